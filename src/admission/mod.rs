@@ -1,0 +1,1 @@
+//! The mutating admission webhook and the pure injection it shares with `bindery inject`.

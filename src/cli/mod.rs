@@ -1,0 +1,1 @@
+//! The command line: parses arguments, reads configuration, wires the parts together.

@@ -1,0 +1,1 @@
+//! Kubernetes plumbing shared by the roles: client, leader election, certificates, identity Secrets.

@@ -1,0 +1,47 @@
+//! Names that users and other programs see: annotations, labels and derived Secret names. Changing one breaks
+//! somebody's manifests, so all of them stand here and nowhere else.
+
+/// The API group of bindery's own resources.
+pub const GROUP: &str = "bindery.dev";
+
+/// The field manager of every server-side apply.
+pub const FIELD_MANAGER: &str = "bindery";
+
+/// Annotations of a pod (template).
+pub mod pod {
+    /// Comma-separated bindings of the pod's namespace; `secret/NAME` names a plain Secret.
+    pub const BIND: &str = "bindery.dev/bind";
+    /// `env,files` (default), `files` or `env`.
+    pub const AS: &str = "bindery.dev/as";
+    /// Extra variables, comma- or newline-separated: `DB_HOST=mydb01-binding/host`.
+    pub const ENV: &str = "bindery.dev/env";
+    /// The containers to bind; default all but the installation's excluded ones.
+    pub const CONTAINERS: &str = "bindery.dev/containers";
+    /// The folder below which each binding gets a folder of its own.
+    pub const MOUNT_ROOT: &str = "bindery.dev/mount-root";
+    /// The default of [`MOUNT_ROOT`].
+    pub const DEFAULT_MOUNT_ROOT: &str = "/var/secrets";
+}
+
+/// Labels and annotations of a ServiceBinding and of the Secrets written for it.
+pub mod binding {
+    /// Annotation of a ServiceBinding: what its variables are called, `DB_URL=uri` or templates, newline-separated.
+    pub const ENV: &str = "bindery.dev/env";
+    /// Label of a Secret: the binding's name, hashed when longer than a label may be.
+    pub const BINDING: &str = "bindery.dev/binding";
+    /// Annotation of a Secret: counts up with each rotation.
+    pub const REVISION: &str = "bindery.dev/revision";
+    /// Annotation of a Secret: when its credentials end, RFC 3339.
+    pub const EXPIRES_AT: &str = "bindery.dev/expires-at";
+    /// Annotation of a Secret: the kind of service, such as `cockroachdb`.
+    pub const TYPE: &str = "bindery.dev/type";
+    /// Label of everything bindery writes.
+    pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "bindery");
+}
+
+/// The name of the Secret that holds a binding's environment variables, derived from the binding's name. The
+/// webhook refers to it before it exists.
+#[must_use]
+pub fn env_secret_name(binding: &str) -> String {
+    format!("{binding}-env")
+}

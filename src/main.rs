@@ -1,0 +1,3 @@
+//! The `bindery` binary: all of it is in the library.
+
+fn main() {}

@@ -1,0 +1,60 @@
+//! The error body (spec.md, "Service Broker Errors").
+
+use serde::{Deserialize, Serialize};
+
+/// Error codes to which the specification gives a meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// The plan needs asynchronous operations: send `accepts_incomplete=true`.
+    AsyncRequired,
+    /// Another operation on the same instance is in progress: try again later.
+    ConcurrencyError,
+    /// The binding needs an application's id.
+    RequiresApp,
+    /// The `maintenance_info.version` sent is not the catalog's.
+    MaintenanceInfoConflict,
+}
+
+impl ErrorCode {
+    /// The code as it stands in the body's field `error`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AsyncRequired => "AsyncRequired",
+            Self::ConcurrencyError => "ConcurrencyError",
+            Self::RequiresApp => "RequiresApp",
+            Self::MaintenanceInfoConflict => "MaintenanceInfoConflict",
+        }
+    }
+}
+
+/// The body of a response that is no success. Both fields are optional in the specification.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// One CamelCase word; those in [`ErrorCode`] have a fixed meaning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What went wrong and what to do, for the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+impl ErrorBody {
+    /// A body that carries only text for the user.
+    #[must_use]
+    pub fn described(description: impl Into<String>) -> Self {
+        Self { error: None, description: Some(description.into()) }
+    }
+
+    /// A body with a code of fixed meaning.
+    #[must_use]
+    pub fn coded(code: ErrorCode, description: impl Into<String>) -> Self {
+        Self { error: Some(code.as_str().to_owned()), description: Some(description.into()) }
+    }
+
+    /// Whether the body carries this code.
+    #[must_use]
+    pub fn is(&self, code: ErrorCode) -> bool {
+        self.error.as_deref() == Some(code.as_str())
+    }
+}

@@ -1,0 +1,98 @@
+//! The operator's port: `/healthz`, `/readyz` and `/metrics`, plain HTTP, nothing secret.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+
+use super::metrics::{self, Metrics};
+
+/// What still keeps the process from being ready, by the part that says so. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness {
+    waiting: Arc<Mutex<BTreeMap<&'static str, String>>>,
+}
+
+impl Readiness {
+    /// `part` is not ready, because of `why`.
+    pub fn wait_for(&self, part: &'static str, why: impl Into<String>) {
+        self.lock().insert(part, why.into());
+    }
+
+    /// `part` is ready.
+    pub fn ready(&self, part: &'static str) {
+        self.lock().remove(part);
+    }
+
+    /// What is being waited for, a line each; empty when ready.
+    #[must_use]
+    pub fn report(&self) -> String {
+        self.lock().iter().map(|(part, why)| format!("{part}: {why}\n")).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, String>> {
+        // Nothing panics while holding the lock, and a map is whole after any panic.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The routes of the operator's port.
+pub fn router(readiness: Readiness, metrics: Arc<Metrics>) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(async |State(readiness): State<Readiness>| readyz(&readiness)))
+        .with_state(readiness)
+        .route(
+            "/metrics",
+            get(async |State(metrics): State<Arc<Metrics>>| encode(&metrics)).with_state(metrics),
+        )
+}
+
+/// Serves the routes until the process ends.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn serve(address: SocketAddr, readiness: Readiness, metrics: Arc<Metrics>) -> std::io::Result<()> {
+    axum_server::bind(address).serve(router(readiness, metrics).into_make_service()).await
+}
+
+fn readyz(readiness: &Readiness) -> Response {
+    let report = readiness.report();
+    if report.is_empty() {
+        "ok\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, report).into_response()
+    }
+}
+
+fn encode(metrics: &Metrics) -> Response {
+    match metrics.encode() {
+        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_only_when_no_part_waits() {
+        let readiness = Readiness::default();
+        assert_eq!(readyz(&readiness).status(), StatusCode::OK);
+        readiness.wait_for("certificate", "not made yet");
+        assert_eq!(readyz(&readiness).status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(readiness.report(), "certificate: not made yet\n");
+        readiness.ready("certificate");
+        assert_eq!(readyz(&readiness).status(), StatusCode::OK);
+    }
+}

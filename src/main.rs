@@ -1,3 +1,5 @@
 //! The `bindery` binary: all of it is in the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    bindery::cli::run()
+}

@@ -1,1 +1,128 @@
-//! The command line: parses arguments, reads configuration, wires the parts together.
+//! The command line: parses arguments, reads configuration, wires the parts together. What a command does lives in
+//! its own module; what the parts do lives in the parts.
+
+mod broker;
+mod certs;
+mod crds;
+mod inject;
+mod serve;
+mod sweep;
+mod uninstall;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use tokio_util::sync::CancellationToken;
+
+use crate::telemetry::logs::{self, LogFormat};
+
+/// bindery gives every pod the credentials it is bound to: an Open Service Broker, the Service Catalog API and an
+/// injecting webhook in one binary.
+#[derive(Debug, clap::Parser)]
+#[command(name = "bindery", version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// The form of log lines, which go to stderr.
+    #[arg(long, global = true, env = "BINDERY_LOG_FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+    /// What to log, in the syntax of RUST_LOG: `info`, `bindery=debug,warn`.
+    #[arg(long = "log", global = true, env = "BINDERY_LOG", default_value = "info", value_name = "FILTER")]
+    log_filter: String,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Run bindery's roles in a Kubernetes cluster.
+    Serve(serve::ServeArgs),
+    /// Run the Open Service Broker alone, without Kubernetes.
+    Broker(broker::BrokerArgs),
+    /// Patch manifests offline, as the webhook would patch their pods.
+    Inject(inject::InjectArgs),
+    /// Print the custom resource definitions, or apply them.
+    Crds(crds::CrdsArgs),
+    /// Print a serving certificate for the webhook.
+    Certs(certs::CertsArgs),
+    /// Find what no record owns any more in the databases, and remove it on request.
+    Sweep(sweep::SweepArgs),
+    /// Prepare the removal of an installation.
+    Uninstall(uninstall::UninstallArgs),
+}
+
+/// Runs the command given to this process.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    // Only one provider is compiled in; an error means that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let outcome = logs::start(arguments.log_format, &arguments.log_filter).and_then(|()| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(execute(arguments.command))
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The reader of our output may have gone; then nobody is left to tell.
+            let _ = writeln!(io::stderr(), "bindery: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn execute(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(args) => serve::run(args, stop_on_signal()?).await,
+        Command::Broker(args) => broker::run(args, stop_on_signal()?).await,
+        Command::Inject(args) => inject::run(args, io::stdin(), io::stdout().lock(), io::stderr().lock()),
+        Command::Crds(args) => print(&crds::run(&args).await?),
+        Command::Certs(args) => print(&certs::run(&args)?),
+        Command::Sweep(args) => print(&sweep::run(&args).await?),
+        Command::Uninstall(args) => print(&uninstall::run(&args).await?),
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        // `bindery crds | head` is no error.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+/// A token that SIGTERM and SIGINT cancel.
+fn stop_on_signal() -> io::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let cancel = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        cancel.cancel();
+    });
+    Ok(stop)
+}
+
+/// The DNS names under which pods and the API server reach a role's Service.
+fn service_names(name: &str, role: &str, namespace: &str) -> Vec<String> {
+    let service = format!("{name}-{role}");
+    vec![
+        format!("{service}.{namespace}.svc"),
+        format!("{service}.{namespace}.svc.cluster.local"),
+        format!("{service}.{namespace}"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

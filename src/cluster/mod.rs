@@ -1,1 +1,10 @@
-//! Kubernetes plumbing shared by the roles: client, leader election, certificates, identity Secrets.
+//! Kubernetes plumbing shared by the roles: serving certificates, TLS servers, leader election, the broker's own
+//! Secret and its registration. What the roles do with them is theirs; nothing here knows credentials of bindings.
+
+pub mod broker_secret;
+pub mod certificates;
+pub mod leader;
+pub mod pki;
+pub mod registration;
+pub mod server;
+pub mod webhook;

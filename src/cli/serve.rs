@@ -1,0 +1,240 @@
+//! `bindery serve`: the roles in a Kubernetes cluster.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use anyhow::Context;
+use kube::Client;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::{
+    admission,
+    broker::Broker,
+    catalog,
+    cluster::{
+        broker_secret::BrokerSecret,
+        certificates::{CertificateKeeper, CertificateSource, TrustAnchors, TrustedElsewhere},
+        leader,
+        registration::Registration,
+        server::{self, PresentedCertificate},
+        webhook::WebhookBundle,
+    },
+    telemetry::{
+        Metrics,
+        ops::{self, Readiness},
+    },
+};
+
+/// Runs bindery in a Kubernetes cluster: all roles, or some.
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {
+    /// The roles to run.
+    #[arg(long, env = "BINDERY_ROLES", value_enum, value_delimiter = ',', default_values_t = [Role::Broker, Role::Catalog, Role::Admission])]
+    roles: Vec<Role>,
+    /// The installation's name, with which its Services, Secrets, Lease and webhook configuration begin.
+    #[arg(long, env = "BINDERY_NAME", default_value = "bindery")]
+    name: String,
+    /// The installation's namespace.
+    #[arg(long, env = "BINDERY_NAMESPACE", default_value = "bindery")]
+    namespace: String,
+    /// This replica among others, for the Lease.
+    #[arg(long, env = "HOSTNAME", default_value = "bindery")]
+    identity: String,
+    /// Where the webhook listens (HTTPS).
+    #[arg(long, env = "BINDERY_LISTEN_ADMISSION", default_value = "0.0.0.0:8443", value_name = "ADDRESS")]
+    listen_admission: SocketAddr,
+    /// Where the broker listens (HTTPS).
+    #[arg(long, env = "BINDERY_LISTEN_BROKER", default_value = "0.0.0.0:8444", value_name = "ADDRESS")]
+    listen_broker: SocketAddr,
+    /// Where /healthz, /readyz and /metrics are (plain HTTP).
+    #[arg(long, env = "BINDERY_LISTEN_OPS", default_value = "0.0.0.0:9090", value_name = "ADDRESS")]
+    listen_ops: SocketAddr,
+    #[command(flatten)]
+    admission: AdmissionArgs,
+    #[command(flatten)]
+    broker: BrokerRoleArgs,
+}
+
+/// What only the role `admission` needs.
+#[derive(Debug, clap::Args)]
+struct AdmissionArgs {
+    /// A folder with tls.crt and tls.key that somebody else renews, such as cert-manager. bindery then makes no
+    /// certificate and leaves the webhook configuration's CA bundle alone.
+    #[arg(long, env = "BINDERY_ADMISSION_TLS_DIR", value_name = "DIR")]
+    admission_tls_dir: Option<PathBuf>,
+    /// Containers that are bound only when a pod names them.
+    #[arg(long, env = "BINDERY_EXCLUDE_CONTAINERS", value_delimiter = ',', value_name = "NAMES",
+          default_values_t = admission::DEFAULT_EXCLUDED_CONTAINERS.map(str::to_owned))]
+    exclude_containers: Vec<String>,
+}
+
+/// What only the role `broker` needs.
+#[derive(Debug, clap::Args)]
+struct BrokerRoleArgs {
+    /// The servers and services to offer.
+    #[arg(long, env = "BINDERY_CONFIG", default_value = "/etc/bindery/bindery.yaml", value_name = "FILE")]
+    config: PathBuf,
+    /// Where the broker keeps its records.
+    #[arg(long, env = "BINDERY_STORE", default_value = "sqlite:/var/lib/bindery/broker.db", value_name = "URL")]
+    store: String,
+    /// Register the broker as this ClusterServiceBroker; empty: do not.
+    #[arg(long, env = "BINDERY_REGISTER_BROKER", default_value = "bindery", value_name = "NAME")]
+    register_broker: String,
+}
+
+/// A part of bindery that can run apart from the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Role {
+    /// The Open Service Broker.
+    Broker,
+    /// The Service Catalog API's reconcilers; of several replicas one is active.
+    Catalog,
+    /// The mutating webhook.
+    Admission,
+}
+
+/// Runs the roles until `stop`, or until one of them cannot go on.
+///
+/// # Errors
+/// When a role cannot start or ends with an error; the others are stopped first.
+pub async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Result<()> {
+    let roles = Roles {
+        client: Client::try_default().await.context("no access to Kubernetes: run in a pod, or set KUBECONFIG")?,
+        metrics: Arc::new(Metrics::new()),
+        readiness: Readiness::default(),
+        stop: stop.clone(),
+        args,
+    };
+    info!(version = env!("CARGO_PKG_VERSION"), roles = ?roles.args.roles, "bindery starts");
+    let mut tasks = JoinSet::new();
+    roles.start_ops(&mut tasks);
+    if roles.args.roles.contains(&Role::Admission) {
+        roles.start_admission(&mut tasks);
+    }
+    if roles.args.roles.contains(&Role::Broker) {
+        roles.start_broker(&mut tasks).await?;
+    }
+    if roles.args.roles.contains(&Role::Catalog) {
+        roles.start_catalog(&mut tasks);
+    }
+    let mut outcome = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        // A role that ends by itself takes the process with it: Kubernetes starts all of it anew.
+        stop.cancel();
+        let ended = ended.context("a role panicked").flatten();
+        outcome = outcome.and(ended);
+    }
+    outcome
+}
+
+type Tasks = JoinSet<anyhow::Result<()>>;
+
+struct Roles {
+    args: ServeArgs,
+    client: Client,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    stop: CancellationToken,
+}
+
+impl Roles {
+    fn start_ops(&self, tasks: &mut Tasks) {
+        let (address, router) = (self.args.listen_ops, ops::router(self.readiness.clone(), self.metrics.clone()));
+        let stop = self.stop.clone();
+        tasks.spawn(async move {
+            server::serve_plain(address, router, stop).await.with_context(|| format!("cannot serve health on {address}"))
+        });
+    }
+
+    fn start_admission(&self, tasks: &mut Tasks) {
+        let settings = admission::InjectSettings { exclude_containers: self.args.admission.exclude_containers.clone() };
+        let router = admission::router(Arc::new(settings), self.metrics.clone());
+        let (source, anchors): (_, Box<dyn TrustAnchors>) = match &self.args.admission.admission_tls_dir {
+            Some(folder) => (CertificateSource::Files(folder.clone()), Box::new(TrustedElsewhere)),
+            None => {
+                let bundle = WebhookBundle { client: self.client.clone(), name: self.args.name.clone() };
+                (self.own_certificate("admission"), Box::new(bundle))
+            }
+        };
+        self.start_tls(tasks, "admission", self.args.listen_admission, router, source, anchors);
+    }
+
+    async fn start_broker(&self, tasks: &mut Tasks) -> anyhow::Result<()> {
+        let ServeArgs { name, namespace, .. } = &self.args;
+        let secret_name = format!("{name}-broker");
+        let secret = BrokerSecret::get_or_create(self.client.clone(), namespace, &secret_name).await?;
+        let config = self.args.broker.config(secret)?;
+        let broker = Broker::open(config, self.metrics.clone()).await?;
+        let anchors: Box<dyn TrustAnchors> = if self.args.broker.register_broker.is_empty() {
+            Box::new(TrustedElsewhere)
+        } else {
+            Box::new(Registration {
+                client: self.client.clone(),
+                name: self.args.broker.register_broker.clone(),
+                url: format!("https://{}", super::service_names(name, "broker", namespace)[0]),
+                secret_namespace: namespace.clone(),
+                secret_name,
+            })
+        };
+        let source = self.own_certificate("broker");
+        self.start_tls(tasks, "broker", self.args.listen_broker, broker.router(), source, anchors);
+        Ok(())
+    }
+
+    fn start_catalog(&self, tasks: &mut Tasks) {
+        let [name, namespace, identity] = [&self.args.name, &self.args.namespace, &self.args.identity].map(Clone::clone);
+        let (client, metrics, readiness) = (self.client.clone(), self.metrics.clone(), self.readiness.clone());
+        let stop = self.stop.clone();
+        tasks.spawn(async move {
+            let lease = format!("{name}-catalog");
+            leader::run_as_leader(client.clone(), &namespace, &lease, &identity, stop, |term| {
+                let (client, metrics, readiness) = (client.clone(), metrics.clone(), readiness.clone());
+                async move { Ok(catalog::run(client, metrics, readiness, term).await?) }
+            })
+            .await
+            .context("the catalog cannot go on")
+        });
+    }
+
+    fn own_certificate(&self, role: &str) -> CertificateSource {
+        let ServeArgs { name, namespace, .. } = &self.args;
+        CertificateSource::Secret {
+            client: self.client.clone(),
+            namespace: namespace.clone(),
+            name: format!("{name}-{role}-tls"),
+            dns_names: super::service_names(name, role, namespace),
+        }
+    }
+
+    fn start_tls(
+        &self,
+        tasks: &mut Tasks,
+        role: &'static str,
+        address: SocketAddr,
+        router: axum::Router,
+        source: CertificateSource,
+        anchors: Box<dyn TrustAnchors>,
+    ) {
+        let presented = PresentedCertificate::default();
+        let keeper = CertificateKeeper {
+            role,
+            source,
+            anchors,
+            presented: presented.clone(),
+            metrics: self.metrics.clone(),
+            readiness: self.readiness.clone(),
+        };
+        let stop = self.stop.clone();
+        tasks.spawn(async move {
+            keeper.maintain(stop).await;
+            Ok(())
+        });
+        let stop = self.stop.clone();
+        tasks.spawn(async move {
+            server::serve_tls(address, router, presented, stop)
+                .await
+                .with_context(|| format!("the role {role} cannot serve on {address}"))
+        });
+    }
+}

@@ -1,0 +1,85 @@
+//! HTTP servers that drain when told to stop, with TLS from a certificate that can change while they run.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use axum::Router;
+use axum_server::{Handle, tls_rustls::RustlsConfig};
+use rustls::{
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use secrecy::ExposeSecret;
+use tokio_util::sync::CancellationToken;
+
+use super::pki::KeyedCertificate;
+
+/// How long open connections may go on after the stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The certificate a server presents now. Cloning shares it; before the first one, handshakes fail.
+#[derive(Clone, Debug, Default)]
+pub struct PresentedCertificate(Arc<ArcSwapOption<CertifiedKey>>);
+
+/// A certificate and key that a TLS server cannot use.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificate cannot be served: {0}; expected a PEM certificate chain and its PKCS #8 key")]
+pub struct UnusableCertificate(String);
+
+impl PresentedCertificate {
+    /// Presents this certificate to connections from now on.
+    pub fn present(&self, leaf: &KeyedCertificate) -> Result<(), UnusableCertificate> {
+        let unusable = |error: &dyn std::fmt::Display| UnusableCertificate(error.to_string());
+        let chain = CertificateDer::pem_slice_iter(leaf.certificate.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| unusable(&error))?;
+        let key = PrivateKeyDer::from_pem_slice(leaf.key.expose_secret().as_bytes())
+            .map_err(|error| unusable(&error))?;
+        let key = CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider())
+            .map_err(|error| unusable(&error))?;
+        self.0.store(Some(Arc::new(key)));
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for PresentedCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.load_full()
+    }
+}
+
+/// Serves HTTPS (HTTP/1.1 and HTTP/2) until `stop`, then drains.
+pub async fn serve_tls(
+    address: SocketAddr,
+    router: Router,
+    certificate: PresentedCertificate,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let mut config =
+        rustls::ServerConfig::builder().with_no_client_auth().with_cert_resolver(Arc::new(certificate));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let handle = Handle::new();
+    let server = axum_server::bind_rustls(address, RustlsConfig::from_config(Arc::new(config)));
+    drain_on(stop, &handle);
+    server.handle(handle).serve(router.into_make_service()).await
+}
+
+/// Serves plain HTTP until `stop`, then drains.
+pub async fn serve_plain(
+    address: SocketAddr,
+    router: Router,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let handle = Handle::new();
+    drain_on(stop, &handle);
+    axum_server::bind(address).handle(handle).serve(router.into_make_service()).await
+}
+
+fn drain_on(stop: CancellationToken, handle: &Handle<SocketAddr>) {
+    let handle = handle.clone();
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        handle.graceful_shutdown(Some(DRAIN));
+    });
+}

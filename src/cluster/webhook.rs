@@ -1,0 +1,104 @@
+//! The CA bundle in bindery's webhook configuration. Everything else in that object is the chart's.
+
+use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use serde_json::{Value, json};
+use tracing::info;
+
+use super::certificates::{PublishError, TrustAnchors};
+
+/// The field manager that owns the CA bundles and nothing else, so that applying the chart again leaves them alone.
+const FIELD_MANAGER: &str = "bindery-ca-bundle";
+
+/// The bundle of every webhook in one `MutatingWebhookConfiguration`.
+pub struct WebhookBundle {
+    /// Reads and patches the configuration.
+    pub client: Client,
+    /// The configuration's name.
+    pub name: String,
+}
+
+#[async_trait]
+impl TrustAnchors for WebhookBundle {
+    async fn publish(&self, bundle: &str) -> Result<(), PublishError> {
+        let configurations: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
+        let current = configurations.get(&self.name).await.map_err(|error| self.failed(&error))?;
+        let Some(patch) = bundle_patch(&current, bundle) else { return Ok(()) };
+        configurations
+            .patch(&self.name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(patch))
+            .await
+            .map_err(|error| self.failed(&error))?;
+        info!(configuration = self.name, "the CA bundle is published");
+        Ok(())
+    }
+}
+
+impl WebhookBundle {
+    fn failed(&self, error: &kube::Error) -> PublishError {
+        PublishError {
+            object: format!("MutatingWebhookConfiguration {}", self.name),
+            reason: error.to_string(),
+            remedy: "install it with the chart or from webhook-config/, and let bindery get and patch it",
+        }
+    }
+}
+
+/// What to apply so that every webhook trusts `bundle`; nothing when each one does.
+fn bundle_patch(configuration: &MutatingWebhookConfiguration, bundle: &str) -> Option<Value> {
+    let webhooks = configuration.webhooks.as_deref().unwrap_or_default();
+    let trusts = |webhook: &k8s_openapi::api::admissionregistration::v1::MutatingWebhook| {
+        webhook.client_config.ca_bundle.as_ref().is_some_and(|ca| ca.0 == bundle.as_bytes())
+    };
+    if webhooks.iter().all(trusts) {
+        return None;
+    }
+    let encoded = STANDARD.encode(bundle);
+    let webhooks: Vec<Value> = webhooks
+        .iter()
+        .map(|webhook| json!({"name": webhook.name, "clientConfig": {"caBundle": encoded}}))
+        .collect();
+    Some(json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": configuration.metadata.name},
+        "webhooks": webhooks,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configuration(bundles: &[Option<&str>]) -> MutatingWebhookConfiguration {
+        let webhooks: Vec<Value> = bundles
+            .iter()
+            .enumerate()
+            .map(|(number, bundle)| {
+                json!({"name": format!("w{number}.bindery.dev"), "admissionReviewVersions": ["v1"], "sideEffects": "None",
+                       "clientConfig": {"caBundle": bundle.map(|text| STANDARD.encode(text))}})
+            })
+            .collect();
+        serde_json::from_value(json!({"metadata": {"name": "bindery"}, "webhooks": webhooks})).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_patched_when_every_webhook_trusts_the_bundle() {
+        assert_eq!(bundle_patch(&configuration(&[Some("ca"), Some("ca")]), "ca"), None);
+    }
+
+    #[test]
+    fn every_webhook_gets_the_bundle_not_only_the_first() {
+        for bundles in [[Some("ca"), None], [None, Some("ca")], [Some("old"), Some("old")]] {
+            let patch = bundle_patch(&configuration(&bundles), "ca").unwrap();
+            for webhook in patch["webhooks"].as_array().unwrap() {
+                assert_eq!(webhook["clientConfig"]["caBundle"], STANDARD.encode("ca"));
+            }
+            assert_eq!(patch["webhooks"].as_array().unwrap().len(), 2);
+        }
+    }
+}

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::contract::pod;
+
 /// A pod, or the template of pods, in a manifest.
 #[derive(Debug)]
 pub struct Workload<'a> {
@@ -17,6 +19,17 @@ pub struct Workload<'a> {
     pub template_path: &'static str,
     /// The JSON pointer from the manifest to the template.
     pub pointer: String,
+}
+
+impl Workload<'_> {
+    /// Whether the annotation stands on the object although it binds only on the template.
+    #[must_use]
+    pub fn has_misplaced_annotation(&self) -> bool {
+        let is_on = |object: &Value| {
+            object.pointer("/metadata/annotations").and_then(|all| all.get(pod::BIND)).is_some()
+        };
+        is_on(self.object) && !is_on(self.template)
+    }
 }
 
 /// The pods and pod templates in a manifest: none if its kind holds no pods, or several if it is a List.

@@ -1,4 +1,4 @@
-//! The parts of `admission.k8s.io/v1` AdmissionReview that bindery reads and writes
+//! The parts of `admission.k8s.io/v1`'s `AdmissionReview` that bindery reads and writes
 //! (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>). kube's own type reads
 //! the object's metadata into a struct, which drops fields that it does not know; here the object stays raw JSON.
 

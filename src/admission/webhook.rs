@@ -1,4 +1,4 @@
-//! The mutating webhook: an AdmissionReview in, an AdmissionReview out. It decides from the request alone, has no side
+//! The mutating webhook: a review in, a review out. It decides from the request alone, has no side
 //! effects and waits for nothing, so a dry run gets the same answer (P4).
 
 use std::{sync::Arc, time::Duration};

@@ -14,9 +14,8 @@ use crate::contract::pod;
 
 /// Finds everything that `pod` lacks of `ask`.
 pub(super) fn bind(pod: &Value, ask: &Ask<'_>, settings: &InjectSettings) -> Result<Injection, InjectError> {
-    let spec = match pod.get("spec") {
-        Some(Value::Object(spec)) => spec,
-        _ => return Err(InjectError::new("spec", Problem::Shape("an object; it holds the containers"))),
+    let Some(Value::Object(spec)) = pod.get("spec") else {
+        return Err(InjectError::new("spec", Problem::Shape("an object; it holds the containers")));
     };
     let chosen = chosen_containers(spec, ask, settings)?;
     let mut injection = Injection::default();
@@ -63,18 +62,17 @@ impl Injection {
                 }
             }
         }
-        if is_needed { self.add_volume(spec, volume, bound) } else { Ok(()) }
+        if is_needed { self.add_volume(spec, &volume, bound) } else { Ok(()) }
     }
 
     fn add_volume(
         &mut self,
         spec: &Map<String, Value>,
-        name: String,
+        name: &str,
         bound: &Bound<'_>,
     ) -> Result<(), InjectError> {
         let volumes = list(spec, "volumes", || "spec.volumes".to_owned())?;
-        let present =
-            volumes.unwrap_or_default().iter().find(|volume| text(volume, &["name"]) == Some(&name));
+        let present = volumes.unwrap_or_default().iter().find(|volume| text(volume, &["name"]) == Some(name));
         match present {
             // Its other fields, such as the default mode that the API server fills in, are not bindery's.
             Some(volume) if text(volume, &["secret", "secretName"]) == Some(bound.secret) => Ok(()),

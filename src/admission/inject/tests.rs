@@ -20,7 +20,10 @@ fn refused(pod: &Value) -> String {
 }
 
 fn pod(annotations: Value, containers: Value) -> Value {
-    json!({"metadata": {"annotations": annotations}, "spec": {"containers": containers}})
+    let mut pod = json!({});
+    pod["metadata"]["annotations"] = annotations;
+    pod["spec"]["containers"] = containers;
+    pod
 }
 
 fn bound(containers: Value) -> Value {

@@ -66,10 +66,9 @@ fn collect<'a>(
     let Some(template_path) = template_path(api_version, kind) else {
         return;
     };
-    let fields = template_path.split('.').filter(|field| !field.is_empty());
-    let pointer = fields.fold(pointer, |pointer, field| format!("{pointer}/{field}"));
-    let fields = template_path.split('.').filter(|field| !field.is_empty());
-    if let Some(template) = fields.fold(Some(object), |value, field| value?.get(field)) {
+    let mut fields = template_path.split('.').filter(|field| !field.is_empty());
+    let pointer = fields.clone().fold(pointer, |pointer, field| format!("{pointer}/{field}"));
+    if let Some(template) = fields.try_fold(object, |value, field| value.get(field)) {
         let name = name_of(object);
         found.push(Workload { kind, name, object, template, template_path, pointer });
     }

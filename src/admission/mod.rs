@@ -1,1 +1,9 @@
-//! The mutating admission webhook and the pure injection it shares with `bindery inject`.
+//! The mutating admission webhook and the pure injection it shares with `bindery inject`. TLS and the webhook's
+//! registration belong to `cluster` and the chart.
+
+pub mod inject;
+mod review;
+pub mod webhook;
+
+#[cfg(test)]
+mod tests;

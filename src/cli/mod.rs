@@ -4,7 +4,8 @@
 mod broker;
 mod certs;
 mod crds;
-mod inject;
+pub mod inject;
+mod manifest;
 mod serve;
 mod sweep;
 mod uninstall;

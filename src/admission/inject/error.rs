@@ -1,0 +1,154 @@
+//! Why a pod cannot be injected: the field, what is wrong with it, and what to do.
+
+use thiserror::Error;
+
+use super::names::LONGEST_NAME;
+use crate::contract::pod;
+
+/// How much of a user's text an error repeats.
+const SHOWN: usize = 100;
+
+/// A field of the pod that keeps it from being injected.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{field}: {problem}")]
+pub struct InjectError {
+    field: String,
+    problem: Problem,
+}
+
+impl InjectError {
+    pub(super) fn new(field: impl Into<String>, problem: Problem) -> Self {
+        Self { field: field.into(), problem }
+    }
+
+    /// The problem with an annotation.
+    pub(super) fn annotation(name: &str, problem: Problem) -> Self {
+        Self::new(format!("metadata.annotations[{name}]"), problem)
+    }
+
+    /// The same error of a pod template that stands at `path` in its object.
+    #[must_use]
+    pub fn within(mut self, path: &str) -> Self {
+        if !path.is_empty() {
+            self.field = format!("{path}.{}", self.field);
+        }
+        self
+    }
+
+    /// The field, such as `metadata.annotations[bindery.dev/bind]`.
+    #[must_use]
+    pub fn field(&self) -> &str {
+        &self.field
+    }
+
+    /// What is wrong with the field.
+    #[must_use]
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+}
+
+/// What is wrong with a field, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Problem {
+    /// Kubernetes defines the field otherwise; the API server would refuse it, too.
+    #[error("must be {0}")]
+    Shape(&'static str),
+    /// Nothing where something has to be.
+    #[error("is empty; fill it in or leave it out")]
+    Empty,
+    /// A list such as `a,,b`.
+    #[error("`{0}` has an empty entry; remove the stray comma or fill in the name")]
+    EmptyEntry(String),
+    /// The same entry again.
+    #[error("`{0}` is named twice; remove one of them")]
+    Twice(String),
+    /// Not what a ServiceBinding can be called.
+    #[error(
+        "`{0}` is not the name of a binding (lower-case letters, digits, `-` and `.`, at most {longest}, first and last \
+         a letter or digit); write the names of ServiceBindings in the pod's namespace, separated by commas, or \
+         secret/NAME for a Secret",
+        longest = LONGEST_NAME - "-env".len()
+    )]
+    BindingName(String),
+    /// Not what a Secret can be called.
+    #[error(
+        "`{0}` does not name a Secret (lower-case letters, digits, `-` and `.`, at most {LONGEST_NAME}, first and last a \
+         letter or digit); write secret/NAME with the name of a Secret in the pod's namespace"
+    )]
+    SecretName(String),
+    /// A way of delivery that does not exist.
+    #[error("`{0}` is unknown; write `env`, `files` or `env,files`")]
+    Delivery(String),
+    /// A plain Secret that would give the pod nothing.
+    #[error(
+        "`env` alone gives the pod nothing of `secret/{0}`, because no variables are known for a plain Secret; add \
+         `files`, or name the variables in {env}: NAME=secret/{0}/KEY",
+        env = pod::ENV
+    )]
+    NothingOfSecret(String),
+    /// Not a variable's definition.
+    #[error("`{0}` is not of the form NAME=BINDING/KEY; write for example DB_HOST=mydb01-binding/host")]
+    VariableForm(String),
+    /// Not what a variable can be called.
+    #[error("`{0}` is not a variable's name; use letters, digits and `_`, and no digit first")]
+    VariableName(String),
+    /// Not what a key of a Secret can be called.
+    #[error("`{0}` is not a key of a Secret; use at most {LONGEST_NAME} letters, digits, `-`, `_` and `.`")]
+    SecretKey(String),
+    /// A variable out of something that is not bound.
+    #[error("`{variable}` refers to `{source_name}`, which is not bound; add it to {bind}", bind = pod::BIND)]
+    NotBound {
+        /// The variable's name.
+        variable: String,
+        /// What it refers to.
+        source_name: String,
+    },
+    /// A container that the pod does not have.
+    #[error("the pod has no container `{name}`; its containers are: {present}")]
+    NoContainer {
+        /// The name that was asked for.
+        name: String,
+        /// The names there are.
+        present: String,
+    },
+    /// Not a folder to mount at.
+    #[error(
+        "`{0}` is not a folder to mount at; write an absolute path without `..`, `.`, `//`, `:` and control characters, \
+         such as {root}",
+        root = pod::DEFAULT_MOUNT_ROOT
+    )]
+    MountRoot(String),
+    /// Another volume has the name that bindery gives to the binding's.
+    #[error("is not the Secret `{0}`, for which bindery uses this volume name; rename your volume")]
+    VolumeTaken(String),
+}
+
+/// A user's text as an error repeats it: on one line, and not endlessly.
+pub(super) fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_text_with_control_characters_stays_one_short_line() {
+        let text = shown(&"a\n".repeat(200));
+        assert!(!text.contains('\n') && text.ends_with('…') && text.chars().count() <= 2 * SHOWN, "{text}");
+    }
+
+    #[test]
+    fn an_error_of_a_template_names_the_whole_path() {
+        let error = InjectError::annotation(pod::AS, Problem::Delivery("volume".to_owned()));
+        assert_eq!(
+            error.within("spec.template").to_string(),
+            "spec.template.metadata.annotations[bindery.dev/as]: `volume` is unknown; write `env`, `files` or `env,files`"
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! The injection: a pod (template) in, what has to be added to it out. Pure: no IO, no clock, no look-up, so the
+//! webhook and `bindery inject` give the same answer, before and after a binding exists.
+//!
+//! The answer is a JSON patch of `add` operations alone. So nothing that the user set can be changed or removed, fields
+//! that this version of bindery does not know survive, and the patch stays small however large the pod is.
+
+mod annotations;
+mod error;
+mod names;
+mod pod;
+mod warning;
+pub mod workload;
+
+use json_patch::{Patch, PatchError};
+use serde_json::Value;
+
+use self::annotations::Ask;
+pub use self::{
+    error::{InjectError, Problem},
+    warning::Warning,
+};
+
+/// The annotation by which the kubelet marks the API server's copy of a static pod. Such a pod may not refer to
+/// Secrets, so it is left alone (<https://kubernetes.io/docs/tasks/configure-pod-container/static-pod/>).
+const MIRROR_POD: &str = "kubernetes.io/config.mirror";
+
+/// What the installation, not the pod, decides about an injection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InjectSettings {
+    /// Containers that are bound only when `bindery.dev/containers` names them.
+    pub exclude_containers: Vec<String>,
+}
+
+impl InjectSettings {
+    /// The sidecars and init containers of Istio, Linkerd and the Vault agent injector.
+    pub const DEFAULT_EXCLUDED: [&'static str; 8] = [
+        "istio-init",
+        "istio-proxy",
+        "istio-validation",
+        "linkerd-init",
+        "linkerd-network-validator",
+        "linkerd-proxy",
+        "vault-agent",
+        "vault-agent-init",
+    ];
+}
+
+impl Default for InjectSettings {
+    fn default() -> Self {
+        Self { exclude_containers: Self::DEFAULT_EXCLUDED.map(str::to_owned).to_vec() }
+    }
+}
+
+/// What a pod lacks of the bindings it asks for, and what its owner should know.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Injection {
+    /// `add` operations relative to the pod (template); empty when there is nothing to add.
+    pub patch: Patch,
+    /// What was left out or is hidden because the pod says otherwise.
+    pub warnings: Vec<Warning>,
+}
+
+impl Injection {
+    /// Whether the pod is right as it is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.patch.is_empty()
+    }
+
+    /// Adds what is missing to the pod that [`inject`] was asked about.
+    ///
+    /// # Errors
+    /// When it is another pod, which lacks a field that the patch builds upon; it is then left unchanged.
+    pub fn apply(&self, pod: &mut Value) -> Result<(), PatchError> {
+        json_patch::patch(pod, &self.patch)
+    }
+}
+
+/// Finds what `pod`, a Pod or a pod template, lacks of the bindings that its annotations ask for.
+///
+/// # Errors
+/// When an annotation cannot be understood, or the pod's own fields are not shaped as Kubernetes defines them.
+pub fn inject(pod: &Value, settings: &InjectSettings) -> Result<Injection, InjectError> {
+    let annotations =
+        pod.get("metadata").and_then(|metadata| metadata.get("annotations")).and_then(Value::as_object);
+    match annotations {
+        Some(annotations) if !annotations.contains_key(MIRROR_POD) => match Ask::read(annotations)? {
+            Some(ask) => pod::bind(pod, &ask, settings),
+            None => Ok(Injection::default()),
+        },
+        _ => Ok(Injection::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! The rules of Kubernetes for the names that annotations may contain, and the name bindery gives a volume.
+
+use sha2::{Digest, Sha256};
+
+/// The longest name of an object, and of a key of a Secret.
+pub(super) const LONGEST_NAME: usize = 253;
+
+/// Whether this can be an object's name: a DNS-1123 subdomain
+/// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>).
+pub(super) fn is_object_name(name: &str) -> bool {
+    name.len() <= LONGEST_NAME && name.split('.').all(is_dns_label)
+}
+
+/// A part of a subdomain; unlike a DNS-1123 label on its own it has no limit of 63 characters.
+fn is_dns_label(label: &str) -> bool {
+    let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = label.as_bytes();
+    bytes.first().is_some_and(|first| alphanumeric(*first))
+        && bytes.last().is_some_and(|last| alphanumeric(*last))
+        && bytes.iter().all(|byte| alphanumeric(*byte) || *byte == b'-')
+}
+
+/// Whether this can be an environment variable's name on every version of Kubernetes and in every shell: a C identifier.
+pub(super) fn is_variable_name(name: &str) -> bool {
+    !name.starts_with(|first: char| first.is_ascii_digit())
+        && !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Whether this can be a key of a Secret (`IsConfigMapKey` of `k8s.io/apimachinery`).
+pub(super) fn is_secret_key(key: &str) -> bool {
+    !key.is_empty()
+        && key.len() <= LONGEST_NAME
+        && key != "."
+        && !key.starts_with("..")
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+/// The name of the volume that holds this Secret: short enough for a label, without dots, and the same in every pod
+/// and on every call (P1).
+pub(super) fn volume_name(secret: &str) -> String {
+    let digest = Sha256::digest(secret);
+    let mut name = String::from("bindery-");
+    for byte in &digest[..8] {
+        for nibble in [byte >> 4, byte & 0xf] {
+            name.push(char::from(b"0123456789abcdef"[usize::from(nibble)]));
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn object_names_are_dns_subdomains() {
+        let longest = "a".repeat(253);
+        for name in ["a", "0", "mydb01-binding", "a.b-c.d", &longest] {
+            assert!(is_object_name(name), "{name}");
+        }
+        let too_long = "a".repeat(254);
+        for name in
+            ["", "A", "-a", "a-", ".a", "a.", "a..b", "a.-b", "a_b", "a b", "ä", "a/b", "../a", &too_long]
+        {
+            assert!(!is_object_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn variable_names_are_c_identifiers() {
+        for name in ["A", "_", "DB_HOST", "db2"] {
+            assert!(is_variable_name(name), "{name}");
+        }
+        for name in ["", "2DB", "DB-HOST", "db.host", "DB HOST", "DÄ", "A=B"] {
+            assert!(!is_variable_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn secret_keys_are_those_that_kubernetes_allows() {
+        for key in ["uri", "jdbcURL", "tls.crt", ".hidden", "a_b-c"] {
+            assert!(is_secret_key(key), "{key}");
+        }
+        let too_long = "k".repeat(254);
+        for key in ["", ".", "..", "..data", "a/b", "a b", "ä", &too_long] {
+            assert!(!is_secret_key(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_volume_name_is_a_dns_label_however_long_the_binding_is() {
+        let long = format!("{}.{}", "a".repeat(120), "b".repeat(120));
+        for secret in ["mydb01-binding", "a.b.c", &long] {
+            let name = volume_name(secret);
+            assert!(name.len() <= 63 && is_dns_label(&name), "{name}");
+        }
+        // The name is seen in manifests that `bindery inject` wrote, so it must not change between versions.
+        assert_eq!(volume_name("mydb01-binding"), "bindery-ad3894d3d5b3d5cb");
+    }
+}

@@ -1,0 +1,78 @@
+//! What the owner of a pod should know although the pod is admitted.
+
+use std::fmt;
+
+use crate::contract::pod;
+
+/// Something that was left out, or is hidden, because the pod says otherwise. The texts stay under the 120 characters
+/// that Kubernetes recommends for a warning as long as the names in them are short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// The container already has something at the binding's folder.
+    MountTaken {
+        /// The container.
+        container: String,
+        /// Where the binding's files would have been.
+        path: String,
+    },
+    /// The container already defines a variable that the annotation defines as well.
+    VariableTaken {
+        /// The container.
+        container: String,
+        /// The variable.
+        variable: String,
+    },
+    /// The container names the bindings' Secrets in another order than the annotation.
+    OtherOrder {
+        /// The container.
+        container: String,
+        /// The Secret that loses, although its binding is named earlier.
+        secret: String,
+    },
+    /// All containers are excluded by the installation.
+    NothingBound,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MountTaken { container, path } => {
+                write!(
+                    f,
+                    "container {container}: {path} is mounted by the pod itself; its binding is not mounted"
+                )
+            }
+            Self::VariableTaken { container, variable } => {
+                write!(f, "container {container}: its own variable {variable} hides that of {}", pod::ENV)
+            }
+            Self::OtherOrder { container, secret } => {
+                write!(
+                    f,
+                    "container {container}: envFrom keeps its order, so {secret} loses to bindings named later"
+                )
+            }
+            Self::NothingBound => {
+                write!(f, "no container is bound: all are excluded; name some in {}", pod::CONTAINERS)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_about_short_names_fit_into_120_characters() {
+        let container = || "client-app01".to_owned();
+        for warning in [
+            Warning::MountTaken { container: container(), path: "/var/secrets/mydb01-binding".to_owned() },
+            Warning::VariableTaken { container: container(), variable: "COCKROACH_PASSWORD".to_owned() },
+            Warning::OtherOrder { container: container(), secret: "mydb01-binding-env".to_owned() },
+            Warning::NothingBound,
+        ] {
+            let text = warning.to_string();
+            assert!(text.len() <= 120, "{} characters: {text}", text.len());
+        }
+    }
+}

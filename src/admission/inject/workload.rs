@@ -1,0 +1,176 @@
+//! Where the pods are in a manifest: the pod template of every workload kind, and of those in a List.
+
+use serde_json::Value;
+
+use crate::contract::pod;
+
+/// A pod, or the template of pods, in a manifest.
+#[derive(Debug)]
+pub struct Workload<'a> {
+    /// The kind of the object, such as `Deployment`.
+    pub kind: &'a str,
+    /// The object's name, or what its name will start with.
+    pub name: &'a str,
+    /// The object itself.
+    pub object: &'a Value,
+    /// The Pod or pod template in it.
+    pub template: &'a Value,
+    /// The fields from the object to its template, such as `spec.template`; empty for a Pod.
+    pub template_path: &'static str,
+    /// The JSON pointer from the manifest to the template.
+    pub pointer: String,
+}
+
+impl Workload<'_> {
+    /// Whether the annotation stands on the object although it binds only on the template.
+    #[must_use]
+    pub fn has_misplaced_annotation(&self) -> bool {
+        let is_on = |object: &Value| {
+            object.pointer("/metadata/annotations").and_then(|all| all.get(pod::BIND)).is_some()
+        };
+        is_on(self.object) && !is_on(self.template)
+    }
+}
+
+/// The pods and pod templates in a manifest: none if its kind holds no pods, or several if it is a List.
+#[must_use]
+pub fn workloads(manifest: &Value) -> Vec<Workload<'_>> {
+    let mut found = Vec::new();
+    collect(manifest, None, String::new(), &mut found);
+    found
+}
+
+/// The API version and kind of an object.
+type TypeMeta<'a> = (&'a str, &'a str);
+
+/// `listed_as` is what the entries of a typed list are when they do not say so themselves.
+fn collect<'a>(
+    object: &'a Value,
+    listed_as: Option<TypeMeta<'a>>,
+    pointer: String,
+    found: &mut Vec<Workload<'a>>,
+) {
+    let field = |name| object.get(name).and_then(Value::as_str);
+    let Some((api_version, kind)) = field("apiVersion").zip(field("kind")).or(listed_as) else {
+        return;
+    };
+    if let (Some(listed), Some(items)) =
+        (kind.strip_suffix("List"), object.get("items").and_then(Value::as_array))
+    {
+        let listed_as = (!listed.is_empty()).then_some((api_version, listed));
+        for (index, item) in items.iter().enumerate() {
+            collect(item, listed_as, format!("{pointer}/items/{index}"), found);
+        }
+        return;
+    }
+    let Some(template_path) = template_path(api_version, kind) else {
+        return;
+    };
+    let mut fields = template_path.split('.').filter(|field| !field.is_empty());
+    let pointer = fields.clone().fold(pointer, |pointer, field| format!("{pointer}/{field}"));
+    if let Some(template) = fields.try_fold(object, |value, field| value.get(field)) {
+        let name = name_of(object);
+        found.push(Workload { kind, name, object, template, template_path, pointer });
+    }
+}
+
+/// Where this kind has its pod template.
+fn template_path(api_version: &str, kind: &str) -> Option<&'static str> {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    match (group, kind) {
+        ("", "Pod") => Some(""),
+        ("", "PodTemplate") => Some("template"),
+        ("", "ReplicationController")
+        | ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
+        | ("batch", "Job") => Some("spec.template"),
+        ("batch", "CronJob") => Some("spec.jobTemplate.spec.template"),
+        _ => None,
+    }
+}
+
+/// The object's name, or what its name will start with.
+fn name_of(object: &Value) -> &str {
+    let metadata = |name| object.get("metadata")?.get(name)?.as_str();
+    metadata("name").or_else(|| metadata("generateName")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    fn found(manifest: &Value) -> Vec<(String, String)> {
+        workloads(manifest)
+            .into_iter()
+            .map(|workload| {
+                assert_eq!(manifest.pointer(&workload.pointer), Some(workload.template));
+                (format!("{}/{}", workload.kind, workload.name), workload.pointer)
+            })
+            .collect()
+    }
+
+    fn at(manifest: &Value, name: &str, pointer: &str) {
+        assert_eq!(found(manifest), [(name.to_owned(), pointer.to_owned())]);
+    }
+
+    #[rstest]
+    #[case("apps/v1", "Deployment")]
+    #[case("apps/v1beta2", "StatefulSet")]
+    #[case("apps/v1", "DaemonSet")]
+    #[case("apps/v1", "ReplicaSet")]
+    #[case("v1", "ReplicationController")]
+    #[case("batch/v1", "Job")]
+    fn most_kinds_have_their_template_in_the_spec(#[case] api_version: &str, #[case] kind: &str) {
+        let manifest = json!({
+            "apiVersion": api_version, "kind": kind, "metadata": {"name": "web"}, "spec": {"template": {"spec": {}}}
+        });
+        at(&manifest, &format!("{kind}/web"), "/spec/template");
+    }
+
+    #[test]
+    fn pods_pod_templates_and_cron_jobs_have_it_elsewhere() {
+        at(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "web-"}}), "Pod/web-", "");
+        at(&json!({"apiVersion": "v1", "kind": "PodTemplate", "template": {}}), "PodTemplate/", "/template");
+        let job = json!({"spec": {"template": {"spec": {}}}});
+        let manifest = json!({"apiVersion": "batch/v1", "kind": "CronJob", "spec": {"jobTemplate": job}});
+        at(&manifest, "CronJob/", "/spec/jobTemplate/spec/template");
+    }
+
+    #[test]
+    fn lists_are_searched_and_typed_lists_name_the_kind_of_their_items() {
+        let pod = |name: &str| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}});
+        let inner = json!({"apiVersion": "v1", "kind": "List", "items": [pod("c")]});
+        let config = json!({"apiVersion": "v1", "kind": "ConfigMap"});
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": [pod("a"), config, inner]});
+        let names: Vec<_> = found(&list).into_iter().collect();
+        assert_eq!(
+            names,
+            [
+                ("Pod/a".to_owned(), "/items/0".to_owned()),
+                ("Pod/c".to_owned(), "/items/2/items/0".to_owned())
+            ]
+        );
+        let typed = json!({"apiVersion": "apps/v1", "kind": "DeploymentList", "items": [
+            {"metadata": {"name": "web"}, "spec": {"template": {}}}
+        ]});
+        at(&typed, "Deployment/web", "/items/0/spec/template");
+    }
+
+    #[test]
+    fn what_holds_no_pods_or_belongs_to_others_is_left_out() {
+        for manifest in [
+            json!(null),
+            json!("text"),
+            json!([{"apiVersion": "v1", "kind": "Pod"}]),
+            json!({"kind": "Pod"}),
+            json!({"apiVersion": "v1", "kind": "Service", "spec": {"template": {}}}),
+            json!({"apiVersion": "example.com/v1", "kind": "Deployment", "spec": {"template": {}}}),
+            json!({"apiVersion": "apps/v1", "kind": "Deployment"}),
+            json!({"apiVersion": "v1", "kind": "List", "items": "none"}),
+        ] {
+            assert!(found(&manifest).is_empty(), "{manifest}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Manifest files as text: where their documents begin and end, what is in them, and how a changed one is written.
+//! What a document means to Kubernetes is not known here.
+
+use anyhow::Context as _;
+use serde_json::Value;
+use serde_saphyr::{
+    granit_parser::{Event, Parser},
+    options, ser_options,
+};
+
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// One document of a file, as it stands there. All documents of a file, put together, are the file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Document<'a> {
+    /// From the end of the document before to the end of this one, with its `---` or `...`.
+    pub(crate) text: &'a str,
+    /// The line of the file on which the text begins, from 1.
+    pub(crate) line: usize,
+}
+
+/// Splits a file into its documents by the rules of YAML 1.2 (section 9.1, <https://yaml.org/spec/1.2.2/#91-documents>):
+/// a line that starts with `---` begins one and a line that starts with `...` ends one, if white space or nothing follows.
+/// Neither can be part of a value, because such lines end every block and may not occur in quotes.
+pub(crate) fn documents(file: &str) -> Vec<Document<'_>> {
+    let mut documents = Vec::new();
+    let (mut start, mut start_line) = (0, 1);
+    let mut end = 0;
+    let mut only_prefix = true;
+    for (index, line) in file.split_inclusive('\n').enumerate() {
+        let bare = line.trim_start_matches(BYTE_ORDER_MARK);
+        if is_marker(bare, "---") {
+            // Comments and directives before the first `---` belong to the document that it begins.
+            if !only_prefix {
+                documents.push(Document { text: &file[start..end], line: start_line });
+                (start, start_line) = (end, index + 1);
+            }
+            only_prefix = false;
+        } else if !is_prefix(bare) {
+            only_prefix = false;
+        }
+        end += line.len();
+        if is_marker(bare, "...") {
+            documents.push(Document { text: &file[start..end], line: start_line });
+            (start, start_line) = (end, index + 2);
+            only_prefix = true;
+        }
+    }
+    if start < end {
+        documents.push(Document { text: &file[start..end], line: start_line });
+    }
+    documents
+}
+
+fn is_marker(line: &str, marker: &str) -> bool {
+    line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+}
+
+/// Whether the line is empty, a comment, or, as far as it stands before a document, a directive.
+fn is_prefix(line: &str) -> bool {
+    let line = line.trim_matches([' ', '\t', '\r', '\n']);
+    line.is_empty() || line.starts_with('#') || line.starts_with('%')
+}
+
+impl Document<'_> {
+    /// Reads the document as `kubectl` does: `0644` is an octal number. An empty document is `null`.
+    pub(crate) fn parse(&self) -> anyhow::Result<Value> {
+        if self.text.lines().all(|line| is_prefix(line) || line.trim() == "---" || line.trim() == "...") {
+            return Ok(Value::Null);
+        }
+        if let Some((_, value)) = self.json() {
+            return Ok(value);
+        }
+        parse_yaml(self.text).or_else(|_| {
+            // Once more where it stands in the file, so that the error names the file's line.
+            let in_file = "\n".repeat(self.line - 1) + self.text;
+            parse_yaml(&in_file).context("this is not valid YAML; correct it")
+        })
+    }
+
+    /// The document as JSON, its text and its value, if that is what it is.
+    fn json(&self) -> Option<(&str, Value)> {
+        let text = self.text.trim_start_matches(BYTE_ORDER_MARK);
+        let text = text.strip_prefix("---").unwrap_or(text).trim();
+        let value = if text.starts_with('{') { serde_json::from_str(text).ok() } else { None };
+        value.map(|value| (text, value))
+    }
+
+    /// Writes another value in the document's place: as JSON if it was JSON, else as YAML, with the same marks at its
+    /// beginning and end and the same line endings, but without its comments.
+    pub(crate) fn rewrite(&self, value: &Value) -> anyhow::Result<String> {
+        let mut text = match self.json() {
+            // Wide enough to never fold a line: a folded text is hard to read and to compare.
+            None => {
+                serde_saphyr::to_string_with_options(value, ser_options! { folded_wrap_chars: usize::MAX })?
+            }
+            Some((json, _)) if json.contains('\n') => serde_json::to_string_pretty(value)? + "\n",
+            Some(_) => serde_json::to_string(value)? + "\n",
+        };
+        if self.has_marker("---") {
+            text.insert_str(0, "---\n");
+        }
+        if self.has_marker("...") {
+            text.push_str("...\n");
+        }
+        if self.text.contains("\r\n") {
+            text = text.replace('\n', "\r\n");
+        }
+        if self.text.starts_with(BYTE_ORDER_MARK) {
+            text.insert(0, BYTE_ORDER_MARK);
+        }
+        Ok(text)
+    }
+
+    /// Whether the document begins with `---`, so that it can follow another one.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.has_marker("---")
+    }
+
+    fn has_marker(&self, marker: &str) -> bool {
+        self.text.lines().any(|line| is_marker(line.trim_start_matches(BYTE_ORDER_MARK), marker))
+    }
+
+    /// Whether there are comments in the document.
+    pub(crate) fn has_comments(&self) -> bool {
+        Parser::new_from_str(self.text).any(|event| matches!(event, Ok((Event::Comment(..), _))))
+    }
+}
+
+/// Reads YAML. Errors name the line, but do not show it: it may hold a credential.
+fn parse_yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
+    serde_saphyr::from_str_with_options(text, options! { legacy_octal_numbers: true, with_snippet: false })
+}
+
+#[cfg(test)]
+mod tests;

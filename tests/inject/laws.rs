@@ -1,0 +1,183 @@
+//! What holds for the injection of any pod.
+
+use bindery::admission::inject::{InjectSettings, Injection, inject, workload::workloads};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::pods::{any_json, odd_pod, pod};
+
+pub(crate) fn injection(pod: &Value) -> Injection {
+    inject(pod, &InjectSettings::default()).unwrap()
+}
+
+pub(crate) fn injected(pod: &Value) -> Value {
+    let mut pod = pod.clone();
+    injection(&pod).apply(&mut pod).unwrap();
+    pod
+}
+
+/// Takes away whatever the injection would add, wherever it is. These pods have none of it of their own.
+fn without_bindery(mut pod: Value, original: &Value) -> Value {
+    let is_of_bindery = |entry: &Value| {
+        let name = entry["name"].as_str().unwrap_or_default();
+        let env_secret = entry["secretRef"]["name"].as_str().unwrap_or_default();
+        name.starts_with("bindery-")
+            || (env_secret.ends_with("-env") && entry.get("prefix").is_none())
+            || (name.starts_with("VAR")
+                && entry["valueFrom"]["secretKeyRef"]["name"].as_str().is_some_and(|of| of != "other"))
+    };
+    let mut strip = |pointer: String| {
+        let Some((parent, field)) = pointer.rsplit_once('/') else { panic!("{pointer} is no pointer") };
+        let Some(parent) = pod.pointer_mut(parent).and_then(Value::as_object_mut) else { return };
+        if let Some(list) = parent.get_mut(field).and_then(Value::as_array_mut) {
+            list.retain(|entry| !is_of_bindery(entry));
+            if list.is_empty() && original.pointer(&pointer).is_none() {
+                parent.remove(field);
+            }
+        }
+    };
+    strip("/spec/volumes".to_owned());
+    for kind in ["containers", "initContainers"] {
+        for index in 0..8 {
+            for list in ["env", "envFrom", "volumeMounts"] {
+                strip(format!("/spec/{kind}/{index}/{list}"));
+            }
+        }
+    }
+    pod
+}
+
+/// The variables that the container sees from `envFrom`, if every Secret had the variable `X`: the last one wins.
+fn winner(container: &Value) -> Option<&str> {
+    let entries = container["envFrom"].as_array()?;
+    let unprefixed = entries.iter().rfind(|entry| entry.get("prefix").is_none())?;
+    unprefixed.pointer("/secretRef/name").or_else(|| unprefixed.pointer("/configMapRef/name"))?.as_str()
+}
+
+proptest! {
+    /// P1.
+    #[test]
+    fn twice_is_once(pod in pod()) {
+        prop_assert!(injection(&injected(&pod)).is_empty());
+    }
+
+    /// P1: whichever container another webhook adds, and wherever.
+    #[test]
+    fn a_container_that_is_added_later_is_bound_and_the_rest_stays(
+        mut pod in pod(),
+        place in any::<prop::sample::Index>(),
+    ) {
+        pod["metadata"]["annotations"].as_object_mut().unwrap().remove("bindery.dev/containers");
+        let add = |pod: &mut Value| {
+            let containers = pod["spec"]["containers"].as_array_mut().unwrap();
+            containers.insert(place.index(containers.len() + 1), json!({"name": "added", "image": "x"}));
+        };
+        let mut before = pod.clone();
+        add(&mut before);
+        let mut after = injected(&pod);
+        add(&mut after);
+        // Volumes may stand in another order, when the first container has a mount of its own at a path.
+        let (mut before, mut after) = (injected(&before), injected(&after));
+        for pod in [&mut before, &mut after] {
+            if let Some(volumes) = pod["spec"]["volumes"].as_array_mut() {
+                volumes.sort_by_key(ToString::to_string);
+            }
+        }
+        prop_assert_eq!(before, after);
+    }
+
+    #[test]
+    fn nothing_that_the_user_set_is_changed(pod in pod()) {
+        prop_assert_eq!(without_bindery(injected(&pod), &pod), pod);
+    }
+
+    /// Kubernetes refuses a pod otherwise.
+    #[test]
+    fn no_volume_and_no_path_is_there_twice_and_every_mount_has_its_volume(mut pod in pod()) {
+        // The pod's own lists may be wrong in this way; bindery's additions must not be.
+        for container in pod["spec"]["containers"].as_array_mut().unwrap() {
+            container.as_object_mut().unwrap().remove("volumeMounts");
+        }
+        pod["spec"].as_object_mut().unwrap().remove("initContainers");
+        pod["metadata"]["annotations"].as_object_mut().unwrap().remove("bindery.dev/containers");
+        pod["spec"].as_object_mut().unwrap().remove("volumes");
+        let result = injected(&pod);
+        let volumes: Vec<&Value> = result["spec"]["volumes"].as_array().into_iter().flatten().map(|v| &v["name"]).collect();
+        for (index, name) in volumes.iter().enumerate() {
+            prop_assert!(!volumes[..index].contains(name), "{} is there twice", name);
+        }
+        for container in result["spec"]["containers"].as_array().unwrap() {
+            let mounts: Vec<&Value> = container["volumeMounts"].as_array().into_iter().flatten().collect();
+            for (index, mount) in mounts.iter().enumerate() {
+                prop_assert!(volumes.contains(&&mount["name"]), "{} has no volume", mount);
+                prop_assert_eq!(&mount["readOnly"], true);
+                prop_assert!(mounts[..index].iter().all(|other| other["mountPath"] != mount["mountPath"]));
+            }
+        }
+    }
+
+    #[test]
+    fn the_containers_own_variables_win_and_then_the_first_binding(pod in pod()) {
+        let result = injected(&pod);
+        let bind = pod["metadata"]["annotations"]["bindery.dev/bind"].as_str().unwrap();
+        let first = bind.split(", ").find(|name| !name.starts_with("secret/")).map(|name| format!("{name}-env"));
+        for kind in ["containers", "initContainers"] {
+            let containers = |pod: &Value| pod["spec"][kind].as_array().cloned().unwrap_or_default();
+            for (before, after) in containers(&pod).iter().zip(&containers(&result)) {
+                match winner(before) {
+                    Some(own) => prop_assert_eq!(winner(after), Some(own)),
+                    None if after["envFrom"] != before["envFrom"] => prop_assert_eq!(winner(after), first.as_deref()),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_workload_kind_gets_the_same_template(pod in pod()) {
+        let template = json!({"metadata": pod["metadata"], "spec": pod["spec"]});
+        let in_spec = json!({"template": template});
+        let expected = {
+            let pod = injected(&pod);
+            json!({"metadata": pod["metadata"], "spec": pod["spec"]})
+        };
+        for (api_version, kind, field, value) in [
+            ("apps/v1", "Deployment", "spec", in_spec.clone()),
+            ("apps/v1", "StatefulSet", "spec", in_spec.clone()),
+            ("apps/v1", "DaemonSet", "spec", in_spec.clone()),
+            ("apps/v1", "ReplicaSet", "spec", in_spec.clone()),
+            ("v1", "ReplicationController", "spec", in_spec.clone()),
+            ("batch/v1", "Job", "spec", in_spec.clone()),
+            ("batch/v1", "CronJob", "spec", json!({"jobTemplate": {"spec": in_spec}})),
+            ("v1", "PodTemplate", "template", template.clone()),
+            ("v1", "List", "items", json!([pod, pod])),
+        ] {
+            let manifest = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "x"}, field: value});
+            let found = workloads(&manifest);
+            prop_assert_eq!(found.len(), if kind == "List" { 2 } else { 1 });
+            for workload in found {
+                let result = injected(workload.template);
+                prop_assert_eq!(&result["metadata"], &expected["metadata"]);
+                prop_assert_eq!(&result["spec"], &expected["spec"]);
+            }
+        }
+    }
+
+    /// Whatever can be injected, the patch fits the pod and leaves nothing to add.
+    #[test]
+    fn an_odd_pod_is_injected_or_refused_and_never_panics(pod in odd_pod()) {
+        if let Ok(injection) = inject(&pod, &InjectSettings::default()) {
+            let mut result = pod;
+            injection.apply(&mut result).unwrap();
+            prop_assert!(self::injection(&result).is_empty());
+        }
+    }
+
+    #[test]
+    fn arbitrary_json_never_panics(value in any_json()) {
+        let _ = inject(&value, &InjectSettings::default());
+        for workload in workloads(&value) {
+            let _ = inject(workload.template, &InjectSettings::default());
+        }
+    }
+}

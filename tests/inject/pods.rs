@@ -1,0 +1,200 @@
+//! Pods to inject: well-formed ones that ask for bindings and have lists of their own, and arbitrary JSON.
+
+use proptest::{collection::vec, option, prelude::*, sample::subsequence};
+use serde_json::{Map, Value, json};
+
+/// What pods of these tests may be bound to; the last one is a plain Secret.
+const BINDINGS: [&str; 4] = ["alpha", "beta.db", "gamma", "secret/delta"];
+
+/// The names of containers; the last one is excluded unless it is named.
+const CONTAINERS: [&str; 5] = ["app", "worker", "migrate", "init-db", "istio-proxy"];
+
+/// A pod with annotations, containers, and lists in them as users write them.
+pub(crate) fn pod() -> impl Strategy<Value = Value> {
+    let containers = subsequence(&CONTAINERS[..], 1..=CONTAINERS.len()).prop_shuffle();
+    (containers, subsequence(&BINDINGS[..], 1..=BINDINGS.len()).prop_shuffle()).prop_flat_map(
+        |(names, bindings)| {
+            let split = 0..names.len();
+            let containers: Vec<_> = names.iter().map(|name| container(name)).collect();
+            (annotations(names, bindings), containers, split, volumes()).prop_map(
+                |(annotations, containers, split, volumes)| {
+                    let (init, main) = containers.split_at(split);
+                    let mut spec = json!({"containers": main, "futureField": {"x": [1, null]}});
+                    if !init.is_empty() {
+                        spec["initContainers"] = json!(init);
+                    }
+                    if let Some(volumes) = volumes {
+                        spec["volumes"] = volumes;
+                    }
+                    json!({
+                        "apiVersion": "v1",
+                        "kind": "Pod",
+                        "metadata": {"name": "web", "annotations": annotations, "labels": {"a/b~c": "d"}},
+                        "spec": spec
+                    })
+                },
+            )
+        },
+    )
+}
+
+fn annotations(names: Vec<&'static str>, bindings: Vec<&'static str>) -> impl Strategy<Value = Value> {
+    let delivery = prop_oneof![Just("env,files"), Just("files"), Just("env")];
+    let variables: Vec<_> =
+        bindings.iter().enumerate().map(|(n, name)| format!("VAR{n}={name}/key")).collect();
+    let count = names.len();
+    (option::of(delivery), option::of(subsequence(names, 1..=count)), any::<bool>(), any::<bool>()).prop_map(
+        move |(delivery, containers, has_variables, has_root)| {
+            let mut annotations = Map::new();
+            annotations.insert("example.com/own".to_owned(), json!("kept"));
+            annotations.insert("bindery.dev/bind".to_owned(), json!(bindings.join(", ")));
+            // A plain Secret as `env` alone needs variables.
+            if has_variables || delivery == Some("env") {
+                annotations.insert("bindery.dev/env".to_owned(), json!(variables.join(",\n")));
+            }
+            if let Some(delivery) = delivery {
+                annotations.insert("bindery.dev/as".to_owned(), json!(delivery));
+            }
+            if let Some(containers) = containers {
+                annotations.insert("bindery.dev/containers".to_owned(), json!(containers.join(",")));
+            }
+            if has_root {
+                annotations.insert("bindery.dev/mount-root".to_owned(), json!("/etc/creds"));
+            }
+            Value::Object(annotations)
+        },
+    )
+}
+
+/// A container; some of its entries take the place of what would be injected.
+fn container(name: &'static str) -> impl Strategy<Value = Value> {
+    let env = prop_oneof![
+        Just(json!({"name": "OWN", "value": "$(VAR0)"})),
+        Just(json!({"name": "VAR0", "value": "the user's"})),
+        Just(json!({"name": "VAR1", "valueFrom": {"secretKeyRef": {"name": "other", "key": "key"}}})),
+    ];
+    let env_from = prop_oneof![
+        Just(json!({"configMapRef": {"name": "own"}})),
+        Just(json!({"secretRef": {"name": "own"}})),
+        Just(json!({"prefix": "X_", "secretRef": {"name": "alpha-env"}})),
+    ];
+    let mounts = prop_oneof![
+        Just(json!({"name": "own", "mountPath": "/data"})),
+        Just(json!({"name": "own", "mountPath": "/var/secrets/alpha"})),
+        Just(json!({"name": "own", "mountPath": "/etc/creds/gamma/"})),
+    ];
+    (list(env), list(env_from), list(mounts)).prop_map(move |lists| {
+        let mut container = json!({"name": name, "image": "my-app", "futureField": true});
+        for (field, list) in [("env", lists.0), ("envFrom", lists.1), ("volumeMounts", lists.2)] {
+            if let Some(list) = list {
+                container[field] = list;
+            }
+        }
+        container
+    })
+}
+
+fn volumes() -> impl Strategy<Value = Option<Value>> {
+    list(prop_oneof![
+        Just(json!({"name": "own", "emptyDir": {}})),
+        Just(json!({"name": "same-secret", "secret": {"secretName": "alpha"}})),
+    ])
+}
+
+/// An absent list, or one of up to three entries.
+fn list(entry: impl Strategy<Value = Value>) -> impl Strategy<Value = Option<Value>> {
+    option::of(vec(entry, 0..=3).prop_map(Value::from))
+}
+
+/// Any JSON in which the fields that the injection reads turn up in unlikely places with unlikely values.
+pub(crate) fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        text().prop_map(Value::from),
+    ];
+    let field = prop_oneof![
+        4 => proptest::sample::select(&FIELDS[..]).prop_map(str::to_owned),
+        1 => text(),
+    ];
+    leaf.prop_recursive(6, 48, 6, move |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            vec((field.clone(), inner), 0..6).prop_map(|fields| fields.into_iter().collect()),
+        ]
+    })
+}
+
+/// A pod that asks for bindings, with anything at all where its fields should be.
+pub(crate) fn odd_pod() -> impl Strategy<Value = Value> {
+    let annotation = (proptest::sample::select(&FIELDS[..5]), any_json());
+    (pod(), vec(annotation, 0..3), vec((any::<prop::sample::Index>(), any_json()), 0..3)).prop_map(
+        |(mut pod, annotations, values)| {
+            for (name, value) in annotations {
+                pod["metadata"]["annotations"][name] = value;
+            }
+            for (place, value) in values {
+                let mut pointers = Vec::new();
+                collect_pointers(&pod, String::new(), &mut pointers);
+                *pod.pointer_mut(&pointers[place.index(pointers.len())]).unwrap() = value;
+            }
+            pod
+        },
+    )
+}
+
+fn collect_pointers(value: &Value, pointer: String, pointers: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let name = name.replace('~', "~0").replace('/', "~1");
+                collect_pointers(value, format!("{pointer}/{name}"), pointers);
+            }
+        }
+        Value::Array(entries) => {
+            for (index, value) in entries.iter().enumerate() {
+                collect_pointers(value, format!("{pointer}/{index}"), pointers);
+            }
+        }
+        _ => {}
+    }
+    pointers.push(pointer);
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("app".to_owned()),
+        Just("alpha".to_owned()),
+        Just("/var/secrets/alpha".to_owned()),
+        "[a-zA-Z0-9=/,._: \n-]{0,16}",
+        "\\PC{0,8}",
+    ]
+}
+
+const FIELDS: [&str; 24] = [
+    "bindery.dev/bind",
+    "bindery.dev/as",
+    "bindery.dev/env",
+    "bindery.dev/containers",
+    "bindery.dev/mount-root",
+    "apiVersion",
+    "kind",
+    "items",
+    "metadata",
+    "annotations",
+    "spec",
+    "template",
+    "containers",
+    "initContainers",
+    "volumes",
+    "name",
+    "env",
+    "envFrom",
+    "volumeMounts",
+    "mountPath",
+    "secretRef",
+    "secretKeyRef",
+    "secret",
+    "secretName",
+];

@@ -27,6 +27,8 @@ pub mod pod {
 pub mod binding {
     /// Annotation of a ServiceBinding: what its variables are called, `DB_URL=uri` or templates, newline-separated.
     pub const ENV: &str = "bindery.dev/env";
+    /// Annotation of a ServiceBinding: a new value has its Secrets looked at at once.
+    pub const RECONCILE: &str = "bindery.dev/reconcile";
     /// Label of a Secret: the binding's name, hashed when longer than a label may be.
     pub const BINDING: &str = "bindery.dev/binding";
     /// Annotation of a Secret: counts up with each rotation.

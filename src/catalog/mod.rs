@@ -1,1 +1,137 @@
-//! The platform side: the servicecatalog.k8s.io API, its reconcilers, an Open Service Broker client and the ledger of claims.
+//! The platform side: the servicecatalog.k8s.io API, its reconcilers, an Open Service Broker client and the ledger of
+//! claims. This file starts it all; what is done with which kind of object stands in `reconcile`, what wakes whom in
+//! `wakes`.
+
+pub mod api;
+pub mod client;
+mod connections;
+mod context;
+mod ledger;
+pub mod names;
+mod reconcile;
+mod retry;
+mod secrets;
+mod variables;
+mod wakes;
+mod watch;
+mod wiring;
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, Resource, ResourceExt, api::ListParams, core::DeserializeGuard};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+pub use self::api::crds;
+use self::api::{
+    Claim, ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ServiceBinding, ServiceInstance,
+};
+use crate::telemetry::{Metrics, ops::Readiness};
+
+/// The name of this part in readiness reports.
+const PART: &str = "catalog";
+/// How often to look again for what must be there before anything can start.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long the reconciles at work may take to end when stopped.
+const GRACE: Duration = Duration::from_secs(10);
+/// The namespace whose uid is taken for the cluster's id.
+const CLUSTER_ID_NAMESPACE: &str = "kube-system";
+
+/// How the catalog is set up. Every installation has the whole cluster so far.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct CatalogSettings {}
+
+/// The catalog ended without having been told to.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// A watch or a reconciler ended, which none does by itself.
+    #[error(
+        "a watch or reconciler of the catalog ended by itself ({0}), which is a defect; report it with the log"
+    )]
+    Ended(String),
+}
+
+/// Serves the catalog until `stop`. Only one process of an installation may do so at a time; the caller sees to that.
+pub async fn run(
+    client: Client,
+    _settings: CatalogSettings,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    stop: CancellationToken,
+) -> Result<(), CatalogError> {
+    readiness.wait_for(PART, "is starting");
+    let prepared = stop.run_until_cancelled(async {
+        await_definitions(&client, &readiness).await;
+        cluster_id(&client, &readiness).await
+    });
+    let Some(cluster_id) = prepared.await else { return Ok(()) };
+    readiness.wait_for(PART, "reads what there is");
+    let mut tasks = wiring::start(client, metrics, cluster_id, &stop);
+    let served = async {
+        tasks.synced().await;
+        readiness.ready(PART);
+        info!("the catalog is served");
+        tasks.ended().await
+    };
+    if let Some(why) = stop.run_until_cancelled(served).await {
+        return Err(CatalogError::Ended(why));
+    }
+    if tokio::time::timeout(GRACE, tasks.finished()).await.is_err() {
+        info!("stopped while brokers were being waited for; they are asked again at the next start");
+    }
+    Ok(())
+}
+
+/// Waits until the API server serves all kinds.
+async fn await_definitions(client: &Client, readiness: &Readiness) {
+    loop {
+        let served = [
+            served::<ClusterServiceBroker>(client).await,
+            served::<ClusterServiceClass>(client).await,
+            served::<ClusterServicePlan>(client).await,
+            served::<ServiceInstance>(client).await,
+            served::<ServiceBinding>(client).await,
+            served::<Claim>(client).await,
+        ];
+        let missing: Vec<String> = served.into_iter().filter_map(Result::err).collect();
+        if missing.is_empty() {
+            return;
+        }
+        readiness.wait_for(PART, missing.join("; "));
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Whether a kind can be listed, or why not.
+async fn served<K>(client: &Client) -> Result<(), String>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
+    match api.list(&ListParams::default().limit(1)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Err(format!(
+            "the custom resource definition {}.{} is missing; create it: bindery crds | kubectl apply -f -",
+            K::plural(&()),
+            K::group(&())
+        )),
+        Err(error) => Err(format!("{}.{} cannot be listed: {error}", K::plural(&()), K::group(&()))),
+    }
+}
+
+async fn cluster_id(client: &Client, readiness: &Readiness) -> String {
+    let api: Api<Namespace> = Api::all(client.clone());
+    loop {
+        match api.get_metadata(CLUSTER_ID_NAMESPACE).await {
+            Ok(namespace) => return namespace.uid().unwrap_or_default(),
+            Err(error) => {
+                readiness
+                    .wait_for(PART, format!("the namespace {CLUSTER_ID_NAMESPACE} cannot be read: {error}"));
+            }
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}

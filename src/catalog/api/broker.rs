@@ -1,0 +1,173 @@
+//! `ClusterServiceBroker`: an Open Service Broker that the whole cluster may use.
+
+#![expect(unreachable_pub, reason = "KubeSchema repeats the structs inside a function")]
+
+use std::fmt;
+
+use k8s_openapi::{ByteString, apimachinery::pkg::apis::meta::v1::Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::condition::Conditions;
+
+/// Which broker to ask, and how.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "servicecatalog.k8s.io",
+    version = "v1beta1",
+    kind = "ClusterServiceBroker",
+    status = "ClusterServiceBrokerStatus",
+    derive = "PartialEq",
+    doc = "An Open Service Broker that the whole cluster may use",
+    category = "all",
+    category = "svcat",
+    label("svcat", "true"),
+    annotation("api-approved.kubernetes.io", "unapproved, API of the retired service-catalog"),
+    printcolumn = r#"{"name": "URL", "type": "string", "jsonPath": ".spec.url"}"#,
+    printcolumn = r#"{"name": "Status", "type": "string", "jsonPath": ".status.lastConditionState"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.caBundle) && has(self.insecureSkipTLSVerify) && self.insecureSkipTLSVerify)")
+    .message("caBundle and insecureSkipTLSVerify: true exclude each other; remove insecureSkipTLSVerify"))]
+pub struct ClusterServiceBrokerSpec {
+    /// Where the broker answers, http or https. May hold a user name and password; a Secret in `authInfo` is better.
+    #[x_kube(validation = Rule::new("self.startsWith('http://') || self.startsWith('https://')")
+        .message("the broker's url must begin with http:// or https://"))]
+    #[schemars(length(max = 2048))]
+    pub url: BrokerUrl,
+    /// Accepts any certificate. Anyone on the way can then read the credentials of every service.
+    #[serde(default, rename = "insecureSkipTLSVerify", skip_serializing_if = "is_false")]
+    pub insecure_skip_tls_verify: bool,
+    /// The certificate authorities to trust for this broker, PEM in base64; without it those of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::bytes")]
+    pub ca_bundle: Option<ByteString>,
+    /// The credentials for the broker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_info: Option<AuthInfo>,
+    /// Whether the catalog is read again by itself.
+    #[serde(default)]
+    pub relist_behavior: RelistBehavior,
+    /// How often the catalog is read again, such as `1h30m`; `15m` unless given, at least 10 seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    pub relist_duration: Option<String>,
+    /// Raise it to have the catalog read at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relist_requests: Option<i64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// A broker's address as the user wrote it. It may carry a password, so `Debug` and [`BrokerUrl::shown`] leave it out.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct BrokerUrl(String);
+
+impl BrokerUrl {
+    /// The address with whatever it carries.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The address without user name and password.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let Ok(mut url) = url::Url::parse(&self.0) else { return "(not a URL)".to_owned() };
+        if url.set_username("").is_err() || url.set_password(None).is_err() {
+            return "(not a URL of a host)".to_owned();
+        }
+        url.to_string()
+    }
+}
+
+impl From<&str> for BrokerUrl {
+    fn from(url: &str) -> Self {
+        Self(url.to_owned())
+    }
+}
+
+impl fmt::Debug for BrokerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+/// How bindery shows the broker who it is: one of the two.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("has(self.basic) != has(self.bearer)").message("authInfo holds either basic or bearer"))]
+pub struct AuthInfo {
+    /// A Secret with the keys `username` and `password`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic: Option<AuthSecret>,
+    /// A Secret with the key `token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<AuthSecret>,
+}
+
+/// Where the credentials for a broker lie.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthSecret {
+    /// The Secret.
+    pub secret_ref: SecretReference,
+}
+
+/// A Secret of some namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretReference {
+    /// Its namespace.
+    #[schemars(length(min = 1))]
+    pub namespace: String,
+    /// Its name.
+    #[schemars(length(min = 1))]
+    pub name: String,
+}
+
+/// Whether a catalog is read again by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RelistBehavior {
+    /// Every `relistDuration`.
+    #[default]
+    Duration,
+    /// Only when the spec changes, for instance `relistRequests`.
+    Manual,
+}
+
+/// What came of reading the catalog.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClusterServiceBrokerStatus {
+    /// `Ready`.
+    pub conditions: Conditions,
+    /// The generation of the spec that the catalog was read for.
+    pub reconciled_generation: i64,
+    /// Since when reading the catalog fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation_start_time: Option<Time>,
+    /// When the catalog was read last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_catalog_retrieval_time: Option<Time>,
+    /// What `kubectl get` shows.
+    pub last_condition_state: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_the_url_is_never_shown() {
+        let url = BrokerUrl::from("http://user:hunter2@broker.default:8080/x");
+        assert_eq!(url.shown(), "http://broker.default:8080/x");
+        let spec = ClusterServiceBrokerSpec { url, ..ClusterServiceBrokerSpec::default() };
+        assert!(!format!("{spec:?}").contains("hunter2"));
+        assert!(!format!("{:?}", BrokerUrl::from("ht tp://u:hunter2@h")).contains("hunter2"));
+    }
+}

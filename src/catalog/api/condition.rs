@@ -1,0 +1,137 @@
+//! Conditions of the old API: `type`, `status`, `reason`, `message`, and the one word that `kubectl get` shows for
+//! them. Pure; who decides them stands in `reconcile`.
+
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a condition is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConditionType {
+    /// `False` while a change of the spec waits that bindery does not carry out.
+    Current,
+    /// The object can be used.
+    Ready,
+    /// The object failed for good: nothing is tried again before its spec changes.
+    Failed,
+}
+
+/// `True` or `False`; `Unknown` is never written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConditionStatus {
+    /// It is so.
+    True,
+    /// It is not so.
+    False,
+    /// Written by other controllers at most.
+    Unknown,
+}
+
+/// One statement about an object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What the statement is about.
+    #[serde(rename = "type")]
+    pub type_: ConditionType,
+    /// Whether it is so.
+    pub status: ConditionStatus,
+    /// Since when.
+    pub last_transition_time: Time,
+    /// Why, in one CamelCase word.
+    pub reason: String,
+    /// Why, in a sentence, and what to do.
+    pub message: String,
+}
+
+/// The conditions of an object, each type once.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Conditions(Vec<Condition>);
+
+impl Conditions {
+    /// The condition of this type.
+    #[must_use]
+    pub fn get(&self, type_: ConditionType) -> Option<&Condition> {
+        self.0.iter().find(|condition| condition.type_ == type_)
+    }
+
+    /// Whether the condition of this type is `True`.
+    #[must_use]
+    pub fn is_true(&self, type_: ConditionType) -> bool {
+        self.get(type_).is_some_and(|condition| condition.status == ConditionStatus::True)
+    }
+
+    /// Writes a condition. Its time stays as long as its status does. The order is that of [`ConditionType`].
+    pub fn set(
+        &mut self,
+        type_: ConditionType,
+        is: bool,
+        reason: &str,
+        message: impl Into<String>,
+        now: Timestamp,
+    ) {
+        let status = if is { ConditionStatus::True } else { ConditionStatus::False };
+        let since = self
+            .get(type_)
+            .filter(|condition| condition.status == status)
+            .map_or(Time(now), |condition| condition.last_transition_time.clone());
+        self.remove(type_);
+        self.0.push(Condition {
+            type_,
+            status,
+            last_transition_time: since,
+            reason: reason.to_owned(),
+            message: message.into(),
+        });
+        self.0.sort_by_key(|condition| condition.type_ as u8);
+    }
+
+    /// Takes a condition away.
+    pub fn remove(&mut self, type_: ConditionType) {
+        self.0.retain(|condition| condition.type_ != type_);
+    }
+
+    /// `status.lastConditionState`: the last condition's type if it is true, else its reason, else nothing
+    /// (service-catalog `pkg/apis/servicecatalog/v1beta1/recalculate.go`).
+    #[must_use]
+    pub fn last_state(&self) -> String {
+        self.0.last().map_or_else(String::new, |condition| match condition.status {
+            ConditionStatus::True => format!("{:?}", condition.type_),
+            ConditionStatus::False | ConditionStatus::Unknown => condition.reason.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn the_time_of_a_condition_is_that_of_its_status() {
+        let mut conditions = Conditions::default();
+        conditions.set(ConditionType::Ready, false, "A", "a", at(1));
+        conditions.set(ConditionType::Ready, false, "B", "b", at(2));
+        assert_eq!(conditions.get(ConditionType::Ready).unwrap().last_transition_time, Time(at(1)));
+        conditions.set(ConditionType::Ready, true, "C", "c", at(3));
+        assert_eq!(conditions.get(ConditionType::Ready).unwrap().last_transition_time, Time(at(3)));
+    }
+
+    #[test]
+    fn the_last_condition_is_the_one_shown() {
+        let mut conditions = Conditions::default();
+        assert_eq!(conditions.last_state(), "");
+        conditions.set(ConditionType::Ready, false, "ProvisionCallFailed", "", at(1));
+        assert_eq!(conditions.last_state(), "ProvisionCallFailed");
+        conditions.set(ConditionType::Failed, true, "ClusterServiceBrokerReturnedFailure", "", at(1));
+        assert_eq!(conditions.last_state(), "Failed");
+        conditions.remove(ConditionType::Failed);
+        conditions.set(ConditionType::Ready, true, "ProvisionedSuccessfully", "", at(1));
+        conditions.set(ConditionType::Current, false, "UpdatesNotSupported", "", at(1));
+        assert_eq!(conditions.last_state(), "Ready");
+    }
+}

@@ -1,0 +1,165 @@
+//! What can go wrong with a broker, each with its remedy. No message holds credentials or a raw body.
+
+use std::{error::Error, fmt};
+
+use url::Url;
+
+use super::address::Refused;
+use crate::osb::ErrorBody;
+
+/// How much of a broker's description is passed on, in characters.
+const LONGEST_DESCRIPTION: usize = 500;
+
+/// A request to a broker failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The URL cannot be used.
+    #[error("spec.url of the broker is no usable URL: {0}; write it as https://host[:port][/path]")]
+    BadUrl(String),
+    /// An id cannot be a segment of a path.
+    #[error("the id {0:?} cannot be used: it becomes part of a path; choose another externalID")]
+    BadId(String),
+    /// The CA bundle holds no certificate.
+    #[error("spec.caBundle of the broker holds no certificate; put PEM certificates there, base64 once")]
+    BadCaBundle,
+    /// The client could not be set up.
+    #[error("TLS cannot be set up: {0}; check spec.caBundle of the broker and the system's certificates")]
+    Tls(String),
+    /// The address is link-local or a cloud's metadata service.
+    #[error(
+        "{0} is a link-local or metadata address, which bindery never calls; check spec.url of the broker"
+    )]
+    RefusedAddress(String),
+    /// No answer.
+    #[error("no answer from {url}: {cause}; check that the broker runs and that spec.url is right")]
+    Unreachable {
+        /// Without credentials and path.
+        url: String,
+        /// The chain of causes.
+        cause: String,
+    },
+    /// 401 or 403.
+    #[error(
+        "the broker refused the credentials (status {status}); check the Secret that spec.authInfo of the broker names, or \
+         the user and password in spec.url"
+    )]
+    Unauthorized {
+        /// 401 or 403.
+        status: u16,
+    },
+    /// Something answered that is no Open Service Broker.
+    #[error("{0}: the URL is probably not an Open Service Broker; check spec.url")]
+    NotOsb(NotOsb),
+    /// The broker's own error.
+    #[error("the broker answered status {status}: {}", described(.body))]
+    Rejected {
+        /// The status.
+        status: u16,
+        /// What the broker says.
+        body: ErrorBody,
+    },
+    /// A success that cannot be read.
+    #[error(
+        "the broker's answer (status {status}) does not follow the Open Service Broker API: line {line}, column {column}; \
+         ask the broker's maintainers"
+    )]
+    Malformed {
+        /// The status.
+        status: u16,
+        /// Where reading stopped.
+        line: usize,
+        /// Where reading stopped.
+        column: usize,
+    },
+}
+
+/// How it shows that something is no Open Service Broker.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NotOsb {
+    /// A web page.
+    Html {
+        /// Its status.
+        status: u16,
+    },
+    /// A redirect; none is followed.
+    Redirect {
+        /// Its status.
+        status: u16,
+    },
+    /// A success of a kind that the request does not have.
+    Status {
+        /// It.
+        status: u16,
+    },
+    /// More than any broker sends.
+    TooLarge {
+        /// The limit.
+        megabytes: usize,
+    },
+}
+
+impl fmt::Display for NotOsb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Html { status } => write!(f, "answered HTML, status {status}"),
+            Self::Redirect { status } => {
+                write!(f, "answered a redirect, status {status}, which is not followed")
+            }
+            Self::Status { status } => write!(f, "answered status {status}, which this request cannot have"),
+            Self::TooLarge { megabytes } => write!(f, "answered more than {megabytes} MiB"),
+        }
+    }
+}
+
+impl ClientError {
+    pub(super) fn unreachable(url: &Url, error: &reqwest::Error) -> Self {
+        let mut source = error.source();
+        while let Some(cause) = source {
+            if let Some(refused) = cause.downcast_ref::<Refused>() {
+                return Self::RefusedAddress(refused.0.clone());
+            }
+            source = cause.source();
+        }
+        let cause = if error.is_timeout() { "it took too long".to_owned() } else { causes(error) };
+        Self::Unreachable { url: url.origin().ascii_serialization(), cause }
+    }
+
+    /// Whether trying again without a change is useless: the broker says that the request itself is wrong. Only 400
+    /// means that (service-catalog `pkg/controller/controller.go`).
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Rejected { status: 400, .. })
+    }
+
+    /// Whether the broker answered at all.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Rejected { .. } | Self::Malformed { .. })
+    }
+}
+
+/// The innermost cause, which is the one that tells something ("Connection refused", "certificate has expired").
+pub(super) fn causes(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    shortened(&cause.to_string())
+}
+
+fn described(body: &ErrorBody) -> String {
+    let text = match (&body.error, &body.description) {
+        (Some(error), Some(description)) => format!("{error}: {description}"),
+        (Some(text), None) | (None, Some(text)) => text.clone(),
+        (None, None) => "without a description; see the broker's log".to_owned(),
+    };
+    shortened(&text)
+}
+
+fn shortened(text: &str) -> String {
+    let line: String = text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
+    match line.char_indices().nth(LONGEST_DESCRIPTION) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}

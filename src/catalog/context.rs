@@ -1,0 +1,201 @@
+//! What the reconcilers share: the API server, the stores of what is watched, the brokers, the ledger, waits and turns.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Client, Resource, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{
+        events::{Event, EventType, Recorder, Reporter},
+        reflector::{ObjectRef, Store},
+    },
+};
+use tracing::debug;
+
+use super::{
+    api::{
+        Claim, ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ServiceBinding, ServiceInstance,
+    },
+    connections::Connections,
+    ledger::Ledger,
+    retry::{Retries, Turns},
+};
+use crate::telemetry::Metrics;
+
+/// How long an event's note may be (`events.k8s.io/v1`).
+const LONGEST_NOTE: usize = 1000;
+/// How often a binding's Secrets are read again, on average.
+const SECRETS_READ_EVERY: Duration = Duration::from_mins(10);
+
+/// A namespace, as little of it as is needed.
+pub(super) type NamespaceMeta = PartialObjectMeta<Namespace>;
+
+/// What is watched.
+pub(super) struct Stores {
+    pub(super) brokers: Store<ClusterServiceBroker>,
+    pub(super) classes: Store<ClusterServiceClass>,
+    pub(super) plans: Store<ClusterServicePlan>,
+    pub(super) instances: Store<ServiceInstance>,
+    pub(super) bindings: Store<ServiceBinding>,
+    pub(super) claims: Store<Claim>,
+    pub(super) namespaces: Store<NamespaceMeta>,
+}
+
+impl Stores {
+    /// Waits until every kind has been read once.
+    pub(super) async fn synced(&self) {
+        // A store whose watch is gone is never ready; whoever runs the watches notices that.
+        let _ = tokio::join!(
+            self.brokers.wait_until_ready(),
+            self.classes.wait_until_ready(),
+            self.plans.wait_until_ready(),
+            self.instances.wait_until_ready(),
+            self.bindings.wait_until_ready(),
+            self.claims.wait_until_ready(),
+            self.namespaces.wait_until_ready(),
+        );
+    }
+
+    pub(super) fn broker(&self, name: &str) -> Option<Arc<ClusterServiceBroker>> {
+        self.brokers.get(&ObjectRef::new(name))
+    }
+
+    pub(super) fn class(&self, name: &str) -> Option<Arc<ClusterServiceClass>> {
+        self.classes.get(&ObjectRef::new(name))
+    }
+}
+
+/// The state of a namespace as far as it matters here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NamespaceState {
+    /// Not seen yet, or gone.
+    Unknown,
+    /// Being deleted: nothing is created in it or for it.
+    Terminating,
+    /// As it should be.
+    Active {
+        /// Its uid.
+        uid: String,
+    },
+}
+
+/// What every reconciler is given.
+pub(super) struct Context {
+    pub(super) client: Client,
+    pub(super) stores: Stores,
+    pub(super) connections: Connections,
+    pub(super) ledger: Ledger,
+    pub(super) retries: Retries,
+    pub(super) turns: Turns,
+    pub(super) looks: Looks,
+    pub(super) metrics: Arc<Metrics>,
+    /// The uid of the namespace kube-system, which is what everybody takes for the cluster's id.
+    pub(super) cluster_id: String,
+    recorder: Recorder,
+}
+
+impl Context {
+    pub(super) fn new(client: Client, stores: Stores, metrics: Arc<Metrics>, cluster_id: String) -> Self {
+        Self {
+            connections: Connections::new(client.clone()),
+            ledger: Ledger::new(client.clone(), stores.claims.clone()),
+            retries: Retries::default(),
+            turns: Turns::default(),
+            looks: Looks::default(),
+            recorder: Recorder::new(client.clone(), Reporter::from("bindery")),
+            metrics,
+            cluster_id,
+            stores,
+            client,
+        }
+    }
+
+    pub(super) fn namespace(&self, name: &str) -> NamespaceState {
+        match self.stores.namespaces.get(&ObjectRef::new(name)) {
+            None => NamespaceState::Unknown,
+            Some(namespace) if namespace.metadata.deletion_timestamp.is_some() => NamespaceState::Terminating,
+            Some(namespace) => NamespaceState::Active { uid: namespace.uid().unwrap_or_default() },
+        }
+    }
+
+    /// Tells the object's user what happened, unless its namespace is being deleted. An event that cannot be written
+    /// is no failure: the status carries the same.
+    pub(super) async fn tell<K>(&self, object: &K, failed: bool, reason: &str, action: &str, note: &str)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        if object.namespace().is_some_and(|name| self.namespace(&name) == NamespaceState::Terminating) {
+            return;
+        }
+        let event = Event {
+            type_: if failed { EventType::Warning } else { EventType::Normal },
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(LONGEST_NOTE / 4).collect()),
+            action: action.to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+            debug!(%error, reason, "event not written");
+        }
+    }
+}
+
+/// When the Secrets of each binding are read again.
+#[derive(Debug, Default)]
+pub(super) struct Looks(Mutex<HashMap<String, Look>>);
+
+#[derive(Debug)]
+struct Look {
+    due: Instant,
+    /// The annotation that asks for a look.
+    asked: Option<String>,
+}
+
+impl Looks {
+    /// How long until the next look; nothing when it is due or asked for. After a start the first looks are spread
+    /// over the whole interval.
+    pub(super) fn wait(&self, uid: &str, asked: Option<&str>) -> Duration {
+        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let look = looks.entry(uid.to_owned()).or_insert_with(|| Look {
+            due: Instant::now() + SECRETS_READ_EVERY.mul_f64(rand::random::<f64>()),
+            asked: asked.map(str::to_owned),
+        });
+        if look.asked.as_deref() != asked {
+            return Duration::ZERO;
+        }
+        look.due.saturating_duration_since(Instant::now())
+    }
+
+    /// The Secrets are as they should be.
+    pub(super) fn looked(&self, uid: &str, asked: Option<&str>) -> Duration {
+        let wait = SECRETS_READ_EVERY.mul_f64(0.75 + rand::random::<f64>() / 2.0);
+        let look = Look { due: Instant::now() + wait, asked: asked.map(str::to_owned) };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), look);
+        wait
+    }
+
+    pub(super) fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_annotation_asks_for_a_look_at_once() {
+        let looks = Looks::default();
+        assert!(looks.wait("a", None) <= SECRETS_READ_EVERY);
+        assert!(looks.looked("a", None) > SECRETS_READ_EVERY / 2);
+        assert!(looks.wait("a", None) > Duration::ZERO);
+        assert_eq!(looks.wait("a", Some("1")), Duration::ZERO);
+        looks.looked("a", Some("1"));
+        assert!(looks.wait("a", Some("1")) > Duration::ZERO);
+    }
+}

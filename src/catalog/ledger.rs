@@ -1,0 +1,157 @@
+//! The ledger: claims are recorded before a broker is first asked for an id and removed when it has confirmed the
+//! deletion. A claim is named after the id, so that the API server itself sees to it that no two objects ever hold the
+//! same id at a broker: otherwise a user could name another namespace's id and have it deleted.
+
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    runtime::reflector::Store,
+};
+
+use super::{
+    api::{Claim, ClaimKind, ClaimSpec},
+    names,
+};
+use crate::contract::FIELD_MANAGER;
+
+/// What came of recording a claim.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Recorded {
+    /// The id is the object's.
+    Ours,
+    /// Another object holds the id.
+    Taken,
+}
+
+/// The claims.
+pub(super) struct Ledger {
+    api: Api<Claim>,
+    store: Store<Claim>,
+}
+
+/// The name of the claim for an id.
+pub(super) fn claim_name(kind: ClaimKind, id: &str) -> String {
+    let prefix = match kind {
+        ClaimKind::ServiceInstance => "instance",
+        ClaimKind::ServiceBinding => "binding",
+    };
+    format!("{prefix}-{}", names::escaped(id))
+}
+
+impl ClaimSpec {
+    /// The id that the claim is about.
+    fn id(&self) -> &str {
+        self.binding_id.as_deref().unwrap_or(&self.instance_id)
+    }
+
+    /// Whether both claim the same id for the same object, or for one of the same name that took its place, as after
+    /// a restore from a backup.
+    fn is_heir_of(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && self.namespace == other.namespace
+            && self.name == other.name
+            && self.id() == other.id()
+            && self.instance_id == other.instance_id
+    }
+}
+
+impl Ledger {
+    pub(super) fn new(client: Client, store: Store<Claim>) -> Self {
+        Self { api: Api::all(client), store }
+    }
+
+    /// Makes sure that the claim stands before a broker is asked.
+    pub(super) async fn record(&self, spec: ClaimSpec) -> kube::Result<Recorded> {
+        let name = claim_name(spec.kind, spec.id());
+        let claim = Claim::new(&name, spec);
+        let parameters =
+            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        match self.api.create(&parameters, &claim).await {
+            Ok(_) => return Ok(Recorded::Ours),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            Err(error) => return Err(error),
+        }
+        let held = self.api.get(&name).await?;
+        if !claim.spec.is_heir_of(&held.spec) {
+            return Ok(Recorded::Taken);
+        }
+        if held.spec != claim.spec {
+            let patch = serde_json::json!({
+                "metadata": {"resourceVersion": held.resource_version()}, "spec": claim.spec,
+            });
+            self.api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        }
+        Ok(Recorded::Ours)
+    }
+
+    /// The claim for an id if it belongs to this object; read from the API server, for a deletion hangs on it.
+    pub(super) async fn find(
+        &self,
+        kind: ClaimKind,
+        id: &str,
+        (namespace, name): (&str, &str),
+    ) -> kube::Result<Option<Claim>> {
+        let claim = self.api.get_opt(&claim_name(kind, id)).await?;
+        Ok(claim.filter(|claim| claim.spec.namespace == namespace && claim.spec.name == name))
+    }
+
+    /// The claims of an instance's bindings, as far as known.
+    pub(super) fn bindings_of(&self, instance_id: &str) -> Vec<String> {
+        let of_instance = |claim: &Claim| {
+            claim.spec.kind == ClaimKind::ServiceBinding && claim.spec.instance_id == instance_id
+        };
+        let mut names: Vec<String> =
+            self.store.state_filter(of_instance).iter().map(|claim| claim.name_any()).collect();
+        names.sort();
+        names
+    }
+
+    /// Removes a claim; the broker has confirmed that it holds nothing.
+    pub(super) async fn remove(&self, claim: &Claim) -> kube::Result<()> {
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions { uid: claim.uid(), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match self.api.delete(&claim.name_any(), &parameters).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::api::claim::ClaimBroker;
+
+    #[test]
+    fn a_claim_is_named_after_its_id() {
+        assert_eq!(
+            claim_name(ClaimKind::ServiceInstance, "9d0c2ff6-0000-4000-8000-000000000000"),
+            "instance-9d0c2ff6-0000-4000-8000-000000000000"
+        );
+        assert_eq!(claim_name(ClaimKind::ServiceBinding, "A/b"), "binding-z41zz2fzb");
+    }
+
+    #[test]
+    fn only_an_object_of_the_same_name_inherits_a_claim() {
+        let claim = ClaimSpec {
+            broker: ClaimBroker::default(),
+            kind: ClaimKind::ServiceInstance,
+            namespace: "team-a".to_owned(),
+            name: "db".to_owned(),
+            uid: "1".to_owned(),
+            instance_id: "id".to_owned(),
+            binding_id: None,
+            service_id: "s".to_owned(),
+            plan_id: "p".to_owned(),
+        };
+        let restored = ClaimSpec { uid: "2".to_owned(), ..claim.clone() };
+        assert!(restored.is_heir_of(&claim));
+        let thief = ClaimSpec { namespace: "team-b".to_owned(), ..claim.clone() };
+        assert!(!thief.is_heir_of(&claim));
+        let binding = ClaimSpec { kind: ClaimKind::ServiceBinding, ..claim.clone() };
+        assert!(!binding.is_heir_of(&claim));
+    }
+}

@@ -1,0 +1,94 @@
+//! Names: of class and plan objects after catalog ids, of claims, and the nearest existing name to one that does not
+//! exist. Pure.
+
+use md5::{Digest, Md5};
+
+/// How long an escaped name may be (RFC 1123 label).
+const LONGEST: usize = 63;
+
+/// The object name of a catalog id, as service-catalog makes it (`pkg/controller/controller.go`,
+/// `GenerateEscapedName`): what a name may not hold is written `z<hex>z`, so is `z` itself; a result that is too long
+/// becomes its beginning and the MD5 of the id. A lower-case UUID is its own name.
+#[must_use]
+pub fn escaped(id: &str) -> String {
+    let mut name = String::with_capacity(id.len());
+    let mut previous = '\0';
+    for (index, char) in id.char_indices() {
+        let inside = index != 0 && index + char.len_utf8() != id.len();
+        let kept = match char {
+            'a'..='y' | '0'..='9' => true,
+            '.' => inside && previous != '.' && previous != '-',
+            '-' => inside && previous != '.',
+            _ => false,
+        };
+        if kept {
+            name.push(char);
+            previous = char;
+        } else {
+            name.extend(format!("z{:x}z", u32::from(char)).chars());
+            previous = 'z';
+        }
+    }
+    if name.len() > LONGEST {
+        name.truncate(30); // every character kept or written is ASCII
+        let hash: String = Md5::digest(id).iter().map(|byte| format!("{byte:02x}")).collect();
+        name = format!("{}-{hash}", name.strip_suffix('.').unwrap_or(&name));
+    }
+    name
+}
+
+/// The one of `existing` that somebody who wrote `given` most likely meant.
+pub(super) fn nearest<'a>(given: &str, existing: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    existing
+        .into_iter()
+        .map(|name| (strsim::normalized_damerau_levenshtein(given, name), name))
+        .filter(|(likeness, _)| *likeness > 0.5)
+        .max_by(|(a, left), (b, right)| a.total_cmp(b).then_with(|| right.cmp(left)))
+        .map(|(_, name)| name)
+}
+
+/// `; did you mean "…"?` or nothing.
+pub(super) fn did_you_mean<'a>(given: &str, existing: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(given, existing).map(|name| format!("; did you mean {name:?}?")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_become_names_as_service_catalog_does_it() {
+        for (id, name) in [
+            ("e2e250b5-73f8-45fd-9a7f-93c8dddc5f00", "e2e250b5-73f8-45fd-9a7f-93c8dddc5f00"),
+            ("rds-997b8372", "rds-997b8372"),
+            ("z", "z7az"),
+            ("AbC", "z41zbz43z"),
+            ("a.b", "a.b"),
+            ("a..b", "a.z2ezb"),
+            (".a-", "z2ezaz2dz"),
+            ("a-.b", "a-z2ezb"),
+            ("a.-b", "a.z2dzb"),
+            ("a--b", "a--b"),
+            ("ü", "zfcz"),
+        ] {
+            assert_eq!(escaped(id), name, "{id}");
+        }
+    }
+
+    #[test]
+    fn long_ids_are_shortened_to_a_hash() {
+        let id = "a".repeat(64);
+        assert_eq!(escaped(&id), format!("{}-014842d480b571495a4a0363793f7367", "a".repeat(30)));
+        assert_eq!(escaped(&"a".repeat(63)), "a".repeat(63));
+        let id = format!("{}.{}", "a".repeat(29), "b".repeat(60));
+        assert!(escaped(&id).starts_with(&format!("{}-", "a".repeat(29))));
+    }
+
+    #[test]
+    fn the_nearest_name_is_suggested_and_nothing_far() {
+        assert_eq!(nearest("cockroachd", ["mysql", "cockroachdb"]), Some("cockroachdb"));
+        assert_eq!(nearest("cockroachd", ["mysql", "redis"]), None);
+        assert_eq!(did_you_mean("defualt", ["default"]), "; did you mean \"default\"?");
+        assert_eq!(did_you_mean("x", []), "");
+    }
+}

@@ -1,0 +1,403 @@
+//! Getting credentials: wait for the instance, see that the Secrets' names are free, record the claim, ask the broker,
+//! write the Secrets. The same steps restore Secrets that were lost or changed, for a broker answers a repeated bind with
+//! the same credentials.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{
+    catalog::{
+        api::{
+            Claim, ClaimKind, ClaimSpec, ConditionType, ServiceBinding, ServiceBindingStatus,
+            ServiceInstance,
+            binding::{BindingOperation, Revision},
+            instance::{ProvisionStatus, ReleaseStatus},
+        },
+        client::ClientError,
+        connections::{BrokerError, remembered},
+        context::{Context, NamespaceState},
+        ledger::{Recorded, claim_name},
+        names::did_you_mean,
+        reconcile::{
+            Next, ReconcileError, has_finalizer, now, patch, resolve::Offer, status, with_finalizer,
+        },
+        secrets::{self, Marks, SecretError},
+        variables::{Variables, VariablesError},
+    },
+    contract::binding as contract,
+    osb::{BindRequest, BindResponse},
+};
+
+/// How long to wait for a namespace that has not been seen yet; its appearance ends the wait.
+const UNKNOWN_NAMESPACE: Duration = Duration::from_secs(1);
+
+/// Why a binding has no credentials or no Secrets yet: the condition.
+struct NotBound {
+    reason: &'static str,
+    message: String,
+    remedy: Remedy,
+}
+
+/// What ends the wait.
+#[derive(Clone, Copy)]
+enum Remedy {
+    /// A change of something that is watched.
+    Watched,
+    /// Nothing that is seen: try again.
+    Retry,
+    /// Only a change of the spec.
+    Never,
+}
+
+impl NotBound {
+    fn new(reason: &'static str, message: impl Into<String>, remedy: Remedy) -> Self {
+        Self { reason, message: message.into(), remedy }
+    }
+}
+
+/// A step ends with the condition that stands in its way, or with an error of the cluster.
+enum Failure {
+    NotBound(NotBound),
+    Cluster(ReconcileError),
+}
+
+impl From<NotBound> for Failure {
+    fn from(not_bound: NotBound) -> Self {
+        Self::NotBound(not_bound)
+    }
+}
+
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        Self::Cluster(error.into())
+    }
+}
+
+impl From<SecretError> for Failure {
+    fn from(error: SecretError) -> Self {
+        match error {
+            SecretError::Cluster(error) => error.into(),
+            SecretError::NameTaken(_) => {
+                NotBound::new("SecretNameTaken", error.to_string(), Remedy::Retry).into()
+            }
+            SecretError::Key(_) | SecretError::Refused { .. } => {
+                NotBound::new("ErrorInjectingBindResult", error.to_string(), Remedy::Retry).into()
+            }
+        }
+    }
+}
+
+impl From<VariablesError> for Failure {
+    fn from(error: VariablesError) -> Self {
+        NotBound::new("ErrorInjectingBindResult", error.to_string(), Remedy::Watched).into()
+    }
+}
+
+pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Result<Next, ReconcileError> {
+    let namespace = binding.namespace().unwrap_or_default();
+    match context.namespace(&namespace) {
+        NamespaceState::Terminating => return Ok(Next::Settled),
+        NamespaceState::Unknown => return Ok(Next::After(UNKNOWN_NAMESPACE)),
+        NamespaceState::Active { .. } => {}
+    }
+    let old = binding.status.clone().unwrap_or_default();
+    if old.conditions.is_true(ConditionType::Failed)
+        && Some(old.reconciled_generation) == binding.metadata.generation
+    {
+        return Ok(Next::Settled);
+    }
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
+    let uid = binding.uid().unwrap_or_default();
+    let asked = binding.annotations().get(contract::RECONCILE).map(String::as_str);
+    let checksum = variables_checksum(binding);
+    if old.conditions.is_true(ConditionType::Ready) && old.variables_checksum == checksum {
+        let wait = context.looks.wait(&uid, asked);
+        if !wait.is_zero() {
+            return Ok(Next::After(wait));
+        }
+        if secrets::untouched(&secrets, &old.secrets).await? {
+            return Ok(Next::After(context.looks.looked(&uid, asked)));
+        }
+    }
+    let api: Api<ServiceBinding> = Api::namespaced(context.client.clone(), &namespace);
+    let binding = prepare(&api, binding).await?;
+    let mut new = old.clone();
+    let next = match bind(&binding, context, &secrets, &mut new).await {
+        Ok(()) => {
+            new.variables_checksum = checksum;
+            Next::After(context.looks.looked(&uid, asked))
+        }
+        Err(Failure::Cluster(error)) => return in_a_living_namespace(error),
+        Err(Failure::NotBound(NotBound { reason, message, remedy })) => match remedy {
+            Remedy::Watched => {
+                status::set_ready(&mut new, false, reason, message);
+                Next::Settled
+            }
+            Remedy::Retry => {
+                status::set_ready(&mut new, false, reason, message);
+                Next::Retry
+            }
+            Remedy::Never => {
+                status::set_failed(&mut new, reason, &message);
+                new.current_operation = None;
+                new.reconciled_generation = binding.metadata.generation.unwrap_or_default();
+                Next::Settled
+            }
+        },
+    };
+    status::write(context, &api, &binding, &old, new).await?;
+    Ok(next)
+}
+
+/// That nothing can be created in a namespace that is being deleted is no error.
+fn in_a_living_namespace(error: ReconcileError) -> Result<Next, ReconcileError> {
+    if let ReconcileError::Cluster(kube::Error::Api(status)) = &error
+        && status.is_forbidden()
+        && status
+            .details
+            .iter()
+            .flat_map(|details| &details.causes)
+            .any(|cause| cause.reason == "NamespaceTerminating")
+    {
+        return Ok(Next::Settled);
+    }
+    Err(error)
+}
+
+/// Completes what the user wrote, in one step: the finalizer (only before the binding is first handled, so that it is
+/// never put back), the id, and the Secret's name.
+async fn prepare(
+    api: &Api<ServiceBinding>,
+    binding: &ServiceBinding,
+) -> Result<ServiceBinding, ReconcileError> {
+    let mut changes = json!({});
+    if binding.status.is_none() && !has_finalizer(binding) {
+        changes["metadata"] = json!({"finalizers": with_finalizer(binding)});
+    }
+    if binding.spec.external_id.is_none() {
+        changes["spec"]["externalID"] = json!(Uuid::new_v4().to_string());
+    }
+    if binding.spec.secret_name.is_none() {
+        changes["spec"]["secretName"] = json!(binding.name_any());
+    }
+    if changes == json!({}) {
+        return Ok(binding.clone());
+    }
+    Ok(patch(api, binding, changes).await?)
+}
+
+/// All steps, in order.
+async fn bind(
+    binding: &ServiceBinding,
+    context: &Context,
+    api: &Api<Secret>,
+    new: &mut ServiceBindingStatus,
+) -> Result<(), Failure> {
+    new.unbind_status.get_or_insert(ReleaseStatus::NotRequired);
+    let instance = ready_instance(binding, context)?;
+    let offer = offer(&instance, context)?;
+    let variables = Variables::find(
+        binding.annotations().get(contract::ENV).map(String::as_str),
+        offer.plan.spec.external_metadata.as_ref(),
+        offer.class.spec.external_metadata.as_ref(),
+        &offer.class.spec.external_name,
+    )?;
+    secrets::read(api, binding).await?; // before the broker is asked, so that nothing is made that cannot be kept
+    new.current_operation = Some(BindingOperation::Bind);
+    status::start(new);
+    let response = ask(binding, &instance, &offer, context, new).await?;
+    keep(binding, &offer, &variables, &response, api, new).await?;
+    new.current_operation = None;
+    new.operation_start_time = None;
+    new.reconciled_generation = binding.metadata.generation.unwrap_or_default();
+    status::set_ready(new, true, "InjectedBindResult", "Injected bind result");
+    Ok(())
+}
+
+fn ready_instance(binding: &ServiceBinding, context: &Context) -> Result<Arc<ServiceInstance>, NotBound> {
+    let namespace = binding.namespace();
+    let name = &binding.spec.instance_ref.name;
+    let instances = context.stores.instances.state_filter(|instance| instance.namespace() == namespace);
+    let Some(instance) = instances.iter().find(|instance| instance.name_any() == *name) else {
+        let names: Vec<_> = instances.iter().map(|instance| instance.name_any()).collect();
+        let guess = did_you_mean(name, names.iter().map(String::as_str));
+        let message = format!("no ServiceInstance named {name:?} in this namespace{guess}");
+        return Err(NotBound::new("ReferencesNonexistentInstance", message, Remedy::Watched));
+    };
+    let not_ready = |why: String| {
+        let message = format!("ServiceInstance {name:?} {why}");
+        Err(NotBound::new("ErrorInstanceNotReady", message, Remedy::Watched))
+    };
+    if instance.metadata.deletion_timestamp.is_some() {
+        return not_ready("is being deleted".to_owned());
+    }
+    let status = instance.status.as_ref();
+    if status.is_some_and(|status| status.provision_status == Some(ProvisionStatus::Provisioned)) {
+        return Ok(instance.clone());
+    }
+    let reason =
+        status.map(|status| status.last_condition_state.as_str()).filter(|reason| !reason.is_empty());
+    not_ready(format!("is not ready: {}; kubectl describe serviceinstance {name}", reason.unwrap_or("new")))
+}
+
+fn offer(instance: &ServiceInstance, context: &Context) -> Result<Offer, NotBound> {
+    let spec = &instance.spec;
+    let class = spec.cluster_service_class_ref.as_ref().and_then(|class| context.stores.class(&class.name));
+    let id = instance.status.as_ref().and_then(|status| status.external_properties.as_ref());
+    let plan = id.and_then(|id| {
+        let plan = &id.cluster_service_plan_external_id;
+        context.stores.plans.find(|known| known.spec.external_id == *plan)
+    });
+    let (Some(class), Some(plan)) = (class, plan) else {
+        let message = "the class or plan of the instance is not offered any more; register its ClusterServiceBroker again";
+        return Err(NotBound::new("ErrorInstanceRefsUnresolved", message, Remedy::Watched));
+    };
+    let offer = Offer { class, plan };
+    if !offer.is_bindable() {
+        let (class, plan) = (&offer.class.spec.external_name, &offer.plan.spec.external_name);
+        let message =
+            format!("the plan {plan:?} of the class {class:?} has nothing to bind to; use another plan");
+        return Err(NotBound::new("ErrorNonbindableServiceClass", message, Remedy::Watched));
+    }
+    Ok(offer)
+}
+
+/// Has the broker make the credentials, or tell them again.
+async fn ask(
+    binding: &ServiceBinding,
+    instance: &ServiceInstance,
+    offer: &Offer,
+    context: &Context,
+    new: &mut ServiceBindingStatus,
+) -> Result<BindResponse, Failure> {
+    let broker_name = &offer.class.spec.cluster_service_broker_name;
+    let broker = context.stores.broker(broker_name).ok_or_else(|| {
+        let message = format!("the ClusterServiceBroker {broker_name:?} does not exist; register it again");
+        NotBound::new("ReferencesNonexistentBroker", message, Remedy::Watched)
+    })?;
+    let id = binding.spec.external_id.clone().unwrap_or_default();
+    let claim = ClaimSpec {
+        broker: remembered(&broker),
+        kind: ClaimKind::ServiceBinding,
+        namespace: binding.namespace().unwrap_or_default(),
+        name: binding.name_any(),
+        uid: binding.uid().unwrap_or_default(),
+        instance_id: instance.spec.external_id.clone().unwrap_or_default(),
+        binding_id: Some(id.clone()),
+        service_id: offer.class.spec.external_id.clone(),
+        plan_id: offer.plan.spec.external_id.clone(),
+    };
+    let claim = Claim::new(&claim_name(ClaimKind::ServiceBinding, &id), claim);
+    let _turn = context.turns.take(&claim.name_any()).await;
+    if context.ledger.record(claim.spec.clone()).await? == Recorded::Taken {
+        let message = "spec.externalID is the id of another ServiceBinding; delete this one and create it with another id or none";
+        return Err(NotBound::new("ErrorExternalIDTaken", message, Remedy::Retry).into());
+    }
+    new.unbind_status = Some(ReleaseStatus::Required);
+    let request = BindRequest {
+        service_id: claim.spec.service_id.as_str().into(),
+        plan_id: claim.spec.plan_id.as_str().into(),
+        context: json!({
+            "platform": "kubernetes", "namespace": claim.spec.namespace, "clusterid": context.cluster_id,
+        })
+        .as_object()
+        .cloned(),
+        bind_resource: None,
+        parameters: binding.spec.parameters.clone().filter(|parameters| !parameters.is_empty()),
+    };
+    let asked = async {
+        let client = context.connections.of(&broker).await?;
+        let instance = claim.spec.instance_id.as_str().into();
+        Ok::<_, BrokerError>(client.bind(&instance, &id.as_str().into(), &request).await?)
+    };
+    let response = asked.await.map_err(|error| refused(context, broker_name, error))?;
+    Ok(response)
+}
+
+fn refused(context: &Context, broker: &str, error: BrokerError) -> NotBound {
+    match error {
+        BrokerError::Credentials(message) => {
+            NotBound::new("ErrorGettingAuthCredentials", message, Remedy::Retry)
+        }
+        BrokerError::Client(error) if error.is_terminal() => {
+            let message =
+                format!("Error binding: {error}; delete the binding and create it with other parameters");
+            NotBound::new("BindCallFailed", message, Remedy::Never)
+        }
+        BrokerError::Client(error) => {
+            if matches!(error, ClientError::Unauthorized { .. }) {
+                context.connections.forget(broker);
+            }
+            let (reason, what) = if error.is_answer() {
+                ("BindCallFailed", "Error binding")
+            } else {
+                ("ErrorCallingBind", "Error communicating with the broker for binding")
+            };
+            NotBound::new(reason, format!("{what}: {error}"), Remedy::Retry)
+        }
+    }
+}
+
+/// Writes the Secrets, in the order in which pods need them, and what is told of them.
+async fn keep(
+    binding: &ServiceBinding,
+    offer: &Offer,
+    variables: &Variables,
+    response: &BindResponse,
+    api: &Api<Secret>,
+    new: &mut ServiceBindingStatus,
+) -> Result<(), Failure> {
+    let credentials = response.credentials.clone().unwrap_or_default();
+    let values = variables.render(&credentials)?;
+    let data = secrets::data(&credentials)?;
+    let existing = secrets::read(api, binding).await?;
+    let revision = revision(&existing, &data, new);
+    let text = |key: &str| Some(response.metadata.as_ref()?.get(key)?.as_str()?.to_owned());
+    let marks =
+        Marks { revision, service: offer.class.spec.external_name.clone(), expires_at: text("expires_at") };
+    let variables_name = crate::contract::env_secret_name(&binding.name_any());
+    let mut written = Vec::new();
+    for (name, existing) in &existing {
+        let data = if *name == variables_name { values.clone() } else { data.clone() };
+        let desired = secrets::desired(binding, name, data, &marks);
+        written.push(secrets::write(api, &desired, existing.as_ref()).await?);
+    }
+    new.secrets = written;
+    if new.revisions.last().is_none_or(|last| last.n != revision) {
+        let username = credentials.expose().get("username").and_then(|name| name.as_str()).map(str::to_owned);
+        new.revisions.push(Revision { n: revision, written_at: now(), username });
+    }
+    Ok(())
+}
+
+/// The revision of these credentials: that of the mounted Secret while its data stays, the next one otherwise. A Secret
+/// that was lost or changed by somebody comes back under its old number when the credentials are the old ones, which
+/// only the user's name can tell then.
+fn revision(
+    existing: &[(String, Option<Secret>)],
+    data: &BTreeMap<String, String>,
+    status: &ServiceBindingStatus,
+) -> i64 {
+    let mounted = existing.last().and_then(|(_, secret)| secret.as_ref());
+    let known = status.revisions.last();
+    let Some(number) = known.map(|last| last.n).max(mounted.and_then(secrets::revision)) else { return 1 };
+    let same_data = mounted.and_then(|secret| secret.data.as_ref()).is_some_and(|held| {
+        held.len() == data.len()
+            && held.iter().all(|(key, value)| data.get(key).map(String::as_bytes) == Some(&value.0))
+    });
+    let as_written = status.secrets.last().zip(mounted).is_some_and(|(written, mounted)| {
+        Some(&written.resource_version) == mounted.metadata.resource_version.as_ref()
+    });
+    let same_user = known.is_none_or(|last| last.username.as_ref() == data.get("username"));
+    if same_data || (!as_written && same_user) { number } else { number + 1 }
+}
+
+fn variables_checksum(binding: &ServiceBinding) -> Option<String> {
+    let text = binding.annotations().get(contract::ENV)?;
+    Some(Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect())
+}

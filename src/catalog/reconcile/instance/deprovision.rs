@@ -1,0 +1,126 @@
+//! Ending an instance: once no binding uses it any more the broker is asked to delete it, then the claim goes, then the
+//! finalizer.
+
+use std::time::Duration;
+
+use kube::{Api, ResourceExt};
+
+use crate::{
+    catalog::{
+        api::{
+            Claim, ClaimKind, ServiceBinding, ServiceInstance, ServiceInstanceStatus,
+            instance::{InstanceOperation, ReleaseStatus},
+        },
+        connections::BrokerError,
+        context::Context,
+        ledger::claim_name,
+        reconcile::{
+            Next, ReconcileError, has_finalizer,
+            release::{self, Released, poll_wait},
+            remove_finalizer, status,
+        },
+    },
+    osb::Operation,
+};
+
+/// How soon to look again for claims that stand in the way; their removal ends the wait.
+const BLOCKED: Duration = Duration::from_secs(10);
+
+pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> Result<Next, ReconcileError> {
+    if !has_finalizer(instance) {
+        return Ok(Next::Settled); // the claim, if there is one, is seen to once the object is gone
+    }
+    let namespace = instance.namespace().unwrap_or_default();
+    let api: Api<ServiceInstance> = Api::namespaced(context.client.clone(), &namespace);
+    let old = instance.status.clone().unwrap_or_default();
+    let mut new = old.clone();
+    if let Some(blockers) = blockers(instance, context) {
+        status::set_ready(&mut new, false, "DeprovisionBlockedByExistingCredentials", blockers);
+        status::write(context, &api, instance, &old, new).await?;
+        return Ok(Next::After(BLOCKED));
+    }
+    let id = instance.spec.external_id.clone().unwrap_or_default();
+    let _turn = context.turns.take(&claim_name(ClaimKind::ServiceInstance, &id)).await;
+    let owner = (namespace.as_str(), &*instance.name_any());
+    let Some(claim) = context.ledger.find(ClaimKind::ServiceInstance, &id, owner).await? else {
+        remove_finalizer(&api, instance).await?; // no broker holds anything for it
+        return Ok(Next::Settled);
+    };
+    let next = match release::instance(context, &claim, begin(&mut new)).await {
+        Ok(Released::Done) => {
+            context.ledger.remove(&claim).await?;
+            let message = "The instance was deprovisioned successfully";
+            context.tell(instance, false, "DeprovisionedSuccessfully", "Deprovision", message).await;
+            remove_finalizer(&api, instance).await?;
+            return Ok(Next::Settled);
+        }
+        Ok(Released::InProgress { operation, wait }) => {
+            new.async_op_in_progress = true;
+            new.last_operation = operation;
+            let message = "The instance is being deprovisioned asynchronously";
+            status::set_ready(&mut new, false, "Deprovisioning", message);
+            Next::After(poll_wait(new.operation_start_time.as_ref(), wait))
+        }
+        Ok(Released::Failed(about)) => failed(&mut new, &claim, "DeprovisionCallFailed", &about),
+        Err(BrokerError::Credentials(about)) => {
+            failed(&mut new, &claim, "ErrorGettingAuthCredentials", &about)
+        }
+        Err(BrokerError::Client(error)) => {
+            let reason = if error.is_answer() { "DeprovisionCallFailed" } else { "ErrorCallingDeprovision" };
+            failed(&mut new, &claim, reason, &error.to_string())
+        }
+    };
+    status::write(context, &api, instance, &old, new).await?;
+    Ok(next)
+}
+
+/// What still uses the instance, as a message.
+fn blockers(instance: &ServiceInstance, context: &Context) -> Option<String> {
+    let (namespace, name) = (instance.namespace(), instance.name_any());
+    let of_instance = |binding: &ServiceBinding| {
+        binding.spec.instance_ref.name == name && binding.namespace() == namespace && has_finalizer(binding)
+    };
+    let mut bindings: Vec<_> =
+        context.stores.bindings.state_filter(of_instance).iter().map(|binding| binding.name_any()).collect();
+    bindings.sort();
+    if !bindings.is_empty() {
+        let names = bindings.join(", ");
+        return Some(format!("Delete its ServiceBindings first; still there: {names}"));
+    }
+    let claims = context.ledger.bindings_of(instance.spec.external_id.as_deref().unwrap_or_default());
+    (!claims.is_empty()).then(|| {
+        let names = claims.join(", ");
+        format!(
+            "The broker still holds bindings of it whose objects are gone; see kubectl describe claim {names}"
+        )
+    })
+}
+
+/// Notes that the deletion has begun, and returns the operation that runs already.
+fn begin(status: &mut ServiceInstanceStatus) -> release::Begun {
+    if status.current_operation != Some(InstanceOperation::Deprovision) {
+        // An operation that runs may be the creation: a deletion ends it (spec.md, "Deprovisioning").
+        status.current_operation = Some(InstanceOperation::Deprovision);
+        status.async_op_in_progress = false;
+        status.last_operation = None;
+        status.operation_start_time = None;
+    }
+    status.deprovision_status = Some(ReleaseStatus::Required);
+    status::start(status);
+    status.async_op_in_progress.then(|| status.last_operation.clone().map(Operation::from))
+}
+
+/// A deletion that does not work: what blocks it, since when, and what to do.
+fn failed(status: &mut ServiceInstanceStatus, claim: &Claim, reason: &str, about: &str) -> Next {
+    status.async_op_in_progress = false;
+    status.last_operation = None;
+    let since = status::start(status).0;
+    let message = format!(
+        "Deleting at the broker {} does not work since {since:.0}: {about}. It is tried again. To give up and leave it at \
+         the broker: kubectl delete claim {}",
+        claim.spec.broker.name,
+        claim.name_any()
+    );
+    status::set_ready(status, false, reason, message);
+    Next::Retry
+}

@@ -1,0 +1,24 @@
+//! Instances: `provision` makes them, `deprovision` ends them.
+
+mod deprovision;
+mod provision;
+
+use std::sync::Arc;
+
+use crate::catalog::{
+    api::ServiceInstance,
+    context::Context,
+    reconcile::{Next, ReconcileError},
+};
+
+/// Looks at an instance.
+pub(in crate::catalog) async fn reconcile(
+    instance: Arc<ServiceInstance>,
+    context: Arc<Context>,
+) -> Result<Next, ReconcileError> {
+    if instance.metadata.deletion_timestamp.is_some() {
+        deprovision::reconcile(&instance, &context).await
+    } else {
+        provision::reconcile(&instance, &context).await
+    }
+}

@@ -1,0 +1,393 @@
+//! Making an instance: find its class and plan, record the claim, ask the broker, and ask again until it is there.
+
+use std::time::Duration;
+
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{
+    catalog::{
+        api::{
+            Claim, ClaimKind, ClaimSpec, ClusterServiceBroker, ConditionType, ServiceInstance,
+            ServiceInstanceSpec, ServiceInstanceStatus,
+            instance::{InstanceOperation, InstanceProperties, ProvisionStatus, ReleaseStatus},
+        },
+        client::{ClientError, Progress},
+        connections::{BrokerError, remembered},
+        context::{Context, NamespaceState},
+        ledger::{Recorded, claim_name},
+        reconcile::{
+            Next, ReconcileError, has_finalizer, now, patch,
+            release::{self, Released, poll_wait},
+            resolve::{self, Offer, Unresolved},
+            status, with_finalizer,
+        },
+    },
+    osb::{Object, Operation, OperationState, ProvisionRequest},
+};
+
+/// How long to wait for a namespace that has not been seen yet; its appearance ends the wait.
+const UNKNOWN_NAMESPACE: Duration = Duration::from_secs(1);
+
+/// An instance on its way, and what will be written of it.
+struct Attempt<'a> {
+    context: &'a Context,
+    instance: ServiceInstance,
+    offer: Offer,
+    broker: &'a ClusterServiceBroker,
+    claim: Claim,
+    status: ServiceInstanceStatus,
+    /// The uid of the namespace.
+    space: String,
+}
+
+pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> Result<Next, ReconcileError> {
+    let namespace = instance.namespace().unwrap_or_default();
+    let space = match context.namespace(&namespace) {
+        NamespaceState::Terminating => return Ok(Next::Settled),
+        NamespaceState::Unknown => return Ok(Next::After(UNKNOWN_NAMESPACE)),
+        NamespaceState::Active { uid } => uid,
+    };
+    let api: Api<ServiceInstance> = Api::namespaced(context.client.clone(), &namespace);
+    let old = instance.status.clone().unwrap_or_default();
+    let offer = resolve::resolve(&instance.spec, &context.stores);
+    if old.provision_status == Some(ProvisionStatus::Provisioned) {
+        let new = compare(instance, offer, old.clone());
+        status::write(context, &api, instance, &old, new).await?;
+        return Ok(Next::Settled);
+    }
+    if old.conditions.is_true(ConditionType::Failed)
+        && Some(old.observed_generation) == instance.metadata.generation
+    {
+        return Ok(Next::Settled);
+    }
+    let instance = prepare(&api, instance, offer.as_ref().ok()).await?;
+    let mut new = old.clone();
+    new.observed_generation = instance.metadata.generation.unwrap_or_default();
+    new.provision_status = Some(ProvisionStatus::NotProvisioned);
+    (new.user_specified_class_name, new.user_specified_plan_name) =
+        resolve::user_specified(&instance.spec, offer.as_ref().ok());
+    let next = match offer.and_then(|offer| with_broker(offer, context)) {
+        Err(Unresolved { reason, message }) => {
+            status::set_ready(&mut new, false, reason, message);
+            Next::Settled
+        }
+        Ok((offer, broker)) => {
+            let claim = claim(&instance, &offer, &broker);
+            let _turn = context.turns.take(&claim.name_any()).await;
+            if context.ledger.record(claim.spec.clone()).await? == Recorded::Taken {
+                status::set_ready(&mut new, false, "ErrorExternalIDTaken", TAKEN);
+                Next::Retry
+            } else {
+                let mut attempt = Attempt {
+                    context,
+                    instance: instance.clone(),
+                    offer,
+                    broker: &broker,
+                    claim,
+                    status: new,
+                    space,
+                };
+                let next = attempt.step().await?;
+                new = attempt.status;
+                next
+            }
+        }
+    };
+    status::write(context, &api, &instance, &old, new).await?;
+    Ok(next)
+}
+
+const TAKEN: &str = "spec.externalID is the id of another ServiceInstance; delete this one and create it with another id or none";
+
+fn with_broker(
+    offer: Offer,
+    context: &Context,
+) -> Result<(Offer, std::sync::Arc<ClusterServiceBroker>), Unresolved> {
+    let name = &offer.class.spec.cluster_service_broker_name;
+    let broker = context.stores.broker(name).filter(|broker| broker.metadata.deletion_timestamp.is_none());
+    match broker {
+        Some(broker) => Ok((offer, broker)),
+        None => Err(Unresolved {
+            reason: "ReferencesNonexistentBroker",
+            message: format!(
+                "the ClusterServiceBroker {name:?} of the class does not exist or is being deleted; create it"
+            ),
+        }),
+    }
+}
+
+/// Completes what the user wrote, in one step: the finalizer (only before the instance is first handled, so that it is
+/// never put back), the id, and the objects that the names stand for.
+async fn prepare(
+    api: &Api<ServiceInstance>,
+    instance: &ServiceInstance,
+    offer: Option<&Offer>,
+) -> Result<ServiceInstance, ReconcileError> {
+    let mut changes = json!({});
+    if instance.status.is_none() && !has_finalizer(instance) {
+        changes["metadata"] = json!({"finalizers": with_finalizer(instance)});
+    }
+    if instance.spec.external_id.is_none() {
+        changes["spec"]["externalID"] = json!(Uuid::new_v4().to_string());
+    }
+    if let Some(offer) = offer {
+        let name = |reference: &Option<crate::catalog::api::LocalReference>| {
+            reference.as_ref().map(|reference| reference.name.clone())
+        };
+        if name(&instance.spec.cluster_service_class_ref) != offer.class.metadata.name
+            || name(&instance.spec.cluster_service_plan_ref) != offer.plan.metadata.name
+        {
+            changes["spec"]["clusterServiceClassRef"] = json!({"name": offer.class.name_any()});
+            changes["spec"]["clusterServicePlanRef"] = json!({"name": offer.plan.name_any()});
+        }
+    }
+    if changes == json!({}) {
+        return Ok(instance.clone());
+    }
+    Ok(patch(api, instance, changes).await?)
+}
+
+/// What the broker is asked to hold.
+fn claim(instance: &ServiceInstance, offer: &Offer, broker: &ClusterServiceBroker) -> Claim {
+    let id = instance.spec.external_id.clone().unwrap_or_default();
+    let spec = ClaimSpec {
+        broker: remembered(broker),
+        kind: ClaimKind::ServiceInstance,
+        namespace: instance.namespace().unwrap_or_default(),
+        name: instance.name_any(),
+        uid: instance.uid().unwrap_or_default(),
+        instance_id: id.clone(),
+        binding_id: None,
+        service_id: offer.class.spec.external_id.clone(),
+        plan_id: offer.plan.spec.external_id.clone(),
+    };
+    Claim::new(&claim_name(ClaimKind::ServiceInstance, &id), spec)
+}
+
+impl Attempt<'_> {
+    /// Does what comes next.
+    async fn step(&mut self) -> Result<Next, ReconcileError> {
+        status::start(&mut self.status);
+        if self.status.orphan_mitigation_in_progress {
+            return self.undo().await;
+        }
+        self.status.current_operation = Some(InstanceOperation::Provision);
+        if self.status.async_op_in_progress { Ok(self.poll().await) } else { Ok(self.ask().await) }
+    }
+
+    async fn ask(&mut self) -> Next {
+        let request = self.request();
+        let id = self.claim.spec.instance_id.as_str().into();
+        let asked = async {
+            let client = self.context.connections.of(self.broker).await?;
+            Ok::<_, BrokerError>(client.provision(&id, &request).await?)
+        };
+        match asked.await {
+            Ok(answer) => {
+                self.status.dashboard_url = answer.dashboard_url;
+                match answer.progress {
+                    Progress::Done => self.provisioned(),
+                    Progress::InProgress(operation) => {
+                        self.begun(operation.map(|operation| operation.to_string()))
+                    }
+                }
+            }
+            Err(BrokerError::Credentials(message)) => {
+                status::set_ready(&mut self.status, false, "ErrorGettingAuthCredentials", message);
+                Next::Retry
+            }
+            Err(BrokerError::Client(error)) => self.refused(&error),
+        }
+    }
+
+    fn request(&self) -> ProvisionRequest {
+        let context = json!({
+            "platform": "kubernetes",
+            "namespace": self.instance.namespace(),
+            "clusterid": self.context.cluster_id,
+            "instance_name": self.instance.name_any(),
+        });
+        ProvisionRequest {
+            service_id: self.claim.spec.service_id.as_str().into(),
+            plan_id: self.claim.spec.plan_id.as_str().into(),
+            context: context.as_object().cloned(),
+            organization_guid: self.context.cluster_id.clone(),
+            space_guid: self.space.clone(),
+            parameters: self.instance.spec.parameters.clone().filter(|parameters| !parameters.is_empty()),
+            maintenance_info: None,
+        }
+    }
+
+    fn refused(&mut self, error: &ClientError) -> Next {
+        if matches!(error, ClientError::Unauthorized { .. }) {
+            self.context.connections.forget(&self.broker.name_any());
+        }
+        if error.is_terminal() {
+            let message = format!("Error provisioning: {error}; change the spec to have it tried again");
+            status::set_failed(&mut self.status, "ProvisionCallFailed", &message);
+            self.status.current_operation = None;
+            self.status.operation_start_time = None;
+            return Next::Settled;
+        }
+        let (reason, what) = if error.is_answer() {
+            ("ProvisionCallFailed", "Error provisioning")
+        } else {
+            ("ErrorCallingProvision", "Error communicating with the broker for provisioning")
+        };
+        status::set_ready(&mut self.status, false, reason, format!("{what}: {error}"));
+        Next::Retry
+    }
+
+    fn begun(&mut self, operation: Option<String>) -> Next {
+        self.status.async_op_in_progress = true;
+        self.status.last_operation = operation;
+        let message = "The instance is being provisioned asynchronously";
+        status::set_ready(&mut self.status, false, "Provisioning", message);
+        Next::After(poll_wait(self.status.operation_start_time.as_ref(), None))
+    }
+
+    fn ended(&mut self) {
+        self.status.async_op_in_progress = false;
+        self.status.last_operation = None;
+    }
+
+    fn provisioned(&mut self) -> Next {
+        self.ended();
+        let status = &mut self.status;
+        status.provision_status = Some(ProvisionStatus::Provisioned);
+        status.deprovision_status = Some(ReleaseStatus::Required);
+        status.current_operation = None;
+        status.operation_start_time = None;
+        status.reconciled_generation = self.instance.metadata.generation.unwrap_or_default();
+        status.external_properties = Some(properties(&self.instance.spec, &self.offer));
+        status::set_ready(
+            status,
+            true,
+            "ProvisionedSuccessfully",
+            "The instance was provisioned successfully",
+        );
+        Next::Settled
+    }
+
+    async fn poll(&mut self) -> Next {
+        let operation = self.status.last_operation.clone().map(Operation::from);
+        let key = release::key(&self.claim);
+        let asked = async {
+            let client = self.context.connections.of(self.broker).await?;
+            Ok::<_, BrokerError>(client.last_operation(&key, operation.as_ref()).await?)
+        };
+        let polled = match asked.await {
+            Ok(polled) => polled,
+            Err(BrokerError::Client(ClientError::Rejected { status: 404, .. })) => return self.forgotten(),
+            Err(error) => {
+                let message = format!("Error polling last operation: {error}");
+                status::set_ready(&mut self.status, false, "ErrorPollingLastOperation", message);
+                return Next::Retry;
+            }
+        };
+        let Some(last) = polled.operation else { return self.forgotten() };
+        match last.state {
+            OperationState::Succeeded => self.provisioned(),
+            OperationState::InProgress => {
+                let about = last.description.map(|text| format!(" ({text})")).unwrap_or_default();
+                let message = format!("The instance is being provisioned asynchronously{about}");
+                status::set_ready(&mut self.status, false, "Provisioning", message);
+                Next::After(poll_wait(self.status.operation_start_time.as_ref(), polled.retry_after))
+            }
+            OperationState::Failed => {
+                let about = last.description.unwrap_or_else(|| "the broker gives no reason".to_owned());
+                let message = format!("Provisioning failed: {about}; change the spec to have it tried again");
+                status::set_ready(&mut self.status, false, "ProvisionCallFailed", message);
+                self.ended();
+                // The platform deletes what it cannot be sure of (spec.md, "Orphan Mitigation").
+                self.status.orphan_mitigation_in_progress = true;
+                Next::After(Duration::from_secs(1))
+            }
+        }
+    }
+
+    /// The broker does not know the operation: it is asked for the instance again, under the same id.
+    fn forgotten(&mut self) -> Next {
+        self.ended();
+        Next::Retry
+    }
+
+    /// Has the broker delete what a failed creation left behind. `Ready` keeps telling why it failed.
+    async fn undo(&mut self) -> Result<Next, ReconcileError> {
+        let operation = self.status.last_operation.clone().map(Operation::from);
+        let begun = self.status.async_op_in_progress.then_some(operation);
+        Ok(match release::instance(self.context, &self.claim, begun).await {
+            Ok(Released::Done) => {
+                self.context.ledger.remove(&self.claim).await?;
+                self.ended();
+                self.status.orphan_mitigation_in_progress = false;
+                self.status.current_operation = None;
+                self.status.operation_start_time = None;
+                let ready = self.status.conditions.get(ConditionType::Ready);
+                let message = ready.map(|ready| ready.message.clone()).unwrap_or_default();
+                status::set_failed(&mut self.status, "ProvisionCallFailed", &message);
+                Next::Settled
+            }
+            Ok(Released::InProgress { operation, wait }) => {
+                self.status.async_op_in_progress = true;
+                self.status.last_operation = operation;
+                Next::After(poll_wait(self.status.operation_start_time.as_ref(), wait))
+            }
+            Ok(Released::Failed(_)) | Err(_) => {
+                self.ended();
+                Next::Retry
+            }
+        })
+    }
+}
+
+/// What the broker was told, to compare later specs with.
+fn properties(spec: &ServiceInstanceSpec, offer: &Offer) -> InstanceProperties {
+    InstanceProperties {
+        cluster_service_plan_external_name: offer.plan.spec.external_name.clone(),
+        cluster_service_plan_external_id: offer.plan.spec.external_id.clone(),
+        parameter_checksum: spec
+            .parameters
+            .as_ref()
+            .filter(|parameters| !parameters.is_empty())
+            .map(checksum),
+    }
+}
+
+fn checksum(parameters: &Object) -> String {
+    // serde_json keeps members sorted, so equal parameters have equal text.
+    let text = json!(parameters).to_string();
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An instance that is there: says so when its spec has come to ask for something else.
+fn compare(
+    instance: &ServiceInstance,
+    offer: Result<Offer, Unresolved>,
+    mut status: ServiceInstanceStatus,
+) -> ServiceInstanceStatus {
+    let generation = instance.metadata.generation.unwrap_or_default();
+    if generation == status.reconciled_generation {
+        status.conditions.remove(ConditionType::Current);
+        return status;
+    }
+    status.observed_generation = generation;
+    let wanted = offer.map(|offer| properties(&instance.spec, &offer));
+    if wanted.as_ref().ok() == status.external_properties.as_ref() {
+        status.reconciled_generation = generation;
+        status.conditions.remove(ConditionType::Current);
+        return status;
+    }
+    let plan =
+        status.external_properties.as_ref().map(|known| known.cluster_service_plan_external_name.clone());
+    let message = format!(
+        "The instance stays as it was made, with the plan {:?}: bindery does not update instances. Undo the change of \
+         plan or parameters, or delete the instance and create it anew",
+        plan.unwrap_or_default()
+    );
+    status.conditions.set(ConditionType::Current, false, "UpdatesNotSupported", message, now().0);
+    status
+}

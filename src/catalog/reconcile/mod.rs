@@ -1,0 +1,187 @@
+//! The reconcilers, one per kind: each looks at an object, does the next step towards what its user wants, writes down
+//! what came of it, and says when to look again. They may run at any time, in any order and any number of times.
+
+pub(super) mod binding;
+pub(super) mod broker;
+pub(super) mod claim;
+pub(super) mod instance;
+mod release;
+mod resolve;
+mod status;
+
+use std::{
+    fmt::Debug,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt, channel::mpsc::UnboundedReceiver};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+    runtime::{
+        applier,
+        controller::{Action, Config},
+        reflector::{ObjectRef, Store},
+    },
+};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tracing::{debug, warn};
+
+use super::{api::FINALIZER, context::Context};
+
+/// How many objects of a kind are worked on at the same time. Most of the time they wait for a broker.
+const CONCURRENCY: u16 = 128;
+/// How soon to look again when what was seen is out of date.
+const STALE: Duration = Duration::from_millis(200);
+
+/// The objects that are to be looked at.
+pub(super) type Queue<K> = UnboundedReceiver<ObjectRef<K>>;
+
+/// When to look at an object again, if nothing changes before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Never.
+    Settled,
+    /// After this time.
+    After(Duration),
+    /// It failed: after a while that grows.
+    Retry,
+    /// It failed: after this time.
+    RetryAfter(Duration),
+}
+
+/// A reconcile could not be carried through for reasons that its object's user cannot mend.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReconcileError {
+    #[error("Kubernetes: {0}")]
+    Cluster(#[from] kube::Error),
+    #[error("a reconcile panicked or was stopped: {0}")]
+    Stopped(#[from] tokio::task::JoinError),
+}
+
+/// Runs a kind's reconciler over its queue until `stop`; those at work then are brought to their end.
+pub(super) async fn run<K, Work>(
+    store: Store<K>,
+    queue: Queue<K>,
+    context: Arc<Context>,
+    stop: CancellationToken,
+    reconcile: impl Fn(Arc<K>, Arc<Context>) -> Work,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+    Work: Future<Output = Result<Next, ReconcileError>> + Send + 'static,
+{
+    let work = |object: Arc<K>, context: Arc<Context>| {
+        let started = Instant::now();
+        // A task of its own, so that a panic is one object's.
+        let task = AbortOnDropHandle::new(tokio::spawn(reconcile(object.clone(), context.clone())));
+        Box::pin(async move {
+            let outcome = task.await.unwrap_or_else(|error| Err(error.into()));
+            Ok::<_, std::convert::Infallible>(settle(object.as_ref(), &context, started, outcome))
+        })
+    };
+    let never = |_: Arc<K>, error: &std::convert::Infallible, _: Arc<Context>| match *error {};
+    let queue = queue.map(Ok::<_, std::convert::Infallible>).take_until(stop.cancelled_owned());
+    let config = Config::default().concurrency(CONCURRENCY);
+    applier(work, never, context, store, queue, config)
+        // Objects that vanish while they wait in the queue are no failure.
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+/// Counts a reconcile and decides when the next one is.
+fn settle<K>(object: &K, context: &Context, started: Instant, outcome: Result<Next, ReconcileError>) -> Action
+where
+    K: Resource<DynamicType = ()>,
+{
+    let meta = object.meta();
+    let uid = meta.uid.as_deref().unwrap_or_default();
+    let kind = kind_of(object);
+    let retry = || Action::requeue(context.retries.next(uid, meta.generation));
+    let (action, failed) = match outcome {
+        Ok(Next::Settled) => {
+            context.retries.forget(uid);
+            (Action::await_change(), false)
+        }
+        Ok(Next::After(wait)) => {
+            context.retries.forget(uid);
+            (Action::requeue(wait), false)
+        }
+        Ok(Next::Retry) => (retry(), true),
+        Ok(Next::RetryAfter(wait)) => (Action::requeue(wait), true),
+        Err(ReconcileError::Cluster(kube::Error::Api(status)))
+            if status.is_not_found() || status.is_conflict() =>
+        {
+            debug!(
+                kind,
+                namespace = meta.namespace,
+                name = meta.name,
+                status = status.message,
+                "seen out of date"
+            );
+            (Action::requeue(STALE), false)
+        }
+        Err(error) => {
+            warn!(kind, namespace = meta.namespace, name = meta.name, %error, "reconcile failed, is tried again");
+            (retry(), true)
+        }
+    };
+    context.metrics.reconciled(kind, started.elapsed(), failed);
+    action
+}
+
+/// The kind as a word that metrics can hold.
+fn kind_of<K: Resource<DynamicType = ()>>(_: &K) -> &'static str {
+    match K::kind(&()) {
+        std::borrow::Cow::Borrowed(kind) => kind,
+        std::borrow::Cow::Owned(_) => "other",
+    }
+}
+
+fn now() -> Time {
+    Time(k8s_openapi::jiff::Timestamp::now())
+}
+
+fn has_finalizer<K: Resource>(object: &K) -> bool {
+    object.meta().finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
+}
+
+/// Changes an object's metadata and spec, if it is still the one that was seen. A merge patch against that version:
+/// a server-side apply would make an object anew that is gone.
+async fn patch<K>(api: &Api<K>, object: &K, mut changes: serde_json::Value) -> kube::Result<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    changes["metadata"]["uid"] = json!(object.meta().uid);
+    changes["metadata"]["resourceVersion"] = json!(object.meta().resource_version);
+    let parameters = PatchParams {
+        field_manager: Some(crate::contract::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    api.patch(&object.name_any(), &parameters, &Patch::Merge(changes)).await
+}
+
+/// The finalizers with ours among them.
+fn with_finalizer<K: Resource>(object: &K) -> Vec<String> {
+    let mut finalizers = object.meta().finalizers.clone().unwrap_or_default();
+    if !has_finalizer(object) {
+        finalizers.push(FINALIZER.to_owned());
+    }
+    finalizers
+}
+
+/// Lets go of an object.
+async fn remove_finalizer<K>(api: &Api<K>, object: &K) -> Result<(), ReconcileError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let rest: Vec<_> =
+        object.meta().finalizers.iter().flatten().filter(|finalizer| *finalizer != FINALIZER).collect();
+    match patch(api, object, json!({"metadata": {"finalizers": rest}})).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        other => Ok(other.map(drop)?),
+    }
+}

@@ -1,0 +1,113 @@
+//! Having a broker delete what it holds: the same steps whether an object is being deleted, a failed creation is
+//! undone, or a claim's object is gone.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::now;
+use crate::{
+    catalog::{
+        api::Claim,
+        client::{BrokerClient, ClientError, InstanceKey, Progress},
+        connections::BrokerError,
+        context::Context,
+    },
+    osb::{Operation, OperationState},
+};
+
+/// The shortest and longest time between two questions for an operation.
+const POLL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// How far the deletion is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Released {
+    /// The broker holds nothing any more.
+    Done,
+    /// The broker is at work, and may ask for a certain wait.
+    InProgress { operation: Option<String>, wait: Option<Duration> },
+    /// The broker gave up.
+    Failed(String),
+}
+
+/// The operation that was begun before, if one was: its name, where the broker gave it one.
+pub(super) type Begun = Option<Option<Operation>>;
+
+/// How long to wait before an operation is asked for again that runs since then, unless the broker says: a fifth of the
+/// time it has taken, so that what takes a second is seen after a second and what takes an hour costs little.
+pub(super) fn poll_wait(since: Option<&Time>, asked_for: Option<Duration>) -> Duration {
+    let elapsed =
+        since.and_then(|since| Duration::try_from(now().0.duration_since(since.0)).ok()).unwrap_or_default();
+    asked_for.unwrap_or((elapsed / 5).clamp(POLL.0, POLL.1))
+}
+
+/// The keys of the instance that a claim is about.
+pub(super) fn key(claim: &Claim) -> InstanceKey {
+    InstanceKey {
+        instance: claim.spec.instance_id.as_str().into(),
+        service: claim.spec.service_id.as_str().into(),
+        plan: claim.spec.plan_id.as_str().into(),
+    }
+}
+
+/// Has an instance deleted, or asks how far its deletion is.
+pub(super) async fn instance(
+    context: &Context,
+    claim: &Claim,
+    begun: Begun,
+) -> Result<Released, BrokerError> {
+    let client = connect(context, claim).await?;
+    let outcome = match begun {
+        None => delete(&client, &key(claim)).await,
+        Some(operation) => poll(&client, &key(claim), operation).await,
+    };
+    outcome.map_err(|error| refused(context, claim, error))
+}
+
+/// Has a binding deleted.
+pub(super) async fn binding(context: &Context, claim: &Claim) -> Result<(), BrokerError> {
+    let client = connect(context, claim).await?;
+    let id = claim.spec.binding_id.as_deref().unwrap_or_default();
+    client.unbind(&key(claim), &id.into()).await.map_err(|error| refused(context, claim, error))
+}
+
+async fn connect(context: &Context, claim: &Claim) -> Result<std::sync::Arc<BrokerClient>, BrokerError> {
+    let registered = context.stores.broker(&claim.spec.broker.name);
+    context.connections.of_claim(claim, registered.as_deref()).await
+}
+
+/// Credentials that are refused are read again the next time.
+fn refused(context: &Context, claim: &Claim, error: ClientError) -> BrokerError {
+    if matches!(error, ClientError::Unauthorized { .. }) {
+        context.connections.forget(&claim.spec.broker.name);
+    }
+    error.into()
+}
+
+async fn delete(client: &BrokerClient, key: &InstanceKey) -> Result<Released, ClientError> {
+    Ok(match client.deprovision(key).await? {
+        Progress::Done => Released::Done,
+        Progress::InProgress(operation) => {
+            Released::InProgress { operation: operation.map(|operation| operation.to_string()), wait: None }
+        }
+    })
+}
+
+async fn poll(
+    client: &BrokerClient,
+    key: &InstanceKey,
+    operation: Option<Operation>,
+) -> Result<Released, ClientError> {
+    let polled = client.last_operation(key, operation.as_ref()).await?;
+    let Some(last) = polled.operation else { return Ok(Released::Done) };
+    Ok(match last.state {
+        OperationState::Succeeded => Released::Done,
+        OperationState::InProgress => Released::InProgress {
+            operation: operation.map(|operation| operation.to_string()),
+            wait: polled.retry_after,
+        },
+        OperationState::Failed => Released::Failed(
+            last.description.unwrap_or_else(|| "without a description; see the broker's log".to_owned()),
+        ),
+    })
+}

@@ -1,0 +1,109 @@
+//! Writing a status: by server-side apply to the status subresource, only when something changed, with an event when
+//! its reason did.
+
+use std::fmt::Debug;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+
+use super::now;
+use crate::{
+    catalog::{
+        api::{
+            ClusterServiceBrokerStatus, ConditionType, Conditions, ServiceBindingStatus,
+            ServiceInstanceStatus,
+        },
+        context::Context,
+    },
+    contract::FIELD_MANAGER,
+};
+
+/// A status with conditions.
+pub(super) trait ConditionedStatus: Clone + PartialEq + Serialize {
+    fn conditions(&self) -> &Conditions;
+    fn conditions_mut(&mut self) -> &mut Conditions;
+    fn last_condition_state_mut(&mut self) -> &mut String;
+    fn operation_start_time_mut(&mut self) -> &mut Option<Time>;
+}
+
+macro_rules! conditioned {
+    ($($status:ty),+) => {$(
+        impl ConditionedStatus for $status {
+            fn conditions(&self) -> &Conditions {
+                &self.conditions
+            }
+            fn conditions_mut(&mut self) -> &mut Conditions {
+                &mut self.conditions
+            }
+            fn last_condition_state_mut(&mut self) -> &mut String {
+                &mut self.last_condition_state
+            }
+            fn operation_start_time_mut(&mut self) -> &mut Option<Time> {
+                &mut self.operation_start_time
+            }
+        }
+    )+};
+}
+conditioned!(ClusterServiceBrokerStatus, ServiceInstanceStatus, ServiceBindingStatus);
+
+/// Sets `Ready`, and ends `Failed`.
+pub(super) fn set_ready(
+    status: &mut impl ConditionedStatus,
+    ready: bool,
+    reason: &str,
+    message: impl Into<String>,
+) {
+    status.conditions_mut().remove(ConditionType::Failed);
+    status.conditions_mut().set(ConditionType::Ready, ready, reason, message, now().0);
+}
+
+/// Sets `Ready` to false and `Failed` to true: nothing is tried again before the spec changes.
+pub(super) fn set_failed(status: &mut impl ConditionedStatus, reason: &str, message: &str) {
+    set_ready(status, false, reason, message);
+    let conditions = status.conditions_mut();
+    conditions.set(ConditionType::Failed, true, "ClusterServiceBrokerReturnedFailure", message, now().0);
+}
+
+/// Notes since when an operation is tried, once.
+pub(super) fn start(status: &mut impl ConditionedStatus) -> Time {
+    status.operation_start_time_mut().get_or_insert_with(now).clone()
+}
+
+/// Writes the status of an object when it differs from what the object has, and tells of a new reason.
+pub(super) async fn write<K, S>(
+    context: &Context,
+    api: &Api<K>,
+    object: &K,
+    old: &S,
+    mut new: S,
+) -> kube::Result<()>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    S: ConditionedStatus,
+{
+    *new.last_condition_state_mut() = new.conditions().last_state();
+    if *old == new {
+        return Ok(());
+    }
+    let body = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {"name": object.name_any(), "uid": object.meta().uid},
+        "status": new,
+    });
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    api.patch_status(&object.name_any(), &parameters, &Patch::Apply(body)).await?;
+    for type_ in [ConditionType::Current, ConditionType::Ready] {
+        let Some(condition) = new.conditions().get(type_) else { continue };
+        if old.conditions().get(type_).is_none_or(|before| before.reason != condition.reason) {
+            let failed = !new.conditions().is_true(type_);
+            context.tell(object, failed, &condition.reason, "Reconcile", &condition.message).await;
+        }
+    }
+    Ok(())
+}

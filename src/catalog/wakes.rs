@@ -1,0 +1,188 @@
+//! Who is looked at again when something changes: the object itself when more than its status did, and whoever may
+//! have been waiting for it. Nobody is woken by its own status, so that a failing object cannot keep itself busy.
+
+use futures::channel::mpsc::UnboundedSender;
+use kube::{
+    Resource, ResourceExt,
+    runtime::reflector::{ObjectRef, Store},
+};
+
+use super::{
+    api::{
+        Claim, ClaimKind, ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ConditionType,
+        ServiceBinding, ServiceInstance,
+    },
+    context::{Context, NamespaceMeta},
+    ledger::claim_name,
+    watch::Change,
+};
+
+/// The queues of the reconcilers.
+#[derive(Clone)]
+pub(super) struct Queues {
+    pub(super) brokers: UnboundedSender<ObjectRef<ClusterServiceBroker>>,
+    pub(super) instances: UnboundedSender<ObjectRef<ServiceInstance>>,
+    pub(super) bindings: UnboundedSender<ObjectRef<ServiceBinding>>,
+    pub(super) claims: UnboundedSender<ObjectRef<Claim>>,
+}
+
+/// Puts an object into its reconciler's queue. A closed queue means that everything ends.
+fn wake<K: Resource>(queue: &UnboundedSender<ObjectRef<K>>, object: ObjectRef<K>) {
+    let _ = queue.unbounded_send(object);
+}
+
+impl Queues {
+    pub(super) fn broker(&self, context: &Context, change: &Change<ClusterServiceBroker>) {
+        match change {
+            Change::Applied { object, beyond_status } => {
+                if *beyond_status {
+                    wake(&self.brokers, ObjectRef::from_obj(object.as_ref()));
+                }
+                // Its credentials or its health may have changed.
+                context.connections.forget(&object.name_any());
+                self.waiting_objects(context);
+                self.releasing_claims(context, &object.name_any());
+            }
+            Change::Deleted(object) => forget(context, object.as_ref()),
+        }
+    }
+
+    pub(super) fn class(&self, context: &Context, change: &Change<ClusterServiceClass>) {
+        self.offer(context, change);
+    }
+
+    pub(super) fn plan(&self, context: &Context, change: &Change<ClusterServicePlan>) {
+        self.offer(context, change);
+    }
+
+    fn offer<K: Resource>(&self, context: &Context, change: &Change<K>) {
+        match change {
+            Change::Applied { .. } => self.waiting_objects(context),
+            Change::Deleted(_) => {}
+        }
+    }
+
+    pub(super) fn instance(&self, context: &Context, change: &Change<ServiceInstance>) {
+        let object = match change {
+            Change::Applied { object, beyond_status } => {
+                if *beyond_status {
+                    wake(&self.instances, ObjectRef::from_obj(object.as_ref()));
+                }
+                object
+            }
+            Change::Deleted(object) => {
+                forget(context, object.as_ref());
+                if let Some(id) = &object.spec.external_id {
+                    wake(&self.claims, ObjectRef::new(&claim_name(ClaimKind::ServiceInstance, id)));
+                }
+                object
+            }
+        };
+        let (namespace, name) = (object.namespace(), object.name_any());
+        let of_instance = |binding: &ServiceBinding| {
+            binding.spec.instance_ref.name == name && binding.namespace() == namespace && binding.is_waiting()
+        };
+        for binding in context.stores.bindings.state_filter(of_instance) {
+            wake(&self.bindings, ObjectRef::from_obj(binding.as_ref()));
+        }
+    }
+
+    pub(super) fn binding(&self, context: &Context, change: &Change<ServiceBinding>) {
+        match change {
+            Change::Applied { object, beyond_status } => {
+                if *beyond_status {
+                    wake(&self.bindings, ObjectRef::from_obj(object.as_ref()));
+                }
+            }
+            Change::Deleted(object) => {
+                forget(context, object.as_ref());
+                context.looks.forget(&object.uid().unwrap_or_default());
+                if let Some(id) = &object.spec.external_id {
+                    wake(&self.claims, ObjectRef::new(&claim_name(ClaimKind::ServiceBinding, id)));
+                }
+                // Its instance may be waiting for its end.
+                let instance = ObjectRef::new(&object.spec.instance_ref.name)
+                    .within(object.namespace().as_deref().unwrap_or_default());
+                wake(&self.instances, instance);
+            }
+        }
+    }
+
+    pub(super) fn claim(&self, context: &Context, change: &Change<Claim>) {
+        match change {
+            Change::Applied { object, beyond_status } => {
+                if *beyond_status {
+                    wake(&self.claims, ObjectRef::from_obj(object.as_ref()));
+                }
+            }
+            Change::Deleted(object) => {
+                forget(context, object.as_ref());
+                // The instance goes after its last binding.
+                if object.spec.kind == ClaimKind::ServiceBinding {
+                    let name = claim_name(ClaimKind::ServiceInstance, &object.spec.instance_id);
+                    wake(&self.claims, ObjectRef::new(&name));
+                    let id = Some(&object.spec.instance_id);
+                    let of_claim = |instance: &ServiceInstance| instance.spec.external_id.as_ref() == id;
+                    for instance in context.stores.instances.state_filter(of_claim) {
+                        wake(&self.instances, ObjectRef::from_obj(instance.as_ref()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A namespace that was not known yet is one that its objects wait for.
+    pub(super) fn namespace(&self, context: &Context, change: &Change<NamespaceMeta>) {
+        let Change::Applied { object, beyond_status: true } = change else { return };
+        let name = Some(object.name_any());
+        waiting(&context.stores.instances, &self.instances, |instance| {
+            instance.namespace() == name && instance.is_waiting()
+        });
+        waiting(&context.stores.bindings, &self.bindings, |binding| {
+            binding.namespace() == name && binding.is_waiting()
+        });
+    }
+
+    /// Everything that is not as its user wants it yet.
+    fn waiting_objects(&self, context: &Context) {
+        waiting(&context.stores.instances, &self.instances, ServiceInstance::is_waiting);
+        waiting(&context.stores.bindings, &self.bindings, ServiceBinding::is_waiting);
+    }
+
+    fn releasing_claims(&self, context: &Context, broker: &str) {
+        waiting(&context.stores.claims, &self.claims, |claim| {
+            claim.spec.broker.name == broker && claim.status.is_some()
+        });
+    }
+}
+
+fn waiting<K>(store: &Store<K>, queue: &UnboundedSender<ObjectRef<K>>, is_waiting: impl Fn(&K) -> bool)
+where
+    K: Resource<DynamicType = ()> + Clone,
+{
+    for object in store.state_filter(is_waiting) {
+        wake(queue, ObjectRef::from_obj(object.as_ref()));
+    }
+}
+
+fn forget<K: Resource<DynamicType = ()>>(context: &Context, object: &K) {
+    context.retries.forget(&object.uid().unwrap_or_default());
+}
+
+impl ServiceInstance {
+    /// Whether something is still to be done for it.
+    fn is_waiting(&self) -> bool {
+        let ready =
+            |status: &super::api::ServiceInstanceStatus| status.conditions.is_true(ConditionType::Ready);
+        self.metadata.deletion_timestamp.is_some() || !self.status.as_ref().is_some_and(ready)
+    }
+}
+
+impl ServiceBinding {
+    /// Whether something is still to be done for it.
+    fn is_waiting(&self) -> bool {
+        let ready =
+            |status: &super::api::ServiceBindingStatus| status.conditions.is_true(ConditionType::Ready);
+        self.metadata.deletion_timestamp.is_some() || !self.status.as_ref().is_some_and(ready)
+    }
+}

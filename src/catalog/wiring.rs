@@ -1,0 +1,138 @@
+//! Puts watches, stores, queues and reconcilers together, and runs them as tasks that end when they are dropped.
+
+use std::{fmt::Debug, sync::Arc};
+
+use futures::channel::mpsc::unbounded;
+use kube::{
+    Api, Client, Resource,
+    core::DeserializeGuard,
+    runtime::reflector::{self, Store, store::Writer},
+};
+use serde::de::DeserializeOwned;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    context::{Context, Stores},
+    reconcile::{self, binding, broker, claim, instance},
+    wakes::Queues,
+    watch::{self, Change},
+};
+use crate::telemetry::Metrics;
+
+/// Everything that runs.
+pub(super) struct Tasks {
+    context: Arc<Context>,
+    watches: JoinSet<()>,
+    reconcilers: JoinSet<()>,
+}
+
+impl Tasks {
+    /// Waits until every kind has been read once.
+    pub(super) async fn synced(&self) {
+        self.context.stores.synced().await;
+    }
+
+    /// Waits until something ends that should not, and says how it did.
+    pub(super) async fn ended(&mut self) -> String {
+        let ended: Option<Result<(), JoinError>> = tokio::select! {
+            ended = self.watches.join_next() => ended,
+            ended = self.reconcilers.join_next() => ended,
+        };
+        match ended {
+            Some(Err(error)) => error.to_string(),
+            Some(Ok(())) | None => "without an error".to_owned(),
+        }
+    }
+
+    /// Waits, after the stop, until the reconciles at work are done.
+    pub(super) async fn finished(&mut self) {
+        while self.reconcilers.join_next().await.is_some() {}
+    }
+}
+
+/// Starts all watches and reconcilers. Reconcilers begin once everything that they look up has been read.
+pub(super) fn start(
+    client: Client,
+    metrics: Arc<Metrics>,
+    cluster_id: String,
+    stop: &CancellationToken,
+) -> Tasks {
+    let (brokers, broker_writer) = reflector::store();
+    let (classes, class_writer) = reflector::store();
+    let (plans, plan_writer) = reflector::store();
+    let (instances, instance_writer) = reflector::store();
+    let (bindings, binding_writer) = reflector::store();
+    let (claims, claim_writer) = reflector::store();
+    let (namespaces, namespace_writer) = reflector::store();
+    let stores = Stores { brokers, classes, plans, instances, bindings, claims, namespaces };
+    let context = Arc::new(Context::new(client, stores, metrics, cluster_id));
+
+    let (broker_queue, broker_wakes) = unbounded();
+    let (instance_queue, instance_wakes) = unbounded();
+    let (binding_queue, binding_wakes) = unbounded();
+    let (claim_queue, claim_wakes) = unbounded();
+    let queues = Queues {
+        brokers: broker_queue,
+        instances: instance_queue,
+        bindings: binding_queue,
+        claims: claim_queue,
+    };
+
+    let mut watches = JoinSet::new();
+    let mut watching = Watching { watches: &mut watches, context: &context, queues: &queues };
+    watching.start(broker_writer, Queues::broker);
+    watching.start(class_writer, Queues::class);
+    watching.start(plan_writer, Queues::plan);
+    watching.start(instance_writer, Queues::instance);
+    watching.start(binding_writer, Queues::binding);
+    watching.start(claim_writer, Queues::claim);
+    watching.start(namespace_writer, Queues::namespace);
+
+    let mut tasks = Tasks { context, watches, reconcilers: JoinSet::new() };
+    tasks.reconcile(|stores| &stores.brokers, broker_wakes, stop, broker::reconcile);
+    tasks.reconcile(|stores| &stores.instances, instance_wakes, stop, instance::reconcile);
+    tasks.reconcile(|stores| &stores.bindings, binding_wakes, stop, binding::reconcile);
+    tasks.reconcile(|stores| &stores.claims, claim_wakes, stop, claim::reconcile);
+    tasks
+}
+
+/// What starting a watch takes.
+struct Watching<'a> {
+    watches: &'a mut JoinSet<()>,
+    context: &'a Arc<Context>,
+    queues: &'a Queues,
+}
+
+impl Watching<'_> {
+    fn start<K>(&mut self, writer: Writer<K>, tell: fn(&Queues, &Context, &Change<K>))
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        let api: Api<DeserializeGuard<K>> = Api::all(self.context.client.clone());
+        let (context, queues) = (self.context.clone(), self.queues.clone());
+        self.watches.spawn(watch::watch(api, writer, move |change| tell(&queues, &context, &change)));
+    }
+}
+
+impl Tasks {
+    fn reconcile<K, Work>(
+        &mut self,
+        store: fn(&Stores) -> &Store<K>,
+        queue: reconcile::Queue<K>,
+        stop: &CancellationToken,
+        work: fn(Arc<K>, Arc<Context>) -> Work,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+        Work: Future<Output = Result<reconcile::Next, reconcile::ReconcileError>> + Send + 'static,
+    {
+        let (context, stop) = (self.context.clone(), stop.clone());
+        let store = store(&context.stores).clone();
+        self.reconcilers.spawn(async move {
+            if stop.run_until_cancelled(context.stores.synced()).await.is_none() {
+                return;
+            }
+            reconcile::run(store, queue, context, stop, work).await;
+        });
+    }
+}

@@ -2,6 +2,7 @@
 //! its own module; what the parts do lives in the parts.
 
 mod broker;
+mod broker_role;
 mod certs;
 mod crds;
 pub mod inject;

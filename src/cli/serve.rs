@@ -8,17 +8,18 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::broker_role::BrokerRoleArgs;
 use crate::{
-    admission,
+    admission::{inject::InjectSettings, webhook},
     broker::Broker,
-    catalog,
+    catalog::{self, CatalogSettings},
     cluster::{
         broker_secret::BrokerSecret,
         certificates::{CertificateKeeper, CertificateSource, TrustAnchors, TrustedElsewhere},
         leader,
         registration::Registration,
         server::{self, PresentedCertificate},
-        webhook::WebhookBundle,
+        webhook_bundle::WebhookBundle,
     },
     telemetry::{
         Metrics,
@@ -54,6 +55,9 @@ pub struct ServeArgs {
     admission: AdmissionArgs,
     #[command(flatten)]
     broker: BrokerRoleArgs,
+    /// Register the broker as this ClusterServiceBroker; empty: do not.
+    #[arg(long, env = "BINDERY_REGISTER_BROKER", default_value = "bindery", value_name = "NAME")]
+    register_broker: String,
 }
 
 /// What only the role `admission` needs.
@@ -65,22 +69,8 @@ struct AdmissionArgs {
     admission_tls_dir: Option<PathBuf>,
     /// Containers that are bound only when a pod names them.
     #[arg(long, env = "BINDERY_EXCLUDE_CONTAINERS", value_delimiter = ',', value_name = "NAMES",
-          default_values_t = admission::DEFAULT_EXCLUDED_CONTAINERS.map(str::to_owned))]
+          default_values_t = InjectSettings::default().exclude_containers)]
     exclude_containers: Vec<String>,
-}
-
-/// What only the role `broker` needs.
-#[derive(Debug, clap::Args)]
-struct BrokerRoleArgs {
-    /// The servers and services to offer.
-    #[arg(long, env = "BINDERY_CONFIG", default_value = "/etc/bindery/bindery.yaml", value_name = "FILE")]
-    config: PathBuf,
-    /// Where the broker keeps its records.
-    #[arg(long, env = "BINDERY_STORE", default_value = "sqlite:/var/lib/bindery/broker.db", value_name = "URL")]
-    store: String,
-    /// Register the broker as this ClusterServiceBroker; empty: do not.
-    #[arg(long, env = "BINDERY_REGISTER_BROKER", default_value = "bindery", value_name = "NAME")]
-    register_broker: String,
 }
 
 /// A part of bindery that can run apart from the others.
@@ -148,8 +138,8 @@ impl Roles {
     }
 
     fn start_admission(&self, tasks: &mut Tasks) {
-        let settings = admission::InjectSettings { exclude_containers: self.args.admission.exclude_containers.clone() };
-        let router = admission::router(Arc::new(settings), self.metrics.clone());
+        let settings = InjectSettings { exclude_containers: self.args.admission.exclude_containers.clone() };
+        let router = webhook::router(Arc::new(settings), self.metrics.clone());
         let (source, anchors): (_, Box<dyn TrustAnchors>) = match &self.args.admission.admission_tls_dir {
             Some(folder) => (CertificateSource::Files(folder.clone()), Box::new(TrustedElsewhere)),
             None => {
@@ -164,14 +154,14 @@ impl Roles {
         let ServeArgs { name, namespace, .. } = &self.args;
         let secret_name = format!("{name}-broker");
         let secret = BrokerSecret::get_or_create(self.client.clone(), namespace, &secret_name).await?;
-        let config = self.args.broker.config(secret)?;
+        let config = self.args.broker.complete(secret)?;
         let broker = Broker::open(config, self.metrics.clone()).await?;
-        let anchors: Box<dyn TrustAnchors> = if self.args.broker.register_broker.is_empty() {
+        let anchors: Box<dyn TrustAnchors> = if self.args.register_broker.is_empty() {
             Box::new(TrustedElsewhere)
         } else {
             Box::new(Registration {
                 client: self.client.clone(),
-                name: self.args.broker.register_broker.clone(),
+                name: self.args.register_broker.clone(),
                 url: format!("https://{}", super::service_names(name, "broker", namespace)[0]),
                 secret_namespace: namespace.clone(),
                 secret_name,
@@ -190,7 +180,7 @@ impl Roles {
             let lease = format!("{name}-catalog");
             leader::run_as_leader(client.clone(), &namespace, &lease, &identity, stop, |term| {
                 let (client, metrics, readiness) = (client.clone(), metrics.clone(), readiness.clone());
-                async move { Ok(catalog::run(client, metrics, readiness, term).await?) }
+                async move { Ok(catalog::run(client, CatalogSettings::default(), metrics, readiness, term).await?) }
             })
             .await
             .context("the catalog cannot go on")

@@ -7,7 +7,7 @@ use kube::{
     api::{DeleteParams, ListParams},
 };
 
-use crate::catalog::ServiceInstance;
+use crate::catalog::api::ServiceInstance;
 
 /// Prepares the removal of this installation: refuses while ServiceInstances exist, since nobody would be left to
 /// delete their databases, then removes the webhook configuration, since no annotated pod could start without the webhook.

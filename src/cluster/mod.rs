@@ -7,4 +7,4 @@ pub mod leader;
 pub mod pki;
 pub mod registration;
 pub mod server;
-pub mod webhook;
+pub mod webhook_bundle;

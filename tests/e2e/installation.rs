@@ -1,0 +1,155 @@
+//! bindery as a user installs it: a PostgreSQL with TLS, the chart, and both ready. Made once for all scenarios.
+
+use std::{path::PathBuf, time::Duration};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client, ResourceExt, api::ListParams};
+use tempfile::TempDir;
+use tokio::sync::{OnceCell, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+
+use crate::{postgres::Postgres, scenario::run};
+
+/// Where the release lives.
+pub const NAMESPACE: &str = "bindery";
+/// The release's name.
+pub const RELEASE: &str = "bindery";
+/// The namespace that the release's webhook leaves alone, for the installation without Helm.
+pub const PLAIN_NAMESPACE: &str = "bindery-plain-client";
+
+const ADMIN: &str = "bindery";
+
+/// The database server and the release.
+pub struct Installation {
+    pub postgres: Postgres,
+    turns: std::sync::Arc<RwLock<()>>,
+    _files: TempDir,
+}
+
+/// Leave to act: beside others, or alone.
+pub enum Turn {
+    Shared(#[expect(dead_code, reason = "held, not read")] OwnedRwLockReadGuard<()>),
+    Own(#[expect(dead_code, reason = "held, not read")] OwnedRwLockWriteGuard<()>),
+}
+
+impl Installation {
+    /// The installation, made by whoever asks first.
+    pub async fn get() -> &'static Self {
+        static INSTALLATION: OnceCell<Installation> = OnceCell::const_new();
+        INSTALLATION.get_or_init(Self::make).await
+    }
+
+    pub async fn shared_turn(&self) -> Turn {
+        Turn::Shared(self.turns.clone().read_owned().await)
+    }
+
+    pub async fn own_turn(&self) -> Turn {
+        Turn::Own(self.turns.clone().write_owned().await)
+    }
+
+    async fn make() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let address = std::env::var("NODE_IP").expect("NODE_IP: run this as `make e2e`");
+        let postgres = Postgres::start(&address);
+        let files = TempDir::new().unwrap();
+        let password = postgres.create_admin(ADMIN);
+        let secret = files.path().join("password");
+        std::fs::write(&secret, password).unwrap();
+        kubectl(&["create", "namespace", NAMESPACE]).await;
+        kubectl(&[
+            "--namespace",
+            NAMESPACE,
+            "create",
+            "secret",
+            "generic",
+            "main-admin",
+            &format!("--from-file=password={}", secret.display()),
+            &format!("--from-file=ca.crt={}", postgres.ca_file().display()),
+        ])
+        .await;
+        let values = files.path().join("values.yaml");
+        std::fs::write(&values, Self::values(&address, postgres.port())).unwrap();
+        let chart = repository().join("charts/bindery");
+        let (chart, values) = (chart.display().to_string(), values.display().to_string());
+        let install =
+            ["install", RELEASE, &chart, "--namespace", NAMESPACE, "--values", &values, "--wait", "--timeout", "3m"];
+        let output = run("helm", &install, "").await;
+        if !output.success {
+            let state = run("kubectl", &["--namespace", NAMESPACE, "describe", "pods"], "").await;
+            panic!("helm install failed:\n{}\n{}", output.all(), state.all());
+        }
+        kubectl(&["wait", "--for=condition=Ready", "clusterservicebroker/bindery", "--timeout=60s"]).await;
+        Self { postgres, turns: std::sync::Arc::default(), _files: files }
+    }
+
+    fn values(host: &str, port: u16) -> String {
+        format!(
+            r"
+image: {{repository: docker.io/library/bindery, tag: dev, pullPolicy: Never}}
+log: {{format: text, filter: 'bindery=debug,info'}}
+admission: {{excludeNamespaces: [{PLAIN_NAMESPACE}]}}
+servers:
+  main: {{host: '{host}', port: {port}, user: {ADMIN}, database: postgres, sslmode: verify-full, secretName: main-admin, secretKeys: [password, ca.crt]}}
+services:
+- id: e2e250b5-73f8-45fd-9a7f-93c8dddc5f00
+  name: cockroachdb
+  type: cockroachdb
+  description: CockroachDB service broker for creating cloud-native SQL databases.
+  bindable: true
+  plans:
+  - {{name: default, description: Default, server: main}}
+"
+        )
+    }
+
+    /// Scales a role's workload and waits until that many pods run and no more.
+    pub async fn scale(&self, workload: &str, replicas: usize) {
+        kubectl(&["--namespace", NAMESPACE, "scale", workload, &format!("--replicas={replicas}")]).await;
+        let role = workload.rsplit('-').next().expect("a name");
+        for _ in 0..600 {
+            let pods = self.pods(role).await;
+            let ready = pods.iter().filter(|pod| is_ready(pod)).count();
+            if pods.len() == replicas && ready == replicas {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        panic!("{workload} has not {replicas} ready pods");
+    }
+
+    /// The pods of a role.
+    pub async fn pods(&self, role: &str) -> Vec<Pod> {
+        let api: Api<Pod> = Api::namespaced(Client::try_default().await.unwrap(), NAMESPACE);
+        let selector = format!("app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component={role}");
+        api.list(&ListParams::default().labels(&selector)).await.unwrap().items
+    }
+
+    /// Waits until every pod of bindery is ready.
+    pub async fn recovered(&self) {
+        let selector = format!("app.kubernetes.io/instance={RELEASE}");
+        kubectl(&["--namespace", NAMESPACE, "wait", "pods", "--selector", &selector, "--for=condition=Ready", "--timeout=120s"])
+            .await;
+    }
+
+    /// What `bindery sweep` says in the broker's pod.
+    pub async fn sweep(&self) -> String {
+        let broker = self.pods("broker").await.first().expect("a broker").name_any();
+        kubectl(&["--namespace", NAMESPACE, "exec", &broker, "--", "bindery", "sweep"]).await
+    }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    pod.status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref())
+        .is_some_and(|conditions| conditions.iter().any(|is| is.type_ == "Ready" && is.status == "True"))
+}
+
+/// The top of the repository.
+pub fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// `kubectl`, which must succeed.
+pub async fn kubectl(arguments: &[&str]) -> String {
+    run("kubectl", arguments, "").await.expect_success()
+}

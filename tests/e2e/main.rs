@@ -1,0 +1,15 @@
+//! The installed product in a real cluster: each scenario in a namespace of its own, all on one cluster and one
+//! PostgreSQL. Run by `make e2e`, which builds the images first. The tests use what users use: `kubectl`, `helm` and
+//! `psql`; they watch with a client of their own, so that nothing waits longer than it must.
+
+mod admission;
+mod crash;
+mod faults;
+mod installation;
+mod plain;
+mod scenario;
+mod sharing;
+mod story;
+
+#[path = "../support/postgres.rs"]
+mod postgres;

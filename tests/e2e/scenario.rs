@@ -1,0 +1,249 @@
+//! A scenario: a namespace of its own, and the steps that users take in it.
+
+use std::{fmt::Debug, process::Stdio, time::Duration};
+
+use bindery::catalog::api::{Claim, Condition, ConditionType, Conditions, ServiceBinding, ServiceInstance};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, ListParams, ObjectMeta, PostParams},
+    runtime::wait::{Condition as Awaited, await_condition, conditions},
+};
+use serde::de::DeserializeOwned;
+use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
+
+use crate::installation::{Installation, Turn};
+
+/// Longer than anything may take here, also while two cores do everything at once.
+pub const LIMIT: Duration = Duration::from_secs(120);
+
+/// The story's manifests, as a user finds them in `examples/`.
+pub const INSTANCE: &str = include_str!("../../examples/cockroachdb/serviceinstance.yaml");
+/// See [`INSTANCE`].
+pub const BINDING: &str = include_str!("../../examples/cockroachdb/servicebinding.yaml");
+/// See [`INSTANCE`].
+pub const POD: &str = include_str!("../../examples/cockroachdb/clientapp.yaml");
+
+/// A namespace and what is needed to act in it. Others run beside it, except a scenario that has bindery for itself.
+pub struct Scenario {
+    pub client: Client,
+    pub namespace: String,
+    pub installation: &'static Installation,
+    _turn: Turn,
+}
+
+impl Scenario {
+    /// A scenario that others may run beside.
+    pub async fn new(name: &str) -> Self {
+        let installation = Installation::get().await;
+        Self::start(name, installation, installation.shared_turn().await).await
+    }
+
+    /// A scenario that does to bindery what others must not see.
+    pub async fn alone(name: &str) -> Self {
+        let installation = Installation::get().await;
+        Self::start(name, installation, installation.own_turn().await).await
+    }
+
+    async fn start(name: &str, installation: &'static Installation, turn: Turn) -> Self {
+        let client = Client::try_default().await.expect("a cluster: run this as `make e2e`");
+        let namespace = Namespace {
+            metadata: ObjectMeta { generate_name: Some(format!("{name}-")), ..ObjectMeta::default() },
+            ..Namespace::default()
+        };
+        let api = Api::<Namespace>::all(client.clone());
+        let namespace = api.create(&PostParams::default(), &namespace).await.unwrap().name_any();
+        Self { client, namespace, installation, _turn: turn }
+    }
+
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// `kubectl apply -f -` in the scenario's namespace.
+    pub async fn apply(&self, manifest: &str) -> Output {
+        self.kubectl_with_input(&["apply", "-f", "-"], manifest).await
+    }
+
+    /// `kubectl` in the scenario's namespace.
+    pub async fn kubectl(&self, arguments: &[&str]) -> Output {
+        self.kubectl_with_input(arguments, "").await
+    }
+
+    pub async fn kubectl_with_input(&self, arguments: &[&str], input: &str) -> Output {
+        let mut all = vec!["--namespace", &self.namespace];
+        all.extend(arguments);
+        run("kubectl", &all, input).await
+    }
+
+    /// Waits until the object satisfies `condition`.
+    pub async fn until<K>(&self, name: &str, what: &str, condition: impl Awaited<K>) -> Option<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + Send
+            + DeserializeOwned
+            + 'static,
+    {
+        match timeout(LIMIT, await_condition(self.api::<K>(), name, condition)).await {
+            Ok(object) => object.unwrap(),
+            Err(_) => {
+                let kind = K::kind(&());
+                let state = self.kubectl(&["describe", &kind, name]).await;
+                panic!("{kind} {}/{name} is not {what} after {LIMIT:?}:\n{}", self.namespace, state.all());
+            }
+        }
+    }
+
+    pub async fn running(&self, pod: &str) {
+        self.until::<Pod>(pod, "running", conditions::is_pod_running()).await;
+    }
+
+    pub async fn gone<K>(&self, name: &str)
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + Send
+            + DeserializeOwned
+            + 'static,
+    {
+        self.until::<K>(name, "gone", |object: Option<&K>| object.is_none()).await;
+    }
+
+    /// Waits until the instance's condition `Ready` has this reason.
+    pub async fn instance_says(&self, name: &str, reason: &str) -> Condition {
+        let says = |instance: Option<&ServiceInstance>| ready(&instance?.status.as_ref()?.conditions, reason);
+        let instance =
+            self.until::<ServiceInstance>(name, reason, |found: Option<&ServiceInstance>| says(found).is_some()).await;
+        says(instance.as_ref()).expect("it was so a moment ago")
+    }
+
+    /// Waits until the binding's condition `Ready` has this reason.
+    pub async fn binding_says(&self, name: &str, reason: &str) -> Condition {
+        let says = |binding: Option<&ServiceBinding>| ready(&binding?.status.as_ref()?.conditions, reason);
+        let binding =
+            self.until::<ServiceBinding>(name, reason, |found: Option<&ServiceBinding>| says(found).is_some()).await;
+        says(binding.as_ref()).expect("it was so a moment ago")
+    }
+
+    /// Waits until binding and Secret are there, and answers the Secret's values.
+    pub async fn credentials(&self, binding: &str) -> Credentials {
+        self.binding_says(binding, "InjectedBindResult").await;
+        Credentials(self.api::<Secret>().get(binding).await.unwrap())
+    }
+
+    /// Runs a command in a pod's container.
+    pub async fn exec(&self, pod: &str, command: &[&str]) -> Output {
+        let mut arguments = vec!["exec", pod, "--"];
+        arguments.extend(command);
+        self.kubectl(&arguments).await
+    }
+
+    /// Runs SQL in a pod, with the URL from its environment.
+    pub async fn sql(&self, pod: &str, sql: &str) -> Output {
+        let script = format!("psql --no-psqlrc -qtA -v ON_ERROR_STOP=1 \"$COCKROACH_URL\" -c {sql:?}");
+        self.exec(pod, &["sh", "-c", &script]).await
+    }
+
+    /// Deletes binding and instance as a user would, then sees to it that nothing of this scenario is left anywhere.
+    pub async fn finish(self, credentials: &[&Credentials]) {
+        self.kubectl(&["delete", "servicebindings,serviceinstances,pods", "--all", "--wait=true", "--timeout=120s"])
+            .await
+            .expect_success();
+        self.nothing_left(credentials).await;
+        Api::<Namespace>::all(self.client.clone()).delete(&self.namespace, &DeleteParams::background()).await.unwrap();
+    }
+
+    /// No Claim, no Secret, no role and no database of this scenario.
+    pub async fn nothing_left(&self, credentials: &[&Credentials]) {
+        let claims = Api::<Claim>::all(self.client.clone()).list(&ListParams::default()).await.unwrap();
+        let ours: Vec<_> = claims.iter().filter(|claim| claim.spec.namespace == self.namespace).collect();
+        assert!(ours.is_empty(), "Claims are left: {ours:?}");
+        let secrets = self.api::<Secret>().list(&ListParams::default()).await.unwrap();
+        let names: Vec<_> = secrets.iter().map(ResourceExt::name_any).collect();
+        assert!(names.is_empty(), "Secrets are left: {names:?}");
+        for credentials in credentials {
+            let (user, database) = (credentials.get("username"), credentials.get("database"));
+            let postgres = &self.installation.postgres;
+            let roles = postgres.query(&format!(
+                "select rolname from pg_roles where rolname = '{user}' or rolname like '{database}%'"
+            ));
+            assert_eq!(roles, "", "roles are left");
+            assert_eq!(
+                postgres.query(&format!("select datname from pg_database where datname = '{database}'")),
+                "",
+                "the database is left"
+            );
+        }
+    }
+}
+
+fn ready(conditions: &Conditions, reason: &str) -> Option<Condition> {
+    conditions.get(ConditionType::Ready).filter(|condition| condition.reason == reason).cloned()
+}
+
+/// The values of a binding's Secret.
+pub struct Credentials(Secret);
+
+impl Credentials {
+    pub fn get(&self, key: &str) -> String {
+        let data = self.0.data.as_ref().expect("a Secret with data");
+        let value = data.get(key).unwrap_or_else(|| panic!("no key {key:?} among {:?}", data.keys()));
+        String::from_utf8(value.0.clone()).expect("text")
+    }
+
+    pub fn keys(&self) -> Vec<&str> {
+        self.0.data.iter().flatten().map(|(key, _)| key.as_str()).collect()
+    }
+}
+
+/// What a command printed, and whether it succeeded.
+#[derive(Debug)]
+pub struct Output {
+    pub success: bool,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    pub fn expect_success(self) -> String {
+        assert!(self.success, "the command failed:\n{}", self.all());
+        self.stdout
+    }
+
+    pub fn expect_failure(self) -> String {
+        assert!(!self.success, "the command succeeded:\n{}", self.all());
+        self.stderr
+    }
+
+    pub fn all(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
+/// Runs a program and waits for it.
+pub async fn run(program: &str, arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    let mut stdin = child.stdin.take().expect("piped");
+    // A program that does not read its input has closed it; that is its affair.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    let output = timeout(LIMIT * 2, child.wait_with_output())
+        .await
+        .unwrap_or_else(|_| panic!("{program} {arguments:?} does not end"))
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Output { success: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}

@@ -1,0 +1,21 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo test generate image deny
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## From nothing to a pod with database credentials and back, on a real Kubernetes. KEEP=1 leaves it up.
+	@KEEP="$(KEEP)" demo/run
+
+test: ## Every check and test; the last line counts them.
+	@tests/run
+
+generate: ## Write the CRDs into the chart.
+	cargo run --quiet -- crds > charts/bindery/crds/crds.yaml
+
+image: ## Build bindery and pack it as target/images/bindery.tar, an image archive.
+	cargo build --release
+	tests/images target/release/bindery target/images $$(sed -n 's/^appVersion: "\(.*\)"/\1/p' charts/bindery/Chart.yaml)
+
+deny: ## Check licences and sources of all dependencies.
+	cargo deny check bans licenses sources

@@ -1,0 +1,130 @@
+{{/* The prefix of every name. */}}
+{{- define "bindery.name" -}}
+{{- .Values.fullnameOverride | default .Release.Name -}}
+{{- end -}}
+
+{{- define "bindery.image" -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+
+{{/* Labels of everything. */}}
+{{- define "bindery.labels" -}}
+app.kubernetes.io/name: bindery
+app.kubernetes.io/instance: {{ include "bindery.name" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end -}}
+
+{{/* Labels that select a role's pods: (list . "admission"). */}}
+{{- define "bindery.selector" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: bindery
+app.kubernetes.io/instance: {{ include "bindery.name" $root }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{/* What the pods of all roles and hooks share: (list . "admission"), the second being the ServiceAccount's suffix. */}}
+{{- define "bindery.pod" -}}
+{{- $root := index . 0 -}}
+serviceAccountName: {{ include "bindery.name" $root }}-{{ index . 1 }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  fsGroup: 65532
+  seccompProfile: {type: RuntimeDefault}
+{{- with $root.Values.imagePullSecrets }}
+imagePullSecrets: {{ toJson . }}
+{{- end }}
+{{- with $root.Values.nodeSelector }}
+nodeSelector: {{ toJson . }}
+{{- end }}
+{{- with $root.Values.tolerations }}
+tolerations: {{ toJson . }}
+{{- end }}
+{{- end -}}
+
+{{/* What the containers of all roles and hooks share. */}}
+{{- define "bindery.container" -}}
+image: {{ include "bindery.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+env:
+  - {name: BINDERY_NAME, value: {{ include "bindery.name" . }}}
+  - {name: BINDERY_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+{{- end -}}
+
+{{/* The operator's port of a serving container, its probes, and a pause so that no request meets a closed port. */}}
+{{- define "bindery.serving" -}}
+livenessProbe:
+  httpGet: {path: /healthz, port: ops}
+  periodSeconds: 10
+  failureThreshold: 3
+readinessProbe:
+  httpGet: {path: /readyz, port: ops}
+  periodSeconds: 2
+  failureThreshold: 2
+lifecycle:
+  # Endpoints take a moment to forget the pod; it answers until they have.
+  preStop: {sleep: {seconds: 5}}
+{{- end -}}
+
+{{/* Spread a role's pods over nodes where there are several: (list . "admission"). */}}
+{{- define "bindery.spread" -}}
+affinity:
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels: {{- include "bindery.selector" . | nindent 14 }}
+{{- end -}}
+
+{{/* The broker's configuration file. */}}
+{{- define "bindery.config" -}}
+{{- $servers := dict -}}
+{{- range $name, $server := .Values.servers -}}
+{{- $folder := printf "/etc/bindery/servers/%s" $name -}}
+{{- $entry := omit $server "secretName" "secretKeys" -}}
+{{- $files := dict "password" "passwordFile" "ca.crt" "caFile" "tls.crt" "certFile" "tls.key" "keyFile" -}}
+{{- range $key := $server.secretKeys | default (list) -}}
+{{- $_ := set $entry (get $files $key) (printf "%s/%s" $folder $key) -}}
+{{- end -}}
+{{- $_ := set $servers $name $entry -}}
+{{- end -}}
+{{- range $service := .Values.services -}}
+{{- range $plan := $service.plans -}}
+{{- if not (hasKey $servers $plan.server) -}}
+{{- fail (printf "services: plan %q of service %q is on server %q, which `servers` does not name" $plan.name $service.name $plan.server) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml (dict "servers" $servers "services" .Values.services) -}}
+{{- end -}}
+
+{{/* Gives a role's ServiceAccount the Role or ClusterRole of its name: (list . "Role" "admission"). */}}
+{{- define "bindery.bind" -}}
+{{- $root := index . 0 -}}
+{{- $kind := index . 1 -}}
+{{- $subject := printf "%s-%s" (include "bindery.name" $root) (index . 2) -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $kind }}Binding
+metadata:
+  name: {{ $subject }}
+  labels: {{- include "bindery.labels" $root | nindent 4 }}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: {{ $kind }}, name: {{ $subject }}}
+subjects:
+  - {kind: ServiceAccount, name: {{ $subject }}, namespace: {{ $root.Release.Namespace }}}
+{{- end -}}
+
+{{/* Makes a resource part of a hook, before the Job that needs it: (list "pre-upgrade" "-1"). */}}
+{{- define "bindery.hook" -}}
+helm.sh/hook: {{ index . 0 }}
+helm.sh/hook-weight: {{ index . 1 | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end -}}

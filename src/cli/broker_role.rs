@@ -15,7 +15,12 @@ pub(super) struct BrokerRoleArgs {
     #[arg(long, env = "BINDERY_CONFIG", default_value = "/etc/bindery/bindery.yaml", value_name = "FILE")]
     config: PathBuf,
     /// Where the broker keeps its records.
-    #[arg(long, env = "BINDERY_STORE", default_value = "sqlite:/var/lib/bindery/broker.db", value_name = "URL")]
+    #[arg(
+        long,
+        env = "BINDERY_STORE",
+        default_value = "sqlite:/var/lib/bindery/broker.db",
+        value_name = "URL"
+    )]
     store: String,
 }
 

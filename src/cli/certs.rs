@@ -30,17 +30,21 @@ pub struct CertsArgs {
 /// When the webhook configuration cannot be read or no certificate can be made.
 pub fn run(args: &CertsArgs) -> anyhow::Result<String> {
     let CertsArgs { name, namespace, webhook } = args;
-    let certificate =
-        ServingCertificate::generate(&super::service_names(name, "admission", namespace), jiff::Timestamp::now())?;
-    let mut secret = serde_json::to_value(certificates::to_secret(&format!("{name}-admission-tls"), &certificate))?;
+    let certificate = ServingCertificate::generate(
+        &super::service_names(name, "admission", namespace),
+        jiff::Timestamp::now(),
+    )?;
+    let mut secret =
+        serde_json::to_value(certificates::to_secret(&format!("{name}-admission-tls"), &certificate))?;
     secret["apiVersion"] = json!("v1");
     secret["kind"] = json!("Secret");
     secret["metadata"]["namespace"] = json!(namespace);
     let mut printed = format!("---\n{}", serde_saphyr::to_string(&secret)?);
     if let Some(file) = webhook {
-        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let configuration =
-            trusting(&text, &certificate.bundle).with_context(|| format!("{} cannot be used", file.display()))?;
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let configuration = trusting(&text, &certificate.bundle)
+            .with_context(|| format!("{} cannot be used", file.display()))?;
         printed.push_str("---\n");
         printed.push_str(&serde_saphyr::to_string(&configuration)?);
     }

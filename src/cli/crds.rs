@@ -30,7 +30,10 @@ pub async fn run(args: &CrdsArgs) -> anyhow::Result<String> {
     let mut applied = String::new();
     for definition in catalog::crds() {
         let name = definition.name_any();
-        definitions.patch(&name, &apply, &Patch::Apply(&definition)).await.with_context(|| format!("cannot apply {name}"))?;
+        definitions
+            .patch(&name, &apply, &Patch::Apply(&definition))
+            .await
+            .with_context(|| format!("cannot apply {name}"))?;
         applied.push_str(&format!("{name} applied\n"));
     }
     Ok(applied)
@@ -39,6 +42,8 @@ pub async fn run(args: &CrdsArgs) -> anyhow::Result<String> {
 fn yaml() -> anyhow::Result<String> {
     catalog::crds()
         .iter()
-        .map(|definition| Ok(format!("---\n{}", serde_saphyr::to_string(&serde_json::to_value(definition)?)?)))
+        .map(|definition| {
+            Ok(format!("---\n{}", serde_saphyr::to_string(&serde_json::to_value(definition)?)?))
+        })
         .collect()
 }

@@ -90,7 +90,9 @@ enum Role {
 /// When a role cannot start or ends with an error; the others are stopped first.
 pub async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Result<()> {
     let roles = Roles {
-        client: Client::try_default().await.context("no access to Kubernetes: run in a pod, or set KUBECONFIG")?,
+        client: Client::try_default()
+            .await
+            .context("no access to Kubernetes: run in a pod, or set KUBECONFIG")?,
         metrics: Arc::new(Metrics::new()),
         readiness: Readiness::default(),
         stop: stop.clone(),
@@ -130,10 +132,13 @@ struct Roles {
 
 impl Roles {
     fn start_ops(&self, tasks: &mut Tasks) {
-        let (address, router) = (self.args.listen_ops, ops::router(self.readiness.clone(), self.metrics.clone()));
+        let (address, router) =
+            (self.args.listen_ops, ops::router(self.readiness.clone(), self.metrics.clone()));
         let stop = self.stop.clone();
         tasks.spawn(async move {
-            server::serve_plain(address, router, stop).await.with_context(|| format!("cannot serve health on {address}"))
+            server::serve_plain(address, router, stop)
+                .await
+                .with_context(|| format!("cannot serve health on {address}"))
         });
     }
 
@@ -173,14 +178,18 @@ impl Roles {
     }
 
     fn start_catalog(&self, tasks: &mut Tasks) {
-        let [name, namespace, identity] = [&self.args.name, &self.args.namespace, &self.args.identity].map(Clone::clone);
-        let (client, metrics, readiness) = (self.client.clone(), self.metrics.clone(), self.readiness.clone());
+        let [name, namespace, identity] =
+            [&self.args.name, &self.args.namespace, &self.args.identity].map(Clone::clone);
+        let (client, metrics, readiness) =
+            (self.client.clone(), self.metrics.clone(), self.readiness.clone());
         let stop = self.stop.clone();
         tasks.spawn(async move {
             let lease = format!("{name}-catalog");
             leader::run_as_leader(client.clone(), &namespace, &lease, &identity, stop, |term| {
                 let (client, metrics, readiness) = (client.clone(), metrics.clone(), readiness.clone());
-                async move { Ok(catalog::run(client, CatalogSettings::default(), metrics, readiness, term).await?) }
+                async move {
+                    Ok(catalog::run(client, CatalogSettings::default(), metrics, readiness, term).await?)
+                }
             })
             .await
             .context("the catalog cannot go on")

@@ -36,7 +36,9 @@ pub async fn run(args: &UninstallArgs) -> anyhow::Result<String> {
         Err(kube::Error::Api(status)) if status.code == 404 => {
             Ok(format!("MutatingWebhookConfiguration {} was gone already\n", args.name))
         }
-        Err(error) => Err(error).with_context(|| format!("cannot delete MutatingWebhookConfiguration {}", args.name)),
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot delete MutatingWebhookConfiguration {}", args.name))
+        }
     }
 }
 

@@ -35,14 +35,18 @@ async fn a_pod_that_does_not_ask_is_not_touched() {
     let container = &pod.spec.unwrap().containers[0];
     assert_eq!(container.env_from, None);
     let mounts = container.volume_mounts.as_ref().expect("the service account's token");
-    assert!(mounts.iter().all(|mount| mount.mount_path.starts_with("/var/run/secrets/kubernetes.io")), "{mounts:?}");
+    assert!(
+        mounts.iter().all(|mount| mount.mount_path.starts_with("/var/run/secrets/kubernetes.io")),
+        "{mounts:?}"
+    );
     scenario.finish(&[]).await;
 }
 
 #[tokio::test]
 async fn an_annotation_that_cannot_be_parsed_is_refused_with_the_remedy() {
     let scenario = Scenario::new("unparsable").await;
-    let refused = scenario.apply(&POD.replace("bind: mydb01-binding", "bind: Not_A_Name")).await.expect_failure();
+    let refused =
+        scenario.apply(&POD.replace("bind: mydb01-binding", "bind: Not_A_Name")).await.expect_failure();
     assert!(refused.contains("bindery.dev/bind") && refused.contains("Not_A_Name"), "{refused}");
     scenario.finish(&[]).await;
 }
@@ -50,10 +54,10 @@ async fn an_annotation_that_cannot_be_parsed_is_refused_with_the_remedy() {
 #[tokio::test]
 async fn while_bindery_is_down_only_pods_that_ask_are_refused() {
     let scenario = Scenario::alone("down").await;
-    scenario.installation.scale("deployment/bindery-admission", 0).await;
+    scenario.installation.scale("deployment/e2e-admission", 0).await;
     let plain = scenario.apply(PLAIN_POD).await;
     let asking = scenario.apply(POD).await;
-    scenario.installation.scale("deployment/bindery-admission", 2).await;
+    scenario.installation.scale("deployment/e2e-admission", 2).await;
     plain.expect_success();
     let refused = asking.expect_failure();
     assert!(refused.contains("bindery"), "{refused}");

@@ -10,9 +10,9 @@ use tokio::sync::{OnceCell, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock}
 use crate::{postgres::Postgres, scenario::run};
 
 /// Where the release lives.
-pub const NAMESPACE: &str = "bindery";
+pub const NAMESPACE: &str = "bindery-e2e";
 /// The release's name.
-pub const RELEASE: &str = "bindery";
+pub const RELEASE: &str = "e2e";
 /// The namespace that the release's webhook leaves alone, for the installation without Helm.
 pub const PLAIN_NAMESPACE: &str = "bindery-plain-client";
 
@@ -70,8 +70,18 @@ impl Installation {
         std::fs::write(&values, Self::values(&address, postgres.port())).unwrap();
         let chart = repository().join("charts/bindery");
         let (chart, values) = (chart.display().to_string(), values.display().to_string());
-        let install =
-            ["install", RELEASE, &chart, "--namespace", NAMESPACE, "--values", &values, "--wait", "--timeout", "3m"];
+        let install = [
+            "install",
+            RELEASE,
+            &chart,
+            "--namespace",
+            NAMESPACE,
+            "--values",
+            &values,
+            "--wait",
+            "--timeout",
+            "3m",
+        ];
         let output = run("helm", &install, "").await;
         if !output.success {
             let state = run("kubectl", &["--namespace", NAMESPACE, "describe", "pods"], "").await;
@@ -116,6 +126,16 @@ services:
         panic!("{workload} has not {replicas} ready pods");
     }
 
+    /// Kills a role's processes as `kill -9` does; the kubelet starts them anew.
+    pub async fn kill(&self, role: &str) {
+        let found = run("pgrep", &["--full", &format!("^/usr/bin/bindery serve --roles={role} ")], "").await;
+        let processes: Vec<&str> = found.stdout.split_whitespace().collect();
+        assert!(!processes.is_empty(), "no process has the role {role}");
+        let mut arguments = vec!["-KILL"];
+        arguments.extend(processes);
+        run("kill", &arguments, "").await.expect_success();
+    }
+
     /// The pods of a role.
     pub async fn pods(&self, role: &str) -> Vec<Pod> {
         let api: Api<Pod> = Api::namespaced(Client::try_default().await.unwrap(), NAMESPACE);
@@ -126,8 +146,17 @@ services:
     /// Waits until every pod of bindery is ready.
     pub async fn recovered(&self) {
         let selector = format!("app.kubernetes.io/instance={RELEASE}");
-        kubectl(&["--namespace", NAMESPACE, "wait", "pods", "--selector", &selector, "--for=condition=Ready", "--timeout=120s"])
-            .await;
+        kubectl(&[
+            "--namespace",
+            NAMESPACE,
+            "wait",
+            "pods",
+            "--selector",
+            &selector,
+            "--for=condition=Ready",
+            "--timeout=120s",
+        ])
+        .await;
     }
 
     /// What `bindery sweep` says in the broker's pod.

@@ -36,21 +36,25 @@ impl Scenario {
     /// A scenario that others may run beside.
     pub async fn new(name: &str) -> Self {
         let installation = Installation::get().await;
-        Self::start(name, installation, installation.shared_turn().await).await
+        Self::start(named(name), installation, installation.shared_turn().await).await
     }
 
     /// A scenario that does to bindery what others must not see.
     pub async fn alone(name: &str) -> Self {
         let installation = Installation::get().await;
-        Self::start(name, installation, installation.own_turn().await).await
+        Self::start(named(name), installation, installation.own_turn().await).await
     }
 
-    async fn start(name: &str, installation: &'static Installation, turn: Turn) -> Self {
+    /// A scenario that has bindery for itself, in the namespace of this name.
+    pub async fn alone_in(namespace: &str) -> Self {
+        let installation = Installation::get().await;
+        let metadata = ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() };
+        Self::start(metadata, installation, installation.own_turn().await).await
+    }
+
+    async fn start(metadata: ObjectMeta, installation: &'static Installation, turn: Turn) -> Self {
         let client = Client::try_default().await.expect("a cluster: run this as `make e2e`");
-        let namespace = Namespace {
-            metadata: ObjectMeta { generate_name: Some(format!("{name}-")), ..ObjectMeta::default() },
-            ..Namespace::default()
-        };
+        let namespace = Namespace { metadata, ..Namespace::default() };
         let api = Api::<Namespace>::all(client.clone());
         let namespace = api.create(&PostParams::default(), &namespace).await.unwrap().name_any();
         Self { client, namespace, installation, _turn: turn }
@@ -118,16 +122,18 @@ impl Scenario {
     /// Waits until the instance's condition `Ready` has this reason.
     pub async fn instance_says(&self, name: &str, reason: &str) -> Condition {
         let says = |instance: Option<&ServiceInstance>| ready(&instance?.status.as_ref()?.conditions, reason);
-        let instance =
-            self.until::<ServiceInstance>(name, reason, |found: Option<&ServiceInstance>| says(found).is_some()).await;
+        let instance = self
+            .until::<ServiceInstance>(name, reason, |found: Option<&ServiceInstance>| says(found).is_some())
+            .await;
         says(instance.as_ref()).expect("it was so a moment ago")
     }
 
     /// Waits until the binding's condition `Ready` has this reason.
     pub async fn binding_says(&self, name: &str, reason: &str) -> Condition {
         let says = |binding: Option<&ServiceBinding>| ready(&binding?.status.as_ref()?.conditions, reason);
-        let binding =
-            self.until::<ServiceBinding>(name, reason, |found: Option<&ServiceBinding>| says(found).is_some()).await;
+        let binding = self
+            .until::<ServiceBinding>(name, reason, |found: Option<&ServiceBinding>| says(found).is_some())
+            .await;
         says(binding.as_ref()).expect("it was so a moment ago")
     }
 
@@ -152,11 +158,26 @@ impl Scenario {
 
     /// Deletes binding and instance as a user would, then sees to it that nothing of this scenario is left anywhere.
     pub async fn finish(self, credentials: &[&Credentials]) {
-        self.kubectl(&["delete", "servicebindings,serviceinstances,pods", "--all", "--wait=true", "--timeout=120s"])
-            .await
-            .expect_success();
+        self.finish_with(credentials, async || {}).await;
+    }
+
+    /// [`Scenario::finish`] with something more to see to, while the scenario still has its turn.
+    pub async fn finish_with(self, credentials: &[&Credentials], and: impl AsyncFnOnce()) {
+        self.kubectl(&[
+            "delete",
+            "servicebindings,serviceinstances,pods",
+            "--all",
+            "--wait=true",
+            "--timeout=120s",
+        ])
+        .await
+        .expect_success();
         self.nothing_left(credentials).await;
-        Api::<Namespace>::all(self.client.clone()).delete(&self.namespace, &DeleteParams::background()).await.unwrap();
+        and().await;
+        Api::<Namespace>::all(self.client.clone())
+            .delete(&self.namespace, &DeleteParams::background())
+            .await
+            .unwrap();
     }
 
     /// No Claim, no Secret, no role and no database of this scenario.
@@ -181,6 +202,10 @@ impl Scenario {
             );
         }
     }
+}
+
+fn named(prefix: &str) -> ObjectMeta {
+    ObjectMeta { generate_name: Some(format!("{prefix}-")), ..ObjectMeta::default() }
 }
 
 fn ready(conditions: &Conditions, reason: &str) -> Option<Condition> {

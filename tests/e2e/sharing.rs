@@ -8,7 +8,9 @@ async fn two_bindings_share_tables_and_either_can_go() {
     scenario.apply(INSTANCE).await.expect_success();
     for number in ["1", "2"] {
         let renamed = |manifest: &str| {
-            manifest.replace("mydb01-binding", &format!("binding-{number}")).replace("client-app01", &format!("app-{number}"))
+            manifest
+                .replace("mydb01-binding", &format!("binding-{number}"))
+                .replace("client-app01", &format!("app-{number}"))
         };
         scenario.apply(&renamed(BINDING)).await.expect_success();
         scenario.apply(&renamed(POD)).await.expect_success();
@@ -22,10 +24,14 @@ async fn two_bindings_share_tables_and_either_can_go() {
     assert_eq!(first.get("database"), second.get("database"));
 
     scenario.sql("app-1", "create table mine (id int); insert into mine values (1)").await.expect_success();
-    scenario.sql("app-2", "alter table mine add note text; insert into mine values (2, 'second')").await.expect_success();
+    scenario
+        .sql("app-2", "alter table mine add note text; insert into mine values (2, 'second')")
+        .await
+        .expect_success();
     scenario.kubectl(&["delete", "servicebinding", "binding-1", "--timeout=60s"]).await.expect_success();
     scenario.sql("app-1", "select 1").await.expect_failure();
-    let count = scenario.sql("app-2", "insert into mine values (3, 'alone'); select count(*) from mine").await;
+    let count =
+        scenario.sql("app-2", "insert into mine values (3, 'alone'); select count(*) from mine").await;
     assert_eq!(count.expect_success().trim(), "3");
     scenario.finish(&[&first, &second]).await;
 }
@@ -37,7 +43,8 @@ async fn one_tenant_cannot_enter_anothers_database() {
         scenario.apply(INSTANCE).await.expect_success();
         scenario.apply(BINDING).await.expect_success();
     }
-    let (ours, theirs) = (left.credentials("mydb01-binding").await, right.credentials("mydb01-binding").await);
+    let (ours, theirs) =
+        (left.credentials("mydb01-binding").await, right.credentials("mydb01-binding").await);
     left.apply(POD).await.expect_success();
     left.running("client-app01").await;
     let trespass = format!(

@@ -4,10 +4,12 @@
 
 use std::{
     fs,
+    io::Write,
     net::TcpListener,
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -24,7 +26,7 @@ pub struct Postgres {
     folder: TempDir,
     address: String,
     port: u16,
-    server: Option<Child>,
+    server: Mutex<Option<Child>>,
 }
 
 impl Postgres {
@@ -33,7 +35,7 @@ impl Postgres {
         let folder = TempDir::new().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let port = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
-        let mut postgres = Self { folder, address: address.to_owned(), port, server: None };
+        let postgres = Self { folder, address: address.to_owned(), port, server: Mutex::default() };
         postgres.make_files();
         postgres.run();
         postgres
@@ -103,6 +105,20 @@ impl Postgres {
         Session(psql)
     }
 
+    /// Begins a superuser's session with this SQL and keeps it open, with the locks it took.
+    pub fn hold(&self, sql: &str) -> Held {
+        let mut psql = self
+            .psql()
+            .args(["-d", "postgres", "-qtA"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut input = psql.stdin.take().expect("piped");
+        writeln!(input, "{sql}").unwrap();
+        Held { input, psql }
+    }
+
     /// Waits until this user has a session.
     pub async fn until_connected(&self, user: &str) {
         self.until(&format!("select count(*) > 0 from pg_stat_activity where usename = '{user}'")).await;
@@ -118,15 +134,15 @@ impl Postgres {
     }
 
     /// Ends the server at once; sessions end with it.
-    pub fn stop(&mut self) {
-        let Some(mut server) = self.server.take() else { return };
+    pub fn stop(&self) {
+        let Some(mut server) = self.server.lock().unwrap().take() else { return };
         // SIGINT is PostgreSQL's fast shutdown (postgres(1)).
         let _ = Command::new("kill").args(["-INT", &server.id().to_string()]).status();
         let _ = server.wait();
     }
 
     /// Starts it anew, at the same place with the same data.
-    pub fn run(&mut self) {
+    pub fn run(&self) {
         let data = self.folder.path().join("data");
         let mut server = as_postgres(&format!("{PROGRAMS}/postgres"))
             .args(["-D", &data.display().to_string()])
@@ -145,7 +161,7 @@ impl Postgres {
             assert!(ended.is_none() && start.elapsed() < LIMIT, "PostgreSQL does not start:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(50));
         }
-        self.server = Some(server);
+        *self.server.lock().unwrap() = Some(server);
     }
 
     /// What the server logged, statements with errors included.
@@ -210,6 +226,20 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// A session of the superuser, kept open.
+pub struct Held {
+    input: ChildStdin,
+    psql: Child,
+}
+
+impl Held {
+    /// Ends the session; its locks are released.
+    pub fn release(mut self) {
+        drop(self.input);
+        self.psql.wait().unwrap();
     }
 }
 

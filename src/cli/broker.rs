@@ -1,15 +1,14 @@
 //! `bindery broker`: the Open Service Broker alone, without Kubernetes.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
-use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::broker_source::BrokerSource;
 use crate::{
     broker::Broker,
     cluster::server,
-    config::{BrokerConfig, LoadedConfig, PartialSettings},
     telemetry::{
         Metrics,
         ops::{self, Readiness},
@@ -24,7 +23,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct BrokerArgs {
     #[command(flatten)]
-    source: StandaloneArgs,
+    source: BrokerSource,
     /// Where the broker listens (plain HTTP).
     #[arg(long, env = "BINDERY_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
     listen: SocketAddr,
@@ -33,41 +32,21 @@ pub struct BrokerArgs {
     listen_ops: SocketAddr,
 }
 
-/// Where a broker without Kubernetes finds its configuration.
-#[derive(Debug, clap::Args)]
-pub(super) struct StandaloneArgs {
-    /// Servers, services, credentials and store; without it the environment is used.
-    #[arg(long, env = "BINDERY_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Where the broker keeps its records, instead of what the configuration says.
-    #[arg(long, value_name = "URL")]
-    store: Option<String>,
-}
-
-impl StandaloneArgs {
-    pub(super) fn complete(&self) -> anyhow::Result<BrokerConfig> {
-        let loaded = match &self.config {
-            Some(file) => LoadedConfig::from_file(file)?,
-            None => LoadedConfig::from_env(&|name| std::env::var(name).ok())
-                .context("no --config is given and the environment is no configuration either")?,
-        };
-        let store = self.store.as_deref().map(str::parse).transpose()?;
-        Ok(loaded.complete(PartialSettings { store, ..PartialSettings::default() })?)
-    }
-}
-
 /// Serves until `stop`.
 ///
 /// # Errors
 /// When the configuration cannot be used, the store cannot be opened or an address cannot be listened on.
 pub async fn run(args: BrokerArgs, stop: CancellationToken) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
-    let broker = Broker::open(args.source.complete()?, metrics.clone()).await?;
+    let broker = Broker::open(args.source.standalone()?, metrics.clone()).await?;
     info!(address = %args.listen, "the broker serves");
     let ops = ops::router(Readiness::default(), metrics);
-    tokio::try_join!(
+    let served = tokio::try_join!(
         server::serve_plain(args.listen, broker.router(), stop.clone()),
         server::serve_plain(args.listen_ops, ops, stop),
-    )?;
+        async { Ok(broker.check_servers().await) },
+    );
+    broker.drain().await;
+    served?;
     Ok(())
 }

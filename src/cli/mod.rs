@@ -2,7 +2,7 @@
 //! its own module; what the parts do lives in the parts.
 
 mod broker;
-mod broker_role;
+mod broker_source;
 mod certs;
 mod crds;
 pub mod inject;

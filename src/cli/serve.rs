@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::broker_role::BrokerRoleArgs;
+use super::broker_source::BrokerSource;
 use crate::{
     admission::{inject::InjectSettings, webhook},
     broker::Broker,
@@ -54,7 +54,7 @@ pub struct ServeArgs {
     #[command(flatten)]
     admission: AdmissionArgs,
     #[command(flatten)]
-    broker: BrokerRoleArgs,
+    broker: BrokerSource,
     /// Register the broker as this ClusterServiceBroker; empty: do not.
     #[arg(long, env = "BINDERY_REGISTER_BROKER", default_value = "bindery", value_name = "NAME")]
     register_broker: String,
@@ -159,7 +159,7 @@ impl Roles {
         let ServeArgs { name, namespace, .. } = &self.args;
         let secret_name = format!("{name}-broker");
         let secret = BrokerSecret::get_or_create(self.client.clone(), namespace, &secret_name).await?;
-        let config = self.args.broker.complete(secret)?;
+        let config = self.args.broker.in_kubernetes(secret)?;
         let broker = Broker::open(config, self.metrics.clone()).await?;
         let anchors: Box<dyn TrustAnchors> = if self.args.register_broker.is_empty() {
             Box::new(TrustedElsewhere)
@@ -174,6 +174,13 @@ impl Roles {
         };
         let source = self.own_certificate("broker");
         self.start_tls(tasks, "broker", self.args.listen_broker, broker.router(), source, anchors);
+        let stop = self.stop.clone();
+        tasks.spawn(async move {
+            broker.check_servers().await;
+            stop.cancelled().await;
+            broker.drain().await;
+            Ok(())
+        });
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::Context;
 use kube::{Api, Client, api::ListParams};
 
-use super::{broker::StandaloneArgs, broker_role};
+use super::broker_source::BrokerSource;
 use crate::{
     broker,
     catalog::api::{Claim, ClaimState},
@@ -23,8 +23,47 @@ pub struct SweepArgs {
     #[arg(long, env = "BINDERY_NAMESPACE", default_value = "bindery")]
     namespace: String,
     #[command(flatten)]
-    source: StandaloneArgs,
+    source: BrokerSource,
     /// Remove what is left over.
     #[arg(long)]
     delete: bool,
+}
+
+/// What the sweep found, for people.
+///
+/// # Errors
+/// When the configuration cannot be used, or the store, a server or the API server cannot be read.
+pub async fn run(args: &SweepArgs) -> anyhow::Result<String> {
+    let Some(name) = &args.name else {
+        return Ok(format!("{}\n", broker::sweep(&args.source.standalone()?, args.delete).await?));
+    };
+    let client = Client::try_default().await.context("no access to Kubernetes: run in the broker's pod")?;
+    let secret =
+        BrokerSecret::get_or_create(client.clone(), &args.namespace, &format!("{name}-broker")).await?;
+    let claims = released_claims(client).await?;
+    let config = args.source.in_kubernetes(secret)?;
+    Ok(format!("{claims}{}\n", broker::sweep(&config, args.delete).await?))
+}
+
+/// The Claims whose object is gone, a line each. bindery itself goes on deleting what they stand for.
+async fn released_claims(client: Client) -> anyhow::Result<String> {
+    let claims =
+        Api::<Claim>::all(client).list(&ListParams::default()).await.context("cannot list Claims")?;
+    let mut lines = String::new();
+    for claim in claims {
+        let Some(status) = claim.status.filter(|status| status.state == Some(ClaimState::Releasing)) else {
+            continue;
+        };
+        let spec = claim.spec;
+        writeln!(
+            lines,
+            "claimed from broker {} for {:?} {}/{}, which is gone: {}",
+            spec.broker.name,
+            spec.kind,
+            spec.namespace,
+            spec.name,
+            status.message.as_deref().unwrap_or("being deleted")
+        )?;
+    }
+    Ok(lines)
 }

@@ -1,1 +1,4 @@
-//! The Open Service Broker server: routes, engine, store and services. Knows nothing of Kubernetes.
+//! The Open Service Broker: `routes` (HTTP) → `engine` (durable operations) → `store` (records) and `services` (backends).
+
+mod services;
+mod store;

@@ -195,7 +195,9 @@ impl Roles {
             leader::run_as_leader(client.clone(), &namespace, &lease, &identity, stop, |term| {
                 let (client, metrics, readiness) = (client.clone(), metrics.clone(), readiness.clone());
                 async move {
-                    Ok(catalog::run(client, CatalogSettings::default(), metrics, readiness, term).await?)
+                    Ok::<_, anyhow::Error>(
+                        catalog::run(client, CatalogSettings::default(), metrics, readiness, term).await?,
+                    )
                 }
             })
             .await

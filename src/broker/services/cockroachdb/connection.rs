@@ -1,0 +1,347 @@
+//! Connections to a server as its administrator: TLS after libpq's sslmode, timeouts, and what the server turns out to
+//! be. Passwords, CAs and client certificates are read anew for each connection.
+
+use std::{fmt, path::Path, sync::Arc, time::Duration};
+
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+};
+use secrecy::ExposeSecret;
+use tokio::time::timeout;
+use tokio_postgres::{
+    Client, Config, Connection, NoTls, Row,
+    config::SslMode as TlsUse,
+    error::SqlState,
+    types::{ToSql, Type},
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::{
+    dialect::{self, Dialect, Statement},
+    error::{ConnectError, SqlError},
+};
+use crate::config::{ServerSettings, SslMode};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The server's own timeout comes first, so that its answer tells what was cancelled.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
+
+/// What a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Engine {
+    PostgreSql { major: u32 },
+    CockroachDb { major: u32, minor: u32 },
+}
+
+impl Engine {
+    /// Reads the text of `SELECT version()`. CockroachDB is looked for first: it claims to be some PostgreSQL too.
+    pub(super) fn parse(version: &str) -> Option<Self> {
+        let mut numbers = |after: &str| {
+            let rest = &version[version.find(after)? + after.len()..];
+            let mut parts = rest.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+            Some((parts.next()?.ok()?, parts.next().and_then(Result::ok).unwrap_or(0)))
+        };
+        if version.contains("CockroachDB") {
+            numbers(" v").map(|(major, minor)| Self::CockroachDb { major, minor })
+        } else {
+            numbers("PostgreSQL ").map(|(major, _)| Self::PostgreSql { major })
+        }
+    }
+
+    pub(super) fn dialect(self) -> &'static dyn Dialect {
+        match self {
+            Self::PostgreSql { .. } => &dialect::PostgreSql,
+            Self::CockroachDb { .. } => &dialect::CockroachDb,
+        }
+    }
+
+    /// The oldest version whose statements are known to suffice, if this one is older: DROP DATABASE … WITH (FORCE)
+    /// needs PostgreSQL 13, granting roles with CREATEROLE alone needs CockroachDB v23.2.
+    pub(super) fn too_old(self) -> Option<&'static str> {
+        match self {
+            Self::PostgreSql { major } if major < 13 => Some("PostgreSQL 13"),
+            Self::CockroachDb { major, minor } if (major, minor) < (23, 2) => Some("CockroachDB v23.2"),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PostgreSql { major } => write!(f, "PostgreSQL {major} (standing in for CockroachDB)"),
+            Self::CockroachDb { major, minor } => write!(f, "CockroachDB v{major}.{minor}"),
+        }
+    }
+}
+
+/// An open connection to one database of a server.
+pub(super) struct Session {
+    client: Client,
+    engine: Engine,
+}
+
+impl Session {
+    pub(super) async fn open(server: &ServerSettings, database: &str) -> Result<Self, ConnectError> {
+        timeout(CONNECT_TIMEOUT, Self::connect(server, database))
+            .await
+            .map_err(|_| ConnectError::Timeout(CONNECT_TIMEOUT))?
+    }
+
+    async fn connect(server: &ServerSettings, database: &str) -> Result<Self, ConnectError> {
+        let mut config = Config::new();
+        config.host(&server.host).port(server.port).user(&server.user).dbname(database);
+        config.application_name("bindery").connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(ANSWER_TIMEOUT);
+        config.options(format!("-c statement_timeout={}", STATEMENT_TIMEOUT.as_millis()));
+        if let Some(password) = &server.password {
+            config.password(password.read()?.expose_secret());
+        }
+        if server.sslmode == SslMode::Disable {
+            config.ssl_mode(TlsUse::Disable);
+            let (client, connection) = config.connect(NoTls).await?;
+            return Self::start(client, connection).await;
+        }
+        config.ssl_mode(TlsUse::Require);
+        let tls = MakeRustlsConnect::new(client_config(server).await?);
+        let (client, connection) = config.connect(tls).await?;
+        Self::start(client, connection).await
+    }
+
+    async fn start<S>(
+        client: Client,
+        connection: Connection<tokio_postgres::Socket, S>,
+    ) -> Result<Self, ConnectError>
+    where
+        S: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
+    {
+        let announced = connection.parameter("crdb_version").map(ToOwned::to_owned);
+        // Ends when the client is dropped, or with an error that the client reports at its next use.
+        tokio::spawn(connection);
+        let version = match announced {
+            Some(version) => version,
+            None => client.query_one("SELECT version()", &[]).await?.get(0),
+        };
+        let engine = Engine::parse(&version).ok_or(ConnectError::UnknownEngine)?;
+        Ok(Self { client, engine })
+    }
+
+    pub(super) fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    pub(super) fn dialect(&self) -> &'static dyn Dialect {
+        self.engine.dialect()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Runs statements one after the other, each its own transaction: neither engine makes or drops databases inside one,
+    /// and CockroachDB ends one before every change of the schema.
+    pub(super) async fn run(&self, statements: impl IntoIterator<Item = Statement>) -> Result<(), SqlError> {
+        for Statement { sql, does, done_already } in statements {
+            let ran = timeout(ANSWER_TIMEOUT, self.client.batch_execute(&sql)).await;
+            match ran.map_err(|_| SqlError::Timeout { does })? {
+                Err(error) if error.code().is_some_and(|code| done_already.contains(code)) => {}
+                Err(error) => return Err(SqlError::Failed { does, error }),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of a query that only reads.
+    pub(super) async fn rows(
+        &self,
+        does: &'static str,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, SqlError> {
+        let ran = timeout(ANSWER_TIMEOUT, self.client.query_typed(sql, parameters)).await;
+        ran.map_err(|_| SqlError::Timeout { does })?.map_err(|error| SqlError::Failed { does, error })
+    }
+
+    /// The first column of a query, as text.
+    pub(super) async fn texts(&self, does: &'static str, sql: &str) -> Result<Vec<String>, SqlError> {
+        Ok(self.rows(does, sql, &[]).await?.iter().map(|row| row.get(0)).collect())
+    }
+}
+
+/// Whether a refusal goes away when the same work is done again: conflicts between transactions, a database or template
+/// in use for a moment, a role that another session makes or changes at once, a node that shuts down.
+pub(super) fn is_passing(code: &SqlState) -> bool {
+    [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN,
+        SqlState::UNIQUE_VIOLATION,
+        SqlState::DUPLICATE_OBJECT,
+        SqlState::OBJECT_IN_USE,
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+        SqlState::ADMIN_SHUTDOWN,
+    ]
+    .contains(code)
+}
+
+async fn client_config(server: &ServerSettings) -> Result<ClientConfig, ConnectError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let builder = match &server.ca_file {
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(path).await? {
+                roots.add(certificate).map_err(|error| ConnectError::tls_file(path, error))?;
+            }
+            let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider)
+                .build()
+                .map_err(|error| ConnectError::tls_file(path, error))?;
+            match server.sslmode {
+                SslMode::VerifyFull => builder.with_webpki_verifier(verifier),
+                // libpq: `require` with a CA behaves like `verify-ca`.
+                _ => builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName(verifier))),
+            }
+        }
+        None => builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider))),
+    };
+    Ok(match (&server.cert_file, &server.key_file) {
+        (Some(cert_file), Some(key_file)) => {
+            let key = read(key_file).await?;
+            let key = PrivateKeyDer::from_pem_slice(&key)
+                .map_err(|error| ConnectError::tls_file(key_file, error))?;
+            builder
+                .with_client_auth_cert(certificates(cert_file).await?, key)
+                .map_err(|error| ConnectError::tls_file(cert_file, error))?
+        }
+        _ => builder.with_no_client_auth(),
+    })
+}
+
+async fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
+    let pem = read(path).await?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let found = found.map_err(|error| ConnectError::tls_file(path, error))?;
+    if found.is_empty() { Err(ConnectError::tls_file(path, "holds no PEM certificate")) } else { Ok(found) }
+}
+
+async fn read(path: &Path) -> Result<Vec<u8>, ConnectError> {
+    tokio::fs::read(path).await.map_err(|error| ConnectError::tls_file(path, error))
+}
+
+/// `verify-ca`: the certificate must come from the CA, whatever name it bears.
+#[derive(Debug)]
+struct AnyName(Arc<WebPkiServerVerifier>);
+
+/// `require` without a CA: the server proves that it has its certificate's key, and nothing else.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.0.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
+            // The name is looked at last, when the chain was found good.
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case(
+        "PostgreSQL 15.20 (Debian 15.20-0+deb12u1) on x86_64",
+        "PostgreSQL 15 (standing in for CockroachDB)"
+    )]
+    #[case("CockroachDB CCL v25.2.13 (x86_64-pc-linux-gnu, built 2026/07/10)", "CockroachDB v25.2")]
+    #[case("CockroachDB v23.2.0 (PostgreSQL 13.0.0 compatible)", "CockroachDB v23.2")]
+    fn engines_are_told_apart(#[case] version: &str, #[case] shown: &str) {
+        assert_eq!(Engine::parse(version).unwrap().to_string(), shown);
+    }
+
+    #[test]
+    fn old_and_unknown_engines_are_found_out() {
+        assert_eq!(Engine::parse("MariaDB 10.11"), None);
+        assert_eq!(Engine::parse("CockroachDB"), None);
+        assert!(Engine::parse("PostgreSQL 12.1").unwrap().too_old().is_some());
+        assert!(Engine::parse("CockroachDB CCL v23.1.9").unwrap().too_old().is_some());
+        assert!(Engine::parse("CockroachDB CCL v24.1.0").unwrap().too_old().is_none());
+    }
+}

@@ -1,0 +1,189 @@
+//! CockroachDB 23.2 and later. Written after its documentation (<https://www.cockroachlabs.com/docs/v25.2/>, the page
+//! named at each statement) and source; none of it was run on a CockroachDB cluster by this project's tests.
+//!
+//! What differs from PostgreSQL: a role cannot be set for a database (55P02), so logins share by default privileges;
+//! DROP OWNED leaves default privileges in place; every role may create in a new database's public schema; sessions are
+//! cancelled by a statement.
+
+use tokio_postgres::error::SqlState;
+
+use super::{
+    super::quote::{identifier, literal},
+    Dialect, InstanceNames, Statement,
+};
+
+/// The types of objects that default privileges know (alter-default-privileges).
+const OBJECT_TYPES: [&str; 5] = ["TABLES", "SEQUENCES", "TYPES", "SCHEMAS", "FUNCTIONS"];
+
+/// See the module.
+pub(in super::super) struct CockroachDb;
+
+impl Dialect for CockroachDb {
+    /// create-role: there is no IN ROLE.
+    fn marks_at_creation(&self) -> bool {
+        false
+    }
+
+    /// create-role: a role cannot log in by default.
+    fn create_marker(&self, marker: &str) -> Statement {
+        Statement::new("create the marker role", format!("CREATE ROLE IF NOT EXISTS {}", identifier(marker)))
+    }
+
+    /// create-role; grant ("Grant role membership"): CREATEROLE may grant roles since v23.2.
+    fn create_owner(&self, names: InstanceNames<'_>) -> Vec<Statement> {
+        let (owner, marker) = (identifier(names.owner), identifier(names.marker));
+        vec![
+            Statement::new("create the owner role", format!("CREATE ROLE IF NOT EXISTS {owner}")),
+            Statement::new("mark the owner role", format!("GRANT {marker} TO {owner}")),
+        ]
+    }
+
+    /// create-database: OWNER together with IF NOT EXISTS since v23.1.
+    fn create_database(&self, names: InstanceNames<'_>) -> Statement {
+        let sql = format!(
+            "CREATE DATABASE IF NOT EXISTS {} OWNER {}",
+            identifier(names.database),
+            identifier(names.owner)
+        );
+        Statement::new("create the database", sql)
+    }
+
+    /// revoke, grant, comment-on. CONNECT only hides the database (cockroachdb/cockroach#59875); what keeps others out is
+    /// the schema's privileges.
+    fn lock_down(&self, names: InstanceNames<'_>, comment: &str) -> Vec<Statement> {
+        let (database, owner) = (identifier(names.database), identifier(names.owner));
+        vec![
+            Statement::new(
+                "close the database",
+                format!("REVOKE CONNECT ON DATABASE {database} FROM public"),
+            ),
+            Statement::new(
+                "close the schema",
+                format!("REVOKE CREATE, USAGE ON SCHEMA {database}.public FROM public"),
+            ),
+            Statement::new(
+                "open the schema to its owner",
+                format!("GRANT ALL ON SCHEMA {database}.public TO {owner}"),
+            ),
+            Statement::new(
+                "mark the database",
+                format!("COMMENT ON DATABASE {database} IS {}", literal(comment)),
+            ),
+        ]
+    }
+
+    /// create-user; a SCRAM verifier is stored as it is (security-reference/authentication,
+    /// `server.user_login.store_client_pre_hashed_passwords.enabled`, on by default).
+    fn create_login(&self, login: &str, _names: InstanceNames<'_>, verifier: &str) -> Statement {
+        let sql = format!("CREATE USER {} WITH PASSWORD {}", identifier(login), literal(verifier));
+        Statement::new("create the login", sql)
+    }
+
+    /// alter-user.
+    fn set_password(&self, login: &str, verifier: &str) -> Statement {
+        let sql = format!("ALTER USER {} WITH LOGIN PASSWORD {}", identifier(login), literal(verifier));
+        Statement::new("set the login's password", sql)
+    }
+
+    /// grant ("Grant role membership").
+    fn equip_login(&self, login: &str, names: InstanceNames<'_>) -> Vec<Statement> {
+        let sql = format!("GRANT {} TO {}", identifier(names.owner), identifier(login));
+        vec![Statement::new("make the login a member of the owner", sql)]
+    }
+
+    /// alter-default-privileges: it is the creator that counts, so each login needs its own; FOR ROLE asks that the
+    /// administrator is a member.
+    fn share_objects(&self, login: &str, names: InstanceNames<'_>) -> Vec<Statement> {
+        let (login, owner) = (identifier(login), identifier(names.owner));
+        let share = |objects: &str| {
+            let sql = format!("ALTER DEFAULT PRIVILEGES FOR ROLE {login} GRANT ALL ON {objects} TO {owner}");
+            Statement::new("share what the login makes", sql)
+        };
+        OBJECT_TYPES.into_iter().map(share).collect()
+    }
+
+    /// alter-user.
+    fn disable_login(&self, role: &str) -> Statement {
+        let sql = format!("ALTER USER IF EXISTS {} WITH NOLOGIN PASSWORD NULL", identifier(role));
+        Statement::new("disable the login", sql)
+    }
+
+    /// cancel-session, with show-sessions as its source.
+    fn end_sessions(&self, role: &str) -> Statement {
+        let sql = format!(
+            "CANCEL SESSIONS IF EXISTS (SELECT session_id FROM [SHOW CLUSTER SESSIONS] WHERE user_name = {})",
+            literal(role)
+        );
+        Statement::new("end the login's sessions", sql)
+    }
+
+    fn count_sessions(&self, role: &str) -> String {
+        format!("SELECT count(*) FROM [SHOW CLUSTER SESSIONS] WHERE user_name = {}", literal(role))
+    }
+
+    /// show-databases. DROP ROLE looks at all databases of the cluster and says only in words which one holds something.
+    fn databases_of(&self, _role: &str) -> String {
+        "SELECT database_name::text FROM [SHOW DATABASES] WHERE database_name <> 'system'".to_owned()
+    }
+
+    /// show-default-privileges: those of the role and those that favour it.
+    fn default_privileges(&self, role: &str, schema: Option<&str>) -> Vec<String> {
+        let (role, within) =
+            (identifier(role), schema.map_or_else(String::new, |s| format!(" IN SCHEMA {}", identifier(s))));
+        ["ROLE", "GRANTEE"]
+            .map(|of| {
+                format!(
+                    "SELECT DISTINCT COALESCE(role::text, ''), object_type::text, grantee::text \
+                     FROM [SHOW DEFAULT PRIVILEGES FOR {of} {role}{within}]"
+                )
+            })
+            .into()
+    }
+
+    /// show-schemas.
+    fn schemas(&self) -> Option<&'static str> {
+        Some(
+            "SELECT schema_name::text FROM [SHOW SCHEMAS] \
+             WHERE schema_name NOT IN ('crdb_internal', 'information_schema', 'pg_catalog', 'pg_extension')",
+        )
+    }
+
+    /// reassign-owned.
+    fn reassign(&self, role: &str, to: &str) -> Statement {
+        let sql = format!("REASSIGN OWNED BY {} TO {}", identifier(role), identifier(to));
+        Statement::new("hand the login's objects to the owner", sql)
+    }
+
+    /// drop-owned-by: without CASCADE (0A000); after REASSIGN it only takes grants back.
+    fn drop_owned(&self, role: &str) -> Statement {
+        Statement::new(
+            "take back what was granted to the login",
+            format!("DROP OWNED BY {}", identifier(role)),
+        )
+    }
+
+    /// drop-role. For one that is gone, some versions answer 42704 in spite of IF EXISTS (cockroachdb/cockroach#134538).
+    fn drop_role(&self, role: &str) -> Statement {
+        Statement::new("drop the role", format!("DROP ROLE IF EXISTS {}", identifier(role)))
+            .unless(&[SqlState::UNDEFINED_OBJECT])
+    }
+
+    /// drop-database: sessions in it do not stand in the way.
+    fn drop_database(&self, database: &str) -> Statement {
+        Statement::new(
+            "drop the database",
+            format!("DROP DATABASE IF EXISTS {} CASCADE", identifier(database)),
+        )
+    }
+
+    /// show-users, show-system-grants, security-reference/authorization ("Supported privileges"): role options,
+    /// system privileges, or membership in `admin`, which has them all.
+    fn missing_rights(&self) -> String {
+        "SELECT right_name FROM (VALUES ('CREATEROLE'), ('CREATEDB'), ('CREATELOGIN'), ('CANCELQUERY'), ('VIEWACTIVITY')) \
+         AS rights (right_name) \
+         WHERE NOT EXISTS (SELECT 1 FROM [SHOW USERS] WHERE username = current_user \
+           AND (username = 'root' OR member_of::STRING LIKE '%admin%' OR options::STRING LIKE '%' || right_name || '%')) \
+         AND NOT EXISTS (SELECT 1 FROM [SHOW SYSTEM GRANTS] WHERE grantee = current_user AND privilege_type IN (right_name, 'ALL'))"
+            .to_owned()
+    }
+}

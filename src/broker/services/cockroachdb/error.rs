@@ -1,0 +1,130 @@
+//! What can go wrong at a server, in words for users: the server's message and SQLSTATE, never a statement, a detail or a
+//! credential.
+
+use std::{
+    error::Error as _,
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio_postgres::error::SqlState;
+
+use super::connection::is_passing;
+use crate::config::ConfigError;
+
+/// A server that cannot be connected to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("did not answer within {} seconds; check that it runs, its host, port and the network", .0.as_secs())]
+    Timeout(Duration),
+    #[error("{}", refused(.0))]
+    Refused(#[from] tokio_postgres::Error),
+    #[error("{0}")]
+    Password(#[from] ConfigError),
+    #[error("TLS file {}: {problem}", path.display())]
+    TlsFile { path: PathBuf, problem: String },
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("is neither PostgreSQL nor CockroachDB; check host and port")]
+    UnknownEngine,
+}
+
+impl ConnectError {
+    pub(super) fn tls_file(path: &Path, problem: impl fmt::Display) -> Self {
+        Self::TlsFile { path: path.to_owned(), problem: problem.to_string() }
+    }
+
+    fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Refused(error) => error.code(),
+            _ => None,
+        }
+    }
+}
+
+/// Work that failed, at whichever step.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SqlError {
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    #[error("cannot {does}: {}", told(error))]
+    Failed { does: &'static str, error: tokio_postgres::Error },
+    #[error("cannot {does}: no answer in time")]
+    Timeout { does: &'static str },
+    #[error(
+        "{what} exists and does not carry this installation's mark; bindery leaves it alone. Remove or rename it"
+    )]
+    Foreign { what: String },
+    #[error("{what} is missing though it was provisioned; delete the instance and provision it again")]
+    Lost { what: String },
+    #[error("is {found}, which is too old; use {oldest} or later")]
+    TooOld { found: String, oldest: &'static str },
+    #[error("administrator {admin} lacks {missing}; give it these role attributes")]
+    MissingRights { admin: String, missing: String },
+    #[error("sessions of login {login} do not end")]
+    SessionsStay { login: String },
+}
+
+impl SqlError {
+    /// The server's own code for it.
+    pub(super) fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Connect(error) => error.code(),
+            Self::Failed { error, .. } => error.code(),
+            _ => None,
+        }
+    }
+
+    /// Whether the same work is worth another try at once.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Failed { error, .. } => error.is_closed() || self.code().is_some_and(is_passing),
+            Self::Connect(error) => error.code().is_some_and(is_passing),
+            _ => false,
+        }
+    }
+}
+
+/// The server's message with its code, or what the connection died of.
+fn told(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(refusal) => format!("{} (SQLSTATE {})", refusal.message(), refusal.code().code()),
+        None => chain(error),
+    }
+}
+
+/// Why a connection was not made, and the remedy.
+fn refused(error: &tokio_postgres::Error) -> String {
+    match error.code() {
+        Some(code)
+            if *code == SqlState::INVALID_PASSWORD
+                || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION =>
+        {
+            format!(
+                "refuses the administrator's login: {}; check user, passwordFile and certFile",
+                told(error)
+            )
+        }
+        Some(code) if *code == SqlState::INVALID_CATALOG_NAME => {
+            format!("refuses the connection: {}; check the setting `database`", told(error))
+        }
+        Some(_) => format!("refuses the connection: {}", told(error)),
+        None => {
+            let chain = chain(error);
+            let remedy = if chain.contains("certificate") || chain.contains("TLS") {
+                "check caFile and sslmode"
+            } else {
+                "check that it runs, its host, port and the network"
+            };
+            format!("cannot be reached: {chain}; {remedy}")
+        }
+    }
+}
+
+fn chain(error: &tokio_postgres::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,184 @@
+//! Taking databases and logins away, so that it works whatever the login owns, was granted or has open, and whatever an
+//! earlier attempt left.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_postgres::error::SqlState;
+
+use super::{
+    Databases, Standing,
+    connection::Session,
+    dialect::DefaultPrivilege,
+    error::SqlError,
+    naming,
+    server::{database_owner, members, roles},
+    standing,
+};
+
+/// Ended sessions are gone after this long, or something is wrong.
+const SESSIONS_END: Duration = Duration::from_secs(10);
+const SESSIONS_POLL: Duration = Duration::from_millis(20);
+
+impl Databases {
+    /// Removes a login of an instance's database.
+    pub(super) async fn remove_login(&self, login: &str, database: &str) -> Result<(), SqlError> {
+        let owner = naming::owner(database);
+        let session = self.server.session().await?;
+        let found = roles(&session, &[login]).await?;
+        match standing(&found, login, &owner, &session) {
+            Standing::Absent => {}
+            Standing::Foreign => tracing::warn!(role = login, "is not a member of {owner}: left alone"),
+            Standing::Ours => {
+                self.lock_out(&session, login).await?;
+                self.drop_role(&session, login, Some(database)).await?;
+            }
+        }
+        self.server.keep(session);
+        Ok(())
+    }
+
+    /// Removes a marked login whose binding nobody knows.
+    pub(super) async fn remove_stray_login(&self, login: &str) -> Result<(), SqlError> {
+        let session = self.server.session().await?;
+        let groups = roles(&session, &[login]).await?.remove(login).unwrap_or_default();
+        let database = groups.iter().find_map(|group| naming::owned_database(group));
+        self.server.keep(session);
+        match database {
+            Some(database) => self.remove_login(login, database).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Removes a database, the logins left on it, and its owner role.
+    pub(super) async fn remove_database(&self, database: &str) -> Result<(), SqlError> {
+        let owner = naming::owner(database);
+        let session = self.server.session().await?;
+        let found = roles(&session, &[&owner]).await?;
+        match standing(&found, &owner, &self.marker, &session) {
+            Standing::Absent => {}
+            Standing::Foreign => {
+                tracing::warn!(role = owner, "does not carry this installation's mark: left alone")
+            }
+            Standing::Ours => self.remove_owned(&session, database, &owner).await?,
+        }
+        self.server.keep(session);
+        Ok(())
+    }
+
+    async fn remove_owned(&self, session: &Session, database: &str, owner: &str) -> Result<(), SqlError> {
+        let dialect = session.dialect();
+        session.run([dialect.act_for(owner, self.admin())]).await?;
+        let logins: Vec<_> =
+            members(session, &[owner]).await?.into_keys().filter(|role| naming::is_login(role)).collect();
+        for login in &logins {
+            self.lock_out(session, login).await?;
+        }
+        if database_owner(session, database).await?.as_deref() == Some(owner) {
+            session.run([dialect.drop_database(database)]).await?;
+        }
+        for role in logins.iter().map(String::as_str).chain([owner]) {
+            self.drop_role(session, role, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a login out from now on: first it cannot log in, then its sessions end.
+    async fn lock_out(&self, session: &Session, login: &str) -> Result<(), SqlError> {
+        let dialect = session.dialect();
+        session.run([dialect.disable_login(login), dialect.act_for(login, self.admin())]).await?;
+        let deadline = Instant::now() + SESSIONS_END;
+        loop {
+            session.run([dialect.end_sessions(login)]).await?;
+            let rows =
+                session.rows("count the login's sessions", &dialect.count_sessions(login), &[]).await?;
+            if rows.first().is_none_or(|row| row.get::<_, i64>(0) == 0) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(SqlError::SessionsStay { login: login.to_owned() });
+            }
+            tokio::time::sleep(SESSIONS_POLL).await;
+        }
+    }
+
+    /// Drops a role. Mostly nothing is in its way; otherwise its objects and grants go first, those in its own database,
+    /// then those wherever else there are some.
+    async fn drop_role(&self, session: &Session, role: &str, home: Option<&str>) -> Result<(), SqlError> {
+        let drop_role = || session.run([session.dialect().drop_role(role)]);
+        if !depends(drop_role().await)? {
+            return Ok(());
+        }
+        if let Some(home) = home {
+            self.release(session, role, home).await?;
+            if !depends(drop_role().await)? {
+                return Ok(());
+            }
+        }
+        let mut places =
+            session.texts("look for the role's objects", &session.dialect().databases_of(role)).await?;
+        // What was granted on shared objects goes from any database.
+        places.push(self.server.settings.database.clone());
+        for place in places {
+            self.release(session, role, &place).await?;
+        }
+        drop_role().await
+    }
+
+    /// Hands what the role owns in a database of ours to that database's owner, and takes back what was granted to it.
+    /// What it owns elsewhere is dropped: there is nobody to hand it to.
+    async fn release(&self, session: &Session, role: &str, database: &str) -> Result<(), SqlError> {
+        let Some(database_owner) = database_owner(session, database).await? else { return Ok(()) };
+        let inside = match self.server.session_in(database).await {
+            Ok(inside) => inside,
+            // It was dropped in between.
+            Err(error) if error.code() == Some(&SqlState::INVALID_CATALOG_NAME) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let dialect = inside.dialect();
+        if database_owner == naming::owner(database) && database_owner != role {
+            inside.run([dialect.reassign(role, &database_owner)]).await?;
+        }
+        for privilege in default_privileges(&inside, role).await? {
+            inside.run([privilege.revoke()]).await?;
+        }
+        inside.run([dialect.drop_owned(role)]).await
+    }
+}
+
+/// Whether the role was not dropped because something depends on it.
+fn depends(dropped: Result<(), SqlError>) -> Result<bool, SqlError> {
+    match dropped {
+        Ok(()) => Ok(false),
+        Err(error) if error.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+async fn default_privileges(session: &Session, role: &str) -> Result<Vec<DefaultPrivilege>, SqlError> {
+    let dialect = session.dialect();
+    let mut schemas = vec![None];
+    if let Some(query) = dialect.schemas() {
+        schemas.extend(session.texts("list schemas", query).await?.into_iter().map(Some));
+    }
+    let mut found = Vec::new();
+    for schema in schemas {
+        for query in dialect.default_privileges(role, schema.as_deref()) {
+            for row in session.rows("read default privileges", &query, &[]).await? {
+                let maker: String = row.get(0);
+                let privilege = DefaultPrivilege {
+                    role: Some(maker).filter(|maker| !maker.is_empty()),
+                    schema: schema.clone(),
+                    object_type: row.get(1),
+                    grantee: row.get(2),
+                };
+                if !privilege.is_builtin() {
+                    found.push(privilege);
+                }
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}

@@ -1,0 +1,113 @@
+//! One database server: its settings, a few open sessions, and what can be read there. Reading goes over `pg_catalog`,
+//! which both engines have.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, OnceLock, PoisonError},
+};
+
+use tokio_postgres::types::Type;
+
+use super::{
+    connection::{Engine, Session},
+    error::SqlError,
+};
+use crate::config::ServerSettings;
+
+/// As many idle sessions in the maintenance database are kept for the next request.
+const IDLE_SESSIONS: usize = 4;
+
+/// See the module.
+pub(super) struct Server {
+    pub(super) settings: ServerSettings,
+    idle: Mutex<Vec<Session>>,
+    engine: OnceLock<Engine>,
+}
+
+/// Roles by name, each with the roles that it is a direct member of.
+pub(super) type Roles = BTreeMap<String, Vec<String>>;
+
+impl Server {
+    pub(super) fn new(settings: ServerSettings) -> Self {
+        Self { settings, idle: Mutex::default(), engine: OnceLock::new() }
+    }
+
+    /// A session in the maintenance database. Give it back with [`Server::keep`] when all went well.
+    pub(super) async fn session(&self) -> Result<Session, SqlError> {
+        let idle = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.retain(|session| !session.is_closed());
+            idle.pop()
+        };
+        match idle {
+            Some(session) => Ok(session),
+            None => self.session_in(&self.settings.database).await,
+        }
+    }
+
+    /// A session of its own in some database.
+    pub(super) async fn session_in(&self, database: &str) -> Result<Session, SqlError> {
+        let session = Session::open(&self.settings, database).await?;
+        if self.engine.set(session.engine()).is_ok() {
+            tracing::info!(server = %self.settings.name, "engine: {}", session.engine());
+        }
+        Ok(session)
+    }
+
+    /// Keeps a session of the maintenance database for the next request.
+    pub(super) fn keep(&self, session: Session) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_SESSIONS {
+            idle.push(session);
+        }
+    }
+}
+
+/// Those of the named roles that exist.
+pub(super) async fn roles(session: &Session, names: &[&str]) -> Result<Roles, SqlError> {
+    let sql = "SELECT r.rolname::text, g.rolname::text FROM pg_catalog.pg_roles r \
+        LEFT JOIN pg_catalog.pg_auth_members m ON m.member = r.oid LEFT JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
+        WHERE r.rolname::text = ANY ($1)";
+    grouped(session, sql, names).await
+}
+
+/// The members of the named roles, each with those of these roles that it is a member of.
+pub(super) async fn members(session: &Session, names: &[&str]) -> Result<Roles, SqlError> {
+    let sql = "SELECT r.rolname::text, g.rolname::text FROM pg_catalog.pg_roles r \
+        JOIN pg_catalog.pg_auth_members m ON m.member = r.oid JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
+        WHERE g.rolname::text = ANY ($1)";
+    grouped(session, sql, names).await
+}
+
+/// All roles.
+pub(super) async fn all_roles(session: &Session) -> Result<Roles, SqlError> {
+    let sql = "SELECT r.rolname::text, g.rolname::text FROM pg_catalog.pg_roles r \
+        LEFT JOIN pg_catalog.pg_auth_members m ON m.member = r.oid LEFT JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
+        WHERE $1::text[] IS NOT NULL";
+    grouped(session, sql, &[]).await
+}
+
+/// All databases with their owners.
+pub(super) async fn databases(session: &Session) -> Result<BTreeMap<String, String>, SqlError> {
+    let sql = "SELECT d.datname::text, COALESCE(r.rolname::text, '') FROM pg_catalog.pg_database d \
+        LEFT JOIN pg_catalog.pg_roles r ON r.oid = d.datdba";
+    let rows = session.rows("list databases", sql, &[]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// The owner of a database, if there is such a database.
+pub(super) async fn database_owner(session: &Session, database: &str) -> Result<Option<String>, SqlError> {
+    let sql = "SELECT COALESCE(r.rolname::text, '') FROM pg_catalog.pg_database d \
+        LEFT JOIN pg_catalog.pg_roles r ON r.oid = d.datdba WHERE d.datname::text = $1";
+    let rows = session.rows("look for the database", sql, &[(&database, Type::TEXT)]).await?;
+    Ok(rows.first().map(|row| row.get(0)))
+}
+
+async fn grouped(session: &Session, sql: &str, names: &[&str]) -> Result<Roles, SqlError> {
+    let mut roles = Roles::new();
+    for row in session.rows("look for roles", sql, &[(&names, Type::TEXT_ARRAY)]).await? {
+        let groups = roles.entry(row.get(0)).or_default();
+        groups.extend(row.get::<_, Option<String>>(1));
+    }
+    Ok(roles)
+}

@@ -1,0 +1,103 @@
+//! Services and plans as offered: what the catalog says about them, which kind of service they are, and the server
+//! behind each plan. The rules that hold between them are checked here, for every source of configuration.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{ConfigError, ServerName, ServerSettings};
+use crate::osb;
+
+/// The name space of plan ids that are derived from names (cockroachdb/pcf-crdb-service-broker, `util.go`).
+const PLAN_IDS: Uuid = Uuid::from_u128(0xdab4_2b46_7339_4bf1_af9b_29db_b728_bf52);
+
+/// The id of a plan that is configured without one.
+#[must_use]
+pub fn plan_id(service_name: &str, plan_name: &str) -> osb::PlanId {
+    Uuid::new_v5(&PLAN_IDS, format!("{service_name}/{plan_name}").as_bytes()).to_string().into()
+}
+
+/// What provides a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceKind {
+    /// A database per instance and a user per binding on a CockroachDB cluster, or on a PostgreSQL server that
+    /// stands in for one.
+    CockroachDb,
+}
+
+/// A service as offered, with the server behind each of its plans.
+#[derive(Clone, Debug)]
+pub struct Offering {
+    /// What provides it.
+    pub kind: ServiceKind,
+    /// What the catalog says.
+    pub service: osb::Service,
+    /// Where the instances of each plan live.
+    pub servers: BTreeMap<osb::PlanId, ServerName>,
+}
+
+/// Refuses names and ids that are empty or taken twice, services without plans and plans without a known server.
+pub(super) fn check(offerings: &[Offering], servers: &[ServerSettings]) -> Result<(), ConfigError> {
+    let mut names = Unique::new("service name");
+    let mut service_ids = Unique::new("service id");
+    let mut plan_ids = Unique::new("plan id");
+    let mut known = Unique::new("server name");
+    for server in servers {
+        known.add(server.name.as_str(), "servers")?;
+    }
+    for Offering { service, servers, .. } in offerings {
+        let field = format!("service {:?}", service.name);
+        names.add(&service.name, "services")?;
+        service_ids.add(service.id.as_str(), &field)?;
+        if service.plans.is_empty() {
+            return Err(ConfigError::missing(format!("{field}: plans"), "a service needs at least one plan"));
+        }
+        let mut plan_names = Unique::new("plan name");
+        for plan in &service.plans {
+            let field = format!("{field}, plan {:?}", plan.name);
+            plan_names.add(&plan.name, &field)?;
+            plan_ids.add(plan.id.as_str(), &field)?;
+            let server = servers.get(&plan.id).map_or("", ServerName::as_str);
+            if !known.0.contains(server) {
+                return Err(ConfigError::invalid(
+                    format!("{field}: server"),
+                    format!("{server:?} is not configured; name one of `servers`"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Values that may occur once, and what they are called.
+struct Unique(HashSet<String>, &'static str);
+
+impl Unique {
+    fn new(what: &'static str) -> Self {
+        Self(HashSet::new(), what)
+    }
+
+    fn add(&mut self, value: &str, field: &str) -> Result<(), ConfigError> {
+        if value.is_empty() {
+            return Err(ConfigError::missing(format!("{field}: {}", self.1), "give one"));
+        }
+        if !self.0.insert(value.to_owned()) {
+            let problem = format!("{value:?} is used twice; every {} must be different", self.1);
+            return Err(ConfigError::invalid(format!("{field}: {}", self.1), problem));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Upstream's own test, and the id that the seed's cluster showed.
+    #[test]
+    fn plan_ids_are_those_of_the_cockroachdb_broker() {
+        assert_eq!(plan_id("cockroachdb", "default").as_str(), "d9a19cc6-fbae-597e-af9d-2c3fc640e42c");
+    }
+}

@@ -1,0 +1,162 @@
+//! How to reach a database server as its administrator. The names of the TLS modes are libpq's
+//! (<https://www.postgresql.org/docs/15/libpq-ssl.html>, "Protection Provided in Different Modes").
+
+use std::{fmt, path::PathBuf};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::ConfigError;
+
+/// What a configuration calls a server; records of the broker's store refer to it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(transparent)]
+pub struct ServerName(String);
+
+impl ServerName {
+    /// The name as it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for ServerName {
+    fn from(name: String) -> Self {
+        Self(name)
+    }
+}
+
+impl From<&str> for ServerName {
+    fn from(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A database server and how its administrator logs in.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// What plans and records call it.
+    pub name: ServerName,
+    /// Host name or address; applications get the same one.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// The administrator: needs CREATEROLE and CREATEDB, no superuser.
+    pub user: String,
+    /// The administrator's password; none when a client certificate is enough.
+    pub password: Option<PasswordSource>,
+    /// The database to be in while others are made and dropped.
+    pub database: String,
+    /// How the connection is protected.
+    pub sslmode: SslMode,
+    /// The CA's certificates, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// The client's certificate, PEM.
+    pub cert_file: Option<PathBuf>,
+    /// The client's key, PEM.
+    pub key_file: Option<PathBuf>,
+}
+
+impl ServerSettings {
+    /// The maintenance database that exists on PostgreSQL and on CockroachDB alike.
+    pub const DEFAULT_DATABASE: &str = "postgres";
+
+    /// Checks what the fields say together; `field` is where they stand.
+    pub(super) fn checked(self, field: &str) -> Result<Self, ConfigError> {
+        if self.host.is_empty() {
+            return Err(ConfigError::missing(format!("{field}.host"), "name the server's host"));
+        }
+        if self.port == 0 {
+            return Err(ConfigError::invalid(format!("{field}.port"), "is 0; name the server's TCP port"));
+        }
+        if self.sslmode.verifies() && self.ca_file.is_none() {
+            return Err(ConfigError::missing(
+                format!("{field}.caFile"),
+                format!(
+                    "sslmode {} verifies the server's certificate and there is no default CA; name the CA's file, \
+                     or set sslmode to `require` to encrypt without verifying",
+                    self.sslmode
+                ),
+            ));
+        }
+        if self.cert_file.is_some() != self.key_file.is_some() {
+            return Err(ConfigError::invalid(
+                format!("{field}.certFile"),
+                "and keyFile belong together; name both or neither",
+            ));
+        }
+        Ok(self)
+    }
+}
+
+/// A password, or the file that holds it. Files are read when the password is needed, so that a mounted Secret may
+/// change; a line break at the end is not part of the password.
+#[derive(Clone, Debug)]
+pub enum PasswordSource {
+    /// The password itself.
+    Given(SecretString),
+    /// A file.
+    File(PathBuf),
+}
+
+impl PasswordSource {
+    /// The password as of now.
+    ///
+    /// # Errors
+    /// When the file cannot be read; the error names it.
+    pub fn read(&self) -> Result<SecretString, ConfigError> {
+        match self {
+            Self::Given(password) => Ok(password.clone()),
+            Self::File(path) => std::fs::read_to_string(path)
+                .map(|text| text.trim_end_matches(['\r', '\n']).to_owned().into())
+                .map_err(|error| ConfigError::Unreadable { path: path.clone(), error }),
+        }
+    }
+}
+
+/// How a connection is protected, in libpq's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SslMode {
+    /// No TLS.
+    Disable,
+    /// TLS; verified against the CA if there is one, as libpq does, and otherwise not at all.
+    Require,
+    /// TLS with a certificate of the CA, for whatever name.
+    VerifyCa,
+    /// TLS with a certificate of the CA for this host.
+    #[default]
+    VerifyFull,
+}
+
+impl SslMode {
+    /// Whether a CA is needed.
+    #[must_use]
+    pub fn verifies(self) -> bool {
+        matches!(self, Self::VerifyCa | Self::VerifyFull)
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        }
+    }
+}
+
+impl fmt::Display for SslMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

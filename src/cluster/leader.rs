@@ -4,6 +4,7 @@ use std::future::Future;
 
 use kube::Client;
 use kube_lease_manager::{LeaseManagerBuilder, LeaseManagerError};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -41,14 +42,14 @@ where
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            gained = held.wait_for(|held| *held) => if gained.is_err() { break },
+            watched = until(&mut held, true) => if !watched { break },
         }
         info!(lease, identity, "leading");
         let term = stop.child_token();
         let mut working = std::pin::pin!(work(term.clone()));
         tokio::select! {
             result = &mut working => { result?; break }
-            _ = held.wait_for(|held| !*held) => {
+            _ = until(&mut held, false) => {
                 info!(lease, identity, "the Lease is lost");
                 term.cancel();
                 working.await?;
@@ -61,4 +62,9 @@ where
         ended?;
     }
     Ok(())
+}
+
+/// Waits until the Lease is held, or is not. `false`: nobody watches it any more.
+async fn until(held: &mut watch::Receiver<bool>, wanted: bool) -> bool {
+    held.wait_for(|held| *held == wanted).await.is_ok()
 }

@@ -21,7 +21,7 @@ use crate::{
 /// PRECONFIGURED_PLANS, CUSTOM_PLANS, SECURITY_USER_NAME, SECURITY_USER_PASSWORD, PGSSLCERT, PGSSLKEY, PGSSLROOTCERT,
 /// PGPASSWORD.
 #[derive(Debug, clap::Args)]
-pub struct BrokerArgs {
+pub(super) struct BrokerArgs {
     #[command(flatten)]
     source: BrokerSource,
     /// Where the broker listens (plain HTTP).
@@ -36,7 +36,7 @@ pub struct BrokerArgs {
 ///
 /// # Errors
 /// When the configuration cannot be used, the store cannot be opened or an address cannot be listened on.
-pub async fn run(args: BrokerArgs, stop: CancellationToken) -> anyhow::Result<()> {
+pub(super) async fn run(args: BrokerArgs, stop: CancellationToken) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let broker = Broker::open(args.source.standalone()?, metrics.clone()).await?;
     info!(address = %args.listen, "the broker serves");

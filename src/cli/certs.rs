@@ -12,7 +12,7 @@ use crate::cluster::{certificates, pki::ServingCertificate};
 /// Prints a Secret with a new certificate authority and the webhook's serving certificate, and on request the webhook
 /// configuration that trusts it. Apply both: `bindery certs --webhook FILE | kubectl apply -f -`.
 #[derive(Debug, clap::Args)]
-pub struct CertsArgs {
+pub(super) struct CertsArgs {
     /// The installation's name: the Service is NAME-admission, the Secret NAME-admission-tls.
     #[arg(long, env = "BINDERY_NAME", default_value = "bindery")]
     name: String,
@@ -28,7 +28,7 @@ pub struct CertsArgs {
 ///
 /// # Errors
 /// When the webhook configuration cannot be read or no certificate can be made.
-pub fn run(args: &CertsArgs) -> anyhow::Result<String> {
+pub(super) fn run(args: &CertsArgs) -> anyhow::Result<String> {
     let CertsArgs { name, namespace, webhook } = args;
     let certificate = ServingCertificate::generate(
         &super::service_names(name, "admission", namespace),

@@ -11,7 +11,7 @@ use crate::{catalog, contract};
 
 /// Prints the custom resource definitions as YAML, or brings those of the cluster up to date.
 #[derive(Debug, clap::Args)]
-pub struct CrdsArgs {
+pub(super) struct CrdsArgs {
     /// Apply them to the cluster (server-side) instead of printing them.
     #[arg(long)]
     apply: bool,
@@ -21,7 +21,7 @@ pub struct CrdsArgs {
 ///
 /// # Errors
 /// When they cannot be written as YAML or the API server refuses one.
-pub async fn run(args: &CrdsArgs) -> anyhow::Result<String> {
+pub(super) async fn run(args: &CrdsArgs) -> anyhow::Result<String> {
     if !args.apply {
         return yaml();
     }

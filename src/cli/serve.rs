@@ -29,7 +29,7 @@ use crate::{
 
 /// Runs bindery in a Kubernetes cluster: all roles, or some.
 #[derive(Debug, clap::Args)]
-pub struct ServeArgs {
+pub(super) struct ServeArgs {
     /// The roles to run.
     #[arg(long, env = "BINDERY_ROLES", value_enum, value_delimiter = ',', default_values_t = [Role::Broker, Role::Catalog, Role::Admission])]
     roles: Vec<Role>,
@@ -88,7 +88,7 @@ enum Role {
 ///
 /// # Errors
 /// When a role cannot start or ends with an error; the others are stopped first.
-pub async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Result<()> {
+pub(super) async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Result<()> {
     let roles = Roles {
         client: Client::try_default()
             .await

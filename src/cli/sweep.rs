@@ -15,7 +15,7 @@ use crate::{
 /// Lists databases and users that bear this installation's mark but that no record owns, and Claims whose object is
 /// gone. Changes nothing unless `--delete` is given; what other installations made is never touched.
 #[derive(Debug, clap::Args)]
-pub struct SweepArgs {
+pub(super) struct SweepArgs {
     /// The installation's name. Without it the broker is one without Kubernetes, configured as for `bindery broker`.
     #[arg(long, env = "BINDERY_NAME")]
     name: Option<String>,
@@ -33,7 +33,7 @@ pub struct SweepArgs {
 ///
 /// # Errors
 /// When the configuration cannot be used, or the store, a server or the API server cannot be read.
-pub async fn run(args: &SweepArgs) -> anyhow::Result<String> {
+pub(super) async fn run(args: &SweepArgs) -> anyhow::Result<String> {
     let Some(name) = &args.name else {
         return Ok(format!("{}\n", broker::sweep(&args.source.standalone()?, args.delete).await?));
     };

@@ -12,7 +12,7 @@ use crate::catalog::api::ServiceInstance;
 /// Prepares the removal of this installation: refuses while ServiceInstances exist, since nobody would be left to
 /// delete their databases, then removes the webhook configuration, since no annotated pod could start without the webhook.
 #[derive(Debug, clap::Args)]
-pub struct UninstallArgs {
+pub(super) struct UninstallArgs {
     /// The installation's name, which is that of the webhook configuration.
     #[arg(long, env = "BINDERY_NAME", default_value = "bindery")]
     name: String,
@@ -25,7 +25,7 @@ pub struct UninstallArgs {
 ///
 /// # Errors
 /// When instances exist and `--force` is not given, or the API server refuses.
-pub async fn run(args: &UninstallArgs) -> anyhow::Result<String> {
+pub(super) async fn run(args: &UninstallArgs) -> anyhow::Result<String> {
     let client = Client::try_default().await?;
     if !args.force {
         refuse_while_instances_exist(&client).await?;

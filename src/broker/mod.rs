@@ -1,4 +1,150 @@
 //! The Open Service Broker: `routes` (HTTP) → `engine` (durable operations) → `store` (records) and `services` (backends).
+//! [`Broker`] puts them together; serving its router, with or without TLS, is the caller's.
 
+mod engine;
+mod routes;
 mod services;
 mod store;
+mod sweep;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::Router;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use self::{
+    engine::Engine,
+    routes::{Gate, Logins},
+    services::{Provider, cockroachdb::Databases},
+    store::{Store, cipher::Cipher, sqlite::Sqlite},
+};
+pub use self::{
+    services::{Resource, ResourceKind, ServiceError},
+    store::{StoreError, cipher::CipherError},
+    sweep::{SweepReport, sweep},
+};
+use crate::{
+    config::{BrokerConfig, ConfigError, ServerName, StoreUrl},
+    telemetry::Metrics,
+};
+
+/// A broker with its store open. Servers are connected to when they are needed.
+pub struct Broker {
+    engine: Engine,
+    gate: Gate,
+    providers: Providers,
+    stop: CancellationToken,
+}
+
+/// Why a broker or a sweep could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store's key cannot be used.
+    #[error(transparent)]
+    Cipher(#[from] CipherError),
+    /// A server cannot be used.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The store holds the records of another installation.
+    #[error("the store belongs to installation {recorded:?} and the configuration says {configured:?}; name the right store, or that installation")]
+    OtherInstallation {
+        /// Whose records the store holds.
+        recorded: String,
+        /// What the configuration says.
+        configured: String,
+    },
+}
+
+/// What a server is, or why it cannot be used.
+#[derive(Debug)]
+pub struct ServerCheck {
+    /// Which server.
+    pub server: ServerName,
+    /// Its engine, such as `CockroachDB v25.2`.
+    pub result: Result<String, ServiceError>,
+}
+
+type Providers = BTreeMap<ServerName, Arc<dyn Provider>>;
+
+/// What a broker and a sweep share.
+struct Parts {
+    store: Arc<dyn Store>,
+    cipher: Cipher,
+    providers: Providers,
+}
+
+impl Parts {
+    async fn open(config: &BrokerConfig) -> Result<Self, BrokerError> {
+        let settings = &config.settings;
+        let StoreUrl::Sqlite(path) = &settings.store;
+        let cipher = Cipher::load(&settings.store_key, path.exists())?;
+        let store = Sqlite::open(path)?;
+        let proposed = settings.installation.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
+        let recorded = store.installation(&proposed).await?;
+        match &settings.installation {
+            Some(configured) if *configured != recorded => {
+                return Err(BrokerError::OtherInstallation { recorded, configured: configured.clone() });
+            }
+            _ => {}
+        }
+        let provider = |server: &crate::config::ServerSettings| {
+            let provider: Arc<dyn Provider> = Arc::new(Databases::new(server.clone(), &recorded));
+            (server.name.clone(), provider)
+        };
+        let providers = config.services.servers.iter().map(provider).collect();
+        Ok(Self { store: Arc::new(store), cipher, providers })
+    }
+}
+
+impl Broker {
+    /// Opens the store and takes up deletes that the last run did not finish. Servers need not be reachable.
+    ///
+    /// # Errors
+    /// When passwords or the store's key cannot be read, or the store cannot be opened.
+    pub async fn open(config: BrokerConfig, metrics: Arc<Metrics>) -> Result<Self, BrokerError> {
+        let logins = Arc::new(Logins::read(&config.settings.auth)?);
+        let Parts { store, cipher, providers } = Parts::open(&config).await?;
+        let engine = Engine::new(config.services.offerings, providers.clone(), store, cipher);
+        let stop = CancellationToken::new();
+        let (recovering, stopped) = (engine.clone(), stop.clone());
+        tokio::spawn(async move { recovering.recover(stopped).await });
+        Ok(Self { engine, gate: Gate { logins, metrics }, providers, stop })
+    }
+
+    /// The routes of the Open Service Broker API.
+    #[must_use]
+    pub fn router(&self) -> Router {
+        routes::router(self.engine.clone(), self.gate.clone())
+    }
+
+    /// Connects to each server, and logs what it is or why it cannot be used.
+    pub async fn check_servers(&self) -> Vec<ServerCheck> {
+        let checks = self.providers.iter().map(async |(server, provider)| {
+            let result = provider.check().await;
+            if let Err(error) = &result {
+                tracing::error!(%server, "{error}");
+            }
+            ServerCheck { server: server.clone(), result }
+        });
+        futures::future::join_all(checks).await
+    }
+
+    /// Waits for the operations that were begun; call it when no more requests are served.
+    pub async fn drain(&self) {
+        self.stop.cancel();
+        self.engine.drain().await;
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,59 @@
+//! Why an operation was not done, in the specification's terms. The texts are for users.
+
+use super::super::{
+    services::{InvalidParameters, ServiceError},
+    store::{StoreError, cipher::CipherError},
+};
+use crate::{config::ServerName, osb::InstanceId};
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// 400: the request cannot be meant so.
+    #[error("{0}")]
+    Invalid(String),
+    /// 404: it is asked about something that is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// 409: the id is taken, with other attributes.
+    #[error("{0}")]
+    Conflict(String),
+    /// 410: there is nothing to delete.
+    #[error("{0}")]
+    Gone(String),
+    /// 422: something else is under way on the instance.
+    #[error("another operation on service instance {0} is in progress; try again later")]
+    Concurrency(InstanceId),
+    /// 422: not in this state.
+    #[error("{0}")]
+    NotReady(String),
+    /// 422: the platform's idea of the plan's version is not the catalog's.
+    #[error("maintenance_info.version is {given}, the catalog says {offered}; fetch the catalog again")]
+    MaintenanceInfo {
+        /// What the request says.
+        given: String,
+        /// What the catalog says.
+        offered: String,
+    },
+    /// 500: the backend could not do it.
+    #[error("{0}")]
+    Service(#[from] ServiceError),
+    /// 500: the record could not be read or written.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// 500: the credentials do not open.
+    #[error("{0}")]
+    Cipher(#[from] CipherError),
+    /// 500: a record names a server that is not configured.
+    #[error("server {0} is no longer configured, but instances live on it; add it to `servers` again")]
+    UnknownServer(ServerName),
+    /// 500: the operation ended without an outcome.
+    #[error("the operation was interrupted; repeat the request")]
+    Interrupted,
+}
+
+impl From<InvalidParameters> for Refusal {
+    fn from(invalid: InvalidParameters) -> Self {
+        Self::Invalid(invalid.to_string())
+    }
+}

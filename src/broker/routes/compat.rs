@@ -1,0 +1,58 @@
+//! Which fields a platform of an older version of the API gets: all of this in one place. Receivers must ignore what they
+//! do not know, but some clients' schemas forbid extra members. Source: servicebroker `release-notes.md` and the tags.
+
+use crate::osb::{ApiVersion, Catalog, Plan, Service};
+
+/// The catalog as a platform of this version knows it.
+pub(super) fn catalog(mut catalog: Catalog, version: ApiVersion) -> Catalog {
+    catalog.services.iter_mut().for_each(|service| trim_service(service, version));
+    catalog
+}
+
+fn trim_service(service: &mut Service, version: ApiVersion) {
+    if !version.has_minor(14) {
+        (service.instances_retrievable, service.bindings_retrievable) = (false, false);
+    }
+    if !version.has_minor(15) {
+        service.allow_context_updates = false;
+    }
+    service.plans.iter_mut().for_each(|plan| trim_plan(plan, version));
+}
+
+fn trim_plan(plan: &mut Plan, version: ApiVersion) {
+    if !version.has_minor(15) {
+        (plan.plan_updateable, plan.maximum_polling_duration, plan.maintenance_info) = (None, None, None);
+    }
+    if !version.has_minor(17) {
+        plan.binding_rotatable = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case("2.13", &[])]
+    #[case("2.14", &["instances_retrievable", "bindings_retrievable"])]
+    #[case("2.16", &["instances_retrievable", "bindings_retrievable", "allow_context_updates", "plan_updateable",
+        "maximum_polling_duration", "maintenance_info"])]
+    #[case("2.17", &["instances_retrievable", "bindings_retrievable", "allow_context_updates", "plan_updateable",
+        "maximum_polling_duration", "maintenance_info", "binding_rotatable"])]
+    fn fields_come_with_their_version(#[case] version: &str, #[case] expected: &[&str]) {
+        let full: Catalog = serde_json::from_value(serde_json::json!({"services": [{
+            "id": "s", "name": "s", "description": "d", "bindable": true, "instances_retrievable": true,
+            "bindings_retrievable": true, "allow_context_updates": true,
+            "plans": [{"id": "p", "name": "p", "description": "d", "binding_rotatable": true, "plan_updateable": true,
+                "maximum_polling_duration": 60, "maintenance_info": {"version": "1.0.0"}}],
+        }]}))
+        .unwrap();
+        let text = serde_json::to_string(&catalog(full, version.parse().unwrap())).unwrap();
+        for field in ["instances_retrievable", "bindings_retrievable", "allow_context_updates", "plan_updateable",
+            "maximum_polling_duration", "maintenance_info", "binding_rotatable"]
+        {
+            assert_eq!(text.contains(field), expected.contains(&field), "{field} in {version}");
+        }
+        assert!(!text.contains("null"), "{text}");
+    }
+}

@@ -1,0 +1,88 @@
+//! What comes first on every route, known or not, in this order: authentication (401), the API's version (412, before the
+//! body is read), the originating identity (400). The request's identity is echoed and the answer counted, whatever it is.
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header::WWW_AUTHENTICATE},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use super::{Gate, answer::Answer, identity};
+use crate::{
+    broker::engine::Caller,
+    osb::{ApiVersion, UnsupportedVersion, header},
+};
+
+/// What a request that was let in says about itself.
+#[derive(Clone, Debug)]
+pub(super) struct Admitted {
+    pub(super) version: ApiVersion,
+    pub(super) caller: Caller,
+}
+
+pub(super) async fn admit(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let verb = verb(request.method(), path);
+    let echo = request.headers().get(header::REQUEST_IDENTITY).cloned();
+    let mut response = match check(&gate, request.headers()) {
+        Ok(admitted) => {
+            request.extensions_mut().insert(admitted);
+            next.run(request).await
+        }
+        Err(refused) => refused,
+    };
+    if let Some(identity) = echo {
+        response.headers_mut().insert(header::REQUEST_IDENTITY, identity);
+    }
+    gate.metrics.osb_request(verb, result(response.status()));
+    response
+}
+
+fn check(gate: &Gate, headers: &HeaderMap) -> Result<Admitted, Response> {
+    if !gate.logins.admit(headers) {
+        let description = "user or password is missing or wrong; send those configured for this broker (basic authentication)";
+        let challenge = [(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"bindery\""))];
+        return Err((challenge, Answer::described(StatusCode::UNAUTHORIZED, description)).into_response());
+    }
+    let version = version(headers)
+        .map_err(|error| Answer::described(StatusCode::PRECONDITION_FAILED, error.to_string()).into_response())?;
+    let caller = identity::caller(headers).map_err(Answer::into_response)?;
+    Ok(Admitted { version, caller })
+}
+
+fn version(headers: &HeaderMap) -> Result<ApiVersion, UnsupportedVersion> {
+    let header = headers.get(header::API_VERSION).ok_or_else(UnsupportedVersion::missing)?;
+    String::from_utf8_lossy(header.as_bytes()).parse()
+}
+
+/// What the metrics call a request.
+fn verb(method: &Method, path: Option<&str>) -> &'static str {
+    match (method, path) {
+        (&Method::GET, Some(super::CATALOG)) => "catalog",
+        (&Method::PUT, Some(super::INSTANCE)) => "provision",
+        (&Method::GET, Some(super::INSTANCE)) => "fetch_instance",
+        (&Method::DELETE, Some(super::INSTANCE)) => "deprovision",
+        (&Method::PUT, Some(super::BINDING)) => "bind",
+        (&Method::GET, Some(super::BINDING)) => "fetch_binding",
+        (&Method::DELETE, Some(super::BINDING)) => "unbind",
+        (&Method::GET, Some(super::INSTANCE_OPERATION | super::BINDING_OPERATION)) => "last_operation",
+        _ => "other",
+    }
+}
+
+/// What the metrics call an answer.
+fn result(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        200 => "ok",
+        201 => "created",
+        400 | 413 => "invalid",
+        401 => "unauthorized",
+        404 | 405 => "not_found",
+        409 => "conflict",
+        410 => "gone",
+        412 => "unsupported_version",
+        422 => "unprocessable",
+        _ => "failed",
+    }
+}

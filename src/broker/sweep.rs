@@ -1,0 +1,93 @@
+//! Finding what is left over: what carries this installation's mark on a server and belongs to no record of the store.
+//! Nothing else is ever removed.
+
+use std::{collections::BTreeSet, fmt};
+
+use super::{
+    BrokerError, Parts,
+    services::{Provider, Resource},
+    store::Store,
+};
+use crate::config::{BrokerConfig, ServerName};
+
+/// What a sweep found, by server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    /// Of this installation, and owned by no record.
+    pub leftover: Vec<(ServerName, Resource)>,
+    /// Whether the leftovers were removed.
+    pub removed: bool,
+    /// Named like bindery's, without this installation's mark; never touched.
+    pub foreign: Vec<(ServerName, Resource)>,
+}
+
+/// Compares each server with the broker's store; with `delete`, removes what is left over.
+///
+/// # Errors
+/// When the store cannot be opened, or a server cannot be read or changed.
+pub async fn sweep(config: &BrokerConfig, delete: bool) -> Result<SweepReport, BrokerError> {
+    let parts = Parts::open(config).await?;
+    let mut report = SweepReport { removed: delete, ..SweepReport::default() };
+    for (name, provider) in &parts.providers {
+        // The server first: whatever is made from here on has its record before it is made.
+        let found = provider.resources().await?;
+        let known = known(parts.store.as_ref(), provider.as_ref(), name).await?;
+        for resource in found.into_iter().filter(|resource| !known.contains(&resource.name)) {
+            if !resource.ours {
+                report.foreign.push((name.clone(), resource));
+                continue;
+            }
+            if delete {
+                provider.remove(&resource).await?;
+            }
+            report.leftover.push((name.clone(), resource));
+        }
+    }
+    Ok(report)
+}
+
+/// The names of everything that the store has a record of on a server.
+async fn known(store: &dyn Store, provider: &dyn Provider, server: &ServerName) -> Result<BTreeSet<String>, BrokerError> {
+    let mut names = BTreeSet::new();
+    for instance in store.instances().await? {
+        if instance.server == *server {
+            let bindings: Vec<_> = store.bindings(&instance.id).await?.into_iter().map(|binding| binding.id).collect();
+            names.extend(provider.names(&instance.id, &bindings));
+        }
+    }
+    Ok(names)
+}
+
+impl fmt::Display for SweepReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (server, resource) in &self.foreign {
+            writeln!(f, "foreign, left alone: {resource} on server {server}")?;
+        }
+        let word = if self.removed { "removed" } else { "left over" };
+        for (server, resource) in &self.leftover {
+            writeln!(f, "{word}: {resource} on server {server}")?;
+        }
+        match (self.leftover.len(), self.removed) {
+            (0, _) => write!(f, "nothing left over"),
+            (count, true) => write!(f, "{count} removed"),
+            (count, false) => write!(f, "{count} left over; remove with --delete"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::services::ResourceKind;
+
+    #[test]
+    fn the_report_ends_with_its_result() {
+        let item = ("main".into(), Resource { kind: ResourceKind::Login, name: "abc".to_owned(), ours: true });
+        let mut report = SweepReport { foreign: vec![item.clone()], ..SweepReport::default() };
+        assert_eq!(report.to_string(), "foreign, left alone: login abc on server main\nnothing left over");
+        report.leftover.push(item);
+        assert!(report.to_string().ends_with("left over: login abc on server main\n1 left over; remove with --delete"));
+        report.removed = true;
+        assert!(report.to_string().ends_with("\n1 removed"));
+    }
+}

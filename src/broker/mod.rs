@@ -53,7 +53,9 @@ pub enum BrokerError {
     #[error(transparent)]
     Service(#[from] ServiceError),
     /// The store holds the records of another installation.
-    #[error("the store belongs to installation {recorded:?} and the configuration says {configured:?}; name the right store, or that installation")]
+    #[error(
+        "the store belongs to installation {recorded:?} and the configuration says {configured:?}; name the right store, or that installation"
+    )]
     OtherInstallation {
         /// Whose records the store holds.
         recorded: String,

@@ -47,11 +47,16 @@ pub async fn sweep(config: &BrokerConfig, delete: bool) -> Result<SweepReport, B
 }
 
 /// The names of everything that the store has a record of on a server.
-async fn known(store: &dyn Store, provider: &dyn Provider, server: &ServerName) -> Result<BTreeSet<String>, BrokerError> {
+async fn known(
+    store: &dyn Store,
+    provider: &dyn Provider,
+    server: &ServerName,
+) -> Result<BTreeSet<String>, BrokerError> {
     let mut names = BTreeSet::new();
     for instance in store.instances().await? {
         if instance.server == *server {
-            let bindings: Vec<_> = store.bindings(&instance.id).await?.into_iter().map(|binding| binding.id).collect();
+            let bindings: Vec<_> =
+                store.bindings(&instance.id).await?.into_iter().map(|binding| binding.id).collect();
             names.extend(provider.names(&instance.id, &bindings));
         }
     }
@@ -82,11 +87,16 @@ mod tests {
 
     #[test]
     fn the_report_ends_with_its_result() {
-        let item = ("main".into(), Resource { kind: ResourceKind::Login, name: "abc".to_owned(), ours: true });
+        let item =
+            ("main".into(), Resource { kind: ResourceKind::Login, name: "abc".to_owned(), ours: true });
         let mut report = SweepReport { foreign: vec![item.clone()], ..SweepReport::default() };
         assert_eq!(report.to_string(), "foreign, left alone: login abc on server main\nnothing left over");
         report.leftover.push(item);
-        assert!(report.to_string().ends_with("left over: login abc on server main\n1 left over; remove with --delete"));
+        assert!(
+            report
+                .to_string()
+                .ends_with("left over: login abc on server main\n1 left over; remove with --delete")
+        );
         report.removed = true;
         assert!(report.to_string().ends_with("\n1 removed"));
     }

@@ -68,16 +68,19 @@ struct CustomPlan {
 }
 
 pub(super) fn parse(variable: &impl Fn(&str) -> Option<String>) -> Result<LoadedConfig, ConfigError> {
-    let services: Vec<Service> = json(variable, "SERVICES")?
-        .ok_or_else(|| ConfigError::missing("SERVICES", "set it to the JSON array of services, or give a configuration file"))?;
+    let services: Vec<Service> = json(variable, "SERVICES")?.ok_or_else(|| {
+        ConfigError::missing("SERVICES", "set it to the JSON array of services, or give a configuration file")
+    })?;
     let mut plans: Vec<Plan> = json(variable, "PRECONFIGURED_PLANS")?.unwrap_or_default();
     let custom: BTreeMap<String, CustomPlan> = json(variable, "CUSTOM_PLANS")?.unwrap_or_default();
     plans.extend(custom.into_values().map(Plan::from));
 
     let username = required(variable, "SECURITY_USER_NAME", "set the user that the platform calls as")?;
-    let password = required(variable, "SECURITY_USER_PASSWORD", "set the password that the platform calls with")?;
+    let password =
+        required(variable, "SECURITY_USER_PASSWORD", "set the password that the platform calls with")?;
 
-    let mut offerings: Vec<Offering> = services.into_iter().map(Service::offering).collect::<Result<_, _>>()?;
+    let mut offerings: Vec<Offering> =
+        services.into_iter().map(Service::offering).collect::<Result<_, _>>()?;
     let mut servers: BTreeMap<ServerName, ServerSettings> = BTreeMap::new();
     for plan in plans {
         let field = format!("plan {:?}", plan.name);
@@ -136,14 +139,23 @@ impl Service {
 }
 
 impl Plan {
-    fn offering<'a>(&self, offerings: &'a mut [Offering], field: &str) -> Result<&'a mut Offering, ConfigError> {
+    fn offering<'a>(
+        &self,
+        offerings: &'a mut [Offering],
+        field: &str,
+    ) -> Result<&'a mut Offering, ConfigError> {
         if self.service_id.is_empty() {
-            return Err(ConfigError::missing(format!("{field}: serviceID"), "name the id of the plan's service"));
+            return Err(ConfigError::missing(
+                format!("{field}: serviceID"),
+                "name the id of the plan's service",
+            ));
         }
-        offerings.iter_mut().find(|offering| offering.service.id.as_str() == self.service_id).ok_or_else(|| {
-            let problem = format!("{:?} is the id of no service in SERVICES", self.service_id);
-            ConfigError::invalid(format!("{field}: serviceID"), problem)
-        })
+        offerings.iter_mut().find(|offering| offering.service.id.as_str() == self.service_id).ok_or_else(
+            || {
+                let problem = format!("{:?} is the id of no service in SERVICES", self.service_id);
+                ConfigError::invalid(format!("{field}: serviceID"), problem)
+            },
+        )
     }
 
     fn check_address(&self, field: &str) -> Result<(), ConfigError> {
@@ -151,7 +163,10 @@ impl Plan {
             return Err(ConfigError::missing(format!("{field}: crdbHost"), "name the cluster's host"));
         }
         if self.crdb_port.is_empty() {
-            return Err(ConfigError::missing(format!("{field}: crdbPort"), "name the cluster's port, such as \"26257\""));
+            return Err(ConfigError::missing(
+                format!("{field}: crdbPort"),
+                "name the cluster's port, such as \"26257\"",
+            ));
         }
         Ok(())
     }
@@ -167,13 +182,15 @@ impl Plan {
         let port = self.crdb_port.parse().map_err(|_| {
             ConfigError::invalid(format!("{field}: crdbPort"), format!("{:?} is no TCP port", self.crdb_port))
         })?;
-        let user = self.crdb_admin_user.clone().filter(|user| !user.is_empty()).unwrap_or_else(|| "root".to_owned());
+        let user =
+            self.crdb_admin_user.clone().filter(|user| !user.is_empty()).unwrap_or_else(|| "root".to_owned());
         let settings = ServerSettings {
             name: format!("{service_name}/{}", self.name).into(),
             host: self.crdb_host.clone(),
             port,
             user,
-            password: non_empty(variable, "PGPASSWORD").map(|password| PasswordSource::Given(password.into())),
+            password: non_empty(variable, "PGPASSWORD")
+                .map(|password| PasswordSource::Given(password.into())),
             database: ServerSettings::DEFAULT_DATABASE.to_owned(),
             sslmode: SslMode::Require,
             ca_file: non_empty(variable, "PGSSLROOTCERT").map(Into::into),
@@ -181,7 +198,10 @@ impl Plan {
             key_file: non_empty(variable, "PGSSLKEY").map(Into::into),
         };
         if settings.cert_file.is_some() != settings.key_file.is_some() {
-            return Err(ConfigError::invalid("PGSSLCERT", "and PGSSLKEY belong together; set both or neither"));
+            return Err(ConfigError::invalid(
+                "PGSSLCERT",
+                "and PGSSLKEY belong together; set both or neither",
+            ));
         }
         settings.checked(field)
     }
@@ -226,17 +246,26 @@ fn non_empty(variable: &impl Fn(&str) -> Option<String>, name: &str) -> Option<S
     variable(name).filter(|value| !value.is_empty())
 }
 
-fn required(variable: &impl Fn(&str) -> Option<String>, name: &str, remedy: &str) -> Result<String, ConfigError> {
+fn required(
+    variable: &impl Fn(&str) -> Option<String>,
+    name: &str,
+    remedy: &str,
+) -> Result<String, ConfigError> {
     non_empty(variable, name).ok_or_else(|| ConfigError::missing(name, remedy))
 }
 
-fn json<T: DeserializeOwned>(variable: &impl Fn(&str) -> Option<String>, name: &str) -> Result<Option<T>, ConfigError> {
+fn json<T: DeserializeOwned>(
+    variable: &impl Fn(&str) -> Option<String>,
+    name: &str,
+) -> Result<Option<T>, ConfigError> {
     let Some(text) = non_empty(variable, name) else { return Ok(None) };
-    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&text)).map(Some).map_err(|error| {
-        let path = error.path().to_string();
-        let field = if path == "." { name.to_owned() } else { format!("{name}: {path}") };
-        ConfigError::invalid(field, format!("cannot be read as JSON: {}", error.into_inner()))
-    })
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&text)).map(Some).map_err(
+        |error| {
+            let path = error.path().to_string();
+            let field = if path == "." { name.to_owned() } else { format!("{name}: {path}") };
+            ConfigError::invalid(field, format!("cannot be read as JSON: {}", error.into_inner()))
+        },
+    )
 }
 
 #[cfg(test)]
@@ -275,7 +304,9 @@ mod tests {
     fn the_tiles_plans_are_added() {
         let custom = r#"{"k": {"guid": "g", "name": "big", "display_name": "Big", "description": "b",
             "service": "e2e250b5-73f8-45fd-9a7f-93c8dddc5f00", "host": "other", "port": 26258}}"#;
-        let config = load(&[("CUSTOM_PLANS", custom), ("PGSSLCERT", "/c"), ("PGSSLKEY", "/k"), ("PGPASSWORD", "x")]).unwrap();
+        let config =
+            load(&[("CUSTOM_PLANS", custom), ("PGSSLCERT", "/c"), ("PGSSLKEY", "/k"), ("PGPASSWORD", "x")])
+                .unwrap();
         let plan = &config.services.offerings[0].service.plans[1];
         assert_eq!((plan.id.as_str(), plan.name.as_str()), ("g", "big"));
         assert_eq!(plan.metadata.as_ref().unwrap()["displayName"], "Big");
@@ -305,7 +336,8 @@ mod tests {
 
     #[test]
     fn names_and_ids_may_be_used_once() {
-        let twice = SERVICES.replace("[{", r#"[{"id": "other", "name": "cockroachdb", "description": "d"}, {"#);
+        let twice =
+            SERVICES.replace("[{", r#"[{"id": "other", "name": "cockroachdb", "description": "d"}, {"#);
         let message = load(&[("SERVICES", &twice)]).unwrap_err().to_string();
         assert!(message.contains("plan") || message.contains("twice"), "{message}");
         let same_id = format!("[{0}, {0}]", &PLANS[1..PLANS.len() - 1]);

@@ -118,7 +118,10 @@ pub(super) fn parse(text: &str) -> Result<LoadedConfig, ConfigError> {
         .auth
         .map(|auth| {
             if auth.username.is_empty() {
-                return Err(ConfigError::missing("auth.username", "name the user that the platform calls as"));
+                return Err(ConfigError::missing(
+                    "auth.username",
+                    "name the user that the platform calls as",
+                ));
             }
             Ok(Login { username: auth.username, password: PasswordSource::File(auth.password_file) })
         })

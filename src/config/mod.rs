@@ -103,7 +103,10 @@ impl std::str::FromStr for StoreUrl {
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         match text.split_once(':') {
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(PathBuf::from(path))),
-            _ => Err(ConfigError::invalid("store", "is not a known address of a store; write it as `sqlite:/path/to/file`")),
+            _ => Err(ConfigError::invalid(
+                "store",
+                "is not a known address of a store; write it as `sqlite:/path/to/file`",
+            )),
         }
     }
 }
@@ -150,10 +153,14 @@ impl LoadedConfig {
         let store_key = caller.store_key.or(stated.store_key);
         let settings = BrokerSettings {
             auth,
-            store: store
-                .ok_or_else(|| ConfigError::missing("store", "name a file, such as `sqlite:/data/broker.db`"))?,
+            store: store.ok_or_else(|| {
+                ConfigError::missing("store", "name a file, such as `sqlite:/data/broker.db`")
+            })?,
             store_key: store_key.ok_or_else(|| {
-                ConfigError::missing("storeKeyFile", "name a file with 32 random bytes in base64 (`openssl rand -base64 32`)")
+                ConfigError::missing(
+                    "storeKeyFile",
+                    "name a file with 32 random bytes in base64 (`openssl rand -base64 32`)",
+                )
             })?,
             installation: caller.installation.or(stated.installation),
         };

@@ -46,30 +46,45 @@ impl Engine {
         plan_id: PlanId,
     ) -> Result<(), Refusal> {
         let audit = Audit { verb: "unbind", caller, instance: instance.clone(), binding: Some(id.clone()) };
-        self.audited(audit, async move |engine| engine.unbind(&instance, &id, &service_id, &plan_id).await).await
+        self.audited(audit, async move |engine| engine.unbind(&instance, &id, &service_id, &plan_id).await)
+            .await
     }
 
     /// A binding that is there in full.
     pub(crate) async fn binding(&self, instance: &InstanceId, id: &BindingId) -> Result<Bound, Refusal> {
         let record = self.0.store.binding(instance, id).await?;
         let record = record.filter(|record| record.state == State::Ready);
-        let record = record.ok_or_else(|| Refusal::NotFound(format!("there is no service binding {id} of {instance}")))?;
+        let record = record
+            .ok_or_else(|| Refusal::NotFound(format!("there is no service binding {id} of {instance}")))?;
         self.0.bound(record)
     }
 
     /// How far the last operation on a binding is.
-    pub(crate) async fn last_binding_operation(&self, instance: &InstanceId, id: &BindingId) -> Result<LastOperation, Refusal> {
+    pub(crate) async fn last_binding_operation(
+        &self,
+        instance: &InstanceId,
+        id: &BindingId,
+    ) -> Result<LastOperation, Refusal> {
         let record = self.0.store.binding(instance, id).await?;
-        let record = record.ok_or_else(|| Refusal::Gone(format!("there is no service binding {id} of {instance}")))?;
+        let record =
+            record.ok_or_else(|| Refusal::Gone(format!("there is no service binding {id} of {instance}")))?;
         Ok(self.progress(instance, record.state))
     }
 }
 
 impl Shared {
-    async fn bind(&self, instance: InstanceId, id: BindingId, request: BindRequest) -> Result<Bound, Refusal> {
+    async fn bind(
+        &self,
+        instance: InstanceId,
+        id: BindingId,
+        request: BindRequest,
+    ) -> Result<Bound, Refusal> {
         let offered = self.offered(&request.service_id, &request.plan_id)?;
         if !offered.plan.bindable.unwrap_or(offered.service.bindable) {
-            return Err(Refusal::Invalid(format!("plan {} of service {} is not bindable", offered.plan.name, offered.service.name)));
+            return Err(Refusal::Invalid(format!(
+                "plan {} of service {} is not bindable",
+                offered.plan.name, offered.service.name
+            )));
         }
         let parameters = parameters(request.parameters);
         let _held = self.locks.try_hold(&instance).ok_or_else(|| Refusal::Concurrency(instance.clone()))?;
@@ -118,20 +133,34 @@ impl Shared {
         Ok(Bound { created: true, credentials, parameters: record.parameters })
     }
 
-    async fn unbind(&self, instance: &InstanceId, id: &BindingId, service_id: &ServiceId, plan_id: &PlanId) -> Result<(), Refusal> {
+    async fn unbind(
+        &self,
+        instance: &InstanceId,
+        id: &BindingId,
+        service_id: &ServiceId,
+        plan_id: &PlanId,
+    ) -> Result<(), Refusal> {
         let _held = self.locks.try_hold(instance).ok_or_else(|| Refusal::Concurrency(instance.clone()))?;
         let gone = || Refusal::Gone(format!("there is no service binding {id} of {instance}"));
         let record = self.store.binding(instance, id).await?.ok_or_else(gone)?;
         // After looking: strict clients expect 410 for what never was, whatever else is wrong.
         required("service_id", service_id.as_str())?;
         required("plan_id", plan_id.as_str())?;
-        same_ids(&format!("service binding {id}"), (&record.service_id, &record.plan_id), (service_id, plan_id))?;
+        same_ids(
+            &format!("service binding {id}"),
+            (&record.service_id, &record.plan_id),
+            (service_id, plan_id),
+        )?;
         let on = self.store.instance(instance).await?.ok_or_else(gone)?;
         self.remove_binding(self.provider(&on.server)?, record).await
     }
 
     /// Revokes a binding. The caller holds its instance's lock.
-    pub(super) async fn remove_binding(&self, provider: &Arc<dyn Provider>, mut record: Binding) -> Result<(), Refusal> {
+    pub(super) async fn remove_binding(
+        &self,
+        provider: &Arc<dyn Provider>,
+        mut record: Binding,
+    ) -> Result<(), Refusal> {
         if record.state != State::Deleting {
             record.state = State::Deleting;
             self.store.put_binding(&record).await?;

@@ -2,9 +2,13 @@
 
 use super::{
     super::store::{Instance, State},
-    Caller, Engine, Refusal, Shared, audit::Audit, parameters, required,
+    Caller, Engine, Refusal, Shared,
+    audit::Audit,
+    parameters, required,
 };
-use crate::osb::{InstanceId, LastOperation, Object, OperationState, Plan, PlanId, ProvisionRequest, ServiceId};
+use crate::osb::{
+    InstanceId, LastOperation, Object, OperationState, Plan, PlanId, ProvisionRequest, ServiceId,
+};
 
 /// An instance as a platform may read it.
 #[derive(Debug, PartialEq)]
@@ -16,7 +20,12 @@ pub(crate) struct FetchedInstance {
 
 impl Engine {
     /// Makes an instance; `true` when it was not there in full before.
-    pub(crate) async fn provision(&self, caller: Caller, id: InstanceId, request: ProvisionRequest) -> Result<bool, Refusal> {
+    pub(crate) async fn provision(
+        &self,
+        caller: Caller,
+        id: InstanceId,
+        request: ProvisionRequest,
+    ) -> Result<bool, Refusal> {
         let audit = Audit { verb: "provision", caller, instance: id.clone(), binding: None };
         self.audited(audit, async move |engine| engine.provision(id, request).await).await
     }
@@ -56,8 +65,12 @@ impl Engine {
         let (state, description) = match state {
             State::Ready => (OperationState::Succeeded, None),
             _ if self.0.locks.is_held(instance) => (OperationState::InProgress, None),
-            State::Creating => (OperationState::Failed, Some("creation did not end; repeat the request, or delete")),
-            State::Deleting => (OperationState::InProgress, Some("deletion did not end yet; it is tried again")),
+            State::Creating => {
+                (OperationState::Failed, Some("creation did not end; repeat the request, or delete"))
+            }
+            State::Deleting => {
+                (OperationState::InProgress, Some("deletion did not end yet; it is tried again"))
+            }
         };
         LastOperation { state, description: description.map(ToOwned::to_owned) }
     }
@@ -83,7 +96,9 @@ impl Shared {
         match self.store.instance(&id).await? {
             Some(found) => {
                 if let Some(field) = difference(&found, &record) {
-                    return Err(Refusal::Conflict(format!("service instance {id} exists with another {field}")));
+                    return Err(Refusal::Conflict(format!(
+                        "service instance {id} exists with another {field}"
+                    )));
                 }
                 match found.state {
                     State::Ready => return Ok(false),
@@ -103,13 +118,22 @@ impl Shared {
         Ok(true)
     }
 
-    async fn deprovision(&self, id: &InstanceId, service_id: &ServiceId, plan_id: &PlanId) -> Result<(), Refusal> {
+    async fn deprovision(
+        &self,
+        id: &InstanceId,
+        service_id: &ServiceId,
+        plan_id: &PlanId,
+    ) -> Result<(), Refusal> {
         required("service_id", service_id.as_str())?;
         required("plan_id", plan_id.as_str())?;
         let _held = self.locks.try_hold(id).ok_or_else(|| Refusal::Concurrency(id.clone()))?;
         let record = self.store.instance(id).await?;
         let record = record.ok_or_else(|| Refusal::Gone(format!("there is no service instance {id}")))?;
-        same_ids(&format!("service instance {id}"), (&record.service_id, &record.plan_id), (service_id, plan_id))?;
+        same_ids(
+            &format!("service instance {id}"),
+            (&record.service_id, &record.plan_id),
+            (service_id, plan_id),
+        )?;
         self.remove_instance(record).await
     }
 
@@ -156,7 +180,9 @@ pub(super) fn same_ids(
 }
 
 fn check_maintenance_info(plan: &Plan, request: &ProvisionRequest) -> Result<(), Refusal> {
-    let version = |info: &serde_json::Value| info.get("version").and_then(|version| version.as_str()).map(ToOwned::to_owned);
+    let version = |info: &serde_json::Value| {
+        info.get("version").and_then(|version| version.as_str()).map(ToOwned::to_owned)
+    };
     let Some(given) = &request.maintenance_info else { return Ok(()) };
     let (given, offered) = (version(given), plan.maintenance_info.as_ref().and_then(version));
     if given.is_some() && given == offered {

@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::task::TaskTracker;
 
 use self::{audit::Audit, locks::Locks};
-pub(crate) use self::{audit::Caller, bindings::Bound, instances::FetchedInstance, refusal::Refusal};
+pub(crate) use self::{audit::Caller, refusal::Refusal};
 use super::{
     services::Provider,
     store::{Store, cipher::Cipher},
@@ -62,7 +62,11 @@ impl Engine {
     }
 
     /// Runs an operation that somebody asked for, and writes down who and what came of it.
-    async fn audited<T, F>(&self, audit: Audit, operation: impl FnOnce(Arc<Shared>) -> F) -> Result<T, Refusal>
+    async fn audited<T, F>(
+        &self,
+        audit: Audit,
+        operation: impl FnOnce(Arc<Shared>) -> F,
+    ) -> Result<T, Refusal>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Refusal>> + Send + 'static,
@@ -100,11 +104,13 @@ impl Shared {
     fn offered(&self, service_id: &ServiceId, plan_id: &PlanId) -> Result<Offered<'_>, Refusal> {
         required("service_id", service_id.as_str())?;
         required("plan_id", plan_id.as_str())?;
-        let offering = self
-            .offerings
-            .iter()
-            .find(|offering| offering.service.id == *service_id)
-            .ok_or_else(|| Refusal::Invalid(format!("service_id {service_id:?} is not in the catalog", service_id = service_id.as_str())))?;
+        let offering =
+            self.offerings.iter().find(|offering| offering.service.id == *service_id).ok_or_else(|| {
+                Refusal::Invalid(format!(
+                    "service_id {service_id:?} is not in the catalog",
+                    service_id = service_id.as_str()
+                ))
+            })?;
         let plan = offering.service.plan(plan_id).zip(offering.servers.get(plan_id));
         let (plan, server) = plan.ok_or_else(|| {
             let (plan, service) = (plan_id.as_str(), &offering.service.name);

@@ -26,8 +26,12 @@ impl Engine {
         loop {
             match self.finish_deletes().await {
                 Ok(0) => return,
-                Ok(left) => tracing::warn!(left, "deletes that an earlier run began are not finished; trying again"),
-                Err(error) => tracing::warn!(%error, "cannot look for deletes that an earlier run began; trying again"),
+                Ok(left) => {
+                    tracing::warn!(left, "deletes that an earlier run began are not finished; trying again")
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot look for deletes that an earlier run began; trying again")
+                }
             }
             let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
             tokio::select! {
@@ -58,7 +62,8 @@ impl Engine {
 
     async fn finish(&self, BegunDelete { instance, binding }: BegunDelete) -> Result<(), Refusal> {
         self.detached(async move |engine| {
-            let _held = engine.locks.try_hold(&instance).ok_or_else(|| Refusal::Concurrency(instance.clone()))?;
+            let _held =
+                engine.locks.try_hold(&instance).ok_or_else(|| Refusal::Concurrency(instance.clone()))?;
             // Looked up again under the lock: a request may have been faster.
             let Some(on) = engine.store.instance(&instance).await? else { return Ok(()) };
             match binding {

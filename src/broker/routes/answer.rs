@@ -56,7 +56,9 @@ impl From<Refusal> for Answer {
             Refusal::Gone(_) => StatusCode::GONE,
             Refusal::NotReady(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::Concurrency(_) => return Self::coded(ErrorCode::ConcurrencyError, description),
-            Refusal::MaintenanceInfo { .. } => return Self::coded(ErrorCode::MaintenanceInfoConflict, description),
+            Refusal::MaintenanceInfo { .. } => {
+                return Self::coded(ErrorCode::MaintenanceInfoConflict, description);
+            }
             Refusal::Service(_)
             | Refusal::Store(_)
             | Refusal::Cipher(_)

@@ -19,7 +19,8 @@ impl Logins {
             .map(|login| {
                 let password = login.password.read()?;
                 if login.username.is_empty() || password.expose_secret().is_empty() {
-                    let problem = format!("has user {:?} with an empty name or password; set both", login.username);
+                    let problem =
+                        format!("has user {:?} with an empty name or password; set both", login.username);
                     return Err(ConfigError::invalid("auth", problem));
                 }
                 Ok(digest(format!("{}:{}", login.username, password.expose_secret()).as_bytes()))

@@ -48,9 +48,15 @@ mod tests {
         }]}))
         .unwrap();
         let text = serde_json::to_string(&catalog(full, version.parse().unwrap())).unwrap();
-        for field in ["instances_retrievable", "bindings_retrievable", "allow_context_updates", "plan_updateable",
-            "maximum_polling_duration", "maintenance_info", "binding_rotatable"]
-        {
+        for field in [
+            "instances_retrievable",
+            "bindings_retrievable",
+            "allow_context_updates",
+            "plan_updateable",
+            "maximum_polling_duration",
+            "maintenance_info",
+            "binding_rotatable",
+        ] {
             assert_eq!(text.contains(field), expected.contains(&field), "{field} in {version}");
         }
         assert!(!text.contains("null"), "{text}");

@@ -45,8 +45,9 @@ fn check(gate: &Gate, headers: &HeaderMap) -> Result<Admitted, Response> {
         let challenge = [(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"bindery\""))];
         return Err((challenge, Answer::described(StatusCode::UNAUTHORIZED, description)).into_response());
     }
-    let version = version(headers)
-        .map_err(|error| Answer::described(StatusCode::PRECONDITION_FAILED, error.to_string()).into_response())?;
+    let version = version(headers).map_err(|error| {
+        Answer::described(StatusCode::PRECONDITION_FAILED, error.to_string()).into_response()
+    })?;
     let caller = identity::caller(headers).map_err(Answer::into_response)?;
     Ok(Admitted { version, caller })
 }

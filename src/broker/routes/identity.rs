@@ -3,8 +3,7 @@
 
 use axum::http::{HeaderMap, StatusCode};
 use base64::{
-    Engine,
-    alphabet,
+    Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 
@@ -45,9 +44,15 @@ mod tests {
     #[test]
     fn the_user_is_found() {
         let encoded = BASE64.encode(r#"{"username": "duke", "uid": "c2dde242", "groups": ["admin"]}"#);
-        assert_eq!(parse(&format!("kubernetes {encoded}")).unwrap(), Caller(Some("kubernetes duke".to_owned())));
+        assert_eq!(
+            parse(&format!("kubernetes {encoded}")).unwrap(),
+            Caller(Some("kubernetes duke".to_owned()))
+        );
         let unpadded = encoded.trim_end_matches('=');
-        assert_eq!(parse(&format!("kubernetes {unpadded}")).unwrap(), Caller(Some("kubernetes duke".to_owned())));
+        assert_eq!(
+            parse(&format!("kubernetes {unpadded}")).unwrap(),
+            Caller(Some("kubernetes duke".to_owned()))
+        );
         assert_eq!(caller(&HeaderMap::new()).unwrap(), Caller(None));
     }
 

@@ -41,7 +41,8 @@ pub(crate) const CATALOG: &str = "/v2/catalog";
 pub(crate) const INSTANCE: &str = "/v2/service_instances/{instance}";
 pub(crate) const INSTANCE_OPERATION: &str = "/v2/service_instances/{instance}/last_operation";
 pub(crate) const BINDING: &str = "/v2/service_instances/{instance}/service_bindings/{binding}";
-pub(crate) const BINDING_OPERATION: &str = "/v2/service_instances/{instance}/service_bindings/{binding}/last_operation";
+pub(crate) const BINDING_OPERATION: &str =
+    "/v2/service_instances/{instance}/service_bindings/{binding}/last_operation";
 
 /// What the checks on every route need.
 #[derive(Clone)]
@@ -102,7 +103,10 @@ async fn deprovision(
     Ok(Answer::empty())
 }
 
-async fn instance_operation(State(engine): State<Engine>, OfInstance(id): OfInstance) -> Result<Answer, Answer> {
+async fn instance_operation(
+    State(engine): State<Engine>,
+    OfInstance(id): OfInstance,
+) -> Result<Answer, Answer> {
     Ok(Answer::new(StatusCode::OK, &engine.last_operation(&id).await?))
 }
 

@@ -45,7 +45,9 @@ impl<S: Send + Sync> FromRequestParts<S> for OfInstance {
     type Rejection = Answer;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Answer> {
-        let Path(id) = Path::<String>::from_request_parts(parts, state).await.map_err(|error| unreadable("the path", error))?;
+        let Path(id) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| unreadable("the path", error))?;
         Ok(Self(id.into()))
     }
 }
@@ -73,7 +75,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Answer;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Answer> {
-        let content_type = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default().to_owned());
+        let content_type =
+            request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default().to_owned());
         // Some clients send none; what they send is JSON all the same.
         if let Some(other) = content_type.filter(|content_type| !is_json(content_type)) {
             let why = format!("Content-Type is {other:?}; send application/json");
@@ -82,7 +85,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let bytes = Bytes::from_request(request, state).await.map_err(|error| match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 let limit = super::BODY_LIMIT;
-                Answer::described(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes"))
+                Answer::described(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    format!("the body is larger than {limit} bytes"),
+                )
             }
             _ => unreadable("the body", error),
         })?;

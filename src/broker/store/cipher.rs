@@ -2,7 +2,8 @@
 //! sealed value moved to another record does not open.
 
 use std::{
-    fmt, fs, io::Write,
+    fmt, fs,
+    io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -67,7 +68,9 @@ pub enum CipherError {
     #[error("the store key is not {KEY_LENGTH} bytes in base64; make one with `openssl rand -base64 32`")]
     Malformed,
     /// The credentials were sealed with another key.
-    #[error("credentials of binding {binding} were sealed with store key {sealed_with}, the configured key is {configured}; restore the former key")]
+    #[error(
+        "credentials of binding {binding} were sealed with store key {sealed_with}, the configured key is {configured}; restore the former key"
+    )]
     WrongKey {
         /// The record.
         binding: BindingId,
@@ -93,25 +96,33 @@ impl Cipher {
                 let mut key = [0; KEY_LENGTH];
                 rand::rng().fill_bytes(&mut key);
                 let text = SecretString::from(BASE64_STANDARD.encode(key));
-                write_new(path, &text).map_err(|error| CipherError::Unwritable { path: path.clone(), error })?;
+                write_new(path, &text)
+                    .map_err(|error| CipherError::Unwritable { path: path.clone(), error })?;
                 Self::from_base64(&text)
             }
             StoreKey::File(path) | StoreKey::FileOrNew(path) => {
-                let text = fs::read_to_string(path).map_err(|error| CipherError::Unreadable { path: path.clone(), error })?;
+                let text = fs::read_to_string(path)
+                    .map_err(|error| CipherError::Unreadable { path: path.clone(), error })?;
                 Self::from_base64(&text.into())
             }
         }
     }
 
     fn from_base64(text: &SecretString) -> Result<Self, CipherError> {
-        let bytes = BASE64_STANDARD.decode(text.expose_secret().trim()).map_err(|_| CipherError::Malformed)?;
+        let bytes =
+            BASE64_STANDARD.decode(text.expose_secret().trim()).map_err(|_| CipherError::Malformed)?;
         let bytes: [u8; KEY_LENGTH] = bytes.try_into().map_err(|_| CipherError::Malformed)?;
         let key_id = Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { key_id, aes: Aes256Gcm::new(&Key::<Aes256Gcm>::from(bytes)) })
     }
 
     #[expect(clippy::expect_used, reason = "maps of strings are always JSON, and AES-GCM takes up to 64 GiB")]
-    pub(crate) fn seal(&self, instance: &InstanceId, binding: &BindingId, credentials: &Credentials) -> Sealed {
+    pub(crate) fn seal(
+        &self,
+        instance: &InstanceId,
+        binding: &BindingId,
+        credentials: &Credentials,
+    ) -> Sealed {
         let clear = serde_json::to_vec(credentials).expect("a JSON object");
         let mut nonce = [0; NONCE_LENGTH];
         rand::rng().fill_bytes(&mut nonce);
@@ -120,7 +131,12 @@ impl Cipher {
         Sealed { key_id: self.key_id.clone(), bytes: [nonce.as_slice(), &ciphertext].concat() }
     }
 
-    pub(crate) fn open(&self, instance: &InstanceId, binding: &BindingId, sealed: &Sealed) -> Result<Credentials, CipherError> {
+    pub(crate) fn open(
+        &self,
+        instance: &InstanceId,
+        binding: &BindingId,
+        sealed: &Sealed,
+    ) -> Result<Credentials, CipherError> {
         if sealed.key_id != self.key_id {
             return Err(CipherError::WrongKey {
                 binding: binding.clone(),
@@ -192,7 +208,10 @@ mod tests {
     #[test]
     fn keys_of_another_length_are_refused() {
         for text in ["", "c2hvcnQ=", "not base64!"] {
-            assert!(matches!(Cipher::load(&StoreKey::Given(text.into()), false), Err(CipherError::Malformed)));
+            assert!(matches!(
+                Cipher::load(&StoreKey::Given(text.into()), false),
+                Err(CipherError::Malformed)
+            ));
         }
     }
 }

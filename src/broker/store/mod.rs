@@ -98,7 +98,9 @@ pub enum StoreError {
         problem: String,
     },
     /// A newer bindery wrote it.
-    #[error("the broker's store {store} has schema version {found} and this bindery knows up to {known}; use the newer bindery")]
+    #[error(
+        "the broker's store {store} has schema version {found} and this bindery knows up to {known}; use the newer bindery"
+    )]
     TooNew {
         /// Which store.
         store: String,

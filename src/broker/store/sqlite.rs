@@ -64,9 +64,11 @@ impl Sqlite {
     fn migrate(&self) -> Result<(), StoreError> {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let mut step = || -> rusqlite::Result<Result<(), i64>> {
-            let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let transaction =
+                connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-            let Some(missing) = usize::try_from(version).ok().and_then(|taken| MIGRATIONS.get(taken..)) else {
+            let Some(missing) = usize::try_from(version).ok().and_then(|taken| MIGRATIONS.get(taken..))
+            else {
                 return Ok(Err(version));
             };
             for migration in missing {
@@ -110,7 +112,10 @@ fn prepare(path: &Path) -> rusqlite::Result<Connection> {
 
 fn failed(name: &str, error: &rusqlite::Error) -> StoreError {
     // rusqlite's message for a statement that fails to compile would quote it; ours are constant and compile.
-    StoreError::Failed { store: name.to_owned(), problem: format!("{error}; check the file, its folder and the free space") }
+    StoreError::Failed {
+        store: name.to_owned(),
+        problem: format!("{error}; check the file, its folder and the free space"),
+    }
 }
 
 #[async_trait]
@@ -118,7 +123,8 @@ impl Store for Sqlite {
     async fn installation(&self, proposed: &str) -> Result<String, StoreError> {
         let proposed = proposed.to_owned();
         self.with(move |connection| {
-            connection.execute("INSERT OR IGNORE INTO installation (only_row, id) VALUES (1, ?1)", [&proposed])?;
+            connection
+                .execute("INSERT OR IGNORE INTO installation (only_row, id) VALUES (1, ?1)", [&proposed])?;
             connection.query_row("SELECT id FROM installation", [], |row| row.get(0))
         })
         .await
@@ -169,7 +175,10 @@ impl Store for Sqlite {
 
     async fn remove_instance(&self, id: &InstanceId) -> Result<(), StoreError> {
         let id = id.clone();
-        self.with(move |connection| connection.execute("DELETE FROM instances WHERE id = ?1", [id.as_str()]).map(drop)).await
+        self.with(move |connection| {
+            connection.execute("DELETE FROM instances WHERE id = ?1", [id.as_str()]).map(drop)
+        })
+        .await
     }
 
     async fn binding(&self, instance: &InstanceId, id: &BindingId) -> Result<Option<Binding>, StoreError> {
@@ -233,7 +242,10 @@ impl Store for Sqlite {
                 WHERE b.state = 'deleting' AND i.state <> 'deleting'";
             let begun = |row: &Row<'_>| {
                 let binding: Option<String> = row.get(1)?;
-                Ok(BegunDelete { instance: row.get::<_, String>(0)?.into(), binding: binding.map(Into::into) })
+                Ok(BegunDelete {
+                    instance: row.get::<_, String>(0)?.into(),
+                    binding: binding.map(Into::into),
+                })
             };
             connection.prepare(sql)?.query_map([], begun)?.collect()
         })
@@ -241,7 +253,8 @@ impl Store for Sqlite {
     }
 }
 
-const INSTANCE_COLUMNS: &str = "id, service_id, plan_id, organization_guid, space_guid, parameters, server, state";
+const INSTANCE_COLUMNS: &str =
+    "id, service_id, plan_id, organization_guid, space_guid, parameters, server, state";
 const BINDING_COLUMNS: &str = "instance, id, service_id, plan_id, parameters, state, key_id, sealed";
 
 fn instance(row: &Row<'_>) -> rusqlite::Result<Instance> {

@@ -15,7 +15,10 @@ use rustls::{
 use secrecy::ExposeSecret;
 use tokio::time::timeout;
 use tokio_postgres::{
-    Client, Config, Connection, NoTls, Row, config::SslMode as TlsUse, error::SqlState, types::{ToSql, Type},
+    Client, Config, Connection, NoTls, Row,
+    config::SslMode as TlsUse,
+    error::SqlState,
+    types::{ToSql, Type},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -40,7 +43,7 @@ pub(super) enum Engine {
 impl Engine {
     /// Reads the text of `SELECT version()`. CockroachDB is looked for first: it claims to be some PostgreSQL too.
     pub(super) fn parse(version: &str) -> Option<Self> {
-        let mut numbers = |after: &str| {
+        let numbers = |after: &str| {
             let rest = &version[version.find(after)? + after.len()..];
             let mut parts = rest.split(|c: char| !c.is_ascii_digit()).map(str::parse);
             Some((parts.next()?.ok()?, parts.next().and_then(Result::ok).unwrap_or(0)))
@@ -87,7 +90,9 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) async fn open(server: &ServerSettings, database: &str) -> Result<Self, ConnectError> {
-        timeout(CONNECT_TIMEOUT, Self::connect(server, database)).await.map_err(|_| ConnectError::Timeout(CONNECT_TIMEOUT))?
+        timeout(CONNECT_TIMEOUT, Self::connect(server, database))
+            .await
+            .map_err(|_| ConnectError::Timeout(CONNECT_TIMEOUT))?
     }
 
     async fn connect(server: &ServerSettings, database: &str) -> Result<Self, ConnectError> {
@@ -109,7 +114,10 @@ impl Session {
         Self::start(client, connection).await
     }
 
-    async fn start<S>(client: Client, connection: Connection<tokio_postgres::Socket, S>) -> Result<Self, ConnectError>
+    async fn start<S>(
+        client: Client,
+        connection: Connection<tokio_postgres::Socket, S>,
+    ) -> Result<Self, ConnectError>
     where
         S: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
     {
@@ -186,7 +194,8 @@ pub(super) fn is_passing(code: &SqlState) -> bool {
 
 async fn client_config(server: &ServerSettings) -> Result<ClientConfig, ConnectError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let builder =
+        ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
     let builder = match &server.ca_file {
         Some(path) => {
             let mut roots = RootCertStore::empty();
@@ -207,7 +216,8 @@ async fn client_config(server: &ServerSettings) -> Result<ClientConfig, ConnectE
     Ok(match (&server.cert_file, &server.key_file) {
         (Some(cert_file), Some(key_file)) => {
             let key = read(key_file).await?;
-            let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| ConnectError::tls_file(key_file, error))?;
+            let key = PrivateKeyDer::from_pem_slice(&key)
+                .map_err(|error| ConnectError::tls_file(key_file, error))?;
             builder
                 .with_client_auth_cert(certificates(cert_file).await?, key)
                 .map_err(|error| ConnectError::tls_file(cert_file, error))?
@@ -316,7 +326,10 @@ mod tests {
     use super::*;
 
     #[rstest::rstest]
-    #[case("PostgreSQL 15.20 (Debian 15.20-0+deb12u1) on x86_64", "PostgreSQL 15 (standing in for CockroachDB)")]
+    #[case(
+        "PostgreSQL 15.20 (Debian 15.20-0+deb12u1) on x86_64",
+        "PostgreSQL 15 (standing in for CockroachDB)"
+    )]
     #[case("CockroachDB CCL v25.2.13 (x86_64-pc-linux-gnu, built 2026/07/10)", "CockroachDB v25.2")]
     #[case("CockroachDB v23.2.0 (PostgreSQL 13.0.0 compatible)", "CockroachDB v23.2")]
     fn engines_are_told_apart(#[case] version: &str, #[case] shown: &str) {

@@ -23,7 +23,12 @@ pub(super) fn verifier(password: &SecretString) -> String {
 }
 
 /// The credentials as an application gets them.
-pub(super) fn credentials(server: &ServerSettings, database: &str, login: &str, password: &SecretString) -> Credentials {
+pub(super) fn credentials(
+    server: &ServerSettings,
+    database: &str,
+    login: &str,
+    password: &SecretString,
+) -> Credentials {
     let ServerSettings { host, port, .. } = server;
     let password = password.expose_secret();
     // An application has no file with the CA: it encrypts, as with the broker of the seed.
@@ -36,7 +41,12 @@ pub(super) fn credentials(server: &ServerSettings, database: &str, login: &str, 
         ("username", login.to_owned()),
         ("password", password.to_owned()),
         ("uri", format!("postgres://{login}:{password}@{address}/{database}?sslmode={sslmode}")),
-        ("jdbcURL", format!("jdbc:postgresql://{address}/{database}?user={login}&password={password}&sslmode={sslmode}")),
+        (
+            "jdbcURL",
+            format!(
+                "jdbc:postgresql://{address}/{database}?user={login}&password={password}&sslmode={sslmode}"
+            ),
+        ),
     ];
     keys.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect::<Object>().into()
 }
@@ -84,7 +94,12 @@ mod tests {
     fn passwords_are_long_plain_and_different() {
         let (one, other) = (new_password(), new_password());
         assert_ne!(one.expose_secret(), other.expose_secret());
-        assert!(one.expose_secret().len() >= 24 && one.expose_secret().chars().all(|c| c.is_ascii_alphanumeric()));
-        assert!(verifier(&one).starts_with("SCRAM-SHA-256$4096:") && !verifier(&one).contains(one.expose_secret()));
+        assert!(
+            one.expose_secret().len() >= 24 && one.expose_secret().chars().all(|c| c.is_ascii_alphanumeric())
+        );
+        assert!(
+            verifier(&one).starts_with("SCRAM-SHA-256$4096:")
+                && !verifier(&one).contains(one.expose_secret())
+        );
     }
 }

@@ -52,19 +52,24 @@ impl DefaultPrivilege {
     /// Whether nobody granted it: a role has all rights on what it makes, and everybody may use types and functions.
     /// CockroachDB lists these, too.
     pub(super) fn is_builtin(&self) -> bool {
-        let for_everybody = self.grantee == "public" && ["types", "functions", "routines"].contains(&self.object_type.as_str());
+        let for_everybody = self.grantee == "public"
+            && ["types", "functions", "routines"].contains(&self.object_type.as_str());
         self.role.as_ref() == Some(&self.grantee) || for_everybody
     }
 
     /// Takes it back; the syntax is the same everywhere (ALTER DEFAULT PRIVILEGES, in either documentation).
     pub(super) fn revoke(&self) -> Statement {
         let Self { role, schema, object_type, grantee } = self;
-        let makers = role.as_deref().map_or_else(|| "ALL ROLES".to_owned(), |role| format!("ROLE {}", identifier(role)));
-        let within = schema.as_deref().map_or_else(String::new, |schema| format!(" IN SCHEMA {}", identifier(schema)));
+        let makers = role
+            .as_deref()
+            .map_or_else(|| "ALL ROLES".to_owned(), |role| format!("ROLE {}", identifier(role)));
+        let within =
+            schema.as_deref().map_or_else(String::new, |schema| format!(" IN SCHEMA {}", identifier(schema)));
         // The type is a keyword and comes from the server's own list.
         let objects = object_type.to_ascii_uppercase();
         let grantee = identifier(grantee);
-        let sql = format!("ALTER DEFAULT PRIVILEGES FOR {makers}{within} REVOKE ALL ON {objects} FROM {grantee}");
+        let sql =
+            format!("ALTER DEFAULT PRIVILEGES FOR {makers}{within} REVOKE ALL ON {objects} FROM {grantee}");
         Statement::new("take default privileges back", sql)
     }
 }
@@ -152,7 +157,10 @@ mod tests {
 
     #[test]
     fn on_postgresql_logins_act_as_the_owner() {
-        assert_eq!(sql(PostgreSql.equip_login("b", NAMES)), [r#"ALTER ROLE "b" IN DATABASE "d" SET role = 'o'"#]);
+        assert_eq!(
+            sql(PostgreSql.equip_login("b", NAMES)),
+            [r#"ALTER ROLE "b" IN DATABASE "d" SET role = 'o'"#]
+        );
         assert!(PostgreSql.share_objects("b", NAMES).is_empty());
         assert_eq!(
             PostgreSql.create_login("b", NAMES, "SCRAM").sql,
@@ -167,7 +175,8 @@ mod tests {
         let shared = sql(CockroachDb.share_objects("b", NAMES));
         assert_eq!(shared.len(), 5);
         assert_eq!(shared[0], r#"ALTER DEFAULT PRIVILEGES FOR ROLE "b" GRANT ALL ON TABLES TO "o""#);
-        let all = sql([CockroachDb.create_login("b", NAMES, "v"), CockroachDb.create_database(NAMES)]).join(";");
+        let all =
+            sql([CockroachDb.create_login("b", NAMES, "v"), CockroachDb.create_database(NAMES)]).join(";");
         assert!(!all.contains("IN ROLE") && !all.contains("FORCE"), "{all}");
     }
 
@@ -175,7 +184,10 @@ mod tests {
     #[test]
     fn on_cockroachdb_the_public_schema_is_closed() {
         let statements = sql(CockroachDb.lock_down(NAMES, "it's"));
-        assert!(statements.contains(&r#"REVOKE CREATE, USAGE ON SCHEMA "d".public FROM public"#.to_owned()), "{statements:?}");
+        assert!(
+            statements.contains(&r#"REVOKE CREATE, USAGE ON SCHEMA "d".public FROM public"#.to_owned()),
+            "{statements:?}"
+        );
         assert!(statements.contains(&r#"COMMENT ON DATABASE "d" IS 'it''s'"#.to_owned()), "{statements:?}");
     }
 
@@ -193,7 +205,10 @@ mod tests {
             r#"ALTER DEFAULT PRIVILEGES FOR ROLE "b" IN SCHEMA "S x" REVOKE ALL ON TABLES FROM "o""#
         );
         (privilege.role, privilege.schema) = (None, None);
-        assert_eq!(privilege.revoke().sql, r#"ALTER DEFAULT PRIVILEGES FOR ALL ROLES REVOKE ALL ON TABLES FROM "o""#);
+        assert_eq!(
+            privilege.revoke().sql,
+            r#"ALTER DEFAULT PRIVILEGES FOR ALL ROLES REVOKE ALL ON TABLES FROM "o""#
+        );
         privilege.role = Some("o".to_owned());
         assert!(privilege.is_builtin());
     }

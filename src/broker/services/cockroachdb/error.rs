@@ -1,7 +1,12 @@
 //! What can go wrong at a server, in words for users: the server's message and SQLSTATE, never a statement, a detail or a
 //! credential.
 
-use std::{error::Error as _, fmt, path::{Path, PathBuf}, time::Duration};
+use std::{
+    error::Error as _,
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tokio_postgres::error::SqlState;
 
@@ -47,7 +52,9 @@ pub(super) enum SqlError {
     Failed { does: &'static str, error: tokio_postgres::Error },
     #[error("cannot {does}: no answer in time")]
     Timeout { does: &'static str },
-    #[error("{what} exists and does not carry this installation's mark; bindery leaves it alone. Remove or rename it")]
+    #[error(
+        "{what} exists and does not carry this installation's mark; bindery leaves it alone. Remove or rename it"
+    )]
     Foreign { what: String },
     #[error("{what} is missing though it was provisioned; delete the instance and provision it again")]
     Lost { what: String },
@@ -90,8 +97,14 @@ fn told(error: &tokio_postgres::Error) -> String {
 /// Why a connection was not made, and the remedy.
 fn refused(error: &tokio_postgres::Error) -> String {
     match error.code() {
-        Some(code) if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
-            format!("refuses the administrator's login: {}; check user, passwordFile and certFile", told(error))
+        Some(code)
+            if *code == SqlState::INVALID_PASSWORD
+                || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION =>
+        {
+            format!(
+                "refuses the administrator's login: {}; check user, passwordFile and certFile",
+                told(error)
+            )
         }
         Some(code) if *code == SqlState::INVALID_CATALOG_NAME => {
             format!("refuses the connection: {}; check the setting `database`", told(error))

@@ -93,7 +93,9 @@ impl Databases {
             return Err(SqlError::Foreign { what: format!("role {owner}") });
         }
         match database_owner(&session, &database).await? {
-            Some(other) if other != owner => return Err(SqlError::Foreign { what: format!("database {database}") }),
+            Some(other) if other != owner => {
+                return Err(SqlError::Foreign { what: format!("database {database}") });
+            }
             _ => {}
         }
         if !found.contains_key(&self.marker) {
@@ -140,7 +142,11 @@ impl Databases {
         let session = self.server.session().await?;
         let (roles, databases) = (all_roles(&session).await?, databases(&session).await?);
         self.server.keep(session);
-        Ok(inventory(&roles, databases.iter().map(|(name, owner)| (name.as_str(), owner.as_str())), &self.marker))
+        Ok(inventory(
+            &roles,
+            databases.iter().map(|(name, owner)| (name.as_str(), owner.as_str())),
+            &self.marker,
+        ))
     }
 
     async fn check_once(&self) -> Result<String, SqlError> {
@@ -150,7 +156,10 @@ impl Databases {
         }
         let missing = session.texts("read its own rights", &session.dialect().missing_rights()).await?;
         if !missing.is_empty() {
-            return Err(SqlError::MissingRights { admin: self.admin().to_owned(), missing: missing.join(", ") });
+            return Err(SqlError::MissingRights {
+                admin: self.admin().to_owned(),
+                missing: missing.join(", "),
+            });
         }
         let engine = session.engine().to_string();
         self.server.keep(session);
@@ -163,7 +172,9 @@ impl Provider for Databases {
     fn check_parameters(&self, parameters: &Object) -> Result<(), InvalidParameters> {
         match parameters.keys().next() {
             None => Ok(()),
-            Some(key) => Err(InvalidParameters(format!("parameter {key:?} is not understood: this service takes none"))),
+            Some(key) => Err(InvalidParameters(format!(
+                "parameter {key:?} is not understood: this service takes none"
+            ))),
         }
     }
 
@@ -229,8 +240,13 @@ fn standing(roles: &Roles, role: &str, group: &str, session: &Session) -> Standi
 }
 
 /// Everything whose name has the form of ours, and whether it hangs on the marker.
-fn inventory<'a>(roles: &Roles, databases: impl Iterator<Item = (&'a str, &'a str)>, marker: &str) -> Vec<Resource> {
-    let is_marked = |role: &str| roles.get(role).is_some_and(|groups| groups.iter().any(|group| group == marker));
+fn inventory<'a>(
+    roles: &Roles,
+    databases: impl Iterator<Item = (&'a str, &'a str)>,
+    marker: &str,
+) -> Vec<Resource> {
+    let is_marked =
+        |role: &str| roles.get(role).is_some_and(|groups| groups.iter().any(|group| group == marker));
     let databases = databases.filter(|(name, _)| naming::is_database(name)).map(|(name, owner)| Resource {
         kind: ResourceKind::Database,
         name: name.to_owned(),
@@ -258,7 +274,8 @@ mod tests {
     #[test]
     fn only_what_hangs_on_the_marker_is_ours() {
         let (ours, theirs) = (naming::database(&"i".into()), naming::database(&"j".into()));
-        let (our_login, their_login) = (naming::login(&"i".into(), &"b".into()), naming::login(&"j".into(), &"b".into()));
+        let (our_login, their_login) =
+            (naming::login(&"i".into(), &"b".into()), naming::login(&"j".into(), &"b".into()));
         let roles = Roles::from([
             (naming::owner(&ours), vec!["bindery_us".to_owned()]),
             (our_login.clone(), vec![naming::owner(&ours)]),
@@ -266,10 +283,19 @@ mod tests {
             (their_login.clone(), vec![naming::owner(&theirs)]),
             ("someone".to_owned(), vec![]),
         ]);
-        let owners = [(ours.as_str(), naming::owner(&ours)), (theirs.as_str(), naming::owner(&theirs)), ("app", "someone".into())];
-        let found = inventory(&roles, owners.iter().map(|(name, owner)| (*name, owner.as_str())), "bindery_us");
+        let owners = [
+            (ours.as_str(), naming::owner(&ours)),
+            (theirs.as_str(), naming::owner(&theirs)),
+            ("app", "someone".into()),
+        ];
+        let found =
+            inventory(&roles, owners.iter().map(|(name, owner)| (*name, owner.as_str())), "bindery_us");
         let named = |ours: bool| -> Vec<&str> {
-            found.iter().filter(|resource| resource.ours == ours).map(|resource| resource.name.as_str()).collect()
+            found
+                .iter()
+                .filter(|resource| resource.ours == ours)
+                .map(|resource| resource.name.as_str())
+                .collect()
         };
         assert_eq!(named(true), [ours.as_str(), our_login.as_str(), naming::owner(&ours).as_str()]);
         assert_eq!(named(false).len(), 3);

@@ -57,7 +57,9 @@ impl Databases {
         let found = roles(&session, &[&owner]).await?;
         match standing(&found, &owner, &self.marker, &session) {
             Standing::Absent => {}
-            Standing::Foreign => tracing::warn!(role = owner, "does not carry this installation's mark: left alone"),
+            Standing::Foreign => {
+                tracing::warn!(role = owner, "does not carry this installation's mark: left alone")
+            }
             Standing::Ours => self.remove_owned(&session, database, &owner).await?,
         }
         self.server.keep(session);
@@ -67,7 +69,8 @@ impl Databases {
     async fn remove_owned(&self, session: &Session, database: &str, owner: &str) -> Result<(), SqlError> {
         let dialect = session.dialect();
         session.run([dialect.act_for(owner, self.admin())]).await?;
-        let logins: Vec<_> = members(session, &[owner]).await?.into_keys().filter(|role| naming::is_login(role)).collect();
+        let logins: Vec<_> =
+            members(session, &[owner]).await?.into_keys().filter(|role| naming::is_login(role)).collect();
         for login in &logins {
             self.lock_out(session, login).await?;
         }
@@ -87,7 +90,8 @@ impl Databases {
         let deadline = Instant::now() + SESSIONS_END;
         loop {
             session.run([dialect.end_sessions(login)]).await?;
-            let rows = session.rows("count the login's sessions", &dialect.count_sessions(login), &[]).await?;
+            let rows =
+                session.rows("count the login's sessions", &dialect.count_sessions(login), &[]).await?;
             if rows.first().is_none_or(|row| row.get::<_, i64>(0) == 0) {
                 return Ok(());
             }
@@ -111,7 +115,8 @@ impl Databases {
                 return Ok(());
             }
         }
-        let mut places = session.texts("look for the role's objects", &session.dialect().databases_of(role)).await?;
+        let mut places =
+            session.texts("look for the role's objects", &session.dialect().databases_of(role)).await?;
         // What was granted on shared objects goes from any database.
         places.push(self.server.settings.database.clone());
         for place in places {

@@ -7,7 +7,10 @@
 
 use tokio_postgres::error::SqlState;
 
-use super::{super::quote::{identifier, literal}, Dialect, InstanceNames, Statement};
+use super::{
+    super::quote::{identifier, literal},
+    Dialect, InstanceNames, Statement,
+};
 
 /// The types of objects that default privileges know (alter-default-privileges).
 const OBJECT_TYPES: [&str; 5] = ["TABLES", "SEQUENCES", "TYPES", "SCHEMAS", "FUNCTIONS"];
@@ -37,7 +40,11 @@ impl Dialect for CockroachDb {
 
     /// create-database: OWNER together with IF NOT EXISTS since v23.1.
     fn create_database(&self, names: InstanceNames<'_>) -> Statement {
-        let sql = format!("CREATE DATABASE IF NOT EXISTS {} OWNER {}", identifier(names.database), identifier(names.owner));
+        let sql = format!(
+            "CREATE DATABASE IF NOT EXISTS {} OWNER {}",
+            identifier(names.database),
+            identifier(names.owner)
+        );
         Statement::new("create the database", sql)
     }
 
@@ -46,10 +53,22 @@ impl Dialect for CockroachDb {
     fn lock_down(&self, names: InstanceNames<'_>, comment: &str) -> Vec<Statement> {
         let (database, owner) = (identifier(names.database), identifier(names.owner));
         vec![
-            Statement::new("close the database", format!("REVOKE CONNECT ON DATABASE {database} FROM public")),
-            Statement::new("close the schema", format!("REVOKE CREATE, USAGE ON SCHEMA {database}.public FROM public")),
-            Statement::new("open the schema to its owner", format!("GRANT ALL ON SCHEMA {database}.public TO {owner}")),
-            Statement::new("mark the database", format!("COMMENT ON DATABASE {database} IS {}", literal(comment))),
+            Statement::new(
+                "close the database",
+                format!("REVOKE CONNECT ON DATABASE {database} FROM public"),
+            ),
+            Statement::new(
+                "close the schema",
+                format!("REVOKE CREATE, USAGE ON SCHEMA {database}.public FROM public"),
+            ),
+            Statement::new(
+                "open the schema to its owner",
+                format!("GRANT ALL ON SCHEMA {database}.public TO {owner}"),
+            ),
+            Statement::new(
+                "mark the database",
+                format!("COMMENT ON DATABASE {database} IS {}", literal(comment)),
+            ),
         ]
     }
 
@@ -109,7 +128,8 @@ impl Dialect for CockroachDb {
 
     /// show-default-privileges: those of the role and those that favour it.
     fn default_privileges(&self, role: &str, schema: Option<&str>) -> Vec<String> {
-        let (role, within) = (identifier(role), schema.map_or_else(String::new, |s| format!(" IN SCHEMA {}", identifier(s))));
+        let (role, within) =
+            (identifier(role), schema.map_or_else(String::new, |s| format!(" IN SCHEMA {}", identifier(s))));
         ["ROLE", "GRANTEE"]
             .map(|of| {
                 format!(
@@ -136,17 +156,24 @@ impl Dialect for CockroachDb {
 
     /// drop-owned-by: without CASCADE (0A000); after REASSIGN it only takes grants back.
     fn drop_owned(&self, role: &str) -> Statement {
-        Statement::new("take back what was granted to the login", format!("DROP OWNED BY {}", identifier(role)))
+        Statement::new(
+            "take back what was granted to the login",
+            format!("DROP OWNED BY {}", identifier(role)),
+        )
     }
 
     /// drop-role. For one that is gone, some versions answer 42704 in spite of IF EXISTS (cockroachdb/cockroach#134538).
     fn drop_role(&self, role: &str) -> Statement {
-        Statement::new("drop the role", format!("DROP ROLE IF EXISTS {}", identifier(role))).unless(&[SqlState::UNDEFINED_OBJECT])
+        Statement::new("drop the role", format!("DROP ROLE IF EXISTS {}", identifier(role)))
+            .unless(&[SqlState::UNDEFINED_OBJECT])
     }
 
     /// drop-database: sessions in it do not stand in the way.
     fn drop_database(&self, database: &str) -> Statement {
-        Statement::new("drop the database", format!("DROP DATABASE IF EXISTS {} CASCADE", identifier(database)))
+        Statement::new(
+            "drop the database",
+            format!("DROP DATABASE IF EXISTS {} CASCADE", identifier(database)),
+        )
     }
 
     /// show-users, show-system-grants, security-reference/authorization ("Supported privileges"): role options,

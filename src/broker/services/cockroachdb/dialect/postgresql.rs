@@ -3,7 +3,10 @@
 
 use tokio_postgres::error::SqlState;
 
-use super::{super::quote::{identifier, literal}, Dialect, InstanceNames, Statement};
+use super::{
+    super::quote::{identifier, literal},
+    Dialect, InstanceNames, Statement,
+};
 
 /// Two sessions that make the same role at once get either of these (`pg_authid`'s unique index).
 const ROLE_EXISTS: &[SqlState] = &[SqlState::DUPLICATE_OBJECT, SqlState::UNIQUE_VIOLATION];
@@ -18,12 +21,14 @@ impl Dialect for PostgreSql {
 
     /// sql-createrole: there is no IF NOT EXISTS.
     fn create_marker(&self, marker: &str) -> Statement {
-        Statement::new("create the marker role", format!("CREATE ROLE {} NOLOGIN", identifier(marker))).unless(ROLE_EXISTS)
+        Statement::new("create the marker role", format!("CREATE ROLE {} NOLOGIN", identifier(marker)))
+            .unless(ROLE_EXISTS)
     }
 
     /// sql-createrole (IN ROLE).
     fn create_owner(&self, names: InstanceNames<'_>) -> Vec<Statement> {
-        let sql = format!("CREATE ROLE {} NOLOGIN IN ROLE {}", identifier(names.owner), identifier(names.marker));
+        let sql =
+            format!("CREATE ROLE {} NOLOGIN IN ROLE {}", identifier(names.owner), identifier(names.marker));
         vec![Statement::new("create the owner role", sql).unless(ROLE_EXISTS)]
     }
 
@@ -38,8 +43,14 @@ impl Dialect for PostgreSql {
         let (database, owner) = (identifier(names.database), identifier(names.owner));
         vec![
             Statement::new("close the database", format!("REVOKE ALL ON DATABASE {database} FROM PUBLIC")),
-            Statement::new("open the database to its owner", format!("GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {owner}")),
-            Statement::new("mark the database", format!("COMMENT ON DATABASE {database} IS {}", literal(comment))),
+            Statement::new(
+                "open the database to its owner",
+                format!("GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {owner}"),
+            ),
+            Statement::new(
+                "mark the database",
+                format!("COMMENT ON DATABASE {database} IS {}", literal(comment)),
+            ),
         ]
     }
 
@@ -74,7 +85,10 @@ impl Dialect for PostgreSql {
 
     /// functions-admin (pg_terminate_backend).
     fn end_sessions(&self, role: &str) -> Statement {
-        let sql = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {}", literal(role));
+        let sql = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {}",
+            literal(role)
+        );
         Statement::new("end the login's sessions", sql)
     }
 
@@ -108,7 +122,10 @@ impl Dialect for PostgreSql {
 
     /// sql-drop-owned.
     fn drop_owned(&self, role: &str) -> Statement {
-        Statement::new("take back what was granted to the login", format!("DROP OWNED BY {}", identifier(role)))
+        Statement::new(
+            "take back what was granted to the login",
+            format!("DROP OWNED BY {}", identifier(role)),
+        )
     }
 
     /// sql-droprole.

@@ -74,20 +74,20 @@ async fn missing_rights_are_named() {
 async fn sslmodes_check_what_libpq_checks() {
     let server = shared_server();
     let strange = Postgres::start("127.0.0.1", &["other.example"]);
-    let (right, wrong) = (server.ca_file(), strange.ca_file());
+    let (right, wrong) = (server.ca_file().display().to_string(), strange.ca_file().display().to_string());
     let works = async |server: &Postgres, tls: String| {
         let platform = Platform::with(server, "127.0.0.1", &tls).await;
         platform.broker.check_servers().await.remove(0).result
     };
-    works(&server, format!("sslmode: verify-full, caFile: {right:?}")).await.unwrap();
+    works(&server, format!("sslmode: verify-full, caFile: {right}")).await.unwrap();
     works(&server, "sslmode: require".to_owned()).await.unwrap();
     for mode in ["require", "verify-ca", "verify-full"] {
         let error =
-            works(&server, format!("sslmode: {mode}, caFile: {wrong:?}")).await.unwrap_err().to_string();
+            works(&server, format!("sslmode: {mode}, caFile: {wrong}")).await.unwrap_err().to_string();
         assert!(error.contains("caFile"), "{mode}: {error}");
     }
-    works(&strange, format!("sslmode: verify-ca, caFile: {wrong:?}")).await.unwrap();
-    works(&strange, format!("sslmode: require, caFile: {wrong:?}")).await.unwrap();
-    works(&strange, format!("sslmode: verify-full, caFile: {wrong:?}")).await.unwrap_err();
+    works(&strange, format!("sslmode: verify-ca, caFile: {wrong}")).await.unwrap();
+    works(&strange, format!("sslmode: require, caFile: {wrong}")).await.unwrap();
+    works(&strange, format!("sslmode: verify-full, caFile: {wrong}")).await.unwrap_err();
     works(&server, "sslmode: disable".to_owned()).await.unwrap_err();
 }

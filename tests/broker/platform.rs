@@ -52,7 +52,7 @@ pub(crate) type Answer = (u16, Value);
 
 impl Platform {
     pub(crate) async fn on(server: &Postgres) -> Self {
-        let tls = format!("caFile: {:?}", server.ca_file());
+        let tls = format!("caFile: {}", server.ca_file().display());
         Self::with(server, "127.0.0.1", &tls).await
     }
 
@@ -63,16 +63,16 @@ impl Platform {
         std::fs::write(at("password"), "secret\n").unwrap();
         std::fs::write(at("key"), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap();
         let text = format!(
-            "servers: {{main: {{host: {host}, port: {}, user: {ADMIN}, passwordFile: {:?}, {tls}}}}}\n\
+            "servers: {{main: {{host: {host}, port: {}, user: {ADMIN}, passwordFile: {}, {tls}}}}}\n\
              services: [{{id: {SERVICE}, name: cockroachdb, type: cockroachdb, description: d,\n\
                 plans: [{{name: default, description: d, server: main}}]}}]\n\
-             auth: {{username: catalog, passwordFile: {:?}}}\n\
-             store: {:?}\nstoreKeyFile: {:?}\n",
+             auth: {{username: catalog, passwordFile: {}}}\n\
+             store: {}\nstoreKeyFile: {}\n",
             server.port(),
-            server.password_file(),
-            at("password"),
+            server.password_file().display(),
+            at("password").display(),
             format!("sqlite:{}", at("broker.db").display()),
-            at("key"),
+            at("key").display(),
         );
         let config = LoadedConfig::from_yaml(&text).unwrap().complete(PartialSettings::default()).unwrap();
         let broker = Broker::open(config.clone(), Arc::new(Metrics::new())).await.unwrap();

@@ -169,3 +169,19 @@ async fn what_is_made_carries_the_marks() {
     assert!(marker[0].starts_with("bindery_") && marker[0].len() == 24, "{marker:?}");
     assert_eq!(platform.deprovision("mark'ed").await.0, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_instances_at_once_do_not_get_in_each_others_way() {
+    let server = shared_server();
+    let platform = Platform::on(&server).await;
+    let lives = (0..16).map(async |number| {
+        let instance = format!("many-{number}");
+        assert_eq!(platform.provision(&instance).await.0, 201);
+        let credentials = platform.credentials(&instance, "b").await;
+        connect(&server, &credentials).await.unwrap().batch_execute("CREATE TABLE t (a int)").await.unwrap();
+        assert_eq!(platform.unbind(&instance, "b").await, (200, serde_json::json!({})));
+        assert_eq!(platform.deprovision(&instance).await, (200, serde_json::json!({})));
+        assert_eq!(nothing_of(&server, &[&credentials]), Vec::<String>::new());
+    });
+    futures::future::join_all(lives).await;
+}

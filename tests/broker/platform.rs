@@ -62,16 +62,16 @@ impl Platform {
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("password"), "secret\n").unwrap();
         std::fs::write(at("key"), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap();
+        let store = format!("sqlite:{}", at("broker.db").display());
         let text = format!(
             "servers: {{main: {{host: {host}, port: {}, user: {ADMIN}, passwordFile: {}, {tls}}}}}\n\
              services: [{{id: {SERVICE}, name: cockroachdb, type: cockroachdb, description: d,\n\
                 plans: [{{name: default, description: d, server: main}}]}}]\n\
              auth: {{username: catalog, passwordFile: {}}}\n\
-             store: {}\nstoreKeyFile: {}\n",
+             store: {store}\nstoreKeyFile: {}\n",
             server.port(),
             server.password_file().display(),
             at("password").display(),
-            format!("sqlite:{}", at("broker.db").display()),
             at("key").display(),
         );
         let config = LoadedConfig::from_yaml(&text).unwrap().complete(PartialSettings::default()).unwrap();

@@ -18,7 +18,7 @@ pub(crate) const ADMIN: &str = "bindery";
 /// The administrator's password.
 pub(crate) const ADMIN_PASSWORD: &str = "the-administrators-password";
 
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A running server.
 pub(crate) struct Postgres {

@@ -121,7 +121,6 @@ impl Broker {
     }
 
     /// The routes of the Open Service Broker API.
-    #[must_use]
     pub fn router(&self) -> Router {
         routes::router(self.engine.clone(), self.gate.clone())
     }

@@ -28,7 +28,7 @@ use crate::osb;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct File {
+struct Document {
     #[serde(default)]
     servers: BTreeMap<String, Server>,
     services: Vec<Service>,
@@ -96,7 +96,7 @@ fn yes() -> bool {
 
 pub(super) fn parse(text: &str) -> Result<LoadedConfig, ConfigError> {
     let mut path = None;
-    let file: File = serde_saphyr::with_deserializer_from_str(text, |yaml| {
+    let file: Document = serde_saphyr::with_deserializer_from_str(text, |yaml| {
         serde_path_to_error::deserialize(yaml).map_err(|error| {
             path = Some(error.path().to_string());
             error.into_inner()

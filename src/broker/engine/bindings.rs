@@ -92,32 +92,29 @@ impl Shared {
         let on = on.ok_or_else(|| Refusal::NotFound(format!("there is no service instance {instance}")))?;
         let provider = self.provider(&on.server)?;
 
-        let mut record = match self.store.binding(&instance, &id).await? {
-            Some(found) => {
-                let same = found.service_id == request.service_id && found.plan_id == request.plan_id;
-                if !same || found.parameters != parameters {
-                    let what = if same { "parameters" } else { "service_id or plan_id" };
-                    return Err(Refusal::Conflict(format!("service binding {id} exists with other {what}")));
-                }
-                match found.state {
-                    State::Ready => return self.bound(found),
-                    State::Deleting => return Err(Refusal::Concurrency(instance)),
-                    State::Creating => found,
-                }
+        let mut record = if let Some(found) = self.store.binding(&instance, &id).await? {
+            let same = found.service_id == request.service_id && found.plan_id == request.plan_id;
+            if !same || found.parameters != parameters {
+                let what = if same { "parameters" } else { "service_id or plan_id" };
+                return Err(Refusal::Conflict(format!("service binding {id} exists with other {what}")));
             }
-            None => {
-                let what = format!("service instance {instance}");
-                same_ids(&what, (&on.service_id, &on.plan_id), (&request.service_id, &request.plan_id))?;
-                provider.check_parameters(&parameters)?;
-                Binding {
-                    instance: instance.clone(),
-                    id: id.clone(),
-                    service_id: request.service_id,
-                    plan_id: request.plan_id,
-                    parameters,
-                    state: State::Creating,
-                    credentials: None,
-                }
+            match found.state {
+                State::Ready => return self.bound(found),
+                State::Deleting => return Err(Refusal::Concurrency(instance)),
+                State::Creating => found,
+            }
+        } else {
+            let what = format!("service instance {instance}");
+            same_ids(&what, (&on.service_id, &on.plan_id), (&request.service_id, &request.plan_id))?;
+            provider.check_parameters(&parameters)?;
+            Binding {
+                instance: instance.clone(),
+                id: id.clone(),
+                service_id: request.service_id,
+                plan_id: request.plan_id,
+                parameters,
+                state: State::Creating,
+                credentials: None,
             }
         };
         if on.state != State::Ready {

@@ -93,24 +93,19 @@ impl Shared {
             state: State::Creating,
         };
         let _held = self.locks.try_hold(&id).ok_or_else(|| Refusal::Concurrency(id.clone()))?;
-        match self.store.instance(&id).await? {
-            Some(found) => {
-                if let Some(field) = difference(&found, &record) {
-                    return Err(Refusal::Conflict(format!(
-                        "service instance {id} exists with another {field}"
-                    )));
-                }
-                match found.state {
-                    State::Ready => return Ok(false),
-                    State::Deleting => return Err(Refusal::Concurrency(id)),
-                    // It stays where it was begun, whatever its plan says by now.
-                    State::Creating => record.server = found.server,
-                }
+        if let Some(found) = self.store.instance(&id).await? {
+            if let Some(field) = difference(&found, &record) {
+                return Err(Refusal::Conflict(format!("service instance {id} exists with another {field}")));
             }
-            None => {
-                self.provider(&record.server)?.check_parameters(&record.parameters)?;
-                self.store.put_instance(&record).await?;
+            match found.state {
+                State::Ready => return Ok(false),
+                State::Deleting => return Err(Refusal::Concurrency(id)),
+                // It stays where it was begun, whatever its plan says by now.
+                State::Creating => record.server = found.server,
             }
+        } else {
+            self.provider(&record.server)?.check_parameters(&record.parameters)?;
+            self.store.put_instance(&record).await?;
         }
         self.provider(&record.server)?.provision(&id).await?;
         record.state = State::Ready;

@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::task::TaskTracker;
 
 use self::{audit::Audit, locks::Locks};
-pub(crate) use self::{audit::Caller, bindings::Bound, instances::FetchedInstance, refusal::Refusal};
+pub(crate) use self::{audit::Caller, refusal::Refusal};
 use super::{
     services::Provider,
     store::{Store, cipher::Cipher},

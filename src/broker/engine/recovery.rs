@@ -27,10 +27,10 @@ impl Engine {
             match self.finish_deletes().await {
                 Ok(0) => return,
                 Ok(left) => {
-                    tracing::warn!(left, "deletes that an earlier run began are not finished; trying again")
+                    tracing::warn!(left, "deletes that an earlier run began are not finished; trying again");
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot look for deletes that an earlier run began; trying again")
+                    tracing::warn!(%error, "cannot look for deletes that an earlier run began; trying again");
                 }
             }
             let pause = pauses.next().unwrap_or(LONGEST_PAUSE);

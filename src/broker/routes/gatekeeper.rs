@@ -30,8 +30,12 @@ pub(super) async fn admit(State(gate): State<Gate>, mut request: Request, next: 
             request.extensions_mut().insert(admitted);
             next.run(request).await
         }
-        Err(refused) => refused,
+        Err(refused) => refused.into_response(),
     };
+    if response.status() == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Basic realm=\"bindery\"");
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
     if let Some(identity) = echo {
         response.headers_mut().insert(header::REQUEST_IDENTITY, identity);
     }
@@ -39,17 +43,16 @@ pub(super) async fn admit(State(gate): State<Gate>, mut request: Request, next: 
     response
 }
 
-fn check(gate: &Gate, headers: &HeaderMap) -> Result<Admitted, Response> {
+fn check(gate: &Gate, headers: &HeaderMap) -> Result<Admitted, Answer> {
     if !gate.logins.admit(headers) {
-        let description = "user or password is missing or wrong; send those configured for this broker (basic authentication)";
-        let challenge = [(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"bindery\""))];
-        return Err((challenge, Answer::described(StatusCode::UNAUTHORIZED, description)).into_response());
+        return Err(Answer::described(
+            StatusCode::UNAUTHORIZED,
+            "user or password is missing or wrong; send those configured for this broker (basic authentication)",
+        ));
     }
-    let version = version(headers).map_err(|error| {
-        Answer::described(StatusCode::PRECONDITION_FAILED, error.to_string()).into_response()
-    })?;
-    let caller = identity::caller(headers).map_err(Answer::into_response)?;
-    Ok(Admitted { version, caller })
+    let version = version(headers)
+        .map_err(|error| Answer::described(StatusCode::PRECONDITION_FAILED, error.to_string()))?;
+    Ok(Admitted { version, caller: identity::caller(headers)? })
 }
 
 fn version(headers: &HeaderMap) -> Result<ApiVersion, UnsupportedVersion> {

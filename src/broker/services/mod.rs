@@ -2,6 +2,8 @@
 //! of its own and derives every name from the ids, so that the engine can call it again after any interruption.
 
 pub(crate) mod cockroachdb;
+#[cfg(test)]
+pub(crate) mod fake;
 pub(crate) mod naming;
 
 use std::fmt;

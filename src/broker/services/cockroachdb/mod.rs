@@ -9,6 +9,7 @@ mod error;
 mod quote;
 mod removal;
 mod server;
+mod tls;
 
 use std::time::Duration;
 

@@ -58,7 +58,7 @@ impl Databases {
         match standing(&found, &owner, &self.marker, &session) {
             Standing::Absent => {}
             Standing::Foreign => {
-                tracing::warn!(role = owner, "does not carry this installation's mark: left alone")
+                tracing::warn!(role = owner, "does not carry this installation's mark: left alone");
             }
             Standing::Ours => self.remove_owned(&session, database, &owner).await?,
         }

@@ -83,7 +83,7 @@ impl Dialect for PostgreSql {
         Statement::new("disable the login", format!("ALTER ROLE {} NOLOGIN PASSWORD NULL", identifier(role)))
     }
 
-    /// functions-admin (pg_terminate_backend).
+    /// functions-admin (`pg_terminate_backend`).
     fn end_sessions(&self, role: &str) -> Statement {
         let sql = format!(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {}",

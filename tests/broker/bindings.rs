@@ -1,0 +1,187 @@
+//! From provisioning to deprovisioning, as applications live through it.
+
+use crate::platform::{Platform, connect, is_refused, shared_server};
+
+#[tokio::test]
+async fn bindings_share_a_database_and_end_one_by_one() {
+    let server = shared_server();
+    let platform = Platform::on(&server).await;
+    assert_eq!(platform.provision("share").await.0, 201);
+    let one = platform.credentials("share", "one").await;
+    let mut keys: Vec<_> = one.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["database", "host", "jdbcURL", "password", "port", "uri", "username"]);
+
+    let session = connect(&server, &one).await.unwrap();
+    session.batch_execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1)").await.unwrap();
+
+    let two = platform.credentials("share", "two").await;
+    assert_ne!(one["username"], two["username"]);
+    let other = connect(&server, &two).await.unwrap();
+    other
+        .batch_execute("INSERT INTO t VALUES (2); ALTER TABLE t ADD b text; CREATE TABLE u (a int)")
+        .await
+        .unwrap();
+
+    assert_eq!(platform.unbind("share", "one").await.0, 200);
+    session.batch_execute("SELECT 1").await.unwrap_err();
+    assert!(is_refused(&server, &one).await);
+    let left = other.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get::<_, i64>(0);
+    assert_eq!(left, 2);
+    connect(&server, &two).await.unwrap();
+
+    assert_eq!(platform.unbind("share", "two").await.0, 200);
+    assert_eq!(platform.deprovision("share").await.0, 200);
+    assert_eq!(nothing_of(&server, &[&one, &two]), Vec::<String>::new());
+    assert_eq!(platform.deprovision("share").await.0, 410);
+    assert_eq!(platform.unbind("share", "two").await.0, 410);
+}
+
+/// The database, owner role and logins of credentials, as far as they are still there.
+fn nothing_of(server: &crate::postgres::Postgres, credentials: &[&serde_json::Value]) -> Vec<String> {
+    let database = credentials[0]["database"].as_str().unwrap();
+    let logins: Vec<_> =
+        credentials.iter().map(|each| format!("'{}'", each["username"].as_str().unwrap())).collect();
+    server.psql(&format!(
+        "SELECT datname FROM pg_database WHERE datname = '{database}' UNION ALL \
+         SELECT rolname FROM pg_roles WHERE rolname = '{database}_owner' OR rolname IN ({})",
+        logins.join(", ")
+    ))
+}
+
+#[tokio::test]
+async fn a_repeated_request_gets_the_same_answer() {
+    let server = shared_server();
+    let mut platform = Platform::on(&server).await;
+    assert_eq!(platform.provision("again").await.0, 201);
+    assert_eq!(platform.provision("again").await.0, 200);
+    let first = platform.credentials("again", "b").await;
+    platform.restart().await;
+    let (status, body) = platform.bind("again", "b").await;
+    assert_eq!((status, &body["credentials"]), (200, &first));
+    connect(&server, &first).await.unwrap();
+    assert_eq!(platform.deprovision("again").await.0, 200);
+    assert_eq!(nothing_of(&server, &[&first]), Vec::<String>::new(), "the binding goes with its instance");
+}
+
+#[tokio::test]
+async fn the_password_is_nowhere_in_the_store() {
+    let server = shared_server();
+    let platform = Platform::on(&server).await;
+    platform.provision("sealed").await;
+    let credentials = platform.credentials("sealed", "b").await;
+    let mut seen = 0;
+    for file in std::fs::read_dir(platform.store()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        let has = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(!has(credentials["password"].as_str().unwrap()));
+        seen += usize::from(has("sealed"));
+    }
+    assert!(seen > 0, "the store's files were not looked at");
+    assert_eq!(platform.deprovision("sealed").await.0, 200);
+}
+
+#[tokio::test]
+async fn other_instances_cannot_be_entered() {
+    let server = shared_server();
+    let platform = Platform::on(&server).await;
+    for instance in ["mine", "theirs"] {
+        assert_eq!(platform.provision(instance).await.0, 201);
+    }
+    let mine = platform.credentials("mine", "b").await;
+    let theirs = platform.credentials("theirs", "b").await;
+    let mut crossed = mine.clone();
+    let crossed_uri = mine["uri"]
+        .as_str()
+        .unwrap()
+        .replace(mine["database"].as_str().unwrap(), theirs["database"].as_str().unwrap());
+    crossed["uri"] = crossed_uri.into();
+    let error = connect(&server, &crossed).await.err().unwrap();
+    assert_eq!(error.code(), Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE), "{error:?}");
+    for instance in ["mine", "theirs"] {
+        assert_eq!(platform.deprovision(instance).await.0, 200);
+    }
+}
+
+/// Whatever a user did: owns objects under its own name, has default privileges both ways, was granted rights by
+/// another, holds a large object in the maintenance database.
+#[tokio::test]
+async fn unbinding_works_whatever_the_user_did() {
+    let server = shared_server();
+    let platform = Platform::on(&server).await;
+    platform.provision("mess").await;
+    let one = platform.credentials("mess", "one").await;
+    let two = platform.credentials("mess", "two").await;
+    let login = one["username"].as_str().unwrap();
+    let session = connect(&server, &one).await.unwrap();
+    session
+        .batch_execute(&format!(
+            "CREATE SCHEMA s; SET ROLE NONE; CREATE TABLE own (a int); INSERT INTO own VALUES (7); CREATE TABLE s.own (a int); \
+             CREATE TYPE mood AS ENUM ('fine'); CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; \
+             ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC; GRANT SELECT ON own TO \"{}\"",
+            two["username"].as_str().unwrap()
+        ))
+        .await
+        .unwrap();
+    let database = one["database"].as_str().unwrap();
+    let other = connect(&server, &two).await.unwrap();
+    other
+        .batch_execute(&format!(
+            "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO \"{login}\"; GRANT CONNECT ON DATABASE \"{database}\" TO \"{login}\""
+        ))
+        .await
+        .unwrap();
+    let mut elsewhere = one.clone();
+    elsewhere["uri"] = one["uri"].as_str().unwrap().replace(database, "postgres").into();
+    connect(&server, &elsewhere).await.unwrap().batch_execute("SELECT lo_create(0)").await.unwrap();
+
+    assert_eq!(platform.unbind("mess", "one").await, (200, serde_json::json!({})));
+    assert!(is_refused(&server, &one).await);
+    session.batch_execute("SELECT 1").await.unwrap_err();
+    let kept = other.query_one("SELECT a FROM own", &[]).await.unwrap().get::<_, i32>(0);
+    assert_eq!(kept, 7);
+    other.batch_execute("DROP TABLE s.own; DROP TYPE mood").await.unwrap();
+
+    server.psql(&format!("DROP DATABASE \"{database}\" WITH (FORCE)"));
+    assert_eq!(platform.unbind("mess", "two").await.0, 200, "the database is gone already");
+    assert_eq!(platform.deprovision("mess").await.0, 200);
+    assert_eq!(nothing_of(&server, &[&one, &two]), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_is_made_carries_the_marks() {
+    let server = shared_server();
+    let platform = Platform::on(&server).await;
+    platform.provision("mark'ed").await;
+    let credentials = platform.credentials("mark'ed", "b").await;
+    let database = credentials["database"].as_str().unwrap();
+    let comment = server.psql(&format!(
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '{database}'"
+    ));
+    assert!(
+        comment[0].starts_with("bindery installation=") && comment[0].ends_with("instance=mark'ed"),
+        "{comment:?}"
+    );
+    let marker = server.psql(&format!(
+        "SELECT g.rolname FROM pg_auth_members m JOIN pg_roles g ON g.oid = roleid JOIN pg_roles r ON r.oid = member \
+         WHERE r.rolname = '{database}_owner'"
+    ));
+    assert!(marker[0].starts_with("bindery_") && marker[0].len() == 24, "{marker:?}");
+    assert_eq!(platform.deprovision("mark'ed").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_instances_at_once_do_not_get_in_each_others_way() {
+    let server = shared_server();
+    let platform = Platform::on(&server).await;
+    let lives = (0..16).map(async |number| {
+        let instance = format!("many-{number}");
+        assert_eq!(platform.provision(&instance).await.0, 201);
+        let credentials = platform.credentials(&instance, "b").await;
+        connect(&server, &credentials).await.unwrap().batch_execute("CREATE TABLE t (a int)").await.unwrap();
+        assert_eq!(platform.unbind(&instance, "b").await, (200, serde_json::json!({})));
+        assert_eq!(platform.deprovision(&instance).await, (200, serde_json::json!({})));
+        assert_eq!(nothing_of(&server, &[&credentials]), Vec::<String>::new());
+    });
+    futures::future::join_all(lives).await;
+}

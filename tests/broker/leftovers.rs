@@ -1,0 +1,90 @@
+//! Sweeping, and what is not bindery's to touch.
+
+use bindery::broker::sweep;
+
+use crate::platform::{Platform, shared_server};
+
+#[tokio::test]
+async fn only_leftovers_of_this_installation_are_swept() {
+    let server = shared_server();
+    let (platform, neighbour) = (Platform::on(&server).await, Platform::on(&server).await);
+    for (platform, instance) in [(&platform, "kept"), (&platform, "lost"), (&neighbour, "foreign")] {
+        assert_eq!(platform.provision(instance).await.0, 201);
+    }
+    let kept = platform.credentials("kept", "b").await;
+    let lost = platform.credentials("lost", "b").await;
+    let foreign = neighbour.credentials("foreign", "b").await;
+    let database = |credentials: &serde_json::Value| credentials["database"].as_str().unwrap().to_owned();
+    forget(&platform, "lost");
+
+    let report = sweep(platform.config(), false).await.unwrap().to_string();
+    for credentials in [&lost["database"], &lost["username"]] {
+        assert!(report.contains(&format!("left over: {}", kind_and_name(credentials))), "{report}");
+    }
+    assert!(report.contains(&format!("foreign, left alone: database {}", database(&foreign))), "{report}");
+    assert!(
+        !report.contains(&database(&kept)) && report.ends_with("3 left over; remove with --delete"),
+        "{report}"
+    );
+
+    let report = sweep(platform.config(), true).await.unwrap().to_string();
+    assert!(report.ends_with("3 removed"), "{report}");
+    assert!(sweep(platform.config(), false).await.unwrap().to_string().ends_with("\nnothing left over"));
+    let gone = format!(
+        "SELECT 1 FROM pg_roles WHERE rolname IN ('{}_owner', {})",
+        database(&lost),
+        lost["username"].to_string().replace('"', "'")
+    );
+    assert_eq!(server.psql(&gone), Vec::<String>::new());
+    crate::platform::connect(&server, &kept).await.unwrap();
+    crate::platform::connect(&server, &foreign).await.unwrap();
+    assert_eq!(platform.deprovision("kept").await.0, 200);
+    assert_eq!(neighbour.deprovision("foreign").await.0, 200);
+}
+
+fn kind_and_name(name: &serde_json::Value) -> String {
+    let name = name.as_str().unwrap();
+    format!("{} {name}", if name.starts_with("cf_") { "database" } else { "login" })
+}
+
+/// Removes an instance from the store behind the broker's back.
+fn forget(platform: &Platform, instance: &str) {
+    let store = rusqlite::Connection::open(platform.store().join("broker.db")).unwrap();
+    store.execute("DELETE FROM bindings WHERE instance = ?1", [instance]).unwrap();
+    assert_eq!(store.execute("DELETE FROM instances WHERE id = ?1", [instance]).unwrap(), 1);
+}
+
+/// Two installations that are given the same id want the same database; who comes second is told, and removes nothing.
+#[tokio::test]
+async fn what_another_installation_made_is_left_alone() {
+    let server = shared_server();
+    let (first, second) = (Platform::on(&server).await, Platform::on(&server).await);
+    assert_eq!(first.provision("wanted").await.0, 201);
+    let credentials = first.credentials("wanted", "b").await;
+    let (status, body) = second.provision("wanted").await;
+    assert_eq!(status, 500);
+    assert!(
+        body["description"].as_str().unwrap().contains("does not carry this installation's mark"),
+        "{body}"
+    );
+    assert_eq!(second.deprovision("wanted").await.0, 200);
+    crate::platform::connect(&server, &credentials).await.unwrap();
+    assert_eq!(first.deprovision("wanted").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_role_that_bindery_did_not_make_is_left_alone() {
+    let server = shared_server();
+    let platform = Platform::on(&server).await;
+    platform.provision("occupied").await;
+    let login = platform.credentials("occupied", "b").await["username"].as_str().unwrap().to_owned();
+    assert_eq!(platform.unbind("occupied", "b").await.0, 200);
+    server.psql(&format!("CREATE ROLE \"{login}\" LOGIN"));
+    let (status, body) = platform.bind("occupied", "b").await;
+    assert_eq!(status, 500);
+    assert!(body["description"].as_str().unwrap().contains(&format!("role {login} exists")), "{body}");
+    assert_eq!(platform.unbind("occupied", "b").await.0, 200);
+    assert_eq!(platform.deprovision("occupied").await.0, 200);
+    // It is still there to be dropped.
+    server.psql(&format!("DROP ROLE \"{login}\""));
+}

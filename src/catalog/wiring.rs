@@ -124,7 +124,7 @@ impl Tasks {
         self.watches.spawn(async move {
             context.stores.synced().await;
             synced.cancel();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         });
     }
 

@@ -16,6 +16,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::{get, put},
 };
+use axum_server::Handle;
 use serde_json::{Value, json};
 
 /// What the broker does wrong.
@@ -51,32 +52,47 @@ pub(crate) struct Held {
     credentials: Value,
 }
 
-/// A running broker. It ends with the runtime of the test.
+/// A broker, and whether it runs. It ends with the runtime of the test.
 #[derive(Clone)]
 pub(crate) struct Broker {
     pub(crate) address: SocketAddr,
     /// Makes ids and names of this broker unlike any other's.
     pub(crate) suffix: String,
     held: Arc<Mutex<Held>>,
+    server: Handle<SocketAddr>,
 }
 
 impl Broker {
     /// Starts a broker on a free port.
     pub(crate) fn start() -> Self {
-        Self::start_at("127.0.0.1:0".parse().unwrap())
+        let mut broker = Self::unstarted();
+        broker.serve();
+        broker
     }
 
-    /// Starts a broker there.
-    pub(crate) fn start_at(address: SocketAddr) -> Self {
-        let listener = std::net::TcpListener::bind(address).unwrap();
-        listener.set_nonblocking(true).unwrap();
+    /// A broker that has a port but does not serve yet.
+    pub(crate) fn unstarted() -> Self {
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let suffix = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
         let credentials = json!({"host": "db", "port": 26257, "database": "cf_x", "username": "u1", "password": "p/1",
             "uri": "postgres://u1:p%2F1@db:26257/cf_x", "jdbcURL": "jdbc:x"});
         let held = Arc::new(Mutex::new(Held { credentials, ..Held::default() }));
-        let broker = Self { address: listener.local_addr().unwrap(), suffix, held };
-        tokio::spawn(axum_server::from_tcp(listener).unwrap().serve(broker.router().into_make_service()));
-        broker
+        Self { address, suffix, held, server: Handle::new() }
+    }
+
+    /// Serves at its address.
+    pub(crate) fn serve(&mut self) {
+        self.server = Handle::new();
+        let server = axum_server::bind(self.address).handle(self.server.clone());
+        tokio::spawn(server.serve(self.router().into_make_service()));
+    }
+
+    /// Stops serving, as when its pod is gone.
+    pub(crate) async fn stop(&self) {
+        self.server.shutdown();
+        while std::net::TcpStream::connect(self.address).is_ok() {
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(crate) fn url(&self) -> String {

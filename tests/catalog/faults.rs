@@ -1,5 +1,7 @@
 //! Brokers that fail, and what users are told.
 
+use std::time::{Duration, Instant};
+
 use bindery::catalog::api::{ServiceBinding, ServiceInstance};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
@@ -9,7 +11,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    broker::Fault,
+    broker::{Broker, Fault},
     harness::{Place, until},
 };
 
@@ -22,6 +24,36 @@ async fn a_web_page_is_no_broker_and_a_mended_url_is_noticed() {
     assert!(message.contains("answered HTML, status 200") && !message.contains("It works"), "{message}");
     place.broker.set(Fault::None);
     place.broker_is("FetchedCatalog").await;
+}
+
+#[tokio::test]
+async fn a_broker_that_starts_late_is_found_soon() {
+    let mut place = Place::new().await;
+    place.broker = Broker::unstarted();
+    place.register(json!({})).await;
+    let message = place.broker_is("ErrorFetchingCatalog").await;
+    assert!(
+        message.contains("Connection refused") && message.contains("check that the broker runs"),
+        "{message}"
+    );
+    tokio::time::sleep(Duration::from_secs(3)).await; // the waits grow meanwhile
+    place.broker.serve();
+    let started = Instant::now();
+    place.broker_is("FetchedCatalog").await;
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_broker_that_went_away_comes_back() {
+    let mut place = Place::with_broker().await;
+    place.broker_is("FetchedCatalog").await;
+    let address = place.broker.address;
+    place.broker.stop().await;
+    place.instance("db", json!({})).await;
+    let message = place.instance_is("db", "ErrorCallingProvision").await;
+    assert!(message.contains(&address.to_string()), "{message}");
+    place.broker.serve();
+    place.instance_is("db", "ProvisionedSuccessfully").await;
 }
 
 #[tokio::test]

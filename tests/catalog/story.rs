@@ -57,6 +57,14 @@ async fn an_instance_and_a_binding_become_a_secret() {
     place.gone::<ServiceInstance>("mydb01").await;
     assert!(place.broker.is_empty());
     assert!(place.claims().await.is_empty());
+    let methods: Vec<_> = place
+        .broker
+        .held()
+        .requests
+        .iter()
+        .map(|request| request.split(' ').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(methods, ["PUT", "PUT", "DELETE", "DELETE"], "each asked once");
 }
 
 #[tokio::test]
@@ -122,6 +130,19 @@ async fn a_deleted_namespace_leaves_nothing() {
     until("no namespace", async || namespaces.get_opt(&place.namespace).await.unwrap().is_none()).await;
     assert!(place.broker.is_empty(), "{:?}", place.broker.held());
     assert!(place.claims().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_namespace_deleted_in_the_middle_leaves_nothing() {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    place.binding("b", "db", json!({})).await;
+    until("a request", async || !place.broker.held().requests.is_empty()).await;
+    let namespaces: Api<Namespace> = Api::all(place.client.clone());
+    namespaces.delete(&place.namespace, &DeleteParams::default()).await.unwrap();
+    until("no namespace", async || namespaces.get_opt(&place.namespace).await.unwrap().is_none()).await;
+    until("no claims", async || place.claims().await.is_empty()).await;
+    assert!(place.broker.is_empty(), "{:?}", place.broker.held());
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Client, Resource, ResourceExt,
     core::PartialObjectMeta,
@@ -93,6 +93,7 @@ pub(super) struct Context {
     pub(super) retries: Retries,
     pub(super) turns: Turns,
     pub(super) looks: Looks,
+    pub(super) writes: Writes,
     pub(super) metrics: Arc<Metrics>,
     /// The uid of the namespace kube-system, which is what everybody takes for the cluster's id.
     pub(super) cluster_id: String,
@@ -107,6 +108,7 @@ impl Context {
             retries: Retries::default(),
             turns: Turns::default(),
             looks: Looks::default(),
+            writes: Writes::default(),
             recorder: Recorder::new(client.clone(), Reporter::from("bindery")),
             metrics,
             cluster_id,
@@ -143,6 +145,41 @@ impl Context {
             debug!(%error, reason, "event not written");
         }
     }
+}
+
+/// What was written last of each object. A reconciler that is shown an older version waits for its own write to come
+/// back; otherwise it would ask a broker twice.
+#[derive(Debug, Default)]
+pub(super) struct Writes(Mutex<HashMap<String, u64>>);
+
+impl Writes {
+    /// An object was written and is like this now.
+    pub(super) fn wrote(&self, meta: &ObjectMeta) {
+        if let (Some(uid), Some(version)) = (&meta.uid, version(meta)) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.clone(), version);
+        }
+    }
+
+    /// Whether this version of an object is at least the one that was written last.
+    pub(super) fn are_seen(&self, meta: &ObjectMeta) -> bool {
+        let mut writes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let uid = meta.uid.as_deref().unwrap_or_default();
+        let Some(written) = writes.get(uid) else { return true };
+        if version(meta).is_some_and(|version| version < *written) {
+            return false;
+        }
+        writes.remove(uid);
+        true
+    }
+
+    pub(super) fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+/// Resource versions can be compared as numbers (KEP-5504).
+fn version(meta: &ObjectMeta) -> Option<u64> {
+    meta.resource_version.as_ref()?.parse().ok()
 }
 
 /// When the Secrets of each binding are read again.
@@ -187,6 +224,21 @@ impl Looks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_older_than_the_last_write_is_not_acted_on() {
+        let meta = |version: &str| ObjectMeta {
+            uid: Some("u".to_owned()),
+            resource_version: Some(version.to_owned()),
+            ..ObjectMeta::default()
+        };
+        let writes = Writes::default();
+        assert!(writes.are_seen(&meta("9")));
+        writes.wrote(&meta("10"));
+        assert!(!writes.are_seen(&meta("9")));
+        assert!(writes.are_seen(&meta("11")));
+        assert!(writes.are_seen(&meta("9")), "seen once is enough");
+    }
 
     #[test]
     fn a_new_annotation_asks_for_a_look_at_once() {

@@ -166,7 +166,9 @@ where
 }
 
 fn forget<K: Resource<DynamicType = ()>>(context: &Context, object: &K) {
-    context.retries.forget(&object.uid().unwrap_or_default());
+    let uid = object.uid().unwrap_or_default();
+    context.retries.forget(&uid);
+    context.writes.forget(&uid);
 }
 
 impl ServiceInstance {

@@ -23,6 +23,8 @@ use crate::telemetry::Metrics;
 /// Everything that runs.
 pub(super) struct Tasks {
     context: Arc<Context>,
+    /// Cancelled once every kind has been read. One task waits for the stores: a store wakes only the last that waits.
+    synced: CancellationToken,
     watches: JoinSet<()>,
     reconcilers: JoinSet<()>,
 }
@@ -30,7 +32,7 @@ pub(super) struct Tasks {
 impl Tasks {
     /// Waits until every kind has been read once.
     pub(super) async fn synced(&self) {
-        self.context.stores.synced().await;
+        self.synced.cancelled().await;
     }
 
     /// Waits until something ends that should not, and says how it did.
@@ -89,7 +91,8 @@ pub(super) fn start(
     watching.start(claim_writer, Queues::claim);
     watching.start(namespace_writer, Queues::namespace);
 
-    let mut tasks = Tasks { context, watches, reconcilers: JoinSet::new() };
+    let mut tasks = Tasks { context, synced: CancellationToken::new(), watches, reconcilers: JoinSet::new() };
+    tasks.await_stores();
     tasks.reconcile(|stores| &stores.brokers, broker_wakes, stop, broker::reconcile);
     tasks.reconcile(|stores| &stores.instances, instance_wakes, stop, instance::reconcile);
     tasks.reconcile(|stores| &stores.bindings, binding_wakes, stop, binding::reconcile);
@@ -116,6 +119,15 @@ impl Watching<'_> {
 }
 
 impl Tasks {
+    fn await_stores(&mut self) {
+        let (context, synced) = (self.context.clone(), self.synced.clone());
+        self.watches.spawn(async move {
+            context.stores.synced().await;
+            synced.cancel();
+            std::future::pending::<()>().await;
+        });
+    }
+
     fn reconcile<K, Work>(
         &mut self,
         store: fn(&Stores) -> &Store<K>,
@@ -126,10 +138,10 @@ impl Tasks {
         K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
         Work: Future<Output = Result<reconcile::Next, reconcile::ReconcileError>> + Send + 'static,
     {
-        let (context, stop) = (self.context.clone(), stop.clone());
+        let (context, stop, synced) = (self.context.clone(), stop.clone(), self.synced.clone());
         let store = store(&context.stores).clone();
         self.reconcilers.spawn(async move {
-            if stop.run_until_cancelled(context.stores.synced()).await.is_none() {
+            if stop.run_until_cancelled(synced.cancelled()).await.is_none() {
                 return;
             }
             reconcile::run(store, queue, context, stop, work).await;

@@ -69,7 +69,8 @@ pub(in crate::catalog) async fn reconcile(
     }
     let mut broker = (*broker).clone();
     if broker.status.is_none() && !has_finalizer(&broker) {
-        broker = patch(&api, &broker, json!({"metadata": {"finalizers": with_finalizer(&broker)}})).await?;
+        broker = patch(&context, &api, &broker, json!({"metadata": {"finalizers": with_finalizer(&broker)}}))
+            .await?;
     }
     let mut new = old.clone();
     let next = match read(&broker, &context).await {
@@ -303,7 +304,7 @@ async fn delete(
     let plans = context.stores.plans.state_filter(|plan| plan.spec.cluster_service_broker_name == name);
     remove::<ClusterServiceClass>(context, classes.iter().map(|class| class.name_any())).await?;
     remove::<ClusterServicePlan>(context, plans.iter().map(|plan| plan.name_any())).await?;
-    remove_finalizer(api, broker).await?;
+    remove_finalizer(context, api, broker).await?;
     Ok(Next::Settled)
 }
 

@@ -174,7 +174,8 @@ async fn write(context: &Context, claim: &Claim, old: &ClaimStatus, new: &ClaimS
         "metadata": {"name": claim.name_any(), "uid": claim.uid()},
         "status": new,
     });
-    api.patch_status(&claim.name_any(), &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(body))
-        .await?;
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    let written = api.patch_status(&claim.name_any(), &parameters, &Patch::Apply(body)).await?;
+    context.writes.wrote(&written.metadata);
     Ok(())
 }

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt, channel::mpsc::UnboundedReceiver};
+use futures::{FutureExt, StreamExt, channel::mpsc::UnboundedReceiver};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api, Resource, ResourceExt,
@@ -36,7 +36,7 @@ use super::{api::FINALIZER, context::Context};
 /// How many objects of a kind are worked on at the same time. Most of the time they wait for a broker.
 const CONCURRENCY: u16 = 128;
 /// How soon to look again when what was seen is out of date.
-const STALE: Duration = Duration::from_millis(200);
+const STALE: Duration = Duration::from_millis(100);
 
 /// The objects that are to be looked at.
 pub(super) type Queue<K> = UnboundedReceiver<ObjectRef<K>>;
@@ -75,6 +75,9 @@ pub(super) async fn run<K, Work>(
     Work: Future<Output = Result<Next, ReconcileError>> + Send + 'static,
 {
     let work = |object: Arc<K>, context: Arc<Context>| {
+        if !context.writes.are_seen(object.meta()) {
+            return std::future::ready(Ok(Action::requeue(STALE))).left_future();
+        }
         let started = Instant::now();
         // A task of its own, so that a panic is one object's.
         let task = AbortOnDropHandle::new(tokio::spawn(reconcile(object.clone(), context.clone())));
@@ -82,6 +85,7 @@ pub(super) async fn run<K, Work>(
             let outcome = task.await.unwrap_or_else(|error| Err(error.into()));
             Ok::<_, std::convert::Infallible>(settle(object.as_ref(), &context, started, outcome))
         })
+        .right_future()
     };
     let never = |_: Arc<K>, error: &std::convert::Infallible, _: Arc<Context>| match *error {};
     let queue = queue.map(Ok::<_, std::convert::Infallible>).take_until(stop.cancelled_owned());
@@ -112,9 +116,7 @@ where
         }
         Ok(Next::Retry) => (retry(), true),
         Ok(Next::RetryAfter(wait)) => (Action::requeue(wait), true),
-        Err(ReconcileError::Cluster(kube::Error::Api(status)))
-            if status.is_not_found() || status.is_conflict() =>
-        {
+        Err(ReconcileError::Cluster(kube::Error::Api(status))) if status.is_conflict() => {
             debug!(
                 kind,
                 namespace = meta.namespace,
@@ -151,7 +153,12 @@ fn has_finalizer<K: Resource>(object: &K) -> bool {
 
 /// Changes an object's metadata and spec, if it is still the one that was seen. A merge patch against that version:
 /// a server-side apply would make an object anew that is gone.
-async fn patch<K>(api: &Api<K>, object: &K, mut changes: serde_json::Value) -> kube::Result<K>
+async fn patch<K>(
+    context: &Context,
+    api: &Api<K>,
+    object: &K,
+    mut changes: serde_json::Value,
+) -> kube::Result<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
@@ -161,7 +168,9 @@ where
         field_manager: Some(crate::contract::FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    api.patch(&object.name_any(), &parameters, &Patch::Merge(changes)).await
+    let patched = api.patch(&object.name_any(), &parameters, &Patch::Merge(changes)).await?;
+    context.writes.wrote(patched.meta());
+    Ok(patched)
 }
 
 /// The finalizers with ours among them.
@@ -174,13 +183,13 @@ fn with_finalizer<K: Resource>(object: &K) -> Vec<String> {
 }
 
 /// Lets go of an object.
-async fn remove_finalizer<K>(api: &Api<K>, object: &K) -> Result<(), ReconcileError>
+async fn remove_finalizer<K>(context: &Context, api: &Api<K>, object: &K) -> Result<(), ReconcileError>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     let rest: Vec<_> =
         object.meta().finalizers.iter().flatten().filter(|finalizer| *finalizer != FINALIZER).collect();
-    match patch(api, object, json!({"metadata": {"finalizers": rest}})).await {
+    match patch(context, api, object, json!({"metadata": {"finalizers": rest}})).await {
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         other => Ok(other.map(drop)?),
     }

@@ -76,12 +76,19 @@ async fn connect(context: &Context, claim: &Claim) -> Result<std::sync::Arc<Brok
     context.connections.of_claim(claim, registered.as_deref()).await
 }
 
-/// Credentials that are refused are read again the next time.
+/// Credentials that are refused are read again the next time. Claims do not keep those of a URL.
 fn refused(context: &Context, claim: &Claim, error: ClientError) -> BrokerError {
-    if matches!(error, ClientError::Unauthorized { .. }) {
-        context.connections.forget(&claim.spec.broker.name);
+    let name = &claim.spec.broker.name;
+    if !matches!(error, ClientError::Unauthorized { .. }) {
+        return error.into();
     }
-    error.into()
+    context.connections.forget(name);
+    if context.stores.broker(name).is_some() {
+        return error.into();
+    }
+    BrokerError::Credentials(format!(
+        "the broker refused the credentials and its ClusterServiceBroker {name:?} is gone; register it again"
+    ))
 }
 
 async fn delete(client: &BrokerClient, key: &InstanceKey) -> Result<Released, ClientError> {

@@ -125,7 +125,7 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
         }
     }
     let api: Api<ServiceBinding> = Api::namespaced(context.client.clone(), &namespace);
-    let binding = prepare(&api, binding).await?;
+    let binding = prepare(context, &api, binding).await?;
     let mut new = old.clone();
     let next = match bind(&binding, context, &secrets, &mut new).await {
         Ok(()) => {
@@ -172,6 +172,7 @@ fn in_a_living_namespace(error: ReconcileError) -> Result<Next, ReconcileError> 
 /// Completes what the user wrote, in one step: the finalizer (only before the binding is first handled, so that it is
 /// never put back), the id, and the Secret's name.
 async fn prepare(
+    context: &Context,
     api: &Api<ServiceBinding>,
     binding: &ServiceBinding,
 ) -> Result<ServiceBinding, ReconcileError> {
@@ -188,7 +189,7 @@ async fn prepare(
     if changes == json!({}) {
         return Ok(binding.clone());
     }
-    Ok(patch(api, binding, changes).await?)
+    Ok(patch(context, api, binding, changes).await?)
 }
 
 /// All steps, in order.

@@ -37,7 +37,7 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
         let message = "The binding was deleted successfully";
         context.tell(binding, false, "UnboundSuccessfully", "Unbind", message).await;
     }
-    remove_finalizer(&api, binding).await?;
+    remove_finalizer(context, &api, binding).await?;
     Ok(Next::Settled)
 }
 

@@ -43,7 +43,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
     let _turn = context.turns.take(&claim_name(ClaimKind::ServiceInstance, &id)).await;
     let owner = (namespace.as_str(), &*instance.name_any());
     let Some(claim) = context.ledger.find(ClaimKind::ServiceInstance, &id, owner).await? else {
-        remove_finalizer(&api, instance).await?; // no broker holds anything for it
+        remove_finalizer(context, &api, instance).await?; // no broker holds anything for it
         return Ok(Next::Settled);
     };
     let next = match release::instance(context, &claim, begin(&mut new)).await {
@@ -51,7 +51,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
             context.ledger.remove(&claim).await?;
             let message = "The instance was deprovisioned successfully";
             context.tell(instance, false, "DeprovisionedSuccessfully", "Deprovision", message).await;
-            remove_finalizer(&api, instance).await?;
+            remove_finalizer(context, &api, instance).await?;
             return Ok(Next::Settled);
         }
         Ok(Released::InProgress { operation, wait }) => {

@@ -63,7 +63,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
     {
         return Ok(Next::Settled);
     }
-    let instance = prepare(&api, instance, offer.as_ref().ok()).await?;
+    let instance = prepare(context, &api, instance, offer.as_ref().ok()).await?;
     let mut new = old.clone();
     new.observed_generation = instance.metadata.generation.unwrap_or_default();
     new.provision_status = Some(ProvisionStatus::NotProvisioned);
@@ -122,6 +122,7 @@ fn with_broker(
 /// Completes what the user wrote, in one step: the finalizer (only before the instance is first handled, so that it is
 /// never put back), the id, and the objects that the names stand for.
 async fn prepare(
+    context: &Context,
     api: &Api<ServiceInstance>,
     instance: &ServiceInstance,
     offer: Option<&Offer>,
@@ -147,7 +148,7 @@ async fn prepare(
     if changes == json!({}) {
         return Ok(instance.clone());
     }
-    Ok(patch(api, instance, changes).await?)
+    Ok(patch(context, api, instance, changes).await?)
 }
 
 /// What the broker is asked to hold.

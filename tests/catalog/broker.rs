@@ -1,0 +1,235 @@
+//! An Open Service Broker for tests, in this process, with one service of its own ids and faults that can be set.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, Request, State},
+    http::{HeaderMap, StatusCode},
+    middleware::{self, Next},
+    response::{Html, IntoResponse, Response},
+    routing::{get, put},
+};
+use axum_server::Handle;
+use serde_json::{Value, json};
+
+/// What the broker does wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// Every request is answered by a web page.
+    Html,
+    /// Every request but the catalog's is answered 500.
+    Broken,
+    /// Creations are answered 400.
+    Refuses,
+    /// Creations are asynchronous and stay in progress.
+    Slow,
+    /// Creations are asynchronous and fail.
+    FailsLater,
+}
+
+/// What the broker holds and was asked.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) fault: Fault,
+    /// The password that is asked for with the user `user`; none without.
+    pub(crate) password: Option<String>,
+    /// The bodies of the provisions, by instance.
+    pub(crate) instances: BTreeMap<String, Value>,
+    /// The instance of each binding, by binding.
+    pub(crate) bindings: BTreeMap<String, String>,
+    /// Every request but for the catalog, `METHOD path`.
+    pub(crate) requests: Vec<String>,
+    credentials: Value,
+}
+
+/// A broker, and whether it runs. It ends with the runtime of the test.
+#[derive(Clone)]
+pub(crate) struct Broker {
+    pub(crate) address: SocketAddr,
+    /// Makes ids and names of this broker unlike any other's.
+    pub(crate) suffix: String,
+    held: Arc<Mutex<Held>>,
+    server: Handle<SocketAddr>,
+}
+
+impl Broker {
+    /// Starts a broker on a free port.
+    pub(crate) fn start() -> Self {
+        let mut broker = Self::unstarted();
+        broker.serve();
+        broker
+    }
+
+    /// A broker that has a port but does not serve yet.
+    pub(crate) fn unstarted() -> Self {
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let suffix = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
+        let credentials = json!({"host": "db", "port": 26257, "database": "cf_x", "username": "u1", "password": "p/1",
+            "uri": "postgres://u1:p%2F1@db:26257/cf_x", "jdbcURL": "jdbc:x"});
+        let held = Arc::new(Mutex::new(Held { credentials, ..Held::default() }));
+        Self { address, suffix, held, server: Handle::new() }
+    }
+
+    /// Serves at its address.
+    pub(crate) fn serve(&mut self) {
+        self.server = Handle::new();
+        let server = axum_server::bind(self.address).handle(self.server.clone());
+        tokio::spawn(server.serve(self.router().into_make_service()));
+    }
+
+    /// Stops serving, as when its pod is gone.
+    pub(crate) async fn stop(&self) {
+        self.server.shutdown();
+        while std::net::TcpStream::connect(self.address).is_ok() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The name of the service and of the ClusterServiceBroker.
+    pub(crate) fn name(&self) -> String {
+        format!("cockroachdb-{}", self.suffix)
+    }
+
+    pub(crate) fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap()
+    }
+
+    pub(crate) fn set(&self, fault: Fault) {
+        self.held().fault = fault;
+    }
+
+    /// Whether nothing is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        let held = self.held();
+        held.instances.is_empty() && held.bindings.is_empty()
+    }
+
+    fn router(&self) -> Router {
+        Router::new()
+            .route("/v2/catalog", get(catalog))
+            .route("/v2/service_instances/{instance}", put(provision).delete(deprovision))
+            .route("/v2/service_instances/{instance}/last_operation", get(last_operation))
+            .route("/v2/service_instances/{instance}/service_bindings/{binding}", put(bind).delete(unbind))
+            .layer(middleware::from_fn_with_state(self.clone(), guard))
+            .with_state(self.clone())
+    }
+}
+
+async fn guard(State(broker): State<Broker>, headers: HeaderMap, request: Request, next: Next) -> Response {
+    let early = {
+        let mut held = broker.held();
+        let path = request.uri().path().to_owned();
+        if path != "/v2/catalog" {
+            held.requests.push(format!("{} {path}", request.method()));
+        }
+        let given = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
+        let expected = held.password.as_ref().map(|password| {
+            use base64::Engine;
+            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("user:{password}")))
+        });
+        if expected.is_some() && given != expected {
+            Some(StatusCode::UNAUTHORIZED.into_response())
+        } else if held.fault == Fault::Html {
+            Some(Html("<html>It works!</html>").into_response())
+        } else if held.fault == Fault::Broken && path != "/v2/catalog" {
+            Some(error(StatusCode::INTERNAL_SERVER_ERROR, "the disk is full"))
+        } else {
+            None
+        }
+    };
+    match early {
+        Some(response) => response,
+        None => next.run(request).await,
+    }
+}
+
+fn error(status: StatusCode, description: &str) -> Response {
+    (status, Json(json!({"description": description}))).into_response()
+}
+
+async fn catalog(State(broker): State<Broker>) -> Json<Value> {
+    let suffix = &broker.suffix;
+    Json(json!({"services": [{
+        "id": format!("service-{suffix}"), "name": broker.name(), "description": "SQL", "bindable": true,
+        "metadata": {"bindery": {"env": {"COCKROACH_URL": "uri"}}},
+        "plans": [{"id": format!("plan-{suffix}"), "name": "default", "description": "Default"},
+            {"id": format!("unbindable-{suffix}"), "name": "unbindable", "description": "", "bindable": false}],
+    }]}))
+}
+
+async fn provision(
+    State(broker): State<Broker>,
+    Path(id): Path<String>,
+    Json(body): Json<Value>,
+) -> Response {
+    let mut held = broker.held();
+    if held.instances.get(&id).is_some_and(|known| known["space_guid"] != body["space_guid"]) {
+        return error(StatusCode::CONFLICT, "the id is taken");
+    }
+    match held.fault {
+        Fault::Refuses => return error(StatusCode::BAD_REQUEST, "no such size"),
+        Fault::Slow | Fault::FailsLater => {
+            held.instances.insert(id, body);
+            return (StatusCode::ACCEPTED, Json(json!({"operation": "op-1"}))).into_response();
+        }
+        Fault::None | Fault::Html | Fault::Broken => {}
+    }
+    let status = if held.instances.insert(id, body).is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    (status, Json(json!({"dashboard_url": "https://dashboard"}))).into_response()
+}
+
+async fn last_operation(
+    State(broker): State<Broker>,
+    Path(id): Path<String>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
+    assert_eq!(query["operation"], "op-1");
+    let held = broker.held();
+    if !held.instances.contains_key(&id) {
+        return StatusCode::GONE.into_response();
+    }
+    let state = match held.fault {
+        Fault::Slow => "in progress",
+        Fault::FailsLater => "failed",
+        _ => "succeeded",
+    };
+    Json(json!({"state": state, "description": "creating (10%)"})).into_response()
+}
+
+async fn deprovision(State(broker): State<Broker>, Path(id): Path<String>) -> Response {
+    let mut held = broker.held();
+    if held.bindings.values().any(|instance| *instance == id) {
+        return error(StatusCode::BAD_REQUEST, "it has bindings");
+    }
+    let status = if held.instances.remove(&id).is_some() { StatusCode::OK } else { StatusCode::GONE };
+    (status, Json(json!({}))).into_response()
+}
+
+async fn bind(State(broker): State<Broker>, Path((instance, binding)): Path<(String, String)>) -> Response {
+    let mut held = broker.held();
+    if !held.instances.contains_key(&instance) {
+        return error(StatusCode::NOT_FOUND, "no such instance");
+    }
+    let status =
+        if held.bindings.insert(binding, instance).is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    (status, Json(json!({"credentials": held.credentials}))).into_response()
+}
+
+async fn unbind(State(broker): State<Broker>, Path((_, binding)): Path<(String, String)>) -> Response {
+    let gone = broker.held().bindings.remove(&binding).is_none();
+    (if gone { StatusCode::GONE } else { StatusCode::OK }, Json(json!({}))).into_response()
+}

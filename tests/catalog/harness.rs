@@ -1,0 +1,257 @@
+//! What the tests share: the cluster, one catalog for all of them (as in an installation there is one), and a
+//! namespace for each.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
+use std::{
+    fmt::Debug,
+    sync::{Arc, LazyLock},
+    time::{Duration, Instant},
+};
+
+use bindery::{
+    catalog::{
+        self, CatalogSettings,
+        api::{Claim, ClusterServiceBroker, ServiceBinding, ServiceInstance},
+    },
+    telemetry::{
+        Metrics,
+        logs::{self, LogFormat},
+        ops::Readiness,
+    },
+};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{Namespace, Secret},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::{runtime::Runtime, sync::Mutex, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::Broker;
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The catalog runs on a runtime of its own, for each test's ends with the test.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+static CATALOG: LazyLock<Mutex<Option<JoinHandle<()>>>> = LazyLock::new(|| Mutex::new(None));
+
+/// A test's place: a namespace, a broker, and access to the cluster.
+pub(crate) struct Place {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    pub(crate) broker: Broker,
+}
+
+async fn client() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned());
+    let _ = logs::start(LogFormat::Text, &filter);
+    assert!(
+        std::env::var_os("KUBECONFIG").is_some(),
+        "these tests need a cluster: tests/cluster/with-cluster cargo test --test catalog"
+    );
+    Client::try_default().await.expect("KUBECONFIG names no cluster that answers")
+}
+
+/// Starts the catalog unless it runs.
+async fn ensure_catalog(client: &Client) {
+    let mut running = CATALOG.lock().await;
+    if running.is_none() {
+        let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+        for crd in catalog::crds() {
+            let parameters = PatchParams::apply("tests").force();
+            crds.patch(&crd.name_any(), &parameters, &Patch::Apply(&crd)).await.unwrap();
+        }
+        *running = Some(start_catalog());
+    }
+}
+
+fn start_catalog() -> JoinHandle<()> {
+    RUNTIME.spawn(async {
+        let (metrics, readiness) = (Arc::new(Metrics::new()), Readiness::default());
+        let stop = CancellationToken::new();
+        let ended = catalog::run(client().await, CatalogSettings::default(), metrics, readiness, stop).await;
+        panic!("the catalog ended: {ended:?}");
+    })
+}
+
+/// Kills the catalog wherever it is, and starts another.
+pub(crate) async fn restart_catalog() {
+    let mut running = CATALOG.lock().await;
+    let old = running.take().expect("a place was made before");
+    old.abort();
+    let _ = old.await;
+    *running = Some(start_catalog());
+}
+
+impl Place {
+    /// A namespace and a broker that is not registered yet.
+    pub(crate) async fn new() -> Self {
+        let client = client().await;
+        ensure_catalog(&client).await;
+        let namespace: Namespace =
+            serde_json::from_value(json!({"metadata": {"generateName": "catalog-"}})).unwrap();
+        let namespace =
+            Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+        Self { client, namespace: namespace.name_any(), broker: Broker::start() }
+    }
+
+    /// A namespace and a broker that is registered.
+    pub(crate) async fn with_broker() -> Self {
+        let place = Self::new().await;
+        place.register(json!({})).await;
+        place
+    }
+
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub(crate) fn brokers(&self) -> Api<ClusterServiceBroker> {
+        Api::all(self.client.clone())
+    }
+
+    /// Registers the broker; `spec` overrides what is usual.
+    pub(crate) async fn register(&self, spec: Value) {
+        let mut body = json!({"url": self.broker.url()});
+        body.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        let broker = serde_json::from_value(json!({
+            "apiVersion": "servicecatalog.k8s.io/v1beta1", "kind": "ClusterServiceBroker",
+            "metadata": {"name": self.broker.name()}, "spec": body,
+        }));
+        self.brokers().create(&PostParams::default(), &broker.unwrap()).await.unwrap();
+    }
+
+    /// Creates an instance of the broker's service; `spec` overrides what is usual.
+    pub(crate) async fn instance(&self, name: &str, spec: Value) -> ServiceInstance {
+        let mut body = json!({"clusterServiceClassExternalName": self.broker.name(),
+            "clusterServicePlanExternalName": "default"});
+        body.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        self.create("ServiceInstance", name, json!({}), body).await.unwrap()
+    }
+
+    /// Creates a binding with these annotations.
+    pub(crate) async fn binding(&self, name: &str, instance: &str, annotations: Value) -> ServiceBinding {
+        self.create("ServiceBinding", name, annotations, json!({"instanceRef": {"name": instance}}))
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn create<K>(
+        &self,
+        kind: &str,
+        name: &str,
+        annotations: Value,
+        spec: Value,
+    ) -> kube::Result<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        let object = serde_json::from_value(json!({
+            "apiVersion": "servicecatalog.k8s.io/v1beta1", "kind": kind,
+            "metadata": {"name": name, "annotations": annotations}, "spec": spec,
+        }));
+        self.api().create(&PostParams::default(), &object.unwrap()).await
+    }
+
+    pub(crate) async fn delete<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        self.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    pub(crate) async fn merge<K>(&self, name: &str, patch: Value) -> kube::Result<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
+    }
+
+    /// Waits until the instance's Ready condition has this reason, and returns its message.
+    pub(crate) async fn instance_is(&self, name: &str, reason: &str) -> String {
+        is(&self.api::<ServiceInstance>(), name, reason).await
+    }
+
+    pub(crate) async fn binding_is(&self, name: &str, reason: &str) -> String {
+        is(&self.api::<ServiceBinding>(), name, reason).await
+    }
+
+    pub(crate) async fn broker_is(&self, reason: &str) -> String {
+        is(&self.brokers(), &self.broker.name(), reason).await
+    }
+
+    /// Waits until the object is gone.
+    pub(crate) async fn gone<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let api = self.api::<K>();
+        until(&format!("no {} {name}", K::kind(&())), async || api.get_opt(name).await.unwrap().is_none())
+            .await;
+    }
+
+    pub(crate) async fn secret(&self, name: &str) -> Option<Secret> {
+        self.api::<Secret>().get_opt(name).await.unwrap()
+    }
+
+    /// The claims of this namespace.
+    pub(crate) async fn claims(&self) -> Vec<Claim> {
+        let claims = Api::<Claim>::all(self.client.clone()).list(&ListParams::default()).await.unwrap();
+        claims.into_iter().filter(|claim| claim.spec.namespace == self.namespace).collect()
+    }
+}
+
+/// Waits until the Ready condition has this reason, and returns its message.
+async fn is<K>(api: &Api<K>, name: &str, reason: &str) -> String
+where
+    K: Clone + Debug + DeserializeOwned + Serialize,
+{
+    let mut seen = Value::Null;
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        let object = api.get_opt(name).await.unwrap();
+        seen = json!(object)["status"].clone();
+        let conditions = seen["conditions"].as_array().cloned().unwrap_or_default();
+        if let Some(ready) = conditions.iter().find(|condition| condition["type"] == "Ready")
+            && ready["reason"] == reason
+        {
+            return ready["message"].as_str().unwrap().to_owned();
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    panic!("{name} is not {reason} but {seen:#}");
+}
+
+/// Waits until it is so.
+pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !so().await {
+        assert!(started.elapsed() < PATIENCE, "waited in vain for: {what}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The value of a key of a Secret.
+pub(crate) fn text(secret: &Secret, key: &str) -> String {
+    let data = secret.data.as_ref().unwrap();
+    let value = data.get(key).unwrap_or_else(|| panic!("no key {key} among {:?}", data.keys()));
+    String::from_utf8(value.0.clone()).unwrap()
+}

@@ -1,0 +1,103 @@
+//! Claims: nothing is lost when an object vanishes without its finalizer, and nobody gets at another's.
+
+use bindery::catalog::api::{Claim, ServiceBinding, ServiceInstance, claim::ClaimState};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use crate::{
+    broker::Fault,
+    harness::{Place, restart_catalog, until},
+};
+
+#[tokio::test]
+async fn what_abandoned_objects_left_is_deleted() {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    place.binding("b", "db", json!({})).await;
+    place.binding_is("b", "InjectedBindResult").await;
+    place.broker.set(Fault::Broken);
+    for (kind, name) in [("instance", "db"), ("binding", "b")] {
+        let abandon = json!({"metadata": {"finalizers": null}});
+        if kind == "instance" {
+            place.merge::<ServiceInstance>(name, abandon).await.unwrap();
+            place.delete::<ServiceInstance>(name).await;
+        } else {
+            place.merge::<ServiceBinding>(name, abandon).await.unwrap();
+            place.delete::<ServiceBinding>(name).await;
+        }
+    }
+    place.gone::<ServiceInstance>("db").await;
+    place.gone::<ServiceBinding>("b").await;
+    until("claims that tell why they are there", async || {
+        let claims = place.claims().await;
+        let told = |claim: &Claim| {
+            let status = claim.status.clone().unwrap_or_default();
+            status.state == Some(ClaimState::Releasing)
+                && matches!(status.reason.as_deref(), Some("CallFailed" | "BlockedByBindings"))
+        };
+        claims.len() == 2 && claims.iter().all(told)
+    })
+    .await;
+    restart_catalog().await;
+    place.broker.set(Fault::None);
+    until("no claims", async || place.claims().await.is_empty()).await;
+    assert!(place.broker.is_empty());
+}
+
+#[tokio::test]
+async fn a_finalizer_is_set_once() {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    place.merge::<ServiceInstance>("db", json!({"metadata": {"finalizers": null}})).await.unwrap();
+    place.merge::<ServiceInstance>("db", json!({"spec": {"parameters": {"a": 1}}})).await.unwrap();
+    until("the change seen", async || {
+        let instance: ServiceInstance = place.api().get("db").await.unwrap();
+        Some(instance.status.unwrap().observed_generation) == instance.metadata.generation
+    })
+    .await;
+    let instance: ServiceInstance = place.api().get("db").await.unwrap();
+    assert!(instance.finalizers().is_empty());
+}
+
+#[tokio::test]
+async fn another_namespaces_id_cannot_be_taken() {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let victim: ServiceInstance = place.api().get("db").await.unwrap();
+    let id = victim.spec.external_id.unwrap();
+    let thief = Place::new().await;
+    let spec = json!({"clusterServiceClassExternalName": place.broker.name(),
+        "clusterServicePlanExternalName": "default", "externalID": id});
+    thief.create::<ServiceInstance>("ServiceInstance", "thief", json!({}), spec).await.unwrap();
+    let message = thief.instance_is("thief", "ErrorExternalIDTaken").await;
+    assert!(!message.contains(&place.namespace), "{message}");
+    thief.delete::<ServiceInstance>("thief").await;
+    thief.gone::<ServiceInstance>("thief").await;
+    assert!(place.broker.held().instances.contains_key(&id), "the victim's database is still there");
+    assert_eq!(place.claims().await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_object_that_was_restored_keeps_what_it_had() {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let before: ServiceInstance = place.api().get("db").await.unwrap();
+    let id = before.spec.external_id.clone().unwrap();
+    place.broker.set(Fault::Broken); // so that nothing is deleted before it is restored
+    place.merge::<ServiceInstance>("db", json!({"metadata": {"finalizers": null}})).await.unwrap();
+    place.delete::<ServiceInstance>("db").await;
+    place.gone::<ServiceInstance>("db").await;
+    place.instance("db", json!({"externalID": id})).await;
+    place.instance_is("db", "ProvisionCallFailed").await;
+    place.broker.set(Fault::None);
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let after: ServiceInstance = place.api().get("db").await.unwrap();
+    let claims: Vec<Claim> = place.claims().await;
+    assert_eq!(claims.iter().map(|claim| claim.spec.uid.clone()).collect::<Vec<_>>(), [after.uid().unwrap()]);
+    assert_eq!(place.broker.held().instances.len(), 1);
+    let api: Api<Claim> = Api::all(place.client.clone());
+    assert!(api.get(&claims[0].name_any()).await.unwrap().metadata.deletion_timestamp.is_none());
+}

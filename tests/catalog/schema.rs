@@ -1,0 +1,111 @@
+//! What the API server itself refuses, and the columns that it shows.
+
+use bindery::catalog::api::{ServiceBinding, ServiceInstance};
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::harness::Place;
+
+fn refused<K: std::fmt::Debug>(outcome: kube::Result<K>) -> String {
+    match outcome {
+        Err(kube::Error::Api(status)) if status.is_invalid() => status.message.clone(),
+        other => panic!("not refused as invalid: {other:?}"),
+    }
+}
+
+#[rstest]
+#[case::no_class(json!({}), "exactly one of")]
+#[case::two_classes(json!({"clusterServiceClassExternalName": "a", "clusterServiceClassName": "b"}), "exactly one of")]
+#[case::a_plan_of_another_kind(json!({"clusterServiceClassName": "a", "clusterServicePlanExternalName": "b"}), "same way")]
+#[case::an_id_that_is_no_segment(json!({"clusterServiceClassName": "a", "externalID": ".."}), "part of a path")]
+#[tokio::test]
+async fn instances_that_cannot_be_meant_are_refused(#[case] spec: Value, #[case] word: &str) {
+    let place = Place::new().await;
+    let message = refused(place.create::<ServiceInstance>("ServiceInstance", "db", json!({}), spec).await);
+    assert!(message.contains(word), "{message}");
+}
+
+#[tokio::test]
+async fn brokers_must_have_an_address() {
+    let place = Place::new().await;
+    let broker = |spec: Value| {
+        serde_json::from_value(json!({
+            "apiVersion": "servicecatalog.k8s.io/v1beta1", "kind": "ClusterServiceBroker",
+            "metadata": {"name": format!("refused-{}", place.broker.suffix)}, "spec": spec,
+        }))
+        .unwrap()
+    };
+    for (spec, word) in [
+        (json!({"url": "ftp://x"}), "must begin with http"),
+        (json!({"url": "http://x", "authInfo": {}}), "either basic or bearer"),
+        (json!({"url": "http://x", "relistDuration": "soon"}), "relistDuration"),
+    ] {
+        let message = refused(place.brokers().create(&PostParams::default(), &broker(spec)).await);
+        assert!(message.contains(word), "{message}");
+    }
+}
+
+#[rstest]
+#[case::another_instance(json!({"instanceRef": {"name": "other"}}))]
+#[case::another_secret(json!({"secretName": "other"}))]
+#[case::another_id(json!({"externalID": "other"}))]
+#[case::other_parameters(json!({"parameters": {"role": "reader"}}))]
+#[tokio::test]
+async fn a_binding_stays_as_it_is(#[case] change: Value) {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    let spec = json!({"instanceRef": {"name": "db"}, "parameters": {"role": "writer"}});
+    place.create::<ServiceBinding>("ServiceBinding", "b", json!({}), spec).await.unwrap();
+    place.binding_is("b", "InjectedBindResult").await;
+    let message = refused(place.merge::<ServiceBinding>("b", json!({"spec": change})).await);
+    assert!(message.contains("delete the binding and create another"), "{message}");
+}
+
+#[tokio::test]
+async fn an_instances_id_stays_as_it_is() {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let message = refused(place.merge::<ServiceInstance>("db", json!({"spec": {"externalID": "x"}})).await);
+    assert!(message.contains("cannot change"), "{message}");
+}
+
+#[tokio::test]
+async fn fields_that_nothing_acts_on_are_reported() {
+    let place = Place::new().await;
+    let api: Api<ServiceInstance> = place.api();
+    let object = json!({"apiVersion": "servicecatalog.k8s.io/v1beta1", "kind": "ServiceInstance",
+        "metadata": {"name": "db"}, "spec": {"clusterServiceClassName": "a", "parametersFrom": []}});
+    let strict = PatchParams {
+        field_validation: Some(kube::api::ValidationDirective::Strict),
+        ..PatchParams::apply("t")
+    };
+    let error = api.patch("db", &strict, &Patch::Apply(object)).await.unwrap_err().to_string();
+    assert!(error.contains("parametersFrom"), "{error}");
+}
+
+#[tokio::test]
+async fn kubectl_shows_the_columns_of_the_old_api() {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    place.binding("b", "db", json!({})).await;
+    place.binding_is("b", "InjectedBindResult").await;
+    let rows = async |resource: &str| -> Vec<Value> {
+        let path = format!("/apis/servicecatalog.k8s.io/v1beta1/namespaces/{}/{resource}", place.namespace);
+        let request = axum::http::Request::get(path)
+            .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
+            .body(Vec::new())
+            .unwrap();
+        let table: Value = place.client.request(request).await.unwrap();
+        table["rows"][0]["cells"].as_array().unwrap().clone()
+    };
+    let instance = rows("serviceinstances").await;
+    let class = format!("ClusterServiceClass/{}", place.broker.name());
+    assert_eq!(instance[..4], [json!("db"), json!(class), json!("default"), json!("Ready")]);
+    let binding = rows("servicebindings").await;
+    assert_eq!(binding[..4], [json!("b"), json!("db"), json!("b"), json!("Ready")]);
+}

@@ -1,0 +1,111 @@
+//! The Secrets of a binding: what is in them, whose they are, and that they come back.
+
+use bindery::catalog::api::ServiceBinding;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{ResourceExt, api::PostParams};
+use serde_json::json;
+
+use crate::harness::{Place, text, until};
+
+async fn bound(annotations: serde_json::Value) -> Place {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    place.binding("b", "db", annotations).await;
+    place.binding_is("b", "InjectedBindResult").await;
+    place
+}
+
+#[tokio::test]
+async fn both_secrets_hold_what_the_contract_says() {
+    let place = bound(json!({})).await;
+    let secret = place.secret("b").await.unwrap();
+    let keys: Vec<_> = secret.data.as_ref().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["database", "host", "jdbcURL", "password", "port", "uri", "username"]);
+    assert_eq!((text(&secret, "password"), text(&secret, "port")), ("p/1".to_owned(), "26257".to_owned()));
+    assert_eq!(secret.type_.as_deref(), Some("Opaque"));
+    let variables = place.secret("b-env").await.unwrap();
+    assert_eq!(text(&variables, "COCKROACH_URL"), "postgres://u1:p%2F1@db:26257/cf_x");
+    let binding: ServiceBinding = place.api().get("b").await.unwrap();
+    assert_eq!(binding.spec.secret_name.as_deref(), Some("b"));
+    for secret in [&secret, &variables] {
+        assert_eq!(secret.labels()["app.kubernetes.io/managed-by"], "bindery");
+        assert_eq!(secret.labels()["bindery.dev/binding"], "b");
+        assert_eq!(secret.annotations()["bindery.dev/revision"], "1");
+        assert_eq!(secret.annotations()["bindery.dev/type"], place.broker.name());
+        let owner = &secret.owner_references()[0];
+        assert_eq!(
+            (&*owner.kind, &owner.uid, owner.controller),
+            ("ServiceBinding", &binding.uid().unwrap(), Some(true))
+        );
+    }
+    let status = binding.status.unwrap();
+    assert_eq!((status.revisions.len(), status.revisions[0].n), (1, 1));
+    assert_eq!(status.revisions[0].username.as_deref(), Some("u1"));
+    assert!(!serde_json::to_string(&status).unwrap().contains("p/1"));
+}
+
+#[tokio::test]
+async fn another_name_gets_the_same_data() {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    let spec = json!({"instanceRef": {"name": "db"}, "secretName": "other"});
+    place.create::<ServiceBinding>("ServiceBinding", "b", json!({}), spec).await.unwrap();
+    place.binding_is("b", "InjectedBindResult").await;
+    assert_eq!(place.secret("other").await.unwrap().data, place.secret("b").await.unwrap().data);
+}
+
+#[tokio::test]
+async fn a_secret_of_somebody_else_is_never_touched() {
+    let place = Place::with_broker().await;
+    let foreign: Secret = serde_json::from_value(json!({
+        "metadata": {"name": "b"}, "stringData": {"mine": "yes"},
+    }))
+    .unwrap();
+    place.api::<Secret>().create(&PostParams::default(), &foreign).await.unwrap();
+    place.instance("db", json!({})).await;
+    place.binding("b", "db", json!({})).await;
+    let message = place.binding_is("b", "SecretNameTaken").await;
+    assert!(message.contains("Secret \"b\" exists"), "{message}");
+    assert_eq!(text(&place.secret("b").await.unwrap(), "mine"), "yes");
+    assert!(place.secret("b-env").await.is_none());
+    assert!(place.broker.held().bindings.is_empty(), "nothing was asked of the broker");
+    place.delete::<Secret>("b").await;
+    place.binding_is("b", "InjectedBindResult").await;
+}
+
+#[tokio::test]
+async fn variables_follow_the_annotation() {
+    let place = bound(json!({"bindery.dev/env": "DSN=pg://{username}:{password}@{host}\nP=password"})).await;
+    let variables = place.secret("b-env").await.unwrap();
+    assert_eq!(variables.data.as_ref().unwrap().len(), 2);
+    assert_eq!(text(&variables, "DSN"), "pg://u1:p%2F1@db");
+    assert_eq!(text(&variables, "P"), "p/1");
+    let annotate = |text: &str| json!({"metadata": {"annotations": {"bindery.dev/env": text}}});
+    place.merge::<ServiceBinding>("b", annotate("X=nokey")).await.unwrap();
+    let message = place.binding_is("b", "ErrorInjectingBindResult").await;
+    assert!(message.contains("entry \"X\"") && message.contains("no key \"nokey\""), "{message}");
+    assert!(!message.contains("p/1"), "{message}");
+    place.merge::<ServiceBinding>("b", annotate("X=host")).await.unwrap();
+    place.binding_is("b", "InjectedBindResult").await;
+    let variables = place.secret("b-env").await.unwrap();
+    assert_eq!(variables.data.as_ref().unwrap().keys().collect::<Vec<_>>(), ["X"]);
+    assert_eq!(variables.annotations()["bindery.dev/revision"], "1", "the credentials are the same");
+}
+
+#[tokio::test]
+async fn lost_and_changed_secrets_come_back_when_asked() {
+    let place = bound(json!({})).await;
+    let before = place.secret("b").await.unwrap().data;
+    place.delete::<Secret>("b-env").await;
+    place.merge::<Secret>("b", json!({"stringData": {"password": "mine", "extra": "x"}})).await.unwrap();
+    place
+        .merge::<ServiceBinding>("b", json!({"metadata": {"annotations": {"bindery.dev/reconcile": "1"}}}))
+        .await
+        .unwrap();
+    until("the Secrets as they were", async || {
+        place.secret("b-env").await.is_some()
+            && place.secret("b").await.is_some_and(|secret| secret.data == before)
+    })
+    .await;
+    assert_eq!(place.secret("b").await.unwrap().annotations()["bindery.dev/revision"], "1");
+}

@@ -1,0 +1,133 @@
+# The database of the demo: a PostgreSQL made for the run, standing in for CockroachDB at the address that the example names,
+# or the one that BINDERY_DEMO_DATABASE_URL names. The chart learns of it by the Secret cockroachdb-admin and `database_values`.
+# shellcheck shell=bash
+
+database=$BINDERY_DEMO_DIR/database
+postgresql=$(dirname "$(compgen -G '/usr/lib/postgresql/*/bin/initdb' | sort -V | tail -n 1)" 2> /dev/null || true)
+host=cockroachdb-public.default.svc.cluster.local port=26257
+database_values=()
+
+start_database() {
+  mkdir -p "$database"
+  if [ -n "${BINDERY_DEMO_DATABASE_URL:-}" ]; then
+    use_database
+  else
+    make_certificates
+    make_server
+    say "as its administrator bindery gets a role that may make databases and roles, and is no superuser:"
+    show_sql "select rolname, rolsuper, rolcreatedb, rolcreaterole from pg_roles where rolname = 'bindery'"
+  fi
+  if [ $kind_of_cluster != other ]; then publish_database; fi
+}
+
+# Where this machine is seen from pods.
+machine_address() {
+  case $kind_of_cluster in
+    own) echo 10.99.0.1 ;;
+    kind) docker network inspect kind --format '{{range .IPAM.Config}}{{println .Gateway}}{{end}}' | grep -m 1 -F . ;;
+  esac
+}
+
+make_certificates() {
+  expect "certificates are made"
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj "/CN=CA of this demo" \
+    -keyout "$database/ca.key" -out "$database/ca.crt" 2> /dev/null
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$host" \
+    -keyout "$database/server.key" -out "$database/server.csr" 2> /dev/null
+  openssl x509 -req -in "$database/server.csr" -CA "$database/ca.crt" -CAkey "$database/ca.key" -CAcreateserial -days 2 \
+    -out "$database/server.crt" -extfile <(echo "subjectAltName=DNS:$host,DNS:cockroachdb-public") 2> /dev/null
+}
+
+make_server() {
+  local data=$database/data
+  openssl rand -hex 24 | tr -d '\n' > "$database/password"
+  chown -R postgres "$database"
+  expect "PostgreSQL starts"
+  as_postgres "$postgresql/initdb" --pgdata "$data" --auth-local peer --auth-host reject --encoding UTF8 --locale C.UTF-8 \
+    --no-sync > "$log/initdb.log" 2>&1
+  cat >> "$data/postgresql.conf" << CONF
+listen_addresses = '$(machine_address)'
+port = $port
+unix_socket_directories = '$database'
+ssl = on
+ssl_cert_file = '$database/server.crt'
+ssl_key_file = '$database/server.key'
+fsync = off
+CONF
+  # Over the network only with TLS and a password.
+  printf '%s\n' 'local all postgres peer' 'hostssl all all 0.0.0.0/0 scram-sha-256' > "$data/pg_hba.conf"
+  as_postgres "$postgresql/pg_ctl" start --wait --silent --pgdata "$data" --log "$database/server.log"
+  admin_sql "create role bindery login createrole createdb password '$(cat "$database/password")'" > /dev/null
+  show_sql "select version()"
+}
+
+as_postgres() { inside runuser --user postgres -- "$@"; }
+
+# Takes user, password, database and CA from the URL; the address stays the example's, from where it is forwarded.
+use_database() {
+  local part
+  declare -gA url=()
+  while IFS== read -r part value; do url[$part]=$value; done < <(demo/forward --parts "$BINDERY_DEMO_DATABASE_URL")
+  say "using the database at ${url[host]}:${url[port]} (BINDERY_DEMO_DATABASE_URL)"
+  printf '%s' "${url[password]}" > "$database/password"
+  database_values=(--set "servers.cockroachdb.user=${url[user]}" --set "servers.cockroachdb.database=${url[database]}")
+  if [ -n "${url[sslrootcert]}" ]; then
+    cp "${url[sslrootcert]}" "$database/ca.crt"
+    # The certificate is for the database's own name, not the example's.
+    if [ $kind_of_cluster != other ]; then database_values+=(--set servers.cockroachdb.sslmode=verify-ca); fi
+  else
+    database_values+=(--set servers.cockroachdb.sslmode=require --set 'servers.cockroachdb.secretKeys={password}')
+  fi
+  if [ $kind_of_cluster = other ]; then
+    database_values+=(--set "servers.cockroachdb.host=${url[host]}" --set "servers.cockroachdb.port=${url[port]}")
+  else
+    forward_database "${url[host]}" "${url[port]}"
+  fi
+  show_sql "select version()"
+}
+
+# The cluster is in a network of its own. A socket file is the one thing that both networks see.
+forward_database() { # host port
+  demo/forward --unix-to "$database/forward" "$1" "$2" > "$log/forward-outside.log" 2>&1 &
+  echo $! > "$database/forward.pid"
+  await 10 "the forwarder listens" test -S "$database/forward"
+  inside demo/forward --tcp-to "$(machine_address)" $port "$database/forward" > "$log/forward-inside.log" 2>&1 &
+}
+
+# The name and port that the example's plan has, as a Service without pods.
+publish_database() {
+  say "publishing it under the name that the example uses: $host:$port"
+  show kubectl apply -f - << YAML
+apiVersion: v1
+kind: Service
+metadata: {name: cockroachdb-public, namespace: default}
+spec: {ports: [{name: sql, port: $port}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: cockroachdb-public, namespace: default, labels: {kubernetes.io/service-name: cockroachdb-public}}
+addressType: IPv4
+ports: [{name: sql, port: $port}]
+endpoints: [{addresses: ["$(machine_address)"]}]
+YAML
+}
+
+# SQL by the server's own administrator, past bindery.
+admin_sql() {
+  if [ -n "${BINDERY_DEMO_DATABASE_URL:-}" ]; then
+    psql "$BINDERY_DEMO_DATABASE_URL" --quiet --command "$1" "${@:2}"
+  else
+    as_postgres "$postgresql/psql" --host "$database" --port $port --quiet --command "$1" "${@:2}"
+  fi
+}
+
+admin_value() { admin_sql "$1" --tuples-only --no-align; }
+
+end_database() {
+  if [ -e "$database/forward.pid" ]; then kill "$(cat "$database/forward.pid")" 2> /dev/null || true; fi
+  # In a cluster made for the run, the server is among its processes and ends with it.
+  if [ -e "$database/data/postmaster.pid" ] && [ $kind_of_cluster != own ]; then
+    as_postgres "$postgresql/pg_ctl" stop --mode immediate --silent --pgdata "$database/data" || true
+  fi
+  if [ -e "$database/server.log" ]; then cp "$database/server.log" "$log/postgresql.log"; fi
+}

@@ -1,0 +1,246 @@
+//! What the chart and the plain manifests promise, checked on what Helm renders. No cluster is needed: Helm comes from
+//! `tests/cluster/build`, or from the PATH.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde_json::{Value, json};
+
+const EXAMPLE: &str = "examples/cockroachdb/values.yaml";
+
+fn helm(arguments: &[&str]) -> Output {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
+        PathBuf::from,
+    );
+    let built = std::env::var_os("TESTCLUSTER_BIN")
+        .map_or_else(|| cache.join("testcluster"), PathBuf::from)
+        .join("helm");
+    let program = if built.exists() { built } else { PathBuf::from("helm") };
+    Command::new(program)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["template", "bindery", "charts/bindery", "--namespace", "bindery", "--kube-version", "1.36.0"])
+        .args(arguments)
+        .output()
+        .expect("helm runs: build it with tests/cluster/build, or install it")
+}
+
+fn rendered(arguments: &[&str]) -> String {
+    let output = helm(arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn refusal(arguments: &[&str]) -> String {
+    let output = helm(arguments);
+    assert!(!output.status.success(), "rendered with {arguments:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn documents(yaml: &str) -> Vec<Value> {
+    yaml.split("\n---\n")
+        .map(|document| serde_saphyr::from_str::<Value>(document.trim_start_matches("---\n")).unwrap())
+        .filter(|document| !document.is_null())
+        .collect()
+}
+
+fn example() -> Vec<Value> {
+    documents(&rendered(&["--values", EXAMPLE]))
+}
+
+fn folder(path: &str) -> Vec<Value> {
+    let mut files: Vec<_> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|file| file.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort();
+    files.iter().flat_map(|file| documents(&fs::read_to_string(file).unwrap())).collect()
+}
+
+fn kind(document: &Value) -> &str {
+    document["kind"].as_str().unwrap()
+}
+
+fn name(document: &Value) -> &str {
+    document["metadata"]["name"].as_str().unwrap()
+}
+
+fn strings(value: &Value) -> BTreeSet<&str> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+fn rules(documents: &[Value]) -> impl Iterator<Item = (&str, &Value)> {
+    documents
+        .iter()
+        .filter(|document| matches!(kind(document), "Role" | "ClusterRole"))
+        .flat_map(|role| role["rules"].as_array().unwrap().iter().map(move |rule| (name(role), rule)))
+}
+
+#[test]
+fn rendering_is_reproducible() {
+    assert_eq!(rendered(&["--values", EXAMPLE]), rendered(&["--values", EXAMPLE]));
+}
+
+#[test]
+fn no_secret_and_no_ca_bundle_is_rendered() {
+    for document in example() {
+        assert_ne!(kind(&document), "Secret", "{}", name(&document));
+        for webhook in document["webhooks"].as_array().into_iter().flatten() {
+            assert_eq!(webhook["clientConfig"]["caBundle"], Value::Null);
+        }
+    }
+}
+
+#[test]
+fn pods_are_locked_down() {
+    let documents = example();
+    let pods: Vec<_> = documents
+        .iter()
+        .map(|document| &document["spec"]["template"]["spec"])
+        .filter(|pod| pod.is_object())
+        .collect();
+    assert_eq!(pods.len(), 5, "three roles and two hooks");
+    for pod in pods {
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(pod["securityContext"]["runAsUser"], 65532);
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        for container in pod["containers"].as_array().unwrap() {
+            let wanted = json!({
+                "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true,
+                "capabilities": {"drop": ["ALL"]},
+            });
+            assert_eq!(container["securityContext"], wanted);
+            assert!(container["resources"]["limits"]["memory"].is_string());
+        }
+    }
+}
+
+#[test]
+fn secrets_are_never_listed_or_watched_and_no_rule_is_a_wildcard() {
+    let documents = example();
+    for (role, rule) in rules(&documents) {
+        for field in ["apiGroups", "resources", "verbs"] {
+            assert!(!strings(&rule[field]).contains("*"), "{role}: {rule}");
+        }
+        if strings(&rule["resources"]).contains("secrets") {
+            assert!(
+                strings(&rule["verbs"]).is_disjoint(&["list", "watch", "deletecollection"].into()),
+                "{role}: {rule}"
+            );
+        }
+    }
+}
+
+#[test]
+fn only_the_catalog_reaches_secrets_of_other_namespaces() {
+    let documents = example();
+    let reach: Vec<_> = documents
+        .iter()
+        .filter(|document| kind(document) == "ClusterRole")
+        .filter(|role| {
+            role["rules"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|rule| strings(&rule["resources"]).contains("secrets"))
+        })
+        .map(name)
+        .collect();
+    assert_eq!(reach, ["bindery-catalog"]);
+}
+
+#[test]
+fn the_webhook_is_asked_only_about_new_pods_that_want_credentials() {
+    let documents = example();
+    let webhook = &documents
+        .iter()
+        .find(|document| kind(document) == "MutatingWebhookConfiguration")
+        .unwrap()["webhooks"][0];
+    assert_eq!(strings(&webhook["rules"][0]["operations"]), ["CREATE"].into());
+    assert_eq!(strings(&webhook["rules"][0]["resources"]), ["pods"].into());
+    assert_eq!(webhook["failurePolicy"], "Fail");
+    assert!(webhook["matchConditions"][0]["expression"].as_str().unwrap().contains("bindery.dev/bind"));
+    let left_out = strings(&webhook["namespaceSelector"]["matchExpressions"][0]["values"]);
+    assert_eq!(left_out, ["bindery", "kube-node-lease", "kube-system"].into());
+}
+
+#[test]
+fn the_plain_manifests_say_what_the_chart_says() {
+    let chart = example();
+    for plain in folder("webhook-config") {
+        if kind(&plain) == "Namespace" {
+            continue;
+        }
+        let twin =
+            chart.iter().find(|document| kind(document) == kind(&plain) && name(document) == name(&plain));
+        let twin = twin.unwrap_or_else(|| panic!("the chart has no {} {}", kind(&plain), name(&plain)));
+        for field in ["spec", "webhooks", "rules", "roleRef", "subjects"] {
+            assert_eq!(plain[field], twin[field], "{field} of {} {}", kind(&plain), name(&plain));
+        }
+    }
+}
+
+#[test]
+fn without_services_there_is_no_broker() {
+    let documents = documents(&rendered(&[]));
+    assert!(documents.iter().all(|document| !name(document).contains("broker")));
+}
+
+#[test]
+fn without_the_service_catalog_there_is_only_the_webhook() {
+    let documents = documents(&rendered(&["--set", "apis.serviceCatalog=false"]));
+    assert!(
+        documents
+            .iter()
+            .all(|document| !name(document).contains("catalog") && !name(document).contains("crds"))
+    );
+    assert!(documents.iter().any(|document| name(document) == "bindery-admission"));
+}
+
+#[test]
+fn a_certificate_of_ones_own_is_served_from_its_secret() {
+    let documents = documents(&rendered(&["--set", "admission.tlsSecretName=mine"]));
+    let pod = documents
+        .iter()
+        .find(|document| kind(document) == "Deployment" && name(document) == "bindery-admission")
+        .map(|deployment| &deployment["spec"]["template"]["spec"])
+        .unwrap();
+    assert_eq!(pod["volumes"][0]["secret"]["secretName"], "mine");
+    assert!(strings(&pod["containers"][0]["args"]).contains("--admission-tls-dir=/etc/bindery/tls"));
+}
+
+#[test]
+fn values_that_mean_nothing_are_refused() {
+    let misspelt = refusal(&["--set", "admission.replica=3"]);
+    assert!(misspelt.contains("'replica' not allowed"), "{misspelt}");
+    let elsewhere = refusal(&["--values", EXAMPLE, "--set", "services[0].plans[0].server=nowhere"]);
+    assert!(
+        elsewhere.contains(r#"plan "default" of service "cockroachdb" is on server "nowhere""#),
+        "{elsewhere}"
+    );
+}
+
+#[test]
+fn the_charts_definitions_are_those_of_the_binary() {
+    let printed = Command::new(env!("CARGO_BIN_EXE_bindery")).arg("crds").output().unwrap();
+    let printed = documents(&String::from_utf8(printed.stdout).unwrap());
+    assert!(!printed.is_empty(), "`bindery crds` printed nothing");
+    assert_eq!(folder("charts/bindery/crds"), printed, "run `make generate`");
+}
+
+#[test]
+fn the_upgrade_hook_may_change_exactly_the_charts_definitions() {
+    let documents = example();
+    let allowed: BTreeSet<_> = rules(&documents)
+        .filter(|(_, rule)| strings(&rule["resources"]).contains("customresourcedefinitions"))
+        .flat_map(|(_, rule)| strings(&rule["resourceNames"]))
+        .collect();
+    let definitions = folder("charts/bindery/crds");
+    assert_eq!(allowed, definitions.iter().map(name).collect());
+}

@@ -11,7 +11,7 @@ fn description(body: &serde_json::Value) -> &str {
 
 #[tokio::test]
 async fn a_wrong_password_and_a_stopped_server_are_told_and_mended() {
-    let mut server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
+    let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     std::fs::write(server.password_file(), "wrong").unwrap();
     let platform = Platform::on(&server).await;
     let (status, body) = platform.provision("i").await;

@@ -7,53 +7,51 @@ use kube::{Api, Client, ResourceExt, api::ListParams};
 use tempfile::TempDir;
 use tokio::sync::{OnceCell, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
-use crate::{postgres::Postgres, scenario::run};
+use crate::{
+    postgres::{ADMIN, Postgres},
+    scenario::run,
+};
 
 /// Where the release lives.
-pub const NAMESPACE: &str = "bindery-e2e";
+pub(crate) const NAMESPACE: &str = "bindery-e2e";
 /// The release's name.
-pub const RELEASE: &str = "e2e";
+pub(crate) const RELEASE: &str = "e2e";
 /// The namespace that the release's webhook leaves alone, for the installation without Helm.
-pub const PLAIN_NAMESPACE: &str = "bindery-plain-client";
-
-const ADMIN: &str = "bindery";
+pub(crate) const PLAIN_NAMESPACE: &str = "bindery-plain-client";
 
 /// The database server and the release.
-pub struct Installation {
-    pub postgres: Postgres,
+pub(crate) struct Installation {
+    pub(crate) postgres: Postgres,
     turns: std::sync::Arc<RwLock<()>>,
     _files: TempDir,
 }
 
 /// Leave to act: beside others, or alone.
-pub enum Turn {
+pub(crate) enum Turn {
     Shared(#[expect(dead_code, reason = "held, not read")] OwnedRwLockReadGuard<()>),
     Own(#[expect(dead_code, reason = "held, not read")] OwnedRwLockWriteGuard<()>),
 }
 
 impl Installation {
     /// The installation, made by whoever asks first.
-    pub async fn get() -> &'static Self {
+    pub(crate) async fn get() -> &'static Self {
         static INSTALLATION: OnceCell<Installation> = OnceCell::const_new();
         INSTALLATION.get_or_init(Self::make).await
     }
 
-    pub async fn shared_turn(&self) -> Turn {
+    pub(crate) async fn shared_turn(&self) -> Turn {
         Turn::Shared(self.turns.clone().read_owned().await)
     }
 
-    pub async fn own_turn(&self) -> Turn {
+    pub(crate) async fn own_turn(&self) -> Turn {
         Turn::Own(self.turns.clone().write_owned().await)
     }
 
     async fn make() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let address = std::env::var("NODE_IP").expect("NODE_IP: run this as `make e2e`");
-        let postgres = Postgres::start(&address);
+        let postgres = Postgres::start(&address, &[&address]);
         let files = TempDir::new().unwrap();
-        let password = postgres.create_admin(ADMIN);
-        let secret = files.path().join("password");
-        std::fs::write(&secret, password).unwrap();
         kubectl(&["create", "namespace", NAMESPACE]).await;
         kubectl(&[
             "--namespace",
@@ -62,7 +60,7 @@ impl Installation {
             "secret",
             "generic",
             "main-admin",
-            &format!("--from-file=password={}", secret.display()),
+            &format!("--from-file=password={}", postgres.password_file().display()),
             &format!("--from-file=ca.crt={}", postgres.ca_file().display()),
         ])
         .await;
@@ -112,7 +110,7 @@ services:
     }
 
     /// Scales a role's workload and waits until that many pods run and no more.
-    pub async fn scale(&self, workload: &str, replicas: usize) {
+    pub(crate) async fn scale(&self, workload: &str, replicas: usize) {
         kubectl(&["--namespace", NAMESPACE, "scale", workload, &format!("--replicas={replicas}")]).await;
         let role = workload.rsplit('-').next().expect("a name");
         for _ in 0..600 {
@@ -127,7 +125,7 @@ services:
     }
 
     /// Kills a role's processes as `kill -9` does; the kubelet starts them anew.
-    pub async fn kill(&self, role: &str) {
+    pub(crate) async fn kill(&self, role: &str) {
         let found = run("pgrep", &["--full", &format!("^/usr/bin/bindery serve --roles={role} ")], "").await;
         let processes: Vec<&str> = found.stdout.split_whitespace().collect();
         assert!(!processes.is_empty(), "no process has the role {role}");
@@ -137,14 +135,14 @@ services:
     }
 
     /// The pods of a role.
-    pub async fn pods(&self, role: &str) -> Vec<Pod> {
+    pub(crate) async fn pods(&self, role: &str) -> Vec<Pod> {
         let api: Api<Pod> = Api::namespaced(Client::try_default().await.unwrap(), NAMESPACE);
         let selector = format!("app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component={role}");
         api.list(&ListParams::default().labels(&selector)).await.unwrap().items
     }
 
     /// Waits until every pod of bindery is ready.
-    pub async fn recovered(&self) {
+    pub(crate) async fn recovered(&self) {
         let selector = format!("app.kubernetes.io/instance={RELEASE}");
         kubectl(&[
             "--namespace",
@@ -160,7 +158,7 @@ services:
     }
 
     /// What `bindery sweep` says in the broker's pod.
-    pub async fn sweep(&self) -> String {
+    pub(crate) async fn sweep(&self) -> String {
         let broker = self.pods("broker").await.first().expect("a broker").name_any();
         kubectl(&["--namespace", NAMESPACE, "exec", &broker, "--", "bindery", "sweep"]).await
     }
@@ -174,11 +172,11 @@ fn is_ready(pod: &Pod) -> bool {
 }
 
 /// The top of the repository.
-pub fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// `kubectl`, which must succeed.
-pub async fn kubectl(arguments: &[&str]) -> String {
+pub(crate) async fn kubectl(arguments: &[&str]) -> String {
     run("kubectl", arguments, "").await.expect_success()
 }

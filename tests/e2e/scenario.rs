@@ -15,38 +15,38 @@ use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 use crate::installation::{Installation, Turn};
 
 /// Longer than anything may take here, also while two cores do everything at once.
-pub const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// The story's manifests, as a user finds them in `examples/`.
-pub const INSTANCE: &str = include_str!("../../examples/cockroachdb/serviceinstance.yaml");
+pub(crate) const INSTANCE: &str = include_str!("../../examples/cockroachdb/serviceinstance.yaml");
 /// See [`INSTANCE`].
-pub const BINDING: &str = include_str!("../../examples/cockroachdb/servicebinding.yaml");
+pub(crate) const BINDING: &str = include_str!("../../examples/cockroachdb/servicebinding.yaml");
 /// See [`INSTANCE`].
-pub const POD: &str = include_str!("../../examples/cockroachdb/clientapp.yaml");
+pub(crate) const POD: &str = include_str!("../../examples/cockroachdb/clientapp.yaml");
 
 /// A namespace and what is needed to act in it. Others run beside it, except a scenario that has bindery for itself.
-pub struct Scenario {
-    pub client: Client,
-    pub namespace: String,
-    pub installation: &'static Installation,
+pub(crate) struct Scenario {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    pub(crate) installation: &'static Installation,
     _turn: Turn,
 }
 
 impl Scenario {
     /// A scenario that others may run beside.
-    pub async fn new(name: &str) -> Self {
+    pub(crate) async fn new(name: &str) -> Self {
         let installation = Installation::get().await;
         Self::start(named(name), installation, installation.shared_turn().await).await
     }
 
     /// A scenario that does to bindery what others must not see.
-    pub async fn alone(name: &str) -> Self {
+    pub(crate) async fn alone(name: &str) -> Self {
         let installation = Installation::get().await;
         Self::start(named(name), installation, installation.own_turn().await).await
     }
 
     /// A scenario that has bindery for itself, in the namespace of this name.
-    pub async fn alone_in(namespace: &str) -> Self {
+    pub(crate) async fn alone_in(namespace: &str) -> Self {
         let installation = Installation::get().await;
         let metadata = ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() };
         Self::start(metadata, installation, installation.own_turn().await).await
@@ -60,7 +60,7 @@ impl Scenario {
         Self { client, namespace, installation, _turn: turn }
     }
 
-    pub fn api<K>(&self) -> Api<K>
+    pub(crate) fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
     {
@@ -68,23 +68,23 @@ impl Scenario {
     }
 
     /// `kubectl apply -f -` in the scenario's namespace.
-    pub async fn apply(&self, manifest: &str) -> Output {
+    pub(crate) async fn apply(&self, manifest: &str) -> Output {
         self.kubectl_with_input(&["apply", "-f", "-"], manifest).await
     }
 
     /// `kubectl` in the scenario's namespace.
-    pub async fn kubectl(&self, arguments: &[&str]) -> Output {
+    pub(crate) async fn kubectl(&self, arguments: &[&str]) -> Output {
         self.kubectl_with_input(arguments, "").await
     }
 
-    pub async fn kubectl_with_input(&self, arguments: &[&str], input: &str) -> Output {
+    pub(crate) async fn kubectl_with_input(&self, arguments: &[&str], input: &str) -> Output {
         let mut all = vec!["--namespace", &self.namespace];
         all.extend(arguments);
         run("kubectl", &all, input).await
     }
 
     /// Waits until the object satisfies `condition`.
-    pub async fn until<K>(&self, name: &str, what: &str, condition: impl Awaited<K>) -> Option<K>
+    pub(crate) async fn until<K>(&self, name: &str, what: &str, condition: impl Awaited<K>) -> Option<K>
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -103,11 +103,11 @@ impl Scenario {
         }
     }
 
-    pub async fn running(&self, pod: &str) {
+    pub(crate) async fn running(&self, pod: &str) {
         self.until::<Pod>(pod, "running", conditions::is_pod_running()).await;
     }
 
-    pub async fn gone<K>(&self, name: &str)
+    pub(crate) async fn gone<K>(&self, name: &str)
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -120,7 +120,7 @@ impl Scenario {
     }
 
     /// Waits until the instance's condition `Ready` has this reason.
-    pub async fn instance_says(&self, name: &str, reason: &str) -> Condition {
+    pub(crate) async fn instance_says(&self, name: &str, reason: &str) -> Condition {
         let says = |instance: Option<&ServiceInstance>| ready(&instance?.status.as_ref()?.conditions, reason);
         let instance = self
             .until::<ServiceInstance>(name, reason, |found: Option<&ServiceInstance>| says(found).is_some())
@@ -129,7 +129,7 @@ impl Scenario {
     }
 
     /// Waits until the binding's condition `Ready` has this reason.
-    pub async fn binding_says(&self, name: &str, reason: &str) -> Condition {
+    pub(crate) async fn binding_says(&self, name: &str, reason: &str) -> Condition {
         let says = |binding: Option<&ServiceBinding>| ready(&binding?.status.as_ref()?.conditions, reason);
         let binding = self
             .until::<ServiceBinding>(name, reason, |found: Option<&ServiceBinding>| says(found).is_some())
@@ -138,31 +138,31 @@ impl Scenario {
     }
 
     /// Waits until binding and Secret are there, and answers the Secret's values.
-    pub async fn credentials(&self, binding: &str) -> Credentials {
+    pub(crate) async fn credentials(&self, binding: &str) -> Credentials {
         self.binding_says(binding, "InjectedBindResult").await;
         Credentials(self.api::<Secret>().get(binding).await.unwrap())
     }
 
     /// Runs a command in a pod's container.
-    pub async fn exec(&self, pod: &str, command: &[&str]) -> Output {
+    pub(crate) async fn exec(&self, pod: &str, command: &[&str]) -> Output {
         let mut arguments = vec!["exec", pod, "--"];
         arguments.extend(command);
         self.kubectl(&arguments).await
     }
 
     /// Runs SQL in a pod, with the URL from its environment.
-    pub async fn sql(&self, pod: &str, sql: &str) -> Output {
+    pub(crate) async fn sql(&self, pod: &str, sql: &str) -> Output {
         let script = format!("psql --no-psqlrc -qtA -v ON_ERROR_STOP=1 \"$COCKROACH_URL\" -c {sql:?}");
         self.exec(pod, &["sh", "-c", &script]).await
     }
 
     /// Deletes binding and instance as a user would, then sees to it that nothing of this scenario is left anywhere.
-    pub async fn finish(self, credentials: &[&Credentials]) {
+    pub(crate) async fn finish(self, credentials: &[&Credentials]) {
         self.finish_with(credentials, async || {}).await;
     }
 
     /// [`Scenario::finish`] with something more to see to, while the scenario still has its turn.
-    pub async fn finish_with(self, credentials: &[&Credentials], and: impl AsyncFnOnce()) {
+    pub(crate) async fn finish_with(self, credentials: &[&Credentials], and: impl AsyncFnOnce()) {
         self.kubectl(&[
             "delete",
             "servicebindings,serviceinstances,pods",
@@ -181,7 +181,7 @@ impl Scenario {
     }
 
     /// No Claim, no Secret, no role and no database of this scenario.
-    pub async fn nothing_left(&self, credentials: &[&Credentials]) {
+    pub(crate) async fn nothing_left(&self, credentials: &[&Credentials]) {
         let claims = Api::<Claim>::all(self.client.clone()).list(&ListParams::default()).await.unwrap();
         let ours: Vec<_> = claims.iter().filter(|claim| claim.spec.namespace == self.namespace).collect();
         assert!(ours.is_empty(), "Claims are left: {ours:?}");
@@ -191,15 +191,13 @@ impl Scenario {
         for credentials in credentials {
             let (user, database) = (credentials.get("username"), credentials.get("database"));
             let postgres = &self.installation.postgres;
-            let roles = postgres.query(&format!(
+            let roles = postgres.psql(&format!(
                 "select rolname from pg_roles where rolname = '{user}' or rolname like '{database}%'"
             ));
-            assert_eq!(roles, "", "roles are left");
-            assert_eq!(
-                postgres.query(&format!("select datname from pg_database where datname = '{database}'")),
-                "",
-                "the database is left"
-            );
+            assert!(roles.is_empty(), "roles are left: {roles:?}");
+            let databases =
+                postgres.psql(&format!("select datname from pg_database where datname = '{database}'"));
+            assert!(databases.is_empty(), "the database is left");
         }
     }
 }
@@ -213,46 +211,46 @@ fn ready(conditions: &Conditions, reason: &str) -> Option<Condition> {
 }
 
 /// The values of a binding's Secret.
-pub struct Credentials(Secret);
+pub(crate) struct Credentials(Secret);
 
 impl Credentials {
-    pub fn get(&self, key: &str) -> String {
+    pub(crate) fn get(&self, key: &str) -> String {
         let data = self.0.data.as_ref().expect("a Secret with data");
         let value = data.get(key).unwrap_or_else(|| panic!("no key {key:?} among {:?}", data.keys()));
         String::from_utf8(value.0.clone()).expect("text")
     }
 
-    pub fn keys(&self) -> Vec<&str> {
+    pub(crate) fn keys(&self) -> Vec<&str> {
         self.0.data.iter().flatten().map(|(key, _)| key.as_str()).collect()
     }
 }
 
 /// What a command printed, and whether it succeeded.
 #[derive(Debug)]
-pub struct Output {
-    pub success: bool,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Output {
+    pub(crate) success: bool,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Output {
-    pub fn expect_success(self) -> String {
+    pub(crate) fn expect_success(self) -> String {
         assert!(self.success, "the command failed:\n{}", self.all());
         self.stdout
     }
 
-    pub fn expect_failure(self) -> String {
+    pub(crate) fn expect_failure(self) -> String {
         assert!(!self.success, "the command succeeded:\n{}", self.all());
         self.stderr
     }
 
-    pub fn all(&self) -> String {
+    pub(crate) fn all(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
     }
 }
 
 /// Runs a program and waits for it.
-pub async fn run(program: &str, arguments: &[&str], input: &str) -> Output {
+pub(crate) async fn run(program: &str, arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())

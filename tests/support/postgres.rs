@@ -1,16 +1,19 @@
 //! A private PostgreSQL from Debian's package for tests: a temporary folder, TLS with a CA made on the spot, passwords
-//! by SCRAM, and an administrator who is no superuser. It is stopped when dropped.
+//! by SCRAM, and an administrator who is no superuser. It is stopped when dropped. Shared by the suites.
+#![allow(dead_code, reason = "each suite uses its part")]
 
 use std::{
     fs,
+    io::Write,
     net::TcpListener,
     os::unix::fs::chown,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
 /// The administrator: CREATEROLE and CREATEDB, nothing else.
@@ -18,7 +21,8 @@ pub(crate) const ADMIN: &str = "bindery";
 /// The administrator's password.
 pub(crate) const ADMIN_PASSWORD: &str = "the-administrators-password";
 
-const START_TIMEOUT: Duration = Duration::from_mins(1);
+/// Longer than anything takes, also beside a compiler.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A running server.
 pub(crate) struct Postgres {
@@ -26,7 +30,7 @@ pub(crate) struct Postgres {
     binaries: PathBuf,
     listen: String,
     port: u16,
-    child: Option<Child>,
+    child: Mutex<Option<Child>>,
 }
 
 impl Postgres {
@@ -34,7 +38,8 @@ impl Postgres {
     pub(crate) fn start(listen: &str, names: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("bindery-postgres-").tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Self { folder, binaries: binaries(), listen: listen.to_owned(), port, child: None };
+        let server =
+            Self { folder, binaries: binaries(), listen: listen.to_owned(), port, child: Mutex::default() };
         make_certificates(server.folder.path(), names);
         own(server.folder.path());
         for file in ["ca.crt", "server.crt", "server.key"] {
@@ -62,7 +67,7 @@ impl Postgres {
     }
 
     /// Starts the server again on the same port after [`Postgres::stop`], and waits until it answers.
-    pub(crate) fn start_again(&mut self) {
+    pub(crate) fn start_again(&self) {
         let listen = format!("listen_addresses={}", self.listen);
         let sockets = format!("unix_socket_directories={}", self.folder.path().display());
         let mut postgres = self.command("postgres");
@@ -81,10 +86,9 @@ impl Postgres {
         }
         let log = fs::File::create(self.path("log")).unwrap();
         postgres.stdout(Stdio::null()).stderr(log);
-        self.child = Some(postgres.spawn().unwrap());
-        let deadline = Instant::now() + START_TIMEOUT;
+        let mut child = postgres.spawn().unwrap();
+        let deadline = Instant::now() + TIMEOUT;
         while !self.is_ready() {
-            let child = self.child.as_mut().unwrap();
             let log = || fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("PostgreSQL ended with {status}: {}", log());
@@ -92,11 +96,12 @@ impl Postgres {
             assert!(Instant::now() < deadline, "PostgreSQL is not ready: {}", log());
             std::thread::sleep(Duration::from_millis(20));
         }
+        *self.child.lock().unwrap() = Some(child);
     }
 
     /// Stops the server at once; the data stays.
-    pub(crate) fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
+    pub(crate) fn stop(&self) {
+        if let Some(mut child) = self.child.lock().unwrap().take() {
             // SIGQUIT is PostgreSQL's immediate shutdown: it takes its children along.
             let _ = Command::new("kill").args(["-QUIT", &child.id().to_string()]).status();
             let _ = child.wait();
@@ -116,6 +121,41 @@ impl Postgres {
         let output = psql.output().expect("psql: apt-get install postgresql");
         assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().lines().map(ToOwned::to_owned).collect()
+    }
+
+    /// Begins a superuser's session with these statements and keeps it open, with the locks that they took.
+    pub(crate) fn hold(&self, sql: &str) -> Held {
+        let mut psql = Command::new("psql")
+            .args(["-Xq", "-U", "postgres", "-d", "postgres"])
+            .env("PGHOST", self.folder.path())
+            .env("PGPORT", self.port.to_string())
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = psql.stdin.take().unwrap();
+        writeln!(input, "{sql}").unwrap();
+        Held { input, psql }
+    }
+
+    /// Opens a session of an application with this URL and keeps it.
+    pub(crate) fn session(url: &str) -> Session {
+        let psql = Command::new("psql")
+            .args(["-Xq", url, "-c", "select pg_sleep(600)"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Session(psql)
+    }
+
+    /// Waits until a question, in SQL, is answered with true.
+    pub(crate) async fn until(&self, question: &str) {
+        let deadline = Instant::now() + TIMEOUT;
+        while self.psql(question) != ["t"] {
+            assert!(Instant::now() < deadline, "still not true: {question}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// The TCP port.
@@ -176,6 +216,41 @@ impl Drop for Postgres {
     }
 }
 
+/// A session of the superuser, kept open.
+pub(crate) struct Held {
+    input: ChildStdin,
+    psql: Child,
+}
+
+impl Held {
+    /// Ends the session; its locks are released.
+    pub(crate) fn release(mut self) {
+        drop(self.input);
+        self.psql.wait().unwrap();
+    }
+}
+
+/// A session of an application that only waits.
+pub(crate) struct Session(Child);
+
+impl Session {
+    /// Waits until the session ends.
+    pub(crate) async fn ended(mut self) {
+        let deadline = Instant::now() + TIMEOUT;
+        while self.0.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "the session goes on");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Debian keeps each version's programs in a folder of its own.
 fn binaries() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
@@ -211,7 +286,10 @@ fn make_certificates(folder: &Path, names: &[&str]) {
 
     let key = KeyPair::generate().unwrap();
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+    let mut server = CertificateParams::new(names).unwrap();
+    // Not the authority's name, or OpenSSL takes the certificate for a self-signed one.
+    server.distinguished_name.push(DnType::CommonName, "PostgreSQL");
+    let certificate = server.signed_by(&key, &issuer).unwrap();
     fs::write(folder.join("server.crt"), certificate.pem()).unwrap();
     let key_file = folder.join("server.key");
     fs::write(&key_file, key.serialize_pem()).unwrap();

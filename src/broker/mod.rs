@@ -7,7 +7,7 @@ mod services;
 mod store;
 mod sweep;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use axum::Router;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,12 @@ pub enum BrokerError {
     /// A server cannot be used.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// There is no store to compare servers with.
+    #[error("the broker's store {} does not exist, so everything would seem left over; name the store that the broker uses", path.display())]
+    NoStore {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// The store holds the records of another installation.
     #[error(
         "the store belongs to installation {recorded:?} and the configuration says {configured:?}; name the right store, or that installation"

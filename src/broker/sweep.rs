@@ -8,7 +8,7 @@ use super::{
     services::{Provider, Resource},
     store::Store,
 };
-use crate::config::{BrokerConfig, ServerName};
+use crate::config::{BrokerConfig, ServerName, StoreUrl};
 
 /// What a sweep found, by server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,8 +24,12 @@ pub struct SweepReport {
 /// Compares each server with the broker's store; with `delete`, removes what is left over.
 ///
 /// # Errors
-/// When the store cannot be opened, or a server cannot be read or changed.
+/// When the store is not there or cannot be opened, or a server cannot be read or changed.
 pub async fn sweep(config: &BrokerConfig, delete: bool) -> Result<SweepReport, BrokerError> {
+    let StoreUrl::Sqlite(path) = &config.settings.store;
+    if !path.exists() {
+        return Err(BrokerError::NoStore { path: path.clone() });
+    }
     let parts = Parts::open(config).await?;
     let mut report = SweepReport { removed: delete, ..SweepReport::default() };
     for (name, provider) in &parts.providers {

@@ -54,6 +54,17 @@ fn forget(platform: &Platform, instance: &str) {
     assert_eq!(store.execute("DELETE FROM instances WHERE id = ?1", [instance]).unwrap(), 1);
 }
 
+/// Without the records everything would seem left over.
+#[tokio::test]
+async fn a_sweep_without_the_brokers_store_is_refused() {
+    let server = shared_server();
+    let platform = Platform::on(&server).await;
+    let mut config = platform.config().clone();
+    config.settings.store = "sqlite:/nowhere/broker.db".parse().unwrap();
+    let error = sweep(&config, true).await.unwrap_err().to_string();
+    assert!(error.contains("/nowhere/broker.db does not exist"), "{error}");
+}
+
 /// Two installations that are given the same id want the same database; who comes second is told, and removes nothing.
 #[tokio::test]
 async fn what_another_installation_made_is_left_alone() {

@@ -135,3 +135,34 @@ async fn cluster_id(client: &Client, readiness: &Readiness) -> String {
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{Json, Router, http::StatusCode, routing::any};
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn missing_definitions_are_named_with_the_remedy_and_waited_for() {
+        let missing = async || {
+            let status = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404, "message": "no"});
+            (StatusCode::NOT_FOUND, Json(status))
+        };
+        let client = Client::new(Router::new().fallback(any(missing)), "default");
+        let (readiness, stop) = (Readiness::default(), CancellationToken::new());
+        let catalog =
+            run(client, CatalogSettings::default(), Arc::default(), readiness.clone(), stop.clone());
+        let look = async {
+            while !readiness.report().contains("missing") {
+                tokio::task::yield_now().await;
+            }
+            stop.cancel();
+            readiness.report()
+        };
+        let (ended, report) = tokio::join!(catalog, look);
+        ended.unwrap();
+        assert!(report.contains("claims.bindery.dev is missing"), "{report}");
+        assert!(report.contains("bindery crds | kubectl apply -f -"), "{report}");
+    }
+}

@@ -126,6 +126,16 @@ where
             );
             (Action::requeue(STALE), false)
         }
+        Err(ReconcileError::Cluster(kube::Error::Api(status))) if status.is_not_found() => {
+            debug!(
+                kind,
+                namespace = meta.namespace,
+                name = meta.name,
+                status = status.message,
+                "gone meanwhile"
+            );
+            (retry(), false)
+        }
         Err(error) => {
             warn!(kind, namespace = meta.namespace, name = meta.name, %error, "reconcile failed, is tried again");
             (retry(), true)

@@ -2,7 +2,7 @@
 //! write the Secrets. The same steps restore Secrets that were lost or changed, for a broker answers a repeated bind with
 //! the same credentials.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt};
@@ -10,12 +10,13 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::{Failure, NotBound, Remedy, keep::keep};
 use crate::{
     catalog::{
         api::{
             Claim, ClaimKind, ClaimSpec, ConditionType, ServiceBinding, ServiceBindingStatus,
             ServiceInstance,
-            binding::{BindingOperation, Revision},
+            binding::BindingOperation,
             instance::{ProvisionStatus, ReleaseStatus},
         },
         client::ClientError,
@@ -23,11 +24,9 @@ use crate::{
         context::{Context, NamespaceState},
         ledger::{Recorded, claim_name},
         names::did_you_mean,
-        reconcile::{
-            Next, ReconcileError, has_finalizer, now, patch, resolve::Offer, status, with_finalizer,
-        },
-        secrets::{self, Marks, SecretError},
-        variables::{Variables, VariablesError},
+        reconcile::{Next, ReconcileError, has_finalizer, patch, resolve::Offer, status, with_finalizer},
+        secrets,
+        variables::Variables,
     },
     contract::binding as contract,
     osb::{BindRequest, BindResponse},
@@ -35,68 +34,6 @@ use crate::{
 
 /// How long to wait for a namespace that has not been seen yet; its appearance ends the wait.
 const UNKNOWN_NAMESPACE: Duration = Duration::from_secs(1);
-
-/// Why a binding has no credentials or no Secrets yet: the condition.
-struct NotBound {
-    reason: &'static str,
-    message: String,
-    remedy: Remedy,
-}
-
-/// What ends the wait.
-#[derive(Clone, Copy)]
-enum Remedy {
-    /// A change of something that is watched.
-    Watched,
-    /// Nothing that is seen: try again.
-    Retry,
-    /// Only a change of the spec.
-    Never,
-}
-
-impl NotBound {
-    fn new(reason: &'static str, message: impl Into<String>, remedy: Remedy) -> Self {
-        Self { reason, message: message.into(), remedy }
-    }
-}
-
-/// A step ends with the condition that stands in its way, or with an error of the cluster.
-enum Failure {
-    NotBound(NotBound),
-    Cluster(ReconcileError),
-}
-
-impl From<NotBound> for Failure {
-    fn from(not_bound: NotBound) -> Self {
-        Self::NotBound(not_bound)
-    }
-}
-
-impl From<kube::Error> for Failure {
-    fn from(error: kube::Error) -> Self {
-        Self::Cluster(error.into())
-    }
-}
-
-impl From<SecretError> for Failure {
-    fn from(error: SecretError) -> Self {
-        match error {
-            SecretError::Cluster(error) => error.into(),
-            SecretError::NameTaken(_) => {
-                NotBound::new("SecretNameTaken", error.to_string(), Remedy::Retry).into()
-            }
-            SecretError::Key(_) | SecretError::Refused { .. } => {
-                NotBound::new("ErrorInjectingBindResult", error.to_string(), Remedy::Retry).into()
-            }
-        }
-    }
-}
-
-impl From<VariablesError> for Failure {
-    fn from(error: VariablesError) -> Self {
-        NotBound::new("ErrorInjectingBindResult", error.to_string(), Remedy::Watched).into()
-    }
-}
 
 pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Result<Next, ReconcileError> {
     let namespace = binding.namespace().unwrap_or_default();
@@ -342,60 +279,6 @@ fn refused(context: &Context, broker: &str, error: BrokerError) -> NotBound {
             NotBound::new(reason, format!("{what}: {error}"), Remedy::Retry)
         }
     }
-}
-
-/// Writes the Secrets, in the order in which pods need them, and what is told of them.
-async fn keep(
-    binding: &ServiceBinding,
-    offer: &Offer,
-    variables: &Variables,
-    response: &BindResponse,
-    api: &Api<Secret>,
-    new: &mut ServiceBindingStatus,
-) -> Result<(), Failure> {
-    let credentials = response.credentials.clone().unwrap_or_default();
-    let values = variables.render(&credentials)?;
-    let data = secrets::data(&credentials)?;
-    let existing = secrets::read(api, binding).await?;
-    let revision = revision(&existing, &data, new);
-    let text = |key: &str| Some(response.metadata.as_ref()?.get(key)?.as_str()?.to_owned());
-    let marks =
-        Marks { revision, service: offer.class.spec.external_name.clone(), expires_at: text("expires_at") };
-    let variables_name = crate::contract::env_secret_name(&binding.name_any());
-    let mut written = Vec::new();
-    for (name, existing) in &existing {
-        let data = if *name == variables_name { values.clone() } else { data.clone() };
-        let desired = secrets::desired(binding, name, data, &marks);
-        written.push(secrets::write(api, &desired, existing.as_ref()).await?);
-    }
-    new.secrets = written;
-    if new.revisions.last().is_none_or(|last| last.n != revision) {
-        let username = credentials.expose().get("username").and_then(|name| name.as_str()).map(str::to_owned);
-        new.revisions.push(Revision { n: revision, written_at: now(), username });
-    }
-    Ok(())
-}
-
-/// The revision of these credentials: that of the mounted Secret while its data stays, the next one otherwise. A Secret
-/// that was lost or changed by somebody comes back under its old number when the credentials are the old ones, which
-/// only the user's name can tell then.
-fn revision(
-    existing: &[(String, Option<Secret>)],
-    data: &BTreeMap<String, String>,
-    status: &ServiceBindingStatus,
-) -> i64 {
-    let mounted = existing.last().and_then(|(_, secret)| secret.as_ref());
-    let known = status.revisions.last();
-    let Some(number) = known.map(|last| last.n).max(mounted.and_then(secrets::revision)) else { return 1 };
-    let same_data = mounted.and_then(|secret| secret.data.as_ref()).is_some_and(|held| {
-        held.len() == data.len()
-            && held.iter().all(|(key, value)| data.get(key).map(String::as_bytes) == Some(&value.0))
-    });
-    let as_written = status.secrets.last().zip(mounted).is_some_and(|(written, mounted)| {
-        Some(&written.resource_version) == mounted.metadata.resource_version.as_ref()
-    });
-    let same_user = known.is_none_or(|last| last.username.as_ref() == data.get("username"));
-    if same_data || (!as_written && same_user) { number } else { number + 1 }
 }
 
 fn variables_checksum(binding: &ServiceBinding) -> Option<String> {

@@ -1,6 +1,7 @@
-//! Bindings: `bind` gets credentials and keeps their Secrets, `unbind` gives them up.
+//! Bindings: `bind` gets credentials, `keep` keeps them in Secrets, `unbind` gives them up.
 
 mod bind;
+mod keep;
 mod unbind;
 
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use crate::catalog::{
     api::ServiceBinding,
     context::Context,
     reconcile::{Next, ReconcileError},
+    secrets::SecretError,
+    variables::VariablesError,
 };
 
 /// Looks at a binding.
@@ -20,5 +23,67 @@ pub(in crate::catalog) async fn reconcile(
         unbind::reconcile(&binding, &context).await
     } else {
         bind::reconcile(&binding, &context).await
+    }
+}
+
+/// Why a binding has no credentials or no Secrets yet: the condition.
+struct NotBound {
+    reason: &'static str,
+    message: String,
+    remedy: Remedy,
+}
+
+/// What ends the wait.
+#[derive(Clone, Copy)]
+enum Remedy {
+    /// A change of something that is watched.
+    Watched,
+    /// Nothing that is seen: try again.
+    Retry,
+    /// Only a change of the spec.
+    Never,
+}
+
+impl NotBound {
+    fn new(reason: &'static str, message: impl Into<String>, remedy: Remedy) -> Self {
+        Self { reason, message: message.into(), remedy }
+    }
+}
+
+/// A step ends with the condition that stands in its way, or with an error of the cluster.
+enum Failure {
+    NotBound(NotBound),
+    Cluster(ReconcileError),
+}
+
+impl From<NotBound> for Failure {
+    fn from(not_bound: NotBound) -> Self {
+        Self::NotBound(not_bound)
+    }
+}
+
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        Self::Cluster(error.into())
+    }
+}
+
+impl From<SecretError> for Failure {
+    fn from(error: SecretError) -> Self {
+        match error {
+            SecretError::Cluster(error) => error.into(),
+            SecretError::NameTaken(_) => {
+                NotBound::new("SecretNameTaken", error.to_string(), Remedy::Retry).into()
+            }
+            SecretError::Key(_) | SecretError::Refused { .. } => {
+                NotBound::new("ErrorInjectingBindResult", error.to_string(), Remedy::Retry).into()
+            }
+        }
+    }
+}
+
+impl From<VariablesError> for Failure {
+    fn from(error: VariablesError) -> Self {
+        NotBound::new("ErrorInjectingBindResult", error.to_string(), Remedy::Watched).into()
     }
 }

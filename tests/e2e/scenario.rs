@@ -163,15 +163,11 @@ impl Scenario {
 
     /// [`Scenario::finish`] with something more to see to, while the scenario still has its turn.
     pub(crate) async fn finish_with(self, credentials: &[&Credentials], and: impl AsyncFnOnce()) {
-        self.kubectl(&[
-            "delete",
-            "servicebindings,serviceinstances,pods",
-            "--all",
-            "--wait=true",
-            "--timeout=120s",
-        ])
-        .await
-        .expect_success();
+        // The containers only sleep, as process 1, which ignores the polite signal.
+        let pods = ["delete", "pods", "--all", "--grace-period=1", "--timeout=120s"];
+        self.kubectl(&pods).await.expect_success();
+        let others = ["delete", "servicebindings,serviceinstances", "--all", "--timeout=120s"];
+        self.kubectl(&others).await.expect_success();
         self.nothing_left(credentials).await;
         and().await;
         Api::<Namespace>::all(self.client.clone())

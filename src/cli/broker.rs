@@ -21,6 +21,7 @@ use crate::{
 /// PRECONFIGURED_PLANS, CUSTOM_PLANS, SECURITY_USER_NAME, SECURITY_USER_PASSWORD, PGSSLCERT, PGSSLKEY, PGSSLROOTCERT,
 /// PGPASSWORD.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "the help text, which is no Markdown")]
 pub(super) struct BrokerArgs {
     #[command(flatten)]
     source: BrokerSource,

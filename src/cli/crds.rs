@@ -1,13 +1,15 @@
 //! `bindery crds`: the custom resource definitions, printed or applied.
 
-use anyhow::Context;
+use std::fmt::Write;
+
+use anyhow::bail;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client, ResourceExt,
     api::{Patch, PatchParams},
 };
 
-use crate::{catalog, contract};
+use crate::{catalog, cluster::explain, contract};
 
 /// Prints the custom resource definitions as YAML, or brings those of the cluster up to date.
 #[derive(Debug, clap::Args)]
@@ -30,11 +32,10 @@ pub(super) async fn run(args: &CrdsArgs) -> anyhow::Result<String> {
     let mut applied = String::new();
     for definition in catalog::crds() {
         let name = definition.name_any();
-        definitions
-            .patch(&name, &apply, &Patch::Apply(&definition))
-            .await
-            .with_context(|| format!("cannot apply {name}"))?;
-        applied.push_str(&format!("{name} applied\n"));
+        if let Err(error) = definitions.patch(&name, &apply, &Patch::Apply(&definition)).await {
+            bail!("cannot apply {name}: {}", explain(&error));
+        }
+        writeln!(applied, "{name} applied")?;
     }
     Ok(applied)
 }

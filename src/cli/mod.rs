@@ -31,7 +31,7 @@ struct Arguments {
     /// The form of log lines, which go to stderr.
     #[arg(long, global = true, env = "BINDERY_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
-    /// What to log, in the syntax of RUST_LOG: `info`, `bindery=debug,warn`.
+    /// What to log, in the syntax of `RUST_LOG`: `info`, `bindery=debug,warn`.
     #[arg(long = "log", global = true, env = "BINDERY_LOG", default_value = "info", value_name = "FILTER")]
     log_filter: String,
 }

@@ -145,13 +145,13 @@ impl Roles {
     fn start_admission(&self, tasks: &mut Tasks) {
         let settings = InjectSettings { exclude_containers: self.args.admission.exclude_containers.clone() };
         let router = webhook::router(Arc::new(settings), self.metrics.clone());
-        let (source, anchors): (_, Box<dyn TrustAnchors>) = match &self.args.admission.admission_tls_dir {
-            Some(folder) => (CertificateSource::Files(folder.clone()), Box::new(TrustedElsewhere)),
-            None => {
+        let (source, anchors): (_, Box<dyn TrustAnchors>) =
+            if let Some(folder) = &self.args.admission.admission_tls_dir {
+                (CertificateSource::Files(folder.clone()), Box::new(TrustedElsewhere))
+            } else {
                 let bundle = WebhookBundle { client: self.client.clone(), name: self.args.name.clone() };
                 (self.own_certificate("admission"), Box::new(bundle))
-            }
-        };
+            };
         self.start_tls(tasks, "admission", self.args.listen_admission, router, source, anchors);
     }
 

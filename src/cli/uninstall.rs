@@ -1,22 +1,22 @@
 //! `bindery uninstall`: what the chart's pre-delete hook runs, so that an uninstall strands neither pods nor databases.
 
-use anyhow::Context;
+use anyhow::bail;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams},
 };
 
-use crate::catalog::api::ServiceInstance;
+use crate::{catalog::api::ServiceInstance, cluster::explain};
 
-/// Prepares the removal of this installation: refuses while ServiceInstances exist, since nobody would be left to
+/// Prepares the removal of this installation: refuses while a ServiceInstance exists, since nobody would be left to
 /// delete their databases, then removes the webhook configuration, since no annotated pod could start without the webhook.
 #[derive(Debug, clap::Args)]
 pub(super) struct UninstallArgs {
     /// The installation's name, which is that of the webhook configuration.
     #[arg(long, env = "BINDERY_NAME", default_value = "bindery")]
     name: String,
-    /// Go on although ServiceInstances exist.
+    /// Go on although a ServiceInstance exists.
     #[arg(long)]
     force: bool,
 }
@@ -37,7 +37,7 @@ pub(super) async fn run(args: &UninstallArgs) -> anyhow::Result<String> {
             Ok(format!("MutatingWebhookConfiguration {} was gone already\n", args.name))
         }
         Err(error) => {
-            Err(error).with_context(|| format!("cannot delete MutatingWebhookConfiguration {}", args.name))
+            bail!("cannot delete MutatingWebhookConfiguration {}: {}", args.name, explain(&error))
         }
     }
 }
@@ -49,7 +49,7 @@ async fn refuse_while_instances_exist(client: &Client) -> anyhow::Result<()> {
         Ok(found) => found,
         // Without the CRD there are no instances.
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-        Err(error) => return Err(error).context("cannot list ServiceInstances"),
+        Err(error) => bail!("cannot list ServiceInstances: {}", explain(&error)),
     };
     let names: Vec<String> = found
         .iter()

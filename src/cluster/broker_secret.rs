@@ -15,6 +15,7 @@ use rand::{
 };
 use secrecy::SecretString;
 
+use super::explain;
 use crate::contract;
 
 const USERNAME: &str = "username";
@@ -39,7 +40,7 @@ pub struct BrokerSecret {
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerSecretError {
     /// The API server refused.
-    #[error("Secret {namespace}/{name}: {source}; bindery needs get and create on it")]
+    #[error("Secret {namespace}/{name}: {}; bindery needs get and create on it", explain(source))]
     Api {
         /// The Secret's namespace.
         namespace: String,

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
+    explain,
     pki::{self, KeyedCertificate, PkiError, ServingCertificate},
     server::{PresentedCertificate, UnusableCertificate},
 };
@@ -77,7 +78,7 @@ impl TrustAnchors for TrustedElsewhere {
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// The Secret cannot be read or written.
-    #[error("Secret {namespace}/{name}: {source}; bindery needs get, create and update on it")]
+    #[error("Secret {namespace}/{name}: {}; bindery needs get, create and update on it", explain(source))]
     Secret {
         /// The Secret's namespace.
         namespace: String,

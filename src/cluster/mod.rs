@@ -3,8 +3,11 @@
 
 pub mod broker_secret;
 pub mod certificates;
+mod explain;
 pub mod leader;
 pub mod pki;
 pub mod registration;
 pub mod server;
 pub mod webhook_bundle;
+
+pub use explain::explain;

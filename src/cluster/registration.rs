@@ -8,7 +8,10 @@ use kube::{
 };
 use serde_json::json;
 
-use super::certificates::{PublishError, TrustAnchors};
+use super::{
+    certificates::{PublishError, TrustAnchors},
+    explain,
+};
 use crate::contract;
 
 /// What to register. Publishing a bundle registers the broker with it.
@@ -48,7 +51,7 @@ impl TrustAnchors for Registration {
             .map(drop)
             .map_err(|error| PublishError {
                 object: format!("ClusterServiceBroker {}", self.name),
-                reason: error.to_string(),
+                reason: explain(&error),
                 remedy: "install the CRDs (`bindery crds | kubectl apply --server-side -f -`) and let bindery patch it",
             })
     }

@@ -10,7 +10,10 @@ use kube::{
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::certificates::{PublishError, TrustAnchors};
+use super::{
+    certificates::{PublishError, TrustAnchors},
+    explain,
+};
 
 /// The field manager that owns the CA bundles and nothing else, so that applying the chart again leaves them alone.
 const FIELD_MANAGER: &str = "bindery-ca-bundle";
@@ -42,7 +45,7 @@ impl WebhookBundle {
     fn failed(&self, error: &kube::Error) -> PublishError {
         PublishError {
             object: format!("MutatingWebhookConfiguration {}", self.name),
-            reason: error.to_string(),
+            reason: explain(error),
             remedy: "install it with the chart or from webhook-config/, and let bindery get and patch it",
         }
     }

@@ -15,7 +15,7 @@ use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 use crate::installation::{Installation, Turn};
 
 /// Longer than anything may take here, also while two cores do everything at once.
-pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 
 /// The story's manifests, as a user finds them in `examples/`.
 pub(crate) const INSTANCE: &str = include_str!("../../examples/cockroachdb/serviceinstance.yaml");
@@ -93,14 +93,12 @@ impl Scenario {
             + DeserializeOwned
             + 'static,
     {
-        match timeout(LIMIT, await_condition(self.api::<K>(), name, condition)).await {
-            Ok(object) => object.unwrap(),
-            Err(_) => {
-                let kind = K::kind(&());
-                let state = self.kubectl(&["describe", &kind, name]).await;
-                panic!("{kind} {}/{name} is not {what} after {LIMIT:?}:\n{}", self.namespace, state.all());
-            }
+        if let Ok(object) = timeout(LIMIT, await_condition(self.api::<K>(), name, condition)).await {
+            return object.unwrap();
         }
+        let kind = K::kind(&());
+        let state = self.kubectl(&["describe", &kind, name]).await;
+        panic!("{kind} {}/{name} is not {what} after {LIMIT:?}:\n{}", self.namespace, state.all());
     }
 
     pub(crate) async fn running(&self, pod: &str) {

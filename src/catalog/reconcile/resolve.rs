@@ -169,22 +169,24 @@ fn find_plan(
                 ),
             }),
             several => {
-                let mut names: Vec<_> = several.iter().map(|plan| plan.spec.external_name.as_str()).collect();
-                names.sort_unstable();
-                let message =
-                    format!("the class {class:?} has several plans; name one of {}", names.join(", "));
+                let names = listed(several, |plan| plan.spec.external_name.as_str());
+                let message = format!("the class {class:?} has several plans; name one of {names}");
                 Err(Unresolved { reason, message })
             }
         };
     };
     plans.iter().find(|plan| of_plan(plan) == name).map(|plan| Arc::clone(plan)).ok_or_else(|| {
-        let guess = did_you_mean(name, plans.iter().map(|plan| of_plan(plan)));
-        let message = format!(
-            "the class {class:?} has no plan {field} {name:?}{} kubectl get clusterserviceplans lists them",
-            or_semicolon(&guess)
-        );
+        let message =
+            format!("the class {class:?} has no plan {field} {name:?}; it has {}", listed(plans, of_plan));
         Unresolved { reason, message }
     })
+}
+
+/// The plans' names, in order.
+fn listed(plans: &[&Arc<ClusterServicePlan>], name: impl Fn(&ClusterServicePlan) -> &str) -> String {
+    let mut names: Vec<_> = plans.iter().map(|plan| name(plan)).collect();
+    names.sort_unstable();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// What separates a message from the command that helps.

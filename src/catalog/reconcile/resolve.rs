@@ -176,8 +176,12 @@ fn find_plan(
         };
     };
     plans.iter().find(|plan| of_plan(plan) == name).map(|plan| Arc::clone(plan)).ok_or_else(|| {
-        let message =
-            format!("the class {class:?} has no plan {field} {name:?}; it has {}", listed(plans, of_plan));
+        let guess = did_you_mean(name, plans.iter().map(|plan| of_plan(plan)));
+        let message = format!(
+            "the class {class:?} has no plan {field} {name:?}{} it has {}",
+            or_semicolon(&guess),
+            listed(plans, of_plan)
+        );
         Unresolved { reason, message }
     })
 }
@@ -189,7 +193,7 @@ fn listed(plans: &[&Arc<ClusterServicePlan>], name: impl Fn(&ClusterServicePlan)
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// What separates a message from the command that helps.
+/// What separates a message from the help that follows.
 fn or_semicolon(guess: &str) -> &str {
     if guess.is_empty() { ";" } else { guess }
 }

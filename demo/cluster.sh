@@ -77,10 +77,10 @@ save_logs() {
 
 end_cluster() {
   if [ $kind_of_cluster = own ]; then
-    if [ ! -e "$cluster/pid" ]; then return; fi
+    if [ ! -e "$cluster/pid" ]; then return 0; fi
     tests/cluster/stop "$cluster"
     mv "$cluster/log" "$log/cluster"
-    return
+    return 0
   fi
   # Somebody's own cluster: take back what the demo put there. The definitions of bindery's resources stay, as with any uninstall.
   {

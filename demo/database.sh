@@ -58,7 +58,7 @@ CONF
   printf '%s\n' 'local all postgres peer' 'hostssl all all 0.0.0.0/0 scram-sha-256' > "$data/pg_hba.conf"
   as_postgres "$postgresql/pg_ctl" start --wait --silent --pgdata "$data" --log "$database/server.log"
   admin_sql "create role bindery login createrole createdb password '$(cat "$database/password")'" > /dev/null
-  show_sql "select version()"
+  show_sql "select split_part(version(), ' on ', 1) as version"
 }
 
 as_postgres() { inside runuser --user postgres -- "$@"; }
@@ -83,7 +83,7 @@ use_database() {
   else
     forward_database "${url[host]}" "${url[port]}"
   fi
-  show_sql "select version()"
+  show_sql "select split_part(version(), ' on ', 1) as version"
 }
 
 # The cluster is in a network of its own. A socket file is the one thing that both networks see.

@@ -97,8 +97,11 @@ use_credentials() {
   same "files in /var/secrets/mydb01-binding" "$secret_keys" "$(kubectl exec client-app01 -- ls /var/secrets/mydb01-binding/)"
   expect "the pod can use the database of COCKROACH_URL"
   # shellcheck disable=SC2016 # the pod's variable
-  show kubectl exec client-app01 -- sh -c 'psql "$COCKROACH_URL" -c "create table mytable (mycolumn varchar(255))" \
-    -c "insert into mytable values ('"'it works'"')" -c "select current_user, mycolumn from mytable"'
+  show kubectl exec -i client-app01 -- sh -c 'psql --echo-queries --set ON_ERROR_STOP=1 "$COCKROACH_URL"' << 'SQL'
+create table mytable (mycolumn varchar(255));
+insert into mytable values ('it works');
+select current_user, mycolumn from mytable;
+SQL
   # shellcheck disable=SC2016 # the pod's variable
   same "what a new session reads" "it works" \
     "$(kubectl exec client-app01 -- sh -c 'psql "$COCKROACH_URL" --tuples-only --no-align -c "select mycolumn from mytable"')"

@@ -2,6 +2,8 @@
 //! `tests/cluster/build`, or from the PATH.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::{
     collections::BTreeSet,
     fs,

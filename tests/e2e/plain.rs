@@ -1,6 +1,6 @@
 //! bindery without Helm: the plain manifests, and certificates by `bindery certs`.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
 
@@ -10,10 +10,14 @@ use crate::{
 };
 
 #[tokio::test]
-async fn the_plain_manifests_inject_a_pod() {
+async fn the_plain_manifests_and_bindery_certs_inject_a_pod() {
     let scenario = Scenario::alone_in(PLAIN_NAMESPACE).await;
-    apply_manifests().await;
+    let installed = Installed;
+    apply("0-namespace.yaml").await;
     install_certificates().await;
+    for file in ["1-rbac.yaml", "2-deployment.yaml", "3-service.yaml"] {
+        apply(file).await;
+    }
     kubectl(&[
         "--namespace",
         "bindery",
@@ -33,31 +37,39 @@ async fn the_plain_manifests_inject_a_pod() {
     );
     let mounts = container.volume_mounts.as_ref().unwrap();
     assert!(mounts.iter().any(|mount| mount.mount_path == "/var/secrets/mydb01-binding"), "{mounts:?}");
-
-    let folder = repository().join("webhook-config").display().to_string();
-    kubectl(&["delete", "--wait=true", "-f", &format!("{folder}/4-webhook.yaml")]).await;
-    kubectl(&["delete", "--wait=true", "--ignore-not-found", "-f", &folder]).await;
+    drop(installed);
     scenario.finish(&[]).await;
 }
 
-/// `kubectl apply -f webhook-config/`, with the image that these tests have.
-async fn apply_manifests() {
-    let mut files: Vec<_> =
-        fs::read_dir(repository().join("webhook-config")).unwrap().map(|file| file.unwrap().path()).collect();
-    files.sort();
-    for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "yaml")) {
-        let manifest = fs::read_to_string(file).unwrap();
-        let manifest = manifest.replace("image: bindery:0.1.0", "image: docker.io/library/bindery:dev");
-        run("kubectl", &["apply", "-f", "-"], &manifest).await.expect_success();
+/// Removes the installation, also when the test fails: other scenarios' pods would meet its webhook.
+struct Installed;
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        for path in [folder().join("4-webhook.yaml"), folder()] {
+            let _ = std::process::Command::new("kubectl")
+                .args(["delete", "--ignore-not-found", "--timeout=60s", "-f"])
+                .arg(path)
+                .status();
+        }
     }
+}
+
+fn folder() -> PathBuf {
+    repository().join("webhook-config")
+}
+
+/// `kubectl apply -f`, with the image that these tests have.
+async fn apply(file: &str) {
+    let manifest = fs::read_to_string(folder().join(file)).unwrap();
+    let manifest = manifest.replace("image: bindery:0.1.0", "image: docker.io/library/bindery:dev");
+    run("kubectl", &["apply", "-f", "-"], &manifest).await.expect_success();
 }
 
 /// `bindery certs --webhook FILE | kubectl apply -f -`.
 async fn install_certificates() {
-    let webhook = repository().join("webhook-config/4-webhook.yaml").display().to_string();
+    let webhook = folder().join("4-webhook.yaml").display().to_string();
     let arguments = ["certs", "--name=bindery", "--namespace=bindery", "--webhook", &webhook];
     let manifests = run(env!("CARGO_BIN_EXE_bindery"), &arguments, "").await.expect_success();
-    run("kubectl", &["apply", "--server-side", "--force-conflicts", "-f", "-"], &manifests)
-        .await
-        .expect_success();
+    run("kubectl", &["apply", "-f", "-"], &manifests).await.expect_success();
 }

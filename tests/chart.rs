@@ -1,6 +1,5 @@
 //! What the chart and the plain manifests promise, checked on what Helm renders. No cluster is needed: Helm comes from
 //! `tests/cluster/build`, or from the PATH.
-
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{

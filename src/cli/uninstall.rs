@@ -60,7 +60,7 @@ async fn refuse_while_instances_exist(client: &Client) -> anyhow::Result<()> {
         "ServiceInstances exist: {}{}. Delete them first (kubectl delete serviceinstances), or uninstall with \
          uninstall.force=true and their databases stay",
         names.join(", "),
-        if found.metadata.continue_.is_some() { ", …" } else { "" },
+        if found.metadata.continue_.is_some_and(|token| !token.is_empty()) { ", …" } else { "" },
     );
     Ok(())
 }

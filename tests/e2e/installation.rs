@@ -49,7 +49,7 @@ impl Installation {
 
     async fn make() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let address = std::env::var("NODE_IP").expect("NODE_IP: run this as `make e2e`");
+        let address = std::env::var("NODE_IP").expect("NODE_IP: run this as `tests/run cluster`");
         let postgres = Postgres::start(&address, &[&address]);
         let files = TempDir::new().unwrap();
         kubectl(&["create", "namespace", NAMESPACE]).await;

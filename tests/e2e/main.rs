@@ -1,5 +1,5 @@
 //! The installed product in a real cluster: each scenario in a namespace of its own, all on one cluster and one
-//! PostgreSQL. Run by `make e2e`, which builds the images first. The tests use what users use: `kubectl`, `helm` and
+//! PostgreSQL. Run by `tests/run cluster`, which builds the images first. The tests use what users use: `kubectl`, `helm` and
 //! `psql`; they watch with a client of their own, so that nothing waits longer than it must.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 

@@ -53,7 +53,7 @@ impl Scenario {
     }
 
     async fn start(metadata: ObjectMeta, installation: &'static Installation, turn: Turn) -> Self {
-        let client = Client::try_default().await.expect("a cluster: run this as `make e2e`");
+        let client = Client::try_default().await.expect("a cluster: run this as `tests/run cluster`");
         let namespace = Namespace { metadata, ..Namespace::default() };
         let api = Api::<Namespace>::all(client.clone());
         let namespace = api.create(&PostParams::default(), &namespace).await.unwrap().name_any();

@@ -5,11 +5,15 @@ use std::fmt::Write;
 use anyhow::bail;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, ResourceExt,
     api::{Patch, PatchParams},
 };
 
-use crate::{catalog, cluster::explain, contract};
+use crate::{
+    catalog,
+    cluster::{self, explain},
+    contract,
+};
 
 /// Prints the custom resource definitions as YAML, or brings those of the cluster up to date.
 #[derive(Debug, clap::Args)]
@@ -27,7 +31,7 @@ pub(super) async fn run(args: &CrdsArgs) -> anyhow::Result<String> {
     if !args.apply {
         return yaml();
     }
-    let definitions: Api<CustomResourceDefinition> = Api::all(Client::try_default().await?);
+    let definitions: Api<CustomResourceDefinition> = Api::all(cluster::client().await?);
     let apply = PatchParams::apply(contract::FIELD_MANAGER).force();
     let mut applied = String::new();
     for definition in catalog::crds() {

@@ -14,9 +14,10 @@ use crate::{
     broker::Broker,
     catalog::{self, CatalogSettings},
     cluster::{
+        self,
         broker_secret::BrokerSecret,
         certificates::{CertificateKeeper, CertificateSource, TrustAnchors, TrustedElsewhere},
-        leader,
+        leader::Election,
         registration::Registration,
         server::{self, PresentedCertificate},
         webhook_bundle::WebhookBundle,
@@ -90,15 +91,17 @@ enum Role {
 /// When a role cannot start or ends with an error; the others are stopped first.
 pub(super) async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Result<()> {
     let roles = Roles {
-        client: Client::try_default()
-            .await
-            .context("no access to Kubernetes: run in a pod, or set KUBECONFIG")?,
+        client: cluster::client().await?,
         metrics: Arc::new(Metrics::new()),
         readiness: Readiness::default(),
         stop: stop.clone(),
         args,
     };
     info!(version = env!("CARGO_PKG_VERSION"), roles = ?roles.args.roles, "bindery starts");
+    // A catalog that stands by for the leader is ready.
+    for role in roles.args.roles.iter().filter(|role| **role != Role::Catalog) {
+        roles.readiness.wait_for(role.name(), "is starting");
+    }
     let mut tasks = JoinSet::new();
     roles.start_ops(&mut tasks);
     if roles.args.roles.contains(&Role::Admission) {
@@ -118,6 +121,17 @@ pub(super) async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Res
         outcome = outcome.and(ended);
     }
     outcome
+}
+
+impl Role {
+    /// The role as readiness reports and metrics call it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Broker => "broker",
+            Self::Catalog => "catalog",
+            Self::Admission => "admission",
+        }
+    }
 }
 
 type Tasks = JoinSet<anyhow::Result<()>>;
@@ -150,9 +164,11 @@ impl Roles {
                 (CertificateSource::Files(folder.clone()), Box::new(TrustedElsewhere))
             } else {
                 let bundle = WebhookBundle { client: self.client.clone(), name: self.args.name.clone() };
-                (self.own_certificate("admission"), Box::new(bundle))
+                (self.own_certificate(Role::Admission), Box::new(bundle))
             };
-        self.start_tls(tasks, "admission", self.args.listen_admission, router, source, anchors);
+        let serving =
+            self.start_tls(tasks, Role::Admission, self.args.listen_admission, router, source, anchors);
+        tasks.spawn(serving);
     }
 
     async fn start_broker(&self, tasks: &mut Tasks) -> anyhow::Result<()> {
@@ -172,61 +188,71 @@ impl Roles {
                 secret_name,
             })
         };
-        let source = self.own_certificate("broker");
-        self.start_tls(tasks, "broker", self.args.listen_broker, broker.router(), source, anchors);
-        let stop = self.stop.clone();
+        let router = broker.router();
+        let broker = Arc::new(broker);
+        let serving = self.start_tls(
+            tasks,
+            Role::Broker,
+            self.args.listen_broker,
+            router,
+            self.own_certificate(Role::Broker),
+            anchors,
+        );
+        let checked = broker.clone();
+        // Servers that cannot be reached are logged; requests tell their callers.
+        tokio::spawn(async move { checked.check_servers().await });
         tasks.spawn(async move {
-            broker.check_servers().await;
-            stop.cancelled().await;
+            let served = serving.await;
             broker.drain().await;
-            Ok(())
+            served
         });
         Ok(())
     }
 
     fn start_catalog(&self, tasks: &mut Tasks) {
-        let [name, namespace, identity] =
-            [&self.args.name, &self.args.namespace, &self.args.identity].map(Clone::clone);
+        let ServeArgs { name, namespace, identity, .. } = &self.args;
+        let election = Election::new(self.client.clone(), namespace, &format!("{name}-catalog"), identity);
         let (client, metrics, readiness) =
             (self.client.clone(), self.metrics.clone(), self.readiness.clone());
         let stop = self.stop.clone();
         tasks.spawn(async move {
-            let lease = format!("{name}-catalog");
-            leader::run_as_leader(client.clone(), &namespace, &lease, &identity, stop, |term| {
+            let lead = |term| {
                 let (client, metrics, readiness) = (client.clone(), metrics.clone(), readiness.clone());
                 async move {
-                    Ok::<_, anyhow::Error>(
-                        catalog::run(client, CatalogSettings::default(), metrics, readiness, term).await?,
-                    )
+                    let ended =
+                        catalog::run(client, CatalogSettings::default(), metrics, readiness.clone(), term)
+                            .await;
+                    readiness.ready(Role::Catalog.name());
+                    ended
                 }
-            })
-            .await
-            .context("the catalog cannot go on")
+            };
+            election.run(stop, lead).await.context("the catalog cannot go on")
         });
     }
 
-    fn own_certificate(&self, role: &str) -> CertificateSource {
+    fn own_certificate(&self, role: Role) -> CertificateSource {
         let ServeArgs { name, namespace, .. } = &self.args;
         CertificateSource::Secret {
             client: self.client.clone(),
             namespace: namespace.clone(),
-            name: format!("{name}-{role}-tls"),
-            dns_names: super::service_names(name, role, namespace),
+            name: format!("{name}-{}-tls", role.name()),
+            dns_names: super::service_names(name, role.name(), namespace),
         }
     }
 
+    /// Keeps the role's certificate from now on; answers the server, which is to be awaited.
     fn start_tls(
         &self,
         tasks: &mut Tasks,
-        role: &'static str,
+        role: Role,
         address: SocketAddr,
         router: axum::Router,
         source: CertificateSource,
         anchors: Box<dyn TrustAnchors>,
-    ) {
+    ) -> impl Future<Output = anyhow::Result<()>> + use<> {
         let presented = PresentedCertificate::default();
         let keeper = CertificateKeeper {
-            role,
+            role: role.name(),
             source,
             anchors,
             presented: presented.clone(),
@@ -239,10 +265,10 @@ impl Roles {
             Ok(())
         });
         let stop = self.stop.clone();
-        tasks.spawn(async move {
+        async move {
             server::serve_tls(address, router, presented, stop)
                 .await
-                .with_context(|| format!("the role {role} cannot serve on {address}"))
-        });
+                .with_context(|| format!("the role {} cannot serve on {address}", role.name()))
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::broker_source::BrokerSource;
 use crate::{
     broker,
     catalog::api::{Claim, ClaimState},
-    cluster::broker_secret::BrokerSecret,
+    cluster::{self, broker_secret::BrokerSecret},
 };
 
 /// Lists databases and users that bear this installation's mark but that no record owns, and Claims whose object is
@@ -37,9 +37,8 @@ pub(super) async fn run(args: &SweepArgs) -> anyhow::Result<String> {
     let Some(name) = &args.name else {
         return Ok(format!("{}\n", broker::sweep(&args.source.standalone()?, args.delete).await?));
     };
-    let client = Client::try_default().await.context("no access to Kubernetes: run in the broker's pod")?;
-    let secret =
-        BrokerSecret::get_or_create(client.clone(), &args.namespace, &format!("{name}-broker")).await?;
+    let client = cluster::client().await?;
+    let secret = BrokerSecret::get(client.clone(), &args.namespace, &format!("{name}-broker")).await?;
     let claims = released_claims(client).await?;
     let config = args.source.in_kubernetes(secret)?;
     Ok(format!("{claims}{}\n", broker::sweep(&config, args.delete).await?))

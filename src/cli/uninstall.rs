@@ -1,22 +1,28 @@
 //! `bindery uninstall`: what the chart's pre-delete hook runs, so that an uninstall strands neither pods nor databases.
 
+use std::fmt::Debug;
+
 use anyhow::bail;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams},
 };
+use serde::de::DeserializeOwned;
 
-use crate::{catalog::api::ServiceInstance, cluster::explain};
+use crate::{
+    catalog::api::{Claim, ServiceBinding, ServiceInstance},
+    cluster::{self, explain},
+};
 
-/// Prepares the removal of this installation: refuses while a ServiceInstance exists, since nobody would be left to
-/// delete their databases, then removes the webhook configuration, since no annotated pod could start without the webhook.
+/// Prepares the removal of this installation: refuses while a ServiceInstance, ServiceBinding or Claim exists, since nobody
+/// would be left to delete what they stand for, then removes the webhook configuration, since no annotated pod could start without the webhook.
 #[derive(Debug, clap::Args)]
 pub(super) struct UninstallArgs {
     /// The installation's name, which is that of the webhook configuration.
     #[arg(long, env = "BINDERY_NAME", default_value = "bindery")]
     name: String,
-    /// Go on although a ServiceInstance exists.
+    /// Go on although something is held, which then stays.
     #[arg(long)]
     force: bool,
 }
@@ -26,9 +32,9 @@ pub(super) struct UninstallArgs {
 /// # Errors
 /// When instances exist and `--force` is not given, or the API server refuses.
 pub(super) async fn run(args: &UninstallArgs) -> anyhow::Result<String> {
-    let client = Client::try_default().await?;
+    let client = cluster::client().await?;
     if !args.force {
-        refuse_while_instances_exist(&client).await?;
+        refuse_while_anything_is_held(&client).await?;
     }
     let configurations: Api<MutatingWebhookConfiguration> = Api::all(client);
     match configurations.delete(&args.name, &DeleteParams::default()).await {
@@ -42,25 +48,42 @@ pub(super) async fn run(args: &UninstallArgs) -> anyhow::Result<String> {
     }
 }
 
-async fn refuse_while_instances_exist(client: &Client) -> anyhow::Result<()> {
-    const NAMED_AT_MOST: u32 = 20;
-    let instances: Api<ServiceInstance> = Api::all(client.clone());
-    let found = match instances.list(&ListParams::default().limit(NAMED_AT_MOST)).await {
-        Ok(found) => found,
-        // Without the CRD there are no instances.
-        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-        Err(error) => bail!("cannot list ServiceInstances: {}", explain(&error)),
-    };
-    let names: Vec<String> = found
-        .iter()
-        .map(|instance| format!("{}/{}", instance.namespace().unwrap_or_default(), instance.name_any()))
-        .collect();
-    anyhow::ensure!(
-        names.is_empty(),
-        "ServiceInstances exist: {}{}. Delete them first (kubectl delete serviceinstances), or uninstall with \
-         uninstall.force=true and their databases stay",
-        names.join(", "),
-        if found.metadata.continue_.is_some_and(|token| !token.is_empty()) { ", …" } else { "" },
+/// Nobody would be left to delete at the broker what these stand for, or to take their finalizers off.
+async fn refuse_while_anything_is_held(client: &Client) -> anyhow::Result<()> {
+    let mut held = names::<ServiceInstance>(client).await?;
+    held.extend(names::<ServiceBinding>(client).await?);
+    held.extend(names::<Claim>(client).await?);
+    if held.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "these still hold something at a broker: {}. Delete the ServiceBindings and ServiceInstances first and wait for the \
+         Claims to go, or uninstall with uninstall.force=true and what they stand for stays",
+        held.join(", ")
     );
-    Ok(())
+}
+
+/// The objects of a kind, the first few by name.
+async fn names<K>(client: &Client) -> anyhow::Result<Vec<String>>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    const NAMED_AT_MOST: u32 = 10;
+    let found = match Api::<K>::all(client.clone()).list(&ListParams::default().limit(NAMED_AT_MOST)).await {
+        Ok(found) => found,
+        // Without the CRD there are none.
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
+        Err(error) => bail!("cannot list {}: {}", K::plural(&()), explain(&error)),
+    };
+    let mut names: Vec<String> = found
+        .iter()
+        .map(|object| match object.namespace() {
+            Some(namespace) => format!("{} {namespace}/{}", K::kind(&()), object.name_any()),
+            None => format!("{} {}", K::kind(&()), object.name_any()),
+        })
+        .collect();
+    if found.metadata.continue_.is_some_and(|token| !token.is_empty()) {
+        names.push(format!("more {}", K::plural(&())));
+    }
+    Ok(names)
 }

@@ -63,6 +63,19 @@ pub enum BrokerSecretError {
 }
 
 impl BrokerSecret {
+    /// Reads the Secret, which must exist.
+    pub async fn get(client: Client, namespace: &str, name: &str) -> Result<Self, BrokerSecretError> {
+        let secrets: Api<Secret> = Api::namespaced(client, namespace);
+        match secrets.get(name).await {
+            Ok(secret) => Self::read(name, &secret),
+            Err(source) => Err(BrokerSecretError::Api {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                source: Box::new(source),
+            }),
+        }
+    }
+
     /// Reads the Secret, or makes it if there is none. Replicas that race end with the same one.
     pub async fn get_or_create(
         client: Client,

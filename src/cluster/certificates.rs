@@ -74,7 +74,7 @@ impl TrustAnchors for TrustedElsewhere {
     }
 }
 
-/// Why there is no certificate.
+/// Why there is no certificate that is trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// The Secret cannot be read or written.
@@ -111,6 +111,9 @@ pub enum CertificateError {
     /// The certificate cannot be served.
     #[error(transparent)]
     Unusable(#[from] UnusableCertificate),
+    /// Nobody can be told to trust it.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
 }
 
 /// Keeps one role's certificate right.
@@ -134,7 +137,7 @@ impl CertificateKeeper {
     /// troubles are logged and retried, while the former certificate goes on being presented.
     pub async fn maintain(self, stop: CancellationToken) {
         self.readiness.wait_for(self.role, "no serving certificate yet");
-        let mut presented: Option<String> = None;
+        let mut presented = None;
         let mut trusted = false;
         loop {
             match self.check(&mut presented).await {
@@ -161,28 +164,36 @@ impl CertificateKeeper {
         }
     }
 
-    async fn check(&self, presented: &mut Option<String>) -> anyhow::Result<()> {
+    /// One look. A bundle that changed is published before its certificate is presented, so that nobody meets an
+    /// authority that he does not trust yet; under the same bundle a new certificate is presented at once.
+    async fn check(&self, former: &mut Option<Presented>) -> Result<(), CertificateError> {
         let certificate = self.source.load(Timestamp::now()).await?;
-        self.metrics.certificate_expires(self.role, pki::expiry(&certificate.leaf.certificate)?);
-        if presented.is_none() {
-            self.present(&certificate, presented)?;
+        if former.as_ref().is_none_or(|former| former.bundle == certificate.bundle) {
+            self.present(&certificate, former)?;
         }
         self.anchors.publish(&certificate.bundle).await?;
-        if presented.as_deref() != Some(certificate.leaf.certificate.as_str()) {
-            self.present(&certificate, presented)?;
-        }
-        Ok(())
+        self.present(&certificate, former)
     }
 
     fn present(
         &self,
         certificate: &ServingCertificate,
-        presented: &mut Option<String>,
-    ) -> Result<(), UnusableCertificate> {
-        self.presented.present(&certificate.leaf)?;
-        *presented = Some(certificate.leaf.certificate.clone());
+        former: &mut Option<Presented>,
+    ) -> Result<(), CertificateError> {
+        let ServingCertificate { bundle, leaf, .. } = certificate;
+        if former.as_ref().is_none_or(|former| former.certificate != leaf.certificate) {
+            self.presented.present(leaf)?;
+            self.metrics.certificate_expires(self.role, pki::expiry(&leaf.certificate)?);
+            *former = Some(Presented { bundle: bundle.clone(), certificate: leaf.certificate.clone() });
+        }
         Ok(())
     }
+}
+
+/// What is presented, and the bundle that goes with it.
+struct Presented {
+    bundle: String,
+    certificate: String,
 }
 
 impl CertificateSource {

@@ -3,6 +3,7 @@
 
 pub mod broker_secret;
 pub mod certificates;
+mod client;
 mod explain;
 pub mod leader;
 pub mod pki;
@@ -10,4 +11,5 @@ pub mod registration;
 pub mod server;
 pub mod webhook_bundle;
 
+pub use client::client;
 pub use explain::explain;

@@ -341,6 +341,22 @@ mod tests {
         assert!(read.renewed(&names, now + Duration::from_hours(25 * 24)).unwrap().is_some());
     }
 
+    #[tokio::test]
+    async fn files_of_somebody_else_are_read_anew_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = CertificateSource::Files(folder.path().to_owned());
+        let message = source.load(Timestamp::now()).await.unwrap_err().to_string();
+        assert!(message.contains("tls.crt"), "{message}");
+        for _ in 0..2 {
+            let made = ServingCertificate::generate(&["a.svc".to_owned()], Timestamp::now()).unwrap();
+            std::fs::write(folder.path().join("tls.crt"), &made.leaf.certificate).unwrap();
+            std::fs::write(folder.path().join("tls.key"), made.leaf.key.expose_secret()).unwrap();
+            let read = source.load(Timestamp::now()).await.unwrap();
+            assert_eq!(read.leaf.certificate, made.leaf.certificate);
+            PresentedCertificate::default().present(&read.leaf).unwrap();
+        }
+    }
+
     #[test]
     fn a_secret_without_a_key_names_it_and_the_remedy() {
         let mut secret =

@@ -24,6 +24,27 @@ pub(crate) const BINDING: &str = include_str!("../../examples/cockroachdb/servic
 /// See [`INSTANCE`].
 pub(crate) const POD: &str = include_str!("../../examples/cockroachdb/clientapp.yaml");
 
+/// A namespaced kind that can be waited for.
+pub(crate) trait Watched:
+    Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + Debug
+    + Send
+    + DeserializeOwned
+    + 'static
+{
+}
+
+impl<K> Watched for K where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + Send
+        + DeserializeOwned
+        + 'static
+{
+}
+
 /// A namespace and what is needed to act in it. Others run beside it, except a scenario that has bindery for itself.
 pub(crate) struct Scenario {
     pub(crate) client: Client,
@@ -84,15 +105,12 @@ impl Scenario {
     }
 
     /// Waits until the object satisfies `condition`.
-    pub(crate) async fn until<K>(&self, name: &str, what: &str, condition: impl Awaited<K>) -> Option<K>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + Debug
-            + Send
-            + DeserializeOwned
-            + 'static,
-    {
+    pub(crate) async fn until<K: Watched>(
+        &self,
+        name: &str,
+        what: &str,
+        condition: impl Awaited<K>,
+    ) -> Option<K> {
         if let Ok(object) = timeout(LIMIT, await_condition(self.api::<K>(), name, condition)).await {
             return object.unwrap();
         }
@@ -105,15 +123,7 @@ impl Scenario {
         self.until::<Pod>(pod, "running", conditions::is_pod_running()).await;
     }
 
-    pub(crate) async fn gone<K>(&self, name: &str)
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + Debug
-            + Send
-            + DeserializeOwned
-            + 'static,
-    {
+    pub(crate) async fn gone<K: Watched>(&self, name: &str) {
         self.until::<K>(name, "gone", |object: Option<&K>| object.is_none()).await;
     }
 

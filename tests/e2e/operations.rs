@@ -1,0 +1,75 @@
+//! What operators see: health and metrics of every role, over the API server as `kubectl` reaches them.
+
+use kube::ResourceExt;
+
+use crate::{
+    installation::{NAMESPACE, RELEASE, kubectl},
+    scenario::{BINDING, INSTANCE, POD, Scenario},
+};
+
+#[tokio::test]
+async fn every_role_tells_its_health_and_counts_what_it_does() {
+    let scenario = Scenario::new("operations").await;
+    for manifest in [INSTANCE, BINDING, POD] {
+        scenario.apply(manifest).await.expect_success();
+    }
+    scenario.running("client-app01").await;
+    let credentials = scenario.credentials("mydb01-binding").await;
+
+    for (role, lines) in [
+        (
+            "admission",
+            [
+                r#"bindery_admissions_total{outcome="injected"}"#,
+                r#"bindery_certificate_expiry_timestamp_seconds{name="admission"}"#,
+            ],
+        ),
+        (
+            "broker",
+            [
+                r#"bindery_osb_requests_total{verb="bind",result="#,
+                r#"bindery_certificate_expiry_timestamp_seconds{name="broker"}"#,
+            ],
+        ),
+        (
+            "catalog",
+            [
+                r#"bindery_reconcile_duration_seconds_count{kind="ServiceBinding"}"#,
+                r#"bindery_reconcile_errors_total{kind="ServiceBinding"}"#,
+            ],
+        ),
+    ] {
+        let metrics = metrics_of(&scenario, role).await;
+        for line in lines {
+            assert!(metrics.contains(line), "{line} is not in the metrics of {role}:\n{metrics}");
+        }
+        let password = credentials.get("password");
+        assert!(
+            !metrics.contains(&password) && !logs_of(role).await.contains(&password),
+            "{role} shows a password"
+        );
+    }
+    scenario.finish(&[&credentials]).await;
+}
+
+/// The metrics of all pods of a role, which must be healthy and ready.
+async fn metrics_of(scenario: &Scenario, role: &str) -> String {
+    let mut metrics = String::new();
+    for pod in scenario.installation.pods(role).await {
+        let port = format!("/api/v1/namespaces/{NAMESPACE}/pods/{}:9090/proxy", pod.name_any());
+        for path in ["/healthz", "/readyz"] {
+            assert_eq!(
+                kubectl(&["get", "--raw", &format!("{port}{path}")]).await.trim(),
+                "ok",
+                "{role}{path}"
+            );
+        }
+        metrics.push_str(&kubectl(&["get", "--raw", &format!("{port}/metrics")]).await);
+    }
+    metrics
+}
+
+async fn logs_of(role: &str) -> String {
+    let selector = format!("app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component={role}");
+    kubectl(&["--namespace", NAMESPACE, "logs", "--selector", &selector, "--tail=-1"]).await
+}

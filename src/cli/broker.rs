@@ -15,11 +15,12 @@ use crate::{
     },
 };
 
-/// Runs the Open Service Broker alone, over plain HTTP: put it behind a proxy that speaks TLS.
+/// Run the Open Service Broker alone, without Kubernetes.
 ///
-/// Without a configuration file it takes the environment of the CockroachDB service broker: SERVICES,
-/// PRECONFIGURED_PLANS, CUSTOM_PLANS, SECURITY_USER_NAME, SECURITY_USER_PASSWORD, PGSSLCERT, PGSSLKEY, PGSSLROOTCERT,
-/// PGPASSWORD.
+/// It speaks plain HTTP: put it behind a proxy that speaks TLS. Without a configuration file it takes the environment of
+/// the CockroachDB service broker: SERVICES, PRECONFIGURED_PLANS, CUSTOM_PLANS, SECURITY_USER_NAME,
+/// SECURITY_USER_PASSWORD, PGSSLCERT, PGSSLKEY, PGSSLROOTCERT, and PGPASSWORD for the administrator; beside them
+/// BINDERY_STORE_KEY_FILE and BINDERY_INSTALLATION.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "the help text, which is no Markdown")]
 pub(super) struct BrokerArgs {

@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 
 use crate::cluster::{certificates, pki::ServingCertificate};
 
-/// Prints a Secret with a new certificate authority and the webhook's serving certificate, and on request the webhook
-/// configuration that trusts it. Apply both: `bindery certs --webhook FILE | kubectl apply -f -`.
+/// Print a serving certificate for the webhook.
+///
+/// Prints a Secret with a new certificate authority and the certificate, and on request the webhook configuration that
+/// trusts it. Apply both: `bindery certs --webhook FILE | kubectl apply -f -`.
 #[derive(Debug, clap::Args)]
 pub(super) struct CertsArgs {
     /// The installation's name: the Service is NAME-admission, the Secret NAME-admission-tls.
@@ -56,7 +58,7 @@ fn trusting(manifest: &str, bundle: &str) -> anyhow::Result<Value> {
     let kind = configuration["kind"].as_str().unwrap_or_default();
     anyhow::ensure!(
         kind == "MutatingWebhookConfiguration",
-        "its kind is {kind:?}; give one MutatingWebhookConfiguration, such as webhook-config/mutatingwebhookconfiguration.yaml"
+        "its kind is {kind:?}; give one MutatingWebhookConfiguration, such as webhook-config/4-webhook.yaml"
     );
     let webhooks = configuration["webhooks"].as_array_mut().context("it has no list `webhooks`")?;
     for webhook in webhooks {

@@ -15,7 +15,7 @@ use crate::{
     contract,
 };
 
-/// Prints the custom resource definitions as YAML, or brings those of the cluster up to date.
+/// Print the custom resource definitions, or apply them.
 #[derive(Debug, clap::Args)]
 pub(super) struct CrdsArgs {
     /// Apply them to the cluster (server-side) instead of printing them.

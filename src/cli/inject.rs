@@ -18,7 +18,9 @@ use crate::{
 /// Stands for standard input among files.
 const STDIN: &str = "-";
 
-/// The arguments of `bindery inject`.
+/// Patch manifests offline, as the webhook would patch their pods.
+///
+/// Patched documents lose their comments; all others come out byte for byte. Nothing is printed when a pod cannot be injected.
 #[derive(Debug, Args)]
 pub struct InjectArgs {
     /// A manifest in YAML or JSON, or `-` for standard input. Can be given more than once.

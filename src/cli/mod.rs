@@ -38,19 +38,13 @@ struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Run bindery's roles in a Kubernetes cluster.
+    // What each does is said where its arguments are.
     Serve(serve::ServeArgs),
-    /// Run the Open Service Broker alone, without Kubernetes.
     Broker(broker::BrokerArgs),
-    /// Patch manifests offline, as the webhook would patch their pods.
     Inject(inject::InjectArgs),
-    /// Print the custom resource definitions, or apply them.
     Crds(crds::CrdsArgs),
-    /// Print a serving certificate for the webhook.
     Certs(certs::CertsArgs),
-    /// Find what no record owns any more in the databases, and remove it on request.
     Sweep(sweep::SweepArgs),
-    /// Prepare the removal of an installation.
     Uninstall(uninstall::UninstallArgs),
 }
 

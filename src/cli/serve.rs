@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// Runs bindery in a Kubernetes cluster: all roles, or some.
+/// Run bindery's roles in a Kubernetes cluster: all of them, or some.
 #[derive(Debug, clap::Args)]
 pub(super) struct ServeArgs {
     /// The roles to run.

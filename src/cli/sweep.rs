@@ -12,8 +12,11 @@ use crate::{
     cluster::{self, broker_secret::BrokerSecret},
 };
 
-/// Lists databases and users that bear this installation's mark but that no record owns, and Claims whose object is
-/// gone. Changes nothing unless `--delete` is given; what other installations made is never touched.
+/// Find what no record owns any more in the databases, and remove it on request.
+///
+/// Lists databases and users that bear this installation's mark but that neither a record of the broker nor a Claim
+/// owns, and Claims whose object is gone. Changes nothing unless --delete is given; what other installations made is
+/// never touched.
 #[derive(Debug, clap::Args)]
 pub(super) struct SweepArgs {
     /// The installation's name. Without it the broker is one without Kubernetes, configured as for `bindery broker`.

@@ -15,8 +15,10 @@ use crate::{
     cluster::{self, explain},
 };
 
-/// Prepares the removal of this installation: refuses while a ServiceInstance, ServiceBinding or Claim exists, since nobody
-/// would be left to delete what they stand for, then removes the webhook configuration, since no annotated pod could start without the webhook.
+/// Prepare the removal of an installation.
+///
+/// Refuses while a `ServiceInstance`, `ServiceBinding` or Claim exists, since nobody would be left to delete what they
+/// stand for; then removes the webhook configuration, since no annotated pod could start without the webhook.
 #[derive(Debug, clap::Args)]
 pub(super) struct UninstallArgs {
     /// The installation's name, which is that of the webhook configuration.

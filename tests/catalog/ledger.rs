@@ -1,7 +1,10 @@
 //! Claims: nothing is lost when an object vanishes without its finalizer, and nobody gets at another's.
 
 use bindery::catalog::api::{Claim, ServiceBinding, ServiceInstance, claim::ClaimState};
-use kube::{Api, ResourceExt};
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams},
+};
 use serde_json::json;
 
 use crate::{
@@ -77,6 +80,28 @@ async fn another_namespaces_id_cannot_be_taken() {
     thief.gone::<ServiceInstance>("thief").await;
     assert!(place.broker.held().instances.contains_key(&id), "the victim's database is still there");
     assert_eq!(place.claims().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_forged_status_binds_nothing() {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let victim: ServiceInstance = place.api().get("db").await.unwrap();
+    let thief = Place::new().await;
+    let spec = json!({"clusterServiceClassExternalName": place.broker.name(),
+        "clusterServicePlanExternalName": "default", "externalID": victim.spec.external_id});
+    thief.create::<ServiceInstance>("ServiceInstance", "db", json!({}), spec).await.unwrap();
+    thief.instance_is("db", "ErrorExternalIDTaken").await;
+    let forged = json!({"status": {"provisionStatus": "Provisioned",
+        "externalProperties": victim.status.unwrap().external_properties}});
+    let api: Api<ServiceInstance> = thief.api();
+    api.patch_status("db", &PatchParams::default(), &Patch::Merge(forged)).await.unwrap();
+    thief.binding("b", "db", json!({})).await;
+    let message = thief.binding_is("b", "ErrorInstanceNotReady").await;
+    assert!(message.contains("no Claim shows"), "{message}");
+    assert!(place.broker.held().bindings.is_empty());
+    assert!(thief.secret("b").await.is_none());
 }
 
 #[tokio::test]

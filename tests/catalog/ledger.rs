@@ -126,3 +126,72 @@ async fn an_object_that_was_restored_keeps_what_it_had() {
     let api: Api<Claim> = Api::all(place.client.clone());
     assert!(api.get(&claims[0].name_any()).await.unwrap().metadata.deletion_timestamp.is_none());
 }
+
+/// The answer to a creation is lost, then the spec changes: nothing stays behind at the broker that was asked first.
+#[tokio::test]
+async fn another_broker_is_asked_only_when_the_first_holds_nothing() {
+    let (place, other) = (Place::with_broker().await, Place::with_broker().await);
+    other.broker_is("FetchedCatalog").await;
+    place.broker.set(Fault::LosesAnswers);
+    place.instance("db", json!({})).await;
+    place.instance_is("db", "ProvisionCallFailed").await;
+    assert_eq!(place.broker.held().instances.len(), 1);
+    place.broker.set(Fault::Broken);
+    let class = json!({"spec": {"clusterServiceClassExternalName": other.broker.name()}});
+    place.merge::<ServiceInstance>("db", class).await.unwrap();
+    let message = place.instance_is("db", "DeprovisionCallFailed").await;
+    assert!(message.contains(&place.broker.name()) && message.contains("the disk is full"), "{message}");
+    assert!(other.broker.is_empty());
+    place.broker.set(Fault::None);
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    assert!(place.broker.is_empty());
+    assert_eq!(other.broker.held().instances.len(), 1);
+    place.delete::<ServiceInstance>("db").await;
+    place.gone::<ServiceInstance>("db").await;
+    assert!(other.broker.is_empty());
+}
+
+#[rstest::rstest]
+#[case::the_answer_was_lost(Fault::LosesAnswers, "ProvisionCallFailed")]
+#[case::it_is_being_created(Fault::Slow, "Provisioning")]
+#[tokio::test]
+async fn another_plan_begins_anew(#[case] fault: Fault, #[case] reason: &str) {
+    let place = Place::with_broker().await;
+    place.broker.set(fault);
+    place.instance("db", json!({})).await;
+    place.instance_is("db", reason).await;
+    place.broker.set(Fault::None);
+    let plan = json!({"spec": {"clusterServicePlanExternalName": "unbindable"}});
+    place.merge::<ServiceInstance>("db", plan).await.unwrap();
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let plan = format!("unbindable-{}", place.broker.suffix);
+    let instance: ServiceInstance = place.api().get("db").await.unwrap();
+    let told = instance.status.unwrap().external_properties.unwrap().cluster_service_plan_external_id;
+    assert_eq!(told, plan);
+    let made: Vec<_> =
+        place.broker.held().instances.values().map(|instance| instance["plan_id"].clone()).collect();
+    assert_eq!(made, [plan]);
+    place.delete::<ServiceInstance>("db").await;
+    place.gone::<ServiceInstance>("db").await;
+    assert!(place.broker.is_empty());
+}
+
+#[tokio::test]
+async fn a_restored_object_with_another_plan_destroys_nothing() {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let before: ServiceInstance = place.api().get("db").await.unwrap();
+    place.broker.set(Fault::Broken); // so that nothing is deleted before it is restored
+    place.merge::<ServiceInstance>("db", json!({"metadata": {"finalizers": null}})).await.unwrap();
+    place.delete::<ServiceInstance>("db").await;
+    place.gone::<ServiceInstance>("db").await;
+    let spec = json!({"externalID": before.spec.external_id, "clusterServicePlanExternalName": "unbindable"});
+    place.instance("db", spec).await;
+    place.instance_is("db", "ErrorExternalIDTaken").await;
+    place.broker.set(Fault::None);
+    let plan = json!({"spec": {"clusterServicePlanExternalName": "default"}});
+    place.merge::<ServiceInstance>("db", plan).await.unwrap();
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    assert_eq!(place.broker.held().instances.len(), 1);
+}

@@ -24,7 +24,9 @@ use crate::{
         context::{Context, NamespaceState},
         ledger::{Recorded, claim_name},
         names::did_you_mean,
-        reconcile::{Next, ReconcileError, has_finalizer, patch, resolve::Offer, status, with_finalizer},
+        reconcile::{
+            Next, ReconcileError, has_finalizer, patch, release, resolve::Offer, status, with_finalizer,
+        },
         secrets,
         variables::Variables,
     },
@@ -243,10 +245,22 @@ async fn ask(
     };
     let claim = Claim::new(&claim_name(ClaimKind::ServiceBinding, &id), claim);
     let _turn = context.turns.take(&claim.name_any()).await;
-    if context.ledger.record(claim.spec.clone()).await? == Recorded::Taken {
-        let message = "spec.externalID is the id of another ServiceBinding; delete this one and create it with another id or none";
-        return Err(NotBound::new("ErrorExternalIDTaken", message, Remedy::Retry).into());
-    }
+    let registered = |name: &str| context.stores.broker(name).is_some();
+    let claim = match context.ledger.record(claim.spec, registered).await? {
+        Recorded::Ours(claim) => claim,
+        Recorded::Elsewhere(held) => {
+            release::binding(context, &held)
+                .await
+                .map_err(|error| refused(context, &held.spec.broker.name, error))?;
+            context.ledger.remove(&held).await?;
+            let message = "credentials that were asked for before were deleted at the broker first";
+            return Err(NotBound::new("BindCallFailed", message, Remedy::Retry).into());
+        }
+        Recorded::Taken => {
+            let message = "spec.externalID is the id of another ServiceBinding; delete this one and create it with another id or none";
+            return Err(NotBound::new("ErrorExternalIDTaken", message, Remedy::Retry).into());
+        }
+    };
     new.unbind_status = Some(ReleaseStatus::Required);
     let request = BindRequest {
         service_id: claim.spec.service_id.as_str().into(),

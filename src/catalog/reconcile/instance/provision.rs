@@ -7,6 +7,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::withdraw::withdraw;
 use crate::{
     catalog::{
         api::{
@@ -77,22 +78,35 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
         Ok((offer, broker)) => {
             let claim = claim(&instance, &offer, &broker);
             let _turn = context.turns.take(&claim.name_any()).await;
-            if context.ledger.record(claim.spec.clone()).await? == Recorded::Taken {
-                status::set_ready(&mut new, false, "ErrorExternalIDTaken", TAKEN);
-                Next::Retry
-            } else {
-                let mut attempt = Attempt {
-                    context,
-                    instance: instance.clone(),
-                    offer,
-                    broker: &broker,
-                    claim,
-                    status: new,
-                    space,
-                };
-                let next = attempt.step().await?;
-                new = attempt.status;
-                next
+            let registered = |name: &str| context.stores.broker(name).is_some();
+            match context.ledger.record(claim.spec, registered).await? {
+                Recorded::Taken => {
+                    status::set_ready(&mut new, false, "ErrorExternalIDTaken", TAKEN);
+                    Next::Retry
+                }
+                Recorded::Elsewhere(held) if Some(&held.spec.uid) == instance.metadata.uid.as_ref() => {
+                    withdraw(context, &held, &mut new).await?
+                }
+                // What an earlier object of this name made may be in use, so it is not deleted to make room.
+                Recorded::Elsewhere(held) => {
+                    let message = format!("{INHERITED}: {}", held.name_any());
+                    status::set_ready(&mut new, false, "ErrorExternalIDTaken", message);
+                    Next::Retry
+                }
+                Recorded::Ours(claim) => {
+                    let mut attempt = Attempt {
+                        context,
+                        instance: instance.clone(),
+                        offer,
+                        broker: &broker,
+                        claim,
+                        status: new,
+                        space,
+                    };
+                    let next = attempt.step().await?;
+                    new = attempt.status;
+                    next
+                }
             }
         }
     };
@@ -101,6 +115,8 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
 }
 
 const TAKEN: &str = "spec.externalID is the id of another ServiceInstance; delete this one and create it with another id or none";
+const INHERITED: &str = "spec.externalID is held for an earlier ServiceInstance of this name with another class or plan; go back to those, or \
+     delete this one, which deletes what it stands for, and create it with another id. See kubectl describe claim";
 
 fn with_broker(
     offer: Offer,

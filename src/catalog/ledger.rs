@@ -17,8 +17,8 @@ use crate::contract::FIELD_MANAGER;
 /// What came of recording a claim.
 #[derive(Debug)]
 pub(super) enum Recorded {
-    /// The id is the object's, as this claim says.
-    Ours(Claim),
+    /// The id is the object's, as this claim says. While the claim is new, no broker was asked for the id before.
+    Ours { claim: Claim, is_new: bool },
     /// The id is the object's, but another broker was asked for it, or the same for another service or plan. What that
     /// broker may hold must be deleted there before the claim is given up.
     Elsewhere(Claim),
@@ -83,7 +83,7 @@ impl Ledger {
         let parameters =
             PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         match self.api.create(&parameters, &claim).await {
-            Ok(created) => return Ok(Recorded::Ours(created)),
+            Ok(created) => return Ok(Recorded::Ours { claim: created, is_new: true }),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {}
             Err(error) => return Err(error),
         }
@@ -95,13 +95,13 @@ impl Ledger {
             return Ok(Recorded::Elsewhere(held));
         }
         if held.spec == claim.spec {
-            return Ok(Recorded::Ours(held));
+            return Ok(Recorded::Ours { claim: held, is_new: false });
         }
         let patch = serde_json::json!({
             "metadata": {"resourceVersion": held.resource_version()}, "spec": claim.spec,
         });
         let moved = self.api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
-        Ok(Recorded::Ours(moved))
+        Ok(Recorded::Ours { claim: moved, is_new: false })
     }
 
     /// The claim for an id if it belongs to this object; read from the API server, for a deletion hangs on it.

@@ -160,9 +160,13 @@ async fn another_plan_begins_anew(#[case] fault: Fault, #[case] reason: &str) {
     place.broker.set(fault);
     place.instance("db", json!({})).await;
     place.instance_is("db", reason).await;
-    place.broker.set(Fault::None);
     let plan = json!({"spec": {"clusterServicePlanExternalName": "unbindable"}});
     place.merge::<ServiceInstance>("db", plan).await.unwrap();
+    until("a deletion", async || {
+        place.broker.held().requests.iter().any(|request| request.starts_with("DELETE"))
+    })
+    .await;
+    place.broker.set(Fault::None);
     place.instance_is("db", "ProvisionedSuccessfully").await;
     let plan = format!("unbindable-{}", place.broker.suffix);
     let instance: ServiceInstance = place.api().get("db").await.unwrap();
@@ -194,4 +198,20 @@ async fn a_restored_object_with_another_plan_destroys_nothing() {
     place.merge::<ServiceInstance>("db", plan).await.unwrap();
     place.instance_is("db", "ProvisionedSuccessfully").await;
     assert_eq!(place.broker.held().instances.len(), 1);
+}
+
+/// Two clusters share a broker, and a manifest was copied from one to the other with its id.
+#[tokio::test]
+async fn an_id_that_the_broker_holds_for_another_cluster_is_left_alone() {
+    let place = Place::with_broker().await;
+    let theirs = json!({"space_guid": "theirs", "plan_id": format!("plan-{}", place.broker.suffix)});
+    place.broker.held().instances.insert("shared".to_owned(), theirs);
+    place.instance("db", json!({"externalID": "shared"})).await;
+    place.instance_is("db", "ErrorExternalIDTaken").await;
+    assert!(place.claims().await.is_empty());
+    place.delete::<ServiceInstance>("db").await;
+    place.gone::<ServiceInstance>("db").await;
+    let held = place.broker.held();
+    assert!(held.instances.contains_key("shared"));
+    assert!(!held.requests.iter().any(|request| request.starts_with("DELETE")), "{:?}", held.requests);
 }

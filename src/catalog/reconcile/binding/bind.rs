@@ -247,7 +247,7 @@ async fn ask(
     let _turn = context.turns.take(&claim.name_any()).await;
     let registered = |name: &str| context.stores.broker(name).is_some();
     let claim = match context.ledger.record(claim.spec, registered).await? {
-        Recorded::Ours(claim) => claim,
+        Recorded::Ours { claim, .. } => claim,
         Recorded::Elsewhere(held) => {
             release::binding(context, &held)
                 .await

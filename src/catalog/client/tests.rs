@@ -185,3 +185,18 @@ async fn a_malformed_answer_is_not_quoted() {
     assert!(matches!(error, ClientError::Malformed { status: 200, .. }), "{error:?}");
     assert!(!format!("{error} {error:?}").contains("hunter2"));
 }
+
+#[tokio::test]
+async fn a_broker_that_hangs_holds_up_nobody() {
+    let url = serve(Router::new().fallback(any(async || std::future::pending::<StatusCode>().await)));
+    let client = std::sync::Arc::new(client(&url));
+    for _ in 0..CONCURRENCY {
+        let client = client.clone();
+        tokio::spawn(async move { client.catalog().await });
+    }
+    while client.turns.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let asked = tokio::time::timeout(Duration::from_secs(10), client.catalog()).await;
+    assert!(matches!(asked, Ok(Err(ClientError::Busy))), "{asked:?}");
+}

@@ -120,6 +120,8 @@ impl BrokerClient {
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("bindery/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
+            // A proxy would resolve the name itself and could call what the resolver refuses.
+            .no_proxy()
             .timeout(TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
             .dns_resolver(address::Resolver)

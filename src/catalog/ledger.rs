@@ -15,10 +15,13 @@ use super::{
 use crate::contract::FIELD_MANAGER;
 
 /// What came of recording a claim.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Recorded {
-    /// The id is the object's.
-    Ours,
+    /// The id is the object's, as this claim says. While the claim is new, no broker was asked for the id before.
+    Ours { claim: Claim, is_new: bool },
+    /// The id is the object's, but another broker was asked for it, or the same for another service or plan. What that
+    /// broker may hold must be deleted there before the claim is given up.
+    Elsewhere(Claim),
     /// Another object holds the id.
     Taken,
 }
@@ -53,6 +56,14 @@ impl ClaimSpec {
             && self.id() == other.id()
             && self.instance_id == other.instance_id
     }
+
+    /// Whether a broker that did what `other` asked for has done this. A broker that is registered under another name
+    /// now counts as the same when it offers the same service and plan: deletions would not find it otherwise.
+    fn is_same_request_as(&self, other: &Self, registered: impl Fn(&str) -> bool) -> bool {
+        self.service_id == other.service_id
+            && self.plan_id == other.plan_id
+            && (self.broker.name == other.broker.name || !registered(&other.broker.name))
+    }
 }
 
 impl Ledger {
@@ -60,14 +71,19 @@ impl Ledger {
         Self { api: Api::all(client), store }
     }
 
-    /// Makes sure that the claim stands before a broker is asked.
-    pub(super) async fn record(&self, spec: ClaimSpec) -> kube::Result<Recorded> {
+    /// Makes sure that the claim stands before a broker is asked. `registered` tells whether a broker of this name is
+    /// known. A claim that stands is never made to name another request: it alone knows what must be deleted where.
+    pub(super) async fn record(
+        &self,
+        spec: ClaimSpec,
+        registered: impl Fn(&str) -> bool,
+    ) -> kube::Result<Recorded> {
         let name = claim_name(spec.kind, spec.id());
         let claim = Claim::new(&name, spec);
         let parameters =
             PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         match self.api.create(&parameters, &claim).await {
-            Ok(_) => return Ok(Recorded::Ours),
+            Ok(created) => return Ok(Recorded::Ours { claim: created, is_new: true }),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {}
             Err(error) => return Err(error),
         }
@@ -75,13 +91,17 @@ impl Ledger {
         if !claim.spec.is_heir_of(&held.spec) {
             return Ok(Recorded::Taken);
         }
-        if held.spec != claim.spec {
-            let patch = serde_json::json!({
-                "metadata": {"resourceVersion": held.resource_version()}, "spec": claim.spec,
-            });
-            self.api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        if !claim.spec.is_same_request_as(&held.spec, registered) {
+            return Ok(Recorded::Elsewhere(held));
         }
-        Ok(Recorded::Ours)
+        if held.spec == claim.spec {
+            return Ok(Recorded::Ours { claim: held, is_new: false });
+        }
+        let patch = serde_json::json!({
+            "metadata": {"resourceVersion": held.resource_version()}, "spec": claim.spec,
+        });
+        let moved = self.api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(Recorded::Ours { claim: moved, is_new: false })
     }
 
     /// The claim for an id if it belongs to this object; read from the API server, for a deletion hangs on it.
@@ -134,10 +154,9 @@ mod tests {
         assert_eq!(claim_name(ClaimKind::ServiceBinding, "A/b"), "binding-z41zz2fzb");
     }
 
-    #[test]
-    fn only_an_object_of_the_same_name_inherits_a_claim() {
-        let claim = ClaimSpec {
-            broker: ClaimBroker::default(),
+    fn claim() -> ClaimSpec {
+        ClaimSpec {
+            broker: ClaimBroker { name: "x".to_owned(), ..ClaimBroker::default() },
             kind: ClaimKind::ServiceInstance,
             namespace: "team-a".to_owned(),
             name: "db".to_owned(),
@@ -146,7 +165,28 @@ mod tests {
             binding_id: None,
             service_id: "s".to_owned(),
             plan_id: "p".to_owned(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_claim_stays_with_the_broker_that_was_asked() {
+        let (claim, known, gone) = (claim(), |_: &str| true, |_: &str| false);
+        let at = |name: &str| ClaimBroker { name: name.to_owned(), ..ClaimBroker::default() };
+        let mut restored = ClaimSpec { uid: "2".to_owned(), ..claim.clone() };
+        restored.broker.url = "http://moved".into();
+        assert!(restored.is_same_request_as(&claim, known));
+        let other_broker = ClaimSpec { broker: at("y"), ..claim.clone() };
+        assert!(!other_broker.is_same_request_as(&claim, known));
+        assert!(other_broker.is_same_request_as(&claim, gone), "the broker has another name now");
+        let other_plan = ClaimSpec { plan_id: "q".to_owned(), ..claim.clone() };
+        assert!(!other_plan.is_same_request_as(&claim, gone));
+        let other_service = ClaimSpec { service_id: "t".to_owned(), ..claim.clone() };
+        assert!(!other_service.is_same_request_as(&claim, gone));
+    }
+
+    #[test]
+    fn only_an_object_of_the_same_name_inherits_a_claim() {
+        let claim = claim();
         let restored = ClaimSpec { uid: "2".to_owned(), ..claim.clone() };
         assert!(restored.is_heir_of(&claim));
         let thief = ClaimSpec { namespace: "team-b".to_owned(), ..claim.clone() };

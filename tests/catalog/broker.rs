@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     Html,
     /// Every request but the catalog's is answered 500.
     Broken,
+    /// Creations are carried out and answered 500.
+    LosesAnswers,
     /// Creations are answered 400.
     Refuses,
     /// Creations are asynchronous and stay in progress.
@@ -177,10 +179,15 @@ async fn provision(
     Json(body): Json<Value>,
 ) -> Response {
     let mut held = broker.held();
-    if held.instances.get(&id).is_some_and(|known| known["space_guid"] != body["space_guid"]) {
+    let differs = |known: &Value| ["space_guid", "plan_id"].iter().any(|key| known[key] != body[key]);
+    if held.instances.get(&id).is_some_and(differs) {
         return error(StatusCode::CONFLICT, "the id is taken");
     }
     match held.fault {
+        Fault::LosesAnswers => {
+            held.instances.insert(id, body);
+            return error(StatusCode::INTERNAL_SERVER_ERROR, "it is done, or not");
+        }
         Fault::Refuses => return error(StatusCode::BAD_REQUEST, "no such size"),
         Fault::Slow | Fault::FailsLater => {
             held.instances.insert(id, body);
@@ -210,8 +217,15 @@ async fn last_operation(
     Json(json!({"state": state, "description": "creating (10%)"})).into_response()
 }
 
-async fn deprovision(State(broker): State<Broker>, Path(id): Path<String>) -> Response {
+async fn deprovision(
+    State(broker): State<Broker>,
+    Path(id): Path<String>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
     let mut held = broker.held();
+    if held.instances.get(&id).is_some_and(|known| known["plan_id"] != *query["plan_id"]) {
+        return error(StatusCode::BAD_REQUEST, "it has another plan");
+    }
     if held.bindings.values().any(|instance| *instance == id) {
         return error(StatusCode::BAD_REQUEST, "it has bindings");
     }

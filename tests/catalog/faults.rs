@@ -92,6 +92,14 @@ async fn a_password_in_the_url_works_and_stays_there() {
     place.instance_is("db", "ProvisionedSuccessfully").await;
     let claims = serde_json::to_string(&place.claims().await).unwrap();
     assert!(!claims.contains("hunter2"), "{claims}");
+    let name = place.broker.name();
+    let row =
+        axum::http::Request::get(format!("/apis/servicecatalog.k8s.io/v1beta1/clusterservicebrokers/{name}"))
+            .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
+            .body(Vec::new())
+            .unwrap();
+    let table: Value = place.client.request(row).await.unwrap();
+    assert_eq!(table["rows"][0]["cells"][1], format!("{}/", place.broker.url()), "what kubectl get shows");
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! Claims: nothing is lost when an object vanishes without its finalizer, and nobody gets at another's.
 
 use bindery::catalog::api::{Claim, ServiceBinding, ServiceInstance, claim::ClaimState};
-use kube::{Api, ResourceExt};
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams},
+};
 use serde_json::json;
 
 use crate::{
@@ -80,6 +83,28 @@ async fn another_namespaces_id_cannot_be_taken() {
 }
 
 #[tokio::test]
+async fn a_forged_status_binds_nothing() {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let victim: ServiceInstance = place.api().get("db").await.unwrap();
+    let thief = Place::new().await;
+    let spec = json!({"clusterServiceClassExternalName": place.broker.name(),
+        "clusterServicePlanExternalName": "default", "externalID": victim.spec.external_id});
+    thief.create::<ServiceInstance>("ServiceInstance", "db", json!({}), spec).await.unwrap();
+    thief.instance_is("db", "ErrorExternalIDTaken").await;
+    let forged = json!({"status": {"provisionStatus": "Provisioned",
+        "externalProperties": victim.status.unwrap().external_properties}});
+    let api: Api<ServiceInstance> = thief.api();
+    api.patch_status("db", &PatchParams::default(), &Patch::Merge(forged)).await.unwrap();
+    thief.binding("b", "db", json!({})).await;
+    let message = thief.binding_is("b", "ErrorInstanceNotReady").await;
+    assert!(message.contains("no Claim shows"), "{message}");
+    assert!(place.broker.held().bindings.is_empty());
+    assert!(thief.secret("b").await.is_none());
+}
+
+#[tokio::test]
 async fn an_object_that_was_restored_keeps_what_it_had() {
     let place = Place::with_broker().await;
     place.instance("db", json!({})).await;
@@ -100,4 +125,93 @@ async fn an_object_that_was_restored_keeps_what_it_had() {
     assert_eq!(place.broker.held().instances.len(), 1);
     let api: Api<Claim> = Api::all(place.client.clone());
     assert!(api.get(&claims[0].name_any()).await.unwrap().metadata.deletion_timestamp.is_none());
+}
+
+/// The answer to a creation is lost, then the spec changes: nothing stays behind at the broker that was asked first.
+#[tokio::test]
+async fn another_broker_is_asked_only_when_the_first_holds_nothing() {
+    let (place, other) = (Place::with_broker().await, Place::with_broker().await);
+    other.broker_is("FetchedCatalog").await;
+    place.broker.set(Fault::LosesAnswers);
+    place.instance("db", json!({})).await;
+    place.instance_is("db", "ProvisionCallFailed").await;
+    assert_eq!(place.broker.held().instances.len(), 1);
+    place.broker.set(Fault::Broken);
+    let class = json!({"spec": {"clusterServiceClassExternalName": other.broker.name()}});
+    place.merge::<ServiceInstance>("db", class).await.unwrap();
+    let message = place.instance_is("db", "DeprovisionCallFailed").await;
+    assert!(message.contains(&place.broker.name()) && message.contains("the disk is full"), "{message}");
+    assert!(other.broker.is_empty());
+    place.broker.set(Fault::None);
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    assert!(place.broker.is_empty());
+    assert_eq!(other.broker.held().instances.len(), 1);
+    place.delete::<ServiceInstance>("db").await;
+    place.gone::<ServiceInstance>("db").await;
+    assert!(other.broker.is_empty());
+}
+
+#[rstest::rstest]
+#[case::the_answer_was_lost(Fault::LosesAnswers, "ProvisionCallFailed")]
+#[case::it_is_being_created(Fault::Slow, "Provisioning")]
+#[tokio::test]
+async fn another_plan_begins_anew(#[case] fault: Fault, #[case] reason: &str) {
+    let place = Place::with_broker().await;
+    place.broker.set(fault);
+    place.instance("db", json!({})).await;
+    place.instance_is("db", reason).await;
+    let plan = json!({"spec": {"clusterServicePlanExternalName": "unbindable"}});
+    place.merge::<ServiceInstance>("db", plan).await.unwrap();
+    until("a deletion", async || {
+        place.broker.held().requests.iter().any(|request| request.starts_with("DELETE"))
+    })
+    .await;
+    place.broker.set(Fault::None);
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let plan = format!("unbindable-{}", place.broker.suffix);
+    let instance: ServiceInstance = place.api().get("db").await.unwrap();
+    let told = instance.status.unwrap().external_properties.unwrap().cluster_service_plan_external_id;
+    assert_eq!(told, plan);
+    let made: Vec<_> =
+        place.broker.held().instances.values().map(|instance| instance["plan_id"].clone()).collect();
+    assert_eq!(made, [plan]);
+    place.delete::<ServiceInstance>("db").await;
+    place.gone::<ServiceInstance>("db").await;
+    assert!(place.broker.is_empty());
+}
+
+#[tokio::test]
+async fn a_restored_object_with_another_plan_destroys_nothing() {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let before: ServiceInstance = place.api().get("db").await.unwrap();
+    place.broker.set(Fault::Broken); // so that nothing is deleted before it is restored
+    place.merge::<ServiceInstance>("db", json!({"metadata": {"finalizers": null}})).await.unwrap();
+    place.delete::<ServiceInstance>("db").await;
+    place.gone::<ServiceInstance>("db").await;
+    let spec = json!({"externalID": before.spec.external_id, "clusterServicePlanExternalName": "unbindable"});
+    place.instance("db", spec).await;
+    place.instance_is("db", "ErrorExternalIDTaken").await;
+    place.broker.set(Fault::None);
+    let plan = json!({"spec": {"clusterServicePlanExternalName": "default"}});
+    place.merge::<ServiceInstance>("db", plan).await.unwrap();
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    assert_eq!(place.broker.held().instances.len(), 1);
+}
+
+/// Two clusters share a broker, and a manifest was copied from one to the other with its id.
+#[tokio::test]
+async fn an_id_that_the_broker_holds_for_another_cluster_is_left_alone() {
+    let place = Place::with_broker().await;
+    let theirs = json!({"space_guid": "theirs", "plan_id": format!("plan-{}", place.broker.suffix)});
+    place.broker.held().instances.insert("shared".to_owned(), theirs);
+    place.instance("db", json!({"externalID": "shared"})).await;
+    place.instance_is("db", "ErrorExternalIDTaken").await;
+    assert!(place.claims().await.is_empty());
+    place.delete::<ServiceInstance>("db").await;
+    place.gone::<ServiceInstance>("db").await;
+    let held = place.broker.held();
+    assert!(held.instances.contains_key("shared"));
+    assert!(!held.requests.iter().any(|request| request.starts_with("DELETE")), "{:?}", held.requests);
 }

@@ -24,7 +24,7 @@ use super::condition::Conditions;
     category = "svcat",
     label("svcat", "true"),
     annotation("api-approved.kubernetes.io", "unapproved, API of the retired service-catalog"),
-    printcolumn = r#"{"name": "URL", "type": "string", "jsonPath": ".spec.url"}"#,
+    printcolumn = r#"{"name": "URL", "type": "string", "jsonPath": ".status.url"}"#,
     printcolumn = r#"{"name": "Status", "type": "string", "jsonPath": ".status.lastConditionState"}"#,
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
@@ -76,10 +76,13 @@ impl BrokerUrl {
         &self.0
     }
 
-    /// The address without user name and password.
+    /// The address without user name and password; as it was written when it has none.
     #[must_use]
     pub fn shown(&self) -> String {
         let Ok(mut url) = url::Url::parse(&self.0) else { return "(not a URL)".to_owned() };
+        if url.username().is_empty() && url.password().is_none() {
+            return self.0.clone();
+        }
         if url.set_username("").is_err() || url.set_password(None).is_err() {
             return "(not a URL of a host)".to_owned();
         }
@@ -146,6 +149,9 @@ pub enum RelistBehavior {
 pub struct ClusterServiceBrokerStatus {
     /// `Ready`.
     pub conditions: Conditions,
+    /// `spec.url` without user name and password, which `kubectl get` must not show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// The generation of the spec that the catalog was read for.
     pub reconciled_generation: i64,
     /// Since when reading the catalog fails.
@@ -166,6 +172,7 @@ mod tests {
     fn a_password_in_the_url_is_never_shown() {
         let url = BrokerUrl::from("http://user:hunter2@broker.default:8080/x");
         assert_eq!(url.shown(), "http://broker.default:8080/x");
+        assert_eq!(BrokerUrl::from("http://broker.default").shown(), "http://broker.default");
         let spec = ClusterServiceBrokerSpec { url, ..ClusterServiceBrokerSpec::default() };
         assert!(!format!("{spec:?}").contains("hunter2"));
         assert!(!format!("{:?}", BrokerUrl::from("ht tp://u:hunter2@h")).contains("hunter2"));

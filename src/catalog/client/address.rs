@@ -8,9 +8,13 @@ use url::{Host, Url};
 
 use super::ClientError;
 
-/// Metadata services outside the link-local ranges: Alibaba Cloud's and, over IPv6, AWS's.
-const METADATA_V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+/// Metadata services outside the link-local ranges: those of Alibaba Cloud and Azure, and over IPv6 that of Google.
+const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
+const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
+/// The network of AWS's services on a machine, over IPv6: metadata, and the credentials of pods.
+const AWS_V6: [u16; 2] = [0xfd00, 0xec2];
+/// The network that stands for all of IPv4 (RFC 6052, section 2.1).
+const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 
 /// The host's name stands only for addresses that are never called.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +53,15 @@ pub(super) fn check(url: &Url) -> Result<(), ClientError> {
 
 fn is_refused(ip: IpAddr) -> bool {
     match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.is_link_local() || ip == METADATA_V4,
-        IpAddr::V6(ip) => ip.is_unicast_link_local() || ip == METADATA_V6,
+        IpAddr::V4(ip) => ip.is_link_local() || METADATA_V4.contains(&ip),
+        IpAddr::V6(ip) => {
+            let segments = ip.segments();
+            if segments.starts_with(&NAT64) {
+                let [.., a, b, c, d] = ip.octets();
+                return is_refused(IpAddr::V4(Ipv4Addr::new(a, b, c, d)));
+            }
+            ip.is_unicast_link_local() || ip == METADATA_V6 || segments.starts_with(&AWS_V6)
+        }
     }
 }
 
@@ -67,11 +78,23 @@ mod tests {
             "http://[::ffff:169.254.169.254]/",
             "http://[fe80::1]/",
             "http://[fd00:ec2::254]/",
+            "http://[fd00:ec2::23]/",
+            "http://[fd20:ce::254]/",
+            "http://[64:ff9b::169.254.169.254]/",
+            "http://[64:ff9b::100.100.100.200]/",
             "http://100.100.100.200/",
+            "http://168.63.129.16/",
         ] {
             assert!(check(&Url::parse(url).unwrap()).is_err(), "{url}");
         }
-        for url in ["http://127.0.0.1/", "http://10.0.0.1/", "http://[::1]/", "http://broker.default/"] {
+        for url in [
+            "http://127.0.0.1/",
+            "http://10.0.0.1/",
+            "http://[::1]/",
+            "http://[64:ff9b::10.0.0.1]/",
+            "http://[fd00:1::254]/",
+            "http://broker.default/",
+        ] {
             assert!(check(&Url::parse(url).unwrap()).is_ok(), "{url}");
         }
     }

@@ -38,6 +38,9 @@ pub enum ClientError {
         /// The chain of causes.
         cause: String,
     },
+    /// The broker has not yet answered as many requests as it gets at a time.
+    #[error("the broker is slow: it has not answered the requests before this one; it is tried again")]
+    Busy,
     /// 401 or 403.
     #[error(
         "the broker refused the credentials (status {status}); check the Secret that spec.authInfo of the broker names, or \

@@ -30,6 +30,8 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many requests one broker gets at the same time.
 const CONCURRENCY: usize = 16;
+/// How long a request waits for its place among them.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// How to show the broker who is asking.
 #[derive(Clone, Debug)]
@@ -118,6 +120,8 @@ impl BrokerClient {
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("bindery/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
+            // A proxy would resolve the name itself and could call what the resolver refuses.
+            .no_proxy()
             .timeout(TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
             .dns_resolver(address::Resolver)
@@ -227,8 +231,9 @@ impl BrokerClient {
     }
 
     async fn send(&self, request: Request) -> Result<Answer, ClientError> {
-        // The semaphore is never closed.
-        let _turn = self.turns.acquire().await;
+        // Whoever waits here takes the place of a reconcile that could ask another broker.
+        let turn = tokio::time::timeout(LONGEST_WAIT, self.turns.acquire()).await;
+        let Ok(_turn) = turn else { return Err(ClientError::Busy) };
         let url = request.url.clone();
         let response = self
             .authorize(self.http.request(request.method, request.url))

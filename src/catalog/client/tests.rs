@@ -185,3 +185,33 @@ async fn a_malformed_answer_is_not_quoted() {
     assert!(matches!(error, ClientError::Malformed { status: 200, .. }), "{error:?}");
     assert!(!format!("{error} {error:?}").contains("hunter2"));
 }
+
+#[tokio::test]
+async fn a_broker_that_hangs_holds_up_nobody() {
+    let url = serve(Router::new().fallback(any(async || std::future::pending::<StatusCode>().await)));
+    let client = std::sync::Arc::new(client(&url));
+    for _ in 0..CONCURRENCY {
+        let client = client.clone();
+        tokio::spawn(async move { client.catalog().await });
+    }
+    while client.turns.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let asked = tokio::time::timeout(Duration::from_secs(10), client.catalog()).await;
+    assert!(matches!(asked, Ok(Err(ClientError::Busy))), "{asked:?}");
+}
+
+#[test]
+fn no_proxy_is_used() {
+    // The environment of this process is that of all tests, so one of them is run again in another.
+    let run = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "catalog::client::tests::html_is_named_and_never_shown"])
+        .env("HTTP_PROXY", "http://127.0.0.1:1")
+        .env("http_proxy", "http://127.0.0.1:1")
+        .env_remove("NO_PROXY")
+        .env_remove("no_proxy")
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && output.contains("1 passed"), "{output}");
+}

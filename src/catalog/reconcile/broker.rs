@@ -73,6 +73,7 @@ pub(in crate::catalog) async fn reconcile(
             .await?;
     }
     let mut new = old.clone();
+    new.url = Some(broker.spec.url.shown());
     let next = match read(&broker, &context).await {
         Ok(()) => {
             status::set_ready(

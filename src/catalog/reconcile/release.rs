@@ -34,11 +34,12 @@ pub(super) enum Released {
 pub(super) type Begun = Option<Option<Operation>>;
 
 /// How long to wait before an operation is asked for again that runs since then, unless the broker says: a fifth of the
-/// time it has taken, so that what takes a second is seen after a second and what takes an hour costs little.
+/// time it has taken, so that what takes a second is seen after a second and what takes an hour costs little. A broker that asks for no wait does not get a question
+/// after the other.
 pub(super) fn poll_wait(since: Option<&Time>, asked_for: Option<Duration>) -> Duration {
     let elapsed =
         since.and_then(|since| Duration::try_from(now().0.duration_since(since.0)).ok()).unwrap_or_default();
-    asked_for.unwrap_or((elapsed / 5).clamp(POLL.0, POLL.1))
+    asked_for.map_or((elapsed / 5).clamp(POLL.0, POLL.1), |wait| wait.max(POLL.0))
 }
 
 /// The keys of the instance that a claim is about.
@@ -117,4 +118,20 @@ async fn poll(
             last.description.unwrap_or_else(|| "without a description; see the broker's log".to_owned()),
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_is_asked_once_a_second_at_most() {
+        let asked_for = |seconds| poll_wait(None, Some(Duration::from_secs(seconds)));
+        assert_eq!(asked_for(0), Duration::from_secs(1));
+        assert_eq!(asked_for(7), Duration::from_secs(7));
+        assert_eq!(asked_for(300), Duration::from_mins(5), "the broker knows best how long it takes");
+        assert_eq!(poll_wait(None, None), Duration::from_secs(1));
+        let long_ago = Time(now().0 - Duration::from_hours(1));
+        assert_eq!(poll_wait(Some(&long_ago), None), Duration::from_secs(30));
+    }
 }

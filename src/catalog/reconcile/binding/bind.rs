@@ -24,7 +24,9 @@ use crate::{
         context::{Context, NamespaceState},
         ledger::{Recorded, claim_name},
         names::did_you_mean,
-        reconcile::{Next, ReconcileError, has_finalizer, patch, resolve::Offer, status, with_finalizer},
+        reconcile::{
+            Next, ReconcileError, has_finalizer, patch, release, resolve::Offer, status, with_finalizer,
+        },
         secrets,
         variables::Variables,
     },
@@ -138,7 +140,8 @@ async fn bind(
 ) -> Result<(), Failure> {
     new.unbind_status.get_or_insert(ReleaseStatus::NotRequired);
     let instance = ready_instance(binding, context)?;
-    let offer = offer(&instance, context)?;
+    let held = held(&instance, context).await?;
+    let offer = offer(&held, context)?;
     let variables = Variables::find(
         binding.annotations().get(contract::ENV).map(String::as_str),
         offer.plan.spec.external_metadata.as_ref(),
@@ -148,7 +151,7 @@ async fn bind(
     secrets::read(api, binding).await?; // before the broker is asked, so that nothing is made that cannot be kept
     new.current_operation = Some(BindingOperation::Bind);
     status::start(new);
-    let response = ask(binding, &instance, &offer, context, new).await?;
+    let response = ask(binding, &held, context, new).await?;
     keep(binding, &offer, &variables, &response, api, new).await?;
     new.current_operation = None;
     new.operation_start_time = None;
@@ -183,14 +186,25 @@ fn ready_instance(binding: &ServiceBinding, context: &Context) -> Result<Arc<Ser
     not_ready(format!("is not ready: {}; kubectl describe serviceinstance {name}", reason.unwrap_or("new")))
 }
 
-fn offer(instance: &ServiceInstance, context: &Context) -> Result<Offer, NotBound> {
-    let spec = &instance.spec;
-    let class = spec.cluster_service_class_ref.as_ref().and_then(|class| context.stores.class(&class.name));
-    let id = instance.status.as_ref().and_then(|status| status.external_properties.as_ref());
-    let plan = id.and_then(|id| {
-        let plan = &id.cluster_service_plan_external_id;
-        context.stores.plans.find(|known| known.spec.external_id == *plan)
-    });
+/// The claim of the instance. Only it shows that the instance is this object's at the broker: its status, and what its
+/// spec refers to, can be written by others than bindery.
+async fn held(instance: &ServiceInstance, context: &Context) -> Result<Claim, Failure> {
+    let (namespace, name) = (instance.namespace().unwrap_or_default(), instance.name_any());
+    let id = instance.spec.external_id.as_deref().unwrap_or_default();
+    let claim = context.ledger.find(ClaimKind::ServiceInstance, id, (&namespace, &name)).await?;
+    claim.filter(|claim| Some(&claim.spec.uid) == instance.metadata.uid.as_ref()).ok_or_else(|| {
+        let message = format!(
+            "no Claim shows that ServiceInstance {name:?} is what its spec.externalID stands for at the broker; delete \
+             the instance and create it anew"
+        );
+        NotBound::new("ErrorInstanceNotReady", message, Remedy::Retry).into()
+    })
+}
+
+/// What the instance was made from.
+fn offer(held: &Claim, context: &Context) -> Result<Offer, NotBound> {
+    let class = context.stores.classes.find(|known| known.spec.external_id == held.spec.service_id);
+    let plan = context.stores.plans.find(|known| known.spec.external_id == held.spec.plan_id);
     let (Some(class), Some(plan)) = (class, plan) else {
         let message = "the class or plan of the instance is not offered any more; register its ClusterServiceBroker again";
         return Err(NotBound::new("ErrorInstanceRefsUnresolved", message, Remedy::Watched));
@@ -208,12 +222,11 @@ fn offer(instance: &ServiceInstance, context: &Context) -> Result<Offer, NotBoun
 /// Has the broker make the credentials, or tell them again.
 async fn ask(
     binding: &ServiceBinding,
-    instance: &ServiceInstance,
-    offer: &Offer,
+    instance: &Claim,
     context: &Context,
     new: &mut ServiceBindingStatus,
 ) -> Result<BindResponse, Failure> {
-    let broker_name = &offer.class.spec.cluster_service_broker_name;
+    let broker_name = &instance.spec.broker.name;
     let broker = context.stores.broker(broker_name).ok_or_else(|| {
         let message = format!("the ClusterServiceBroker {broker_name:?} does not exist; register it again");
         NotBound::new("ReferencesNonexistentBroker", message, Remedy::Watched)
@@ -225,17 +238,29 @@ async fn ask(
         namespace: binding.namespace().unwrap_or_default(),
         name: binding.name_any(),
         uid: binding.uid().unwrap_or_default(),
-        instance_id: instance.spec.external_id.clone().unwrap_or_default(),
+        instance_id: instance.spec.instance_id.clone(),
         binding_id: Some(id.clone()),
-        service_id: offer.class.spec.external_id.clone(),
-        plan_id: offer.plan.spec.external_id.clone(),
+        service_id: instance.spec.service_id.clone(),
+        plan_id: instance.spec.plan_id.clone(),
     };
     let claim = Claim::new(&claim_name(ClaimKind::ServiceBinding, &id), claim);
     let _turn = context.turns.take(&claim.name_any()).await;
-    if context.ledger.record(claim.spec.clone()).await? == Recorded::Taken {
-        let message = "spec.externalID is the id of another ServiceBinding; delete this one and create it with another id or none";
-        return Err(NotBound::new("ErrorExternalIDTaken", message, Remedy::Retry).into());
-    }
+    let registered = |name: &str| context.stores.broker(name).is_some();
+    let claim = match context.ledger.record(claim.spec, registered).await? {
+        Recorded::Ours { claim, .. } => claim,
+        Recorded::Elsewhere(held) => {
+            release::binding(context, &held)
+                .await
+                .map_err(|error| refused(context, &held.spec.broker.name, error))?;
+            context.ledger.remove(&held).await?;
+            let message = "credentials that were asked for before were deleted at the broker first";
+            return Err(NotBound::new("BindCallFailed", message, Remedy::Retry).into());
+        }
+        Recorded::Taken => {
+            let message = "spec.externalID is the id of another ServiceBinding; delete this one and create it with another id or none";
+            return Err(NotBound::new("ErrorExternalIDTaken", message, Remedy::Retry).into());
+        }
+    };
     new.unbind_status = Some(ReleaseStatus::Required);
     let request = BindRequest {
         service_id: claim.spec.service_id.as_str().into(),

@@ -1,7 +1,8 @@
-//! Instances: `provision` makes them, `deprovision` ends them.
+//! Instances: `provision` makes them, `withdraw` takes back what was asked for before a change, `deprovision` ends them.
 
 mod deprovision;
 mod provision;
+mod withdraw;
 
 use std::sync::Arc;
 

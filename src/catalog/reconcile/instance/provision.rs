@@ -7,6 +7,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::withdraw::withdraw;
 use crate::{
     catalog::{
         api::{
@@ -38,6 +39,8 @@ struct Attempt<'a> {
     offer: Offer,
     broker: &'a ClusterServiceBroker,
     claim: Claim,
+    /// Whether the broker was never asked for the id before.
+    is_first: bool,
     status: ServiceInstanceStatus,
     /// The uid of the namespace.
     space: String,
@@ -77,22 +80,36 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
         Ok((offer, broker)) => {
             let claim = claim(&instance, &offer, &broker);
             let _turn = context.turns.take(&claim.name_any()).await;
-            if context.ledger.record(claim.spec.clone()).await? == Recorded::Taken {
-                status::set_ready(&mut new, false, "ErrorExternalIDTaken", TAKEN);
-                Next::Retry
-            } else {
-                let mut attempt = Attempt {
-                    context,
-                    instance: instance.clone(),
-                    offer,
-                    broker: &broker,
-                    claim,
-                    status: new,
-                    space,
-                };
-                let next = attempt.step().await?;
-                new = attempt.status;
-                next
+            let registered = |name: &str| context.stores.broker(name).is_some();
+            match context.ledger.record(claim.spec, registered).await? {
+                Recorded::Taken => {
+                    status::set_ready(&mut new, false, "ErrorExternalIDTaken", TAKEN);
+                    Next::Retry
+                }
+                Recorded::Elsewhere(held) if Some(&held.spec.uid) == instance.metadata.uid.as_ref() => {
+                    withdraw(context, &held, &mut new).await?
+                }
+                // What an earlier object of this name made may be in use, so it is not deleted to make room.
+                Recorded::Elsewhere(held) => {
+                    let message = format!("{INHERITED}: {}", held.name_any());
+                    status::set_ready(&mut new, false, "ErrorExternalIDTaken", message);
+                    Next::Retry
+                }
+                Recorded::Ours { claim, is_new } => {
+                    let mut attempt = Attempt {
+                        context,
+                        instance: instance.clone(),
+                        offer,
+                        broker: &broker,
+                        claim,
+                        is_first: is_new,
+                        status: new,
+                        space,
+                    };
+                    let next = attempt.step().await?;
+                    new = attempt.status;
+                    next
+                }
             }
         }
     };
@@ -101,6 +118,10 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
 }
 
 const TAKEN: &str = "spec.externalID is the id of another ServiceInstance; delete this one and create it with another id or none";
+const HELD_BY_THE_BROKER: &str = "the broker already holds spec.externalID for somebody else, perhaps another cluster; delete this ServiceInstance, \
+     which leaves that alone, and create it with another id or none";
+const INHERITED: &str = "spec.externalID is held for an earlier ServiceInstance of this name with another class or plan; go back to those, or \
+     delete this one, which deletes what it stands for, and create it with another id. See kubectl describe claim";
 
 fn with_broker(
     offer: Offer,
@@ -172,21 +193,26 @@ impl Attempt<'_> {
     /// Does what comes next.
     async fn step(&mut self) -> Result<Next, ReconcileError> {
         status::start(&mut self.status);
+        if self.is_first {
+            // What the status says of an operation is about a claim that is gone.
+            self.status.orphan_mitigation_in_progress = false;
+            self.ended();
+        }
         if self.status.orphan_mitigation_in_progress {
             return self.undo().await;
         }
         self.status.current_operation = Some(InstanceOperation::Provision);
-        if self.status.async_op_in_progress { Ok(self.poll().await) } else { Ok(self.ask().await) }
+        if self.status.async_op_in_progress { Ok(self.poll().await) } else { self.ask().await }
     }
 
-    async fn ask(&mut self) -> Next {
+    async fn ask(&mut self) -> Result<Next, ReconcileError> {
         let request = self.request();
         let id = self.claim.spec.instance_id.as_str().into();
         let asked = async {
             let client = self.context.connections.of(self.broker).await?;
             Ok::<_, BrokerError>(client.provision(&id, &request).await?)
         };
-        match asked.await {
+        Ok(match asked.await {
             Ok(answer) => {
                 self.status.dashboard_url = answer.dashboard_url;
                 match answer.progress {
@@ -200,8 +226,13 @@ impl Attempt<'_> {
                 status::set_ready(&mut self.status, false, "ErrorGettingAuthCredentials", message);
                 Next::Retry
             }
+            // Nothing was asked before, so it is not ours: without a claim nothing will ever be deleted there.
+            Err(BrokerError::Client(ClientError::Rejected { status: 409, .. })) if self.is_first => {
+                self.context.ledger.remove(&self.claim).await?;
+                self.given_up("ErrorExternalIDTaken", HELD_BY_THE_BROKER)
+            }
             Err(BrokerError::Client(error)) => self.refused(&error),
-        }
+        })
     }
 
     fn request(&self) -> ProvisionRequest {
@@ -228,10 +259,7 @@ impl Attempt<'_> {
         }
         if error.is_terminal() {
             let message = format!("Error provisioning: {error}; change the spec to have it tried again");
-            status::set_failed(&mut self.status, "ProvisionCallFailed", &message);
-            self.status.current_operation = None;
-            self.status.operation_start_time = None;
-            return Next::Settled;
+            return self.given_up("ProvisionCallFailed", &message);
         }
         let (reason, what) = if error.is_answer() {
             ("ProvisionCallFailed", "Error provisioning")
@@ -240,6 +268,13 @@ impl Attempt<'_> {
         };
         status::set_ready(&mut self.status, false, reason, format!("{what}: {error}"));
         Next::Retry
+    }
+
+    fn given_up(&mut self, reason: &str, message: &str) -> Next {
+        status::set_failed(&mut self.status, reason, message);
+        self.status.current_operation = None;
+        self.status.operation_start_time = None;
+        Next::Settled
     }
 
     fn begun(&mut self, operation: Option<String>) -> Next {
@@ -325,12 +360,9 @@ impl Attempt<'_> {
                 self.context.ledger.remove(&self.claim).await?;
                 self.ended();
                 self.status.orphan_mitigation_in_progress = false;
-                self.status.current_operation = None;
-                self.status.operation_start_time = None;
                 let ready = self.status.conditions.get(ConditionType::Ready);
                 let message = ready.map(|ready| ready.message.clone()).unwrap_or_default();
-                status::set_failed(&mut self.status, "ProvisionCallFailed", &message);
-                Next::Settled
+                self.given_up("ProvisionCallFailed", &message)
             }
             Ok(Released::InProgress { operation, wait }) => {
                 self.status.async_op_in_progress = true;

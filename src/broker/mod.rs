@@ -26,6 +26,7 @@ pub use self::{
 };
 use crate::{
     config::{BrokerConfig, ConfigError, ServerName, StoreUrl},
+    osb::InstanceId,
     telemetry::Metrics,
 };
 
@@ -57,6 +58,17 @@ pub enum BrokerError {
     NoStore {
         /// Where it was looked for.
         path: PathBuf,
+    },
+    /// Somebody's instance is on a server that nobody looks at.
+    #[error(
+        "service instance {instance} is on server {server}, which is not configured, so what is left over cannot be told; \
+         add the server under that name again"
+    )]
+    UnconfiguredServer {
+        /// What its record calls the server.
+        server: ServerName,
+        /// The instance.
+        instance: InstanceId,
     },
     /// The store holds the records of another installation.
     #[error(

@@ -24,18 +24,22 @@ pub struct SweepReport {
 /// Compares each server with the broker's store; with `delete`, removes what is left over.
 ///
 /// # Errors
-/// When the store is not there or cannot be opened, or a server cannot be read or changed.
+/// When the store is not there or cannot be opened, or a server cannot be read or changed; with `delete` also when a
+/// record is on a server that is not configured.
 pub async fn sweep(config: &BrokerConfig, delete: bool) -> Result<SweepReport, BrokerError> {
     let StoreUrl::Sqlite(path) = &config.settings.store;
     if !path.exists() {
         return Err(BrokerError::NoStore { path: path.clone() });
     }
     let parts = Parts::open(config).await?;
+    if delete {
+        refuse_unconfigured(&parts).await?;
+    }
     let mut report = SweepReport { removed: delete, ..SweepReport::default() };
     for (name, provider) in &parts.providers {
         // The server first: whatever is made from here on has its record before it is made.
         let found = provider.resources().await?;
-        let known = known(parts.store.as_ref(), provider.as_ref(), name).await?;
+        let known = known(parts.store.as_ref(), provider.as_ref()).await?;
         for resource in found.into_iter().filter(|resource| !known.contains(&resource.name)) {
             if !resource.ours {
                 report.foreign.push((name.clone(), resource));
@@ -50,19 +54,25 @@ pub async fn sweep(config: &BrokerConfig, delete: bool) -> Result<SweepReport, B
     Ok(report)
 }
 
-/// The names of everything that the store has a record of on a server.
-async fn known(
-    store: &dyn Store,
-    provider: &dyn Provider,
-    server: &ServerName,
-) -> Result<BTreeSet<String>, BrokerError> {
+/// A record on a server that is not configured may be of one that is, under its former name or address.
+async fn refuse_unconfigured(parts: &Parts) -> Result<(), BrokerError> {
+    let instances = parts.store.instances().await?;
+    match instances.into_iter().find(|instance| !parts.providers.contains_key(&instance.server)) {
+        Some(instance) => {
+            Err(BrokerError::UnconfiguredServer { server: instance.server, instance: instance.id })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The names of everything that the store has a record of, whichever server it is on: names come from the ids alone, and
+/// two configured servers may be one.
+async fn known(store: &dyn Store, provider: &dyn Provider) -> Result<BTreeSet<String>, BrokerError> {
     let mut names = BTreeSet::new();
     for instance in store.instances().await? {
-        if instance.server == *server {
-            let bindings: Vec<_> =
-                store.bindings(&instance.id).await?.into_iter().map(|binding| binding.id).collect();
-            names.extend(provider.names(&instance.id, &bindings));
-        }
+        let bindings: Vec<_> =
+            store.bindings(&instance.id).await?.into_iter().map(|binding| binding.id).collect();
+        names.extend(provider.names(&instance.id, &bindings));
     }
     Ok(names)
 }

@@ -7,7 +7,12 @@ mod services;
 mod store;
 mod sweep;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::Router;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +22,7 @@ use self::{
     engine::Engine,
     routes::{Gate, Logins},
     services::{Provider, cockroachdb::Databases},
-    store::{Store, cipher::Cipher, sqlite::Sqlite},
+    store::{Store as _, cipher::Cipher, lock::StoreLock, sqlite::Sqlite},
 };
 pub use self::{
     services::{Resource, ResourceKind, ServiceError},
@@ -26,8 +31,12 @@ pub use self::{
 };
 use crate::{
     config::{BrokerConfig, ConfigError, ServerName, StoreUrl},
+    osb::InstanceId,
     telemetry::Metrics,
 };
+
+/// A predecessor that drains, as in a rolling restart, is given so long to leave the store.
+const PREDECESSOR_ENDS: Duration = Duration::from_secs(30);
 
 /// A broker with its store open. Servers are connected to when they are needed.
 pub struct Broker {
@@ -35,6 +44,8 @@ pub struct Broker {
     gate: Gate,
     providers: Providers,
     stop: CancellationToken,
+    /// Nobody else has the store, until this is drained.
+    lock: Mutex<Option<StoreLock>>,
 }
 
 /// Why a broker or a sweep could not start.
@@ -57,6 +68,17 @@ pub enum BrokerError {
     NoStore {
         /// Where it was looked for.
         path: PathBuf,
+    },
+    /// Somebody's instance is on a server that nobody looks at.
+    #[error(
+        "service instance {instance} is on server {server}, which is not configured, so what is left over cannot be told; \
+         add the server under that name again"
+    )]
+    UnconfiguredServer {
+        /// What its record calls the server.
+        server: ServerName,
+        /// The instance.
+        instance: InstanceId,
     },
     /// The store holds the records of another installation.
     #[error(
@@ -83,8 +105,7 @@ type Providers = BTreeMap<ServerName, Arc<dyn Provider>>;
 
 /// What a broker and a sweep share.
 struct Parts {
-    store: Arc<dyn Store>,
-    cipher: Cipher,
+    store: Sqlite,
     providers: Providers,
 }
 
@@ -92,7 +113,6 @@ impl Parts {
     async fn open(config: &BrokerConfig) -> Result<Self, BrokerError> {
         let settings = &config.settings;
         let StoreUrl::Sqlite(path) = &settings.store;
-        let cipher = Cipher::load(&settings.store_key, path.exists())?;
         let store = Sqlite::open(path)?;
         let proposed = settings.installation.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
         let recorded = store.installation(&proposed).await?;
@@ -107,23 +127,28 @@ impl Parts {
             (server.name.clone(), provider)
         };
         let providers = config.services.servers.iter().map(provider).collect();
-        Ok(Self { store: Arc::new(store), cipher, providers })
+        Ok(Self { store, providers })
     }
 }
 
 impl Broker {
-    /// Opens the store and takes up deletes that the last run did not finish. Servers need not be reachable.
+    /// Opens the store and takes up deletes that the last run did not finish. Servers need not be reachable. Waits a
+    /// while for another broker on the same store to end.
     ///
     /// # Errors
-    /// When passwords or the store's key cannot be read, or the store cannot be opened.
+    /// When passwords or the store's key cannot be read, or the store cannot be opened or is in use.
     pub async fn open(config: BrokerConfig, metrics: Arc<Metrics>) -> Result<Self, BrokerError> {
         let logins = Arc::new(Logins::read(&config.settings.auth)?);
-        let Parts { store, cipher, providers } = Parts::open(&config).await?;
-        let engine = Engine::new(config.services.offerings, providers.clone(), store, cipher);
+        let StoreUrl::Sqlite(path) = &config.settings.store;
+        let lock = StoreLock::take(path, PREDECESSOR_ENDS).await?;
+        let cipher = Cipher::load(&config.settings.store_key, path.exists())?;
+        let Parts { store, providers } = Parts::open(&config).await?;
+        let engine = Engine::new(config.services.offerings, providers.clone(), Arc::new(store), cipher);
         let stop = CancellationToken::new();
         let (recovering, stopped) = (engine.clone(), stop.clone());
-        tokio::spawn(async move { recovering.recover(stopped).await });
-        Ok(Self { engine, gate: Gate { logins, metrics }, providers, stop })
+        engine.spawn(async move { recovering.recover(stopped).await });
+        let lock = Mutex::new(Some(lock));
+        Ok(Self { engine, gate: Gate { logins, metrics }, providers, stop, lock })
     }
 
     /// The routes of the Open Service Broker API.
@@ -143,10 +168,11 @@ impl Broker {
         futures::future::join_all(checks).await
     }
 
-    /// Waits for the operations that were begun; call it when no more requests are served.
+    /// Waits for the operations that were begun, and gives the store up; call it when no more requests are served.
     pub async fn drain(&self) {
         self.stop.cancel();
         self.engine.drain().await;
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

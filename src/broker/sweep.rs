@@ -1,5 +1,6 @@
 //! Finding what is left over: what carries this installation's mark on a server and belongs to no record of the store.
-//! Nothing else is ever removed.
+//! Nothing else is ever removed. A broker may run beside: its writes wait while a leftover is removed, and are refused when
+//! that takes long; the platform repeats them.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -24,19 +25,29 @@ pub struct SweepReport {
 /// Compares each server with the broker's store; with `delete`, removes what is left over.
 ///
 /// # Errors
-/// When the store is not there or cannot be opened, or a server cannot be read or changed.
+/// When the store is not there or cannot be opened, or a server cannot be read or changed; with `delete` also when a
+/// record is on a server that is not configured.
 pub async fn sweep(config: &BrokerConfig, delete: bool) -> Result<SweepReport, BrokerError> {
     let StoreUrl::Sqlite(path) = &config.settings.store;
     if !path.exists() {
         return Err(BrokerError::NoStore { path: path.clone() });
     }
-    let parts = Parts::open(config).await?;
+    sweep_parts(&Parts::open(config).await?, delete).await
+}
+
+async fn sweep_parts(parts: &Parts, delete: bool) -> Result<SweepReport, BrokerError> {
+    if delete {
+        refuse_unconfigured(parts).await?;
+    }
     let mut report = SweepReport { removed: delete, ..SweepReport::default() };
     for (name, provider) in &parts.providers {
-        // The server first: whatever is made from here on has its record before it is made.
-        let found = provider.resources().await?;
-        let known = known(parts.store.as_ref(), provider.as_ref(), name).await?;
-        for resource in found.into_iter().filter(|resource| !known.contains(&resource.name)) {
+        for resource in provider.resources().await? {
+            // A broker records what it makes before it makes it: what has no record now, and can get none until this is
+            // dropped, is nobody's.
+            let _held = if delete { Some(parts.store.exclusive().await?) } else { None };
+            if known(&parts.store, provider.as_ref()).await?.contains(&resource.name) {
+                continue;
+            }
             if !resource.ours {
                 report.foreign.push((name.clone(), resource));
                 continue;
@@ -50,19 +61,25 @@ pub async fn sweep(config: &BrokerConfig, delete: bool) -> Result<SweepReport, B
     Ok(report)
 }
 
-/// The names of everything that the store has a record of on a server.
-async fn known(
-    store: &dyn Store,
-    provider: &dyn Provider,
-    server: &ServerName,
-) -> Result<BTreeSet<String>, BrokerError> {
+/// A record on a server that is not configured may be of one that is, under its former name or address.
+async fn refuse_unconfigured(parts: &Parts) -> Result<(), BrokerError> {
+    let instances = parts.store.instances().await?;
+    match instances.into_iter().find(|instance| !parts.providers.contains_key(&instance.server)) {
+        Some(instance) => {
+            Err(BrokerError::UnconfiguredServer { server: instance.server, instance: instance.id })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The names of everything that the store has a record of, whichever server it is on: names come from the ids alone, and
+/// two configured servers may be one.
+async fn known(store: &dyn Store, provider: &dyn Provider) -> Result<BTreeSet<String>, BrokerError> {
     let mut names = BTreeSet::new();
     for instance in store.instances().await? {
-        if instance.server == *server {
-            let bindings: Vec<_> =
-                store.bindings(&instance.id).await?.into_iter().map(|binding| binding.id).collect();
-            names.extend(provider.names(&instance.id, &bindings));
-        }
+        let bindings: Vec<_> =
+            store.bindings(&instance.id).await?.into_iter().map(|binding| binding.id).collect();
+        names.extend(provider.names(&instance.id, &bindings));
     }
     Ok(names)
 }
@@ -86,8 +103,92 @@ impl fmt::Display for SweepReport {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use async_trait::async_trait;
+
     use super::*;
-    use crate::broker::services::ResourceKind;
+    use crate::{
+        broker::{
+            ServiceError,
+            services::{InvalidParameters, ResourceKind},
+            store::sqlite::Sqlite,
+        },
+        osb::{BindingId, Credentials, InstanceId, Object},
+    };
+
+    /// Holds two leftovers. While one of them is removed, a broker tries to write.
+    struct TwoLeft {
+        broker: Mutex<rusqlite::Connection>,
+        writes: Mutex<Vec<bool>>,
+    }
+
+    impl TwoLeft {
+        fn write(&self) -> bool {
+            self.broker.lock().unwrap().execute("UPDATE installation SET id = id", []).is_ok()
+        }
+    }
+
+    #[async_trait]
+    impl Provider for TwoLeft {
+        fn check_parameters(&self, _: &Object) -> Result<(), InvalidParameters> {
+            unreachable!()
+        }
+
+        async fn provision(&self, _: &InstanceId) -> Result<(), ServiceError> {
+            unreachable!()
+        }
+
+        async fn deprovision(&self, _: &InstanceId) -> Result<(), ServiceError> {
+            unreachable!()
+        }
+
+        async fn bind(&self, _: &InstanceId, _: &BindingId) -> Result<Credentials, ServiceError> {
+            unreachable!()
+        }
+
+        async fn unbind(&self, _: &InstanceId, _: &BindingId) -> Result<(), ServiceError> {
+            unreachable!()
+        }
+
+        async fn resources(&self) -> Result<Vec<Resource>, ServiceError> {
+            Ok(["one", "two"]
+                .map(|name| Resource { kind: ResourceKind::Login, name: name.to_owned(), ours: true })
+                .into())
+        }
+
+        fn names(&self, _: &InstanceId, _: &[BindingId]) -> Vec<String> {
+            Vec::new()
+        }
+
+        async fn remove(&self, _: &Resource) -> Result<(), ServiceError> {
+            let written = self.write();
+            self.writes.lock().unwrap().push(written);
+            Ok(())
+        }
+
+        async fn check(&self) -> Result<String, ServiceError> {
+            unreachable!()
+        }
+    }
+
+    /// Otherwise an id that is used again meanwhile would lose what was just made for it.
+    #[tokio::test]
+    async fn nobody_records_anything_while_a_leftover_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("broker.db");
+        let store = Sqlite::open(&path).unwrap();
+        let broker = rusqlite::Connection::open(&path).unwrap();
+        broker.busy_timeout(std::time::Duration::ZERO).unwrap();
+        let left = Arc::new(TwoLeft { broker: Mutex::new(broker), writes: Mutex::default() });
+        let provider: Arc<dyn Provider> = left.clone();
+        let parts = Parts { store, providers: [("main".into(), provider)].into() };
+
+        let report = sweep_parts(&parts, true).await.unwrap();
+        assert_eq!(report.leftover.len(), 2);
+        assert_eq!(*left.writes.lock().unwrap(), [false, false]);
+        assert!(left.write(), "the store is free again");
+    }
 
     #[test]
     fn the_report_ends_with_its_result() {

@@ -97,18 +97,15 @@ pub(super) fn parse(variable: &impl Fn(&str) -> Option<String>) -> Result<Loaded
     offering::check(&offerings, &servers)?;
 
     let store = non_empty(variable, "BINDERY_STORE").unwrap_or_else(|| format!("sqlite:{DEFAULT_STORE}"));
-    let store_key = match non_empty(variable, "BINDERY_STORE_KEY_FILE") {
-        Some(path) => StoreKey::File(path.into()),
-        None => StoreKey::FileOrNew(format!("{}.key", store.trim_start_matches("sqlite:")).into()),
-    };
     Ok(LoadedConfig {
         services: ServiceSettings { offerings, servers },
         stated: PartialSettings {
             auth: vec![Login { username, password: PasswordSource::Given(password.into()) }],
             store: Some(store.parse()?),
-            store_key: Some(store_key),
+            store_key: non_empty(variable, "BINDERY_STORE_KEY_FILE").map(|path| StoreKey::File(path.into())),
             installation: non_empty(variable, "BINDERY_INSTALLATION"),
         },
+        key_beside_store: true,
     })
 }
 
@@ -298,6 +295,25 @@ mod tests {
         assert_eq!((server.user.as_str(), server.port, server.sslmode), ("root", 26257, SslMode::Require));
         assert_eq!(config.settings.auth[0].username, "user");
         assert!(!format!("{config:?}").contains("\"pass\""), "a password in Debug output");
+    }
+
+    #[test]
+    fn the_key_lies_beside_the_store_wherever_that_is() {
+        let key = |changes: &[(&str, &str)], store: Option<&str>| {
+            let caller = PartialSettings {
+                store: store.map(|store| store.parse().unwrap()),
+                ..PartialSettings::default()
+            };
+            match load(changes).unwrap().complete(caller).unwrap().settings.store_key {
+                StoreKey::FileOrNew(path) => format!("new {}", path.display()),
+                StoreKey::File(path) => path.display().to_string(),
+                StoreKey::Given(_) => panic!("nobody gave one"),
+            }
+        };
+        assert_eq!(key(&[], None), "new bindery-broker.db.key");
+        assert_eq!(key(&[("BINDERY_STORE", "sqlite:/a/b.db")], None), "new /a/b.db.key");
+        assert_eq!(key(&[("BINDERY_STORE", "sqlite:/a/b.db")], Some("sqlite:/c/d.db")), "new /c/d.db.key");
+        assert_eq!(key(&[("BINDERY_STORE_KEY_FILE", "/k")], Some("sqlite:/c/d.db")), "/k");
     }
 
     #[test]

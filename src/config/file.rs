@@ -134,6 +134,7 @@ pub(super) fn parse(text: &str) -> Result<LoadedConfig, ConfigError> {
             store_key: file.store_key_file.map(StoreKey::File),
             installation: file.installation,
         },
+        key_beside_store: false,
     })
 }
 

@@ -68,6 +68,8 @@ pub struct LoadedConfig {
     pub services: ServiceSettings,
     /// What the source says about running the broker.
     pub stated: PartialSettings,
+    /// Whether a key that nobody names is kept beside the store, with `.key` added, and made with it.
+    pub key_beside_store: bool,
 }
 
 /// A user of the broker (HTTP basic authentication).
@@ -95,6 +97,15 @@ pub enum StoreKey {
 pub enum StoreUrl {
     /// `sqlite:PATH`: an embedded database in a file.
     Sqlite(PathBuf),
+}
+
+impl StoreUrl {
+    fn key_beside(&self) -> StoreKey {
+        let Self::Sqlite(path) = self;
+        let mut key = path.clone().into_os_string();
+        key.push(".key");
+        StoreKey::FileOrNew(key.into())
+    }
 }
 
 impl std::str::FromStr for StoreUrl {
@@ -149,19 +160,21 @@ impl LoadedConfig {
         if auth.is_empty() {
             return Err(ConfigError::missing("auth", "name at least one `username` with its `passwordFile`"));
         }
-        let store = caller.store.or(stated.store);
-        let store_key = caller.store_key.or(stated.store_key);
+        let store = caller
+            .store
+            .or(stated.store)
+            .ok_or_else(|| ConfigError::missing("store", "name a file, such as `sqlite:/data/broker.db`"))?;
+        let beside = self.key_beside_store.then(|| store.key_beside());
+        let store_key = caller.store_key.or(stated.store_key).or(beside).ok_or_else(|| {
+            ConfigError::missing(
+                "storeKeyFile",
+                "name a file with 32 random bytes in base64 (`openssl rand -base64 32`)",
+            )
+        })?;
         let settings = BrokerSettings {
             auth,
-            store: store.ok_or_else(|| {
-                ConfigError::missing("store", "name a file, such as `sqlite:/data/broker.db`")
-            })?,
-            store_key: store_key.ok_or_else(|| {
-                ConfigError::missing(
-                    "storeKeyFile",
-                    "name a file with 32 random bytes in base64 (`openssl rand -base64 32`)",
-                )
-            })?,
+            store,
+            store_key,
             installation: caller.installation.or(stated.installation),
         };
         Ok(BrokerConfig { services: self.services, settings })

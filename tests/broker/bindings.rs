@@ -1,6 +1,9 @@
 //! From provisioning to deprovisioning, as applications live through it.
 
-use crate::platform::{Platform, connect, is_refused, shared_server};
+use crate::{
+    platform::{Platform, connect, is_refused, shared_server},
+    postgres::ADMIN,
+};
 
 #[tokio::test]
 async fn bindings_share_a_database_and_end_one_by_one() {
@@ -146,6 +149,82 @@ async fn unbinding_works_whatever_the_user_did() {
     assert_eq!(platform.unbind("mess", "two").await.0, 200, "the database is gone already");
     assert_eq!(platform.deprovision("mess").await.0, 200);
     assert_eq!(nothing_of(&server, &[&one, &two]), Vec::<String>::new());
+}
+
+/// Every role may be granted something by any other, in any database, and cannot be dropped while it is.
+#[tokio::test]
+async fn nobody_keeps_another_from_being_unbound() {
+    let server = shared_server();
+    let platform = Platform::on(&server).await;
+    for instance in ["victim", "tenant"] {
+        assert_eq!(platform.provision(instance).await.0, 201);
+    }
+    let victim = platform.credentials("victim", "b").await;
+    let neighbour = platform.credentials("victim", "c").await;
+    let tenant = platform.credentials("tenant", "b").await;
+    let login = victim["username"].as_str().unwrap();
+    let owner = format!("{}_owner", victim["database"].as_str().unwrap());
+    for granter in [&neighbour, &tenant] {
+        let session = connect(&server, granter).await.unwrap();
+        let sql =
+            format!("SET ROLE NONE; CREATE TABLE t (a int); GRANT SELECT ON t TO \"{login}\", \"{owner}\"");
+        session.batch_execute(&sql).await.unwrap();
+    }
+    // In the maintenance database, which everybody may enter.
+    let mut elsewhere = tenant.clone();
+    let uri = tenant["uri"].as_str().unwrap();
+    elsewhere["uri"] = uri.replace(tenant["database"].as_str().unwrap(), "postgres").into();
+    let sql =
+        format!("SELECT lo_create(77001); GRANT SELECT ON LARGE OBJECT 77001 TO \"{login}\", \"{owner}\"");
+    connect(&server, &elsewhere).await.unwrap().batch_execute(&sql).await.unwrap();
+
+    assert_eq!(platform.unbind("victim", "b").await, (200, serde_json::json!({})));
+    assert_eq!(platform.deprovision("victim").await, (200, serde_json::json!({})));
+    assert_eq!(nothing_of(&server, &[&victim, &neighbour]), Vec::<String>::new());
+    let session = connect(&server, &tenant).await.unwrap();
+    session.batch_execute("SET ROLE NONE; DROP TABLE t").await.unwrap();
+    assert_eq!(platform.deprovision("tenant").await, (200, serde_json::json!({})));
+}
+
+/// As an earlier bindery left them: the administrator may not act for them yet.
+#[tokio::test]
+async fn logins_of_an_earlier_release_are_no_obstacle() {
+    let server = shared_server();
+    let platform = Platform::on(&server).await;
+    assert_eq!(platform.provision("early").await.0, 201);
+    let victim = platform.credentials("early", "b").await;
+    let other = platform.credentials("early", "c").await;
+    let (login, granter) = (victim["username"].as_str().unwrap(), other["username"].as_str().unwrap());
+    server.psql(&format!("REVOKE \"{granter}\" FROM {ADMIN}"));
+    let session = connect(&server, &other).await.unwrap();
+    let sql = format!("SET ROLE NONE; CREATE TABLE t (a int); GRANT SELECT ON t TO \"{login}\"");
+    session.batch_execute(&sql).await.unwrap();
+
+    assert_eq!(platform.unbind("early", "b").await, (200, serde_json::json!({})));
+    assert_eq!(platform.deprovision("early").await, (200, serde_json::json!({})));
+    assert_eq!(nothing_of(&server, &[&victim, &other]), Vec::<String>::new());
+}
+
+/// Its name has the form of ours; its owner is nobody that this administrator may act for.
+#[tokio::test]
+async fn another_installations_database_is_no_obstacle() {
+    let server = shared_server();
+    let platform = Platform::on(&server).await;
+    assert_eq!(platform.provision("guest").await.0, 201);
+    let credentials = platform.credentials("guest", "b").await;
+    let foreign = format!("cf_{}", "a".repeat(32));
+    server.psql(&format!("CREATE ROLE {foreign}_owner"));
+    server.psql(&format!("CREATE DATABASE {foreign} OWNER {foreign}_owner"));
+    let mut elsewhere = credentials.clone();
+    let uri = credentials["uri"].as_str().unwrap();
+    elsewhere["uri"] = uri.replace(credentials["database"].as_str().unwrap(), &foreign).into();
+    let session = connect(&server, &elsewhere).await.unwrap();
+    session.batch_execute("SELECT lo_create(0)").await.unwrap();
+
+    assert_eq!(platform.unbind("guest", "b").await, (200, serde_json::json!({})));
+    assert_eq!(platform.deprovision("guest").await, (200, serde_json::json!({})));
+    server.psql(&format!("DROP DATABASE {foreign} WITH (FORCE)"));
+    server.psql(&format!("DROP ROLE {foreign}_owner"));
 }
 
 #[tokio::test]

@@ -1,5 +1,9 @@
 //! Servers that cannot be used: the answer says why and what to do, and the same request works once it is mended.
 
+use std::sync::Arc;
+
+use bindery::{broker::Broker, telemetry::Metrics};
+
 use crate::{
     platform::{Platform, shared_server},
     postgres::{ADMIN, ADMIN_PASSWORD, Postgres},
@@ -45,6 +49,17 @@ async fn a_wrong_password_and_a_stopped_server_are_told_and_mended() {
     assert_eq!(platform.unbind("i", "b").await.0, 200);
     assert_eq!(platform.deprovision("i").await.0, 200);
     assert_eq!(server.psql("SELECT datname FROM pg_database WHERE datname LIKE 'cf%'"), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_broker_is_kept_off_the_store() {
+    let server = shared_server();
+    let platform = Platform::on(&server).await;
+    let open = || Broker::open(platform.config().clone(), Arc::new(Metrics::new()));
+    let error = open().await.err().unwrap().to_string();
+    assert!(error.contains("is in use by another broker"), "{error}");
+    platform.broker.drain().await;
+    open().await.unwrap();
 }
 
 #[tokio::test]

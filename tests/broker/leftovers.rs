@@ -42,6 +42,40 @@ async fn only_leftovers_of_this_installation_are_swept() {
     assert_eq!(neighbour.deprovision("foreign").await.0, 200);
 }
 
+/// Each plan may name a server of its own, and all of them may be one; then each lists the others' databases.
+#[tokio::test]
+async fn what_lives_on_the_same_server_under_another_name_is_not_left_over() {
+    let server = shared_server();
+    let platform = Platform::on(&server).await;
+    assert_eq!(platform.provision("twice").await.0, 201);
+    let credentials = platform.credentials("twice", "b").await;
+    let mut config = platform.config().clone();
+    let mut same = config.services.servers[0].clone();
+    same.name = "same".into();
+    config.services.servers.push(same);
+
+    let report = sweep(&config, true).await.unwrap().to_string();
+    assert!(report.ends_with("nothing left over"), "{report}");
+    crate::platform::connect(&server, &credentials).await.unwrap();
+    assert_eq!(platform.deprovision("twice").await.0, 200);
+}
+
+#[tokio::test]
+async fn nothing_is_removed_while_a_record_names_an_unknown_server() {
+    let server = shared_server();
+    let platform = Platform::on(&server).await;
+    assert_eq!(platform.provision("renamed").await.0, 201);
+    let credentials = platform.credentials("renamed", "b").await;
+    let mut config = platform.config().clone();
+    config.services.servers[0].name = "other".into();
+
+    let error = sweep(&config, true).await.unwrap_err().to_string();
+    assert!(error.contains("instance renamed is on server main, which is not configured"), "{error}");
+    assert!(sweep(&config, false).await.unwrap().to_string().ends_with("nothing left over"));
+    crate::platform::connect(&server, &credentials).await.unwrap();
+    assert_eq!(platform.deprovision("renamed").await.0, 200);
+}
+
 fn kind_and_name(name: &serde_json::Value) -> String {
     let name = name.as_str().unwrap();
     format!("{} {name}", if name.starts_with("cf_") { "database" } else { "login" })

@@ -55,6 +55,11 @@ impl Engine {
         Catalog { services: self.0.offerings.iter().map(|offering| offering.service.clone()).collect() }
     }
 
+    /// Runs something of the engine's own, which [`Engine::drain`] waits for.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.0.operations.spawn(work);
+    }
+
     /// Waits for the operations that were begun.
     pub(crate) async fn drain(&self) {
         self.0.operations.close();

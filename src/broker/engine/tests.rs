@@ -7,6 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
@@ -291,7 +292,7 @@ async fn a_start_finishes_the_deletes_that_were_begun() {
             // Before its first write a delete was not begun.
             let is_begun = steps > 0;
             let engine = bench.open(&Fuse::never());
-            assert_eq!(engine.finish_deletes().await.unwrap(), 0);
+            assert_eq!(engine.finish_deletes(&CancellationToken::new()).await.unwrap(), 0);
             assert_eq!(bench.world().is_empty(), is_begun, "after {steps} steps");
             assert_eq!(
                 matches!(deprovision(&engine).await, Err(Refusal::Gone(_))),
@@ -306,7 +307,7 @@ async fn a_start_finishes_the_deletes_that_were_begun() {
         async |engine| unbind(engine).await.is_ok(),
         async |bench, steps| {
             let engine = bench.open(&Fuse::never());
-            assert_eq!(engine.finish_deletes().await.unwrap(), 0);
+            assert_eq!(engine.finish_deletes(&CancellationToken::new()).await.unwrap(), 0);
             assert_eq!(bench.world().logins.is_empty(), steps > 0, "after {steps} steps");
         },
     )
@@ -319,9 +320,46 @@ async fn a_start_leaves_what_cannot_be_deleted_for_later() {
     a_binding(&bench.open(&Fuse::never())).await;
     // The intent is recorded (two steps), the backend does nothing any more.
     deprovision(&bench.open(&Fuse::after(2))).await.unwrap_err();
-    assert_eq!(bench.open(&Fuse::after(0)).finish_deletes().await.unwrap(), 1);
-    assert_eq!(bench.open(&Fuse::never()).finish_deletes().await.unwrap(), 0);
+    assert_eq!(bench.open(&Fuse::after(0)).finish_deletes(&CancellationToken::new()).await.unwrap(), 1);
+    assert_eq!(bench.open(&Fuse::never()).finish_deletes(&CancellationToken::new()).await.unwrap(), 0);
     assert!(bench.world().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_that_fails_later_is_tried_again() {
+    let bench = Bench::new();
+    let stop = CancellationToken::new();
+    // It sees nothing to finish at its start.
+    let recovering = bench.open(&Fuse::never());
+    tokio::spawn({
+        let (recovering, stop) = (recovering.clone(), stop.clone());
+        async move { recovering.recover(stop).await }
+    });
+    tokio::time::sleep(std::time::Duration::from_mins(10)).await;
+    a_binding(&recovering).await;
+    deprovision(&bench.open(&Fuse::after(2))).await.unwrap_err();
+    assert!(!bench.world().is_empty());
+    let finished = async {
+        while !bench.world().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_mins(2), finished).await.unwrap();
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn what_a_request_has_in_hand_is_not_finished_yet_and_a_stop_is_heeded() {
+    let bench = Bench::new();
+    a_binding(&bench.open(&Fuse::never())).await;
+    deprovision(&bench.open(&Fuse::after(2))).await.unwrap_err();
+    let (engine, stop) = (bench.open(&Fuse::never()), CancellationToken::new());
+    let held = engine.0.locks.try_hold(&"i".into());
+    assert_eq!(engine.finish_deletes(&stop).await.unwrap(), 1);
+    drop(held);
+    stop.cancel();
+    assert_eq!(engine.finish_deletes(&stop).await.unwrap(), 1);
+    assert!(!bench.world().is_empty(), "deleted after the stop");
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! The broker's records: what it was asked to hold and how far it got. [`Store`] is what the engine needs of a store;
-//! [`sqlite`] is the embedded one. Credentials come here sealed; `cipher` does that.
+//! [`sqlite`] is the embedded one. Credentials come here sealed; `cipher` does that. `lock` keeps a second broker out.
 
 pub(crate) mod cipher;
+pub(crate) mod lock;
 pub(crate) mod sqlite;
 
 use async_trait::async_trait;
@@ -70,7 +71,7 @@ pub(crate) trait Store: Send + Sync {
     /// Adds the record or replaces it.
     async fn put_instance(&self, instance: &Instance) -> Result<(), StoreError>;
 
-    /// Removes the record; refused while bindings of it are recorded.
+    /// Removes the record of an instance that is being deleted; refused while bindings of it are recorded.
     async fn remove_instance(&self, id: &InstanceId) -> Result<(), StoreError>;
 
     async fn binding(&self, instance: &InstanceId, id: &BindingId) -> Result<Option<Binding>, StoreError>;
@@ -80,6 +81,7 @@ pub(crate) trait Store: Send + Sync {
     /// Adds the record or replaces it; the instance must be recorded.
     async fn put_binding(&self, binding: &Binding) -> Result<(), StoreError>;
 
+    /// Removes the record of a binding that is being deleted.
     async fn remove_binding(&self, instance: &InstanceId, id: &BindingId) -> Result<(), StoreError>;
 
     /// The deletes that were begun and not recorded as done.
@@ -96,6 +98,14 @@ pub enum StoreError {
         store: String,
         /// Its message and what to do.
         problem: String,
+    },
+    /// Another broker uses it.
+    #[error(
+        "the broker's store {store} is in use by another broker; run one broker on a store, and start the next one when it has ended"
+    )]
+    InUse {
+        /// Which store.
+        store: String,
     },
     /// A newer bindery wrote it.
     #[error(

@@ -81,6 +81,13 @@ impl Sqlite {
         taken.map_err(|found| StoreError::TooNew { store: self.name.to_string(), found, known: KNOWN })
     }
 
+    /// Keeps all other connections from writing until the answer is dropped, or the process ends. Their writes wait, and
+    /// fail after [`BUSY_TIMEOUT`]; this connection goes on reading.
+    pub(crate) async fn exclusive(&self) -> Result<Exclusive, StoreError> {
+        self.with(|connection| connection.execute_batch("BEGIN IMMEDIATE")).await?;
+        Ok(Exclusive { connection: self.connection.clone() })
+    }
+
     /// Works on the connection off the async threads.
     async fn with<T: Send + 'static>(
         &self,
@@ -95,6 +102,19 @@ impl Sqlite {
             Ok(done) => done.map_err(|error| failed(&name, &error)),
             Err(error) => Err(StoreError::Failed { store: name.to_string(), problem: error.to_string() }),
         }
+    }
+}
+
+/// See [`Sqlite::exclusive`].
+pub(crate) struct Exclusive {
+    connection: Arc<Mutex<Connection>>,
+}
+
+impl Drop for Exclusive {
+    fn drop(&mut self) {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nothing was written; what fails here has ended the transaction already.
+        let _ = connection.execute_batch("ROLLBACK");
     }
 }
 
@@ -176,7 +196,9 @@ impl Store for Sqlite {
     async fn remove_instance(&self, id: &InstanceId) -> Result<(), StoreError> {
         let id = id.clone();
         self.with(move |connection| {
-            connection.execute("DELETE FROM instances WHERE id = ?1", [id.as_str()]).map(drop)
+            connection
+                .execute("DELETE FROM instances WHERE id = ?1 AND state = 'deleting'", [id.as_str()])
+                .map(drop)
         })
         .await
     }
@@ -230,7 +252,8 @@ impl Store for Sqlite {
         let (instance, id) = (instance.clone(), id.clone());
         self.with(move |connection| {
             let ids = [instance.as_str(), id.as_str()];
-            connection.execute("DELETE FROM bindings WHERE instance = ?1 AND id = ?2", ids).map(drop)
+            let sql = "DELETE FROM bindings WHERE instance = ?1 AND id = ?2 AND state = 'deleting'";
+            connection.execute(sql, ids).map(drop)
         })
         .await
     }
@@ -369,10 +392,26 @@ mod tests {
         assert_eq!(store.bindings(&id).await.unwrap(), [binding(State::Deleting)]);
         let begun = BegunDelete { instance: id.clone(), binding: Some("b".into()) };
         assert_eq!(store.begun_deletes().await.unwrap(), [begun]);
+        store.put_instance(&instance(State::Deleting)).await.unwrap();
         store.remove_instance(&id).await.unwrap_err();
         store.remove_binding(&id, &"b".into()).await.unwrap();
         store.remove_instance(&id).await.unwrap();
         assert_eq!(store.instance(&id).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_deletes_keeps_its_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&folder.path().join("broker.db")).unwrap();
+        let (on, of) = (instance(State::Ready), binding(State::Ready));
+        store.put_instance(&on).await.unwrap();
+        store.put_binding(&of).await.unwrap();
+        store.remove_binding(&on.id, &of.id).await.unwrap();
+        assert_eq!(store.bindings(&on.id).await.unwrap(), [binding(State::Ready)]);
+        store.put_binding(&binding(State::Deleting)).await.unwrap();
+        store.remove_binding(&on.id, &of.id).await.unwrap();
+        store.remove_instance(&on.id).await.unwrap();
+        assert_eq!(store.instances().await.unwrap(), [on]);
     }
 
     #[test]

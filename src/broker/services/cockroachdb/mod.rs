@@ -130,9 +130,10 @@ impl Databases {
             Standing::Ours => session.run([dialect.set_password(&login, &verifier)]).await?,
         }
         session.run(dialect.equip_login(&login, names)).await?;
+        // What this login grants to others is in the way of dropping them, and only one who may act for it takes it back.
+        session.run([dialect.act_for(&login, self.admin())]).await?;
         let shared = dialect.share_objects(&login, names);
         if !shared.is_empty() {
-            session.run([dialect.act_for(&login, self.admin())]).await?;
             self.server.session_in(&database).await?.run(shared).await?;
         }
         self.server.keep(session);

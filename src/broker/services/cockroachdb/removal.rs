@@ -128,21 +128,47 @@ impl Databases {
     /// Hands what the role owns in a database of ours to that database's owner, and takes back what was granted to it.
     /// What it owns elsewhere is dropped: there is nobody to hand it to.
     async fn release(&self, session: &Session, role: &str, database: &str) -> Result<(), SqlError> {
-        let Some(database_owner) = database_owner(session, database).await? else { return Ok(()) };
+        let Some(owner) = database_owner(session, database).await? else { return Ok(()) };
+        let is_ours = owner == naming::owner(database) && self.is_marked(session, &owner).await?;
+        if is_ours {
+            self.act_for_logins(session, &owner).await?;
+        }
         let inside = match self.server.session_in(database).await {
             Ok(inside) => inside,
             // It was dropped in between.
             Err(error) if error.code() == Some(&SqlState::INVALID_CATALOG_NAME) => return Ok(()),
+            Err(error) if !is_ours && error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                tracing::warn!(
+                    database,
+                    role,
+                    "cannot be entered to look for what the role has there: {error}"
+                );
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
         let dialect = inside.dialect();
-        if database_owner == naming::owner(database) && database_owner != role {
-            inside.run([dialect.reassign(role, &database_owner)]).await?;
+        if is_ours && owner != role {
+            inside.run([dialect.reassign(role, &owner)]).await?;
         }
         for privilege in default_privileges(&inside, role).await? {
             inside.run([privilege.revoke()]).await?;
         }
         inside.run([dialect.drop_owned(role)]).await
+    }
+
+    /// Whether an owner role carries this installation's mark.
+    async fn is_marked(&self, session: &Session, owner: &str) -> Result<bool, SqlError> {
+        let found = roles(session, &[owner]).await?;
+        Ok(found.get(owner).is_some_and(|groups| groups.contains(&self.marker)))
+    }
+
+    /// Makes the administrator a member of every login of a database. A privilege is taken back by who may act for its
+    /// grantor, and any of them may have granted one under its own name; those that an earlier bindery made lack this.
+    async fn act_for_logins(&self, session: &Session, owner: &str) -> Result<(), SqlError> {
+        let members = members(session, &[owner]).await?.into_keys();
+        let logins = members.filter(|role| naming::is_login(role));
+        session.run(logins.map(|login| session.dialect().act_for(&login, self.admin()))).await
     }
 }
 

@@ -1,0 +1,67 @@
+//! Keeps a second broker off a store. The engine's locks are in memory, so two brokers on the same records would work on
+//! the same instance at once. The kernel gives the lock up when its process ends, however it ends.
+
+use std::{
+    fs::{File, TryLockError},
+    path::Path,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::StoreError;
+
+const POLL: Duration = Duration::from_millis(200);
+
+/// Held while a broker uses a store.
+pub(crate) struct StoreLock(#[expect(dead_code, reason = "held, not used")] File);
+
+impl StoreLock {
+    /// Takes the lock on the file beside the store, with `.lock` added, once its holder ends within `patience`.
+    pub(crate) async fn take(store: &Path, patience: Duration) -> Result<Self, StoreError> {
+        let mut path = store.as_os_str().to_owned();
+        path.push(".lock");
+        let failed = |error: std::io::Error| StoreError::Failed {
+            store: format!("sqlite:{}", store.display()),
+            problem: format!("lock file {}: {error}; check the folder", Path::new(&path).display()),
+        };
+        let options = tokio::fs::OpenOptions::new().create(true).append(true).open(&path).await;
+        let file = options.map_err(failed)?.into_std().await;
+        let deadline = Instant::now() + patience;
+        let mut is_told = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self(file)),
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                    return Err(StoreError::InUse { store: format!("sqlite:{}", store.display()) });
+                }
+                Err(TryLockError::WouldBlock) => {}
+            }
+            if !is_told {
+                tracing::info!(store = %store.display(), "another broker uses the store; waiting for its end");
+                is_told = true;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_holds_it_and_the_next_one_waits_for_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("broker.db");
+        let held = StoreLock::take(&store, Duration::ZERO).await.unwrap();
+        let error = StoreLock::take(&store, Duration::from_secs(30)).await.err().unwrap().to_string();
+        assert!(error.contains("broker.db is in use by another broker"), "{error}");
+        let mut next = Box::pin(StoreLock::take(&store, Duration::from_secs(30)));
+        let early = tokio::time::timeout(Duration::from_secs(1), &mut next).await;
+        assert!(early.is_err(), "it is held");
+        drop(held);
+        next.await.unwrap();
+    }
+}

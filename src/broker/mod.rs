@@ -60,9 +60,6 @@ pub enum BrokerError {
     /// The store's key cannot be used.
     #[error(transparent)]
     Cipher(#[from] CipherError),
-    /// A server cannot be used.
-    #[error(transparent)]
-    Service(#[from] ServiceError),
     /// There is no store to compare servers with.
     #[error("the broker's store {} does not exist or was never used, so everything would seem left over; name the store that the broker uses", path.display())]
     NoStore {
@@ -154,7 +151,7 @@ impl Broker {
     /// # Errors
     /// When passwords or the store's key cannot be read, or the store cannot be opened or is in use.
     pub async fn open(config: BrokerConfig, metrics: Arc<Metrics>) -> Result<Self, BrokerError> {
-        let logins = Arc::new(Logins::read(&config.settings.auth)?);
+        let logins = Arc::new(Logins::read(&config.settings.auth).await?);
         let StoreUrl::Sqlite(path) = &config.settings.store;
         let lock = StoreLock::take(path, PREDECESSOR_ENDS).await?;
         let cipher = Cipher::load(&config.settings.store_key, path.exists())?;

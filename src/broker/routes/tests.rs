@@ -50,7 +50,10 @@ impl Bench {
         let engine = Engine::new(offerings, [("main".into(), provider)].into(), store, cipher);
         let login = Login { username: "user".to_owned(), password: PasswordSource::Given("pass".into()) };
         let metrics = Arc::new(Metrics::new());
-        let gate = Gate { logins: Arc::new(Logins::read(&[login]).unwrap()), metrics: metrics.clone() };
+        let gate = Gate {
+            logins: Arc::new(futures::executor::block_on(Logins::read(&[login])).unwrap()),
+            metrics: metrics.clone(),
+        };
         Self { _folder: folder, router: router(engine, gate), metrics, fake }
     }
 

@@ -100,7 +100,7 @@ impl Session {
     async fn connect(server: &ServerSettings, database: &str) -> Result<Self, ConnectError> {
         let mut config = settings(server, database);
         if let Some(password) = &server.password {
-            config.password(password.read()?.expose_secret());
+            config.password(password.read().await?.expose_secret());
         }
         if server.sslmode == SslMode::Disable {
             config.ssl_mode(TlsUse::Disable);

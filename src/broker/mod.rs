@@ -60,11 +60,8 @@ pub enum BrokerError {
     /// The store's key cannot be used.
     #[error(transparent)]
     Cipher(#[from] CipherError),
-    /// A server cannot be used.
-    #[error(transparent)]
-    Service(#[from] ServiceError),
     /// There is no store to compare servers with.
-    #[error("the broker's store {} does not exist, so everything would seem left over; name the store that the broker uses", path.display())]
+    #[error("the broker's store {} does not exist or was never used, so everything would seem left over; name the store that the broker uses", path.display())]
     NoStore {
         /// Where it was looked for.
         path: PathBuf,
@@ -110,13 +107,29 @@ struct Parts {
 }
 
 impl Parts {
+    /// For a broker: makes the store if need be.
     async fn open(config: &BrokerConfig) -> Result<Self, BrokerError> {
-        let settings = &config.settings;
-        let StoreUrl::Sqlite(path) = &settings.store;
+        let StoreUrl::Sqlite(path) = &config.settings.store;
         let store = Sqlite::open(path)?;
-        let proposed = settings.installation.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
+        let proposed = config.settings.installation.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
         let recorded = store.installation(&proposed).await?;
-        match &settings.installation {
+        Self::of(config, store, recorded)
+    }
+
+    /// For a sweep: the store must be there, and is not written to.
+    async fn open_existing(config: &BrokerConfig, delete: bool) -> Result<Self, BrokerError> {
+        let StoreUrl::Sqlite(path) = &config.settings.store;
+        let no_store = || BrokerError::NoStore { path: path.clone() };
+        if !path.exists() {
+            return Err(no_store());
+        }
+        let store = Sqlite::open_existing(path, delete)?;
+        let recorded = store.recorded_installation().await?.ok_or_else(no_store)?;
+        Self::of(config, store, recorded)
+    }
+
+    fn of(config: &BrokerConfig, store: Sqlite, recorded: String) -> Result<Self, BrokerError> {
+        match &config.settings.installation {
             Some(configured) if *configured != recorded => {
                 return Err(BrokerError::OtherInstallation { recorded, configured: configured.clone() });
             }
@@ -138,7 +151,7 @@ impl Broker {
     /// # Errors
     /// When passwords or the store's key cannot be read, or the store cannot be opened or is in use.
     pub async fn open(config: BrokerConfig, metrics: Arc<Metrics>) -> Result<Self, BrokerError> {
-        let logins = Arc::new(Logins::read(&config.settings.auth)?);
+        let logins = Arc::new(Logins::read(&config.settings.auth).await?);
         let StoreUrl::Sqlite(path) = &config.settings.store;
         let lock = StoreLock::take(path, PREDECESSOR_ENDS).await?;
         let cipher = Cipher::load(&config.settings.store_key, path.exists())?;

@@ -9,7 +9,7 @@ use super::{
     services::{Provider, Resource},
     store::Store,
 };
-use crate::config::{BrokerConfig, ServerName, StoreUrl};
+use crate::config::{BrokerConfig, ServerName};
 
 /// What a sweep found, by server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct SweepReport {
     pub leftover: Vec<(ServerName, Resource)>,
     /// Whether the leftovers were removed.
     pub removed: bool,
+    /// What could not be looked at or removed, and why; the text names it.
+    pub failed: Vec<String>,
     /// Named like bindery's, without this installation's mark; never touched.
     pub foreign: Vec<(ServerName, Resource)>,
 }
@@ -25,14 +27,10 @@ pub struct SweepReport {
 /// Compares each server with the broker's store; with `delete`, removes what is left over.
 ///
 /// # Errors
-/// When the store is not there or cannot be opened, or a server cannot be read or changed; with `delete` also when a
-/// record is on a server that is not configured.
+/// When the store is not there or cannot be read; with `delete` also when a record is on a server that is not configured.
+/// What goes wrong at a server is in the report.
 pub async fn sweep(config: &BrokerConfig, delete: bool) -> Result<SweepReport, BrokerError> {
-    let StoreUrl::Sqlite(path) = &config.settings.store;
-    if !path.exists() {
-        return Err(BrokerError::NoStore { path: path.clone() });
-    }
-    sweep_parts(&Parts::open(config).await?, delete).await
+    sweep_parts(&Parts::open_existing(config, delete).await?, delete).await
 }
 
 async fn sweep_parts(parts: &Parts, delete: bool) -> Result<SweepReport, BrokerError> {
@@ -41,7 +39,14 @@ async fn sweep_parts(parts: &Parts, delete: bool) -> Result<SweepReport, BrokerE
     }
     let mut report = SweepReport { removed: delete, ..SweepReport::default() };
     for (name, provider) in &parts.providers {
-        for resource in provider.resources().await? {
+        let resources = match provider.resources().await {
+            Ok(resources) => resources,
+            Err(error) => {
+                report.failed.push(format!("cannot look at {error}"));
+                continue;
+            }
+        };
+        for resource in resources {
             // A broker records what it makes before it makes it: what has no record now, and can get none until this is
             // dropped, is nobody's.
             let _held = if delete { Some(parts.store.exclusive().await?) } else { None };
@@ -52,8 +57,9 @@ async fn sweep_parts(parts: &Parts, delete: bool) -> Result<SweepReport, BrokerE
                 report.foreign.push((name.clone(), resource));
                 continue;
             }
-            if delete {
-                provider.remove(&resource).await?;
+            if delete && let Err(error) = provider.remove(&resource).await {
+                report.failed.push(format!("not removed: {resource}: {error}"));
+                continue;
             }
             report.leftover.push((name.clone(), resource));
         }
@@ -84,6 +90,14 @@ async fn known(store: &dyn Store, provider: &dyn Provider) -> Result<BTreeSet<St
     Ok(names)
 }
 
+impl SweepReport {
+    /// Whether everything was looked at and, if asked for, removed.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.failed.is_empty()
+    }
+}
+
 impl fmt::Display for SweepReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (server, resource) in &self.foreign {
@@ -92,6 +106,13 @@ impl fmt::Display for SweepReport {
         let word = if self.removed { "removed" } else { "left over" };
         for (server, resource) in &self.leftover {
             writeln!(f, "{word}: {resource} on server {server}")?;
+        }
+        for failed in &self.failed {
+            writeln!(f, "{failed}")?;
+        }
+        if !self.is_complete() {
+            let (count, what) = (self.leftover.len(), if self.removed { "removed" } else { "left over" });
+            return write!(f, "{count} {what}, {} failed; mend that and sweep again", self.failed.len());
         }
         match (self.leftover.len(), self.removed) {
             (0, _) => write!(f, "nothing left over"),
@@ -203,6 +224,10 @@ mod tests {
                 .ends_with("left over: login abc on server main\n1 left over; remove with --delete")
         );
         report.removed = true;
-        assert!(report.to_string().ends_with("\n1 removed"));
+        assert!(report.is_complete() && report.to_string().ends_with("\n1 removed"));
+        report.failed.push("not removed: login b: why".to_owned());
+        let shown = report.to_string();
+        assert!(!report.is_complete() && shown.contains("\nnot removed: login b: why\n"), "{shown}");
+        assert!(shown.ends_with("\n1 removed, 1 failed; mend that and sweep again"), "{shown}");
     }
 }

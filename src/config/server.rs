@@ -111,10 +111,11 @@ impl PasswordSource {
     ///
     /// # Errors
     /// When the file cannot be read; the error names it.
-    pub fn read(&self) -> Result<SecretString, ConfigError> {
+    pub async fn read(&self) -> Result<SecretString, ConfigError> {
         match self {
             Self::Given(password) => Ok(password.clone()),
-            Self::File(path) => std::fs::read_to_string(path)
+            Self::File(path) => tokio::fs::read_to_string(path)
+                .await
                 .map(|text| text.trim_end_matches(['\r', '\n']).to_owned().into())
                 .map_err(|error| ConfigError::Unreadable { path: path.clone(), error }),
         }

@@ -1,5 +1,7 @@
 //! Operations on instances.
 
+use serde_json::Value;
+
 use super::{
     super::store::{Instance, State},
     Caller, Engine, Refusal, Shared,
@@ -9,6 +11,15 @@ use super::{
 use crate::osb::{
     InstanceId, LastOperation, Object, OperationState, Plan, PlanId, ProvisionRequest, ServiceId,
 };
+
+/// What of an instance is to become otherwise; what is left out stays.
+#[derive(Debug)]
+pub(crate) struct Update {
+    pub(crate) service_id: ServiceId,
+    pub(crate) plan_id: Option<PlanId>,
+    pub(crate) parameters: Option<Object>,
+    pub(crate) maintenance_info: Option<Value>,
+}
 
 /// An instance as a platform may read it.
 #[derive(Debug, PartialEq)]
@@ -28,6 +39,12 @@ impl Engine {
     ) -> Result<bool, Refusal> {
         let audit = Audit { verb: "provision", caller, instance: id.clone(), binding: None };
         self.audited(audit, async move |engine| engine.provision(id, request).await).await
+    }
+
+    /// Changes an instance: succeeds when nothing changes, for nothing can be changed.
+    pub(crate) async fn update(&self, caller: Caller, id: InstanceId, update: Update) -> Result<(), Refusal> {
+        let audit = Audit { verb: "update", caller, instance: id.clone(), binding: None };
+        self.audited(audit, async move |engine| engine.update(id, update).await).await
     }
 
     /// Removes an instance and its bindings.
@@ -81,7 +98,7 @@ impl Shared {
         let offered = self.offered(&request.service_id, &request.plan_id)?;
         required("organization_guid", &request.organization_guid)?;
         required("space_guid", &request.space_guid)?;
-        check_maintenance_info(offered.plan, &request)?;
+        check_maintenance_info(offered.plan, request.maintenance_info.as_ref())?;
         let mut record = Instance {
             id: id.clone(),
             service_id: request.service_id,
@@ -111,6 +128,39 @@ impl Shared {
         record.state = State::Ready;
         self.store.put_instance(&record).await?;
         Ok(true)
+    }
+
+    async fn update(&self, id: InstanceId, update: Update) -> Result<(), Refusal> {
+        self.offering(&update.service_id)?;
+        let asked = update.plan_id.as_ref().map(|plan| self.offered(&update.service_id, plan)).transpose()?;
+        let _held = self.locks.try_hold(&id).ok_or_else(|| Refusal::Concurrency(id.clone()))?;
+        let found = self.store.instance(&id).await?;
+        let found = found.ok_or_else(|| Refusal::NotFound(format!("there is no service instance {id}")))?;
+        if found.service_id != update.service_id {
+            let of = &found.service_id;
+            return Err(Refusal::Invalid(format!("service instance {id} is of service_id {of}")));
+        }
+        if found.state != State::Ready {
+            return Err(Refusal::NotReady(format!("service instance {id} is not provisioned in full")));
+        }
+        if update.plan_id.is_some_and(|plan| plan != found.plan_id) {
+            return Err(Refusal::Unsupported(format!(
+                "the plan of service instance {id} cannot be changed; provision another instance"
+            )));
+        }
+        if let Some(asked) = asked {
+            check_maintenance_info(asked.plan, update.maintenance_info.as_ref())?;
+        } else if update.maintenance_info.is_some() {
+            let offered = self.offered(&found.service_id, &found.plan_id)?;
+            check_maintenance_info(offered.plan, update.maintenance_info.as_ref())?;
+        }
+        let is_new = |(key, value): (&String, &Value)| found.parameters.get(key) != Some(value);
+        if update.parameters.iter().flatten().any(is_new) {
+            return Err(Refusal::Unsupported(format!(
+                "the parameters of service instance {id} cannot be changed; provision another instance"
+            )));
+        }
+        Ok(())
     }
 
     async fn deprovision(
@@ -174,11 +224,10 @@ pub(super) fn same_ids(
     Err(Refusal::Invalid(format!("{what} is of service_id {} and plan_id {}", record.0, record.1)))
 }
 
-fn check_maintenance_info(plan: &Plan, request: &ProvisionRequest) -> Result<(), Refusal> {
-    let version = |info: &serde_json::Value| {
-        info.get("version").and_then(|version| version.as_str()).map(ToOwned::to_owned)
-    };
-    let Some(given) = &request.maintenance_info else { return Ok(()) };
+fn check_maintenance_info(plan: &Plan, given: Option<&Value>) -> Result<(), Refusal> {
+    let version =
+        |info: &Value| info.get("version").and_then(|version| version.as_str()).map(ToOwned::to_owned);
+    let Some(given) = given else { return Ok(()) };
     let (given, offered) = (version(given), plan.maintenance_info.as_ref().and_then(version));
     if given.is_some() && given == offered {
         return Ok(());

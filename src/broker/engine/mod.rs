@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::task::TaskTracker;
 
 use self::{audit::Audit, locks::Locks};
-pub(crate) use self::{audit::Caller, refusal::Refusal};
+pub(crate) use self::{audit::Caller, instances::Update, refusal::Refusal};
 use super::{
     services::Provider,
     store::{Store, cipher::Cipher},
@@ -106,16 +106,20 @@ struct Offered<'a> {
 }
 
 impl Shared {
+    fn offering(&self, service_id: &ServiceId) -> Result<&Offering, Refusal> {
+        required("service_id", service_id.as_str())?;
+        self.offerings.iter().find(|offering| offering.service.id == *service_id).ok_or_else(|| {
+            Refusal::Invalid(format!(
+                "service_id {service_id:?} is not in the catalog",
+                service_id = service_id.as_str()
+            ))
+        })
+    }
+
     fn offered(&self, service_id: &ServiceId, plan_id: &PlanId) -> Result<Offered<'_>, Refusal> {
         required("service_id", service_id.as_str())?;
         required("plan_id", plan_id.as_str())?;
-        let offering =
-            self.offerings.iter().find(|offering| offering.service.id == *service_id).ok_or_else(|| {
-                Refusal::Invalid(format!(
-                    "service_id {service_id:?} is not in the catalog",
-                    service_id = service_id.as_str()
-                ))
-            })?;
+        let offering = self.offering(service_id)?;
         let plan = offering.service.plan(plan_id).zip(offering.servers.get(plan_id));
         let (plan, server) = plan.ok_or_else(|| {
             let (plan, service) = (plan_id.as_str(), &offering.service.name);

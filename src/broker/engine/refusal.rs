@@ -27,6 +27,9 @@ pub(crate) enum Refusal {
     /// 422: not in this state.
     #[error("{0}")]
     NotReady(String),
+    /// 422: what cannot be changed is to be changed.
+    #[error("{0}")]
+    Unsupported(String),
     /// 422: the platform's idea of the plan's version is not the catalog's.
     #[error("maintenance_info.version is {given}, the catalog says {offered}; fetch the catalog again")]
     MaintenanceInfo {

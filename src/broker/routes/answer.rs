@@ -54,7 +54,7 @@ impl From<Refusal> for Answer {
             Refusal::NotFound(_) => StatusCode::NOT_FOUND,
             Refusal::Conflict(_) => StatusCode::CONFLICT,
             Refusal::Gone(_) => StatusCode::GONE,
-            Refusal::NotReady(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Refusal::NotReady(_) | Refusal::Unsupported(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::Concurrency(_) => return Self::coded(ErrorCode::ConcurrencyError, description),
             Refusal::MaintenanceInfo { .. } => {
                 return Self::coded(ErrorCode::MaintenanceInfoConflict, description);

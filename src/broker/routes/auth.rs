@@ -13,20 +13,18 @@ pub(crate) struct Logins(Vec<[u8; 32]>);
 
 impl Logins {
     /// Reads the passwords.
-    pub(crate) fn read(logins: &[Login]) -> Result<Self, ConfigError> {
-        logins
-            .iter()
-            .map(|login| {
-                let password = login.password.read()?;
-                if login.username.is_empty() || password.expose_secret().is_empty() {
-                    let problem =
-                        format!("has user {:?} with an empty name or password; set both", login.username);
-                    return Err(ConfigError::invalid("auth", problem));
-                }
-                Ok(digest(format!("{}:{}", login.username, password.expose_secret()).as_bytes()))
-            })
-            .collect::<Result<_, _>>()
-            .map(Self)
+    pub(crate) async fn read(logins: &[Login]) -> Result<Self, ConfigError> {
+        let mut digests = Vec::new();
+        for login in logins {
+            let password = login.password.read().await?;
+            if login.username.is_empty() || password.expose_secret().is_empty() {
+                let problem =
+                    format!("has user {:?} with an empty name or password; set both", login.username);
+                return Err(ConfigError::invalid("auth", problem));
+            }
+            digests.push(digest(format!("{}:{}", login.username, password.expose_secret()).as_bytes()));
+        }
+        Ok(Self(digests))
     }
 
     /// Whether a request names one of the users with its password.
@@ -57,7 +55,9 @@ mod tests {
     }
 
     fn admitted(header: &str) -> bool {
-        let logins = Logins::read(&[login("user", "pass"), login("other", "p:w")]).unwrap();
+        let logins =
+            futures::executor::block_on(Logins::read(&[login("user", "pass"), login("other", "p:w")]))
+                .unwrap();
         logins.admit(&HeaderMap::from_iter([(AUTHORIZATION, header.parse().unwrap())]))
     }
 
@@ -77,12 +77,17 @@ mod tests {
         for header in ["Bearer dXNlcjpwYXNz", "Basic", "Basic !", "dXNlcjpwYXNz"] {
             assert!(!admitted(header), "{header}");
         }
-        assert!(!Logins::read(&[login("user", "pass")]).unwrap().admit(&HeaderMap::new()));
+        assert!(
+            !futures::executor::block_on(Logins::read(&[login("user", "pass")]))
+                .unwrap()
+                .admit(&HeaderMap::new())
+        );
     }
 
     #[test]
     fn empty_passwords_are_refused() {
-        let error = Logins::read(&[login("user", "")]).err().unwrap().to_string();
+        let error =
+            futures::executor::block_on(Logins::read(&[login("user", "")])).err().unwrap().to_string();
         assert!(error.contains("auth") && error.contains("\"user\""), "{error}");
     }
 }

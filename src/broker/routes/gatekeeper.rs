@@ -66,6 +66,7 @@ fn verb(method: &Method, path: Option<&str>) -> &'static str {
         (&Method::GET, Some(super::CATALOG)) => "catalog",
         (&Method::PUT, Some(super::INSTANCE)) => "provision",
         (&Method::GET, Some(super::INSTANCE)) => "fetch_instance",
+        (&Method::PATCH, Some(super::INSTANCE)) => "update",
         (&Method::DELETE, Some(super::INSTANCE)) => "deprovision",
         (&Method::PUT, Some(super::BINDING)) => "bind",
         (&Method::GET, Some(super::BINDING)) => "fetch_binding",

@@ -26,9 +26,9 @@ pub(crate) use self::auth::Logins;
 use self::{
     answer::Answer,
     gatekeeper::Admitted,
-    request::{Body, OfBinding, OfInstance, Owner},
+    request::{Body, OfBinding, OfInstance, Owner, UpdateRequest},
 };
-use super::engine::Engine;
+use super::engine::{Engine, Update};
 use crate::{
     osb::{BindRequest, BindResponse, ProvisionRequest, ProvisionResponse},
     telemetry::Metrics,
@@ -55,7 +55,7 @@ pub(crate) struct Gate {
 pub(crate) fn router(engine: Engine, gate: Gate) -> Router {
     Router::new()
         .route(CATALOG, get(catalog))
-        .route(INSTANCE, put(provision).get(fetch_instance).delete(deprovision))
+        .route(INSTANCE, put(provision).get(fetch_instance).patch(update).delete(deprovision))
         .route(INSTANCE_OPERATION, get(instance_operation))
         .route(BINDING, put(bind).get(fetch_binding).delete(unbind))
         .route(BINDING_OPERATION, get(binding_operation))
@@ -91,6 +91,18 @@ async fn fetch_instance(State(engine): State<Engine>, OfInstance(id): OfInstance
         body["parameters"] = found.parameters.into();
     }
     Ok(Answer::new(StatusCode::OK, &body))
+}
+
+async fn update(
+    State(engine): State<Engine>,
+    Extension(admitted): Admission,
+    OfInstance(id): OfInstance,
+    Body(request): Body<UpdateRequest>,
+) -> Result<Answer, Answer> {
+    let UpdateRequest { service_id, plan_id, parameters, maintenance_info } = request;
+    let update = Update { service_id, plan_id, parameters, maintenance_info };
+    engine.update(admitted.caller, id, update).await?;
+    Ok(Answer::empty())
 }
 
 async fn deprovision(

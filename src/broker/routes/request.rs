@@ -7,9 +7,10 @@ use axum::{
     http::{StatusCode, header::CONTENT_TYPE, request::Parts},
 };
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use super::answer::Answer;
-use crate::osb::{BindingId, InstanceId, PlanId, ServiceId};
+use crate::osb::{BindingId, InstanceId, Object, PlanId, ServiceId};
 
 /// The instance that the path names.
 pub(super) struct OfInstance(pub(super) InstanceId);
@@ -24,6 +25,15 @@ pub(super) struct Owner {
     pub(super) service_id: ServiceId,
     #[serde(default = "no_plan")]
     pub(super) plan_id: PlanId,
+}
+
+/// The body of a request to change an instance. What else it may say (context, the former values) decides nothing.
+#[derive(Deserialize)]
+pub(super) struct UpdateRequest {
+    pub(super) service_id: ServiceId,
+    pub(super) plan_id: Option<PlanId>,
+    pub(super) parameters: Option<Object>,
+    pub(super) maintenance_info: Option<Value>,
 }
 
 /// A JSON body.

@@ -50,7 +50,10 @@ impl Bench {
         let engine = Engine::new(offerings, [("main".into(), provider)].into(), store, cipher);
         let login = Login { username: "user".to_owned(), password: PasswordSource::Given("pass".into()) };
         let metrics = Arc::new(Metrics::new());
-        let gate = Gate { logins: Arc::new(Logins::read(&[login]).unwrap()), metrics: metrics.clone() };
+        let gate = Gate {
+            logins: Arc::new(futures::executor::block_on(Logins::read(&[login])).unwrap()),
+            metrics: metrics.clone(),
+        };
         Self { _folder: folder, router: router(engine, gate), metrics, fake }
     }
 
@@ -121,6 +124,32 @@ async fn authentication_comes_before_everything() {
         let (status, body) = read(response).await;
         assert_eq!(status, 401, "{method} {path}");
         assert!(body["description"].is_string());
+    }
+}
+
+/// spec.md, "Updating a Service Instance": what cannot be changed is told with 422.
+#[rstest::rstest]
+#[case::nothing(json!({"service_id": "s"}), 200, "")]
+#[case::the_same(json!({"service_id": "s", "plan_id": "p", "parameters": {"size": 1}, "previous_values": {}}), 200, "")]
+#[case::other_plan(json!({"service_id": "s", "plan_id": "q"}), 422, "the plan of")]
+#[case::other_parameter(json!({"service_id": "s", "parameters": {"size": 2}}), 422, "the parameters of")]
+#[case::maintenance(json!({"service_id": "s", "maintenance_info": {"version": "1.0.0"}}), 422, "maintenance_info")]
+#[case::unknown_service(json!({"service_id": "x"}), 400, "service_id")]
+#[case::unknown_plan(json!({"service_id": "s", "plan_id": "x"}), 400, "plan_id")]
+#[case::no_service(json!({"plan_id": "p"}), 400, "service_id")]
+#[tokio::test]
+async fn an_instance_stays_as_it_was_made(#[case] body: Value, #[case] expected: u16, #[case] names: &str) {
+    let bench = Bench::new();
+    assert_eq!(bench.status("PATCH", I, Some(json!({"service_id": "s"}))).await, 404);
+    assert_eq!(bench.status("PATCH", I, Some(json!({"service_id": "x"}))).await, 400);
+    let made = but(instance(), &json!({"parameters": {"size": 1, "name": "n"}}));
+    assert_eq!(bench.status("PUT", I, Some(made)).await, 201);
+    let (status, answer) = bench.call("PATCH", I, Some(body)).await;
+    assert_eq!(status, expected, "{answer}");
+    if expected == 200 {
+        assert_eq!(answer, json!({}));
+    } else {
+        assert!(answer["description"].as_str().unwrap().contains(names), "{answer}");
     }
 }
 
@@ -339,7 +368,7 @@ async fn bodies_that_cannot_be_read_are_400() {
 #[tokio::test]
 async fn unknown_routes_and_methods_are_answered_in_the_apis_form() {
     let bench = Bench::new();
-    for (method, path, expected) in [("GET", "/", 404), ("GET", "/v2/nowhere", 404), ("PATCH", I, 405)] {
+    for (method, path, expected) in [("GET", "/", 404), ("GET", "/v2/nowhere", 404), ("PATCH", B, 405)] {
         let (status, body) = bench.call(method, path, None).await;
         assert_eq!(status, expected, "{method} {path}");
         assert!(body["description"].is_string(), "{body}");

@@ -2,6 +2,7 @@
 //! (<https://www.sqlite.org/pragma.html#pragma_synchronous>, FULL, with a write-ahead log).
 
 use std::{
+    cmp::Ordering,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -9,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use rusqlite::{
-    Connection, OptionalExtension, Row, ToSql, params,
+    Connection, OpenFlags, OptionalExtension, Row, ToSql, params,
     types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
 };
 
@@ -59,6 +60,38 @@ impl Sqlite {
         let store = Self { name, connection: Arc::new(Mutex::new(connection)) };
         store.migrate()?;
         Ok(store)
+    }
+
+    /// Opens a broker's store as it is: nothing is made or migrated, and unless `writable` nothing can be written.
+    pub(crate) fn open_existing(path: &Path, writable: bool) -> Result<Self, StoreError> {
+        let name: Arc<str> = format!("sqlite:{}", path.display()).into();
+        let access =
+            if writable { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
+        let open = || -> rusqlite::Result<(Connection, i64)> {
+            let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+            Ok((connection, version))
+        };
+        let (connection, found) = open().map_err(|error| failed(&name, &error))?;
+        match found.cmp(&KNOWN) {
+            Ordering::Equal => Ok(Self { name, connection: Arc::new(Mutex::new(connection)) }),
+            Ordering::Greater => Err(StoreError::TooNew { store: name.to_string(), found, known: KNOWN }),
+            Ordering::Less => {
+                let problem = format!(
+                    "has schema version {found}, not {KNOWN}; start this bindery's broker on it first"
+                );
+                Err(StoreError::Failed { store: name.to_string(), problem })
+            }
+        }
+    }
+
+    /// The installation whose records these are, if a broker has opened the store before.
+    pub(crate) async fn recorded_installation(&self) -> Result<Option<String>, StoreError> {
+        self.with(|connection| {
+            connection.query_row("SELECT id FROM installation", [], |row| row.get(0)).optional()
+        })
+        .await
     }
 
     fn migrate(&self) -> Result<(), StoreError> {
@@ -412,6 +445,21 @@ mod tests {
         store.remove_binding(&on.id, &of.id).await.unwrap();
         store.remove_instance(&on.id).await.unwrap();
         assert_eq!(store.instances().await.unwrap(), [on]);
+    }
+
+    #[tokio::test]
+    async fn looking_at_a_store_leaves_it_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("broker.db");
+        let Err(error) = Sqlite::open_existing(&path, true) else { panic!("made") };
+        assert!(error.to_string().contains("broker.db") && !path.exists(), "{error}");
+        drop(Connection::open(&path).unwrap());
+        let Err(error) = Sqlite::open_existing(&path, true) else { panic!("migrated") };
+        assert!(error.to_string().contains("schema version 0"), "{error}");
+        drop(Sqlite::open(&path).unwrap());
+        let store = Sqlite::open_existing(&path, false).unwrap();
+        assert_eq!(store.recorded_installation().await.unwrap(), None);
+        store.installation("one").await.unwrap_err();
     }
 
     #[test]

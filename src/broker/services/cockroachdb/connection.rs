@@ -21,9 +21,19 @@ use super::{
 use crate::config::{ServerSettings, SslMode};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Reading the catalog takes no longer, or something is wrong.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// CockroachDB may take five minutes to change a role (docs: "Considerations for schema changes on roles"), and what is
+/// dropped or handed over may be large.
+const CHANGE_TIMEOUT: Duration = Duration::from_mins(6);
 /// The server's own timeout comes first, so that its answer tells what was cancelled.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(365);
+/// What is sent is acknowledged by then, whatever the server does with it.
+const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(35);
+/// Before gateways and firewalls forget a connection on which nothing happens.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 3;
 
 /// What a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,12 +98,9 @@ impl Session {
     }
 
     async fn connect(server: &ServerSettings, database: &str) -> Result<Self, ConnectError> {
-        let mut config = Config::new();
-        config.host(&server.host).port(server.port).user(&server.user).dbname(database);
-        config.application_name("bindery").connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(ANSWER_TIMEOUT);
-        config.options(format!("-c statement_timeout={}", STATEMENT_TIMEOUT.as_millis()));
+        let mut config = settings(server, database);
         if let Some(password) = &server.password {
-            config.password(password.read()?.expose_secret());
+            config.password(password.read().await?.expose_secret());
         }
         if server.sslmode == SslMode::Disable {
             config.ssl_mode(TlsUse::Disable);
@@ -157,7 +164,7 @@ impl Session {
         sql: &str,
         parameters: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Vec<Row>, SqlError> {
-        let ran = timeout(ANSWER_TIMEOUT, self.client.query_typed(sql, parameters)).await;
+        let ran = timeout(READ_TIMEOUT, self.client.query_typed(sql, parameters)).await;
         ran.map_err(|_| SqlError::Timeout { does })?.map_err(|error| SqlError::Failed { does, error })
     }
 
@@ -165,6 +172,24 @@ impl Session {
     pub(super) async fn texts(&self, does: &'static str, sql: &str) -> Result<Vec<String>, SqlError> {
         Ok(self.rows(does, sql, &[]).await?.iter().map(|row| row.get(0)).collect())
     }
+}
+
+/// How to connect, but for the password and TLS.
+fn settings(server: &ServerSettings, database: &str) -> Config {
+    let mut config = Config::new();
+    config
+        .host(&server.host)
+        .port(server.port)
+        .user(&server.user)
+        .dbname(database)
+        .application_name("bindery")
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_user_timeout(ACKNOWLEDGE_TIMEOUT)
+        .keepalives_idle(KEEPALIVE_IDLE)
+        .keepalives_interval(KEEPALIVE_INTERVAL)
+        .keepalives_retries(KEEPALIVE_RETRIES)
+        .options(format!("-c statement_timeout={}", CHANGE_TIMEOUT.as_millis()));
+    config
 }
 
 /// Whether a refusal goes away when the same work is done again: conflicts between transactions, a database or template
@@ -197,6 +222,28 @@ mod tests {
     #[case("CockroachDB v23.2.0 (PostgreSQL 13.0.0 compatible)", "CockroachDB v23.2")]
     fn engines_are_told_apart(#[case] version: &str, #[case] shown: &str) {
         assert_eq!(Engine::parse(version).unwrap().to_string(), shown);
+    }
+
+    #[test]
+    fn changes_of_roles_have_their_five_minutes_and_idle_connections_are_kept_alive() {
+        let server = ServerSettings {
+            name: "main".into(),
+            host: "h".to_owned(),
+            port: 1,
+            user: "u".to_owned(),
+            password: None,
+            database: "postgres".to_owned(),
+            sslmode: SslMode::Require,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+        };
+        let config = settings(&server, "d");
+        let milliseconds = config.get_options().unwrap().strip_prefix("-c statement_timeout=").unwrap();
+        let on_server = Duration::from_millis(milliseconds.parse().unwrap());
+        assert!(on_server > Duration::from_mins(5) && on_server < ANSWER_TIMEOUT, "{on_server:?}");
+        assert!(config.get_keepalives() && config.get_keepalives_idle() <= Duration::from_mins(1));
+        assert!(config.get_keepalives_interval().is_some() && config.get_keepalives_retries().is_some());
     }
 
     #[test]

@@ -3,9 +3,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
 };
 
+use tokio::time::Instant;
 use tokio_postgres::types::Type;
 
 use super::{
@@ -16,12 +18,37 @@ use crate::config::ServerSettings;
 
 /// As many idle sessions in the maintenance database are kept for the next request.
 const IDLE_SESSIONS: usize = 4;
+/// A session that was idle for longer may be dead without anybody having said so.
+const IDLE_TIME: Duration = Duration::from_mins(1);
 
 /// See the module.
 pub(super) struct Server {
     pub(super) settings: ServerSettings,
-    idle: Mutex<Vec<Session>>,
+    idle: Mutex<Idle<Session>>,
     engine: OnceLock<Engine>,
+}
+
+/// What is kept for a while, each with the time it was put there.
+struct Idle<T>(Vec<(Instant, T)>);
+
+impl<T> Default for Idle<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Idle<T> {
+    /// The last that was put there and is still `usable`; forgets what is not, or is there for too long.
+    fn take(&mut self, usable: impl Fn(&T) -> bool) -> Option<T> {
+        self.0.retain(|(since, kept)| since.elapsed() < IDLE_TIME && usable(kept));
+        self.0.pop().map(|(_, kept)| kept)
+    }
+
+    fn put(&mut self, kept: T) {
+        if self.0.len() < IDLE_SESSIONS {
+            self.0.push((Instant::now(), kept));
+        }
+    }
 }
 
 /// Roles by name, each with the roles that it is a direct member of.
@@ -34,11 +61,7 @@ impl Server {
 
     /// A session in the maintenance database. Give it back with [`Server::keep`] when all went well.
     pub(super) async fn session(&self) -> Result<Session, SqlError> {
-        let idle = {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.retain(|session| !session.is_closed());
-            idle.pop()
-        };
+        let idle = self.idle().take(|session| !session.is_closed());
         match idle {
             Some(session) => Ok(session),
             None => self.session_in(&self.settings.database).await,
@@ -56,10 +79,11 @@ impl Server {
 
     /// Keeps a session of the maintenance database for the next request.
     pub(super) fn keep(&self, session: Session) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_SESSIONS {
-            idle.push(session);
-        }
+        self.idle().put(session);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle<Session>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -110,4 +134,26 @@ async fn grouped(session: &Session, sql: &str, names: &[&str]) -> Result<Roles, 
         groups.extend(row.get::<_, Option<String>>(1));
     }
     Ok(roles)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_idle_for_long_or_unusable_is_not_used_again() {
+        let mut idle = Idle::default();
+        idle.put(1);
+        tokio::time::advance(IDLE_TIME / 2).await;
+        idle.put(2);
+        idle.put(3);
+        assert_eq!(idle.take(|kept| *kept != 3), Some(2));
+        assert_eq!(idle.0.len(), 1);
+        tokio::time::advance(IDLE_TIME / 2).await;
+        assert_eq!(idle.take(|_| true), None);
+        for each in 0..2 * IDLE_SESSIONS {
+            idle.put(each);
+        }
+        assert_eq!(idle.0.len(), IDLE_SESSIONS);
+    }
 }

@@ -27,7 +27,7 @@ use self::{
 pub use self::{
     services::{Resource, ResourceKind, ServiceError},
     store::{StoreError, cipher::CipherError},
-    sweep::{SweepReport, sweep},
+    sweep::{Claimed, SweepReport, sweep},
 };
 use crate::{
     config::{BrokerConfig, ConfigError, ServerName, StoreUrl},

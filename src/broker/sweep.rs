@@ -9,7 +9,10 @@ use super::{
     services::{Provider, Resource},
     store::Store,
 };
-use crate::config::{BrokerConfig, ServerName};
+use crate::{
+    config::{BrokerConfig, ServerName},
+    osb::{BindingId, InstanceId},
+};
 
 /// What a sweep found, by server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,21 +27,37 @@ pub struct SweepReport {
     pub foreign: Vec<(ServerName, Resource)>,
 }
 
-/// Compares each server with the broker's store; with `delete`, removes what is left over.
+/// What a platform claims although the store may have lost it: an instance and some of its bindings.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Of its bindings, those that are claimed.
+    pub bindings: Vec<BindingId>,
+}
+
+/// Compares each server with the broker's store; with `delete`, removes what is left over. What is claimed is never left
+/// over, so that a lost store costs nobody a database.
 ///
 /// # Errors
 /// When the store is not there or cannot be read; with `delete` also when a record is on a server that is not configured.
 /// What goes wrong at a server is in the report.
-pub async fn sweep(config: &BrokerConfig, delete: bool) -> Result<SweepReport, BrokerError> {
-    sweep_parts(&Parts::open_existing(config, delete).await?, delete).await
+pub async fn sweep(
+    config: &BrokerConfig,
+    claimed: &[Claimed],
+    delete: bool,
+) -> Result<SweepReport, BrokerError> {
+    sweep_parts(&Parts::open_existing(config, delete).await?, claimed, delete).await
 }
 
-async fn sweep_parts(parts: &Parts, delete: bool) -> Result<SweepReport, BrokerError> {
+async fn sweep_parts(parts: &Parts, claimed: &[Claimed], delete: bool) -> Result<SweepReport, BrokerError> {
     if delete {
         refuse_unconfigured(parts).await?;
     }
     let mut report = SweepReport { removed: delete, ..SweepReport::default() };
     for (name, provider) in &parts.providers {
+        let claimed: BTreeSet<String> =
+            claimed.iter().flat_map(|claimed| provider.names(&claimed.instance, &claimed.bindings)).collect();
         let resources = match provider.resources().await {
             Ok(resources) => resources,
             Err(error) => {
@@ -46,7 +65,7 @@ async fn sweep_parts(parts: &Parts, delete: bool) -> Result<SweepReport, BrokerE
                 continue;
             }
         };
-        for resource in resources {
+        for resource in resources.into_iter().filter(|resource| !claimed.contains(&resource.name)) {
             // A broker records what it makes before it makes it: what has no record now, and can get none until this is
             // dropped, is nobody's.
             let _held = if delete { Some(parts.store.exclusive().await?) } else { None };
@@ -135,7 +154,7 @@ mod tests {
             services::{InvalidParameters, ResourceKind},
             store::sqlite::Sqlite,
         },
-        osb::{BindingId, Credentials, InstanceId, Object},
+        osb::{Credentials, Object},
     };
 
     /// Holds two leftovers. While one of them is removed, a broker tries to write.
@@ -205,7 +224,7 @@ mod tests {
         let provider: Arc<dyn Provider> = left.clone();
         let parts = Parts { store, providers: [("main".into(), provider)].into() };
 
-        let report = sweep_parts(&parts, true).await.unwrap();
+        let report = sweep_parts(&parts, &[], true).await.unwrap();
         assert_eq!(report.leftover.len(), 2);
         assert_eq!(*left.writes.lock().unwrap(), [false, false]);
         assert!(left.write(), "the store is free again");

@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-use anyhow::Context;
-use kube::{Api, Client, api::ListParams};
+use anyhow::bail;
+use kube::{Api, api::ListParams};
 
 use super::broker_source::BrokerSource;
 use crate::{
-    broker,
+    broker::{self, Claimed, SweepReport},
     catalog::api::{Claim, ClaimState},
-    cluster::{self, broker_secret::BrokerSecret},
+    cluster::{self, broker_secret::BrokerSecret, explain},
 };
 
 /// Find what no record owns any more in the databases, and remove it on request.
@@ -35,34 +35,48 @@ pub(super) struct SweepArgs {
 /// What the sweep found, for people.
 ///
 /// # Errors
-/// When the configuration cannot be used, or the store, a server or the API server cannot be read.
+/// When the configuration cannot be used, or the store or the API server cannot be read; also when a part of the sweep
+/// failed, with what was found and done all the same.
 pub(super) async fn run(args: &SweepArgs) -> anyhow::Result<String> {
     let Some(name) = &args.name else {
-        return Ok(format!("{}\n", broker::sweep(&args.source.standalone()?, args.delete).await?));
+        return told("", &broker::sweep(&args.source.standalone()?, &[], args.delete).await?);
     };
     let client = cluster::client().await?;
     let secret = BrokerSecret::get(client.clone(), &args.namespace, &format!("{name}-broker")).await?;
-    let claims = released_claims(client).await?;
     let config = args.source.in_kubernetes(secret)?;
-    Ok(format!("{claims}{}\n", broker::sweep(&config, args.delete).await?))
+    let (claims, hint) = match Api::<Claim>::all(client).list(&ListParams::default()).await {
+        Ok(claims) => (claims.items, String::new()),
+        // An installation without the Service Catalog API has no Claims, or leaves them to another.
+        Err(kube::Error::Api(status)) if [403, 404].contains(&status.code) => {
+            (Vec::new(), format!("Claims are not looked at: {}\n", status.message))
+        }
+        Err(error) => bail!("cannot list Claims: {}", explain(&error)),
+    };
+    let report = broker::sweep(&config, &claimed(&claims), args.delete).await?;
+    told(&(hint + &released(&claims)?), &report)
+}
+
+fn told(before: &str, report: &SweepReport) -> anyhow::Result<String> {
+    let told = format!("{before}{report}\n");
+    if report.is_complete() { Ok(told) } else { bail!("the sweep is not complete:\n{told}") }
+}
+
+fn claimed(claims: &[Claim]) -> Vec<Claimed> {
+    let of = |claim: &Claim| Claimed {
+        instance: claim.spec.instance_id.as_str().into(),
+        bindings: claim.spec.binding_id.iter().map(|id| id.as_str().into()).collect(),
+    };
+    claims.iter().map(of).collect()
 }
 
 /// The Claims whose object is gone, a line each. bindery itself goes on deleting what they stand for.
-async fn released_claims(client: Client) -> anyhow::Result<String> {
-    let claims = match Api::<Claim>::all(client).list(&ListParams::default()).await {
-        Ok(claims) => claims,
-        // An installation without the Service Catalog API has no Claims, or leaves them to another.
-        Err(kube::Error::Api(status)) if [403, 404].contains(&status.code) => {
-            return Ok(format!("Claims are not looked at: {}\n", status.message));
-        }
-        Err(error) => return Err(error).context("cannot list Claims"),
-    };
+fn released(claims: &[Claim]) -> anyhow::Result<String> {
     let mut lines = String::new();
-    for claim in claims {
-        let Some(status) = claim.status.filter(|status| status.state == Some(ClaimState::Releasing)) else {
+    for Claim { spec, status, .. } in claims {
+        let Some(status) = status.as_ref().filter(|status| status.state == Some(ClaimState::Releasing))
+        else {
             continue;
         };
-        let spec = claim.spec;
         writeln!(
             lines,
             "claimed from broker {} for {:?} {}/{}, which is gone: {}",

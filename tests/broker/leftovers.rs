@@ -1,6 +1,6 @@
 //! Sweeping, and what is not bindery's to touch.
 
-use bindery::broker::sweep;
+use bindery::broker::{Claimed, sweep};
 
 use crate::platform::{Platform, shared_server};
 
@@ -17,7 +17,7 @@ async fn only_leftovers_of_this_installation_are_swept() {
     let database = |credentials: &serde_json::Value| credentials["database"].as_str().unwrap().to_owned();
     forget(&platform, "lost");
 
-    let report = sweep(platform.config(), false).await.unwrap().to_string();
+    let report = sweep(platform.config(), &[], false).await.unwrap().to_string();
     for credentials in [&lost["database"], &lost["username"]] {
         assert!(report.contains(&format!("left over: {}", kind_and_name(credentials))), "{report}");
     }
@@ -27,9 +27,14 @@ async fn only_leftovers_of_this_installation_are_swept() {
         "{report}"
     );
 
-    let report = sweep(platform.config(), true).await.unwrap().to_string();
+    // A Claim owns what the store has lost.
+    let claimed = [Claimed { instance: "lost".into(), bindings: vec!["b".into()] }];
+    let report = sweep(platform.config(), &claimed, true).await.unwrap().to_string();
+    assert!(report.ends_with("nothing left over"), "{report}");
+
+    let report = sweep(platform.config(), &[], true).await.unwrap().to_string();
     assert!(report.ends_with("3 removed"), "{report}");
-    assert!(sweep(platform.config(), false).await.unwrap().to_string().ends_with("\nnothing left over"));
+    assert!(sweep(platform.config(), &[], false).await.unwrap().to_string().ends_with("\nnothing left over"));
     let gone = format!(
         "SELECT 1 FROM pg_roles WHERE rolname IN ('{}_owner', {})",
         database(&lost),
@@ -54,7 +59,7 @@ async fn what_lives_on_the_same_server_under_another_name_is_not_left_over() {
     same.name = "same".into();
     config.services.servers.push(same);
 
-    let report = sweep(&config, true).await.unwrap().to_string();
+    let report = sweep(&config, &[], true).await.unwrap().to_string();
     assert!(report.ends_with("nothing left over"), "{report}");
     crate::platform::connect(&server, &credentials).await.unwrap();
     assert_eq!(platform.deprovision("twice").await.0, 200);
@@ -69,9 +74,9 @@ async fn nothing_is_removed_while_a_record_names_an_unknown_server() {
     let mut config = platform.config().clone();
     config.services.servers[0].name = "other".into();
 
-    let error = sweep(&config, true).await.unwrap_err().to_string();
+    let error = sweep(&config, &[], true).await.unwrap_err().to_string();
     assert!(error.contains("instance renamed is on server main, which is not configured"), "{error}");
-    assert!(sweep(&config, false).await.unwrap().to_string().ends_with("nothing left over"));
+    assert!(sweep(&config, &[], false).await.unwrap().to_string().ends_with("nothing left over"));
     crate::platform::connect(&server, &credentials).await.unwrap();
     assert_eq!(platform.deprovision("renamed").await.0, 200);
 }
@@ -95,7 +100,7 @@ async fn a_sweep_without_the_brokers_store_is_refused() {
     let platform = Platform::on(&server).await;
     let mut config = platform.config().clone();
     config.settings.store = "sqlite:/nowhere/broker.db".parse().unwrap();
-    let error = sweep(&config, true).await.unwrap_err().to_string();
+    let error = sweep(&config, &[], true).await.unwrap_err().to_string();
     assert!(error.contains("/nowhere/broker.db does not exist"), "{error}");
 }
 

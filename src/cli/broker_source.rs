@@ -25,6 +25,14 @@ pub(super) struct BrokerSource {
     /// Kubernetes.
     #[arg(long, env = "BINDERY_STORE", value_name = "URL")]
     store: Option<String>,
+    /// A file with the store's key, 32 bytes in base64. Without it, in Kubernetes,
+    /// the key in the Secret NAME-broker is used.
+    #[arg(long, env = "BINDERY_STORE_KEY_FILE", value_name = "FILE")]
+    store_key_file: Option<PathBuf>,
+    /// What marks everything this installation makes. Without it, in
+    /// Kubernetes, the one in the Secret NAME-broker is used.
+    #[arg(long, env = "BINDERY_INSTALLATION", value_name = "ID")]
+    installation: Option<String>,
 }
 
 impl BrokerSource {
@@ -36,7 +44,12 @@ impl BrokerSource {
                 .context("no --config is given, and the environment is no configuration either")?,
         };
         let store = self.store.as_deref().map(str::parse).transpose()?;
-        Ok(loaded.complete(PartialSettings { store, ..PartialSettings::default() })?)
+        Ok(loaded.complete(PartialSettings {
+            store,
+            store_key: self.store_key_file.clone().map(StoreKey::File),
+            installation: self.installation.clone(),
+            ..PartialSettings::default()
+        })?)
     }
 
     /// The configuration of the role `broker`.
@@ -46,8 +59,10 @@ impl BrokerSource {
         Ok(LoadedConfig::from_file(&file)?.complete(PartialSettings {
             auth: vec![Login { username: secret.username, password: PasswordSource::Given(secret.password) }],
             store: Some(store),
-            store_key: Some(StoreKey::Given(secret.store_key)),
-            installation: Some(secret.installation),
+            store_key: Some(
+                self.store_key_file.clone().map_or(StoreKey::Given(secret.store_key), StoreKey::File),
+            ),
+            installation: Some(self.installation.clone().unwrap_or(secret.installation)),
         })?)
     }
 }

@@ -26,7 +26,7 @@ story() {
 }
 
 build_bindery() {
-  local archives binary=${BINDERY_DEMO_BINARY:-target/release/bindery}
+  local archives binary=${BINDERY_DEMO_BINARY:-${CARGO_TARGET_DIR:-target}/release/bindery}
   if [ -n "${BINDERY_DEMO_IMAGE:-}" ]; then
     say "using the image $BINDERY_DEMO_IMAGE"
     return

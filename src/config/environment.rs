@@ -123,13 +123,9 @@ impl Service {
             description: self.description,
             bindable: self.bindable,
             tags: self.tags,
-            requires: Vec::new(),
-            instances_retrievable: true,
-            bindings_retrievable: true,
-            allow_context_updates: false,
-            plan_updateable: false,
             metadata: self.metadata,
             plans: Vec::new(),
+            ..offering::abilities()
         };
         Ok(Offering { kind: ServiceKind::CockroachDb, service, servers: BTreeMap::new() })
     }

@@ -182,13 +182,9 @@ impl Service {
             description: self.description,
             bindable: self.bindable,
             tags: self.tags,
-            requires: Vec::new(),
-            instances_retrievable: true,
-            bindings_retrievable: true,
-            allow_context_updates: false,
-            plan_updateable: false,
             metadata: self.metadata,
             plans,
+            ..offering::abilities()
         };
         Offering { kind: self.kind, service, servers }
     }

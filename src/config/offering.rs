@@ -91,6 +91,24 @@ impl Unique {
     }
 }
 
+/// What every service here can and cannot do, wherever its configuration comes from; the rest is to be filled in.
+pub(super) fn abilities() -> osb::Service {
+    osb::Service {
+        id: String::new().into(),
+        name: String::new(),
+        description: String::new(),
+        bindable: true,
+        tags: Vec::new(),
+        requires: Vec::new(),
+        instances_retrievable: true,
+        bindings_retrievable: true,
+        allow_context_updates: false,
+        plan_updateable: false,
+        metadata: None,
+        plans: Vec::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

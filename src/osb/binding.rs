@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Context, Object, Operation, PlanId, ServiceId};
+use super::{BindingId, Context, Object, Operation, PlanId, ServiceId};
 
 /// The body of `PUT /v2/service_instances/:instance_id/service_bindings/:binding_id`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,13 @@ pub struct BindRequest {
     /// What the user asks for, after the plan's schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Object>,
+}
+
+/// The body of the same request when it asks for a binding in another one's place (spec.md, "Binding Rotation").
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RotateRequest {
+    /// The binding that the new one takes everything from but its credentials.
+    pub predecessor_binding_id: BindingId,
 }
 
 /// A binding's credentials: whatever keys the service documents. `Debug` shows the names of the keys only.
@@ -54,15 +61,51 @@ pub struct BindResponse {
     /// Absent with 202.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
-    /// `expires_at` and `renew_before`.
+    /// How long it lasts (since 2.16).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<Object>,
+    pub metadata: Option<BindingMetadata>,
     /// Where the service listens (since 2.15).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub endpoints: Option<Value>,
+    pub endpoints: Option<Vec<Endpoint>>,
+    /// Where logs go, for services that require `syslog_drain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syslog_drain_url: Option<String>,
+    /// What requests are sent through, for services that require `route_forwarding`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_service_url: Option<String>,
+    /// What is mounted, for services that require `volume_mount`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_mounts: Option<Value>,
+    /// What the user asked for; with `GET` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Object>,
     /// With 202: what to ask `last_operation` for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
+}
+
+/// How long a binding lasts (spec.md, "Binding Metadata"). Times are RFC 3339 in UTC with a fraction of a second, as the
+/// specification's pattern wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindingMetadata {
+    /// When it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// When it is best renewed (since 2.17).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_before: Option<String>,
+}
+
+/// Where a service listens (spec.md, "Endpoint").
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// A name or an address.
+    pub host: String,
+    /// Ports, or ranges such as `8080-8090`.
+    pub ports: Vec<String>,
+    /// `tcp`, `udp` or `all`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ impl ErrorCode {
     }
 }
 
-/// The body of a response that is no success. Both fields are optional in the specification.
+/// The body of a response that is no success. All fields are optional in the specification.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
     /// One CamelCase word; those in [`ErrorCode`] have a fixed meaning.
@@ -37,19 +37,29 @@ pub struct ErrorBody {
     /// What went wrong and what to do, for the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// With a failed update or delete only: whether the instance can still be used; absent means true (since 2.16).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_usable: Option<bool>,
+    /// With a failed update only: whether it may be tried again; absent means true (since 2.16).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_repeatable: Option<bool>,
 }
 
 impl ErrorBody {
     /// A body that carries only text for the user.
     #[must_use]
     pub fn described(description: impl Into<String>) -> Self {
-        Self { error: None, description: Some(description.into()) }
+        Self { description: Some(description.into()), ..Self::default() }
     }
 
     /// A body with a code of fixed meaning.
     #[must_use]
     pub fn coded(code: ErrorCode, description: impl Into<String>) -> Self {
-        Self { error: Some(code.as_str().to_owned()), description: Some(description.into()) }
+        Self {
+            error: Some(code.as_str().to_owned()),
+            description: Some(description.into()),
+            ..Self::default()
+        }
     }
 
     /// Whether the body carries this code.

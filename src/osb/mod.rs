@@ -12,11 +12,13 @@ mod instance;
 mod operation;
 mod version;
 
-pub use binding::{BindRequest, BindResponse, Credentials};
+pub use binding::{BindRequest, BindResponse, BindingMetadata, Credentials, Endpoint, RotateRequest};
 pub use catalog::{Catalog, Plan, Service};
 pub use error::{ErrorBody, ErrorCode};
 pub use ids::{BindingId, InstanceId, Operation, PlanId, ServiceId};
-pub use instance::{Context, ProvisionRequest, ProvisionResponse};
+pub use instance::{
+    Context, FetchedInstance, InstanceMetadata, PreviousValues, ProvisionRequest, ProvisionResponse, UpdateRequest,
+};
 pub use operation::{AsyncResponse, LastOperation, OperationState};
 pub use version::{ApiVersion, UnsupportedVersion};
 

@@ -34,4 +34,10 @@ pub struct LastOperation {
     /// For the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// With a failed update or delete: whether the instance can still be used; absent means true (since 2.16).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_usable: Option<bool>,
+    /// With a failed update: whether it may be tried again; absent means true (since 2.16).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_repeatable: Option<bool>,
 }

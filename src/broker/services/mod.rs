@@ -1,100 +1,156 @@
-//! What can be provisioned. A [`Provider`] makes and removes instances and bindings on one backend; it keeps no records
-//! of its own and derives every name from the ids, so that the engine can call it again after any interruption.
+//! What can be provisioned. A [`Provider`] makes, changes and removes instances and bindings on one backend; it keeps no
+//! records of its own and derives every name from the ids, so that the engine can call it again after any interruption.
+//! How to write one is told in `docs/write-a-service.md`.
 
 pub(crate) mod cockroachdb;
 #[cfg(test)]
+#[path = "../../../tests/support/fake.rs"]
 pub(crate) mod fake;
 pub(crate) mod naming;
-
-use std::fmt;
+mod outcome;
+mod resource;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
-use crate::osb::{BindingId, Credentials, InstanceId, Object};
+pub use self::{
+    outcome::{Bound, Described, Pending, Progress, ServiceError, Unacceptable},
+    resource::{Resource, ResourceKind},
+};
+use crate::osb::{BindingId, InstanceId, Object, PlanId, ServiceId};
+
+/// An instance as somebody wants it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstanceSpec {
+    /// Its id, which the platform chose. What the backend calls it is derived from this alone.
+    pub id: InstanceId,
+    /// Its service.
+    pub service_id: ServiceId,
+    /// Its plan.
+    pub plan_id: PlanId,
+    /// The cluster's id on Kubernetes.
+    pub organization_guid: String,
+    /// The namespace's uid on Kubernetes.
+    pub space_guid: String,
+    /// What the user asks for; fits the plan's schema.
+    pub parameters: Object,
+    /// Where on the platform it belongs (profile.md, "Context Object").
+    pub context: Object,
+    /// The version of the plan's `maintenance_info` that it has or is to have.
+    pub maintenance_version: Option<String>,
+}
+
+/// A binding as somebody wants it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BindingSpec {
+    /// Its id, which the platform chose.
+    pub id: BindingId,
+    /// What the user asks for; fits the plan's schema.
+    pub parameters: Object,
+    /// Where on the platform it belongs.
+    pub context: Object,
+    /// What is bound: an application or a route.
+    pub bind_resource: Object,
+}
+
+/// How long a backend takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Within the time of a request, as a rule.
+    Prompt,
+    /// Longer: platforms must accept asynchronous operations.
+    Lasting,
+}
 
 /// A backend that holds instances and their bindings.
 ///
 /// Every call may be repeated, also after it was cut off at any point, and then ends in the same state. Removing what
-/// is not there succeeds. What does not carry this installation's mark is never changed.
+/// is not there succeeds. What does not carry this installation's mark is never changed. The engine makes one call at a
+/// time for each instance, gives up on a call that lasts too long by dropping it, and calls again after
+/// [`Progress::Pending`] until the answer is [`Progress::Done`] or an error.
 #[async_trait]
-pub(crate) trait Provider: Send + Sync {
-    /// Whether the service understands these parameters. Called before anything is recorded or changed.
-    fn check_parameters(&self, parameters: &Object) -> Result<(), InvalidParameters>;
+pub trait Provider: Send + Sync {
+    /// How long instances and bindings of this plan take.
+    fn pace(&self, _plan: &PlanId) -> Pace {
+        Pace::Prompt
+    }
+
+    /// Whether an instance can be had so. Called before anything is recorded or changed; no IO.
+    ///
+    /// # Errors
+    /// Names the parameter and the remedy.
+    fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable>;
+
+    /// Whether an instance can become so. Called before anything is recorded or changed; no IO. Only the plan, parameters
+    /// and version may differ; both plans live on this backend.
+    ///
+    /// # Errors
+    /// Names what cannot be changed and the remedy.
+    fn check_update(&self, from: &InstanceSpec, to: &InstanceSpec) -> Result<(), Unacceptable> {
+        outcome::refuse_changes(from, to)
+    }
+
+    /// Whether a binding can be had so. Called before anything is recorded or changed; no IO.
+    ///
+    /// # Errors
+    /// Names the parameter and the remedy.
+    fn check_binding(&self, on: &InstanceSpec, wanted: &BindingSpec) -> Result<(), Unacceptable>;
+
+    /// What is told of an instance, already while it is made; no IO.
+    fn described(&self, _instance: &InstanceSpec) -> Described {
+        Described::default()
+    }
 
     /// Makes the instance.
-    async fn provision(&self, instance: &InstanceId) -> Result<(), ServiceError>;
+    ///
+    /// # Errors
+    /// The platform is told, and deletes the instance or asks again.
+    async fn provision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError>;
+
+    /// Changes the instance. After an error the engine calls this with `from` and `to` exchanged, until that succeeds.
+    ///
+    /// # Errors
+    /// The platform is told.
+    async fn update(&self, _from: &InstanceSpec, _to: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
+        Ok(Progress::Done(()))
+    }
 
     /// Removes the instance and whatever bindings are left on it.
-    async fn deprovision(&self, instance: &InstanceId) -> Result<(), ServiceError>;
+    ///
+    /// # Errors
+    /// The engine tries again until it succeeds.
+    async fn deprovision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError>;
 
     /// Makes the binding's own credentials. Called again, it may answer with others; then only the last ones work.
-    async fn bind(&self, instance: &InstanceId, binding: &BindingId) -> Result<Credentials, ServiceError>;
+    ///
+    /// # Errors
+    /// The platform is told, and deletes the binding or asks again.
+    async fn bind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<Bound>, ServiceError>;
 
     /// Revokes the binding's credentials and ends the sessions that use them.
-    async fn unbind(&self, instance: &InstanceId, binding: &BindingId) -> Result<(), ServiceError>;
+    ///
+    /// # Errors
+    /// The engine tries again until it succeeds.
+    async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError>;
 
     /// What the backend holds that looks like an instance or a binding, whosever it is.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
     async fn resources(&self) -> Result<Vec<Resource>, ServiceError>;
 
     /// The names under which an instance and its bindings appear among [`Provider::resources`].
     fn names(&self, instance: &InstanceId, bindings: &[BindingId]) -> Vec<String>;
 
     /// Removes a resource that carries this installation's mark.
+    ///
+    /// # Errors
+    /// When it is still there.
     async fn remove(&self, resource: &Resource) -> Result<(), ServiceError>;
 
     /// Connects, and checks that the administrator may do what is needed; answers what the backend is.
+    ///
+    /// # Errors
+    /// Names what is missing.
     async fn check(&self) -> Result<String, ServiceError>;
-}
-
-/// A thing on a backend.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Resource {
-    /// What it is; the order is that in which leftovers are removed.
-    pub kind: ResourceKind,
-    /// What the backend calls it.
-    pub name: String,
-    /// Whether it carries this installation's mark.
-    pub ours: bool,
-}
-
-/// What a [`Resource`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ResourceKind {
-    /// A database.
-    Database,
-    /// A binding's login.
-    Login,
-    /// The role that owns a database.
-    OwnerRole,
-}
-
-impl fmt::Display for Resource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            ResourceKind::Database => "database",
-            ResourceKind::Login => "login",
-            ResourceKind::OwnerRole => "owner role",
-        };
-        write!(f, "{kind} {}", self.name)
-    }
-}
-
-/// Parameters that the service does not understand; the text is for the user.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct InvalidParameters(pub(crate) String);
-
-/// A backend that could not do what it was asked to. The text is for users and names the server, what failed and the
-/// remedy; it holds no statement and no credential.
-#[derive(Debug, thiserror::Error)]
-#[error("server {server}: {problem}")]
-pub struct ServiceError {
-    server: String,
-    problem: String,
-}
-
-impl ServiceError {
-    pub(crate) fn new(server: impl fmt::Display, problem: impl fmt::Display) -> Self {
-        Self { server: server.to_string(), problem: problem.to_string() }
-    }
 }

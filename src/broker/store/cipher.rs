@@ -1,5 +1,5 @@
-//! Credentials at rest: AES-256-GCM (NIST SP 800-38D) with a random nonce for each, bound to the record's ids, so that a
-//! sealed value moved to another record does not open.
+//! Records at rest: AES-256-GCM (NIST SP 800-38D) with a random nonce for each, bound to what the record is about, so that
+//! one that was moved to another's place does not open.
 
 use std::{
     fmt, fs,
@@ -9,23 +9,23 @@ use std::{
 };
 
 use aes_gcm::{
-    Aes256Gcm, Key, KeyInit, Nonce,
+    Aes256Gcm, Key as AesKey, KeyInit, Nonce,
     aead::{Aead, Payload},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rand::Rng;
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
-use crate::{
-    config::StoreKey,
-    osb::{BindingId, Credentials, InstanceId},
-};
+use super::Key;
+use crate::config::StoreKey;
 
 const NONCE_LENGTH: usize = 12;
 const KEY_LENGTH: usize = 32;
 
-/// Encrypted credentials, and which key opens them.
+/// An encrypted record, and which key opens it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sealed {
     pub(crate) key_id: String,
@@ -33,15 +33,20 @@ pub(crate) struct Sealed {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// A key for credentials at rest.
+/// The key that records are sealed with, and former ones that open what they sealed.
 pub(crate) struct Cipher {
-    key_id: String,
+    current: SealingKey,
+    former: Vec<SealingKey>,
+}
+
+struct SealingKey {
+    id: String,
     aes: Aes256Gcm,
 }
 
 impl fmt::Debug for Cipher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cipher").field("key_id", &self.key_id).finish_non_exhaustive()
+        f.debug_struct("Cipher").field("key_id", &self.current.id).finish_non_exhaustive()
     }
 }
 
@@ -67,29 +72,71 @@ pub enum CipherError {
     /// The key is not 32 bytes in base64.
     #[error("the store key is not {KEY_LENGTH} bytes in base64; make one with `openssl rand -base64 32`")]
     Malformed,
-    /// The credentials were sealed with another key.
+    /// The record was sealed with another key.
     #[error(
-        "credentials of binding {binding} were sealed with store key {sealed_with}, the configured key is {configured}; restore the former key"
+        "{record} was sealed with store key {sealed_with}, the configured key is {configured}; \
+         restore the former key, or name it among `formerStoreKeyFiles`"
     )]
     WrongKey {
-        /// The record.
-        binding: BindingId,
+        /// What the record is about.
+        record: String,
         /// Which key it needs.
         sealed_with: String,
         /// Which key there is.
         configured: String,
     },
     /// The sealed bytes were changed or belong to another record.
-    #[error("credentials of binding {binding} are damaged in the store; delete the binding and bind again")]
+    #[error("{record} is damaged in the store; restore the store from a backup, or see docs/restore.md")]
     Damaged {
-        /// The record.
-        binding: BindingId,
+        /// What the record is about.
+        record: String,
     },
 }
 
 impl Cipher {
-    /// Takes the key from where the configuration says. `store_exists` tells whether a new key may be made.
-    pub(crate) fn load(key: &StoreKey, store_exists: bool) -> Result<Self, CipherError> {
+    /// Takes the keys from where the configuration says. `store_exists` tells whether a new key may be made.
+    pub(crate) fn load(
+        key: &StoreKey,
+        former: &[PathBuf],
+        store_exists: bool,
+    ) -> Result<Self, CipherError> {
+        let current = SealingKey::load(key, store_exists)?;
+        let former = former.iter().map(|path| SealingKey::read(path)).collect::<Result<_, _>>()?;
+        Ok(Self { current, former })
+    }
+
+    /// What the current key is called in the store.
+    pub(crate) fn key_id(&self) -> &str {
+        &self.current.id
+    }
+
+    #[expect(clippy::expect_used, reason = "records are structs with string keys, and AES-GCM takes up to 64 GiB")]
+    pub(crate) fn seal(&self, about: &Key, record: &impl Serialize) -> Sealed {
+        let clear = Zeroizing::new(serde_json::to_vec(record).expect("a record is JSON"));
+        let mut nonce = [0; NONCE_LENGTH];
+        rand::rng().fill_bytes(&mut nonce);
+        let payload = Payload { msg: &clear, aad: &associated(about) };
+        let ciphertext = self.current.aes.encrypt(&Nonce::from(nonce), payload).expect("a short message");
+        Sealed { key_id: self.current.id.clone(), bytes: [nonce.as_slice(), &ciphertext].concat() }
+    }
+
+    pub(crate) fn open<T: DeserializeOwned>(&self, about: &Key, sealed: &Sealed) -> Result<T, CipherError> {
+        let keys = [&self.current].into_iter().chain(&self.former);
+        let key = keys.into_iter().find(|key| key.id == sealed.key_id).ok_or_else(|| CipherError::WrongKey {
+            record: about.to_string(),
+            sealed_with: sealed.key_id.clone(),
+            configured: self.current.id.clone(),
+        })?;
+        let damaged = || CipherError::Damaged { record: about.to_string() };
+        let (nonce, ciphertext) = sealed.bytes.split_first_chunk::<NONCE_LENGTH>().ok_or_else(damaged)?;
+        let payload = Payload { msg: ciphertext, aad: &associated(about) };
+        let clear = key.aes.decrypt(&Nonce::from(*nonce), payload).map_err(|_| damaged())?;
+        serde_json::from_slice(&Zeroizing::new(clear)).map_err(|_| damaged())
+    }
+}
+
+impl SealingKey {
+    fn load(key: &StoreKey, store_exists: bool) -> Result<Self, CipherError> {
         match key {
             StoreKey::Given(text) => Self::from_base64(text),
             StoreKey::FileOrNew(path) if !store_exists && !path.exists() => {
@@ -100,62 +147,34 @@ impl Cipher {
                     .map_err(|error| CipherError::Unwritable { path: path.clone(), error })?;
                 Self::from_base64(&text)
             }
-            StoreKey::File(path) | StoreKey::FileOrNew(path) => {
-                let text = fs::read_to_string(path)
-                    .map_err(|error| CipherError::Unreadable { path: path.clone(), error })?;
-                Self::from_base64(&text.into())
-            }
+            StoreKey::File(path) | StoreKey::FileOrNew(path) => Self::read(path),
         }
+    }
+
+    fn read(path: &Path) -> Result<Self, CipherError> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| CipherError::Unreadable { path: path.to_owned(), error })?;
+        Self::from_base64(&text.into())
     }
 
     fn from_base64(text: &SecretString) -> Result<Self, CipherError> {
         let bytes =
             BASE64_STANDARD.decode(text.expose_secret().trim()).map_err(|_| CipherError::Malformed)?;
         let bytes: [u8; KEY_LENGTH] = bytes.try_into().map_err(|_| CipherError::Malformed)?;
-        let key_id = Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { key_id, aes: Aes256Gcm::new(&Key::<Aes256Gcm>::from(bytes)) })
-    }
-
-    #[expect(clippy::expect_used, reason = "maps of strings are always JSON, and AES-GCM takes up to 64 GiB")]
-    pub(crate) fn seal(
-        &self,
-        instance: &InstanceId,
-        binding: &BindingId,
-        credentials: &Credentials,
-    ) -> Sealed {
-        let clear = serde_json::to_vec(credentials).expect("a JSON object");
-        let mut nonce = [0; NONCE_LENGTH];
-        rand::rng().fill_bytes(&mut nonce);
-        let payload = Payload { msg: &clear, aad: &associated(instance, binding) };
-        let ciphertext = self.aes.encrypt(&Nonce::from(nonce), payload).expect("a short message");
-        Sealed { key_id: self.key_id.clone(), bytes: [nonce.as_slice(), &ciphertext].concat() }
-    }
-
-    pub(crate) fn open(
-        &self,
-        instance: &InstanceId,
-        binding: &BindingId,
-        sealed: &Sealed,
-    ) -> Result<Credentials, CipherError> {
-        if sealed.key_id != self.key_id {
-            return Err(CipherError::WrongKey {
-                binding: binding.clone(),
-                sealed_with: sealed.key_id.clone(),
-                configured: self.key_id.clone(),
-            });
-        }
-        let damaged = || CipherError::Damaged { binding: binding.clone() };
-        let (nonce, ciphertext) = sealed.bytes.split_first_chunk::<NONCE_LENGTH>().ok_or_else(damaged)?;
-        let payload = Payload { msg: ciphertext, aad: &associated(instance, binding) };
-        let clear = self.aes.decrypt(&Nonce::from(*nonce), payload).map_err(|_| damaged())?;
-        serde_json::from_slice(&clear).map_err(|_| damaged())
+        let id = Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { id, aes: Aes256Gcm::new(&AesKey::<Aes256Gcm>::from(bytes)) })
     }
 }
 
-/// The ids, so that no two pairs give the same bytes.
-fn associated(instance: &InstanceId, binding: &BindingId) -> Vec<u8> {
+/// The ids, so that no two keys give the same bytes.
+fn associated(Key { instance, binding }: &Key) -> Vec<u8> {
     let instance = instance.as_str().as_bytes();
-    [&(instance.len() as u64).to_be_bytes(), instance, binding.as_str().as_bytes()].concat()
+    let mut bytes = [&(instance.len() as u64).to_be_bytes(), instance].concat();
+    if let Some(binding) = binding {
+        bytes.push(1);
+        bytes.extend_from_slice(binding.as_str().as_bytes());
+    }
+    bytes
 }
 
 fn write_new(path: &Path, text: &SecretString) -> std::io::Result<()> {
@@ -172,46 +191,66 @@ mod tests {
         StoreKey::Given(BASE64_STANDARD.encode([byte; KEY_LENGTH]).into())
     }
 
-    fn credentials() -> Credentials {
-        serde_json::from_str(r#"{"password": "hunter2"}"#).unwrap()
+    fn cipher(current: u8) -> Cipher {
+        Cipher::load(&key(current), &[], false).unwrap()
+    }
+
+    fn about(binding: &str) -> Key {
+        Key::binding(&"i".into(), &binding.into())
+    }
+
+    fn secret() -> String {
+        "hunter2".to_owned()
     }
 
     #[test]
-    fn sealed_credentials_open_for_their_record_only() {
-        let cipher = Cipher::load(&key(1), false).unwrap();
-        let (instance, binding) = ("i".into(), "b".into());
-        let sealed = cipher.seal(&instance, &binding, &credentials());
-        assert_eq!(cipher.open(&instance, &binding, &sealed).unwrap(), credentials());
+    fn a_sealed_record_opens_for_its_key_only() {
+        let cipher = cipher(1);
+        let sealed = cipher.seal(&about("b"), &secret());
+        assert_eq!(cipher.open::<String>(&about("b"), &sealed).unwrap(), secret());
         assert!(!String::from_utf8_lossy(&sealed.bytes).contains("hunter2"));
-        assert!(matches!(cipher.open(&instance, &"other".into(), &sealed), Err(CipherError::Damaged { .. })));
-        assert_ne!(sealed, cipher.seal(&instance, &binding, &credentials()), "a nonce was used twice");
+        for other in [about("other"), Key::instance(&"i".into())] {
+            let error = cipher.open::<String>(&other, &sealed).unwrap_err();
+            assert!(matches!(error, CipherError::Damaged { .. }), "{error}");
+        }
+        assert_ne!(sealed, cipher.seal(&about("b"), &secret()), "a nonce was used twice");
     }
 
     #[test]
     fn another_key_is_told_apart_from_damage() {
-        let (instance, binding) = ("i".into(), "b".into());
-        let sealed = Cipher::load(&key(1), false).unwrap().seal(&instance, &binding, &credentials());
-        let error = Cipher::load(&key(2), false).unwrap().open(&instance, &binding, &sealed).unwrap_err();
-        assert!(error.to_string().contains("restore the former key"), "{error}");
+        let sealed = cipher(1).seal(&about("b"), &secret());
+        let error = cipher(2).open::<String>(&about("b"), &sealed).unwrap_err().to_string();
+        assert!(error.contains("binding b of service instance i"), "{error}");
+        assert!(error.contains("restore the former key"), "{error}");
+    }
+
+    #[test]
+    fn a_former_key_opens_what_it_sealed_and_seals_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let former = folder.path().join("former");
+        fs::write(&former, BASE64_STANDARD.encode([1; KEY_LENGTH])).unwrap();
+        let sealed = cipher(1).seal(&about("b"), &secret());
+        let both = Cipher::load(&key(2), &[former], true).unwrap();
+        assert_eq!(both.open::<String>(&about("b"), &sealed).unwrap(), secret());
+        assert_eq!(both.seal(&about("b"), &secret()).key_id, both.key_id());
+        assert_ne!(both.key_id(), sealed.key_id);
     }
 
     #[test]
     fn a_key_is_made_only_for_a_new_store() {
         let folder = tempfile::tempdir().unwrap();
         let key = StoreKey::FileOrNew(folder.path().join("key"));
-        let error = Cipher::load(&key, true).unwrap_err().to_string();
+        let error = Cipher::load(&key, &[], true).unwrap_err().to_string();
         assert!(error.contains("key: cannot be read"), "{error}");
-        let made = Cipher::load(&key, false).unwrap().key_id;
-        assert_eq!(Cipher::load(&key, true).unwrap().key_id, made);
+        let made = Cipher::load(&key, &[], false).unwrap().key_id().to_owned();
+        assert_eq!(Cipher::load(&key, &[], true).unwrap().key_id(), made);
     }
 
     #[test]
     fn keys_of_another_length_are_refused() {
         for text in ["", "c2hvcnQ=", "not base64!"] {
-            assert!(matches!(
-                Cipher::load(&StoreKey::Given(text.into()), false),
-                Err(CipherError::Malformed)
-            ));
+            let loaded = Cipher::load(&StoreKey::Given(text.into()), &[], false);
+            assert!(matches!(loaded, Err(CipherError::Malformed)));
         }
     }
 }

@@ -1,0 +1,121 @@
+//! What a provider answers.
+
+use std::{fmt, time::Duration};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::InstanceSpec;
+use crate::osb::{Credentials, Endpoint, InstanceMetadata};
+
+/// How far a call got.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress<T> {
+    /// All of it is done.
+    Done(T),
+    /// The backend goes on by itself; call again.
+    Pending(Pending),
+}
+
+/// What a backend is at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// For the user.
+    pub description: String,
+    /// When it is worth asking again.
+    pub again_after: Duration,
+}
+
+/// What is told of an instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Described {
+    /// A page to manage the instance.
+    pub dashboard_url: Option<String>,
+    /// Labels and attributes, if there are any.
+    pub metadata: Option<InstanceMetadata>,
+}
+
+/// What a binding gives. `Debug` shows no credential.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Bound {
+    /// The keys that the service documents.
+    pub credentials: Credentials,
+    /// Where the service listens; all of it that matters, or nothing.
+    #[serde(default)]
+    pub endpoints: Vec<Endpoint>,
+    /// When the credentials end.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+    /// When they are best renewed, which is before they end.
+    #[serde(default)]
+    pub renew_before: Option<Timestamp>,
+    /// For services that require `syslog_drain`.
+    #[serde(default)]
+    pub syslog_drain_url: Option<String>,
+    /// For services that require `route_forwarding`.
+    #[serde(default)]
+    pub route_service_url: Option<String>,
+    /// For services that require `volume_mount`.
+    #[serde(default)]
+    pub volume_mounts: Option<Value>,
+}
+
+/// Why something cannot be had as it is wanted. The text is for the user, and names the field and the remedy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unacceptable {
+    /// The request cannot be meant so: answered 400.
+    #[error("{0}")]
+    Invalid(String),
+    /// The backend cannot change so: answered 422.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The binding needs an application's id: answered 422 `RequiresApp`.
+    #[error("{0}")]
+    RequiresApp(String),
+}
+
+/// A backend that could not do what it was asked to. The text is for users and names the server, what failed and the
+/// remedy; it holds no statement and no credential.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("server {server}: {problem}")]
+pub struct ServiceError {
+    server: String,
+    problem: String,
+    is_passing: bool,
+}
+
+impl ServiceError {
+    /// An error of this server, or whatever else the backend is.
+    pub fn new(server: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self { server: server.to_string(), problem: problem.to_string(), is_passing: false }
+    }
+
+    /// The same error, but one that may pass by itself: an asynchronous operation goes on trying.
+    #[must_use]
+    pub fn passing(self) -> Self {
+        Self { is_passing: true, ..self }
+    }
+
+    /// Whether it may pass by itself.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        self.is_passing
+    }
+}
+
+/// The answer of a backend that cannot change instances.
+pub(super) fn refuse_changes(from: &InstanceSpec, to: &InstanceSpec) -> Result<(), Unacceptable> {
+    let changed = [
+        ("plan_id", from.plan_id != to.plan_id),
+        ("parameters", from.parameters != to.parameters),
+        ("maintenance_info", from.maintenance_version != to.maintenance_version),
+    ];
+    match changed.into_iter().find(|(_, differs)| *differs) {
+        None => Ok(()),
+        Some((field, _)) => Err(Unacceptable::Unsupported(format!(
+            "{field} of service instance {} cannot be changed; provision another instance",
+            from.id
+        ))),
+    }
+}

@@ -9,28 +9,29 @@ mod sweep;
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use axum::Router;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::{
-    engine::Engine,
+    engine::{Engine, Offer, Timing},
     routes::{Gate, Logins},
-    services::{Provider, cockroachdb::Databases},
-    store::{Store as _, cipher::Cipher, lock::StoreLock, sqlite::Sqlite},
+    services::cockroachdb::Databases,
+    store::{Store, cipher::Cipher, lock::StoreLock, records::Records},
 };
 pub use self::{
-    services::{Resource, ResourceKind, ServiceError},
+    services::{
+        BindingSpec, Bound, Described, InstanceSpec, Pace, Pending, Progress, Provider, Resource,
+        ResourceKind, ServiceError, Unacceptable,
+    },
     store::{StoreError, cipher::CipherError},
     sweep::{Claimed, SweepReport, sweep},
 };
 use crate::{
-    config::{BrokerConfig, ConfigError, ServerName, StoreUrl},
+    config::{BrokerConfig, BrokerSettings, ConfigError, ServerName, StoreUrl},
     osb::InstanceId,
     telemetry::Metrics,
 };
@@ -43,7 +44,6 @@ pub struct Broker {
     engine: Engine,
     gate: Gate,
     providers: Providers,
-    stop: CancellationToken,
     /// Nobody else has the store, until this is drained.
     lock: Mutex<Option<StoreLock>>,
 }
@@ -61,10 +61,12 @@ pub enum BrokerError {
     #[error(transparent)]
     Cipher(#[from] CipherError),
     /// There is no store to compare servers with.
-    #[error("the broker's store {} does not exist or was never used, so everything would seem left over; name the store that the broker uses", path.display())]
+    #[error(
+        "the broker's store {store} does not exist or was never used, so everything would seem left over; name the store that the broker uses"
+    )]
     NoStore {
         /// Where it was looked for.
-        path: PathBuf,
+        store: String,
     },
     /// Somebody's instance is on a server that nobody looks at.
     #[error(
@@ -98,70 +100,96 @@ pub struct ServerCheck {
     pub result: Result<String, ServiceError>,
 }
 
-type Providers = BTreeMap<ServerName, Arc<dyn Provider>>;
+/// The provider for each server that plans name.
+pub type Providers = BTreeMap<ServerName, Arc<dyn Provider>>;
 
 /// What a broker and a sweep share.
 struct Parts {
-    store: Sqlite,
+    store: Arc<dyn Store>,
     providers: Providers,
 }
 
 impl Parts {
     /// For a broker: makes the store if need be.
-    async fn open(config: &BrokerConfig) -> Result<Self, BrokerError> {
-        let StoreUrl::Sqlite(path) = &config.settings.store;
-        let store = Sqlite::open(path)?;
+    async fn open(
+        config: &BrokerConfig,
+        backends: impl FnOnce(&str) -> Providers,
+    ) -> Result<Self, BrokerError> {
+        let store = store::open(&config.settings).await?;
         let proposed = config.settings.installation.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
         let recorded = store.installation(&proposed).await?;
-        Self::of(config, store, recorded)
+        Self::of(config, store, &recorded, backends)
     }
 
     /// For a sweep: the store must be there, and is not written to.
     async fn open_existing(config: &BrokerConfig, delete: bool) -> Result<Self, BrokerError> {
-        let StoreUrl::Sqlite(path) = &config.settings.store;
-        let no_store = || BrokerError::NoStore { path: path.clone() };
-        if !path.exists() {
-            return Err(no_store());
-        }
-        let store = Sqlite::open_existing(path, delete)?;
+        let no_store = || BrokerError::NoStore { store: config.settings.store.to_string() };
+        let store = store::open_existing(&config.settings, delete).await?.ok_or_else(no_store)?;
         let recorded = store.recorded_installation().await?.ok_or_else(no_store)?;
-        Self::of(config, store, recorded)
+        Self::of(config, store, &recorded, |installation| databases(config, installation))
     }
 
-    fn of(config: &BrokerConfig, store: Sqlite, recorded: String) -> Result<Self, BrokerError> {
+    fn of(
+        config: &BrokerConfig,
+        store: Arc<dyn Store>,
+        recorded: &str,
+        backends: impl FnOnce(&str) -> Providers,
+    ) -> Result<Self, BrokerError> {
         match &config.settings.installation {
-            Some(configured) if *configured != recorded => {
-                return Err(BrokerError::OtherInstallation { recorded, configured: configured.clone() });
+            Some(configured) if *configured != *recorded => {
+                let (recorded, configured) = (recorded.to_owned(), configured.clone());
+                return Err(BrokerError::OtherInstallation { recorded, configured });
             }
             _ => {}
         }
-        let provider = |server: &crate::config::ServerSettings| {
-            let provider: Arc<dyn Provider> = Arc::new(Databases::new(server.clone(), &recorded));
-            (server.name.clone(), provider)
-        };
-        let providers = config.services.servers.iter().map(provider).collect();
-        Ok(Self { store, providers })
+        Ok(Self { store, providers: backends(recorded) })
     }
 }
 
+/// The servers of the configuration.
+fn databases(config: &BrokerConfig, installation: &str) -> Providers {
+    let provider = |server: &crate::config::ServerSettings| {
+        let provider: Arc<dyn Provider> = Arc::new(Databases::new(server.clone(), installation));
+        (server.name.clone(), provider)
+    };
+    config.services.servers.iter().map(provider).collect()
+}
+
 impl Broker {
-    /// Opens the store and takes up deletes that the last run did not finish. Servers need not be reachable. Waits a
-    /// while for another broker on the same store to end.
+    /// Opens the store and goes on with what the last run did not finish. Servers need not be reachable. Waits a while for
+    /// another broker to end, if the store takes one at a time.
     ///
     /// # Errors
     /// When passwords or the store's key cannot be read, or the store cannot be opened or is in use.
     pub async fn open(config: BrokerConfig, metrics: Arc<Metrics>) -> Result<Self, BrokerError> {
-        let logins = Arc::new(Logins::read(&config.settings.auth).await?);
-        let StoreUrl::Sqlite(path) = &config.settings.store;
-        let lock = StoreLock::take(path, PREDECESSOR_ENDS).await?;
-        let cipher = Cipher::load(&config.settings.store_key, path.exists())?;
-        let Parts { store, providers } = Parts::open(&config).await?;
-        let engine = Engine::new(config.services.offerings, providers.clone(), Arc::new(store), cipher);
-        let stop = CancellationToken::new();
-        let (recovering, stopped) = (engine.clone(), stop.clone());
-        engine.spawn(async move { recovering.recover(stopped).await });
-        let lock = Mutex::new(Some(lock));
-        Ok(Self { engine, gate: Gate { logins, metrics }, providers, stop, lock })
+        let of = config.clone();
+        Self::open_with(config, metrics, |installation| databases(&of, installation)).await
+    }
+
+    /// The same with other backends: `backends` gets the installation's id, which marks what they make, and answers the
+    /// provider for each server that plans name.
+    ///
+    /// # Errors
+    /// As [`Broker::open`].
+    pub async fn open_with(
+        config: BrokerConfig,
+        metrics: Arc<Metrics>,
+        backends: impl FnOnce(&str) -> Providers,
+    ) -> Result<Self, BrokerError> {
+        let BrokerSettings { auth, store, store_key, former_store_keys, .. } = &config.settings;
+        let logins = Arc::new(Logins::read(auth).await?);
+        let lock = match store {
+            StoreUrl::Sqlite(path) => Some(StoreLock::take(path, PREDECESSOR_ENDS).await?),
+            _ => None,
+        };
+        let cipher = Cipher::load(store_key, former_store_keys, store.may_exist())?;
+        let Parts { store, providers } = Parts::open(&config, backends).await?;
+        let offer = Offer::new(config.services.offerings).map_err(ConfigError::from)?;
+        let records = Records::new(store, cipher);
+        let engine = Engine::new(offer, providers.clone(), records, Timing::default());
+        let recovering = engine.clone();
+        engine.spawn(async move { recovering.recover().await });
+        Ok(Self { engine, gate: Gate { logins, metrics }, providers, lock: Mutex::new(lock) })
     }
 
     /// The routes of the Open Service Broker API.
@@ -183,7 +211,6 @@ impl Broker {
 
     /// Waits for the operations that were begun, and gives the store up; call it when no more requests are served.
     pub async fn drain(&self) {
-        self.stop.cancel();
         self.engine.drain().await;
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -191,6 +218,6 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.engine.stop();
     }
 }

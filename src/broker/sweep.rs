@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt};
 use super::{
     BrokerError, Parts,
     services::{Provider, Resource},
-    store::Store,
+    store::{Key, Row, Store},
 };
 use crate::{
     config::{BrokerConfig, ServerName},
@@ -68,8 +68,8 @@ async fn sweep_parts(parts: &Parts, claimed: &[Claimed], delete: bool) -> Result
         for resource in resources.into_iter().filter(|resource| !claimed.contains(&resource.name)) {
             // A broker records what it makes before it makes it: what has no record now, and can get none until this is
             // dropped, is nobody's.
-            let _held = if delete { Some(parts.store.exclusive().await?) } else { None };
-            if known(&parts.store, provider.as_ref()).await?.contains(&resource.name) {
+            let _frozen = if delete { Some(parts.store.freeze().await?) } else { None };
+            if known(parts.store.as_ref(), provider.as_ref()).await?.contains(&resource.name) {
                 continue;
             }
             if !resource.ours {
@@ -89,9 +89,9 @@ async fn sweep_parts(parts: &Parts, claimed: &[Claimed], delete: bool) -> Result
 /// A record on a server that is not configured may be of one that is, under its former name or address.
 async fn refuse_unconfigured(parts: &Parts) -> Result<(), BrokerError> {
     let instances = parts.store.instances().await?;
-    match instances.into_iter().find(|instance| !parts.providers.contains_key(&instance.server)) {
-        Some(instance) => {
-            Err(BrokerError::UnconfiguredServer { server: instance.server, instance: instance.id })
+    match instances.into_iter().find(|row| !parts.providers.contains_key(&row.server)) {
+        Some(row) => {
+            Err(BrokerError::UnconfiguredServer { server: row.server, instance: row.key.instance })
         }
         None => Ok(()),
     }
@@ -101,10 +101,10 @@ async fn refuse_unconfigured(parts: &Parts) -> Result<(), BrokerError> {
 /// two configured servers may be one.
 async fn known(store: &dyn Store, provider: &dyn Provider) -> Result<BTreeSet<String>, BrokerError> {
     let mut names = BTreeSet::new();
-    for instance in store.instances().await? {
-        let bindings: Vec<_> =
-            store.bindings(&instance.id).await?.into_iter().map(|binding| binding.id).collect();
-        names.extend(provider.names(&instance.id, &bindings));
+    for Row { key: Key { instance, .. }, .. } in store.instances().await? {
+        let bindings = store.bindings(&instance).await?;
+        let bindings: Vec<_> = bindings.into_iter().filter_map(|row| row.key.binding).collect();
+        names.extend(provider.names(&instance, &bindings));
     }
     Ok(names)
 }
@@ -150,17 +150,16 @@ mod tests {
     use super::*;
     use crate::{
         broker::{
-            ServiceError,
-            services::{InvalidParameters, ResourceKind},
-            store::sqlite::Sqlite,
+            BindingSpec, Bound, InstanceSpec, Progress, ResourceKind, ServiceError, Unacceptable,
+            services::fake::Fake, store::sqlite::Sqlite,
         },
-        osb::{Credentials, Object},
     };
 
-    /// Holds two leftovers. While one of them is removed, a broker tries to write.
+    /// A backend on which two things are left. While one of them is removed, a broker tries to record something.
     struct TwoLeft {
         broker: Mutex<rusqlite::Connection>,
         writes: Mutex<Vec<bool>>,
+        fake: Fake,
     }
 
     impl TwoLeft {
@@ -171,24 +170,28 @@ mod tests {
 
     #[async_trait]
     impl Provider for TwoLeft {
-        fn check_parameters(&self, _: &Object) -> Result<(), InvalidParameters> {
-            unreachable!()
+        fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable> {
+            self.fake.check_instance(wanted)
         }
 
-        async fn provision(&self, _: &InstanceId) -> Result<(), ServiceError> {
-            unreachable!()
+        fn check_binding(&self, on: &InstanceSpec, wanted: &BindingSpec) -> Result<(), Unacceptable> {
+            self.fake.check_binding(on, wanted)
         }
 
-        async fn deprovision(&self, _: &InstanceId) -> Result<(), ServiceError> {
-            unreachable!()
+        async fn provision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
+            self.fake.provision(instance).await
         }
 
-        async fn bind(&self, _: &InstanceId, _: &BindingId) -> Result<Credentials, ServiceError> {
-            unreachable!()
+        async fn deprovision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
+            self.fake.deprovision(instance).await
         }
 
-        async fn unbind(&self, _: &InstanceId, _: &BindingId) -> Result<(), ServiceError> {
-            unreachable!()
+        async fn bind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<Bound>, ServiceError> {
+            self.fake.bind(on, binding).await
+        }
+
+        async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError> {
+            self.fake.unbind(on, binding).await
         }
 
         async fn resources(&self) -> Result<Vec<Resource>, ServiceError> {
@@ -208,7 +211,7 @@ mod tests {
         }
 
         async fn check(&self) -> Result<String, ServiceError> {
-            unreachable!()
+            self.fake.check().await
         }
     }
 
@@ -217,10 +220,11 @@ mod tests {
     async fn nobody_records_anything_while_a_leftover_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("broker.db");
-        let store = Sqlite::open(&path).unwrap();
+        let store = Arc::new(Sqlite::open(&path).unwrap());
         let broker = rusqlite::Connection::open(&path).unwrap();
         broker.busy_timeout(std::time::Duration::ZERO).unwrap();
-        let left = Arc::new(TwoLeft { broker: Mutex::new(broker), writes: Mutex::default() });
+        let left = TwoLeft { broker: Mutex::new(broker), writes: Mutex::default(), fake: Fake::default() };
+        let left = Arc::new(left);
         let provider: Arc<dyn Provider> = left.clone();
         let parts = Parts { store, providers: [("main".into(), provider)].into() };
 

@@ -13,9 +13,10 @@ pub struct AsyncResponse {
 }
 
 /// How far an operation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OperationState {
     /// Ask again later.
+    #[default]
     #[serde(rename = "in progress")]
     InProgress,
     /// Done.
@@ -27,7 +28,7 @@ pub enum OperationState {
 }
 
 /// The answer to `GET …/last_operation`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastOperation {
     /// How far the operation is.
     pub state: OperationState,

@@ -1,7 +1,11 @@
-//! One log line for each operation that somebody asked for.
+//! One log line for each operation that somebody asked for and each look at credentials, and one more when an operation
+//! ends that was going on.
 
-use super::Refusal;
-use crate::osb::{BindingId, InstanceId};
+use super::{Binded, FetchedBinding, Provisioned, Refusal, Status};
+use crate::{
+    broker::store::records::{Operation, Outcome},
+    osb::{BindingId, InstanceId},
+};
 
 /// Who asks: the platform's originating identity, if it sent one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,17 +19,74 @@ pub(super) struct Audit {
     pub(super) binding: Option<BindingId>,
 }
 
+/// What the log says of an answer.
+pub(super) trait Told {
+    fn told(&self) -> &'static str;
+}
+
+impl Told for Status {
+    fn told(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Already => "already done",
+            Self::Accepted(_) => "accepted",
+        }
+    }
+}
+
+impl Told for Provisioned {
+    fn told(&self) -> &'static str {
+        self.status.told()
+    }
+}
+
+impl Told for Binded {
+    fn told(&self) -> &'static str {
+        self.status.told()
+    }
+}
+
+impl Told for FetchedBinding {
+    fn told(&self) -> &'static str {
+        "done"
+    }
+}
+
 impl Audit {
-    pub(super) fn log(&self, refusal: Option<&Refusal>) {
+    pub(super) fn log<T: Told>(&self, outcome: &Result<T, Refusal>) {
         let Self { verb, caller, instance, binding } = self;
+        let (told, refusal) = match outcome {
+            Ok(answer) => (answer.told(), None),
+            Err(refusal) => ("refused", Some(tracing::field::display(refusal))),
+        };
         tracing::info!(
             target: "bindery::audit",
             verb,
             %instance,
             binding = binding.as_ref().map(tracing::field::display),
             caller = caller.0.as_deref(),
-            refusal = refusal.map(tracing::field::display),
-            "{verb} {}", if refusal.is_none() { "done" } else { "refused" },
+            outcome = told,
+            refusal,
+            "{verb} {told}",
         );
     }
+}
+
+/// Logs the end of an operation that nobody waits for any more.
+pub(super) fn ended(instance: &InstanceId, binding: Option<&BindingId>, operation: &Operation) {
+    let failure = match &operation.outcome {
+        Outcome::Failed(why) => Some(why.as_str()),
+        Outcome::InProgress(_) | Outcome::Succeeded => None,
+    };
+    tracing::info!(
+        target: "bindery::audit",
+        verb = operation.verb.as_str(),
+        %instance,
+        binding = binding.map(tracing::field::display),
+        caller = operation.caller.as_deref(),
+        operation = operation.id,
+        outcome = if failure.is_some() { "failed" } else { "done" },
+        failure,
+        "operation ended",
+    );
 }

@@ -1,58 +1,110 @@
 //! Durable operations. Each records what it is about to do, acts on a backend under names derived from the ids, and
 //! records the outcome, so that a request repeated after any interruption ends in the same state. An operation that was
-//! begun runs to its end even when the client hangs up. HTTP is not known here.
+//! begun runs to its end even when the client hangs up, and one that a platform polls goes on after a restart. HTTP is not
+//! known here.
 
 mod audit;
-mod bindings;
-mod instances;
-mod locks;
+mod bind;
+mod deprovision;
+mod drive;
+mod fetch;
+mod holds;
+mod offer;
+mod provision;
 mod recovery;
 mod refusal;
 #[cfg(test)]
 mod tests;
+mod timing;
+mod unbind;
+mod update;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tokio_util::task::TaskTracker;
+use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{audit::Audit, locks::Locks};
-pub(crate) use self::{audit::Caller, instances::Update, refusal::Refusal};
+use self::{audit::Audit, holds::Holds};
+pub(crate) use self::{
+    audit::Caller, bind::BindWanted, fetch::FetchedBinding, offer::Offer, refusal::Refusal, timing::Timing,
+};
 use super::{
-    services::Provider,
-    store::{Store, cipher::Cipher},
+    services::{Bound, Described, Provider},
+    store::records::{Operation, Records},
 };
 use crate::{
-    config::{Offering, ServerName},
-    osb::{Catalog, Object, Plan, PlanId, Service, ServiceId},
+    config::ServerName,
+    osb::{BindingId, Catalog, InstanceId},
 };
+
+/// Calls to backends under way at the same time.
+const CALLS_AT_ONCE: usize = 64;
 
 /// See the module. Cloning shares it.
 #[derive(Clone)]
 pub(crate) struct Engine(Arc<Shared>);
 
 struct Shared {
-    offerings: Vec<Offering>,
+    offer: Offer,
     providers: BTreeMap<ServerName, Arc<dyn Provider>>,
-    store: Arc<dyn Store>,
-    cipher: Cipher,
-    locks: Locks,
+    records: Records,
+    holds: Holds,
+    timing: Timing,
+    calls: Semaphore,
     operations: TaskTracker,
+    /// No new work is begun, and operations that go on after a restart are left to it.
+    stop: CancellationToken,
+}
+
+/// Who asks, and whether the platform is ready to poll (`accepts_incomplete`).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asking {
+    pub(crate) caller: Caller,
+    pub(crate) accepts_incomplete: bool,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Status {
+    /// It was done.
+    Done,
+    /// There was nothing left to do.
+    Already,
+    /// It goes on; the platform polls for this operation.
+    Accepted(String),
+}
+
+/// The answer to a request for an instance.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Provisioned {
+    pub(crate) status: Status,
+    pub(crate) described: Described,
+}
+
+/// The answer to a request for a binding.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Binded {
+    pub(crate) status: Status,
+    /// There unless it goes on.
+    pub(crate) bound: Option<Bound>,
 }
 
 impl Engine {
     pub(crate) fn new(
-        offerings: Vec<Offering>,
+        offer: Offer,
         providers: BTreeMap<ServerName, Arc<dyn Provider>>,
-        store: Arc<dyn Store>,
-        cipher: Cipher,
+        records: Records,
+        timing: Timing,
     ) -> Self {
-        let (locks, operations) = (Locks::default(), TaskTracker::new());
-        Self(Arc::new(Shared { offerings, providers, store, cipher, locks, operations }))
+        let operations = TaskTracker::new();
+        let holds = Holds::new(records.store.clone(), operations.clone());
+        let (calls, stop) = (Semaphore::new(CALLS_AT_ONCE), CancellationToken::new());
+        Self(Arc::new(Shared { offer, providers, records, holds, timing, calls, operations, stop }))
     }
 
     /// What is offered.
     pub(crate) fn catalog(&self) -> Catalog {
-        Catalog { services: self.0.offerings.iter().map(|offering| offering.service.clone()).collect() }
+        self.0.offer.catalog()
     }
 
     /// Runs something of the engine's own, which [`Engine::drain`] waits for.
@@ -60,84 +112,69 @@ impl Engine {
         self.0.operations.spawn(work);
     }
 
-    /// Waits for the operations that were begun.
+    /// Waits for the operations that somebody waits for; those that go on after a restart are left where they are.
     pub(crate) async fn drain(&self) {
+        self.stop();
         self.0.operations.close();
         self.0.operations.wait().await;
     }
 
-    /// Runs an operation that somebody asked for, and writes down who and what came of it.
+    /// Ends what the engine does by itself.
+    pub(crate) fn stop(&self) {
+        self.0.stop.cancel();
+    }
+
+    /// Runs an operation that somebody asked for, and writes down who and what came of it. It runs apart from the request,
+    /// so that dropping the request does not cut it off.
     async fn audited<T, F>(
         &self,
         audit: Audit,
         operation: impl FnOnce(Arc<Shared>) -> F,
     ) -> Result<T, Refusal>
     where
-        T: Send + 'static,
+        T: audit::Told + Send + 'static,
         F: Future<Output = Result<T, Refusal>> + Send + 'static,
     {
-        self.detached(|engine| {
-            let operation = operation(engine);
-            async move {
-                let outcome = operation.await;
-                audit.log(outcome.as_ref().err());
-                outcome
-            }
-        })
-        .await
-    }
-
-    /// Runs an operation apart from the request that asks for it, so that dropping the request does not cut it off.
-    async fn detached<T, F>(&self, operation: impl FnOnce(Arc<Shared>) -> F) -> Result<T, Refusal>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, Refusal>> + Send + 'static,
-    {
-        let running = self.0.operations.spawn(operation(self.0.clone()));
+        let operation = operation(self.0.clone());
+        let running = self.0.operations.spawn(async move {
+            let outcome = operation.await;
+            audit.log(&outcome);
+            outcome
+        });
         running.await.unwrap_or_else(|_| Err(Refusal::Interrupted))
     }
 }
 
-/// A plan of the catalog with its service and the server behind it.
-struct Offered<'a> {
-    service: &'a Service,
-    plan: &'a Plan,
-    server: &'a ServerName,
-}
-
 impl Shared {
-    fn offering(&self, service_id: &ServiceId) -> Result<&Offering, Refusal> {
-        required("service_id", service_id.as_str())?;
-        self.offerings.iter().find(|offering| offering.service.id == *service_id).ok_or_else(|| {
-            Refusal::Invalid(format!(
-                "service_id {service_id:?} is not in the catalog",
-                service_id = service_id.as_str()
-            ))
-        })
-    }
-
-    fn offered(&self, service_id: &ServiceId, plan_id: &PlanId) -> Result<Offered<'_>, Refusal> {
-        required("service_id", service_id.as_str())?;
-        required("plan_id", plan_id.as_str())?;
-        let offering = self.offering(service_id)?;
-        let plan = offering.service.plan(plan_id).zip(offering.servers.get(plan_id));
-        let (plan, server) = plan.ok_or_else(|| {
-            let (plan, service) = (plan_id.as_str(), &offering.service.name);
-            Refusal::Invalid(format!("plan_id {plan:?} is no plan of service {service}"))
-        })?;
-        Ok(Offered { service: &offering.service, plan, server })
-    }
-
     fn provider(&self, server: &ServerName) -> Result<&Arc<dyn Provider>, Refusal> {
         self.providers.get(server).ok_or_else(|| Refusal::UnknownServer(server.clone()))
     }
+
+    /// Waits for an operation that was begun, as long as the platform does.
+    async fn outcome<T>(
+        &self,
+        operation: &Operation,
+        is_lasting: bool,
+        running: JoinHandle<Result<T, Refusal>>,
+    ) -> Result<Option<T>, Refusal> {
+        let ended = |joined: Result<Result<T, Refusal>, _>| joined.unwrap_or(Err(Refusal::Interrupted));
+        if !operation.is_asynchronous {
+            return ended(running.await).map(Some);
+        }
+        if is_lasting {
+            return Ok(None);
+        }
+        match tokio::time::timeout(self.timing.answer, running).await {
+            Ok(joined) => ended(joined).map(Some),
+            Err(_) => Ok(None),
+        }
+    }
 }
 
-fn required(field: &str, value: &str) -> Result<(), Refusal> {
-    if value.is_empty() { Err(Refusal::Invalid(format!("{field} is missing or empty"))) } else { Ok(()) }
+fn no_instance(id: &InstanceId) -> String {
+    format!("there is no service instance {id}")
 }
 
-/// Parameters left out and empty parameters are the same request.
-fn parameters(given: Option<Object>) -> Object {
-    given.unwrap_or_default()
+fn no_binding(instance: &InstanceId, id: &BindingId) -> String {
+    format!("there is no service binding {id} of {instance}")
 }

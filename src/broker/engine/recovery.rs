@@ -1,46 +1,50 @@
-//! Finishing the deletes that were begun and failed, or that the last run was killed in: nobody may need what is left, and
-//! the platform may not ask again. Creates are left to the platform, which repeats or deletes them.
+//! Going on with what was begun: operations that the last run, or another broker of the store, was killed in, and deletes
+//! that failed. Creations that no platform polls are marked as failed, for the platform repeats or deletes them.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use tokio_util::sync::CancellationToken;
+use futures::future::join_all;
+use tokio::time::timeout;
 
 use super::{
-    super::store::{BegunDelete, State, StoreError},
-    Engine, Refusal,
+    super::store::{
+        Key, State, StoreError,
+        records::{Binding, Instance, Outcome},
+    },
+    Engine, Refusal, Shared,
+    drive::Pursuit,
+    holds::Held,
 };
 
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
-/// When none is left: a delete that fails from now on is taken up after this.
-const IDLE_PAUSE: Duration = Duration::from_secs(30);
-
 impl Engine {
-    /// Finishes the deletes that were begun, however long their backends stay away, and looks for more until it is stopped.
-    pub(crate) async fn recover(&self, stop: CancellationToken) {
+    /// Finishes what was begun, however long the backends stay away, and looks for more until it is stopped.
+    pub(crate) async fn recover(&self) {
+        let timing = self.0.timing;
         let pauses = || {
             ExponentialBuilder::default()
-                .with_min_delay(FIRST_PAUSE)
-                .with_max_delay(LONGEST_PAUSE)
+                .with_min_delay(timing.first_pause)
+                .with_max_delay(timing.longest_pause)
                 .without_max_times()
                 .with_jitter()
                 .build()
         };
         let mut growing = pauses();
+        let stop = self.0.stop.clone();
+        self.seal_again().await;
         while !stop.is_cancelled() {
-            let pause = match self.finish_deletes(&stop).await {
+            let pause = match self.finish_all().await {
                 Ok(0) => {
                     growing = pauses();
-                    IDLE_PAUSE
+                    timing.idle
                 }
                 Ok(left) => {
-                    tracing::debug!(left, "deletes are not finished; trying again");
-                    growing.next().unwrap_or(LONGEST_PAUSE)
+                    tracing::debug!(left, "operations are not finished; trying again");
+                    growing.next().unwrap_or(timing.longest_pause)
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot look for deletes that were begun; trying again");
-                    growing.next().unwrap_or(LONGEST_PAUSE)
+                    tracing::warn!(%error, "cannot look for operations that were begun; trying again");
+                    growing.next().unwrap_or(timing.longest_pause)
                 }
             };
             tokio::select! {
@@ -50,47 +54,141 @@ impl Engine {
         }
     }
 
-    /// Tries each delete once, until it is stopped; answers how many are left, those among them that a request has in hand.
-    pub(crate) async fn finish_deletes(&self, stop: &CancellationToken) -> Result<usize, StoreError> {
-        let begun = self.0.store.begun_deletes().await?;
-        let mut left = begun.len();
-        for begun in begun {
-            if stop.is_cancelled() {
-                break;
-            }
-            let BegunDelete { instance, binding } = &begun;
-            let binding = binding.as_ref().map(tracing::field::display);
-            match self.finish(begun.clone()).await {
-                Ok(()) => {
-                    tracing::info!(%instance, binding, "finished a delete that was begun earlier");
-                    left -= 1;
-                }
-                Err(Refusal::Concurrency(_)) => {}
-                Err(error) => {
-                    tracing::warn!(%instance, binding, %error, "cannot finish a delete that was begun earlier; it is tried again");
-                }
-            }
-        }
-        Ok(left)
+    /// Goes on with each; answers how many are left, those among them that somebody has in hand and those that take long.
+    pub(crate) async fn finish_all(&self) -> Result<usize, StoreError> {
+        self.0.records.store.forget_buried(self.0.timing.remember).await?;
+        let unfinished = self.0.records.store.unfinished().await?;
+        let running = unfinished.into_iter().map(|key| {
+            let engine = self.clone();
+            self.0.operations.spawn(async move { engine.finish_one(key).await })
+        });
+        let waiting = running.map(|running| timeout(self.0.timing.answer, running));
+        let ended = join_all(waiting).await;
+        Ok(ended.into_iter().filter(|ended| !matches!(ended, Ok(Ok(true)))).count())
     }
 
-    async fn finish(&self, BegunDelete { instance, binding }: BegunDelete) -> Result<(), Refusal> {
-        self.detached(async move |engine| {
-            let _held =
-                engine.locks.try_hold(&instance).ok_or_else(|| Refusal::Concurrency(instance.clone()))?;
-            // Looked up again under the lock: a request may have been faster.
-            let Some(on) = engine.store.instance(&instance).await? else { return Ok(()) };
-            match binding {
-                None if on.state == State::Deleting => engine.remove_instance(on).await,
-                None => Ok(()),
-                Some(binding) => match engine.store.binding(&instance, &binding).await? {
-                    Some(record) if record.state == State::Deleting => {
-                        engine.remove_binding(engine.provider(&on.server)?, record).await
-                    }
-                    _ => Ok(()),
-                },
+    async fn finish_one(&self, key: Key) -> bool {
+        if self.0.stop.is_cancelled() {
+            return false;
+        }
+        match self.0.finish(&key).await {
+            Ok(is_finished) => {
+                if is_finished {
+                    tracing::info!(%key, "finished what was begun earlier");
+                }
+                is_finished
             }
-        })
-        .await
+            Err(Refusal::Interrupted) => false,
+            Err(error) => {
+                tracing::warn!(%key, %error, "cannot finish what was begun earlier; it is tried again");
+                false
+            }
+        }
+    }
+
+    /// Seals with the present key what a former one sealed.
+    async fn seal_again(&self) {
+        let keys = match self.0.records.sealed_with_former_keys().await {
+            Ok(keys) => keys,
+            Err(error) => return tracing::warn!(%error, "cannot look for records under a former key"),
+        };
+        let count = keys.len();
+        for key in keys {
+            if self.0.stop.is_cancelled() {
+                return;
+            }
+            if let Err(error) = self.0.seal_one_again(&key).await {
+                tracing::warn!(%key, %error, "cannot seal a record with the present key");
+            }
+        }
+        if count > 0 {
+            tracing::info!(count, "records were sealed with the present key");
+        }
+    }
+}
+
+impl Shared {
+    async fn seal_one_again(&self, key: &Key) -> Result<(), Refusal> {
+        let held = self.queue(&key.instance).await?;
+        if let Some(hold) = held.hold() {
+            self.records.seal_again(hold, key).await?;
+        }
+        Ok(held.release().await?)
+    }
+
+    /// Whether nothing is left to do. Looks again under the hold: a request may have been faster.
+    async fn finish(&self, key: &Key) -> Result<bool, Refusal> {
+        let Some(held) = self.holds.take(&key.instance, Duration::ZERO).await? else { return Ok(false) };
+        let Some(on) = self.records.instance(&key.instance).await? else {
+            held.release().await?;
+            return Ok(true);
+        };
+        match &key.binding {
+            None => self.finish_instance(held, on).await?,
+            Some(id) => match self.records.binding(&key.instance, id).await? {
+                Some(record) => self.finish_binding(held, on, record).await?,
+                None => held.release().await?,
+            },
+        }
+        Ok(true)
+    }
+
+    async fn finish_instance(&self, held: Held, mut record: Instance) -> Result<(), Refusal> {
+        let polling = self.polling(&record.spec.service_id, &record.spec.plan_id);
+        let pursuit = self.pursuit(&record.operation, polling);
+        match record.state {
+            State::Creating if record.operation.is_asynchronous => {
+                self.create_instance(held, record, pursuit).await
+            }
+            State::Creating => {
+                record.state = State::Failed;
+                record.operation.outcome = Outcome::Failed(Refusal::Interrupted.to_string());
+                Ok(held.conclude(vec![self.records.put_instance(&record)]).await?)
+            }
+            State::Updating => match self.resume_change(held, record, pursuit).await {
+                Err(Refusal::Update { is_taken_back: true, .. }) => Ok(()),
+                other => other,
+            },
+            State::Deleting => {
+                let pursuit = if record.operation.is_in_progress() { pursuit } else { Pursuit::Once };
+                self.delete_instance(held, record, pursuit).await
+            }
+            State::Ready | State::Failed => Ok(held.release().await?),
+        }
+    }
+
+    /// Takes a change back whose caller was left without an answer: it may not have wanted half of it.
+    async fn resume_change(
+        &self,
+        held: Held,
+        mut record: Instance,
+        pursuit: Pursuit,
+    ) -> Result<(), Refusal> {
+        if !record.operation.is_asynchronous
+            && let Some(change) = &mut record.change
+        {
+            change.reverting.get_or_insert_with(|| Refusal::Interrupted.to_string());
+        }
+        self.change_instance(held, record, pursuit).await
+    }
+
+    async fn finish_binding(&self, held: Held, on: Instance, mut record: Binding) -> Result<(), Refusal> {
+        let pursuit =
+            self.pursuit(&record.operation, self.polling(&on.spec.service_id, &on.spec.plan_id));
+        match record.state {
+            State::Creating if record.operation.is_asynchronous && on.state == State::Ready => {
+                self.create_binding(held, &on, record, pursuit).await.map(drop)
+            }
+            State::Creating => {
+                record.state = State::Failed;
+                record.operation.outcome = Outcome::Failed(Refusal::Interrupted.to_string());
+                Ok(held.conclude(vec![self.records.put_binding(&record)]).await?)
+            }
+            State::Deleting => {
+                let pursuit = if record.operation.is_in_progress() { pursuit } else { Pursuit::Once };
+                self.delete_binding(held, &on, record, pursuit).await
+            }
+            State::Ready | State::Failed | State::Updating => Ok(held.release().await?),
+        }
     }
 }

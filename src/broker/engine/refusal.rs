@@ -1,8 +1,8 @@
 //! Why an operation was not done, in the specification's terms. The texts are for users.
 
 use super::super::{
-    services::{InvalidParameters, ServiceError},
-    store::{StoreError, cipher::CipherError},
+    services::{ServiceError, Unacceptable},
+    store::{StoreError, cipher::CipherError, records::RecordError},
 };
 use crate::{config::ServerName, osb::InstanceId};
 
@@ -21,9 +21,15 @@ pub(crate) enum Refusal {
     /// 410: there is nothing to delete.
     #[error("{0}")]
     Gone(String),
+    /// 422: the platform has to poll.
+    #[error("this plan takes time; send accepts_incomplete=true and poll for the last operation")]
+    AsyncRequired,
     /// 422: something else is under way on the instance.
     #[error("another operation on service instance {0} is in progress; try again later")]
     Concurrency(InstanceId),
+    /// 422: the binding needs an application's id.
+    #[error("{0}")]
+    RequiresApp(String),
     /// 422: not in this state.
     #[error("{0}")]
     NotReady(String),
@@ -41,10 +47,24 @@ pub(crate) enum Refusal {
     /// 500: the backend could not do it.
     #[error("{0}")]
     Service(#[from] ServiceError),
+    /// 500: the update failed.
+    #[error("{problem}")]
+    Update {
+        /// What failed, and whether it could be taken back.
+        problem: String,
+        /// Whether it was taken back: the instance is as before, and may be updated again.
+        is_taken_back: bool,
+    },
+    /// 500: the delete failed, and is tried again.
+    #[error("{0}; what is left is removed as soon as that can be done")]
+    Delete(String),
+    /// 500: a delete came before the end.
+    #[error("halted, for it is being deleted")]
+    Halted,
     /// 500: the record could not be read or written.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// 500: the credentials do not open.
+    /// 500: the record does not open.
     #[error("{0}")]
     Cipher(#[from] CipherError),
     /// 500: a record names a server that is not configured.
@@ -55,8 +75,21 @@ pub(crate) enum Refusal {
     Interrupted,
 }
 
-impl From<InvalidParameters> for Refusal {
-    fn from(invalid: InvalidParameters) -> Self {
-        Self::Invalid(invalid.to_string())
+impl From<Unacceptable> for Refusal {
+    fn from(unacceptable: Unacceptable) -> Self {
+        match unacceptable {
+            Unacceptable::Invalid(why) => Self::Invalid(why),
+            Unacceptable::Unsupported(why) => Self::Unsupported(why),
+            Unacceptable::RequiresApp(why) => Self::RequiresApp(why),
+        }
+    }
+}
+
+impl From<RecordError> for Refusal {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Store(error) => Self::Store(error),
+            RecordError::Cipher(error) => Self::Cipher(error),
+        }
     }
 }

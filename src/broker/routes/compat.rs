@@ -1,7 +1,15 @@
 //! Which fields a platform of an older version of the API gets: all of this in one place. Receivers must ignore what they
 //! do not know, but some clients' schemas forbid extra members. Source: servicebroker `release-notes.md` and the tags.
 
-use crate::osb::{ApiVersion, Catalog, Plan, Service};
+use jiff::Timestamp;
+
+use crate::{
+    broker::services::Bound,
+    osb::{
+        ApiVersion, BindResponse, BindingMetadata, Catalog, FetchedInstance, InstanceMetadata, LastOperation,
+        Plan, Service,
+    },
+};
 
 /// The catalog as a platform of this version knows it.
 pub(super) fn catalog(mut catalog: Catalog, version: ApiVersion) -> Catalog {
@@ -26,6 +34,61 @@ fn trim_plan(plan: &mut Plan, version: ApiVersion) {
     if !version.has_minor(17) {
         plan.binding_rotatable = None;
     }
+}
+
+/// Labels came with 2.16, attributes with 2.17.
+pub(super) fn instance_metadata(
+    metadata: Option<InstanceMetadata>,
+    version: ApiVersion,
+) -> Option<InstanceMetadata> {
+    let mut metadata = metadata.filter(|_| version.has_minor(16))?;
+    if !version.has_minor(17) {
+        metadata.attributes.clear();
+    }
+    Some(metadata)
+}
+
+/// An instance as a platform of this version knows it.
+pub(super) fn fetched_instance(found: FetchedInstance, version: ApiVersion) -> FetchedInstance {
+    FetchedInstance {
+        maintenance_info: found.maintenance_info.filter(|_| version.has_minor(15)),
+        // With a fetch metadata came one version later than with a provision.
+        metadata: found.metadata.filter(|_| version.has_minor(17)),
+        ..found
+    }
+}
+
+/// What a binding gives to a platform of this version.
+pub(super) fn bound(bound: Bound, version: ApiVersion) -> BindResponse {
+    let metadata = BindingMetadata {
+        expires_at: bound.expires_at.map(timestamp),
+        renew_before: bound.renew_before.filter(|_| version.has_minor(17)).map(timestamp),
+    };
+    let has_metadata = version.has_minor(16) && metadata != BindingMetadata::default();
+    BindResponse {
+        credentials: Some(bound.credentials),
+        metadata: has_metadata.then_some(metadata),
+        endpoints: Some(bound.endpoints).filter(|endpoints| version.has_minor(15) && !endpoints.is_empty()),
+        syslog_drain_url: bound.syslog_drain_url,
+        route_service_url: bound.route_service_url,
+        volume_mounts: bound.volume_mounts,
+        ..BindResponse::default()
+    }
+}
+
+/// How far an operation is, for a platform of this version.
+pub(super) fn last_operation(found: LastOperation, version: ApiVersion) -> LastOperation {
+    let is_known = |_: &bool| version.has_minor(16);
+    LastOperation {
+        instance_usable: found.instance_usable.filter(is_known),
+        update_repeatable: found.update_repeatable.filter(is_known),
+        ..found
+    }
+}
+
+/// `yyyy-mm-ddThh:mm:ss.sZ`, as the specification's pattern wants it.
+fn timestamp(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.%1fZ").to_string()
 }
 
 #[cfg(test)]

@@ -20,17 +20,17 @@ use axum::{
     middleware::from_fn_with_state,
     routing::{get, put},
 };
-use serde_json::json;
-
 pub(crate) use self::auth::Logins;
 use self::{
     answer::Answer,
     gatekeeper::Admitted,
-    request::{Body, OfBinding, OfInstance, Owner, UpdateRequest},
+    request::{Asked, BindBody, Body, OfBinding, OfInstance},
 };
-use super::engine::{Engine, Update};
+use super::engine::{Binded, Engine, FetchedBinding, Provisioned, Status};
 use crate::{
-    osb::{BindRequest, BindResponse, ProvisionRequest, ProvisionResponse},
+    osb::{
+        AsyncResponse, BindResponse, Operation, ProvisionRequest, ProvisionResponse, UpdateRequest,
+    },
     telemetry::Metrics,
 };
 
@@ -78,70 +78,86 @@ async fn provision(
     State(engine): State<Engine>,
     Extension(admitted): Admission,
     OfInstance(id): OfInstance,
+    Asked(asked): Asked,
     Body(request): Body<ProvisionRequest>,
 ) -> Result<Answer, Answer> {
-    let created = engine.provision(admitted.caller, id, request).await?;
-    Ok(Answer::new(created_or_ok(created), &ProvisionResponse::default()))
+    let version = admitted.version;
+    let Provisioned { status, described } = engine.provision(asked.asking(admitted), id, request).await?;
+    let (status, operation) = created(status);
+    let body = ProvisionResponse {
+        dashboard_url: described.dashboard_url,
+        operation,
+        metadata: compat::instance_metadata(described.metadata, version),
+    };
+    Ok(Answer::new(status, &body))
 }
 
-async fn fetch_instance(State(engine): State<Engine>, OfInstance(id): OfInstance) -> Result<Answer, Answer> {
+async fn fetch_instance(
+    State(engine): State<Engine>,
+    Extension(admitted): Admission,
+    OfInstance(id): OfInstance,
+) -> Result<Answer, Answer> {
     let found = engine.instance(&id).await?;
-    let mut body = json!({"service_id": found.service_id, "plan_id": found.plan_id});
-    if !found.parameters.is_empty() {
-        body["parameters"] = found.parameters.into();
-    }
-    Ok(Answer::new(StatusCode::OK, &body))
+    Ok(Answer::new(StatusCode::OK, &compat::fetched_instance(found, admitted.version)))
 }
 
 async fn update(
     State(engine): State<Engine>,
     Extension(admitted): Admission,
     OfInstance(id): OfInstance,
+    Asked(asked): Asked,
     Body(request): Body<UpdateRequest>,
 ) -> Result<Answer, Answer> {
-    let UpdateRequest { service_id, plan_id, parameters, maintenance_info } = request;
-    let update = Update { service_id, plan_id, parameters, maintenance_info };
-    engine.update(admitted.caller, id, update).await?;
-    Ok(Answer::empty())
+    let version = admitted.version;
+    let updated = engine.update(asked.asking(admitted), id, request).await;
+    Ok(changed(updated.map_err(|refusal| Answer::of(refusal, version))?))
 }
 
 async fn deprovision(
     State(engine): State<Engine>,
     Extension(admitted): Admission,
     OfInstance(id): OfInstance,
-    owner: Owner,
+    Asked(asked): Asked,
 ) -> Result<Answer, Answer> {
-    engine.deprovision(admitted.caller, id, owner.service_id, owner.plan_id).await?;
-    Ok(Answer::empty())
+    let version = admitted.version;
+    let (service_id, plan_id) = asked.owner();
+    let deleted = engine.deprovision(asked.asking(admitted), id, service_id, plan_id).await;
+    Ok(changed(deleted.map_err(|refusal| Answer::of(refusal, version))?))
 }
 
 async fn instance_operation(
     State(engine): State<Engine>,
+    Extension(admitted): Admission,
     OfInstance(id): OfInstance,
+    Asked(asked): Asked,
 ) -> Result<Answer, Answer> {
-    Ok(Answer::new(StatusCode::OK, &engine.last_operation(&id).await?))
+    let found = engine.last_operation(&id, asked.operation()).await?;
+    Ok(Answer::polled(compat::last_operation(found, admitted.version), admitted.version))
 }
 
 async fn bind(
     State(engine): State<Engine>,
     Extension(admitted): Admission,
     OfBinding(instance, id): OfBinding,
-    Body(request): Body<BindRequest>,
+    Asked(asked): Asked,
+    Body(wanted): Body<BindBody>,
 ) -> Result<Answer, Answer> {
-    let bound = engine.bind(admitted.caller, instance, id, request).await?;
-    let body = BindResponse { credentials: Some(bound.credentials), ..BindResponse::default() };
-    Ok(Answer::new(created_or_ok(bound.created), &body))
+    let version = admitted.version;
+    let Binded { status, bound } =
+        engine.bind(asked.asking(admitted), instance, id, wanted.wanted(version)?).await?;
+    let (status, operation) = created(status);
+    let body = bound.map_or_else(BindResponse::default, |bound| compat::bound(bound, version));
+    Ok(Answer::new(status, &BindResponse { operation, ..body }))
 }
 
 async fn fetch_binding(
     State(engine): State<Engine>,
+    Extension(admitted): Admission,
     OfBinding(instance, id): OfBinding,
 ) -> Result<Answer, Answer> {
-    let found = engine.binding(&instance, &id).await?;
-    let mut body = json!({"credentials": found.credentials});
-    if !found.parameters.is_empty() {
-        body["parameters"] = found.parameters.into();
-    }
+    let FetchedBinding { bound, parameters } = engine.binding(admitted.caller, instance, id).await?;
+    let parameters = Some(parameters).filter(|parameters| !parameters.is_empty());
+    let body = BindResponse { parameters, ..compat::bound(bound, admitted.version) };
     Ok(Answer::new(StatusCode::OK, &body))
 }
 
@@ -149,19 +165,37 @@ async fn unbind(
     State(engine): State<Engine>,
     Extension(admitted): Admission,
     OfBinding(instance, id): OfBinding,
-    owner: Owner,
+    Asked(asked): Asked,
 ) -> Result<Answer, Answer> {
-    engine.unbind(admitted.caller, instance, id, owner.service_id, owner.plan_id).await?;
-    Ok(Answer::empty())
+    let (service_id, plan_id) = asked.owner();
+    Ok(changed(engine.unbind(asked.asking(admitted), instance, id, service_id, plan_id).await?))
 }
 
 async fn binding_operation(
     State(engine): State<Engine>,
+    Extension(admitted): Admission,
     OfBinding(instance, id): OfBinding,
+    Asked(asked): Asked,
 ) -> Result<Answer, Answer> {
-    Ok(Answer::new(StatusCode::OK, &engine.last_binding_operation(&instance, &id).await?))
+    let found = engine.last_binding_operation(&instance, &id, asked.operation()).await?;
+    Ok(Answer::polled(compat::last_operation(found, admitted.version), admitted.version))
 }
 
-fn created_or_ok(created: bool) -> StatusCode {
-    if created { StatusCode::CREATED } else { StatusCode::OK }
+/// The status of a request to create, and the operation if it goes on.
+fn created(status: Status) -> (StatusCode, Option<Operation>) {
+    match status {
+        Status::Done => (StatusCode::CREATED, None),
+        Status::Already => (StatusCode::OK, None),
+        Status::Accepted(operation) => (StatusCode::ACCEPTED, Some(operation.into())),
+    }
+}
+
+/// The answer to a request to change or delete.
+fn changed(status: Status) -> Answer {
+    match status {
+        Status::Done | Status::Already => Answer::empty(),
+        Status::Accepted(operation) => {
+            Answer::new(StatusCode::ACCEPTED, &AsyncResponse { operation: Some(operation.into()) })
+        }
+    }
 }

@@ -3,14 +3,18 @@
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    extract::{FromRequest, FromRequestParts, Path, Request},
     http::{StatusCode, header::CONTENT_TYPE, request::Parts},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::answer::Answer;
-use crate::osb::{BindingId, InstanceId, Object, PlanId, ServiceId};
+use super::{
+    super::engine::{Asking, BindWanted},
+    answer::Answer,
+    gatekeeper::Admitted,
+};
+use crate::osb::{ApiVersion, BindingId, InstanceId, Object, PlanId, RotateRequest, ServiceId};
 
 /// The instance that the path names.
 pub(super) struct OfInstance(pub(super) InstanceId);
@@ -18,34 +22,66 @@ pub(super) struct OfInstance(pub(super) InstanceId);
 /// The binding that the path names, with its instance.
 pub(super) struct OfBinding(pub(super) InstanceId, pub(super) BindingId);
 
-/// The service and plan that a delete names in its query; empty when left out, for the engine to judge.
-#[derive(Deserialize)]
-pub(super) struct Owner {
-    #[serde(default = "nobody")]
-    pub(super) service_id: ServiceId,
-    #[serde(default = "no_plan")]
-    pub(super) plan_id: PlanId,
+/// What the query says, as far as it says it.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Query {
+    service_id: Option<ServiceId>,
+    plan_id: Option<PlanId>,
+    operation: Option<String>,
+    accepts_incomplete: Option<String>,
 }
 
-/// The body of a request to change an instance. What else it may say (context, the former values) decides nothing.
-#[derive(Deserialize)]
-pub(super) struct UpdateRequest {
-    pub(super) service_id: ServiceId,
-    pub(super) plan_id: Option<PlanId>,
-    pub(super) parameters: Option<Object>,
-    pub(super) maintenance_info: Option<Value>,
+/// [`Query`], read.
+pub(super) struct Asked(pub(super) Query);
+
+impl Query {
+    /// The service and plan that a delete names; empty when left out, for the engine to judge.
+    pub(super) fn owner(&self) -> (ServiceId, PlanId) {
+        let nobody = || (ServiceId::from(""), PlanId::from(""));
+        (
+            self.service_id.clone().unwrap_or_else(|| nobody().0),
+            self.plan_id.clone().unwrap_or_else(|| nobody().1),
+        )
+    }
+
+    /// The operation that is asked about. Some clients send the parameter without a value.
+    pub(super) fn operation(&self) -> Option<&str> {
+        self.operation.as_deref().filter(|operation| !operation.is_empty())
+    }
+
+    /// Who asks, and whether the platform polls.
+    pub(super) fn asking(&self, admitted: Admitted) -> Asking {
+        let accepts_incomplete = self.accepts_incomplete.as_deref() == Some("true");
+        Asking { caller: admitted.caller, accepts_incomplete }
+    }
+}
+
+/// The body of a request for a binding: of its own, or in another one's place.
+pub(super) struct BindBody(Object);
+
+impl<'de> Deserialize<'de> for BindBody {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Object::deserialize(deserializer).map(Self)
+    }
+}
+
+impl BindBody {
+    /// What is wanted. Platforms that know nothing of rotation mean nothing by its field.
+    pub(super) fn wanted(self, version: ApiVersion) -> Result<BindWanted, Answer> {
+        let is_rotation = version.has_minor(17) && self.0.contains_key("predecessor_binding_id");
+        let body = Value::Object(self.0);
+        let wanted = if is_rotation {
+            serde_json::from_value(body)
+                .map(|request: RotateRequest| BindWanted::Successor(request.predecessor_binding_id))
+        } else {
+            serde_json::from_value(body).map(BindWanted::New)
+        };
+        wanted.map_err(|error| unreadable("the body", error))
+    }
 }
 
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
-
-fn nobody() -> ServiceId {
-    "".into()
-}
-
-fn no_plan() -> PlanId {
-    "".into()
-}
 
 fn unreadable(what: &str, why: impl std::fmt::Display) -> Answer {
     Answer::described(StatusCode::BAD_REQUEST, format!("{what} cannot be read: {why}"))
@@ -72,12 +108,13 @@ impl<S: Send + Sync> FromRequestParts<S> for OfBinding {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Owner {
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
     type Rejection = Answer;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Answer> {
-        let query = Query::from_request_parts(parts, state).await;
-        query.map(|Query(owner)| owner).map_err(|error| unreadable("the query", error))
+        let query = axum::extract::Query::from_request_parts(parts, state).await;
+        let axum::extract::Query(query) = query.map_err(|error| unreadable("the query", error))?;
+        Ok(Self(query))
     }
 }
 

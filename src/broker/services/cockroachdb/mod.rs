@@ -22,10 +22,13 @@ use self::{
     error::SqlError,
     server::{Roles, Server, all_roles, database_owner, databases, roles},
 };
-use super::{InvalidParameters, Provider, Resource, ResourceKind, ServiceError, naming};
+use super::{
+    BindingSpec, Bound, InstanceSpec, Progress, Provider, Resource, ResourceKind, ServiceError, Unacceptable,
+    naming,
+};
 use crate::{
     config::{ServerSettings, SslMode},
-    osb::{BindingId, Credentials, InstanceId, Object},
+    osb::{BindingId, Credentials, Endpoint, InstanceId, Object},
 };
 
 /// The databases of one installation on one server.
@@ -79,7 +82,10 @@ impl Databases {
             .with_max_times(6)
             .with_jitter();
         work.retry(pauses).when(SqlError::is_passing).await.map_err(|error| {
-            ServiceError::new(format!("{} ({}:{})", settings.name, settings.host, settings.port), error)
+            let is_passing = error.is_passing() || matches!(error, SqlError::Connect(_));
+            let server = format!("{} ({}:{})", settings.name, settings.host, settings.port);
+            let error = ServiceError::new(server, error);
+            if is_passing { error.passing() } else { error }
         })
     }
 
@@ -171,31 +177,42 @@ impl Databases {
 
 #[async_trait]
 impl Provider for Databases {
-    fn check_parameters(&self, parameters: &Object) -> Result<(), InvalidParameters> {
-        match parameters.keys().next() {
-            None => Ok(()),
-            Some(key) => Err(InvalidParameters(format!(
-                "parameter {key:?} is not understood: this service takes none"
-            ))),
-        }
+    fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable> {
+        refuse_parameters(&wanted.parameters)
     }
 
-    async fn provision(&self, instance: &InstanceId) -> Result<(), ServiceError> {
-        self.attempt(|| self.provision_once(instance)).await
+    /// Plans differ in what the catalog says of them; what they stand for on one server is the same.
+    fn check_update(&self, _from: &InstanceSpec, to: &InstanceSpec) -> Result<(), Unacceptable> {
+        refuse_parameters(&to.parameters)
     }
 
-    async fn deprovision(&self, instance: &InstanceId) -> Result<(), ServiceError> {
-        let database = naming::database(instance);
-        self.attempt(|| self.remove_database(&database)).await
+    fn check_binding(&self, _on: &InstanceSpec, wanted: &BindingSpec) -> Result<(), Unacceptable> {
+        refuse_parameters(&wanted.parameters)
     }
 
-    async fn bind(&self, instance: &InstanceId, binding: &BindingId) -> Result<Credentials, ServiceError> {
-        self.attempt(|| self.bind_once(instance, binding)).await
+    async fn provision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
+        self.attempt(|| self.provision_once(&instance.id)).await.map(Progress::Done)
     }
 
-    async fn unbind(&self, instance: &InstanceId, binding: &BindingId) -> Result<(), ServiceError> {
-        let (database, login) = (naming::database(instance), naming::login(instance, binding));
-        self.attempt(|| self.remove_login(&login, &database)).await
+    async fn deprovision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
+        let database = naming::database(&instance.id);
+        self.attempt(|| self.remove_database(&database)).await.map(Progress::Done)
+    }
+
+    async fn bind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<Bound>, ServiceError> {
+        let credentials = self.attempt(|| self.bind_once(&on.id, &binding.id)).await?;
+        let settings = &self.server.settings;
+        let endpoint = Endpoint {
+            host: settings.host.clone(),
+            ports: vec![settings.port.to_string()],
+            protocol: Some("tcp".to_owned()),
+        };
+        Ok(Progress::Done(Bound { credentials, endpoints: vec![endpoint], ..Bound::default() }))
+    }
+
+    async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError> {
+        let (database, login) = (naming::database(&on.id), naming::login(&on.id, &binding.id));
+        self.attempt(|| self.remove_login(&login, &database)).await.map(Progress::Done)
     }
 
     async fn resources(&self) -> Result<Vec<Resource>, ServiceError> {
@@ -221,6 +238,15 @@ impl Provider for Databases {
 
     async fn check(&self) -> Result<String, ServiceError> {
         self.attempt(|| self.check_once()).await
+    }
+}
+
+fn refuse_parameters(parameters: &Object) -> Result<(), Unacceptable> {
+    match parameters.keys().next() {
+        None => Ok(()),
+        Some(key) => Err(Unacceptable::Invalid(format!(
+            "parameter {key:?} is not understood: this service takes none; leave it out"
+        ))),
     }
 }
 

@@ -1,0 +1,184 @@
+//! Removing instances.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    super::{
+        services::Pace,
+        store::{
+            Change, State,
+            records::{Instance, Outcome, Verb},
+        },
+    },
+    Asking, Engine, Refusal, Shared, Status,
+    audit::{self, Audit},
+    drive::{Ended, Pursuit},
+    holds::Held,
+    no_instance,
+    offer::{required, same_ids},
+    provision::begin,
+};
+use crate::osb::{InstanceId, PlanId, ServiceId};
+
+impl Engine {
+    /// Removes an instance and its bindings.
+    pub(crate) async fn deprovision(
+        &self,
+        asking: Asking,
+        id: InstanceId,
+        service_id: ServiceId,
+        plan_id: PlanId,
+    ) -> Result<Status, Refusal> {
+        let audit =
+            Audit { verb: "deprovision", caller: asking.caller.clone(), instance: id.clone(), binding: None };
+        self.audited(audit, async move |engine| engine.deprovision(asking, id, service_id, plan_id).await)
+            .await
+    }
+}
+
+impl Shared {
+    async fn deprovision(
+        self: Arc<Self>,
+        asking: Asking,
+        id: InstanceId,
+        service_id: ServiceId,
+        plan_id: PlanId,
+    ) -> Result<Status, Refusal> {
+        required("service_id", service_id.as_str())?;
+        required("plan_id", plan_id.as_str())?;
+        let is_lasting = self.is_lasting(&service_id, &plan_id);
+        if is_lasting && !asking.accepts_incomplete {
+            return Err(Refusal::AsyncRequired);
+        }
+        let held = match self.holds.take(&id, Duration::ZERO).await? {
+            Some(held) => held,
+            None => {
+                match self.busy_deprovisioning(&id, (&service_id, &plan_id), &asking).await? {
+                    Busy::Polled(operation) => return Ok(Status::Accepted(operation)),
+                    Busy::Creating => self.halt(&id).await?,
+                    Busy::Other => self.queue(&id).await?,
+                }
+            }
+        };
+        let found = self.records.instance(&id).await?;
+        let mut record = found.ok_or_else(|| Refusal::Gone(no_instance(&id)))?;
+        same_instance_ids(&record, (&service_id, &plan_id))?;
+        if record.state != State::Deleting || !record.operation.is_in_progress() {
+            record.begin(begin(Verb::Deprovision, &asking));
+        }
+        record.operation.is_asynchronous |= asking.accepts_incomplete;
+        record.state = State::Deleting;
+        held.commit(vec![self.records.put_instance(&record)]).await?;
+        let operation = record.operation.clone();
+        let pursuit = self.pursuit(&operation, self.polling(&service_id, &plan_id));
+        let driving = self.clone();
+        let running =
+            self.operations.spawn(async move { driving.delete_instance(held, record, pursuit).await });
+        match self.outcome(&operation, is_lasting, running).await? {
+            Some(()) => Ok(Status::Done),
+            None => Ok(Status::Accepted(operation.id)),
+        }
+    }
+
+    /// What is under way on the instance that somebody works on.
+    async fn busy_deprovisioning(
+        &self,
+        id: &InstanceId,
+        named: (&ServiceId, &PlanId),
+        asking: &Asking,
+    ) -> Result<Busy, Refusal> {
+        let Some(found) = self.records.instance(id).await? else { return Ok(Busy::Other) };
+        same_instance_ids(&found, named)?;
+        if found.state == State::Creating {
+            return Ok(Busy::Creating);
+        }
+        let polled = self.polled(id, &found.operation, Verb::Deprovision, asking)?;
+        Ok(polled.map_or(Busy::Other, Busy::Polled))
+    }
+
+    /// Ends the creation that is under way on an instance, and takes the instance.
+    pub(super) async fn halt(&self, instance: &InstanceId) -> Result<Held, Refusal> {
+        self.holds.interrupt(instance).await?;
+        // Long enough also for a broker that was killed meanwhile: refusing now would leave the creation halted.
+        let lease = self.records.store.lease().unwrap_or_default();
+        let held = self.holds.take(instance, self.timing.halt + 2 * lease + self.timing.queue).await?;
+        held.ok_or_else(|| Refusal::Concurrency(instance.clone()))
+    }
+
+    /// Whether instances of the plan take long, as far as the catalog still has it.
+    pub(super) fn is_lasting(&self, service_id: &ServiceId, plan_id: &PlanId) -> bool {
+        let server = self.offer.plan(service_id, plan_id).map(|offered| offered.server);
+        let provider = server.and_then(|server| self.provider(server));
+        provider.is_ok_and(|provider| provider.pace(plan_id) == Pace::Lasting)
+    }
+
+    /// How long the plan tells platforms to poll, in seconds.
+    pub(super) fn polling(&self, service_id: &ServiceId, plan_id: &PlanId) -> Option<u64> {
+        self.offer.plan(service_id, plan_id).ok()?.plan.maximum_polling_duration
+    }
+
+    /// Goes on removing an instance, its bindings first.
+    pub(super) async fn delete_instance(
+        &self,
+        held: Held,
+        mut record: Instance,
+        pursuit: Pursuit,
+    ) -> Result<(), Refusal> {
+        match self.delete_all(&held, &mut record, pursuit).await {
+            Ok(()) => {
+                let mut changes = vec![Change::Remove(record.key())];
+                if record.operation.is_asynchronous {
+                    changes.push(Change::Bury(record.key(), record.operation.id.clone()));
+                    record.operation.outcome = Outcome::Succeeded;
+                    audit::ended(&record.spec.id, None, &record.operation);
+                }
+                Ok(held.conclude(changes).await?)
+            }
+            Err(Refusal::Interrupted) => Err(Refusal::Interrupted),
+            Err(refusal) => {
+                record.operation.outcome = Outcome::Failed(refusal.to_string());
+                held.conclude(vec![self.records.put_instance(&record)]).await?;
+                if record.operation.is_asynchronous {
+                    audit::ended(&record.spec.id, None, &record.operation);
+                }
+                Err(Refusal::Delete(refusal.to_string()))
+            }
+        }
+    }
+
+    async fn delete_all(&self, held: &Held, record: &mut Instance, pursuit: Pursuit) -> Result<(), Refusal> {
+        let provider = self.provider(&record.server)?.clone();
+        for binding in self.records.bindings(&record.spec.id).await? {
+            tracing::warn!(instance = %record.spec.id, binding = %binding.spec.id, "the instance is deleted with this binding on it");
+            self.revoke(held, &record.spec, &binding, pursuit).await?;
+            held.commit(vec![Change::Remove(binding.key())]).await?;
+        }
+        let spec = record.spec.clone();
+        self.drive(held, pursuit, false, async || provider.deprovision(&spec).await, async |at| {
+            record.operation.outcome = Outcome::InProgress(Some(at));
+            self.show(held, vec![self.records.put_instance(record)]).await;
+        })
+        .await
+        .map_err(|ended: Ended| ended.into())
+    }
+}
+
+/// What a delete finds under way.
+pub(super) enum Busy {
+    /// The creation of what is to be deleted.
+    Creating,
+    /// The very delete that is asked for, which the platform may poll.
+    Polled(String),
+    /// Something else, which may end soon.
+    Other,
+}
+
+/// A delete names the instance's plan; during an update that is the one before or the one after.
+fn same_instance_ids(found: &Instance, request: (&ServiceId, &PlanId)) -> Result<(), Refusal> {
+    let becoming = found.change.as_ref().map(|change| (&change.to.service_id, &change.to.plan_id));
+    if becoming == Some(request) {
+        return Ok(());
+    }
+    let what = format!("service instance {}", found.spec.id);
+    same_ids(&what, (&found.spec.service_id, &found.spec.plan_id), request)
+}

@@ -1,0 +1,149 @@
+//! Calls to backends until they are done: again while the backend is at it, again after a fault that may pass if the
+//! operation is asynchronous, and no longer when the instance is wanted for a delete, lost, or the broker stops.
+
+use std::{pin::pin, time::Duration};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::{sleep, timeout};
+
+use super::{
+    super::{
+        services::{Pending, Progress, ServiceError},
+        store::records::Operation,
+    },
+    Refusal, Shared,
+    holds::Held,
+};
+
+/// How an operation is pursued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pursuit {
+    /// One fault ends it: somebody waits, or tries again by other means.
+    Once,
+    /// It goes on through passing faults until then.
+    Until(Timestamp),
+}
+
+/// Why calling came to an end.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The backend could not do it.
+    Failed(ServiceError),
+    /// A delete wants the instance.
+    Halted,
+    /// Nothing may be written any more: another broker has the instance, or this one stops. What is recorded is taken up.
+    Left,
+}
+
+impl From<Ended> for Refusal {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Failed(error) => Self::Service(error),
+            Ended::Halted => Self::Halted,
+            Ended::Left => Self::Interrupted,
+        }
+    }
+}
+
+impl Shared {
+    /// How an operation is pursued that has just begun, or is taken up again.
+    pub(super) fn pursuit(&self, operation: &Operation, polling: Option<u64>) -> Pursuit {
+        if !operation.is_asynchronous {
+            return Pursuit::Once;
+        }
+        let patience = polling.map_or(self.timing.give_up, Duration::from_secs);
+        let patience = SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX);
+        Pursuit::Until(operation.begun_at.saturating_add(patience).unwrap_or(Timestamp::MAX))
+    }
+
+    /// Calls until it is done. `told` gets what the backend says it is at, whenever that changes. A call that is made while
+    /// the instance is wanted elsewhere has a while to end, so that nothing of it happens later.
+    pub(super) async fn drive<T>(
+        &self,
+        held: &Held,
+        pursuit: Pursuit,
+        may_halt: bool,
+        call: impl AsyncFn() -> Result<Progress<T>, ServiceError>,
+        mut told: impl AsyncFnMut(String),
+    ) -> Result<T, Ended> {
+        let mut pauses = self.pauses();
+        let mut last = None;
+        loop {
+            let pause = match self.call(held, pursuit, may_halt, &call).await? {
+                Ok(Progress::Done(done)) => return Ok(done),
+                Ok(Progress::Pending(Pending { description, again_after })) => {
+                    if let Pursuit::Until(end) = pursuit
+                        && Timestamp::now() >= end
+                    {
+                        let problem = format!("not done in time, still at: {description}");
+                        return Err(Ended::Failed(ServiceError::new("behind the plan", problem)));
+                    }
+                    pauses = self.pauses();
+                    if last.as_ref() != Some(&description) {
+                        told(description.clone()).await;
+                        last = Some(description);
+                    }
+                    again_after
+                }
+                Err(error) => match pursuit {
+                    Pursuit::Until(end) if error.is_passing() && Timestamp::now() < end => {
+                        tracing::warn!(%error, "an operation meets an obstacle; trying again");
+                        pauses.next().unwrap_or(self.timing.longest_pause)
+                    }
+                    _ => return Err(Ended::Failed(error)),
+                },
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                ended = self.ended(held, pursuit, may_halt) => return Err(ended),
+            }
+        }
+    }
+
+    async fn call<T>(
+        &self,
+        held: &Held,
+        pursuit: Pursuit,
+        may_halt: bool,
+        call: &impl AsyncFn() -> Result<Progress<T>, ServiceError>,
+    ) -> Result<Result<Progress<T>, ServiceError>, Ended> {
+        let mut running = pin!(async {
+            // Never closed. A backend has room for so many calls of ours.
+            let _permit = self.calls.acquire().await;
+            timeout(self.timing.call, call()).await
+        });
+        let answer = tokio::select! {
+            answer = &mut running => answer,
+            ended = self.ended(held, pursuit, may_halt) => {
+                if !matches!(ended, Ended::Left) || !held.lost.is_cancelled() {
+                    let _ = timeout(self.timing.halt, running).await;
+                }
+                return Err(ended);
+            }
+        };
+        Ok(answer.unwrap_or_else(|_| {
+            let problem = format!("did not answer within {} s", self.timing.call.as_secs());
+            Err(ServiceError::new("behind the plan", problem).passing())
+        }))
+    }
+
+    /// Waits for a reason to make no further call.
+    async fn ended(&self, held: &Held, pursuit: Pursuit, may_halt: bool) -> Ended {
+        tokio::select! {
+            () = held.lost.cancelled() => Ended::Left,
+            () = held.interrupted.cancelled(), if may_halt => Ended::Halted,
+            // What somebody waits for is brought to its end; the rest is taken up by the next broker.
+            () = self.stop.cancelled(), if pursuit != Pursuit::Once => Ended::Left,
+        }
+    }
+
+    fn pauses(&self) -> impl Iterator<Item = Duration> {
+        ExponentialBuilder::default()
+            .with_min_delay(self.timing.first_pause)
+            .with_max_delay(self.timing.longest_pause)
+            .without_max_times()
+            .with_jitter()
+            .build()
+    }
+}

@@ -1,0 +1,144 @@
+//! What a platform may read: instances, bindings, and how far operations are.
+
+use super::{
+    super::{
+        services::{Bound, Described},
+        store::{
+            Key, State,
+            records::{Operation, Outcome, Verb},
+        },
+    },
+    Caller, Engine, Refusal, audit::Audit, no_binding, no_instance,
+};
+use crate::osb::{
+    BindingId, FetchedInstance, InstanceId, LastOperation, Object, OperationState,
+};
+
+/// A binding as a platform may read it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct FetchedBinding {
+    pub(crate) bound: Bound,
+    pub(crate) parameters: Object,
+}
+
+impl Engine {
+    /// An instance that is there in full.
+    pub(crate) async fn instance(&self, id: &InstanceId) -> Result<FetchedInstance, Refusal> {
+        let found = self.0.records.instance(id).await?;
+        let found = found.ok_or_else(|| Refusal::NotFound(no_instance(id)))?;
+        match found.state {
+            State::Ready => {}
+            State::Updating => return Err(Refusal::Concurrency(id.clone())),
+            State::Creating | State::Failed | State::Deleting => {
+                return Err(Refusal::NotFound(format!("service instance {id} is not provisioned in full")));
+            }
+        }
+        let described = self.0.provider(&found.server)?.described(&found.spec);
+        let Described { dashboard_url, metadata } = described;
+        let spec = found.spec;
+        let version = spec.maintenance_version;
+        Ok(FetchedInstance {
+            service_id: spec.service_id,
+            plan_id: spec.plan_id,
+            dashboard_url,
+            parameters: Some(spec.parameters).filter(|parameters| !parameters.is_empty()),
+            maintenance_info: version.map(|version| serde_json::json!({ "version": version })),
+            metadata,
+        })
+    }
+
+    /// A binding that is there in full, with its credentials.
+    pub(crate) async fn binding(
+        &self,
+        caller: Caller,
+        instance: InstanceId,
+        id: BindingId,
+    ) -> Result<FetchedBinding, Refusal> {
+        let audit =
+            Audit { verb: "fetch", caller, instance: instance.clone(), binding: Some(id.clone()) };
+        self.audited(audit, async move |engine| {
+            let found = engine.records.binding(&instance, &id).await?;
+            let found = found.filter(|found| found.state == State::Ready);
+            let found = found.ok_or_else(|| Refusal::NotFound(no_binding(&instance, &id)))?;
+            let bound = found.bound.ok_or(Refusal::Interrupted)?;
+            Ok(FetchedBinding { bound, parameters: found.spec.parameters })
+        })
+        .await
+    }
+
+    /// How far an operation on an instance is: the last one, unless another is named.
+    pub(crate) async fn last_operation(
+        &self,
+        id: &InstanceId,
+        named: Option<&str>,
+    ) -> Result<LastOperation, Refusal> {
+        match self.0.records.instance(id).await? {
+            Some(found) => told(&found.operation, found.former.as_ref(), named),
+            None => self.buried(&Key::instance(id), named, no_instance(id)).await,
+        }
+    }
+
+    /// How far an operation on a binding is: the last one, unless another is named.
+    pub(crate) async fn last_binding_operation(
+        &self,
+        instance: &InstanceId,
+        id: &BindingId,
+        named: Option<&str>,
+    ) -> Result<LastOperation, Refusal> {
+        match self.0.records.binding(instance, id).await? {
+            Some(found) => told(&found.operation, found.former.as_ref(), named),
+            None => self.buried(&Key::binding(instance, id), named, no_binding(instance, id)).await,
+        }
+    }
+
+    /// Of what is gone. The specification lets a broker answer 410 or success; clients exist that take only one of them,
+    /// and tell themselves apart by whether they name the operation.
+    async fn buried(&self, key: &Key, named: Option<&str>, gone: String) -> Result<LastOperation, Refusal> {
+        let buried = self.0.records.store.buried(key).await?;
+        let operation = buried.ok_or_else(|| Refusal::NotFound(gone.clone()))?;
+        if named == Some(operation.as_str()) {
+            return Err(Refusal::Gone(gone));
+        }
+        Ok(LastOperation { state: OperationState::Succeeded, ..LastOperation::default() })
+    }
+}
+
+fn told(
+    last: &Operation,
+    former: Option<&Operation>,
+    named: Option<&str>,
+) -> Result<LastOperation, Refusal> {
+    let Some(named) = named else { return Ok(progress(last)) };
+    let known = [Some(last), former].into_iter().flatten().find(|operation| operation.id == named);
+    match known {
+        // What was begun before has ended, and if nothing else is known, by what came after it.
+        Some(operation) if operation.id != last.id && operation.is_in_progress() => Ok(LastOperation {
+            state: OperationState::Failed,
+            description: Some(Refusal::Halted.to_string()),
+            ..LastOperation::default()
+        }),
+        Some(operation) => Ok(progress(operation)),
+        None => Err(Refusal::Invalid(format!("operation {named:?} is not known; leave it out to ask for the last one"))),
+    }
+}
+
+/// The specification's words for it.
+fn progress(operation: &Operation) -> LastOperation {
+    let (state, description) = match &operation.outcome {
+        Outcome::InProgress(at) => (OperationState::InProgress, at.clone()),
+        Outcome::Succeeded => (OperationState::Succeeded, None),
+        Outcome::Failed(why) => (OperationState::Failed, Some(why.clone())),
+    };
+    let is_failed = state == OperationState::Failed;
+    LastOperation {
+        state,
+        description,
+        // A failed update ends as failed when it is taken back; what is half deleted is of no use.
+        instance_usable: match operation.verb {
+            Verb::Update => is_failed.then_some(true),
+            Verb::Deprovision => is_failed.then_some(false),
+            Verb::Provision | Verb::Bind | Verb::Unbind => None,
+        },
+        update_repeatable: (is_failed && operation.verb == Verb::Update).then_some(true),
+    }
+}

@@ -1,0 +1,43 @@
+//! How long the engine waits for what.
+
+use std::time::Duration;
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    /// A request waits so long for another one on the same instance, before it is told to come again.
+    pub(crate) queue: Duration,
+    /// A platform that is ready to poll is told to after this.
+    pub(crate) answer: Duration,
+    /// A backend that has not answered a call by then will not.
+    pub(crate) call: Duration,
+    /// What is halted, or stopped with the broker, may take so long to end the call it is in.
+    pub(crate) halt: Duration,
+    /// The first pause before an asynchronous operation tries again; the following ones double.
+    pub(crate) first_pause: Duration,
+    /// The longest such pause, and the longest between looking for what an interruption left.
+    pub(crate) longest_pause: Duration,
+    /// An asynchronous operation that goes on for longer has failed, unless its plan says how long to poll.
+    pub(crate) give_up: Duration,
+    /// When nothing is left to finish: how often to look.
+    pub(crate) idle: Duration,
+    /// How long it is remembered that an asynchronous delete is done.
+    pub(crate) remember: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            queue: Duration::from_secs(5),
+            answer: Duration::from_secs(15),
+            // CockroachDB may take five minutes to change a role; its provider gives up after six.
+            call: Duration::from_mins(10),
+            halt: Duration::from_secs(10),
+            first_pause: Duration::from_secs(1),
+            longest_pause: Duration::from_mins(5),
+            give_up: Duration::from_hours(1),
+            idle: Duration::from_secs(30),
+            remember: Duration::from_hours(7 * 24),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Revoking bindings.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    super::{
+        services::InstanceSpec,
+        store::{
+            Change, State,
+            records::{Binding, Instance, Outcome, Verb},
+        },
+    },
+    Asking, Engine, Refusal, Shared, Status,
+    audit::{self, Audit},
+    deprovision::Busy,
+    drive::Pursuit,
+    holds::Held,
+    no_binding,
+    offer::{required, same_ids},
+    provision::begin,
+};
+use crate::osb::{BindingId, InstanceId, PlanId, ServiceId};
+
+impl Engine {
+    /// Revokes a binding.
+    pub(crate) async fn unbind(
+        &self,
+        asking: Asking,
+        instance: InstanceId,
+        id: BindingId,
+        service_id: ServiceId,
+        plan_id: PlanId,
+    ) -> Result<Status, Refusal> {
+        let audit = Audit {
+            verb: "unbind",
+            caller: asking.caller.clone(),
+            instance: instance.clone(),
+            binding: Some(id.clone()),
+        };
+        self.audited(audit, async move |engine| {
+            engine.unbind(asking, instance, id, (service_id, plan_id)).await
+        })
+        .await
+    }
+}
+
+impl Shared {
+    async fn unbind(
+        self: Arc<Self>,
+        asking: Asking,
+        instance: InstanceId,
+        id: BindingId,
+        named: (ServiceId, PlanId),
+    ) -> Result<Status, Refusal> {
+        let is_lasting = self.is_lasting(&named.0, &named.1);
+        if is_lasting && !asking.accepts_incomplete {
+            return Err(Refusal::AsyncRequired);
+        }
+        let held = match self.holds.take(&instance, Duration::ZERO).await? {
+            Some(held) => held,
+            None => match self.busy_unbinding(&instance, &id, &asking).await? {
+                Busy::Polled(operation) => return Ok(Status::Accepted(operation)),
+                Busy::Creating => self.halt(&instance).await?,
+                Busy::Other => self.queue(&instance).await?,
+            },
+        };
+        let gone = || Refusal::Gone(no_binding(&instance, &id));
+        let mut record = self.records.binding(&instance, &id).await?.ok_or_else(gone)?;
+        let on = self.records.instance(&instance).await?.ok_or_else(gone)?;
+        // After looking: strict clients expect 410 for what never was, whatever else is wrong.
+        required("service_id", named.0.as_str())?;
+        required("plan_id", named.1.as_str())?;
+        same_plan(&record, &on, &named)?;
+        let is_lasting = is_lasting || self.is_lasting(&on.spec.service_id, &on.spec.plan_id);
+        if is_lasting && !asking.accepts_incomplete {
+            return Err(Refusal::AsyncRequired);
+        }
+        if record.state != State::Deleting || !record.operation.is_in_progress() {
+            record.begin(begin(Verb::Unbind, &asking));
+        }
+        record.operation.is_asynchronous |= asking.accepts_incomplete;
+        record.state = State::Deleting;
+        held.commit(vec![self.records.put_binding(&record)]).await?;
+        let operation = record.operation.clone();
+        let pursuit = self.pursuit(&operation, self.polling(&on.spec.service_id, &on.spec.plan_id));
+        let driving = self.clone();
+        let running =
+            self.operations.spawn(async move { driving.delete_binding(held, &on, record, pursuit).await });
+        match self.outcome(&operation, is_lasting, running).await? {
+            Some(()) => Ok(Status::Done),
+            None => Ok(Status::Accepted(operation.id)),
+        }
+    }
+
+    /// What is under way on the instance that somebody works on.
+    async fn busy_unbinding(
+        &self,
+        instance: &InstanceId,
+        id: &BindingId,
+        asking: &Asking,
+    ) -> Result<Busy, Refusal> {
+        let Some(found) = self.records.binding(instance, id).await? else { return Ok(Busy::Other) };
+        if found.state == State::Creating {
+            return Ok(Busy::Creating);
+        }
+        let polled = self.polled(instance, &found.operation, Verb::Unbind, asking)?;
+        Ok(polled.map_or(Busy::Other, Busy::Polled))
+    }
+
+    /// Goes on revoking a binding, to its end.
+    pub(super) async fn delete_binding(
+        &self,
+        held: Held,
+        on: &Instance,
+        mut record: Binding,
+        pursuit: Pursuit,
+    ) -> Result<(), Refusal> {
+        let is_asynchronous = record.operation.is_asynchronous;
+        match self.revoke(&held, &on.spec, &record, pursuit).await {
+            Ok(()) => {
+                let mut changes = vec![Change::Remove(record.key())];
+                if is_asynchronous {
+                    changes.push(Change::Bury(record.key(), record.operation.id.clone()));
+                    record.operation.outcome = Outcome::Succeeded;
+                    audit::ended(&record.instance, Some(&record.spec.id), &record.operation);
+                }
+                Ok(held.conclude(changes).await?)
+            }
+            Err(Refusal::Interrupted) => Err(Refusal::Interrupted),
+            Err(refusal) => {
+                record.operation.outcome = Outcome::Failed(refusal.to_string());
+                held.conclude(vec![self.records.put_binding(&record)]).await?;
+                if is_asynchronous {
+                    audit::ended(&record.instance, Some(&record.spec.id), &record.operation);
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Takes a binding's credentials back. The record stays.
+    pub(super) async fn revoke(
+        &self,
+        held: &Held,
+        on: &InstanceSpec,
+        binding: &Binding,
+        pursuit: Pursuit,
+    ) -> Result<(), Refusal> {
+        let provider = self.provider(&binding.server)?;
+        let mut shown = binding.clone();
+        let ended = self
+            .drive(held, pursuit, false, async || provider.unbind(on, &binding.spec).await, async |at| {
+                shown.operation.outcome = Outcome::InProgress(Some(at));
+                self.show(held, vec![self.records.put_binding(&shown)]).await;
+            })
+            .await;
+        ended.map_err(Into::into)
+    }
+}
+
+/// A delete names the plan that the instance had when it was bound, or has now.
+fn same_plan(record: &Binding, on: &Instance, named: &(ServiceId, PlanId)) -> Result<(), Refusal> {
+    if (&on.spec.service_id, &on.spec.plan_id) == (&named.0, &named.1) {
+        return Ok(());
+    }
+    let what = format!("service binding {}", record.spec.id);
+    same_ids(&what, (&record.service_id, &record.plan_id), (&named.0, &named.1))
+}

@@ -1,0 +1,261 @@
+//! Changing instances. A change that fails is taken back, at once or as soon as that can be done.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    super::{
+        services::{InstanceSpec, Pace},
+        store::{
+            State,
+            records::{Instance, Outcome, Transition, Verb},
+        },
+    },
+    Asking, Engine, Refusal, Shared, Status,
+    audit::{self, Audit},
+    drive::{Ended, Pursuit},
+    holds::Held,
+    no_instance,
+    provision::begin,
+};
+use crate::osb::{InstanceId, UpdateRequest};
+
+impl Engine {
+    /// Changes an instance.
+    pub(crate) async fn update(
+        &self,
+        asking: Asking,
+        id: InstanceId,
+        request: UpdateRequest,
+    ) -> Result<Status, Refusal> {
+        let audit =
+            Audit { verb: "update", caller: asking.caller.clone(), instance: id.clone(), binding: None };
+        self.audited(audit, async move |engine| engine.update(asking, id, request).await).await
+    }
+}
+
+impl Shared {
+    async fn update(
+        self: Arc<Self>,
+        asking: Asking,
+        id: InstanceId,
+        request: UpdateRequest,
+    ) -> Result<Status, Refusal> {
+        self.offer.service(&request.service_id)?;
+        if let Some(plan_id) = &request.plan_id {
+            let offered = self.offer.plan(&request.service_id, plan_id)?;
+            offered.check_maintenance_info(request.maintenance_info.as_ref())?;
+        }
+        let held = match self.holds.take(&id, Duration::ZERO).await? {
+            Some(held) => held,
+            None => match self.busy_updating(&id, &request, &asking).await? {
+                Some(operation) => return Ok(Status::Accepted(operation)),
+                None => self.queue(&id).await?,
+            },
+        };
+        let found = self.records.instance(&id).await?;
+        let mut record = found.ok_or_else(|| Refusal::NotFound(no_instance(&id)))?;
+        let to = self.becoming(&record, &request)?;
+        match record.state {
+            State::Ready => {}
+            // An update that was cut off; this one goes on with it, or waits until it is taken back.
+            State::Updating if is_towards(&record, &to) => {}
+            State::Creating | State::Failed => {
+                return Err(Refusal::NotReady(format!("service instance {id} is not provisioned in full")));
+            }
+            State::Updating | State::Deleting => return Err(Refusal::Concurrency(id)),
+        }
+        if record.state == State::Ready {
+            if to == record.spec {
+                held.release().await?;
+                return Ok(Status::Already);
+            }
+            self.check_update(&record, &to, &request)?;
+            if is_of_context_only(&record.spec, &to) {
+                record.spec = to;
+                held.conclude(vec![self.records.put_instance(&record)]).await?;
+                return Ok(Status::Done);
+            }
+        }
+        let is_lasting = [&record.spec.plan_id, &to.plan_id]
+            .into_iter()
+            .any(|plan| self.provider(&record.server).is_ok_and(|provider| provider.pace(plan) == Pace::Lasting));
+        if is_lasting && !asking.accepts_incomplete {
+            return Err(Refusal::AsyncRequired);
+        }
+        if record.state == State::Ready {
+            record.begin(begin(Verb::Update, &asking));
+            (record.state, record.change) = (State::Updating, Some(Transition { to, reverting: None }));
+        }
+        record.operation.is_asynchronous |= asking.accepts_incomplete;
+        self.begin_update(held, record, is_lasting).await
+    }
+
+    async fn begin_update(
+        self: Arc<Self>,
+        held: Held,
+        record: Instance,
+        is_lasting: bool,
+    ) -> Result<Status, Refusal> {
+        held.commit(vec![self.records.put_instance(&record)]).await?;
+        let operation = record.operation.clone();
+        let pursuit =
+            self.pursuit(&operation, self.polling(&record.spec.service_id, &record.spec.plan_id));
+        let driving = self.clone();
+        let running =
+            self.operations.spawn(async move { driving.change_instance(held, record, pursuit).await });
+        match self.outcome(&operation, is_lasting, running).await? {
+            Some(()) => Ok(Status::Done),
+            None => Ok(Status::Accepted(operation.id)),
+        }
+    }
+
+    /// Of an instance that somebody works on: the operation that does this update, if the platform may poll it.
+    async fn busy_updating(
+        &self,
+        id: &InstanceId,
+        request: &UpdateRequest,
+        asking: &Asking,
+    ) -> Result<Option<String>, Refusal> {
+        let Some(found) = self.records.instance(id).await? else { return Ok(None) };
+        if found.state == State::Updating && !is_towards(&found, &self.becoming(&found, request)?) {
+            return Err(Refusal::Concurrency(id.clone()));
+        }
+        self.polled(id, &found.operation, Verb::Update, asking)
+    }
+
+    /// What the instance is to become. What the request leaves out stays; parameters that it gives are all of them.
+    fn becoming(&self, found: &Instance, request: &UpdateRequest) -> Result<InstanceSpec, Refusal> {
+        let is = &found.spec;
+        if is.service_id != request.service_id {
+            let (id, of) = (&is.id, &is.service_id);
+            return Err(Refusal::Invalid(format!("service instance {id} is of service_id {of}")));
+        }
+        let plan_id = request.plan_id.as_ref().unwrap_or(&is.plan_id).clone();
+        let is_new_plan = plan_id != is.plan_id;
+        let maintenance_version = if is_new_plan || request.maintenance_info.is_some() {
+            let offered = self.offer.plan(&is.service_id, &plan_id)?;
+            offered.check_maintenance_info(request.maintenance_info.as_ref())?;
+            offered.maintenance_version()
+        } else {
+            is.maintenance_version.clone()
+        };
+        Ok(InstanceSpec {
+            plan_id,
+            parameters: request.parameters.clone().unwrap_or_else(|| is.parameters.clone()),
+            context: request.context.clone().unwrap_or_else(|| is.context.clone()),
+            maintenance_version,
+            ..is.clone()
+        })
+    }
+
+    /// Whether the instance may become so.
+    fn check_update(
+        &self,
+        record: &Instance,
+        to: &InstanceSpec,
+        request: &UpdateRequest,
+    ) -> Result<(), Refusal> {
+        let is = &record.spec;
+        let offered = self.offer.plan(&to.service_id, &to.plan_id)?;
+        let unsupported = |what: String| Err(Refusal::Unsupported(what));
+        if to.plan_id != is.plan_id {
+            let before = self.offer.plan(&is.service_id, &is.plan_id)?;
+            let (from, into) = (&before.plan.name, &offered.plan.name);
+            if !before.is_updateable() {
+                return unsupported(format!(
+                    "instances of plan {from} cannot change their plan; provision another instance"
+                ));
+            }
+            if *offered.server != record.server {
+                return unsupported(format!(
+                    "plan {into} is on another server than service instance {}; provision another instance",
+                    is.id
+                ));
+            }
+        }
+        if is_of_context_only(is, to) {
+            if offered.service.allow_context_updates {
+                return Ok(());
+            }
+            let service = &offered.service.name;
+            return unsupported(format!("service {service} does not take updates of the context alone"));
+        }
+        if request.parameters.is_some() {
+            offered.schemas.check_update(&to.parameters)?;
+        }
+        Ok(self.provider(&record.server)?.check_update(is, to)?)
+    }
+
+    /// Goes on changing an instance, or taking a change back, to its end.
+    pub(super) async fn change_instance(
+        &self,
+        held: Held,
+        mut record: Instance,
+        pursuit: Pursuit,
+    ) -> Result<(), Refusal> {
+        let Some(mut change) = record.change.clone() else { return Err(Refusal::Interrupted) };
+        if change.reverting.is_none() {
+            match self.towards(&held, &record, &record.spec, &change.to, pursuit).await {
+                Ok(()) => {
+                    record.spec = change.to;
+                    record.operation.outcome = Outcome::Succeeded;
+                    return self.end_change(held, record).await;
+                }
+                Err(Ended::Left) => return Err(Refusal::Interrupted),
+                Err(ended) => change.reverting = Some(Refusal::from(ended).to_string()),
+            }
+            record.change = Some(change.clone());
+            held.commit(vec![self.records.put_instance(&record)]).await?;
+        }
+        let problem = change.reverting.unwrap_or_default();
+        match self.towards(&held, &record, &change.to, &record.spec, Pursuit::Once).await {
+            Ok(()) => {
+                record.operation.outcome = Outcome::Failed(problem.clone());
+                self.end_change(held, record).await?;
+                Err(Refusal::Update { problem, is_taken_back: true })
+            }
+            Err(Ended::Left) => Err(Refusal::Interrupted),
+            Err(ended) => {
+                let why = Refusal::from(ended);
+                held.release().await?;
+                let problem = format!("{problem}; taking it back is tried again: {why}");
+                Err(Refusal::Update { problem, is_taken_back: false })
+            }
+        }
+    }
+
+    async fn towards(
+        &self,
+        held: &Held,
+        record: &Instance,
+        from: &InstanceSpec,
+        to: &InstanceSpec,
+        pursuit: Pursuit,
+    ) -> Result<(), Ended> {
+        let Ok(provider) = self.provider(&record.server) else { return Err(Ended::Left) };
+        let mut shown = record.clone();
+        self.drive(held, pursuit, false, async || provider.update(from, to).await, async |at| {
+            shown.operation.outcome = Outcome::InProgress(Some(at));
+            self.show(held, vec![self.records.put_instance(&shown)]).await;
+        })
+        .await
+    }
+
+    async fn end_change(&self, held: Held, mut record: Instance) -> Result<(), Refusal> {
+        (record.state, record.change) = (State::Ready, None);
+        held.conclude(vec![self.records.put_instance(&record)]).await?;
+        if record.operation.is_asynchronous {
+            audit::ended(&record.spec.id, None, &record.operation);
+        }
+        Ok(())
+    }
+}
+
+/// Whether the update that is under way is this one.
+fn is_towards(record: &Instance, to: &InstanceSpec) -> bool {
+    record.change.as_ref().is_some_and(|change| change.reverting.is_none() && change.to == *to)
+}
+
+fn is_of_context_only(is: &InstanceSpec, to: &InstanceSpec) -> bool {
+    InstanceSpec { context: is.context.clone(), ..to.clone() } == *is
+}

@@ -1,0 +1,328 @@
+//! A service in memory, for tests of the broker: it makes everything in two steps, so that an interruption can leave half
+//! of it, takes as long as it is told, and fails as it is told. Shared by the library's own tests and the suites.
+#![allow(dead_code, reason = "each suite uses its part")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bindery::{
+    broker::{
+        BindingSpec, Bound, Described, InstanceSpec, Pace, Pending, Progress, Provider, Resource, ResourceKind,
+        ServiceError, Unacceptable,
+    },
+    osb::{BindingId, Endpoint, InstanceId, InstanceMetadata, Object, PlanId},
+};
+use tokio::sync::Semaphore;
+
+/// Plans whose id holds this take long.
+pub(crate) const LASTING: &str = "lasting";
+
+/// Lets so many steps happen and none after: what a kill does, seen from outside.
+#[derive(Clone)]
+pub(crate) struct Fuse(Arc<AtomicUsize>);
+
+impl Fuse {
+    pub(crate) fn after(steps: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(steps)))
+    }
+
+    pub(crate) fn never() -> Self {
+        Self::after(usize::MAX)
+    }
+
+    /// Whether the next step still happens.
+    pub(crate) fn holds(&self) -> bool {
+        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+    }
+
+    /// Whether it is gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 0
+    }
+}
+
+/// What a call does instead of working.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Fails at once, for good.
+    Before,
+    /// Does everything, then fails for good.
+    After,
+    /// Does half of it, then fails for good.
+    Half,
+    /// Fails at once, but may succeed when it is tried again.
+    Passing,
+    /// Never answers, and does nothing.
+    Silence,
+}
+
+/// An instance as the backend has it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Database {
+    pub(crate) plan: PlanId,
+    pub(crate) parameters: Object,
+    pub(crate) maintenance_version: Option<String>,
+}
+
+/// What exists. It outlives the brokers that work on it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct World {
+    pub(crate) roles: BTreeSet<InstanceId>,
+    pub(crate) databases: BTreeMap<InstanceId, Database>,
+    /// Passwords by binding.
+    pub(crate) logins: BTreeMap<(InstanceId, BindingId), String>,
+    /// How often each call was made.
+    pub(crate) calls: BTreeMap<&'static str, usize>,
+    /// How many passwords were made; the next one differs.
+    made: usize,
+    /// How often the next calls are still at it.
+    pending: usize,
+    faults: VecDeque<(&'static str, Fault)>,
+}
+
+impl World {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.roles.is_empty() && self.databases.is_empty() && self.logins.is_empty()
+    }
+}
+
+/// See the module. Cloning shares everything.
+#[derive(Clone)]
+pub(crate) struct Fake {
+    world: Arc<Mutex<World>>,
+    fuse: Fuse,
+    /// Each call takes a permit for as long as it runs.
+    pub(crate) permits: Arc<Semaphore>,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self::new(Arc::default(), Fuse::never())
+    }
+}
+
+impl Fake {
+    pub(crate) fn new(world: Arc<Mutex<World>>, fuse: Fuse) -> Self {
+        Self { world, fuse, permits: Arc::new(Semaphore::new(1000)) }
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next call of this name meets this fault; one is used up by each call.
+    pub(crate) fn fail(&self, call: &'static str, fault: Fault) {
+        self.world().faults.push_back((call, fault));
+    }
+
+    /// So many calls answer that they are at it, before one is done.
+    pub(crate) fn be_at_it(&self, times: usize) {
+        self.world().pending = times;
+    }
+
+    fn step<T>(&self, change: impl FnOnce(&mut World) -> T) -> Result<T, ServiceError> {
+        if self.fuse.holds() {
+            Ok(change(&mut self.world()))
+        } else {
+            Err(ServiceError::new("fake", "killed"))
+        }
+    }
+
+    /// Counts the call and meets its fault.
+    async fn enter(&self, call: &'static str) -> Result<Option<Fault>, ServiceError> {
+        let fault = {
+            let mut world = self.world();
+            *world.calls.entry(call).or_default() += 1;
+            let at = world.faults.iter().position(|(of, _)| *of == call);
+            at.and_then(|at| world.faults.remove(at)).map(|(_, fault)| fault)
+        };
+        match fault {
+            Some(Fault::Before) => Err(ServiceError::new("fake", format!("{call} was told to fail"))),
+            Some(Fault::Passing) => {
+                Err(ServiceError::new("fake", format!("{call} was told to fail for now")).passing())
+            }
+            Some(Fault::Silence) => std::future::pending().await,
+            other => Ok(other),
+        }
+    }
+
+    /// Whether the backend is still at it.
+    fn at_it<T>(&self) -> Option<Progress<T>> {
+        let mut world = self.world();
+        world.pending = world.pending.checked_sub(1)?;
+        let description = format!("{} to go", world.pending);
+        Some(Progress::Pending(Pending { description, again_after: Duration::from_millis(5) }))
+    }
+
+    /// Two steps, with a fault between or after them.
+    async fn work<T>(
+        &self,
+        call: &'static str,
+        first: impl FnOnce(&mut World),
+        second: impl FnOnce(&mut World) -> T,
+    ) -> Result<Progress<T>, ServiceError> {
+        let _permit = self.permits.acquire().await;
+        let fault = self.enter(call).await?;
+        self.step(first)?;
+        if fault == Some(Fault::Half) {
+            return Err(ServiceError::new("fake", format!("{call} was told to fail half-way")));
+        }
+        if let Some(pending) = self.at_it() {
+            return Ok(pending);
+        }
+        let done = self.step(second)?;
+        if fault == Some(Fault::After) {
+            return Err(ServiceError::new("fake", format!("{call} was told to fail in the end")));
+        }
+        self.step(|_| Progress::Done(done))
+    }
+}
+
+fn database(spec: &InstanceSpec) -> Database {
+    Database {
+        plan: spec.plan_id.clone(),
+        parameters: spec.parameters.clone(),
+        maintenance_version: spec.maintenance_version.clone(),
+    }
+}
+
+fn refuse(parameters: &Object) -> Result<(), Unacceptable> {
+    match parameters.get("bad") {
+        Some(_) => Err(Unacceptable::Invalid("parameter \"bad\" is bad; leave it out".to_owned())),
+        None => Ok(()),
+    }
+}
+
+#[async_trait]
+impl Provider for Fake {
+    fn pace(&self, plan: &PlanId) -> Pace {
+        if plan.as_str().contains(LASTING) { Pace::Lasting } else { Pace::Prompt }
+    }
+
+    fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable> {
+        refuse(&wanted.parameters)
+    }
+
+    fn check_update(&self, from: &InstanceSpec, to: &InstanceSpec) -> Result<(), Unacceptable> {
+        refuse(&to.parameters)?;
+        if from.parameters.get("fixed") == to.parameters.get("fixed") {
+            Ok(())
+        } else {
+            Err(Unacceptable::Unsupported("parameter \"fixed\" cannot be changed".to_owned()))
+        }
+    }
+
+    fn check_binding(&self, _on: &InstanceSpec, wanted: &BindingSpec) -> Result<(), Unacceptable> {
+        refuse(&wanted.parameters)?;
+        if wanted.parameters.contains_key("for_app") && !wanted.bind_resource.contains_key("app_guid") {
+            return Err(Unacceptable::RequiresApp("send bind_resource.app_guid".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn described(&self, instance: &InstanceSpec) -> Described {
+        let pair = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        Described {
+            dashboard_url: Some(format!("https://dashboard.example/{}", instance.space_guid)),
+            metadata: Some(InstanceMetadata { labels: pair("l", "1"), attributes: pair("a", "2") }),
+        }
+    }
+
+    async fn provision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
+        let (role, made) = (instance.id.clone(), database(instance));
+        let first = |world: &mut World| drop(world.roles.insert(role));
+        self.work("provision", first, |world| drop(world.databases.insert(instance.id.clone(), made))).await
+    }
+
+    async fn update(&self, _from: &InstanceSpec, to: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
+        let made = database(to);
+        let first = |world: &mut World| {
+            if let Some(database) = world.databases.get_mut(&to.id) {
+                database.parameters = to.parameters.clone();
+            }
+        };
+        self.work("update", first, |world| drop(world.databases.insert(to.id.clone(), made))).await
+    }
+
+    async fn deprovision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
+        let first = |world: &mut World| drop(world.databases.remove(&instance.id));
+        self.work("deprovision", first, |world| {
+            world.logins.retain(|(on, _), _| *on != instance.id);
+            world.roles.remove(&instance.id);
+        })
+        .await
+    }
+
+    async fn bind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<Bound>, ServiceError> {
+        let key = (on.id.clone(), binding.id.clone());
+        let expires_at = binding.parameters.get("expires_in").and_then(serde_json::Value::as_i64);
+        let first = |world: &mut World| {
+            assert!(world.databases.contains_key(&on.id), "bound on nothing");
+        };
+        self.work("bind", first, |world| {
+            world.made += 1;
+            let password = format!("password-{}", world.made);
+            world.logins.insert(key, password.clone());
+            let after = |seconds| jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+            Bound {
+                credentials: Object::from_iter([
+                    ("username".to_owned(), binding.id.as_str().into()),
+                    ("password".to_owned(), password.into()),
+                ])
+                .into(),
+                endpoints: vec![Endpoint {
+                    host: "fake.example".to_owned(),
+                    ports: vec!["1".to_owned()],
+                    protocol: Some("tcp".to_owned()),
+                }],
+                expires_at: expires_at.map(after),
+                renew_before: expires_at.map(|seconds| after(seconds / 2)),
+                ..Bound::default()
+            }
+        })
+        .await
+    }
+
+    async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError> {
+        let key = (on.id.clone(), binding.id.clone());
+        self.work("unbind", |_| (), |world| drop(world.logins.remove(&key))).await
+    }
+
+    async fn resources(&self) -> Result<Vec<Resource>, ServiceError> {
+        let world = self.world();
+        let made = |kind, name| Resource { kind, name, ours: true };
+        let databases =
+            world.databases.keys().map(|id| made(ResourceKind::Database, format!("database-{id}")));
+        let roles = world.roles.iter().map(|id| made(ResourceKind::OwnerRole, format!("role-{id}")));
+        let logins = world
+            .logins
+            .keys()
+            .map(|(on, id)| made(ResourceKind::Login, format!("login-{on}-{id}")));
+        Ok(databases.chain(logins).chain(roles).collect())
+    }
+
+    fn names(&self, instance: &InstanceId, bindings: &[BindingId]) -> Vec<String> {
+        let logins = bindings.iter().map(|id| format!("login-{instance}-{id}"));
+        [format!("database-{instance}"), format!("role-{instance}")].into_iter().chain(logins).collect()
+    }
+
+    async fn remove(&self, resource: &Resource) -> Result<(), ServiceError> {
+        let mut world = self.world();
+        let has = |prefix: &str, id: &str| resource.name == format!("{prefix}-{id}");
+        world.databases.retain(|id, _| !has("database", id.as_str()));
+        world.roles.retain(|id| !has("role", id.as_str()));
+        world.logins.retain(|(on, id), _| !has("login", &format!("{on}-{id}")));
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<String, ServiceError> {
+        Ok("fake".to_owned())
+    }
+}

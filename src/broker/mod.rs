@@ -178,17 +178,20 @@ impl Broker {
     ) -> Result<Self, BrokerError> {
         let BrokerSettings { auth, store, store_key, former_store_keys, .. } = &config.settings;
         let logins = Arc::new(Logins::read(auth).await?);
-        let lock = match store {
-            StoreUrl::Sqlite(path) => Some(StoreLock::take(path, PREDECESSOR_ENDS).await?),
-            _ => None,
+        // Only an embedded store has a key made with it.
+        let (lock, exists) = match store {
+            StoreUrl::Sqlite(path) => (Some(StoreLock::take(path, PREDECESSOR_ENDS).await?), path.exists()),
+            StoreUrl::Postgres(_) | StoreUrl::DynamoDb(_) => (None, true),
         };
-        let cipher = Cipher::load(store_key, former_store_keys, store.may_exist())?;
+        let cipher = Cipher::load(store_key, former_store_keys, exists)?;
         let Parts { store, providers } = Parts::open(&config, backends).await?;
-        let offer = Offer::new(config.services.offerings).map_err(ConfigError::from)?;
+        let offer = Offer::new(config.services.offerings).map_err(|error| ConfigError::invalid(error.path, error.problem))?;
         let records = Records::new(store, cipher);
         let engine = Engine::new(offer, providers.clone(), records, Timing::default());
         let recovering = engine.clone();
         engine.spawn(async move { recovering.recover().await });
+        let (watched, stopped) = (logins.clone(), engine.stopped());
+        tokio::spawn(async move { watched.watch(stopped).await });
         Ok(Self { engine, gate: Gate { logins, metrics }, providers, lock: Mutex::new(lock) })
     }
 

@@ -15,14 +15,22 @@
 //! installation: production
 //! ```
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fmt, num::NonZeroU64, path::PathBuf};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{
+        MapAccess, SeqAccess, Visitor,
+        value::{MapAccessDeserializer, SeqAccessDeserializer},
+    },
+};
 use serde_json::Value;
 
 use super::{
     ConfigError, LoadedConfig, Login, Offering, PartialSettings, PasswordSource, ServerName, ServerSettings,
-    ServiceKind, ServiceSettings, SslMode, StoreKey, offering, plan_id,
+    ServiceKind, ServiceSettings, SslMode, StoreKey, TlsFiles, offering,
+    offering::{MaintenanceInfo, Permission},
+    plan_id,
 };
 use crate::osb;
 
@@ -32,9 +40,13 @@ struct Document {
     #[serde(default)]
     servers: BTreeMap<String, Server>,
     services: Vec<Service>,
-    auth: Option<Auth>,
+    auth: Option<OneOrSeveral>,
+    tls: Option<Tls>,
     store: Option<String>,
+    store_password_file: Option<PathBuf>,
     store_key_file: Option<PathBuf>,
+    #[serde(default)]
+    former_store_key_files: Vec<PathBuf>,
     installation: Option<String>,
 }
 
@@ -65,6 +77,12 @@ struct Service {
     bindable: bool,
     #[serde(default)]
     tags: Vec<String>,
+    #[serde(default)]
+    requires: Vec<Permission>,
+    #[serde(default)]
+    plan_updateable: bool,
+    #[serde(default = "yes")]
+    allow_context_updates: bool,
     metadata: Option<osb::Object>,
     plans: Vec<Plan>,
 }
@@ -79,15 +97,34 @@ struct Plan {
     metadata: Option<osb::Object>,
     free: Option<bool>,
     bindable: Option<bool>,
+    plan_updateable: Option<bool>,
+    binding_rotatable: Option<bool>,
+    maximum_polling_duration: Option<NonZeroU64>,
     schemas: Option<Value>,
-    maintenance_info: Option<Value>,
+    maintenance_info: Option<MaintenanceInfo>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Tls {
+    cert_file: PathBuf,
+    key_file: PathBuf,
+    client_ca_file: Option<PathBuf>,
+}
+
+/// A user with a password, or a file of tokens.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Auth {
-    username: String,
-    password_file: PathBuf,
+    username: Option<String>,
+    password_file: Option<PathBuf>,
+    token_file: Option<PathBuf>,
+}
+
+/// `auth` as one object or as a list of them. By hand, because errors of an untagged enum name no field.
+enum OneOrSeveral {
+    One(Auth),
+    Several(Vec<Auth>),
 }
 
 fn yes() -> bool {
@@ -114,28 +151,88 @@ pub(super) fn parse(text: &str) -> Result<LoadedConfig, ConfigError> {
         .collect::<Result<Vec<_>, _>>()?;
     let offerings: Vec<_> = file.services.into_iter().map(Service::offering).collect();
     offering::check(&offerings, &servers)?;
-    let auth = file
-        .auth
-        .map(|auth| {
-            if auth.username.is_empty() {
-                return Err(ConfigError::missing(
-                    "auth.username",
-                    "name the user that the platform calls as",
-                ));
-            }
-            Ok(Login { username: auth.username, password: PasswordSource::File(auth.password_file) })
-        })
-        .transpose()?;
+    let auth = file.auth.map(OneOrSeveral::logins).transpose()?;
     Ok(LoadedConfig {
         services: ServiceSettings { offerings, servers },
         stated: PartialSettings {
-            auth: auth.into_iter().collect(),
+            auth: auth.unwrap_or_default(),
             store: file.store.map(|url| url.parse()).transpose()?,
+            store_password: file.store_password_file.map(PasswordSource::File),
             store_key: file.store_key_file.map(StoreKey::File),
+            former_store_keys: file.former_store_key_files,
+            tls: file.tls.map(TlsFiles::from),
             installation: file.installation,
         },
         key_beside_store: false,
     })
+}
+
+impl<'de> Deserialize<'de> for OneOrSeveral {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = OneOrSeveral;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`username` with `passwordFile`, or `tokenFile`, or a list of these")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OneOrSeveral, A::Error> {
+                Auth::deserialize(MapAccessDeserializer::new(map)).map(OneOrSeveral::One)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<OneOrSeveral, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(OneOrSeveral::Several)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl OneOrSeveral {
+    fn logins(self) -> Result<Vec<Login>, ConfigError> {
+        match self {
+            Self::One(auth) => Ok(vec![auth.login("auth")?]),
+            Self::Several(several) => several
+                .into_iter()
+                .enumerate()
+                .map(|(index, auth)| auth.login(&format!("auth[{index}]")))
+                .collect(),
+        }
+    }
+}
+
+impl Auth {
+    fn login(self, field: &str) -> Result<Login, ConfigError> {
+        let username = format!("{field}.username");
+        match (self.username, self.password_file, self.token_file) {
+            (Some(name), Some(file), None) => Login::basic(name, PasswordSource::File(file), &username),
+            (None, None, Some(file)) => Ok(Login::Bearer { tokens: PasswordSource::File(file) }),
+            (Some(_), None, None) => Err(ConfigError::missing(
+                format!("{field}.passwordFile"),
+                "name the file with the user's password",
+            )),
+            (None, Some(_), None) => {
+                Err(ConfigError::missing(username, "name the user that the platform calls as"))
+            }
+            (None, None, None) => Err(ConfigError::missing(
+                field,
+                "give a `username` with its `passwordFile`, or a `tokenFile`",
+            )),
+            (_, _, Some(_)) => Err(ConfigError::invalid(
+                format!("{field}.tokenFile"),
+                "stands beside `username` or `passwordFile`; give each an entry of its own in the list `auth`",
+            )),
+        }
+    }
+}
+
+impl From<Tls> for TlsFiles {
+    fn from(tls: Tls) -> Self {
+        Self { cert_file: tls.cert_file, key_file: tls.key_file, client_ca_file: tls.client_ca_file }
+    }
 }
 
 impl Server {
@@ -169,11 +266,12 @@ impl Service {
                 metadata: plan.metadata,
                 free: plan.free,
                 bindable: plan.bindable,
-                binding_rotatable: None,
-                plan_updateable: None,
+                // Whatever can be bound can be bound anew.
+                binding_rotatable: plan.binding_rotatable.or(plan.bindable).or(Some(self.bindable)),
+                plan_updateable: plan.plan_updateable,
                 schemas: plan.schemas,
-                maximum_polling_duration: None,
-                maintenance_info: plan.maintenance_info,
+                maximum_polling_duration: plan.maximum_polling_duration.map(NonZeroU64::get),
+                maintenance_info: plan.maintenance_info.map(Value::from),
             });
         }
         let service = osb::Service {
@@ -182,6 +280,9 @@ impl Service {
             description: self.description,
             bindable: self.bindable,
             tags: self.tags,
+            requires: self.requires.into_iter().map(|permission| permission.as_str().to_owned()).collect(),
+            plan_updateable: self.plan_updateable,
+            allow_context_updates: self.allow_context_updates,
             metadata: self.metadata,
             plans,
             ..offering::abilities()
@@ -239,7 +340,22 @@ installation: here
     #[case::duplicate_plan("name: lab", "name: default", &["plan name", "default", "twice"])]
     #[case::no_plan_name("name: lab", "name: ''", &["plan name", "missing"])]
     #[case::unknown_kind("type: cockroachdb", "type: oracle", &["services[0].type", "oracle"])]
-    #[case::bad_store("sqlite:/data/broker.db", "postgres://x", &["store", "sqlite:"])]
+    #[case::bad_store("sqlite:/data/broker.db", "mongodb://x", &["store", "sqlite:"])]
+    #[case::no_semantic_version("free: false", "maintenance_info: {version: v1.0}", &["plans[1].maintenance_info", "v1.0", "MAJOR.MINOR.PATCH"])]
+    #[case::no_version("free: false", "maintenance_info: {description: d}", &["plans[1].maintenance_info", "version"])]
+    #[case::unknown_maintenance("free: false", "maintenance_info: {version: 1.0.0, x: 1}", &["plans[1].maintenance_info", "x"])]
+    #[case::no_polling("free: false", "maximum_polling_duration: 0", &["plans[1].maximum_polling_duration"])]
+    #[case::unknown_permission("tags: [sql]", "requires: [root]", &["services[0].requires", "root", "syslog_drain"])]
+    #[case::bad_schema("free: false", "schemas: {service_instance: {create: {parameters: {type: object}}}}",
+        &["service \"cockroachdb\"", "plan \"lab\"", "schemas.service_instance.create.parameters", "$schema"])]
+    #[case::half_a_login("passwordFile: /auth", "passwordFile: null", &["auth.passwordFile"])]
+    #[case::colon_in_user("username: catalog", "username: 'a:b'", &["auth.username", "a:b"])]
+    #[case::no_user("username: catalog, ", "", &["auth.username"])]
+    #[case::both_kinds("passwordFile: /auth", "passwordFile: /auth, tokenFile: /t", &["auth.tokenFile"])]
+    #[case::unknown_in_list("auth: {username: catalog, passwordFile: /auth}", "auth: [{tokenFile: /t}, {pasword: x}]", &["auth[1]", "pasword"])]
+    #[case::empty_in_list("auth: {username: catalog, passwordFile: /auth}", "auth: [{tokenFile: /t}, {}]", &["auth[1]"])]
+    #[case::no_login("auth: {username: catalog, passwordFile: /auth}", "auth: catalog", &["auth", "tokenFile"])]
+    #[case::half_a_certificate("installation: here", "tls: {certFile: /c}", &["tls", "keyFile"])]
     #[case::unknown_sslmode("sslmode: require", "sslmode: prefer", &["servers.lab.sslmode", "prefer", "verify-full"])]
     fn what_is_wrong_is_named(#[case] right: &str, #[case] wrong: &str, #[case] named: &[&str]) {
         let text = GOOD.replace(right, wrong);
@@ -248,6 +364,72 @@ installation: here
         for word in named {
             assert!(message.contains(word), "{word} is not in: {message}");
         }
+    }
+
+    #[test]
+    fn several_may_call() {
+        let several = "auth:\n- {username: catalog, passwordFile: /new}\n- {username: catalog, passwordFile: /old}\n\
+                       - {tokenFile: /tokens}";
+        let text = GOOD.replace("auth: {username: catalog, passwordFile: /auth}", several);
+        let auth = parse(&text).unwrap().stated.auth;
+        let files: Vec<_> = auth.iter().map(|login| format!("{:?}", login.source())).collect();
+        assert_eq!(files, [r#"File("/new")"#, r#"File("/old")"#, r#"File("/tokens")"#]);
+        assert!(matches!(auth[2], Login::Bearer { .. }));
+    }
+
+    #[test]
+    fn what_the_specification_lets_a_service_say_reaches_the_catalog() {
+        let text =
+            GOOD.replace("tags: [sql]", "requires: [syslog_drain]\n    plan_updateable: true").replace(
+                "free: false",
+                "plan_updateable: false, binding_rotatable: false, maximum_polling_duration: 60, \
+                 maintenance_info: {version: 1.2.3-rc.1+b, description: new}",
+            );
+        let loaded = parse(&text).unwrap();
+        let service = serde_json::to_value(&loaded.services.offerings[0].service).unwrap();
+        assert_eq!(service["requires"], serde_json::json!(["syslog_drain"]));
+        assert_eq!(
+            (&service["plan_updateable"], &service["allow_context_updates"]),
+            (&true.into(), &true.into())
+        );
+        assert_eq!(service["plans"][0]["binding_rotatable"], true, "the default");
+        let plan = &service["plans"][1];
+        assert_eq!((&plan["plan_updateable"], &plan["binding_rotatable"]), (&false.into(), &false.into()));
+        assert_eq!(plan["maximum_polling_duration"], 60);
+        assert_eq!(
+            plan["maintenance_info"],
+            serde_json::json!({"version": "1.2.3-rc.1+b", "description": "new"})
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_bound_is_not_rotated() {
+        let text = GOOD.replace("free: false", "bindable: false");
+        let loaded = parse(&text).unwrap();
+        let plans = &loaded.services.offerings[0].service.plans;
+        assert_eq!((plans[0].binding_rotatable, plans[1].binding_rotatable), (Some(true), Some(false)));
+    }
+
+    #[test]
+    fn names_have_255_characters_at_most() {
+        for (length, fits) in [(255, true), (256, false)] {
+            for name in ["name: cockroachdb", "name: lab"] {
+                let text = GOOD.replace(name, &format!("name: {}", "\u{fc}".repeat(length)));
+                assert_eq!(parse(&text).is_ok(), fits, "{name} of {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_files_of_store_and_tls_are_taken_over() {
+        let more = "here\nformerStoreKeyFiles: [/k1, /k2]\nstorePasswordFile: /spw\n\
+                    tls: {certFile: /c, keyFile: /k, clientCaFile: /ca}";
+        let text = GOOD.replace("here", more).replace("sqlite:/data/broker.db", "postgres://u@h/bindery");
+        let settings = parse(&text).unwrap().complete(PartialSettings::default()).unwrap().settings;
+        assert_eq!(settings.former_store_keys, [PathBuf::from("/k1"), PathBuf::from("/k2")]);
+        assert!(matches!(settings.store_password, Some(PasswordSource::File(path)) if path.ends_with("spw")));
+        let tls = settings.tls.unwrap();
+        assert_eq!((tls.cert_file, tls.client_ca_file), ("/c".into(), Some("/ca".into())));
     }
 
     #[test]

@@ -240,10 +240,10 @@ impl Shared {
                 &held,
                 pursuit,
                 true,
-                async || provider.bind(&on.spec, &record.spec).await,
-                async |at| {
+                || provider.bind(&on.spec, &record.spec),
+                |at| {
                     shown.operation.outcome = Outcome::InProgress(Some(at));
-                    self.show(&held, vec![self.records.put_binding(&shown)]).await;
+                    self.records.put_binding(&shown)
                 },
             )
             .await;

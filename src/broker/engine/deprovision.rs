@@ -154,9 +154,9 @@ impl Shared {
             held.commit(vec![Change::Remove(binding.key())]).await?;
         }
         let spec = record.spec.clone();
-        self.drive(held, pursuit, false, async || provider.deprovision(&spec).await, async |at| {
+        self.drive(held, pursuit, false, || provider.deprovision(&spec), |at| {
             record.operation.outcome = Outcome::InProgress(Some(at));
-            self.show(held, vec![self.records.put_instance(record)]).await;
+            self.records.put_instance(record)
         })
         .await
         .map_err(|ended: Ended| ended.into())

@@ -4,17 +4,21 @@
 use std::{pin::pin, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{sleep, timeout};
 
 use super::{
     super::{
         services::{Pending, Progress, ServiceError},
-        store::records::Operation,
+        store::{Change, records::Operation},
     },
     Refusal, Shared,
     holds::Held,
 };
+
+/// A call to a backend.
+pub(super) type Call<'a, T> = BoxFuture<'a, Result<Progress<T>, ServiceError>>;
 
 /// How an operation is pursued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,20 +61,21 @@ impl Shared {
         Pursuit::Until(operation.begun_at.saturating_add(patience).unwrap_or(Timestamp::MAX))
     }
 
-    /// Calls until it is done. `told` gets what the backend says it is at, whenever that changes. A call that is made while
+    /// Calls until it is done. `told` gets what the backend says it is at, whenever that changes, and answers how that is
+    /// written down. A call that is made while
     /// the instance is wanted elsewhere has a while to end, so that nothing of it happens later.
-    pub(super) async fn drive<T>(
+    pub(super) async fn drive<'a, T>(
         &self,
         held: &Held,
         pursuit: Pursuit,
         may_halt: bool,
-        call: impl AsyncFn() -> Result<Progress<T>, ServiceError>,
-        mut told: impl AsyncFnMut(String),
+        call: impl Fn() -> Call<'a, T>,
+        mut told: impl FnMut(String) -> Change,
     ) -> Result<T, Ended> {
         let mut pauses = self.pauses();
         let mut last = None;
         loop {
-            let pause = match self.call(held, pursuit, may_halt, &call).await? {
+            let pause = match self.call(held, pursuit, may_halt, call()).await? {
                 Ok(Progress::Done(done)) => return Ok(done),
                 Ok(Progress::Pending(Pending { description, again_after })) => {
                     if let Pursuit::Until(end) = pursuit
@@ -81,7 +86,7 @@ impl Shared {
                     }
                     pauses = self.pauses();
                     if last.as_ref() != Some(&description) {
-                        told(description.clone()).await;
+                        self.show(held, told(description.clone())).await;
                         last = Some(description);
                     }
                     again_after
@@ -106,12 +111,12 @@ impl Shared {
         held: &Held,
         pursuit: Pursuit,
         may_halt: bool,
-        call: &impl AsyncFn() -> Result<Progress<T>, ServiceError>,
+        call: Call<'_, T>,
     ) -> Result<Result<Progress<T>, ServiceError>, Ended> {
         let mut running = pin!(async {
             // Never closed. A backend has room for so many calls of ours.
             let _permit = self.calls.acquire().await;
-            timeout(self.timing.call, call()).await
+            timeout(self.timing.call, call).await
         });
         let answer = tokio::select! {
             answer = &mut running => answer,
@@ -135,6 +140,13 @@ impl Shared {
             () = held.interrupted.cancelled(), if may_halt => Ended::Halted,
             // What somebody waits for is brought to its end; the rest is taken up by the next broker.
             () = self.stop.cancelled(), if pursuit != Pursuit::Once => Ended::Left,
+        }
+    }
+
+    /// Writes down what a backend is at; when that fails it is only not told.
+    async fn show(&self, held: &Held, change: Change) {
+        if let Err(error) = held.commit(vec![change]).await {
+            tracing::warn!(%error, "cannot record how far an operation is");
         }
     }
 

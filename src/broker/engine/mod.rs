@@ -13,8 +13,6 @@ mod offer;
 mod provision;
 mod recovery;
 mod refusal;
-#[cfg(test)]
-mod tests;
 mod timing;
 mod unbind;
 mod update;
@@ -117,6 +115,11 @@ impl Engine {
         self.stop();
         self.0.operations.close();
         self.0.operations.wait().await;
+    }
+
+    /// Is cancelled when the engine stops.
+    pub(crate) fn stopped(&self) -> CancellationToken {
+        self.0.stop.clone()
     }
 
     /// Ends what the engine does by itself.

@@ -135,9 +135,9 @@ impl Shared {
         let provider = self.provider(&record.server)?;
         let mut shown = record.clone();
         let ended = self
-            .drive(&held, pursuit, true, async || provider.provision(&record.spec).await, async |at| {
+            .drive(&held, pursuit, true, || provider.provision(&record.spec), |at| {
                 shown.operation.outcome = Outcome::InProgress(Some(at));
-                self.show(&held, vec![self.records.put_instance(&shown)]).await;
+                self.records.put_instance(&shown)
             })
             .await;
         let outcome = match ended {
@@ -158,13 +158,6 @@ impl Shared {
             audit::ended(&record.spec.id, None, &record.operation);
         }
         outcome
-    }
-
-    /// Writes down what a backend is at; when that fails it is only not told.
-    pub(super) async fn show(&self, held: &Held, changes: Vec<super::super::store::Change>) {
-        if let Err(error) = held.commit(changes).await {
-            tracing::warn!(%error, "cannot record how far an operation is");
-        }
     }
 }
 

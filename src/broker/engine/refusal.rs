@@ -4,7 +4,10 @@ use super::super::{
     services::{ServiceError, Unacceptable},
     store::{StoreError, cipher::CipherError, records::RecordError},
 };
-use crate::{config::ServerName, osb::InstanceId};
+use crate::{
+    config::{ServerName, Violations},
+    osb::InstanceId,
+};
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +85,12 @@ impl From<Unacceptable> for Refusal {
             Unacceptable::Unsupported(why) => Self::Unsupported(why),
             Unacceptable::RequiresApp(why) => Self::RequiresApp(why),
         }
+    }
+}
+
+impl From<Violations> for Refusal {
+    fn from(violations: Violations) -> Self {
+        Self::Invalid(violations.to_string())
     }
 }
 

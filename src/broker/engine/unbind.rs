@@ -149,9 +149,9 @@ impl Shared {
         let provider = self.provider(&binding.server)?;
         let mut shown = binding.clone();
         let ended = self
-            .drive(held, pursuit, false, async || provider.unbind(on, &binding.spec).await, async |at| {
+            .drive(held, pursuit, false, || provider.unbind(on, &binding.spec), |at| {
                 shown.operation.outcome = Outcome::InProgress(Some(at));
-                self.show(held, vec![self.records.put_binding(&shown)]).await;
+                self.records.put_binding(&shown)
             })
             .await;
         ended.map_err(Into::into)

@@ -234,9 +234,9 @@ impl Shared {
     ) -> Result<(), Ended> {
         let Ok(provider) = self.provider(&record.server) else { return Err(Ended::Left) };
         let mut shown = record.clone();
-        self.drive(held, pursuit, false, async || provider.update(from, to).await, async |at| {
+        self.drive(held, pursuit, false, || provider.update(from, to), |at| {
             shown.operation.outcome = Outcome::InProgress(Some(at));
-            self.show(held, vec![self.records.put_instance(&shown)]).await;
+            self.records.put_instance(&shown)
         })
         .await
     }

@@ -6,20 +6,39 @@ pub(crate) mod cipher;
 pub(crate) mod lock;
 pub(crate) mod records;
 pub(crate) mod sqlite;
-#[cfg(test)]
-pub(crate) mod trials;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use self::cipher::Sealed;
+use self::{cipher::Sealed, sqlite::Sqlite};
 use crate::{
-    config::ServerName,
+    config::{BrokerSettings, ServerName, StoreUrl},
     osb::{BindingId, InstanceId},
 };
+
+/// Opens the store that the settings name; makes it, or brings it up to date, if need be.
+pub(super) async fn open(settings: &BrokerSettings) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match &settings.store {
+        StoreUrl::Sqlite(path) => Arc::new(Sqlite::open(path)?),
+        StoreUrl::Postgres(_) | StoreUrl::DynamoDb(_) => panic!(),
+    })
+}
+
+/// Opens the store that the settings name as it is; nothing is made or brought up to date, and unless `writable` nothing
+/// can be written. `None` when there is no such store.
+pub(super) async fn open_existing(
+    settings: &BrokerSettings,
+    writable: bool,
+) -> Result<Option<Arc<dyn Store>>, StoreError> {
+    Ok(match &settings.store {
+        StoreUrl::Sqlite(path) if !path.exists() => None,
+        StoreUrl::Sqlite(path) => Some(Arc::new(Sqlite::open_existing(path, writable)?)),
+        StoreUrl::Postgres(_) | StoreUrl::DynamoDb(_) => panic!(),
+    })
+}
 
 /// How far an instance or a binding is. It is written before the backend is touched, and again when the backend is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -32,9 +32,8 @@ pub(super) async fn keep(
     let data = secrets::data(&credentials)?;
     let existing = secrets::read(api, binding).await?;
     let revision = revision(&existing, &data, new);
-    let text = |key: &str| Some(response.metadata.as_ref()?.get(key)?.as_str()?.to_owned());
-    let marks =
-        Marks { revision, service: offer.class.spec.external_name.clone(), expires_at: text("expires_at") };
+    let expires_at = response.metadata.as_ref().and_then(|metadata| metadata.expires_at.clone());
+    let marks = Marks { revision, service: offer.class.spec.external_name.clone(), expires_at };
     let variables_name = env_secret_name(&binding.name_any());
     let mut written = Vec::new();
     for (name, existing) in &existing {

@@ -1,124 +1,78 @@
-//! The embedded store: SQLite in a file, one connection. Every write is on disk before it returns
-//! (<https://www.sqlite.org/pragma.html#pragma_synchronous>, FULL, with a write-ahead log).
+//! The embedded store: SQLite in a file, for one broker (`lock`), which alone knows the holds. Every commit is on disk
+//! before it returns (<https://www.sqlite.org/pragma.html#pragma_synchronous>, FULL, with a write-ahead log).
+
+mod holds;
+mod schema;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    cmp::Ordering,
+    fs::OpenOptions,
+    io,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use rusqlite::{
-    Connection, OpenFlags, OptionalExtension, Row, ToSql, params,
+    Connection, ErrorCode, OpenFlags, OptionalExtension, ToSql, Transaction, TransactionBehavior,
+    named_params,
     types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
 };
 
-use super::{BegunDelete, Binding, Instance, State, Store, StoreError, cipher::Sealed};
-use crate::osb::{BindingId, InstanceId, Object};
+use self::holds::{Frost, Holds};
+use super::{Change, Frozen, Hold, Key, Renewal, Row, State, Store, StoreError, Then, cipher::Sealed};
+use crate::osb::InstanceId;
 
-/// Steps from nothing to the newest schema; `user_version` counts those that were taken. Never change one, add another.
-const MIGRATIONS: [&str; 1] = ["
-    CREATE TABLE installation (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), id TEXT NOT NULL) STRICT;
-    CREATE TABLE instances (
-        id TEXT PRIMARY KEY,
-        service_id TEXT NOT NULL,
-        plan_id TEXT NOT NULL,
-        organization_guid TEXT NOT NULL,
-        space_guid TEXT NOT NULL,
-        parameters TEXT NOT NULL,
-        server TEXT NOT NULL,
-        state TEXT NOT NULL CHECK (state IN ('creating', 'ready', 'deleting'))
-    ) STRICT;
-    CREATE TABLE bindings (
-        instance TEXT NOT NULL REFERENCES instances (id) ON DELETE RESTRICT,
-        id TEXT NOT NULL,
-        service_id TEXT NOT NULL,
-        plan_id TEXT NOT NULL,
-        parameters TEXT NOT NULL,
-        state TEXT NOT NULL CHECK (state IN ('creating', 'ready', 'deleting')),
-        key_id TEXT,
-        sealed BLOB,
-        PRIMARY KEY (instance, id)
-    ) STRICT;
-"];
-
+/// So long a write waits for another process that writes: a sweep that removes something, a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// See the module. Cloning shares the connection.
+/// See the module. Cloning shares the connection and the holds.
 #[derive(Clone)]
 pub(crate) struct Sqlite {
+    path: Arc<Path>,
     name: Arc<str>,
     connection: Arc<Mutex<Connection>>,
+    holds: Arc<Holds>,
 }
 
 impl Sqlite {
-    /// Opens the file, makes it if need be, and brings its schema up to date.
+    /// Opens the file, makes it if need be, readable by its owner only, and brings its schema up to date.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let name: Arc<str> = format!("sqlite:{}", path.display()).into();
-        let connection = prepare(path).map_err(|error| failed(&name, &error))?;
-        let store = Self { name, connection: Arc::new(Mutex::new(connection)) };
-        store.migrate()?;
-        Ok(store)
+        let name = named(path);
+        make(path).map_err(|error| StoreError::Failed {
+            store: name.to_string(),
+            problem: format!("cannot be made: {error}; check its folder"),
+        })?;
+        let mut connection = prepare(path).map_err(|error| failed(&name, &error))?;
+        let migrated = schema::migrate(&mut connection).map_err(|error| failed(&name, &error))?;
+        migrated.map_err(|version| version.refused(&name))?;
+        Ok(Self::of(path, connection))
     }
 
     /// Opens a broker's store as it is: nothing is made or migrated, and unless `writable` nothing can be written.
     pub(crate) fn open_existing(path: &Path, writable: bool) -> Result<Self, StoreError> {
-        let name: Arc<str> = format!("sqlite:{}", path.display()).into();
-        let access =
-            if writable { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
-        let open = || -> rusqlite::Result<(Connection, i64)> {
-            let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-            connection.busy_timeout(BUSY_TIMEOUT)?;
-            let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-            Ok((connection, version))
+        let name = named(path);
+        let open = || {
+            let connection = open_as_it_is(path, writable)?;
+            let checked = schema::check(&connection)?;
+            Ok((connection, checked))
         };
-        let (connection, found) = open().map_err(|error| failed(&name, &error))?;
-        match found.cmp(&KNOWN) {
-            Ordering::Equal => Ok(Self { name, connection: Arc::new(Mutex::new(connection)) }),
-            Ordering::Greater => Err(StoreError::TooNew { store: name.to_string(), found, known: KNOWN }),
-            Ordering::Less => {
-                let problem = format!(
-                    "has schema version {found}, not {KNOWN}; start this bindery's broker on it first"
-                );
-                Err(StoreError::Failed { store: name.to_string(), problem })
-            }
+        let (connection, checked) = open().map_err(|error| failed(&name, &error))?;
+        checked.map_err(|version| version.refused(&name))?;
+        Ok(Self::of(path, connection))
+    }
+
+    fn of(path: &Path, connection: Connection) -> Self {
+        Self {
+            path: path.into(),
+            name: named(path),
+            connection: Arc::new(Mutex::new(connection)),
+            holds: Arc::default(),
         }
-    }
-
-    /// The installation whose records these are, if a broker has opened the store before.
-    pub(crate) async fn recorded_installation(&self) -> Result<Option<String>, StoreError> {
-        self.with(|connection| {
-            connection.query_row("SELECT id FROM installation", [], |row| row.get(0)).optional()
-        })
-        .await
-    }
-
-    fn migrate(&self) -> Result<(), StoreError> {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut step = || -> rusqlite::Result<Result<(), i64>> {
-            let transaction =
-                connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-            let Some(missing) = usize::try_from(version).ok().and_then(|taken| MIGRATIONS.get(taken..))
-            else {
-                return Ok(Err(version));
-            };
-            for migration in missing {
-                transaction.execute_batch(migration)?;
-            }
-            transaction.pragma_update(None, "user_version", KNOWN)?;
-            transaction.commit().map(Ok)
-        };
-        let taken = step().map_err(|error| failed(&self.name, &error))?;
-        taken.map_err(|found| StoreError::TooNew { store: self.name.to_string(), found, known: KNOWN })
-    }
-
-    /// Keeps all other connections from writing until the answer is dropped, or the process ends. Their writes wait, and
-    /// fail after [`BUSY_TIMEOUT`]; this connection goes on reading.
-    pub(crate) async fn exclusive(&self) -> Result<Exclusive, StoreError> {
-        self.with(|connection| connection.execute_batch("BEGIN IMMEDIATE")).await?;
-        Ok(Exclusive { connection: self.connection.clone() })
     }
 
     /// Works on the connection off the async threads.
@@ -126,53 +80,58 @@ impl Sqlite {
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (name, connection) = (self.name.clone(), self.connection.clone());
-        let worked = tokio::task::spawn_blocking(move || {
+        let connection = self.connection.clone();
+        self.off_thread(move || {
             // A transaction that panicked was rolled back when it was dropped.
             work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
-        });
-        match worked.await {
-            Ok(done) => done.map_err(|error| failed(&name, &error)),
-            Err(error) => Err(StoreError::Failed { store: name.to_string(), problem: error.to_string() }),
+        })
+        .await
+    }
+
+    async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done.map_err(|error| failed(&self.name, &error)),
+            Err(error) => {
+                Err(StoreError::Failed { store: self.name.to_string(), problem: error.to_string() })
+            }
         }
     }
-}
 
-/// See [`Sqlite::exclusive`].
-pub(crate) struct Exclusive {
-    connection: Arc<Mutex<Connection>>,
-}
-
-impl Drop for Exclusive {
-    fn drop(&mut self) {
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nothing was written; what fails here has ended the transaction already.
-        let _ = connection.execute_batch("ROLLBACK");
+    /// The rows, or what they are about, that a condition holds for.
+    async fn select<T: Send + 'static>(
+        &self,
+        columns: &'static str,
+        rest: &'static str,
+        parameters: Vec<String>,
+        read: fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.with(move |connection| {
+            let mut statement = connection.prepare(&format!("SELECT {columns} FROM records {rest}"))?;
+            statement.query_map(rusqlite::params_from_iter(parameters), read)?.collect()
+        })
+        .await
     }
 }
 
-#[expect(clippy::cast_possible_wrap, reason = "a handful")]
-const KNOWN: i64 = MIGRATIONS.len() as i64;
-
-fn prepare(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", "ON")?;
-    Ok(connection)
+/// The transaction that keeps other processes from writing, and what keeps this one from giving holds.
+struct Freeze {
+    #[expect(dead_code, reason = "held, not used; dropped first, which ends its transaction")]
+    connection: Connection,
+    #[expect(dead_code, reason = "held, not used")]
+    frost: Frost,
 }
 
-fn failed(name: &str, error: &rusqlite::Error) -> StoreError {
-    // rusqlite's message for a statement that fails to compile would quote it; ours are constant and compile.
-    StoreError::Failed {
-        store: name.to_owned(),
-        problem: format!("{error}; check the file, its folder and the free space"),
-    }
-}
+impl Frozen for Freeze {}
 
 #[async_trait]
 impl Store for Sqlite {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
     async fn installation(&self, proposed: &str) -> Result<String, StoreError> {
         let proposed = proposed.to_owned();
         self.with(move |connection| {
@@ -183,298 +142,245 @@ impl Store for Sqlite {
         .await
     }
 
-    async fn instance(&self, id: &InstanceId) -> Result<Option<Instance>, StoreError> {
-        let id = id.clone();
-        self.with(move |connection| {
-            let sql = format!("SELECT {INSTANCE_COLUMNS} FROM instances WHERE id = ?1");
-            connection.query_row(&sql, [id.as_str()], instance).optional()
-        })
-        .await
-    }
-
-    async fn instances(&self) -> Result<Vec<Instance>, StoreError> {
+    async fn recorded_installation(&self) -> Result<Option<String>, StoreError> {
         self.with(|connection| {
-            let sql = format!("SELECT {INSTANCE_COLUMNS} FROM instances ORDER BY id");
-            connection.prepare(&sql)?.query_map([], instance)?.collect()
+            connection.query_row("SELECT id FROM installation", [], |row| row.get(0)).optional()
         })
         .await
     }
 
-    async fn put_instance(&self, record: &Instance) -> Result<(), StoreError> {
-        let record = record.clone();
+    async fn row(&self, key: &Key) -> Result<Option<Row>, StoreError> {
+        let key = key.clone();
         self.with(move |connection| {
-            let Instance { id, service_id, plan_id, organization_guid, space_guid, parameters, server, state } = record;
-            connection.execute(
-                &format!(
-                    "INSERT INTO instances ({INSTANCE_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
-                     ON CONFLICT (id) DO UPDATE SET service_id = ?2, plan_id = ?3, organization_guid = ?4, space_guid = ?5, \
-                     parameters = ?6, server = ?7, state = ?8"
-                ),
-                params![
-                    id.as_str(),
-                    service_id.as_str(),
-                    plan_id.as_str(),
-                    organization_guid,
-                    space_guid,
-                    Json(parameters),
-                    server.as_str(),
-                    state
-                ],
-            )?;
-            Ok(())
-        })
-        .await
-    }
-
-    async fn remove_instance(&self, id: &InstanceId) -> Result<(), StoreError> {
-        let id = id.clone();
-        self.with(move |connection| {
+            let (is_binding, instance, binding) = parts(&key);
             connection
-                .execute("DELETE FROM instances WHERE id = ?1 AND state = 'deleting'", [id.as_str()])
-                .map(drop)
+                .prepare(&format!("SELECT {ROW} FROM records WHERE {IS_KEY}"))?
+                .query_row(
+                    named_params! {":is_binding": is_binding, ":instance": instance, ":binding": binding},
+                    row,
+                )
+                .optional()
         })
         .await
     }
 
-    async fn binding(&self, instance: &InstanceId, id: &BindingId) -> Result<Option<Binding>, StoreError> {
-        let (instance, id) = (instance.clone(), id.clone());
+    async fn instances(&self) -> Result<Vec<Row>, StoreError> {
+        self.select(ROW, "WHERE NOT is_binding ORDER BY instance", Vec::new(), row).await
+    }
+
+    async fn bindings(&self, instance: &InstanceId) -> Result<Vec<Row>, StoreError> {
+        let instance = instance.as_str().to_owned();
+        self.select(ROW, "WHERE is_binding AND instance = ?1 ORDER BY binding", vec![instance], row).await
+    }
+
+    async fn unfinished(&self) -> Result<Vec<Key>, StoreError> {
+        let unfinished = State::ALL.into_iter().filter(|state| state.is_unfinished());
+        let states = unfinished.map(|state| state.as_str()).collect::<Vec<_>>().join(" ");
+        self.select(KEY, "WHERE instr(?1, state)", vec![states], key).await
+    }
+
+    async fn sealed_otherwise(&self, key_id: &str) -> Result<Vec<Key>, StoreError> {
+        self.select(KEY, "WHERE key_id <> ?1", vec![key_id.to_owned()], key).await
+    }
+
+    async fn buried(&self, key: &Key) -> Result<Option<String>, StoreError> {
+        let key = key.clone();
         self.with(move |connection| {
-            let sql = format!("SELECT {BINDING_COLUMNS} FROM bindings WHERE instance = ?1 AND id = ?2");
-            connection.query_row(&sql, [instance.as_str(), id.as_str()], binding).optional()
+            let (is_binding, instance, binding) = parts(&key);
+            connection
+                .prepare(&format!("SELECT operation FROM buried WHERE {IS_KEY}"))?
+                .query_row(
+                    named_params! {":is_binding": is_binding, ":instance": instance, ":binding": binding},
+                    |row| row.get(0),
+                )
+                .optional()
         })
         .await
     }
 
-    async fn bindings(&self, instance: &InstanceId) -> Result<Vec<Binding>, StoreError> {
-        let instance = instance.clone();
+    async fn forget_buried(&self, age: Duration) -> Result<(), StoreError> {
+        // What is older than time itself is nothing.
+        let Ok(before) = Timestamp::now().checked_sub(age) else { return Ok(()) };
         self.with(move |connection| {
-            let sql = format!("SELECT {BINDING_COLUMNS} FROM bindings WHERE instance = ?1 ORDER BY id");
-            connection.prepare(&sql)?.query_map([instance.as_str()], binding)?.collect()
+            connection.execute("DELETE FROM buried WHERE ended_at < ?1", [before.as_millisecond()]).map(drop)
         })
         .await
     }
 
-    async fn put_binding(&self, record: &Binding) -> Result<(), StoreError> {
-        let record = record.clone();
-        self.with(move |connection| {
-            let Binding { instance, id, service_id, plan_id, parameters, state, credentials } = record;
-            let (key_id, sealed) = credentials.map(|sealed| (sealed.key_id, sealed.bytes)).unzip();
-            connection.execute(
-                &format!(
-                    "INSERT INTO bindings ({BINDING_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
-                     ON CONFLICT (instance, id) DO UPDATE SET service_id = ?3, plan_id = ?4, parameters = ?5, state = ?6, \
-                     key_id = ?7, sealed = ?8"
-                ),
-                params![
-                    instance.as_str(),
-                    id.as_str(),
-                    service_id.as_str(),
-                    plan_id.as_str(),
-                    Json(parameters),
-                    state,
-                    key_id,
-                    sealed
-                ],
-            )?;
-            Ok(())
-        })
-        .await
+    fn lease(&self) -> Option<Duration> {
+        None
     }
 
-    async fn remove_binding(&self, instance: &InstanceId, id: &BindingId) -> Result<(), StoreError> {
-        let (instance, id) = (instance.clone(), id.clone());
-        self.with(move |connection| {
-            let ids = [instance.as_str(), id.as_str()];
-            let sql = "DELETE FROM bindings WHERE instance = ?1 AND id = ?2 AND state = 'deleting'";
-            connection.execute(sql, ids).map(drop)
-        })
-        .await
+    async fn hold(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
+        Ok(self.holds.take(instance))
     }
 
-    async fn begun_deletes(&self) -> Result<Vec<BegunDelete>, StoreError> {
-        self.with(|connection| {
-            let sql = "SELECT id, NULL FROM instances WHERE state = 'deleting' UNION ALL \
-                SELECT instance, b.id FROM bindings b JOIN instances i ON i.id = instance \
-                WHERE b.state = 'deleting' AND i.state <> 'deleting'";
-            let begun = |row: &Row<'_>| {
-                let binding: Option<String> = row.get(1)?;
-                Ok(BegunDelete {
-                    instance: row.get::<_, String>(0)?.into(),
-                    binding: binding.map(Into::into),
-                })
-            };
-            connection.prepare(sql)?.query_map([], begun)?.collect()
-        })
-        .await
+    async fn renew(&self, hold: &Hold) -> Result<Renewal, StoreError> {
+        Ok(self.holds.look(hold))
+    }
+
+    async fn interrupt(&self, instance: &InstanceId) -> Result<(), StoreError> {
+        self.holds.interrupt(instance);
+        Ok(())
+    }
+
+    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
+        self.holds.release(hold);
+        Ok(())
+    }
+
+    async fn commit(&self, hold: &Hold, changes: Vec<Change>, then: Then) -> Result<(), StoreError> {
+        if self.holds.look(hold) == Renewal::Lost {
+            return Err(StoreError::HoldLost {
+                store: self.name.to_string(),
+                instance: hold.instance.clone(),
+            });
+        }
+        if !changes.is_empty() {
+            self.with(move |connection| {
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                for change in &changes {
+                    make_change(&transaction, change)?;
+                }
+                transaction.commit()
+            })
+            .await?;
+        }
+        if then == Then::Release {
+            self.holds.release(hold);
+        }
+        Ok(())
+    }
+
+    /// Other processes' writes wait until it is dropped, and fail after [`BUSY_TIMEOUT`]. Reading goes on.
+    async fn freeze(&self) -> Result<Box<dyn Frozen>, StoreError> {
+        let frost = self.holds.freeze().await.ok_or_else(|| StoreError::Failed {
+            store: self.name.to_string(),
+            problem: "instances are being worked on all the time; try again later".to_owned(),
+        })?;
+        // A connection of its own: what the shared one wrote would be lost with the transaction.
+        let path = self.path.clone();
+        let connection = self.off_thread(move || {
+            let connection = open_as_it_is(&path, true)?;
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            Ok(connection)
+        });
+        Ok(Box::new(Freeze { connection: connection.await?, frost }))
     }
 }
 
-const INSTANCE_COLUMNS: &str =
-    "id, service_id, plan_id, organization_guid, space_guid, parameters, server, state";
-const BINDING_COLUMNS: &str = "instance, id, service_id, plan_id, parameters, state, key_id, sealed";
+const ROW: &str = "is_binding, instance, binding, state, server, key_id, sealed";
+const KEY: &str = "is_binding, instance, binding";
+const IS_KEY: &str = "is_binding = :is_binding AND instance = :instance AND binding = :binding";
 
-fn instance(row: &Row<'_>) -> rusqlite::Result<Instance> {
-    Ok(Instance {
-        id: row.get::<_, String>(0)?.into(),
-        service_id: row.get::<_, String>(1)?.into(),
-        plan_id: row.get::<_, String>(2)?.into(),
-        organization_guid: row.get(3)?,
-        space_guid: row.get(4)?,
-        parameters: row.get::<_, Json>(5)?.0,
-        server: row.get::<_, String>(6)?.into(),
-        state: row.get(7)?,
+fn make_change(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {
+    let (Change::Put(Row { key, .. }) | Change::Remove(key) | Change::Bury(key, _)) = change;
+    let (is_binding, instance, binding) = parts(key);
+    let written = match change {
+        Change::Put(Row { key: _, state, server, sealed }) => transaction
+            .prepare(
+                "INSERT INTO records (is_binding, instance, binding, state, server, key_id, sealed) \
+                 VALUES (:is_binding, :instance, :binding, :state, :server, :key_id, :sealed) \
+                 ON CONFLICT (is_binding, instance, binding) DO UPDATE SET \
+                 state = excluded.state, server = excluded.server, key_id = excluded.key_id, sealed = excluded.sealed",
+            )?
+            .execute(named_params! {
+                ":is_binding": is_binding, ":instance": instance, ":binding": binding,
+                ":state": state, ":server": server.as_str(), ":key_id": sealed.key_id, ":sealed": sealed.bytes,
+            }),
+        Change::Remove(_) => transaction.prepare(&format!("DELETE FROM records WHERE {IS_KEY}"))?.execute(
+            named_params! {":is_binding": is_binding, ":instance": instance, ":binding": binding},
+        ),
+        Change::Bury(_, operation) => transaction
+            .prepare(
+                "INSERT OR REPLACE INTO buried (is_binding, instance, binding, operation, ended_at) \
+                 VALUES (:is_binding, :instance, :binding, :operation, :ended_at)",
+            )?
+            .execute(named_params! {
+                ":is_binding": is_binding, ":instance": instance, ":binding": binding,
+                ":operation": operation, ":ended_at": Timestamp::now().as_millisecond(),
+            }),
+    };
+    written.map(drop)
+}
+
+/// A key as it lies in the tables: an instance has no binding, and a binding may have no name.
+fn parts(key: &Key) -> (bool, &str, &str) {
+    match &key.binding {
+        Some(binding) => (true, key.instance.as_str(), binding.as_str()),
+        None => (false, key.instance.as_str(), ""),
+    }
+}
+
+fn key(row: &rusqlite::Row<'_>) -> rusqlite::Result<Key> {
+    let is_binding: bool = row.get(0)?;
+    let binding = is_binding.then(|| row.get::<_, String>(2)).transpose()?;
+    Ok(Key { instance: row.get::<_, String>(1)?.into(), binding: binding.map(Into::into) })
+}
+
+fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    Ok(Row {
+        key: key(row)?,
+        state: row.get(3)?,
+        server: row.get::<_, String>(4)?.into(),
+        sealed: Sealed { key_id: row.get(5)?, bytes: row.get(6)? },
     })
-}
-
-fn binding(row: &Row<'_>) -> rusqlite::Result<Binding> {
-    let key_id: Option<String> = row.get(6)?;
-    let bytes: Option<Vec<u8>> = row.get(7)?;
-    Ok(Binding {
-        instance: row.get::<_, String>(0)?.into(),
-        id: row.get::<_, String>(1)?.into(),
-        service_id: row.get::<_, String>(2)?.into(),
-        plan_id: row.get::<_, String>(3)?.into(),
-        parameters: row.get::<_, Json>(4)?.0,
-        state: row.get(5)?,
-        credentials: key_id.zip(bytes).map(|(key_id, bytes)| Sealed { key_id, bytes }),
-    })
-}
-
-/// A JSON object in a text column.
-struct Json(Object);
-
-impl ToSql for Json {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        serde_json::to_string(&self.0)
-            .map(ToSqlOutput::from)
-            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
-    }
-}
-
-impl FromSql for Json {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        serde_json::from_str(value.as_str()?).map(Self).map_err(|error| FromSqlError::Other(error.into()))
-    }
 }
 
 impl ToSql for State {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::from(match self {
-            Self::Creating => "creating",
-            Self::Ready => "ready",
-            Self::Deleting => "deleting",
-        }))
+        Ok(ToSqlOutput::from(self.as_str()))
     }
 }
 
 impl FromSql for State {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        match value.as_str()? {
-            "creating" => Ok(Self::Creating),
-            "ready" => Ok(Self::Ready),
-            "deleting" => Ok(Self::Deleting),
-            other => Err(FromSqlError::Other(format!("unknown state {other:?}").into())),
-        }
+        let word = value.as_str()?;
+        Self::parse(word).ok_or_else(|| FromSqlError::Other(format!("unknown state {word:?}").into()))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn named(path: &Path) -> Arc<str> {
+    format!("sqlite:{}", path.display()).into()
+}
 
-    fn instance(state: State) -> Instance {
-        Instance {
-            id: "i/\u{fc}".into(),
-            service_id: "s".into(),
-            plan_id: "p".into(),
-            organization_guid: "o".to_owned(),
-            space_guid: "n".to_owned(),
-            parameters: serde_json::from_str(r#"{"a": [1, null]}"#).unwrap(),
-            server: "main".into(),
-            state,
+/// SQLite gives a log of its own the rights of the file, and a new file those of everybody's umask.
+fn make(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        // Opening it here would end SQLite's locks on it (<https://www.sqlite.org/howtocorrupt.html>, 2.2).
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    }
+}
+
+fn prepare(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
+}
+
+fn open_as_it_is(path: &Path, writable: bool) -> rusqlite::Result<Connection> {
+    let access = if writable { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
+}
+
+fn failed(name: &str, error: &rusqlite::Error) -> StoreError {
+    let remedy = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "make space on its disk",
+        Some(ErrorCode::ReadOnly) => "make the file and its folder writable for this user",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "another process writes to it, such as a sweep; try again when that has ended"
         }
-    }
-
-    fn binding(state: State) -> Binding {
-        Binding {
-            instance: "i/\u{fc}".into(),
-            id: "b".into(),
-            service_id: "s".into(),
-            plan_id: "p".into(),
-            parameters: Object::new(),
-            state,
-            credentials: Some(Sealed { key_id: "k".to_owned(), bytes: vec![0, 1, 2] }),
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            "name the right file, or restore it from a backup"
         }
-    }
-
-    #[tokio::test]
-    async fn records_survive_reopening() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("broker.db");
-        let store = Sqlite::open(&path).unwrap();
-        assert_eq!(store.installation("one").await.unwrap(), "one");
-        store.put_instance(&instance(State::Creating)).await.unwrap();
-        store.put_instance(&instance(State::Ready)).await.unwrap();
-        store.put_binding(&binding(State::Deleting)).await.unwrap();
-        drop(store);
-
-        let store = Sqlite::open(&path).unwrap();
-        assert_eq!(store.installation("two").await.unwrap(), "one");
-        assert_eq!(store.instances().await.unwrap(), [instance(State::Ready)]);
-        let id = instance(State::Ready).id;
-        assert_eq!(store.bindings(&id).await.unwrap(), [binding(State::Deleting)]);
-        let begun = BegunDelete { instance: id.clone(), binding: Some("b".into()) };
-        assert_eq!(store.begun_deletes().await.unwrap(), [begun]);
-        store.put_instance(&instance(State::Deleting)).await.unwrap();
-        store.remove_instance(&id).await.unwrap_err();
-        store.remove_binding(&id, &"b".into()).await.unwrap();
-        store.remove_instance(&id).await.unwrap();
-        assert_eq!(store.instance(&id).await.unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn what_nobody_deletes_keeps_its_record() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(&folder.path().join("broker.db")).unwrap();
-        let (on, of) = (instance(State::Ready), binding(State::Ready));
-        store.put_instance(&on).await.unwrap();
-        store.put_binding(&of).await.unwrap();
-        store.remove_binding(&on.id, &of.id).await.unwrap();
-        assert_eq!(store.bindings(&on.id).await.unwrap(), [binding(State::Ready)]);
-        store.put_binding(&binding(State::Deleting)).await.unwrap();
-        store.remove_binding(&on.id, &of.id).await.unwrap();
-        store.remove_instance(&on.id).await.unwrap();
-        assert_eq!(store.instances().await.unwrap(), [on]);
-    }
-
-    #[tokio::test]
-    async fn looking_at_a_store_leaves_it_as_it_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("broker.db");
-        let Err(error) = Sqlite::open_existing(&path, true) else { panic!("made") };
-        assert!(error.to_string().contains("broker.db") && !path.exists(), "{error}");
-        drop(Connection::open(&path).unwrap());
-        let Err(error) = Sqlite::open_existing(&path, true) else { panic!("migrated") };
-        assert!(error.to_string().contains("schema version 0"), "{error}");
-        drop(Sqlite::open(&path).unwrap());
-        let store = Sqlite::open_existing(&path, false).unwrap();
-        assert_eq!(store.recorded_installation().await.unwrap(), None);
-        store.installation("one").await.unwrap_err();
-    }
-
-    #[test]
-    fn a_newer_store_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("broker.db");
-        drop(Sqlite::open(&path).unwrap());
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", KNOWN + 1).unwrap();
-        let Err(error) = Sqlite::open(&path) else { panic!("opened") };
-        assert!(error.to_string().contains("newer bindery"), "{error}");
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_opened_is_named() {
-        let Err(error) = Sqlite::open(Path::new("/nowhere/broker.db")) else { panic!("opened") };
-        assert!(error.to_string().contains("/nowhere/broker.db"), "{error}");
-    }
+        _ => "check the file, its folder and the free space",
+    };
+    // rusqlite's message for a statement that fails to compile would quote it; ours are constant and compile.
+    StoreError::Failed { store: name.to_owned(), problem: format!("{error}; {remedy}") }
 }

@@ -1,0 +1,198 @@
+//! What the store in a file does beyond the contract: the file itself, and what goes wrong with it.
+
+use std::{os::unix::fs::PermissionsExt, path::PathBuf};
+
+use tempfile::TempDir;
+
+use super::{schema::KNOWN, *};
+use crate::broker::store::trials::{self, Testbed, binding, change, instance, put, take};
+
+struct File {
+    folder: TempDir,
+    store: Sqlite,
+}
+
+impl File {
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("broker.db")
+    }
+}
+
+impl Testbed for File {
+    type Store = Sqlite;
+
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&folder.path().join("broker.db")).unwrap();
+        Self { folder, store }
+    }
+
+    async fn open(&self, _: Duration) -> Sqlite {
+        self.store.clone()
+    }
+}
+
+trials::contract!(File);
+
+fn refused<T>(opened: Result<T, StoreError>) -> String {
+    opened.err().expect("it is refused").to_string()
+}
+
+#[tokio::test]
+async fn records_survive_the_process() {
+    let bed = File::new().await;
+    let i = instance("i");
+    bed.store.installation("one").await.unwrap();
+    let hold = take(&bed.store, &i.instance).await;
+    bed.store.commit(&hold, vec![put(&i, "1")], Then::Keep).await.unwrap();
+    let File { folder, store } = bed;
+    drop(store);
+    let store = Sqlite::open(&folder.path().join("broker.db")).unwrap();
+    assert_eq!(store.installation("two").await.unwrap(), "one");
+    assert!(store.row(&i).await.unwrap().is_some());
+    take(&store, &i.instance).await;
+}
+
+#[tokio::test]
+async fn only_its_owner_reads_the_files() {
+    let bed = File::new().await;
+    change(&bed.store, "i", vec![put(&instance("i"), "1")]).await;
+    let mut names = Vec::new();
+    for file in bed.folder.path().read_dir().unwrap().map(Result::unwrap) {
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+        names.push(file.file_name().into_string().unwrap());
+    }
+    names.sort();
+    assert_eq!(names, ["broker.db", "broker.db-shm", "broker.db-wal"]);
+}
+
+#[tokio::test]
+async fn each_commit_is_on_disk_before_it_returns() {
+    let bed = File::new().await;
+    let existing = Sqlite::open_existing(&bed.path(), true).unwrap();
+    for store in [&bed.store, &existing] {
+        let pragma = |name: &'static str| {
+            store.with(move |connection| {
+                connection
+                    .query_row(&format!("SELECT * FROM pragma_{name}"), [], |row| row.get::<_, String>(0))
+            })
+        };
+        assert_eq!(pragma("journal_mode").await.unwrap(), "wal");
+        let full = store.with(|connection| {
+            connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))
+        });
+        assert_eq!(full.await.unwrap(), 2);
+    }
+}
+
+#[tokio::test]
+async fn looking_at_a_store_leaves_it_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("broker.db");
+    let error = refused(Sqlite::open_existing(&path, true));
+    assert!(error.contains("broker.db") && !path.exists(), "{error}");
+    drop(Connection::open(&path).unwrap());
+    let error = refused(Sqlite::open_existing(&path, true));
+    assert!(error.contains("schema version 0") && error.contains("start this bindery's broker"), "{error}");
+    drop(Sqlite::open(&path).unwrap());
+    let store = Sqlite::open_existing(&path, false).unwrap();
+    assert_eq!(store.recorded_installation().await.unwrap(), None);
+    let error = refused(store.installation("one").await);
+    assert!(error.contains("writable"), "{error}");
+}
+
+#[rstest::rstest]
+#[case(1, "remove the file")]
+#[case(KNOWN + 1, "newer bindery")]
+#[case(-1, "restore")]
+fn stores_of_other_versions_are_refused_and_left_alone(#[case] version: i64, #[case] remedy: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("broker.db");
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("CREATE TABLE instances (id TEXT PRIMARY KEY)").unwrap();
+    other.pragma_update(None, "user_version", version).unwrap();
+    for opened in
+        [Sqlite::open(&path), Sqlite::open_existing(&path, true), Sqlite::open_existing(&path, false)]
+    {
+        let error = refused(opened);
+        assert!(error.contains(&format!("schema version {version}")) && error.contains(remedy), "{error}");
+    }
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE type = 'table'";
+    assert_eq!(other.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_named_with_the_remedy() {
+    let error = refused(Sqlite::open(Path::new("/nowhere/broker.db")));
+    assert!(error.contains("sqlite:/nowhere/broker.db") && error.contains("folder"), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.txt");
+    std::fs::write(
+        &path,
+        "This is not a database, although it is long enough to be taken for one. ".repeat(20),
+    )
+    .unwrap();
+    let error = refused(Sqlite::open(&path));
+    assert!(error.contains("notes.txt") && error.contains("name the right file"), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_nothing_is_half_done() {
+    let bed = File::new().await;
+    let store = &bed.store;
+    let (i, small, large) = (instance("i"), binding("i", "small"), binding("i", "large"));
+    change(store, "i", vec![put(&i, "before")]).await;
+    let limit = |pages: i64| {
+        store.with(move |connection| {
+            let used: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+            let sql = format!("PRAGMA max_page_count = {}", used + pages);
+            connection.query_row(&sql, [], |row| row.get::<_, i64>(0))
+        })
+    };
+    limit(0).await.unwrap();
+    let hold = take(store, &i.instance).await;
+    let changes = || vec![put(&i, "after"), put(&small, ""), put(&large, &"x".repeat(100_000))];
+    for then in [Then::Keep, Then::Release] {
+        let error = refused(store.commit(&hold, changes(), then).await);
+        assert!(error.contains("sqlite:") && error.contains("make space"), "{error}");
+    }
+    assert_eq!(store.row(&i).await.unwrap().unwrap().sealed.bytes, b"before");
+    assert_eq!(store.bindings(&i.instance).await.unwrap(), []);
+    // It is still held, and goes on when there is space.
+    limit(1000).await.unwrap();
+    store.commit(&hold, changes(), Then::Release).await.unwrap();
+    assert_eq!(store.bindings(&i.instance).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_written_is_told_and_read() {
+    let bed = File::new().await;
+    let i = instance("i");
+    change(&bed.store, "i", vec![put(&i, "before")]).await;
+    let store = Sqlite::open_existing(&bed.path(), false).unwrap();
+    let hold = take(&store, &i.instance).await;
+    let error = refused(store.commit(&hold, vec![Change::Remove(i.clone())], Then::Release).await);
+    assert!(error.contains("writable for this user"), "{error}");
+    assert_eq!(store.row(&i).await.unwrap().unwrap().sealed.bytes, b"before");
+}
+
+/// A broker beside a sweep: its writes wait, and fail when that takes long; nothing is half done.
+#[tokio::test]
+async fn another_process_cannot_write_to_a_frozen_store() {
+    let bed = File::new().await;
+    let i = instance("i");
+    let sweep = Sqlite::open_existing(&bed.path(), true).unwrap();
+    let hold = take(&bed.store, &i.instance).await;
+    let frozen = sweep.freeze().await.unwrap();
+    bed.store.with(|connection| connection.busy_timeout(Duration::ZERO)).await.unwrap();
+    let error = refused(bed.store.commit(&hold, vec![put(&i, "1")], Then::Release).await);
+    assert!(error.contains("another process writes to it"), "{error}");
+    assert_eq!(sweep.row(&i).await.unwrap(), None);
+
+    bed.store.with(|connection| connection.busy_timeout(BUSY_TIMEOUT)).await.unwrap();
+    let mut waiting = Box::pin(bed.store.commit(&hold, vec![put(&i, "2")], Then::Release));
+    assert!(tokio::time::timeout(Duration::from_millis(100), &mut waiting).await.is_err(), "it waits");
+    drop(frozen);
+    waiting.await.unwrap();
+    assert!(sweep.row(&i).await.unwrap().is_some());
+}

@@ -6,6 +6,8 @@ pub(crate) mod cipher;
 pub(crate) mod lock;
 pub(crate) mod records;
 pub(crate) mod sqlite;
+#[cfg(test)]
+mod trials;
 
 use std::{fmt, sync::Arc, time::Duration};
 

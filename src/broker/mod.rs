@@ -106,11 +106,19 @@ struct Parts {
     providers: Providers,
 }
 
+fn sqlite(config: &BrokerConfig) -> Result<&PathBuf, BrokerError> {
+    match &config.settings.store {
+        StoreUrl::Sqlite(path) => Ok(path),
+        other => {
+            Err(ConfigError::invalid("store", format!("is {other}; name a file, as `sqlite:PATH`")).into())
+        }
+    }
+}
+
 impl Parts {
     /// For a broker: makes the store if need be.
     async fn open(config: &BrokerConfig) -> Result<Self, BrokerError> {
-        let StoreUrl::Sqlite(path) = &config.settings.store;
-        let store = Sqlite::open(path)?;
+        let store = Sqlite::open(sqlite(config)?)?;
         let proposed = config.settings.installation.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
         let recorded = store.installation(&proposed).await?;
         Self::of(config, store, recorded)
@@ -118,7 +126,7 @@ impl Parts {
 
     /// For a sweep: the store must be there, and is not written to.
     async fn open_existing(config: &BrokerConfig, delete: bool) -> Result<Self, BrokerError> {
-        let StoreUrl::Sqlite(path) = &config.settings.store;
+        let path = sqlite(config)?;
         let no_store = || BrokerError::NoStore { path: path.clone() };
         if !path.exists() {
             return Err(no_store());
@@ -152,7 +160,7 @@ impl Broker {
     /// When passwords or the store's key cannot be read, or the store cannot be opened or is in use.
     pub async fn open(config: BrokerConfig, metrics: Arc<Metrics>) -> Result<Self, BrokerError> {
         let logins = Arc::new(Logins::read(&config.settings.auth).await?);
-        let StoreUrl::Sqlite(path) = &config.settings.store;
+        let path = sqlite(&config)?;
         let lock = StoreLock::take(path, PREDECESSOR_ENDS).await?;
         let cipher = Cipher::load(&config.settings.store_key, path.exists())?;
         let Parts { store, providers } = Parts::open(&config).await?;
@@ -160,6 +168,8 @@ impl Broker {
         let stop = CancellationToken::new();
         let (recovering, stopped) = (engine.clone(), stop.clone());
         engine.spawn(async move { recovering.recover(stopped).await });
+        let (watched, stopped) = (logins.clone(), stop.clone());
+        tokio::spawn(async move { watched.watch(stopped).await });
         let lock = Mutex::new(Some(lock));
         Ok(Self { engine, gate: Gate { logins, metrics }, providers, stop, lock })
     }

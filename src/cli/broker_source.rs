@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     cluster::broker_secret::BrokerSecret,
@@ -21,14 +22,25 @@ pub(super) struct BrokerSource {
     /// environment is used when no file is given.
     #[arg(long, env = "BINDERY_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where the broker keeps its records, such as `sqlite:/var/lib/bindery/broker.db`, which is the default in
-    /// Kubernetes.
-    #[arg(long, env = "BINDERY_STORE", value_name = "URL")]
-    store: Option<String>,
+    /// Where the broker keeps its records: `sqlite:/var/lib/bindery/broker.db`, which is the default in Kubernetes,
+    /// `postgres://USER@HOST:PORT/DATABASE` or `dynamodb:TABLE?region=REGION`.
+    #[arg(long, env = "BINDERY_STORE", hide_env_values = true, value_name = "URL")]
+    store: Option<SecretString>,
+    /// A file with the password for a store in PostgreSQL or CockroachDB.
+    #[arg(long, env = "BINDERY_STORE_PASSWORD_FILE", value_name = "FILE")]
+    store_password_file: Option<PathBuf>,
     /// A file with the store's key, 32 bytes in base64. Without it, in Kubernetes,
     /// the key in the Secret NAME-broker is used.
     #[arg(long, env = "BINDERY_STORE_KEY_FILE", value_name = "FILE")]
     store_key_file: Option<PathBuf>,
+    /// A file with a key that the store was encrypted with before. Give the option once for each.
+    #[arg(
+        long = "former-store-key-file",
+        env = "BINDERY_FORMER_STORE_KEY_FILES",
+        value_delimiter = ',',
+        value_name = "FILE"
+    )]
+    former_store_key_files: Vec<PathBuf>,
     /// What marks everything this installation makes. Without it, in
     /// Kubernetes, the one in the Secret NAME-broker is used.
     #[arg(long, env = "BINDERY_INSTALLATION", value_name = "ID")]
@@ -43,26 +55,50 @@ impl BrokerSource {
             None => LoadedConfig::from_env(&|name| std::env::var(name).ok())
                 .context("no --config is given, and the environment is no configuration either")?,
         };
-        let store = self.store.as_deref().map(str::parse).transpose()?;
         Ok(loaded.complete(PartialSettings {
-            store,
+            store: self.store()?,
             store_key: self.store_key_file.clone().map(StoreKey::File),
             installation: self.installation.clone(),
-            ..PartialSettings::default()
+            ..self.stated()
         })?)
     }
 
     /// The configuration of the role `broker`.
     pub(super) fn in_kubernetes(&self, secret: BrokerSecret) -> anyhow::Result<BrokerConfig> {
         let file = self.config.clone().unwrap_or_else(|| PathBuf::from(CONFIG_IN_KUBERNETES));
-        let store: StoreUrl = self.store.as_deref().unwrap_or(STORE_IN_KUBERNETES).parse()?;
-        Ok(LoadedConfig::from_file(&file)?.complete(PartialSettings {
-            auth: vec![Login { username: secret.username, password: PasswordSource::Given(secret.password) }],
+        let store = match self.store()? {
+            Some(store) => store,
+            None => STORE_IN_KUBERNETES.parse()?,
+        };
+        let loaded = LoadedConfig::from_file(&file)?;
+        ensure!(
+            loaded.stated.tls.is_none(),
+            "{}: tls is for `bindery broker`; in Kubernetes bindery makes the certificate itself: take it out",
+            file.display()
+        );
+        let login =
+            Login::Basic { username: secret.username, password: PasswordSource::Given(secret.password) };
+        Ok(loaded.complete(PartialSettings {
+            auth: vec![login],
             store: Some(store),
             store_key: Some(
                 self.store_key_file.clone().map_or(StoreKey::Given(secret.store_key), StoreKey::File),
             ),
             installation: Some(self.installation.clone().unwrap_or(secret.installation)),
+            ..self.stated()
         })?)
+    }
+
+    fn store(&self) -> anyhow::Result<Option<StoreUrl>> {
+        Ok(self.store.as_ref().map(|url| url.expose_secret().parse()).transpose()?)
+    }
+
+    /// What the command line says in either case.
+    fn stated(&self) -> PartialSettings {
+        PartialSettings {
+            store_password: self.store_password_file.clone().map(PasswordSource::File),
+            former_store_keys: self.former_store_key_files.clone(),
+            ..PartialSettings::default()
+        }
     }
 }

@@ -78,16 +78,16 @@ pub(super) fn parse(variable: &impl Fn(&str) -> Option<String>) -> Result<Loaded
     let username = required(variable, "SECURITY_USER_NAME", "set the user that the platform calls as")?;
     let password =
         required(variable, "SECURITY_USER_PASSWORD", "set the password that the platform calls with")?;
+    let login = Login::basic(username, PasswordSource::Given(password.into()), "SECURITY_USER_NAME")?;
 
-    let mut offerings: Vec<Offering> =
-        services.into_iter().map(Service::offering).collect::<Result<_, _>>()?;
+    let mut offerings: Vec<Offering> = services.into_iter().map(Service::offering).collect();
     let mut servers: BTreeMap<ServerName, ServerSettings> = BTreeMap::new();
     for plan in plans {
         let field = format!("plan {:?}", plan.name);
         plan.check_address(&field)?;
         let offering = plan.offering(&mut offerings, &field)?;
         let server = plan.server(variable, &offering.service.name, &field)?;
-        let plan = plan.offered(&offering.service.name);
+        let plan = plan.offered(&offering.service);
         // Two plans of one id are found by the check below, which wants to see both.
         offering.servers.insert(plan.id.clone(), server.name.clone());
         offering.service.plans.push(plan);
@@ -100,34 +100,30 @@ pub(super) fn parse(variable: &impl Fn(&str) -> Option<String>) -> Result<Loaded
     Ok(LoadedConfig {
         services: ServiceSettings { offerings, servers },
         stated: PartialSettings {
-            auth: vec![Login { username, password: PasswordSource::Given(password.into()) }],
+            auth: vec![login],
             store: Some(store.parse()?),
             store_key: non_empty(variable, "BINDERY_STORE_KEY_FILE").map(|path| StoreKey::File(path.into())),
             installation: non_empty(variable, "BINDERY_INSTALLATION"),
+            ..PartialSettings::default()
         },
         key_beside_store: true,
     })
 }
 
 impl Service {
-    fn offering(self) -> Result<Offering, ConfigError> {
-        if self.plan_updateable {
-            return Err(ConfigError::invalid(
-                format!("SERVICES: service {:?}: plan_updateable", self.name),
-                "is true, but plans cannot be changed; set it to false",
-            ));
-        }
+    fn offering(self) -> Offering {
         let service = osb::Service {
             id: self.id.into(),
             name: self.name,
             description: self.description,
             bindable: self.bindable,
             tags: self.tags,
+            plan_updateable: self.plan_updateable,
             metadata: self.metadata,
             plans: Vec::new(),
             ..offering::abilities()
         };
-        Ok(Offering { kind: ServiceKind::CockroachDb, service, servers: BTreeMap::new() })
+        Offering { kind: ServiceKind::CockroachDb, service, servers: BTreeMap::new() }
     }
 }
 
@@ -199,8 +195,8 @@ impl Plan {
         settings.checked(field)
     }
 
-    fn offered(self, service_name: &str) -> osb::Plan {
-        let id = if self.id.is_empty() { plan_id(service_name, &self.name) } else { self.id.into() };
+    fn offered(self, service: &osb::Service) -> osb::Plan {
+        let id = if self.id.is_empty() { plan_id(&service.name, &self.name) } else { self.id.into() };
         osb::Plan {
             id,
             name: self.name,
@@ -208,7 +204,7 @@ impl Plan {
             metadata: self.metadata,
             free: self.free,
             bindable: None,
-            binding_rotatable: None,
+            binding_rotatable: Some(service.bindable),
             plan_updateable: None,
             schemas: None,
             maximum_polling_duration: None,
@@ -289,7 +285,7 @@ mod tests {
         assert_eq!(offering.service.plans[0].id.as_str(), "d9a19cc6-fbae-597e-af9d-2c3fc640e42c");
         let server = &config.services.servers[0];
         assert_eq!((server.user.as_str(), server.port, server.sslmode), ("root", 26257, SslMode::Require));
-        assert_eq!(config.settings.auth[0].username, "user");
+        assert!(matches!(&config.settings.auth[0], Login::Basic { username, .. } if username == "user"));
         assert!(!format!("{config:?}").contains("\"pass\""), "a password in Debug output");
     }
 
@@ -313,6 +309,18 @@ mod tests {
     }
 
     #[test]
+    fn whether_plans_can_change_is_taken_over() {
+        for updateable in [true, false] {
+            let services = SERVICES.replace("e\": false", &format!("e\": {updateable}"));
+            let loaded = load(&[("SERVICES", &services)]).unwrap();
+            let service = &loaded.services.offerings[0].service;
+            assert_eq!(service.plan_updateable, updateable);
+            assert!(service.allow_context_updates);
+            assert_eq!(service.plans[0].binding_rotatable, Some(true));
+        }
+    }
+
+    #[test]
     fn the_tiles_plans_are_added() {
         let custom = r#"{"k": {"guid": "g", "name": "big", "display_name": "Big", "description": "b",
             "service": "e2e250b5-73f8-45fd-9a7f-93c8dddc5f00", "host": "other", "port": 26258}}"#;
@@ -328,6 +336,7 @@ mod tests {
 
     #[rstest::rstest]
     #[case::no_user(&[("SECURITY_USER_NAME", "")], &["SECURITY_USER_NAME"])]
+    #[case::colon_in_user(&[("SECURITY_USER_NAME", "a:b")], &["SECURITY_USER_NAME", "colon"])]
     #[case::no_password(&[("SECURITY_USER_PASSWORD", "")], &["SECURITY_USER_PASSWORD"])]
     #[case::no_services(&[("SERVICES", "")], &["SERVICES"])]
     #[case::broken(&[("SERVICES", "[{")], &["SERVICES", "line 1"])]

@@ -15,14 +15,22 @@
 //! installation: production
 //! ```
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fmt, num::NonZeroU64, path::PathBuf};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{
+        MapAccess, SeqAccess, Visitor,
+        value::{MapAccessDeserializer, SeqAccessDeserializer},
+    },
+};
 use serde_json::Value;
 
 use super::{
     ConfigError, LoadedConfig, Login, Offering, PartialSettings, PasswordSource, ServerName, ServerSettings,
-    ServiceKind, ServiceSettings, SslMode, StoreKey, offering, plan_id,
+    ServiceKind, ServiceSettings, SslMode, StoreKey, TlsFiles, offering,
+    offering::{MaintenanceInfo, Permission},
+    plan_id,
 };
 use crate::osb;
 
@@ -32,9 +40,13 @@ struct Document {
     #[serde(default)]
     servers: BTreeMap<String, Server>,
     services: Vec<Service>,
-    auth: Option<Auth>,
+    auth: Option<OneOrSeveral>,
+    tls: Option<TlsFiles>,
     store: Option<String>,
+    store_password_file: Option<PathBuf>,
     store_key_file: Option<PathBuf>,
+    #[serde(default)]
+    former_store_key_files: Vec<PathBuf>,
     installation: Option<String>,
 }
 
@@ -65,10 +77,17 @@ struct Service {
     bindable: bool,
     #[serde(default)]
     tags: Vec<String>,
+    #[serde(default)]
+    requires: Vec<Permission>,
+    #[serde(default)]
+    plan_updateable: bool,
+    #[serde(default = "yes")]
+    allow_context_updates: bool,
     metadata: Option<osb::Object>,
     plans: Vec<Plan>,
 }
 
+#[expect(clippy::struct_field_names, reason = "the specification's fields")]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Plan {
@@ -79,15 +98,26 @@ struct Plan {
     metadata: Option<osb::Object>,
     free: Option<bool>,
     bindable: Option<bool>,
+    plan_updateable: Option<bool>,
+    binding_rotatable: Option<bool>,
+    maximum_polling_duration: Option<NonZeroU64>,
     schemas: Option<Value>,
-    maintenance_info: Option<Value>,
+    maintenance_info: Option<MaintenanceInfo>,
 }
 
+/// A user with a password, or a file of tokens.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Auth {
-    username: String,
-    password_file: PathBuf,
+    username: Option<String>,
+    password_file: Option<PathBuf>,
+    token_file: Option<PathBuf>,
+}
+
+/// `auth` as one object or as a list of them. By hand, because errors of an untagged enum name no field.
+enum OneOrSeveral {
+    One(Auth),
+    Several(Vec<Auth>),
 }
 
 fn yes() -> bool {
@@ -114,28 +144,82 @@ pub(super) fn parse(text: &str) -> Result<LoadedConfig, ConfigError> {
         .collect::<Result<Vec<_>, _>>()?;
     let offerings: Vec<_> = file.services.into_iter().map(Service::offering).collect();
     offering::check(&offerings, &servers)?;
-    let auth = file
-        .auth
-        .map(|auth| {
-            if auth.username.is_empty() {
-                return Err(ConfigError::missing(
-                    "auth.username",
-                    "name the user that the platform calls as",
-                ));
-            }
-            Ok(Login { username: auth.username, password: PasswordSource::File(auth.password_file) })
-        })
-        .transpose()?;
+    let auth = file.auth.map(OneOrSeveral::logins).transpose()?;
     Ok(LoadedConfig {
         services: ServiceSettings { offerings, servers },
         stated: PartialSettings {
-            auth: auth.into_iter().collect(),
+            auth: auth.unwrap_or_default(),
             store: file.store.map(|url| url.parse()).transpose()?,
+            store_password: file.store_password_file.map(PasswordSource::File),
             store_key: file.store_key_file.map(StoreKey::File),
+            former_store_keys: file.former_store_key_files,
+            tls: file.tls,
             installation: file.installation,
         },
         key_beside_store: false,
     })
+}
+
+impl<'de> Deserialize<'de> for OneOrSeveral {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = OneOrSeveral;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`username` with `passwordFile`, or `tokenFile`, or a list of these")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OneOrSeveral, A::Error> {
+                Auth::deserialize(MapAccessDeserializer::new(map)).map(OneOrSeveral::One)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<OneOrSeveral, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(OneOrSeveral::Several)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl OneOrSeveral {
+    fn logins(self) -> Result<Vec<Login>, ConfigError> {
+        match self {
+            Self::One(auth) => Ok(vec![auth.login("auth")?]),
+            Self::Several(several) => several
+                .into_iter()
+                .enumerate()
+                .map(|(index, auth)| auth.login(&format!("auth[{index}]")))
+                .collect(),
+        }
+    }
+}
+
+impl Auth {
+    fn login(self, field: &str) -> Result<Login, ConfigError> {
+        let username = format!("{field}.username");
+        match (self.username, self.password_file, self.token_file) {
+            (Some(name), Some(file), None) => Login::basic(name, PasswordSource::File(file), &username),
+            (None, None, Some(file)) => Ok(Login::Bearer { tokens: PasswordSource::File(file) }),
+            (Some(_), None, None) => Err(ConfigError::missing(
+                format!("{field}.passwordFile"),
+                "name the file with the user's password",
+            )),
+            (None, Some(_), None) => {
+                Err(ConfigError::missing(username, "name the user that the platform calls as"))
+            }
+            (None, None, None) => Err(ConfigError::missing(
+                field,
+                "give a `username` with its `passwordFile`, or a `tokenFile`",
+            )),
+            (_, _, Some(_)) => Err(ConfigError::invalid(
+                format!("{field}.tokenFile"),
+                "stands beside `username` or `passwordFile`; give each an entry of its own in the list `auth`",
+            )),
+        }
+    }
 }
 
 impl Server {
@@ -169,11 +253,12 @@ impl Service {
                 metadata: plan.metadata,
                 free: plan.free,
                 bindable: plan.bindable,
-                binding_rotatable: None,
-                plan_updateable: None,
+                // Whatever can be bound can be bound anew.
+                binding_rotatable: plan.binding_rotatable.or(plan.bindable).or(Some(self.bindable)),
+                plan_updateable: plan.plan_updateable,
                 schemas: plan.schemas,
-                maximum_polling_duration: None,
-                maintenance_info: plan.maintenance_info,
+                maximum_polling_duration: plan.maximum_polling_duration.map(NonZeroU64::get),
+                maintenance_info: plan.maintenance_info.map(Value::from),
             });
         }
         let service = osb::Service {
@@ -182,6 +267,9 @@ impl Service {
             description: self.description,
             bindable: self.bindable,
             tags: self.tags,
+            requires: self.requires.into_iter().map(|permission| permission.as_str().to_owned()).collect(),
+            plan_updateable: self.plan_updateable,
+            allow_context_updates: self.allow_context_updates,
             metadata: self.metadata,
             plans,
             ..offering::abilities()
@@ -191,68 +279,4 @@ impl Service {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r"
-servers:
-  main: {host: db.example, port: 26257, user: bindery, passwordFile: /pw, caFile: /ca.crt}
-  lab: {host: lab.example, port: 5432, user: bindery, sslmode: require, database: admin}
-services:
-  - id: svc
-    name: cockroachdb
-    type: cockroachdb
-    description: Databases.
-    tags: [sql]
-    metadata: {bindery: {env: {COCKROACH_URL: uri}}}
-    plans:
-      - {name: default, description: Default, server: main}
-      - {id: own, name: lab, description: Lab, server: lab, free: false}
-auth: {username: catalog, passwordFile: /auth}
-store: sqlite:/data/broker.db
-storeKeyFile: /key
-installation: here
-";
-
-    #[test]
-    fn a_whole_file_is_understood() {
-        let loaded = parse(GOOD).unwrap();
-        let offering = &loaded.services.offerings[0];
-        assert_eq!(offering.service.plans[0].id.as_str(), "d9a19cc6-fbae-597e-af9d-2c3fc640e42c");
-        assert_eq!(offering.servers[&"own".into()].as_str(), "lab");
-        assert_eq!(
-            serde_json::to_value(&offering.service.metadata).unwrap(),
-            serde_json::json!({"bindery": {"env": {"COCKROACH_URL": "uri"}}}),
-            "metadata passes through untouched"
-        );
-        let main = loaded.services.servers.iter().find(|server| server.name.as_str() == "main").unwrap();
-        assert_eq!((main.sslmode, main.database.as_str()), (SslMode::VerifyFull, "postgres"));
-        assert!(loaded.complete(PartialSettings::default()).is_ok());
-    }
-
-    #[rstest::rstest]
-    #[case::unknown_field("port: 26257", "prot: 26257", &["servers.main", "prot"])]
-    #[case::wrong_type("port: 26257", "port: many", &["servers.main.port"])]
-    #[case::no_ca(", caFile: /ca.crt", "", &["servers.main.caFile", "require", "verify-full"])]
-    #[case::key_without_certificate("sslmode: require", "sslmode: require, keyFile: /k", &["servers.lab.certFile"])]
-    #[case::unknown_server("server: lab", "server: nowhere", &["plan \"lab\"", "nowhere", "servers"])]
-    #[case::duplicate_plan("name: lab", "name: default", &["plan name", "default", "twice"])]
-    #[case::no_plan_name("name: lab", "name: ''", &["plan name", "missing"])]
-    #[case::unknown_kind("type: cockroachdb", "type: oracle", &["services[0].type", "oracle"])]
-    #[case::bad_store("sqlite:/data/broker.db", "postgres://x", &["store", "sqlite:"])]
-    #[case::unknown_sslmode("sslmode: require", "sslmode: prefer", &["servers.lab.sslmode", "prefer", "verify-full"])]
-    fn what_is_wrong_is_named(#[case] right: &str, #[case] wrong: &str, #[case] named: &[&str]) {
-        let text = GOOD.replace(right, wrong);
-        assert_ne!(text, GOOD);
-        let message = parse(&text).unwrap_err().to_string();
-        for word in named {
-            assert!(message.contains(word), "{word} is not in: {message}");
-        }
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_read_is_named() {
-        let message = LoadedConfig::from_file("/nowhere/bindery.yaml".as_ref()).unwrap_err().to_string();
-        assert!(message.starts_with("/nowhere/bindery.yaml: "), "{message}");
-    }
-}
+mod tests;

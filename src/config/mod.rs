@@ -6,16 +6,24 @@
 mod environment;
 mod error;
 mod file;
+mod login;
 mod offering;
+mod schema;
 mod server;
+mod store;
+mod tls;
 
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
 pub use error::ConfigError;
+pub use login::Login;
 pub use offering::{Offering, ServiceKind, plan_id};
+pub use schema::{SchemaError, Schemas, Violations};
 pub use server::{PasswordSource, ServerName, ServerSettings, SslMode};
+pub use store::{DynamoDbTable, PostgresUrl, StoreUrl};
+pub use tls::TlsFiles;
 
 /// Everything `bindery broker` needs.
 #[derive(Clone, Debug)]
@@ -42,8 +50,14 @@ pub struct BrokerSettings {
     pub auth: Vec<Login>,
     /// Where records are kept.
     pub store: StoreUrl,
+    /// The password for the store, where it needs one that is not in its address.
+    pub store_password: Option<PasswordSource>,
     /// What credentials at rest are encrypted with.
     pub store_key: StoreKey,
+    /// Files with keys that credentials were encrypted with before; they are still read with them.
+    pub former_store_keys: Vec<PathBuf>,
+    /// How the broker speaks TLS by itself; without it, it speaks plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// Marks everything this installation makes. Without one the store invents it once and keeps it.
     pub installation: Option<String>,
 }
@@ -55,8 +69,14 @@ pub struct PartialSettings {
     pub auth: Vec<Login>,
     /// See [`BrokerSettings::store`].
     pub store: Option<StoreUrl>,
+    /// See [`BrokerSettings::store_password`].
+    pub store_password: Option<PasswordSource>,
     /// See [`BrokerSettings::store_key`].
     pub store_key: Option<StoreKey>,
+    /// See [`BrokerSettings::former_store_keys`].
+    pub former_store_keys: Vec<PathBuf>,
+    /// See [`BrokerSettings::tls`].
+    pub tls: Option<TlsFiles>,
     /// See [`BrokerSettings::installation`].
     pub installation: Option<String>,
 }
@@ -72,15 +92,6 @@ pub struct LoadedConfig {
     pub key_beside_store: bool,
 }
 
-/// A user of the broker (HTTP basic authentication).
-#[derive(Clone, Debug)]
-pub struct Login {
-    /// The user's name.
-    pub username: String,
-    /// The password, given or in a file that is read when the broker opens.
-    pub password: PasswordSource,
-}
-
 /// Where the key for credentials at rest comes from: 32 bytes in base64.
 #[derive(Clone, Debug)]
 pub enum StoreKey {
@@ -90,36 +101,6 @@ pub enum StoreKey {
     FileOrNew(PathBuf),
     /// The key itself, as a caller holds it.
     Given(SecretString),
-}
-
-/// Where the broker keeps its records.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreUrl {
-    /// `sqlite:PATH`: an embedded database in a file.
-    Sqlite(PathBuf),
-}
-
-impl StoreUrl {
-    fn key_beside(&self) -> StoreKey {
-        let Self::Sqlite(path) = self;
-        let mut key = path.clone().into_os_string();
-        key.push(".key");
-        StoreKey::FileOrNew(key.into())
-    }
-}
-
-impl std::str::FromStr for StoreUrl {
-    type Err = ConfigError;
-
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
-        match text.split_once(':') {
-            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(PathBuf::from(path))),
-            _ => Err(ConfigError::invalid(
-                "store",
-                "is not a known address of a store; write it as `sqlite:/path/to/file`",
-            )),
-        }
-    }
 }
 
 impl LoadedConfig {
@@ -158,27 +139,52 @@ impl LoadedConfig {
         let stated = self.stated;
         let auth = if caller.auth.is_empty() { stated.auth } else { caller.auth };
         if auth.is_empty() {
-            return Err(ConfigError::missing("auth", "name at least one `username` with its `passwordFile`"));
+            return Err(ConfigError::missing(
+                "auth",
+                "name at least one `username` with its `passwordFile`, or a `tokenFile`",
+            ));
         }
         let store = caller
             .store
             .or(stated.store)
             .ok_or_else(|| ConfigError::missing("store", "name a file, such as `sqlite:/data/broker.db`"))?;
-        let beside = self.key_beside_store.then(|| store.key_beside());
+        let store_password = caller.store_password.or(stated.store_password);
+        check_password(&store, store_password.is_some())?;
+        let beside = if self.key_beside_store { store.key_beside() } else { None };
         let store_key = caller.store_key.or(stated.store_key).or(beside).ok_or_else(|| {
             ConfigError::missing(
                 "storeKeyFile",
-                "name a file with 32 random bytes in base64 (`openssl rand -base64 32`)",
+                format!(
+                    "name a file with 32 random bytes in base64 (`openssl rand -base64 32`) for the store {store}"
+                ),
             )
         })?;
+        let former = caller.former_store_keys;
         let settings = BrokerSettings {
             auth,
             store,
+            store_password,
             store_key,
+            former_store_keys: if former.is_empty() { stated.former_store_keys } else { former },
+            tls: caller.tls.or(stated.tls),
             installation: caller.installation.or(stated.installation),
         };
         Ok(BrokerConfig { services: self.services, settings })
     }
+}
+
+/// A store has one password at most, and only a database server asks for one.
+fn check_password(store: &StoreUrl, has_file: bool) -> Result<(), ConfigError> {
+    let problem = match store {
+        StoreUrl::Postgres(url) if has_file && url.has_password() => {
+            "is given, and `store` holds a password, too; take it out of `store`"
+        }
+        StoreUrl::Sqlite(_) | StoreUrl::DynamoDb(_) if has_file => {
+            "is given, but only a store in PostgreSQL or CockroachDB has a password; take it out"
+        }
+        _ => return Ok(()),
+    };
+    Err(ConfigError::invalid("storePasswordFile", problem))
 }
 
 #[cfg(test)]
@@ -193,6 +199,7 @@ mod tests {
     fn what_is_missing_is_named_with_the_remedy() {
         let message = empty().complete(PartialSettings::default()).unwrap_err().to_string();
         assert!(message.contains("auth") && message.contains("passwordFile"), "{message}");
+        assert!(message.contains("tokenFile"), "{message}");
     }
 
     #[test]
@@ -200,23 +207,55 @@ mod tests {
         let mut loaded = empty();
         loaded.stated.installation = Some("file".into());
         loaded.stated.store = Some(StoreUrl::Sqlite("a".into()));
-        let login = Login { username: "u".into(), password: PasswordSource::Given("p".into()) };
+        loaded.stated.former_store_keys = vec!["a".into()];
         let caller = PartialSettings {
-            auth: vec![login],
-            store_key: Some(StoreKey::File("k".into())),
             installation: Some("caller".into()),
-            ..PartialSettings::default()
+            former_store_keys: vec!["b".into()],
+            ..caller()
         };
         let config = loaded.complete(caller).unwrap();
+        assert_eq!(config.settings.former_store_keys, [PathBuf::from("b")]);
         assert_eq!(config.settings.installation.as_deref(), Some("caller"));
         assert_eq!(config.settings.store, StoreUrl::Sqlite("a".into()));
     }
 
+    fn caller() -> PartialSettings {
+        PartialSettings {
+            auth: vec![Login::Bearer { tokens: PasswordSource::Given("t".into()) }],
+            store_key: Some(StoreKey::File("k".into())),
+            ..PartialSettings::default()
+        }
+    }
+
     #[test]
-    fn other_stores_are_refused() {
-        for text in ["", "sqlite:", "mongodb://x", "/path"] {
-            let message = text.parse::<StoreUrl>().unwrap_err().to_string();
-            assert!(message.contains("sqlite:/"), "{text}: {message}");
+    fn a_store_elsewhere_needs_a_key_file() {
+        for store in ["postgres://u:s3cret@h/d", "dynamodb:bindery"] {
+            let loaded = LoadedConfig { key_beside_store: true, ..empty() };
+            let store = Some(store.parse().unwrap());
+            let caller = PartialSettings { store, store_key: None, ..caller() };
+            let message = loaded.complete(caller).unwrap_err().to_string();
+            assert!(message.contains("storeKeyFile") && !message.contains("s3cret"), "{message}");
+        }
+    }
+
+    #[rstest::rstest]
+    #[case("postgres://u@h/d", None)]
+    #[case("postgres://u:s3cret@h/d", Some("take it out of `store`"))]
+    #[case("sqlite:a.db", Some("only a store in PostgreSQL"))]
+    #[case("dynamodb:bindery", Some("only a store in PostgreSQL"))]
+    fn the_password_of_a_store_stands_in_one_place(#[case] store: &str, #[case] refused: Option<&str>) {
+        let caller = PartialSettings {
+            store: Some(store.parse().unwrap()),
+            store_password: Some(PasswordSource::File("/pw".into())),
+            ..caller()
+        };
+        match (empty().complete(caller), refused) {
+            (Ok(config), None) => assert!(config.settings.store_password.is_some()),
+            (Err(error), Some(named)) => {
+                let message = error.to_string();
+                assert!(message.contains("storePasswordFile") && message.contains(named), "{message}");
+            }
+            (outcome, _) => panic!("{store}: {outcome:?}"),
         }
     }
 }

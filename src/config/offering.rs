@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, HashSet};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{ConfigError, ServerName, ServerSettings};
+use super::{ConfigError, Schemas, ServerName, ServerSettings};
 use crate::osb;
+
+/// What the specification calls safe everywhere.
+const LONGEST_NAME: usize = 255;
 
 /// The name space of plan ids that are derived from names (cockroachdb/pcf-crdb-service-broker, `util.go`).
 const PLAN_IDS: Uuid = Uuid::from_u128(0xdab4_2b46_7339_4bf1_af9b_29db_b728_bf52);
@@ -27,6 +30,62 @@ pub enum ServiceKind {
     CockroachDb,
 }
 
+/// What a service needs from the platform.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Permission {
+    SyslogDrain,
+    RouteForwarding,
+    VolumeMount,
+}
+
+impl Permission {
+    /// The word for it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::SyslogDrain => "syslog_drain",
+            Self::RouteForwarding => "route_forwarding",
+            Self::VolumeMount => "volume_mount",
+        }
+    }
+}
+
+/// The version of what a plan's instances run on.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MaintenanceInfo {
+    version: SemanticVersion,
+    description: Option<String>,
+}
+
+/// Semantic Versioning 2.0.0, as the specification wants it.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct SemanticVersion(String);
+
+impl TryFrom<String> for SemanticVersion {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match semver::Version::parse(&text) {
+            Ok(_) => Ok(Self(text)),
+            Err(error) => {
+                Err(format!("{text:?} is no semantic version ({error}); write MAJOR.MINOR.PATCH, as 1.0.0"))
+            }
+        }
+    }
+}
+
+impl From<MaintenanceInfo> for serde_json::Value {
+    fn from(info: MaintenanceInfo) -> Self {
+        let mut value = serde_json::json!({"version": info.version.0});
+        if let Some(description) = info.description {
+            value["description"] = description.into();
+        }
+        value
+    }
+}
+
 /// A service as offered, with the server behind each of its plans.
 #[derive(Clone, Debug)]
 pub struct Offering {
@@ -38,7 +97,8 @@ pub struct Offering {
     pub servers: BTreeMap<osb::PlanId, ServerName>,
 }
 
-/// Refuses names and ids that are empty or taken twice, services without plans and plans without a known server.
+/// Refuses names and ids that are empty or taken twice, names that are too long, services without plans, plans without
+/// a known server and schemas that cannot be used.
 pub(super) fn check(offerings: &[Offering], servers: &[ServerSettings]) -> Result<(), ConfigError> {
     let mut names = Unique::new("service name");
     let mut service_ids = Unique::new("service id");
@@ -50,6 +110,7 @@ pub(super) fn check(offerings: &[Offering], servers: &[ServerSettings]) -> Resul
     for Offering { service, servers, .. } in offerings {
         let field = format!("service {:?}", service.name);
         names.add(&service.name, "services")?;
+        check_length(&service.name, &field)?;
         service_ids.add(service.id.as_str(), &field)?;
         if service.plans.is_empty() {
             return Err(ConfigError::missing(format!("{field}: plans"), "a service needs at least one plan"));
@@ -58,6 +119,7 @@ pub(super) fn check(offerings: &[Offering], servers: &[ServerSettings]) -> Resul
         for plan in &service.plans {
             let field = format!("{field}, plan {:?}", plan.name);
             plan_names.add(&plan.name, &field)?;
+            check_length(&plan.name, &field)?;
             plan_ids.add(plan.id.as_str(), &field)?;
             let server = servers.get(&plan.id).map_or("", ServerName::as_str);
             if !known.0.contains(server) {
@@ -66,7 +128,18 @@ pub(super) fn check(offerings: &[Offering], servers: &[ServerSettings]) -> Resul
                     format!("{server:?} is not configured; name one of `servers`"),
                 ));
             }
+            Schemas::of(plan)
+                .map_err(|error| ConfigError::invalid(format!("{field}: {}", error.path), error.problem))?;
         }
+    }
+    Ok(())
+}
+
+fn check_length(name: &str, field: &str) -> Result<(), ConfigError> {
+    let length = name.chars().count();
+    if length > LONGEST_NAME {
+        let problem = format!("has {length} characters; take {LONGEST_NAME} at most");
+        return Err(ConfigError::invalid(format!("{field}: name"), problem));
     }
     Ok(())
 }
@@ -91,7 +164,7 @@ impl Unique {
     }
 }
 
-/// What every service here can and cannot do, wherever its configuration comes from; the rest is to be filled in.
+/// What every service here can do unless its configuration says otherwise; the rest is to be filled in.
 pub(super) fn abilities() -> osb::Service {
     osb::Service {
         id: String::new().into(),
@@ -102,7 +175,7 @@ pub(super) fn abilities() -> osb::Service {
         requires: Vec::new(),
         instances_retrievable: true,
         bindings_retrievable: true,
-        allow_context_updates: false,
+        allow_context_updates: true,
         plan_updateable: false,
         metadata: None,
         plans: Vec::new(),

@@ -3,7 +3,7 @@
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header::WWW_AUTHENTICATE},
+    http::{HeaderMap, Method, StatusCode, header::WWW_AUTHENTICATE},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -33,8 +33,9 @@ pub(super) async fn admit(State(gate): State<Gate>, mut request: Request, next: 
         Err(refused) => refused.into_response(),
     };
     if response.status() == StatusCode::UNAUTHORIZED {
-        let challenge = HeaderValue::from_static("Basic realm=\"bindery\"");
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        for challenge in gate.logins.challenges() {
+            response.headers_mut().append(WWW_AUTHENTICATE, challenge);
+        }
     }
     if let Some(identity) = echo {
         response.headers_mut().insert(header::REQUEST_IDENTITY, identity);
@@ -47,7 +48,7 @@ fn check(gate: &Gate, headers: &HeaderMap) -> Result<Admitted, Answer> {
     if !gate.logins.admit(headers) {
         return Err(Answer::described(
             StatusCode::UNAUTHORIZED,
-            "user or password is missing or wrong; send those configured for this broker (basic authentication)",
+            "user and password, or token, are missing or wrong; send those configured for this broker",
         ));
     }
     let version = version(headers)

@@ -48,7 +48,8 @@ impl Bench {
         let cipher = Cipher::load(&StoreKey::FileOrNew(folder.path().join("key")), false).unwrap();
         let store = Arc::new(Sqlite::open(&folder.path().join("db")).unwrap());
         let engine = Engine::new(offerings, [("main".into(), provider)].into(), store, cipher);
-        let login = Login { username: "user".to_owned(), password: PasswordSource::Given("pass".into()) };
+        let login =
+            Login::Basic { username: "user".to_owned(), password: PasswordSource::Given("pass".into()) };
         let metrics = Arc::new(Metrics::new());
         let gate = Gate {
             logins: Arc::new(futures::executor::block_on(Logins::read(&[login])).unwrap()),

@@ -1,0 +1,259 @@
+//! The JSON Schemas of a plan's parameters (spec.md, "Schemas Object"): compiled when the configuration is read, asked at
+//! each request. Pure: nothing is fetched, from the network or from files. What is said about a violation names the
+//! place and the rule and never repeats a text that was sent, which may be a secret.
+
+use std::fmt;
+
+use jsonschema::{
+    PatternOptions, ValidationError, Validator,
+    error::{TypeKind, ValidationErrorKind},
+};
+use serde_json::Value;
+
+use crate::osb::{Object, Plan};
+
+/// spec.md: schemas "MUST NOT be larger than 64kB".
+const LARGEST: usize = 64 * 1024;
+
+/// A user mends a few mistakes at a time.
+const VIOLATIONS_TOLD: usize = 5;
+
+/// Names that users chose, and rules, are cut here.
+const LONGEST_TEXT: usize = 200;
+
+/// A pattern's automaton stays within so many bytes.
+const PATTERN_SIZE: usize = 1 << 20;
+
+/// The dialects understood, without scheme and final `#`.
+const DIALECTS: [&str; 5] = [
+    "json-schema.org/draft-04/schema",
+    "json-schema.org/draft-06/schema",
+    "json-schema.org/draft-07/schema",
+    "json-schema.org/draft/2019-09/schema",
+    "json-schema.org/draft/2020-12/schema",
+];
+
+/// What the parameters of a plan's instances and bindings must be like. Without a schema they may be anything.
+#[derive(Clone, Debug, Default)]
+pub struct Schemas {
+    create: Option<Validator>,
+    update: Option<Validator>,
+    bind: Option<Validator>,
+}
+
+/// A schema that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path} {problem}")]
+pub struct SchemaError {
+    /// Where it stands in the plan.
+    pub path: String,
+    /// What is wrong with it and what to do.
+    pub problem: String,
+}
+
+/// What is wrong with parameters: the place and the rule, for the user.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub struct Violations(Vec<String>);
+
+impl Schemas {
+    /// Compiles what the plan says.
+    ///
+    /// # Errors
+    /// When something stands where the specification has nothing, or a schema is no JSON Schema, too large, or refers to
+    /// another document.
+    pub fn of(plan: &Plan) -> Result<Self, SchemaError> {
+        let Some(schemas) = &plan.schemas else { return Ok(Self::default()) };
+        let [instance, binding] = members(schemas, "schemas", ["service_instance", "service_binding"])?;
+        let [create, update] = match instance {
+            Some(instance) => members(instance, "schemas.service_instance", ["create", "update"])?,
+            None => [None, None],
+        };
+        let [bind] = match binding {
+            Some(binding) => members(binding, "schemas.service_binding", ["create"])?,
+            None => [None],
+        };
+        Ok(Self {
+            create: action(create, "schemas.service_instance.create")?,
+            update: action(update, "schemas.service_instance.update")?,
+            bind: action(bind, "schemas.service_binding.create")?,
+        })
+    }
+
+    /// Checks the parameters of a new instance.
+    ///
+    /// # Errors
+    /// When they break the plan's schema.
+    pub fn check_create(&self, parameters: &Object) -> Result<(), Violations> {
+        check(self.create.as_ref(), parameters)
+    }
+
+    /// Checks the parameters that an update of an instance sends.
+    ///
+    /// # Errors
+    /// When they break the plan's schema.
+    pub fn check_update(&self, parameters: &Object) -> Result<(), Violations> {
+        check(self.update.as_ref(), parameters)
+    }
+
+    /// Checks the parameters of a new binding.
+    ///
+    /// # Errors
+    /// When they break the plan's schema.
+    pub fn check_bind(&self, parameters: &Object) -> Result<(), Violations> {
+        check(self.bind.as_ref(), parameters)
+    }
+}
+
+/// The members of an object that may have these and no others.
+fn members<'a, const N: usize>(
+    value: &'a Value,
+    path: &str,
+    names: [&str; N],
+) -> Result<[Option<&'a Value>; N], SchemaError> {
+    let expected = || format!("expected an object with {}", names.map(|name| format!("`{name}`")).join(", "));
+    let Value::Object(object) = value else {
+        return Err(SchemaError { path: path.to_owned(), problem: format!("is no object; {}", expected()) });
+    };
+    if let Some(unknown) = object.keys().find(|key| !names.contains(&key.as_str())) {
+        let problem = format!("has no meaning; {}", expected());
+        return Err(SchemaError { path: format!("{path}.{}", clipped(unknown)), problem });
+    }
+    Ok(names.map(|name| object.get(name)))
+}
+
+fn action(value: Option<&Value>, path: &str) -> Result<Option<Validator>, SchemaError> {
+    let Some(value) = value else { return Ok(None) };
+    let [parameters] = members(value, path, ["parameters"])?;
+    parameters.map(|schema| compile(schema, &format!("{path}.parameters"))).transpose()
+}
+
+fn compile(schema: &Value, path: &str) -> Result<Validator, SchemaError> {
+    let wrong = |problem: String| SchemaError { path: path.to_owned(), problem };
+    let Value::Object(members) = schema else {
+        return Err(wrong("is no object; expected a JSON Schema".to_owned()));
+    };
+    let size = schema.to_string().len();
+    if size > LARGEST {
+        return Err(wrong(format!("has {size} bytes; the specification allows {LARGEST}")));
+    }
+    let known = format!("name one of {}", DIALECTS.map(|dialect| format!("`http://{dialect}#`")).join(", "));
+    match members.get("$schema").and_then(Value::as_str) {
+        None => return Err(wrong(format!("has no $schema; {known}"))),
+        Some(dialect) if !is_known(dialect) => {
+            return Err(wrong(format!("has the $schema {:?}; {known}", clipped(dialect))));
+        }
+        Some(_) => {}
+    }
+    jsonschema::options()
+        .offline()
+        .should_validate_formats(true)
+        // Time linear in the text, whatever the pattern: no look-around, no back references.
+        .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_SIZE).dfa_size_limit(PATTERN_SIZE))
+        .build(schema)
+        .map_err(|error| {
+            wrong(if let ValidationErrorKind::Referencing(error) = error.kind() {
+                format!("has a reference that cannot be followed ({error}); refer to this schema only")
+            } else {
+                let place = error.instance_path().as_str();
+                format!("is no JSON Schema: at {place:?}: {}", clipped(&error.to_string()))
+            })
+        })
+}
+
+fn is_known(dialect: &str) -> bool {
+    let named = dialect.strip_prefix("http://").or_else(|| dialect.strip_prefix("https://"));
+    named.is_some_and(|named| DIALECTS.contains(&named.strip_suffix('#').unwrap_or(named)))
+}
+
+fn check(validator: Option<&Validator>, parameters: &Object) -> Result<(), Violations> {
+    let Some(validator) = validator else { return Ok(()) };
+    let parameters = Value::Object(parameters.clone());
+    let told: Vec<_> = validator.iter_errors(&parameters).take(VIOLATIONS_TOLD).map(told).collect();
+    if told.is_empty() { Ok(()) } else { Err(Violations(told)) }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map asks for")]
+fn told(error: ValidationError<'_>) -> String {
+    format!("parameters{}: {}", clipped(error.instance_path().as_str()), rule(&error))
+}
+
+/// The rule that was broken, in plain words. The crate's own messages quote what was sent.
+fn rule(error: &ValidationError<'_>) -> String {
+    use ValidationErrorKind as Kind;
+    let given = Given(error.instance());
+    match error.kind() {
+        Kind::Type { kind } => format!("{given} is not of type {}", types(kind)),
+        Kind::Required { property } => format!("{} is required", clipped(&property.to_string())),
+        Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+            let names: Vec<_> = unexpected.iter().map(|name| format!("{name:?}")).collect();
+            format!("{} is not allowed here", clipped(&names.join(", ")))
+        }
+        Kind::AdditionalItems { limit } => format!("has more than {limit} items"),
+        Kind::UnevaluatedItems { .. } => "has items that are not allowed".to_owned(),
+        Kind::Maximum { limit } => format!("{given} is greater than the maximum of {limit}"),
+        Kind::Minimum { limit } => format!("{given} is less than the minimum of {limit}"),
+        Kind::ExclusiveMaximum { limit } => format!("{given} is not less than {limit}"),
+        Kind::ExclusiveMinimum { limit } => format!("{given} is not greater than {limit}"),
+        Kind::MultipleOf { multiple_of } => format!("{given} is not a multiple of {multiple_of}"),
+        Kind::MaxLength { limit } => format!("is longer than {limit} characters"),
+        Kind::MinLength { limit } => format!("is shorter than {limit} characters"),
+        Kind::MaxItems { limit } => format!("has more than {limit} items"),
+        Kind::MinItems { limit } => format!("has fewer than {limit} items"),
+        Kind::MaxProperties { limit } => format!("has more than {limit} members"),
+        Kind::MinProperties { limit } => format!("has fewer than {limit} members"),
+        Kind::UniqueItems => "has the same item twice".to_owned(),
+        Kind::Contains => "has too few or too many items of the kind that it must contain".to_owned(),
+        Kind::Enum { options } => format!("{given} is not one of {}", clipped(&options.to_string())),
+        Kind::Constant { expected_value } => {
+            format!("{given} is not {}", clipped(&expected_value.to_string()))
+        }
+        Kind::Format { format } => format!("is not of the format {:?}", clipped(format)),
+        Kind::Pattern { pattern } => format!("does not match the pattern {:?}", clipped(pattern)),
+        Kind::PropertyNames { error } => {
+            format!("has a member whose name breaks a rule: the name {}", rule(error))
+        }
+        // `additionalProperties: false` alone is reported so, at the object and without the member's name.
+        Kind::FalseSchema if error.schema_path().as_str().ends_with("/additionalProperties") => {
+            "has a member, and none is allowed here".to_owned()
+        }
+        Kind::FalseSchema => "is not allowed here".to_owned(),
+        Kind::AnyOf { .. } | Kind::OneOfNotValid { .. } => "matches none of the allowed forms".to_owned(),
+        Kind::OneOfMultipleValid { .. } => "matches several forms and may match only one".to_owned(),
+        Kind::Not { .. } => "has a form that is not allowed".to_owned(),
+        kind => format!("breaks the rule {:?}", clipped(kind.keyword())),
+    }
+}
+
+/// What was sent, as far as it is no secret: texts and what may hold them are only named.
+struct Given<'a>(&'a Value);
+
+impl fmt::Display for Given<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::String(_) => f.write_str("the text"),
+            Value::Array(_) => f.write_str("the list"),
+            Value::Object(_) => f.write_str("the object"),
+            value => value.fmt(f),
+        }
+    }
+}
+
+fn types(kind: &TypeKind) -> String {
+    match kind {
+        TypeKind::Single(kind) => kind.to_string(),
+        TypeKind::Multiple(kinds) => {
+            kinds.into_iter().map(|kind| kind.to_string()).collect::<Vec<_>>().join(" or ")
+        }
+    }
+}
+
+fn clipped(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_TEXT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

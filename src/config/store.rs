@@ -1,0 +1,247 @@
+//! Where the broker keeps its records, as one address: a file, a database in PostgreSQL or CockroachDB, or a table in
+//! `DynamoDB`. An address may hold a password, so none is ever printed whole.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{ConfigError, StoreKey};
+
+const FORMS: &str = "write it as `sqlite:/path/to/file`, `postgres://USER@HOST:PORT/DATABASE` \
+                     or `dynamodb:TABLE?region=REGION`";
+
+/// Where the broker keeps its records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// `sqlite:PATH`: an embedded database in a file.
+    Sqlite(PathBuf),
+    /// `postgres://…` or `postgresql://…`: a database in PostgreSQL or CockroachDB.
+    Postgres(PostgresUrl),
+    /// `dynamodb:TABLE?region=REGION&endpoint=URL`: a table in `DynamoDB`.
+    DynamoDb(DynamoDbTable),
+}
+
+/// The address of a database, which may hold a password. `Debug` and `Display` show neither it nor the options.
+#[derive(Clone)]
+pub struct PostgresUrl(SecretString);
+
+/// A table and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DynamoDbTable {
+    /// The table's name.
+    pub table: String,
+    /// Its region; without one the environment of the AWS SDK says it.
+    pub region: Option<String>,
+    /// Whom to call instead of AWS.
+    pub endpoint: Option<String>,
+}
+
+impl StoreUrl {
+    /// Where the key lies that nobody names: beside a file, and nowhere else.
+    pub(super) fn key_beside(&self) -> Option<StoreKey> {
+        let Self::Sqlite(path) = self else { return None };
+        let mut key = path.clone().into_os_string();
+        key.push(".key");
+        Some(StoreKey::FileOrNew(key.into()))
+    }
+}
+
+impl FromStr for StoreUrl {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        match text.split_once(':') {
+            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(PathBuf::from(path))),
+            Some(("postgres" | "postgresql", rest)) => PostgresUrl::parse(text, rest).map(Self::Postgres),
+            Some(("dynamodb", rest)) => DynamoDbTable::parse(rest).map(Self::DynamoDb),
+            // The text is not shown: it may hold a password.
+            _ => Err(ConfigError::invalid("store", format!("is not a known address of a store; {FORMS}"))),
+        }
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(url) => url.fmt(f),
+            Self::DynamoDb(table) => write!(f, "dynamodb:{}", table.table),
+        }
+    }
+}
+
+impl PostgresUrl {
+    fn parse(whole: &str, rest: &str) -> Result<Self, ConfigError> {
+        let named = rest.strip_prefix("//").is_some_and(|place| {
+            let after_user = place.rsplit_once('@').map_or(place, |(_, host)| host);
+            !after_user.is_empty() && !after_user.starts_with(['/', '?'])
+        });
+        if !named {
+            return Err(ConfigError::invalid("store", format!("names no host; {FORMS}")));
+        }
+        Ok(Self(whole.into()))
+    }
+
+    /// The whole address, with its password. Never log it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// Whether the address itself holds a password.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        let (_, userinfo, rest) = self.parts();
+        let in_options = rest.split_once('?').is_some_and(|(_, options)| {
+            url::form_urlencoded::parse(options.as_bytes()).any(|(name, _)| name == "password")
+        });
+        in_options || userinfo.is_some_and(|userinfo| userinfo.contains(':'))
+    }
+
+    /// Scheme, what stands before the last `@`, and the rest. A password that was not encoded as it should be is
+    /// still left of that `@`.
+    fn parts(&self) -> (&str, Option<&str>, &str) {
+        let (scheme, place) = self.expose().split_once("://").unwrap_or(("postgres", ""));
+        match place.rsplit_once('@') {
+            Some((userinfo, rest)) => (scheme, Some(userinfo), rest),
+            None => (scheme, None, place),
+        }
+    }
+}
+
+impl fmt::Display for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, userinfo, rest) = self.parts();
+        write!(f, "{scheme}://")?;
+        if let Some(userinfo) = userinfo {
+            write!(f, "{}@", userinfo.split(':').next().unwrap_or_default())?;
+        }
+        f.write_str(rest.split('?').next().unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl PartialEq for PostgresUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+impl Eq for PostgresUrl {}
+
+impl DynamoDbTable {
+    fn parse(text: &str) -> Result<Self, ConfigError> {
+        let (table, options) = text.split_once('?').unwrap_or((text, ""));
+        // The rule of DynamoDB for the names of tables.
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        if !(3..=255).contains(&table.len()) || !table.chars().all(allowed) {
+            return Err(ConfigError::invalid(
+                "store",
+                format!(
+                    "names the DynamoDB table {table:?}; a name has 3 to 255 letters, digits, `_`, `.` and `-`"
+                ),
+            ));
+        }
+        let mut parsed = Self { table: table.to_owned(), region: None, endpoint: None };
+        for (name, value) in url::form_urlencoded::parse(options.as_bytes()) {
+            let option = match name.as_ref() {
+                "region" => &mut parsed.region,
+                "endpoint" => &mut parsed.endpoint,
+                _ => {
+                    let problem = format!("has the option {name:?}; it may have `region` and `endpoint`");
+                    return Err(ConfigError::invalid("store", problem));
+                }
+            };
+            if value.is_empty() || option.is_some() {
+                let problem = format!("has the option {name:?} empty or twice; give it one value");
+                return Err(ConfigError::invalid("store", problem));
+            }
+            *option = Some(value.into_owned());
+        }
+        if let Some(endpoint) = &parsed.endpoint
+            && !url::Url::parse(endpoint).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+        {
+            let problem = format!("has the endpoint {endpoint:?}; write it as `https://HOST:PORT`");
+            return Err(ConfigError::invalid("store", problem));
+        }
+        Ok(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> StoreUrl {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn every_kind_of_store_has_its_address() {
+        assert_eq!(parse("sqlite:/data/b.db"), StoreUrl::Sqlite("/data/b.db".into()));
+        for text in ["postgres://db", "postgresql://u:p@h1:5432,h2:5433/bindery?sslmode=require"] {
+            let StoreUrl::Postgres(url) = parse(text) else { panic!("{text}") };
+            assert_eq!(url.expose(), text);
+        }
+        let expected = DynamoDbTable {
+            table: "bindery".to_owned(),
+            region: Some("eu-west-1".to_owned()),
+            endpoint: Some("http://localhost:5000".to_owned()),
+        };
+        assert_eq!(
+            parse("dynamodb:bindery?region=eu-west-1&endpoint=http%3A%2F%2Flocalhost%3A5000"),
+            StoreUrl::DynamoDb(expected.clone())
+        );
+        assert_eq!(
+            parse("dynamodb:bindery"),
+            StoreUrl::DynamoDb(DynamoDbTable { region: None, endpoint: None, ..expected })
+        );
+    }
+
+    #[rstest::rstest]
+    #[case("", "sqlite:/")]
+    #[case("sqlite:", "sqlite:/")]
+    #[case("mongodb://s3cret", "sqlite:/")]
+    #[case("/path", "sqlite:/")]
+    #[case("postgres:", "no host")]
+    #[case("postgres://", "no host")]
+    #[case("postgres://u:s3cret@/db", "no host")]
+    #[case("dynamodb:", "3 to 255")]
+    #[case("dynamodb:a b c", "3 to 255")]
+    #[case("dynamodb:bindery?zone=a", "zone")]
+    #[case("dynamodb:bindery?region=", "region")]
+    #[case("dynamodb:bindery?region=a&region=b", "region")]
+    #[case("dynamodb:bindery?endpoint=localhost", "https://")]
+    fn other_addresses_are_refused(#[case] text: &str, #[case] named: &str) {
+        let message = text.parse::<StoreUrl>().unwrap_err().to_string();
+        assert!(message.contains("store") && message.contains(named), "{text}: {message}");
+        assert!(!message.contains("s3cret"), "{message}");
+    }
+
+    #[rstest::rstest]
+    #[case("postgres://u:s3cret@h:1/d", "postgres://u@h:1/d", true)]
+    #[case("postgres://u:s3cret/@?@h/d", "postgres://u@h/d", true)]
+    #[case("postgresql://h/d?user=u&password=s3cret", "postgresql://h/d", true)]
+    #[case("postgres://u@h/d?sslmode=require", "postgres://u@h/d", false)]
+    fn a_password_is_never_shown(#[case] text: &str, #[case] shown: &str, #[case] has_password: bool) {
+        let store = parse(text);
+        assert_eq!(store.to_string(), shown);
+        assert!(!format!("{store:?}").contains("s3cret"), "{store:?}");
+        let StoreUrl::Postgres(url) = store else { panic!("{text}") };
+        assert_eq!(url.has_password(), has_password);
+    }
+
+    #[test]
+    fn only_a_file_has_its_key_beside_it() {
+        assert!(
+            matches!(parse("sqlite:a.db").key_beside(), Some(StoreKey::FileOrNew(path)) if path.ends_with("a.db.key"))
+        );
+        assert!(parse("postgres://h/d").key_beside().is_none());
+        assert!(parse("dynamodb:bindery").key_beside().is_none());
+    }
+}

@@ -1,0 +1,20 @@
+//! The files of a server that speaks TLS itself.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// What a server presents, and whom it asks for a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The certificate, or a chain that begins with it, PEM.
+    #[serde(rename = "certFile")]
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    #[serde(rename = "keyFile")]
+    pub key: PathBuf,
+    /// The CAs whose clients may connect, PEM. Without them clients need no certificate.
+    #[serde(rename = "clientCaFile")]
+    pub client_ca: Option<PathBuf>,
+}

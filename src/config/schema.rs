@@ -151,14 +151,13 @@ fn compile(schema: &Value, path: &str) -> Result<Validator, SchemaError> {
         // Time linear in the text, whatever the pattern: no look-around, no back references.
         .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_SIZE).dfa_size_limit(PATTERN_SIZE))
         .build(schema)
-        .map_err(|error| match error.kind() {
-            ValidationErrorKind::Referencing(error) => {
-                wrong(format!("has a reference that cannot be followed ({error}); refer to this schema only"))
-            }
-            _ => {
+        .map_err(|error| {
+            wrong(if let ValidationErrorKind::Referencing(error) = error.kind() {
+                format!("has a reference that cannot be followed ({error}); refer to this schema only")
+            } else {
                 let place = error.instance_path().as_str();
-                wrong(format!("is no JSON Schema: at {place:?}: {}", clipped(&error.to_string())))
-            }
+                format!("is no JSON Schema: at {place:?}: {}", clipped(&error.to_string()))
+            })
         })
 }
 
@@ -213,6 +212,10 @@ fn rule(error: &ValidationError<'_>) -> String {
         Kind::Pattern { pattern } => format!("does not match the pattern {:?}", clipped(pattern)),
         Kind::PropertyNames { error } => {
             format!("has a member whose name breaks a rule: the name {}", rule(error))
+        }
+        // `additionalProperties: false` alone is reported so, at the object and without the member's name.
+        Kind::FalseSchema if error.schema_path().as_str().ends_with("/additionalProperties") => {
+            "has a member, and none is allowed here".to_owned()
         }
         Kind::FalseSchema => "is not allowed here".to_owned(),
         Kind::AnyOf { .. } | Kind::OneOfNotValid { .. } => "matches none of the allowed forms".to_owned(),

@@ -1,5 +1,5 @@
 //! Where the broker keeps its records, as one address: a file, a database in PostgreSQL or CockroachDB, or a table in
-//! DynamoDB. An address may hold a password, so none is ever printed whole.
+//! `DynamoDB`. An address may hold a password, so none is ever printed whole.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -17,7 +17,7 @@ pub enum StoreUrl {
     Sqlite(PathBuf),
     /// `postgres://…` or `postgresql://…`: a database in PostgreSQL or CockroachDB.
     Postgres(PostgresUrl),
-    /// `dynamodb:TABLE?region=REGION&endpoint=URL`: a table in DynamoDB.
+    /// `dynamodb:TABLE?region=REGION&endpoint=URL`: a table in `DynamoDB`.
     DynamoDb(DynamoDbTable),
 }
 

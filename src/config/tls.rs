@@ -2,13 +2,19 @@
 
 use std::path::PathBuf;
 
+use serde::Deserialize;
+
 /// What a server presents, and whom it asks for a certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TlsFiles {
     /// The certificate, or a chain that begins with it, PEM.
-    pub cert_file: PathBuf,
+    #[serde(rename = "certFile")]
+    pub certificate: PathBuf,
     /// Its private key, PEM.
-    pub key_file: PathBuf,
+    #[serde(rename = "keyFile")]
+    pub key: PathBuf,
     /// The CAs whose clients may connect, PEM. Without them clients need no certificate.
-    pub client_ca_file: Option<PathBuf>,
+    #[serde(rename = "clientCaFile")]
+    pub client_ca: Option<PathBuf>,
 }

@@ -4,6 +4,7 @@
 
 mod answer;
 mod auth;
+mod catalog;
 mod compat;
 mod gatekeeper;
 mod identity;
@@ -54,7 +55,7 @@ pub(crate) struct Gate {
 /// The routes of the broker.
 pub(crate) fn router(engine: Engine, gate: Gate) -> Router {
     Router::new()
-        .route(CATALOG, get(catalog))
+        .route(CATALOG, get(catalog::fetch))
         .route(INSTANCE, put(provision).get(fetch_instance).patch(update).delete(deprovision))
         .route(INSTANCE_OPERATION, get(instance_operation))
         .route(BINDING, put(bind).get(fetch_binding).delete(unbind))
@@ -69,10 +70,6 @@ pub(crate) fn router(engine: Engine, gate: Gate) -> Router {
 }
 
 type Admission = Extension<Admitted>;
-
-async fn catalog(State(engine): State<Engine>, Extension(admitted): Admission) -> Answer {
-    Answer::new(StatusCode::OK, &compat::catalog(engine.catalog(), admitted.version))
-}
 
 async fn provision(
     State(engine): State<Engine>,

@@ -48,7 +48,8 @@ impl Bench {
         let cipher = Cipher::load(&StoreKey::FileOrNew(folder.path().join("key")), false).unwrap();
         let store = Arc::new(Sqlite::open(&folder.path().join("db")).unwrap());
         let engine = Engine::new(offerings, [("main".into(), provider)].into(), store, cipher);
-        let login = Login { username: "user".to_owned(), password: PasswordSource::Given("pass".into()) };
+        let login =
+            Login::Basic { username: "user".to_owned(), password: PasswordSource::Given("pass".into()) };
         let metrics = Arc::new(Metrics::new());
         let gate = Gate {
             logins: Arc::new(futures::executor::block_on(Logins::read(&[login])).unwrap()),
@@ -198,6 +199,51 @@ async fn the_catalog_holds_what_is_configured() {
         (status, &body["services"][0]["plans"][1]["maintenance_info"]["version"]),
         (200, &json!("1.0.0"))
     );
+}
+
+fn catalog_of(version: &str, known: Option<&str>) -> Request<Body> {
+    let mut request = request("GET", "/v2/catalog", None);
+    request.headers_mut().insert("x-broker-api-version", version.parse().unwrap());
+    if let Some(known) = known {
+        request.headers_mut().insert("if-none-match", known.parse().unwrap());
+    }
+    request
+}
+
+/// spec.md, "Catalog Management": `ETag` and 304, for each version its own.
+#[tokio::test]
+async fn a_platform_that_has_the_catalog_is_told_so() {
+    let bench = Bench::new();
+    let tag = async |version: &str| {
+        let response = bench.send(catalog_of(version, None)).await;
+        assert_eq!(response.headers()["content-type"], "application/json");
+        response.headers()["etag"].to_str().unwrap().to_owned()
+    };
+    let current = tag("2.17").await;
+    assert!(current.starts_with('"') && current.ends_with('"'), "a strong tag: {current}");
+    assert_eq!(tag("2.17").await, current);
+    assert_ne!(tag("2.14").await, current, "the body differs");
+
+    for known in [current.clone(), format!("\"x\", W/{current}"), "*".to_owned()] {
+        let response = bench.send(catalog_of("2.17", Some(&known))).await;
+        assert_eq!(response.status(), 304, "{known}");
+        assert_eq!(response.headers()["etag"], current.as_str());
+        assert!(axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap().is_empty());
+    }
+    for (version, known) in [("2.17", "\"x\""), ("2.14", current.as_str())] {
+        let (status, body) = read(bench.send(catalog_of(version, Some(known))).await).await;
+        assert_eq!(status, 200, "{version} {known}");
+        assert!(body["services"].is_array());
+    }
+    let text = bench.metrics.encode().unwrap();
+    assert!(text.contains(r#"verb="catalog",result="not_modified"} 3"#), "{text}");
+}
+
+#[tokio::test]
+async fn a_known_catalog_is_no_secret_to_strangers() {
+    let mut request = catalog_of("2.17", Some("*"));
+    request.headers_mut().remove("authorization");
+    assert_eq!(Bench::new().send(request).await.status(), 401);
 }
 
 #[tokio::test]

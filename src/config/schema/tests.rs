@@ -7,12 +7,10 @@ use super::*;
 
 const DRAFT_07: &str = "http://json-schema.org/draft-07/schema#";
 
-fn plan(schemas: Value) -> Plan {
-    serde_json::from_value(json!({"id": "p", "name": "p", "description": "d", "schemas": schemas})).unwrap()
-}
-
 fn of(schemas: Value) -> Result<Schemas, SchemaError> {
-    Schemas::of(&plan(schemas))
+    let mut plan: Plan = serde_json::from_value(json!({"id": "p", "name": "p", "description": "d"})).unwrap();
+    plan.schemas = Some(schemas);
+    Schemas::of(&plan)
 }
 
 /// A plan whose instances are created with this schema.
@@ -126,7 +124,9 @@ fn schemas_that_cannot_be_used_are_refused(#[case] schema: Value, #[case] named:
 #[case::forms(json!({"anyOf": [{"type": "null"}, {"type": "integer"}]}), json!("s3cret"), "parameters/a: matches none of the allowed forms")]
 #[case::excluded(json!({"not": {"type": "string"}}), json!("s3cret"), "parameters/a: has a form that is not allowed")]
 #[case::nested(json!({"required": ["b"]}), json!({"c": "s3cret"}), "parameters/a: \"b\" is required")]
-#[case::unknown(json!({"additionalProperties": false}), json!({"c": "s3cret"}), "parameters/a: \"c\" is not allowed here")]
+#[case::unknown_beside(json!({"additionalProperties": false, "properties": {"b": {}}}), json!({"b": 1, "c": "s3cret"}), "parameters/a: \"c\" is not allowed here")]
+#[case::never(json!(false), json!("s3cret"), "parameters/a: is not allowed here")]
+#[case::unknown(json!({"additionalProperties": false}), json!({"c": "s3cret"}), "parameters/a: has a member, and none is allowed here")]
 fn place_and_rule_are_named_and_no_text_is_repeated(
     #[case] rule: Value,
     #[case] given: Value,

@@ -109,19 +109,13 @@ struct Parts {
     providers: Providers,
 }
 
-fn sqlite(config: &BrokerConfig) -> Result<&PathBuf, BrokerError> {
-    match &config.settings.store {
-        StoreUrl::Sqlite(path) => Ok(path),
-        other => {
-            Err(ConfigError::invalid("store", format!("is {other}; name a file, as `sqlite:PATH`")).into())
-        }
-    }
-}
-
 impl Parts {
     /// For a broker: makes the store if need be.
-    async fn open(config: &BrokerConfig) -> Result<Self, BrokerError> {
-        let store = Sqlite::open(sqlite(config)?)?;
+    async fn open(
+        config: &BrokerConfig,
+        backends: impl FnOnce(&str) -> Providers,
+    ) -> Result<Self, BrokerError> {
+        let store = store::open(&config.settings).await?;
         let proposed = config.settings.installation.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
         let recorded = store.installation(&proposed).await?;
         Self::of(config, store, &recorded, backends)
@@ -129,12 +123,8 @@ impl Parts {
 
     /// For a sweep: the store must be there, and is not written to.
     async fn open_existing(config: &BrokerConfig, delete: bool) -> Result<Self, BrokerError> {
-        let path = sqlite(config)?;
-        let no_store = || BrokerError::NoStore { path: path.clone() };
-        if !path.exists() {
-            return Err(no_store());
-        }
-        let store = Sqlite::open_existing(path, delete)?;
+        let no_store = || BrokerError::NoStore { store: config.settings.store.to_string() };
+        let store = store::open_existing(&config.settings, delete).await?.ok_or_else(no_store)?;
         let recorded = store.recorded_installation().await?.ok_or_else(no_store)?;
         Self::of(config, store, &recorded, |installation| databases(config, installation))
     }
@@ -172,19 +162,37 @@ impl Broker {
     /// # Errors
     /// When passwords or the store's key cannot be read, or the store cannot be opened or is in use.
     pub async fn open(config: BrokerConfig, metrics: Arc<Metrics>) -> Result<Self, BrokerError> {
-        let logins = Arc::new(Logins::read(&config.settings.auth).await?);
-        let path = sqlite(&config)?;
-        let lock = StoreLock::take(path, PREDECESSOR_ENDS).await?;
-        let cipher = Cipher::load(&config.settings.store_key, path.exists())?;
-        let Parts { store, providers } = Parts::open(&config).await?;
-        let engine = Engine::new(config.services.offerings, providers.clone(), Arc::new(store), cipher);
-        let stop = CancellationToken::new();
-        let (recovering, stopped) = (engine.clone(), stop.clone());
-        engine.spawn(async move { recovering.recover(stopped).await });
-        let (watched, stopped) = (logins.clone(), stop.clone());
+        let of = config.clone();
+        Self::open_with(config, metrics, |installation| databases(&of, installation)).await
+    }
+
+    /// The same with other backends: `backends` gets the installation's id, which marks what they make, and answers the
+    /// provider for each server that plans name.
+    ///
+    /// # Errors
+    /// As [`Broker::open`].
+    pub async fn open_with(
+        config: BrokerConfig,
+        metrics: Arc<Metrics>,
+        backends: impl FnOnce(&str) -> Providers,
+    ) -> Result<Self, BrokerError> {
+        let BrokerSettings { auth, store, store_key, former_store_keys, .. } = &config.settings;
+        let logins = Arc::new(Logins::read(auth).await?);
+        // Only an embedded store has a key made with it.
+        let (lock, exists) = match store {
+            StoreUrl::Sqlite(path) => (Some(StoreLock::take(path, PREDECESSOR_ENDS).await?), path.exists()),
+            StoreUrl::Postgres(_) | StoreUrl::DynamoDb(_) => (None, true),
+        };
+        let cipher = Cipher::load(store_key, former_store_keys, exists)?;
+        let Parts { store, providers } = Parts::open(&config, backends).await?;
+        let offer = Offer::new(config.services.offerings).map_err(|error| ConfigError::invalid(error.path, error.problem))?;
+        let records = Records::new(store, cipher);
+        let engine = Engine::new(offer, providers.clone(), records, Timing::default());
+        let recovering = engine.clone();
+        engine.spawn(async move { recovering.recover().await });
+        let (watched, stopped) = (logins.clone(), engine.stopped());
         tokio::spawn(async move { watched.watch(stopped).await });
-        let lock = Mutex::new(Some(lock));
-        Ok(Self { engine, gate: Gate { logins, metrics }, providers, stop, lock })
+        Ok(Self { engine, gate: Gate { logins, metrics }, providers, lock: Mutex::new(lock) })
     }
 
     /// The routes of the Open Service Broker API.

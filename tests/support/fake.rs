@@ -237,7 +237,9 @@ impl Provider for Fake {
 
     async fn provision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
         let (role, made) = (instance.id.clone(), database(instance));
-        let first = |world: &mut World| drop(world.roles.insert(role));
+        let first = |world: &mut World| {
+            world.roles.insert(role);
+        };
         self.work("provision", first, |world| drop(world.databases.insert(instance.id.clone(), made))).await
     }
 

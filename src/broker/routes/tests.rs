@@ -14,7 +14,8 @@ use crate::{
             Provider,
             fake::{Fake, Fuse, World},
         },
-        store::{cipher::Cipher, sqlite::Sqlite},
+        engine::{Offer, Timing},
+        store::{cipher::Cipher, records::Records, sqlite::Sqlite},
     },
     config::{LoadedConfig, Login, PasswordSource, StoreKey},
 };
@@ -45,9 +46,14 @@ impl Bench {
         let fake = Fake::new(Arc::<std::sync::Mutex<World>>::default(), fuse);
         let provider: Arc<dyn Provider> = Arc::new(fake.clone());
         let offerings = LoadedConfig::from_yaml(CONFIG).unwrap().services.offerings;
-        let cipher = Cipher::load(&StoreKey::FileOrNew(folder.path().join("key")), false).unwrap();
+        let cipher = Cipher::load(&StoreKey::FileOrNew(folder.path().join("key")), &[], false).unwrap();
         let store = Arc::new(Sqlite::open(&folder.path().join("db")).unwrap());
-        let engine = Engine::new(offerings, [("main".into(), provider)].into(), store, cipher);
+        let engine = Engine::new(
+            Offer::new(offerings).unwrap(),
+            [("main".into(), provider)].into(),
+            Records::new(store, cipher),
+            Timing::default(),
+        );
         let login =
             Login::Basic { username: "user".to_owned(), password: PasswordSource::Given("pass".into()) };
         let metrics = Arc::new(Metrics::new());
@@ -189,7 +195,7 @@ async fn a_bad_originating_identity_changes_nothing() {
     let mut request = request("PUT", I, Some(instance()));
     request.headers_mut().insert("x-broker-api-originating-identity", "kubernetes nonsense".parse().unwrap());
     assert_eq!(bench.send(request).await.status(), 400);
-    assert!(bench.fake.world.lock().unwrap().is_empty());
+    assert!(bench.fake.world().is_empty());
 }
 
 #[tokio::test]
@@ -295,7 +301,7 @@ async fn a_provision_is_checked(#[case] changes: Value, #[case] expected: u16) {
     let (status, body) = bench.call("PUT", I, Some(but(instance(), &changes))).await;
     assert_eq!(status, expected, "{body}");
     assert_eq!(body["error"] == "MaintenanceInfoConflict", status == 422, "{body}");
-    assert_eq!(bench.fake.world.lock().unwrap().is_empty(), expected != 201);
+    assert_eq!(bench.fake.world().is_empty(), expected != 201);
 }
 
 #[rstest::rstest]
@@ -327,7 +333,7 @@ async fn a_bind_is_checked() {
     ] {
         assert_eq!(bench.status("PUT", B, Some(but(binding(), &changes))).await, 400, "{changes}");
     }
-    assert!(bench.fake.world.lock().unwrap().logins.is_empty());
+    assert!(bench.fake.world().logins.is_empty());
     bench.status("PUT", B, Some(binding())).await;
     for changes in [json!({"plan_id": "q"}), json!({"parameters": {"a": 1}})] {
         assert_eq!(bench.status("PUT", B, Some(but(binding(), &changes))).await, 409, "{changes}");
@@ -386,7 +392,7 @@ async fn ids_may_hold_any_characters() {
     let bench = Bench::new();
     let path = "/v2/service_instances/a%2Fb%20%C3%BC";
     assert_eq!(bench.status("PUT", path, Some(instance())).await, 201);
-    assert!(bench.fake.world.lock().unwrap().databases.contains(&"a/b \u{fc}".into()));
+    assert!(bench.fake.world().databases.contains_key(&"a/b \u{fc}".into()));
     assert_eq!(bench.status("DELETE", &format!("{path}{OWNER}"), None).await, 200);
     assert_eq!(bench.status("GET", "/v2/service_instances/%FF", None).await, 400);
 }

@@ -16,19 +16,20 @@ use std::{
 use axum::Router;
 use uuid::Uuid;
 
-use self::{
-    engine::{Engine, Offer, Timing},
-    routes::{Gate, Logins},
-    services::cockroachdb::Databases,
-    store::{Store, cipher::Cipher, lock::StoreLock, records::Records},
-};
 pub use self::{
+    engine::Timing,
     services::{
         BindingSpec, Bound, Described, InstanceSpec, Pace, Pending, Progress, Provider, Resource,
         ResourceKind, ServiceError, Unacceptable,
     },
     store::{StoreError, cipher::CipherError},
     sweep::{Claimed, SweepReport, sweep},
+};
+use self::{
+    engine::{Engine, Offer},
+    routes::{Gate, Logins},
+    services::cockroachdb::Databases,
+    store::{Store, cipher::Cipher, lock::StoreLock, records::Records},
 };
 use crate::{
     config::{BrokerConfig, BrokerSettings, ConfigError, ServerName, StoreUrl},
@@ -163,10 +164,10 @@ impl Broker {
     /// When passwords or the store's key cannot be read, or the store cannot be opened or is in use.
     pub async fn open(config: BrokerConfig, metrics: Arc<Metrics>) -> Result<Self, BrokerError> {
         let of = config.clone();
-        Self::open_with(config, metrics, |installation| databases(&of, installation)).await
+        Self::open_with(config, metrics, Timing::default(), |installation| databases(&of, installation)).await
     }
 
-    /// The same with other backends: `backends` gets the installation's id, which marks what they make, and answers the
+    /// The same with other backends and patience: `backends` gets the installation's id, which marks what they make, and answers the
     /// provider for each server that plans name.
     ///
     /// # Errors
@@ -174,6 +175,7 @@ impl Broker {
     pub async fn open_with(
         config: BrokerConfig,
         metrics: Arc<Metrics>,
+        timing: Timing,
         backends: impl FnOnce(&str) -> Providers,
     ) -> Result<Self, BrokerError> {
         let BrokerSettings { auth, store, store_key, former_store_keys, .. } = &config.settings;
@@ -185,9 +187,10 @@ impl Broker {
         };
         let cipher = Cipher::load(store_key, former_store_keys, exists)?;
         let Parts { store, providers } = Parts::open(&config, backends).await?;
-        let offer = Offer::new(config.services.offerings).map_err(|error| ConfigError::invalid(error.path, error.problem))?;
+        let offer = Offer::new(config.services.offerings)
+            .map_err(|error| ConfigError::invalid(error.path, error.problem))?;
         let records = Records::new(store, cipher);
-        let engine = Engine::new(offer, providers.clone(), records, Timing::default());
+        let engine = Engine::new(offer, providers.clone(), records, timing);
         let recovering = engine.clone();
         engine.spawn(async move { recovering.recover().await });
         let (watched, stopped) = (logins.clone(), engine.stopped());

@@ -90,9 +90,7 @@ async fn sweep_parts(parts: &Parts, claimed: &[Claimed], delete: bool) -> Result
 async fn refuse_unconfigured(parts: &Parts) -> Result<(), BrokerError> {
     let instances = parts.store.instances().await?;
     match instances.into_iter().find(|row| !parts.providers.contains_key(&row.server)) {
-        Some(row) => {
-            Err(BrokerError::UnconfiguredServer { server: row.server, instance: row.key.instance })
-        }
+        Some(row) => Err(BrokerError::UnconfiguredServer { server: row.server, instance: row.key.instance }),
         None => Ok(()),
     }
 }
@@ -148,11 +146,9 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::{
-        broker::{
-            BindingSpec, Bound, InstanceSpec, Progress, ResourceKind, ServiceError, Unacceptable,
-            services::fake::Fake, store::sqlite::Sqlite,
-        },
+    use crate::broker::{
+        BindingSpec, Bound, InstanceSpec, Progress, ResourceKind, ServiceError, Unacceptable,
+        services::fake::Fake, store::sqlite::Sqlite,
     };
 
     /// A backend on which two things are left. While one of them is removed, a broker tries to record something.
@@ -186,11 +182,19 @@ mod tests {
             self.fake.deprovision(instance).await
         }
 
-        async fn bind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<Bound>, ServiceError> {
+        async fn bind(
+            &self,
+            on: &InstanceSpec,
+            binding: &BindingSpec,
+        ) -> Result<Progress<Bound>, ServiceError> {
             self.fake.bind(on, binding).await
         }
 
-        async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError> {
+        async fn unbind(
+            &self,
+            on: &InstanceSpec,
+            binding: &BindingSpec,
+        ) -> Result<Progress<()>, ServiceError> {
             self.fake.unbind(on, binding).await
         }
 

@@ -17,7 +17,8 @@ pub use catalog::{Catalog, Plan, Service};
 pub use error::{ErrorBody, ErrorCode};
 pub use ids::{BindingId, InstanceId, Operation, PlanId, ServiceId};
 pub use instance::{
-    Context, FetchedInstance, InstanceMetadata, PreviousValues, ProvisionRequest, ProvisionResponse, UpdateRequest,
+    Context, FetchedInstance, InstanceMetadata, PreviousValues, ProvisionRequest, ProvisionResponse,
+    UpdateRequest,
 };
 pub use operation::{AsyncResponse, LastOperation, OperationState};
 pub use version::{ApiVersion, UnsupportedVersion};

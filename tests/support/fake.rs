@@ -14,8 +14,8 @@ use std::{
 use async_trait::async_trait;
 use bindery::{
     broker::{
-        BindingSpec, Bound, Described, InstanceSpec, Pace, Pending, Progress, Provider, Resource, ResourceKind,
-        ServiceError, Unacceptable,
+        BindingSpec, Bound, Described, InstanceSpec, Pace, Pending, Progress, Provider, Resource,
+        ResourceKind, ServiceError, Unacceptable,
     },
     osb::{BindingId, Endpoint, InstanceId, InstanceMetadata, Object, PlanId},
 };
@@ -303,10 +303,8 @@ impl Provider for Fake {
         let databases =
             world.databases.keys().map(|id| made(ResourceKind::Database, format!("database-{id}")));
         let roles = world.roles.iter().map(|id| made(ResourceKind::OwnerRole, format!("role-{id}")));
-        let logins = world
-            .logins
-            .keys()
-            .map(|(on, id)| made(ResourceKind::Login, format!("login-{on}-{id}")));
+        let logins =
+            world.logins.keys().map(|(on, id)| made(ResourceKind::Login, format!("login-{on}-{id}")));
         Ok(databases.chain(logins).chain(roles).collect())
     }
 

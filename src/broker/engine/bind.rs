@@ -111,8 +111,7 @@ impl Shared {
         held.commit(vec![self.records.put_binding(&record)]).await?;
         let operation = record.operation.clone();
         let is_lasting = self.is_lasting(&on.spec.service_id, &on.spec.plan_id);
-        let pursuit =
-            self.pursuit(&operation, self.polling(&on.spec.service_id, &on.spec.plan_id));
+        let pursuit = self.pursuit(&operation, self.polling(&on.spec.service_id, &on.spec.plan_id));
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.create_binding(held, &on, record, pursuit).await });
@@ -217,7 +216,8 @@ impl Shared {
             ))
         };
         let found = self.records.binding(&on.spec.id, id).await?;
-        let found = found.filter(|found| found.state == State::Ready).ok_or_else(|| unusable("is not there"))?;
+        let found =
+            found.filter(|found| found.state == State::Ready).ok_or_else(|| unusable("is not there"))?;
         let end = found.bound.as_ref().and_then(|bound| bound.expires_at);
         if end.is_some_and(|end| end <= Timestamp::now()) {
             return Err(unusable("has expired"));
@@ -293,7 +293,8 @@ fn again(mut found: Binding, asking: &Asking) -> Binding {
 fn same_binding(found: &Binding, on: &Instance, wanted: &BindWanted) -> Result<(), Refusal> {
     let differs = match wanted {
         BindWanted::New(request) => {
-            let is_same = |given: &Option<Object>, is: &Object| given.as_ref().unwrap_or(&Object::new()) == is;
+            let is_same =
+                |given: &Option<Object>, is: &Object| given.as_ref().unwrap_or(&Object::new()) == is;
             let plans = [&found.plan_id, &on.spec.plan_id];
             vec![
                 ("service_id", found.service_id != request.service_id),

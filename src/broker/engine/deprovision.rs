@@ -52,13 +52,11 @@ impl Shared {
         }
         let held = match self.holds.take(&id, Duration::ZERO).await? {
             Some(held) => held,
-            None => {
-                match self.busy_deprovisioning(&id, (&service_id, &plan_id), &asking).await? {
-                    Busy::Polled(operation) => return Ok(Status::Accepted(operation)),
-                    Busy::Creating => self.halt(&id).await?,
-                    Busy::Other => self.queue(&id).await?,
-                }
-            }
+            None => match self.busy_deprovisioning(&id, (&service_id, &plan_id), &asking).await? {
+                Busy::Polled(operation) => return Ok(Status::Accepted(operation)),
+                Busy::Creating => self.halt(&id).await?,
+                Busy::Other => self.queue(&id).await?,
+            },
         };
         let found = self.records.instance(&id).await?;
         let mut record = found.ok_or_else(|| Refusal::Gone(no_instance(&id)))?;
@@ -154,10 +152,16 @@ impl Shared {
             held.commit(vec![Change::Remove(binding.key())]).await?;
         }
         let spec = record.spec.clone();
-        self.drive(held, pursuit, false, || provider.deprovision(&spec), |at| {
-            record.operation.outcome = Outcome::InProgress(Some(at));
-            self.records.put_instance(record)
-        })
+        self.drive(
+            held,
+            pursuit,
+            false,
+            || provider.deprovision(&spec),
+            |at| {
+                record.operation.outcome = Outcome::InProgress(Some(at));
+                self.records.put_instance(record)
+            },
+        )
         .await
         .map_err(|ended: Ended| ended.into())
     }

@@ -8,11 +8,11 @@ use super::{
             records::{Operation, Outcome, Verb},
         },
     },
-    Caller, Engine, Refusal, audit::Audit, no_binding, no_instance,
+    Caller, Engine, Refusal,
+    audit::Audit,
+    no_binding, no_instance,
 };
-use crate::osb::{
-    BindingId, FetchedInstance, InstanceId, LastOperation, Object, OperationState,
-};
+use crate::osb::{BindingId, FetchedInstance, InstanceId, LastOperation, Object, OperationState};
 
 /// A binding as a platform may read it.
 #[derive(Debug, PartialEq)]
@@ -54,8 +54,7 @@ impl Engine {
         instance: InstanceId,
         id: BindingId,
     ) -> Result<FetchedBinding, Refusal> {
-        let audit =
-            Audit { verb: "fetch", caller, instance: instance.clone(), binding: Some(id.clone()) };
+        let audit = Audit { verb: "fetch", caller, instance: instance.clone(), binding: Some(id.clone()) };
         self.audited(audit, async move |engine| {
             let found = engine.records.binding(&instance, &id).await?;
             let found = found.filter(|found| found.state == State::Ready);
@@ -103,11 +102,7 @@ impl Engine {
     }
 }
 
-fn told(
-    last: &Operation,
-    former: Option<&Operation>,
-    named: Option<&str>,
-) -> Result<LastOperation, Refusal> {
+fn told(last: &Operation, former: Option<&Operation>, named: Option<&str>) -> Result<LastOperation, Refusal> {
     let Some(named) = named else { return Ok(progress(last)) };
     let known = [Some(last), former].into_iter().flatten().find(|operation| operation.id == named);
     match known {
@@ -118,7 +113,9 @@ fn told(
             ..LastOperation::default()
         }),
         Some(operation) => Ok(progress(operation)),
-        None => Err(Refusal::Invalid(format!("operation {named:?} is not known; leave it out to ask for the last one"))),
+        None => Err(Refusal::Invalid(format!(
+            "operation {named:?} is not known; leave it out to ask for the last one"
+        ))),
     }
 }
 

@@ -22,9 +22,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::timing::Timing;
 use self::{audit::Audit, holds::Holds};
 pub(crate) use self::{
-    audit::Caller, bind::BindWanted, fetch::FetchedBinding, offer::Offer, refusal::Refusal, timing::Timing,
+    audit::Caller, bind::BindWanted, fetch::FetchedBinding, offer::Offer, refusal::Refusal,
 };
 use super::{
     services::{Bound, Described, Provider},

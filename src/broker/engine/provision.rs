@@ -135,10 +135,16 @@ impl Shared {
         let provider = self.provider(&record.server)?;
         let mut shown = record.clone();
         let ended = self
-            .drive(&held, pursuit, true, || provider.provision(&record.spec), |at| {
-                shown.operation.outcome = Outcome::InProgress(Some(at));
-                self.records.put_instance(&shown)
-            })
+            .drive(
+                &held,
+                pursuit,
+                true,
+                || provider.provision(&record.spec),
+                |at| {
+                    shown.operation.outcome = Outcome::InProgress(Some(at));
+                    self.records.put_instance(&shown)
+                },
+            )
             .await;
         let outcome = match ended {
             Ok(()) => {

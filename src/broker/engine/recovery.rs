@@ -158,12 +158,7 @@ impl Shared {
     }
 
     /// Takes a change back whose caller was left without an answer: it may not have wanted half of it.
-    async fn resume_change(
-        &self,
-        held: Held,
-        mut record: Instance,
-        pursuit: Pursuit,
-    ) -> Result<(), Refusal> {
+    async fn resume_change(&self, held: Held, mut record: Instance, pursuit: Pursuit) -> Result<(), Refusal> {
         if !record.operation.is_asynchronous
             && let Some(change) = &mut record.change
         {
@@ -173,8 +168,7 @@ impl Shared {
     }
 
     async fn finish_binding(&self, held: Held, on: Instance, mut record: Binding) -> Result<(), Refusal> {
-        let pursuit =
-            self.pursuit(&record.operation, self.polling(&on.spec.service_id, &on.spec.plan_id));
+        let pursuit = self.pursuit(&record.operation, self.polling(&on.spec.service_id, &on.spec.plan_id));
         match record.state {
             State::Creating if record.operation.is_asynchronous && on.state == State::Ready => {
                 self.create_binding(held, &on, record, pursuit).await.map(drop)

@@ -1,28 +1,28 @@
-//! How long the engine waits for what.
+//! How long a broker waits for what.
 
 use std::time::Duration;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Timing {
+pub struct Timing {
     /// A request waits so long for another one on the same instance, before it is told to come again.
-    pub(crate) queue: Duration,
+    pub queue: Duration,
     /// A platform that is ready to poll is told to after this.
-    pub(crate) answer: Duration,
+    pub answer: Duration,
     /// A backend that has not answered a call by then will not.
-    pub(crate) call: Duration,
+    pub call: Duration,
     /// What is halted, or stopped with the broker, may take so long to end the call it is in.
-    pub(crate) halt: Duration,
+    pub halt: Duration,
     /// The first pause before an asynchronous operation tries again; the following ones double.
-    pub(crate) first_pause: Duration,
+    pub first_pause: Duration,
     /// The longest such pause, and the longest between looking for what an interruption left.
-    pub(crate) longest_pause: Duration,
+    pub longest_pause: Duration,
     /// An asynchronous operation that goes on for longer has failed, unless its plan says how long to poll.
-    pub(crate) give_up: Duration,
+    pub give_up: Duration,
     /// When nothing is left to finish: how often to look.
-    pub(crate) idle: Duration,
+    pub idle: Duration,
     /// How long it is remembered that an asynchronous delete is done.
-    pub(crate) remember: Duration,
+    pub remember: Duration,
 }
 
 impl Default for Timing {

@@ -149,10 +149,16 @@ impl Shared {
         let provider = self.provider(&binding.server)?;
         let mut shown = binding.clone();
         let ended = self
-            .drive(held, pursuit, false, || provider.unbind(on, &binding.spec), |at| {
-                shown.operation.outcome = Outcome::InProgress(Some(at));
-                self.records.put_binding(&shown)
-            })
+            .drive(
+                held,
+                pursuit,
+                false,
+                || provider.unbind(on, &binding.spec),
+                |at| {
+                    shown.operation.outcome = Outcome::InProgress(Some(at));
+                    self.records.put_binding(&shown)
+                },
+            )
             .await;
         ended.map_err(Into::into)
     }

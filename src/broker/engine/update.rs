@@ -76,9 +76,9 @@ impl Shared {
                 return Ok(Status::Done);
             }
         }
-        let is_lasting = [&record.spec.plan_id, &to.plan_id]
-            .into_iter()
-            .any(|plan| self.provider(&record.server).is_ok_and(|provider| provider.pace(plan) == Pace::Lasting));
+        let is_lasting = [&record.spec.plan_id, &to.plan_id].into_iter().any(|plan| {
+            self.provider(&record.server).is_ok_and(|provider| provider.pace(plan) == Pace::Lasting)
+        });
         if is_lasting && !asking.accepts_incomplete {
             return Err(Refusal::AsyncRequired);
         }
@@ -98,8 +98,7 @@ impl Shared {
     ) -> Result<Status, Refusal> {
         held.commit(vec![self.records.put_instance(&record)]).await?;
         let operation = record.operation.clone();
-        let pursuit =
-            self.pursuit(&operation, self.polling(&record.spec.service_id, &record.spec.plan_id));
+        let pursuit = self.pursuit(&operation, self.polling(&record.spec.service_id, &record.spec.plan_id));
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.change_instance(held, record, pursuit).await });
@@ -234,10 +233,16 @@ impl Shared {
     ) -> Result<(), Ended> {
         let Ok(provider) = self.provider(&record.server) else { return Err(Ended::Left) };
         let mut shown = record.clone();
-        self.drive(held, pursuit, false, || provider.update(from, to), |at| {
-            shown.operation.outcome = Outcome::InProgress(Some(at));
-            self.records.put_instance(&shown)
-        })
+        self.drive(
+            held,
+            pursuit,
+            false,
+            || provider.update(from, to),
+            |at| {
+                shown.operation.outcome = Outcome::InProgress(Some(at));
+                self.records.put_instance(&shown)
+            },
+        )
         .await
     }
 

@@ -14,13 +14,6 @@ mod tests;
 
 use std::sync::Arc;
 
-use axum::{
-    Extension, Router,
-    extract::{DefaultBodyLimit, State},
-    http::StatusCode,
-    middleware::from_fn_with_state,
-    routing::{get, put},
-};
 pub(crate) use self::auth::Logins;
 use self::{
     answer::Answer,
@@ -29,10 +22,15 @@ use self::{
 };
 use super::engine::{Binded, Engine, FetchedBinding, Provisioned, Status};
 use crate::{
-    osb::{
-        AsyncResponse, BindResponse, Operation, ProvisionRequest, ProvisionResponse, UpdateRequest,
-    },
+    osb::{AsyncResponse, BindResponse, Operation, ProvisionRequest, ProvisionResponse, UpdateRequest},
     telemetry::Metrics,
+};
+use axum::{
+    Extension, Router,
+    extract::{DefaultBodyLimit, State},
+    http::StatusCode,
+    middleware::from_fn_with_state,
+    routing::{get, put},
 };
 
 /// Parameters and context are small; nobody needs more.

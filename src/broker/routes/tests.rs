@@ -10,11 +10,11 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     broker::{
+        engine::{Offer, Timing},
         services::{
             Provider,
             fake::{Fake, Fuse, World},
         },
-        engine::{Offer, Timing},
         store::{cipher::Cipher, records::Records, sqlite::Sqlite},
     },
     config::{LoadedConfig, Login, PasswordSource, StoreKey},
@@ -272,7 +272,14 @@ async fn a_binding_lives_from_201_to_410() {
     assert_eq!(bench.status("PUT", B, Some(binding())).await, 404, "there is no instance");
     bench.status("PUT", I, Some(instance())).await;
     let (status, made) = bench.call("PUT", B, Some(binding())).await;
-    assert_eq!((status, &made), (201, &json!({"credentials": {"password": "password-1"}})));
+    assert_eq!(
+        (status, &made),
+        (
+            201,
+            &json!({"credentials": {"username": "b", "password": "password-1"},
+        "endpoints": [{"host": "fake.example", "ports": ["1"], "protocol": "tcp"}]})
+        )
+    );
     assert_eq!(bench.call("PUT", B, Some(binding())).await, (200, made.clone()));
     assert_eq!(bench.call("GET", B, None).await, (200, made));
     assert_eq!(bench.status("GET", &format!("{B}/last_operation"), None).await, 200);

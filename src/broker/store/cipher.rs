@@ -95,11 +95,7 @@ pub enum CipherError {
 
 impl Cipher {
     /// Takes the keys from where the configuration says. `store_exists` tells whether a new key may be made.
-    pub(crate) fn load(
-        key: &StoreKey,
-        former: &[PathBuf],
-        store_exists: bool,
-    ) -> Result<Self, CipherError> {
+    pub(crate) fn load(key: &StoreKey, former: &[PathBuf], store_exists: bool) -> Result<Self, CipherError> {
         let current = SealingKey::load(key, store_exists)?;
         let former = former.iter().map(|path| SealingKey::read(path)).collect::<Result<_, _>>()?;
         Ok(Self { current, former })
@@ -110,7 +106,10 @@ impl Cipher {
         &self.current.id
     }
 
-    #[expect(clippy::expect_used, reason = "records are structs with string keys, and AES-GCM takes up to 64 GiB")]
+    #[expect(
+        clippy::expect_used,
+        reason = "records are structs with string keys, and AES-GCM takes up to 64 GiB"
+    )]
     pub(crate) fn seal(&self, about: &Key, record: &impl Serialize) -> Sealed {
         let clear = Zeroizing::new(serde_json::to_vec(record).expect("a record is JSON"));
         let mut nonce = [0; NONCE_LENGTH];
@@ -122,11 +121,12 @@ impl Cipher {
 
     pub(crate) fn open<T: DeserializeOwned>(&self, about: &Key, sealed: &Sealed) -> Result<T, CipherError> {
         let keys = [&self.current].into_iter().chain(&self.former);
-        let key = keys.into_iter().find(|key| key.id == sealed.key_id).ok_or_else(|| CipherError::WrongKey {
-            record: about.to_string(),
-            sealed_with: sealed.key_id.clone(),
-            configured: self.current.id.clone(),
-        })?;
+        let key =
+            keys.into_iter().find(|key| key.id == sealed.key_id).ok_or_else(|| CipherError::WrongKey {
+                record: about.to_string(),
+                sealed_with: sealed.key_id.clone(),
+                configured: self.current.id.clone(),
+            })?;
         let damaged = || CipherError::Damaged { record: about.to_string() };
         let (nonce, ciphertext) = sealed.bytes.split_first_chunk::<NONCE_LENGTH>().ok_or_else(damaged)?;
         let payload = Payload { msg: ciphertext, aad: &associated(about) };

@@ -8,7 +8,10 @@
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::types::ReturnValue;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, timeout_at},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
@@ -115,16 +118,17 @@ impl DynamoDb {
     /// holder cannot commit any more, however late.
     pub(super) async fn halt(&self) -> Result<Freeze, StoreError> {
         let deadline = Instant::now() + self.times.patience;
-        let token = Uuid::new_v4();
-        while !self.mark_frozen(token).await? {
-            if Instant::now() > deadline {
+        let (freeze, begun) = Freeze::begin(self.clone());
+        match timeout_at(deadline, begun).await {
+            Ok(Ok(begun)) => begun?,
+            // The task never ends without an answer, unless the process does.
+            Ok(Err(_)) => return Err(self.failed("the broker is ending; repeat")),
+            Err(_) => {
                 return Err(self.failed(
                     "somebody else has stopped all work on it, as a sweep does; repeat when that has ended",
                 ));
             }
-            sleep(POLL).await;
         }
-        let freeze = Freeze::keep(self.clone(), token);
         let mut held = self.held().await?;
         loop {
             let mut still = Vec::new();
@@ -170,7 +174,7 @@ impl DynamoDb {
     }
 
     /// Begins or prolongs a freeze, unless there is another.
-    async fn mark_frozen(&self, token: Uuid) -> Result<bool, StoreError> {
+    pub(super) async fn mark_frozen(&self, token: Uuid) -> Result<bool, StoreError> {
         let now = now();
         let condition = format!(
             "attribute_exists({PK}) AND \
@@ -238,22 +242,38 @@ pub(super) struct Freeze {
 impl Frozen for Freeze {}
 
 impl Freeze {
-    fn keep(store: DynamoDb, token: Uuid) -> Self {
+    /// The answer comes when nobody can take a hold any more.
+    fn begin(store: DynamoDb) -> (Self, oneshot::Receiver<Result<(), StoreError>>) {
         let ended = CancellationToken::new();
-        let until = ended.clone();
-        tokio::spawn(async move {
-            let often = store.times.freeze / 6;
-            while until.run_until_cancelled(sleep(often)).await.is_some() {
-                match store.mark_frozen(token).await {
-                    Ok(true) => {}
-                    Ok(false) => return tracing::error!("the store {} is frozen by another", store.name),
-                    Err(error) => tracing::warn!("the store is not kept frozen: {error}"),
-                }
-            }
-            if let Err(error) = store.end_freeze(token).await {
-                tracing::warn!("the store stays frozen for a minute: {error}");
-            }
-        });
-        Self { _ends: ended.drop_guard() }
+        let (begun, answer) = oneshot::channel();
+        tokio::spawn(keep_frozen(store, ended.clone(), begun));
+        (Self { _ends: ended.drop_guard() }, answer)
+    }
+}
+
+/// Requests are not cut off, only pauses: so the last one ends what an earlier one began, whenever that arrives.
+async fn keep_frozen(
+    store: DynamoDb,
+    ended: CancellationToken,
+    begun: oneshot::Sender<Result<(), StoreError>>,
+) {
+    let token = Uuid::new_v4();
+    let mut marked = store.mark_frozen(token).await;
+    while let Ok(false) = marked
+        && ended.run_until_cancelled(sleep(POLL)).await.is_some()
+    {
+        marked = store.mark_frozen(token).await;
+    }
+    // Nobody listens if the freeze was given up meanwhile.
+    let _ = begun.send(marked.map(drop));
+    while ended.run_until_cancelled(sleep(store.times.freeze / 6)).await.is_some() {
+        match store.mark_frozen(token).await {
+            Ok(true) => {}
+            Ok(false) => return tracing::error!("the store {} was frozen by another meanwhile", store.name),
+            Err(error) => tracing::warn!("the store could not be kept frozen: {error}"),
+        }
+    }
+    if let Err(error) = store.end_freeze(token).await {
+        tracing::warn!("the store stays frozen for {} s at most: {error}", store.times.freeze.as_secs());
     }
 }

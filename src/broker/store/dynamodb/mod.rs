@@ -50,12 +50,15 @@ struct Times {
     patience: Duration,
 }
 
-const TIMES: Times = Times {
-    lease: Duration::from_secs(30),
-    margin: Duration::from_secs(5),
-    freeze: Duration::from_mins(1),
-    patience: Duration::from_mins(1),
-};
+/// Longer than a call takes, repetitions included.
+const LEASE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(1);
+
+impl Times {
+    fn of(lease: Duration) -> Self {
+        Self { lease, margin: lease / 6, freeze: lease * 2, patience: PATIENCE }
+    }
+}
 
 /// See the module. Clones share connections and credentials.
 #[derive(Clone)]
@@ -94,7 +97,7 @@ impl DynamoDb {
                 "no AWS region is configured; add `?region=REGION` to the address, or set AWS_REGION";
             return Err(error::failed(address.as_str(), problem));
         }
-        Ok(Self::with(aws_sdk_dynamodb::config::Builder::from(&shared), address, TIMES))
+        Ok(Self::with(aws_sdk_dynamodb::config::Builder::from(&shared), address, Times::of(LEASE)))
     }
 
     fn with(config: aws_sdk_dynamodb::config::Builder, address: &Address, times: Times) -> Self {

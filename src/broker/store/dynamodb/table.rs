@@ -63,7 +63,7 @@ impl DynamoDb {
         Ok(true)
     }
 
-    async fn describe(&self) -> Result<Option<TableDescription>, StoreError> {
+    pub(super) async fn describe(&self) -> Result<Option<TableDescription>, StoreError> {
         match self.client.describe_table().table_name(&*self.table).send().await {
             Ok(described) => Ok(described.table),
             Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => {

@@ -18,7 +18,7 @@ use super::{
     holds::Held,
     no_instance,
     offer::{Offered, same_ids},
-    provision::begin,
+    provision::{begin, polled},
 };
 use crate::osb::{BindRequest, BindingId, InstanceId, Object};
 
@@ -150,7 +150,7 @@ impl Shared {
         }
         let Some(found) = self.records.binding(instance, id).await? else { return Ok(None) };
         same_binding(&found, &on, wanted)?;
-        self.polled(instance, &found.operation, Verb::Bind, asking)
+        polled(instance, &found.operation, Verb::Bind, asking)
     }
 
     /// The record of a binding that is not there, after everything was checked.

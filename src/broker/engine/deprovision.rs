@@ -16,7 +16,7 @@ use super::{
     holds::Held,
     no_instance,
     offer::{required, same_ids},
-    provision::begin,
+    provision::{begin, polled},
 };
 use crate::osb::{InstanceId, PlanId, ServiceId};
 
@@ -90,7 +90,7 @@ impl Shared {
         if found.state == State::Creating {
             return Ok(Busy::Creating);
         }
-        let polled = self.polled(id, &found.operation, Verb::Deprovision, asking)?;
+        let polled = polled(id, &found.operation, Verb::Deprovision, asking)?;
         Ok(polled.map_or(Busy::Other, Busy::Polled))
     }
 

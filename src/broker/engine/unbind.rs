@@ -17,7 +17,7 @@ use super::{
     holds::Held,
     no_binding,
     offer::{required, same_ids},
-    provision::begin,
+    provision::{begin, polled},
 };
 use crate::osb::{BindingId, InstanceId, PlanId, ServiceId};
 
@@ -103,7 +103,7 @@ impl Shared {
         if found.state == State::Creating {
             return Ok(Busy::Creating);
         }
-        let polled = self.polled(instance, &found.operation, Verb::Unbind, asking)?;
+        let polled = polled(instance, &found.operation, Verb::Unbind, asking)?;
         Ok(polled.map_or(Busy::Other, Busy::Polled))
     }
 

@@ -336,7 +336,7 @@ fn seconds(duration: Duration) -> f64 {
 impl Postgres {
     fn key_of(&self, row: &tokio_postgres::Row) -> Result<Key, StoreError> {
         let text = |column: usize| {
-            String::from_utf8(row.get(column)).map_err(|_| self.damaged("an id that is not UTF-8".to_owned()))
+            String::from_utf8(row.get(column)).map_err(|_| self.damaged("an id that is not UTF-8"))
         };
         let is_binding: bool = row.get(1);
         let binding = is_binding.then(|| text(2)).transpose()?;
@@ -347,13 +347,13 @@ impl Postgres {
         let word: &str = row.get(3);
         Ok(Row {
             key: self.key_of(row)?,
-            state: State::parse(word).ok_or_else(|| self.damaged(format!("the unknown state {word:?}")))?,
+            state: State::parse(word).ok_or_else(|| self.damaged(&format!("the unknown state {word:?}")))?,
             server: row.get::<_, String>(4).into(),
             sealed: Sealed { key_id: row.get(5), bytes: row.get(6) },
         })
     }
 
-    fn damaged(&self, what: String) -> StoreError {
+    fn damaged(&self, what: &str) -> StoreError {
         StoreError::Failed {
             store: self.name.to_string(),
             problem: format!("table bindery_records holds {what}; restore the store from a backup"),

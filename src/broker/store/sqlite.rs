@@ -124,7 +124,12 @@ struct Freeze {
     frost: Frost,
 }
 
-impl Frozen for Freeze {}
+impl Frozen for Freeze {
+    /// The file's lock ends with its process only.
+    fn is_lost(&self) -> bool {
+        false
+    }
+}
 
 #[async_trait]
 impl Store for Sqlite {
@@ -175,7 +180,7 @@ impl Store for Sqlite {
 
     async fn unfinished(&self) -> Result<Vec<Key>, StoreError> {
         let unfinished = State::ALL.into_iter().filter(|state| state.is_unfinished());
-        let states = unfinished.map(|state| state.as_str()).collect::<Vec<_>>().join(" ");
+        let states = unfinished.map(State::as_str).collect::<Vec<_>>().join(" ");
         self.select(KEY, "WHERE instr(?1, state)", vec![states], key).await
     }
 

@@ -2,7 +2,6 @@
 //! asks for; `table` makes and checks the table, `items` says what lies in it, `holds` gives instances to one broker at a
 //! time, `commit` changes records under a hold, and `error` explains what AWS refuses.
 
-mod address;
 mod commit;
 mod error;
 mod holds;
@@ -22,12 +21,11 @@ use aws_sdk_dynamodb::{
 };
 use aws_smithy_http_client::tls::{Provider as Tls, rustls_provider::CryptoMode};
 
-pub(crate) use self::address::Address;
 use self::items::{
     BINDING_PREFIX, BURIED_AT, INSTANCE, Item, PK, Place, SK, number, partition, string, text,
 };
 use super::{Change, Frozen, Hold, Key, Renewal, Row, Store, StoreError, Then};
-use crate::osb::InstanceId;
+use crate::{config::DynamoDbTable, osb::InstanceId};
 
 /// One HTTP request. A transaction that is begun twice takes DynamoDB up to five seconds to tell.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -71,20 +69,20 @@ pub(crate) struct DynamoDb {
 
 impl DynamoDb {
     /// Opens the table, makes it if need be, and checks its schema.
-    pub(crate) async fn open(address: &Address) -> Result<Self, StoreError> {
+    pub(crate) async fn open(address: &DynamoDbTable) -> Result<Self, StoreError> {
         let store = Self::connect(address).await?;
         store.prepare().await?;
         Ok(store)
     }
 
     /// Opens a broker's table as it is, if there is one: nothing is made.
-    pub(crate) async fn open_existing(address: &Address) -> Result<Option<Self>, StoreError> {
+    pub(crate) async fn open_existing(address: &DynamoDbTable) -> Result<Option<Self>, StoreError> {
         let store = Self::connect(address).await?;
         Ok(store.is_prepared().await?.then_some(store))
     }
 
     /// With AWS' default chain: environment, profile, web identity (IRSA), container and EKS pod identity, instance.
-    async fn connect(address: &Address) -> Result<Self, StoreError> {
+    async fn connect(address: &DynamoDbTable) -> Result<Self, StoreError> {
         let http =
             aws_smithy_http_client::Builder::new().tls_provider(Tls::Rustls(CryptoMode::Ring)).build_https();
         let mut chain = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http);
@@ -95,12 +93,12 @@ impl DynamoDb {
         if shared.region().is_none() {
             let problem =
                 "no AWS region is configured; add `?region=REGION` to the address, or set AWS_REGION";
-            return Err(error::failed(address.as_str(), problem));
+            return Err(error::failed(&address.to_string(), problem));
         }
         Ok(Self::with(aws_sdk_dynamodb::config::Builder::from(&shared), address, Times::of(LEASE)))
     }
 
-    fn with(config: aws_sdk_dynamodb::config::Builder, address: &Address, times: Times) -> Self {
+    fn with(config: aws_sdk_dynamodb::config::Builder, address: &DynamoDbTable, times: Times) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT)
             .operation_attempt_timeout(ATTEMPT)
@@ -114,7 +112,7 @@ impl DynamoDb {
         Self {
             client: Client::from_conf(config.build()),
             table: address.table.as_str().into(),
-            name: address.as_str().into(),
+            name: address.to_string().into(),
             times,
         }
     }

@@ -30,11 +30,15 @@ static MOTO: LazyLock<Moto> = LazyLock::new(Moto::start);
 const SECRET: &str = "hunter2hunter2";
 
 /// A table of its own, which the first to open it makes.
-struct Table(Address);
+struct Table(DynamoDbTable);
 
 impl Table {
     fn at(table: &str, endpoint: &str) -> Self {
-        Self(format!("dynamodb:{table}?region=eu-central-1&endpoint={endpoint}").parse().unwrap())
+        Self(DynamoDbTable {
+            table: table.to_owned(),
+            region: Some("eu-central-1".to_owned()),
+            endpoint: Some(endpoint.to_owned()),
+        })
     }
 
     /// The same table, somewhere else.

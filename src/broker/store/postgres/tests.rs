@@ -97,6 +97,30 @@ impl Testbed for Database {
 
 trials::contract!(Database);
 
+/// A database that refuses what cannot be put in an order, as CockroachDB does.
+mod serializable {
+    use super::*;
+
+    struct Serializable(Database);
+
+    impl Testbed for Serializable {
+        type Store = Postgres;
+
+        async fn new() -> Self {
+            let bed = Database::shared();
+            let name = &bed.name;
+            bed.psql(&format!("ALTER DATABASE {name} SET default_transaction_isolation = serializable"));
+            Self(bed)
+        }
+
+        async fn open(&self, lease: Duration) -> Postgres {
+            self.0.open(lease).await
+        }
+    }
+
+    trials::contract!(Serializable);
+}
+
 fn refused<T>(opened: Result<T, StoreError>) -> String {
     let error = opened.err().expect("it is refused").to_string();
     assert!(error.contains("postgresql://bindery@") && !error.contains(ADMIN_PASSWORD), "{error}");

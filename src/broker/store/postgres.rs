@@ -97,8 +97,8 @@ impl Postgres {
             .once(async |client: &mut Client| {
                 let transaction = client.transaction().await?;
                 let sql = "SELECT 1 FROM bindery_holds WHERE instance = $1 AND token = $2 AND expires_at > now() FOR UPDATE";
-                let held = transaction.query_typed(sql, &held_by(hold, &hold.instance.as_str().as_bytes())).await?;
-                if held.is_empty() {
+                let id = hold.instance.as_str().as_bytes();
+                if transaction.query_typed(sql, &held_by(hold, &id)).await?.is_empty() {
                     transaction.rollback().await?;
                     return Ok(false);
                 }
@@ -191,9 +191,9 @@ impl Store for Postgres {
         let hold = Hold { instance: instance.clone(), token: Uuid::new_v4() };
         let id = instance.as_str().as_bytes();
         let [id, token] = held_by(&hold, &id);
-        let taken =
+        let rows =
             self.rows("hold an instance", sql, &[id, token, (&seconds(self.lease), Type::FLOAT8)]).await?;
-        Ok((!taken.is_empty()).then_some(hold))
+        Ok((!rows.is_empty()).then_some(hold))
     }
 
     async fn renew(&self, hold: &Hold) -> Result<Renewal, StoreError> {
@@ -201,8 +201,8 @@ impl Store for Postgres {
                    WHERE instance = $1 AND token = $2 AND expires_at > now() RETURNING interrupted";
         let id = hold.instance.as_str().as_bytes();
         let [id, token] = held_by(hold, &id);
-        let held = self.rows("renew a hold", sql, &[id, token, (&seconds(self.lease), Type::FLOAT8)]).await?;
-        Ok(held.first().map_or(Renewal::Lost, |row| Renewal::Held { interrupted: row.get(0) }))
+        let rows = self.rows("renew a hold", sql, &[id, token, (&seconds(self.lease), Type::FLOAT8)]).await?;
+        Ok(rows.first().map_or(Renewal::Lost, |row| Renewal::Held { interrupted: row.get(0) }))
     }
 
     async fn interrupt(&self, instance: &InstanceId) -> Result<(), StoreError> {
@@ -220,7 +220,7 @@ impl Store for Postgres {
     async fn commit(&self, hold: &Hold, changes: Vec<Change>, then: Then) -> Result<(), StoreError> {
         // What an earlier try died of, if it may have committed.
         let mut doubt = None;
-        let held = (|| self.commit_once(hold, &changes))
+        let committed = (|| self.commit_once(hold, &changes))
             .retry(retries())
             .when(Problem::is_passing)
             .notify(|problem, _| {
@@ -230,7 +230,7 @@ impl Store for Postgres {
                 }
             })
             .await;
-        match (held.map_err(|problem| self.failed("record what was done", &problem))?, doubt) {
+        match (committed.map_err(|problem| self.failed("record what was done", &problem))?, doubt) {
             (true, _) => {}
             (false, None) => {
                 return Err(StoreError::HoldLost {

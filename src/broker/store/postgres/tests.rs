@@ -9,6 +9,8 @@ use std::{
     time::Instant,
 };
 
+use tokio::time::timeout;
+
 use self::{
     proxy::Proxy,
     server::{ADMIN, ADMIN_PASSWORD, Held, Postgres as Server},
@@ -16,7 +18,7 @@ use self::{
 use super::*;
 use crate::{
     broker::store::trials::{
-        self, LONG_LEASE, Testbed, binding, change, instance, is_lost, put, take, take_when_free,
+        self, LONG_LEASE, SHORT_LEASE, Testbed, binding, change, instance, is_lost, put, take, take_when_free,
     },
     config::PasswordSource,
 };
@@ -60,6 +62,15 @@ impl Database {
         self.server.psql_in(&self.name, sql)
     }
 
+    /// Waits until a statement waits for a lock.
+    async fn until_waiting(&self, statement: &str) {
+        let is_waiting = format!(
+            "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND \
+             query LIKE '{statement}' AND wait_event_type = 'Lock')"
+        );
+        self.server.until_in(&self.name, &is_waiting).await;
+    }
+
     /// Keeps everybody from a table.
     async fn lock(&self, table: &str) -> Held {
         let held = self.server.hold_in(&self.name, &format!("BEGIN; LOCK TABLE {table};"));
@@ -85,6 +96,30 @@ impl Testbed for Database {
 }
 
 trials::contract!(Database);
+
+/// A database that refuses what cannot be put in an order, as CockroachDB does.
+mod serializable {
+    use super::*;
+
+    struct Serializable(Database);
+
+    impl Testbed for Serializable {
+        type Store = Postgres;
+
+        async fn new() -> Self {
+            let bed = Database::shared();
+            let name = &bed.name;
+            bed.psql(&format!("ALTER DATABASE {name} SET default_transaction_isolation = serializable"));
+            Self(bed)
+        }
+
+        async fn open(&self, lease: Duration) -> Postgres {
+            self.0.open(lease).await
+        }
+    }
+
+    trials::contract!(Serializable);
+}
 
 fn refused<T>(opened: Result<T, StoreError>) -> String {
     let error = opened.err().expect("it is refused").to_string();
@@ -221,6 +256,16 @@ const SLOW_COMMITS: &str = "
     CREATE CONSTRAINT TRIGGER pass AFTER INSERT ON bindery_records DEFERRABLE INITIALLY DEFERRED
         FOR EACH ROW EXECUTE FUNCTION pass();";
 
+/// Keeps holds waiting in the same way.
+const SLOW_HOLDS: &str = "
+    CREATE TABLE gate ();
+    CREATE FUNCTION pass() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS
+        'BEGIN LOCK TABLE gate IN ACCESS SHARE MODE; RETURN NEW; END';
+    CREATE TRIGGER pass BEFORE INSERT ON bindery_holds FOR EACH ROW EXECUTE FUNCTION pass();";
+
+/// For what must not happen.
+const A_WHILE: Duration = Duration::from_secs(1);
+
 /// Cuts the connection while the server commits, so that the answer is lost. `meanwhile` happens before the next try.
 async fn lose_the_answer(then: Then, meanwhile: &str) -> (Database, Postgres, Result<(), StoreError>) {
     let bed = Database::shared();
@@ -234,9 +279,7 @@ async fn lose_the_answer(then: Then, meanwhile: &str) -> (Database, Postgres, Re
         let store = store.clone();
         async move { store.commit(&hold, vec![put(&instance("i"), "1")], then).await }
     });
-    let waiting = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = '$' AND query = 'COMMIT' AND \
-                   wait_event_type = 'Lock')";
-    bed.server.until(&waiting.replace('$', &bed.name)).await;
+    bed.until_waiting("COMMIT").await;
     proxy.pause();
     proxy.cut();
     gate.release();
@@ -264,6 +307,51 @@ async fn a_commit_that_may_be_done_is_not_told_to_have_lost_its_hold() {
     assert!(!is_lost(&committed));
     let error = refused(committed);
     assert!(error.contains("may or may not") && error.contains("repeat the request"), "{error}");
+}
+
+#[tokio::test]
+async fn a_freeze_waits_for_the_hold_that_is_being_given() {
+    let bed = Database::shared();
+    let store = bed.open(LONG_LEASE).await;
+    bed.psql(SLOW_HOLDS);
+    let gate = bed.lock("gate").await;
+    let giving = tokio::spawn({
+        let store = store.clone();
+        async move { take(&store, &"i".into()).await }
+    });
+    bed.until_waiting("INSERT INTO bindery_holds%").await;
+    let mut freezing = Box::pin(store.freeze());
+    assert!(timeout(A_WHILE, &mut freezing).await.is_err(), "the hold cannot be seen yet");
+    gate.release();
+    let hold = giving.await.unwrap();
+    assert!(timeout(A_WHILE, &mut freezing).await.is_err(), "it is held");
+    store.commit(&hold, vec![put(&instance("i"), "1")], Then::Release).await.unwrap();
+    let frozen = freezing.await.unwrap();
+    assert!(store.row(&instance("i")).await.unwrap().is_some());
+    drop(frozen);
+}
+
+#[tokio::test]
+async fn a_freeze_waits_for_the_commit_of_a_hold_that_ran_out() {
+    let bed = Database::shared();
+    let store = bed.open(SHORT_LEASE).await;
+    bed.psql(SLOW_COMMITS);
+    let gate = bed.lock("gate").await;
+    let hold = take(&store, &"i".into()).await;
+    let committing = tokio::spawn({
+        let store = store.clone();
+        async move { store.commit(&hold, vec![put(&instance("i"), "1")], Then::Keep).await }
+    });
+    bed.until_waiting("COMMIT").await;
+    let ran_out = "SELECT EXISTS (SELECT 1 FROM bindery_holds WHERE expires_at < now())";
+    bed.server.until_in(&bed.name, ran_out).await;
+    let mut freezing = Box::pin(store.freeze());
+    assert!(timeout(A_WHILE, &mut freezing).await.is_err(), "the row cannot be seen yet");
+    gate.release();
+    committing.await.unwrap().unwrap();
+    let frozen = freezing.await.unwrap();
+    assert!(store.row(&instance("i")).await.unwrap().is_some());
+    drop(frozen);
 }
 
 #[tokio::test]

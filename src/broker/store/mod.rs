@@ -3,6 +3,7 @@
 //! seals them.
 
 pub(crate) mod cipher;
+pub(crate) mod dynamodb;
 pub(crate) mod lock;
 pub(crate) mod records;
 pub(crate) mod sqlite;

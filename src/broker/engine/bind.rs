@@ -111,7 +111,7 @@ impl Shared {
         held.commit(vec![self.records.put_binding(&record)]).await?;
         let operation = record.operation.clone();
         let is_lasting = self.is_lasting(&on.spec.service_id, &on.spec.plan_id);
-        let pursuit = self.pursuit(&operation, self.polling(&on.spec.service_id, &on.spec.plan_id));
+        let pursuit = self.pursuit(&operation, &on.spec);
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.create_binding(held, &on, record, pursuit).await });

@@ -68,7 +68,7 @@ impl Shared {
         record.state = State::Deleting;
         held.commit(vec![self.records.put_instance(&record)]).await?;
         let operation = record.operation.clone();
-        let pursuit = self.pursuit(&operation, self.polling(&service_id, &plan_id));
+        let pursuit = self.pursuit(&operation, &record.spec);
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.delete_instance(held, record, pursuit).await });

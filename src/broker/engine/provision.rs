@@ -81,7 +81,7 @@ impl Shared {
         };
         held.commit(vec![self.records.put_instance(&record)]).await?;
         let operation = record.operation.clone();
-        let pursuit = self.pursuit(&operation, offered.plan.maximum_polling_duration);
+        let pursuit = self.pursuit(&operation, &record.spec);
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.create_instance(held, record, pursuit).await });

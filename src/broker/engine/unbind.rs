@@ -82,7 +82,7 @@ impl Shared {
         record.state = State::Deleting;
         held.commit(vec![self.records.put_binding(&record)]).await?;
         let operation = record.operation.clone();
-        let pursuit = self.pursuit(&operation, self.polling(&on.spec.service_id, &on.spec.plan_id));
+        let pursuit = self.pursuit(&operation, &on.spec);
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.delete_binding(held, &on, record, pursuit).await });

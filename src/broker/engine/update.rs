@@ -98,7 +98,7 @@ impl Shared {
     ) -> Result<Status, Refusal> {
         held.commit(vec![self.records.put_instance(&record)]).await?;
         let operation = record.operation.clone();
-        let pursuit = self.pursuit(&operation, self.polling(&record.spec.service_id, &record.spec.plan_id));
+        let pursuit = self.pursuit(&operation, &record.spec);
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.change_instance(held, record, pursuit).await });

@@ -136,7 +136,12 @@ impl Eq for PostgresUrl {}
 
 impl fmt::Display for DynamoDbTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "dynamodb:{}", self.table)
+        write!(f, "dynamodb:{}", self.table)?;
+        let options = [("region", &self.region), ("endpoint", &self.endpoint)];
+        let given = options.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        given.enumerate().try_for_each(|(at, (name, value))| {
+            write!(f, "{}{name}={value}", if at == 0 { '?' } else { '&' })
+        })
     }
 }
 

@@ -168,7 +168,6 @@ async fn an_ended_operation_is_remembered(store: Store) {
             assert_eq!(at.get(&path).await.must(200)["state"], "succeeded");
         }
     }
-    at.made("lasting").await;
     at.fake.fail("update", Fault::Before);
     at.patch(&polled(I), update()).await.must(202);
     at.ended(I).await;
@@ -253,11 +252,8 @@ async fn bindings_wait_for_their_instance(store: Store) {
 
 async fn a_delete_halts_a_lasting_creation(store: Store) {
     let at = Platform::on(store).await;
-    at.fake.be_at_it(1_000_000);
-    let created = at.put(&polled(I), instance("lasting")).await.operation();
-    until("it is being made", async || at.calls("provision") > 0).await;
-    at.fake.be_at_it(0);
     let held = at.hold().await;
+    let created = at.put(&polled(I), instance("lasting")).await.operation();
     let deleted = at.delete(&polled(&owned(I, "lasting"))).await.operation();
     assert_ne!(created, deleted);
     let state = async |operation: &str| {
@@ -267,32 +263,35 @@ async fn a_delete_halts_a_lasting_creation(store: Store) {
     assert_eq!(state(&format!("?operation={created}")).await, "failed");
     drop(held);
     assert_eq!(at.ended(I).await["state"], "succeeded");
-    assert!(at.fake.world().is_empty());
+    assert_eq!((at.calls("provision"), at.fake.world().is_empty()), (0, true));
 }
 
 async fn a_delete_halts_a_creation_that_somebody_waits_for(store: Store) {
     let at = Platform::on(store).await;
-    at.fake.be_at_it(1_000_000);
+    let held = at.hold().await;
     let creating = at.begin("PUT", I, Some(instance("p")));
-    until("it is being made", async || at.calls("provision") > 0).await;
-    at.fake.be_at_it(0);
-    at.delete(&owned(I, "p")).await.must(200);
+    let is_begun = async || at.get(&format!("{I}/last_operation")).await.status == 200;
+    until("the instance is being made", is_begun).await;
+    let deleting = at.begin("DELETE", &owned(I, "p"), None);
     creating.await.unwrap().must(500);
-    assert!(at.fake.world().is_empty());
+    drop(held);
+    deleting.await.unwrap().must(200);
+    assert_eq!((at.calls("provision"), at.fake.world().is_empty()), (0, true));
     at.get(I).await.must(404);
 }
 
 async fn a_delete_halts_a_lasting_binding(store: Store) {
     let at = Platform::on(store).await;
     at.made("lasting").await;
-    at.fake.be_at_it(1_000_000);
-    at.put(&polled(B), binding("lasting")).await.operation();
-    until("it is being made", async || at.calls("bind") > 0).await;
-    at.fake.be_at_it(0);
+    let held = at.hold().await;
+    let created = at.put(&polled(B), binding("lasting")).await.operation();
     at.delete(&polled(&owned(B, "lasting"))).await.must(202);
+    let path = format!("{B}/last_operation?operation={created}");
+    assert_eq!(at.get(&path).await.must(200)["state"], "failed");
+    drop(held);
     assert_eq!(at.ended(B).await["state"], "succeeded");
     at.get(B).await.must(404);
-    assert!(at.fake.world().logins.is_empty());
+    assert_eq!((at.calls("bind"), at.fake.world().logins.len()), (0, 0));
 }
 
 async fn a_finished_delete_is_told_to_each_client_as_it_wants(store: Store) {

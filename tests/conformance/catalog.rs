@@ -43,7 +43,7 @@ async fn the_catalog_says_what_is_configured(store: Store) {
     assert_eq!(services[0]["allow_context_updates"], true);
     assert_eq!(services[0]["metadata"], json!({"displayName": "One"}));
     assert_eq!(services[1]["requires"], json!(["syslog_drain", "route_forwarding", "volume_mount"]));
-    assert_eq!(services[1]["allow_context_updates"].as_bool().unwrap_or(false), false);
+    assert_ne!(services[1]["allow_context_updates"], true);
     assert_eq!(plan("prompt")["free"], false);
     assert_eq!(plan("prompt")["metadata"], json!({"bullets": ["fast"]}));
     assert_eq!(plan("unbindable")["bindable"], false);
@@ -90,6 +90,8 @@ async fn a_known_catalog_is_not_sent_again(store: Store) {
     assert_eq!((again.status, &again.headers["etag"]), (304, &current));
     assert_eq!(again.body, Value::Null);
     asked("\"another\"").await.must(200);
+    let stranger = at.bare("GET", "/v2/catalog").header("if-none-match", "*");
+    at.send(stranger).await.must(401);
 }
 
 /// What loading a configuration with these services says against it.
@@ -121,6 +123,29 @@ fn ids_and_names_cannot_be_used_twice() {
         let error = refused(&services);
         assert!(error.contains(what) && error.contains("twice"), "{error}");
     }
+}
+
+fn loaded(services: &str) -> LoadedConfig {
+    let servers = "servers: {main: {host: h, port: 1, user: u, sslmode: require}}";
+    LoadedConfig::from_yaml(&format!("{servers}\nservices: {services}")).unwrap()
+}
+
+#[test]
+fn names_differ_by_case() {
+    let plan = |name: &str| format!("{{name: {name}, description: d, server: main}}");
+    let plans = format!("[{}, {}]", plan("p"), plan("P"));
+    let service = |name: &str| {
+        format!("{{id: {name}, name: {name}, type: cockroachdb, description: d, plans: {plans}}}")
+    };
+    assert_eq!(loaded(&format!("[{}, {}]", service("n"), service("N"))).services.offerings.len(), 2);
+}
+
+/// A plan that is configured without an id has one all the same, and the same one each time.
+#[test]
+fn ids_never_change() {
+    let id = || loaded(&of_plan("")).services.offerings[0].service.plans[0].id.clone();
+    assert_eq!(id(), id());
+    assert_eq!(id(), bindery::config::plan_id("n", "p"));
 }
 
 #[test]

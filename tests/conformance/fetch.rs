@@ -53,7 +53,7 @@ async fn an_instance_that_is_being_made_is_404(store: Store) {
 async fn an_instance_that_could_not_be_made_is_404(store: Store) {
     let at = Platform::on(store).await;
     at.fake.fail("provision", Fault::Half);
-    at.put(I, instance("p")).await.must(500);
+    at.put(I, instance("p")).await.must_say(500, "half-way");
     at.get(I).await.must(404);
 }
 

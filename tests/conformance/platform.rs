@@ -82,7 +82,8 @@ services:
 pub(crate) struct Platform {
     client: Client,
     pub(crate) fake: Fake,
-    pub(crate) broker: Broker,
+    /// Works as long as it is there.
+    _broker: Broker,
     _folder: TempDir,
     _place: Place,
 }
@@ -126,7 +127,7 @@ impl Platform {
         let broker =
             Broker::open_with(config, Arc::new(Metrics::new()), timing, |_| providers).await.unwrap();
         let client = Client::new(serve(&broker).await);
-        Self { client, fake, broker, _folder: folder, _place: place }
+        Self { client, fake, _broker: broker, _folder: folder, _place: place }
     }
 
     /// Lets no call to the service begin until this is dropped.

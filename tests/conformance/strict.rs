@@ -188,33 +188,33 @@ impl Verb {
     fn fields(self, status: u16) -> Option<Fields> {
         Some(match (self, status) {
             (Self::Catalog, 200) => CATALOG,
-            (Self::Provision, 200 | 201) => PROVISIONED,
-            (Self::Provision, 202) => ACCEPTED,
+            (Self::Provision, 200 | 201) | (Self::Update, 200) => PROVISIONED,
+            (Self::Provision | Self::Update, 202) => ACCEPTED,
             (Self::FetchInstance, 200) => FETCHED_INSTANCE,
-            (Self::Update, 200) => PROVISIONED,
-            (Self::Update, 202) => ACCEPTED,
             (Self::Deprovision | Self::Unbind, 200) => NOTHING,
             (Self::Deprovision | Self::Unbind | Self::Bind, 202) => OPERATION,
             (Self::InstanceOperation, 200) => INSTANCE_OPERATION,
             (Self::BindingOperation, 200) => BINDING_OPERATION,
             (Self::Bind, 200 | 201) => BOUND,
             (Self::FetchBinding, 200) => FETCHED_BINDING,
-            (_, 400 | 401 | 404 | 405 | 412 | 413 | 500) => self.error(),
-            (Self::Provision | Self::Bind, 409) => self.error(),
-            (Self::Deprovision | Self::Unbind | Self::InstanceOperation | Self::BindingOperation, 410) => {
-                self.error()
-            }
-            (
-                Self::Provision
-                | Self::FetchInstance
-                | Self::Update
-                | Self::Deprovision
-                | Self::Bind
-                | Self::Unbind,
-                422,
-            ) => self.error(),
+            (_, status) if self.may_fail_with(status) => self.error(),
             _ => return None,
         })
+    }
+
+    fn may_fail_with(self, status: u16) -> bool {
+        let is_change =
+            matches!(self, Self::Provision | Self::Update | Self::Deprovision | Self::Bind | Self::Unbind);
+        match status {
+            400 | 401 | 404 | 405 | 412 | 413 | 500 => true,
+            409 => matches!(self, Self::Provision | Self::Bind),
+            410 => matches!(
+                self,
+                Self::Deprovision | Self::Unbind | Self::InstanceOperation | Self::BindingOperation
+            ),
+            422 => is_change || self == Self::FetchInstance,
+            _ => false,
+        }
     }
 
     fn error(self) -> Fields {

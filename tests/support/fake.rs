@@ -247,7 +247,7 @@ impl Provider for Fake {
         let made = database(to);
         let first = |world: &mut World| {
             if let Some(database) = world.databases.get_mut(&to.id) {
-                database.parameters = to.parameters.clone();
+                database.parameters.clone_from(&to.parameters);
             }
         };
         self.work("update", first, |world| drop(world.databases.insert(to.id.clone(), made))).await

@@ -247,7 +247,7 @@ impl Provider for Fake {
         let made = database(to);
         let first = |world: &mut World| {
             if let Some(database) = world.databases.get_mut(&to.id) {
-                database.parameters = to.parameters.clone();
+                database.parameters.clone_from(&to.parameters);
             }
         };
         self.work("update", first, |world| drop(world.databases.insert(to.id.clone(), made))).await
@@ -264,7 +264,9 @@ impl Provider for Fake {
 
     async fn bind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<Bound>, ServiceError> {
         let key = (on.id.clone(), binding.id.clone());
-        let expires_at = binding.parameters.get("expires_in").and_then(serde_json::Value::as_i64);
+        let given = |key: &str| binding.parameters.get(key).cloned();
+        let text = |key: &str| given(key)?.as_str().map(ToOwned::to_owned);
+        let expires_at = given("expires_in").and_then(|seconds| seconds.as_i64());
         let first = |world: &mut World| {
             assert!(world.databases.contains_key(&on.id), "bound on nothing");
         };
@@ -286,7 +288,9 @@ impl Provider for Fake {
                 }],
                 expires_at: expires_at.map(after),
                 renew_before: expires_at.map(|seconds| after(seconds / 2)),
-                ..Bound::default()
+                syslog_drain_url: text("syslog_drain_url"),
+                route_service_url: text("route_service_url"),
+                volume_mounts: given("volume_mounts"),
             }
         })
         .await

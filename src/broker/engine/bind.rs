@@ -246,7 +246,8 @@ impl Shared {
                     self.records.put_binding(&shown)
                 },
             )
-            .await;
+            .await
+            .and_then(|bound| self.offer.permitted(&record, bound).map_err(Ended::Failed));
         let failure = match ended {
             Ok(bound) => {
                 record.bound = Some(bound);

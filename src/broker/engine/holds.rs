@@ -56,10 +56,13 @@ pub(super) struct Held {
     _place: Place,
 }
 
-/// A place at the head of the queue. Leaves no empty queue behind.
+/// A place in the queue. Leaves no empty queue behind.
 struct Place {
     slots: Slots,
     instance: InstanceId,
+    /// Whoever works or waits keeps the slot in the map, so that a delete finds whom to interrupt.
+    slot: Option<Arc<Slot>>,
+    /// There when the place is the first one.
     head: Option<OwnedMutexGuard<()>>,
 }
 
@@ -67,7 +70,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.head = None;
         let mut slots = lock(&self.slots);
-        // Whoever waits has a reference of its own, beside the map's.
+        self.slot = None;
+        // Every other place has a reference of its own, beside the map's.
         if slots.get(&self.instance).is_some_and(|slot| Arc::strong_count(slot) == 1) {
             slots.remove(&self.instance);
         }
@@ -87,15 +91,15 @@ impl Holds {
     ) -> Result<Option<Held>, StoreError> {
         let deadline = Instant::now() + patience;
         let slot = lock(&self.slots).entry(instance.clone()).or_default().clone();
-        let mut place = Place { slots: self.slots.clone(), instance: instance.clone(), head: None };
         let queue = slot.queue.clone();
+        let mut place =
+            Place { slots: self.slots.clone(), instance: instance.clone(), slot: Some(slot), head: None };
         place.head = match queue.clone().try_lock_owned() {
             Ok(head) => Some(head),
             Err(_) if patience.is_zero() => None,
             Err(_) => timeout_at(deadline, queue.lock_owned()).await.ok(),
         };
         if place.head.is_none() {
-            drop(slot);
             return Ok(None);
         }
         let mut poll = FIRST_POLL;
@@ -110,8 +114,9 @@ impl Holds {
             poll = (2 * poll).min(LONGEST_POLL);
         };
         let interrupted = CancellationToken::new();
-        lock(&slot.interrupted).clone_from(&interrupted);
-        drop(slot);
+        if let Some(slot) = &place.slot {
+            lock(&slot.interrupted).clone_from(&interrupted);
+        }
         Ok(Some(self.held(hold, interrupted, place)))
     }
 

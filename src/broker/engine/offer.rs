@@ -4,7 +4,13 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::Refusal;
+use super::{
+    super::{
+        services::{Bound, ServiceError},
+        store::records::Binding,
+    },
+    Refusal,
+};
 use crate::{
     config::{Offering, Schemas, ServerName},
     osb::{Catalog, Plan, PlanId, Service, ServiceId},
@@ -55,6 +61,25 @@ impl Offer {
     /// The server behind a plan, if it is offered.
     pub(crate) fn server(&self, service_id: &ServiceId, plan_id: &PlanId) -> Option<&ServerName> {
         self.plan(service_id, plan_id).ok().map(|offered| offered.server)
+    }
+
+    /// What a binding gives, if the service says that it needs the platform's permission for it. Otherwise platforms may
+    /// hold the answer for invalid, so that whoever offers the service has to know.
+    pub(super) fn permitted(&self, binding: &Binding, bound: Bound) -> Result<Bound, ServiceError> {
+        let Ok(service) = self.service(&binding.service_id) else { return Ok(bound) };
+        let given = [
+            ("syslog_drain_url", "syslog_drain", bound.syslog_drain_url.is_some()),
+            ("route_service_url", "route_forwarding", bound.route_service_url.is_some()),
+            ("volume_mounts", "volume_mount", bound.volume_mounts.is_some()),
+        ];
+        let is_required = |permission: &str| service.requires.iter().any(|required| required == permission);
+        match given.into_iter().find(|(_, permission, is_given)| *is_given && !is_required(permission)) {
+            None => Ok(bound),
+            Some((field, permission, _)) => Err(ServiceError::new(
+                &binding.server,
+                format!("gives a {field}; add {permission} to `requires` of service {}", service.name),
+            )),
+        }
     }
 
     /// The plan that a request names.

@@ -2,6 +2,7 @@
 //! do not know, but some clients' schemas forbid extra members. Source: servicebroker `release-notes.md` and the tags.
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::{
     broker::services::Bound,
@@ -10,6 +11,12 @@ use crate::{
         Plan, Service,
     },
 };
+
+/// What a request says about the plan's version, which came with 2.15: from an older platform it is an extension, to be
+/// ignored.
+pub(super) fn maintenance_info(given: Option<Value>, version: ApiVersion) -> Option<Value> {
+    given.filter(|_| version.has_minor(15))
+}
 
 /// The catalog as a platform of this version knows it.
 pub(super) fn catalog(mut catalog: Catalog, version: ApiVersion) -> Catalog {
@@ -60,9 +67,11 @@ pub(super) fn fetched_instance(found: FetchedInstance, version: ApiVersion) -> F
 
 /// What a binding gives to a platform of this version.
 pub(super) fn bound(bound: Bound, version: ApiVersion) -> BindResponse {
+    // The specification wants the renewal before the end, whatever the service says.
+    let renew_before = bound.renew_before.map(|at| bound.expires_at.map_or(at, |end| at.min(end)));
     let metadata = BindingMetadata {
         expires_at: bound.expires_at.map(timestamp),
-        renew_before: bound.renew_before.filter(|_| version.has_minor(17)).map(timestamp),
+        renew_before: renew_before.filter(|_| version.has_minor(17)).map(timestamp),
     };
     let has_metadata = version.has_minor(16) && metadata != BindingMetadata::default();
     BindResponse {

@@ -82,6 +82,7 @@ fn result(status: StatusCode) -> &'static str {
     match status.as_u16() {
         200 => "ok",
         201 => "created",
+        202 => "accepted",
         304 => "not_modified",
         400 | 413 => "invalid",
         401 => "unauthorized",

@@ -74,9 +74,10 @@ async fn provision(
     Extension(admitted): Admission,
     OfInstance(id): OfInstance,
     Asked(asked): Asked,
-    Body(request): Body<ProvisionRequest>,
+    Body(mut request): Body<ProvisionRequest>,
 ) -> Result<Answer, Answer> {
     let version = admitted.version;
+    request.maintenance_info = compat::maintenance_info(request.maintenance_info, version);
     let Provisioned { status, described } = engine.provision(asked.asking(admitted), id, request).await?;
     let (status, operation) = created(status);
     let body = ProvisionResponse {
@@ -101,9 +102,10 @@ async fn update(
     Extension(admitted): Admission,
     OfInstance(id): OfInstance,
     Asked(asked): Asked,
-    Body(request): Body<UpdateRequest>,
+    Body(mut request): Body<UpdateRequest>,
 ) -> Result<Answer, Answer> {
     let version = admitted.version;
+    request.maintenance_info = compat::maintenance_info(request.maintenance_info, version);
     let updated = engine.update(asked.asking(admitted), id, request).await;
     Ok(changed(updated.map_err(|refusal| Answer::of(refusal, version))?))
 }

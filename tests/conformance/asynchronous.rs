@@ -1,0 +1,328 @@
+//! Operations that take long, requests that are repeated, and requests that meet.
+
+use serde_json::{Value, json};
+
+use crate::{
+    client::{B, I, binding, instance, owned, polled},
+    fake::Fault,
+    platform::{IMPATIENT, Platform, but, until},
+    stores::Store,
+};
+
+on_each_store!(
+    a_lasting_plan_requires_polling,
+    a_repeated_provision_is_the_same_operation,
+    a_repeated_update_is_the_same_operation,
+    a_repeated_deprovision_is_the_same_operation,
+    a_repeated_bind_is_the_same_operation,
+    a_repeated_unbind_is_the_same_operation,
+    another_instance_is_409_also_while_it_is_made,
+    another_binding_is_409_also_while_it_is_made,
+    an_operation_in_progress_says_so,
+    an_operation_that_failed_says_so,
+    an_ended_operation_is_remembered,
+    an_operation_that_is_not_known_is_400,
+    the_operation_of_what_never_was_is_404,
+    an_update_is_polled_with_the_old_plan,
+    requests_that_meet_are_told_to_come_again,
+    bindings_wait_for_their_instance,
+    a_delete_halts_a_lasting_creation,
+    a_delete_halts_a_creation_that_somebody_waits_for,
+    a_delete_halts_a_lasting_binding,
+    a_finished_delete_is_told_to_each_client_as_it_wants,
+    a_finished_unbinding_is_told_to_each_client_as_it_wants,
+    a_delete_that_was_waited_for_is_forgotten,
+);
+
+fn update() -> Value {
+    json!({"service_id": "s", "parameters": {"a": 1}})
+}
+
+async fn a_lasting_plan_requires_polling(store: Store) {
+    let at = Platform::on(store).await;
+    at.put(I, instance("lasting")).await.must_be("AsyncRequired");
+    at.put(&format!("{I}?accepts_incomplete=false"), instance("lasting")).await.must_be("AsyncRequired");
+    assert!(at.fake.world().is_empty());
+    at.made("lasting").await;
+    at.patch(I, update()).await.must_be("AsyncRequired");
+    at.put(B, binding("lasting")).await.must_be("AsyncRequired");
+    at.bound("lasting").await;
+    at.delete(&owned(B, "lasting")).await.must_be("AsyncRequired");
+    at.delete(&owned(I, "lasting")).await.must_be("AsyncRequired");
+    at.get(B).await.must(200);
+}
+
+async fn a_repeated_provision_is_the_same_operation(store: Store) {
+    let at = Platform::on(store).await;
+    let held = at.hold().await;
+    let first = at.put(&polled(I), instance("lasting")).await.must(202);
+    assert_eq!(at.put(&polled(I), instance("lasting")).await.must(202), first);
+    drop(held);
+    at.ended(I).await;
+    at.put(&polled(I), instance("lasting")).await.must(200);
+    assert_eq!(at.calls("provision"), 1);
+}
+
+async fn a_repeated_update_is_the_same_operation(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("lasting").await;
+    let held = at.hold().await;
+    let first = at.patch(&polled(I), update()).await.operation();
+    assert_eq!(at.patch(&polled(I), update()).await.operation(), first);
+    drop(held);
+    at.ended(I).await;
+    at.patch(&polled(I), update()).await.must(200);
+    assert_eq!(at.calls("update"), 1);
+}
+
+async fn a_repeated_deprovision_is_the_same_operation(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("lasting").await;
+    let held = at.hold().await;
+    let path = polled(&owned(I, "lasting"));
+    let first = at.delete(&path).await.operation();
+    assert_eq!(at.delete(&path).await.operation(), first);
+    drop(held);
+    at.ended(I).await;
+    at.delete(&path).await.must(410);
+    assert_eq!(at.calls("deprovision"), 1);
+}
+
+async fn a_repeated_bind_is_the_same_operation(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("lasting").await;
+    let held = at.hold().await;
+    let first = at.put(&polled(B), binding("lasting")).await.operation();
+    assert_eq!(at.put(&polled(B), binding("lasting")).await.operation(), first);
+    drop(held);
+    at.ended(B).await;
+    at.put(&polled(B), binding("lasting")).await.must(200);
+    assert_eq!(at.calls("bind"), 1);
+}
+
+async fn a_repeated_unbind_is_the_same_operation(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("lasting").await;
+    at.bound("lasting").await;
+    let held = at.hold().await;
+    let path = polled(&owned(B, "lasting"));
+    let first = at.delete(&path).await.operation();
+    assert_eq!(at.delete(&path).await.operation(), first);
+    drop(held);
+    at.ended(B).await;
+    at.delete(&path).await.must(410);
+    assert_eq!(at.calls("unbind"), 1);
+}
+
+async fn another_instance_is_409_also_while_it_is_made(store: Store) {
+    let at = Platform::on(store).await;
+    let _held = at.hold().await;
+    at.put(&polled(I), instance("lasting")).await.must(202);
+    for changes in
+        [json!({"parameters": {"a": 1}}), json!({"space_guid": "x"}), json!({"plan_id": "lasting-too"})]
+    {
+        at.put(&polled(I), but(instance("lasting"), &changes)).await.must(409);
+    }
+}
+
+async fn another_binding_is_409_also_while_it_is_made(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("lasting").await;
+    let _held = at.hold().await;
+    at.put(&polled(B), binding("lasting")).await.must(202);
+    at.put(&polled(B), but(binding("lasting"), &json!({"parameters": {"a": 1}}))).await.must(409);
+}
+
+async fn an_operation_in_progress_says_so(store: Store) {
+    let at = Platform::on(store).await;
+    at.fake.be_at_it(1_000_000);
+    let operation = at.put(&polled(I), instance("lasting")).await.operation();
+    let path = format!("{I}/last_operation?operation={operation}");
+    let described = async || at.get(&path).await.body["description"].is_string();
+    until("the service's words are told", described).await;
+    let answer = at.get(&path).await;
+    let seconds: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&seconds));
+    assert_eq!(answer.must(200)["state"], "in progress");
+}
+
+async fn an_operation_that_failed_says_so(store: Store) {
+    let at = Platform::on(store).await;
+    at.fake.fail("provision", Fault::Half);
+    at.put(&polled(I), instance("lasting")).await.must(202);
+    let told = at.ended(I).await;
+    assert_eq!(told["state"], "failed");
+    assert!(told["description"].as_str().unwrap().contains("half-way"), "{told}");
+    at.made("lasting").await;
+    at.fake.fail("bind", Fault::Before);
+    at.put(&polled(B), binding("lasting")).await.must(202);
+    assert_eq!(at.ended(B).await["state"], "failed");
+}
+
+async fn an_ended_operation_is_remembered(store: Store) {
+    let at = Platform::on(store).await;
+    let operation = at.put(&polled(I), instance("lasting")).await.operation();
+    at.ended(I).await;
+    for path in [format!("{I}/last_operation"), format!("{I}/last_operation?operation={operation}")] {
+        for _ in 0..3 {
+            assert_eq!(at.get(&path).await.must(200)["state"], "succeeded");
+        }
+    }
+    at.fake.fail("update", Fault::Before);
+    at.patch(&polled(I), update()).await.must(202);
+    at.ended(I).await;
+    assert_eq!(at.ended(I).await["state"], "failed");
+    let first = format!("{I}/last_operation?operation={operation}");
+    assert_eq!(at.get(&first).await.must(200)["state"], "succeeded", "the one before is known by its id");
+}
+
+async fn an_operation_that_is_not_known_is_400(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("p").await;
+    at.bound("p").await;
+    let long = "x".repeat(10_001);
+    for operation in ["other", "%F0%9F%90%9F%2F%26", &long] {
+        at.get(&format!("{I}/last_operation?operation={operation}")).await.must(400);
+        at.get(&format!("{B}/last_operation?operation={operation}")).await.must(400);
+    }
+    // Some clients send the parameter without a value.
+    at.get(&format!("{I}/last_operation?operation=")).await.must(200);
+}
+
+async fn the_operation_of_what_never_was_is_404(store: Store) {
+    let at = Platform::on(store).await;
+    at.get(&format!("{I}/last_operation")).await.must(404);
+    at.get(&format!("{B}/last_operation")).await.must(404);
+    at.made("p").await;
+    at.get(&format!("{B}/last_operation")).await.must(404);
+}
+
+async fn an_update_is_polled_with_the_old_plan(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("lasting").await;
+    let held = at.hold().await;
+    let change = json!({"service_id": "s", "plan_id": "lasting-too"});
+    let operation = at.patch(&polled(I), change).await.operation();
+    let path = format!("{}&operation={operation}", owned(&format!("{I}/last_operation"), "lasting"));
+    assert_eq!(at.get(&path).await.must(200)["state"], "in progress");
+    drop(held);
+    at.ended(I).await;
+    assert_eq!(at.get(&path).await.must(200)["state"], "succeeded");
+}
+
+async fn requests_that_meet_are_told_to_come_again(store: Store) {
+    let at = Platform::with(store, IMPATIENT).await;
+    at.made("lasting").await;
+    at.bound("lasting").await;
+    let held = at.hold().await;
+    at.patch(&polled(I), update()).await.must(202);
+    let other = json!({"service_id": "s", "parameters": {"a": 2}});
+    at.patch(&polled(I), other).await.must_be("ConcurrencyError");
+    at.put(&polled(I), instance("lasting")).await.must_be("ConcurrencyError");
+    at.delete(&polled(&owned(I, "lasting"))).await.must_be("ConcurrencyError");
+    at.put(&polled(&format!("{B}2")), binding("lasting")).await.must_be("ConcurrencyError");
+    at.delete(&polled(&owned(B, "lasting"))).await.must_be("ConcurrencyError");
+    drop(held);
+    at.ended(I).await;
+
+    let _held = at.hold().await;
+    at.delete(&polled(&owned(I, "lasting"))).await.must(202);
+    at.put(&polled(I), instance("lasting")).await.must(409);
+    at.patch(&polled(I), json!({"service_id": "s", "parameters": {"a": 3}}))
+        .await
+        .must_be("ConcurrencyError");
+    at.put(&polled(&format!("{B}2")), binding("lasting")).await.must_be("ConcurrencyError");
+    at.delete(&polled(&owned(B, "lasting"))).await.must_be("ConcurrencyError");
+}
+
+async fn bindings_wait_for_their_instance(store: Store) {
+    let at = Platform::with(store, IMPATIENT).await;
+    let held = at.hold().await;
+    at.put(&polled(I), instance("lasting")).await.must(202);
+    at.put(&polled(B), binding("lasting")).await.must_be("ConcurrencyError");
+    drop(held);
+    at.ended(I).await;
+    let _held = at.hold().await;
+    at.put(&polled(B), binding("lasting")).await.must(202);
+    at.put(&polled(&format!("{B}2")), binding("lasting")).await.must_be("ConcurrencyError");
+    at.patch(&polled(I), update()).await.must_be("ConcurrencyError");
+    at.delete(&polled(&owned(I, "lasting"))).await.must_be("ConcurrencyError");
+    at.get(I).await.must(200);
+}
+
+async fn a_delete_halts_a_lasting_creation(store: Store) {
+    let at = Platform::on(store).await;
+    let held = at.hold().await;
+    let created = at.put(&polled(I), instance("lasting")).await.operation();
+    let deleted = at.delete(&polled(&owned(I, "lasting"))).await.operation();
+    assert_ne!(created, deleted);
+    let state = async |operation: &str| {
+        at.get(&format!("{I}/last_operation{operation}")).await.must(200)["state"].clone()
+    };
+    assert_eq!(state("").await, "in progress", "the delete is the last operation");
+    assert_eq!(state(&format!("?operation={created}")).await, "failed");
+    drop(held);
+    assert_eq!(at.ended(I).await["state"], "succeeded");
+    assert_eq!((at.calls("provision"), at.fake.world().is_empty()), (0, true));
+}
+
+async fn a_delete_halts_a_creation_that_somebody_waits_for(store: Store) {
+    let at = Platform::on(store).await;
+    let held = at.hold().await;
+    let creating = at.begin("PUT", I, Some(instance("p")));
+    let is_begun = async || at.get(&format!("{I}/last_operation")).await.status == 200;
+    until("the instance is being made", is_begun).await;
+    let deleting = at.begin("DELETE", &owned(I, "p"), None);
+    creating.await.unwrap().must(500);
+    drop(held);
+    deleting.await.unwrap().must(200);
+    assert_eq!((at.calls("provision"), at.fake.world().is_empty()), (0, true));
+    at.get(I).await.must(404);
+}
+
+async fn a_delete_halts_a_lasting_binding(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("lasting").await;
+    let held = at.hold().await;
+    let created = at.put(&polled(B), binding("lasting")).await.operation();
+    at.delete(&polled(&owned(B, "lasting"))).await.must(202);
+    let path = format!("{B}/last_operation?operation={created}");
+    assert_eq!(at.get(&path).await.must(200)["state"], "failed");
+    drop(held);
+    assert_eq!(at.ended(B).await["state"], "succeeded");
+    at.get(B).await.must(404);
+    assert_eq!((at.calls("bind"), at.fake.world().logins.len()), (0, 0));
+}
+
+async fn a_finished_delete_is_told_to_each_client_as_it_wants(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("lasting").await;
+    let operation = at.delete(&polled(&owned(I, "lasting"))).await.operation();
+    at.ended(I).await;
+    at.get(&format!("{I}/last_operation?operation={operation}")).await.must(410);
+    for query in ["", "?operation=other"] {
+        assert_eq!(at.get(&format!("{I}/last_operation{query}")).await.must(200)["state"], "succeeded");
+    }
+}
+
+async fn a_finished_unbinding_is_told_to_each_client_as_it_wants(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("lasting").await;
+    at.bound("lasting").await;
+    let operation = at.delete(&polled(&owned(B, "lasting"))).await.operation();
+    at.ended(B).await;
+    at.get(&format!("{B}/last_operation?operation={operation}")).await.must(410);
+    for query in ["", "?operation=other"] {
+        assert_eq!(at.get(&format!("{B}/last_operation{query}")).await.must(200)["state"], "succeeded");
+    }
+}
+
+async fn a_delete_that_was_waited_for_is_forgotten(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("p").await;
+    at.bound("p").await;
+    at.delete(&owned(B, "p")).await.must(200);
+    at.delete(&owned(I, "p")).await.must(200);
+    at.get(&format!("{B}/last_operation")).await.must(404);
+    at.get(&format!("{I}/last_operation")).await.must(404);
+}

@@ -1,0 +1,74 @@
+//! Removing instances.
+
+use serde_json::json;
+
+use crate::{
+    client::{B, I, instance, owned, polled},
+    fake::Fault,
+    platform::Platform,
+    stores::Store,
+};
+
+on_each_store!(
+    an_instance_that_is_removed_is_200,
+    a_lasting_removal_is_202_with_an_operation,
+    an_instance_that_is_gone_is_410,
+    a_removal_names_service_and_plan,
+    a_removal_of_another_plans_instance_is_400,
+    a_failed_removal_says_that_nothing_works,
+);
+
+async fn an_instance_that_is_removed_is_200(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("p").await;
+    at.bound("p").await;
+    assert_eq!(at.delete(&owned(I, "p")).await.must(200), json!({}));
+    assert!(at.fake.world().is_empty());
+    at.get(I).await.must(404);
+    at.get(B).await.must(404);
+}
+
+async fn a_lasting_removal_is_202_with_an_operation(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("lasting").await;
+    at.delete(&polled(&owned(I, "lasting"))).await.operation();
+    assert_eq!(at.ended(I).await["state"], "succeeded");
+    assert!(at.fake.world().is_empty());
+}
+
+async fn an_instance_that_is_gone_is_410(store: Store) {
+    let at = Platform::on(store).await;
+    at.delete(&owned(I, "p")).await.must(410);
+    at.made("p").await;
+    at.delete(&owned(I, "p")).await.must(200);
+    at.delete(&owned(I, "p")).await.must(410);
+    at.delete(&polled(&owned(I, "p"))).await.must(410);
+    // The id is free again.
+    at.put(I, instance("p2")).await.must(201);
+}
+
+async fn a_removal_names_service_and_plan(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("p").await;
+    for query in ["", "?service_id=s", "?plan_id=p", "?service_id=&plan_id=p", "?service_id=s&plan_id="] {
+        at.delete(&format!("{I}{query}")).await.must(400);
+    }
+    at.get(I).await.must(200);
+}
+
+async fn a_removal_of_another_plans_instance_is_400(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("p").await;
+    at.delete(&owned(I, "p2")).await.must(400);
+    at.delete(&owned(I, "t1")).await.must(400);
+    at.delete(&format!("{I}?service_id=x&plan_id=x")).await.must(400);
+    at.get(I).await.must(200);
+}
+
+async fn a_failed_removal_says_that_nothing_works(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("p").await;
+    at.fake.fail("deprovision", Fault::Half);
+    assert_eq!(at.delete(&owned(I, "p")).await.must(500)["instance_usable"], false);
+    at.get(I).await.must(404);
+}

@@ -1,0 +1,51 @@
+//! What the Open Service Broker API demands of a broker, one named test for each demand of `docs/conformance.md`, over real
+//! HTTP and on each store. The service behind the broker is in memory; what a real one does is in `tests/broker`.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails in a test fails the test")]
+
+/// Makes of each test one for each store, in a module of the store's name.
+macro_rules! on_each_store {
+    ($($test:ident),* $(,)?) => {
+        on_store!(sqlite: $($test)*);
+        // THE STORES TO SWITCH ON, here and in `stores`.
+        // on_store!(postgres: $($test)*);
+        // on_store!(dynamodb: $($test)*);
+    };
+}
+
+macro_rules! on_store {
+    ($store:ident: $($test:ident)*) => {
+        mod $store {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$test(crate::stores::$store).await;
+                }
+            )*
+        }
+    };
+}
+
+mod asynchronous;
+mod binding;
+mod catalog;
+mod client;
+mod demands;
+mod deprovision;
+mod errors;
+#[path = "../support/fake.rs"]
+mod fake;
+mod fetch;
+mod headers;
+mod maintenance;
+mod mitigation;
+mod order;
+mod platform;
+mod profile;
+mod provision;
+mod rotation;
+mod stores;
+mod strict;
+mod unbind;
+mod update;
+mod versions;

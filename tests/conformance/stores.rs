@@ -1,0 +1,24 @@
+//! The stores that the suite runs on. Each test gets a place of its own.
+
+use std::{any::Any, path::Path, sync::Arc};
+
+// THE STORES TO SWITCH ON, here and in `main.rs`.
+// mod dynamodb;
+// mod postgres;
+// pub(crate) use self::{dynamodb::dynamodb, postgres::postgres};
+
+/// Makes a place for the records of one broker; the folder is the broker's.
+pub(crate) type Store = fn(&Path) -> Place;
+
+/// Where one broker keeps its records.
+pub(crate) struct Place {
+    /// Its address, as the configuration has it.
+    pub(crate) url: String,
+    /// The server, which lives as long as this.
+    pub(crate) _server: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// A file.
+pub(crate) fn sqlite(folder: &Path) -> Place {
+    Place { url: format!("sqlite:{}", folder.join("broker.db").display()), _server: None }
+}

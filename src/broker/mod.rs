@@ -6,6 +6,7 @@ mod routes;
 mod services;
 mod store;
 mod sweep;
+mod tls;
 
 use std::{
     collections::BTreeMap,

@@ -125,8 +125,13 @@ impl Postgres {
 
     /// Begins a superuser's session with these statements and keeps it open, with the locks that they took.
     pub(crate) fn hold(&self, sql: &str) -> Held {
+        self.hold_in("postgres", sql)
+    }
+
+    /// The same, in some database.
+    pub(crate) fn hold_in(&self, database: &str, sql: &str) -> Held {
         let mut psql = Command::new("psql")
-            .args(["-Xq", "-U", "postgres", "-d", "postgres"])
+            .args(["-Xq", "-U", "postgres", "-d", database])
             .env("PGHOST", self.folder.path())
             .env("PGPORT", self.port.to_string())
             .stdin(Stdio::piped())
@@ -151,8 +156,13 @@ impl Postgres {
 
     /// Waits until a question, in SQL, is answered with true.
     pub(crate) async fn until(&self, question: &str) {
+        self.until_in("postgres", question).await;
+    }
+
+    /// The same, in some database.
+    pub(crate) async fn until_in(&self, database: &str, question: &str) {
         let deadline = Instant::now() + TIMEOUT;
-        while self.psql(question) != ["t"] {
+        while self.psql_in(database, question) != ["t"] {
             assert!(Instant::now() < deadline, "still not true: {question}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

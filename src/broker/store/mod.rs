@@ -1,9 +1,10 @@
 //! The broker's records: what it was asked to hold and how far it got. [`Store`] is what the engine needs of a store, rows
-//! whose content is sealed; [`sqlite`] is the embedded one. [`records`] turns rows into what the engine knows, and `cipher`
-//! seals them.
+//! whose content is sealed; [`sqlite`] is the embedded one, [`postgres`] one for several brokers. [`records`] turns rows into
+//! what the engine knows, and `cipher` seals them.
 
 pub(crate) mod cipher;
 pub(crate) mod lock;
+pub(crate) mod postgres;
 pub(crate) mod records;
 pub(crate) mod sqlite;
 #[cfg(test)]

@@ -103,14 +103,14 @@ impl Sqlite {
     /// The rows, or what they are about, that a condition holds for.
     async fn select<T: Send + 'static>(
         &self,
-        columns: &'static str,
-        rest: &'static str,
+        columns: &str,
+        rest: &str,
         parameters: Vec<String>,
         read: fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, StoreError> {
+        let sql = format!("SELECT {columns} FROM records {rest}");
         self.with(move |connection| {
-            let mut statement = connection.prepare(&format!("SELECT {columns} FROM records {rest}"))?;
-            statement.query_map(rusqlite::params_from_iter(parameters), read)?.collect()
+            connection.prepare(&sql)?.query_map(rusqlite::params_from_iter(parameters), read)?.collect()
         })
         .await
     }
@@ -175,8 +175,8 @@ impl Store for Sqlite {
 
     async fn unfinished(&self) -> Result<Vec<Key>, StoreError> {
         let unfinished = State::ALL.into_iter().filter(|state| state.is_unfinished());
-        let states = unfinished.map(|state| state.as_str()).collect::<Vec<_>>().join(" ");
-        self.select(KEY, "WHERE instr(?1, state)", vec![states], key).await
+        let states: Vec<_> = unfinished.map(|state| format!("'{}'", state.as_str())).collect();
+        self.select(KEY, &format!("WHERE state IN ({})", states.join(", ")), Vec::new(), key).await
     }
 
     async fn sealed_otherwise(&self, key_id: &str) -> Result<Vec<Key>, StoreError> {
@@ -236,20 +236,20 @@ impl Store for Sqlite {
                 instance: hold.instance.clone(),
             });
         }
-        if !changes.is_empty() {
-            self.with(move |connection| {
-                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                for change in &changes {
-                    make_change(&transaction, change)?;
-                }
-                transaction.commit()
-            })
-            .await?;
-        }
-        if then == Then::Release {
-            self.holds.release(hold);
-        }
-        Ok(())
+        let (hold, holds) = (hold.clone(), self.holds.clone());
+        self.with(move |connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for change in &changes {
+                make_change(&transaction, change)?;
+            }
+            transaction.commit()?;
+            // Here, or nobody would when the caller no longer waits.
+            if then == Then::Release {
+                holds.release(&hold);
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Other processes' writes wait until it is dropped, and fail after [`BUSY_TIMEOUT`]. Reading goes on.

@@ -55,6 +55,7 @@ macro_rules! contract {
             a_holder_hears_that_it_is_wanted,
             nobody_holds_anything_while_frozen,
             freezing_waits_for_holders,
+            nothing_is_committed_while_frozen,
             two_freeze_one_after_the_other_or_at_once,
             a_hold_runs_out_unless_it_is_renewed,
             a_renewed_hold_goes_on,

@@ -16,9 +16,11 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::{
     dialect::{self, Dialect, Statement},
     error::{ConnectError, SqlError},
-    tls,
 };
-use crate::config::{ServerSettings, SslMode};
+use crate::{
+    broker::tls::{self, Protection},
+    config::{ServerSettings, SslMode},
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Reading the catalog takes no longer, or something is wrong.
@@ -108,7 +110,7 @@ impl Session {
             return Self::start(client, connection).await;
         }
         config.ssl_mode(TlsUse::Require);
-        let tls = MakeRustlsConnect::new(tls::client_config(server).await?);
+        let tls = MakeRustlsConnect::new(tls::client_config(protection(server)).await?);
         let (client, connection) = config.connect(tls).await?;
         Self::start(client, connection).await
     }
@@ -190,6 +192,15 @@ fn settings(server: &ServerSettings, database: &str) -> Config {
         .keepalives_retries(KEEPALIVE_RETRIES)
         .options(format!("-c statement_timeout={}", CHANGE_TIMEOUT.as_millis()));
     config
+}
+
+fn protection(server: &ServerSettings) -> Protection<'_> {
+    Protection {
+        sslmode: server.sslmode,
+        ca_file: server.ca_file.as_deref(),
+        cert_file: server.cert_file.as_deref(),
+        key_file: server.key_file.as_deref(),
+    }
 }
 
 /// Whether a refusal goes away when the same work is done again: conflicts between transactions, a database or template

@@ -1,17 +1,12 @@
 //! What can go wrong at a server, in words for users: the server's message and SQLSTATE, never a statement, a detail or a
 //! credential.
 
-use std::{
-    error::Error as _,
-    fmt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{error::Error as _, time::Duration};
 
 use tokio_postgres::error::SqlState;
 
 use super::connection::is_passing;
-use crate::config::ConfigError;
+use crate::{broker::tls::TlsError, config::ConfigError};
 
 /// A server that cannot be connected to.
 #[derive(Debug, thiserror::Error)]
@@ -22,19 +17,13 @@ pub(super) enum ConnectError {
     Refused(#[from] tokio_postgres::Error),
     #[error("{0}")]
     Password(#[from] ConfigError),
-    #[error("TLS file {}: {problem}", path.display())]
-    TlsFile { path: PathBuf, problem: String },
-    #[error("TLS cannot be set up: {0}")]
-    Tls(#[from] rustls::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("is neither PostgreSQL nor CockroachDB; check host and port")]
     UnknownEngine,
 }
 
 impl ConnectError {
-    pub(super) fn tls_file(path: &Path, problem: impl fmt::Display) -> Self {
-        Self::TlsFile { path: path.to_owned(), problem: problem.to_string() }
-    }
-
     fn code(&self) -> Option<&SqlState> {
         match self {
             Self::Refused(error) => error.code(),

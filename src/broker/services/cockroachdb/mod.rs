@@ -9,7 +9,6 @@ mod error;
 mod quote;
 mod removal;
 mod server;
-mod tls;
 
 use std::time::Duration;
 

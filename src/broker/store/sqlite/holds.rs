@@ -37,7 +37,7 @@ struct Held {
 
 impl Given {
     fn is_held(&self, hold: &Hold) -> bool {
-        self.held.get(&hold.instance).is_some_and(|held| held.token == hold.token)
+        self.held.get(&hold.instance).is_some_and(|found| found.token == hold.token)
     }
 }
 
@@ -56,7 +56,7 @@ impl Holds {
 
     pub(super) fn look(&self, hold: &Hold) -> Renewal {
         match self.state.borrow().held.get(&hold.instance) {
-            Some(held) if held.token == hold.token => Renewal::Held { interrupted: held.interrupted },
+            Some(found) if found.token == hold.token => Renewal::Held { interrupted: found.interrupted },
             _ => Renewal::Lost,
         }
     }
@@ -102,5 +102,19 @@ pub(super) struct Frost {
 impl Drop for Frost {
     fn drop(&mut self) {
         self.holds.state.send_modify(|given| given.is_frozen = false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_freeze_that_waits_too_long_is_given_up() {
+        let holds = Arc::new(Holds::default());
+        let hold = holds.take(&"i".into()).unwrap();
+        assert!(holds.freeze().await.is_none());
+        assert!(holds.take(&"j".into()).is_some(), "nothing stays frozen");
+        assert_eq!(holds.look(&hold), Renewal::Held { interrupted: false });
     }
 }

@@ -191,6 +191,44 @@ pub(crate) async fn freezing_waits_for_holders<T: Testbed>() {
     take_when_free(&one, &i.instance).await;
 }
 
+/// Whoever is given a hold before is waited for, and nobody is given one after.
+pub(crate) async fn nothing_is_committed_while_frozen<T: Testbed>() {
+    const WORKERS: usize = 4;
+    let bed = T::new().await;
+    let mut workers = tokio::task::JoinSet::new();
+    for worker in 0..WORKERS {
+        let store = bed.open(LONG_LEASE).await;
+        workers.spawn(async move {
+            let i = instance(&worker.to_string());
+            for turn in 0.. {
+                let hold = take_when_free(&store, &i.instance).await;
+                store.commit(&hold, vec![put(&i, &turn.to_string())], Then::Release).await.unwrap();
+            }
+        });
+    }
+    let sweep = bed.open(LONG_LEASE).await;
+    let all_work = async {
+        while sweep.instances().await.unwrap().len() < WORKERS {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, all_work).await.unwrap();
+    for _ in 0..5 {
+        let frozen = timeout(PATIENCE, sweep.freeze()).await.unwrap().unwrap();
+        let before = sweep.instances().await.unwrap();
+        sleep(A_WHILE / 3).await;
+        assert_eq!(sweep.instances().await.unwrap(), before);
+        drop(frozen);
+        let goes_on = async {
+            while sweep.instances().await.unwrap() == before {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, goes_on).await.unwrap();
+    }
+    workers.abort_all();
+}
+
 /// Somebody who gives up waiting for a freeze leaves nothing frozen, and neither of two ends the other's.
 pub(crate) async fn two_freeze_one_after_the_other_or_at_once<T: Testbed>() {
     let bed = T::new().await;
@@ -271,7 +309,7 @@ pub(crate) async fn a_freeze_lasts_until_it_is_dropped<T: Testbed>() {
     let (one, two) = (bed.open(SHORT_LEASE).await, bed.open(SHORT_LEASE).await);
     let i: InstanceId = "i".into();
     let frozen = two.freeze().await.unwrap();
-    let end = Instant::now() + SHORT_LEASE * 2;
+    let end = Instant::now() + SHORT_LEASE * 3;
     while Instant::now() < end {
         assert_eq!(one.hold(&i).await.unwrap(), None);
         sleep(SHORT_LEASE / 8).await;

@@ -140,8 +140,8 @@ pub(crate) async fn rows_sealed_otherwise_are_found<T: Testbed>() {
         Change::Put(row)
     };
     change(&store, "i", vec![sealed(&i, "former"), sealed(&b, "current")]).await;
-    assert_eq!(store.sealed_otherwise("current").await.unwrap(), [i.clone()]);
-    assert_eq!(store.sealed_otherwise("former").await.unwrap(), [b.clone()]);
+    assert_eq!(store.sealed_otherwise("current").await.unwrap(), vec![i.clone()]);
+    assert_eq!(store.sealed_otherwise("former").await.unwrap(), vec![b.clone()]);
     change(&store, "i", vec![sealed(&i, "current")]).await;
     assert_eq!(store.sealed_otherwise("current").await.unwrap(), []);
     assert_eq!(sorted(store.sealed_otherwise("former").await.unwrap()), [i, b]);

@@ -1,7 +1,11 @@
-//! TLS towards a server after libpq's `sslmode`. The CA and the client's certificate are read anew for each connection,
-//! so that mounted Secrets may change.
+//! TLS towards PostgreSQL and CockroachDB after libpq's `sslmode`, for services and for the store. The CA and the client's
+//! certificate are read anew for each connection, so that mounted Secrets may change.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -13,24 +17,48 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
 
-use super::error::ConnectError;
-use crate::config::{ServerSettings, SslMode};
+use crate::config::SslMode;
 
-/// How to protect a connection to this server; not for `sslmode: disable`.
-pub(super) async fn client_config(server: &ServerSettings) -> Result<ClientConfig, ConnectError> {
+/// What a connection is protected with; not for `sslmode: disable`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Protection<'a> {
+    pub(crate) sslmode: SslMode,
+    pub(crate) ca_file: Option<&'a Path>,
+    pub(crate) cert_file: Option<&'a Path>,
+    pub(crate) key_file: Option<&'a Path>,
+}
+
+/// TLS that cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    #[error("TLS file {}: {problem}", path.display())]
+    File { path: PathBuf, problem: String },
+    #[error("TLS cannot be set up: {0}")]
+    SetUp(#[from] rustls::Error),
+}
+
+impl TlsError {
+    fn file(path: &Path, problem: impl fmt::Display) -> Self {
+        Self::File { path: path.to_owned(), problem: problem.to_string() }
+    }
+}
+
+/// How to protect a connection.
+pub(crate) async fn client_config(protection: Protection<'_>) -> Result<ClientConfig, TlsError> {
+    let Protection { sslmode, ca_file, cert_file, key_file } = protection;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder =
         ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-    let builder = match &server.ca_file {
+    let builder = match ca_file {
         Some(path) => {
             let mut roots = RootCertStore::empty();
             for certificate in certificates(path).await? {
-                roots.add(certificate).map_err(|error| ConnectError::tls_file(path, error))?;
+                roots.add(certificate).map_err(|error| TlsError::file(path, error))?;
             }
             let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider)
                 .build()
-                .map_err(|error| ConnectError::tls_file(path, error))?;
-            match server.sslmode {
+                .map_err(|error| TlsError::file(path, error))?;
+            match sslmode {
                 SslMode::VerifyFull => builder.with_webpki_verifier(verifier),
                 // libpq: `require` with a CA behaves like `verify-ca`.
                 _ => builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName(verifier))),
@@ -38,28 +66,27 @@ pub(super) async fn client_config(server: &ServerSettings) -> Result<ClientConfi
         }
         None => builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider))),
     };
-    Ok(match (&server.cert_file, &server.key_file) {
+    Ok(match (cert_file, key_file) {
         (Some(cert_file), Some(key_file)) => {
             let key = read(key_file).await?;
-            let key = PrivateKeyDer::from_pem_slice(&key)
-                .map_err(|error| ConnectError::tls_file(key_file, error))?;
+            let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| TlsError::file(key_file, error))?;
             builder
                 .with_client_auth_cert(certificates(cert_file).await?, key)
-                .map_err(|error| ConnectError::tls_file(cert_file, error))?
+                .map_err(|error| TlsError::file(cert_file, error))?
         }
         _ => builder.with_no_client_auth(),
     })
 }
 
-async fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
+async fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = read(path).await?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let found = found.map_err(|error| ConnectError::tls_file(path, error))?;
-    if found.is_empty() { Err(ConnectError::tls_file(path, "holds no PEM certificate")) } else { Ok(found) }
+    let found = found.map_err(|error| TlsError::file(path, error))?;
+    if found.is_empty() { Err(TlsError::file(path, "holds no PEM certificate")) } else { Ok(found) }
 }
 
-async fn read(path: &Path) -> Result<Vec<u8>, ConnectError> {
-    tokio::fs::read(path).await.map_err(|error| ConnectError::tls_file(path, error))
+async fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    tokio::fs::read(path).await.map_err(|error| TlsError::file(path, error))
 }
 
 /// `verify-ca`: the certificate must come from the CA, whatever name it bears.

@@ -1,0 +1,362 @@
+//! The store in PostgreSQL or CockroachDB, for several brokers at once. Holds are rows that run out by the database's clock.
+//!
+//! Only what both have is used, at whichever isolation they have: PostgreSQL keeps to the order by row locks, CockroachDB,
+//! whose locks are best effort and whose shared ones are off by default, by being serializable
+//! (<https://www.cockroachlabs.com/docs/stable/select-for-update>). So no advisory locks, no LISTEN, no LOCK TABLE.
+//!
+//! Everything may be done twice, and is done again after a conflict or a lost connection: a commit says what the rows are
+//! to be, and needs its hold again; a hold is asked for by the same token. That is also why a commit that gives its hold
+//! back does so afterwards, in a statement of its own: a commit whose answer was lost still finds its hold, and the hold of
+//! one that dies between the two runs out.
+
+mod address;
+mod connection;
+mod freeze;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use backon::Retryable;
+use tokio_postgres::{Client, Transaction, types::Type};
+use uuid::Uuid;
+
+pub(crate) use self::address::Address;
+use self::{
+    connection::{Parameter, Pool, Problem, retries},
+    schema::KNOWN,
+};
+use super::{Change, Frozen, Hold, Key, Renewal, Row, State, Store, StoreError, Then, cipher::Sealed};
+use crate::osb::InstanceId;
+
+/// So long a hold lasts without news of its holder.
+const LEASE: Duration = Duration::from_secs(15);
+
+/// See the module. Cloning shares the connections.
+#[derive(Clone)]
+pub(crate) struct Postgres {
+    name: Arc<str>,
+    pool: Pool,
+    lease: Duration,
+}
+
+impl Postgres {
+    /// Connects, and brings the schema up to date, in the first schema of the user's search path.
+    pub(crate) async fn open(address: Address) -> Result<Self, StoreError> {
+        Self::open_with(address, LEASE).await
+    }
+
+    async fn open_with(address: Address, lease: Duration) -> Result<Self, StoreError> {
+        let store = Self::at(address, lease);
+        let found = schema::migrate(&store.pool).await;
+        let found = found.map_err(|problem| store.failed("prepare its tables", &problem))?;
+        store.of_version(found)
+    }
+
+    /// Opens a broker's store as it is: nothing is made or migrated, and unless `writable` nothing can be written.
+    pub(crate) async fn open_existing(mut address: Address, writable: bool) -> Result<Self, StoreError> {
+        address.set_options(writable);
+        let store = Self::at(address, LEASE);
+        let found = schema::version(&store.pool).await;
+        let found = found.map_err(|problem| store.failed("look at its tables", &problem))?;
+        store.of_version(found)
+    }
+
+    fn at(address: Address, lease: Duration) -> Self {
+        Self { name: address.name.as_str().into(), pool: Pool::new(address), lease }
+    }
+
+    fn of_version(self, found: i64) -> Result<Self, StoreError> {
+        let remedy = match found {
+            KNOWN => return Ok(self),
+            0..KNOWN => "start this bindery's broker on it first",
+            _ => "run the newer bindery that wrote it, or restore the store from a backup",
+        };
+        Err(StoreError::OtherVersion { store: self.name.to_string(), found, known: KNOWN, remedy })
+    }
+
+    fn failed(&self, does: &str, problem: &Problem) -> StoreError {
+        StoreError::Failed { store: self.name.to_string(), problem: format!("cannot {does}: {problem}") }
+    }
+
+    /// The rows that a statement answers; it may be sent twice.
+    async fn rows(
+        &self,
+        does: &str,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<tokio_postgres::Row>, StoreError> {
+        self.pool.rows(sql, parameters).await.map_err(|problem| self.failed(does, &problem))
+    }
+
+    /// Makes the changes if the hold is held, and tells whether it is.
+    async fn commit_once(&self, hold: &Hold, changes: &[Change]) -> Result<bool, Problem> {
+        self.pool
+            .once(async |client: &mut Client| {
+                let transaction = client.transaction().await?;
+                let sql = "SELECT 1 FROM bindery_holds WHERE instance = $1 AND token = $2 AND expires_at > now() FOR UPDATE";
+                let id = hold.instance.as_str().as_bytes();
+                if transaction.query_typed(sql, &held_by(hold, &id)).await?.is_empty() {
+                    transaction.rollback().await?;
+                    return Ok(false);
+                }
+                for change in changes {
+                    make_change(&transaction, change).await?;
+                }
+                transaction.commit().await?;
+                Ok(true)
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl Store for Postgres {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn installation(&self, proposed: &str) -> Result<String, StoreError> {
+        let sql = "UPDATE bindery_meta SET installation = COALESCE(installation, $1) RETURNING installation";
+        let rows = self.rows("record the installation", sql, &[(&proposed, Type::TEXT)]).await?;
+        rows.first().map(|row| row.get(0)).ok_or_else(|| StoreError::Failed {
+            store: self.name.to_string(),
+            problem: "table bindery_meta has lost its row; restore the store from a backup".to_owned(),
+        })
+    }
+
+    async fn recorded_installation(&self) -> Result<Option<String>, StoreError> {
+        let rows = self.rows("read the installation", "SELECT installation FROM bindery_meta", &[]).await?;
+        Ok(rows.first().and_then(|row| row.get(0)))
+    }
+
+    async fn row(&self, key: &Key) -> Result<Option<Row>, StoreError> {
+        let sql = format!("SELECT {ROW} FROM bindery_records WHERE {IS_KEY}");
+        let rows = self.rows("read a record", &sql, &Parts::of(key).parameters()).await?;
+        rows.first().map(|row| self.row_of(row)).transpose()
+    }
+
+    async fn instances(&self) -> Result<Vec<Row>, StoreError> {
+        let sql = format!("SELECT {ROW} FROM bindery_records WHERE NOT is_binding ORDER BY instance");
+        self.rows("read the records", &sql, &[]).await?.iter().map(|row| self.row_of(row)).collect()
+    }
+
+    async fn bindings(&self, instance: &InstanceId) -> Result<Vec<Row>, StoreError> {
+        let sql =
+            format!("SELECT {ROW} FROM bindery_records WHERE is_binding AND instance = $1 ORDER BY binding");
+        let rows =
+            self.rows("read the records", &sql, &[(&instance.as_str().as_bytes(), Type::BYTEA)]).await?;
+        rows.iter().map(|row| self.row_of(row)).collect()
+    }
+
+    async fn unfinished(&self) -> Result<Vec<Key>, StoreError> {
+        let unfinished = State::ALL.into_iter().filter(|state| state.is_unfinished());
+        let states: Vec<&str> = unfinished.map(State::as_str).collect();
+        let sql = format!("SELECT {KEY} FROM bindery_records WHERE state = ANY ($1)");
+        let rows = self.rows("read the records", &sql, &[(&states, Type::TEXT_ARRAY)]).await?;
+        rows.iter().map(|row| self.key_of(row)).collect()
+    }
+
+    async fn sealed_otherwise(&self, key_id: &str) -> Result<Vec<Key>, StoreError> {
+        let sql = format!("SELECT {KEY} FROM bindery_records WHERE key_id <> $1");
+        let rows = self.rows("read the records", &sql, &[(&key_id, Type::TEXT)]).await?;
+        rows.iter().map(|row| self.key_of(row)).collect()
+    }
+
+    async fn buried(&self, key: &Key) -> Result<Option<String>, StoreError> {
+        let sql = format!("SELECT operation FROM bindery_buried WHERE {IS_KEY}");
+        let rows = self.rows("read a deletion", &sql, &Parts::of(key).parameters()).await?;
+        Ok(rows.first().map(|row| row.get(0)))
+    }
+
+    async fn forget_buried(&self, age: Duration) -> Result<(), StoreError> {
+        let sql = "DELETE FROM bindery_buried WHERE ended_at < now() - $1 * INTERVAL '1 second'";
+        self.rows("forget deletions", sql, &[(&seconds(age), Type::FLOAT8)]).await.map(drop)
+    }
+
+    fn lease(&self) -> Option<Duration> {
+        Some(self.lease)
+    }
+
+    async fn hold(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
+        // The lock on the one row keeps a freeze waiting until the hold can be seen, and this until the freeze can.
+        let sql = "INSERT INTO bindery_holds (instance, token, expires_at, interrupted) \
+                   SELECT $1, $2, now() + $3 * INTERVAL '1 second', FALSE FROM bindery_meta \
+                   WHERE frozen_until IS NULL OR frozen_until <= now() FOR SHARE \
+                   ON CONFLICT (instance) DO UPDATE SET \
+                   token = excluded.token, expires_at = excluded.expires_at, interrupted = excluded.interrupted \
+                   WHERE bindery_holds.expires_at <= now() OR bindery_holds.token = excluded.token RETURNING 1";
+        let hold = Hold { instance: instance.clone(), token: Uuid::new_v4() };
+        let id = instance.as_str().as_bytes();
+        let [id, token] = held_by(&hold, &id);
+        let rows =
+            self.rows("hold an instance", sql, &[id, token, (&seconds(self.lease), Type::FLOAT8)]).await?;
+        Ok((!rows.is_empty()).then_some(hold))
+    }
+
+    async fn renew(&self, hold: &Hold) -> Result<Renewal, StoreError> {
+        let sql = "UPDATE bindery_holds SET expires_at = now() + $3 * INTERVAL '1 second' \
+                   WHERE instance = $1 AND token = $2 AND expires_at > now() RETURNING interrupted";
+        let id = hold.instance.as_str().as_bytes();
+        let [id, token] = held_by(hold, &id);
+        let rows = self.rows("renew a hold", sql, &[id, token, (&seconds(self.lease), Type::FLOAT8)]).await?;
+        Ok(rows.first().map_or(Renewal::Lost, |row| Renewal::Held { interrupted: row.get(0) }))
+    }
+
+    async fn interrupt(&self, instance: &InstanceId) -> Result<(), StoreError> {
+        let sql = "UPDATE bindery_holds SET interrupted = TRUE WHERE instance = $1 AND expires_at > now()";
+        let id = instance.as_str().as_bytes();
+        self.rows("interrupt what is being done", sql, &[(&id, Type::BYTEA)]).await.map(drop)
+    }
+
+    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
+        let sql = "DELETE FROM bindery_holds WHERE instance = $1 AND token = $2";
+        let id = hold.instance.as_str().as_bytes();
+        self.rows("give a hold back", sql, &held_by(hold, &id)).await.map(drop)
+    }
+
+    async fn commit(&self, hold: &Hold, changes: Vec<Change>, then: Then) -> Result<(), StoreError> {
+        // What an earlier try died of, if it may have committed.
+        let mut doubt = None;
+        let committed = (|| self.commit_once(hold, &changes))
+            .retry(retries())
+            .when(Problem::is_passing)
+            .notify(|problem, _| {
+                tracing::debug!("the store is asked again: {problem}");
+                if problem.leaves_doubt() {
+                    doubt = Some(problem.to_string());
+                }
+            })
+            .await;
+        match (committed.map_err(|problem| self.failed("record what was done", &problem))?, doubt) {
+            (true, _) => {}
+            (false, None) => {
+                return Err(StoreError::HoldLost {
+                    store: self.name.to_string(),
+                    instance: hold.instance.clone(),
+                });
+            }
+            (false, Some(problem)) => {
+                let problem =
+                    format!("may or may not have recorded what was done: {problem}; repeat the request");
+                return Err(StoreError::Failed { store: self.name.to_string(), problem });
+            }
+        }
+        if then == Then::Release
+            && let Err(error) = self.release(hold).await
+        {
+            // What counts is recorded.
+            tracing::warn!(instance = %hold.instance, "held until it runs out: {error}");
+        }
+        Ok(())
+    }
+
+    /// A crashed sweep's freeze ends after two leases.
+    async fn freeze(&self) -> Result<Box<dyn Frozen>, StoreError> {
+        let frozen =
+            freeze::freeze(&self.pool, self.lease * 2).await.map_err(|problem| StoreError::Failed {
+                store: self.name.to_string(),
+                problem: format!("cannot be frozen: {problem}"),
+            })?;
+        Ok(Box::new(frozen))
+    }
+}
+
+const ROW: &str = "instance, is_binding, binding, state, server, key_id, sealed";
+const KEY: &str = "instance, is_binding, binding";
+const IS_KEY: &str = "instance = $1 AND is_binding = $2 AND binding = $3";
+
+async fn make_change(transaction: &Transaction<'_>, change: &Change) -> Result<(), tokio_postgres::Error> {
+    let (Change::Put(Row { key, .. }) | Change::Remove(key) | Change::Bury(key, _)) = change;
+    let parts = Parts::of(key);
+    let [instance, is_binding, binding] = parts.parameters();
+    match change {
+        Change::Put(Row { key: _, state, server, sealed }) => {
+            let sql = "INSERT INTO bindery_records (instance, is_binding, binding, state, server, key_id, sealed) \
+                       VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (instance, is_binding, binding) DO UPDATE SET \
+                       state = excluded.state, server = excluded.server, key_id = excluded.key_id, sealed = excluded.sealed";
+            let parameters: [Parameter<'_>; 7] = [
+                instance,
+                is_binding,
+                binding,
+                (&state.as_str(), Type::TEXT),
+                (&server.as_str(), Type::TEXT),
+                (&sealed.key_id, Type::TEXT),
+                (&sealed.bytes, Type::BYTEA),
+            ];
+            transaction.execute_typed(sql, &parameters).await?;
+        }
+        Change::Remove(_) => {
+            let sql = format!("DELETE FROM bindery_records WHERE {IS_KEY}");
+            transaction.execute_typed(&sql, &[instance, is_binding, binding]).await?;
+        }
+        Change::Bury(_, operation) => {
+            let sql = "INSERT INTO bindery_buried (instance, is_binding, binding, operation, ended_at) \
+                       VALUES ($1, $2, $3, $4, now()) ON CONFLICT (instance, is_binding, binding) DO UPDATE SET \
+                       operation = excluded.operation, ended_at = excluded.ended_at";
+            let parameters = [instance, is_binding, binding, (operation as _, Type::TEXT)];
+            transaction.execute_typed(sql, &parameters).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A key as it lies in the tables: an instance has no binding, and a binding may have no name.
+struct Parts<'a> {
+    instance: &'a [u8],
+    is_binding: bool,
+    binding: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn of(key: &'a Key) -> Self {
+        Self {
+            instance: key.instance.as_str().as_bytes(),
+            is_binding: key.binding.is_some(),
+            binding: key.binding.as_ref().map_or(&[], |binding| binding.as_str().as_bytes()),
+        }
+    }
+
+    fn parameters(&self) -> [Parameter<'_>; 3] {
+        [(&self.instance, Type::BYTEA), (&self.is_binding, Type::BOOL), (&self.binding, Type::BYTEA)]
+    }
+}
+
+/// The instance, whose bytes are `id`, and the token of a hold.
+fn held_by<'a>(hold: &'a Hold, id: &'a &'a [u8]) -> [Parameter<'a>; 2] {
+    [(id, Type::BYTEA), (&hold.token, Type::UUID)]
+}
+
+fn seconds(duration: Duration) -> f64 {
+    duration.as_secs_f64()
+}
+
+impl Postgres {
+    fn key_of(&self, row: &tokio_postgres::Row) -> Result<Key, StoreError> {
+        let text = |column: usize| {
+            String::from_utf8(row.get(column)).map_err(|_| self.damaged("an id that is not UTF-8"))
+        };
+        let is_binding: bool = row.get(1);
+        let binding = is_binding.then(|| text(2)).transpose()?;
+        Ok(Key { instance: text(0)?.into(), binding: binding.map(Into::into) })
+    }
+
+    fn row_of(&self, row: &tokio_postgres::Row) -> Result<Row, StoreError> {
+        let word: &str = row.get(3);
+        Ok(Row {
+            key: self.key_of(row)?,
+            state: State::parse(word).ok_or_else(|| self.damaged(&format!("the unknown state {word:?}")))?,
+            server: row.get::<_, String>(4).into(),
+            sealed: Sealed { key_id: row.get(5), bytes: row.get(6) },
+        })
+    }
+
+    fn damaged(&self, what: &str) -> StoreError {
+        StoreError::Failed {
+            store: self.name.to_string(),
+            problem: format!("table bindery_records holds {what}; restore the store from a backup"),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The tables, and how a database comes to have the newest ones: forward only, and by several brokers at once.
+//!
+//! CockroachDB changes schemas atomically one statement at a time, outside of transactions
+//! (<https://www.cockroachlabs.com/docs/stable/online-schema-changes#schema-changes-within-transactions>). So each step is
+//! one statement that may be made twice, and the version is written when it is done.
+
+use backon::Retryable;
+use tokio_postgres::{error::SqlState, types::Type};
+
+use super::connection::{Pool, Problem, retries};
+
+/// Where the version is kept, and what all brokers must agree on.
+const META: &str = "
+    CREATE TABLE IF NOT EXISTS bindery_meta (
+        only_row INT PRIMARY KEY CHECK (only_row = 1),
+        schema_version INT8 NOT NULL,
+        installation TEXT,
+        freezer UUID,
+        frozen_until TIMESTAMPTZ
+    )";
+
+/// Each makes the next schema of the one before, in a single statement that may be repeated. Never change one, add another.
+///
+/// Ids are bytes: they are arbitrary text, and PostgreSQL's TEXT holds no NUL and may have an order of its own.
+const MIGRATIONS: [&str; 3] = [
+    "CREATE TABLE IF NOT EXISTS bindery_records (
+        instance BYTEA NOT NULL,
+        is_binding BOOL NOT NULL,
+        binding BYTEA NOT NULL,
+        state TEXT NOT NULL,
+        server TEXT NOT NULL,
+        key_id TEXT NOT NULL,
+        sealed BYTEA NOT NULL,
+        PRIMARY KEY (instance, is_binding, binding)
+    )",
+    "CREATE TABLE IF NOT EXISTS bindery_buried (
+        instance BYTEA NOT NULL,
+        is_binding BOOL NOT NULL,
+        binding BYTEA NOT NULL,
+        operation TEXT NOT NULL,
+        ended_at TIMESTAMPTZ NOT NULL,
+        PRIMARY KEY (instance, is_binding, binding)
+    )",
+    "CREATE TABLE IF NOT EXISTS bindery_holds (
+        instance BYTEA PRIMARY KEY,
+        token UUID NOT NULL,
+        expires_at TIMESTAMPTZ NOT NULL,
+        interrupted BOOL NOT NULL
+    )",
+];
+
+/// The newest schema.
+#[expect(clippy::cast_possible_wrap, reason = "a handful")]
+pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;
+
+/// The version that the database has; 0 when it has nothing of bindery.
+pub(super) async fn version(pool: &Pool) -> Result<i64, Problem> {
+    match pool.rows("SELECT schema_version FROM bindery_meta", &[]).await {
+        Ok(rows) => Ok(rows.first().map_or(0, |row| row.get(0))),
+        Err(problem) if problem.code() == Some(&SqlState::UNDEFINED_TABLE) => Ok(0),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Takes the steps that are missing. Nothing is done when there is none, or when the version is not known here.
+pub(super) async fn migrate(pool: &Pool) -> Result<i64, Problem> {
+    let found = version(pool).await?;
+    if !(0..KNOWN).contains(&found) {
+        return Ok(found);
+    }
+    change(pool, META).await?;
+    let first =
+        "INSERT INTO bindery_meta (only_row, schema_version) VALUES (1, 0) ON CONFLICT (only_row) DO NOTHING";
+    pool.rows(first, &[]).await?;
+    for (step, migration) in (0..).zip(MIGRATIONS).filter(|(step, _)| *step >= found) {
+        change(pool, migration).await?;
+        // Another broker may be further.
+        let taken = "UPDATE bindery_meta SET schema_version = $1 + 1 WHERE schema_version = $1";
+        pool.rows(taken, &[(&step, Type::INT8)]).await?;
+    }
+    version(pool).await
+}
+
+/// Makes a change that another broker may be making: PostgreSQL then finds the name taken, for all of IF NOT EXISTS.
+async fn change(pool: &Pool, statement: &str) -> Result<(), Problem> {
+    let is_taken = |problem: &Problem| {
+        let taken = [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_TABLE, SqlState::DUPLICATE_OBJECT];
+        problem.code().is_some_and(|code| taken.contains(code))
+    };
+    (async || pool.rows(statement, &[]).await).retry(retries()).when(is_taken).await.map(drop)
+}

@@ -1,0 +1,424 @@
+//! What the store in PostgreSQL does beyond the contract, on a real one: versions, lost connections, other replicas.
+
+mod proxy;
+#[path = "../../../../tests/support/postgres.rs"]
+mod server;
+
+use std::{
+    sync::{Mutex, Weak},
+    time::Instant,
+};
+
+use tokio::time::timeout;
+
+use self::{
+    proxy::Proxy,
+    server::{ADMIN, ADMIN_PASSWORD, Held, Postgres as Server},
+};
+use super::*;
+use crate::{
+    broker::store::trials::{
+        self, LONG_LEASE, SHORT_LEASE, Testbed, binding, change, instance, is_lost, put, take, take_when_free,
+    },
+    config::PasswordSource,
+};
+
+/// A database of its own on the server that all tests share, as long as one of them runs.
+struct Database {
+    server: Arc<Server>,
+    name: String,
+}
+
+impl Database {
+    fn on(server: Arc<Server>) -> Self {
+        let name = format!("store_{}", Uuid::new_v4().simple());
+        server.psql(&format!("CREATE DATABASE {name} OWNER {ADMIN}"));
+        Self { server, name }
+    }
+
+    fn shared() -> Self {
+        static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap();
+        let server = shared.upgrade().unwrap_or_else(|| {
+            let server = Arc::new(Server::start("127.0.0.1", &["127.0.0.1"]));
+            *shared = Arc::downgrade(&server);
+            server
+        });
+        drop(shared);
+        Self::on(server)
+    }
+
+    fn url(&self, port: u16, parameters: &str) -> String {
+        let (name, ca) = (&self.name, self.server.ca_file());
+        let ca = ca.display();
+        format!("postgresql://{ADMIN}:{ADMIN_PASSWORD}@127.0.0.1:{port}/{name}?sslrootcert={ca}{parameters}")
+    }
+
+    fn address(&self) -> Address {
+        Address::parse(&self.url(self.server.port(), ""), None).unwrap()
+    }
+
+    fn psql(&self, sql: &str) -> Vec<String> {
+        self.server.psql_in(&self.name, sql)
+    }
+
+    /// Waits until a statement waits for a lock.
+    async fn until_waiting(&self, statement: &str) {
+        let is_waiting = format!(
+            "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND \
+             query LIKE '{statement}' AND wait_event_type = 'Lock')"
+        );
+        self.server.until_in(&self.name, &is_waiting).await;
+    }
+
+    /// Keeps everybody from a table.
+    async fn lock(&self, table: &str) -> Held {
+        let held = self.server.hold_in(&self.name, &format!("BEGIN; LOCK TABLE {table};"));
+        let is_locked = format!(
+            "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = '{table}'::regclass AND granted AND \
+             mode = 'AccessExclusiveLock')"
+        );
+        self.server.until_in(&self.name, &is_locked).await;
+        held
+    }
+}
+
+impl Testbed for Database {
+    type Store = Postgres;
+
+    async fn new() -> Self {
+        Self::shared()
+    }
+
+    async fn open(&self, lease: Duration) -> Postgres {
+        Postgres::open_with(self.address(), lease).await.unwrap()
+    }
+}
+
+trials::contract!(Database);
+
+/// A database that refuses what cannot be put in an order, as CockroachDB does.
+mod serializable {
+    use super::*;
+
+    struct Serializable(Database);
+
+    impl Testbed for Serializable {
+        type Store = Postgres;
+
+        async fn new() -> Self {
+            let bed = Database::shared();
+            let name = &bed.name;
+            bed.psql(&format!("ALTER DATABASE {name} SET default_transaction_isolation = serializable"));
+            Self(bed)
+        }
+
+        async fn open(&self, lease: Duration) -> Postgres {
+            self.0.open(lease).await
+        }
+    }
+
+    trials::contract!(Serializable);
+}
+
+fn refused<T>(opened: Result<T, StoreError>) -> String {
+    let error = opened.err().expect("it is refused").to_string();
+    assert!(error.contains("postgresql://bindery@") && !error.contains(ADMIN_PASSWORD), "{error}");
+    error
+}
+
+#[tokio::test]
+async fn a_commit_is_made_whole_or_not_at_all() {
+    let bed = Database::shared();
+    let store = bed.open(LONG_LEASE).await;
+    let (i, b) = (instance("i"), binding("i", "b"));
+    change(&store, "i", vec![put(&i, "before")]).await;
+    // Longer than PostgreSQL's indexes take.
+    let long: String = (0..1000).map(|_| Uuid::new_v4().to_string()).collect();
+    let hold = take(&store, &i.instance).await;
+    let changes = vec![put(&i, "after"), put(&b, ""), put(&binding("i", &long), "")];
+    for then in [Then::Keep, Then::Release] {
+        let error = refused(store.commit(&hold, changes.clone(), then).await);
+        assert!(error.contains("SQLSTATE 54000"), "{error}");
+    }
+    assert_eq!(store.row(&i).await.unwrap().unwrap().sealed.bytes, b"before");
+    assert_eq!(store.bindings(&i.instance).await.unwrap(), []);
+    store.commit(&hold, vec![put(&b, "")], Then::Release).await.unwrap();
+}
+
+#[tokio::test]
+async fn looking_at_a_store_leaves_it_as_it_is() {
+    let bed = Database::shared();
+    let error = refused(Postgres::open_existing(bed.address(), true).await);
+    assert!(error.contains("schema version 0") && error.contains("start this bindery's broker"), "{error}");
+    assert!(bed.psql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").is_empty());
+    let broker = bed.open(LONG_LEASE).await;
+    change(&broker, "i", vec![put(&instance("i"), "")]).await;
+    let store = Postgres::open_existing(bed.address(), false).await.unwrap();
+    assert_eq!(store.instances().await.unwrap().len(), 1);
+    let error = refused(store.installation("one").await);
+    assert!(error.contains("read-only"), "{error}");
+    Postgres::open_existing(bed.address(), true).await.unwrap().freeze().await.unwrap();
+}
+
+#[rstest::rstest]
+#[case(KNOWN + 1)]
+#[case(-1)]
+#[tokio::test]
+async fn stores_of_other_versions_are_refused_and_left_alone(#[case] version: i64) {
+    let bed = Database::shared();
+    drop(bed.open(LONG_LEASE).await);
+    bed.psql(&format!("DROP TABLE bindery_holds; UPDATE bindery_meta SET schema_version = {version}"));
+    for opened in [Postgres::open(bed.address()).await, Postgres::open_existing(bed.address(), true).await] {
+        let error = refused(opened);
+        assert!(error.contains(&format!("schema version {version}")), "{error}");
+        assert!(error.contains("newer bindery"), "{error}");
+    }
+    assert_eq!(bed.psql("SELECT count(*) FROM pg_tables WHERE tablename = 'bindery_holds'"), ["0"]);
+}
+
+#[tokio::test]
+async fn a_migration_that_was_broken_off_is_taken_up() {
+    let bed = Database::shared();
+    let store = bed.open(LONG_LEASE).await;
+    change(&store, "i", vec![put(&instance("i"), "")]).await;
+    // The second step was taken and not noted, the third one not taken.
+    bed.psql("DROP TABLE bindery_holds; UPDATE bindery_meta SET schema_version = 1");
+    let store = bed.open(LONG_LEASE).await;
+    assert_eq!(store.instances().await.unwrap().len(), 1);
+    take(&store, &"i".into()).await;
+    assert_eq!(bed.psql("SELECT schema_version FROM bindery_meta"), [KNOWN.to_string()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_that_start_at_once_make_the_tables_together() {
+    let bed = Database::shared();
+    let mut starts = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        starts.spawn(Postgres::open(bed.address()));
+    }
+    for store in starts.join_all().await {
+        store.unwrap();
+    }
+    assert_eq!(bed.psql("SELECT schema_version FROM bindery_meta"), [KNOWN.to_string()]);
+}
+
+#[tokio::test]
+async fn work_goes_on_after_sessions_are_ended() {
+    let bed = Database::shared();
+    let store = bed.open(LONG_LEASE).await;
+    let end = || {
+        let all = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() \
+                   AND pid <> pg_backend_pid()";
+        assert_ne!(bed.psql(all), ["0"], "there was a session");
+    };
+    let i = instance("i");
+    end();
+    let hold = take(&store, &i.instance).await;
+    end();
+    store.commit(&hold, vec![put(&i, "1")], Then::Keep).await.unwrap();
+    end();
+    assert_eq!(store.renew(&hold).await.unwrap(), Renewal::Held { interrupted: false });
+    end();
+    store.commit(&hold, vec![put(&i, "2")], Then::Release).await.unwrap();
+    end();
+    assert_eq!(store.row(&i).await.unwrap().unwrap().sealed.bytes, b"2");
+}
+
+#[tokio::test]
+async fn a_server_that_starts_again_is_waited_for_and_one_that_does_not_is_told() {
+    let server = Arc::new(Server::start("127.0.0.1", &["127.0.0.1"]));
+    let bed = Database::on(server.clone());
+    let store = bed.open(LONG_LEASE).await;
+    let i = instance("i");
+    let hold = take(&store, &i.instance).await;
+    server.stop();
+    let error = refused(store.row(&i).await);
+    assert!(error.contains("check that it runs"), "{error}");
+    let error = refused(store.commit(&hold, vec![put(&i, "1")], Then::Release).await);
+    assert!(error.contains("check that it runs"), "{error}");
+    let refused_at_start = refused(Postgres::open(bed.address()).await);
+    assert!(refused_at_start.contains("check that it runs"), "{refused_at_start}");
+
+    let commit = tokio::spawn(async move {
+        store.commit(&hold, vec![put(&i, "2")], Then::Release).await.unwrap();
+        store.row(&i).await.unwrap().unwrap().sealed.bytes
+    });
+    tokio::task::spawn_blocking(move || server.start_again()).await.unwrap();
+    assert_eq!(commit.await.unwrap(), b"2");
+}
+
+/// Keeps commits waiting at their very end until the table `gate` is free.
+const SLOW_COMMITS: &str = "
+    CREATE TABLE gate ();
+    CREATE FUNCTION pass() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS
+        'BEGIN LOCK TABLE gate IN ACCESS SHARE MODE; RETURN NULL; END';
+    CREATE CONSTRAINT TRIGGER pass AFTER INSERT ON bindery_records DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION pass();";
+
+/// Keeps holds waiting in the same way.
+const SLOW_HOLDS: &str = "
+    CREATE TABLE gate ();
+    CREATE FUNCTION pass() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS
+        'BEGIN LOCK TABLE gate IN ACCESS SHARE MODE; RETURN NEW; END';
+    CREATE TRIGGER pass BEFORE INSERT ON bindery_holds FOR EACH ROW EXECUTE FUNCTION pass();";
+
+/// For what must not happen.
+const A_WHILE: Duration = Duration::from_secs(1);
+
+/// Cuts the connection while the server commits, so that the answer is lost. `meanwhile` happens before the next try.
+async fn lose_the_answer(then: Then, meanwhile: &str) -> (Database, Postgres, Result<(), StoreError>) {
+    let bed = Database::shared();
+    let proxy = Proxy::to(bed.server.port()).await;
+    let address = Address::parse(&bed.url(proxy.port(), ""), None).unwrap();
+    let store = Postgres::open_with(address, LONG_LEASE).await.unwrap();
+    bed.psql(SLOW_COMMITS);
+    let hold = take(&store, &"i".into()).await;
+    let gate = bed.lock("gate").await;
+    let committing = tokio::spawn({
+        let store = store.clone();
+        async move { store.commit(&hold, vec![put(&instance("i"), "1")], then).await }
+    });
+    bed.until_waiting("COMMIT").await;
+    proxy.pause();
+    proxy.cut();
+    gate.release();
+    bed.server.until_in(&bed.name, "SELECT EXISTS (SELECT 1 FROM bindery_records)").await;
+    bed.psql(meanwhile);
+    proxy.go_on();
+    let committed = committing.await.unwrap();
+    (bed, store, committed)
+}
+
+#[rstest::rstest]
+#[case(Then::Keep, "1")]
+#[case(Then::Release, "0")]
+#[tokio::test]
+async fn a_commit_whose_answer_was_lost_is_one(#[case] then: Then, #[case] holds: &str) {
+    let (bed, store, committed) = lose_the_answer(then, "SELECT").await;
+    committed.unwrap();
+    assert_eq!(store.row(&instance("i")).await.unwrap().unwrap().sealed.bytes, b"1");
+    assert_eq!(bed.psql("SELECT count(*) FROM bindery_holds"), [holds]);
+}
+
+#[tokio::test]
+async fn a_commit_that_may_be_done_is_not_told_to_have_lost_its_hold() {
+    let (_bed, _store, committed) = lose_the_answer(Then::Release, "DELETE FROM bindery_holds").await;
+    assert!(!is_lost(&committed));
+    let error = refused(committed);
+    assert!(error.contains("may or may not") && error.contains("repeat the request"), "{error}");
+}
+
+#[tokio::test]
+async fn a_freeze_waits_for_the_hold_that_is_being_given() {
+    let bed = Database::shared();
+    let store = bed.open(LONG_LEASE).await;
+    bed.psql(SLOW_HOLDS);
+    let gate = bed.lock("gate").await;
+    let giving = tokio::spawn({
+        let store = store.clone();
+        async move { take(&store, &"i".into()).await }
+    });
+    bed.until_waiting("INSERT INTO bindery_holds%").await;
+    let mut freezing = Box::pin(store.freeze());
+    assert!(timeout(A_WHILE, &mut freezing).await.is_err(), "the hold cannot be seen yet");
+    gate.release();
+    let hold = giving.await.unwrap();
+    assert!(timeout(A_WHILE, &mut freezing).await.is_err(), "it is held");
+    store.commit(&hold, vec![put(&instance("i"), "1")], Then::Release).await.unwrap();
+    let frozen = freezing.await.unwrap();
+    assert!(store.row(&instance("i")).await.unwrap().is_some());
+    drop(frozen);
+}
+
+#[tokio::test]
+async fn a_freeze_waits_for_the_commit_of_a_hold_that_ran_out() {
+    let bed = Database::shared();
+    let store = bed.open(SHORT_LEASE).await;
+    bed.psql(SLOW_COMMITS);
+    let gate = bed.lock("gate").await;
+    let hold = take(&store, &"i".into()).await;
+    let committing = tokio::spawn({
+        let store = store.clone();
+        async move { store.commit(&hold, vec![put(&instance("i"), "1")], Then::Keep).await }
+    });
+    bed.until_waiting("COMMIT").await;
+    let ran_out = "SELECT EXISTS (SELECT 1 FROM bindery_holds WHERE expires_at < now())";
+    bed.server.until_in(&bed.name, ran_out).await;
+    let mut freezing = Box::pin(store.freeze());
+    assert!(timeout(A_WHILE, &mut freezing).await.is_err(), "the row cannot be seen yet");
+    gate.release();
+    committing.await.unwrap().unwrap();
+    let frozen = freezing.await.unwrap();
+    assert!(store.row(&instance("i")).await.unwrap().is_some());
+    drop(frozen);
+}
+
+#[tokio::test]
+async fn the_freeze_of_a_sweep_that_died_runs_out() {
+    let bed = Database::shared();
+    let store = bed.open(LONG_LEASE).await;
+    bed.psql(
+        "UPDATE bindery_meta SET freezer = gen_random_uuid(), frozen_until = clock_timestamp() + interval '2 s'",
+    );
+    assert_eq!(store.hold(&"i".into()).await.unwrap(), None);
+    take_when_free(&store, &"i".into()).await;
+    bed.psql("UPDATE bindery_meta SET frozen_until = clock_timestamp() + interval '1 s'; DELETE FROM bindery_holds");
+    let frozen = store.freeze().await.unwrap();
+    assert_eq!(store.hold(&"i".into()).await.unwrap(), None);
+    drop(frozen);
+}
+
+#[tokio::test]
+async fn a_statement_that_waits_too_long_is_given_up() {
+    let bed = Database::shared();
+    let store = bed.open(LONG_LEASE).await;
+    let locked = bed.lock("bindery_records").await;
+    let begun = Instant::now();
+    let error = refused(store.instances().await);
+    assert!(error.contains("SQLSTATE 57014"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    locked.release();
+    store.instances().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_password_is_read_anew_and_a_wrong_one_told() {
+    let bed = Database::shared();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "wrong\n").unwrap();
+    let url = bed.url(bed.server.port(), "").replace(&format!(":{ADMIN_PASSWORD}"), "");
+    let address = || Address::parse(&url, Some(PasswordSource::File(file.clone()))).unwrap();
+    let error = refused(Postgres::open(address()).await);
+    assert!(error.contains("SQLSTATE 28P01") && error.contains("check user, password"), "{error}");
+    std::fs::remove_file(&file).unwrap();
+    let error = refused(Postgres::open(address()).await);
+    assert!(error.contains(&file.display().to_string()), "{error}");
+    std::fs::write(&file, format!("{ADMIN_PASSWORD}\n")).unwrap();
+    let store = Postgres::open(address()).await.unwrap();
+    assert_eq!(store.name(), url.split_once('?').unwrap().0);
+}
+
+#[rstest::rstest]
+#[case::its_name("127.0.0.1", "", None)]
+#[case::another_name("localhost", "", Some("certificate"))]
+#[case::whatever_name("localhost", "&sslmode=verify-ca", None)]
+#[case::in_clear("127.0.0.1", "&sslmode=disable", Some("no encryption"))]
+#[tokio::test]
+async fn the_server_is_verified_as_the_url_says(
+    #[case] host: &str,
+    #[case] parameters: &str,
+    #[case] told: Option<&str>,
+) {
+    let bed = Database::shared();
+    let url = bed.url(bed.server.port(), parameters).replace("@127.0.0.1", &format!("@{host}"));
+    let opened = Postgres::open(Address::parse(&url, None).unwrap()).await;
+    match told {
+        None => drop(opened.unwrap()),
+        Some(told) => {
+            let error = refused(opened);
+            assert!(error.contains(told), "{error}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //! [`Broker`] puts them together; serving its router, with or without TLS, is the caller's.
 
 mod engine;
+mod restore;
 mod routes;
 mod services;
 mod store;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 
 pub use self::{
     engine::Timing,
+    restore::{Held, RestoreReport, restore},
     services::{
         BindingSpec, Bound, Described, InstanceSpec, Pace, Pending, Progress, Provider, Resource,
         ResourceKind, ServiceError, Unacceptable,
@@ -59,6 +61,9 @@ pub enum BrokerError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A backend cannot be used.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// The store's key cannot be used.
     #[error(transparent)]
     Cipher(#[from] CipherError),
@@ -148,6 +153,14 @@ impl Parts {
     }
 }
 
+/// Keeps others off a store that takes one process at a time.
+async fn lock(config: &BrokerConfig) -> Result<Option<StoreLock>, BrokerError> {
+    match &config.settings.store {
+        StoreUrl::Sqlite(path) => Ok(Some(StoreLock::take(path, PREDECESSOR_ENDS).await?)),
+        StoreUrl::Postgres(_) | StoreUrl::DynamoDb(_) => Ok(None),
+    }
+}
+
 /// The servers of the configuration.
 fn databases(config: &BrokerConfig, installation: &str) -> Providers {
     let provider = |server: &crate::config::ServerSettings| {
@@ -181,11 +194,9 @@ impl Broker {
     ) -> Result<Self, BrokerError> {
         let BrokerSettings { auth, store, store_key, former_store_keys, .. } = &config.settings;
         let logins = Arc::new(Logins::read(auth).await?);
+        let lock = lock(&config).await?;
         // Only an embedded store has a key made with it.
-        let (lock, exists) = match store {
-            StoreUrl::Sqlite(path) => (Some(StoreLock::take(path, PREDECESSOR_ENDS).await?), path.exists()),
-            StoreUrl::Postgres(_) | StoreUrl::DynamoDb(_) => (None, true),
-        };
+        let exists = !matches!(store, StoreUrl::Sqlite(path) if !path.exists());
         let cipher = Cipher::load(store_key, former_store_keys, exists)?;
         let Parts { store, providers } = Parts::open(&config, backends).await?;
         let offer = Offer::new(config.services.offerings)

@@ -1,14 +1,21 @@
 //! `bindery broker`: the Open Service Broker alone, without Kubernetes.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
+use anyhow::Context;
+use axum::Router;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::broker_source::BrokerSource;
 use crate::{
     broker::Broker,
-    cluster::server,
+    cluster::{
+        certificates::{CertificateKeeper, CertificateSource, TrustedElsewhere},
+        clients::TrustedClients,
+        server::{self, PresentedCertificate, TlsSettings},
+    },
+    config::TlsFiles,
     telemetry::{
         Metrics,
         ops::{self, Readiness},
@@ -17,7 +24,7 @@ use crate::{
 
 /// Run the Open Service Broker alone, without Kubernetes.
 ///
-/// It speaks plain HTTP: put it behind a proxy that speaks TLS. Without a configuration file it takes the environment of
+/// It speaks plain HTTP, unless it is given a certificate. Without a configuration file it takes the environment of
 /// the CockroachDB service broker: SERVICES, PRECONFIGURED_PLANS, CUSTOM_PLANS, SECURITY_USER_NAME,
 /// SECURITY_USER_PASSWORD, PGSSLCERT, PGSSLKEY, PGSSLROOTCERT, and PGPASSWORD for the administrator; beside them
 /// BINDERY_STORE_KEY_FILE and BINDERY_INSTALLATION.
@@ -26,7 +33,9 @@ use crate::{
 pub(super) struct BrokerArgs {
     #[command(flatten)]
     source: BrokerSource,
-    /// Where the broker listens (plain HTTP).
+    #[command(flatten)]
+    tls: TlsArgs,
+    /// Where the broker listens.
     #[arg(long, env = "BINDERY_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
     listen: SocketAddr,
     /// Where /healthz, /readyz and /metrics are (plain HTTP).
@@ -34,17 +43,63 @@ pub(super) struct BrokerArgs {
     listen_ops: SocketAddr,
 }
 
+/// The broker's own TLS.
+#[derive(Debug, clap::Args)]
+struct TlsArgs {
+    /// The broker's certificate, PEM; it then speaks HTTPS. The file is read again when it changes.
+    #[arg(
+        id = "tls_cert",
+        long = "tls-cert",
+        env = "BINDERY_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    certificate: Option<PathBuf>,
+    /// The certificate's key, PEM.
+    #[arg(
+        id = "tls_key",
+        long = "tls-key",
+        env = "BINDERY_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    key: Option<PathBuf>,
+    /// Let in only clients with a certificate of these CAs, PEM.
+    #[arg(
+        id = "tls_client_ca",
+        long = "tls-client-ca",
+        env = "BINDERY_TLS_CLIENT_CA",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    client_ca: Option<PathBuf>,
+}
+
+impl TlsArgs {
+    fn files(self) -> Option<TlsFiles> {
+        let (certificate, key) = self.certificate.zip(self.key)?;
+        Some(TlsFiles { certificate, key, client_ca: self.client_ca })
+    }
+}
+
 /// Serves until `stop`.
 ///
 /// # Errors
-/// When the configuration cannot be used, the store cannot be opened or an address cannot be listened on.
+/// When the configuration or the certificate cannot be used, the store cannot be opened or an address cannot be
+/// listened on.
 pub(super) async fn run(args: BrokerArgs, stop: CancellationToken) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
-    let broker = Broker::open(args.source.standalone()?, metrics.clone()).await?;
-    info!(address = %args.listen, "the broker serves");
-    let ops = ops::router(Readiness::default(), metrics);
+    let readiness = Readiness::default();
+    let mut config = args.source.standalone()?;
+    let tls = match args.tls.files().or(config.settings.tls.take()) {
+        Some(files) => Some(Tls::open(files, metrics.clone(), readiness.clone()).await?),
+        None => None,
+    };
+    let broker = Broker::open(config, metrics.clone()).await?;
+    info!(address = %args.listen, tls = tls.is_some(), "the broker serves");
+    let ops = ops::router(readiness, metrics);
     let served = tokio::try_join!(
-        server::serve_plain(args.listen, broker.router(), stop.clone()),
+        serve(args.listen, broker.router(), tls, stop.clone()),
         server::serve_plain(args.listen_ops, ops, stop),
         async { Ok(broker.check_servers().await) },
     );
@@ -52,3 +107,65 @@ pub(super) async fn run(args: BrokerArgs, stop: CancellationToken) -> anyhow::Re
     served?;
     Ok(())
 }
+
+/// The broker's TLS and what keeps it up to date.
+struct Tls {
+    keeper: CertificateKeeper,
+    clients: Option<TrustedClients>,
+}
+
+impl Tls {
+    async fn open(files: TlsFiles, metrics: Arc<Metrics>, readiness: Readiness) -> anyhow::Result<Self> {
+        let clients = match &files.client_ca {
+            Some(file) => Some(TrustedClients::of_file(file).await?),
+            None => None,
+        };
+        let pair = format!("{} with {}", files.certificate.display(), files.key.display());
+        let keeper = CertificateKeeper {
+            role: "broker",
+            source: CertificateSource::Files { certificate: files.certificate, key: files.key },
+            anchors: Box::new(TrustedElsewhere),
+            presented: PresentedCertificate::default(),
+            metrics,
+            readiness,
+        };
+        keeper.look().await.context(pair)?;
+        Ok(Self { keeper, clients })
+    }
+
+    /// Follows the files until `stop`.
+    async fn keep(keeper: CertificateKeeper, clients: Option<TrustedClients>, stop: CancellationToken) {
+        let follow_clients = async {
+            if let Some(clients) = clients {
+                clients.watch(stop.clone()).await;
+            }
+        };
+        tokio::join!(keeper.maintain(stop.clone()), follow_clients);
+    }
+}
+
+async fn serve(
+    address: SocketAddr,
+    router: Router,
+    tls: Option<Tls>,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let Some(Tls { keeper, clients }) = tls else {
+        if !address.ip().is_loopback() {
+            warn!(
+                %address,
+                "the broker speaks plain HTTP beyond this machine, so credentials can be read on their way; \
+                 give --tls-cert and --tls-key, or let only a proxy that speaks TLS reach it"
+            );
+        }
+        return server::serve_plain(address, router, stop).await;
+    };
+    let settings = TlsSettings { certificate: keeper.presented.clone(), clients: clients.clone() };
+    let keeping = tokio::spawn(Tls::keep(keeper, clients, stop.clone()));
+    let served = server::serve_tls(address, router, settings, stop).await;
+    keeping.abort();
+    served
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ mod certs;
 mod crds;
 pub mod inject;
 mod manifest;
+mod restore;
 mod serve;
 mod sweep;
 mod uninstall;
@@ -45,6 +46,7 @@ enum Command {
     Crds(crds::CrdsArgs),
     Certs(certs::CertsArgs),
     Sweep(sweep::SweepArgs),
+    Restore(restore::RestoreArgs),
     Uninstall(uninstall::UninstallArgs),
 }
 
@@ -76,6 +78,7 @@ async fn execute(command: Command) -> anyhow::Result<()> {
         Command::Crds(args) => print(&crds::run(&args).await?),
         Command::Certs(args) => print(&certs::run(&args)?),
         Command::Sweep(args) => print(&sweep::run(&args).await?),
+        Command::Restore(args) => print(&restore::run(&args).await?),
         Command::Uninstall(args) => print(&uninstall::run(&args).await?),
     }
 }

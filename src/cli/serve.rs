@@ -19,7 +19,7 @@ use crate::{
         certificates::{CertificateKeeper, CertificateSource, TrustAnchors, TrustedElsewhere},
         leader::Election,
         registration::Registration,
-        server::{self, PresentedCertificate},
+        server::{self, PresentedCertificate, TlsSettings},
         webhook_bundle::WebhookBundle,
     },
     telemetry::{
@@ -161,7 +161,8 @@ impl Roles {
         let router = webhook::router(Arc::new(settings), self.metrics.clone());
         let (source, anchors): (_, Box<dyn TrustAnchors>) =
             if let Some(folder) = &self.args.admission.admission_tls_dir {
-                (CertificateSource::Files(folder.clone()), Box::new(TrustedElsewhere))
+                let (certificate, key) = (folder.join("tls.crt"), folder.join("tls.key"));
+                (CertificateSource::Files { certificate, key }, Box::new(TrustedElsewhere))
             } else {
                 let bundle = WebhookBundle { client: self.client.clone(), name: self.args.name.clone() };
                 (self.own_certificate(Role::Admission), Box::new(bundle))
@@ -266,7 +267,7 @@ impl Roles {
         });
         let stop = self.stop.clone();
         async move {
-            server::serve_tls(address, router, presented, stop)
+            server::serve_tls(address, router, TlsSettings { certificate: presented, clients: None }, stop)
                 .await
                 .with_context(|| format!("the role {} cannot serve on {address}", role.name()))
         }

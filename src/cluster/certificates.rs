@@ -41,8 +41,13 @@ pub enum CertificateSource {
         /// What the certificate is for.
         dns_names: Vec<String>,
     },
-    /// Somebody else makes it, such as cert-manager: `tls.crt` and `tls.key` in this folder.
-    Files(PathBuf),
+    /// Somebody else makes it, such as cert-manager.
+    Files {
+        /// The certificate, or a chain that begins with it, PEM.
+        certificate: PathBuf,
+        /// Its key, PEM.
+        key: PathBuf,
+    },
 }
 
 /// Tells clients of a server which authority to trust.
@@ -97,7 +102,7 @@ pub enum CertificateError {
         key: &'static str,
     },
     /// A file cannot be read.
-    #[error("{path}: {source}; expected tls.crt and tls.key in the folder")]
+    #[error("{path}: {source}; expected a PEM file that bindery may read")]
     File {
         /// The file.
         path: PathBuf,
@@ -133,6 +138,14 @@ pub struct CertificateKeeper {
 }
 
 impl CertificateKeeper {
+    /// Looks once, for those who want to know at the start whether there is a certificate.
+    ///
+    /// # Errors
+    /// When there is none that can be served and is trusted.
+    pub async fn look(&self) -> Result<(), CertificateError> {
+        self.check(&mut None).await
+    }
+
     /// Keeps the certificate until `stop`. The role is ready once a certificate is presented and trusted; later
     /// troubles are logged and retried, while the former certificate goes on being presented.
     pub async fn maintain(self, stop: CancellationToken) {
@@ -210,17 +223,14 @@ impl CertificateSource {
                     KeepError::Other(error) => error,
                 })
             }
-            Self::Files(folder) => {
-                let read = async |file: &str| {
-                    let path = folder.join(file);
-                    tokio::fs::read_to_string(&path)
+            Self::Files { certificate, key } => {
+                let read = async |path: &PathBuf| {
+                    tokio::fs::read_to_string(path)
                         .await
-                        .map_err(|source| CertificateError::File { path, source })
+                        .map_err(|source| CertificateError::File { path: path.clone(), source })
                 };
-                let leaf = KeyedCertificate {
-                    certificate: read("tls.crt").await?,
-                    key: read("tls.key").await?.into(),
-                };
+                let leaf =
+                    KeyedCertificate { certificate: read(certificate).await?, key: read(key).await?.into() };
                 Ok(ServingCertificate { authority: None, bundle: String::new(), leaf })
             }
         }
@@ -344,7 +354,8 @@ mod tests {
     #[tokio::test]
     async fn files_of_somebody_else_are_read_anew_each_time() {
         let folder = tempfile::tempdir().unwrap();
-        let source = CertificateSource::Files(folder.path().to_owned());
+        let at = |file: &str| folder.path().join(file);
+        let source = CertificateSource::Files { certificate: at("tls.crt"), key: at("tls.key") };
         let message = source.load(Timestamp::now()).await.unwrap_err().to_string();
         assert!(message.contains("tls.crt"), "{message}");
         for _ in 0..2 {

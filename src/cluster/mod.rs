@@ -4,6 +4,7 @@
 pub mod broker_secret;
 pub mod certificates;
 mod client;
+pub mod clients;
 mod explain;
 pub mod leader;
 pub mod pki;

@@ -7,13 +7,14 @@ use axum::Router;
 use axum_server::{Handle, tls_rustls::RustlsConfig};
 use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::{ClientHello, ResolvesServerCert},
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::CertifiedKey,
 };
 use secrecy::ExposeSecret;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::pki::KeyedCertificate;
+use super::{clients::TrustedClients, pki::KeyedCertificate};
 
 /// How long open connections may go on after the stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -49,18 +50,55 @@ impl ResolvesServerCert for PresentedCertificate {
     }
 }
 
+/// How a server speaks TLS.
+#[derive(Clone, Debug)]
+pub struct TlsSettings {
+    /// What it presents.
+    pub certificate: PresentedCertificate,
+    /// Whom it lets in; without it, everybody.
+    pub clients: Option<TrustedClients>,
+}
+
+impl TlsSettings {
+    fn config(self) -> Result<rustls::ServerConfig, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder =
+            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let strict = self.clients.is_some();
+        let builder = match self.clients {
+            Some(clients) => builder.with_client_cert_verifier(Arc::new(clients)),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(self.certificate));
+        if strict {
+            // A session taken up again would let a client in without looking at its certificate.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+        }
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
 /// Serves HTTPS (HTTP/1.1 and HTTP/2) until `stop`, then drains.
 pub async fn serve_tls(
     address: SocketAddr,
     router: Router,
-    certificate: PresentedCertificate,
+    tls: TlsSettings,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let mut config =
-        rustls::ServerConfig::builder().with_no_client_auth().with_cert_resolver(Arc::new(certificate));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    serve_tls_on(TcpListener::bind(address).await?, router, tls, stop).await
+}
+
+async fn serve_tls_on(
+    listener: TcpListener,
+    router: Router,
+    tls: TlsSettings,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let config = tls.config().map_err(std::io::Error::other)?;
+    let config = RustlsConfig::from_config(Arc::new(config));
     let handle = Handle::new();
-    let server = axum_server::bind_rustls(address, RustlsConfig::from_config(Arc::new(config)));
+    let server = axum_server::from_tcp_rustls(listener.into_std()?, config)?;
     drain_on(stop, &handle);
     server.handle(handle).serve(router.into_make_service()).await
 }
@@ -83,3 +121,6 @@ fn drain_on(stop: CancellationToken, handle: &Handle<SocketAddr>) {
         handle.graceful_shutdown(Some(DRAIN));
     });
 }
+
+#[cfg(test)]
+mod tests;

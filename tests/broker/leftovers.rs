@@ -1,8 +1,8 @@
 //! Sweeping, and what is not bindery's to touch.
 
-use bindery::broker::{Claimed, sweep};
+use bindery::broker::{Claimed, Held, InstanceSpec, restore, sweep};
 
-use crate::platform::{Platform, shared_server};
+use crate::platform::{PLAN, Platform, SERVICE, shared_server};
 
 #[tokio::test]
 async fn only_leftovers_of_this_installation_are_swept() {
@@ -89,8 +89,7 @@ fn kind_and_name(name: &serde_json::Value) -> String {
 /// Removes an instance from the store behind the broker's back.
 fn forget(platform: &Platform, instance: &str) {
     let store = rusqlite::Connection::open(platform.store().join("broker.db")).unwrap();
-    store.execute("DELETE FROM bindings WHERE instance = ?1", [instance]).unwrap();
-    assert_eq!(store.execute("DELETE FROM instances WHERE id = ?1", [instance]).unwrap(), 1);
+    assert!(store.execute("DELETE FROM records WHERE instance = ?1", [instance]).unwrap() > 0);
 }
 
 /// Without the records everything would seem left over.
@@ -137,4 +136,52 @@ async fn a_role_that_bindery_did_not_make_is_left_alone() {
     assert_eq!(platform.deprovision("occupied").await.0, 200);
     // It is still there to be dropped.
     server.psql(&format!("DROP ROLE \"{login}\""));
+}
+
+/// What the claims and the marks still say is enough to delete everything, and to bind again.
+#[tokio::test]
+async fn a_lost_store_is_rebuilt_from_claims_and_marks() {
+    let server = shared_server();
+    let mut platform = Platform::on(&server).await;
+    platform.keep_installation().await;
+    platform.provision("rebuilt").await;
+    let before = platform.credentials("rebuilt", "b").await;
+    platform.broker.drain().await;
+    for file in ["broker.db", "broker.db-wal", "broker.db-shm"] {
+        let _ = std::fs::remove_file(platform.store().join(file));
+    }
+    let held = [held("rebuilt", &["b"]), held("never-made", &[])];
+    let report = restore(platform.config(), &held).await.unwrap();
+    assert_eq!(report.restored, ["service instance rebuilt", "binding b of service instance rebuilt"]);
+    assert_eq!(report.missing, ["service instance never-made"]);
+    let again = restore(platform.config(), &held).await.unwrap();
+    assert_eq!((again.recorded, again.restored.len()), (3, 0), "{again}");
+
+    platform.restart().await;
+    crate::platform::connect(&server, &before).await.unwrap();
+    assert_eq!(platform.provision("rebuilt").await.0, 200);
+    let after = platform.credentials("rebuilt", "b").await;
+    assert_eq!(after["username"], before["username"]);
+    crate::platform::connect(&server, &after).await.unwrap();
+    assert_eq!(platform.unbind("rebuilt", "b").await.0, 200);
+    for instance in ["rebuilt", "never-made"] {
+        assert_eq!(platform.deprovision(instance).await.0, 200);
+    }
+    assert_eq!(sweep(platform.config(), &[], false).await.unwrap().leftover, []);
+}
+
+fn held(instance: &str, bindings: &[&str]) -> Held {
+    Held {
+        instance: InstanceSpec {
+            id: instance.into(),
+            service_id: SERVICE.into(),
+            plan_id: PLAN.into(),
+            organization_guid: "o".to_owned(),
+            space_guid: "s".to_owned(),
+            parameters: serde_json::Map::new(),
+            context: serde_json::Map::new(),
+            maintenance_version: None,
+        },
+        bindings: bindings.iter().map(|&id| id.into()).collect(),
+    }
 }

@@ -85,6 +85,14 @@ impl Platform {
         self.broker = Broker::open(self.config.clone(), Arc::new(Metrics::new())).await.unwrap();
     }
 
+    /// Opens the broker anew with an installation of a known name, which a lost store does not take along.
+    pub(crate) async fn keep_installation(&mut self) {
+        self.broker.drain().await;
+        std::fs::remove_file(self.folder.path().join("broker.db")).unwrap();
+        self.config.settings.installation = Some(self.folder.path().display().to_string());
+        self.broker = Broker::open(self.config.clone(), Arc::new(Metrics::new())).await.unwrap();
+    }
+
     pub(crate) fn config(&self) -> &BrokerConfig {
         &self.config
     }

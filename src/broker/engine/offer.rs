@@ -52,6 +52,11 @@ impl Offer {
         })
     }
 
+    /// The server behind a plan, if it is offered.
+    pub(crate) fn server(&self, service_id: &ServiceId, plan_id: &PlanId) -> Option<&ServerName> {
+        self.plan(service_id, plan_id).ok().map(|offered| offered.server)
+    }
+
     /// The plan that a request names.
     pub(super) fn plan(&self, service_id: &ServiceId, plan_id: &PlanId) -> Result<Offered<'_>, Refusal> {
         required("service_id", service_id.as_str())?;

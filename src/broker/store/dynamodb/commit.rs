@@ -1,0 +1,167 @@
+//! Changes under a hold: one transaction that makes all of them, provided that the hold is still held.
+
+use aws_sdk_dynamodb::{
+    error::SdkError,
+    operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput},
+    types::{CancellationReason, ConditionCheck, Delete, Put, TransactWriteItem},
+};
+use uuid::Uuid;
+
+use super::{
+    DynamoDb, error,
+    holds::{self, EXPIRES_AT, HOLD_TOKEN},
+    items::{self, Item, Place, number, string},
+};
+use crate::broker::store::{Change, Hold, StoreError, Then};
+
+/// DynamoDB's limit for a transaction; the hold is one of them.
+const MOST_ACTIONS: usize = 100;
+
+/// What becomes of one item.
+enum Action {
+    Put(Item),
+    Delete,
+}
+
+impl DynamoDb {
+    pub(super) async fn change(
+        &self,
+        hold: &Hold,
+        changes: Vec<Change>,
+        then: Then,
+    ) -> Result<(), StoreError> {
+        let now = holds::now();
+        let mut transaction = vec![self.still_held(hold, then, now)?];
+        for (place, action) in actions(changes, now) {
+            transaction.push(self.action(&place, action)?);
+        }
+        if transaction.len() > MOST_ACTIONS {
+            return Err(self.failed(format!(
+                "{} changes at once, and DynamoDB takes {MOST_ACTIONS} with the hold; report this",
+                transaction.len() - 1
+            )));
+        }
+        match self.transact(transaction).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.cancelled(hold, &error)),
+        }
+    }
+
+    /// Every attempt bears the same token, so that one whose answer was lost is not made twice: DynamoDB remembers tokens
+    /// for ten minutes, and this gives up within two.
+    async fn transact(
+        &self,
+        transaction: Vec<TransactWriteItem>,
+    ) -> Result<TransactWriteItemsOutput, SdkError<TransactWriteItemsError>> {
+        let call = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(transaction))
+            .client_request_token(Uuid::new_v4().to_string());
+        error::past_conflicts(may_pass, || call.clone().send()).await
+    }
+
+    /// The condition, with what becomes of the hold: an item has one action in a transaction.
+    fn still_held(&self, hold: &Hold, then: Then, now: u64) -> Result<TransactWriteItem, StoreError> {
+        let place = Place::hold(&hold.instance);
+        let condition = format!("{HOLD_TOKEN} = :token AND {EXPIRES_AT} > :now");
+        let (token, now) = (string(hold.token.to_string()), number(now));
+        let built = match then {
+            Then::Keep => ConditionCheck::builder()
+                .table_name(&*self.table)
+                .set_key(Some(place.key()))
+                .condition_expression(condition)
+                .expression_attribute_values(":token", token)
+                .expression_attribute_values(":now", now)
+                .build()
+                .map(|check| TransactWriteItem::builder().condition_check(check)),
+            Then::Release => Delete::builder()
+                .table_name(&*self.table)
+                .set_key(Some(place.key()))
+                .condition_expression(condition)
+                .expression_attribute_values(":token", token)
+                .expression_attribute_values(":now", now)
+                .build()
+                .map(|delete| TransactWriteItem::builder().delete(delete)),
+        };
+        Ok(built.map_err(|error| self.failed(error.to_string()))?.build())
+    }
+
+    fn action(&self, place: &Place, action: Action) -> Result<TransactWriteItem, StoreError> {
+        let built = match action {
+            Action::Put(item) => {
+                items::check_size(&item).map_err(|problem| self.failed(problem))?;
+                let put = Put::builder().table_name(&*self.table).set_item(Some(item)).build();
+                put.map(|put| TransactWriteItem::builder().put(put))
+            }
+            Action::Delete => {
+                let delete = Delete::builder().table_name(&*self.table).set_key(Some(place.key())).build();
+                delete.map(|delete| TransactWriteItem::builder().delete(delete))
+            }
+        };
+        Ok(built.map_err(|error| self.failed(error.to_string()))?.build())
+    }
+
+    fn cancelled(&self, hold: &Hold, error: &SdkError<TransactWriteItemsError>) -> StoreError {
+        let reasons = reasons(error);
+        // The hold is the first action, and the only one with a condition.
+        if reasons.iter().any(|reason| reason.code() == Some("ConditionalCheckFailed")) {
+            return StoreError::HoldLost { store: self.name.to_string(), instance: hold.instance.clone() };
+        }
+        let told: Vec<String> = reasons
+            .iter()
+            .filter(|reason| !is_fine(reason))
+            .map(|reason| {
+                let message = reason.message().unwrap_or("without a message");
+                format!("{}: {message}", reason.code().unwrap_or("an error without a code"))
+            })
+            .collect();
+        if told.is_empty() {
+            return self.refused(error);
+        }
+        self.failed(format!("a transaction was cancelled: {}; repeat the request", told.join(", ")))
+    }
+}
+
+/// What becomes of which item; of several changes of one the last counts, as if they were made one after the other.
+fn actions(changes: Vec<Change>, now: u64) -> Vec<(Place, Action)> {
+    let mut actions: Vec<(Place, Action)> = Vec::with_capacity(changes.len());
+    for change in changes {
+        let (place, action) = match change {
+            Change::Put(row) => (Place::row(&row.key), Action::Put(items::of_row(row))),
+            Change::Remove(key) => (Place::row(&key), Action::Delete),
+            Change::Bury(key, operation) => {
+                (Place::grave(&key), Action::Put(items::of_grave(&key, operation, now)))
+            }
+        };
+        actions.retain(|(other, _)| *other != place);
+        actions.push((place, action));
+    }
+    actions
+}
+
+fn reasons(error: &SdkError<TransactWriteItemsError>) -> &[CancellationReason] {
+    match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+            cancelled.cancellation_reasons()
+        }
+        _ => &[],
+    }
+}
+
+/// AWS tells of the actions that were not to blame, too.
+fn is_fine(reason: &CancellationReason) -> bool {
+    matches!(reason.code(), None | Some("None"))
+}
+
+/// Whether the transaction was cancelled only by what passes: others on the same items, or too many of them.
+fn may_pass(error: &SdkError<TransactWriteItemsError>) -> bool {
+    let mut blamed = reasons(error).iter().filter(|reason| !is_fine(reason)).peekable();
+    let passes = |reason: &CancellationReason| {
+        matches!(
+            reason.code(),
+            Some("TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")
+        )
+    };
+    error::is_conflict(error) || (blamed.peek().is_some() && blamed.all(passes))
+}

@@ -1,0 +1,279 @@
+//! Who may work on an instance: an item with a token and an end, which its holder moves on. And the freeze, which keeps
+//! everybody from taking one.
+//!
+//! Taking a hold writes it and then looks whether the store is frozen; a freeze is written before it looks for holds. Both
+//! read consistently, so that at least one of them sees the other. A transaction over both items would do as well, but all
+//! holds of all instances would conflict with each other on the item that they have in common.
+
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_dynamodb::types::ReturnValue;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, timeout_at},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+use super::{
+    DynamoDb, error,
+    items::{self, HOLD, Item, PK, Place, SK, count, number, string, text},
+};
+use crate::{
+    broker::store::{Frozen, Hold, Renewal, StoreError},
+    osb::InstanceId,
+};
+
+/// Which hold it is.
+pub(super) const HOLD_TOKEN: &str = "hold_token";
+/// When it ends, in epoch milliseconds by its holder's clock.
+pub(super) const EXPIRES_AT: &str = "expires_at";
+const INTERRUPTED: &str = "interrupted";
+/// Which freeze it is, and when it ends.
+const FROZEN_BY: &str = "frozen_by";
+const FROZEN_UNTIL: &str = "frozen_until";
+
+const POLL: Duration = Duration::from_millis(250);
+
+/// Epoch milliseconds.
+pub(super) fn now() -> u64 {
+    millis(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl DynamoDb {
+    pub(super) async fn take(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
+        let hold = Hold { instance: instance.clone(), token: Uuid::new_v4() };
+        let mut item = Place::hold(instance).key();
+        items::check_size(&item).map_err(|problem| self.failed(problem))?;
+        let now = now();
+        item.insert(HOLD_TOKEN.to_owned(), string(hold.token.to_string()));
+        item.insert(EXPIRES_AT.to_owned(), number(now + millis(self.times.lease)));
+        let put = self
+            .client
+            .put_item()
+            .table_name(&*self.table)
+            .set_item(Some(item))
+            // Its own token: the answer was lost and the call repeated.
+            .condition_expression(format!(
+                "attribute_not_exists({PK}) OR {EXPIRES_AT} < :free OR {HOLD_TOKEN} = :token"
+            ))
+            .expression_attribute_values(":free", number(now.saturating_sub(millis(self.times.margin))))
+            .expression_attribute_values(":token", string(hold.token.to_string()));
+        let taken = error::conditional(|| put.clone().send()).await;
+        if taken.map_err(|error| self.refused(&error))?.is_none() {
+            return Ok(None);
+        }
+        match self.is_frozen().await {
+            Ok(false) => Ok(Some(hold)),
+            Ok(true) => self.give_back(&hold).await.map(|()| None),
+            Err(error) => {
+                if let Err(error) = self.give_back(&hold).await {
+                    tracing::warn!(%instance, "a hold is left until it runs out: {error}");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) async fn prolong(&self, hold: &Hold) -> Result<Renewal, StoreError> {
+        let now = now();
+        let update = self
+            .client
+            .update_item()
+            .table_name(&*self.table)
+            .set_key(Some(Place::hold(&hold.instance).key()))
+            .update_expression(format!("SET {EXPIRES_AT} = :expires"))
+            .condition_expression(format!("{HOLD_TOKEN} = :token AND {EXPIRES_AT} > :now"))
+            .expression_attribute_values(":expires", number(now + millis(self.times.lease)))
+            .expression_attribute_values(":token", string(hold.token.to_string()))
+            .expression_attribute_values(":now", number(now))
+            .return_values(ReturnValue::AllNew);
+        let renewed = error::conditional(|| update.clone().send()).await;
+        Ok(renewed.map_err(|error| self.refused(&error))?.map_or(Renewal::Lost, |updated| {
+            let interrupted = updated.attributes().is_some_and(|item| item.contains_key(INTERRUPTED));
+            Renewal::Held { interrupted }
+        }))
+    }
+
+    pub(super) async fn want(&self, instance: &InstanceId) -> Result<(), StoreError> {
+        let place = Place::hold(instance);
+        if !place.fits() {
+            return Ok(());
+        }
+        let update = format!("SET {INTERRUPTED} = :yes");
+        let values = Item::from([(":yes".to_owned(), number(1))]);
+        self.update_if(&place, update, format!("attribute_exists({PK})"), values).await.map(drop)
+    }
+
+    pub(super) async fn give_back(&self, hold: &Hold) -> Result<(), StoreError> {
+        let values = Item::from([(":token".to_owned(), string(hold.token.to_string()))]);
+        self.delete_if(&Place::hold(&hold.instance), format!("{HOLD_TOKEN} = :token"), values).await
+    }
+
+    /// Marks the store frozen, then waits for those who hold something. A hold that ran out is removed, so that its
+    /// holder cannot commit any more, however late.
+    pub(super) async fn halt(&self) -> Result<Freeze, StoreError> {
+        let deadline = Instant::now() + self.times.patience;
+        let (freeze, begun) = Freeze::begin(self.clone());
+        match timeout_at(deadline, begun).await {
+            Ok(Ok(begun)) => begun?,
+            // The task never ends without an answer, unless the process does.
+            Ok(Err(_)) => return Err(self.failed("the broker is ending; repeat")),
+            Err(_) => {
+                return Err(self.failed(
+                    "somebody else has stopped all work on it, as a sweep does; repeat when that has ended",
+                ));
+            }
+        }
+        let mut held = self.held().await?;
+        loop {
+            let mut still = Vec::new();
+            for place in held {
+                if self.is_held(&place).await? {
+                    still.push(place);
+                }
+            }
+            held = still;
+            let Some(first) = held.first().and_then(Place::instance) else { return Ok(freeze) };
+            if Instant::now() > deadline {
+                return Err(self.failed(format!(
+                    "service instance {first} is still worked on; repeat when its operation has ended"
+                )));
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Where holds lie.
+    async fn held(&self) -> Result<Vec<Place>, StoreError> {
+        let scan = self.scan().filter_expression(format!("{SK} = :hold"));
+        let scan = scan.expression_attribute_values(":hold", string(HOLD));
+        let items = self.all(scan.projection_expression(format!("{PK}, {SK}"))).await?;
+        Ok(items.iter().filter_map(Place::of).collect())
+    }
+
+    async fn is_held(&self, place: &Place) -> Result<bool, StoreError> {
+        let Some(item) = self.get(place).await? else { return Ok(false) };
+        let free = now().saturating_sub(millis(self.times.margin));
+        if count(&item, EXPIRES_AT).is_some_and(|end| end >= free) {
+            return Ok(true);
+        }
+        let values = Item::from([(":free".to_owned(), number(free))]);
+        self.delete_if(place, format!("{EXPIRES_AT} < :free"), values).await?;
+        // It is still there if it was renewed just now.
+        Ok(self.get(place).await?.is_some())
+    }
+
+    async fn is_frozen(&self) -> Result<bool, StoreError> {
+        let meta = self.get(&Place::meta()).await?;
+        Ok(meta.and_then(|meta| count(&meta, FROZEN_UNTIL)).is_some_and(|until| until > now()))
+    }
+
+    /// Begins or prolongs a freeze, unless there is another.
+    pub(super) async fn mark_frozen(&self, token: Uuid) -> Result<bool, StoreError> {
+        let now = now();
+        let condition = format!(
+            "attribute_exists({PK}) AND \
+             (attribute_not_exists({FROZEN_UNTIL}) OR {FROZEN_UNTIL} < :now OR {FROZEN_BY} = :token)"
+        );
+        let values = Item::from([
+            (":now".to_owned(), number(now)),
+            (":until".to_owned(), number(now + millis(self.times.freeze))),
+            (":token".to_owned(), string(token.to_string())),
+        ]);
+        let update = format!("SET {FROZEN_UNTIL} = :until, {FROZEN_BY} = :token");
+        self.update_if(&Place::meta(), update, condition, values).await
+    }
+
+    async fn end_freeze(&self, token: Uuid) -> Result<(), StoreError> {
+        let update = format!("REMOVE {FROZEN_UNTIL}, {FROZEN_BY}");
+        let values = Item::from([(":token".to_owned(), string(token.to_string()))]);
+        self.update_if(&Place::meta(), update, format!("{FROZEN_BY} = :token"), values).await.map(drop)
+    }
+
+    /// Whether the condition held and the item was changed.
+    async fn update_if(
+        &self,
+        place: &Place,
+        update: String,
+        condition: String,
+        values: Item,
+    ) -> Result<bool, StoreError> {
+        let call = self
+            .client
+            .update_item()
+            .table_name(&*self.table)
+            .set_key(Some(place.key()))
+            .update_expression(update)
+            .condition_expression(condition)
+            .set_expression_attribute_values(Some(values));
+        let done = error::conditional(|| call.clone().send()).await;
+        Ok(done.map_err(|error| self.refused(&error))?.is_some())
+    }
+
+    /// Removes the item if the condition holds.
+    pub(super) async fn delete_if(
+        &self,
+        place: &Place,
+        condition: String,
+        values: Item,
+    ) -> Result<(), StoreError> {
+        let call = self
+            .client
+            .delete_item()
+            .table_name(&*self.table)
+            .set_key(Some(place.key()))
+            .condition_expression(condition)
+            .set_expression_attribute_values(Some(values));
+        error::conditional(|| call.clone().send()).await.map(drop).map_err(|error| self.refused(&error))
+    }
+}
+
+/// Keeps the store frozen until it is dropped. If its process is killed, the freeze runs out.
+#[derive(Debug)]
+pub(super) struct Freeze {
+    _ends: DropGuard,
+}
+
+impl Frozen for Freeze {}
+
+impl Freeze {
+    /// The answer comes when nobody can take a hold any more.
+    fn begin(store: DynamoDb) -> (Self, oneshot::Receiver<Result<(), StoreError>>) {
+        let ended = CancellationToken::new();
+        let (begun, answer) = oneshot::channel();
+        tokio::spawn(keep_frozen(store, ended.clone(), begun));
+        (Self { _ends: ended.drop_guard() }, answer)
+    }
+}
+
+/// Requests are not cut off, only pauses: so the last one ends what an earlier one began, whenever that arrives.
+async fn keep_frozen(
+    store: DynamoDb,
+    ended: CancellationToken,
+    begun: oneshot::Sender<Result<(), StoreError>>,
+) {
+    let token = Uuid::new_v4();
+    let mut marked = store.mark_frozen(token).await;
+    while let Ok(false) = marked
+        && ended.run_until_cancelled(sleep(POLL)).await.is_some()
+    {
+        marked = store.mark_frozen(token).await;
+    }
+    // Nobody listens if the freeze was given up meanwhile.
+    let _ = begun.send(marked.map(drop));
+    while ended.run_until_cancelled(sleep(store.times.freeze / 6)).await.is_some() {
+        match store.mark_frozen(token).await {
+            Ok(true) => {}
+            Ok(false) => return tracing::error!("the store {} was frozen by another meanwhile", store.name),
+            Err(error) => tracing::warn!("the store could not be kept frozen: {error}"),
+        }
+    }
+    if let Err(error) = store.end_freeze(token).await {
+        tracing::warn!("the store stays frozen for {} s at most: {error}", store.times.freeze.as_secs());
+    }
+}

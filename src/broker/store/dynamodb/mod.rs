@@ -1,0 +1,280 @@
+//! The store in Amazon DynamoDB: one table, for any number of brokers. Here are the connection, reads, and what [`Store`]
+//! asks for; `table` makes and checks the table, `items` says what lies in it, `holds` gives instances to one broker at a
+//! time, `commit` changes records under a hold, and `error` explains what AWS refuses.
+
+mod address;
+mod commit;
+mod error;
+mod holds;
+mod items;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::{
+    Client,
+    config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig},
+    error::{ProvideErrorMetadata, SdkError},
+    operation::scan::builders::ScanFluentBuilder,
+};
+use aws_smithy_http_client::tls::{Provider as Tls, rustls_provider::CryptoMode};
+
+pub(crate) use self::address::Address;
+use self::items::{
+    BINDING_PREFIX, BURIED_AT, INSTANCE, Item, PK, Place, SK, number, partition, string, text,
+};
+use super::{Change, Frozen, Hold, Key, Renewal, Row, Store, StoreError, Then};
+use crate::osb::InstanceId;
+
+/// One HTTP request. A transaction that is begun twice takes DynamoDB up to five seconds to tell.
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// A call with its repetitions; a hold outlives it.
+const OPERATION: Duration = Duration::from_secs(12);
+const CONNECT: Duration = Duration::from_secs(3);
+const ATTEMPTS: u32 = 4;
+
+/// How long things last.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    /// A hold, unless it is renewed.
+    lease: Duration,
+    /// A hold is taken over only so long after it ran out. It bears that the clocks of two brokers differ: AWS keeps its
+    /// hosts' within a second (Amazon Time Sync). Records stay right with any clocks, since a commit names its hold.
+    margin: Duration,
+    /// A freeze, unless it is renewed.
+    freeze: Duration,
+    /// How long a freeze waits for holds to end.
+    patience: Duration,
+}
+
+/// Longer than a call takes, repetitions included.
+const LEASE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(1);
+
+impl Times {
+    fn of(lease: Duration) -> Self {
+        Self { lease, margin: lease / 6, freeze: lease * 2, patience: PATIENCE }
+    }
+}
+
+/// See the module. Clones share connections and credentials.
+#[derive(Clone)]
+pub(crate) struct DynamoDb {
+    client: Client,
+    table: Arc<str>,
+    name: Arc<str>,
+    times: Times,
+}
+
+impl DynamoDb {
+    /// Opens the table, makes it if need be, and checks its schema.
+    pub(crate) async fn open(address: &Address) -> Result<Self, StoreError> {
+        let store = Self::connect(address).await?;
+        store.prepare().await?;
+        Ok(store)
+    }
+
+    /// Opens a broker's table as it is, if there is one: nothing is made.
+    pub(crate) async fn open_existing(address: &Address) -> Result<Option<Self>, StoreError> {
+        let store = Self::connect(address).await?;
+        Ok(store.is_prepared().await?.then_some(store))
+    }
+
+    /// With AWS' default chain: environment, profile, web identity (IRSA), container and EKS pod identity, instance.
+    async fn connect(address: &Address) -> Result<Self, StoreError> {
+        let http =
+            aws_smithy_http_client::Builder::new().tls_provider(Tls::Rustls(CryptoMode::Ring)).build_https();
+        let mut chain = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http);
+        if let Some(region) = &address.region {
+            chain = chain.region(Region::new(region.clone()));
+        }
+        let shared = chain.load().await;
+        if shared.region().is_none() {
+            let problem =
+                "no AWS region is configured; add `?region=REGION` to the address, or set AWS_REGION";
+            return Err(error::failed(address.as_str(), problem));
+        }
+        Ok(Self::with(aws_sdk_dynamodb::config::Builder::from(&shared), address, Times::of(LEASE)))
+    }
+
+    fn with(config: aws_sdk_dynamodb::config::Builder, address: &Address, times: Times) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .operation_attempt_timeout(ATTEMPT)
+            .operation_timeout(OPERATION)
+            .build();
+        let mut config =
+            config.timeout_config(timeouts).retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS));
+        if let Some(endpoint) = &address.endpoint {
+            config = config.endpoint_url(endpoint);
+        }
+        Self {
+            client: Client::from_conf(config.build()),
+            table: address.table.as_str().into(),
+            name: address.as_str().into(),
+            times,
+        }
+    }
+
+    fn failed(&self, problem: impl Into<String>) -> StoreError {
+        error::failed(&self.name, problem)
+    }
+
+    fn refused<E, R>(&self, error: &SdkError<E, R>) -> StoreError
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        R: fmt::Debug,
+    {
+        self.failed(error::explain(error))
+    }
+
+    /// The item, as it is after every write that has returned.
+    async fn get(&self, place: &Place) -> Result<Option<Item>, StoreError> {
+        if !place.fits() {
+            return Ok(None);
+        }
+        let get = self.client.get_item().table_name(&*self.table).set_key(Some(place.key()));
+        let got = get.consistent_read(true).send().await.map_err(|error| self.refused(&error))?;
+        Ok(got.item)
+    }
+
+    /// Reads the whole table, as it is after every write that has returned.
+    fn scan(&self) -> ScanFluentBuilder {
+        self.client.scan().table_name(&*self.table).consistent_read(true)
+    }
+
+    /// Reads the index of what is [outstanding](items::OUTSTANDING). DynamoDB brings indexes up to date a moment after the
+    /// table, and does not read them consistently.
+    fn scan_outstanding(&self) -> ScanFluentBuilder {
+        self.client.scan().table_name(&*self.table).index_name(items::OUTSTANDING)
+    }
+
+    /// All pages.
+    async fn all(&self, scan: ScanFluentBuilder) -> Result<Vec<Item>, StoreError> {
+        let pages = scan.into_paginator().items().send();
+        pages.collect::<Result<_, _>>().await.map_err(|error| self.refused(&error))
+    }
+
+    fn rows(&self, items: &[Item]) -> Result<Vec<Row>, StoreError> {
+        items.iter().map(items::row).collect::<Result<_, _>>().map_err(|problem| self.failed(problem))
+    }
+}
+
+#[async_trait]
+impl Store for DynamoDb {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn installation(&self, proposed: &str) -> Result<String, StoreError> {
+        self.record_installation(proposed).await
+    }
+
+    async fn recorded_installation(&self) -> Result<Option<String>, StoreError> {
+        let meta = self.get(&Place::meta()).await?;
+        Ok(meta.and_then(|meta| text(&meta, table::INSTALLATION).map(ToOwned::to_owned)))
+    }
+
+    async fn row(&self, key: &Key) -> Result<Option<Row>, StoreError> {
+        let item = self.get(&Place::row(key)).await?;
+        let row = item.map(|item| items::row(&item)).transpose();
+        row.map_err(|problem| self.failed(problem))
+    }
+
+    /// Reads the whole table: there is no order among partitions.
+    async fn instances(&self) -> Result<Vec<Row>, StoreError> {
+        let scan = self.scan().filter_expression(format!("{SK} = :instance"));
+        let items = self.all(scan.expression_attribute_values(":instance", string(INSTANCE))).await?;
+        let mut rows = self.rows(&items)?;
+        rows.sort_by(|one, other| one.key.cmp(&other.key));
+        Ok(rows)
+    }
+
+    async fn bindings(&self, instance: &InstanceId) -> Result<Vec<Row>, StoreError> {
+        if !Place::hold(instance).fits() {
+            return Ok(Vec::new());
+        }
+        let query = self.client.query().table_name(&*self.table).consistent_read(true);
+        let pages = query
+            .key_condition_expression(format!("{PK} = :partition AND begins_with({SK}, :binding)"))
+            .expression_attribute_values(":partition", string(partition(instance)))
+            .expression_attribute_values(":binding", string(BINDING_PREFIX))
+            .into_paginator()
+            .items()
+            .send();
+        let items: Vec<Item> = pages.collect::<Result<_, _>>().await.map_err(|error| self.refused(&error))?;
+        // The sort key orders them by their bytes, as ids are ordered here.
+        self.rows(&items)
+    }
+
+    /// By the index, which may be a moment behind: what it says may be done, so look again under a hold; and a change of
+    /// just now may be missing, so come back.
+    async fn unfinished(&self) -> Result<Vec<Key>, StoreError> {
+        let scan = self.scan_outstanding().filter_expression(format!("attribute_not_exists({BURIED_AT})"));
+        Ok(keys(&self.all(scan).await?))
+    }
+
+    /// Reads the whole table.
+    async fn sealed_otherwise(&self, key_id: &str) -> Result<Vec<Key>, StoreError> {
+        let scan = self
+            .scan()
+            .filter_expression("attribute_exists(key_id) AND key_id <> :key_id")
+            .expression_attribute_values(":key_id", string(key_id))
+            .projection_expression(format!("{PK}, {SK}"));
+        Ok(keys(&self.all(scan).await?))
+    }
+
+    async fn buried(&self, key: &Key) -> Result<Option<String>, StoreError> {
+        let item = self.get(&Place::grave(key)).await?;
+        Ok(item.and_then(|item| text(&item, "operation").map(ToOwned::to_owned)))
+    }
+
+    async fn forget_buried(&self, age: Duration) -> Result<(), StoreError> {
+        let before = number(holds::now().saturating_sub(holds::millis(age)));
+        let scan = self.scan_outstanding().filter_expression(format!("{BURIED_AT} < :before"));
+        for item in self.all(scan.expression_attribute_values(":before", before.clone())).await? {
+            let Some(place) = Place::of(&item) else { continue };
+            // Unless it was replaced meanwhile.
+            let old = format!("{BURIED_AT} < :before");
+            let values = Item::from([(":before".to_owned(), before.clone())]);
+            self.delete_if(&place, old, values).await?;
+        }
+        Ok(())
+    }
+
+    fn lease(&self) -> Option<Duration> {
+        Some(self.times.lease)
+    }
+
+    async fn hold(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
+        self.take(instance).await
+    }
+
+    async fn renew(&self, hold: &Hold) -> Result<Renewal, StoreError> {
+        self.prolong(hold).await
+    }
+
+    async fn interrupt(&self, instance: &InstanceId) -> Result<(), StoreError> {
+        self.want(instance).await
+    }
+
+    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
+        self.give_back(hold).await
+    }
+
+    async fn commit(&self, hold: &Hold, changes: Vec<Change>, then: Then) -> Result<(), StoreError> {
+        self.change(hold, changes, then).await
+    }
+
+    async fn freeze(&self) -> Result<Box<dyn Frozen>, StoreError> {
+        Ok(Box::new(self.halt().await?))
+    }
+}
+
+/// What the rows among these items are about.
+fn keys(items: &[Item]) -> Vec<Key> {
+    items.iter().filter_map(|item| Place::of(item)?.row_key()).collect()
+}

@@ -1,0 +1,201 @@
+//! The table: made when there is none, and refused when it is not what this bindery knows. Its one item that is about no
+//! instance holds the schema's version, the installation's id, and a freeze.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::{
+    error::BuildError,
+    operation::create_table::builders::CreateTableFluentBuilder,
+    types::{
+        AttributeDefinition, BillingMode, GlobalSecondaryIndex, GlobalSecondaryIndexDescription, IndexStatus,
+        KeySchemaElement, KeyType, Projection, ProjectionType, ReturnValue, ScalarAttributeType,
+        TableDescription, TableStatus,
+    },
+};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    DynamoDb, error,
+    items::{BURIED_AT, OUTSTANDING, PK, Place, SK, count, number, string, text},
+};
+use crate::broker::store::StoreError;
+
+/// Which schema the items follow. A bindery that changes it brings an older table up to date when it opens it, one version
+/// after the other, by a conditional write of this number each.
+const SCHEMA: u64 = 1;
+const SCHEMA_VERSION: &str = "schema_version";
+pub(super) const INSTALLATION: &str = "installation";
+
+/// AWS makes a table within seconds, as a rule.
+const READY_WITHIN: Duration = Duration::from_mins(2);
+const POLL: Duration = Duration::from_millis(500);
+
+impl DynamoDb {
+    /// Makes the table if there is none, and sees that it is what is known here.
+    pub(super) async fn prepare(&self) -> Result<(), StoreError> {
+        let mut table = self.describe().await?;
+        if table.is_none() {
+            self.create().await?;
+        }
+        let deadline = Instant::now() + READY_WITHIN;
+        let table = loop {
+            match table {
+                Some(table) if is_ready(&table) => break table,
+                _ if Instant::now() > deadline => {
+                    return Err(self.failed("the table is not ready; see its status in the AWS console"));
+                }
+                // Also a table that was just made and that AWS does not tell about yet.
+                _ => sleep(POLL).await,
+            }
+            table = self.describe().await?;
+        };
+        self.check(&table)?;
+        self.mark().await?;
+        Ok(())
+    }
+
+    /// Whether a broker has prepared the table; if so, it is what is known here.
+    pub(super) async fn is_prepared(&self) -> Result<bool, StoreError> {
+        let Some(table) = self.describe().await? else { return Ok(false) };
+        self.check(&table)?;
+        let Some(meta) = self.get(&Place::meta()).await? else { return Ok(false) };
+        self.check_version(count(&meta, SCHEMA_VERSION))?;
+        Ok(true)
+    }
+
+    pub(super) async fn describe(&self) -> Result<Option<TableDescription>, StoreError> {
+        match self.client.describe_table().table_name(&*self.table).send().await {
+            Ok(described) => Ok(described.table),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => {
+                Ok(None)
+            }
+            Err(error) => Err(self.refused(&error)),
+        }
+    }
+
+    async fn create(&self) -> Result<(), StoreError> {
+        let create = self.client.create_table().table_name(&*self.table);
+        let create = define(create).map_err(|error| self.failed(error.to_string()))?;
+        match create.send().await {
+            Ok(_) => Ok(()),
+            // Another broker was faster.
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_in_use_exception()) => {
+                Ok(())
+            }
+            Err(error) => Err(self.refused(&error)),
+        }
+    }
+
+    fn check(&self, table: &TableDescription) -> Result<(), StoreError> {
+        let types = table.attribute_definitions();
+        let is_string = |name: &str| {
+            types.iter().any(|definition| {
+                definition.attribute_name() == name && *definition.attribute_type() == ScalarAttributeType::S
+            })
+        };
+        let keyed = are_keys(table.key_schema(), &[(PK, &KeyType::Hash), (SK, &KeyType::Range)]);
+        let indexed = table.global_secondary_indexes().iter().any(is_outstanding);
+        if keyed && indexed && [PK, SK, OUTSTANDING].into_iter().all(is_string) {
+            return Ok(());
+        }
+        Err(self.failed(format!(
+            "the table was not made by bindery: it needs the string keys `{PK}` (partition) and `{SK}` (sort), and the global \
+             secondary index `{OUTSTANDING}` (partition key `{OUTSTANDING}`, a string; projecting `{BURIED_AT}`); name another \
+             table, or make it as docs/stores-dynamodb.md says"
+        )))
+    }
+
+    /// Writes the schema's version into a new table, and reads it in others.
+    async fn mark(&self) -> Result<(), StoreError> {
+        if let Some(meta) = self.get(&Place::meta()).await? {
+            return self.check_version(count(&meta, SCHEMA_VERSION));
+        }
+        let put = self.client.put_item().table_name(&*self.table).set_item(Some(Place::meta().key()));
+        let put = put
+            .item(SCHEMA_VERSION, number(SCHEMA))
+            .condition_expression(format!("attribute_not_exists({PK})"));
+        let put = error::conditional(|| put.clone().send()).await;
+        if put.map_err(|error| self.refused(&error))?.is_some() {
+            return Ok(());
+        }
+        // Another broker was faster, or the answer was lost and the call repeated.
+        let meta = self.get(&Place::meta()).await?;
+        self.check_version(meta.and_then(|meta| count(&meta, SCHEMA_VERSION)))
+    }
+
+    fn check_version(&self, found: Option<u64>) -> Result<(), StoreError> {
+        match found {
+            Some(SCHEMA) => Ok(()),
+            Some(found) => Err(StoreError::OtherVersion {
+                store: self.name.to_string(),
+                found: i64::try_from(found).unwrap_or(i64::MAX),
+                known: SCHEMA.cast_signed(),
+                remedy: "run the newer bindery that wrote it, or name another table",
+            }),
+            None => Err(self.failed(format!(
+                "the item `meta` has no number `{SCHEMA_VERSION}`; restore the table, see docs/restore.md"
+            ))),
+        }
+    }
+
+    pub(super) async fn record_installation(&self, proposed: &str) -> Result<String, StoreError> {
+        let update = self.client.update_item().table_name(&*self.table).set_key(Some(Place::meta().key()));
+        let updated = update
+            .update_expression(format!("SET {INSTALLATION} = if_not_exists({INSTALLATION}, :proposed)"))
+            .condition_expression(format!("attribute_exists({PK})"))
+            .expression_attribute_values(":proposed", string(proposed))
+            .return_values(ReturnValue::AllNew)
+            .send()
+            .await
+            .map_err(|error| self.refused(&error))?;
+        let id = updated.attributes().and_then(|meta| text(meta, INSTALLATION));
+        id.map(ToOwned::to_owned).ok_or_else(|| {
+            self.failed(format!(
+                "the item `meta` has no text `{INSTALLATION}`; restore the table, see docs/restore.md"
+            ))
+        })
+    }
+}
+
+/// The table as docs/stores-dynamodb.md describes it, too.
+fn define(create: CreateTableFluentBuilder) -> Result<CreateTableFluentBuilder, BuildError> {
+    let mut create = create.billing_mode(BillingMode::PayPerRequest);
+    for name in [PK, SK, OUTSTANDING] {
+        let definition = AttributeDefinition::builder().attribute_name(name);
+        create = create.attribute_definitions(definition.attribute_type(ScalarAttributeType::S).build()?);
+    }
+    let key = |name: &str, of: KeyType| KeySchemaElement::builder().attribute_name(name).key_type(of).build();
+    let projection =
+        Projection::builder().projection_type(ProjectionType::Include).non_key_attributes(BURIED_AT).build();
+    let index = GlobalSecondaryIndex::builder()
+        .index_name(OUTSTANDING)
+        .key_schema(key(OUTSTANDING, KeyType::Hash)?)
+        .projection(projection)
+        .build()?;
+    Ok(create
+        .key_schema(key(PK, KeyType::Hash)?)
+        .key_schema(key(SK, KeyType::Range)?)
+        .global_secondary_indexes(index))
+}
+
+fn is_ready(table: &TableDescription) -> bool {
+    let indexed = table
+        .global_secondary_indexes()
+        .iter()
+        .all(|index| matches!(index.index_status(), Some(IndexStatus::Active | IndexStatus::Updating)));
+    matches!(table.table_status(), Some(TableStatus::Active | TableStatus::Updating)) && indexed
+}
+
+fn is_outstanding(index: &GlobalSecondaryIndexDescription) -> bool {
+    let projected = index.projection().is_some_and(|projection| {
+        projection.projection_type() == Some(&ProjectionType::All)
+            || projection.non_key_attributes().iter().any(|name| name == BURIED_AT)
+    });
+    index.index_name() == Some(OUTSTANDING)
+        && are_keys(index.key_schema(), &[(OUTSTANDING, &KeyType::Hash)])
+        && projected
+}
+
+fn are_keys(schema: &[KeySchemaElement], expected: &[(&str, &KeyType)]) -> bool {
+    schema.iter().map(|key| (key.attribute_name(), key.key_type())).eq(expected.iter().copied())
+}

@@ -1,0 +1,336 @@
+//! What the store in DynamoDB does beyond the contract, on moto. moto knows no `ClientRequestToken`, no conflicts between
+//! transactions and no permissions: [`Front`] stands before it for these. Its indexes are never behind, and an item in a
+//! transaction may be larger than 400 KB.
+
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use aws_sdk_dynamodb::{
+    config::Credentials,
+    types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
+};
+
+use super::*;
+use crate::broker::store::{
+    State,
+    trials::{self, LONG_LEASE, SHORT_LEASE, Testbed, binding, change, instance, is_lost, put, row, take},
+};
+
+use front::{Front, Trick};
+use moto::Moto;
+
+mod front;
+#[path = "../../../../tests/support/moto.rs"]
+mod moto;
+
+static MOTO: LazyLock<Moto> = LazyLock::new(Moto::start);
+
+const SECRET: &str = "hunter2hunter2";
+
+/// A table of its own, which the first to open it makes.
+struct Table(Address);
+
+impl Table {
+    fn at(table: &str, endpoint: &str) -> Self {
+        Self(format!("dynamodb:{table}?region=eu-central-1&endpoint={endpoint}").parse().unwrap())
+    }
+
+    /// The same table, somewhere else.
+    fn behind(&self, endpoint: &str) -> Self {
+        Self::at(&self.0.table, endpoint)
+    }
+
+    fn connect(&self, times: Times) -> DynamoDb {
+        let credentials = Credentials::new("AKIA", SECRET, None, None, "tests");
+        let config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .region(Region::new("eu-central-1"))
+            .credentials_provider(credentials);
+        DynamoDb::with(config, &self.0, times)
+    }
+
+    async fn prepare(&self, times: Times) -> Result<DynamoDb, StoreError> {
+        let store = self.connect(times);
+        store.prepare().await.map(|()| store)
+    }
+}
+
+impl Testbed for Table {
+    type Store = DynamoDb;
+
+    async fn new() -> Self {
+        static TABLES: AtomicUsize = AtomicUsize::new(0);
+        let table = format!("bindery-{}", TABLES.fetch_add(1, Ordering::Relaxed));
+        Self::at(&table, &MOTO.endpoint())
+    }
+
+    async fn open(&self, lease: Duration) -> DynamoDb {
+        self.prepare(Times::of(lease)).await.unwrap()
+    }
+}
+
+trials::contract!(Table);
+
+fn refusal<T>(result: Result<T, StoreError>) -> String {
+    result.err().expect("it is refused").to_string()
+}
+
+/// Two rows of 300 KB each fill a page.
+fn large(key: &Key, state: State) -> Change {
+    Change::Put(row(key, state, &"x".repeat(300_000)))
+}
+
+#[tokio::test]
+async fn all_pages_are_read() {
+    let store = Table::new().await.open(LONG_LEASE).await;
+    let keys = [
+        (
+            "a",
+            vec![instance("a"), binding("a", "1"), binding("a", "2"), binding("a", "3"), binding("a", "4")],
+        ),
+        ("b", vec![instance("b")]),
+        ("c", vec![instance("c")]),
+        ("d", vec![instance("d")]),
+    ];
+    for (id, keys) in &keys {
+        change(&store, id, keys.iter().map(|key| large(key, State::Updating)).collect()).await;
+    }
+    let page = store.scan().send().await.unwrap();
+    assert!(page.last_evaluated_key().is_some(), "it was not too much for a page");
+    assert_eq!(store.instances().await.unwrap().len(), 4);
+    assert_eq!(store.bindings(&"a".into()).await.unwrap().len(), 4);
+    assert_eq!(store.sealed_otherwise("other").await.unwrap().len(), 8);
+    assert_eq!(store.unfinished().await.unwrap().len(), 8);
+    let hold = take(&store, &"z".into()).await;
+    let mut freezing = Box::pin(store.freeze());
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut freezing).await;
+    assert!(early.is_err(), "a hold on the last page was not seen");
+    store.release(&hold).await.unwrap();
+    freezing.await.unwrap();
+}
+
+#[tokio::test]
+async fn brokers_that_start_at_once_make_one_table() {
+    let table = Table::new().await;
+    let starts = (0..4).map(|_| table.prepare(Times::of(LONG_LEASE)));
+    for started in futures::future::join_all(starts).await {
+        started.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn looking_for_a_table_makes_none() {
+    let table = Table::new().await;
+    let store = table.connect(Times::of(LONG_LEASE));
+    assert!(!store.is_prepared().await.unwrap());
+    assert!(store.describe().await.unwrap().is_none());
+    table.open(LONG_LEASE).await;
+    assert!(store.is_prepared().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_table_of_somebody_else_is_refused() {
+    let table = Table::new().await;
+    let store = table.connect(Times::of(LONG_LEASE));
+    let id = AttributeDefinition::builder().attribute_name("id").attribute_type(ScalarAttributeType::S);
+    let key = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash);
+    let create =
+        store.client.create_table().table_name(&*store.table).billing_mode(BillingMode::PayPerRequest);
+    let create = create.attribute_definitions(id.build().unwrap()).key_schema(key.build().unwrap());
+    create.send().await.unwrap();
+    for refused in [refusal(store.prepare().await), refusal(store.is_prepared().await)] {
+        assert!(refused.contains("`outstanding`") && refused.contains("name another table"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let table = Table::new().await;
+    let store = table.open(LONG_LEASE).await;
+    let newer = store.client.update_item().table_name(&*store.table).set_key(Some(Place::meta().key()));
+    let newer = newer.update_expression("SET schema_version = :two");
+    newer.expression_attribute_values(":two", number(2)).send().await.unwrap();
+    for refused in [store.prepare().await, store.is_prepared().await.map(drop)] {
+        assert!(matches!(refused, Err(StoreError::OtherVersion { found: 2, known: 1, .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_is_too_large_is_refused_and_nothing_else_is_changed() {
+    let store = Table::new().await.open(LONG_LEASE).await;
+    let hold = take(&store, &"i".into()).await;
+    let too_large = Change::Put(row(&binding("i", "b"), State::Ready, &"x".repeat(410_000)));
+    let refused = store.commit(&hold, vec![put(&instance("i"), ""), too_large], Then::Keep).await;
+    let refused = refusal(refused);
+    assert!(refused.contains("400 KB"), "{refused}");
+    assert_eq!(store.row(&instance("i")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn ids_longer_than_keys_are_refused_and_not_found() {
+    let store = Table::new().await.open(LONG_LEASE).await;
+    let long = "x".repeat(3000);
+    for refused in [
+        refusal(store.hold(&long.as_str().into()).await),
+        refusal({
+            let hold = take(&store, &"i".into()).await;
+            store.commit(&hold, vec![put(&binding("i", &long), "")], Then::Release).await
+        }),
+    ] {
+        assert!(refused.contains("shorter ids"), "{refused}");
+    }
+    for key in [instance(&long), binding("i", &long), binding(&long, "b")] {
+        assert_eq!(store.row(&key).await.unwrap(), None);
+        assert_eq!(store.buried(&key).await.unwrap(), None);
+    }
+    assert_eq!(store.bindings(&long.as_str().into()).await.unwrap(), []);
+    store.interrupt(&long.as_str().into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_transaction_takes_ninety_nine_changes() {
+    let store = Table::new().await.open(LONG_LEASE).await;
+    let hold = take(&store, &"i".into()).await;
+    let changes = |most: usize| (0..most).map(|number| put(&binding("i", &number.to_string()), "")).collect();
+    store.commit(&hold, changes(99), Then::Keep).await.unwrap();
+    let refused = refusal(store.commit(&hold, changes(100), Then::Keep).await);
+    assert!(refused.contains("DynamoDB takes 100"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_last_change_of_a_record_counts() {
+    let store = Table::new().await.open(LONG_LEASE).await;
+    let (i, b) = (instance("i"), binding("i", "b"));
+    let removed = vec![put(&i, "1"), put(&b, "2"), Change::Remove(i.clone()), put(&b, "3")];
+    change(&store, "i", removed).await;
+    assert_eq!(store.row(&i).await.unwrap(), None);
+    assert_eq!(store.row(&b).await.unwrap(), Some(row(&b, State::Ready, "3")));
+}
+
+#[tokio::test]
+async fn a_commit_is_repeated_after_conflicts() {
+    let table = Table::new().await;
+    let direct = table.open(LONG_LEASE).await;
+    let hold = take(&direct, &"i".into()).await;
+    let tricks = [Trick::Conflict, Trick::Conflict, Trick::Conflict];
+    let front = Front::start(MOTO.endpoint(), "TransactWriteItems", &tricks).await;
+    let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE));
+    store.commit(&hold, vec![put(&instance("i"), "1")], Then::Keep).await.unwrap();
+    assert!(direct.row(&instance("i")).await.unwrap().is_some());
+    let tokens = front.tokens();
+    assert_eq!(tokens, vec![tokens[0].clone(); 4], "another transaction each time");
+    store.commit(&hold, vec![put(&instance("i"), "2")], Then::Keep).await.unwrap();
+    assert_ne!(front.tokens()[4], tokens[0], "the same transaction for another commit");
+    assert_eq!(direct.row(&instance("i")).await.unwrap(), Some(row(&instance("i"), State::Ready, "2")));
+}
+
+#[tokio::test]
+async fn calls_on_a_hold_are_repeated_after_conflicts() {
+    let table = Table::new().await;
+    let hold = take(&table.open(LONG_LEASE).await, &"i".into()).await;
+    let front = Front::start(MOTO.endpoint(), "UpdateItem", &[Trick::Conflict, Trick::Conflict]).await;
+    let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE));
+    assert_eq!(store.renew(&hold).await.unwrap(), Renewal::Held { interrupted: false });
+    assert!(front.all_tricks_played());
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_was_lost_is_made_once() {
+    let table = Table::new().await;
+    let direct = table.open(LONG_LEASE).await;
+    let hold = take(&direct, &"i".into()).await;
+    let front = Front::start(MOTO.endpoint(), "TransactWriteItems", &[Trick::LoseAnswer]).await;
+    let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE));
+    // The first attempt gave the hold back, so a second would find none.
+    store.commit(&hold, vec![put(&instance("i"), "1")], Then::Release).await.unwrap();
+    assert_eq!(front.tokens().len(), 2);
+    assert_eq!(direct.row(&instance("i")).await.unwrap(), Some(row(&instance("i"), State::Ready, "1")));
+}
+
+#[tokio::test]
+async fn a_hold_whose_answer_was_lost_is_given_once() {
+    let table = Table::new().await;
+    let direct = table.open(LONG_LEASE).await;
+    let front = Front::start(MOTO.endpoint(), "PutItem", &[Trick::LoseAnswer]).await;
+    let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE));
+    let hold = take(&store, &"i".into()).await;
+    assert!(front.all_tricks_played());
+    assert_eq!(direct.hold(&"i".into()).await.unwrap(), None);
+    direct.commit(&hold, vec![put(&instance("i"), "1")], Then::Release).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_hold_that_cannot_be_checked_is_given_back() {
+    let table = Table::new().await;
+    let direct = table.open(LONG_LEASE).await;
+    let denied = Trick::Refuse("AccessDeniedException", "not authorized to perform: dynamodb:GetItem");
+    let front = Front::start(MOTO.endpoint(), "GetItem", &[denied]).await;
+    let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE));
+    let refused = refusal(store.hold(&"i".into()).await);
+    assert!(refused.contains("dynamodb:GetItem") && refused.contains("docs/stores-dynamodb.md"), "{refused}");
+    take(&direct, &"i".into()).await;
+}
+
+#[tokio::test]
+async fn what_has_no_hold_left_is_not_taken_for_a_conflict() {
+    let table = Table::new().await;
+    let direct = table.open(LONG_LEASE).await;
+    let hold = take(&direct, &"i".into()).await;
+    direct.release(&hold).await.unwrap();
+    let front = Front::start(MOTO.endpoint(), "TransactWriteItems", &[]).await;
+    let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE));
+    assert!(is_lost(&store.commit(&hold, vec![put(&instance("i"), "1")], Then::Keep).await));
+    assert_eq!(front.tokens().len(), 1);
+}
+
+#[tokio::test]
+async fn a_freeze_gives_up_beside_another_and_beside_long_work() {
+    let table = Table::new().await;
+    let times = Times { patience: Duration::from_millis(300), ..Times::of(LONG_LEASE) };
+    let (hasty, store) = (table.prepare(times).await.unwrap(), table.open(LONG_LEASE).await);
+    let hold = take(&store, &"i".into()).await;
+    let refused = refusal(hasty.freeze().await);
+    assert!(refused.contains("service instance i is still worked on"), "{refused}");
+    store.release(&hold).await.unwrap();
+    let frozen = store.freeze().await.unwrap();
+    let refused = refusal(hasty.freeze().await);
+    assert!(refused.contains("as a sweep does"), "{refused}");
+    drop(frozen);
+    trials::take_when_free(&store, &"i".into()).await;
+}
+
+#[tokio::test]
+async fn a_freeze_ends_with_its_process() {
+    let table = Table::new().await;
+    let store = table.open(SHORT_LEASE).await;
+    assert!(store.mark_frozen(uuid::Uuid::new_v4()).await.unwrap());
+    assert_eq!(store.hold(&"i".into()).await.unwrap(), None);
+    trials::take_when_free(&store, &"i".into()).await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_gone_and_a_server_that_is_away_are_named() {
+    let table = Table::new().await;
+    let refused = refusal(table.connect(Times::of(LONG_LEASE)).row(&instance("i")).await);
+    assert!(
+        refused.contains("ResourceNotFoundException") && refused.contains("check table, region"),
+        "{refused}"
+    );
+    let away = table.behind("http://127.0.0.1:1").connect(Times::of(LONG_LEASE));
+    let refused = refusal(away.row(&instance("i")).await);
+    assert!(refused.contains("127.0.0.1:1") && refused.contains("check the network"), "{refused}");
+    assert!(!refused.contains(SECRET) && refused.len() < 600, "{refused}");
+}
+
+#[tokio::test]
+async fn a_damaged_item_is_named() {
+    let store = Table::new().await.open(LONG_LEASE).await;
+    let put = store.client.put_item().table_name(&*store.table);
+    let put = put.set_item(Some(Place::row(&binding("i", "b")).key())).item("state", string("lost"));
+    put.send().await.unwrap();
+    let refused = refusal(store.row(&binding("i", "b")).await);
+    assert!(refused.contains("binding b of service instance i") && refused.contains("`state`"), "{refused}");
+}

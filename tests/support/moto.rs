@@ -1,0 +1,73 @@
+//! AWS for tests: moto, from the Python environment that `tests/preflight aws` makes. It is stopped when dropped, and ends
+//! by itself with the process that started it, so that it may be kept in a static.
+#![allow(dead_code, reason = "each suite uses its part")]
+
+use std::{
+    env,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+/// One request at a time, unlike `moto_server`: moto undoes a transaction by putting back a copy of the table, and with it
+/// takes back what others wrote meanwhile. Ends when nobody holds its standard input any more.
+const SERVER: &str = r"
+import os, sys, threading
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+def end_with_caller():
+    sys.stdin.read()
+    os._exit(0)
+
+threading.Thread(target=end_with_caller, daemon=True).start()
+app = DomainDispatcherApplication(create_backend_app)
+server = make_server('127.0.0.1', 0, app, threaded=False, request_handler=MotoRequestHandler)
+print(server.port, flush=True)
+server.serve_forever()
+";
+
+/// A running server.
+pub(crate) struct Moto {
+    child: Child,
+    port: u16,
+}
+
+impl Moto {
+    /// Starts a server and waits until it listens.
+    pub(crate) fn start() -> Self {
+        let python = environment().join("bin/python");
+        let mut child = Command::new(&python)
+            .args(["-c", SERVER])
+            // Nobody's account, whatever the machine is logged in to.
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}; run tests/preflight aws", python.display()));
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let port = line.trim().parse().expect("moto's port; run tests/preflight aws");
+        Self { child, port }
+    }
+
+    /// Where it answers.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn environment() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| manifest.join("target"), |target| manifest.join(target))
+        .join("venv")
+}

@@ -2,6 +2,7 @@
 //! [`Broker`] puts them together; serving its router, with or without TLS, is the caller's.
 
 mod engine;
+mod parts;
 mod restore;
 mod routes;
 mod services;
@@ -12,11 +13,9 @@ mod tls;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use axum::Router;
-use uuid::Uuid;
 
 pub use self::{
     engine::Timing,
@@ -30,18 +29,15 @@ pub use self::{
 };
 use self::{
     engine::{Engine, Offer},
+    parts::{Parts, databases, lock},
     routes::{Gate, Logins},
-    services::cockroachdb::Databases,
-    store::{Store, cipher::Cipher, lock::StoreLock, records::Records},
+    store::{cipher::Cipher, lock::StoreLock, records::Records},
 };
 use crate::{
     config::{BrokerConfig, BrokerSettings, ConfigError, ServerName, StoreUrl},
     osb::InstanceId,
     telemetry::Metrics,
 };
-
-/// A predecessor that drains, as in a rolling restart, is given so long to leave the store.
-const PREDECESSOR_ENDS: Duration = Duration::from_secs(30);
 
 /// A broker with its store open. Servers are connected to when they are needed.
 pub struct Broker {
@@ -110,66 +106,6 @@ pub struct ServerCheck {
 /// The provider for each server that plans name.
 pub type Providers = BTreeMap<ServerName, Arc<dyn Provider>>;
 
-/// What a broker and a sweep share.
-struct Parts {
-    store: Arc<dyn Store>,
-    providers: Providers,
-}
-
-impl Parts {
-    /// For a broker: makes the store if need be.
-    async fn open(
-        config: &BrokerConfig,
-        backends: impl FnOnce(&str) -> Providers,
-    ) -> Result<Self, BrokerError> {
-        let store = store::open(&config.settings).await?;
-        let proposed = config.settings.installation.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
-        let recorded = store.installation(&proposed).await?;
-        Self::of(config, store, &recorded, backends)
-    }
-
-    /// For a sweep: the store must be there, and is not written to.
-    async fn open_existing(config: &BrokerConfig, delete: bool) -> Result<Self, BrokerError> {
-        let no_store = || BrokerError::NoStore { store: config.settings.store.to_string() };
-        let store = store::open_existing(&config.settings, delete).await?.ok_or_else(no_store)?;
-        let recorded = store.recorded_installation().await?.ok_or_else(no_store)?;
-        Self::of(config, store, &recorded, |installation| databases(config, installation))
-    }
-
-    fn of(
-        config: &BrokerConfig,
-        store: Arc<dyn Store>,
-        recorded: &str,
-        backends: impl FnOnce(&str) -> Providers,
-    ) -> Result<Self, BrokerError> {
-        match &config.settings.installation {
-            Some(configured) if *configured != *recorded => {
-                let (recorded, configured) = (recorded.to_owned(), configured.clone());
-                return Err(BrokerError::OtherInstallation { recorded, configured });
-            }
-            _ => {}
-        }
-        Ok(Self { store, providers: backends(recorded) })
-    }
-}
-
-/// Keeps others off a store that takes one process at a time.
-async fn lock(config: &BrokerConfig) -> Result<Option<StoreLock>, BrokerError> {
-    match &config.settings.store {
-        StoreUrl::Sqlite(path) => Ok(Some(StoreLock::take(path, PREDECESSOR_ENDS).await?)),
-        StoreUrl::Postgres(_) | StoreUrl::DynamoDb(_) => Ok(None),
-    }
-}
-
-/// The servers of the configuration.
-fn databases(config: &BrokerConfig, installation: &str) -> Providers {
-    let provider = |server: &crate::config::ServerSettings| {
-        let provider: Arc<dyn Provider> = Arc::new(Databases::new(server.clone(), installation));
-        (server.name.clone(), provider)
-    };
-    config.services.servers.iter().map(provider).collect()
-}
-
 impl Broker {
     /// Opens the store and goes on with what the last run did not finish. Servers need not be reachable. Waits a while for
     /// another broker to end, if the store takes one at a time.
@@ -199,6 +135,7 @@ impl Broker {
         let exists = !matches!(store, StoreUrl::Sqlite(path) if !path.exists());
         let cipher = Cipher::load(store_key, former_store_keys, exists)?;
         let Parts { store, providers } = Parts::open(&config, backends).await?;
+        tracing::info!(store = store.name(), "the broker's store is open");
         let offer = Offer::new(config.services.offerings)
             .map_err(|error| ConfigError::invalid(error.path, error.problem))?;
         let records = Records::new(store, cipher);

@@ -5,8 +5,9 @@
 use std::{collections::BTreeSet, fmt};
 
 use super::{
-    BrokerError, Parts,
+    BrokerError,
     engine::Offer,
+    parts::{Parts, databases, lock},
     services::{BindingSpec, InstanceSpec, Provider},
     store::{
         Change, Key, State, Then,
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     config::{BrokerConfig, ConfigError, ServerName},
-    osb::{BindingId, InstanceId, Object},
+    osb::{BindingId, Object},
 };
 
 /// An instance that a platform holds, and its bindings.
@@ -46,9 +47,9 @@ pub struct RestoreReport {
 /// # Errors
 /// When the store or a backend cannot be used. What was restored before stays, and the restore can be repeated.
 pub async fn restore(config: &BrokerConfig, held: &[Held]) -> Result<RestoreReport, BrokerError> {
-    let _lock = super::lock(config).await?;
+    let _lock = lock(config).await?;
     let cipher = Cipher::load(&config.settings.store_key, &config.settings.former_store_keys, true)?;
-    let parts = Parts::open(config, |installation| super::databases(config, installation)).await?;
+    let parts = Parts::open(config, |installation| databases(config, installation)).await?;
     let offer = Offer::new(config.services.offerings.clone())
         .map_err(|error| ConfigError::invalid(error.path, error.problem))?;
     let records = Records::new(parts.store.clone(), cipher);

@@ -5,7 +5,8 @@
 use std::{collections::BTreeSet, fmt};
 
 use super::{
-    BrokerError, Parts,
+    BrokerError,
+    parts::Parts,
     services::{Provider, Resource},
     store::{Key, Row, Store},
 };
@@ -68,12 +69,16 @@ async fn sweep_parts(parts: &Parts, claimed: &[Claimed], delete: bool) -> Result
         for resource in resources.into_iter().filter(|resource| !claimed.contains(&resource.name)) {
             // A broker records what it makes before it makes it: what has no record now, and can get none until this is
             // dropped, is nobody's.
-            let _frozen = if delete { Some(parts.store.freeze().await?) } else { None };
+            let frozen = if delete { Some(parts.store.freeze().await?) } else { None };
             if known(parts.store.as_ref(), provider.as_ref()).await?.contains(&resource.name) {
                 continue;
             }
             if !resource.ours {
                 report.foreign.push((name.clone(), resource));
+                continue;
+            }
+            if frozen.as_ref().is_some_and(|frozen| frozen.is_lost()) {
+                report.failed.push(format!("not removed: {resource}: the store did not answer in time"));
                 continue;
             }
             if delete && let Err(error) = provider.remove(&resource).await {

@@ -108,15 +108,6 @@ struct Plan {
 /// A user with a password, or a file of tokens.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Tls {
-    cert_file: PathBuf,
-    key_file: PathBuf,
-    client_ca_file: Option<PathBuf>,
-}
-
-/// A user with a password, or a file of tokens.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Auth {
     username: Option<String>,
     password_file: Option<PathBuf>,

@@ -1,7 +1,8 @@
 //! What the broker offers and how it runs, as plain values: [`ServiceSettings`] (services, plans and the servers behind
 //! them) and [`BrokerSettings`] (who may call, where records are kept). They come from bindery's own YAML file
 //! (`file`), from the environment of the CockroachDB broker that bindery replaces (`environment`), or from the caller.
-//! Parsing is pure; the files named here are read where they are used.
+//! Parsing is pure; the files named here are read where they are used. What a plan's JSON Schemas say about parameters is
+//! here, too ([`Schemas`]): a bad schema is a bad configuration.
 
 mod environment;
 mod error;

@@ -65,7 +65,7 @@ impl fmt::Display for StoreUrl {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             Self::Postgres(url) => url.fmt(f),
-            Self::DynamoDb(table) => write!(f, "dynamodb:{}", table.table),
+            Self::DynamoDb(table) => table.fmt(f),
         }
     }
 }
@@ -134,6 +134,12 @@ impl PartialEq for PostgresUrl {
 
 impl Eq for PostgresUrl {}
 
+impl fmt::Display for DynamoDbTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dynamodb:{}", self.table)
+    }
+}
+
 impl DynamoDbTable {
     fn parse(text: &str) -> Result<Self, ConfigError> {
         let (table, options) = text.split_once('?').unwrap_or((text, ""));
@@ -164,9 +170,14 @@ impl DynamoDbTable {
             *option = Some(value.into_owned());
         }
         if let Some(endpoint) = &parsed.endpoint
-            && !url::Url::parse(endpoint).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+            && !url::Url::parse(endpoint).is_ok_and(|url| {
+                matches!(url.scheme(), "http" | "https")
+                    && url.username().is_empty()
+                    && url.password().is_none()
+            })
         {
-            let problem = format!("has the endpoint {endpoint:?}; write it as `https://HOST:PORT`");
+            // Not shown: it may hold a password.
+            let problem = "has an endpoint that cannot be called; write it as `https://HOST:PORT`";
             return Err(ConfigError::invalid("store", problem));
         }
         Ok(parsed)
@@ -217,6 +228,7 @@ mod tests {
     #[case("dynamodb:bindery?region=", "region")]
     #[case("dynamodb:bindery?region=a&region=b", "region")]
     #[case("dynamodb:bindery?endpoint=localhost", "https://")]
+    #[case("dynamodb:bindery?endpoint=http://user:s3cret@host", "https://")]
     fn other_addresses_are_refused(#[case] text: &str, #[case] named: &str) {
         let message = text.parse::<StoreUrl>().unwrap_err().to_string();
         assert!(message.contains("store") && message.contains(named), "{text}: {message}");

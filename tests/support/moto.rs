@@ -22,7 +22,13 @@ def end_with_caller():
 
 threading.Thread(target=end_with_caller, daemon=True).start()
 app = DomainDispatcherApplication(create_backend_app)
-server = make_server('127.0.0.1', 0, app, threaded=False, request_handler=MotoRequestHandler)
+lock = threading.Lock()
+
+def one_at_a_time(environ, start_response):
+    with lock:
+        return list(app(environ, start_response))
+
+server = make_server('127.0.0.1', 0, one_at_a_time, threaded=True, request_handler=MotoRequestHandler)
 print(server.port, flush=True)
 server.serve_forever()
 ";

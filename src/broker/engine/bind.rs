@@ -18,7 +18,7 @@ use super::{
     holds::Held,
     no_instance,
     offer::{Offered, same_ids},
-    provision::begin,
+    provision::{begin, polled},
 };
 use crate::osb::{BindRequest, BindingId, InstanceId, Object};
 
@@ -111,7 +111,7 @@ impl Shared {
         held.commit(vec![self.records.put_binding(&record)]).await?;
         let operation = record.operation.clone();
         let is_lasting = self.is_lasting(&on.spec.service_id, &on.spec.plan_id);
-        let pursuit = self.pursuit(&operation, self.polling(&on.spec.service_id, &on.spec.plan_id));
+        let pursuit = self.pursuit(&operation, &on.spec);
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.create_binding(held, &on, record, pursuit).await });
@@ -150,7 +150,7 @@ impl Shared {
         }
         let Some(found) = self.records.binding(instance, id).await? else { return Ok(None) };
         same_binding(&found, &on, wanted)?;
-        self.polled(instance, &found.operation, Verb::Bind, asking)
+        polled(instance, &found.operation, Verb::Bind, asking)
     }
 
     /// The record of a binding that is not there, after everything was checked.

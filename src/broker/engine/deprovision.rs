@@ -16,7 +16,7 @@ use super::{
     holds::Held,
     no_instance,
     offer::{required, same_ids},
-    provision::begin,
+    provision::{begin, polled},
 };
 use crate::osb::{InstanceId, PlanId, ServiceId};
 
@@ -68,7 +68,7 @@ impl Shared {
         record.state = State::Deleting;
         held.commit(vec![self.records.put_instance(&record)]).await?;
         let operation = record.operation.clone();
-        let pursuit = self.pursuit(&operation, self.polling(&service_id, &plan_id));
+        let pursuit = self.pursuit(&operation, &record.spec);
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.delete_instance(held, record, pursuit).await });
@@ -90,7 +90,7 @@ impl Shared {
         if found.state == State::Creating {
             return Ok(Busy::Creating);
         }
-        let polled = self.polled(id, &found.operation, Verb::Deprovision, asking)?;
+        let polled = polled(id, &found.operation, Verb::Deprovision, asking)?;
         Ok(polled.map_or(Busy::Other, Busy::Polled))
     }
 

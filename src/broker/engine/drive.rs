@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     super::{
-        services::{Pending, Progress, ServiceError},
+        services::{InstanceSpec, Pending, Progress, ServiceError},
         store::{Change, records::Operation},
     },
     Refusal, Shared,
@@ -51,11 +51,13 @@ impl From<Ended> for Refusal {
 }
 
 impl Shared {
-    /// How an operation is pursued that has just begun, or is taken up again.
-    pub(super) fn pursuit(&self, operation: &Operation, polling: Option<u64>) -> Pursuit {
-        if !operation.is_asynchronous {
+    /// How an operation is pursued that has just begun, or is taken up again. Of a prompt service a fault is told at once:
+    /// it has tried again already, and platforms show what they are told.
+    pub(super) fn pursuit(&self, operation: &Operation, of: &InstanceSpec) -> Pursuit {
+        if !operation.is_asynchronous || !self.is_lasting(&of.service_id, &of.plan_id) {
             return Pursuit::Once;
         }
+        let polling = self.polling(&of.service_id, &of.plan_id);
         let patience = polling.map_or(self.timing.give_up, Duration::from_secs);
         let patience = SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX);
         Pursuit::Until(operation.begun_at.saturating_add(patience).unwrap_or(Timestamp::MAX))

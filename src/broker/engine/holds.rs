@@ -203,14 +203,14 @@ async fn beat(
         sleep(pause).await;
         let asked = Instant::now();
         // Nobody else takes it before its end, so that this one ends in time.
-        match timeout_at(renewed + lease - pause, store.renew(&hold)).await {
+        match timeout_at(renewed + lease.saturating_sub(pause), store.renew(&hold)).await {
             Ok(Ok(Renewal::Held { interrupted: wanted })) => {
                 renewed = asked;
                 if wanted {
                     interrupted.cancel();
                 }
             }
-            Ok(Err(error)) if renewed.elapsed() < lease - 2 * pause => {
+            Ok(Err(error)) if renewed.elapsed() + 2 * pause < lease => {
                 tracing::warn!(instance = %hold.instance, %error, "cannot renew a hold; trying again");
             }
             Ok(Ok(Renewal::Lost) | Err(_)) | Err(_) => {

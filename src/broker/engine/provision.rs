@@ -81,7 +81,7 @@ impl Shared {
         };
         held.commit(vec![self.records.put_instance(&record)]).await?;
         let operation = record.operation.clone();
-        let pursuit = self.pursuit(&operation, offered.plan.maximum_polling_duration);
+        let pursuit = self.pursuit(&operation, &record.spec);
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.create_instance(held, record, pursuit).await });
@@ -99,24 +99,7 @@ impl Shared {
     ) -> Result<Option<String>, Refusal> {
         let Some(found) = self.records.instance(&wanted.id).await? else { return Ok(None) };
         same_instance(&found, wanted)?;
-        self.polled(&wanted.id, &found.operation, Verb::Provision, asking)
-    }
-
-    /// The operation's id when it is the one that is asked for; refuses to wait for another that may take long.
-    pub(super) fn polled(
-        &self,
-        instance: &InstanceId,
-        operation: &Operation,
-        verb: Verb,
-        asking: &Asking,
-    ) -> Result<Option<String>, Refusal> {
-        if !operation.is_in_progress() || !operation.is_asynchronous {
-            return Ok(None);
-        }
-        if operation.verb == verb && asking.accepts_incomplete {
-            return Ok(Some(operation.id.clone()));
-        }
-        Err(Refusal::Concurrency(instance.clone()))
+        polled(&wanted.id, &found.operation, Verb::Provision, asking)
     }
 
     /// Waits for the instance, as long as a request may.
@@ -165,6 +148,22 @@ impl Shared {
         }
         outcome
     }
+}
+
+/// The operation's id when it is the one that is asked for; refuses to wait for another that may take long.
+pub(super) fn polled(
+    instance: &InstanceId,
+    operation: &Operation,
+    verb: Verb,
+    asking: &Asking,
+) -> Result<Option<String>, Refusal> {
+    if !operation.is_in_progress() || !operation.is_asynchronous {
+        return Ok(None);
+    }
+    if operation.verb == verb && asking.accepts_incomplete {
+        return Ok(Some(operation.id.clone()));
+    }
+    Err(Refusal::Concurrency(instance.clone()))
 }
 
 fn wanted(id: InstanceId, request: ProvisionRequest, maintenance_version: Option<String>) -> InstanceSpec {

@@ -134,8 +134,7 @@ impl Shared {
     }
 
     async fn finish_instance(&self, held: Held, mut record: Instance) -> Result<(), Refusal> {
-        let polling = self.polling(&record.spec.service_id, &record.spec.plan_id);
-        let pursuit = self.pursuit(&record.operation, polling);
+        let pursuit = self.pursuit(&record.operation, &record.spec);
         match record.state {
             State::Creating if record.operation.is_asynchronous => {
                 self.create_instance(held, record, pursuit).await
@@ -168,7 +167,7 @@ impl Shared {
     }
 
     async fn finish_binding(&self, held: Held, on: Instance, mut record: Binding) -> Result<(), Refusal> {
-        let pursuit = self.pursuit(&record.operation, self.polling(&on.spec.service_id, &on.spec.plan_id));
+        let pursuit = self.pursuit(&record.operation, &on.spec);
         match record.state {
             State::Creating if record.operation.is_asynchronous && on.state == State::Ready => {
                 self.create_binding(held, &on, record, pursuit).await.map(drop)

@@ -17,7 +17,7 @@ use super::{
     holds::Held,
     no_binding,
     offer::{required, same_ids},
-    provision::begin,
+    provision::{begin, polled},
 };
 use crate::osb::{BindingId, InstanceId, PlanId, ServiceId};
 
@@ -82,7 +82,7 @@ impl Shared {
         record.state = State::Deleting;
         held.commit(vec![self.records.put_binding(&record)]).await?;
         let operation = record.operation.clone();
-        let pursuit = self.pursuit(&operation, self.polling(&on.spec.service_id, &on.spec.plan_id));
+        let pursuit = self.pursuit(&operation, &on.spec);
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.delete_binding(held, &on, record, pursuit).await });
@@ -103,7 +103,7 @@ impl Shared {
         if found.state == State::Creating {
             return Ok(Busy::Creating);
         }
-        let polled = self.polled(instance, &found.operation, Verb::Unbind, asking)?;
+        let polled = polled(instance, &found.operation, Verb::Unbind, asking)?;
         Ok(polled.map_or(Busy::Other, Busy::Polled))
     }
 

@@ -15,7 +15,7 @@ use super::{
     drive::{Ended, Pursuit},
     holds::Held,
     no_instance,
-    provision::begin,
+    provision::{begin, polled},
 };
 use crate::osb::{InstanceId, UpdateRequest};
 
@@ -98,7 +98,7 @@ impl Shared {
     ) -> Result<Status, Refusal> {
         held.commit(vec![self.records.put_instance(&record)]).await?;
         let operation = record.operation.clone();
-        let pursuit = self.pursuit(&operation, self.polling(&record.spec.service_id, &record.spec.plan_id));
+        let pursuit = self.pursuit(&operation, &record.spec);
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.change_instance(held, record, pursuit).await });
@@ -119,7 +119,7 @@ impl Shared {
         if found.state == State::Updating && !is_towards(&found, &self.becoming(&found, request)?) {
             return Err(Refusal::Concurrency(id.clone()));
         }
-        self.polled(id, &found.operation, Verb::Update, asking)
+        polled(id, &found.operation, Verb::Update, asking)
     }
 
     /// What the instance is to become. What the request leaves out stays; parameters that it gives are all of them.

@@ -1,8 +1,10 @@
 //! The broker's records: what it was asked to hold and how far it got. [`Store`] is what the engine needs of a store, rows
-//! whose content is sealed; [`sqlite`] is the embedded one, [`postgres`] one for several brokers. [`records`] turns rows into
+//! whose content is sealed; [`sqlite`] is the embedded one, [`postgres`] and [`dynamodb`] are for
+//! several brokers. [`records`] turns rows into
 //! what the engine knows, and `cipher` seals them.
 
 pub(crate) mod cipher;
+pub(crate) mod dynamodb;
 pub(crate) mod lock;
 pub(crate) mod postgres;
 pub(crate) mod records;
@@ -10,38 +12,17 @@ pub(crate) mod sqlite;
 #[cfg(test)]
 mod trials;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use self::{cipher::Sealed, sqlite::Sqlite};
+use self::cipher::Sealed;
 use crate::{
-    config::{BrokerSettings, ServerName, StoreUrl},
+    config::ServerName,
     osb::{BindingId, InstanceId},
 };
-
-/// Opens the store that the settings name; makes it, or brings it up to date, if need be.
-pub(super) async fn open(settings: &BrokerSettings) -> Result<Arc<dyn Store>, StoreError> {
-    Ok(match &settings.store {
-        StoreUrl::Sqlite(path) => Arc::new(Sqlite::open(path)?),
-        StoreUrl::Postgres(_) | StoreUrl::DynamoDb(_) => panic!(),
-    })
-}
-
-/// Opens the store that the settings name as it is; nothing is made or brought up to date, and unless `writable` nothing
-/// can be written. `None` when there is no such store.
-pub(super) async fn open_existing(
-    settings: &BrokerSettings,
-    writable: bool,
-) -> Result<Option<Arc<dyn Store>>, StoreError> {
-    Ok(match &settings.store {
-        StoreUrl::Sqlite(path) if !path.exists() => None,
-        StoreUrl::Sqlite(path) => Some(Arc::new(Sqlite::open_existing(path, writable)?)),
-        StoreUrl::Postgres(_) | StoreUrl::DynamoDb(_) => panic!(),
-    })
-}
 
 /// How far an instance or a binding is. It is written before the backend is touched, and again when the backend is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -161,7 +142,10 @@ pub(crate) enum Then {
 }
 
 /// While it is there, no hold is given on any instance. Dropping it ends that, at once or after a short while.
-pub(crate) trait Frozen: Send {}
+pub(crate) trait Frozen: Send {
+    /// Whether it ended by itself, for the store did not answer for too long.
+    fn is_lost(&self) -> bool;
+}
 
 /// Durable records. A change that has returned survives a crash. Reads see every change that returned before they began.
 #[async_trait]

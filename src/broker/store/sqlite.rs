@@ -124,7 +124,12 @@ struct Freeze {
     frost: Frost,
 }
 
-impl Frozen for Freeze {}
+impl Frozen for Freeze {
+    /// The file's lock ends with its process only.
+    fn is_lost(&self) -> bool {
+        false
+    }
+}
 
 #[async_trait]
 impl Store for Sqlite {

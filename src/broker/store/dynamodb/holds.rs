@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{
     DynamoDb, error,
-    items::{self, HOLD, Item, PK, Place, SK, count, number, string, text},
+    items::{self, HOLD, Item, PK, Place, SK, count, number, string},
 };
 use crate::{
     broker::store::{Frozen, Hold, Renewal, StoreError},
@@ -237,17 +237,28 @@ impl DynamoDb {
 #[derive(Debug)]
 pub(super) struct Freeze {
     _ends: DropGuard,
+    lost: CancellationToken,
 }
 
-impl Frozen for Freeze {}
+impl Frozen for Freeze {
+    fn is_lost(&self) -> bool {
+        self.lost.is_cancelled()
+    }
+}
 
 impl Freeze {
     /// The answer comes when nobody can take a hold any more.
     fn begin(store: DynamoDb) -> (Self, oneshot::Receiver<Result<(), StoreError>>) {
         let ended = CancellationToken::new();
         let (begun, answer) = oneshot::channel();
-        tokio::spawn(keep_frozen(store, ended.clone(), begun));
-        (Self { _ends: ended.drop_guard() }, answer)
+        let lost = CancellationToken::new();
+        let keep = keep_frozen(store, ended.clone(), begun);
+        let at_the_end = lost.clone().drop_guard();
+        tokio::spawn(async move {
+            keep.await;
+            drop(at_the_end);
+        });
+        (Self { _ends: ended.drop_guard(), lost }, answer)
     }
 }
 
@@ -266,10 +277,13 @@ async fn keep_frozen(
     }
     // Nobody listens if the freeze was given up meanwhile.
     let _ = begun.send(marked.map(drop));
-    while ended.run_until_cancelled(sleep(store.times.freeze / 6)).await.is_some() {
+    let (mut prolonged, pause) = (Instant::now(), store.times.freeze / 6);
+    while ended.run_until_cancelled(sleep(pause)).await.is_some() {
+        let asked = Instant::now();
         match store.mark_frozen(token).await {
-            Ok(true) => {}
-            Ok(false) => return tracing::error!("the store {} was frozen by another meanwhile", store.name),
+            Ok(true) => prolonged = asked,
+            Ok(false) => return,
+            Err(_) if prolonged.elapsed() + pause >= store.times.freeze => return,
             Err(error) => tracing::warn!("the store could not be kept frozen: {error}"),
         }
     }

@@ -2,7 +2,6 @@
 //! asks for; `table` makes and checks the table, `items` says what lies in it, `holds` gives instances to one broker at a
 //! time, `commit` changes records under a hold, and `error` explains what AWS refuses.
 
-mod address;
 mod commit;
 mod error;
 mod holds;
@@ -14,6 +13,7 @@ mod tests;
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use aws_config::ConfigLoader;
 use aws_sdk_dynamodb::{
     Client,
     config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig},
@@ -22,19 +22,20 @@ use aws_sdk_dynamodb::{
 };
 use aws_smithy_http_client::tls::{Provider as Tls, rustls_provider::CryptoMode};
 
-pub(crate) use self::address::Address;
 use self::items::{
     BINDING_PREFIX, BURIED_AT, INSTANCE, Item, PK, Place, SK, number, partition, string, text,
 };
 use super::{Change, Frozen, Hold, Key, Renewal, Row, Store, StoreError, Then};
-use crate::osb::InstanceId;
+use crate::{config::DynamoDbTable, osb::InstanceId};
 
 /// One HTTP request. A transaction that is begun twice takes DynamoDB up to five seconds to tell.
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// A call with its repetitions; a hold outlives it.
 const OPERATION: Duration = Duration::from_secs(12);
 const CONNECT: Duration = Duration::from_secs(3);
-const ATTEMPTS: u32 = 4;
+const ATTEMPTS: u32 = 5;
+/// DynamoDB answers within milliseconds, so the SDK's second is long.
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
 /// How long things last.
 #[derive(Clone, Copy, Debug)]
@@ -71,23 +72,21 @@ pub(crate) struct DynamoDb {
 
 impl DynamoDb {
     /// Opens the table, makes it if need be, and checks its schema.
-    pub(crate) async fn open(address: &Address) -> Result<Self, StoreError> {
-        let store = Self::connect(address).await?;
+    pub(crate) async fn open(address: &DynamoDbTable) -> Result<Self, StoreError> {
+        let store = Self::connect(address, default_chain(), Times::of(LEASE)).await?;
         store.prepare().await?;
         Ok(store)
     }
 
     /// Opens a broker's table as it is, if there is one: nothing is made.
-    pub(crate) async fn open_existing(address: &Address) -> Result<Option<Self>, StoreError> {
-        let store = Self::connect(address).await?;
+    pub(crate) async fn open_existing(address: &DynamoDbTable) -> Result<Option<Self>, StoreError> {
+        let store = Self::connect(address, default_chain(), Times::of(LEASE)).await?;
         Ok(store.is_prepared().await?.then_some(store))
     }
 
-    /// With AWS' default chain: environment, profile, web identity (IRSA), container and EKS pod identity, instance.
-    async fn connect(address: &Address) -> Result<Self, StoreError> {
-        let http =
-            aws_smithy_http_client::Builder::new().tls_provider(Tls::Rustls(CryptoMode::Ring)).build_https();
-        let mut chain = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http);
+    async fn connect(address: &DynamoDbTable, chain: ConfigLoader, times: Times) -> Result<Self, StoreError> {
+        let http = aws_smithy_http_client::Builder::new();
+        let mut chain = chain.http_client(http.tls_provider(Tls::Rustls(CryptoMode::Ring)).build_https());
         if let Some(region) = &address.region {
             chain = chain.region(Region::new(region.clone()));
         }
@@ -95,28 +94,25 @@ impl DynamoDb {
         if shared.region().is_none() {
             let problem =
                 "no AWS region is configured; add `?region=REGION` to the address, or set AWS_REGION";
-            return Err(error::failed(address.as_str(), problem));
+            return Err(error::failed(&address.to_string(), problem));
         }
-        Ok(Self::with(aws_sdk_dynamodb::config::Builder::from(&shared), address, Times::of(LEASE)))
-    }
-
-    fn with(config: aws_sdk_dynamodb::config::Builder, address: &Address, times: Times) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT)
             .operation_attempt_timeout(ATTEMPT)
             .operation_timeout(OPERATION)
             .build();
-        let mut config =
-            config.timeout_config(timeouts).retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS));
+        let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(FIRST_BACKOFF);
+        let config = aws_sdk_dynamodb::config::Builder::from(&shared);
+        let mut config = config.timeout_config(timeouts).retry_config(retries);
         if let Some(endpoint) = &address.endpoint {
             config = config.endpoint_url(endpoint);
         }
-        Self {
+        Ok(Self {
             client: Client::from_conf(config.build()),
             table: address.table.as_str().into(),
-            name: address.as_str().into(),
+            name: address.to_string().into(),
             times,
-        }
+        })
     }
 
     fn failed(&self, problem: impl Into<String>) -> StoreError {
@@ -161,6 +157,11 @@ impl DynamoDb {
     fn rows(&self, items: &[Item]) -> Result<Vec<Row>, StoreError> {
         items.iter().map(items::row).collect::<Result<_, _>>().map_err(|problem| self.failed(problem))
     }
+}
+
+/// Environment, profile, web identity (IRSA), container and EKS pod identity, instance.
+fn default_chain() -> ConfigLoader {
+    aws_config::defaults(BehaviorVersion::v2026_01_12())
 }
 
 #[async_trait]

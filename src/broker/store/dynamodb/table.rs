@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::{
     error::BuildError,
-    operation::create_table::builders::CreateTableFluentBuilder,
+    operation::{
+        create_table::{CreateTableError, builders::CreateTableFluentBuilder},
+        describe_table::DescribeTableError,
+    },
     types::{
         AttributeDefinition, BillingMode, GlobalSecondaryIndex, GlobalSecondaryIndexDescription, IndexStatus,
         KeySchemaElement, KeyType, Projection, ProjectionType, ReturnValue, ScalarAttributeType,
@@ -66,7 +69,11 @@ impl DynamoDb {
     pub(super) async fn describe(&self) -> Result<Option<TableDescription>, StoreError> {
         match self.client.describe_table().table_name(&*self.table).send().await {
             Ok(described) => Ok(described.table),
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => {
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(DescribeTableError::is_resource_not_found_exception) =>
+            {
                 Ok(None)
             }
             Err(error) => Err(self.refused(&error)),
@@ -79,7 +86,9 @@ impl DynamoDb {
         match create.send().await {
             Ok(_) => Ok(()),
             // Another broker was faster.
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_in_use_exception()) => {
+            Err(error)
+                if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) =>
+            {
                 Ok(())
             }
             Err(error) => Err(self.refused(&error)),

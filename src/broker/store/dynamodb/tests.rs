@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::{
 use super::*;
 use crate::broker::store::{
     State,
-    trials::{self, LONG_LEASE, SHORT_LEASE, Testbed, binding, change, instance, is_lost, put, row, take},
+    trials::{self, LONG_LEASE, Testbed, binding, change, instance, is_lost, put, row, take},
 };
 
 use front::{Front, Trick};
@@ -30,11 +30,15 @@ static MOTO: LazyLock<Moto> = LazyLock::new(Moto::start);
 const SECRET: &str = "hunter2hunter2";
 
 /// A table of its own, which the first to open it makes.
-struct Table(Address);
+struct Table(DynamoDbTable);
 
 impl Table {
     fn at(table: &str, endpoint: &str) -> Self {
-        Self(format!("dynamodb:{table}?region=eu-central-1&endpoint={endpoint}").parse().unwrap())
+        Self(DynamoDbTable {
+            table: table.to_owned(),
+            region: Some("eu-central-1".to_owned()),
+            endpoint: Some(endpoint.to_owned()),
+        })
     }
 
     /// The same table, somewhere else.
@@ -42,18 +46,14 @@ impl Table {
         Self::at(&self.0.table, endpoint)
     }
 
-    fn connect(&self, times: Times) -> DynamoDb {
+    async fn connect(&self, times: Times) -> DynamoDb {
         let credentials = Credentials::new("AKIA", SECRET, None, None, "tests");
-        let config = aws_sdk_dynamodb::Config::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
-            .region(Region::new("eu-central-1"))
-            .credentials_provider(credentials);
-        DynamoDb::with(config, &self.0, times)
+        let chain = default_chain().credentials_provider(credentials);
+        DynamoDb::connect(&self.0, chain, times).await.unwrap()
     }
 
     async fn prepare(&self, times: Times) -> Result<DynamoDb, StoreError> {
-        let store = self.connect(times);
+        let store = self.connect(times).await;
         store.prepare().await.map(|()| store)
     }
 }
@@ -124,7 +124,7 @@ async fn brokers_that_start_at_once_make_one_table() {
 #[tokio::test]
 async fn looking_for_a_table_makes_none() {
     let table = Table::new().await;
-    let store = table.connect(Times::of(LONG_LEASE));
+    let store = table.connect(Times::of(LONG_LEASE)).await;
     assert!(!store.is_prepared().await.unwrap());
     assert!(store.describe().await.unwrap().is_none());
     table.open(LONG_LEASE).await;
@@ -134,7 +134,7 @@ async fn looking_for_a_table_makes_none() {
 #[tokio::test]
 async fn a_table_of_somebody_else_is_refused() {
     let table = Table::new().await;
-    let store = table.connect(Times::of(LONG_LEASE));
+    let store = table.connect(Times::of(LONG_LEASE)).await;
     let id = AttributeDefinition::builder().attribute_name("id").attribute_type(ScalarAttributeType::S);
     let key = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash);
     let create =
@@ -217,7 +217,7 @@ async fn a_commit_is_repeated_after_conflicts() {
     let hold = take(&direct, &"i".into()).await;
     let tricks = [Trick::Conflict, Trick::Conflict, Trick::Conflict];
     let front = Front::start(MOTO.endpoint(), "TransactWriteItems", &tricks).await;
-    let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE));
+    let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE)).await;
     store.commit(&hold, vec![put(&instance("i"), "1")], Then::Keep).await.unwrap();
     assert!(direct.row(&instance("i")).await.unwrap().is_some());
     let tokens = front.tokens();
@@ -232,7 +232,7 @@ async fn calls_on_a_hold_are_repeated_after_conflicts() {
     let table = Table::new().await;
     let hold = take(&table.open(LONG_LEASE).await, &"i".into()).await;
     let front = Front::start(MOTO.endpoint(), "UpdateItem", &[Trick::Conflict, Trick::Conflict]).await;
-    let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE));
+    let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE)).await;
     assert_eq!(store.renew(&hold).await.unwrap(), Renewal::Held { interrupted: false });
     assert!(front.all_tricks_played());
 }
@@ -243,7 +243,7 @@ async fn a_commit_whose_answer_was_lost_is_made_once() {
     let direct = table.open(LONG_LEASE).await;
     let hold = take(&direct, &"i".into()).await;
     let front = Front::start(MOTO.endpoint(), "TransactWriteItems", &[Trick::LoseAnswer]).await;
-    let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE));
+    let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE)).await;
     // The first attempt gave the hold back, so a second would find none.
     store.commit(&hold, vec![put(&instance("i"), "1")], Then::Release).await.unwrap();
     assert_eq!(front.tokens().len(), 2);
@@ -255,7 +255,7 @@ async fn a_hold_whose_answer_was_lost_is_given_once() {
     let table = Table::new().await;
     let direct = table.open(LONG_LEASE).await;
     let front = Front::start(MOTO.endpoint(), "PutItem", &[Trick::LoseAnswer]).await;
-    let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE));
+    let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE)).await;
     let hold = take(&store, &"i".into()).await;
     assert!(front.all_tricks_played());
     assert_eq!(direct.hold(&"i".into()).await.unwrap(), None);
@@ -268,7 +268,7 @@ async fn a_hold_that_cannot_be_checked_is_given_back() {
     let direct = table.open(LONG_LEASE).await;
     let denied = Trick::Refuse("AccessDeniedException", "not authorized to perform: dynamodb:GetItem");
     let front = Front::start(MOTO.endpoint(), "GetItem", &[denied]).await;
-    let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE));
+    let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE)).await;
     let refused = refusal(store.hold(&"i".into()).await);
     assert!(refused.contains("dynamodb:GetItem") && refused.contains("docs/stores-dynamodb.md"), "{refused}");
     take(&direct, &"i".into()).await;
@@ -281,7 +281,7 @@ async fn what_has_no_hold_left_is_not_taken_for_a_conflict() {
     let hold = take(&direct, &"i".into()).await;
     direct.release(&hold).await.unwrap();
     let front = Front::start(MOTO.endpoint(), "TransactWriteItems", &[]).await;
-    let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE));
+    let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE)).await;
     assert!(is_lost(&store.commit(&hold, vec![put(&instance("i"), "1")], Then::Keep).await));
     assert_eq!(front.tokens().len(), 1);
 }
@@ -305,7 +305,7 @@ async fn a_freeze_gives_up_beside_another_and_beside_long_work() {
 #[tokio::test]
 async fn a_freeze_ends_with_its_process() {
     let table = Table::new().await;
-    let store = table.open(SHORT_LEASE).await;
+    let store = table.open(Duration::from_millis(400)).await;
     assert!(store.mark_frozen(uuid::Uuid::new_v4()).await.unwrap());
     assert_eq!(store.hold(&"i".into()).await.unwrap(), None);
     trials::take_when_free(&store, &"i".into()).await;
@@ -314,12 +314,12 @@ async fn a_freeze_ends_with_its_process() {
 #[tokio::test]
 async fn a_table_that_is_gone_and_a_server_that_is_away_are_named() {
     let table = Table::new().await;
-    let refused = refusal(table.connect(Times::of(LONG_LEASE)).row(&instance("i")).await);
+    let refused = refusal(table.connect(Times::of(LONG_LEASE)).await.row(&instance("i")).await);
     assert!(
         refused.contains("ResourceNotFoundException") && refused.contains("check table, region"),
         "{refused}"
     );
-    let away = table.behind("http://127.0.0.1:1").connect(Times::of(LONG_LEASE));
+    let away = table.behind("http://127.0.0.1:1").connect(Times::of(LONG_LEASE)).await;
     let refused = refusal(away.row(&instance("i")).await);
     assert!(refused.contains("127.0.0.1:1") && refused.contains("check the network"), "{refused}");
     assert!(!refused.contains(SECRET) && refused.len() < 600, "{refused}");

@@ -33,11 +33,15 @@ pub(super) enum Unfrozen {
 
 /// Ends the freeze when it is dropped.
 pub(super) struct Freeze {
-    #[expect(dead_code, reason = "dropping it is what is heard")]
+    /// Dropping it is heard; that nobody listens any more is the end.
     end: oneshot::Sender<()>,
 }
 
-impl Frozen for Freeze {}
+impl Frozen for Freeze {
+    fn is_lost(&self) -> bool {
+        self.end.is_closed()
+    }
+}
 
 /// Freezes once nobody else does, and waits until no hold is left. A freeze lasts `lease` without news.
 pub(super) async fn freeze(pool: &Pool, lease: Duration) -> Result<Freeze, Unfrozen> {
@@ -85,15 +89,13 @@ async fn push(pool: &Pool, token: Uuid, lease: Duration, may_begin: bool) -> Res
 
 /// Pushes the freeze on until it is ended, and lifts it then.
 async fn keep(pool: Pool, token: Uuid, lease: Duration, mut ended: oneshot::Receiver<()>) {
+    let mut pushed = Instant::now();
     while timeout(lease / 4, &mut ended).await.is_err() {
+        let asked = Instant::now();
         match push(&pool, token, lease, false).await {
-            Ok(true) => {}
-            Ok(false) => {
-                tracing::error!(
-                    "the store is frozen no longer, for it did not answer in time; end the sweep and repeat it"
-                );
-                return;
-            }
+            Ok(true) => pushed = asked,
+            Ok(false) => return,
+            Err(_) if pushed.elapsed() + lease / 4 >= lease => return,
             Err(problem) => tracing::warn!("cannot keep the store frozen, trying again: {problem}"),
         }
     }

@@ -1,0 +1,109 @@
+//! What a broker, a sweep and a restore are put together from: the store that the settings name, and a provider for each
+//! server.
+
+use std::{sync::Arc, time::Duration};
+
+use uuid::Uuid;
+
+use super::{
+    BrokerError, Provider, Providers,
+    services::cockroachdb::Databases,
+    store::{Store, dynamodb::DynamoDb, lock::StoreLock, postgres, postgres::Postgres, sqlite::Sqlite},
+};
+use crate::config::{BrokerConfig, BrokerSettings, ServerSettings, StoreUrl};
+
+/// A predecessor that drains, as in a rolling restart, is given so long to leave the store.
+const PREDECESSOR_ENDS: Duration = Duration::from_secs(30);
+
+/// What a broker and a sweep share.
+pub(super) struct Parts {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) providers: Providers,
+}
+
+impl Parts {
+    /// For a broker: makes the store if need be.
+    pub(super) async fn open(
+        config: &BrokerConfig,
+        backends: impl FnOnce(&str) -> Providers,
+    ) -> Result<Self, BrokerError> {
+        let store = open(&config.settings).await?;
+        let proposed = config.settings.installation.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
+        let recorded = store.installation(&proposed).await?;
+        Self::of(config, store, &recorded, backends)
+    }
+
+    /// For a sweep: the store must be there, and is not written to.
+    pub(super) async fn open_existing(config: &BrokerConfig, delete: bool) -> Result<Self, BrokerError> {
+        let no_store = || BrokerError::NoStore { store: config.settings.store.to_string() };
+        let store = open_existing(&config.settings, delete).await?.ok_or_else(no_store)?;
+        let recorded = store.recorded_installation().await?.ok_or_else(no_store)?;
+        Self::of(config, store, &recorded, |installation| databases(config, installation))
+    }
+
+    fn of(
+        config: &BrokerConfig,
+        store: Arc<dyn Store>,
+        recorded: &str,
+        backends: impl FnOnce(&str) -> Providers,
+    ) -> Result<Self, BrokerError> {
+        match &config.settings.installation {
+            Some(configured) if *configured != *recorded => {
+                let (recorded, configured) = (recorded.to_owned(), configured.clone());
+                return Err(BrokerError::OtherInstallation { recorded, configured });
+            }
+            _ => {}
+        }
+        Ok(Self { store, providers: backends(recorded) })
+    }
+}
+
+/// Keeps others off a store that takes one process at a time.
+pub(super) async fn lock(config: &BrokerConfig) -> Result<Option<StoreLock>, BrokerError> {
+    match &config.settings.store {
+        StoreUrl::Sqlite(path) => Ok(Some(StoreLock::take(path, PREDECESSOR_ENDS).await?)),
+        StoreUrl::Postgres(_) | StoreUrl::DynamoDb(_) => Ok(None),
+    }
+}
+
+/// The servers of the configuration.
+pub(super) fn databases(config: &BrokerConfig, installation: &str) -> Providers {
+    let provider = |server: &ServerSettings| {
+        let provider: Arc<dyn Provider> = Arc::new(Databases::new(server.clone(), installation));
+        (server.name.clone(), provider)
+    };
+    config.services.servers.iter().map(provider).collect()
+}
+
+/// Opens the store; makes it, or brings it up to date, if need be.
+async fn open(settings: &BrokerSettings) -> Result<Arc<dyn Store>, BrokerError> {
+    Ok(match &settings.store {
+        StoreUrl::Sqlite(path) => Arc::new(Sqlite::open(path)?),
+        StoreUrl::Postgres(url) => {
+            let address = postgres::Address::parse(url.expose(), settings.store_password.clone())?;
+            Arc::new(Box::pin(Postgres::open(address)).await?)
+        }
+        StoreUrl::DynamoDb(table) => Arc::new(Box::pin(DynamoDb::open(table)).await?),
+    })
+}
+
+/// Opens the store as it is: nothing is made or brought up to date, and unless `writable` nothing can be written. `None`
+/// when there is no such store.
+async fn open_existing(
+    settings: &BrokerSettings,
+    writable: bool,
+) -> Result<Option<Arc<dyn Store>>, BrokerError> {
+    Ok(match &settings.store {
+        StoreUrl::Sqlite(path) if !path.exists() => None,
+        StoreUrl::Sqlite(path) => Some(Arc::new(Sqlite::open_existing(path, writable)?)),
+        StoreUrl::Postgres(url) => {
+            let address = postgres::Address::parse(url.expose(), settings.store_password.clone())?;
+            Some(Arc::new(Box::pin(Postgres::open_existing(address, writable)).await?))
+        }
+        // Only a freeze is ever written through it.
+        StoreUrl::DynamoDb(table) => match Box::pin(DynamoDb::open_existing(table)).await? {
+            Some(store) => Some(Arc::new(store)),
+            None => None,
+        },
+    })
+}

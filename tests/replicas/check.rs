@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::stream::{self, StreamExt};
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
@@ -17,15 +18,18 @@ use crate::{
     postgres::Postgres,
 };
 
+const AT_ONCE: usize = 8;
+
 /// Of the brokers, and of the databases' server.
-pub(crate) async fn exactly(held: &Vec<Instance>, platform: &Platform, server: &Postgres) {
-    for instance in held {
+pub(crate) async fn exactly(held: &[Instance], platform: &Platform, server: &Postgres) {
+    let asked = stream::iter(held).for_each_concurrent(AT_ONCE, async |instance| {
         let found = platform.fetch(&instance.path).await.0;
         assert_eq!(found, if instance.is_kept { 200 } else { 404 }, "{instance:?}");
         for binding in &instance.bindings {
             is_as_told(binding, platform, server).await;
         }
-    }
+    });
+    asked.await;
     let kept = held.iter().filter(|instance| instance.is_kept);
     let bindings = kept.clone().flat_map(|instance| &instance.bindings).filter(|binding| binding.is_kept);
     let count = |sql: &str| server.psql(sql)[0].parse::<usize>().unwrap();

@@ -54,7 +54,7 @@ async fn run(cluster: Cluster, server: &Postgres) {
     let load = Load::until(end, &platform);
     let workers = (0..WORKERS).map(|_| load.work());
     let (kills, worked) = tokio::join!(cluster.kill_until(end, LIFE), futures::future::join_all(workers));
-    let held = worked.into_iter().flatten().collect();
+    let held: Vec<_> = worked.into_iter().flatten().collect();
     check::exactly(&held, &platform, server).await;
     check::nothing_is_left_over(&cluster).await;
     check::no_secret_was_logged(&held, &cluster);

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test generate image deny
+.PHONY: help demo test soak bench generate image deny
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -9,6 +9,13 @@ demo: ## From nothing to a pod with database credentials and back, on a real Kub
 
 test: ## Every check and test; the last line counts them.
 	@tests/run
+
+soak: ## The broker's tests at full size, killed and fuzzed, for an hour; SOAK_MINUTES=6 for a trial.
+	@tests/soak
+
+bench: ## Bindings each second, beside the database's own rate for the same SQL.
+	@tests/preflight rust postgresql
+	cargo bench --bench bind
 
 generate: ## Write the CRDs into the chart.
 	cargo run --quiet -- crds > charts/bindery/crds/crds.yaml

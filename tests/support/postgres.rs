@@ -30,16 +30,26 @@ pub(crate) struct Postgres {
     binaries: PathBuf,
     listen: String,
     port: u16,
+    is_durable: bool,
     child: Mutex<Option<Child>>,
 }
 
 impl Postgres {
-    /// Starts a server on `listen` (an address, or `*`) whose certificate bears `names`.
+    /// Starts a server on `listen` (an address, or `*`) whose certificate bears `names`. It does not wait for the disk.
     pub(crate) fn start(listen: &str, names: &[&str]) -> Self {
+        Self::start_with(listen, names, false)
+    }
+
+    /// Starts a server that waits for the disk, as one does that is used.
+    pub(crate) fn start_durable(listen: &str, names: &[&str]) -> Self {
+        Self::start_with(listen, names, true)
+    }
+
+    fn start_with(listen: &str, names: &[&str], is_durable: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("bindery-postgres-").tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server =
-            Self { folder, binaries: binaries(), listen: listen.to_owned(), port, child: Mutex::default() };
+        let (binaries, listen, child) = (binaries(), listen.to_owned(), Mutex::default());
+        let server = Self { folder, binaries, listen, port, is_durable, child };
         make_certificates(server.folder.path(), names);
         own(server.folder.path());
         for file in ["ca.crt", "server.crt", "server.key"] {
@@ -79,7 +89,7 @@ impl Postgres {
             "ssl=on",
             "ssl_cert_file=../server.crt",
             "ssl_key_file=../server.key",
-            "fsync=off",
+            if self.is_durable { "fsync=on" } else { "fsync=off" },
             "max_connections=200",
         ] {
             postgres.args(["-c", setting]);

@@ -1,0 +1,132 @@
+//! The broker, serving HTTP, and a client that keeps its connections.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use bindery::{
+    broker::{Broker, Providers, Timing},
+    config::{BrokerConfig, LoadedConfig, PartialSettings},
+    telemetry::Metrics,
+};
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::{
+    Bindings, INSTANCES,
+    postgres::{ADMIN, Postgres},
+};
+
+const PASSWORD: &str = "secret";
+
+/// See the module.
+pub(crate) struct Served {
+    http: Client,
+    address: SocketAddr,
+    instances: Vec<(String, String)>,
+    _broker: Broker,
+    _folder: TempDir,
+}
+
+impl Served {
+    /// On the server, with a store of its own, and some instances.
+    pub(crate) async fn start(server: &Postgres, store: &str) -> Self {
+        let at = format!(
+            "host: 127.0.0.1, port: {}, passwordFile: {}, caFile: {}",
+            server.port(),
+            server.password_file().display(),
+            server.ca_file().display()
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(&folder, &at, store);
+        let broker = Broker::open(config, Arc::new(Metrics::new())).await.unwrap();
+        let mut served = Self::of(broker, folder).await;
+        for _ in 0..INSTANCES {
+            let instance = Uuid::new_v4().to_string();
+            served.provision(&instance).await;
+            let path = format!("{instance}/service_bindings/first");
+            let bound = served.ask(Method::PUT, &path, 201).await;
+            served.ask(Method::DELETE, &format!("{path}?service_id=s&plan_id=p"), 200).await;
+            let database = bound["credentials"]["database"].as_str().unwrap_or_default().to_owned();
+            served.instances.push((instance, database));
+        }
+        served
+    }
+
+    /// With a service of another kind, and a store in this file.
+    pub(crate) async fn with(store: &str, providers: Providers) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(&folder, "host: h, port: 1, sslmode: require", store);
+        let metrics = Arc::new(Metrics::new());
+        let broker = Broker::open_with(config, metrics, Timing::default(), |_| providers).await.unwrap();
+        Self::of(broker, folder).await
+    }
+
+    async fn of(broker: Broker, folder: TempDir) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let router = broker.router();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let http = Client::builder().tcp_nodelay(true).build().unwrap();
+        Self { http, address, instances: Vec::new(), _broker: broker, _folder: folder }
+    }
+
+    /// The instances' databases.
+    pub(crate) fn databases(&self) -> Vec<String> {
+        self.instances.iter().map(|(_, database)| database.clone()).collect()
+    }
+
+    pub(crate) async fn provision(&self, instance: &str) {
+        self.ask(Method::PUT, instance, 201).await;
+    }
+
+    /// Sends a request, which must be answered so.
+    pub(crate) async fn ask(&self, method: Method, path: &str, expected: u16) -> Value {
+        let request = self
+            .http
+            .request(method.clone(), format!("http://{}/v2/service_instances/{path}", self.address))
+            .basic_auth("platform", Some(PASSWORD))
+            .header("x-broker-api-version", "2.17");
+        let body = json!({"service_id": "s", "plan_id": "p", "organization_guid": "o", "space_guid": "n"});
+        let request = if method == Method::PUT { request.json(&body) } else { request };
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        let body = response.json().await.unwrap();
+        assert_eq!(status, expected, "{path}: {body}");
+        body
+    }
+
+    pub(crate) async fn bind_and_unbind(&self, instance: &str) {
+        let path = format!("{instance}/service_bindings/{}", Uuid::new_v4());
+        self.ask(Method::PUT, &path, 201).await;
+        self.ask(Method::DELETE, &format!("{path}?service_id=s&plan_id=p"), 200).await;
+    }
+}
+
+impl Bindings for Served {
+    async fn pair(&self, _worker: usize, instance: usize) {
+        self.bind_and_unbind(&self.instances[instance].0).await;
+    }
+}
+
+fn config(folder: &TempDir, server: &str, store: &str) -> BrokerConfig {
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("password"), PASSWORD).unwrap();
+    fs::write(at("key"), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap();
+    let config = format!(
+        "servers: {{main: {{user: {ADMIN}, {server}}}}}\n\
+         services: [{{id: s, name: cockroachdb, type: cockroachdb, description: d,\n\
+            plans: [{{id: p, name: default, description: d, server: main}}]}}]\n\
+         auth: {{username: platform, passwordFile: {}}}\n\
+         store: \"{store}\"\nstoreKeyFile: {}\n",
+        at("password").display(),
+        at("key").display(),
+    );
+    LoadedConfig::from_yaml(&config).unwrap().complete(PartialSettings::default()).unwrap()
+}

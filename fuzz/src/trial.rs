@@ -1,0 +1,251 @@
+//! A broker under trial: its real router over a store in a temporary folder and a service in memory, and what has to
+//! hold of its answers whatever it is asked. Which requests are made is told in `targets`.
+
+use std::{
+    cell::RefCell,
+    io::{self, Write},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    body::{Body, to_bytes},
+    http::{Method, Request, StatusCode, header::AUTHORIZATION},
+};
+use bindery::{
+    broker::{Broker, Provider, Timing},
+    config::{LoadedConfig, PartialSettings},
+    telemetry::Metrics,
+};
+use serde_json::{Map, Value};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+use tower::ServiceExt;
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::{fmt::MakeWriter, util::SubscriberInitExt};
+
+use crate::fake::Fake;
+
+/// A new broker, on a new store, after so many inputs.
+const INPUTS: usize = 500;
+/// Nothing that the broker says is larger, unless it repeats what it was sent.
+const LONGEST_ANSWER: usize = 16 << 10;
+/// How often what was sent may come back: once in the words of an error, with each byte escaped.
+const REPEATED: usize = 8;
+/// Longer than anything takes.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+const PASSWORD: &str = "the-platforms-own-password";
+/// `platform:` and the password.
+pub(crate) const LOGIN: &str = "Basic cGxhdGZvcm06dGhlLXBsYXRmb3Jtcy1vd24tcGFzc3dvcmQ=";
+
+const CONFIG: &str = r#"
+servers: {main: {host: h, port: 1, user: u, sslmode: require}}
+services:
+  - id: s
+    name: one
+    type: cockroachdb
+    description: d
+    plan_updateable: true
+    plans:
+      - {id: p, name: p, description: d, server: main}
+      - {id: q, name: q, description: d, server: main, maintenance_info: {version: 2.1.1+abcdef}}
+      - {id: lasting, name: lasting, description: d, server: main}
+      - {id: unbindable, name: unbindable, description: d, server: main, bindable: false}
+      - id: shaped
+        name: shaped
+        description: d
+        server: main
+        schemas:
+          service_instance:
+            create: &shape
+              parameters:
+                $schema: "http://json-schema.org/draft-04/schema#"
+                type: object
+                additionalProperties: false
+                properties:
+                  size: {type: integer, minimum: 1, maximum: 9}
+                  name: {type: string, pattern: "^[a-z]+$", maxLength: 9}
+                  tags: {type: array, items: {enum: [a, b]}, uniqueItems: true}
+            update: *shape
+          service_binding: {create: *shape}
+"#;
+
+/// See the module.
+pub(crate) struct Trial {
+    runtime: Runtime,
+    broker: Broker,
+    pub(crate) fake: Fake,
+    logs: Logs,
+    inputs: usize,
+    _listening: DefaultGuard,
+    _folder: TempDir,
+}
+
+/// What the broker answered.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Map<String, Value>,
+}
+
+impl Answer {
+    pub(crate) fn is_success(&self) -> bool {
+        self.status < 300
+    }
+}
+
+/// Runs an input on this thread's broker.
+pub(crate) fn on_trial(input: impl AsyncFnOnce(&Trial)) {
+    thread_local! {
+        static TRIAL: RefCell<Option<Trial>> = const { RefCell::new(None) };
+    }
+    TRIAL.with_borrow_mut(|trial| {
+        if trial.as_ref().is_some_and(|trial| trial.inputs >= INPUTS) {
+            trial.take();
+        }
+        let trial = trial.get_or_insert_with(Trial::new);
+        trial.inputs += 1;
+        trial.runtime.block_on(input(trial));
+    });
+}
+
+impl Trial {
+    fn new() -> Self {
+        let folder = folder();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(at("password"), PASSWORD).unwrap();
+        std::fs::write(at("key"), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap();
+        let config = format!(
+            "{CONFIG}\nauth: {{username: platform, passwordFile: {}}}\nstore: sqlite:{}\nstoreKeyFile: {}\n",
+            at("password"),
+            at("broker.db"),
+            at("key")
+        );
+        let config = LoadedConfig::from_yaml(&config).unwrap().complete(PartialSettings::default()).unwrap();
+        let logs = Logs::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_ansi(false)
+            .with_writer(logs.clone())
+            .finish();
+        let listening = subscriber.set_default();
+        let fake = Fake::default();
+        let provider: Arc<dyn Provider> = Arc::new(fake.clone());
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let opening =
+            Broker::open_with(config, metrics, Timing::default(), |_| [("main".into(), provider)].into());
+        let broker = runtime.block_on(opening).unwrap();
+        Self { runtime, broker, fake, logs, inputs: 0, _listening: listening, _folder: folder }
+    }
+
+    /// Sends a request as the platform does.
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(AUTHORIZATION, LOGIN)
+            .header("x-broker-api-version", "2.17")
+            .body(Body::from(body.to_owned()));
+        self.send(request.unwrap(), &[path.as_bytes(), body].concat()).await
+    }
+
+    /// Sends any request, which is made of this text, and checks what holds of every answer.
+    pub(crate) async fn send(&self, request: Request<Body>, text_sent: &[u8]) -> Answer {
+        let method = request.method().clone();
+        let longest = LONGEST_ANSWER + REPEATED * text_sent.len();
+        let answering = tokio::time::timeout(TIMEOUT, self.broker.router().oneshot(request));
+        let response = answering.await.expect("no answer in time").unwrap();
+        let (head, body) = response.into_parts();
+        let bytes = to_bytes(body, longest).await.expect("a longer answer than a request can ask for");
+        let text = String::from_utf8(bytes.to_vec()).expect("an answer that is no text");
+        let answer = Answer { status: head.status.as_u16(), body: Map::new() };
+        let has_body = method != Method::HEAD && head.status != StatusCode::NOT_MODIFIED;
+        let answer = if has_body { parsed(answer, &text) } else { answer };
+        check(&answer, has_body);
+        let said = format!("{:?} {text} {}", head.headers, self.logs.take());
+        self.check_secrets(&answer, &said, text_sent);
+        answer
+    }
+
+    /// What is secret stands in the answers that are to have it, and nowhere else.
+    fn check_secrets(&self, answer: &Answer, said: &str, text_sent: &[u8]) {
+        let encoded = LOGIN.trim_start_matches("Basic ");
+        assert!(!said.contains(PASSWORD) && !said.contains(encoded), "the platform's password: {said}");
+        let is_told = [200, 201].contains(&answer.status) && answer.body.contains_key("credentials");
+        assert!(is_told || !answer.body.contains_key("credentials"), "credentials: {said}");
+        // The service in memory calls its passwords so, and an input may do, too.
+        let is_sent = text_sent.windows(9).any(|word| word == b"password-");
+        assert!(is_told || is_sent || !said.contains("password-"), "a password: {said}");
+    }
+
+    /// Polls the last operation of something until it has ended, and answers how; `None` if there is none.
+    pub(crate) async fn settled(&self, path: &str) -> Option<Value> {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let polled = self.ask("GET", &format!("{path}/last_operation"), b"").await;
+            match polled.body.get("state") {
+                Some(state) if state != "in progress" => return Some(state.clone()),
+                Some(_) => assert!(Instant::now() < deadline, "the operation goes on: {polled:?}"),
+                None => return None,
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn parsed(answer: Answer, text: &str) -> Answer {
+    let body = serde_json::from_str(text).unwrap_or_else(|error| panic!("no object: {error}: {text}"));
+    Answer { body, ..answer }
+}
+
+/// What holds of every answer.
+fn check(answer: &Answer, has_body: bool) {
+    const STATUSES: [u16; 14] = [200, 201, 202, 304, 400, 401, 404, 405, 409, 410, 412, 413, 422, 431];
+    assert!(STATUSES.contains(&answer.status), "{answer:?}");
+    if answer.status < 400 || !has_body {
+        return;
+    }
+    let text = |field: &str| answer.body.get(field).map(|value| value.as_str().expect("text"));
+    assert!(text("description").is_some_and(|description| !description.is_empty()), "{answer:?}");
+    let is_word = |word: &str| !word.is_empty() && word.chars().all(char::is_alphanumeric);
+    assert!(text("error").is_none_or(is_word), "{answer:?}");
+}
+
+/// In memory where there is such a folder: the store waits for the disk at each commit.
+fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    tempfile::Builder::new().prefix("bindery-fuzz-").tempdir_in(place).unwrap()
+}
+
+/// What was logged since it was looked at last.
+#[derive(Clone, Default)]
+struct Logs(Arc<Mutex<Vec<u8>>>);
+
+impl Logs {
+    fn take(&self) -> String {
+        let lines = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        String::from_utf8_lossy(&lines).into_owned()
+    }
+}
+
+impl Write for Logs {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Logs {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}

@@ -1,0 +1,97 @@
+//! The load: workers that make instances and bindings, use them, and delete some of them. What they were told they have is
+//! written down, and what they were told is gone.
+
+use std::time::Instant;
+
+use futures::future::join_all;
+use rand::RngExt;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::platform::{Made, Platform};
+
+/// An instance that a worker dealt with.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) path: String,
+    /// Whether it is still there.
+    pub(crate) is_kept: bool,
+    pub(crate) bindings: Vec<Binding>,
+}
+
+/// A binding that a worker dealt with.
+#[derive(Debug)]
+pub(crate) struct Binding {
+    pub(crate) path: String,
+    /// What the broker answered, if it was made.
+    pub(crate) credentials: Value,
+    /// Whether it is still there.
+    pub(crate) is_kept: bool,
+}
+
+/// See the module.
+pub(crate) struct Load<'a> {
+    end: Instant,
+    platform: &'a Platform,
+}
+
+impl<'a> Load<'a> {
+    pub(crate) fn until(end: Instant, platform: &'a Platform) -> Self {
+        Self { end, platform }
+    }
+
+    /// What one worker has dealt with when its time is over.
+    pub(crate) async fn work(&self) -> Vec<Instance> {
+        let mut dealt_with = Vec::new();
+        while Instant::now() < self.end {
+            dealt_with.push(self.instance().await);
+        }
+        dealt_with
+    }
+
+    async fn instance(&self) -> Instance {
+        let path = Uuid::new_v4().to_string();
+        if self.made(&path).await.is_none() {
+            return Instance { path, is_kept: false, bindings: Vec::new() };
+        }
+        let count = rand::rng().random_range(1..4);
+        let mut bindings = join_all((0..count).map(|_| self.binding(&path))).await;
+        let is_kept = chance(0.3);
+        if !is_kept {
+            // With whatever bindings are left on it.
+            self.platform.delete(&path).await;
+            bindings.iter_mut().for_each(|binding| binding.is_kept = false);
+        }
+        Instance { path, is_kept, bindings }
+    }
+
+    /// Makes something, and sometimes asks for it again, as a platform does that forgot about the first time.
+    async fn made(&self, path: &str) -> Option<Value> {
+        let Made::Yes(first) = self.platform.make(path).await else { return None };
+        if chance(0.7) {
+            return Some(first);
+        }
+        let Made::Yes(again) = self.platform.make(path).await else { return None };
+        assert_eq!(first, again, "{path} was made twice");
+        Some(again)
+    }
+
+    async fn binding(&self, instance: &str) -> Binding {
+        let path = format!("{instance}/service_bindings/{}", Uuid::new_v4());
+        let Some(made) = self.made(&path).await else {
+            return Binding { path, credentials: Value::Null, is_kept: false };
+        };
+        let credentials = made["credentials"].clone();
+        let (status, found) = self.platform.fetch(&path).await;
+        assert_eq!((status, &found["credentials"]), (200, &credentials), "{path}");
+        let is_kept = chance(0.6);
+        if !is_kept {
+            self.platform.delete(&path).await;
+        }
+        Binding { path, credentials, is_kept }
+    }
+}
+
+fn chance(of: f64) -> bool {
+    rand::rng().random_bool(of)
+}

@@ -1,0 +1,64 @@
+//! Brokers that are killed under load: several processes on one store in PostgreSQL, and one on a store in a file. A
+//! platform that repeats and cleans up as the specification says must end with exactly what it was told it has.
+//!
+//! `BINDERY_SOAK_SECONDS` says how long the load lasts; without it a few seconds.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails in a test's set-up fails the test")]
+
+mod check;
+mod cluster;
+mod load;
+mod platform;
+#[path = "../support/postgres.rs"]
+mod postgres;
+
+use std::time::{Duration, Instant};
+
+use self::{cluster::Cluster, load::Load, platform::Platform, postgres::Postgres};
+
+/// At once.
+const WORKERS: usize = 6;
+/// How long a broker serves before it is killed: this at least, and up to three times as long.
+const LIFE: Duration = Duration::from_millis(1200);
+
+/// Two at a time would make each other slow.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_brokers_on_one_database_lose_and_double_nothing_when_killed() {
+    let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
+    server.psql(&format!("CREATE DATABASE records OWNER {}", postgres::ADMIN));
+    let store = format!(
+        "postgresql://{}:{}@127.0.0.1:{}/records?sslrootcert={}",
+        postgres::ADMIN,
+        postgres::ADMIN_PASSWORD,
+        server.port(),
+        server.ca_file().display()
+    );
+    run(Cluster::start(&server, 2, &store).await, &server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_on_a_file_loses_and_doubles_nothing_when_killed() {
+    let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("broker.db").display());
+    run(Cluster::start(&server, 1, &store).await, &server).await;
+}
+
+async fn run(cluster: Cluster, server: &Postgres) {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let seconds = std::env::var("BINDERY_SOAK_SECONDS").map_or(4, |seconds| seconds.parse().unwrap());
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let platform = Platform::new(cluster.addresses());
+    let load = Load::until(end, &platform);
+    let workers = (0..WORKERS).map(|_| load.work());
+    let (kills, worked) = tokio::join!(cluster.kill_until(end, LIFE), futures::future::join_all(workers));
+    let held: Vec<_> = worked.into_iter().flatten().collect();
+    check::exactly(&held, &platform, server).await;
+    check::nothing_is_left_over(&cluster).await;
+    check::no_secret_was_logged(&held, &cluster);
+    assert!(kills > 0, "no broker was killed");
+    let counted = platform.counted();
+    println!("soak: {} requests, {kills} kills, {counted}", counted.requests());
+}

@@ -7,9 +7,8 @@
 macro_rules! on_each_store {
     ($($test:ident),* $(,)?) => {
         on_store!(sqlite: $($test)*);
-        // THE STORES TO SWITCH ON, here and in `stores`.
-        // on_store!(postgres: $($test)*);
-        // on_store!(dynamodb: $($test)*);
+        on_store!(postgres: $($test)*);
+        on_store!(dynamodb: $($test)*);
     };
 }
 

@@ -2,10 +2,9 @@
 
 use std::{any::Any, path::Path, sync::Arc};
 
-// THE STORES TO SWITCH ON, here and in `main.rs`.
-// mod dynamodb;
-// mod postgres;
-// pub(crate) use self::{dynamodb::dynamodb, postgres::postgres};
+mod dynamodb;
+mod postgres;
+pub(crate) use self::{dynamodb::dynamodb, postgres::postgres};
 
 /// Makes a place for the records of one broker; the folder is the broker's.
 pub(crate) type Store = fn(&Path) -> Place;

@@ -59,35 +59,32 @@ impl Shared {
                 None => self.queue(&wanted.id).await?,
             },
         };
-        let record = match self.records.instance(&wanted.id).await? {
-            Some(found) => {
-                same_instance(&found, &wanted)?;
-                match found.state {
-                    State::Ready => {
-                        held.release().await?;
-                        return answer(Status::Already);
-                    }
-                    State::Deleting | State::Updating => return Err(Refusal::Concurrency(wanted.id)),
-                    State::Creating | State::Failed => again(found, &asking),
+        let record = if let Some(found) = self.records.instance(&wanted.id).await? {
+            same_instance(&found, &wanted)?;
+            match found.state {
+                State::Ready => {
+                    held.release().await?;
+                    return answer(Status::Already);
                 }
+                State::Deleting | State::Updating => return Err(Refusal::Concurrency(wanted.id)),
+                State::Creating | State::Failed => again(found, &asking),
             }
-            None => {
-                offered.schemas.check_create(&wanted.parameters)?;
-                provider.check_instance(&wanted)?;
-                let operation = begin(Verb::Provision, &asking);
-                let (server, state) = (offered.server.clone(), State::Creating);
-                Instance { spec: wanted, server, state, change: None, operation, former: None }
-            }
+        } else {
+            offered.schemas.check_create(&wanted.parameters)?;
+            provider.check_instance(&wanted)?;
+            let operation = begin(Verb::Provision, &asking);
+            let (server, state) = (offered.server.clone(), State::Creating);
+            Instance { spec: wanted, server, state, change: None, operation, former: None }
         };
         held.commit(vec![self.records.put_instance(&record)]).await?;
-        let operation = record.operation.clone();
-        let pursuit = self.pursuit(&operation, offered.plan.maximum_polling_duration);
+        let operation = record.operation.id.clone();
+        let pursuit = self.pursuit(&record.operation, offered.plan.maximum_polling_duration);
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.create_instance(held, record, pursuit).await });
-        match self.outcome(&operation, is_lasting, running).await? {
+        match self.outcome(&asking, is_lasting, running).await? {
             Some(()) => answer(Status::Done),
-            None => answer(Status::Accepted(operation.id)),
+            None => answer(Status::Accepted(operation)),
         }
     }
 
@@ -99,24 +96,7 @@ impl Shared {
     ) -> Result<Option<String>, Refusal> {
         let Some(found) = self.records.instance(&wanted.id).await? else { return Ok(None) };
         same_instance(&found, wanted)?;
-        self.polled(&wanted.id, &found.operation, Verb::Provision, asking)
-    }
-
-    /// The operation's id when it is the one that is asked for; refuses to wait for another that may take long.
-    pub(super) fn polled(
-        &self,
-        instance: &InstanceId,
-        operation: &Operation,
-        verb: Verb,
-        asking: &Asking,
-    ) -> Result<Option<String>, Refusal> {
-        if !operation.is_in_progress() || !operation.is_asynchronous {
-            return Ok(None);
-        }
-        if operation.verb == verb && asking.accepts_incomplete {
-            return Ok(Some(operation.id.clone()));
-        }
-        Err(Refusal::Concurrency(instance.clone()))
+        polled(&wanted.id, &found.operation, Verb::Provision, asking)
     }
 
     /// Waits for the instance, as long as a request may.
@@ -133,6 +113,7 @@ impl Shared {
         pursuit: Pursuit,
     ) -> Result<(), Refusal> {
         let provider = self.provider(&record.server)?;
+        held.create(&record.key());
         let mut shown = record.clone();
         let ended = self
             .drive(
@@ -180,6 +161,22 @@ fn wanted(id: InstanceId, request: ProvisionRequest, maintenance_version: Option
         context: context.unwrap_or_default(),
         maintenance_version,
     }
+}
+
+/// The operation's id when it is the one that is asked for; refuses to wait for another that may take long.
+pub(super) fn polled(
+    instance: &InstanceId,
+    operation: &Operation,
+    verb: Verb,
+    asking: &Asking,
+) -> Result<Option<String>, Refusal> {
+    if !operation.is_in_progress() || !operation.is_asynchronous {
+        return Ok(None);
+    }
+    if operation.verb == verb && asking.accepts_incomplete {
+        return Ok(Some(operation.id.clone()));
+    }
+    Err(Refusal::Concurrency(instance.clone()))
 }
 
 /// An operation that is begun now.

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::{
     super::store::{
         Key, State, StoreError,
-        records::{Binding, Instance, Outcome},
+        records::{Binding, Instance, Operation, Outcome},
     },
     Engine, Refusal, Shared,
     drive::Pursuit,
@@ -126,6 +126,11 @@ impl Shared {
         match &key.binding {
             None => self.finish_instance(held, on).await?,
             Some(id) => match self.records.binding(&key.instance, id).await? {
+                // It is taken up when the instance is as it was, or as it is to be.
+                Some(record) if record.state == State::Creating && on.state == State::Updating => {
+                    held.release().await?;
+                    return Ok(false);
+                }
                 Some(record) => self.finish_binding(held, on, record).await?,
                 None => held.release().await?,
             },
@@ -133,9 +138,18 @@ impl Shared {
         Ok(true)
     }
 
+    /// Nobody waits for what is taken up.
+    fn resumed(&self, operation: &Operation, polling: Option<u64>) -> Pursuit {
+        if operation.is_in_progress() && operation.is_asynchronous {
+            self.pursuit(operation, polling)
+        } else {
+            Pursuit::Retried
+        }
+    }
+
     async fn finish_instance(&self, held: Held, mut record: Instance) -> Result<(), Refusal> {
         let polling = self.polling(&record.spec.service_id, &record.spec.plan_id);
-        let pursuit = self.pursuit(&record.operation, polling);
+        let pursuit = self.resumed(&record.operation, polling);
         match record.state {
             State::Creating if record.operation.is_asynchronous => {
                 self.create_instance(held, record, pursuit).await
@@ -149,10 +163,7 @@ impl Shared {
                 Err(Refusal::Update { is_taken_back: true, .. }) => Ok(()),
                 other => other,
             },
-            State::Deleting => {
-                let pursuit = if record.operation.is_in_progress() { pursuit } else { Pursuit::Once };
-                self.delete_instance(held, record, pursuit).await
-            }
+            State::Deleting => self.delete_instance(held, record, pursuit).await,
             State::Ready | State::Failed => Ok(held.release().await?),
         }
     }
@@ -168,7 +179,7 @@ impl Shared {
     }
 
     async fn finish_binding(&self, held: Held, on: Instance, mut record: Binding) -> Result<(), Refusal> {
-        let pursuit = self.pursuit(&record.operation, self.polling(&on.spec.service_id, &on.spec.plan_id));
+        let pursuit = self.resumed(&record.operation, self.polling(&on.spec.service_id, &on.spec.plan_id));
         match record.state {
             State::Creating if record.operation.is_asynchronous && on.state == State::Ready => {
                 self.create_binding(held, &on, record, pursuit).await.map(drop)
@@ -178,10 +189,7 @@ impl Shared {
                 record.operation.outcome = Outcome::Failed(Refusal::Interrupted.to_string());
                 Ok(held.conclude(vec![self.records.put_binding(&record)]).await?)
             }
-            State::Deleting => {
-                let pursuit = if record.operation.is_in_progress() { pursuit } else { Pursuit::Once };
-                self.delete_binding(held, &on, record, pursuit).await
-            }
+            State::Deleting => self.delete_binding(held, &on, record, pursuit).await,
             State::Ready | State::Failed | State::Updating => Ok(held.release().await?),
         }
     }

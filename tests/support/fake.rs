@@ -127,6 +127,13 @@ impl Fake {
         self.world().pending = times;
     }
 
+    /// No more trouble.
+    pub(crate) fn clear(&self) {
+        let mut world = self.world();
+        world.faults.clear();
+        world.pending = 0;
+    }
+
     fn step<T>(&self, change: impl FnOnce(&mut World) -> T) -> Result<T, ServiceError> {
         if self.fuse.holds() {
             Ok(change(&mut self.world()))

@@ -75,6 +75,10 @@ impl Shared {
         };
         let on = self.records.instance(&instance).await?;
         let on = on.ok_or_else(|| Refusal::NotFound(no_instance(&instance)))?;
+        // What is still recorded may have been revoked.
+        if on.state == State::Deleting {
+            return Err(Refusal::Concurrency(instance));
+        }
         let record = match self.records.binding(&instance, &id).await? {
             Some(found) => {
                 same_binding(&found, &on, &wanted)?;
@@ -99,25 +103,30 @@ impl Shared {
                 )));
             }
         }
-        self.begin_binding(held, on, record).await
+        let is_lasting = self.is_lasting(&on.spec.service_id, &on.spec.plan_id);
+        if is_lasting && !asking.accepts_incomplete {
+            return Err(Refusal::AsyncRequired);
+        }
+        self.begin_binding(&asking, held, on, record, is_lasting).await
     }
 
     async fn begin_binding(
         self: Arc<Self>,
+        asking: &Asking,
         held: Held,
         on: Instance,
         record: Binding,
+        is_lasting: bool,
     ) -> Result<Binded, Refusal> {
         held.commit(vec![self.records.put_binding(&record)]).await?;
-        let operation = record.operation.clone();
-        let is_lasting = self.is_lasting(&on.spec.service_id, &on.spec.plan_id);
-        let pursuit = self.pursuit(&operation, &on.spec);
+        let operation = record.operation.id.clone();
+        let pursuit = self.pursuit(&record.operation, &on.spec);
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.create_binding(held, &on, record, pursuit).await });
-        Ok(match self.outcome(&operation, is_lasting, running).await? {
+        Ok(match self.outcome(asking, is_lasting, running).await? {
             Some(record) => Binded { status: Status::Done, bound: record.bound },
-            None => Binded { status: Status::Accepted(operation.id), bound: None },
+            None => Binded { status: Status::Accepted(operation), bound: None },
         })
     }
 
@@ -234,6 +243,7 @@ impl Shared {
         pursuit: Pursuit,
     ) -> Result<Binding, Refusal> {
         let provider = self.provider(&on.server)?;
+        held.create(&record.key());
         let mut shown = record.clone();
         let ended = self
             .drive(

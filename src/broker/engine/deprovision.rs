@@ -6,13 +6,13 @@ use super::{
     super::{
         services::Pace,
         store::{
-            Change, State,
+            Change, Key, State,
             records::{Instance, Outcome, Verb},
         },
     },
     Asking, Engine, Refusal, Shared, Status,
     audit::{self, Audit},
-    drive::{Ended, Pursuit},
+    drive::Pursuit,
     holds::Held,
     no_instance,
     offer::{required, same_ids},
@@ -54,7 +54,7 @@ impl Shared {
             Some(held) => held,
             None => match self.busy_deprovisioning(&id, (&service_id, &plan_id), &asking).await? {
                 Busy::Polled(operation) => return Ok(Status::Accepted(operation)),
-                Busy::Creating => self.halt(&id).await?,
+                Busy::Creating => self.halt(&Key::instance(&id)).await?,
                 Busy::Other => self.queue(&id).await?,
             },
         };
@@ -67,14 +67,14 @@ impl Shared {
         record.operation.is_asynchronous |= asking.accepts_incomplete;
         record.state = State::Deleting;
         held.commit(vec![self.records.put_instance(&record)]).await?;
-        let operation = record.operation.clone();
-        let pursuit = self.pursuit(&operation, &record.spec);
+        let operation = record.operation.id.clone();
+        let pursuit = self.pursuit(&record.operation, &record.spec);
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.delete_instance(held, record, pursuit).await });
-        match self.outcome(&operation, is_lasting, running).await? {
+        match self.outcome(&asking, is_lasting, running).await? {
             Some(()) => Ok(Status::Done),
-            None => Ok(Status::Accepted(operation.id)),
+            None => Ok(Status::Accepted(operation)),
         }
     }
 
@@ -94,13 +94,12 @@ impl Shared {
         Ok(polled.map_or(Busy::Other, Busy::Polled))
     }
 
-    /// Ends the creation that is under way on an instance, and takes the instance.
-    pub(super) async fn halt(&self, instance: &InstanceId) -> Result<Held, Refusal> {
-        self.holds.interrupt(instance).await?;
+    /// Ends the creation of an instance or a binding that is under way, and takes the instance.
+    pub(super) async fn halt(&self, created: &Key) -> Result<Held, Refusal> {
         // Long enough also for a broker that was killed meanwhile: refusing now would leave the creation halted.
         let lease = self.records.store.lease().unwrap_or_default();
-        let held = self.holds.take(instance, self.timing.halt + 2 * lease + self.timing.queue).await?;
-        held.ok_or_else(|| Refusal::Concurrency(instance.clone()))
+        let held = self.holds.halt(created, self.timing.halt + 2 * lease + self.timing.queue).await?;
+        held.ok_or_else(|| Refusal::Concurrency(created.instance.clone()))
     }
 
     /// Whether instances of the plan take long, as far as the catalog still has it.
@@ -146,24 +145,22 @@ impl Shared {
 
     async fn delete_all(&self, held: &Held, record: &mut Instance, pursuit: Pursuit) -> Result<(), Refusal> {
         let provider = self.provider(&record.server)?.clone();
-        for binding in self.records.bindings(&record.spec.id).await? {
-            tracing::warn!(instance = %record.spec.id, binding = %binding.spec.id, "the instance is deleted with this binding on it");
-            self.revoke(held, &record.spec, &binding, pursuit).await?;
-            held.commit(vec![Change::Remove(binding.key())]).await?;
-        }
         let spec = record.spec.clone();
-        self.drive(
-            held,
-            pursuit,
-            false,
-            || provider.deprovision(&spec),
-            |at| {
-                record.operation.outcome = Outcome::InProgress(Some(at));
-                self.records.put_instance(record)
-            },
-        )
-        .await
-        .map_err(|ended: Ended| ended.into())
+        let mut told = |at| {
+            record.operation.outcome = Outcome::InProgress(Some(at));
+            self.records.put_instance(record)
+        };
+        for binding in self.records.bindings(&spec.id).await? {
+            tracing::warn!(instance = %spec.id, binding = %binding.spec.id, "the instance is deleted with this binding on it");
+            self.revoke(held, &spec, &binding, pursuit, &mut told).await?;
+            let mut changes = vec![Change::Remove(binding.key())];
+            // A delete of its own that failed, and that somebody may still poll.
+            if binding.state == State::Deleting && binding.operation.is_asynchronous {
+                changes.push(Change::Bury(binding.key(), binding.operation.id.clone()));
+            }
+            held.commit(changes).await?;
+        }
+        Ok(self.drive(held, pursuit, false, || provider.deprovision(&spec), told).await?)
     }
 }
 

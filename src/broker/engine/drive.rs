@@ -6,7 +6,7 @@ use std::{pin::pin, time::Duration};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     super::{
@@ -23,8 +23,10 @@ pub(super) type Call<'a, T> = BoxFuture<'a, Result<Progress<T>, ServiceError>>;
 /// How an operation is pursued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pursuit {
-    /// One fault ends it: somebody waits, or tries again by other means.
+    /// One fault ends it, for somebody waits.
     Once,
+    /// One fault ends it, for it is tried again later; so does a stop, for it is taken up again.
+    Retried,
     /// It goes on through passing faults until then.
     Until(Timestamp),
 }
@@ -54,8 +56,11 @@ impl Shared {
     /// How an operation is pursued that has just begun, or is taken up again. Of a prompt service a fault is told at once:
     /// it has tried again already, and platforms show what they are told.
     pub(super) fn pursuit(&self, operation: &Operation, of: &InstanceSpec) -> Pursuit {
-        if !operation.is_asynchronous || !self.is_lasting(&of.service_id, &of.plan_id) {
+        if !operation.is_asynchronous {
             return Pursuit::Once;
+        }
+        if !self.is_lasting(&of.service_id, &of.plan_id) {
+            return Pursuit::Retried;
         }
         let polling = self.polling(&of.service_id, &of.plan_id);
         let patience = polling.map_or(self.timing.give_up, Duration::from_secs);
@@ -64,8 +69,8 @@ impl Shared {
     }
 
     /// Calls until it is done. `told` gets what the backend says it is at, whenever that changes, and answers how that is
-    /// written down. A call that is made while
-    /// the instance is wanted elsewhere has a while to end, so that nothing of it happens later.
+    /// written down. A call that is made while the instance is wanted elsewhere has a while to end, so that nothing of it
+    /// happens later.
     pub(super) async fn drive<'a, T>(
         &self,
         held: &Held,
@@ -76,13 +81,16 @@ impl Shared {
     ) -> Result<T, Ended> {
         let mut pauses = self.pauses();
         let mut last = None;
+        let begun = Instant::now();
         loop {
             let pause = match self.call(held, pursuit, may_halt, call()).await? {
                 Ok(Progress::Done(done)) => return Ok(done),
                 Ok(Progress::Pending(Pending { description, again_after })) => {
-                    if let Pursuit::Until(end) = pursuit
-                        && Timestamp::now() >= end
-                    {
+                    let is_late = match pursuit {
+                        Pursuit::Until(end) => Timestamp::now() >= end,
+                        Pursuit::Once | Pursuit::Retried => begun.elapsed() >= self.timing.give_up,
+                    };
+                    if is_late {
                         let problem = format!("not done in time, still at: {description}");
                         return Err(Ended::Failed(ServiceError::new("behind the plan", problem)));
                     }
@@ -123,10 +131,15 @@ impl Shared {
         let answer = tokio::select! {
             answer = &mut running => answer,
             ended = self.ended(held, pursuit, may_halt) => {
-                if !matches!(ended, Ended::Left) || !held.lost.is_cancelled() {
-                    let _ = timeout(self.timing.halt, running).await;
-                }
-                return Err(ended);
+                let last = tokio::select! {
+                    last = timeout(self.timing.halt, running) => last,
+                    () = held.lost.cancelled() => return Err(Ended::Left),
+                };
+                return match (ended, last) {
+                    // A stop need not undo what is done; the next broker would do it again.
+                    (Ended::Left, Ok(Ok(Ok(Progress::Done(done))))) => Ok(Ok(Progress::Done(done))),
+                    (ended, _) => Err(ended),
+                };
             }
         };
         Ok(answer.unwrap_or_else(|_| {

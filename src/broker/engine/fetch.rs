@@ -56,8 +56,11 @@ impl Engine {
     ) -> Result<FetchedBinding, Refusal> {
         let audit = Audit { verb: "fetch", caller, instance: instance.clone(), binding: Some(id.clone()) };
         self.audited(audit, async move |engine| {
+            let on = engine.records.instance(&instance).await?;
             let found = engine.records.binding(&instance, &id).await?;
-            let found = found.filter(|found| found.state == State::Ready);
+            // What is on an instance that is being deleted may have been revoked.
+            let is_deleting = on.is_none_or(|on| on.state == State::Deleting);
+            let found = found.filter(|found| found.state == State::Ready && !is_deleting);
             let found = found.ok_or_else(|| Refusal::NotFound(no_binding(&instance, &id)))?;
             let bound = found.bound.ok_or(Refusal::Interrupted)?;
             Ok(FetchedBinding { bound, parameters: found.spec.parameters })

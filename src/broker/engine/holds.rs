@@ -16,7 +16,7 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-use super::super::store::{Change, Hold, Renewal, Store, StoreError, Then};
+use super::super::store::{Change, Hold, Key, Renewal, Store, StoreError, Then};
 use crate::osb::InstanceId;
 
 /// How often the store is asked whether another broker is done.
@@ -39,8 +39,56 @@ type Slots = Arc<Mutex<HashMap<InstanceId, Arc<Slot>>>>;
 #[derive(Default)]
 struct Slot {
     queue: Arc<Queue<()>>,
-    /// Of the operation that has it.
-    interrupted: Mutex<CancellationToken>,
+    traffic: Mutex<Traffic>,
+}
+
+#[derive(Default)]
+struct Traffic {
+    /// How to interrupt the operation that has it.
+    has_it: Option<CancellationToken>,
+    /// What that one creates.
+    created: Option<Key>,
+    /// What those want to delete that wait.
+    wanted: Vec<Key>,
+}
+
+/// A slot as long as somebody needs it. Leaves no empty one behind.
+struct InUse {
+    slots: Slots,
+    instance: InstanceId,
+    slot: Option<Arc<Slot>>,
+}
+
+impl InUse {
+    fn traffic(&self) -> Option<MutexGuard<'_, Traffic>> {
+        self.slot.as_ref().map(|slot| lock(&slot.traffic))
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let mut slots = lock(&self.slots);
+        self.slot = None;
+        if slots.get(&self.instance).is_some_and(|slot| Arc::strong_count(slot) == 1) {
+            slots.remove(&self.instance);
+        }
+    }
+}
+
+/// Somebody waits to delete something.
+struct Wanted {
+    slot: InUse,
+    key: Key,
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        if let Some(mut traffic) = self.slot.traffic()
+            && let Some(at) = traffic.wanted.iter().position(|key| *key == self.key)
+        {
+            traffic.wanted.remove(at);
+        }
+    }
 }
 
 /// An instance that nobody else works on.
@@ -53,27 +101,19 @@ pub(super) struct Held {
     /// Another broker may have the instance by now.
     pub(super) lost: CancellationToken,
     _beat: Option<DropGuard>,
-    _place: Place,
+    place: Place,
 }
 
-/// A place in the queue. Leaves no empty queue behind.
+/// The place at the head of the queue, and the instance with it.
 struct Place {
-    slots: Slots,
-    instance: InstanceId,
-    /// Whoever works or waits keeps the slot in the map, so that a delete finds whom to interrupt.
-    slot: Option<Arc<Slot>>,
-    /// There when the place is the first one.
-    head: Option<OwnedMutexGuard<()>>,
+    slot: InUse,
+    _head: OwnedMutexGuard<()>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.head = None;
-        let mut slots = lock(&self.slots);
-        self.slot = None;
-        // Every other place has a reference of its own, beside the map's.
-        if slots.get(&self.instance).is_some_and(|slot| Arc::strong_count(slot) == 1) {
-            slots.remove(&self.instance);
+        if let Some(mut traffic) = self.slot.traffic() {
+            (traffic.has_it, traffic.created) = (None, None);
         }
     }
 }
@@ -90,22 +130,18 @@ impl Holds {
         patience: Duration,
     ) -> Result<Option<Held>, StoreError> {
         let deadline = Instant::now() + patience;
-        let slot = lock(&self.slots).entry(instance.clone()).or_default().clone();
-        let queue = slot.queue.clone();
-        let mut place =
-            Place { slots: self.slots.clone(), instance: instance.clone(), slot: Some(slot), head: None };
-        place.head = match queue.clone().try_lock_owned() {
+        let (slot, queue) = self.slot(instance);
+        let head = match queue.clone().try_lock_owned() {
             Ok(head) => Some(head),
             Err(_) if patience.is_zero() => None,
             Err(_) => timeout_at(deadline, queue.lock_owned()).await.ok(),
         };
-        if place.head.is_none() {
-            return Ok(None);
-        }
+        let Some(head) = head else { return Ok(None) };
         let mut poll = FIRST_POLL;
-        let hold = loop {
+        let (hold, since) = loop {
+            let asked = Instant::now();
             if let Some(hold) = self.store.hold(instance).await? {
-                break hold;
+                break (hold, asked);
             }
             if Instant::now() + poll > deadline {
                 return Ok(None);
@@ -113,18 +149,25 @@ impl Holds {
             sleep(poll).await;
             poll = (2 * poll).min(LONGEST_POLL);
         };
-        let interrupted = CancellationToken::new();
-        if let Some(slot) = &place.slot {
-            lock(&slot.interrupted).clone_from(&interrupted);
-        }
-        Ok(Some(self.held(hold, interrupted, place)))
+        Ok(Some(self.held(hold, since, Place { slot, _head: head })))
     }
 
-    fn held(&self, hold: Hold, interrupted: CancellationToken, place: Place) -> Held {
-        let lost = CancellationToken::new();
+    fn slot(&self, instance: &InstanceId) -> (InUse, Arc<Queue<()>>) {
+        let slot = lock(&self.slots).entry(instance.clone()).or_default().clone();
+        let queue = slot.queue.clone();
+        (InUse { slots: self.slots.clone(), instance: instance.clone(), slot: Some(slot) }, queue)
+    }
+
+    /// `since` is no later than when the store began to count.
+    fn held(&self, hold: Hold, since: Instant, place: Place) -> Held {
+        let (interrupted, lost) = (CancellationToken::new(), CancellationToken::new());
+        if let Some(mut traffic) = place.slot.traffic() {
+            traffic.has_it = Some(interrupted.clone());
+        }
         let beat = self.store.lease().map(|lease| {
             let ended = CancellationToken::new();
-            let beat = beat(self.store.clone(), hold.clone(), lease, interrupted.clone(), lost.clone());
+            let tokens = (interrupted.clone(), lost.clone());
+            let beat = beat(self.store.clone(), hold.clone(), lease, since, tokens);
             tokio::spawn(ended.clone().run_until_cancelled_owned(beat));
             ended.drop_guard()
         });
@@ -135,21 +178,47 @@ impl Holds {
             interrupted,
             lost,
             _beat: beat,
-            _place: place,
+            place,
         }
     }
 
-    /// Asks whoever creates something on the instance to make room for a delete.
-    pub(super) async fn interrupt(&self, instance: &InstanceId) -> Result<(), StoreError> {
-        let slot = lock(&self.slots).get(instance).cloned();
-        if let Some(slot) = slot {
-            lock(&slot.interrupted).cancel();
+    /// The instance, for a delete of something that is being created: whoever creates it makes room, also those who
+    /// come before it in the queue. What another broker does on the instance is halted whatever it is.
+    pub(super) async fn halt(&self, key: &Key, patience: Duration) -> Result<Option<Held>, StoreError> {
+        let wanted = Wanted { slot: self.slot(&key.instance).0, key: key.clone() };
+        let is_here = wanted.slot.traffic().is_some_and(|mut traffic| {
+            traffic.wanted.push(key.clone());
+            if traffic.created.as_ref() == Some(key)
+                && let Some(interrupted) = &traffic.has_it
+            {
+                interrupted.cancel();
+            }
+            traffic.has_it.is_some()
+        });
+        if !is_here {
+            self.store.interrupt(&key.instance).await?;
         }
-        self.store.interrupt(instance).await
+        self.take(&key.instance, patience).await
+    }
+
+    /// How many instances are worked on or waited for.
+    #[cfg(test)]
+    pub(super) fn queues(&self) -> usize {
+        lock(&self.slots).len()
     }
 }
 
 impl Held {
+    /// Tells that this is being created from now on, so that a delete of it may interrupt.
+    pub(super) fn create(&self, key: &Key) {
+        if let Some(mut traffic) = self.place.slot.traffic() {
+            traffic.created = Some(key.clone());
+            if traffic.wanted.contains(key) {
+                self.interrupted.cancel();
+            }
+        }
+    }
+
     /// Makes changes to the instance's records, and goes on holding it.
     pub(super) async fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
         match &self.hold {
@@ -199,11 +268,11 @@ async fn beat(
     store: Arc<dyn Store>,
     hold: Hold,
     lease: Duration,
-    interrupted: CancellationToken,
-    lost: CancellationToken,
+    since: Instant,
+    (interrupted, lost): (CancellationToken, CancellationToken),
 ) {
     let pause = (lease / 5).min(LONGEST_BEAT);
-    let mut renewed = Instant::now();
+    let mut renewed = since;
     loop {
         sleep(pause).await;
         let asked = Instant::now();

@@ -13,6 +13,8 @@ mod offer;
 mod provision;
 mod recovery;
 mod refusal;
+#[cfg(test)]
+mod tests;
 mod timing;
 mod unbind;
 mod update;
@@ -29,7 +31,7 @@ pub(crate) use self::{
 };
 use super::{
     services::{Bound, Described, Provider},
-    store::records::{Operation, Records},
+    store::records::Records,
 };
 use crate::{
     config::ServerName,
@@ -154,22 +156,26 @@ impl Shared {
         self.providers.get(server).ok_or_else(|| Refusal::UnknownServer(server.clone()))
     }
 
-    /// Waits for an operation that was begun, as long as the platform does.
+    /// Waits for an operation that was begun, as long as the platform does. `None` when it is to poll.
     async fn outcome<T>(
         &self,
-        operation: &Operation,
+        asking: &Asking,
         is_lasting: bool,
         running: JoinHandle<Result<T, Refusal>>,
     ) -> Result<Option<T>, Refusal> {
         let ended = |joined: Result<Result<T, Refusal>, _>| joined.unwrap_or(Err(Refusal::Interrupted));
-        if !operation.is_asynchronous {
+        if !asking.accepts_incomplete {
             return ended(running.await).map(Some);
         }
         if is_lasting {
             return Ok(None);
         }
         match tokio::time::timeout(self.timing.answer, running).await {
-            Ok(joined) => ended(joined).map(Some),
+            Ok(joined) => match ended(joined) {
+                // It is recorded as begun, and gone on with: an error would say that nothing comes of it.
+                Err(Refusal::Interrupted | Refusal::Store(_)) => Ok(None),
+                outcome => outcome.map(Some),
+            },
             Err(_) => Ok(None),
         }
     }

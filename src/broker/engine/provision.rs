@@ -59,35 +59,32 @@ impl Shared {
                 None => self.queue(&wanted.id).await?,
             },
         };
-        let record = match self.records.instance(&wanted.id).await? {
-            Some(found) => {
-                same_instance(&found, &wanted)?;
-                match found.state {
-                    State::Ready => {
-                        held.release().await?;
-                        return answer(Status::Already);
-                    }
-                    State::Deleting | State::Updating => return Err(Refusal::Concurrency(wanted.id)),
-                    State::Creating | State::Failed => again(found, &asking),
+        let record = if let Some(found) = self.records.instance(&wanted.id).await? {
+            same_instance(&found, &wanted)?;
+            match found.state {
+                State::Ready => {
+                    held.release().await?;
+                    return answer(Status::Already);
                 }
+                State::Deleting | State::Updating => return Err(Refusal::Concurrency(wanted.id)),
+                State::Creating | State::Failed => again(found, &asking),
             }
-            None => {
-                offered.schemas.check_create(&wanted.parameters)?;
-                provider.check_instance(&wanted)?;
-                let operation = begin(Verb::Provision, &asking);
-                let (server, state) = (offered.server.clone(), State::Creating);
-                Instance { spec: wanted, server, state, change: None, operation, former: None }
-            }
+        } else {
+            offered.schemas.check_create(&wanted.parameters)?;
+            provider.check_instance(&wanted)?;
+            let operation = begin(Verb::Provision, &asking);
+            let (server, state) = (offered.server.clone(), State::Creating);
+            Instance { spec: wanted, server, state, change: None, operation, former: None }
         };
         held.commit(vec![self.records.put_instance(&record)]).await?;
-        let operation = record.operation.clone();
-        let pursuit = self.pursuit(&operation, &record.spec);
+        let operation = record.operation.id.clone();
+        let pursuit = self.pursuit(&record.operation, &record.spec);
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.create_instance(held, record, pursuit).await });
-        match self.outcome(&operation, is_lasting, running).await? {
+        match self.outcome(&asking, is_lasting, running).await? {
             Some(()) => answer(Status::Done),
-            None => answer(Status::Accepted(operation.id)),
+            None => answer(Status::Accepted(operation)),
         }
     }
 
@@ -116,6 +113,7 @@ impl Shared {
         pursuit: Pursuit,
     ) -> Result<(), Refusal> {
         let provider = self.provider(&record.server)?;
+        held.create(&record.key());
         let mut shown = record.clone();
         let ended = self
             .drive(
@@ -150,6 +148,21 @@ impl Shared {
     }
 }
 
+fn wanted(id: InstanceId, request: ProvisionRequest, maintenance_version: Option<String>) -> InstanceSpec {
+    let ProvisionRequest { service_id, plan_id, context, organization_guid, space_guid, parameters, .. } =
+        request;
+    InstanceSpec {
+        id,
+        service_id,
+        plan_id,
+        organization_guid,
+        space_guid,
+        parameters: parameters.unwrap_or_default(),
+        context: context.unwrap_or_default(),
+        maintenance_version,
+    }
+}
+
 /// The operation's id when it is the one that is asked for; refuses to wait for another that may take long.
 pub(super) fn polled(
     instance: &InstanceId,
@@ -164,21 +177,6 @@ pub(super) fn polled(
         return Ok(Some(operation.id.clone()));
     }
     Err(Refusal::Concurrency(instance.clone()))
-}
-
-fn wanted(id: InstanceId, request: ProvisionRequest, maintenance_version: Option<String>) -> InstanceSpec {
-    let ProvisionRequest { service_id, plan_id, context, organization_guid, space_guid, parameters, .. } =
-        request;
-    InstanceSpec {
-        id,
-        service_id,
-        plan_id,
-        organization_guid,
-        space_guid,
-        parameters: parameters.unwrap_or_default(),
-        context: context.unwrap_or_default(),
-        maintenance_version,
-    }
 }
 
 /// An operation that is begun now.

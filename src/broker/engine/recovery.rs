@@ -8,9 +8,12 @@ use futures::future::join_all;
 use tokio::time::timeout;
 
 use super::{
-    super::store::{
-        Key, State, StoreError,
-        records::{Binding, Instance, Outcome},
+    super::{
+        services::InstanceSpec,
+        store::{
+            Key, State, StoreError,
+            records::{Binding, Instance, Operation, Outcome},
+        },
     },
     Engine, Refusal, Shared,
     drive::Pursuit,
@@ -126,6 +129,11 @@ impl Shared {
         match &key.binding {
             None => self.finish_instance(held, on).await?,
             Some(id) => match self.records.binding(&key.instance, id).await? {
+                // It is taken up when the instance is as it was, or as it is to be.
+                Some(record) if record.state == State::Creating && on.state == State::Updating => {
+                    held.release().await?;
+                    return Ok(false);
+                }
                 Some(record) => self.finish_binding(held, on, record).await?,
                 None => held.release().await?,
             },
@@ -133,8 +141,17 @@ impl Shared {
         Ok(true)
     }
 
+    /// Nobody waits for what is taken up.
+    fn resumed(&self, operation: &Operation, of: &InstanceSpec) -> Pursuit {
+        if operation.is_in_progress() && operation.is_asynchronous {
+            self.pursuit(operation, of)
+        } else {
+            Pursuit::Retried
+        }
+    }
+
     async fn finish_instance(&self, held: Held, mut record: Instance) -> Result<(), Refusal> {
-        let pursuit = self.pursuit(&record.operation, &record.spec);
+        let pursuit = self.resumed(&record.operation, &record.spec);
         match record.state {
             State::Creating if record.operation.is_asynchronous => {
                 self.create_instance(held, record, pursuit).await
@@ -148,10 +165,7 @@ impl Shared {
                 Err(Refusal::Update { is_taken_back: true, .. }) => Ok(()),
                 other => other,
             },
-            State::Deleting => {
-                let pursuit = if record.operation.is_in_progress() { pursuit } else { Pursuit::Once };
-                self.delete_instance(held, record, pursuit).await
-            }
+            State::Deleting => self.delete_instance(held, record, pursuit).await,
             State::Ready | State::Failed => Ok(held.release().await?),
         }
     }
@@ -167,7 +181,7 @@ impl Shared {
     }
 
     async fn finish_binding(&self, held: Held, on: Instance, mut record: Binding) -> Result<(), Refusal> {
-        let pursuit = self.pursuit(&record.operation, &on.spec);
+        let pursuit = self.resumed(&record.operation, &on.spec);
         match record.state {
             State::Creating if record.operation.is_asynchronous && on.state == State::Ready => {
                 self.create_binding(held, &on, record, pursuit).await.map(drop)
@@ -177,10 +191,7 @@ impl Shared {
                 record.operation.outcome = Outcome::Failed(Refusal::Interrupted.to_string());
                 Ok(held.conclude(vec![self.records.put_binding(&record)]).await?)
             }
-            State::Deleting => {
-                let pursuit = if record.operation.is_in_progress() { pursuit } else { Pursuit::Once };
-                self.delete_binding(held, &on, record, pursuit).await
-            }
+            State::Deleting => self.delete_binding(held, &on, record, pursuit).await,
             State::Ready | State::Failed | State::Updating => Ok(held.release().await?),
         }
     }

@@ -6,7 +6,7 @@ use super::{
     super::{
         services::InstanceSpec,
         store::{
-            Change, State,
+            Change, Key, State,
             records::{Binding, Instance, Outcome, Verb},
         },
     },
@@ -60,7 +60,7 @@ impl Shared {
             Some(held) => held,
             None => match self.busy_unbinding(&instance, &id, &asking).await? {
                 Busy::Polled(operation) => return Ok(Status::Accepted(operation)),
-                Busy::Creating => self.halt(&instance).await?,
+                Busy::Creating => self.halt(&Key::binding(&instance, &id)).await?,
                 Busy::Other => self.queue(&instance).await?,
             },
         };
@@ -81,14 +81,14 @@ impl Shared {
         record.operation.is_asynchronous |= asking.accepts_incomplete;
         record.state = State::Deleting;
         held.commit(vec![self.records.put_binding(&record)]).await?;
-        let operation = record.operation.clone();
-        let pursuit = self.pursuit(&operation, &on.spec);
+        let operation = record.operation.id.clone();
+        let pursuit = self.pursuit(&record.operation, &on.spec);
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.delete_binding(held, &on, record, pursuit).await });
-        match self.outcome(&operation, is_lasting, running).await? {
+        match self.outcome(&asking, is_lasting, running).await? {
             Some(()) => Ok(Status::Done),
-            None => Ok(Status::Accepted(operation.id)),
+            None => Ok(Status::Accepted(operation)),
         }
     }
 
@@ -116,7 +116,12 @@ impl Shared {
         pursuit: Pursuit,
     ) -> Result<(), Refusal> {
         let is_asynchronous = record.operation.is_asynchronous;
-        match self.revoke(&held, &on.spec, &record, pursuit).await {
+        let mut shown = record.clone();
+        let told = |at| {
+            shown.operation.outcome = Outcome::InProgress(Some(at));
+            self.records.put_binding(&shown)
+        };
+        match self.revoke(&held, &on.spec, &record, pursuit, told).await {
             Ok(()) => {
                 let mut changes = vec![Change::Remove(record.key())];
                 if is_asynchronous {
@@ -138,29 +143,18 @@ impl Shared {
         }
     }
 
-    /// Takes a binding's credentials back. The record stays.
+    /// Takes a binding's credentials back. The record stays; `told` writes down what the backend is at.
     pub(super) async fn revoke(
         &self,
         held: &Held,
         on: &InstanceSpec,
         binding: &Binding,
         pursuit: Pursuit,
+        told: impl FnMut(String) -> Change,
     ) -> Result<(), Refusal> {
         let provider = self.provider(&binding.server)?;
-        let mut shown = binding.clone();
-        let ended = self
-            .drive(
-                held,
-                pursuit,
-                false,
-                || provider.unbind(on, &binding.spec),
-                |at| {
-                    shown.operation.outcome = Outcome::InProgress(Some(at));
-                    self.records.put_binding(&shown)
-                },
-            )
-            .await;
-        ended.map_err(Into::into)
+        let call = || provider.unbind(on, &binding.spec);
+        Ok(self.drive(held, pursuit, false, call, told).await?)
     }
 }
 

@@ -57,8 +57,17 @@ impl Shared {
         let to = self.becoming(&record, &request)?;
         match record.state {
             State::Ready => {}
-            // An update that was cut off; this one goes on with it, or waits until it is taken back.
-            State::Updating if is_towards(&record, &to) => {}
+            // An update that was cut off; this one goes on with it.
+            State::Updating if is_towards(&record, &to) && !is_reverting(&record) => {}
+            // It is taken back. Whoever polls it is told in the end.
+            State::Updating
+                if is_towards(&record, &to)
+                    && asking.accepts_incomplete
+                    && record.operation.is_asynchronous =>
+            {
+                held.release().await?;
+                return Ok(Status::Accepted(record.operation.id));
+            }
             State::Creating | State::Failed => {
                 return Err(Refusal::NotReady(format!("service instance {id} is not provisioned in full")));
             }
@@ -87,24 +96,25 @@ impl Shared {
             (record.state, record.change) = (State::Updating, Some(Transition { to, reverting: None }));
         }
         record.operation.is_asynchronous |= asking.accepts_incomplete;
-        self.begin_update(held, record, is_lasting).await
+        self.begin_update(&asking, held, record, is_lasting).await
     }
 
     async fn begin_update(
         self: Arc<Self>,
+        asking: &Asking,
         held: Held,
         record: Instance,
         is_lasting: bool,
     ) -> Result<Status, Refusal> {
         held.commit(vec![self.records.put_instance(&record)]).await?;
-        let operation = record.operation.clone();
-        let pursuit = self.pursuit(&operation, &record.spec);
+        let operation = record.operation.id.clone();
+        let pursuit = self.pursuit(&record.operation, &record.spec);
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.change_instance(held, record, pursuit).await });
-        match self.outcome(&operation, is_lasting, running).await? {
+        match self.outcome(asking, is_lasting, running).await? {
             Some(()) => Ok(Status::Done),
-            None => Ok(Status::Accepted(operation.id)),
+            None => Ok(Status::Accepted(operation)),
         }
     }
 
@@ -192,6 +202,7 @@ impl Shared {
         mut record: Instance,
         pursuit: Pursuit,
     ) -> Result<(), Refusal> {
+        self.provider(&record.server)?;
         let Some(mut change) = record.change.clone() else { return Err(Refusal::Interrupted) };
         if change.reverting.is_none() {
             match self.towards(&held, &record, &record.spec, &change.to, pursuit).await {
@@ -207,7 +218,8 @@ impl Shared {
             held.commit(vec![self.records.put_instance(&record)]).await?;
         }
         let problem = change.reverting.unwrap_or_default();
-        match self.towards(&held, &record, &change.to, &record.spec, Pursuit::Once).await {
+        let pursuit = if pursuit == Pursuit::Once { pursuit } else { Pursuit::Retried };
+        match self.towards(&held, &record, &change.to, &record.spec, pursuit).await {
             Ok(()) => {
                 record.operation.outcome = Outcome::Failed(problem.clone());
                 self.end_change(held, record).await?;
@@ -258,7 +270,12 @@ impl Shared {
 
 /// Whether the update that is under way is this one.
 fn is_towards(record: &Instance, to: &InstanceSpec) -> bool {
-    record.change.as_ref().is_some_and(|change| change.reverting.is_none() && change.to == *to)
+    record.change.as_ref().is_some_and(|change| change.to == *to)
+}
+
+/// Whether it is being taken back.
+fn is_reverting(record: &Instance) -> bool {
+    record.change.as_ref().is_some_and(|change| change.reverting.is_some())
 }
 
 fn is_of_context_only(is: &InstanceSpec, to: &InstanceSpec) -> bool {

@@ -1,0 +1,77 @@
+//! Stores that do not write: requests fail with the reason, and nothing is left that a delete does not find.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+
+use super::{
+    super::*,
+    bench::{Bench, Opened, b, i, waits},
+};
+
+fn says_why<T: std::fmt::Debug>(answer: Result<T, Refusal>) {
+    let refusal = answer.unwrap_err();
+    assert!(matches!(refusal, Refusal::Store(_)), "{refusal:?}");
+    assert!(refusal.to_string().contains("disk"), "{refusal}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_touched_that_cannot_be_recorded() {
+    let bench = Bench::in_memory();
+    let broker = bench.open();
+    let read_only = |is: bool| broker.fate.read_only.store(is, Ordering::SeqCst);
+    read_only(true);
+    says_why(broker.provision(waits(), "prompt").await);
+    assert!(bench.world().is_empty());
+    read_only(false);
+    broker.provision(waits(), "prompt").await.unwrap();
+    read_only(true);
+    says_why(broker.bind(waits(), "prompt").await);
+    says_why(broker.update(waits(), json!({"parameters": {"size": 2}})).await);
+    read_only(false);
+    broker.bind(waits(), "prompt").await.unwrap();
+    let before = bench.world();
+    read_only(true);
+    says_why(broker.unbind(waits(), "prompt").await);
+    says_why(broker.deprovision(waits(), "prompt").await);
+    assert_eq!(bench.world(), before);
+    assert!(broker.binding(Caller::default(), i(), b()).await.is_ok(), "reading goes on");
+    read_only(false);
+    bench.settle_well(&broker, "the outage").await;
+    assert!(broker.deprovision(waits(), "prompt").await.is_ok());
+    assert!(bench.world().is_empty());
+}
+
+/// The disk is full at the n-th write of each operation, for a while.
+async fn full(broker: &Opened, writes_before: usize, during: impl AsyncFnOnce(Opened)) {
+    broker.fate.refused_after.store(writes_before, Ordering::SeqCst);
+    broker.fate.refused.store(2, Ordering::SeqCst);
+    during(broker.beside()).await;
+    broker.fate.refused.store(0, Ordering::SeqCst);
+    broker.fate.refused_after.store(0, Ordering::SeqCst);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_fills_up_in_the_middle_leaves_what_a_delete_finds() {
+    for writes_before in 0..3 {
+        let bench = Bench::in_memory();
+        let broker = bench.open();
+        full(&broker, writes_before, async |broker| drop(broker.provision(waits(), "prompt").await)).await;
+        bench.settle_well(&broker, &format!("a full disk at {writes_before} of provision")).await;
+        broker.provision(waits(), "prompt").await.unwrap();
+        full(&broker, writes_before, async |broker| drop(broker.bind(waits(), "prompt").await)).await;
+        bench.settle_well(&broker, &format!("a full disk at {writes_before} of bind")).await;
+        let mut was_done = false;
+        full(&broker, writes_before, async |broker| {
+            was_done = broker.update(waits(), json!({"parameters": {"size": 2}})).await.is_ok();
+        })
+        .await;
+        bench.settle_well(&broker, &format!("a full disk at {writes_before} of update")).await;
+        let size = broker.instance(&i()).await.unwrap().parameters.unwrap()["size"].as_u64();
+        assert_eq!(size, Some(if was_done { 2 } else { 1 }), "{writes_before}");
+        full(&broker, writes_before, async |broker| drop(broker.deprovision(waits(), "prompt").await)).await;
+        bench.settle_well(&broker, &format!("a full disk at {writes_before} of deprovision")).await;
+        broker.deprovision(waits(), "prompt").await.ok();
+        assert!(bench.world().is_empty());
+    }
+}

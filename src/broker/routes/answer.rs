@@ -34,9 +34,9 @@ impl Answer {
     }
 
     /// How far an operation is, and when to ask again (since 2.15).
-    pub(super) fn polled(operation: LastOperation, version: ApiVersion) -> Self {
+    pub(super) fn polled(operation: &LastOperation, version: ApiVersion) -> Self {
         let is_going_on = operation.state == OperationState::InProgress && version.has_minor(15);
-        Self { retry_after: is_going_on.then_some(RETRY_AFTER), ..Self::new(StatusCode::OK, &operation) }
+        Self { retry_after: is_going_on.then_some(RETRY_AFTER), ..Self::new(StatusCode::OK, operation) }
     }
 
     /// The answer to a refused change or delete of an instance, with what is said about its use (since 2.16).

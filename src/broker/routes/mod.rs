@@ -129,7 +129,7 @@ async fn instance_operation(
     Asked(asked): Asked,
 ) -> Result<Answer, Answer> {
     let found = engine.last_operation(&id, asked.operation()).await?;
-    Ok(Answer::polled(compat::last_operation(found, admitted.version), admitted.version))
+    Ok(Answer::polled(&compat::last_operation(found, admitted.version), admitted.version))
 }
 
 async fn bind(
@@ -175,7 +175,7 @@ async fn binding_operation(
     Asked(asked): Asked,
 ) -> Result<Answer, Answer> {
     let found = engine.last_binding_operation(&instance, &id, asked.operation()).await?;
-    Ok(Answer::polled(compat::last_operation(found, admitted.version), admitted.version))
+    Ok(Answer::polled(&compat::last_operation(found, admitted.version), admitted.version))
 }
 
 /// The status of a request to create, and the operation if it goes on.

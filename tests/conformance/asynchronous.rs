@@ -1,11 +1,14 @@
 //! Operations that take long, requests that are repeated, and requests that meet.
 
+use std::time::Duration;
+
+use bindery::broker::Timing;
 use serde_json::{Value, json};
 
 use crate::{
     client::{B, I, binding, instance, owned, polled},
     fake::Fault,
-    platform::{IMPATIENT, Platform, but, until},
+    platform::{IMPATIENT, Platform, TIMING, but, until},
     stores::Store,
 };
 
@@ -16,11 +19,14 @@ on_each_store!(
     a_repeated_deprovision_is_the_same_operation,
     a_repeated_bind_is_the_same_operation,
     a_repeated_unbind_is_the_same_operation,
+    requests_at_the_same_time_make_one_instance,
+    who_polls_is_not_kept_waiting,
     another_instance_is_409_also_while_it_is_made,
     another_binding_is_409_also_while_it_is_made,
     an_operation_in_progress_says_so,
     an_operation_that_failed_says_so,
     an_ended_operation_is_remembered,
+    an_operation_goes_on_after_a_restart,
     an_operation_that_is_not_known_is_400,
     the_operation_of_what_never_was_is_404,
     an_update_is_polled_with_the_old_plan,
@@ -114,6 +120,41 @@ async fn a_repeated_unbind_is_the_same_operation(store: Store) {
     assert_eq!(at.calls("unbind"), 1);
 }
 
+async fn requests_at_the_same_time_make_one_instance(store: Store) {
+    let at = Platform::on(store).await;
+    let held = at.hold().await;
+    let requests = [I, I, &polled(I)].map(|path| at.begin("PUT", path, Some(instance("p"))));
+    until("one has begun", async || at.get(&format!("{I}/last_operation")).await.status == 200).await;
+    drop(held);
+    let mut statuses = Vec::new();
+    for request in requests {
+        statuses.push(request.await.unwrap().status);
+    }
+    statuses.sort_unstable();
+    assert!([vec![200, 200, 201], vec![200, 201, 202]].contains(&statuses), "{statuses:?}");
+    assert_eq!(at.calls("provision"), 1);
+}
+
+async fn who_polls_is_not_kept_waiting(store: Store) {
+    let at = Platform::with(store, Timing { answer: Duration::from_millis(20), ..TIMING }).await;
+    let held = at.hold().await;
+    let operation = at.put(&polled(I), instance("p")).await.operation();
+    assert_eq!(at.put(&polled(I), instance("p")).await.operation(), operation);
+    drop(held);
+    assert_eq!(at.ended(I).await["state"], "succeeded");
+    let held = at.hold().await;
+    at.put(&polled(B), binding("p")).await.must(202);
+    drop(held);
+    assert_eq!(at.ended(B).await["state"], "succeeded");
+    for (path, of) in [(B, "p"), (I, "p")] {
+        let held = at.hold().await;
+        at.delete(&polled(&owned(path, of))).await.must(202);
+        drop(held);
+        assert_eq!(at.ended(path).await["state"], "succeeded");
+    }
+    assert!(at.fake.world().is_empty());
+}
+
 async fn another_instance_is_409_also_while_it_is_made(store: Store) {
     let at = Platform::on(store).await;
     let _held = at.hold().await;
@@ -174,6 +215,19 @@ async fn an_ended_operation_is_remembered(store: Store) {
     assert_eq!(at.ended(I).await["state"], "failed");
     let first = format!("{I}/last_operation?operation={operation}");
     assert_eq!(at.get(&first).await.must(200)["state"], "succeeded", "the one before is known by its id");
+}
+
+async fn an_operation_goes_on_after_a_restart(store: Store) {
+    let at = Platform::on(store).await;
+    let held = at.hold().await;
+    let operation = at.put(&polled(I), instance("lasting")).await.operation();
+    let at = at.restarted(|services| services).await;
+    let path = format!("{I}/last_operation?operation={operation}");
+    assert_eq!(at.get(&path).await.must(200)["state"], "in progress");
+    drop(held);
+    assert_eq!(at.ended(I).await["state"], "succeeded");
+    assert_eq!(at.get(&path).await.must(200)["state"], "succeeded");
+    at.put(&polled(I), instance("lasting")).await.must(200);
 }
 
 async fn an_operation_that_is_not_known_is_400(store: Store) {

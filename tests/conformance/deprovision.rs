@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    client::{B, I, instance, owned, polled},
+    client::{B, I, binding, instance, owned, polled},
     fake::Fault,
     platform::Platform,
     stores::Store,
@@ -16,6 +16,8 @@ on_each_store!(
     a_removal_names_service_and_plan,
     a_removal_of_another_plans_instance_is_400,
     a_failed_removal_says_that_nothing_works,
+    a_failed_lasting_removal_says_that_nothing_works,
+    what_is_being_removed_cannot_be_used,
 );
 
 async fn an_instance_that_is_removed_is_200(store: Store) {
@@ -71,4 +73,39 @@ async fn a_failed_removal_says_that_nothing_works(store: Store) {
     at.fake.fail("deprovision", Fault::Half);
     assert_eq!(at.delete(&owned(I, "p")).await.must(500)["instance_usable"], false);
     at.get(I).await.must(404);
+}
+
+async fn a_failed_lasting_removal_says_that_nothing_works(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("lasting").await;
+    at.bound("lasting").await;
+    // Of a binding nothing is said: the instance is as it was.
+    at.fake.fail("unbind", Fault::Half);
+    at.delete(&polled(&owned(B, "lasting"))).await.must(202);
+    assert_eq!(at.ended(B).await["state"], "failed");
+    at.get(I).await.must(200);
+    at.fake.fail("deprovision", Fault::Half);
+    at.delete(&polled(&owned(I, "lasting"))).await.must(202);
+    let told = at.ended(I).await;
+    assert_eq!((&told["state"], &told["instance_usable"]), (&json!("failed"), &json!(false)), "{told}");
+    at.get(I).await.must(404);
+    at.delete(&polled(&owned(I, "lasting"))).await.must(202);
+    assert_eq!(at.ended(I).await["state"], "succeeded");
+}
+
+async fn what_is_being_removed_cannot_be_used(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("lasting").await;
+    at.bound("lasting").await;
+    let held = at.hold().await;
+    at.delete(&polled(&owned(B, "lasting"))).await.must(202);
+    at.get(B).await.must(404);
+    at.put(&polled(B), binding("lasting")).await.must_be("ConcurrencyError");
+    drop(held);
+    at.ended(B).await;
+    let _held = at.hold().await;
+    at.delete(&polled(&owned(I, "lasting"))).await.must(202);
+    at.get(I).await.must(404);
+    at.put(&polled(I), instance("lasting")).await.must_be("ConcurrencyError");
+    at.put(&polled(B), binding("lasting")).await.must_be("ConcurrencyError");
 }

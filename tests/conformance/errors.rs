@@ -104,7 +104,7 @@ async fn there_is_nothing_beyond_the_specification(store: Store) {
 
 async fn ids_in_the_path_may_hold_any_characters(store: Store) {
     let at = Platform::on(store).await;
-    for id in ["a/b \u{fc}\u{1f41f}", "..", "?&=#%", "' OR 1=1; --", "A", "a", &"x".repeat(255)] {
+    for id in ["a/b \u{fc}\u{1f41f}", "..", "?&=#%", "' OR 1=1; --", "A", "a", "nul\0", &"x".repeat(255)] {
         let encoded = utf8_percent_encode(id, NON_ALPHANUMERIC).to_string().replace("%2E", ".");
         // A path of dots alone would be resolved before it is sent.
         let encoded = if id == ".." { "%2E%2E%2F".to_owned() } else { encoded };

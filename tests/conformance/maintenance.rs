@@ -14,6 +14,7 @@ on_each_store!(
     the_catalogs_version_is_welcome,
     a_plan_without_a_version_takes_none,
     only_the_version_is_read,
+    an_update_brings_the_catalogs_new_version,
 );
 
 fn versioned(plan: &str, info: &Value) -> Value {
@@ -61,4 +62,22 @@ async fn only_the_version_is_read(store: Store) {
     let at = Platform::on(store).await;
     let info = json!({"version": "1.0.0+a", "description": "as it was years ago", "more": [1]});
     at.put(I, versioned("q", &info)).await.must(201);
+}
+
+async fn an_update_brings_the_catalogs_new_version(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("q").await;
+    let at = at.restarted(|services| services.replace("1.0.0+a", "2.0.0")).await;
+    let version = async || at.get(I).await.must(200)["maintenance_info"]["version"].clone();
+    assert_eq!(version().await, "1.0.0+a");
+    at.patch(I, json!({"service_id": "s", "parameters": {"a": 1}})).await.must(200);
+    assert_eq!(version().await, "1.0.0+a", "nobody asked for another one");
+    let former = json!({"service_id": "s", "maintenance_info": {"version": "1.0.0+a"}});
+    at.patch(I, former).await.must_be("MaintenanceInfoConflict");
+    let info = json!({"version": "2.0.0"});
+    let previous = json!({"plan_id": "q", "maintenance_info": {"version": "1.0.0+a"}});
+    let upgrade = json!({"service_id": "s", "maintenance_info": info, "previous_values": previous});
+    at.patch(I, upgrade).await.must(200);
+    assert_eq!(version().await, "2.0.0");
+    assert_eq!(at.fake.world().databases[&"i".into()].maintenance_version.as_deref(), Some("2.0.0"));
 }

@@ -82,10 +82,10 @@ services:
 pub(crate) struct Platform {
     client: Client,
     pub(crate) fake: Fake,
-    /// Works as long as it is there.
-    _broker: Broker,
-    _folder: TempDir,
-    _place: Place,
+    broker: Broker,
+    timing: Timing,
+    folder: TempDir,
+    place: Place,
 }
 
 impl Deref for Platform {
@@ -113,21 +113,19 @@ impl Platform {
         std::fs::write(at("tokens"), "token-1\ntoken-2\n").unwrap();
         std::fs::write(at("key"), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap();
         let place = store(folder.path());
-        let text = format!(
-            "{services}\nauth: [{{username: user, passwordFile: {}}}, {{tokenFile: {}}}]\nstore: {}\nstoreKeyFile: {}\n",
-            at("password").display(),
-            at("tokens").display(),
-            place.url,
-            at("key").display(),
-        );
-        let config = LoadedConfig::from_yaml(&text).unwrap().complete(PartialSettings::default()).unwrap();
         let fake = Fake::default();
-        let provider: Arc<dyn Provider> = Arc::new(fake.clone());
-        let providers = ["main", "second"].map(|server| (server.into(), provider.clone())).into();
-        let broker =
-            Broker::open_with(config, Arc::new(Metrics::new()), timing, |_| providers).await.unwrap();
+        let broker = open(&folder, &place, &fake, timing, services).await;
         let client = Client::new(serve(&broker).await);
-        Self { client, fake, _broker: broker, _folder: folder, _place: place }
+        Self { client, fake, broker, timing, folder, place }
+    }
+
+    /// The broker again after a restart, with the catalog changed.
+    pub(crate) async fn restarted(self, change: impl FnOnce(String) -> String) -> Self {
+        let Self { fake, broker, timing, folder, place, .. } = self;
+        broker.drain().await;
+        let broker = open(&folder, &place, &fake, timing, &change(SERVICES.to_owned())).await;
+        let client = Client::new(serve(&broker).await);
+        Self { client, fake, broker, timing, folder, place }
     }
 
     /// Lets no call to the service begin until this is dropped.
@@ -141,6 +139,22 @@ impl Platform {
     pub(crate) fn calls(&self, call: &str) -> usize {
         self.fake.world().calls.get(call).copied().unwrap_or_default()
     }
+}
+
+/// A broker over this service, with the records of this place.
+async fn open(folder: &TempDir, place: &Place, fake: &Fake, timing: Timing, services: &str) -> Broker {
+    let at = |name: &str| folder.path().join(name);
+    let text = format!(
+        "{services}\nauth: [{{username: user, passwordFile: {}}}, {{tokenFile: {}}}]\nstore: {}\nstoreKeyFile: {}\n",
+        at("password").display(),
+        at("tokens").display(),
+        place.url,
+        at("key").display(),
+    );
+    let config = LoadedConfig::from_yaml(&text).unwrap().complete(PartialSettings::default()).unwrap();
+    let provider: Arc<dyn Provider> = Arc::new(fake.clone());
+    let providers = ["main", "second"].map(|server| (server.into(), provider.clone())).into();
+    Broker::open_with(config, Arc::new(Metrics::new()), timing, |_| providers).await.unwrap()
 }
 
 async fn serve(broker: &Broker) -> SocketAddr {

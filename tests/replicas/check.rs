@@ -55,7 +55,7 @@ async fn is_as_told(binding: &Binding, platform: &Platform, server: &Postgres) {
     }
 }
 
-pub(crate) async fn nothing_is_left_over(cluster: &Cluster) {
+pub(crate) fn nothing_is_left_over(cluster: &Cluster) {
     let said = cluster.sweep();
     assert!(said.trim_end().ends_with("nothing left over"), "{said}");
 }

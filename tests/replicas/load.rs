@@ -60,7 +60,9 @@ impl<'a> Load<'a> {
         if !is_kept {
             // With whatever bindings are left on it.
             self.platform.delete(&path).await;
-            bindings.iter_mut().for_each(|binding| binding.is_kept = false);
+            for binding in &mut bindings {
+                binding.is_kept = false;
+            }
         }
         Instance { path, is_kept, bindings }
     }

@@ -161,24 +161,13 @@ impl Trial {
         let (head, body) = response.into_parts();
         let bytes = to_bytes(body, longest).await.expect("a longer answer than a request can ask for");
         let text = String::from_utf8(bytes.to_vec()).expect("an answer that is no text");
-        let answer = Answer { status: head.status.as_u16(), body: Map::new() };
+        let status = head.status.as_u16();
         let has_body = method != Method::HEAD && head.status != StatusCode::NOT_MODIFIED;
-        let answer = if has_body { parsed(answer, &text) } else { answer };
+        let answer = if has_body { parsed(status, &text) } else { Answer { status, body: Map::new() } };
         check(&answer, has_body);
         let said = format!("{:?} {text} {}", head.headers, self.logs.take());
-        self.check_secrets(&answer, &said, text_sent);
+        check_secrets(&answer, &said, text_sent);
         answer
-    }
-
-    /// What is secret stands in the answers that are to have it, and nowhere else.
-    fn check_secrets(&self, answer: &Answer, said: &str, text_sent: &[u8]) {
-        let encoded = LOGIN.trim_start_matches("Basic ");
-        assert!(!said.contains(PASSWORD) && !said.contains(encoded), "the platform's password: {said}");
-        let is_told = [200, 201].contains(&answer.status) && answer.body.contains_key("credentials");
-        assert!(is_told || !answer.body.contains_key("credentials"), "credentials: {said}");
-        // The service in memory calls its passwords so, and an input may do, too.
-        let is_sent = text_sent.windows(9).any(|word| word == b"password-");
-        assert!(is_told || is_sent || !said.contains("password-"), "a password: {said}");
     }
 
     /// Polls the last operation of something until it has ended, and answers how; `None` if there is none.
@@ -196,9 +185,20 @@ impl Trial {
     }
 }
 
-fn parsed(answer: Answer, text: &str) -> Answer {
+/// What is secret stands in the answers that are to have it, and nowhere else.
+fn check_secrets(answer: &Answer, said: &str, text_sent: &[u8]) {
+    let encoded = LOGIN.trim_start_matches("Basic ");
+    assert!(!said.contains(PASSWORD) && !said.contains(encoded), "the platform's password: {said}");
+    let is_told = [200, 201].contains(&answer.status) && answer.body.contains_key("credentials");
+    assert!(is_told || !answer.body.contains_key("credentials"), "credentials: {said}");
+    // The service in memory calls its passwords so, and an input may do, too.
+    let is_sent = text_sent.windows(9).any(|word| word == b"password-");
+    assert!(is_told || is_sent || !said.contains("password-"), "a password: {said}");
+}
+
+fn parsed(status: u16, text: &str) -> Answer {
     let body = serde_json::from_str(text).unwrap_or_else(|error| panic!("no object: {error}: {text}"));
-    Answer { body, ..answer }
+    Answer { status, body }
 }
 
 /// What holds of every answer.

@@ -44,7 +44,7 @@ impl Served {
         let folder = tempfile::tempdir().unwrap();
         let config = config(&folder, &at, store);
         let broker = Broker::open(config, Arc::new(Metrics::new())).await.unwrap();
-        let mut served = Self::of(broker, folder).await;
+        let mut served = Self::of(broker, folder);
         for _ in 0..INSTANCES {
             let instance = Uuid::new_v4().to_string();
             served.provision(&instance).await;
@@ -63,10 +63,10 @@ impl Served {
         let config = config(&folder, "host: h, port: 1, sslmode: require", store);
         let metrics = Arc::new(Metrics::new());
         let broker = Broker::open_with(config, metrics, Timing::default(), |_| providers).await.unwrap();
-        Self::of(broker, folder).await
+        Self::of(broker, folder)
     }
 
-    async fn of(broker: Broker, folder: TempDir) -> Self {
+    fn of(broker: Broker, folder: TempDir) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();

@@ -282,7 +282,6 @@ async fn main() -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use axum::{
         body::{Body, to_bytes},

@@ -178,8 +178,7 @@ fn the_plain_manifests_say_what_the_chart_says() {
         if kind(&plain) == "Namespace" {
             continue;
         }
-        let twin =
-            chart.iter().find(|document| kind(document) == kind(&plain) && name(document) == name(&plain));
+        let twin = find(&chart, kind(&plain), name(&plain));
         let twin = twin.unwrap_or_else(|| panic!("the chart has no {} {}", kind(&plain), name(&plain)));
         for field in ["spec", "webhooks", "rules", "roleRef", "subjects"] {
             assert_eq!(plain[field], twin[field], "{field} of {} {}", kind(&plain), name(&plain));
@@ -202,6 +201,164 @@ fn without_the_service_catalog_there_is_only_the_webhook() {
             .all(|document| !name(document).contains("catalog") && !name(document).contains("crds"))
     );
     assert!(documents.iter().any(|document| name(document) == "bindery-admission"));
+}
+
+/// A broker whose store is a database, and all that belongs to it.
+const SHARED_STORE: [&str; 10] = [
+    "--set",
+    "broker.store=postgres://bindery@db.example:5432/bindery?sslrootcert=/etc/bindery/store-tls/ca.crt",
+    "--set",
+    "broker.storePassword.secretName=store",
+    "--set",
+    "broker.storeTls.secretName=store",
+    "--set",
+    "broker.formerStoreKeys.secretName=former",
+    "--set",
+    "broker.formerStoreKeys.keys={first,second}",
+];
+
+fn example_with(arguments: &[&str]) -> Vec<Value> {
+    documents(&rendered(&[&["--values", EXAMPLE], arguments].concat()))
+}
+
+fn find<'a>(documents: &'a [Value], of: &str, named: &str) -> Option<&'a Value> {
+    documents.iter().find(|document| kind(document) == of && name(document) == named)
+}
+
+/// The broker's configuration file as its pods get it.
+fn broker_config(documents: &[Value]) -> Value {
+    let file = &find(documents, "ConfigMap", "bindery-broker").unwrap()["data"]["bindery.yaml"];
+    serde_saphyr::from_str(file.as_str().unwrap()).unwrap()
+}
+
+/// The files of the broker's pods, below /etc/bindery.
+fn broker_files(workload: &Value) -> BTreeSet<String> {
+    let volumes = workload["spec"]["template"]["spec"]["volumes"].as_array().unwrap();
+    let sources =
+        volumes.iter().find(|volume| volume["name"] == "config").unwrap()["projected"]["sources"].as_array();
+    let items =
+        sources.unwrap().iter().flat_map(|source| source["secret"]["items"].as_array().into_iter().flatten());
+    items.map(|item| format!("/etc/bindery/{}", item["path"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn by_default_one_broker_keeps_a_file_on_a_volume() {
+    let documents = example();
+    let broker = find(&documents, "StatefulSet", "bindery-broker").unwrap();
+    assert_eq!(broker["spec"]["replicas"], 1);
+    assert_eq!(broker["spec"]["volumeClaimTemplates"][0]["metadata"]["name"], "store");
+    assert_eq!(broker_config(&documents)["store"], "sqlite:/var/lib/bindery/broker.db");
+    assert!(find(&documents, "Deployment", "bindery-broker").is_none());
+    assert!(find(&documents, "PodDisruptionBudget", "bindery-broker").is_none());
+}
+
+#[test]
+fn brokers_that_share_a_store_are_replaced_one_by_one() {
+    let documents = example_with(&SHARED_STORE);
+    assert!(find(&documents, "StatefulSet", "bindery-broker").is_none());
+    let broker = find(&documents, "Deployment", "bindery-broker").unwrap();
+    assert_eq!(broker["spec"]["replicas"], 2);
+    assert_eq!(broker["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"], 0);
+    let budget = find(&documents, "PodDisruptionBudget", "bindery-broker").unwrap();
+    assert_eq!(budget["spec"]["selector"], broker["spec"]["selector"]);
+    let pod = &broker["spec"]["template"]["spec"];
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+    assert_eq!(mounts.len(), 1, "no volume: {mounts:?}");
+    let count = example_with(&[&SHARED_STORE[..], &["--set", "broker.replicas=5"]].concat());
+    assert_eq!(find(&count, "Deployment", "bindery-broker").unwrap()["spec"]["replicas"], 5);
+}
+
+/// The binary reads what the chart writes, and every file that it is to read is mounted.
+#[test]
+fn the_brokers_configuration_names_the_files_of_its_secrets() {
+    let documents = example_with(&SHARED_STORE);
+    let config = broker_config(&documents);
+    let loaded = bindery::config::LoadedConfig::from_yaml(&config.to_string()).unwrap();
+    assert_eq!(loaded.stated.store.unwrap().to_string(), "postgres://bindery@db.example:5432/bindery");
+    let files = broker_files(find(&documents, "Deployment", "bindery-broker").unwrap());
+    let password = config["storePasswordFile"].as_str().unwrap().to_owned();
+    let former = strings(&config["formerStoreKeyFiles"]);
+    assert_eq!(former.len(), 2);
+    let named = former
+        .into_iter()
+        .map(ToOwned::to_owned)
+        .chain([password, "/etc/bindery/store-tls/ca.crt".to_owned()]);
+    for file in named {
+        assert!(files.contains(&file), "{file} is not among {files:?}");
+    }
+}
+
+#[test]
+fn a_role_of_the_cloud_is_given_by_annotations() {
+    let annotation =
+        r"broker.serviceAccountAnnotations.eks\.amazonaws\.com/role-arn=arn:aws:iam::1:role/bindery";
+    let documents =
+        example_with(&["--set", "broker.store=dynamodb:bindery?region=eu-central-1", "--set", annotation]);
+    let account = find(&documents, "ServiceAccount", "bindery-broker").unwrap();
+    assert_eq!(
+        account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"],
+        "arn:aws:iam::1:role/bindery"
+    );
+    assert_eq!(broker_config(&documents)["storePasswordFile"], Value::Null);
+}
+
+/// What the broker may do in the whole cluster: group/resource, and the verbs.
+fn cluster_rights(documents: &[Value]) -> BTreeSet<String> {
+    let rules = find(documents, "ClusterRole", "bindery-broker").unwrap()["rules"].as_array().unwrap();
+    let said = |rule: &Value| {
+        let (groups, resources) = (strings(&rule["apiGroups"]), strings(&rule["resources"]));
+        format!(
+            "{groups:?} {resources:?} {:?} {:?}",
+            strings(&rule["resourceNames"]),
+            strings(&rule["verbs"])
+        )
+    };
+    rules.iter().map(said).collect()
+}
+
+#[test]
+fn a_restore_runs_before_the_broker_with_the_rights_it_needs_and_no_others() {
+    for store in [&[][..], &SHARED_STORE[..]] {
+        let arguments = [store, &["--set", "broker.restore=true"]].concat();
+        let (without, with) = (example_with(store), example_with(&arguments));
+        let more: Vec<_> = cluster_rights(&with).difference(&cluster_rights(&without)).cloned().collect();
+        let wanted = [
+            r#"{""} {"namespaces"} {} {"get"}"#,
+            r#"{"servicecatalog.k8s.io"} {"serviceinstances"} {} {"get"}"#,
+        ];
+        assert_eq!(more, wanted);
+        let workload = with.iter().find(|document| {
+            name(document) == "bindery-broker" && matches!(kind(document), "Deployment" | "StatefulSet")
+        });
+        let pod = &workload.unwrap()["spec"]["template"]["spec"];
+        let (restore, broker) = (&pod["initContainers"][0], &pod["containers"][0]);
+        assert_eq!(restore["args"][0], "restore");
+        for field in ["image", "env", "securityContext", "volumeMounts"] {
+            assert_eq!(restore[field], broker[field], "{field}");
+        }
+        assert!(
+            !example_with(store).iter().any(|it| it["spec"]["template"]["spec"]["initContainers"].is_array())
+        );
+        assert_eq!(
+            rendered(&[&["--values", EXAMPLE], &arguments[..]].concat()),
+            rendered(&[&["--values", EXAMPLE], &arguments[..]].concat())
+        );
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_meant_is_refused() {
+    let refused = |set: &str| refusal(&["--values", EXAMPLE, "--set", set]);
+    for password in ["postgres://bindery:s3cret@db/bindery", "postgres://bindery@db/bindery?password=s3cret"]
+    {
+        let message = refused(&format!("broker.store={password}"));
+        assert!(message.contains("broker.storePassword") && !message.contains("s3cret"), "{message}");
+    }
+    assert!(refused("broker.store=mysql://db/bindery").contains("store"));
+    assert!(refused("broker.storePassword.secretName=s").contains("only a store in PostgreSQL"));
+    assert!(refused("broker.formerStoreKeys.secretName=s").contains("keys"));
+    let message = refusal(&["--values", EXAMPLE, "--set", "broker.restore=true,apis.serviceCatalog=false"]);
+    assert!(message.contains("apis.serviceCatalog=true"), "{message}");
 }
 
 #[test]

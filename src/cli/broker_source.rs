@@ -23,7 +23,7 @@ pub(super) struct BrokerSource {
     #[arg(long, env = "BINDERY_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where the broker keeps its records: `sqlite:/var/lib/bindery/broker.db`, which is the default in Kubernetes,
-    /// `postgres://USER@HOST:PORT/DATABASE` or `dynamodb:TABLE?region=REGION`.
+    /// `postgres://USER@HOST:PORT/DATABASE` or `dynamodb:TABLE?region=REGION`. Wins over the configuration file.
     #[arg(long, env = "BINDERY_STORE", hide_env_values = true, value_name = "URL")]
     store: Option<SecretString>,
     /// A file with the password for a store in PostgreSQL or CockroachDB.
@@ -66,21 +66,22 @@ impl BrokerSource {
     /// The configuration of the role `broker`.
     pub(super) fn in_kubernetes(&self, secret: BrokerSecret) -> anyhow::Result<BrokerConfig> {
         let file = self.config.clone().unwrap_or_else(|| PathBuf::from(CONFIG_IN_KUBERNETES));
-        let store = match self.store()? {
-            Some(store) => store,
-            None => STORE_IN_KUBERNETES.parse()?,
-        };
         let loaded = LoadedConfig::from_file(&file)?;
         ensure!(
             loaded.stated.tls.is_none(),
             "{}: tls is for `bindery broker`; in Kubernetes bindery makes the certificate itself: take it out",
             file.display()
         );
+        let store = match (self.store()?, &loaded.stated.store) {
+            (Some(store), _) => Some(store),
+            (None, Some(_)) => None,
+            (None, None) => Some(STORE_IN_KUBERNETES.parse()?),
+        };
         let login =
             Login::Basic { username: secret.username, password: PasswordSource::Given(secret.password) };
         Ok(loaded.complete(PartialSettings {
             auth: vec![login],
-            store: Some(store),
+            store,
             store_key: Some(
                 self.store_key_file.clone().map_or(StoreKey::Given(secret.store_key), StoreKey::File),
             ),

@@ -109,6 +109,22 @@ services:
         )
     }
 
+    /// Upgrades the release with these values beside those that it has, and waits until all of it is ready.
+    pub(crate) async fn upgrade(&self, values: &[&str]) {
+        let chart = repository().join("charts/bindery").display().to_string();
+        let mut arguments =
+            vec!["upgrade", RELEASE, &chart, "--namespace", NAMESPACE, "--reuse-values", "--wait"];
+        arguments.push("--timeout=3m");
+        for value in values {
+            arguments.extend(["--set", value]);
+        }
+        let output = run("helm", &arguments, "").await;
+        if !output.success {
+            let state = run("kubectl", &["--namespace", NAMESPACE, "describe", "pods"], "").await;
+            panic!("helm upgrade failed:\n{}\n{}", output.all(), state.all());
+        }
+    }
+
     /// Scales a role's workload and waits until that many pods run and no more.
     pub(crate) async fn scale(&self, workload: &str, replicas: usize) {
         kubectl(&["--namespace", NAMESPACE, "scale", workload, &format!("--replicas={replicas}")]).await;

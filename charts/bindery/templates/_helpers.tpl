@@ -104,7 +104,51 @@ affinity:
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- toYaml (dict "servers" $servers "services" .Values.services) -}}
+{{- $config := dict "servers" $servers "services" .Values.services "store" (include "bindery.store" .) -}}
+{{- if .Values.broker.storePassword.secretName -}}
+{{- $_ := set $config "storePasswordFile" "/etc/bindery/store-password" -}}
+{{- end -}}
+{{- with .Values.broker.formerStoreKeys -}}
+{{- if .secretName -}}
+{{- $files := list -}}
+{{- range .keys -}}
+{{- $files = append $files (printf "/etc/bindery/former-store-keys/%s" .) -}}
+{{- end -}}
+{{- $_ := set $config "formerStoreKeyFiles" $files -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $config -}}
+{{- end -}}
+
+{{/* Where the broker keeps its records. Values are no place for passwords. */}}
+{{- define "bindery.store" -}}
+{{- $store := .Values.broker.store -}}
+{{- if or (regexMatch "^[a-z]+://[^@/?]*:[^@]*@" $store) (regexMatch "[?&]password=" $store) -}}
+{{- fail "broker.store holds a password; take it out, and name a Secret that holds it in broker.storePassword" -}}
+{{- end -}}
+{{- if and .Values.broker.storePassword.secretName (not (hasPrefix "postgres" $store)) -}}
+{{- fail "broker.storePassword is given, but only a store in PostgreSQL or CockroachDB has a password; name it in broker.store" -}}
+{{- end -}}
+{{- $store | default "sqlite:/var/lib/bindery/broker.db" -}}
+{{- end -}}
+
+{{/* Files for the broker out of somebody's Secret: (list "secret" (list "key" ...) "folder"). */}}
+{{- define "bindery.files" -}}
+{{- $folder := index . 2 -}}
+- secret:
+    name: {{ index . 0 }}
+    items:
+      {{- range index . 1 }}
+      - {key: {{ . }}, path: {{ $folder }}/{{ . }}}
+      {{- end }}
+{{- end -}}
+
+{{/* What the broker's containers see; the argument: whether the store is elsewhere. */}}
+{{- define "bindery.brokerMounts" -}}
+- {name: config, mountPath: /etc/bindery, readOnly: true}
+{{- if not . }}
+- {name: store, mountPath: /var/lib/bindery}
+{{- end }}
 {{- end -}}
 
 {{/* Gives a role's ServiceAccount the Role or ClusterRole of its name: (list . "Role" "admission"). */}}

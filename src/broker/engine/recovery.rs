@@ -95,13 +95,14 @@ impl Engine {
             Ok(keys) => keys,
             Err(error) => return tracing::warn!(%error, "cannot look for records under a former key"),
         };
-        let count = keys.len();
+        let mut count = 0;
         for key in keys {
             if self.0.stop.is_cancelled() {
                 return;
             }
-            if let Err(error) = self.0.seal_one_again(&key).await {
-                tracing::warn!(%key, %error, "cannot seal a record with the present key");
+            match self.0.seal_one_again(&key).await {
+                Ok(()) => count += 1,
+                Err(error) => tracing::warn!(%key, %error, "cannot seal a record with the present key"),
             }
         }
         if count > 0 {

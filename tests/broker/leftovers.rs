@@ -187,7 +187,7 @@ async fn a_renamed_mark_hands_everything_to_another_installation() {
     assert_eq!(restore(new.config(), &held).await.unwrap().restored, Vec::<String>::new());
 
     std::fs::remove_file(new.store().join("broker.db")).unwrap();
-    let [from, to] = [&former, &new].map(|platform| mark(platform));
+    let [from, to] = [&former, &new].map(mark);
     server.psql(&format!("ALTER ROLE {from} RENAME TO {to}"));
     let report = restore(new.config(), &held).await.unwrap();
     assert_eq!((report.restored.len(), report.missing.len()), (2, 0), "{report}");

@@ -126,10 +126,13 @@ impl Shared {
                 let mut changes = vec![Change::Remove(record.key())];
                 if record.operation.is_asynchronous {
                     changes.push(Change::Bury(record.key(), record.operation.id.clone()));
+                }
+                held.conclude(changes).await?;
+                if record.operation.is_asynchronous {
                     record.operation.outcome = Outcome::Succeeded;
                     audit::ended(&record.spec.id, None, &record.operation);
                 }
-                Ok(held.conclude(changes).await?)
+                Ok(())
             }
             Err(Refusal::Interrupted) => Err(Refusal::Interrupted),
             Err(refusal) => {

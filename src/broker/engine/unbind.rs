@@ -126,10 +126,13 @@ impl Shared {
                 let mut changes = vec![Change::Remove(record.key())];
                 if is_asynchronous {
                     changes.push(Change::Bury(record.key(), record.operation.id.clone()));
+                }
+                held.conclude(changes).await?;
+                if is_asynchronous {
                     record.operation.outcome = Outcome::Succeeded;
                     audit::ended(&record.instance, Some(&record.spec.id), &record.operation);
                 }
-                Ok(held.conclude(changes).await?)
+                Ok(())
             }
             Err(Refusal::Interrupted) => Err(Refusal::Interrupted),
             Err(refusal) => {

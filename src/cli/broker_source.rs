@@ -103,3 +103,44 @@ impl BrokerSource {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        source: BrokerSource,
+    }
+
+    fn secret() -> BrokerSecret {
+        BrokerSecret {
+            username: "catalog".to_owned(),
+            password: "p".to_owned().into(),
+            store_key: "k".to_owned().into(),
+            installation: "i".to_owned(),
+        }
+    }
+
+    /// A sweep in the broker's pod is told no options, and must find the store that the broker uses.
+    #[rstest::rstest]
+    #[case::nobody_says("", &[], "sqlite:/var/lib/bindery/broker.db")]
+    #[case::the_file_says("store: dynamodb:bindery", &[], "dynamodb:bindery")]
+    #[case::the_command_line_wins("store: dynamodb:bindery", &["--store", "sqlite:a.db"], "sqlite:a.db")]
+    fn in_kubernetes_the_store_is_the_one_that_is_named(
+        #[case] file: &str,
+        #[case] options: &[&str],
+        #[case] wanted: &str,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bindery.yaml");
+        std::fs::write(&path, format!("services: []\n{file}\n")).unwrap();
+        let fixed = ["bindery", "--config", path.to_str().unwrap()];
+        let source = Command::try_parse_from(fixed.iter().chain(options)).unwrap().source;
+        let config = source.in_kubernetes(secret()).unwrap();
+        assert_eq!(config.settings.store.to_string(), wanted);
+    }
+}

@@ -1,6 +1,7 @@
 //! Sweeping, and what is not bindery's to touch.
 
 use bindery::broker::{Claimed, Held, InstanceSpec, restore, sweep};
+use sha2::Digest;
 
 use crate::platform::{PLAN, Platform, SERVICE, shared_server};
 
@@ -168,6 +169,40 @@ async fn a_lost_store_is_rebuilt_from_claims_and_marks() {
         assert_eq!(platform.deprovision(instance).await.0, 200);
     }
     assert_eq!(sweep(platform.config(), &[], false).await.unwrap().leftover, []);
+}
+
+/// Store and installation lost: whoever is given the name of the former mark owns what hangs on it. `docs/restore.md` tells how.
+#[tokio::test]
+async fn a_renamed_mark_hands_everything_to_another_installation() {
+    let server = shared_server();
+    let (mut former, mut new) = (Platform::on(&server).await, Platform::on(&server).await);
+    for platform in [&mut former, &mut new] {
+        platform.keep_installation().await;
+    }
+    former.provision("handed-over").await;
+    let before = former.credentials("handed-over", "b").await;
+    former.broker.drain().await;
+    new.broker.drain().await;
+    let held = [held("handed-over", &["b"])];
+    assert_eq!(restore(new.config(), &held).await.unwrap().restored, Vec::<String>::new());
+
+    std::fs::remove_file(new.store().join("broker.db")).unwrap();
+    let [from, to] = [&former, &new].map(mark);
+    server.psql(&format!("ALTER ROLE {from} RENAME TO {to}"));
+    let report = restore(new.config(), &held).await.unwrap();
+    assert_eq!((report.restored.len(), report.missing.len()), (2, 0), "{report}");
+    new.restart().await;
+    crate::platform::connect(&server, &before).await.unwrap();
+    assert_eq!(new.unbind("handed-over", "b").await.0, 200);
+    assert_eq!(new.deprovision("handed-over").await.0, 200);
+    assert_eq!(sweep(new.config(), &[], false).await.unwrap().leftover, []);
+}
+
+/// The role that marks what a platform's broker made.
+fn mark(platform: &Platform) -> String {
+    let installation = platform.config().settings.installation.as_deref().unwrap();
+    let hex = sha2::Sha256::digest(installation).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    format!("bindery_{}", &hex[..16])
 }
 
 fn held(instance: &str, bindings: &[&str]) -> Held {

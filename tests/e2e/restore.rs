@@ -1,4 +1,4 @@
-//! The broker's store lost with all it held, and rebuilt from the Claims while pods go on.
+//! The broker's store lost with all it held, or exchanged for another, and rebuilt from the Claims while pods go on.
 
 use crate::{
     installation::{NAMESPACE, kubectl},
@@ -43,8 +43,9 @@ async fn a_lost_store_is_rebuilt_from_the_claims() {
 
     installation.upgrade(&["broker.restore=true"]).await;
     let report = kubectl(&[&in_release[..], &["logs", "e2e-broker-0", "--container=restore"]].concat()).await;
-    // The instance and its binding; who lost the store keeps the credentials.
-    assert!(report.contains("2 restored, 0 not on the server, 0 left out, 0 had a record"), "{report}");
+    // The instance and its binding; what is left out is claimed from other brokers of the cluster.
+    assert!(report.contains("2 restored, 0 not on the server, "), "{report}");
+    assert!(report.contains(" 0 had a record"), "{report}");
     assert_eq!(scenario.sql("client-app01", "select id from t").await.expect_success().trim(), "42");
     assert!(installation.sweep().await.contains("nothing left over"));
     installation.upgrade(&["broker.restore=false"]).await;
@@ -56,6 +57,46 @@ async fn a_lost_store_is_rebuilt_from_the_claims() {
         .finish_with(&[&credentials], async || {
             let report = installation.sweep().await;
             assert!(report.contains("nothing left over"), "{report}");
+        })
+        .await;
+}
+
+/// Two brokers on a database in place of one on a volume, and back.
+#[tokio::test]
+async fn several_brokers_take_over_and_share_a_database() {
+    let scenario = Scenario::alone("shared-store").await;
+    scenario.apply(INSTANCE).await.expect_success();
+    scenario.instance_says("mydb01", "ProvisionedSuccessfully").await;
+    let installation = scenario.installation;
+    let postgres = &installation.postgres;
+    postgres.psql("CREATE ROLE store LOGIN PASSWORD 'st0re'");
+    postgres.psql("CREATE DATABASE store OWNER store");
+    let ca = format!("--from-file=ca.crt={}", postgres.ca_file().display());
+    let secret = ["create", "secret", "generic", "store", "--from-literal=password=st0re", &ca];
+    kubectl(&[&["--namespace", NAMESPACE], &secret[..]].concat()).await;
+
+    let store = format!(
+        "broker.store=postgres://store@{}:{}/store?sslrootcert=/etc/bindery/store-tls/ca.crt",
+        std::env::var("NODE_IP").unwrap(),
+        postgres.port()
+    );
+    let password = "broker.storePassword.secretName=store,broker.storeTls.secretName=store";
+    installation.upgrade(&[&store, password, "broker.restore=true"]).await;
+    assert_eq!(installation.pods("broker").await.len(), 2);
+    assert_eq!(postgres.psql_in("store", "select count(*) from bindery_records"), ["1"]);
+    for manifest in [BINDING, POD] {
+        scenario.apply(manifest).await.expect_success();
+    }
+    scenario.running("client-app01").await;
+    let credentials = scenario.credentials("mydb01-binding").await;
+    assert_eq!(scenario.sql("client-app01", "select 42").await.expect_success().trim(), "42");
+    assert!(installation.sweep().await.contains("nothing left over"));
+
+    scenario
+        .finish_with(&[&credentials], async || {
+            assert_eq!(postgres.psql_in("store", "select count(*) from bindery_records"), ["0"]);
+            let back = "broker.store=,broker.storePassword.secretName=,broker.storeTls.secretName=";
+            installation.upgrade(&[back, "broker.restore=false"]).await;
         })
         .await;
 }

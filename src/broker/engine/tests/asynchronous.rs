@@ -82,16 +82,20 @@ async fn a_waiting_operation_does_not_wait_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn passing_faults_are_outlasted_by_what_is_polled_only() {
+async fn passing_faults_are_outlasted_by_what_is_lasting_only() {
     let bench = Bench::in_memory();
     let broker = bench.open();
-    broker.fake.fail("provision", Fault::Passing);
-    broker.provision(waits(), "prompt").await.unwrap_err();
-    assert_eq!(broker.state().await, Some(State::Failed));
+    // Of a prompt service everybody is told at once, also who would poll.
+    for asking in [waits(), polls()] {
+        broker.fake.fail("provision", Fault::Passing);
+        broker.provision(asking, "prompt").await.unwrap_err();
+        assert_eq!(broker.state().await, Some(State::Failed));
+    }
+    broker.deprovision(waits(), "prompt").await.unwrap();
     for _ in 0..5 {
         broker.fake.fail("provision", Fault::Passing);
     }
-    assert!(broker.provision(polls(), "prompt").await.is_ok());
+    assert!(broker.provision(polls(), "lasting").await.is_ok());
     broker.at_rest().await;
     bench.settle_well(&broker, "the faults").await;
     assert!(broker.instance(&i()).await.is_ok());

@@ -154,6 +154,11 @@ impl Bench {
         Opened { engine, fake: service, fate }
     }
 
+    /// Where the file is.
+    pub(super) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     pub(super) fn world(&self) -> World {
         self.world.lock().unwrap().clone()
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     super::*,
-    bench::{Bench, Opened, b, i, waits},
+    bench::{Bench, Opened, b, i, password_of, waits},
 };
 
 fn says_why<T: std::fmt::Debug>(answer: Result<T, Refusal>) {
@@ -74,4 +74,36 @@ async fn a_disk_that_fills_up_in_the_middle_leaves_what_a_delete_finds() {
         broker.deprovision(waits(), "prompt").await.ok();
         assert!(bench.world().is_empty());
     }
+}
+
+/// Passwords, and what users send and who they are, which may be as secret.
+#[tokio::test]
+async fn nothing_secret_lies_in_clear_in_the_file() {
+    let bench = Bench::in_file();
+    let broker = bench.open();
+    let asking = Asking { caller: Caller(Some("kubernetes hunter2-caller".to_owned())), ..waits() };
+    let request = json!({
+        "service_id": "s", "plan_id": "prompt", "organization_guid": "o", "space_guid": "n",
+        "parameters": {"password": "hunter2-parameter"}, "context": {"namespace": "hunter2-context"},
+    });
+    let request = serde_json::from_value(request).unwrap();
+    broker.engine.provision(asking.clone(), i(), request).await.unwrap();
+    let wanted = BindWanted::New(
+        serde_json::from_value(
+            json!({"service_id": "s", "plan_id": "prompt", "parameters": {"key": "hunter2-binding"}}),
+        )
+        .unwrap(),
+    );
+    let bound = broker.engine.bind(asking.clone(), i(), b(), wanted).await.unwrap().bound.unwrap();
+    broker.update(asking, json!({"parameters": {"password": "hunter2-update"}})).await.unwrap();
+    let mut seen = 0;
+    for file in std::fs::read_dir(bench.folder()).unwrap().map(Result::unwrap) {
+        let bytes = std::fs::read(file.path()).unwrap();
+        let has = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        for secret in ["hunter2", &password_of(&bound).unwrap()] {
+            assert!(!has(secret), "{secret} in {}", file.path().display());
+        }
+        seen += usize::from(has("records"));
+    }
+    assert!(seen > 0, "the store's files were not looked at");
 }

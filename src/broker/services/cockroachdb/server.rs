@@ -16,8 +16,9 @@ use super::{
 };
 use crate::config::ServerSettings;
 
-/// As many idle sessions in the maintenance database are kept for the next request.
-const IDLE_SESSIONS: usize = 4;
+/// As many idle sessions in the maintenance database are kept for the next request. With fewer than requests at once, most
+/// requests log in anew, which costs as much as what they came for.
+const IDLE_SESSIONS: usize = 16;
 /// A session that was idle for longer may be dead without anybody having said so.
 const IDLE_TIME: Duration = Duration::from_mins(1);
 

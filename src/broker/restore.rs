@@ -1,14 +1,20 @@
-//! Rebuilding a lost store from what a platform claims and what the backends hold. Nothing on a backend is changed, and
-//! no record that is there. Passwords are not on the backends in clear: a restored binding can be deleted, and bound again
+//! Rebuilding a lost store from what a platform claims and what the backends hold. Nothing on a backend is
+//! changed but what was half-made, and no record that is there. Passwords are not on the backends in clear: a restored binding can be deleted, and bound again
 //! with new credentials, but its credentials cannot be fetched.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
 
 use super::{
     BrokerError,
     engine::Offer,
     parts::{Parts, databases, lock},
-    services::{BindingSpec, InstanceSpec, Provider},
+    services::{BindingSpec, InstanceSpec, Progress, Provider},
     store::{
         Change, Key, State, Then,
         cipher::Cipher,
@@ -19,6 +25,9 @@ use crate::{
     config::{BrokerConfig, ConfigError, ServerName},
     osb::{BindingId, Object},
 };
+
+/// How often it is looked whether another broker is done with an instance.
+const POLL: Duration = Duration::from_millis(200);
 
 /// An instance that a platform holds, and its bindings.
 #[derive(Clone, Debug)]
@@ -42,7 +51,7 @@ pub struct RestoreReport {
     pub recorded: usize,
 }
 
-/// Adds a record for each instance and binding that has none.
+/// Adds a record for each instance and binding that has none. What an interruption left half-made is completed.
 ///
 /// # Errors
 /// When the store or a backend cannot be used. What was restored before stays, and the restore can be repeated.
@@ -53,7 +62,11 @@ pub async fn restore(config: &BrokerConfig, held: &[Held]) -> Result<RestoreRepo
     let offer = Offer::new(config.services.offerings.clone())
         .map_err(|error| ConfigError::invalid(error.path, error.problem))?;
     let records = Records::new(parts.store.clone(), cipher);
-    let mut restore = Restore { parts: &parts, records, offer, report: RestoreReport::default() };
+    let mut present = BTreeMap::new();
+    for (name, provider) in &parts.providers {
+        present.insert(name.clone(), marked(provider.as_ref()).await?);
+    }
+    let mut restore = Restore { parts: &parts, records, offer, present, report: RestoreReport::default() };
     for held in held {
         restore.one(held).await?;
     }
@@ -64,26 +77,54 @@ struct Restore<'a> {
     parts: &'a Parts,
     records: Records,
     offer: Offer,
+    /// The names of what each backend holds with this installation's mark.
+    present: BTreeMap<ServerName, BTreeSet<String>>,
     report: RestoreReport,
 }
 
 impl Restore<'_> {
-    async fn one(&mut self, Held { instance, bindings }: &Held) -> Result<(), BrokerError> {
-        let id = &instance.id;
-        let Some((server, provider)) = self.backend(instance) else {
+    async fn one(&mut self, held: &Held) -> Result<(), BrokerError> {
+        let id = &held.instance.id;
+        let Some(server) = self.server(&held.instance) else {
             self.report.left_out.push(format!("service instance {id}: its plan is not of this broker"));
             return Ok(());
         };
-        let Some(hold) = self.parts.store.hold(id).await? else {
-            self.report
-                .left_out
-                .push(format!("service instance {id}: a broker is at work on it; restore again"));
-            return Ok(());
+        // Of a broker that was killed it is free after its lease.
+        let end = Instant::now() + 2 * self.parts.store.lease().unwrap_or_default();
+        let hold = loop {
+            match self.parts.store.hold(id).await? {
+                Some(hold) => break hold,
+                None if Instant::now() >= end => {
+                    let busy = format!("service instance {id}: a broker is at work on it; restore again");
+                    self.report.left_out.push(busy);
+                    return Ok(());
+                }
+                None => sleep(POLL).await,
+            }
         };
-        let present = present(provider.as_ref()).await?;
+        let changes = self.changes(held, &server).await;
+        if changes.is_err() {
+            self.parts.store.release(&hold).await?;
+        }
+        Ok(self.parts.store.commit(&hold, changes?, Then::Release).await?)
+    }
+
+    async fn changes(
+        &mut self,
+        Held { instance, bindings }: &Held,
+        server: &ServerName,
+    ) -> Result<Vec<Change>, BrokerError> {
+        let id = &instance.id;
+        let Some(provider) = self.parts.providers.get(server).cloned() else { return Ok(Vec::new()) };
         let mut changes = Vec::new();
-        let is_there = provider.names(id, &[]).iter().all(|name| present.contains(name));
+        let is_there = self.holds(server, &provider.names(id, &[]));
         if self.is_missing(&Key::instance(id), is_there).await? {
+            if is_there {
+                // The last step may be missing, and nobody would take it any more.
+                while let Progress::Pending(pending) = provider.provision(instance).await? {
+                    sleep(pending.again_after).await;
+                }
+            }
             let state = if is_there { State::Ready } else { State::Failed };
             changes.push(self.records.put_instance(&Instance {
                 spec: instance.clone(),
@@ -95,20 +136,30 @@ impl Restore<'_> {
             }));
         }
         for binding in bindings {
-            let key = Key::binding(id, binding);
-            let names = provider.names(id, std::slice::from_ref(binding));
-            let is_there = names.iter().all(|name| present.contains(name));
-            if self.is_missing(&key, is_there).await? {
-                changes.push(self.put_binding(instance, &server, binding));
+            let is_there = self.holds(server, &provider.names(id, std::slice::from_ref(binding)));
+            if self.is_missing(&Key::binding(id, binding), is_there).await? {
+                changes.push(self.put_binding(instance, server, binding));
             }
         }
-        Ok(self.parts.store.commit(&hold, changes, Then::Release).await?)
+        Ok(changes)
     }
 
-    fn backend(&self, instance: &InstanceSpec) -> Option<(ServerName, std::sync::Arc<dyn Provider>)> {
-        let server = self.offer.server(&instance.service_id, &instance.plan_id)?.clone();
-        let provider = self.parts.providers.get(&server)?.clone();
-        Some((server, provider))
+    /// Where the instance is: on the server that holds it, whatever its plan says now, and on its plan's otherwise.
+    fn server(&self, instance: &InstanceSpec) -> Option<ServerName> {
+        let planned = self.offer.server(&instance.service_id, &instance.plan_id)?;
+        let others = self.parts.providers.keys().filter(|server| *server != planned);
+        let mut servers = [planned].into_iter().chain(others);
+        let is_on = |server: &&ServerName| {
+            let provider = self.parts.providers.get(*server);
+            provider.is_some_and(|provider| self.holds(server, &provider.names(&instance.id, &[])))
+        };
+        let found = servers.find(is_on).unwrap_or(planned);
+        self.parts.providers.contains_key(found).then(|| found.clone())
+    }
+
+    fn holds(&self, server: &ServerName, names: &[String]) -> bool {
+        let present = self.present.get(server);
+        present.is_some_and(|present| names.iter().all(|name| present.contains(name)))
     }
 
     /// Whether there is no record, which the report says.
@@ -145,8 +196,7 @@ impl Restore<'_> {
     }
 }
 
-/// The names of what the backend holds with this installation's mark.
-async fn present(provider: &dyn Provider) -> Result<BTreeSet<String>, BrokerError> {
+async fn marked(provider: &dyn Provider) -> Result<BTreeSet<String>, BrokerError> {
     let resources = provider.resources().await?;
     Ok(resources.into_iter().filter(|resource| resource.ours).map(|resource| resource.name).collect())
 }
@@ -155,6 +205,14 @@ fn restored(verb: Verb, is_there: bool) -> Operation {
     let lost = "its record was lost and restored; delete it, or ask for it again".to_owned();
     let outcome = if is_there { Outcome::Succeeded } else { Outcome::Failed(lost) };
     Operation { outcome, ..Operation::begin(verb, None) }
+}
+
+impl RestoreReport {
+    /// Whether nothing was left out that this broker could restore.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        !self.left_out.iter().any(|left_out| left_out.ends_with("restore again"))
+    }
 }
 
 impl fmt::Display for RestoreReport {

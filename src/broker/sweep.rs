@@ -66,29 +66,38 @@ async fn sweep_parts(parts: &Parts, claimed: &[Claimed], delete: bool) -> Result
                 continue;
             }
         };
-        for resource in resources.into_iter().filter(|resource| !claimed.contains(&resource.name)) {
-            // A broker records what it makes before it makes it: what has no record now, and can get none until this is
-            // dropped, is nobody's.
-            let frozen = if delete { Some(parts.store.freeze().await?) } else { None };
-            if known(parts.store.as_ref(), provider.as_ref()).await?.contains(&resource.name) {
-                continue;
-            }
+        let known = known(parts.store.as_ref(), provider.as_ref()).await?;
+        let is_owned =
+            |resource: &Resource| claimed.contains(&resource.name) || known.contains(&resource.name);
+        for resource in resources.into_iter().filter(|resource| !is_owned(resource)) {
             if !resource.ours {
                 report.foreign.push((name.clone(), resource));
                 continue;
             }
-            if frozen.as_ref().is_some_and(|frozen| frozen.is_lost()) {
-                report.failed.push(format!("not removed: {resource}: the store did not answer in time"));
-                continue;
+            let removed = if delete { remove(parts, provider.as_ref(), &resource).await } else { Ok(true) };
+            match removed {
+                Ok(true) => report.leftover.push((name.clone(), resource)),
+                Ok(false) => {}
+                Err(problem) => report.failed.push(format!("not removed: {resource}: {problem}")),
             }
-            if delete && let Err(error) = provider.remove(&resource).await {
-                report.failed.push(format!("not removed: {resource}: {error}"));
-                continue;
-            }
-            report.leftover.push((name.clone(), resource));
         }
     }
     Ok(report)
+}
+
+/// Removes a resource, unless it has come to have a record. A broker records what it makes before it makes it: what has no
+/// record now, and can get none while the store is frozen, is nobody's.
+async fn remove(parts: &Parts, provider: &dyn Provider, resource: &Resource) -> Result<bool, String> {
+    let frozen = parts.store.freeze().await.map_err(|error| error.to_string())?;
+    let known = known(parts.store.as_ref(), provider).await.map_err(|error| error.to_string())?;
+    if known.contains(&resource.name) {
+        return Ok(false);
+    }
+    if frozen.is_lost() {
+        return Err("the store did not answer in time; sweep again".to_owned());
+    }
+    provider.remove(resource).await.map_err(|error| error.to_string())?;
+    Ok(true)
 }
 
 /// A record on a server that is not configured may be of one that is, under its former name or address.

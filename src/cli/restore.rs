@@ -41,7 +41,12 @@ pub(super) async fn run(args: &RestoreArgs) -> anyhow::Result<String> {
     let secret = BrokerSecret::get(client.clone(), &args.namespace, &format!("{}-broker", args.name)).await?;
     let config = args.source.in_kubernetes(secret)?;
     let held = claimed(&client).await?;
-    Ok(format!("{}\n", broker::restore(&config, &held).await?))
+    let report = broker::restore(&config, &held).await?;
+    if report.is_complete() {
+        Ok(format!("{report}\n"))
+    } else {
+        bail!("the restore is not complete:\n{report}")
+    }
 }
 
 /// What all Claims say, by instance.

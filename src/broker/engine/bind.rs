@@ -248,6 +248,7 @@ impl Shared {
         let ended = self
             .drive(
                 &held,
+                &on.server,
                 pursuit,
                 true,
                 || provider.bind(&on.spec, &record.spec),

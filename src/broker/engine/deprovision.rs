@@ -148,12 +148,19 @@ impl Shared {
 
     async fn delete_all(&self, held: &Held, record: &mut Instance, pursuit: Pursuit) -> Result<(), Refusal> {
         let provider = self.provider(&record.server)?.clone();
-        let spec = record.spec.clone();
+        let (spec, server) = (record.spec.clone(), record.server.clone());
+        let mut unopened = Vec::new();
         let mut told = |at| {
             record.operation.outcome = Outcome::InProgress(Some(at));
             self.records.put_instance(record)
         };
-        for binding in self.records.bindings(&spec.id).await? {
+        for (key, binding) in self.records.bindings_that_open(&spec.id).await? {
+            let Some(binding) = binding else {
+                // Removing the instance removes whatever bindings are on it; until then the row is kept.
+                tracing::warn!(%key, "the record cannot be opened; it goes with its instance");
+                unopened.push(Change::Remove(key));
+                continue;
+            };
             tracing::warn!(instance = %spec.id, binding = %binding.spec.id, "the instance is deleted with this binding on it");
             self.revoke(held, &spec, &binding, pursuit, &mut told).await?;
             let mut changes = vec![Change::Remove(binding.key())];
@@ -163,7 +170,11 @@ impl Shared {
             }
             held.commit(changes).await?;
         }
-        Ok(self.drive(held, pursuit, false, || provider.deprovision(&spec), told).await?)
+        self.drive(held, &server, pursuit, false, || provider.deprovision(&spec), told).await?;
+        if !unopened.is_empty() {
+            held.commit(unopened).await?;
+        }
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ use super::{
     Refusal, Shared,
     holds::Held,
 };
+use crate::config::ServerName;
 
 /// A call to a backend.
 pub(super) type Call<'a, T> = BoxFuture<'a, Result<Progress<T>, ServiceError>>;
@@ -74,6 +75,7 @@ impl Shared {
     pub(super) async fn drive<'a, T>(
         &self,
         held: &Held,
+        server: &ServerName,
         pursuit: Pursuit,
         may_halt: bool,
         call: impl Fn() -> Call<'a, T>,
@@ -83,7 +85,7 @@ impl Shared {
         let mut last = None;
         let begun = Instant::now();
         loop {
-            let pause = match self.call(held, pursuit, may_halt, call()).await? {
+            let pause = match self.call(held, server, pursuit, may_halt, call()).await? {
                 Ok(Progress::Done(done)) => return Ok(done),
                 Ok(Progress::Pending(Pending { description, again_after })) => {
                     let is_late = match pursuit {
@@ -119,15 +121,19 @@ impl Shared {
     async fn call<T>(
         &self,
         held: &Held,
+        server: &ServerName,
         pursuit: Pursuit,
         may_halt: bool,
         call: Call<'_, T>,
     ) -> Result<Result<Progress<T>, ServiceError>, Ended> {
-        let mut running = pin!(async {
+        let mut running = pin!(timeout(self.timing.call, async {
             // Never closed. A backend has room for so many calls of ours.
-            let _permit = self.calls.acquire().await;
-            timeout(self.timing.call, call).await
-        });
+            let _permit = match self.calls.get(server) {
+                Some(calls) => calls.acquire().await.ok(),
+                None => None,
+            };
+            call.await
+        }));
         let answer = tokio::select! {
             answer = &mut running => answer,
             ended = self.ended(held, pursuit, may_halt) => {

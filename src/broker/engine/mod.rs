@@ -38,7 +38,7 @@ use crate::{
     osb::{BindingId, Catalog, InstanceId},
 };
 
-/// Calls to backends under way at the same time.
+/// Calls to one backend under way at the same time.
 const CALLS_AT_ONCE: usize = 64;
 
 /// See the module. Cloning shares it.
@@ -51,7 +51,8 @@ struct Shared {
     records: Records,
     holds: Holds,
     timing: Timing,
-    calls: Semaphore,
+    /// For each server, so that one that hangs does not hold up the rest.
+    calls: BTreeMap<ServerName, Semaphore>,
     operations: TaskTracker,
     /// No new work is begun, and operations that go on after a restart are left to it.
     stop: CancellationToken,
@@ -99,7 +100,8 @@ impl Engine {
     ) -> Self {
         let operations = TaskTracker::new();
         let holds = Holds::new(records.store.clone(), operations.clone());
-        let (calls, stop) = (Semaphore::new(CALLS_AT_ONCE), CancellationToken::new());
+        let calls = |name: &ServerName| (name.clone(), Semaphore::new(CALLS_AT_ONCE));
+        let (calls, stop) = (providers.keys().map(calls).collect(), CancellationToken::new());
         Self(Arc::new(Shared { offer, providers, records, holds, timing, calls, operations, stop }))
     }
 

@@ -118,6 +118,7 @@ impl Shared {
         let ended = self
             .drive(
                 &held,
+                &record.server,
                 pursuit,
                 true,
                 || provider.provision(&record.spec),

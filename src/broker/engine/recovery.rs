@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use futures::future::join_all;
+use futures::StreamExt;
 use tokio::time::timeout;
 
 use super::{
@@ -20,6 +20,9 @@ use super::{
     holds::Held,
 };
 
+/// So many are begun at once, so that requests find room beside them.
+const AT_ONCE: usize = 32;
+
 impl Engine {
     /// Finishes what was begun, however long the backends stay away, and looks for more until it is stopped.
     pub(crate) async fn recover(&self) {
@@ -34,7 +37,6 @@ impl Engine {
         };
         let mut growing = pauses();
         let stop = self.0.stop.clone();
-        self.seal_again().await;
         while !stop.is_cancelled() {
             let pause = match self.finish_all().await {
                 Ok(0) => {
@@ -43,13 +45,14 @@ impl Engine {
                 }
                 Ok(left) => {
                     tracing::debug!(left, "operations are not finished; trying again");
-                    growing.next().unwrap_or(timing.longest_pause)
+                    growing.next().unwrap_or(timing.idle).min(timing.idle)
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot look for operations that were begun; trying again");
                     growing.next().unwrap_or(timing.longest_pause)
                 }
             };
+            self.seal_again().await;
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
@@ -59,15 +62,18 @@ impl Engine {
 
     /// Goes on with each; answers how many are left, those among them that somebody has in hand and those that take long.
     pub(crate) async fn finish_all(&self) -> Result<usize, StoreError> {
-        self.0.records.store.forget_buried(self.0.timing.remember).await?;
+        if let Err(error) = self.0.records.store.forget_buried(self.0.timing.remember).await {
+            tracing::warn!(%error, "cannot forget deletes that ended long ago");
+        }
         let unfinished = self.0.records.store.unfinished().await?;
-        let running = unfinished.into_iter().map(|key| {
+        let finishing = unfinished.into_iter().map(async |key| {
             let engine = self.clone();
-            self.0.operations.spawn(async move { engine.finish_one(key).await })
+            let running = self.0.operations.spawn(async move { engine.finish_one(key).await });
+            // What takes long goes on by itself.
+            timeout(self.0.timing.answer, running).await
         });
-        let waiting = running.map(|running| timeout(self.0.timing.answer, running));
-        let ended = join_all(waiting).await;
-        Ok(ended.into_iter().filter(|ended| !matches!(ended, Ok(Ok(true)))).count())
+        let ended = futures::stream::iter(finishing).buffer_unordered(AT_ONCE);
+        Ok(ended.filter(|ended| std::future::ready(!matches!(ended, Ok(Ok(true))))).count().await)
     }
 
     async fn finish_one(&self, key: Key) -> bool {
@@ -89,13 +95,17 @@ impl Engine {
         }
     }
 
-    /// Seals with the present key what a former one sealed.
+    /// Seals with the present key what a former one sealed, as often as there is something: brokers beside may not have the
+    /// present key yet.
     async fn seal_again(&self) {
+        if !self.0.records.has_former_keys() {
+            return;
+        }
         let keys = match self.0.records.sealed_with_former_keys().await {
             Ok(keys) => keys,
             Err(error) => return tracing::warn!(%error, "cannot look for records under a former key"),
         };
-        let mut count = 0;
+        let (mut count, found) = (0, keys.len());
         for key in keys {
             if self.0.stop.is_cancelled() {
                 return;
@@ -105,8 +115,13 @@ impl Engine {
                 Err(error) => tracing::warn!(%key, %error, "cannot seal a record with the present key"),
             }
         }
-        if count > 0 {
-            tracing::info!(count, "records were sealed with the present key");
+        if found > count {
+            tracing::warn!(
+                left = found - count,
+                "records are still sealed with a former key; keep it, they are tried again"
+            );
+        } else if count > 0 {
+            tracing::info!(count, "records were sealed with the present key, none is left");
         }
     }
 }

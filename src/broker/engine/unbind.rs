@@ -157,7 +157,7 @@ impl Shared {
     ) -> Result<(), Refusal> {
         let provider = self.provider(&binding.server)?;
         let call = || provider.unbind(on, &binding.spec);
-        Ok(self.drive(held, pursuit, false, call, told).await?)
+        Ok(self.drive(held, &binding.server, pursuit, false, call, told).await?)
     }
 }
 

@@ -112,9 +112,14 @@ impl Shared {
         let driving = self.clone();
         let running =
             self.operations.spawn(async move { driving.change_instance(held, record, pursuit).await });
-        match self.outcome(asking, is_lasting, running).await? {
-            Some(()) => Ok(Status::Done),
-            None => Ok(Status::Accepted(operation)),
+        match self.outcome(asking, is_lasting, running).await {
+            Ok(Some(())) => Ok(Status::Done),
+            Ok(None) => Ok(Status::Accepted(operation)),
+            // What the instance is now, recovery finds out.
+            Err(refusal @ (Refusal::Store(_) | Refusal::Interrupted)) => {
+                Err(Refusal::Update { problem: refusal.to_string(), is_taken_back: false })
+            }
+            Err(refusal) => Err(refusal),
         }
     }
 
@@ -247,6 +252,7 @@ impl Shared {
         let mut shown = record.clone();
         self.drive(
             held,
+            &record.server,
             pursuit,
             false,
             || provider.update(from, to),

@@ -101,6 +101,10 @@ impl Cipher {
         Ok(Self { current, former })
     }
 
+    pub(crate) fn has_former_keys(&self) -> bool {
+        !self.former.is_empty()
+    }
+
     /// What the current key is called in the store.
     pub(crate) fn key_id(&self) -> &str {
         &self.current.id

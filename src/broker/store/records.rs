@@ -181,9 +181,17 @@ impl Records {
         Ok(row.map(|row| self.cipher.open(&row.key, &row.sealed)).transpose()?)
     }
 
-    pub(crate) async fn bindings(&self, instance: &InstanceId) -> Result<Vec<Binding>, RecordError> {
+    /// The bindings of an instance; `None` for one whose record does not open.
+    pub(crate) async fn bindings_that_open(
+        &self,
+        instance: &InstanceId,
+    ) -> Result<Vec<(Key, Option<Binding>)>, StoreError> {
         let rows = self.store.bindings(instance).await?;
-        Ok(rows.iter().map(|row| self.cipher.open(&row.key, &row.sealed)).collect::<Result<_, _>>()?)
+        let opened = |row: Row| {
+            let record = self.cipher.open(&row.key, &row.sealed).ok();
+            (row.key, record)
+        };
+        Ok(rows.into_iter().map(opened).collect())
     }
 
     /// The change that writes an instance down.
@@ -198,6 +206,11 @@ impl Records {
         let key = binding.key();
         let sealed = self.cipher.seal(&key, binding);
         Change::Put(Row { key, state: binding.state, server: binding.server.clone(), sealed })
+    }
+
+    /// Whether rows may be sealed with another key than the present one.
+    pub(crate) fn has_former_keys(&self) -> bool {
+        self.cipher.has_former_keys()
     }
 
     /// The rows that a former key sealed.

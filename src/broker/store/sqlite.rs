@@ -5,6 +5,7 @@ mod holds;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod writes;
 
 use std::{
     fs::OpenOptions,
@@ -18,24 +19,28 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension, ToSql, Transaction, TransactionBehavior,
-    named_params,
+    Connection, ErrorCode, OpenFlags, OptionalExtension, ToSql, named_params,
     types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
 };
 
-use self::holds::{Frost, Holds};
+use self::{
+    holds::{Frost, Holds},
+    writes::Writer,
+};
 use super::{Change, Frozen, Hold, Key, Renewal, Row, State, Store, StoreError, Then, cipher::Sealed};
 use crate::osb::InstanceId;
 
 /// So long a write waits for another process that writes: a sweep that removes something, a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// See the module. Cloning shares the connection and the holds.
+/// See the module. Cloning shares the connections and the holds.
 #[derive(Clone)]
 pub(crate) struct Sqlite {
     path: Arc<Path>,
     name: Arc<str>,
-    connection: Arc<Mutex<Connection>>,
+    /// Apart, so that reading does not wait for the disk.
+    reader: Arc<Mutex<Connection>>,
+    writer: Arc<Writer>,
     holds: Arc<Holds>,
 }
 
@@ -50,42 +55,49 @@ impl Sqlite {
         let mut connection = prepare(path).map_err(|error| failed(&name, &error))?;
         let migrated = schema::migrate(&mut connection).map_err(|error| failed(&name, &error))?;
         migrated.map_err(|version| version.refused(&name))?;
-        Ok(Self::of(path, connection))
+        let reader = open_as_it_is(path, false).map_err(|error| failed(&name, &error))?;
+        Ok(Self::of(path, reader, connection))
     }
 
     /// Opens a broker's store as it is: nothing is made or migrated, and unless `writable` nothing can be written.
     pub(crate) fn open_existing(path: &Path, writable: bool) -> Result<Self, StoreError> {
         let name = named(path);
         let open = || {
-            let connection = open_as_it_is(path, writable)?;
-            let checked = schema::check(&connection)?;
-            Ok((connection, checked))
+            let reader = open_as_it_is(path, false)?;
+            let checked = schema::check(&reader)?;
+            Ok((reader, open_as_it_is(path, writable)?, checked))
         };
-        let (connection, checked) = open().map_err(|error| failed(&name, &error))?;
+        let (reader, writer, checked) = open().map_err(|error| failed(&name, &error))?;
         checked.map_err(|version| version.refused(&name))?;
-        Ok(Self::of(path, connection))
+        Ok(Self::of(path, reader, writer))
     }
 
-    fn of(path: &Path, connection: Connection) -> Self {
+    fn of(path: &Path, reader: Connection, writer: Connection) -> Self {
         Self {
             path: path.into(),
             name: named(path),
-            connection: Arc::new(Mutex::new(connection)),
+            reader: Arc::new(Mutex::new(reader)),
+            writer: Arc::new(Writer::new(writer)),
             holds: Arc::default(),
         }
     }
 
-    /// Works on the connection off the async threads.
-    async fn with<T: Send + 'static>(
+    /// Reads off the async threads.
+    async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let connection = self.connection.clone();
-        self.off_thread(move || {
-            // A transaction that panicked was rolled back when it was dropped.
-            work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
-        })
-        .await
+        let reader = self.reader.clone();
+        self.off_thread(move || work(&reader.lock().unwrap_or_else(PoisonError::into_inner))).await
+    }
+
+    /// Writes off the async threads what concerns no instance.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let writer = self.writer.clone();
+        self.off_thread(move || work(&writer.connection())).await
     }
 
     async fn off_thread<T: Send + 'static>(
@@ -109,8 +121,11 @@ impl Sqlite {
         read: fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, StoreError> {
         let sql = format!("SELECT {columns} FROM records {rest}");
-        self.with(move |connection| {
-            connection.prepare(&sql)?.query_map(rusqlite::params_from_iter(parameters), read)?.collect()
+        self.read(move |connection| {
+            connection
+                .prepare_cached(&sql)?
+                .query_map(rusqlite::params_from_iter(parameters), read)?
+                .collect()
         })
         .await
     }
@@ -139,7 +154,7 @@ impl Store for Sqlite {
 
     async fn installation(&self, proposed: &str) -> Result<String, StoreError> {
         let proposed = proposed.to_owned();
-        self.with(move |connection| {
+        self.write(move |connection| {
             connection
                 .execute("INSERT OR IGNORE INTO installation (only_row, id) VALUES (1, ?1)", [&proposed])?;
             connection.query_row("SELECT id FROM installation", [], |row| row.get(0))
@@ -148,7 +163,7 @@ impl Store for Sqlite {
     }
 
     async fn recorded_installation(&self) -> Result<Option<String>, StoreError> {
-        self.with(|connection| {
+        self.read(|connection| {
             connection.query_row("SELECT id FROM installation", [], |row| row.get(0)).optional()
         })
         .await
@@ -156,10 +171,10 @@ impl Store for Sqlite {
 
     async fn row(&self, key: &Key) -> Result<Option<Row>, StoreError> {
         let key = key.clone();
-        self.with(move |connection| {
+        self.read(move |connection| {
             let (is_binding, instance, binding) = parts(&key);
             connection
-                .prepare(&format!("SELECT {ROW} FROM records WHERE {IS_KEY}"))?
+                .prepare_cached(&format!("SELECT {ROW} FROM records WHERE {IS_KEY}"))?
                 .query_row(
                     named_params! {":is_binding": is_binding, ":instance": instance, ":binding": binding},
                     row,
@@ -190,10 +205,10 @@ impl Store for Sqlite {
 
     async fn buried(&self, key: &Key) -> Result<Option<String>, StoreError> {
         let key = key.clone();
-        self.with(move |connection| {
+        self.read(move |connection| {
             let (is_binding, instance, binding) = parts(&key);
             connection
-                .prepare(&format!("SELECT operation FROM buried WHERE {IS_KEY}"))?
+                .prepare_cached(&format!("SELECT operation FROM buried WHERE {IS_KEY}"))?
                 .query_row(
                     named_params! {":is_binding": is_binding, ":instance": instance, ":binding": binding},
                     |row| row.get(0),
@@ -206,7 +221,7 @@ impl Store for Sqlite {
     async fn forget_buried(&self, age: Duration) -> Result<(), StoreError> {
         // What is older than time itself is nothing.
         let Ok(before) = Timestamp::now().checked_sub(age) else { return Ok(()) };
-        self.with(move |connection| {
+        self.write(move |connection| {
             connection.execute("DELETE FROM buried WHERE ended_at < ?1", [before.as_millisecond()]).map(drop)
         })
         .await
@@ -242,19 +257,18 @@ impl Store for Sqlite {
             });
         }
         let (hold, holds) = (hold.clone(), self.holds.clone());
-        self.with(move |connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for change in &changes {
-                make_change(&transaction, change)?;
-            }
-            transaction.commit()?;
-            // Here, or nobody would when the caller no longer waits.
+        let released = move || {
             if then == Then::Release {
                 holds.release(&hold);
             }
-            Ok(())
-        })
-        .await
+        };
+        match self.writer.commit(changes, make_change, released).await {
+            Ok(written) => written.map_err(|error| failed(&self.name, &error)),
+            Err(_) => Err(StoreError::Failed {
+                store: self.name.to_string(),
+                problem: "was not written to; see the log".to_owned(),
+            }),
+        }
     }
 
     /// Other processes' writes wait until it is dropped, and fail after [`BUSY_TIMEOUT`]. Reading goes on.
@@ -278,12 +292,12 @@ const ROW: &str = "is_binding, instance, binding, state, server, key_id, sealed"
 const KEY: &str = "is_binding, instance, binding";
 const IS_KEY: &str = "is_binding = :is_binding AND instance = :instance AND binding = :binding";
 
-fn make_change(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {
+fn make_change(transaction: &Connection, change: &Change) -> rusqlite::Result<()> {
     let (Change::Put(Row { key, .. }) | Change::Remove(key) | Change::Bury(key, _)) = change;
     let (is_binding, instance, binding) = parts(key);
     let written = match change {
         Change::Put(Row { key: _, state, server, sealed }) => transaction
-            .prepare(
+            .prepare_cached(
                 "INSERT INTO records (is_binding, instance, binding, state, server, key_id, sealed) \
                  VALUES (:is_binding, :instance, :binding, :state, :server, :key_id, :sealed) \
                  ON CONFLICT (is_binding, instance, binding) DO UPDATE SET \
@@ -293,11 +307,11 @@ fn make_change(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Resu
                 ":is_binding": is_binding, ":instance": instance, ":binding": binding,
                 ":state": state, ":server": server.as_str(), ":key_id": sealed.key_id, ":sealed": sealed.bytes,
             }),
-        Change::Remove(_) => transaction.prepare(&format!("DELETE FROM records WHERE {IS_KEY}"))?.execute(
+        Change::Remove(_) => transaction.prepare_cached(&format!("DELETE FROM records WHERE {IS_KEY}"))?.execute(
             named_params! {":is_binding": is_binding, ":instance": instance, ":binding": binding},
         ),
         Change::Bury(_, operation) => transaction
-            .prepare(
+            .prepare_cached(
                 "INSERT OR REPLACE INTO buried (is_binding, instance, binding, operation, ended_at) \
                  VALUES (:is_binding, :instance, :binding, :operation, :ended_at)",
             )?

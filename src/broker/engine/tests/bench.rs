@@ -182,7 +182,8 @@ impl Bench {
             if record.operation.is_in_progress() {
                 wrong.push(format!("{id} is {:?}, and its operation in progress", record.state));
             }
-            for binding in broker.0.records.bindings(&id).await.unwrap() {
+            let bindings = broker.0.records.bindings_that_open(&id).await.unwrap();
+            for binding in bindings.into_iter().filter_map(|(_, binding)| binding) {
                 let login = world.logins.remove(&(id.clone(), binding.spec.id.clone()));
                 match binding.state {
                     State::Ready if login.is_none() || login != password(&binding) => {

@@ -107,3 +107,23 @@ async fn nothing_secret_lies_in_clear_in_the_file() {
     }
     assert!(seen > 0, "the store's files were not looked at");
 }
+
+/// Neither the instance nor its other bindings are to be kept because of it.
+#[tokio::test]
+async fn a_binding_whose_record_does_not_open_goes_with_its_instance() {
+    let bench = Bench::in_memory();
+    let broker = bench.open();
+    broker.provision(waits(), "prompt").await.unwrap();
+    broker.bind(waits(), "prompt").await.unwrap();
+    let store = &broker.0.records.store;
+    let key = crate::broker::store::Key::binding(&i(), &b());
+    let mut row = store.row(&key).await.unwrap().unwrap();
+    row.sealed.bytes.reverse();
+    let hold = store.hold(&i()).await.unwrap().unwrap();
+    let damage = vec![crate::broker::store::Change::Put(row)];
+    store.commit(&hold, damage, crate::broker::store::Then::Release).await.unwrap();
+    let refusal = broker.unbind(waits(), "prompt").await.unwrap_err().to_string();
+    assert!(refusal.contains("binding b of service instance i is damaged"), "{refusal}");
+    broker.deprovision(waits(), "prompt").await.unwrap();
+    assert!(bench.world().is_empty() && !broker.is_recorded(&key).await);
+}

@@ -5,7 +5,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use percent_encoding::percent_decode_str;
-use tokio_postgres::Config;
+use tokio_postgres::{Config, config::TargetSessionAttrs};
 
 use crate::config::{ConfigError, PasswordSource, SslMode};
 
@@ -139,6 +139,12 @@ impl Address {
         let timeout = SERVER_TIMEOUT.as_millis();
         let mut options =
             format!("-c statement_timeout={timeout} -c idle_in_transaction_session_timeout={timeout}");
+        // Of several hosts the one that can be written to: a standby may not have what was just written.
+        self.config.target_session_attrs(if writable {
+            TargetSessionAttrs::ReadWrite
+        } else {
+            TargetSessionAttrs::Any
+        });
         if !writable {
             options.push_str(" -c default_transaction_read_only=on");
         }

@@ -95,6 +95,8 @@ fn is_passing(code: &SqlState) -> bool {
         SqlState::CRASH_SHUTDOWN,
         SqlState::CANNOT_CONNECT_NOW,
         SqlState::TOO_MANY_CONNECTIONS,
+        // A primary that became a standby; another host may be the primary now.
+        SqlState::READ_ONLY_SQL_TRANSACTION,
     ];
     known.contains(code) || code.code().starts_with("08")
 }
@@ -141,8 +143,10 @@ impl managed::Manager for Manager {
 
     async fn create(&self) -> Result<Client, Problem> {
         let address = &self.0;
-        let connected = timeout(address.connect_timeout, connect(address)).await;
-        connected.map_err(|_| Problem::Timeout(address.connect_timeout))?
+        // Each host has its own time; this is for what comes after connecting.
+        let hosts = u32::try_from(address.config.get_hosts().len()).unwrap_or(u32::MAX);
+        let patience = address.connect_timeout * (hosts + 1);
+        timeout(patience, connect(address)).await.map_err(|_| Problem::Timeout(patience))?
     }
 
     async fn recycle(&self, client: &mut Client, _: &Metrics) -> RecycleResult<Problem> {
@@ -213,7 +217,10 @@ impl Pool {
         let worked = worked
             .map_err(|_| Problem::Timeout(ANSWER_TIMEOUT))
             .and_then(|done| done.map_err(Problem::Failed));
-        if worked.as_ref().is_err_and(|problem| problem.code().is_none()) {
+        let is_spent = |problem: &Problem| {
+            problem.code().is_none_or(|code| *code == SqlState::READ_ONLY_SQL_TRANSACTION)
+        };
+        if worked.as_ref().is_err_and(is_spent) {
             drop(Object::take(client));
         }
         worked

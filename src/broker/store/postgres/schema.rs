@@ -22,7 +22,7 @@ const META: &str = "
 /// Each makes the next schema of the one before, in a single statement that may be repeated. Never change one, add another.
 ///
 /// Ids are bytes: they are arbitrary text, and PostgreSQL's TEXT holds no NUL and may have an order of its own.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS bindery_records (
         instance BYTEA NOT NULL,
         is_binding BOOL NOT NULL,
@@ -47,6 +47,8 @@ const MIGRATIONS: [&str; 3] = [
         expires_at TIMESTAMPTZ NOT NULL,
         interrupted BOOL NOT NULL
     )",
+    "CREATE INDEX IF NOT EXISTS bindery_records_state ON bindery_records (state)",
+    "CREATE INDEX IF NOT EXISTS bindery_buried_ended_at ON bindery_buried (ended_at)",
 ];
 
 /// The newest schema.

@@ -25,6 +25,8 @@ const MIGRATIONS: [&str; 1] = ["
         ended_at INTEGER NOT NULL,
         PRIMARY KEY (is_binding, instance, binding)
     ) STRICT;
+    CREATE INDEX records_state ON records (state);
+    CREATE INDEX buried_ended_at ON buried (ended_at);
 "];
 
 /// What a file has that is new.

@@ -72,13 +72,13 @@ async fn each_commit_is_on_disk_before_it_returns() {
     let existing = Sqlite::open_existing(&bed.path(), true).unwrap();
     for store in [&bed.store, &existing] {
         let pragma = |name: &'static str| {
-            store.with(move |connection| {
+            store.write(move |connection| {
                 connection
                     .query_row(&format!("SELECT * FROM pragma_{name}"), [], |row| row.get::<_, String>(0))
             })
         };
         assert_eq!(pragma("journal_mode").await.unwrap(), "wal");
-        let full = store.with(|connection| {
+        let full = store.write(|connection| {
             connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))
         });
         assert_eq!(full.await.unwrap(), 2);
@@ -143,7 +143,7 @@ async fn a_full_disk_is_told_and_nothing_is_half_done() {
     let (i, small, large) = (instance("i"), binding("i", "small"), binding("i", "large"));
     change(store, "i", vec![put(&i, "before")]).await;
     let limit = |pages: i64| {
-        store.with(move |connection| {
+        store.write(move |connection| {
             let used: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
             let sql = format!("PRAGMA max_page_count = {}", used + pages);
             connection.query_row(&sql, [], |row| row.get::<_, i64>(0))
@@ -184,15 +184,35 @@ async fn another_process_cannot_write_to_a_frozen_store() {
     let sweep = Sqlite::open_existing(&bed.path(), true).unwrap();
     let hold = take(&bed.store, &i.instance).await;
     let frozen = sweep.freeze().await.unwrap();
-    bed.store.with(|connection| connection.busy_timeout(Duration::ZERO)).await.unwrap();
+    bed.store.write(|connection| connection.busy_timeout(Duration::ZERO)).await.unwrap();
     let error = refused(bed.store.commit(&hold, vec![put(&i, "1")], Then::Release).await);
     assert!(error.contains("another process writes to it"), "{error}");
     assert_eq!(sweep.row(&i).await.unwrap(), None);
 
-    bed.store.with(|connection| connection.busy_timeout(BUSY_TIMEOUT)).await.unwrap();
+    bed.store.write(|connection| connection.busy_timeout(BUSY_TIMEOUT)).await.unwrap();
     let mut waiting = Box::pin(bed.store.commit(&hold, vec![put(&i, "2")], Then::Release));
     assert!(tokio::time::timeout(Duration::from_millis(100), &mut waiting).await.is_err(), "it waits");
     drop(frozen);
     waiting.await.unwrap();
     assert!(sweep.row(&i).await.unwrap().is_some());
+}
+
+/// They may share a transaction, and must not share their fate.
+#[tokio::test]
+async fn a_commit_that_fails_leaves_those_beside_it_alone() {
+    let store = File::new().await.store;
+    let refuse = "CREATE TRIGGER refused BEFORE INSERT ON records WHEN NEW.server = 'refused' \
+                  BEGIN SELECT RAISE(ABORT, 'refused'); END";
+    store.write(|connection| connection.execute_batch(refuse)).await.unwrap();
+    let commits = (0..20).map(async |n| {
+        let id = instance(&format!("i{n}"));
+        let hold = take(&store, &id.instance).await;
+        let server = if n % 2 == 0 { "main" } else { "refused" };
+        let bound = trials::row(&binding(id.instance.as_str(), "b"), State::Ready, "1");
+        let changes = vec![put(&id, "1"), Change::Put(Row { server: server.into(), ..bound })];
+        let is_made = store.commit(&hold, changes, Then::Release).await.is_ok();
+        assert_eq!(is_made, n % 2 == 0);
+        assert_eq!(store.row(&id).await.unwrap().is_some(), is_made, "{id}");
+    });
+    futures::future::join_all(commits).await;
 }

@@ -17,9 +17,9 @@ use crate::{
 
 /// Rebuild the broker's lost store from the Claims of the cluster.
 ///
-/// Adds a record for each instance and binding that is claimed and has none, and changes nothing on the servers. Restored
-/// bindings keep working, and can be deleted; binding one again gives it a new password. A store in a file must not be in
-/// use: the chart's value broker.restore runs this before the broker starts.
+/// Adds a record for each instance and binding that is claimed and has none; on the servers it only completes what was
+/// half-made. Restored bindings keep working, and can be deleted; binding one again gives it a new password. A store in a
+/// file must not be in use: the chart's value broker.restore runs this before the broker starts.
 #[derive(Debug, clap::Args)]
 pub(super) struct RestoreArgs {
     /// The installation's name.

@@ -96,11 +96,17 @@ pub(super) async fn run(args: BrokerArgs, stop: CancellationToken) -> anyhow::Re
         None => None,
     };
     let broker = Broker::open(config, metrics.clone()).await?;
-    info!(address = %args.listen, tls = tls.is_some(), "the broker serves");
+    info!(address = %args.listen, tls = tls.is_some(), "the broker is about to serve");
     let ops = ops::router(readiness, metrics);
     let served = tokio::try_join!(
-        serve(args.listen, broker.router(), tls, stop.clone()),
-        server::serve_plain(args.listen_ops, ops, stop),
+        async {
+            let served = serve(args.listen, broker.router(), tls, stop.clone()).await;
+            served.with_context(|| format!("--listen {}: cannot serve there", args.listen))
+        },
+        async {
+            let served = server::serve_plain(args.listen_ops, ops, stop.clone()).await;
+            served.with_context(|| format!("--listen-ops {}: cannot serve there", args.listen_ops))
+        },
         async { Ok(broker.check_servers().await) },
     );
     broker.drain().await;

@@ -48,6 +48,11 @@ pub(super) struct BrokerSource {
 }
 
 impl BrokerSource {
+    /// A variable that is set to nothing says nothing.
+    fn installation(&self) -> Option<String> {
+        self.installation.clone().filter(|name| !name.is_empty())
+    }
+
     /// The configuration of a broker without Kubernetes.
     pub(super) fn standalone(&self) -> anyhow::Result<BrokerConfig> {
         let loaded = match &self.config {
@@ -58,7 +63,7 @@ impl BrokerSource {
         Ok(loaded.complete(PartialSettings {
             store: self.store()?,
             store_key: self.store_key_file.clone().map(StoreKey::File),
-            installation: self.installation.clone(),
+            installation: self.installation(),
             ..self.stated()
         })?)
     }
@@ -85,7 +90,7 @@ impl BrokerSource {
             store_key: Some(
                 self.store_key_file.clone().map_or(StoreKey::Given(secret.store_key), StoreKey::File),
             ),
-            installation: Some(self.installation.clone().unwrap_or(secret.installation)),
+            installation: Some(self.installation().unwrap_or(secret.installation)),
             ..self.stated()
         })?)
     }

@@ -168,7 +168,7 @@ impl LoadedConfig {
             store_key,
             former_store_keys: if former.is_empty() { stated.former_store_keys } else { former },
             tls: caller.tls.or(stated.tls),
-            installation: caller.installation.or(stated.installation),
+            installation: named(caller.installation)?.or(named(stated.installation)?),
         };
         Ok(BrokerConfig { services: self.services, settings })
     }
@@ -188,6 +188,17 @@ fn check_password(store: &StoreUrl, has_file: bool) -> Result<(), ConfigError> {
     Err(ConfigError::invalid("storePasswordFile", problem))
 }
 
+/// An installation without a name would have the mark of every other one.
+fn named(installation: Option<String>) -> Result<Option<String>, ConfigError> {
+    match installation {
+        Some(name) if name.trim().is_empty() => Err(ConfigError::invalid(
+            "installation",
+            "is empty; name it as no other installation is named, or leave it out",
+        )),
+        installation => Ok(installation),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +212,21 @@ mod tests {
         let message = empty().complete(PartialSettings::default()).unwrap_err().to_string();
         assert!(message.contains("auth") && message.contains("passwordFile"), "{message}");
         assert!(message.contains("tokenFile"), "{message}");
+    }
+
+    #[test]
+    fn an_installation_has_a_name() {
+        let mut loaded = empty();
+        loaded.stated.installation = Some(" ".into());
+        let login = Login::Basic { username: "u".into(), password: PasswordSource::Given("p".into()) };
+        let caller = PartialSettings {
+            auth: vec![login],
+            store: Some(StoreUrl::Sqlite("a".into())),
+            store_key: Some(StoreKey::File("k".into())),
+            ..PartialSettings::default()
+        };
+        let message = loaded.complete(caller).unwrap_err().to_string();
+        assert!(message.contains("installation"), "{message}");
     }
 
     #[test]

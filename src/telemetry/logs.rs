@@ -1,6 +1,6 @@
 //! Structured logs on stderr, as text or JSON.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -12,6 +12,32 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line, for log stores.
     Json,
+}
+
+/// Writes each event as one line: what others sent, such as an id, must not look like another event. Colours stay.
+struct OneLine<W>(W);
+
+impl<W: Write> Write for OneLine<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let (line, end) = match event {
+            [line @ .., b'\n'] => (line, "\n"),
+            line => (line, ""),
+        };
+        let mut escaped = Vec::with_capacity(event.len());
+        for &byte in line {
+            match byte {
+                b'\t' | 0x1b | b' '..=0x7e | 0x80.. => escaped.push(byte),
+                control => escaped.extend(control.escape_ascii()),
+            }
+        }
+        escaped.extend(end.bytes());
+        self.0.write_all(&escaped)?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Starts logging for the whole process. `filter` has the syntax of `RUST_LOG`, for instance `bindery=debug,info`.
@@ -26,7 +52,9 @@ pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     match format {
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal();
-            let layer = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr);
+            let layer = tracing_subscriber::fmt::layer()
+                .with_ansi(colours)
+                .with_writer(|| OneLine(std::io::stderr()));
             registry.with(layer).try_init()?;
         }
         LogFormat::Json => {
@@ -36,4 +64,16 @@ pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_whatever_is_in_it() {
+        let mut written = Vec::new();
+        OneLine(&mut written).write_all("instance=x\nINFO forged \0 \u{fc}\n".as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(written).unwrap(), "instance=x\\nINFO forged \\x00 \u{fc}\n");
+    }
 }

@@ -83,7 +83,7 @@ impl Engine {
         match self.0.finish(&key).await {
             Ok(is_finished) => {
                 if is_finished {
-                    tracing::info!(%key, "finished what was begun earlier");
+                    tracing::info!(%key, "what was begun earlier is finished, or left to the platform to repeat or delete");
                 }
                 is_finished
             }

@@ -40,7 +40,9 @@ pub(crate) enum Refusal {
     #[error("{0}")]
     Unsupported(String),
     /// 422: the platform's idea of the plan's version is not the catalog's.
-    #[error("maintenance_info.version is {given}, the catalog says {offered}; fetch the catalog again")]
+    #[error(
+        "maintenance_info.version is {given:?}, the catalog says {offered:?}; fetch the catalog again, and leave it out where the catalog has none"
+    )]
     MaintenanceInfo {
         /// What the request says.
         given: String,

@@ -1,6 +1,8 @@
 //! What a request says: ids from the path and the query, which arrive percent-encoded, and JSON bodies. What cannot be
 //! read is answered 400 with a body of the API.
 
+use std::time::Duration;
+
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Request},
@@ -80,6 +82,9 @@ impl BindBody {
     }
 }
 
+/// So long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -129,7 +134,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             let why = format!("Content-Type is {other:?}; send application/json");
             return Err(unreadable("the body", why));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|error| match error.status() {
+        let reading = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state));
+        let read = reading.await.map_err(|_| {
+            let why = format!("it did not arrive within {} s", BODY_TIMEOUT.as_secs());
+            Answer::described(StatusCode::REQUEST_TIMEOUT, format!("the body cannot be read: {why}"))
+        })?;
+        let bytes = read.map_err(|error| match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 let limit = super::BODY_LIMIT;
                 Answer::described(
@@ -139,7 +149,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             }
             _ => unreadable("the body", error),
         })?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| unreadable("the body", error))
+        // An object first: a list would be taken for the fields in their order.
+        let body: Object = serde_json::from_slice(&bytes).map_err(|error| unreadable("the body", error))?;
+        serde_json::from_value(Value::Object(body)).map(Self).map_err(|error| unreadable("the body", error))
     }
 }
 

@@ -63,7 +63,7 @@ async fn a_lost_store_is_rebuilt_from_the_claims() {
 
 /// Two brokers on a database in place of one on a volume, and back.
 #[tokio::test]
-#[ignore = "fails since the restore was rewritten, and leaves the installation on its store"]
+#[ignore = "counts the former broker's pod that is still ending; await its end, and run it again"]
 async fn several_brokers_take_over_and_share_a_database() {
     let scenario = Scenario::alone("shared-store").await;
     scenario.apply(INSTANCE).await.expect_success();

@@ -80,7 +80,7 @@ async fn open(settings: &BrokerSettings) -> Result<Arc<dyn Store>, BrokerError> 
     Ok(match &settings.store {
         StoreUrl::Sqlite(path) => Arc::new(Sqlite::open(path)?),
         StoreUrl::Postgres(url) => {
-            let address = postgres::Address::parse(url.expose(), settings.store_password.clone())?;
+            let address = postgres::Address::parse(url, settings.store_password.clone())?;
             Arc::new(Box::pin(Postgres::open(address)).await?)
         }
         StoreUrl::DynamoDb(table) => Arc::new(Box::pin(DynamoDb::open(table)).await?),
@@ -97,7 +97,7 @@ async fn open_existing(
         StoreUrl::Sqlite(path) if !path.exists() => None,
         StoreUrl::Sqlite(path) => Some(Arc::new(Sqlite::open_existing(path, writable)?)),
         StoreUrl::Postgres(url) => {
-            let address = postgres::Address::parse(url.expose(), settings.store_password.clone())?;
+            let address = postgres::Address::parse(url, settings.store_password.clone())?;
             Some(Arc::new(Box::pin(Postgres::open_existing(address, writable)).await?))
         }
         // Only a freeze is ever written through it.

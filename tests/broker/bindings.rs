@@ -1,13 +1,13 @@
 //! From provisioning to deprovisioning, as applications live through it.
 
 use crate::{
-    platform::{Platform, connect, is_refused, shared_server},
-    postgres::ADMIN,
+    platform::{Platform, connect, is_refused},
+    postgres::{ADMIN, Postgres},
 };
 
 #[tokio::test]
 async fn bindings_share_a_database_and_end_one_by_one() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("share").await.0, 201);
     let one = platform.credentials("share", "one").await;
@@ -41,7 +41,7 @@ async fn bindings_share_a_database_and_end_one_by_one() {
 }
 
 /// The database, owner role and logins of credentials, as far as they are still there.
-fn nothing_of(server: &crate::postgres::Postgres, credentials: &[&serde_json::Value]) -> Vec<String> {
+fn nothing_of(server: &Postgres, credentials: &[&serde_json::Value]) -> Vec<String> {
     let database = credentials[0]["database"].as_str().unwrap();
     let logins: Vec<_> =
         credentials.iter().map(|each| format!("'{}'", each["username"].as_str().unwrap())).collect();
@@ -54,7 +54,7 @@ fn nothing_of(server: &crate::postgres::Postgres, credentials: &[&serde_json::Va
 
 #[tokio::test]
 async fn a_repeated_request_gets_the_same_answer() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let mut platform = Platform::on(&server).await;
     assert_eq!(platform.provision("again").await.0, 201);
     assert_eq!(platform.provision("again").await.0, 200);
@@ -69,7 +69,7 @@ async fn a_repeated_request_gets_the_same_answer() {
 
 #[tokio::test]
 async fn the_password_is_nowhere_in_the_store() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     platform.provision("sealed").await;
     let credentials = platform.credentials("sealed", "b").await;
@@ -86,7 +86,7 @@ async fn the_password_is_nowhere_in_the_store() {
 
 #[tokio::test]
 async fn other_instances_cannot_be_entered() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     for instance in ["mine", "theirs"] {
         assert_eq!(platform.provision(instance).await.0, 201);
@@ -110,7 +110,7 @@ async fn other_instances_cannot_be_entered() {
 /// another, holds a large object in the maintenance database.
 #[tokio::test]
 async fn unbinding_works_whatever_the_user_did() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     platform.provision("mess").await;
     let one = platform.credentials("mess", "one").await;
@@ -154,7 +154,7 @@ async fn unbinding_works_whatever_the_user_did() {
 /// Every role may be granted something by any other, in any database, and cannot be dropped while it is.
 #[tokio::test]
 async fn nobody_keeps_another_from_being_unbound() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     for instance in ["victim", "tenant"] {
         assert_eq!(platform.provision(instance).await.0, 201);
@@ -189,7 +189,7 @@ async fn nobody_keeps_another_from_being_unbound() {
 /// As an earlier bindery left them: the administrator may not act for them yet.
 #[tokio::test]
 async fn logins_of_an_earlier_release_are_no_obstacle() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("early").await.0, 201);
     let victim = platform.credentials("early", "b").await;
@@ -208,7 +208,7 @@ async fn logins_of_an_earlier_release_are_no_obstacle() {
 /// Its name has the form of ours; its owner is nobody that this administrator may act for.
 #[tokio::test]
 async fn another_installations_database_is_no_obstacle() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("guest").await.0, 201);
     let credentials = platform.credentials("guest", "b").await;
@@ -229,7 +229,7 @@ async fn another_installations_database_is_no_obstacle() {
 
 #[tokio::test]
 async fn what_is_made_carries_the_marks() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     platform.provision("mark'ed").await;
     let credentials = platform.credentials("mark'ed", "b").await;
@@ -251,7 +251,7 @@ async fn what_is_made_carries_the_marks() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_instances_at_once_do_not_get_in_each_others_way() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     let lives = (0..16).map(async |number| {
         let instance = format!("many-{number}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bindery::{broker::Broker, telemetry::Metrics};
 
 use crate::{
-    platform::{Platform, shared_server},
+    platform::Platform,
     postgres::{ADMIN, ADMIN_PASSWORD, Postgres},
 };
 
@@ -53,7 +53,7 @@ async fn a_wrong_password_and_a_stopped_server_are_told_and_mended() {
 
 #[tokio::test(start_paused = true)]
 async fn a_second_broker_is_kept_off_the_store() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     let open = || Broker::open(platform.config().clone(), Arc::new(Metrics::new()));
     let error = open().await.err().unwrap().to_string();
@@ -87,7 +87,7 @@ async fn missing_rights_are_named() {
 /// libpq, "Protection Provided in Different Modes".
 #[tokio::test]
 async fn sslmodes_check_what_libpq_checks() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let strange = Postgres::start("127.0.0.1", &["other.example"]);
     let (right, wrong) = (server.ca_file().display().to_string(), strange.ca_file().display().to_string());
     let works = async |server: &Postgres, tls: String| {

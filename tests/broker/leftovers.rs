@@ -3,11 +3,14 @@
 use bindery::broker::{Claimed, Held, InstanceSpec, restore, sweep};
 use sha2::Digest;
 
-use crate::platform::{PLAN, Platform, SERVICE, shared_server};
+use crate::{
+    platform::{PLAN, Platform, SERVICE},
+    postgres::Postgres,
+};
 
 #[tokio::test]
 async fn only_leftovers_of_this_installation_are_swept() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let (platform, neighbour) = (Platform::on(&server).await, Platform::on(&server).await);
     for (platform, instance) in [(&platform, "kept"), (&platform, "lost"), (&neighbour, "foreign")] {
         assert_eq!(platform.provision(instance).await.0, 201);
@@ -51,7 +54,7 @@ async fn only_leftovers_of_this_installation_are_swept() {
 /// Each plan may name a server of its own, and all of them may be one; then each lists the others' databases.
 #[tokio::test]
 async fn what_lives_on_the_same_server_under_another_name_is_not_left_over() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("twice").await.0, 201);
     let credentials = platform.credentials("twice", "b").await;
@@ -68,7 +71,7 @@ async fn what_lives_on_the_same_server_under_another_name_is_not_left_over() {
 
 #[tokio::test]
 async fn nothing_is_removed_while_a_record_names_an_unknown_server() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("renamed").await.0, 201);
     let credentials = platform.credentials("renamed", "b").await;
@@ -96,7 +99,7 @@ fn forget(platform: &Platform, instance: &str) {
 /// Without the records everything would seem left over.
 #[tokio::test]
 async fn a_sweep_without_the_brokers_store_is_refused() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     let mut config = platform.config().clone();
     config.settings.store = "sqlite:/nowhere/broker.db".parse().unwrap();
@@ -107,7 +110,7 @@ async fn a_sweep_without_the_brokers_store_is_refused() {
 /// Two installations that are given the same id want the same database; who comes second is told, and removes nothing.
 #[tokio::test]
 async fn what_another_installation_made_is_left_alone() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let (first, second) = (Platform::on(&server).await, Platform::on(&server).await);
     assert_eq!(first.provision("wanted").await.0, 201);
     let credentials = first.credentials("wanted", "b").await;
@@ -124,7 +127,7 @@ async fn what_another_installation_made_is_left_alone() {
 
 #[tokio::test]
 async fn a_role_that_bindery_did_not_make_is_left_alone() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     platform.provision("occupied").await;
     let login = platform.credentials("occupied", "b").await["username"].as_str().unwrap().to_owned();
@@ -142,7 +145,7 @@ async fn a_role_that_bindery_did_not_make_is_left_alone() {
 /// What the claims and the marks still say is enough to delete everything, and to bind again.
 #[tokio::test]
 async fn a_lost_store_is_rebuilt_from_claims_and_marks() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let mut platform = Platform::on(&server).await;
     platform.keep_installation().await;
     platform.provision("rebuilt").await;
@@ -174,7 +177,7 @@ async fn a_lost_store_is_rebuilt_from_claims_and_marks() {
 /// Store and installation lost: whoever is given the name of the former mark owns what hangs on it. `docs/restore.md` tells how.
 #[tokio::test]
 async fn a_renamed_mark_hands_everything_to_another_installation() {
-    let server = shared_server();
+    let server = Postgres::shared();
     let (mut former, mut new) = (Platform::on(&server).await, Platform::on(&server).await);
     for platform in [&mut former, &mut new] {
         platform.keep_installation().await;

@@ -1,10 +1,7 @@
 //! What the tests do as a platform (requests to the broker's router) and as an application (sessions with the
 //! credentials it was given).
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, Weak},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use axum::{Router, body::Body, http::Request};
 use bindery::{
@@ -12,14 +9,9 @@ use bindery::{
     config::{BrokerConfig, LoadedConfig, PartialSettings},
     telemetry::Metrics,
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
-};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_postgres::{Client, error::SqlState};
-use tokio_postgres_rustls::MakeRustlsConnect;
 use tower::ServiceExt;
 
 use crate::postgres::{ADMIN, Postgres};
@@ -28,17 +20,6 @@ pub(crate) const SERVICE: &str = "e2e250b5-73f8-45fd-9a7f-93c8dddc5f00";
 pub(crate) const PLAN: &str = "d9a19cc6-fbae-597e-af9d-2c3fc640e42c";
 /// `catalog:secret`
 const AUTHORIZATION: &str = "Basic Y2F0YWxvZzpzZWNyZXQ=";
-
-/// The server that most tests share. It lives as long as one of them runs.
-pub(crate) fn shared_server() -> Arc<Postgres> {
-    static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
-    let mut shared = SHARED.lock().unwrap();
-    shared.upgrade().unwrap_or_else(|| {
-        let server = Arc::new(Postgres::start("127.0.0.1", &["127.0.0.1"]));
-        *shared = Arc::downgrade(&server);
-        server
-    })
-}
 
 /// A broker with a store of its own.
 pub(crate) struct Platform {
@@ -149,18 +130,7 @@ async fn send(router: Router, method: &str, path: &str, body: Option<Value>) -> 
 
 /// A session with a binding's `uri`, the server's certificate verified.
 pub(crate) async fn connect(server: &Postgres, credentials: &Value) -> Result<Client, tokio_postgres::Error> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(server.ca_file()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let uri = credentials["uri"].as_str().unwrap();
-    let (client, connection) = tokio_postgres::connect(uri, MakeRustlsConnect::new(tls)).await?;
-    tokio::spawn(connection);
-    Ok(client)
+    server.connect(credentials["uri"].as_str().unwrap()).await
 }
 
 /// Whether credentials are refused, and not for want of a server.

@@ -128,7 +128,11 @@ services:
     /// Scales a role's workload and waits until that many pods run and no more.
     pub(crate) async fn scale(&self, workload: &str, replicas: usize) {
         kubectl(&["--namespace", NAMESPACE, "scale", workload, &format!("--replicas={replicas}")]).await;
-        let role = workload.rsplit('-').next().expect("a name");
+        self.settled(workload.rsplit('-').next().expect("a name"), replicas).await;
+    }
+
+    /// Waits until that many pods of a role are ready, and none beside them is still ending.
+    pub(crate) async fn settled(&self, role: &str, replicas: usize) {
         for _ in 0..600 {
             let pods = self.pods(role).await;
             let ready = pods.iter().filter(|pod| is_ready(pod)).count();
@@ -137,7 +141,7 @@ services:
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        panic!("{workload} has not {replicas} ready pods");
+        panic!("{role} has not {replicas} ready pods");
     }
 
     /// Kills a role's processes as `kill -9` does; the kubelet starts them anew.

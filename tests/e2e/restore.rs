@@ -63,7 +63,6 @@ async fn a_lost_store_is_rebuilt_from_the_claims() {
 
 /// Two brokers on a database in place of one on a volume, and back.
 #[tokio::test]
-#[ignore = "counts the former broker's pod that is still ending; await its end, and run it again"]
 async fn several_brokers_take_over_and_share_a_database() {
     let scenario = Scenario::alone("shared-store").await;
     scenario.apply(INSTANCE).await.expect_success();
@@ -83,7 +82,7 @@ async fn several_brokers_take_over_and_share_a_database() {
     );
     let password = "broker.storePassword.secretName=store,broker.storeTls.secretName=store";
     installation.upgrade(&[&store, password, "broker.restore=true"]).await;
-    assert_eq!(installation.pods("broker").await.len(), 2);
+    installation.settled("broker", 2).await;
     assert_eq!(postgres.psql_in("store", "select count(*) from bindery_records"), ["1"]);
     for manifest in [BINDING, POD] {
         scenario.apply(manifest).await.expect_success();

@@ -1,15 +1,8 @@
 //! Whether what is there is what the platform was told: no more, no less.
 
-use std::sync::Arc;
-
 use futures::stream::{self, StreamExt};
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
-};
 use serde_json::Value;
 use tokio_postgres::error::SqlState;
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{
     cluster::Cluster,
@@ -71,16 +64,6 @@ pub(crate) fn no_secret_was_logged(held: &[Instance], cluster: &Cluster) {
 }
 
 async fn log_in(credentials: &Value, server: &Postgres) -> Result<(), tokio_postgres::Error> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(server.ca_file()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let uri = credentials["uri"].as_str().unwrap();
-    let (client, connection) = tokio_postgres::connect(uri, MakeRustlsConnect::new(tls)).await?;
-    tokio::spawn(connection);
+    let client = server.connect(credentials["uri"].as_str().unwrap()).await?;
     client.simple_query("SELECT 1").await.map(drop)
 }

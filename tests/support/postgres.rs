@@ -9,12 +9,17 @@ use std::{
     os::unix::fs::chown,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::Mutex,
+    sync::{Arc, Mutex, Weak},
     time::{Duration, Instant},
 };
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 use tempfile::TempDir;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// The administrator: CREATEROLE and CREATEDB, nothing else.
 pub(crate) const ADMIN: &str = "bindery";
@@ -35,6 +40,17 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
+    /// The server that most tests of a suite share. It lives as long as one of them runs.
+    pub(crate) fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap();
+        shared.upgrade().unwrap_or_else(|| {
+            let server = Arc::new(Self::start("127.0.0.1", &["127.0.0.1"]));
+            *shared = Arc::downgrade(&server);
+            server
+        })
+    }
+
     /// Starts a server on `listen` (an address, or `*`) whose certificate bears `names`. It does not wait for the disk.
     pub(crate) fn start(listen: &str, names: &[&str]) -> Self {
         Self::start_with(listen, names, false)
@@ -162,6 +178,21 @@ impl Postgres {
             .spawn()
             .unwrap();
         Session(psql)
+    }
+
+    /// Opens a session of an application with this URL, the server's certificate verified.
+    pub(crate) async fn connect(&self, url: &str) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.ca_file()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let (client, connection) = tokio_postgres::connect(url, MakeRustlsConnect::new(tls)).await?;
+        tokio::spawn(connection);
+        Ok(client)
     }
 
     /// Waits until a question, in SQL, is answered with true.

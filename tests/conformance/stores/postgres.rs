@@ -5,26 +5,15 @@ mod server;
 
 use std::{
     path::Path,
-    sync::{
-        Arc, Mutex, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use self::server::{ADMIN, ADMIN_PASSWORD, Postgres};
 use super::Place;
 
 pub(crate) fn postgres(_folder: &Path) -> Place {
-    static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
     static MADE: AtomicUsize = AtomicUsize::new(0);
-    let server = {
-        let mut shared = SHARED.lock().unwrap();
-        shared.upgrade().unwrap_or_else(|| {
-            let server = Arc::new(Postgres::start("127.0.0.1", &["127.0.0.1"]));
-            *shared = Arc::downgrade(&server);
-            server
-        })
-    };
+    let server = Postgres::shared();
     let name = format!("store_{}", MADE.fetch_add(1, Ordering::Relaxed));
     server.psql(&format!("CREATE DATABASE {name} OWNER {ADMIN}"));
     let (port, ca) = (server.port(), server.ca_file().display().to_string());

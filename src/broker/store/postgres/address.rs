@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 use percent_encoding::percent_decode_str;
 use tokio_postgres::{Config, config::TargetSessionAttrs};
 
-use crate::config::{ConfigError, PasswordSource, SslMode};
+use crate::config::{ConfigError, PasswordSource, PostgresUrl, SslMode};
 
 /// The server's timeouts are shorter than [`super::connection::ANSWER_TIMEOUT`], so that it is the one to tell.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,16 +40,19 @@ impl Address {
     ///
     /// # Errors
     /// When the URL is none, or says something that cannot be done. The message does not show it.
-    pub(crate) fn parse(url: &str, password: Option<PasswordSource>) -> Result<Self, ConfigError> {
-        let (base, parameters) = url.split_once('?').unwrap_or((url, ""));
-        let name = without_password(base).ok_or_else(|| invalid(EXAMPLE))?;
+    pub(crate) fn parse(url: &PostgresUrl, password: Option<PasswordSource>) -> Result<Self, ConfigError> {
+        let whole = url.expose();
+        let (base, parameters) = whole.split_once('?').unwrap_or((whole, ""));
+        if !is_clear(base) {
+            return Err(invalid(EXAMPLE));
+        }
         // Its errors may show a part of the URL.
         let parsed: Config = base.parse().map_err(|_| invalid(EXAMPLE))?;
         if parsed.get_hosts().is_empty() || parsed.get_dbname().is_none_or(str::is_empty) {
             return Err(invalid(EXAMPLE));
         }
         let mut address = Self {
-            name,
+            name: url.to_string(),
             config: parsed.clone(),
             connect_timeout: CONNECT_TIMEOUT,
             password,
@@ -156,29 +159,36 @@ fn invalid(problem: impl Into<String>) -> ConfigError {
     ConfigError::invalid("store", problem)
 }
 
-/// The URL up to its parameters, if it is clear what of it is the password.
-fn without_password(base: &str) -> Option<String> {
-    let (scheme, rest) = base.split_once("://")?;
-    if !["postgres", "postgresql"].contains(&scheme) {
-        return None;
-    }
-    let (authority, database) = rest.split_once('/')?;
-    let (login, hosts) = authority.split_once('@')?;
-    let user = login.split_once(':').map_or(login, |(user, _)| user);
-    let is_clear =
-        !user.is_empty() && !hosts.is_empty() && !hosts.contains('@') && !database.contains(['/', '@']);
-    is_clear.then(|| format!("{scheme}://{user}@{hosts}/{database}"))
+/// Whether it is clear what of the URL up to its parameters is the password.
+fn is_clear(base: &str) -> bool {
+    let parts = || {
+        let (authority, database) = base.split_once("://")?.1.split_once('/')?;
+        let (login, hosts) = authority.split_once('@')?;
+        Some((login.split(':').next()?, hosts, database))
+    };
+    parts().is_some_and(|(user, hosts, database)| {
+        !user.is_empty() && !hosts.is_empty() && !hosts.contains('@') && !database.contains(['/', '@'])
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::StoreUrl;
+
+    impl Address {
+        /// Out of the text of a configuration.
+        pub(in super::super) fn of(url: &str, password: Option<PasswordSource>) -> Result<Self, ConfigError> {
+            let StoreUrl::Postgres(url) = url.parse()? else { panic!("{url}") };
+            Self::parse(&url, password)
+        }
+    }
 
     #[test]
     fn a_url_says_where_and_how() {
         let url = "postgresql://me:s%40cret@one:1,two:2/db?sslmode=verify-ca&sslrootcert=/a%20b&sslcert=/c&sslkey=/k\
                    &connect_timeout=3&application_name=x";
-        let address = Address::parse(url, None).unwrap();
+        let address = Address::of(url, None).unwrap();
         assert_eq!(address.name, "postgresql://me@one:1,two:2/db");
         assert_eq!((address.sslmode, address.connect_timeout), (SslMode::VerifyCa, Duration::from_secs(3)));
         let files = [&address.ca_file, &address.cert_file, &address.key_file];
@@ -192,17 +202,15 @@ mod tests {
 
     #[test]
     fn the_server_is_verified_unless_the_url_says_otherwise() {
-        let address = Address::parse("postgres://me@h/db?sslrootcert=/ca", None).unwrap();
+        let address = Address::of("postgres://me@h/db?sslrootcert=/ca", None).unwrap();
         assert_eq!(address.sslmode, SslMode::VerifyFull);
         assert_eq!(
-            Address::parse("postgres://me@h/db?sslmode=disable", None).unwrap().sslmode,
+            Address::of("postgres://me@h/db?sslmode=disable", None).unwrap().sslmode,
             SslMode::Disable
         );
     }
 
     #[rstest::rstest]
-    #[case::nothing("", "postgresql://user@host")]
-    #[case::another_scheme("mysql://me:hunter2@h/db", "postgresql://user@host")]
     #[case::no_user("postgres://h/db?sslmode=disable", "postgresql://user@host")]
     #[case::no_database("postgres://me:hunter2@h?sslmode=disable", "postgresql://user@host")]
     #[case::empty_database("postgres://me:hunter2@h/?sslmode=disable", "postgresql://user@host")]
@@ -216,7 +224,7 @@ mod tests {
     #[case::no_time("postgres://me:hunter2@h/db?sslmode=require&connect_timeout=0", "connect_timeout")]
     #[case::unknown("postgres://me@h/db?sslmode=require&password=hunter2", "unknown parameter")]
     fn what_is_wrong_is_named_and_no_password_shown(#[case] url: &str, #[case] told: &str) {
-        let message = Address::parse(url, None).err().expect("it is refused").to_string();
+        let message = Address::of(url, None).err().expect("it is refused").to_string();
         assert!(message.starts_with("store ") && message.contains(told), "{message}");
         assert!(!message.contains("hun") && !message.contains("ter2"), "{message}");
     }
@@ -225,9 +233,9 @@ mod tests {
     fn there_is_one_password() {
         let file = PasswordSource::File("/password".into());
         let url = "postgres://me:hunter2@h/db?sslmode=require";
-        let message = Address::parse(url, Some(file.clone())).err().unwrap().to_string();
+        let message = Address::of(url, Some(file.clone())).err().unwrap().to_string();
         assert!(message.contains("leave one of them out") && !message.contains("hunter2"), "{message}");
-        let address = Address::parse("postgres://me@h/db?sslmode=require", Some(file)).unwrap();
+        let address = Address::of("postgres://me@h/db?sslmode=require", Some(file)).unwrap();
         assert!(matches!(address.password, Some(PasswordSource::File(_))));
     }
 }

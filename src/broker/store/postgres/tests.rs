@@ -4,10 +4,7 @@ mod proxy;
 #[path = "../../../../tests/support/postgres.rs"]
 mod server;
 
-use std::{
-    sync::{Mutex, Weak},
-    time::Instant,
-};
+use std::time::Instant;
 
 use tokio::time::timeout;
 
@@ -37,15 +34,7 @@ impl Database {
     }
 
     fn shared() -> Self {
-        static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap();
-        let server = shared.upgrade().unwrap_or_else(|| {
-            let server = Arc::new(Server::start("127.0.0.1", &["127.0.0.1"]));
-            *shared = Arc::downgrade(&server);
-            server
-        });
-        drop(shared);
-        Self::on(server)
+        Self::on(Server::shared())
     }
 
     fn url(&self, port: u16, parameters: &str) -> String {
@@ -55,7 +44,7 @@ impl Database {
     }
 
     fn address(&self) -> Address {
-        Address::parse(&self.url(self.server.port(), ""), None).unwrap()
+        Address::of(&self.url(self.server.port(), ""), None).unwrap()
     }
 
     fn psql(&self, sql: &str) -> Vec<String> {
@@ -270,7 +259,7 @@ const A_WHILE: Duration = Duration::from_secs(1);
 async fn lose_the_answer(then: Then, meanwhile: &str) -> (Database, Postgres, Result<(), StoreError>) {
     let bed = Database::shared();
     let proxy = Proxy::to(bed.server.port()).await;
-    let address = Address::parse(&bed.url(proxy.port(), ""), None).unwrap();
+    let address = Address::of(&bed.url(proxy.port(), ""), None).unwrap();
     let store = Postgres::open_with(address, LONG_LEASE).await.unwrap();
     bed.psql(SLOW_COMMITS);
     let hold = take(&store, &"i".into()).await;
@@ -389,7 +378,7 @@ async fn the_password_is_read_anew_and_a_wrong_one_told() {
     let file = folder.path().join("password");
     std::fs::write(&file, "wrong\n").unwrap();
     let url = bed.url(bed.server.port(), "").replace(&format!(":{ADMIN_PASSWORD}"), "");
-    let address = || Address::parse(&url, Some(PasswordSource::File(file.clone()))).unwrap();
+    let address = || Address::of(&url, Some(PasswordSource::File(file.clone()))).unwrap();
     let error = refused(Postgres::open(address()).await);
     assert!(error.contains("SQLSTATE 28P01") && error.contains("check user, password"), "{error}");
     std::fs::remove_file(&file).unwrap();
@@ -413,7 +402,7 @@ async fn the_server_is_verified_as_the_url_says(
 ) {
     let bed = Database::shared();
     let url = bed.url(bed.server.port(), parameters).replace("@127.0.0.1", &format!("@{host}"));
-    let opened = Postgres::open(Address::parse(&url, None).unwrap()).await;
+    let opened = Postgres::open(Address::of(&url, None).unwrap()).await;
     match told {
         None => drop(opened.unwrap()),
         Some(told) => {

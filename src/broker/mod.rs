@@ -142,6 +142,8 @@ impl Broker {
         let engine = Engine::new(offer, providers.clone(), records, timing);
         let recovering = engine.clone();
         engine.spawn(async move { recovering.recover().await });
+        let expiring = engine.clone();
+        engine.spawn(async move { expiring.expire().await });
         let (watched, stopped) = (logins.clone(), engine.stopped());
         tokio::spawn(async move { watched.watch(stopped).await });
         Ok(Self { engine, gate: Gate { logins, metrics }, providers, lock: Mutex::new(lock) })

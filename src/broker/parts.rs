@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use super::{
     BrokerError, Provider, Providers,
-    services::cockroachdb::Databases,
+    services::{parameters::Plans, postgresql},
     store::{Store, dynamodb::DynamoDb, lock::StoreLock, postgres, postgres::Postgres, sqlite::Sqlite},
 };
-use crate::config::{BrokerConfig, BrokerSettings, ServerSettings, StoreUrl};
+use crate::config::{BrokerConfig, BrokerSettings, Protocol, ServerSettings, StoreUrl};
 
 /// A predecessor that drains, as in a rolling restart, is given so long to leave the store.
 const PREDECESSOR_ENDS: Duration = Duration::from_secs(30);
@@ -68,8 +68,14 @@ pub(super) async fn lock(config: &BrokerConfig) -> Result<Option<StoreLock>, Bro
 
 /// The servers of the configuration.
 pub(super) fn databases(config: &BrokerConfig, installation: &str) -> Providers {
+    let backings = || config.services.offerings.iter().flat_map(|offering| &offering.plans);
     let provider = |server: &ServerSettings| {
-        let provider: Arc<dyn Provider> = Arc::new(Databases::new(server.clone(), installation));
+        let on_it = backings().filter(|(_, backing)| backing.server == server.name);
+        let plans = Plans::new(on_it.map(|(id, backing)| (id.clone(), backing.database.clone())).collect());
+        let provider: Arc<dyn Provider> = match server.protocol {
+            Protocol::PostgreSql => Arc::new(postgresql::Databases::new(server.clone(), plans, installation)),
+            Protocol::MySql => unimplemented!(),
+        };
         (server.name.clone(), provider)
     };
     config.services.servers.iter().map(provider).collect()

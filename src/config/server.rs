@@ -39,20 +39,42 @@ impl fmt::Display for ServerName {
     }
 }
 
+/// What a server speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// PostgreSQL and CockroachDB; which of them it is turns out at the first connection.
+    #[default]
+    PostgreSql,
+    /// MySQL and MariaDB; which of them it is turns out at the first connection.
+    MySql,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PostgreSql => "postgresql",
+            Self::MySql => "mysql",
+        })
+    }
+}
+
 /// A database server and how its administrator logs in.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
     /// What plans and records call it.
     pub name: ServerName,
+    /// What it speaks.
+    pub protocol: Protocol,
     /// Host name or address; applications get the same one.
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// The administrator: needs CREATEROLE and CREATEDB, no superuser.
+    /// The administrator; `docs/databases.md` tells the rights that it needs. No superuser.
     pub user: String,
     /// The administrator's password; none when a client certificate is enough.
     pub password: Option<PasswordSource>,
-    /// The database to be in while others are made and dropped.
+    /// The database to be in while others are made and dropped; of no use on MySQL.
     pub database: String,
     /// How the connection is protected.
     pub sslmode: SslMode,
@@ -62,11 +84,27 @@ pub struct ServerSettings {
     pub cert_file: Option<PathBuf>,
     /// The client's key, PEM.
     pub key_file: Option<PathBuf>,
+    /// Sessions that the broker has open there at the same time, at most.
+    pub max_connections: usize,
+    /// What signs the client certificates of bindings that have one.
+    pub client_ca: Option<ClientCa>,
+}
+
+/// A certificate authority whose client certificates a server takes as a login (`cert` authentication).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ClientCa {
+    /// Its certificate, PEM.
+    pub cert_file: PathBuf,
+    /// Its key, PEM.
+    pub key_file: PathBuf,
 }
 
 impl ServerSettings {
     /// The maintenance database that exists on PostgreSQL and on CockroachDB alike.
     pub const DEFAULT_DATABASE: &str = "postgres";
+    /// [`ServerSettings::max_connections`] unless told otherwise.
+    pub const DEFAULT_CONNECTIONS: usize = 32;
 
     /// Checks what the fields say together; `field` is where they stand.
     pub(super) fn checked(self, field: &str) -> Result<Self, ConfigError> {
@@ -75,6 +113,18 @@ impl ServerSettings {
         }
         if self.port == 0 {
             return Err(ConfigError::invalid(format!("{field}.port"), "is 0; name the server's TCP port"));
+        }
+        if self.max_connections < 2 {
+            return Err(ConfigError::invalid(
+                format!("{field}.maxConnections"),
+                "is less than 2; work on an instance takes two sessions",
+            ));
+        }
+        if self.protocol == Protocol::MySql && self.client_ca.is_some() {
+            return Err(ConfigError::invalid(
+                format!("{field}.clientCa"),
+                "is for servers that speak postgresql; leave it out",
+            ));
         }
         if self.sslmode.verifies() && self.ca_file.is_none() {
             return Err(ConfigError::missing(

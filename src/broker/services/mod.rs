@@ -2,12 +2,14 @@
 //! records of its own and derives every name from the ids, so that the engine can call it again after any interruption.
 //! How to write one is told in `docs/write-a-service.md`.
 
-pub(crate) mod cockroachdb;
 #[cfg(test)]
 #[path = "../../../tests/support/fake.rs"]
 pub(crate) mod fake;
 pub(crate) mod naming;
 mod outcome;
+pub(crate) mod parameters;
+mod password;
+pub(crate) mod postgresql;
 mod resource;
 
 use async_trait::async_trait;
@@ -132,6 +134,16 @@ pub trait Provider: Send + Sync {
     /// # Errors
     /// The engine tries again until it succeeds.
     async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError>;
+
+    /// Locks out whoever is past the time that [`Bound::expires_at`] told, and ends their sessions. Called every few
+    /// seconds, by every broker of the installation, beside any other call; a binding that is made anew in between counts
+    /// with its new time.
+    ///
+    /// # Errors
+    /// It is called again.
+    async fn expire(&self) -> Result<(), ServiceError> {
+        Ok(())
+    }
 
     /// What the backend holds that looks like an instance or a binding, whosever it is.
     ///

@@ -223,6 +223,7 @@ pub(super) fn is_passing(code: &SqlState) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Protocol;
 
     #[rstest::rstest]
     #[case(
@@ -239,6 +240,7 @@ mod tests {
     fn changes_of_roles_have_their_five_minutes_and_idle_connections_are_kept_alive() {
         let server = ServerSettings {
             name: "main".into(),
+            protocol: Protocol::PostgreSql,
             host: "h".to_owned(),
             port: 1,
             user: "u".to_owned(),
@@ -248,6 +250,8 @@ mod tests {
             ca_file: None,
             cert_file: None,
             key_file: None,
+            max_connections: 2,
+            client_ca: None,
         };
         let config = settings(&server, "d");
         let milliseconds = config.get_options().unwrap().strip_prefix("-c statement_timeout=").unwrap();

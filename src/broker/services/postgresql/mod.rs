@@ -23,16 +23,17 @@ use self::{
 };
 use super::{
     BindingSpec, Bound, InstanceSpec, Progress, Provider, Resource, ResourceKind, ServiceError, Unacceptable,
-    naming,
+    naming, parameters::Plans, password,
 };
 use crate::{
     config::{ServerSettings, SslMode},
-    osb::{BindingId, Credentials, Endpoint, InstanceId, Object},
+    osb::{BindingId, Credentials, Endpoint, InstanceId},
 };
 
 /// The databases of one installation on one server.
 pub(crate) struct Databases {
     server: Server,
+    plans: Plans,
     installation: String,
     marker: String,
 }
@@ -46,7 +47,7 @@ enum Standing {
 }
 
 impl Databases {
-    pub(crate) fn new(settings: ServerSettings, installation: &str) -> Self {
+    pub(crate) fn new(settings: ServerSettings, plans: Plans, installation: &str) -> Self {
         if settings.sslmode == SslMode::Require && settings.ca_file.is_none() {
             tracing::warn!(
                 server = %settings.name,
@@ -56,6 +57,7 @@ impl Databases {
         }
         Self {
             server: Server::new(settings),
+            plans,
             installation: installation.to_owned(),
             marker: naming::marker(installation),
         }
@@ -127,7 +129,7 @@ impl Databases {
         if standing(&found, &owner, &self.marker, &session) != Standing::Ours {
             return Err(SqlError::Lost { what: format!("database {database} of this installation") });
         }
-        let password = credentials::new_password();
+        let password = password::generate();
         let verifier = credentials::verifier(&password);
         match standing(&found, &login, &owner, &session) {
             Standing::Foreign => return Err(SqlError::Foreign { what: format!("role {login}") }),
@@ -177,16 +179,15 @@ impl Databases {
 #[async_trait]
 impl Provider for Databases {
     fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable> {
-        refuse_parameters(&wanted.parameters)
+        self.plans.check_instance(wanted)
     }
 
-    /// Plans differ in what the catalog says of them; what they stand for on one server is the same.
-    fn check_update(&self, _from: &InstanceSpec, to: &InstanceSpec) -> Result<(), Unacceptable> {
-        refuse_parameters(&to.parameters)
+    fn check_update(&self, from: &InstanceSpec, to: &InstanceSpec) -> Result<(), Unacceptable> {
+        self.plans.check_update(from, to)
     }
 
-    fn check_binding(&self, _on: &InstanceSpec, wanted: &BindingSpec) -> Result<(), Unacceptable> {
-        refuse_parameters(&wanted.parameters)
+    fn check_binding(&self, on: &InstanceSpec, wanted: &BindingSpec) -> Result<(), Unacceptable> {
+        self.plans.check_binding(on, wanted)
     }
 
     async fn provision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
@@ -237,15 +238,6 @@ impl Provider for Databases {
 
     async fn check(&self) -> Result<String, ServiceError> {
         self.attempt(|| self.check_once()).await
-    }
-}
-
-fn refuse_parameters(parameters: &Object) -> Result<(), Unacceptable> {
-    match parameters.keys().next() {
-        None => Ok(()),
-        Some(key) => Err(Unacceptable::Invalid(format!(
-            "parameter {key:?} is not understood: this service takes none; leave it out"
-        ))),
     }
 }
 

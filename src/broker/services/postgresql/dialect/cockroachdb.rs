@@ -9,11 +9,8 @@ use tokio_postgres::error::SqlState;
 
 use super::{
     super::quote::{identifier, literal},
-    Dialect, InstanceNames, Statement,
+    Dialect, InstanceNames, Login, Origin, Statement,
 };
-
-/// The types of objects that default privileges know (alter-default-privileges).
-const OBJECT_TYPES: [&str; 5] = ["TABLES", "SEQUENCES", "TYPES", "SCHEMAS", "FUNCTIONS"];
 
 /// See the module.
 pub(in super::super) struct CockroachDb;
@@ -30,21 +27,19 @@ impl Dialect for CockroachDb {
     }
 
     /// create-role; grant ("Grant role membership"): CREATEROLE may grant roles since v23.2.
-    fn create_owner(&self, names: InstanceNames<'_>) -> Vec<Statement> {
-        let (owner, marker) = (identifier(names.owner), identifier(names.marker));
+    fn create_group(&self, role: &str, marker: &str) -> Vec<Statement> {
+        let (role, marker) = (identifier(role), identifier(marker));
         vec![
-            Statement::new("create the owner role", format!("CREATE ROLE IF NOT EXISTS {owner}")),
-            Statement::new("mark the owner role", format!("GRANT {marker} TO {owner}")),
+            Statement::new("create the role", format!("CREATE ROLE IF NOT EXISTS {role}")),
+            Statement::new("mark the role", format!("GRANT {marker} TO {role}")),
         ]
     }
 
-    /// create-database: OWNER together with IF NOT EXISTS since v23.1.
-    fn create_database(&self, names: InstanceNames<'_>) -> Statement {
-        let sql = format!(
-            "CREATE DATABASE IF NOT EXISTS {} OWNER {}",
-            identifier(names.database),
-            identifier(names.owner)
-        );
+    /// create-database: OWNER together with IF NOT EXISTS since v23.1. The only encoding is UTF8, and nothing can be copied
+    /// without a backup; plans say neither.
+    fn create_database(&self, names: InstanceNames<'_>, _origin: Origin<'_>) -> Statement {
+        let (database, owner) = (identifier(names.database), identifier(names.owner));
+        let sql = format!("CREATE DATABASE IF NOT EXISTS {database} OWNER {owner}");
         Statement::new("create the database", sql)
     }
 
@@ -65,41 +60,33 @@ impl Dialect for CockroachDb {
                 "open the schema to its owner",
                 format!("GRANT ALL ON SCHEMA {database}.public TO {owner}"),
             ),
-            Statement::new(
-                "mark the database",
-                format!("COMMENT ON DATABASE {database} IS {}", literal(comment)),
-            ),
+            self.comment(names.database, comment),
         ]
     }
 
     /// create-user; a SCRAM verifier is stored as it is (security-reference/authentication,
     /// `server.user_login.store_client_pre_hashed_passwords.enabled`, on by default).
-    fn create_login(&self, login: &str, _names: InstanceNames<'_>, verifier: &str) -> Statement {
-        let sql = format!("CREATE USER {} WITH PASSWORD {}", identifier(login), literal(verifier));
+    fn create_login(&self, login: Login<'_>) -> Statement {
+        let sql = format!("CREATE USER {} WITH {}", identifier(login.name), options(login));
         Statement::new("create the login", sql)
     }
 
     /// alter-user.
-    fn set_password(&self, login: &str, verifier: &str) -> Statement {
-        let sql = format!("ALTER USER {} WITH LOGIN PASSWORD {}", identifier(login), literal(verifier));
-        Statement::new("set the login's password", sql)
+    fn renew_login(&self, login: Login<'_>) -> Statement {
+        let sql = format!("ALTER USER {} WITH LOGIN {}", identifier(login.name), options(login));
+        Statement::new("renew the login", sql)
     }
 
     /// grant ("Grant role membership").
-    fn equip_login(&self, login: &str, names: InstanceNames<'_>) -> Vec<Statement> {
-        let sql = format!("GRANT {} TO {}", identifier(names.owner), identifier(login));
-        vec![Statement::new("make the login a member of the owner", sql)]
+    fn equip_login(&self, login: Login<'_>, _names: InstanceNames<'_>) -> Vec<Statement> {
+        let sql = format!("GRANT {} TO {}", identifier(login.group), identifier(login.name));
+        vec![Statement::new("give the login its rights", sql)]
     }
 
     /// alter-default-privileges: it is the creator that counts, so each login needs its own; FOR ROLE asks that the
     /// administrator is a member.
-    fn share_objects(&self, login: &str, names: InstanceNames<'_>) -> Vec<Statement> {
-        let (login, owner) = (identifier(login), identifier(names.owner));
-        let share = |objects: &str| {
-            let sql = format!("ALTER DEFAULT PRIVILEGES FOR ROLE {login} GRANT ALL ON {objects} TO {owner}");
-            Statement::new("share what the login makes", sql)
-        };
-        OBJECT_TYPES.into_iter().map(share).collect()
+    fn logins_own(&self) -> bool {
+        true
     }
 
     /// alter-user.
@@ -141,11 +128,9 @@ impl Dialect for CockroachDb {
     }
 
     /// show-schemas.
-    fn schemas(&self) -> Option<&'static str> {
-        Some(
-            "SELECT schema_name::text FROM [SHOW SCHEMAS] \
-             WHERE schema_name NOT IN ('crdb_internal', 'information_schema', 'pg_catalog', 'pg_extension')",
-        )
+    fn schemas(&self) -> &'static str {
+        "SELECT schema_name::text FROM [SHOW SCHEMAS] \
+         WHERE schema_name NOT IN ('crdb_internal', 'information_schema', 'pg_catalog', 'pg_extension')"
     }
 
     /// reassign-owned.
@@ -186,4 +171,11 @@ impl Dialect for CockroachDb {
          AND NOT EXISTS (SELECT 1 FROM [SHOW SYSTEM GRANTS] WHERE grantee = current_user AND privilege_type IN (right_name, 'ALL'))"
             .to_owned()
     }
+}
+
+/// create-user: role options, of which NULL takes one back.
+fn options(login: Login<'_>) -> String {
+    let password = login.verifier.map_or_else(|| "NULL".to_owned(), literal);
+    let ends_at = login.ends_at.map_or_else(|| "NULL".to_owned(), |time| literal(&time.to_string()));
+    format!("PASSWORD {password} VALID UNTIL {ends_at}")
 }

@@ -125,7 +125,7 @@ impl MariaDb {
 
     /// The same, without TLS.
     pub(crate) fn query_plainly(&self, credentials: &Value, sql: &str) -> Result<Vec<String>, String> {
-        rows(self.client(credentials).args(["--skip-ssl", "-e", sql]))
+        rows(plain_client(credentials).args(["--skip-ssl", "-e", sql]))
     }
 
     /// Whether credentials are refused, and not for want of a server.
@@ -193,12 +193,9 @@ impl MariaDb {
     }
 
     fn client(&self, credentials: &Value) -> Command {
-        let text = |key: &str| credentials[key].as_str().unwrap();
-        let mut client = Command::new("mariadb");
-        client.args(["--no-defaults", "-BN", "--protocol=tcp", "--ssl-verify-server-cert"]);
-        client.arg(format!("--ssl-ca={}", self.ca_file().display()));
-        client.args(["-h", text("host"), "-P", text("port"), "-u", text("username"), text("database")]);
-        client.env("MYSQL_PWD", text("password"));
+        let mut client = plain_client(credentials);
+        client
+            .args([format!("--ssl-ca={}", self.ca_file().display()), "--ssl-verify-server-cert".to_owned()]);
         client
     }
 
@@ -252,6 +249,15 @@ impl Drop for Session {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+fn plain_client(credentials: &Value) -> Command {
+    let text = |key: &str| credentials[key].as_str().unwrap();
+    let mut client = Command::new("mariadb");
+    client.args(["--no-defaults", "-BN", "--protocol=tcp"]);
+    client.args(["-h", text("host"), "-P", text("port"), "-u", text("username"), text("database")]);
+    client.env("MYSQL_PWD", text("password"));
+    client
 }
 
 fn rows(client: &mut Command) -> Result<Vec<String>, String> {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use mysql_async::{Error, IoError};
+use mysql_async::{DriverError, Error, IoError};
 
 use crate::{
     broker::{services::Unacceptable, tls::TlsError},
@@ -119,6 +119,15 @@ impl SqlError {
     }
 }
 
+/// Whether the server's certificate is refused, or ours, or there is no TLS.
+fn is_of_tls(error: &Error) -> bool {
+    match error {
+        Error::Io(IoError::Tls(_)) | Error::Driver(DriverError::NoClientSslFlagFromServer) => true,
+        Error::Io(IoError::Io(error)) => error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()),
+        _ => false,
+    }
+}
+
 fn is_ended(code: Option<u16>) -> bool {
     code.is_some_and(|code| [SERVER_ENDS, KILLED].contains(&code))
 }
@@ -133,11 +142,9 @@ fn told(error: &Error) -> String {
         Error::Io(IoError::Io(error)) => error.to_string(),
         Error::Io(IoError::Tls(error)) => format!("TLS: {error}"),
         // Others may show what was sent or received.
-        Error::Driver(mysql_async::DriverError::ConnectionClosed) => "the connection was closed".to_owned(),
-        Error::Driver(mysql_async::DriverError::NoClientSslFlagFromServer) => {
-            "the server offers no TLS".to_owned()
-        }
-        Error::Driver(mysql_async::DriverError::UnknownAuthPlugin { name }) => {
+        Error::Driver(DriverError::ConnectionClosed) => "the connection was closed".to_owned(),
+        Error::Driver(DriverError::NoClientSslFlagFromServer) => "the server offers no TLS".to_owned(),
+        Error::Driver(DriverError::UnknownAuthPlugin { name }) => {
             format!("the server asks for the login method {name}, which is not supported")
         }
         Error::Driver(_) | Error::Other(_) | Error::Url(_) => "the connection does not work".to_owned(),
@@ -157,9 +164,7 @@ fn refused(error: &Error) -> String {
             )
         }
         Error::Server(_) => format!("refuses the connection: {told}"),
-        Error::Io(IoError::Tls(_)) | Error::Driver(mysql_async::DriverError::NoClientSslFlagFromServer) => {
-            format!("cannot be reached: {told}; check caFile and sslmode")
-        }
+        _ if is_of_tls(error) => format!("cannot be reached: {told}; check caFile and sslmode"),
         _ => format!("cannot be reached: {told}; check that it runs, its host, port and the network"),
     }
 }

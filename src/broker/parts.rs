@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     BrokerError, Provider, Providers,
-    services::{parameters::Plans, postgresql},
+    services::{mysql, parameters::Plans, postgresql},
     store::{Store, dynamodb::DynamoDb, lock::StoreLock, postgres, postgres::Postgres, sqlite::Sqlite},
 };
 use crate::config::{BrokerConfig, BrokerSettings, Protocol, ServerSettings, StoreUrl};
@@ -76,7 +76,7 @@ pub(super) fn databases(config: &BrokerConfig, installation: &str) -> Providers 
         let plans = Plans::new(on_it.collect());
         let provider: Arc<dyn Provider> = match server.protocol {
             Protocol::PostgreSql => Arc::new(postgresql::Databases::new(server.clone(), plans, installation)),
-            Protocol::MySql => unimplemented!(),
+            Protocol::MySql => Arc::new(mysql::Databases::new(server.clone(), plans, installation)),
         };
         (server.name.clone(), provider)
     };

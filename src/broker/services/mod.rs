@@ -5,6 +5,7 @@
 #[cfg(test)]
 #[path = "../../../tests/support/fake.rs"]
 pub(crate) mod fake;
+pub(crate) mod mysql;
 pub(crate) mod naming;
 mod outcome;
 pub(crate) mod parameters;

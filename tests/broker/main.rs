@@ -2,11 +2,15 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails in a test's set-up fails the test")]
 
+mod access;
 mod bindings;
+mod connections;
 mod faults;
 mod leftovers;
+mod origins;
 #[path = "../support/platform.rs"]
 mod platform;
 #[path = "../support/postgres.rs"]
 mod postgres;
+mod secured;
 mod server;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio_postgres::{Client, error::SqlState};
 
 use crate::{
-    platform::{Platform, SERVICE},
+    platform::{PLAN, Platform, SERVICE},
     postgres::{ADMIN, Postgres},
 };
 
@@ -12,6 +12,24 @@ impl Platform {
     pub(crate) async fn on(server: &Postgres) -> Self {
         let tls = format!("caFile: {}", server.ca_file().display());
         Self::with(server, "127.0.0.1", &tls).await
+    }
+
+    /// With a service of type postgresql, and what its plan says of its databases.
+    pub(crate) async fn postgresql(server: &Postgres, database: &str) -> Self {
+        Self::postgresql_with(server, "", database).await
+    }
+
+    /// The same, with more settings of the server.
+    pub(crate) async fn postgresql_with(server: &Postgres, settings: &str, database: &str) -> Self {
+        Self::open(&format!(
+            "servers: {{main: {{host: 127.0.0.1, port: {}, user: {ADMIN}, passwordFile: {}, caFile: {}, {settings}}}}}\n\
+             services: [{{id: {SERVICE}, name: postgresql, type: postgresql, description: d, plan_updateable: true,\n\
+                plans: [{{id: {PLAN}, name: default, description: d, server: main, database: {{{database}}}}}]}}]",
+            server.port(),
+            server.password_file().display(),
+            server.ca_file().display(),
+        ))
+        .await
     }
 
     /// With the server's host and TLS settings as given.

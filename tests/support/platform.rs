@@ -79,6 +79,11 @@ impl Platform {
         send(self.broker.router(), "PUT", &path(instance, None), Some(body)).await
     }
 
+    pub(crate) async fn update(&self, instance: &str, parameters: Value) -> Answer {
+        let body = json!({"service_id": SERVICE, "plan_id": PLAN, "parameters": parameters});
+        send(self.broker.router(), "PATCH", &path(instance, None), Some(body)).await
+    }
+
     pub(crate) async fn deprovision(&self, instance: &str) -> Answer {
         send(self.broker.router(), "DELETE", &(path(instance, None) + &plan()), None).await
     }

@@ -224,6 +224,26 @@ impl Postgres {
         self.path("admin-password")
     }
 
+    /// From now on logins but the administrator's need a client certificate; answers the files of the authority that signs
+    /// them, certificate and key.
+    pub(crate) fn want_certificates(&self) -> (PathBuf, PathBuf) {
+        let key = KeyPair::generate().unwrap();
+        let mut ca = CertificateParams::default();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.distinguished_name.push(DnType::CommonName, "clients");
+        let files = (self.path("clients.crt"), self.path("clients.key"));
+        fs::write(&files.0, ca.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(&files.1, key.serialize_pem()).unwrap();
+        own(&files.0);
+        let hba = format!(
+            "local all postgres trust\nhostssl all {ADMIN} all scram-sha-256\nhostssl all all all cert\n"
+        );
+        fs::write(self.path("data/pg_hba.conf"), hba).unwrap();
+        self.psql(&format!("ALTER SYSTEM SET ssl_ca_file = '{}'", files.0.display()));
+        self.psql("SELECT pg_reload_conf()");
+        files
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -298,7 +298,7 @@ impl Provider for Databases {
             }
             ResourceKind::Login => self.attempt(|| self.remove_login(name)).await,
             // There are none here.
-            ResourceKind::OwnerRole => Ok(()),
+            ResourceKind::OwnerRole | ResourceKind::AccessRole => Ok(()),
         }
     }
 

@@ -1,10 +1,9 @@
 //! Sweeping, and what is not bindery's to touch.
 
-use bindery::broker::{Claimed, Held, InstanceSpec, restore, sweep};
-use sha2::Digest;
+use bindery::broker::{Claimed, restore, sweep};
 
 use crate::{
-    platform::{PLAN, Platform, SERVICE},
+    platform::{Platform, held},
     postgres::Postgres,
 };
 
@@ -184,7 +183,7 @@ async fn a_renamed_mark_hands_everything_to_another_installation() {
     assert_eq!(restore(new.config(), &held).await.unwrap().restored, Vec::<String>::new());
 
     std::fs::remove_file(new.store().join("broker.db")).unwrap();
-    let [from, to] = [&former, &new].map(mark);
+    let [from, to] = [&former, &new].map(Platform::mark);
     server.psql(&format!("ALTER ROLE {from} RENAME TO {to}"));
     let report = restore(new.config(), &held).await.unwrap();
     assert_eq!((report.restored.len(), report.missing.len()), (2, 0), "{report}");
@@ -193,27 +192,4 @@ async fn a_renamed_mark_hands_everything_to_another_installation() {
     assert_eq!(new.unbind("handed-over", "b").await.0, 200);
     assert_eq!(new.deprovision("handed-over").await.0, 200);
     assert_eq!(sweep(new.config(), &[], false).await.unwrap().leftover, []);
-}
-
-/// The role that marks what a platform's broker made.
-fn mark(platform: &Platform) -> String {
-    let installation = platform.config().settings.installation.as_deref().unwrap();
-    let hex = sha2::Sha256::digest(installation).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    format!("bindery_{}", &hex[..16])
-}
-
-fn held(instance: &str, bindings: &[&str]) -> Held {
-    Held {
-        instance: InstanceSpec {
-            id: instance.into(),
-            service_id: SERVICE.into(),
-            plan_id: PLAN.into(),
-            organization_guid: "o".to_owned(),
-            space_guid: "s".to_owned(),
-            parameters: serde_json::Map::new(),
-            context: serde_json::Map::new(),
-            maintenance_version: None,
-        },
-        bindings: bindings.iter().map(|&id| id.into()).collect(),
-    }
 }

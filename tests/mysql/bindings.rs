@@ -27,7 +27,7 @@ async fn bindings_share_a_database_and_end_one_by_one() {
     server.query(&uri, "CREATE TABLE t (a int); INSERT INTO t VALUES (1)").unwrap();
     let encrypted = server.query(&uri, "SHOW STATUS LIKE 'Ssl_version'").unwrap().remove(0);
     assert!(encrypted.starts_with("Ssl_version\tTLSv1."), "{encrypted}");
-    let error = server.query_plainly(&uri, "SELECT 1").unwrap_err();
+    let error = MariaDb::query_plainly(&uri, "SELECT 1").unwrap_err();
     assert!(error.contains("ERROR 1045"), "{error}");
 
     let two = platform.credentials("share", "two").await;
@@ -100,6 +100,12 @@ async fn credentials_end_with_their_time_and_so_do_sessions() {
     session.ended().await;
     assert!(server.is_refused(&credentials));
     server.query(&lasting, "SELECT 1").unwrap();
+    // Noted, so that nobody looks at it again.
+    let noted = || server.marks("is_locked", text(&credentials, "username"));
+    while noted() != ["1"] {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(server.marks("is_locked", text(&lasting, "username")), ["0"]);
 
     let (status, body) = platform.bind_with("short", "c", json!({"validFor": "2h"})).await;
     assert_eq!(status, 400);

@@ -1,11 +1,11 @@
 //! Sweeping, what is half-made, and what is not bindery's to touch.
 
-use bindery::broker::sweep;
+use bindery::broker::{restore, sweep};
 use serde_json::json;
 
 use crate::{
     mariadb::MariaDb,
-    platform::Platform,
+    platform::{Platform, held},
     server::{description, text},
 };
 
@@ -129,4 +129,33 @@ async fn a_retained_database_stays_and_is_nobodys() {
     assert_eq!(platform.deprovision("retained").await.0, 200);
     assert_eq!(server.root(&format!("SELECT COUNT(*) FROM {database}.t")), ["2"]);
     server.root(&format!("DROP DATABASE {database}; DROP USER '{}'@'%'", text(&two, "username")));
+}
+
+/// Store and installation lost: whoever has the table of marks owns what is in it. `docs/databases.md` tells how.
+#[tokio::test]
+async fn a_renamed_table_of_marks_hands_everything_to_another_installation() {
+    let server = MariaDb::shared();
+    let (mut former, mut new) = (Platform::on(&server).await, Platform::on(&server).await);
+    for platform in [&mut former, &mut new] {
+        platform.keep_installation().await;
+    }
+    former.provision("handed-over").await;
+    let before = former.credentials("handed-over", "b").await;
+    former.broker.drain().await;
+    new.broker.drain().await;
+    let held = [held("handed-over", &["b"])];
+    assert_eq!(restore(new.config(), &held).await.unwrap().restored, Vec::<String>::new());
+
+    std::fs::remove_file(new.store().join("broker.db")).unwrap();
+    let [from, to] = [&former, &new].map(Platform::mark);
+    let rename = format!("CREATE DATABASE IF NOT EXISTS {to}; RENAME TABLE {from}.marks TO {to}.marks");
+    server.query(&server.administrator(), &rename).unwrap();
+    let report = restore(new.config(), &held).await.unwrap();
+    assert_eq!((report.restored.len(), report.missing.len()), (2, 0), "{report}");
+    new.restart().await;
+    server.query(&before, "SELECT 1").unwrap();
+    assert_eq!(new.unbind("handed-over", "b").await.0, 200);
+    assert_eq!(new.deprovision("handed-over").await.0, 200);
+    assert_eq!(sweep(new.config(), &[], false).await.unwrap().leftover, []);
+    assert_eq!(server.left_of(&[&before]), Vec::<String>::new());
 }

@@ -1,9 +1,9 @@
 //! A broker with the service on MariaDB.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
-    mariadb::{ADMIN, MariaDb},
+    mariadb::{ADMIN, ADMIN_PASSWORD, MariaDb},
     platform::{PLAN, Platform, SERVICE},
 };
 
@@ -51,13 +51,24 @@ impl MariaDb {
              UNION ALL SELECT User FROM mysql.user WHERE User IN ({names}) \
              UNION ALL SELECT User FROM mysql.db WHERE User IN ({names}) OR REPLACE(Db, '\\\\', '') = '{database}'"
         ));
-        let tables = self.root(
+        left.extend(self.marks("name", database));
+        left
+    }
+
+    /// What the administrator logs in with.
+    pub(crate) fn administrator(&self) -> Value {
+        json!({"host": "127.0.0.1", "port": self.port().to_string(), "username": ADMIN, "password": ADMIN_PASSWORD,
+            "database": "information_schema"})
+    }
+
+    /// A column of the marks, of all installations, of a database or a login.
+    pub(crate) fn marks(&self, column: &str, of: &str) -> Vec<String> {
+        let schemas = self.root(
             "SELECT TABLE_SCHEMA FROM information_schema.TABLES WHERE TABLE_NAME = 'marks' AND TABLE_SCHEMA LIKE 'bindery%'",
         );
-        for schema in tables {
-            let sql = format!("SELECT name FROM {schema}.marks WHERE database_name = '{database}'");
-            left.extend(self.root(&sql));
-        }
-        left
+        let rows = |schema| {
+            self.root(&format!("SELECT {column} FROM {schema}.marks WHERE '{of}' IN (name, database_name)"))
+        };
+        schemas.iter().flat_map(rows).collect()
     }
 }

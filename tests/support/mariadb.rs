@@ -124,7 +124,7 @@ impl MariaDb {
     }
 
     /// The same, without TLS.
-    pub(crate) fn query_plainly(&self, credentials: &Value, sql: &str) -> Result<Vec<String>, String> {
+    pub(crate) fn query_plainly(credentials: &Value, sql: &str) -> Result<Vec<String>, String> {
         rows(plain_client(credentials).args(["--skip-ssl", "-e", sql]))
     }
 

@@ -5,12 +5,13 @@ use std::{path::PathBuf, sync::Arc};
 
 use axum::{Router, body::Body, http::Request};
 use bindery::{
-    broker::Broker,
+    broker::{Broker, Held, InstanceSpec},
     config::{BrokerConfig, LoadedConfig, PartialSettings},
     telemetry::Metrics,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
@@ -112,6 +113,13 @@ impl Platform {
         send(self.broker.router(), "DELETE", &(path(instance, Some(binding)) + &plan()), None).await
     }
 
+    /// What marks on servers are called, once the installation has a known name.
+    pub(crate) fn mark(&self) -> String {
+        let installation = self.config.settings.installation.as_deref().unwrap();
+        let hex: String = Sha256::digest(installation).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("bindery_{}", &hex[..16])
+    }
+
     /// Removes an instance from the store behind the broker's back.
     pub(crate) fn forget(&self, instance: &str) {
         self.forget_where("instance", instance);
@@ -126,6 +134,23 @@ impl Platform {
         let store = rusqlite::Connection::open(self.store().join("broker.db")).unwrap();
         let sql = format!("DELETE FROM records WHERE {column} = ?1");
         assert!(store.execute(&sql, [id]).unwrap() > 0);
+    }
+}
+
+/// What a cluster's claims say of an instance.
+pub(crate) fn held(instance: &str, bindings: &[&str]) -> Held {
+    Held {
+        instance: InstanceSpec {
+            id: instance.into(),
+            service_id: SERVICE.into(),
+            plan_id: PLAN.into(),
+            organization_guid: "o".to_owned(),
+            space_guid: "s".to_owned(),
+            parameters: serde_json::Map::new(),
+            context: serde_json::Map::new(),
+            maintenance_version: None,
+        },
+        bindings: bindings.iter().map(|&id| id.into()).collect(),
     }
 }
 

@@ -123,7 +123,9 @@ impl SqlError {
 fn is_of_tls(error: &Error) -> bool {
     match error {
         Error::Io(IoError::Tls(_)) | Error::Driver(DriverError::NoClientSslFlagFromServer) => true,
-        Error::Io(IoError::Io(error)) => error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()),
+        Error::Io(IoError::Io(error)) => {
+            error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).is_some()
+        }
         _ => false,
     }
 }

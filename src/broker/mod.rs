@@ -1,6 +1,7 @@
 //! The Open Service Broker: `routes` (HTTP) → `engine` (durable operations) → `store` (records) and `services` (backends).
 //! [`Broker`] puts them together; serving its router, with or without TLS, is the caller's.
 
+mod admin;
 mod engine;
 mod parts;
 mod restore;
@@ -18,6 +19,7 @@ use std::{
 use axum::Router;
 
 pub use self::{
+    admin::{PasswordChangeError, PasswordKeeper, change_password},
     engine::Timing,
     restore::{Held, RestoreReport, restore},
     services::{
@@ -113,7 +115,7 @@ impl Broker {
     /// # Errors
     /// When passwords or the store's key cannot be read, or the store cannot be opened or is in use.
     pub async fn open(config: BrokerConfig, metrics: Arc<Metrics>) -> Result<Self, BrokerError> {
-        let of = config.clone();
+        let of = config.services.clone();
         Self::open_with(config, metrics, Timing::default(), |installation| databases(&of, installation)).await
     }
 

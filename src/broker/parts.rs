@@ -10,7 +10,7 @@ use super::{
     services::{mysql, parameters::Plans, postgresql},
     store::{Store, dynamodb::DynamoDb, lock::StoreLock, postgres, postgres::Postgres, sqlite::Sqlite},
 };
-use crate::config::{BrokerConfig, BrokerSettings, Protocol, ServerSettings, StoreUrl};
+use crate::config::{BrokerConfig, BrokerSettings, Protocol, ServerSettings, ServiceSettings, StoreUrl};
 
 /// A predecessor that drains, as in a rolling restart, is given so long to leave the store.
 const PREDECESSOR_ENDS: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ impl Parts {
         let no_store = || BrokerError::NoStore { store: config.settings.store.to_string() };
         let store = open_existing(&config.settings, delete).await?.ok_or_else(no_store)?;
         let recorded = store.recorded_installation().await?.ok_or_else(no_store)?;
-        Self::of(config, store, &recorded, |installation| databases(config, installation))
+        Self::of(config, store, &recorded, |installation| databases(&config.services, installation))
     }
 
     fn of(
@@ -67,9 +67,9 @@ pub(super) async fn lock(config: &BrokerConfig) -> Result<Option<StoreLock>, Bro
 }
 
 /// The servers of the configuration.
-pub(super) fn databases(config: &BrokerConfig, installation: &str) -> Providers {
+pub(super) fn databases(config: &ServiceSettings, installation: &str) -> Providers {
     let provider = |server: &ServerSettings| {
-        let on_it = config.services.offerings.iter().flat_map(|offering| {
+        let on_it = config.offerings.iter().flat_map(|offering| {
             let on_it = offering.plans.iter().filter(|(_, backing)| backing.server == server.name);
             on_it.map(|(id, backing)| (id.clone(), (offering.kind, backing.database.clone())))
         });
@@ -80,7 +80,7 @@ pub(super) fn databases(config: &BrokerConfig, installation: &str) -> Providers 
         };
         (server.name.clone(), provider)
     };
-    config.services.servers.iter().map(provider).collect()
+    config.servers.iter().map(provider).collect()
 }
 
 /// Opens the store; makes it, or brings it up to date, if need be.

@@ -24,7 +24,7 @@ pub use error::ConfigError;
 pub use login::Login;
 pub use offering::{Backing, Offering, ServiceKind, plan_id};
 pub use schema::{SchemaError, Schemas, Violations};
-pub use server::{ClientCa, PasswordSource, Protocol, ServerName, ServerSettings, SslMode};
+pub use server::{ClientCa, PasswordSource, Protocol, ServerName, ServerSettings, SslMode, next_to};
 pub use store::{DynamoDbTable, PostgresUrl, StoreUrl};
 pub use tls::TlsFiles;
 

@@ -1,7 +1,11 @@
 //! How to reach a database server as its administrator. The names of the TLS modes are libpq's
 //! (<https://www.postgresql.org/docs/15/libpq-ssl.html>, "Protection Provided in Different Modes").
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -164,12 +168,37 @@ impl PasswordSource {
     pub async fn read(&self) -> Result<SecretString, ConfigError> {
         match self {
             Self::Given(password) => Ok(password.clone()),
-            Self::File(path) => tokio::fs::read_to_string(path)
-                .await
-                .map(|text| text.trim_end_matches(['\r', '\n']).to_owned().into())
-                .map_err(|error| ConfigError::Unreadable { path: path.clone(), error }),
+            Self::File(path) => read_password(path).await,
         }
     }
+
+    /// The password that is going to take its place, while it is being changed: in a file beside it, with `.next` added.
+    ///
+    /// # Errors
+    /// When there is such a file and it cannot be read.
+    pub async fn read_next(&self) -> Result<Option<SecretString>, ConfigError> {
+        let Self::File(path) = self else { return Ok(None) };
+        match read_password(&next_to(path)).await {
+            Ok(next) => Ok(Some(next)),
+            Err(ConfigError::Unreadable { error, .. }) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Where the password is written that is going to take the place of the one in a file.
+#[must_use]
+pub fn next_to(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".next");
+    name.into()
+}
+
+async fn read_password(path: &Path) -> Result<SecretString, ConfigError> {
+    tokio::fs::read_to_string(path)
+        .await
+        .map(|text| text.trim_end_matches(['\r', '\n']).to_owned().into())
+        .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })
 }
 
 /// How a connection is protected, in libpq's words.

@@ -9,11 +9,12 @@ pub(crate) mod mysql;
 pub(crate) mod naming;
 mod outcome;
 pub(crate) mod parameters;
-mod password;
+pub(crate) mod password;
 pub(crate) mod postgresql;
 mod resource;
 
 use async_trait::async_trait;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -165,6 +166,14 @@ pub trait Provider: Send + Sync {
     /// # Errors
     /// When it is still there.
     async fn remove(&self, resource: &Resource) -> Result<(), ServiceError>;
+
+    /// Gives the administrator that it logs in as another password.
+    ///
+    /// # Errors
+    /// The password may be either one then.
+    async fn change_password(&self, _next: &SecretString) -> Result<(), ServiceError> {
+        Err(ServiceError::new("of this kind", "has no password that bindery can change"))
+    }
 
     /// Connects, and checks that the administrator may do what is needed; answers what the backend is.
     ///

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 const LENGTH: usize = 32;
 
 /// A new password, from the thread's cryptographic generator.
-pub(super) fn generate() -> SecretString {
+pub(crate) fn generate() -> SecretString {
     Alphanumeric.sample_string(&mut rand::rng(), LENGTH).into()
 }
 

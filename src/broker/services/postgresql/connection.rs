@@ -3,7 +3,7 @@
 
 use std::{fmt, time::Duration};
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_postgres::{
     Client, Config, Connection, NoTls, Row,
@@ -102,9 +102,26 @@ impl Session {
     }
 
     async fn connect(server: &ServerSettings, database: &str) -> Result<Self, ConnectError> {
+        let Some(source) = &server.password else { return Self::log_in(server, database, None).await };
+        let password = source.read().await?;
+        match Self::log_in(server, database, Some(&password)).await {
+            // It may just be changing.
+            Err(error) if error.is_wrong_login() => match source.read_next().await? {
+                Some(next) => Self::log_in(server, database, Some(&next)).await,
+                None => Err(error),
+            },
+            outcome => outcome,
+        }
+    }
+
+    async fn log_in(
+        server: &ServerSettings,
+        database: &str,
+        password: Option<&SecretString>,
+    ) -> Result<Self, ConnectError> {
         let mut config = settings(server, database);
-        if let Some(password) = &server.password {
-            config.password(password.read().await?.expose_secret());
+        if let Some(password) = password {
+            config.password(password.expose_secret());
         }
         if server.sslmode == SslMode::Disable {
             config.ssl_mode(TlsUse::Disable);

@@ -24,6 +24,11 @@ pub(super) enum ConnectError {
 }
 
 impl ConnectError {
+    /// Whether the password is not the right one.
+    pub(super) fn is_wrong_login(&self) -> bool {
+        self.code().is_some_and(is_wrong_login)
+    }
+
     fn code(&self) -> Option<&SqlState> {
         match self {
             Self::Refused(error) => error.code(),
@@ -94,10 +99,7 @@ fn told(error: &tokio_postgres::Error) -> String {
 /// Why a connection was not made, and the remedy.
 fn refused(error: &tokio_postgres::Error) -> String {
     match error.code() {
-        Some(code)
-            if *code == SqlState::INVALID_PASSWORD
-                || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION =>
-        {
+        Some(code) if is_wrong_login(code) => {
             format!(
                 "refuses the administrator's login: {}; check user, passwordFile and certFile",
                 told(error)
@@ -119,6 +121,10 @@ fn refused(error: &tokio_postgres::Error) -> String {
             format!("cannot be reached: {chain}; {remedy}")
         }
     }
+}
+
+fn is_wrong_login(code: &SqlState) -> bool {
+    [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION].contains(code)
 }
 
 fn chain(error: &tokio_postgres::Error) -> String {

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
+use secrecy::SecretString;
 
 use self::{
     connection::{Engine, Session},
@@ -138,6 +139,14 @@ impl Databases {
         Ok(engine)
     }
 
+    async fn change_password_once(&self, next: &SecretString) -> Result<(), SqlError> {
+        let session = self.server.session().await?;
+        let verifier = credentials::verifier(next);
+        session.run([session.dialect().change_own_password(self.admin(), &verifier)]).await?;
+        self.server.keep(session);
+        Ok(())
+    }
+
     /// A service has the engine that it is called after; only PostgreSQL can stand in for CockroachDB.
     fn check_kinds(&self, engine: Engine) -> Result<(), SqlError> {
         let wants_postgresql = self.plans.all().any(|(kind, _)| *kind == ServiceKind::PostgreSql);
@@ -232,6 +241,10 @@ impl Provider for Databases {
             }
             ResourceKind::Login => self.attempt(|| self.remove_stray_login(&resource.name)).await,
         }
+    }
+
+    async fn change_password(&self, next: &SecretString) -> Result<(), ServiceError> {
+        self.attempt(|| self.change_password_once(next)).await
     }
 
     async fn check(&self) -> Result<String, ServiceError> {

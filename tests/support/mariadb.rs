@@ -152,6 +152,13 @@ impl MariaDb {
         session
     }
 
+    /// Opens a session of root with this statement and keeps it until it ends.
+    pub(crate) fn session_of_root(&self, sql: &str) -> Session {
+        let mut client = self.root_client();
+        client.args(["-e", sql]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Session(client.spawn().unwrap())
+    }
+
     /// Waits until a question, in SQL, is answered with 1.
     pub(crate) async fn until(&self, question: &str) {
         let deadline = Instant::now() + TIMEOUT;
@@ -236,11 +243,6 @@ impl Session {
             assert!(Instant::now() < deadline, "the session goes on");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    }
-
-    /// Whether it is still open.
-    pub(crate) fn is_open(&mut self) -> bool {
-        self.0.try_wait().unwrap().is_none()
     }
 }
 

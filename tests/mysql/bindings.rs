@@ -177,6 +177,13 @@ async fn a_plan_says_encoding_and_tls() {
     assert_eq!(status, 400);
     assert!(description(&body).contains("encoding"), "{body}");
     assert_eq!(platform.deprovision("latin").await.0, 200);
+
+    let platform = Platform::with_plan(&server, "{sslmode: disable}").await;
+    assert_eq!(platform.provision("plain").await.0, 201);
+    let credentials = platform.credentials("plain", "b").await;
+    assert!(text(&credentials, "uri").ends_with("?ssl-mode=DISABLED"), "{credentials}");
+    MariaDb::query_plainly(&credentials, "SELECT 1").unwrap();
+    assert_eq!(platform.deprovision("plain").await.0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -121,3 +121,23 @@ async fn sslmodes_check_what_libpq_checks() {
     let error = works(&server, "caFile: /nowhere/ca.crt".to_owned()).await.unwrap_err().to_string();
     assert!(error.contains("/nowhere/ca.crt"), "{error}");
 }
+
+#[tokio::test]
+async fn the_administrator_may_have_a_client_certificate() {
+    let server = MariaDb::start("127.0.0.1");
+    server.root("ALTER USER 'bindery'@'%' REQUIRE X509");
+    let ca = format!("caFile: {}", server.ca_file().display());
+    let [certificate, key] = server.client_files();
+    let with = format!("{ca}, certFile: {}, keyFile: {}", certificate.display(), key.display());
+    let check = async |platform: &Platform| platform.broker.check_servers().await.remove(0).result;
+    let platform = Platform::with(&server, &with, "{}").await;
+    check(&platform).await.unwrap();
+    let without = check(&Platform::with(&server, &ca, "{}").await).await.unwrap_err().to_string();
+    assert!(without.contains("certFile"), "{without}");
+
+    // It is read anew for each connection; one that was made stays.
+    std::fs::write(&certificate, "none").unwrap();
+    check(&platform).await.unwrap();
+    let broken = check(&Platform::with(&server, &with, "{}").await).await.unwrap_err().to_string();
+    assert!(broken.contains(&certificate.display().to_string()), "{broken}");
+}

@@ -152,6 +152,13 @@ impl MariaDb {
         session
     }
 
+    /// Opens a session of root with this statement and keeps it until it ends.
+    pub(crate) fn session_of_root(&self, sql: &str) -> Session {
+        let mut client = self.root_client();
+        client.args(["-e", sql]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Session(client.spawn().unwrap())
+    }
+
     /// Waits until a question, in SQL, is answered with 1.
     pub(crate) async fn until(&self, question: &str) {
         let deadline = Instant::now() + TIMEOUT;
@@ -174,6 +181,11 @@ impl MariaDb {
     /// The CA of the server's certificate.
     pub(crate) fn ca_file(&self) -> PathBuf {
         self.path("ca.crt")
+    }
+
+    /// A certificate of the same CA for the administrator, and its key.
+    pub(crate) fn client_files(&self) -> [PathBuf; 2] {
+        ["client.crt", "client.key"].map(|name| self.path(name))
     }
 
     /// A file with the administrator's password; tests may rewrite it.
@@ -237,11 +249,6 @@ impl Session {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-
-    /// Whether it is still open.
-    pub(crate) fn is_open(&mut self) -> bool {
-        self.0.try_wait().unwrap().is_none()
-    }
 }
 
 impl Drop for Session {
@@ -292,12 +299,15 @@ fn make_certificates(folder: &Path, name: &str) {
     fs::write(folder.join("ca.crt"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
     let issuer = Issuer::new(ca, ca_key);
 
-    let key = KeyPair::generate().unwrap();
-    let mut server = CertificateParams::new([name.to_owned()]).unwrap();
-    // Not the authority's name, or OpenSSL takes the certificate for a self-signed one.
-    server.distinguished_name.push(DnType::CommonName, "MariaDB");
-    fs::write(folder.join("server.crt"), server.signed_by(&key, &issuer).unwrap().pem()).unwrap();
-    let key_file = folder.join("server.key");
-    fs::write(&key_file, key.serialize_pem()).unwrap();
-    fs::set_permissions(&key_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    // Not the authority's name, or OpenSSL takes a certificate for a self-signed one.
+    for (file, subject, names) in [("server", "MariaDB", vec![name.to_owned()]), ("client", ADMIN, vec![])] {
+        let key = KeyPair::generate().unwrap();
+        let mut certificate = CertificateParams::new(names).unwrap();
+        certificate.distinguished_name.push(DnType::CommonName, subject);
+        let certificate = certificate.signed_by(&key, &issuer).unwrap();
+        fs::write(folder.join(file).with_extension("crt"), certificate.pem()).unwrap();
+        let key_file = folder.join(file).with_extension("key");
+        fs::write(&key_file, key.serialize_pem()).unwrap();
+        fs::set_permissions(&key_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    }
 }

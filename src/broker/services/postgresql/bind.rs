@@ -20,6 +20,7 @@ use crate::{
         parameters::{BindingParameters, Expiry},
     },
     config::{Access, Kinds},
+    contract::annotation::DEFAULT_MOUNT_ROOT,
 };
 
 impl Databases {
@@ -157,5 +158,5 @@ impl Databases {
 /// Where the binding's Secret is mounted in pods: at the default place, if the platform tells the binding's name.
 fn mounted_at(binding: &BindingSpec) -> Option<String> {
     let name = binding.context.get("binding_name")?.as_str()?;
-    Some(format!("/var/secrets/{name}"))
+    Some(format!("{DEFAULT_MOUNT_ROOT}/{name}"))
 }

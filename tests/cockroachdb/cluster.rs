@@ -18,7 +18,7 @@ use crate::{
     debian::{self, ADMIN, ADMIN_PASSWORD},
     platform::Platform,
     real::{self, CockroachDb},
-    stand_in::{StandIn, SYSTEM},
+    stand_in::{SYSTEM, StandIn},
 };
 
 /// `stand-in` or `real`; unset, it is a real CockroachDB if there is one.
@@ -51,7 +51,9 @@ impl Cluster {
 
     /// The stand-in, whatever else there is: for tests of itself, and for faults.
     pub(crate) fn stand_in_before(server: Arc<debian::Postgres>) -> Self {
-        say_once("CockroachDB was NOT tested here: this ran on the stand-in for it, a PostgreSQL behind a list of statements");
+        say_once(
+            "CockroachDB was NOT tested here: this ran on the stand-in for it, a PostgreSQL behind a list of statements",
+        );
         equip(&server);
         let stand_in = StandIn::before(server.sockets(), server.port());
         let (port, ca_file) = (stand_in.port(), stand_in.ca_file());

@@ -18,7 +18,9 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Whether there is one to test with.
 pub(crate) fn is_there() -> bool {
-    let starts = || Command::new("cockroach").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    let starts = || {
+        Command::new("cockroach").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    };
     std::env::var_os(URL).is_some() || starts()
 }
 
@@ -53,7 +55,8 @@ impl CockroachDb {
         let (certs, key) = (folder.path().join("certs"), folder.path().join("ca.key"));
         let certs_dir = format!("--certs-dir={}", certs.display());
         let ca_key = format!("--ca-key={}", key.display());
-        for of in [&["create-ca"][..], &["create-node", "127.0.0.1", "localhost"], &["create-client", "root"]] {
+        for of in [&["create-ca"][..], &["create-node", "127.0.0.1", "localhost"], &["create-client", "root"]]
+        {
             run(Command::new("cockroach").arg("cert").args(of).args([&certs_dir, &ca_key]));
         }
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -29,7 +29,11 @@ impl Socket {
     }
 
     /// A connection for some work, closed after it.
-    async fn with<T>(&self, database: &str, work: impl AsyncFnOnce(&Client) -> Result<T, Error>) -> Result<T, Error> {
+    async fn with<T>(
+        &self,
+        database: &str,
+        work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let (client, connection) = self.open(database).await?;
         let done = work(&client).await;
         drop(client);
@@ -65,7 +69,9 @@ impl Socket {
             }
             Job::DropOwned { role } => self.drop_owned(role, user, database).await,
             Job::EndSessions { role } => {
-                let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'");
+                let end = format!(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
+                );
                 self.with("postgres", async |client| client.batch_execute(&end).await).await
             }
         }
@@ -94,15 +100,19 @@ impl Socket {
         let drop = format!(
             "SET LOCAL SESSION AUTHORIZATION \"{user}\"; DROP OWNED BY \"{role}\"; RESET SESSION AUTHORIZATION"
         );
-        let put_back = [("pg_default_acl", "oid", "kept"), ("pg_shdepend", "objid", "kept_on_roles"), ("pg_depend", "objid", "kept_on_schemas")]
-            .map(|(table, id, kept)| {
-                let of = if id == "oid" { "" } else { "classid = 'pg_default_acl'::regclass AND " };
-                format!(
-                    "DELETE FROM {table} WHERE {of}{id} IN (SELECT oid FROM kept); \
+        let put_back = [
+            ("pg_default_acl", "oid", "kept"),
+            ("pg_shdepend", "objid", "kept_on_roles"),
+            ("pg_depend", "objid", "kept_on_schemas"),
+        ]
+        .map(|(table, id, kept)| {
+            let of = if id == "oid" { "" } else { "classid = 'pg_default_acl'::regclass AND " };
+            format!(
+                "DELETE FROM {table} WHERE {of}{id} IN (SELECT oid FROM kept); \
                      INSERT INTO {table} SELECT * FROM {kept};"
-                )
-            })
-            .concat();
+            )
+        })
+        .concat();
         let sql = format!("BEGIN; {keep}; {drop}; {put_back} COMMIT");
         self.with(database, async |client| client.batch_execute(&sql).await).await
     }

@@ -18,7 +18,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use rcgen::{CertifiedIssuer, CertificateParams, KeyPair};
+use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use tempfile::TempDir;
 use tokio::{net::TcpStream, sync::oneshot, task::JoinSet};

@@ -73,7 +73,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                         frame = scram();
                     }
                 }
-                b'S' if frame.strings(0)[0] == "server_version" => frame = parameter("server_version", "13.0.0"),
+                b'S' if frame.strings(0)[0] == "server_version" => {
+                    frame = parameter("server_version", "13.0.0")
+                }
                 b'Z' => {
                     self.client.send(parameter("crdb_version", VERSION).bytes()).await?;
                     self.client.send(frame.bytes()).await?;
@@ -179,7 +181,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Ok(()) => Ok([complete().bytes(), self.ready().bytes()].concat()),
             Err(error) => {
                 let code = error.code().map_or("XX000", |code| code.code()).to_owned();
-                let message = error.as_db_error().map_or(error.to_string(), |error| error.message().to_owned());
+                let message =
+                    error.as_db_error().map_or(error.to_string(), |error| error.message().to_owned());
                 self.refuse(&code, &message).await
             }
         }

@@ -9,11 +9,11 @@
 mod sources;
 mod tokens;
 
+pub(crate) use self::sources::SYSTEM;
 use self::{
     sources::{DEFAULTS, SOURCES},
     tokens::{Placed, Token, begins, fits, has, tokens},
 };
-pub(crate) use self::sources::SYSTEM;
 
 /// Who sends a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +41,24 @@ pub(crate) enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Job {
     /// Runs `sql` as the same user in another database.
-    Within { database: String, sql: String },
-    CreateDatabase { database: String, sql: String },
-    DropDatabase { database: String, sql: String },
-    DropOwned { role: String },
-    EndSessions { role: String },
+    Within {
+        database: String,
+        sql: String,
+    },
+    CreateDatabase {
+        database: String,
+        sql: String,
+    },
+    DropDatabase {
+        database: String,
+        sql: String,
+    },
+    DropOwned {
+        role: String,
+    },
+    EndSessions {
+        role: String,
+    },
 }
 
 /// An entry's form stands for a statement in messages and counts.
@@ -84,7 +97,11 @@ const OBJECTS: [&str; 6] = ["TABLES", "SEQUENCES", "TYPES", "SCHEMAS", "FUNCTION
 /// Every role may CREATE in a new public schema (security-reference/authorization, "Default privileges"); CONNECT is for
 /// all, and only hides the database when it is taken back (#59875): here TEMPORARY, which CockroachDB lacks, stands for it.
 const ADMINISTRATORS: &[Allowed] = &[
-    allow("SELECT version()", "functions-and-operators", Instead("SELECT 'CockroachDB CCL v25.2.13 (stand-in)'")),
+    allow(
+        "SELECT version()",
+        "functions-and-operators",
+        Instead("SELECT 'CockroachDB CCL v25.2.13 (stand-in)'"),
+    ),
     allow(
         r#"CREATE ROLE IF NOT EXISTS "?""#,
         "create-role",
@@ -123,6 +140,16 @@ const ADMINISTRATORS: &[Allowed] = &[
     allow(r#"ALTER USER "?" WITH LOGIN PASSWORD '?'"#, "alter-user", Same),
     allow(
         r#"ALTER DEFAULT PRIVILEGES FOR ROLE "?" GRANT ALL ON OBJECTS TO "?""#,
+        "alter-default-privileges",
+        Same,
+    ),
+    allow(
+        r#"ALTER DEFAULT PRIVILEGES FOR ROLE "?" GRANT USAGE ON TYPES TO "public""#,
+        "alter-default-privileges",
+        Same,
+    ),
+    allow(
+        r#"ALTER DEFAULT PRIVILEGES FOR ROLE "?" GRANT EXECUTE ON FUNCTIONS TO "public""#,
         "alter-default-privileges",
         Same,
     ),
@@ -188,7 +215,10 @@ const ADMINISTRATORS: &[Allowed] = &[
     allow(
         r#"ALTER DEFAULT PRIVILEGES FOR ALL ROLES REVOKE ALL ON OBJECTS FROM "?""#,
         "alter-default-privileges: for members of admin",
-        Does::Refuse("42501", "only users with the admin role are allowed to ALTER DEFAULT PRIVILEGES FOR ALL ROLES"),
+        Does::Refuse(
+            "42501",
+            "only users with the admin role are allowed to ALTER DEFAULT PRIVILEGES FOR ALL ROLES",
+        ),
     ),
     allow(r#"REASSIGN OWNED BY "?" TO "?""#, "reassign-owned: in the current database", Same),
     allow(
@@ -257,7 +287,12 @@ const ADMINISTRATORS: &[Allowed] = &[
 
 /// What CockroachDB refuses and PostgreSQL would not: how it begins, what it holds, SQLSTATE, source.
 pub(crate) const REFUSED: &[(&str, &str, &str, &str)] = &[
-    ("ALTER", "SET role", "55P02", "alter-role; logic_test/alter_role_set: parameter \"role\" cannot be changed"),
+    (
+        "ALTER",
+        "SET role",
+        "55P02",
+        "alter-role; logic_test/alter_role_set: parameter \"role\" cannot be changed",
+    ),
     ("CREATE ROLE", "IN ROLE", "42601", "create-role: not in the grammar"),
     ("CREATE USER", "IN ROLE", "42601", "create-user: not in the grammar"),
     ("CREATE ROLE", "CONNECTION LIMIT", "42601", "create-role: not in the grammar"),

@@ -148,6 +148,25 @@ impl Dialect for CockroachDb {
         )
     }
 
+    /// alter-default-privileges; since v25.2.x a role whose own ones were revoked is not dropped
+    /// (cockroachdb/cockroach#151879). An entry is removed by the REVOKE after which it says nothing
+    /// (`catprivilege.RevokeDefaultPrivileges`), not by a GRANT.
+    fn reset_defaults(&self, role: &str) -> Vec<Statement> {
+        let role = identifier(role);
+        let own = OBJECT_TYPES.map(|objects| format!("GRANT ALL ON {objects} TO {role}"));
+        let for_all = [
+            r#"GRANT USAGE ON TYPES TO "public""#,
+            r#"GRANT EXECUTE ON FUNCTIONS TO "public""#,
+            r#"REVOKE ALL ON TABLES FROM "public""#,
+        ];
+        let changes = own.into_iter().chain(for_all.map(ToOwned::to_owned));
+        let alter = |change: String| {
+            let sql = format!("ALTER DEFAULT PRIVILEGES FOR ROLE {role} {change}");
+            Statement::new("reset default privileges", sql)
+        };
+        changes.map(alter).collect()
+    }
+
     /// reassign-owned.
     fn reassign(&self, role: &str, to: &str) -> Statement {
         let sql = format!("REASSIGN OWNED BY {} TO {}", identifier(role), identifier(to));

@@ -70,7 +70,7 @@ async fn what_nobody_looked_up_is_refused() {
         r#"DROP ROLE IF EXISTS "x"; DROP ROLE IF EXISTS "y""#,
         r#"DROP ROLE IF EXISTS "x" --"#,
         r#"CREATE EXTENSION "hstore""#,
-        r#"ALTER DEFAULT PRIVILEGES FOR ROLE "x" GRANT SELECT ON TABLES TO "y""#,
+        r#"ALTER DEFAULT PRIVILEGES FOR ROLE "x" GRANT INSERT ON TABLES TO "y""#,
         "DO 'BEGIN END'",
         "SELECT database_name::text FROM [SHOW DATABASES] WHERE database_name <> 'other'",
     ] {

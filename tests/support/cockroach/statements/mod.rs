@@ -3,14 +3,16 @@
 //! looked up fails a test.
 //!
 //! Sources are pages below <https://www.cockroachlabs.com/docs/v25.2/>, issues of cockroachdb/cockroach (`#…`), and its
-//! own tests (`logic_test/…`). A new statement of the dialect is one more line in `ADMINISTRATORS`.
+//! own tests (`logic_test/…`). A new statement of the dialect is one more line in `administrators`.
 #![allow(dead_code, reason = "the library's tests use a part")]
 
+mod administrators;
 mod sources;
 mod tokens;
 
 pub(crate) use self::sources::SYSTEM;
 use self::{
+    administrators::ADMINISTRATORS,
     sources::{DEFAULTS, SOURCES},
     tokens::{Placed, Token, begins, fits, has, tokens},
 };
@@ -78,7 +80,6 @@ enum Does {
     Job(fn(&[Token]) -> Job),
     Refuse(&'static str, &'static str),
 }
-use Does::{Instead, Same, Unless};
 
 struct Allowed {
     /// The statement; a quoted `?` is any such, and OBJECTS is any type of objects.
@@ -93,197 +94,6 @@ const fn allow(form: &'static str, source: &'static str, does: Does) -> Allowed 
 
 /// alter-default-privileges; ROUTINES is what show-default-privileges calls functions (#108285).
 const OBJECTS: [&str; 6] = ["TABLES", "SEQUENCES", "TYPES", "SCHEMAS", "FUNCTIONS", "ROUTINES"];
-
-/// Every role may CREATE in a new public schema (security-reference/authorization, "Default privileges"); CONNECT is for
-/// all, and only hides the database when it is taken back (#59875): here TEMPORARY, which CockroachDB lacks, stands for it.
-const ADMINISTRATORS: &[Allowed] = &[
-    allow(
-        "SELECT version()",
-        "functions-and-operators",
-        Instead("SELECT 'CockroachDB CCL v25.2.13 (stand-in)'"),
-    ),
-    allow(
-        r#"CREATE ROLE IF NOT EXISTS "?""#,
-        "create-role",
-        Unless("SELECT FROM pg_roles WHERE rolname = {0:held}", "CREATE ROLE {0}"),
-    ),
-    allow(r#"GRANT "?" TO "?""#, "grant; #104376: CREATEROLE suffices since v23.2", Same),
-    allow(
-        r#"CREATE DATABASE IF NOT EXISTS "?" OWNER "?""#,
-        "create-database; #97951: both clauses since v23.1",
-        Does::Job(|of| Job::CreateDatabase {
-            database: of[0].held(),
-            sql: fill("CREATE DATABASE {0} OWNER {1}", of),
-        }),
-    ),
-    allow(
-        r#"REVOKE CONNECT ON DATABASE "?" FROM public"#,
-        "revoke; #59875",
-        Instead("REVOKE TEMPORARY ON DATABASE {0} FROM PUBLIC"),
-    ),
-    allow(
-        r#"REVOKE CREATE, USAGE ON SCHEMA "?".public FROM public"#,
-        "revoke",
-        Does::Job(|of| within(of, "REVOKE CREATE, USAGE ON SCHEMA public FROM PUBLIC")),
-    ),
-    allow(
-        r#"GRANT ALL ON SCHEMA "?".public TO "?""#,
-        "grant",
-        Does::Job(|of| within(of, "GRANT ALL ON SCHEMA public TO {1}")),
-    ),
-    allow(r#"COMMENT ON DATABASE "?" IS '?'"#, "comment-on", Same),
-    allow(
-        r#"CREATE USER "?" WITH PASSWORD '?'"#,
-        "create-user; security-reference/authentication: a SCRAM verifier is stored as it is",
-        Same,
-    ),
-    allow(r#"ALTER USER "?" WITH LOGIN PASSWORD '?'"#, "alter-user", Same),
-    allow(
-        r#"ALTER DEFAULT PRIVILEGES FOR ROLE "?" GRANT ALL ON OBJECTS TO "?""#,
-        "alter-default-privileges",
-        Same,
-    ),
-    allow(
-        r#"ALTER DEFAULT PRIVILEGES FOR ROLE "?" GRANT USAGE ON TYPES TO "public""#,
-        "alter-default-privileges",
-        Same,
-    ),
-    allow(
-        r#"ALTER DEFAULT PRIVILEGES FOR ROLE "?" GRANT EXECUTE ON FUNCTIONS TO "public""#,
-        "alter-default-privileges",
-        Same,
-    ),
-    allow(
-        r#"ALTER USER IF EXISTS "?" WITH NOLOGIN PASSWORD NULL"#,
-        "alter-user",
-        Unless(
-            "SELECT WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {0:held})",
-            "ALTER USER {0} WITH NOLOGIN PASSWORD NULL",
-        ),
-    ),
-    allow(
-        "CANCEL SESSIONS IF EXISTS (SELECT session_id FROM [SHOW CLUSTER SESSIONS] WHERE user_name = '?')",
-        "cancel-session",
-        Does::Job(|of| Job::EndSessions { role: of[0].held() }),
-    ),
-    allow("SELECT count(*) FROM [SHOW CLUSTER SESSIONS] WHERE user_name = '?'", "show-sessions", Same),
-    allow(
-        "SELECT database_name::text FROM [SHOW DATABASES] WHERE database_name <> 'system'",
-        "show-databases",
-        Same,
-    ),
-    allow(
-        "SELECT schema_name::text FROM [SHOW SCHEMAS] WHERE schema_name NOT IN \
-         ('crdb_internal', 'information_schema', 'pg_catalog', 'pg_extension')",
-        "show-schemas",
-        Same,
-    ),
-    allow(
-        "SELECT DISTINCT COALESCE(role::text, ''), object_type::text, grantee::text \
-         FROM [SHOW DEFAULT PRIVILEGES FOR ROLE \"?\"]",
-        "show-default-privileges",
-        Same,
-    ),
-    allow(
-        "SELECT DISTINCT COALESCE(role::text, ''), object_type::text, grantee::text \
-         FROM [SHOW DEFAULT PRIVILEGES FOR ROLE \"?\" IN SCHEMA \"?\"]",
-        "show-default-privileges",
-        Same,
-    ),
-    allow(
-        "SELECT DISTINCT COALESCE(role::text, ''), object_type::text, grantee::text \
-         FROM [SHOW DEFAULT PRIVILEGES FOR GRANTEE \"?\"]",
-        "show-default-privileges; #108285: since v23.1",
-        Same,
-    ),
-    allow(
-        "SELECT DISTINCT COALESCE(role::text, ''), object_type::text, grantee::text \
-         FROM [SHOW DEFAULT PRIVILEGES FOR GRANTEE \"?\" IN SCHEMA \"?\"]",
-        "show-default-privileges; #108285: since v23.1",
-        Same,
-    ),
-    allow(
-        r#"ALTER DEFAULT PRIVILEGES FOR ROLE "?" REVOKE ALL ON OBJECTS FROM "?""#,
-        "alter-default-privileges",
-        Same,
-    ),
-    allow(
-        r#"ALTER DEFAULT PRIVILEGES FOR ROLE "?" IN SCHEMA "?" REVOKE ALL ON OBJECTS FROM "?""#,
-        "alter-default-privileges",
-        Same,
-    ),
-    allow(
-        r#"ALTER DEFAULT PRIVILEGES FOR ALL ROLES REVOKE ALL ON OBJECTS FROM "?""#,
-        "alter-default-privileges: for members of admin",
-        Does::Refuse(
-            "42501",
-            "only users with the admin role are allowed to ALTER DEFAULT PRIVILEGES FOR ALL ROLES",
-        ),
-    ),
-    allow(r#"REASSIGN OWNED BY "?" TO "?""#, "reassign-owned: in the current database", Same),
-    allow(
-        r#"DROP OWNED BY "?""#,
-        "drop-owned-by: in the current database; default privileges stay",
-        Does::Job(|of| Job::DropOwned { role: of[0].held() }),
-    ),
-    allow(r#"DROP ROLE IF EXISTS "?""#, "drop-role", Same),
-    allow(
-        r#"DROP DATABASE IF EXISTS "?" CASCADE"#,
-        "drop-database: whatever sessions are in it",
-        Does::Job(|of| Job::DropDatabase {
-            database: of[0].held(),
-            sql: fill("DROP DATABASE IF EXISTS {0}", of),
-        }),
-    ),
-    allow(
-        "SELECT right_name FROM (VALUES ('CREATEROLE'), ('CREATEDB'), ('CREATELOGIN'), ('CANCELQUERY'), ('VIEWACTIVITY')) \
-         AS rights (right_name) \
-         WHERE NOT EXISTS (SELECT 1 FROM [SHOW USERS] WHERE username = current_user \
-           AND (username = 'root' OR member_of::STRING LIKE '%admin%' OR options::STRING LIKE '%' || right_name || '%')) \
-         AND NOT EXISTS (SELECT 1 FROM [SHOW SYSTEM GRANTS] WHERE grantee = current_user AND privilege_type IN (right_name, 'ALL'))",
-        "show-users; show-system-grants",
-        Same,
-    ),
-    allow(
-        "SELECT r.rolname::text, g.rolname::text FROM pg_catalog.pg_roles r \
-         LEFT JOIN pg_catalog.pg_auth_members m ON m.member = r.oid LEFT JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
-         WHERE r.rolname::text = ANY ($1)",
-        "pg-catalog: pg_roles, pg_auth_members",
-        Same,
-    ),
-    allow(
-        "SELECT r.rolname::text, g.rolname::text FROM pg_catalog.pg_roles r \
-         JOIN pg_catalog.pg_auth_members m ON m.member = r.oid JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
-         WHERE g.rolname::text = ANY ($1)",
-        "pg-catalog: pg_roles, pg_auth_members",
-        Same,
-    ),
-    allow(
-        "SELECT r.rolname::text, g.rolname::text FROM pg_catalog.pg_roles r \
-         LEFT JOIN pg_catalog.pg_auth_members m ON m.member = r.oid LEFT JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
-         WHERE $1::text[] IS NOT NULL",
-        "pg-catalog: pg_roles, pg_auth_members",
-        Same,
-    ),
-    allow(
-        "SELECT d.datname::text, COALESCE(r.rolname::text, '') FROM pg_catalog.pg_database d \
-         LEFT JOIN pg_catalog.pg_roles r ON r.oid = d.datdba",
-        "pg-catalog: pg_database; without CONNECT it is hidden (security-reference/authorization)",
-        Instead(
-            "SELECT d.datname::text, COALESCE(r.rolname::text, '') FROM pg_catalog.pg_database d \
-             LEFT JOIN pg_catalog.pg_roles r ON r.oid = d.datdba WHERE has_database_privilege(d.oid, 'TEMPORARY')",
-        ),
-    ),
-    allow(
-        "SELECT COALESCE(r.rolname::text, '') FROM pg_catalog.pg_database d \
-         LEFT JOIN pg_catalog.pg_roles r ON r.oid = d.datdba WHERE d.datname::text = $1",
-        "pg-catalog: pg_database; without CONNECT it is hidden (security-reference/authorization)",
-        Instead(
-            "SELECT COALESCE(r.rolname::text, '') FROM pg_catalog.pg_database d LEFT JOIN pg_catalog.pg_roles r \
-             ON r.oid = d.datdba WHERE d.datname::text = $1 AND has_database_privilege(d.oid, 'TEMPORARY')",
-        ),
-    ),
-];
 
 /// What CockroachDB refuses and PostgreSQL would not: how it begins, what it holds, SQLSTATE, source.
 pub(crate) const REFUSED: &[(&str, &str, &str, &str)] = &[
@@ -386,17 +196,13 @@ pub(crate) fn forms() -> impl Iterator<Item = &'static str> {
 impl Allowed {
     fn verdict(&self, sql: &str, placed: &[Placed], open: &[Token]) -> Verdict {
         match self.does {
-            Same => Verdict::Run(shown(sql, placed)),
-            Instead(run) => Verdict::Run(fill(run, open)),
-            Unless(query, run) => Verdict::Unless { query: fill(query, open), run: fill(run, open) },
+            Does::Same => Verdict::Run(shown(sql, placed)),
+            Does::Instead(run) => Verdict::Run(fill(run, open)),
+            Does::Unless(query, run) => Verdict::Unless { query: fill(query, open), run: fill(run, open) },
             Does::Job(job) => Verdict::Elsewhere(job(open)),
             Does::Refuse(code, message) => Verdict::Refuse { code, message: message.to_owned() },
         }
     }
-}
-
-fn within(open: &[Token], sql: &str) -> Job {
-    Job::Within { database: open[0].held(), sql: fill(sql, open) }
 }
 
 fn pattern(form: &str) -> Vec<Token> {

@@ -206,3 +206,67 @@ impl Dialect for CockroachDb {
             .to_owned()
     }
 }
+
+#[cfg(test)]
+#[path = "../../../../../tests/support/cockroach/statements/mod.rs"]
+mod statements;
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::DefaultPrivilege,
+        statements::{Sender, UNKNOWN, judge},
+        *,
+    };
+
+    const NAMES: InstanceNames<'_> = InstanceNames { database: "d\"d", owner: "d_owner", marker: "m" };
+
+    /// Everything this dialect can say, with names that need quotes.
+    fn all() -> Vec<String> {
+        let privilege = |role: Option<&str>, schema: Option<&str>| DefaultPrivilege {
+            role: role.map(ToOwned::to_owned),
+            schema: schema.map(ToOwned::to_owned),
+            object_type: "routines".to_owned(),
+            grantee: "o'o".to_owned(),
+        };
+        let mut statements = vec![
+            CockroachDb.create_marker("m"),
+            CockroachDb.act_for("b", "bindery"),
+            CockroachDb.create_database(NAMES),
+            CockroachDb.create_login("b", NAMES, r"v\'"),
+            CockroachDb.set_password("b", "v"),
+            CockroachDb.disable_login("b"),
+            CockroachDb.end_sessions("b'"),
+            CockroachDb.reassign("b", "o"),
+            CockroachDb.drop_owned("b"),
+            CockroachDb.drop_role("b"),
+            CockroachDb.drop_database("d"),
+            privilege(Some("b"), None).revoke(),
+            privilege(Some("b"), Some("s s")).revoke(),
+            privilege(None, None).revoke(),
+            privilege(None, Some("s")).revoke(),
+        ];
+        statements.extend(CockroachDb.create_owner(NAMES));
+        statements.extend(CockroachDb.lock_down(NAMES, "it's"));
+        statements.extend(CockroachDb.equip_login("b", NAMES));
+        statements.extend(CockroachDb.share_objects("b", NAMES));
+        statements.extend(CockroachDb.reset_defaults("b"));
+        let mut all: Vec<_> = statements.into_iter().map(|statement| statement.sql).collect();
+        all.extend([
+            CockroachDb.count_sessions("b"),
+            CockroachDb.databases_of("b"),
+            CockroachDb.missing_rights(),
+        ]);
+        all.extend(CockroachDb.schemas().map(ToOwned::to_owned));
+        all.extend(CockroachDb.default_privileges("b", None));
+        all.extend(CockroachDb.default_privileges("b", Some("s")));
+        all
+    }
+
+    #[test]
+    fn every_statement_was_looked_up() {
+        for sql in all() {
+            assert_ne!(judge(Sender::Administrator, &sql).form, UNKNOWN, "{sql}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     BrokerError, Provider, Providers,
-    services::{parameters::Plans, postgresql},
+    services::{mysql, parameters::Plans, postgresql},
     store::{Store, dynamodb::DynamoDb, lock::StoreLock, postgres, postgres::Postgres, sqlite::Sqlite},
 };
 use crate::config::{BrokerConfig, BrokerSettings, Protocol, ServerSettings, StoreUrl};
@@ -68,13 +68,15 @@ pub(super) async fn lock(config: &BrokerConfig) -> Result<Option<StoreLock>, Bro
 
 /// The servers of the configuration.
 pub(super) fn databases(config: &BrokerConfig, installation: &str) -> Providers {
-    let backings = || config.services.offerings.iter().flat_map(|offering| &offering.plans);
     let provider = |server: &ServerSettings| {
-        let on_it = backings().filter(|(_, backing)| backing.server == server.name);
-        let plans = Plans::new(on_it.map(|(id, backing)| (id.clone(), backing.database.clone())).collect());
+        let on_it = config.services.offerings.iter().flat_map(|offering| {
+            let on_it = offering.plans.iter().filter(|(_, backing)| backing.server == server.name);
+            on_it.map(|(id, backing)| (id.clone(), (offering.kind, backing.database.clone())))
+        });
+        let plans = Plans::new(on_it.collect());
         let provider: Arc<dyn Provider> = match server.protocol {
             Protocol::PostgreSql => Arc::new(postgresql::Databases::new(server.clone(), plans, installation)),
-            Protocol::MySql => unimplemented!(),
+            Protocol::MySql => Arc::new(mysql::Databases::new(server.clone(), plans, installation)),
         };
         (server.name.clone(), provider)
     };

@@ -102,6 +102,9 @@ pub struct Validity {
 pub struct Lifetime(Duration);
 
 impl Lifetime {
+    /// How long a binding lasts that has a certificate and says nothing of it: 90 days.
+    pub const OF_CERTIFICATES: Self = Self(Duration::from_hours(90 * 24));
+
     /// As a duration of whole seconds.
     #[must_use]
     pub fn duration(self) -> Duration {

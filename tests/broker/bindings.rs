@@ -1,8 +1,9 @@
 //! From provisioning to deprovisioning, as applications live through it.
 
 use crate::{
-    platform::{Platform, connect, is_refused},
+    platform::Platform,
     postgres::{ADMIN, Postgres},
+    server::{connect, is_refused},
 };
 
 #[tokio::test]

@@ -5,6 +5,8 @@
 mod bindings;
 mod faults;
 mod leftovers;
+#[path = "../support/platform.rs"]
 mod platform;
 #[path = "../support/postgres.rs"]
 mod postgres;
+mod server;

@@ -15,8 +15,8 @@ use tokio_postgres::{Client, Error, error::SqlState};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{
-    debian::{self, ADMIN, ADMIN_PASSWORD},
-    platform::Platform,
+    platform::{Platform, SERVICE},
+    postgres::{ADMIN, ADMIN_PASSWORD, Postgres},
     real::{self, CockroachDb},
     stand_in::{SYSTEM, StandIn},
 };
@@ -34,7 +34,7 @@ pub(crate) struct Cluster {
 }
 
 enum Kind {
-    StandIn(StandIn, Arc<debian::Postgres>),
+    StandIn(StandIn, Arc<Postgres>),
     Real(Arc<CockroachDb>),
 }
 
@@ -46,11 +46,11 @@ impl Cluster {
             Ok("real") => true,
             _ => real::is_there(),
         };
-        if wants_real { Self::real().await } else { Self::stand_in_before(debian::Postgres::shared()) }
+        if wants_real { Self::real().await } else { Self::stand_in_before(Postgres::shared()) }
     }
 
     /// The stand-in, whatever else there is: for tests of itself, and for faults.
-    pub(crate) fn stand_in_before(server: Arc<debian::Postgres>) -> Self {
+    pub(crate) fn stand_in_before(server: Arc<Postgres>) -> Self {
         say_once(
             "CockroachDB was NOT tested here: this ran on the stand-in for it, a PostgreSQL behind a list of statements",
         );
@@ -93,24 +93,20 @@ impl Cluster {
 
     /// A broker for this cluster, with a store of its own.
     pub(crate) async fn platform(&self) -> Platform {
-        let tls = format!("sslmode: verify-full, caFile: {}", self.ca_file.display());
-        Platform::with(self, &self.host, &tls).await
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
-    pub(crate) fn ca_file(&self) -> PathBuf {
-        self.ca_file.clone()
-    }
-
-    pub(crate) fn password_file(&self) -> PathBuf {
-        self.folder.path().join("password")
+        let (host, port) = (&self.host, self.port);
+        Platform::open(&format!(
+            "servers: {{main: {{host: {host}, port: {port}, user: {ADMIN}, passwordFile: {},\n\
+                sslmode: verify-full, caFile: {}}}}}\n\
+             services: [{{id: {SERVICE}, name: cockroachdb, type: cockroachdb, description: d,\n\
+                plans: [{{name: default, description: d, server: main}}]}}]",
+            self.folder.path().join("password").display(),
+            self.ca_file.display(),
+        ))
+        .await
     }
 
     /// A session with this URL, the server's certificate verified.
-    pub(crate) async fn connect(&self, url: &str) -> Result<Client, Error> {
+    async fn connect(&self, url: &str) -> Result<Client, Error> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(&self.ca_file).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -167,7 +163,7 @@ impl Cluster {
 }
 
 /// Gives the administrator what docs/broker.md asks for on CockroachDB, in the stand-in's way.
-fn equip(server: &debian::Postgres) {
+fn equip(server: &Postgres) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock();
     for privilege in ["CREATELOGIN", "CANCELQUERY", "VIEWACTIVITY"] {
@@ -178,9 +174,14 @@ fn equip(server: &debian::Postgres) {
     }
 }
 
+/// A session with a binding's `uri`, the server's certificate verified.
+pub(crate) async fn connect(cluster: &Cluster, credentials: &serde_json::Value) -> Result<Client, Error> {
+    cluster.connect(credentials["uri"].as_str().unwrap()).await
+}
+
 /// Whether credentials are refused, and not for want of a server.
 pub(crate) async fn is_refused(cluster: &Cluster, credentials: &serde_json::Value) -> bool {
-    match cluster.connect(credentials["uri"].as_str().unwrap()).await {
+    match connect(cluster, credentials).await {
         Ok(_) => false,
         Err(error) => [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION]
             .contains(error.code().unwrap_or_else(|| panic!("{error:?}"))),

@@ -6,9 +6,9 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde_json::Value;
 
 use crate::{
-    cluster::{Cluster, is_refused},
-    debian::Postgres,
-    platform::{Platform, connect},
+    cluster::{Cluster, connect, is_refused},
+    platform::Platform,
+    postgres::Postgres,
     stand_in::{Fault, Faults},
 };
 

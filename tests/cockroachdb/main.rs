@@ -10,15 +10,9 @@ mod refused;
 mod story;
 mod tenants;
 
-#[path = "../support/postgres.rs"]
-mod debian;
-#[path = "../broker/platform.rs"]
-#[allow(dead_code, reason = "each suite uses its part")]
+#[path = "../support/platform.rs"]
 mod platform;
+#[path = "../support/postgres.rs"]
+mod postgres;
 #[path = "../support/cockroach/mod.rs"]
 mod stand_in;
-
-/// The server that the platform's broker works on is here a cluster.
-mod postgres {
-    pub(crate) use crate::{cluster::Cluster as Postgres, debian::ADMIN};
-}

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use tokio_postgres::error::SqlState;
 
 use crate::{
-    cluster::{Cluster, code},
-    debian::{ADMIN, Postgres},
-    platform::connect,
+    cluster::{Cluster, code, connect},
+    postgres::{ADMIN, Postgres},
     stand_in::REFUSED,
 };
 

@@ -2,10 +2,7 @@
 
 use bindery::broker::sweep;
 
-use crate::{
-    cluster::{Cluster, is_refused},
-    platform::connect,
-};
+use crate::cluster::{Cluster, code, connect, is_refused};
 
 /// Whatever is made through one binding is for the other, present and future, and stays when the first one goes: with
 /// tables, schemas and default privileges of its own, and connected.
@@ -74,6 +71,55 @@ async fn default_privileges_that_were_taken_away_are_no_obstacle() {
     assert_eq!(platform.unbind("fewer", "one").await, (200, serde_json::json!({})));
     assert_eq!(platform.deprovision("fewer").await, (200, serde_json::json!({})));
     assert_eq!(cluster.left_of(&[&one]).await, Vec::<String>::new());
+}
+
+/// Whoever may only read or write finds what is there and what owners make later, and makes nothing.
+#[tokio::test]
+async fn each_access_may_do_what_it_says_and_no_more() {
+    let cluster = Cluster::open().await;
+    let platform = cluster.platform().await;
+    assert_eq!(platform.provision("levels").await.0, 201);
+    let with = async |access: &str| {
+        let parameters = serde_json::json!({"access": access, "validFor": "1h"});
+        platform.credentials_with("levels", access, parameters).await
+    };
+    let owner = with("owner").await;
+    let maker = connect(&cluster, &owner).await.unwrap();
+    maker.batch_execute("CREATE TABLE present (a int)").await.unwrap();
+    let (readwrite, readonly) = (with("readwrite").await, with("readonly").await);
+    maker
+        .batch_execute("CREATE TABLE future (a int); CREATE SCHEMA s; CREATE TABLE s.t (a int)")
+        .await
+        .unwrap();
+    let later = platform.credentials("levels", "later").await;
+    let other = connect(&cluster, &later).await.unwrap();
+    other.batch_execute("CREATE TABLE later (a int)").await.unwrap();
+
+    let writer = connect(&cluster, &readwrite).await.unwrap();
+    let reader = connect(&cluster, &readonly).await.unwrap();
+    for table in ["present", "future", "s.t", "later"] {
+        writer.batch_execute(&format!("INSERT INTO {table} VALUES (1); DELETE FROM {table}")).await.unwrap();
+        reader.batch_execute(&format!("SELECT * FROM {table}")).await.unwrap();
+        let write = format!("INSERT INTO {table} VALUES (1)");
+        assert_eq!(code(reader.batch_execute(&write).await), "42501", "{table}");
+    }
+    for session in [&writer, &reader] {
+        for sql in ["CREATE TABLE public.t (a int)", "DROP TABLE public.present", "CREATE TABLE s.u (a int)"]
+        {
+            assert_eq!(code(session.batch_execute(sql).await), "42501", "{sql}");
+        }
+    }
+    for binding in ["readonly", "owner"] {
+        assert_eq!(platform.unbind("levels", binding).await, (200, serde_json::json!({})), "{binding}");
+    }
+    writer.batch_execute("INSERT INTO present VALUES (1)").await.unwrap();
+    let again = with("readonly").await;
+    let reader = connect(&cluster, &again).await.unwrap();
+    reader.batch_execute("SELECT * FROM present; SELECT * FROM later").await.unwrap();
+    let report = sweep(platform.config(), &[], false).await.unwrap();
+    assert_eq!(report.leftover, []);
+    assert_eq!(platform.deprovision("levels").await, (200, serde_json::json!({})));
+    assert_eq!(cluster.left_of(&[&owner, &readwrite, &readonly, &later]).await, Vec::<String>::new());
 }
 
 /// Deleting the instance takes its bindings along.

@@ -1,10 +1,7 @@
 //! Instances do not see each other. On CockroachDB only the privileges on the public schema see to it: whoever may log in
 //! may connect to every database.
 
-use crate::{
-    cluster::{Cluster, code},
-    platform::connect,
-};
+use crate::cluster::{Cluster, code, connect};
 
 #[tokio::test]
 async fn nobody_makes_or_reads_anything_in_another_instance() {

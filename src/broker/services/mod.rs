@@ -5,6 +5,7 @@
 #[cfg(test)]
 #[path = "../../../tests/support/fake.rs"]
 pub(crate) mod fake;
+pub(crate) mod mysql;
 pub(crate) mod naming;
 mod outcome;
 pub(crate) mod parameters;
@@ -151,8 +152,13 @@ pub trait Provider: Send + Sync {
     /// When it cannot be looked at.
     async fn resources(&self) -> Result<Vec<Resource>, ServiceError>;
 
-    /// The names under which an instance and its bindings appear among [`Provider::resources`].
+    /// The names under which an instance and its bindings appear among [`Provider::resources`], all of them.
     fn names(&self, instance: &InstanceId, bindings: &[BindingId]) -> Vec<String>;
+
+    /// The names of what an instance may have beside, and has at times.
+    fn other_names(&self, _instance: &InstanceId) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Removes a resource that carries this installation's mark.
     ///

@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use super::{BindingSpec, InstanceSpec, Unacceptable};
 use crate::{
-    config::{Access, DatabasePlan, Lifetime, ReclaimPolicy},
+    config::{Access, CredentialKind, DatabasePlan, Lifetime, ReclaimPolicy, ServiceKind},
     osb::{Object, PlanId},
 };
 
 /// What the plans on one server allow.
 pub(crate) struct Plans {
-    plans: BTreeMap<PlanId, DatabasePlan>,
+    plans: BTreeMap<PlanId, (ServiceKind, DatabasePlan)>,
     /// For instances of a plan that is no longer offered.
     other: DatabasePlan,
 }
@@ -44,17 +44,22 @@ pub(super) struct BindingParameters {
 }
 
 impl Plans {
-    pub(crate) fn new(plans: BTreeMap<PlanId, DatabasePlan>) -> Self {
+    pub(crate) fn new(plans: BTreeMap<PlanId, (ServiceKind, DatabasePlan)>) -> Self {
         Self { plans, other: DatabasePlan::default() }
     }
 
     /// What a plan says.
     pub(super) fn of(&self, id: &PlanId) -> &DatabasePlan {
-        self.plans.get(id).unwrap_or(&self.other)
+        self.plans.get(id).map_or(&self.other, |(_, plan)| plan)
+    }
+
+    /// What kind of service it belongs to.
+    pub(super) fn kind(&self, id: &PlanId) -> ServiceKind {
+        self.plans.get(id).map_or(ServiceKind::CockroachDb, |(kind, _)| *kind)
     }
 
     /// All plans.
-    pub(super) fn all(&self) -> impl Iterator<Item = &DatabasePlan> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &(ServiceKind, DatabasePlan)> {
         self.plans.values()
     }
 
@@ -166,6 +171,15 @@ impl BindingParameters {
     /// Names what the plan allows.
     pub(super) fn access(self, plan: &DatabasePlan) -> Result<Access, Unacceptable> {
         refusing("access", plan.access.take(self.access))
+    }
+
+    /// How long it lasts that the plan allowed to be asked for; `None` is for good, which a certificate cannot be.
+    pub(super) fn lifetime_on(self, plan: &DatabasePlan) -> Option<Lifetime> {
+        let asked = self.valid_for.or(plan.valid_for.default).or(plan.valid_for.maximum);
+        match plan.credentials {
+            CredentialKind::Password => asked,
+            CredentialKind::Certificate => Some(asked.unwrap_or(Lifetime::OF_CERTIFICATES)),
+        }
     }
 
     /// How long it lasts; `None` is for good.

@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub(crate) use self::{
     faults::{Fault, Faults},
-    statements::{REFUSED, SYSTEM, UNKNOWN, forms},
+    statements::{REFUSED, SYSTEM},
 };
 use self::{jobs::Socket, wire::Side};
 

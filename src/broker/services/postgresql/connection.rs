@@ -4,7 +4,7 @@
 use std::{fmt, time::Duration};
 
 use secrecy::ExposeSecret;
-use tokio::time::timeout;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_postgres::{
     Client, Config, Connection, NoTls, Row,
     config::SslMode as TlsUse,
@@ -80,7 +80,7 @@ impl Engine {
 impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PostgreSql { major } => write!(f, "PostgreSQL {major} (standing in for CockroachDB)"),
+            Self::PostgreSql { major } => write!(f, "PostgreSQL {major}"),
             Self::CockroachDb { major, minor } => write!(f, "CockroachDB v{major}.{minor}"),
         }
     }
@@ -90,6 +90,8 @@ impl fmt::Display for Engine {
 pub(super) struct Session {
     client: Client,
     engine: Engine,
+    /// Its place among those that may be open.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Session {
@@ -130,7 +132,11 @@ impl Session {
             None => client.query_one("SELECT version()", &[]).await?.get(0),
         };
         let engine = Engine::parse(&version).ok_or(ConnectError::UnknownEngine)?;
-        Ok(Self { client, engine })
+        Ok(Self { client, engine, permit: None })
+    }
+
+    pub(super) fn set_permit(&mut self, permit: Option<OwnedSemaphorePermit>) {
+        self.permit = permit;
     }
 
     pub(super) fn engine(&self) -> Engine {
@@ -226,10 +232,7 @@ mod tests {
     use crate::config::Protocol;
 
     #[rstest::rstest]
-    #[case(
-        "PostgreSQL 15.20 (Debian 15.20-0+deb12u1) on x86_64",
-        "PostgreSQL 15 (standing in for CockroachDB)"
-    )]
+    #[case("PostgreSQL 15.20 (Debian 15.20-0+deb12u1) on x86_64", "PostgreSQL 15")]
     #[case("CockroachDB CCL v25.2.13 (x86_64-pc-linux-gnu, built 2026/07/10)", "CockroachDB v25.2")]
     #[case("CockroachDB v23.2.0 (PostgreSQL 13.0.0 compatible)", "CockroachDB v23.2")]
     fn engines_are_told_apart(#[case] version: &str, #[case] shown: &str) {

@@ -1,11 +1,11 @@
 //! What can go wrong at a server, in words for users: the server's message and SQLSTATE, never a statement, a detail or a
 //! credential.
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, path::PathBuf, time::Duration};
 
 use tokio_postgres::error::SqlState;
 
-use super::connection::is_passing;
+use super::{certificate::CertificateError, connection::is_passing};
 use crate::{broker::tls::TlsError, config::ConfigError};
 
 /// A server that cannot be connected to.
@@ -45,6 +45,14 @@ pub(super) enum SqlError {
         "{what} exists and does not carry this installation's mark; bindery leaves it alone. Remove or rename it"
     )]
     Foreign { what: String },
+    #[error("{what} is not on the server; make it, or take it out of the plan")]
+    NoTemplate { what: String },
+    #[error("is {found}, and services of type postgresql need PostgreSQL; offer it as type cockroachdb")]
+    OtherEngine { found: String },
+    #[error("file {}: {problem}", path.display())]
+    File { path: PathBuf, problem: String },
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     #[error("{what} is missing though it was provisioned; delete the instance and provision it again")]
     Lost { what: String },
     #[error("is {found}, which is too old; use {oldest} or later")]
@@ -101,7 +109,9 @@ fn refused(error: &tokio_postgres::Error) -> String {
         Some(_) => format!("refuses the connection: {}", told(error)),
         None => {
             let chain = chain(error);
-            let remedy = if chain.contains("certificate") || chain.contains("TLS") {
+            let remedy = if chain.contains("password missing") {
+                "name its passwordFile, or a certFile and keyFile that it takes"
+            } else if chain.contains("certificate") || chain.contains("TLS") {
                 "check caFile and sslmode"
             } else {
                 "check that it runs, its host, port and the network"

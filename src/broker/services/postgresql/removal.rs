@@ -6,7 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
+use crate::config::{Access, Kinds};
+
 use super::{
+    super::naming::group,
     Databases, Standing,
     connection::Session,
     dialect::{DefaultPrivilege, Statement},
@@ -23,12 +26,13 @@ const SESSIONS_POLL: Duration = Duration::from_millis(20);
 impl Databases {
     /// Removes a login of an instance's database.
     pub(super) async fn remove_login(&self, login: &str, database: &str) -> Result<(), SqlError> {
-        let owner = naming::owner(database);
+        let groups = groups(database);
+        let groups: Vec<_> = groups.iter().map(String::as_str).collect();
         let session = self.server.session().await?;
         let found = roles(&session, &[login]).await?;
-        match standing(&found, login, &owner, &session) {
+        match standing(&found, login, &groups, &session) {
             Standing::Absent => {}
-            Standing::Foreign => tracing::warn!(role = login, "is not a member of {owner}: left alone"),
+            Standing::Foreign => tracing::warn!(role = login, "is no login of {database}: left alone"),
             Standing::Ours => {
                 self.lock_out(&session, login).await?;
                 self.drop_role(&session, login, Some(database)).await?;
@@ -42,7 +46,7 @@ impl Databases {
     pub(super) async fn remove_stray_login(&self, login: &str) -> Result<(), SqlError> {
         let session = self.server.session().await?;
         let groups = roles(&session, &[login]).await?.remove(login).unwrap_or_default();
-        let database = groups.iter().find_map(|group| naming::owned_database(group));
+        let database = groups.iter().find_map(|group| naming::grouped_database(group));
         self.server.keep(session);
         match database {
             Some(database) => self.remove_login(login, database).await,
@@ -55,8 +59,9 @@ impl Databases {
         let owner = naming::owner(database);
         let session = self.server.session().await?;
         let found = roles(&session, &[&owner]).await?;
-        match standing(&found, &owner, &self.marker, &session) {
-            Standing::Absent => {}
+        match standing(&found, &owner, &[&self.marker], &session) {
+            // The owner goes last: whatever else there was is gone, unless somebody else dropped the owner.
+            Standing::Absent => self.drop_groups(&session, database, None).await?,
             Standing::Foreign => {
                 tracing::warn!(role = owner, "does not carry this installation's mark: left alone");
             }
@@ -68,23 +73,76 @@ impl Databases {
 
     async fn remove_owned(&self, session: &Session, database: &str, owner: &str) -> Result<(), SqlError> {
         let dialect = session.dialect();
-        session.run([dialect.act_for(owner, self.admin())]).await?;
-        let logins: Vec<_> =
-            members(session, &[owner]).await?.into_keys().filter(|role| naming::is_login(role)).collect();
-        for login in &logins {
-            self.lock_out(session, login).await?;
-        }
+        let logins = self.lock_all_out(session, database, owner).await?;
         if database_owner(session, database).await?.as_deref() == Some(owner) {
             session.run([dialect.drop_database(database)]).await?;
         }
-        for role in logins.iter().map(String::as_str).chain([owner]) {
-            self.drop_role(session, role, None).await?;
+        for login in &logins {
+            self.drop_role(session, login, None).await?;
+        }
+        self.drop_groups(session, database, None).await?;
+        self.drop_role(session, owner, None).await
+    }
+
+    /// Removes the logins of a database and keeps it, with its owner, out of the installation's hands.
+    pub(super) async fn retain_database(&self, database: &str) -> Result<(), SqlError> {
+        let owner = naming::owner(database);
+        let session = self.server.session().await?;
+        let dialect = session.dialect();
+        let found = roles(&session, &[&owner]).await?;
+        match standing(&found, &owner, &[&self.marker], &session) {
+            Standing::Absent | Standing::Foreign => {}
+            Standing::Ours => {
+                for login in self.lock_all_out(&session, database, &owner).await? {
+                    self.drop_role(&session, &login, Some(database)).await?;
+                }
+                self.drop_groups(&session, database, Some(database)).await?;
+                session.run(dialect.retain(&owner, &self.marker)).await?;
+                tracing::info!(database, "the instance is deleted and its database retained");
+            }
+        }
+        self.server.keep(session);
+        Ok(())
+    }
+
+    /// Locks out the logins of a database, and answers which they are.
+    async fn lock_all_out(
+        &self,
+        session: &Session,
+        database: &str,
+        owner: &str,
+    ) -> Result<Vec<String>, SqlError> {
+        session.run([session.dialect().act_for(owner, self.admin())]).await?;
+        let groups = groups(database);
+        let groups: Vec<_> = groups.iter().map(String::as_str).collect();
+        let logins = members(session, &groups).await?.into_keys().filter(|role| naming::is_login(role));
+        let logins: Vec<_> = logins.collect();
+        for login in &logins {
+            self.lock_out(session, login).await?;
+        }
+        Ok(logins)
+    }
+
+    /// Drops the roles of a database beside its owner.
+    async fn drop_groups(
+        &self,
+        session: &Session,
+        database: &str,
+        home: Option<&str>,
+    ) -> Result<(), SqlError> {
+        let groups = [Access::ReadWrite, Access::ReadOnly].map(|access| group(database, access));
+        let found = roles(session, &groups.each_ref().map(String::as_str)).await?;
+        for role in &groups {
+            if standing(&found, role, &[&self.marker], session) == Standing::Ours {
+                session.run([session.dialect().act_for(role, self.admin())]).await?;
+                self.drop_role(session, role, home).await?;
+            }
         }
         Ok(())
     }
 
     /// Keeps a login out from now on: first it cannot log in, then its sessions end.
-    async fn lock_out(&self, session: &Session, login: &str) -> Result<(), SqlError> {
+    pub(super) async fn lock_out(&self, session: &Session, login: &str) -> Result<(), SqlError> {
         let dialect = session.dialect();
         session.run([dialect.disable_login(login), dialect.act_for(login, self.admin())]).await?;
         let deadline = Instant::now() + SESSIONS_END;
@@ -181,6 +239,11 @@ impl Databases {
     }
 }
 
+/// The roles that give access to a database.
+fn groups(database: &str) -> Vec<String> {
+    Access::ALL.iter().map(|access| group(database, *access)).collect()
+}
+
 /// Whether the role was not dropped because something depends on it.
 fn depends(dropped: Result<(), SqlError>) -> Result<bool, SqlError> {
     match dropped {
@@ -192,10 +255,11 @@ fn depends(dropped: Result<(), SqlError>) -> Result<bool, SqlError> {
 
 async fn default_privileges(session: &Session, role: &str) -> Result<Vec<DefaultPrivilege>, SqlError> {
     let dialect = session.dialect();
-    let mut schemas = vec![None];
-    if let Some(query) = dialect.schemas() {
-        schemas.extend(session.texts("list schemas", query).await?.into_iter().map(Some));
+    if dialect.default_privileges(role, None).is_empty() {
+        return Ok(Vec::new());
     }
+    let in_schemas = session.texts("list schemas", dialect.schemas()).await?.into_iter().map(Some);
+    let schemas: Vec<_> = std::iter::once(None).chain(in_schemas).collect();
     let mut found = Vec::new();
     for schema in schemas {
         for query in dialect.default_privileges(role, schema.as_deref()) {

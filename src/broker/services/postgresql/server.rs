@@ -3,11 +3,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_postgres::types::Type;
 
 use super::{
@@ -27,6 +27,14 @@ pub(super) struct Server {
     pub(super) settings: ServerSettings,
     idle: Mutex<Idle<Session>>,
     engine: OnceLock<Engine>,
+    /// Whether users think of it as CockroachDB.
+    for_cockroachdb: bool,
+    /// Sessions of the maintenance database that are in use. Idle ones have no permit: a new one is opened only when none
+    /// is idle, so that there are never more than this.
+    maintenance: Arc<Semaphore>,
+    /// Sessions in other databases. Who has one never waits for one of the maintenance database, so that nobody waits for
+    /// ever.
+    inside: Arc<Semaphore>,
 }
 
 /// What is kept for a while, each with the time it was put there.
@@ -56,31 +64,64 @@ impl<T> Idle<T> {
 pub(super) type Roles = BTreeMap<String, Vec<String>>;
 
 impl Server {
-    pub(super) fn new(settings: ServerSettings) -> Self {
-        Self { settings, idle: Mutex::default(), engine: OnceLock::new() }
+    pub(super) fn new(settings: ServerSettings, for_cockroachdb: bool) -> Self {
+        let inside = settings.max_connections / 2;
+        let maintenance = settings.max_connections - inside;
+        let permits = |count: usize| Arc::new(Semaphore::new(count.max(1)));
+        Self {
+            settings,
+            idle: Mutex::default(),
+            engine: OnceLock::new(),
+            for_cockroachdb,
+            maintenance: permits(maintenance),
+            inside: permits(inside),
+        }
     }
 
     /// A session in the maintenance database. Give it back with [`Server::keep`] when all went well.
     pub(super) async fn session(&self) -> Result<Session, SqlError> {
+        // The semaphores are never closed.
+        let permit = self.maintenance.clone().acquire_owned().await.ok();
         let idle = self.idle().take(|session| !session.is_closed());
-        match idle {
-            Some(session) => Ok(session),
-            None => self.session_in(&self.settings.database).await,
-        }
+        let mut session = match idle {
+            Some(session) => session,
+            None => self.open(&self.settings.database).await?,
+        };
+        session.set_permit(permit);
+        Ok(session)
     }
 
     /// A session of its own in some database.
     pub(super) async fn session_in(&self, database: &str) -> Result<Session, SqlError> {
+        let permit = self.inside.clone().acquire_owned().await.ok();
+        let mut session = self.open(database).await?;
+        session.set_permit(permit);
+        Ok(session)
+    }
+
+    async fn open(&self, database: &str) -> Result<Session, SqlError> {
         let session = Session::open(&self.settings, database).await?;
         if self.engine.set(session.engine()).is_ok() {
-            tracing::info!(server = %self.settings.name, "engine: {}", session.engine());
+            tracing::info!(server = %self.settings.name, "engine: {}", self.told(session.engine()));
         }
         Ok(session)
     }
 
+    /// What users are told that the server is.
+    pub(super) fn told(&self, engine: Engine) -> String {
+        match engine {
+            Engine::PostgreSql { .. } if self.for_cockroachdb => {
+                format!("{engine} (standing in for CockroachDB)")
+            }
+            _ => engine.to_string(),
+        }
+    }
+
     /// Keeps a session of the maintenance database for the next request.
-    pub(super) fn keep(&self, session: Session) {
-        self.idle().put(session);
+    pub(super) fn keep(&self, mut session: Session) {
+        let mut idle = self.idle();
+        session.set_permit(None);
+        idle.put(session);
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle<Session>> {
@@ -126,6 +167,35 @@ pub(super) async fn database_owner(session: &Session, database: &str) -> Result<
         LEFT JOIN pg_catalog.pg_roles r ON r.oid = d.datdba WHERE d.datname::text = $1";
     let rows = session.rows("look for the database", sql, &[(&database, Type::TEXT)]).await?;
     Ok(rows.first().map(|row| row.get(0)))
+}
+
+/// An object of the session's database, as ALTER names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Object {
+    /// A keyword, such as TABLE.
+    pub(super) kind: String,
+    /// Its name, quoted and complete.
+    pub(super) identity: String,
+}
+
+/// What a copy of a template brought along and somebody else owns than `owner`: user objects, but for what follows
+/// another object by itself or belongs to an extension. PostgreSQL only (functions-info, `pg_identify_object`).
+pub(super) async fn adoptable(session: &Session, owner: &str) -> Result<Vec<Object>, SqlError> {
+    let sql = "WITH o (classid, objid, owner) AS ( \
+          SELECT 'pg_namespace'::regclass, oid, nspowner FROM pg_namespace \
+          UNION ALL SELECT 'pg_class'::regclass, oid, relowner FROM pg_class WHERE relkind IN ('r','p','v','m','f','S','c') \
+          UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_type WHERE typtype IN ('d','e','r') \
+          UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_proc \
+          UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxowner FROM pg_statistic_ext \
+          UNION ALL SELECT 'pg_largeobject_metadata'::regclass, oid, lomowner FROM pg_largeobject_metadata) \
+        SELECT upper(i.type), i.identity FROM o CROSS JOIN LATERAL pg_identify_object( \
+            CASE o.classid WHEN 'pg_largeobject_metadata'::regclass THEN 'pg_largeobject'::regclass ELSE o.classid END, o.objid, 0) i \
+        WHERE o.objid >= 16384 AND o.owner <> (SELECT oid FROM pg_roles WHERE rolname::text = $1) \
+          AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype IN ('e', 'i')) \
+          AND NOT EXISTS (SELECT 1 FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' \
+            WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype = 'a' AND d.refobjsubid > 0)";
+    let rows = session.rows("list what the template brought along", sql, &[(&owner, Type::TEXT)]).await?;
+    Ok(rows.iter().map(|row| Object { kind: row.get(0), identity: row.get(1) }).collect())
 }
 
 async fn grouped(session: &Session, sql: &str, names: &[&str]) -> Result<Roles, SqlError> {

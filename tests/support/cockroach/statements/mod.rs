@@ -188,11 +188,6 @@ fn unknown(sql: &str) -> Judgement {
     Judgement { form: UNKNOWN, verdict: Verdict::Refuse { code: "0A000", message } }
 }
 
-/// All forms that bindery may send.
-pub(crate) fn forms() -> impl Iterator<Item = &'static str> {
-    ADMINISTRATORS.iter().map(|allowed| allowed.form)
-}
-
 impl Allowed {
     fn verdict(&self, sql: &str, placed: &[Placed], open: &[Token]) -> Verdict {
         match self.does {

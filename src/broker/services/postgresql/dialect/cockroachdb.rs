@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 
 use super::{
     super::quote::{identifier, literal},
-    Dialect, InstanceNames, Statement,
+    Dialect, InstanceNames, Login, Origin, Statement,
 };
 
 /// The types of objects that default privileges know (alter-default-privileges).
@@ -30,21 +30,19 @@ impl Dialect for CockroachDb {
     }
 
     /// create-role; grant ("Grant role membership"): CREATEROLE may grant roles since v23.2.
-    fn create_owner(&self, names: InstanceNames<'_>) -> Vec<Statement> {
-        let (owner, marker) = (identifier(names.owner), identifier(names.marker));
+    fn create_group(&self, role: &str, marker: &str) -> Vec<Statement> {
+        let (role, marker) = (identifier(role), identifier(marker));
         vec![
-            Statement::new("create the owner role", format!("CREATE ROLE IF NOT EXISTS {owner}")),
-            Statement::new("mark the owner role", format!("GRANT {marker} TO {owner}")),
+            Statement::new("create the role", format!("CREATE ROLE IF NOT EXISTS {role}")),
+            Statement::new("mark the role", format!("GRANT {marker} TO {role}")),
         ]
     }
 
-    /// create-database: OWNER together with IF NOT EXISTS since v23.1.
-    fn create_database(&self, names: InstanceNames<'_>) -> Statement {
-        let sql = format!(
-            "CREATE DATABASE IF NOT EXISTS {} OWNER {}",
-            identifier(names.database),
-            identifier(names.owner)
-        );
+    /// create-database: OWNER together with IF NOT EXISTS since v23.1. The only encoding is UTF8, and nothing can be copied
+    /// without a backup; plans say neither.
+    fn create_database(&self, names: InstanceNames<'_>, _origin: Origin<'_>) -> Statement {
+        let (database, owner) = (identifier(names.database), identifier(names.owner));
+        let sql = format!("CREATE DATABASE IF NOT EXISTS {database} OWNER {owner}");
         Statement::new("create the database", sql)
     }
 
@@ -65,41 +63,33 @@ impl Dialect for CockroachDb {
                 "open the schema to its owner",
                 format!("GRANT ALL ON SCHEMA {database}.public TO {owner}"),
             ),
-            Statement::new(
-                "mark the database",
-                format!("COMMENT ON DATABASE {database} IS {}", literal(comment)),
-            ),
+            self.comment(names.database, comment),
         ]
     }
 
     /// create-user; a SCRAM verifier is stored as it is (security-reference/authentication,
     /// `server.user_login.store_client_pre_hashed_passwords.enabled`, on by default).
-    fn create_login(&self, login: &str, _names: InstanceNames<'_>, verifier: &str) -> Statement {
-        let sql = format!("CREATE USER {} WITH PASSWORD {}", identifier(login), literal(verifier));
+    fn create_login(&self, login: Login<'_>) -> Statement {
+        let sql = format!("CREATE USER {} WITH {}", identifier(login.name), options(login));
         Statement::new("create the login", sql)
     }
 
     /// alter-user.
-    fn set_password(&self, login: &str, verifier: &str) -> Statement {
-        let sql = format!("ALTER USER {} WITH LOGIN PASSWORD {}", identifier(login), literal(verifier));
-        Statement::new("set the login's password", sql)
+    fn renew_login(&self, login: Login<'_>) -> Statement {
+        let sql = format!("ALTER USER {} WITH LOGIN {}", identifier(login.name), options(login));
+        Statement::new("renew the login", sql)
     }
 
     /// grant ("Grant role membership").
-    fn equip_login(&self, login: &str, names: InstanceNames<'_>) -> Vec<Statement> {
-        let sql = format!("GRANT {} TO {}", identifier(names.owner), identifier(login));
-        vec![Statement::new("make the login a member of the owner", sql)]
+    fn equip_login(&self, login: Login<'_>, _names: InstanceNames<'_>) -> Vec<Statement> {
+        let sql = format!("GRANT {} TO {}", identifier(login.group), identifier(login.name));
+        vec![Statement::new("give the login its rights", sql)]
     }
 
     /// alter-default-privileges: it is the creator that counts, so each login needs its own; FOR ROLE asks that the
     /// administrator is a member.
-    fn share_objects(&self, login: &str, names: InstanceNames<'_>) -> Vec<Statement> {
-        let (login, owner) = (identifier(login), identifier(names.owner));
-        let share = |objects: &str| {
-            let sql = format!("ALTER DEFAULT PRIVILEGES FOR ROLE {login} GRANT ALL ON {objects} TO {owner}");
-            Statement::new("share what the login makes", sql)
-        };
-        OBJECT_TYPES.into_iter().map(share).collect()
+    fn logins_own(&self) -> bool {
+        true
     }
 
     /// alter-user.
@@ -141,11 +131,9 @@ impl Dialect for CockroachDb {
     }
 
     /// show-schemas.
-    fn schemas(&self) -> Option<&'static str> {
-        Some(
-            "SELECT schema_name::text FROM [SHOW SCHEMAS] \
-             WHERE schema_name NOT IN ('crdb_internal', 'information_schema', 'pg_catalog', 'pg_extension')",
-        )
+    fn schemas(&self) -> &'static str {
+        "SELECT schema_name::text FROM [SHOW SCHEMAS] \
+         WHERE schema_name NOT IN ('crdb_internal', 'information_schema', 'pg_catalog', 'pg_extension')"
     }
 
     /// alter-default-privileges; since v25.2.x a role whose own ones were revoked is not dropped
@@ -207,17 +195,27 @@ impl Dialect for CockroachDb {
     }
 }
 
+/// create-user: role options, of which NULL takes one back.
+fn options(login: Login<'_>) -> String {
+    let password = login.verifier.map_or_else(|| "NULL".to_owned(), literal);
+    let ends_at = login.ends_at.map_or_else(|| "NULL".to_owned(), |time| literal(&time.to_string()));
+    format!("PASSWORD {password} VALID UNTIL {ends_at}")
+}
+
 #[cfg(test)]
 #[path = "../../../../../tests/support/cockroach/statements/mod.rs"]
 mod statements;
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::{
         super::DefaultPrivilege,
         statements::{Sender, UNKNOWN, judge},
         *,
     };
+    use crate::config::{Access, Kinds};
 
     const NAMES: InstanceNames<'_> = InstanceNames { database: "d\"d", owner: "d_owner", marker: "m" };
 
@@ -232,9 +230,10 @@ mod tests {
         let mut statements = vec![
             CockroachDb.create_marker("m"),
             CockroachDb.act_for("b", "bindery"),
-            CockroachDb.create_database(NAMES),
-            CockroachDb.create_login("b", NAMES, r"v\'"),
-            CockroachDb.set_password("b", "v"),
+            CockroachDb.create_database(NAMES, Origin::default()),
+            CockroachDb.admit("d", "d_readonly"),
+            CockroachDb.revoke_role("m", "b"),
+            CockroachDb.change_own_password("bindery", "v"),
             CockroachDb.disable_login("b"),
             CockroachDb.end_sessions("b'"),
             CockroachDb.reassign("b", "o"),
@@ -246,18 +245,30 @@ mod tests {
             privilege(None, None).revoke(),
             privilege(None, Some("s")).revoke(),
         ];
-        statements.extend(CockroachDb.create_owner(NAMES));
+        for verifier in [None, Some(r"v\'")] {
+            for ends_at in [None, Some(Timestamp::UNIX_EPOCH)] {
+                let login = Login { name: "b", group: "d_readonly", verifier, ends_at };
+                statements.extend([CockroachDb.create_login(login), CockroachDb.renew_login(login)]);
+                statements.extend(CockroachDb.equip_login(login, NAMES));
+            }
+        }
+        for access in Access::ALL {
+            statements.extend(CockroachDb.open_schema("s", "g", *access));
+            statements.extend(CockroachDb.share("b", "g", *access));
+        }
+        statements.extend(CockroachDb.create_group("g", "m"));
+        statements.extend(CockroachDb.retain("o", "m"));
         statements.extend(CockroachDb.lock_down(NAMES, "it's"));
-        statements.extend(CockroachDb.equip_login("b", NAMES));
-        statements.extend(CockroachDb.share_objects("b", NAMES));
         statements.extend(CockroachDb.reset_defaults("b"));
         let mut all: Vec<_> = statements.into_iter().map(|statement| statement.sql).collect();
         all.extend([
+            CockroachDb.is_admitted("d", "g"),
+            CockroachDb.expired_logins().to_owned(),
+            CockroachDb.schemas().to_owned(),
             CockroachDb.count_sessions("b"),
             CockroachDb.databases_of("b"),
             CockroachDb.missing_rights(),
         ]);
-        all.extend(CockroachDb.schemas().map(ToOwned::to_owned));
         all.extend(CockroachDb.default_privileges("b", None));
         all.extend(CockroachDb.default_privileges("b", Some("s")));
         all

@@ -5,7 +5,7 @@ use tokio_postgres::error::SqlState;
 
 use super::{
     super::quote::{identifier, literal},
-    Dialect, InstanceNames, Statement,
+    Dialect, InstanceNames, Login, Origin, Statement,
 };
 
 /// Two sessions that make the same role at once get either of these (`pg_authid`'s unique index).
@@ -26,16 +26,25 @@ impl Dialect for PostgreSql {
     }
 
     /// sql-createrole (IN ROLE).
-    fn create_owner(&self, names: InstanceNames<'_>) -> Vec<Statement> {
-        let sql =
-            format!("CREATE ROLE {} NOLOGIN IN ROLE {}", identifier(names.owner), identifier(names.marker));
-        vec![Statement::new("create the owner role", sql).unless(ROLE_EXISTS)]
+    fn create_group(&self, role: &str, marker: &str) -> Vec<Statement> {
+        let sql = format!("CREATE ROLE {} NOLOGIN IN ROLE {}", identifier(role), identifier(marker));
+        vec![Statement::new("create the role", sql).unless(ROLE_EXISTS)]
     }
 
-    /// sql-createdatabase.
-    fn create_database(&self, names: InstanceNames<'_>) -> Statement {
-        let sql = format!("CREATE DATABASE {} OWNER {}", identifier(names.database), identifier(names.owner));
-        Statement::new("create the database", sql).unless(&[SqlState::DUPLICATE_DATABASE])
+    /// sql-createdatabase; manage-ag-templatedbs: only template0 takes another encoding, and every encoding goes with the
+    /// locale C.
+    fn create_database(&self, names: InstanceNames<'_>, origin: Origin<'_>) -> Statement {
+        let from = match origin {
+            Origin { template: Some(template), .. } => format!(" TEMPLATE {}", identifier(template)),
+            Origin { encoding: Some(encoding), .. } => {
+                let encoding = literal(encoding);
+                format!(" TEMPLATE template0 ENCODING {encoding} LC_COLLATE 'C' LC_CTYPE 'C'")
+            }
+            Origin { .. } => String::new(),
+        };
+        let (database, owner) = (identifier(names.database), identifier(names.owner));
+        Statement::new("create the database", format!("CREATE DATABASE {database} OWNER {owner}{from}"))
+            .unless(&[SqlState::DUPLICATE_DATABASE])
     }
 
     /// sql-revoke, sql-grant, sql-comment; ddl-priv lists what PUBLIC may do with a new database.
@@ -47,35 +56,36 @@ impl Dialect for PostgreSql {
                 "open the database to its owner",
                 format!("GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {owner}"),
             ),
-            Statement::new(
-                "mark the database",
-                format!("COMMENT ON DATABASE {database} IS {}", literal(comment)),
-            ),
+            self.comment(names.database, comment),
         ]
     }
 
-    /// sql-createrole; a SCRAM verifier as password is stored as it is.
-    fn create_login(&self, login: &str, names: InstanceNames<'_>, verifier: &str) -> Statement {
-        let (login, owner) = (identifier(login), identifier(names.owner));
-        let sql = format!("CREATE ROLE {login} LOGIN PASSWORD {} IN ROLE {owner}", literal(verifier));
+    /// sql-createrole; a SCRAM verifier as password is stored as it is. VALID UNTIL holds for passwords only, which is why
+    /// [`Dialect::expired_logins`] are locked out as well.
+    fn create_login(&self, login: Login<'_>) -> Statement {
+        let (attributes, group) = (attributes(login), identifier(login.group));
+        let sql = format!("CREATE ROLE {} LOGIN {attributes} IN ROLE {group}", identifier(login.name));
         Statement::new("create the login", sql)
     }
 
     /// sql-alterrole.
-    fn set_password(&self, login: &str, verifier: &str) -> Statement {
-        let sql = format!("ALTER ROLE {} LOGIN PASSWORD {}", identifier(login), literal(verifier));
-        Statement::new("set the login's password", sql)
+    fn renew_login(&self, login: Login<'_>) -> Statement {
+        let sql = format!("ALTER ROLE {} LOGIN {}", identifier(login.name), attributes(login));
+        Statement::new("renew the login", sql)
     }
 
-    /// sql-alterrole (IN DATABASE … SET role): whatever any login makes belongs to the owner, hence to all logins.
-    fn equip_login(&self, login: &str, names: InstanceNames<'_>) -> Vec<Statement> {
-        let (login, owner) = (identifier(login), literal(names.owner));
+    /// sql-alterrole (IN DATABASE … SET role): whatever an owner's login makes belongs to the owner, hence to all of them.
+    fn equip_login(&self, login: Login<'_>, names: InstanceNames<'_>) -> Vec<Statement> {
+        if login.group != names.owner {
+            return Vec::new();
+        }
+        let (login, owner) = (identifier(login.name), literal(names.owner));
         let sql = format!("ALTER ROLE {login} IN DATABASE {} SET role = {owner}", identifier(names.database));
         vec![Statement::new("make the login act as the owner", sql)]
     }
 
-    fn share_objects(&self, _login: &str, _names: InstanceNames<'_>) -> Vec<Statement> {
-        Vec::new()
+    fn logins_own(&self) -> bool {
+        false
     }
 
     /// sql-alterrole.
@@ -110,8 +120,9 @@ impl Dialect for PostgreSql {
         Vec::new()
     }
 
-    fn schemas(&self) -> Option<&'static str> {
-        None
+    /// catalog-pg-namespace; names that begin with `pg_` are the system's (ddl-schemas).
+    fn schemas(&self) -> &'static str {
+        "SELECT nspname::text FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'"
     }
 
     /// sql-reassign-owned.
@@ -145,4 +156,10 @@ impl Dialect for PostgreSql {
          WHERE rolname = current_user AND NOT rolsuper AND NOT CASE n WHEN 1 THEN rolcreaterole ELSE rolcreatedb END"
             .to_owned()
     }
+}
+
+fn attributes(login: Login<'_>) -> String {
+    let password = login.verifier.map_or_else(|| "NULL".to_owned(), literal);
+    let ends_at = login.ends_at.map_or_else(|| "infinity".to_owned(), |time| time.to_string());
+    format!("PASSWORD {password} VALID UNTIL {}", literal(&ends_at))
 }

@@ -1,5 +1,5 @@
-//! What the tests do as a platform (requests to the broker's router) and as an application (sessions with the
-//! credentials it was given).
+//! What the tests do as a platform: requests to the router of a broker with a store of its own. Shared by the suites.
+#![allow(dead_code, reason = "each suite uses its part")]
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -9,12 +9,10 @@ use bindery::{
     config::{BrokerConfig, LoadedConfig, PartialSettings},
     telemetry::Metrics,
 };
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio_postgres::{Client, error::SqlState};
 use tower::ServiceExt;
-
-use crate::postgres::{ADMIN, Postgres};
 
 pub(crate) const SERVICE: &str = "e2e250b5-73f8-45fd-9a7f-93c8dddc5f00";
 pub(crate) const PLAN: &str = "d9a19cc6-fbae-597e-af9d-2c3fc640e42c";
@@ -32,26 +30,15 @@ pub(crate) struct Platform {
 pub(crate) type Answer = (u16, Value);
 
 impl Platform {
-    pub(crate) async fn on(server: &Postgres) -> Self {
-        let tls = format!("caFile: {}", server.ca_file().display());
-        Self::with(server, "127.0.0.1", &tls).await
-    }
-
-    /// With the server's host and TLS settings as given.
-    pub(crate) async fn with(server: &Postgres, host: &str, tls: &str) -> Self {
+    /// With these `servers` and `services` of the configuration file.
+    pub(crate) async fn open(services: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("password"), "secret\n").unwrap();
         std::fs::write(at("key"), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap();
         let store = format!("sqlite:{}", at("broker.db").display());
         let text = format!(
-            "servers: {{main: {{host: {host}, port: {}, user: {ADMIN}, passwordFile: {}, {tls}}}}}\n\
-             services: [{{id: {SERVICE}, name: cockroachdb, type: cockroachdb, description: d,\n\
-                plans: [{{name: default, description: d, server: main}}]}}]\n\
-             auth: {{username: catalog, passwordFile: {}}}\n\
-             store: {store}\nstoreKeyFile: {}\n",
-            server.port(),
-            server.password_file().display(),
+            "{services}\nauth: {{username: catalog, passwordFile: {}}}\nstore: {store}\nstoreKeyFile: {}\n",
             at("password").display(),
             at("key").display(),
         );
@@ -83,34 +70,68 @@ impl Platform {
     }
 
     pub(crate) async fn provision(&self, instance: &str) -> Answer {
-        let body =
-            json!({"service_id": SERVICE, "plan_id": PLAN, "organization_guid": "o", "space_guid": "s"});
-        send(self.broker.router(), "PUT", &format!("/v2/service_instances/{instance}"), Some(body)).await
+        self.provision_with(instance, json!({})).await
+    }
+
+    pub(crate) async fn provision_with(&self, instance: &str, parameters: Value) -> Answer {
+        let body = json!({"service_id": SERVICE, "plan_id": PLAN, "organization_guid": "o", "space_guid": "s",
+            "parameters": parameters});
+        send(self.broker.router(), "PUT", &path(instance, None), Some(body)).await
     }
 
     pub(crate) async fn deprovision(&self, instance: &str) -> Answer {
-        let path = format!("/v2/service_instances/{instance}?service_id={SERVICE}&plan_id={PLAN}");
-        send(self.broker.router(), "DELETE", &path, None).await
+        send(self.broker.router(), "DELETE", &(path(instance, None) + &plan()), None).await
     }
 
     pub(crate) async fn bind(&self, instance: &str, binding: &str) -> Answer {
-        let path = format!("/v2/service_instances/{instance}/service_bindings/{binding}");
-        send(self.broker.router(), "PUT", &path, Some(json!({"service_id": SERVICE, "plan_id": PLAN}))).await
+        self.bind_with(instance, binding, json!({})).await
+    }
+
+    pub(crate) async fn bind_with(&self, instance: &str, binding: &str, parameters: Value) -> Answer {
+        let body = json!({"service_id": SERVICE, "plan_id": PLAN, "parameters": parameters});
+        send(self.broker.router(), "PUT", &path(instance, Some(binding)), Some(body)).await
     }
 
     /// Binds, which must succeed, and answers the credentials.
     pub(crate) async fn credentials(&self, instance: &str, binding: &str) -> Value {
-        let (status, mut body) = self.bind(instance, binding).await;
+        self.credentials_with(instance, binding, json!({})).await
+    }
+
+    pub(crate) async fn credentials_with(&self, instance: &str, binding: &str, parameters: Value) -> Value {
+        let (status, mut body) = self.bind_with(instance, binding, parameters).await;
         assert_eq!(status, 201, "{body}");
         body["credentials"].take()
     }
 
     pub(crate) async fn unbind(&self, instance: &str, binding: &str) -> Answer {
-        let path = format!(
-            "/v2/service_instances/{instance}/service_bindings/{binding}?service_id={SERVICE}&plan_id={PLAN}"
-        );
-        send(self.broker.router(), "DELETE", &path, None).await
+        send(self.broker.router(), "DELETE", &(path(instance, Some(binding)) + &plan()), None).await
     }
+
+    /// Removes an instance from the store behind the broker's back.
+    pub(crate) fn forget(&self, instance: &str) {
+        self.forget_where("instance", instance);
+    }
+
+    /// The same with a binding.
+    pub(crate) fn forget_binding(&self, binding: &str) {
+        self.forget_where("binding", binding);
+    }
+
+    fn forget_where(&self, column: &str, id: &str) {
+        let store = rusqlite::Connection::open(self.store().join("broker.db")).unwrap();
+        let sql = format!("DELETE FROM records WHERE {column} = ?1");
+        assert!(store.execute(&sql, [id]).unwrap() > 0);
+    }
+}
+
+fn path(instance: &str, binding: Option<&str>) -> String {
+    let encoded = |id| utf8_percent_encode(id, NON_ALPHANUMERIC);
+    let binding = binding.map(|id| format!("/service_bindings/{}", encoded(id))).unwrap_or_default();
+    format!("/v2/service_instances/{}{binding}", encoded(instance))
+}
+
+fn plan() -> String {
+    format!("?service_id={SERVICE}&plan_id={PLAN}")
 }
 
 async fn send(router: Router, method: &str, path: &str, body: Option<Value>) -> Answer {
@@ -126,18 +147,4 @@ async fn send(router: Router, method: &str, path: &str, body: Option<Value>) -> 
     let status = response.status().as_u16();
     let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
     (status, serde_json::from_slice(&bytes).unwrap())
-}
-
-/// A session with a binding's `uri`, the server's certificate verified.
-pub(crate) async fn connect(server: &Postgres, credentials: &Value) -> Result<Client, tokio_postgres::Error> {
-    server.connect(credentials["uri"].as_str().unwrap()).await
-}
-
-/// Whether credentials are refused, and not for want of a server.
-pub(crate) async fn is_refused(server: &Postgres, credentials: &Value) -> bool {
-    match connect(server, credentials).await {
-        Ok(_) => false,
-        Err(error) => [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION]
-            .contains(error.code().unwrap_or_else(|| panic!("{error:?}"))),
-    }
 }

@@ -46,14 +46,17 @@ impl Cluster {
             Ok("real") => true,
             _ => real::is_there(),
         };
-        if wants_real { Self::real().await } else { Self::stand_in_before(Postgres::shared()) }
+        if wants_real {
+            return Self::real().await;
+        }
+        say_once(
+            "CockroachDB was NOT tested here: this ran on the stand-in for it, a PostgreSQL behind a list of statements",
+        );
+        Self::stand_in_before(Postgres::shared())
     }
 
     /// The stand-in, whatever else there is: for tests of itself, and for faults.
     pub(crate) fn stand_in_before(server: Arc<Postgres>) -> Self {
-        say_once(
-            "CockroachDB was NOT tested here: this ran on the stand-in for it, a PostgreSQL behind a list of statements",
-        );
         equip(&server);
         let stand_in = StandIn::before(server.sockets(), server.port());
         let (port, ca_file) = (stand_in.port(), stand_in.ca_file());
@@ -80,14 +83,11 @@ impl Cluster {
         cluster
     }
 
-    /// The stand-in, unless this is the real thing; `why` a test needs it.
-    pub(crate) fn stand_in(&self, why: &str) -> Option<&StandIn> {
+    /// The stand-in of [`Cluster::stand_in_before`].
+    pub(crate) fn stand_in(&self) -> &StandIn {
         match &self.kind {
-            Kind::StandIn(stand_in, _) => Some(stand_in),
-            Kind::Real(_) => {
-                say(&format!("left out on a real CockroachDB: {why}"));
-                None
-            }
+            Kind::StandIn(stand_in, _) => stand_in,
+            Kind::Real(_) => panic!("this is a real CockroachDB"),
         }
     }
 
@@ -198,7 +198,8 @@ fn say_once(text: &str) {
     ONCE.call_once(|| say(text));
 }
 
-/// Says it where nothing captures it.
+/// Says it where the test harness does not capture it, as it would with `eprintln`.
 fn say(text: &str) {
-    writeln!(std::io::stderr(), "note: {text}").unwrap();
+    let mut stderr = std::io::stderr();
+    writeln!(stderr, "note: {text}").unwrap();
 }

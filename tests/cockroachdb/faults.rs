@@ -69,7 +69,7 @@ async fn a_connection_may_drop_before_every_kind_of_statement() {
 async fn each_kind_once(fault: Fault, instance: &str) {
     let (_server, cluster) = start();
     let platform = cluster.platform().await;
-    let stand_in = cluster.stand_in("").unwrap();
+    let stand_in = cluster.stand_in();
     stand_in.faults().at_each_form(fault);
     life(&cluster, &platform, instance).await;
     let mut kinds = stand_in.faults().seen().to_vec();
@@ -87,7 +87,7 @@ const WORKERS: usize = 4;
 async fn a_connection_may_drop_after_any_statement() {
     let (server, cluster) = start();
     let platform = cluster.platform().await;
-    let stand_in = cluster.stand_in("").unwrap();
+    let stand_in = cluster.stand_in();
     *stand_in.faults() = Faults::default();
     life(&cluster, &platform, "undisturbed").await;
     let seen = stand_in.faults().seen().to_vec();
@@ -103,7 +103,7 @@ async fn a_connection_may_drop_after_any_statement() {
         let cluster = Cluster::stand_in_before(Arc::clone(&server));
         let platform = cluster.platform().await;
         for place in places.iter().skip(worker).step_by(WORKERS) {
-            cluster.stand_in("").unwrap().faults().at(*place, Fault::LostAfter);
+            cluster.stand_in().faults().at(*place, Fault::LostAfter);
             life(&cluster, &platform, &format!("after-{place}")).await;
         }
     };
@@ -116,7 +116,7 @@ async fn a_half_made_login_is_finished_or_removed() {
     let (_server, cluster) = start();
     let platform = cluster.platform().await;
     assert_eq!(platform.provision("half").await.0, 201);
-    let stand_in = cluster.stand_in("").unwrap();
+    let stand_in = cluster.stand_in();
     stand_in.faults().at(0, Fault::Refused("40001"));
     let whole = platform.credentials("half", "whole").await;
     let create = stand_in.faults().seen().iter().position(|form| form.starts_with("CREATE USER")).unwrap();

@@ -60,7 +60,7 @@ async fn applications_are_refused_the_same() {
 #[tokio::test]
 async fn what_nobody_looked_up_is_refused() {
     let cluster = Cluster::stand_in_before(Postgres::shared());
-    let stand_in = cluster.stand_in("").unwrap();
+    let stand_in = cluster.stand_in();
     let session = cluster.administrator("postgres").await;
     for sql in [
         "SELECT 1",

@@ -26,9 +26,12 @@ use tokio_rustls::TlsAcceptor;
 
 pub(crate) use self::{
     faults::{Fault, Faults},
-    statements::{REFUSED, SYSTEM},
+    statements::REFUSED,
 };
 use self::{jobs::Socket, wire::Side};
+
+/// Roles with this prefix are the stand-in's system privileges: `GRANT SYSTEM x TO r` is membership in `system:x`.
+pub(crate) const SYSTEM: &str = "system:";
 
 /// What a client sends to ask for TLS (SSLRequest).
 const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];

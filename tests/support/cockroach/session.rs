@@ -74,7 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     }
                 }
                 b'S' if frame.strings(0)[0] == "server_version" => {
-                    frame = parameter("server_version", "13.0.0")
+                    frame = parameter("server_version", "13.0.0");
                 }
                 b'Z' => {
                     self.client.send(parameter("crdb_version", VERSION).bytes()).await?;

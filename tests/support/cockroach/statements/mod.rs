@@ -10,7 +10,6 @@ mod administrators;
 mod sources;
 mod tokens;
 
-pub(crate) use self::sources::SYSTEM;
 use self::{
     administrators::ADMINISTRATORS,
     sources::{DEFAULTS, SOURCES},

@@ -6,9 +6,6 @@ pub(super) struct Source {
     pub(super) query: &'static str,
 }
 
-/// Roles with this prefix are the stand-in's system privileges: `GRANT SYSTEM x TO r` is membership in `system:x`.
-pub(crate) const SYSTEM: &str = "system:";
-
 pub(super) const SOURCES: [Source; 9] = [
     // show-sessions: session_id, user_name.
     Source {
@@ -36,7 +33,7 @@ pub(super) const SOURCES: [Source; 9] = [
             JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid) AS member_of FROM pg_roles r \
             WHERE rolname !~ '^(pg_|system:)'",
     },
-    // show-system-grants: grantee, privilege_type.
+    // show-system-grants: grantee, privilege_type (see `SYSTEM`).
     Source {
         shows: "SHOW SYSTEM GRANTS",
         query: "SELECT r.rolname::text AS grantee, split_part(g.rolname, ':', 2) AS privilege_type \

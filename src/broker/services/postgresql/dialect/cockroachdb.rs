@@ -253,7 +253,9 @@ mod tests {
             }
         }
         for access in Access::ALL {
-            statements.extend(CockroachDb.open_schema("s", "g", *access));
+            if *access != Access::Owner {
+                statements.extend(CockroachDb.open_schema("s", "g", *access));
+            }
             statements.extend(CockroachDb.share("b", "g", *access));
         }
         statements.extend(CockroachDb.create_group("g", "m"));

@@ -83,7 +83,7 @@ impl Postgres {
         });
         fs::write(
             server.path("data/pg_hba.conf"),
-            "local all postgres trust\nhostssl all all all scram-sha-256\n",
+            "local all postgres trust\nlocal all all scram-sha-256\nhostssl all all all scram-sha-256\n",
         )
         .unwrap();
         server.start_again();
@@ -212,6 +212,11 @@ impl Postgres {
     /// The TCP port.
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The folder of the local socket.
+    pub(crate) fn sockets(&self) -> PathBuf {
+        self.folder.path().to_owned()
     }
 
     /// The CA of the server's certificate.

@@ -20,7 +20,7 @@ use crate::{
         parameters::{BindingParameters, Expiry},
     },
     config::{Access, Kinds},
-    contract::annotation::DEFAULT_MOUNT_ROOT,
+    contract::pod::DEFAULT_MOUNT_ROOT,
 };
 
 impl Databases {

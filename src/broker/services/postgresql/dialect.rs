@@ -279,6 +279,12 @@ pub(super) trait Dialect: Send + Sync {
     /// A query for the schemas of the session's database, but for the engine's own.
     fn schemas(&self) -> &'static str;
 
+    /// Leaves a role no default privileges of its own in the session's database but those that every role has: where what
+    /// was taken away from these is written down, it keeps the role from being dropped.
+    fn reset_defaults(&self, _role: &str) -> Vec<Statement> {
+        Vec::new()
+    }
+
     /// Hands what a role owns in the session's database to another role.
     fn reassign(&self, role: &str, to: &str) -> Statement;
 
@@ -375,6 +381,17 @@ mod tests {
             "{statements:?}"
         );
         assert!(statements.contains(&r#"COMMENT ON DATABASE "d" IS 'it''s'"#.to_owned()), "{statements:?}");
+    }
+
+    /// Only REVOKE removes an entry that says nothing any more.
+    #[test]
+    fn on_cockroachdb_defaults_are_reset_by_grants_and_a_revoke_at_last() {
+        let reset = sql(CockroachDb.reset_defaults("b"));
+        assert_eq!(reset[0], r#"ALTER DEFAULT PRIVILEGES FOR ROLE "b" GRANT ALL ON TABLES TO "b""#);
+        let (last, grants) = reset.split_last().unwrap();
+        assert!(grants.iter().all(|grant| grant.contains(" GRANT ")), "{grants:?}");
+        assert_eq!(last, r#"ALTER DEFAULT PRIVILEGES FOR ROLE "b" REVOKE ALL ON TABLES FROM "public""#);
+        assert!(PostgreSql.reset_defaults("b").is_empty());
     }
 
     #[test]

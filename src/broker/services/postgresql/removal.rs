@@ -12,7 +12,7 @@ use super::{
     super::naming::group,
     Databases, Standing,
     connection::Session,
-    dialect::DefaultPrivilege,
+    dialect::{DefaultPrivilege, Statement},
     error::SqlError,
     naming,
     server::{database_owner, members, roles},
@@ -168,7 +168,7 @@ impl Databases {
             return Ok(());
         }
         if let Some(home) = home {
-            self.release(session, role, home).await?;
+            self.release(session, role, home, &[]).await?;
             if !depends(drop_role().await)? {
                 return Ok(());
             }
@@ -177,15 +177,23 @@ impl Databases {
             session.texts("look for the role's objects", &session.dialect().databases_of(role)).await?;
         // What was granted on shared objects goes from any database.
         places.push(self.server.settings.database.clone());
+        // This is rarely what is in the way, and takes many statements.
+        let reset = session.dialect().reset_defaults(role);
         for place in places {
-            self.release(session, role, &place).await?;
+            self.release(session, role, &place, &reset).await?;
         }
         drop_role().await
     }
 
     /// Hands what the role owns in a database of ours to that database's owner, and takes back what was granted to it.
-    /// What it owns elsewhere is dropped: there is nobody to hand it to.
-    async fn release(&self, session: &Session, role: &str, database: &str) -> Result<(), SqlError> {
+    /// What it owns elsewhere is dropped: there is nobody to hand it to. Then comes what else is to be done there.
+    async fn release(
+        &self,
+        session: &Session,
+        role: &str,
+        database: &str,
+        then: &[Statement],
+    ) -> Result<(), SqlError> {
         let Some(owner) = database_owner(session, database).await? else { return Ok(()) };
         let is_ours = owner == naming::owner(database) && self.is_marked(session, &owner).await?;
         if is_ours {
@@ -212,7 +220,8 @@ impl Databases {
         for privilege in default_privileges(&inside, role).await? {
             inside.run([privilege.revoke()]).await?;
         }
-        inside.run([dialect.drop_owned(role)]).await
+        inside.run([dialect.drop_owned(role)]).await?;
+        inside.run(then.iter().cloned()).await
     }
 
     /// Whether an owner role carries this installation's mark.

@@ -12,6 +12,9 @@ use super::{
     Dialect, InstanceNames, Login, Origin, Statement,
 };
 
+/// The types of objects that default privileges know (alter-default-privileges).
+const OBJECT_TYPES: [&str; 5] = ["TABLES", "SEQUENCES", "TYPES", "SCHEMAS", "FUNCTIONS"];
+
 /// See the module.
 pub(in super::super) struct CockroachDb;
 
@@ -133,6 +136,25 @@ impl Dialect for CockroachDb {
          WHERE schema_name NOT IN ('crdb_internal', 'information_schema', 'pg_catalog', 'pg_extension')"
     }
 
+    /// alter-default-privileges; since v25.2.x a role whose own ones were revoked is not dropped
+    /// (cockroachdb/cockroach#151879). An entry is removed by the REVOKE after which it says nothing
+    /// (`catprivilege.RevokeDefaultPrivileges`), not by a GRANT.
+    fn reset_defaults(&self, role: &str) -> Vec<Statement> {
+        let role = identifier(role);
+        let own = OBJECT_TYPES.map(|objects| format!("GRANT ALL ON {objects} TO {role}"));
+        let for_all = [
+            r#"GRANT USAGE ON TYPES TO "public""#,
+            r#"GRANT EXECUTE ON FUNCTIONS TO "public""#,
+            r#"REVOKE ALL ON TABLES FROM "public""#,
+        ];
+        let changes = own.into_iter().chain(for_all.map(ToOwned::to_owned));
+        let alter = |change: String| {
+            let sql = format!("ALTER DEFAULT PRIVILEGES FOR ROLE {role} {change}");
+            Statement::new("reset default privileges", sql)
+        };
+        changes.map(alter).collect()
+    }
+
     /// reassign-owned.
     fn reassign(&self, role: &str, to: &str) -> Statement {
         let sql = format!("REASSIGN OWNED BY {} TO {}", identifier(role), identifier(to));
@@ -178,4 +200,86 @@ fn options(login: Login<'_>) -> String {
     let password = login.verifier.map_or_else(|| "NULL".to_owned(), literal);
     let ends_at = login.ends_at.map_or_else(|| "NULL".to_owned(), |time| literal(&time.to_string()));
     format!("PASSWORD {password} VALID UNTIL {ends_at}")
+}
+
+#[cfg(test)]
+#[path = "../../../../../tests/support/cockroach/statements/mod.rs"]
+mod statements;
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::{
+        super::DefaultPrivilege,
+        statements::{Sender, UNKNOWN, judge},
+        *,
+    };
+    use crate::config::{Access, Kinds};
+
+    const NAMES: InstanceNames<'_> = InstanceNames { database: "d\"d", owner: "d_owner", marker: "m" };
+
+    /// Everything this dialect can say, with names that need quotes.
+    fn all() -> Vec<String> {
+        let privilege = |role: Option<&str>, schema: Option<&str>| DefaultPrivilege {
+            role: role.map(ToOwned::to_owned),
+            schema: schema.map(ToOwned::to_owned),
+            object_type: "routines".to_owned(),
+            grantee: "o'o".to_owned(),
+        };
+        let mut statements = vec![
+            CockroachDb.create_marker("m"),
+            CockroachDb.act_for("b", "bindery"),
+            CockroachDb.create_database(NAMES, Origin::default()),
+            CockroachDb.admit("d", "d_readonly"),
+            CockroachDb.revoke_role("m", "b"),
+            CockroachDb.change_own_password("bindery", "v"),
+            CockroachDb.disable_login("b"),
+            CockroachDb.end_sessions("b'"),
+            CockroachDb.reassign("b", "o"),
+            CockroachDb.drop_owned("b"),
+            CockroachDb.drop_role("b"),
+            CockroachDb.drop_database("d"),
+            privilege(Some("b"), None).revoke(),
+            privilege(Some("b"), Some("s s")).revoke(),
+            privilege(None, None).revoke(),
+            privilege(None, Some("s")).revoke(),
+        ];
+        for verifier in [None, Some(r"v\'")] {
+            for ends_at in [None, Some(Timestamp::UNIX_EPOCH)] {
+                let login = Login { name: "b", group: "d_readonly", verifier, ends_at };
+                statements.extend([CockroachDb.create_login(login), CockroachDb.renew_login(login)]);
+                statements.extend(CockroachDb.equip_login(login, NAMES));
+            }
+        }
+        for access in Access::ALL {
+            if *access != Access::Owner {
+                statements.extend(CockroachDb.open_schema("s", "g", *access));
+            }
+            statements.extend(CockroachDb.share("b", "g", *access));
+        }
+        statements.extend(CockroachDb.create_group("g", "m"));
+        statements.extend(CockroachDb.retain("o", "m"));
+        statements.extend(CockroachDb.lock_down(NAMES, "it's"));
+        statements.extend(CockroachDb.reset_defaults("b"));
+        let mut all: Vec<_> = statements.into_iter().map(|statement| statement.sql).collect();
+        all.extend([
+            CockroachDb.is_admitted("d", "g"),
+            CockroachDb.expired_logins().to_owned(),
+            CockroachDb.schemas().to_owned(),
+            CockroachDb.count_sessions("b"),
+            CockroachDb.databases_of("b"),
+            CockroachDb.missing_rights(),
+        ]);
+        all.extend(CockroachDb.default_privileges("b", None));
+        all.extend(CockroachDb.default_privileges("b", Some("s")));
+        all
+    }
+
+    #[test]
+    fn every_statement_was_looked_up() {
+        for sql in all() {
+            assert_ne!(judge(Sender::Administrator, &sql).form, UNKNOWN, "{sql}");
+        }
+    }
 }

@@ -33,7 +33,7 @@ use self::{jobs::Socket, wire::Side};
 /// Roles with this prefix are the stand-in's system privileges: `GRANT SYSTEM x TO r` is membership in `system:x`.
 pub(crate) const SYSTEM: &str = "system:";
 
-/// What a client sends to ask for TLS (SSLRequest).
+/// What a client sends to ask for TLS (`SSLRequest`).
 const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 /// A running stand-in. It ends when dropped; PostgreSQL goes on.

@@ -33,7 +33,7 @@ struct Session<S> {
     shared: Arc<Shared>,
     user: String,
     database: String,
-    /// As ReadyForQuery last told it.
+    /// As `ReadyForQuery` last told it.
     transaction: u8,
 }
 
@@ -200,7 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Ok([error(code, message).bytes(), self.ready().bytes()].concat())
     }
 
-    /// PostgreSQL's answer to a request, up to ReadyForQuery or the end.
+    /// PostgreSQL's answer to a request, up to `ReadyForQuery` or the end.
     async fn relay(&mut self, request: &[Frame]) -> io::Result<Vec<u8>> {
         let bytes: Vec<u8> = request.iter().flat_map(|frame| frame.bytes().to_vec()).collect();
         self.server.send(&bytes).await?;

@@ -49,24 +49,24 @@ pub(super) fn parse(original: &Frame, sql: &str) -> Frame {
     Frame::new(b'P', &[strings[0].as_bytes(), b"\0", sql.as_bytes(), b"\0", types].concat())
 }
 
-/// ErrorResponse.
+/// `ErrorResponse`.
 pub(super) fn error(code: &str, message: &str) -> Frame {
     let fields = [('S', "ERROR"), ('V', "ERROR"), ('C', code), ('M', message)];
     let body: String = fields.map(|(field, value)| format!("{field}{value}\0")).concat();
     Frame::new(b'E', format!("{body}\0").as_bytes())
 }
 
-/// CommandComplete.
+/// `CommandComplete`.
 pub(super) fn complete() -> Frame {
     Frame::new(b'C', b"OK\0")
 }
 
-/// ParameterStatus.
+/// `ParameterStatus`.
 pub(super) fn parameter(name: &str, value: &str) -> Frame {
     Frame::new(b'S', format!("{name}\0{value}\0").as_bytes())
 }
 
-/// AuthenticationSASL with SCRAM alone: binding to the channel would show the relay.
+/// `AuthenticationSASL` with SCRAM alone: binding to the channel would show the relay.
 pub(super) fn scram() -> Frame {
     Frame::new(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0")
 }

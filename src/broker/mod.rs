@@ -31,7 +31,7 @@ pub use self::{
 };
 use self::{
     engine::{Engine, Offer},
-    parts::{Parts, databases, lock},
+    parts::{Parts, databases, described, lock},
     routes::{Gate, Logins},
     store::{cipher::Cipher, lock::StoreLock, records::Records},
 };
@@ -138,7 +138,7 @@ impl Broker {
         let cipher = Cipher::load(store_key, former_store_keys, exists)?;
         let Parts { store, providers } = Parts::open(&config, backends).await?;
         tracing::info!(store = store.name(), "the broker's store is open");
-        let offer = Offer::new(config.services.offerings)
+        let offer = Offer::new(described(config.services.offerings, &providers))
             .map_err(|error| ConfigError::invalid(error.path, error.problem))?;
         let records = Records::new(store, cipher);
         let engine = Engine::new(offer, providers.clone(), records, timing);

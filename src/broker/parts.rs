@@ -10,7 +10,9 @@ use super::{
     services::{mysql, parameters::Plans, postgresql},
     store::{Store, dynamodb::DynamoDb, lock::StoreLock, postgres, postgres::Postgres, sqlite::Sqlite},
 };
-use crate::config::{BrokerConfig, BrokerSettings, Protocol, ServerSettings, ServiceSettings, StoreUrl};
+use crate::config::{
+    BrokerConfig, BrokerSettings, Offering, Protocol, ServerSettings, ServiceSettings, StoreUrl,
+};
 
 /// A predecessor that drains, as in a rolling restart, is given so long to leave the store.
 const PREDECESSOR_ENDS: Duration = Duration::from_secs(30);
@@ -81,6 +83,17 @@ pub(super) fn databases(config: &ServiceSettings, installation: &str) -> Provide
         (server.name.clone(), provider)
     };
     config.servers.iter().map(provider).collect()
+}
+
+/// What is offered, with the schemas of their providers for plans that have none.
+pub(super) fn described(mut offerings: Vec<Offering>, providers: &Providers) -> Vec<Offering> {
+    for Offering { service, plans, .. } in &mut offerings {
+        for plan in service.plans.iter_mut().filter(|plan| plan.schemas.is_none()) {
+            let provider = plans.get(&plan.id).and_then(|backing| providers.get(&backing.server));
+            plan.schemas = provider.and_then(|provider| provider.schemas(&plan.id));
+        }
+    }
+    offerings
 }
 
 /// Opens the store; makes it, or brings it up to date, if need be.

@@ -239,7 +239,8 @@ impl DatabasePlan {
     }
 
     /// The Schemas Object of a plan whose configuration gives none (spec.md, "Schemas Object").
-    pub(super) fn schemas(&self) -> Value {
+    #[must_use]
+    pub fn schemas(&self) -> Value {
         let mut create = serde_json::Map::new();
         create.insert(
             "reclaimPolicy".to_owned(),

@@ -255,7 +255,6 @@ impl Service {
         let mut plans = Vec::new();
         for plan in self.plans {
             let id = plan.id.map_or_else(|| plan_id(&self.name, &plan.name), Into::into);
-            let schemas = plan.schemas.unwrap_or_else(|| plan.database.schemas());
             let backing = Backing { server: plan.server.into(), database: plan.database };
             backings.insert(id.clone(), backing);
             plans.push(osb::Plan {
@@ -268,7 +267,7 @@ impl Service {
                 // Whatever can be bound can be bound anew.
                 binding_rotatable: plan.binding_rotatable.or(plan.bindable).or(Some(self.bindable)),
                 plan_updateable: plan.plan_updateable,
-                schemas: Some(schemas),
+                schemas: plan.schemas,
                 maximum_polling_duration: plan.maximum_polling_duration.map(NonZeroU64::get),
                 maintenance_info: plan.maintenance_info.map(Value::from),
             });

@@ -160,3 +160,28 @@ async fn a_plan_says_what_bindings_may_ask_for() {
     assert_eq!(refusal(&reader, "CREATE TABLE t (a int)").await, SqlState::INSUFFICIENT_PRIVILEGE);
     platform.deprovision("asked").await;
 }
+
+#[tokio::test]
+async fn a_rotated_binding_has_the_access_and_the_time_of_the_former_and_both_work() {
+    let server = Postgres::shared();
+    let platform = Platform::postgresql(&server, "").await;
+    platform.provision("rotated").await;
+    let owner = connect(&server, &platform.credentials("rotated", "owner").await).await.unwrap();
+    owner.batch_execute("CREATE TABLE t (a int)").await.unwrap();
+    let parameters = json!({"access": "readonly", "validFor": "1h"});
+    let former = platform.credentials_with("rotated", "former", parameters).await;
+    let (status, body) = platform.rotate("rotated", "next", "former").await;
+    assert_eq!(status, 201, "{body}");
+    let next = &body["credentials"];
+    assert!(body["metadata"]["expires_at"].is_string(), "{body}");
+    assert_ne!(former["username"], next["username"]);
+    for credentials in [&former, next] {
+        let reader = connect(&server, credentials).await.unwrap();
+        reader.batch_execute("SELECT * FROM t").await.unwrap();
+        assert_eq!(refusal(&reader, "DELETE FROM t").await, SqlState::INSUFFICIENT_PRIVILEGE);
+    }
+    assert_eq!(platform.unbind("rotated", "former").await.0, 200);
+    assert!(is_refused(&server, &former).await && !is_refused(&server, next).await);
+    drop(owner);
+    platform.deprovision("rotated").await;
+}

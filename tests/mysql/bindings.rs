@@ -1,6 +1,9 @@
 //! From provisioning to deprovisioning, as applications live through it.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -193,17 +196,30 @@ async fn workers_on_one_database_leave_exactly_what_they_should() {
     assert_eq!(platform.provision("busy").await.0, 201);
     let kept = platform.credentials("busy", "kept").await;
     server.query(&kept, "CREATE TABLE t (worker int)").unwrap();
+    // So many rounds each, or as long as `BINDERY_SOAK_SECONDS` says.
+    let end = std::env::var("BINDERY_SOAK_SECONDS")
+        .ok()
+        .map(|seconds| Instant::now() + Duration::from_secs(seconds.parse().unwrap()));
+    let is_over = |round: usize| end.map_or(round == 5, |end| Instant::now() > end);
     let workers = (0..4).map(async |worker| {
-        for round in 0..5 {
+        let mut round = 0;
+        while !is_over(round) {
             let binding = format!("{worker}-{round}");
             let credentials = platform.credentials("busy", &binding).await;
             server.query(&credentials, &format!("INSERT INTO t VALUES ({worker})")).unwrap();
             assert_eq!(platform.unbind("busy", &binding).await, (200, json!({})));
+            round += 1;
         }
+        round
     });
-    futures::future::join_all(workers).await;
+    let rounds = futures::future::join_all(workers).await;
     let counted = server.query(&kept, "SELECT worker, COUNT(*) FROM t GROUP BY worker").unwrap();
-    assert_eq!(counted, ["0\t5", "1\t5", "2\t5", "3\t5"]);
+    let expected: Vec<_> =
+        rounds.iter().enumerate().map(|(worker, rounds)| format!("{worker}\t{rounds}")).collect();
+    assert_eq!(counted, expected);
+    let report = bindery::broker::sweep(platform.config(), &[], false).await.unwrap();
+    assert!(report.leftover.is_empty() && report.failed.is_empty(), "{report}");
+    println!("soak: {} bindings, {} left over", rounds.iter().sum::<usize>(), report.leftover.len());
     let database = text(&kept, "database").replace('_', "\\\\_");
     let users = server.root(&format!("SELECT User FROM mysql.db WHERE Db = '{database}'"));
     assert_eq!(users, [text(&kept, "username")]);

@@ -98,6 +98,12 @@ impl Platform {
         send(self.broker.router(), "PUT", &path(instance, Some(binding)), Some(body)).await
     }
 
+    /// Binds anew in the place of another binding.
+    pub(crate) async fn rotate(&self, instance: &str, binding: &str, predecessor: &str) -> Answer {
+        let body = json!({"predecessor_binding_id": predecessor});
+        send(self.broker.router(), "PUT", &path(instance, Some(binding)), Some(body)).await
+    }
+
     /// Binds, which must succeed, and answers the credentials.
     pub(crate) async fn credentials(&self, instance: &str, binding: &str) -> Value {
         self.credentials_with(instance, binding, json!({})).await

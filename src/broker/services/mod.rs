@@ -16,6 +16,7 @@ mod resource;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use self::{
     outcome::{Bound, Described, Pending, Progress, ServiceError, Unacceptable},
@@ -77,6 +78,11 @@ pub trait Provider: Send + Sync {
     /// How long instances and bindings of this plan take.
     fn pace(&self, _plan: &PlanId) -> Pace {
         Pace::Prompt
+    }
+
+    /// The Schemas Object of a plan whose configuration gives none (spec.md, "Schemas Object"); no IO.
+    fn schemas(&self, _plan: &PlanId) -> Option<Value> {
+        None
     }
 
     /// Whether an instance can be had so. Called before anything is recorded or changed; no IO.

@@ -63,6 +63,11 @@ impl Plans {
         self.plans.values()
     }
 
+    /// See [`super::Provider::schemas`].
+    pub(super) fn schemas(&self, id: &PlanId) -> Option<Value> {
+        self.plans.get(id).map(|(_, plan)| plan.schemas())
+    }
+
     /// See [`super::Provider::check_instance`].
     pub(super) fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable> {
         InstanceParameters::read(&wanted.parameters)?.check(self.of(&wanted.plan_id))

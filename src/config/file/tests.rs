@@ -45,7 +45,7 @@ fn a_plan_says_what_its_databases_are_like() {
     let loaded = parse(&GOOD.replace("server: lab", plan)).unwrap();
     let database = &loaded.services.offerings[0].plans[&"own".into()].database;
     assert_eq!((database.access.default, database.sslmode), (Access::ReadOnly, Some(SslMode::VerifyFull)));
-    let schemas = loaded.services.offerings[0].service.plans[1].schemas.as_ref().unwrap();
+    let schemas = database.schemas();
     let bind = &schemas["service_binding"]["create"]["parameters"]["properties"];
     assert_eq!(bind["access"]["default"], "readonly");
     assert!(bind["validFor"]["description"].as_str().unwrap().contains("at most 720h"), "{bind}");

@@ -27,6 +27,8 @@ use self::{
     removal::lock_out,
     server::{Server, databases, has_database, has_login, logins},
 };
+use serde_json::Value;
+
 use super::{
     BindingSpec, Bound, InstanceSpec, Progress, Provider, Resource, ResourceKind, ServiceError, Unacceptable,
     naming,
@@ -35,7 +37,7 @@ use super::{
 };
 use crate::{
     config::{Access, ConfigError, ReclaimPolicy, ServerSettings, SslMode},
-    osb::{BindingId, Credentials, Endpoint, InstanceId},
+    osb::{BindingId, Credentials, Endpoint, InstanceId, PlanId},
 };
 
 /// The databases of one installation on one server.
@@ -237,6 +239,10 @@ impl Databases {
 
 #[async_trait]
 impl Provider for Databases {
+    fn schemas(&self, plan: &PlanId) -> Option<Value> {
+        self.plans.schemas(plan)
+    }
+
     fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable> {
         self.plans.check_instance(wanted)
     }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
 use secrecy::SecretString;
+use serde_json::Value;
 
 use self::{
     connection::{Engine, Session},
@@ -33,7 +34,7 @@ use super::{
 };
 use crate::{
     config::{Access, ReclaimPolicy, ServerSettings, ServiceKind, SslMode},
-    osb::{BindingId, Endpoint, InstanceId},
+    osb::{BindingId, Endpoint, InstanceId, PlanId},
 };
 
 /// The databases of one installation on one server.
@@ -168,6 +169,10 @@ impl Databases {
 
 #[async_trait]
 impl Provider for Databases {
+    fn schemas(&self, plan: &PlanId) -> Option<Value> {
+        self.plans.schemas(plan)
+    }
+
     fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable> {
         self.plans.check_instance(wanted)
     }

@@ -48,6 +48,8 @@ pub struct Choice<T: Kinds> {
 pub trait Kinds: Copy + Default + PartialEq + 'static {
     /// All of them.
     const ALL: &'static [Self];
+    /// Those that plans allow which say nothing.
+    const ALLOWED: &'static [Self] = Self::ALL;
     /// The word.
     fn as_str(self) -> &'static str;
 }
@@ -160,6 +162,8 @@ impl Kinds for Access {
 
 impl Kinds for ReclaimPolicy {
     const ALL: &'static [Self] = &[Self::Delete, Self::Retain];
+    // Or anybody could leave databases behind.
+    const ALLOWED: &'static [Self] = &[Self::Delete];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -171,7 +175,7 @@ impl Kinds for ReclaimPolicy {
 
 impl<T: Kinds> Default for Choice<T> {
     fn default() -> Self {
-        Self { default: T::default(), allowed: T::ALL.to_vec() }
+        Self { default: T::default(), allowed: T::ALLOWED.to_vec() }
     }
 }
 

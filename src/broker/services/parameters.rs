@@ -48,6 +48,31 @@ impl Plans {
         Self { plans, other: DatabasePlan::default() }
     }
 
+    /// What a plan that is offered says.
+    ///
+    /// # Errors
+    /// When it is not offered any more: nothing new is made by what it said.
+    pub(super) fn known(&self, id: &PlanId) -> Result<&DatabasePlan, Unacceptable> {
+        self.plans.get(id).map(|(_, plan)| plan).ok_or_else(|| {
+            Unacceptable::Invalid(format!(
+                "plan {id} is not offered any more; update the instance to another plan"
+            ))
+        })
+    }
+
+    /// What becomes of an instance's data in the end. What the plan allows now does not matter, for it was allowed; if it is
+    /// not offered any more, nobody knows what it said, and nothing is lost.
+    pub(super) fn reclaim_policy(&self, asked: &InstanceParameters, id: &PlanId) -> ReclaimPolicy {
+        match (asked.reclaim_policy, self.plans.get(id)) {
+            (Some(asked), _) => asked,
+            (None, Some((_, plan))) => plan.reclaim_policy.default,
+            (None, None) => {
+                tracing::warn!(plan = %id, "the instance's plan is not offered any more: its data is retained");
+                ReclaimPolicy::Retain
+            }
+        }
+    }
+
     /// What a plan says.
     pub(super) fn of(&self, id: &PlanId) -> &DatabasePlan {
         self.plans.get(id).map_or(&self.other, |(_, plan)| plan)
@@ -111,6 +136,11 @@ impl InstanceParameters {
         if let Some(template) = &self.template {
             one_of("template", template, plan.templates.keys())?;
         }
+        if self.template.is_some() && self.encoding.is_some() {
+            let problem =
+                "parameter encoding: a copy of a template has the template's; leave one of them out";
+            return Err(Unacceptable::Invalid(problem.to_owned()));
+        }
         refusing("reclaimPolicy", plan.reclaim_policy.take(self.reclaim_policy)).map(drop)
     }
 
@@ -126,11 +156,6 @@ impl InstanceParameters {
                 "parameter {name} cannot be changed once an instance is made; leave it out, or provision another instance"
             ))),
         }
-    }
-
-    /// What becomes of the data in the end. What the plan allows now does not matter: it was allowed.
-    pub(super) fn reclaim_policy(&self, plan: &DatabasePlan) -> ReclaimPolicy {
-        self.reclaim_policy.unwrap_or(plan.reclaim_policy.default)
     }
 
     /// The encoding, if it is not the engine's own.
@@ -178,21 +203,16 @@ impl BindingParameters {
         refusing("access", plan.access.take(self.access))
     }
 
-    /// How long it lasts that the plan allowed to be asked for; `None` is for good, which a certificate cannot be.
-    pub(super) fn lifetime_on(self, plan: &DatabasePlan) -> Option<Lifetime> {
-        let asked = self.valid_for.or(plan.valid_for.default).or(plan.valid_for.maximum);
-        match plan.credentials {
-            CredentialKind::Password => asked,
-            CredentialKind::Certificate => Some(asked.unwrap_or(Lifetime::OF_CERTIFICATES)),
-        }
-    }
-
-    /// How long it lasts; `None` is for good.
+    /// How long it lasts; `None` is for good, which a certificate cannot be.
     ///
     /// # Errors
     /// Names the most that the plan allows.
     pub(super) fn lifetime(self, plan: &DatabasePlan) -> Result<Option<Lifetime>, Unacceptable> {
-        refusing("validFor", plan.valid_for.take(self.valid_for))
+        let lifetime = refusing("validFor", plan.valid_for.take(self.valid_for))?;
+        Ok(match plan.credentials {
+            CredentialKind::Password => lifetime,
+            CredentialKind::Certificate => Some(lifetime.unwrap_or(Lifetime::OF_CERTIFICATES)),
+        })
     }
 }
 
@@ -252,7 +272,7 @@ mod tests {
 
     #[test]
     fn an_instance_is_as_the_plan_allows() {
-        let all = json!({"encoding": "LATIN1", "extensions": ["hstore"], "template": "demo", "reclaimPolicy": "delete"});
+        let all = json!({"encoding": "LATIN1", "extensions": ["hstore"], "reclaimPolicy": "delete"});
         assert_eq!(check(all), Ok(()));
         assert_eq!(check(json!({})), Ok(()));
     }
@@ -263,6 +283,7 @@ mod tests {
     #[case(json!({"extensions": ["hstore", "file_fdw"]}), &["extensions", "file_fdw", "hstore, pgcrypto"])]
     #[case(json!({"template": "demo_data"}), &["template", "demo_data", "allows demo"])]
     #[case(json!({"encoding": "EUC_JP"}), &["encoding", "EUC_JP", "UTF8, LATIN1"])]
+    #[case(json!({"template": "demo", "encoding": "UTF8"}), &["encoding", "template"])]
     #[case(json!({"reclaimPolicy": "retain"}), &["reclaimPolicy", "retain", "delete"])]
     #[case(json!({"reclaimPolicy": "recycle"}), &["reclaimPolicy", "recycle", "delete"])]
     fn what_is_not_allowed_is_named(#[case] parameters: Value, #[case] told: &[&str]) {

@@ -261,10 +261,9 @@ impl Provider for Databases {
 
     async fn deprovision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
         let database = naming::database(&instance.id);
-        let plan = self.plans.of(&instance.plan_id);
         // What cannot be read was never provisioned.
         let parameters = InstanceParameters::read(&instance.parameters).unwrap_or_default();
-        let policy = parameters.reclaim_policy(plan);
+        let policy = self.plans.reclaim_policy(&parameters, &instance.plan_id);
         self.attempt(|| self.remove_database(&database, policy)).await.map(Progress::Done)
     }
 

@@ -1,7 +1,7 @@
 //! Making logins, and the groups that give them their rights.
 
 use jiff::Timestamp;
-use tokio_postgres::types::Type;
+use tokio_postgres::error::SqlState;
 
 use super::{
     Databases, Standing,
@@ -30,9 +30,8 @@ impl Databases {
         binding: &BindingSpec,
         asked: BindingParameters,
     ) -> Result<Bound, SqlError> {
-        let plan = self.plans.of(&instance.plan_id);
-        // That the plan allows it was looked at when the binding was asked for.
-        let access = asked.access.unwrap_or(plan.access.default);
+        let plan = self.plans.known(&instance.plan_id)?;
+        let access = asked.access(plan)?;
         let (database, owner) = instance_names(&instance.id);
         let (login, role) = (naming::login(&instance.id, &binding.id), group(&database, access));
         let names = self.names(&database, &owner);
@@ -47,7 +46,7 @@ impl Databases {
             let is_ours = standing(&found, &role, &[&self.marker], &session);
             self.ensure_group(&session, names, access, &role, &is_ours).await?;
         }
-        let expiry = asked.lifetime_on(plan).map(|lifetime| Expiry::of(lifetime, Timestamp::now()));
+        let expiry = asked.lifetime(plan)?.map(|lifetime| Expiry::of(lifetime, Timestamp::now()));
         let ends_at = expiry.map(|expiry| expiry.ends_at);
         let ca = self.server.settings.client_ca.as_ref();
         let credential = Credential::new(plan.credentials, &login, ca, ends_at).await?;
@@ -115,9 +114,30 @@ impl Databases {
             inside.run(dialect.share(&maker, role, access)).await?;
         }
         for schema in inside.texts("list schemas", dialect.schemas()).await? {
-            inside.run(dialect.open_schema(&schema, role, access)).await?;
+            self.open_schema(&inside, &schema, role, access).await?;
         }
         session.run([dialect.admit(names.database, role)]).await
+    }
+
+    /// Lets a group use what is in a schema; what is not the instance's there, it leaves alone.
+    async fn open_schema(
+        &self,
+        inside: &Session,
+        schema: &str,
+        role: &str,
+        access: Access,
+    ) -> Result<(), SqlError> {
+        let dialect = inside.dialect();
+        match inside.run(dialect.open_schema(schema, role, access)).await {
+            Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                let Some(query) = dialect.relations(schema) else { return Err(error) };
+                for row in inside.rows("list what is in the schema", &query, &[]).await? {
+                    inside.run([dialect.open_relation(schema, row.get(0), row.get(1), role, access)]).await?;
+                }
+                Ok(())
+            }
+            outcome => outcome,
+        }
     }
 
     /// Shares what a login is going to make with the owner, and with every other group that there is.
@@ -135,22 +155,6 @@ impl Databases {
         for (role, access) in groups.iter().filter(|(role, _)| found.contains_key(role)) {
             inside.run(session.dialect().share(login, role, *access)).await?;
         }
-        Ok(())
-    }
-
-    /// Locks out the logins that are past their time.
-    pub(super) async fn expire_once(&self) -> Result<(), SqlError> {
-        let session = self.server.session().await?;
-        let expired = session.dialect().expired_logins();
-        let rows = session.rows("look for expired logins", expired, &[(&self.marker, Type::TEXT)]).await?;
-        for row in rows {
-            let login: String = row.get(0);
-            if naming::is_login(&login) {
-                self.lock_out(&session, &login).await?;
-                tracing::info!(server = %self.server.settings.name, login, "the login is past its time: locked out");
-            }
-        }
-        self.server.keep(session);
         Ok(())
     }
 }

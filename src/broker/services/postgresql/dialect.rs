@@ -164,6 +164,28 @@ pub(super) trait Dialect: Send + Sync {
         std::iter::once(Statement::new("open the schema", usage)).chain(on_all).collect()
     }
 
+    /// A query for the tables and sequences of a schema that the administrator may act for the owner of, where others' may be
+    /// among them: name, and whether it is a sequence.
+    fn relations(&self, _schema: &str) -> Option<String> {
+        None
+    }
+
+    /// Lets the members of a group use one of them.
+    fn open_relation(
+        &self,
+        schema: &str,
+        name: &str,
+        is_sequence: bool,
+        group: &str,
+        access: Access,
+    ) -> Statement {
+        let [(_, on_table), (_, on_sequence)] = rights(access);
+        let (kind, rights) = if is_sequence { ("SEQUENCE", on_sequence) } else { ("TABLE", on_table) };
+        let (schema, name, group) = (identifier(schema), identifier(name), identifier(group));
+        let sql = format!("GRANT {rights} ON {kind} {schema}.{name} TO {group}");
+        Statement::new("open what is in the schema", sql)
+    }
+
     /// Shares what one role makes from now on with the members of a group: for a session in the instance's database.
     fn share(&self, maker: &str, group: &str, access: Access) -> Vec<Statement> {
         // sql-alterdefaultprivileges, or alter-default-privileges; the syntax is the same.
@@ -198,8 +220,8 @@ pub(super) trait Dialect: Send + Sync {
 
     /// Makes an extension.
     fn create_extension(&self, extension: &str) -> Statement {
-        // sql-createextension.
-        let sql = format!("CREATE EXTENSION IF NOT EXISTS {}", identifier(extension));
+        // sql-createextension. The session's search path names no schema that could be made things in.
+        let sql = format!("CREATE EXTENSION IF NOT EXISTS {} SCHEMA public", identifier(extension));
         Statement::new("create the extension", sql)
     }
 
@@ -245,13 +267,27 @@ pub(super) trait Dialect: Send + Sync {
         Statement::new("mark the database", sql)
     }
 
-    /// A query for the logins, members of a group that has `$1` as its mark, that are past their time and can still log
-    /// in.
-    fn expired_logins(&self) -> &'static str {
-        "SELECT DISTINCT l.rolname::text FROM pg_catalog.pg_roles k \
-         JOIN pg_catalog.pg_auth_members gm ON gm.roleid = k.oid \
-         JOIN pg_catalog.pg_auth_members lm ON lm.roleid = gm.member JOIN pg_catalog.pg_roles l ON l.oid = lm.member \
-         WHERE k.rolname::text = $1 AND l.rolcanlogin AND l.rolvaliduntil <= now()"
+    /// A query for the logins, members of a group that has `$1` as its mark, that are past their time, and can still log
+    /// in or have sessions.
+    fn expired_logins(&self) -> &'static str;
+
+    /// A query for whether a role is past its time.
+    fn is_expired(&self, role: &str) -> String {
+        let role = literal(role);
+        format!("SELECT count(*) FROM pg_catalog.pg_roles WHERE rolname = {role} AND rolvaliduntil <= now()")
+    }
+
+    /// Takes from everybody what a copy of a template may have brought along, but for finding things.
+    fn close_schema(&self, schema: &str) -> Vec<Statement> {
+        let schema = identifier(schema);
+        let close = |what: String| {
+            Statement::new("close what the template brought along", format!("REVOKE {what} FROM PUBLIC"))
+        };
+        vec![
+            close(format!("CREATE ON SCHEMA {schema}")),
+            close(format!("ALL ON ALL TABLES IN SCHEMA {schema}")),
+            close(format!("ALL ON ALL SEQUENCES IN SCHEMA {schema}")),
+        ]
     }
 
     /// Changes the password of the role that is logged in.
@@ -260,8 +296,40 @@ pub(super) trait Dialect: Send + Sync {
         Statement::new("change the administrator's password", sql)
     }
 
-    /// Keeps a role from logging in again.
+    /// What a session begins with, if anything: none of it may be left to whoever owns the database.
+    fn start_session(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Undoes what the owner of a database may have said to keep others out of it, or from dropping it.
+    fn open_up(&self, _database: &str) -> Vec<Statement> {
+        Vec::new()
+    }
+
+    /// Keeps everybody out of a database, and ends the sessions in it.
+    fn close_off(&self, _database: &str) -> Vec<Statement> {
+        Vec::new()
+    }
+
+    /// Keeps a role from logging in again, for good.
     fn disable_login(&self, role: &str) -> Statement;
+
+    /// Keeps a role from logging in until [`Dialect::resume_login`].
+    fn suspend_login(&self, role: &str) -> Statement {
+        Statement::new("lock the login", format!("ALTER ROLE {} NOLOGIN", identifier(role)))
+            .unless(&[SqlState::UNDEFINED_OBJECT])
+    }
+
+    /// Lets a role log in again.
+    fn resume_login(&self, role: &str) -> Statement {
+        Statement::new("unlock the login", format!("ALTER ROLE {} LOGIN", identifier(role)))
+            .unless(&[SqlState::UNDEFINED_OBJECT])
+    }
+
+    /// Ends the sessions of bindings that keep a role, or what it owns in the session's database, locked.
+    fn end_lockers(&self, _role: &str) -> Option<Statement> {
+        None
+    }
 
     /// Ends the sessions of a role.
     fn end_sessions(&self, role: &str) -> Statement;

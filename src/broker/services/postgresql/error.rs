@@ -6,7 +6,10 @@ use std::{error::Error as _, path::PathBuf, time::Duration};
 use tokio_postgres::error::SqlState;
 
 use super::{certificate::CertificateError, connection::is_passing};
-use crate::{broker::tls::TlsError, config::ConfigError};
+use crate::{
+    broker::{services::Unacceptable, tls::TlsError},
+    config::ConfigError,
+};
 
 /// A server that cannot be connected to.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,12 @@ pub(super) enum SqlError {
     Foreign { what: String },
     #[error("{what} is not on the server; make it, or take it out of the plan")]
     NoTemplate { what: String },
+    #[error(
+        "everybody may connect to {what} and could hinder its copies; REVOKE CONNECT ON DATABASE … FROM PUBLIC there"
+    )]
+    OpenTemplate { what: String },
+    #[error("{0}")]
+    Unacceptable(#[from] Unacceptable),
     #[error("is {found}, and services of type postgresql need PostgreSQL; offer it as type cockroachdb")]
     OtherEngine { found: String },
     #[error("file {}: {problem}", path.display())]
@@ -81,11 +90,20 @@ impl SqlError {
     /// Whether the same work is worth another try at once.
     pub(super) fn is_passing(&self) -> bool {
         match self {
-            Self::Failed { error, .. } => error.is_closed() || self.code().is_some_and(is_passing),
+            Self::Failed { error, .. } => {
+                error.is_closed() || self.code().is_some_and(is_passing) || is_concurrent(error)
+            }
             Self::Connect(error) => error.code().is_some_and(is_passing),
             _ => false,
         }
     }
+}
+
+/// Two sessions that change the same role at once; PostgreSQL has no code of its own for it.
+fn is_concurrent(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|refusal| {
+        *refusal.code() == SqlState::INTERNAL_ERROR && refusal.message().contains("concurrently")
+    })
 }
 
 /// The server's message with its code, or what the connection died of.

@@ -9,6 +9,7 @@ mod credentials;
 mod dialect;
 mod error;
 mod inventory;
+mod lockout;
 mod provision;
 mod quote;
 mod removal;
@@ -131,9 +132,13 @@ impl Databases {
         let known = databases(&session).await?;
         let templates = self.plans.all().flat_map(|(_, plan)| plan.templates.iter());
         for (template, database) in templates {
+            let what = format!("database {database}, the plan's template {template:?},");
             if !known.contains_key(database) {
-                let what = format!("database {database}, the plan's template {template:?},");
                 return Err(SqlError::NoTemplate { what });
+            }
+            let is_open = session.dialect().is_admitted(database, "public");
+            if session.rows("look at the template", &is_open, &[]).await?.iter().any(|row| row.get(0)) {
+                return Err(SqlError::OpenTemplate { what });
             }
         }
         self.server.keep(session);
@@ -199,7 +204,7 @@ impl Provider for Databases {
     async fn deprovision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
         let database = naming::database(&instance.id);
         let asked = InstanceParameters::read(&instance.parameters).unwrap_or_default();
-        match asked.reclaim_policy(self.plans.of(&instance.plan_id)) {
+        match self.plans.reclaim_policy(&asked, &instance.plan_id) {
             ReclaimPolicy::Delete => self.attempt(|| self.remove_database(&database)).await?,
             ReclaimPolicy::Retain => self.attempt(|| self.retain_database(&database)).await?,
         }

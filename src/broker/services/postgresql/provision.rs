@@ -33,22 +33,25 @@ impl Databases {
         if standing(&found, &owner, &[&self.marker], &session) == Standing::Foreign {
             return Err(SqlError::Foreign { what: format!("role {owner}") });
         }
-        match database_owner(&session, &database).await? {
+        let exists = match database_owner(&session, &database).await? {
             Some(other) if other != owner => {
                 return Err(SqlError::Foreign { what: format!("database {database}") });
             }
-            _ => {}
-        }
+            found => found.is_some(),
+        };
         if !found.contains_key(&self.marker) {
             session.run([dialect.create_marker(&self.marker)]).await?;
         }
         session.run(dialect.create_group(&owner, &self.marker)).await?;
-        let origin = origin(self.plans.of(&instance.plan_id), asked)?;
-        session.run([dialect.act_for(&owner, self.admin()), dialect.create_database(names, origin)]).await?;
+        session.run([dialect.act_for(&owner, self.admin())]).await?;
+        if !exists {
+            let origin = origin(self.plans.known(&instance.plan_id)?, asked)?;
+            session.run([dialect.create_database(names, origin)]).await?;
+        }
         // The id is arbitrary text; what makes it a comment is quoted in the dialect.
         let comment = format!("bindery installation={} instance={}", self.installation, instance.id);
         session.run(dialect.lock_down(names, &comment)).await?;
-        if origin.template.is_some() {
+        if asked.template.is_some() {
             self.adopt(&database, &owner).await?;
         }
         self.set_extensions(&database, &owner, &[], &asked.extensions).await?;
@@ -64,6 +67,10 @@ impl Databases {
         for _ in 0..ROUNDS {
             let found = adoptable(&inside, owner).await?;
             if found.is_empty() {
+                let dialect = inside.dialect();
+                for schema in inside.texts("list schemas", dialect.schemas()).await? {
+                    inside.run(dialect.close_schema(&schema)).await?;
+                }
                 return Ok(());
             }
             for object in found {

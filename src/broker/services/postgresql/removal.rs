@@ -1,9 +1,6 @@
 //! Taking databases and logins away, so that it works whatever the login owns, was granted or has open, and whatever an
 //! earlier attempt left.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
 use crate::config::{Access, Kinds};
@@ -18,10 +15,6 @@ use super::{
     server::{database_owner, members, roles},
     standing,
 };
-
-/// Ended sessions are gone after this long, or something is wrong.
-const SESSIONS_END: Duration = Duration::from_secs(10);
-const SESSIONS_POLL: Duration = Duration::from_millis(20);
 
 impl Databases {
     /// Removes a login of an instance's database.
@@ -75,6 +68,7 @@ impl Databases {
         let dialect = session.dialect();
         let logins = self.lock_all_out(session, database, owner).await?;
         if database_owner(session, database).await?.as_deref() == Some(owner) {
+            session.run(dialect.open_up(database)).await?;
             session.run([dialect.drop_database(database)]).await?;
         }
         for login in &logins {
@@ -97,6 +91,7 @@ impl Databases {
                     self.drop_role(&session, &login, Some(database)).await?;
                 }
                 self.drop_groups(&session, database, Some(database)).await?;
+                session.run(dialect.close_off(database)).await?;
                 session.run(dialect.retain(&owner, &self.marker)).await?;
                 tracing::info!(database, "the instance is deleted and its database retained");
             }
@@ -141,29 +136,10 @@ impl Databases {
         Ok(())
     }
 
-    /// Keeps a login out from now on: first it cannot log in, then its sessions end.
-    pub(super) async fn lock_out(&self, session: &Session, login: &str) -> Result<(), SqlError> {
-        let dialect = session.dialect();
-        session.run([dialect.disable_login(login), dialect.act_for(login, self.admin())]).await?;
-        let deadline = Instant::now() + SESSIONS_END;
-        loop {
-            session.run([dialect.end_sessions(login)]).await?;
-            let rows =
-                session.rows("count the login's sessions", &dialect.count_sessions(login), &[]).await?;
-            if rows.first().is_none_or(|row| row.get::<_, i64>(0) == 0) {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                return Err(SqlError::SessionsStay { login: login.to_owned() });
-            }
-            tokio::time::sleep(SESSIONS_POLL).await;
-        }
-    }
-
     /// Drops a role. Mostly nothing is in its way; otherwise its objects and grants go first, those in its own database,
     /// then those wherever else there are some.
     async fn drop_role(&self, session: &Session, role: &str, home: Option<&str>) -> Result<(), SqlError> {
-        let drop_role = || session.run([session.dialect().drop_role(role)]);
+        let drop_role = || self.run_past_locks(session, role, session.dialect().drop_role(role));
         if !depends(drop_role().await)? {
             return Ok(());
         }
@@ -195,15 +171,34 @@ impl Databases {
         then: &[Statement],
     ) -> Result<(), SqlError> {
         let Some(owner) = database_owner(session, database).await? else { return Ok(()) };
-        let is_ours = owner == naming::owner(database) && self.is_marked(session, &owner).await?;
+        let marks = roles(session, &[&owner]).await?.remove(&owner).unwrap_or_default();
+        let is_one = owner == naming::owner(database);
+        let is_retained = is_one && marks.iter().any(|mark| mark == naming::RETAINED);
+        let is_ours = is_one && (is_retained || marks.contains(&self.marker));
         if is_ours {
+            session.run(session.dialect().open_up(database)).await?;
             self.act_for_logins(session, &owner).await?;
         }
+        let released = self.release_inside(role, database, is_ours.then_some(owner.as_str()), then).await;
+        if is_retained {
+            session.run(session.dialect().close_off(database)).await?;
+        }
+        released
+    }
+
+    /// The same, in the database; `heir` gets what the role owns, if there is one.
+    async fn release_inside(
+        &self,
+        role: &str,
+        database: &str,
+        heir: Option<&str>,
+        then: &[Statement],
+    ) -> Result<(), SqlError> {
         let inside = match self.server.session_in(database).await {
             Ok(inside) => inside,
             // It was dropped in between.
             Err(error) if error.code() == Some(&SqlState::INVALID_CATALOG_NAME) => return Ok(()),
-            Err(error) if !is_ours && error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            Err(error) if heir.is_none() && error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
                 tracing::warn!(
                     database,
                     role,
@@ -214,20 +209,14 @@ impl Databases {
             Err(error) => return Err(error),
         };
         let dialect = inside.dialect();
-        if is_ours && owner != role {
-            inside.run([dialect.reassign(role, &owner)]).await?;
+        if let Some(heir) = heir.filter(|heir| *heir != role) {
+            self.run_past_locks(&inside, role, dialect.reassign(role, heir)).await?;
         }
         for privilege in default_privileges(&inside, role).await? {
             inside.run([privilege.revoke()]).await?;
         }
-        inside.run([dialect.drop_owned(role)]).await?;
+        self.run_past_locks(&inside, role, dialect.drop_owned(role)).await?;
         inside.run(then.iter().cloned()).await
-    }
-
-    /// Whether an owner role carries this installation's mark.
-    async fn is_marked(&self, session: &Session, owner: &str) -> Result<bool, SqlError> {
-        let found = roles(session, &[owner]).await?;
-        Ok(found.get(owner).is_some_and(|groups| groups.contains(&self.marker)))
     }
 
     /// Makes the administrator a member of every login of a database. A privilege is taken back by who may act for its

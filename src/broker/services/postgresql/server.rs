@@ -35,6 +35,8 @@ pub(super) struct Server {
     /// Sessions in other databases. Who has one never waits for one of the maintenance database, so that nobody waits for
     /// ever.
     inside: Arc<Semaphore>,
+    /// The session that looks for expired logins: it does not wait for whatever takes long.
+    expiry: Arc<Semaphore>,
 }
 
 /// What is kept for a while, each with the time it was put there.
@@ -65,8 +67,8 @@ pub(super) type Roles = BTreeMap<String, Vec<String>>;
 
 impl Server {
     pub(super) fn new(settings: ServerSettings, for_cockroachdb: bool) -> Self {
-        let inside = settings.max_connections / 2;
-        let maintenance = settings.max_connections - inside;
+        let (inside, expiry) = (settings.max_connections / 2, 1);
+        let maintenance = settings.max_connections.saturating_sub(inside + expiry);
         let permits = |count: usize| Arc::new(Semaphore::new(count.max(1)));
         Self {
             settings,
@@ -75,6 +77,7 @@ impl Server {
             for_cockroachdb,
             maintenance: permits(maintenance),
             inside: permits(inside),
+            expiry: permits(expiry),
         }
     }
 
@@ -91,6 +94,14 @@ impl Server {
         Ok(session)
     }
 
+    /// A session in the maintenance database that waits for no other but its like.
+    pub(super) async fn session_for_expiry(&self) -> Result<Session, SqlError> {
+        let permit = self.expiry.clone().acquire_owned().await.ok();
+        let mut session = self.open(&self.settings.database).await?;
+        session.set_permit(permit);
+        Ok(session)
+    }
+
     /// A session of its own in some database.
     pub(super) async fn session_in(&self, database: &str) -> Result<Session, SqlError> {
         let permit = self.inside.clone().acquire_owned().await.ok();
@@ -100,7 +111,7 @@ impl Server {
     }
 
     async fn open(&self, database: &str) -> Result<Session, SqlError> {
-        let session = Session::open(&self.settings, database).await?;
+        let session = Session::open(&self.settings, database, self.engine.get().copied()).await?;
         if self.engine.set(session.engine()).is_ok() {
             tracing::info!(server = %self.settings.name, "engine: {}", self.told(session.engine()));
         }
@@ -178,8 +189,8 @@ pub(super) struct Object {
     pub(super) identity: String,
 }
 
-/// What a copy of a template brought along and somebody else owns than `owner`: user objects, but for what follows
-/// another object by itself or belongs to an extension. PostgreSQL only (functions-info, `pg_identify_object`).
+/// What a copy of a template brought along and somebody else owns than `owner`: user objects and the schema `public`, but
+/// for what follows another object by itself or belongs to an extension. PostgreSQL only (functions-info, `pg_identify_object`).
 pub(super) async fn adoptable(session: &Session, owner: &str) -> Result<Vec<Object>, SqlError> {
     let sql = "WITH o (classid, objid, owner) AS ( \
           SELECT 'pg_namespace'::regclass, oid, nspowner FROM pg_namespace \
@@ -187,10 +198,19 @@ pub(super) async fn adoptable(session: &Session, owner: &str) -> Result<Vec<Obje
           UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_type WHERE typtype IN ('d','e','r') \
           UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_proc \
           UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxowner FROM pg_statistic_ext \
+          UNION ALL SELECT 'pg_collation'::regclass, oid, collowner FROM pg_collation \
+          UNION ALL SELECT 'pg_conversion'::regclass, oid, conowner FROM pg_conversion \
+          UNION ALL SELECT 'pg_operator'::regclass, oid, oprowner FROM pg_operator \
+          UNION ALL SELECT 'pg_opclass'::regclass, oid, opcowner FROM pg_opclass \
+          UNION ALL SELECT 'pg_opfamily'::regclass, oid, opfowner FROM pg_opfamily \
+          UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictowner FROM pg_ts_dict \
+          UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgowner FROM pg_ts_config \
+          UNION ALL SELECT 'pg_publication'::regclass, oid, pubowner FROM pg_publication \
           UNION ALL SELECT 'pg_largeobject_metadata'::regclass, oid, lomowner FROM pg_largeobject_metadata) \
         SELECT upper(i.type), i.identity FROM o CROSS JOIN LATERAL pg_identify_object( \
             CASE o.classid WHEN 'pg_largeobject_metadata'::regclass THEN 'pg_largeobject'::regclass ELSE o.classid END, o.objid, 0) i \
-        WHERE o.objid >= 16384 AND o.owner <> (SELECT oid FROM pg_roles WHERE rolname::text = $1) \
+        WHERE (o.objid >= 16384 OR o.classid = 'pg_namespace'::regclass AND i.identity = 'public' \
+            AND NOT EXISTS (SELECT 1 FROM pg_roles r WHERE r.oid = o.owner AND r.rolname = 'pg_database_owner')) AND o.owner <> (SELECT oid FROM pg_roles WHERE rolname::text = $1) \
           AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype IN ('e', 'i')) \
           AND NOT EXISTS (SELECT 1 FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' \
             WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype = 'a' AND d.refobjsubid > 0)";

@@ -130,6 +130,15 @@ impl Dialect for CockroachDb {
             .into()
     }
 
+    /// show-sessions; `rolvaliduntil` is the role option VALID UNTIL.
+    fn expired_logins(&self) -> &'static str {
+        "SELECT DISTINCT l.rolname::text FROM pg_catalog.pg_roles k \
+         JOIN pg_catalog.pg_auth_members gm ON gm.roleid = k.oid \
+         JOIN pg_catalog.pg_auth_members lm ON lm.roleid = gm.member JOIN pg_catalog.pg_roles l ON l.oid = lm.member \
+         WHERE k.rolname::text = $1 AND l.rolvaliduntil <= now() \
+         AND (l.rolcanlogin OR l.rolname::text IN (SELECT user_name FROM [SHOW CLUSTER SESSIONS]))"
+    }
+
     /// show-schemas.
     fn schemas(&self) -> &'static str {
         "SELECT schema_name::text FROM [SHOW SCHEMAS] \

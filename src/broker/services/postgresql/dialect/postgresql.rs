@@ -35,16 +35,17 @@ impl Dialect for PostgreSql {
     /// locale C.
     fn create_database(&self, names: InstanceNames<'_>, origin: Origin<'_>) -> Statement {
         let from = match origin {
-            Origin { template: Some(template), .. } => format!(" TEMPLATE {}", identifier(template)),
+            Origin { template: Some(template), .. } => identifier(template),
             Origin { encoding: Some(encoding), .. } => {
-                let encoding = literal(encoding);
-                format!(" TEMPLATE template0 ENCODING {encoding} LC_COLLATE 'C' LC_CTYPE 'C'")
+                format!("template0 ENCODING {} LC_COLLATE 'C' LC_CTYPE 'C'", literal(encoding))
             }
-            Origin { .. } => String::new(),
+            // Anybody may be in template1, and then it cannot be copied.
+            Origin { .. } => "template0".to_owned(),
         };
         let (database, owner) = (identifier(names.database), identifier(names.owner));
-        Statement::new("create the database", format!("CREATE DATABASE {database} OWNER {owner}{from}"))
-            .unless(&[SqlState::DUPLICATE_DATABASE])
+        // Nobody comes in before it is closed to the public.
+        let sql = format!("CREATE DATABASE {database} OWNER {owner} TEMPLATE {from} ALLOW_CONNECTIONS false");
+        Statement::new("create the database", sql).unless(&[SqlState::DUPLICATE_DATABASE])
     }
 
     /// sql-revoke, sql-grant, sql-comment; ddl-priv lists what PUBLIC may do with a new database.
@@ -57,6 +58,7 @@ impl Dialect for PostgreSql {
                 format!("GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {owner}"),
             ),
             self.comment(names.database, comment),
+            Statement::new("let sessions in", format!("ALTER DATABASE {database} ALLOW_CONNECTIONS true")),
         ]
     }
 
@@ -86,6 +88,67 @@ impl Dialect for PostgreSql {
 
     fn logins_own(&self) -> bool {
         false
+    }
+
+    /// sql-set-role: whoever owns the database may have set a role for sessions in it. A session that keeps a lock must not
+    /// keep the administrator's for long; it is ended, or the work is done again.
+    fn start_session(&self) -> Option<&'static str> {
+        Some("SET ROLE NONE; SET lock_timeout = '3s'")
+    }
+
+    /// sql-alterdatabase: its owner may say all this.
+    fn open_up(&self, database: &str) -> Vec<Statement> {
+        let sql = format!(
+            "ALTER DATABASE {} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1 IS_TEMPLATE false",
+            identifier(database)
+        );
+        vec![Statement::new("open the database", sql)]
+    }
+
+    /// sql-alterdatabase: the limit holds for all but superusers; functions-admin.
+    fn close_off(&self, database: &str) -> Vec<Statement> {
+        let limit = format!("ALTER DATABASE {} WITH CONNECTION LIMIT 0", identifier(database));
+        let sessions = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {} AND pid <> pg_backend_pid() \
+             AND pg_has_role(usesysid, 'MEMBER')",
+            literal(database)
+        );
+        vec![
+            Statement::new("keep everybody out of the database", limit),
+            Statement::new("end the sessions in the database", sessions),
+        ]
+    }
+
+    /// view-pg-locks: a GRANT to a role keeps it from being dropped until its transaction ends, and a table can be locked by
+    /// whoever may use it.
+    fn end_lockers(&self, role: &str) -> Option<Statement> {
+        let role = literal(role);
+        let sql = format!(
+            "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a WHERE a.pid <> pg_backend_pid() \
+             AND a.usename ~ '^[a-p]{{32}}$' AND pg_has_role(a.usesysid, 'MEMBER') AND a.pid IN ( \
+               SELECT l.pid FROM pg_locks l JOIN pg_roles r ON r.rolname = {role} WHERE l.granted AND ( \
+                 l.locktype = 'object' AND l.classid = 'pg_authid'::regclass AND l.objid = r.oid \
+                 OR l.locktype = 'relation' AND l.relation IN (SELECT c.oid FROM pg_class c WHERE c.relowner = r.oid) \
+                 OR l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND a.state LIKE 'idle in transaction%' \
+                   AND (a.datname = current_database() OR a.usename = r.rolname)))"
+        );
+        Some(Statement::new("end the sessions that are in the way", sql))
+    }
+
+    /// catalog-pg-class.
+    fn relations(&self, schema: &str) -> Option<String> {
+        Some(format!(
+            "SELECT c.relname::text, c.relkind = 'S' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = {} AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND pg_has_role(c.relowner, 'USAGE')",
+            literal(schema)
+        ))
+    }
+
+    fn expired_logins(&self) -> &'static str {
+        "SELECT DISTINCT l.rolname::text FROM pg_roles k JOIN pg_auth_members gm ON gm.roleid = k.oid \
+         JOIN pg_auth_members lm ON lm.roleid = gm.member JOIN pg_roles l ON l.oid = lm.member \
+         WHERE k.rolname::text = $1 AND l.rolvaliduntil <= now() \
+           AND (l.rolcanlogin OR EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.usesysid = l.oid))"
     }
 
     /// sql-alterrole.
@@ -122,7 +185,8 @@ impl Dialect for PostgreSql {
 
     /// catalog-pg-namespace; names that begin with `pg_` are the system's (ddl-schemas).
     fn schemas(&self) -> &'static str {
-        "SELECT nspname::text FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'"
+        "SELECT nspname::text FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema' \
+           AND pg_has_role(nspowner, 'USAGE')"
     }
 
     /// sql-reassign-owned.

@@ -83,7 +83,7 @@ pub async fn change_password(
         // A former change was cut off; the server may know it.
         Some(next) => next,
         None => {
-            let next = password::generate();
+            let next = password::of_every_kind(&password::generate());
             keeper.stage(&source.read().await?, &next).await?;
             seen(source, &next).await?;
             sleep(settle).await;

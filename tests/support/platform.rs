@@ -24,6 +24,8 @@ const AUTHORIZATION: &str = "Basic Y2F0YWxvZzpzZWNyZXQ=";
 pub(crate) struct Platform {
     folder: TempDir,
     config: BrokerConfig,
+    /// The configuration's file.
+    pub(crate) text: String,
     pub(crate) broker: Broker,
 }
 
@@ -45,7 +47,7 @@ impl Platform {
         );
         let config = LoadedConfig::from_yaml(&text).unwrap().complete(PartialSettings::default()).unwrap();
         let broker = Broker::open(config.clone(), Arc::new(Metrics::new())).await.unwrap();
-        Self { folder, config, broker }
+        Self { folder, config, text, broker }
     }
 
     /// Opens the broker anew on the same store, as after a restart.

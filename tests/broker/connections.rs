@@ -50,7 +50,8 @@ async fn workers_at_once_leave_just_their_roles_and_never_too_many_sessions() {
     let mut expected: Vec<_> =
         left.iter().map(|kept| kept["username"].as_str().unwrap().to_owned()).collect();
     let mut found = server.psql("SELECT rolname FROM pg_roles WHERE rolname ~ '^[a-p]{32}$'");
-    (expected.sort(), found.sort());
+    expected.sort();
+    found.sort();
     assert_eq!(found, expected);
     platform.broker.drain().await;
     drop(platform);

@@ -7,6 +7,9 @@ mod admin;
 mod bindings;
 mod connections;
 mod faults;
+mod java;
+#[path = "../support/jdbc.rs"]
+mod jdbc;
 #[path = "../support/keeper.rs"]
 mod keeper;
 mod leftovers;

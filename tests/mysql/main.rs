@@ -8,6 +8,9 @@ mod admin;
 mod bindings;
 mod definers;
 mod faults;
+mod java;
+#[path = "../support/jdbc.rs"]
+mod jdbc;
 #[path = "../support/keeper.rs"]
 mod keeper;
 mod leftovers;

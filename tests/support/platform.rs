@@ -111,6 +111,15 @@ impl Platform {
         body["credentials"].take()
     }
 
+    /// Binds, which must succeed, with this name on Kubernetes; answers the credentials.
+    pub(crate) async fn credentials_named(&self, instance: &str, name: &str) -> Value {
+        let body = json!({"service_id": SERVICE, "plan_id": PLAN, "context": {"binding_name": name}});
+        let (status, mut body) =
+            send(self.broker.router(), "PUT", &path(instance, Some(name)), Some(body)).await;
+        assert_eq!(status, 201, "{body}");
+        body["credentials"].take()
+    }
+
     pub(crate) async fn unbind(&self, instance: &str, binding: &str) -> Answer {
         send(self.broker.router(), "DELETE", &(path(instance, Some(binding)) + &plan()), None).await
     }

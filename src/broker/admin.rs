@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, sleep};
 
 use super::{ServiceError, parts::databases, services::password};
-use crate::config::{ConfigError, PasswordSource, ServerName, ServiceSettings};
+use crate::config::{ConfigError, PasswordSource, ServerName, ServerSettings, ServiceSettings};
 
 /// The kubelet brings a changed Secret to its volumes within a minute and a half.
 const MOUNTED_WITHIN: Duration = Duration::from_mins(3);
@@ -42,6 +42,11 @@ pub enum PasswordChangeError {
         "the password of server {0} is in no file, so the new one could not be kept; give it a passwordFile"
     )]
     NoFile(ServerName),
+    /// Another server's administrator has the same password.
+    #[error(
+        "servers {0} and {1} have one passwordFile; give each a file of its own, for each has a password of its own then"
+    )]
+    Shared(ServerName, ServerName),
     /// A password cannot be read.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -79,17 +84,26 @@ pub async fn change_password(
         Some(source @ PasswordSource::File(_)) => source,
         Some(PasswordSource::Given(_)) | None => return Err(PasswordChangeError::NoFile(server.clone())),
     };
+    let shares = |other: &&ServerSettings| {
+        let is_elsewhere =
+            (&other.host, other.port, &other.user) != (&settings.host, settings.port, &settings.user);
+        is_elsewhere
+            && matches!((&other.password, source), (Some(PasswordSource::File(a)), PasswordSource::File(b)) if a == b)
+    };
+    if let Some(other) = config.servers.iter().find(shares) {
+        return Err(PasswordChangeError::Shared(server.clone(), other.name.clone()));
+    }
     let next = match source.read_next().await? {
         // A former change was cut off; the server may know it.
         Some(next) => next,
         None => {
-            let next = password::generate();
+            let next = password::of_every_kind(&password::generate());
             keeper.stage(&source.read().await?, &next).await?;
             seen(source, &next).await?;
-            sleep(settle).await;
             next
         }
     };
+    sleep(settle).await;
     // The installation's mark is on nothing that is done here.
     let providers = databases(config, "");
     let provider = providers.get(server).ok_or_else(|| PasswordChangeError::UnknownServer(server.clone()))?;

@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    os::unix::fs::{MetadataExt, fchown},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -93,7 +94,7 @@ pub(super) async fn run(args: &RotateAdminArgs) -> anyhow::Result<String> {
 impl PasswordKeeper for InFile {
     async fn stage(&self, _current: &SecretString, next: &SecretString) -> anyhow::Result<()> {
         let staged = next_to(&self.0);
-        let written = write_privately(&staged, next.expose_secret());
+        let written = write_like(&self.0, &staged, next.expose_secret());
         written.with_context(|| format!("cannot write {}", staged.display()))
     }
 
@@ -151,11 +152,16 @@ impl InSecret {
     }
 }
 
-/// For its owner only, and never half.
-fn write_privately(path: &Path, text: &str) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+/// For whom another file is, and never half.
+fn write_like(model: &Path, path: &Path, text: &str) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(text.as_bytes())?;
+    let (model, own) = (std::fs::metadata(model)?, file.as_file().metadata()?);
+    if (model.uid(), model.gid()) != (own.uid(), own.gid()) {
+        fchown(file.as_file(), Some(model.uid()), Some(model.gid()))?;
+    }
+    file.as_file().set_permissions(model.permissions())?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())

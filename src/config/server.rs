@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
@@ -172,6 +172,19 @@ impl PasswordSource {
         }
     }
 
+    /// The password to try when `refused` was refused: the one that is going to take its place, or that has just done so.
+    ///
+    /// # Errors
+    /// As [`PasswordSource::read_next`] and [`PasswordSource::read`].
+    pub async fn read_changed(&self, refused: &SecretString) -> Result<Option<SecretString>, ConfigError> {
+        // In this order: it is gone from there only once it is here.
+        if let Some(next) = self.read_next().await? {
+            return Ok(Some(next));
+        }
+        let current = self.read().await?;
+        Ok((current.expose_secret() != refused.expose_secret()).then_some(current))
+    }
+
     /// The password that is going to take its place, while it is being changed: in a file beside it, with `.next` added.
     ///
     /// # Errors
@@ -238,5 +251,28 @@ impl SslMode {
 impl fmt::Display for SslMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_that_changes_is_found_before_and_after_it_takes_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        let source = PasswordSource::File(file.clone());
+        let instead_of = async |refused: &str| {
+            let changed = source.read_changed(&refused.into()).await.unwrap();
+            changed.map(|changed| changed.expose_secret().to_owned())
+        };
+        std::fs::write(&file, "old\n").unwrap();
+        assert_eq!(instead_of("old").await, None);
+        std::fs::write(next_to(&file), "new\n").unwrap();
+        assert_eq!(instead_of("old").await.as_deref(), Some("new"));
+        std::fs::rename(next_to(&file), &file).unwrap();
+        assert_eq!(instead_of("old").await.as_deref(), Some("new"));
+        assert_eq!(instead_of("new").await, None);
     }
 }

@@ -14,6 +14,7 @@ const TEMPLATE: &str = r#"de"mo; --"#;
 fn make_template(server: &Postgres) {
     let quoted = format!("\"{}\"", TEMPLATE.replace('"', "\"\""));
     server.psql(&format!("CREATE DATABASE {quoted} OWNER {ADMIN}"));
+    server.psql(&format!("REVOKE CONNECT ON DATABASE {quoted} FROM PUBLIC"));
     let sql = format!(
         "SET ROLE {ADMIN}; CREATE SCHEMA shop; CREATE TYPE shop.state AS ENUM ('new', 'paid'); CREATE DOMAIN shop.price AS numeric;
          CREATE TYPE shop.pair AS (a int, b int);
@@ -131,7 +132,7 @@ async fn extensions_come_and_go_with_the_parameters() {
 #[tokio::test]
 async fn what_is_to_be_retained_outlasts_its_instance() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
-    let platform = Platform::postgresql(&server, "").await;
+    let platform = Platform::postgresql(&server, "reclaimPolicy: {allowed: [delete, retain]}").await;
     assert_eq!(platform.provision_with("retained", json!({"reclaimPolicy": "retain"})).await.0, 201);
     let credentials = platform.credentials("retained", "b").await;
     let reader = platform.credentials_with("retained", "r", json!({"access": "readonly"})).await;

@@ -4,9 +4,15 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails in a test's set-up fails the test")]
 
 mod access;
+mod admin;
 mod bindings;
 mod definers;
 mod faults;
+mod java;
+#[path = "../support/jdbc.rs"]
+mod jdbc;
+#[path = "../support/keeper.rs"]
+mod keeper;
 mod leftovers;
 #[path = "../support/mariadb.rs"]
 mod mariadb;

@@ -35,6 +35,7 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 pub(crate) struct MariaDb {
     folder: TempDir,
     port: u16,
+    is_durable: bool,
     child: Mutex<Option<Child>>,
 }
 
@@ -50,11 +51,20 @@ impl MariaDb {
         })
     }
 
-    /// Starts a server whose certificate bears this name.
+    /// Starts a server whose certificate bears this name. It does not wait for the disk.
     pub(crate) fn start(name: &str) -> Self {
+        Self::start_with(name, false)
+    }
+
+    /// Starts a server that waits for the disk, as one does that is used.
+    pub(crate) fn start_durable(name: &str) -> Self {
+        Self::start_with(name, true)
+    }
+
+    fn start_with(name: &str, is_durable: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("bindery-mariadb-").tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = Self { folder, port, child: Mutex::default() };
+        let server = Self { folder, port, is_durable, child: Mutex::default() };
         make_certificates(server.folder.path(), name);
         own(server.folder.path());
         for file in ["ca.crt", "server.crt", "server.key"] {
@@ -85,8 +95,9 @@ impl MariaDb {
             .args([at("datadir", "data"), at("socket", "socket"), format!("--port={}", self.port)])
             .args([at("ssl-ca", "ca.crt"), at("ssl-cert", "server.crt"), at("ssl-key", "server.key")])
             .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--max-connections=200"])
-            // What is committed outlives the server, if not the machine.
-            .args(["--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=16M"])
+            // What is committed outlives the server, and the machine if it is to.
+            .arg(format!("--innodb-flush-log-at-trx-commit={}", if self.is_durable { 1 } else { 2 }))
+            .arg("--innodb-buffer-pool-size=16M")
             .args(["--event-scheduler=ON", "--general-log=ON", &at("general-log-file", "statements")])
             .stdout(Stdio::null())
             .stderr(log)

@@ -24,6 +24,8 @@ const AUTHORIZATION: &str = "Basic Y2F0YWxvZzpzZWNyZXQ=";
 pub(crate) struct Platform {
     folder: TempDir,
     config: BrokerConfig,
+    /// The configuration's file.
+    pub(crate) text: String,
     pub(crate) broker: Broker,
 }
 
@@ -45,7 +47,7 @@ impl Platform {
         );
         let config = LoadedConfig::from_yaml(&text).unwrap().complete(PartialSettings::default()).unwrap();
         let broker = Broker::open(config.clone(), Arc::new(Metrics::new())).await.unwrap();
-        Self { folder, config, broker }
+        Self { folder, config, text, broker }
     }
 
     /// Opens the broker anew on the same store, as after a restart.
@@ -111,6 +113,15 @@ impl Platform {
 
     pub(crate) async fn credentials_with(&self, instance: &str, binding: &str, parameters: Value) -> Value {
         let (status, mut body) = self.bind_with(instance, binding, parameters).await;
+        assert_eq!(status, 201, "{body}");
+        body["credentials"].take()
+    }
+
+    /// Binds, which must succeed, with this name on Kubernetes; answers the credentials.
+    pub(crate) async fn credentials_named(&self, instance: &str, name: &str) -> Value {
+        let body = json!({"service_id": SERVICE, "plan_id": PLAN, "context": {"binding_name": name}});
+        let (status, mut body) =
+            send(self.broker.router(), "PUT", &path(instance, Some(name)), Some(body)).await;
         assert_eq!(status, 201, "{body}");
         body["credentials"].take()
     }

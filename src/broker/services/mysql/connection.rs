@@ -4,7 +4,7 @@
 use std::{fmt, time::Duration};
 
 use mysql_async::{ClientIdentity, Conn, Opts, OptsBuilder, Row, SslOpts, Value, prelude::Queryable};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
@@ -111,7 +111,20 @@ impl Session {
     }
 
     async fn connect(server: &ServerSettings) -> Result<Self, ConnectError> {
-        let mut conn = Conn::new(settings(server).await?).await?;
+        let Some(source) = &server.password else { return Self::log_in(server, None).await };
+        let password = source.read().await?;
+        match Self::log_in(server, Some(&password)).await {
+            // It may just be changing.
+            Err(error) if error.is_wrong_login() => match source.read_changed(&password).await? {
+                Some(changed) => Self::log_in(server, Some(&changed)).await,
+                None => Err(error),
+            },
+            outcome => outcome,
+        }
+    }
+
+    async fn log_in(server: &ServerSettings, password: Option<&SecretString>) -> Result<Self, ConnectError> {
+        let mut conn = Conn::new(settings(server, password).await?).await?;
         let version: Option<String> = conn.query_first("SELECT VERSION()").await?;
         let mut engine = version.as_deref().and_then(Engine::parse).ok_or(ConnectError::UnknownEngine)?;
         if let Engine::MySql { literal_grants, .. } = &mut engine {
@@ -192,12 +205,13 @@ fn texts(row: Row) -> Texts {
     row.unwrap().into_iter().map(text).collect()
 }
 
-async fn settings(server: &ServerSettings) -> Result<Opts, ConnectError> {
+async fn settings(server: &ServerSettings, password: Option<&SecretString>) -> Result<Opts, ConnectError> {
     let mut builder = OptsBuilder::default()
         .ip_or_hostname(server.host.as_str())
         .tcp_port(server.port)
         .user(Some(server.user.as_str()))
         .tcp_keepalive(Some(KEEPALIVE))
+        .pass(password.map(ExposeSecret::expose_secret))
         // What is configured is what is connected to, also on the same machine.
         .prefer_socket(false)
         .stmt_cache_size(0)
@@ -206,9 +220,6 @@ async fn settings(server: &ServerSettings) -> Result<Opts, ConnectError> {
         .wait_timeout(Some(600))
         .init(vec![SET_UP])
         .connect_attribute("program_name", "bindery");
-    if let Some(password) = &server.password {
-        builder = builder.pass(Some(password.read().await?.expose_secret()));
-    }
     if server.sslmode != SslMode::Disable {
         builder = builder.ssl_opts(tls(server).await?);
     }

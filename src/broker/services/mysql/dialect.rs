@@ -14,6 +14,8 @@ use crate::config::Access;
 
 pub(super) use self::{mariadb::MariaDb, mysql::MySql};
 
+const CHANGES_OWN: &str = "change the administrator's password";
+
 /// A statement, and the refusals that mean that there is nothing left to do.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Statement {
@@ -51,6 +53,9 @@ pub(super) trait Dialect: Send + Sync {
 
     /// Gives an existing login a new password, and locks or unlocks it.
     fn set_password(&self, entry: Entry<'_>) -> Statement;
+
+    /// Gives the administrator that is logged in another password. Its sessions go on.
+    fn change_own_password(&self, next: &SecretString) -> Statement;
 
     /// Makes a password that the engine takes out of a generated one.
     fn password(&self, generated: SecretString) -> SecretString;
@@ -156,6 +161,15 @@ mod tests {
             sql,
             "ALTER USER 'b'@'%' IDENTIFIED WITH caching_sha2_password BY 'secret-0aA' REQUIRE SSL ACCOUNT UNLOCK"
         );
+    }
+
+    #[test]
+    fn the_administrator_changes_its_own_password_only() {
+        let next = SecretString::from("secret");
+        let hash = "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7";
+        assert_eq!(MariaDb.change_own_password(&next).sql, format!("SET PASSWORD = '{hash}'"));
+        let on_mysql = MySql { literal_grants: false }.change_own_password(&next);
+        assert_eq!(on_mysql.sql, "ALTER USER USER() IDENTIFIED BY 'secret'");
     }
 
     /// `_` stands for any letter, unless partial revokes are on.

@@ -30,6 +30,9 @@ pub(super) const NO_SUCH_SESSION: u16 = 1094;
 /// MySQL since 8.0.22: DROP USER of an account that views, routines, triggers or events run as.
 pub(super) const IS_DEFINER: u16 = 4006;
 
+/// MySQL: `password_history` or `password_reuse_interval`.
+pub(super) const USED_BEFORE: u16 = 3638;
+
 /// A server that cannot be connected to.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
@@ -45,6 +48,13 @@ pub(super) enum ConnectError {
     UnknownEngine,
     #[error("all {limit} sessions of the broker are in use; raise maxConnections, or ask again")]
     Busy { limit: usize },
+}
+
+impl ConnectError {
+    /// Whether the password is not the right one.
+    pub(super) fn is_wrong_login(&self) -> bool {
+        matches!(self, Self::Refused(Error::Server(refusal)) if refusal.code == ACCESS_DENIED)
+    }
 }
 
 /// Work that failed, at whichever step.

@@ -17,6 +17,7 @@ use std::{collections::BTreeSet, time::Duration};
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
 use jiff::Timestamp;
+use secrecy::SecretString;
 
 use self::{
     connection::Session,
@@ -235,6 +236,13 @@ impl Databases {
         self.server.keep(session);
         Ok(engine.to_string())
     }
+
+    async fn change_password_once(&self, next: &SecretString) -> Result<(), SqlError> {
+        let mut session = self.server.session().await?;
+        session.run([session.dialect().change_own_password(next)]).await?;
+        self.server.keep(session);
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -305,6 +313,10 @@ impl Provider for Databases {
             // There are none here.
             ResourceKind::OwnerRole | ResourceKind::AccessRole => Ok(()),
         }
+    }
+
+    async fn change_password(&self, next: &SecretString) -> Result<(), ServiceError> {
+        self.attempt(|| self.change_password_once(next)).await
     }
 
     async fn check(&self) -> Result<String, ServiceError> {

@@ -111,8 +111,8 @@ impl Session {
         let password = source.read().await?;
         match Self::log_in(server, config, Some(&password)).await {
             // It may just be changing.
-            Err(error) if error.is_wrong_login() => match source.read_next().await? {
-                Some(next) => Self::log_in(server, config, Some(&next)).await,
+            Err(error) if error.is_wrong_login() => match source.read_changed(&password).await? {
+                Some(changed) => Self::log_in(server, config, Some(&changed)).await,
                 None => Err(error),
             },
             outcome => outcome,

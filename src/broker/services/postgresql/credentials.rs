@@ -100,9 +100,10 @@ impl Place<'_> {
         let database = self.database;
         let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let tls = self.tls(credential, ca.is_some());
-        let password = match credential {
-            Credential::Password(password) => Some(password.expose_secret()),
-            Credential::Certificate { .. } => None,
+        let (password, for_java) = match credential {
+            Credential::Password(password) => (Some(password.expose_secret()), ""),
+            // pgjdbc reads PEM since 42.7.9, and takes the key for one of RSA unless told.
+            Credential::Certificate { .. } => (None, "&pemKeyAlgorithm=EC"),
         };
         let with = |before: &str| password.map_or_else(String::new, |password| format!("{before}{password}"));
         let mut keys = vec![
@@ -113,7 +114,10 @@ impl Place<'_> {
             ("uri", format!("postgres://{login}{}@{address}/{database}?{tls}", with(":"))),
             (
                 "jdbcURL",
-                format!("jdbc:postgresql://{address}/{database}?user={login}{}&{tls}", with("&password=")),
+                format!(
+                    "jdbc:postgresql://{address}/{database}?user={login}{}&{tls}{for_java}",
+                    with("&password=")
+                ),
             ),
         ];
         match credential {
@@ -238,6 +242,11 @@ mod tests {
         assert_eq!(
             keys["uri"],
             "postgres://u@db.example:26257/cf_d?sslmode=verify-full&sslrootcert=/s/ca.crt&sslcert=/s/tls.crt&sslkey=/s/tls.key"
+        );
+        assert!(
+            keys["jdbcURL"].as_str().unwrap().ends_with("&sslkey=/s/tls.key&pemKeyAlgorithm=EC"),
+            "{}",
+            keys["jdbcURL"]
         );
     }
 

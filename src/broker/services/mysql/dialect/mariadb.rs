@@ -5,7 +5,7 @@ use sha1::{Digest, Sha1};
 
 use super::{
     super::quote::{account, pattern, quoted},
-    Dialect, Entry, Statement,
+    CHANGES_OWN, Dialect, Entry, Statement,
 };
 
 /// See the module.
@@ -31,6 +31,12 @@ impl Dialect for MariaDb {
             quoted(&hash)
         );
         Statement::new("set the login's password", sql)
+    }
+
+    /// <https://mariadb.com/kb/en/set-password/>: of the account that is logged in, and nothing else about it; the hash, as for
+    /// logins.
+    fn change_own_password(&self, next: &SecretString) -> Statement {
+        Statement::new(CHANGES_OWN, format!("SET PASSWORD = {}", quoted(&hash(next))))
     }
 
     fn password(&self, generated: SecretString) -> SecretString {

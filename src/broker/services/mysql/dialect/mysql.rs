@@ -4,13 +4,13 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    super::quote::{account, identifier, pattern, quoted},
-    Dialect, Entry, Statement,
+    super::{
+        super::password::of_every_kind,
+        error::USED_BEFORE,
+        quote::{account, identifier, pattern, quoted},
+    },
+    CHANGES_OWN, Dialect, Entry, Statement,
 };
-
-/// One of each kind of characters that `validate_password.policy=MEDIUM` asks for, all of which a URL takes as they are:
-/// <https://dev.mysql.com/doc/refman/8.4/en/validate-password-options-variables.html>.
-const EVERY_KIND: &str = "-0aA";
 
 /// See the module.
 pub(in super::super) struct MySql {
@@ -39,8 +39,15 @@ impl Dialect for MySql {
         Statement::new("set the login's password", sql)
     }
 
+    /// <https://dev.mysql.com/doc/refman/8.4/en/alter-user.html>. No other password was ever the same, so if it was used before,
+    /// it is this change that was cut off.
+    fn change_own_password(&self, next: &SecretString) -> Statement {
+        let sql = format!("ALTER USER USER() IDENTIFIED BY {}", quoted(next.expose_secret()));
+        Statement::new(CHANGES_OWN, sql).unless(&[USED_BEFORE])
+    }
+
     fn password(&self, generated: SecretString) -> SecretString {
-        format!("{}{EVERY_KIND}", generated.expose_secret()).into()
+        of_every_kind(&generated)
     }
 
     /// <https://dev.mysql.com/doc/refman/8.4/en/grant.html>, "Database Privileges".

@@ -421,7 +421,7 @@ mod tests {
     fn a_database_starts_as_it_is_asked_to() {
         let origin = Origin { template: Some("demo"), ..Origin::default() };
         let sql = PostgreSql.create_database(NAMES, origin).sql;
-        assert_eq!(sql, r#"CREATE DATABASE "d" OWNER "o" TEMPLATE "demo""#);
+        assert_eq!(sql, r#"CREATE DATABASE "d" OWNER "o" TEMPLATE "demo" ALLOW_CONNECTIONS false"#);
         let origin = Origin { encoding: Some("LATIN1"), ..Origin::default() };
         let sql = PostgreSql.create_database(NAMES, origin).sql;
         assert!(sql.contains("TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"), "{sql}");

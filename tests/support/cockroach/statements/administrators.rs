@@ -19,7 +19,7 @@ fn within(open: &[Token], sql: &str) -> Job {
 /// all, and only hides the database when it is taken back (#59875): here TEMPORARY, which CockroachDB lacks, stands for it.
 pub(super) const ADMINISTRATORS: &[Allowed] = &[
     allow(
-        "SELECT version()",
+        "SELECT pg_catalog.version()",
         "functions-and-operators",
         Instead("SELECT 'CockroachDB CCL v25.2.13 (stand-in)'"),
     ),
@@ -125,10 +125,18 @@ pub(super) const ADMINISTRATORS: &[Allowed] = &[
         "SELECT DISTINCT l.rolname::text FROM pg_catalog.pg_roles k \
          JOIN pg_catalog.pg_auth_members gm ON gm.roleid = k.oid \
          JOIN pg_catalog.pg_auth_members lm ON lm.roleid = gm.member JOIN pg_catalog.pg_roles l ON l.oid = lm.member \
-         WHERE k.rolname::text = $1 AND l.rolcanlogin AND l.rolvaliduntil <= now()",
-        "pg-catalog: pg_roles, pg_auth_members",
+         WHERE k.rolname::text = $1 AND l.rolvaliduntil <= now() \
+         AND (l.rolcanlogin OR l.rolname::text IN (SELECT user_name FROM [SHOW CLUSTER SESSIONS]))",
+        "pg-catalog: pg_roles, pg_auth_members; show-sessions",
         Same,
     ),
+    allow(
+        "SELECT count(*) FROM pg_catalog.pg_roles WHERE rolname = '?' AND rolvaliduntil <= now()",
+        "pg-catalog: pg_roles",
+        Same,
+    ),
+    allow(r#"ALTER ROLE "?" NOLOGIN"#, "alter-role", Same),
+    allow(r#"ALTER ROLE "?" LOGIN"#, "alter-role", Same),
     allow(
         r#"ALTER DEFAULT PRIVILEGES FOR ROLE "?" GRANT ALL ON OBJECTS TO "?""#,
         "alter-default-privileges",

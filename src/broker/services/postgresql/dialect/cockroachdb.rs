@@ -244,6 +244,8 @@ mod tests {
             CockroachDb.revoke_role("m", "b"),
             CockroachDb.change_own_password("bindery", "v"),
             CockroachDb.disable_login("b"),
+            CockroachDb.suspend_login("b"),
+            CockroachDb.resume_login("b"),
             CockroachDb.end_sessions("b'"),
             CockroachDb.reassign("b", "o"),
             CockroachDb.drop_owned("b"),
@@ -274,6 +276,7 @@ mod tests {
         let mut all: Vec<_> = statements.into_iter().map(|statement| statement.sql).collect();
         all.extend([
             CockroachDb.is_admitted("d", "g"),
+            CockroachDb.is_expired("b"),
             CockroachDb.expired_logins().to_owned(),
             CockroachDb.schemas().to_owned(),
             CockroachDb.count_sessions("b"),

@@ -14,7 +14,7 @@ soak: ## The broker's tests at full size, killed and fuzzed, for an hour; SOAK_M
 	@tests/soak
 
 bench: ## Bindings each second, beside the database's own rate for the same SQL.
-	@tests/preflight rust postgresql
+	@tests/preflight rust postgresql mariadb
 	cargo bench --bench bind
 
 generate: ## Write the CRDs into the chart.

@@ -288,6 +288,58 @@ fn the_brokers_configuration_names_the_files_of_its_secrets() {
     }
 }
 
+/// A MySQL server, one of PostgreSQL with a client CA, and a plan that says all that plans can.
+#[test]
+fn servers_and_plans_of_every_kind_are_passed_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let values = folder.path().join("values.yaml");
+    fs::write(
+        &values,
+        r"
+servers:
+  my: {protocol: mysql, host: m, port: 3306, user: bindery, secretName: my, secretKeys: [password, ca.crt]}
+  pg: {host: p, port: 5432, user: bindery, maxConnections: 8, secretName: pg, secretKeys: [password, ca.crt, client-ca.crt, client-ca.key]}
+services:
+- {id: m, name: mysql, type: mysql, description: d, plans: [{name: default, description: d, server: my}]}
+- id: p
+  name: postgresql
+  type: postgresql
+  description: d
+  plans:
+  - name: all
+    description: d
+    server: pg
+    database: {access: {default: readonly, allowed: [readonly, owner]}, validFor: {default: 30d, maximum: 90d}, encodings: [UTF8],
+      extensions: [hstore], templates: {demo: demo_data}, reclaimPolicy: {default: retain}, sslmode: verify-full, credentials: certificate}
+broker: {rotateAdmin: true}
+",
+    )
+    .unwrap();
+    let documents = documents(&rendered(&["--values", values.to_str().unwrap()]));
+    let config = broker_config(&documents);
+    let loaded = bindery::config::LoadedConfig::from_yaml(&config.to_string()).unwrap();
+    let server =
+        |name: &str| loaded.services.servers.iter().find(|server| server.name.as_str() == name).unwrap();
+    assert_eq!(server("my").protocol, bindery::config::Protocol::MySql);
+    let ca = server("pg").client_ca.as_ref().unwrap();
+    let files = broker_files(find(&documents, "StatefulSet", "bindery-broker").unwrap());
+    for file in [&ca.cert_file, &ca.key_file] {
+        assert!(files.contains(file.to_str().unwrap()), "{} is not among {files:?}", file.display());
+    }
+    assert!(files.contains("/etc/bindery/servers/my/password.next"), "{files:?}");
+    let plan = loaded.services.offerings[1].plans.values().next().unwrap();
+    assert_eq!(plan.database.templates["demo"], "demo_data");
+    let role = find(&documents, "Role", "bindery-broker").unwrap();
+    let patched: BTreeSet<_> = role["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|rule| strings(&rule["verbs"]) == BTreeSet::from(["get", "patch"]))
+        .flat_map(|rule| strings(&rule["resourceNames"]))
+        .collect();
+    assert_eq!(patched, BTreeSet::from(["my", "pg"]));
+}
+
 #[test]
 fn a_role_of_the_cloud_is_given_by_annotations() {
     let annotation =

@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
+    path::Path,
     sync::Arc,
 };
 
@@ -18,10 +19,35 @@ use uuid::Uuid;
 
 use crate::{
     Bindings, INSTANCES,
-    postgres::{ADMIN, Postgres},
+    mariadb::{self, MariaDb},
+    postgres::{self, Postgres},
 };
 
 const PASSWORD: &str = "secret";
+
+/// A service, and the server that its plan names.
+pub(crate) struct Service {
+    kind: &'static str,
+    server: String,
+}
+
+impl From<&Postgres> for Service {
+    fn from(server: &Postgres) -> Self {
+        let at = at(server.port(), &server.password_file(), &server.ca_file());
+        Self { kind: "cockroachdb", server: format!("user: {}, {at}", postgres::ADMIN) }
+    }
+}
+
+impl From<&MariaDb> for Service {
+    fn from(server: &MariaDb) -> Self {
+        let at = at(server.port(), &server.password_file(), &server.ca_file());
+        Self { kind: "mysql", server: format!("protocol: mysql, user: {}, {at}", mariadb::ADMIN) }
+    }
+}
+
+fn at(port: u16, password: &Path, ca: &Path) -> String {
+    format!("host: 127.0.0.1, port: {port}, passwordFile: {}, caFile: {}", password.display(), ca.display())
+}
 
 /// See the module.
 pub(crate) struct Served {
@@ -33,16 +59,10 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// On the server, with a store of its own, and some instances.
-    pub(crate) async fn start(server: &Postgres, store: &str) -> Self {
-        let at = format!(
-            "host: 127.0.0.1, port: {}, passwordFile: {}, caFile: {}",
-            server.port(),
-            server.password_file().display(),
-            server.ca_file().display()
-        );
+    /// On a server, with a store of its own, and some instances.
+    pub(crate) async fn start(service: impl Into<Service>, store: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = config(&folder, &at, store);
+        let config = config(&folder, &service.into(), store);
         let broker = Broker::open(config, Arc::new(Metrics::new())).await.unwrap();
         let mut served = Self::of(broker, folder);
         for _ in 0..INSTANCES {
@@ -60,7 +80,8 @@ impl Served {
     /// With a service of another kind, and a store in this file.
     pub(crate) async fn with(store: &str, providers: Providers) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = config(&folder, "host: h, port: 1, sslmode: require", store);
+        let server = "user: u, host: h, port: 1, sslmode: require".to_owned();
+        let config = config(&folder, &Service { kind: "cockroachdb", server }, store);
         let metrics = Arc::new(Metrics::new());
         let broker = Broker::open_with(config, metrics, Timing::default(), |_| providers).await.unwrap();
         Self::of(broker, folder)
@@ -115,13 +136,13 @@ impl Bindings for Served {
     }
 }
 
-fn config(folder: &TempDir, server: &str, store: &str) -> BrokerConfig {
+fn config(folder: &TempDir, Service { kind, server }: &Service, store: &str) -> BrokerConfig {
     let at = |name: &str| folder.path().join(name);
     fs::write(at("password"), PASSWORD).unwrap();
     fs::write(at("key"), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap();
     let config = format!(
-        "servers: {{main: {{user: {ADMIN}, {server}}}}}\n\
-         services: [{{id: s, name: cockroachdb, type: cockroachdb, description: d,\n\
+        "servers: {{main: {{{server}}}}}\n\
+         services: [{{id: s, name: {kind}, type: {kind}, description: d,\n\
             plans: [{{id: p, name: default, description: d, server: main}}]}}]\n\
          auth: {{username: platform, passwordFile: {}}}\n\
          store: \"{store}\"\nstoreKeyFile: {}\n",

@@ -1,5 +1,5 @@
 //! How fast bindings are made and removed: by the broker over HTTP, beside the same statements without it, on a real
-//! PostgreSQL that waits for the disk; and what the broker costs alone, with a service in memory. `make bench`.
+//! PostgreSQL and a real MariaDB that wait for the disk; and what the broker costs alone, with a service in memory. `make bench`.
 //!
 //! `BINDERY_BENCH_SECONDS` says how long each of the rounds lasts that are compared.
 
@@ -15,6 +15,8 @@ mod engine;
 #[path = "../../tests/support/fake.rs"]
 mod fake;
 mod floor;
+#[path = "../../tests/support/mariadb.rs"]
+mod mariadb;
 #[path = "../../tests/support/postgres.rs"]
 mod postgres;
 
@@ -23,7 +25,12 @@ use std::time::{Duration, Instant};
 use criterion::Criterion;
 use futures::future::join_all;
 
-use self::{broker::Served, floor::Floor, postgres::Postgres};
+use self::{
+    broker::Served,
+    floor::{OnMariaDb, OnPostgres},
+    mariadb::MariaDb,
+    postgres::Postgres,
+};
 
 const INSTANCES: usize = 8;
 const WORKERS: [usize; 2] = [1, 8];
@@ -39,32 +46,68 @@ trait Bindings {
 fn main() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(compare());
+    println!("pairs of bind and unbind each second, on {INSTANCES} instances, medians of {ROUNDS} rounds");
+    runtime.block_on(on_postgres());
+    runtime.block_on(on_mariadb());
     let mut criterion = Criterion::default().configure_from_args();
     engine::alone(&mut criterion, &runtime);
     criterion.final_summary();
 }
 
-async fn compare() {
+async fn on_postgres() {
     let server = Postgres::start_durable("127.0.0.1", &["127.0.0.1"]);
     server.psql(&format!("CREATE DATABASE records OWNER {}", postgres::ADMIN));
     let folder = tempfile::tempdir().unwrap();
     let in_file = Served::start(&server, &format!("sqlite:{}", folder.path().join("db").display())).await;
     let in_database = Served::start(&server, &floor::url(&server, "records")).await;
-    let most = WORKERS.into_iter().max().unwrap();
-    let floor = Floor::of(&server, in_file.databases(), most).await;
-    println!("pairs of bind and unbind each second, on {INSTANCES} instances, medians of {ROUNDS} rounds");
+    let floor = OnPostgres::of(&server, in_file.databases(), most_workers()).await;
+    compare("PostgreSQL", &floor, &[("a file", &in_file), ("PostgreSQL", &in_database)]).await;
+}
+
+async fn on_mariadb() {
+    let server = MariaDb::start_durable("127.0.0.1");
+    let folder = tempfile::tempdir().unwrap();
+    let in_file = Served::start(&server, &format!("sqlite:{}", folder.path().join("db").display())).await;
+    let floor = OnMariaDb::of(&server, in_file.databases(), most_workers()).await;
+    let [expected, found] = [statements(&server, &in_file).await, statements(&server, &floor).await];
+    assert_eq!(found, expected, "the broker sends other statements than these");
+    server.root("SET GLOBAL general_log = OFF");
+    compare("MariaDB", &floor, &[("a file", &in_file)]).await;
+}
+
+/// What the server is asked for a pair, but for names and other texts.
+async fn statements(server: &MariaDb, bindings: &impl Bindings) -> Vec<String> {
+    let before = server.statements().len();
+    bindings.pair(0, 0).await;
+    let log = server.statements();
+    let asked = log[before..].lines().filter_map(|line| line.split_once(" Query\t")).map(|(_, sql)| sql);
+    // Brokers look for logins past their time whenever they like.
+    let asked = asked.filter(|sql| !sql.contains("expires_at <=") && !sql.starts_with("SET "));
+    asked.map(|sql| sql.split('\'').step_by(2).collect::<Vec<_>>().join("'…'")).collect()
+}
+
+fn most_workers() -> usize {
+    WORKERS.into_iter().max().unwrap()
+}
+
+/// Prints how brokers with such stores do beside the SQL alone.
+async fn compare(server: &str, floor: &impl Bindings, brokers: &[(&str, &Served)]) {
     for workers in WORKERS {
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
-            let raw = rate(&floor, workers).await;
-            rounds.push([raw, rate(&in_file, workers).await, rate(&in_database, workers).await]);
+            let mut round = vec![rate(floor, workers).await];
+            for (_, broker) in brokers {
+                round.push(rate(*broker, workers).await);
+            }
+            rounds.push(round);
         }
-        let of = |what: &dyn Fn(&[f64; 3]) -> f64| median(rounds.iter().map(what).collect());
-        println!("{workers} workers: SQL alone {:.1}", of(&|round| round[0]));
-        for (index, store) in [(1, "a file"), (2, "PostgreSQL")] {
+        let of = |what: &dyn Fn(&Vec<f64>) -> f64| median(rounds.iter().map(what).collect());
+        println!("{server}, {workers} workers: SQL alone {:.1}", of(&|round| round[0]));
+        for (index, (store, _)) in (1..).zip(brokers) {
             let (pairs, ratio) = (of(&|round| round[index]), of(&|round| round[index] / round[0]));
-            println!("{workers} workers: broker with its store in {store} {pairs:.1}, ratio {ratio:.2}");
+            println!(
+                "{server}, {workers} workers: broker with its store in {store} {pairs:.1}, ratio {ratio:.2}"
+            );
         }
     }
 }

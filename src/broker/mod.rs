@@ -1,6 +1,7 @@
 //! The Open Service Broker: `routes` (HTTP) → `engine` (durable operations) → `store` (records) and `services` (backends).
 //! [`Broker`] puts them together; serving its router, with or without TLS, is the caller's.
 
+mod admin;
 mod engine;
 mod parts;
 mod restore;
@@ -18,6 +19,7 @@ use std::{
 use axum::Router;
 
 pub use self::{
+    admin::{PasswordChangeError, PasswordKeeper, change_password},
     engine::Timing,
     restore::{Held, RestoreReport, restore},
     services::{
@@ -29,7 +31,7 @@ pub use self::{
 };
 use self::{
     engine::{Engine, Offer},
-    parts::{Parts, databases, lock},
+    parts::{Parts, databases, described, lock},
     routes::{Gate, Logins},
     store::{cipher::Cipher, lock::StoreLock, records::Records},
 };
@@ -113,7 +115,7 @@ impl Broker {
     /// # Errors
     /// When passwords or the store's key cannot be read, or the store cannot be opened or is in use.
     pub async fn open(config: BrokerConfig, metrics: Arc<Metrics>) -> Result<Self, BrokerError> {
-        let of = config.clone();
+        let of = config.services.clone();
         Self::open_with(config, metrics, Timing::default(), |installation| databases(&of, installation)).await
     }
 
@@ -136,12 +138,14 @@ impl Broker {
         let cipher = Cipher::load(store_key, former_store_keys, exists)?;
         let Parts { store, providers } = Parts::open(&config, backends).await?;
         tracing::info!(store = store.name(), "the broker's store is open");
-        let offer = Offer::new(config.services.offerings)
+        let offer = Offer::new(described(config.services.offerings, &providers))
             .map_err(|error| ConfigError::invalid(error.path, error.problem))?;
         let records = Records::new(store, cipher);
         let engine = Engine::new(offer, providers.clone(), records, timing);
         let recovering = engine.clone();
         engine.spawn(async move { recovering.recover().await });
+        let expiring = engine.clone();
+        engine.spawn(async move { expiring.expire().await });
         let (watched, stopped) = (logins.clone(), engine.stopped());
         tokio::spawn(async move { watched.watch(stopped).await });
         Ok(Self { engine, gate: Gate { logins, metrics }, providers, lock: Mutex::new(lock) })

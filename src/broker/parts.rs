@@ -7,10 +7,12 @@ use uuid::Uuid;
 
 use super::{
     BrokerError, Provider, Providers,
-    services::cockroachdb::Databases,
+    services::{mysql, parameters::Plans, postgresql},
     store::{Store, dynamodb::DynamoDb, lock::StoreLock, postgres, postgres::Postgres, sqlite::Sqlite},
 };
-use crate::config::{BrokerConfig, BrokerSettings, ServerSettings, StoreUrl};
+use crate::config::{
+    BrokerConfig, BrokerSettings, Offering, Protocol, ServerSettings, ServiceSettings, StoreUrl,
+};
 
 /// A predecessor that drains, as in a rolling restart, is given so long to leave the store.
 const PREDECESSOR_ENDS: Duration = Duration::from_secs(30);
@@ -38,7 +40,7 @@ impl Parts {
         let no_store = || BrokerError::NoStore { store: config.settings.store.to_string() };
         let store = open_existing(&config.settings, delete).await?.ok_or_else(no_store)?;
         let recorded = store.recorded_installation().await?.ok_or_else(no_store)?;
-        Self::of(config, store, &recorded, |installation| databases(config, installation))
+        Self::of(config, store, &recorded, |installation| databases(&config.services, installation))
     }
 
     fn of(
@@ -67,12 +69,31 @@ pub(super) async fn lock(config: &BrokerConfig) -> Result<Option<StoreLock>, Bro
 }
 
 /// The servers of the configuration.
-pub(super) fn databases(config: &BrokerConfig, installation: &str) -> Providers {
+pub(super) fn databases(config: &ServiceSettings, installation: &str) -> Providers {
     let provider = |server: &ServerSettings| {
-        let provider: Arc<dyn Provider> = Arc::new(Databases::new(server.clone(), installation));
+        let on_it = config.offerings.iter().flat_map(|offering| {
+            let on_it = offering.plans.iter().filter(|(_, backing)| backing.server == server.name);
+            on_it.map(|(id, backing)| (id.clone(), (offering.kind, backing.database.clone())))
+        });
+        let plans = Plans::new(on_it.collect());
+        let provider: Arc<dyn Provider> = match server.protocol {
+            Protocol::PostgreSql => Arc::new(postgresql::Databases::new(server.clone(), plans, installation)),
+            Protocol::MySql => Arc::new(mysql::Databases::new(server.clone(), plans, installation)),
+        };
         (server.name.clone(), provider)
     };
-    config.services.servers.iter().map(provider).collect()
+    config.servers.iter().map(provider).collect()
+}
+
+/// What is offered, with the schemas of their providers for plans that have none.
+pub(super) fn described(mut offerings: Vec<Offering>, providers: &Providers) -> Vec<Offering> {
+    for Offering { service, plans, .. } in &mut offerings {
+        for plan in service.plans.iter_mut().filter(|plan| plan.schemas.is_none()) {
+            let provider = plans.get(&plan.id).and_then(|backing| providers.get(&backing.server));
+            plan.schemas = provider.and_then(|provider| provider.schemas(&plan.id));
+        }
+    }
+    offerings
 }
 
 /// Opens the store; makes it, or brings it up to date, if need be.

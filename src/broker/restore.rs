@@ -58,7 +58,7 @@ pub struct RestoreReport {
 pub async fn restore(config: &BrokerConfig, held: &[Held]) -> Result<RestoreReport, BrokerError> {
     let _lock = lock(config).await?;
     let cipher = Cipher::load(&config.settings.store_key, &config.settings.former_store_keys, true)?;
-    let parts = Parts::open(config, |installation| databases(config, installation)).await?;
+    let parts = Parts::open(config, |installation| databases(&config.services, installation)).await?;
     let offer = Offer::new(config.services.offerings.clone())
         .map_err(|error| ConfigError::invalid(error.path, error.problem))?;
     let records = Records::new(parts.store.clone(), cipher);

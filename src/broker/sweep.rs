@@ -57,8 +57,10 @@ async fn sweep_parts(parts: &Parts, claimed: &[Claimed], delete: bool) -> Result
     }
     let mut report = SweepReport { removed: delete, ..SweepReport::default() };
     for (name, provider) in &parts.providers {
-        let claimed: BTreeSet<String> =
-            claimed.iter().flat_map(|claimed| provider.names(&claimed.instance, &claimed.bindings)).collect();
+        let claimed: BTreeSet<String> = claimed
+            .iter()
+            .flat_map(|claimed| all_names(provider.as_ref(), &claimed.instance, &claimed.bindings))
+            .collect();
         let resources = match provider.resources().await {
             Ok(resources) => resources,
             Err(error) => {
@@ -116,9 +118,15 @@ async fn known(store: &dyn Store, provider: &dyn Provider) -> Result<BTreeSet<St
     for Row { key: Key { instance, .. }, .. } in store.instances().await? {
         let bindings = store.bindings(&instance).await?;
         let bindings: Vec<_> = bindings.into_iter().filter_map(|row| row.key.binding).collect();
-        names.extend(provider.names(&instance, &bindings));
+        names.extend(all_names(provider, &instance, &bindings));
     }
     Ok(names)
+}
+
+fn all_names(provider: &dyn Provider, instance: &InstanceId, bindings: &[BindingId]) -> Vec<String> {
+    let mut names = provider.names(instance, bindings);
+    names.extend(provider.other_names(instance));
+    names
 }
 
 impl SweepReport {

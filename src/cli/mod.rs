@@ -8,6 +8,7 @@ mod crds;
 pub mod inject;
 mod manifest;
 mod restore;
+mod rotate_admin;
 mod serve;
 mod sweep;
 mod uninstall;
@@ -47,6 +48,7 @@ enum Command {
     Certs(certs::CertsArgs),
     Sweep(sweep::SweepArgs),
     Restore(restore::RestoreArgs),
+    RotateAdmin(rotate_admin::RotateAdminArgs),
     Uninstall(uninstall::UninstallArgs),
 }
 
@@ -79,6 +81,7 @@ async fn execute(command: Command) -> anyhow::Result<()> {
         Command::Certs(args) => print(&certs::run(&args)?),
         Command::Sweep(args) => print(&sweep::run(&args).await?),
         Command::Restore(args) => print(&restore::run(&args).await?),
+        Command::RotateAdmin(args) => print(&rotate_admin::run(&args).await?),
         Command::Uninstall(args) => print(&uninstall::run(&args).await?),
     }
 }

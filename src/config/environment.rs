@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    ConfigError, LoadedConfig, Login, Offering, PartialSettings, PasswordSource, ServerName, ServerSettings,
-    ServiceKind, ServiceSettings, SslMode, StoreKey, offering, plan_id,
+    Backing, ConfigError, DatabasePlan, LoadedConfig, Login, Offering, PartialSettings, PasswordSource,
+    Protocol, ServerName, ServerSettings, ServiceKind, ServiceSettings, SslMode, StoreKey, offering, plan_id,
 };
 use crate::osb;
 
@@ -89,7 +89,8 @@ pub(super) fn parse(variable: &impl Fn(&str) -> Option<String>) -> Result<Loaded
         let server = plan.server(variable, &offering.service.name, &field)?;
         let plan = plan.offered(&offering.service);
         // Two plans of one id are found by the check below, which wants to see both.
-        offering.servers.insert(plan.id.clone(), server.name.clone());
+        let backing = Backing { server: server.name.clone(), database: DatabasePlan::default() };
+        offering.plans.insert(plan.id.clone(), backing);
         offering.service.plans.push(plan);
         servers.insert(server.name.clone(), server);
     }
@@ -123,7 +124,7 @@ impl Service {
             plans: Vec::new(),
             ..offering::abilities()
         };
-        Offering { kind: ServiceKind::CockroachDb, service, servers: BTreeMap::new() }
+        Offering { kind: ServiceKind::CockroachDb, service, plans: BTreeMap::new() }
     }
 }
 
@@ -175,6 +176,7 @@ impl Plan {
             self.crdb_admin_user.clone().filter(|user| !user.is_empty()).unwrap_or_else(|| "root".to_owned());
         let settings = ServerSettings {
             name: format!("{service_name}/{}", self.name).into(),
+            protocol: Protocol::PostgreSql,
             host: self.crdb_host.clone(),
             port,
             user,
@@ -185,6 +187,8 @@ impl Plan {
             ca_file: non_empty(variable, "PGSSLROOTCERT").map(Into::into),
             cert_file: non_empty(variable, "PGSSLCERT").map(Into::into),
             key_file: non_empty(variable, "PGSSLKEY").map(Into::into),
+            max_connections: ServerSettings::DEFAULT_CONNECTIONS,
+            client_ca: None,
         };
         if settings.cert_file.is_some() != settings.key_file.is_some() {
             return Err(ConfigError::invalid(

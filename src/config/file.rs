@@ -27,8 +27,9 @@ use serde::{
 use serde_json::Value;
 
 use super::{
-    ConfigError, LoadedConfig, Login, Offering, PartialSettings, PasswordSource, ServerName, ServerSettings,
-    ServiceKind, ServiceSettings, SslMode, StoreKey, TlsFiles, offering,
+    Backing, ClientCa, ConfigError, DatabasePlan, LoadedConfig, Login, Offering, PartialSettings,
+    PasswordSource, Protocol, ServerSettings, ServiceKind, ServiceSettings, SslMode, StoreKey, TlsFiles,
+    offering,
     offering::{MaintenanceInfo, Permission},
     plan_id,
 };
@@ -53,6 +54,8 @@ struct Document {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Server {
+    #[serde(default)]
+    protocol: Protocol,
     host: String,
     port: u16,
     user: String,
@@ -63,6 +66,8 @@ struct Server {
     ca_file: Option<PathBuf>,
     cert_file: Option<PathBuf>,
     key_file: Option<PathBuf>,
+    max_connections: Option<usize>,
+    client_ca: Option<ClientCa>,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +100,8 @@ struct Plan {
     name: String,
     description: String,
     server: String,
+    #[serde(default)]
+    database: DatabasePlan,
     metadata: Option<osb::Object>,
     free: Option<bool>,
     bindable: Option<bool>,
@@ -226,6 +233,7 @@ impl Server {
     fn settings(self, name: &str) -> ServerSettings {
         ServerSettings {
             name: name.into(),
+            protocol: self.protocol,
             host: self.host,
             port: self.port,
             user: self.user,
@@ -235,17 +243,20 @@ impl Server {
             ca_file: self.ca_file,
             cert_file: self.cert_file,
             key_file: self.key_file,
+            max_connections: self.max_connections.unwrap_or(ServerSettings::DEFAULT_CONNECTIONS),
+            client_ca: self.client_ca,
         }
     }
 }
 
 impl Service {
     fn offering(self) -> Offering {
-        let mut servers = BTreeMap::new();
+        let mut backings = BTreeMap::new();
         let mut plans = Vec::new();
         for plan in self.plans {
             let id = plan.id.map_or_else(|| plan_id(&self.name, &plan.name), Into::into);
-            servers.insert(id.clone(), ServerName::from(plan.server));
+            let backing = Backing { server: plan.server.into(), database: plan.database };
+            backings.insert(id.clone(), backing);
             plans.push(osb::Plan {
                 id,
                 name: plan.name,
@@ -274,7 +285,7 @@ impl Service {
             plans,
             ..offering::abilities()
         };
-        Offering { kind: self.kind, service, servers }
+        Offering { kind: self.kind, service, plans: backings }
     }
 }
 

@@ -4,6 +4,7 @@
 //! Parsing is pure; the files named here are read where they are used. What a plan's JSON Schemas say about parameters is
 //! here, too ([`Schemas`]): a bad schema is a bad configuration.
 
+mod database;
 mod environment;
 mod error;
 mod file;
@@ -18,11 +19,12 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
+pub use database::{Access, Choice, CredentialKind, DatabasePlan, Kinds, Lifetime, ReclaimPolicy, Validity};
 pub use error::ConfigError;
 pub use login::Login;
-pub use offering::{Offering, ServiceKind, plan_id};
+pub use offering::{Backing, Offering, ServiceKind, plan_id};
 pub use schema::{SchemaError, Schemas, Violations};
-pub use server::{PasswordSource, ServerName, ServerSettings, SslMode};
+pub use server::{ClientCa, PasswordSource, Protocol, ServerName, ServerSettings, SslMode, next_to};
 pub use store::{DynamoDbTable, PostgresUrl, StoreUrl};
 pub use tls::TlsFiles;
 

@@ -1,12 +1,15 @@
 //! Services and plans as offered: what the catalog says about them, which kind of service they are, and the server
 //! behind each plan. The rules that hold between them are checked here, for every source of configuration.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
 
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{ConfigError, Schemas, ServerName, ServerSettings};
+use super::{ConfigError, DatabasePlan, Protocol, Schemas, ServerName, ServerSettings};
 use crate::osb;
 
 /// What the specification calls safe everywhere.
@@ -21,13 +24,36 @@ pub fn plan_id(service_name: &str, plan_name: &str) -> osb::PlanId {
     Uuid::new_v5(&PLAN_IDS, format!("{service_name}/{plan_name}").as_bytes()).to_string().into()
 }
 
-/// What provides a service.
+/// What provides a service: a database per instance and a user per binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceKind {
-    /// A database per instance and a user per binding on a CockroachDB cluster, or on a PostgreSQL server that
-    /// stands in for one.
+    /// On a CockroachDB cluster, or on a PostgreSQL server that stands in for one.
     CockroachDb,
+    /// On a PostgreSQL server.
+    PostgreSql,
+    /// On a MySQL or MariaDB server.
+    MySql,
+}
+
+impl ServiceKind {
+    /// What its servers speak.
+    pub(super) fn protocol(self) -> Protocol {
+        match self {
+            Self::CockroachDb | Self::PostgreSql => Protocol::PostgreSql,
+            Self::MySql => Protocol::MySql,
+        }
+    }
+}
+
+impl fmt::Display for ServiceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CockroachDb => "cockroachdb",
+            Self::PostgreSql => "postgresql",
+            Self::MySql => "mysql",
+        })
+    }
 }
 
 /// What a service needs from the platform.
@@ -86,15 +112,24 @@ impl From<MaintenanceInfo> for serde_json::Value {
     }
 }
 
-/// A service as offered, with the server behind each of its plans.
+/// What is behind a plan.
+#[derive(Clone, Debug)]
+pub struct Backing {
+    /// Where its instances live.
+    pub server: ServerName,
+    /// What its instances and bindings are like.
+    pub database: DatabasePlan,
+}
+
+/// A service as offered, with what is behind each of its plans.
 #[derive(Clone, Debug)]
 pub struct Offering {
     /// What provides it.
     pub kind: ServiceKind,
     /// What the catalog says.
     pub service: osb::Service,
-    /// Where the instances of each plan live.
-    pub servers: BTreeMap<osb::PlanId, ServerName>,
+    /// What is behind each of its plans.
+    pub plans: BTreeMap<osb::PlanId, Backing>,
 }
 
 /// Refuses names and ids that are empty or taken twice, names that are too long, services without plans, plans without
@@ -107,7 +142,7 @@ pub(super) fn check(offerings: &[Offering], servers: &[ServerSettings]) -> Resul
     for server in servers {
         known.add(server.name.as_str(), "servers")?;
     }
-    for Offering { service, servers, .. } in offerings {
+    for Offering { kind, service, plans } in offerings {
         let field = format!("service {:?}", service.name);
         names.add(&service.name, "services")?;
         check_length(&service.name, &field)?;
@@ -121,16 +156,37 @@ pub(super) fn check(offerings: &[Offering], servers: &[ServerSettings]) -> Resul
             plan_names.add(&plan.name, &field)?;
             check_length(&plan.name, &field)?;
             plan_ids.add(plan.id.as_str(), &field)?;
-            let server = servers.get(&plan.id).map_or("", ServerName::as_str);
-            if !known.0.contains(server) {
-                return Err(ConfigError::invalid(
-                    format!("{field}: server"),
-                    format!("{server:?} is not configured; name one of `servers`"),
-                ));
+            if let Some(backing) = plans.get(&plan.id) {
+                check_server(&backing.server, *kind, servers, &field)?;
+                backing.database.check(*kind, &format!("{field}: database"))?;
             }
             Schemas::of(plan)
                 .map_err(|error| ConfigError::invalid(format!("{field}: {}", error.path), error.problem))?;
         }
+    }
+    Ok(())
+}
+
+/// The server must be there, and be one that the kind of service can use.
+fn check_server(
+    name: &ServerName,
+    kind: ServiceKind,
+    servers: &[ServerSettings],
+    field: &str,
+) -> Result<(), ConfigError> {
+    let field = format!("{field}: server");
+    let Some(server) = servers.iter().find(|server| server.name == *name) else {
+        let problem = format!("{:?} is not configured; name one of `servers`", name.as_str());
+        return Err(ConfigError::invalid(field, problem));
+    };
+    let (needed, spoken) = (kind.protocol(), server.protocol);
+    if spoken != needed {
+        let problem = format!(
+            "{:?} speaks {spoken}, and services of type {kind} need {needed}; set servers.{name}.protocol to {needed}, or name \
+             another server",
+            name.as_str()
+        );
+        return Err(ConfigError::invalid(field, problem));
     }
     Ok(())
 }

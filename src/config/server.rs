@@ -1,9 +1,13 @@
 //! How to reach a database server as its administrator. The names of the TLS modes are libpq's
 //! (<https://www.postgresql.org/docs/15/libpq-ssl.html>, "Protection Provided in Different Modes").
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
@@ -39,20 +43,42 @@ impl fmt::Display for ServerName {
     }
 }
 
+/// What a server speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// PostgreSQL and CockroachDB; which of them it is turns out at the first connection.
+    #[default]
+    PostgreSql,
+    /// MySQL and MariaDB; which of them it is turns out at the first connection.
+    MySql,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PostgreSql => "postgresql",
+            Self::MySql => "mysql",
+        })
+    }
+}
+
 /// A database server and how its administrator logs in.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
     /// What plans and records call it.
     pub name: ServerName,
+    /// What it speaks.
+    pub protocol: Protocol,
     /// Host name or address; applications get the same one.
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// The administrator: needs CREATEROLE and CREATEDB, no superuser.
+    /// The administrator; `docs/databases.md` tells the rights that it needs. No superuser.
     pub user: String,
     /// The administrator's password; none when a client certificate is enough.
     pub password: Option<PasswordSource>,
-    /// The database to be in while others are made and dropped.
+    /// The database to be in while others are made and dropped; of no use on MySQL.
     pub database: String,
     /// How the connection is protected.
     pub sslmode: SslMode,
@@ -62,11 +88,27 @@ pub struct ServerSettings {
     pub cert_file: Option<PathBuf>,
     /// The client's key, PEM.
     pub key_file: Option<PathBuf>,
+    /// Sessions that the broker has open there at the same time, at most.
+    pub max_connections: usize,
+    /// What signs the client certificates of bindings that have one.
+    pub client_ca: Option<ClientCa>,
+}
+
+/// A certificate authority whose client certificates a server takes as a login (`cert` authentication).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ClientCa {
+    /// Its certificate, PEM.
+    pub cert_file: PathBuf,
+    /// Its key, PEM.
+    pub key_file: PathBuf,
 }
 
 impl ServerSettings {
     /// The maintenance database that exists on PostgreSQL and on CockroachDB alike.
     pub const DEFAULT_DATABASE: &str = "postgres";
+    /// [`ServerSettings::max_connections`] unless told otherwise.
+    pub const DEFAULT_CONNECTIONS: usize = 32;
 
     /// Checks what the fields say together; `field` is where they stand.
     pub(super) fn checked(self, field: &str) -> Result<Self, ConfigError> {
@@ -75,6 +117,18 @@ impl ServerSettings {
         }
         if self.port == 0 {
             return Err(ConfigError::invalid(format!("{field}.port"), "is 0; name the server's TCP port"));
+        }
+        if self.max_connections < 2 {
+            return Err(ConfigError::invalid(
+                format!("{field}.maxConnections"),
+                "is less than 2; work on an instance takes two sessions",
+            ));
+        }
+        if self.protocol == Protocol::MySql && self.client_ca.is_some() {
+            return Err(ConfigError::invalid(
+                format!("{field}.clientCa"),
+                "is for servers that speak postgresql; leave it out",
+            ));
         }
         if self.sslmode.verifies() && self.ca_file.is_none() {
             return Err(ConfigError::missing(
@@ -114,12 +168,50 @@ impl PasswordSource {
     pub async fn read(&self) -> Result<SecretString, ConfigError> {
         match self {
             Self::Given(password) => Ok(password.clone()),
-            Self::File(path) => tokio::fs::read_to_string(path)
-                .await
-                .map(|text| text.trim_end_matches(['\r', '\n']).to_owned().into())
-                .map_err(|error| ConfigError::Unreadable { path: path.clone(), error }),
+            Self::File(path) => read_password(path).await,
         }
     }
+
+    /// The password to try when `refused` was refused: the one that is going to take its place, or that has just done so.
+    ///
+    /// # Errors
+    /// As [`PasswordSource::read_next`] and [`PasswordSource::read`].
+    pub async fn read_changed(&self, refused: &SecretString) -> Result<Option<SecretString>, ConfigError> {
+        // In this order: it is gone from there only once it is here.
+        if let Some(next) = self.read_next().await? {
+            return Ok(Some(next));
+        }
+        let current = self.read().await?;
+        Ok((current.expose_secret() != refused.expose_secret()).then_some(current))
+    }
+
+    /// The password that is going to take its place, while it is being changed: in a file beside it, with `.next` added.
+    ///
+    /// # Errors
+    /// When there is such a file and it cannot be read.
+    pub async fn read_next(&self) -> Result<Option<SecretString>, ConfigError> {
+        let Self::File(path) = self else { return Ok(None) };
+        match read_password(&next_to(path)).await {
+            Ok(next) => Ok(Some(next)),
+            Err(ConfigError::Unreadable { error, .. }) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Where the password is written that is going to take the place of the one in a file.
+#[must_use]
+pub fn next_to(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".next");
+    name.into()
+}
+
+async fn read_password(path: &Path) -> Result<SecretString, ConfigError> {
+    tokio::fs::read_to_string(path)
+        .await
+        .map(|text| text.trim_end_matches(['\r', '\n']).to_owned().into())
+        .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })
 }
 
 /// How a connection is protected, in libpq's words.
@@ -159,5 +251,28 @@ impl SslMode {
 impl fmt::Display for SslMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_that_changes_is_found_before_and_after_it_takes_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        let source = PasswordSource::File(file.clone());
+        let instead_of = async |refused: &str| {
+            let changed = source.read_changed(&refused.into()).await.unwrap();
+            changed.map(|changed| changed.expose_secret().to_owned())
+        };
+        std::fs::write(&file, "old\n").unwrap();
+        assert_eq!(instead_of("old").await, None);
+        std::fs::write(next_to(&file), "new\n").unwrap();
+        assert_eq!(instead_of("old").await.as_deref(), Some("new"));
+        std::fs::rename(next_to(&file), &file).unwrap();
+        assert_eq!(instead_of("old").await.as_deref(), Some("new"));
+        assert_eq!(instead_of("new").await, None);
     }
 }

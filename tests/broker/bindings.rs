@@ -1,8 +1,9 @@
 //! From provisioning to deprovisioning, as applications live through it.
 
 use crate::{
-    platform::{Platform, connect, is_refused},
+    platform::Platform,
     postgres::{ADMIN, Postgres},
+    server::{connect, is_refused},
 };
 
 #[tokio::test]
@@ -263,4 +264,26 @@ async fn many_instances_at_once_do_not_get_in_each_others_way() {
         assert_eq!(nothing_of(&server, &[&credentials]), Vec::<String>::new());
     });
     futures::future::join_all(lives).await;
+}
+
+/// Ids are any text; names are derived, and ids are kept in the mark for people.
+#[tokio::test]
+async fn hostile_ids_do_no_harm() {
+    let server = Postgres::shared();
+    let platform = Platform::on(&server).await;
+    let long = "x".repeat(2_000);
+    for id in ["a'b\"c`d\\", "\u{fc}\u{1f980}%_", "'; DROP DATABASE postgres; --", "$$; x", long.as_str()] {
+        assert_eq!(platform.provision(id).await.0, 201, "{id}");
+        let credentials = platform.credentials(id, id).await;
+        let session = connect(&server, &credentials).await.unwrap();
+        session.batch_execute("CREATE TABLE \"a\"\"'b\" (a int)").await.unwrap();
+        let database = credentials["database"].as_str().unwrap();
+        let comment = format!(
+            "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '{database}'"
+        );
+        assert!(server.psql(&comment).concat().ends_with(&format!("instance={id}")), "{id}");
+        assert_eq!(platform.unbind(id, id).await.0, 200, "{id}");
+        assert_eq!(platform.deprovision(id).await.0, 200, "{id}");
+        assert!(nothing_of(&server, &[&credentials]).is_empty(), "{id}");
+    }
 }

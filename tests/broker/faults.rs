@@ -1,12 +1,19 @@
 //! Servers that cannot be used: the answer says why and what to do, and the same request works once it is mended.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bindery::{broker::Broker, telemetry::Metrics};
 
 use crate::{
     platform::Platform,
     postgres::{ADMIN, ADMIN_PASSWORD, Postgres},
+    server::connect,
 };
 
 fn description(body: &serde_json::Value) -> &str {
@@ -105,4 +112,65 @@ async fn sslmodes_check_what_libpq_checks() {
     works(&strange, format!("sslmode: require, caFile: {wrong}")).await.unwrap();
     works(&strange, format!("sslmode: verify-full, caFile: {wrong}")).await.unwrap_err();
     works(&server, "sslmode: disable".to_owned()).await.unwrap_err();
+}
+
+/// Sessions that the broker kept are dead after a restart, and nobody notices.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_in_the_middle_of_everything_leaves_nothing() {
+    let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
+    let platform = Platform::postgresql(&server, "").await;
+    assert_eq!(platform.provision("i").await.0, 201);
+    let kept = platform.credentials("i", "kept").await;
+    let done = AtomicUsize::new(0);
+    let worker = async |worker: usize| {
+        let access = ["owner", "readwrite", "readonly"][worker];
+        for round in 0..15 {
+            let binding = format!("{worker}-{round}");
+            // Some fail, and are deleted as a platform does.
+            let _ = platform.bind_with("i", &binding, serde_json::json!({"access": access})).await;
+            while ![200, 410].contains(&platform.unbind("i", &binding).await.0) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let restart = async {
+        for after in [3, 15, 30] {
+            while done.load(Ordering::Relaxed) < after {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            tokio::task::block_in_place(|| {
+                server.stop();
+                server.start_again();
+            });
+        }
+    };
+    tokio::join!(worker(0), worker(1), worker(2), restart);
+    let logins = server.psql("SELECT rolname FROM pg_roles WHERE rolname ~ '^[a-p]{32}$'");
+    assert_eq!(logins, [kept["username"].as_str().unwrap()]);
+    connect(&server, &kept).await.unwrap();
+    assert_eq!(platform.deprovision("i").await.0, 200);
+    let left = "SELECT rolname FROM pg_roles WHERE rolname ~ '^(cf_|[a-p]{32}$)' \
+        UNION SELECT datname FROM pg_database WHERE datname LIKE 'cf%'";
+    assert_eq!(server.psql(left), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_administrator_may_have_a_client_certificate_and_another_one_later() {
+    let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let ca = server.want_certificates_of_all();
+    let issue = |name: &str| Postgres::client_certificate(&ca, name, &at("admin.crt"), &at("admin.key"));
+    issue("somebody");
+    let files = format!("certFile: {}, keyFile: {}", at("admin.crt").display(), at("admin.key").display());
+    let platform = Platform::postgresql_with(&server, &files, "").await;
+    let check = async || platform.broker.check_servers().await.remove(0).result;
+    let error = check().await.unwrap_err().to_string();
+    assert!(error.contains("certificate authentication failed") && error.contains("certFile"), "{error}");
+    // It is read anew for each connection.
+    issue(ADMIN);
+    check().await.unwrap();
+    assert_eq!(platform.provision("i").await.0, 201);
+    assert_eq!(platform.deprovision("i").await.0, 200);
 }

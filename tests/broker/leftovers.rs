@@ -1,10 +1,9 @@
 //! Sweeping, and what is not bindery's to touch.
 
-use bindery::broker::{Claimed, Held, InstanceSpec, restore, sweep};
-use sha2::Digest;
+use bindery::broker::{Claimed, restore, sweep};
 
 use crate::{
-    platform::{PLAN, Platform, SERVICE},
+    platform::{Platform, held},
     postgres::Postgres,
 };
 
@@ -19,7 +18,7 @@ async fn only_leftovers_of_this_installation_are_swept() {
     let lost = platform.credentials("lost", "b").await;
     let foreign = neighbour.credentials("foreign", "b").await;
     let database = |credentials: &serde_json::Value| credentials["database"].as_str().unwrap().to_owned();
-    forget(&platform, "lost");
+    platform.forget("lost");
 
     let report = sweep(platform.config(), &[], false).await.unwrap().to_string();
     for credentials in [&lost["database"], &lost["username"]] {
@@ -45,8 +44,8 @@ async fn only_leftovers_of_this_installation_are_swept() {
         lost["username"].to_string().replace('"', "'")
     );
     assert_eq!(server.psql(&gone), Vec::<String>::new());
-    crate::platform::connect(&server, &kept).await.unwrap();
-    crate::platform::connect(&server, &foreign).await.unwrap();
+    crate::server::connect(&server, &kept).await.unwrap();
+    crate::server::connect(&server, &foreign).await.unwrap();
     assert_eq!(platform.deprovision("kept").await.0, 200);
     assert_eq!(neighbour.deprovision("foreign").await.0, 200);
 }
@@ -65,7 +64,7 @@ async fn what_lives_on_the_same_server_under_another_name_is_not_left_over() {
 
     let report = sweep(&config, &[], true).await.unwrap().to_string();
     assert!(report.ends_with("nothing left over"), "{report}");
-    crate::platform::connect(&server, &credentials).await.unwrap();
+    crate::server::connect(&server, &credentials).await.unwrap();
     assert_eq!(platform.deprovision("twice").await.0, 200);
 }
 
@@ -81,19 +80,13 @@ async fn nothing_is_removed_while_a_record_names_an_unknown_server() {
     let error = sweep(&config, &[], true).await.unwrap_err().to_string();
     assert!(error.contains("instance renamed is on server main, which is not configured"), "{error}");
     assert!(sweep(&config, &[], false).await.unwrap().to_string().ends_with("nothing left over"));
-    crate::platform::connect(&server, &credentials).await.unwrap();
+    crate::server::connect(&server, &credentials).await.unwrap();
     assert_eq!(platform.deprovision("renamed").await.0, 200);
 }
 
 fn kind_and_name(name: &serde_json::Value) -> String {
     let name = name.as_str().unwrap();
     format!("{} {name}", if name.starts_with("cf_") { "database" } else { "login" })
-}
-
-/// Removes an instance from the store behind the broker's back.
-fn forget(platform: &Platform, instance: &str) {
-    let store = rusqlite::Connection::open(platform.store().join("broker.db")).unwrap();
-    assert!(store.execute("DELETE FROM records WHERE instance = ?1", [instance]).unwrap() > 0);
 }
 
 /// Without the records everything would seem left over.
@@ -121,7 +114,7 @@ async fn what_another_installation_made_is_left_alone() {
         "{body}"
     );
     assert_eq!(second.deprovision("wanted").await.0, 200);
-    crate::platform::connect(&server, &credentials).await.unwrap();
+    crate::server::connect(&server, &credentials).await.unwrap();
     assert_eq!(first.deprovision("wanted").await.0, 200);
 }
 
@@ -162,11 +155,11 @@ async fn a_lost_store_is_rebuilt_from_claims_and_marks() {
     assert_eq!((again.recorded, again.restored.len()), (3, 0), "{again}");
 
     platform.restart().await;
-    crate::platform::connect(&server, &before).await.unwrap();
+    crate::server::connect(&server, &before).await.unwrap();
     assert_eq!(platform.provision("rebuilt").await.0, 200);
     let after = platform.credentials("rebuilt", "b").await;
     assert_eq!(after["username"], before["username"]);
-    crate::platform::connect(&server, &after).await.unwrap();
+    crate::server::connect(&server, &after).await.unwrap();
     assert_eq!(platform.unbind("rebuilt", "b").await.0, 200);
     for instance in ["rebuilt", "never-made"] {
         assert_eq!(platform.deprovision(instance).await.0, 200);
@@ -190,36 +183,13 @@ async fn a_renamed_mark_hands_everything_to_another_installation() {
     assert_eq!(restore(new.config(), &held).await.unwrap().restored, Vec::<String>::new());
 
     std::fs::remove_file(new.store().join("broker.db")).unwrap();
-    let [from, to] = [&former, &new].map(mark);
+    let [from, to] = [&former, &new].map(Platform::mark);
     server.psql(&format!("ALTER ROLE {from} RENAME TO {to}"));
     let report = restore(new.config(), &held).await.unwrap();
     assert_eq!((report.restored.len(), report.missing.len()), (2, 0), "{report}");
     new.restart().await;
-    crate::platform::connect(&server, &before).await.unwrap();
+    crate::server::connect(&server, &before).await.unwrap();
     assert_eq!(new.unbind("handed-over", "b").await.0, 200);
     assert_eq!(new.deprovision("handed-over").await.0, 200);
     assert_eq!(sweep(new.config(), &[], false).await.unwrap().leftover, []);
-}
-
-/// The role that marks what a platform's broker made.
-fn mark(platform: &Platform) -> String {
-    let installation = platform.config().settings.installation.as_deref().unwrap();
-    let hex = sha2::Sha256::digest(installation).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    format!("bindery_{}", &hex[..16])
-}
-
-fn held(instance: &str, bindings: &[&str]) -> Held {
-    Held {
-        instance: InstanceSpec {
-            id: instance.into(),
-            service_id: SERVICE.into(),
-            plan_id: PLAN.into(),
-            organization_guid: "o".to_owned(),
-            space_guid: "s".to_owned(),
-            parameters: serde_json::Map::new(),
-            context: serde_json::Map::new(),
-            maintenance_version: None,
-        },
-        bindings: bindings.iter().map(|&id| id.into()).collect(),
-    }
 }

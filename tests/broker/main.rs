@@ -2,9 +2,22 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails in a test's set-up fails the test")]
 
+mod access;
+mod admin;
 mod bindings;
+mod connections;
 mod faults;
+mod hostile;
+mod java;
+#[path = "../support/jdbc.rs"]
+mod jdbc;
+#[path = "../support/keeper.rs"]
+mod keeper;
 mod leftovers;
+mod origins;
+#[path = "../support/platform.rs"]
 mod platform;
 #[path = "../support/postgres.rs"]
 mod postgres;
+mod secured;
+mod server;

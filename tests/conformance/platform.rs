@@ -30,6 +30,7 @@ pub(crate) const TIMING: Timing = Timing {
     longest_pause: Duration::from_millis(20),
     give_up: PATIENCE,
     idle: Duration::from_hours(1),
+    expiry: Duration::from_secs(5),
     remember: Duration::from_hours(1),
 };
 

@@ -83,7 +83,7 @@ impl Postgres {
         });
         fs::write(
             server.path("data/pg_hba.conf"),
-            "local all postgres trust\nhostssl all all all scram-sha-256\n",
+            "local all postgres trust\nlocal all all scram-sha-256\nhostssl all all all scram-sha-256\n",
         )
         .unwrap();
         server.start_again();
@@ -214,6 +214,11 @@ impl Postgres {
         self.port
     }
 
+    /// The folder of the local socket.
+    pub(crate) fn sockets(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
     /// The CA of the server's certificate.
     pub(crate) fn ca_file(&self) -> PathBuf {
         self.path("ca.crt")
@@ -222,6 +227,49 @@ impl Postgres {
     /// A file with the administrator's password; tests may rewrite it.
     pub(crate) fn password_file(&self) -> PathBuf {
         self.path("admin-password")
+    }
+
+    /// From now on logins but the administrator's need a client certificate; answers the files of the authority that signs
+    /// them, certificate and key.
+    pub(crate) fn want_certificates(&self) -> (PathBuf, PathBuf) {
+        self.want(&format!("hostssl all {ADMIN} all scram-sha-256\n"))
+    }
+
+    /// The same, and the administrator's login needs one, too.
+    pub(crate) fn want_certificates_of_all(&self) -> (PathBuf, PathBuf) {
+        self.want("")
+    }
+
+    /// Makes a client's key and a certificate for it, of this authority and for this name.
+    pub(crate) fn client_certificate(
+        (ca, ca_key): &(PathBuf, PathBuf),
+        name: &str,
+        certificate_file: &Path,
+        key_file: &Path,
+    ) {
+        let ca_key = KeyPair::from_pem(&fs::read_to_string(ca_key).unwrap()).unwrap();
+        let issuer = Issuer::from_ca_cert_pem(&fs::read_to_string(ca).unwrap(), ca_key).unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        fs::write(certificate_file, params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+        fs::write(key_file, key.serialize_pem()).unwrap();
+    }
+
+    fn want(&self, but: &str) -> (PathBuf, PathBuf) {
+        let key = KeyPair::generate().unwrap();
+        let mut ca = CertificateParams::default();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.distinguished_name.push(DnType::CommonName, "clients");
+        let files = (self.path("clients.crt"), self.path("clients.key"));
+        fs::write(&files.0, ca.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(&files.1, key.serialize_pem()).unwrap();
+        own(&files.0);
+        let hba = format!("local all postgres trust\n{but}hostssl all all all cert\n");
+        fs::write(self.path("data/pg_hba.conf"), hba).unwrap();
+        self.psql(&format!("ALTER SYSTEM SET ssl_ca_file = '{}'", files.0.display()));
+        self.psql("SELECT pg_reload_conf()");
+        files
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -92,8 +92,14 @@ affinity:
 {{- $folder := printf "/etc/bindery/servers/%s" $name -}}
 {{- $entry := omit $server "secretName" "secretKeys" -}}
 {{- $files := dict "password" "passwordFile" "ca.crt" "caFile" "tls.crt" "certFile" "tls.key" "keyFile" -}}
+{{- $clientCa := dict "client-ca.crt" "certFile" "client-ca.key" "keyFile" -}}
 {{- range $key := $server.secretKeys | default (list) -}}
-{{- $_ := set $entry (get $files $key) (printf "%s/%s" $folder $key) -}}
+{{- $file := printf "%s/%s" $folder $key -}}
+{{- if hasKey $clientCa $key -}}
+{{- $_ := set $entry "clientCa" (merge (dict (get $clientCa $key) $file) (get $entry "clientCa" | default dict)) -}}
+{{- else -}}
+{{- $_ := set $entry (get $files $key) $file -}}
+{{- end -}}
 {{- end -}}
 {{- $_ := set $servers $name $entry -}}
 {{- end -}}

@@ -88,7 +88,11 @@ impl Shared {
                         let bound = Some(found.bound.ok_or(Refusal::Interrupted)?);
                         return Ok(Binded { status: Status::Already, bound });
                     }
-                    State::Creating | State::Failed => again(found, &asking),
+                    State::Creating | State::Failed => {
+                        // The plan may allow less by now.
+                        self.provider(&on.server)?.check_binding(&on.spec, &found.spec)?;
+                        again(found, &asking)
+                    }
                     State::Deleting | State::Updating => return Err(Refusal::Concurrency(instance)),
                 }
             }

@@ -7,6 +7,7 @@ mod audit;
 mod bind;
 mod deprovision;
 mod drive;
+mod expiry;
 mod fetch;
 mod holds;
 mod offer;

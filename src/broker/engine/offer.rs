@@ -86,13 +86,13 @@ impl Offer {
     pub(super) fn plan(&self, service_id: &ServiceId, plan_id: &PlanId) -> Result<Offered<'_>, Refusal> {
         required("service_id", service_id.as_str())?;
         required("plan_id", plan_id.as_str())?;
-        let Offering { service, servers, .. } = self.offering(service_id)?;
-        let found = service.plan(plan_id).zip(servers.get(plan_id)).zip(self.schemas.get(plan_id));
-        let ((plan, server), schemas) = found.ok_or_else(|| {
+        let Offering { service, plans, .. } = self.offering(service_id)?;
+        let found = service.plan(plan_id).zip(plans.get(plan_id)).zip(self.schemas.get(plan_id));
+        let ((plan, backing), schemas) = found.ok_or_else(|| {
             let (plan, service) = (plan_id.as_str(), &service.name);
             Refusal::Invalid(format!("plan_id {plan:?} is no plan of service {service}"))
         })?;
-        Ok(Offered { service, plan, server, schemas })
+        Ok(Offered { service, plan, server: &backing.server, schemas })
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Timing {
     pub give_up: Duration,
     /// When nothing is left to finish: how often to look.
     pub idle: Duration,
+    /// How often to look for credentials that are past their time; they outlast it by this much at most.
+    pub expiry: Duration,
     /// How long it is remembered that an asynchronous delete is done.
     pub remember: Duration,
 }
@@ -37,6 +39,7 @@ impl Default for Timing {
             longest_pause: Duration::from_mins(5),
             give_up: Duration::from_hours(1),
             idle: Duration::from_secs(30),
+            expiry: Duration::from_secs(5),
             remember: Duration::from_hours(7 * 24),
         }
     }

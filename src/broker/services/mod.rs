@@ -2,16 +2,21 @@
 //! records of its own and derives every name from the ids, so that the engine can call it again after any interruption.
 //! How to write one is told in `docs/write-a-service.md`.
 
-pub(crate) mod cockroachdb;
 #[cfg(test)]
 #[path = "../../../tests/support/fake.rs"]
 pub(crate) mod fake;
+pub(crate) mod mysql;
 pub(crate) mod naming;
 mod outcome;
+pub(crate) mod parameters;
+pub(crate) mod password;
+pub(crate) mod postgresql;
 mod resource;
 
 use async_trait::async_trait;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use self::{
     outcome::{Bound, Described, Pending, Progress, ServiceError, Unacceptable},
@@ -75,6 +80,11 @@ pub trait Provider: Send + Sync {
         Pace::Prompt
     }
 
+    /// The Schemas Object of a plan whose configuration gives none (spec.md, "Schemas Object"); no IO.
+    fn schemas(&self, _plan: &PlanId) -> Option<Value> {
+        None
+    }
+
     /// Whether an instance can be had so. Called before anything is recorded or changed; no IO.
     ///
     /// # Errors
@@ -133,20 +143,43 @@ pub trait Provider: Send + Sync {
     /// The engine tries again until it succeeds.
     async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError>;
 
+    /// Locks out whoever is past the time that [`Bound::expires_at`] told, and ends their sessions. Called every few
+    /// seconds, by every broker of the installation, beside any other call; a binding that is made anew in between counts
+    /// with its new time.
+    ///
+    /// # Errors
+    /// It is called again.
+    async fn expire(&self) -> Result<(), ServiceError> {
+        Ok(())
+    }
+
     /// What the backend holds that looks like an instance or a binding, whosever it is.
     ///
     /// # Errors
     /// When it cannot be looked at.
     async fn resources(&self) -> Result<Vec<Resource>, ServiceError>;
 
-    /// The names under which an instance and its bindings appear among [`Provider::resources`].
+    /// The names under which an instance and its bindings appear among [`Provider::resources`], all of them.
     fn names(&self, instance: &InstanceId, bindings: &[BindingId]) -> Vec<String>;
+
+    /// The names of what an instance may have beside, and has at times.
+    fn other_names(&self, _instance: &InstanceId) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Removes a resource that carries this installation's mark.
     ///
     /// # Errors
     /// When it is still there.
     async fn remove(&self, resource: &Resource) -> Result<(), ServiceError>;
+
+    /// Gives the administrator that it logs in as another password.
+    ///
+    /// # Errors
+    /// The password may be either one then.
+    async fn change_password(&self, _next: &SecretString) -> Result<(), ServiceError> {
+        Err(ServiceError::new("of this kind", "has no password that bindery can change"))
+    }
 
     /// Connects, and checks that the administrator may do what is needed; answers what the backend is.
     ///

@@ -4,14 +4,23 @@
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::osb::{BindingId, InstanceId};
+use crate::{
+    config::Access,
+    osb::{BindingId, InstanceId},
+};
 
 const DATABASES: Uuid = Uuid::from_u128(0x6875_1bc4_bd4e_42be_8fe9_dd37_e628_a186);
 const LOGINS: Uuid = Uuid::from_u128(0x4d8d_2252_ce16_4c6f_b9a5_4228_35b8_9bed);
 
 const DATABASE_PREFIX: &str = "cf_";
 const OWNER_SUFFIX: &str = "_owner";
+const READWRITE_SUFFIX: &str = "_readwrite";
+const READONLY_SUFFIX: &str = "_readonly";
 const MARKER_PREFIX: &str = "bindery_";
+
+/// The role that has the owners of databases which outlive their instances as members. No installation's marker is called
+/// so.
+pub(crate) const RETAINED: &str = "bindery_retained";
 
 /// The database of an instance.
 pub(crate) fn database(instance: &InstanceId) -> String {
@@ -21,6 +30,16 @@ pub(crate) fn database(instance: &InstanceId) -> String {
 /// The role that owns a database.
 pub(crate) fn owner(database: &str) -> String {
     format!("{database}{OWNER_SUFFIX}")
+}
+
+/// The role whose members have this access to a database.
+pub(crate) fn group(database: &str, access: Access) -> String {
+    let suffix = match access {
+        Access::Owner => OWNER_SUFFIX,
+        Access::ReadWrite => READWRITE_SUFFIX,
+        Access::ReadOnly => READONLY_SUFFIX,
+    };
+    format!("{database}{suffix}")
 }
 
 /// The login of a binding.
@@ -43,6 +62,12 @@ pub(crate) fn is_database(name: &str) -> bool {
 /// The database of an owner role, if the name has the form of [`owner`].
 pub(crate) fn owned_database(role: &str) -> Option<&str> {
     role.strip_suffix(OWNER_SUFFIX).filter(|database| is_database(database))
+}
+
+/// The database of a role, if the name has the form of [`group`].
+pub(crate) fn grouped_database(role: &str) -> Option<&str> {
+    let suffixes = [OWNER_SUFFIX, READWRITE_SUFFIX, READONLY_SUFFIX];
+    suffixes.into_iter().find_map(|suffix| role.strip_suffix(suffix)).filter(|database| is_database(database))
 }
 
 /// Whether a name has the form of [`login`].
@@ -77,6 +102,12 @@ mod tests {
         assert!(is_database(&database) && !is_login(&database));
         assert_eq!(owned_database(&owner), Some(database.as_str()));
         assert_eq!(owned_database(&database), None);
+        for access in [Access::Owner, Access::ReadWrite, Access::ReadOnly] {
+            let group = group(&database, access);
+            assert_eq!(grouped_database(&group), Some(database.as_str()));
+            assert_eq!(owned_database(&group).is_some(), access == Access::Owner);
+            assert!(group.len() <= 63, "{group}");
+        }
         assert!(is_login(&login(&"i".into(), &"b".into())));
         for foreign in ["cf_short", "postgres", "cf_qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq"] {
             assert!(!is_database(foreign) && !is_login(foreign), "{foreign}");

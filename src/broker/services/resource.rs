@@ -20,6 +20,8 @@ pub enum ResourceKind {
     Database,
     /// A binding's login.
     Login,
+    /// A role whose members have some access to a database.
+    AccessRole,
     /// The role that owns a database.
     OwnerRole,
 }
@@ -29,6 +31,7 @@ impl fmt::Display for Resource {
         let kind = match self.kind {
             ResourceKind::Database => "database",
             ResourceKind::Login => "login",
+            ResourceKind::AccessRole => "access role",
             ResourceKind::OwnerRole => "owner role",
         };
         write!(f, "{kind} {}", self.name)

@@ -1,6 +1,7 @@
 //! A whole file, each way to write a field, and what is said about each mistake.
 
 use super::*;
+use crate::config::Access;
 
 const GOOD: &str = r"
 servers:
@@ -27,7 +28,7 @@ fn a_whole_file_is_understood() {
     let loaded = parse(GOOD).unwrap();
     let offering = &loaded.services.offerings[0];
     assert_eq!(offering.service.plans[0].id.as_str(), "d9a19cc6-fbae-597e-af9d-2c3fc640e42c");
-    assert_eq!(offering.servers[&"own".into()].as_str(), "lab");
+    assert_eq!(offering.plans[&"own".into()].server.as_str(), "lab");
     assert_eq!(
         serde_json::to_value(&offering.service.metadata).unwrap(),
         serde_json::json!({"bindery": {"env": {"COCKROACH_URL": "uri"}}}),
@@ -36,6 +37,29 @@ fn a_whole_file_is_understood() {
     let main = loaded.services.servers.iter().find(|server| server.name.as_str() == "main").unwrap();
     assert_eq!((main.sslmode, main.database.as_str()), (SslMode::VerifyFull, "postgres"));
     assert!(loaded.complete(PartialSettings::default()).is_ok());
+}
+
+#[test]
+fn a_plan_says_what_its_databases_are_like() {
+    let plan = "server: lab, database: {access: {default: readonly}, validFor: {maximum: 30d}, sslmode: verify-full}";
+    let loaded = parse(&GOOD.replace("server: lab", plan)).unwrap();
+    let database = &loaded.services.offerings[0].plans[&"own".into()].database;
+    assert_eq!((database.access.default, database.sslmode), (Access::ReadOnly, Some(SslMode::VerifyFull)));
+    let schemas = database.schemas();
+    let bind = &schemas["service_binding"]["create"]["parameters"]["properties"];
+    assert_eq!(bind["access"]["default"], "readonly");
+    assert!(bind["validFor"]["description"].as_str().unwrap().contains("at most 720h"), "{bind}");
+}
+
+#[test]
+fn a_mysql_server_is_named_so() {
+    let mysql = GOOD
+        .replace("  lab: {", "  my: {protocol: mysql, host: m, port: 3306, user: u, sslmode: require}\n  lab: {")
+        .replace("services:", "services:\n  - {id: m, name: mysql, type: mysql, description: d, plans: [{name: p, description: d, server: my}]}");
+    let loaded = parse(&mysql).unwrap();
+    assert_eq!(loaded.services.offerings[0].kind, ServiceKind::MySql);
+    let message = parse(&mysql.replace("server: my", "server: lab")).unwrap_err().to_string();
+    assert!(message.contains("lab") && message.contains("protocol to mysql"), "{message}");
 }
 
 #[rstest::rstest]
@@ -48,6 +72,13 @@ fn a_whole_file_is_understood() {
 #[case::no_plan_name("name: lab", "name: ''", &["plan name", "missing"])]
 #[case::unknown_kind("type: cockroachdb", "type: oracle", &["services[0].type", "oracle"])]
 #[case::bad_store("sqlite:/data/broker.db", "mongodb://x", &["store", "sqlite:"])]
+#[case::unknown_access("free: false", "database: {access: {default: admin}}", &["plans[1].database.access.default", "admin", "readonly"])]
+#[case::default_not_allowed("free: false", "database: {access: {allowed: [readonly]}}", &["plan \"lab\"", "database.access.default", "owner"])]
+#[case::default_over_maximum("free: false", "database: {validFor: {default: 2h, maximum: 1h}}", &["database.validFor.default", "2h", "1h"])]
+#[case::bad_lifetime("free: false", "database: {validFor: {default: soon}}", &["plans[1].database.validFor.default", "soon", "24h"])]
+#[case::not_for_cockroachdb("free: false", "database: {extensions: [hstore]}", &["database.extensions", "postgresql", "cockroachdb"])]
+#[case::no_such_encoding("free: false", "database: {encodings: [LATIN1]}", &["database.encodings", "UTF8"])]
+#[case::too_few_connections("user: bindery, sslmode", "maxConnections: 1, user: bindery, sslmode", &["servers.lab.maxConnections"])]
 #[case::no_semantic_version("free: false", "maintenance_info: {version: v1.0}", &["plans[1].maintenance_info", "v1.0", "MAJOR.MINOR.PATCH"])]
 #[case::no_version("free: false", "maintenance_info: {description: d}", &["plans[1].maintenance_info", "version"])]
 #[case::unknown_maintenance("free: false", "maintenance_info: {version: 1.0.0, x: 1}", &["plans[1].maintenance_info", "x"])]

@@ -46,6 +46,7 @@ pub(super) const TIMING: Timing = Timing {
     longest_pause: Duration::from_secs(1),
     give_up: Duration::from_hours(1),
     idle: Duration::from_secs(5),
+    expiry: Duration::from_secs(5),
     remember: Duration::from_hours(1),
 };
 

@@ -265,8 +265,10 @@ async fn ask(
     let request = BindRequest {
         service_id: claim.spec.service_id.as_str().into(),
         plan_id: claim.spec.plan_id.as_str().into(),
+        // The name is bindery's own addition: it is where pods find the credentials as files.
         context: json!({
             "platform": "kubernetes", "namespace": claim.spec.namespace, "clusterid": context.cluster_id,
+            "binding_name": claim.spec.name,
         })
         .as_object()
         .cloned(),

@@ -1,12 +1,15 @@
 //! What can go wrong at a server, in words for users: the server's message and SQLSTATE, never a statement, a detail or a
 //! credential.
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, path::PathBuf, time::Duration};
 
 use tokio_postgres::error::SqlState;
 
-use super::connection::is_passing;
-use crate::{broker::tls::TlsError, config::ConfigError};
+use super::{certificate::CertificateError, connection::is_passing};
+use crate::{
+    broker::{services::Unacceptable, tls::TlsError},
+    config::ConfigError,
+};
 
 /// A server that cannot be connected to.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +27,11 @@ pub(super) enum ConnectError {
 }
 
 impl ConnectError {
+    /// Whether the password is not the right one.
+    pub(super) fn is_wrong_login(&self) -> bool {
+        self.code().is_some_and(is_wrong_login)
+    }
+
     fn code(&self) -> Option<&SqlState> {
         match self {
             Self::Refused(error) => error.code(),
@@ -45,6 +53,20 @@ pub(super) enum SqlError {
         "{what} exists and does not carry this installation's mark; bindery leaves it alone. Remove or rename it"
     )]
     Foreign { what: String },
+    #[error("{what} is not on the server; make it, or take it out of the plan")]
+    NoTemplate { what: String },
+    #[error(
+        "everybody may connect to {what} and could hinder its copies; REVOKE CONNECT ON DATABASE … FROM PUBLIC there"
+    )]
+    OpenTemplate { what: String },
+    #[error("{0}")]
+    Unacceptable(#[from] Unacceptable),
+    #[error("is {found}, and services of type postgresql need PostgreSQL; offer it as type cockroachdb")]
+    OtherEngine { found: String },
+    #[error("file {}: {problem}", path.display())]
+    File { path: PathBuf, problem: String },
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     #[error("{what} is missing though it was provisioned; delete the instance and provision it again")]
     Lost { what: String },
     #[error("is {found}, which is too old; use {oldest} or later")]
@@ -68,11 +90,20 @@ impl SqlError {
     /// Whether the same work is worth another try at once.
     pub(super) fn is_passing(&self) -> bool {
         match self {
-            Self::Failed { error, .. } => error.is_closed() || self.code().is_some_and(is_passing),
+            Self::Failed { error, .. } => {
+                error.is_closed() || self.code().is_some_and(is_passing) || is_concurrent(error)
+            }
             Self::Connect(error) => error.code().is_some_and(is_passing),
             _ => false,
         }
     }
+}
+
+/// Two sessions that change the same role at once; PostgreSQL has no code of its own for it.
+fn is_concurrent(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|refusal| {
+        *refusal.code() == SqlState::INTERNAL_ERROR && refusal.message().contains("concurrently")
+    })
 }
 
 /// The server's message with its code, or what the connection died of.
@@ -86,10 +117,7 @@ fn told(error: &tokio_postgres::Error) -> String {
 /// Why a connection was not made, and the remedy.
 fn refused(error: &tokio_postgres::Error) -> String {
     match error.code() {
-        Some(code)
-            if *code == SqlState::INVALID_PASSWORD
-                || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION =>
-        {
+        Some(code) if is_wrong_login(code) => {
             format!(
                 "refuses the administrator's login: {}; check user, passwordFile and certFile",
                 told(error)
@@ -101,7 +129,9 @@ fn refused(error: &tokio_postgres::Error) -> String {
         Some(_) => format!("refuses the connection: {}", told(error)),
         None => {
             let chain = chain(error);
-            let remedy = if chain.contains("certificate") || chain.contains("TLS") {
+            let remedy = if chain.contains("password missing") {
+                "name its passwordFile, or a certFile and keyFile that it takes"
+            } else if chain.contains("certificate") || chain.contains("TLS") {
                 "check caFile and sslmode"
             } else {
                 "check that it runs, its host, port and the network"
@@ -109,6 +139,10 @@ fn refused(error: &tokio_postgres::Error) -> String {
             format!("cannot be reached: {chain}; {remedy}")
         }
     }
+}
+
+fn is_wrong_login(code: &SqlState) -> bool {
+    [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION].contains(code)
 }
 
 fn chain(error: &tokio_postgres::Error) -> String {

@@ -3,8 +3,8 @@
 
 use std::{fmt, time::Duration};
 
-use secrecy::ExposeSecret;
-use tokio::time::timeout;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_postgres::{
     Client, Config, Connection, NoTls, Row,
     config::SslMode as TlsUse,
@@ -80,7 +80,7 @@ impl Engine {
 impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PostgreSql { major } => write!(f, "PostgreSQL {major} (standing in for CockroachDB)"),
+            Self::PostgreSql { major } => write!(f, "PostgreSQL {major}"),
             Self::CockroachDb { major, minor } => write!(f, "CockroachDB v{major}.{minor}"),
         }
     }
@@ -90,19 +90,43 @@ impl fmt::Display for Engine {
 pub(super) struct Session {
     client: Client,
     engine: Engine,
+    /// Its place among those that may be open.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Session {
-    pub(super) async fn open(server: &ServerSettings, database: &str) -> Result<Self, ConnectError> {
-        timeout(CONNECT_TIMEOUT, Self::connect(server, database))
+    /// Opens a session; the engine may be known from another one.
+    pub(super) async fn open(
+        server: &ServerSettings,
+        database: &str,
+        known: Option<Engine>,
+    ) -> Result<Self, ConnectError> {
+        timeout(CONNECT_TIMEOUT, Self::connect(server, &settings(server, database, known)))
             .await
             .map_err(|_| ConnectError::Timeout(CONNECT_TIMEOUT))?
     }
 
-    async fn connect(server: &ServerSettings, database: &str) -> Result<Self, ConnectError> {
-        let mut config = settings(server, database);
-        if let Some(password) = &server.password {
-            config.password(password.read().await?.expose_secret());
+    async fn connect(server: &ServerSettings, config: &Config) -> Result<Self, ConnectError> {
+        let Some(source) = &server.password else { return Self::log_in(server, config, None).await };
+        let password = source.read().await?;
+        match Self::log_in(server, config, Some(&password)).await {
+            // It may just be changing.
+            Err(error) if error.is_wrong_login() => match source.read_changed(&password).await? {
+                Some(changed) => Self::log_in(server, config, Some(&changed)).await,
+                None => Err(error),
+            },
+            outcome => outcome,
+        }
+    }
+
+    async fn log_in(
+        server: &ServerSettings,
+        config: &Config,
+        password: Option<&SecretString>,
+    ) -> Result<Self, ConnectError> {
+        let mut config = config.clone();
+        if let Some(password) = password {
+            config.password(password.expose_secret());
         }
         if server.sslmode == SslMode::Disable {
             config.ssl_mode(TlsUse::Disable);
@@ -127,10 +151,17 @@ impl Session {
         tokio::spawn(connection);
         let version = match announced {
             Some(version) => version,
-            None => client.query_one("SELECT version()", &[]).await?.get(0),
+            None => client.query_one("SELECT pg_catalog.version()", &[]).await?.get(0),
         };
         let engine = Engine::parse(&version).ok_or(ConnectError::UnknownEngine)?;
-        Ok(Self { client, engine })
+        if let Some(start) = engine.dialect().start_session() {
+            client.batch_execute(start).await?;
+        }
+        Ok(Self { client, engine, permit: None })
+    }
+
+    pub(super) fn set_permit(&mut self, permit: Option<OwnedSemaphorePermit>) {
+        self.permit = permit;
     }
 
     pub(super) fn engine(&self) -> Engine {
@@ -177,7 +208,20 @@ impl Session {
 }
 
 /// How to connect, but for the password and TLS.
-fn settings(server: &ServerSettings, database: &str) -> Config {
+///
+/// Whoever owns a database sets what holds for sessions in it, those of the administrator included: ALTER DATABASE … SET.
+/// What is said at the start of a session wins over that (runtime-config: "Parameter Interaction via the Configuration
+/// File"; CockroachDB, connection-parameters: "Supported options parameters"). Above all nobody else's functions may be
+/// found where the engine's are meant.
+fn settings(server: &ServerSettings, database: &str, known: Option<Engine>) -> Config {
+    let mut options = format!(
+        "-c statement_timeout={} -c search_path=pg_catalog -c default_transaction_read_only=off",
+        CHANGE_TIMEOUT.as_millis()
+    );
+    // Older ones refuse what they do not know.
+    if matches!(known, Some(Engine::PostgreSql { major: 14.. })) {
+        options.push_str(" -c idle_session_timeout=0");
+    }
     let mut config = Config::new();
     config
         .host(&server.host)
@@ -190,7 +234,7 @@ fn settings(server: &ServerSettings, database: &str) -> Config {
         .keepalives_idle(KEEPALIVE_IDLE)
         .keepalives_interval(KEEPALIVE_INTERVAL)
         .keepalives_retries(KEEPALIVE_RETRIES)
-        .options(format!("-c statement_timeout={}", CHANGE_TIMEOUT.as_millis()));
+        .options(options);
     config
 }
 
@@ -216,6 +260,7 @@ pub(super) fn is_passing(code: &SqlState) -> bool {
         SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
         SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
         SqlState::ADMIN_SHUTDOWN,
+        SqlState::LOCK_NOT_AVAILABLE,
     ]
     .contains(code)
 }
@@ -223,12 +268,10 @@ pub(super) fn is_passing(code: &SqlState) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Protocol;
 
     #[rstest::rstest]
-    #[case(
-        "PostgreSQL 15.20 (Debian 15.20-0+deb12u1) on x86_64",
-        "PostgreSQL 15 (standing in for CockroachDB)"
-    )]
+    #[case("PostgreSQL 15.20 (Debian 15.20-0+deb12u1) on x86_64", "PostgreSQL 15")]
     #[case("CockroachDB CCL v25.2.13 (x86_64-pc-linux-gnu, built 2026/07/10)", "CockroachDB v25.2")]
     #[case("CockroachDB v23.2.0 (PostgreSQL 13.0.0 compatible)", "CockroachDB v23.2")]
     fn engines_are_told_apart(#[case] version: &str, #[case] shown: &str) {
@@ -239,6 +282,7 @@ mod tests {
     fn changes_of_roles_have_their_five_minutes_and_idle_connections_are_kept_alive() {
         let server = ServerSettings {
             name: "main".into(),
+            protocol: Protocol::PostgreSql,
             host: "h".to_owned(),
             port: 1,
             user: "u".to_owned(),
@@ -248,10 +292,16 @@ mod tests {
             ca_file: None,
             cert_file: None,
             key_file: None,
+            max_connections: 2,
+            client_ca: None,
         };
-        let config = settings(&server, "d");
-        let milliseconds = config.get_options().unwrap().strip_prefix("-c statement_timeout=").unwrap();
+        let config = settings(&server, "d", None);
+        let options = config.get_options().unwrap();
+        let milliseconds = options.strip_prefix("-c statement_timeout=").unwrap().split(' ').next().unwrap();
         let on_server = Duration::from_millis(milliseconds.parse().unwrap());
+        assert!(options.contains("-c search_path=pg_catalog") && !options.contains("idle_session_timeout"));
+        let known = settings(&server, "d", Some(Engine::PostgreSql { major: 15 }));
+        assert!(known.get_options().unwrap().ends_with("-c idle_session_timeout=0"));
         assert!(on_server > Duration::from_mins(5) && on_server < ANSWER_TIMEOUT, "{on_server:?}");
         assert!(config.get_keepalives() && config.get_keepalives_idle() <= Duration::from_mins(1));
         assert!(config.get_keepalives_interval().is_some() && config.get_keepalives_retries().is_some());

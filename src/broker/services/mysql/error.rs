@@ -1,0 +1,216 @@
+//! What can go wrong at a server, in words for users: the server's message and error number, never a statement or a
+//! credential. The numbers are those of <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>,
+//! which MariaDB shares below 1900.
+
+use std::time::Duration;
+
+use mysql_async::{DriverError, Error, IoError};
+
+use crate::{
+    broker::{services::Unacceptable, tls::TlsError},
+    config::ConfigError,
+};
+
+/// The server has all the sessions that it takes.
+const TOO_MANY_CONNECTIONS: u16 = 1040;
+const SERVER_ENDS: u16 = 1053;
+/// Its message quotes the statement.
+const SYNTAX: u16 = 1064;
+const WAITED_FOR_LOCK: u16 = 1205;
+const DEADLOCK: u16 = 1213;
+const ACCESS_DENIED: u16 = 1045;
+const NO_SUCH_HOST: u16 = 1130;
+/// MariaDB: somebody ended this session.
+const KILLED: u16 = 1927;
+const UNKNOWN_DATABASE: u16 = 1049;
+const UNKNOWN_TABLE: u16 = 1146;
+
+/// KILL of a session that has ended.
+pub(super) const NO_SUCH_SESSION: u16 = 1094;
+/// MySQL since 8.0.22: DROP USER of an account that views, routines, triggers or events run as.
+pub(super) const IS_DEFINER: u16 = 4006;
+
+/// MySQL: `password_history` or `password_reuse_interval`.
+pub(super) const USED_BEFORE: u16 = 3638;
+
+/// A server that cannot be connected to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("did not answer within {} seconds; check that it runs, its host, port and the network", .0.as_secs())]
+    Timeout(Duration),
+    #[error("{}", refused(.0))]
+    Refused(#[from] Error),
+    #[error("{0}")]
+    Password(#[from] ConfigError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("is neither MySQL nor MariaDB; check host and port")]
+    UnknownEngine,
+    #[error("all {limit} sessions of the broker are in use; raise maxConnections, or ask again")]
+    Busy { limit: usize },
+}
+
+impl ConnectError {
+    /// Whether the password is not the right one.
+    pub(super) fn is_wrong_login(&self) -> bool {
+        matches!(self, Self::Refused(Error::Server(refusal)) if refusal.code == ACCESS_DENIED)
+    }
+}
+
+/// Work that failed, at whichever step.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SqlError {
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    #[error("cannot {does}: {}", told(error))]
+    Failed { does: &'static str, error: Error },
+    #[error("cannot {does}: no answer in time")]
+    Timeout { does: &'static str },
+    #[error("cannot {does}: the answer makes no sense")]
+    Answer { does: &'static str },
+    #[error(
+        "{what} exists and does not carry this installation's mark; bindery leaves it alone. Remove or rename it"
+    )]
+    Foreign { what: String },
+    #[error("{what} is missing though it was provisioned; delete the instance and provision it again")]
+    Lost { what: String },
+    #[error("is {found}, which is too old; use {oldest} or later")]
+    TooOld { found: String, oldest: &'static str },
+    #[error("administrator {admin} lacks {missing}; docs/databases.md tells what to grant")]
+    MissingRights { admin: String, missing: String },
+    #[error("sessions of login {login} do not end")]
+    SessionsStay { login: String },
+    #[error("views, routines, triggers or events of another database run as login {login}; drop them")]
+    StillDefiner { login: String },
+    #[error("login {login} is being changed by another broker; ask again")]
+    Held { login: String },
+    #[error("{0}")]
+    Unacceptable(#[from] Unacceptable),
+    #[error("{0}")]
+    CaFile(ConfigError),
+}
+
+impl SqlError {
+    fn cause(&self) -> Option<&Error> {
+        match self {
+            Self::Connect(ConnectError::Refused(error)) | Self::Failed { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The server's number for it.
+    pub(super) fn code(&self) -> Option<u16> {
+        match self.cause()? {
+            Error::Server(refusal) => Some(refusal.code),
+            _ => None,
+        }
+    }
+
+    /// Whether a connection broke that had been made.
+    pub(super) fn is_lost(&self) -> bool {
+        match self {
+            Self::Failed { error, .. } => error.is_fatal() || is_ended(self.code()),
+            _ => false,
+        }
+    }
+
+    /// Whether the same work is worth another try at once. All of it may be repeated.
+    pub(super) fn is_passing(&self) -> bool {
+        let passes = |code| [TOO_MANY_CONNECTIONS, WAITED_FOR_LOCK, DEADLOCK].contains(&code);
+        self.is_lost()
+            || is_ended(self.code())
+            || self.code().is_some_and(passes)
+            || matches!(self, Self::Held { .. })
+    }
+
+    /// Whether the installation has no marks on this server yet.
+    pub(super) fn is_without_marks(&self) -> bool {
+        self.code().is_some_and(|code| [UNKNOWN_DATABASE, UNKNOWN_TABLE].contains(&code))
+    }
+}
+
+/// Whether the server's certificate is refused, or ours, or there is no TLS.
+fn is_of_tls(error: &Error) -> bool {
+    match error {
+        Error::Io(IoError::Tls(_)) | Error::Driver(DriverError::NoClientSslFlagFromServer) => true,
+        Error::Io(IoError::Io(error)) => {
+            error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).is_some()
+        }
+        _ => false,
+    }
+}
+
+fn is_ended(code: Option<u16>) -> bool {
+    code.is_some_and(|code| [SERVER_ENDS, KILLED].contains(&code))
+}
+
+/// The server's message with its number, or what the connection died of.
+fn told(error: &Error) -> String {
+    match error {
+        Error::Server(refusal) if refusal.code == SYNTAX => {
+            format!("the server does not understand it (error {SYNTAX})")
+        }
+        Error::Server(refusal) => format!("{} (error {})", refusal.message, refusal.code),
+        Error::Io(IoError::Io(error)) => error.to_string(),
+        Error::Io(IoError::Tls(error)) => format!("TLS: {error}"),
+        // Others may show what was sent or received.
+        Error::Driver(DriverError::ConnectionClosed) => "the connection was closed".to_owned(),
+        Error::Driver(DriverError::NoClientSslFlagFromServer) => "the server offers no TLS".to_owned(),
+        Error::Driver(DriverError::UnknownAuthPlugin { name }) => {
+            format!("the server asks for the login method {name}, which is not supported")
+        }
+        Error::Driver(_) | Error::Other(_) | Error::Url(_) => "the connection does not work".to_owned(),
+    }
+}
+
+/// Why a connection was not made, and the remedy.
+fn refused(error: &Error) -> String {
+    let told = told(error);
+    match error {
+        Error::Server(refusal) if refusal.code == ACCESS_DENIED => {
+            format!("refuses the administrator's login: {told}; check user, passwordFile and certFile")
+        }
+        Error::Server(refusal) if refusal.code == NO_SUCH_HOST => {
+            format!(
+                "refuses the connection: {told}; make the administrator's account for this host, or for '%'"
+            )
+        }
+        Error::Server(_) => format!("refuses the connection: {told}"),
+        _ if is_of_tls(error) => format!("cannot be reached: {told}; check caFile and sslmode"),
+        _ => format!("cannot be reached: {told}; check that it runs, its host, port and the network"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mysql_async::ServerError;
+
+    use super::*;
+
+    fn failed(code: u16, message: &str) -> SqlError {
+        let error = ServerError { code, message: message.to_owned(), state: "HY000".to_owned() };
+        SqlError::Failed { does: "create the login", error: error.into() }
+    }
+
+    /// The server quotes what it does not understand, which may be a password.
+    #[test]
+    fn no_statement_is_told() {
+        let shown = failed(1064, "You have an error near 'secret'").to_string();
+        assert_eq!(shown, "cannot create the login: the server does not understand it (error 1064)");
+        let shown = failed(1396, "Operation CREATE USER failed for 'u'@'%'").to_string();
+        assert_eq!(shown, "cannot create the login: Operation CREATE USER failed for 'u'@'%' (error 1396)");
+    }
+
+    #[test]
+    fn only_what_passes_is_tried_again() {
+        for code in [1040, 1053, 1205, 1213, 1927] {
+            assert!(failed(code, "").is_passing(), "{code}");
+        }
+        for code in [1044, 1045, 1064, 1227, 1396] {
+            assert!(!failed(code, "").is_passing(), "{code}");
+        }
+        let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let lost = SqlError::Failed { does: "read", error: Error::Io(IoError::Io(broken)) };
+        assert!(lost.is_lost() && lost.is_passing());
+    }
+}

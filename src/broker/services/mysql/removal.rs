@@ -1,0 +1,123 @@
+//! Taking databases and logins away, so that it works whatever the login made, was granted or has open, and whatever an
+//! earlier attempt left.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    Databases,
+    connection::Session,
+    dialect::{Entry, Statement},
+    error::{IS_DEFINER, SqlError},
+    marks::Kind,
+    password,
+    server::{Sessions, defines, has_database, has_login, sessions},
+};
+use crate::config::ReclaimPolicy;
+
+/// Ended sessions are gone after this long, or something is wrong.
+const SESSIONS_END: Duration = Duration::from_secs(10);
+const SESSIONS_POLL: Duration = Duration::from_millis(10);
+
+impl Databases {
+    /// Removes a login. One that something runs as is kept, locked, so that this goes on working; it goes with its database.
+    pub(super) async fn remove_login(&self, login: &str) -> Result<(), SqlError> {
+        let mut session = self.server.session().await?;
+        let mark = self.marks.named(&mut session, &[login]).await?.pop();
+        match mark {
+            Some(mark) => {
+                lock_out(&mut session, login).await?;
+                if self.drop_unless_definer(&mut session, login, &mark.database).await? {
+                    session.run([self.marks.remove(login)]).await?;
+                } else {
+                    session.run([self.marks.keep_definer(login)]).await?;
+                }
+            }
+            None if has_login(&mut session, login).await? => {
+                tracing::warn!(login, "does not carry this installation's mark: left alone");
+            }
+            None => {}
+        }
+        self.server.keep(session);
+        Ok(())
+    }
+
+    /// Removes a database and the logins left on it, or hands it over as it is: without a mark it is nobody's.
+    pub(super) async fn remove_database(
+        &self,
+        database: &str,
+        policy: ReclaimPolicy,
+    ) -> Result<(), SqlError> {
+        let mut session = self.server.session().await?;
+        let marks = self.marks.of_database(&mut session, database).await?;
+        let is_ours = marks.iter().any(|mark| mark.kind == Kind::Database);
+        let logins: Vec<_> =
+            marks.iter().filter(|mark| mark.kind != Kind::Database).map(|mark| &mark.name).collect();
+        for login in &logins {
+            lock_out(&mut session, login).await?;
+        }
+        if !is_ours && has_database(&mut session, database).await? {
+            tracing::warn!(database, "does not carry this installation's mark: left alone");
+        }
+        if is_ours && policy == ReclaimPolicy::Delete {
+            session.run([Statement::drop_database(database)]).await?;
+        }
+        // A grant outlives its database, and would hold for another of that name; it goes with the login.
+        for login in logins {
+            let is_dropped = self.drop_unless_definer(&mut session, login, database).await?;
+            if !is_dropped && policy == ReclaimPolicy::Delete {
+                return Err(SqlError::StillDefiner { login: login.clone() });
+            }
+            session.run([self.marks.remove(login)]).await?;
+        }
+        session.run([self.marks.remove(database)].into_iter().filter(|_| is_ours)).await?;
+        self.server.keep(session);
+        Ok(())
+    }
+
+    /// Drops a login that is locked out. One that something runs as is left with a password that nobody knows; the
+    /// answer is whether it was dropped.
+    async fn drop_unless_definer(
+        &self,
+        session: &mut Session,
+        login: &str,
+        database: &str,
+    ) -> Result<bool, SqlError> {
+        if !defines(session, login, database).await? {
+            // An event that was dropped may still run.
+            end_sessions(session, login, Sessions::All).await?;
+            match session.run([Statement::drop_login(login)]).await {
+                Err(error) if error.code() == Some(IS_DEFINER) => {}
+                dropped => return dropped.map(|()| true),
+            }
+        }
+        let dialect = session.dialect();
+        let password = dialect.password(password::generate());
+        let entry = Entry { login, password: &password, is_encrypted: true, is_locked: true };
+        session.run([dialect.set_password(entry)]).await?;
+        Ok(false)
+    }
+}
+
+/// Keeps a login out from now on: first it cannot log in, then its sessions end.
+pub(super) async fn lock_out(session: &mut Session, login: &str) -> Result<(), SqlError> {
+    session.run([Statement::lock_login(login)]).await?;
+    end_sessions(session, login, Sessions::OfClients).await
+}
+
+/// One by one on both engines: MariaDB's KILL USER would end the events, too, that run as the login.
+async fn end_sessions(session: &mut Session, login: &str, which: Sessions) -> Result<(), SqlError> {
+    let deadline = Instant::now() + SESSIONS_END;
+    loop {
+        let open = sessions(session, login, which).await?;
+        if open.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(SqlError::SessionsStay { login: login.to_owned() });
+        }
+        session.run(open.into_iter().map(Statement::end_session)).await?;
+        tokio::time::sleep(SESSIONS_POLL).await;
+    }
+}

@@ -1,0 +1,154 @@
+//! One database server: its settings, the sessions that are open to it, and what can be read there.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
+
+use super::{
+    connection::{Engine, Session},
+    error::{ConnectError, SqlError},
+    quote::literal,
+};
+use crate::config::ServerSettings;
+
+/// As many idle sessions are kept for the next request. With fewer than requests at once, most requests log in anew, which
+/// costs as much as what they came for.
+const IDLE_SESSIONS: usize = 16;
+/// A session that was idle for longer may be dead without anybody having said so.
+const IDLE_TIME: Duration = Duration::from_mins(1);
+/// Whoever finds all sessions in use waits so long.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// See the module.
+pub(super) struct Server {
+    pub(super) settings: ServerSettings,
+    /// One permit for each session in use. Those that are idle are used first, so that no more than these are ever open.
+    in_use: Arc<Semaphore>,
+    idle: Mutex<Vec<(Instant, Session)>>,
+    engine: OnceLock<Engine>,
+}
+
+impl Server {
+    pub(super) fn new(settings: ServerSettings) -> Self {
+        let in_use = Arc::new(Semaphore::new(settings.max_connections));
+        Self { settings, in_use, idle: Mutex::default(), engine: OnceLock::new() }
+    }
+
+    /// A session. Give it back with [`Server::keep`] when all went well; it ends when it is dropped.
+    pub(super) async fn session(&self) -> Result<Session, SqlError> {
+        let busy = || ConnectError::Busy { limit: self.settings.max_connections };
+        let permit = timeout(BUSY_TIMEOUT, self.in_use.clone().acquire_owned())
+            .await
+            .map_err(|_| busy())?
+            .map_err(|_| busy())?;
+        let idle = self.take_idle();
+        let mut session = match idle {
+            Some(session) => session,
+            None => Session::open(&self.settings).await?,
+        };
+        if self.engine.set(session.engine()).is_ok() {
+            tracing::info!(server = %self.settings.name, "engine: {}", session.engine());
+        }
+        session.permit = Some(permit);
+        Ok(session)
+    }
+
+    /// Keeps a session for the next request.
+    pub(super) fn keep(&self, mut session: Session) {
+        // Freed only when the session is there to be found.
+        let permit = session.permit.take();
+        let mut idle = self.idle();
+        if idle.len() < IDLE_SESSIONS {
+            idle.push((Instant::now(), session));
+        }
+        drop(idle);
+        drop(permit);
+    }
+
+    /// Ends the idle sessions: one broke, so the others may have, too.
+    pub(super) fn forget_idle(&self) {
+        self.idle().clear();
+    }
+
+    fn take_idle(&self) -> Option<Session> {
+        let mut idle = self.idle();
+        idle.retain(|(since, _)| since.elapsed() < IDLE_TIME);
+        idle.pop().map(|(_, session)| session)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<(Instant, Session)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether there is such a database.
+pub(super) async fn has_database(session: &mut Session, name: &str) -> Result<bool, SqlError> {
+    let sql = format!("SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}", literal(name));
+    Ok(!session.rows("look for the database", &sql).await?.is_empty())
+}
+
+/// Whether there is such a login.
+pub(super) async fn has_login(session: &mut Session, name: &str) -> Result<bool, SqlError> {
+    let sql = format!("SELECT 1 FROM mysql.user WHERE User = {} AND Host = '%'", literal(name));
+    Ok(!session.rows("look for the login", &sql).await?.is_empty())
+}
+
+/// All databases.
+pub(super) async fn databases(session: &mut Session) -> Result<Vec<String>, SqlError> {
+    session.column("list databases", "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA").await
+}
+
+/// All accounts for any host.
+pub(super) async fn logins(session: &mut Session) -> Result<Vec<String>, SqlError> {
+    session.column("list logins", "SELECT User FROM mysql.user WHERE Host = '%'").await
+}
+
+/// Whose sessions are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sessions {
+    /// Those of clients. An event that runs as the login goes on; the list shows it as one that connects.
+    OfClients,
+    /// All.
+    All,
+}
+
+/// The ids of a login's sessions. `information_schema.PROCESSLIST` is deprecated on MySQL, but there whatever the server's
+/// settings are; the one of `performance_schema` is empty when that is switched off
+/// (<https://dev.mysql.com/doc/refman/8.4/en/information-schema-processlist-table.html>).
+pub(super) async fn sessions(
+    session: &mut Session,
+    login: &str,
+    which: Sessions,
+) -> Result<Vec<u64>, SqlError> {
+    const DOES: &str = "list the login's sessions";
+    let but = if which == Sessions::OfClients { " AND COMMAND <> 'Connect'" } else { "" };
+    let sql = format!("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = {}{but}", literal(login));
+    let ids = session.column(DOES, &sql).await?;
+    ids.iter().map(|id| id.parse().map_err(|_| SqlError::Answer { does: DOES })).collect()
+}
+
+/// Whether views, routines, triggers or events of a database run as a login. They fail when it is dropped; so does every
+/// INSERT into a table with such a trigger.
+pub(super) async fn defines(session: &mut Session, login: &str, database: &str) -> Result<bool, SqlError> {
+    let (database, definer) = (literal(database), literal(&format!("{login}@%")));
+    let of = |table: &str, schema: &str| {
+        format!(
+            "SELECT 1 FROM information_schema.{table} WHERE {schema} = {database} AND DEFINER = {definer}"
+        )
+    };
+    let sql = [
+        ("VIEWS", "TABLE_SCHEMA"),
+        ("ROUTINES", "ROUTINE_SCHEMA"),
+        ("TRIGGERS", "TRIGGER_SCHEMA"),
+        ("EVENTS", "EVENT_SCHEMA"),
+    ]
+    .map(|(table, schema)| of(table, schema))
+    .join(" UNION ALL ");
+    Ok(!session.rows("look for what runs as the login", &sql).await?.is_empty())
+}

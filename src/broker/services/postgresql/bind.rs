@@ -1,0 +1,166 @@
+//! Making logins, and the groups that give them their rights.
+
+use jiff::Timestamp;
+use tokio_postgres::error::SqlState;
+
+use super::{
+    Databases, Standing,
+    connection::Session,
+    credentials::{self, Credential},
+    dialect::{InstanceNames, Login},
+    error::SqlError,
+    instance_names, naming,
+    server::{members, roles},
+    standing,
+};
+use crate::{
+    broker::services::{
+        BindingSpec, Bound, InstanceSpec,
+        naming::group,
+        parameters::{BindingParameters, Expiry},
+    },
+    config::{Access, Kinds},
+    contract::pod::DEFAULT_MOUNT_ROOT,
+};
+
+impl Databases {
+    pub(super) async fn bind_once(
+        &self,
+        instance: &InstanceSpec,
+        binding: &BindingSpec,
+        asked: BindingParameters,
+    ) -> Result<Bound, SqlError> {
+        let plan = self.plans.known(&instance.plan_id)?;
+        let access = asked.access(plan)?;
+        let (database, owner) = instance_names(&instance.id);
+        let (login, role) = (naming::login(&instance.id, &binding.id), group(&database, access));
+        let names = self.names(&database, &owner);
+        let session = self.server.session().await?;
+        let dialect = session.dialect();
+
+        let found = roles(&session, &[&owner, &role, &login]).await?;
+        if standing(&found, &owner, &[&self.marker], &session) != Standing::Ours {
+            return Err(SqlError::Lost { what: format!("database {database} of this installation") });
+        }
+        if access != Access::Owner {
+            let is_ours = standing(&found, &role, &[&self.marker], &session);
+            self.ensure_group(&session, names, access, &role, &is_ours).await?;
+        }
+        let expiry = asked.lifetime(plan)?.map(|lifetime| Expiry::of(lifetime, Timestamp::now()));
+        let ends_at = expiry.map(|expiry| expiry.ends_at);
+        let ca = self.server.settings.client_ca.as_ref();
+        let credential = Credential::new(plan.credentials, &login, ca, ends_at).await?;
+        let verifier = credential.verifier();
+        let wanted = Login { name: &login, group: &role, verifier: verifier.as_deref(), ends_at };
+        match standing(&found, &login, &[&role], &session) {
+            Standing::Foreign => return Err(SqlError::Foreign { what: format!("role {login}") }),
+            Standing::Absent => session.run([dialect.create_login(wanted)]).await?,
+            Standing::Ours => session.run([dialect.renew_login(wanted)]).await?,
+        }
+        session.run(dialect.equip_login(wanted, names)).await?;
+        // What this login grants to others is in the way of dropping them, and only one who may act for it takes it back.
+        session.run([dialect.act_for(&login, self.admin())]).await?;
+        if dialect.logins_own() && access == Access::Owner {
+            self.share_with_groups(&session, &login, names).await?;
+        }
+        self.server.keep(session);
+        let place = credentials::Place {
+            server: &self.server.settings,
+            kind: self.plans.kind(&instance.plan_id),
+            sslmode: plan.sslmode,
+            database: &database,
+            mounted_at: mounted_at(binding),
+        };
+        let credentials = place.credentials(&login, &credential).await?;
+        Ok(Bound {
+            credentials,
+            endpoints: vec![self.endpoint()],
+            expires_at: ends_at,
+            renew_before: expiry.map(|expiry| expiry.renew_before),
+            ..Bound::default()
+        })
+    }
+
+    /// Makes a group with its rights, unless it is there with all of them.
+    async fn ensure_group(
+        &self,
+        session: &Session,
+        names: InstanceNames<'_>,
+        access: Access,
+        role: &str,
+        is_ours: &Standing,
+    ) -> Result<(), SqlError> {
+        let dialect = session.dialect();
+        match is_ours {
+            Standing::Foreign => return Err(SqlError::Foreign { what: format!("role {role}") }),
+            Standing::Absent => session.run(dialect.create_group(role, names.marker)).await?,
+            Standing::Ours => {
+                let query = dialect.is_admitted(names.database, role);
+                let rows = session.rows("look at the group's rights", &query, &[]).await?;
+                if rows.first().is_some_and(|row| row.get(0)) {
+                    return Ok(());
+                }
+            }
+        }
+        let makers = if dialect.logins_own() {
+            let logins = members(session, &[names.owner]).await?.into_keys();
+            logins.filter(|role| naming::is_login(role)).collect()
+        } else {
+            vec![names.owner.to_owned()]
+        };
+        let inside = self.server.session_in(names.database).await?;
+        // First what is to come, then what is there: nothing is made in between that is missed.
+        for maker in makers {
+            inside.run(dialect.share(&maker, role, access)).await?;
+        }
+        for schema in inside.texts("list schemas", dialect.schemas()).await? {
+            self.open_schema(&inside, &schema, role, access).await?;
+        }
+        session.run([dialect.admit(names.database, role)]).await
+    }
+
+    /// Lets a group use what is in a schema; what is not the instance's there, it leaves alone.
+    async fn open_schema(
+        &self,
+        inside: &Session,
+        schema: &str,
+        role: &str,
+        access: Access,
+    ) -> Result<(), SqlError> {
+        let dialect = inside.dialect();
+        match inside.run(dialect.open_schema(schema, role, access)).await {
+            Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                let Some(query) = dialect.relations(schema) else { return Err(error) };
+                for row in inside.rows("list what is in the schema", &query, &[]).await? {
+                    inside.run([dialect.open_relation(schema, row.get(0), row.get(1), role, access)]).await?;
+                }
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Shares what a login is going to make with the owner, and with every other group that there is.
+    async fn share_with_groups(
+        &self,
+        session: &Session,
+        login: &str,
+        names: InstanceNames<'_>,
+    ) -> Result<(), SqlError> {
+        let groups = Access::ALL.iter().map(|access| (group(names.database, *access), *access));
+        let groups: Vec<_> = groups.collect();
+        let all: Vec<_> = groups.iter().map(|(role, _)| role.as_str()).collect();
+        let found = roles(session, &all).await?;
+        let inside = self.server.session_in(names.database).await?;
+        for (role, access) in groups.iter().filter(|(role, _)| found.contains_key(role)) {
+            inside.run(session.dialect().share(login, role, *access)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the binding's Secret is mounted in pods: at the default place, if the platform tells the binding's name.
+fn mounted_at(binding: &BindingSpec) -> Option<String> {
+    let name = binding.context.get("binding_name")?.as_str()?;
+    Some(format!("{DEFAULT_MOUNT_ROOT}/{name}"))
+}

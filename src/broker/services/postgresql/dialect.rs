@@ -1,0 +1,486 @@
+//! What differs between the engines: every statement that changes something, as data. Nothing here does IO, so a test
+//! reads the statements that a server would get.
+
+mod cockroachdb;
+mod postgresql;
+
+use jiff::Timestamp;
+use tokio_postgres::error::SqlState;
+
+use super::{
+    quote::{identifier, literal},
+    server::Object,
+};
+use crate::{broker::services::naming::RETAINED, config::Access};
+
+pub(super) use self::{cockroachdb::CockroachDb, postgresql::PostgreSql};
+
+/// A statement, and the refusals that mean that there is nothing left to do.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Statement {
+    pub(super) sql: String,
+    /// What it does, in the words of an error message.
+    pub(super) does: &'static str,
+    pub(super) done_already: &'static [SqlState],
+}
+
+impl Statement {
+    fn new(does: &'static str, sql: String) -> Self {
+        Self { sql, does, done_already: &[] }
+    }
+
+    fn unless(mut self, done_already: &'static [SqlState]) -> Self {
+        self.done_already = done_already;
+        self
+    }
+}
+
+/// The names an instance has in the database.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InstanceNames<'a> {
+    pub(super) database: &'a str,
+    pub(super) owner: &'a str,
+    /// The installation's mark.
+    pub(super) marker: &'a str,
+}
+
+/// What a database is made from.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Origin<'a> {
+    pub(super) encoding: Option<&'a str>,
+    /// The database to copy.
+    pub(super) template: Option<&'a str>,
+}
+
+/// A login, as it is to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Login<'a> {
+    pub(super) name: &'a str,
+    /// The role that it is a member of, which gives it its rights.
+    pub(super) group: &'a str,
+    /// What the server stores of the password; none for a login with a certificate.
+    pub(super) verifier: Option<&'a str>,
+    pub(super) ends_at: Option<Timestamp>,
+}
+
+/// What ALTER calls a kind of object that `pg_identify_object` calls otherwise.
+fn altered_as(kind: &str) -> &str {
+    match kind {
+        "COMPOSITE TYPE" => "TYPE",
+        "STATISTICS OBJECT" => "STATISTICS",
+        kind => kind,
+    }
+}
+
+/// What a group of logins may do with tables and sequences that it does not own.
+pub(super) fn rights(access: Access) -> [(&'static str, &'static str); 2] {
+    match access {
+        Access::Owner => [("TABLES", "ALL"), ("SEQUENCES", "ALL")],
+        Access::ReadWrite => {
+            [("TABLES", "SELECT, INSERT, UPDATE, DELETE"), ("SEQUENCES", "USAGE, SELECT, UPDATE")]
+        }
+        Access::ReadOnly => [("TABLES", "SELECT"), ("SEQUENCES", "SELECT")],
+    }
+}
+
+/// A row of `SHOW DEFAULT PRIVILEGES`: what objects of this type get that `role` makes (anyone, if `None`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct DefaultPrivilege {
+    pub(super) role: Option<String>,
+    pub(super) schema: Option<String>,
+    pub(super) object_type: String,
+    pub(super) grantee: String,
+}
+
+impl DefaultPrivilege {
+    /// Whether nobody granted it: a role has all rights on what it makes, and everybody may use types and functions.
+    /// CockroachDB lists these, too.
+    pub(super) fn is_builtin(&self) -> bool {
+        let for_everybody = self.grantee == "public"
+            && ["types", "functions", "routines"].contains(&self.object_type.as_str());
+        self.role.as_ref() == Some(&self.grantee) || for_everybody
+    }
+
+    /// Takes it back; the syntax is the same everywhere (ALTER DEFAULT PRIVILEGES, in either documentation).
+    pub(super) fn revoke(&self) -> Statement {
+        let Self { role, schema, object_type, grantee } = self;
+        let makers = role
+            .as_deref()
+            .map_or_else(|| "ALL ROLES".to_owned(), |role| format!("ROLE {}", identifier(role)));
+        let within =
+            schema.as_deref().map_or_else(String::new, |schema| format!(" IN SCHEMA {}", identifier(schema)));
+        // The type is a keyword and comes from the server's own list.
+        let objects = object_type.to_ascii_uppercase();
+        let grantee = identifier(grantee);
+        let sql =
+            format!("ALTER DEFAULT PRIVILEGES FOR {makers}{within} REVOKE ALL ON {objects} FROM {grantee}");
+        Statement::new("take default privileges back", sql)
+    }
+}
+
+/// The statements of one engine. `admin` is the role that bindery is logged in as.
+pub(super) trait Dialect: Send + Sync {
+    /// Whether a role is made and marked in one statement. If not, a kill can leave a role of ours that is a member of
+    /// nothing, and such a role has to be taken for ours.
+    fn marks_at_creation(&self) -> bool;
+
+    /// Makes the installation's marker role, if need be.
+    fn create_marker(&self, marker: &str) -> Statement;
+
+    /// Makes a role that nobody logs in as, marked.
+    fn create_group(&self, role: &str, marker: &str) -> Vec<Statement>;
+
+    /// Makes the administrator a member of a role, so that it may act for it.
+    fn act_for(&self, role: &str, admin: &str) -> Statement {
+        // GRANT of a role is the same everywhere; one that is a member already stays one.
+        Statement::new("act for the role", format!("GRANT {} TO {}", identifier(role), identifier(admin)))
+    }
+
+    /// Makes the database.
+    fn create_database(&self, names: InstanceNames<'_>, origin: Origin<'_>) -> Statement;
+
+    /// Keeps everybody but the owner out, and writes the mark as a comment.
+    fn lock_down(&self, names: InstanceNames<'_>, comment: &str) -> Vec<Statement>;
+
+    /// Makes a login that does not exist yet.
+    fn create_login(&self, login: Login<'_>) -> Statement;
+
+    /// Gives an existing login a new password and lets it log in.
+    fn renew_login(&self, login: Login<'_>) -> Statement;
+
+    /// Gives a login the rights of its group, and makes an owner's login act as the owner in the instance's database.
+    fn equip_login(&self, login: Login<'_>, names: InstanceNames<'_>) -> Vec<Statement>;
+
+    /// Lets the members of a group find what is in the schema, and use all that is there: for a session in the instance's
+    /// database.
+    fn open_schema(&self, schema: &str, group: &str, access: Access) -> Vec<Statement> {
+        // sql-grant, or grant; the syntax is the same.
+        let (schema, group) = (identifier(schema), identifier(group));
+        let on_all = rights(access).map(|(objects, rights)| {
+            let sql = format!("GRANT {rights} ON ALL {objects} IN SCHEMA {schema} TO {group}");
+            Statement::new("open what is in the schema", sql)
+        });
+        let usage = format!("GRANT USAGE ON SCHEMA {schema} TO {group}");
+        std::iter::once(Statement::new("open the schema", usage)).chain(on_all).collect()
+    }
+
+    /// A query for the tables and sequences of a schema that the administrator may act for the owner of, where others' may be
+    /// among them: name, and whether it is a sequence.
+    fn relations(&self, _schema: &str) -> Option<String> {
+        None
+    }
+
+    /// Lets the members of a group use one of them.
+    fn open_relation(
+        &self,
+        schema: &str,
+        name: &str,
+        is_sequence: bool,
+        group: &str,
+        access: Access,
+    ) -> Statement {
+        let [(_, on_table), (_, on_sequence)] = rights(access);
+        let (kind, rights) = if is_sequence { ("SEQUENCE", on_sequence) } else { ("TABLE", on_table) };
+        let (schema, name, group) = (identifier(schema), identifier(name), identifier(group));
+        let sql = format!("GRANT {rights} ON {kind} {schema}.{name} TO {group}");
+        Statement::new("open what is in the schema", sql)
+    }
+
+    /// Shares what one role makes from now on with the members of a group: for a session in the instance's database.
+    fn share(&self, maker: &str, group: &str, access: Access) -> Vec<Statement> {
+        // sql-alterdefaultprivileges, or alter-default-privileges; the syntax is the same.
+        let (maker, group) = (identifier(maker), identifier(group));
+        let mut shared = rights(access).to_vec();
+        match access {
+            Access::Owner => shared.extend([("TYPES", "ALL"), ("SCHEMAS", "ALL"), ("FUNCTIONS", "ALL")]),
+            Access::ReadWrite | Access::ReadOnly => shared.push(("SCHEMAS", "USAGE")),
+        }
+        let share = |(objects, rights)| {
+            let sql =
+                format!("ALTER DEFAULT PRIVILEGES FOR ROLE {maker} GRANT {rights} ON {objects} TO {group}");
+            Statement::new("share what is made", sql)
+        };
+        shared.into_iter().map(share).collect()
+    }
+
+    /// Whether what a login makes belongs to that login, so that it has to be shared with each group by itself. Otherwise
+    /// it belongs to the owner.
+    fn logins_own(&self) -> bool;
+
+    /// Lets the members of a group into the database. It comes last of what a group gets, so that one that has it has all.
+    fn admit(&self, database: &str, group: &str) -> Statement {
+        let sql = format!("GRANT CONNECT ON DATABASE {} TO {}", identifier(database), identifier(group));
+        Statement::new("open the database", sql)
+    }
+
+    /// A query for whether a group was let in: the functions of `pg_catalog` are those of either engine.
+    fn is_admitted(&self, database: &str, group: &str) -> String {
+        format!("SELECT has_database_privilege({}, {}, 'CONNECT')", literal(group), literal(database))
+    }
+
+    /// Makes an extension.
+    fn create_extension(&self, extension: &str) -> Statement {
+        // sql-createextension. The session's search path names no schema that could be made things in.
+        let sql = format!("CREATE EXTENSION IF NOT EXISTS {} SCHEMA public", identifier(extension));
+        Statement::new("create the extension", sql)
+    }
+
+    /// Drops an extension that nothing uses.
+    fn drop_extension(&self, extension: &str) -> Statement {
+        // sql-dropextension.
+        Statement::new("drop the extension", format!("DROP EXTENSION IF EXISTS {}", identifier(extension)))
+    }
+
+    /// Acts as another role from here on, for a session that is not kept.
+    fn set_role(&self, role: &str) -> Statement {
+        Statement::new("act as the owner", format!("SET ROLE {}", identifier(role)))
+    }
+
+    /// Hands an object over.
+    fn change_owner(&self, object: &Object, owner: &str) -> Statement {
+        // The server itself wrote kind and identity, quoted.
+        let Object { kind, identity } = object;
+        let sql = format!("ALTER {} {identity} OWNER TO {}", altered_as(kind), identifier(owner));
+        Statement::new("hand over what the template brought along", sql)
+    }
+
+    /// Ends a membership.
+    fn revoke_role(&self, role: &str, from: &str) -> Statement {
+        Statement::new("end the membership", format!("REVOKE {} FROM {}", identifier(role), identifier(from)))
+    }
+
+    /// Takes the installation's mark from a role, and puts the one of what is retained in its place.
+    fn retain(&self, role: &str, marker: &str) -> Vec<Statement> {
+        vec![
+            self.create_marker(RETAINED),
+            Statement::new(
+                "mark what is retained",
+                format!("GRANT {} TO {}", identifier(RETAINED), identifier(role)),
+            ),
+            self.revoke_role(marker, role),
+        ]
+    }
+
+    /// Writes the mark as a comment.
+    fn comment(&self, database: &str, comment: &str) -> Statement {
+        let sql = format!("COMMENT ON DATABASE {} IS {}", identifier(database), literal(comment));
+        Statement::new("mark the database", sql)
+    }
+
+    /// A query for the logins, members of a group that has `$1` as its mark, that are past their time, and can still log
+    /// in or have sessions.
+    fn expired_logins(&self) -> &'static str;
+
+    /// A query for whether a role is past its time.
+    fn is_expired(&self, role: &str) -> String {
+        let role = literal(role);
+        format!("SELECT count(*) FROM pg_catalog.pg_roles WHERE rolname = {role} AND rolvaliduntil <= now()")
+    }
+
+    /// Takes from everybody what a copy of a template may have brought along, but for finding things.
+    fn close_schema(&self, schema: &str) -> Vec<Statement> {
+        let schema = identifier(schema);
+        let close = |what: String| {
+            Statement::new("close what the template brought along", format!("REVOKE {what} FROM PUBLIC"))
+        };
+        vec![
+            close(format!("CREATE ON SCHEMA {schema}")),
+            close(format!("ALL ON ALL TABLES IN SCHEMA {schema}")),
+            close(format!("ALL ON ALL SEQUENCES IN SCHEMA {schema}")),
+        ]
+    }
+
+    /// Changes the password of the role that is logged in.
+    fn change_own_password(&self, role: &str, verifier: &str) -> Statement {
+        let sql = format!("ALTER ROLE {} PASSWORD {}", identifier(role), literal(verifier));
+        Statement::new("change the administrator's password", sql)
+    }
+
+    /// What a session begins with, if anything: none of it may be left to whoever owns the database.
+    fn start_session(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Undoes what the owner of a database may have said to keep others out of it, or from dropping it.
+    fn open_up(&self, _database: &str) -> Vec<Statement> {
+        Vec::new()
+    }
+
+    /// Keeps everybody out of a database, and ends the sessions in it.
+    fn close_off(&self, _database: &str) -> Vec<Statement> {
+        Vec::new()
+    }
+
+    /// Keeps a role from logging in again, for good.
+    fn disable_login(&self, role: &str) -> Statement;
+
+    /// Keeps a role from logging in until [`Dialect::resume_login`].
+    fn suspend_login(&self, role: &str) -> Statement {
+        Statement::new("lock the login", format!("ALTER ROLE {} NOLOGIN", identifier(role)))
+            .unless(&[SqlState::UNDEFINED_OBJECT])
+    }
+
+    /// Lets a role log in again.
+    fn resume_login(&self, role: &str) -> Statement {
+        Statement::new("unlock the login", format!("ALTER ROLE {} LOGIN", identifier(role)))
+            .unless(&[SqlState::UNDEFINED_OBJECT])
+    }
+
+    /// Ends the sessions of bindings that keep a role, or what it owns in the session's database, locked.
+    fn end_lockers(&self, _role: &str) -> Option<Statement> {
+        None
+    }
+
+    /// Ends the sessions of a role.
+    fn end_sessions(&self, role: &str) -> Statement;
+
+    /// A query for the number of a role's sessions.
+    fn count_sessions(&self, role: &str) -> String;
+
+    /// A query for the databases that may hold something which belongs to a role or was granted to it.
+    fn databases_of(&self, role: &str) -> String;
+
+    /// Queries for the default privileges that keep a role from being dropped; none where dropping what it owns takes them
+    /// along. Rows: role (empty for all roles), type, grantee.
+    fn default_privileges(&self, role: &str, schema: Option<&str>) -> Vec<String>;
+
+    /// A query for the schemas of the session's database, but for the engine's own.
+    fn schemas(&self) -> &'static str;
+
+    /// Leaves a role no default privileges of its own in the session's database but those that every role has: where what
+    /// was taken away from these is written down, it keeps the role from being dropped.
+    fn reset_defaults(&self, _role: &str) -> Vec<Statement> {
+        Vec::new()
+    }
+
+    /// Hands what a role owns in the session's database to another role.
+    fn reassign(&self, role: &str, to: &str) -> Statement;
+
+    /// Drops what a role owns in the session's database and takes back what was granted to it.
+    fn drop_owned(&self, role: &str) -> Statement;
+
+    /// Drops a role.
+    fn drop_role(&self, role: &str) -> Statement;
+
+    /// Drops a database, with the sessions in it.
+    fn drop_database(&self, database: &str) -> Statement;
+
+    /// A query for the rights that the administrator lacks, a row each.
+    fn missing_rights(&self) -> String;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: InstanceNames<'_> = InstanceNames { database: "d", owner: "o", marker: "m" };
+    const LOGIN: Login<'_> = Login { name: "b", group: "o", verifier: Some("SCRAM"), ends_at: None };
+
+    fn sql(statements: impl IntoIterator<Item = Statement>) -> Vec<String> {
+        statements.into_iter().map(|statement| statement.sql).collect()
+    }
+
+    #[test]
+    fn on_postgresql_owners_act_as_the_owner() {
+        assert_eq!(
+            sql(PostgreSql.equip_login(LOGIN, NAMES)),
+            [r#"ALTER ROLE "b" IN DATABASE "d" SET role = 'o'"#]
+        );
+        assert!(!PostgreSql.logins_own());
+        assert_eq!(
+            PostgreSql.create_login(LOGIN).sql,
+            r#"CREATE ROLE "b" LOGIN PASSWORD 'SCRAM' VALID UNTIL 'infinity' IN ROLE "o""#
+        );
+        assert!(PostgreSql.equip_login(Login { group: "g", ..LOGIN }, NAMES).is_empty());
+    }
+
+    /// CockroachDB refuses SET role with 55P02 and has no IN ROLE.
+    #[test]
+    fn on_cockroachdb_logins_share_by_default_privileges() {
+        assert_eq!(sql(CockroachDb.equip_login(LOGIN, NAMES)), [r#"GRANT "o" TO "b""#]);
+        assert!(CockroachDb.logins_own());
+        let shared = sql(CockroachDb.share("b", "o", Access::Owner));
+        assert_eq!(shared.len(), 5);
+        assert_eq!(shared[0], r#"ALTER DEFAULT PRIVILEGES FOR ROLE "b" GRANT ALL ON TABLES TO "o""#);
+        let database = CockroachDb.create_database(NAMES, Origin::default());
+        let all = sql([CockroachDb.create_login(LOGIN), database]).join(";");
+        assert!(!all.contains("IN ROLE") && !all.contains("FORCE"), "{all}");
+    }
+
+    #[test]
+    fn readers_read_and_writers_write_rows() {
+        let opened = sql(PostgreSql.open_schema("S x", "g", Access::ReadOnly));
+        assert_eq!(opened[0], r#"GRANT USAGE ON SCHEMA "S x" TO "g""#);
+        assert_eq!(opened[1], r#"GRANT SELECT ON ALL TABLES IN SCHEMA "S x" TO "g""#);
+        let shared = sql(PostgreSql.share("o", "g", Access::ReadWrite)).join(";");
+        assert!(shared.contains("GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES"), "{shared}");
+        assert!(shared.contains("GRANT USAGE ON SCHEMAS") && !shared.contains("ALL"), "{shared}");
+    }
+
+    #[test]
+    fn a_database_starts_as_it_is_asked_to() {
+        let origin = Origin { template: Some("demo"), ..Origin::default() };
+        let sql = PostgreSql.create_database(NAMES, origin).sql;
+        assert_eq!(sql, r#"CREATE DATABASE "d" OWNER "o" TEMPLATE "demo" ALLOW_CONNECTIONS false"#);
+        let origin = Origin { encoding: Some("LATIN1"), ..Origin::default() };
+        let sql = PostgreSql.create_database(NAMES, origin).sql;
+        assert!(sql.contains("TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"), "{sql}");
+    }
+
+    #[test]
+    fn a_login_ends_at_its_time() {
+        let ends_at = Some("2026-01-01T00:00:00Z".parse().unwrap());
+        for dialect in [&PostgreSql as &dyn Dialect, &CockroachDb] {
+            let login = Login { ends_at, verifier: None, ..LOGIN };
+            for sql in [dialect.create_login(login).sql, dialect.renew_login(login).sql] {
+                assert!(sql.contains("VALID UNTIL '2026-01-01T00:00:00Z'"), "{sql}");
+                assert!(sql.contains("PASSWORD NULL"), "{sql}");
+            }
+        }
+        assert!(CockroachDb.renew_login(LOGIN).sql.ends_with("VALID UNTIL NULL"));
+    }
+
+    /// Every role may create in the public schema of a new CockroachDB database.
+    #[test]
+    fn on_cockroachdb_the_public_schema_is_closed() {
+        let statements = sql(CockroachDb.lock_down(NAMES, "it's"));
+        assert!(
+            statements.contains(&r#"REVOKE CREATE, USAGE ON SCHEMA "d".public FROM public"#.to_owned()),
+            "{statements:?}"
+        );
+        assert!(statements.contains(&r#"COMMENT ON DATABASE "d" IS 'it''s'"#.to_owned()), "{statements:?}");
+    }
+
+    /// Only REVOKE removes an entry that says nothing any more.
+    #[test]
+    fn on_cockroachdb_defaults_are_reset_by_grants_and_a_revoke_at_last() {
+        let reset = sql(CockroachDb.reset_defaults("b"));
+        assert_eq!(reset[0], r#"ALTER DEFAULT PRIVILEGES FOR ROLE "b" GRANT ALL ON TABLES TO "b""#);
+        let (last, grants) = reset.split_last().unwrap();
+        assert!(grants.iter().all(|grant| grant.contains(" GRANT ")), "{grants:?}");
+        assert_eq!(last, r#"ALTER DEFAULT PRIVILEGES FOR ROLE "b" REVOKE ALL ON TABLES FROM "public""#);
+        assert!(PostgreSql.reset_defaults("b").is_empty());
+    }
+
+    #[test]
+    fn default_privileges_are_taken_back_as_they_were_given() {
+        let mut privilege = DefaultPrivilege {
+            role: Some("b".to_owned()),
+            schema: Some("S x".to_owned()),
+            object_type: "tables".to_owned(),
+            grantee: "o".to_owned(),
+        };
+        assert!(!privilege.is_builtin());
+        assert_eq!(
+            privilege.revoke().sql,
+            r#"ALTER DEFAULT PRIVILEGES FOR ROLE "b" IN SCHEMA "S x" REVOKE ALL ON TABLES FROM "o""#
+        );
+        (privilege.role, privilege.schema) = (None, None);
+        assert_eq!(
+            privilege.revoke().sql,
+            r#"ALTER DEFAULT PRIVILEGES FOR ALL ROLES REVOKE ALL ON TABLES FROM "o""#
+        );
+        privilege.role = Some("o".to_owned());
+        assert!(privilege.is_builtin());
+    }
+}

@@ -1,0 +1,229 @@
+//! PostgreSQL 13 and later. Sources: the reference pages of PostgreSQL 15 named at each statement
+//! (<https://www.postgresql.org/docs/15/>); each was run as an administrator with CREATEROLE and CREATEDB only.
+
+use tokio_postgres::error::SqlState;
+
+use super::{
+    super::quote::{identifier, literal},
+    Dialect, InstanceNames, Login, Origin, Statement,
+};
+
+/// Two sessions that make the same role at once get either of these (`pg_authid`'s unique index).
+const ROLE_EXISTS: &[SqlState] = &[SqlState::DUPLICATE_OBJECT, SqlState::UNIQUE_VIOLATION];
+
+/// See the module.
+pub(in super::super) struct PostgreSql;
+
+impl Dialect for PostgreSql {
+    fn marks_at_creation(&self) -> bool {
+        true
+    }
+
+    /// sql-createrole: there is no IF NOT EXISTS.
+    fn create_marker(&self, marker: &str) -> Statement {
+        Statement::new("create the marker role", format!("CREATE ROLE {} NOLOGIN", identifier(marker)))
+            .unless(ROLE_EXISTS)
+    }
+
+    /// sql-createrole (IN ROLE).
+    fn create_group(&self, role: &str, marker: &str) -> Vec<Statement> {
+        let sql = format!("CREATE ROLE {} NOLOGIN IN ROLE {}", identifier(role), identifier(marker));
+        vec![Statement::new("create the role", sql).unless(ROLE_EXISTS)]
+    }
+
+    /// sql-createdatabase; manage-ag-templatedbs: only template0 takes another encoding, and every encoding goes with the
+    /// locale C.
+    fn create_database(&self, names: InstanceNames<'_>, origin: Origin<'_>) -> Statement {
+        let from = match origin {
+            Origin { template: Some(template), .. } => identifier(template),
+            Origin { encoding: Some(encoding), .. } => {
+                format!("template0 ENCODING {} LC_COLLATE 'C' LC_CTYPE 'C'", literal(encoding))
+            }
+            // Anybody may be in template1, and then it cannot be copied.
+            Origin { .. } => "template0".to_owned(),
+        };
+        let (database, owner) = (identifier(names.database), identifier(names.owner));
+        // Nobody comes in before it is closed to the public.
+        let sql = format!("CREATE DATABASE {database} OWNER {owner} TEMPLATE {from} ALLOW_CONNECTIONS false");
+        Statement::new("create the database", sql).unless(&[SqlState::DUPLICATE_DATABASE])
+    }
+
+    /// sql-revoke, sql-grant, sql-comment; ddl-priv lists what PUBLIC may do with a new database.
+    fn lock_down(&self, names: InstanceNames<'_>, comment: &str) -> Vec<Statement> {
+        let (database, owner) = (identifier(names.database), identifier(names.owner));
+        vec![
+            Statement::new("close the database", format!("REVOKE ALL ON DATABASE {database} FROM PUBLIC")),
+            Statement::new(
+                "open the database to its owner",
+                format!("GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {owner}"),
+            ),
+            self.comment(names.database, comment),
+            Statement::new("let sessions in", format!("ALTER DATABASE {database} ALLOW_CONNECTIONS true")),
+        ]
+    }
+
+    /// sql-createrole; a SCRAM verifier as password is stored as it is. VALID UNTIL holds for passwords only, which is why
+    /// [`Dialect::expired_logins`] are locked out as well.
+    fn create_login(&self, login: Login<'_>) -> Statement {
+        let (attributes, group) = (attributes(login), identifier(login.group));
+        let sql = format!("CREATE ROLE {} LOGIN {attributes} IN ROLE {group}", identifier(login.name));
+        Statement::new("create the login", sql)
+    }
+
+    /// sql-alterrole.
+    fn renew_login(&self, login: Login<'_>) -> Statement {
+        let sql = format!("ALTER ROLE {} LOGIN {}", identifier(login.name), attributes(login));
+        Statement::new("renew the login", sql)
+    }
+
+    /// sql-alterrole (IN DATABASE … SET role): whatever an owner's login makes belongs to the owner, hence to all of them.
+    fn equip_login(&self, login: Login<'_>, names: InstanceNames<'_>) -> Vec<Statement> {
+        if login.group != names.owner {
+            return Vec::new();
+        }
+        let (login, owner) = (identifier(login.name), literal(names.owner));
+        let sql = format!("ALTER ROLE {login} IN DATABASE {} SET role = {owner}", identifier(names.database));
+        vec![Statement::new("make the login act as the owner", sql)]
+    }
+
+    fn logins_own(&self) -> bool {
+        false
+    }
+
+    /// sql-set-role: whoever owns the database may have set a role for sessions in it. A session that keeps a lock must not
+    /// keep the administrator's for long; it is ended, or the work is done again.
+    fn start_session(&self) -> Option<&'static str> {
+        Some("SET ROLE NONE; SET lock_timeout = '3s'")
+    }
+
+    /// sql-alterdatabase: its owner may say all this.
+    fn open_up(&self, database: &str) -> Vec<Statement> {
+        let sql = format!(
+            "ALTER DATABASE {} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1 IS_TEMPLATE false",
+            identifier(database)
+        );
+        vec![Statement::new("open the database", sql)]
+    }
+
+    /// sql-alterdatabase: the limit holds for all but superusers; functions-admin.
+    fn close_off(&self, database: &str) -> Vec<Statement> {
+        let limit = format!("ALTER DATABASE {} WITH CONNECTION LIMIT 0", identifier(database));
+        let sessions = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {} AND pid <> pg_backend_pid() \
+             AND pg_has_role(usesysid, 'MEMBER')",
+            literal(database)
+        );
+        vec![
+            Statement::new("keep everybody out of the database", limit),
+            Statement::new("end the sessions in the database", sessions),
+        ]
+    }
+
+    /// view-pg-locks: a GRANT to a role keeps it from being dropped until its transaction ends, and a table can be locked by
+    /// whoever may use it.
+    fn end_lockers(&self, role: &str) -> Option<Statement> {
+        let role = literal(role);
+        let sql = format!(
+            "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a WHERE a.pid <> pg_backend_pid() \
+             AND a.usename ~ '^[a-p]{{32}}$' AND pg_has_role(a.usesysid, 'MEMBER') AND a.pid IN ( \
+               SELECT l.pid FROM pg_locks l JOIN pg_roles r ON r.rolname = {role} WHERE l.granted AND ( \
+                 l.locktype = 'object' AND l.classid = 'pg_authid'::regclass AND l.objid = r.oid \
+                 OR l.locktype = 'relation' AND l.relation IN (SELECT c.oid FROM pg_class c WHERE c.relowner = r.oid) \
+                 OR l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND a.state LIKE 'idle in transaction%' \
+                   AND (a.datname = current_database() OR a.usename = r.rolname)))"
+        );
+        Some(Statement::new("end the sessions that are in the way", sql))
+    }
+
+    /// catalog-pg-class.
+    fn relations(&self, schema: &str) -> Option<String> {
+        Some(format!(
+            "SELECT c.relname::text, c.relkind = 'S' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = {} AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND pg_has_role(c.relowner, 'USAGE')",
+            literal(schema)
+        ))
+    }
+
+    fn expired_logins(&self) -> &'static str {
+        "SELECT DISTINCT l.rolname::text FROM pg_roles k JOIN pg_auth_members gm ON gm.roleid = k.oid \
+         JOIN pg_auth_members lm ON lm.roleid = gm.member JOIN pg_roles l ON l.oid = lm.member \
+         WHERE k.rolname::text = $1 AND l.rolvaliduntil <= now() \
+           AND (l.rolcanlogin OR EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.usesysid = l.oid))"
+    }
+
+    /// sql-alterrole.
+    fn disable_login(&self, role: &str) -> Statement {
+        Statement::new("disable the login", format!("ALTER ROLE {} NOLOGIN PASSWORD NULL", identifier(role)))
+    }
+
+    /// functions-admin (`pg_terminate_backend`).
+    fn end_sessions(&self, role: &str) -> Statement {
+        let sql = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {}",
+            literal(role)
+        );
+        Statement::new("end the login's sessions", sql)
+    }
+
+    fn count_sessions(&self, role: &str) -> String {
+        format!("SELECT count(*) FROM pg_stat_activity WHERE usename = {}", literal(role))
+    }
+
+    /// catalog-pg-shdepend: what depends on the role, by database.
+    fn databases_of(&self, role: &str) -> String {
+        format!(
+            "SELECT DISTINCT d.datname::text FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid \
+             JOIN pg_roles r ON r.oid = s.refobjid WHERE s.refclassid = 'pg_authid'::regclass AND r.rolname = {}",
+            literal(role)
+        )
+    }
+
+    /// sql-drop-owned takes default privileges along.
+    fn default_privileges(&self, _role: &str, _schema: Option<&str>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// catalog-pg-namespace; names that begin with `pg_` are the system's (ddl-schemas).
+    fn schemas(&self) -> &'static str {
+        "SELECT nspname::text FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema' \
+           AND pg_has_role(nspowner, 'USAGE')"
+    }
+
+    /// sql-reassign-owned.
+    fn reassign(&self, role: &str, to: &str) -> Statement {
+        let sql = format!("REASSIGN OWNED BY {} TO {}", identifier(role), identifier(to));
+        Statement::new("hand the login's objects to the owner", sql)
+    }
+
+    /// sql-drop-owned.
+    fn drop_owned(&self, role: &str) -> Statement {
+        Statement::new(
+            "take back what was granted to the login",
+            format!("DROP OWNED BY {}", identifier(role)),
+        )
+    }
+
+    /// sql-droprole.
+    fn drop_role(&self, role: &str) -> Statement {
+        Statement::new("drop the role", format!("DROP ROLE IF EXISTS {}", identifier(role)))
+    }
+
+    /// sql-dropdatabase (FORCE since 13).
+    fn drop_database(&self, database: &str) -> Statement {
+        let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(database));
+        Statement::new("drop the database", sql)
+    }
+
+    /// view-pg-roles.
+    fn missing_rights(&self) -> String {
+        "SELECT right_name FROM pg_roles, (VALUES ('CREATEROLE', 1), ('CREATEDB', 2)) AS rights (right_name, n) \
+         WHERE rolname = current_user AND NOT rolsuper AND NOT CASE n WHEN 1 THEN rolcreaterole ELSE rolcreatedb END"
+            .to_owned()
+    }
+}
+
+fn attributes(login: Login<'_>) -> String {
+    let password = login.verifier.map_or_else(|| "NULL".to_owned(), literal);
+    let ends_at = login.ends_at.map_or_else(|| "infinity".to_owned(), |time| time.to_string());
+    format!("PASSWORD {password} VALID UNTIL {}", literal(&ends_at))
+}

@@ -1,0 +1,105 @@
+//! Keeping logins out: those that are revoked, and those that are past their time. Whoever is kept out may do what it can
+//! against it, so nothing here waits for a lock that a login's own session holds.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_postgres::{error::SqlState, types::Type};
+
+use super::{Databases, connection::Session, dialect::Statement, error::SqlError, naming};
+
+/// A login is locked and its sessions are gone after this long, or something is wrong.
+const LOCKED_WITHIN: Duration = Duration::from_secs(30);
+const SESSIONS_POLL: Duration = Duration::from_millis(20);
+
+impl Databases {
+    /// Keeps a login out from now on, for good.
+    pub(super) async fn lock_out(&self, session: &Session, login: &str) -> Result<(), SqlError> {
+        self.lock(session, login, session.dialect().disable_login(login)).await
+    }
+
+    /// Ends the login's sessions, so that none of them keeps its role locked; locks it; ends those that came in between.
+    async fn lock(&self, session: &Session, login: &str, lock: Statement) -> Result<(), SqlError> {
+        let dialect = session.dialect();
+        match session.run([dialect.act_for(login, self.admin())]).await {
+            // Another broker was quicker.
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
+            acting => acting?,
+        }
+        let deadline = Instant::now() + LOCKED_WITHIN;
+        loop {
+            session.run([dialect.end_sessions(login)]).await?;
+            match session.run([lock.clone()]).await {
+                Err(error)
+                    if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) && Instant::now() < deadline => {}
+                Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
+                locked => break locked?,
+            }
+        }
+        loop {
+            session.run([dialect.end_sessions(login)]).await?;
+            if count(session, "count the login's sessions", &dialect.count_sessions(login)).await? == 0 {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(SqlError::SessionsStay { login: login.to_owned() });
+            }
+            tokio::time::sleep(SESSIONS_POLL).await;
+        }
+    }
+
+    /// Runs a statement on a role, or on what it owns; sessions of bindings that keep it from that are ended.
+    pub(super) async fn run_past_locks(
+        &self,
+        session: &Session,
+        role: &str,
+        statement: Statement,
+    ) -> Result<(), SqlError> {
+        match session.run([statement.clone()]).await {
+            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                session.run(session.dialect().end_lockers(role)).await?;
+                session.run([statement]).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Locks the logins that are past their time. What fails for one of them does not hold up the others.
+    pub(super) async fn expire_once(&self) -> Result<(), SqlError> {
+        let session = self.server.session_for_expiry().await?;
+        let expired = session.dialect().expired_logins();
+        let rows = session.rows("look for expired logins", expired, &[(&self.marker, Type::TEXT)]).await?;
+        let mut failed = None;
+        for login in rows.iter().map(|row| row.get::<_, String>(0)).filter(|name| naming::is_login(name)) {
+            if let Err(error) = self.expire_login(&session, &login).await {
+                tracing::warn!(server = %self.server.settings.name, login, "an expired login cannot be locked: {error}");
+                failed = Some(error);
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// A binding that failed may be made anew meanwhile, with more time: then it is let in again.
+    async fn expire_login(&self, session: &Session, login: &str) -> Result<(), SqlError> {
+        let dialect = session.dialect();
+        let is_expired = async || {
+            count(session, "look at the login's time", &dialect.is_expired(login))
+                .await
+                .map(|found| found > 0)
+        };
+        if !is_expired().await? {
+            return Ok(());
+        }
+        self.lock(session, login, dialect.suspend_login(login)).await?;
+        if !is_expired().await? {
+            return session.run([dialect.resume_login(login)]).await;
+        }
+        tracing::info!(server = %self.server.settings.name, login, "the login is past its time: locked");
+        Ok(())
+    }
+}
+
+async fn count(session: &Session, does: &'static str, query: &str) -> Result<i64, SqlError> {
+    let rows = session.rows(does, query, &[]).await?;
+    Ok(rows.first().map_or(0, |row| row.get(0)))
+}

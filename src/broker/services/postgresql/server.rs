@@ -1,0 +1,250 @@
+//! One database server: its settings, a few open sessions, and what can be read there. Reading goes over `pg_catalog`,
+//! which both engines have.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Semaphore, time::Instant};
+use tokio_postgres::types::Type;
+
+use super::{
+    connection::{Engine, Session},
+    error::SqlError,
+};
+use crate::config::ServerSettings;
+
+/// As many idle sessions in the maintenance database are kept for the next request. With fewer than requests at once, most
+/// requests log in anew, which costs as much as what they came for.
+const IDLE_SESSIONS: usize = 16;
+/// A session that was idle for longer may be dead without anybody having said so.
+const IDLE_TIME: Duration = Duration::from_mins(1);
+
+/// See the module.
+pub(super) struct Server {
+    pub(super) settings: ServerSettings,
+    idle: Mutex<Idle<Session>>,
+    engine: OnceLock<Engine>,
+    /// Whether users think of it as CockroachDB.
+    for_cockroachdb: bool,
+    /// Sessions of the maintenance database that are in use. Idle ones have no permit: a new one is opened only when none
+    /// is idle, so that there are never more than this.
+    maintenance: Arc<Semaphore>,
+    /// Sessions in other databases. Who has one never waits for one of the maintenance database, so that nobody waits for
+    /// ever.
+    inside: Arc<Semaphore>,
+    /// The session that looks for expired logins: it does not wait for whatever takes long.
+    expiry: Arc<Semaphore>,
+}
+
+/// What is kept for a while, each with the time it was put there.
+struct Idle<T>(Vec<(Instant, T)>);
+
+impl<T> Default for Idle<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Idle<T> {
+    /// The last that was put there and is still `usable`; forgets what is not, or is there for too long.
+    fn take(&mut self, usable: impl Fn(&T) -> bool) -> Option<T> {
+        self.0.retain(|(since, kept)| since.elapsed() < IDLE_TIME && usable(kept));
+        self.0.pop().map(|(_, kept)| kept)
+    }
+
+    fn put(&mut self, kept: T) {
+        if self.0.len() < IDLE_SESSIONS {
+            self.0.push((Instant::now(), kept));
+        }
+    }
+}
+
+/// Roles by name, each with the roles that it is a direct member of.
+pub(super) type Roles = BTreeMap<String, Vec<String>>;
+
+impl Server {
+    pub(super) fn new(settings: ServerSettings, for_cockroachdb: bool) -> Self {
+        let (inside, expiry) = (settings.max_connections / 2, 1);
+        let maintenance = settings.max_connections.saturating_sub(inside + expiry);
+        let permits = |count: usize| Arc::new(Semaphore::new(count.max(1)));
+        Self {
+            settings,
+            idle: Mutex::default(),
+            engine: OnceLock::new(),
+            for_cockroachdb,
+            maintenance: permits(maintenance),
+            inside: permits(inside),
+            expiry: permits(expiry),
+        }
+    }
+
+    /// A session in the maintenance database. Give it back with [`Server::keep`] when all went well.
+    pub(super) async fn session(&self) -> Result<Session, SqlError> {
+        // The semaphores are never closed.
+        let permit = self.maintenance.clone().acquire_owned().await.ok();
+        let idle = self.idle().take(|session| !session.is_closed());
+        let mut session = match idle {
+            Some(session) => session,
+            None => self.open(&self.settings.database).await?,
+        };
+        session.set_permit(permit);
+        Ok(session)
+    }
+
+    /// A session in the maintenance database that waits for no other but its like.
+    pub(super) async fn session_for_expiry(&self) -> Result<Session, SqlError> {
+        let permit = self.expiry.clone().acquire_owned().await.ok();
+        let mut session = self.open(&self.settings.database).await?;
+        session.set_permit(permit);
+        Ok(session)
+    }
+
+    /// A session of its own in some database.
+    pub(super) async fn session_in(&self, database: &str) -> Result<Session, SqlError> {
+        let permit = self.inside.clone().acquire_owned().await.ok();
+        let mut session = self.open(database).await?;
+        session.set_permit(permit);
+        Ok(session)
+    }
+
+    async fn open(&self, database: &str) -> Result<Session, SqlError> {
+        let session = Session::open(&self.settings, database, self.engine.get().copied()).await?;
+        if self.engine.set(session.engine()).is_ok() {
+            tracing::info!(server = %self.settings.name, "engine: {}", self.told(session.engine()));
+        }
+        Ok(session)
+    }
+
+    /// What users are told that the server is.
+    pub(super) fn told(&self, engine: Engine) -> String {
+        match engine {
+            Engine::PostgreSql { .. } if self.for_cockroachdb => {
+                format!("{engine} (standing in for CockroachDB)")
+            }
+            _ => engine.to_string(),
+        }
+    }
+
+    /// Keeps a session of the maintenance database for the next request.
+    pub(super) fn keep(&self, mut session: Session) {
+        let mut idle = self.idle();
+        session.set_permit(None);
+        idle.put(session);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle<Session>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Those of the named roles that exist.
+pub(super) async fn roles(session: &Session, names: &[&str]) -> Result<Roles, SqlError> {
+    let sql = "SELECT r.rolname::text, g.rolname::text FROM pg_catalog.pg_roles r \
+        LEFT JOIN pg_catalog.pg_auth_members m ON m.member = r.oid LEFT JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
+        WHERE r.rolname::text = ANY ($1)";
+    grouped(session, sql, names).await
+}
+
+/// The members of the named roles, each with those of these roles that it is a member of.
+pub(super) async fn members(session: &Session, names: &[&str]) -> Result<Roles, SqlError> {
+    let sql = "SELECT r.rolname::text, g.rolname::text FROM pg_catalog.pg_roles r \
+        JOIN pg_catalog.pg_auth_members m ON m.member = r.oid JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
+        WHERE g.rolname::text = ANY ($1)";
+    grouped(session, sql, names).await
+}
+
+/// All roles.
+pub(super) async fn all_roles(session: &Session) -> Result<Roles, SqlError> {
+    let sql = "SELECT r.rolname::text, g.rolname::text FROM pg_catalog.pg_roles r \
+        LEFT JOIN pg_catalog.pg_auth_members m ON m.member = r.oid LEFT JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
+        WHERE $1::text[] IS NOT NULL";
+    grouped(session, sql, &[]).await
+}
+
+/// All databases with their owners.
+pub(super) async fn databases(session: &Session) -> Result<BTreeMap<String, String>, SqlError> {
+    let sql = "SELECT d.datname::text, COALESCE(r.rolname::text, '') FROM pg_catalog.pg_database d \
+        LEFT JOIN pg_catalog.pg_roles r ON r.oid = d.datdba";
+    let rows = session.rows("list databases", sql, &[]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// The owner of a database, if there is such a database.
+pub(super) async fn database_owner(session: &Session, database: &str) -> Result<Option<String>, SqlError> {
+    let sql = "SELECT COALESCE(r.rolname::text, '') FROM pg_catalog.pg_database d \
+        LEFT JOIN pg_catalog.pg_roles r ON r.oid = d.datdba WHERE d.datname::text = $1";
+    let rows = session.rows("look for the database", sql, &[(&database, Type::TEXT)]).await?;
+    Ok(rows.first().map(|row| row.get(0)))
+}
+
+/// An object of the session's database, as ALTER names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Object {
+    /// A keyword, such as TABLE.
+    pub(super) kind: String,
+    /// Its name, quoted and complete.
+    pub(super) identity: String,
+}
+
+/// What a copy of a template brought along and somebody else owns than `owner`: user objects and the schema `public`, but
+/// for what follows another object by itself or belongs to an extension. PostgreSQL only (functions-info, `pg_identify_object`).
+pub(super) async fn adoptable(session: &Session, owner: &str) -> Result<Vec<Object>, SqlError> {
+    let sql = "WITH o (classid, objid, owner) AS ( \
+          SELECT 'pg_namespace'::regclass, oid, nspowner FROM pg_namespace \
+          UNION ALL SELECT 'pg_class'::regclass, oid, relowner FROM pg_class WHERE relkind IN ('r','p','v','m','f','S','c') \
+          UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_type WHERE typtype IN ('d','e','r') \
+          UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_proc \
+          UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxowner FROM pg_statistic_ext \
+          UNION ALL SELECT 'pg_collation'::regclass, oid, collowner FROM pg_collation \
+          UNION ALL SELECT 'pg_conversion'::regclass, oid, conowner FROM pg_conversion \
+          UNION ALL SELECT 'pg_operator'::regclass, oid, oprowner FROM pg_operator \
+          UNION ALL SELECT 'pg_opclass'::regclass, oid, opcowner FROM pg_opclass \
+          UNION ALL SELECT 'pg_opfamily'::regclass, oid, opfowner FROM pg_opfamily \
+          UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictowner FROM pg_ts_dict \
+          UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgowner FROM pg_ts_config \
+          UNION ALL SELECT 'pg_publication'::regclass, oid, pubowner FROM pg_publication \
+          UNION ALL SELECT 'pg_largeobject_metadata'::regclass, oid, lomowner FROM pg_largeobject_metadata) \
+        SELECT upper(i.type), i.identity FROM o CROSS JOIN LATERAL pg_identify_object( \
+            CASE o.classid WHEN 'pg_largeobject_metadata'::regclass THEN 'pg_largeobject'::regclass ELSE o.classid END, o.objid, 0) i \
+        WHERE (o.objid >= 16384 OR o.classid = 'pg_namespace'::regclass AND i.identity = 'public' \
+            AND NOT EXISTS (SELECT 1 FROM pg_roles r WHERE r.oid = o.owner AND r.rolname = 'pg_database_owner')) AND o.owner <> (SELECT oid FROM pg_roles WHERE rolname::text = $1) \
+          AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype IN ('e', 'i')) \
+          AND NOT EXISTS (SELECT 1 FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' \
+            WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype = 'a' AND d.refobjsubid > 0)";
+    let rows = session.rows("list what the template brought along", sql, &[(&owner, Type::TEXT)]).await?;
+    Ok(rows.iter().map(|row| Object { kind: row.get(0), identity: row.get(1) }).collect())
+}
+
+async fn grouped(session: &Session, sql: &str, names: &[&str]) -> Result<Roles, SqlError> {
+    let mut roles = Roles::new();
+    for row in session.rows("look for roles", sql, &[(&names, Type::TEXT_ARRAY)]).await? {
+        let groups = roles.entry(row.get(0)).or_default();
+        groups.extend(row.get::<_, Option<String>>(1));
+    }
+    Ok(roles)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_idle_for_long_or_unusable_is_not_used_again() {
+        let mut idle = Idle::default();
+        idle.put(1);
+        tokio::time::advance(IDLE_TIME / 2).await;
+        idle.put(2);
+        idle.put(3);
+        assert_eq!(idle.take(|kept| *kept != 3), Some(2));
+        assert_eq!(idle.0.len(), 1);
+        tokio::time::advance(IDLE_TIME / 2).await;
+        assert_eq!(idle.take(|_| true), None);
+        for each in 0..2 * IDLE_SESSIONS {
+            idle.put(each);
+        }
+        assert_eq!(idle.0.len(), IDLE_SESSIONS);
+    }
+}

@@ -1,0 +1,209 @@
+//! Users who stand in the way of others, or of the administrator, with all that an owner's login may do.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+
+use crate::{
+    platform::Platform,
+    postgres::Postgres,
+    server::{connect, is_refused},
+};
+
+/// Nothing takes as long as a statement may.
+const SOON: Duration = Duration::from_secs(45);
+
+fn text<'a>(credentials: &'a Value, key: &str) -> &'a str {
+    credentials[key].as_str().unwrap()
+}
+
+/// A session of a login outside of its database, as the owner.
+async fn outside(server: &Postgres, credentials: &Value) -> Client {
+    let database = text(credentials, "database");
+    let uri = text(credentials, "uri").replace(&format!("/{database}?"), "/postgres?");
+    let session = server.connect(&uri).await.unwrap();
+    session.batch_execute(&format!("SET ROLE {database}_owner")).await.unwrap();
+    session
+}
+
+async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let started = Instant::now();
+    let done = tokio::time::timeout(SOON, work).await;
+    done.unwrap_or_else(|_| panic!("{what} takes {:?}", started.elapsed()))
+}
+
+#[tokio::test]
+async fn the_administrator_runs_nobodys_functions() {
+    let server = Postgres::shared();
+    let platform = Platform::postgresql(&server, "").await;
+    for instance in ["evil", "victim"] {
+        assert_eq!(platform.provision(instance).await.0, 201);
+    }
+    let evil = platform.credentials("evil", "b").await;
+    let victim = platform.credentials("victim", "b").await;
+    let session = connect(&server, &evil).await.unwrap();
+    let (login, prey) = (text(&evil, "username"), text(&victim, "database"));
+    let grab = format!("EXECUTE 'GRANT {prey}_owner TO {login}'");
+    session
+        .batch_execute(&format!(
+            "CREATE SCHEMA evil;
+             CREATE FUNCTION evil.version() RETURNS text LANGUAGE plpgsql AS $$BEGIN {grab}; RETURN 'PostgreSQL 15'; END$$;
+             CREATE FUNCTION evil.now() RETURNS timestamptz LANGUAGE plpgsql AS $$BEGIN {grab}; RETURN pg_catalog.now(); END$$;
+             CREATE FUNCTION public.grab(oid, regclass) RETURNS bool LANGUAGE plpgsql AS $$BEGIN {grab}; RETURN true; END$$;
+             CREATE OPERATOR public.= (LEFTARG = oid, RIGHTARG = regclass, FUNCTION = public.grab);
+             CREATE TABLE t (a int);
+             ALTER DATABASE {} SET search_path = evil, public, pg_catalog",
+            text(&evil, "database")
+        ))
+        .await
+        .unwrap();
+    // Each of them has the administrator enter the database.
+    let reader = platform.credentials_with("evil", "reader", json!({"access": "readonly"})).await;
+    connect(&server, &reader).await.unwrap();
+    session.batch_execute("SET ROLE NONE; CREATE TABLE public.own (a int)").await.unwrap();
+    drop(session);
+    assert_eq!(platform.unbind("evil", "b").await.0, 200);
+    let owners = format!(
+        "SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid WHERE r.rolname = '{prey}_owner'"
+    );
+    // The administrator and the victim's own login.
+    assert_eq!(server.psql(&owners), ["2"]);
+    for instance in ["evil", "victim"] {
+        assert_eq!(platform.deprovision(instance).await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_login_cannot_keep_its_role_from_being_locked() {
+    let server = Postgres::shared();
+    let platform = Platform::postgresql(&server, "").await;
+    platform.provision("clinging").await;
+    for access in ["owner", "readonly"] {
+        let credentials = platform.credentials_with("clinging", access, json!({"access": access})).await;
+        let session = connect(&server, &credentials).await.unwrap();
+        let user = text(&credentials, "username");
+        session
+            .batch_execute(&format!("SET ROLE NONE; BEGIN; ALTER ROLE {user} PASSWORD 'mine'"))
+            .await
+            .unwrap();
+        assert_eq!(soon("unbind", platform.unbind("clinging", access)).await.0, 200);
+        assert!(is_refused(&server, &credentials).await);
+    }
+    platform.deprovision("clinging").await;
+}
+
+#[tokio::test]
+async fn an_owner_cannot_keep_its_database_from_being_dropped() {
+    let server = Postgres::shared();
+    let platform = Platform::postgresql(&server, "").await;
+    for property in ["IS_TEMPLATE true", "CONNECTION LIMIT 0", "ALLOW_CONNECTIONS false"] {
+        platform.provision("barred").await;
+        let credentials = platform.credentials("barred", "b").await;
+        let session = outside(&server, &credentials).await;
+        let database = text(&credentials, "database");
+        session.batch_execute(&format!("ALTER DATABASE {database} WITH {property}")).await.unwrap();
+        assert_eq!(soon(property, platform.deprovision("barred")).await.0, 200, "{property}");
+        assert!(server.psql(&format!("SELECT 1 FROM pg_database WHERE datname = '{database}'")).is_empty());
+    }
+}
+
+/// Names of roles are public, and whoever may grant something may grant it to somebody else's login.
+#[tokio::test]
+async fn nobody_keeps_anothers_login_from_being_dropped() {
+    let server = Postgres::shared();
+    let platform = Platform::postgresql(&server, "").await;
+    for instance in ["blocker", "blocked"] {
+        platform.provision(instance).await;
+    }
+    let blocker = platform.credentials("blocker", "b").await;
+    let session = connect(&server, &blocker).await.unwrap();
+    session.batch_execute("CREATE TABLE t (a int)").await.unwrap();
+    let database = text(&blocker, "database").to_owned();
+    for property in [
+        "WITH ALLOW_CONNECTIONS false",
+        "WITH CONNECTION LIMIT 0",
+        "SET default_transaction_read_only = on",
+        "SET search_path = nowhere",
+        "SET idle_session_timeout = 1",
+        "SET lock_timeout = 1",
+    ] {
+        let victim = platform.credentials("blocked", "b").await;
+        session.batch_execute(&format!("GRANT SELECT ON t TO {}", text(&victim, "username"))).await.unwrap();
+        let meddler = outside(&server, &blocker).await;
+        meddler.batch_execute(&format!("ALTER DATABASE {database} {property}")).await.unwrap();
+        let answer = soon(property, platform.unbind("blocked", "b")).await;
+        assert_eq!(answer.0, 200, "{property}: {answer:?}");
+        server.psql(&format!("ALTER DATABASE {database} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1"));
+        server.psql(&format!("ALTER DATABASE {database} RESET ALL"));
+    }
+    // A grant that is neither given nor taken back yet.
+    let victim = platform.credentials("blocked", "b").await;
+    session
+        .batch_execute(&format!("BEGIN; GRANT SELECT ON t TO {}", text(&victim, "username")))
+        .await
+        .unwrap();
+    let answer = soon("an open transaction", platform.unbind("blocked", "b")).await;
+    assert_eq!(answer.0, 200, "{answer:?}");
+    for instance in ["blocker", "blocked"] {
+        assert_eq!(platform.deprovision(instance).await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_session_in_the_engines_template_stops_nobody() {
+    let server = Postgres::shared();
+    let platform = Platform::postgresql(&server, "").await;
+    platform.provision("sitting").await;
+    let credentials = platform.credentials("sitting", "b").await;
+    let database = text(&credentials, "database");
+    let uri = text(&credentials, "uri").replace(&format!("/{database}?"), "/template1?");
+    let _session = server.connect(&uri).await.unwrap();
+    assert_eq!(platform.provision("sitting-2").await.0, 201);
+    for instance in ["sitting", "sitting-2"] {
+        assert_eq!(platform.deprovision(instance).await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn nobody_enters_what_is_retained_and_nothing_in_it_is_dropped() {
+    let server = Postgres::shared();
+    let platform = Platform::postgresql(&server, "reclaimPolicy: {allowed: [delete, retain]}").await;
+    assert_eq!(platform.provision_with("kept", json!({"reclaimPolicy": "retain"})).await.0, 201);
+    platform.provision("guest").await;
+    let (host, guest) = (platform.credentials("kept", "b").await, platform.credentials("guest", "b").await);
+    let (database, login) = (text(&host, "database"), text(&guest, "username"));
+    let session = connect(&server, &host).await.unwrap();
+    let invite =
+        format!("GRANT CONNECT ON DATABASE {database} TO {login}; GRANT CREATE ON SCHEMA public TO {login}");
+    session.batch_execute(&invite).await.unwrap();
+    let uri = text(&guest, "uri").replace(text(&guest, "database"), database);
+    let visit = server.connect(&uri).await.unwrap();
+    visit.batch_execute("CREATE TABLE theirs AS SELECT 42 AS a").await.unwrap();
+    assert_eq!(platform.deprovision("kept").await.0, 200);
+
+    assert!(visit.batch_execute("SELECT 1").await.is_err(), "its session ended");
+    let error = server.connect(&uri).await.err().unwrap();
+    assert!(error.to_string().contains("too many connections") || error.code().is_some(), "{error:?}");
+    assert_eq!(platform.unbind("guest", "b").await.0, 200);
+    assert_eq!(server.psql_in(database, "SELECT a FROM theirs"), ["42"]);
+    assert!(server.connect(&uri).await.is_err());
+    platform.deprovision("guest").await;
+    server.psql(&format!("DROP DATABASE {database}"));
+    server.psql(&format!("DROP ROLE {database}_owner"));
+}
+
+/// As an interruption leaves it that comes between locking a login and ending its sessions.
+#[tokio::test]
+async fn sessions_of_an_expired_login_end_also_when_it_is_locked() {
+    let server = Postgres::shared();
+    let platform = Platform::postgresql(&server, "").await;
+    platform.provision("lingering").await;
+    let credentials = platform.credentials("lingering", "b").await;
+    let user = text(&credentials, "username");
+    let session = Postgres::session(text(&credentials, "uri"));
+    server.until(&format!("SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = '{user}'")).await;
+    server.psql(&format!("ALTER ROLE {user} NOLOGIN VALID UNTIL '2020-01-01'"));
+    session.ended().await;
+    platform.deprovision("lingering").await;
+}

@@ -1,0 +1,149 @@
+//! What goes wrong on the way to a server: wherever it does, the request ends as it would have, or the same request does
+//! when it comes again. On the stand-in, whatever else there is.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde_json::Value;
+
+use crate::{
+    cluster::{Cluster, connect, is_refused},
+    platform::Platform,
+    postgres::Postgres,
+    stand_in::{Fault, Faults},
+};
+
+/// How often a platform asks again.
+const REQUESTS: usize = 8;
+
+/// Repeats a request until it succeeds.
+async fn until_done(what: &str, request: impl AsyncFn() -> (u16, Value)) -> Value {
+    let mut answers = Vec::new();
+    for _ in 0..REQUESTS {
+        let (status, body) = request().await;
+        match status {
+            200 | 201 | 410 => return body,
+            _ => answers.push(format!("{status} {body}")),
+        }
+    }
+    panic!("{what}: {answers:#?}");
+}
+
+/// Provisions, binds twice, uses it, and takes everything away again.
+async fn life(cluster: &Cluster, platform: &Platform, instance: &str) {
+    let bind = async |binding: &'static str| {
+        until_done("bind", async || platform.bind(instance, binding).await).await["credentials"].take()
+    };
+    until_done("provision", async || platform.provision(instance).await).await;
+    let one = bind("one").await;
+    let two = bind("two").await;
+    let first = connect(cluster, &one).await.unwrap();
+    let second = connect(cluster, &two).await.unwrap();
+    first.batch_execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1)").await.unwrap();
+    second.batch_execute("INSERT INTO t VALUES (2); CREATE TABLE u (a int)").await.unwrap();
+    first.batch_execute("INSERT INTO u VALUES (3)").await.unwrap();
+    assert_eq!(bind("one").await, one, "the password that was given works on");
+
+    until_done("unbind", async || platform.unbind(instance, "one").await).await;
+    assert!(is_refused(cluster, &one).await);
+    first.batch_execute("SELECT 1").await.unwrap_err();
+    second.batch_execute("INSERT INTO t VALUES (4); INSERT INTO u VALUES (5)").await.unwrap();
+    until_done("deprovision", async || platform.deprovision(instance).await).await;
+    assert_eq!(cluster.left_of(&[&one, &two]).await, Vec::<String>::new());
+}
+
+fn start() -> (Arc<Postgres>, Cluster) {
+    let server = Postgres::shared();
+    (Arc::clone(&server), Cluster::stand_in_before(server))
+}
+
+#[tokio::test]
+async fn every_kind_of_statement_may_fail_once() {
+    each_kind_once(Fault::Refused("40001"), "conflict").await;
+}
+
+#[tokio::test]
+async fn a_connection_may_drop_before_every_kind_of_statement() {
+    each_kind_once(Fault::LostBefore, "before").await;
+}
+
+async fn each_kind_once(fault: Fault, instance: &str) {
+    let (_server, cluster) = start();
+    let platform = cluster.platform().await;
+    let stand_in = cluster.stand_in();
+    stand_in.faults().at_each_form(fault);
+    life(&cluster, &platform, instance).await;
+    let mut kinds = stand_in.faults().seen().to_vec();
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert!(kinds.len() >= 20, "{kinds:#?}");
+}
+
+/// As many lives at once.
+const WORKERS: usize = 4;
+
+/// What the server did and bindery does not know of: each statement that changes something, in a life of its own. To lose
+/// the connection before the next one comes to the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_may_drop_after_any_statement() {
+    let (server, cluster) = start();
+    let platform = cluster.platform().await;
+    let stand_in = cluster.stand_in();
+    *stand_in.faults() = Faults::default();
+    life(&cluster, &platform, "undisturbed").await;
+    let seen = stand_in.faults().seen().to_vec();
+    // The same statement after the same other is at the same place: the second binding's are those of the first.
+    let mut known = BTreeSet::new();
+    let mut former = "";
+    let places: Vec<_> = (0..seen.len())
+        .filter(|&number| !seen[number].starts_with("SELECT"))
+        .filter(|&number| known.insert((std::mem::replace(&mut former, seen[number]), seen[number])))
+        .collect();
+    assert!(places.len() > 20, "{seen:#?}");
+    let each = async |worker: usize| {
+        let cluster = Cluster::stand_in_before(Arc::clone(&server));
+        let platform = cluster.platform().await;
+        for place in places.iter().skip(worker).step_by(WORKERS) {
+            cluster.stand_in().faults().at(*place, Fault::LostAfter);
+            life(&cluster, &platform, &format!("after-{place}")).await;
+        }
+    };
+    futures::future::join_all((0..WORKERS).map(each)).await;
+}
+
+/// The login is there and a member of nothing: the same request finishes it, and so does deleting.
+#[tokio::test]
+async fn a_half_made_login_is_finished_or_removed() {
+    let (_server, cluster) = start();
+    let platform = cluster.platform().await;
+    assert_eq!(platform.provision("half").await.0, 201);
+    let stand_in = cluster.stand_in();
+    stand_in.faults().at(0, Fault::Refused("40001"));
+    let whole = platform.credentials("half", "whole").await;
+    let create = stand_in.faults().seen().iter().position(|form| form.starts_with("CREATE USER")).unwrap();
+    // Without the refusal, the statement after that which makes the login.
+    let after = create;
+
+    for (binding, goes_on) in [("finished", true), ("removed", false)] {
+        // Nothing that passes by itself, so the request fails.
+        stand_in.faults().at(after, Fault::Refused("XXA00"));
+        let (status, body) = platform.bind("half", binding).await;
+        assert_eq!(status, 500, "{body}");
+        let made = "SELECT rolname::text FROM pg_catalog.pg_roles r WHERE rolcanlogin AND rolname ~ '^[a-p]{32}$' \
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_auth_members m WHERE m.member = r.oid)";
+        assert_eq!(cluster.texts("postgres", made).await.len(), 1, "{:?}", stand_in.faults().seen());
+        if goes_on {
+            let credentials = platform.credentials("half", binding).await;
+            connect(&cluster, &credentials)
+                .await
+                .unwrap()
+                .batch_execute("CREATE TABLE t (a int)")
+                .await
+                .unwrap();
+        } else {
+            assert!([200, 410].contains(&platform.unbind("half", binding).await.0));
+        }
+        assert_eq!(cluster.texts("postgres", made).await, Vec::<String>::new());
+    }
+    assert_eq!(platform.deprovision("half").await.0, 200);
+    assert_eq!(cluster.left_of(&[&whole]).await, Vec::<String>::new());
+}

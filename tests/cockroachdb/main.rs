@@ -1,0 +1,18 @@
+//! The service `cockroachdb` as a platform sees it: on CockroachDB where there is one, else on the stand-in for it, and
+//! the suite says which (`cluster`).
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails in a test's set-up fails the test")]
+
+mod cluster;
+mod faults;
+mod real;
+mod refused;
+mod story;
+mod tenants;
+
+#[path = "../support/platform.rs"]
+mod platform;
+#[path = "../support/postgres.rs"]
+mod postgres;
+#[path = "../support/cockroach/mod.rs"]
+mod stand_in;

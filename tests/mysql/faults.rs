@@ -1,0 +1,143 @@
+//! A server that is away, refuses or lacks something.
+
+use crate::{
+    mariadb::{ADMIN_PASSWORD, MariaDb},
+    platform::Platform,
+    server::{description, text},
+};
+
+#[tokio::test]
+async fn a_wrong_password_and_a_stopped_server_are_told_and_mended() {
+    let server = MariaDb::start("127.0.0.1");
+    std::fs::write(server.password_file(), "wrong").unwrap();
+    let platform = Platform::on(&server).await;
+    let (status, body) = platform.provision("i").await;
+    assert_eq!(status, 500);
+    assert!(
+        description(&body).contains("server main (127.0.0.1:") && description(&body).contains("passwordFile"),
+        "{body}"
+    );
+    std::fs::write(server.password_file(), ADMIN_PASSWORD).unwrap();
+    assert_eq!(platform.provision("i").await.0, 201, "an interrupted create goes on");
+    let credentials = platform.credentials("i", "b").await;
+
+    server.stop();
+    let (status, body) = platform.bind("i", "c").await;
+    assert_eq!(status, 500);
+    assert!(description(&body).contains("cannot be reached"), "{body}");
+    assert_eq!(
+        platform.bind("i", "b").await.1["credentials"],
+        credentials,
+        "what is recorded needs no server"
+    );
+    assert_eq!(platform.unbind("i", "b").await.0, 500);
+
+    server.start_again();
+    assert_eq!(platform.bind("i", "c").await.0, 201);
+    assert_eq!(platform.unbind("i", "b").await.0, 200);
+    assert_eq!(platform.deprovision("i").await.0, 200);
+    assert_eq!(server.left_of(&[&credentials]), Vec::<String>::new());
+}
+
+/// Sessions that the broker kept are dead after a restart, and nobody notices.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_in_the_middle_of_everything_leaves_nothing() {
+    let server = MariaDb::start("127.0.0.1");
+    let platform = Platform::on(&server).await;
+    assert_eq!(platform.provision("restarted").await.0, 201);
+    let kept = platform.credentials("restarted", "kept").await;
+    let worker = async |worker: usize| {
+        for round in 0..20 {
+            let binding = format!("{worker}-{round}");
+            // Some fail, and are deleted as a platform does.
+            let _ = platform.bind("restarted", &binding).await;
+            while ![200, 410].contains(&platform.unbind("restarted", &binding).await.0) {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        }
+    };
+    let restart = async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::task::block_in_place(|| {
+            server.stop();
+            server.start_again();
+        });
+    };
+    tokio::join!(worker(0), worker(1), restart);
+    let logins = server.root("SELECT User FROM mysql.db WHERE Db LIKE 'cf%' AND User <> 'bindery'");
+    assert_eq!(logins, [text(&kept, "username")]);
+    server.query(&kept, "SELECT 1").unwrap();
+    assert_eq!(platform.deprovision("restarted").await.0, 200);
+    assert_eq!(server.left_of(&[&kept]), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn missing_rights_are_named() {
+    let server = MariaDb::start("127.0.0.1");
+    let platform = Platform::on(&server).await;
+    let check = async || platform.broker.check_servers().await.remove(0).result;
+    assert!(check().await.unwrap().starts_with("MariaDB 1"));
+    server.root("REVOKE CONNECTION ADMIN ON *.* FROM 'bindery'@'%'");
+    server.root(r"REVOKE GRANT OPTION, EVENT ON `cf\_%`.* FROM 'bindery'@'%'");
+    let error = check().await.unwrap_err().to_string();
+    assert!(
+        error.contains(r"administrator bindery lacks CONNECTION ADMIN; EVENT, GRANT OPTION on `cf\_%`.*;"),
+        "{error}"
+    );
+    assert_eq!(platform.provision("i").await.0, 201);
+    let (status, body) = platform.bind("i", "b").await;
+    assert_eq!(status, 500);
+    assert!(
+        description(&body).contains("cannot grant the login its access")
+            && description(&body).contains("1044"),
+        "{body}"
+    );
+    assert_eq!(platform.unbind("i", "b").await.0, 200);
+    assert_eq!(platform.deprovision("i").await.0, 200);
+    assert_eq!(server.root("SELECT COUNT(*) FROM mysql.user WHERE LENGTH(User) = 32"), ["0"]);
+}
+
+/// As libpq's documentation tells, "Protection Provided in Different Modes".
+#[tokio::test]
+async fn sslmodes_check_what_libpq_checks() {
+    let server = MariaDb::shared();
+    let strange = MariaDb::start("other.example");
+    let (right, wrong) = (server.ca_file().display().to_string(), strange.ca_file().display().to_string());
+    let works = async |server: &MariaDb, tls: String| {
+        let platform = Platform::with(server, &tls, "{}").await;
+        platform.broker.check_servers().await.remove(0).result
+    };
+    works(&server, format!("sslmode: verify-full, caFile: {right}")).await.unwrap();
+    works(&server, "sslmode: require".to_owned()).await.unwrap();
+    for mode in ["require", "verify-ca", "verify-full"] {
+        let tls = format!("sslmode: {mode}, caFile: {wrong}");
+        let error = works(&server, tls).await.unwrap_err().to_string();
+        assert!(error.contains("caFile"), "{mode}: {error}");
+    }
+    works(&strange, format!("sslmode: verify-ca, caFile: {wrong}")).await.unwrap();
+    works(&strange, format!("sslmode: require, caFile: {wrong}")).await.unwrap();
+    works(&strange, format!("sslmode: verify-full, caFile: {wrong}")).await.unwrap_err();
+    works(&server, "sslmode: disable".to_owned()).await.unwrap_err();
+    let error = works(&server, "caFile: /nowhere/ca.crt".to_owned()).await.unwrap_err().to_string();
+    assert!(error.contains("/nowhere/ca.crt"), "{error}");
+}
+
+#[tokio::test]
+async fn the_administrator_may_have_a_client_certificate() {
+    let server = MariaDb::start("127.0.0.1");
+    server.root("ALTER USER 'bindery'@'%' REQUIRE X509");
+    let ca = format!("caFile: {}", server.ca_file().display());
+    let [certificate, key] = server.client_files();
+    let with = format!("{ca}, certFile: {}, keyFile: {}", certificate.display(), key.display());
+    let check = async |platform: &Platform| platform.broker.check_servers().await.remove(0).result;
+    let platform = Platform::with(&server, &with, "{}").await;
+    check(&platform).await.unwrap();
+    let without = check(&Platform::with(&server, &ca, "{}").await).await.unwrap_err().to_string();
+    assert!(without.contains("certFile"), "{without}");
+
+    // It is read anew for each connection; one that was made stays.
+    std::fs::write(&certificate, "none").unwrap();
+    check(&platform).await.unwrap();
+    let broken = check(&Platform::with(&server, &with, "{}").await).await.unwrap_err().to_string();
+    assert!(broken.contains(&certificate.display().to_string()), "{broken}");
+}

@@ -1,0 +1,166 @@
+//! A stand-in for CockroachDB: a relay before a PostgreSQL that says it is CockroachDB, lets through only the statements
+//! that CockroachDB's documentation was asked about (`statements`), refuses what CockroachDB refuses, and lets connections
+//! drop and transactions fail where a test wants it (`faults`). It shows that bindery keeps to its list and what it does
+//! after refusals; it does not show that CockroachDB takes the list.
+#![allow(dead_code, reason = "each suite uses its part")]
+
+mod faults;
+mod jobs;
+mod session;
+mod statements;
+mod wire;
+
+use std::{
+    io,
+    net::TcpListener,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard},
+    thread::JoinHandle,
+};
+
+use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
+use rustls::{ServerConfig, pki_types::PrivateKeyDer};
+use tempfile::TempDir;
+use tokio::{net::TcpStream, sync::oneshot, task::JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+pub(crate) use self::{
+    faults::{Fault, Faults},
+    statements::REFUSED,
+};
+use self::{jobs::Socket, wire::Side};
+
+/// Roles with this prefix are the stand-in's system privileges: `GRANT SYSTEM x TO r` is membership in `system:x`.
+pub(crate) const SYSTEM: &str = "system:";
+
+/// What a client sends to ask for TLS (`SSLRequest`).
+const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+/// A running stand-in. It ends when dropped; PostgreSQL goes on.
+pub(crate) struct StandIn {
+    port: u16,
+    folder: TempDir,
+    shared: Arc<Shared>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What all connections share.
+#[derive(Default)]
+struct Shared {
+    faults: Mutex<Faults>,
+    unknown: Mutex<Vec<String>>,
+}
+
+impl Shared {
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap()
+    }
+
+    fn note_unknown(&self, sql: &str) {
+        self.unknown.lock().unwrap().push(sql.to_owned());
+    }
+}
+
+impl StandIn {
+    /// Starts before a PostgreSQL whose socket is in `sockets`, with a certificate for 127.0.0.1 by a CA of its own.
+    pub(crate) fn before(sockets: PathBuf, port: u16) -> Self {
+        let folder = tempfile::Builder::new().prefix("bindery-stand-in-").tempdir().unwrap();
+        let acceptor = acceptor(&folder);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let own_port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared::default());
+        let (stop, stopped) = oneshot::channel();
+        let socket = Socket { folder: sockets, port };
+        let accepting = accept(listener, acceptor, socket, Arc::clone(&shared));
+        // Tests have a runtime each; this has one of its own, so that it outlives whichever comes first.
+        let thread = std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                tokio::select! { () = accepting => {} _ = stopped => {} }
+            });
+        });
+        Self { port: own_port, folder, shared, stop: Some(stop), thread: Some(thread) }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The CA of its certificate.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.folder.path().join("ca.crt")
+    }
+
+    /// What goes wrong, and what was seen.
+    pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.shared.faults()
+    }
+
+    /// The statements that came and are on no list; those asked for are not held against anybody.
+    pub(crate) fn unknown(&self) -> Vec<String> {
+        std::mem::take(&mut *self.shared.unknown.lock().unwrap())
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let ended = self.thread.take().map(JoinHandle::join);
+        if !std::thread::panicking() {
+            ended.transpose().expect("the stand-in panicked");
+            assert_eq!(self.unknown(), Vec::<String>::new(), "nobody looked these up");
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, socket: Socket, shared: Arc<Shared>) {
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    let mut sessions = JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (acceptor, socket, shared) = (acceptor.clone(), socket.clone(), Arc::clone(&shared));
+        sessions.spawn(async move {
+            // An error here is a connection that its client closed.
+            let _ = receive(stream, acceptor, socket, shared).await;
+        });
+        while sessions.try_join_next().is_some() {}
+    }
+}
+
+/// A connection from its first byte: TLS or nothing.
+async fn receive(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    socket: Socket,
+    shared: Arc<Shared>,
+) -> io::Result<()> {
+    let mut side = Side::new(stream);
+    if side.startup().await?.as_deref() != Some(&TLS_REQUEST) {
+        let refusal = wire::error("08004", "node is running secure mode, SSL connection required");
+        return side.send(refusal.bytes()).await;
+    }
+    side.send(b"S").await?;
+    let client = acceptor.accept(side.into_inner()).await?;
+    session::serve(Side::new(client), socket, shared).await
+}
+
+fn acceptor(folder: &TempDir) -> TlsAcceptor {
+    let mut ca = CertificateParams::default();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
+    std::fs::write(folder.path().join("ca.crt"), ca.pem()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut node = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    // Not the authority's name, or OpenSSL takes the certificate for a self-signed one.
+    node.distinguished_name.push(rcgen::DnType::CommonName, "node");
+    let node = node.signed_by(&key, &ca).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![node.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}

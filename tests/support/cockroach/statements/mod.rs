@@ -1,0 +1,265 @@
+//! What the stand-in for CockroachDB makes of a statement: an allow-list, each entry with where CockroachDB says that it
+//! takes this, and what PostgreSQL is asked instead. What is on neither list is refused, so that a statement which nobody
+//! looked up fails a test.
+//!
+//! Sources are pages below <https://www.cockroachlabs.com/docs/v25.2/>, issues of cockroachdb/cockroach (`#…`), and its
+//! own tests (`logic_test/…`). A new statement of the dialect is one more line in `administrators`.
+#![allow(dead_code, reason = "the library's tests use a part")]
+
+mod administrators;
+mod sources;
+mod tokens;
+
+use self::{
+    administrators::ADMINISTRATORS,
+    sources::{DEFAULTS, SOURCES},
+    tokens::{Placed, Token, begins, fits, has, tokens},
+};
+
+/// Who sends a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// bindery: only what is on its list.
+    Administrator,
+    /// A binding's login: any plain statement.
+    Application,
+}
+
+/// What becomes of a statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// PostgreSQL runs this on the same connection.
+    Run(String),
+    /// Nothing, if the query has a row; otherwise `Run`.
+    Unless { query: String, run: String },
+    /// Something for a second connection.
+    Elsewhere(Job),
+    /// An error.
+    Refuse { code: &'static str, message: String },
+}
+
+/// What takes a second connection, since PostgreSQL cannot say it in the session's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// Runs `sql` as the same user in another database.
+    Within {
+        database: String,
+        sql: String,
+    },
+    CreateDatabase {
+        database: String,
+        sql: String,
+    },
+    DropDatabase {
+        database: String,
+        sql: String,
+    },
+    DropOwned {
+        role: String,
+    },
+    EndSessions {
+        role: String,
+    },
+}
+
+/// An entry's form stands for a statement in messages and counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Judgement {
+    pub(crate) form: &'static str,
+    pub(crate) verdict: Verdict,
+}
+
+/// What PostgreSQL does for an allowed statement. In the texts, `{0}` is the first quoted thing that the form leaves open,
+/// and `{0:held}` is the same as a string literal.
+enum Does {
+    /// The same.
+    Same,
+    Instead(&'static str),
+    Unless(&'static str, &'static str),
+    Job(fn(&[Token]) -> Job),
+    Refuse(&'static str, &'static str),
+}
+
+struct Allowed {
+    /// The statement; a quoted `?` is any such, and OBJECTS is any type of objects.
+    form: &'static str,
+    source: &'static str,
+    does: Does,
+}
+
+const fn allow(form: &'static str, source: &'static str, does: Does) -> Allowed {
+    Allowed { form, source, does }
+}
+
+/// alter-default-privileges; ROUTINES is what show-default-privileges calls functions (#108285).
+const OBJECTS: [&str; 6] = ["TABLES", "SEQUENCES", "TYPES", "SCHEMAS", "FUNCTIONS", "ROUTINES"];
+
+/// What CockroachDB refuses and PostgreSQL would not: how it begins, what it holds, SQLSTATE, source.
+pub(crate) const REFUSED: &[(&str, &str, &str, &str)] = &[
+    (
+        "ALTER",
+        "SET role",
+        "55P02",
+        "alter-role; logic_test/alter_role_set: parameter \"role\" cannot be changed",
+    ),
+    ("CREATE ROLE", "IN ROLE", "42601", "create-role: not in the grammar"),
+    ("CREATE USER", "IN ROLE", "42601", "create-user: not in the grammar"),
+    ("CREATE ROLE", "CONNECTION LIMIT", "42601", "create-role: not in the grammar"),
+    ("CREATE USER", "CONNECTION LIMIT", "42601", "create-user: not in the grammar"),
+    ("ALTER ROLE", "CONNECTION LIMIT", "42601", "alter-role: not in the grammar"),
+    ("CREATE ROLE", "SUPERUSER", "42601", "role-options: not in the list"),
+    ("CREATE ROLE", "INHERIT", "42601", "role-options: not in the list"),
+    ("CREATE ROLE", "NOINHERIT", "42601", "role-options: not in the list"),
+    ("CREATE DATABASE", "OWNER \"?\" ENCODING", "42601", "create-database: the order of clauses is fixed"),
+    ("CREATE DATABASE", "TEMPLATE \"?\"", "0A000", "create-database: only template0"),
+    ("DROP DATABASE", "(FORCE)", "42601", "drop-database: not in the grammar"),
+    ("DROP OWNED BY", "CASCADE", "0A000", "drop-owned-by: not supported"),
+    ("SELECT", "pg_terminate_backend(", "42883", "#35897: unknown function"),
+    ("SELECT", "lo_create(", "42883", "functions-and-operators: not in the list"),
+    ("ALTER DEFAULT PRIVILEGES", "LARGE OBJECTS", "42601", "alter-default-privileges: not in the grammar"),
+];
+
+/// What applications say; how it begins.
+const APPLICATIONS: [&str; 27] = [
+    "BEGIN",
+    "COMMIT",
+    "ROLLBACK",
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "SET ROLE",
+    "RESET ROLE",
+    "CREATE TABLE",
+    "CREATE INDEX",
+    "CREATE VIEW",
+    "CREATE SCHEMA",
+    "CREATE SEQUENCE",
+    "CREATE TYPE",
+    "CREATE FUNCTION",
+    "ALTER TABLE",
+    "ALTER DEFAULT PRIVILEGES",
+    "DROP TABLE",
+    "DROP INDEX",
+    "DROP VIEW",
+    "DROP SCHEMA",
+    "DROP SEQUENCE",
+    "DROP TYPE",
+    "DROP FUNCTION",
+    "GRANT",
+    "REVOKE",
+];
+
+/// What CockroachDB would make of a statement.
+pub(crate) fn judge(sender: Sender, sql: &str) -> Judgement {
+    let Some(placed) = tokens(sql) else { return unknown(sql) };
+    let said: Vec<Token> = placed.iter().map(|placed| placed.token.clone()).collect();
+    if sender == Sender::Administrator {
+        for allowed in ADMINISTRATORS {
+            if let Some(open) = opened(&said, &pattern(allowed.form)) {
+                return Judgement { form: allowed.form, verdict: allowed.verdict(sql, &placed, &open) };
+            }
+        }
+    }
+    for statement in said.split(|token| *token == Token::Mark(';')).filter(|part| !part.is_empty()) {
+        for (start, holds, code, source) in REFUSED {
+            if begins(statement, &pattern(start)) && has(statement, &pattern(holds)) {
+                let message = format!("CockroachDB refuses this ({source})");
+                return Judgement { form: start, verdict: Verdict::Refuse { code, message } };
+            }
+        }
+        let is_plain = APPLICATIONS.iter().any(|start| begins(statement, &pattern(start)));
+        if sender == Sender::Administrator || !is_plain {
+            return unknown(sql);
+        }
+    }
+    Judgement { form: "", verdict: Verdict::Run(sql.to_owned()) }
+}
+
+/// The form of what is on no list.
+pub(crate) const UNKNOWN: &str = "unknown";
+
+fn unknown(sql: &str) -> Judgement {
+    let message = format!(
+        "the stand-in for CockroachDB does not know this statement: look it up in CockroachDB's documentation and add it \
+         to tests/support/cockroach/statements: {sql}"
+    );
+    Judgement { form: UNKNOWN, verdict: Verdict::Refuse { code: "0A000", message } }
+}
+
+impl Allowed {
+    fn verdict(&self, sql: &str, placed: &[Placed], open: &[Token]) -> Verdict {
+        match self.does {
+            Does::Same => Verdict::Run(shown(sql, placed)),
+            Does::Instead(run) => Verdict::Run(fill(run, open)),
+            Does::Unless(query, run) => Verdict::Unless { query: fill(query, open), run: fill(run, open) },
+            Does::Job(job) => Verdict::Elsewhere(job(open)),
+            Does::Refuse(code, message) => Verdict::Refuse { code, message: message.to_owned() },
+        }
+    }
+}
+
+fn pattern(form: &str) -> Vec<Token> {
+    tokens(form).expect("a form").into_iter().map(|placed| placed.token).collect()
+}
+
+/// What stands where the form leaves something open, if the statement has that form.
+fn opened(said: &[Token], form: &[Token]) -> Option<Vec<Token>> {
+    if said.len() != form.len() {
+        return None;
+    }
+    let mut open = Vec::new();
+    for (token, expected) in said.iter().zip(form) {
+        let is_objects = *expected == Token::Word("OBJECTS".to_owned());
+        if is_objects && OBJECTS.iter().any(|objects| *token == Token::Word((*objects).to_owned())) {
+            continue;
+        }
+        if fits(token, expected)? {
+            open.push(token.clone());
+        }
+    }
+    Some(open)
+}
+
+fn fill(text: &str, open: &[Token]) -> String {
+    let mut filled = text.to_owned();
+    for (number, token) in open.iter().enumerate() {
+        filled = filled.replace(&format!("{{{number}:held}}"), &token.literal());
+        filled = filled.replace(&format!("{{{number}}}"), &token.sql());
+    }
+    filled
+}
+
+/// The statement with a query in place of every `[SHOW …]`, and PostgreSQL's name for the type STRING.
+fn shown(sql: &str, placed: &[Placed]) -> String {
+    let mut text = String::new();
+    let mut copied = 0;
+    let mut rest = placed;
+    while let [Placed { token, at }, after @ ..] = rest {
+        rest = after;
+        let (replacement, end) = if *token == Token::Word("STRING".to_owned()) {
+            ("text".to_owned(), at.end)
+        } else if *token == Token::Mark('[')
+            && let Some(length) = after.iter().position(|placed| placed.token == Token::Mark(']'))
+            && let Some(query) = source(&after[..length])
+        {
+            rest = &after[length + 1..];
+            (format!("({query}) AS shown"), after[length].at.end)
+        } else {
+            continue;
+        };
+        text.push_str(&sql[copied..at.start]);
+        text.push_str(&replacement);
+        copied = end;
+    }
+    text.push_str(&sql[copied..]);
+    text
+}
+
+fn source(show: &[Placed]) -> Option<String> {
+    let show: Vec<Token> = show.iter().map(|placed| placed.token.clone()).collect();
+    SOURCES.iter().find_map(|source| {
+        let open = opened(&show, &pattern(source.shows))?;
+        Some(fill(&source.query.replace("{defaults}", DEFAULTS), &open))
+    })
+}

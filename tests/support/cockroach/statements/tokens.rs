@@ -1,0 +1,119 @@
+//! Statements in pieces, as far as it takes to compare them and to put parts of one into another.
+
+use std::ops::Range;
+
+/// A piece of a statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// A keyword, an unquoted name or a number.
+    Word(String),
+    /// What stands in double quotes.
+    Name(String),
+    /// What stands in single quotes.
+    Text(String),
+    /// Anything else.
+    Mark(char),
+}
+
+impl Token {
+    /// The piece as a statement has it.
+    pub(crate) fn sql(&self) -> String {
+        match self {
+            Self::Word(word) => word.clone(),
+            Self::Name(name) => format!("\"{}\"", name.replace('"', "\"\"")),
+            Self::Text(_) => self.literal(),
+            Self::Mark(mark) => mark.to_string(),
+        }
+    }
+
+    /// What it holds, as a string literal.
+    pub(crate) fn literal(&self) -> String {
+        format!("E'{}'", self.held().replace('\\', "\\\\").replace('\'', "''"))
+    }
+
+    /// What it holds, without quotes.
+    pub(crate) fn held(&self) -> String {
+        match self {
+            Self::Word(held) | Self::Name(held) | Self::Text(held) => held.clone(),
+            Self::Mark(mark) => mark.to_string(),
+        }
+    }
+}
+
+/// A token and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed {
+    pub(crate) token: Token,
+    pub(crate) at: Range<usize>,
+}
+
+/// Takes a statement to pieces; `None` when a quote is not closed. Dollar quotes are words and marks to this, which only
+/// makes it refuse more.
+pub(crate) fn tokens(sql: &str) -> Option<Vec<Placed>> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(first) = sql[at..].chars().next() {
+        let rest = &sql[at..];
+        let is_escaped = rest.starts_with("E'");
+        let (token, length) = if first.is_whitespace() {
+            at += first.len_utf8();
+            continue;
+        } else if first == '\'' || is_escaped {
+            let skipped = usize::from(is_escaped);
+            let (held, length) = quoted(&rest[skipped..], '\'', is_escaped)?;
+            (Token::Text(held), skipped + length)
+        } else if first == '"' {
+            let (held, length) = quoted(rest, '"', false)?;
+            (Token::Name(held), length)
+        } else if is_word(first) {
+            let length = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+            (Token::Word(rest[..length].to_owned()), length)
+        } else {
+            (Token::Mark(first), first.len_utf8())
+        };
+        found.push(Placed { token, at: at..at + length });
+        at += length;
+    }
+    Some(found)
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// What stands between quotes, and how long it is with them.
+fn quoted(text: &str, quote: char, has_escapes: bool) -> Option<(String, usize)> {
+    let mut held = String::new();
+    let mut characters = text.char_indices().skip(1).peekable();
+    while let Some((at, c)) = characters.next() {
+        if c == '\\' && has_escapes {
+            held.push(characters.next()?.1);
+        } else if c != quote {
+            held.push(c);
+        } else if characters.next_if(|(_, next)| *next == quote).is_some() {
+            held.push(quote);
+        } else {
+            return Some((held, at + quote.len_utf8()));
+        }
+    }
+    None
+}
+
+/// Whether `words` stand in `tokens` somewhere, one after the other; keywords in either case.
+pub(crate) fn has(tokens: &[Token], words: &[Token]) -> bool {
+    words.is_empty() || tokens.windows(words.len()).any(|part| begins(part, words))
+}
+
+/// Whether `tokens` begin with `words`; keywords in either case, and a quoted `?` is any such.
+pub(crate) fn begins(tokens: &[Token], words: &[Token]) -> bool {
+    tokens.len() >= words.len() && tokens.iter().zip(words).all(|(token, word)| fits(token, word).is_some())
+}
+
+/// Whether a token is what a pattern says there; `Some(true)` if the pattern takes anything of the kind.
+pub(crate) fn fits(token: &Token, pattern: &Token) -> Option<bool> {
+    match (token, pattern) {
+        (Token::Name(_), Token::Name(any)) | (Token::Text(_), Token::Text(any)) if any == "?" => Some(true),
+        (Token::Word(token), Token::Word(word)) if token.eq_ignore_ascii_case(word) => Some(false),
+        _ => (token == pattern).then_some(false),
+    }
+}

@@ -1,0 +1,324 @@
+//! A private MariaDB from Debian's package for tests: a temporary folder, TLS with a CA made on the spot, and an
+//! administrator with exactly the grants that `docs/databases.md` tells. It is stopped when dropped.
+#![allow(dead_code, reason = "each suite uses its part")]
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::chown,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, Weak},
+    time::{Duration, Instant},
+};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The administrator.
+pub(crate) const ADMIN: &str = "bindery";
+/// The administrator's password.
+pub(crate) const ADMIN_PASSWORD: &str = "the-administrators-password";
+
+/// What `docs/databases.md` tells operators to run.
+const GRANTS: &str = r"
+    GRANT CREATE USER, PROCESS, CONNECTION ADMIN ON *.* TO 'bindery'@'%';
+    GRANT SELECT (User, Host) ON mysql.user TO 'bindery'@'%';
+    GRANT ALL PRIVILEGES ON `cf\_%`.* TO 'bindery'@'%' WITH GRANT OPTION;
+    GRANT ALL PRIVILEGES ON `bindery\_%`.* TO 'bindery'@'%';";
+
+/// Longer than anything takes, also beside a compiler.
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// A running server.
+pub(crate) struct MariaDb {
+    folder: TempDir,
+    port: u16,
+    is_durable: bool,
+    child: Mutex<Option<Child>>,
+}
+
+impl MariaDb {
+    /// The server that most tests of a suite share. It lives as long as one of them runs.
+    pub(crate) fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<MariaDb>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap();
+        shared.upgrade().unwrap_or_else(|| {
+            let server = Arc::new(Self::start("127.0.0.1"));
+            *shared = Arc::downgrade(&server);
+            server
+        })
+    }
+
+    /// Starts a server whose certificate bears this name. It does not wait for the disk.
+    pub(crate) fn start(name: &str) -> Self {
+        Self::start_with(name, false)
+    }
+
+    /// Starts a server that waits for the disk, as one does that is used.
+    pub(crate) fn start_durable(name: &str) -> Self {
+        Self::start_with(name, true)
+    }
+
+    fn start_with(name: &str, is_durable: bool) -> Self {
+        let folder = tempfile::Builder::new().prefix("bindery-mariadb-").tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let server = Self { folder, port, is_durable, child: Mutex::default() };
+        make_certificates(server.folder.path(), name);
+        own(server.folder.path());
+        for file in ["ca.crt", "server.crt", "server.key"] {
+            own(&server.path(file));
+        }
+        let output = server
+            .command("mariadb-install-db")
+            .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
+            .arg(format!("--datadir={}", server.path("data").display()))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        server.start_again();
+        server.root(&format!(
+            "CREATE USER '{ADMIN}'@'%' IDENTIFIED BY '{ADMIN_PASSWORD}' REQUIRE SSL;{GRANTS}"
+        ));
+        fs::write(server.path("admin-password"), format!("{ADMIN_PASSWORD}\n")).unwrap();
+        server
+    }
+
+    /// Starts the server again on the same port after [`MariaDb::stop`], and waits until it answers.
+    pub(crate) fn start_again(&self) {
+        let at = |option: &str, name: &str| format!("--{option}={}", self.path(name).display());
+        let log = fs::File::create(self.path("log")).unwrap();
+        let mut child = self
+            .command("mariadbd")
+            .arg("--no-defaults")
+            .args([at("datadir", "data"), at("socket", "socket"), format!("--port={}", self.port)])
+            .args([at("ssl-ca", "ca.crt"), at("ssl-cert", "server.crt"), at("ssl-key", "server.key")])
+            .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--max-connections=200"])
+            // What is committed outlives the server, and the machine if it is to.
+            .arg(format!("--innodb-flush-log-at-trx-commit={}", if self.is_durable { 1 } else { 2 }))
+            .arg("--innodb-buffer-pool-size=16M")
+            .args(["--event-scheduler=ON", "--general-log=ON", &at("general-log-file", "statements")])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + TIMEOUT;
+        while !self.is_ready() {
+            let log = || fs::read_to_string(self.path("log")).unwrap_or_default();
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("MariaDB ended with {status}: {}", log());
+            }
+            assert!(Instant::now() < deadline, "MariaDB is not ready: {}", log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        *self.child.lock().unwrap() = Some(child);
+    }
+
+    /// Stops the server at once, as if it crashed; the data stays.
+    pub(crate) fn stop(&self) {
+        if let Some(mut child) = self.child.lock().unwrap().take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Runs statements as root over the local socket; answers the rows, columns parted by tabs.
+    pub(crate) fn root(&self, sql: &str) -> Vec<String> {
+        let mut client = self.root_client();
+        rows(client.args(["-e", sql])).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Runs statements as an application does, the server's certificate verified; answers the rows or the error.
+    pub(crate) fn query(&self, credentials: &Value, sql: &str) -> Result<Vec<String>, String> {
+        rows(self.client(credentials).args(["-e", sql]))
+    }
+
+    /// The same, without TLS.
+    pub(crate) fn query_plainly(credentials: &Value, sql: &str) -> Result<Vec<String>, String> {
+        rows(plain_client(credentials).args(["--skip-ssl", "-e", sql]))
+    }
+
+    /// Whether credentials are refused, and not for want of a server.
+    pub(crate) fn is_refused(&self, credentials: &Value) -> bool {
+        match self.query(credentials, "SELECT 1") {
+            Ok(_) => false,
+            // Access denied, or MariaDB's word for a locked account.
+            Err(error) => {
+                assert!(error.contains("ERROR 1045") || error.contains("ERROR 4151"), "{error}");
+                true
+            }
+        }
+    }
+
+    /// Opens a session of an application and keeps it until it ends.
+    pub(crate) async fn session(&self, credentials: &Value) -> Session {
+        let login = credentials["username"].as_str().unwrap();
+        let count = format!("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = '{login}'");
+        let before: u32 = self.root(&count)[0].parse().unwrap();
+        let mut client = self.client(credentials);
+        client.args(["-e", "SELECT SLEEP(600)"]).stdin(Stdio::null()).stdout(Stdio::null());
+        let session = Session(client.stderr(Stdio::null()).spawn().unwrap());
+        self.until(&format!("SELECT ({count}) > {before}")).await;
+        session
+    }
+
+    /// Opens a session of root with this statement and keeps it until it ends.
+    pub(crate) fn session_of_root(&self, sql: &str) -> Session {
+        let mut client = self.root_client();
+        client.args(["-e", sql]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Session(client.spawn().unwrap())
+    }
+
+    /// Waits until a question, in SQL, is answered with 1.
+    pub(crate) async fn until(&self, question: &str) {
+        let deadline = Instant::now() + TIMEOUT;
+        while self.root(question) != ["1"] {
+            assert!(Instant::now() < deadline, "still not true: {question}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The statements that the server was sent, as its general log has them.
+    pub(crate) fn statements(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.path("statements")).unwrap()).into_owned()
+    }
+
+    /// The TCP port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The CA of the server's certificate.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.path("ca.crt")
+    }
+
+    /// A certificate of the same CA for the administrator, and its key.
+    pub(crate) fn client_files(&self) -> [PathBuf; 2] {
+        ["client.crt", "client.key"].map(|name| self.path(name))
+    }
+
+    /// A file with the administrator's password; tests may rewrite it.
+    pub(crate) fn password_file(&self) -> PathBuf {
+        self.path("admin-password")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn root_client(&self) -> Command {
+        let mut client = Command::new("mariadb");
+        client.args(["--no-defaults", "-BN", "-uroot"]);
+        client.arg(format!("--socket={}", self.path("socket").display()));
+        client
+    }
+
+    fn client(&self, credentials: &Value) -> Command {
+        let mut client = plain_client(credentials);
+        client
+            .args([format!("--ssl-ca={}", self.ca_file().display()), "--ssl-verify-server-cert".to_owned()]);
+        client
+    }
+
+    fn is_ready(&self) -> bool {
+        rows(self.root_client().args(["-e", "SELECT 1"])).is_ok()
+    }
+
+    /// A program of the server; MariaDB refuses to run as root.
+    fn command(&self, program: &str) -> Command {
+        let mut command = match mysql_user() {
+            Some((user, group)) => {
+                let mut command = Command::new("setpriv");
+                command.args([format!("--reuid={user}"), format!("--regid={group}")]);
+                command.args(["--clear-groups", program]);
+                command
+            }
+            None => Command::new(program),
+        };
+        command.current_dir(self.folder.path());
+        command
+    }
+}
+
+impl Drop for MariaDb {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A session of an application that only waits.
+pub(crate) struct Session(Child);
+
+impl Session {
+    /// Waits until the session ends.
+    pub(crate) async fn ended(mut self) {
+        let deadline = Instant::now() + TIMEOUT;
+        while self.0.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "the session goes on");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn plain_client(credentials: &Value) -> Command {
+    let text = |key: &str| credentials[key].as_str().unwrap();
+    let mut client = Command::new("mariadb");
+    client.args(["--no-defaults", "-BN", "--protocol=tcp"]);
+    client.args(["-h", text("host"), "-P", text("port"), "-u", text("username"), text("database")]);
+    client.env("MYSQL_PWD", text("password"));
+    client
+}
+
+fn rows(client: &mut Command) -> Result<Vec<String>, String> {
+    let output = client.output().expect("mariadb: apt-get install mariadb-client");
+    if output.status.success() {
+        Ok(String::from_utf8(output.stdout).unwrap().lines().map(ToOwned::to_owned).collect())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+/// The user to run as when the test runs as root.
+fn mysql_user() -> Option<(u32, u32)> {
+    let id = |arguments: &[&str]| -> u32 {
+        let output = Command::new("id").args(arguments).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.trim().parse().expect("user mysql: apt-get install mariadb-server")
+    };
+    (id(&["-u"]) == 0).then(|| (id(&["-u", "mysql"]), id(&["-g", "mysql"])))
+}
+
+fn own(path: &Path) {
+    if let Some((user, group)) = mysql_user() {
+        chown(path, Some(user), Some(group)).unwrap();
+    }
+}
+
+fn make_certificates(folder: &Path, name: &str) {
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    fs::write(folder.join("ca.crt"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
+    let issuer = Issuer::new(ca, ca_key);
+
+    // Not the authority's name, or OpenSSL takes a certificate for a self-signed one.
+    for (file, subject, names) in [("server", "MariaDB", vec![name.to_owned()]), ("client", ADMIN, vec![])] {
+        let key = KeyPair::generate().unwrap();
+        let mut certificate = CertificateParams::new(names).unwrap();
+        certificate.distinguished_name.push(DnType::CommonName, subject);
+        let certificate = certificate.signed_by(&key, &issuer).unwrap();
+        fs::write(folder.join(file).with_extension("crt"), certificate.pem()).unwrap();
+        let key_file = folder.join(file).with_extension("key");
+        fs::write(&key_file, key.serialize_pem()).unwrap();
+        fs::set_permissions(&key_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    }
+}

@@ -1,0 +1,197 @@
+//! What the tests do as a platform: requests to the router of a broker with a store of its own. Shared by the suites.
+#![allow(dead_code, reason = "each suite uses its part")]
+
+use std::{path::PathBuf, sync::Arc};
+
+use axum::{Router, body::Body, http::Request};
+use bindery::{
+    broker::{Broker, Held, InstanceSpec},
+    config::{BrokerConfig, LoadedConfig, PartialSettings},
+    telemetry::Metrics,
+};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+pub(crate) const SERVICE: &str = "e2e250b5-73f8-45fd-9a7f-93c8dddc5f00";
+pub(crate) const PLAN: &str = "d9a19cc6-fbae-597e-af9d-2c3fc640e42c";
+/// `catalog:secret`
+const AUTHORIZATION: &str = "Basic Y2F0YWxvZzpzZWNyZXQ=";
+
+/// A broker with a store of its own.
+pub(crate) struct Platform {
+    folder: TempDir,
+    config: BrokerConfig,
+    /// The configuration's file.
+    pub(crate) text: String,
+    pub(crate) broker: Broker,
+}
+
+/// A status and a body.
+pub(crate) type Answer = (u16, Value);
+
+impl Platform {
+    /// With these `servers` and `services` of the configuration file.
+    pub(crate) async fn open(services: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("password"), "secret\n").unwrap();
+        std::fs::write(at("key"), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap();
+        let store = format!("sqlite:{}", at("broker.db").display());
+        let text = format!(
+            "{services}\nauth: {{username: catalog, passwordFile: {}}}\nstore: {store}\nstoreKeyFile: {}\n",
+            at("password").display(),
+            at("key").display(),
+        );
+        let config = LoadedConfig::from_yaml(&text).unwrap().complete(PartialSettings::default()).unwrap();
+        let broker = Broker::open(config.clone(), Arc::new(Metrics::new())).await.unwrap();
+        Self { folder, config, text, broker }
+    }
+
+    /// Opens the broker anew on the same store, as after a restart.
+    pub(crate) async fn restart(&mut self) {
+        self.broker.drain().await;
+        self.broker = Broker::open(self.config.clone(), Arc::new(Metrics::new())).await.unwrap();
+    }
+
+    /// Opens the broker anew with an installation of a known name, which a lost store does not take along.
+    pub(crate) async fn keep_installation(&mut self) {
+        self.broker.drain().await;
+        std::fs::remove_file(self.folder.path().join("broker.db")).unwrap();
+        self.config.settings.installation = Some(self.folder.path().display().to_string());
+        self.broker = Broker::open(self.config.clone(), Arc::new(Metrics::new())).await.unwrap();
+    }
+
+    pub(crate) fn config(&self) -> &BrokerConfig {
+        &self.config
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    pub(crate) async fn provision(&self, instance: &str) -> Answer {
+        self.provision_with(instance, json!({})).await
+    }
+
+    pub(crate) async fn provision_with(&self, instance: &str, parameters: Value) -> Answer {
+        let body = json!({"service_id": SERVICE, "plan_id": PLAN, "organization_guid": "o", "space_guid": "s",
+            "parameters": parameters});
+        send(self.broker.router(), "PUT", &path(instance, None), Some(body)).await
+    }
+
+    pub(crate) async fn update(&self, instance: &str, parameters: Value) -> Answer {
+        let body = json!({"service_id": SERVICE, "plan_id": PLAN, "parameters": parameters});
+        send(self.broker.router(), "PATCH", &path(instance, None), Some(body)).await
+    }
+
+    pub(crate) async fn deprovision(&self, instance: &str) -> Answer {
+        send(self.broker.router(), "DELETE", &(path(instance, None) + &plan()), None).await
+    }
+
+    pub(crate) async fn bind(&self, instance: &str, binding: &str) -> Answer {
+        self.bind_with(instance, binding, json!({})).await
+    }
+
+    pub(crate) async fn bind_with(&self, instance: &str, binding: &str, parameters: Value) -> Answer {
+        let body = json!({"service_id": SERVICE, "plan_id": PLAN, "parameters": parameters});
+        send(self.broker.router(), "PUT", &path(instance, Some(binding)), Some(body)).await
+    }
+
+    /// Binds anew in the place of another binding.
+    pub(crate) async fn rotate(&self, instance: &str, binding: &str, predecessor: &str) -> Answer {
+        let body = json!({"predecessor_binding_id": predecessor});
+        send(self.broker.router(), "PUT", &path(instance, Some(binding)), Some(body)).await
+    }
+
+    /// Binds, which must succeed, and answers the credentials.
+    pub(crate) async fn credentials(&self, instance: &str, binding: &str) -> Value {
+        self.credentials_with(instance, binding, json!({})).await
+    }
+
+    pub(crate) async fn credentials_with(&self, instance: &str, binding: &str, parameters: Value) -> Value {
+        let (status, mut body) = self.bind_with(instance, binding, parameters).await;
+        assert_eq!(status, 201, "{body}");
+        body["credentials"].take()
+    }
+
+    /// Binds, which must succeed, with this name on Kubernetes; answers the credentials.
+    pub(crate) async fn credentials_named(&self, instance: &str, name: &str) -> Value {
+        let body = json!({"service_id": SERVICE, "plan_id": PLAN, "context": {"binding_name": name}});
+        let (status, mut body) =
+            send(self.broker.router(), "PUT", &path(instance, Some(name)), Some(body)).await;
+        assert_eq!(status, 201, "{body}");
+        body["credentials"].take()
+    }
+
+    pub(crate) async fn unbind(&self, instance: &str, binding: &str) -> Answer {
+        send(self.broker.router(), "DELETE", &(path(instance, Some(binding)) + &plan()), None).await
+    }
+
+    /// What marks on servers are called, once the installation has a known name.
+    pub(crate) fn mark(&self) -> String {
+        let installation = self.config.settings.installation.as_deref().unwrap();
+        let hex: String = Sha256::digest(installation).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("bindery_{}", &hex[..16])
+    }
+
+    /// Removes an instance from the store behind the broker's back.
+    pub(crate) fn forget(&self, instance: &str) {
+        self.forget_where("instance", instance);
+    }
+
+    /// The same with a binding.
+    pub(crate) fn forget_binding(&self, binding: &str) {
+        self.forget_where("binding", binding);
+    }
+
+    fn forget_where(&self, column: &str, id: &str) {
+        let store = rusqlite::Connection::open(self.store().join("broker.db")).unwrap();
+        let sql = format!("DELETE FROM records WHERE {column} = ?1");
+        assert!(store.execute(&sql, [id]).unwrap() > 0);
+    }
+}
+
+/// What a cluster's claims say of an instance.
+pub(crate) fn held(instance: &str, bindings: &[&str]) -> Held {
+    Held {
+        instance: InstanceSpec {
+            id: instance.into(),
+            service_id: SERVICE.into(),
+            plan_id: PLAN.into(),
+            organization_guid: "o".to_owned(),
+            space_guid: "s".to_owned(),
+            parameters: serde_json::Map::new(),
+            context: serde_json::Map::new(),
+            maintenance_version: None,
+        },
+        bindings: bindings.iter().map(|&id| id.into()).collect(),
+    }
+}
+
+fn path(instance: &str, binding: Option<&str>) -> String {
+    let encoded = |id| utf8_percent_encode(id, NON_ALPHANUMERIC);
+    let binding = binding.map(|id| format!("/service_bindings/{}", encoded(id))).unwrap_or_default();
+    format!("/v2/service_instances/{}{binding}", encoded(instance))
+}
+
+fn plan() -> String {
+    format!("?service_id={SERVICE}&plan_id={PLAN}")
+}
+
+async fn send(router: Router, method: &str, path: &str, body: Option<Value>) -> Answer {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("authorization", AUTHORIZATION)
+        .header("x-broker-api-version", "2.17")
+        .header("content-type", "application/json")
+        .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
+        .unwrap();
+    let response = router.oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    (status, serde_json::from_slice(&bytes).unwrap())
+}

@@ -36,12 +36,20 @@ pub struct DatabasePlan {
 
 /// A default, and what may be asked for instead.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(from = "Stated<T>", bound = "T: Kinds + Deserialize<'de>")]
 pub struct Choice<T: Kinds> {
     /// For whoever asks for nothing.
     pub default: T,
     /// All that may be asked for.
     pub allowed: Vec<T>,
+}
+
+/// A [`Choice`] as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stated<T> {
+    default: Option<T>,
+    allowed: Option<Vec<T>>,
 }
 
 /// A closed set of words.
@@ -176,6 +184,18 @@ impl Kinds for ReclaimPolicy {
 impl<T: Kinds> Default for Choice<T> {
     fn default() -> Self {
         Self { default: T::default(), allowed: T::ALLOWED.to_vec() }
+    }
+}
+
+/// Without a word on what is allowed, the default is, beside what always is.
+impl<T: Kinds> From<Stated<T>> for Choice<T> {
+    fn from(Stated { default, allowed }: Stated<T>) -> Self {
+        let default = default.unwrap_or_default();
+        let allowed = allowed.unwrap_or_else(|| {
+            let beside = (!T::ALLOWED.contains(&default)).then_some(default);
+            T::ALLOWED.iter().copied().chain(beside).collect()
+        });
+        Self { default, allowed }
     }
 }
 
@@ -334,6 +354,17 @@ mod tests {
         assert_eq!(plan.valid_for.take(None), Ok(None));
         assert!(plan.extensions.is_empty() && plan.templates.is_empty() && plan.encodings.is_empty());
         assert_eq!(plan.credentials, CredentialKind::Password);
+    }
+
+    #[test]
+    fn a_default_is_allowed_and_to_leave_data_behind_only_if_the_plan_says_so() {
+        let nothing = DatabasePlan::default();
+        assert!(nothing.reclaim_policy.take(Some(ReclaimPolicy::Retain)).is_err());
+        let plan: DatabasePlan =
+            serde_json::from_value(json!({"reclaimPolicy": {"default": "retain"}})).unwrap();
+        assert_eq!(plan.reclaim_policy.take(None), Ok(ReclaimPolicy::Retain));
+        assert_eq!(plan.reclaim_policy.take(Some(ReclaimPolicy::Delete)), Ok(ReclaimPolicy::Delete));
+        assert!(plan.check(ServiceKind::PostgreSql, "database").is_ok());
     }
 
     #[test]

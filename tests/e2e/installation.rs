@@ -105,6 +105,8 @@ services:
   bindable: true
   plans:
   - {{name: default, description: Default, server: main}}
+  - {{name: verified, description: TLS that is verified, server: main, database: {{sslmode: verify-full}}}}
+broker: {{rotateAdmin: true}}
 "
         )
     }

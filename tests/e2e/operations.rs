@@ -4,7 +4,7 @@ use kube::ResourceExt;
 
 use crate::{
     installation::{NAMESPACE, RELEASE, kubectl},
-    scenario::{BINDING, INSTANCE, POD, Scenario},
+    scenario::{BINDING, INSTANCE, POD, Scenario, run},
 };
 
 #[tokio::test]
@@ -72,4 +72,44 @@ async fn metrics_of(scenario: &Scenario, role: &str) -> String {
 async fn logs_of(role: &str) -> String {
     let selector = format!("app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component={role}");
     kubectl(&["--namespace", NAMESPACE, "logs", "--selector", &selector, "--tail=-1"]).await
+}
+
+/// The Secret is changed in the API, reaches the broker's volume by the kubelet, and the server takes nothing else any more.
+#[tokio::test]
+async fn the_administrators_password_is_changed_in_its_secret() {
+    let scenario = Scenario::alone("rotated").await;
+    let in_release = ["--namespace", NAMESPACE];
+    let read = async || {
+        let path = ["get", "secret", "main-admin", "--output=jsonpath={.data}"];
+        kubectl(&[&in_release[..], &path].concat()).await
+    };
+    let before: serde_json::Value = serde_json::from_str(&read().await).unwrap();
+    let broker = format!("{RELEASE}-broker-0");
+    let rotate = [
+        "exec",
+        &broker,
+        "--",
+        "bindery",
+        "rotate-admin",
+        "--server=main",
+        "--secret=main-admin",
+        "--settle=1s",
+    ];
+    let said = kubectl(&[&in_release[..], &rotate].concat()).await;
+    assert!(said.contains("server main"), "{said}");
+    let after: serde_json::Value = serde_json::from_str(&read().await).unwrap();
+    assert_ne!(before["password"], after["password"]);
+    assert!(after["password.next"].is_null(), "it has taken the former's place");
+
+    // The volume still has both; a broker that starts now finds the one that is right.
+    scenario.installation.kill("broker").await;
+    scenario.installation.recovered().await;
+    for manifest in [INSTANCE, BINDING] {
+        scenario.apply(manifest).await.expect_success();
+    }
+    let credentials = scenario.credentials("mydb01-binding").await;
+    let wrong = [&rotate[..5], &["--server=main", "--secret=e2e-broker"]].concat();
+    let refused = run("kubectl", &[&in_release[..], &wrong].concat(), "").await.expect_failure();
+    assert!(refused.contains("e2e-broker"), "{refused}");
+    scenario.finish(&[&credentials]).await;
 }

@@ -68,3 +68,19 @@ async fn a_vanished_namespace_leaves_nothing() {
     crate::installation::kubectl(&["delete", "namespace", &scenario.namespace, "--timeout=120s"]).await;
     scenario.nothing_left(&[&credentials]).await;
 }
+
+/// The URL says where the CA lies, and the pod has it there.
+#[tokio::test]
+async fn a_plan_that_verifies_works_with_the_url_alone() {
+    let scenario = Scenario::new("verified").await;
+    let instance = INSTANCE.replace("PlanExternalName: default", "PlanExternalName: verified");
+    for manifest in [&instance, BINDING, POD] {
+        scenario.apply(manifest).await.expect_success();
+    }
+    scenario.running("client-app01").await;
+    let credentials = scenario.credentials("mydb01-binding").await;
+    let uri = credentials.get("uri");
+    assert!(uri.ends_with("?sslmode=verify-full&sslrootcert=/var/secrets/mydb01-binding/ca.crt"), "{uri}");
+    assert_eq!(scenario.sql("client-app01", "select 42").await.expect_success().trim(), "42");
+    scenario.finish(&[&credentials]).await;
+}

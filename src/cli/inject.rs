@@ -15,7 +15,10 @@ use clap::Args;
 use serde_json::Value;
 
 use super::manifest::{Document, documents};
-use crate::admission::inject::{InjectSettings, Injection, inject, workload::workloads};
+use crate::{
+    admission::inject::{InjectSettings, Injection, inject, workload::workloads},
+    contract::GROUP,
+};
 
 /// Stands for standard input among files.
 const STDIN: &str = "-";
@@ -174,7 +177,16 @@ impl Work {
         document: &Document<'_>,
         settings: &InjectSettings,
     ) -> anyhow::Result<Option<Change>> {
-        let before = document.parse()?;
+        let before = match document.parse() {
+            Ok(value) => value,
+            // Kubernetes reads some YAML that the specification does not allow, and such a document asks for nothing.
+            Err(error) if !document.text.contains(GROUP) => {
+                self.notes
+                    .push(format!("{place}: left as it is, for it does not mention {GROUP}: {error:#}"));
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
         let mut injections: Vec<(String, Injection)> = Vec::new();
         for workload in workloads(&before) {
             let name = format!("{} {}", workload.kind, workload.name);

@@ -149,7 +149,8 @@ pub enum Problem {
     MountRoot(String),
     /// Not a folder to mount at on Windows.
     #[error(
-        r#"`{0}` is not a folder to mount at on Windows; write an absolute path such as C:\secrets, without `..`, `.`, empty names, names that end in `.` or a space, and any of < > : " | ? *"#
+        "`{0}` is not a folder to mount at on Windows; write an absolute path such as C:\\secrets, without `..`, `.`, \
+         empty names, names that end in `.` or a space, and any of < > : \" | ? *"
     )]
     WindowsMountRoot(String),
     /// A folder of Windows in a pod for Linux.

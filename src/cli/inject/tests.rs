@@ -240,12 +240,22 @@ fn scripts_can_tell_a_difference_from_an_error() {
 fn errors_name_every_place_and_a_remedy_and_nothing_is_printed() {
     let bad = DEPLOYMENT.replace("mydb01-binding", "mydb01-binding\n        bindery.dev/as: volume");
     assert_eq!(
-        on_stdin(&format!("{DEPLOYMENT}---\n{bad}---\na: [\n")).unwrap_err(),
+        on_stdin(&format!("{DEPLOYMENT}---\n{bad}---\nbindery.dev/bind: [\n")).unwrap_err(),
         "nothing was injected:\n\
          -: document 2 (line 14): Deployment web: spec.template.metadata.annotations[bindery.dev/as]: `volume` is unknown; \
          write `env`, `files` or `env,files`\n\
-         -: document 3 (line 29): this is not valid YAML; correct it: unclosed bracket '[' at line 30, column 4"
+         -: document 3 (line 29): this is not valid YAML; correct it: unclosed bracket '[' at line 30, column 19"
     );
+}
+
+/// The bracket is not indented as the specification asks; Kubernetes reads it all the same.
+#[test]
+fn what_cannot_be_read_but_asks_for_nothing_is_left_as_it_is() {
+    let odd = "a:\n  b: '[\n  ]'\n";
+    let (stdout, stderr) = on_stdin(&format!("{odd}---\n{DEPLOYMENT}")).unwrap();
+    assert_eq!(stdout, format!("{odd}---\n{INJECTED}"));
+    let note = "-: document 1 (line 1): left as it is, for it does not mention bindery.dev: this is not valid YAML; correct it: ";
+    assert!(stderr.starts_with(note), "{stderr}");
 }
 
 #[test]

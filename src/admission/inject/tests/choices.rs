@@ -173,7 +173,8 @@ fn a_windows_pod_may_have_its_files_on_a_drive() {
         let mut pod = pod(annotations.clone(), json!([{"name": "x"}]));
         assert_eq!(
             refused(&pod),
-            r"metadata.annotations[bindery.dev/mount-root]: `C:\\secrets` is a folder of Windows, but the pod does not say that it is for Windows; set its spec.os.name to windows, or write a folder such as /var/secrets"
+            "metadata.annotations[bindery.dev/mount-root]: `C:\\\\secrets` is a folder of Windows, but the pod does not say \
+             that it is for Windows; set its spec.os.name to windows, or write a folder such as /var/secrets"
         );
         pod["spec"][field] = value;
         assert_eq!(mounts(&injected(&pod).0["spec"]["containers"][0]), [r"C:\secrets\b"]);

@@ -16,7 +16,10 @@ use tower_http::timeout::TimeoutLayer;
 use tracing::{debug, info};
 
 use super::{
-    inject::{InjectSettings, inject},
+    inject::{
+        InjectSettings, Warning, inject,
+        workload::{Workload, workloads},
+    },
     review::{Answer, MalformedReview, Request},
 };
 use crate::telemetry::Metrics;
@@ -66,7 +69,10 @@ impl Webhook {
                 let (outcome, answer) = self.inject(&request, pod);
                 (outcome, Json(answer).into_response())
             }
-            Ok(None) => ("unchanged", Json(Answer::allow(&request)).into_response()),
+            Ok(None) => {
+                let warnings = misplaced_annotations(&request);
+                ("unchanged", Json(Answer::warn(&request, &warnings)).into_response())
+            }
             Err(error) => malformed(&error),
         }
     }
@@ -86,6 +92,12 @@ impl Webhook {
             }
         }
     }
+}
+
+/// What is wrong with workloads, if the webhook is registered for them.
+fn misplaced_annotations(request: &Request) -> Vec<Warning> {
+    let workloads = request.written_object().map(workloads).unwrap_or_default();
+    workloads.iter().filter_map(Workload::misplaced_annotation).collect()
 }
 
 fn malformed(error: &MalformedReview) -> (&'static str, Response) {

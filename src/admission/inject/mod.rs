@@ -5,7 +5,11 @@
 //! that this version of bindery does not know survive, and the patch stays small however large the pod is.
 
 mod annotations;
+mod container;
+mod entries;
 mod error;
+mod fields;
+mod folder;
 mod names;
 mod pod;
 mod warning;
@@ -14,7 +18,7 @@ pub mod workload;
 use json_patch::{Patch, PatchError};
 use serde_json::Value;
 
-use self::annotations::Ask;
+use self::{annotations::Ask, folder::System};
 pub use self::{
     error::{InjectError, Problem},
     warning::Warning,
@@ -84,10 +88,12 @@ pub fn inject(pod: &Value, settings: &InjectSettings) -> Result<Injection, Injec
     let annotations =
         pod.get("metadata").and_then(|metadata| metadata.get("annotations")).and_then(Value::as_object);
     match annotations {
-        Some(annotations) if !annotations.contains_key(MIRROR_POD) => match Ask::read(annotations)? {
-            Some(ask) => pod::bind(pod, &ask, settings),
-            None => Ok(Injection::default()),
-        },
+        Some(annotations) if !annotations.contains_key(MIRROR_POD) => {
+            match Ask::read(annotations, System::of(pod))? {
+                Some(ask) => pod::bind(pod, &ask, settings),
+                None => Ok(Injection::default()),
+            }
+        }
         _ => Ok(Injection::default()),
     }
 }

@@ -166,7 +166,11 @@ fn the_webhook_is_asked_only_about_new_pods_that_want_credentials() {
     assert_eq!(strings(&webhook["rules"][0]["operations"]), ["CREATE"].into());
     assert_eq!(strings(&webhook["rules"][0]["resources"]), ["pods"].into());
     assert_eq!(webhook["failurePolicy"], "Fail");
-    assert!(webhook["matchConditions"][0]["expression"].as_str().unwrap().contains("bindery.dev/bind"));
+    let condition = webhook["matchConditions"][0]["expression"].as_str().unwrap();
+    assert!(
+        condition.contains("a == 'bindery.dev/bind' || a.startsWith('bindery.dev/bind.')"),
+        "{condition}"
+    );
     let left_out = strings(&webhook["namespaceSelector"]["matchExpressions"][0]["values"]);
     assert_eq!(left_out, ["bindery", "kube-node-lease", "kube-system"].into());
 }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::scenario::{POD, Scenario};
+use crate::scenario::{BINDING, INSTANCE, POD, Scenario};
 
 const PLAIN_POD: &str = r"
 apiVersion: v1
@@ -66,4 +66,19 @@ async fn while_bindery_is_down_only_pods_that_ask_are_refused() {
     // Being ready again is what recovers: nobody has to do anything else.
     scenario.apply(POD).await.expect_success();
     scenario.finish(&[]).await;
+}
+
+/// The API server asks about a pod that names bindings for one container only.
+#[tokio::test]
+async fn a_container_may_have_bindings_of_its_own() {
+    let scenario = Scenario::new("one-container").await;
+    let pod = POD.replace("bindery.dev/bind:", "bindery.dev/bind.client-app01:");
+    assert_ne!(pod, POD);
+    for manifest in [INSTANCE, BINDING, &pod] {
+        scenario.apply(manifest).await.expect_success();
+    }
+    scenario.running("client-app01").await;
+    let credentials = scenario.credentials("mydb01-binding").await;
+    assert_eq!(scenario.sql("client-app01", "select 42").await.expect_success().trim(), "42");
+    scenario.finish(&[&credentials]).await;
 }

@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::{
     body::{Body, to_bytes},
     http::{Request, StatusCode},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bindery::{
-    admission::webhook::{PATH, router},
+    admission::{
+        inject::NamespaceDefaults,
+        namespaces::{NamespaceUnread, Namespaces},
+        webhook::{PATH, router},
+    },
     cli::inject::{InjectArgs, run},
     telemetry::Metrics,
 };
@@ -28,6 +33,16 @@ struct Cli {
     args: InjectArgs,
 }
 
+/// For pods that say themselves what they are bound to.
+struct Unasked;
+
+#[async_trait]
+impl Namespaces for Unasked {
+    async fn defaults(&self, namespace: &str) -> Result<Option<NamespaceDefaults>, NamespaceUnread> {
+        panic!("asked for the Namespace {namespace}");
+    }
+}
+
 /// What the API server makes of the webhook's answer, or why the pod is refused.
 fn by_webhook(pod: &Value) -> Result<Value, String> {
     let review = json!({
@@ -43,7 +58,8 @@ fn by_webhook(pod: &Value) -> Result<Value, String> {
     let request = Request::post(PATH).body(Body::from(review.to_string())).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let answer: Value = runtime.block_on(async {
-        let response = router(Arc::default(), Arc::new(Metrics::new())).oneshot(request).await.unwrap();
+        let router = router(Arc::default(), Arc::new(Unasked), Arc::new(Metrics::new()));
+        let response = router.oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         serde_json::from_slice(&to_bytes(response.into_body(), usize::MAX).await.unwrap()).unwrap()
     });

@@ -23,7 +23,18 @@ impl InjectError {
 
     /// The problem with an annotation.
     pub(super) fn annotation(name: &str, problem: Problem) -> Self {
-        Self::new(format!("metadata.annotations[{name}]"), problem)
+        Self::new(annotation_field(name), problem)
+    }
+
+    /// Whether this annotation is what is wrong.
+    pub(super) fn is_of_annotation(&self, name: &str) -> bool {
+        self.field == annotation_field(name)
+    }
+
+    /// The same error of an annotation that the pod has from its Namespace.
+    pub(super) fn of_namespace(mut self, namespace: &str) -> Self {
+        self.field = format!("{} of Namespace {namespace}", self.field);
+        self
     }
 
     /// The same error of a pod template that stands at `path` in its object.
@@ -122,6 +133,10 @@ pub enum Problem {
     /// Another volume has the name that bindery gives to the binding's.
     #[error("is not the Secret `{0}`, for which bindery uses this volume name; rename your volume")]
     VolumeTaken(String),
+}
+
+fn annotation_field(name: &str) -> String {
+    format!("metadata.annotations[{name}]")
 }
 
 /// A user's text as an error repeats it: on one line, and not endlessly.

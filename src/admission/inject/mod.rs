@@ -5,6 +5,7 @@
 //! that this version of bindery does not know survive, and the patch stays small however large the pod is.
 
 mod annotations;
+mod defaults;
 mod error;
 mod names;
 mod pod;
@@ -12,10 +13,11 @@ mod warning;
 pub mod workload;
 
 use json_patch::{Patch, PatchError};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::annotations::Ask;
 pub use self::{
+    defaults::{NamespaceDefaults, inject_defaults, takes_defaults},
     error::{InjectError, Problem},
     warning::Warning,
 };
@@ -81,15 +83,17 @@ impl Injection {
 /// # Errors
 /// When an annotation cannot be understood, or the pod's own fields are not shaped as Kubernetes defines them.
 pub fn inject(pod: &Value, settings: &InjectSettings) -> Result<Injection, InjectError> {
-    let annotations =
-        pod.get("metadata").and_then(|metadata| metadata.get("annotations")).and_then(Value::as_object);
-    match annotations {
+    match annotations_of(pod) {
         Some(annotations) if !annotations.contains_key(MIRROR_POD) => match Ask::read(annotations)? {
             Some(ask) => pod::bind(pod, &ask, settings),
             None => Ok(Injection::default()),
         },
         _ => Ok(Injection::default()),
     }
+}
+
+fn annotations_of(pod: &Value) -> Option<&Map<String, Value>> {
+    pod.get("metadata")?.get("annotations")?.as_object()
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ pub const FIELD_MANAGER: &str = "bindery";
 pub mod pod {
     /// Comma-separated bindings of the pod's namespace; `secret/NAME` names a plain Secret.
     pub const BIND: &str = "bindery.dev/bind";
+    /// The beginning of `bindery.dev/bind.CONTAINER`: bindings of that container alone, beside those of all.
+    pub const BIND_CONTAINER: &str = "bindery.dev/bind.";
     /// `env,files` (default), `files` or `env`.
     pub const AS: &str = "bindery.dev/as";
     /// Extra variables, comma- or newline-separated: `DB_HOST=mydb01-binding/host`.

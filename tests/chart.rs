@@ -179,8 +179,9 @@ fn the_webhook_is_asked_only_about_new_pods_that_want_credentials() {
         assert_eq!((&webhook["failurePolicy"], &webhook["sideEffects"]), (&json!("Fail"), &json!("None")));
         assert_eq!(webhook["reinvocationPolicy"], "IfNeeded");
     }
-    let asking = "has(object.metadata.annotations) && 'bindery.dev/bind' in object.metadata.annotations \
-                  && object.metadata.annotations['bindery.dev/bind'] != ''";
+    let asking = "has(object.metadata.annotations) && object.metadata.annotations.exists(name, \
+                  (name == 'bindery.dev/bind' || name.startsWith('bindery.dev/bind.')) \
+                  && object.metadata.annotations[name] != '')";
     let [own, _] = webhooks(&documents);
     assert_eq!(expressions(own), [asking, NO_MIRROR_POD]);
     assert_eq!(own["clientConfig"]["service"]["path"], bindery::admission::webhook::PATH);
@@ -192,7 +193,8 @@ fn the_webhook_is_asked_only_about_new_pods_that_want_credentials() {
 fn pods_that_say_nothing_are_asked_about_where_the_namespace_is_labelled() {
     let documents = example();
     let [_, defaults] = webhooks(&documents);
-    let silent = "!has(object.metadata.annotations) || !('bindery.dev/bind' in object.metadata.annotations)";
+    let silent = "!has(object.metadata.annotations) || !object.metadata.annotations.exists(name, \
+                  name == 'bindery.dev/bind' || name.startsWith('bindery.dev/bind.'))";
     assert_eq!(expressions(defaults), [silent, NO_MIRROR_POD]);
     assert_eq!(defaults["clientConfig"]["service"]["path"], bindery::admission::webhook::DEFAULTS_PATH);
     let (label, enabled) = bindery::contract::namespace::INJECT;

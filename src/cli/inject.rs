@@ -1,5 +1,7 @@
 //! `bindery inject`: what the webhook would do to the pods of some manifests, done to the manifests.
 
+mod namespaces;
+
 use std::{
     fs,
     io::{Read, Write},
@@ -9,9 +11,10 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 
+use self::namespaces::GivenNamespaces;
 use super::manifest::{Document, documents};
 use crate::{
-    admission::inject::{InjectSettings, Injection, inject, workload::workloads},
+    admission::inject::{InjectSettings, Injection, workload::workloads},
     contract::pod,
 };
 
@@ -35,6 +38,11 @@ pub struct InjectArgs {
         default_values_t = InjectSettings::default().exclude_containers
     )]
     exclude_containers: Vec<String>,
+
+    /// The namespace of manifests that name none. What a pod does not say itself, its Namespace may say, if that is
+    /// among the manifests.
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
 }
 
 /// Writes the manifests to `stdout`, with the bindings that their pods ask for, and what it did to `stderr`.
@@ -50,11 +58,16 @@ pub fn run(
     let stdins = args.files.iter().filter(|file| *file == Path::new(STDIN)).count();
     ensure!(stdins <= 1, "-f - is given {stdins} times; standard input can be read only once");
     let settings = InjectSettings { exclude_containers: args.exclude_containers };
-    let mut work = Work::default();
+    let mut files = Vec::new();
     for path in &args.files {
         let name = path.display().to_string();
         let text = read(path, &mut stdin).with_context(|| format!("cannot read {name}"))?;
-        work.file(&name, &text, &settings);
+        files.push((name, text));
+    }
+    let namespaces = GivenNamespaces::among(files.iter().map(|(_, text)| text.as_str()), args.namespace);
+    let mut work = Work { namespaces, ..Work::default() };
+    for (name, text) in &files {
+        work.file(name, text, &settings);
     }
     if !work.errors.is_empty() {
         bail!("nothing was injected:\n{}", work.errors.join("\n"));
@@ -80,6 +93,7 @@ fn read(path: &Path, stdin: &mut impl Read) -> anyhow::Result<String> {
 /// What has been done so far.
 #[derive(Default)]
 struct Work {
+    namespaces: GivenNamespaces,
     output: String,
     /// What the user should know, a line each.
     notes: Vec<String>,
@@ -125,11 +139,18 @@ impl Work {
         let mut injections: Vec<(String, Injection)> = Vec::new();
         for workload in workloads(&value) {
             let name = format!("{} {}", workload.kind, workload.name);
-            let injection = inject(workload.template, settings)
+            let injection = self
+                .namespaces
+                .inject(&workload, settings)
                 .map_err(|error| error.within(workload.template_path))
                 .with_context(|| name.clone())?;
             for warning in &injection.warnings {
                 self.notes.push(format!("{place}: {name}: {warning}"));
+            }
+            if self.namespaces.may_miss(&workload) {
+                self.notes.push(format!(
+                    "{place}: {name}: names no namespace, so no Namespace's default holds for it; name it, or give --namespace"
+                ));
             }
             if workload.has_misplaced_annotation() {
                 let (bind, path) = (pod::BIND, workload.template_path);

@@ -60,14 +60,16 @@ impl NamespaceDefaults {
     /// Says of an annotation that the pod does not have itself whose it is.
     fn attributed(&self, error: InjectError, own: &Map<String, Value>) -> InjectError {
         let is_wrong = |name: &&str| !own.contains_key(*name) && error.is_of_annotation(name);
-        if INHERITED.iter().any(|name| is_wrong(&name)) { error.of_namespace(&self.namespace) } else { error }
+        if INHERITED.iter().any(is_wrong) { error.of_namespace(&self.namespace) } else { error }
     }
 }
 
 /// Whether what the pod is bound to is for its Namespace to say: it does not say it itself, and it can be bound.
 #[must_use]
 pub fn takes_defaults(pod: &Value) -> bool {
-    annotations_of(pod).is_none_or(|own| !own.contains_key(pod::BIND) && !own.contains_key(MIRROR_POD))
+    let says_otherwise =
+        |name: &String| name == pod::BIND || name.starts_with(pod::BIND_CONTAINER) || name == MIRROR_POD;
+    annotations_of(pod).is_none_or(|own| !own.keys().any(says_otherwise))
 }
 
 /// Finds what `pod` lacks of the bindings that its Namespace gives it; nothing if the pod says itself what it is bound
@@ -190,6 +192,7 @@ mod tests {
     #[rstest]
     #[case::another_binding(&json!({"bindery.dev/bind": "own"}))]
     #[case::nothing(&json!({"bindery.dev/bind": ""}))]
+    #[case::one_container(&json!({"bindery.dev/bind.app": "own"}))]
     #[case::null(&json!({"bindery.dev/bind": null}))]
     #[case::a_mistake(&json!({"bindery.dev/bind": "a,,b"}))]
     #[case::a_mirror_pod(&json!({"kubernetes.io/config.mirror": "hash"}))]

@@ -10,15 +10,17 @@ const SHOWN: usize = 100;
 
 /// A field of the pod that keeps it from being injected.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{field}: {problem}")]
+#[error("{field}{}: {problem}", of_namespace(.namespace.as_deref()))]
 pub struct InjectError {
     field: String,
+    /// The Namespace whose annotation it is, if it is not the pod's.
+    namespace: Option<String>,
     problem: Problem,
 }
 
 impl InjectError {
     pub(super) fn new(field: impl Into<String>, problem: Problem) -> Self {
-        Self { field: field.into(), problem }
+        Self { field: field.into(), namespace: None, problem }
     }
 
     /// The problem with an annotation.
@@ -33,14 +35,14 @@ impl InjectError {
 
     /// The same error of an annotation that the pod has from its Namespace.
     pub(super) fn of_namespace(mut self, namespace: &str) -> Self {
-        self.field = format!("{} of Namespace {namespace}", self.field);
+        self.namespace = Some(namespace.to_owned());
         self
     }
 
     /// The same error of a pod template that stands at `path` in its object.
     #[must_use]
     pub fn within(mut self, path: &str) -> Self {
-        if !path.is_empty() {
+        if !path.is_empty() && self.namespace.is_none() {
             self.field = format!("{path}.{}", self.field);
         }
         self
@@ -133,6 +135,10 @@ pub enum Problem {
     /// Another volume has the name that bindery gives to the binding's.
     #[error("is not the Secret `{0}`, for which bindery uses this volume name; rename your volume")]
     VolumeTaken(String),
+}
+
+fn of_namespace(namespace: Option<&str>) -> String {
+    namespace.map(|name| format!(" of Namespace {name}")).unwrap_or_default()
 }
 
 fn annotation_field(name: &str) -> String {

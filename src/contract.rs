@@ -15,8 +15,10 @@ pub mod pod {
     pub const BIND_CONTAINER: &str = "bindery.dev/bind.";
     /// `env,files` (default), `files` or `env`.
     pub const AS: &str = "bindery.dev/as";
-    /// Extra variables, comma- or newline-separated: `DB_HOST=mydb01-binding/host`.
+    /// Extra variables, comma- or newline-separated: `DB_HOST=mydb01-binding/host`, or `DB_*=mydb01-binding/*` for all keys.
     pub const ENV: &str = "bindery.dev/env";
+    /// The only files of their bindings, comma- or newline-separated: `client.key=mydb01-binding/tls.key:0400`.
+    pub const FILES: &str = "bindery.dev/files";
     /// The containers to bind; default all but the installation's excluded ones.
     pub const CONTAINERS: &str = "bindery.dev/containers";
     /// The folder below which each binding gets a folder of its own.

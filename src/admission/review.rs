@@ -8,7 +8,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::{
-    inject::{InjectError, Injection, Problem},
+    inject::{InjectError, Injection, Problem, Warning},
     namespaces::NamespaceUnread,
 };
 
@@ -79,13 +79,22 @@ impl Request {
         }
     }
 
+    /// The object as it is to be, unless it is a subresource.
+    pub(super) fn written_object(&self) -> Option<&Value> {
+        let is_written = matches!(self.operation.as_str(), "CREATE" | "UPDATE");
+        self.object.as_ref().filter(|_| is_written && !self.has_subresource())
+    }
+
+    fn has_subresource(&self) -> bool {
+        self.sub_resource.as_deref().is_some_and(|name| !name.is_empty())
+    }
+
     /// The pod, if one is to be created. Everything else is none of this webhook's business: most fields of a pod that
     /// exists cannot be changed (P5), and its subresources are not pods (P6).
     pub(super) fn created_pod(&self) -> Result<Option<&Value>, MalformedReview> {
         let GroupVersionKind { group, version, kind } = &self.kind;
         let is_pod = (group.as_str(), version.as_str(), kind.as_str()) == ("", "v1", "Pod");
-        let has_subresource = self.sub_resource.as_deref().is_some_and(|name| !name.is_empty());
-        if !is_pod || has_subresource || self.operation != "CREATE" {
+        if !is_pod || self.has_subresource() || self.operation != "CREATE" {
             return Ok(None);
         }
         self.object.as_ref().map(Some).ok_or(MalformedReview::NoObject)
@@ -146,14 +155,20 @@ impl<'a> Answer<'a> {
         Self { api_version: API_VERSION, kind: KIND, response }
     }
 
+    /// Lets the object pass as it is, with what its owner should know.
+    pub(super) fn warn(request: &'a Request, warnings: &[Warning]) -> Self {
+        let mut answer = Self::allow(request);
+        answer.response.warnings = warnings.iter().map(ToString::to_string).collect();
+        answer
+    }
+
     /// Lets the pod pass with what it lacks.
     #[expect(
         clippy::expect_used,
         reason = "a patch consists of strings and JSON values, which always can be written"
     )]
     pub(super) fn inject(request: &'a Request, injection: &Injection) -> Self {
-        let mut answer = Self::allow(request);
-        answer.response.warnings = injection.warnings.iter().map(ToString::to_string).collect();
+        let mut answer = Self::warn(request, &injection.warnings);
         if !injection.is_empty() {
             let patch = STANDARD.encode(serde_json::to_vec(&injection.patch).expect("a patch is JSON"));
             answer.response.patch = Some(EncodedPatch { patch_type: "JSONPatch", patch });

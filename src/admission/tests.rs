@@ -228,6 +228,30 @@ async fn all_but_the_creation_of_a_pod_passes_untouched() {
 }
 
 #[tokio::test]
+async fn an_annotation_on_a_workload_instead_of_its_template_is_pointed_out() {
+    let mut review = review(&json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "annotations": {"bindery.dev/bind": "mydb01-binding"}},
+        "spec": {"template": {"spec": {"containers": [{"name": "app"}]}}}
+    }));
+    review["request"]["kind"] = json!({"group": "apps", "version": "v1", "kind": "Deployment"});
+    let warning = "bindery.dev/bind in metadata.annotations binds nothing; move it to spec.template.metadata.annotations";
+    let (response, outcome) = answer(&review).await;
+    assert_eq!(response, json!({"uid": UID, "allowed": true, "warnings": [warning]}));
+    assert_eq!(outcome, "unchanged");
+    let with = |field: &str, value: &str| {
+        let mut other = review.clone();
+        other["request"][field] = json!(value);
+        other
+    };
+    assert_eq!(answer(&with("operation", "UPDATE")).await.0["warnings"], json!([warning]));
+    for other in [with("subResource", "status"), with("operation", "DELETE")] {
+        assert_eq!(answer(&other).await.0, json!({"uid": UID, "allowed": true}));
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_is_no_review_is_a_bad_request() {
     let with = |path: &str, value: Value| {
         let mut review = review(&pod());

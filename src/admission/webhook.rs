@@ -18,7 +18,9 @@ use tracing::{debug, info, warn};
 
 use super::{
     inject::{
-        InjectError, InjectSettings, Injection, NamespaceDefaults, inject, inject_defaults, takes_defaults,
+        InjectError, InjectSettings, Injection, NamespaceDefaults, Warning, inject, inject_defaults,
+        takes_defaults,
+        workload::{Workload, workloads},
     },
     namespaces::{NamespaceUnread, Namespaces},
     review::{Answer, MalformedReview, Request},
@@ -93,7 +95,10 @@ impl Webhook {
         };
         let pod = match request.created_pod() {
             Ok(Some(pod)) => pod,
-            Ok(None) => return ("unchanged", Json(Answer::allow(&request)).into_response()),
+            Ok(None) => {
+                let warnings = misplaced_annotations(&request);
+                return ("unchanged", Json(Answer::warn(&request, &warnings)).into_response());
+            }
             Err(error) => return malformed(&error),
         };
         let injected = match entry {
@@ -148,6 +153,12 @@ fn decided<'a>(
             ("refused", Answer::refuse(request, &error))
         }
     }
+}
+
+/// What is wrong with workloads, if the webhook is registered for them.
+fn misplaced_annotations(request: &Request) -> Vec<Warning> {
+    let workloads = request.written_object().map(workloads).unwrap_or_default();
+    workloads.iter().filter_map(Workload::misplaced_annotation).collect()
 }
 
 fn malformed(error: &MalformedReview) -> (&'static str, Response) {

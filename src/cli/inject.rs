@@ -1,21 +1,25 @@
 //! `bindery inject`: what the webhook would do to the pods of some manifests, done to the manifests.
 
+mod diff;
+mod files;
 mod namespaces;
 
 use std::{
     fs,
     io::{Read, Write},
     path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
+use serde_json::Value;
 
 use self::namespaces::GivenNamespaces;
 use super::manifest::{Document, documents};
 use crate::{
     admission::inject::{InjectSettings, Injection, workload::workloads},
-    contract::pod,
+    contract::GROUP,
 };
 
 /// Stands for standard input among files.
@@ -25,10 +29,23 @@ const STDIN: &str = "-";
 ///
 /// Patched documents lose their comments; all others come out byte for byte. Nothing is printed when a pod cannot be injected.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0, or 1 on an error. With --diff: 0 if nothing would change, 1 if something would, 2 on an \
+                        error."
+)]
 pub struct InjectArgs {
-    /// A manifest in YAML or JSON, or `-` for standard input. Can be given more than once.
+    /// Manifests in YAML or JSON, a folder of them, or `-` for standard input. Can be given more than once.
+    ///
+    /// Of a folder, all files that end in .yaml, .yml or .json are read, those of its folders too, in the order of their
+    /// names; what begins with a dot is left out.
     #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
+
+    /// Print what would change, as a unified diff, instead of the manifests.
+    ///
+    /// Both sides are written anew as YAML, so that what bindery adds is all that differs.
+    #[arg(long)]
+    diff: bool,
 
     /// Containers that are bound only when a pod's bindery.dev/containers names them, as the installation has them.
     #[arg(
@@ -45,7 +62,33 @@ pub struct InjectArgs {
     namespace: Option<String>,
 }
 
-/// Writes the manifests to `stdout`, with the bindings that their pods ask for, and what it did to `stderr`.
+impl InjectArgs {
+    /// The exit code of an error, which scripts can tell from that of a change, as with `diff`.
+    pub(super) fn failure(&self) -> ExitCode {
+        if self.diff { ExitCode::from(2) } else { ExitCode::FAILURE }
+    }
+}
+
+/// What a script learns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// There is nothing to complain of.
+    Fine,
+    /// Asked for differences, there are some.
+    Differs,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Fine => Self::SUCCESS,
+            Outcome::Differs => Self::FAILURE,
+        }
+    }
+}
+
+/// Writes the manifests to `stdout`, with the bindings that their pods ask for, or the difference that these make. What it
+/// did goes to `stderr`.
 ///
 /// # Errors
 /// When a file cannot be read or a pod cannot be injected. Nothing has been written to `stdout` then.
@@ -54,18 +97,20 @@ pub fn run(
     mut stdin: impl Read,
     mut stdout: impl Write,
     mut stderr: impl Write,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Outcome> {
     let stdins = args.files.iter().filter(|file| *file == Path::new(STDIN)).count();
     ensure!(stdins <= 1, "-f - is given {stdins} times; standard input can be read only once");
     let settings = InjectSettings { exclude_containers: args.exclude_containers };
     let mut files = Vec::new();
-    for path in &args.files {
-        let name = path.display().to_string();
-        let text = read(path, &mut stdin).with_context(|| format!("cannot read {name}"))?;
-        files.push((name, text));
+    for given in &args.files {
+        for path in files::in_order(given)? {
+            let name = path.display().to_string();
+            let text = read(&path, &mut stdin).with_context(|| format!("cannot read {name}"))?;
+            files.push((name, text));
+        }
     }
     let namespaces = GivenNamespaces::among(files.iter().map(|(_, text)| text.as_str()), args.namespace);
-    let mut work = Work { namespaces, ..Work::default() };
+    let mut work = Work { diff: args.diff, namespaces, ..Work::default() };
     for (name, text) in &files {
         work.file(name, text, &settings);
     }
@@ -77,7 +122,7 @@ pub fn run(
     }
     stdout.write_all(work.output.as_bytes())?;
     stdout.flush()?;
-    Ok(())
+    Ok(if work.diff && !work.output.is_empty() { Outcome::Differs } else { Outcome::Fine })
 }
 
 fn read(path: &Path, stdin: &mut impl Read) -> anyhow::Result<String> {
@@ -93,6 +138,8 @@ fn read(path: &Path, stdin: &mut impl Read) -> anyhow::Result<String> {
 /// What has been done so far.
 #[derive(Default)]
 struct Work {
+    /// Whether the difference is wanted, not the manifests.
+    diff: bool,
     namespaces: GivenNamespaces,
     output: String,
     /// What the user should know, a line each.
@@ -104,13 +151,21 @@ struct Work {
 impl Work {
     fn file(&mut self, file: &str, text: &str, settings: &InjectSettings) {
         let documents = documents(text);
-        self.separate(&documents);
+        if !self.diff {
+            self.separate(&documents);
+        }
         for (index, document) in documents.iter().enumerate() {
-            let place = format!("{file}: document {} (line {})", index + 1, document.line);
-            match self.document(&place, document, settings) {
-                Ok(Some(patched)) => self.output.push_str(&patched),
-                Ok(None) => self.output.push_str(document.text),
-                Err(error) => self.errors.push(format!("{place}: {error:#}")),
+            let place = format!("document {} (line {})", index + 1, document.line);
+            let change = self.change(&format!("{file}: {place}"), document, settings);
+            let text = change.and_then(|change| match change {
+                Some(change) if self.diff => change.diff(file, &place),
+                Some(change) => document.rewrite(&change.after),
+                None if self.diff => Ok(String::new()),
+                None => Ok(document.text.to_owned()),
+            });
+            match text {
+                Ok(text) => self.output.push_str(&text),
+                Err(error) => self.errors.push(format!("{file}: {place}: {error:#}")),
             }
         }
     }
@@ -128,23 +183,32 @@ impl Work {
         }
     }
 
-    /// The document with what its pods lack, or `None` if they lack nothing.
-    fn document(
+    /// What the pods of the document lack, or `None` if they lack nothing.
+    fn change(
         &mut self,
         place: &str,
         document: &Document<'_>,
         settings: &InjectSettings,
-    ) -> anyhow::Result<Option<String>> {
-        let mut value = document.parse()?;
+    ) -> anyhow::Result<Option<Change>> {
+        let before = match document.parse() {
+            Ok(value) => value,
+            // Kubernetes reads some YAML that the specification does not allow, and such a document asks for nothing.
+            Err(error) if !document.text.contains(GROUP) => {
+                self.notes
+                    .push(format!("{place}: left as it is, for it does not mention {GROUP}: {error:#}"));
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
         let mut injections: Vec<(String, Injection)> = Vec::new();
-        for workload in workloads(&value) {
+        for workload in workloads(&before) {
             let name = format!("{} {}", workload.kind, workload.name);
             let injection = self
                 .namespaces
                 .inject(&workload, settings)
                 .map_err(|error| error.within(workload.template_path))
                 .with_context(|| name.clone())?;
-            for warning in &injection.warnings {
+            for warning in injection.warnings.iter().chain(&workload.misplaced_annotation()) {
                 self.notes.push(format!("{place}: {name}: {warning}"));
             }
             if self.namespaces.may_miss(&workload) {
@@ -152,27 +216,32 @@ impl Work {
                     "{place}: {name}: names no namespace, so no Namespace's default holds for it; name it, or give --namespace"
                 ));
             }
-            if workload.has_misplaced_annotation() {
-                let (bind, path) = (pod::BIND, workload.template_path);
-                self.notes.push(format!(
-                    "{place}: {name}: {bind} in metadata.annotations binds nothing; move it to {path}.metadata.annotations"
-                ));
-            }
             if !injection.is_empty() {
-                let comments = if document.has_comments() { ", its comments are lost" } else { "" };
-                self.notes.push(format!("{place}: {name}: patched{comments}"));
+                let done = match (self.diff, document.has_comments()) {
+                    (true, _) => "would be patched",
+                    (false, true) => "patched, its comments are lost",
+                    (false, false) => "patched",
+                };
+                self.notes.push(format!("{place}: {name}: {done}"));
                 injections.push((workload.pointer, injection));
             }
         }
         if injections.is_empty() {
             return Ok(None);
         }
+        let mut after = before.clone();
         for (pointer, injection) in injections {
-            let template = value.pointer_mut(&pointer).context("its pod template has moved")?;
+            let template = after.pointer_mut(&pointer).context("its pod template has moved")?;
             injection.apply(template)?;
         }
-        document.rewrite(&value).map(Some)
+        Ok(Some(Change { before, after }))
     }
+}
+
+/// A document with and without what its pods lacked.
+struct Change {
+    before: Value,
+    after: Value,
 }
 
 #[cfg(test)]

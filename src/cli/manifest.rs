@@ -22,7 +22,39 @@ pub(crate) struct Document<'a> {
 /// Splits a file into its documents by the rules of YAML 1.2 (section 9.1, <https://yaml.org/spec/1.2.2/#91-documents>):
 /// a line that starts with `---` begins one and a line that starts with `...` ends one, if white space or nothing follows.
 /// Neither can be part of a value, because such lines end every block and may not occur in quotes.
+///
+/// JSON values one after another, as `jq` and `kubectl` write them, are documents of their own.
 pub(crate) fn documents(file: &str) -> Vec<Document<'_>> {
+    json_values(file).unwrap_or_else(|| yaml_documents(file))
+}
+
+/// The documents of a file that consists of several JSON objects and nothing else. Each has the rest of its last line.
+fn json_values(file: &str) -> Option<Vec<Document<'_>>> {
+    if !file.trim_start_matches(BYTE_ORDER_MARK).trim_start().starts_with('{') {
+        return None;
+    }
+    let text = file.trim_start_matches(BYTE_ORDER_MARK);
+    let offset = file.len() - text.len();
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<serde_json::Map<String, Value>>();
+    let mut documents: Vec<Document<'_>> = Vec::new();
+    let (mut start, mut line) = (0, 1);
+    while let Some(value) = values.next() {
+        value.ok()?;
+        let end = offset + values.byte_offset();
+        let rest = &file[end..];
+        let blank = &rest[..rest.len() - rest.trim_start().len()];
+        let end = end + blank.find('\n').map_or(blank.len(), |newline| newline + 1);
+        documents.push(Document { text: &file[start..end], line });
+        line += file[start..end].matches('\n').count();
+        start = end;
+    }
+    let last = documents.last_mut()?;
+    // White space at the end of the file.
+    last.text = &file[start - last.text.len()..];
+    (documents.len() > 1).then_some(documents)
+}
+
+fn yaml_documents(file: &str) -> Vec<Document<'_>> {
     let mut documents = Vec::new();
     let (mut start, mut start_line) = (0, 1);
     let mut end = 0;
@@ -90,10 +122,7 @@ impl Document<'_> {
     /// beginning and end and the same line endings, but without its comments.
     pub(crate) fn rewrite(&self, value: &Value) -> anyhow::Result<String> {
         let mut text = match self.json() {
-            // Wide enough to never fold a line: a folded text is hard to read and to compare.
-            None => {
-                serde_saphyr::to_string_with_options(value, ser_options! { folded_wrap_chars: usize::MAX })?
-            }
+            None => to_yaml(value)?,
             Some((json, _)) if json.contains('\n') => serde_json::to_string_pretty(value)? + "\n",
             Some(_) => serde_json::to_string(value)? + "\n",
         };
@@ -130,6 +159,11 @@ impl Document<'_> {
 /// Reads YAML. Errors name the line, but do not show it: it may hold a credential.
 fn parse_yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
     serde_saphyr::from_str_with_options(text, options! { legacy_octal_numbers: true, with_snippet: false })
+}
+
+/// Writes YAML with lines of any length: a folded text is hard to read and to compare.
+pub(crate) fn to_yaml(value: &Value) -> anyhow::Result<String> {
+    Ok(serde_saphyr::to_string_with_options(value, ser_options! { folded_wrap_chars: usize::MAX })?)
 }
 
 #[cfg(test)]

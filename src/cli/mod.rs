@@ -56,6 +56,7 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
+    let failure = arguments.command.failure();
     // Only one provider is compiled in; an error means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = logs::start(arguments.log_format, &arguments.log_filter).and_then(|()| {
@@ -63,27 +64,41 @@ pub fn run() -> ExitCode {
         runtime.block_on(execute(arguments.command))
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // The reader of our output may have gone; then nobody is left to tell.
             let _ = writeln!(io::stderr(), "bindery: {error:#}");
-            ExitCode::FAILURE
+            failure
         }
     }
 }
 
-async fn execute(command: Command) -> anyhow::Result<()> {
-    match command {
-        Command::Serve(args) => serve::run(args, stop_on_signal()?).await,
-        Command::Broker(args) => broker::run(args, stop_on_signal()?).await,
-        Command::Inject(args) => inject::run(args, io::stdin(), io::stdout().lock(), io::stderr().lock()),
-        Command::Crds(args) => print(&crds::run(&args).await?),
-        Command::Certs(args) => print(&certs::run(&args)?),
-        Command::Sweep(args) => print(&sweep::run(&args).await?),
-        Command::Restore(args) => print(&restore::run(&args).await?),
-        Command::RotateAdmin(args) => print(&rotate_admin::run(&args).await?),
-        Command::Uninstall(args) => print(&uninstall::run(&args).await?),
+impl Command {
+    /// The exit code of an error.
+    fn failure(&self) -> ExitCode {
+        match self {
+            Self::Inject(args) => args.failure(),
+            _ => ExitCode::FAILURE,
+        }
     }
+}
+
+async fn execute(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve::run(args, stop_on_signal()?).await?,
+        Command::Broker(args) => broker::run(args, stop_on_signal()?).await?,
+        Command::Inject(args) => {
+            let outcome = inject::run(args, io::stdin(), io::stdout().lock(), io::stderr().lock())?;
+            return Ok(outcome.into());
+        }
+        Command::Crds(args) => print(&crds::run(&args).await?)?,
+        Command::Certs(args) => print(&certs::run(&args)?)?,
+        Command::Sweep(args) => print(&sweep::run(&args).await?)?,
+        Command::Restore(args) => print(&restore::run(&args).await?)?,
+        Command::RotateAdmin(args) => print(&rotate_admin::run(&args).await?)?,
+        Command::Uninstall(args) => print(&uninstall::run(&args).await?)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

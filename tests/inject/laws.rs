@@ -23,6 +23,7 @@ fn without_bindery(mut pod: Value, original: &Value) -> Value {
         let env_secret = entry["secretRef"]["name"].as_str().unwrap_or_default();
         name.starts_with("bindery-")
             || (env_secret.ends_with("-env") && entry.get("prefix").is_none())
+            || entry["prefix"] == "ALL_"
             || (name.starts_with("VAR")
                 && entry["valueFrom"]["secretKeyRef"]["name"].as_str().is_some_and(|of| of != "other"))
     };
@@ -52,6 +53,38 @@ fn winner(container: &Value) -> Option<&str> {
     let entries = container["envFrom"].as_array()?;
     let unprefixed = entries.iter().rfind(|entry| entry.get("prefix").is_none())?;
     unprefixed.pointer("/secretRef/name").or_else(|| unprefixed.pointer("/configMapRef/name"))?.as_str()
+}
+
+fn annotation<'a>(pod: &'a Value, name: &str) -> Option<&'a str> {
+    pod["metadata"]["annotations"].get(name)?.as_str()
+}
+
+fn containers(pod: &Value) -> Vec<Value> {
+    let list = |kind| pod["spec"][kind].as_array().cloned().unwrap_or_default();
+    [list("initContainers"), list("containers")].concat()
+}
+
+fn containers_mut(pod: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let lists = pod["spec"].as_object_mut().unwrap().iter_mut();
+    lists.filter(|(kind, _)| kind.ends_with("ontainers")).flat_map(|(_, list)| list.as_array_mut().unwrap())
+}
+
+/// What the annotations bind the container to, the winner first.
+fn bound(pod: &Value, container: &str) -> Vec<String> {
+    let list =
+        |name: &str| annotation(pod, name).map(|list| list.split(',').map(|entry| entry.trim().to_owned()));
+    let is_chosen = match list("bindery.dev/containers") {
+        Some(mut named) => named.any(|name| name == container),
+        None => container != "istio-proxy",
+    };
+    let mut bound: Vec<String> =
+        list(&format!("bindery.dev/bind.{container}")).into_iter().flatten().collect();
+    for name in list("bindery.dev/bind").into_iter().flatten().filter(|_| is_chosen) {
+        if !bound.contains(&name) {
+            bound.push(name);
+        }
+    }
+    bound
 }
 
 proptest! {
@@ -98,8 +131,12 @@ proptest! {
         for container in pod["spec"]["containers"].as_array_mut().unwrap() {
             container.as_object_mut().unwrap().remove("volumeMounts");
         }
-        pod["spec"].as_object_mut().unwrap().remove("initContainers");
-        pod["metadata"]["annotations"].as_object_mut().unwrap().remove("bindery.dev/containers");
+        let init = pod["spec"].as_object_mut().unwrap().remove("initContainers");
+        let annotations = pod["metadata"]["annotations"].as_object_mut().unwrap();
+        annotations.remove("bindery.dev/containers");
+        for container in init.as_ref().and_then(Value::as_array).into_iter().flatten() {
+            annotations.remove(&format!("bindery.dev/bind.{}", container["name"].as_str().unwrap()));
+        }
         pod["spec"].as_object_mut().unwrap().remove("volumes");
         let result = injected(&pod);
         let volumes: Vec<&Value> = result["spec"]["volumes"].as_array().into_iter().flatten().map(|v| &v["name"]).collect();
@@ -119,17 +156,58 @@ proptest! {
     #[test]
     fn the_containers_own_variables_win_and_then_the_first_binding(pod in pod()) {
         let result = injected(&pod);
-        let bind = pod["metadata"]["annotations"]["bindery.dev/bind"].as_str().unwrap();
-        let first = bind.split(", ").find(|name| !name.starts_with("secret/")).map(|name| format!("{name}-env"));
-        for kind in ["containers", "initContainers"] {
-            let containers = |pod: &Value| pod["spec"][kind].as_array().cloned().unwrap_or_default();
-            for (before, after) in containers(&pod).iter().zip(&containers(&result)) {
-                match winner(before) {
-                    Some(own) => prop_assert_eq!(winner(after), Some(own)),
-                    None if after["envFrom"] != before["envFrom"] => prop_assert_eq!(winner(after), first.as_deref()),
-                    None => {}
-                }
+        for (before, after) in containers(&pod).iter().zip(&containers(&result)) {
+            let bound = bound(&pod, before["name"].as_str().unwrap());
+            let first = bound.iter().find(|name| !name.starts_with("secret/")).map(|name| format!("{name}-env"));
+            match winner(before) {
+                Some(own) => prop_assert_eq!(winner(after), Some(own)),
+                None if annotation(&pod, "bindery.dev/as") == Some("files") => prop_assert_eq!(winner(after), None),
+                None => prop_assert_eq!(winner(after), first.as_deref()),
             }
+        }
+    }
+
+    #[test]
+    fn every_container_gets_the_files_of_what_it_is_bound_to_and_no_others(mut pod in pod()) {
+        for container in containers_mut(&mut pod) {
+            container.as_object_mut().unwrap().remove("volumeMounts");
+        }
+        let result = injected(&pod);
+        let files = annotation(&pod, "bindery.dev/files").unwrap_or_default();
+        let has_all = annotation(&pod, "bindery.dev/as") != Some("env");
+        for container in containers(&result) {
+            let mut expected: Vec<String> = bound(&pod, container["name"].as_str().unwrap())
+                .into_iter()
+                .filter(|name| has_all || files.contains(&format!("={name}/")))
+                .map(|name| name.trim_start_matches("secret/").to_owned())
+                .collect();
+            let mounts = container["volumeMounts"].as_array().into_iter().flatten();
+            let folder = |mount: &Value| {
+                let path = mount["mountPath"].as_str().unwrap().to_owned();
+                path.rsplit(['/', '\\']).next().unwrap().to_owned()
+            };
+            let mut found: Vec<String> = mounts.map(folder).collect();
+            expected.sort();
+            found.sort();
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_not_selected_is_not_mounted(pod in pod()) {
+        let result = injected(&pod);
+        let files = annotation(&pod, "bindery.dev/files").unwrap_or_default();
+        for volume in result["spec"]["volumes"].as_array().into_iter().flatten() {
+            if !volume["name"].as_str().unwrap().starts_with("bindery-") {
+                continue;
+            }
+            let secret = volume["secret"]["secretName"].as_str().unwrap();
+            let is_selected =
+                [format!("={secret}/"), format!("=secret/{secret}/")].iter().any(|source| files.contains(source));
+            let items = json!([
+                {"key": "tls.key", "path": "client.key", "mode": 0o400}, {"key": "ca", "path": "ca/root"}
+            ]);
+            prop_assert_eq!(volume["secret"].get("items"), is_selected.then_some(&items));
         }
     }
 

@@ -1,7 +1,8 @@
-//! Laws of the injection that hold for every pod, whichever way it is injected.
+//! Laws of the injection that hold for every pod, whichever way it is injected, and what scripts learn of it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod exits;
 mod laws;
 mod pods;
 mod ways;

@@ -1,10 +1,18 @@
 //! Pods to inject: well-formed ones that ask for bindings and have lists of their own, and arbitrary JSON.
 
-use proptest::{collection::vec, option, prelude::*, sample::subsequence};
+use proptest::{
+    collection::vec,
+    option,
+    prelude::*,
+    sample::{self, subsequence},
+};
 use serde_json::{Map, Value, json};
 
 /// What pods of these tests may be bound to; the last one is a plain Secret.
 const BINDINGS: [&str; 4] = ["alpha", "beta.db", "gamma", "secret/delta"];
+
+/// What single containers of these tests may be bound to.
+const OWN_BINDINGS: [&str; 3] = ["own.db", "alpha", "beta.db"];
 
 /// The names of containers; the last one is excluded unless it is named.
 const CONTAINERS: [&str; 5] = ["app", "worker", "migrate", "init-db", "istio-proxy"];
@@ -16,10 +24,16 @@ pub(crate) fn pod() -> impl Strategy<Value = Value> {
         |(names, bindings)| {
             let split = 0..names.len();
             let containers: Vec<_> = names.iter().map(|name| container(name)).collect();
-            (annotations(names, bindings), containers, split, volumes()).prop_map(
-                |(annotations, containers, split, volumes)| {
+            (annotations(names, bindings), containers, split, volumes(), any::<bool>()).prop_map(
+                |(mut annotations, containers, split, volumes, is_windows)| {
                     let (init, main) = containers.split_at(split);
                     let mut spec = json!({"containers": main, "futureField": {"x": [1, null]}});
+                    if is_windows {
+                        spec["os"] = json!({"name": "windows"});
+                        if let Some(root) = annotations.get_mut("bindery.dev/mount-root") {
+                            *root = json!(r"C:\creds");
+                        }
+                    }
                     if !init.is_empty() {
                         spec["initContainers"] = json!(init);
                     }
@@ -38,30 +52,50 @@ pub(crate) fn pod() -> impl Strategy<Value = Value> {
     )
 }
 
-fn annotations(names: Vec<&'static str>, bindings: Vec<&'static str>) -> impl Strategy<Value = Value> {
+fn annotations(
+    names: Vec<&'static str>,
+    bindings: Vec<&'static str>,
+) -> impl Strategy<Value = Map<String, Value>> {
     let delivery = prop_oneof![Just("env,files"), Just("files"), Just("env")];
     let variables: Vec<_> =
         bindings.iter().enumerate().map(|(n, name)| format!("VAR{n}={name}/key")).collect();
+    let own = (sample::select(names.clone()), subsequence(&OWN_BINDINGS[..], 1..=2).prop_shuffle());
+    let files = subsequence(bindings.clone(), 0..=bindings.len());
     let count = names.len();
-    (option::of(delivery), option::of(subsequence(names, 1..=count)), any::<bool>(), any::<bool>()).prop_map(
-        move |(delivery, containers, has_variables, has_root)| {
+    let chosen = option::of(subsequence(names, 1..=count));
+    let flags = any::<[bool; 3]>();
+    (option::of(delivery), chosen, vec(own, 0..=2), files, flags).prop_map(
+        move |(delivery, containers, own, files, [has_variables, has_all_keys, has_root])| {
             let mut annotations = Map::new();
-            annotations.insert("example.com/own".to_owned(), json!("kept"));
-            annotations.insert("bindery.dev/bind".to_owned(), json!(bindings.join(", ")));
+            let mut annotate = |name: &str, value: String| annotations.insert(name.to_owned(), json!(value));
+            annotate("example.com/own", "kept".to_owned());
+            annotate("bindery.dev/bind", bindings.join(", "));
+            for (container, own) in own {
+                annotate(&format!("bindery.dev/bind.{container}"), own.join(","));
+            }
             // A plain Secret as `env` alone needs variables.
             if has_variables || delivery == Some("env") {
-                annotations.insert("bindery.dev/env".to_owned(), json!(variables.join(",\n")));
+                let mut entries = variables.clone();
+                if has_all_keys {
+                    entries.extend(bindings.iter().map(|name| format!("ALL_*={name}/*")));
+                }
+                annotate("bindery.dev/env", entries.join(",\n"));
+            }
+            if !files.is_empty() {
+                let entries =
+                    files.iter().map(|name| format!("client.key={name}/tls.key:0400,ca/root={name}/ca"));
+                annotate("bindery.dev/files", entries.collect::<Vec<_>>().join("\n"));
             }
             if let Some(delivery) = delivery {
-                annotations.insert("bindery.dev/as".to_owned(), json!(delivery));
+                annotate("bindery.dev/as", delivery.to_owned());
             }
             if let Some(containers) = containers {
-                annotations.insert("bindery.dev/containers".to_owned(), json!(containers.join(",")));
+                annotate("bindery.dev/containers", containers.join(","));
             }
             if has_root {
-                annotations.insert("bindery.dev/mount-root".to_owned(), json!("/etc/creds"));
+                annotate("bindery.dev/mount-root", "/etc/creds".to_owned());
             }
-            Value::Object(annotations)
+            annotations
         },
     )
 }
@@ -82,6 +116,7 @@ fn container(name: &'static str) -> impl Strategy<Value = Value> {
         Just(json!({"name": "own", "mountPath": "/data"})),
         Just(json!({"name": "own", "mountPath": "/var/secrets/alpha"})),
         Just(json!({"name": "own", "mountPath": "/etc/creds/gamma/"})),
+        Just(json!({"name": "own", "mountPath": "c:/CREDS/alpha/"})),
     ];
     (list(env), list(env_from), list(mounts)).prop_map(move |lists| {
         let mut container = json!({"name": name, "image": "my-app", "futureField": true});
@@ -115,7 +150,7 @@ pub(crate) fn any_json() -> impl Strategy<Value = Value> {
         text().prop_map(Value::from),
     ];
     let field = prop_oneof![
-        4 => proptest::sample::select(&FIELDS[..]).prop_map(str::to_owned),
+        4 => sample::select(&FIELDS[..]).prop_map(str::to_owned),
         1 => text(),
     ];
     leaf.prop_recursive(6, 48, 6, move |inner| {
@@ -128,7 +163,7 @@ pub(crate) fn any_json() -> impl Strategy<Value = Value> {
 
 /// A pod that asks for bindings, with anything at all where its fields should be.
 pub(crate) fn odd_pod() -> impl Strategy<Value = Value> {
-    let annotation = (proptest::sample::select(&FIELDS[..5]), any_json());
+    let annotation = (sample::select(&FIELDS[..7]), any_json());
     (pod(), vec(annotation, 0..3), vec((any::<prop::sample::Index>(), any_json()), 0..3)).prop_map(
         |(mut pod, annotations, values)| {
             for (name, value) in annotations {
@@ -172,8 +207,10 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-const FIELDS: [&str; 24] = [
+const FIELDS: [&str; 32] = [
     "bindery.dev/bind",
+    "bindery.dev/bind.app",
+    "bindery.dev/files",
     "bindery.dev/as",
     "bindery.dev/env",
     "bindery.dev/containers",
@@ -197,4 +234,10 @@ const FIELDS: [&str; 24] = [
     "secretKeyRef",
     "secret",
     "secretName",
+    "items",
+    "prefix",
+    "os",
+    "nodeSelector",
+    "windows",
+    "ownerReferences",
 ];

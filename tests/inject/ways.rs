@@ -92,7 +92,7 @@ fn by_command(text: &str) -> Result<String, String> {
     let args = Cli::parse_from(["inject", "-f", "-"]).args;
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     match run(args, text.as_bytes(), &mut stdout, &mut stderr) {
-        Ok(()) => Ok(String::from_utf8(stdout).unwrap()),
+        Ok(_) => Ok(String::from_utf8(stdout).unwrap()),
         Err(error) => Err(format!("{error:#}")),
     }
 }

@@ -123,31 +123,6 @@ async fn credentials_end_with_their_time_and_so_do_sessions() {
     assert_eq!(server.left_of(&[&credentials, &lasting]), Vec::<String>::new());
 }
 
-/// Otherwise one broker could lock out a login past its time just after another has made it anew.
-#[tokio::test]
-async fn a_login_that_another_broker_is_changing_is_waited_for() {
-    let server = MariaDb::shared();
-    let platform = Platform::on(&server).await;
-    platform.provision("held").await;
-    let first = platform.credentials("held", "b").await;
-    platform.forget_binding("b");
-    let lock = format!("bindery {}", text(&first, "username"));
-    let holder = server.session_of_root(&format!("SELECT GET_LOCK('{lock}', 0), SLEEP(600)"));
-    server.until(&format!("SELECT IS_USED_LOCK('{lock}') IS NOT NULL")).await;
-    let waits = async {
-        let waiting = "SELECT COUNT(*) > 0 FROM information_schema.PROCESSLIST WHERE USER = 'bindery' AND STATE = 'User lock'";
-        server.until(waiting).await;
-        server.query(&first, "SELECT 1").unwrap();
-        server.root(&format!("KILL IS_USED_LOCK('{lock}')"));
-        holder.ended().await;
-    };
-    let (again, ()) = tokio::join!(platform.credentials("held", "b"), waits);
-    assert!(server.is_refused(&first));
-    server.query(&again, "SELECT 1").unwrap();
-    assert_eq!(server.root(&format!("SELECT IS_FREE_LOCK('{lock}')")), ["1"]);
-    assert_eq!(platform.deprovision("held").await.0, 200);
-}
-
 /// Ids are any text; names are derived, and ids are kept with the marks for people.
 #[tokio::test]
 async fn hostile_ids_do_no_harm() {

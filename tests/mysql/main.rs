@@ -8,6 +8,7 @@ mod admin;
 mod bindings;
 mod definers;
 mod faults;
+mod hostile;
 mod java;
 #[path = "../support/jdbc.rs"]
 mod jdbc;

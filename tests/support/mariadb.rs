@@ -134,6 +134,12 @@ impl MariaDb {
         rows(self.client(credentials).args(["-e", sql]))
     }
 
+    /// The same with one statement that has others inside.
+    pub(crate) fn define(&self, credentials: &Value, sql: &str) {
+        let defined = rows(self.client(credentials).args(["--delimiter=//", "-e", sql]));
+        defined.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
     /// The same, without TLS.
     pub(crate) fn query_plainly(credentials: &Value, sql: &str) -> Result<Vec<String>, String> {
         rows(plain_client(credentials).args(["--skip-ssl", "-e", sql]))
@@ -153,21 +159,19 @@ impl MariaDb {
 
     /// Opens a session of an application and keeps it until it ends.
     pub(crate) async fn session(&self, credentials: &Value) -> Session {
+        self.session_with(credentials, "SELECT SLEEP(600)").await
+    }
+
+    /// The same with a statement that takes long.
+    pub(crate) async fn session_with(&self, credentials: &Value, sql: &str) -> Session {
         let login = credentials["username"].as_str().unwrap();
         let count = format!("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = '{login}'");
         let before: u32 = self.root(&count)[0].parse().unwrap();
         let mut client = self.client(credentials);
-        client.args(["-e", "SELECT SLEEP(600)"]).stdin(Stdio::null()).stdout(Stdio::null());
+        client.args(["-e", sql]).stdin(Stdio::null()).stdout(Stdio::null());
         let session = Session(client.stderr(Stdio::null()).spawn().unwrap());
         self.until(&format!("SELECT ({count}) > {before}")).await;
         session
-    }
-
-    /// Opens a session of root with this statement and keeps it until it ends.
-    pub(crate) fn session_of_root(&self, sql: &str) -> Session {
-        let mut client = self.root_client();
-        client.args(["-e", sql]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Session(client.spawn().unwrap())
     }
 
     /// Waits until a question, in SQL, is answered with 1.

@@ -1,31 +1,39 @@
-//! What a pod asks for: its five annotations, read into types. Whether the pod can have it is for `pod` to say.
+//! What a pod asks for: its annotations, read into types. Whether the pod can have it is for `pod` to say.
 
 use serde_json::{Map, Value};
 
 use super::{
+    entries::{AllKeys, File, Variable, read_files, read_variables},
     error::{InjectError, Problem, shown},
-    names::{LONGEST_NAME, is_object_name, is_secret_key, is_variable_name},
+    folder::{MountRoot, System},
+    names::{LONGEST_NAME, is_object_name},
 };
 use crate::contract::{env_secret_name, pod};
 
 /// The prefix by which `bindery.dev/bind` names a plain Secret.
-const PLAIN_SECRET: &str = "secret/";
+pub(super) const PLAIN_SECRET: &str = "secret/";
 
 /// What the annotations of a pod ask for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Ask<'a> {
-    /// In the order of the annotation: the first wins over later ones. At least one.
+    /// For every container that is chosen. In the order of the annotation: the first wins over later ones.
     pub(super) bound: Vec<Bound<'a>>,
+    /// For single containers, whether they are chosen or not. They win over [`Ask::bound`].
+    pub(super) own: Vec<Own<'a>>,
     /// Whether all variables of each binding are wanted.
-    pub(super) env: bool,
+    env: bool,
     /// Whether the files of each binding are wanted.
-    pub(super) files: bool,
+    files: bool,
     /// The variables that are named one by one; wanted whatever [`Ask::env`] says.
-    pub(super) variables: Vec<Variable<'a>>,
-    /// The only containers to bind, if any are named.
+    variables: Vec<Variable<'a>>,
+    /// The Secrets all keys of which are wanted as variables, whatever [`Ask::env`] says.
+    all_keys: Vec<AllKeys<'a>>,
+    /// The only files of their Secrets; wanted whatever [`Ask::files`] says.
+    selected: Vec<File<'a>>,
+    /// The only containers to choose, if any are named.
     pub(super) containers: Option<Vec<&'a str>>,
-    /// The folder of all bindings, without the slash at its end; empty for the root folder.
-    pub(super) mount_root: &'a str,
+    /// The folder of all bindings.
+    pub(super) mount_root: MountRoot<'a>,
 }
 
 /// Something to bind: a ServiceBinding, or a plain Secret.
@@ -33,7 +41,7 @@ pub(super) struct Ask<'a> {
 pub(super) struct Bound<'a> {
     /// The name of the Secret, and of the binding if it is one.
     pub(super) secret: &'a str,
-    is_binding: bool,
+    pub(super) is_binding: bool,
 }
 
 impl Bound<'_> {
@@ -43,27 +51,39 @@ impl Bound<'_> {
     }
 }
 
-/// A variable out of one key of a Secret.
+/// What one container alone is bound to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Variable<'a> {
-    pub(super) name: &'a str,
-    pub(super) secret: &'a str,
-    pub(super) key: &'a str,
+pub(super) struct Own<'a> {
+    pub(super) container: &'a str,
+    pub(super) bound: Vec<Bound<'a>>,
 }
 
 impl<'a> Ask<'a> {
     /// Reads the annotations; `None` when the pod asks for nothing, or opts out by an empty `bindery.dev/bind`.
-    pub(super) fn read(annotations: &'a Map<String, Value>) -> Result<Option<Self>, InjectError> {
-        let Some(bind) = text(annotations, pod::BIND)?.filter(|bind| !bind.is_empty()) else {
-            return Ok(None);
+    pub(super) fn read(
+        annotations: &'a Map<String, Value>,
+        system: System,
+    ) -> Result<Option<Self>, InjectError> {
+        let bound = match text(annotations, pod::BIND)?.unwrap_or_default() {
+            "" => Vec::new(),
+            bind => within(pod::BIND, read_bound(bind))?,
         };
-        let bound = within(pod::BIND, read_bound(bind))?;
+        let own = read_own(annotations, &bound)?;
+        let every: Vec<Bound<'a>> =
+            bound.iter().chain(own.iter().flat_map(|own| &own.bound)).copied().collect();
+        if every.is_empty() {
+            return Ok(None);
+        }
         let (env, files) = match text(annotations, pod::AS)? {
             Some(delivery) => within(pod::AS, read_delivery(delivery))?,
             None => (true, true),
         };
-        let variables = match text(annotations, pod::ENV)? {
-            Some(variables) => within(pod::ENV, read_variables(variables, &bound))?,
+        let (variables, all_keys) = match text(annotations, pod::ENV)? {
+            Some(variables) => within(pod::ENV, read_variables(variables, &every))?,
+            None => (Vec::new(), Vec::new()),
+        };
+        let selected = match text(annotations, pod::FILES)? {
+            Some(files) => within(pod::FILES, read_files(files, &every))?,
             None => Vec::new(),
         };
         let containers = match text(annotations, pod::CONTAINERS)? {
@@ -71,25 +91,90 @@ impl<'a> Ask<'a> {
             None => None,
         };
         let mount_root = match text(annotations, pod::MOUNT_ROOT)? {
-            Some(root) => within(pod::MOUNT_ROOT, read_mount_root(root))?,
-            None => pod::DEFAULT_MOUNT_ROOT,
+            Some(root) => within(pod::MOUNT_ROOT, MountRoot::read(root, system))?,
+            None => MountRoot::default_on(system),
         };
-        let ask = Self { bound, env, files, variables, containers, mount_root };
-        within(pod::AS, ask.refuse_secrets_that_give_nothing())?;
+        let ask = Self { bound, own, env, files, variables, all_keys, selected, containers, mount_root };
+        within(pod::AS, ask.refuse_secrets_that_give_nothing(&every))?;
         Ok(Some(ask))
     }
 
-    fn refuse_secrets_that_give_nothing(&self) -> Result<(), Problem> {
+    fn refuse_secrets_that_give_nothing(&self, every: &[Bound<'_>]) -> Result<(), Problem> {
         let gives_nothing = |bound: &&Bound<'_>| {
-            !self.files
-                && !bound.is_binding
+            !bound.is_binding
+                && !self.wants_files_of(bound.secret)
                 && !self.variables.iter().any(|variable| variable.secret == bound.secret)
+                && !self.all_keys.iter().any(|all| all.secret == bound.secret)
         };
-        match self.bound.iter().find(gives_nothing) {
+        match every.iter().find(gives_nothing) {
             Some(bound) => Err(Problem::NothingOfSecret(bound.secret.to_owned())),
             None => Ok(()),
         }
     }
+
+    /// What a container is bound to, the winner first.
+    pub(super) fn bound_to(&self, container: &str, is_chosen: bool) -> Vec<Bound<'a>> {
+        let own = self.own.iter().find(|own| own.container == container);
+        let mut bound = own.map(|own| own.bound.clone()).unwrap_or_default();
+        if is_chosen {
+            let others = self.bound.iter().filter(|other| !bound.contains(other)).copied();
+            bound.extend(others.collect::<Vec<_>>());
+        }
+        bound
+    }
+
+    /// The Secrets the files of which are wanted, each once.
+    pub(super) fn mounted(&self) -> Vec<&'a str> {
+        let mut secrets = Vec::new();
+        for bound in self.bound.iter().chain(self.own.iter().flat_map(|own| &own.bound)) {
+            if self.wants_files_of(bound.secret) && !secrets.contains(&bound.secret) {
+                secrets.push(bound.secret);
+            }
+        }
+        secrets
+    }
+
+    fn wants_files_of(&self, secret: &str) -> bool {
+        self.files || self.selected.iter().any(|file| file.secret == secret)
+    }
+
+    /// The only files of the Secret that are wanted; all of them if none are named.
+    pub(super) fn selected(&self, secret: &str) -> Vec<&File<'a>> {
+        self.selected.iter().filter(|file| file.secret == secret).collect()
+    }
+
+    /// The variables that are named one by one, for a container that is bound to these.
+    pub(super) fn variables(&self, bound: &[Bound<'_>]) -> Vec<&Variable<'a>> {
+        let is_bound = |secret: &str| bound.iter().any(|bound| bound.secret == secret);
+        self.variables.iter().filter(|variable| is_bound(variable.secret)).collect()
+    }
+
+    /// The prefixes and Secrets of `envFrom` for a container that is bound to these, the winner last. What the pod
+    /// itself names wins over what a binding gives by itself.
+    pub(super) fn env_from(&self, bound: &[Bound<'_>]) -> Vec<EnvFrom<'a>> {
+        let is_bound = |secret: &str| bound.iter().any(|bound| bound.secret == secret);
+        let bindings = bound.iter().filter(|_| self.env).filter_map(Bound::env_secret);
+        let named = self.all_keys.iter().filter(|all| is_bound(all.secret));
+        let mut entries: Vec<EnvFrom<'a>> = Vec::new();
+        for entry in named
+            .map(|all| EnvFrom { prefix: all.prefix, secret: all.secret.to_owned() })
+            .chain(bindings.map(|secret| EnvFrom { prefix: "", secret }))
+        {
+            // A plain Secret may be called like the Secret of a binding's variables.
+            if !entries.contains(&entry) {
+                entries.push(entry);
+            }
+        }
+        entries.reverse();
+        entries
+    }
+}
+
+/// An entry of `envFrom`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct EnvFrom<'a> {
+    pub(super) prefix: &'a str,
+    pub(super) secret: String,
 }
 
 /// The trimmed value of an annotation. Kubernetes reads `null` as an empty string.
@@ -144,6 +229,31 @@ fn read_bound(value: &str) -> Result<Vec<Bound<'_>>, Problem> {
     Ok(all)
 }
 
+/// Reads `bindery.dev/bind.CONTAINER` of every container. One that is empty asks for nothing.
+fn read_own<'a>(
+    annotations: &'a Map<String, Value>,
+    for_all: &[Bound<'a>],
+) -> Result<Vec<Own<'a>>, InjectError> {
+    let mut all = Vec::new();
+    for name in annotations.keys() {
+        let Some(container) = name.strip_prefix(pod::BIND_CONTAINER) else { continue };
+        let bind = text(annotations, name)?.unwrap_or_default();
+        if bind.is_empty() {
+            continue;
+        }
+        let bound = within(name, read_bound(bind))?;
+        // Saying again what holds for all is no mistake; saying it otherwise is one.
+        let is_otherwise = |other: &Bound<'_>| {
+            for_all.iter().any(|bound| bound.secret == other.secret && bound.is_binding != other.is_binding)
+        };
+        if let Some(other) = bound.iter().find(|bound| is_otherwise(bound)) {
+            return Err(InjectError::annotation(name, Problem::Twice(shown(other.secret))));
+        }
+        all.push(Own { container, bound });
+    }
+    Ok(all)
+}
+
 fn read_delivery(value: &str) -> Result<(bool, bool), Problem> {
     let (mut env, mut files) = (false, false);
     for way in list(value)? {
@@ -156,218 +266,5 @@ fn read_delivery(value: &str) -> Result<(bool, bool), Problem> {
     Ok((env, files))
 }
 
-/// Reads `NAME=BINDING/KEY`, separated by commas or new lines. Entries may be empty, because both separators in a row
-/// are natural to write.
-fn read_variables<'a>(value: &'a str, bound: &[Bound<'_>]) -> Result<Vec<Variable<'a>>, Problem> {
-    let mut variables: Vec<Variable<'a>> = Vec::new();
-    for entry in value.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty()) {
-        let variable = read_variable(entry, bound)?;
-        if variables.iter().any(|other| other.name == variable.name) {
-            return Err(Problem::Twice(shown(variable.name)));
-        }
-        variables.push(variable);
-    }
-    Ok(variables)
-}
-
-fn read_variable<'a>(entry: &'a str, bound: &[Bound<'_>]) -> Result<Variable<'a>, Problem> {
-    let form = || Problem::VariableForm(shown(entry));
-    let (name, reference) = entry.split_once('=').ok_or_else(form)?;
-    // No key contains a slash, but `secret/NAME` does.
-    let (source, key) = reference.rsplit_once('/').ok_or_else(form)?;
-    let (name, source, key) = (name.trim_end(), source.trim_start(), key.trim());
-    if !is_variable_name(name) {
-        return Err(Problem::VariableName(shown(name)));
-    }
-    if !is_secret_key(key) {
-        return Err(Problem::SecretKey(shown(key)));
-    }
-    let secret = match source.strip_prefix(PLAIN_SECRET) {
-        Some(secret) => {
-            bound.iter().any(|bound| bound.secret == secret && !bound.is_binding).then_some(secret)
-        }
-        None => bound.iter().any(|bound| bound.secret == source).then_some(source),
-    };
-    match secret {
-        Some(secret) => Ok(Variable { name, secret, key }),
-        None => Err(Problem::NotBound { variable: name.to_owned(), source_name: shown(source) }),
-    }
-}
-
-fn read_mount_root(value: &str) -> Result<&str, Problem> {
-    if value == "/" {
-        return Ok("");
-    }
-    let root = value.strip_suffix('/').unwrap_or(value);
-    let is_odd = |folder: &str| matches!(folder, "" | "." | "..");
-    let is_path = root.strip_prefix('/').is_some_and(|folders| !folders.split('/').any(is_odd));
-    if is_path && !root.contains(|c: char| c == ':' || c.is_control()) {
-        Ok(root)
-    } else {
-        Err(Problem::MountRoot(shown(value)))
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::*;
-
-    fn read(annotations: &[(&str, &str)]) -> Result<Option<Vec<String>>, String> {
-        let annotations = map(annotations);
-        match Ask::read(&annotations) {
-            Ok(ask) => Ok(ask.map(|ask| ask.bound.iter().map(|bound| bound.secret.to_owned()).collect())),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    fn map(annotations: &[(&str, &str)]) -> Map<String, Value> {
-        annotations.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect()
-    }
-
-    #[test]
-    fn a_pod_without_the_annotation_or_with_an_empty_one_asks_for_nothing() {
-        assert_eq!(read(&[]), Ok(None));
-        assert_eq!(read(&[(pod::AS, "rubbish")]), Ok(None));
-        assert_eq!(read(&[(pod::BIND, " \n"), (pod::AS, "rubbish")]), Ok(None));
-        let null = Map::from_iter([(pod::BIND.to_owned(), Value::Null)]);
-        assert_eq!(Ask::read(&null), Ok(None));
-    }
-
-    #[test]
-    fn one_binding_gets_the_defaults() {
-        let annotations = map(&[(pod::BIND, "mydb01-binding")]);
-        let ask = Ask::read(&annotations).unwrap().unwrap();
-        assert_eq!(
-            ask,
-            Ask {
-                bound: vec![Bound { secret: "mydb01-binding", is_binding: true }],
-                env: true,
-                files: true,
-                variables: vec![],
-                containers: None,
-                mount_root: "/var/secrets",
-            }
-        );
-        assert_eq!(ask.bound[0].env_secret().as_deref(), Some("mydb01-binding-env"));
-    }
-
-    #[test]
-    fn everything_can_be_said_with_spaces_and_new_lines_around_it() {
-        let annotations = map(&[
-            (pod::BIND, " b , secret/s,secret\n"),
-            (pod::AS, "files , env"),
-            (pod::ENV, "A=b/k,\nB = secret/s/tls.key\n\nC=s/k,D=secret/k\n"),
-            (pod::CONTAINERS, "app, migrate"),
-            (pod::MOUNT_ROOT, "/etc/creds/"),
-        ]);
-        let ask = Ask::read(&annotations).unwrap().unwrap();
-        assert_eq!(
-            ask.bound.iter().map(Bound::env_secret).collect::<Vec<_>>(),
-            [Some("b-env".to_owned()), None, Some("secret-env".to_owned())]
-        );
-        let variables: Vec<_> = ask.variables.iter().map(|v| (v.name, v.secret, v.key)).collect();
-        assert_eq!(
-            variables,
-            [("A", "b", "k"), ("B", "s", "tls.key"), ("C", "s", "k"), ("D", "secret", "k")]
-        );
-        assert_eq!(ask.containers, Some(vec!["app", "migrate"]));
-        assert_eq!((ask.env, ask.files, ask.mount_root), (true, true, "/etc/creds"));
-    }
-
-    #[rstest]
-    #[case("env", true, false)]
-    #[case("files", false, true)]
-    #[case("env,files", true, true)]
-    fn as_selects_the_ways_of_delivery(#[case] value: &str, #[case] env: bool, #[case] files: bool) {
-        let annotations = map(&[(pod::BIND, "b"), (pod::AS, value)]);
-        let ask = Ask::read(&annotations).unwrap().unwrap();
-        assert_eq!((ask.env, ask.files), (env, files));
-    }
-
-    #[rstest]
-    #[case("/", "")]
-    #[case("/a", "/a")]
-    #[case("/a/", "/a")]
-    #[case("/a b/..c/d", "/a b/..c/d")]
-    fn a_mount_root_loses_only_its_last_slash(#[case] value: &str, #[case] root: &str) {
-        assert_eq!(read_mount_root(value), Ok(root));
-    }
-
-    #[rstest]
-    #[case(pod::BIND, "a,,b", "`a,,b` has an empty entry; remove the stray comma")]
-    #[case(pod::BIND, "a,", "`a,` has an empty entry")]
-    #[case(pod::BIND, "a,b, a", "`a` is named twice; remove one of them")]
-    #[case(pod::BIND, "a,secret/a", "`a` is named twice")]
-    #[case(pod::BIND, "My_DB", "`My_DB` is not the name of a binding (lower-case letters")]
-    #[case(pod::BIND, "other/db", "`other/db` is not the name of a binding")]
-    #[case(pod::BIND, "secret/", "`secret/` does not name a Secret")]
-    #[case(pod::BIND, "secret/../x", "`secret/../x` does not name a Secret")]
-    #[case(pod::AS, "", "is empty; fill it in or leave it out")]
-    #[case(pod::AS, "env,volume", "`volume` is unknown; write `env`, `files` or `env,files`")]
-    #[case(pod::AS, "env,env", "`env` is named twice")]
-    #[case(pod::ENV, "DB_HOST", "`DB_HOST` is not of the form NAME=BINDING/KEY")]
-    #[case(pod::ENV, "DB_HOST=host", "`DB_HOST=host` is not of the form NAME=BINDING/KEY")]
-    #[case(pod::ENV, "DB-HOST=b/host", "`DB-HOST` is not a variable's name; use letters")]
-    #[case(pod::ENV, "=b/host", "`` is not a variable's name")]
-    #[case(pod::ENV, "A=b/..", "`..` is not a key of a Secret")]
-    #[case(pod::ENV, "A=b/", "`` is not a key of a Secret")]
-    #[case(pod::ENV, "A=b/x,A=b/x", "`A` is named twice")]
-    #[case(pod::ENV, "A=other/host", "`A` refers to `other`, which is not bound; add it to bindery.dev/bind")]
-    #[case(pod::ENV, "A=secret/b/host", "`A` refers to `secret/b`, which is not bound")]
-    #[case(pod::CONTAINERS, "", "is empty; fill it in")]
-    #[case(pod::CONTAINERS, "app,app", "`app` is named twice")]
-    #[case(pod::MOUNT_ROOT, "", "`` is not a folder to mount at; write an absolute path")]
-    #[case(pod::MOUNT_ROOT, "var/secrets", "`var/secrets` is not a folder")]
-    #[case(pod::MOUNT_ROOT, "/var/../etc", "`/var/../etc` is not a folder")]
-    #[case(pod::MOUNT_ROOT, "/var//x", "`/var//x` is not a folder")]
-    #[case(pod::MOUNT_ROOT, "//", "`//` is not a folder")]
-    #[case(pod::MOUNT_ROOT, "/a:b", "`/a:b` is not a folder")]
-    #[case(pod::MOUNT_ROOT, "/a\0b", "`/a\\0b` is not a folder")]
-    #[case(pod::MOUNT_ROOT, "C:\\secrets", "`C:\\\\secrets` is not a folder")]
-    fn a_malformed_value_is_refused_with_its_field_the_token_and_a_remedy(
-        #[case] annotation: &str,
-        #[case] value: &str,
-        #[case] expected: &str,
-    ) {
-        let mut annotations = map(&[(pod::BIND, "b")]);
-        annotations.insert(annotation.to_owned(), Value::from(value));
-        let error = Ask::read(&annotations).unwrap_err().to_string();
-        let expected = format!("metadata.annotations[{annotation}]: {expected}");
-        assert!(error.starts_with(&expected), "{error}\ninstead of\n{expected}");
-        assert!(error.contains(';'), "no remedy in: {error}");
-    }
-
-    #[test]
-    fn the_name_of_the_env_secret_must_fit_too() {
-        let (fits, too_long) = ("b".repeat(249), "b".repeat(250));
-        assert_eq!(read(&[(pod::BIND, &fits)]), Ok(Some(vec![fits.clone()])));
-        let error = read(&[(pod::BIND, &too_long)]).unwrap_err();
-        assert!(error.contains("at most 249"), "{error}");
-        let secret = format!("secret/{}", "s".repeat(253));
-        assert!(read(&[(pod::BIND, &secret)]).is_ok());
-    }
-
-    #[test]
-    fn a_plain_secret_as_env_needs_variables_of_its_own() {
-        let env = [(pod::BIND, "secret/s,b"), (pod::AS, "env")];
-        assert_eq!(
-            read(&env).unwrap_err(),
-            "metadata.annotations[bindery.dev/as]: `env` alone gives the pod nothing of `secret/s`, because no variables \
-             are known for a plain Secret; add `files`, or name the variables in bindery.dev/env: NAME=secret/s/KEY"
-        );
-        assert!(read(&[env[0], env[1], (pod::ENV, "A=b/k")]).is_err());
-        assert!(read(&[env[0], env[1], (pod::ENV, "A=secret/s/k")]).is_ok());
-        assert!(read(&[env[0], (pod::AS, "env,files")]).is_ok());
-    }
-
-    #[test]
-    fn a_value_that_is_not_a_string_is_refused() {
-        let annotations = Map::from_iter([(pod::BIND.to_owned(), Value::from(5))]);
-        assert_eq!(
-            Ask::read(&annotations).unwrap_err().to_string(),
-            "metadata.annotations[bindery.dev/bind]: must be a string; put the value in quotes"
-        );
-    }
-}
+mod tests;

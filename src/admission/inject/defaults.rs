@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{
-    InjectError, InjectSettings, Injection, MIRROR_POD, annotations::Ask, annotations_of, pod::bind,
+    InjectError, InjectSettings, Injection, MIRROR_POD, annotations::Ask, annotations_of, folder::System,
+    pod::bind,
 };
 use crate::contract::{namespace, pod};
 
 /// The annotations that a pod can have from its Namespace.
-const INHERITED: [&str; 5] = [pod::BIND, pod::AS, pod::ENV, pod::CONTAINERS, pod::MOUNT_ROOT];
+const INHERITED: [&str; 6] = [pod::BIND, pod::AS, pod::ENV, pod::FILES, pod::CONTAINERS, pod::MOUNT_ROOT];
 
 /// The annotations of a Namespace that hold for its pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +91,7 @@ pub fn inject_defaults(
     let Some(annotations) = defaults.completed(pod, own) else {
         return Ok(Injection::default());
     };
-    let injected = match Ask::read(&annotations) {
+    let injected = match Ask::read(&annotations, System::of(pod)) {
         Ok(Some(ask)) => bind(pod, &ask, settings),
         Ok(None) => Ok(Injection::default()),
         Err(error) => Err(error),
@@ -181,6 +182,7 @@ mod tests {
             (pod::BIND, "db,secret/s"),
             (pod::AS, "files"),
             (pod::ENV, "HOST=db/host"),
+            (pod::FILES, "client.key=db/key:0400"),
             (pod::CONTAINERS, "app"),
             (pod::MOUNT_ROOT, "/creds"),
         ];
@@ -208,12 +210,14 @@ mod tests {
             (pod::BIND, "db"),
             (pod::AS, "env"),
             (pod::ENV, "HOST=db/host"),
+            (pod::FILES, "client.key=db/key:0400"),
             (pod::CONTAINERS, "app"),
             (pod::MOUNT_ROOT, "/creds"),
         ];
         let own = json!({
             "bindery.dev/as": "files",
             "bindery.dev/env": "PORT=db/port",
+            "bindery.dev/files": "ca.crt=db/ca",
             "bindery.dev/containers": "proxy",
             "bindery.dev/mount-root": "/own"
         });

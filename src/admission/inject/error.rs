@@ -103,25 +103,53 @@ pub enum Problem {
     /// Not a variable's definition.
     #[error("`{0}` is not of the form NAME=BINDING/KEY; write for example DB_HOST=mydb01-binding/host")]
     VariableForm(String),
+    /// A star that stands on one side only.
+    #[error("`{0}` is not of the form PREFIX*=BINDING/*; write for example DB_*=mydb01-binding/*")]
+    AllKeysForm(String),
+    /// Not a file's definition.
+    #[error(
+        "`{0}` is not of the form PATH=BINDING/KEY or PATH=BINDING/KEY:MODE; write for example \
+         client.key=mydb01-binding/tls.key:0400"
+    )]
+    FileForm(String),
+    /// Not where a file of a Secret can lie.
+    #[error(
+        "`{0}` is not the path of a file; write one that is relative to the binding's folder, without `..`, `.`, `//`, \
+         `:`, `\\` and control characters, such as client.key"
+    )]
+    FilePath(String),
+    /// A file cannot be a folder as well.
+    #[error("`{inner}` lies in `{outer}`, which is a file; rename one of them")]
+    FileAsFolder {
+        /// The file in it.
+        inner: String,
+        /// The file that would be a folder.
+        outer: String,
+    },
+    /// Not the mode of a file.
+    #[error("`{0}` is not a mode; write an octal number of at most 0777, such as 0400")]
+    Mode(String),
     /// Not what a variable can be called.
     #[error("`{0}` is not a variable's name; use letters, digits and `_`, and no digit first")]
     VariableName(String),
     /// Not what a key of a Secret can be called.
     #[error("`{0}` is not a key of a Secret; use at most {LONGEST_NAME} letters, digits, `-`, `_` and `.`")]
     SecretKey(String),
-    /// A variable out of something that is not bound.
-    #[error("`{variable}` refers to `{source_name}`, which is not bound; add it to {bind}", bind = pod::BIND)]
+    /// A variable or a file out of something that is not bound.
+    #[error("`{name}` refers to `{source_name}`, which is not bound; add it to {bind}", bind = pod::BIND)]
     NotBound {
-        /// The variable's name.
-        variable: String,
+        /// The variable's name, or the file's path.
+        name: String,
         /// What it refers to.
         source_name: String,
     },
     /// A container that the pod does not have.
-    #[error("the pod has no container `{name}`; its containers are: {present}")]
+    #[error("the pod has no container `{name}`; {}its containers are: {present}", did_you_mean(.nearest.as_deref()))]
     NoContainer {
         /// The name that was asked for.
         name: String,
+        /// The name that was meant, most likely.
+        nearest: Option<String>,
         /// The names there are.
         present: String,
     },
@@ -132,9 +160,33 @@ pub enum Problem {
         root = pod::DEFAULT_MOUNT_ROOT
     )]
     MountRoot(String),
+    /// Not a folder to mount at on Windows.
+    #[error(
+        "`{0}` is not a folder to mount at on Windows; write an absolute path such as C:\\secrets, without `..`, `.`, \
+         empty names, names that end in `.` or a space, and any of < > : \" | ? *"
+    )]
+    WindowsMountRoot(String),
+    /// A folder of Windows in a pod for Linux.
+    #[error(
+        "`{0}` is a folder of Windows, but the pod does not say that it is for Windows; set its spec.os.name to windows, \
+         or write a folder such as {root}",
+        root = pod::DEFAULT_MOUNT_ROOT
+    )]
+    WindowsFolder(String),
     /// Another volume has the name that bindery gives to the binding's.
     #[error("is not the Secret `{0}`, for which bindery uses this volume name; rename your volume")]
     VolumeTaken(String),
+    /// A volume that bindery would mount gives other files than it should.
+    #[error(
+        "gives other files of the Secret `{0}` than {files} asks for; remove the volume and its mounts, and bindery adds \
+         them anew",
+        files = pod::FILES
+    )]
+    OtherFiles(String),
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map(|name| format!("did you mean `{name}`? ")).unwrap_or_default()
 }
 
 fn of_namespace(namespace: Option<&str>) -> String {

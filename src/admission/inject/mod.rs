@@ -5,8 +5,12 @@
 //! that this version of bindery does not know survive, and the patch stays small however large the pod is.
 
 mod annotations;
+mod container;
 mod defaults;
+mod entries;
 mod error;
+mod fields;
+mod folder;
 mod names;
 mod pod;
 mod warning;
@@ -15,7 +19,7 @@ pub mod workload;
 use json_patch::{Patch, PatchError};
 use serde_json::{Map, Value};
 
-use self::annotations::Ask;
+use self::{annotations::Ask, folder::System};
 pub use self::{
     defaults::{NamespaceDefaults, inject_defaults, takes_defaults},
     error::{InjectError, Problem},
@@ -84,10 +88,12 @@ impl Injection {
 /// When an annotation cannot be understood, or the pod's own fields are not shaped as Kubernetes defines them.
 pub fn inject(pod: &Value, settings: &InjectSettings) -> Result<Injection, InjectError> {
     match annotations_of(pod) {
-        Some(annotations) if !annotations.contains_key(MIRROR_POD) => match Ask::read(annotations)? {
-            Some(ask) => pod::bind(pod, &ask, settings),
-            None => Ok(Injection::default()),
-        },
+        Some(annotations) if !annotations.contains_key(MIRROR_POD) => {
+            match Ask::read(annotations, System::of(pod))? {
+                Some(ask) => pod::bind(pod, &ask, settings),
+                None => Ok(Injection::default()),
+            }
+        }
         _ => Ok(Injection::default()),
     }
 }

@@ -36,6 +36,27 @@ pub(super) fn is_secret_key(key: &str) -> bool {
         && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
+/// Whether a file of a Secret can lie here: a relative path that does not leave its folder, as the API server
+/// (`validateLocalNonReservedPath`) and the kubelet (`AtomicWriter`) have it, and Windows as well.
+pub(super) fn is_file_path(path: &str) -> bool {
+    const LONGEST_PATH: usize = 4096;
+    const LONGEST_FILE_NAME: usize = 255;
+    path.len() <= LONGEST_PATH
+        && !path.starts_with("..")
+        && !path.contains(|c: char| matches!(c, ':' | '\\') || c.is_control())
+        && path.split('/').all(|name| !matches!(name, "" | "." | "..") && name.len() <= LONGEST_FILE_NAME)
+}
+
+/// The one of `existing` that somebody who wrote `given` most likely meant.
+pub(super) fn nearest<'a>(given: &str, existing: &[&'a str]) -> Option<&'a str> {
+    let likeness = |name: &str| strsim::normalized_damerau_levenshtein(given, name);
+    existing
+        .iter()
+        .copied()
+        .filter(|name| likeness(name) > 0.5)
+        .max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
+}
+
 /// The name of the volume that holds this Secret: short enough for a label, without dots, and the same in every pod
 /// and on every call (P1).
 pub(super) fn volume_name(secret: &str) -> String {
@@ -86,6 +107,27 @@ mod tests {
         for key in ["", ".", "..", "..data", "a/b", "a b", "ä", &too_long] {
             assert!(!is_secret_key(key), "{key}");
         }
+    }
+
+    #[test]
+    fn file_paths_stay_in_their_folder() {
+        let longest = format!("{}/b", "a".repeat(255));
+        for path in ["tls.key", "a/b", ".hidden", "a..b", "a/..b", "with space", &longest] {
+            assert!(is_file_path(path), "{path}");
+        }
+        let (long_name, long_path) = ("a".repeat(256), "a/".repeat(2048) + "a");
+        for path in [
+            "", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "..data/a", "./a", "a:b", "a\\b", "a\nb",
+            &long_name, &long_path,
+        ] {
+            assert!(!is_file_path(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_near() {
+        assert_eq!(nearest("wbe", &["migrate", "web", "webs"]), Some("web"));
+        assert_eq!(nearest("web", &["migrate", "app"]), None);
     }
 
     #[test]

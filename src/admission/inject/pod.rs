@@ -6,50 +6,48 @@ use serde_json::{Map, Value, json};
 
 use super::{
     InjectSettings, Injection, Warning,
-    annotations::{Ask, Bound, Variable},
-    error::{InjectError, Problem, shown},
+    annotations::{Ask, EnvFrom},
+    container::{Container, bound_containers},
+    entries::{File, Variable},
+    error::{InjectError, Problem},
+    fields::{list, text},
     names::volume_name,
 };
-use crate::contract::pod;
 
 /// Finds everything that `pod` lacks of `ask`.
 pub(super) fn bind(pod: &Value, ask: &Ask<'_>, settings: &InjectSettings) -> Result<Injection, InjectError> {
     let Some(Value::Object(spec)) = pod.get("spec") else {
         return Err(InjectError::new("spec", Problem::Shape("an object; it holds the containers")));
     };
-    let chosen = chosen_containers(spec, ask, settings)?;
+    let containers = bound_containers(spec, ask, settings)?;
     let mut injection = Injection::default();
-    if chosen.is_empty() {
+    if !ask.bound.is_empty() && !containers.iter().any(|container| container.is_chosen) {
         injection.warnings.push(Warning::NothingBound);
     }
-    if ask.files {
-        for bound in &ask.bound {
-            injection.mount(spec, &chosen, ask.mount_root, bound)?;
-        }
+    for secret in ask.mounted() {
+        injection.mount(spec, &containers, ask, secret)?;
     }
-    for container in &chosen {
-        if ask.env {
-            injection.add_env_from(container, &ask.bound)?;
-        }
-        injection.add_variables(container, &ask.variables)?;
+    for container in &containers {
+        injection.add_env_from(container, &ask.env_from(&container.bound))?;
+        injection.add_variables(container, &ask.variables(&container.bound))?;
     }
     Ok(injection)
 }
 
 impl Injection {
-    /// Mounts the Secret read-only in every container that has nothing else at its path.
+    /// Mounts the Secret read-only in every container that is bound to it and has nothing else at its path.
     fn mount(
         &mut self,
         spec: &Map<String, Value>,
         containers: &[Container<'_>],
-        root: &str,
-        bound: &Bound<'_>,
+        ask: &Ask<'_>,
+        secret: &str,
     ) -> Result<(), InjectError> {
-        let volume = volume_name(bound.secret);
-        let path = format!("{root}/{}", bound.secret);
+        let volume = volume_name(secret);
+        let path = ask.mount_root.folder_of(secret);
         let mut is_needed = false;
-        for container in containers {
-            match container.user_of(&path)? {
+        for container in containers.iter().filter(|container| container.is_bound_to(secret)) {
+            match container.user_of(|taken| ask.mount_root.is_same(taken, &path))? {
                 Some(user) if user == volume => is_needed = true,
                 Some(_) => self
                     .warnings
@@ -62,48 +60,49 @@ impl Injection {
                 }
             }
         }
-        if is_needed { self.add_volume(spec, &volume, bound) } else { Ok(()) }
+        if is_needed { self.add_volume(spec, &volume, secret, &ask.selected(secret)) } else { Ok(()) }
     }
 
     fn add_volume(
         &mut self,
         spec: &Map<String, Value>,
         name: &str,
-        bound: &Bound<'_>,
+        secret: &str,
+        selected: &[&File<'_>],
     ) -> Result<(), InjectError> {
         let volumes = list(spec, "volumes", || "spec.volumes".to_owned())?;
         let present = volumes.unwrap_or_default().iter().find(|volume| text(volume, &["name"]) == Some(name));
-        match present {
-            // Its other fields, such as the default mode that the API server fills in, are not bindery's.
-            Some(volume) if text(volume, &["secret", "secretName"]) == Some(bound.secret) => Ok(()),
-            Some(_) => Err(InjectError::new(
-                format!("spec.volumes[{name}]"),
-                Problem::VolumeTaken(bound.secret.to_owned()),
-            )),
-            None => {
-                let volume = json!({"name": name, "secret": {"secretName": bound.secret}});
-                self.append(PointerBuf::from_tokens(["spec", "volumes"]), volumes.is_some(), volume);
-                Ok(())
+        let problem = match present {
+            Some(volume) if text(volume, &["secret", "secretName"]) != Some(secret) => {
+                Problem::VolumeTaken(secret.to_owned())
             }
-        }
+            // Its other fields, such as the default mode that the API server fills in, are not bindery's.
+            Some(volume) if gives_just(volume, selected) => return Ok(()),
+            // Nothing can be taken away from it, and a file that is not selected must not be seen.
+            Some(_) => Problem::OtherFiles(secret.to_owned()),
+            None => {
+                let mut volume = json!({"name": name, "secret": {"secretName": secret}});
+                if !selected.is_empty() {
+                    volume["secret"]["items"] = selected.iter().map(|file| file.item()).collect();
+                }
+                self.append(PointerBuf::from_tokens(["spec", "volumes"]), volumes.is_some(), volume);
+                return Ok(());
+            }
+        };
+        Err(InjectError::new(format!("spec.volumes[{name}]"), problem))
     }
 
-    /// Adds the variables of each binding. In `envFrom` the last one wins, so the binding named first goes last, and
-    /// all of them before what the container has.
-    fn add_env_from(&mut self, container: &Container<'_>, bound: &[Bound<'_>]) -> Result<(), InjectError> {
-        let secrets: Vec<String> = bound.iter().rev().filter_map(Bound::env_secret).collect();
+    /// Adds the variables of whole Secrets. In `envFrom` the last one wins, so the winner goes last, and all of them
+    /// before what the container has.
+    fn add_env_from(&mut self, container: &Container<'_>, wanted: &[EnvFrom<'_>]) -> Result<(), InjectError> {
         let present = container.list("envFrom")?;
-        let is = |entry: &Value, secret: &String| {
-            text(entry, &["secretRef", "name"]) == Some(secret)
-                && text(entry, &["prefix"]).is_none_or(str::is_empty)
-        };
-        let missing = Missing::of(&secrets, present.unwrap_or_default(), is, is);
-        if let Some(secret) = missing.loser {
-            let (container, secret) = (container.name.to_owned(), secret.clone());
+        let is = |entry: &Value, wanted: &EnvFrom<'_>| wanted.is(entry);
+        let missing = Missing::of(wanted, present.unwrap_or_default(), is, is);
+        if let Some(loser) = missing.loser {
+            let (container, secret) = (container.name.to_owned(), loser.secret.clone());
             self.warnings.push(Warning::OtherOrder { container, secret });
         }
-        let entries =
-            missing.places.into_iter().map(|(at, secret)| (at, json!({"secretRef": {"name": secret}})));
+        let entries = missing.places.into_iter().map(|(at, wanted)| (at, wanted.entry()));
         self.insert(container.pointer("envFrom"), present.is_some(), entries.collect());
         Ok(())
     }
@@ -112,11 +111,11 @@ impl Injection {
     fn add_variables(
         &mut self,
         container: &Container<'_>,
-        variables: &[Variable<'_>],
+        variables: &[&Variable<'_>],
     ) -> Result<(), InjectError> {
         let present = container.list("env")?;
         let entries = present.unwrap_or_default();
-        let is = |entry: &Value, variable: &Variable<'_>| text(entry, &["name"]) == Some(variable.name);
+        let is = |entry: &Value, variable: &&Variable<'_>| text(entry, &["name"]) == Some(variable.name);
         for variable in variables {
             let in_effect = entries.iter().rfind(|entry| is(entry, variable));
             if in_effect.is_some_and(|entry| !variable.is_defined_by(entry)) {
@@ -171,6 +170,50 @@ impl Variable<'_> {
     }
 }
 
+impl EnvFrom<'_> {
+    fn entry(&self) -> Value {
+        let mut entry = json!({"secretRef": {"name": self.secret}});
+        if !self.prefix.is_empty() {
+            entry["prefix"] = Value::from(self.prefix);
+        }
+        entry
+    }
+
+    fn is(&self, entry: &Value) -> bool {
+        text(entry, &["secretRef", "name"]) == Some(&self.secret)
+            && text(entry, &["prefix"]).unwrap_or_default() == self.prefix
+    }
+}
+
+impl File<'_> {
+    fn item(&self) -> Value {
+        let mut item = json!({"key": self.key, "path": self.path});
+        if let Some(mode) = self.mode {
+            item["mode"] = Value::from(mode);
+        }
+        item
+    }
+
+    fn is(&self, item: &Value) -> bool {
+        let mode = item.get("mode").filter(|mode| !mode.is_null());
+        text(item, &["key"]) == Some(self.key)
+            && text(item, &["path"]) == Some(self.path)
+            && mode.map(Value::as_u64) == self.mode.map(|mode| Some(mode.into()))
+    }
+}
+
+/// Whether the volume of a Secret gives these files and no others; all of them if none are selected.
+fn gives_just(volume: &Value, selected: &[&File<'_>]) -> bool {
+    match volume.pointer("/secret/items") {
+        None | Some(Value::Null) => selected.is_empty(),
+        Some(Value::Array(items)) => {
+            items.len() == selected.len()
+                && selected.iter().all(|file| items.iter().any(|item| file.is(item)))
+        }
+        Some(_) => false,
+    }
+}
+
 /// Which of the wanted entries a list lacks, and where they belong.
 struct Missing<'w, W> {
     /// The index of the entry to stand before, and what is wanted there.
@@ -203,98 +246,4 @@ impl<'w, W> Missing<'w, W> {
         }
         missing
     }
-}
-
-/// A container or init container of the pod.
-struct Container<'a> {
-    /// `containers` or `initContainers`.
-    kind: &'static str,
-    index: usize,
-    name: &'a str,
-    fields: &'a Map<String, Value>,
-}
-
-impl<'a> Container<'a> {
-    fn field(&self, name: &str) -> String {
-        format!("spec.{}[{}].{name}", self.kind, self.index)
-    }
-
-    fn pointer(&self, name: &str) -> PointerBuf {
-        let mut pointer = PointerBuf::from_tokens(["spec", self.kind]);
-        pointer.push_back(self.index);
-        pointer.push_back(name);
-        pointer
-    }
-
-    fn list(&self, name: &str) -> Result<Option<&'a [Value]>, InjectError> {
-        list(self.fields, name, || self.field(name))
-    }
-
-    /// The volume that is mounted, or attached as a device, at this path. Kubernetes refuses a second one.
-    fn user_of(&self, path: &str) -> Result<Option<&'a str>, InjectError> {
-        for (list, field) in [("volumeMounts", "mountPath"), ("volumeDevices", "devicePath")] {
-            for entry in self.list(list)?.unwrap_or_default() {
-                let taken = text(entry, &[field]).is_some_and(|taken| taken.trim_end_matches('/') == path);
-                if taken {
-                    return Ok(Some(text(entry, &["name"]).unwrap_or_default()));
-                }
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// All containers and init containers; ephemeral ones cannot be changed in this way.
-fn containers(spec: &Map<String, Value>) -> Result<Vec<Container<'_>>, InjectError> {
-    let mut containers = Vec::new();
-    for kind in ["initContainers", "containers"] {
-        let entries = list(spec, kind, || format!("spec.{kind}"))?.unwrap_or_default();
-        for (index, entry) in entries.iter().enumerate() {
-            let (Some(fields), Some(name)) = (entry.as_object(), text(entry, &["name"])) else {
-                let shape = Problem::Shape("an object with a name");
-                return Err(InjectError::new(format!("spec.{kind}[{index}]"), shape));
-            };
-            containers.push(Container { kind, index, name, fields });
-        }
-    }
-    Ok(containers)
-}
-
-fn chosen_containers<'a>(
-    spec: &'a Map<String, Value>,
-    ask: &Ask<'_>,
-    settings: &InjectSettings,
-) -> Result<Vec<Container<'a>>, InjectError> {
-    let mut containers = containers(spec)?;
-    let Some(named) = &ask.containers else {
-        containers.retain(|container| !settings.exclude_containers.iter().any(|name| name == container.name));
-        return Ok(containers);
-    };
-    if let Some(unknown) =
-        named.iter().find(|name| !containers.iter().any(|container| container.name == **name))
-    {
-        let present: Vec<&str> = containers.iter().map(|container| container.name).collect();
-        let problem = Problem::NoContainer { name: shown(unknown), present: present.join(", ") };
-        return Err(InjectError::annotation(pod::CONTAINERS, problem));
-    }
-    containers.retain(|container| named.contains(&container.name));
-    Ok(containers)
-}
-
-/// A list of the object; `null` counts as absent, as it does for Kubernetes.
-fn list<'a>(
-    object: &'a Map<String, Value>,
-    name: &str,
-    field: impl Fn() -> String,
-) -> Result<Option<&'a [Value]>, InjectError> {
-    match object.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Array(entries)) => Ok(Some(entries)),
-        Some(_) => Err(InjectError::new(field(), Problem::Shape("a list"))),
-    }
-}
-
-/// The text at a path of fields.
-fn text<'a>(value: &'a Value, path: &[&str]) -> Option<&'a str> {
-    path.iter().try_fold(value, |value, field| value.get(field))?.as_str()
 }

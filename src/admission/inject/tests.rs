@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod choices;
+
 const SECRET: &str = "mydb01-binding";
 const VOLUME: &str = "bindery-ad3894d3d5b3d5cb";
 
@@ -124,7 +126,10 @@ fn a_pod_of_excluded_containers_alone_gets_no_volume_but_a_warning() {
     let pod = bound(json!([{"name": "istio-proxy"}]));
     let (result, warnings) = injected(&pod);
     assert_eq!(result, pod);
-    assert_eq!(warnings, ["no container is bound: all are excluded; name some in bindery.dev/containers"]);
+    assert_eq!(
+        warnings,
+        ["bindery.dev/bind binds no container: all are excluded; name some in bindery.dev/containers"]
+    );
 }
 
 #[test]
@@ -170,7 +175,7 @@ fn entries_in_another_order_are_kept_and_warned_about() {
     );
     let (result, warnings) = injected(&pod);
     assert_eq!(result, pod);
-    assert_eq!(warnings, ["container x: envFrom keeps its order, so a-env loses to bindings named later"]);
+    assert_eq!(warnings, ["container x: envFrom keeps its order, so a-env loses to what it should win over"]);
 }
 
 #[test]

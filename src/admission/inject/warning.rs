@@ -31,6 +31,13 @@ pub enum Warning {
     },
     /// All containers are excluded by the installation.
     NothingBound,
+    /// The annotation stands on a workload instead of its pod template.
+    Misplaced {
+        /// The annotation.
+        annotation: String,
+        /// The fields from the object to its template.
+        template_path: &'static str,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -48,11 +55,22 @@ impl fmt::Display for Warning {
             Self::OtherOrder { container, secret } => {
                 write!(
                     f,
-                    "container {container}: envFrom keeps its order, so {secret} loses to bindings named later"
+                    "container {container}: envFrom keeps its order, so {secret} loses to what it should win over"
                 )
             }
             Self::NothingBound => {
-                write!(f, "no container is bound: all are excluded; name some in {}", pod::CONTAINERS)
+                write!(
+                    f,
+                    "{} binds no container: all are excluded; name some in {}",
+                    pod::BIND,
+                    pod::CONTAINERS
+                )
+            }
+            Self::Misplaced { annotation, template_path } => {
+                write!(
+                    f,
+                    "{annotation} in metadata.annotations binds nothing; move it to {template_path}.metadata.annotations"
+                )
             }
         }
     }
@@ -70,6 +88,10 @@ mod tests {
             Warning::VariableTaken { container: container(), variable: "COCKROACH_PASSWORD".to_owned() },
             Warning::OtherOrder { container: container(), secret: "mydb01-binding-env".to_owned() },
             Warning::NothingBound,
+            Warning::Misplaced {
+                annotation: pod::BIND.to_owned(),
+                template_path: "spec.jobTemplate.spec.template",
+            },
         ] {
             let text = warning.to_string();
             assert!(text.len() <= 120, "{} characters: {text}", text.len());

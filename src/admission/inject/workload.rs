@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::Warning;
 use crate::contract::pod;
 
 /// A pod, or the template of pods, in a manifest.
@@ -22,14 +23,28 @@ pub struct Workload<'a> {
 }
 
 impl Workload<'_> {
-    /// Whether the annotation stands on the object although it binds only on the template.
+    /// Warns of an annotation that stands on the object although it binds only on the template. A Deployment hands its
+    /// annotations down to its `ReplicaSet`s, whose owner cannot correct them there.
     #[must_use]
-    pub fn has_misplaced_annotation(&self) -> bool {
-        let is_on = |object: &Value| {
-            object.pointer("/metadata/annotations").and_then(|all| all.get(pod::BIND)).is_some()
-        };
-        is_on(self.object) && !is_on(self.template)
+    pub fn misplaced_annotation(&self) -> Option<Warning> {
+        let is_owned = self
+            .object
+            .pointer("/metadata/ownerReferences")
+            .and_then(Value::as_array)
+            .is_some_and(|owners| !owners.is_empty());
+        if is_owned || bind_annotation(self.template).is_some() {
+            return None;
+        }
+        let annotation = bind_annotation(self.object)?.to_owned();
+        Some(Warning::Misplaced { annotation, template_path: self.template_path })
     }
+}
+
+/// The first annotation of an object that would bind a pod.
+fn bind_annotation(object: &Value) -> Option<&str> {
+    let annotations = object.pointer("/metadata/annotations")?.as_object()?;
+    let binds = |name: &&String| *name == pod::BIND || name.starts_with(pod::BIND_CONTAINER);
+    annotations.keys().find(binds).map(String::as_str)
 }
 
 /// The pods and pod templates in a manifest: none if its kind holds no pods, or several if it is a List.
@@ -156,6 +171,46 @@ mod tests {
             {"metadata": {"name": "web"}, "spec": {"template": {}}}
         ]});
         at(&typed, "Deployment/web", "/items/0/spec/template");
+    }
+
+    #[test]
+    fn an_annotation_on_the_workload_is_pointed_out() {
+        let misplaced = |api_version: &str, kind: &str, metadata: Value, template: Value| {
+            let mut spec = json!({"template": template});
+            if kind == "CronJob" {
+                spec = json!({"jobTemplate": {"spec": spec}});
+            }
+            let manifest =
+                json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec});
+            workloads(&manifest)[0].misplaced_annotation().map(|warning| warning.to_string())
+        };
+        let with = |name: &str| json!({"name": "web", "annotations": {name: "b"}});
+        for name in ["bindery.dev/bind", "bindery.dev/bind.app"] {
+            assert_eq!(
+                misplaced("apps/v1", "StatefulSet", with(name), json!({})).unwrap(),
+                format!(
+                    "{name} in metadata.annotations binds nothing; move it to spec.template.metadata.annotations"
+                )
+            );
+            let template = json!({"metadata": with(name)});
+            assert_eq!(misplaced("apps/v1", "Deployment", with(name), template.clone()), None);
+            assert_eq!(misplaced("apps/v1", "Deployment", json!({}), template), None);
+        }
+        let warning = misplaced("batch/v1", "CronJob", with("bindery.dev/bind"), json!({})).unwrap();
+        assert!(
+            warning.ends_with("move it to spec.jobTemplate.spec.template.metadata.annotations"),
+            "{warning}"
+        );
+        assert_eq!(misplaced("apps/v1", "Deployment", with("bindery.dev/as"), json!({})), None);
+        let mut owned = with("bindery.dev/bind");
+        owned["ownerReferences"] = json!([{"kind": "Deployment", "name": "web"}]);
+        assert_eq!(misplaced("apps/v1", "ReplicaSet", owned, json!({})), None);
+    }
+
+    #[test]
+    fn a_pod_has_its_annotations_in_place() {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": {"bindery.dev/bind": "b"}}});
+        assert_eq!(workloads(&pod)[0].misplaced_annotation(), None);
     }
 
     #[test]

@@ -14,12 +14,18 @@ struct Cli {
 
 /// Standard output and standard error.
 fn bindery(args: &[&str], stdin: &str) -> Result<(String, String), String> {
+    let (stdout, stderr, outcome) = with_outcome(args, stdin)?;
+    assert_eq!(outcome, Outcome::Fine);
+    Ok((stdout, stderr))
+}
+
+fn with_outcome(args: &[&str], stdin: &str) -> Result<(String, String, Outcome), String> {
     let cli = Cli::try_parse_from([&["inject"], args].concat()).map_err(|error| error.to_string())?;
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let result = run(cli.args, stdin.as_bytes(), &mut stdout, &mut stderr);
     let (stdout, stderr) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
     match result {
-        Ok(()) => Ok((stdout, stderr)),
+        Ok(outcome) => Ok((stdout, stderr, outcome)),
         Err(error) => {
             assert_eq!(stdout, "", "printed in spite of an error");
             Err(format!("{error:#}"))
@@ -120,15 +126,138 @@ fn several_files_become_one_stream() {
 }
 
 #[test]
+fn the_manifests_of_a_folder_are_read_in_the_order_of_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    for inner in ["b", "b/deep", "a.yaml.d", ".github"] {
+        fs::create_dir(path.join(inner)).unwrap();
+    }
+    for (name, text) in [
+        ("c.json", "{\"c\": 1}\n"),
+        ("a.yaml", "a: 1\n"),
+        ("a.yaml.d/x.yml", "x: 1\n"),
+        ("b/z.yml", "z: 1\n"),
+        ("b/deep/y.yaml", "y: 1\n"),
+        ("b/notes.txt", "not: this\n"),
+        (".hidden.yaml", "nor: this\n"),
+        (".github/workflow.yaml", "nor: this\n"),
+        ("yaml", "nor: this\n"),
+    ] {
+        fs::write(path.join(name), text).unwrap();
+    }
+    // A folder that contains itself, and a file by another name.
+    std::os::unix::fs::symlink(path, path.join("b/again.yaml")).unwrap();
+    std::os::unix::fs::symlink(path.join("yaml"), path.join("d.yaml")).unwrap();
+    let (stdout, _) = bindery(&["-f", path.to_str().unwrap()], "").unwrap();
+    assert_eq!(stdout, "a: 1\n---\nx: 1\n---\ny: 1\n---\nz: 1\n---\n{\"c\": 1}\n---\nnor: this\n");
+    let hidden = path.join(".github");
+    assert_eq!(bindery(&["-f", hidden.to_str().unwrap()], "").unwrap().0, "nor: this\n", "asked for by name");
+}
+
+#[test]
+fn a_folder_without_manifests_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("notes.txt"), "").unwrap();
+    let name = folder.path().display().to_string();
+    assert_eq!(
+        bindery(&["-f", &name], "").unwrap_err(),
+        format!("{name} holds no manifests; their names end in .yaml, .yml or .json")
+    );
+}
+
+#[test]
+fn json_objects_in_a_row_are_patched_one_by_one() {
+    let pod = |bind: &str| {
+        format!(
+            "{{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{{\"name\":\"p\",\"annotations\":{{\"bindery.dev/bind\":\"{bind}\",\
+             \"bindery.dev/as\":\"env\"}}}},\"spec\":{{\"containers\":[{{\"name\":\"a\"}}]}}}}\n"
+        )
+    };
+    let (stdout, stderr) = on_stdin(&format!("{}{}", pod(""), pod("b"))).unwrap();
+    let patched = pod("b")
+        .replace("{\"name\":\"a\"}", "{\"envFrom\":[{\"secretRef\":{\"name\":\"b-env\"}}],\"name\":\"a\"}");
+    let values =
+        |text: &str| -> Vec<Value> { text.lines().map(|line| serde_json::from_str(line).unwrap()).collect() };
+    assert_eq!(values(&stdout), values(&(pod("") + &patched)));
+    assert!(stdout.starts_with(&pod("")), "the first is not to be touched");
+    assert_eq!(stderr, "-: document 2 (line 2): Pod p: patched\n");
+}
+
+#[test]
+fn a_difference_shows_what_is_added_and_nothing_else() {
+    let text = format!("{SERVICE}---\n{DEPLOYMENT}");
+    let (stdout, stderr, outcome) = with_outcome(&["--diff", "-f", "-"], &text).unwrap();
+    assert_eq!(
+        stdout,
+        "\
+--- -\tdocument 2 (line 5)
++++ -\tdocument 2 (line 5), injected
+@@ -9,5 +9,16 @@
+         bindery.dev/bind: mydb01-binding
+     spec:
+       containers:
+-      - image: my-app
++      - envFrom:
++        - secretRef:
++            name: mydb01-binding-env
++        image: my-app
+         name: app
++        volumeMounts:
++        - mountPath: /var/secrets/mydb01-binding
++          name: bindery-ad3894d3d5b3d5cb
++          readOnly: true
++      volumes:
++      - name: bindery-ad3894d3d5b3d5cb
++        secret:
++          secretName: mydb01-binding
+"
+    );
+    assert_eq!(stderr, "-: document 2 (line 5): Deployment web: would be patched\n");
+    assert_eq!(outcome, Outcome::Differs);
+}
+
+#[test]
+fn without_a_difference_nothing_is_printed() {
+    for text in ["", SERVICE, INJECTED] {
+        let nothing = (String::new(), String::new(), Outcome::Fine);
+        assert_eq!(with_outcome(&["--diff", "-f", "-"], text), Ok(nothing));
+    }
+}
+
+#[test]
+fn scripts_can_tell_a_difference_from_an_error() {
+    let failure = |args: &[&str]| Cli::parse_from([&["inject", "-f", "-"], args].concat()).args.failure();
+    // `ExitCode` cannot be compared.
+    let code = |code: ExitCode| format!("{code:?}");
+    assert_eq!(code(failure(&[])), code(ExitCode::from(1)));
+    assert_eq!(code(failure(&["--diff"])), code(ExitCode::from(2)));
+    assert_eq!(code(Outcome::Fine.into()), code(ExitCode::from(0)));
+    assert_eq!(code(Outcome::Differs.into()), code(ExitCode::from(1)));
+    let bad = DEPLOYMENT.replace("mydb01-binding", "My_DB");
+    let error = with_outcome(&["--diff", "-f", "-"], &format!("{DEPLOYMENT}---\n{bad}")).unwrap_err();
+    assert!(error.starts_with("nothing was injected:\n-: document 2 (line 14): Deployment web:"), "{error}");
+}
+
+#[test]
 fn errors_name_every_place_and_a_remedy_and_nothing_is_printed() {
     let bad = DEPLOYMENT.replace("mydb01-binding", "mydb01-binding\n        bindery.dev/as: volume");
     assert_eq!(
-        on_stdin(&format!("{DEPLOYMENT}---\n{bad}---\na: [\n")).unwrap_err(),
+        on_stdin(&format!("{DEPLOYMENT}---\n{bad}---\nbindery.dev/bind: [\n")).unwrap_err(),
         "nothing was injected:\n\
          -: document 2 (line 14): Deployment web: spec.template.metadata.annotations[bindery.dev/as]: `volume` is unknown; \
          write `env`, `files` or `env,files`\n\
-         -: document 3 (line 29): this is not valid YAML; correct it: unclosed bracket '[' at line 30, column 4"
+         -: document 3 (line 29): this is not valid YAML; correct it: unclosed bracket '[' at line 30, column 19"
     );
+}
+
+/// The bracket is not indented as the specification asks; Kubernetes reads it all the same.
+#[test]
+fn what_cannot_be_read_but_asks_for_nothing_is_left_as_it_is() {
+    let odd = "a:\n  b: '[\n  ]'\n";
+    let (stdout, stderr) = on_stdin(&format!("{odd}---\n{DEPLOYMENT}")).unwrap();
+    assert_eq!(stdout, format!("{odd}---\n{INJECTED}"));
+    let note = "-: document 1 (line 1): left as it is, for it does not mention bindery.dev: this is not valid YAML; correct it: ";
+    assert!(stderr.starts_with(note), "{stderr}");
 }
 
 #[test]

@@ -46,6 +46,19 @@ fn a_file_is_split_at_its_markers(#[case] file: &str, #[case] expected: &[&str])
     assert_eq!(texts(file), expected);
 }
 
+#[rstest]
+#[case::lines("{\"a\": 1}\n{\"b\": 2}\n", &["{\"a\": 1}\n", "{\"b\": 2}\n"])]
+#[case::one_line("{}{} {}", &["{}", "{} ", "{}"])]
+#[case::spread("\n{\n}  \n\n {\n}\r\n{} \n\n", &["\n{\n}  \n", "\n {\n}\r\n", "{} \n\n"])]
+#[case::byte_order_mark("\u{feff}{}\n{}", &["\u{feff}{}\n", "{}"])]
+#[case::only_one("{\"a\": 1}\n", &["{\"a\": 1}\n"])]
+#[case::marked("{}\n---\n{}\n", &["{}\n", "---\n{}\n"])]
+#[case::not_json("{}\n{a: 1}\n", &["{}\n{a: 1}\n"])]
+#[case::no_object("{}\n[]\n", &["{}\n[]\n"])]
+fn json_objects_in_a_row_are_documents(#[case] file: &str, #[case] expected: &[&str]) {
+    assert_eq!(texts(file), expected);
+}
+
 #[test]
 fn a_marker_ends_a_block_scalar_and_an_indented_one_is_text() {
     let file = "a: |\n  x\n  ---\n  ...\nb: 1\n---\nc: |\n x\n---\nd: 1\n";

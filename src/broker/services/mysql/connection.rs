@@ -10,7 +10,6 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use super::{
     dialect::{self, Dialect, Statement},
     error::{ConnectError, SqlError},
-    quote::literal,
 };
 use crate::{
     broker::tls::{self, Protection},
@@ -24,11 +23,11 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const CHANGE_TIMEOUT: Duration = Duration::from_mins(5);
 /// Before gateways and firewalls forget a connection on which nothing happens.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// Seconds that a login is waited for which another broker changes.
-const HOLD_SECONDS: u32 = 10;
+/// Seconds, as [`SET_UP`] says.
+pub(super) const LOCK_WAIT: u64 = 10;
 /// What a session starts with: a wait for somebody else's lock ends with an error (for a table it is a year otherwise), the
 /// server ends a session that the broker forgot, and neither quoting nor time depends on the server's settings.
-const SET_UP: &str = "SET SESSION lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, wait_timeout = 600, \
+const SET_UP: &str = "SET SESSION autocommit = 1, lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, wait_timeout = 600, \
     time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'";
 
 /// What a server is.
@@ -174,26 +173,6 @@ impl Session {
         let rows = self.rows(does, sql).await?;
         Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
     }
-
-    /// Keeps other brokers from changing a login until [`Session::release`], or the end of the session.
-    /// <https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html>: the name has 64 characters at most. On a cluster
-    /// the lock is that of one server, which is the one that everybody's settings name.
-    pub(super) async fn hold(&mut self, login: &str) -> Result<(), SqlError> {
-        let sql = format!("SELECT GET_LOCK({}, {HOLD_SECONDS})", literal(&lock(login)));
-        match self.column("reserve the login", &sql).await?.first().map(String::as_str) {
-            Some("1") => Ok(()),
-            _ => Err(SqlError::Held { login: login.to_owned() }),
-        }
-    }
-
-    pub(super) async fn release(&mut self, login: &str) -> Result<(), SqlError> {
-        let sql = format!("SELECT RELEASE_LOCK({})", literal(&lock(login)));
-        self.rows("free the login", &sql).await.map(drop)
-    }
-}
-
-fn lock(login: &str) -> String {
-    format!("bindery {login}")
 }
 
 /// The text protocol has bytes and NULL only.

@@ -120,6 +120,12 @@ impl Statement {
         Self::new("lock the login", sql)
     }
 
+    /// The same page.
+    pub(super) fn unlock_login(login: &str) -> Self {
+        let sql = format!("ALTER USER IF EXISTS {} ACCOUNT UNLOCK", account(login));
+        Self::new("unlock the login", sql)
+    }
+
     /// <https://dev.mysql.com/doc/refman/8.4/en/kill.html>.
     pub(super) fn end_session(id: u64) -> Self {
         Self::new("end the login's session", format!("KILL CONNECTION {id}")).unless(&[NO_SUCH_SESSION])

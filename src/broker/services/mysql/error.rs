@@ -82,8 +82,11 @@ pub(super) enum SqlError {
     SessionsStay { login: String },
     #[error("views, routines, triggers or events of another database run as login {login}; drop them")]
     StillDefiner { login: String },
-    #[error("login {login} is being changed by another broker; ask again")]
-    Held { login: String },
+    #[error(
+        "database {database} stays locked though nobody is logged in; a prepared transaction may keep it: look with XA RECOVER and \
+         end it with XA ROLLBACK"
+    )]
+    StillLocked { database: String },
     #[error("{0}")]
     Unacceptable(#[from] Unacceptable),
     #[error("{0}")]
@@ -117,10 +120,12 @@ impl SqlError {
     /// Whether the same work is worth another try at once. All of it may be repeated.
     pub(super) fn is_passing(&self) -> bool {
         let passes = |code| [TOO_MANY_CONNECTIONS, WAITED_FOR_LOCK, DEADLOCK].contains(&code);
-        self.is_lost()
-            || is_ended(self.code())
-            || self.code().is_some_and(passes)
-            || matches!(self, Self::Held { .. })
+        self.is_lost() || is_ended(self.code()) || self.code().is_some_and(passes)
+    }
+
+    /// Whether a lock was waited for in vain.
+    pub(super) fn is_locked(&self) -> bool {
+        self.code() == Some(WAITED_FOR_LOCK)
     }
 
     /// Whether the installation has no marks on this server yet.

@@ -10,6 +10,7 @@ use super::{
     dialect::Statement,
     error::SqlError,
     quote::{identifier, literal},
+    server::OF_CLIENTS,
 };
 
 const TABLE: &str = "marks";
@@ -95,9 +96,13 @@ impl Marks {
         Statement::new(WRITES, sql)
     }
 
-    /// Notes that a login is locked because its time is over.
+    /// Notes that a login is locked because its time is over, if it still is.
     pub(super) fn lock(&self, login: &str) -> Statement {
-        let sql = format!("UPDATE {} SET is_locked = TRUE WHERE name = {}", self.table(), literal(login));
+        let sql = format!(
+            "UPDATE {} SET is_locked = TRUE WHERE name = {} AND expires_at <= UTC_TIMESTAMP()",
+            self.table(),
+            literal(login)
+        );
         Statement::new(WRITES, sql)
     }
 
@@ -132,9 +137,20 @@ impl Marks {
         self.read(session, &format!("database_name = {}", literal(database))).await
     }
 
-    /// Those of logins past their time that nobody has locked yet.
+    /// Those of logins past their time that nobody has locked yet, or that have sessions all the same: a client that was
+    /// logging in while the login was locked gets in.
     pub(super) async fn expired(&self, session: &mut Session) -> Result<Vec<Mark>, SqlError> {
-        self.read(session, "expires_at <= UTC_TIMESTAMP() AND NOT is_locked").await
+        let condition = format!(
+            "expires_at <= UTC_TIMESTAMP() AND (NOT is_locked OR name IN \
+               (SELECT USER FROM information_schema.PROCESSLIST WHERE {OF_CLIENTS}))"
+        );
+        self.read(session, &condition).await
+    }
+
+    /// Whether a login is past its time.
+    pub(super) async fn is_expired(&self, session: &mut Session, login: &str) -> Result<bool, SqlError> {
+        let condition = format!("name = {} AND expires_at <= UTC_TIMESTAMP()", literal(login));
+        Ok(!self.read(session, &condition).await?.is_empty())
     }
 
     pub(super) async fn all(&self, session: &mut Session) -> Result<Vec<Mark>, SqlError> {

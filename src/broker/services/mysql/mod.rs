@@ -88,7 +88,6 @@ impl Databases {
 
     async fn provision_once(&self, instance: &InstanceSpec) -> Result<(), SqlError> {
         let database = naming::database(&instance.id);
-        let plan = self.plans.of(&instance.plan_id);
         let parameters = InstanceParameters::read(&instance.parameters)?;
         let mut session = self.server.session().await?;
 
@@ -100,7 +99,10 @@ impl Databases {
             let mark = Mark { name: database.clone(), kind: Kind::Database, database: database.clone() };
             session.run([self.marks.write(&mark, instance.id.as_str(), None)]).await?;
         }
-        session.run([Statement::create_database(&database, parameters.encoding(plan))]).await?;
+        if !has_database(&mut session, &database).await? {
+            let encoding = parameters.encoding(self.plans.known(&instance.plan_id)?);
+            session.run([Statement::create_database(&database, encoding)]).await?;
+        }
         self.server.keep(session);
         Ok(())
     }
@@ -108,7 +110,7 @@ impl Databases {
     async fn bind_once(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Bound, SqlError> {
         let database = naming::database(&on.id);
         let login = naming::login(&on.id, &binding.id);
-        let plan = self.plans.of(&on.plan_id);
+        let plan = self.plans.known(&on.plan_id)?;
         let parameters = BindingParameters::read(&binding.parameters)?;
         let access = parameters.access(plan)?;
         let sslmode = self.sslmode_of_bindings(plan.sslmode);
@@ -116,8 +118,6 @@ impl Databases {
         let mut session = self.server.session().await?;
         let password = session.dialect().password(password::generate());
 
-        // Nobody takes the old time of the binding for its new one.
-        session.hold(&login).await?;
         let expiry = parameters.lifetime(plan)?.map(|lifetime| Expiry::of(lifetime, Timestamp::now()));
         let mark = Mark { name: login.clone(), kind: Kind::Login, database: database.clone() };
         let entry = Entry {
@@ -128,7 +128,6 @@ impl Databases {
         };
         self.mark_login(&mut session, &mark, &binding.id, expiry).await?;
         make_login(&mut session, &mark, entry, access).await?;
-        session.release(&login).await?;
         self.server.keep(session);
 
         let told =
@@ -201,14 +200,16 @@ impl Databases {
 
     async fn expire_once(&self, login: &str) -> Result<(), SqlError> {
         let mut session = self.server.session().await?;
-        session.hold(login).await?;
-        // It may have been bound anew in between.
-        if self.marks.expired(&mut session).await?.iter().any(|mark| mark.name == login) {
+        if self.marks.is_expired(&mut session, login).await? {
             lock_out(&mut session, login).await?;
             session.run([self.marks.lock(login)]).await?;
-            tracing::info!(login, "is past its time and locked");
+            // It may have been bound anew in between, with more time.
+            if self.marks.is_expired(&mut session, login).await? {
+                tracing::info!(login, "is past its time and locked");
+            } else {
+                session.run([Statement::unlock_login(login)]).await?;
+            }
         }
-        session.release(login).await?;
         self.server.keep(session);
         Ok(())
     }

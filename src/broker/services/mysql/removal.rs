@@ -56,12 +56,17 @@ impl Databases {
             marks.iter().filter(|mark| mark.kind != Kind::Database).map(|mark| &mark.name).collect();
         for login in &logins {
             lock_out(&mut session, login).await?;
+            if policy == ReclaimPolicy::Delete && has_login(&mut session, login).await? {
+                // An event that runs as the login would keep the database locked, or make it again.
+                session.run([Statement::revoke_all(login)]).await?;
+                end_sessions(&mut session, login, Sessions::All).await?;
+            }
         }
         if !is_ours && has_database(&mut session, database).await? {
             tracing::warn!(database, "does not carry this installation's mark: left alone");
         }
         if is_ours && policy == ReclaimPolicy::Delete {
-            session.run([Statement::drop_database(database)]).await?;
+            drop_database(&mut session, database).await?;
         }
         // A grant outlives its database, and would hold for another of that name; it goes with the login.
         for login in logins {
@@ -97,6 +102,14 @@ impl Databases {
         let entry = Entry { login, password: &password, is_encrypted: true, is_locked: true };
         session.run([dialect.set_password(entry)]).await?;
         Ok(false)
+    }
+}
+
+/// Nobody has a session there, or may make the database again.
+async fn drop_database(session: &mut Session, database: &str) -> Result<(), SqlError> {
+    match session.run([Statement::drop_database(database)]).await {
+        Err(error) if error.is_locked() => Err(SqlError::StillLocked { database: database.to_owned() }),
+        dropped => dropped,
     }
 }
 

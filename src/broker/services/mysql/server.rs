@@ -11,7 +11,8 @@ use tokio::{
 };
 
 use super::{
-    connection::{Engine, Session},
+    connection::{Engine, LOCK_WAIT, Session},
+    dialect::Statement,
     error::{ConnectError, SqlError},
     quote::literal,
 };
@@ -112,11 +113,15 @@ pub(super) async fn logins(session: &mut Session) -> Result<Vec<String>, SqlErro
 /// Whose sessions are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sessions {
-    /// Those of clients. An event that runs as the login goes on; the list shows it as one that connects.
+    /// Those of clients. An event that runs as the login goes on.
     OfClients,
     /// All.
     All,
 }
+
+/// A condition for sessions of clients that can still do something: `Connect` is how events that run are shown, too, but
+/// those have no port.
+pub(super) const OF_CLIENTS: &str = "(COMMAND <> 'Connect' OR HOST LIKE '%:%') AND COMMAND <> 'Killed'";
 
 /// The ids of a login's sessions. `information_schema.PROCESSLIST` is deprecated on MySQL, but there whatever the server's
 /// settings are; the one of `performance_schema` is empty when that is switched off
@@ -127,15 +132,34 @@ pub(super) async fn sessions(
     which: Sessions,
 ) -> Result<Vec<u64>, SqlError> {
     const DOES: &str = "list the login's sessions";
-    let but = if which == Sessions::OfClients { " AND COMMAND <> 'Connect'" } else { "" };
-    let sql = format!("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = {}{but}", literal(login));
+    let which = if which == Sessions::OfClients { OF_CLIENTS } else { "TRUE" };
+    let sql =
+        format!("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = {} AND {which}", literal(login));
     let ids = session.column(DOES, &sql).await?;
     ids.iter().map(|id| id.parse().map_err(|_| SqlError::Answer { does: DOES })).collect()
 }
 
-/// Whether views, routines, triggers or events of a database run as a login. They fail when it is dropped; so does every
-/// INSERT into a table with such a trigger.
+/// Whether views, routines, triggers or events of a database may run as a login. They fail when it is dropped; so does every
+/// INSERT into a table with such a trigger. What somebody keeps locked cannot be looked at: the server leaves it out without
+/// a word, but for the time that it waited.
 pub(super) async fn defines(session: &mut Session, login: &str, database: &str) -> Result<bool, SqlError> {
+    const WAIT: Duration = Duration::from_secs(1);
+    let wait = |seconds: u64| {
+        Statement::new("set the time to wait", format!("SET SESSION lock_wait_timeout = {seconds}"))
+    };
+    session.run([wait(WAIT.as_secs())]).await?;
+    let started = Instant::now();
+    let found = found_definitions(session, login, database).await;
+    let waited = started.elapsed() >= WAIT;
+    let found = match found {
+        Err(error) if error.is_locked() => true,
+        found => found? || waited,
+    };
+    session.run([wait(LOCK_WAIT)]).await?;
+    Ok(found)
+}
+
+async fn found_definitions(session: &mut Session, login: &str, database: &str) -> Result<bool, SqlError> {
     let (database, definer) = (literal(database), literal(&format!("{login}@%")));
     let of = |table: &str, schema: &str| {
         format!(

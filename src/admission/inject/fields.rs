@@ -1,0 +1,23 @@
+//! Fields of raw JSON, read as Kubernetes reads them.
+
+use serde_json::{Map, Value};
+
+use super::error::{InjectError, Problem};
+
+/// A list of the object; `null` counts as absent, as it does for Kubernetes.
+pub(super) fn list<'a>(
+    object: &'a Map<String, Value>,
+    name: &str,
+    field: impl Fn() -> String,
+) -> Result<Option<&'a [Value]>, InjectError> {
+    match object.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Array(entries)) => Ok(Some(entries)),
+        Some(_) => Err(InjectError::new(field(), Problem::Shape("a list"))),
+    }
+}
+
+/// The text at a path of fields.
+pub(super) fn text<'a>(value: &'a Value, path: &[&str]) -> Option<&'a str> {
+    path.iter().try_fold(value, |value, field| value.get(field))?.as_str()
+}

@@ -27,6 +27,12 @@ pub mod pod {
     pub const DEFAULT_MOUNT_ROOT: &str = "/var/secrets";
 }
 
+/// Labels of a Namespace. Its annotations are called like those of [`pod`].
+pub mod namespace {
+    /// Label: with this value the Namespace's annotations hold for its pods that have no [`super::pod::BIND`].
+    pub const INJECT: (&str, &str) = ("bindery.dev/inject", "enabled");
+}
+
 /// Labels and annotations of a ServiceBinding and of the Secrets written for it.
 pub mod binding {
     /// Annotation of a ServiceBinding: what its variables are called, `DB_URL=uri` or templates, newline-separated.

@@ -156,23 +156,71 @@ fn only_the_catalog_reaches_secrets_of_other_namespaces() {
     assert_eq!(reach, ["bindery-catalog"]);
 }
 
+/// The two webhooks of the chart's configuration.
+fn webhooks(documents: &[Value]) -> &[Value; 2] {
+    let configuration = find(documents, "MutatingWebhookConfiguration", "bindery").unwrap();
+    configuration["webhooks"].as_array().unwrap().as_slice().try_into().unwrap()
+}
+
+fn expressions(webhook: &Value) -> Vec<&str> {
+    let conditions = webhook["matchConditions"].as_array().unwrap();
+    conditions.iter().map(|condition| condition["expression"].as_str().unwrap()).collect()
+}
+
+const NO_MIRROR_POD: &str =
+    "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations)";
+
 #[test]
 fn the_webhook_is_asked_only_about_new_pods_that_want_credentials() {
     let documents = example();
-    let webhook = &documents
-        .iter()
-        .find(|document| kind(document) == "MutatingWebhookConfiguration")
-        .unwrap()["webhooks"][0];
-    assert_eq!(strings(&webhook["rules"][0]["operations"]), ["CREATE"].into());
-    assert_eq!(strings(&webhook["rules"][0]["resources"]), ["pods"].into());
-    assert_eq!(webhook["failurePolicy"], "Fail");
-    let condition = webhook["matchConditions"][0]["expression"].as_str().unwrap();
-    assert!(
-        condition.contains("a == 'bindery.dev/bind' || a.startsWith('bindery.dev/bind.')"),
-        "{condition}"
-    );
-    let left_out = strings(&webhook["namespaceSelector"]["matchExpressions"][0]["values"]);
-    assert_eq!(left_out, ["bindery", "kube-node-lease", "kube-system"].into());
+    for webhook in webhooks(&documents) {
+        assert_eq!(strings(&webhook["rules"][0]["operations"]), ["CREATE"].into());
+        assert_eq!(strings(&webhook["rules"][0]["resources"]), ["pods"].into());
+        assert_eq!((&webhook["failurePolicy"], &webhook["sideEffects"]), (&json!("Fail"), &json!("None")));
+        assert_eq!(webhook["reinvocationPolicy"], "IfNeeded");
+    }
+    let asking = "has(object.metadata.annotations) && object.metadata.annotations.exists(name, \
+                  (name == 'bindery.dev/bind' || name.startsWith('bindery.dev/bind.')) \
+                  && object.metadata.annotations[name] != '')";
+    let [own, _] = webhooks(&documents);
+    assert_eq!(expressions(own), [asking, NO_MIRROR_POD]);
+    assert_eq!(own["clientConfig"]["service"]["path"], bindery::admission::webhook::PATH);
+    assert_eq!(own["namespaceSelector"]["matchLabels"], Value::Null, "no label takes a namespace out");
+}
+
+/// No pod is asked about twice: a pod has the annotation, or it has not.
+#[test]
+fn pods_that_say_nothing_are_asked_about_where_the_namespace_is_labelled() {
+    let documents = example();
+    let [_, defaults] = webhooks(&documents);
+    let silent = "!has(object.metadata.annotations) || !object.metadata.annotations.exists(name, \
+                  name == 'bindery.dev/bind' || name.startsWith('bindery.dev/bind.'))";
+    assert_eq!(expressions(defaults), [silent, NO_MIRROR_POD]);
+    assert_eq!(defaults["clientConfig"]["service"]["path"], bindery::admission::webhook::DEFAULTS_PATH);
+    let (label, enabled) = bindery::contract::namespace::INJECT;
+    assert_eq!(defaults["namespaceSelector"]["matchLabels"], json!({label: enabled}));
+    let namespaces: Vec<_> = rules(&documents)
+        .filter(|(role, rule)| {
+            *role == "bindery-admission" && strings(&rule["resources"]).contains("namespaces")
+        })
+        .map(|(_, rule)| strings(&rule["verbs"]))
+        .collect();
+    assert_eq!(namespaces, [["get", "list", "watch"].into()]);
+}
+
+/// By the name that no editor of a namespace can change.
+#[test]
+fn namespaces_that_are_left_out_are_left_out_of_both_webhooks() {
+    let documents = example_with(&["--set", "admission.excludeNamespaces={monitoring,kube-system}"]);
+    for webhook in webhooks(&documents) {
+        let expression = &webhook["namespaceSelector"]["matchExpressions"][0];
+        assert_eq!(
+            (&expression["key"], &expression["operator"]),
+            (&json!("kubernetes.io/metadata.name"), &json!("NotIn"))
+        );
+        let left_out = strings(&expression["values"]);
+        assert_eq!(left_out, ["bindery", "kube-node-lease", "kube-system", "monitoring"].into());
+    }
 }
 
 #[test]

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-use super::inject::{InjectError, Injection, Problem, Warning};
+use super::{
+    inject::{InjectError, Injection, Problem, Warning},
+    namespaces::NamespaceUnread,
+};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
@@ -27,6 +30,8 @@ pub(super) enum MalformedReview {
     NoUid,
     #[error("request.object is missing; a pod to create has one")]
     NoObject,
+    #[error("request.namespace is missing or no name; a pod to create has one")]
+    NoNamespace,
 }
 
 #[derive(Deserialize)]
@@ -93,6 +98,15 @@ impl Request {
             return Ok(None);
         }
         self.object.as_ref().map(Some).ok_or(MalformedReview::NoObject)
+    }
+
+    /// The namespace in which the pod is to be created. It becomes part of a path, so nothing else may pass for a name.
+    pub(super) fn pod_namespace(&self) -> Result<&str, MalformedReview> {
+        let is_name = |name: &&str| {
+            !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        };
+        self.namespace.as_deref().filter(is_name).ok_or(MalformedReview::NoNamespace)
     }
 }
 
@@ -168,9 +182,18 @@ impl<'a> Answer<'a> {
             Problem::Shape(_) => (400, "BadRequest"),
             _ => (422, "Invalid"),
         };
+        Self::deny(request, Status { code, reason, message: error.to_string() })
+    }
+
+    /// Refuses the pod because it is not known what it is to get. Its owner tries again.
+    pub(super) fn postpone(request: &'a Request, error: &NamespaceUnread) -> Self {
+        Self::deny(request, Status { code: 503, reason: "ServiceUnavailable", message: error.to_string() })
+    }
+
+    fn deny(request: &'a Request, status: Status) -> Self {
         let mut answer = Self::allow(request);
         answer.response.allowed = false;
-        answer.response.status = Some(Status { code, reason, message: error.to_string() });
+        answer.response.status = Some(status);
         answer
     }
 }

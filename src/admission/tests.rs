@@ -1,7 +1,10 @@
 //! The webhook through its router, as the API server calls it.
 
-use std::sync::Arc;
+mod defaults;
 
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
 use axum::{
     body::{Body, Bytes, to_bytes},
     http::{Request, StatusCode, header},
@@ -11,19 +14,43 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::{
-    inject::{InjectSettings, inject},
-    webhook::router,
+    inject::{InjectSettings, NamespaceDefaults, inject},
+    namespaces::{NamespaceUnread, Namespaces},
+    webhook::{DEFAULTS_PATH, PATH, router},
 };
 use crate::telemetry::Metrics;
 
 const UID: &str = "0c9a8d74-9cb7-44dd-b98e-09fd62def2f4";
 
+/// Annotated Namespaces by name, all labelled. Only the one called `unread` cannot be read.
+#[derive(Clone, Default)]
+struct Known(BTreeMap<String, BTreeMap<String, String>>);
+
+#[async_trait]
+impl Namespaces for Known {
+    async fn defaults(&self, namespace: &str) -> Result<Option<NamespaceDefaults>, NamespaceUnread> {
+        if namespace == "unread" {
+            let reason = "namespaces \"unread\" is forbidden".to_owned();
+            return Err(NamespaceUnread { namespace: namespace.to_owned(), reason });
+        }
+        let (label, enabled) = crate::contract::namespace::INJECT;
+        let labels = BTreeMap::from([(label.to_owned(), enabled.to_owned())]);
+        let read = |annotations| NamespaceDefaults::read(namespace, &labels, annotations);
+        Ok(self.0.get(namespace).and_then(read))
+    }
+}
+
 /// Posts a body and gives the status, the body and the outcome that was counted.
 async fn post(body: impl Into<Body>) -> (StatusCode, Bytes, String) {
+    post_to(PATH, Known::default(), body).await
+}
+
+async fn post_to(path: &str, known: Known, body: impl Into<Body>) -> (StatusCode, Bytes, String) {
     let metrics = Arc::new(Metrics::new());
     let request =
-        Request::post("/mutate").header(header::CONTENT_TYPE, "application/json").body(body.into()).unwrap();
-    let response = router(Arc::default(), metrics.clone()).oneshot(request).await.unwrap();
+        Request::post(path).header(header::CONTENT_TYPE, "application/json").body(body.into()).unwrap();
+    let router = router(Arc::default(), Arc::new(known), metrics.clone());
+    let response = router.oneshot(request).await.unwrap();
     let status = response.status();
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
     let metrics = metrics.encode().unwrap();
@@ -38,7 +65,11 @@ async fn post(body: impl Into<Body>) -> (StatusCode, Bytes, String) {
 
 /// Posts a review and gives its response and the outcome that was counted.
 async fn answer(review: &Value) -> (Value, String) {
-    let (status, body, outcome) = post(review.to_string()).await;
+    answer_at(PATH, Known::default(), review).await
+}
+
+async fn answer_at(path: &str, known: Known, review: &Value) -> (Value, String) {
+    let (status, body, outcome) = post_to(path, known, review.to_string()).await;
     assert_eq!(status, StatusCode::OK, "{body:?}");
     let answer: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(
@@ -263,7 +294,8 @@ async fn objects_as_large_as_kubernetes_allows_are_read_and_endless_ones_are_not
 #[tokio::test(start_paused = true)]
 async fn a_request_that_takes_too_long_is_given_up() {
     let endless = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
-    let request = Request::post("/mutate").body(endless).unwrap();
-    let response = router(Arc::default(), Arc::new(Metrics::new())).oneshot(request).await.unwrap();
+    let request = Request::post(PATH).body(endless).unwrap();
+    let router = router(Arc::default(), Arc::new(Known::default()), Arc::new(Metrics::new()));
+    let response = router.oneshot(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
 }

@@ -1,5 +1,5 @@
-//! The mutating webhook: a review in, a review out. It decides from the request alone, has no side
-//! effects and waits for nothing, so a dry run gets the same answer (P4).
+//! The mutating webhook: a review in, a review out. It decides from the request alone or, for a pod that does not say
+//! what it is bound to, from its Namespace as well. It has no side effects, so a dry run gets the same answer (P4).
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,20 +12,26 @@ use axum::{
     routing::post,
 };
 use serde_json::Value;
+use thiserror::Error;
 use tower_http::timeout::TimeoutLayer;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::{
     inject::{
-        InjectSettings, Warning, inject,
+        InjectError, InjectSettings, Injection, NamespaceDefaults, Warning, inject, inject_defaults,
+        takes_defaults,
         workload::{Workload, workloads},
     },
+    namespaces::{NamespaceUnread, Namespaces},
     review::{Answer, MalformedReview, Request},
 };
 use crate::telemetry::Metrics;
 
-/// Where the webhook configuration points to.
+/// Where the webhook configuration points to for pods that say what they are bound to.
 pub const PATH: &str = "/mutate";
+
+/// Where it points to for pods that do not say it, in Namespaces that do.
+pub const DEFAULTS_PATH: &str = "/mutate-namespace-defaults";
 
 /// The API server takes objects of up to 3 MiB; a review adds the request, and may repeat the object (P25).
 const LARGEST_BODY: usize = 8 << 20;
@@ -36,60 +42,115 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 struct Webhook {
     settings: Arc<InjectSettings>,
+    namespaces: Arc<dyn Namespaces>,
     metrics: Arc<Metrics>,
 }
 
-/// Answers `POST /mutate`.
-pub fn router(settings: Arc<InjectSettings>, metrics: Arc<Metrics>) -> Router {
-    Router::new()
-        .route(PATH, post(mutate))
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT))
-        .with_state(Webhook { settings, metrics })
+/// Who says what a pod is bound to.
+#[derive(Clone, Copy)]
+enum Entry {
+    Pod,
+    Namespace,
 }
 
-async fn mutate(State(webhook): State<Webhook>, body: Result<Bytes, BytesRejection>) -> Response {
-    let (outcome, response) = match body {
-        Ok(body) => webhook.review(&body),
-        Err(rejection) => ("malformed", rejection.into_response()),
-    };
-    webhook.metrics.admission(outcome);
-    response
+/// Answers `POST` to [`PATH`] and [`DEFAULTS_PATH`].
+pub fn router(
+    settings: Arc<InjectSettings>,
+    namespaces: Arc<dyn Namespaces>,
+    metrics: Arc<Metrics>,
+) -> Router {
+    Router::new()
+        .route(PATH, post(mutate))
+        .route(DEFAULTS_PATH, post(mutate_by_namespace))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT))
+        .with_state(Webhook { settings, namespaces, metrics })
+}
+
+type Body = Result<Bytes, BytesRejection>;
+
+async fn mutate(State(webhook): State<Webhook>, body: Body) -> Response {
+    webhook.answer(Entry::Pod, body).await
+}
+
+async fn mutate_by_namespace(State(webhook): State<Webhook>, body: Body) -> Response {
+    webhook.answer(Entry::Namespace, body).await
 }
 
 impl Webhook {
+    async fn answer(&self, entry: Entry, body: Body) -> Response {
+        let (outcome, response) = match body {
+            Ok(body) => self.review(entry, &body).await,
+            Err(rejection) => ("malformed", rejection.into_response()),
+        };
+        self.metrics.admission(outcome);
+        response
+    }
+
     /// The outcome to count, and the answer.
-    fn review(&self, body: &[u8]) -> (&'static str, Response) {
+    async fn review(&self, entry: Entry, body: &[u8]) -> (&'static str, Response) {
         let request = match Request::read(body) {
             Ok(request) => request,
             Err(error) => return malformed(&error),
         };
-        match request.created_pod() {
-            Ok(Some(pod)) => {
-                let (outcome, answer) = self.inject(&request, pod);
-                (outcome, Json(answer).into_response())
-            }
+        let pod = match request.created_pod() {
+            Ok(Some(pod)) => pod,
             Ok(None) => {
                 let warnings = misplaced_annotations(&request);
-                ("unchanged", Json(Answer::warn(&request, &warnings)).into_response())
+                return ("unchanged", Json(Answer::warn(&request, &warnings)).into_response());
             }
-            Err(error) => malformed(&error),
-        }
+            Err(error) => return malformed(&error),
+        };
+        let injected = match entry {
+            Entry::Pod => inject(pod, &self.settings),
+            Entry::Namespace => match self.defaults(&request, pod).await {
+                Ok(Some(defaults)) => inject_defaults(pod, &defaults, &self.settings),
+                Ok(None) => Ok(Injection::default()),
+                Err(Undecided::Malformed(error)) => return malformed(&error),
+                Err(Undecided::Unread(error)) => {
+                    warn!(%error, pod = name(pod), owner = owner(pod), "postponed a pod");
+                    return ("postponed", Json(Answer::postpone(&request, &error)).into_response());
+                }
+            },
+        };
+        let (outcome, answer) = decided(&request, pod, injected);
+        (outcome, Json(answer).into_response())
     }
 
-    fn inject<'a>(&self, request: &'a Request, pod: &Value) -> (&'static str, Answer<'a>) {
-        let namespace = request.namespace.as_deref().unwrap_or_default();
-        match inject(pod, &self.settings) {
-            Ok(injection) => {
-                let outcome = if injection.is_empty() { "unchanged" } else { "injected" };
-                debug!(namespace, pod = name(pod), owner = owner(pod), outcome, "answered");
-                (outcome, Answer::inject(request, &injection))
-            }
-            Err(error) => {
-                // Not the whole error: it repeats what the user wrote, which may be a credential in the wrong place.
-                info!(namespace, pod = name(pod), owner = owner(pod), field = error.field(), "refused a pod");
-                ("refused", Answer::refuse(request, &error))
-            }
+    /// What the pod's Namespace says for it. None is looked up for a pod that it has no say in.
+    async fn defaults(&self, request: &Request, pod: &Value) -> Result<Option<NamespaceDefaults>, Undecided> {
+        if !takes_defaults(pod) {
+            return Ok(None);
+        }
+        Ok(self.namespaces.defaults(request.pod_namespace()?).await?)
+    }
+}
+
+/// Why it is not known what a pod is to get.
+#[derive(Debug, Error)]
+enum Undecided {
+    #[error(transparent)]
+    Malformed(#[from] MalformedReview),
+    #[error(transparent)]
+    Unread(#[from] NamespaceUnread),
+}
+
+fn decided<'a>(
+    request: &'a Request,
+    pod: &Value,
+    injected: Result<Injection, InjectError>,
+) -> (&'static str, Answer<'a>) {
+    let namespace = request.namespace.as_deref().unwrap_or_default();
+    match injected {
+        Ok(injection) => {
+            let outcome = if injection.is_empty() { "unchanged" } else { "injected" };
+            debug!(namespace, pod = name(pod), owner = owner(pod), outcome, "answered");
+            (outcome, Answer::inject(request, &injection))
+        }
+        Err(error) => {
+            // Not the whole error: it repeats what the user wrote, which may be a credential in the wrong place.
+            info!(namespace, pod = name(pod), owner = owner(pod), field = error.field(), "refused a pod");
+            ("refused", Answer::refuse(request, &error))
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod diff;
 mod files;
+mod namespaces;
 
 use std::{
     fs,
@@ -14,9 +15,10 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde_json::Value;
 
+use self::namespaces::GivenNamespaces;
 use super::manifest::{Document, documents};
 use crate::{
-    admission::inject::{InjectSettings, Injection, inject, workload::workloads},
+    admission::inject::{InjectSettings, Injection, workload::workloads},
     contract::GROUP,
 };
 
@@ -53,6 +55,11 @@ pub struct InjectArgs {
         default_values_t = InjectSettings::default().exclude_containers
     )]
     exclude_containers: Vec<String>,
+
+    /// The namespace of manifests that name none. What a pod does not say itself, its Namespace may say, if that is
+    /// among the manifests.
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
 }
 
 impl InjectArgs {
@@ -94,13 +101,18 @@ pub fn run(
     let stdins = args.files.iter().filter(|file| *file == Path::new(STDIN)).count();
     ensure!(stdins <= 1, "-f - is given {stdins} times; standard input can be read only once");
     let settings = InjectSettings { exclude_containers: args.exclude_containers };
-    let mut work = Work { diff: args.diff, ..Work::default() };
+    let mut files = Vec::new();
     for given in &args.files {
         for path in files::in_order(given)? {
             let name = path.display().to_string();
             let text = read(&path, &mut stdin).with_context(|| format!("cannot read {name}"))?;
-            work.file(&name, &text, &settings);
+            files.push((name, text));
         }
+    }
+    let namespaces = GivenNamespaces::among(files.iter().map(|(_, text)| text.as_str()), args.namespace);
+    let mut work = Work { diff: args.diff, namespaces, ..Work::default() };
+    for (name, text) in &files {
+        work.file(name, text, &settings);
     }
     if !work.errors.is_empty() {
         bail!("nothing was injected:\n{}", work.errors.join("\n"));
@@ -128,6 +140,7 @@ fn read(path: &Path, stdin: &mut impl Read) -> anyhow::Result<String> {
 struct Work {
     /// Whether the difference is wanted, not the manifests.
     diff: bool,
+    namespaces: GivenNamespaces,
     output: String,
     /// What the user should know, a line each.
     notes: Vec<String>,
@@ -190,11 +203,18 @@ impl Work {
         let mut injections: Vec<(String, Injection)> = Vec::new();
         for workload in workloads(&before) {
             let name = format!("{} {}", workload.kind, workload.name);
-            let injection = inject(workload.template, settings)
+            let injection = self
+                .namespaces
+                .inject(&workload, settings)
                 .map_err(|error| error.within(workload.template_path))
                 .with_context(|| name.clone())?;
             for warning in injection.warnings.iter().chain(&workload.misplaced_annotation()) {
                 self.notes.push(format!("{place}: {name}: {warning}"));
+            }
+            if self.namespaces.may_miss(&workload) {
+                self.notes.push(format!(
+                    "{place}: {name}: names no namespace, so no Namespace's default holds for it; name it, or give --namespace"
+                ));
             }
             if !injection.is_empty() {
                 let done = match (self.diff, document.has_comments()) {

@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::broker_source::BrokerSource;
 use crate::{
-    admission::{inject::InjectSettings, webhook},
+    admission::{inject::InjectSettings, namespaces::WatchedNamespaces, webhook},
     broker::Broker,
     catalog::{self, CatalogSettings},
     cluster::{
@@ -158,7 +158,13 @@ impl Roles {
 
     fn start_admission(&self, tasks: &mut Tasks) {
         let settings = InjectSettings { exclude_containers: self.args.admission.exclude_containers.clone() };
-        let router = webhook::router(Arc::new(settings), self.metrics.clone());
+        let (namespaces, watch) = WatchedNamespaces::new(self.client.clone(), self.readiness.clone());
+        let router = webhook::router(Arc::new(settings), Arc::new(namespaces), self.metrics.clone());
+        let stop = self.stop.clone();
+        tasks.spawn(async move {
+            stop.run_until_cancelled(watch).await;
+            Ok(())
+        });
         let (source, anchors): (_, Box<dyn TrustAnchors>) =
             if let Some(folder) = &self.args.admission.admission_tls_dir {
                 let (certificate, key) = (folder.join("tls.crt"), folder.join("tls.key"));

@@ -94,6 +94,21 @@ mod tests {
         assert_eq!(bundle_patch(&configuration(&[Some("ca"), Some("ca")]), "ca"), None);
     }
 
+    /// As Kubernetes has it after somebody applied the manifests again.
+    #[test]
+    fn both_webhooks_of_the_installation_get_the_bundle() {
+        let manifest = include_str!("../../webhook-config/4-webhook.yaml");
+        let patch = bundle_patch(&serde_saphyr::from_str(manifest).unwrap(), "ca").unwrap();
+        let bundle = json!({"caBundle": STANDARD.encode("ca")});
+        assert_eq!(
+            patch["webhooks"],
+            json!([
+                {"name": "inject.bindery.dev", "clientConfig": bundle},
+                {"name": "defaults.bindery.dev", "clientConfig": bundle}
+            ])
+        );
+    }
+
     #[test]
     fn every_webhook_gets_the_bundle_not_only_the_first() {
         for bundles in [[Some("ca"), None], [None, Some("ca")], [Some("old"), Some("old")]] {

@@ -1,8 +1,11 @@
 //! What the API server does with pods through the webhook, and without it.
 
-use k8s_openapi::api::core::v1::Pod;
+use std::time::Duration;
 
-use crate::scenario::{BINDING, INSTANCE, POD, Scenario};
+use k8s_openapi::api::core::v1::Pod;
+use tokio::time::timeout;
+
+use crate::scenario::{BINDING, INSTANCE, LIMIT, POD, Scenario};
 
 const PLAIN_POD: &str = r"
 apiVersion: v1
@@ -56,9 +59,12 @@ async fn while_bindery_is_down_only_pods_that_ask_are_refused() {
     let scenario = Scenario::alone("down").await;
     scenario.installation.scale("deployment/e2e-admission", 0).await;
     let plain = scenario.apply(PLAIN_POD).await;
+    let out = PLAIN_POD.replace("name: plain", "name: out, annotations: {bindery.dev/bind: ''}");
+    let out = scenario.apply(&out).await;
     let asking = scenario.apply(POD).await;
     scenario.installation.scale("deployment/e2e-admission", 2).await;
     plain.expect_success();
+    out.expect_success();
     let refused = asking.expect_failure();
     assert!(refused.contains("bindery"), "{refused}");
     scenario.running("plain").await;
@@ -81,4 +87,117 @@ async fn a_container_may_have_bindings_of_its_own() {
     let credentials = scenario.credentials("mydb01-binding").await;
     assert_eq!(scenario.sql("client-app01", "select 42").await.expect_success().trim(), "42");
     scenario.finish(&[&credentials]).await;
+}
+
+/// What the scenario's Namespace says for its pods; label and annotation in one step.
+async fn say(scenario: &Scenario, annotations: &str) {
+    let namespace = &scenario.namespace;
+    let manifest = format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {namespace}\n  labels: {{bindery.dev/inject: enabled}}\n  \
+         annotations: {{{annotations}}}\n"
+    );
+    scenario.apply(&manifest).await.expect_success();
+}
+
+/// What would become of a pod now.
+async fn shown(scenario: &Scenario, manifest: &str) -> Pod {
+    let arguments = ["apply", "--dry-run=server", "--output=json", "-f", "-"];
+    let shown = scenario.kubectl_with_input(&arguments, manifest).await.expect_success();
+    serde_json::from_str(&shown).unwrap()
+}
+
+/// The Secrets that the first container takes variables from.
+fn env_from(pod: &Pod) -> Vec<&str> {
+    let sources = pod.spec.as_ref().unwrap().containers[0].env_from.as_deref().unwrap_or_default();
+    sources.iter().map(|source| source.secret_ref.as_ref().unwrap().name.as_str()).collect()
+}
+
+/// API server and webhook each learn of a Namespace's change a moment later.
+async fn until_bound_to(scenario: &Scenario, secrets: &[&str]) {
+    let wait = async {
+        while env_from(&shown(scenario, PLAIN_POD).await) != secrets {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("pods are not bound to {secrets:?} by default"));
+}
+
+/// A controller's pods: the namespace in the object is empty, and there is no name yet.
+const PLAIN_REPLICAS: &str = r"
+apiVersion: apps/v1
+kind: ReplicaSet
+metadata: {name: plain}
+spec:
+  selector: {matchLabels: {app: plain}}
+  template:
+    metadata: {labels: {app: plain}}
+    spec: {containers: [{name: main, image: 'busybox:1.35', imagePullPolicy: Never, command: [sleep, '3600']}]}
+";
+
+#[tokio::test]
+async fn a_labelled_namespace_binds_the_pods_that_say_nothing_themselves() {
+    let scenario = Scenario::new("defaults").await;
+    let asking = |annotations: &str| PLAIN_POD.replace("name: plain", &format!("name: plain, {annotations}"));
+    say(&scenario, "bindery.dev/bind: mydb01-binding").await;
+    until_bound_to(&scenario, &["mydb01-binding-env"]).await;
+
+    // Who says it himself is not concerned, and can opt out.
+    let own = asking("annotations: {bindery.dev/bind: own}");
+    assert_eq!(env_from(&shown(&scenario, &own).await), ["own-env"]);
+    let out = asking("annotations: {bindery.dev/bind: ''}");
+    assert!(env_from(&shown(&scenario, &out).await).is_empty());
+    let files = asking("annotations: {bindery.dev/as: files}");
+    assert!(env_from(&shown(&scenario, &files).await).is_empty());
+
+    for manifest in [PLAIN_REPLICAS, BINDING, INSTANCE] {
+        scenario.apply(manifest).await.expect_success();
+    }
+    let credentials = scenario.credentials("mydb01-binding").await;
+    let arguments = ["get", "pods", "--selector=app=plain", "--output=jsonpath={.items[*].metadata.name}"];
+    let made = timeout(LIMIT, async {
+        loop {
+            let made = scenario.kubectl(&arguments).await.expect_success();
+            if !made.is_empty() {
+                break made;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let pod = made.await.expect("the ReplicaSet makes a pod");
+    scenario.running(&pod).await;
+    let url = scenario.exec(&pod, &["printenv", "COCKROACH_URL"]).await.expect_success();
+    assert_eq!(url.trim_end(), credentials.get("uri"));
+
+    say(&scenario, "bindery.dev/bind: other").await;
+    until_bound_to(&scenario, &["other-env"]).await;
+    let label = ["label", "namespace", &scenario.namespace, "bindery.dev/inject-"];
+    scenario.kubectl(&label).await.expect_success();
+    until_bound_to(&scenario, &[]).await;
+    scenario.kubectl(&["delete", "replicaset", "plain"]).await.expect_success();
+    scenario.finish(&[&credentials]).await;
+}
+
+#[tokio::test]
+async fn a_mistake_in_the_namespace_refuses_its_pods_unless_they_opt_out() {
+    let scenario = Scenario::new("mistaken").await;
+    say(&scenario, "bindery.dev/bind: mydb01-binding").await;
+    until_bound_to(&scenario, &["mydb01-binding-env"]).await;
+    say(&scenario, "bindery.dev/bind: Not_A_Name").await;
+    let arguments = ["apply", "--dry-run=server", "-f", "-"];
+    let wait = async {
+        loop {
+            let answer = scenario.kubectl_with_input(&arguments, PLAIN_POD).await;
+            if !answer.success {
+                break answer.expect_failure();
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let refused = timeout(LIMIT, wait).await.expect("the mistake is seen");
+    let whose = format!("metadata.annotations[bindery.dev/bind] of Namespace {}", scenario.namespace);
+    assert!(refused.contains(&whose) && refused.contains("Not_A_Name"), "{refused}");
+    let out = PLAIN_POD.replace("name: plain", "name: plain, annotations: {bindery.dev/bind: ''}");
+    scenario.apply(&out).await.expect_success();
+    scenario.running("plain").await;
+    scenario.finish(&[]).await;
 }

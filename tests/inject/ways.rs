@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::{
     body::{Body, to_bytes},
     http::{Request, StatusCode},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bindery::{
-    admission::webhook::{PATH, router},
+    admission::{
+        inject::NamespaceDefaults,
+        namespaces::{NamespaceUnread, Namespaces},
+        webhook::{DEFAULTS_PATH, PATH, router},
+    },
     cli::inject::{InjectArgs, run},
     telemetry::Metrics,
 };
@@ -28,22 +33,45 @@ struct Cli {
     args: InjectArgs,
 }
 
+/// The Namespace of pods that do not say themselves what they are bound to.
+const SHOP: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {bindery.dev/inject: enabled}, \
+                    annotations: {bindery.dev/bind: 'alpha,secret/delta', bindery.dev/containers: 'app, worker'}}}";
+
+/// What [`SHOP`] says; no other Namespace is asked for.
+struct Shop;
+
+#[async_trait]
+impl Namespaces for Shop {
+    async fn defaults(&self, namespace: &str) -> Result<Option<NamespaceDefaults>, NamespaceUnread> {
+        assert_eq!(namespace, "shop");
+        let shop: Value = serde_saphyr::from_str(SHOP).unwrap();
+        let read = |field: &str| serde_json::from_value(shop["metadata"][field].clone()).unwrap();
+        Ok(NamespaceDefaults::read("shop", &read("labels"), &read("annotations")))
+    }
+}
+
 /// What the API server makes of the webhook's answer, or why the pod is refused.
 fn by_webhook(pod: &Value) -> Result<Value, String> {
+    by_webhook_at(PATH, pod)
+}
+
+fn by_webhook_at(path: &str, pod: &Value) -> Result<Value, String> {
     let review = json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
         "request": {
             "uid": "1",
             "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "namespace": "shop",
             "operation": "CREATE",
             "object": pod
         }
     });
-    let request = Request::post(PATH).body(Body::from(review.to_string())).unwrap();
+    let request = Request::post(path).body(Body::from(review.to_string())).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let answer: Value = runtime.block_on(async {
-        let response = router(Arc::default(), Arc::new(Metrics::new())).oneshot(request).await.unwrap();
+        let router = router(Arc::default(), Arc::new(Shop), Arc::new(Metrics::new()));
+        let response = router.oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         serde_json::from_slice(&to_bytes(response.into_body(), usize::MAX).await.unwrap()).unwrap()
     });
@@ -70,6 +98,18 @@ fn by_command(text: &str) -> Result<String, String> {
 }
 
 proptest! {
+    #[test]
+    fn both_ways_apply_the_same_default_of_the_namespace(mut pod in pod()) {
+        if let Some(annotations) = pod["metadata"]["annotations"].as_object_mut() {
+            annotations.retain(|name, _| !name.starts_with("bindery.dev/"));
+        }
+        pod["metadata"]["namespace"] = json!("shop");
+        let expected = by_webhook_at(DEFAULTS_PATH, &pod).unwrap();
+        let printed = by_command(&format!("{SHOP}\n---\n{}", serde_saphyr::to_string(&pod).unwrap())).unwrap();
+        let printed = printed.strip_prefix(&format!("{SHOP}\n---\n")).unwrap();
+        prop_assert_eq!(serde_saphyr::from_str::<Value>(printed).unwrap(), expected);
+    }
+
     #[test]
     fn both_ways_give_the_same_pod(pod in pod()) {
         let expected = injected(&pod);

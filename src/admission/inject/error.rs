@@ -10,26 +10,39 @@ const SHOWN: usize = 100;
 
 /// A field of the pod that keeps it from being injected.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{field}: {problem}")]
+#[error("{field}{}: {problem}", of_namespace(.namespace.as_deref()))]
 pub struct InjectError {
     field: String,
+    /// The Namespace whose annotation it is, if it is not the pod's.
+    namespace: Option<String>,
     problem: Problem,
 }
 
 impl InjectError {
     pub(super) fn new(field: impl Into<String>, problem: Problem) -> Self {
-        Self { field: field.into(), problem }
+        Self { field: field.into(), namespace: None, problem }
     }
 
     /// The problem with an annotation.
     pub(super) fn annotation(name: &str, problem: Problem) -> Self {
-        Self::new(format!("metadata.annotations[{name}]"), problem)
+        Self::new(annotation_field(name), problem)
+    }
+
+    /// Whether this annotation is what is wrong.
+    pub(super) fn is_of_annotation(&self, name: &str) -> bool {
+        self.field == annotation_field(name)
+    }
+
+    /// The same error of an annotation that the pod has from its Namespace.
+    pub(super) fn of_namespace(mut self, namespace: &str) -> Self {
+        self.namespace = Some(namespace.to_owned());
+        self
     }
 
     /// The same error of a pod template that stands at `path` in its object.
     #[must_use]
     pub fn within(mut self, path: &str) -> Self {
-        if !path.is_empty() {
+        if !path.is_empty() && self.namespace.is_none() {
             self.field = format!("{path}.{}", self.field);
         }
         self
@@ -174,6 +187,14 @@ pub enum Problem {
 
 fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|name| format!("did you mean `{name}`? ")).unwrap_or_default()
+}
+
+fn of_namespace(namespace: Option<&str>) -> String {
+    namespace.map(|name| format!(" of Namespace {name}")).unwrap_or_default()
+}
+
+fn annotation_field(name: &str) -> String {
+    format!("metadata.annotations[{name}]")
 }
 
 /// A user's text as an error repeats it: on one line, and not endlessly.

@@ -6,6 +6,7 @@
 
 mod annotations;
 mod container;
+mod defaults;
 mod entries;
 mod error;
 mod fields;
@@ -16,10 +17,11 @@ mod warning;
 pub mod workload;
 
 use json_patch::{Patch, PatchError};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::{annotations::Ask, folder::System};
 pub use self::{
+    defaults::{NamespaceDefaults, inject_defaults, takes_defaults},
     error::{InjectError, Problem},
     warning::Warning,
 };
@@ -85,9 +87,7 @@ impl Injection {
 /// # Errors
 /// When an annotation cannot be understood, or the pod's own fields are not shaped as Kubernetes defines them.
 pub fn inject(pod: &Value, settings: &InjectSettings) -> Result<Injection, InjectError> {
-    let annotations =
-        pod.get("metadata").and_then(|metadata| metadata.get("annotations")).and_then(Value::as_object);
-    match annotations {
+    match annotations_of(pod) {
         Some(annotations) if !annotations.contains_key(MIRROR_POD) => {
             match Ask::read(annotations, System::of(pod))? {
                 Some(ask) => pod::bind(pod, &ask, settings),
@@ -96,6 +96,10 @@ pub fn inject(pod: &Value, settings: &InjectSettings) -> Result<Injection, Injec
         }
         _ => Ok(Injection::default()),
     }
+}
+
+fn annotations_of(pod: &Value) -> Option<&Map<String, Value>> {
+    pod.get("metadata")?.get("annotations")?.as_object()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `bindery inject` as a user runs it.
 
+mod namespaces;
+
 use clap::Parser;
 
 use super::*;

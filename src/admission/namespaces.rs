@@ -1,0 +1,136 @@
+//! The Namespaces that say what their pods are bound to: labelled ones only, and of them the metadata only, watched.
+//! One that the watch has not shown yet is looked up (P16).
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_trait::async_trait;
+use futures::{StreamExt, pin_mut};
+use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::{
+    Api, Client,
+    core::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt,
+        reflector::{self, ObjectRef, Store, store::Writer},
+        watcher::{self, Event, watcher},
+    },
+};
+use thiserror::Error;
+use tracing::{debug, info, warn};
+
+use super::inject::NamespaceDefaults;
+use crate::{
+    cluster::explain,
+    contract::{GROUP, namespace},
+    telemetry::ops::Readiness,
+};
+
+/// How readiness calls this part.
+const PART: &str = "namespaces";
+
+/// How long a look-up may take. The API server waits for an answer about the pod meanwhile.
+const LOOK_UP: Duration = Duration::from_secs(2);
+
+/// Where the webhook learns what a Namespace says for its pods.
+#[async_trait]
+pub trait Namespaces: Send + Sync {
+    /// What the Namespace of this name says for its pods, if it says anything.
+    async fn defaults(&self, namespace: &str) -> Result<Option<NamespaceDefaults>, NamespaceUnread>;
+}
+
+/// Nobody knows what a Namespace says.
+#[derive(Debug, Error)]
+#[error(
+    "Namespace {namespace} cannot be read: {reason}; try again, and if this goes on, let bindery get, list and watch \
+     namespaces"
+)]
+pub struct NamespaceUnread {
+    /// The Namespace's name.
+    pub namespace: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A Namespace, as little of it as is needed.
+type NamespaceMeta = PartialObjectMeta<Namespace>;
+
+/// The labelled Namespaces as they were a moment ago.
+pub struct WatchedNamespaces {
+    api: Api<NamespaceMeta>,
+    labelled: Store<NamespaceMeta>,
+}
+
+impl WatchedNamespaces {
+    /// The Namespaces, and the watch that keeps them and has to be run. Nothing is ready before it has read them once.
+    pub fn new(client: Client, readiness: Readiness) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        readiness.wait_for(PART, "the labelled Namespaces have not been read yet");
+        let api = Api::all(client);
+        let (labelled, writer) = reflector::store();
+        let watch = watch(api.clone(), writer, readiness);
+        (Self { api, labelled }, watch)
+    }
+}
+
+#[async_trait]
+impl Namespaces for WatchedNamespaces {
+    async fn defaults(&self, namespace: &str) -> Result<Option<NamespaceDefaults>, NamespaceUnread> {
+        if let Some(known) = self.labelled.get(&ObjectRef::new(namespace)) {
+            return Ok(read(namespace, &known.metadata));
+        }
+        debug!(namespace, "looked up");
+        let unread = |reason| NamespaceUnread { namespace: namespace.to_owned(), reason };
+        match tokio::time::timeout(LOOK_UP, self.api.get_opt(namespace)).await {
+            Ok(Ok(found)) => Ok(found.and_then(|found| read(namespace, &found.metadata))),
+            Ok(Err(error)) => Err(unread(explain(&error))),
+            Err(_) => Err(unread(format!("no answer within {} s", LOOK_UP.as_secs()))),
+        }
+    }
+}
+
+fn read(namespace: &str, metadata: &ObjectMeta) -> Option<NamespaceDefaults> {
+    let none = BTreeMap::new();
+    NamespaceDefaults::read(
+        namespace,
+        metadata.labels.as_ref().unwrap_or(&none),
+        metadata.annotations.as_ref().unwrap_or(&none),
+    )
+}
+
+/// Keeps the store for ever. What was known stays known while the API server is away.
+async fn watch(api: Api<NamespaceMeta>, writer: Writer<NamespaceMeta>, readiness: Readiness) {
+    let (label, enabled) = namespace::INJECT;
+    let labelled = watcher::Config::default().labels(&format!("{label}={enabled}"));
+    let events = watcher(api, labelled).modify(strip).default_backoff().reflect(writer);
+    pin_mut!(events);
+    let mut is_ready = false;
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::InitDone) if !is_ready => {
+                is_ready = true;
+                readiness.ready(PART);
+                info!("the labelled Namespaces are known");
+            }
+            Ok(_) => {}
+            // The watch goes on by itself.
+            Err(error) if is_ready => debug!(%error, "the watch of Namespaces was interrupted"),
+            Err(error) => {
+                warn!(%error, "Namespaces cannot be read");
+                let remedy = "let bindery get, list and watch namespaces";
+                readiness.wait_for(PART, format!("Namespaces cannot be read: {error}; {remedy}"));
+            }
+        }
+    }
+}
+
+/// Leaves of a Namespace only what is asked for: some carry much that others put there.
+fn strip(namespace: &mut NamespaceMeta) {
+    let metadata = &mut namespace.metadata;
+    metadata.managed_fields = None;
+    let is_ours = |name: &str| name.split_once('/').is_some_and(|(prefix, _)| prefix == GROUP);
+    for entries in [&mut metadata.labels, &mut metadata.annotations].into_iter().flatten() {
+        entries.retain(|name, _| is_ours(name));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! The Namespaces among the manifests, and what they say for the pods beside them, as the webhook would apply it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::{
+    admission::inject::{
+        InjectError, InjectSettings, Injection, NamespaceDefaults, inject, inject_defaults, takes_defaults,
+        workload::Workload,
+    },
+    cli::manifest::documents,
+    contract::namespace,
+};
+
+/// What is known of Namespaces offline.
+#[derive(Debug, Default)]
+pub(super) struct GivenNamespaces {
+    /// By name, those that say something for their pods.
+    defaults: BTreeMap<String, NamespaceDefaults>,
+    /// The namespace of manifests that name none.
+    otherwise: Option<String>,
+}
+
+impl GivenNamespaces {
+    /// The Namespaces in these files. What cannot be read is left out here and complained of elsewhere.
+    pub(super) fn among<'a>(files: impl Iterator<Item = &'a str>, otherwise: Option<String>) -> Self {
+        let mut given = Self { defaults: BTreeMap::new(), otherwise };
+        // Nothing is parsed twice but what may be a Namespace with a say.
+        for document in files.flat_map(documents).filter(|it| it.text.contains(namespace::INJECT.0)) {
+            if let Ok(value) = document.parse() {
+                given.add(&value);
+            }
+        }
+        given
+    }
+
+    fn add(&mut self, manifest: &Value) {
+        for item in manifest.get("items").and_then(Value::as_array).into_iter().flatten() {
+            self.add(item);
+        }
+        let is = |field: &str, value: &str| manifest.get(field).and_then(Value::as_str) == Some(value);
+        let name = manifest.pointer("/metadata/name").and_then(Value::as_str);
+        if let Some(name) = name.filter(|_| is("apiVersion", "v1") && is("kind", "Namespace")) {
+            let (labels, annotations) = (texts(manifest, "labels"), texts(manifest, "annotations"));
+            if let Some(defaults) = NamespaceDefaults::read(name, &labels, &annotations) {
+                self.defaults.insert(name.to_owned(), defaults);
+            }
+        }
+    }
+
+    /// What the workload's pods lack of what they ask for or, if they do not say it, of what their Namespace does.
+    pub(super) fn inject(
+        &self,
+        workload: &Workload<'_>,
+        settings: &InjectSettings,
+    ) -> Result<Injection, InjectError> {
+        let defaults = self.namespace_of(workload).and_then(|name| self.defaults.get(name));
+        match defaults {
+            Some(defaults) if takes_defaults(workload.template) => {
+                inject_defaults(workload.template, defaults, settings)
+            }
+            _ => inject(workload.template, settings),
+        }
+    }
+
+    /// Whether a Namespace may have a say that is not applied, since the workload's is not known.
+    pub(super) fn may_miss(&self, workload: &Workload<'_>) -> bool {
+        !self.defaults.is_empty()
+            && self.namespace_of(workload).is_none()
+            && takes_defaults(workload.template)
+    }
+
+    fn namespace_of<'a>(&'a self, workload: &Workload<'a>) -> Option<&'a str> {
+        let named = workload.object.pointer("/metadata/namespace").and_then(Value::as_str);
+        named.filter(|name| !name.is_empty()).or(self.otherwise.as_deref())
+    }
+}
+
+/// The texts in an object of the metadata.
+fn texts(manifest: &Value, field: &str) -> BTreeMap<String, String> {
+    let entries = manifest.get("metadata").and_then(|metadata| metadata.get(field)?.as_object());
+    let text = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
+    entries.into_iter().flatten().filter_map(text).collect()
+}

@@ -165,7 +165,7 @@ async fn a_labelled_namespace_binds_the_pods_that_say_nothing_themselves() {
     });
     let pod = made.await.expect("the ReplicaSet makes a pod");
     scenario.running(&pod).await;
-    let url = scenario.exec(&pod, &["printenv", "COCKROACH_URL"]).await.expect_success();
+    let url = scenario.exec(&pod, &["sh", "-c", "echo \"$COCKROACH_URL\""]).await.expect_success();
     assert_eq!(url.trim_end(), credentials.get("uri"));
 
     say(&scenario, "bindery.dev/bind: other").await;

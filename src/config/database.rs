@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Value, json};
 
-use super::{ConfigError, ServiceKind, SslMode};
+use super::{ConfigError, ServerSettings, ServiceKind, SslMode};
 
 /// The form of [`Lifetime`], for JSON Schema.
 const LIFETIME_PATTERN: &str = "^([0-9]+(w|d|h|m|s) ?)+$";
@@ -28,7 +28,7 @@ pub struct DatabasePlan {
     pub templates: BTreeMap<String, String>,
     /// What becomes of the data when an instance is deleted.
     pub reclaim_policy: Choice<ReclaimPolicy>,
-    /// What bindings say about TLS; what the server's settings say if it is left out.
+    /// What bindings say about TLS; see [`DatabasePlan::sslmode_on`] for when it is left out.
     pub sslmode: Option<SslMode>,
     /// What bindings log in with.
     pub credentials: CredentialKind,
@@ -260,6 +260,15 @@ impl DatabasePlan {
             return Err(ConfigError::invalid(at("encodings"), "CockroachDB has UTF8 only; leave it out"));
         }
         Ok(())
+    }
+
+    /// What bindings on a server say about TLS: without a word from the plan, applications encrypt if the broker does.
+    #[must_use]
+    pub fn sslmode_on(&self, server: &ServerSettings) -> SslMode {
+        self.sslmode.unwrap_or(match server.sslmode {
+            SslMode::Disable => SslMode::Disable,
+            _ => SslMode::Require,
+        })
     }
 
     /// The Schemas Object of a plan whose configuration gives none (spec.md, "Schemas Object").

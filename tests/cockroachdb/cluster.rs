@@ -6,17 +6,12 @@ use std::{
     sync::{Arc, Mutex, Once},
 };
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
-};
 use tempfile::TempDir;
 use tokio_postgres::{Client, Error, error::SqlState};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{
     platform::{Platform, SERVICE},
-    postgres::{ADMIN, ADMIN_PASSWORD, Postgres},
+    postgres::{self, ADMIN, ADMIN_PASSWORD, Postgres},
     real::{self, CockroachDb},
     stand_in::{SYSTEM, StandIn},
 };
@@ -107,17 +102,7 @@ impl Cluster {
 
     /// A session with this URL, the server's certificate verified.
     async fn connect(&self, url: &str) -> Result<Client, Error> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(&self.ca_file).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let (client, connection) = tokio_postgres::connect(url, MakeRustlsConnect::new(tls)).await?;
-        tokio::spawn(connection);
-        Ok(client)
+        postgres::connect(url, &self.ca_file).await
     }
 
     /// A session of bindery's administrator.

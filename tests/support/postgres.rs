@@ -182,17 +182,7 @@ impl Postgres {
 
     /// Opens a session of an application with this URL, the server's certificate verified.
     pub(crate) async fn connect(&self, url: &str) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.ca_file()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let (client, connection) = tokio_postgres::connect(url, MakeRustlsConnect::new(tls)).await?;
-        tokio::spawn(connection);
-        Ok(client)
+        connect(url, &self.ca_file()).await
     }
 
     /// Waits until a question, in SQL, is answered with true.
@@ -313,6 +303,24 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Opens a session with this URL at a server that has a certificate of this authority.
+pub(crate) async fn connect(
+    url: &str,
+    ca_file: &Path,
+) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca_file).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let (client, connection) = tokio_postgres::connect(url, MakeRustlsConnect::new(tls)).await?;
+    tokio::spawn(connection);
+    Ok(client)
 }
 
 /// A session of the superuser, kept open.

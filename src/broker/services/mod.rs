@@ -5,6 +5,7 @@
 #[cfg(test)]
 #[path = "../../../tests/support/fake.rs"]
 pub(crate) mod fake;
+mod idle;
 pub(crate) mod mysql;
 pub(crate) mod naming;
 mod outcome;

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::InstanceSpec;
-use crate::osb::{Credentials, Endpoint, InstanceMetadata};
+use crate::{
+    config::ServerSettings,
+    osb::{Credentials, Endpoint, InstanceMetadata},
+};
 
 /// How far a call got.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,6 +104,15 @@ impl ServiceError {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         self.is_passing
+    }
+}
+
+/// Where a server listens.
+pub(super) fn endpoint(server: &ServerSettings) -> Endpoint {
+    Endpoint {
+        host: server.host.clone(),
+        ports: vec![server.port.to_string()],
+        protocol: Some("tcp".to_owned()),
     }
 }
 

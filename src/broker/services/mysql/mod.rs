@@ -33,12 +33,13 @@ use serde_json::Value;
 use super::{
     BindingSpec, Bound, InstanceSpec, Progress, Provider, Resource, ResourceKind, ServiceError, Unacceptable,
     naming,
+    outcome::endpoint,
     parameters::{BindingParameters, Expiry, InstanceParameters, Plans},
     password,
 };
 use crate::{
     config::{Access, ConfigError, ReclaimPolicy, ServerSettings, SslMode},
-    osb::{BindingId, Credentials, Endpoint, InstanceId, PlanId},
+    osb::{BindingId, Credentials, InstanceId, PlanId},
 };
 
 /// The databases of one installation on one server.
@@ -113,7 +114,7 @@ impl Databases {
         let plan = self.plans.known(&on.plan_id)?;
         let parameters = BindingParameters::read(&binding.parameters)?;
         let access = parameters.access(plan)?;
-        let sslmode = self.sslmode_of_bindings(plan.sslmode);
+        let sslmode = plan.sslmode_on(&self.server.settings);
         let ca = self.ca(sslmode).await?;
         let mut session = self.server.session().await?;
         let password = session.dialect().password(password::generate());
@@ -155,14 +156,6 @@ impl Databases {
         session.run([self.marks.write(mark, binding.as_str(), expiry.map(|expiry| expiry.ends_at))]).await
     }
 
-    /// What the plan says, or that the connection is encrypted if the broker's own is.
-    fn sslmode_of_bindings(&self, plan: Option<SslMode>) -> SslMode {
-        plan.unwrap_or(match self.server.settings.sslmode {
-            SslMode::Disable => SslMode::Disable,
-            _ => SslMode::Require,
-        })
-    }
-
     /// The text of the CA's file, for applications that verify the server.
     async fn ca(&self, sslmode: SslMode) -> Result<Option<String>, SqlError> {
         let Some(path) = self.server.settings.ca_file.clone().filter(|_| sslmode.verifies()) else {
@@ -175,15 +168,9 @@ impl Databases {
     }
 
     fn bound(&self, credentials: Credentials, expiry: Option<Expiry>) -> Bound {
-        let settings = &self.server.settings;
-        let endpoint = Endpoint {
-            host: settings.host.clone(),
-            ports: vec![settings.port.to_string()],
-            protocol: Some("tcp".to_owned()),
-        };
         Bound {
             credentials,
-            endpoints: vec![endpoint],
+            endpoints: vec![endpoint(&self.server.settings)],
             expires_at: expiry.map(|expiry| expiry.ends_at),
             renew_before: expiry.map(|expiry| expiry.renew_before),
             ..Bound::default()

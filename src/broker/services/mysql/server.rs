@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use super::{
+    super::idle::Idle,
     connection::{Engine, LOCK_WAIT, Session},
     dialect::Statement,
     error::{ConnectError, SqlError},
@@ -18,11 +19,6 @@ use super::{
 };
 use crate::config::ServerSettings;
 
-/// As many idle sessions are kept for the next request. With fewer than requests at once, most requests log in anew, which
-/// costs as much as what they came for.
-const IDLE_SESSIONS: usize = 16;
-/// A session that was idle for longer may be dead without anybody having said so.
-const IDLE_TIME: Duration = Duration::from_mins(1);
 /// Whoever finds all sessions in use waits so long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -31,7 +27,7 @@ pub(super) struct Server {
     pub(super) settings: ServerSettings,
     /// One permit for each session in use. Those that are idle are used first, so that no more than these are ever open.
     in_use: Arc<Semaphore>,
-    idle: Mutex<Vec<(Instant, Session)>>,
+    idle: Mutex<Idle<Session>>,
     engine: OnceLock<Engine>,
 }
 
@@ -48,7 +44,7 @@ impl Server {
             .await
             .map_err(|_| busy())?
             .map_err(|_| busy())?;
-        let idle = self.take_idle();
+        let idle = self.idle().take(|_| true);
         let mut session = match idle {
             Some(session) => session,
             None => Session::open(&self.settings).await?,
@@ -65,9 +61,7 @@ impl Server {
         // Freed only when the session is there to be found.
         let permit = session.permit.take();
         let mut idle = self.idle();
-        if idle.len() < IDLE_SESSIONS {
-            idle.push((Instant::now(), session));
-        }
+        idle.put(session);
         drop(idle);
         drop(permit);
     }
@@ -77,13 +71,7 @@ impl Server {
         self.idle().clear();
     }
 
-    fn take_idle(&self) -> Option<Session> {
-        let mut idle = self.idle();
-        idle.retain(|(since, _)| since.elapsed() < IDLE_TIME);
-        idle.pop().map(|(_, session)| session)
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<(Instant, Session)>> {
+    fn idle(&self) -> MutexGuard<'_, Idle<Session>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     broker::services::{
         BindingSpec, Bound, InstanceSpec,
         naming::group,
+        outcome::endpoint,
         parameters::{BindingParameters, Expiry},
     },
     config::{Access, Kinds},
@@ -67,14 +68,14 @@ impl Databases {
         let place = credentials::Place {
             server: &self.server.settings,
             kind: self.plans.kind(&instance.plan_id),
-            sslmode: plan.sslmode,
+            sslmode: plan.sslmode_on(&self.server.settings),
             database: &database,
             mounted_at: mounted_at(binding),
         };
         let credentials = place.credentials(&login, &credential).await?;
         Ok(Bound {
             credentials,
-            endpoints: vec![self.endpoint()],
+            endpoints: vec![endpoint(&self.server.settings)],
             expires_at: ends_at,
             renew_before: expiry.map(|expiry| expiry.renew_before),
             ..Bound::default()

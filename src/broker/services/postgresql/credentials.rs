@@ -63,8 +63,7 @@ pub(super) fn verifier(password: &SecretString) -> String {
 pub(super) struct Place<'a> {
     pub(super) server: &'a ServerSettings,
     pub(super) kind: ServiceKind,
-    /// The plan's.
-    pub(super) sslmode: Option<SslMode>,
+    pub(super) sslmode: SslMode,
     pub(super) database: &'a str,
     /// Where applications find the keys as files.
     pub(super) mounted_at: Option<String>,
@@ -81,18 +80,10 @@ impl Place<'_> {
         credential: &Credential,
     ) -> Result<Credentials, SqlError> {
         let ca = match &self.server.ca_file {
-            Some(file) if self.sslmode().verifies() => Some(read(file).await?),
+            Some(file) if self.sslmode.verifies() => Some(read(file).await?),
             _ => None,
         };
         Ok(self.keys(login, credential, ca).into())
-    }
-
-    /// Without a word from the plan, applications encrypt, as with the broker of the seed.
-    fn sslmode(&self) -> SslMode {
-        self.sslmode.unwrap_or(match self.server.sslmode {
-            SslMode::Disable => SslMode::Disable,
-            _ => SslMode::Require,
-        })
     }
 
     fn keys(&self, login: &str, credential: &Credential, ca: Option<String>) -> Object {
@@ -137,7 +128,7 @@ impl Place<'_> {
 
     /// The parameters of a URL (libpq-connect, "Parameter Key Words"; pgjdbc has the same names for them).
     fn tls(&self, credential: &Credential, has_ca: bool) -> String {
-        let mut parameters = format!("sslmode={}", self.sslmode());
+        let mut parameters = format!("sslmode={}", self.sslmode);
         let Some(folder) = &self.mounted_at else { return parameters };
         let mut files = Vec::new();
         if has_ca {
@@ -184,7 +175,7 @@ mod tests {
     }
 
     fn place(server: &ServerSettings, kind: ServiceKind) -> Place<'_> {
-        Place { server, kind, sslmode: None, database: "cf_d", mounted_at: None }
+        Place { server, kind, sslmode: SslMode::Require, database: "cf_d", mounted_at: None }
     }
 
     #[test]
@@ -217,7 +208,7 @@ mod tests {
     fn a_plan_that_verifies_gives_the_ca_and_its_path() {
         let server = server("db.example");
         let place = Place {
-            sslmode: Some(SslMode::VerifyFull),
+            sslmode: SslMode::VerifyFull,
             mounted_at: Some("/var/secrets/my db&x".to_owned()),
             ..place(&server, ServiceKind::CockroachDb)
         };
@@ -231,7 +222,7 @@ mod tests {
     fn a_certificate_takes_the_place_of_the_password() {
         let server = server("db.example");
         let place = Place {
-            sslmode: Some(SslMode::VerifyFull),
+            sslmode: SslMode::VerifyFull,
             mounted_at: Some("/s".to_owned()),
             ..place(&server, ServiceKind::CockroachDb)
         };

@@ -354,10 +354,20 @@ pub(super) trait Dialect: Send + Sync {
     }
 
     /// Hands what a role owns in the session's database to another role.
-    fn reassign(&self, role: &str, to: &str) -> Statement;
+    fn reassign(&self, role: &str, to: &str) -> Statement {
+        // sql-reassign-owned, or reassign-owned.
+        let sql = format!("REASSIGN OWNED BY {} TO {}", identifier(role), identifier(to));
+        Statement::new("hand the login's objects to the owner", sql)
+    }
 
     /// Drops what a role owns in the session's database and takes back what was granted to it.
-    fn drop_owned(&self, role: &str) -> Statement;
+    fn drop_owned(&self, role: &str) -> Statement {
+        // sql-drop-owned; drop-owned-by, which has no CASCADE (0A000): after REASSIGN it only takes grants back.
+        Statement::new(
+            "take back what was granted to the login",
+            format!("DROP OWNED BY {}", identifier(role)),
+        )
+    }
 
     /// Drops a role.
     fn drop_role(&self, role: &str) -> Statement;

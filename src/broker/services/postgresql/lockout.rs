@@ -76,6 +76,7 @@ impl Databases {
                 failed = Some(error);
             }
         }
+        self.server.keep(session);
         failed.map_or(Ok(()), Err)
     }
 

@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     config::{Access, ReclaimPolicy, ServerSettings, ServiceKind, SslMode},
-    osb::{BindingId, Endpoint, InstanceId, PlanId},
+    osb::{BindingId, InstanceId, PlanId},
 };
 
 /// The databases of one installation on one server.
@@ -160,15 +160,6 @@ impl Databases {
             return Err(SqlError::OtherEngine { found: engine.to_string() });
         }
         Ok(())
-    }
-
-    fn endpoint(&self) -> Endpoint {
-        let settings = &self.server.settings;
-        Endpoint {
-            host: settings.host.clone(),
-            ports: vec![settings.port.to_string()],
-            protocol: Some("tcp".to_owned()),
-        }
     }
 }
 

@@ -4,23 +4,17 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::Duration,
 };
 
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::sync::Semaphore;
 use tokio_postgres::types::Type;
 
 use super::{
+    super::idle::Idle,
     connection::{Engine, Session},
     error::SqlError,
 };
 use crate::config::ServerSettings;
-
-/// As many idle sessions in the maintenance database are kept for the next request. With fewer than requests at once, most
-/// requests log in anew, which costs as much as what they came for.
-const IDLE_SESSIONS: usize = 16;
-/// A session that was idle for longer may be dead without anybody having said so.
-const IDLE_TIME: Duration = Duration::from_mins(1);
 
 /// See the module.
 pub(super) struct Server {
@@ -37,29 +31,6 @@ pub(super) struct Server {
     inside: Arc<Semaphore>,
     /// The session that looks for expired logins: it does not wait for whatever takes long.
     expiry: Arc<Semaphore>,
-}
-
-/// What is kept for a while, each with the time it was put there.
-struct Idle<T>(Vec<(Instant, T)>);
-
-impl<T> Default for Idle<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T> Idle<T> {
-    /// The last that was put there and is still `usable`; forgets what is not, or is there for too long.
-    fn take(&mut self, usable: impl Fn(&T) -> bool) -> Option<T> {
-        self.0.retain(|(since, kept)| since.elapsed() < IDLE_TIME && usable(kept));
-        self.0.pop().map(|(_, kept)| kept)
-    }
-
-    fn put(&mut self, kept: T) {
-        if self.0.len() < IDLE_SESSIONS {
-            self.0.push((Instant::now(), kept));
-        }
-    }
 }
 
 /// Roles by name, each with the roles that it is a direct member of.
@@ -83,21 +54,22 @@ impl Server {
 
     /// A session in the maintenance database. Give it back with [`Server::keep`] when all went well.
     pub(super) async fn session(&self) -> Result<Session, SqlError> {
+        self.pooled(&self.maintenance).await
+    }
+
+    /// A session in the maintenance database that waits for no other but its like.
+    pub(super) async fn session_for_expiry(&self) -> Result<Session, SqlError> {
+        self.pooled(&self.expiry).await
+    }
+
+    async fn pooled(&self, permits: &Arc<Semaphore>) -> Result<Session, SqlError> {
         // The semaphores are never closed.
-        let permit = self.maintenance.clone().acquire_owned().await.ok();
+        let permit = permits.clone().acquire_owned().await.ok();
         let idle = self.idle().take(|session| !session.is_closed());
         let mut session = match idle {
             Some(session) => session,
             None => self.open(&self.settings.database).await?,
         };
-        session.set_permit(permit);
-        Ok(session)
-    }
-
-    /// A session in the maintenance database that waits for no other but its like.
-    pub(super) async fn session_for_expiry(&self) -> Result<Session, SqlError> {
-        let permit = self.expiry.clone().acquire_owned().await.ok();
-        let mut session = self.open(&self.settings.database).await?;
         session.set_permit(permit);
         Ok(session)
     }
@@ -225,26 +197,4 @@ async fn grouped(session: &Session, sql: &str, names: &[&str]) -> Result<Roles, 
         groups.extend(row.get::<_, Option<String>>(1));
     }
     Ok(roles)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_idle_for_long_or_unusable_is_not_used_again() {
-        let mut idle = Idle::default();
-        idle.put(1);
-        tokio::time::advance(IDLE_TIME / 2).await;
-        idle.put(2);
-        idle.put(3);
-        assert_eq!(idle.take(|kept| *kept != 3), Some(2));
-        assert_eq!(idle.0.len(), 1);
-        tokio::time::advance(IDLE_TIME / 2).await;
-        assert_eq!(idle.take(|_| true), None);
-        for each in 0..2 * IDLE_SESSIONS {
-            idle.put(each);
-        }
-        assert_eq!(idle.0.len(), IDLE_SESSIONS);
-    }
 }

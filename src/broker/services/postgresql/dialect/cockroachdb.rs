@@ -164,20 +164,6 @@ impl Dialect for CockroachDb {
         changes.map(alter).collect()
     }
 
-    /// reassign-owned.
-    fn reassign(&self, role: &str, to: &str) -> Statement {
-        let sql = format!("REASSIGN OWNED BY {} TO {}", identifier(role), identifier(to));
-        Statement::new("hand the login's objects to the owner", sql)
-    }
-
-    /// drop-owned-by: without CASCADE (0A000); after REASSIGN it only takes grants back.
-    fn drop_owned(&self, role: &str) -> Statement {
-        Statement::new(
-            "take back what was granted to the login",
-            format!("DROP OWNED BY {}", identifier(role)),
-        )
-    }
-
     /// drop-role. For one that is gone, some versions answer 42704 in spite of IF EXISTS (cockroachdb/cockroach#134538).
     fn drop_role(&self, role: &str) -> Statement {
         Statement::new("drop the role", format!("DROP ROLE IF EXISTS {}", identifier(role)))

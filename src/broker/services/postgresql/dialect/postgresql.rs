@@ -189,20 +189,6 @@ impl Dialect for PostgreSql {
            AND pg_has_role(nspowner, 'USAGE')"
     }
 
-    /// sql-reassign-owned.
-    fn reassign(&self, role: &str, to: &str) -> Statement {
-        let sql = format!("REASSIGN OWNED BY {} TO {}", identifier(role), identifier(to));
-        Statement::new("hand the login's objects to the owner", sql)
-    }
-
-    /// sql-drop-owned.
-    fn drop_owned(&self, role: &str) -> Statement {
-        Statement::new(
-            "take back what was granted to the login",
-            format!("DROP OWNED BY {}", identifier(role)),
-        )
-    }
-
     /// sql-droprole.
     fn drop_role(&self, role: &str) -> Statement {
         Statement::new("drop the role", format!("DROP ROLE IF EXISTS {}", identifier(role)))

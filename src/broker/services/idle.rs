@@ -1,0 +1,59 @@
+//! Sessions that are kept for a while for the next request.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// As many are kept. With fewer than requests at once, most requests log in anew, which costs as much as what they came for.
+const IDLE_SESSIONS: usize = 16;
+/// A session that was idle for longer may be dead without anybody having said so.
+const IDLE_TIME: Duration = Duration::from_mins(1);
+
+/// What is kept for a while, each with the time it was put there.
+pub(super) struct Idle<T>(Vec<(Instant, T)>);
+
+impl<T> Default for Idle<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Idle<T> {
+    /// The last that was put there and is still `usable`; forgets what is not, or is there for too long.
+    pub(super) fn take(&mut self, usable: impl Fn(&T) -> bool) -> Option<T> {
+        self.0.retain(|(since, kept)| since.elapsed() < IDLE_TIME && usable(kept));
+        self.0.pop().map(|(_, kept)| kept)
+    }
+
+    pub(super) fn put(&mut self, kept: T) {
+        if self.0.len() < IDLE_SESSIONS {
+            self.0.push((Instant::now(), kept));
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_idle_for_long_or_unusable_is_not_used_again() {
+        let mut idle = Idle::default();
+        idle.put(1);
+        tokio::time::advance(IDLE_TIME / 2).await;
+        idle.put(2);
+        idle.put(3);
+        assert_eq!(idle.take(|kept| *kept != 3), Some(2));
+        assert_eq!(idle.0.len(), 1);
+        tokio::time::advance(IDLE_TIME / 2).await;
+        assert_eq!(idle.take(|_| true), None);
+        for each in 0..2 * IDLE_SESSIONS {
+            idle.put(each);
+        }
+        assert_eq!(idle.0.len(), IDLE_SESSIONS);
+    }
+}

@@ -241,7 +241,8 @@ impl MariaDb {
             }
             None => Command::new(program),
         };
-        command.current_dir(self.folder.path());
+        // A server that starts removes the temporary tables of all others in the same folder.
+        command.current_dir(self.folder.path()).env("TMPDIR", self.folder.path());
         command
     }
 }

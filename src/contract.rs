@@ -25,6 +25,18 @@ pub mod pod {
     pub const MOUNT_ROOT: &str = "bindery.dev/mount-root";
     /// The default of [`MOUNT_ROOT`].
     pub const DEFAULT_MOUNT_ROOT: &str = "/var/secrets";
+    /// The scheduling gate of a pod whose bindings have no Secrets yet.
+    pub const GATE: &str = "bindery.dev/binding";
+    /// Annotation beside [`GATE`]: the Secrets that open it, comma-separated.
+    pub const WAITS_FOR: &str = "bindery.dev/waits-for";
+}
+
+/// The webhooks of the webhook configuration, as the API server's messages call them.
+pub mod webhook {
+    /// For pods that say what they are bound to.
+    pub const OWN: &str = "inject.bindery.dev";
+    /// For pods of which their Namespace says it.
+    pub const DEFAULTS: &str = "defaults.bindery.dev";
 }
 
 /// Labels of a Namespace. Its annotations are called like those of [`pod`].

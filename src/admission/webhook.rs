@@ -17,6 +17,7 @@ use tower_http::timeout::TimeoutLayer;
 use tracing::{debug, info, warn};
 
 use super::{
+    gates::{Awaited, gate},
     inject::{
         InjectError, InjectSettings, Injection, NamespaceDefaults, Warning, inject, inject_defaults,
         takes_defaults,
@@ -43,6 +44,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 struct Webhook {
     settings: Arc<InjectSettings>,
     namespaces: Arc<dyn Namespaces>,
+    awaited: Option<Arc<dyn Awaited>>,
     metrics: Arc<Metrics>,
 }
 
@@ -53,10 +55,11 @@ enum Entry {
     Namespace,
 }
 
-/// Answers `POST` to [`PATH`] and [`DEFAULTS_PATH`].
+/// Answers `POST` to [`PATH`] and [`DEFAULTS_PATH`]. Without `awaited` no pod gets a gate.
 pub fn router(
     settings: Arc<InjectSettings>,
     namespaces: Arc<dyn Namespaces>,
+    awaited: Option<Arc<dyn Awaited>>,
     metrics: Arc<Metrics>,
 ) -> Router {
     Router::new()
@@ -64,7 +67,7 @@ pub fn router(
         .route(DEFAULTS_PATH, post(mutate_by_namespace))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT))
-        .with_state(Webhook { settings, namespaces, metrics })
+        .with_state(Webhook { settings, namespaces, awaited, metrics })
 }
 
 type Body = Result<Bytes, BytesRejection>;
@@ -101,7 +104,7 @@ impl Webhook {
             }
             Err(error) => return malformed(&error),
         };
-        let injected = match entry {
+        let mut injected = match entry {
             Entry::Pod => inject(pod, &self.settings),
             Entry::Namespace => match self.defaults(&request, pod).await {
                 Ok(Some(defaults)) => inject_defaults(pod, &defaults, &self.settings),
@@ -113,6 +116,9 @@ impl Webhook {
                 }
             },
         };
+        if let Ok(injection) = &mut injected {
+            self.hold_back(&request, pod, injection);
+        }
         let (outcome, answer) = decided(&request, pod, injected);
         (outcome, Json(answer).into_response())
     }
@@ -123,6 +129,14 @@ impl Webhook {
             return Ok(None);
         }
         Ok(self.namespaces.defaults(request.pod_namespace()?).await?)
+    }
+
+    /// Puts a gate on a pod that would only wait on its node.
+    fn hold_back(&self, request: &Request, pod: &Value, injection: &mut Injection) {
+        let (Some(awaited), Ok(namespace)) = (&self.awaited, request.pod_namespace()) else { return };
+        if awaited.is_any(namespace, &injection.needs) {
+            injection.patch.0.extend(gate(pod, &injection.needs));
+        }
     }
 }
 

@@ -43,6 +43,9 @@ pub mod webhook {
 pub mod namespace {
     /// Label: with this value the Namespace's annotations hold for its pods that have no [`super::pod::BIND`].
     pub const INJECT: (&str, &str) = ("bindery.dev/inject", "enabled");
+    /// Annotation: with this value pods that asked for bindings and were created without them are evicted, so that
+    /// their owners make others in their place.
+    pub const MISSED: (&str, &str) = ("bindery.dev/missed-pods", "evict");
 }
 
 /// Labels and annotations of a ServiceBinding and of the Secrets written for it.

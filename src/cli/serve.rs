@@ -22,6 +22,7 @@ use crate::{
         server::{self, PresentedCertificate, TlsSettings},
         webhook_bundle::WebhookBundle,
     },
+    pods::{self, PodsSettings},
     telemetry::{
         Metrics,
         ops::{self, Readiness},
@@ -55,6 +56,8 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     admission: AdmissionArgs,
     #[command(flatten)]
+    injection: InjectionArgs,
+    #[command(flatten)]
     broker: BrokerSource,
     /// Register the broker as this ClusterServiceBroker; empty: do not.
     #[arg(long, env = "BINDERY_REGISTER_BROKER", default_value = "bindery", value_name = "NAME")]
@@ -68,10 +71,25 @@ struct AdmissionArgs {
     /// certificate and leaves the webhook configuration's CA bundle alone.
     #[arg(long, env = "BINDERY_ADMISSION_TLS_DIR", value_name = "DIR")]
     admission_tls_dir: Option<PathBuf>,
+}
+
+/// What the roles `admission`, which binds pods, and `catalog`, which looks after them, have to agree on.
+#[derive(Debug, clap::Args)]
+struct InjectionArgs {
     /// Containers that are bound only when a pod names them.
     #[arg(long, env = "BINDERY_EXCLUDE_CONTAINERS", value_delimiter = ',', value_name = "NAMES",
           default_values_t = InjectSettings::default().exclude_containers)]
     exclude_containers: Vec<String>,
+    /// Namespaces that the webhook configuration leaves out, beside kube-system, kube-node-lease and the installation's
+    /// own. Nobody is told of pods there that are not bound.
+    #[arg(long, env = "BINDERY_EXCLUDE_NAMESPACES", value_delimiter = ',', value_name = "NAMES")]
+    exclude_namespaces: Vec<String>,
+}
+
+impl InjectionArgs {
+    fn settings(&self) -> InjectSettings {
+        InjectSettings { exclude_containers: self.exclude_containers.clone() }
+    }
 }
 
 /// A part of bindery that can run apart from the others.
@@ -157,7 +175,7 @@ impl Roles {
     }
 
     fn start_admission(&self, tasks: &mut Tasks) {
-        let settings = InjectSettings { exclude_containers: self.args.admission.exclude_containers.clone() };
+        let settings = self.args.injection.settings();
         let (namespaces, watch) = WatchedNamespaces::new(self.client.clone(), self.readiness.clone());
         let router = webhook::router(Arc::new(settings), Arc::new(namespaces), self.metrics.clone());
         let stop = self.stop.clone();
@@ -221,16 +239,24 @@ impl Roles {
         let election = Election::new(self.client.clone(), namespace, &format!("{name}-catalog"), identity);
         let (client, metrics, readiness) =
             (self.client.clone(), self.metrics.clone(), self.readiness.clone());
+        let mut exclude_namespaces = self.args.injection.exclude_namespaces.clone();
+        exclude_namespaces.push(namespace.clone());
+        let looking_after = PodsSettings { inject: self.args.injection.settings(), exclude_namespaces };
         let stop = self.stop.clone();
         tasks.spawn(async move {
-            let lead = |term| {
+            let lead = |term: CancellationToken| {
                 let (client, metrics, readiness) = (client.clone(), metrics.clone(), readiness.clone());
+                let pods = pods::run(client.clone(), looking_after.clone(), metrics.clone(), term.clone());
                 async move {
+                    let catalog =
+                        catalog::run(client, CatalogSettings::default(), metrics, readiness.clone(), term);
+                    // Neither waits for the other, and both end when one cannot go on.
                     let ended =
-                        catalog::run(client, CatalogSettings::default(), metrics, readiness.clone(), term)
-                            .await;
+                        tokio::try_join!(async { catalog.await.map_err(anyhow::Error::from) }, async {
+                            pods.await.map_err(anyhow::Error::from)
+                        },);
                     readiness.ready(Role::Catalog.name());
-                    ended
+                    ended.map(drop)
                 }
             };
             election.run(stop, lead).await.context("the catalog cannot go on")

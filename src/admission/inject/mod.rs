@@ -7,6 +7,7 @@
 mod annotations;
 mod container;
 mod defaults;
+mod demand;
 mod entries;
 mod error;
 mod fields;
@@ -22,6 +23,7 @@ use serde_json::{Map, Value};
 use self::{annotations::Ask, folder::System};
 pub use self::{
     defaults::{NamespaceDefaults, inject_defaults, takes_defaults},
+    demand::{Demand, demands},
     error::{InjectError, Problem},
     warning::Warning,
 };

@@ -1,0 +1,89 @@
+//! The pods that ask for bindings, watched after they were created: those that the webhook missed and those that wait
+//! are found, and their owners told why. This file lists the controllers and starts them; all share one watch of pods.
+//! Giving pods what they ask for is not done here but at their creation, by `admission`.
+
+mod bindings;
+mod namespaces;
+mod pod;
+mod watch;
+
+use std::sync::Arc;
+
+use kube::{
+    Client,
+    runtime::reflector::{self, Store},
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::{bindings::SeenBinding, namespaces::Namespaces, pod::AskingPod, watch::PodWatch};
+use crate::{admission::inject::InjectSettings, telemetry::Metrics};
+
+/// Namespaces whose pods no installation looks at: the cluster itself may depend on them.
+const ALWAYS_LEFT_ALONE: [&str; 2] = ["kube-system", "kube-node-lease"];
+
+/// What the webhook is set up with, so that pods are judged as it judges them.
+#[derive(Clone, Debug, Default)]
+pub struct PodsSettings {
+    /// How pods are injected.
+    pub inject: InjectSettings,
+    /// Namespaces that the webhook leaves alone, beside those of the cluster itself.
+    pub exclude_namespaces: Vec<String>,
+}
+
+impl PodsSettings {
+    /// Whether the webhook leaves this Namespace alone.
+    fn leaves_alone(&self, namespace: &str) -> bool {
+        ALWAYS_LEFT_ALONE.contains(&namespace) || self.exclude_namespaces.iter().any(|name| name == namespace)
+    }
+}
+
+/// The controllers ended without having been told to.
+#[derive(Debug, thiserror::Error)]
+#[error("a watch or controller of pods ended by itself ({0}), which is a defect; report it with the log")]
+pub struct PodsError(String);
+
+/// What the controllers share.
+#[derive(Clone)]
+struct Shared {
+    client: Client,
+    metrics: Arc<Metrics>,
+    pods: Store<AskingPod>,
+    namespaces: Namespaces,
+    bindings: Store<SeenBinding>,
+}
+
+/// Looks after pods until `stop`. Only one process of an installation may do so at a time; the caller sees to that.
+pub async fn run(
+    client: Client,
+    settings: PodsSettings,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> Result<(), PodsError> {
+    let (pods, pod_writer) = reflector::store();
+    let (namespaces, namespace_writer) = reflector::store();
+    let (bindings, binding_writer) = reflector::store();
+    let namespaces = Namespaces(namespaces);
+    let shared = Shared { client: client.clone(), metrics, pods, namespaces: namespaces.clone(), bindings };
+    let (namespace_changes, changed_namespaces) = futures::channel::mpsc::unbounded();
+    let pod_watch = PodWatch {
+        client: client.clone(),
+        namespaces,
+        settings: Arc::new(settings),
+        writer: pod_writer,
+        listeners: Vec::new(),
+    };
+    let binding_listeners = Vec::new();
+
+    // All of them end when this set is dropped.
+    let mut tasks = JoinSet::new();
+
+    tasks.spawn(namespaces::watch(client.clone(), namespace_writer, namespace_changes));
+    tasks.spawn(pod_watch.run(changed_namespaces));
+    tasks.spawn(bindings::watch(client, binding_writer, binding_listeners));
+    match stop.run_until_cancelled(tasks.join_next()).await {
+        None => Ok(()),
+        Some(Some(Err(error))) => Err(PodsError(error.to_string())),
+        Some(Some(Ok(())) | None) => Err(PodsError("without an error".to_owned())),
+    }
+}

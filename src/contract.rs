@@ -27,8 +27,12 @@ pub mod pod {
     pub const DEFAULT_MOUNT_ROOT: &str = "/var/secrets";
     /// The scheduling gate of a pod whose bindings have no Secrets yet.
     pub const GATE: &str = "bindery.dev/binding";
-    /// Annotation beside [`GATE`]: the Secrets that open it, comma-separated.
-    pub const WAITS_FOR: &str = "bindery.dev/waits-for";
+}
+
+/// What is written into the status of owners whose pods were refused.
+pub mod nudge {
+    /// The condition's type.
+    pub const CONDITION: &str = "bindery.dev/Nudged";
 }
 
 /// The webhooks of the webhook configuration, as the API server's messages call them.

@@ -19,7 +19,7 @@ use kube::{
 use serde::{Deserialize, de::IgnoredAny};
 use tracing::{debug, info};
 
-use super::{gates::Awaited, inject::Need};
+use super::gates::Awaited;
 use crate::{
     catalog::api::ServiceBinding,
     cluster::leader::{Leadership, observe},
@@ -58,8 +58,8 @@ impl WatchedBindings {
 }
 
 impl Awaited for WatchedBindings {
-    fn is_any(&self, namespace: &str, needs: &[Need]) -> bool {
-        self.catalog.is_held() && self.written.lacks_any(namespace, needs)
+    fn is_any(&self, namespace: &str, bindings: &[String]) -> bool {
+        self.catalog.is_held() && self.written.lacks_any(namespace, bindings)
     }
 }
 
@@ -72,11 +72,11 @@ struct Written(RwLock<Option<Names>>);
 struct Names(HashMap<String, HashSet<String>>);
 
 impl Written {
-    fn lacks_any(&self, namespace: &str, needs: &[Need]) -> bool {
+    fn lacks_any(&self, namespace: &str, bindings: &[String]) -> bool {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let Some(Names(known)) = known.as_ref() else { return false };
         let names = known.get(namespace);
-        needs.iter().any(|need| !names.is_some_and(|names| names.contains(&need.binding)))
+        bindings.iter().any(|binding| !names.is_some_and(|names| names.contains(binding)))
     }
 
     /// Replaces what is known by what a list had.
@@ -154,10 +154,6 @@ mod tests {
         json!({"conditions": [], "secrets": [{"name": "b", "uid": "u", "resourceVersion": "1"}]})
     }
 
-    fn need(binding: &str) -> Need {
-        Need { binding: binding.to_owned(), secrets: Vec::new() }
-    }
-
     fn seen(value: Value) -> Seen {
         serde_json::from_value(value).unwrap()
     }
@@ -183,7 +179,7 @@ mod tests {
 
     #[test]
     fn before_the_first_list_nothing_is_missed() {
-        assert!(!Written::default().lacks_any("shop", &[need("b")]));
+        assert!(!Written::default().lacks_any("shop", &["b".to_owned()]));
     }
 
     #[test]
@@ -191,11 +187,11 @@ mod tests {
         let written = Written::default();
         written.replace(Names::default());
         written.note(&seen(binding("a", &with_secrets())), true);
-        assert!(!written.lacks_any("shop", &[need("a")]));
-        assert!(written.lacks_any("shop", &[need("a"), need("b")]));
-        assert!(written.lacks_any("elsewhere", &[need("a")]), "of another namespace");
+        assert!(!written.lacks_any("shop", &["a".to_owned()]));
+        assert!(written.lacks_any("shop", &["a".to_owned(), "b".to_owned()]));
+        assert!(written.lacks_any("elsewhere", &["a".to_owned()]), "of another namespace");
         written.note(&seen(binding("a", &with_secrets())), false);
-        assert!(written.lacks_any("shop", &[need("a")]));
+        assert!(written.lacks_any("shop", &["a".to_owned()]));
     }
 
     #[test]
@@ -218,7 +214,9 @@ mod tests {
         let written = Arc::new(Written::default());
         let watching = tokio::spawn(watch(api_server(&listed, &events), written.clone()));
         let keeps_up = async {
-            while !written.lacks_any("shop", &[need("early")]) || written.lacks_any("shop", &[need("late")]) {
+            while !written.lacks_any("shop", &["early".to_owned()])
+                || written.lacks_any("shop", &["late".to_owned()])
+            {
                 tokio::task::yield_now().await;
             }
         };

@@ -1,6 +1,7 @@
 //! The webhook through its router, as the API server calls it.
 
 mod defaults;
+mod gates;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -134,8 +134,8 @@ impl Webhook {
     /// Puts a gate on a pod that would only wait on its node.
     fn hold_back(&self, request: &Request, pod: &Value, injection: &mut Injection) {
         let (Some(awaited), Ok(namespace)) = (&self.awaited, request.pod_namespace()) else { return };
-        if awaited.is_any(namespace, &injection.needs) {
-            injection.patch.0.extend(gate(pod, &injection.needs));
+        if awaited.is_any(namespace, &injection.bindings) {
+            injection.patch.0.extend(gate(pod));
         }
     }
 }

@@ -3,7 +3,10 @@
 
 use std::{borrow::Cow, pin::pin};
 
-use futures::{StreamExt, channel::mpsc::UnboundedSender};
+use futures::{
+    StreamExt,
+    channel::mpsc::{UnboundedReceiver, UnboundedSender},
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client, Resource,
@@ -41,6 +44,9 @@ struct Status {
 
 /// Which binding has changed.
 pub(super) type BindingRef = ObjectRef<SeenBinding>;
+
+/// The bindings that changed, for one controller.
+pub(super) type BindingQueue = UnboundedReceiver<BindingRef>;
 
 impl SeenBinding {
     /// Whether its Secrets have been written.

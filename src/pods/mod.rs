@@ -3,8 +3,10 @@
 //! Giving pods what they ask for is not done here but at their creation, by `admission`.
 
 mod bindings;
+pub(crate) mod gates;
 mod namespaces;
 mod pod;
+mod refused;
 mod watch;
 
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use kube::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::refused::WebhookService;
 use self::{bindings::SeenBinding, namespaces::Namespaces, pod::AskingPod, watch::PodWatch};
 use crate::{admission::inject::InjectSettings, telemetry::Metrics};
 
@@ -29,6 +32,8 @@ pub struct PodsSettings {
     pub inject: InjectSettings,
     /// Namespaces that the webhook leaves alone, beside those of the cluster itself.
     pub exclude_namespaces: Vec<String>,
+    /// The webhook's Service, if owners are to be nudged whose pods were refused without it.
+    pub nudge_without: Option<WebhookService>,
 }
 
 impl PodsSettings {
@@ -66,18 +71,23 @@ pub async fn run(
     let namespaces = Namespaces(namespaces);
     let shared = Shared { client: client.clone(), metrics, pods, namespaces: namespaces.clone(), bindings };
     let (namespace_changes, changed_namespaces) = futures::channel::mpsc::unbounded();
-    let pod_watch = PodWatch {
+    let nudge_without = settings.nudge_without.clone();
+    let mut pod_watch = PodWatch {
         client: client.clone(),
         namespaces,
         settings: Arc::new(settings),
         writer: pod_writer,
         listeners: Vec::new(),
     };
-    let binding_listeners = Vec::new();
+    let (binding_changes, changed_bindings) = futures::channel::mpsc::unbounded();
+    let binding_listeners = vec![binding_changes];
 
     // All of them end when this set is dropped.
     let mut tasks = JoinSet::new();
-
+    tasks.spawn(gates::run(shared, pod_watch.listen(), changed_bindings));
+    if let Some(service) = nudge_without {
+        tasks.spawn(refused::run(client.clone(), service));
+    }
     tasks.spawn(namespaces::watch(client.clone(), namespace_writer, namespace_changes));
     tasks.spawn(pod_watch.run(changed_namespaces));
     tasks.spawn(bindings::watch(client, binding_writer, binding_listeners));

@@ -11,8 +11,12 @@ use k8s_openapi::{
 use kube::{Resource, core::DynamicObject};
 use serde_json::{Value, json};
 
-use crate::admission::inject::{
-    Demand, InjectSettings, Injection, NamespaceDefaults, demands, inject, inject_defaults, takes_defaults,
+use crate::{
+    admission::inject::{
+        Demand, InjectSettings, Injection, NamespaceDefaults, demands, inject, inject_defaults,
+        takes_defaults,
+    },
+    contract::pod::GATE,
 };
 
 /// A pod that asks for bindings and neither ends nor has ended.
@@ -78,8 +82,10 @@ impl AskingPod {
         }
         let annotations = metadata.annotations.as_ref();
         let pod = json!({"metadata": {"annotations": annotations}, "spec": object.data.get("spec")});
+        let gates = names_in(&object.data, "/spec/schedulingGates");
         let (demands, share) = match demands(&pod, defaults, settings) {
-            Ok(demands) if demands.is_empty() => return None,
+            // Somebody has to open its gate, even if its Namespace has changed its mind since.
+            Ok(demands) if demands.is_empty() && !gates.iter().any(|gate| gate == GATE) => return None,
             Ok(demands) => (demands, Share::of(&pod, defaults, settings)),
             Err(error) => (Vec::new(), Share::Unclear { field: error.field().to_owned() }),
         };
@@ -90,7 +96,7 @@ impl AskingPod {
             share,
             stage: Stage::of(&object.data),
             is_ready: has_condition(&object.data, "Ready"),
-            gates: names_in(&object.data, "/spec/schedulingGates"),
+            gates,
             running: running(&object.data),
         })
     }
@@ -108,6 +114,18 @@ impl AskingPod {
     /// Whether it asks for this binding.
     pub(crate) fn asks_for(&self, binding: &str) -> bool {
         self.demands.iter().any(|demand| demand.is_binding && demand.secret == binding)
+    }
+}
+
+impl AskingPod {
+    /// Whether it waits behind bindery's gate.
+    pub(super) fn is_gated(&self) -> bool {
+        self.gates.iter().any(|gate| gate == GATE)
+    }
+
+    /// The Secrets of its bindings without which it cannot start.
+    pub(super) fn needed_secrets(&self) -> Vec<String> {
+        self.demands.iter().filter(|demand| demand.is_binding).flat_map(Demand::secrets).collect()
     }
 }
 
@@ -158,9 +176,8 @@ impl Share {
 /// The containers that an injection would add something to.
 fn lacking(pod: &Value, injection: &Injection) -> Vec<String> {
     let mut names = Vec::new();
-    for PatchOperation::Add(add) in
-        injection.patch.iter().filter(|step| matches!(step, PatchOperation::Add(_)))
-    {
+    for step in injection.patch.iter() {
+        let PatchOperation::Add(add) = step else { continue };
         let tokens: Vec<_> = add.path.tokens().map(|token| token.decoded().into_owned()).collect();
         let [spec, kind, index, ..] = tokens.as_slice() else { continue };
         let name = pod.pointer(&format!("/{spec}/{kind}/{index}/name")).and_then(Value::as_str);

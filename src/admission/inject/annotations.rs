@@ -138,16 +138,6 @@ impl<'a> Ask<'a> {
         self.files || self.selected.iter().any(|file| file.secret == secret)
     }
 
-    /// Those Secrets of a binding without which containers that are bound to it cannot start.
-    pub(super) fn needed_of(&self, binding: &Bound<'_>) -> Vec<String> {
-        let is_named = self.variables.iter().any(|variable| variable.secret == binding.secret)
-            || self.all_keys.iter().any(|all| all.secret == binding.secret);
-        let variables = binding.env_secret().filter(|_| self.env);
-        let credentials =
-            (is_named || self.wants_files_of(binding.secret)).then(|| binding.secret.to_owned());
-        variables.into_iter().chain(credentials).collect()
-    }
-
     /// The only files of the Secret that are wanted; all of them if none are named.
     pub(super) fn selected(&self, secret: &str) -> Vec<&File<'a>> {
         self.selected.iter().filter(|file| file.secret == secret).collect()

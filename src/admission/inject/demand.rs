@@ -12,6 +12,7 @@ use super::{
     folder::System,
     takes_defaults,
 };
+use crate::contract::env_secret_name;
 
 /// A binding or plain Secret that a pod asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Demand {
     pub containers: Vec<String>,
     /// Whether they get the binding's own variables, for which there is a Secret of its own.
     pub own_variables: bool,
+    /// Whether they get anything of the Secret of that name.
+    pub credentials: bool,
     /// Whether they get variables at all.
     pub env: bool,
     /// Whether they get files.
@@ -76,6 +79,15 @@ fn of(
     Ok(all)
 }
 
+impl Demand {
+    /// The Secrets without which the containers cannot start.
+    pub fn secrets(&self) -> impl Iterator<Item = String> {
+        let variables = self.own_variables.then(|| env_secret_name(&self.secret));
+        let credentials = self.credentials.then(|| self.secret.clone());
+        variables.into_iter().chain(credentials)
+    }
+}
+
 impl Ask<'_> {
     fn demand(&self, bound: Bound<'_>, containers: &[Container<'_>]) -> Demand {
         let variables = self.variables(&[bound]);
@@ -89,6 +101,8 @@ impl Ask<'_> {
             .collect();
         keys.sort();
         keys.dedup();
+        let files = self.mounted().contains(&bound.secret);
+        let named = !variables.is_empty() || self.gives_all_of(bound, bound.secret);
         Demand {
             secret: bound.secret.to_owned(),
             is_binding: bound.is_binding,
@@ -98,8 +112,9 @@ impl Ask<'_> {
                 .map(|container| container.name.to_owned())
                 .collect(),
             own_variables,
-            env: own_variables || !variables.is_empty() || self.gives_all_of(bound, bound.secret),
-            files: self.mounted().contains(&bound.secret),
+            credentials: files || named,
+            env: own_variables || named,
+            files,
             keys,
         }
     }
@@ -141,6 +156,7 @@ mod tests {
             is_binding: true,
             containers: names(&["migrate", "app"]),
             own_variables: true,
+            credentials: true,
             env: true,
             files: true,
             keys: Vec::new(),
@@ -176,6 +192,24 @@ mod tests {
     fn a_binding_that_is_taken_as_files_needs_no_secret_of_variables() {
         let all = of_pod(&json!({"bindery.dev/bind": "db", "bindery.dev/as": "files"}));
         assert_eq!((all[0].own_variables, all[0].env, all[0].files), (false, false, true));
+    }
+
+    #[rstest]
+    #[case::both_ways("env,files", "", &["db-env", "db"])]
+    #[case::files("files", "", &["db"])]
+    #[case::variables("env", "", &["db-env"])]
+    #[case::variables_and_one_that_is_named("env", "HOST=db/host", &["db-env", "db"])]
+    #[case::variables_of_all_keys("env", "ALL_*=db/*", &["db-env", "db"])]
+    fn only_secrets_that_containers_get_something_of_are_needed(
+        #[case] delivery: &str,
+        #[case] env: &str,
+        #[case] expected: &[&str],
+    ) {
+        let mut annotations = json!({"bindery.dev/bind": "db", "bindery.dev/as": delivery});
+        if !env.is_empty() {
+            annotations["bindery.dev/env"] = json!(env);
+        }
+        assert_eq!(of_pod(&annotations)[0].secrets().collect::<Vec<_>>(), expected);
     }
 
     #[rstest]

@@ -67,16 +67,7 @@ pub struct Injection {
     /// What was left out or is hidden because the pod says otherwise.
     pub warnings: Vec<Warning>,
     /// The ServiceBindings that the pod is bound to, whether anything is to be added or not.
-    pub needs: Vec<Need>,
-}
-
-/// A ServiceBinding that a pod is bound to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Need {
-    /// The binding's name.
-    pub binding: String,
-    /// Those of its Secrets without which the pod's containers cannot start.
-    pub secrets: Vec<String>,
+    pub bindings: Vec<String>,
 }
 
 impl Injection {

@@ -5,7 +5,7 @@ use json_patch::{AddOperation, PatchOperation, jsonptr::PointerBuf};
 use serde_json::{Map, Value, json};
 
 use super::{
-    InjectSettings, Injection, Need, Warning,
+    InjectSettings, Injection, Warning,
     annotations::{Ask, EnvFrom},
     container::{Container, bound_containers},
     entries::{File, Variable},
@@ -31,19 +31,19 @@ pub(super) fn bind(pod: &Value, ask: &Ask<'_>, settings: &InjectSettings) -> Res
         injection.add_env_from(container, &ask.env_from(&container.bound))?;
         injection.add_variables(container, &ask.variables(&container.bound))?;
     }
-    injection.needs = needs(&containers, ask);
+    injection.bindings = bindings(&containers);
     Ok(injection)
 }
 
 /// The bindings of all containers, each once.
-fn needs(containers: &[Container<'_>], ask: &Ask<'_>) -> Vec<Need> {
-    let mut needs: Vec<Need> = Vec::new();
+fn bindings(containers: &[Container<'_>]) -> Vec<String> {
+    let mut names: Vec<&str> = Vec::new();
     for bound in containers.iter().flat_map(|container| &container.bound).filter(|bound| bound.is_binding) {
-        if !needs.iter().any(|need| need.binding == bound.secret) {
-            needs.push(Need { binding: bound.secret.to_owned(), secrets: ask.needed_of(bound) });
+        if !names.contains(&bound.secret) {
+            names.push(bound.secret);
         }
     }
-    needs
+    names.into_iter().map(str::to_owned).collect()
 }
 
 impl Injection {

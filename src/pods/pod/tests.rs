@@ -134,3 +134,24 @@ fn what_is_said_of_a_pod_is_kept() {
     assert!(pod.is_ready);
     assert_eq!(pod.meta().annotations, None, "only what is needed stays");
 }
+
+const GATED: fn() -> Value = || json!({"spec": {"nodeName": null, "schedulingGates": [{"name": GATE}]}});
+
+#[test]
+fn a_gated_pod_waits_for_the_secrets_of_its_bindings_alone() {
+    let mut changes = GATED();
+    changes["metadata"] = json!({"annotations": {"bindery.dev/bind": "db,queue,secret/tls"}});
+    let pod = read(&bound(&changes)).unwrap();
+    assert!(pod.is_gated());
+    assert_eq!(pod.needed_secrets(), ["db-env", "db", "queue-env", "queue"]);
+    assert!(!read(&bound(&json!({}))).unwrap().is_gated());
+}
+
+#[test]
+fn a_gated_pod_is_kept_even_if_it_asks_for_nothing_any_more() {
+    let mut changes = GATED();
+    changes["metadata"] = json!({"annotations": {"bindery.dev/bind": ""}});
+    let pod = read(&object(&changes)).unwrap();
+    assert!(pod.is_gated() && !pod.is_missed());
+    assert!(pod.needed_secrets().is_empty());
+}

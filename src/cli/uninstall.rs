@@ -53,7 +53,7 @@ pub(super) async fn run(args: &UninstallArgs) -> anyhow::Result<String> {
         Err(error) => bail!("cannot open the gates of waiting pods: {}", explain(&error)),
     };
     Ok(format!(
-        "MutatingWebhookConfiguration {} {removed}\nscheduling gates of {opened} pods opened\n",
+        "MutatingWebhookConfiguration {} {removed}\npods let go that waited for bindings: {opened}\n",
         args.name
     ))
 }

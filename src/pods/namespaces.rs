@@ -11,7 +11,7 @@ use kube::{
     runtime::{
         WatchStreamExt,
         reflector::{ObjectRef, Store, store::Writer},
-        watcher::{self, metadata_watcher},
+        watcher::{self, watcher},
     },
 };
 use tracing::debug;
@@ -55,8 +55,8 @@ pub(super) async fn watch(
     mut writer: Writer<NamespaceMeta>,
     changed: UnboundedSender<String>,
 ) {
-    let api: Api<Namespace> = Api::all(client);
-    let events = metadata_watcher(api, watcher::Config::default()).modify(strip).default_backoff();
+    let api: Api<NamespaceMeta> = Api::all(client);
+    let events = watcher(api, watcher::Config::default()).modify(strip).default_backoff();
     let mut events = pin!(events);
     let mut said: HashMap<String, NamespaceDefaults> = HashMap::new();
     // The pods of the first ones have not been read yet.

@@ -11,8 +11,12 @@ use k8s_openapi::{
 use kube::{Resource, core::DynamicObject};
 use serde_json::{Value, json};
 
-use crate::admission::inject::{
-    Demand, InjectSettings, Injection, NamespaceDefaults, demands, inject, inject_defaults, takes_defaults,
+use crate::{
+    admission::inject::{
+        Demand, InjectSettings, Injection, NamespaceDefaults, demands, inject, inject_defaults,
+        takes_defaults,
+    },
+    contract,
 };
 
 /// A pod that asks for bindings and neither ends nor has ended.
@@ -100,6 +104,17 @@ impl AskingPod {
         self.share != Share::Full
     }
 
+    /// Whether it may be waiting for a Secret: it has a place for it, and is held back or has not started everything.
+    pub(crate) fn may_wait(&self) -> bool {
+        let is_held_back = || self.gates.iter().any(|gate| gate == contract::pod::GATE);
+        !self.is_missed()
+            && match self.stage {
+                Stage::Unscheduled => is_held_back(),
+                Stage::Starting => true,
+                Stage::Started => false,
+            }
+    }
+
     /// The object that made it and would make another in its place.
     pub(crate) fn controller(&self) -> Option<&OwnerReference> {
         self.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
@@ -158,9 +173,8 @@ impl Share {
 /// The containers that an injection would add something to.
 fn lacking(pod: &Value, injection: &Injection) -> Vec<String> {
     let mut names = Vec::new();
-    for PatchOperation::Add(add) in
-        injection.patch.iter().filter(|step| matches!(step, PatchOperation::Add(_)))
-    {
+    for step in injection.patch.iter() {
+        let PatchOperation::Add(add) = step else { continue };
         let tokens: Vec<_> = add.path.tokens().map(|token| token.decoded().into_owned()).collect();
         let [spec, kind, index, ..] = tokens.as_slice() else { continue };
         let name = pod.pointer(&format!("/{spec}/{kind}/{index}/name")).and_then(Value::as_str);
@@ -238,4 +252,4 @@ fn kept(metadata: &ObjectMeta) -> ObjectMeta {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

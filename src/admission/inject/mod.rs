@@ -27,6 +27,7 @@ pub use self::{
     error::{InjectError, Problem},
     warning::Warning,
 };
+pub(crate) use names::nearest;
 
 /// The annotation by which the kubelet marks the API server's copy of a static pod. Such a pod may not refer to
 /// Secrets, so it is left alone (<https://kubernetes.io/docs/tasks/configure-pod-container/static-pod/>).

@@ -23,6 +23,8 @@ pub mod pod {
     pub const CONTAINERS: &str = "bindery.dev/containers";
     /// The folder below which each binding gets a folder of its own.
     pub const MOUNT_ROOT: &str = "bindery.dev/mount-root";
+    /// A scheduling gate, not an annotation: the pod is held back until its Secrets are there.
+    pub const GATE: &str = "bindery.dev/binding";
     /// The default of [`MOUNT_ROOT`].
     pub const DEFAULT_MOUNT_ROOT: &str = "/var/secrets";
     /// The scheduling gate of a pod whose bindings have no Secrets yet.

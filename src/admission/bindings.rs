@@ -1,4 +1,4 @@
-//! Of which ServiceBindings the Secrets have been written, as the webhook knows it from a watch that keeps nothing but
+//! Of which bindings the Secrets have been written, as the webhook knows it from a watch that keeps nothing but
 //! their names; and whether the catalog is there to write the others'.
 
 use std::{
@@ -53,7 +53,8 @@ impl WatchedBindings {
         let both = async {
             tokio::join!(observing, watching);
         };
-        (Self { written, catalog }, both)
+        // It would make every future that holds it a large one.
+        (Self { written, catalog }, Box::pin(both))
     }
 }
 

@@ -85,8 +85,7 @@ struct AdmissionArgs {
 /// What only the role `catalog` needs.
 #[derive(Debug, clap::Args)]
 struct CatalogArgs {
-    /// Ask ReplicaSets, StatefulSets, DaemonSets and Jobs whose pods were refused without the webhook to try again once
-    /// it can be reached.
+    /// Have workloads whose pods were refused for want of the webhook try again at once when it can be reached again.
     #[arg(long, env = "BINDERY_NUDGE_REFUSED_OWNERS", action = ArgAction::Set, default_value_t = true,
           value_name = "BOOL")]
     nudge_refused_owners: bool,

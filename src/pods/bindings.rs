@@ -1,24 +1,32 @@
 //! The ServiceBindings that pods wait for, as little of each as it takes to say whether it is ready and why not. Where
 //! the kind is not installed there are none.
 
-use std::{borrow::Cow, pin::pin};
+use std::{
+    borrow::Cow,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use futures::{
     StreamExt,
-    channel::mpsc::{UnboundedReceiver, UnboundedSender},
+    channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client, Resource,
     runtime::{
         WatchStreamExt,
-        reflector::{ObjectRef, store::Writer},
+        reflector::{ObjectRef, Store, store::Writer},
         watcher::{self, watcher},
     },
 };
 use serde::Deserialize;
 use tracing::debug;
 
+use super::{Shared, why::BindingsOf};
 use crate::catalog::api::{ConditionType, Conditions, LocalReference, ServiceBinding};
 
 /// A ServiceBinding.
@@ -42,11 +50,28 @@ struct Status {
     conditions: Conditions,
 }
 
+/// The bindings as they were a moment ago.
+#[derive(Clone)]
+pub(super) struct Bindings {
+    pub(super) store: Store<SeenBinding>,
+    /// Whether they have been read once.
+    is_known: Arc<AtomicBool>,
+}
+
+impl Bindings {
+    pub(super) fn new(store: Store<SeenBinding>) -> Self {
+        Self { store, is_known: Arc::default() }
+    }
+
+    /// Those of a namespace.
+    pub(super) fn of(&self, namespace: &str) -> BindingsOf {
+        let is_there = |binding: &SeenBinding| binding.metadata.namespace.as_deref() == Some(namespace);
+        BindingsOf(self.is_known.load(Ordering::Relaxed).then(|| self.store.state_filter(is_there)))
+    }
+}
+
 /// Which binding has changed.
 pub(super) type BindingRef = ObjectRef<SeenBinding>;
-
-/// The bindings that changed, for one controller.
-pub(super) type BindingQueue = UnboundedReceiver<BindingRef>;
 
 impl SeenBinding {
     /// Whether its Secrets have been written.
@@ -95,38 +120,62 @@ impl Resource for SeenBinding {
     }
 }
 
-/// Watches for ever, and tells every listener of each binding that changed.
-pub(super) async fn watch(
+/// The bindings that changed, for one controller.
+pub(super) type BindingQueue = UnboundedReceiver<BindingRef>;
+
+/// Reads bindings into a store and tells the controllers.
+pub(super) struct BindingWatch {
     client: Client,
-    mut writer: Writer<SeenBinding>,
+    bindings: Bindings,
+    writer: Writer<SeenBinding>,
     listeners: Vec<UnboundedSender<BindingRef>>,
-) {
-    let api: Api<SeenBinding> = Api::all(client);
-    let store = writer.as_reader();
-    let events = watcher(api, watcher::Config::default()).modify(strip).default_backoff();
-    let mut events = pin!(events);
-    let tell = |binding: &BindingRef| {
-        for listener in &listeners {
-            // A closed queue means that everything ends.
-            let _ = listener.unbounded_send(binding.clone());
-        }
-    };
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => {
-                writer.apply_watcher_event(&event);
-                match event {
-                    watcher::Event::Apply(binding) | watcher::Event::Delete(binding) => {
-                        tell(&ObjectRef::from_obj(&binding));
-                    }
-                    watcher::Event::InitDone => {
-                        store.state().iter().for_each(|binding| tell(&ObjectRef::from_obj(binding.as_ref())));
-                    }
-                    watcher::Event::Init | watcher::Event::InitApply(_) => {}
+}
+
+impl BindingWatch {
+    pub(super) fn new(shared: &Shared, writer: Writer<SeenBinding>) -> Self {
+        let (client, bindings) = (shared.client.clone(), shared.bindings.clone());
+        Self { client, bindings, writer, listeners: Vec::new() }
+    }
+
+    /// A queue of all bindings that change from now on.
+    pub(super) fn listen(&mut self) -> BindingQueue {
+        let (sender, receiver) = unbounded();
+        self.listeners.push(sender);
+        receiver
+    }
+
+    /// Watches for ever.
+    pub(super) async fn run(mut self) {
+        let api: Api<SeenBinding> = Api::all(self.client.clone());
+        let events = watcher(api, watcher::Config::default()).modify(strip).default_backoff();
+        let mut events = pin!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    self.writer.apply_watcher_event(&event);
+                    self.tell_of(&event);
                 }
+                // The watch goes on by itself, also when the kind appears later.
+                Err(error) => debug!(%error, "the watch of ServiceBindings was interrupted"),
             }
-            // The watch goes on by itself, also when the kind appears later.
-            Err(error) => debug!(%error, "the watch of ServiceBindings was interrupted"),
+        }
+    }
+
+    fn tell_of(&self, event: &watcher::Event<SeenBinding>) {
+        match event {
+            watcher::Event::Apply(binding) | watcher::Event::Delete(binding) => self.tell(binding),
+            watcher::Event::InitDone => {
+                self.bindings.is_known.store(true, Ordering::Relaxed);
+                self.bindings.store.state().iter().for_each(|binding| self.tell(binding));
+            }
+            watcher::Event::Init | watcher::Event::InitApply(_) => {}
+        }
+    }
+
+    fn tell(&self, binding: &SeenBinding) {
+        for listener in &self.listeners {
+            // A closed queue means that everything ends.
+            let _ = listener.unbounded_send(ObjectRef::from_obj(binding));
         }
     }
 }

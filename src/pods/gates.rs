@@ -53,7 +53,7 @@ pub(super) async fn run(shared: Shared, mut pods: PodQueue, mut bindings: Bindin
                 None => waiting.forget(&pod),
             },
             Some(binding) = bindings.next() => {
-                if shared.bindings.get(&binding).is_some_and(|binding| binding.is_ready()) {
+                if shared.bindings.store.get(&binding).is_some_and(|binding| binding.is_ready()) {
                     waiting.look_where(|pod| gated(&shared, pod).is_some_and(|pod| asks_for(&pod, &binding)));
                 }
             }

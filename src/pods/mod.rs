@@ -3,14 +3,21 @@
 //! Giving pods what they ask for is not done here but at their creation, by `admission`.
 
 mod bindings;
+mod evict;
 pub(crate) mod gates;
+mod missed;
 mod namespaces;
+mod owner;
 mod pod;
 mod refused;
+mod tell;
+mod waiting;
 mod watch;
+mod why;
 
 use std::sync::Arc;
 
+use futures::channel::mpsc::unbounded;
 use kube::{
     Client,
     runtime::reflector::{self, Store},
@@ -19,7 +26,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::refused::WebhookService;
-use self::{bindings::SeenBinding, namespaces::Namespaces, pod::AskingPod, watch::PodWatch};
+use self::{
+    bindings::{BindingWatch, Bindings},
+    namespaces::Namespaces,
+    owner::Owners,
+    pod::AskingPod,
+    tell::Teller,
+    watch::PodWatch,
+};
 use crate::{admission::inject::InjectSettings, telemetry::Metrics};
 
 /// Namespaces whose pods no installation looks at: the cluster itself may depend on them.
@@ -55,10 +69,15 @@ struct Shared {
     metrics: Arc<Metrics>,
     pods: Store<AskingPod>,
     namespaces: Namespaces,
-    bindings: Store<SeenBinding>,
+    bindings: Bindings,
+    owners: Arc<Owners>,
+    teller: Arc<Teller>,
 }
 
 /// Looks after pods until `stop`. Only one process of an installation may do so at a time; the caller sees to that.
+///
+/// # Errors
+/// When a part of it ends by itself, which none does.
 pub async fn run(
     client: Client,
     settings: PodsSettings,
@@ -69,29 +88,35 @@ pub async fn run(
     let (namespaces, namespace_writer) = reflector::store();
     let (bindings, binding_writer) = reflector::store();
     let namespaces = Namespaces(namespaces);
-    let shared = Shared { client: client.clone(), metrics, pods, namespaces: namespaces.clone(), bindings };
-    let (namespace_changes, changed_namespaces) = futures::channel::mpsc::unbounded();
     let nudge_without = settings.nudge_without.clone();
-    let mut pod_watch = PodWatch {
+    let shared = Shared {
         client: client.clone(),
-        namespaces,
-        settings: Arc::new(settings),
-        writer: pod_writer,
-        listeners: Vec::new(),
+        metrics: metrics.clone(),
+        pods,
+        namespaces: namespaces.clone(),
+        bindings: Bindings::new(bindings),
+        owners: Arc::new(Owners::new(client.clone())),
+        teller: Arc::new(Teller::new(client.clone(), namespaces)),
     };
-    let (binding_changes, changed_bindings) = futures::channel::mpsc::unbounded();
-    let binding_listeners = vec![binding_changes];
+    let (namespace_changes, changed_namespaces) = unbounded();
+    let mut pods = PodWatch::new(&shared, settings, pod_writer);
+    let mut bindings = BindingWatch::new(&shared, binding_writer);
 
     // All of them end when this set is dropped.
     let mut tasks = JoinSet::new();
-    tasks.spawn(gates::run(shared, pod_watch.listen(), changed_bindings));
+    tasks.spawn(missed::run(shared.clone(), pods.listen()));
+    tasks.spawn(waiting::run(shared.clone(), pods.listen(), bindings.listen()));
+    tasks.spawn(gates::run(shared, pods.listen(), bindings.listen()));
     if let Some(service) = nudge_without {
         tasks.spawn(refused::run(client.clone(), service));
     }
-    tasks.spawn(namespaces::watch(client.clone(), namespace_writer, namespace_changes));
-    tasks.spawn(pod_watch.run(changed_namespaces));
-    tasks.spawn(bindings::watch(client, binding_writer, binding_listeners));
-    match stop.run_until_cancelled(tasks.join_next()).await {
+    tasks.spawn(namespaces::watch(client, namespace_writer, namespace_changes));
+    tasks.spawn(pods.run(changed_namespaces));
+    tasks.spawn(bindings.run());
+    let ended = stop.run_until_cancelled(tasks.join_next()).await;
+    tasks.shutdown().await;
+    metrics.forget_pods();
+    match ended {
         None => Ok(()),
         Some(Some(Err(error))) => Err(PodsError(error.to_string())),
         Some(Some(Ok(())) | None) => Err(PodsError("without an error".to_owned())),

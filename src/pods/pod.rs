@@ -16,7 +16,7 @@ use crate::{
         Demand, InjectSettings, Injection, NamespaceDefaults, demands, inject, inject_defaults,
         takes_defaults,
     },
-    contract::pod::GATE,
+    contract::{self, pod::GATE},
 };
 
 /// A pod that asks for bindings and neither ends nor has ended.
@@ -106,6 +106,17 @@ impl AskingPod {
         self.share != Share::Full
     }
 
+    /// Whether it may be waiting for a Secret: it has a place for it, and is held back or has not started everything.
+    pub(crate) fn may_wait(&self) -> bool {
+        let is_held_back = || self.gates.iter().any(|gate| gate == contract::pod::GATE);
+        !self.is_missed()
+            && match self.stage {
+                Stage::Unscheduled => is_held_back(),
+                Stage::Starting => true,
+                Stage::Started => false,
+            }
+    }
+
     /// The object that made it and would make another in its place.
     pub(crate) fn controller(&self) -> Option<&OwnerReference> {
         self.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
@@ -125,7 +136,11 @@ impl AskingPod {
 
     /// The Secrets of its bindings without which it cannot start.
     pub(super) fn needed_secrets(&self) -> Vec<String> {
-        self.demands.iter().filter(|demand| demand.is_binding).flat_map(Demand::secrets).collect()
+        self.demands
+            .iter()
+            .filter(|demand| demand.is_binding)
+            .flat_map(|demand| demand.secrets.clone())
+            .collect()
     }
 }
 
@@ -255,4 +270,4 @@ fn kept(metadata: &ObjectMeta) -> ObjectMeta {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

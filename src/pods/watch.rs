@@ -1,7 +1,7 @@
 //! The one watch of pods that all controllers share. Each pod is judged when it is seen and then forgotten but for the
 //! verdict; pods that ask for nothing are not kept at all.
 
-use std::{collections::HashSet, pin::pin, sync::Arc};
+use std::{collections::HashSet, pin::pin};
 
 use futures::{
     StreamExt,
@@ -19,7 +19,7 @@ use kube::{
 };
 use tracing::{debug, warn};
 
-use super::{PodsSettings, namespaces::Namespaces, pod::AskingPod};
+use super::{PodsSettings, Shared, namespaces::Namespaces, pod::AskingPod};
 
 /// How many whole pods are held at a time while all are read.
 const PAGE: u32 = 100;
@@ -32,14 +32,19 @@ pub(super) type PodQueue = UnboundedReceiver<PodRef>;
 
 /// Reads pods into a store and tells the controllers.
 pub(super) struct PodWatch {
-    pub(super) client: Client,
-    pub(super) namespaces: Namespaces,
-    pub(super) settings: Arc<PodsSettings>,
-    pub(super) writer: Writer<AskingPod>,
-    pub(super) listeners: Vec<UnboundedSender<PodRef>>,
+    client: Client,
+    namespaces: Namespaces,
+    settings: PodsSettings,
+    writer: Writer<AskingPod>,
+    listeners: Vec<UnboundedSender<PodRef>>,
 }
 
 impl PodWatch {
+    pub(super) fn new(shared: &Shared, settings: PodsSettings, writer: Writer<AskingPod>) -> Self {
+        let (client, namespaces) = (shared.client.clone(), shared.namespaces.clone());
+        Self { client, namespaces, settings, writer, listeners: Vec::new() }
+    }
+
     /// A queue of all pods that change from now on.
     pub(super) fn listen(&mut self) -> PodQueue {
         let (sender, receiver) = unbounded();

@@ -12,8 +12,6 @@ use super::{
     folder::System,
     takes_defaults,
 };
-use crate::contract::env_secret_name;
-
 /// A binding or plain Secret that a pod asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Demand {
@@ -25,8 +23,8 @@ pub struct Demand {
     pub containers: Vec<String>,
     /// Whether they get the binding's own variables, for which there is a Secret of its own.
     pub own_variables: bool,
-    /// Whether they get anything of the Secret of that name.
-    pub credentials: bool,
+    /// The Secrets without which they cannot start.
+    pub secrets: Vec<String>,
     /// Whether they get variables at all.
     pub env: bool,
     /// Whether they get files.
@@ -79,15 +77,6 @@ fn of(
     Ok(all)
 }
 
-impl Demand {
-    /// The Secrets without which the containers cannot start.
-    pub fn secrets(&self) -> impl Iterator<Item = String> {
-        let variables = self.own_variables.then(|| env_secret_name(&self.secret));
-        let credentials = self.credentials.then(|| self.secret.clone());
-        variables.into_iter().chain(credentials)
-    }
-}
-
 impl Ask<'_> {
     fn demand(&self, bound: Bound<'_>, containers: &[Container<'_>]) -> Demand {
         let variables = self.variables(&[bound]);
@@ -103,6 +92,7 @@ impl Ask<'_> {
         keys.dedup();
         let files = self.mounted().contains(&bound.secret);
         let named = !variables.is_empty() || self.gives_all_of(bound, bound.secret);
+        let credentials = (files || named).then(|| bound.secret.to_owned());
         Demand {
             secret: bound.secret.to_owned(),
             is_binding: bound.is_binding,
@@ -112,7 +102,7 @@ impl Ask<'_> {
                 .map(|container| container.name.to_owned())
                 .collect(),
             own_variables,
-            credentials: files || named,
+            secrets: bound.env_secret().filter(|_| own_variables).into_iter().chain(credentials).collect(),
             env: own_variables || named,
             files,
             keys,
@@ -156,7 +146,7 @@ mod tests {
             is_binding: true,
             containers: names(&["migrate", "app"]),
             own_variables: true,
-            credentials: true,
+            secrets: names(&["db-env", "db"]),
             env: true,
             files: true,
             keys: Vec::new(),
@@ -209,7 +199,7 @@ mod tests {
         if !env.is_empty() {
             annotations["bindery.dev/env"] = json!(env);
         }
-        assert_eq!(of_pod(&annotations)[0].secrets().collect::<Vec<_>>(), expected);
+        assert_eq!(of_pod(&annotations)[0].secrets, expected);
     }
 
     #[rstest]

@@ -27,6 +27,7 @@ pub use self::{
     error::{InjectError, Problem},
     warning::Warning,
 };
+pub(crate) use names::nearest;
 
 /// The annotation by which the kubelet marks the API server's copy of a static pod. Such a pod may not refer to
 /// Secrets, so it is left alone (<https://kubernetes.io/docs/tasks/configure-pod-container/static-pod/>).
@@ -66,7 +67,7 @@ pub struct Injection {
     pub patch: Patch,
     /// What was left out or is hidden because the pod says otherwise.
     pub warnings: Vec<Warning>,
-    /// The ServiceBindings that the pod is bound to, whether anything is to be added or not.
+    /// The bindings that the pod is bound to, whether anything is to be added or not.
     pub bindings: Vec<String>,
 }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::Owner;
 
 /// For how long a refusal matters: a controller's own pauses are no longer than 1,000 s.
-pub(super) const MEMORY: Duration = Duration::from_secs(1_020);
+pub(super) const MEMORY: Duration = Duration::from_mins(17);
 /// From ready endpoints to nodes that know them; also the first pause before a nudge.
 const SETTLING: Duration = Duration::from_secs(2);
 /// The longest pause before another nudge of an owner whose pods go on being refused.

@@ -27,8 +27,6 @@ pub mod pod {
     pub const GATE: &str = "bindery.dev/binding";
     /// The default of [`MOUNT_ROOT`].
     pub const DEFAULT_MOUNT_ROOT: &str = "/var/secrets";
-    /// The scheduling gate of a pod whose bindings have no Secrets yet.
-    pub const GATE: &str = "bindery.dev/binding";
 }
 
 /// What is written into the status of owners whose pods were refused.

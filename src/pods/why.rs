@@ -241,6 +241,7 @@ mod tests {
             is_binding,
             containers: vec!["app".to_owned()],
             own_variables: is_binding,
+            secrets: vec!["db-env".to_owned(), "db".to_owned()],
             env: true,
             files: true,
             keys: keys.iter().map(|key| (*key).to_owned()).collect(),

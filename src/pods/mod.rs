@@ -11,6 +11,7 @@ mod pod;
 mod tell;
 mod waiting;
 mod watch;
+pub(crate) mod who;
 mod why;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ mod faults;
 mod installation;
 mod operations;
 mod plain;
+mod pods;
 mod restore;
 mod scenario;
 mod sharing;

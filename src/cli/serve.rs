@@ -300,7 +300,8 @@ impl Roles {
                     ended.map(drop)
                 }
             };
-            election.run(stop, lead).await.context("the catalog cannot go on")
+            // On the heap: what runs in a term is large.
+            Box::pin(election.run(stop, lead)).await.context("the catalog cannot go on")
         });
     }
 

@@ -14,7 +14,7 @@ use crate::{
 /// Show which pods hold which credentials.
 ///
 /// Lists the containers that a binding is given to, whether they hold its newest credentials, and which pods wait for
-/// it or were created without it. Only what you may see yourself is looked at: pods, ServiceBindings, and of Secrets
+/// it or were created without it. Only what you may see yourself is looked at: pods, bindings, and of Secrets
 /// that are waited for whether they exist.
 #[derive(Debug, Args)]
 #[command(

@@ -1,4 +1,4 @@
-//! The ServiceBindings that pods wait for, as little of each as it takes to say whether it is ready and why not. Where
+//! The bindings that pods wait for, as little of each as it takes to say whether it is ready and why not. Where
 //! the kind is not installed there are none.
 
 use std::{

@@ -28,7 +28,7 @@ use crate::contract;
 
 /// How often the next eviction is thought about; at most one each time.
 const EVICT_EVERY: Duration = Duration::from_secs(1);
-/// How long to wait after an eviction was refused, mostly by a PodDisruptionBudget.
+/// How long to wait after an eviction was refused, mostly by a `PodDisruptionBudget`.
 const REFUSED: Duration = Duration::from_secs(10);
 
 /// The missed pods, and what was done about them.

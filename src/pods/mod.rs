@@ -123,3 +123,19 @@ pub async fn run(
         Some(Some(Ok(())) | None) => Err(PodsError("without an error".to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_that_the_webhook_leaves_out_are_left_alone() {
+        let settings =
+            PodsSettings { exclude_namespaces: vec!["bindery".to_owned()], ..PodsSettings::default() };
+        for (namespace, expected) in
+            [("kube-system", true), ("kube-node-lease", true), ("bindery", true), ("shop", false)]
+        {
+            assert_eq!(settings.leaves_alone(namespace), expected, "{namespace}");
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! Who made a pod and would make another: the Deployment rather than its ReplicaSet, for that is what its user wrote and
+//! Who made a pod and would make another: the Deployment rather than its `ReplicaSet`, for that is what its user wrote and
 //! looks at. And what that user can do so that the pod is made anew.
 
 use std::{collections::HashMap, sync::Mutex, sync::PoisonError};
@@ -73,7 +73,7 @@ pub(crate) fn remedy(owner: Option<&Owner>, namespace: &str, pod: &str) -> Strin
 /// Looks up owners of owners.
 pub(super) struct Owners {
     client: Client,
-    /// By the uid of the ReplicaSet or Job, which keeps its owner for life.
+    /// By the uid of the `ReplicaSet` or Job, which keeps its owner for life.
     known: Mutex<HashMap<String, Owner>>,
 }
 

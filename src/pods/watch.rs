@@ -96,7 +96,9 @@ impl PodWatch {
                 self.writer.apply_watcher_event(&watcher::Event::InitDone);
                 let all: HashSet<PodRef> =
                     std::mem::take(before).into_iter().chain(references(&store)).collect();
-                all.into_iter().for_each(|pod| self.tell(&pod));
+                for pod in all {
+                    self.tell(&pod);
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 
 use super::bindings::SeenBinding;
 use crate::{
-    admission::inject::{Demand, nearest},
+    admission::inject::{Demand, Variables, nearest},
     catalog::api::{ConditionType, ServiceInstance},
     contract::{binding, env_secret_name, pod},
 };
@@ -16,7 +16,7 @@ use crate::{
 /// Why the binding is not ready when its instance is not: then the instance's words say more.
 const INSTANCE_NOT_READY: &str = "ErrorInstanceNotReady";
 
-/// The ServiceBindings of a namespace; nothing when they cannot be known.
+/// Every `ServiceBinding` of a namespace; nothing when they cannot be known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BindingsOf(pub(crate) Option<Vec<Arc<SeenBinding>>>);
 
@@ -100,8 +100,8 @@ async fn look_up<'a>(
         let keys = |secret: Secret| secret.data.unwrap_or_default().into_keys().collect();
         secrets.get_opt(&demand.secret).await?.map_or(Found::Missing, |secret| Found::Keys(keys(secret)))
     };
-    let own_variables =
-        !demand.own_variables || secrets.get_metadata_opt(&env_secret_name(&demand.secret)).await?.is_some();
+    let own_variables = demand.variables != Variables::Own
+        || secrets.get_metadata_opt(&env_secret_name(&demand.secret)).await?.is_some();
     if !demand.is_binding || (secret != Found::Missing && own_variables) {
         return Ok(Facts { secret, own_variables, binding: Binding::Unknown });
     }
@@ -240,9 +240,8 @@ mod tests {
             secret: "db".to_owned(),
             is_binding,
             containers: vec!["app".to_owned()],
-            own_variables: is_binding,
             secrets: vec!["db-env".to_owned(), "db".to_owned()],
-            env: true,
+            variables: if is_binding { Variables::Own } else { Variables::Named },
             files: true,
             keys: keys.iter().map(|key| (*key).to_owned()).collect(),
         }

@@ -1,6 +1,8 @@
 //! Pods that the webhook missed, and pods that wait: who is told what, and who is evicted. The cluster has no webhook, so
 //! a pod is bound here if its manifest already is, as `bindery inject` would write it.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::{collections::BTreeSet, process::Output, sync::LazyLock};
 
 use bindery::{

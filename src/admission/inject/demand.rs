@@ -21,16 +21,25 @@ pub struct Demand {
     pub is_binding: bool,
     /// The containers that get it.
     pub containers: Vec<String>,
-    /// Whether they get the binding's own variables, for which there is a Secret of its own.
-    pub own_variables: bool,
     /// The Secrets without which they cannot start.
     pub secrets: Vec<String>,
-    /// Whether they get variables at all.
-    pub env: bool,
+    /// The variables that they get.
+    pub variables: Variables,
     /// Whether they get files.
     pub files: bool,
     /// The keys without which they cannot start, because the pod names them one by one.
     pub keys: Vec<String>,
+}
+
+/// The variables that a pod gets of a binding or Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variables {
+    /// None.
+    None,
+    /// Some that it names itself, out of the Secret's keys.
+    Named,
+    /// Those that the binding has of its own, for which there is another Secret; perhaps named ones as well.
+    Own,
 }
 
 /// What `pod` asks for, or its Namespace for it; nothing if it opts out or is not for bindery to bind.
@@ -81,7 +90,7 @@ impl Ask<'_> {
     fn demand(&self, bound: Bound<'_>, containers: &[Container<'_>]) -> Demand {
         let variables = self.variables(&[bound]);
         let selected = self.selected(bound.secret);
-        let own_variables = bound.env_secret().is_some_and(|own| self.gives_all_of(bound, &own));
+        let gives_own = bound.env_secret().is_some_and(|own| self.gives_all_of(bound, &own));
         let mut keys: Vec<String> = variables
             .iter()
             .map(|variable| variable.key)
@@ -101,9 +110,14 @@ impl Ask<'_> {
                 .filter(|container| container.is_bound_to(bound.secret))
                 .map(|container| container.name.to_owned())
                 .collect(),
-            own_variables,
-            secrets: bound.env_secret().filter(|_| own_variables).into_iter().chain(credentials).collect(),
-            env: own_variables || named,
+            secrets: bound.env_secret().filter(|_| gives_own).into_iter().chain(credentials).collect(),
+            variables: if gives_own {
+                Variables::Own
+            } else if named {
+                Variables::Named
+            } else {
+                Variables::None
+            },
             files,
             keys,
         }
@@ -145,9 +159,8 @@ mod tests {
             secret: "db".to_owned(),
             is_binding: true,
             containers: names(&["migrate", "app"]),
-            own_variables: true,
             secrets: names(&["db-env", "db"]),
-            env: true,
+            variables: Variables::Own,
             files: true,
             keys: Vec::new(),
         };
@@ -171,17 +184,14 @@ mod tests {
             "bindery.dev/files": "ca.crt=db/ca",
         }));
         let [db, tls] = all.as_slice() else { panic!("{all:?}") };
-        assert_eq!(
-            (&db.keys, db.own_variables, db.env, db.files),
-            (&names(&["ca", "host"]), true, true, true)
-        );
-        assert_eq!((&tls.keys, tls.own_variables, tls.env, tls.files), (&names(&[]), false, true, false));
+        assert_eq!((&db.keys, db.variables, db.files), (&names(&["ca", "host"]), Variables::Own, true));
+        assert_eq!((&tls.keys, tls.variables, tls.files), (&names(&[]), Variables::Named, false));
     }
 
     #[test]
     fn a_binding_that_is_taken_as_files_needs_no_secret_of_variables() {
         let all = of_pod(&json!({"bindery.dev/bind": "db", "bindery.dev/as": "files"}));
-        assert_eq!((all[0].own_variables, all[0].env, all[0].files), (false, false, true));
+        assert_eq!((all[0].variables, all[0].files), (Variables::None, true));
     }
 
     #[rstest]

@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 use self::{annotations::Ask, folder::System};
 pub use self::{
     defaults::{NamespaceDefaults, inject_defaults, takes_defaults},
-    demand::{Demand, demands},
+    demand::{Demand, Variables, demands},
     error::{InjectError, Problem},
     warning::Warning,
 };

@@ -20,7 +20,7 @@ use super::{
     why::{BindingsOf, whys},
 };
 use crate::{
-    admission::inject::{Demand, InjectSettings, NamespaceDefaults, nearest},
+    admission::inject::{Demand, InjectSettings, NamespaceDefaults, Variables, nearest},
     catalog::api::binding::Revision,
     cluster::explain,
 };
@@ -127,7 +127,7 @@ pub(crate) async fn answer(
             let waits =
                 if pod.may_wait() { Some(waits(client, namespace, demand, &bindings).await) } else { None };
             let revisions = bindings.revisions(demand);
-            answer.holders.extend(holders(&pod, demand, revisions, waits.flatten(), now));
+            answer.holders.extend(holders(&pod, demand, revisions, waits.flatten().as_deref(), now));
         }
     }
     if let Some(name) = name.filter(|_| answer.holders.is_empty()) {
@@ -206,11 +206,11 @@ fn holders(
     pod: &AskingPod,
     demand: &Demand,
     revisions: &[Revision],
-    waits: Option<String>,
+    waits: Option<&str>,
     now: Timestamp,
 ) -> Vec<Holder> {
     let created = pod.creation_timestamp().map(|time| time.0);
-    let ways = [("env", demand.env), ("files", demand.files)];
+    let ways = [("env", demand.variables != Variables::None), ("files", demand.files)];
     let mut holders = Vec::new();
     for container in &demand.containers {
         for (how, _) in ways.into_iter().filter(|(_, is_wanted)| *is_wanted) {
@@ -227,12 +227,12 @@ fn holders(
             };
             if is_lacking(pod, container) {
                 (holder.state, holder.since) = (State::Missed, created);
-            } else if let Some(waits) = &waits {
-                (holder.state, holder.detail) = (State::Waiting, Some(waits.clone()));
+            } else if let Some(waits) = waits {
+                (holder.state, holder.detail) = (State::Waiting, Some(waits.to_owned()));
             } else if let Some(started) = started {
                 let held =
                     if how == "env" { in_variables(revisions, started) } else { in_files(revisions, now) };
-                holder.hold(held);
+                holder.hold(&held);
             } else if pod.is_done(container) {
                 continue; // an init container that ran holds nothing any more
             }
@@ -243,8 +243,8 @@ fn holders(
 }
 
 impl Holder {
-    fn hold(&mut self, held: Held) {
-        (self.revision, self.state, self.detail) = match held {
+    fn hold(&mut self, held: &Held) {
+        (self.revision, self.state, self.detail) = match *held {
             Held::Newest(n) => (Some(n), State::Held, None),
             Held::Outdated(n, since) => (Some(n), State::Outdated, Some(format!("since {since}"))),
             Held::Unknown => (None, State::Unknown, None),
@@ -285,7 +285,7 @@ mod tests {
 
     fn told(pod: &AskingPod, waits: Option<&str>) -> Vec<(&'static str, Option<i64>, State, Option<String>)> {
         let now = "2026-11-21T12:00:00Z".parse().unwrap();
-        holders(pod, &pod.demands[0], &revisions(), waits.map(str::to_owned), now)
+        holders(pod, &pod.demands[0], &revisions(), waits, now)
             .into_iter()
             .map(|holder| (holder.how, holder.revision, holder.state, holder.detail))
             .collect()

@@ -228,6 +228,36 @@ fn workloads_that_ask_where_it_does_nothing_are_looked_at_and_never_held_up() {
     assert_eq!(names, ["asks-for-credentials", "has-no-owner", "pods-do-not-ask"]);
 }
 
+/// By default nobody is sent anything; what holds a password is refused, since values are no place for one.
+#[test]
+fn traces_go_where_the_values_say() {
+    let endpoint = |documents: &[Value], role: &str| {
+        let containers =
+            &find(documents, "Deployment", role).unwrap()["spec"]["template"]["spec"]["containers"];
+        let variables = containers[0]["env"].as_array().unwrap();
+        let found = variables.iter().find(|variable| variable["name"] == "OTEL_EXPORTER_OTLP_ENDPOINT");
+        found.map(|variable| variable["value"].clone())
+    };
+    assert_eq!(endpoint(&example(), "bindery-admission"), None);
+    let traced = example_with(&["--set", "telemetry.otlpEndpoint=http://collector:4318"]);
+    for role in ["bindery-admission", "bindery-catalog"] {
+        assert_eq!(endpoint(&traced, role), Some(json!("http://collector:4318")));
+    }
+    for wrong in ["collector:4318", "http://user:password@collector:4318"] {
+        refusal(&["--set", &format!("telemetry.otlpEndpoint={wrong}")]);
+    }
+}
+
+/// A pod that ends answers until everybody knows, then drains, before it is killed.
+#[test]
+fn the_grace_period_covers_pause_and_drain() {
+    let documents = example();
+    let pod = &find(&documents, "Deployment", "bindery-admission").unwrap()["spec"]["template"]["spec"];
+    let pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap();
+    let drains = 2 * bindery::cluster::server::LONGEST_DRAIN.as_secs();
+    assert!(pause + drains < pod["terminationGracePeriodSeconds"].as_u64().unwrap());
+}
+
 /// By the name that no editor of a namespace can change.
 #[test]
 fn namespaces_that_are_left_out_are_left_out_of_all_webhooks() {

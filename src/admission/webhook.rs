@@ -9,16 +9,16 @@ use std::{
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, State, rejection::BytesRejection},
+    extract::{DefaultBodyLimit, MatchedPath, State, rejection::BytesRejection},
     http::StatusCode,
-    middleware::from_fn_with_state,
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::post,
 };
 use serde_json::Value;
 use thiserror::Error;
 use tower_http::timeout::TimeoutLayer;
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, Span, debug, field, info, info_span, warn};
 
 use super::{
     inject::{
@@ -30,7 +30,7 @@ use super::{
     namespaces::{NamespaceUnread, Namespaces},
     review::{Answer, MalformedReview, Request},
 };
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, traces};
 
 /// Where the webhook configuration points to for pods that say what they are bound to.
 pub const PATH: &str = "/mutate";
@@ -83,10 +83,20 @@ pub fn router(
         .route(PATH, post(mutate))
         .route(DEFAULTS_PATH, post(mutate_by_namespace))
         .route(WORKLOADS_PATH, post(warn_of_workload))
+        .layer(from_fn(traced))
         .layer(from_fn_with_state(Load::new(metrics.clone()), shed))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT))
         .with_state(Webhook { settings, namespaces, metrics })
+}
+
+/// The span of an admission, which is part of the API server's trace if that makes one.
+async fn traced(request: axum::extract::Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let (kind, empty) = ("server", field::Empty);
+    let span = info_span!(target: traces::TARGET, "admission", otel.kind = kind, path, namespace = empty, outcome = empty);
+    let span = traces::of_request(span, request.headers());
+    next.run(request).instrument(span).await
 }
 
 type Body = Result<Bytes, BytesRejection>;
@@ -111,6 +121,7 @@ impl Webhook {
             Err(rejection) => ("malformed", rejection.into_response()),
         };
         self.metrics.admission(entry.name(), outcome, began.elapsed());
+        Span::current().record("outcome", outcome);
         response
     }
 
@@ -160,6 +171,7 @@ impl Webhook {
         injected: Result<Injection, InjectError>,
     ) -> (&'static str, Answer<'a>) {
         let namespace = request.pod_namespace().unwrap_or_default();
+        Span::current().record("namespace", namespace);
         match injected {
             Ok(injection) if injection.is_empty() => {
                 debug!(namespace, pod = name(pod), owner = owner(pod), "left a pod as it is");

@@ -2,7 +2,7 @@
 
 mod connections;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use axum::Router;
@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::connections::Limits;
 use super::{clients::TrustedClients, pki::KeyedCertificate};
+
+/// How long connections may go on after the stop.
+pub const LONGEST_DRAIN: Duration = Duration::from_secs(10);
 
 /// The certificate a server presents now. Cloning shares it; before the first one, handshakes fail.
 #[derive(Clone, Debug, Default)]

@@ -28,6 +28,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::LONGEST_DRAIN;
+
 /// How a server treats its connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -53,7 +55,7 @@ impl Limits {
         first_request: Duration::from_secs(10),
         headers: Duration::from_secs(75),
         ping: Duration::from_secs(30),
-        drain: Duration::from_secs(10),
+        drain: LONGEST_DRAIN,
         quiet: Duration::from_secs(1),
     };
 

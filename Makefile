@@ -10,11 +10,12 @@ demo: ## From nothing to a pod with database credentials and back, on a real Kub
 test: ## Every check and test; the last line counts them.
 	@tests/run
 
-soak: ## The broker's tests at full size, killed and fuzzed, for an hour; SOAK_MINUTES=6 for a trial.
+soak: ## Broker and webhook at full size, killed, rolled and fuzzed, for an hour; SOAK_MINUTES=6 for a trial.
 	@tests/soak
 
-bench: ## Bindings each second, beside the database's own rate for the same SQL.
+bench: ## What an injection costs, beside a webhook that allows all; bindings each second, beside the SQL alone.
 	@tests/preflight rust postgresql mariadb
+	cargo bench --bench webhook
 	cargo bench --bench bind
 
 generate: ## Write the CRDs into the chart.

@@ -156,8 +156,8 @@ fn only_the_catalog_reaches_secrets_of_other_namespaces() {
     assert_eq!(reach, ["bindery-catalog"]);
 }
 
-/// The two webhooks of the chart's configuration.
-fn webhooks(documents: &[Value]) -> &[Value; 2] {
+/// The webhooks of the chart's configuration: for pods, for pods that say nothing, for workloads.
+fn webhooks(documents: &[Value]) -> &[Value; 3] {
     let configuration = find(documents, "MutatingWebhookConfiguration", "bindery").unwrap();
     configuration["webhooks"].as_array().unwrap().as_slice().try_into().unwrap()
 }
@@ -173,7 +173,8 @@ const NO_MIRROR_POD: &str =
 #[test]
 fn the_webhook_is_asked_only_about_new_pods_that_want_credentials() {
     let documents = example();
-    for webhook in webhooks(&documents) {
+    let [own, defaults, _] = webhooks(&documents);
+    for webhook in [own, defaults] {
         assert_eq!(strings(&webhook["rules"][0]["operations"]), ["CREATE"].into());
         assert_eq!(strings(&webhook["rules"][0]["resources"]), ["pods"].into());
         assert_eq!((&webhook["failurePolicy"], &webhook["sideEffects"]), (&json!("Fail"), &json!("None")));
@@ -182,7 +183,6 @@ fn the_webhook_is_asked_only_about_new_pods_that_want_credentials() {
     let asking = "has(object.metadata.annotations) && object.metadata.annotations.exists(name, \
                   (name == 'bindery.dev/bind' || name.startsWith('bindery.dev/bind.')) \
                   && object.metadata.annotations[name] != '')";
-    let [own, _] = webhooks(&documents);
     assert_eq!(expressions(own), [asking, NO_MIRROR_POD]);
     assert_eq!(own["clientConfig"]["service"]["path"], bindery::admission::webhook::PATH);
     assert_eq!(own["namespaceSelector"]["matchLabels"], Value::Null, "no label takes a namespace out");
@@ -192,7 +192,7 @@ fn the_webhook_is_asked_only_about_new_pods_that_want_credentials() {
 #[test]
 fn pods_that_say_nothing_are_asked_about_where_the_namespace_is_labelled() {
     let documents = example();
-    let [_, defaults] = webhooks(&documents);
+    let [_, defaults, _] = webhooks(&documents);
     let silent = "!has(object.metadata.annotations) || !object.metadata.annotations.exists(name, \
                   name == 'bindery.dev/bind' || name.startsWith('bindery.dev/bind.'))";
     assert_eq!(expressions(defaults), [silent, NO_MIRROR_POD]);
@@ -208,9 +208,59 @@ fn pods_that_say_nothing_are_asked_about_where_the_namespace_is_labelled() {
     assert_eq!(namespaces, [["get", "list", "watch"].into()]);
 }
 
+/// It only warns, so nobody has to wait for it, or fails without it.
+#[test]
+fn workloads_that_ask_where_it_does_nothing_are_looked_at_and_never_held_up() {
+    let documents = example();
+    let [.., workloads] = webhooks(&documents);
+    assert_eq!((&workloads["failurePolicy"], &workloads["timeoutSeconds"]), (&json!("Ignore"), &json!(1)));
+    assert_eq!(
+        (&workloads["sideEffects"], &workloads["reinvocationPolicy"]),
+        (&json!("None"), &json!("Never"))
+    );
+    assert_eq!(workloads["clientConfig"]["service"]["path"], bindery::admission::webhook::WORKLOADS_PATH);
+    let rules = workloads["rules"].as_array().unwrap();
+    let resources: BTreeSet<_> = rules.iter().flat_map(|rule| strings(&rule["resources"])).collect();
+    let wanted = ["cronjobs", "daemonsets", "deployments", "jobs", "replicasets", "statefulsets"];
+    assert_eq!(resources, wanted.into(), "no subresources");
+    let conditions = workloads["matchConditions"].as_array().unwrap();
+    let names: Vec<_> = conditions.iter().map(|condition| &condition["name"]).collect();
+    assert_eq!(names, ["asks-for-credentials", "has-no-owner", "pods-do-not-ask"]);
+}
+
+/// By default nobody is sent anything; what holds a password is refused, since values are no place for one.
+#[test]
+fn traces_go_where_the_values_say() {
+    let endpoint = |documents: &[Value], role: &str| {
+        let containers =
+            &find(documents, "Deployment", role).unwrap()["spec"]["template"]["spec"]["containers"];
+        let variables = containers[0]["env"].as_array().unwrap();
+        let found = variables.iter().find(|variable| variable["name"] == "OTEL_EXPORTER_OTLP_ENDPOINT");
+        found.map(|variable| variable["value"].clone())
+    };
+    assert_eq!(endpoint(&example(), "bindery-admission"), None);
+    let traced = example_with(&["--set", "telemetry.otlpEndpoint=http://collector:4318"]);
+    for role in ["bindery-admission", "bindery-catalog"] {
+        assert_eq!(endpoint(&traced, role), Some(json!("http://collector:4318")));
+    }
+    for wrong in ["collector:4318", "http://user:password@collector:4318"] {
+        refusal(&["--set", &format!("telemetry.otlpEndpoint={wrong}")]);
+    }
+}
+
+/// A pod that ends answers until everybody knows, then drains, before it is killed.
+#[test]
+fn the_grace_period_covers_pause_and_drain() {
+    let documents = example();
+    let pod = &find(&documents, "Deployment", "bindery-admission").unwrap()["spec"]["template"]["spec"];
+    let pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap();
+    let drains = 2 * bindery::cluster::server::LONGEST_DRAIN.as_secs();
+    assert!(pause + drains < pod["terminationGracePeriodSeconds"].as_u64().unwrap());
+}
+
 /// By the name that no editor of a namespace can change.
 #[test]
-fn namespaces_that_are_left_out_are_left_out_of_both_webhooks() {
+fn namespaces_that_are_left_out_are_left_out_of_all_webhooks() {
     let documents = example_with(&["--set", "admission.excludeNamespaces={monitoring,kube-system}"]);
     for webhook in webhooks(&documents) {
         let expression = &webhook["namespaceSelector"]["matchExpressions"][0];

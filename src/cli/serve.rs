@@ -103,7 +103,8 @@ pub(super) async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Res
         roles.readiness.wait_for(role.name(), "is starting");
     }
     let mut tasks = JoinSet::new();
-    roles.start_ops(&mut tasks);
+    let ops_stop = CancellationToken::new();
+    roles.start_ops(&mut tasks, ops_stop.clone());
     if roles.args.roles.contains(&Role::Admission) {
         roles.start_admission(&mut tasks);
     }
@@ -117,6 +118,10 @@ pub(super) async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Res
     while let Some(ended) = tasks.join_next().await {
         // A role that ends by itself takes the process with it: Kubernetes starts all of it anew.
         stop.cancel();
+        // The operator's port goes last: it tells that the others are on their way.
+        if tasks.len() == 1 {
+            ops_stop.cancel();
+        }
         let ended = ended.context("a role panicked").flatten();
         outcome = outcome.and(ended);
     }
@@ -145,14 +150,19 @@ struct Roles {
 }
 
 impl Roles {
-    fn start_ops(&self, tasks: &mut Tasks) {
+    fn start_ops(&self, tasks: &mut Tasks, ops_stop: CancellationToken) {
         let (address, router) =
             (self.args.listen_ops, ops::router(self.readiness.clone(), self.metrics.clone()));
-        let stop = self.stop.clone();
         tasks.spawn(async move {
-            server::serve_plain(address, router, stop)
+            server::serve_plain(address, router, ops_stop)
                 .await
                 .with_context(|| format!("cannot serve health on {address}"))
+        });
+        let (stop, readiness) = (self.stop.clone(), self.readiness.clone());
+        tasks.spawn(async move {
+            stop.cancelled().await;
+            readiness.wait_for("bindery", "is stopping");
+            Ok(())
         });
     }
 

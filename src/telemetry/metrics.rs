@@ -1,6 +1,11 @@
 //! The metrics, all in one struct, in the OpenMetrics text format.
 
-use std::{fmt, time::Duration};
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -18,6 +23,11 @@ pub struct Metrics {
     reconciles: Family<KindLabel, Histogram, fn() -> Histogram>,
     reconcile_errors: Family<KindLabel, Counter>,
     admissions: Family<OutcomeLabel, Counter>,
+    admission_durations: Family<EntryLabel, Histogram, fn() -> Histogram>,
+    admissions_shed: Counter,
+    injections: Family<NamespaceLabel, Counter>,
+    refusals: Family<RefusalLabels, Counter>,
+    namespaces: Namespaces,
     certificate_expiry: Family<CertificateLabel, Gauge>,
 }
 
@@ -35,6 +45,22 @@ struct KindLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EntryLabel {
+    entry: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NamespaceLabel {
+    namespace: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabels {
+    namespace: String,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -61,6 +87,17 @@ impl Metrics {
             }),
             reconcile_errors: Family::default(),
             admissions: Family::default(),
+            // From the fastest answer about a small pod to the longest that an API server waits for.
+            admission_durations: Family::new_with_constructor(|| {
+                Histogram::new([
+                    0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.025, 0.1, 0.5,
+                    2.0, 10.0,
+                ])
+            }),
+            admissions_shed: Counter::default(),
+            injections: Family::default(),
+            refusals: Family::default(),
+            namespaces: Namespaces::default(),
             certificate_expiry: Family::default(),
             registry: Registry::default(),
         };
@@ -71,13 +108,29 @@ impl Metrics {
         );
         registry.register("reconcile_duration_seconds", "Time a reconcile took", metrics.reconciles.clone());
         registry.register("reconcile_errors", "Reconciles that failed", metrics.reconcile_errors.clone());
-        registry.register("admissions", "Admission reviews answered", metrics.admissions.clone());
+        metrics.register_admission(&mut registry);
         registry.register(
             "certificate_expiry_timestamp_seconds",
             "When a serving certificate ends, in seconds since 1970",
             metrics.certificate_expiry.clone(),
         );
         Self { registry, ..metrics }
+    }
+
+    fn register_admission(&self, registry: &mut Registry) {
+        registry.register("admissions", "Admission reviews answered", self.admissions.clone());
+        registry.register(
+            "admission_duration_seconds",
+            "Time from a review's last byte to its answer",
+            self.admission_durations.clone(),
+        );
+        registry.register(
+            "admissions_shed",
+            "Admission reviews answered with 429, since there were too many at a time",
+            self.admissions_shed.clone(),
+        );
+        registry.register("injections", "Pods that got what they are bound to", self.injections.clone());
+        registry.register("refusals", "Pods refused", self.refusals.clone());
     }
 
     /// Counts an answered Open Service Broker request: `verb` such as `provision`, `result` such as `created`.
@@ -94,9 +147,27 @@ impl Metrics {
         }
     }
 
-    /// Counts an answered admission review: `outcome` such as `injected`.
-    pub fn admission(&self, outcome: &'static str) {
+    /// Records an answered admission review: `entry` of the webhook such as `pod`, `outcome` such as `injected`.
+    pub fn admission(&self, entry: &'static str, outcome: &'static str, took: Duration) {
         self.admissions.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.admission_durations.get_or_create(&EntryLabel { entry }).observe(took.as_secs_f64());
+    }
+
+    /// Counts an admission review that was too much.
+    pub fn shed(&self) {
+        self.admissions_shed.inc();
+    }
+
+    /// Counts a pod of this namespace that was injected.
+    pub fn injection(&self, namespace: &str) {
+        let namespace = self.namespaces.label(namespace);
+        self.injections.get_or_create(&NamespaceLabel { namespace }).inc();
+    }
+
+    /// Counts a pod of this namespace that was refused: `reason` such as `not-bound`.
+    pub fn refusal(&self, namespace: &str, reason: &'static str) {
+        let namespace = self.namespaces.label(namespace);
+        self.refusals.get_or_create(&RefusalLabels { namespace, reason }).inc();
     }
 
     /// Records when the certificate of this name ends.
@@ -117,6 +188,29 @@ impl Metrics {
     }
 }
 
+/// The namespaces that have a series of their own: those in which something happened first. A cluster in which namespaces
+/// come and go would fill the memory of this process and of Prometheus otherwise.
+#[derive(Default)]
+struct Namespaces(Mutex<HashSet<String>>);
+
+impl Namespaces {
+    const MOST: usize = 1000;
+    /// All others. No namespace can be called so.
+    const OTHERS: &str = "(others)";
+
+    fn label(&self, namespace: &str) -> String {
+        // Nothing panics while holding the lock, and a set is whole after any panic.
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.contains(namespace) {
+            if known.len() >= Self::MOST {
+                return Self::OTHERS.to_owned();
+            }
+            known.insert(namespace.to_owned());
+        }
+        namespace.to_owned()
+    }
+}
+
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
@@ -132,7 +226,10 @@ mod tests {
         let metrics = Metrics::new();
         metrics.osb_request("provision", "created");
         metrics.reconciled("ServiceInstance", Duration::from_millis(3), true);
-        metrics.admission("injected");
+        metrics.admission("pod", "injected", Duration::from_micros(40));
+        metrics.injection("shop");
+        metrics.refusal("shop", "not-bound");
+        metrics.shed();
         metrics.certificate_expires("admission", jiff::Timestamp::from_second(1_800_000_000).unwrap());
         let text = metrics.encode().unwrap();
         for line in [
@@ -140,9 +237,27 @@ mod tests {
             r#"bindery_reconcile_duration_seconds_count{kind="ServiceInstance"} 1"#,
             r#"bindery_reconcile_errors_total{kind="ServiceInstance"} 1"#,
             r#"bindery_admissions_total{outcome="injected"} 1"#,
+            r#"bindery_admission_duration_seconds_bucket{le="0.00005",entry="pod"} 1"#,
+            r#"bindery_injections_total{namespace="shop"} 1"#,
+            r#"bindery_refusals_total{namespace="shop",reason="not-bound"} 1"#,
+            "bindery_admissions_shed_total 1",
             r#"bindery_certificate_expiry_timestamp_seconds{name="admission"} 1800000000"#,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn namespaces_that_come_and_go_do_not_make_series_without_end() {
+        let metrics = Metrics::new();
+        for number in 0..1500 {
+            metrics.injection(&format!("branch-{number}"));
+            metrics.refusal(&format!("branch-{number}"), "name");
+        }
+        metrics.injection("branch-0");
+        let text = metrics.encode().unwrap();
+        assert_eq!(text.matches("bindery_injections_total{").count(), 1001);
+        assert!(text.contains(r#"bindery_injections_total{namespace="(others)"} 500"#));
+        assert!(text.contains(r#"bindery_injections_total{namespace="branch-0"} 2"#));
     }
 }

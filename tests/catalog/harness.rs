@@ -52,10 +52,10 @@ pub(crate) struct Place {
     pub(crate) broker: Broker,
 }
 
-async fn client() -> Client {
+pub(crate) async fn client() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned());
-    let _ = logs::start(LogFormat::Text, &filter);
+    let _ = logs::start(LogFormat::Text, &filter, None);
     assert!(
         std::env::var_os("KUBECONFIG").is_some(),
         "these tests need a cluster: tests/cluster/with-cluster cargo test --test catalog"

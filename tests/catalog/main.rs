@@ -8,3 +8,4 @@ mod ledger;
 mod schema;
 mod secrets;
 mod story;
+mod webhook;

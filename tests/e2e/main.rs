@@ -10,6 +10,7 @@ mod installation;
 mod operations;
 mod plain;
 mod restore;
+mod rolling;
 mod scenario;
 mod sharing;
 mod story;

@@ -185,6 +185,27 @@ pub enum Problem {
     OtherFiles(String),
 }
 
+impl Problem {
+    /// Which kind of problem it is, for metrics: one of a few words, and nothing that a user wrote.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Shape(_) => "shape",
+            Self::Empty | Self::EmptyEntry(_) => "empty",
+            Self::Twice(_) => "twice",
+            Self::BindingName(_) | Self::SecretName(_) => "name",
+            Self::Delivery(_) | Self::NothingOfSecret(_) => "delivery",
+            Self::VariableForm(_) | Self::AllKeysForm(_) | Self::VariableName(_) => "variable",
+            Self::FileForm(_) | Self::FilePath(_) | Self::FileAsFolder { .. } | Self::Mode(_) => "file",
+            Self::SecretKey(_) => "key",
+            Self::NotBound { .. } => "not-bound",
+            Self::NoContainer { .. } => "no-container",
+            Self::MountRoot(_) | Self::WindowsMountRoot(_) | Self::WindowsFolder(_) => "mount-root",
+            Self::VolumeTaken(_) | Self::OtherFiles(_) => "volume",
+        }
+    }
+}
+
 fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|name| format!("did you mean `{name}`? ")).unwrap_or_default()
 }

@@ -29,9 +29,10 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, info_span, warn};
 
 use super::{api::FINALIZER, context::Context};
+use crate::telemetry::traces;
 
 /// How many objects of a kind are worked on at the same time. Most of the time they wait for a broker.
 const CONCURRENCY: u16 = 128;
@@ -80,7 +81,8 @@ pub(super) async fn run<K, Work>(
         }
         let started = Instant::now();
         // A task of its own, so that a panic is one object's.
-        let task = AbortOnDropHandle::new(tokio::spawn(reconcile(object.clone(), context.clone())));
+        let work = reconcile(object.clone(), context.clone()).instrument(span_of(object.as_ref()));
+        let task = AbortOnDropHandle::new(tokio::spawn(work));
         Box::pin(async move {
             let outcome = task.await.unwrap_or_else(|error| Err(error.into()));
             Ok::<_, std::convert::Infallible>(settle(object.as_ref(), &context, started, outcome))
@@ -94,6 +96,12 @@ pub(super) async fn run<K, Work>(
         // Objects that vanish while they wait in the queue are no failure.
         .for_each(|_| std::future::ready(()))
         .await;
+}
+
+/// The trace of a look at an object begins here.
+fn span_of<K: Resource<DynamicType = ()>>(object: &K) -> tracing::Span {
+    let (kind, meta) = (kind_of(object), object.meta());
+    info_span!(target: traces::TARGET, "reconcile", kind, namespace = meta.namespace, name = meta.name)
 }
 
 /// Counts a reconcile and decides when the next one is.

@@ -23,14 +23,33 @@ pub mod pod {
     pub const CONTAINERS: &str = "bindery.dev/containers";
     /// The folder below which each binding gets a folder of its own.
     pub const MOUNT_ROOT: &str = "bindery.dev/mount-root";
+    /// A scheduling gate, not an annotation: the pod is held back until its Secrets are there.
+    pub const GATE: &str = "bindery.dev/binding";
     /// The default of [`MOUNT_ROOT`].
     pub const DEFAULT_MOUNT_ROOT: &str = "/var/secrets";
+}
+
+/// What is written into the status of owners whose pods were refused.
+pub mod nudge {
+    /// The condition's type.
+    pub const CONDITION: &str = "bindery.dev/Nudged";
+}
+
+/// The webhooks of the webhook configuration, as the API server's messages call them.
+pub mod webhook {
+    /// For pods that say what they are bound to.
+    pub const OWN: &str = "inject.bindery.dev";
+    /// For pods of which their Namespace says it.
+    pub const DEFAULTS: &str = "defaults.bindery.dev";
 }
 
 /// Labels of a Namespace. Its annotations are called like those of [`pod`].
 pub mod namespace {
     /// Label: with this value the Namespace's annotations hold for its pods that have no [`super::pod::BIND`].
     pub const INJECT: (&str, &str) = ("bindery.dev/inject", "enabled");
+    /// Annotation: with this value pods that asked for bindings and were created without them are evicted, so that
+    /// their owners make others in their place.
+    pub const MISSED: (&str, &str) = ("bindery.dev/missed-pods", "evict");
 }
 
 /// Labels and annotations of a ServiceBinding and of the Secrets written for it.

@@ -13,4 +13,5 @@ pub mod cluster;
 pub mod config;
 pub mod contract;
 pub mod osb;
+pub mod pods;
 pub mod telemetry;

@@ -288,6 +288,98 @@ fn the_plain_manifests_say_what_the_chart_says() {
     }
 }
 
+/// The arguments of a role's server.
+fn arguments<'a>(documents: &'a [Value], deployment: &str) -> BTreeSet<&'a str> {
+    let workload = find(documents, "Deployment", deployment).unwrap();
+    strings(&workload["spec"]["template"]["spec"]["containers"][0]["args"])
+}
+
+/// Every right of a role on a resource, as `verb resource`, those of its Role and its ClusterRole.
+fn rights<'a>(documents: &'a [Value], role: &str, resources: &[&str]) -> BTreeSet<String> {
+    let of_role = rules(documents).filter(|(name, _)| *name == role).map(|(_, rule)| rule);
+    let said = |rule: &'a Value| {
+        let (verbs, named) = (strings(&rule["verbs"]), strings(&rule["resources"]));
+        named
+            .into_iter()
+            .flat_map(move |name| verbs.clone().into_iter().map(move |verb| format!("{verb} {name}")))
+    };
+    let is_asked = |right: &String| resources.iter().any(|name| right.ends_with(&format!(" {name}")));
+    of_role.flat_map(said).filter(is_asked).collect()
+}
+
+fn set(rights: &[&str]) -> BTreeSet<String> {
+    rights.iter().map(|&right| right.to_owned()).collect()
+}
+
+#[test]
+fn pods_wait_behind_gates_only_with_a_catalog_and_if_wanted() {
+    let known = ["servicebindings", "leases"];
+    let on = example();
+    assert!(arguments(&on, "bindery-admission").contains("--gate-waiting-pods=true"));
+    let expected = set(&["get leases", "list servicebindings", "watch servicebindings"]);
+    assert_eq!(rights(&on, "bindery-admission", &known), expected);
+    for off in ["admission.gateWaitingPods=false", "apis.serviceCatalog=false"] {
+        let off = documents(&rendered(&["--set", off]));
+        assert!(arguments(&off, "bindery-admission").contains("--gate-waiting-pods=false"));
+        assert_eq!(rights(&off, "bindery-admission", &known), set(&[]));
+    }
+}
+
+/// Whoever may patch pods may change the images that they run.
+#[test]
+fn the_catalog_may_patch_pods_only_under_a_policy_that_leaves_the_gate() {
+    for documents in [example(), example_with(&["--set", "admission.gateWaitingPods=false"])] {
+        assert!(rights(&documents, "bindery-catalog", &["pods"]).contains("patch pods"));
+        let policy = find(&documents, "ValidatingAdmissionPolicy", "bindery-catalog-pods").unwrap();
+        let constraint = &policy["spec"]["matchConstraints"]["resourceRules"][0];
+        assert_eq!(
+            (&constraint["resources"], &constraint["operations"]),
+            (&json!(["pods"]), &json!(["UPDATE"]))
+        );
+        assert_eq!(
+            policy["spec"]["matchConditions"][0]["expression"],
+            "request.userInfo.username == 'system:serviceaccount:bindery:bindery-catalog'"
+        );
+        let gate = policy["spec"]["validations"][1]["expression"].as_str().unwrap();
+        assert!(gate.contains(bindery::contract::pod::GATE), "{gate}");
+        let binding = find(&documents, "ValidatingAdmissionPolicyBinding", "bindery-catalog-pods").unwrap();
+        assert_eq!(binding["spec"]["policyName"], name(policy));
+        assert_eq!(binding["spec"]["validationActions"], json!(["Deny"]));
+    }
+}
+
+/// A status does not say what runs; the workload itself does.
+#[test]
+fn owners_are_nudged_by_their_status_alone_and_only_if_wanted() {
+    let workloads = ["replicasets", "statefulsets", "daemonsets", "jobs"];
+    let statuses = workloads.map(|kind| format!("{kind}/status"));
+    let statuses: Vec<&str> = statuses.iter().map(String::as_str).collect();
+    let on = example();
+    assert!(arguments(&on, "bindery-catalog").contains("--nudge-refused-owners=true"));
+    let patch: BTreeSet<String> = statuses.iter().map(|status| format!("patch {status}")).collect();
+    assert_eq!(rights(&on, "bindery-catalog", &statuses), patch);
+    let seen = set(&["list endpointslices", "watch endpointslices"]);
+    assert_eq!(rights(&on, "bindery-catalog", &["endpointslices"]), seen);
+    let off = example_with(&["--set", "catalog.nudgeRefusedOwners=false"]);
+    assert!(arguments(&off, "bindery-catalog").contains("--nudge-refused-owners=false"));
+    assert_eq!(rights(&off, "bindery-catalog", &[&statuses[..], &["endpointslices"]].concat()), set(&[]));
+    assert_eq!(rights(&off, "bindery-catalog", &["events"]), set(&["create events", "patch events"]));
+    for documents in [&on, &off] {
+        for right in rights(documents, "bindery-catalog", &workloads) {
+            assert!(right.starts_with("get "), "{right}");
+        }
+    }
+}
+
+/// By these names the API server's messages call them.
+#[test]
+fn the_webhooks_are_called_as_the_catalog_expects() {
+    use bindery::contract::webhook::{DEFAULTS, OWN};
+    let documents = example();
+    let names = webhooks(&documents).each_ref().map(|webhook| webhook["name"].as_str().unwrap());
+    assert_eq!(names, [OWN, DEFAULTS]);
+}
+
 #[test]
 fn without_services_there_is_no_broker() {
     let documents = documents(&rendered(&[]));

@@ -1,6 +1,8 @@
 //! The mutating admission webhook and the pure injection it shares with `bindery inject`. TLS and the webhook's
 //! registration belong to `cluster` and the chart.
 
+pub mod bindings;
+pub mod gates;
 pub mod inject;
 mod load;
 pub mod namespaces;

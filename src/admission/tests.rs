@@ -1,6 +1,7 @@
 //! The webhook through its router, as the API server calls it.
 
 mod defaults;
+mod gates;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -49,7 +50,7 @@ async fn post_to(path: &str, known: Known, body: impl Into<Body>) -> (StatusCode
     let metrics = Arc::new(Metrics::new());
     let request =
         Request::post(path).header(header::CONTENT_TYPE, "application/json").body(body.into()).unwrap();
-    let router = router(Arc::default(), Arc::new(known), metrics.clone());
+    let router = router(Arc::default(), Arc::new(known), None, metrics.clone());
     let response = router.oneshot(request).await.unwrap();
     let status = response.status();
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
@@ -295,7 +296,7 @@ async fn objects_as_large_as_kubernetes_allows_are_read_and_endless_ones_are_not
 async fn a_request_that_takes_too_long_is_given_up() {
     let endless = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
     let request = Request::post(PATH).body(endless).unwrap();
-    let router = router(Arc::default(), Arc::new(Known::default()), Arc::new(Metrics::new()));
+    let router = router(Arc::default(), Arc::new(Known::default()), None, Arc::new(Metrics::new()));
     let response = router.oneshot(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
 }

@@ -21,6 +21,7 @@ use tower_http::timeout::TimeoutLayer;
 use tracing::{Instrument as _, Span, debug, field, info, info_span, warn};
 
 use super::{
+    gates::{Awaited, gate},
     inject::{
         InjectError, InjectSettings, Injection, NamespaceDefaults, Warning, inject, inject_defaults,
         takes_defaults,
@@ -51,6 +52,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 struct Webhook {
     settings: Arc<InjectSettings>,
     namespaces: Arc<dyn Namespaces>,
+    awaited: Option<Arc<dyn Awaited>>,
     metrics: Arc<Metrics>,
 }
 
@@ -73,10 +75,11 @@ impl Entry {
     }
 }
 
-/// Answers `POST` to [`PATH`], [`DEFAULTS_PATH`] and [`WORKLOADS_PATH`].
+/// Answers `POST` to [`PATH`], [`DEFAULTS_PATH`] and [`WORKLOADS_PATH`]. Without `awaited` no pod gets a gate.
 pub fn router(
     settings: Arc<InjectSettings>,
     namespaces: Arc<dyn Namespaces>,
+    awaited: Option<Arc<dyn Awaited>>,
     metrics: Arc<Metrics>,
 ) -> Router {
     Router::new()
@@ -87,7 +90,7 @@ pub fn router(
         .layer(from_fn_with_state(Load::new(metrics.clone()), shed))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT))
-        .with_state(Webhook { settings, namespaces, metrics })
+        .with_state(Webhook { settings, namespaces, awaited, metrics })
 }
 
 /// The span of an admission, which is part of the API server's trace if that makes one.
@@ -139,7 +142,7 @@ impl Webhook {
             }
             Err(error) => return malformed(&error),
         };
-        let injected = match entry {
+        let mut injected = match entry {
             Entry::Pod => inject(pod, &self.settings),
             Entry::Workload => Ok(Injection::default()),
             Entry::Namespace => match self.defaults(&request, pod).await {
@@ -152,6 +155,9 @@ impl Webhook {
                 }
             },
         };
+        if let Ok(injection) = &mut injected {
+            self.hold_back(&request, pod, injection);
+        }
         let (outcome, answer) = self.decided(&request, pod, injected);
         (outcome, Json(answer).into_response())
     }
@@ -188,6 +194,14 @@ impl Webhook {
                 info!(namespace, pod = name(pod), owner = owner(pod), field = error.field(), "refused a pod");
                 ("refused", Answer::refuse(request, &error))
             }
+        }
+    }
+
+    /// Puts a gate on a pod that would only wait on its node.
+    fn hold_back(&self, request: &Request, pod: &Value, injection: &mut Injection) {
+        let (Some(awaited), Ok(namespace)) = (&self.awaited, request.pod_namespace()) else { return };
+        if awaited.is_any(namespace, &injection.bindings) {
+            injection.patch.0.extend(gate(pod));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
+use clap::ArgAction;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -10,7 +11,10 @@ use tracing::info;
 
 use super::broker_source::BrokerSource;
 use crate::{
-    admission::{inject::InjectSettings, namespaces::WatchedNamespaces, webhook},
+    admission::{
+        bindings::WatchedBindings, gates::Awaited, inject::InjectSettings, namespaces::WatchedNamespaces,
+        webhook,
+    },
     broker::Broker,
     catalog::{self, CatalogSettings},
     cluster::{
@@ -22,6 +26,7 @@ use crate::{
         server::{self, PresentedCertificate, TlsSettings},
         webhook_bundle::WebhookBundle,
     },
+    pods::{self, PodsSettings, WebhookService},
     telemetry::{
         Metrics,
         ops::{self, Readiness},
@@ -55,6 +60,10 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     admission: AdmissionArgs,
     #[command(flatten)]
+    catalog: CatalogArgs,
+    #[command(flatten)]
+    injection: InjectionArgs,
+    #[command(flatten)]
     broker: BrokerSource,
     /// Register the broker as this ClusterServiceBroker; empty: do not.
     #[arg(long, env = "BINDERY_REGISTER_BROKER", default_value = "bindery", value_name = "NAME")]
@@ -68,10 +77,37 @@ struct AdmissionArgs {
     /// certificate and leaves the webhook configuration's CA bundle alone.
     #[arg(long, env = "BINDERY_ADMISSION_TLS_DIR", value_name = "DIR")]
     admission_tls_dir: Option<PathBuf>,
+    /// Let pods whose bindings have no Secrets yet wait behind a scheduling gate, while a catalog is there to open it.
+    #[arg(long, env = "BINDERY_GATE_WAITING_PODS", action = ArgAction::Set, default_value_t = true, value_name = "BOOL")]
+    gate_waiting_pods: bool,
+}
+
+/// What only the role `catalog` needs.
+#[derive(Debug, clap::Args)]
+struct CatalogArgs {
+    /// Have workloads whose pods were refused for want of the webhook try again at once when it can be reached again.
+    #[arg(long, env = "BINDERY_NUDGE_REFUSED_OWNERS", action = ArgAction::Set, default_value_t = true,
+          value_name = "BOOL")]
+    nudge_refused_owners: bool,
+}
+
+/// What the roles `admission`, which binds pods, and `catalog`, which looks after them, have to agree on.
+#[derive(Debug, clap::Args)]
+struct InjectionArgs {
     /// Containers that are bound only when a pod names them.
     #[arg(long, env = "BINDERY_EXCLUDE_CONTAINERS", value_delimiter = ',', value_name = "NAMES",
           default_values_t = InjectSettings::default().exclude_containers)]
     exclude_containers: Vec<String>,
+    /// Namespaces that the webhook configuration leaves out, beside kube-system, kube-node-lease and the installation's
+    /// own. Nobody is told of pods there that are not bound.
+    #[arg(long, env = "BINDERY_EXCLUDE_NAMESPACES", value_delimiter = ',', value_name = "NAMES")]
+    exclude_namespaces: Vec<String>,
+}
+
+impl InjectionArgs {
+    fn settings(&self) -> InjectSettings {
+        InjectSettings { exclude_containers: self.exclude_containers.clone() }
+    }
 }
 
 /// A part of bindery that can run apart from the others.
@@ -139,6 +175,11 @@ impl Role {
     }
 }
 
+/// The Lease that the working catalog of an installation holds.
+fn catalog_lease(name: &str) -> String {
+    format!("{name}-catalog")
+}
+
 type Tasks = JoinSet<anyhow::Result<()>>;
 
 struct Roles {
@@ -167,9 +208,10 @@ impl Roles {
     }
 
     fn start_admission(&self, tasks: &mut Tasks) {
-        let settings = InjectSettings { exclude_containers: self.args.admission.exclude_containers.clone() };
+        let settings = self.args.injection.settings();
         let (namespaces, watch) = WatchedNamespaces::new(self.client.clone(), self.readiness.clone());
-        let router = webhook::router(Arc::new(settings), Arc::new(namespaces), self.metrics.clone());
+        let awaited = self.args.admission.gate_waiting_pods.then(|| self.watch_bindings(tasks));
+        let router = webhook::router(Arc::new(settings), Arc::new(namespaces), awaited, self.metrics.clone());
         let stop = self.stop.clone();
         tasks.spawn(async move {
             stop.run_until_cancelled(watch).await;
@@ -186,6 +228,18 @@ impl Roles {
         let serving =
             self.start_tls(tasks, Role::Admission, self.args.listen_admission, router, source, anchors);
         tasks.spawn(serving);
+    }
+
+    /// Readiness does not wait for this: without it pods are bound all the same.
+    fn watch_bindings(&self, tasks: &mut Tasks) -> Arc<dyn Awaited> {
+        let ServeArgs { name, namespace, .. } = &self.args;
+        let (bindings, watch) = WatchedBindings::new(self.client.clone(), namespace, &catalog_lease(name));
+        let stop = self.stop.clone();
+        tasks.spawn(async move {
+            stop.run_until_cancelled(watch).await;
+            Ok(())
+        });
+        Arc::new(bindings)
     }
 
     async fn start_broker(&self, tasks: &mut Tasks) -> anyhow::Result<()> {
@@ -228,19 +282,32 @@ impl Roles {
 
     fn start_catalog(&self, tasks: &mut Tasks) {
         let ServeArgs { name, namespace, identity, .. } = &self.args;
-        let election = Election::new(self.client.clone(), namespace, &format!("{name}-catalog"), identity);
+        let election = Election::new(self.client.clone(), namespace, &catalog_lease(name), identity);
         let (client, metrics, readiness) =
             (self.client.clone(), self.metrics.clone(), self.readiness.clone());
+        let mut exclude_namespaces = self.args.injection.exclude_namespaces.clone();
+        exclude_namespaces.push(namespace.clone());
+        let webhook = || WebhookService { namespace: namespace.clone(), name: format!("{name}-admission") };
+        let looking_after = PodsSettings {
+            inject: self.args.injection.settings(),
+            exclude_namespaces,
+            nudge_without: self.args.catalog.nudge_refused_owners.then(webhook),
+        };
         let stop = self.stop.clone();
         tasks.spawn(async move {
-            let lead = |term| {
+            let lead = |term: CancellationToken| {
                 let (client, metrics, readiness) = (client.clone(), metrics.clone(), readiness.clone());
+                let pods = pods::run(client.clone(), looking_after.clone(), metrics.clone(), term.clone());
                 async move {
+                    let catalog =
+                        catalog::run(client, CatalogSettings::default(), metrics, readiness.clone(), term);
+                    // Neither waits for the other, and both end when one cannot go on.
                     let ended =
-                        catalog::run(client, CatalogSettings::default(), metrics, readiness.clone(), term)
-                            .await;
+                        tokio::try_join!(async { catalog.await.map_err(anyhow::Error::from) }, async {
+                            pods.await.map_err(anyhow::Error::from)
+                        },);
                     readiness.ready(Role::Catalog.name());
-                    ended
+                    ended.map(drop)
                 }
             };
             election.run(stop, lead).await.context("the catalog cannot go on")

@@ -13,12 +13,14 @@ use serde::de::DeserializeOwned;
 use crate::{
     catalog::api::{Claim, ServiceBinding, ServiceInstance},
     cluster::{self, explain},
+    pods::gates,
 };
 
 /// Prepare the removal of an installation.
 ///
 /// Refuses while a `ServiceInstance`, `ServiceBinding` or Claim exists, since nobody would be left to delete what they
-/// stand for; then removes the webhook configuration, since no annotated pod could start without the webhook.
+/// stand for; then removes the webhook configuration, since no annotated pod could start without the webhook, and opens
+/// the scheduling gates of pods that wait for their bindings.
 #[derive(Debug, clap::Args)]
 pub(super) struct UninstallArgs {
     /// The installation's name, which is that of the webhook configuration.
@@ -38,16 +40,22 @@ pub(super) async fn run(args: &UninstallArgs) -> anyhow::Result<String> {
     if !args.force {
         refuse_while_anything_is_held(&client).await?;
     }
-    let configurations: Api<MutatingWebhookConfiguration> = Api::all(client);
-    match configurations.delete(&args.name, &DeleteParams::default()).await {
-        Ok(_) => Ok(format!("MutatingWebhookConfiguration {} removed\n", args.name)),
-        Err(kube::Error::Api(status)) if status.code == 404 => {
-            Ok(format!("MutatingWebhookConfiguration {} was gone already\n", args.name))
-        }
+    let configurations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
+    let removed = match configurations.delete(&args.name, &DeleteParams::default()).await {
+        Ok(_) => "removed",
+        Err(kube::Error::Api(status)) if status.code == 404 => "was gone already",
         Err(error) => {
             bail!("cannot delete MutatingWebhookConfiguration {}: {}", args.name, explain(&error))
         }
-    }
+    };
+    let opened = match gates::open_all(client).await {
+        Ok(opened) => opened,
+        Err(error) => bail!("cannot open the gates of waiting pods: {}", explain(&error)),
+    };
+    Ok(format!(
+        "MutatingWebhookConfiguration {} {removed}\npods let go that waited for bindings: {opened}\n",
+        args.name
+    ))
 }
 
 /// Nobody would be left to delete at the broker what these stand for, or to take their finalizers off.

@@ -2,6 +2,8 @@
 //! `tools/leaderelection`: writes carry the `resourceVersion` that was read, expiry is judged by this process's own
 //! clock from when it saw the Lease change, and who cannot renew in time stops before another may begin.
 
+mod observer;
+
 use std::{
     future::Future,
     time::{Duration, Instant},
@@ -19,6 +21,7 @@ use kube::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use self::observer::{Leadership, observe};
 use super::explain;
 
 /// How long others wait for a leader that has gone silent.

@@ -29,6 +29,8 @@ pub struct Metrics {
     refusals: Family<RefusalLabels, Counter>,
     namespaces: Namespaces,
     certificate_expiry: Family<CertificateLabel, Gauge>,
+    pods_missed: Family<NamespaceLabel, Gauge>,
+    pods_waiting: Family<NamespaceLabel, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -99,6 +101,8 @@ impl Metrics {
             refusals: Family::default(),
             namespaces: Namespaces::default(),
             certificate_expiry: Family::default(),
+            pods_missed: Family::default(),
+            pods_waiting: Family::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -113,6 +117,16 @@ impl Metrics {
             "certificate_expiry_timestamp_seconds",
             "When a serving certificate ends, in seconds since 1970",
             metrics.certificate_expiry.clone(),
+        );
+        registry.register(
+            "pods_missed",
+            "Pods that asked for bindings and were created without them",
+            metrics.pods_missed.clone(),
+        );
+        registry.register(
+            "pods_waiting",
+            "Pods that have waited for more than five seconds for a Secret",
+            metrics.pods_waiting.clone(),
         );
         Self { registry, ..metrics }
     }
@@ -177,6 +191,22 @@ impl Metrics {
             .set(at.as_second());
     }
 
+    /// Records how many pods of a namespace were created without the bindings that they asked for.
+    pub fn pods_missed(&self, namespace: &str, count: i64) {
+        set_or_remove(&self.pods_missed, namespace, count);
+    }
+
+    /// Records how many pods of a namespace wait for a Secret.
+    pub fn pods_waiting(&self, namespace: &str, count: i64) {
+        set_or_remove(&self.pods_waiting, namespace, count);
+    }
+
+    /// Nobody looks after pods in this process any more: another counts them.
+    pub fn forget_pods(&self) {
+        self.pods_missed.clear();
+        self.pods_waiting.clear();
+    }
+
     /// All metrics as [`CONTENT_TYPE`].
     ///
     /// # Errors
@@ -211,6 +241,16 @@ impl Namespaces {
     }
 }
 
+/// Namespaces come and go, so one that has nothing to count has no line.
+fn set_or_remove(family: &Family<NamespaceLabel, Gauge>, namespace: &str, count: i64) {
+    let label = NamespaceLabel { namespace: namespace.to_owned() };
+    if count == 0 {
+        family.remove(&label);
+    } else {
+        family.get_or_create(&label).set(count);
+    }
+}
+
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
@@ -231,6 +271,8 @@ mod tests {
         metrics.refusal("shop", "not-bound");
         metrics.shed();
         metrics.certificate_expires("admission", jiff::Timestamp::from_second(1_800_000_000).unwrap());
+        metrics.pods_missed("shop", 2);
+        metrics.pods_waiting("shop", 1);
         let text = metrics.encode().unwrap();
         for line in [
             r#"bindery_osb_requests_total{verb="provision",result="created"} 1"#,
@@ -242,6 +284,8 @@ mod tests {
             r#"bindery_refusals_total{namespace="shop",reason="not-bound"} 1"#,
             "bindery_admissions_shed_total 1",
             r#"bindery_certificate_expiry_timestamp_seconds{name="admission"} 1800000000"#,
+            r#"bindery_pods_missed{namespace="shop"} 2"#,
+            r#"bindery_pods_waiting{namespace="shop"} 1"#,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
@@ -259,5 +303,16 @@ mod tests {
         assert_eq!(text.matches("bindery_injections_total{").count(), 1001);
         assert!(text.contains(r#"bindery_injections_total{namespace="(others)"} 500"#));
         assert!(text.contains(r#"bindery_injections_total{namespace="branch-0"} 2"#));
+    }
+
+    #[test]
+    fn a_namespace_without_such_pods_is_not_listed() {
+        let metrics = Metrics::new();
+        metrics.pods_missed("shop", 2);
+        metrics.pods_missed("shop", 0);
+        metrics.pods_waiting("shop", 1);
+        metrics.forget_pods();
+        let text = metrics.encode().unwrap();
+        assert!(!text.contains("shop"), "{text}");
     }
 }

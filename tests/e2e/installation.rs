@@ -146,6 +146,11 @@ broker: {{rotateAdmin: true}}
         panic!("{role} has not {replicas} ready pods");
     }
 
+    /// Whether a pod of a role is ready.
+    pub(crate) async fn is_any_ready(&self, role: &str) -> bool {
+        self.pods(role).await.iter().any(is_ready)
+    }
+
     /// Kills a role's processes as `kill -9` does; the kubelet starts them anew.
     pub(crate) async fn kill(&self, role: &str) {
         let found = run("pgrep", &["--full", &format!("^/usr/bin/bindery serve --roles={role} ")], "").await;

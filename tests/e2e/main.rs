@@ -6,9 +6,11 @@
 mod admission;
 mod crash;
 mod faults;
+mod gates;
 mod installation;
 mod operations;
 mod plain;
+mod refused;
 mod restore;
 mod rolling;
 mod scenario;

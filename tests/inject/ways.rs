@@ -70,7 +70,7 @@ fn by_webhook_at(path: &str, pod: &Value) -> Result<Value, String> {
     let request = Request::post(path).body(Body::from(review.to_string())).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let answer: Value = runtime.block_on(async {
-        let router = router(Arc::default(), Arc::new(Shop), Arc::new(Metrics::new()));
+        let router = router(Arc::default(), Arc::new(Shop), None, Arc::new(Metrics::new()));
         let response = router.oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         serde_json::from_slice(&to_bytes(response.into_body(), usize::MAX).await.unwrap()).unwrap()

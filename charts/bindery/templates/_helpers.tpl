@@ -181,3 +181,13 @@ helm.sh/hook: {{ index . 0 }}
 helm.sh/hook-weight: {{ index . 1 | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
+
+{{/* Whether pods wait for their bindings behind gates. A release from before the value has none of it (--reuse-values). */}}
+{{- define "bindery.gateWaitingPods" -}}
+{{- and .Values.apis.serviceCatalog (dig "gateWaitingPods" true .Values.admission) -}}
+{{- end -}}
+
+{{/* Whether owners of refused pods are nudged. */}}
+{{- define "bindery.nudgeRefusedOwners" -}}
+{{- dig "nudgeRefusedOwners" true .Values.catalog -}}
+{{- end -}}

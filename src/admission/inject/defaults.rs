@@ -43,7 +43,7 @@ impl NamespaceDefaults {
 
     /// The annotations by which the pod is bound: each is its own if it has it, otherwise the Namespace's. `None` if
     /// the Namespace names containers and the pod has none of them.
-    fn completed(&self, pod: &Value, own: &Map<String, Value>) -> Option<Map<String, Value>> {
+    pub(super) fn completed(&self, pod: &Value, own: &Map<String, Value>) -> Option<Map<String, Value>> {
         let mut annotations = self.annotations.clone();
         if let Some(Value::String(named)) = annotations.get_mut(pod::CONTAINERS)
             && !own.contains_key(pod::CONTAINERS)
@@ -59,7 +59,7 @@ impl NamespaceDefaults {
     }
 
     /// Says of an annotation that the pod does not have itself whose it is.
-    fn attributed(&self, error: InjectError, own: &Map<String, Value>) -> InjectError {
+    pub(super) fn attributed(&self, error: InjectError, own: &Map<String, Value>) -> InjectError {
         let is_wrong = |name: &&str| !own.contains_key(*name) && error.is_of_annotation(name);
         if INHERITED.iter().any(is_wrong) { error.of_namespace(&self.namespace) } else { error }
     }

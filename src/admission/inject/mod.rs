@@ -7,6 +7,7 @@
 mod annotations;
 mod container;
 mod defaults;
+mod demand;
 mod entries;
 mod error;
 mod fields;
@@ -22,9 +23,11 @@ use serde_json::{Map, Value};
 use self::{annotations::Ask, folder::System};
 pub use self::{
     defaults::{NamespaceDefaults, inject_defaults, takes_defaults},
+    demand::{Demand, demands},
     error::{InjectError, Problem},
     warning::Warning,
 };
+pub(crate) use names::nearest;
 
 /// The annotation by which the kubelet marks the API server's copy of a static pod. Such a pod may not refer to
 /// Secrets, so it is left alone (<https://kubernetes.io/docs/tasks/configure-pod-container/static-pod/>).
@@ -64,6 +67,8 @@ pub struct Injection {
     pub patch: Patch,
     /// What was left out or is hidden because the pod says otherwise.
     pub warnings: Vec<Warning>,
+    /// The bindings that the pod is bound to, whether anything is to be added or not.
+    pub bindings: Vec<String>,
 }
 
 impl Injection {

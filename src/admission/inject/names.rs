@@ -48,7 +48,7 @@ pub(super) fn is_file_path(path: &str) -> bool {
 }
 
 /// The one of `existing` that somebody who wrote `given` most likely meant.
-pub(super) fn nearest<'a>(given: &str, existing: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(given: &str, existing: &[&'a str]) -> Option<&'a str> {
     let likeness = |name: &str| strsim::normalized_damerau_levenshtein(given, name);
     existing
         .iter()

@@ -31,7 +31,19 @@ pub(super) fn bind(pod: &Value, ask: &Ask<'_>, settings: &InjectSettings) -> Res
         injection.add_env_from(container, &ask.env_from(&container.bound))?;
         injection.add_variables(container, &ask.variables(&container.bound))?;
     }
+    injection.bindings = bindings(&containers);
     Ok(injection)
+}
+
+/// The bindings of all containers, each once.
+fn bindings(containers: &[Container<'_>]) -> Vec<String> {
+    let mut names: Vec<&str> = Vec::new();
+    for bound in containers.iter().flat_map(|container| &container.bound).filter(|bound| bound.is_binding) {
+        if !names.contains(&bound.secret) {
+            names.push(bound.secret);
+        }
+    }
+    names.into_iter().map(str::to_owned).collect()
 }
 
 impl Injection {

@@ -1,0 +1,224 @@
+//! What a pod asks for, told apart by Secret: for those who say what it holds, lacks or waits for. What has to be added
+//! to the pod for that is for `pod` to say.
+
+use serde_json::{Map, Value};
+
+use super::{
+    InjectError, InjectSettings, MIRROR_POD, NamespaceDefaults,
+    annotations::{Ask, Bound},
+    annotations_of,
+    container::{Container, bound_containers},
+    error::Problem,
+    folder::System,
+    takes_defaults,
+};
+/// A binding or plain Secret that a pod asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// The name of the Secret, and of the ServiceBinding if it is one.
+    pub secret: String,
+    /// Whether it is a ServiceBinding.
+    pub is_binding: bool,
+    /// The containers that get it.
+    pub containers: Vec<String>,
+    /// Whether they get the binding's own variables, for which there is a Secret of its own.
+    pub own_variables: bool,
+    /// The Secrets without which they cannot start.
+    pub secrets: Vec<String>,
+    /// Whether they get variables at all.
+    pub env: bool,
+    /// Whether they get files.
+    pub files: bool,
+    /// The keys without which they cannot start, because the pod names them one by one.
+    pub keys: Vec<String>,
+}
+
+/// What `pod` asks for, or its Namespace for it; nothing if it opts out or is not for bindery to bind.
+///
+/// # Errors
+/// As for [`super::inject`].
+pub fn demands(
+    pod: &Value,
+    defaults: Option<&NamespaceDefaults>,
+    settings: &InjectSettings,
+) -> Result<Vec<Demand>, InjectError> {
+    let none = Map::new();
+    let own = annotations_of(pod).unwrap_or(&none);
+    if own.contains_key(MIRROR_POD) {
+        return Ok(Vec::new());
+    }
+    if !takes_defaults(pod) {
+        return of(pod, own, settings);
+    }
+    let Some((defaults, annotations)) =
+        defaults.and_then(|defaults| Some((defaults, defaults.completed(pod, own)?)))
+    else {
+        return Ok(Vec::new());
+    };
+    of(pod, &annotations, settings).map_err(|error| defaults.attributed(error, own))
+}
+
+fn of(
+    pod: &Value,
+    annotations: &Map<String, Value>,
+    settings: &InjectSettings,
+) -> Result<Vec<Demand>, InjectError> {
+    let Some(ask) = Ask::read(annotations, System::of(pod))? else { return Ok(Vec::new()) };
+    let Some(Value::Object(spec)) = pod.get("spec") else {
+        return Err(InjectError::new("spec", Problem::Shape("an object; it holds the containers")));
+    };
+    let containers = bound_containers(spec, &ask, settings)?;
+    let mut all: Vec<Demand> = Vec::new();
+    for bound in containers.iter().flat_map(|container| &container.bound) {
+        if !all.iter().any(|demand| demand.secret == bound.secret) {
+            all.push(ask.demand(*bound, &containers));
+        }
+    }
+    Ok(all)
+}
+
+impl Ask<'_> {
+    fn demand(&self, bound: Bound<'_>, containers: &[Container<'_>]) -> Demand {
+        let variables = self.variables(&[bound]);
+        let selected = self.selected(bound.secret);
+        let own_variables = bound.env_secret().is_some_and(|own| self.gives_all_of(bound, &own));
+        let mut keys: Vec<String> = variables
+            .iter()
+            .map(|variable| variable.key)
+            .chain(selected.iter().map(|file| file.key))
+            .map(str::to_owned)
+            .collect();
+        keys.sort();
+        keys.dedup();
+        let files = self.mounted().contains(&bound.secret);
+        let named = !variables.is_empty() || self.gives_all_of(bound, bound.secret);
+        let credentials = (files || named).then(|| bound.secret.to_owned());
+        Demand {
+            secret: bound.secret.to_owned(),
+            is_binding: bound.is_binding,
+            containers: containers
+                .iter()
+                .filter(|container| container.is_bound_to(bound.secret))
+                .map(|container| container.name.to_owned())
+                .collect(),
+            own_variables,
+            secrets: bound.env_secret().filter(|_| own_variables).into_iter().chain(credentials).collect(),
+            env: own_variables || named,
+            files,
+            keys,
+        }
+    }
+
+    /// Whether all keys of this Secret become variables for who is bound to `bound`.
+    fn gives_all_of(&self, bound: Bound<'_>, secret: &str) -> bool {
+        self.env_from(&[bound]).iter().any(|entry| entry.secret == secret)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::contract::{namespace, pod};
+
+    fn pod_with(annotations: &Value) -> Value {
+        let containers = json!([{"name": "app"}, {"name": "istio-proxy"}]);
+        let init = json!([{"name": "migrate"}]);
+        json!({"metadata": {"annotations": annotations}, "spec": {"containers": containers, "initContainers": init}})
+    }
+
+    fn of_pod(annotations: &Value) -> Vec<Demand> {
+        demands(&pod_with(annotations), None, &InjectSettings::default()).unwrap()
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_binding_gives_its_variables_and_files_to_all_containers_that_are_not_excluded() {
+        let expected = Demand {
+            secret: "db".to_owned(),
+            is_binding: true,
+            containers: names(&["migrate", "app"]),
+            own_variables: true,
+            secrets: names(&["db-env", "db"]),
+            env: true,
+            files: true,
+            keys: Vec::new(),
+        };
+        assert_eq!(of_pod(&json!({"bindery.dev/bind": "db"})), [expected]);
+    }
+
+    #[test]
+    fn what_one_container_is_bound_to_is_its_own() {
+        let all = of_pod(&json!({"bindery.dev/bind": "db", "bindery.dev/bind.app": "queue,db"}));
+        let told: Vec<_> =
+            all.iter().map(|demand| (demand.secret.as_str(), demand.containers.clone())).collect();
+        assert_eq!(told, [("db", names(&["migrate", "app"])), ("queue", names(&["app"]))]);
+    }
+
+    #[test]
+    fn keys_that_are_named_have_to_be_there() {
+        let all = of_pod(&json!({
+            "bindery.dev/bind": "db,secret/tls",
+            "bindery.dev/as": "env",
+            "bindery.dev/env": "HOST=db/host,NAME=db/host,ALL_*=tls/*",
+            "bindery.dev/files": "ca.crt=db/ca",
+        }));
+        let [db, tls] = all.as_slice() else { panic!("{all:?}") };
+        assert_eq!(
+            (&db.keys, db.own_variables, db.env, db.files),
+            (&names(&["ca", "host"]), true, true, true)
+        );
+        assert_eq!((&tls.keys, tls.own_variables, tls.env, tls.files), (&names(&[]), false, true, false));
+    }
+
+    #[test]
+    fn a_binding_that_is_taken_as_files_needs_no_secret_of_variables() {
+        let all = of_pod(&json!({"bindery.dev/bind": "db", "bindery.dev/as": "files"}));
+        assert_eq!((all[0].own_variables, all[0].env, all[0].files), (false, false, true));
+    }
+
+    #[rstest]
+    #[case::both_ways("env,files", "", &["db-env", "db"])]
+    #[case::files("files", "", &["db"])]
+    #[case::variables("env", "", &["db-env"])]
+    #[case::variables_and_one_that_is_named("env", "HOST=db/host", &["db-env", "db"])]
+    #[case::variables_of_all_keys("env", "ALL_*=db/*", &["db-env", "db"])]
+    fn only_secrets_that_containers_get_something_of_are_needed(
+        #[case] delivery: &str,
+        #[case] env: &str,
+        #[case] expected: &[&str],
+    ) {
+        let mut annotations = json!({"bindery.dev/bind": "db", "bindery.dev/as": delivery});
+        if !env.is_empty() {
+            annotations["bindery.dev/env"] = json!(env);
+        }
+        assert_eq!(of_pod(&annotations)[0].secrets, expected);
+    }
+
+    #[rstest]
+    #[case::silent(&json!({}), &["db"])]
+    #[case::opted_out(&json!({"bindery.dev/bind": ""}), &[])]
+    #[case::otherwise(&json!({"bindery.dev/bind": "own"}), &["own"])]
+    #[case::a_mirror_pod(&json!({"bindery.dev/bind": "own", "kubernetes.io/config.mirror": "hash"}), &[])]
+    fn a_namespace_asks_for_pods_that_do_not(#[case] own: &Value, #[case] expected: &[&str]) {
+        let (label, enabled) = namespace::INJECT;
+        let labels = BTreeMap::from([(label.to_owned(), enabled.to_owned())]);
+        let annotations = BTreeMap::from([(pod::BIND.to_owned(), "db".to_owned())]);
+        let defaults = NamespaceDefaults::read("shop", &labels, &annotations);
+        let all = demands(&pod_with(own), defaults.as_ref(), &InjectSettings::default()).unwrap();
+        assert_eq!(all.iter().map(|demand| demand.secret.as_str()).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error() {
+        let pod = pod_with(&json!({"bindery.dev/bind": "a,,b"}));
+        assert!(demands(&pod, None, &InjectSettings::default()).is_err());
+    }
+}

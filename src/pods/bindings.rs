@@ -1,0 +1,186 @@
+//! The ServiceBindings that pods wait for, as little of each as it takes to say whether it is ready and why not. Where
+//! the kind is not installed there are none.
+
+use std::{
+    borrow::Cow,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use futures::{
+    StreamExt,
+    channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{
+    Api, Client, Resource,
+    runtime::{
+        WatchStreamExt,
+        reflector::{ObjectRef, Store, store::Writer},
+        watcher::{self, watcher},
+    },
+};
+use serde::Deserialize;
+use tracing::debug;
+
+use super::{Shared, why::BindingsOf};
+use crate::catalog::api::{ConditionType, Conditions, LocalReference, ServiceBinding};
+
+/// A ServiceBinding.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct SeenBinding {
+    metadata: ObjectMeta,
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    instance_ref: LocalReference,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    conditions: Conditions,
+}
+
+/// The bindings as they were a moment ago.
+#[derive(Clone)]
+pub(super) struct Bindings {
+    pub(super) store: Store<SeenBinding>,
+    /// Whether they have been read once.
+    is_known: Arc<AtomicBool>,
+}
+
+impl Bindings {
+    pub(super) fn new(store: Store<SeenBinding>) -> Self {
+        Self { store, is_known: Arc::default() }
+    }
+
+    /// Those of a namespace.
+    pub(super) fn of(&self, namespace: &str) -> BindingsOf {
+        let is_there = |binding: &SeenBinding| binding.metadata.namespace.as_deref() == Some(namespace);
+        BindingsOf(self.is_known.load(Ordering::Relaxed).then(|| self.store.state_filter(is_there)))
+    }
+}
+
+/// Which binding has changed.
+pub(super) type BindingRef = ObjectRef<SeenBinding>;
+
+impl SeenBinding {
+    /// Whether its Secrets have been written.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.status.conditions.is_true(ConditionType::Ready)
+    }
+
+    /// Why it is not ready: reason and message, if anything has been said of it yet.
+    pub(crate) fn why_not_ready(&self) -> Option<(&str, &str)> {
+        let ready = self.status.conditions.get(ConditionType::Ready)?;
+        Some((&ready.reason, &ready.message))
+    }
+
+    /// The instance that it is of.
+    pub(crate) fn instance(&self) -> &str {
+        &self.spec.instance_ref.name
+    }
+}
+
+impl Resource for SeenBinding {
+    type DynamicType = ();
+    type Scope = k8s_openapi::NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        ServiceBinding::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        ServiceBinding::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        ServiceBinding::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        ServiceBinding::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// The bindings that changed, for one controller.
+pub(super) type BindingQueue = UnboundedReceiver<BindingRef>;
+
+/// Reads bindings into a store and tells the controllers.
+pub(super) struct BindingWatch {
+    client: Client,
+    bindings: Bindings,
+    writer: Writer<SeenBinding>,
+    listeners: Vec<UnboundedSender<BindingRef>>,
+}
+
+impl BindingWatch {
+    pub(super) fn new(shared: &Shared, writer: Writer<SeenBinding>) -> Self {
+        let (client, bindings) = (shared.client.clone(), shared.bindings.clone());
+        Self { client, bindings, writer, listeners: Vec::new() }
+    }
+
+    /// A queue of all bindings that change from now on.
+    pub(super) fn listen(&mut self) -> BindingQueue {
+        let (sender, receiver) = unbounded();
+        self.listeners.push(sender);
+        receiver
+    }
+
+    /// Watches for ever.
+    pub(super) async fn run(mut self) {
+        let api: Api<SeenBinding> = Api::all(self.client.clone());
+        let events = watcher(api, watcher::Config::default()).modify(strip).default_backoff();
+        let mut events = pin!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    self.writer.apply_watcher_event(&event);
+                    self.tell_of(&event);
+                }
+                // The watch goes on by itself, also when the kind appears later.
+                Err(error) => debug!(%error, "the watch of ServiceBindings was interrupted"),
+            }
+        }
+    }
+
+    fn tell_of(&self, event: &watcher::Event<SeenBinding>) {
+        match event {
+            watcher::Event::Apply(binding) | watcher::Event::Delete(binding) => self.tell(binding),
+            watcher::Event::InitDone => {
+                self.bindings.is_known.store(true, Ordering::Relaxed);
+                self.bindings.store.state().iter().for_each(|binding| self.tell(binding));
+            }
+            watcher::Event::Init | watcher::Event::InitApply(_) => {}
+        }
+    }
+
+    fn tell(&self, binding: &SeenBinding) {
+        for listener in &self.listeners {
+            // A closed queue means that everything ends.
+            let _ = listener.unbounded_send(ObjectRef::from_obj(binding));
+        }
+    }
+}
+
+fn strip(binding: &mut SeenBinding) {
+    let ObjectMeta { name, namespace, uid, resource_version, .. } = std::mem::take(&mut binding.metadata);
+    binding.metadata = ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() };
+}

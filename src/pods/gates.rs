@@ -1,0 +1,324 @@
+//! Opens the gates of pods that the webhook made wait for their bindings (`admission::gates`): at once when a binding
+//! becomes ready, and by looking now and then for Secrets that come from elsewhere. A pod is let go when the Secrets of
+//! all its bindings are there; those of others it finds, or waits for, on its node.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+use tokio::{sync::Semaphore, task::JoinSet};
+use tokio_util::time::{DelayQueue, delay_queue::Key};
+use tracing::{debug, info, warn};
+
+use super::{
+    Shared,
+    bindings::{BindingQueue, BindingRef},
+    pod::AskingPod,
+    watch::{PodQueue, PodRef},
+};
+use crate::{
+    cluster::explain,
+    contract::{FIELD_MANAGER, pod::GATE},
+};
+
+/// How soon a Secret is looked for again at the earliest and at the latest, if no binding tells of it.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// How many pods' Secrets are looked for at the same time.
+const CONCURRENCY: usize = 32;
+/// How long that may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an API server may go on asking a webhook whose configuration is gone.
+const LAST_ONES: Duration = Duration::from_secs(2);
+/// How many pods are read at a time when all are.
+const PAGE: u32 = 100;
+
+/// Opens gates for ever.
+pub(super) async fn run(shared: Shared, mut pods: PodQueue, mut bindings: BindingQueue) {
+    let mut waiting = Waiting::default();
+    let mut looks = JoinSet::new();
+    let at_once = Arc::new(Semaphore::new(CONCURRENCY));
+    loop {
+        tokio::select! {
+            Some(pod) = pods.next() => match gated(&shared, &pod) {
+                Some(_) => waiting.look(pod, Duration::ZERO),
+                None => waiting.forget(&pod),
+            },
+            Some(binding) = bindings.next() => {
+                if shared.bindings.store.get(&binding).is_some_and(|binding| binding.is_ready()) {
+                    waiting.look_where(|pod| gated(&shared, pod).is_some_and(|pod| asks_for(&pod, &binding)));
+                }
+            }
+            Some(due) = waiting.due.next() => {
+                let pod = due.into_inner();
+                waiting.pods.remove(&pod);
+                if let Some(pod) = gated(&shared, &pod) {
+                    waiting.looking.push(PodRef::from_obj(pod.as_ref()));
+                    looks.spawn(look(shared.client.clone(), pod, at_once.clone()));
+                }
+            }
+            Some(looked) = looks.join_next() => match looked {
+                Ok(Look { pod, is_open }) => waiting.looked(&PodRef::from_obj(pod.as_ref()), is_open, pause(&pod)),
+                Err(error) => warn!(%error, "a look at a waiting pod panicked"),
+            },
+            else => return,
+        }
+    }
+}
+
+/// The pod, if it waits behind a gate.
+fn gated(shared: &Shared, pod: &PodRef) -> Option<Arc<AskingPod>> {
+    shared.pods.get(pod).filter(|pod| pod.is_gated())
+}
+
+fn asks_for(pod: &AskingPod, binding: &BindingRef) -> bool {
+    pod.meta().namespace == binding.namespace && pod.asks_for(&binding.name)
+}
+
+/// How long to leave a pod that waits: the longer it has waited, the longer.
+fn pause(pod: &AskingPod) -> Duration {
+    let created = pod.meta().creation_timestamp.as_ref().map(|time| time.0);
+    let age = created.map_or(Duration::ZERO, |at| jiff::Timestamp::now().duration_since(at).unsigned_abs());
+    let (earliest, latest) = LOOK_AGAIN;
+    // Spread, so that pods that were created together are not looked at together for ever.
+    (age / 4).clamp(earliest, latest).mul_f64(0.75 + rand::random::<f64>() / 2.0)
+}
+
+/// The pods that wait, and when each is looked at again.
+#[derive(Default)]
+struct Waiting {
+    pods: HashMap<PodRef, Key>,
+    due: DelayQueue<PodRef>,
+    /// Those that are looked at now. One may be there twice.
+    looking: Vec<PodRef>,
+}
+
+impl Waiting {
+    /// Looks at a pod after this time, whatever was to be before.
+    fn look(&mut self, pod: PodRef, after: Duration) {
+        match self.pods.get(&pod) {
+            Some(key) => self.due.reset(key, after),
+            None => {
+                let key = self.due.insert(pod.clone(), after);
+                self.pods.insert(pod, key);
+            }
+        }
+    }
+
+    /// Looks at once at those that it is true of; also at those that are looked at now, for that may have been too early.
+    fn look_where(&mut self, is: impl Fn(&PodRef) -> bool) {
+        let all = self.pods.keys().chain(&self.looking);
+        let chosen: HashSet<PodRef> = all.filter(|pod| is(pod)).cloned().collect();
+        for pod in chosen {
+            self.look(pod, Duration::ZERO);
+        }
+    }
+
+    /// A look has ended. Looks again later, unless another look is due already.
+    fn looked(&mut self, pod: &PodRef, is_open: bool, pause: Duration) {
+        if let Some(at) = self.looking.iter().position(|other| other == pod) {
+            self.looking.swap_remove(at);
+        }
+        if !is_open && !self.pods.contains_key(pod) {
+            self.look(pod.clone(), pause);
+        }
+    }
+
+    fn forget(&mut self, pod: &PodRef) {
+        if let Some(key) = self.pods.remove(pod) {
+            self.due.remove(&key);
+        }
+    }
+}
+
+/// What came of a look at a pod.
+struct Look {
+    pod: Arc<AskingPod>,
+    is_open: bool,
+}
+
+/// Opens the pod's gate if its Secrets are there.
+async fn look(client: Client, pod: Arc<AskingPod>, at_once: Arc<Semaphore>) -> Look {
+    // Nobody closes the semaphore.
+    let _turn = at_once.acquire().await;
+    let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
+    let opened = async {
+        let is_complete =
+            has_all(&Api::namespaced(client.clone(), &namespace), &pod.needed_secrets()).await?;
+        if is_complete {
+            open(&Api::namespaced(client, &namespace), &name, pod.meta().uid.as_deref()).await?;
+            info!(namespace, pod = name, "let a pod go: its Secrets are there");
+        }
+        Ok::<_, kube::Error>(is_complete)
+    };
+    let is_open = match tokio::time::timeout(PATIENCE, opened).await {
+        Ok(Ok(is_open)) => is_open,
+        // The pod is gone, or another one by now.
+        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
+            debug!(namespace, pod = name, status = status.message, "not opened");
+            false
+        }
+        Ok(Err(error)) => {
+            warn!(
+                namespace,
+                pod = name,
+                error = explain(&error),
+                "a waiting pod cannot be let go; tried again"
+            );
+            false
+        }
+        Err(_) => {
+            warn!(namespace, pod = name, "a waiting pod cannot be let go: no answer; tried again");
+            false
+        }
+    };
+    Look { pod, is_open }
+}
+
+/// Whether all these Secrets exist. Reads no data.
+async fn has_all(api: &Api<Secret>, names: &[String]) -> kube::Result<bool> {
+    for name in names {
+        if api.get_metadata_opt(name).await?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Takes bindery's gate, and no other, off a pod; off that of this uid if one is given.
+///
+/// # Errors
+/// What the API server answers: 404 if the pod is gone, 409 if it is another one.
+pub(crate) async fn open(api: &Api<Pod>, name: &str, uid: Option<&str>) -> kube::Result<()> {
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    api.patch_metadata(name, &parameters, &Patch::Strategic(without_gate(uid))).await.map(drop)
+}
+
+/// Opens the gates of all pods, since nobody will be left to do it, and answers how many there were. New ones must not
+/// be made any more; an API server that has not heard of that yet is given a moment.
+///
+/// # Errors
+/// What the API server answers.
+pub(crate) async fn open_all(client: Client) -> kube::Result<usize> {
+    let mut opened = open_pending(&client).await?;
+    tokio::time::sleep(LAST_ONES).await;
+    opened += open_pending(&client).await?;
+    Ok(opened)
+}
+
+async fn open_pending(client: &Client) -> kube::Result<usize> {
+    let mut opened = 0;
+    let mut page = ListParams::default().fields("status.phase=Pending").limit(PAGE);
+    loop {
+        let pods = Api::<Pod>::all(client.clone()).list(&page).await?;
+        for pod in pods.items.iter().filter(|pod| has_gate(pod)) {
+            let api = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
+            match open(&api, &pod.name_any(), pod.metadata.uid.as_deref()).await {
+                Ok(()) => opened += 1,
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        match pods.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page.continue_token = Some(token),
+            None => return Ok(opened),
+        }
+    }
+}
+
+fn has_gate(pod: &Pod) -> bool {
+    let gates = pod.spec.as_ref().and_then(|spec| spec.scheduling_gates.as_ref());
+    gates.into_iter().flatten().any(|gate| gate.name == GATE)
+}
+
+/// Gates are merged by their names, so nobody has to know how many there are.
+fn without_gate(uid: Option<&str>) -> Value {
+    let mut patch = json!({"spec": {"schedulingGates": [{"$patch": "delete", "name": GATE}]}});
+    if let Some(uid) = uid {
+        patch["metadata"] = json!({"uid": uid});
+    }
+    patch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str) -> PodRef {
+        PodRef::new(name).within("shop")
+    }
+
+    /// The pods that are due within this time, in their order.
+    async fn due_within(waiting: &mut Waiting, time: Duration) -> Vec<String> {
+        let mut names = Vec::new();
+        let until = tokio::time::sleep(time);
+        tokio::pin!(until);
+        loop {
+            tokio::select! {
+                biased;
+                Some(due) = waiting.due.next() => {
+                    waiting.pods.remove(due.get_ref());
+                    names.push(due.into_inner().name);
+                }
+                () = &mut until => return names,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_is_looked_at_when_it_is_due_and_once() {
+        let mut waiting = Waiting::default();
+        waiting.look(pod("late"), Duration::from_secs(9));
+        waiting.look(pod("soon"), Duration::from_secs(3));
+        assert_eq!(due_within(&mut waiting, Duration::from_secs(5)).await, ["soon"]);
+        assert_eq!(due_within(&mut waiting, Duration::from_secs(5)).await, ["late"]);
+        assert!(waiting.pods.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happens_brings_a_look_forward() {
+        let mut waiting = Waiting::default();
+        waiting.look(pod("a"), Duration::from_secs(30));
+        waiting.look(pod("b"), Duration::from_secs(30));
+        waiting.look_where(|pod| pod.name == "a");
+        assert_eq!(due_within(&mut waiting, Duration::from_secs(1)).await, ["a"]);
+        waiting.forget(&pod("b"));
+        assert!(due_within(&mut waiting, Duration::from_mins(2)).await.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happens_during_a_look_has_another_one_follow() {
+        let mut waiting = Waiting::default();
+        waiting.looking.push(pod("a"));
+        waiting.look_where(|_| true);
+        waiting.looked(&pod("a"), false, Duration::from_secs(30));
+        assert_eq!(due_within(&mut waiting, Duration::from_secs(1)).await, ["a"]);
+        assert!(waiting.looking.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_in_vain_is_repeated_and_one_that_opened_is_not() {
+        let mut waiting = Waiting::default();
+        waiting.looked(&pod("closed"), false, Duration::from_secs(3));
+        waiting.looked(&pod("open"), true, Duration::from_secs(3));
+        assert_eq!(due_within(&mut waiting, Duration::from_mins(2)).await, ["closed"]);
+    }
+
+    #[test]
+    fn the_patch_names_the_gate_and_the_pod() {
+        let expected = json!({
+            "metadata": {"uid": "u"},
+            "spec": {"schedulingGates": [{"$patch": "delete", "name": "bindery.dev/binding"}]}
+        });
+        assert_eq!(without_gate(Some("u")), expected);
+        assert_eq!(without_gate(None)["metadata"], Value::Null);
+    }
+}

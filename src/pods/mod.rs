@@ -1,0 +1,124 @@
+//! The pods that ask for bindings, watched after they were created: those that the webhook missed and those that wait
+//! are found, and their owners told why. This file lists the controllers and starts them; all share one watch of pods.
+//! Giving pods what they ask for is not done here but at their creation, by `admission`.
+
+mod bindings;
+mod evict;
+pub(crate) mod gates;
+mod missed;
+mod namespaces;
+mod owner;
+mod pod;
+mod refused;
+mod tell;
+mod waiting;
+mod watch;
+mod why;
+
+use std::sync::Arc;
+
+use futures::channel::mpsc::unbounded;
+use kube::{
+    Client,
+    runtime::reflector::{self, Store},
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use self::refused::WebhookService;
+use self::{
+    bindings::{BindingWatch, Bindings},
+    namespaces::Namespaces,
+    owner::Owners,
+    pod::AskingPod,
+    tell::Teller,
+    watch::PodWatch,
+};
+use crate::{admission::inject::InjectSettings, telemetry::Metrics};
+
+/// Namespaces whose pods no installation looks at: the cluster itself may depend on them.
+const ALWAYS_LEFT_ALONE: [&str; 2] = ["kube-system", "kube-node-lease"];
+
+/// What the webhook is set up with, so that pods are judged as it judges them.
+#[derive(Clone, Debug, Default)]
+pub struct PodsSettings {
+    /// How pods are injected.
+    pub inject: InjectSettings,
+    /// Namespaces that the webhook leaves alone, beside those of the cluster itself.
+    pub exclude_namespaces: Vec<String>,
+    /// The webhook's Service, if owners are to be nudged whose pods were refused without it.
+    pub nudge_without: Option<WebhookService>,
+}
+
+impl PodsSettings {
+    /// Whether the webhook leaves this Namespace alone.
+    fn leaves_alone(&self, namespace: &str) -> bool {
+        ALWAYS_LEFT_ALONE.contains(&namespace) || self.exclude_namespaces.iter().any(|name| name == namespace)
+    }
+}
+
+/// The controllers ended without having been told to.
+#[derive(Debug, thiserror::Error)]
+#[error("a watch or controller of pods ended by itself ({0}), which is a defect; report it with the log")]
+pub struct PodsError(String);
+
+/// What the controllers share.
+#[derive(Clone)]
+struct Shared {
+    client: Client,
+    metrics: Arc<Metrics>,
+    pods: Store<AskingPod>,
+    namespaces: Namespaces,
+    bindings: Bindings,
+    owners: Arc<Owners>,
+    teller: Arc<Teller>,
+}
+
+/// Looks after pods until `stop`. Only one process of an installation may do so at a time; the caller sees to that.
+///
+/// # Errors
+/// When a part of it ends by itself, which none does.
+pub async fn run(
+    client: Client,
+    settings: PodsSettings,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> Result<(), PodsError> {
+    let (pods, pod_writer) = reflector::store();
+    let (namespaces, namespace_writer) = reflector::store();
+    let (bindings, binding_writer) = reflector::store();
+    let namespaces = Namespaces(namespaces);
+    let nudge_without = settings.nudge_without.clone();
+    let shared = Shared {
+        client: client.clone(),
+        metrics: metrics.clone(),
+        pods,
+        namespaces: namespaces.clone(),
+        bindings: Bindings::new(bindings),
+        owners: Arc::new(Owners::new(client.clone())),
+        teller: Arc::new(Teller::new(client.clone(), namespaces)),
+    };
+    let (namespace_changes, changed_namespaces) = unbounded();
+    let mut pods = PodWatch::new(&shared, settings, pod_writer);
+    let mut bindings = BindingWatch::new(&shared, binding_writer);
+
+    // All of them end when this set is dropped.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(missed::run(shared.clone(), pods.listen()));
+    tasks.spawn(waiting::run(shared.clone(), pods.listen(), bindings.listen()));
+    tasks.spawn(gates::run(shared, pods.listen(), bindings.listen()));
+    if let Some(service) = nudge_without {
+        tasks.spawn(refused::run(client.clone(), service));
+    }
+    tasks.spawn(namespaces::watch(client, namespace_writer, namespace_changes));
+    tasks.spawn(pods.run(changed_namespaces));
+    tasks.spawn(bindings.run());
+    let ended = stop.run_until_cancelled(tasks.join_next()).await;
+    tasks.shutdown().await;
+    metrics.forget_pods();
+    match ended {
+        None => Ok(()),
+        Some(Some(Err(error))) => Err(PodsError(error.to_string())),
+        Some(Some(Ok(())) | None) => Err(PodsError("without an error".to_owned())),
+    }
+}

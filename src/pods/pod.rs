@@ -1,0 +1,273 @@
+//! A pod that asks for bindings, and what is to be known of it: what it asks for, whether it got it, and how far it is.
+//! Pure; little enough is kept that ten thousand of them are no burden.
+
+use std::borrow::Cow;
+
+use json_patch::PatchOperation;
+use k8s_openapi::{
+    api::core::v1::Pod,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
+use kube::{Resource, core::DynamicObject};
+use serde_json::{Value, json};
+
+use crate::{
+    admission::inject::{
+        Demand, InjectSettings, Injection, NamespaceDefaults, demands, inject, inject_defaults,
+        takes_defaults,
+    },
+    contract::{self, pod::GATE},
+};
+
+/// A pod that asks for bindings and neither ends nor has ended.
+#[derive(Clone, Debug)]
+pub(crate) struct AskingPod {
+    /// Its names, times, version and owner.
+    metadata: ObjectMeta,
+    /// What it asks for.
+    pub(crate) demands: Vec<Demand>,
+    /// Whether the Namespace asks for it.
+    pub(crate) is_by_namespace: bool,
+    /// Whether it got it.
+    pub(crate) share: Share,
+    /// How far it is.
+    pub(crate) stage: Stage,
+    /// Whether it is ready.
+    pub(crate) is_ready: bool,
+    /// Its scheduling gates.
+    pub(crate) gates: Vec<String>,
+    /// Its containers, and since when those that run do so.
+    pub(crate) running: Vec<(String, jiff::Timestamp)>,
+}
+
+/// Whether a pod got what it asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// It has all of it.
+    Full,
+    /// It was created without it, or without some of it.
+    Lacking {
+        /// The containers that lack something.
+        containers: Vec<String>,
+    },
+    /// It could not be given it; the webhook would have refused the pod.
+    Unclear {
+        /// The field that cannot be understood, or is in the way.
+        field: String,
+    },
+}
+
+/// How far a pod is, as far as Secrets matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// No node yet.
+    Unscheduled,
+    /// On a node, and a container that ought to run has not been started. It may wait for a Secret, or for an image.
+    Starting,
+    /// As far as it gets by itself.
+    Started,
+}
+
+impl AskingPod {
+    /// What is to be known of a pod; `None` when it asks for nothing, ends, or has ended.
+    pub(crate) fn read(
+        object: &DynamicObject,
+        defaults: Option<&NamespaceDefaults>,
+        settings: &InjectSettings,
+    ) -> Option<Self> {
+        let metadata = &object.metadata;
+        let phase = object.data.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default();
+        if metadata.deletion_timestamp.is_some() || matches!(phase, "Succeeded" | "Failed") {
+            return None;
+        }
+        let annotations = metadata.annotations.as_ref();
+        let pod = json!({"metadata": {"annotations": annotations}, "spec": object.data.get("spec")});
+        let gates = names_in(&object.data, "/spec/schedulingGates");
+        let (demands, share) = match demands(&pod, defaults, settings) {
+            // Somebody has to open its gate, even if its Namespace has changed its mind since.
+            Ok(demands) if demands.is_empty() && !gates.iter().any(|gate| gate == GATE) => return None,
+            Ok(demands) => (demands, Share::of(&pod, defaults, settings)),
+            Err(error) => (Vec::new(), Share::Unclear { field: error.field().to_owned() }),
+        };
+        Some(Self {
+            metadata: kept(metadata),
+            demands,
+            is_by_namespace: takes_defaults(&pod),
+            share,
+            stage: Stage::of(&object.data),
+            is_ready: has_condition(&object.data, "Ready"),
+            gates,
+            running: running(&object.data),
+        })
+    }
+
+    /// Whether it was created without something that it asks for.
+    pub(crate) fn is_missed(&self) -> bool {
+        self.share != Share::Full
+    }
+
+    /// Whether it may be waiting for a Secret: it has a place for it, and is held back or has not started everything.
+    pub(crate) fn may_wait(&self) -> bool {
+        let is_held_back = || self.gates.iter().any(|gate| gate == contract::pod::GATE);
+        !self.is_missed()
+            && match self.stage {
+                Stage::Unscheduled => is_held_back(),
+                Stage::Starting => true,
+                Stage::Started => false,
+            }
+    }
+
+    /// The object that made it and would make another in its place.
+    pub(crate) fn controller(&self) -> Option<&OwnerReference> {
+        self.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
+    }
+
+    /// Whether it asks for this binding.
+    pub(crate) fn asks_for(&self, binding: &str) -> bool {
+        self.demands.iter().any(|demand| demand.is_binding && demand.secret == binding)
+    }
+}
+
+impl AskingPod {
+    /// Whether it waits behind bindery's gate.
+    pub(super) fn is_gated(&self) -> bool {
+        self.gates.iter().any(|gate| gate == GATE)
+    }
+
+    /// The Secrets of its bindings without which it cannot start.
+    pub(super) fn needed_secrets(&self) -> Vec<String> {
+        self.demands
+            .iter()
+            .filter(|demand| demand.is_binding)
+            .flat_map(|demand| demand.secrets.clone())
+            .collect()
+    }
+}
+
+/// As the kind that it is, so that stores can hold it.
+impl Resource for AskingPod {
+    type DynamicType = ();
+    type Scope = k8s_openapi::NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        Pod::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        Pod::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        Pod::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        Pod::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+impl Share {
+    fn of(pod: &Value, defaults: Option<&NamespaceDefaults>, settings: &InjectSettings) -> Self {
+        let injected = match defaults {
+            Some(defaults) if takes_defaults(pod) => inject_defaults(pod, defaults, settings),
+            _ => inject(pod, settings),
+        };
+        match injected {
+            Ok(injection) if injection.is_empty() => Self::Full,
+            Ok(injection) => Self::Lacking { containers: lacking(pod, &injection) },
+            Err(error) => Self::Unclear { field: error.field().to_owned() },
+        }
+    }
+}
+
+/// The containers that an injection would add something to.
+fn lacking(pod: &Value, injection: &Injection) -> Vec<String> {
+    let mut names = Vec::new();
+    for step in injection.patch.iter() {
+        let PatchOperation::Add(add) = step else { continue };
+        let tokens: Vec<_> = add.path.tokens().map(|token| token.decoded().into_owned()).collect();
+        let [spec, kind, index, ..] = tokens.as_slice() else { continue };
+        let name = pod.pointer(&format!("/{spec}/{kind}/{index}/name")).and_then(Value::as_str);
+        if let Some(name) = name.filter(|_| kind != "volumes").map(str::to_owned)
+            && !names.contains(&name)
+        {
+            names.push(name);
+        }
+    }
+    names
+}
+
+impl Stage {
+    fn of(pod: &Value) -> Self {
+        if pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default().is_empty() {
+            return Self::Unscheduled;
+        }
+        let has_started = |status: &Value| {
+            let state = |name: &str| status.pointer(&format!("/state/{name}")).is_some();
+            state("running")
+                || state("terminated")
+                || status.get("lastState").and_then(Value::as_object).is_some_and(|last| !last.is_empty())
+        };
+        // The kubelet's word for a container whose variables cannot be had.
+        let is_held = |status: &Value| {
+            status
+                .pointer("/state/waiting/reason")
+                .is_some_and(|reason| reason == "CreateContainerConfigError")
+        };
+        // Volumes come before the first container, so one that was started has them all.
+        if statuses(pod).any(is_held) || !statuses(pod).any(has_started) {
+            Self::Starting
+        } else {
+            Self::Started
+        }
+    }
+}
+
+fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
+    ["/status/initContainerStatuses", "/status/containerStatuses"]
+        .into_iter()
+        .filter_map(|list| pod.pointer(list)?.as_array())
+        .flatten()
+}
+
+fn running(pod: &Value) -> Vec<(String, jiff::Timestamp)> {
+    let since = |status: &Value| {
+        let started = status.pointer("/state/running/startedAt")?.as_str()?.parse().ok()?;
+        Some((status.get("name")?.as_str()?.to_owned(), started))
+    };
+    statuses(pod).filter_map(since).collect()
+}
+
+fn has_condition(pod: &Value, type_: &str) -> bool {
+    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|is| is["type"] == type_ && is["status"] == "True")
+}
+
+fn names_in(pod: &Value, list: &str) -> Vec<String> {
+    let entries = pod.pointer(list).and_then(Value::as_array);
+    entries.into_iter().flatten().filter_map(|entry| entry.get("name")?.as_str()).map(str::to_owned).collect()
+}
+
+/// Of the metadata what is asked for.
+fn kept(metadata: &ObjectMeta) -> ObjectMeta {
+    ObjectMeta {
+        name: metadata.name.clone(),
+        namespace: metadata.namespace.clone(),
+        uid: metadata.uid.clone(),
+        resource_version: metadata.resource_version.clone(),
+        creation_timestamp: metadata.creation_timestamp.clone(),
+        owner_references: metadata.owner_references.clone(),
+        ..ObjectMeta::default()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,248 @@
+//! Owners whose pods the API server refused because it could not reach the webhook. Their controllers try again after
+//! pauses that double, up to minutes; once the webhook answers again each of them is nudged, so that it tries at once.
+//!
+//! Who was refused is known from the events `FailedCreate` that the controllers write. A nudge is a condition in the
+//! owner's status: a controller looks at whatever changes, and to write a status is not to say what runs.
+
+mod nudges;
+
+use std::{fmt::Debug, future::pending, time::Duration};
+
+use futures::{Stream, StreamExt, channel::mpsc};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::{DaemonSet, ReplicaSet, StatefulSet},
+        batch::v1::Job,
+        core::v1::{Event, ObjectReference},
+        discovery::v1::EndpointSlice,
+    },
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Client, Resource,
+    api::{Patch, PatchParams},
+    runtime::{
+        WatchStreamExt, reflector,
+        watcher::{self, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use self::nudges::{MEMORY, Nudges};
+use crate::{
+    cluster::explain,
+    contract::{FIELD_MANAGER, nudge, webhook},
+};
+
+/// How the controllers call what is looked for here.
+const FAILED_CREATE: &str = "FailedCreate";
+/// How far nudges are apart, so that many owners do not try again in the same moment.
+const SPACING: Duration = Duration::from_millis(20);
+/// How long one may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where the API server reaches the webhook.
+#[derive(Clone, Debug)]
+pub struct WebhookService {
+    /// The Service's namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A kind whose controller makes pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum OwnerKind {
+    ReplicaSet,
+    StatefulSet,
+    DaemonSet,
+    Job,
+}
+
+/// Whose pods were refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Owner {
+    kind: OwnerKind,
+    namespace: String,
+    name: String,
+}
+
+/// Nudges owners for ever.
+pub(super) async fn run(client: Client, service: WebhookService) {
+    let (sender, queue) = mpsc::unbounded();
+    let (refusals, health) = (Box::pin(refusals(&client)), Box::pin(health(&client, &service)));
+    // A closed queue means that everything ends.
+    let deciding = decide(refusals, health, |owner| drop(sender.unbounded_send(owner)));
+    tokio::join!(deciding, carry_out(&client, queue));
+}
+
+/// Tells who is to be nudged, when he is.
+async fn decide(
+    mut refusals: impl Stream<Item = Owner> + Unpin,
+    mut health: impl Stream<Item = bool> + Unpin,
+    nudge: impl Fn(Owner),
+) {
+    let mut nudges = Nudges::default();
+    loop {
+        let due = async {
+            match nudges.next_due() {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            Some(owner) = refusals.next() => nudges.refused(owner, Instant::now()),
+            Some(is_well) = health.next() => nudges.webhook_is(is_well, Instant::now()),
+            () = due => nudges.take_due(Instant::now()).into_iter().for_each(&nudge),
+            else => return,
+        }
+    }
+}
+
+/// Whose pods are refused, as it is told; at first what was told a while ago.
+fn refusals(client: &Client) -> impl Stream<Item = Owner> + use<> {
+    let api: Api<Event> = Api::all(client.clone());
+    let told = watcher::Config::default().fields(&format!("reason={FAILED_CREATE}"));
+    watcher(api, told).default_backoff().filter_map(async |event| match event {
+        Ok(watcher::Event::Apply(event) | watcher::Event::InitApply(event)) => {
+            refused(&event, Timestamp::now())
+        }
+        Ok(_) => None,
+        Err(error) => {
+            // The watch goes on by itself.
+            debug!(%error, "the watch of events was interrupted");
+            None
+        }
+    })
+}
+
+/// Whose pod was refused for want of the webhook, if the event tells of that and not of long ago.
+fn refused(event: &Event, now: Timestamp) -> Option<Owner> {
+    let is_ours = |name: &str| {
+        let message = event.message.as_deref().unwrap_or_default();
+        message.contains(&format!("failed calling webhook \"{name}\""))
+    };
+    let is_recent = last_seen(event).is_none_or(|at| now.duration_since(at).unsigned_abs() < MEMORY);
+    let is_told = event.reason.as_deref() == Some(FAILED_CREATE)
+        && [webhook::OWN, webhook::DEFAULTS].into_iter().any(is_ours);
+    (is_told && is_recent).then(|| Owner::of(&event.involved_object)).flatten()
+}
+
+fn last_seen(event: &Event) -> Option<Timestamp> {
+    let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref());
+    let times = [
+        series.map(|time| time.0),
+        event.last_timestamp.as_ref().map(|time| time.0),
+        event.event_time.as_ref().map(|time| time.0),
+    ];
+    times.into_iter().flatten().max()
+}
+
+impl Owner {
+    fn of(object: &ObjectReference) -> Option<Self> {
+        let kind = match (object.api_version.as_deref()?, object.kind.as_deref()?) {
+            ("apps/v1", "ReplicaSet") => OwnerKind::ReplicaSet,
+            ("apps/v1", "StatefulSet") => OwnerKind::StatefulSet,
+            ("apps/v1", "DaemonSet") => OwnerKind::DaemonSet,
+            ("batch/v1", "Job") => OwnerKind::Job,
+            _ => return None,
+        };
+        Some(Self { kind, namespace: object.namespace.clone()?, name: object.name.clone()? })
+    }
+}
+
+/// Whether the webhook can be reached, as far as its endpoints tell; whenever something about them changes.
+fn health(client: &Client, service: &WebhookService) -> impl Stream<Item = bool> + use<> {
+    let api: Api<EndpointSlice> = Api::namespaced(client.clone(), &service.namespace);
+    let (slices, writer) = reflector::store();
+    let of_service =
+        watcher::Config::default().labels(&format!("kubernetes.io/service-name={}", service.name));
+    watcher(api, of_service).default_backoff().reflect(writer).filter_map(move |event| {
+        let is_well = match event {
+            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => None,
+            Ok(_) => Some(slices.state().iter().any(|slice| has_ready_endpoint(slice))),
+            Err(error) => {
+                // The watch goes on by itself.
+                debug!(%error, "the watch of the webhook's endpoints was interrupted");
+                None
+            }
+        };
+        std::future::ready(is_well)
+    })
+}
+
+fn has_ready_endpoint(slice: &EndpointSlice) -> bool {
+    let is_ready = |condition: Option<bool>| condition.unwrap_or(true);
+    slice
+        .endpoints
+        .iter()
+        .flatten()
+        .any(|endpoint| endpoint.conditions.as_ref().is_none_or(|conditions| is_ready(conditions.ready)))
+}
+
+/// Nudges one after the other.
+async fn carry_out(client: &Client, mut queue: impl Stream<Item = Owner> + Unpin) {
+    while let Some(owner) = queue.next().await {
+        owner.nudge(client).await;
+        tokio::time::sleep(SPACING).await;
+    }
+}
+
+impl Owner {
+    async fn nudge(&self, client: &Client) {
+        let patched = async {
+            match self.kind {
+                OwnerKind::ReplicaSet => self.patch::<ReplicaSet>(client).await,
+                OwnerKind::StatefulSet => self.patch::<StatefulSet>(client).await,
+                OwnerKind::DaemonSet => self.patch::<DaemonSet>(client).await,
+                OwnerKind::Job => self.patch::<Job>(client).await,
+            }
+        };
+        let Self { kind, namespace, name } = self;
+        match tokio::time::timeout(PATIENCE, patched).await {
+            Ok(Ok(())) => info!(?kind, namespace, name, "asked to create its refused pods now"),
+            Ok(Err(kube::Error::Api(status))) if status.is_not_found() => {}
+            // It tries by itself later, and is heard of again if that is in vain.
+            Ok(Err(error)) => {
+                warn!(
+                    ?kind,
+                    namespace,
+                    name,
+                    error = explain(&error),
+                    "not asked to create its refused pods"
+                );
+            }
+            Err(_) => warn!(?kind, namespace, name, "not asked to create its refused pods: no answer"),
+        }
+    }
+
+    async fn patch<K>(&self, client: &Client) -> kube::Result<()>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(client.clone(), &self.namespace);
+        let parameters =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        api.patch_status(&self.name, &parameters, &Patch::Strategic(condition(Timestamp::now())))
+            .await
+            .map(drop)
+    }
+}
+
+/// Conditions are merged by their type; the time makes each one a change.
+fn condition(now: Timestamp) -> Value {
+    json!({"status": {"conditions": [{
+        "type": nudge::CONDITION,
+        "status": "True",
+        "lastTransitionTime": format!("{now:.0}"),
+        "reason": "WebhookAnswersAgain",
+        "message": "Pods were refused while bindery's webhook could not be reached; bindery asked for another attempt.",
+    }]}})
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! The one watch of pods that all controllers share. Each pod is judged when it is seen and then forgotten but for the
+//! verdict; pods that ask for nothing are not kept at all.
+
+use std::{collections::HashSet, pin::pin};
+
+use futures::{
+    StreamExt,
+    channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
+};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{ApiResource, DynamicObject, ListParams},
+    runtime::{
+        WatchStreamExt,
+        reflector::{ObjectRef, Store, store::Writer},
+        watcher::{self, watcher},
+    },
+};
+use tracing::{debug, warn};
+
+use super::{PodsSettings, Shared, namespaces::Namespaces, pod::AskingPod};
+
+/// How many whole pods are held at a time while all are read.
+const PAGE: u32 = 100;
+
+/// Which pod to look at: its state is in the store, or it is gone. Controllers are level-triggered.
+pub(super) type PodRef = ObjectRef<AskingPod>;
+
+/// The pods that changed, for one controller.
+pub(super) type PodQueue = UnboundedReceiver<PodRef>;
+
+/// Reads pods into a store and tells the controllers.
+pub(super) struct PodWatch {
+    client: Client,
+    namespaces: Namespaces,
+    settings: PodsSettings,
+    writer: Writer<AskingPod>,
+    listeners: Vec<UnboundedSender<PodRef>>,
+}
+
+impl PodWatch {
+    pub(super) fn new(shared: &Shared, settings: PodsSettings, writer: Writer<AskingPod>) -> Self {
+        let (client, namespaces) = (shared.client.clone(), shared.namespaces.clone());
+        Self { client, namespaces, settings, writer, listeners: Vec::new() }
+    }
+
+    /// A queue of all pods that change from now on.
+    pub(super) fn listen(&mut self) -> PodQueue {
+        let (sender, receiver) = unbounded();
+        self.listeners.push(sender);
+        receiver
+    }
+
+    /// Watches for ever, once the Namespaces are known. `changed` names Namespaces that have begun to say something else.
+    pub(super) async fn run(mut self, mut changed: UnboundedReceiver<String>) {
+        if self.namespaces.0.wait_until_ready().await.is_err() {
+            return; // their watch is gone; whoever runs it notices
+        }
+        let resource = ApiResource::erase::<Pod>(&());
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let events = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
+        let mut events = pin!(events);
+        let mut before = Vec::new();
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(Ok(event)) => self.see(event, &mut before),
+                    // The watch goes on by itself.
+                    Some(Err(error)) => debug!(%error, "the watch of pods was interrupted"),
+                    None => return,
+                },
+                Some(namespace) = changed.next() => self.judge_again(&namespace, &resource).await,
+            }
+        }
+    }
+
+    fn see(&mut self, event: watcher::Event<DynamicObject>, before: &mut Vec<PodRef>) {
+        let store = self.writer.as_reader();
+        match event {
+            watcher::Event::Apply(object) => self.apply(&object),
+            watcher::Event::Delete(object) => self.forget(&object),
+            watcher::Event::Init => {
+                *before = references(&store);
+                self.writer.apply_watcher_event(&watcher::Event::Init);
+            }
+            watcher::Event::InitApply(object) => {
+                if let Some(pod) = self.read(&object) {
+                    self.writer.apply_watcher_event(&watcher::Event::InitApply(pod));
+                }
+            }
+            watcher::Event::InitDone => {
+                self.writer.apply_watcher_event(&watcher::Event::InitDone);
+                let all: HashSet<PodRef> =
+                    std::mem::take(before).into_iter().chain(references(&store)).collect();
+                all.into_iter().for_each(|pod| self.tell(&pod));
+            }
+        }
+    }
+
+    fn apply(&mut self, object: &DynamicObject) {
+        match self.read(object) {
+            Some(pod) => {
+                let reference = ObjectRef::from_obj(&pod);
+                self.writer.apply_watcher_event(&watcher::Event::Apply(pod));
+                self.tell(&reference);
+            }
+            None => self.forget(object),
+        }
+    }
+
+    /// Of a pod that is gone, or of no concern any more.
+    fn forget(&mut self, object: &DynamicObject) {
+        let reference = PodRef::new(&object.name_any()).within(&object.namespace().unwrap_or_default());
+        if let Some(known) = self.writer.as_reader().get(&reference) {
+            self.writer.apply_watcher_event(&watcher::Event::Delete(known.as_ref().clone()));
+            self.tell(&reference);
+        }
+    }
+
+    fn read(&self, object: &DynamicObject) -> Option<AskingPod> {
+        let namespace = object.namespace().unwrap_or_default();
+        if self.settings.leaves_alone(&namespace) {
+            return None;
+        }
+        AskingPod::read(object, self.namespaces.defaults(&namespace).as_ref(), &self.settings.inject)
+    }
+
+    fn tell(&self, pod: &PodRef) {
+        for listener in &self.listeners {
+            // A closed queue means that everything ends.
+            let _ = listener.unbounded_send(pod.clone());
+        }
+    }
+
+    /// Reads the pods of a Namespace that has begun to say something else for them. What the watch shows later is newer,
+    /// so it does not matter that this overtakes it.
+    async fn judge_again(&mut self, namespace: &str, resource: &ApiResource) {
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, resource);
+        let mut page = ListParams::default().limit(PAGE);
+        loop {
+            let pods = match api.list(&page).await {
+                Ok(pods) => pods,
+                Err(error) => {
+                    warn!(namespace, %error, "the pods of a changed Namespace are judged when they change themselves");
+                    return;
+                }
+            };
+            pods.items.iter().for_each(|object| self.apply(object));
+            match pods.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page.continue_token = Some(token),
+                None => return,
+            }
+        }
+    }
+}
+
+fn references<K: Resource<DynamicType = ()> + Clone + 'static>(store: &Store<K>) -> Vec<ObjectRef<K>> {
+    store.state().iter().map(|object| ObjectRef::from_obj(object.as_ref())).collect()
+}

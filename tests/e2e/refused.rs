@@ -1,0 +1,124 @@
+//! Owners whose pods are refused while the webhook is away.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::{Api, api::ListParams};
+use tokio::time::{Instant, timeout};
+
+use crate::scenario::{LIMIT, Scenario};
+
+/// From a ready webhook to all pods running.
+const SOON: Duration = Duration::from_secs(10);
+
+/// One of each kind; what they need is there.
+const OWNERS: &str = r"
+apiVersion: v1
+kind: Secret
+metadata: {name: plain}
+stringData: {key: value}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: deployment}
+spec:
+  selector: {matchLabels: {app: deployment}}
+  template:
+    metadata: {labels: {app: deployment}, annotations: {bindery.dev/bind: secret/plain}}
+    spec: {containers: [{name: main, image: 'busybox:1.35', imagePullPolicy: Never, command: [sleep, '3600']}]}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: statefulset}
+spec:
+  selector: {matchLabels: {app: statefulset}}
+  template:
+    metadata: {labels: {app: statefulset}, annotations: {bindery.dev/bind: secret/plain}}
+    spec: {containers: [{name: main, image: 'busybox:1.35', imagePullPolicy: Never, command: [sleep, '3600']}]}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: daemonset}
+spec:
+  selector: {matchLabels: {app: daemonset}}
+  template:
+    metadata: {labels: {app: daemonset}, annotations: {bindery.dev/bind: secret/plain}}
+    spec: {containers: [{name: main, image: 'busybox:1.35', imagePullPolicy: Never, command: [sleep, '3600']}]}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: job}
+spec:
+  template:
+    metadata: {labels: {app: job}, annotations: {bindery.dev/bind: secret/plain}}
+    spec:
+      restartPolicy: Never
+      containers: [{name: main, image: 'busybox:1.35', imagePullPolicy: Never, command: [sleep, '3600']}]
+";
+
+const APPS: [&str; 4] = ["deployment", "statefulset", "daemonset", "job"];
+
+/// Refusals after which the next attempt is more than 20 s away: the pauses are 5 ms that double, and a Job's 1 s.
+fn is_far_off(event: &Event) -> bool {
+    let enough = match event.involved_object.kind.as_deref() {
+        Some("Job") => 6,
+        Some("ReplicaSet" | "StatefulSet" | "DaemonSet") => 14,
+        _ => return false,
+    };
+    event.count >= Some(enough)
+}
+
+/// Waits until all four have tried so often that their next attempt is far off.
+async fn until_far_off(scenario: &Scenario) {
+    let events: Api<Event> = scenario.api();
+    let failed = ListParams::default().fields("reason=FailedCreate");
+    let wait = async {
+        while events.list(&failed).await.unwrap().iter().filter(|event| is_far_off(event)).count()
+            < APPS.len()
+        {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    timeout(LIMIT, wait).await.expect("all four try again and again");
+}
+
+#[tokio::test]
+async fn after_an_outage_refused_pods_run_within_seconds() {
+    let scenario = Scenario::alone("refused").await;
+    let installation = scenario.installation;
+    installation.scale("deployment/e2e-admission", 0).await;
+    scenario.apply(OWNERS).await.expect_success();
+    // As long as a soak test wants it, or as short as it still says something.
+    match std::env::var("BINDERY_SOAK_AWAY_SECONDS") {
+        Ok(seconds) => tokio::time::sleep(Duration::from_secs(seconds.parse().unwrap())).await,
+        Err(_) => until_far_off(&scenario).await,
+    }
+    let back = async {
+        while !installation.is_any_ready("admission").await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let ready = Instant::now();
+        let pods: Api<Pod> = scenario.api();
+        let running = ListParams::default().fields("status.phase=Running");
+        while pods.list(&running).await.unwrap().items.len() < APPS.len() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        ready.elapsed()
+    };
+    let (took, ()) = tokio::join!(timeout(LIMIT, back), installation.scale("deployment/e2e-admission", 2));
+    let state = scenario.kubectl(&["get", "events,pods"]).await;
+    let took = took.unwrap_or_else(|_| panic!("not all pods run:\n{}", state.all()));
+    println!("running {} ms after the webhook was ready", took.as_millis());
+    assert!(took < SOON, "running {took:?} after the webhook was ready:\n{}", state.all());
+    // What runs has not been touched; what was asked stands in the status.
+    let nudged = [
+        "get",
+        "job",
+        "job",
+        "--output=jsonpath={.status.conditions[?(@.type=='bindery.dev/Nudged')].status}",
+    ];
+    assert_eq!(scenario.kubectl(&nudged).await.expect_success(), "True");
+    let all = ["delete", "deployment,statefulset,daemonset,job,secret", "--all", "--timeout=120s"];
+    scenario.kubectl(&all).await.expect_success();
+    scenario.finish(&[]).await;
+}

@@ -273,6 +273,41 @@ fn namespaces_that_are_left_out_are_left_out_of_all_webhooks() {
     }
 }
 
+/// Who looks after pods has to judge them as the webhook does.
+#[test]
+fn what_the_webhook_leaves_out_nobody_is_told_of() {
+    let settings = ["admission.excludeNamespaces={monitoring,vpn}", "admission.excludeContainers={proxy}"];
+    let documents = example_with(&["--set", settings[0], "--set", settings[1]]);
+    let arguments = |role: &str| {
+        let deployment = find(&documents, "Deployment", role).unwrap();
+        strings(&deployment["spec"]["template"]["spec"]["containers"][0]["args"])
+    };
+    assert!(arguments("bindery-catalog").contains("--exclude-namespaces=monitoring,vpn"));
+    for role in ["bindery-admission", "bindery-catalog"] {
+        assert!(arguments(role).contains("--exclude-containers=proxy"), "{role}");
+    }
+}
+
+/// It finds them, tells their owners and evicts; it changes none.
+#[test]
+fn the_catalog_looks_at_pods_and_their_owners_and_evicts() {
+    let documents = example();
+    let may = |resource: &str| -> BTreeSet<&str> {
+        rules(&documents)
+            .filter(|(role, rule)| {
+                *role == "bindery-catalog" && strings(&rule["resources"]).contains(resource)
+            })
+            .flat_map(|(_, rule)| strings(&rule["verbs"]))
+            .collect()
+    };
+    assert_eq!(may("pods"), ["list", "watch"].into());
+    assert_eq!(may("pods/eviction"), ["create"].into());
+    for owner in ["replicasets", "jobs"] {
+        assert_eq!(may(owner), ["get"].into(), "{owner}");
+    }
+    assert_eq!(may("events"), ["create", "patch"].into());
+}
+
 #[test]
 fn the_plain_manifests_say_what_the_chart_says() {
     let chart = example();

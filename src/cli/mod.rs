@@ -12,6 +12,7 @@ mod rotate_admin;
 mod serve;
 mod sweep;
 mod uninstall;
+mod who;
 
 use std::{
     io::{self, Write},
@@ -53,6 +54,7 @@ enum Command {
     Restore(restore::RestoreArgs),
     RotateAdmin(rotate_admin::RotateAdminArgs),
     Uninstall(uninstall::UninstallArgs),
+    Who(who::WhoArgs),
 }
 
 /// Runs the command given to this process.
@@ -99,6 +101,8 @@ impl Command {
     fn failure(&self) -> ExitCode {
         match self {
             Self::Inject(args) => args.failure(),
+            // 1 is an answer.
+            Self::Who(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -118,6 +122,11 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Restore(args) => print(&restore::run(&args).await?)?,
         Command::RotateAdmin(args) => print(&rotate_admin::run(&args).await?)?,
         Command::Uninstall(args) => print(&uninstall::run(&args).await?)?,
+        Command::Who(args) => {
+            let (text, is_trouble) = who::run(&args).await?;
+            print(&text)?;
+            return Ok(if is_trouble { ExitCode::from(1) } else { ExitCode::SUCCESS });
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

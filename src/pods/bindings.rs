@@ -27,7 +27,7 @@ use serde::Deserialize;
 use tracing::debug;
 
 use super::{Shared, why::BindingsOf};
-use crate::catalog::api::{ConditionType, Conditions, LocalReference, ServiceBinding};
+use crate::catalog::api::{ConditionType, Conditions, LocalReference, ServiceBinding, binding::Revision};
 
 /// A ServiceBinding.
 #[derive(Clone, Debug, Deserialize)]
@@ -48,6 +48,8 @@ struct Spec {
 #[serde(default)]
 struct Status {
     conditions: Conditions,
+    /// Not kept of a binding that is watched.
+    revisions: Vec<Revision>,
 }
 
 /// The bindings as they were a moment ago.
@@ -83,6 +85,11 @@ impl SeenBinding {
     pub(crate) fn why_not_ready(&self) -> Option<(&str, &str)> {
         let ready = self.status.conditions.get(ConditionType::Ready)?;
         Some((&ready.reason, &ready.message))
+    }
+
+    /// The credentials that were written, newest last.
+    pub(crate) fn revisions(&self) -> &[Revision] {
+        &self.status.revisions
     }
 
     /// The instance that it is of.
@@ -182,5 +189,6 @@ impl BindingWatch {
 
 fn strip(binding: &mut SeenBinding) {
     let ObjectMeta { name, namespace, uid, resource_version, .. } = std::mem::take(&mut binding.metadata);
+    binding.status.revisions = Vec::new();
     binding.metadata = ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() };
 }

@@ -227,7 +227,7 @@ fn notice(who: &str, pod: &AskingPod, owner: Option<&Owner>) -> Notice {
     let remedy = remedy(owner, &namespace, &pod.name_any());
     let note = match &pod.share {
         Share::Unclear { field } => format!(
-            "{who} asks for bindings and has none: {field} cannot be carried out, and bindery was not asked when it was \
+            "{who} asks for bindings that it has not got: {field} cannot be carried out, and bindery was not asked when it was \
              created, for it would have refused it. What is wrong says: kubectl get pod {} -n {namespace} -o yaml | bindery \
              inject -f -. Correct it in the template, or then: {remedy}",
             pod.name_any()

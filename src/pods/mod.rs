@@ -13,6 +13,7 @@ mod refused;
 mod tell;
 mod waiting;
 mod watch;
+pub(crate) mod who;
 mod why;
 
 use std::sync::Arc;

@@ -36,8 +36,10 @@ pub(crate) struct AskingPod {
     pub(crate) is_ready: bool,
     /// Its scheduling gates.
     pub(crate) gates: Vec<String>,
-    /// Its containers, and since when those that run do so.
+    /// The containers that run, and since when.
     pub(crate) running: Vec<(String, jiff::Timestamp)>,
+    /// The init containers that have run.
+    done: Vec<String>,
 }
 
 /// Whether a pod got what it asks for.
@@ -98,6 +100,7 @@ impl AskingPod {
             is_ready: has_condition(&object.data, "Ready"),
             gates,
             running: running(&object.data),
+            done: done(&object.data),
         })
     }
 
@@ -120,6 +123,11 @@ impl AskingPod {
     /// The object that made it and would make another in its place.
     pub(crate) fn controller(&self) -> Option<&OwnerReference> {
         self.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
+    }
+
+    /// Whether this is an init container that has run.
+    pub(crate) fn is_done(&self, container: &str) -> bool {
+        self.done.iter().any(|done| done == container)
     }
 
     /// Whether it asks for this binding.
@@ -244,6 +252,13 @@ fn running(pod: &Value) -> Vec<(String, jiff::Timestamp)> {
         Some((status.get("name")?.as_str()?.to_owned(), started))
     };
     statuses(pod).filter_map(since).collect()
+}
+
+fn done(pod: &Value) -> Vec<String> {
+    let statuses = pod.pointer("/status/initContainerStatuses").and_then(Value::as_array);
+    let is_done = |status: &&Value| status.pointer("/state/terminated").is_some();
+    let name = |status: &Value| Some(status.get("name")?.as_str()?.to_owned());
+    statuses.into_iter().flatten().filter(is_done).filter_map(name).collect()
 }
 
 fn has_condition(pod: &Value, type_: &str) -> bool {

@@ -5,6 +5,7 @@ mod broker;
 mod faults;
 mod harness;
 mod ledger;
+mod pods;
 mod schema;
 mod secrets;
 mod story;

@@ -40,8 +40,9 @@ async fn shown(scenario: &Scenario, manifest: &str) -> Pod {
 /// Waits until pods of a binding that does not exist get a gate, or none any more: the webhook looks now and then
 /// whether a catalog is there.
 async fn until_gated(scenario: &Scenario, gated: bool) {
+    let pod = POD.replace("mydb01-binding", "nobody").replace("name: client-app01", "name: shown");
     let wait = async {
-        while is_gated(Some(&shown(scenario, &POD.replace("mydb01-binding", "nobody")).await)) != gated {
+        while is_gated(Some(&shown(scenario, &pod).await)) != gated {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };

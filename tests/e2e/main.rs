@@ -10,6 +10,7 @@ mod gates;
 mod installation;
 mod operations;
 mod plain;
+mod pods;
 mod refused;
 mod restore;
 mod rolling;

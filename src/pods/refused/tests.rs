@@ -101,9 +101,8 @@ async fn whoever_was_refused_is_nudged_after_the_recovery() {
     };
     let health = stream::iter([false]).chain(stream::once(recovery)).chain(stream::pending());
     let started = Instant::now();
-    let deciding = decide(Box::pin(refusals), Box::pin(health), move |owner| {
-        sink.lock().unwrap().push((owner, started.elapsed()))
-    });
+    let note = move |owner| sink.lock().unwrap().push((owner, started.elapsed()));
+    let deciding = decide(Box::pin(refusals), Box::pin(health), note);
     let _ = tokio::time::timeout(Duration::from_mins(30), deciding).await;
     let told = told.lock().unwrap();
     let [(owner, at)] = &told[..] else { panic!("nudged {told:?}") };

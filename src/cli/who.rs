@@ -1,0 +1,164 @@
+//! `bindery who`: which pods hold which credentials, as a table or as JSON.
+
+use std::fmt::Write;
+
+use clap::{Args, ValueEnum};
+use kube::Client;
+
+use crate::{
+    admission::inject::InjectSettings,
+    cluster,
+    pods::who::{self, Answer, Holder},
+};
+
+/// Show which pods hold which credentials.
+///
+/// Lists the containers that a binding is given to, whether they hold its newest credentials, and which pods wait for
+/// it or were created without it. Only what you may see yourself is looked at: pods, ServiceBindings, and of Secrets
+/// that are waited for whether they exist.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 if every pod that asks holds the newest credentials, as far as can be told, or none asks; 1 if a \
+                  pod holds older ones, waits or was created without them; 2 on an error."
+)]
+pub(super) struct WhoArgs {
+    /// A ServiceBinding, or secret/NAME. Without it all that pods of the namespace ask for.
+    binding: Option<String>,
+    /// The namespace; without it the kubeconfig's.
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// How to print the answer.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    /// Containers that are bound only when a pod's bindery.dev/containers names them, as the installation has them.
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_values_t = InjectSettings::default().exclude_containers
+    )]
+    exclude_containers: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs: `{"holders": [{"binding", "pod", "container", "how", "revision", "state", "since", "detail"}], "notes": []}`.
+    Json,
+}
+
+/// What was found, as text, and whether somebody ought to do something about it.
+///
+/// # Errors
+/// When it cannot be looked up.
+pub(super) async fn run(args: &WhoArgs) -> anyhow::Result<(String, bool)> {
+    let client: Client = cluster::client().await?;
+    let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+    let settings = InjectSettings { exclude_containers: args.exclude_containers.clone() };
+    let answer = who::answer(&client, &namespace, args.binding.as_deref(), &settings).await?;
+    let is_trouble = answer.holders.iter().any(|holder| holder.state.is_trouble());
+    let text = match args.output {
+        Format::Json => serde_json::to_string_pretty(&answer)? + "\n",
+        Format::Table => table(&answer),
+    };
+    Ok((text, is_trouble))
+}
+
+fn table(answer: &Answer) -> String {
+    let header = ["BINDING", "POD", "CONTAINER", "HOW", "REVISION", "STATE", "SINCE"].map(str::to_owned);
+    let mut rows = vec![header];
+    rows.extend(answer.holders.iter().map(row));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+    let mut text = String::new();
+    if answer.holders.is_empty() {
+        text.push_str("no pod asks for it\n");
+    } else {
+        for row in &rows {
+            let cells: Vec<String> =
+                row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            text.push_str(cells.join("   ").trim_end());
+            text.push('\n');
+        }
+    }
+    for note in &answer.notes {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "note: {note}");
+    }
+    text
+}
+
+fn row(holder: &Holder) -> [String; 7] {
+    let state = format!("{:?}", holder.state).to_lowercase();
+    let state = match &holder.detail {
+        Some(detail) if detail.starts_with("since ") => format!("{state} {detail}"),
+        Some(detail) => format!("{state}: {detail}"),
+        None => state,
+    };
+    [
+        holder.binding.clone(),
+        holder.pod.clone(),
+        holder.container.clone(),
+        holder.how.to_owned(),
+        holder.revision.map(|n| n.to_string()).unwrap_or_default(),
+        state,
+        holder.since.map(|since| since.to_string()).unwrap_or_default(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pods::who::State;
+
+    fn holder(pod: &str, state: State, revision: Option<i64>, detail: Option<&str>) -> Holder {
+        Holder {
+            binding: "db".to_owned(),
+            pod: pod.to_owned(),
+            container: "app".to_owned(),
+            how: "env",
+            revision,
+            state,
+            since: Some("2026-11-21T09:00:00Z".parse().unwrap()),
+            detail: detail.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn the_table_is_aligned_and_notes_follow() {
+        let answer = Answer {
+            holders: vec![
+                holder("web-1", State::Held, Some(2), None),
+                holder("web-10", State::Outdated, Some(1), Some("since 2026-11-21T10:00:00Z")),
+                holder("x", State::Waiting, None, Some("no ServiceBinding named \"db\"")),
+            ],
+            notes: vec!["something is not known".to_owned()],
+        };
+        assert_eq!(
+            table(&answer),
+            "BINDING   POD      CONTAINER   HOW   REVISION   STATE                                    SINCE\n\
+             db        web-1    app         env   2          held                                     2026-11-21T09:00:00Z\n\
+             db        web-10   app         env   1          outdated since 2026-11-21T10:00:00Z      2026-11-21T09:00:00Z\n\
+             db        x        app         env              waiting: no ServiceBinding named \"db\"   2026-11-21T09:00:00Z\n\
+             note: something is not known\n"
+        );
+    }
+
+    #[test]
+    fn nobody_is_an_answer_too() {
+        assert_eq!(table(&Answer::default()), "no pod asks for it\n");
+    }
+
+    #[test]
+    fn json_names_states_as_the_table_does() {
+        let answer = Answer { holders: vec![holder("web-1", State::Missed, None, None)], notes: Vec::new() };
+        let json = serde_json::to_value(&answer).unwrap();
+        assert_eq!(
+            json["holders"][0],
+            serde_json::json!({"binding": "db", "pod": "web-1", "container": "app", "how": "env", "state": "missed",
+                "since": "2026-11-21T09:00:00Z"})
+        );
+    }
+}

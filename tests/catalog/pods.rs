@@ -1,0 +1,281 @@
+//! Pods that the webhook missed, and pods that wait: who is told what, and who is evicted. The cluster has no webhook, so
+//! a pod is bound here if its manifest already is, as `bindery inject` would write it.
+
+use std::{collections::BTreeSet, process::Output, sync::LazyLock};
+
+use bindery::{
+    admission::inject::{InjectSettings, inject},
+    pods::{self, PodsSettings},
+    telemetry::Metrics,
+};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Namespace, Pod, Secret},
+    events::v1::Event,
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{ListParams, Patch, PatchParams, PostParams},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::{process::Command, sync::OnceCell};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    broker::Fault,
+    harness::{Place, RUNTIME, client, until},
+};
+
+static METRICS: LazyLock<std::sync::Arc<Metrics>> = LazyLock::new(Default::default);
+
+/// A place in a cluster whose pods are looked after; one process does so for all tests.
+async fn place() -> Place {
+    static LOOKING_AFTER: OnceCell<()> = OnceCell::const_new();
+    let place = Place::with_broker().await;
+    LOOKING_AFTER
+        .get_or_init(async || {
+            RUNTIME.spawn(async {
+                let (settings, stop) = (PodsSettings::default(), CancellationToken::new());
+                let ended = pods::run(client().await, settings, METRICS.clone(), stop).await;
+                panic!("nobody looks after pods any more: {ended:?}");
+            });
+        })
+        .await;
+    place
+}
+
+/// A pod (template) that sleeps, with these annotations.
+fn sleeping(annotations: &Value) -> Value {
+    let container = json!({"name": "app", "image": "busybox:1.35", "imagePullPolicy": "Never", "command": ["sleep", "3600"]});
+    json!({
+        "metadata": {"annotations": annotations},
+        "spec": {"terminationGracePeriodSeconds": 0, "containers": [container]},
+    })
+}
+
+/// The same after the webhook.
+fn bound(annotations: &Value) -> Value {
+    let mut pod = sleeping(annotations);
+    inject(&pod, &InjectSettings::default()).unwrap().apply(&mut pod).unwrap();
+    pod
+}
+
+async fn create<K>(place: &Place, name: &str, mut object: Value)
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + Serialize
+        + DeserializeOwned,
+{
+    object["metadata"]["name"] = json!(name);
+    place.api::<K>().create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+}
+
+async fn deploy(place: &Place, name: &str, replicas: usize, template: Value) {
+    let mut template = template;
+    template["metadata"]["labels"] = json!({"app": name});
+    let spec =
+        json!({"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": template});
+    create::<Deployment>(place, name, json!({"spec": spec})).await;
+}
+
+/// What an object's users were told for this reason.
+async fn told(place: &Place, kind: &str, name: &str, reason: &str) -> Vec<String> {
+    let events = place.api::<Event>().list(&ListParams::default()).await.unwrap();
+    let is_about = |event: &Event| {
+        event.reason.as_deref() == Some(reason)
+            && event.regarding.as_ref().is_some_and(|about| {
+                about.kind.as_deref() == Some(kind) && about.name.as_deref() == Some(name)
+            })
+    };
+    events.into_iter().filter(is_about).filter_map(|event| event.note).collect()
+}
+
+async fn until_told(place: &Place, kind: &str, name: &str, reason: &str, what: &str) -> String {
+    let mut found = None;
+    until(&format!("{kind} {name} is told {reason}: {what}"), async || {
+        found = told(place, kind, name, reason).await.into_iter().find(|note| note.contains(what));
+        found.is_some()
+    })
+    .await;
+    found.unwrap()
+}
+
+fn metric(name: &str, place: &Place) -> Option<i64> {
+    let line = format!("bindery_{name}{{namespace=\"{}\"}} ", place.namespace);
+    let text = METRICS.encode().unwrap();
+    text.lines().find_map(|text| text.strip_prefix(&line)).map(|count| count.parse().unwrap())
+}
+
+/// The uids of the pods with this label that do not end.
+async fn pods_of(place: &Place, app: &str) -> BTreeSet<String> {
+    let pods = place.api::<Pod>().list(&ListParams::default().labels(&format!("app={app}"))).await.unwrap();
+    pods.into_iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+        .filter_map(|pod| pod.uid())
+        .collect()
+}
+
+async fn say(place: &Place, metadata: &Value) {
+    let patch = Patch::Merge(json!({"metadata": metadata}));
+    Api::<Namespace>::all(place.client.clone())
+        .patch(&place.namespace, &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+}
+
+async fn bindery(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bindery")).args(arguments).output().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_missed_pod_is_counted_and_its_owner_told_once() {
+    let place = place().await;
+    deploy(&place, "web", 2, sleeping(&json!({"bindery.dev/bind": "db"}))).await;
+    create::<Pod>(&place, "bare", sleeping(&json!({"bindery.dev/bind": "db"}))).await;
+    create::<Pod>(&place, "fine", bound(&json!({"bindery.dev/bind": "db"}))).await;
+    create::<Pod>(&place, "silent", sleeping(&json!({}))).await;
+    until("three pods are missed", async || metric("pods_missed", &place) == Some(3)).await;
+    let note = until_told(&place, "Deployment", "web", "BindingMissed", "in container app").await;
+    let remedy = format!("kubectl rollout restart deployment/web -n {}", place.namespace);
+    assert!(note.ends_with(&remedy), "{note}");
+    let note = until_told(&place, "Pod", "bare", "BindingMissed", "asks for db").await;
+    assert!(note.ends_with(&format!("kubectl delete pod bare -n {}", place.namespace)), "{note}");
+    for pod in place.api::<Pod>().list(&ListParams::default().labels("app=web")).await.unwrap() {
+        until_told(&place, "Pod", &pod.name_any(), "BindingMissed", "asks for db").await;
+    }
+    assert_eq!(told(&place, "Deployment", "web", "BindingMissed").await.len(), 1, "both pods gave cause");
+    for pod in ["fine", "silent"] {
+        assert!(told(&place, "Pod", pod, "BindingMissed").await.is_empty(), "{pod}");
+    }
+    place.delete::<Deployment>("web").await;
+    until("one is left", async || metric("pods_missed", &place) == Some(1)).await;
+}
+
+#[tokio::test]
+async fn a_namespace_that_begins_to_bind_its_pods_has_missed_those_that_are_there() {
+    let place = place().await;
+    create::<Pod>(&place, "silent", sleeping(&json!({}))).await;
+    create::<Pod>(&place, "out", sleeping(&json!({"bindery.dev/bind": ""}))).await;
+    say(
+        &place,
+        &json!({"labels": {"bindery.dev/inject": "enabled"}, "annotations": {"bindery.dev/bind": "db"}}),
+    )
+    .await;
+    let note = until_told(&place, "Pod", "silent", "BindingMissed", "by its Namespace, db").await;
+    assert!(note.contains("it was created before the Namespace said so"), "{note}");
+    assert_eq!(metric("pods_missed", &place), Some(1));
+    say(&place, &json!({"labels": {"bindery.dev/inject": null}})).await;
+    until("nothing is asked for any more", async || metric("pods_missed", &place).is_none()).await;
+}
+
+/// Without a webhook every successor is missed as well, so each owner loses one pod and no more.
+#[tokio::test]
+async fn missed_pods_are_evicted_where_the_namespace_says_so_and_not_in_vain() {
+    let place = place().await;
+    let asking = || sleeping(&json!({"bindery.dev/bind": "db"}));
+    for app in ["web", "kept"] {
+        deploy(&place, app, 2, asking()).await;
+    }
+    create::<Pod>(&place, "bare", asking()).await;
+    let budget = json!({"spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "kept"}}}});
+    create::<PodDisruptionBudget>(&place, "kept", budget).await;
+    until("five pods are missed", async || metric("pods_missed", &place) == Some(5)).await;
+    let (web, kept) = (pods_of(&place, "web").await, pods_of(&place, "kept").await);
+    let bare = place.api::<Pod>().get("bare").await.unwrap().uid();
+    until("the budget is in force", async || {
+        let budget = place.api::<PodDisruptionBudget>().get("kept").await.unwrap();
+        budget.status.is_some_and(|status| status.expected_pods == 2)
+    })
+    .await;
+
+    say(&place, &json!({"annotations": {"bindery.dev/missed-pods": "evict"}})).await;
+    until_told(&place, "Deployment", "web", "MissedAgain", "not asked about new pods").await;
+    assert_eq!(pods_of(&place, "web").await.intersection(&web).count(), 1, "one of two was evicted");
+    assert_eq!(pods_of(&place, "kept").await, kept, "a budget is respected");
+    assert_eq!(place.api::<Pod>().get("bare").await.unwrap().uid(), bare, "nobody would replace it");
+
+    place.delete::<PodDisruptionBudget>("kept").await;
+    until_told(&place, "Deployment", "kept", "MissedAgain", "not asked about new pods").await;
+    assert_eq!(pods_of(&place, "web").await.intersection(&web).count(), 1, "it is not tried again and again");
+}
+
+#[tokio::test]
+async fn a_waiting_pod_and_its_owner_are_told_why() {
+    let place = place().await;
+    place.binding("mydb01-binding", "mydb01", json!({})).await;
+    deploy(&place, "web", 1, bound(&json!({"bindery.dev/bind": "mydb01-bindign"}))).await;
+    create::<Pod>(&place, "early", bound(&json!({"bindery.dev/bind": "mydb01-binding"}))).await;
+    create::<Pod>(&place, "plain", bound(&json!({"bindery.dev/bind": "secret/absent"}))).await;
+    let note = until_told(&place, "Deployment", "web", "BindingMissing", "mydb01-bindign").await;
+    assert!(note.ends_with("did you mean \"mydb01-binding\"?"), "{note}");
+    until_told(&place, "Pod", "early", "BindingNotReady", "no ServiceInstance named \"mydb01\"").await;
+    until_told(&place, "Pod", "plain", "SecretMissing", "no Secret named \"absent\"").await;
+    until("all three are counted", async || metric("pods_waiting", &place) == Some(3)).await;
+
+    // Another reason is told as soon as there is one.
+    place.broker.set(Fault::Slow);
+    place.instance("mydb01", json!({})).await;
+    let words = until_told(&place, "Pod", "early", "BindingNotReady", "creating (10%)").await;
+    assert!(words.contains("ServiceInstance \"mydb01\" is not ready: Provisioning"), "{words}");
+    place.broker.set(Fault::None);
+    until("one has what it waited for", async || metric("pods_waiting", &place) == Some(2)).await;
+}
+
+#[tokio::test]
+async fn a_key_that_a_secret_lacks_is_named_and_no_value() {
+    let place = place().await;
+    let secret = json!({"stringData": {"host": "hunter2", "port": "26257"}});
+    create::<Secret>(&place, "own", secret).await;
+    let annotations = json!({"bindery.dev/bind": "secret/own", "bindery.dev/env": "HOST=own/hots"});
+    create::<Pod>(&place, "web", bound(&annotations)).await;
+    let note = until_told(&place, "Pod", "web", "SecretKeyMissing", "no key \"hots\"").await;
+    assert!(note.contains("(did you mean \"host\"?); it has: host, port"), "{note}");
+    assert!(!note.contains("hunter2"), "{note}");
+}
+
+#[tokio::test]
+async fn who_tells_who_holds_waits_and_was_missed() {
+    let place = place().await;
+    place.instance("db", json!({})).await;
+    place.binding("b", "db", json!({})).await;
+    place.binding_is("b", "InjectedBindResult").await;
+    create::<Pod>(&place, "holds", bound(&json!({"bindery.dev/bind": "b"}))).await;
+    until("the pod runs", async || {
+        let pod = place.api::<Pod>().get("holds").await.unwrap();
+        pod.status.is_some_and(|status| status.phase.as_deref() == Some("Running"))
+    })
+    .await;
+    let output = bindery(&["who", "b", "-n", &place.namespace]).await;
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{table}");
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().take(6).collect()).collect();
+    let expected = [
+        ["BINDING", "POD", "CONTAINER", "HOW", "REVISION", "STATE"],
+        ["b", "holds", "app", "env", "1", "held"],
+        ["b", "holds", "app", "files", "1", "held"],
+    ];
+    assert_eq!(rows, expected, "{table}");
+
+    create::<Pod>(&place, "missed", sleeping(&json!({"bindery.dev/bind": "b"}))).await;
+    create::<Pod>(&place, "waits", bound(&json!({"bindery.dev/bind": "c"}))).await;
+    let state_of = async |pod: &str| {
+        let output = bindery(&["who", "-n", &place.namespace, "-o", "json"]).await;
+        assert_eq!(output.status.code(), Some(1));
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let holders = answer["holders"].as_array().unwrap().clone();
+        holders.into_iter().find(|holder| holder["pod"] == pod).unwrap_or_default()
+    };
+    assert_eq!(state_of("missed").await["state"], "missed");
+    until("it is on a node", async || state_of("waits").await["state"] == "waiting").await;
+    let detail = state_of("waits").await["detail"].clone();
+    assert!(detail.as_str().unwrap().contains("no ServiceBinding named \"c\""), "{detail}");
+
+    let output = bindery(&["who", "nobody", "-n", &place.namespace]).await;
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("no ServiceBinding named \"nobody\""), "{error}");
+}

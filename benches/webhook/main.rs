@@ -74,10 +74,10 @@ async fn measure(server: &Server, review: &Review, round: Duration) -> Figures {
     client.ask(review).await;
     let before = server.cpu();
     let (count, took) = flat_out(&client, review, round).await;
-    let busy_cpu = (server.cpu() - before) / count;
+    let busy_cpu = server.cpu().saturating_sub(before) / count;
     let before = server.cpu();
     let paced = paced(&client, review, round).await;
-    let paced_cpu = (server.cpu() - before) / paced.count();
+    let paced_cpu = server.cpu().saturating_sub(before) / paced.count();
     Figures { per_second: f64::from(count) / took.as_secs_f64(), busy_cpu, paced, paced_cpu }
 }
 

@@ -67,7 +67,7 @@ pub(super) async fn run(args: &WhoArgs) -> anyhow::Result<(String, bool)> {
 }
 
 fn table(answer: &Answer) -> String {
-    let header = ["BINDING", "POD", "CONTAINER", "HOW", "REVISION", "STATE", "SINCE"].map(str::to_owned);
+    let header = ["BINDING", "POD", "CONTAINER", "HOW", "REVISION", "SINCE", "STATE"].map(str::to_owned);
     let mut rows = vec![header];
     rows.extend(answer.holders.iter().map(row));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
@@ -103,8 +103,8 @@ fn row(holder: &Holder) -> [String; 7] {
         holder.container.clone(),
         holder.how.to_owned(),
         holder.revision.map(|n| n.to_string()).unwrap_or_default(),
-        state,
         holder.since.map(|since| since.to_string()).unwrap_or_default(),
+        state,
     ]
 }
 
@@ -138,10 +138,10 @@ mod tests {
         };
         assert_eq!(
             table(&answer),
-            "BINDING   POD      CONTAINER   HOW   REVISION   STATE                                    SINCE\n\
-             db        web-1    app         env   2          held                                     2026-11-21T09:00:00Z\n\
-             db        web-10   app         env   1          outdated since 2026-11-21T10:00:00Z      2026-11-21T09:00:00Z\n\
-             db        x        app         env              waiting: no ServiceBinding named \"db\"   2026-11-21T09:00:00Z\n\
+            "BINDING   POD      CONTAINER   HOW   REVISION   SINCE                  STATE\n\
+             db        web-1    app         env   2          2026-11-21T09:00:00Z   held\n\
+             db        web-10   app         env   1          2026-11-21T09:00:00Z   outdated since 2026-11-21T10:00:00Z\n\
+             db        x        app         env              2026-11-21T09:00:00Z   waiting: no ServiceBinding named \"db\"\n\
              note: something is not known\n"
         );
     }

@@ -14,7 +14,7 @@ use kube::{
         watcher::{self, watcher},
     },
 };
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::{admission::inject::NamespaceDefaults, contract};
 
@@ -35,9 +35,9 @@ impl Namespaces {
         self.get(name).and_then(|namespace| defaults(&namespace))
     }
 
-    /// Whether nothing may be created in it: it is being deleted, or gone.
+    /// Whether nothing may be created in it, because it is being deleted.
     pub(super) fn is_ending(&self, name: &str) -> bool {
-        self.get(name).is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some())
+        self.get(name).is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
     }
 
     /// Whether it wants missed pods to be evicted.
@@ -67,8 +67,12 @@ pub(super) async fn watch(
     while let Some(event) = events.next().await {
         let event = match event {
             Ok(event) => event,
+            // The watch goes on by itself.
+            Err(error @ watcher::Error::InitialListFailed(_)) => {
+                warn!(%error, "Namespaces cannot be listed");
+                continue;
+            }
             Err(error) => {
-                // The watch goes on by itself.
                 debug!(%error, "the watch of Namespaces was interrupted");
                 continue;
             }

@@ -67,6 +67,9 @@ impl PodWatch {
                 event = events.next() => match event {
                     Some(Ok(event)) => self.see(event, &mut before),
                     // The watch goes on by itself.
+                    Some(Err(error @ watcher::Error::InitialListFailed(_))) => {
+                        warn!(%error, "pods cannot be listed, so nobody looks after them");
+                    }
                     Some(Err(error)) => debug!(%error, "the watch of pods was interrupted"),
                     None => return,
                 },

@@ -336,9 +336,9 @@ mod tests {
     #[rstest]
     #[case::exists("db", None)]
     #[case::misspelt(
-        "bd",
+        "dbs",
         Some(
-            "no ServiceBinding named \"bd\" in namespace shop, and no pod there asks for one; did you mean \"db\"?"
+            "no ServiceBinding named \"dbs\" in namespace shop, and no pod there asks for one; did you mean \"db\"?"
         )
     )]
     #[case::unheard_of(

@@ -52,7 +52,8 @@ pub(crate) struct Place {
     pub(crate) broker: Broker,
 }
 
-async fn client() -> Client {
+/// Access to the cluster.
+pub(crate) async fn client() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned());
     let _ = logs::start(LogFormat::Text, &filter);

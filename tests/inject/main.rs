@@ -5,5 +5,7 @@
 mod corpus;
 mod exits;
 mod laws;
+mod page;
+mod pitfalls;
 mod pods;
 mod ways;

@@ -258,6 +258,43 @@ fn the_grace_period_covers_pause_and_drain() {
     assert!(pause + drains < pod["terminationGracePeriodSeconds"].as_u64().unwrap());
 }
 
+/// P12: a pod waits for the answer; P25: pods are asked about in whichever version they come.
+#[test]
+fn the_api_server_does_not_wait_long_for_the_webhook() {
+    for webhook in webhooks(&example()) {
+        assert!(webhook["timeoutSeconds"].as_u64().unwrap() <= 5);
+        assert_eq!(webhook["matchPolicy"], "Equivalent");
+        assert_eq!(webhook["admissionReviewVersions"], json!(["v1"]));
+    }
+}
+
+/// P22: whoever makes pods makes the webhook act. All over the cluster it only reads, except for its own configuration.
+#[test]
+fn the_webhook_cannot_be_made_to_do_what_its_user_may_not() {
+    let documents = example();
+    let role = find(&documents, "ClusterRole", "bindery-admission").unwrap();
+    for rule in role["rules"].as_array().unwrap() {
+        let reads = strings(&rule["verbs"]).is_subset(&["get", "list", "watch"].into());
+        let (its_own, named) = (strings(&rule["resourceNames"]), BTreeSet::from(["bindery"]));
+        assert!(reads || its_own == named, "{rule}");
+        assert!(!strings(&rule["resources"]).contains("secrets"), "{rule}");
+    }
+}
+
+/// P14: what takes the place of a webhook's pod is ready before that one goes, and never do both go at once.
+#[test]
+fn a_webhook_is_always_there() {
+    let documents = example();
+    let admission = find(&documents, "Deployment", "bindery-admission").unwrap();
+    assert!(admission["spec"]["replicas"].as_u64().unwrap() >= 2);
+    assert_eq!(admission["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"], 0);
+    let pod = &admission["spec"]["template"]["spec"];
+    assert!(pod["topologySpreadConstraints"].is_array() || pod["affinity"]["podAntiAffinity"].is_object());
+    assert!(pod["containers"][0]["readinessProbe"].is_object());
+    let budget = find(&documents, "PodDisruptionBudget", "bindery-admission").unwrap();
+    assert_eq!(budget["spec"], json!({"maxUnavailable": 1, "selector": admission["spec"]["selector"]}));
+}
+
 /// By the name that no editor of a namespace can change.
 #[test]
 fn namespaces_that_are_left_out_are_left_out_of_all_webhooks() {

@@ -52,6 +52,7 @@ pub(crate) struct Place {
     pub(crate) broker: Broker,
 }
 
+/// Access to the cluster.
 pub(crate) async fn client() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned());

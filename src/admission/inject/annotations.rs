@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{
     entries::{AllKeys, File, Variable, read_files, read_variables},
-    error::{InjectError, Problem, shown},
+    error::{InjectError, MOST_ENTRIES, Problem, shown},
     folder::{MountRoot, System},
     names::{LONGEST_NAME, is_object_name},
 };
@@ -134,6 +134,11 @@ impl<'a> Ask<'a> {
         secrets
     }
 
+    /// How many variables, or prefixes, are named.
+    pub(super) fn named(&self) -> usize {
+        self.variables.len() + self.all_keys.len()
+    }
+
     fn wants_files_of(&self, secret: &str) -> bool {
         self.files || self.selected.iter().any(|file| file.secret == secret)
     }
@@ -204,6 +209,9 @@ fn list(value: &str) -> Result<Vec<&str>, Problem> {
         if entries.contains(&entry) {
             return Err(Problem::Twice(shown(entry)));
         }
+        if entries.len() == MOST_ENTRIES {
+            return Err(Problem::TooManyEntries);
+        }
         entries.push(entry);
     }
     Ok(entries)
@@ -235,6 +243,7 @@ fn read_own<'a>(
     for_all: &[Bound<'a>],
 ) -> Result<Vec<Own<'a>>, InjectError> {
     let mut all = Vec::new();
+    let mut count = for_all.len();
     for name in annotations.keys() {
         let Some(container) = name.strip_prefix(pod::BIND_CONTAINER) else { continue };
         let bind = text(annotations, name)?.unwrap_or_default();
@@ -242,6 +251,10 @@ fn read_own<'a>(
             continue;
         }
         let bound = within(name, read_bound(bind))?;
+        count += bound.len();
+        if count > MOST_ENTRIES {
+            return Err(InjectError::annotation(name, Problem::TooManyEntries));
+        }
         // Saying again what holds for all is no mistake; saying it otherwise is one.
         let is_otherwise = |other: &Bound<'_>| {
             for_all.iter().any(|bound| bound.secret == other.secret && bound.is_binding != other.is_binding)

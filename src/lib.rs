@@ -12,5 +12,6 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod contract;
+pub mod namespaces;
 pub mod osb;
 pub mod telemetry;

@@ -156,10 +156,14 @@ fn only_the_catalog_reaches_secrets_of_other_namespaces() {
     assert_eq!(reach, ["bindery-catalog"]);
 }
 
-/// The two webhooks of the chart's configuration.
+/// The two webhooks for pods of the chart's configuration.
 fn webhooks(documents: &[Value]) -> &[Value; 2] {
+    all_webhooks(documents).first_chunk().unwrap()
+}
+
+fn all_webhooks(documents: &[Value]) -> &[Value] {
     let configuration = find(documents, "MutatingWebhookConfiguration", "bindery").unwrap();
-    configuration["webhooks"].as_array().unwrap().as_slice().try_into().unwrap()
+    configuration["webhooks"].as_array().unwrap()
 }
 
 fn expressions(webhook: &Value) -> Vec<&str> {
@@ -208,11 +212,54 @@ fn pods_that_say_nothing_are_asked_about_where_the_namespace_is_labelled() {
     assert_eq!(namespaces, [["get", "list", "watch"].into()]);
 }
 
+/// No namespace waits for bindery; the reconciler does what the webhook could not.
+#[test]
+fn the_webhook_for_namespaces_is_asked_about_new_ones_and_can_be_away() {
+    let documents = example();
+    let [_, _, webhook] = all_webhooks(&documents) else { panic!("not three webhooks") };
+    assert_eq!(strings(&webhook["rules"][0]["operations"]), ["CREATE"].into());
+    assert_eq!(strings(&webhook["rules"][0]["resources"]), ["namespaces"].into());
+    assert_eq!((&webhook["failurePolicy"], &webhook["sideEffects"]), (&json!("Ignore"), &json!("None")));
+    assert_eq!(webhook["clientConfig"]["service"]["path"], bindery::namespaces::webhook::PATH);
+    let without = documents_of(&["--set", "apis.serviceCatalog=false"]);
+    assert_eq!(all_webhooks(&without).len(), 2);
+    assert!(rules(&without).all(|(_, rule)| !strings(&rule["resources"]).contains("namespacebindings")));
+}
+
+/// Namespaces are labelled, never made or deleted; what NamespaceBindings say is read and never changed.
+#[test]
+fn namespaces_and_namespacebindings_are_touched_no_more_than_needed() {
+    let documents = example();
+    let verbs = |resource: &str| -> BTreeSet<(&str, &str)> {
+        rules(&documents)
+            .filter(|(_, rule)| strings(&rule["resources"]).contains(resource))
+            .flat_map(|(role, rule)| strings(&rule["verbs"]).into_iter().map(move |verb| (role, verb)))
+            .collect()
+    };
+    let catalog = |verb| ("bindery-catalog", verb);
+    let admission = |verb| ("bindery-admission", verb);
+    let reading = ["get", "list", "watch"];
+    assert_eq!(
+        verbs("namespaces"),
+        reading.map(admission).into_iter().chain(reading.map(catalog)).chain([catalog("patch")]).collect()
+    );
+    let reading = ["list", "watch"];
+    assert_eq!(
+        verbs("namespacebindings"),
+        reading.map(admission).into_iter().chain(reading.map(catalog)).collect()
+    );
+    assert_eq!(verbs("namespacebindings/status"), [catalog("patch")].into());
+}
+
+fn documents_of(arguments: &[&str]) -> Vec<Value> {
+    documents(&rendered(arguments))
+}
+
 /// By the name that no editor of a namespace can change.
 #[test]
-fn namespaces_that_are_left_out_are_left_out_of_both_webhooks() {
+fn namespaces_that_are_left_out_are_left_out_of_all_webhooks() {
     let documents = example_with(&["--set", "admission.excludeNamespaces={monitoring,kube-system}"]);
-    for webhook in webhooks(&documents) {
+    for webhook in all_webhooks(&documents) {
         let expression = &webhook["namespaceSelector"]["matchExpressions"][0];
         assert_eq!(
             (&expression["key"], &expression["operator"]),

@@ -1,6 +1,7 @@
 //! The command line: parses arguments, reads configuration, wires the parts together. What a command does lives in
 //! its own module; what the parts do lives in the parts.
 
+mod branches;
 mod broker;
 mod broker_source;
 mod certs;
@@ -50,6 +51,9 @@ enum Command {
     Restore(restore::RestoreArgs),
     RotateAdmin(rotate_admin::RotateAdminArgs),
     Uninstall(uninstall::UninstallArgs),
+    Wait(branches::WaitArgs),
+    Namespaces(branches::NamespacesArgs),
+    Extend(branches::ExtendArgs),
 }
 
 /// Runs the command given to this process.
@@ -97,6 +101,9 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Restore(args) => print(&restore::run(&args).await?)?,
         Command::RotateAdmin(args) => print(&rotate_admin::run(&args).await?)?,
         Command::Uninstall(args) => print(&uninstall::run(&args).await?)?,
+        Command::Wait(args) => return branches::wait(&args, io::stderr()).await,
+        Command::Namespaces(args) => print(&branches::namespaces(&args).await?)?,
+        Command::Extend(args) => print(&branches::extend(&args).await?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
+use futures::TryFutureExt;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,7 @@ use crate::{
         server::{self, PresentedCertificate, TlsSettings},
         webhook_bundle::WebhookBundle,
     },
+    namespaces,
     telemetry::{
         Metrics,
         ops::{self, Readiness},
@@ -158,11 +160,14 @@ impl Roles {
 
     fn start_admission(&self, tasks: &mut Tasks) {
         let settings = InjectSettings { exclude_containers: self.args.admission.exclude_containers.clone() };
-        let (namespaces, watch) = WatchedNamespaces::new(self.client.clone(), self.readiness.clone());
-        let router = webhook::router(Arc::new(settings), Arc::new(namespaces), self.metrics.clone());
+        let (labelled, watch) = WatchedNamespaces::new(self.client.clone(), self.readiness.clone());
+        let router = webhook::router(Arc::new(settings), Arc::new(labelled), self.metrics.clone());
+        let (stamping, rules) =
+            namespaces::webhook::router(self.client.clone(), self.metrics.clone(), self.readiness.clone());
+        let router = router.merge(stamping);
         let stop = self.stop.clone();
         tasks.spawn(async move {
-            stop.run_until_cancelled(watch).await;
+            stop.run_until_cancelled(futures::future::join(watch, rules)).await;
             Ok(())
         });
         let (source, anchors): (_, Box<dyn TrustAnchors>) =
@@ -223,17 +228,21 @@ impl Roles {
             (self.client.clone(), self.metrics.clone(), self.readiness.clone());
         let stop = self.stop.clone();
         tasks.spawn(async move {
-            let lead = |term| {
+            let lead = |term: CancellationToken| {
                 let (client, metrics, readiness) = (client.clone(), metrics.clone(), readiness.clone());
                 async move {
-                    let ended =
-                        catalog::run(client, CatalogSettings::default(), metrics, readiness.clone(), term)
-                            .await;
+                    let namespaces = namespaces::run(client.clone(), metrics.clone(), term.clone());
+                    let settings = CatalogSettings::default();
+                    let catalog = catalog::run(client, settings, metrics, readiness.clone(), term);
+                    let ended = tokio::try_join!(catalog.err_into(), namespaces.err_into());
                     readiness.ready(Role::Catalog.name());
-                    ended
+                    ended.map(drop)
                 }
             };
-            election.run(stop, lead).await.context("the catalog cannot go on")
+            election
+                .run(stop, lead)
+                .await
+                .map_err(|error: anyhow::Error| error.context("the catalog cannot go on"))
         });
     }
 

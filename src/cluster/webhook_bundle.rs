@@ -96,7 +96,7 @@ mod tests {
 
     /// As Kubernetes has it after somebody applied the manifests again.
     #[test]
-    fn both_webhooks_of_the_installation_get_the_bundle() {
+    fn all_webhooks_of_the_installation_get_the_bundle() {
         let manifest = include_str!("../../webhook-config/4-webhook.yaml");
         let patch = bundle_patch(&serde_saphyr::from_str(manifest).unwrap(), "ca").unwrap();
         let bundle = json!({"caBundle": STANDARD.encode("ca")});
@@ -104,7 +104,8 @@ mod tests {
             patch["webhooks"],
             json!([
                 {"name": "inject.bindery.dev", "clientConfig": bundle},
-                {"name": "defaults.bindery.dev", "clientConfig": bundle}
+                {"name": "defaults.bindery.dev", "clientConfig": bundle},
+                {"name": "namespaces.bindery.dev", "clientConfig": bundle}
             ])
         );
     }

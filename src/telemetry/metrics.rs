@@ -19,6 +19,7 @@ pub struct Metrics {
     reconcile_errors: Family<KindLabel, Counter>,
     admissions: Family<OutcomeLabel, Counter>,
     certificate_expiry: Family<CertificateLabel, Gauge>,
+    namespaces: Family<NamespaceLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -42,6 +43,12 @@ struct CertificateLabel {
     name: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NamespaceLabels {
+    binding: String,
+    state: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -62,6 +69,7 @@ impl Metrics {
             reconcile_errors: Family::default(),
             admissions: Family::default(),
             certificate_expiry: Family::default(),
+            namespaces: Family::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -76,6 +84,11 @@ impl Metrics {
             "certificate_expiry_timestamp_seconds",
             "When a serving certificate ends, in seconds since 1970",
             metrics.certificate_expiry.clone(),
+        );
+        registry.register(
+            "namespaces",
+            "Namespaces that a NamespaceBinding selects",
+            metrics.namespaces.clone(),
         );
         Self { registry, ..metrics }
     }
@@ -106,6 +119,22 @@ impl Metrics {
             .set(at.as_second());
     }
 
+    /// Records how many namespaces of each NamespaceBinding are in which state, such as `ready`. Those that are not named
+    /// are gone.
+    pub fn namespaces<'a, const N: usize>(
+        &self,
+        bindings: impl Iterator<Item = (&'a str, [(&'static str, i64); N])>,
+    ) {
+        self.namespaces.clear();
+        for (binding, counts) in bindings {
+            for (state, count) in counts {
+                self.namespaces
+                    .get_or_create(&NamespaceLabels { binding: binding.to_owned(), state })
+                    .set(count);
+            }
+        }
+    }
+
     /// All metrics as [`CONTENT_TYPE`].
     ///
     /// # Errors
@@ -134,13 +163,17 @@ mod tests {
         metrics.reconciled("ServiceInstance", Duration::from_millis(3), true);
         metrics.admission("injected");
         metrics.certificate_expires("admission", jiff::Timestamp::from_second(1_800_000_000).unwrap());
+        metrics.namespaces([("gone", [("ready", 1)])].into_iter());
+        metrics.namespaces([("feature-branches", [("ready", 3)])].into_iter());
         let text = metrics.encode().unwrap();
+        assert!(!text.contains("gone"), "{text}");
         for line in [
             r#"bindery_osb_requests_total{verb="provision",result="created"} 1"#,
             r#"bindery_reconcile_duration_seconds_count{kind="ServiceInstance"} 1"#,
             r#"bindery_reconcile_errors_total{kind="ServiceInstance"} 1"#,
             r#"bindery_admissions_total{outcome="injected"} 1"#,
             r#"bindery_certificate_expiry_timestamp_seconds{name="admission"} 1800000000"#,
+            r#"bindery_namespaces{binding="feature-branches",state="ready"} 3"#,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

@@ -5,6 +5,7 @@ mod broker;
 mod faults;
 mod harness;
 mod ledger;
+mod namespaces;
 mod schema;
 mod secrets;
 mod story;

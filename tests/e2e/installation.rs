@@ -106,6 +106,7 @@ services:
   plans:
   - {{name: default, description: Default, server: main}}
   - {{name: verified, description: TLS that is verified, server: main, database: {{sslmode: verify-full}}}}
+  - {{name: seeded, description: With data, server: main, database: {{templates: {{demo: branch_demo}}}}}}
 broker: {{rotateAdmin: true}}
 "
         )

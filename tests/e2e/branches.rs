@@ -12,6 +12,10 @@ use crate::{
     scenario::{LIMIT, Output, Scenario, run},
 };
 
+/// A plain database.
+const DEFAULT: &str =
+    "  clusterServiceClassExternalName: cockroachdb\n  clusterServicePlanExternalName: default";
+
 /// A NamespaceBinding for the branches of one test, which share a label.
 struct Branches {
     /// Where none of it happens; it holds the turn.
@@ -29,7 +33,6 @@ kind: NamespaceBinding
 metadata: {{name: {name}}}
 spec:
   namespaceSelector: {{matchLabels: {{branches-of: {name}}}}}
-  clusterServiceClassExternalName: cockroachdb
   bindingName: db
   env: DATABASE_URL=uri
   defaultForPods: true
@@ -136,10 +139,11 @@ async fn bindery(arguments: &[&str]) -> Output {
 async fn a_branch_lives_with_data_of_its_own_and_takes_it_along() {
     let scenario = Scenario::alone("branch-life").await;
     let postgres = &scenario.installation.postgres;
-    postgres.psql("create database branch_demo");
-    postgres.psql_in("branch_demo", "create table greetings as select 'hello' as word");
+    postgres.psql("create database branch_demo owner bindery");
+    let fill = "set role bindery; create table greetings as select 'hello' as word";
+    postgres.psql_in("branch_demo", fill);
     let branches =
-        Branches::start(scenario, "  clusterServicePlanExternalName: seeded\n  template: demo").await;
+        Branches::start(scenario, "  clusterServiceClassExternalName: postgresql\n  template: demo").await;
 
     let namespace = branches.branch("a").await;
     let waited = branches.wait(&namespace).await;
@@ -163,7 +167,7 @@ async fn a_branch_lives_with_data_of_its_own_and_takes_it_along() {
 
 #[tokio::test]
 async fn a_branch_cannot_enter_anothers_database() {
-    let branches = Branches::start(Scenario::new("branch-apart").await, "").await;
+    let branches = Branches::start(Scenario::new("branch-apart").await, DEFAULT).await;
     let (left, right) = (branches.branch("left").await, branches.branch("right").await);
     for namespace in [&left, &right] {
         branches.running(namespace).await;
@@ -181,7 +185,7 @@ async fn a_branch_cannot_enter_anothers_database() {
 
 #[tokio::test]
 async fn a_branch_goes_while_the_database_is_down() {
-    let branches = Branches::start(Scenario::alone("branch-down").await, "").await;
+    let branches = Branches::start(Scenario::alone("branch-down").await, DEFAULT).await;
     let namespace = branches.branch("a").await;
     branches.running(&namespace).await;
     let postgres = &branches.scenario.installation.postgres;
@@ -201,7 +205,7 @@ async fn a_branch_goes_while_the_database_is_down() {
 /// does not end holds its namespace, not the database's end.
 #[tokio::test]
 async fn branches_come_and_go_while_bindery_is_down() {
-    let branches = Branches::start(Scenario::alone("branch-away").await, "").await;
+    let branches = Branches::start(Scenario::alone("branch-away").await, DEFAULT).await;
     let going = branches.branch("going").await;
     branches.running(&going).await;
     let stuck = r#"{"metadata": {"finalizers": ["example.com/stuck"]}}"#;

@@ -9,6 +9,7 @@ mod crash;
 mod faults;
 mod installation;
 mod operations;
+mod pipelines;
 mod plain;
 mod restore;
 mod scenario;

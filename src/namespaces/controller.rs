@@ -300,10 +300,10 @@ impl Controller {
         let name = namespace.name_any();
         let is_frozen = |rule: &str| planned.frozen.contains(&(name.clone(), rule.to_owned()));
         let instances = self.stores.instances.state_filter(|instance| {
-            instance.namespace().as_ref() == Some(&name) && !is_frozen(owner(instance))
+            instance.metadata.namespace.as_ref() == Some(&name) && !is_frozen(owner(instance))
         });
         let bindings = self.stores.bindings.state_filter(|binding| {
-            binding.namespace().as_ref() == Some(&name) && !is_frozen(owner(binding))
+            binding.metadata.namespace.as_ref() == Some(&name) && !is_frozen(owner(binding))
         });
         let graces = self.graces.load();
         look(&Seen {

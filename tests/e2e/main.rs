@@ -8,6 +8,7 @@ mod branches;
 mod crash;
 mod faults;
 mod installation;
+mod many;
 mod operations;
 mod pipelines;
 mod plain;

@@ -156,10 +156,14 @@ fn only_the_catalog_reaches_secrets_of_other_namespaces() {
     assert_eq!(reach, ["bindery-catalog"]);
 }
 
-/// The webhooks of the chart's configuration: for pods, for pods that say nothing, for workloads.
-fn webhooks(documents: &[Value]) -> &[Value; 3] {
+/// The two webhooks for pods of the chart's configuration.
+fn webhooks(documents: &[Value]) -> &[Value; 2] {
+    all_webhooks(documents).first_chunk().unwrap()
+}
+
+fn all_webhooks(documents: &[Value]) -> &[Value] {
     let configuration = find(documents, "MutatingWebhookConfiguration", "bindery").unwrap();
-    configuration["webhooks"].as_array().unwrap().as_slice().try_into().unwrap()
+    configuration["webhooks"].as_array().unwrap()
 }
 
 fn expressions(webhook: &Value) -> Vec<&str> {
@@ -173,7 +177,7 @@ const NO_MIRROR_POD: &str =
 #[test]
 fn the_webhook_is_asked_only_about_new_pods_that_want_credentials() {
     let documents = example();
-    let [own, defaults, _] = webhooks(&documents);
+    let [own, defaults] = webhooks(&documents);
     for webhook in [own, defaults] {
         assert_eq!(strings(&webhook["rules"][0]["operations"]), ["CREATE"].into());
         assert_eq!(strings(&webhook["rules"][0]["resources"]), ["pods"].into());
@@ -192,7 +196,7 @@ fn the_webhook_is_asked_only_about_new_pods_that_want_credentials() {
 #[test]
 fn pods_that_say_nothing_are_asked_about_where_the_namespace_is_labelled() {
     let documents = example();
-    let [_, defaults, _] = webhooks(&documents);
+    let [_, defaults] = webhooks(&documents);
     let silent = "!has(object.metadata.annotations) || !object.metadata.annotations.exists(name, \
                   name == 'bindery.dev/bind' || name.startsWith('bindery.dev/bind.'))";
     assert_eq!(expressions(defaults), [silent, NO_MIRROR_POD]);
@@ -212,7 +216,7 @@ fn pods_that_say_nothing_are_asked_about_where_the_namespace_is_labelled() {
 #[test]
 fn workloads_that_ask_where_it_does_nothing_are_looked_at_and_never_held_up() {
     let documents = example();
-    let [.., workloads] = webhooks(&documents);
+    let [_, _, workloads, ..] = all_webhooks(&documents) else { panic!("no webhook for workloads") };
     assert_eq!((&workloads["failurePolicy"], &workloads["timeoutSeconds"]), (&json!("Ignore"), &json!(1)));
     assert_eq!(
         (&workloads["sideEffects"], &workloads["reinvocationPolicy"]),
@@ -261,7 +265,7 @@ fn the_grace_period_covers_pause_and_drain() {
 /// P12: a pod waits for the answer; P25: pods are asked about in whichever version they come.
 #[test]
 fn the_api_server_does_not_wait_long_for_the_webhook() {
-    for webhook in webhooks(&example()) {
+    for webhook in all_webhooks(&example()) {
         assert!(webhook["timeoutSeconds"].as_u64().unwrap() <= 5);
         assert_eq!(webhook["matchPolicy"], "Equivalent");
         assert_eq!(webhook["admissionReviewVersions"], json!(["v1"]));
@@ -295,11 +299,54 @@ fn a_webhook_is_always_there() {
     assert_eq!(budget["spec"], json!({"maxUnavailable": 1, "selector": admission["spec"]["selector"]}));
 }
 
+/// No namespace waits for bindery; the reconciler does what the webhook could not.
+#[test]
+fn the_webhook_for_namespaces_is_asked_about_new_ones_and_can_be_away() {
+    let documents = example();
+    let [.., webhook] = all_webhooks(&documents) else { panic!("no webhooks") };
+    assert_eq!(strings(&webhook["rules"][0]["operations"]), ["CREATE"].into());
+    assert_eq!(strings(&webhook["rules"][0]["resources"]), ["namespaces"].into());
+    assert_eq!((&webhook["failurePolicy"], &webhook["sideEffects"]), (&json!("Ignore"), &json!("None")));
+    assert_eq!(webhook["clientConfig"]["service"]["path"], bindery::namespaces::webhook::PATH);
+    let without = documents_of(&["--set", "apis.serviceCatalog=false"]);
+    assert_eq!(all_webhooks(&without).len(), 3);
+    assert!(rules(&without).all(|(_, rule)| !strings(&rule["resources"]).contains("namespacebindings")));
+}
+
+/// Namespaces are labelled, never made or deleted; what NamespaceBindings say is read and never changed.
+#[test]
+fn namespaces_and_namespacebindings_are_touched_no_more_than_needed() {
+    let documents = example();
+    let verbs = |resource: &str| -> BTreeSet<(&str, &str)> {
+        rules(&documents)
+            .filter(|(_, rule)| strings(&rule["resources"]).contains(resource))
+            .flat_map(|(role, rule)| strings(&rule["verbs"]).into_iter().map(move |verb| (role, verb)))
+            .collect()
+    };
+    let catalog = |verb| ("bindery-catalog", verb);
+    let admission = |verb| ("bindery-admission", verb);
+    let reading = ["get", "list", "watch"];
+    assert_eq!(
+        verbs("namespaces"),
+        reading.map(admission).into_iter().chain(reading.map(catalog)).chain([catalog("patch")]).collect()
+    );
+    let reading = ["list", "watch"];
+    assert_eq!(
+        verbs("namespacebindings"),
+        reading.map(admission).into_iter().chain(reading.map(catalog)).collect()
+    );
+    assert_eq!(verbs("namespacebindings/status"), [catalog("patch")].into());
+}
+
+fn documents_of(arguments: &[&str]) -> Vec<Value> {
+    documents(&rendered(arguments))
+}
+
 /// By the name that no editor of a namespace can change.
 #[test]
 fn namespaces_that_are_left_out_are_left_out_of_all_webhooks() {
     let documents = example_with(&["--set", "admission.excludeNamespaces={monitoring,kube-system}"]);
-    for webhook in webhooks(&documents) {
+    for webhook in all_webhooks(&documents) {
         let expression = &webhook["namespaceSelector"]["matchExpressions"][0];
         assert_eq!(
             (&expression["key"], &expression["operator"]),

@@ -1,6 +1,7 @@
 //! The command line: parses arguments, reads configuration, wires the parts together. What a command does lives in
 //! its own module; what the parts do lives in the parts.
 
+mod branches;
 mod broker;
 mod broker_source;
 mod certs;
@@ -55,6 +56,9 @@ enum Command {
     RotateAdmin(rotate_admin::RotateAdminArgs),
     Uninstall(uninstall::UninstallArgs),
     Who(who::WhoArgs),
+    Wait(branches::WaitArgs),
+    Namespaces(branches::NamespacesArgs),
+    Extend(branches::ExtendArgs),
 }
 
 /// Runs the command given to this process.
@@ -127,6 +131,9 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             print(&text)?;
             return Ok(if is_trouble { ExitCode::from(1) } else { ExitCode::SUCCESS });
         }
+        Command::Wait(args) => return branches::wait(&args, io::stderr()).await,
+        Command::Namespaces(args) => print(&branches::namespaces(&args).await?)?,
+        Command::Extend(args) => print(&branches::extend(&args).await?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

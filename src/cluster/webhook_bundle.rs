@@ -131,7 +131,8 @@ mod tests {
             json!([
                 {"name": "inject.bindery.dev", "clientConfig": bundle},
                 {"name": "defaults.bindery.dev", "clientConfig": bundle},
-                {"name": "workloads.bindery.dev", "clientConfig": bundle}
+                {"name": "workloads.bindery.dev", "clientConfig": bundle},
+                {"name": "namespaces.bindery.dev", "clientConfig": bundle}
             ])
         );
     }

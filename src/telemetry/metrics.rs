@@ -27,10 +27,11 @@ pub struct Metrics {
     admissions_shed: Counter,
     injections: Family<NamespaceLabel, Counter>,
     refusals: Family<RefusalLabels, Counter>,
-    namespaces: Namespaces,
+    told_apart: Namespaces,
     certificate_expiry: Family<CertificateLabel, Gauge>,
     pods_missed: Family<NamespaceLabel, Gauge>,
     pods_waiting: Family<NamespaceLabel, Gauge>,
+    namespaces: Family<NamespaceLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -70,6 +71,12 @@ struct CertificateLabel {
     name: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NamespaceLabels {
+    binding: String,
+    state: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -99,10 +106,11 @@ impl Metrics {
             admissions_shed: Counter::default(),
             injections: Family::default(),
             refusals: Family::default(),
-            namespaces: Namespaces::default(),
+            told_apart: Namespaces::default(),
             certificate_expiry: Family::default(),
             pods_missed: Family::default(),
             pods_waiting: Family::default(),
+            namespaces: Family::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -127,6 +135,11 @@ impl Metrics {
             "pods_waiting",
             "Pods that have waited for more than five seconds for a Secret",
             metrics.pods_waiting.clone(),
+        );
+        registry.register(
+            "namespaces",
+            "Namespaces that a NamespaceBinding selects",
+            metrics.namespaces.clone(),
         );
         Self { registry, ..metrics }
     }
@@ -174,13 +187,13 @@ impl Metrics {
 
     /// Counts a pod of this namespace that was injected.
     pub fn injection(&self, namespace: &str) {
-        let namespace = self.namespaces.label(namespace);
+        let namespace = self.told_apart.label(namespace);
         self.injections.get_or_create(&NamespaceLabel { namespace }).inc();
     }
 
     /// Counts a pod of this namespace that was refused: `reason` such as `not-bound`.
     pub fn refusal(&self, namespace: &str, reason: &'static str) {
-        let namespace = self.namespaces.label(namespace);
+        let namespace = self.told_apart.label(namespace);
         self.refusals.get_or_create(&RefusalLabels { namespace, reason }).inc();
     }
 
@@ -205,6 +218,22 @@ impl Metrics {
     pub fn forget_pods(&self) {
         self.pods_missed.clear();
         self.pods_waiting.clear();
+    }
+
+    /// Records how many namespaces of each NamespaceBinding are in which state, such as `ready`. Those that are not named
+    /// are gone.
+    pub fn namespaces<'a, const N: usize>(
+        &self,
+        bindings: impl Iterator<Item = (&'a str, [(&'static str, i64); N])>,
+    ) {
+        self.namespaces.clear();
+        for (binding, counts) in bindings {
+            for (state, count) in counts {
+                self.namespaces
+                    .get_or_create(&NamespaceLabels { binding: binding.to_owned(), state })
+                    .set(count);
+            }
+        }
     }
 
     /// All metrics as [`CONTENT_TYPE`].
@@ -273,7 +302,10 @@ mod tests {
         metrics.certificate_expires("admission", jiff::Timestamp::from_second(1_800_000_000).unwrap());
         metrics.pods_missed("shop", 2);
         metrics.pods_waiting("shop", 1);
+        metrics.namespaces([("gone", [("ready", 1)])].into_iter());
+        metrics.namespaces([("feature-branches", [("ready", 3)])].into_iter());
         let text = metrics.encode().unwrap();
+        assert!(!text.contains("gone"), "{text}");
         for line in [
             r#"bindery_osb_requests_total{verb="provision",result="created"} 1"#,
             r#"bindery_reconcile_duration_seconds_count{kind="ServiceInstance"} 1"#,
@@ -286,6 +318,7 @@ mod tests {
             r#"bindery_certificate_expiry_timestamp_seconds{name="admission"} 1800000000"#,
             r#"bindery_pods_missed{namespace="shop"} 2"#,
             r#"bindery_pods_waiting{namespace="shop"} 1"#,
+            r#"bindery_namespaces{binding="feature-branches",state="ready"} 3"#,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

@@ -14,6 +14,7 @@ use bindery::{
         self, CatalogSettings,
         api::{Claim, ClusterServiceBroker, ServiceBinding, ServiceInstance},
     },
+    namespaces,
     telemetry::{
         Metrics,
         logs::{self, LogFormat},
@@ -69,7 +70,7 @@ async fn ensure_catalog(client: &Client) {
     let mut running = CATALOG.lock().await;
     if running.is_none() {
         let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-        for crd in catalog::crds() {
+        for crd in catalog::crds().into_iter().chain(namespaces::crds()) {
             let parameters = PatchParams::apply("tests").force();
             crds.patch(&crd.name_any(), &parameters, &Patch::Apply(&crd)).await.unwrap();
         }
@@ -81,8 +82,13 @@ fn start_catalog() -> JoinHandle<()> {
     RUNTIME.spawn(async {
         let (metrics, readiness) = (Arc::new(Metrics::new()), Readiness::default());
         let stop = CancellationToken::new();
-        let ended = catalog::run(client().await, CatalogSettings::default(), metrics, readiness, stop).await;
-        panic!("the catalog ended: {ended:?}");
+        let client = client().await;
+        let namespaces = namespaces::run(client.clone(), metrics.clone(), stop.clone());
+        let catalog = catalog::run(client, CatalogSettings::default(), metrics, readiness, stop);
+        tokio::select! {
+            ended = catalog => panic!("the catalog ended: {ended:?}"),
+            ended = namespaces => panic!("the work on NamespaceBindings ended: {ended:?}"),
+        }
     })
 }
 

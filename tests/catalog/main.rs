@@ -7,6 +7,7 @@ mod broker;
 mod faults;
 mod harness;
 mod ledger;
+mod namespaces;
 mod pods;
 mod schema;
 mod secrets;

@@ -4,11 +4,14 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod admission;
+mod branches;
 mod crash;
 mod faults;
 mod gates;
 mod installation;
+mod many;
 mod operations;
+mod pipelines;
 mod plain;
 mod pods;
 mod refused;

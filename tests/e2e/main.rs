@@ -7,6 +7,7 @@ mod admission;
 mod crash;
 mod faults;
 mod installation;
+mod kubelet;
 mod operations;
 mod plain;
 mod restore;

@@ -141,7 +141,7 @@ async fn a_pod_is_patched_to_what_the_command_line_makes_of_it() {
     );
 }
 
-/// P21: who asks is the ReplicaSet's controller, not the person behind it; who may bind is said where the binding is made.
+/// P21: who asks is a controller, not the person behind it; who may bind is said where the binding is made.
 #[tokio::test]
 async fn the_answer_does_not_depend_on_who_asks() {
     let mut other = review(&pod());

@@ -9,6 +9,7 @@ mod crash;
 mod faults;
 mod gates;
 mod installation;
+mod kubelet;
 mod many;
 mod operations;
 mod pipelines;

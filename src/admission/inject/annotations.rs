@@ -6,9 +6,10 @@ use super::{
     entries::{AllKeys, File, Variable, read_files, read_variables},
     error::{InjectError, MOST_ENTRIES, Problem, shown},
     folder::{MountRoot, System},
-    names::{LONGEST_NAME, is_object_name},
+    names::{LONGEST_NAME, is_object_name, nearest},
+    warning::Warning,
 };
-use crate::contract::{env_secret_name, pod};
+use crate::contract::{GROUP, env_secret_name, pod};
 
 /// The prefix by which `bindery.dev/bind` names a plain Secret.
 pub(super) const PLAIN_SECRET: &str = "secret/";
@@ -173,6 +174,22 @@ impl<'a> Ask<'a> {
         entries.reverse();
         entries
     }
+}
+
+/// What is called nearly like an annotation that bindery reads, and not read: it may be what keeps credentials from a container.
+pub(super) fn misspelt(annotations: &Map<String, Value>) -> Vec<Warning> {
+    const READ: [&str; 6] = [pod::BIND, pod::AS, pod::ENV, pod::FILES, pod::CONTAINERS, pod::MOUNT_ROOT];
+    // Whoever misspells more has been told enough.
+    const MOST: usize = 10;
+    let of_bindery = |name: &'_ str| name.strip_prefix(GROUP).is_some_and(|rest| rest.starts_with('/'));
+    let is_read = |name: &str| READ.contains(&name) || name.starts_with(pod::BIND_CONTAINER);
+    let own_name = |name: &'static str| &name[GROUP.len() + 1..];
+    let meant = |name: &str| {
+        let nearest = nearest(&name[GROUP.len() + 1..], &READ.map(own_name))?;
+        Some(Warning::Misspelt { annotation: name.to_owned(), meant: format!("{GROUP}/{nearest}") })
+    };
+    let unread = annotations.keys().map(String::as_str).filter(|name| of_bindery(name) && !is_read(name));
+    unread.take(MOST).filter_map(meant).collect()
 }
 
 /// An entry of `envFrom`.

@@ -116,6 +116,7 @@ fn refuse_endless_work(
     ask: &Ask<'_>,
 ) -> Result<(), InjectError> {
     let own: HashMap<&str, usize> = ask.own.iter().map(|own| (own.container, own.bound.len())).collect();
+    let volumes = length(spec, "volumes");
     let (mut additions, mut comparisons) = (0, 0);
     for container in containers {
         let for_all = if container.is_chosen { ask.bound.len() } else { 0 };
@@ -124,9 +125,9 @@ fn refuse_endless_work(
         let length = |list| length(container.fields, list);
         let mounts = length("volumeMounts") + length("volumeDevices");
         additions += 2 * bound + named;
-        comparisons += bound * (mounts + length("envFrom")) + named * (length("env") + length("envFrom"));
+        comparisons +=
+            bound * (mounts + volumes + length("envFrom")) + named * (length("env") + length("envFrom"));
     }
-    comparisons += (ask.bound.len() + own.values().sum::<usize>()) * length(spec, "volumes");
     if additions <= MOST_ADDITIONS && comparisons <= MOST_COMPARISONS {
         return Ok(());
     }

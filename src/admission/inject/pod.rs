@@ -1,6 +1,8 @@
 //! What a pod lacks of what it asks for, found by comparing its content. No mark on the pod is trusted: whether
 //! something has been injected is seen from the pod itself, container by container (P1).
 
+use std::collections::HashSet;
+
 use json_patch::{AddOperation, PatchOperation, jsonptr::PointerBuf};
 use serde_json::{Value, json};
 
@@ -27,14 +29,15 @@ pub(super) fn bind(pod: &Value, ask: &Ask<'_>, settings: &InjectSettings) -> Res
     let volumes = list(spec, "volumes", || "spec.volumes".to_owned())?;
     let mut mounted: Vec<Mounted<'_>> =
         ask.mounted().into_iter().map(|secret| Mounted::of(secret, ask)).collect();
+    let own = Volumes::of(volumes.unwrap_or_default());
     for container in &containers {
-        injection.add_mounts(container, &mut mounted, volumes.unwrap_or_default(), ask)?;
+        injection.add_mounts(container, &mut mounted, &own, ask)?;
         injection.add_env_from(container, &ask.env_from(&container.bound))?;
         injection.add_variables(container, &ask.variables(&container.bound))?;
     }
     let mut missing = Vec::new();
     for mounted in mounted.iter().filter(|mounted| mounted.is_needed) {
-        missing.extend(mounted.missing_volume(volumes.unwrap_or_default())?);
+        missing.extend(mounted.missing_volume(own.all)?);
     }
     injection.append(PointerBuf::from_tokens(["spec", "volumes"]), volumes.is_some(), missing);
     injection.bindings = bindings(&containers);
@@ -50,6 +53,30 @@ fn bindings(containers: &[Container<'_>]) -> Vec<String> {
         }
     }
     names.into_iter().map(str::to_owned).collect()
+}
+
+/// The volumes that the pod has.
+struct Volumes<'a> {
+    all: &'a [Value],
+    /// The names of those that the kubelet mounts read-only, whatever the mount says.
+    read_only: HashSet<&'a str>,
+}
+
+impl<'a> Volumes<'a> {
+    fn of(all: &'a [Value]) -> Self {
+        const READ_ONLY: [&str; 4] = ["configMap", "downwardAPI", "projected", "secret"];
+        let is_read_only =
+            |volume: &&Value| READ_ONLY.iter().any(|kind| volume.get(kind).is_some_and(Value::is_object));
+        let read_only =
+            all.iter().filter(is_read_only).filter_map(|volume| text(volume, &["name"])).collect();
+        Self { all, read_only }
+    }
+
+    /// Whether nothing can be made in the mount.
+    fn has_read_only(&self, mount: &Value) -> bool {
+        mount.get("readOnly").and_then(Value::as_bool) == Some(true)
+            || text(mount, &["name"]).is_some_and(|name| self.read_only.contains(name))
+    }
 }
 
 /// A Secret the files of which are wanted.
@@ -111,7 +138,7 @@ impl Injection {
         &mut self,
         container: &Container<'_>,
         mounted: &mut [Mounted<'_>],
-        volumes: &[Value],
+        volumes: &Volumes<'_>,
         ask: &Ask<'_>,
     ) -> Result<(), InjectError> {
         let present = container.mounts()?;
@@ -122,11 +149,11 @@ impl Injection {
             else {
                 mounted.is_needed = true;
                 missing.push(json!({"name": mounted.volume, "mountPath": path, "readOnly": true}));
-                self.warn_of_nesting(container.name, path, &present, volumes, ask);
+                self.warnings.extend(nesting(container.name, path, &present, volumes, ask));
                 continue;
             };
             let user = text(mount, &["name"]).unwrap_or_default();
-            if !mounted.is_given_by(user, volumes) || is_of_a_part(mount) {
+            if !mounted.is_given_by(user, volumes.all) || is_of_a_part(mount) {
                 let (container, path) = (container.name.to_owned(), path.clone());
                 self.warnings.push(Warning::MountTaken { container, path });
             }
@@ -135,32 +162,6 @@ impl Injection {
         let is_there = container.list("volumeMounts")?.is_some();
         self.append(container.pointer("volumeMounts"), is_there, missing);
         Ok(())
-    }
-
-    /// Warns if the container cannot start, because there is no making the folder of one mount in another that is read-only.
-    fn warn_of_nesting(
-        &mut self,
-        container: &str,
-        path: &str,
-        mounts: &[(&str, &Value)],
-        volumes: &[Value],
-        ask: &Ask<'_>,
-    ) {
-        for (taken, mount) in mounts {
-            let (inner, outer) = if ask.mount_root.is_within(taken, path) {
-                (*taken, path)
-            } else if ask.mount_root.is_within(path, taken) && is_read_only(mount, volumes) {
-                (path, *taken)
-            } else {
-                continue;
-            };
-            let container = container.to_owned();
-            self.warnings.push(Warning::Nested {
-                container,
-                inner: inner.to_owned(),
-                outer: outer.to_owned(),
-            });
-        }
     }
 
     /// Adds the variables of whole Secrets. In `envFrom` the last one wins, so the winner goes last, and all of them
@@ -277,15 +278,25 @@ fn is_of_a_part(mount: &Value) -> bool {
     ["subPath", "subPathExpr"].iter().any(|field| text(mount, &[field]).is_some_and(|path| !path.is_empty()))
 }
 
-/// Whether nothing can be made in the mount. The kubelet mounts some volumes so whatever the mount says.
-fn is_read_only(mount: &Value, volumes: &[Value]) -> bool {
-    const READ_ONLY: [&str; 4] = ["configMap", "downwardAPI", "projected", "secret"];
-    let is_mounted = |volume: &&Value| text(volume, &["name"]) == text(mount, &["name"]);
-    mount.get("readOnly").and_then(Value::as_bool) == Some(true)
-        || volumes
-            .iter()
-            .find(is_mounted)
-            .is_some_and(|volume| READ_ONLY.iter().any(|kind| volume.get(kind).is_some_and(Value::is_object)))
+/// What keeps the container from starting: the folder of one mount cannot be made in another that is read-only.
+fn nesting(
+    container: &str,
+    path: &str,
+    mounts: &[(&str, &Value)],
+    volumes: &Volumes<'_>,
+    ask: &Ask<'_>,
+) -> Option<Warning> {
+    let nested = |(taken, mount): &(&str, &Value)| {
+        if ask.mount_root.is_within(taken, path) {
+            Some(((*taken).to_owned(), path.to_owned()))
+        } else if ask.mount_root.is_within(path, taken) && volumes.has_read_only(mount) {
+            Some((path.to_owned(), (*taken).to_owned()))
+        } else {
+            None
+        }
+    };
+    let (inner, outer) = mounts.iter().find_map(nested)?;
+    Some(Warning::Nested { container: container.to_owned(), inner, outer })
 }
 
 /// Whether the volume of a Secret gives these files and no others; all of them if none are selected.

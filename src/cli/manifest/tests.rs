@@ -122,7 +122,7 @@ fn bombs_are_refused() {
     let mut file = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..12 {
         let last = vec![format!("*a{}", level - 1); 10].join(", ");
-        file.push_str(&format!("a{level}: &a{level} [{last}]\n"));
+        file += &format!("a{level}: &a{level} [{last}]\n");
     }
     assert!(only(&file).parse().is_err());
     let deep = format!("a: {}1{}\n", "[".repeat(100_000), "]".repeat(100_000));

@@ -65,6 +65,9 @@ fn a_pod_that_would_take_for_ever_is_refused() {
     assert_eq!(refused(&crowded), expected);
     crowded["metadata"]["annotations"]["bindery.dev/bind"] = json!("b");
     assert!(inject(&crowded, &InjectSettings::default()).is_ok(), "one binding among many mounts");
+    crowded["metadata"]["annotations"]["bindery.dev/bind"] = json!(bind);
+    crowded["spec"] = json!({"containers": [{"name": "app"}], "volumes": mounts});
+    assert_eq!(refused(&crowded), expected);
 
     let mut many = pod(json!({"bindery.dev/bind": bind}), containers(21));
     assert_eq!(refused(&many), expected);

@@ -4,9 +4,9 @@ use super::*;
 
 const FOLDER: &str = "/var/secrets/mydb01-binding";
 
-fn mounting(mounts: Value, volumes: Value) -> Value {
+fn mounting(mounts: &Value, volumes: &Value) -> Value {
     let mut pod = bound(json!([{"name": "app", "volumeMounts": mounts}]));
-    pod["spec"]["volumes"] = volumes;
+    pod["spec"]["volumes"] = volumes.clone();
     pod
 }
 
@@ -15,7 +15,7 @@ fn mounting(mounts: Value, volumes: Value) -> Value {
 fn a_secret_that_is_mounted_under_another_volume_s_name_is_not_mounted_again() {
     let mount = json!({"name": "old-name", "mountPath": FOLDER});
     let volume = json!({"name": "old-name", "secret": {"secretName": SECRET, "defaultMode": 420}});
-    let mut pod = mounting(json!([mount]), json!([volume]));
+    let mut pod = mounting(&json!([mount]), &json!([volume]));
     let (result, warnings) = injected(&pod);
     assert_eq!(result["spec"]["volumes"], json!([volume]));
     assert_eq!(result["spec"]["containers"][0]["volumeMounts"], json!([mount]));
@@ -41,7 +41,7 @@ fn what_gives_something_else_at_the_folder_is_pointed_out() {
         (json!({"name": "own", "mountPath": FOLDER, "subPath": "uri"}), &secret),
         (json!({"name": "own", "mountPath": FOLDER, "subPathExpr": "$(POD)"}), &secret),
     ] {
-        let pod = mounting(json!([mount]), json!([volume]));
+        let pod = mounting(&json!([mount]), &json!([volume]));
         let (result, warnings) = injected(&pod);
         assert_eq!(warnings, [warning], "{mount}");
         assert_eq!(result["spec"]["containers"][0]["volumeMounts"], json!([mount]));
@@ -56,7 +56,7 @@ fn the_same_folder_written_otherwise_is_seen() {
         ["//var/secrets/mydb01-binding", "/var/./secrets/mydb01-binding/", "var/secrets/mydb01-binding"]
     {
         let pod =
-            mounting(json!([{"name": "own", "mountPath": path}]), json!([{"name": "own", "emptyDir": {}}]));
+            mounting(&json!([{"name": "own", "mountPath": path}]), &json!([{"name": "own", "emptyDir": {}}]));
         let (result, warnings) = injected(&pod);
         let mounts = |pod: &Value| pod["spec"]["containers"][0]["volumeMounts"].clone();
         assert_eq!(mounts(&result), mounts(&pod), "{path}");
@@ -70,7 +70,7 @@ fn a_mount_that_keeps_the_container_from_starting_is_pointed_out() {
         let mut volume = json!({"name": "own"});
         volume.as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
         let mount = json!({"name": "own", "mountPath": path, "readOnly": read_only});
-        let (result, warnings) = injected(&mounting(json!([mount]), json!([volume])));
+        let (result, warnings) = injected(&mounting(&json!([mount]), &json!([volume])));
         assert_eq!(result["spec"]["containers"][0]["volumeMounts"][1]["mountPath"], FOLDER);
         warnings
     };

@@ -2,6 +2,7 @@
 //! registration belong to `cluster` and the chart.
 
 pub mod inject;
+mod lean;
 mod load;
 pub mod namespaces;
 mod review;

@@ -107,6 +107,12 @@ fn resource() -> Resource {
     }
 }
 
+/// Whether anybody gets spans.
+#[must_use]
+pub fn are_made() -> bool {
+    tracing::enabled!(target: TARGET, tracing::Level::INFO)
+}
+
 /// The span of a request: part of the trace that its headers name, by W3C's `traceparent`.
 #[must_use]
 pub fn of_request(span: Span, headers: &HeaderMap) -> Span {
@@ -154,7 +160,7 @@ impl HttpClient for Client {
 #[cfg(test)]
 mod tests {
     use tracing::info_span;
-    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::{Layer, filter::filter_fn, layer::SubscriberExt};
 
     use super::*;
 
@@ -172,8 +178,9 @@ mod tests {
     #[test]
     fn a_request_s_trace_is_passed_on_with_a_span_of_its_own() {
         let traces = Traces(SdkTracerProvider::builder().build());
-        let subscriber = tracing_subscriber::registry().with(traces.layer());
-        let _default = tracing::subscriber::set_default(subscriber);
+        let spans = traces.layer().with_filter(filter_fn(|of| of.target() == TARGET));
+        let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(spans));
+        assert!(are_made());
         let passed = passed_on(info_span!(target: TARGET, "a"), Some(TRACE)).unwrap();
         assert!(passed.starts_with(&TRACE[..36]) && passed != TRACE, "{passed}");
         for broken in [None, Some("00-no-trace-01")] {
@@ -184,6 +191,7 @@ mod tests {
 
     #[test]
     fn nothing_is_passed_on_when_nothing_is_exported() {
+        assert!(!are_made());
         assert_eq!(passed_on(info_span!(target: TARGET, "a"), Some(TRACE)), None);
     }
 }

@@ -1,5 +1,7 @@
 //! The webhook's configuration in a real API server: bindery keeps the CA bundle, others keep the rest, and nobody fights.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::{
     net::{SocketAddr, TcpListener},
     process::Stdio,
@@ -181,10 +183,12 @@ fn owned(configuration: &MutatingWebhookConfiguration, manager: &str) -> Vec<Str
 fn leaves(fields: &Value, path: &str, found: &mut Vec<String>) {
     for (field, inner) in fields.as_object().unwrap() {
         let path = format!("{path}/{field}");
-        match inner.as_object().unwrap().is_empty() {
-            true if field == "." => {}
-            true => found.push(path),
-            false => leaves(inner, &path, found),
+        if inner.as_object().unwrap().is_empty() {
+            if field != "." {
+                found.push(path);
+            }
+        } else {
+            leaves(inner, &path, found);
         }
     }
 }

@@ -372,7 +372,7 @@ fn what_the_webhook_leaves_out_nobody_is_told_of() {
     }
 }
 
-/// It finds them, tells their owners and evicts; it changes none.
+/// It finds them, tells their owners and evicts; what it may patch, a policy says.
 #[test]
 fn the_catalog_looks_at_pods_and_their_owners_and_evicts() {
     let documents = example();
@@ -384,12 +384,12 @@ fn the_catalog_looks_at_pods_and_their_owners_and_evicts() {
             .flat_map(|(_, rule)| strings(&rule["verbs"]))
             .collect()
     };
-    assert_eq!(may("pods"), ["list", "watch"].into());
+    assert_eq!(may("pods"), ["list", "patch", "watch"].into());
     assert_eq!(may("pods/eviction"), ["create"].into());
     for owner in ["replicasets", "jobs"] {
         assert_eq!(may(owner), ["get"].into(), "{owner}");
     }
-    assert_eq!(may("events"), ["create", "patch"].into());
+    assert_eq!(may("events"), ["create", "list", "patch", "watch"].into());
 }
 
 #[test]

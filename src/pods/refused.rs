@@ -97,8 +97,11 @@ async fn decide(
         tokio::select! {
             Some(owner) = refusals.next() => nudges.refused(owner, Instant::now()),
             Some(is_well) = health.next() => nudges.webhook_is(is_well, Instant::now()),
-            () = due => nudges.take_due(Instant::now()).into_iter().for_each(&nudge),
-            else => return,
+            () = due => {
+                for owner in nudges.take_due(Instant::now()) {
+                    nudge(owner);
+                }
+            }
         }
     }
 }

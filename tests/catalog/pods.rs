@@ -188,7 +188,7 @@ async fn missed_pods_are_evicted_where_the_namespace_says_so_and_not_in_vain() {
     let bare = place.api::<Pod>().get("bare").await.unwrap().uid();
     until("the budget is in force", async || {
         let budget = place.api::<PodDisruptionBudget>().get("kept").await.unwrap();
-        budget.status.is_some_and(|status| status.expected_pods == 2)
+        budget.status.is_some_and(|status| status.expected_pods == Some(2))
     })
     .await;
 

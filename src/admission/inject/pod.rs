@@ -1,8 +1,6 @@
 //! What a pod lacks of what it asks for, found by comparing its content. No mark on the pod is trusted: whether
 //! something has been injected is seen from the pod itself, container by container (P1).
 
-use std::collections::HashSet;
-
 use json_patch::{AddOperation, PatchOperation, jsonptr::PointerBuf};
 use serde_json::{Value, json};
 
@@ -29,15 +27,15 @@ pub(super) fn bind(pod: &Value, ask: &Ask<'_>, settings: &InjectSettings) -> Res
     let volumes = list(spec, "volumes", || "spec.volumes".to_owned())?;
     let mut mounted: Vec<Mounted<'_>> =
         ask.mounted().into_iter().map(|secret| Mounted::of(secret, ask)).collect();
-    let own = Volumes::of(volumes.unwrap_or_default());
+    let own = volumes.unwrap_or_default();
     for container in &containers {
-        injection.add_mounts(container, &mut mounted, &own, ask)?;
+        injection.add_mounts(container, &mut mounted, own, ask)?;
         injection.add_env_from(container, &ask.env_from(&container.bound))?;
         injection.add_variables(container, &ask.variables(&container.bound))?;
     }
     let mut missing = Vec::new();
     for mounted in mounted.iter().filter(|mounted| mounted.is_needed) {
-        missing.extend(mounted.missing_volume(own.all)?);
+        missing.extend(mounted.missing_volume(own)?);
     }
     injection.append(PointerBuf::from_tokens(["spec", "volumes"]), volumes.is_some(), missing);
     injection.bindings = bindings(&containers);
@@ -53,30 +51,6 @@ fn bindings(containers: &[Container<'_>]) -> Vec<String> {
         }
     }
     names.into_iter().map(str::to_owned).collect()
-}
-
-/// The volumes that the pod has.
-struct Volumes<'a> {
-    all: &'a [Value],
-    /// The names of those that the kubelet mounts read-only, whatever the mount says.
-    read_only: HashSet<&'a str>,
-}
-
-impl<'a> Volumes<'a> {
-    fn of(all: &'a [Value]) -> Self {
-        const READ_ONLY: [&str; 4] = ["configMap", "downwardAPI", "projected", "secret"];
-        let is_read_only =
-            |volume: &&Value| READ_ONLY.iter().any(|kind| volume.get(kind).is_some_and(Value::is_object));
-        let read_only =
-            all.iter().filter(is_read_only).filter_map(|volume| text(volume, &["name"])).collect();
-        Self { all, read_only }
-    }
-
-    /// Whether nothing can be made in the mount.
-    fn has_read_only(&self, mount: &Value) -> bool {
-        mount.get("readOnly").and_then(Value::as_bool) == Some(true)
-            || text(mount, &["name"]).is_some_and(|name| self.read_only.contains(name))
-    }
 }
 
 /// A Secret the files of which are wanted.
@@ -138,7 +112,7 @@ impl Injection {
         &mut self,
         container: &Container<'_>,
         mounted: &mut [Mounted<'_>],
-        volumes: &Volumes<'_>,
+        volumes: &[Value],
         ask: &Ask<'_>,
     ) -> Result<(), InjectError> {
         let present = container.mounts()?;
@@ -149,11 +123,10 @@ impl Injection {
             else {
                 mounted.is_needed = true;
                 missing.push(json!({"name": mounted.volume, "mountPath": path, "readOnly": true}));
-                self.warnings.extend(nesting(container.name, path, &present, volumes, ask));
                 continue;
             };
             let user = text(mount, &["name"]).unwrap_or_default();
-            if !mounted.is_given_by(user, volumes.all) || is_of_a_part(mount) {
+            if !mounted.is_given_by(user, volumes) || is_of_a_part(mount) {
                 let (container, path) = (container.name.to_owned(), path.clone());
                 self.warnings.push(Warning::MountTaken { container, path });
             }
@@ -276,27 +249,6 @@ impl File<'_> {
 /// Whether the mount gives one folder or file of its volume, not the volume.
 fn is_of_a_part(mount: &Value) -> bool {
     ["subPath", "subPathExpr"].iter().any(|field| text(mount, &[field]).is_some_and(|path| !path.is_empty()))
-}
-
-/// What keeps the container from starting: the folder of one mount cannot be made in another that is read-only.
-fn nesting(
-    container: &str,
-    path: &str,
-    mounts: &[(&str, &Value)],
-    volumes: &Volumes<'_>,
-    ask: &Ask<'_>,
-) -> Option<Warning> {
-    let nested = |(taken, mount): &(&str, &Value)| {
-        if ask.mount_root.is_within(taken, path) {
-            Some(((*taken).to_owned(), path.to_owned()))
-        } else if ask.mount_root.is_within(path, taken) && volumes.has_read_only(mount) {
-            Some((path.to_owned(), (*taken).to_owned()))
-        } else {
-            None
-        }
-    };
-    let (inner, outer) = mounts.iter().find_map(nested)?;
-    Some(Warning::Nested { container: container.to_owned(), inner, outer })
 }
 
 /// Whether the volume of a Secret gives these files and no others; all of them if none are selected.

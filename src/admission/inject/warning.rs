@@ -15,15 +15,6 @@ pub enum Warning {
         /// Where the binding's files would have been.
         path: String,
     },
-    /// One of two mounts lies in the other, which is read-only.
-    Nested {
-        /// The container.
-        container: String,
-        /// The path of the mount that cannot be made.
-        inner: String,
-        /// The path of the one that it lies in.
-        outer: String,
-    },
     /// The container already defines a variable that the annotation defines as well.
     VariableTaken {
         /// The container.
@@ -65,13 +56,6 @@ impl fmt::Display for Warning {
                     "container {container}: {path} is mounted by the pod itself; its binding is not mounted"
                 )
             }
-            Self::Nested { container, inner, outer } => {
-                write!(
-                    f,
-                    "container {container}: {inner} cannot be made in the read-only {outer}; see {}",
-                    pod::MOUNT_ROOT
-                )
-            }
             Self::VariableTaken { container, variable } => {
                 write!(f, "container {container}: its own variable {variable} hides that of {}", pod::ENV)
             }
@@ -111,11 +95,6 @@ mod tests {
         let container = || "client-app01".to_owned();
         for warning in [
             Warning::MountTaken { container: container(), path: "/var/secrets/mydb01-binding".to_owned() },
-            Warning::Nested {
-                container: container(),
-                inner: "/var/secrets/db1".to_owned(),
-                outer: "/var/secrets".to_owned(),
-            },
             Warning::VariableTaken { container: container(), variable: "COCKROACH_PASSWORD".to_owned() },
             Warning::OtherOrder { container: container(), secret: "mydb01-binding-env".to_owned() },
             Warning::NothingBound,

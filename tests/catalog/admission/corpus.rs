@@ -112,7 +112,16 @@ fn by_kubectl(manifests: &str) -> Vec<Value> {
     let writer = std::thread::spawn(move || stdin.write_all(manifests.as_bytes()).unwrap());
     let output = kubectl.wait_with_output().unwrap();
     writer.join().unwrap();
-    serde_json::Deserializer::from_slice(&output.stdout).into_iter().map(Result::unwrap).collect()
+    let mut objects: Vec<Value> =
+        serde_json::Deserializer::from_slice(&output.stdout).into_iter().map(Result::unwrap).collect();
+    for object in &mut objects {
+        // It writes this one anew, if it is there.
+        if let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut)
+        {
+            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        }
+    }
+    objects
 }
 
 fn rows(objects: &[Value]) -> String {

@@ -63,33 +63,3 @@ fn the_same_folder_written_otherwise_is_seen() {
         assert_eq!(warnings.len(), 1, "{path}");
     }
 }
-
-#[test]
-fn a_mount_that_keeps_the_container_from_starting_is_pointed_out() {
-    let warnings = |path: &str, read_only: bool, source: Value| {
-        let mut volume = json!({"name": "own"});
-        volume.as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
-        let mount = json!({"name": "own", "mountPath": path, "readOnly": read_only});
-        let (result, warnings) = injected(&mounting(&json!([mount]), &json!([volume])));
-        assert_eq!(result["spec"]["containers"][0]["volumeMounts"][1]["mountPath"], FOLDER);
-        warnings
-    };
-    let outer = |outer| {
-        format!(
-            "container app: /var/secrets/mydb01-binding cannot be made in the read-only {outer}; see bindery.dev/mount-root"
-        )
-    };
-    let empty = || json!({"emptyDir": {}});
-    assert_eq!(warnings("/var/secrets", false, json!({"configMap": {"name": "c"}})), [outer("/var/secrets")]);
-    assert_eq!(warnings("/var/", false, json!({"secret": {"secretName": "s"}})), [outer("/var/")]);
-    assert_eq!(warnings("/var/secrets", true, empty()), [outer("/var/secrets")]);
-    assert_eq!(warnings("/var/secrets", false, empty()), [""; 0], "the folder can be made there");
-    assert_eq!(warnings("/var/secrets/other", true, empty()), [""; 0]);
-    assert_eq!(
-        warnings("/var/secrets/mydb01-binding/cache", false, empty()),
-        [
-            "container app: /var/secrets/mydb01-binding/cache cannot be made in the read-only /var/secrets/mydb01-binding; \
-             see bindery.dev/mount-root"
-        ]
-    );
-}

@@ -1,20 +1,24 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench generate image deny
+.PHONY: help demo demo-branches test soak bench generate image deny
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## From nothing to a pod with database credentials and back, on a real Kubernetes. KEEP=1 leaves it up.
 	@KEEP="$(KEEP)" demo/run
 
+demo-branches: ## Three feature branches with a database each through their life, on a real Kubernetes.
+	@KEEP="$(KEEP)" env --unset=KUBECONFIG --unset=BINDERY_DEMO_DATABASE_URL demo/run branches
+
 test: ## Every check and test; the last line counts them.
 	@tests/run
 
-soak: ## The broker's tests at full size, killed and fuzzed, for an hour; SOAK_MINUTES=6 for a trial.
+soak: ## Broker and webhook at full size, killed, rolled and fuzzed, for an hour; SOAK_MINUTES=6 for a trial.
 	@tests/soak
 
-bench: ## Bindings each second, beside the database's own rate for the same SQL.
+bench: ## What an injection costs, beside a webhook that allows all; bindings each second, beside the SQL alone.
 	@tests/preflight rust postgresql mariadb
+	cargo bench --bench webhook
 	cargo bench --bench bind
 
 generate: ## Write the CRDs into the chart.

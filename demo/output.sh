@@ -3,14 +3,14 @@
 
 if [ -t 1 ]; then bold=$(printf '\033[1m') plain=$(printf '\033[0m'); else bold='' plain=''; fi
 log=$BINDERY_DEMO_DIR/log
-step_number=0 step_title='' step_began=0 attempt=''
+steps=6 step_number=0 step_title='' step_began=0 attempt=''
 
 indent() { sed -u 's/^/      /'; }
 
 step() { # title
   if [ $step_number != 0 ]; then step_done; fi
   step_number=$((step_number + 1)) step_title=$1 step_began=$SECONDS attempt=$1
-  printf '\n%s[%d/6] %s%s\n' "$bold" $step_number "$1" "$plain"
+  printf '\n%s[%d/%d] %s%s\n' "$bold" $step_number "$steps" "$1" "$plain"
 }
 
 step_done() { printf '    done in %d s, %d s since the start\n' $((SECONDS - step_began)) $SECONDS; }

@@ -70,6 +70,24 @@ pub mod binding {
     pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "bindery");
 }
 
+/// Labels and annotations by which NamespaceBindings are carried out.
+pub mod branch {
+    /// Label of a ServiceInstance and a ServiceBinding: the NamespaceBinding that they were made for.
+    pub const NAMESPACE_BINDING: &str = "bindery.dev/namespace-binding";
+    /// Annotation beside [`NAMESPACE_BINDING`]: its uid.
+    pub const NAMESPACE_BINDING_UID: &str = "bindery.dev/namespace-binding-uid";
+    /// Annotation of a ServiceInstance: when it goes because its namespace is not selected any more, RFC 3339.
+    pub const LEAVES_AT: &str = "bindery.dev/leaves-at";
+    /// Annotation of a ServiceInstance: when it goes because its time is over, RFC 3339. Set once that is near.
+    pub const EXPIRES_AT: &str = "bindery.dev/expires-at";
+    /// Annotation of a Namespace: until then it keeps what it has, RFC 3339. Set by `bindery extend`.
+    pub const EXTENDED_UNTIL: &str = "bindery.dev/extended-until";
+    /// Annotation of a Namespace: when a pod of it was last seen running, RFC 3339.
+    pub const LAST_POD_AT: &str = "bindery.dev/last-pod-at";
+    /// Annotation of a Namespace: the [`super::pod::BIND`] that bindery put there. One that differs is a user's own.
+    pub const BOUND_BY: &str = "bindery.dev/bound-by-namespace-bindings";
+}
+
 /// The name of the Secret that holds a binding's environment variables, derived from the binding's name. The
 /// webhook refers to it before it exists.
 #[must_use]

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod contract;
+pub mod namespaces;
 pub mod osb;
 pub mod pods;
 pub mod telemetry;

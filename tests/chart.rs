@@ -156,10 +156,14 @@ fn only_the_catalog_reaches_secrets_of_other_namespaces() {
     assert_eq!(reach, ["bindery-catalog"]);
 }
 
-/// The two webhooks of the chart's configuration.
+/// The two webhooks for pods of the chart's configuration.
 fn webhooks(documents: &[Value]) -> &[Value; 2] {
+    all_webhooks(documents).first_chunk().unwrap()
+}
+
+fn all_webhooks(documents: &[Value]) -> &[Value] {
     let configuration = find(documents, "MutatingWebhookConfiguration", "bindery").unwrap();
-    configuration["webhooks"].as_array().unwrap().as_slice().try_into().unwrap()
+    configuration["webhooks"].as_array().unwrap()
 }
 
 fn expressions(webhook: &Value) -> Vec<&str> {
@@ -173,7 +177,8 @@ const NO_MIRROR_POD: &str =
 #[test]
 fn the_webhook_is_asked_only_about_new_pods_that_want_credentials() {
     let documents = example();
-    for webhook in webhooks(&documents) {
+    let [own, defaults] = webhooks(&documents);
+    for webhook in [own, defaults] {
         assert_eq!(strings(&webhook["rules"][0]["operations"]), ["CREATE"].into());
         assert_eq!(strings(&webhook["rules"][0]["resources"]), ["pods"].into());
         assert_eq!((&webhook["failurePolicy"], &webhook["sideEffects"]), (&json!("Fail"), &json!("None")));
@@ -182,7 +187,6 @@ fn the_webhook_is_asked_only_about_new_pods_that_want_credentials() {
     let asking = "has(object.metadata.annotations) && object.metadata.annotations.exists(name, \
                   (name == 'bindery.dev/bind' || name.startsWith('bindery.dev/bind.')) \
                   && object.metadata.annotations[name] != '')";
-    let [own, _] = webhooks(&documents);
     assert_eq!(expressions(own), [asking, NO_MIRROR_POD]);
     assert_eq!(own["clientConfig"]["service"]["path"], bindery::admission::webhook::PATH);
     assert_eq!(own["namespaceSelector"]["matchLabels"], Value::Null, "no label takes a namespace out");
@@ -208,11 +212,141 @@ fn pods_that_say_nothing_are_asked_about_where_the_namespace_is_labelled() {
     assert_eq!(namespaces, [["get", "list", "watch"].into()]);
 }
 
+/// It only warns, so nobody has to wait for it, or fails without it.
+#[test]
+fn workloads_that_ask_where_it_does_nothing_are_looked_at_and_never_held_up() {
+    let documents = example();
+    let [_, _, workloads, ..] = all_webhooks(&documents) else { panic!("no webhook for workloads") };
+    assert_eq!((&workloads["failurePolicy"], &workloads["timeoutSeconds"]), (&json!("Ignore"), &json!(1)));
+    assert_eq!(
+        (&workloads["sideEffects"], &workloads["reinvocationPolicy"]),
+        (&json!("None"), &json!("Never"))
+    );
+    assert_eq!(workloads["clientConfig"]["service"]["path"], bindery::admission::webhook::WORKLOADS_PATH);
+    let rules = workloads["rules"].as_array().unwrap();
+    let resources: BTreeSet<_> = rules.iter().flat_map(|rule| strings(&rule["resources"])).collect();
+    let wanted = ["cronjobs", "daemonsets", "deployments", "jobs", "replicasets", "statefulsets"];
+    assert_eq!(resources, wanted.into(), "no subresources");
+    let conditions = workloads["matchConditions"].as_array().unwrap();
+    let names: Vec<_> = conditions.iter().map(|condition| &condition["name"]).collect();
+    assert_eq!(names, ["asks-for-credentials", "has-no-owner", "pods-do-not-ask"]);
+}
+
+/// By default nobody is sent anything; what holds a password is refused, since values are no place for one.
+#[test]
+fn traces_go_where_the_values_say() {
+    let endpoint = |documents: &[Value], role: &str| {
+        let containers =
+            &find(documents, "Deployment", role).unwrap()["spec"]["template"]["spec"]["containers"];
+        let variables = containers[0]["env"].as_array().unwrap();
+        let found = variables.iter().find(|variable| variable["name"] == "OTEL_EXPORTER_OTLP_ENDPOINT");
+        found.map(|variable| variable["value"].clone())
+    };
+    assert_eq!(endpoint(&example(), "bindery-admission"), None);
+    let traced = example_with(&["--set", "telemetry.otlpEndpoint=http://collector:4318"]);
+    for role in ["bindery-admission", "bindery-catalog"] {
+        assert_eq!(endpoint(&traced, role), Some(json!("http://collector:4318")));
+    }
+    for wrong in ["collector:4318", "http://user:password@collector:4318"] {
+        refusal(&["--set", &format!("telemetry.otlpEndpoint={wrong}")]);
+    }
+}
+
+/// A pod that ends answers until everybody knows, then drains, before it is killed.
+#[test]
+fn the_grace_period_covers_pause_and_drain() {
+    let documents = example();
+    let pod = &find(&documents, "Deployment", "bindery-admission").unwrap()["spec"]["template"]["spec"];
+    let pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap();
+    let drains = 2 * bindery::cluster::server::LONGEST_DRAIN.as_secs();
+    assert!(pause + drains < pod["terminationGracePeriodSeconds"].as_u64().unwrap());
+}
+
+/// P12: a pod waits for the answer; P25: pods are asked about in whichever version they come.
+#[test]
+fn the_api_server_does_not_wait_long_for_the_webhook() {
+    for webhook in all_webhooks(&example()) {
+        assert!(webhook["timeoutSeconds"].as_u64().unwrap() <= 5);
+        assert_eq!(webhook["matchPolicy"], "Equivalent");
+        assert_eq!(webhook["admissionReviewVersions"], json!(["v1"]));
+    }
+}
+
+/// P22: whoever makes pods makes the webhook act. All over the cluster it only reads, except for its own configuration.
+#[test]
+fn the_webhook_cannot_be_made_to_do_what_its_user_may_not() {
+    let documents = example();
+    let role = find(&documents, "ClusterRole", "bindery-admission").unwrap();
+    for rule in role["rules"].as_array().unwrap() {
+        let reads = strings(&rule["verbs"]).is_subset(&["get", "list", "watch"].into());
+        let (its_own, named) = (strings(&rule["resourceNames"]), BTreeSet::from(["bindery"]));
+        assert!(reads || its_own == named, "{rule}");
+        assert!(!strings(&rule["resources"]).contains("secrets"), "{rule}");
+    }
+}
+
+/// P14: what takes the place of a webhook's pod is ready before that one goes, and never do both go at once.
+#[test]
+fn a_webhook_is_always_there() {
+    let documents = example();
+    let admission = find(&documents, "Deployment", "bindery-admission").unwrap();
+    assert!(admission["spec"]["replicas"].as_u64().unwrap() >= 2);
+    assert_eq!(admission["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"], 0);
+    let pod = &admission["spec"]["template"]["spec"];
+    assert!(pod["topologySpreadConstraints"].is_array() || pod["affinity"]["podAntiAffinity"].is_object());
+    assert!(pod["containers"][0]["readinessProbe"].is_object());
+    let budget = find(&documents, "PodDisruptionBudget", "bindery-admission").unwrap();
+    assert_eq!(budget["spec"], json!({"maxUnavailable": 1, "selector": admission["spec"]["selector"]}));
+}
+
+/// No namespace waits for bindery; the reconciler does what the webhook could not.
+#[test]
+fn the_webhook_for_namespaces_is_asked_about_new_ones_and_can_be_away() {
+    let documents = example();
+    let [.., webhook] = all_webhooks(&documents) else { panic!("no webhooks") };
+    assert_eq!(strings(&webhook["rules"][0]["operations"]), ["CREATE"].into());
+    assert_eq!(strings(&webhook["rules"][0]["resources"]), ["namespaces"].into());
+    assert_eq!((&webhook["failurePolicy"], &webhook["sideEffects"]), (&json!("Ignore"), &json!("None")));
+    assert_eq!(webhook["clientConfig"]["service"]["path"], bindery::namespaces::webhook::PATH);
+    let without = documents_of(&["--set", "apis.serviceCatalog=false"]);
+    assert_eq!(all_webhooks(&without).len(), 3);
+    assert!(rules(&without).all(|(_, rule)| !strings(&rule["resources"]).contains("namespacebindings")));
+}
+
+/// Namespaces are labelled, never made or deleted; what NamespaceBindings say is read and never changed.
+#[test]
+fn namespaces_and_namespacebindings_are_touched_no_more_than_needed() {
+    let documents = example();
+    let verbs = |resource: &str| -> BTreeSet<(&str, &str)> {
+        rules(&documents)
+            .filter(|(_, rule)| strings(&rule["resources"]).contains(resource))
+            .flat_map(|(role, rule)| strings(&rule["verbs"]).into_iter().map(move |verb| (role, verb)))
+            .collect()
+    };
+    let catalog = |verb| ("bindery-catalog", verb);
+    let admission = |verb| ("bindery-admission", verb);
+    let reading = ["get", "list", "watch"];
+    assert_eq!(
+        verbs("namespaces"),
+        reading.map(admission).into_iter().chain(reading.map(catalog)).chain([catalog("patch")]).collect()
+    );
+    let reading = ["list", "watch"];
+    assert_eq!(
+        verbs("namespacebindings"),
+        reading.map(admission).into_iter().chain(reading.map(catalog)).collect()
+    );
+    assert_eq!(verbs("namespacebindings/status"), [catalog("patch")].into());
+}
+
+fn documents_of(arguments: &[&str]) -> Vec<Value> {
+    documents(&rendered(arguments))
+}
+
 /// By the name that no editor of a namespace can change.
 #[test]
-fn namespaces_that_are_left_out_are_left_out_of_both_webhooks() {
+fn namespaces_that_are_left_out_are_left_out_of_all_webhooks() {
     let documents = example_with(&["--set", "admission.excludeNamespaces={monitoring,kube-system}"]);
-    for webhook in webhooks(&documents) {
+    for webhook in all_webhooks(&documents) {
         let expression = &webhook["namespaceSelector"]["matchExpressions"][0];
         assert_eq!(
             (&expression["key"], &expression["operator"]),

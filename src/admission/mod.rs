@@ -4,6 +4,8 @@
 pub mod bindings;
 pub mod gates;
 pub mod inject;
+mod lean;
+mod load;
 pub mod namespaces;
 mod review;
 pub mod webhook;

@@ -1,6 +1,7 @@
 //! The parts of `admission.k8s.io/v1`'s `AdmissionReview` that bindery reads and writes
 //! (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>). kube's own type reads
-//! the object's metadata into a struct, which drops fields that it does not know; here the object stays raw JSON.
+//! the object's metadata into a struct, which drops fields that it does not know; here the object stays raw JSON, as much of
+//! it as is looked at.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use thiserror::Error;
 
 use super::{
     inject::{InjectError, Injection, Problem, Warning},
+    lean,
     namespaces::NamespaceUnread,
 };
 
@@ -52,6 +54,7 @@ pub(super) struct Request {
     operation: String,
     /// The namespace of the request; that of the object is empty for pods made by controllers (P3).
     pub(super) namespace: Option<String>,
+    #[serde(default, deserialize_with = "lean::object")]
     pub(super) object: Option<Value>,
 }
 

@@ -141,6 +141,25 @@ async fn a_pod_is_patched_to_what_the_command_line_makes_of_it() {
     );
 }
 
+/// P21: who asks is a controller, not the person behind it; who may bind is said where the binding is made.
+#[tokio::test]
+async fn the_answer_does_not_depend_on_who_asks() {
+    let mut other = review(&pod());
+    other["request"]["userInfo"] = json!({"username": "mallory", "groups": ["system:masters"]});
+    assert_eq!(answer(&other).await, answer(&review(&pod())).await);
+}
+
+/// P3: the name that a controller's pod will have is not known yet, and its namespace may not be in it.
+#[tokio::test]
+async fn a_pod_gets_the_same_whether_it_has_a_name_and_a_namespace_or_not() {
+    let (nameless, _) = answer(&review(&pod())).await;
+    let mut named = pod();
+    named["metadata"]["name"] = json!("web-5d4f8-x7k2p");
+    named["metadata"]["namespace"] = json!("shop");
+    let (named, _) = answer(&review(&named)).await;
+    assert_eq!(named["patch"], nameless["patch"]);
+}
+
 /// P4: nothing is done outside of the object, so there is nothing to leave out.
 #[tokio::test]
 async fn a_dry_run_gets_the_same_answer() {

@@ -1,20 +1,24 @@
 //! The mutating webhook: a review in, a review out. It decides from the request alone or, for a pod that does not say
 //! what it is bound to, from its Namespace as well. It has no side effects, so a dry run gets the same answer (P4).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, State, rejection::BytesRejection},
+    extract::{DefaultBodyLimit, MatchedPath, State, rejection::BytesRejection},
     http::StatusCode,
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::post,
 };
 use serde_json::Value;
 use thiserror::Error;
 use tower_http::timeout::TimeoutLayer;
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, Span, debug, field, info, info_span, warn};
 
 use super::{
     gates::{Awaited, gate},
@@ -23,10 +27,11 @@ use super::{
         takes_defaults,
         workload::{Workload, workloads},
     },
+    load::{Load, shed},
     namespaces::{NamespaceUnread, Namespaces},
     review::{Answer, MalformedReview, Request},
 };
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, traces};
 
 /// Where the webhook configuration points to for pods that say what they are bound to.
 pub const PATH: &str = "/mutate";
@@ -34,8 +39,11 @@ pub const PATH: &str = "/mutate";
 /// Where it points to for pods that do not say it, in Namespaces that do.
 pub const DEFAULTS_PATH: &str = "/mutate-namespace-defaults";
 
+/// Where it points to for workloads, which are only looked at.
+pub const WORKLOADS_PATH: &str = "/warn-of-workloads";
+
 /// The API server takes objects of up to 3 MiB; a review adds the request, and may repeat the object (P25).
-const LARGEST_BODY: usize = 8 << 20;
+pub(super) const LARGEST_BODY: usize = 8 << 20;
 
 /// Only a slow body can take so long. The API server waits for at most 10 s unless told otherwise (P12).
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,26 +56,51 @@ struct Webhook {
     metrics: Arc<Metrics>,
 }
 
-/// Who says what a pod is bound to.
+/// Who says what a pod is bound to; of workloads nobody does.
 #[derive(Clone, Copy)]
 enum Entry {
     Pod,
     Namespace,
+    Workload,
 }
 
-/// Answers `POST` to [`PATH`] and [`DEFAULTS_PATH`]. Without `awaited` no pod gets a gate.
+impl Entry {
+    /// As metrics call it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pod => "pod",
+            Self::Namespace => "namespace",
+            Self::Workload => "workload",
+        }
+    }
+}
+
+/// Answers `POST` to [`PATH`], [`DEFAULTS_PATH`] and [`WORKLOADS_PATH`]. Without `awaited` no pod gets a gate.
 pub fn router(
     settings: Arc<InjectSettings>,
     namespaces: Arc<dyn Namespaces>,
     awaited: Option<Arc<dyn Awaited>>,
     metrics: Arc<Metrics>,
 ) -> Router {
-    Router::new()
+    let router = Router::new()
         .route(PATH, post(mutate))
         .route(DEFAULTS_PATH, post(mutate_by_namespace))
+        .route(WORKLOADS_PATH, post(warn_of_workload))
+        .layer(from_fn_with_state(Load::new(metrics.clone()), shed))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT))
-        .with_state(Webhook { settings, namespaces, awaited, metrics })
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT));
+    // Each layer costs about a microsecond, also when it does nothing.
+    let router = if traces::are_made() { router.layer(from_fn(traced)) } else { router };
+    router.with_state(Webhook { settings, namespaces, awaited, metrics })
+}
+
+/// The span of an admission, which is part of the API server's trace if that makes one.
+async fn traced(request: axum::extract::Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let (kind, empty) = ("server", field::Empty);
+    let span = info_span!(target: traces::TARGET, "admission", otel.kind = kind, path, namespace = empty, outcome = empty);
+    let span = traces::of_request(span, request.headers());
+    next.run(request).instrument(span).await
 }
 
 type Body = Result<Bytes, BytesRejection>;
@@ -80,13 +113,19 @@ async fn mutate_by_namespace(State(webhook): State<Webhook>, body: Body) -> Resp
     webhook.answer(Entry::Namespace, body).await
 }
 
+async fn warn_of_workload(State(webhook): State<Webhook>, body: Body) -> Response {
+    webhook.answer(Entry::Workload, body).await
+}
+
 impl Webhook {
     async fn answer(&self, entry: Entry, body: Body) -> Response {
+        let began = Instant::now();
         let (outcome, response) = match body {
             Ok(body) => self.review(entry, &body).await,
             Err(rejection) => ("malformed", rejection.into_response()),
         };
-        self.metrics.admission(outcome);
+        self.metrics.admission(entry.name(), outcome, began.elapsed());
+        Span::current().record("outcome", outcome);
         response
     }
 
@@ -106,6 +145,7 @@ impl Webhook {
         };
         let mut injected = match entry {
             Entry::Pod => inject(pod, &self.settings),
+            Entry::Workload => Ok(Injection::default()),
             Entry::Namespace => match self.defaults(&request, pod).await {
                 Ok(Some(defaults)) => inject_defaults(pod, &defaults, &self.settings),
                 Ok(None) => Ok(Injection::default()),
@@ -119,7 +159,7 @@ impl Webhook {
         if let Ok(injection) = &mut injected {
             self.hold_back(&request, pod, injection);
         }
-        let (outcome, answer) = decided(&request, pod, injected);
+        let (outcome, answer) = self.decided(&request, pod, injected);
         (outcome, Json(answer).into_response())
     }
 
@@ -129,6 +169,33 @@ impl Webhook {
             return Ok(None);
         }
         Ok(self.namespaces.defaults(request.pod_namespace()?).await?)
+    }
+
+    fn decided<'a>(
+        &self,
+        request: &'a Request,
+        pod: &Value,
+        injected: Result<Injection, InjectError>,
+    ) -> (&'static str, Answer<'a>) {
+        let namespace = request.pod_namespace().unwrap_or_default();
+        Span::current().record("namespace", namespace);
+        match injected {
+            Ok(injection) if injection.is_empty() => {
+                debug!(namespace, pod = name(pod), owner = owner(pod), "left a pod as it is");
+                ("unchanged", Answer::inject(request, &injection))
+            }
+            Ok(injection) => {
+                self.metrics.injection(namespace);
+                debug!(namespace, pod = name(pod), owner = owner(pod), "injected a pod");
+                ("injected", Answer::inject(request, &injection))
+            }
+            Err(error) => {
+                self.metrics.refusal(namespace, error.problem().reason());
+                // Not the whole error: it repeats what the user wrote, which may be a credential in the wrong place.
+                info!(namespace, pod = name(pod), owner = owner(pod), field = error.field(), "refused a pod");
+                ("refused", Answer::refuse(request, &error))
+            }
+        }
     }
 
     /// Puts a gate on a pod that would only wait on its node.
@@ -147,26 +214,6 @@ enum Undecided {
     Malformed(#[from] MalformedReview),
     #[error(transparent)]
     Unread(#[from] NamespaceUnread),
-}
-
-fn decided<'a>(
-    request: &'a Request,
-    pod: &Value,
-    injected: Result<Injection, InjectError>,
-) -> (&'static str, Answer<'a>) {
-    let namespace = request.namespace.as_deref().unwrap_or_default();
-    match injected {
-        Ok(injection) => {
-            let outcome = if injection.is_empty() { "unchanged" } else { "injected" };
-            debug!(namespace, pod = name(pod), owner = owner(pod), outcome, "answered");
-            (outcome, Answer::inject(request, &injection))
-        }
-        Err(error) => {
-            // Not the whole error: it repeats what the user wrote, which may be a credential in the wrong place.
-            info!(namespace, pod = name(pod), owner = owner(pod), field = error.field(), "refused a pod");
-            ("refused", Answer::refuse(request, &error))
-        }
-    }
 }
 
 /// What is wrong with workloads, if the webhook is registered for them.

@@ -23,9 +23,9 @@ use super::{
     },
     connections::Connections,
     ledger::Ledger,
-    retry::{Retries, Turns},
+    turns::Turns,
 };
-use crate::telemetry::Metrics;
+use crate::{cluster::retry::Retries, telemetry::Metrics};
 
 /// How long an event's note may be (`events.k8s.io/v1`).
 const LONGEST_NOTE: usize = 1000;

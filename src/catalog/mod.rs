@@ -9,11 +9,10 @@ mod context;
 mod ledger;
 pub mod names;
 mod reconcile;
-mod retry;
 mod secrets;
+mod turns;
 mod variables;
 mod wakes;
-mod watch;
 mod wiring;
 
 use std::{sync::Arc, time::Duration};

@@ -14,8 +14,8 @@ use super::{
     },
     context::{Context, NamespaceMeta},
     ledger::claim_name,
-    watch::Change,
 };
+use crate::cluster::watch::Change;
 
 /// The queues of the reconcilers.
 #[derive(Clone)]

@@ -6,7 +6,10 @@ use futures::channel::mpsc::unbounded;
 use kube::{
     Api, Client, Resource,
     core::DeserializeGuard,
-    runtime::reflector::{self, Store, store::Writer},
+    runtime::{
+        reflector::{self, Store, store::Writer},
+        watcher,
+    },
 };
 use serde::de::DeserializeOwned;
 use tokio::task::{JoinError, JoinSet};
@@ -16,9 +19,11 @@ use super::{
     context::{Context, Stores},
     reconcile::{self, binding, broker, claim, instance},
     wakes::Queues,
-    watch::{self, Change},
 };
-use crate::telemetry::Metrics;
+use crate::{
+    cluster::watch::{self, Change},
+    telemetry::Metrics,
+};
 
 /// Everything that runs.
 pub(super) struct Tasks {
@@ -114,7 +119,8 @@ impl Watching<'_> {
     {
         let api: Api<DeserializeGuard<K>> = Api::all(self.context.client.clone());
         let (context, queues) = (self.context.clone(), self.queues.clone());
-        self.watches.spawn(watch::watch(api, writer, move |change| tell(&queues, &context, &change)));
+        let tell = move |change| tell(&queues, &context, &change);
+        self.watches.spawn(watch::watch(api, watcher::Config::default(), writer, tell));
     }
 }
 

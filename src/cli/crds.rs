@@ -12,7 +12,7 @@ use kube::{
 use crate::{
     catalog,
     cluster::{self, explain},
-    contract,
+    contract, namespaces,
 };
 
 /// Print the custom resource definitions, or apply them.
@@ -34,7 +34,7 @@ pub(super) async fn run(args: &CrdsArgs) -> anyhow::Result<String> {
     let definitions: Api<CustomResourceDefinition> = Api::all(cluster::client().await?);
     let apply = PatchParams::apply(contract::FIELD_MANAGER).force();
     let mut applied = String::new();
-    for definition in catalog::crds() {
+    for definition in definitions_of_all_parts() {
         let name = definition.name_any();
         if let Err(error) = definitions.patch(&name, &apply, &Patch::Apply(&definition)).await {
             bail!("cannot apply {name}: {}", explain(&error));
@@ -44,8 +44,12 @@ pub(super) async fn run(args: &CrdsArgs) -> anyhow::Result<String> {
     Ok(applied)
 }
 
+fn definitions_of_all_parts() -> Vec<CustomResourceDefinition> {
+    [catalog::crds(), namespaces::crds()].concat()
+}
+
 fn yaml() -> anyhow::Result<String> {
-    catalog::crds()
+    definitions_of_all_parts()
         .iter()
         .map(|definition| {
             Ok(format!("---\n{}", serde_saphyr::to_string(&serde_json::to_value(definition)?)?))

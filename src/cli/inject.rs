@@ -112,7 +112,7 @@ pub fn run(
     let namespaces = GivenNamespaces::among(files.iter().map(|(_, text)| text.as_str()), args.namespace);
     let mut work = Work { diff: args.diff, namespaces, ..Work::default() };
     for (name, text) in &files {
-        work.file(name, text, &settings);
+        work.file(name, text, files.len() > 1, &settings);
     }
     if !work.errors.is_empty() {
         bail!("nothing was injected:\n{}", work.errors.join("\n"));
@@ -149,12 +149,14 @@ struct Work {
 }
 
 impl Work {
-    fn file(&mut self, file: &str, text: &str, settings: &InjectSettings) {
+    /// `is_of_many`: whether others come before it or after it.
+    fn file(&mut self, file: &str, text: &str, is_of_many: bool, settings: &InjectSettings) {
         let documents = documents(text);
-        if !self.diff {
-            self.separate(&documents);
-        }
         for (index, document) in documents.iter().enumerate() {
+            // JSON objects may follow one another, but `kubectl` does not go on to read YAML after them.
+            if !self.diff && (index == 0 || is_of_many) {
+                self.separate(document);
+            }
             let place = format!("document {} (line {})", index + 1, document.line);
             let change = self.change(&format!("{file}: {place}"), document, settings);
             let text = change.and_then(|change| match change {
@@ -170,15 +172,15 @@ impl Work {
         }
     }
 
-    /// Keeps the last document of the file before apart from the first of this one.
-    fn separate(&mut self, documents: &[Document<'_>]) {
-        if self.output.is_empty() || documents.is_empty() {
+    /// Keeps the document apart from the one before.
+    fn separate(&mut self, document: &Document<'_>) {
+        if self.output.is_empty() {
             return;
         }
         if !self.output.ends_with('\n') {
             self.output.push('\n');
         }
-        if !documents[0].is_marked() {
+        if !document.is_marked() {
             self.output.push_str("---\n");
         }
     }

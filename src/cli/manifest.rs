@@ -4,9 +4,13 @@
 use anyhow::Context as _;
 use serde_json::Value;
 use serde_saphyr::{
+    budget,
     granit_parser::{Event, Parser},
     options, ser_options,
 };
+
+/// The most nodes of a document: some hundred thousand pods.
+const MOST_NODES: usize = 50_000_000;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
@@ -156,9 +160,20 @@ impl Document<'_> {
     }
 }
 
-/// Reads YAML. Errors name the line, but do not show it: it may hold a credential.
+/// Reads YAML. Errors name the line, but do not show it: it may hold a credential. The limits on size are those of a dump
+/// of a whole cluster; what is against bombs, how much aliases may stand for, stays as it is.
 fn parse_yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
-    serde_saphyr::from_str_with_options(text, options! { legacy_octal_numbers: true, with_snippet: false })
+    let budget = budget! {
+        max_nodes: MOST_NODES,
+        max_events: 4 * MOST_NODES,
+        max_merge_keys: MOST_NODES,
+        max_total_scalar_bytes: usize::MAX,
+        enforce_alias_anchor_ratio: false,
+    };
+    serde_saphyr::from_str_with_options(
+        text,
+        options! { legacy_octal_numbers: true, with_snippet: false, budget: budget },
+    )
 }
 
 /// Writes YAML with lines of any length: a folded text is hard to read and to compare.

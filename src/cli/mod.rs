@@ -1,6 +1,7 @@
 //! The command line: parses arguments, reads configuration, wires the parts together. What a command does lives in
 //! its own module; what the parts do lives in the parts.
 
+mod branches;
 mod broker;
 mod broker_source;
 mod certs;
@@ -22,7 +23,10 @@ use std::{
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::logs::{self, LogFormat};
+use crate::telemetry::{
+    logs::{self, LogFormat},
+    traces::Traces,
+};
 
 /// bindery gives every pod the credentials it is bound to: an Open Service Broker, the Service Catalog API and an
 /// injecting webhook in one binary.
@@ -52,6 +56,9 @@ enum Command {
     RotateAdmin(rotate_admin::RotateAdminArgs),
     Uninstall(uninstall::UninstallArgs),
     Who(who::WhoArgs),
+    Wait(branches::WaitArgs),
+    Namespaces(branches::NamespacesArgs),
+    Extend(branches::ExtendArgs),
 }
 
 /// Runs the command given to this process.
@@ -61,10 +68,7 @@ pub fn run() -> ExitCode {
     let failure = arguments.command.failure();
     // Only one provider is compiled in; an error means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let outcome = logs::start(arguments.log_format, &arguments.log_filter).and_then(|()| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(execute(arguments.command))
-    });
+    let outcome = in_runtime(arguments);
     match outcome {
         Ok(code) => code,
         Err(error) => {
@@ -75,7 +79,28 @@ pub fn run() -> ExitCode {
     }
 }
 
+fn in_runtime(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let traces = if arguments.command.serves() {
+        let _entered = runtime.enter();
+        Traces::start()?
+    } else {
+        None
+    };
+    logs::start(arguments.log_format, &arguments.log_filter, traces.as_ref())?;
+    let outcome = runtime.block_on(execute(arguments.command));
+    if let Some(traces) = traces {
+        traces.end();
+    }
+    outcome
+}
+
 impl Command {
+    /// Whether it is there to answer others, who may want to see in a trace what became of a request.
+    fn serves(&self) -> bool {
+        matches!(self, Self::Serve(_) | Self::Broker(_))
+    }
+
     /// The exit code of an error.
     fn failure(&self) -> ExitCode {
         match self {
@@ -106,6 +131,9 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             print(&text)?;
             return Ok(if is_trouble { ExitCode::from(1) } else { ExitCode::SUCCESS });
         }
+        Command::Wait(args) => return branches::wait(&args, io::stderr()).await,
+        Command::Namespaces(args) => print(&branches::namespaces(&args).await?)?,
+        Command::Extend(args) => print(&branches::extend(&args).await?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use clap::ArgAction;
+use futures::TryFutureExt;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use crate::{
         server::{self, PresentedCertificate, TlsSettings},
         webhook_bundle::WebhookBundle,
     },
+    namespaces,
     pods::{self, PodsSettings, WebhookService},
     telemetry::{
         Metrics,
@@ -139,7 +141,8 @@ pub(super) async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Res
         roles.readiness.wait_for(role.name(), "is starting");
     }
     let mut tasks = JoinSet::new();
-    roles.start_ops(&mut tasks);
+    let ops_stop = CancellationToken::new();
+    roles.start_ops(&mut tasks, ops_stop.clone());
     if roles.args.roles.contains(&Role::Admission) {
         roles.start_admission(&mut tasks);
     }
@@ -153,6 +156,10 @@ pub(super) async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Res
     while let Some(ended) = tasks.join_next().await {
         // A role that ends by itself takes the process with it: Kubernetes starts all of it anew.
         stop.cancel();
+        // The operator's port goes last: it tells that the others are on their way.
+        if tasks.len() == 1 {
+            ops_stop.cancel();
+        }
         let ended = ended.context("a role panicked").flatten();
         outcome = outcome.and(ended);
     }
@@ -186,25 +193,33 @@ struct Roles {
 }
 
 impl Roles {
-    fn start_ops(&self, tasks: &mut Tasks) {
+    fn start_ops(&self, tasks: &mut Tasks, ops_stop: CancellationToken) {
         let (address, router) =
             (self.args.listen_ops, ops::router(self.readiness.clone(), self.metrics.clone()));
-        let stop = self.stop.clone();
         tasks.spawn(async move {
-            server::serve_plain(address, router, stop)
+            server::serve_plain(address, router, ops_stop)
                 .await
                 .with_context(|| format!("cannot serve health on {address}"))
+        });
+        let (stop, readiness) = (self.stop.clone(), self.readiness.clone());
+        tasks.spawn(async move {
+            stop.cancelled().await;
+            readiness.wait_for("bindery", "is stopping");
+            Ok(())
         });
     }
 
     fn start_admission(&self, tasks: &mut Tasks) {
         let settings = self.args.injection.settings();
-        let (namespaces, watch) = WatchedNamespaces::new(self.client.clone(), self.readiness.clone());
+        let (labelled, watch) = WatchedNamespaces::new(self.client.clone(), self.readiness.clone());
         let awaited = self.args.admission.gate_waiting_pods.then(|| self.watch_bindings(tasks));
-        let router = webhook::router(Arc::new(settings), Arc::new(namespaces), awaited, self.metrics.clone());
+        let router = webhook::router(Arc::new(settings), Arc::new(labelled), awaited, self.metrics.clone());
+        let (stamping, rules) =
+            namespaces::webhook::router(self.client.clone(), self.metrics.clone(), self.readiness.clone());
+        let router = router.merge(stamping);
         let stop = self.stop.clone();
         tasks.spawn(async move {
-            stop.run_until_cancelled(watch).await;
+            stop.run_until_cancelled(futures::future::join(watch, rules)).await;
             Ok(())
         });
         let (source, anchors): (_, Box<dyn TrustAnchors>) =
@@ -289,19 +304,23 @@ impl Roles {
                 let (client, metrics, readiness) = (client.clone(), metrics.clone(), readiness.clone());
                 let pods = pods::run(client.clone(), looking_after.clone(), metrics.clone(), term.clone());
                 async move {
-                    let catalog =
-                        catalog::run(client, CatalogSettings::default(), metrics, readiness.clone(), term);
-                    // Neither waits for the other, and both end when one cannot go on.
-                    let ended =
-                        tokio::try_join!(async { catalog.await.map_err(anyhow::Error::from) }, async {
-                            pods.await.map_err(anyhow::Error::from)
-                        },);
+                    let namespaces = namespaces::run(client.clone(), metrics.clone(), term.clone());
+                    let settings = CatalogSettings::default();
+                    let catalog = catalog::run(client, settings, metrics, readiness.clone(), term);
+                    // None waits for another, and all end when one cannot go on.
+                    let ended = tokio::try_join!(
+                        Box::pin(catalog).err_into(),
+                        Box::pin(namespaces).err_into(),
+                        Box::pin(pods).err_into()
+                    );
                     readiness.ready(Role::Catalog.name());
                     ended.map(drop)
                 }
             };
             // On the heap: what runs in a term is large.
-            Box::pin(election.run(stop, lead)).await.context("the catalog cannot go on")
+            Box::pin(election.run(stop, lead))
+                .await
+                .map_err(|error: anyhow::Error| error.context("the catalog cannot go on"))
         });
     }
 

@@ -67,8 +67,8 @@ async fn refuse_while_anything_is_held(client: &Client) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!(
-        "these still hold something at a broker: {}. Delete the ServiceBindings and ServiceInstances first and wait for the \
-         Claims to go, or uninstall with uninstall.force=true and what they stand for stays",
+        "these still hold something at a broker: {}. Delete the NamespaceBindings, which would make theirs anew, then the \
+         ServiceBindings and ServiceInstances, and wait for the Claims to go, or uninstall with uninstall.force=true and what they stand for stays",
         held.join(", ")
     );
 }

@@ -4,6 +4,10 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
@@ -11,6 +15,7 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 use secrecy::ExposeSecret;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -24,8 +29,26 @@ use crate::{
     telemetry::{Metrics, ops::Readiness},
 };
 
-/// How often source, trust and expiry are looked at; wall-clock time, so that a suspended machine catches up.
-const CHECK_EVERY: Duration = Duration::from_secs(10);
+/// How a keeper goes about its work.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// How often source, trust and expiry are looked at; the latter by wall-clock time, so that a suspended machine
+    /// catches up.
+    pub(super) every: Duration,
+    /// The least time between two looks, whoever asks for them and however often somebody else undoes the last one.
+    pub(super) least: Duration,
+    /// How long clients may be late to hear of a new bundle. Until then the former certificate is presented, which both
+    /// bundles trust; API servers learn of their webhook configurations by a watch.
+    pub(super) spread: Duration,
+}
+
+impl Pace {
+    const DEFAULT: Self = Self {
+        every: Duration::from_secs(10),
+        least: Duration::from_secs(1),
+        spread: Duration::from_secs(10),
+    };
+}
 
 /// Where a role's certificate comes from.
 #[derive(Clone)]
@@ -55,6 +78,11 @@ pub enum CertificateSource {
 pub trait TrustAnchors: Send + Sync {
     /// Makes the clients trust this PEM bundle and no other; changes nothing when they already do.
     async fn publish(&self, bundle: &str) -> Result<(), PublishError>;
+
+    /// An item each time that somebody may have changed what the clients trust; none where nobody tells.
+    fn changes(&self) -> BoxStream<'static, ()> {
+        stream::pending().boxed()
+    }
 }
 
 /// The bundle could not be published.
@@ -143,17 +171,23 @@ impl CertificateKeeper {
     /// # Errors
     /// When there is none that can be served and is trusted.
     pub async fn look(&self) -> Result<(), CertificateError> {
-        self.check(&mut None).await
+        self.check(&mut Progress::default(), Pace::DEFAULT.spread).await
     }
 
     /// Keeps the certificate until `stop`. The role is ready once a certificate is presented and trusted; later
     /// troubles are logged and retried, while the former certificate goes on being presented.
     pub async fn maintain(self, stop: CancellationToken) {
+        self.keep(Pace::DEFAULT, stop).await;
+    }
+
+    pub(super) async fn keep(self, pace: Pace, stop: CancellationToken) {
         self.readiness.wait_for(self.role, "no serving certificate yet");
-        let mut presented = None;
+        let mut changes = self.anchors.changes();
+        let mut progress = Progress::default();
         let mut trusted = false;
         loop {
-            match self.check(&mut presented).await {
+            let looked = Instant::now();
+            match self.check(&mut progress, pace.spread).await {
                 Ok(()) => {
                     if !trusted {
                         info!(role = self.role, "the serving certificate is in place");
@@ -169,37 +203,71 @@ impl CertificateKeeper {
                 }
             }
             // Until the certificate is trusted somebody is waiting, so look again soon.
-            let pause = if trusted { CHECK_EVERY } else { Duration::from_secs(1) };
+            let pause = if trusted { pace.every } else { pace.least };
+            let again = async {
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    Some(()) = changes.next() => sleep_until(looked + pace.least).await,
+                }
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
+                () = again => {}
             }
         }
     }
 
-    /// One look. A bundle that changed is published before its certificate is presented, so that nobody meets an
-    /// authority that he does not trust yet; under the same bundle a new certificate is presented at once.
-    async fn check(&self, former: &mut Option<Presented>) -> Result<(), CertificateError> {
+    /// One look. A bundle that changed is published, and has to spread, before its certificate is presented, so that
+    /// nobody meets an authority that he does not trust yet; under the same bundle a new certificate is presented at
+    /// once. So is the first, for which clients wait.
+    async fn check(&self, progress: &mut Progress, spread: Duration) -> Result<(), CertificateError> {
         let certificate = self.source.load(Timestamp::now()).await?;
-        if former.as_ref().is_none_or(|former| former.bundle == certificate.bundle) {
-            self.present(&certificate, former)?;
+        let presented = progress.presented.as_ref();
+        if presented.is_none_or(|presented| presented.bundle == certificate.bundle) {
+            self.present(&certificate, progress)?;
         }
         self.anchors.publish(&certificate.bundle).await?;
-        self.present(&certificate, former)
+        if progress.has_spread(&certificate.bundle, spread) {
+            self.present(&certificate, progress)?;
+        }
+        Ok(())
     }
 
     fn present(
         &self,
         certificate: &ServingCertificate,
-        former: &mut Option<Presented>,
+        progress: &mut Progress,
     ) -> Result<(), CertificateError> {
         let ServingCertificate { bundle, leaf, .. } = certificate;
-        if former.as_ref().is_none_or(|former| former.certificate != leaf.certificate) {
+        let presented = progress.presented.as_ref();
+        if presented.is_none_or(|presented| presented.certificate != leaf.certificate) {
             self.presented.present(leaf)?;
             self.metrics.certificate_expires(self.role, pki::expiry(&leaf.certificate)?);
-            *former = Some(Presented { bundle: bundle.clone(), certificate: leaf.certificate.clone() });
         }
+        progress.presented =
+            Some(Presented { bundle: bundle.clone(), certificate: leaf.certificate.clone() });
         Ok(())
+    }
+}
+
+/// How far a keeper is.
+#[derive(Default)]
+struct Progress {
+    presented: Option<Presented>,
+    /// The bundle that was published last, and since when.
+    published: Option<(String, Instant)>,
+}
+
+impl Progress {
+    /// Notes that this bundle is published; whether it has been for so long.
+    fn has_spread(&mut self, bundle: &str, spread: Duration) -> bool {
+        match &self.published {
+            Some((published, since)) if published == bundle => since.elapsed() >= spread,
+            _ => {
+                self.published = Some((bundle.to_owned(), Instant::now()));
+                spread.is_zero()
+            }
+        }
     }
 }
 

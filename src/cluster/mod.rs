@@ -1,5 +1,5 @@
 //! Kubernetes plumbing shared by the roles: serving certificates, TLS servers, leader election, the broker's own
-//! Secret and its registration. What the roles do with them is theirs; nothing here knows credentials of bindings.
+//! Secret and its registration, watches and waits. What the roles do with them is theirs; nothing here knows credentials of bindings.
 
 pub mod broker_secret;
 pub mod certificates;
@@ -9,7 +9,9 @@ mod explain;
 pub mod leader;
 pub mod pki;
 pub mod registration;
+pub mod retry;
 pub mod server;
+pub mod watch;
 pub mod webhook_bundle;
 
 pub use client::client;

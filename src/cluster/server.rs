@@ -1,10 +1,11 @@
 //! HTTP servers that drain when told to stop, with TLS from a certificate that can change while they run.
 
+mod connections;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use axum::Router;
-use axum_server::{Handle, tls_rustls::RustlsConfig};
 use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
@@ -12,12 +13,14 @@ use rustls::{
 };
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use self::connections::Limits;
 use super::{clients::TrustedClients, pki::KeyedCertificate};
 
-/// How long open connections may go on after the stop.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long connections may go on after the stop.
+pub const LONGEST_DRAIN: Duration = Duration::from_secs(10);
 
 /// The certificate a server presents now. Cloning shares it; before the first one, handshakes fail.
 #[derive(Clone, Debug, Default)]
@@ -80,46 +83,42 @@ impl TlsSettings {
 }
 
 /// Serves HTTPS (HTTP/1.1 and HTTP/2) until `stop`, then drains.
+///
+/// # Errors
+/// When the address cannot be listened on.
 pub async fn serve_tls(
     address: SocketAddr,
     router: Router,
     tls: TlsSettings,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    serve_tls_on(TcpListener::bind(address).await?, router, tls, stop).await
+    serve_tls_on(TcpListener::bind(address).await?, router, tls, Limits::DEFAULT, stop).await
 }
 
 async fn serve_tls_on(
     listener: TcpListener,
     router: Router,
     tls: TlsSettings,
+    limits: Limits,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let config = tls.config().map_err(std::io::Error::other)?;
-    let config = RustlsConfig::from_config(Arc::new(config));
-    let handle = Handle::new();
-    let server = axum_server::from_tcp_rustls(listener.into_std()?, config)?;
-    drain_on(stop, &handle);
-    server.handle(handle).serve(router.into_make_service()).await
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    connections::serve(listener, Some(acceptor), router, limits, stop).await;
+    Ok(())
 }
 
 /// Serves plain HTTP until `stop`, then drains.
+///
+/// # Errors
+/// When the address cannot be listened on.
 pub async fn serve_plain(
     address: SocketAddr,
     router: Router,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let handle = Handle::new();
-    drain_on(stop, &handle);
-    axum_server::bind(address).handle(handle).serve(router.into_make_service()).await
-}
-
-fn drain_on(stop: CancellationToken, handle: &Handle<SocketAddr>) {
-    let handle = handle.clone();
-    tokio::spawn(async move {
-        stop.cancelled().await;
-        handle.graceful_shutdown(Some(DRAIN));
-    });
+    connections::serve(TcpListener::bind(address).await?, None, router, Limits::DEFAULT, stop).await;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,13 +2,18 @@
 
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use futures::{StreamExt, stream::BoxStream};
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
+    },
 };
 use serde_json::{Value, json};
-use tracing::info;
+use tracing::{debug, info};
 
 use super::{
     certificates::{PublishError, TrustAnchors},
@@ -29,7 +34,7 @@ pub struct WebhookBundle {
 #[async_trait]
 impl TrustAnchors for WebhookBundle {
     async fn publish(&self, bundle: &str) -> Result<(), PublishError> {
-        let configurations: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
+        let configurations = self.configurations();
         let current = configurations.get(&self.name).await.map_err(|error| self.failed(&error))?;
         let Some(patch) = bundle_patch(&current, bundle) else { return Ok(()) };
         configurations
@@ -39,9 +44,30 @@ impl TrustAnchors for WebhookBundle {
         info!(configuration = self.name, "the CA bundle is published");
         Ok(())
     }
+
+    /// Somebody applied the manifests in a way that strips the bundle, or made the configuration anew.
+    fn changes(&self) -> BoxStream<'static, ()> {
+        let this_one = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
+        watcher(self.configurations(), this_one)
+            .default_backoff()
+            .filter_map(async |event| match event {
+                Ok(Event::Apply(_) | Event::InitApply(_)) => Some(()),
+                Ok(_) => None,
+                Err(error) => {
+                    // It goes on by itself, and the configuration is looked at every few seconds without it.
+                    debug!(%error, "the watch of the webhook configuration was interrupted");
+                    None
+                }
+            })
+            .boxed()
+    }
 }
 
 impl WebhookBundle {
+    fn configurations(&self) -> Api<MutatingWebhookConfiguration> {
+        Api::all(self.client.clone())
+    }
+
     fn failed(&self, error: &kube::Error) -> PublishError {
         PublishError {
             object: format!("MutatingWebhookConfiguration {}", self.name),
@@ -54,7 +80,7 @@ impl WebhookBundle {
 /// What to apply so that every webhook trusts `bundle`; nothing when each one does.
 fn bundle_patch(configuration: &MutatingWebhookConfiguration, bundle: &str) -> Option<Value> {
     let webhooks = configuration.webhooks.as_deref().unwrap_or_default();
-    let trusts = |webhook: &k8s_openapi::api::admissionregistration::v1::MutatingWebhook| {
+    let trusts = |webhook: &MutatingWebhook| {
         webhook.client_config.ca_bundle.as_ref().is_some_and(|ca| ca.0 == bundle.as_bytes())
     };
     if webhooks.iter().all(trusts) {
@@ -96,7 +122,7 @@ mod tests {
 
     /// As Kubernetes has it after somebody applied the manifests again.
     #[test]
-    fn both_webhooks_of_the_installation_get_the_bundle() {
+    fn all_webhooks_of_the_installation_get_the_bundle() {
         let manifest = include_str!("../../webhook-config/4-webhook.yaml");
         let patch = bundle_patch(&serde_saphyr::from_str(manifest).unwrap(), "ca").unwrap();
         let bundle = json!({"caBundle": STANDARD.encode("ca")});
@@ -104,7 +130,9 @@ mod tests {
             patch["webhooks"],
             json!([
                 {"name": "inject.bindery.dev", "clientConfig": bundle},
-                {"name": "defaults.bindery.dev", "clientConfig": bundle}
+                {"name": "defaults.bindery.dev", "clientConfig": bundle},
+                {"name": "workloads.bindery.dev", "clientConfig": bundle},
+                {"name": "namespaces.bindery.dev", "clientConfig": bundle}
             ])
         );
     }

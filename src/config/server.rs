@@ -118,10 +118,10 @@ impl ServerSettings {
         if self.port == 0 {
             return Err(ConfigError::invalid(format!("{field}.port"), "is 0; name the server's TCP port"));
         }
-        if self.max_connections < 2 {
+        if self.max_connections < 3 {
             return Err(ConfigError::invalid(
                 format!("{field}.maxConnections"),
-                "is less than 2; work on an instance takes two sessions",
+                "is less than 3; work on an instance takes two sessions, the look for expired logins one",
             ));
         }
         if self.protocol == Protocol::MySql && self.client_ca.is_some() {

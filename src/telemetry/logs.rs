@@ -2,7 +2,14 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    filter::{FilterExt, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+use super::traces::{self, Traces};
 
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -40,29 +47,34 @@ impl<W: Write> Write for OneLine<W> {
     }
 }
 
-/// Starts logging for the whole process. `filter` has the syntax of `RUST_LOG`, for instance `bindery=debug,info`.
+/// Starts logging for the whole process, and the making of spans if they are exported. `filter` has the syntax of
+/// `RUST_LOG`, for instance `bindery=debug,info`.
 ///
 /// # Errors
 /// When the filter cannot be parsed or logging was started already.
-pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
+pub fn start(format: LogFormat, filter: &str, traces: Option<&Traces>) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).map_err(|error| {
         anyhow::anyhow!("log filter {filter:?}: {error}; write it as `info` or `bindery=debug,info`")
     })?;
-    let registry = tracing_subscriber::registry().with(filter);
-    match format {
+    // Spans cost nothing unless somebody gets them.
+    let filter = filter.and(filter_fn(|of| of.target() != traces::TARGET));
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal();
             let layer = tracing_subscriber::fmt::layer()
                 .with_ansi(colours)
                 .with_writer(|| OneLine(std::io::stderr()));
-            registry.with(layer).try_init()?;
+            layer.with_filter(filter).boxed()
         }
         LogFormat::Json => {
             let layer =
                 tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
-            registry.with(layer).try_init()?;
+            layer.with_filter(filter).boxed()
         }
-    }
+    };
+    let spans =
+        traces.map(|traces| traces.layer().with_filter(filter_fn(|of| of.target() == traces::TARGET)));
+    tracing_subscriber::registry().with(lines).with(spans).try_init()?;
     Ok(())
 }
 

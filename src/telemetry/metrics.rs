@@ -1,6 +1,11 @@
 //! The metrics, all in one struct, in the OpenMetrics text format.
 
-use std::{fmt, time::Duration};
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -18,9 +23,15 @@ pub struct Metrics {
     reconciles: Family<KindLabel, Histogram, fn() -> Histogram>,
     reconcile_errors: Family<KindLabel, Counter>,
     admissions: Family<OutcomeLabel, Counter>,
+    admission_durations: Family<EntryLabel, Histogram, fn() -> Histogram>,
+    admissions_shed: Counter,
+    injections: Family<NamespaceLabel, Counter>,
+    refusals: Family<RefusalLabels, Counter>,
+    told_apart: Namespaces,
     certificate_expiry: Family<CertificateLabel, Gauge>,
     pods_missed: Family<NamespaceLabel, Gauge>,
     pods_waiting: Family<NamespaceLabel, Gauge>,
+    namespaces: Family<NamespaceLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,13 +51,30 @@ struct OutcomeLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CertificateLabel {
-    name: String,
+struct EntryLabel {
+    entry: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct NamespaceLabel {
     namespace: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabels {
+    namespace: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabel {
+    name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NamespaceLabels {
+    binding: String,
+    state: &'static str,
 }
 
 impl Default for Metrics {
@@ -68,9 +96,21 @@ impl Metrics {
             }),
             reconcile_errors: Family::default(),
             admissions: Family::default(),
+            // From the fastest answer about a small pod to the longest that an API server waits for.
+            admission_durations: Family::new_with_constructor(|| {
+                Histogram::new([
+                    0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.025, 0.1, 0.5,
+                    2.0, 10.0,
+                ])
+            }),
+            admissions_shed: Counter::default(),
+            injections: Family::default(),
+            refusals: Family::default(),
+            told_apart: Namespaces::default(),
             certificate_expiry: Family::default(),
             pods_missed: Family::default(),
             pods_waiting: Family::default(),
+            namespaces: Family::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -80,7 +120,7 @@ impl Metrics {
         );
         registry.register("reconcile_duration_seconds", "Time a reconcile took", metrics.reconciles.clone());
         registry.register("reconcile_errors", "Reconciles that failed", metrics.reconcile_errors.clone());
-        registry.register("admissions", "Admission reviews answered", metrics.admissions.clone());
+        metrics.register_admission(&mut registry);
         registry.register(
             "certificate_expiry_timestamp_seconds",
             "When a serving certificate ends, in seconds since 1970",
@@ -96,7 +136,28 @@ impl Metrics {
             "Pods that have waited for more than five seconds for a Secret",
             metrics.pods_waiting.clone(),
         );
+        registry.register(
+            "namespaces",
+            "Namespaces that a NamespaceBinding selects",
+            metrics.namespaces.clone(),
+        );
         Self { registry, ..metrics }
+    }
+
+    fn register_admission(&self, registry: &mut Registry) {
+        registry.register("admissions", "Admission reviews answered", self.admissions.clone());
+        registry.register(
+            "admission_duration_seconds",
+            "Time from a review's last byte to its answer",
+            self.admission_durations.clone(),
+        );
+        registry.register(
+            "admissions_shed",
+            "Admission reviews answered with 429, since there were too many at a time",
+            self.admissions_shed.clone(),
+        );
+        registry.register("injections", "Pods that got what they are bound to", self.injections.clone());
+        registry.register("refusals", "Pods refused", self.refusals.clone());
     }
 
     /// Counts an answered Open Service Broker request: `verb` such as `provision`, `result` such as `created`.
@@ -113,9 +174,27 @@ impl Metrics {
         }
     }
 
-    /// Counts an answered admission review: `outcome` such as `injected`.
-    pub fn admission(&self, outcome: &'static str) {
+    /// Records an answered admission review: `entry` of the webhook such as `pod`, `outcome` such as `injected`.
+    pub fn admission(&self, entry: &'static str, outcome: &'static str, took: Duration) {
         self.admissions.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.admission_durations.get_or_create(&EntryLabel { entry }).observe(took.as_secs_f64());
+    }
+
+    /// Counts an admission review that was too much.
+    pub fn shed(&self) {
+        self.admissions_shed.inc();
+    }
+
+    /// Counts a pod of this namespace that was injected.
+    pub fn injection(&self, namespace: &str) {
+        let namespace = self.told_apart.label(namespace);
+        self.injections.get_or_create(&NamespaceLabel { namespace }).inc();
+    }
+
+    /// Counts a pod of this namespace that was refused: `reason` such as `not-bound`.
+    pub fn refusal(&self, namespace: &str, reason: &'static str) {
+        let namespace = self.told_apart.label(namespace);
+        self.refusals.get_or_create(&RefusalLabels { namespace, reason }).inc();
     }
 
     /// Records when the certificate of this name ends.
@@ -141,6 +220,22 @@ impl Metrics {
         self.pods_waiting.clear();
     }
 
+    /// Records how many namespaces of each NamespaceBinding are in which state, such as `ready`. Those that are not named
+    /// are gone.
+    pub fn namespaces<'a, const N: usize>(
+        &self,
+        bindings: impl Iterator<Item = (&'a str, [(&'static str, i64); N])>,
+    ) {
+        self.namespaces.clear();
+        for (binding, counts) in bindings {
+            for (state, count) in counts {
+                self.namespaces
+                    .get_or_create(&NamespaceLabels { binding: binding.to_owned(), state })
+                    .set(count);
+            }
+        }
+    }
+
     /// All metrics as [`CONTENT_TYPE`].
     ///
     /// # Errors
@@ -149,6 +244,29 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+/// The namespaces that have a series of their own: those in which something happened first. A cluster in which namespaces
+/// come and go would fill the memory of this process and of Prometheus otherwise.
+#[derive(Default)]
+struct Namespaces(Mutex<HashSet<String>>);
+
+impl Namespaces {
+    const MOST: usize = 1000;
+    /// All others. No namespace can be called so.
+    const OTHERS: &str = "(others)";
+
+    fn label(&self, namespace: &str) -> String {
+        // Nothing panics while holding the lock, and a set is whole after any panic.
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.contains(namespace) {
+            if known.len() >= Self::MOST {
+                return Self::OTHERS.to_owned();
+            }
+            known.insert(namespace.to_owned());
+        }
+        namespace.to_owned()
     }
 }
 
@@ -177,23 +295,49 @@ mod tests {
         let metrics = Metrics::new();
         metrics.osb_request("provision", "created");
         metrics.reconciled("ServiceInstance", Duration::from_millis(3), true);
-        metrics.admission("injected");
+        metrics.admission("pod", "injected", Duration::from_micros(40));
+        metrics.injection("shop");
+        metrics.refusal("shop", "not-bound");
+        metrics.shed();
         metrics.certificate_expires("admission", jiff::Timestamp::from_second(1_800_000_000).unwrap());
         metrics.pods_missed("shop", 2);
         metrics.pods_waiting("shop", 1);
+        metrics.namespaces([("gone", [("ready", 1)])].into_iter());
+        metrics.namespaces([("feature-branches", [("ready", 3)])].into_iter());
         let text = metrics.encode().unwrap();
+        assert!(!text.contains("gone"), "{text}");
         for line in [
             r#"bindery_osb_requests_total{verb="provision",result="created"} 1"#,
             r#"bindery_reconcile_duration_seconds_count{kind="ServiceInstance"} 1"#,
             r#"bindery_reconcile_errors_total{kind="ServiceInstance"} 1"#,
             r#"bindery_admissions_total{outcome="injected"} 1"#,
+            r#"bindery_admission_duration_seconds_bucket{le="0.00005",entry="pod"} 1"#,
+            r#"bindery_injections_total{namespace="shop"} 1"#,
+            r#"bindery_refusals_total{namespace="shop",reason="not-bound"} 1"#,
+            "bindery_admissions_shed_total 1",
             r#"bindery_certificate_expiry_timestamp_seconds{name="admission"} 1800000000"#,
             r#"bindery_pods_missed{namespace="shop"} 2"#,
             r#"bindery_pods_waiting{namespace="shop"} 1"#,
+            r#"bindery_namespaces{binding="feature-branches",state="ready"} 3"#,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
     }
+
+    #[test]
+    fn namespaces_that_come_and_go_do_not_make_series_without_end() {
+        let metrics = Metrics::new();
+        for number in 0..1500 {
+            metrics.injection(&format!("branch-{number}"));
+            metrics.refusal(&format!("branch-{number}"), "name");
+        }
+        metrics.injection("branch-0");
+        let text = metrics.encode().unwrap();
+        assert_eq!(text.matches("bindery_injections_total{").count(), 1001);
+        assert!(text.contains(r#"bindery_injections_total{namespace="(others)"} 500"#));
+        assert!(text.contains(r#"bindery_injections_total{namespace="branch-0"} 2"#));
+    }
+
     #[test]
     fn a_namespace_without_such_pods_is_not_listed() {
         let metrics = Metrics::new();

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -55,14 +54,6 @@ pub fn router(readiness: Readiness, metrics: Arc<Metrics>) -> Router {
             "/metrics",
             get(async |State(metrics): State<Arc<Metrics>>| encode(&metrics)).with_state(metrics),
         )
-}
-
-/// Serves the routes until the process ends.
-///
-/// # Errors
-/// When the address cannot be listened on.
-pub async fn serve(address: SocketAddr, readiness: Readiness, metrics: Arc<Metrics>) -> std::io::Result<()> {
-    axum_server::bind(address).serve(router(readiness, metrics).into_make_service()).await
 }
 
 fn readyz(readiness: &Readiness) -> Response {

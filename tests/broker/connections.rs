@@ -14,7 +14,7 @@ use crate::{
 
 const WORKERS: usize = 6;
 const ROUNDS: usize = 5;
-const MAX: usize = 4;
+const MAX: usize = 3;
 
 fn sessions(server: &Postgres) -> usize {
     let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{ADMIN}'");

@@ -14,6 +14,7 @@ use bindery::{
         self, CatalogSettings,
         api::{Claim, ClusterServiceBroker, ServiceBinding, ServiceInstance},
     },
+    namespaces,
     telemetry::{
         Metrics,
         logs::{self, LogFormat},
@@ -52,10 +53,11 @@ pub(crate) struct Place {
     pub(crate) broker: Broker,
 }
 
+/// Access to the cluster.
 pub(crate) async fn client() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned());
-    let _ = logs::start(LogFormat::Text, &filter);
+    let _ = logs::start(LogFormat::Text, &filter, None);
     assert!(
         std::env::var_os("KUBECONFIG").is_some(),
         "these tests need a cluster: tests/cluster/with-cluster cargo test --test catalog"
@@ -68,7 +70,7 @@ async fn ensure_catalog(client: &Client) {
     let mut running = CATALOG.lock().await;
     if running.is_none() {
         let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-        for crd in catalog::crds() {
+        for crd in catalog::crds().into_iter().chain(namespaces::crds()) {
             let parameters = PatchParams::apply("tests").force();
             crds.patch(&crd.name_any(), &parameters, &Patch::Apply(&crd)).await.unwrap();
         }
@@ -80,8 +82,13 @@ fn start_catalog() -> JoinHandle<()> {
     RUNTIME.spawn(async {
         let (metrics, readiness) = (Arc::new(Metrics::new()), Readiness::default());
         let stop = CancellationToken::new();
-        let ended = catalog::run(client().await, CatalogSettings::default(), metrics, readiness, stop).await;
-        panic!("the catalog ended: {ended:?}");
+        let client = client().await;
+        let namespaces = namespaces::run(client.clone(), metrics.clone(), stop.clone());
+        let catalog = catalog::run(client, CatalogSettings::default(), metrics, readiness, stop);
+        tokio::select! {
+            ended = catalog => panic!("the catalog ended: {ended:?}"),
+            ended = namespaces => panic!("the work on NamespaceBindings ended: {ended:?}"),
+        }
     })
 }
 

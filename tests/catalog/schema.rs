@@ -1,8 +1,11 @@
 //! What the API server itself refuses, and the columns that it shows.
 
-use bindery::catalog::api::{ServiceBinding, ServiceInstance};
+use bindery::{
+    catalog::api::{ServiceBinding, ServiceInstance},
+    namespaces::NamespaceBinding,
+};
 use kube::{
-    Api,
+    Api, ResourceExt,
     api::{Patch, PatchParams, PostParams},
 };
 use rstest::rstest;
@@ -108,4 +111,52 @@ async fn kubectl_shows_the_columns_of_the_old_api() {
     assert_eq!(instance[..4], [json!("db"), json!(class), json!("default"), json!("Ready")]);
     let binding = rows("servicebindings").await;
     assert_eq!(binding[..4], [json!("b"), json!("db"), json!("b"), json!("Ready")]);
+}
+
+#[rstest]
+#[case::nobody(json!({"namePattern": null}), "which namespaces are meant")]
+#[case::everybody(json!({"namePattern": null, "namespaceSelector": {}}), "which namespaces are meant")]
+#[case::no_name(json!({"namePattern": "Feature/*"}), "namePattern")]
+#[case::no_class(json!({"clusterServiceClassExternalName": ""}), "clusterServiceClassExternalName")]
+#[case::no_limit(json!({"limits": {}}), "say total, perLabel or both")]
+#[case::none_at_all(json!({"limits": {"total": 0}}), "total")]
+#[case::no_length(json!({"ttl": {"after": "soon"}}), "ttl.after")]
+#[case::no_grace(json!({"gracePeriod": "-1h"}), "gracePeriod")]
+#[case::no_policy(json!({"reclaimPolicy": "recycle"}), "reclaimPolicy")]
+#[case::no_binding(json!({"bindingName": "a.b"}), "bindingName")]
+#[tokio::test]
+async fn namespacebindings_that_cannot_be_meant_are_refused(#[case] change: Value, #[case] word: &str) {
+    let place = Place::new().await;
+    let mut spec = json!({"namePattern": "feature-*", "clusterServiceClassExternalName": "cockroachdb"});
+    json_patch::merge(&mut spec, &change);
+    let message = refused(namespacebinding(&place, "refused", spec).await);
+    assert!(message.contains(word), "{message}");
+}
+
+#[tokio::test]
+async fn namespacebindings_keep_the_name_that_pods_know() {
+    let place = Place::new().await;
+    let spec = json!({"namePattern": "nobody", "clusterServiceClassExternalName": "cockroachdb", "bindingName": "a"});
+    let name = namespacebinding(&place, "kept", spec.clone()).await.unwrap().name_any();
+    let api: Api<NamespaceBinding> = Api::all(place.client.clone());
+    for other in [json!("b"), Value::Null] {
+        let patch = Patch::Merge(json!({"spec": {"bindingName": other}}));
+        let message = refused(api.patch(&name, &PatchParams::default(), &patch).await);
+        assert!(message.contains("bindingName cannot change"), "{message}");
+    }
+    let long = "n".repeat(64 - place.broker.suffix.len());
+    let message = refused(namespacebinding(&place, &long, spec).await);
+    assert!(message.contains("at most 63 characters"), "{message}");
+}
+
+async fn namespacebinding(place: &Place, name: &str, spec: Value) -> kube::Result<NamespaceBinding> {
+    let name = format!("{name}-{}", place.broker.suffix);
+    let object = json!({"apiVersion": "bindery.dev/v1alpha1", "kind": "NamespaceBinding",
+        "metadata": {"name": name}, "spec": spec});
+    // As it is written, without what serde would leave out.
+    let request = axum::http::Request::post("/apis/bindery.dev/v1alpha1/namespacebindings")
+        .header("content-type", "application/json")
+        .body(object.to_string().into_bytes())
+        .unwrap();
+    place.client.request(request).await
 }

@@ -106,6 +106,12 @@ services:
   plans:
   - {{name: default, description: Default, server: main}}
   - {{name: verified, description: TLS that is verified, server: main, database: {{sslmode: verify-full}}}}
+- id: 0d2b3a55-9d2c-4b0c-8a64-1f3f7f8b6c11
+  name: postgresql
+  type: postgresql
+  description: PostgreSQL databases.
+  bindable: true
+  plans: [{{name: seeded, description: With data, server: main, database: {{templates: {{demo: branch_demo}}}}}}]
 broker: {{rotateAdmin: true}}
 "
         )

@@ -4,15 +4,20 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod admission;
+mod branches;
 mod crash;
 mod faults;
 mod gates;
 mod installation;
+mod kubelet;
+mod many;
 mod operations;
+mod pipelines;
 mod plain;
 mod pods;
 mod refused;
 mod restore;
+mod rolling;
 mod scenario;
 mod sharing;
 mod story;

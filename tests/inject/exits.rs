@@ -1,7 +1,9 @@
 //! What a script learns from `bindery inject`.
 
 use std::{
+    fs,
     io::Write,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -32,4 +34,41 @@ fn an_error_is_told_from_a_difference_and_both_from_success() {
     assert_eq!(bindery(&[], "''").0, 0);
     assert_eq!(bindery(&[], "b").0, 0);
     assert_eq!(bindery(&[], "My_DB"), (1, String::new()));
+}
+
+/// The exit code, and what is printed of these files.
+fn of_files(arguments: &[&str], files: &[PathBuf]) -> (i32, String) {
+    let mut bindery = Command::new(env!("CARGO_BIN_EXE_bindery"));
+    bindery.arg("inject").args(arguments).stderr(Stdio::null());
+    for file in files {
+        bindery.arg("-f").arg(file);
+    }
+    let output = bindery.output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn a_folder_gives_what_its_files_give_one_after_another() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+    let mut files: Vec<PathBuf> = fs::read_dir(&corpus).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let (code, of_folder) = of_files(&[], std::slice::from_ref(&corpus));
+    assert_eq!((code, &of_folder), (0, &of_files(&[], &files).1));
+    let mut rest = of_folder.as_str();
+    for file in &files {
+        let (code, alone) = of_files(&[], std::slice::from_ref(file));
+        assert_eq!(code, 0);
+        // Among others the objects of a JSON file are kept apart.
+        for part in
+            if file.ends_with("stream.json") { alone.split_inclusive('\n').collect() } else { vec![&*alone] }
+        {
+            rest = rest.strip_prefix("---\n").filter(|_| !part.starts_with("---")).unwrap_or(rest);
+            rest = rest.strip_prefix(part).unwrap_or_else(|| panic!("{} is not in\n{rest}", file.display()));
+        }
+    }
+    assert_eq!(rest, "");
+    assert_eq!(of_files(&["--diff"], &[corpus]).0, 1);
+    assert_eq!(of_files(&[], &[PathBuf::from("/does/not/exist")]).0, 1);
+    assert_eq!(of_files(&["--diff"], &[PathBuf::from("/does/not/exist")]).0, 2);
+    assert_eq!(of_files(&["--no-such-option"], &files).0, 2);
 }

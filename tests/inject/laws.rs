@@ -124,6 +124,38 @@ proptest! {
         prop_assert_eq!(without_bindery(injected(&pod), &pod), pod);
     }
 
+    /// P20: no value stands in the pod, only where it is; P19: a subPath would never be refreshed; P27: a container that is
+    /// added may never end; P7: no annotation is touched, so no name has to be escaped.
+    #[test]
+    fn only_references_are_added_and_only_in_four_lists(pod in pod()) {
+        for operation in injection(&pod).patch.iter() {
+            let json_patch::PatchOperation::Add(add) = operation else { panic!("{operation} does not add") };
+            let path = add.path.as_str();
+            let list = path.trim_start_matches("/spec/").trim_start_matches("initContainers/").trim_start_matches("containers/");
+            let list = list.trim_start_matches(|c: char| c.is_ascii_digit() || c == '/').split('/').next().unwrap();
+            prop_assert!(["volumes", "volumeMounts", "env", "envFrom"].contains(&list), "{}", path);
+            let entries = add.value.as_array().cloned().unwrap_or_else(|| vec![add.value.clone()]);
+            for entry in entries {
+                let mut fields: Vec<&str> = entry.as_object().unwrap().keys().map(String::as_str).collect();
+                fields.retain(|field| *field != "prefix");
+                let expected: &[&str] = match list {
+                    "volumes" => &["name", "secret"],
+                    "volumeMounts" => &["mountPath", "name", "readOnly"],
+                    "env" => &["name", "valueFrom"],
+                    _ => &["secretRef"],
+                };
+                prop_assert_eq!(fields, expected);
+            }
+        }
+    }
+
+    /// P18: also nobody's security context.
+    #[test]
+    fn no_container_is_added(pod in pod()) {
+        let names = |pod: &Value| -> Vec<Value> { containers(pod).iter().map(|it| it["name"].clone()).collect() };
+        prop_assert_eq!(names(&injected(&pod)), names(&pod));
+    }
+
     /// Kubernetes refuses a pod otherwise.
     #[test]
     fn no_volume_and_no_path_is_there_twice_and_every_mount_has_its_volume(mut pod in pod()) {

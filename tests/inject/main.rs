@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod corpus;
 mod exits;
 mod laws;
+mod page;
+mod pitfalls;
 mod pods;
 mod ways;

@@ -14,7 +14,7 @@ use bindery::{
         namespaces::{NamespaceUnread, Namespaces},
         webhook::{DEFAULTS_PATH, PATH, router},
     },
-    cli::inject::{InjectArgs, run},
+    cli::inject::{InjectArgs, Outcome, run},
     telemetry::Metrics,
 };
 use clap::Parser;
@@ -52,17 +52,23 @@ impl Namespaces for Shop {
 
 /// What the API server makes of the webhook's answer, or why the pod is refused.
 fn by_webhook(pod: &Value) -> Result<Value, String> {
-    by_webhook_at(PATH, pod)
+    by_webhook_at(PATH, "shop", Arc::new(Shop), pod)
 }
 
-fn by_webhook_at(path: &str, pod: &Value) -> Result<Value, String> {
+/// The same for a pod of this namespace.
+pub(crate) fn by_webhook_at(
+    path: &str,
+    namespace: &str,
+    namespaces: Arc<dyn Namespaces>,
+    pod: &Value,
+) -> Result<Value, String> {
     let review = json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
         "request": {
             "uid": "1",
             "kind": {"group": "", "version": "v1", "kind": "Pod"},
-            "namespace": "shop",
+            "namespace": namespace,
             "operation": "CREATE",
             "object": pod
         }
@@ -70,7 +76,7 @@ fn by_webhook_at(path: &str, pod: &Value) -> Result<Value, String> {
     let request = Request::post(path).body(Body::from(review.to_string())).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let answer: Value = runtime.block_on(async {
-        let router = router(Arc::default(), Arc::new(Shop), None, Arc::new(Metrics::new()));
+        let router = router(Arc::default(), namespaces, None, Arc::new(Metrics::new()));
         let response = router.oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         serde_json::from_slice(&to_bytes(response.into_body(), usize::MAX).await.unwrap()).unwrap()
@@ -88,11 +94,16 @@ fn by_webhook_at(path: &str, pod: &Value) -> Result<Value, String> {
 }
 
 /// What `bindery inject -f -` prints for this text, or its error.
-fn by_command(text: &str) -> Result<String, String> {
-    let args = Cli::parse_from(["inject", "-f", "-"]).args;
+pub(crate) fn by_command(text: &str) -> Result<String, String> {
+    by_command_with(&[], text).map(|(printed, _)| printed)
+}
+
+/// The same with more arguments, and what a script learns.
+pub(crate) fn by_command_with(arguments: &[&str], text: &str) -> Result<(String, Outcome), String> {
+    let args = Cli::parse_from([&["inject", "-f", "-"], arguments].concat()).args;
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     match run(args, text.as_bytes(), &mut stdout, &mut stderr) {
-        Ok(_) => Ok(String::from_utf8(stdout).unwrap()),
+        Ok(outcome) => Ok((String::from_utf8(stdout).unwrap(), outcome)),
         Err(error) => Err(format!("{error:#}")),
     }
 }
@@ -104,7 +115,7 @@ proptest! {
             annotations.retain(|name, _| !name.starts_with("bindery.dev/"));
         }
         pod["metadata"]["namespace"] = json!("shop");
-        let expected = by_webhook_at(DEFAULTS_PATH, &pod).unwrap();
+        let expected = by_webhook_at(DEFAULTS_PATH, "shop", Arc::new(Shop), &pod).unwrap();
         let printed = by_command(&format!("{SHOP}\n---\n{}", serde_saphyr::to_string(&pod).unwrap())).unwrap();
         let printed = printed.strip_prefix(&format!("{SHOP}\n---\n")).unwrap();
         prop_assert_eq!(serde_saphyr::from_str::<Value>(printed).unwrap(), expected);

@@ -1,5 +1,10 @@
 //! A server that is away, refuses or lacks something.
 
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
 use crate::{
     mariadb::{ADMIN_PASSWORD, MariaDb},
     platform::Platform,
@@ -46,22 +51,28 @@ async fn a_restart_in_the_middle_of_everything_leaves_nothing() {
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("restarted").await.0, 201);
     let kept = platform.credentials("restarted", "kept").await;
+    let done = AtomicUsize::new(0);
     let worker = async |worker: usize| {
         for round in 0..20 {
             let binding = format!("{worker}-{round}");
             // Some fail, and are deleted as a platform does.
             let _ = platform.bind("restarted", &binding).await;
             while ![200, 410].contains(&platform.unbind("restarted", &binding).await.0) {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
+            done.fetch_add(1, Ordering::Relaxed);
         }
     };
     let restart = async {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        tokio::task::block_in_place(|| {
-            server.stop();
-            server.start_again();
-        });
+        for after in [3, 20] {
+            while done.load(Ordering::Relaxed) < after {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            tokio::task::block_in_place(|| {
+                server.stop();
+                server.start_again();
+            });
+        }
     };
     tokio::join!(worker(0), worker(1), restart);
     let logins = server.root("SELECT User FROM mysql.db WHERE Db LIKE 'cf%' AND User <> 'bindery'");

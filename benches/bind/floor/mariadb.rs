@@ -55,7 +55,6 @@ impl Bindings for OnMariaDb {
         let binding = Uuid::new_v4().to_string();
         let login = format!("floor_{}", &Uuid::new_v4().simple().to_string()[..26]);
         let (account, definer) = (format!("'{login}'@'%'"), literal(&format!("{login}@%")));
-        let lock = literal(&format!("bindery {login}"));
         let (named, of) = (literal(&login), literal(database));
         let read = format!("SELECT name, kind, database_name FROM {marks} WHERE name IN");
         let has_login = format!("SELECT 1 FROM mysql.user WHERE User = {named} AND Host = '%'");
@@ -64,7 +63,6 @@ impl Bindings for OnMariaDb {
             format!("SELECT 1 FROM information_schema.{table} WHERE {schema} = {of} AND DEFINER = {definer}")
         });
         let bind = [
-            format!("SELECT GET_LOCK({lock}, 10)"),
             format!("{read} ({of}, {named}) ORDER BY name"),
             format!("SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {of}"),
             has_login.clone(),
@@ -76,14 +74,13 @@ impl Bindings for OnMariaDb {
             has_login,
             format!("CREATE USER {account} IDENTIFIED VIA mysql_native_password USING '{HASH}' REQUIRE SSL"),
             format!("GRANT ALL PRIVILEGES ON `{}`.* TO {account}", database.replace('_', "\\_")),
-            format!("SELECT RELEASE_LOCK({lock})"),
         ];
         let unbind = [
             format!("{read} ({named}) ORDER BY name"),
             format!("ALTER USER IF EXISTS {account} ACCOUNT LOCK"),
-            format!("{sessions} AND COMMAND <> 'Connect'"),
+            format!("{sessions} AND (COMMAND <> 'Connect' OR HOST LIKE '%:%') AND COMMAND <> 'Killed'"),
             defines.join(" UNION ALL "),
-            sessions,
+            format!("{sessions} AND TRUE"),
             format!("DROP USER IF EXISTS {account}"),
             format!("DELETE FROM {marks} WHERE name = {named}"),
         ];

@@ -56,6 +56,9 @@ securityContext:
 env:
   - {name: BINDERY_NAME, value: {{ include "bindery.name" . }}}
   - {name: BINDERY_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+  {{- with .Values.telemetry.otlpEndpoint }}
+  - {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ . | quote }}}
+  {{- end }}
 {{- end -}}
 
 {{/* The operator's port of a serving container, its probes, and a pause so that no request meets a closed port. */}}

@@ -4,11 +4,12 @@ use serde_json::{Map, Value};
 
 use super::{
     entries::{AllKeys, File, Variable, read_files, read_variables},
-    error::{InjectError, Problem, shown},
+    error::{InjectError, MOST_ENTRIES, Problem, shown},
     folder::{MountRoot, System},
-    names::{LONGEST_NAME, is_object_name},
+    names::{LONGEST_NAME, is_object_name, nearest},
+    warning::Warning,
 };
-use crate::contract::{env_secret_name, pod};
+use crate::contract::{GROUP, env_secret_name, pod};
 
 /// The prefix by which `bindery.dev/bind` names a plain Secret.
 pub(super) const PLAIN_SECRET: &str = "secret/";
@@ -134,6 +135,11 @@ impl<'a> Ask<'a> {
         secrets
     }
 
+    /// How many variables, or prefixes, are named.
+    pub(super) fn named(&self) -> usize {
+        self.variables.len() + self.all_keys.len()
+    }
+
     fn wants_files_of(&self, secret: &str) -> bool {
         self.files || self.selected.iter().any(|file| file.secret == secret)
     }
@@ -170,6 +176,22 @@ impl<'a> Ask<'a> {
     }
 }
 
+/// What is called nearly like an annotation that bindery reads, and not read: it may be what keeps credentials from a container.
+pub(super) fn misspelt(annotations: &Map<String, Value>) -> Vec<Warning> {
+    const READ: [&str; 6] = [pod::BIND, pod::AS, pod::ENV, pod::FILES, pod::CONTAINERS, pod::MOUNT_ROOT];
+    // Whoever misspells more has been told enough.
+    const MOST: usize = 10;
+    let of_bindery = |name: &'_ str| name.strip_prefix(GROUP).is_some_and(|rest| rest.starts_with('/'));
+    let is_read = |name: &str| READ.contains(&name) || name.starts_with(pod::BIND_CONTAINER);
+    let own_name = |name: &'static str| &name[GROUP.len() + 1..];
+    let meant = |name: &str| {
+        let nearest = nearest(&name[GROUP.len() + 1..], &READ.map(own_name))?;
+        Some(Warning::Misspelt { annotation: name.to_owned(), meant: format!("{GROUP}/{nearest}") })
+    };
+    let unread = annotations.keys().map(String::as_str).filter(|name| of_bindery(name) && !is_read(name));
+    unread.take(MOST).filter_map(meant).collect()
+}
+
 /// An entry of `envFrom`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct EnvFrom<'a> {
@@ -204,6 +226,9 @@ fn list(value: &str) -> Result<Vec<&str>, Problem> {
         if entries.contains(&entry) {
             return Err(Problem::Twice(shown(entry)));
         }
+        if entries.len() == MOST_ENTRIES {
+            return Err(Problem::TooManyEntries);
+        }
         entries.push(entry);
     }
     Ok(entries)
@@ -235,6 +260,7 @@ fn read_own<'a>(
     for_all: &[Bound<'a>],
 ) -> Result<Vec<Own<'a>>, InjectError> {
     let mut all = Vec::new();
+    let mut count = for_all.len();
     for name in annotations.keys() {
         let Some(container) = name.strip_prefix(pod::BIND_CONTAINER) else { continue };
         let bind = text(annotations, name)?.unwrap_or_default();
@@ -242,6 +268,10 @@ fn read_own<'a>(
             continue;
         }
         let bound = within(name, read_bound(bind))?;
+        count += bound.len();
+        if count > MOST_ENTRIES {
+            return Err(InjectError::annotation(name, Problem::TooManyEntries));
+        }
         // Saying again what holds for all is no mistake; saying it otherwise is one.
         let is_otherwise = |other: &Bound<'_>| {
             for_all.iter().any(|bound| bound.secret == other.secret && bound.is_binding != other.is_binding)

@@ -1,16 +1,25 @@
 //! The containers of a pod, and which of them are bound to what.
 
+use std::collections::HashMap;
+
 use json_patch::jsonptr::PointerBuf;
 use serde_json::{Map, Value};
 
 use super::{
     InjectSettings,
     annotations::{Ask, Bound},
-    error::{InjectError, Problem, shown},
+    error::{InjectError, Problem, listed, shown},
     fields::{list, text},
     names::nearest,
 };
 use crate::contract::pod;
+
+/// What is added to one pod, at most: more does not fit into the API server's store.
+const MOST_ADDITIONS: usize = 20_000;
+
+/// How often entries are compared for one pod, at most: some hundredths of a second. A pod that fits into the store needs far
+/// fewer; the webhook is asked about others, too.
+const MOST_COMPARISONS: usize = 5_000_000;
 
 /// A container or init container of the pod.
 pub(super) struct Container<'a> {
@@ -45,19 +54,14 @@ impl<'a> Container<'a> {
         list(self.fields, name, || self.field(name))
     }
 
-    /// The volume that is mounted, or attached as a device, at this path. Kubernetes refuses a second one.
-    pub(super) fn user_of(
-        &self,
-        is_same_path: impl Fn(&str) -> bool,
-    ) -> Result<Option<&'a str>, InjectError> {
+    /// What is mounted, or attached as a device, with its path.
+    pub(super) fn mounts(&self) -> Result<Vec<(&'a str, &'a Value)>, InjectError> {
+        let mut mounts = Vec::new();
         for (list, field) in [("volumeMounts", "mountPath"), ("volumeDevices", "devicePath")] {
-            for entry in self.list(list)?.unwrap_or_default() {
-                if text(entry, &[field]).is_some_and(&is_same_path) {
-                    return Ok(Some(text(entry, &["name"]).unwrap_or_default()));
-                }
-            }
+            let entries = self.list(list)?.unwrap_or_default();
+            mounts.extend(entries.iter().filter_map(|entry| Some((text(entry, &[field])?, entry))));
         }
-        Ok(None)
+        Ok(mounts)
     }
 }
 
@@ -79,6 +83,9 @@ pub(super) fn bound_containers<'a>(
             Some(named) => named.contains(&container.name),
             None => !settings.exclude_containers.iter().any(|name| name == container.name),
         };
+    }
+    refuse_endless_work(spec, &containers, ask)?;
+    for container in &mut containers {
         container.bound = ask.bound_to(container.name, container.is_chosen);
     }
     containers.retain(|container| !container.bound.is_empty());
@@ -102,6 +109,35 @@ fn containers(spec: &Map<String, Value>) -> Result<Vec<Container<'_>>, InjectErr
     Ok(containers)
 }
 
+/// Refuses what only somebody asks for who wants to keep the webhook busy. Nothing has been done for it yet.
+fn refuse_endless_work(
+    spec: &Map<String, Value>,
+    containers: &[Container<'_>],
+    ask: &Ask<'_>,
+) -> Result<(), InjectError> {
+    let own: HashMap<&str, usize> = ask.own.iter().map(|own| (own.container, own.bound.len())).collect();
+    let volumes = length(spec, "volumes");
+    let (mut additions, mut comparisons) = (0, 0);
+    for container in containers {
+        let for_all = if container.is_chosen { ask.bound.len() } else { 0 };
+        let bound = for_all + own.get(container.name).unwrap_or(&0);
+        let named = if bound == 0 { 0 } else { ask.named() };
+        let length = |list| length(container.fields, list);
+        let mounts = length("volumeMounts") + length("volumeDevices");
+        additions += 2 * bound + named;
+        comparisons +=
+            bound * (mounts + volumes + length("envFrom")) + named * (length("env") + length("envFrom"));
+    }
+    if additions <= MOST_ADDITIONS && comparisons <= MOST_COMPARISONS {
+        return Ok(());
+    }
+    Err(InjectError::annotation(pod::BIND, Problem::TooMuch))
+}
+
+fn length(object: &Map<String, Value>, list: &str) -> usize {
+    object.get(list).and_then(Value::as_array).map_or(0, Vec::len)
+}
+
 fn refuse_unknown(name: &str, annotation: &str, containers: &[Container<'_>]) -> Result<(), InjectError> {
     if containers.iter().any(|container| container.name == name) {
         return Ok(());
@@ -110,7 +146,7 @@ fn refuse_unknown(name: &str, annotation: &str, containers: &[Container<'_>]) ->
     let problem = Problem::NoContainer {
         name: shown(name),
         nearest: nearest(name, &present).map(str::to_owned),
-        present: present.join(", "),
+        present: listed(&present),
     };
     Err(InjectError::annotation(annotation, problem))
 }

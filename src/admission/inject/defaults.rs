@@ -1,7 +1,7 @@
 //! What a Namespace says for those of its pods that do not say themselves what they are bound to. Pure as well: who
 //! calls brings the Namespace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -105,7 +105,8 @@ fn limited_to_present(named: &str, pod: &Value) -> Option<String> {
     if named.trim().is_empty() {
         return Some(String::new());
     }
-    let is_present = |name: &&str| name.is_empty() || container_names(pod).any(|present| present == *name);
+    let names: HashSet<&str> = container_names(pod).collect();
+    let is_present = |name: &&str| name.is_empty() || names.contains(name);
     let present: Vec<&str> = named.split(',').map(str::trim).filter(is_present).collect();
     (!present.is_empty()).then(|| present.join(","))
 }

@@ -3,7 +3,7 @@
 
 use super::{
     annotations::{Bound, PLAIN_SECRET},
-    error::{Problem, shown},
+    error::{MOST_ENTRIES, Problem, shown},
     names::{is_file_path, is_secret_key, is_variable_name},
 };
 
@@ -45,7 +45,7 @@ pub(super) fn read_variables<'a>(
     bound: &[Bound<'a>],
 ) -> Result<(Vec<Variable<'a>>, Vec<AllKeys<'a>>), Problem> {
     let (mut variables, mut all_keys) = (Vec::<Variable<'a>>::new(), Vec::new());
-    for entry in entries(value) {
+    for entry in entries(value)? {
         let has_star = entry.split('=').next().is_some_and(|name| name.trim_end().ends_with(EVERY));
         let form = if has_star { Problem::AllKeysForm } else { Problem::VariableForm };
         let Reference { name, source, key } = Reference::read(entry).ok_or_else(|| form(shown(entry)))?;
@@ -80,7 +80,7 @@ pub(super) fn read_variables<'a>(
 /// Reads `PATH=BINDING/KEY` and `PATH=BINDING/KEY:MODE`.
 pub(super) fn read_files<'a>(value: &'a str, bound: &[Bound<'a>]) -> Result<Vec<File<'a>>, Problem> {
     let mut files: Vec<File<'a>> = Vec::new();
-    for entry in entries(value) {
+    for entry in entries(value)? {
         let form = || Problem::FileForm(shown(entry));
         let Reference { name: path, source, key } = Reference::read(entry).ok_or_else(form)?;
         if !is_file_path(path) {
@@ -133,8 +133,10 @@ impl<'a> Reference<'a> {
 }
 
 /// The entries between commas and new lines. They may be empty, because both separators in a row are natural to write.
-fn entries(value: &str) -> impl Iterator<Item = &str> {
-    value.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty())
+fn entries(value: &str) -> Result<Vec<&str>, Problem> {
+    let entries = value.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
+    let entries: Vec<&str> = entries.take(MOST_ENTRIES + 1).collect();
+    if entries.len() > MOST_ENTRIES { Err(Problem::TooManyEntries) } else { Ok(entries) }
 }
 
 fn check_key(key: &str) -> Result<(), Problem> {

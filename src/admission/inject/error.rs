@@ -8,6 +8,13 @@ use crate::contract::pod;
 /// How much of a user's text an error repeats.
 const SHOWN: usize = 100;
 
+/// How many names an error lists.
+const LISTED: usize = 20;
+
+/// The most entries that an annotation may have, so that nobody keeps the webhook busy with one that the API server would
+/// refuse afterwards.
+pub(super) const MOST_ENTRIES: usize = 500;
+
 /// A field of the pod that keeps it from being injected.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{field}{}: {problem}", of_namespace(.namespace.as_deref()))]
@@ -73,6 +80,16 @@ pub enum Problem {
     /// A list such as `a,,b`.
     #[error("`{0}` has an empty entry; remove the stray comma or fill in the name")]
     EmptyEntry(String),
+    /// More than bindery looks at.
+    #[error("has more than {MOST_ENTRIES} entries; leave some out")]
+    TooManyEntries,
+    /// More than a pod can hold, and than the webhook should spend its time on.
+    #[error(
+        "asks for more than a pod can hold: its containers, their lists and what is bound to them are too many; bind less, \
+         or name the containers that need it in {containers}",
+        containers = pod::CONTAINERS
+    )]
+    TooMuch,
     /// The same entry again.
     #[error("`{0}` is named twice; remove one of them")]
     Twice(String),
@@ -185,6 +202,28 @@ pub enum Problem {
     OtherFiles(String),
 }
 
+impl Problem {
+    /// Which kind of problem it is, for metrics: one of a few words, and nothing that a user wrote.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Shape(_) => "shape",
+            Self::Empty | Self::EmptyEntry(_) => "empty",
+            Self::Twice(_) => "twice",
+            Self::BindingName(_) | Self::SecretName(_) => "name",
+            Self::Delivery(_) | Self::NothingOfSecret(_) => "delivery",
+            Self::VariableForm(_) | Self::AllKeysForm(_) | Self::VariableName(_) => "variable",
+            Self::FileForm(_) | Self::FilePath(_) | Self::FileAsFolder { .. } | Self::Mode(_) => "file",
+            Self::SecretKey(_) => "key",
+            Self::NotBound { .. } => "not-bound",
+            Self::NoContainer { .. } => "no-container",
+            Self::MountRoot(_) | Self::WindowsMountRoot(_) | Self::WindowsFolder(_) => "mount-root",
+            Self::VolumeTaken(_) | Self::OtherFiles(_) => "volume",
+            Self::TooManyEntries | Self::TooMuch => "size",
+        }
+    }
+}
+
 fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|name| format!("did you mean `{name}`? ")).unwrap_or_default()
 }
@@ -206,9 +245,24 @@ pub(super) fn shown(text: &str) -> String {
     shown
 }
 
+/// Names as an error lists them.
+pub(super) fn listed(names: &[&str]) -> String {
+    let shown: Vec<String> = names.iter().take(LISTED).map(|name| shown(name)).collect();
+    let more =
+        if names.len() > LISTED { format!(", and {} more", names.len() - LISTED) } else { String::new() };
+    shown.join(", ") + &more
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_names_some_are_listed() {
+        assert_eq!(listed(&["a\n", "b"]), "a\\n, b");
+        let many = listed(&["x"; 30]);
+        assert!(many.starts_with("x, x") && many.ends_with(", x, and 10 more"), "{many}");
+    }
 
     #[test]
     fn long_text_with_control_characters_stays_one_short_line() {

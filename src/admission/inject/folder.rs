@@ -82,11 +82,12 @@ impl<'a> MountRoot<'a> {
         format!("{}{}{secret}", self.folder, self.separator)
     }
 
-    /// Whether two paths are the same folder. Windows takes either separator and any case, and drive C if none is named.
+    /// Whether two paths are the same folder. The kubelet starts at the root, whether a path says so or not. Windows takes
+    /// either separator and any case, and drive C if none is named.
     pub(super) fn is_same(&self, path: &str, other: &str) -> bool {
         match self.system {
-            System::Linux => path.trim_end_matches('/') == other.trim_end_matches('/'),
-            System::Windows => on_windows(path) == on_windows(other),
+            System::Linux => folders(path).eq(folders(other)),
+            System::Windows => folders(&on_windows(path)).eq(folders(&on_windows(other))),
         }
     }
 }
@@ -108,9 +109,19 @@ fn is_impossible_on_windows(name: &str) -> bool {
     name.ends_with(['.', ' ']) || name.contains(|c: char| r#"<>:"|?*\"#.contains(c) || c.is_control())
 }
 
+/// The folders of a path, the innermost first: most paths differ there.
+fn folders(path: &str) -> impl Iterator<Item = &str> {
+    path.rsplit('/').filter(is_named)
+}
+
+fn is_named(folder: &&str) -> bool {
+    !matches!(*folder, "" | ".")
+}
+
+/// The path of a Windows pod as one on Linux would be written.
 fn on_windows(path: &str) -> String {
-    let path = path.replace('/', "\\").to_lowercase();
-    path.strip_prefix("c:").unwrap_or(&path).trim_end_matches('\\').to_owned()
+    let path = path.replace('\\', "/").to_lowercase();
+    path.strip_prefix("c:").unwrap_or(&path).to_owned()
 }
 
 #[cfg(test)]
@@ -196,8 +207,17 @@ mod tests {
             assert!(windows.is_same("/var/secrets/b", other), "{other}");
         }
         assert!(!windows.is_same("/var/secrets/b", r"D:\var\secrets\b"));
+    }
+
+    /// The kubelet mounts what the API server takes for two paths over each other.
+    #[test]
+    fn on_linux_too_one_folder_has_several_names() {
         let linux = MountRoot::default_on(System::Linux);
-        assert!(linux.is_same("/var/secrets/b", "/var/secrets/b/"));
-        assert!(!linux.is_same("/var/secrets/b", "/var/secrets/B"));
+        for other in ["/var/secrets/b/", "//var/secrets//b", "/var/./secrets/b/.", "var/secrets/b"] {
+            assert!(linux.is_same("/var/secrets/b", other), "{other}");
+        }
+        for other in ["/var/secrets/B", "/var/secrets", "/secrets/b", "/var/secrets/b/c", "/"] {
+            assert!(!linux.is_same("/var/secrets/b", other), "{other}");
+        }
     }
 }

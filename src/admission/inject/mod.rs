@@ -20,7 +20,10 @@ pub mod workload;
 use json_patch::{Patch, PatchError};
 use serde_json::{Map, Value};
 
-use self::{annotations::Ask, folder::System};
+use self::{
+    annotations::{Ask, misspelt},
+    folder::System,
+};
 pub use self::{
     defaults::{NamespaceDefaults, inject_defaults, takes_defaults},
     demand::{Demand, Variables, demands},
@@ -94,10 +97,12 @@ impl Injection {
 pub fn inject(pod: &Value, settings: &InjectSettings) -> Result<Injection, InjectError> {
     match annotations_of(pod) {
         Some(annotations) if !annotations.contains_key(MIRROR_POD) => {
-            match Ask::read(annotations, System::of(pod))? {
-                Some(ask) => pod::bind(pod, &ask, settings),
-                None => Ok(Injection::default()),
-            }
+            let mut injection = match Ask::read(annotations, System::of(pod))? {
+                Some(ask) => pod::bind(pod, &ask, settings)?,
+                None => Injection::default(),
+            };
+            injection.warnings.extend(misspelt(annotations));
+            Ok(injection)
         }
         _ => Ok(Injection::default()),
     }

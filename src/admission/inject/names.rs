@@ -5,6 +5,9 @@ use sha2::{Digest, Sha256};
 /// The longest name of an object, and of a key of a Secret.
 pub(super) const LONGEST_NAME: usize = 253;
 
+/// The longest name of a container.
+const LONGEST_LABEL: usize = 63;
+
 /// Whether this can be an object's name: a DNS-1123 subdomain
 /// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>).
 pub(super) fn is_object_name(name: &str) -> bool {
@@ -47,13 +50,15 @@ pub(super) fn is_file_path(path: &str) -> bool {
         && path.split('/').all(|name| !matches!(name, "" | "." | "..") && name.len() <= LONGEST_FILE_NAME)
 }
 
-/// The one of `existing` that somebody who wrote `given` most likely meant.
+/// The one of `existing` that somebody who wrote `given` most likely meant. What is too long to be a container's name is like
+/// no other: comparing takes the product of both lengths in time and memory, and nobody has checked the pod's names yet.
 pub(crate) fn nearest<'a>(given: &str, existing: &[&'a str]) -> Option<&'a str> {
     let likeness = |name: &str| strsim::normalized_damerau_levenshtein(given, name);
+    let is_short = |name: &str| name.len() <= LONGEST_LABEL;
     existing
         .iter()
         .copied()
-        .filter(|name| likeness(name) > 0.5)
+        .filter(|name| is_short(given) && is_short(name) && likeness(name) > 0.5)
         .max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
 }
 
@@ -128,6 +133,8 @@ mod tests {
     fn the_nearest_name_is_near() {
         assert_eq!(nearest("wbe", &["migrate", "web", "webs"]), Some("web"));
         assert_eq!(nearest("web", &["migrate", "app"]), None);
+        let (long, longer) = ("a".repeat(1 << 20), "a".repeat(1 << 20) + "b");
+        assert_eq!(nearest(&long, &["web", &longer]), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! something has been injected is seen from the pod itself, container by container (P1).
 
 use json_patch::{AddOperation, PatchOperation, jsonptr::PointerBuf};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     InjectSettings, Injection, Warning,
@@ -24,13 +24,20 @@ pub(super) fn bind(pod: &Value, ask: &Ask<'_>, settings: &InjectSettings) -> Res
     if !ask.bound.is_empty() && !containers.iter().any(|container| container.is_chosen) {
         injection.warnings.push(Warning::NothingBound);
     }
-    for secret in ask.mounted() {
-        injection.mount(spec, &containers, ask, secret)?;
-    }
+    let volumes = list(spec, "volumes", || "spec.volumes".to_owned())?;
+    let mut mounted: Vec<Mounted<'_>> =
+        ask.mounted().into_iter().map(|secret| Mounted::of(secret, ask)).collect();
+    let own = volumes.unwrap_or_default();
     for container in &containers {
+        injection.add_mounts(container, &mut mounted, own, ask)?;
         injection.add_env_from(container, &ask.env_from(&container.bound))?;
         injection.add_variables(container, &ask.variables(&container.bound))?;
     }
+    let mut missing = Vec::new();
+    for mounted in mounted.iter().filter(|mounted| mounted.is_needed) {
+        missing.extend(mounted.missing_volume(own)?);
+    }
+    injection.append(PointerBuf::from_tokens(["spec", "volumes"]), volumes.is_some(), missing);
     injection.bindings = bindings(&containers);
     Ok(injection)
 }
@@ -46,62 +53,88 @@ fn bindings(containers: &[Container<'_>]) -> Vec<String> {
     names.into_iter().map(str::to_owned).collect()
 }
 
-impl Injection {
-    /// Mounts the Secret read-only in every container that is bound to it and has nothing else at its path.
-    fn mount(
-        &mut self,
-        spec: &Map<String, Value>,
-        containers: &[Container<'_>],
-        ask: &Ask<'_>,
-        secret: &str,
-    ) -> Result<(), InjectError> {
-        let volume = volume_name(secret);
-        let path = ask.mount_root.folder_of(secret);
-        let mut is_needed = false;
-        for container in containers.iter().filter(|container| container.is_bound_to(secret)) {
-            match container.user_of(|taken| ask.mount_root.is_same(taken, &path))? {
-                Some(user) if user == volume => is_needed = true,
-                Some(_) => self
-                    .warnings
-                    .push(Warning::MountTaken { container: container.name.to_owned(), path: path.clone() }),
-                None => {
-                    is_needed = true;
-                    let mounts = container.list("volumeMounts")?;
-                    let mount = json!({"name": volume, "mountPath": path, "readOnly": true});
-                    self.append(container.pointer("volumeMounts"), mounts.is_some(), mount);
-                }
-            }
-        }
-        if is_needed { self.add_volume(spec, &volume, secret, &ask.selected(secret)) } else { Ok(()) }
+/// A Secret the files of which are wanted.
+struct Mounted<'a> {
+    secret: &'a str,
+    /// What bindery calls its volume.
+    volume: String,
+    path: String,
+    /// Its only files that are wanted; all of them if there are none.
+    selected: Vec<&'a File<'a>>,
+    /// Whether a container mounts bindery's volume.
+    is_needed: bool,
+}
+
+impl<'a> Mounted<'a> {
+    fn of(secret: &'a str, ask: &'a Ask<'a>) -> Self {
+        let (volume, path) = (volume_name(secret), ask.mount_root.folder_of(secret));
+        Self { secret, volume, path, selected: ask.selected(secret), is_needed: false }
     }
 
-    fn add_volume(
-        &mut self,
-        spec: &Map<String, Value>,
-        name: &str,
-        secret: &str,
-        selected: &[&File<'_>],
-    ) -> Result<(), InjectError> {
-        let volumes = list(spec, "volumes", || "spec.volumes".to_owned())?;
-        let present = volumes.unwrap_or_default().iter().find(|volume| text(volume, &["name"]) == Some(name));
-        let problem = match present {
-            Some(volume) if text(volume, &["secret", "secretName"]) != Some(secret) => {
-                Problem::VolumeTaken(secret.to_owned())
-            }
-            // Its other fields, such as the default mode that the API server fills in, are not bindery's.
-            Some(volume) if gives_just(volume, selected) => return Ok(()),
-            // Nothing can be taken away from it, and a file that is not selected must not be seen.
-            Some(_) => Problem::OtherFiles(secret.to_owned()),
-            None => {
-                let mut volume = json!({"name": name, "secret": {"secretName": secret}});
-                if !selected.is_empty() {
-                    volume["secret"]["items"] = selected.iter().map(|file| file.item()).collect();
-                }
-                self.append(PointerBuf::from_tokens(["spec", "volumes"]), volumes.is_some(), volume);
-                return Ok(());
-            }
+    /// Whether the volume of this name gives what is wanted. An older version may have called bindery's otherwise, or the
+    /// user mounts the Secret himself.
+    fn is_given_by(&self, name: &str, volumes: &[Value]) -> bool {
+        let gives = |volume: &Value| {
+            text(volume, &["name"]) == Some(name)
+                && text(volume, &["secret", "secretName"]) == Some(self.secret)
+                && gives_just(volume, &self.selected)
         };
-        Err(InjectError::new(format!("spec.volumes[{name}]"), problem))
+        // Whether bindery's own does is said where it is added.
+        name == self.volume || volumes.iter().any(gives)
+    }
+
+    /// The volume, if the pod lacks it.
+    fn missing_volume(&self, volumes: &[Value]) -> Result<Option<Value>, InjectError> {
+        let Some(present) = volumes.iter().find(|volume| text(volume, &["name"]) == Some(&self.volume))
+        else {
+            let mut volume = json!({"name": self.volume, "secret": {"secretName": self.secret}});
+            if !self.selected.is_empty() {
+                volume["secret"]["items"] = self.selected.iter().map(|file| file.item()).collect();
+            }
+            return Ok(Some(volume));
+        };
+        let problem = if text(present, &["secret", "secretName"]) != Some(self.secret) {
+            Problem::VolumeTaken(self.secret.to_owned())
+        } else if gives_just(present, &self.selected) {
+            // Its other fields, such as the default mode that the API server fills in, are not bindery's.
+            return Ok(None);
+        } else {
+            // Nothing can be taken away from it, and a file that is not selected must not be seen.
+            Problem::OtherFiles(self.secret.to_owned())
+        };
+        Err(InjectError::new(format!("spec.volumes[{}]", self.volume), problem))
+    }
+}
+
+impl Injection {
+    /// Mounts the Secrets that the container is bound to read-only, each unless something else is at its path.
+    fn add_mounts(
+        &mut self,
+        container: &Container<'_>,
+        mounted: &mut [Mounted<'_>],
+        volumes: &[Value],
+        ask: &Ask<'_>,
+    ) -> Result<(), InjectError> {
+        let present = container.mounts()?;
+        let mut missing = Vec::new();
+        for mounted in mounted.iter_mut().filter(|mounted| container.is_bound_to(mounted.secret)) {
+            let path = &mounted.path;
+            let Some((_, mount)) = present.iter().find(|(taken, _)| ask.mount_root.is_same(taken, path))
+            else {
+                mounted.is_needed = true;
+                missing.push(json!({"name": mounted.volume, "mountPath": path, "readOnly": true}));
+                continue;
+            };
+            let user = text(mount, &["name"]).unwrap_or_default();
+            if !mounted.is_given_by(user, volumes) || is_of_a_part(mount) {
+                let (container, path) = (container.name.to_owned(), path.clone());
+                self.warnings.push(Warning::MountTaken { container, path });
+            }
+            mounted.is_needed |= user == mounted.volume;
+        }
+        let is_there = container.list("volumeMounts")?.is_some();
+        self.append(container.pointer("volumeMounts"), is_there, missing);
+        Ok(())
     }
 
     /// Adds the variables of whole Secrets. In `envFrom` the last one wins, so the winner goes last, and all of them
@@ -142,14 +175,13 @@ impl Injection {
     }
 
     /// Adds to the end of a list, which is made if it is not there (P7).
-    fn append(&mut self, list: PointerBuf, is_there: bool, entry: Value) {
-        // A list that an earlier addition made is there as well.
-        let is_made = || self.patch.iter().any(|operation| *operation.path() == *list);
-        if is_there || is_made() {
-            let end = list.with_trailing_token("-");
-            self.add(end, entry);
-        } else {
-            self.add(list, Value::Array(vec![entry]));
+    fn append(&mut self, list: PointerBuf, is_there: bool, entries: Vec<Value>) {
+        if is_there {
+            for entry in entries {
+                self.add(list.with_trailing_token("-"), entry);
+            }
+        } else if !entries.is_empty() {
+            self.add(list, entries.into());
         }
     }
 
@@ -212,6 +244,11 @@ impl File<'_> {
             && text(item, &["path"]) == Some(self.path)
             && mode.map(Value::as_u64) == self.mode.map(|mode| Some(mode.into()))
     }
+}
+
+/// Whether the mount gives one folder or file of its volume, not the volume.
+fn is_of_a_part(mount: &Value) -> bool {
+    ["subPath", "subPathExpr"].iter().any(|field| text(mount, &[field]).is_some_and(|path| !path.is_empty()))
 }
 
 /// Whether the volume of a Secret gives these files and no others; all of them if none are selected.

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::*;
 
 mod choices;
+mod limits;
+mod mounts;
 
 const SECRET: &str = "mydb01-binding";
 const VOLUME: &str = "bindery-ad3894d3d5b3d5cb";

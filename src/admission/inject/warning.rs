@@ -31,6 +31,13 @@ pub enum Warning {
     },
     /// All containers are excluded by the installation.
     NothingBound,
+    /// The annotation is not known, but one that is called nearly so.
+    Misspelt {
+        /// The annotation.
+        annotation: String,
+        /// The one that was meant, most likely.
+        meant: String,
+    },
     /// The annotation stands on a workload instead of its pod template.
     Misplaced {
         /// The annotation.
@@ -66,6 +73,9 @@ impl fmt::Display for Warning {
                     pod::CONTAINERS
                 )
             }
+            Self::Misspelt { annotation, meant } => {
+                write!(f, "{annotation} means nothing to bindery; did you mean {meant}?")
+            }
             Self::Misplaced { annotation, template_path } => {
                 write!(
                     f,
@@ -88,6 +98,10 @@ mod tests {
             Warning::VariableTaken { container: container(), variable: "COCKROACH_PASSWORD".to_owned() },
             Warning::OtherOrder { container: container(), secret: "mydb01-binding-env".to_owned() },
             Warning::NothingBound,
+            Warning::Misspelt {
+                annotation: "bindery.dev/container".to_owned(),
+                meant: pod::CONTAINERS.to_owned(),
+            },
             Warning::Misplaced {
                 annotation: pod::BIND.to_owned(),
                 template_path: "spec.jobTemplate.spec.template",

@@ -8,10 +8,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use tracing::{Instrument as _, field, info_span};
+
 use super::{Gate, answer::Answer, identity};
 use crate::{
     broker::engine::Caller,
     osb::{ApiVersion, UnsupportedVersion, header},
+    telemetry::traces,
 };
 
 /// What a request that was let in says about itself.
@@ -21,11 +24,22 @@ pub(super) struct Admitted {
     pub(super) caller: Caller,
 }
 
-pub(super) async fn admit(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+pub(super) async fn admit(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let verb = verb(request.method(), path);
+    let span =
+        info_span!(target: traces::TARGET, "broker", otel.kind = "server", verb, result = field::Empty);
+    let span = traces::of_request(span, request.headers());
+    let response = answer(&gate, request, next).instrument(span.clone()).await;
+    let result = result(response.status());
+    span.record("result", result);
+    gate.metrics.osb_request(verb, result);
+    response
+}
+
+async fn answer(gate: &Gate, mut request: Request, next: Next) -> Response {
     let echo = request.headers().get(header::REQUEST_IDENTITY).cloned();
-    let mut response = match check(&gate, request.headers()) {
+    let mut response = match check(gate, request.headers()) {
         Ok(admitted) => {
             request.extensions_mut().insert(admitted);
             next.run(request).await
@@ -40,7 +54,6 @@ pub(super) async fn admit(State(gate): State<Gate>, mut request: Request, next: 
     if let Some(identity) = echo {
         response.headers_mut().insert(header::REQUEST_IDENTITY, identity);
     }
-    gate.metrics.osb_request(verb, result(response.status()));
     response
 }
 

@@ -10,18 +10,22 @@ use std::{fmt, time::Duration};
 
 use k8s_openapi::ByteString;
 use percent_encoding::percent_decode_str;
-use reqwest::{Method, RequestBuilder, StatusCode, redirect};
+use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
+use tracing::{Instrument as _, field, info_span};
 use url::Url;
 use uuid::Uuid;
 
 use self::answer::Answer;
 pub use self::error::ClientError;
 use super::api::BrokerUrl;
-use crate::osb::{
-    ApiVersion, AsyncResponse, BindRequest, BindResponse, BindingId, Catalog, InstanceId, LastOperation,
-    Operation, PlanId, ProvisionRequest, ProvisionResponse, ServiceId, header,
+use crate::{
+    osb::{
+        ApiVersion, AsyncResponse, BindRequest, BindResponse, BindingId, Catalog, InstanceId, LastOperation,
+        Operation, PlanId, ProvisionRequest, ProvisionResponse, ServiceId, header,
+    },
+    telemetry::traces,
 };
 
 /// How long a request may take, connecting included.
@@ -234,11 +238,26 @@ impl BrokerClient {
         // Whoever waits here takes the place of a reconcile that could ask another broker.
         let turn = tokio::time::timeout(LONGEST_WAIT, self.turns.acquire()).await;
         let Ok(_turn) = turn else { return Err(ClientError::Busy) };
+        let (method, path) = (request.method.as_str(), request.url.path());
+        let span = info_span!(
+            target: traces::TARGET, "ask", otel.kind = "client", method, path, status = field::Empty
+        );
+        let sent = self.sent(request).instrument(span.clone()).await;
+        if let Ok(answer) = &sent {
+            span.record("status", answer.status().as_u16());
+        }
+        sent
+    }
+
+    async fn sent(&self, request: Request) -> Result<Answer, ClientError> {
         let url = request.url.clone();
+        let mut trace = HeaderMap::new();
+        traces::pass_on(&mut trace);
         let response = self
             .authorize(self.http.request(request.method, request.url))
             .header(header::API_VERSION, ApiVersion::LATEST.to_string())
-            .header(header::REQUEST_IDENTITY, Uuid::new_v4().to_string());
+            .header(header::REQUEST_IDENTITY, Uuid::new_v4().to_string())
+            .headers(trace);
         let response = match request.body {
             Some(body) => response.header(reqwest::header::CONTENT_TYPE, "application/json").body(body),
             None => response,

@@ -29,14 +29,24 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, info, info_span, warn};
 
-use super::{api::FINALIZER, context::Context};
+use super::{
+    api::FINALIZER,
+    context::{Context, NamespaceState},
+};
+use crate::telemetry::traces;
 
 /// How many objects of a kind are worked on at the same time. Most of the time they wait for a broker.
 const CONCURRENCY: u16 = 128;
 /// How soon to look again when what was seen is out of date.
 const STALE: Duration = Duration::from_millis(100);
+
+/// How long an object keeps its namespace from going while a broker does not delete what it stands for. Its claim tells
+/// what is left to do afterwards.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How soon to try again meanwhile.
+const AGAIN_WHILE_GOING: Duration = Duration::from_secs(5);
 
 /// The objects that are to be looked at.
 pub(super) type Queue<K> = UnboundedReceiver<ObjectRef<K>>;
@@ -80,7 +90,8 @@ pub(super) async fn run<K, Work>(
         }
         let started = Instant::now();
         // A task of its own, so that a panic is one object's.
-        let task = AbortOnDropHandle::new(tokio::spawn(reconcile(object.clone(), context.clone())));
+        let work = reconcile(object.clone(), context.clone()).instrument(span_of(object.as_ref()));
+        let task = AbortOnDropHandle::new(tokio::spawn(work));
         Box::pin(async move {
             let outcome = task.await.unwrap_or_else(|error| Err(error.into()));
             Ok::<_, std::convert::Infallible>(settle(object.as_ref(), &context, started, outcome))
@@ -94,6 +105,12 @@ pub(super) async fn run<K, Work>(
         // Objects that vanish while they wait in the queue are no failure.
         .for_each(|_| std::future::ready(()))
         .await;
+}
+
+/// The trace of a look at an object begins here.
+fn span_of<K: Resource<DynamicType = ()>>(object: &K) -> tracing::Span {
+    let (kind, meta) = (kind_of(object), object.meta());
+    info_span!(target: traces::TARGET, "reconcile", kind, namespace = meta.namespace, name = meta.name)
 }
 
 /// Counts a reconcile and decides when the next one is.
@@ -190,6 +207,42 @@ fn with_finalizer<K: Resource>(object: &K) -> Vec<String> {
         finalizers.push(FINALIZER.to_owned());
     }
     finalizers
+}
+
+/// How much longer an object may keep its namespace from going; as long as it takes where the namespace stays.
+fn patience<K: Resource>(context: &Context, object: &K) -> Option<Duration> {
+    let namespace = object.namespace().unwrap_or_default();
+    if context.namespace(&namespace) != NamespaceState::Terminating {
+        return None;
+    }
+    let since = object.meta().deletion_timestamp.as_ref()?.0;
+    let waited = Duration::try_from(now().0.duration_since(since)).unwrap_or_default();
+    Some(PATIENCE.saturating_sub(waited))
+}
+
+/// When to try a deletion again that did not work. An object whose namespace has waited long enough is let go: its claim
+/// stays, and what it stands for is deleted when the broker is back.
+async fn try_again<K>(context: &Context, api: &Api<K>, object: &K, next: Next) -> Result<Next, ReconcileError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    match patience(context, object) {
+        None => Ok(next),
+        Some(Duration::ZERO) => {
+            let (namespace, name) = (object.namespace(), object.name_any());
+            info!(
+                kind = kind_of(object),
+                namespace, name, "let go with its namespace; its claim is seen to later"
+            );
+            remove_finalizer(context, api, object).await?;
+            Ok(Next::Settled)
+        }
+        Some(left) => Ok(match next {
+            Next::Retry => Next::RetryAfter(left.min(AGAIN_WHILE_GOING)),
+            Next::After(wait) => Next::After(wait.min(left)),
+            other => other,
+        }),
+    }
 }
 
 /// Lets go of an object.

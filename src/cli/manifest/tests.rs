@@ -106,6 +106,37 @@ fn an_error_names_the_line_of_the_file_and_shows_no_value() {
     assert!(!error.contains("s3cret"), "{error}");
 }
 
+/// As `kubectl get pods --all-namespaces -o yaml` writes it, with labels that somebody gave by an alias.
+#[test]
+fn a_dump_of_a_whole_cluster_can_be_read() {
+    let item = "- {a: *shared, b: [1, 2, 3, 4, 5, 6, 7, 8]}\n";
+    let file = format!("shared: &shared {{x: y}}\nitems:\n{}", item.repeat(30_000));
+    assert_eq!(only(&file).parse().unwrap()["items"].as_array().unwrap().len(), 30_000);
+    let deep = format!("a: {}1{}\n", "[".repeat(60), "]".repeat(60));
+    assert!(only(&deep).parse().is_ok(), "the schema of a custom resource that holds pods");
+}
+
+/// A few lines must not become gigabytes, nor many brackets the end of the stack.
+#[test]
+fn bombs_are_refused() {
+    let of_tens = |level: usize| {
+        let last = vec![format!("*a{}", level - 1); 10].join(", ");
+        format!("a{level}: &a{level} [{last}]\n")
+    };
+    let file =
+        format!("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n{}", (1..12).map(of_tens).collect::<String>());
+    assert!(only(&file).parse().is_err());
+    let deep = format!("a: {}1{}\n", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(only(&deep).parse().is_err());
+}
+
+/// `kubectl` makes text of them, too.
+#[test]
+fn keys_that_are_no_text_become_text() {
+    let expected = json!({"5432": "a", "true": "b", "1.5": "c", "x": {"1": 2}});
+    assert_eq!(only("5432: a\ntrue: b\n1.5: c\nx: {1: 2}\n").parse().unwrap(), expected);
+}
+
 #[test]
 fn a_key_that_is_there_twice_is_an_error() {
     let error = format!("{:#}", only("a: 1\na: 2\n").parse().unwrap_err());

@@ -1,5 +1,9 @@
 //! TLS over real sockets: which certificate a client meets, and which clients are let in.
 
+mod drain;
+mod limits;
+mod rotation;
+
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -54,7 +58,7 @@ impl Bench {
         let tls = TlsSettings { certificate: keeper.presented.clone(), clients: clients.clone() };
         let stop = CancellationToken::new();
         let router = Router::new().route("/", axum::routing::get(async || "here"));
-        tokio::spawn(serve_tls_on(listener, router, tls, stop.clone()));
+        tokio::spawn(serve_tls_on(listener, router, tls, Limits::DEFAULT, stop.clone()));
         (Self { folder, keeper, clients, address, _stop: stop.drop_guard() }, first)
     }
 

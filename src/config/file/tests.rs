@@ -78,7 +78,7 @@ fn a_mysql_server_is_named_so() {
 #[case::bad_lifetime("free: false", "database: {validFor: {default: soon}}", &["plans[1].database.validFor.default", "soon", "24h"])]
 #[case::not_for_cockroachdb("free: false", "database: {extensions: [hstore]}", &["database.extensions", "postgresql", "cockroachdb"])]
 #[case::no_such_encoding("free: false", "database: {encodings: [LATIN1]}", &["database.encodings", "UTF8"])]
-#[case::too_few_connections("user: bindery, sslmode", "maxConnections: 1, user: bindery, sslmode", &["servers.lab.maxConnections"])]
+#[case::too_few_connections("user: bindery, sslmode", "maxConnections: 2, user: bindery, sslmode", &["servers.lab.maxConnections"])]
 #[case::no_semantic_version("free: false", "maintenance_info: {version: v1.0}", &["plans[1].maintenance_info", "v1.0", "MAJOR.MINOR.PATCH"])]
 #[case::no_version("free: false", "maintenance_info: {description: d}", &["plans[1].maintenance_info", "version"])]
 #[case::unknown_maintenance("free: false", "maintenance_info: {version: 1.0.0, x: 1}", &["plans[1].maintenance_info", "x"])]

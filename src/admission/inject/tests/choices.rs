@@ -191,3 +191,28 @@ fn a_mount_of_the_users_own_is_seen_under_each_name_that_windows_has_for_it() {
     assert_eq!(result["spec"]["containers"][0]["volumeMounts"], own);
     assert_eq!(warnings.len(), 1);
 }
+
+/// Otherwise every container would have what only one was meant to, and nobody the wiser.
+#[test]
+fn an_annotation_that_is_misspelt_is_pointed_out() {
+    let annotations = json!({
+        "bindery.dev/bind": "b",
+        "bindery.dev/container": "app",
+        "bindery.dev/mountroot": "/x",
+        "bindery.dev/owner": "team",
+        "bindery.development/env": "A=b/k",
+        "bindery.dev/bind.app": ""
+    });
+    let (_, warnings) = injected(&pod(annotations, json!([{"name": "app"}])));
+    assert_eq!(
+        warnings,
+        [
+            "bindery.dev/container means nothing to bindery; did you mean bindery.dev/containers?",
+            "bindery.dev/mountroot means nothing to bindery; did you mean bindery.dev/mount-root?"
+        ]
+    );
+    let silent = pod(json!({"bindery.dev/binding": "b"}), json!([{"name": "app"}]));
+    let (result, warnings) = injected(&silent);
+    assert_eq!(result, silent);
+    assert_eq!(warnings, ["bindery.dev/binding means nothing to bindery; did you mean bindery.dev/bind?"]);
+}

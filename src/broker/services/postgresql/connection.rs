@@ -292,7 +292,7 @@ mod tests {
             ca_file: None,
             cert_file: None,
             key_file: None,
-            max_connections: 2,
+            max_connections: 3,
             client_ca: None,
         };
         let config = settings(&server, "d", None);

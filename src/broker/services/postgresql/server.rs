@@ -39,8 +39,8 @@ pub(super) type Roles = BTreeMap<String, Vec<String>>;
 impl Server {
     pub(super) fn new(settings: ServerSettings, for_cockroachdb: bool) -> Self {
         let (inside, expiry) = (settings.max_connections / 2, 1);
-        let maintenance = settings.max_connections.saturating_sub(inside + expiry);
-        let permits = |count: usize| Arc::new(Semaphore::new(count.max(1)));
+        let maintenance = settings.max_connections - inside - expiry;
+        let permits = |count: usize| Arc::new(Semaphore::new(count));
         Self {
             settings,
             idle: Mutex::default(),

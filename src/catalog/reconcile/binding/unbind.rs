@@ -11,7 +11,7 @@ use crate::catalog::{
     connections::BrokerError,
     context::Context,
     ledger::claim_name,
-    reconcile::{Next, ReconcileError, has_finalizer, release, remove_finalizer, status},
+    reconcile::{Next, ReconcileError, has_finalizer, release, remove_finalizer, status, try_again},
     secrets,
 };
 
@@ -30,7 +30,7 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
         if let Err(error) = release::binding(context, &claim).await {
             let new = failed(old.clone(), &claim, &error);
             status::write(context, &api, binding, &old, new).await?;
-            return Ok(Next::Retry);
+            return try_again(context, &api, binding, Next::Retry).await;
         }
         secrets::remove(&secrets, &old.secrets).await?;
         context.ledger.remove(&claim).await?;

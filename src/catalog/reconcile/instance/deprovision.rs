@@ -17,7 +17,7 @@ use crate::{
         reconcile::{
             Next, ReconcileError, has_finalizer,
             release::{self, Released, poll_wait},
-            remove_finalizer, status,
+            remove_finalizer, status, try_again,
         },
     },
     osb::Operation,
@@ -37,7 +37,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
     if let Some(blockers) = blockers(instance, context) {
         status::set_ready(&mut new, false, "DeprovisionBlockedByExistingCredentials", blockers);
         status::write(context, &api, instance, &old, new).await?;
-        return Ok(Next::After(BLOCKED));
+        return try_again(context, &api, instance, Next::After(BLOCKED)).await;
     }
     let id = instance.spec.external_id.clone().unwrap_or_default();
     let _turn = context.turns.take(&claim_name(ClaimKind::ServiceInstance, &id)).await;
@@ -71,7 +71,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
         }
     };
     status::write(context, &api, instance, &old, new).await?;
-    Ok(next)
+    try_again(context, &api, instance, next).await
 }
 
 /// What still uses the instance, as a message.

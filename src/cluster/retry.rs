@@ -1,9 +1,8 @@
-//! How long to wait before trying again: growing per object, with jitter, forgotten on success. And whose turn it is
-//! when two reconcilers could ask a broker about the same id.
+//! How long to wait before trying again: growing per object, with jitter, forgotten on success.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -15,7 +14,7 @@ const LONGEST: Duration = Duration::from_mins(3);
 
 /// The waits of all objects that fail, by uid.
 #[derive(Debug, Default)]
-pub(super) struct Retries(Mutex<HashMap<String, Waits>>);
+pub struct Retries(Mutex<HashMap<String, Waits>>);
 
 #[derive(Debug)]
 struct Waits {
@@ -25,7 +24,7 @@ struct Waits {
 
 impl Retries {
     /// How long to wait now. A new generation starts from the shortest wait.
-    pub(super) fn next(&self, uid: &str, generation: Option<i64>) -> Duration {
+    pub fn next(&self, uid: &str, generation: Option<i64>) -> Duration {
         let mut waits = locked(&self.0);
         let entry = waits
             .entry(uid.to_owned())
@@ -39,7 +38,7 @@ impl Retries {
     }
 
     /// The object is well again, or gone.
-    pub(super) fn forget(&self, uid: &str) {
+    pub fn forget(&self, uid: &str) {
         locked(&self.0).remove(uid);
     }
 }
@@ -53,27 +52,6 @@ impl Waits {
             .without_max_times()
             .build();
         Self { generation, next }
-    }
-}
-
-/// Turns by name: whoever asks a broker about an id holds the id's turn meanwhile. Otherwise the deletion of a claim
-/// could overtake the creation that it is meant to undo.
-#[derive(Debug, Default)]
-pub(super) struct Turns(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
-
-impl Turns {
-    /// Waits for the turn and takes it until the guard is dropped.
-    pub(super) async fn take(&self, name: &str) -> tokio::sync::OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = locked(&self.0);
-            turns.retain(|_, turn| turn.strong_count() > 0);
-            turns.get(name).and_then(Weak::upgrade).unwrap_or_else(|| {
-                let turn = Arc::default();
-                turns.insert(name.to_owned(), Arc::downgrade(&turn));
-                turn
-            })
-        };
-        turn.lock_owned().await
     }
 }
 
@@ -100,15 +78,5 @@ mod tests {
         retries.next("a", Some(2));
         retries.forget("a");
         assert!(retries.next("a", Some(2)) < 3 * SHORTEST);
-    }
-
-    #[tokio::test]
-    async fn a_turn_is_given_to_one_at_a_time() {
-        let turns = Turns::default();
-        let mine = turns.take("a").await;
-        let other = turns.take("b").await;
-        assert!(tokio::time::timeout(Duration::from_millis(20), turns.take("a")).await.is_err());
-        drop((mine, other));
-        drop(turns.take("a").await);
     }
 }

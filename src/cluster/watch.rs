@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// What happened to an object.
-pub(super) enum Change<K> {
+pub enum Change<K> {
     /// It was seen for the first time, or is as it was before as far as its user is concerned (`status` aside).
     Applied {
         /// The object as it is.
@@ -29,21 +29,22 @@ pub(super) enum Change<K> {
         /// Whether anything but its status is new.
         beyond_status: bool,
     },
-    /// It is gone.
+    /// It is gone, or no longer selected.
     Deleted(Arc<K>),
 }
 
-/// Watches a kind for ever: keeps the store, and tells every change afterwards. Objects that cannot be read are logged
+/// Watches a kind, or what `config` selects of it, for ever: keeps the store, and tells every change afterwards. Objects that cannot be read are logged
 /// and left as they were last known; they do not stop the others.
-pub(super) async fn watch<K>(
+pub async fn watch<K>(
     api: Api<DeserializeGuard<K>>,
+    config: watcher::Config,
     mut writer: Writer<K>,
     mut tell: impl FnMut(Change<K>),
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let store = writer.as_reader();
-    let events = watcher(api, watcher::Config::default()).default_backoff();
+    let events = watcher(api, config).default_backoff();
     pin_mut!(events);
     let mut before = Vec::new();
     while let Some(event) = events.next().await {

@@ -1,0 +1,122 @@
+//! Pods that are meant to keep the webhook busy. It is asked before the API server checks a pod, so names may be of any length
+//! and lists of any size, as long as the request has at most 3 MiB.
+
+use super::*;
+
+fn many(count: usize, entry: impl Fn(usize) -> String) -> String {
+    (0..count).map(entry).collect::<Vec<_>>().join(",")
+}
+
+fn containers(count: usize) -> Value {
+    (0..count).map(|number| json!({"name": format!("c{number}")})).collect()
+}
+
+#[test]
+fn an_annotation_has_an_end() {
+    let bindings = |count| many(count, |number| format!("b{number}"));
+    let variables = |count| many(count, |number| format!("V{number}=b/k"));
+    let prefixes = |count| many(count, |number| format!("P{number}*=b/*"));
+    let files = |count| many(count, |number| format!("f{number}=b/k"));
+    let names = |count| many(count, |number| format!("c{number}"));
+    for (annotation, list) in [
+        ("bind", &bindings as &dyn Fn(usize) -> String),
+        ("env", &variables),
+        ("env", &prefixes),
+        ("files", &files),
+        ("containers", &names),
+    ] {
+        let with = |count: usize| {
+            let mut annotations = json!({"bindery.dev/bind": "b"});
+            annotations[format!("bindery.dev/{annotation}")] = json!(list(count));
+            let count = if annotation == "containers" { count } else { 1 };
+            inject(&pod(annotations, containers(count)), &InjectSettings::default())
+        };
+        assert!(!with(500).unwrap().is_empty());
+        assert_eq!(
+            with(501).unwrap_err().to_string(),
+            format!(
+                "metadata.annotations[bindery.dev/{annotation}]: has more than 500 entries; leave some out"
+            )
+        );
+    }
+}
+
+#[test]
+fn so_have_all_bindings_of_single_containers_together() {
+    let mut annotations = json!({"bindery.dev/bind": "b"});
+    for number in 0..500 {
+        annotations[format!("bindery.dev/bind.c{number:03}")] = json!(format!("b{number}"));
+    }
+    assert_eq!(
+        refused(&pod(annotations, containers(500))),
+        "metadata.annotations[bindery.dev/bind.c499]: has more than 500 entries; leave some out"
+    );
+}
+
+#[test]
+fn a_pod_that_would_take_for_ever_is_refused() {
+    let bind = many(500, |number| format!("b{number}"));
+    let expected = "metadata.annotations[bindery.dev/bind]: asks for more than a pod can hold: its containers, their lists \
+                    and what is bound to them are too many; bind less, or name the containers that need it in \
+                    bindery.dev/containers";
+    let mounts: Value = (0..10_001).map(|_| json!({"name": "a", "mountPath": "/x"})).collect();
+    let mut crowded =
+        pod(json!({"bindery.dev/bind": bind}), json!([{"name": "app", "volumeMounts": mounts}]));
+    assert_eq!(refused(&crowded), expected);
+    crowded["metadata"]["annotations"]["bindery.dev/bind"] = json!("b");
+    assert!(inject(&crowded, &InjectSettings::default()).is_ok(), "one binding among many mounts");
+    crowded["metadata"]["annotations"]["bindery.dev/bind"] = json!(bind);
+    crowded["spec"] = json!({"containers": [{"name": "app"}], "volumes": mounts});
+    assert_eq!(refused(&crowded), expected);
+
+    let mut many = pod(json!({"bindery.dev/bind": bind}), containers(21));
+    assert_eq!(refused(&many), expected);
+    many["metadata"]["annotations"]["bindery.dev/containers"] = json!("c7");
+    let injection = inject(&many, &InjectSettings::default()).unwrap();
+    assert_eq!(injection.patch.len(), 3, "volumes, mounts, and variables");
+}
+
+/// To find the nearest name takes the product of both lengths, in time and in memory.
+#[test]
+fn names_of_any_length_are_answered_shortly() {
+    let (asked, present) = ("a".repeat(1 << 20), "b".repeat(1 << 20));
+    for annotations in [
+        json!({"bindery.dev/bind": "b", "bindery.dev/containers": asked}),
+        json!({"bindery.dev/bind": "b", format!("bindery.dev/bind.{asked}"): "c"}),
+    ] {
+        let problem =
+            inject(&pod(annotations, json!([{"name": present}])), &InjectSettings::default()).unwrap_err();
+        let problem = problem.problem().to_string();
+        assert!(
+            problem.starts_with("the pod has no container `aaa") && problem.len() < 500,
+            "{}",
+            problem.len()
+        );
+    }
+}
+
+#[test]
+fn of_many_containers_only_some_are_listed() {
+    let annotations = json!({"bindery.dev/bind": "b", "bindery.dev/containers": "nope"});
+    let error = refused(&pod(annotations, containers(1000)));
+    assert!(error.ends_with("c18, c19, and 980 more"), "{error}");
+}
+
+/// What users have: a pod of 40 containers and a megabyte.
+#[test]
+fn huge_pods_of_good_people_are_bound() {
+    let env: Value =
+        (0..250).map(|number| json!({"name": format!("V{number}"), "value": "x".repeat(64)})).collect();
+    let containers: Value =
+        (0..40).map(|number| json!({"name": format!("c{number}"), "env": env, "envFrom": []})).collect();
+    let annotations = json!({
+        "bindery.dev/bind": many(20, |number| format!("b{number}")),
+        "bindery.dev/env": many(50, |number| format!("N{number}=b1/k{number}"))
+    });
+    let pod = pod(annotations, containers);
+    assert!(pod.to_string().len() > 900_000);
+    let (result, warnings) = injected(&pod);
+    assert_eq!(result["spec"]["containers"][39]["envFrom"].as_array().unwrap().len(), 20);
+    assert_eq!(result["spec"]["containers"][39]["env"].as_array().unwrap().len(), 300);
+    assert_eq!(warnings, [""; 0]);
+}

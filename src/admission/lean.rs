@@ -1,0 +1,264 @@
+//! Reads of a pod what an injection looks at. Most of a large pod is probes, resources and values of variables; to make
+//! a tree of them would take most of the time that an answer takes. What is left out is named here, so that whatever
+//! this version does not know is read. Reading less changes no patch: a patch only adds, and says where by what was read.
+
+use std::{borrow::Cow, fmt};
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// What of a value is read.
+enum Shape {
+    Whole,
+    /// An object without some of its fields; the fields that have a shape of their own.
+    Without(&'static [&'static str], &'static [(&'static str, Shape)]),
+    /// A list of such.
+    Each(&'static Shape),
+}
+
+const CONTAINERS: Shape = Shape::Each(&Shape::Without(
+    &[
+        "args",
+        "command",
+        "image",
+        "imagePullPolicy",
+        "lifecycle",
+        "livenessProbe",
+        "ports",
+        "readinessProbe",
+        "resources",
+        "securityContext",
+        "startupProbe",
+        "terminationMessagePath",
+        "terminationMessagePolicy",
+        "workingDir",
+    ],
+    &[("env", Shape::Each(&Shape::Without(&["value"], &[])))],
+));
+
+/// A pod, or an object with a pod template, which is read whole.
+const OBJECT: Shape = Shape::Without(
+    &["status"],
+    &[
+        (
+            "metadata",
+            Shape::Without(
+                &["managedFields"],
+                &[(
+                    "annotations",
+                    Shape::Without(&["kubectl.kubernetes.io/last-applied-configuration"], &[]),
+                )],
+            ),
+        ),
+        (
+            "spec",
+            Shape::Without(
+                &["affinity", "securityContext", "tolerations", "topologySpreadConstraints"],
+                &[
+                    ("containers", CONTAINERS),
+                    ("initContainers", CONTAINERS),
+                    (
+                        "volumes",
+                        Shape::Each(&Shape::Without(
+                            &["configMap", "downwardAPI", "emptyDir", "projected"],
+                            &[],
+                        )),
+                    ),
+                ],
+            ),
+        ),
+    ],
+);
+
+/// Reads an object that a webhook is asked about, for `#[serde(deserialize_with)]`.
+pub(super) fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    let value = OBJECT.deserialize(deserializer)?;
+    Ok(Some(value).filter(|value| !value.is_null()))
+}
+
+impl<'de> DeserializeSeed<'de> for &Shape {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(Reader(self))
+    }
+}
+
+struct Reader<'s>(&'s Shape);
+
+impl<'de> Visitor<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let (without, shaped) = match self.0 {
+            Shape::Without(without, shaped) => (*without, *shaped),
+            _ => (&[][..], &[][..]),
+        };
+        let mut object = Map::new();
+        while let Some(key) = entries.next_key_seed(Key)? {
+            if without.contains(&key.as_ref()) {
+                entries.next_value::<IgnoredAny>()?;
+            } else {
+                let shape =
+                    shaped.iter().find(|(name, _)| *name == key).map_or(&Shape::Whole, |(_, shape)| shape);
+                object.insert(key.into_owned(), entries.next_value_seed(shape)?);
+            }
+        }
+        Ok(Value::Object(object))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
+        let shape = if let Shape::Each(shape) = self.0 { shape } else { &Shape::Whole };
+        let mut list = Vec::new();
+        while let Some(element) = elements.next_element_seed(shape)? {
+            list.push(element);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::from(text))
+    }
+
+    fn visit_string<E: Error>(self, text: String) -> Result<Value, E> {
+        Ok(Value::from(text))
+    }
+
+    fn visit_bool<E: Error>(self, is: bool) -> Result<Value, E> {
+        Ok(Value::from(is))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::from(number))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::from(number))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(number).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+}
+
+/// A field's name, copied only if it has to be.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field's name")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(name))
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::admission::inject::{InjectSettings, inject};
+
+    fn read(value: &Value) -> Value {
+        let text = value.to_string();
+        object(&mut serde_json::Deserializer::from_str(&text)).unwrap().unwrap_or_default()
+    }
+
+    #[test]
+    fn what_an_injection_does_not_look_at_is_left_out() {
+        let container = json!({
+            "name": "app", "image": "app:1", "livenessProbe": {"exec": {"command": ["a"]}}, "future": [1, -2, 1.5, null, true],
+            "env": [{"name": "A", "value": "long"}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}],
+            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]
+        });
+        let pod = json!({
+            "kind": "Pod", "status": {"phase": "Pending"},
+            "metadata": {"name": "web", "managedFields": [{}], "annotations": {"bindery.dev/bind": "a\n\"b"}},
+            "spec": {"containers": [container], "tolerations": [{}], "volumes": [{"name": "tmp", "emptyDir": {}}]}
+        });
+        let expected = json!({
+            "kind": "Pod",
+            "metadata": {"name": "web", "annotations": {"bindery.dev/bind": "a\n\"b"}},
+            "spec": {
+                "containers": [{
+                    "name": "app", "future": [1, -2, 1.5, null, true],
+                    "env": [{"name": "A"}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}],
+                    "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]
+                }],
+                "volumes": [{"name": "tmp"}]
+            }
+        });
+        assert_eq!(read(&pod), expected);
+    }
+
+    /// What is not shaped as Kubernetes has it is told by the injection, not here.
+    #[test]
+    fn what_has_another_shape_is_read_whole() {
+        for odd in [
+            json!({"spec": [1, {"status": 1}], "metadata": "text"}),
+            json!({"spec": {"containers": {"image": 1}, "volumes": "none"}}),
+            json!({"spec": {"containers": [["image"], 5, null]}}),
+            json!([{"status": 1}]),
+            json!("text"),
+        ] {
+            assert_eq!(read(&odd), odd);
+        }
+        assert_eq!(read(&Value::Null), Value::Null);
+    }
+
+    #[test]
+    fn the_template_of_a_workload_is_read_whole() {
+        let workload = json!({"kind": "Deployment", "spec": {"template": {"metadata": {"annotations": {"a": "b"}},
+            "spec": {"containers": [{"image": "i"}]}}}});
+        assert_eq!(read(&workload), workload);
+    }
+
+    /// Also when each of the fields that are left out is of the wrong kind, or the pod says more than usual.
+    #[test]
+    fn the_injection_is_the_same() {
+        let pod = json!({
+            "metadata": {"annotations": {
+                "bindery.dev/bind": "a,b", "bindery.dev/env": "A=a/key,IMAGE=b/key", "bindery.dev/files": "x=a/key"
+            }},
+            "spec": {
+                "os": {"name": "linux"},
+                "nodeSelector": {"kubernetes.io/os": "linux"},
+                "initContainers": [{"name": "init", "image": 5, "restartPolicy": "Always", "env": []}],
+                "containers": [
+                    {"name": "app", "env": [{"name": "A", "value": "own"}], "envFrom": [{"secretRef": {"name": "b-env"}}],
+                     "volumeMounts": [{"name": "x", "mountPath": "/var/secrets/b"}]},
+                    {"name": "other", "volumeDevices": [{"name": "y", "devicePath": "/var/secrets/a"}]}
+                ],
+                "volumes": [{"name": "x", "projected": {"sources": []}}, {"name": "z", "secret": {"secretName": "z"}}]
+            }
+        });
+        let settings = InjectSettings::default();
+        let whole = inject(&pod, &settings).unwrap();
+        assert!(!whole.is_empty() && !whole.warnings.is_empty());
+        assert_eq!(inject(&read(&pod), &settings).unwrap(), whole);
+    }
+}

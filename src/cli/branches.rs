@@ -1,0 +1,143 @@
+//! `bindery wait`, `bindery namespaces` and `bindery extend`: what CI and people ask about namespaces that come with
+//! their services. What is decided about them is the controller's.
+
+mod wait;
+
+use std::fmt::Debug;
+
+use anyhow::{Context, bail};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::Namespace,
+    jiff::{SignedDuration, Timestamp},
+};
+use kube::{
+    Api, Client, Resource,
+    api::{ListParams, Patch, PatchParams},
+    core::PartialObjectMeta,
+};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+pub(super) use self::wait::{WaitArgs, wait};
+use crate::{
+    cluster::{self, explain},
+    config::Lifetime,
+    contract::{FIELD_MANAGER, branch},
+    namespaces::{
+        NamespaceBinding,
+        overview::{Found, rows, table},
+    },
+};
+
+/// Show namespaces and what they have of NamespaceBindings.
+#[derive(Debug, clap::Args)]
+pub(super) struct NamespacesArgs {
+    /// Only this namespace.
+    #[arg(long, short)]
+    namespace: Option<String>,
+    /// As a table, or as a JSON list of objects.
+    #[arg(long, short, value_enum, default_value_t)]
+    output: OutputForm,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum OutputForm {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Let a namespace keep what it has of NamespaceBindings for longer than their ttl.
+///
+/// The time counts from now, so that repeating the command does not add up; an end that is later already stays.
+#[derive(Debug, clap::Args)]
+pub(super) struct ExtendArgs {
+    /// The namespace.
+    #[arg(long, short)]
+    namespace: String,
+    /// How long from now: 90m, 24h, 7d.
+    #[arg(long = "for", value_name = "TIME")]
+    time: Lifetime,
+}
+
+/// The table or the list.
+///
+/// # Errors
+/// When something cannot be read.
+pub(super) async fn namespaces(args: &NamespacesArgs) -> anyhow::Result<String> {
+    let client = cluster::client().await?;
+    let found = find(&client, args.namespace.as_deref()).await?;
+    let now = Timestamp::now();
+    let rows = rows(&found, now);
+    match args.output {
+        OutputForm::Json => Ok(format!("{}\n", serde_json::to_string_pretty(&rows)?)),
+        OutputForm::Table if rows.is_empty() => {
+            Ok("no namespace is selected by a NamespaceBinding; see kubectl get nsb\n".to_owned())
+        }
+        OutputForm::Table => Ok(table(&rows, now)),
+    }
+}
+
+/// Extends the time of a namespace.
+///
+/// # Errors
+/// When the namespace does not exist or cannot be changed.
+pub(super) async fn extend(args: &ExtendArgs) -> anyhow::Result<String> {
+    let api: Api<Namespace> = Api::all(cluster::client().await?);
+    let name = &args.namespace;
+    let namespace = match api.get_metadata_opt(name).await {
+        Ok(Some(namespace)) => namespace,
+        Ok(None) => bail!("there is no namespace {name}"),
+        Err(error) => bail!("cannot read the namespace {name}: {}", explain(&error)),
+    };
+    let known = namespace.metadata.annotations.as_ref().and_then(|all| all.get(branch::EXTENDED_UNTIL));
+    let known: Option<Timestamp> = known.and_then(|until| until.parse().ok());
+    let length = SignedDuration::try_from(args.time.duration()).context("--for is too long")?;
+    let asked = Timestamp::now().checked_add(length).context("--for is too long")?;
+    let until = known.map_or(asked, |known| known.max(asked));
+    let patch = json!({"metadata": {"annotations": {branch::EXTENDED_UNTIL: until.to_string()}}});
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    if let Err(error) = api.patch_metadata(name, &parameters, &Patch::Merge(patch)).await {
+        bail!("cannot annotate the namespace {name}: {}", explain(&error));
+    }
+    Ok(format!("{name} keeps what it has until {until:.0} at least\n"))
+}
+
+/// What there is to be said of one namespace, or of all.
+async fn find(client: &Client, namespace: Option<&str>) -> anyhow::Result<Found> {
+    let rules = match Api::<NamespaceBinding>::all(client.clone()).list(&ListParams::default()).await {
+        Ok(rules) => rules.items,
+        Err(error) => bail!("cannot list NamespaceBindings: {}", explain(&error)),
+    };
+    let api: Api<Namespace> = Api::all(client.clone());
+    let namespaces: Vec<PartialObjectMeta<Namespace>> = match namespace {
+        Some(name) => match api.get_metadata_opt(name).await {
+            Ok(namespace) => namespace.into_iter().collect(),
+            Err(error) => bail!("cannot read the namespace {name}: {}", explain(&error)),
+        },
+        None => match api.list_metadata(&ListParams::default()).await {
+            Ok(namespaces) => namespaces.items,
+            Err(error) => bail!("cannot list namespaces: {}", explain(&error)),
+        },
+    };
+    let (instances, bindings) = tokio::try_join!(made(client, namespace), made(client, namespace))?;
+    Ok(Found { rules, namespaces, instances, bindings })
+}
+
+/// The objects of a kind that were made for NamespaceBindings.
+async fn made<K>(client: &Client, namespace: Option<&str>) -> anyhow::Result<Vec<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    match api.list(&ListParams::default().labels(branch::NAMESPACE_BINDING)).await {
+        Ok(objects) => Ok(objects.items),
+        Err(error) => bail!("cannot list {}: {}", K::plural(&()), explain(&error)),
+    }
+}

@@ -1,0 +1,238 @@
+//! The life of a server's connections: accepted up to a limit, given up when they bring no request, and drained at the
+//! stop so that no request is lost.
+
+use std::{
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, body::Body, extract::Request, response::Response};
+use hyper::{body::Incoming, service::Service};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::LONGEST_DRAIN;
+
+/// How a server treats its connections.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Connections at a time. More wait in the kernel, which bounds them, too. An API server needs one or two.
+    pub(super) connections: usize,
+    /// How long a connection may take from its beginning to its first request: handshake, silence, slow headers.
+    pub(super) first_request: Duration,
+    /// How long an HTTP/1.1 connection may take for each later request's headers, and so how long it may be idle. Longer
+    /// than the minute after which most proxies give a connection up: whoever closes first must be the client.
+    pub(super) headers: Duration,
+    /// How often an HTTP/2 connection is asked whether its client is still there.
+    pub(super) ping: Duration,
+    /// How long connections may go on after the stop.
+    pub(super) drain: Duration,
+    /// How long after the stop, or after the last client that came nevertheless, a new connection is still welcome:
+    /// some hear late that this server goes.
+    pub(super) quiet: Duration,
+}
+
+impl Limits {
+    pub(super) const DEFAULT: Self = Self {
+        connections: 512,
+        first_request: Duration::from_secs(10),
+        headers: Duration::from_secs(75),
+        ping: Duration::from_secs(30),
+        drain: LONGEST_DRAIN,
+        quiet: Duration::from_secs(1),
+    };
+
+    /// Requests at a time on one HTTP/2 connection. Go's client, the API server, opens another connection beyond.
+    const STREAMS: u32 = 250;
+    /// Of all headers of a request. Those of an API server are a few hundred bytes.
+    const HEADER_BYTES: u32 = 32 << 10;
+
+    fn builder(&self) -> Builder<TokioExecutor> {
+        let mut builder = Builder::new(TokioExecutor::new());
+        let mut http1 = builder.http1();
+        http1.timer(TokioTimer::new()).header_read_timeout(self.headers).max_buf_size(HEADER_BUFFER);
+        let mut http2 = builder.http2();
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(self.ping)
+            .keep_alive_timeout(Duration::from_secs(10))
+            .max_concurrent_streams(Self::STREAMS)
+            .max_header_list_size(Self::HEADER_BYTES);
+        builder
+    }
+}
+
+/// Of an HTTP/1.1 connection; what hyper takes by itself is 400 KiB.
+const HEADER_BUFFER: usize = 64 << 10;
+
+/// Serves until `stop`, then drains: HTTP/2 connections are sent GOAWAY, HTTP/1.1 ones end with the request they are at.
+/// New ones are still accepted, and drained likewise, until nobody has come for a while.
+pub(super) async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    let server = Arc::new(Server { tls, router, limits, stop: stop.clone() });
+    let mut connections = JoinSet::new();
+    let mut stopped = pin!(stop.cancelled());
+    let mut drain: Option<Drain> = None;
+    loop {
+        let (end, quiet_until) =
+            drain.as_ref().map_or((None, None), |drain| (Some(drain.end), Some(drain.quiet_until)));
+        tokio::select! {
+            biased;
+            () = &mut stopped, if drain.is_none() => drain = Some(Drain::begin(&limits)),
+            Some(_) = connections.join_next() => {}
+            () = until(end) => break,
+            accepted = listener.accept(), if connections.len() < limits.connections => match accepted {
+                Ok((stream, client)) => {
+                    connections.spawn(server.clone().connection(stream, client));
+                    if let Some(drain) = &mut drain {
+                        drain.quiet_until = Instant::now() + limits.quiet;
+                    }
+                }
+                Err(error) => {
+                    // Such as no file descriptor left; another connection's end mends it.
+                    warn!(%error, "cannot accept a connection");
+                    sleep(Duration::from_millis(50)).await;
+                }
+            },
+            () = until(quiet_until), if connections.is_empty() => break,
+        }
+    }
+    if !connections.is_empty() {
+        warn!(
+            connections = connections.len(),
+            "connections are cut off, since they did not end after the stop"
+        );
+    }
+}
+
+/// The end of a server.
+struct Drain {
+    /// When it must be over.
+    end: Instant,
+    /// When it is over if no connection is open.
+    quiet_until: Instant,
+}
+
+impl Drain {
+    fn begin(limits: &Limits) -> Self {
+        let now = Instant::now();
+        Self { end: now + limits.drain, quiet_until: now + limits.quiet }
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Server {
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+}
+
+impl Server {
+    async fn connection(self: Arc<Self>, stream: TcpStream, client: SocketAddr) {
+        let deadline = Instant::now() + self.limits.first_request;
+        // Answers are small and awaited.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = &self.tls else {
+            // Which HTTP it is, the first bytes tell; a stop before they are there would end the connection unanswered.
+            return tokio::select! {
+                _ = stream.readable() => self.requests(self.limits.builder(), stream, client, deadline).await,
+                () = sleep_until(deadline) => debug!(%client, "no request came"),
+            };
+        };
+        let stream = tokio::select! {
+            shaken = tls.accept(stream) => match shaken {
+                Ok(stream) => stream,
+                Err(error) => return debug!(%client, %error, "no TLS handshake"),
+            },
+            () = sleep_until(deadline) => return debug!(%client, "the TLS handshake took too long"),
+        };
+        // What was agreed upon needs no guess, which a stop at the wrong moment would end together with the connection.
+        let builder = match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => self.limits.builder().http2_only(),
+            _ => self.limits.builder().http1_only(),
+        };
+        self.requests(builder, stream, client, deadline).await;
+    }
+
+    /// Answers the connection's requests.
+    async fn requests(
+        &self,
+        builder: Builder<TokioExecutor>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        client: SocketAddr,
+        deadline: Instant,
+    ) {
+        let asked = Arc::new(AtomicBool::new(false));
+        let service = Asked { asked: asked.clone(), router: TowerToHyperService::new(self.router.clone()) };
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut stopped = pin!(self.stop.cancelled());
+        let (mut is_draining, mut is_new) = (false, true);
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut connection => {
+                    if let Err(error) = ended {
+                        debug!(%client, %error, "a connection broke");
+                    }
+                    return;
+                }
+                () = &mut stopped, if !is_draining => {
+                    is_draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = sleep_until(deadline), if is_new => {
+                    is_new = false;
+                    if !asked.load(Ordering::Relaxed) {
+                        return debug!(%client, "no request came");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The router, and whether it was asked anything.
+struct Asked {
+    asked: Arc<AtomicBool>,
+    router: TowerToHyperService<Router>,
+}
+
+impl Service<Request<Incoming>> for Asked {
+    type Response = Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.asked.store(true, Ordering::Relaxed);
+        self.router.call(request)
+    }
+}

@@ -1,0 +1,396 @@
+//! Puts watches, plan and steps together. One task plans: whatever changes is gathered for a moment, then everything is
+//! decided anew and the namespaces concerned are looked at, each by itself, so that none holds up the others.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt::Debug,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use futures::{StreamExt, channel::mpsc};
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::DeserializeGuard,
+    runtime::{
+        applier,
+        controller::{Action, Config},
+        reflector::{self, ObjectRef, Store, store::Writer},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::{sync::mpsc as news, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::{
+    act::{Hands, reference},
+    api::NamespaceBinding,
+    plan::{Facts, Held, NamespaceMeta, Plan, Share, plan},
+    pods::kept,
+    rule::{GRACE, InvalidRule, Rule},
+    steps::{Finding, Look, Problem, Seen, Told, look, owner},
+};
+use crate::{
+    catalog::api::{ServiceBinding, ServiceInstance},
+    cluster::{
+        explain,
+        retry::Retries,
+        watch::{self, Change},
+    },
+    contract::branch,
+    telemetry::Metrics,
+};
+
+/// How many namespaces are worked on at the same time. The API server answers quickly, and others ask it as well.
+const CONCURRENCY: u16 = 16;
+/// How long changes are gathered before everything is decided anew.
+const GATHER: Duration = Duration::from_millis(20);
+/// How often statuses are written at most.
+const REPORT_EVERY: Duration = Duration::from_millis(500);
+/// How long to wait at most before everything is decided anew, whatever was missed.
+const LOOK_AGAIN: Duration = Duration::from_mins(5);
+
+/// What happened.
+#[derive(Debug)]
+pub(super) enum News {
+    /// Something of this namespace changed.
+    Namespace(String),
+    /// A NamespaceBinding changed.
+    Rules,
+    /// Something is to be reported that concerns no decision.
+    Report,
+}
+
+/// What is watched.
+pub(super) struct Stores {
+    pub(super) rules: Store<NamespaceBinding>,
+    pub(super) namespaces: Store<NamespaceMeta>,
+    pub(super) instances: Store<ServiceInstance>,
+    pub(super) bindings: Store<ServiceBinding>,
+}
+
+/// What the tasks share.
+pub(super) struct Controller {
+    pub(super) client: Client,
+    pub(super) stores: Stores,
+    pub(super) plan: ArcSwap<Plan>,
+    /// How long what each NamespaceBinding gave is kept without it.
+    graces: ArcSwap<HashMap<String, Duration>>,
+    pub(super) findings: Mutex<HashMap<String, BTreeMap<String, Finding>>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) hands: Hands,
+    /// When the pods of each namespace were looked at, where that matters.
+    looks: Mutex<HashMap<String, Timestamp>>,
+    retries: Retries,
+    news: news::UnboundedSender<News>,
+}
+
+/// Runs until `stop`, or until a task ends that should not; answers which.
+pub(super) async fn run(client: Client, metrics: Arc<Metrics>, stop: CancellationToken) -> Option<String> {
+    let (rules, rule_writer) = reflector::store();
+    let (namespaces, namespace_writer) = reflector::store();
+    let (instances, instance_writer) = reflector::store();
+    let (bindings, binding_writer) = reflector::store();
+    let (news, heard) = news::unbounded_channel();
+    let (queue, wakes) = mpsc::unbounded();
+    let controller = Arc::new(Controller {
+        stores: Stores { rules, namespaces, instances, bindings },
+        plan: ArcSwap::default(),
+        graces: ArcSwap::default(),
+        findings: Mutex::default(),
+        hands: Hands::new(client.clone()),
+        looks: Mutex::default(),
+        retries: Retries::default(),
+        client,
+        metrics,
+        news,
+    });
+    let mut tasks = JoinSet::new();
+    let all = watcher::Config::default;
+    let ours = || watcher::Config::default().labels(branch::NAMESPACE_BINDING);
+    controller.watch(&mut tasks, all(), rule_writer, |_| News::Rules);
+    controller.watch(&mut tasks, all(), namespace_writer, |namespace: &NamespaceMeta| {
+        News::Namespace(namespace.name_any())
+    });
+    controller.watch(&mut tasks, ours(), instance_writer, within);
+    controller.watch(&mut tasks, ours(), binding_writer, within);
+    tasks.spawn(controller.clone().plan_for_ever(heard, queue));
+    tasks.spawn(controller.clone().work_for_ever(wakes));
+    let ended = stop.run_until_cancelled(tasks.join_next()).await?;
+    Some(ended.and_then(Result::err).map_or("without an error".to_owned(), |error| error.to_string()))
+}
+
+fn within(object: &impl ResourceExt) -> News {
+    News::Namespace(object.namespace().unwrap_or_default())
+}
+
+impl Controller {
+    fn watch<K>(
+        self: &Arc<Self>,
+        tasks: &mut JoinSet<()>,
+        config: watcher::Config,
+        writer: Writer<K>,
+        news: impl Fn(&K) -> News + Send + 'static,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        let api: Api<DeserializeGuard<K>> = Api::all(self.client.clone());
+        let controller = self.clone();
+        tasks.spawn(watch::watch(api, config, writer, move |change| {
+            let (Change::Applied { object, .. } | Change::Deleted(object)) = change;
+            controller.hear(news(&object));
+        }));
+    }
+
+    fn hear(&self, news: News) {
+        // Nobody listens any more when everything ends.
+        let _ = self.news.send(news);
+    }
+
+    pub(super) fn lock_findings(&self) -> MutexGuard<'_, HashMap<String, BTreeMap<String, Finding>>> {
+        // Nothing panics while holding the lock, and a map is whole after any panic.
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn lock_looks(&self) -> MutexGuard<'_, HashMap<String, Timestamp>> {
+        // As above.
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn plan_for_ever(
+        self: Arc<Self>,
+        mut heard: news::UnboundedReceiver<News>,
+        queue: mpsc::UnboundedSender<ObjectRef<NamespaceMeta>>,
+    ) {
+        let Stores { rules, namespaces, instances, bindings } = &self.stores;
+        let read = tokio::join!(
+            rules.wait_until_ready(),
+            namespaces.wait_until_ready(),
+            instances.wait_until_ready(),
+            bindings.wait_until_ready(),
+        );
+        debug!(?read, "NamespaceBindings are carried out");
+        let mut reported = Instant::now() - REPORT_EVERY;
+        let mut is_reported = false;
+        loop {
+            let planned = self.plan.load();
+            let mut wait = planned.next.map_or(LOOK_AGAIN, until).min(LOOK_AGAIN);
+            if !is_reported {
+                wait = wait.min(REPORT_EVERY.saturating_sub(reported.elapsed()));
+            }
+            let mut concerned = HashSet::new();
+            let mut decide = true;
+            if let Ok(Some(first)) = tokio::time::timeout(wait, heard.recv()).await {
+                decide = gather(first, &mut heard, &mut concerned).await;
+                is_reported = false;
+            }
+            if decide {
+                let rules = self.decide(&mut concerned);
+                for namespace in concerned {
+                    let _ = queue.unbounded_send(ObjectRef::new(&namespace));
+                }
+                self.graces.store(Arc::new(rules));
+            }
+            if !is_reported && reported.elapsed() >= REPORT_EVERY {
+                self.report().await;
+                (reported, is_reported) = (Instant::now(), true);
+            }
+        }
+    }
+
+    /// What every NamespaceBinding asks for, the oldest first, and those that cannot be read.
+    pub(super) fn rules(&self) -> (Vec<Arc<Rule>>, Vec<(Arc<NamespaceBinding>, InvalidRule)>) {
+        let (mut rules, mut invalid) = (Vec::new(), Vec::new());
+        for object in self.stores.rules.state() {
+            if object.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            match Rule::read(&object) {
+                Ok(rule) => rules.push(Arc::new(rule)),
+                Err(error) => invalid.push((object, error)),
+            }
+        }
+        rules.sort_by(|a, b| a.seniority().cmp(&b.seniority()));
+        (rules, invalid)
+    }
+
+    /// Decides everything anew and adds the namespaces for which something else was decided.
+    fn decide(&self, concerned: &mut HashSet<String>) -> HashMap<String, Duration> {
+        let (rules, invalid) = self.rules();
+        let held = self.held();
+        let before = self.plan.load_full();
+        let mut decided = plan(&Facts {
+            rules: &rules,
+            namespaces: &self.stores.namespaces.state(),
+            held: &held,
+            before: &before,
+            now: Timestamp::now(),
+        });
+        // What nobody can read decides nothing: what it gave before stays as it is.
+        let unread: HashSet<String> = invalid.iter().map(|(object, _)| object.name_any()).collect();
+        for ((namespace, rule), _) in held.iter().filter(|((_, rule), _)| unread.contains(rule)) {
+            decided.frozen.insert((namespace.clone(), rule.clone()));
+        }
+        let changed = |(namespace, shares): (&String, &Vec<Share>)| {
+            (before.namespaces.get(namespace) != Some(shares)).then(|| namespace.clone())
+        };
+        concerned.extend(decided.namespaces.iter().filter_map(changed));
+        concerned
+            .extend(before.namespaces.keys().filter(|name| !decided.namespaces.contains_key(*name)).cloned());
+        if before.frozen != decided.frozen {
+            concerned.extend(before.frozen.union(&decided.frozen).map(|(namespace, _)| namespace.clone()));
+        }
+        self.plan.store(Arc::new(decided));
+        rules.iter().map(|rule| (rule.name().to_owned(), rule.grace)).collect()
+    }
+
+    fn held(&self) -> Held {
+        let entry = |instance: Arc<ServiceInstance>| {
+            let key = (instance.namespace().unwrap_or_default(), owner(instance.as_ref()).to_owned());
+            (key, instance)
+        };
+        self.stores.instances.state().into_iter().map(entry).collect()
+    }
+
+    async fn work_for_ever(self: Arc<Self>, wakes: mpsc::UnboundedReceiver<ObjectRef<NamespaceMeta>>) {
+        let store = self.stores.namespaces.clone();
+        let work = |namespace: Arc<NamespaceMeta>, controller: Arc<Self>| {
+            Box::pin(async move { Ok::<_, std::convert::Infallible>(controller.work(&namespace).await) })
+        };
+        let never = |_: Arc<NamespaceMeta>, error: &std::convert::Infallible, _: Arc<Self>| match *error {};
+        let queue = wakes.map(Ok::<_, std::convert::Infallible>);
+        let config = Config::default().concurrency(CONCURRENCY);
+        applier(work, never, self.clone(), store, queue, config).for_each(|_| std::future::ready(())).await;
+    }
+
+    /// Looks at a namespace and does what is to be done.
+    async fn work(&self, namespace: &NamespaceMeta) -> Action {
+        let started = Instant::now();
+        let name = namespace.name_any();
+        if namespace.metadata.deletion_timestamp.is_some() {
+            self.lock_findings().remove(&name);
+            self.lock_looks().remove(&name);
+            return Action::await_change();
+        }
+        let planned = self.plan.load_full();
+        let shares = planned.namespaces.get(&name).map_or(&[][..], Vec::as_slice);
+        let activity = self.see_pods(namespace, shares, Timestamp::now()).await;
+        let mut looked = if activity.keeps {
+            self.look(namespace, &kept(shares), &planned)
+        } else {
+            self.look(namespace, shares, &planned)
+        };
+        looked.again = looked.again.into_iter().chain(activity.again).min();
+        let has_failed = self.carry_out(namespace, &mut looked).await;
+        self.found(namespace, looked.findings).await;
+        self.metrics.reconciled("Namespace", started.elapsed(), has_failed);
+        let uid = namespace.uid().unwrap_or_default();
+        if has_failed {
+            return Action::requeue(self.retries.next(&uid, None));
+        }
+        self.retries.forget(&uid);
+        looked.again.map_or_else(Action::await_change, |at| Action::requeue(until(at)))
+    }
+
+    fn look(&self, namespace: &NamespaceMeta, shares: &[Share], planned: &Plan) -> Look {
+        let name = namespace.name_any();
+        let is_frozen = |rule: &str| planned.frozen.contains(&(name.clone(), rule.to_owned()));
+        let instances = self.stores.instances.state_filter(|instance| {
+            instance.metadata.namespace.as_ref() == Some(&name) && !is_frozen(owner(instance))
+        });
+        let bindings = self.stores.bindings.state_filter(|binding| {
+            binding.metadata.namespace.as_ref() == Some(&name) && !is_frozen(owner(binding))
+        });
+        let graces = self.graces.load();
+        look(&Seen {
+            namespace: &namespace.metadata,
+            shares,
+            instances: &instances,
+            bindings: &bindings,
+            grace: &|rule| graces.get(rule).copied().unwrap_or(GRACE),
+            now: Timestamp::now(),
+        })
+    }
+
+    /// Does the steps, those of one NamespaceBinding whatever becomes of another's; answers whether any is to be tried
+    /// again.
+    async fn carry_out(&self, namespace: &NamespaceMeta, looked: &mut Look) -> bool {
+        let name = namespace.name_any();
+        let mut has_failed = false;
+        for step in &looked.steps {
+            if let Err(error) = self.hands.carry_out(&name, step).await {
+                debug!(namespace = name, rule = step.rule, %error, "a step is tried again");
+                looked.findings.entry(step.rule.clone()).or_default().problem = Some(error.problem());
+                has_failed = true;
+            }
+        }
+        if let Some(stamp) = looked.stamp.take()
+            && let Err(error) = self.hands.stamp(namespace, stamp).await
+        {
+            warn!(
+                namespace = name,
+                error = explain(&error),
+                "cannot say in the Namespace what its pods are bound to"
+            );
+            has_failed = true;
+        }
+        has_failed
+    }
+
+    /// Keeps what was found, and tells the users of the namespace what is new.
+    async fn found(&self, namespace: &NamespaceMeta, findings: BTreeMap<String, Finding>) {
+        let name = namespace.name_any();
+        let before = {
+            let mut all = self.lock_findings();
+            if findings.is_empty() { all.remove(&name) } else { all.insert(name.clone(), findings.clone()) }
+        };
+        let before = before.unwrap_or_default();
+        if before == findings {
+            return;
+        }
+        self.hear(News::Report);
+        for (rule, finding) in &findings {
+            let known = before.get(rule).and_then(|finding| finding.problem.as_ref());
+            let Some(Problem { reason, message, is_failure }) = &finding.problem else { continue };
+            if known.is_some_and(|known| known.reason == *reason) {
+                continue;
+            }
+            let told = Told { reason, note: message.clone(), is_warning: *is_failure };
+            self.hands.tell(&name, reference(namespace), &told).await;
+            info!(namespace = name, rule, reason, "a namespace does not have what it is to have");
+        }
+    }
+}
+
+/// Takes what else happens within a moment; answers whether anything is to be decided.
+async fn gather(
+    first: News,
+    heard: &mut news::UnboundedReceiver<News>,
+    concerned: &mut HashSet<String>,
+) -> bool {
+    let mut decide = false;
+    let mut take = |news| match news {
+        News::Namespace(name) => {
+            concerned.insert(name);
+            decide = true;
+        }
+        News::Rules => decide = true,
+        News::Report => {}
+    };
+    take(first);
+    let moment = async {
+        while let Some(news) = heard.recv().await {
+            take(news);
+        }
+    };
+    let _ = tokio::time::timeout(GATHER, moment).await;
+    decide
+}
+
+fn until(at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
+}

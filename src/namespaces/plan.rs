@@ -1,0 +1,262 @@
+//! Which namespace is to have what: selection, names, time and limits. Pure, and the same for the same facts, so that a
+//! controller that starts anew goes on where the last one ended.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
+
+use k8s_openapi::{api::core::v1::Namespace, jiff::Timestamp};
+use kube::{ResourceExt, core::PartialObjectMeta};
+
+use super::{
+    life::{Stage, stage},
+    rule::Rule,
+};
+use crate::catalog::api::ServiceInstance;
+
+/// A namespace, as little of it as is needed.
+pub(super) type NamespaceMeta = PartialObjectMeta<Namespace>;
+
+/// The instances that were made for NamespaceBindings, by namespace and by the NamespaceBinding's name.
+pub(super) type Held = HashMap<(String, String), Arc<ServiceInstance>>;
+
+/// What is known.
+pub(super) struct Facts<'a> {
+    pub(super) rules: &'a [Arc<Rule>],
+    pub(super) namespaces: &'a [Arc<NamespaceMeta>],
+    pub(super) held: &'a Held,
+    /// What was decided before: what was granted stays so, also while its instance is on its way.
+    pub(super) before: &'a Plan,
+    pub(super) now: Timestamp,
+}
+
+/// What each namespace is to have.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Plan {
+    pub(super) namespaces: HashMap<String, Vec<Share>>,
+    /// What nobody decides about, by namespace and NamespaceBinding: the NamespaceBinding cannot be read.
+    pub(super) frozen: HashSet<(String, String)>,
+    /// When something changes by itself.
+    pub(super) next: Option<Timestamp>,
+}
+
+/// What a namespace is to have of one NamespaceBinding that selects it.
+#[derive(Clone, Debug)]
+pub(super) struct Share {
+    pub(super) rule: Arc<Rule>,
+    pub(super) verdict: Verdict,
+}
+
+/// Whether a namespace is to have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is.
+    Granted {
+        /// How near the end is, if there is one.
+        stage: Option<Stage>,
+    },
+    /// Too many have it.
+    OverTotal { limit: i32 },
+    /// Too many of the same label have it.
+    OverLabel { label: String, value: String, limit: i32 },
+    /// An older NamespaceBinding gives the namespace something of the same name.
+    NameClash { with: String },
+    /// Its time is over.
+    Expired { since: Timestamp },
+}
+
+impl PartialEq for Share {
+    fn eq(&self, other: &Self) -> bool {
+        let version = |share: &Self| (share.rule.object.uid(), share.rule.object.metadata.generation);
+        version(self) == version(other) && self.verdict == other.verdict
+    }
+}
+
+impl Plan {
+    fn granted(&self, namespace: &str, rule: &str) -> bool {
+        let is_granted =
+            |share: &Share| share.rule.name() == rule && matches!(share.verdict, Verdict::Granted { .. });
+        self.namespaces.get(namespace).is_some_and(|shares| shares.iter().any(is_granted))
+    }
+}
+
+/// A namespace that may have what a rule gives.
+struct Candidate<'a> {
+    namespace: &'a str,
+    created: Option<Timestamp>,
+    label: Option<&'a str>,
+    stage: Option<Stage>,
+}
+
+/// Decides. `rules` must come in the order of their seniority.
+pub(super) fn plan(facts: &Facts<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let mut candidates: Vec<Vec<Candidate<'_>>> = facts.rules.iter().map(|_| Vec::new()).collect();
+    for namespace in facts.namespaces {
+        if namespace.metadata.deletion_timestamp.is_some() {
+            continue;
+        }
+        let mut selecting: Vec<_> =
+            facts.rules.iter().enumerate().filter(|(_, rule)| rule.selects(&namespace.metadata)).collect();
+        // Who gave something already goes on, or data would be lost for a name.
+        selecting.sort_by_key(|(_, rule)| !facts.holds(&namespace.name_any(), rule));
+        let mut names: HashMap<&str, &str> = HashMap::new();
+        for (index, rule) in selecting {
+            if let Some(older) = names.get(rule.binding_name()) {
+                let verdict = Verdict::NameClash { with: (*older).to_owned() };
+                plan.share(namespace, rule, verdict);
+                continue;
+            }
+            names.insert(rule.binding_name(), rule.name());
+            match facts.stage(rule, namespace) {
+                Some(Stage::Expired { since }) => plan.share(namespace, rule, Verdict::Expired { since }),
+                stage => {
+                    plan.changes_with(stage);
+                    candidates[index].push(Candidate {
+                        namespace: namespace.metadata.name.as_deref().unwrap_or_default(),
+                        created: namespace.creation_timestamp().map(|time| time.0),
+                        label: counted_label(rule, namespace),
+                        stage,
+                    });
+                }
+            }
+        }
+    }
+    for (rule, candidates) in facts.rules.iter().zip(candidates) {
+        for (namespace, verdict) in facts.admit(rule, candidates) {
+            let share = Share { rule: rule.clone(), verdict };
+            plan.namespaces.entry(namespace.to_owned()).or_default().push(share);
+        }
+    }
+    plan
+}
+
+impl Plan {
+    fn share(&mut self, namespace: &NamespaceMeta, rule: &Arc<Rule>, verdict: Verdict) {
+        let share = Share { rule: rule.clone(), verdict };
+        self.namespaces.entry(namespace.name_any()).or_default().push(share);
+    }
+
+    fn changes_with(&mut self, stage: Option<Stage>) {
+        let at = match stage {
+            Some(Stage::Living { announced_at, .. }) => announced_at,
+            Some(Stage::Expiring { at }) => at,
+            Some(Stage::Expired { .. }) | None => return,
+        };
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+}
+
+/// The value of the label by which the rule counts.
+fn counted_label<'a>(rule: &Rule, namespace: &'a NamespaceMeta) -> Option<&'a str> {
+    let label = &rule.limits()?.per_label.as_ref()?.label;
+    namespace.metadata.labels.as_ref()?.get(label).map(String::as_str)
+}
+
+impl Facts<'_> {
+    fn holds(&self, namespace: &str, rule: &Rule) -> bool {
+        self.held.contains_key(&(namespace.to_owned(), rule.name().to_owned()))
+    }
+
+    fn stage(&self, rule: &Rule, namespace: &NamespaceMeta) -> Option<Stage> {
+        let life = rule.ttl.as_ref()?;
+        let key = (namespace.name_any(), rule.name().to_owned());
+        let instance = self.held.get(&key).map(|instance| &instance.metadata);
+        Some(stage(life, &namespace.metadata, instance, self.now))
+    }
+
+    /// Who of the candidates is let in.
+    fn admit<'c>(&self, rule: &Rule, candidates: Vec<Candidate<'c>>) -> Vec<(&'c str, Verdict)> {
+        let granted =
+            |candidate: &Candidate<'c>| (candidate.namespace, Verdict::Granted { stage: candidate.stage });
+        let Some(limits) = rule.limits() else { return candidates.iter().map(granted).collect() };
+        let has = |candidate: &Candidate<'_>| {
+            self.holds(candidate.namespace, rule) || self.before.granted(candidate.namespace, rule.name())
+        };
+        let (inside, waiting): (Vec<_>, Vec<_>) = candidates.into_iter().partition(has);
+        let mut verdicts: Vec<_> = inside.iter().map(granted).collect();
+        let mut room = Room::new(limits, &inside);
+        room.total += self.held_elsewhere(rule, &inside);
+        verdicts.extend(room.let_in(waiting));
+        verdicts
+    }
+
+    /// How many instances of the rule are still there in namespaces that may not have them any more.
+    fn held_elsewhere(&self, rule: &Rule, inside: &[Candidate<'_>]) -> i32 {
+        let inside: HashSet<&str> = inside.iter().map(|candidate| candidate.namespace).collect();
+        let elsewhere = self
+            .held
+            .keys()
+            .filter(|(namespace, name)| name == rule.name() && !inside.contains(namespace.as_str()));
+        i32::try_from(elsewhere.count()).unwrap_or(i32::MAX)
+    }
+}
+
+/// What the limits leave.
+struct Room<'a> {
+    limits: &'a super::api::Limits,
+    total: i32,
+    labels: HashMap<Option<&'a str>, i32>,
+}
+
+impl<'a> Room<'a> {
+    fn new(limits: &'a super::api::Limits, inside: &[Candidate<'a>]) -> Self {
+        let mut labels = HashMap::new();
+        for candidate in inside {
+            *labels.entry(candidate.label).or_default() += 1;
+        }
+        Self { limits, total: i32::try_from(inside.len()).unwrap_or(i32::MAX), labels }
+    }
+
+    /// Lets in from the labels that have least, of each the oldest first.
+    fn let_in<'c>(&mut self, mut waiting: Vec<Candidate<'c>>) -> Vec<(&'c str, Verdict)>
+    where
+        'c: 'a,
+    {
+        waiting.sort_by_key(|candidate| (candidate.created, candidate.namespace));
+        let mut queues: HashMap<Option<&'c str>, VecDeque<Candidate<'c>>> = HashMap::new();
+        for candidate in waiting {
+            queues.entry(candidate.label).or_default().push_back(candidate);
+        }
+        let mut verdicts = Vec::new();
+        let turn = |room: &Self, label: Option<&'c str>, first: &Candidate<'c>| {
+            let has = room.labels.get(&label).copied().unwrap_or_default();
+            Reverse((has, first.created, first.namespace, label))
+        };
+        let mut turns: BinaryHeap<_> =
+            queues.iter().filter_map(|(label, queue)| Some(turn(self, *label, queue.front()?))).collect();
+        while let Some(Reverse((has, _, _, label))) = turns.pop() {
+            let Some(queue) = queues.get_mut(&label) else { continue };
+            if let Some(refusal) = self.refusal(has, label) {
+                verdicts.extend(queue.drain(..).map(|candidate| (candidate.namespace, refusal.clone())));
+                continue;
+            }
+            let Some(candidate) = queue.pop_front() else { continue };
+            self.total += 1;
+            *self.labels.entry(label).or_default() += 1;
+            verdicts.push((candidate.namespace, Verdict::Granted { stage: candidate.stage }));
+            if let Some(next) = queue.front() {
+                turns.push(turn(self, label, next));
+            }
+        }
+        verdicts
+    }
+
+    /// Why nobody of this label is let in any more.
+    fn refusal(&self, has: i32, label: Option<&str>) -> Option<Verdict> {
+        if let Some(per_label) = self.limits.per_label.as_ref().filter(|limit| has >= limit.count) {
+            return Some(Verdict::OverLabel {
+                label: per_label.label.clone(),
+                value: label.unwrap_or_default().to_owned(),
+                limit: per_label.count,
+            });
+        }
+        let limit = self.limits.total.filter(|limit| self.total >= *limit)?;
+        Some(Verdict::OverTotal { limit })
+    }
+}
+
+#[cfg(test)]
+mod tests;

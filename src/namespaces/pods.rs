@@ -1,0 +1,136 @@
+//! When a pod ran last, for a ttl that counts from then: looked at from time to time in the namespaces concerned, since
+//! watching every pod of a cluster would cost more than it tells.
+
+use std::time::Duration;
+
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use kube::{Api, ResourceExt, api::ListParams};
+use serde_json::json;
+use tracing::{debug, warn};
+
+use super::{
+    api::Since,
+    controller::Controller,
+    life::moment,
+    plan::{NamespaceMeta, Share, Verdict},
+};
+use crate::{cluster::explain, contract::branch};
+
+/// How often pods are looked at: this part of the ttl, within these bounds.
+const PART: u32 = 20;
+const BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(10));
+
+/// What was seen of a namespace's pods.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Activity {
+    /// Whether what is over by the last note must stay: a pod runs, or nobody knows.
+    pub(super) keeps: bool,
+    /// When to look again.
+    pub(super) again: Option<Timestamp>,
+}
+
+impl Controller {
+    /// Looks at the pods of a namespace if it is time, and notes in the Namespace when one ran.
+    pub(super) async fn see_pods(
+        &self,
+        namespace: &NamespaceMeta,
+        shares: &[Share],
+        now: Timestamp,
+    ) -> Activity {
+        let counting = || shares.iter().filter(|share| counts_pods(share));
+        let Some(interval) = counting().filter_map(interval).min() else { return Activity::default() };
+        let is_over = counting().any(|share| matches!(share.verdict, Verdict::Expired { .. }));
+        let name = namespace.name_any();
+        let looked = self.lock_looks().get(&name).copied();
+        if let Some(next) = looked.map(|looked| looked + interval).filter(|next| *next > now && !is_over) {
+            return Activity { keeps: false, again: Some(next) };
+        }
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &name);
+        let pods = match pods.list(&ListParams::default()).await {
+            Ok(pods) => pods.items,
+            Err(error) => {
+                warn!(
+                    namespace = name,
+                    error = explain(&error),
+                    "pods cannot be listed; what the namespace has is kept"
+                );
+                return Activity { keeps: true, again: Some(now + interval) };
+            }
+        };
+        self.lock_looks().insert(name.clone(), now);
+        let seen = last_run(&pods, now);
+        if seen > moment(&namespace.metadata, branch::LAST_POD_AT)
+            && let Some(seen) = seen
+        {
+            let note = json!({"annotations": {branch::LAST_POD_AT: seen.to_string()}});
+            if let Err(error) = self.hands.stamp(namespace, note).await {
+                debug!(namespace = name, error = explain(&error), "not noted when a pod ran");
+            }
+        }
+        Activity { keeps: seen == Some(now), again: Some(now + interval) }
+    }
+}
+
+fn counts_pods(share: &Share) -> bool {
+    let is_counted = share.rule.ttl.is_some_and(|life| life.since == Since::LastPod);
+    is_counted && matches!(share.verdict, Verdict::Granted { .. } | Verdict::Expired { .. })
+}
+
+fn interval(share: &Share) -> Option<Duration> {
+    share.rule.ttl.map(|life| (life.length / PART).clamp(BOUNDS.0, BOUNDS.1))
+}
+
+/// What is over only by the last note is not over.
+pub(super) fn kept(shares: &[Share]) -> Vec<Share> {
+    let keep = |share: &Share| {
+        let is_over = matches!(share.verdict, Verdict::Expired { .. });
+        let verdict = if is_over && counts_pods(share) {
+            Verdict::Granted { stage: None }
+        } else {
+            share.verdict.clone()
+        };
+        Share { rule: share.rule.clone(), verdict }
+    };
+    shares.iter().map(keep).collect()
+}
+
+/// When one of the pods ran last: now if one runs.
+fn last_run(pods: &[Pod], now: Timestamp) -> Option<Timestamp> {
+    let ran = |pod: &Pod| {
+        let status = pod.status.as_ref()?;
+        if status.phase.as_deref() == Some("Running") {
+            return Some(now);
+        }
+        let statuses = status.container_statuses.iter().flatten();
+        statuses
+            .filter_map(|status| Some(status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref()?.0))
+            .max()
+    };
+    pods.iter().filter_map(ran).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn pod(phase: &str, finished: Option<i64>) -> Pod {
+        let state = finished.map(|second| json!({"terminated": {"exitCode": 0, "finishedAt": at(second)}}));
+        let container = json!({"name": "a", "image": "a", "imageID": "a", "ready": false, "restartCount": 0, "state": state});
+        let status: Value = json!({"phase": phase, "containerStatuses": [container]});
+        serde_json::from_value(json!({"metadata": {"name": "a"}, "status": status})).unwrap()
+    }
+
+    #[test]
+    fn a_running_pod_counts_now_and_a_finished_one_from_its_end() {
+        assert_eq!(last_run(&[], at(100)), None);
+        assert_eq!(last_run(&[pod("Pending", None)], at(100)), None);
+        assert_eq!(last_run(&[pod("Succeeded", Some(40)), pod("Failed", Some(60))], at(100)), Some(at(60)));
+        assert_eq!(last_run(&[pod("Succeeded", Some(40)), pod("Running", None)], at(100)), Some(at(100)));
+    }
+}

@@ -1,0 +1,81 @@
+//! What a Namespace says for its pods because NamespaceBindings with `defaultForPods` give it something. At its creation
+//! the webhook adds it, later the reconciler keeps it. What a user wrote there stays. Pure.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Value, json};
+
+use crate::contract::{branch, namespace, pod};
+
+/// What has to change in a Namespace's metadata for its pods to be bound to these by default, as a merge patch.
+pub(super) fn stamp(metadata: &ObjectMeta, bindings: &[&str]) -> Option<Value> {
+    let (label, enabled) = namespace::INJECT;
+    let annotation = |name| metadata.annotations.as_ref().and_then(|all| all.get(name)).map(String::as_str);
+    let labelled = metadata.labels.as_ref().and_then(|all| all.get(label)).map(String::as_str);
+    let (bound, ours) = (annotation(pod::BIND), annotation(branch::BOUND_BY));
+    let is_users_own = bound.is_some() && bound != ours;
+    let is_opted_out = labelled.is_some_and(|value| value != enabled);
+    if is_users_own || is_opted_out {
+        return None;
+    }
+    if bindings.is_empty() {
+        ours?;
+        let nothing = json!({pod::BIND: null, branch::BOUND_BY: null});
+        return Some(json!({"labels": {label: null}, "annotations": nothing}));
+    }
+    let bind = bindings.join(",");
+    if bound == Some(bind.as_str()) && ours == bound && labelled == Some(enabled) {
+        return None;
+    }
+    Some(json!({"labels": {label: enabled}, "annotations": {pod::BIND: bind, branch::BOUND_BY: bind}}))
+}
+
+/// The bindings that bindery put there.
+pub(super) fn stamped(metadata: &ObjectMeta) -> impl Iterator<Item = &str> {
+    let ours = metadata.annotations.as_ref().and_then(|all| all.get(branch::BOUND_BY));
+    ours.map(|bindings| bindings.split(',')).into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(labels: &Value, annotations: &Value) -> ObjectMeta {
+        serde_json::from_value(json!({"name": "feature-x", "labels": labels, "annotations": annotations}))
+            .unwrap()
+    }
+
+    /// What becomes of metadata.
+    fn patched(before: &ObjectMeta, bindings: &[&str]) -> Option<ObjectMeta> {
+        let patch = stamp(before, bindings)?;
+        let mut after = json!(before);
+        json_patch::merge(&mut after, &patch);
+        Some(serde_json::from_value(after).unwrap())
+    }
+
+    #[test]
+    fn a_namespace_is_stamped_once_and_follows_what_it_gets() {
+        let first = patched(&metadata(&json!({"team": "blue"}), &json!({})), &["db"]).unwrap();
+        let labels = first.labels.clone().unwrap();
+        assert_eq!((labels["bindery.dev/inject"].as_str(), labels["team"].as_str()), ("enabled", "blue"));
+        assert_eq!(first.annotations.as_ref().unwrap()[pod::BIND], "db");
+        assert_eq!(stamp(&first, &["db"]), None);
+        let second = patched(&first, &["db", "queue"]).unwrap();
+        assert_eq!(second.annotations.as_ref().unwrap()[pod::BIND], "db,queue");
+        assert_eq!(stamped(&second).collect::<Vec<_>>(), ["db", "queue"]);
+        let last = patched(&second, &[]).unwrap();
+        assert_eq!(last.annotations.unwrap_or_default().len(), 0);
+        assert_eq!(last.labels.unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_a_user_wrote_stays() {
+        let own = metadata(&json!({"bindery.dev/inject": "enabled"}), &json!({pod::BIND: "mine"}));
+        assert_eq!(stamp(&own, &["db"]), None);
+        assert_eq!(stamp(&own, &[]), None);
+        let changed = metadata(&json!({}), &json!({pod::BIND: "mine", branch::BOUND_BY: "db"}));
+        assert_eq!(stamp(&changed, &["db"]), None);
+        let out = metadata(&json!({"bindery.dev/inject": "disabled"}), &json!({}));
+        assert_eq!(stamp(&out, &["db"]), None);
+        assert_eq!(stamp(&metadata(&json!({}), &json!({})), &[]), None);
+    }
+}

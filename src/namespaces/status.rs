@@ -1,0 +1,147 @@
+//! Writes the statuses of NamespaceBindings, and counts them for the metrics.
+
+use std::{collections::HashMap, sync::Arc};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+use tracing::warn;
+
+use super::{
+    api::{NamespaceBinding, NamespaceBindingStatus},
+    controller::Controller,
+    report::{Case, refusal, report},
+    steps::{Told, owner},
+};
+use crate::{
+    catalog::api::{ServiceBinding, ServiceInstance},
+    cluster::explain,
+    contract::FIELD_MANAGER,
+};
+
+/// An object by its namespace and the NamespaceBinding that it was made for.
+type Made<K> = HashMap<(String, String), Arc<K>>;
+
+fn made<K: Resource<DynamicType = ()>>(objects: Vec<Arc<K>>) -> Made<K> {
+    let key = |object: &K| (object.namespace().unwrap_or_default(), owner(object).to_owned());
+    objects.into_iter().map(|object| (key(&object), object)).collect()
+}
+
+impl Controller {
+    /// Writes each status that is not as it should be.
+    pub(super) async fn report(&self) {
+        let now = Timestamp::now();
+        let mut reports = Vec::new();
+        {
+            let (instances, bindings) =
+                (made(self.stores.instances.state()), made(self.stores.bindings.state()));
+            let (rules, invalid) = self.rules();
+            for rule in rules {
+                let (cases, leaving) =
+                    (self.cases(rule.name(), &instances, &bindings), self.leaving(rule.name(), &instances));
+                let (old, generation) = known(&rule.object);
+                reports.push((rule.object.clone(), report(&old, generation, cases, leaving, now)));
+            }
+            for (object, error) in invalid {
+                let (old, generation) = known(&object);
+                reports.push((object.as_ref().clone(), refusal(&old, generation, &error, now)));
+            }
+        }
+        self.metrics.namespaces(reports.iter().map(|(object, status)| {
+            let counts = [
+                ("ready", status.ready),
+                ("pending", status.pending),
+                ("failed", status.failed),
+                ("expiring", status.expiring),
+            ];
+            (object.metadata.name.as_deref().unwrap_or_default(), counts)
+        }));
+        for (object, status) in reports {
+            if object.status.as_ref() == Some(&status) {
+                continue;
+            }
+            if let Err(error) = self.write(&object, &status).await {
+                let name = object.name_any();
+                warn!(namespacebinding = name, error = explain(&error), "status not written");
+            }
+        }
+    }
+
+    fn cases<'a>(
+        &self,
+        rule: &str,
+        instances: &'a Made<ServiceInstance>,
+        bindings: &'a Made<ServiceBinding>,
+    ) -> Vec<Case<'a>> {
+        let findings = self.lock_findings();
+        let planned = self.plan.load();
+        let mut cases = Vec::new();
+        for (namespace, shares) in &planned.namespaces {
+            for share in shares.iter().filter(|share| share.rule.name() == rule) {
+                let key = (namespace.clone(), rule.to_owned());
+                cases.push(Case {
+                    namespace: namespace.clone(),
+                    verdict: share.verdict.clone(),
+                    finding: findings
+                        .get(namespace)
+                        .and_then(|all| all.get(rule))
+                        .cloned()
+                        .unwrap_or_default(),
+                    instance: instances.get(&key).map(Arc::as_ref),
+                    binding: bindings.get(&key).map(Arc::as_ref),
+                });
+            }
+        }
+        cases
+    }
+
+    /// How many namespaces still have something of it that are not to have it.
+    fn leaving(&self, rule: &str, instances: &Made<ServiceInstance>) -> usize {
+        let planned = self.plan.load();
+        let is_selected = |namespace: &String| {
+            let shares = planned.namespaces.get(namespace).into_iter().flatten();
+            shares.into_iter().any(|share| share.rule.name() == rule)
+        };
+        instances.keys().filter(|(namespace, name)| name == rule && !is_selected(namespace)).count()
+    }
+
+    async fn write(&self, object: &NamespaceBinding, status: &NamespaceBindingStatus) -> kube::Result<()> {
+        let name = object.name_any();
+        let api: Api<NamespaceBinding> = Api::all(self.client.clone());
+        let body = json!({
+            "apiVersion": NamespaceBinding::api_version(&()), "kind": NamespaceBinding::kind(&()),
+            "metadata": {"name": name, "uid": object.uid()}, "status": status,
+        });
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        match api.patch_status(&name, &parameters, &Patch::Apply(body)).await {
+            Err(kube::Error::Api(error)) if error.is_not_found() || error.is_conflict() => return Ok(()),
+            other => other?,
+        };
+        self.announce(object, status).await;
+        Ok(())
+    }
+
+    /// Tells the admin what the spec does to namespaces that have something already, and what is wrong with it.
+    async fn announce(&self, object: &NamespaceBinding, status: &NamespaceBindingStatus) {
+        let before = object.status.clone().unwrap_or_default();
+        for type_ in ["Accepted", "UpToDate"] {
+            let of = |status: &NamespaceBindingStatus| {
+                status.conditions.iter().find(|condition| condition.type_ == type_).cloned()
+            };
+            let Some(now) = of(status).filter(|now| now.status == "False") else { continue };
+            if of(&before).is_some_and(|before| before.message == now.message) {
+                continue;
+            }
+            let reason = if type_ == "Accepted" { "InvalidSpec" } else { "NewInstancesOnly" };
+            let told = Told { reason, note: now.message, is_warning: true };
+            self.hands.tell("default", object.object_ref(&()), &told).await;
+        }
+    }
+}
+
+fn known(object: &NamespaceBinding) -> (NamespaceBindingStatus, i64) {
+    (object.status.clone().unwrap_or_default(), object.metadata.generation.unwrap_or_default())
+}

@@ -1,0 +1,225 @@
+//! The webhook for new Namespaces: what a NamespaceBinding with `defaultForPods` gives a namespace is said in it from
+//! the start, so that pods that come in the same apply are bound. It looks at nothing but the Namespace and the
+//! NamespaceBindings, and never refuses: what it could not do, the reconciler does a moment later.
+
+use std::{collections::HashSet, sync::Arc, time::Instant};
+
+use axum::{
+    Json, Router,
+    extract::{State, rejection::JsonRejection},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use futures::{StreamExt, pin_mut};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{
+    Api, Client,
+    core::{
+        DeserializeGuard, DynamicObject,
+        admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation},
+    },
+    runtime::{
+        WatchStreamExt,
+        reflector::{self, Store},
+        watcher::{self, Event, watcher},
+    },
+};
+use serde_json::json;
+use tracing::{debug, info};
+
+use super::{api::NamespaceBinding, rule::Rule, stamp::stamp};
+use crate::telemetry::{Metrics, ops::Readiness};
+
+/// Where the webhook configuration points to.
+pub const PATH: &str = "/mutate-namespace";
+
+/// How readiness calls this part.
+const PART: &str = "namespacebindings";
+
+#[derive(Clone)]
+struct Webhook {
+    rules: Store<NamespaceBinding>,
+    metrics: Arc<Metrics>,
+}
+
+/// Answers `POST` to [`PATH`], and the watch that this takes and that has to be run. Nothing is ready before the watch has
+/// read the NamespaceBindings, or was told that it cannot.
+pub fn router(
+    client: Client,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+) -> (Router, impl Future<Output = ()> + Send + use<>) {
+    readiness.wait_for(PART, "the NamespaceBindings have not been read yet");
+    let (rules, writer) = reflector::store();
+    let api: Api<NamespaceBinding> = Api::all(client);
+    let watch = async move {
+        let guarded: Api<DeserializeGuard<NamespaceBinding>> = Api::all(api.into_client());
+        let events = watcher(guarded, watcher::Config::default()).default_backoff();
+        let mut writer = writer;
+        pin_mut!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    let is_read = matches!(event, Event::InitDone);
+                    if let Some(event) = readable(event) {
+                        writer.apply_watcher_event(&event);
+                    }
+                    if is_read {
+                        readiness.ready(PART);
+                    }
+                }
+                // An installation without them is complete as well; the watch goes on by itself.
+                Err(error) => {
+                    debug!(%error, "NamespaceBindings cannot be watched");
+                    readiness.ready(PART);
+                }
+            }
+        }
+    };
+    (Router::new().route(PATH, post(mutate)).with_state(Webhook { rules, metrics }), watch)
+}
+
+fn readable(event: Event<DeserializeGuard<NamespaceBinding>>) -> Option<Event<NamespaceBinding>> {
+    Some(match event {
+        Event::Apply(guard) => Event::Apply(guard.0.ok()?),
+        Event::InitApply(guard) => Event::InitApply(guard.0.ok()?),
+        Event::Delete(guard) => Event::Delete(guard.0.ok()?),
+        Event::Init => Event::Init,
+        Event::InitDone => Event::InitDone,
+    })
+}
+
+async fn mutate(
+    State(webhook): State<Webhook>,
+    review: Result<Json<AdmissionReview<DynamicObject>>, JsonRejection>,
+) -> Response {
+    let began = Instant::now();
+    let count = |outcome| webhook.metrics.admission("new-namespace", outcome, began.elapsed());
+    let (outcome, response) = match review.map(|Json(review)| review.try_into()) {
+        Ok(Ok(request)) => webhook.answer(&request),
+        Ok(Err(error)) => ("malformed", AdmissionResponse::invalid(error)),
+        Err(rejection) => {
+            count("malformed");
+            return rejection.into_response();
+        }
+    };
+    count(outcome);
+    Json(response.into_review()).into_response()
+}
+
+impl Webhook {
+    fn answer(&self, request: &AdmissionRequest<DynamicObject>) -> (&'static str, AdmissionResponse) {
+        let unchanged = AdmissionResponse::from(request);
+        let is_namespace = request.kind.kind == "Namespace" && request.kind.group.is_empty();
+        let Some(namespace) = request.object.as_ref().filter(|_| is_namespace) else {
+            return ("unchanged", unchanged);
+        };
+        if request.operation != Operation::Create {
+            return ("unchanged", unchanged);
+        }
+        let rules: Vec<Rule> =
+            self.rules.state().iter().filter_map(|object| Rule::read(object).ok()).collect();
+        let Some(patch) = patch(&rules, &namespace.metadata) else { return ("unchanged", unchanged) };
+        info!(namespace = namespace.metadata.name, "a new namespace's pods are bound by default");
+        match unchanged.with_patch(patch) {
+            Ok(patched) => ("stamped", patched),
+            // A patch is JSON; if not, the reconciler does it.
+            Err(_) => ("unchanged", AdmissionResponse::from(request)),
+        }
+    }
+}
+
+/// What a new Namespace lacks.
+fn patch(rules: &[Rule], metadata: &ObjectMeta) -> Option<json_patch::Patch> {
+    let mut selecting: Vec<&Rule> = rules.iter().filter(|rule| rule.selects(metadata)).collect();
+    selecting.sort_by(|a, b| a.seniority().cmp(&b.seniority()));
+    let mut names = HashSet::new();
+    selecting.retain(|rule| names.insert(rule.binding_name()));
+    let mut bindings: Vec<&str> = selecting
+        .into_iter()
+        .filter(|rule| rule.object.spec.default_for_pods)
+        .map(Rule::binding_name)
+        .collect();
+    bindings.sort_unstable();
+    // A Namespace is made without what only bindery writes.
+    let before = json!({"metadata": {"labels": metadata.labels, "annotations": metadata.annotations}});
+    let mut after = before.clone();
+    json_patch::merge(&mut after, &json!({"metadata": stamp(metadata, &bindings)?}));
+    let mut patch = json_patch::diff(&before, &after);
+    // Null stands for what is not there, which can be added but not replaced.
+    for operation in &mut patch.0 {
+        if let json_patch::PatchOperation::Replace(replace) = operation
+            && (metadata.labels.is_none() && replace.path.as_str() == "/metadata/labels"
+                || metadata.annotations.is_none() && replace.path.as_str() == "/metadata/annotations")
+        {
+            let json_patch::ReplaceOperation { path, value } = replace.clone();
+            *operation = json_patch::PatchOperation::Add(json_patch::AddOperation { path, value });
+        }
+    }
+    Some(patch)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::{
+        contract::pod,
+        namespaces::rule::tests::{object, rule},
+    };
+
+    fn stamped(rules: &[Rule], metadata: &Value) -> Option<Value> {
+        let mut namespace = json!({"metadata": metadata});
+        let patch = patch(rules, &serde_json::from_value(metadata.clone()).unwrap())?;
+        json_patch::patch(&mut namespace, &patch).unwrap();
+        Some(namespace)
+    }
+
+    #[test]
+    fn a_new_namespace_says_what_its_pods_are_bound_to() {
+        let spec = json!({"defaultForPods": true});
+        let rules = [rule("queue", &spec), rule("db", &spec), rule("other", &json!({}))];
+        for metadata in [
+            json!({"name": "feature-x"}),
+            json!({"name": "feature-x", "labels": {"team": "blue"}, "annotations": {"a/b": "c"}}),
+        ] {
+            let namespace = stamped(&rules, &metadata).unwrap();
+            assert_eq!(namespace["metadata"]["annotations"][pod::BIND], "db,queue");
+            assert_eq!(namespace["metadata"]["labels"]["bindery.dev/inject"], "enabled");
+            assert_eq!(namespace["metadata"]["labels"]["team"], metadata["labels"]["team"]);
+        }
+        assert_eq!(stamped(&rules, &json!({"name": "other"})), None);
+        let own = json!({"name": "feature-x", "annotations": {pod::BIND: "mine"}});
+        assert_eq!(stamped(&rules, &own), None);
+    }
+
+    fn asked(operation: &str, kind: &str) -> (&'static str, Value) {
+        let (rules, mut writer) = reflector::store();
+        writer.apply_watcher_event(&Event::Apply(object("db", &json!({"defaultForPods": true}))));
+        let webhook = Webhook { rules, metrics: Arc::default() };
+        let resource = json!({"group": "", "version": "v1", "resource": "namespaces"});
+        let review: AdmissionReview<DynamicObject> = serde_json::from_value(json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {"uid": "u", "kind": {"group": "", "version": "v1", "kind": kind}, "resource": resource,
+                "requestKind": {"group": "", "version": "v1", "kind": kind}, "requestResource": resource,
+                "name": "feature-x", "operation": operation, "userInfo": {},
+                "object": {"apiVersion": "v1", "kind": kind, "metadata": {"name": "feature-x"}}, "dryRun": false},
+        }))
+        .unwrap();
+        let (outcome, response) = webhook.answer(&review.try_into().unwrap());
+        (outcome, json!(response.into_review())["response"].clone())
+    }
+
+    #[test]
+    fn nothing_else_is_changed_and_nothing_is_refused() {
+        let (outcome, response) = asked("CREATE", "Namespace");
+        assert_eq!((outcome, &response["allowed"]), ("stamped", &json!(true)));
+        assert_eq!(response["patchType"], "JSONPatch");
+        for (operation, kind) in [("UPDATE", "Namespace"), ("CREATE", "Pod"), ("DELETE", "Namespace")] {
+            let (outcome, response) = asked(operation, kind);
+            assert_eq!((outcome, &response["allowed"]), ("unchanged", &json!(true)));
+            assert_eq!(response["patch"], Value::Null);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What the kubelet makes of an injected pod. The Secrets are made by hand: no database is needed to see it.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::scenario::{LIMIT, Scenario};
+
+/// What bindery would write for a binding `db`, and a Secret of somebody else.
+const SECRETS: &str = r"
+apiVersion: v1
+kind: Secret
+metadata: {name: db}
+stringData: {host: db.example.com, port: '5432', uri: 'postgres://db'}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: db-env}
+stringData: {COCKROACH_URL: 'postgres://db', TWICE: binding, LEVEL: binding}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: plain}
+stringData: {key: the-key, other: hidden}
+";
+
+/// A pod that the strictest standard takes, and that has variables of its own: before bindery's and after them, twice, and of
+/// names that the binding has as well.
+const FACTS: &str = r"
+apiVersion: v1
+kind: Pod
+metadata:
+  name: facts
+  annotations:
+    bindery.dev/bind: db, secret/plain
+    bindery.dev/env: |
+      HOST=db/host
+      PORT=db/port
+      DB_*=db/*
+    bindery.dev/files: client.key=secret/plain/key:0440
+spec:
+  securityContext: {runAsNonRoot: true, runAsUser: 1000, fsGroup: 1000, seccompProfile: {type: RuntimeDefault}}
+  initContainers:
+  - name: init
+    image: busybox:1.35
+    imagePullPolicy: Never
+    command: [sh, -c, 'test $HOST = db.example.com && test $(cat /var/secrets/db/port) = 5432']
+    securityContext: &locked {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
+  - {name: sidecar, image: 'busybox:1.35', imagePullPolicy: Never, restartPolicy: Always, command: [sleep, '3600'], securityContext: *locked}
+  containers:
+  - name: main
+    image: busybox:1.35
+    imagePullPolicy: Never
+    command: [sh, -c, 'echo $(COCKROACH_URL) $(ADDRESS); exec sleep 3600']
+    env:
+    - {name: ADDRESS, value: 'tcp://$(HOST):$(PORT)'}
+    - {name: OF_BINDING, value: '$(COCKROACH_URL)'}
+    - {name: TWICE, value: first}
+    - {name: TWICE, value: second}
+    - {name: LEVEL, value: own}
+    securityContext: *locked
+";
+
+/// P17, P18, and P6: `$(NAME)` sees what bindery adds, the container's own variables win, of two the last; the root file system
+/// may be read-only; whoever debugs the pod gets no credentials.
+#[tokio::test]
+async fn a_locked_down_pod_has_its_variables_and_files_in_every_container_but_the_debugger_s() {
+    let scenario = Scenario::new("kubelet").await;
+    let restricted =
+        ["label", "namespace", &scenario.namespace, "pod-security.kubernetes.io/enforce=restricted"];
+    scenario.kubectl(&restricted).await.expect_success();
+    for manifest in [SECRETS, FACTS] {
+        scenario.apply(manifest).await.expect_success();
+    }
+    scenario.running("facts").await;
+    let said = |container: &'static str, script: &'static str| {
+        let scenario = &scenario;
+        async move {
+            let command = ["exec", "facts", "--container", container, "--", "sh", "-c", script];
+            scenario.kubectl(&command).await.expect_success()
+        }
+    };
+    let variables = "echo $ADDRESS $OF_BINDING $TWICE $LEVEL $DB_uri";
+    let expected = "tcp://db.example.com:5432 postgres://db second own postgres://db\n";
+    assert_eq!(said("main", variables).await, expected);
+    let logs = scenario.kubectl(&["logs", "facts", "--container=main"]).await.expect_success();
+    assert_eq!(logs, "postgres://db tcp://db.example.com:5432\n");
+    assert_eq!(said("sidecar", variables).await, "binding binding postgres://db\n");
+    let files = "cd /var/secrets; ls *; cat plain/client.key; stat -L -c %a plain/client.key";
+    assert_eq!(said("main", files).await, "db:\nhost\nport\nuri\n\nplain:\nclient.key\nthe-key440\n");
+
+    let debug = [
+        "debug",
+        "facts",
+        "--profile=restricted",
+        "--image=busybox:1.35",
+        "--container=debugger",
+        "--",
+        "sleep",
+        "3600",
+    ];
+    scenario.kubectl(&debug).await.expect_success();
+    let look = [
+        "exec",
+        "facts",
+        "--container=debugger",
+        "--",
+        "sh",
+        "-c",
+        "echo \"<$HOST$COCKROACH_URL>\"; ls /var/secrets",
+    ];
+    let seen = timeout(LIMIT, async {
+        loop {
+            let seen = scenario.kubectl(&look).await;
+            if seen.stdout.starts_with('<') {
+                break seen;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+    let seen = seen.await.expect("the debugger runs");
+    assert!(seen.stdout == "<>\n" && seen.stderr.contains("No such file"), "{}", seen.all());
+    forget_secrets(&scenario).await;
+    scenario.finish(&[]).await;
+}
+
+const NESTED: &str = r"
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME, annotations: {bindery.dev/bind: db}}
+spec:
+  restartPolicy: Never
+  volumes: [{name: own, SOURCE}]
+  containers:
+  - {name: main, image: 'busybox:1.35', imagePullPolicy: Never, command: [sleep, '3600'], volumeMounts: [{name: own, mountPath: /var/secrets}]}
+";
+
+/// The kubelet makes the folder also where nothing can be written.
+#[tokio::test]
+async fn a_binding_s_folder_may_lie_in_another_volume() {
+    let scenario = Scenario::new("nested").await;
+    scenario.apply(SECRETS).await.expect_success();
+    for (name, source) in [("read-only", "secret: {secretName: plain}"), ("writable", "emptyDir: {}")] {
+        scenario.apply(&NESTED.replace("NAME", name).replace("SOURCE", source)).await.expect_success();
+        scenario.running(name).await;
+        let port = scenario.exec(name, &["cat", "/var/secrets/db/port"]).await.expect_success();
+        assert_eq!(port, "5432", "{name}");
+    }
+    forget_secrets(&scenario).await;
+    scenario.finish(&[]).await;
+}
+
+async fn forget_secrets(scenario: &Scenario) {
+    scenario.kubectl(&["delete", "secret", "db", "db-env", "plain"]).await.expect_success();
+}

@@ -1,0 +1,182 @@
+//! Many branches at once, and a controller that is killed among them; beside the same statements and calls made one after
+//! the other by hand. `BINDERY_SOAK_NAMESPACES=1000` is the full size.
+
+use std::time::{Duration, Instant};
+
+use bindery::namespaces::NamespaceBinding;
+use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, PostParams},
+};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::{
+    installation::{Installation, kubectl},
+    scenario::{Scenario, run},
+};
+
+/// How many namespaces are made at the same time: that many pipelines.
+const PIPELINES: usize = 16;
+
+fn size() -> usize {
+    std::env::var("BINDERY_SOAK_NAMESPACES").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
+}
+
+/// The namespaces of a run.
+struct Many {
+    client: Client,
+    prefix: String,
+    label: String,
+    size: usize,
+}
+
+impl Many {
+    fn namespaces(&self) -> Api<Namespace> {
+        Api::all(self.client.clone())
+    }
+
+    /// Makes them, some at a time; answers how long it took.
+    async fn make(&self) -> Duration {
+        let started = Instant::now();
+        stream::iter(0..self.size)
+            .for_each_concurrent(PIPELINES, async |number| {
+                let name = format!("{}-{number}", self.prefix);
+                let namespace = json!({"metadata": {"name": name, "labels": {"many": self.label}}});
+                let namespace = serde_json::from_value(namespace).unwrap();
+                self.namespaces().create(&PostParams::default(), &namespace).await.unwrap();
+            })
+            .await;
+        started.elapsed()
+    }
+
+    /// Deletes them and waits until they are gone.
+    async fn remove(&self) -> Duration {
+        let started = Instant::now();
+        let labelled = ListParams::default().labels(&format!("many={}", self.label));
+        let all = self.namespaces().list_metadata(&labelled).await.unwrap();
+        stream::iter(all)
+            .for_each_concurrent(PIPELINES, async |namespace| {
+                let deleted = self.namespaces().delete(&namespace.name_any(), &DeleteParams::default()).await;
+                deleted.unwrap();
+            })
+            .await;
+        while !self.namespaces().list_metadata(&labelled).await.unwrap().items.is_empty() {
+            self.in_time(started);
+            sleep(Duration::from_millis(200)).await;
+        }
+        started.elapsed()
+    }
+
+    fn in_time(&self, started: Instant) {
+        let limit = Duration::from_mins(2) + Duration::from_secs(2) * u32::try_from(self.size).unwrap();
+        assert!(started.elapsed() < limit, "{} take longer than {limit:?}", self.prefix);
+    }
+
+    /// What bindery asks of API server and database for one of them, for all, one after the other.
+    async fn by_hand(&self, installation: &Installation) -> Duration {
+        let (server, kinds) =
+            (&installation.postgres, ["instance", "binding", "claim-1", "claim-2", "env", "secret"]);
+        let (session, connection) = tokio_postgres::Config::new()
+            .host_path(server.sockets())
+            .port(server.port())
+            .user("postgres")
+            .dbname("postgres")
+            .connect(tokio_postgres::NoTls)
+            .await
+            .unwrap();
+        let connection = tokio::spawn(connection);
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), "default");
+        let started = Instant::now();
+        for number in 0..self.size {
+            for sql in [
+                format!("create role floor_{number}_owner"),
+                format!("create database floor_{number} owner floor_{number}_owner"),
+                format!("create role floor_{number}_login login password 'x' in role floor_{number}_owner"),
+            ] {
+                session.batch_execute(&sql).await.unwrap();
+            }
+            for kind in kinds {
+                let object = json!({"metadata": {"name": format!("{}-{kind}-{number}", self.prefix)}});
+                let object = serde_json::from_value(object).unwrap();
+                secrets.create(&PostParams::default(), &object).await.unwrap();
+            }
+        }
+        let took = started.elapsed();
+        for number in 0..self.size {
+            session.batch_execute(&format!("drop database floor_{number}")).await.unwrap();
+            let roles = format!("drop role floor_{number}_login; drop role floor_{number}_owner");
+            session.batch_execute(&roles).await.unwrap();
+            for kind in kinds {
+                let name = format!("{}-{kind}-{number}", self.prefix);
+                secrets.delete(&name, &DeleteParams::default()).await.unwrap();
+            }
+        }
+        connection.abort();
+        took
+    }
+}
+
+/// The memory of the catalog that works, in MiB: the largest of its processes.
+async fn memory() -> u64 {
+    let found = run("pgrep", &["--full", "^/usr/bin/bindery serve --roles=catalog "], "").await;
+    let processes: Vec<&str> = found.stdout.split_whitespace().collect();
+    let shown = run("ps", &["-o", "rss=", "-p", &processes.join(",")], "").await.expect_success();
+    shown.split_whitespace().map(|kib| kib.parse::<u64>().unwrap() / 1024).max().unwrap()
+}
+
+#[tokio::test]
+async fn many_branches_come_and_go_and_the_controller_is_killed_among_them() {
+    let scenario = Scenario::alone("many").await;
+    let (client, installation) = (scenario.client.clone(), scenario.installation);
+    let many = |kind: &str| {
+        let prefix = format!("{}-{kind}", scenario.namespace);
+        Many { client: client.clone(), label: prefix.clone(), prefix, size: size() }
+    };
+    let (plain, branches) = (many("plain"), many("branch"));
+    let floor = plain.by_hand(installation).await + plain.make().await;
+    let plain_removal = plain.remove().await;
+
+    let rule = json!({"apiVersion": "bindery.dev/v1alpha1", "kind": "NamespaceBinding",
+        "metadata": {"name": scenario.namespace},
+        "spec": {"namespaceSelector": {"matchLabels": {"many": branches.label}}, "bindingName": "db",
+            "clusterServiceClassExternalName": "cockroachdb", "clusterServicePlanExternalName": "default"}});
+    scenario.apply(&rule.to_string()).await.expect_success();
+    let before = memory().await;
+    let started = Instant::now();
+    let halfway = async {
+        let rules: Api<NamespaceBinding> = Api::all(client.clone());
+        let mut killed = size() < 2;
+        loop {
+            let status = rules.get(&scenario.namespace).await.unwrap().status.unwrap_or_default();
+            let ready = usize::try_from(status.ready).unwrap();
+            if !killed && ready * 2 >= size() {
+                killed = true;
+                installation.kill("catalog").await;
+            }
+            if ready == size() {
+                return;
+            }
+            branches.in_time(started);
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let (_, ()) = tokio::join!(branches.make(), halfway);
+    let creation = started.elapsed();
+    let (after, removal) = (memory().await, branches.remove().await);
+    println!(
+        "soak: {} namespaces, controller killed once: ready after {creation:.1?} (by hand, one by one: {floor:.1?}), gone after \
+         {removal:.1?} (without services: {plain_removal:.1?}), memory {before} to {after} MiB",
+        size()
+    );
+    installation.recovered().await;
+    kubectl(&["delete", "namespacebinding", &scenario.namespace]).await;
+    scenario
+        .finish_with(&[], async || {
+            let report = installation.sweep().await;
+            assert!(report.contains("nothing left over"), "{report}");
+        })
+        .await;
+}

@@ -1,8 +1,8 @@
-//! Puts watches, plan and steps together. One task plans: whatever changes is gathered for a moment, then everything is
-//! decided anew and the namespaces concerned are looked at, each by itself, so that none holds up the others.
+//! Puts watches, plan and steps together. One task plans (`planner`); the namespaces concerned are then looked at here, each
+//! by itself, so that none holds up the others.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fmt::Debug,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -29,9 +29,9 @@ use tracing::{debug, info, warn};
 use super::{
     act::{Hands, reference},
     api::NamespaceBinding,
-    plan::{Facts, Held, NamespaceMeta, Plan, Share, plan},
+    plan::{NamespaceMeta, Plan, Share},
     pods::kept,
-    rule::{GRACE, InvalidRule, Rule},
+    rule::GRACE,
     steps::{Finding, Look, Problem, Seen, Told, look, owner},
 };
 use crate::{
@@ -47,12 +47,6 @@ use crate::{
 
 /// How many namespaces are worked on at the same time. The API server answers quickly, and others ask it as well.
 const CONCURRENCY: u16 = 16;
-/// How long changes are gathered before everything is decided anew.
-const GATHER: Duration = Duration::from_millis(20);
-/// How often statuses are written at most.
-const REPORT_EVERY: Duration = Duration::from_millis(500);
-/// How long to wait at most before everything is decided anew, whatever was missed.
-const LOOK_AGAIN: Duration = Duration::from_mins(5);
 
 /// What happened.
 #[derive(Debug)]
@@ -79,7 +73,7 @@ pub(super) struct Controller {
     pub(super) stores: Stores,
     pub(super) plan: ArcSwap<Plan>,
     /// How long what each NamespaceBinding gave is kept without it.
-    graces: ArcSwap<HashMap<String, Duration>>,
+    pub(super) graces: ArcSwap<HashMap<String, Duration>>,
     pub(super) findings: Mutex<HashMap<String, BTreeMap<String, Finding>>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) hands: Hands,
@@ -159,101 +153,6 @@ impl Controller {
     pub(super) fn lock_looks(&self) -> MutexGuard<'_, HashMap<String, Timestamp>> {
         // As above.
         self.looks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn plan_for_ever(
-        self: Arc<Self>,
-        mut heard: news::UnboundedReceiver<News>,
-        queue: mpsc::UnboundedSender<ObjectRef<NamespaceMeta>>,
-    ) {
-        let Stores { rules, namespaces, instances, bindings } = &self.stores;
-        let read = tokio::join!(
-            rules.wait_until_ready(),
-            namespaces.wait_until_ready(),
-            instances.wait_until_ready(),
-            bindings.wait_until_ready(),
-        );
-        debug!(?read, "NamespaceBindings are carried out");
-        let mut reported = Instant::now() - REPORT_EVERY;
-        let mut is_reported = false;
-        loop {
-            let planned = self.plan.load();
-            let mut wait = planned.next.map_or(LOOK_AGAIN, until).min(LOOK_AGAIN);
-            if !is_reported {
-                wait = wait.min(REPORT_EVERY.saturating_sub(reported.elapsed()));
-            }
-            let mut concerned = HashSet::new();
-            let mut decide = true;
-            if let Ok(Some(first)) = tokio::time::timeout(wait, heard.recv()).await {
-                decide = gather(first, &mut heard, &mut concerned).await;
-                is_reported = false;
-            }
-            if decide {
-                let rules = self.decide(&mut concerned);
-                for namespace in concerned {
-                    let _ = queue.unbounded_send(ObjectRef::new(&namespace));
-                }
-                self.graces.store(Arc::new(rules));
-            }
-            if !is_reported && reported.elapsed() >= REPORT_EVERY {
-                self.report().await;
-                (reported, is_reported) = (Instant::now(), true);
-            }
-        }
-    }
-
-    /// What every NamespaceBinding asks for, the oldest first, and those that cannot be read.
-    pub(super) fn rules(&self) -> (Vec<Arc<Rule>>, Vec<(Arc<NamespaceBinding>, InvalidRule)>) {
-        let (mut rules, mut invalid) = (Vec::new(), Vec::new());
-        for object in self.stores.rules.state() {
-            if object.metadata.deletion_timestamp.is_some() {
-                continue;
-            }
-            match Rule::read(&object) {
-                Ok(rule) => rules.push(Arc::new(rule)),
-                Err(error) => invalid.push((object, error)),
-            }
-        }
-        rules.sort_by(|a, b| a.seniority().cmp(&b.seniority()));
-        (rules, invalid)
-    }
-
-    /// Decides everything anew and adds the namespaces for which something else was decided.
-    fn decide(&self, concerned: &mut HashSet<String>) -> HashMap<String, Duration> {
-        let (rules, invalid) = self.rules();
-        let held = self.held();
-        let before = self.plan.load_full();
-        let mut decided = plan(&Facts {
-            rules: &rules,
-            namespaces: &self.stores.namespaces.state(),
-            held: &held,
-            before: &before,
-            now: Timestamp::now(),
-        });
-        // What nobody can read decides nothing: what it gave before stays as it is.
-        let unread: HashSet<String> = invalid.iter().map(|(object, _)| object.name_any()).collect();
-        for ((namespace, rule), _) in held.iter().filter(|((_, rule), _)| unread.contains(rule)) {
-            decided.frozen.insert((namespace.clone(), rule.clone()));
-        }
-        let changed = |(namespace, shares): (&String, &Vec<Share>)| {
-            (before.namespaces.get(namespace) != Some(shares)).then(|| namespace.clone())
-        };
-        concerned.extend(decided.namespaces.iter().filter_map(changed));
-        concerned
-            .extend(before.namespaces.keys().filter(|name| !decided.namespaces.contains_key(*name)).cloned());
-        if before.frozen != decided.frozen {
-            concerned.extend(before.frozen.union(&decided.frozen).map(|(namespace, _)| namespace.clone()));
-        }
-        self.plan.store(Arc::new(decided));
-        rules.iter().map(|rule| (rule.name().to_owned(), rule.grace)).collect()
-    }
-
-    fn held(&self) -> Held {
-        let entry = |instance: Arc<ServiceInstance>| {
-            let key = (instance.namespace().unwrap_or_default(), owner(instance.as_ref()).to_owned());
-            (key, instance)
-        };
-        self.stores.instances.state().into_iter().map(entry).collect()
     }
 
     async fn work_for_ever(self: Arc<Self>, wakes: mpsc::UnboundedReceiver<ObjectRef<NamespaceMeta>>) {
@@ -366,31 +265,6 @@ impl Controller {
     }
 }
 
-/// Takes what else happens within a moment; answers whether anything is to be decided.
-async fn gather(
-    first: News,
-    heard: &mut news::UnboundedReceiver<News>,
-    concerned: &mut HashSet<String>,
-) -> bool {
-    let mut decide = false;
-    let mut take = |news| match news {
-        News::Namespace(name) => {
-            concerned.insert(name);
-            decide = true;
-        }
-        News::Rules => decide = true,
-        News::Report => {}
-    };
-    take(first);
-    let moment = async {
-        while let Some(news) = heard.recv().await {
-            take(news);
-        }
-    };
-    let _ = tokio::time::timeout(GATHER, moment).await;
-    decide
-}
-
-fn until(at: Timestamp) -> Duration {
+pub(super) fn until(at: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
 }

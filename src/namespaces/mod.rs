@@ -7,6 +7,7 @@ mod controller;
 mod life;
 pub mod overview;
 mod plan;
+mod planner;
 mod pods;
 mod report;
 mod rule;

@@ -50,12 +50,10 @@ pub fn router(
     readiness: Readiness,
 ) -> (Router, impl Future<Output = ()> + Send + use<>) {
     readiness.wait_for(PART, "the NamespaceBindings have not been read yet");
-    let (rules, writer) = reflector::store();
-    let api: Api<NamespaceBinding> = Api::all(client);
+    let (rules, mut writer) = reflector::store();
+    let api: Api<DeserializeGuard<NamespaceBinding>> = Api::all(client);
     let watch = async move {
-        let guarded: Api<DeserializeGuard<NamespaceBinding>> = Api::all(api.into_client());
-        let events = watcher(guarded, watcher::Config::default()).default_backoff();
-        let mut writer = writer;
+        let events = watcher(api, watcher::Config::default()).default_backoff();
         pin_mut!(events);
         while let Some(event) = events.next().await {
             match event {
@@ -141,22 +139,10 @@ fn patch(rules: &[Rule], metadata: &ObjectMeta) -> Option<json_patch::Patch> {
         .map(Rule::binding_name)
         .collect();
     bindings.sort_unstable();
-    // A Namespace is made without what only bindery writes.
-    let before = json!({"metadata": {"labels": metadata.labels, "annotations": metadata.annotations}});
+    let before = json!({"metadata": metadata});
     let mut after = before.clone();
     json_patch::merge(&mut after, &json!({"metadata": stamp(metadata, &bindings)?}));
-    let mut patch = json_patch::diff(&before, &after);
-    // Null stands for what is not there, which can be added but not replaced.
-    for operation in &mut patch.0 {
-        if let json_patch::PatchOperation::Replace(replace) = operation
-            && (metadata.labels.is_none() && replace.path.as_str() == "/metadata/labels"
-                || metadata.annotations.is_none() && replace.path.as_str() == "/metadata/annotations")
-        {
-            let json_patch::ReplaceOperation { path, value } = replace.clone();
-            *operation = json_patch::PatchOperation::Add(json_patch::AddOperation { path, value });
-        }
-    }
-    Some(patch)
+    Some(json_patch::diff(&before, &after))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! HTTP servers that drain when told to stop, with TLS from a certificate that can change while they run.
 
 mod connections;
+mod lingering;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -28,7 +28,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::LONGEST_DRAIN;
+use super::{LONGEST_DRAIN, lingering::Lingering};
 
 /// How a server treats its connections.
 #[derive(Clone, Copy, Debug)]
@@ -176,11 +176,12 @@ impl Server {
             () = sleep_until(deadline) => return debug!(%client, "the TLS handshake took too long"),
         };
         // What was agreed upon needs no guess, which a stop at the wrong moment would end together with the connection.
-        let builder = match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => self.limits.builder().http2_only(),
-            _ => self.limits.builder().http1_only(),
-        };
-        self.requests(builder, stream, client, deadline).await;
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            let stream = Lingering::new(stream);
+            self.requests(self.limits.builder().http2_only(), stream, client, deadline).await;
+        } else {
+            self.requests(self.limits.builder().http1_only(), stream, client, deadline).await;
+        }
     }
 
     /// Answers the connection's requests.

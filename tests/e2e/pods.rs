@@ -84,6 +84,22 @@ async fn pods(scenario: &Scenario) -> (usize, usize) {
     (pods.len(), pods.iter().filter(is_bound).filter(runs).count())
 }
 
+/// The API server learns a moment later that the configuration is gone.
+async fn until_pods_are_let_pass(scenario: &Scenario) {
+    let wait = async {
+        let arguments = ["apply", "--dry-run=server", "--output=json", "-f", "-"];
+        loop {
+            let shown = scenario.kubectl_with_input(&arguments, POD).await.expect_success();
+            let pod: Pod = serde_json::from_str(&shown).unwrap();
+            if pod.spec.unwrap().containers[0].env_from.is_none() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(LIMIT, wait).await.expect("nobody binds pods any more");
+}
+
 #[tokio::test]
 async fn pods_made_without_the_webhook_are_found_told_and_evicted_where_the_namespace_says_so() {
     let scenario = Scenario::alone("missed").await;
@@ -94,6 +110,7 @@ async fn pods_made_without_the_webhook_are_found_told_and_evicted_where_the_name
     let configurations: Api<MutatingWebhookConfiguration> = Api::all(scenario.client.clone());
     let mut configuration = configurations.get(RELEASE).await.unwrap();
     configurations.delete(RELEASE, &DeleteParams::default()).await.unwrap();
+    until_pods_are_let_pass(&scenario).await;
     scenario.apply(DEPLOYMENT).await.expect_success();
     let note = told(&scenario, "Deployment", "web", "BindingMissed", "asks for mydb01-binding").await;
     let remedy = format!("kubectl rollout restart deployment/web -n {}", scenario.namespace);

@@ -413,7 +413,7 @@ fn arguments<'a>(documents: &'a [Value], deployment: &str) -> BTreeSet<&'a str> 
     strings(&workload["spec"]["template"]["spec"]["containers"][0]["args"])
 }
 
-/// Every right of a role on a resource, as `verb resource`, those of its Role and its ClusterRole.
+/// Every right of a role on a resource, as `verb resource`, those of its Role and its `ClusterRole`.
 fn rights<'a>(documents: &'a [Value], role: &str, resources: &[&str]) -> BTreeSet<String> {
     let of_role = rules(documents).filter(|(name, _)| *name == role).map(|(_, rule)| rule);
     let said = |rule: &'a Value| {

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -15,11 +15,13 @@ use axum::{
     response::Response,
     routing::post,
 };
-use axum_server::{Handle, tls_rustls::RustlsConfig};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bindery::{
     admission::{namespaces::WatchedNamespaces, webhook::router},
-    cluster::pki::ServingCertificate,
+    cluster::{
+        pki::ServingCertificate,
+        server::{PresentedCertificate, TlsSettings, serve_tls},
+    },
     telemetry::{Metrics, ops::Readiness},
 };
 use jiff::Timestamp;
@@ -31,8 +33,9 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, PostParams},
 };
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::harness::{client, until};
 
@@ -139,7 +142,7 @@ impl Webhook {
 
     /// Ends the webhook, but not its registration, as when all its pods are gone.
     pub(super) async fn stop(&self) {
-        self.server.handle.shutdown();
+        self.server.serving.abort();
         until("nobody listens", async || tokio::net::TcpStream::connect(self.server.address).await.is_err())
             .await;
     }
@@ -219,21 +222,21 @@ struct Server {
     address: SocketAddr,
     /// What its clients trust.
     bundle: String,
-    handle: Handle<SocketAddr>,
+    serving: AbortOnDropHandle<()>,
 }
 
 impl Server {
     async fn start(router: Router) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let made = ServingCertificate::generate(&[address.ip().to_string()], Timestamp::now()).unwrap();
-        let key = made.leaf.key.expose_secret().as_bytes().to_vec();
-        let tls = RustlsConfig::from_pem(made.leaf.certificate.into_bytes(), key).await.unwrap();
-        let handle = Handle::new();
-        let server = axum_server::from_tcp_rustls(listener, tls).unwrap().handle(handle.clone());
-        tokio::spawn(server.serve(router.into_make_service()));
-        Self { address, bundle: made.bundle, handle }
+        let certificate = PresentedCertificate::default();
+        certificate.present(&made.leaf).unwrap();
+        let tls = TlsSettings { certificate, clients: None };
+        let serving = tokio::spawn(async move {
+            serve_tls(address, router, tls, CancellationToken::new()).await.unwrap();
+        });
+        until("the webhook listens", async || TcpStream::connect(address).await.is_ok()).await;
+        Self { address, bundle: made.bundle, serving: AbortOnDropHandle::new(serving) }
     }
 }
 

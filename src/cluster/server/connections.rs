@@ -1,15 +1,7 @@
 //! The life of a server's connections: accepted up to a limit, given up when they bring no request, and drained at the
 //! stop so that no request is lost.
 
-use std::{
-    net::SocketAddr,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, extract::Request, response::Response};
 use hyper::{body::Incoming, service::Service};
@@ -192,10 +184,14 @@ impl Server {
         client: SocketAddr,
         deadline: Instant,
     ) {
-        let asked = Arc::new(AtomicBool::new(false));
+        let asked = CancellationToken::new();
         let service = Asked { asked: asked.clone(), router: TowerToHyperService::new(self.router.clone()) };
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        let mut stopped = pin!(self.stop.cancelled());
+        // GOAWAY before the first request would make some clients give that up.
+        let mut stopped = pin!(async {
+            self.stop.cancelled().await;
+            asked.cancelled().await;
+        });
         let (mut is_draining, mut is_new) = (false, true);
         loop {
             tokio::select! {
@@ -212,7 +208,7 @@ impl Server {
                 }
                 () = sleep_until(deadline), if is_new => {
                     is_new = false;
-                    if !asked.load(Ordering::Relaxed) {
+                    if !asked.is_cancelled() {
                         return debug!(%client, "no request came");
                     }
                 }
@@ -223,7 +219,8 @@ impl Server {
 
 /// The router, and whether it was asked anything.
 struct Asked {
-    asked: Arc<AtomicBool>,
+    /// Cancelled by the first request.
+    asked: CancellationToken,
     router: TowerToHyperService<Router>,
 }
 
@@ -233,7 +230,7 @@ impl Service<Request<Incoming>> for Asked {
     type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.asked.store(true, Ordering::Relaxed);
+        self.asked.cancel();
         self.router.call(request)
     }
 }

@@ -1,5 +1,5 @@
 //! The traces that the program exports to a collector, configured as OpenTelemetry prescribes.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs,

@@ -133,7 +133,7 @@ impl Found {
             .ttl
             .as_ref()
             .map(|life| stage(life, &namespace.metadata, instance.map(|it| &it.metadata), now));
-        let (state, reason, message) = self.state(rule, &name, instance, binding, stage);
+        let (state, reason, message) = state(rule, &name, instance, binding, stage);
         Row {
             namespace: name,
             namespace_binding: rule.name().to_owned(),
@@ -148,39 +148,38 @@ impl Found {
             }),
         }
     }
+}
 
-    fn state(
-        &self,
-        rule: &Rule,
-        namespace: &str,
-        instance: Option<&ServiceInstance>,
-        binding: Option<&ServiceBinding>,
-        stage: Option<Stage>,
-    ) -> (State, Option<String>, Option<String>) {
-        if let Some(Stage::Expired { .. }) = stage {
-            let remedy = format!("its time is over; bindery extend --namespace {namespace} --for 24h");
-            return (State::Expired, None, Some(remedy));
+fn state(
+    rule: &Rule,
+    namespace: &str,
+    instance: Option<&ServiceInstance>,
+    binding: Option<&ServiceBinding>,
+    stage: Option<Stage>,
+) -> (State, Option<String>, Option<String>) {
+    if let Some(Stage::Expired { .. }) = stage {
+        let remedy = format!("its time is over; bindery extend --namespace {namespace} --for 24h");
+        return (State::Expired, None, Some(remedy));
+    }
+    let instance_says = instance.and_then(|it| Some(&it.status.as_ref()?.conditions));
+    let binding_says = binding.and_then(|it| Some(&it.status.as_ref()?.conditions));
+    let (state, reason, message) = match progress(instance_says, binding_says) {
+        Progress::Ready if matches!(stage, Some(Stage::Expiring { .. })) => {
+            return (State::Expiring, None, None);
         }
-        let instance_says = instance.and_then(|it| Some(&it.status.as_ref()?.conditions));
-        let binding_says = binding.and_then(|it| Some(&it.status.as_ref()?.conditions));
-        let (state, reason, message) = match progress(instance_says, binding_says) {
-            Progress::Ready if matches!(stage, Some(Stage::Expiring { .. })) => {
-                return (State::Expiring, None, None);
-            }
-            Progress::Ready => return (State::Ready, None, None),
-            Progress::Pending { reason, message } => (State::Pending, reason, message),
-            Progress::Failed { reason, message } => (State::Failed, reason, message),
-        };
-        // Nothing is there, and the controller knows why.
-        let waiting = rule.object.status.iter().flat_map(|status| &status.waiting);
-        let known = waiting.filter(|_| instance.is_none()).find(|waiting| waiting.namespace == namespace);
-        match known {
-            Some(known) if known.failed => {
-                (State::Failed, Some(known.reason.clone()), Some(known.message.clone()))
-            }
-            Some(known) => (State::Pending, Some(known.reason.clone()), Some(known.message.clone())),
-            None => (state, Some(reason), Some(message)),
+        Progress::Ready => return (State::Ready, None, None),
+        Progress::Pending { reason, message } => (State::Pending, reason, message),
+        Progress::Failed { reason, message } => (State::Failed, reason, message),
+    };
+    // Nothing is there, and the controller knows why.
+    let waiting = rule.object.status.iter().flat_map(|status| &status.waiting);
+    let known = waiting.filter(|_| instance.is_none()).find(|waiting| waiting.namespace == namespace);
+    match known {
+        Some(known) if known.failed => {
+            (State::Failed, Some(known.reason.clone()), Some(known.message.clone()))
         }
+        Some(known) => (State::Pending, Some(known.reason.clone()), Some(known.message.clone())),
+        None => (state, Some(reason), Some(message)),
     }
 }
 

@@ -31,6 +31,9 @@ const LOOK_AGAIN: Duration = Duration::from_mins(5);
 /// How long after one namespace another follows a changed spec.
 const ROLL_OUT: Duration = Duration::from_millis(100);
 
+/// A NamespaceBinding that cannot be carried out, and why.
+pub(super) type Unreadable = (Arc<NamespaceBinding>, InvalidRule);
+
 /// The namespaces that are to be looked at.
 #[derive(Debug, Default)]
 struct Concerned {
@@ -53,15 +56,16 @@ impl Controller {
             bindings.wait_until_ready(),
         );
         debug!(?read, "NamespaceBindings are carried out");
-        let mut reported = Instant::now() - REPORT_EVERY;
-        let mut is_reported = false;
+        // The first report comes with the first decision.
+        let (mut reported, mut is_reported) = (None, false);
         let (mut concerned, mut rolled_out) = (Concerned::default(), Instant::now());
         let mut decided = Instant::now();
         loop {
             let next = self.plan.load().next;
             let mut wait = next.map_or(LOOK_AGAIN, until).min(LOOK_AGAIN.saturating_sub(decided.elapsed()));
             if !is_reported {
-                wait = wait.min(REPORT_EVERY.saturating_sub(reported.elapsed()));
+                wait = wait
+                    .min(since(reported).map_or(Duration::ZERO, |since| REPORT_EVERY.saturating_sub(since)));
             }
             if !concerned.in_turn.is_empty() {
                 wait = wait.min(ROLL_OUT.saturating_sub(rolled_out.elapsed()));
@@ -84,15 +88,15 @@ impl Controller {
                 // Nobody works any more when everything ends.
                 let _ = queue.unbounded_send(ObjectRef::new(&namespace));
             }
-            if !is_reported && reported.elapsed() >= REPORT_EVERY {
+            if !is_reported && since(reported).is_none_or(|since| since >= REPORT_EVERY) {
                 self.report().await;
-                (reported, is_reported) = (Instant::now(), true);
+                (reported, is_reported) = (Some(Instant::now()), true);
             }
         }
     }
 
     /// What every NamespaceBinding asks for, the oldest first, and those that cannot be read.
-    pub(super) fn rules(&self) -> (Vec<Arc<Rule>>, Vec<(Arc<NamespaceBinding>, InvalidRule)>) {
+    pub(super) fn rules(&self) -> (Vec<Arc<Rule>>, Vec<Unreadable>) {
         let (mut rules, mut invalid) = (Vec::new(), Vec::new());
         for object in self.stores.rules.state() {
             if object.metadata.deletion_timestamp.is_some() {
@@ -148,6 +152,10 @@ impl Controller {
         };
         self.stores.instances.state().into_iter().map(entry).collect()
     }
+}
+
+fn since(moment: Option<Instant>) -> Option<Duration> {
+    moment.map(|moment| moment.elapsed())
 }
 
 /// Takes what else happens within a moment; answers whether anything is to be decided.

@@ -254,7 +254,7 @@ impl Seen<'_> {
     fn expire(&self, rule: &Rule, since: Timestamp, look: &mut Look) {
         let note = format!("Deleted: ttl of the NamespaceBinding {} is over since {since:.0}", rule.name());
         let told = Told { reason: "Expired", note, is_warning: true };
-        self.end(rule.name(), self.instance(rule), self.binding(rule), told, look);
+        end(rule.name(), self.instance(rule), self.binding(rule), told, look);
     }
 
     /// What the namespace is not to have any more goes after a while.
@@ -280,23 +280,7 @@ impl Seen<'_> {
         };
         let note = format!("Deleted: the NamespaceBinding {rule} does not select the namespace any more");
         let told = Told { reason: "Left", note, is_warning: true };
-        self.end(rule, Some(instance), self.bindings.iter().find(is_its), told, look);
-    }
-
-    fn end(
-        &self,
-        rule: &str,
-        instance: Option<&Arc<ServiceInstance>>,
-        binding: Option<&Arc<ServiceBinding>>,
-        told: Told,
-        look: &mut Look,
-    ) {
-        let instance = instance.filter(|instance| is_live(instance.as_ref())).cloned();
-        let binding = binding.filter(|binding| is_live(binding.as_ref())).cloned();
-        if instance.is_some() || binding.is_some() {
-            let change = Change::End { instance, binding, told };
-            look.steps.push(Step { rule: rule.to_owned(), change });
-        }
+        end(rule, Some(instance), self.bindings.iter().find(is_its), told, look);
     }
 
     /// What pods of the namespace are bound to by default: also what it waits for, for pods wait as well, and what it
@@ -317,6 +301,22 @@ impl Seen<'_> {
         let leaving: Vec<&str> = stamp::stamped(self.namespace).filter(is_there).collect();
         names.extend(leaving);
         names
+    }
+}
+
+/// Deletes what is not being deleted yet.
+fn end(
+    rule: &str,
+    instance: Option<&Arc<ServiceInstance>>,
+    binding: Option<&Arc<ServiceBinding>>,
+    told: Told,
+    look: &mut Look,
+) {
+    let instance = instance.filter(|instance| is_live(instance.as_ref())).cloned();
+    let binding = binding.filter(|binding| is_live(binding.as_ref())).cloned();
+    if instance.is_some() || binding.is_some() {
+        let change = Change::End { instance, binding, told };
+        look.steps.push(Step { rule: rule.to_owned(), change });
     }
 }
 

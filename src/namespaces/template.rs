@@ -122,11 +122,11 @@ mod tests {
 
     use super::*;
 
-    fn object(value: Value) -> Object {
+    fn object(value: &Value) -> Object {
         value.as_object().unwrap().clone()
     }
 
-    fn filled(parameters: Value) -> Result<Value, String> {
+    fn filled(parameters: &Value) -> Result<Value, String> {
         let labels = BTreeMap::from([("team".to_owned(), "blue".to_owned())]);
         let annotations = BTreeMap::from([("example.com/owner".to_owned(), "{{ name }}".to_owned())]);
         let with = Vocabulary { name: "feature-x", labels: &labels, annotations: &annotations };
@@ -140,7 +140,7 @@ mod tests {
     #[case(json!({"a": "{{ name | upper }} <&>"}), json!({"a": "FEATURE-X <&>"}))]
     #[case::what_users_write_is_no_template(json!({"a": "{{ annotations['example.com/owner'] }}"}), json!({"a": "{{ name }}"}))]
     fn namespaces_fill_templates(#[case] parameters: Value, #[case] expected: Value) {
-        assert_eq!(filled(parameters), Ok(expected));
+        assert_eq!(filled(&parameters), Ok(expected));
     }
 
     #[rstest]
@@ -148,14 +148,14 @@ mod tests {
     #[case(json!({"a": {"b": ["x", "{{ nothing }}"]}}), "spec.parameters.a.b[1]: ", "default(")]
     #[case::endless(json!({"a": "{% for a in range(1000) %}{% for b in range(1000) %}{% endfor %}{% endfor %}"}), "spec.parameters.a: ", "fuel")]
     fn what_cannot_be_filled_is_named(#[case] parameters: Value, #[case] field: &str, #[case] word: &str) {
-        let error = filled(parameters).unwrap_err();
+        let error = filled(&parameters).unwrap_err();
         assert!(error.starts_with(field) && error.contains(word), "{error}");
     }
 
     #[test]
     fn what_is_no_template_is_found_before_any_namespace_needs_it() {
-        let error = check(&object(json!({"a": "{{ name"}))).unwrap_err().to_string();
+        let error = check(&object(&json!({"a": "{{ name"}))).unwrap_err().to_string();
         assert!(error.starts_with("spec.parameters.a: ") && error.contains("{{ labels.team }}"), "{error}");
-        assert_eq!(check(&object(json!({"a": "{{ labels.missing }}", "b": 1}))), Ok(()));
+        assert_eq!(check(&object(&json!({"a": "{{ labels.missing }}", "b": 1}))), Ok(()));
     }
 }

@@ -1,5 +1,7 @@
 //! NamespaceBindings: namespaces get services of their own and lose them again, and nobody else's are touched.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::time::{Duration, Instant};
 
 use bindery::{

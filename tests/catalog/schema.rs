@@ -149,6 +149,7 @@ async fn namespacebindings_keep_the_name_that_pods_know() {
     assert!(message.contains("at most 63 characters"), "{message}");
 }
 
+#[expect(clippy::unwrap_used, reason = "a test may fail")]
 async fn namespacebinding(place: &Place, name: &str, spec: Value) -> kube::Result<NamespaceBinding> {
     let name = format!("{name}-{}", place.broker.suffix);
     let object = json!({"apiVersion": "bindery.dev/v1alpha1", "kind": "NamespaceBinding",

@@ -165,13 +165,14 @@ async fn many_branches_come_and_go_and_the_controller_is_killed_among_them() {
     };
     let (_, ()) = tokio::join!(branches.make(), halfway);
     let creation = started.elapsed();
+    // Whoever was killed last may not be back yet.
+    installation.recovered().await;
     let (after, removal) = (memory().await, branches.remove().await);
     println!(
         "soak: {} namespaces, controller killed once: ready after {creation:.1?} (by hand, one by one: {floor:.1?}), gone after \
          {removal:.1?} (without services: {plain_removal:.1?}), memory {before} to {after} MiB",
         size()
     );
-    installation.recovered().await;
     kubectl(&["delete", "namespacebinding", &scenario.namespace]).await;
     scenario
         .finish_with(&[], async || {

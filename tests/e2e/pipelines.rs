@@ -91,7 +91,7 @@ async fn finish(scenario: Scenario) {
         .await;
 }
 
-fn strings<'a>(list: &'a Value) -> impl Iterator<Item = &'a str> {
+fn strings(list: &Value) -> impl Iterator<Item = &str> {
     list.as_array().unwrap().iter().map(|line| line.as_str().unwrap())
 }
 

@@ -124,7 +124,7 @@ unlabel_branch() {
   await 20 "feature-search is told what will happen" eval \
     "kubectl --namespace feature-search get events --output jsonpath='{.items[*].reason}' | grep Leaving"
   show kubectl --namespace feature-search get events --field-selector reason=Leaving \
-    --output 'custom-columns=REASON:.reason,NOTE:.note'
+    --output 'custom-columns=REASON:.reason,MESSAGE:.message'
   await 30 "its database is gone" eval "! kubectl --namespace feature-search get serviceinstance db"
   same "databases of branches" 1 "$(admin_value "select count(*) from pg_database where datname like 'cf\\_%'")"
 }

@@ -76,10 +76,11 @@ branch_sql() { # branch url sql
   kubectl --namespace "feature-$1" exec app -- psql --no-psqlrc --tuples-only --no-align "$2" --command "$3"
 }
 
-branch_url() { kubectl --namespace "feature-$1" exec app -- printenv DATABASE_URL; }
+# shellcheck disable=SC2016 # the pod's variable
+branch_url() { kubectl --namespace "feature-$1" exec app -- sh -c 'echo "$DATABASE_URL"'; }
 
 use_branches() {
-  local login search
+  local login search theirs
   show kubectl get nsb
   show kubectl --namespace feature-login get serviceinstances,servicebindings,secrets
   login=$(branch_url login) search=$(branch_url search)
@@ -89,7 +90,8 @@ use_branches() {
     "$(branch_sql search "$search" 'select count(*) from articles')"
   say "both began with 2 articles; feature-login deleted its own, and feature-search still has 2"
   expect "feature-login cannot enter the database of feature-search"
-  if branch_sql login "${login%/*}/$(basename "${search%%\?*}")?sslmode=require" "select 1" > "$log/trespass.log" 2>&1; then
+  theirs=${search%%\?*} login=${login%%\?*}
+  if branch_sql login "${login%/*}/${theirs##*/}?sslmode=require" "select 1" > "$log/trespass.log" 2>&1; then
     say "feature-login reads the database of feature-search" && return 1
   fi
   say "feature-login in the database of feature-search, with its own credentials:"
@@ -122,7 +124,7 @@ unlabel_branch() {
   await 20 "feature-search is told what will happen" eval \
     "kubectl --namespace feature-search get events --output jsonpath='{.items[*].reason}' | grep Leaving"
   show kubectl --namespace feature-search get events --field-selector reason=Leaving \
-    --output 'custom-columns=REASON:.reason,NOTE:.note'
+    --output 'custom-columns=REASON:.reason,MESSAGE:.message'
   await 30 "its database is gone" eval "! kubectl --namespace feature-search get serviceinstance db"
   same "databases of branches" 1 "$(admin_value "select count(*) from pg_database where datname like 'cf\\_%'")"
 }

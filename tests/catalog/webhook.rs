@@ -34,7 +34,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::harness::{client, until};
 
-const WEBHOOKS: usize = 3;
+const WEBHOOKS: usize = 4;
 
 /// A webhook configuration for one namespace, and what keeps its bundle.
 struct Kept {

@@ -34,8 +34,8 @@ use kube::{
     api::{DeleteParams, PostParams},
 };
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio::{net::TcpStream, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
 
 use crate::harness::{client, until};
 
@@ -222,7 +222,7 @@ struct Server {
     address: SocketAddr,
     /// What its clients trust.
     bundle: String,
-    serving: AbortOnDropHandle<()>,
+    serving: JoinHandle<()>,
 }
 
 impl Server {
@@ -236,7 +236,7 @@ impl Server {
             serve_tls(address, router, tls, CancellationToken::new()).await.unwrap();
         });
         until("the webhook listens", async || TcpStream::connect(address).await.is_ok()).await;
-        Self { address, bundle: made.bundle, serving: AbortOnDropHandle::new(serving) }
+        Self { address, bundle: made.bundle, serving }
     }
 }
 

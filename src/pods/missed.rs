@@ -13,7 +13,7 @@ use kube::{
     Api, Resource, ResourceExt,
     api::{DeleteParams, EvictParams, Preconditions},
 };
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use super::{
@@ -30,6 +30,8 @@ use crate::contract;
 const EVICT_EVERY: Duration = Duration::from_secs(1);
 /// How long to wait after an eviction was refused, mostly by a `PodDisruptionBudget`.
 const REFUSED: Duration = Duration::from_secs(10);
+/// How long an eviction may take. The API server answers at once.
+const EVICTION: Duration = Duration::from_secs(2);
 
 /// The missed pods, and what was done about them.
 struct Missed {
@@ -185,7 +187,12 @@ impl Missed {
             ..EvictParams::default()
         };
         let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), &namespace);
-        match api.evict(&name, &parameters).await {
+        // kube asks again for minutes what a budget refuses; meanwhile nobody would look after the others.
+        let Ok(evicted) = timeout(EVICTION, api.evict(&name, &parameters)).await else {
+            info!(namespace, pod = name, "a missed pod cannot be evicted yet");
+            return false;
+        };
+        match evicted {
             Ok(_) => {
                 info!(namespace, pod = name, "evicted a pod that was created without its bindings");
                 let (annotation, evict) = contract::namespace::MISSED;

@@ -81,6 +81,8 @@ impl Teller {
         let Some(times) = self.turn(&name, Instant::now()) else { return };
         if let Err(error) = self.write(namespace, &name, about, notice, times).await {
             debug!(namespace, object = about.name, reason = notice.reason, %error, "event not written");
+            // Whoever has cause next says it again.
+            self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
         }
     }
 

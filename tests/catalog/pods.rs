@@ -200,6 +200,9 @@ async fn missed_pods_are_evicted_where_the_namespace_says_so_and_not_in_vain() {
     assert_eq!(pods_of(&place, "web").await.intersection(&web).count(), 1, "one of two was evicted");
     assert_eq!(pods_of(&place, "kept").await, kept, "a budget is respected");
     assert_eq!(place.api::<Pod>().get("bare").await.unwrap().uid(), bare, "nobody would replace it");
+    deploy(&place, "late", 1, asking()).await;
+    // What cannot be evicted holds up nothing else.
+    until_told(&place, "Deployment", "late", "MissedAgain", "not asked about new pods").await;
 
     place.delete::<PodDisruptionBudget>("kept").await;
     until_told(&place, "Deployment", "kept", "MissedAgain", "not asked about new pods").await;

@@ -1,0 +1,187 @@
+//! What bindery's accounts may do, and that it is no more than they need.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::rendered::{arguments, example, example_with, find, folder, kind, name, rules, strings};
+
+#[test]
+fn secrets_are_never_listed_or_watched_and_no_rule_is_a_wildcard() {
+    let documents = example();
+    for (role, rule) in rules(&documents) {
+        for field in ["apiGroups", "resources", "verbs"] {
+            assert!(!strings(&rule[field]).contains("*"), "{role}: {rule}");
+        }
+        if strings(&rule["resources"]).contains("secrets") {
+            assert!(
+                strings(&rule["verbs"]).is_disjoint(&["list", "watch", "deletecollection"].into()),
+                "{role}: {rule}"
+            );
+        }
+    }
+}
+
+#[test]
+fn only_the_catalog_reaches_secrets_of_other_namespaces() {
+    let documents = example();
+    let reach: Vec<_> = documents
+        .iter()
+        .filter(|document| kind(document) == "ClusterRole")
+        .filter(|role| {
+            role["rules"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|rule| strings(&rule["resources"]).contains("secrets"))
+        })
+        .map(name)
+        .collect();
+    assert_eq!(reach, ["bindery-catalog"]);
+}
+
+/// P22: whoever makes pods makes the webhook act. All over the cluster it only reads, except for its own configuration.
+#[test]
+fn the_webhook_cannot_be_made_to_do_what_its_user_may_not() {
+    let documents = example();
+    let role = find(&documents, "ClusterRole", "bindery-admission").unwrap();
+    for rule in role["rules"].as_array().unwrap() {
+        let reads = strings(&rule["verbs"]).is_subset(&["get", "list", "watch"].into());
+        let (its_own, named) = (strings(&rule["resourceNames"]), BTreeSet::from(["bindery"]));
+        assert!(reads || its_own == named, "{rule}");
+        assert!(!strings(&rule["resources"]).contains("secrets"), "{rule}");
+    }
+}
+
+/// Namespaces are labelled, never made or deleted; what NamespaceBindings say is read and never changed.
+#[test]
+fn namespaces_and_namespacebindings_are_touched_no_more_than_needed() {
+    let documents = example();
+    let verbs = |resource: &str| -> BTreeSet<(&str, &str)> {
+        rules(&documents)
+            .filter(|(_, rule)| strings(&rule["resources"]).contains(resource))
+            .flat_map(|(role, rule)| strings(&rule["verbs"]).into_iter().map(move |verb| (role, verb)))
+            .collect()
+    };
+    let catalog = |verb| ("bindery-catalog", verb);
+    let admission = |verb| ("bindery-admission", verb);
+    let reading = ["get", "list", "watch"];
+    assert_eq!(
+        verbs("namespaces"),
+        reading.map(admission).into_iter().chain(reading.map(catalog)).chain([catalog("patch")]).collect()
+    );
+    let reading = ["list", "watch"];
+    assert_eq!(
+        verbs("namespacebindings"),
+        reading.map(admission).into_iter().chain(reading.map(catalog)).collect()
+    );
+    assert_eq!(verbs("namespacebindings/status"), [catalog("patch")].into());
+}
+
+/// It finds them, tells their owners and evicts; what it may patch, a policy says.
+#[test]
+fn the_catalog_looks_at_pods_and_their_owners_and_evicts() {
+    let documents = example();
+    let may = |resource: &str| -> BTreeSet<&str> {
+        rules(&documents)
+            .filter(|(role, rule)| {
+                *role == "bindery-catalog" && strings(&rule["resources"]).contains(resource)
+            })
+            .flat_map(|(_, rule)| strings(&rule["verbs"]))
+            .collect()
+    };
+    assert_eq!(may("pods"), ["list", "patch", "watch"].into());
+    assert_eq!(may("pods/eviction"), ["create"].into());
+    for owner in ["replicasets", "jobs"] {
+        assert_eq!(may(owner), ["get"].into(), "{owner}");
+    }
+    assert_eq!(may("events"), ["create", "list", "patch", "watch"].into());
+}
+
+/// Every right of a role on a resource, as `verb resource`, those of its Role and its `ClusterRole`.
+pub(crate) fn rights<'a>(documents: &'a [Value], role: &str, resources: &[&str]) -> BTreeSet<String> {
+    let of_role = rules(documents).filter(|(name, _)| *name == role).map(|(_, rule)| rule);
+    let said = |rule: &'a Value| {
+        let (verbs, named) = (strings(&rule["verbs"]), strings(&rule["resources"]));
+        named
+            .into_iter()
+            .flat_map(move |name| verbs.clone().into_iter().map(move |verb| format!("{verb} {name}")))
+    };
+    let is_asked = |right: &String| resources.iter().any(|name| right.ends_with(&format!(" {name}")));
+    of_role.flat_map(said).filter(is_asked).collect()
+}
+
+pub(crate) fn set(rights: &[&str]) -> BTreeSet<String> {
+    rights.iter().map(|&right| right.to_owned()).collect()
+}
+
+/// Whoever may patch pods may change the images that they run.
+#[test]
+fn the_catalog_may_patch_pods_only_under_a_policy_that_leaves_the_gate() {
+    for documents in [example(), example_with(&["--set", "admission.gateWaitingPods=false"])] {
+        assert!(rights(&documents, "bindery-catalog", &["pods"]).contains("patch pods"));
+        let policy = find(&documents, "ValidatingAdmissionPolicy", "bindery-catalog-pods").unwrap();
+        let constraint = &policy["spec"]["matchConstraints"]["resourceRules"][0];
+        assert_eq!(
+            (&constraint["resources"], &constraint["operations"]),
+            (&json!(["pods"]), &json!(["UPDATE"]))
+        );
+        assert_eq!(
+            policy["spec"]["matchConditions"][0]["expression"],
+            "request.userInfo.username == 'system:serviceaccount:bindery:bindery-catalog'"
+        );
+        let gate = policy["spec"]["validations"][1]["expression"].as_str().unwrap();
+        assert!(gate.contains(bindery::contract::pod::GATE), "{gate}");
+        let binding = find(&documents, "ValidatingAdmissionPolicyBinding", "bindery-catalog-pods").unwrap();
+        assert_eq!(binding["spec"]["policyName"], name(policy));
+        assert_eq!(binding["spec"]["validationActions"], json!(["Deny"]));
+    }
+}
+
+/// A status does not say what runs; the workload itself does.
+#[test]
+fn owners_are_nudged_by_their_status_alone_and_only_if_wanted() {
+    let workloads = ["replicasets", "statefulsets", "daemonsets", "jobs"];
+    let statuses = workloads.map(|kind| format!("{kind}/status"));
+    let statuses: Vec<&str> = statuses.iter().map(String::as_str).collect();
+    let on = example();
+    assert!(arguments(&on, "bindery-catalog").contains("--nudge-refused-owners=true"));
+    let patch: BTreeSet<String> = statuses.iter().map(|status| format!("patch {status}")).collect();
+    assert_eq!(rights(&on, "bindery-catalog", &statuses), patch);
+    let seen = set(&["list endpointslices", "watch endpointslices"]);
+    assert_eq!(rights(&on, "bindery-catalog", &["endpointslices"]), seen);
+    let off = example_with(&["--set", "catalog.nudgeRefusedOwners=false"]);
+    assert!(arguments(&off, "bindery-catalog").contains("--nudge-refused-owners=false"));
+    assert_eq!(rights(&off, "bindery-catalog", &[&statuses[..], &["endpointslices"]].concat()), set(&[]));
+    assert_eq!(rights(&off, "bindery-catalog", &["events"]), set(&["create events", "patch events"]));
+    for documents in [&on, &off] {
+        for right in rights(documents, "bindery-catalog", &workloads) {
+            assert!(right.starts_with("get "), "{right}");
+        }
+    }
+}
+
+/// What the broker may do in the whole cluster: group/resource, and the verbs.
+pub(crate) fn cluster_rights(documents: &[Value]) -> BTreeSet<String> {
+    let rules = find(documents, "ClusterRole", "bindery-broker").unwrap()["rules"].as_array().unwrap();
+    let said = |rule: &Value| {
+        let (groups, resources) = (strings(&rule["apiGroups"]), strings(&rule["resources"]));
+        format!(
+            "{groups:?} {resources:?} {:?} {:?}",
+            strings(&rule["resourceNames"]),
+            strings(&rule["verbs"])
+        )
+    };
+    rules.iter().map(said).collect()
+}
+
+#[test]
+fn the_upgrade_hook_may_change_exactly_the_charts_definitions() {
+    let documents = example();
+    let allowed: BTreeSet<_> = rules(&documents)
+        .filter(|(_, rule)| strings(&rule["resources"]).contains("customresourcedefinitions"))
+        .flat_map(|(_, rule)| strings(&rule["resourceNames"]))
+        .collect();
+    let definitions = folder("charts/bindery/crds");
+    assert_eq!(allowed, definitions.iter().map(name).collect());
+}

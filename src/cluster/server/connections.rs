@@ -1,9 +1,16 @@
 //! The life of a server's connections: accepted up to a limit, given up when they bring no request, and drained at the
 //! stop so that no request is lost.
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, extract::Request, response::Response};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{HeaderValue, Version, header},
+    response::Response,
+};
+use futures::{FutureExt, future::BoxFuture};
 use hyper::{body::Incoming, service::Service};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -36,6 +43,9 @@ pub(super) struct Limits {
     pub(super) ping: Duration,
     /// How long connections may go on after the stop.
     pub(super) drain: Duration,
+    /// How long an HTTP/1.1 connection that is idle at the stop stays open: its client may be about to use it, and API
+    /// servers, which speak HTTP/1.1 to webhooks, do not repeat a request that met a closed connection.
+    pub(super) idle: Duration,
     /// How long after the stop, or after the last client that came nevertheless, a new connection is still welcome:
     /// some hear late that this server goes.
     pub(super) quiet: Duration,
@@ -48,6 +58,7 @@ impl Limits {
         headers: Duration::from_secs(75),
         ping: Duration::from_secs(30),
         drain: LONGEST_DRAIN,
+        idle: Duration::from_secs(3),
         quiet: Duration::from_secs(1),
     };
 
@@ -74,7 +85,7 @@ impl Limits {
 /// Of an HTTP/1.1 connection; what hyper takes by itself is 400 KiB.
 const HEADER_BUFFER: usize = 64 << 10;
 
-/// Serves until `stop`, then drains: HTTP/2 connections are sent GOAWAY, HTTP/1.1 ones end with the request they are at.
+/// Serves until `stop`, then drains: HTTP/2 connections are sent GOAWAY, HTTP/1.1 ones end with the next answer, which says so.
 /// New ones are still accepted, and drained likewise, until nobody has come for a while.
 pub(super) async fn serve(
     listener: TcpListener,
@@ -156,7 +167,9 @@ impl Server {
         let Some(tls) = &self.tls else {
             // Which HTTP it is, the first bytes tell; a stop before they are there would end the connection unanswered.
             return tokio::select! {
-                _ = stream.readable() => self.requests(self.limits.builder(), stream, client, deadline).await,
+                _ = stream.readable() => {
+                    self.requests(self.limits.builder(), stream, client, deadline, self.limits.idle).await;
+                }
                 () = sleep_until(deadline) => debug!(%client, "no request came"),
             };
         };
@@ -170,27 +183,31 @@ impl Server {
         // What was agreed upon needs no guess, which a stop at the wrong moment would end together with the connection.
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             let stream = Lingering::new(stream);
-            self.requests(self.limits.builder().http2_only(), stream, client, deadline).await;
+            self.requests(self.limits.builder().http2_only(), stream, client, deadline, Duration::ZERO).await;
         } else {
-            self.requests(self.limits.builder().http1_only(), stream, client, deadline).await;
+            self.requests(self.limits.builder().http1_only(), stream, client, deadline, self.limits.idle)
+                .await;
         }
     }
 
-    /// Answers the connection's requests.
+    /// Answers the connection's requests, from the stop on for so long as it may be idle.
     async fn requests(
         &self,
         builder: Builder<TokioExecutor>,
         stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
         client: SocketAddr,
         deadline: Instant,
+        idle: Duration,
     ) {
         let asked = CancellationToken::new();
-        let service = Asked { asked: asked.clone(), router: TowerToHyperService::new(self.router.clone()) };
+        let (stop, router) = (self.stop.clone(), TowerToHyperService::new(self.router.clone()));
+        let service = Asked { asked: asked.clone(), stop, router };
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         // GOAWAY before the first request would make some clients give that up.
         let mut stopped = pin!(async {
             self.stop.cancelled().await;
             asked.cancelled().await;
+            sleep(idle).await;
         });
         let (mut is_draining, mut is_new) = (false, true);
         loop {
@@ -221,16 +238,26 @@ impl Server {
 struct Asked {
     /// Cancelled by the first request.
     asked: CancellationToken,
+    stop: CancellationToken,
     router: TowerToHyperService<Router>,
 }
 
 impl Service<Request<Incoming>> for Asked {
     type Response = Response<Body>;
-    type Error = std::convert::Infallible;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.asked.cancel();
-        self.router.call(request)
+        let is_http1 = request.version() <= Version::HTTP_11;
+        let (answer, stop) = (self.router.call(request), self.stop.clone());
+        async move {
+            let mut response = answer.await?;
+            if is_http1 && stop.is_cancelled() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
+        }
+        .boxed()
     }
 }

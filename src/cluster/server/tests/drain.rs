@@ -71,8 +71,10 @@ async fn no_request_fails_when_a_server_stops_under_load() {
     let [first, second] = [Replica::start(&certificate).await, Replica::start(&certificate).await];
     let towards = Arc::new(Mutex::new(first.address));
     let address = service(towards.clone()).await;
-    let client = || {
-        Client::builder()
+    let client = |is_http1: bool| {
+        let builder = Client::builder();
+        let builder = if is_http1 { builder.http1_only() } else { builder };
+        builder
             .tls_certs_only([Certificate::from_pem(certificate.bundle.as_bytes()).unwrap()])
             .resolve(NAME, address)
             .timeout(Duration::from_secs(20))
@@ -81,20 +83,21 @@ async fn no_request_fails_when_a_server_stops_under_load() {
     };
     let over = Arc::new(AtomicBool::new(false));
     let mut workers = JoinSet::new();
-    // Some share a connection, some have one of their own, and some open another one each time.
-    let shared = client();
-    for worker in 0..12 {
-        let (mut http, over) = (if worker < 6 { shared.clone() } else { client() }, over.clone());
-        let fresh = (worker >= 9).then(|| (0..2000).map(|_| client()).collect::<Vec<_>>());
+    // Some share a connection, some have one of their own, and some open another one each time. API servers speak HTTP/1.1.
+    let shared = client(false);
+    for worker in 0..16 {
+        let is_http1 = worker >= 12;
+        let (mut http, over) = (if worker < 6 { shared.clone() } else { client(is_http1) }, over.clone());
+        let fresh = (9..12).contains(&worker).then(|| (0..2000).map(|_| client(false)).collect::<Vec<_>>());
         workers.spawn(async move {
             let mut fresh = fresh.into_iter().flatten();
             while !over.load(Ordering::Relaxed) {
-                if worker >= 9 {
+                if (9..12).contains(&worker) {
                     http = fresh.next().unwrap();
                 }
                 let asked = http.get(format!("https://{NAME}:{}/", address.port())).send().await;
                 let version = asked.unwrap_or_else(|error| panic!("worker {worker}: {error:?}")).version();
-                assert_eq!(version, Version::HTTP_2);
+                assert_eq!(version, if is_http1 { Version::HTTP_11 } else { Version::HTTP_2 });
             }
         });
     }

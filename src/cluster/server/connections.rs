@@ -201,7 +201,7 @@ impl Server {
     ) {
         let asked = CancellationToken::new();
         let (stop, router) = (self.stop.clone(), TowerToHyperService::new(self.router.clone()));
-        let service = Asked { asked: asked.clone(), stop, router };
+        let service = Asked { begun: asked.clone(), stop, router };
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         // GOAWAY before the first request would make some clients give that up.
         let mut stopped = pin!(async {
@@ -237,7 +237,7 @@ impl Server {
 /// The router, and whether it was asked anything.
 struct Asked {
     /// Cancelled by the first request.
-    asked: CancellationToken,
+    begun: CancellationToken,
     stop: CancellationToken,
     router: TowerToHyperService<Router>,
 }
@@ -248,7 +248,7 @@ impl Service<Request<Incoming>> for Asked {
     type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.asked.cancel();
+        self.begun.cancel();
         let is_http1 = request.version() <= Version::HTTP_11;
         let (answer, stop) = (self.router.call(request), self.stop.clone());
         async move {

@@ -5,10 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use futures::{StreamExt, pin_mut};
-use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client,
-    core::PartialObjectMeta,
     runtime::{
         WatchStreamExt,
         reflector::{self, ObjectRef, Store, store::Writer},
@@ -20,8 +19,11 @@ use tracing::{debug, info, warn};
 
 use super::inject::NamespaceDefaults;
 use crate::{
-    cluster::explain,
-    contract::{GROUP, namespace},
+    cluster::{
+        explain,
+        namespaces::{NamespaceMeta, keep_ours},
+    },
+    contract::namespace,
     telemetry::ops::Readiness,
 };
 
@@ -50,9 +52,6 @@ pub struct NamespaceUnread {
     /// Why.
     pub reason: String,
 }
-
-/// A Namespace, as little of it as is needed.
-type NamespaceMeta = PartialObjectMeta<Namespace>;
 
 /// The labelled Namespaces as they were a moment ago.
 pub struct WatchedNamespaces {
@@ -100,7 +99,7 @@ fn read(namespace: &str, metadata: &ObjectMeta) -> Option<NamespaceDefaults> {
 async fn watch(api: Api<NamespaceMeta>, writer: Writer<NamespaceMeta>, readiness: Readiness) {
     let (label, enabled) = namespace::INJECT;
     let labelled = watcher::Config::default().labels(&format!("{label}={enabled}"));
-    let events = watcher(api, labelled).modify(strip).default_backoff().reflect(writer);
+    let events = watcher(api, labelled).modify(keep_ours).default_backoff().reflect(writer);
     pin_mut!(events);
     let mut is_ready = false;
     while let Some(event) = events.next().await {
@@ -119,16 +118,6 @@ async fn watch(api: Api<NamespaceMeta>, writer: Writer<NamespaceMeta>, readiness
                 readiness.wait_for(PART, format!("Namespaces cannot be read: {error}; {remedy}"));
             }
         }
-    }
-}
-
-/// Leaves of a Namespace only what is asked for: some carry much that others put there.
-fn strip(namespace: &mut NamespaceMeta) {
-    let metadata = &mut namespace.metadata;
-    metadata.managed_fields = None;
-    let is_ours = |name: &str| name.split_once('/').is_some_and(|(prefix, _)| prefix == GROUP);
-    for entries in [&mut metadata.labels, &mut metadata.annotations].into_iter().flatten() {
-        entries.retain(|name, _| is_ours(name));
     }
 }
 

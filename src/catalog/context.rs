@@ -6,10 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Client, Resource, ResourceExt,
-    core::PartialObjectMeta,
     runtime::{
         events::{Event, EventType, Recorder, Reporter},
         reflector::{ObjectRef, Store},
@@ -25,15 +24,15 @@ use super::{
     ledger::Ledger,
     turns::Turns,
 };
-use crate::{cluster::retry::Retries, telemetry::Metrics};
+use crate::{
+    cluster::{namespaces::NamespaceMeta, retry::Retries},
+    telemetry::Metrics,
+};
 
 /// How long an event's note may be (`events.k8s.io/v1`).
 const LONGEST_NOTE: usize = 1000;
 /// How often a binding's Secrets are read again, on average.
 const SECRETS_READ_EVERY: Duration = Duration::from_mins(10);
-
-/// A namespace, as little of it as is needed.
-pub(super) type NamespaceMeta = PartialObjectMeta<Namespace>;
 
 /// What is watched.
 pub(super) struct Stores {

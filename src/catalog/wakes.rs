@@ -12,10 +12,10 @@ use super::{
         Claim, ClaimKind, ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ConditionType,
         ServiceBinding, ServiceInstance,
     },
-    context::{Context, NamespaceMeta},
+    context::Context,
     ledger::claim_name,
 };
-use crate::cluster::watch::Change;
+use crate::cluster::{namespaces::NamespaceMeta, watch::Change};
 
 /// The queues of the reconcilers.
 #[derive(Clone)]

@@ -16,7 +16,10 @@ use clap::Args;
 use serde_json::Value;
 
 use self::namespaces::GivenNamespaces;
-use super::manifest::{Document, documents};
+use super::{
+    excluded_containers::ExcludedContainers,
+    manifest::{Document, documents},
+};
 use crate::{
     admission::inject::{InjectSettings, Injection, workload::workloads},
     contract::GROUP,
@@ -47,14 +50,8 @@ pub struct InjectArgs {
     #[arg(long)]
     diff: bool,
 
-    /// Containers that are bound only when a pod's bindery.dev/containers names them, as the installation has them.
-    #[arg(
-        long,
-        value_name = "NAMES",
-        value_delimiter = ',',
-        default_values_t = InjectSettings::default().exclude_containers
-    )]
-    exclude_containers: Vec<String>,
+    #[command(flatten)]
+    excluded: ExcludedContainers,
 
     /// The namespace of manifests that name none. What a pod does not say itself, its Namespace may say, if that is
     /// among the manifests.
@@ -100,7 +97,7 @@ pub fn run(
 ) -> anyhow::Result<Outcome> {
     let stdins = args.files.iter().filter(|file| *file == Path::new(STDIN)).count();
     ensure!(stdins <= 1, "-f - is given {stdins} times; standard input can be read only once");
-    let settings = InjectSettings { exclude_containers: args.exclude_containers };
+    let settings = args.excluded.settings();
     let mut files = Vec::new();
     for given in &args.files {
         for path in files::in_order(given)? {

@@ -6,6 +6,7 @@ mod broker;
 mod broker_source;
 mod certs;
 mod crds;
+mod excluded_containers;
 pub mod inject;
 mod manifest;
 mod restore;

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use clap::{Args, ValueEnum};
 use kube::Client;
 
+use super::excluded_containers::ExcludedContainers;
 use crate::{
-    admission::inject::InjectSettings,
     cluster,
     pods::who::{self, Answer, Holder},
 };
@@ -30,14 +30,8 @@ pub(super) struct WhoArgs {
     /// How to print the answer.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
-    /// Containers that are bound only when a pod's bindery.dev/containers names them, as the installation has them.
-    #[arg(
-        long,
-        value_name = "NAMES",
-        value_delimiter = ',',
-        default_values_t = InjectSettings::default().exclude_containers
-    )]
-    exclude_containers: Vec<String>,
+    #[command(flatten)]
+    excluded: ExcludedContainers,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -56,7 +50,7 @@ enum Format {
 pub(super) async fn run(args: &WhoArgs) -> anyhow::Result<(String, bool)> {
     let client: Client = cluster::client().await?;
     let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-    let settings = InjectSettings { exclude_containers: args.exclude_containers.clone() };
+    let settings = args.excluded.settings();
     let answer = who::answer(&client, &namespace, args.binding.as_deref(), &settings).await?;
     let is_trouble = answer.holders.iter().any(|holder| holder.state.is_trouble());
     let text = match args.output {

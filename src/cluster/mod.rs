@@ -7,6 +7,7 @@ mod client;
 pub mod clients;
 mod explain;
 pub mod leader;
+pub mod namespaces;
 pub mod pki;
 pub mod registration;
 pub mod retry;

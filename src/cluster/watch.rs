@@ -98,7 +98,8 @@ where
     }
 }
 
-fn readable<K: Resource<DynamicType = ()>>(
+/// An event without what nobody looks at; nothing if its object cannot be read, which is logged.
+pub fn readable<K: Resource<DynamicType = ()>>(
     event: watcher::Event<DeserializeGuard<K>>,
 ) -> Option<watcher::Event<K>> {
     let read = |guard: DeserializeGuard<K>| match guard.0 {

@@ -29,7 +29,7 @@ use tracing::{debug, info, warn};
 use super::{
     act::{Hands, reference},
     api::NamespaceBinding,
-    plan::{NamespaceMeta, Plan, Share},
+    plan::{Plan, Share},
     pods::kept,
     rule::GRACE,
     steps::{Finding, Look, Problem, Seen, Told, look, owner},
@@ -38,6 +38,7 @@ use crate::{
     catalog::api::{ServiceBinding, ServiceInstance},
     cluster::{
         explain,
+        namespaces::NamespaceMeta,
         retry::Retries,
         watch::{self, Change},
     },

@@ -10,13 +10,13 @@ use serde::Serialize;
 use super::{
     api::NamespaceBinding,
     life::{Stage, moment, stage},
-    plan::NamespaceMeta,
     report::{Progress, progress},
     rule::Rule,
     steps::owner,
 };
 use crate::{
     catalog::api::{ServiceBinding, ServiceInstance},
+    cluster::namespaces::NamespaceMeta,
     contract::branch,
 };
 

@@ -7,17 +7,14 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::{api::core::v1::Namespace, jiff::Timestamp};
-use kube::{ResourceExt, core::PartialObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 
 use super::{
     life::{Stage, stage},
     rule::Rule,
 };
-use crate::catalog::api::ServiceInstance;
-
-/// A namespace, as little of it as is needed.
-pub(super) type NamespaceMeta = PartialObjectMeta<Namespace>;
+use crate::{catalog::api::ServiceInstance, cluster::namespaces::NamespaceMeta};
 
 /// The instances that were made for NamespaceBindings, by namespace and by the NamespaceBinding's name.
 pub(super) type Held = HashMap<(String, String), Arc<ServiceInstance>>;

@@ -16,11 +16,11 @@ use tracing::debug;
 use super::{
     api::NamespaceBinding,
     controller::{Controller, News, Stores, until},
-    plan::{Facts, Held, NamespaceMeta, Share, plan},
+    plan::{Facts, Held, Share, plan},
     rule::{InvalidRule, Rule},
     steps::owner,
 };
-use crate::catalog::api::ServiceInstance;
+use crate::{catalog::api::ServiceInstance, cluster::namespaces::NamespaceMeta};
 
 /// How long changes are gathered before everything is decided anew.
 const GATHER: Duration = Duration::from_millis(20);

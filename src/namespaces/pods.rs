@@ -12,9 +12,12 @@ use super::{
     api::Since,
     controller::Controller,
     life::moment,
-    plan::{NamespaceMeta, Share, Verdict},
+    plan::{Share, Verdict},
 };
-use crate::{cluster::explain, contract::branch};
+use crate::{
+    cluster::{explain, namespaces::NamespaceMeta},
+    contract::branch,
+};
 
 /// How often pods are looked at: this part of the ttl, within these bounds.
 const PART: u32 = 20;

@@ -28,7 +28,10 @@ use serde_json::json;
 use tracing::{debug, info};
 
 use super::{api::NamespaceBinding, rule::Rule, stamp::stamp};
-use crate::telemetry::{Metrics, ops::Readiness};
+use crate::{
+    cluster::watch::readable,
+    telemetry::{Metrics, ops::Readiness},
+};
 
 /// Where the webhook configuration points to.
 pub const PATH: &str = "/mutate-namespace";
@@ -75,16 +78,6 @@ pub fn router(
         }
     };
     (Router::new().route(PATH, post(mutate)).with_state(Webhook { rules, metrics }), watch)
-}
-
-fn readable(event: Event<DeserializeGuard<NamespaceBinding>>) -> Option<Event<NamespaceBinding>> {
-    Some(match event {
-        Event::Apply(guard) => Event::Apply(guard.0.ok()?),
-        Event::InitApply(guard) => Event::InitApply(guard.0.ok()?),
-        Event::Delete(guard) => Event::Delete(guard.0.ok()?),
-        Event::Init => Event::Init,
-        Event::InitDone => Event::InitDone,
-    })
 }
 
 async fn mutate(

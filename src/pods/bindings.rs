@@ -2,7 +2,6 @@
 //! the kind is not installed there are none.
 
 use std::{
-    borrow::Cow,
     pin::pin,
     sync::{
         Arc,
@@ -10,10 +9,7 @@ use std::{
     },
 };
 
-use futures::{
-    StreamExt,
-    channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
-};
+use futures::{StreamExt, channel::mpsc::UnboundedReceiver};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client, Resource,
@@ -26,11 +22,12 @@ use kube::{
 use serde::Deserialize;
 use tracing::debug;
 
-use super::{Shared, why::BindingsOf};
+use super::{Shared, listeners::Listeners, why::BindingsOf};
 use crate::catalog::api::{ConditionType, Conditions, LocalReference, ServiceBinding, binding::Revision};
 
 /// A ServiceBinding.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Resource, Clone, Debug, Deserialize)]
+#[resource(inherit = "ServiceBinding")]
 pub(crate) struct SeenBinding {
     metadata: ObjectMeta,
     spec: Spec,
@@ -98,35 +95,6 @@ impl SeenBinding {
     }
 }
 
-impl Resource for SeenBinding {
-    type DynamicType = ();
-    type Scope = k8s_openapi::NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        ServiceBinding::kind(&())
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        ServiceBinding::group(&())
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        ServiceBinding::version(&())
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        ServiceBinding::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
-
 /// The bindings that changed, for one controller.
 pub(super) type BindingQueue = UnboundedReceiver<BindingRef>;
 
@@ -135,20 +103,13 @@ pub(super) struct BindingWatch {
     client: Client,
     bindings: Bindings,
     writer: Writer<SeenBinding>,
-    listeners: Vec<UnboundedSender<BindingRef>>,
+    pub(super) listeners: Listeners<SeenBinding>,
 }
 
 impl BindingWatch {
     pub(super) fn new(shared: &Shared, writer: Writer<SeenBinding>) -> Self {
         let (client, bindings) = (shared.client.clone(), shared.bindings.clone());
-        Self { client, bindings, writer, listeners: Vec::new() }
-    }
-
-    /// A queue of all bindings that change from now on.
-    pub(super) fn listen(&mut self) -> BindingQueue {
-        let (sender, receiver) = unbounded();
-        self.listeners.push(sender);
-        receiver
+        Self { client, bindings, writer, listeners: Listeners::default() }
     }
 
     /// Watches for ever.
@@ -180,10 +141,7 @@ impl BindingWatch {
     }
 
     fn tell(&self, binding: &SeenBinding) {
-        for listener in &self.listeners {
-            // A closed queue means that everything ends.
-            let _ = listener.unbounded_send(ObjectRef::from_obj(binding));
-        }
+        self.listeners.tell(&ObjectRef::from_obj(binding));
     }
 }
 

@@ -5,6 +5,7 @@
 mod bindings;
 mod evict;
 pub(crate) mod gates;
+mod listeners;
 mod missed;
 mod namespaces;
 mod owner;
@@ -105,9 +106,9 @@ pub async fn run(
 
     // All of them end when this set is dropped.
     let mut tasks = JoinSet::new();
-    tasks.spawn(missed::run(shared.clone(), pods.listen()));
-    tasks.spawn(waiting::run(shared.clone(), pods.listen(), bindings.listen()));
-    tasks.spawn(gates::run(shared, pods.listen(), bindings.listen()));
+    tasks.spawn(missed::run(shared.clone(), pods.listeners.listen()));
+    tasks.spawn(waiting::run(shared.clone(), pods.listeners.listen(), bindings.listeners.listen()));
+    tasks.spawn(gates::run(shared, pods.listeners.listen(), bindings.listeners.listen()));
     if let Some(service) = nudge_without {
         tasks.spawn(refused::run(client.clone(), service));
     }

@@ -4,10 +4,8 @@
 use std::{collections::HashMap, pin::pin};
 
 use futures::{StreamExt, channel::mpsc::UnboundedSender};
-use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt,
-    core::PartialObjectMeta,
     runtime::{
         WatchStreamExt,
         reflector::{ObjectRef, Store, store::Writer},
@@ -16,10 +14,11 @@ use kube::{
 };
 use tracing::{debug, warn};
 
-use crate::{admission::inject::NamespaceDefaults, contract};
-
-/// A Namespace, as little of it as is needed.
-pub(super) type NamespaceMeta = PartialObjectMeta<Namespace>;
+use crate::{
+    admission::inject::NamespaceDefaults,
+    cluster::namespaces::{NamespaceMeta, keep_ours},
+    contract,
+};
 
 /// The Namespaces as they were a moment ago.
 #[derive(Clone)]
@@ -56,7 +55,7 @@ pub(super) async fn watch(
     changed: UnboundedSender<String>,
 ) {
     let api: Api<NamespaceMeta> = Api::all(client);
-    let events = watcher(api, watcher::Config::default()).modify(strip).default_backoff();
+    let events = watcher(api, watcher::Config::default()).modify(keep_ours).default_backoff();
     let mut events = pin!(events);
     let mut said: HashMap<String, NamespaceDefaults> = HashMap::new();
     // The pods of the first ones have not been read yet.
@@ -110,14 +109,4 @@ fn says_something_else(said: &mut HashMap<String, NamespaceDefaults>, namespace:
 
 fn defaults(namespace: &NamespaceMeta) -> Option<NamespaceDefaults> {
     NamespaceDefaults::read(&namespace.name_any(), namespace.labels(), namespace.annotations())
-}
-
-/// Leaves of a Namespace only what is asked for: some carry much that others put there.
-fn strip(namespace: &mut NamespaceMeta) {
-    let metadata = &mut namespace.metadata;
-    metadata.managed_fields = None;
-    let is_ours = |name: &str| name.split_once('/').is_some_and(|(prefix, _)| prefix == contract::GROUP);
-    for entries in [&mut metadata.labels, &mut metadata.annotations].into_iter().flatten() {
-        entries.retain(|name, _| is_ours(name));
-    }
 }

@@ -1,8 +1,6 @@
 //! A pod that asks for bindings, and what is to be known of it: what it asks for, whether it got it, and how far it is.
 //! Pure; little enough is kept that ten thousand of them are no burden.
 
-use std::borrow::Cow;
-
 use json_patch::PatchOperation;
 use k8s_openapi::{
     api::core::v1::Pod,
@@ -19,8 +17,9 @@ use crate::{
     contract::{self, pod::GATE},
 };
 
-/// A pod that asks for bindings and neither ends nor has ended.
-#[derive(Clone, Debug)]
+/// A pod that asks for bindings and neither ends nor has ended. Stores hold it as the kind that it is.
+#[derive(Resource, Clone, Debug)]
+#[resource(inherit = "Pod")]
 pub(crate) struct AskingPod {
     /// Its names, times, version and owner.
     metadata: ObjectMeta,
@@ -149,36 +148,6 @@ impl AskingPod {
             .filter(|demand| demand.is_binding)
             .flat_map(|demand| demand.secrets.clone())
             .collect()
-    }
-}
-
-/// As the kind that it is, so that stores can hold it.
-impl Resource for AskingPod {
-    type DynamicType = ();
-    type Scope = k8s_openapi::NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        Pod::kind(&())
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        Pod::group(&())
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        Pod::version(&())
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        Pod::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
     }
 }
 

@@ -3,10 +3,7 @@
 
 use std::{collections::HashSet, pin::pin};
 
-use futures::{
-    StreamExt,
-    channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
-};
+use futures::{StreamExt, channel::mpsc::UnboundedReceiver};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -19,7 +16,7 @@ use kube::{
 };
 use tracing::{debug, warn};
 
-use super::{PodsSettings, Shared, namespaces::Namespaces, pod::AskingPod};
+use super::{PodsSettings, Shared, listeners::Listeners, namespaces::Namespaces, pod::AskingPod};
 
 /// How many whole pods are held at a time while all are read.
 const PAGE: u32 = 100;
@@ -36,20 +33,13 @@ pub(super) struct PodWatch {
     namespaces: Namespaces,
     settings: PodsSettings,
     writer: Writer<AskingPod>,
-    listeners: Vec<UnboundedSender<PodRef>>,
+    pub(super) listeners: Listeners<AskingPod>,
 }
 
 impl PodWatch {
     pub(super) fn new(shared: &Shared, settings: PodsSettings, writer: Writer<AskingPod>) -> Self {
         let (client, namespaces) = (shared.client.clone(), shared.namespaces.clone());
-        Self { client, namespaces, settings, writer, listeners: Vec::new() }
-    }
-
-    /// A queue of all pods that change from now on.
-    pub(super) fn listen(&mut self) -> PodQueue {
-        let (sender, receiver) = unbounded();
-        self.listeners.push(sender);
-        receiver
+        Self { client, namespaces, settings, writer, listeners: Listeners::default() }
     }
 
     /// Watches for ever, once the Namespaces are known. `changed` names Namespaces that have begun to say something else.
@@ -97,7 +87,7 @@ impl PodWatch {
                 let all: HashSet<PodRef> =
                     std::mem::take(before).into_iter().chain(references(&store)).collect();
                 for pod in all {
-                    self.tell(&pod);
+                    self.listeners.tell(&pod);
                 }
             }
         }
@@ -108,7 +98,7 @@ impl PodWatch {
             Some(pod) => {
                 let reference = ObjectRef::from_obj(&pod);
                 self.writer.apply_watcher_event(&watcher::Event::Apply(pod));
-                self.tell(&reference);
+                self.listeners.tell(&reference);
             }
             None => self.forget(object),
         }
@@ -119,7 +109,7 @@ impl PodWatch {
         let reference = PodRef::new(&object.name_any()).within(&object.namespace().unwrap_or_default());
         if let Some(known) = self.writer.as_reader().get(&reference) {
             self.writer.apply_watcher_event(&watcher::Event::Delete(known.as_ref().clone()));
-            self.tell(&reference);
+            self.listeners.tell(&reference);
         }
     }
 
@@ -129,13 +119,6 @@ impl PodWatch {
             return None;
         }
         AskingPod::read(object, self.namespaces.defaults(&namespace).as_ref(), &self.settings.inject)
-    }
-
-    fn tell(&self, pod: &PodRef) {
-        for listener in &self.listeners {
-            // A closed queue means that everything ends.
-            let _ = listener.unbounded_send(pod.clone());
-        }
     }
 
     /// Reads the pods of a Namespace that has begun to say something else for them. What the watch shows later is newer,

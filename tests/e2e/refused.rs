@@ -12,38 +12,11 @@ use crate::scenario::{LIMIT, Scenario};
 const SOON: Duration = Duration::from_secs(10);
 
 /// One of each kind; what they need is there.
-const OWNERS: &str = r"
+const SECRET_AND_JOB: &str = r"
 apiVersion: v1
 kind: Secret
 metadata: {name: plain}
 stringData: {key: value}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: deployment}
-spec:
-  selector: {matchLabels: {app: deployment}}
-  template:
-    metadata: {labels: {app: deployment}, annotations: {bindery.dev/bind: secret/plain}}
-    spec: {containers: [{name: main, image: 'busybox:1.35', imagePullPolicy: Never, command: [sleep, '3600']}]}
----
-apiVersion: apps/v1
-kind: StatefulSet
-metadata: {name: statefulset}
-spec:
-  selector: {matchLabels: {app: statefulset}}
-  template:
-    metadata: {labels: {app: statefulset}, annotations: {bindery.dev/bind: secret/plain}}
-    spec: {containers: [{name: main, image: 'busybox:1.35', imagePullPolicy: Never, command: [sleep, '3600']}]}
----
-apiVersion: apps/v1
-kind: DaemonSet
-metadata: {name: daemonset}
-spec:
-  selector: {matchLabels: {app: daemonset}}
-  template:
-    metadata: {labels: {app: daemonset}, annotations: {bindery.dev/bind: secret/plain}}
-    spec: {containers: [{name: main, image: 'busybox:1.35', imagePullPolicy: Never, command: [sleep, '3600']}]}
 ---
 apiVersion: batch/v1
 kind: Job
@@ -55,6 +28,25 @@ spec:
       restartPolicy: Never
       containers: [{name: main, image: 'busybox:1.35', imagePullPolicy: Never, command: [sleep, '3600']}]
 ";
+
+const APP: &str = r"
+---
+apiVersion: apps/v1
+kind: KIND
+metadata: {name: NAME}
+spec:
+  selector: {matchLabels: {app: NAME}}
+  template:
+    metadata: {labels: {app: NAME}, annotations: {bindery.dev/bind: secret/plain}}
+    spec: {containers: [{name: main, image: 'busybox:1.35', imagePullPolicy: Never, command: [sleep, '3600']}]}
+";
+
+/// All four, and what they ask for.
+fn owners() -> String {
+    let apps = ["Deployment", "StatefulSet", "DaemonSet"]
+        .map(|kind| APP.replace("KIND", kind).replace("NAME", &kind.to_lowercase()));
+    format!("{SECRET_AND_JOB}{}", apps.concat())
+}
 
 const APPS: [&str; 4] = ["deployment", "statefulset", "daemonset", "job"];
 
@@ -87,7 +79,7 @@ async fn after_an_outage_refused_pods_run_within_seconds() {
     let scenario = Scenario::alone("refused").await;
     let installation = scenario.installation;
     installation.scale("deployment/e2e-admission", 0).await;
-    scenario.apply(OWNERS).await.expect_success();
+    scenario.apply(&owners()).await.expect_success();
     // As long as a soak test wants it, or as short as it still says something.
     match std::env::var("BINDERY_SOAK_AWAY_SECONDS") {
         Ok(seconds) => tokio::time::sleep(Duration::from_secs(seconds.parse().unwrap())).await,

@@ -1,0 +1,19 @@
+//! A Namespace, as little of it as bindery watches. What Namespaces say, and to whom, is read elsewhere.
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::core::PartialObjectMeta;
+
+use crate::contract::GROUP;
+
+/// A Namespace without spec and status.
+pub type NamespaceMeta = PartialObjectMeta<Namespace>;
+
+/// Leaves of its labels and annotations only bindery's own: some carry much that others put there.
+pub fn keep_ours(namespace: &mut NamespaceMeta) {
+    let metadata = &mut namespace.metadata;
+    metadata.managed_fields = None;
+    let is_ours = |name: &str| name.split_once('/').is_some_and(|(prefix, _)| prefix == GROUP);
+    for entries in [&mut metadata.labels, &mut metadata.annotations].into_iter().flatten() {
+        entries.retain(|name, _| is_ours(name));
+    }
+}

@@ -1,14 +1,17 @@
 //! Pods that bindery's catalog looks after once they exist: they are told what they wait for, and those that the webhook
 //! missed are found and, where the Namespace says so, replaced.
 
-use std::time::Duration;
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use k8s_openapi::api::{
     admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Pod, events::v1::Event,
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, PostParams},
+    api::{DeleteParams, ListParams},
 };
 use tokio::time::timeout;
 
@@ -100,6 +103,30 @@ async fn until_pods_are_let_pass(scenario: &Scenario) {
     timeout(LIMIT, wait).await.expect("nobody binds pods any more");
 }
 
+/// The webhook configuration is away while this lives. However the test ends, others need it.
+struct WithoutWebhook(MutatingWebhookConfiguration);
+
+impl WithoutWebhook {
+    async fn new(scenario: &Scenario) -> Self {
+        let configurations: Api<MutatingWebhookConfiguration> = Api::all(scenario.client.clone());
+        let mut configuration = configurations.get(RELEASE).await.unwrap();
+        configurations.delete(RELEASE, &DeleteParams::default()).await.unwrap();
+        configuration.metadata.resource_version = None;
+        configuration.metadata.uid = None;
+        Self(configuration)
+    }
+}
+
+impl Drop for WithoutWebhook {
+    fn drop(&mut self) {
+        let kubectl = Command::new("kubectl").args(["create", "-f", "-"]).stdin(Stdio::piped()).spawn();
+        let mut kubectl = kubectl.expect("kubectl, as before");
+        serde_json::to_writer(kubectl.stdin.take().expect("piped"), &self.0).expect("a manifest");
+        let is_back = kubectl.wait().is_ok_and(|status| status.success());
+        assert!(is_back || std::thread::panicking(), "the webhook configuration could not be put back");
+    }
+}
+
 #[tokio::test]
 async fn pods_made_without_the_webhook_are_found_told_and_evicted_where_the_namespace_says_so() {
     let scenario = Scenario::alone("missed").await;
@@ -107,18 +134,14 @@ async fn pods_made_without_the_webhook_are_found_told_and_evicted_where_the_name
         scenario.apply(manifest).await.expect_success();
     }
     let credentials = scenario.credentials("mydb01-binding").await;
-    let configurations: Api<MutatingWebhookConfiguration> = Api::all(scenario.client.clone());
-    let mut configuration = configurations.get(RELEASE).await.unwrap();
-    configurations.delete(RELEASE, &DeleteParams::default()).await.unwrap();
+    let away = WithoutWebhook::new(&scenario).await;
     until_pods_are_let_pass(&scenario).await;
     scenario.apply(DEPLOYMENT).await.expect_success();
     let note = told(&scenario, "Deployment", "web", "BindingMissed", "asks for mydb01-binding").await;
     let remedy = format!("kubectl rollout restart deployment/web -n {}", scenario.namespace);
     assert!(note.ends_with(&remedy), "{note}");
 
-    configuration.metadata.resource_version = None;
-    configuration.metadata.uid = None;
-    configurations.create(&PostParams::default(), &configuration).await.unwrap();
+    drop(away);
     let evict = ["annotate", "namespace", &scenario.namespace, "bindery.dev/missed-pods=evict"];
     scenario.kubectl(&evict).await.expect_success();
     let replaced = async {

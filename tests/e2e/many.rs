@@ -1,14 +1,21 @@
 //! Many branches at once, and a controller that is killed among them; beside the same statements and calls made one after
 //! the other by hand. `BINDERY_SOAK_NAMESPACES=1000` is the full size.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    pin::pin,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
-use bindery::namespaces::NamespaceBinding;
+use bindery::{catalog::api::ServiceBinding, namespaces::NamespaceBinding};
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, PostParams},
+    core::PartialObjectMeta,
+    runtime::{WatchStreamExt, watcher},
 };
 use serde_json::json;
 use tokio::time::sleep;
@@ -38,18 +45,39 @@ impl Many {
         Api::all(self.client.clone())
     }
 
-    /// Makes them, some at a time; answers how long it took.
-    async fn make(&self) -> Duration {
-        let started = Instant::now();
+    /// Makes them, some at a time; answers when each was made.
+    async fn make(&self) -> HashMap<String, Instant> {
+        let made = Mutex::new(HashMap::new());
         stream::iter(0..self.size)
             .for_each_concurrent(PIPELINES, async |number| {
                 let name = format!("{}-{number}", self.prefix);
                 let namespace = json!({"metadata": {"name": name, "labels": {"many": self.label}}});
                 let namespace = serde_json::from_value(namespace).unwrap();
                 self.namespaces().create(&PostParams::default(), &namespace).await.unwrap();
+                made.lock().unwrap().insert(name, Instant::now());
             })
             .await;
-        started.elapsed()
+        made.into_inner().unwrap()
+    }
+
+    /// When each was seen to have a binding, whatever comes of it.
+    async fn bound(&self) -> HashMap<String, Instant> {
+        let api: Api<PartialObjectMeta<ServiceBinding>> = Api::all(self.client.clone());
+        let ours = watcher::Config::default().labels("bindery.dev/namespace-binding");
+        let mut watched = pin!(watcher(api, ours).default_backoff().applied_objects());
+        let mut seen = HashMap::new();
+        while let Some(binding) = watched.next().await {
+            // A watch that broke begins anew.
+            let Ok(binding) = binding else { continue };
+            let namespace = binding.namespace().unwrap();
+            if namespace.starts_with(&self.prefix) {
+                seen.entry(namespace).or_insert_with(Instant::now);
+            }
+            if seen.len() == self.size {
+                break;
+            }
+        }
+        seen
     }
 
     /// Deletes them and waits until they are gone.
@@ -136,7 +164,10 @@ async fn many_branches_come_and_go_and_the_controller_is_killed_among_them() {
         Many { client: client.clone(), label: prefix.clone(), prefix, size: size() }
     };
     let (plain, branches) = (many("plain"), many("branch"));
-    let floor = plain.by_hand(installation).await + plain.make().await;
+    let mut floor = plain.by_hand(installation).await;
+    let started = Instant::now();
+    plain.make().await;
+    floor += started.elapsed();
     let plain_removal = plain.remove().await;
 
     let rule = json!({"apiVersion": "bindery.dev/v1alpha1", "kind": "NamespaceBinding",
@@ -163,15 +194,21 @@ async fn many_branches_come_and_go_and_the_controller_is_killed_among_them() {
             sleep(Duration::from_millis(200)).await;
         }
     };
-    let (_, ()) = tokio::join!(branches.make(), halfway);
+    let (made, bound, ()) = tokio::join!(branches.make(), branches.bound(), halfway);
     let creation = started.elapsed();
+    let mut delays: Vec<Duration> = bound.iter().map(|(name, seen)| *seen - made[name]).collect();
+    delays.sort_unstable();
+    let delay = |part: usize| delays[(delays.len() - 1) * part / 100];
     // Whoever was killed last may not be back yet.
     installation.recovered().await;
     let (after, removal) = (memory().await, branches.remove().await);
     println!(
-        "soak: {} namespaces, controller killed once: ready after {creation:.1?} (by hand, one by one: {floor:.1?}), gone after \
-         {removal:.1?} (without services: {plain_removal:.1?}), memory {before} to {after} MiB",
-        size()
+        "soak: {} namespaces, controller killed once: instance and binding made after {:.0?} (median), {:.0?} (99 of 100); \
+         ready after {creation:.1?} (by hand, one by one: {floor:.1?}), gone after {removal:.1?} (without services: \
+         {plain_removal:.1?}), memory {before} to {after} MiB",
+        size(),
+        delay(50),
+        delay(99),
     );
     kubectl(&["delete", "namespacebinding", &scenario.namespace]).await;
     scenario

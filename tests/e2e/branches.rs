@@ -1,5 +1,7 @@
 //! Branches: namespaces that come with a database, in the real cluster with real pods and data.
 
+mod killed;
+
 use std::time::{Duration, Instant};
 
 use bindery::catalog::api::Claim;

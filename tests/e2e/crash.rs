@@ -2,7 +2,10 @@
 //! of roles lets the broker's statement wait, as long as the test needs to kill who sent it. The statement itself may
 //! well take effect afterwards, which is the worst case.
 
-use crate::scenario::{BINDING, INSTANCE, POD, Scenario};
+use crate::{
+    installation::Installation,
+    scenario::{BINDING, INSTANCE, POD, Scenario},
+};
 
 /// While this is held, nobody can make, change or drop a role; logins go on.
 const NO_ROLE_CHANGES: &str = "begin; lock table pg_authid in share row exclusive mode;";
@@ -11,8 +14,7 @@ const BROKER_WAITS: &str =
     "select count(*) > 0 from pg_stat_activity where usename = 'bindery' and wait_event_type = 'Lock'";
 
 /// Kills broker and catalog while the broker's statement waits, then lets go.
-async fn kill_while_waiting(scenario: &Scenario, act: impl AsyncFnOnce()) {
-    let installation = scenario.installation;
+pub(crate) async fn kill_while_waiting(installation: &Installation, act: impl AsyncFnOnce()) {
     let held = installation.postgres.hold(NO_ROLE_CHANGES);
     installation
         .postgres
@@ -43,7 +45,7 @@ async fn ends_as_always(scenario: Scenario) {
 #[tokio::test]
 async fn killed_while_the_database_is_made() {
     let scenario = Scenario::alone("killed-provisioning").await;
-    kill_while_waiting(&scenario, async || {
+    kill_while_waiting(scenario.installation, async || {
         for manifest in [POD, BINDING, INSTANCE] {
             scenario.apply(manifest).await.expect_success();
         }
@@ -57,7 +59,7 @@ async fn killed_while_the_user_is_made() {
     let scenario = Scenario::alone("killed-binding").await;
     scenario.apply(INSTANCE).await.expect_success();
     scenario.instance_says("mydb01", "ProvisionedSuccessfully").await;
-    kill_while_waiting(&scenario, async || {
+    kill_while_waiting(scenario.installation, async || {
         for manifest in [POD, BINDING] {
             scenario.apply(manifest).await.expect_success();
         }
@@ -73,7 +75,7 @@ async fn killed_while_the_user_is_removed() {
         scenario.apply(manifest).await.expect_success();
     }
     let credentials = scenario.credentials("mydb01-binding").await;
-    kill_while_waiting(&scenario, async || {
+    kill_while_waiting(scenario.installation, async || {
         let arguments = ["delete", "servicebinding,serviceinstance", "--all", "--wait=false"];
         scenario.kubectl(&arguments).await.expect_success();
     })

@@ -5,11 +5,12 @@ use std::{path::PathBuf, time::Duration};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use tempfile::TempDir;
-use tokio::sync::{OnceCell, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+use tokio::sync::OnceCell;
 
 use crate::{
     postgres::{ADMIN, Postgres},
     scenario::run,
+    turns::Turns,
 };
 
 /// Where the release lives.
@@ -22,14 +23,8 @@ pub(crate) const PLAIN_NAMESPACE: &str = "bindery-plain-client";
 /// The database server and the release.
 pub(crate) struct Installation {
     pub(crate) postgres: Postgres,
-    turns: std::sync::Arc<RwLock<()>>,
+    pub(crate) turns: Turns,
     _files: TempDir,
-}
-
-/// Leave to act: beside others, or alone.
-pub(crate) enum Turn {
-    Shared(#[expect(dead_code, reason = "held, not read")] OwnedRwLockReadGuard<()>),
-    Own(#[expect(dead_code, reason = "held, not read")] OwnedRwLockWriteGuard<()>),
 }
 
 impl Installation {
@@ -37,14 +32,6 @@ impl Installation {
     pub(crate) async fn get() -> &'static Self {
         static INSTALLATION: OnceCell<Installation> = OnceCell::const_new();
         INSTALLATION.get_or_init(Self::make).await
-    }
-
-    pub(crate) async fn shared_turn(&self) -> Turn {
-        Turn::Shared(self.turns.clone().read_owned().await)
-    }
-
-    pub(crate) async fn own_turn(&self) -> Turn {
-        Turn::Own(self.turns.clone().write_owned().await)
     }
 
     async fn make() -> Self {
@@ -86,7 +73,7 @@ impl Installation {
             panic!("helm install failed:\n{}\n{}", output.all(), state.all());
         }
         kubectl(&["wait", "--for=condition=Ready", "clusterservicebroker/bindery", "--timeout=60s"]).await;
-        Self { postgres, turns: std::sync::Arc::default(), _files: files }
+        Self { postgres, turns: Turns::new(), _files: files }
     }
 
     fn values(host: &str, port: u16) -> String {

@@ -21,6 +21,7 @@ mod rolling;
 mod scenario;
 mod sharing;
 mod story;
+mod turns;
 
 #[path = "../support/postgres.rs"]
 mod postgres;

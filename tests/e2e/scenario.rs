@@ -12,7 +12,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
-use crate::installation::{Installation, Turn};
+use crate::{installation::Installation, turns::Turn};
 
 /// Longer than anything may take here, also while two cores do everything at once.
 pub(crate) const LIMIT: Duration = Duration::from_mins(2);
@@ -57,20 +57,20 @@ impl Scenario {
     /// A scenario that others may run beside.
     pub(crate) async fn new(name: &str) -> Self {
         let installation = Installation::get().await;
-        Self::start(named(name), installation, installation.shared_turn().await).await
+        Self::start(named(name), installation, installation.turns.shared().await).await
     }
 
     /// A scenario that does to bindery what others must not see.
     pub(crate) async fn alone(name: &str) -> Self {
         let installation = Installation::get().await;
-        Self::start(named(name), installation, installation.own_turn().await).await
+        Self::start(named(name), installation, installation.turns.own().await).await
     }
 
     /// A scenario that has bindery for itself, in the namespace of this name.
     pub(crate) async fn alone_in(namespace: &str) -> Self {
         let installation = Installation::get().await;
         let metadata = ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() };
-        Self::start(metadata, installation, installation.own_turn().await).await
+        Self::start(metadata, installation, installation.turns.own().await).await
     }
 
     async fn start(metadata: ObjectMeta, installation: &'static Installation, turn: Turn) -> Self {

@@ -1,0 +1,112 @@
+use super::*;
+
+const NAMES: InstanceNames<'_> = InstanceNames { database: "d", owner: "o", marker: "m" };
+const LOGIN: Login<'_> = Login { name: "b", group: "o", verifier: Some("SCRAM"), ends_at: None };
+
+fn sql(statements: impl IntoIterator<Item = Statement>) -> Vec<String> {
+    statements.into_iter().map(|statement| statement.sql).collect()
+}
+
+#[test]
+fn on_postgresql_owners_act_as_the_owner() {
+    assert_eq!(
+        sql(PostgreSql.equip_login(LOGIN, NAMES)),
+        [r#"ALTER ROLE "b" IN DATABASE "d" SET role = 'o'"#]
+    );
+    assert!(!PostgreSql.logins_own());
+    assert_eq!(
+        PostgreSql.create_login(LOGIN).sql,
+        r#"CREATE ROLE "b" LOGIN PASSWORD 'SCRAM' VALID UNTIL 'infinity' IN ROLE "o""#
+    );
+    assert!(PostgreSql.equip_login(Login { group: "g", ..LOGIN }, NAMES).is_empty());
+}
+
+/// CockroachDB refuses SET role with 55P02 and has no IN ROLE.
+#[test]
+fn on_cockroachdb_logins_share_by_default_privileges() {
+    assert_eq!(sql(CockroachDb.equip_login(LOGIN, NAMES)), [r#"GRANT "o" TO "b""#]);
+    assert!(CockroachDb.logins_own());
+    let shared = sql(CockroachDb.share("b", "o", Access::Owner));
+    assert_eq!(shared.len(), 5);
+    assert_eq!(shared[0], r#"ALTER DEFAULT PRIVILEGES FOR ROLE "b" GRANT ALL ON TABLES TO "o""#);
+    let database = CockroachDb.create_database(NAMES, Origin::default());
+    let all = sql([CockroachDb.create_login(LOGIN), database]).join(";");
+    assert!(!all.contains("IN ROLE") && !all.contains("FORCE"), "{all}");
+}
+
+#[test]
+fn readers_read_and_writers_write_rows() {
+    let opened = sql(PostgreSql.open_schema("S x", "g", Access::ReadOnly));
+    assert_eq!(opened[0], r#"GRANT USAGE ON SCHEMA "S x" TO "g""#);
+    assert_eq!(opened[1], r#"GRANT SELECT ON ALL TABLES IN SCHEMA "S x" TO "g""#);
+    let shared = sql(PostgreSql.share("o", "g", Access::ReadWrite)).join(";");
+    assert!(shared.contains("GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES"), "{shared}");
+    assert!(shared.contains("GRANT USAGE ON SCHEMAS") && !shared.contains("ALL"), "{shared}");
+}
+
+#[test]
+fn a_database_starts_as_it_is_asked_to() {
+    let origin = Origin { template: Some("demo"), ..Origin::default() };
+    let sql = PostgreSql.create_database(NAMES, origin).sql;
+    assert_eq!(sql, r#"CREATE DATABASE "d" OWNER "o" TEMPLATE "demo" ALLOW_CONNECTIONS false"#);
+    let origin = Origin { encoding: Some("LATIN1"), ..Origin::default() };
+    let sql = PostgreSql.create_database(NAMES, origin).sql;
+    assert!(sql.contains("TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"), "{sql}");
+}
+
+#[test]
+fn a_login_ends_at_its_time() {
+    let ends_at = Some("2026-01-01T00:00:00Z".parse().unwrap());
+    for dialect in [&PostgreSql as &dyn Dialect, &CockroachDb] {
+        let login = Login { ends_at, verifier: None, ..LOGIN };
+        for sql in [dialect.create_login(login).sql, dialect.renew_login(login).sql] {
+            assert!(sql.contains("VALID UNTIL '2026-01-01T00:00:00Z'"), "{sql}");
+            assert!(sql.contains("PASSWORD NULL"), "{sql}");
+        }
+    }
+    assert!(CockroachDb.renew_login(LOGIN).sql.ends_with("VALID UNTIL NULL"));
+}
+
+/// Every role may create in the public schema of a new CockroachDB database.
+#[test]
+fn on_cockroachdb_the_public_schema_is_closed() {
+    let statements = sql(CockroachDb.lock_down(NAMES, "it's"));
+    assert!(
+        statements.contains(&r#"REVOKE CREATE, USAGE ON SCHEMA "d".public FROM public"#.to_owned()),
+        "{statements:?}"
+    );
+    assert!(statements.contains(&r#"COMMENT ON DATABASE "d" IS 'it''s'"#.to_owned()), "{statements:?}");
+}
+
+/// Only REVOKE removes an entry that says nothing any more.
+#[test]
+fn on_cockroachdb_defaults_are_reset_by_grants_and_a_revoke_at_last() {
+    let reset = sql(CockroachDb.reset_defaults("b"));
+    assert_eq!(reset[0], r#"ALTER DEFAULT PRIVILEGES FOR ROLE "b" GRANT ALL ON TABLES TO "b""#);
+    let (last, grants) = reset.split_last().unwrap();
+    assert!(grants.iter().all(|grant| grant.contains(" GRANT ")), "{grants:?}");
+    assert_eq!(last, r#"ALTER DEFAULT PRIVILEGES FOR ROLE "b" REVOKE ALL ON TABLES FROM "public""#);
+    assert!(PostgreSql.reset_defaults("b").is_empty());
+}
+
+#[test]
+fn default_privileges_are_taken_back_as_they_were_given() {
+    let mut privilege = DefaultPrivilege {
+        role: Some("b".to_owned()),
+        schema: Some("S x".to_owned()),
+        object_type: "tables".to_owned(),
+        grantee: "o".to_owned(),
+    };
+    assert!(!privilege.is_builtin());
+    assert_eq!(
+        privilege.revoke().sql,
+        r#"ALTER DEFAULT PRIVILEGES FOR ROLE "b" IN SCHEMA "S x" REVOKE ALL ON TABLES FROM "o""#
+    );
+    (privilege.role, privilege.schema) = (None, None);
+    assert_eq!(
+        privilege.revoke().sql,
+        r#"ALTER DEFAULT PRIVILEGES FOR ALL ROLES REVOKE ALL ON TABLES FROM "o""#
+    );
+    privilege.role = Some("o".to_owned());
+    assert!(privilege.is_builtin());
+}

@@ -27,6 +27,7 @@ pub use self::api::crds;
 use self::api::{
     Claim, ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ServiceBinding, ServiceInstance,
 };
+pub(crate) use self::variables::check_variables;
 use crate::telemetry::{Metrics, ops::Readiness};
 
 /// The name of this part in readiness reports.

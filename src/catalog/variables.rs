@@ -27,11 +27,16 @@ const WELL_KNOWN: [(&str, &str, &str); 5] = [
 
 /// Something is wrong with the names of variables. Says where, and never shows a value.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(super) enum VariablesError {
+pub(crate) enum VariablesError {
     #[error("{source_name}, entry {entry:?}: {problem}")]
     Entry { source_name: String, entry: String, problem: String },
     #[error("{source_name} must be an object of strings or a string")]
     Shape { source_name: String },
+}
+
+/// Checks what will stand in a binding's annotation `bindery.dev/env`.
+pub(crate) fn check_variables(text: &str) -> Result<(), VariablesError> {
+    Variables::parse("what the variables are called", text).map(drop)
 }
 
 /// The variables of a binding.

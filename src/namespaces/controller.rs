@@ -2,7 +2,7 @@
 //! by itself, so that none holds up the others.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt::Debug,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -31,7 +31,7 @@ use super::{
     api::NamespaceBinding,
     plan::{Plan, Share},
     pods::kept,
-    rule::GRACE,
+    rule::Rule,
     steps::{Finding, Look, Problem, Seen, Told, look, owner},
 };
 use crate::{
@@ -180,7 +180,11 @@ impl Controller {
         let shares = planned.namespaces.get(&name).map_or(&[][..], Vec::as_slice);
         let activity = self.see_pods(namespace, shares, Timestamp::now()).await;
         let mut looked = if activity.keeps {
-            self.look(namespace, &kept(shares), &planned)
+            let is_there = |rule: &Rule| {
+                let instance = ObjectRef::new(rule.binding_name()).within(&name);
+                self.stores.instances.get(&instance).is_some_and(|it| owner(it.as_ref()) == rule.name())
+            };
+            self.look(namespace, &kept(shares, is_there), &planned)
         } else {
             self.look(namespace, shares, &planned)
         };
@@ -211,23 +215,29 @@ impl Controller {
             shares,
             instances: &instances,
             bindings: &bindings,
-            grace: &|rule| graces.get(rule).copied().unwrap_or(GRACE),
+            grace: &|rule| graces.get(rule).copied(),
+            unread: &planned.unread,
             now: Timestamp::now(),
         })
     }
 
-    /// Does the steps, those of one NamespaceBinding whatever becomes of another's; answers whether any is to be tried
-    /// again.
+    /// Does the steps, those of one NamespaceBinding whatever becomes of another's and as far as the first that fails;
+    /// answers whether any is to be tried again.
     async fn carry_out(&self, namespace: &NamespaceMeta, looked: &mut Look) -> bool {
         let name = namespace.name_any();
-        let mut has_failed = false;
+        let mut failed = HashSet::new();
         for step in &looked.steps {
+            // What could not be made may be there and somebody else's: nothing is bound to it.
+            if failed.contains(step.rule.as_str()) {
+                continue;
+            }
             if let Err(error) = self.hands.carry_out(&name, step).await {
                 debug!(namespace = name, rule = step.rule, %error, "a step is tried again");
                 looked.findings.entry(step.rule.clone()).or_default().problem = Some(error.problem());
-                has_failed = true;
+                failed.insert(step.rule.as_str());
             }
         }
+        let mut has_failed = !failed.is_empty();
         if let Some(stamp) = looked.stamp.take()
             && let Err(error) = self.hands.stamp(namespace, stamp).await
         {

@@ -47,9 +47,10 @@ pub(super) fn stage(
     if end - life.warning > now {
         return Stage::Living { until: end, announced_at: end - life.warning };
     }
-    // An announcement that is no longer true is made anew.
-    let announced = moment(instance, branch::EXPIRES_AT).filter(|at| *at >= end);
     let fair = now + life.warning;
+    // An announcement that is no longer true is made anew, and so is one that bindery would not have made: users may
+    // write on the instance.
+    let announced = moment(instance, branch::EXPIRES_AT).filter(|at| (end..=fair).contains(at));
     // Seen in time, but for a moment.
     let in_time = end + life.warning / 10 >= fair;
     let at = announced.unwrap_or(if in_time { end } else { fair });
@@ -114,6 +115,7 @@ mod tests {
         assert_eq!(stage(Some(510), 505), Stage::Expiring { at: at(510) });
         assert_eq!(stage(Some(510), 510), Stage::Expired { since: at(510) });
         assert_eq!(stage(Some(50), 95), Stage::Expiring { at: at(105) }, "the ttl was shorter once");
+        assert_eq!(stage(Some(9_999), 95), Stage::Expiring { at: at(105) }, "somebody else wrote that");
     }
 
     #[test]

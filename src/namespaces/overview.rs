@@ -1,7 +1,7 @@
 //! What the command line shows: each namespace and what it has of each NamespaceBinding. Pure; it says what is there and
 //! what the controller wrote down, and decides nothing.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{
     api::NamespaceBinding,
     life::{Stage, moment, stage},
-    report::{Progress, progress},
+    report::{Progress, count, progress},
     rule::Rule,
     steps::owner,
 };
@@ -91,6 +91,7 @@ impl fmt::Display for State {
 #[must_use]
 pub fn rows(found: &Found, now: Timestamp) -> Vec<Row> {
     let rules: Vec<Rule> = found.rules.iter().filter_map(|object| Rule::read(object).ok()).collect();
+    let refused = found.refused();
     let mut rows = Vec::new();
     for namespace in &found.namespaces {
         if namespace.metadata.deletion_timestamp.is_some() {
@@ -105,7 +106,12 @@ pub fn rows(found: &Found, now: Timestamp) -> Vec<Row> {
         let is_left = |instance: &&ServiceInstance| {
             instance.namespace().as_ref() == Some(&name) && !selecting.contains(&owner(*instance))
         };
-        rows.extend(found.instances.iter().filter(is_left).map(left));
+        rows.extend(found.instances.iter().filter(is_left).map(
+            |instance| match refused.get(owner(instance)) {
+                Some(why) => found.frozen(instance, why),
+                None => left(instance),
+            },
+        ));
     }
     rows.sort_by(|a, b| (&a.namespace, &a.namespace_binding).cmp(&(&b.namespace, &b.namespace_binding)));
     rows
@@ -125,6 +131,40 @@ fn left(instance: &ServiceInstance) -> Row {
 }
 
 impl Found {
+    /// The NamespaceBindings that cannot be carried out, and why.
+    #[must_use]
+    pub fn refused(&self) -> BTreeMap<&str, String> {
+        let mut refused = BTreeMap::new();
+        for object in &self.rules {
+            if let Err(error) = Rule::read(object) {
+                refused.insert(object.metadata.name.as_deref().unwrap_or_default(), error.to_string());
+            }
+        }
+        refused
+    }
+
+    /// What a namespace keeps as it is, since nobody can read what its NamespaceBinding says now.
+    fn frozen(&self, instance: &ServiceInstance, why: &str) -> Row {
+        let is_its = |binding: &&ServiceBinding| {
+            (binding.namespace(), binding.name_any()) == (instance.namespace(), instance.name_any())
+        };
+        let binding = self.bindings.iter().find(is_its);
+        let state = match progress(Some(instance), binding) {
+            Progress::Ready => State::Ready,
+            Progress::Pending { .. } => State::Pending,
+            Progress::Failed { .. } => State::Failed,
+        };
+        Row {
+            namespace: instance.namespace().unwrap_or_default(),
+            namespace_binding: owner(instance).to_owned(),
+            binding: instance.name_any(),
+            state,
+            reason: Some("InvalidSpec".to_owned()),
+            message: Some(why.to_owned()),
+            ends_at: None,
+        }
+    }
+
     fn row(&self, rule: &Rule, namespace: &NamespaceMeta, now: Timestamp) -> Row {
         let name = namespace.name_any();
         let instance = self.instances.iter().find(|it| is_its(*it, &name, rule));
@@ -161,9 +201,7 @@ fn state(
         let remedy = format!("its time is over; bindery extend --namespace {namespace} --for 24h");
         return (State::Expired, None, Some(remedy));
     }
-    let instance_says = instance.and_then(|it| Some(&it.status.as_ref()?.conditions));
-    let binding_says = binding.and_then(|it| Some(&it.status.as_ref()?.conditions));
-    let (state, reason, message) = match progress(instance_says, binding_says) {
+    let (state, reason, message) = match progress(instance, binding) {
         Progress::Ready if matches!(stage, Some(Stage::Expiring { .. })) => {
             return (State::Expiring, None, None);
         }
@@ -171,14 +209,26 @@ fn state(
         Progress::Pending { reason, message } => (State::Pending, reason, message),
         Progress::Failed { reason, message } => (State::Failed, reason, message),
     };
-    // Nothing is there, and the controller knows why.
-    let waiting = rule.object.status.iter().flat_map(|status| &status.waiting);
-    let known = waiting.filter(|_| instance.is_none()).find(|waiting| waiting.namespace == namespace);
+    if instance.is_some() && binding.is_some() {
+        return (state, Some(reason), Some(message));
+    }
+    // Something is not there, and the controller knows why.
+    let status = rule.object.status.as_ref();
+    let waiting = status.map(|status| status.waiting.as_slice()).unwrap_or_default();
+    let known = waiting.iter().find(|waiting| waiting.namespace == namespace);
+    let is_cut = status.is_some_and(|status| status.pending + status.failed > count(waiting.len()));
     match known {
         Some(known) if known.failed => {
             (State::Failed, Some(known.reason.clone()), Some(known.message.clone()))
         }
         Some(known) => (State::Pending, Some(known.reason.clone()), Some(known.message.clone())),
+        None if is_cut => {
+            let message = format!(
+                "{message}; the NamespaceBinding {} does not list all that wait: kubectl get events -n {namespace}",
+                rule.name()
+            );
+            (state, Some(reason), Some(message))
+        }
         None => (state, Some(reason), Some(message)),
     }
 }
@@ -294,6 +344,34 @@ mod tests {
              feature-a   db                 db        Ready     in 90m\n\
              feature-b   db                 db        Pending   in 90m   Because\n"
         );
+    }
+
+    #[test]
+    fn what_keeps_a_binding_from_being_made_is_shown() {
+        let mut found = found(&json!({}), &["feature-a"], &[("feature-a", "True")]);
+        found.bindings.clear();
+        let of = |found: &Found| {
+            let row = rows(found, at(1)).remove(0);
+            (row.state, row.reason.unwrap(), row.message.unwrap())
+        };
+        assert_eq!(of(&found).1, "Waiting");
+        let waiting =
+            json!({"namespace": "feature-a", "reason": "Refused", "message": "quota", "failed": true});
+        found.rules[0].status = serde_json::from_value(json!({"failed": 1, "waiting": [waiting]})).unwrap();
+        assert_eq!(of(&found), (State::Failed, "Refused".to_owned(), "quota".to_owned()));
+        found.rules[0].status = serde_json::from_value(json!({"failed": 21})).unwrap();
+        assert!(of(&found).2.ends_with("kubectl get events -n feature-a"), "{:?}", of(&found));
+    }
+
+    #[test]
+    fn what_an_unreadable_namespacebinding_gave_is_there() {
+        let made = [("feature-a", "True")];
+        let mut found = found(&json!({"gracePeriod": "0s"}), &["feature-a", "feature-b"], &made);
+        let shown = rows(&found, at(1));
+        assert_eq!((shown.len(), shown[0].state), (1, State::Ready));
+        assert!(shown[0].message.as_ref().unwrap().starts_with("spec.gracePeriod: "), "{shown:?}");
+        found.rules.clear();
+        assert_eq!(rows(&found, at(1))[0].state, State::Leaving);
     }
 
     #[test]

@@ -13,11 +13,13 @@ use kube::ResourceExt;
 use super::{
     life::{Stage, stage},
     rule::Rule,
+    template::TemplateError,
 };
 use crate::{catalog::api::ServiceInstance, cluster::namespaces::NamespaceMeta};
 
-/// The instances that were made for NamespaceBindings, by namespace and by the NamespaceBinding's name.
-pub(super) type Held = HashMap<(String, String), Arc<ServiceInstance>>;
+/// The instances that were made for NamespaceBindings, by namespace and by the NamespaceBinding's name. There is more than
+/// one where a NamespaceBinding was made anew with another `bindingName`.
+pub(super) type Held = HashMap<(String, String), Vec<Arc<ServiceInstance>>>;
 
 /// What is known.
 pub(super) struct Facts<'a> {
@@ -35,6 +37,8 @@ pub(super) struct Plan {
     pub(super) namespaces: HashMap<String, Vec<Share>>,
     /// What nobody decides about, by namespace and NamespaceBinding: the NamespaceBinding cannot be read.
     pub(super) frozen: HashSet<(String, String)>,
+    /// What the bindings of NamespaceBindings are called that cannot be read.
+    pub(super) unread: HashSet<String>,
     /// When something changes by itself.
     pub(super) next: Option<Timestamp>,
 }
@@ -58,6 +62,8 @@ pub(super) enum Verdict {
     OverTotal { limit: i32 },
     /// Too many of the same label have it.
     OverLabel { label: String, value: String, limit: i32 },
+    /// Its instance cannot be made of spec and namespace, so that it takes no room of others.
+    Unfillable { error: TemplateError },
     /// An older NamespaceBinding gives the namespace something of the same name.
     NameClash { with: String },
     /// Its time is over.
@@ -110,7 +116,11 @@ pub(super) fn plan(facts: &Facts<'_>) -> Plan {
             match facts.stage(rule, namespace) {
                 Some(Stage::Expired { since }) => plan.share(namespace, rule, Verdict::Expired { since }),
                 stage => {
-                    plan.changes_with(stage);
+                    plan.changes_with(stage, facts.now);
+                    if let Some(error) = facts.unfillable(rule, namespace) {
+                        plan.share(namespace, rule, Verdict::Unfillable { error });
+                        continue;
+                    }
                     candidates[index].push(Candidate {
                         namespace: namespace.metadata.name.as_deref().unwrap_or_default(),
                         created: namespace.creation_timestamp().map(|time| time.0),
@@ -136,9 +146,11 @@ impl Plan {
         self.namespaces.entry(namespace.name_any()).or_default().push(share);
     }
 
-    fn changes_with(&mut self, stage: Option<Stage>) {
+    fn changes_with(&mut self, stage: Option<Stage>, now: Timestamp) {
         let at = match stage {
-            Some(Stage::Living { announced_at, .. }) => announced_at,
+            Some(Stage::Living { announced_at, .. }) if announced_at > now => announced_at,
+            // Nothing is there whose end could be announced.
+            Some(Stage::Living { until, .. }) => until,
             Some(Stage::Expiring { at }) => at,
             Some(Stage::Expired { .. }) | None => return,
         };
@@ -153,15 +165,29 @@ fn counted_label<'a>(rule: &Rule, namespace: &'a NamespaceMeta) -> Option<&'a st
 }
 
 impl Facts<'_> {
+    /// What a namespace has of a rule, under the name that the rule gives it now.
+    fn instance(&self, namespace: &str, rule: &Rule) -> Option<&Arc<ServiceInstance>> {
+        let all = self.held.get(&(namespace.to_owned(), rule.name().to_owned()))?;
+        all.iter().find(|instance| instance.name_any() == rule.binding_name())
+    }
+
     fn holds(&self, namespace: &str, rule: &Rule) -> bool {
-        self.held.contains_key(&(namespace.to_owned(), rule.name().to_owned()))
+        self.instance(namespace, rule).is_some()
+    }
+
+    /// Why nothing can be made for a namespace, where it would take room.
+    fn unfillable(&self, rule: &Rule, namespace: &NamespaceMeta) -> Option<TemplateError> {
+        rule.limits()?;
+        if self.holds(&namespace.name_any(), rule) {
+            return None;
+        }
+        rule.instance(&namespace.metadata).err()
     }
 
     fn stage(&self, rule: &Rule, namespace: &NamespaceMeta) -> Option<Stage> {
         let life = rule.ttl.as_ref()?;
-        let key = (namespace.name_any(), rule.name().to_owned());
-        let instance = self.held.get(&key).map(|instance| &instance.metadata);
-        Some(stage(life, &namespace.metadata, instance, self.now))
+        let instance = self.instance(&namespace.name_any(), rule);
+        Some(stage(life, &namespace.metadata, instance.map(|instance| &instance.metadata), self.now))
     }
 
     /// Who of the candidates is let in.
@@ -175,19 +201,37 @@ impl Facts<'_> {
         let (inside, waiting): (Vec<_>, Vec<_>) = candidates.into_iter().partition(has);
         let mut verdicts: Vec<_> = inside.iter().map(granted).collect();
         let mut room = Room::new(limits, &inside);
-        room.total += self.held_elsewhere(rule, &inside);
+        let labels: HashMap<String, Option<&str>> = self
+            .namespaces
+            .iter()
+            .map(|namespace| (namespace.name_any(), counted_label(rule, namespace)))
+            .collect();
+        for namespace in self.held_elsewhere(rule, &inside) {
+            room.total = room.total.saturating_add(1);
+            // One of which nothing is known may be anybody's.
+            if let Some(label) = labels.get(namespace) {
+                *room.labels.entry(*label).or_default() += 1;
+            }
+        }
         verdicts.extend(room.let_in(waiting));
         verdicts
     }
 
-    /// How many instances of the rule are still there in namespaces that may not have them any more.
-    fn held_elsewhere(&self, rule: &Rule, inside: &[Candidate<'_>]) -> i32 {
-        let inside: HashSet<&str> = inside.iter().map(|candidate| candidate.namespace).collect();
-        let elsewhere = self
-            .held
-            .keys()
-            .filter(|(namespace, name)| name == rule.name() && !inside.contains(namespace.as_str()));
-        i32::try_from(elsewhere.count()).unwrap_or(i32::MAX)
+    /// The namespaces of the rule's instances that are still there and should not be any more, one for each.
+    fn held_elsewhere<'s>(
+        &'s self,
+        rule: &'s Rule,
+        inside: &[Candidate<'_>],
+    ) -> impl Iterator<Item = &'s str> + use<'s> {
+        let inside: HashSet<String> = inside.iter().map(|candidate| candidate.namespace.to_owned()).collect();
+        let of_rule = self.held.iter().filter(|((_, name), _)| name == rule.name());
+        of_rule.flat_map(move |((namespace, _), instances)| {
+            let is_counted = inside.contains(namespace);
+            let is_elsewhere = move |instance: &&Arc<ServiceInstance>| {
+                !is_counted || instance.name_any() != rule.binding_name()
+            };
+            instances.iter().filter(is_elsewhere).map(move |_| namespace.as_str())
+        })
     }
 }
 

@@ -20,10 +20,11 @@ use super::{
     rule::{InvalidRule, Rule},
     steps::owner,
 };
-use crate::{catalog::api::ServiceInstance, cluster::namespaces::NamespaceMeta};
+use crate::cluster::namespaces::NamespaceMeta;
 
-/// How long changes are gathered before everything is decided anew.
-const GATHER: Duration = Duration::from_millis(20);
+/// How long changes are gathered before everything is decided anew, at least; where that takes long, this many times as
+/// long.
+const GATHER: (Duration, u32) = (Duration::from_millis(20), 4);
 /// How often statuses are written at most.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 /// How long to wait at most before everything is decided anew, whatever was missed.
@@ -59,7 +60,7 @@ impl Controller {
         // The first report comes with the first decision.
         let (mut reported, mut is_reported) = (None, false);
         let (mut concerned, mut rolled_out) = (Concerned::default(), Instant::now());
-        let mut decided = Instant::now();
+        let (mut decided, mut took) = (Instant::now(), Duration::ZERO);
         loop {
             let next = self.plan.load().next;
             let mut wait = next.map_or(LOOK_AGAIN, until).min(LOOK_AGAIN.saturating_sub(decided.elapsed()));
@@ -72,12 +73,15 @@ impl Controller {
             }
             let mut decide = false;
             if let Ok(Some(first)) = tokio::time::timeout(wait, heard.recv()).await {
-                decide = gather(first, &mut heard, &mut concerned.now).await;
+                let moment = GATHER.0.max(took * GATHER.1);
+                decide = gather(first, moment, &mut heard, &mut concerned.now).await;
                 is_reported = false;
             }
             let is_due = next.is_some_and(|next| next <= Timestamp::now());
             if decide || is_due || decided.elapsed() >= LOOK_AGAIN {
+                let started = Instant::now();
                 self.decide(&mut concerned);
+                took = started.elapsed();
                 (decided, is_reported) = (Instant::now(), false);
             }
             if rolled_out.elapsed() >= ROLL_OUT {
@@ -128,6 +132,7 @@ impl Controller {
         // What nobody can read decides nothing: what it gave before stays as it is.
         let unread: HashSet<String> = invalid.iter().map(|(object, _)| object.name_any()).collect();
         decided.frozen = held.keys().filter(|(_, rule)| unread.contains(rule)).cloned().collect();
+        decided.unread = invalid.iter().map(|(object, _)| object.binding_name().to_owned()).collect();
         for (namespace, shares) in &decided.namespaces {
             match before.namespaces.get(namespace) {
                 Some(known) if known == shares => {}
@@ -146,11 +151,12 @@ impl Controller {
     }
 
     fn held(&self) -> Held {
-        let entry = |instance: Arc<ServiceInstance>| {
+        let mut held = Held::new();
+        for instance in self.stores.instances.state() {
             let key = (instance.namespace().unwrap_or_default(), owner(instance.as_ref()).to_owned());
-            (key, instance)
-        };
-        self.stores.instances.state().into_iter().map(entry).collect()
+            held.entry(key).or_default().push(instance);
+        }
+        held
     }
 }
 
@@ -161,6 +167,7 @@ fn since(moment: Option<Instant>) -> Option<Duration> {
 /// Takes what else happens within a moment; answers whether anything is to be decided.
 async fn gather(
     first: News,
+    length: Duration,
     heard: &mut news::UnboundedReceiver<News>,
     concerned: &mut HashSet<String>,
 ) -> bool {
@@ -179,7 +186,7 @@ async fn gather(
             take(news);
         }
     };
-    let _ = tokio::time::timeout(GATHER, moment).await;
+    let _ = tokio::time::timeout(length, moment).await;
     decide
 }
 

@@ -13,6 +13,7 @@ use super::{
     controller::Controller,
     life::moment,
     plan::{Share, Verdict},
+    rule::Rule,
 };
 use crate::{
     cluster::{explain, namespaces::NamespaceMeta},
@@ -61,8 +62,8 @@ impl Controller {
             }
         };
         self.lock_looks().insert(name.clone(), now);
-        let seen = last_run(&pods, now);
-        if seen > moment(&namespace.metadata, branch::LAST_POD_AT)
+        let (seen, noted) = (last_run(&pods, now), moment(&namespace.metadata, branch::LAST_POD_AT));
+        if seen > noted
             && let Some(seen) = seen
         {
             let note = json!({"annotations": {branch::LAST_POD_AT: seen.to_string()}});
@@ -70,8 +71,14 @@ impl Controller {
                 debug!(namespace = name, error = explain(&error), "not noted when a pod ran");
             }
         }
-        Activity { keeps: seen == Some(now), again: Some(now + interval) }
+        Activity { keeps: keeps(seen, noted, now), again: Some(now + interval) }
     }
+}
+
+/// Whether nothing may end yet: a pod runs, or one ran of which the decision did not know. The note of it has everything
+/// decided anew.
+fn keeps(seen: Option<Timestamp>, noted: Option<Timestamp>, now: Timestamp) -> bool {
+    seen == Some(now) || seen > noted
 }
 
 fn counts_pods(share: &Share) -> bool {
@@ -83,11 +90,12 @@ fn interval(share: &Share) -> Option<Duration> {
     share.rule.ttl.map(|life| (life.length / PART).clamp(BOUNDS.0, BOUNDS.1))
 }
 
-/// What is over only by the last note is not over.
-pub(super) fn kept(shares: &[Share]) -> Vec<Share> {
+/// What is over only by the last note is not over, where it is still there. Who lost it gets it back by a new decision,
+/// which knows the limits.
+pub(super) fn kept(shares: &[Share], is_there: impl Fn(&Rule) -> bool) -> Vec<Share> {
     let keep = |share: &Share| {
         let is_over = matches!(share.verdict, Verdict::Expired { .. });
-        let verdict = if is_over && counts_pods(share) {
+        let verdict = if is_over && counts_pods(share) && is_there(&share.rule) {
             Verdict::Granted { stage: None }
         } else {
             share.verdict.clone()
@@ -114,9 +122,12 @@ fn last_run(pods: &[Pod], now: Timestamp) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::Value;
 
     use super::*;
+    use crate::namespaces::rule::tests::rule;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -127,6 +138,25 @@ mod tests {
         let container = json!({"name": "a", "image": "a", "imageID": "a", "ready": false, "restartCount": 0, "state": state});
         let status: Value = json!({"phase": phase, "containerStatuses": [container]});
         serde_json::from_value(json!({"metadata": {"name": "a"}, "status": status})).unwrap()
+    }
+
+    /// A job ran between the last look and the end.
+    #[test]
+    fn a_run_that_was_not_noted_yet_keeps_what_seemed_over() {
+        assert!(keeps(Some(at(60)), Some(at(10)), at(100)));
+        assert!(keeps(Some(at(60)), None, at(100)));
+        assert!(!keeps(Some(at(10)), Some(at(10)), at(100)), "noted, and over all the same");
+        assert!(!keeps(None, None, at(100)));
+        assert!(keeps(Some(at(100)), Some(at(100)), at(100)), "it runs");
+    }
+
+    #[test]
+    fn only_what_is_there_is_kept() {
+        let ttl = json!({"ttl": {"after": "1h", "since": "LastPod"}});
+        let expired = Verdict::Expired { since: at(1) };
+        let shares = [Share { rule: Arc::new(rule("r", &ttl)), verdict: expired.clone() }];
+        assert_eq!(kept(&shares, |_| false)[0].verdict, expired);
+        assert_eq!(kept(&shares, |_| true)[0].verdict, Verdict::Granted { stage: None });
     }
 
     #[test]

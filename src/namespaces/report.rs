@@ -12,7 +12,7 @@ use super::{
     rule::InvalidRule,
     steps::{Finding, Problem},
 };
-use crate::catalog::api::{ConditionType, Conditions, ServiceBinding, ServiceInstance};
+use crate::catalog::api::{ConditionType, ServiceBinding, ServiceInstance};
 
 /// How many namespaces are listed with their reasons.
 const LISTED: usize = 20;
@@ -44,9 +44,7 @@ impl Case<'_> {
                 Progress::Pending { reason, message }
             };
         }
-        let instance = self.instance.and_then(|instance| Some(&instance.status.as_ref()?.conditions));
-        let binding = self.binding.and_then(|binding| Some(&binding.status.as_ref()?.conditions));
-        progress(instance, binding)
+        progress(self.instance, self.binding)
     }
 
     fn is_expiring(&self) -> bool {
@@ -55,7 +53,9 @@ impl Case<'_> {
 }
 
 /// How far an instance and its binding are, by their conditions.
-pub(super) fn progress(instance: Option<&Conditions>, binding: Option<&Conditions>) -> Progress {
+pub(super) fn progress(instance: Option<&ServiceInstance>, binding: Option<&ServiceBinding>) -> Progress {
+    let instance = instance.and_then(|instance| Some(&instance.status.as_ref()?.conditions));
+    let binding = binding.and_then(|binding| Some(&binding.status.as_ref()?.conditions));
     for (kind, conditions) in [("ServiceInstance", instance), ("ServiceBinding", binding)] {
         let said = conditions.and_then(|conditions| conditions.get(ConditionType::Ready));
         let (reason, message) = said.map_or_else(
@@ -158,7 +158,7 @@ fn current(status: &NamespaceBindingStatus) -> (bool, &'static str, String) {
     (false, "NewInstancesOnly", message)
 }
 
-fn count(number: usize) -> i64 {
+pub(super) fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use glob::Pattern;
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{LabelSelectorRequirement, ObjectMeta},
+    jiff::Timestamp,
+};
 use kube::{
     ResourceExt,
     core::{Selector, SelectorExt},
@@ -15,7 +18,7 @@ use super::{
     template::{self, TemplateError, Vocabulary},
 };
 use crate::{
-    catalog::api::ServiceInstanceSpec,
+    catalog::{api::ServiceInstanceSpec, check_variables},
     config::{Kinds, Lifetime},
 };
 
@@ -51,6 +54,8 @@ pub(super) enum InvalidRule {
     Selector(String),
     #[error("spec.namePattern: {0:?} means nothing: {1}; write feature-*")]
     Pattern(String, String),
+    #[error("spec.env: {0}")]
+    Env(String),
     #[error("spec.{0}: {1}")]
     Length(&'static str, String),
     #[error("spec.ttl.warnBefore is not shorter than spec.ttl.after; shorten it, or leave it out")]
@@ -66,6 +71,12 @@ impl Rule {
     pub(super) fn read(object: &NamespaceBinding) -> Result<Self, InvalidRule> {
         let spec = &object.spec;
         let selector = spec.namespace_selector.clone().unwrap_or_default();
+        for expression in selector.match_expressions.iter().flatten() {
+            check(expression)?;
+        }
+        if let Some(env) = &spec.env {
+            check_variables(env).map_err(|error| InvalidRule::Env(error.to_string()))?;
+        }
         let selector = Selector::try_from(selector).map_err(|error| InvalidRule::Selector(error.0))?;
         let pattern = spec.name_pattern.as_deref().map(|pattern| {
             Pattern::new(pattern)
@@ -149,6 +160,21 @@ pub(super) fn is_as_wanted(instance: &ServiceInstanceSpec, wanted: &ServiceInsta
         && instance.parameters.clone().unwrap_or_default() == wanted.parameters.clone().unwrap_or_default()
 }
 
+/// What the API server would refuse in a selector of its own kinds, and others read each in their own way.
+fn check(expression: &LabelSelectorRequirement) -> Result<(), InvalidRule> {
+    let LabelSelectorRequirement { key, operator, values } = expression;
+    let (has_values, takes_values) = (
+        values.as_ref().is_some_and(|values| !values.is_empty()),
+        matches!(operator.as_str(), "In" | "NotIn"),
+    );
+    let problem = match (takes_values, has_values) {
+        (true, false) => "needs values",
+        (false, true) => "takes no values",
+        _ => return Ok(()),
+    };
+    Err(InvalidRule::Selector(format!("operator {operator} of key {key} {problem}")))
+}
+
 fn life(object: &NamespaceBinding) -> Result<Option<Life>, InvalidRule> {
     let Some(ttl) = &object.spec.ttl else { return Ok(None) };
     let whole = length("ttl.after", &ttl.after)?;
@@ -228,6 +254,9 @@ pub(super) mod tests {
     #[rstest]
     #[case(json!({"namePattern": "feature-**"}), "spec.namePattern: \"feature-**\"")]
     #[case(json!({"namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}}), "spec.namespaceSelector: ")]
+    #[case(json!({"namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "NotIn", "values": []}]}}), "spec.namespaceSelector: operator NotIn of key a needs values")]
+    #[case(json!({"namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}}), "spec.namespaceSelector: operator Exists of key a takes no values")]
+    #[case(json!({"env": "DATABASE_URL"}), "spec.env: ")]
     #[case(json!({"gracePeriod": "0s"}), "spec.gracePeriod: ")]
     #[case(json!({"ttl": {"after": "1h", "warnBefore": "1h"}}), "spec.ttl.warnBefore is not shorter")]
     #[case(json!({"ttl": {"after": "100000w"}}), "spec.ttl.after: ")]

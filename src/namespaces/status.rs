@@ -1,6 +1,9 @@
 //! Writes the statuses of NamespaceBindings, and counts them for the metrics.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{
@@ -22,11 +25,12 @@ use crate::{
     contract::FIELD_MANAGER,
 };
 
-/// An object by its namespace and the NamespaceBinding that it was made for.
-type Made<K> = HashMap<(String, String), Arc<K>>;
+/// An object by its namespace, the NamespaceBinding that it was made for, and its name.
+type Made<K> = HashMap<(String, String, String), Arc<K>>;
 
 fn made<K: Resource<DynamicType = ()>>(objects: Vec<Arc<K>>) -> Made<K> {
-    let key = |object: &K| (object.namespace().unwrap_or_default(), owner(object).to_owned());
+    let key =
+        |object: &K| (object.namespace().unwrap_or_default(), owner(object).to_owned(), object.name_any());
     objects.into_iter().map(|object| (key(&object), object)).collect()
 }
 
@@ -81,7 +85,7 @@ impl Controller {
         let mut cases = Vec::new();
         for (namespace, shares) in &planned.namespaces {
             for share in shares.iter().filter(|share| share.rule.name() == rule) {
-                let key = (namespace.clone(), rule.to_owned());
+                let key = (namespace.clone(), rule.to_owned(), share.rule.binding_name().to_owned());
                 cases.push(Case {
                     namespace: namespace.clone(),
                     verdict: share.verdict.clone(),
@@ -101,11 +105,15 @@ impl Controller {
     /// How many namespaces still have something of it that are not to have it.
     fn leaving(&self, rule: &str, instances: &Made<ServiceInstance>) -> usize {
         let planned = self.plan.load();
-        let is_selected = |namespace: &String| {
+        let is_given = |namespace: &String, name: &String| {
             let shares = planned.namespaces.get(namespace).into_iter().flatten();
-            shares.into_iter().any(|share| share.rule.name() == rule)
+            shares.into_iter().any(|share| share.rule.name() == rule && share.rule.binding_name() == name)
         };
-        instances.keys().filter(|(namespace, name)| name == rule && !is_selected(namespace)).count()
+        let left = instances
+            .keys()
+            .filter(|(namespace, owner, name)| owner == rule && !is_given(namespace, name))
+            .map(|(namespace, ..)| namespace);
+        left.collect::<HashSet<_>>().len()
     }
 
     async fn write(&self, object: &NamespaceBinding, status: &NamespaceBindingStatus) -> kube::Result<()> {

@@ -1,6 +1,10 @@
 //! What is to be done in one namespace: what it is to have beside what it has. Pure.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
 use kube::ResourceExt;
@@ -9,8 +13,9 @@ use serde_json::Value;
 use super::{
     life::{Stage, moment},
     plan::{Share, Verdict},
-    rule::{Rule, is_as_wanted},
+    rule::{GRACE, Rule, is_as_wanted},
     stamp,
+    template::TemplateError,
 };
 use crate::{
     catalog::api::{LocalReference, ServiceBinding, ServiceBindingSpec, ServiceInstance},
@@ -23,8 +28,10 @@ pub(super) struct Seen<'a> {
     pub(super) shares: &'a [Share],
     pub(super) instances: &'a [Arc<ServiceInstance>],
     pub(super) bindings: &'a [Arc<ServiceBinding>],
-    /// How long what a NamespaceBinding of this name gave is kept without it.
-    pub(super) grace: &'a dyn Fn(&str) -> Duration,
+    /// How long what a NamespaceBinding of this name gave is kept without it, as long as there is one.
+    pub(super) grace: &'a dyn Fn(&str) -> Option<Duration>,
+    /// What the bindings of NamespaceBindings are called that cannot be read.
+    pub(super) unread: &'a HashSet<String>,
     pub(super) now: Timestamp,
 }
 
@@ -172,6 +179,7 @@ impl Seen<'_> {
                     is_outdated: false,
                 }
             }
+            Verdict::Unfillable { error } => Finding { problem: Some(unfillable(error)), is_outdated: false },
             Verdict::Expired { since } => {
                 self.expire(rule, *since, look);
                 Finding::default()
@@ -182,17 +190,10 @@ impl Seen<'_> {
     /// Sees to it that the namespace has instance and binding.
     fn give(&self, rule: &Rule, stage: Option<Stage>, look: &mut Look) -> Finding {
         let mut step = |change| look.steps.push(Step { rule: rule.name().to_owned(), change });
-        let wanted = match rule.instance(self.namespace) {
-            Ok(wanted) => wanted,
-            Err(error) => {
-                let message = error.to_string();
-                return Finding {
-                    problem: Some(Problem { reason: "InvalidTemplate", message, is_failure: true }),
-                    is_outdated: self.instance(rule).is_some(),
-                };
-            }
-        };
+        let wanted = rule.instance(self.namespace);
+        let problem = wanted.as_ref().err().map(unfillable);
         let Some(instance) = self.instance(rule) else {
+            let Ok(wanted) = wanted else { return Finding { problem, is_outdated: false } };
             step(Change::Make(Box::new(made(rule, self.namespace, wanted))));
             if self.binding(rule).is_none() {
                 step(Change::Bind(Box::new(bound(rule, self.namespace))));
@@ -224,7 +225,8 @@ impl Seen<'_> {
             step(mark(instance, branch::LEAVES_AT, None, None));
         }
         self.announce(rule, instance, stage, look);
-        Finding { problem: None, is_outdated: !is_as_wanted(&instance.spec, &wanted) }
+        let is_outdated = wanted.map_or(true, |wanted| !is_as_wanted(&instance.spec, &wanted));
+        Finding { problem, is_outdated }
     }
 
     /// Says when the end comes, once it is near.
@@ -260,8 +262,11 @@ impl Seen<'_> {
     /// What the namespace is not to have any more goes after a while.
     fn let_go(&self, instance: &Arc<ServiceInstance>, look: &mut Look) {
         let rule = owner(instance.as_ref());
-        let Some(at) = moment(&instance.metadata, branch::LEAVES_AT) else {
-            let at = self.now + (self.grace)(rule);
+        let (grace, said) = ((self.grace)(rule), moment(&instance.metadata, branch::LEAVES_AT));
+        // The spec may have been changed since, and users may write on the instance.
+        let is_fair = |at: &Timestamp| grace.is_none_or(|grace| *at <= self.now + grace);
+        let Some(at) = said.filter(is_fair) else {
+            let at = self.now + grace.unwrap_or(GRACE);
             let note = format!(
                 "It will be deleted at {at:.0} with all its data, because the NamespaceBinding {rule} does not select the \
                  namespace any more. To keep it, give the namespace its labels back"
@@ -283,8 +288,8 @@ impl Seen<'_> {
         end(rule, Some(instance), self.bindings.iter().find(is_its), told, look);
     }
 
-    /// What pods of the namespace are bound to by default: also what it waits for, for pods wait as well, and what it
-    /// has not lost yet.
+    /// What pods of the namespace are bound to by default: also what it waits for, for pods wait as well, what it has not
+    /// lost yet, and what nobody decides about.
     fn defaults(&self) -> Vec<&str> {
         let gives = |share: &&Share| {
             share.rule.object.spec.default_for_pods && !matches!(share.verdict, Verdict::NameClash { .. })
@@ -293,10 +298,10 @@ impl Seen<'_> {
             self.shares.iter().filter(gives).map(|share| share.rule.binding_name()).collect();
         names.sort_unstable();
         let is_there = |name: &&str| {
-            !names.contains(name) && {
-                let leaving = |instance: &&Arc<ServiceInstance>| !self.is_to_have(instance.as_ref());
-                self.instances.iter().filter(leaving).any(|instance| instance.name_any() == **name)
-            }
+            let leaving = |instance: &&Arc<ServiceInstance>| !self.is_to_have(instance.as_ref());
+            let leaves =
+                || self.instances.iter().filter(leaving).any(|instance| instance.name_any() == **name);
+            !names.contains(name) && (self.unread.contains(*name) || leaves())
         };
         let leaving: Vec<&str> = stamp::stamped(self.namespace).filter(is_there).collect();
         names.extend(leaving);
@@ -318,6 +323,10 @@ fn end(
         let change = Change::End { instance, binding, told };
         look.steps.push(Step { rule: rule.to_owned(), change });
     }
+}
+
+fn unfillable(error: &TemplateError) -> Problem {
+    Problem { reason: "InvalidTemplate", message: error.to_string(), is_failure: true }
 }
 
 fn is_live(object: &impl ResourceExt) -> bool {

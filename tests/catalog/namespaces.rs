@@ -173,6 +173,8 @@ async fn what_somebody_else_made_is_left_alone() {
     assert!(message.contains("ServiceInstance db is there already"), "{message}");
     let theirs = branches.instance(&namespace).await.unwrap();
     assert!(!theirs.labels().contains_key(branch::NAMESPACE_BINDING));
+    let bindings: Api<ServiceBinding> = Api::namespaced(branches.place.client.clone(), &namespace);
+    assert!(bindings.get_opt("db").await.unwrap().is_none(), "nothing is bound to it");
     assert_eq!(branches.place.broker.held().instances.len(), 1);
     branches.label(&namespace, json!({"labels": {"branches": null}})).await;
     branches.reported(|status| status["namespaces"] == 0).await;

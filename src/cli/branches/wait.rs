@@ -89,6 +89,7 @@ pub(in crate::cli) async fn wait(args: &WaitArgs, mut progress: impl Write) -> a
             }
         }
         if waited >= args.timeout.duration() {
+            said.extend(failing.map(|(_, why)| ("it fails".to_owned(), why)));
             let missing: Vec<_> = said.iter().map(|(name, state)| format!("{name}: {state}")).collect();
             let missing = missing.join("; ");
             writeln!(progress, "bindery: {} is not ready after {}: {missing}", args.namespace, args.timeout)?;
@@ -115,8 +116,11 @@ fn outlook(namespace: &str, found: &Found, now: Timestamp) -> Outlook {
     }
     let rows: Vec<Row> = rows(found, now).into_iter().filter(|row| row.state != State::Leaving).collect();
     if rows.is_empty() {
+        let refused =
+            found.refused().into_iter().map(|(name, why)| format!("; {name} cannot be carried out: {why}"));
         return Outlook::Failed(format!(
-            "no NamespaceBinding selects it; see kubectl get nsb, and kubectl get namespace {namespace} --show-labels"
+            "no NamespaceBinding selects it; see kubectl get nsb, and kubectl get namespace {namespace} --show-labels{}",
+            refused.collect::<String>()
         ));
     }
     let mut missing = BTreeMap::new();
@@ -203,6 +207,9 @@ mod tests {
             json!([{"namespace": "feature-x", "reason": "NameTaken", "message": "theirs", "failed": true}]);
         assert_eq!(failure(&found(&json!({"ci": "yes"}), &taken, None)), "db: NameTaken: theirs");
         assert!(failure(&found(&json!({}), &json!([]), None)).contains("no NamespaceBinding selects"));
+        let mut unreadable = found(&json!({"ci": "yes"}), &json!([]), None);
+        unreadable.rules[0].spec.grace_period = Some("0s".to_owned());
+        assert!(failure(&unreadable).contains("; db cannot be carried out: spec.gracePeriod: "));
         let mut going = found(&json!({"ci": "yes"}), &json!([]), Some(true));
         going.namespaces[0].metadata.deletion_timestamp =
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::now()));

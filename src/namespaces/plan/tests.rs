@@ -27,9 +27,15 @@ fn held(entries: &[(&str, &str)]) -> Held {
         .unwrap()
     };
     let entry = |&(namespace, rule): &(&str, &str)| {
-        ((namespace.to_owned(), rule.to_owned()), Arc::new(instance(namespace, rule)))
+        ((namespace.to_owned(), rule.to_owned()), vec![Arc::new(instance(namespace, rule))])
     };
     entries.iter().map(entry).collect()
+}
+
+fn rename(held: &mut Held, name: &str) {
+    for instance in held.values_mut().flatten() {
+        Arc::make_mut(instance).metadata.name = Some(name.to_owned());
+    }
 }
 
 fn planned(rules: &[Rule], namespaces: &[Arc<NamespaceMeta>], held: &Held, before: &Plan) -> Plan {
@@ -82,7 +88,9 @@ fn of_two_of_one_name_the_older_gives() {
     assert_eq!(verdict(&plan, "feature-a", "two"), Verdict::NameClash { with: "one".to_owned() });
     assert_eq!(verdict(&plan, "feature-a", "queue"), Verdict::Granted { stage: None });
 
-    let plan = first_plan(&rules, &[namespace("feature-a", 1, &json!({}))], &held(&[("feature-a", "two")]));
+    let mut given = held(&[("feature-a", "two")]);
+    rename(&mut given, "db");
+    let plan = first_plan(&rules, &[namespace("feature-a", 1, &json!({}))], &given);
     assert_eq!(verdict(&plan, "feature-a", "two"), Verdict::Granted { stage: None }, "it has given already");
     assert_eq!(verdict(&plan, "feature-a", "one"), Verdict::NameClash { with: "two".to_owned() });
 }
@@ -108,6 +116,59 @@ fn what_is_on_its_way_out_still_counts() {
     let namespaces = [namespace("feature-a", 1, &json!({}))];
     let plan = first_plan(&rules, &namespaces, &held(&[("gone", "r"), ("feature-a", "another")]));
     assert_eq!(granted(&plan), [""; 0]);
+}
+
+#[test]
+fn what_is_on_its_way_out_counts_for_its_team() {
+    let rules = [rule("r", &json!({"limits": {"perLabel": {"label": "team", "count": 1}}}))];
+    let mut going = team("feature-a", 1, "blue");
+    Arc::make_mut(&mut going).metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(2)));
+    let namespaces = [going, team("feature-b", 2, "blue"), team("feature-c", 3, "red")];
+    let plan = first_plan(&rules, &namespaces, &held(&[("feature-a", "r"), ("vanished", "r")]));
+    assert_eq!(granted(&plan), ["feature-c"]);
+}
+
+/// The NamespaceBinding was made anew with another `bindingName`: what it gave before is still there.
+#[test]
+fn two_instances_of_one_namespace_are_two() {
+    let rules =
+        [rule("r", &json!({"bindingName": "new", "ttl": {"after": "1000m"}, "limits": {"total": 2}}))];
+    let mut given = held(&[("feature-a", "r")]);
+    let mut current = given.values().next().unwrap()[0].as_ref().clone();
+    current.metadata.name = Some("new".to_owned());
+    current.annotations_mut().insert(branch::EXPIRES_AT.to_owned(), at(1002).to_string());
+    let namespaces = [namespace("feature-a", 1, &json!({})), namespace("feature-b", 100, &json!({}))];
+    let key = ("feature-a".to_owned(), "r".to_owned());
+    for position in [0, 1] {
+        let mut given = given.clone();
+        given.get_mut(&key).unwrap().insert(position, Arc::new(current.clone()));
+        let plan = first_plan(&rules, &namespaces, &given);
+        let stage = Some(Stage::Expiring { at: at(1002) });
+        assert_eq!(verdict(&plan, "feature-a", "r"), Verdict::Granted { stage });
+        assert_eq!(granted(&plan), ["feature-a"], "two of two are there");
+    }
+    given.clear();
+    assert_eq!(granted(&first_plan(&rules, &namespaces, &given)), ["feature-a", "feature-b"]);
+}
+
+#[test]
+fn who_can_never_have_it_takes_no_room() {
+    let rules = [rule("r", &json!({"limits": {"total": 1}, "parameters": {"owner": "{{ labels.team }}"}}))];
+    let namespaces = [namespace("feature-a", 1, &json!({})), team("feature-b", 2, "blue")];
+    let plan = first_plan(&rules, &namespaces, &held(&[]));
+    assert_eq!(granted(&plan), ["feature-b"]);
+    assert!(matches!(verdict(&plan, "feature-a", "r"), Verdict::Unfillable { .. }));
+    let plan = first_plan(&rules, &namespaces, &held(&[("feature-a", "r")]));
+    assert_eq!(granted(&plan), ["feature-a"], "who has it keeps it");
+}
+
+/// Or everything would be decided anew without a pause.
+#[test]
+fn who_has_nothing_is_looked_at_when_the_time_is_over() {
+    let rules = [rule("r", &json!({"ttl": {"after": "1010m"}, "limits": {"total": 1}}))];
+    let plan = first_plan(&rules, &[namespace("feature-a", 1, &json!({}))], &held(&[("gone", "r")]));
+    assert_eq!(plan.next, Some(at(1011)));
 }
 
 /// Its instance is not seen yet, and an older namespace appears.

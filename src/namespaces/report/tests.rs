@@ -96,7 +96,7 @@ fn a_failure_for_good_is_told_from_a_wait() {
     let failed = json!({"conditions": [
         ready(false, "ProvisionCallFailed")["conditions"][0],
         {"type": "Failed", "status": "True", "reason": "F", "message": "", "lastTransitionTime": at(1)}]});
-    let of = |status: &Value| progress(Some(&instance(status).status.unwrap().conditions), None);
+    let of = |status: &Value| progress(Some(&instance(status)), None);
     assert!(matches!(of(&failed), Progress::Failed { reason, .. } if reason == "ProvisionCallFailed"));
     assert!(
         matches!(of(&ready(false, "Provisioning")), Progress::Pending { reason, .. } if reason == "Provisioning")

@@ -13,6 +13,7 @@ struct Place {
     shares: Vec<Share>,
     instances: Vec<Arc<ServiceInstance>>,
     bindings: Vec<Arc<ServiceBinding>>,
+    unread: HashSet<String>,
 }
 
 impl Place {
@@ -29,6 +30,7 @@ impl Place {
             shares: rules.iter().map(share).collect(),
             instances: Vec::new(),
             bindings: Vec::new(),
+            unread: HashSet::new(),
         }
     }
 
@@ -70,7 +72,8 @@ impl Place {
             shares: &self.shares,
             instances: &self.instances,
             bindings: &self.bindings,
-            grace: &|_| Duration::from_mins(30),
+            grace: &|_| Some(Duration::from_mins(30)),
+            unread: &self.unread,
             now: at(now),
         })
     }
@@ -224,4 +227,44 @@ fn pods_are_bound_to_what_the_namespace_waits_for_and_to_what_it_has_not_lost() 
     assert_eq!(place.look(0).stamp.unwrap()["annotations"][pod::BIND], "queue,db", "db is still there");
     place.instances.clear();
     assert_eq!(place.look(0).stamp.unwrap()["annotations"][pod::BIND], "queue");
+}
+
+/// Grace and ttl are the same as ever for what is there, whatever else is wrong.
+#[test]
+fn what_cannot_be_filled_any_more_stays_and_ends_as_it_would() {
+    let mut place = Place::granted(&json!({"parameters": {"owner": "{{ labels.team }}"}}));
+    place.settle(0);
+    let shares = std::mem::take(&mut place.shares);
+    assert_eq!(place.settle(0), ["Leaving"]);
+    place.shares = shares;
+    place.namespace.labels.as_mut().unwrap().remove("team");
+    place.settle(10);
+    assert!(!place.instances[0].annotations().contains_key(branch::LEAVES_AT), "it is selected again");
+    assert_eq!(place.problem(), Some("InvalidTemplate"));
+    place.shares[0].verdict = Verdict::Granted { stage: Some(Stage::Expiring { at: at(60) }) };
+    assert_eq!(place.settle(50), ["Expiring"]);
+}
+
+#[test]
+fn a_departure_follows_the_grace_period_of_now() {
+    let mut place = Place::granted(&json!({}));
+    place.settle(0);
+    place.shares.clear();
+    let annotations = Arc::make_mut(&mut place.instances[0]).annotations_mut();
+    annotations.insert(branch::LEAVES_AT.to_owned(), at(9_999).to_string());
+    assert_eq!(place.settle(0), ["Leaving"], "nobody may stay for ever by writing it on the instance");
+    assert_eq!(place.instances[0].annotations()[branch::LEAVES_AT], at(30).to_string());
+}
+
+#[test]
+fn pods_stay_bound_to_what_nobody_can_read() {
+    let mut place = Place::granted(&json!({"defaultForPods": true}));
+    let mut metadata = json!(place.namespace);
+    json_patch::merge(&mut metadata, &place.look(0).stamp.unwrap());
+    place.namespace = serde_json::from_value(metadata).unwrap();
+    place.shares.clear();
+    place.unread = HashSet::from(["db".to_owned()]);
+    assert_eq!(place.look(0).stamp, None);
+    place.unread.clear();
+    assert!(place.look(0).stamp.is_some(), "it is gone");
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
 use kube::{
     Client, Resource, ResourceExt,
     runtime::{
@@ -75,7 +75,10 @@ pub(super) enum NamespaceState {
     /// Not seen yet, or gone.
     Unknown,
     /// Being deleted: nothing is created in it or for it.
-    Terminating,
+    Terminating {
+        /// Since when.
+        since: Timestamp,
+    },
     /// As it should be.
     Active {
         /// Its uid.
@@ -117,11 +120,18 @@ impl Context {
     }
 
     pub(super) fn namespace(&self, name: &str) -> NamespaceState {
-        match self.stores.namespaces.get(&ObjectRef::new(name)) {
-            None => NamespaceState::Unknown,
-            Some(namespace) if namespace.metadata.deletion_timestamp.is_some() => NamespaceState::Terminating,
-            Some(namespace) => NamespaceState::Active { uid: namespace.uid().unwrap_or_default() },
+        let Some(namespace) = self.stores.namespaces.get(&ObjectRef::new(name)) else {
+            return NamespaceState::Unknown;
+        };
+        match &namespace.metadata.deletion_timestamp {
+            Some(since) => NamespaceState::Terminating { since: since.0 },
+            None => NamespaceState::Active { uid: namespace.uid().unwrap_or_default() },
         }
+    }
+
+    /// Whether a namespace is being deleted.
+    pub(super) fn is_going(&self, name: &str) -> bool {
+        matches!(self.namespace(name), NamespaceState::Terminating { .. })
     }
 
     /// Tells the object's user what happened, unless its namespace is being deleted. An event that cannot be written
@@ -130,7 +140,7 @@ impl Context {
     where
         K: Resource<DynamicType = ()>,
     {
-        if object.namespace().is_some_and(|name| self.namespace(&name) == NamespaceState::Terminating) {
+        if object.namespace().is_some_and(|name| self.is_going(&name)) {
             return;
         }
         let event = Event {

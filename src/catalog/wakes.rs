@@ -131,15 +131,15 @@ impl Queues {
         }
     }
 
-    /// A namespace that was not known yet is one that its objects wait for.
+    /// A namespace that was not known yet is one that its objects wait for. With one that goes all of them go.
     pub(super) fn namespace(&self, context: &Context, change: &Change<NamespaceMeta>) {
         let Change::Applied { object, beyond_status: true } = change else { return };
-        let name = Some(object.name_any());
+        let (name, goes) = (Some(object.name_any()), object.metadata.deletion_timestamp.is_some());
         waiting(&context.stores.instances, &self.instances, |instance| {
-            instance.namespace() == name && instance.is_waiting()
+            instance.namespace() == name && (goes || instance.is_waiting())
         });
         waiting(&context.stores.bindings, &self.bindings, |binding| {
-            binding.namespace() == name && binding.is_waiting()
+            binding.namespace() == name && (goes || binding.is_waiting())
         });
     }
 

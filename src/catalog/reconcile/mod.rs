@@ -4,6 +4,7 @@
 pub(super) mod binding;
 pub(super) mod broker;
 pub(super) mod claim;
+mod going;
 pub(super) mod instance;
 mod release;
 mod resolve;
@@ -31,10 +32,7 @@ use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
-use super::{
-    api::FINALIZER,
-    context::{Context, NamespaceState},
-};
+use super::{api::FINALIZER, context::Context};
 use crate::telemetry::traces;
 
 /// How many objects of a kind are worked on at the same time. Most of the time they wait for a broker.
@@ -212,7 +210,7 @@ fn with_finalizer<K: Resource>(object: &K) -> Vec<String> {
 /// How much longer an object may keep its namespace from going; as long as it takes where the namespace stays.
 fn patience<K: Resource>(context: &Context, object: &K) -> Option<Duration> {
     let namespace = object.namespace().unwrap_or_default();
-    if context.namespace(&namespace) != NamespaceState::Terminating {
+    if !context.is_going(&namespace) {
         return None;
     }
     let since = object.meta().deletion_timestamp.as_ref()?.0;

@@ -74,6 +74,11 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
     try_again(context, &api, instance, next).await
 }
 
+/// Whether anything still uses the instance.
+pub(super) fn is_used(instance: &ServiceInstance, context: &Context) -> bool {
+    blockers(instance, context).is_some()
+}
+
 /// What still uses the instance, as a message.
 fn blockers(instance: &ServiceInstance, context: &Context) -> Option<String> {
     let (namespace, name) = (instance.namespace(), instance.name_any());

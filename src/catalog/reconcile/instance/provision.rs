@@ -7,7 +7,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::withdraw::withdraw;
+use super::{deprovision::is_used, withdraw::withdraw};
 use crate::{
     catalog::{
         api::{
@@ -20,7 +20,9 @@ use crate::{
         context::{Context, NamespaceState},
         ledger::{Recorded, claim_name},
         reconcile::{
-            Next, ReconcileError, has_finalizer, now, patch,
+            Next, ReconcileError,
+            going::hasten,
+            has_finalizer, now, patch,
             release::{self, Released, poll_wait},
             resolve::{self, Offer, Unresolved},
             status, with_finalizer,
@@ -49,7 +51,9 @@ struct Attempt<'a> {
 pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> Result<Next, ReconcileError> {
     let namespace = instance.namespace().unwrap_or_default();
     let space = match context.namespace(&namespace) {
-        NamespaceState::Terminating => return Ok(Next::Settled),
+        // What uses it goes first, and wakes it then.
+        NamespaceState::Terminating { .. } if is_used(instance, context) => return Ok(Next::Settled),
+        NamespaceState::Terminating { since } => return hasten(instance, since, context).await,
         NamespaceState::Unknown => return Ok(Next::After(UNKNOWN_NAMESPACE)),
         NamespaceState::Active { uid } => uid,
     };

@@ -60,6 +60,14 @@ impl Many {
         made.into_inner().unwrap()
     }
 
+    /// Makes them; answers how long it took until each had instance and binding, in order.
+    async fn delays(&self) -> Vec<Duration> {
+        let (made, bound) = tokio::join!(self.make(), self.bound());
+        let mut delays: Vec<Duration> = bound.iter().map(|(name, seen)| *seen - made[name]).collect();
+        delays.sort_unstable();
+        delays
+    }
+
     /// When each was seen to have a binding, whatever comes of it.
     async fn bound(&self) -> HashMap<String, Instant> {
         let api: Api<PartialObjectMeta<ServiceBinding>> = Api::all(self.client.clone());
@@ -83,14 +91,13 @@ impl Many {
     /// Deletes them and waits until they are gone.
     async fn remove(&self) -> Duration {
         let started = Instant::now();
-        let labelled = ListParams::default().labels(&format!("many={}", self.label));
-        let all = self.namespaces().list_metadata(&labelled).await.unwrap();
-        stream::iter(all)
-            .for_each_concurrent(PIPELINES, async |namespace| {
-                let deleted = self.namespaces().delete(&namespace.name_any(), &DeleteParams::default()).await;
-                deleted.unwrap();
+        stream::iter(0..self.size)
+            .for_each_concurrent(PIPELINES, async |number| {
+                let name = format!("{}-{number}", self.prefix);
+                self.namespaces().delete(&name, &DeleteParams::default()).await.unwrap();
             })
             .await;
+        let labelled = ListParams::default().labels(&format!("many={}", self.label));
         while !self.namespaces().list_metadata(&labelled).await.unwrap().items.is_empty() {
             self.in_time(started);
             sleep(Duration::from_millis(200)).await;
@@ -159,11 +166,12 @@ async fn memory() -> u64 {
 async fn many_branches_come_and_go_and_the_controller_is_killed_among_them() {
     let scenario = Scenario::alone("many").await;
     let (client, installation) = (scenario.client.clone(), scenario.installation);
-    let many = |kind: &str| {
+    let many = |kind: &str, size: usize| {
         let prefix = format!("{}-{kind}", scenario.namespace);
-        Many { client: client.clone(), label: prefix.clone(), prefix, size: size() }
+        Many { client: client.clone(), label: format!("{}-branch", scenario.namespace), prefix, size }
     };
-    let (plain, branches) = (many("plain"), many("branch"));
+    let plain = Many { label: "nobody".to_owned(), ..many("plain", size()) };
+    let (one, branches) = (many("one", 1), many("branch", size()));
     let mut floor = plain.by_hand(installation).await;
     let started = Instant::now();
     plain.make().await;
@@ -175,6 +183,8 @@ async fn many_branches_come_and_go_and_the_controller_is_killed_among_them() {
         "spec": {"namespaceSelector": {"matchLabels": {"many": branches.label}}, "bindingName": "db",
             "clusterServiceClassExternalName": "cockroachdb", "clusterServicePlanExternalName": "default"}});
     scenario.apply(&rule.to_string()).await.expect_success();
+    let alone = one.delays().await[0];
+    one.remove().await;
     let before = memory().await;
     let started = Instant::now();
     let halfway = async {
@@ -194,16 +204,15 @@ async fn many_branches_come_and_go_and_the_controller_is_killed_among_them() {
             sleep(Duration::from_millis(200)).await;
         }
     };
-    let (made, bound, ()) = tokio::join!(branches.make(), branches.bound(), halfway);
+    let (delays, ()) = tokio::join!(branches.delays(), halfway);
     let creation = started.elapsed();
-    let mut delays: Vec<Duration> = bound.iter().map(|(name, seen)| *seen - made[name]).collect();
-    delays.sort_unstable();
     let delay = |part: usize| delays[(delays.len() - 1) * part / 100];
     // Whoever was killed last may not be back yet.
     installation.recovered().await;
     let (after, removal) = (memory().await, branches.remove().await);
     println!(
-        "soak: {} namespaces, controller killed once: instance and binding made after {:.0?} (median), {:.0?} (99 of 100); \
+        "soak: {} namespaces, controller killed once: instance and binding made after {:.1?} (median), {:.1?} (99 of 100; \
+         for one alone {alone:.0?}); \
          ready after {creation:.1?} (by hand, one by one: {floor:.1?}), gone after {removal:.1?} (without services: \
          {plain_removal:.1?}), memory {before} to {after} MiB",
         size(),

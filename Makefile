@@ -13,8 +13,8 @@ demo-branches: ## Three feature branches with a database each through their life
 test: ## Every check and test; the last line counts them.
 	@tests/run
 
-soak: ## Broker and webhook at full size, killed, rolled and fuzzed, for an hour; SOAK_MINUTES=6 for a trial.
-	@tests/soak
+soak: ## Broker and webhook at full size, killed, rolled and fuzzed, for an hour; SOAK_MINUTES=6 for a trial, JOBS="namespaces" for some.
+	@tests/soak $(JOBS)
 
 bench: ## What an injection costs, beside a webhook that allows all; bindings each second, beside the SQL alone.
 	@tests/preflight rust postgresql mariadb

@@ -17,6 +17,8 @@ use crate::{
 pub(crate) const NAMESPACE: &str = "bindery-e2e";
 /// The release's name.
 pub(crate) const RELEASE: &str = "e2e";
+/// The labels of the release's pods.
+const OURS: &str = "app.kubernetes.io/instance=e2e";
 /// The namespace that the release's webhook leaves alone, for the installation without Helm.
 pub(crate) const PLAIN_NAMESPACE: &str = "bindery-plain-client";
 
@@ -144,7 +146,8 @@ broker: {{rotateAdmin: true}}
         self.pods(role).await.iter().any(is_ready)
     }
 
-    /// Kills a role's processes as `kill -9` does; the kubelet starts them anew.
+    /// Kills a role's processes as `kill -9` does. Other pods take the place of theirs at once: the kubelet would start
+    /// containers that died before only after a while that doubles each time.
     pub(crate) async fn kill(&self, role: &str) {
         let found = run("pgrep", &["--full", &format!("^/usr/bin/bindery serve --roles={role} ")], "").await;
         let processes: Vec<&str> = found.stdout.split_whitespace().collect();
@@ -152,29 +155,30 @@ broker: {{rotateAdmin: true}}
         let mut arguments = vec!["-KILL"];
         arguments.extend(processes);
         run("kill", &arguments, "").await.expect_success();
+        let pods = format!("{OURS},app.kubernetes.io/component={role}");
+        let delete = ["delete", "pods", "--selector", &pods, "--force", "--grace-period=0"];
+        kubectl(&[&["--namespace", NAMESPACE], &delete[..]].concat()).await;
     }
 
     /// The pods of a role.
     pub(crate) async fn pods(&self, role: &str) -> Vec<Pod> {
-        let api: Api<Pod> = Api::namespaced(Client::try_default().await.unwrap(), NAMESPACE);
-        let selector = format!("app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component={role}");
-        api.list(&ListParams::default().labels(&selector)).await.unwrap().items
+        pods(&format!("{OURS},app.kubernetes.io/component={role}")).await
     }
 
-    /// Waits until every pod of bindery is ready.
+    /// Waits until every pod of bindery is there and ready, and no other.
     pub(crate) async fn recovered(&self) {
-        let selector = format!("app.kubernetes.io/instance={RELEASE}");
-        kubectl(&[
-            "--namespace",
-            NAMESPACE,
-            "wait",
-            "pods",
-            "--selector",
-            &selector,
-            "--for=condition=Ready",
-            "--timeout=120s",
-        ])
-        .await;
+        let replicas = ["get", "deployments,statefulsets", "--selector", OURS, "--output"];
+        let replicas = [&["--namespace", NAMESPACE], &replicas[..], &["jsonpath={.items[*].spec.replicas}"]];
+        let replicas = kubectl(&replicas.concat()).await;
+        let wanted: usize = replicas.split_whitespace().map(|count| count.parse::<usize>().unwrap()).sum();
+        for _ in 0..600 {
+            let pods = pods(OURS).await;
+            if pods.len() == wanted && pods.iter().all(is_ready) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        panic!("bindery has not {wanted} ready pods");
     }
 
     /// What `bindery sweep` says in the broker's pod.
@@ -182,6 +186,12 @@ broker: {{rotateAdmin: true}}
         let broker = self.pods("broker").await.first().expect("a broker").name_any();
         kubectl(&["--namespace", NAMESPACE, "exec", &broker, "--", "bindery", "sweep"]).await
     }
+}
+
+/// The release's pods that these labels name.
+async fn pods(labels: &str) -> Vec<Pod> {
+    let api: Api<Pod> = Api::namespaced(Client::try_default().await.unwrap(), NAMESPACE);
+    api.list(&ListParams::default().labels(labels)).await.unwrap().items
 }
 
 fn is_ready(pod: &Pod) -> bool {

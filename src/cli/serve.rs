@@ -213,10 +213,10 @@ impl Roles {
         let settings = self.args.injection.settings();
         let (labelled, watch) = WatchedNamespaces::new(self.client.clone(), self.readiness.clone());
         let awaited = self.args.admission.gate_waiting_pods.then(|| self.watch_bindings(tasks));
-        let router = webhook::router(Arc::new(settings), Arc::new(labelled), awaited, self.metrics.clone());
         let (stamping, rules) =
             namespaces::webhook::router(self.client.clone(), self.metrics.clone(), self.readiness.clone());
-        let router = router.merge(stamping);
+        let (settings, labelled) = (Arc::new(settings), Arc::new(labelled));
+        let router = webhook::router(settings, labelled, awaited, self.metrics.clone(), stamping);
         let stop = self.stop.clone();
         tasks.spawn(async move {
             stop.run_until_cancelled(futures::future::join(watch, rules)).await;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use axum::Router;
 use bindery::{
     admission::{
         inject::NamespaceDefaults,
@@ -71,7 +72,8 @@ impl Kept {
         };
         tokio::spawn(keeper.maintain(stop.clone()));
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let router = webhook::router(Arc::default(), Arc::new(NoDefaults), None, metrics.clone());
+        let router =
+            webhook::router(Arc::default(), Arc::new(NoDefaults), None, metrics.clone(), Router::new());
         let tls = TlsSettings { certificate: presented, clients: None };
         tokio::spawn(serve_tls(address, router, tls, stop.clone()));
         Self { client, name, metrics, address, _stop: stop.drop_guard() }

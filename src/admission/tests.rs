@@ -312,6 +312,25 @@ async fn objects_as_large_as_kubernetes_allows_are_read_and_endless_ones_are_not
     assert_eq!((status, outcome.as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "malformed"));
 }
 
+/// P12: it takes no memory that others need, and is refused as any other pod is.
+#[tokio::test]
+async fn a_pod_of_endless_values_is_refused() {
+    let mut large = pod();
+    large["spec"]["containers"][0]["env"] = vec![json!({"name": "A"}); 200_000].into();
+    let (response, outcome) = answer(&review(&large)).await;
+    assert_eq!((&response["allowed"], &response["status"]["code"]), (&json!(false), &json!(422)));
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("spec: the pod has too many values to be bound; leave some out"),
+        "{message}"
+    );
+    assert_eq!(outcome, "refused");
+    // Of a workload nothing is asked.
+    let mut workload = review(&large);
+    workload["request"]["kind"] = json!({"group": "apps", "version": "v1", "kind": "Deployment"});
+    assert_eq!(answer(&workload).await.0, json!({"uid": UID, "allowed": true}));
+}
+
 /// P12: whoever never ends his body does not hold a connection for ever, whatever the path.
 #[tokio::test(start_paused = true)]
 async fn a_request_that_takes_too_long_is_given_up() {

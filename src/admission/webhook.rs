@@ -144,6 +144,12 @@ impl Webhook {
                 let warnings = misplaced_annotations(&request);
                 return ("unchanged", Json(Answer::warn(&request, &warnings)).into_response());
             }
+            // Well-formed, and its user is told as of any other mistake in a pod.
+            Err(MalformedReview::TooMuch) => {
+                let (outcome, answer) =
+                    self.decided(&request, &Value::Null, Err(InjectError::too_many_values()));
+                return (outcome, Json(answer).into_response());
+            }
             Err(error) => return malformed(&error),
         };
         let mut injected = match entry {

@@ -131,7 +131,7 @@ impl Missed {
         let now = Instant::now();
         self.refused.retain(|_, until| now < *until);
         let families = self.families();
-        self.evictions.keep_only(|owner| families.contains_key(owner));
+        self.evictions.keep_only(|owner| families.contains_key(owner), now);
         for (owner, family) in families {
             if self.refused.contains_key(&owner) {
                 continue;
@@ -145,7 +145,7 @@ impl Missed {
                         continue;
                     };
                     if self.evict(pod).await {
-                        self.evictions.evicted(&owner, &siblings);
+                        self.evictions.evicted(&owner, &siblings, now);
                     } else {
                         self.refused.insert(owner, now + REFUSED);
                     }

@@ -292,11 +292,12 @@ impl Roles {
             (self.client.clone(), self.metrics.clone(), self.readiness.clone());
         let mut exclude_namespaces = self.args.injection.exclude_namespaces.clone();
         exclude_namespaces.push(namespace.clone());
-        let webhook = || WebhookService { namespace: namespace.clone(), name: format!("{name}-admission") };
+        let webhook = WebhookService { namespace: namespace.clone(), name: format!("{name}-admission") };
         let looking_after = PodsSettings {
             inject: self.args.injection.settings(),
             exclude_namespaces,
-            nudge_without: self.args.catalog.nudge_refused_owners.then(webhook),
+            webhook: Some(webhook),
+            nudge_refused_owners: self.args.catalog.nudge_refused_owners,
         };
         let stop = self.stop.clone();
         tasks.spawn(async move {

@@ -16,9 +16,9 @@ const SHORTEST: Duration = Duration::from_mins(10);
 const LONGEST: Duration = Duration::from_hours(6);
 
 /// Whether this owner makes a pod in place of one that is evicted, and loses nothing by it. A Job would count the pod as
-/// a failure.
-pub(super) fn is_replaced(owner: &OwnerReference) -> bool {
-    !matches!(owner.kind.as_str(), "Job" | "Node")
+/// a failure, and what is to end, such as a step of a workflow, mostly fails with its pod.
+pub(super) fn is_replaced(pod: &AskingPod, owner: &OwnerReference) -> bool {
+    pod.runs_for_ever && !matches!(owner.kind.as_str(), "Job" | "Node")
 }
 
 /// What was tried, by the uid of the owner.
@@ -126,7 +126,10 @@ fn next_of(pods: &[Sibling]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::pods::pod::tests::{object, read};
 
     fn pod(uid: &str, is_missed: bool, is_ready: bool) -> Sibling {
         let created = uid.bytes().next().map(|byte| Timestamp::from_second(byte.into()).unwrap());
@@ -220,6 +223,7 @@ mod tests {
     #[test]
     fn pods_of_jobs_and_nodes_stay() {
         let owner = |kind: &str| OwnerReference { kind: kind.to_owned(), ..OwnerReference::default() };
+        let lasting = read(&object(&json!({}))).unwrap();
         for (kind, expected) in [
             ("ReplicaSet", true),
             ("StatefulSet", true),
@@ -228,7 +232,17 @@ mod tests {
             ("Job", false),
             ("Node", false),
         ] {
-            assert_eq!(is_replaced(&owner(kind)), expected, "{kind}");
+            assert_eq!(is_replaced(&lasting, &owner(kind)), expected, "{kind}");
+        }
+    }
+
+    /// Such as those of workflows and pipelines, whose owners are of kinds that nobody can list.
+    #[test]
+    fn pods_that_are_to_end_stay() {
+        let owner = OwnerReference { kind: "TaskRun".to_owned(), ..OwnerReference::default() };
+        for (policy, expected) in [("Always", true), ("OnFailure", false), ("Never", false)] {
+            let pod = read(&object(&json!({"spec": {"restartPolicy": policy}}))).unwrap();
+            assert_eq!(is_replaced(&pod, &owner), expected, "{policy}");
         }
     }
 }

@@ -182,7 +182,7 @@ impl Missed {
         let is_there =
             |pod: &AskingPod| pod.namespace().is_some_and(|namespace| evicting.contains(&&namespace));
         for pod in self.shared.pods.state_filter(is_there) {
-            if let Some(owner) = pod.controller().filter(|owner| is_replaced(owner)) {
+            if let Some(owner) = pod.controller().filter(|owner| is_replaced(&pod, owner)) {
                 families.entry(owner.uid.clone()).or_default().push(pod);
             }
         }

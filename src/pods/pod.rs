@@ -33,6 +33,8 @@ pub(crate) struct AskingPod {
     pub(crate) stage: Stage,
     /// Whether it is ready.
     pub(crate) is_ready: bool,
+    /// Whether its containers start again whenever they end, so that somebody wants it for ever.
+    pub(super) runs_for_ever: bool,
     /// Its scheduling gates.
     pub(crate) gates: Vec<String>,
     /// The containers that run, and since when.
@@ -97,6 +99,7 @@ impl AskingPod {
             share,
             stage: Stage::of(&object.data),
             is_ready: has_condition(&object.data, "Ready"),
+            runs_for_ever: runs_for_ever(&object.data),
             gates,
             running: running(&object.data),
             done: done(&object.data),
@@ -213,6 +216,10 @@ fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
         .into_iter()
         .filter_map(|list| pod.pointer(list)?.as_array())
         .flatten()
+}
+
+fn runs_for_ever(pod: &Value) -> bool {
+    pod.pointer("/spec/restartPolicy").and_then(Value::as_str).is_none_or(|policy| policy == "Always")
 }
 
 fn running(pod: &Value) -> Vec<(String, jiff::Timestamp)> {

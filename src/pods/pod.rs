@@ -106,6 +106,17 @@ impl AskingPod {
         })
     }
 
+    /// The same of a pod in a namespace that the webhook leaves alone. It gets nothing, so it asks for nothing whatever it
+    /// says; but if it has bindery's gate from before, it is to be let go.
+    pub(super) fn read_left_alone(object: &DynamicObject) -> Option<Self> {
+        if !names_in(&object.data, "/spec/schedulingGates").iter().any(|gate| gate == GATE) {
+            return None;
+        }
+        let mut silent = object.clone();
+        silent.metadata.annotations = None;
+        Self::read(&silent, None, &InjectSettings::default())
+    }
+
     /// Whether it was created without something that it asks for.
     pub(crate) fn is_missed(&self) -> bool {
         self.share != Share::Full

@@ -115,7 +115,7 @@ pub(crate) fn serve() {
 }
 
 fn inject() -> Router {
-    webhook::router(Arc::default(), Arc::new(NoDefaults), None, Arc::new(Metrics::new()))
+    webhook::router(Arc::default(), Arc::new(NoDefaults), None, Arc::new(Metrics::new()), Router::new())
 }
 
 struct NoDefaults;

@@ -1,8 +1,10 @@
 //! Reads of a pod what an injection looks at. Most of a large pod is probes, resources and values of variables; to make
 //! a tree of them would take most of the time that an answer takes. What is left out is named here, so that whatever
 //! this version does not know is read. Reading less changes no patch: a patch only adds, and says where by what was read.
+//!
+//! A tree can take a hundred times the memory of its text, so only so many values are read.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, cell::Cell, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -70,21 +72,72 @@ const OBJECT: Shape = Shape::Without(
     ],
 );
 
-/// Reads an object that a webhook is asked about, for `#[serde(deserialize_with)]`.
-pub(super) fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    let value = OBJECT.deserialize(deserializer)?;
-    Ok(Some(value).filter(|value| !value.is_null()))
+/// The most values that are read of an object; what is left out does not count. A pod of 40 containers with 200 variables
+/// each has 16,000 of them; the tree of the worst kind takes 35 MiB.
+const MOST_VALUES: usize = 50_000;
+
+/// An object that a webhook is asked about.
+#[derive(Debug, Default)]
+pub(super) enum Object {
+    /// There is none.
+    #[default]
+    None,
+    /// What is looked at of it.
+    Read(Value),
+    /// It has too many values to be read.
+    TooMuch,
 }
 
-impl<'de> DeserializeSeed<'de> for &Shape {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(Reader(self))
+impl Object {
+    pub(super) fn value(&self) -> Option<&Value> {
+        if let Self::Read(value) = self { Some(value) } else { None }
     }
 }
 
-struct Reader<'s>(&'s Shape);
+/// Reads an object that a webhook is asked about, for `#[serde(deserialize_with)]`.
+pub(super) fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Object, D::Error> {
+    let budget = Budget { left: Cell::new(MOST_VALUES), is_exceeded: Cell::new(false) };
+    let value = Reader { shape: &OBJECT, budget: &budget }.deserialize(deserializer)?;
+    Ok(match value {
+        _ if budget.is_exceeded.get() => Object::TooMuch,
+        Value::Null => Object::None,
+        value => Object::Read(value),
+    })
+}
+
+/// How many values may yet be read.
+struct Budget {
+    left: Cell<usize>,
+    is_exceeded: Cell<bool>,
+}
+
+impl Budget {
+    /// Whether there is room for another value. The rest of the text is skipped once there is none.
+    fn takes_one(&self) -> bool {
+        let left = self.left.get().checked_sub(1);
+        self.is_exceeded.set(left.is_none());
+        self.left.set(left.unwrap_or(0));
+        left.is_some()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Reader<'s> {
+    shape: &'s Shape,
+    budget: &'s Budget,
+}
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        if self.budget.takes_one() {
+            deserializer.deserialize_any(self)
+        } else {
+            deserializer.deserialize_ignored_any(IgnoredAny).map(|IgnoredAny| Value::Null)
+        }
+    }
+}
 
 impl<'de> Visitor<'de> for Reader<'_> {
     type Value = Value;
@@ -94,28 +147,30 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let (without, shaped) = match self.0 {
+        let (without, shaped) = match self.shape {
             Shape::Without(without, shaped) => (*without, *shaped),
             _ => (&[][..], &[][..]),
         };
         let mut object = Map::new();
         while let Some(key) = entries.next_key_seed(Key)? {
-            if without.contains(&key.as_ref()) {
+            if self.budget.is_exceeded.get() || without.contains(&key.as_ref()) {
                 entries.next_value::<IgnoredAny>()?;
             } else {
                 let shape =
                     shaped.iter().find(|(name, _)| *name == key).map_or(&Shape::Whole, |(_, shape)| shape);
-                object.insert(key.into_owned(), entries.next_value_seed(shape)?);
+                object.insert(key.into_owned(), entries.next_value_seed(Self { shape, ..self })?);
             }
         }
         Ok(Value::Object(object))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
-        let shape = if let Shape::Each(shape) = self.0 { shape } else { &Shape::Whole };
+        let shape = if let Shape::Each(shape) = self.shape { shape } else { &Shape::Whole };
         let mut list = Vec::new();
-        while let Some(element) = elements.next_element_seed(shape)? {
-            list.push(element);
+        while let Some(element) = elements.next_element_seed(Self { shape, ..self })? {
+            if !self.budget.is_exceeded.get() {
+                list.push(element);
+            }
         }
         Ok(Value::Array(list))
     }
@@ -185,7 +240,28 @@ mod tests {
 
     fn read(value: &Value) -> Value {
         let text = value.to_string();
-        object(&mut serde_json::Deserializer::from_str(&text)).unwrap().unwrap_or_default()
+        match object(&mut serde_json::Deserializer::from_str(&text)).unwrap() {
+            Object::None => Value::Null,
+            Object::Read(value) => value,
+            Object::TooMuch => panic!("too much"),
+        }
+    }
+
+    fn is_too_much(value: &Value) -> bool {
+        let text = value.to_string();
+        matches!(object(&mut serde_json::Deserializer::from_str(&text)).unwrap(), Object::TooMuch)
+    }
+
+    /// 8 MiB of empty objects would become more than half a GiB.
+    #[test]
+    fn an_object_of_endless_values_is_not_read() {
+        let with = |field: &str, count: usize| json!({"spec": {field: vec![json!({"name": ""}); count]}});
+        assert!(is_too_much(&with("other", 600_000)));
+        assert!(is_too_much(&with("volumes", MOST_VALUES / 2)));
+        assert!(is_too_much(&json!({"metadata": vec![Value::Null; MOST_VALUES]})));
+        // What is left out takes no memory.
+        assert!(!is_too_much(&with("tolerations", 600_000)));
+        assert!(!is_too_much(&with("volumes", MOST_VALUES / 2 - 2)));
     }
 
     #[test]

@@ -5,15 +5,24 @@
 //! `timeoutSeconds`. Only then the call has failed, and `failurePolicy` decides: `Fail` refuses the pod with "failed calling
 //! webhook", and a controller tries again with back-off; `Ignore` lets it pass. Without `Retry-After` it would fail at once.
 
-use std::sync::Arc;
+//!
+//! What counts is what has come, not what a request says of itself: a client that announces much and sends nothing takes
+//! nobody's room.
+
+use std::{sync::Arc, time::Duration};
 
 use axum::{
+    body::Body,
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use tokio::sync::Semaphore;
+use futures::StreamExt;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use super::webhook::LARGEST_BODY;
 use crate::telemetry::Metrics;
@@ -24,6 +33,12 @@ const MOST: usize = 32 << 20;
 /// What a review weighs at least, for what it costs beside its body. So there are at most 512 at a time.
 const LEAST: usize = 64 << 10;
 
+/// From which size on a body is answered after the other large ones: what is made of it takes many times its memory.
+const LARGE: usize = 1 << 20;
+
+/// How long a body may take to come. The API server has it when it asks.
+const ARRIVAL: Duration = Duration::from_secs(2);
+
 /// Seconds after which to ask again. A review takes well under a millisecond, so the load is another by then.
 const RETRY_AFTER: &str = "1";
 
@@ -31,56 +46,150 @@ const RETRY_AFTER: &str = "1";
 #[derive(Clone)]
 pub(super) struct Load {
     free: Arc<Semaphore>,
+    large: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+}
+
+/// Why a review is not taken on.
+enum Refused {
+    /// There is too much now.
+    Shed,
+    /// Its body did not come in time.
+    Late,
+    /// Its body broke off.
+    Broken,
 }
 
 impl Load {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { free: Arc::new(Semaphore::new(MOST)), metrics }
+        Self { free: Arc::new(Semaphore::new(MOST)), large: Arc::new(Semaphore::new(1)), metrics }
+    }
+
+    fn take(&self, weight: usize) -> Result<OwnedSemaphorePermit, Refused> {
+        // A weight that is no u32 is more than there is.
+        let weight = u32::try_from(weight).map_err(|_| Refused::Shed)?;
+        self.free.clone().try_acquire_many_owned(weight).map_err(|_| Refused::Shed)
+    }
+
+    /// Reads a body, and holds what it weighs. Of one that is larger than any may be comes enough for the handler to see it.
+    async fn read(&self, body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refused> {
+        let mut held = self.take(LEAST)?;
+        let (mut read, mut stream) = (Vec::new(), body.into_data_stream());
+        while read.len() <= LARGEST_BODY {
+            let Some(data) = stream.next().await else { break };
+            let data = data.map_err(|_| Refused::Broken)?;
+            let weight = read.len() + data.len();
+            if let Some(more) = weight.checked_sub(held.num_permits()).filter(|more| *more > 0) {
+                held.merge(self.take(more)?);
+            }
+            read.extend_from_slice(&data);
+        }
+        Ok((read, held))
     }
 }
 
 /// Answers 429 to what is too much now.
 pub(super) async fn shed(State(load): State<Load>, request: Request, next: Next) -> Response {
-    let Ok(_held) = load.free.try_acquire_many(weight(request.headers())) else {
-        load.metrics.shed();
-        let again = [(header::RETRY_AFTER, RETRY_AFTER)];
-        return (StatusCode::TOO_MANY_REQUESTS, again, "too many reviews at a time; try again")
-            .into_response();
+    let (parts, body) = request.into_parts();
+    let arrived = timeout(ARRIVAL, load.read(body)).await.unwrap_or(Err(Refused::Late));
+    let (body, _held) = match arrived {
+        Ok(arrived) => arrived,
+        Err(Refused::Shed) => {
+            load.metrics.shed();
+            let again = [(header::RETRY_AFTER, RETRY_AFTER)];
+            return (StatusCode::TOO_MANY_REQUESTS, again, "too many reviews at a time; try again")
+                .into_response();
+        }
+        Err(Refused::Late) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+        Err(Refused::Broken) => return StatusCode::BAD_REQUEST.into_response(),
     };
-    next.run(request).await
-}
-
-/// What a body of unknown length can be is what it weighs.
-fn weight(headers: &HeaderMap) -> u32 {
-    let stated = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let weight = stated.unwrap_or(LARGEST_BODY).clamp(LEAST, LARGEST_BODY);
-    // LARGEST_BODY is far below.
-    u32::try_from(weight).unwrap_or(u32::MAX)
+    // It is never closed.
+    let _turn = if body.len() > LARGE { load.large.acquire().await.ok() } else { None };
+    next.run(Request::from_parts(parts, Body::from(body))).await
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::{Router, body::Body, middleware::from_fn_with_state, routing::post};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::{
+        Router, body::Bytes, extract::DefaultBodyLimit, middleware::from_fn_with_state, routing::post,
+    };
+    use futures::{future::join_all, stream};
     use tokio::sync::Notify;
     use tower::ServiceExt as _;
 
     use super::*;
 
-    fn stated(length: Option<&str>) -> u32 {
-        let mut headers = HeaderMap::new();
-        if let Some(length) = length {
-            headers.insert(header::CONTENT_LENGTH, length.parse().unwrap());
+    /// Whoever only says that he brings much is in nobody's way.
+    #[tokio::test(start_paused = true)]
+    async fn bodies_that_never_come_take_no_room() {
+        let metrics = Arc::new(Metrics::new());
+        let layer = from_fn_with_state(Load::new(metrics.clone()), shed);
+        let router = Router::new().route("/", post(async |body: Bytes| body.len().to_string())).layer(layer);
+        let stalled = || {
+            let began = stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"{")) });
+            let body = Body::from_stream(began.chain(stream::pending()));
+            let request = Request::post("/").header(header::CONTENT_LENGTH, 8 << 20).body(body);
+            tokio::spawn(router.clone().oneshot(request.unwrap()))
+        };
+        let stalled: Vec<_> = (0..500).map(|_| stalled()).collect();
+        tokio::task::yield_now().await;
+        let small = Request::post("/").body(Body::from("{}")).unwrap();
+        assert_eq!(router.clone().oneshot(small).await.unwrap().status(), StatusCode::OK);
+        for stalled in stalled {
+            assert_eq!(stalled.await.unwrap().unwrap().status(), StatusCode::REQUEST_TIMEOUT);
         }
-        weight(&headers)
+        assert!(metrics.encode().unwrap().contains("bindery_admissions_shed_total 0\n"));
     }
 
-    #[test]
-    fn a_review_weighs_its_body_and_at_least_something() {
-        assert_eq!(stated(Some("0")), 64 << 10);
-        assert_eq!(stated(Some("1048576")), 1 << 20);
-        for unknown in [None, Some("-1"), Some("many"), Some("99999999999999999999"), Some("99999999999")] {
-            assert_eq!(stated(unknown), 8 << 20, "{unknown:?}");
+    /// Also what comes in pieces is shed once there is no room for it, and gives back what it held.
+    #[tokio::test]
+    async fn a_body_weighs_what_has_come_of_it() {
+        let load = Load::new(Arc::new(Metrics::new()));
+        let body = |size: usize| {
+            let pieces = vec![Bytes::from(vec![b' '; 64 << 10]); size / (64 << 10)];
+            Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, std::io::Error>)))
+        };
+        let mut held = Vec::new();
+        for size in [0, 1 << 20, 8 << 20, 16 << 20] {
+            let (read, permit) = load.read(body(size)).await.ok().unwrap();
+            // A piece more than is allowed shows that it is too large.
+            assert_eq!(read.len(), size.min((8 << 20) + (64 << 10)));
+            assert_eq!(permit.num_permits(), read.len().max(LEAST));
+            held.push(permit);
+        }
+        held.push(load.read(body(8 << 20)).await.ok().unwrap().1);
+        let free = load.free.available_permits();
+        assert!(load.read(body(8 << 20)).await.is_err());
+        assert_eq!(load.free.available_permits(), free);
+        drop(held);
+        assert_eq!(load.free.available_permits(), MOST);
+    }
+
+    /// What is made of a large body takes many times its memory.
+    #[tokio::test]
+    async fn large_bodies_are_answered_one_after_the_other() {
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let handler = {
+            let (now, most) = (now.clone(), most.clone());
+            move |_: Bytes| {
+                let (now, most) = (now.clone(), most.clone());
+                async move {
+                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                    now.fetch_sub(1, Ordering::SeqCst);
+                }
+            }
+        };
+        let layer = from_fn_with_state(Load::new(Arc::new(Metrics::new())), shed);
+        let router =
+            Router::new().route("/", post(handler)).layer(layer).layer(DefaultBodyLimit::max(LARGEST_BODY));
+        for (size, expected) in [(3 << 20, 1), (1 << 20, 4)] {
+            let request = || Request::post("/").body(Body::from(vec![b' '; size])).unwrap();
+            let answers = join_all((0..4).map(|_| router.clone().oneshot(request()))).await;
+            assert!(answers.into_iter().all(|answer| answer.unwrap().status() == StatusCode::OK));
+            assert_eq!(most.swap(0, Ordering::SeqCst), expected, "{size}");
         }
     }
 
@@ -103,11 +212,11 @@ mod tests {
         };
         let router = Router::new().route("/", post(handler)).layer(from_fn_with_state(load, shed));
         let ask = || {
-            let request = Request::post("/").header(header::CONTENT_LENGTH, 4 << 20).body(Body::empty());
+            let request = Request::post("/").body(Body::from(vec![b' '; LEAST]));
             router.clone().oneshot(request.unwrap())
         };
-        let held: Vec<_> = (0..8).map(|_| tokio::spawn(ask())).collect();
-        let _ = arrived.acquire_many(8).await.unwrap();
+        let held: Vec<_> = (0..512).map(|_| tokio::spawn(ask())).collect();
+        let _ = arrived.acquire_many(512).await.unwrap();
         for _ in 0..3 {
             let refused = ask().await.unwrap();
             assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
@@ -119,7 +228,7 @@ mod tests {
             assert_eq!(answer.await.unwrap().unwrap().status(), StatusCode::OK);
         }
         let again = tokio::spawn(ask());
-        let _ = arrived.acquire_many(9).await.unwrap();
+        let _ = arrived.acquire_many(513).await.unwrap();
         go.notify_waiters();
         assert_eq!(again.await.unwrap().unwrap().status(), StatusCode::OK);
     }

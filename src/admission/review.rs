@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::{
     inject::{InjectError, Injection, Problem, Warning},
-    lean,
+    lean::{self, Object},
     namespaces::NamespaceUnread,
 };
 
@@ -32,6 +32,8 @@ pub(super) enum MalformedReview {
     NoUid,
     #[error("request.object is missing; a pod to create has one")]
     NoObject,
+    #[error("request.object has too many values")]
+    TooMuch,
     #[error("request.namespace is missing or no name; a pod to create has one")]
     NoNamespace,
 }
@@ -55,7 +57,7 @@ pub(super) struct Request {
     /// The namespace of the request; that of the object is empty for pods made by controllers (P3).
     pub(super) namespace: Option<String>,
     #[serde(default, deserialize_with = "lean::object")]
-    pub(super) object: Option<Value>,
+    object: Object,
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,7 +87,7 @@ impl Request {
     /// The object as it is to be, unless it is a subresource.
     pub(super) fn written_object(&self) -> Option<&Value> {
         let is_written = matches!(self.operation.as_str(), "CREATE" | "UPDATE");
-        self.object.as_ref().filter(|_| is_written && !self.has_subresource())
+        self.object.value().filter(|_| is_written && !self.has_subresource())
     }
 
     fn has_subresource(&self) -> bool {
@@ -100,7 +102,11 @@ impl Request {
         if !is_pod || self.has_subresource() || self.operation != "CREATE" {
             return Ok(None);
         }
-        self.object.as_ref().map(Some).ok_or(MalformedReview::NoObject)
+        match &self.object {
+            Object::Read(pod) => Ok(Some(pod)),
+            Object::None => Err(MalformedReview::NoObject),
+            Object::TooMuch => Err(MalformedReview::TooMuch),
+        }
     }
 
     /// The namespace in which the pod is to be created. It becomes part of a path, so nothing else may pass for a name.

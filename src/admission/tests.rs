@@ -3,12 +3,14 @@
 mod defaults;
 mod gates;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use axum::{
+    Router,
     body::{Body, Bytes, to_bytes},
     http::{Request, StatusCode, header},
+    routing::post as post_route,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -50,7 +52,7 @@ async fn post_to(path: &str, known: Known, body: impl Into<Body>) -> (StatusCode
     let metrics = Arc::new(Metrics::new());
     let request =
         Request::post(path).header(header::CONTENT_TYPE, "application/json").body(body.into()).unwrap();
-    let router = router(Arc::default(), Arc::new(known), None, metrics.clone());
+    let router = router(Arc::default(), Arc::new(known), None, metrics.clone(), Router::new());
     let response = router.oneshot(request).await.unwrap();
     let status = response.status();
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
@@ -310,12 +312,47 @@ async fn objects_as_large_as_kubernetes_allows_are_read_and_endless_ones_are_not
     assert_eq!((status, outcome.as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "malformed"));
 }
 
-/// P12: whoever never ends his body does not hold a connection for ever.
+/// P12: it takes no memory that others need, and is refused as any other pod is.
+#[tokio::test]
+async fn a_pod_of_endless_values_is_refused() {
+    let mut large = pod();
+    large["spec"]["containers"][0]["env"] = vec![json!({"name": "A"}); 200_000].into();
+    let (response, outcome) = answer(&review(&large)).await;
+    assert_eq!((&response["allowed"], &response["status"]["code"]), (&json!(false), &json!(422)));
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("spec: the pod has too many values to be bound; leave some out"),
+        "{message}"
+    );
+    assert_eq!(outcome, "refused");
+    // Of a workload nothing is asked.
+    let mut workload = review(&large);
+    workload["request"]["kind"] = json!({"group": "apps", "version": "v1", "kind": "Deployment"});
+    assert_eq!(answer(&workload).await.0, json!({"uid": UID, "allowed": true}));
+}
+
+/// P12: whoever never ends his body does not hold a connection for ever, whatever the path.
 #[tokio::test(start_paused = true)]
 async fn a_request_that_takes_too_long_is_given_up() {
-    let endless = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
-    let request = Request::post(PATH).body(endless).unwrap();
-    let router = router(Arc::default(), Arc::new(Known::default()), None, Arc::new(Metrics::new()));
-    let response = router.oneshot(request).await.unwrap();
-    assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
+    let others = Router::new().route("/other", post_route(async |_: Bytes| StatusCode::OK));
+    let (namespaces, metrics) = (Arc::new(Known::default()), Arc::new(Metrics::new()));
+    let router = router(Arc::default(), namespaces, None, metrics, others);
+    for path in [PATH, "/other"] {
+        let endless = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+        let request = Request::post(path).body(endless).unwrap();
+        let response = tokio::time::timeout(Duration::from_mins(1), router.clone().oneshot(request)).await;
+        assert_eq!(response.unwrap().unwrap().status(), StatusCode::REQUEST_TIMEOUT, "{path}");
+    }
+}
+
+/// P12: what other parts answer on this port is shed and limited likewise.
+#[tokio::test]
+async fn the_limit_of_bodies_is_that_of_all_paths() {
+    let others = Router::new().route("/other", post_route(async |_: Bytes| StatusCode::OK));
+    let (namespaces, metrics) = (Arc::new(Known::default()), Arc::new(Metrics::new()));
+    let router = router(Arc::default(), namespaces, None, metrics, others);
+    for (size, expected) in [(3 << 20, StatusCode::OK), (9 << 20, StatusCode::PAYLOAD_TOO_LARGE)] {
+        let request = Request::post("/other").body(Body::from(vec![b' '; size])).unwrap();
+        assert_eq!(router.clone().oneshot(request).await.unwrap().status(), expected);
+    }
 }

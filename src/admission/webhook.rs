@@ -75,23 +75,26 @@ impl Entry {
     }
 }
 
-/// Answers `POST` to [`PATH`], [`DEFAULTS_PATH`] and [`WORKLOADS_PATH`]. Without `awaited` no pod gets a gate.
+/// Answers `POST` to [`PATH`], [`DEFAULTS_PATH`] and [`WORKLOADS_PATH`]. Without `awaited` no pod gets a gate. What other
+/// parts answer on the same port, `others`, is under the same limits: one path without them would hold up all.
 pub fn router(
     settings: Arc<InjectSettings>,
     namespaces: Arc<dyn Namespaces>,
     awaited: Option<Arc<dyn Awaited>>,
     metrics: Arc<Metrics>,
+    others: Router,
 ) -> Router {
     let router = Router::new()
         .route(PATH, post(mutate))
         .route(DEFAULTS_PATH, post(mutate_by_namespace))
         .route(WORKLOADS_PATH, post(warn_of_workload))
-        .layer(from_fn_with_state(Load::new(metrics.clone()), shed))
+        .with_state(Webhook { settings, namespaces, awaited, metrics: metrics.clone() })
+        .merge(others)
+        .layer(from_fn_with_state(Load::new(metrics), shed))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT));
     // Each layer costs about a microsecond, also when it does nothing.
-    let router = if traces::are_made() { router.layer(from_fn(traced)) } else { router };
-    router.with_state(Webhook { settings, namespaces, awaited, metrics })
+    if traces::are_made() { router.layer(from_fn(traced)) } else { router }
 }
 
 /// The span of an admission, which is part of the API server's trace if that makes one.
@@ -140,6 +143,12 @@ impl Webhook {
             Ok(None) => {
                 let warnings = misplaced_annotations(&request);
                 return ("unchanged", Json(Answer::warn(&request, &warnings)).into_response());
+            }
+            // Well-formed, and its user is told as of any other mistake in a pod.
+            Err(MalformedReview::TooMuch) => {
+                let (outcome, answer) =
+                    self.decided(&request, &Value::Null, Err(InjectError::too_many_values()));
+                return (outcome, Json(answer).into_response());
             }
             Err(error) => return malformed(&error),
         };

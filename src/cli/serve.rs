@@ -213,10 +213,10 @@ impl Roles {
         let settings = self.args.injection.settings();
         let (labelled, watch) = WatchedNamespaces::new(self.client.clone(), self.readiness.clone());
         let awaited = self.args.admission.gate_waiting_pods.then(|| self.watch_bindings(tasks));
-        let router = webhook::router(Arc::new(settings), Arc::new(labelled), awaited, self.metrics.clone());
         let (stamping, rules) =
             namespaces::webhook::router(self.client.clone(), self.metrics.clone(), self.readiness.clone());
-        let router = router.merge(stamping);
+        let (settings, labelled) = (Arc::new(settings), Arc::new(labelled));
+        let router = webhook::router(settings, labelled, awaited, self.metrics.clone(), stamping);
         let stop = self.stop.clone();
         tasks.spawn(async move {
             stop.run_until_cancelled(futures::future::join(watch, rules)).await;
@@ -292,11 +292,12 @@ impl Roles {
             (self.client.clone(), self.metrics.clone(), self.readiness.clone());
         let mut exclude_namespaces = self.args.injection.exclude_namespaces.clone();
         exclude_namespaces.push(namespace.clone());
-        let webhook = || WebhookService { namespace: namespace.clone(), name: format!("{name}-admission") };
+        let webhook = WebhookService { namespace: namespace.clone(), name: format!("{name}-admission") };
         let looking_after = PodsSettings {
             inject: self.args.injection.settings(),
             exclude_namespaces,
-            nudge_without: self.args.catalog.nudge_refused_owners.then(webhook),
+            webhook: Some(webhook),
+            nudge_refused_owners: self.args.catalog.nudge_refused_owners,
         };
         let stop = self.stop.clone();
         tasks.spawn(async move {

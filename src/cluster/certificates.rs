@@ -190,7 +190,8 @@ impl CertificateKeeper {
 
     /// One look. A bundle that changed is published, and has to spread, before its certificate is presented, so that
     /// nobody meets an authority that he does not trust yet; under the same bundle a new certificate is presented at
-    /// once. So is the first, for which clients wait.
+    /// once. So is the first, for which clients wait, and one whose bundle has no place for the former authority, as when
+    /// the Secret was deleted: nobody who hears of it trusts what was presented before.
     async fn check(&self, progress: &mut Progress, spread: Duration) -> Result<(), CertificateError> {
         let certificate = self.source.load(Timestamp::now()).await?;
         let presented = progress.presented.as_ref();
@@ -198,7 +199,8 @@ impl CertificateKeeper {
             self.present(&certificate, progress)?;
         }
         self.anchors.publish(&certificate.bundle).await?;
-        if progress.has_spread(&certificate.bundle, spread) {
+        if progress.has_spread(&certificate.bundle, spread) || progress.is_distrusted_in(&certificate.bundle)
+        {
             self.present(&certificate, progress)?;
         }
         Ok(())
@@ -230,6 +232,12 @@ struct Progress {
 }
 
 impl Progress {
+    /// Whether who trusts this bundle does not trust what is presented.
+    fn is_distrusted_in(&self, bundle: &str) -> bool {
+        let presented = self.presented.as_ref();
+        presented.is_some_and(|presented| !bundle.contains(pki::first_certificate(&presented.bundle)))
+    }
+
     /// Notes that this bundle is published; whether it has been for so long.
     fn has_spread(&mut self, bundle: &str, spread: Duration) -> bool {
         match &self.published {

@@ -157,7 +157,7 @@ fn with_parsed<T>(
 }
 
 /// The first PEM block of a bundle.
-fn first_certificate(bundle: &str) -> &str {
+pub(super) fn first_certificate(bundle: &str) -> &str {
     const END: &str = "-----END CERTIFICATE-----";
     bundle.find(END).map_or(bundle, |at| {
         let end = at + END.len();

@@ -20,7 +20,9 @@ use super::{
     explain,
 };
 
-/// The field manager that owns the CA bundles and nothing else, so that applying the chart again leaves them alone.
+/// The field manager that owns the CA bundles and nothing else, so that applying the chart again leaves them alone. It
+/// writes them as an update, not by applying them: an applier owns the name of each webhook as well, and nobody else who
+/// applies the configuration could ever leave one out (kubernetes#128102).
 const FIELD_MANAGER: &str = "bindery-ca-bundle";
 
 /// The bundle of every webhook in one `MutatingWebhookConfiguration`.
@@ -37,8 +39,10 @@ impl TrustAnchors for WebhookBundle {
         let configurations = self.configurations();
         let current = configurations.get(&self.name).await.map_err(|error| self.failed(&error))?;
         let Some(patch) = bundle_patch(&current, bundle) else { return Ok(()) };
+        let parameters =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         configurations
-            .patch(&self.name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(patch))
+            .patch(&self.name, &parameters, &Patch::Strategic(patch))
             .await
             .map_err(|error| self.failed(&error))?;
         info!(configuration = self.name, "the CA bundle is published");
@@ -77,7 +81,8 @@ impl WebhookBundle {
     }
 }
 
-/// What to apply so that every webhook trusts `bundle`; nothing when each one does.
+/// What to patch so that every webhook trusts `bundle`; nothing when each one does. Webhooks are merged by their names; of
+/// a configuration that somebody changed meanwhile nothing is patched.
 fn bundle_patch(configuration: &MutatingWebhookConfiguration, bundle: &str) -> Option<Value> {
     let webhooks = configuration.webhooks.as_deref().unwrap_or_default();
     let trusts = |webhook: &MutatingWebhook| {
@@ -91,12 +96,11 @@ fn bundle_patch(configuration: &MutatingWebhookConfiguration, bundle: &str) -> O
         .iter()
         .map(|webhook| json!({"name": webhook.name, "clientConfig": {"caBundle": encoded}}))
         .collect();
-    Some(json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": configuration.metadata.name},
-        "webhooks": webhooks,
-    }))
+    let metadata = json!({
+        "uid": configuration.metadata.uid,
+        "resourceVersion": configuration.metadata.resource_version
+    });
+    Some(json!({"metadata": metadata, "webhooks": webhooks}))
 }
 
 #[cfg(test)]
@@ -112,7 +116,8 @@ mod tests {
                        "clientConfig": {"caBundle": bundle.map(|text| STANDARD.encode(text))}})
             })
             .collect();
-        serde_json::from_value(json!({"metadata": {"name": "bindery"}, "webhooks": webhooks})).unwrap()
+        let metadata = json!({"name": "bindery", "uid": "u", "resourceVersion": "7"});
+        serde_json::from_value(json!({"metadata": metadata, "webhooks": webhooks})).unwrap()
     }
 
     #[test]
@@ -145,6 +150,7 @@ mod tests {
                 assert_eq!(webhook["clientConfig"]["caBundle"], STANDARD.encode("ca"));
             }
             assert_eq!(patch["webhooks"].as_array().unwrap().len(), 2);
+            assert_eq!(patch["metadata"], json!({"uid": "u", "resourceVersion": "7"}));
         }
     }
 }

@@ -6,16 +6,16 @@ use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use axum::{
     Json, Router,
-    extract::{State, rejection::JsonRejection},
+    extract::{DefaultBodyLimit, State, rejection::JsonRejection},
     response::{IntoResponse, Response},
     routing::post,
 };
 use futures::{StreamExt, pin_mut};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
-    Api, Client,
+    Api, Client, Resource,
     core::{
-        DeserializeGuard, DynamicObject,
+        DeserializeGuard,
         admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation},
     },
     runtime::{
@@ -24,6 +24,7 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
+use serde::Deserialize;
 use serde_json::json;
 use tracing::{debug, info};
 
@@ -36,8 +37,19 @@ use crate::{
 /// Where the webhook configuration points to.
 pub const PATH: &str = "/mutate-namespace";
 
+/// Kubernetes stores no Namespace that is larger, and takes annotations of 256 KiB.
+const LARGEST_BODY: usize = 2 << 20;
+
 /// How readiness calls this part.
 const PART: &str = "namespacebindings";
+
+/// What is looked at of a Namespace. The rest of what is sent takes no memory.
+#[derive(Resource, Deserialize, Clone, Debug)]
+#[resource(inherit = "Namespace")]
+struct Named {
+    #[serde(default)]
+    metadata: ObjectMeta,
+}
 
 #[derive(Clone)]
 struct Webhook {
@@ -45,8 +57,8 @@ struct Webhook {
     metrics: Arc<Metrics>,
 }
 
-/// Answers `POST` to [`PATH`], and the watch that this takes and that has to be run. Nothing is ready before the watch has
-/// read the NamespaceBindings, or was told that it cannot.
+/// Answers `POST` to [`PATH`], and the watch that this takes and that has to be run. Load and time are limited by
+/// whoever serves it. Nothing is ready before the watch has read the NamespaceBindings, or was told that it cannot.
 pub fn router(
     client: Client,
     metrics: Arc<Metrics>,
@@ -77,12 +89,17 @@ pub fn router(
             }
         }
     };
-    (Router::new().route(PATH, post(mutate)).with_state(Webhook { rules, metrics }), watch)
+    (routes(Webhook { rules, metrics }), watch)
+}
+
+fn routes(webhook: Webhook) -> Router {
+    let router = Router::new().route(PATH, post(mutate));
+    router.layer(DefaultBodyLimit::max(LARGEST_BODY)).with_state(webhook)
 }
 
 async fn mutate(
     State(webhook): State<Webhook>,
-    review: Result<Json<AdmissionReview<DynamicObject>>, JsonRejection>,
+    review: Result<Json<AdmissionReview<Named>>, JsonRejection>,
 ) -> Response {
     let began = Instant::now();
     let count = |outcome| webhook.metrics.admission("new-namespace", outcome, began.elapsed());
@@ -99,7 +116,7 @@ async fn mutate(
 }
 
 impl Webhook {
-    fn answer(&self, request: &AdmissionRequest<DynamicObject>) -> (&'static str, AdmissionResponse) {
+    fn answer(&self, request: &AdmissionRequest<Named>) -> (&'static str, AdmissionResponse) {
         let unchanged = AdmissionResponse::from(request);
         let is_namespace = request.kind.kind == "Namespace" && request.kind.group.is_empty();
         let Some(namespace) = request.object.as_ref().filter(|_| is_namespace) else {
@@ -178,7 +195,7 @@ mod tests {
         writer.apply_watcher_event(&Event::Apply(object("db", &json!({"defaultForPods": true}))));
         let webhook = Webhook { rules, metrics: Arc::default() };
         let resource = json!({"group": "", "version": "v1", "resource": "namespaces"});
-        let review: AdmissionReview<DynamicObject> = serde_json::from_value(json!({
+        let review: AdmissionReview<Named> = serde_json::from_value(json!({
             "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
             "request": {"uid": "u", "kind": {"group": "", "version": "v1", "kind": kind}, "resource": resource,
                 "requestKind": {"group": "", "version": "v1", "kind": kind}, "requestResource": resource,

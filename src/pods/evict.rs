@@ -16,9 +16,9 @@ const SHORTEST: Duration = Duration::from_mins(10);
 const LONGEST: Duration = Duration::from_hours(6);
 
 /// Whether this owner makes a pod in place of one that is evicted, and loses nothing by it. A Job would count the pod as
-/// a failure.
-pub(super) fn is_replaced(owner: &OwnerReference) -> bool {
-    !matches!(owner.kind.as_str(), "Job" | "Node")
+/// a failure, and what is to end, such as a step of a workflow, mostly fails with its pod.
+pub(super) fn is_replaced(pod: &AskingPod, owner: &OwnerReference) -> bool {
+    pod.runs_for_ever && !matches!(owner.kind.as_str(), "Job" | "Node")
 }
 
 /// What was tried, by the uid of the owner.
@@ -33,6 +33,16 @@ struct Attempt {
     wait: Duration,
     /// Until when to wait, once one was.
     futile_until: Option<Instant>,
+    /// When the pod was evicted.
+    at: Instant,
+}
+
+impl Attempt {
+    /// Whether it matters although no pod is missed now: the only pod of an owner is gone for a while before its successor
+    /// comes.
+    fn is_fresh(&self, now: Instant) -> bool {
+        now < self.futile_until.unwrap_or(self.at + self.wait)
+    }
 }
 
 /// A pod of an owner.
@@ -73,7 +83,7 @@ impl Evictions {
     /// The next step for an owner with these pods.
     pub(super) fn next(&mut self, owner: &str, pods: &[Sibling], now: Instant) -> Step {
         let Some(first) = next_of(pods) else {
-            self.0.remove(owner);
+            self.0.retain(|known, attempt| known != owner || attempt.is_fresh(now));
             return Step::Wait;
         };
         let Some(attempt) = self.0.get_mut(owner) else { return Step::Evict(first) };
@@ -89,7 +99,7 @@ impl Evictions {
     }
 
     /// A pod was evicted while these were there.
-    pub(super) fn evicted(&mut self, owner: &str, pods: &[Sibling]) {
+    pub(super) fn evicted(&mut self, owner: &str, pods: &[Sibling], now: Instant) {
         let former = self.0.get(owner);
         // Only what was futile makes the next wait longer.
         let wait = former.filter(|former| former.futile_until.is_some()).map(|former| former.wait * 2);
@@ -97,13 +107,14 @@ impl Evictions {
             before: pods.iter().map(|pod| pod.uid.clone()).collect(),
             wait: wait.unwrap_or(SHORTEST).min(LONGEST),
             futile_until: None,
+            at: now,
         };
         self.0.insert(owner.to_owned(), attempt);
     }
 
-    /// Forgets owners that have no missed pods any more.
-    pub(super) fn keep_only(&mut self, owners: impl Fn(&str) -> bool) {
-        self.0.retain(|owner, _| owners(owner));
+    /// Forgets owners that have had no missed pods for a while.
+    pub(super) fn keep_only(&mut self, owners: impl Fn(&str) -> bool, now: Instant) {
+        self.0.retain(|owner, attempt| owners(owner) || attempt.is_fresh(now));
     }
 }
 
@@ -115,7 +126,10 @@ fn next_of(pods: &[Sibling]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::pods::pod::tests::{object, read};
 
     fn pod(uid: &str, is_missed: bool, is_ready: bool) -> Sibling {
         let created = uid.bytes().next().map(|byte| Timestamp::from_second(byte.into()).unwrap());
@@ -131,14 +145,14 @@ mod tests {
         let (mut evictions, now) = (Evictions::default(), Instant::now());
         let before = [pod("b", true, true), pod("a", true, true)];
         assert_eq!(evictions.next("o", &before, now), evict("a"), "the oldest");
-        evictions.evicted("o", &before);
+        evictions.evicted("o", &before, now);
         let gone = [pod("b", true, true)];
         assert_eq!(evictions.next("o", &gone, now), Step::Wait, "no successor yet");
         let starting = [pod("b", true, true), pod("c", false, false)];
         assert_eq!(evictions.next("o", &starting, now), Step::Wait, "it is not ready");
         let ready = [pod("b", true, true), pod("c", false, true)];
         assert_eq!(evictions.next("o", &ready, now), evict("b"));
-        evictions.evicted("o", &ready);
+        evictions.evicted("o", &ready, now);
         assert_eq!(evictions.next("o", &[pod("c", false, true)], now), Step::Wait, "none is left");
     }
 
@@ -155,7 +169,7 @@ mod tests {
         for _ in 0..10 {
             let before = [pod("a", true, true)];
             assert_eq!(evictions.next("o", &before, now), evict("a"));
-            evictions.evicted("o", &before);
+            evictions.evicted("o", &before, now);
             let after = [pod("b", true, true)];
             assert_eq!(evictions.next("o", &after, now), Step::Futile(wait));
             assert_eq!(evictions.next("o", &after, now + wait / 2), Step::Wait, "said once");
@@ -168,17 +182,36 @@ mod tests {
     #[test]
     fn an_owner_that_makes_no_pod_loses_no_other() {
         let (mut evictions, now) = (Evictions::default(), Instant::now());
-        evictions.evicted("o", &[pod("a", true, true), pod("b", true, true)]);
+        evictions.evicted("o", &[pod("a", true, true), pod("b", true, true)], now);
         assert_eq!(evictions.next("o", &[pod("b", true, true)], now + LONGEST), Step::Wait);
         assert_eq!(evictions.next("other", &[pod("c", true, true)], now), evict("c"), "another is free");
     }
 
     #[test]
     fn what_is_well_again_is_forgotten() {
-        let mut evictions = Evictions::default();
-        evictions.evicted("o", &[pod("a", true, true)]);
-        evictions.keep_only(|owner| owner == "other");
-        assert_eq!(evictions.next("o", &[pod("b", true, true)], Instant::now()), evict("b"));
+        let (mut evictions, now) = (Evictions::default(), Instant::now());
+        evictions.evicted("o", &[pod("a", true, true)], now);
+        evictions.keep_only(|owner| owner == "other", now + SHORTEST);
+        assert_eq!(evictions.next("o", &[pod("b", true, true)], now + SHORTEST), evict("b"));
+    }
+
+    /// As of a `StatefulSet` of one replica: its next pod is made when the former one is gone.
+    #[test]
+    fn an_owner_without_pods_for_a_moment_is_not_forgotten() {
+        let (mut evictions, mut now) = (Evictions::default(), Instant::now());
+        for (number, wait) in [SHORTEST, SHORTEST * 2].into_iter().enumerate() {
+            let name = |successors: usize| format!("{}", number + successors);
+            let before = [pod(&name(0), true, true)];
+            assert_eq!(evictions.next("o", &before, now), evict(&name(0)));
+            evictions.evicted("o", &before, now);
+            evictions.keep_only(|_| false, now);
+            assert_eq!(evictions.next("o", &[], now), Step::Wait);
+            let after = [pod(&name(1), true, true)];
+            assert_eq!(evictions.next("o", &after, now), Step::Futile(wait));
+            evictions.keep_only(|_| false, now + wait / 2);
+            assert_eq!(evictions.next("o", &after, now + wait / 2), Step::Wait);
+            now += wait;
+        }
     }
 
     #[test]
@@ -190,6 +223,7 @@ mod tests {
     #[test]
     fn pods_of_jobs_and_nodes_stay() {
         let owner = |kind: &str| OwnerReference { kind: kind.to_owned(), ..OwnerReference::default() };
+        let lasting = read(&object(&json!({}))).unwrap();
         for (kind, expected) in [
             ("ReplicaSet", true),
             ("StatefulSet", true),
@@ -198,7 +232,17 @@ mod tests {
             ("Job", false),
             ("Node", false),
         ] {
-            assert_eq!(is_replaced(&owner(kind)), expected, "{kind}");
+            assert_eq!(is_replaced(&lasting, &owner(kind)), expected, "{kind}");
+        }
+    }
+
+    /// Such as those of workflows and pipelines, whose owners are of kinds that nobody can list.
+    #[test]
+    fn pods_that_are_to_end_stay() {
+        let owner = OwnerReference { kind: "TaskRun".to_owned(), ..OwnerReference::default() };
+        for (policy, expected) in [("Always", true), ("OnFailure", false), ("Never", false)] {
+            let pod = read(&object(&json!({"spec": {"restartPolicy": policy}}))).unwrap();
+            assert_eq!(is_replaced(&pod, &owner), expected, "{policy}");
         }
     }
 }

@@ -13,7 +13,10 @@ use kube::{
     Api, Resource, ResourceExt,
     api::{DeleteParams, EvictParams, Preconditions},
 };
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
 use tracing::{info, warn};
 
 use super::{
@@ -44,18 +47,13 @@ struct Missed {
     evictions: Evictions,
     /// Until when not to ask again to evict a pod of this owner.
     refused: HashMap<String, Instant>,
+    /// Whether the webhook is there to bind successors: without it they would be refused, and an owner lose its pod.
+    is_reachable: watch::Receiver<bool>,
 }
 
 /// Runs for ever.
-pub(super) async fn run(shared: Shared, mut queue: PodQueue) {
-    let mut missed = Missed {
-        shared,
-        pods: HashMap::new(),
-        counts: BTreeMap::new(),
-        to_tell: VecDeque::new(),
-        evictions: Evictions::default(),
-        refused: HashMap::new(),
-    };
+pub(super) async fn run(shared: Shared, mut queue: PodQueue, is_reachable: watch::Receiver<bool>) {
+    let mut missed = Missed::new(shared, is_reachable);
     let mut ticks = interval(EVICT_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -76,6 +74,18 @@ pub(super) async fn run(shared: Shared, mut queue: PodQueue) {
 }
 
 impl Missed {
+    fn new(shared: Shared, is_reachable: watch::Receiver<bool>) -> Self {
+        Self {
+            shared,
+            pods: HashMap::new(),
+            counts: BTreeMap::new(),
+            to_tell: VecDeque::new(),
+            evictions: Evictions::default(),
+            refused: HashMap::new(),
+            is_reachable,
+        }
+    }
+
     fn see(&mut self, reference: PodRef) {
         let uid = self.shared.pods.get(&reference).filter(|pod| pod.is_missed()).and_then(|pod| pod.uid());
         let before = match &uid {
@@ -128,10 +138,13 @@ impl Missed {
 
     /// Evicts one pod, if there is one that may be.
     async fn evict_next(&mut self) {
+        if !*self.is_reachable.borrow() {
+            return;
+        }
         let now = Instant::now();
         self.refused.retain(|_, until| now < *until);
         let families = self.families();
-        self.evictions.keep_only(|owner| families.contains_key(owner));
+        self.evictions.keep_only(|owner| families.contains_key(owner), now);
         for (owner, family) in families {
             if self.refused.contains_key(&owner) {
                 continue;
@@ -145,7 +158,7 @@ impl Missed {
                         continue;
                     };
                     if self.evict(pod).await {
-                        self.evictions.evicted(&owner, &siblings);
+                        self.evictions.evicted(&owner, &siblings, now);
                     } else {
                         self.refused.insert(owner, now + REFUSED);
                     }
@@ -169,7 +182,7 @@ impl Missed {
         let is_there =
             |pod: &AskingPod| pod.namespace().is_some_and(|namespace| evicting.contains(&&namespace));
         for pod in self.shared.pods.state_filter(is_there) {
-            if let Some(owner) = pod.controller().filter(|owner| is_replaced(owner)) {
+            if let Some(owner) = pod.controller().filter(|owner| is_replaced(&pod, owner)) {
                 families.entry(owner.uid.clone()).or_default().push(pod);
             }
         }
@@ -280,10 +293,73 @@ fn in_containers(pod: &AskingPod) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use axum::{Json, Router, extract::State, routing::post};
+    use kube::{
+        Client, Config,
+        runtime::{reflector, watcher::Event},
+    };
     use serde_json::json;
+    use tokio::net::TcpListener;
 
     use super::*;
-    use crate::pods::pod::tests::{object, read};
+    use crate::pods::{
+        Bindings, Namespaces, Owners, Teller,
+        pod::tests::{object, read},
+    };
+
+    /// An API server that evicts a pod, as often as it is told to.
+    async fn api_server(evictions: Arc<AtomicUsize>) -> Client {
+        let evict = async |State(evictions): State<Arc<AtomicUsize>>| {
+            evictions.fetch_add(1, Ordering::SeqCst);
+            Json(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
+        };
+        let path = "/api/v1/namespaces/shop/pods/web-1/eviction";
+        let router = Router::new().route(path, post(evict)).with_state(evictions);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Client::try_from(Config::new(url.parse().unwrap())).unwrap()
+    }
+
+    /// The successor would be refused, and the owner have lost its pod.
+    #[tokio::test]
+    async fn nothing_is_evicted_while_the_webhook_cannot_be_reached() {
+        let evictions = Arc::new(AtomicUsize::new(0));
+        let client = api_server(evictions.clone()).await;
+        let (pods, mut pod_writer) = reflector::store();
+        let (namespaces, mut namespace_writer) = reflector::store();
+        let owner =
+            json!([{"apiVersion": "v1", "kind": "Cluster", "name": "web", "uid": "o", "controller": true}]);
+        let pod = read(&object(&json!({"metadata": {"ownerReferences": owner}}))).unwrap();
+        let reference = PodRef::from_obj(&pod);
+        pod_writer.apply_watcher_event(&Event::Apply(pod));
+        let (annotation, evict) = contract::namespace::MISSED;
+        let namespace = json!({"metadata": {"name": "shop", "annotations": {annotation: evict}}});
+        namespace_writer.apply_watcher_event(&Event::Apply(serde_json::from_value(namespace).unwrap()));
+        let namespaces = Namespaces(namespaces);
+        let shared = Shared {
+            client: client.clone(),
+            metrics: Arc::default(),
+            pods,
+            namespaces: namespaces.clone(),
+            bindings: Bindings::new(reflector::store().0),
+            owners: Arc::new(Owners::new(client.clone())),
+            teller: Arc::new(Teller::new(client, namespaces)),
+        };
+        let (reachable, is_reachable) = watch::channel(false);
+        let mut missed = Missed::new(shared, is_reachable);
+        missed.see(reference);
+        missed.evict_next().await;
+        assert_eq!(evictions.load(Ordering::SeqCst), 0);
+        reachable.send_replace(true);
+        missed.evict_next().await;
+        assert_eq!(evictions.load(Ordering::SeqCst), 1);
+    }
 
     #[test]
     fn a_missed_pod_is_told_what_it_lacks_why_and_what_to_do() {

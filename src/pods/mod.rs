@@ -24,7 +24,7 @@ use kube::{
     Client,
     runtime::reflector::{self, Store},
 };
-use tokio::task::JoinSet;
+use tokio::{sync::watch::channel, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use self::refused::WebhookService;
@@ -48,8 +48,10 @@ pub struct PodsSettings {
     pub inject: InjectSettings,
     /// Namespaces that the webhook leaves alone, beside those of the cluster itself.
     pub exclude_namespaces: Vec<String>,
-    /// The webhook's Service, if owners are to be nudged whose pods were refused without it.
-    pub nudge_without: Option<WebhookService>,
+    /// The webhook's Service. While it cannot be reached no missed pod is evicted; without one this is not looked at.
+    pub webhook: Option<WebhookService>,
+    /// Whether owners are to be nudged whose pods were refused without the webhook.
+    pub nudge_refused_owners: bool,
 }
 
 impl PodsSettings {
@@ -90,7 +92,9 @@ pub async fn run(
     let (namespaces, namespace_writer) = reflector::store();
     let (bindings, binding_writer) = reflector::store();
     let namespaces = Namespaces(namespaces);
-    let nudge_without = settings.nudge_without.clone();
+    let (webhook, nudges) = (settings.webhook.clone(), settings.nudge_refused_owners);
+    // Nobody evicts before it is known that the successor can be bound.
+    let (reachable, is_reachable) = channel(webhook.is_none());
     let shared = Shared {
         client: client.clone(),
         metrics: metrics.clone(),
@@ -106,11 +110,11 @@ pub async fn run(
 
     // All of them end when this set is dropped.
     let mut tasks = JoinSet::new();
-    tasks.spawn(missed::run(shared.clone(), pods.listeners.listen()));
+    tasks.spawn(missed::run(shared.clone(), pods.listeners.listen(), is_reachable));
     tasks.spawn(waiting::run(shared.clone(), pods.listeners.listen(), bindings.listeners.listen()));
     tasks.spawn(gates::run(shared, pods.listeners.listen(), bindings.listeners.listen()));
-    if let Some(service) = nudge_without {
-        tasks.spawn(refused::run(client.clone(), service));
+    if let Some(service) = webhook {
+        tasks.spawn(refused::run(client.clone(), service, nudges, reachable));
     }
     tasks.spawn(namespaces::watch(client, namespace_writer, namespace_changes));
     tasks.spawn(pods.run(changed_namespaces));

@@ -33,6 +33,8 @@ pub(crate) struct AskingPod {
     pub(crate) stage: Stage,
     /// Whether it is ready.
     pub(crate) is_ready: bool,
+    /// Whether its containers start again whenever they end, so that somebody wants it for ever.
+    pub(super) runs_for_ever: bool,
     /// Its scheduling gates.
     pub(crate) gates: Vec<String>,
     /// The containers that run, and since when.
@@ -97,10 +99,22 @@ impl AskingPod {
             share,
             stage: Stage::of(&object.data),
             is_ready: has_condition(&object.data, "Ready"),
+            runs_for_ever: runs_for_ever(&object.data),
             gates,
             running: running(&object.data),
             done: done(&object.data),
         })
+    }
+
+    /// The same of a pod in a namespace that the webhook leaves alone. It gets nothing, so it asks for nothing whatever it
+    /// says; but if it has bindery's gate from before, it is to be let go.
+    pub(super) fn read_left_alone(object: &DynamicObject) -> Option<Self> {
+        if !names_in(&object.data, "/spec/schedulingGates").iter().any(|gate| gate == GATE) {
+            return None;
+        }
+        let mut silent = object.clone();
+        silent.metadata.annotations = None;
+        Self::read(&silent, None, &InjectSettings::default())
     }
 
     /// Whether it was created without something that it asks for.
@@ -213,6 +227,10 @@ fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
         .into_iter()
         .filter_map(|list| pod.pointer(list)?.as_array())
         .flatten()
+}
+
+fn runs_for_ever(pod: &Value) -> bool {
+    pod.pointer("/spec/restartPolicy").and_then(Value::as_str).is_none_or(|policy| policy == "Always")
 }
 
 fn running(pod: &Value) -> Vec<(String, jiff::Timestamp)> {

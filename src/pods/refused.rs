@@ -29,7 +29,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info, warn};
 
 use self::nudges::{MEMORY, Nudges};
@@ -71,10 +71,17 @@ struct Owner {
     name: String,
 }
 
-/// Nudges owners for ever.
-pub(super) async fn run(client: Client, service: WebhookService) {
+/// Tells for ever whether the webhook can be reached, and nudges owners if that is wanted.
+pub(super) async fn run(client: Client, service: WebhookService, nudges: bool, is_well: watch::Sender<bool>) {
+    let told = move |well: &bool| {
+        is_well.send_replace(*well);
+    };
+    let health = Box::pin(health(&client, &service).inspect(told));
+    if !nudges {
+        return health.for_each(async |_| ()).await;
+    }
     let (sender, queue) = mpsc::unbounded();
-    let (refusals, health) = (Box::pin(refusals(&client)), Box::pin(health(&client, &service)));
+    let refusals = Box::pin(refusals(&client));
     // A closed queue means that everything ends.
     let deciding = decide(refusals, health, |owner| drop(sender.unbounded_send(owner)));
     tokio::join!(deciding, carry_out(&client, queue));
@@ -168,8 +175,12 @@ fn health(client: &Client, service: &WebhookService) -> impl Stream<Item = bool>
         let is_well = match event {
             Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => None,
             Ok(_) => Some(slices.state().iter().any(|slice| has_ready_endpoint(slice))),
+            // The watch goes on by itself.
+            Err(error @ watcher::Error::InitialListFailed(_)) => {
+                warn!(%error, "the webhook's endpoints cannot be listed, so no missed pod is evicted");
+                None
+            }
             Err(error) => {
-                // The watch goes on by itself.
                 debug!(%error, "the watch of the webhook's endpoints was interrupted");
                 None
             }

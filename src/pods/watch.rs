@@ -116,7 +116,7 @@ impl PodWatch {
     fn read(&self, object: &DynamicObject) -> Option<AskingPod> {
         let namespace = object.namespace().unwrap_or_default();
         if self.settings.leaves_alone(&namespace) {
-            return None;
+            return AskingPod::read_left_alone(object);
         }
         AskingPod::read(object, self.namespaces.defaults(&namespace).as_ref(), &self.settings.inject)
     }

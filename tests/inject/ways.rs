@@ -76,7 +76,7 @@ pub(crate) fn by_webhook_at(
     let request = Request::post(path).body(Body::from(review.to_string())).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let answer: Value = runtime.block_on(async {
-        let router = router(Arc::default(), namespaces, None, Arc::new(Metrics::new()));
+        let router = router(Arc::default(), namespaces, None, Arc::new(Metrics::new()), axum::Router::new());
         let response = router.oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         serde_json::from_slice(&to_bytes(response.into_body(), usize::MAX).await.unwrap()).unwrap()

@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::{Map, Value};
 
 use super::{
-    InjectError, InjectSettings, Injection, MIRROR_POD, annotations::Ask, annotations_of, folder::System,
+    InjectError, InjectSettings, Injection, MIRROR_POD,
+    annotations::{Ask, misspelt},
+    annotations_of,
+    folder::System,
     pod::bind,
 };
 use crate::contract::{namespace, pod};
@@ -96,7 +99,9 @@ pub fn inject_defaults(
         Ok(None) => Ok(Injection::default()),
         Err(error) => Err(error),
     };
-    injected.map_err(|error| defaults.attributed(error, own))
+    let mut injection = injected.map_err(|error| defaults.attributed(error, own))?;
+    injection.warnings.extend(misspelt(own));
+    Ok(injection)
 }
 
 /// Of the containers that a list names those that the pod has. A pod that lacks some is no mistake, as it would be if
@@ -237,6 +242,19 @@ mod tests {
         assert_eq!(
             refused(&own, &[(pod::BIND, "db"), (pod::CONTAINERS, "app")]),
             "metadata.annotations[bindery.dev/containers]: the pod has no container `migrate`; its containers are: app, proxy"
+        );
+    }
+
+    #[test]
+    fn what_a_pod_misspells_is_pointed_out_where_its_namespace_binds_it() {
+        let pod = pod_with(&json!({"bindery.dev/container": "app"}));
+        let injection =
+            inject_defaults(&pod, &defaults(&[(pod::BIND, "db")]), &InjectSettings::default()).unwrap();
+        assert!(!injection.is_empty());
+        let warnings: Vec<String> = injection.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            warnings,
+            ["bindery.dev/container means nothing to bindery; did you mean bindery.dev/containers?"]
         );
     }
 

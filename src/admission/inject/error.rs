@@ -30,6 +30,11 @@ impl InjectError {
         Self { field: field.into(), namespace: None, problem }
     }
 
+    /// A pod that is not read for its size.
+    pub(in crate::admission) fn too_many_values() -> Self {
+        Self::new("spec", Problem::TooManyValues)
+    }
+
     /// The problem with an annotation.
     pub(super) fn annotation(name: &str, problem: Problem) -> Self {
         Self::new(annotation_field(name), problem)
@@ -90,6 +95,12 @@ pub enum Problem {
         containers = pod::CONTAINERS
     )]
     TooMuch,
+    /// More than the webhook reads.
+    #[error(
+        "the pod has too many values to be bound; leave some out, such as single variables that a ConfigMap in envFrom could \
+         hold"
+    )]
+    TooManyValues,
     /// The same entry again.
     #[error("`{0}` is named twice; remove one of them")]
     Twice(String),
@@ -219,7 +230,7 @@ impl Problem {
             Self::NoContainer { .. } => "no-container",
             Self::MountRoot(_) | Self::WindowsMountRoot(_) | Self::WindowsFolder(_) => "mount-root",
             Self::VolumeTaken(_) | Self::OtherFiles(_) => "volume",
-            Self::TooManyEntries | Self::TooMuch => "size",
+            Self::TooManyEntries | Self::TooMuch | Self::TooManyValues => "size",
         }
     }
 }

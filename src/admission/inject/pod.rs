@@ -129,6 +129,11 @@ impl Injection {
             if !mounted.is_given_by(user, volumes) || is_of_a_part(mount) {
                 let (container, path) = (container.name.to_owned(), path.clone());
                 self.warnings.push(Warning::MountTaken { container, path });
+            } else if volumes
+                .iter()
+                .any(|volume| text(volume, &["name"]) == Some(user) && is_optional(volume, "/secret"))
+            {
+                self.warn_of_optional(container, mounted.secret);
             }
             mounted.is_needed |= user == mounted.volume;
         }
@@ -147,6 +152,11 @@ impl Injection {
             let (container, secret) = (container.name.to_owned(), loser.secret.clone());
             self.warnings.push(Warning::OtherOrder { container, secret });
         }
+        for (entry, wanted) in missing.present {
+            if is_optional(entry, "/secretRef") {
+                self.warn_of_optional(container, &wanted.secret);
+            }
+        }
         let entries = missing.places.into_iter().map(|(at, wanted)| (at, wanted.entry()));
         self.insert(container.pointer("envFrom"), present.is_some(), entries.collect());
         Ok(())
@@ -162,16 +172,27 @@ impl Injection {
         let entries = present.unwrap_or_default();
         let is = |entry: &Value, variable: &&Variable<'_>| text(entry, &["name"]) == Some(variable.name);
         for variable in variables {
-            let in_effect = entries.iter().rfind(|entry| is(entry, variable));
-            if in_effect.is_some_and(|entry| !variable.is_defined_by(entry)) {
+            let Some(in_effect) = entries.iter().rfind(|entry| is(entry, variable)) else { continue };
+            if !variable.is_defined_by(in_effect) {
                 let (container, variable) = (container.name.to_owned(), variable.name.to_owned());
                 self.warnings.push(Warning::VariableTaken { container, variable });
+            } else if is_optional(in_effect, "/valueFrom/secretKeyRef") {
+                self.warn_of_optional(container, variable.secret);
             }
         }
         let missing = Missing::of(variables, entries, is, |entry, variable| variable.is_defined_by(entry));
         let entries = missing.places.into_iter().map(|(at, variable)| (at, variable.entry()));
         self.insert(container.pointer("env"), present.is_some(), entries.collect());
         Ok(())
+    }
+
+    /// Bindery refers to no Secret in this way, but it takes away nothing of the pod's own.
+    fn warn_of_optional(&mut self, container: &Container<'_>, secret: &str) {
+        let warning = Warning::Optional { container: container.name.to_owned(), secret: secret.to_owned() };
+        // Single variables mostly come from the same few Secrets.
+        if !self.warnings.iter().rev().take(20).any(|known| *known == warning) {
+            self.warnings.push(warning);
+        }
     }
 
     /// Adds to the end of a list, which is made if it is not there (P7).
@@ -246,6 +267,11 @@ impl File<'_> {
     }
 }
 
+/// Whether a container may start although the Secret that is referred to at `path` is not there.
+fn is_optional(entry: &Value, path: &str) -> bool {
+    entry.pointer(path).and_then(|reference| reference.get("optional")) == Some(&Value::Bool(true))
+}
+
 /// Whether the mount gives one folder or file of its volume, not the volume.
 fn is_of_a_part(mount: &Value) -> bool {
     ["subPath", "subPathExpr"].iter().any(|field| text(mount, &[field]).is_some_and(|path| !path.is_empty()))
@@ -264,29 +290,33 @@ fn gives_just(volume: &Value, selected: &[&File<'_>]) -> bool {
 }
 
 /// Which of the wanted entries a list lacks, and where they belong.
-struct Missing<'w, W> {
+struct Missing<'w, 'p, W> {
     /// The index of the entry to stand before, and what is wanted there.
     places: Vec<(usize, &'w W)>,
+    /// The entries that are there, and what they stand for.
+    present: Vec<(&'p Value, &'w W)>,
     /// A wanted entry that is there, but before one that it should follow.
     loser: Option<&'w W>,
 }
 
-impl<'w, W> Missing<'w, W> {
+impl<'w, 'p, W> Missing<'w, 'p, W> {
     /// The wanted entries belong at the start of the list, in their order. Those that are there stay where they are;
     /// the others are put between them, but never behind an entry that is the pod's own. `is` tells whether an entry
     /// takes the place of what is wanted, `is_same` whether it is just what bindery would add.
     fn of(
         wanted: &'w [W],
-        present: &[Value],
+        present: &'p [Value],
         is: impl Fn(&Value, &W) -> bool,
         is_same: impl Fn(&Value, &W) -> bool,
     ) -> Self {
         let is_bindery = |entry: &&Value| wanted.iter().any(|wanted| is_same(entry, wanted));
         let leading = present.iter().take_while(is_bindery).count();
-        let mut missing = Self { places: Vec::new(), loser: None };
+        let mut missing = Self { places: Vec::new(), present: Vec::new(), loser: None };
         let mut next = 0;
         for wanted in wanted {
-            match present.iter().rposition(|entry| is(entry, wanted)) {
+            let at = present.iter().rposition(|entry| is(entry, wanted));
+            missing.present.extend(at.map(|at| (&present[at], wanted)));
+            match at {
                 Some(at) if at >= leading => {}
                 Some(at) if at < next => missing.loser = Some(wanted),
                 Some(at) => next = at + 1,

@@ -29,6 +29,13 @@ pub enum Warning {
         /// The Secret that loses, although its binding is named earlier.
         secret: String,
     },
+    /// The container has the Secret from the pod itself, in a way that lets it start without.
+    Optional {
+        /// The container.
+        container: String,
+        /// The Secret.
+        secret: String,
+    },
     /// All containers are excluded by the installation.
     NothingBound,
     /// The annotation is not known, but one that is called nearly so.
@@ -65,6 +72,12 @@ impl fmt::Display for Warning {
                     "container {container}: envFrom keeps its order, so {secret} loses to what it should win over"
                 )
             }
+            Self::Optional { container, secret } => {
+                write!(
+                    f,
+                    "container {container}: its own reference to {secret} is optional, so it does not wait for it"
+                )
+            }
             Self::NothingBound => {
                 write!(
                     f,
@@ -97,6 +110,7 @@ mod tests {
             Warning::MountTaken { container: container(), path: "/var/secrets/mydb01-binding".to_owned() },
             Warning::VariableTaken { container: container(), variable: "COCKROACH_PASSWORD".to_owned() },
             Warning::OtherOrder { container: container(), secret: "mydb01-binding-env".to_owned() },
+            Warning::Optional { container: container(), secret: "mydb01-binding-env".to_owned() },
             Warning::NothingBound,
             Warning::Misspelt {
                 annotation: "bindery.dev/container".to_owned(),

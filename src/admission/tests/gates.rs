@@ -18,7 +18,8 @@ async fn admitted(waited_for: &'static [&'static str], pod: &Value) -> Value {
     let bind = BTreeMap::from([("bindery.dev/bind".to_owned(), "mydb01-binding".to_owned())]);
     let known = Known(BTreeMap::from([("shop".to_owned(), bind)]));
     let path = if pod["metadata"]["annotations"].is_null() { DEFAULTS_PATH } else { PATH };
-    let router = router(Arc::default(), Arc::new(known), Some(Arc::new(Waits(waited_for))), Arc::default());
+    let waits = Some(Arc::new(Waits(waited_for)) as _);
+    let router = router(Arc::default(), Arc::new(known), waits, Arc::default(), axum::Router::new());
     let request = Request::post(path).body(Body::from(review(pod).to_string())).unwrap();
     let body = to_bytes(router.oneshot(request).await.unwrap().into_body(), usize::MAX).await.unwrap();
     let response = serde_json::from_slice::<Value>(&body).unwrap()["response"].take();

@@ -155,3 +155,16 @@ fn a_gated_pod_is_kept_even_if_it_asks_for_nothing_any_more() {
     assert!(pod.is_gated() && !pod.is_missed());
     assert!(pod.needed_secrets().is_empty());
 }
+
+/// Its namespace was left out after the webhook made it wait.
+#[test]
+fn a_gated_pod_where_none_is_bound_is_let_go_and_no_other_is_looked_at() {
+    let gated = json!({"spec": {"schedulingGates": [{"name": GATE}], "nodeName": null}});
+    for asking in ["db", "a,,b"] {
+        let mut gated = gated.clone();
+        gated["metadata"]["annotations"]["bindery.dev/bind"] = json!(asking);
+        let pod = AskingPod::read_left_alone(&object(&gated)).unwrap();
+        assert!(pod.is_gated() && pod.needed_secrets().is_empty() && !pod.is_missed(), "{asking}");
+    }
+    assert!(AskingPod::read_left_alone(&object(&json!({}))).is_none());
+}

@@ -72,8 +72,9 @@ impl Webhook {
         let (namespaces, watch) = WatchedNamespaces::new(client.clone(), Readiness::default());
         tokio::spawn(watch);
         let asked = Seen::default();
-        let router = router(Arc::default(), Arc::new(namespaces), None, Arc::new(Metrics::new()))
-            .layer(middleware::from_fn_with_state(asked.clone(), record));
+        let router =
+            router(Arc::default(), Arc::new(namespaces), None, Arc::new(Metrics::new()), Router::new())
+                .layer(middleware::from_fn_with_state(asked.clone(), record));
         let server = Server::start(router).await;
         let webhook = Self { client, namespace, asked, server, registered: Mutex::default() };
         let configuration = serde_saphyr::from_str(REGISTRATION).unwrap();

@@ -63,3 +63,29 @@ fn the_same_folder_written_otherwise_is_seen() {
         assert_eq!(warnings.len(), 1, "{path}");
     }
 }
+
+/// It is the pod's own and stays, but such a pod starts without its credentials.
+#[test]
+fn what_the_pod_has_of_a_secret_as_optional_is_pointed_out() {
+    let warning = |secret: &str| {
+        format!("container app: its own reference to {secret} is optional, so it does not wait for it")
+    };
+    for optional in [true, false] {
+        let mounts = json!([{"name": "own", "mountPath": FOLDER}]);
+        let volumes = json!([{"name": "own", "secret": {"secretName": SECRET, "optional": optional}}]);
+        let mut pod = mounting(&mounts, &volumes);
+        let env = format!("{SECRET}-env");
+        pod["metadata"]["annotations"]["bindery.dev/env"] =
+            json!(format!("A={SECRET}/host,B={SECRET}/port,C={SECRET}/user"));
+        let container = &mut pod["spec"]["containers"][0];
+        container["envFrom"] = json!([{"secretRef": {"name": env, "optional": optional}}]);
+        container["env"] = json!(["A", "B"].map(|name| {
+            let key = if name == "A" { "host" } else { "port" };
+            let mut own = variable(name, SECRET, key);
+            own["valueFrom"]["secretKeyRef"]["optional"] = json!(optional);
+            own
+        }));
+        let expected = if optional { vec![warning(SECRET), warning(&env)] } else { Vec::new() };
+        assert_eq!(injected(&pod).1, expected);
+    }
+}

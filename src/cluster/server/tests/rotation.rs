@@ -49,6 +49,26 @@ async fn api_server(secret: Arc<Mutex<Secret>>) -> kube::Client {
     kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap()
 }
 
+async fn keeper(
+    secret: Arc<Mutex<Secret>>,
+    published: watch::Sender<String>,
+    presented: PresentedCertificate,
+) -> CertificateKeeper {
+    CertificateKeeper {
+        role: "admission",
+        source: CertificateSource::Secret {
+            client: api_server(secret).await,
+            namespace: "n".to_owned(),
+            name: "s".to_owned(),
+            dns_names: vec![NAME.to_owned()],
+        },
+        anchors: Box::new(Published(published)),
+        presented,
+        metrics: Arc::new(Metrics::new()),
+        readiness: Readiness::default(),
+    }
+}
+
 /// Opens one connection after the other, each trusting the bundle that was published so long ago.
 async fn connects(
     address: SocketAddr,
@@ -83,19 +103,7 @@ async fn no_handshake_fails_while_the_authority_changes() {
     let secret = Arc::new(Mutex::new(to_secret("s", &first)));
     let (published, known) = watch::channel(String::new());
     let presented = PresentedCertificate::default();
-    let keeper = CertificateKeeper {
-        role: "admission",
-        source: CertificateSource::Secret {
-            client: api_server(secret.clone()).await,
-            namespace: "n".to_owned(),
-            name: "s".to_owned(),
-            dns_names: vec![NAME.to_owned()],
-        },
-        anchors: Box::new(Published(published)),
-        presented: presented.clone(),
-        metrics: Arc::new(Metrics::new()),
-        readiness: Readiness::default(),
-    };
+    let keeper = keeper(secret.clone(), published, presented.clone()).await;
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
     tokio::spawn(keeper.keep(PACE, stop.clone()));
@@ -138,4 +146,37 @@ async fn no_handshake_fails_while_the_authority_changes() {
     while let Some(client) = clients.join_next().await {
         client.unwrap();
     }
+}
+
+/// As when the Secret is deleted: there is nothing to wait for, since nobody trusts what was there before.
+#[tokio::test]
+async fn a_certificate_of_an_unrelated_authority_is_presented_at_once() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (first, second) = (made(), made());
+    let secret = Arc::new(Mutex::new(to_secret("s", &first)));
+    let (published, known) = watch::channel(String::new());
+    let presented = PresentedCertificate::default();
+    let keeper = keeper(secret.clone(), published, presented.clone()).await;
+    let stop = CancellationToken::new();
+    let _guard = stop.clone().drop_guard();
+    tokio::spawn(keeper.keep(Pace { spread: Duration::from_hours(1), ..PACE }, stop.clone()));
+    known.clone().wait_for(|bundle| *bundle == first.bundle).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().route("/", get(async || "here"));
+    let tls = TlsSettings { certificate: presented, clients: None };
+    tokio::spawn(serve_tls_on(listener, router, tls, Limits::DEFAULT, stop));
+    *secret.lock().unwrap() = to_secret("s", &second);
+    let trusted = Certificate::from_pem_bundle(second.bundle.as_bytes()).unwrap();
+    let trusting = async || {
+        let client =
+            Client::builder().tls_certs_only(trusted.clone()).resolve(NAME, address).build().unwrap();
+        client.get(format!("https://{NAME}:{}/", address.port())).send().await
+    };
+    let served = async {
+        while trusting().await.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), served).await.expect("the new certificate is not presented");
 }

@@ -4,7 +4,6 @@
 //! waits that long and asks again, on the same replica or another, up to ten times and within the webhook's
 //! `timeoutSeconds`. Only then the call has failed, and `failurePolicy` decides: `Fail` refuses the pod with "failed calling
 //! webhook", and a controller tries again with back-off; `Ignore` lets it pass. Without `Retry-After` it would fail at once.
-
 //!
 //! What counts is what has come, not what a request says of itself: a client that announces much and sends nothing takes
 //! nobody's room.
@@ -12,7 +11,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    body::Body,
+    body::{Body, HttpBody as _},
     extract::{Request, State},
     http::{StatusCode, header},
     middleware::Next,
@@ -74,7 +73,9 @@ impl Load {
     /// Reads a body, and holds what it weighs. Of one that is larger than any may be comes enough for the handler to see it.
     async fn read(&self, body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refused> {
         let mut held = self.take(LEAST)?;
-        let (mut read, mut stream) = (Vec::new(), body.into_data_stream());
+        // What is announced counts for nothing but the first allocation.
+        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(LEAST);
+        let (mut read, mut stream) = (Vec::with_capacity(announced.min(LEAST)), body.into_data_stream());
         while read.len() <= LARGEST_BODY {
             let Some(data) = stream.next().await else { break };
             let data = data.map_err(|_| Refused::Broken)?;

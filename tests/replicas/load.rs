@@ -19,6 +19,12 @@ pub(crate) struct Instance {
     pub(crate) bindings: Vec<Binding>,
 }
 
+impl Instance {
+    fn keeps_something(&self) -> bool {
+        self.is_kept && self.bindings.iter().any(|binding| binding.is_kept)
+    }
+}
+
 /// A binding that a worker dealt with.
 #[derive(Debug)]
 pub(crate) struct Binding {
@@ -44,19 +50,21 @@ impl<'a> Load<'a> {
     pub(crate) async fn work(&self) -> Vec<Instance> {
         let mut dealt_with = Vec::new();
         while Instant::now() < self.end {
-            dealt_with.push(self.instance().await);
+            // Something must be kept, or there is nothing to look at.
+            let is_first = !dealt_with.iter().any(Instance::keeps_something);
+            dealt_with.push(self.instance(is_first).await);
         }
         dealt_with
     }
 
-    async fn instance(&self) -> Instance {
+    async fn instance(&self, is_first: bool) -> Instance {
         let path = Uuid::new_v4().to_string();
         if self.made(&path).await.is_none() {
             return Instance { path, is_kept: false, bindings: Vec::new() };
         }
         let count = rand::rng().random_range(1..4);
-        let mut bindings = join_all((0..count).map(|_| self.binding(&path))).await;
-        let is_kept = chance(0.3);
+        let mut bindings = join_all((0..count).map(|_| self.binding(&path, is_first))).await;
+        let is_kept = is_first || chance(0.3);
         if !is_kept {
             // With whatever bindings are left on it.
             self.platform.delete(&path).await;
@@ -78,7 +86,7 @@ impl<'a> Load<'a> {
         Some(again)
     }
 
-    async fn binding(&self, instance: &str) -> Binding {
+    async fn binding(&self, instance: &str, is_first: bool) -> Binding {
         let path = format!("{instance}/service_bindings/{}", Uuid::new_v4());
         let Some(made) = self.made(&path).await else {
             return Binding { path, credentials: Value::Null, is_kept: false };
@@ -86,7 +94,7 @@ impl<'a> Load<'a> {
         let credentials = made["credentials"].clone();
         let (status, found) = self.platform.fetch(&path).await;
         assert_eq!((status, &found["credentials"]), (200, &credentials), "{path}");
-        let is_kept = chance(0.6);
+        let is_kept = is_first || chance(0.6);
         if !is_kept {
             self.platform.delete(&path).await;
         }

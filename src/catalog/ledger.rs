@@ -4,7 +4,7 @@
 
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{Patch, PatchParams, PostParams},
     runtime::reflector::Store,
 };
 
@@ -12,7 +12,7 @@ use super::{
     api::{Claim, ClaimKind, ClaimSpec},
     names,
 };
-use crate::contract::FIELD_MANAGER;
+use crate::{cluster::seen, contract::FIELD_MANAGER};
 
 /// What came of recording a claim.
 #[derive(Debug)]
@@ -128,11 +128,7 @@ impl Ledger {
 
     /// Removes a claim; the broker has confirmed that it holds nothing.
     pub(super) async fn remove(&self, claim: &Claim) -> kube::Result<()> {
-        let parameters = DeleteParams {
-            preconditions: Some(Preconditions { uid: claim.uid(), resource_version: None }),
-            ..DeleteParams::default()
-        };
-        match self.api.delete(&claim.name_any(), &parameters).await {
+        match self.api.delete(&claim.name_any(), &seen::only(claim.uid())).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             Err(error) => Err(error),

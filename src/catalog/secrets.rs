@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api, Resource, ResourceExt,
-    api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions},
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -19,6 +19,7 @@ use super::{
     variables::as_text,
 };
 use crate::{
+    cluster::seen,
     contract::{FIELD_MANAGER, binding as contract, env_secret_name},
     osb::Credentials,
 };
@@ -232,15 +233,7 @@ pub(super) fn revision(secret: &Secret) -> Option<i64> {
 /// Removes the Secrets that were written, and none that took their names.
 pub(super) async fn remove(api: &Api<Secret>, written: &[WrittenSecret]) -> kube::Result<()> {
     for secret in written {
-        let parameters = DeleteParams {
-            preconditions: Some(Preconditions { uid: Some(secret.uid.clone()), resource_version: None }),
-            ..DeleteParams::default()
-        };
-        match api.delete(&secret.name, &parameters).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
-            Err(error) => return Err(error),
-        }
+        seen::delete(api, &secret.name, Some(secret.uid.clone())).await?;
     }
     Ok(())
 }

@@ -1,22 +1,16 @@
 //! What bindery's own broker is given once and keeps: its password, the key of its store, and the installation's id,
 //! in a Secret that Helm does not own.
 
-use std::collections::BTreeMap;
-
 use base64::{Engine, engine::general_purpose::STANDARD};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{
-    Api, Client,
-    api::{ObjectMeta, PostParams},
-};
+use kube::{Api, Client, api::PostParams};
 use rand::{
     Rng,
     distr::{Alphanumeric, SampleString},
 };
 use secrecy::SecretString;
 
-use super::explain;
-use crate::contract;
+use super::{explain, own};
 
 const USERNAME: &str = "username";
 const PASSWORD: &str = "password";
@@ -129,13 +123,8 @@ fn generate(name: &str) -> Secret {
         (STORE_KEY, STANDARD.encode(key)),
         (INSTALLATION, uuid::Uuid::new_v4().to_string()),
     ];
-    let (label, value) = contract::binding::MANAGED_BY;
     Secret {
-        metadata: ObjectMeta {
-            name: Some(name.to_owned()),
-            labels: Some(BTreeMap::from([(label.to_owned(), value.to_owned())])),
-            ..ObjectMeta::default()
-        },
+        metadata: own(name),
         type_: Some("Opaque".to_owned()),
         data: Some(
             data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).collect(),

@@ -1,5 +1,5 @@
 //! Kubernetes plumbing shared by the roles: serving certificates, TLS servers, leader election, the broker's own
-//! Secret and its registration, watches and waits. What the roles do with them is theirs; nothing here knows credentials of bindings.
+//! Secret and its registration, watches, waits and deletions. What the roles do with them is theirs; nothing here knows credentials of bindings.
 
 pub mod broker_secret;
 pub mod certificates;
@@ -11,9 +11,24 @@ pub mod namespaces;
 pub mod pki;
 pub mod registration;
 pub mod retry;
+pub mod seen;
 pub mod server;
 pub mod watch;
 pub mod webhook_bundle;
 
+use std::collections::BTreeMap;
+
+use kube::api::ObjectMeta;
+
 pub use client::client;
 pub use explain::explain;
+
+/// The metadata of an object of bindery's own.
+fn own(name: &str) -> ObjectMeta {
+    let (label, value) = crate::contract::binding::MANAGED_BY;
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        labels: Some(BTreeMap::from([(label.to_owned(), value.to_owned())])),
+        ..ObjectMeta::default()
+    }
+}

@@ -9,7 +9,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{Patch, PatchParams, PostParams},
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -19,6 +19,7 @@ use tracing::{debug, info};
 use super::steps::{Change, Problem, Step, Told, owner};
 use crate::{
     catalog::api::{ServiceBinding, ServiceInstance},
+    cluster::seen,
     contract::{FIELD_MANAGER, binding},
 };
 
@@ -150,9 +151,7 @@ impl Hands {
 
     async fn delete<K: Kind>(&self, namespace: &str, object: &K) -> kube::Result<()> {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        let preconditions = Preconditions { uid: object.meta().uid.clone(), resource_version: None };
-        let seen = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        unless_gone(api.delete(&object.name_any(), &seen).await.map(drop))
+        seen::delete(&api, &object.name_any(), object.uid()).await
     }
 
     /// Changes the metadata of a namespace, if it is still the one that was seen.

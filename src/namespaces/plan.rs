@@ -201,37 +201,32 @@ impl Facts<'_> {
         let (inside, waiting): (Vec<_>, Vec<_>) = candidates.into_iter().partition(has);
         let mut verdicts: Vec<_> = inside.iter().map(granted).collect();
         let mut room = Room::new(limits, &inside);
-        let labels: HashMap<String, Option<&str>> = self
-            .namespaces
-            .iter()
-            .map(|namespace| (namespace.name_any(), counted_label(rule, namespace)))
-            .collect();
-        for namespace in self.held_elsewhere(rule, &inside) {
-            room.total = room.total.saturating_add(1);
-            // One of which nothing is known may be anybody's.
-            if let Some(label) = labels.get(namespace) {
-                *room.labels.entry(*label).or_default() += 1;
+        let elsewhere = self.held_elsewhere(rule, &inside);
+        room.total = room.total.saturating_add(elsewhere.values().sum());
+        // One in a namespace of which nothing is known may be anybody's.
+        for namespace in self.namespaces {
+            let name = namespace.metadata.name.as_deref().unwrap_or_default();
+            if let Some(count) = elsewhere.get(name) {
+                *room.labels.entry(counted_label(rule, namespace)).or_default() += count;
             }
         }
         verdicts.extend(room.let_in(waiting));
         verdicts
     }
 
-    /// The namespaces of the rule's instances that are still there and should not be any more, one for each.
-    fn held_elsewhere<'s>(
-        &'s self,
-        rule: &'s Rule,
-        inside: &[Candidate<'_>],
-    ) -> impl Iterator<Item = &'s str> + use<'s> {
-        let inside: HashSet<String> = inside.iter().map(|candidate| candidate.namespace.to_owned()).collect();
-        let of_rule = self.held.iter().filter(|((_, name), _)| name == rule.name());
-        of_rule.flat_map(move |((namespace, _), instances)| {
-            let is_counted = inside.contains(namespace);
-            let is_elsewhere = move |instance: &&Arc<ServiceInstance>| {
-                !is_counted || instance.name_any() != rule.binding_name()
-            };
-            instances.iter().filter(is_elsewhere).map(move |_| namespace.as_str())
-        })
+    /// How many instances of the rule are still there that should not be any more, by namespace.
+    fn held_elsewhere(&self, rule: &Rule, inside: &[Candidate<'_>]) -> HashMap<&str, i32> {
+        let inside: HashSet<&str> = inside.iter().map(|candidate| candidate.namespace).collect();
+        let mut elsewhere = HashMap::new();
+        for ((namespace, _), instances) in self.held.iter().filter(|((_, name), _)| name == rule.name()) {
+            let is_inside = inside.contains(namespace.as_str());
+            let is_left =
+                |instance: &&Arc<ServiceInstance>| !is_inside || instance.name_any() != rule.binding_name();
+            for _ in instances.iter().filter(is_left) {
+                *elsewhere.entry(namespace.as_str()).or_default() += 1;
+            }
+        }
+        elsewhere
     }
 }
 

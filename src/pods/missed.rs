@@ -9,10 +9,7 @@ use std::{
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api, Resource, ResourceExt,
-    api::{DeleteParams, EvictParams, Preconditions},
-};
+use kube::{Api, Resource, ResourceExt, api::EvictParams};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval, timeout},
@@ -27,7 +24,7 @@ use super::{
     tell::{AGAIN, Notice},
     watch::{PodQueue, PodRef},
 };
-use crate::contract;
+use crate::{cluster::seen, contract};
 
 /// How often the next eviction is thought about; at most one each time.
 const EVICT_EVERY: Duration = Duration::from_secs(1);
@@ -194,11 +191,8 @@ impl Missed {
     async fn evict(&self, pod: &AskingPod) -> bool {
         let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
         // A StatefulSet calls the successor the same.
-        let preconditions = Some(Preconditions { uid: pod.uid(), resource_version: None });
-        let parameters = EvictParams {
-            delete_options: Some(DeleteParams { preconditions, ..DeleteParams::default() }),
-            ..EvictParams::default()
-        };
+        let parameters =
+            EvictParams { delete_options: Some(seen::only(pod.uid())), ..EvictParams::default() };
         let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), &namespace);
         // kube asks again for minutes what a budget refuses; meanwhile nobody would look after the others.
         let Ok(evicted) = timeout(EVICTION, api.evict(&name, &parameters)).await else {

@@ -121,6 +121,25 @@ spec:
         }
     }
 
+    fn databases(&self) -> Vec<String> {
+        let count = "select count(*) from pg_database where datname like 'cf\\_%'";
+        self.scenario.installation.postgres.psql(count)
+    }
+
+    /// The branch is deleted, and nothing stays.
+    async fn ends(self, namespace: &str) {
+        self.delete(namespace).await;
+        self.ended(namespace).await;
+    }
+
+    /// Nothing stays of a branch that was deleted.
+    async fn ended(self, namespace: &str) {
+        self.gone(namespace).await;
+        self.settled(namespace).await;
+        assert_eq!(self.databases(), ["0"]);
+        self.finish().await;
+    }
+
     async fn finish(self) {
         kubectl(&["delete", "namespacebinding", &self.name]).await;
         let installation = self.scenario.installation;
@@ -162,7 +181,7 @@ async fn a_branch_lives_with_data_of_its_own_and_takes_it_along() {
     branches.gone(&namespace).await;
     branches.settled(&namespace).await;
     let postgres = &branches.scenario.installation.postgres;
-    assert_eq!(postgres.psql("select count(*) from pg_database where datname like 'cf\\_%'"), ["0"]);
+    assert_eq!(branches.databases(), ["0"]);
     postgres.psql("drop database branch_demo");
     branches.finish().await;
 }
@@ -199,7 +218,7 @@ async fn a_branch_goes_while_the_database_is_down() {
     assert!(took < Duration::from_mins(1), "{took:?}");
     assert_eq!(left, 2, "what is left to do is known");
     branches.settled(&namespace).await;
-    assert_eq!(postgres.psql("select count(*) from pg_database where datname like 'cf\\_%'"), ["0"]);
+    assert_eq!(branches.databases(), ["0"]);
     branches.finish().await;
 }
 

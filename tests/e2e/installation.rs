@@ -130,15 +130,7 @@ broker: {{rotateAdmin: true}}
 
     /// Waits until that many pods of a role are ready, and none beside them is still ending.
     pub(crate) async fn settled(&self, role: &str, replicas: usize) {
-        for _ in 0..600 {
-            let pods = self.pods(role).await;
-            let ready = pods.iter().filter(|pod| is_ready(pod)).count();
-            if pods.len() == replicas && ready == replicas {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        panic!("{role} has not {replicas} ready pods");
+        ready(&of_role(role), replicas).await;
     }
 
     /// Whether a pod of a role is ready.
@@ -155,14 +147,14 @@ broker: {{rotateAdmin: true}}
         let mut arguments = vec!["-KILL"];
         arguments.extend(processes);
         run("kill", &arguments, "").await.expect_success();
-        let pods = format!("{OURS},app.kubernetes.io/component={role}");
-        let delete = ["delete", "pods", "--selector", &pods, "--force", "--grace-period=0"];
+        let labels = of_role(role);
+        let delete = ["delete", "pods", "--selector", &labels, "--force", "--grace-period=0"];
         kubectl(&[&["--namespace", NAMESPACE], &delete[..]].concat()).await;
     }
 
     /// The pods of a role.
     pub(crate) async fn pods(&self, role: &str) -> Vec<Pod> {
-        pods(&format!("{OURS},app.kubernetes.io/component={role}")).await
+        pods(&of_role(role)).await
     }
 
     /// Waits until every pod of bindery is there and ready, and no other.
@@ -171,14 +163,7 @@ broker: {{rotateAdmin: true}}
         let replicas = [&["--namespace", NAMESPACE], &replicas[..], &["jsonpath={.items[*].spec.replicas}"]];
         let replicas = kubectl(&replicas.concat()).await;
         let wanted: usize = replicas.split_whitespace().map(|count| count.parse::<usize>().unwrap()).sum();
-        for _ in 0..600 {
-            let pods = pods(OURS).await;
-            if pods.len() == wanted && pods.iter().all(is_ready) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        panic!("bindery has not {wanted} ready pods");
+        ready(OURS, wanted).await;
     }
 
     /// What `bindery sweep` says in the broker's pod.
@@ -192,6 +177,22 @@ broker: {{rotateAdmin: true}}
 async fn pods(labels: &str) -> Vec<Pod> {
     let api: Api<Pod> = Api::namespaced(Client::try_default().await.unwrap(), NAMESPACE);
     api.list(&ListParams::default().labels(labels)).await.unwrap().items
+}
+
+/// Waits until that many pods are ready, and none beside them is still ending.
+async fn ready(labels: &str, wanted: usize) {
+    for _ in 0..600 {
+        let pods = pods(labels).await;
+        if pods.len() == wanted && pods.iter().all(is_ready) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    panic!("there are not {wanted} ready pods of {labels}");
+}
+
+fn of_role(role: &str) -> String {
+    format!("{OURS},app.kubernetes.io/component={role}")
 }
 
 fn is_ready(pod: &Pod) -> bool {

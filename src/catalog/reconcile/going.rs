@@ -5,15 +5,11 @@
 use std::{fmt::Debug, time::Duration};
 
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod, jiff::Timestamp};
-use kube::{
-    Api, Resource, ResourceExt,
-    api::{DeleteParams, ListParams, Preconditions},
-    core::PartialObjectMeta,
-};
+use kube::{Api, Resource, ResourceExt, api::ListParams, core::PartialObjectMeta};
 use serde::de::DeserializeOwned;
 
 use super::{Next, ReconcileError, now};
-use crate::catalog::context::Context;
+use crate::{catalog::context::Context, cluster::seen};
 
 /// How soon to look for pods again: after as long as the namespace has been going, within these bounds.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -30,10 +26,6 @@ where
         return Ok(Next::After(waited.clamp(LOOK_AGAIN.0, LOOK_AGAIN.1)));
     }
     let api: Api<K> = Api::namespaced(context.client.clone(), &namespace);
-    let preconditions = Preconditions { uid: object.uid(), resource_version: None };
-    let seen = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    match api.delete(&object.name_any(), &seen).await {
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(Next::Settled),
-        other => other.map(|_| Next::Settled).map_err(Into::into),
-    }
+    seen::delete(&api, &object.name_any(), object.uid()).await?;
+    Ok(Next::Settled)
 }

@@ -5,16 +5,13 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{
-    Api, Client,
-    api::{ObjectMeta, PostParams},
-};
+use kube::{Api, Client, api::PostParams};
 use secrecy::ExposeSecret;
 
 use super::CertificateError;
-use crate::{
-    cluster::pki::{KeyedCertificate, PkiError, ServingCertificate},
-    contract,
+use crate::cluster::{
+    own,
+    pki::{KeyedCertificate, PkiError, ServingCertificate},
 };
 
 /// Where a role's certificate comes from.
@@ -136,13 +133,8 @@ pub fn to_secret(name: &str, certificate: &ServingCertificate) -> Secret {
     if let Some(authority) = &certificate.authority {
         data.insert("ca.key".to_owned(), bytes(authority.key.expose_secret()));
     }
-    let (label, value) = contract::binding::MANAGED_BY;
     Secret {
-        metadata: ObjectMeta {
-            name: Some(name.to_owned()),
-            labels: Some(BTreeMap::from([(label.to_owned(), value.to_owned())])),
-            ..ObjectMeta::default()
-        },
+        metadata: own(name),
         type_: Some("kubernetes.io/tls".to_owned()),
         data: Some(data),
         ..Secret::default()

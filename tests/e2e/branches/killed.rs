@@ -71,25 +71,6 @@ impl Branches {
         self.scenario.installation.kill("catalog").await;
         self.scenario.installation.recovered().await;
     }
-
-    fn databases(&self) -> Vec<String> {
-        let count = "select count(*) from pg_database where datname like 'cf\\_%'";
-        self.scenario.installation.postgres.psql(count)
-    }
-
-    /// The branch is deleted, and nothing stays.
-    async fn ends(self, namespace: &str) {
-        self.delete(namespace).await;
-        self.ended(namespace).await;
-    }
-
-    /// Nothing stays of a branch that was deleted.
-    async fn ended(self, namespace: &str) {
-        self.gone(namespace).await;
-        self.settled(namespace).await;
-        assert_eq!(self.databases(), ["0"]);
-        self.finish().await;
-    }
 }
 
 async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
@@ -143,7 +124,8 @@ async fn killed_between_a_branchs_instance_and_its_binding() {
     let made = branches.instances(&namespace).get("db").await.unwrap();
     branches.kill_catalog().await;
     forbidden.end().await;
-    branches.wait(&namespace).await.expect_success();
+    // Until the controller has asked again, the refusal stands.
+    until("the binding", async || branches.wait(&namespace).await.success.then_some(())).await;
     let instance = branches.instances(&namespace).get("db").await.unwrap();
     assert_eq!(instance.metadata.uid, made.metadata.uid, "the instance is the one that was made before");
     assert_eq!(branches.databases(), ["1"]);

@@ -14,6 +14,7 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tokio_util::sync::DropGuard;
 
 use super::*;
 use crate::cluster::certificates::{Pace, PublishError, TrustAnchors, to_secret};
@@ -69,6 +70,33 @@ async fn keeper(
     }
 }
 
+/// A server whose certificate is kept in a Secret.
+struct Served {
+    secret: Arc<Mutex<Secret>>,
+    /// The bundle that is published.
+    known: watch::Receiver<String>,
+    address: SocketAddr,
+    _stop: DropGuard,
+}
+
+/// Serves with this certificate, once its bundle is published.
+async fn served(first: &ServingCertificate, pace: Pace) -> Served {
+    let secret = Arc::new(Mutex::new(to_secret("s", first)));
+    let (published, known) = watch::channel(String::new());
+    let presented = PresentedCertificate::default();
+    let keeper = keeper(secret.clone(), published, presented.clone()).await;
+    let stop = CancellationToken::new();
+    let guard = stop.clone().drop_guard();
+    tokio::spawn(keeper.keep(pace, stop.clone()));
+    known.clone().wait_for(|bundle| *bundle == first.bundle).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().route("/", get(async || "here"));
+    let tls = TlsSettings { certificate: presented, clients: None };
+    tokio::spawn(serve_tls_on(listener, router, tls, Limits::DEFAULT, stop));
+    Served { secret, known, address, _stop: guard }
+}
+
 /// Opens one connection after the other, each trusting the bundle that was published so long ago.
 async fn connects(
     address: SocketAddr,
@@ -100,19 +128,7 @@ async fn no_handshake_fails_while_the_authority_changes() {
     let (first, second) = (made(), made());
     // As `renewed` makes it of an authority in its last year.
     let second = ServingCertificate { bundle: format!("{}{}", second.bundle, first.bundle), ..second };
-    let secret = Arc::new(Mutex::new(to_secret("s", &first)));
-    let (published, known) = watch::channel(String::new());
-    let presented = PresentedCertificate::default();
-    let keeper = keeper(secret.clone(), published, presented.clone()).await;
-    let stop = CancellationToken::new();
-    let _guard = stop.clone().drop_guard();
-    tokio::spawn(keeper.keep(PACE, stop.clone()));
-    known.clone().wait_for(|bundle| *bundle == first.bundle).await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let router = Router::new().route("/", get(async || "here"));
-    let tls = TlsSettings { certificate: presented, clients: None };
-    tokio::spawn(serve_tls_on(listener, router, tls, Limits::DEFAULT, stop));
+    let Served { secret, known, address, _stop } = served(&first, PACE).await;
 
     let (over, shaken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let mut clients = JoinSet::new();
@@ -153,19 +169,8 @@ async fn no_handshake_fails_while_the_authority_changes() {
 async fn a_certificate_of_an_unrelated_authority_is_presented_at_once() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (first, second) = (made(), made());
-    let secret = Arc::new(Mutex::new(to_secret("s", &first)));
-    let (published, known) = watch::channel(String::new());
-    let presented = PresentedCertificate::default();
-    let keeper = keeper(secret.clone(), published, presented.clone()).await;
-    let stop = CancellationToken::new();
-    let _guard = stop.clone().drop_guard();
-    tokio::spawn(keeper.keep(Pace { spread: Duration::from_hours(1), ..PACE }, stop.clone()));
-    known.clone().wait_for(|bundle| *bundle == first.bundle).await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let router = Router::new().route("/", get(async || "here"));
-    let tls = TlsSettings { certificate: presented, clients: None };
-    tokio::spawn(serve_tls_on(listener, router, tls, Limits::DEFAULT, stop));
+    let Served { secret, address, _stop, .. } =
+        served(&first, Pace { spread: Duration::from_hours(1), ..PACE }).await;
     *secret.lock().unwrap() = to_secret("s", &second);
     let trusted = Certificate::from_pem_bundle(second.bundle.as_bytes()).unwrap();
     let trusting = async || {

@@ -16,6 +16,9 @@ enum Shape {
     Without(&'static [&'static str], &'static [(&'static str, Shape)]),
     /// A list of such.
     Each(&'static Shape),
+    /// A variable, of which the value is not read. If only its name is left, it is read as that text: a pod may have thousands of
+    /// variables, and a map for each would take most of the time and memory. The injection knows it.
+    Variable,
 }
 
 const CONTAINERS: Shape = Shape::Each(&Shape::Without(
@@ -35,7 +38,7 @@ const CONTAINERS: Shape = Shape::Each(&Shape::Without(
         "terminationMessagePolicy",
         "workingDir",
     ],
-    &[("env", Shape::Each(&Shape::Without(&["value"], &[])))],
+    &[("env", Shape::Each(&Shape::Variable))],
 ));
 
 /// A pod, or an object with a pod template, which is read whole.
@@ -105,6 +108,9 @@ pub(super) fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Objec
     })
 }
 
+/// The field of a variable that is always read.
+const NAME: &str = "name";
+
 /// How many values may yet be read.
 struct Budget {
     left: Cell<usize>,
@@ -125,6 +131,31 @@ impl Budget {
 struct Reader<'s> {
     shape: &'s Shape,
     budget: &'s Budget,
+}
+
+impl Reader<'_> {
+    fn variable<'de, A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let (mut name, mut rest) = (None, Map::new());
+        while let Some(key) = entries.next_key_seed(Key)? {
+            if self.budget.is_exceeded.get() || key == "value" {
+                entries.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let value = entries.next_value_seed(Self { shape: &Shape::Whole, ..self })?;
+            if key == NAME {
+                name = Some(value);
+            } else {
+                rest.insert(key.into_owned(), value);
+            }
+        }
+        Ok(match name {
+            Some(Value::String(name)) if rest.is_empty() => Value::String(name),
+            name => {
+                rest.extend(name.map(|name| (NAME.to_owned(), name)));
+                Value::Object(rest)
+            }
+        })
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Reader<'_> {
@@ -148,8 +179,9 @@ impl<'de> Visitor<'de> for Reader<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let (without, shaped) = match self.shape {
+            Shape::Variable => return self.variable(entries),
             Shape::Without(without, shaped) => (*without, *shaped),
-            _ => (&[][..], &[][..]),
+            Shape::Whole | Shape::Each(_) => (&[][..], &[][..]),
         };
         let mut object = Map::new();
         while let Some(key) = entries.next_key_seed(Key)? {
@@ -282,7 +314,7 @@ mod tests {
             "spec": {
                 "containers": [{
                     "name": "app", "future": [1, -2, 1.5, null, true],
-                    "env": [{"name": "A"}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}],
+                    "env": ["A", {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}],
                     "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]
                 }],
                 "volumes": [{"name": "tmp"}]
@@ -299,6 +331,8 @@ mod tests {
             json!({"spec": {"containers": {"image": 1}, "volumes": "none"}}),
             json!({"spec": {"containers": [["image"], 5, null]}}),
             json!([{"status": 1}]),
+            json!({"spec": {"containers": [{"env": [{}, {"name": 1}, {"name": {"value": 2}}, [{"value": 3}], null, 4]}]}}),
+            json!({"spec": {"containers": [{"env": {"name": "A", "value": "B"}}]}}),
             json!("text"),
         ] {
             assert_eq!(read(&odd), odd);

@@ -21,3 +21,8 @@ pub(super) fn list<'a>(
 pub(super) fn text<'a>(value: &'a Value, path: &[&str]) -> Option<&'a str> {
     path.iter().try_fold(value, |value, field| value.get(field))?.as_str()
 }
+
+/// The name of a container's variable. The webhook reads of most variables nothing else, and then they are their name.
+pub(super) fn variable_name(variable: &Value) -> Option<&str> {
+    variable.as_str().or_else(|| text(variable, &["name"]))
+}

@@ -10,7 +10,7 @@ use super::{
     container::{Container, bound_containers},
     entries::{File, Variable},
     error::{InjectError, Problem},
-    fields::{list, text},
+    fields::{list, text, variable_name},
     names::volume_name,
 };
 
@@ -170,7 +170,7 @@ impl Injection {
     ) -> Result<(), InjectError> {
         let present = container.list("env")?;
         let entries = present.unwrap_or_default();
-        let is = |entry: &Value, variable: &&Variable<'_>| text(entry, &["name"]) == Some(variable.name);
+        let is = |entry: &Value, variable: &&Variable<'_>| variable_name(entry) == Some(variable.name);
         for variable in variables {
             let Some(in_effect) = entries.iter().rfind(|entry| is(entry, variable)) else { continue };
             if !variable.is_defined_by(in_effect) {

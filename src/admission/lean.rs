@@ -9,6 +9,8 @@ use std::{borrow::Cow, cell::Cell, fmt};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::inject::may_name_variables;
+
 /// What of a value is read.
 enum Shape {
     Whole,
@@ -16,8 +18,13 @@ enum Shape {
     Without(&'static [&'static str], &'static [(&'static str, Shape)]),
     /// A list of such.
     Each(&'static Shape),
-    /// A variable, of which the value is not read. If only its name is left, it is read as that text: a pod may have thousands of
-    /// variables, and a map for each would take most of the time and memory. The injection knows it.
+    /// The annotations of the object.
+    Annotations,
+    /// The variables of a container. None is read if the annotations that were read before leave them alone; the API
+    /// server writes an object's metadata first.
+    Variables,
+    /// One of them, without its value. If only its name is left, it is read as that text: a pod may have thousands, and a
+    /// map for each would take most of the time and memory. The injection knows it.
     Variable,
 }
 
@@ -38,23 +45,14 @@ const CONTAINERS: Shape = Shape::Each(&Shape::Without(
         "terminationMessagePolicy",
         "workingDir",
     ],
-    &[("env", Shape::Each(&Shape::Variable))],
+    &[("env", Shape::Variables)],
 ));
 
 /// A pod, or an object with a pod template, which is read whole.
 const OBJECT: Shape = Shape::Without(
     &["status"],
     &[
-        (
-            "metadata",
-            Shape::Without(
-                &["managedFields"],
-                &[(
-                    "annotations",
-                    Shape::Without(&["kubectl.kubernetes.io/last-applied-configuration"], &[]),
-                )],
-            ),
-        ),
+        ("metadata", Shape::Without(&["managedFields"], &[("annotations", Shape::Annotations)])),
         (
             "spec",
             Shape::Without(
@@ -99,10 +97,14 @@ impl Object {
 
 /// Reads an object that a webhook is asked about, for `#[serde(deserialize_with)]`.
 pub(super) fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Object, D::Error> {
-    let budget = Budget { left: Cell::new(MOST_VALUES), is_exceeded: Cell::new(false) };
-    let value = Reader { shape: &OBJECT, budget: &budget }.deserialize(deserializer)?;
+    let state = State {
+        left: Cell::new(MOST_VALUES),
+        is_exceeded: Cell::new(false),
+        variables_matter: Cell::new(true),
+    };
+    let value = Reader { shape: &OBJECT, state: &state }.deserialize(deserializer)?;
     Ok(match value {
-        _ if budget.is_exceeded.get() => Object::TooMuch,
+        _ if state.is_exceeded.get() => Object::TooMuch,
         Value::Null => Object::None,
         value => Object::Read(value),
     })
@@ -111,13 +113,16 @@ pub(super) fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Objec
 /// The field of a variable that is always read.
 const NAME: &str = "name";
 
-/// How many values may yet be read.
-struct Budget {
+/// How far the reading is.
+struct State {
+    /// How many values may yet be read.
     left: Cell<usize>,
     is_exceeded: Cell<bool>,
+    /// Whether the pod's own variables may matter, as far as is known.
+    variables_matter: Cell<bool>,
 }
 
-impl Budget {
+impl State {
     /// Whether there is room for another value. The rest of the text is skipped once there is none.
     fn takes_one(&self) -> bool {
         let left = self.left.get().checked_sub(1);
@@ -130,14 +135,14 @@ impl Budget {
 #[derive(Clone, Copy)]
 struct Reader<'s> {
     shape: &'s Shape,
-    budget: &'s Budget,
+    state: &'s State,
 }
 
 impl Reader<'_> {
     fn variable<'de, A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let (mut name, mut rest) = (None, Map::new());
         while let Some(key) = entries.next_key_seed(Key)? {
-            if self.budget.is_exceeded.get() || key == "value" {
+            if self.state.is_exceeded.get() || key == "value" {
                 entries.next_value::<IgnoredAny>()?;
                 continue;
             }
@@ -162,7 +167,7 @@ impl<'de> DeserializeSeed<'de> for Reader<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        if self.budget.takes_one() {
+        if self.state.takes_one() {
             deserializer.deserialize_any(self)
         } else {
             deserializer.deserialize_ignored_any(IgnoredAny).map(|IgnoredAny| Value::Null)
@@ -181,11 +186,12 @@ impl<'de> Visitor<'de> for Reader<'_> {
         let (without, shaped) = match self.shape {
             Shape::Variable => return self.variable(entries),
             Shape::Without(without, shaped) => (*without, *shaped),
-            Shape::Whole | Shape::Each(_) => (&[][..], &[][..]),
+            Shape::Annotations => (&["kubectl.kubernetes.io/last-applied-configuration"][..], &[][..]),
+            Shape::Whole | Shape::Each(_) | Shape::Variables => (&[][..], &[][..]),
         };
         let mut object = Map::new();
         while let Some(key) = entries.next_key_seed(Key)? {
-            if self.budget.is_exceeded.get() || without.contains(&key.as_ref()) {
+            if self.state.is_exceeded.get() || without.contains(&key.as_ref()) {
                 entries.next_value::<IgnoredAny>()?;
             } else {
                 let shape =
@@ -193,14 +199,25 @@ impl<'de> Visitor<'de> for Reader<'_> {
                 object.insert(key.into_owned(), entries.next_value_seed(Self { shape, ..self })?);
             }
         }
+        if let Shape::Annotations = self.shape {
+            self.state.variables_matter.set(may_name_variables(&object));
+        }
         Ok(Value::Object(object))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
-        let shape = if let Shape::Each(shape) = self.shape { shape } else { &Shape::Whole };
         let mut list = Vec::new();
+        let shape = match self.shape {
+            Shape::Each(shape) => shape,
+            Shape::Variables if self.state.variables_matter.get() => &Shape::Variable,
+            Shape::Variables => {
+                while let Some(IgnoredAny) = elements.next_element()? {}
+                return Ok(Value::Array(list));
+            }
+            _ => &Shape::Whole,
+        };
         while let Some(element) = elements.next_element_seed(Self { shape, ..self })? {
-            if !self.budget.is_exceeded.get() {
+            if !self.state.is_exceeded.get() {
                 list.push(element);
             }
         }
@@ -264,111 +281,4 @@ impl<'de> Visitor<'de> for Key {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::admission::inject::{InjectSettings, inject};
-
-    fn read(value: &Value) -> Value {
-        let text = value.to_string();
-        match object(&mut serde_json::Deserializer::from_str(&text)).unwrap() {
-            Object::None => Value::Null,
-            Object::Read(value) => value,
-            Object::TooMuch => panic!("too much"),
-        }
-    }
-
-    fn is_too_much(value: &Value) -> bool {
-        let text = value.to_string();
-        matches!(object(&mut serde_json::Deserializer::from_str(&text)).unwrap(), Object::TooMuch)
-    }
-
-    /// 8 MiB of empty objects would become more than half a GiB.
-    #[test]
-    fn an_object_of_endless_values_is_not_read() {
-        let with = |field: &str, count: usize| json!({"spec": {field: vec![json!({"name": ""}); count]}});
-        assert!(is_too_much(&with("other", 600_000)));
-        assert!(is_too_much(&with("volumes", MOST_VALUES / 2)));
-        assert!(is_too_much(&json!({"metadata": vec![Value::Null; MOST_VALUES]})));
-        // What is left out takes no memory.
-        assert!(!is_too_much(&with("tolerations", 600_000)));
-        assert!(!is_too_much(&with("volumes", MOST_VALUES / 2 - 2)));
-    }
-
-    #[test]
-    fn what_an_injection_does_not_look_at_is_left_out() {
-        let container = json!({
-            "name": "app", "image": "app:1", "livenessProbe": {"exec": {"command": ["a"]}}, "future": [1, -2, 1.5, null, true],
-            "env": [{"name": "A", "value": "long"}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}],
-            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]
-        });
-        let pod = json!({
-            "kind": "Pod", "status": {"phase": "Pending"},
-            "metadata": {"name": "web", "managedFields": [{}], "annotations": {"bindery.dev/bind": "a\n\"b"}},
-            "spec": {"containers": [container], "tolerations": [{}], "volumes": [{"name": "tmp", "emptyDir": {}}]}
-        });
-        let expected = json!({
-            "kind": "Pod",
-            "metadata": {"name": "web", "annotations": {"bindery.dev/bind": "a\n\"b"}},
-            "spec": {
-                "containers": [{
-                    "name": "app", "future": [1, -2, 1.5, null, true],
-                    "env": ["A", {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}],
-                    "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]
-                }],
-                "volumes": [{"name": "tmp"}]
-            }
-        });
-        assert_eq!(read(&pod), expected);
-    }
-
-    /// What is not shaped as Kubernetes has it is told by the injection, not here.
-    #[test]
-    fn what_has_another_shape_is_read_whole() {
-        for odd in [
-            json!({"spec": [1, {"status": 1}], "metadata": "text"}),
-            json!({"spec": {"containers": {"image": 1}, "volumes": "none"}}),
-            json!({"spec": {"containers": [["image"], 5, null]}}),
-            json!([{"status": 1}]),
-            json!({"spec": {"containers": [{"env": [{}, {"name": 1}, {"name": {"value": 2}}, [{"value": 3}], null, 4]}]}}),
-            json!({"spec": {"containers": [{"env": {"name": "A", "value": "B"}}]}}),
-            json!("text"),
-        ] {
-            assert_eq!(read(&odd), odd);
-        }
-        assert_eq!(read(&Value::Null), Value::Null);
-    }
-
-    #[test]
-    fn the_template_of_a_workload_is_read_whole() {
-        let workload = json!({"kind": "Deployment", "spec": {"template": {"metadata": {"annotations": {"a": "b"}},
-            "spec": {"containers": [{"image": "i"}]}}}});
-        assert_eq!(read(&workload), workload);
-    }
-
-    /// Also when each of the fields that are left out is of the wrong kind, or the pod says more than usual.
-    #[test]
-    fn the_injection_is_the_same() {
-        let pod = json!({
-            "metadata": {"annotations": {
-                "bindery.dev/bind": "a,b", "bindery.dev/env": "A=a/key,IMAGE=b/key", "bindery.dev/files": "x=a/key"
-            }},
-            "spec": {
-                "os": {"name": "linux"},
-                "nodeSelector": {"kubernetes.io/os": "linux"},
-                "initContainers": [{"name": "init", "image": 5, "restartPolicy": "Always", "env": []}],
-                "containers": [
-                    {"name": "app", "env": [{"name": "A", "value": "own"}], "envFrom": [{"secretRef": {"name": "b-env"}}],
-                     "volumeMounts": [{"name": "x", "mountPath": "/var/secrets/b"}]},
-                    {"name": "other", "volumeDevices": [{"name": "y", "devicePath": "/var/secrets/a"}]}
-                ],
-                "volumes": [{"name": "x", "projected": {"sources": []}}, {"name": "z", "secret": {"secretName": "z"}}]
-            }
-        });
-        let settings = InjectSettings::default();
-        let whole = inject(&pod, &settings).unwrap();
-        assert!(!whole.is_empty() && !whole.warnings.is_empty());
-        assert_eq!(inject(&read(&pod), &settings).unwrap(), whole);
-    }
-}
+mod tests;

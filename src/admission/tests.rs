@@ -316,7 +316,7 @@ async fn objects_as_large_as_kubernetes_allows_are_read_and_endless_ones_are_not
 #[tokio::test]
 async fn a_pod_of_endless_values_is_refused() {
     let mut large = pod();
-    large["spec"]["containers"][0]["env"] = vec![json!({"name": "A"}); 200_000].into();
+    large["spec"]["containers"][0]["volumeMounts"] = vec![json!({"name": "A"}); 200_000].into();
     let (response, outcome) = answer(&review(&large)).await;
     assert_eq!((&response["allowed"], &response["status"]["code"]), (&json!(false), &json!(422)));
     let message = response["status"]["message"].as_str().unwrap();

@@ -2,7 +2,7 @@
 //! the same reading of the body, one connection as an API server has. Each server is a process of its own, so that what it
 //! takes of processor and memory is its own. `make bench`.
 //!
-//! `BINDERY_BENCH_SECONDS` says how long each of the rounds lasts that are compared.
+//! `BINDERY_BENCH_SECONDS` says how long each of the rounds lasts that are compared. Long ones show whether memory grows.
 
 #![expect(
     clippy::unwrap_used,
@@ -36,6 +36,8 @@ struct Figures {
     busy_cpu: Duration,
     paced: Latencies,
     paced_cpu: Duration,
+    /// Held at its end.
+    memory_mib: f64,
 }
 
 fn main() {
@@ -64,8 +66,11 @@ async fn compare(round: Duration) {
             }
         }
         print(&review, &figures);
-        let memory = servers.each_ref().map(Server::peak_memory_mib);
-        line(&review, "peak memory, MiB", memory);
+        for (what, round) in [("first", 0), ("last", ROUNDS - 1)] {
+            let held = figures.each_ref().map(|rounds| rounds[round].memory_mib);
+            line(&review, &format!("MiB after {what} round"), held);
+        }
+        line(&review, "peak memory, MiB", servers.each_ref().map(|server| server.memory_mib("VmHWM")));
     }
 }
 
@@ -78,7 +83,8 @@ async fn measure(server: &Server, review: &Review, round: Duration) -> Figures {
     let before = server.cpu();
     let paced = paced(&client, review, round).await;
     let paced_cpu = server.cpu().saturating_sub(before) / paced.count();
-    Figures { per_second: f64::from(count) / took.as_secs_f64(), busy_cpu, paced, paced_cpu }
+    let memory_mib = server.memory_mib("VmRSS");
+    Figures { per_second: f64::from(count) / took.as_secs_f64(), busy_cpu, paced, paced_cpu, memory_mib }
 }
 
 fn print(review: &Review, figures: &[Vec<Figures>; 2]) {

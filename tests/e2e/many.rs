@@ -110,8 +110,9 @@ impl Many {
         assert!(started.elapsed() < limit, "{} take longer than {limit:?}", self.prefix);
     }
 
-    /// What bindery asks of API server and database for one of them, for all, one after the other.
-    async fn by_hand(&self, installation: &Installation) -> Duration {
+    /// What bindery asks of API server and database for one of them, for all, one after the other: how long it takes to
+    /// make it all, and to remove it.
+    async fn by_hand(&self, installation: &Installation) -> (Duration, Duration) {
         let (server, kinds) =
             (&installation.postgres, ["instance", "binding", "claim-1", "claim-2", "env", "secret"]);
         let (session, connection) = tokio_postgres::Config::new()
@@ -139,7 +140,7 @@ impl Many {
                 secrets.create(&PostParams::default(), &object).await.unwrap();
             }
         }
-        let took = started.elapsed();
+        let (made, began) = (started.elapsed(), Instant::now());
         for number in 0..self.size {
             session.batch_execute(&format!("drop database floor_{number}")).await.unwrap();
             let roles = format!("drop role floor_{number}_login; drop role floor_{number}_owner");
@@ -150,7 +151,7 @@ impl Many {
             }
         }
         connection.abort();
-        took
+        (made, began.elapsed())
     }
 }
 
@@ -172,7 +173,7 @@ async fn many_branches_come_and_go_and_the_controller_is_killed_among_them() {
     };
     let plain = Many { label: "nobody".to_owned(), ..many("plain", size()) };
     let (one, branches) = (many("one", 1), many("branch", size()));
-    let mut floor = plain.by_hand(installation).await;
+    let (mut floor, removal_by_hand) = plain.by_hand(installation).await;
     let started = Instant::now();
     plain.make().await;
     floor += started.elapsed();
@@ -214,7 +215,7 @@ async fn many_branches_come_and_go_and_the_controller_is_killed_among_them() {
         "soak: {} namespaces, controller killed once: instance and binding made after {:.1?} (median), {:.1?} (99 of 100; \
          for one alone {alone:.0?}); \
          ready after {creation:.1?} (by hand, one by one: {floor:.1?}), gone after {removal:.1?} (without services: \
-         {plain_removal:.1?}), memory {before} to {after} MiB",
+         {plain_removal:.1?}, and {removal_by_hand:.1?} for those by hand), memory {before} to {after} MiB",
         size(),
         delay(50),
         delay(99),

@@ -5,6 +5,7 @@
 mod address;
 mod answer;
 mod error;
+mod queue;
 
 use std::{fmt, time::Duration};
 
@@ -12,13 +13,12 @@ use k8s_openapi::ByteString;
 use percent_encoding::percent_decode_str;
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap, redirect};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Semaphore;
 use tracing::{Instrument as _, field, info_span};
 use url::Url;
 use uuid::Uuid;
 
-use self::answer::Answer;
 pub use self::error::ClientError;
+use self::{answer::Answer, queue::Queue};
 use super::api::BrokerUrl;
 use crate::{
     osb::{
@@ -32,10 +32,6 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_mins(1);
 /// How long connecting may take; short, so that a dead broker does not hold up the others.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many requests one broker gets at the same time.
-const CONCURRENCY: usize = 16;
-/// How long a request waits for its place among them.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// How to show the broker who is asking.
 #[derive(Clone, Debug)]
@@ -107,7 +103,7 @@ pub struct BrokerClient {
     http: reqwest::Client,
     base: Url,
     credentials: Option<Credentials>,
-    turns: Semaphore,
+    queue: Queue,
 }
 
 impl fmt::Debug for BrokerClient {
@@ -139,7 +135,7 @@ impl BrokerClient {
         }
         let http = http.build().map_err(|error| ClientError::Tls(error::causes(&error)))?;
         let credentials = endpoint.credentials.clone().or(in_url);
-        Ok(Self { http, base, credentials, turns: Semaphore::new(CONCURRENCY) })
+        Ok(Self { http, base, credentials, queue: Queue::new() })
     }
 
     /// `GET /v2/catalog`.
@@ -235,9 +231,7 @@ impl BrokerClient {
     }
 
     async fn send(&self, request: Request) -> Result<Answer, ClientError> {
-        // Whoever waits here takes the place of a reconcile that could ask another broker.
-        let turn = tokio::time::timeout(LONGEST_WAIT, self.turns.acquire()).await;
-        let Ok(_turn) = turn else { return Err(ClientError::Busy) };
+        let Some(_turn) = self.queue.take().await else { return Err(ClientError::Busy) };
         let (method, path) = (request.method.as_str(), request.url.path());
         let span = info_span!(
             target: traces::TARGET, "ask", otel.kind = "client", method, path, status = field::Empty

@@ -190,11 +190,11 @@ async fn a_malformed_answer_is_not_quoted() {
 async fn a_broker_that_hangs_holds_up_nobody() {
     let url = serve(Router::new().fallback(any(async || std::future::pending::<StatusCode>().await)));
     let client = std::sync::Arc::new(client(&url));
-    for _ in 0..CONCURRENCY {
+    for _ in 0..queue::CONCURRENCY {
         let client = client.clone();
         tokio::spawn(async move { client.catalog().await });
     }
-    while client.turns.available_permits() > 0 {
+    while !client.queue.is_full() {
         tokio::task::yield_now().await;
     }
     let asked = tokio::time::timeout(Duration::from_secs(10), client.catalog()).await;

@@ -12,7 +12,7 @@ use kube::{Api, Client, ResourceExt};
 
 use super::{
     api::{AuthInfo, Claim, ClusterServiceBroker, broker::SecretReference, claim::ClaimBroker},
-    client::{BrokerClient, ClientError, Credentials, Endpoint},
+    client::{BrokerClient, ClientError, Credentials, Endpoint, Queue},
 };
 
 /// How long a client is used before the Secret with its credentials is read again.
@@ -40,6 +40,8 @@ impl BrokerError {
 pub(super) struct Connections {
     cluster: Client,
     made: Mutex<HashMap<String, Made>>,
+    /// Each broker's, whichever client it is asked by. Nobody has so many brokers that they would have to be removed.
+    queues: Mutex<HashMap<String, Arc<Queue>>>,
 }
 
 struct Made {
@@ -50,7 +52,7 @@ struct Made {
 
 impl Connections {
     pub(super) fn new(cluster: Client) -> Self {
-        Self { cluster, made: Mutex::default() }
+        Self { cluster, made: Mutex::default(), queues: Mutex::default() }
     }
 
     /// The client of a registered broker.
@@ -87,15 +89,21 @@ impl Connections {
             Some(auth) => Some(self.credentials(auth).await?),
             None => None,
         };
-        let client = Arc::new(BrokerClient::new(&Endpoint {
+        let client = BrokerClient::new(&Endpoint {
             url: from.url.clone(),
             insecure_skip_tls_verify: from.insecure_skip_tls_verify,
             ca_bundle: from.ca_bundle.clone(),
             credentials,
-        })?);
+        })?;
+        let client = Arc::new(client.in_queue(self.queue(&from.name)));
         let made = Made { client: client.clone(), at: Instant::now(), from };
         self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(made.from.name.clone(), made);
         Ok(client)
+    }
+
+    fn queue(&self, broker: &str) -> Arc<Queue> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.entry(broker.to_owned()).or_default().clone()
     }
 
     async fn credentials(&self, auth: &AuthInfo) -> Result<Credentials, BrokerError> {

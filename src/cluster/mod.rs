@@ -1,5 +1,6 @@
-//! Kubernetes plumbing shared by the roles: serving certificates, TLS servers, leader election, the broker's own
-//! Secret and its registration, watches, waits and deletions. What the roles do with them is theirs; nothing here knows credentials of bindings.
+//! Kubernetes plumbing shared by the roles: serving certificates, TLS servers, leader election, the broker's own Secret
+//! and its registration, watches, waits and deletions. What the roles do with them is theirs; nothing here knows
+//! credentials of bindings.
 
 pub mod broker_secret;
 pub mod certificates;

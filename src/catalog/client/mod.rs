@@ -1,5 +1,5 @@
 //! A client of the Open Service Broker API 2.17: one per broker, a method per verb. It follows no redirects, calls no
-//! link-local address, waits a minute at most and reads four megabytes at most. Which broker to ask, when and how
+//! link-local address, waits for its turn for seconds and for an answer for a minute, and reads four megabytes at most. Which broker to ask, when and how
 //! often is decided in `reconcile`.
 
 mod address;
@@ -7,7 +7,7 @@ mod answer;
 mod error;
 mod queue;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use k8s_openapi::ByteString;
 use percent_encoding::percent_decode_str;
@@ -17,8 +17,9 @@ use tracing::{Instrument as _, field, info_span};
 use url::Url;
 use uuid::Uuid;
 
+use self::answer::Answer;
 pub use self::error::ClientError;
-use self::{answer::Answer, queue::Queue};
+pub(super) use self::queue::Queue;
 use super::api::BrokerUrl;
 use crate::{
     osb::{
@@ -28,7 +29,7 @@ use crate::{
     telemetry::traces,
 };
 
-/// How long a request may take, connecting included.
+/// How long a request may take once it has its turn, connecting included.
 const TIMEOUT: Duration = Duration::from_mins(1);
 /// How long connecting may take; short, so that a dead broker does not hold up the others.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -103,7 +104,7 @@ pub struct BrokerClient {
     http: reqwest::Client,
     base: Url,
     credentials: Option<Credentials>,
-    queue: Queue,
+    queue: Arc<Queue>,
 }
 
 impl fmt::Debug for BrokerClient {
@@ -135,7 +136,12 @@ impl BrokerClient {
         }
         let http = http.build().map_err(|error| ClientError::Tls(error::causes(&error)))?;
         let credentials = endpoint.credentials.clone().or(in_url);
-        Ok(Self { http, base, credentials, queue: Queue::new() })
+        Ok(Self { http, base, credentials, queue: Arc::default() })
+    }
+
+    /// The same client, in the queue that others of this broker wait in.
+    pub(super) fn in_queue(self, queue: Arc<Queue>) -> Self {
+        Self { queue, ..self }
     }
 
     /// `GET /v2/catalog`.
@@ -231,13 +237,14 @@ impl BrokerClient {
     }
 
     async fn send(&self, request: Request) -> Result<Answer, ClientError> {
-        let Some(_turn) = self.queue.take().await else { return Err(ClientError::Busy) };
+        let Some(turn) = self.queue.take().await else { return Err(ClientError::Busy) };
         let (method, path) = (request.method.as_str(), request.url.path());
         let span = info_span!(
             target: traces::TARGET, "ask", otel.kind = "client", method, path, status = field::Empty
         );
         let sent = self.sent(request).instrument(span.clone()).await;
         if let Ok(answer) = &sent {
+            turn.answered();
             span.record("status", answer.status().as_u16());
         }
         sent

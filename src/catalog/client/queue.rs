@@ -1,5 +1,5 @@
-//! Requests that wait for their turn at a broker. It gets only so many at a time; the others wait as long as it gets
-//! along, for to give up and to try again would cost more than to wait.
+//! Requests that wait for their turn at a broker. It gets only so many at a time; the others wait as long as it answers,
+//! for to give up and to try again would cost more than to wait.
 
 use std::{
     pin::pin,
@@ -14,41 +14,50 @@ use tokio::{
 
 /// How many requests one broker gets at the same time.
 pub(super) const CONCURRENCY: usize = 16;
-/// How long none of them may end before those that wait give up. Whoever waits takes the place of a reconcile that could
-/// ask another broker.
-const LONGEST_SILENCE: Duration = Duration::from_secs(1);
-/// How long a request waits at most.
+/// How many are at work or wait for it. Whoever waits takes the place of a reconcile that could ask another broker.
+const PLACES: usize = CONCURRENCY + 64;
+/// How long to wait for a place.
+const PLACE_WAIT: Duration = Duration::from_secs(1);
+/// How long there may be no answer before those that wait give up.
+const LONGEST_SILENCE: Duration = Duration::from_secs(3);
+/// How long a request waits for its turn at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// The queue before one broker, first come, first served.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(in crate::catalog) struct Queue {
+    places: Semaphore,
     turns: Semaphore,
-    /// How many requests have ended.
-    ended: AtomicU64,
+    /// How many requests were answered.
+    answered: AtomicU64,
 }
 
 /// Leave to ask until this is dropped.
 pub(super) struct Turn<'q> {
     queue: &'q Queue,
-    _permit: SemaphorePermit<'q>,
+    _permits: [SemaphorePermit<'q>; 2],
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        let (places, turns) = (Semaphore::new(PLACES), Semaphore::new(CONCURRENCY));
+        Self { places, turns, answered: AtomicU64::new(0) }
+    }
 }
 
 impl Queue {
-    pub(super) fn new() -> Self {
-        Self { turns: Semaphore::new(CONCURRENCY), ended: AtomicU64::new(0) }
-    }
-
     /// Waits for the turn; `None` if the broker is too slow.
     pub(super) async fn take(&self) -> Option<Turn<'_>> {
+        let place = timeout(PLACE_WAIT, self.places.acquire()).await.ok()?.ok()?;
         let end = Instant::now() + LONGEST_WAIT;
-        let mut permit = pin!(self.turns.acquire());
+        let mut turn = pin!(self.turns.acquire());
         loop {
-            let ended = self.ended.load(Ordering::Relaxed);
-            if let Ok(permit) = timeout(LONGEST_SILENCE, &mut permit).await {
-                return Some(Turn { queue: self, _permit: permit.ok()? });
+            let answered = self.answered.load(Ordering::Relaxed);
+            let patience = end.saturating_duration_since(Instant::now()).min(LONGEST_SILENCE);
+            if let Ok(turn) = timeout(patience, &mut turn).await {
+                return Some(Turn { queue: self, _permits: [turn.ok()?, place] });
             }
-            if self.ended.load(Ordering::Relaxed) == ended || Instant::now() >= end {
+            if self.answered.load(Ordering::Relaxed) == answered || Instant::now() >= end {
                 return None;
             }
         }
@@ -60,9 +69,10 @@ impl Queue {
     }
 }
 
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.queue.ended.fetch_add(1, Ordering::Relaxed);
+impl Turn<'_> {
+    /// The broker answered, whatever it said.
+    pub(super) fn answered(&self) {
+        self.queue.answered.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -70,36 +80,65 @@ impl Drop for Turn<'_> {
 mod tests {
     use std::sync::Arc;
 
-    use tokio::{task::JoinSet, time::sleep};
+    use tokio::{
+        task::JoinSet,
+        time::{Instant, sleep},
+    };
 
     use super::*;
 
-    /// So many requests as one, each of which takes so long; how many got their turn.
-    async fn asked(requests: usize, takes: Duration) -> usize {
-        let queue = Arc::new(Queue::new());
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Has so many requests made at the same time, each of which takes its time and is answered or not. How many got their
+    /// turn, and how long it took until all had it or had given up.
+    async fn asked(
+        requests: usize,
+        takes: impl Fn(usize) -> Duration,
+        is_answered: bool,
+    ) -> (usize, Duration) {
+        let (queue, started) = (Arc::new(Queue::default()), Instant::now());
         let mut tasks = JoinSet::new();
-        for _ in 0..requests {
-            let queue = queue.clone();
+        for number in 0..requests {
+            let (queue, takes) = (queue.clone(), takes(number));
             tasks.spawn(async move {
-                let turn = queue.take().await;
-                if turn.is_some() {
-                    sleep(takes).await;
+                let turn = queue.take().await?;
+                let waited = started.elapsed();
+                sleep(takes).await;
+                if is_answered {
+                    turn.answered();
                 }
-                turn.is_some()
+                Some(waited)
             });
         }
-        tasks.join_all().await.into_iter().filter(|had| *had).count()
+        let mut waited = Vec::new();
+        while let Some(task) = tasks.join_next().await {
+            waited.extend(task.unwrap());
+        }
+        (waited.len(), waited.into_iter().max().unwrap())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_waits_as_long_as_those_before_it_are_answered() {
-        assert_eq!(asked(CONCURRENCY * 12, Duration::from_millis(700)).await, CONCURRENCY * 12);
+        let (turns, waited) = asked(PLACES, |_| 2 * SECOND, true).await;
+        assert_eq!((turns, waited.as_secs()), (PLACES, 8));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_a_broker_that_hangs_or_very_long() {
-        assert_eq!(asked(CONCURRENCY * 3, Duration::from_secs(50)).await, CONCURRENCY);
-        let in_time = asked(CONCURRENCY * 40, Duration::from_millis(700)).await;
-        assert!((CONCURRENCY * 14..CONCURRENCY * 17).contains(&in_time), "{in_time}");
+    async fn nobody_waits_for_a_broker_that_does_not_answer() {
+        assert_eq!(asked(PLACES, |_| 50 * SECOND, true).await.0, CONCURRENCY);
+        // It ends one request after the other, each by a limit of time.
+        let staggered = |number: usize| SECOND * u32::try_from(5 + number % 3).unwrap();
+        assert_eq!(asked(PLACES, staggered, false).await.0, CONCURRENCY);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_longer_than_there_is_use_in_it() {
+        let (turns, waited) = asked(PLACES, |_| LONGEST_SILENCE * 29 / 30, true).await;
+        assert!(turns < PLACES && waited <= LONGEST_WAIT, "{turns} after {waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_that_is_slow_keeps_so_many_reconciles_and_no_more() {
+        assert_eq!(asked(3 * PLACES, |_| 2 * SECOND, true).await.0, PLACES);
     }
 }

@@ -25,7 +25,7 @@ use crate::{
         ledger::{Recorded, claim_name},
         names::did_you_mean,
         reconcile::{
-            Next, ReconcileError, going::hasten, has_finalizer, patch, release, resolve::Offer, status,
+            Next, ReconcileError, going, has_finalizer, patch, release, resolve::Offer, status,
             with_finalizer,
         },
         secrets,
@@ -41,7 +41,7 @@ const UNKNOWN_NAMESPACE: Duration = Duration::from_secs(1);
 pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Result<Next, ReconcileError> {
     let namespace = binding.namespace().unwrap_or_default();
     match context.namespace(&namespace) {
-        NamespaceState::Terminating { since } => return hasten(binding, since, context).await,
+        NamespaceState::Terminating { since } => return going::binding(binding, since, context).await,
         NamespaceState::Unknown => return Ok(Next::After(UNKNOWN_NAMESPACE)),
         NamespaceState::Active { .. } => {}
     }

@@ -20,9 +20,7 @@ use crate::{
         context::{Context, NamespaceState},
         ledger::{Recorded, claim_name},
         reconcile::{
-            Next, ReconcileError,
-            going::hasten,
-            has_finalizer, now, patch,
+            Next, ReconcileError, going, has_finalizer, now, patch,
             release::{self, Released, poll_wait},
             resolve::{self, Offer, Unresolved},
             status, with_finalizer,
@@ -53,7 +51,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
     let space = match context.namespace(&namespace) {
         // What uses it goes first, and wakes it then.
         NamespaceState::Terminating { .. } if is_used(instance, context) => return Ok(Next::Settled),
-        NamespaceState::Terminating { since } => return hasten(instance, since, context).await,
+        NamespaceState::Terminating { .. } => return going::instance(instance, context).await,
         NamespaceState::Unknown => return Ok(Next::After(UNKNOWN_NAMESPACE)),
         NamespaceState::Active { uid } => uid,
     };

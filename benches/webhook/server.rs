@@ -71,11 +71,11 @@ impl Server {
         tasks.map(|task| task_cpu(&task.unwrap().path())).sum()
     }
 
-    /// A figure of proc_pid_status(5).
+    /// A figure of `proc_pid_status(5)`.
     pub(crate) fn memory_mib(&self, figure: &str) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(figure)).unwrap();
-        line.trim_matches(&[':', ' ', '\t', 'k', 'B']).parse::<f64>().unwrap() / 1024.0
+        line.trim_matches([':', ' ', '\t', 'k', 'B']).parse::<f64>().unwrap() / 1024.0
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reads of a pod what an injection looks at. Most of a large pod is probes, resources and values of variables; to make
 //! a tree of them would take most of the time that an answer takes. What is left out is named here, so that whatever
 //! this version does not know is read. Reading less changes no patch: a patch only adds, and says where by what was read.
+//! A pod's variables are read only if its annotations may name some, for nothing else looks at them.
 //!
 //! A tree can take a hundred times the memory of its text, so only so many values are read.
 

@@ -59,6 +59,22 @@ enum Refused {
     Broken,
 }
 
+/// Counts a review that gets no answer, whoever gives it up: this middleware, the time limit around it, or who asked and
+/// went. To the API server each is a failed call.
+struct Unanswered<'m> {
+    metrics: &'m Metrics,
+    /// What to count; nothing once there is an answer.
+    outcome: Option<&'static str>,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(outcome) = self.outcome {
+            self.metrics.unanswered(outcome);
+        }
+    }
+}
+
 impl Load {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         Self { free: Arc::new(Semaphore::new(MOST)), large: Arc::new(Semaphore::new(1)), metrics }
@@ -89,24 +105,31 @@ impl Load {
     }
 }
 
-/// Answers 429 to what is too much now.
+/// Answers 429 to what is too much now, and counts what gets no answer at all.
 pub(super) async fn shed(State(load): State<Load>, request: Request, next: Next) -> Response {
+    let mut unanswered = Unanswered { metrics: &load.metrics, outcome: Some("late") };
     let (parts, body) = request.into_parts();
     let arrived = timeout(ARRIVAL, load.read(body)).await.unwrap_or(Err(Refused::Late));
     let (body, _held) = match arrived {
         Ok(arrived) => arrived,
         Err(Refused::Shed) => {
+            unanswered.outcome = None;
             load.metrics.shed();
             let again = [(header::RETRY_AFTER, RETRY_AFTER)];
             return (StatusCode::TOO_MANY_REQUESTS, again, "too many reviews at a time; try again")
                 .into_response();
         }
         Err(Refused::Late) => return StatusCode::REQUEST_TIMEOUT.into_response(),
-        Err(Refused::Broken) => return StatusCode::BAD_REQUEST.into_response(),
+        Err(Refused::Broken) => {
+            unanswered.outcome = Some("broken");
+            return StatusCode::BAD_REQUEST.into_response();
+        }
     };
     // It is never closed.
     let _turn = if body.len() > LARGE { load.large.acquire().await.ok() } else { None };
-    next.run(Request::from_parts(parts, Body::from(body))).await
+    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    unanswered.outcome = None;
+    response
 }
 
 #[cfg(test)]
@@ -141,7 +164,28 @@ mod tests {
         for stalled in stalled {
             assert_eq!(stalled.await.unwrap().unwrap().status(), StatusCode::REQUEST_TIMEOUT);
         }
-        assert!(metrics.encode().unwrap().contains("bindery_admissions_shed_total 0\n"));
+        let counted = metrics.encode().unwrap();
+        assert!(counted.contains("bindery_admissions_shed_total 0\n"));
+        assert!(counted.contains("bindery_admissions_total{outcome=\"late\"} 500\n"), "{counted}");
+    }
+
+    /// The API server calls them all failed, and nobody else would count them.
+    #[tokio::test(start_paused = true)]
+    async fn a_review_that_gets_no_answer_is_counted_whoever_gives_it_up() {
+        let metrics = Arc::new(Metrics::new());
+        let router = Router::new()
+            .route("/never", post(async || std::future::pending::<()>().await))
+            .layer(from_fn_with_state(Load::new(metrics.clone()), shed));
+        let broken = Body::from_stream(stream::iter([Err::<Bytes, _>(std::io::Error::other("reset"))]));
+        let answer = router.clone().oneshot(Request::post("/never").body(broken).unwrap()).await;
+        assert_eq!(answer.unwrap().status(), StatusCode::BAD_REQUEST);
+        let never = router.oneshot(Request::post("/never").body(Body::from("{}")).unwrap());
+        assert!(timeout(Duration::from_secs(5), never).await.is_err());
+        let counted = metrics.encode().unwrap();
+        for outcome in ["broken", "late"] {
+            let line = format!("bindery_admissions_total{{outcome=\"{outcome}\"}} 1\n");
+            assert!(counted.contains(&line), "{line} is not in\n{counted}");
+        }
     }
 
     /// Also what comes in pieces is shed once there is no room for it, and gives back what it held.

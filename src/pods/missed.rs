@@ -241,8 +241,8 @@ fn notice(who: &str, pod: &AskingPod, owner: Option<&Owner>) -> Notice {
     let remedy = remedy(owner, &namespace, &pod.name_any());
     let note = match &pod.share {
         Share::Unclear { field } => format!(
-            "{who} asks for bindings that it has not got: {field} cannot be carried out, and bindery was not asked when it was \
-             created, for it would have refused it. What is wrong says: kubectl get pod {} -n {namespace} -o yaml | bindery \
+            "{who} asks for bindings that it has not got: {field} cannot be carried out, and bindery did not see it when the pod \
+             was created, for it would have refused it. What is wrong says: kubectl get pod {} -n {namespace} -o yaml | bindery \
              inject -f -. Correct it in the template, or then: {remedy}",
             pod.name_any()
         ),
@@ -255,7 +255,8 @@ fn notice(who: &str, pod: &AskingPod, owner: Option<&Owner>) -> Notice {
                 if pod.is_by_namespace {
                     "it was created before the Namespace said so, or while bindery was not asked"
                 } else {
-                    "bindery was not asked when it was created; it was not installed yet, or its webhook configuration absent"
+                    "bindery was not asked when it was created (not installed yet, webhook configuration absent, or passed \
+                     over by failurePolicy Ignore), or its annotations came later, also from another webhook"
                 }
             )
         }
@@ -360,9 +361,9 @@ mod tests {
         let pod = read(&object(&json!({}))).unwrap();
         assert_eq!(
             notice("it", &pod, None).note,
-            "it asks for db and has it not in container app: bindery was not asked when it was created; it was not installed \
-             yet, or its webhook configuration absent. To bind it: delete the pod and create it again: kubectl delete pod \
-             web-1 -n shop"
+            "it asks for db and has it not in container app: bindery was not asked when it was created (not installed yet, \
+             webhook configuration absent, or passed over by failurePolicy Ignore), or its annotations came later, also from \
+             another webhook. To bind it: delete the pod and create it again: kubectl delete pod web-1 -n shop"
         );
     }
 

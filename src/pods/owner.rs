@@ -1,7 +1,11 @@
 //! Who made a pod and would make another: the Deployment rather than its `ReplicaSet`, for that is what its user wrote and
 //! looks at. And what that user can do so that the pod is made anew.
 
-use std::{collections::HashMap, sync::Mutex, sync::PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use k8s_openapi::{
     api::{apps::v1::ReplicaSet, batch::v1::Job, core::v1::ObjectReference},
@@ -9,12 +13,15 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, Resource, ResourceExt, core::PartialObjectMeta};
 use serde::de::DeserializeOwned;
+use tokio::time::{error::Elapsed, timeout};
 use tracing::debug;
 
 use super::pod::AskingPod;
 
 /// How many owners of owners are remembered at most.
 const REMEMBERED: usize = 10_000;
+/// How long it may take to read one. What is told of the others must not wait for it.
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
 
 /// The object that a pod's user wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +124,8 @@ impl Owners {
         PartialObjectMeta<K>: DeserializeOwned + Clone + std::fmt::Debug,
     {
         let api: Api<PartialObjectMeta<K>> = Api::namespaced(self.client.clone(), namespace);
-        let object = api.get(name).await?;
+        let no_answer = |elapsed: Elapsed| kube::Error::Service(elapsed.into());
+        let object = timeout(LONGEST_LOOK, api.get(name)).await.map_err(no_answer)??;
         Ok(object.owner_references().iter().find(|owner| owner.controller == Some(true)).map(Owner::of))
     }
 }

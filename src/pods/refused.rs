@@ -40,8 +40,10 @@ use crate::{
 
 /// How the controllers call what is looked for here.
 const FAILED_CREATE: &str = "FailedCreate";
-/// How far nudges are apart, so that many owners do not try again in the same moment.
-const SPACING: Duration = Duration::from_millis(20);
+/// How far the beginnings of nudges are apart, so that many owners do not try again in the same moment: 1,000 need 4 s.
+const SPACING: Duration = Duration::from_millis(4);
+/// How many are under way at a time, so that slow answers do not hold up the others.
+const CONCURRENCY: usize = 16;
 /// How long one may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -84,7 +86,11 @@ pub(super) async fn run(client: Client, service: WebhookService, nudges: bool, i
     let refusals = Box::pin(refusals(&client));
     // A closed queue means that everything ends.
     let deciding = decide(refusals, health, |owner| drop(sender.unbounded_send(owner)));
-    tokio::join!(deciding, carry_out(&client, queue));
+    let nudge = move |owner: Owner| {
+        let client = client.clone();
+        async move { owner.nudge(&client).await }
+    };
+    tokio::join!(deciding, carry_out(queue, nudge));
 }
 
 /// Tells who is to be nudged, when he is.
@@ -198,12 +204,13 @@ fn has_ready_endpoint(slice: &EndpointSlice) -> bool {
         .any(|endpoint| endpoint.conditions.as_ref().is_none_or(|conditions| is_ready(conditions.ready)))
 }
 
-/// Nudges one after the other.
-async fn carry_out(client: &Client, mut queue: impl Stream<Item = Owner> + Unpin) {
-    while let Some(owner) = queue.next().await {
-        owner.nudge(client).await;
+/// Nudges in the order of the queue, several at a time.
+async fn carry_out<N: Future<Output = ()>>(queue: impl Stream<Item = Owner>, nudge: impl Fn(Owner) -> N) {
+    let spaced = queue.then(|owner| async {
         tokio::time::sleep(SPACING).await;
-    }
+        owner
+    });
+    spaced.map(nudge).buffer_unordered(CONCURRENCY).collect::<()>().await;
 }
 
 impl Owner {

@@ -19,7 +19,7 @@ use kube::{
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::namespaces::Namespaces;
@@ -31,6 +31,8 @@ const LONGEST_NOTE: usize = 1024;
 const LONGEST_NAME: usize = 200;
 /// For how long the same is not said again of the same object, however many of its pods give cause.
 const QUIET: Duration = Duration::from_mins(5);
+/// How long it may take to write an event. What is told of the others must not wait for it.
+const LONGEST_WRITE: Duration = Duration::from_secs(10);
 /// How often the same is said again of a pod that stays as it is: the API server forgets events after an hour.
 pub(super) const AGAIN: Duration = Duration::from_mins(55);
 
@@ -79,11 +81,22 @@ impl Teller {
         }
         let name = event_name(about, notice);
         let Some(times) = self.turn(&name, Instant::now()) else { return };
-        if let Err(error) = self.write(namespace, &name, about, notice, times).await {
-            debug!(namespace, object = about.name, reason = notice.reason, %error, "event not written");
-            // Whoever has cause next says it again.
-            self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+        match timeout(LONGEST_WRITE, self.write(namespace, &name, about, notice, times)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                debug!(namespace, object = about.name, reason = notice.reason, %error, "event not written");
+            }
+            Err(_) => {
+                debug!(
+                    namespace,
+                    object = about.name,
+                    reason = notice.reason,
+                    "event not written: no answer"
+                );
+            }
         }
+        // Whoever has cause next says it again.
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
     }
 
     /// How often the event will have been told with this time; nothing if it is too soon.

@@ -145,7 +145,7 @@ impl Metrics {
     }
 
     fn register_admission(&self, registry: &mut Registry) {
-        registry.register("admissions", "Admission reviews answered", self.admissions.clone());
+        registry.register("admissions", "Admission reviews, by what came of them", self.admissions.clone());
         registry.register(
             "admission_duration_seconds",
             "Time from a review's last byte to its answer",
@@ -178,6 +178,11 @@ impl Metrics {
     pub fn admission(&self, entry: &'static str, outcome: &'static str, took: Duration) {
         self.admissions.get_or_create(&OutcomeLabel { outcome }).inc();
         self.admission_durations.get_or_create(&EntryLabel { entry }).observe(took.as_secs_f64());
+    }
+
+    /// Counts an admission review that got no answer: `outcome` such as `late`.
+    pub fn unanswered(&self, outcome: &'static str) {
+        self.admissions.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// Counts an admission review that was too much.
@@ -298,6 +303,7 @@ mod tests {
         metrics.admission("pod", "injected", Duration::from_micros(40));
         metrics.injection("shop");
         metrics.refusal("shop", "not-bound");
+        metrics.unanswered("late");
         metrics.shed();
         metrics.certificate_expires("admission", jiff::Timestamp::from_second(1_800_000_000).unwrap());
         metrics.pods_missed("shop", 2);
@@ -311,6 +317,7 @@ mod tests {
             r#"bindery_reconcile_duration_seconds_count{kind="ServiceInstance"} 1"#,
             r#"bindery_reconcile_errors_total{kind="ServiceInstance"} 1"#,
             r#"bindery_admissions_total{outcome="injected"} 1"#,
+            r#"bindery_admissions_total{outcome="late"} 1"#,
             r#"bindery_admission_duration_seconds_bucket{le="0.00005",entry="pod"} 1"#,
             r#"bindery_injections_total{namespace="shop"} 1"#,
             r#"bindery_refusals_total{namespace="shop",reason="not-bound"} 1"#,

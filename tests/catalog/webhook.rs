@@ -280,10 +280,14 @@ fn workloads(metadata: &Value, template: &Value) -> Vec<Value> {
             "CronJob",
             json!({"suspend": true, "schedule": "@yearly", "jobTemplate": {"spec": {"template": job}}}),
         ),
+        ("v1", "ReplicationController", json!({"replicas": 0, "template": template})),
     ];
+    let template =
+        json!({"apiVersion": "v1", "kind": "PodTemplate", "metadata": metadata, "template": template});
     specs
         .into_iter()
         .map(|(version, kind, spec)| json!({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}))
+        .chain([template])
         .collect()
 }
 
@@ -302,8 +306,11 @@ async fn whoever_applies_a_workload_that_asks_in_the_wrong_place_is_warned() {
     until("the webhook is asked", async || apply(&misplaced[0]).await.contains("binds nothing")).await;
     let before = kept.workload_reviews();
     for workload in &misplaced {
-        let path =
-            if workload["kind"] == "CronJob" { "spec.jobTemplate.spec.template" } else { "spec.template" };
+        let path = match workload["kind"].as_str() {
+            Some("CronJob") => "spec.jobTemplate.spec.template",
+            Some("PodTemplate") => "template",
+            _ => "spec.template",
+        };
         let warning = format!(
             "Warning: bindery.dev/bind in metadata.annotations binds nothing; move it to {path}.metadata.annotations"
         );

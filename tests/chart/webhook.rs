@@ -80,7 +80,16 @@ fn workloads_that_ask_where_it_does_nothing_are_looked_at_and_never_held_up() {
     assert_eq!(workloads["clientConfig"]["service"]["path"], bindery::admission::webhook::WORKLOADS_PATH);
     let rules = workloads["rules"].as_array().unwrap();
     let resources: BTreeSet<_> = rules.iter().flat_map(|rule| strings(&rule["resources"])).collect();
-    let wanted = ["cronjobs", "daemonsets", "deployments", "jobs", "replicasets", "statefulsets"];
+    let wanted = [
+        "cronjobs",
+        "daemonsets",
+        "deployments",
+        "jobs",
+        "podtemplates",
+        "replicasets",
+        "replicationcontrollers",
+        "statefulsets",
+    ];
     assert_eq!(resources, wanted.into(), "no subresources");
     let conditions = workloads["matchConditions"].as_array().unwrap();
     let names: Vec<_> = conditions.iter().map(|condition| &condition["name"]).collect();

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{
+    defaults::leave_it_to_the_namespace,
     entries::{AllKeys, File, Variable, read_files, read_variables},
     error::{InjectError, MOST_ENTRIES, Problem, shown},
     folder::{MountRoot, System},
@@ -174,6 +175,12 @@ impl<'a> Ask<'a> {
         entries.reverse();
         entries
     }
+}
+
+/// Whether [`Ask::variables`] may name any for a pod with these annotations, its own or the Namespace's. Otherwise the
+/// variables that the pod has do not matter.
+pub(in crate::admission) fn may_name_variables(annotations: &Map<String, Value>) -> bool {
+    annotations.contains_key(pod::ENV) || leave_it_to_the_namespace(annotations)
 }
 
 /// What is called nearly like an annotation that bindery reads, and not read: it may be what keeps credentials from a container.

@@ -74,15 +74,10 @@ pub fn takes_defaults(pod: &Value) -> bool {
     annotations_of(pod).is_none_or(leave_it_to_the_namespace)
 }
 
-fn leave_it_to_the_namespace(annotations: &Map<String, Value>) -> bool {
+pub(super) fn leave_it_to_the_namespace(annotations: &Map<String, Value>) -> bool {
     let says_otherwise =
         |name: &String| name == pod::BIND || name.starts_with(pod::BIND_CONTAINER) || name == MIRROR_POD;
     !annotations.keys().any(says_otherwise)
-}
-
-/// Whether a pod with these annotations may be given single variables. Otherwise the ones that it has do not matter.
-pub(in crate::admission) fn may_name_variables(annotations: &Map<String, Value>) -> bool {
-    annotations.contains_key(pod::ENV) || leave_it_to_the_namespace(annotations)
 }
 
 /// Finds what `pod` lacks of the bindings that its Namespace gives it; nothing if the pod says itself what it is bound

@@ -30,7 +30,7 @@ pub use self::{
     error::{InjectError, Problem},
     warning::Warning,
 };
-pub(super) use defaults::may_name_variables;
+pub(super) use annotations::may_name_variables;
 pub(crate) use names::nearest;
 
 /// The annotation by which the kubelet marks the API server's copy of a static pod. Such a pod may not refer to

@@ -36,8 +36,9 @@ pub(super) struct Limits {
     pub(super) connections: usize,
     /// How long a connection may take from its beginning to its first request: handshake, silence, slow headers.
     pub(super) first_request: Duration,
-    /// How long an HTTP/1.1 connection may take for each later request's headers, and so how long it may be idle. Longer
-    /// than the minute after which most proxies give a connection up: whoever closes first must be the client.
+    /// How long an HTTP/1.1 connection may take for each later request's headers, and so how long it may be idle. Clearly
+    /// longer than the 90 s after which an API server gives an idle connection up, and most proxies after a minute: whoever
+    /// closes first must be the client, for a review that meets the close is not repeated.
     pub(super) headers: Duration,
     /// How often an HTTP/2 connection is asked whether its client is still there.
     pub(super) ping: Duration,
@@ -55,7 +56,7 @@ impl Limits {
     pub(super) const DEFAULT: Self = Self {
         connections: 512,
         first_request: Duration::from_secs(10),
-        headers: Duration::from_secs(75),
+        headers: Duration::from_mins(2),
         ping: Duration::from_secs(30),
         drain: LONGEST_DRAIN,
         idle: Duration::from_secs(3),
@@ -259,5 +260,37 @@ impl Service<Request<Incoming>> for Asked {
             Ok(response)
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    /// API servers, which speak HTTP/1.1, keep an idle connection for 90 s and then use it no more.
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_is_closed_only_after_an_api_server_would_have_done_so() {
+        let (mut client, stream) = duplex(1 << 10);
+        let limits = Limits::DEFAULT;
+        let router = Router::new().route("/", get(async || "here"));
+        let server = Server { tls: None, router, limits, stop: CancellationToken::new() };
+        tokio::spawn(async move {
+            let (address, deadline) = (([127, 0, 0, 1], 1).into(), Instant::now() + limits.first_request);
+            server.requests(limits.builder().http1_only(), stream, address, deadline, limits.idle).await;
+        });
+        let mut answer = [0; 1 << 10];
+        for _ in 0..2 {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+            let length = client.read(&mut answer).await.unwrap();
+            assert!(answer[..length].ends_with(b"here"), "{}", String::from_utf8_lossy(&answer[..length]));
+            sleep(Duration::from_secs(100)).await;
+        }
+        let waited = Instant::now();
+        let closed = client.read(&mut answer).await;
+        assert!(!closed.is_ok_and(|length| length > 0), "something was said");
+        assert!(waited.elapsed() < Duration::from_mins(1), "held for ever");
     }
 }

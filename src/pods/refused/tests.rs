@@ -1,6 +1,9 @@
 //! Which events tell of a refusal, and what becomes of it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use futures::stream;
 use rstest::rstest;
@@ -108,4 +111,40 @@ async fn whoever_was_refused_is_nudged_after_the_recovery() {
     let [(owner, at)] = &told[..] else { panic!("nudged {told:?}") };
     assert_eq!(*owner, nudged);
     assert!((181..190).contains(&at.as_secs()), "{at:?}");
+}
+
+fn owners(count: usize) -> Vec<Owner> {
+    (0..count).map(|number| Owner { name: number.to_string(), ..owner(OwnerKind::ReplicaSet) }).collect()
+}
+
+/// Two seconds pass before the first, and pods are to run within ten.
+#[tokio::test(start_paused = true)]
+async fn a_thousand_owners_are_nudged_in_their_order_within_seconds_and_few_at_a_time() {
+    let (begun, under_way) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
+    let nudge = async |owner: Owner| {
+        begun.lock().unwrap().push(owner);
+        assert!(under_way.fetch_add(1, Ordering::SeqCst) < CONCURRENCY);
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        under_way.fetch_sub(1, Ordering::SeqCst);
+    };
+    let started = Instant::now();
+    carry_out(stream::iter(owners(1000)), nudge).await;
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    assert_eq!(begun.into_inner().unwrap(), owners(1000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_whose_nudge_is_not_answered_does_not_hold_up_the_others() {
+    let ended = Mutex::new(Vec::new());
+    let nudge = async |owner: Owner| {
+        if owner.name == "0" {
+            tokio::time::sleep(PATIENCE).await;
+        }
+        ended.lock().unwrap().push((owner.name, Instant::now()));
+    };
+    let started = Instant::now();
+    carry_out(stream::iter(owners(100)), nudge).await;
+    let ended = ended.into_inner().unwrap();
+    let late: Vec<_> = ended.iter().filter(|(_, at)| *at > started + Duration::from_secs(1)).collect();
+    assert_eq!((ended.len(), late.len()), (100, 1), "{late:?}");
 }

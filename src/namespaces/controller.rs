@@ -27,12 +27,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    act::{Hands, reference},
+    act::{Hands, StepError, reference},
     api::NamespaceBinding,
-    plan::{Plan, Share},
+    plan::{Plan, Refusals, Share, turn_is_over},
     pods::kept,
     rule::Rule,
-    steps::{Finding, Look, Problem, Seen, Told, look, owner},
+    steps::{Change as StepChange, Finding, Look, Problem, Seen, Step, Told, look, owner},
 };
 use crate::{
     catalog::api::{ServiceBinding, ServiceInstance},
@@ -76,6 +76,7 @@ pub(super) struct Controller {
     /// How long what each NamespaceBinding gave is kept without it.
     pub(super) graces: ArcSwap<HashMap<String, Duration>>,
     pub(super) findings: Mutex<HashMap<String, BTreeMap<String, Finding>>>,
+    refusals: Mutex<Refusals>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) hands: Hands,
     /// When the pods of each namespace were looked at, where that matters.
@@ -97,6 +98,7 @@ pub(super) async fn run(client: Client, metrics: Arc<Metrics>, stop: Cancellatio
         plan: ArcSwap::default(),
         graces: ArcSwap::default(),
         findings: Mutex::default(),
+        refusals: Mutex::default(),
         hands: Hands::new(client.clone()),
         looks: Mutex::default(),
         retries: Retries::default(),
@@ -151,6 +153,11 @@ impl Controller {
         self.findings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn lock_refusals(&self) -> MutexGuard<'_, Refusals> {
+        // As above.
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn lock_looks(&self) -> MutexGuard<'_, HashMap<String, Timestamp>> {
         // As above.
         self.looks.lock().unwrap_or_else(PoisonError::into_inner)
@@ -174,6 +181,7 @@ impl Controller {
         if namespace.metadata.deletion_timestamp.is_some() {
             self.lock_findings().remove(&name);
             self.lock_looks().remove(&name);
+            self.lock_refusals().retain(|(namespace, _), _| *namespace != name);
             return Action::await_change();
         }
         let planned = self.plan.load_full();
@@ -231,7 +239,9 @@ impl Controller {
             if failed.contains(step.rule.as_str()) {
                 continue;
             }
-            if let Err(error) = self.hands.carry_out(&name, step).await {
+            let done = self.hands.carry_out(&name, step).await;
+            self.note_refusal(&name, step, done.as_ref().err());
+            if let Err(error) = done {
                 debug!(namespace = name, rule = step.rule, %error, "a step is tried again");
                 looked.findings.entry(step.rule.clone()).or_default().problem = Some(error.problem());
                 failed.insert(step.rule.as_str());
@@ -249,6 +259,28 @@ impl Controller {
             has_failed = true;
         }
         has_failed
+    }
+
+    /// Keeps in mind whether an instance can be made; one that cannot makes room for others, so that all is decided anew.
+    fn note_refusal(&self, namespace: &str, step: &Step, error: Option<&StepError>) {
+        if !matches!(step.change, StepChange::Make(_)) {
+            return;
+        }
+        let key = (namespace.to_owned(), step.rule.clone());
+        let now = Timestamp::now();
+        match error {
+            None => {
+                self.lock_refusals().remove(&key);
+            }
+            Some(error) if error.is_refusal() => {
+                let known = self.lock_refusals().get(&key).copied();
+                if known.is_none_or(|since| turn_is_over(since, now)) {
+                    self.lock_refusals().insert(key, now);
+                    self.hear(News::Rules);
+                }
+            }
+            Some(_) => {}
+        }
     }
 
     /// Keeps what was found, and tells the users of the namespace what is new.

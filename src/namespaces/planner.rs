@@ -122,11 +122,13 @@ impl Controller {
         self.graces.store(Arc::new(graces));
         let held = self.held();
         let before = self.plan.load_full();
+        let refusals = self.lock_refusals().clone();
         let mut decided = plan(&Facts {
             rules: &rules,
             namespaces: &self.stores.namespaces.state(),
             held: &held,
             before: &before,
+            refusals: &refusals,
             now: Timestamp::now(),
         });
         // What nobody can read decides nothing: what it gave before stays as it is.

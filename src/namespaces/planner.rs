@@ -93,8 +93,9 @@ impl Controller {
                 let _ = queue.unbounded_send(ObjectRef::new(&namespace));
             }
             if !is_reported && since(reported).is_none_or(|since| since >= REPORT_EVERY) {
-                self.report().await;
-                (reported, is_reported) = (Some(Instant::now()), true);
+                // What could not be written is tried again: who waits for a namespace reads it there.
+                is_reported = self.report().await;
+                reported = Some(Instant::now());
             }
         }
     }

@@ -35,8 +35,8 @@ fn made<K: Resource<DynamicType = ()>>(objects: Vec<Arc<K>>) -> Made<K> {
 }
 
 impl Controller {
-    /// Writes each status that is not as it should be.
-    pub(super) async fn report(&self) {
+    /// Writes each status that is not as it should be; answers whether all are.
+    pub(super) async fn report(&self) -> bool {
         let now = Timestamp::now();
         let mut reports = Vec::new();
         {
@@ -63,6 +63,7 @@ impl Controller {
             ];
             (object.metadata.name.as_deref().unwrap_or_default(), counts)
         }));
+        let mut all = true;
         for (object, status) in reports {
             if object.status.as_ref() == Some(&status) {
                 continue;
@@ -70,8 +71,10 @@ impl Controller {
             if let Err(error) = self.write(&object, &status).await {
                 let name = object.name_any();
                 warn!(namespacebinding = name, error = explain(&error), "status not written");
+                all = false;
             }
         }
+        all
     }
 
     fn cases<'a>(

@@ -50,7 +50,8 @@ enum OutputForm {
     Json,
 }
 
-/// Let a namespace keep what it has of NamespaceBindings for longer than their ttl.
+/// Let a namespace keep what it has of NamespaceBindings for longer than their ttl, or than their gracePeriod when it is
+/// not selected any more.
 ///
 /// The time counts from now, so that repeating the command does not add up; an end that is later already stays.
 #[derive(Debug, clap::Args)]

@@ -71,6 +71,8 @@ pub(super) struct Stores {
 /// What the tasks share.
 pub(super) struct Controller {
     pub(super) client: Client,
+    /// bindery's own namespace.
+    pub(super) own: String,
     pub(super) stores: Stores,
     pub(super) plan: ArcSwap<Plan>,
     /// How long what each NamespaceBinding gave is kept without it.
@@ -86,7 +88,12 @@ pub(super) struct Controller {
 }
 
 /// Runs until `stop`, or until a task ends that should not; answers which.
-pub(super) async fn run(client: Client, metrics: Arc<Metrics>, stop: CancellationToken) -> Option<String> {
+pub(super) async fn run(
+    client: Client,
+    own: String,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> Option<String> {
     let (rules, rule_writer) = reflector::store();
     let (namespaces, namespace_writer) = reflector::store();
     let (instances, instance_writer) = reflector::store();
@@ -103,6 +110,7 @@ pub(super) async fn run(client: Client, metrics: Arc<Metrics>, stop: Cancellatio
         looks: Mutex::default(),
         retries: Retries::default(),
         client,
+        own,
         metrics,
         news,
     });

@@ -43,6 +43,8 @@ pub(super) struct Facts<'a> {
     pub(super) before: &'a Plan,
     /// What was granted and could not be made takes no room from others.
     pub(super) refusals: &'a Refusals,
+    /// bindery's own namespace, which nobody means: its pods are not bound.
+    pub(super) own: &'a str,
     pub(super) now: Timestamp,
 }
 
@@ -115,7 +117,8 @@ pub(super) fn plan(facts: &Facts<'_>) -> Plan {
     let mut plan = Plan::default();
     let mut candidates: Vec<Vec<Candidate<'_>>> = facts.rules.iter().map(|_| Vec::new()).collect();
     for namespace in facts.namespaces {
-        if namespace.metadata.deletion_timestamp.is_some() {
+        let is_own = namespace.metadata.name.as_deref() == Some(facts.own);
+        if is_own || namespace.metadata.deletion_timestamp.is_some() {
             continue;
         }
         let mut selecting: Vec<_> =

@@ -130,6 +130,7 @@ impl Controller {
             held: &held,
             before: &before,
             refusals: &refusals,
+            own: &self.own,
             now: Timestamp::now(),
         });
         // What nobody can read decides nothing: what it gave before stays as it is.

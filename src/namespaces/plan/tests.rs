@@ -54,7 +54,15 @@ fn planned_at(
     let rules: Vec<_> = rules.iter().cloned().map(Arc::new).collect();
     let refusals =
         refused.iter().map(|(name, minute)| (((*name).to_owned(), "r".to_owned()), at(*minute))).collect();
-    plan(&Facts { rules: &rules, namespaces, held, before, refusals: &refusals, now: at(minute) })
+    plan(&Facts {
+        rules: &rules,
+        namespaces,
+        held,
+        before,
+        refusals: &refusals,
+        own: "bindery",
+        now: at(minute),
+    })
 }
 
 fn first_plan(rules: &[Rule], namespaces: &[Arc<NamespaceMeta>], held: &Held) -> Plan {
@@ -88,6 +96,13 @@ fn who_is_selected_is_granted_and_who_is_about_to_go_is_left_alone() {
     let plan = first_plan(&[rule("r", &json!({}))], &namespaces, &held(&[]));
     assert_eq!(plan.namespaces.keys().collect::<Vec<_>>(), ["feature-a"]);
     assert_eq!(verdict(&plan, "feature-a", "r"), Verdict::Granted { stage: None });
+}
+
+#[test]
+fn nobody_means_the_namespace_of_bindery() {
+    let rules = [rule("r", &json!({"namePattern": "*"}))];
+    let namespaces = [namespace("bindery", 1, &json!({})), namespace("bindery-demo", 1, &json!({}))];
+    assert_eq!(granted(&first_plan(&rules, &namespaces, &held(&[]))), ["bindery-demo"]);
 }
 
 #[test]

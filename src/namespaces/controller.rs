@@ -100,20 +100,8 @@ pub(super) async fn run(
     let (bindings, binding_writer) = reflector::store();
     let (news, heard) = news::unbounded_channel();
     let (queue, wakes) = mpsc::unbounded();
-    let controller = Arc::new(Controller {
-        stores: Stores { rules, namespaces, instances, bindings },
-        plan: ArcSwap::default(),
-        graces: ArcSwap::default(),
-        findings: Mutex::default(),
-        refusals: Mutex::default(),
-        hands: Hands::new(client.clone()),
-        looks: Mutex::default(),
-        retries: Retries::default(),
-        client,
-        own,
-        metrics,
-        news,
-    });
+    let stores = Stores { rules, namespaces, instances, bindings };
+    let controller = Arc::new(Controller::new(client, own, metrics, stores, news));
     let mut tasks = JoinSet::new();
     let all = watcher::Config::default;
     let ours = || watcher::Config::default().labels(branch::NAMESPACE_BINDING);
@@ -134,6 +122,29 @@ fn within(object: &impl ResourceExt) -> News {
 }
 
 impl Controller {
+    pub(super) fn new(
+        client: Client,
+        own: String,
+        metrics: Arc<Metrics>,
+        stores: Stores,
+        news: news::UnboundedSender<News>,
+    ) -> Self {
+        Self {
+            stores,
+            plan: ArcSwap::default(),
+            graces: ArcSwap::default(),
+            findings: Mutex::default(),
+            refusals: Mutex::default(),
+            hands: Hands::new(client.clone()),
+            looks: Mutex::default(),
+            retries: Retries::default(),
+            client,
+            own,
+            metrics,
+            news,
+        }
+    }
+
     fn watch<K>(
         self: &Arc<Self>,
         tasks: &mut JoinSet<()>,

@@ -50,7 +50,8 @@ enum OutputForm {
     Json,
 }
 
-/// Let a namespace keep what it has of NamespaceBindings for longer than their ttl.
+/// Let a namespace keep what it has of NamespaceBindings for longer than their ttl, or than their gracePeriod when it is
+/// not selected any more.
 ///
 /// The time counts from now, so that repeating the command does not add up; an end that is later already stays.
 #[derive(Debug, clap::Args)]
@@ -106,29 +107,51 @@ pub(super) async fn extend(args: &ExtendArgs) -> anyhow::Result<String> {
     Ok(format!("{name} keeps what it has until {until:.0} at least\n"))
 }
 
+/// The API server did not give what was asked of it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what}: {}", explain(.error))]
+struct Unread {
+    what: String,
+    error: kube::Error,
+}
+
+impl Unread {
+    fn to(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let what = what.into();
+        move |error| Self { what, error }
+    }
+
+    /// Whether it may be different the next time: the API server is away, starts, or has too much to do.
+    fn passes(&self) -> bool {
+        match &self.error {
+            kube::Error::Api(status) => status.code == 429 || status.code >= 500,
+            kube::Error::HyperError(_) | kube::Error::Service(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// What there is to be said of one namespace, or of all.
-async fn find(client: &Client, namespace: Option<&str>) -> anyhow::Result<Found> {
-    let rules = match Api::<NamespaceBinding>::all(client.clone()).list(&ListParams::default()).await {
-        Ok(rules) => rules.items,
-        Err(error) => bail!("cannot list NamespaceBindings: {}", explain(&error)),
-    };
+async fn find(client: &Client, namespace: Option<&str>) -> Result<Found, Unread> {
+    let rules = Api::<NamespaceBinding>::all(client.clone()).list(&ListParams::default()).await;
+    let rules = rules.map_err(Unread::to("list NamespaceBindings"))?.items;
     let api: Api<Namespace> = Api::all(client.clone());
     let namespaces: Vec<PartialObjectMeta<Namespace>> = match namespace {
-        Some(name) => match api.get_metadata_opt(name).await {
-            Ok(namespace) => namespace.into_iter().collect(),
-            Err(error) => bail!("cannot read the namespace {name}: {}", explain(&error)),
-        },
-        None => match api.list_metadata(&ListParams::default()).await {
-            Ok(namespaces) => namespaces.items,
-            Err(error) => bail!("cannot list namespaces: {}", explain(&error)),
-        },
+        Some(name) => {
+            let found = api.get_metadata_opt(name).await;
+            found.map_err(Unread::to(format!("read the namespace {name}")))?.into_iter().collect()
+        }
+        None => {
+            let all = api.list_metadata(&ListParams::default()).await;
+            all.map_err(Unread::to("list namespaces"))?.items
+        }
     };
     let (instances, bindings) = tokio::try_join!(made(client, namespace), made(client, namespace))?;
     Ok(Found { rules, namespaces, instances, bindings })
 }
 
 /// The objects of a kind that were made for NamespaceBindings.
-async fn made<K>(client: &Client, namespace: Option<&str>) -> anyhow::Result<Vec<K>>
+async fn made<K>(client: &Client, namespace: Option<&str>) -> Result<Vec<K>, Unread>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
@@ -136,8 +159,6 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    match api.list(&ListParams::default().labels(branch::NAMESPACE_BINDING)).await {
-        Ok(objects) => Ok(objects.items),
-        Err(error) => bail!("cannot list {}: {}", K::plural(&()), explain(&error)),
-    }
+    let objects = api.list(&ListParams::default().labels(branch::NAMESPACE_BINDING)).await;
+    Ok(objects.map_err(Unread::to(format!("list {}", K::plural(&()))))?.items)
 }

@@ -292,6 +292,7 @@ impl Roles {
             (self.client.clone(), self.metrics.clone(), self.readiness.clone());
         let mut exclude_namespaces = self.args.injection.exclude_namespaces.clone();
         exclude_namespaces.push(namespace.clone());
+        let own = namespace.clone();
         let webhook = WebhookService { namespace: namespace.clone(), name: format!("{name}-admission") };
         let looking_after = PodsSettings {
             inject: self.args.injection.settings(),
@@ -303,9 +304,10 @@ impl Roles {
         tasks.spawn(async move {
             let lead = |term: CancellationToken| {
                 let (client, metrics, readiness) = (client.clone(), metrics.clone(), readiness.clone());
+                let own = own.clone();
                 let pods = pods::run(client.clone(), looking_after.clone(), metrics.clone(), term.clone());
                 async move {
-                    let namespaces = namespaces::run(client.clone(), metrics.clone(), term.clone());
+                    let namespaces = namespaces::run(client.clone(), own, metrics.clone(), term.clone());
                     let settings = CatalogSettings::default();
                     let catalog = catalog::run(client, settings, metrics, readiness.clone(), term);
                     // None waits for another, and all end when one cannot go on.

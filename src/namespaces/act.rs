@@ -47,6 +47,11 @@ impl StepError {
         };
         Problem { reason, message: self.to_string(), is_failure }
     }
+
+    /// Whether something must change first, of which bindery hears nothing.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.problem().is_failure
+    }
 }
 
 /// What does things at the API server.

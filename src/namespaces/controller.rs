@@ -27,12 +27,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    act::{Hands, reference},
+    act::{Hands, StepError, reference},
     api::NamespaceBinding,
-    plan::{Plan, Share},
+    plan::{Plan, Refusals, Share, turn_is_over},
     pods::kept,
     rule::Rule,
-    steps::{Finding, Look, Problem, Seen, Told, look, owner},
+    steps::{Change as StepChange, Finding, Look, Problem, Seen, Step, Told, look, owner},
 };
 use crate::{
     catalog::api::{ServiceBinding, ServiceInstance},
@@ -71,11 +71,14 @@ pub(super) struct Stores {
 /// What the tasks share.
 pub(super) struct Controller {
     pub(super) client: Client,
+    /// bindery's own namespace.
+    pub(super) own: String,
     pub(super) stores: Stores,
     pub(super) plan: ArcSwap<Plan>,
     /// How long what each NamespaceBinding gave is kept without it.
     pub(super) graces: ArcSwap<HashMap<String, Duration>>,
     pub(super) findings: Mutex<HashMap<String, BTreeMap<String, Finding>>>,
+    refusals: Mutex<Refusals>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) hands: Hands,
     /// When the pods of each namespace were looked at, where that matters.
@@ -85,25 +88,20 @@ pub(super) struct Controller {
 }
 
 /// Runs until `stop`, or until a task ends that should not; answers which.
-pub(super) async fn run(client: Client, metrics: Arc<Metrics>, stop: CancellationToken) -> Option<String> {
+pub(super) async fn run(
+    client: Client,
+    own: String,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> Option<String> {
     let (rules, rule_writer) = reflector::store();
     let (namespaces, namespace_writer) = reflector::store();
     let (instances, instance_writer) = reflector::store();
     let (bindings, binding_writer) = reflector::store();
     let (news, heard) = news::unbounded_channel();
     let (queue, wakes) = mpsc::unbounded();
-    let controller = Arc::new(Controller {
-        stores: Stores { rules, namespaces, instances, bindings },
-        plan: ArcSwap::default(),
-        graces: ArcSwap::default(),
-        findings: Mutex::default(),
-        hands: Hands::new(client.clone()),
-        looks: Mutex::default(),
-        retries: Retries::default(),
-        client,
-        metrics,
-        news,
-    });
+    let stores = Stores { rules, namespaces, instances, bindings };
+    let controller = Arc::new(Controller::new(client, own, metrics, stores, news));
     let mut tasks = JoinSet::new();
     let all = watcher::Config::default;
     let ours = || watcher::Config::default().labels(branch::NAMESPACE_BINDING);
@@ -124,6 +122,29 @@ fn within(object: &impl ResourceExt) -> News {
 }
 
 impl Controller {
+    pub(super) fn new(
+        client: Client,
+        own: String,
+        metrics: Arc<Metrics>,
+        stores: Stores,
+        news: news::UnboundedSender<News>,
+    ) -> Self {
+        Self {
+            stores,
+            plan: ArcSwap::default(),
+            graces: ArcSwap::default(),
+            findings: Mutex::default(),
+            refusals: Mutex::default(),
+            hands: Hands::new(client.clone()),
+            looks: Mutex::default(),
+            retries: Retries::default(),
+            client,
+            own,
+            metrics,
+            news,
+        }
+    }
+
     fn watch<K>(
         self: &Arc<Self>,
         tasks: &mut JoinSet<()>,
@@ -151,6 +172,11 @@ impl Controller {
         self.findings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn lock_refusals(&self) -> MutexGuard<'_, Refusals> {
+        // As above.
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn lock_looks(&self) -> MutexGuard<'_, HashMap<String, Timestamp>> {
         // As above.
         self.looks.lock().unwrap_or_else(PoisonError::into_inner)
@@ -174,6 +200,7 @@ impl Controller {
         if namespace.metadata.deletion_timestamp.is_some() {
             self.lock_findings().remove(&name);
             self.lock_looks().remove(&name);
+            self.lock_refusals().retain(|(namespace, _), _| *namespace != name);
             return Action::await_change();
         }
         let planned = self.plan.load_full();
@@ -231,7 +258,9 @@ impl Controller {
             if failed.contains(step.rule.as_str()) {
                 continue;
             }
-            if let Err(error) = self.hands.carry_out(&name, step).await {
+            let done = self.hands.carry_out(&name, step).await;
+            self.note_refusal(&name, step, done.as_ref().err());
+            if let Err(error) = done {
                 debug!(namespace = name, rule = step.rule, %error, "a step is tried again");
                 looked.findings.entry(step.rule.clone()).or_default().problem = Some(error.problem());
                 failed.insert(step.rule.as_str());
@@ -249,6 +278,28 @@ impl Controller {
             has_failed = true;
         }
         has_failed
+    }
+
+    /// Keeps in mind whether an instance can be made; one that cannot makes room for others, so that all is decided anew.
+    fn note_refusal(&self, namespace: &str, step: &Step, error: Option<&StepError>) {
+        if !matches!(step.change, StepChange::Make(_)) {
+            return;
+        }
+        let key = (namespace.to_owned(), step.rule.clone());
+        let now = Timestamp::now();
+        match error {
+            None => {
+                self.lock_refusals().remove(&key);
+            }
+            Some(error) if error.is_refusal() => {
+                let known = self.lock_refusals().get(&key).copied();
+                if known.is_none_or(|since| turn_is_over(since, now)) {
+                    self.lock_refusals().insert(key, now);
+                    self.hear(News::Rules);
+                }
+            }
+            Some(_) => {}
+        }
     }
 
     /// Keeps what was found, and tells the users of the namespace what is new.

@@ -44,19 +44,20 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
 pub struct NamespacesError(String);
 
 /// Carries out NamespaceBindings until `stop`. Only one process of an installation may do so at a time; the caller sees
-/// to that. Without their definition nothing is done; the rest of bindery does not wait for it.
+/// to that. `own` is bindery's namespace, which gets nothing. Without their definition nothing is done; the rest of bindery does not wait for it.
 ///
 /// # Errors
 /// When a task ends that should not.
 pub async fn run(
     client: Client,
+    own: String,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> Result<(), NamespacesError> {
     if stop.run_until_cancelled(await_definition(&client)).await.is_none() {
         return Ok(());
     }
-    controller::run(client, metrics, stop).await.map_or(Ok(()), |why| Err(NamespacesError(why)))
+    controller::run(client, own, metrics, stop).await.map_or(Ok(()), |why| Err(NamespacesError(why)))
 }
 
 async fn await_definition(client: &Client) {

@@ -5,6 +5,7 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, HashSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use k8s_openapi::jiff::Timestamp;
@@ -21,6 +22,18 @@ use crate::{catalog::api::ServiceInstance, cluster::namespaces::NamespaceMeta};
 /// one where a NamespaceBinding was made anew with another `bindingName`.
 pub(super) type Held = HashMap<(String, String), Vec<Arc<ServiceInstance>>>;
 
+/// Whose instances the API server refused, or somebody else stands in the way of, by namespace and NamespaceBinding: since
+/// when.
+pub(super) type Refusals = HashMap<(String, String), Timestamp>;
+
+/// How long one that was refused is tried before another that was refused gets its room. Nobody else waits for that.
+const TURN: Duration = Duration::from_mins(5);
+
+/// Whether an instance that was refused then is not to be tried instead of others any more.
+pub(super) fn turn_is_over(since: Timestamp, now: Timestamp) -> bool {
+    since + TURN <= now
+}
+
 /// What is known.
 pub(super) struct Facts<'a> {
     pub(super) rules: &'a [Arc<Rule>],
@@ -28,6 +41,10 @@ pub(super) struct Facts<'a> {
     pub(super) held: &'a Held,
     /// What was decided before: what was granted stays so, also while its instance is on its way.
     pub(super) before: &'a Plan,
+    /// What was granted and could not be made takes no room from others.
+    pub(super) refusals: &'a Refusals,
+    /// bindery's own namespace, which nobody means: its pods are not bound.
+    pub(super) own: &'a str,
     pub(super) now: Timestamp,
 }
 
@@ -89,6 +106,8 @@ impl Plan {
 struct Candidate<'a> {
     namespace: &'a str,
     created: Option<Timestamp>,
+    /// When it was refused, unless it is its turn.
+    refused: Option<Timestamp>,
     label: Option<&'a str>,
     stage: Option<Stage>,
 }
@@ -98,7 +117,8 @@ pub(super) fn plan(facts: &Facts<'_>) -> Plan {
     let mut plan = Plan::default();
     let mut candidates: Vec<Vec<Candidate<'_>>> = facts.rules.iter().map(|_| Vec::new()).collect();
     for namespace in facts.namespaces {
-        if namespace.metadata.deletion_timestamp.is_some() {
+        let is_own = namespace.metadata.name.as_deref() == Some(facts.own);
+        if is_own || namespace.metadata.deletion_timestamp.is_some() {
             continue;
         }
         let mut selecting: Vec<_> =
@@ -124,6 +144,7 @@ pub(super) fn plan(facts: &Facts<'_>) -> Plan {
                     candidates[index].push(Candidate {
                         namespace: namespace.metadata.name.as_deref().unwrap_or_default(),
                         created: namespace.creation_timestamp().map(|time| time.0),
+                        refused: facts.refused(rule, namespace),
                         label: counted_label(rule, namespace),
                         stage,
                     });
@@ -184,6 +205,18 @@ impl Facts<'_> {
         rule.instance(&namespace.metadata).err()
     }
 
+    /// When its instance was refused, if it was.
+    fn refusal(&self, namespace: &str, rule: &Rule) -> Option<Timestamp> {
+        self.refusals.get(&(namespace.to_owned(), rule.name().to_owned())).copied()
+    }
+
+    fn refused(&self, rule: &Rule, namespace: &NamespaceMeta) -> Option<Timestamp> {
+        let name = namespace.metadata.name.as_deref()?;
+        let since = self.refusal(name, rule)?;
+        let is_its_turn = self.before.granted(name, rule.name()) && !turn_is_over(since, self.now);
+        (!is_its_turn).then_some(since)
+    }
+
     fn stage(&self, rule: &Rule, namespace: &NamespaceMeta) -> Option<Stage> {
         let life = rule.ttl.as_ref()?;
         let instance = self.instance(&namespace.name_any(), rule);
@@ -195,8 +228,11 @@ impl Facts<'_> {
         let granted =
             |candidate: &Candidate<'c>| (candidate.namespace, Verdict::Granted { stage: candidate.stage });
         let Some(limits) = rule.limits() else { return candidates.iter().map(granted).collect() };
+        let is_refused = |candidate: &Candidate<'_>| self.refusal(candidate.namespace, rule).is_some();
         let has = |candidate: &Candidate<'_>| {
-            self.holds(candidate.namespace, rule) || self.before.granted(candidate.namespace, rule.name())
+            let is_on_its_way =
+                || self.before.granted(candidate.namespace, rule.name()) && !is_refused(candidate);
+            self.holds(candidate.namespace, rule) || is_on_its_way()
         };
         let (inside, waiting): (Vec<_>, Vec<_>) = candidates.into_iter().partition(has);
         let mut verdicts: Vec<_> = inside.iter().map(granted).collect();
@@ -210,7 +246,10 @@ impl Facts<'_> {
                 *room.labels.entry(counted_label(rule, namespace)).or_default() += count;
             }
         }
+        // Those that were refused are tried again with the room that nobody else wants.
+        let (refused, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_refused);
         verdicts.extend(room.let_in(waiting));
+        verdicts.extend(room.let_in(refused));
         verdicts
     }
 
@@ -246,12 +285,13 @@ impl<'a> Room<'a> {
         Self { limits, total: i32::try_from(inside.len()).unwrap_or(i32::MAX), labels }
     }
 
-    /// Lets in from the labels that have least, of each the oldest first.
+    /// Lets in from the labels that have least, of each the oldest first; of those that were refused, whose refusal is
+    /// longest ago.
     fn let_in<'c>(&mut self, mut waiting: Vec<Candidate<'c>>) -> Vec<(&'c str, Verdict)>
     where
         'c: 'a,
     {
-        waiting.sort_by_key(|candidate| (candidate.created, candidate.namespace));
+        waiting.sort_by_key(|candidate| (candidate.refused, candidate.created, candidate.namespace));
         let mut queues: HashMap<Option<&'c str>, VecDeque<Candidate<'c>>> = HashMap::new();
         for candidate in waiting {
             queues.entry(candidate.label).or_default().push_back(candidate);
@@ -259,11 +299,11 @@ impl<'a> Room<'a> {
         let mut verdicts = Vec::new();
         let turn = |room: &Self, label: Option<&'c str>, first: &Candidate<'c>| {
             let has = room.labels.get(&label).copied().unwrap_or_default();
-            Reverse((has, first.created, first.namespace, label))
+            Reverse((first.refused, has, first.created, first.namespace, label))
         };
         let mut turns: BinaryHeap<_> =
             queues.iter().filter_map(|(label, queue)| Some(turn(self, *label, queue.front()?))).collect();
-        while let Some(Reverse((has, _, _, label))) = turns.pop() {
+        while let Some(Reverse((_, has, _, _, label))) = turns.pop() {
             let Some(queue) = queues.get_mut(&label) else { continue };
             if let Some(refusal) = self.refusal(has, label) {
                 verdicts.extend(queue.drain(..).map(|candidate| (candidate.namespace, refusal.clone())));

@@ -93,8 +93,9 @@ impl Controller {
                 let _ = queue.unbounded_send(ObjectRef::new(&namespace));
             }
             if !is_reported && since(reported).is_none_or(|since| since >= REPORT_EVERY) {
-                self.report().await;
-                (reported, is_reported) = (Some(Instant::now()), true);
+                // What could not be written is tried again: who waits for a namespace reads it there.
+                is_reported = self.report().await;
+                reported = Some(Instant::now());
             }
         }
     }
@@ -122,11 +123,14 @@ impl Controller {
         self.graces.store(Arc::new(graces));
         let held = self.held();
         let before = self.plan.load_full();
+        let refusals = self.lock_refusals().clone();
         let mut decided = plan(&Facts {
             rules: &rules,
             namespaces: &self.stores.namespaces.state(),
             held: &held,
             before: &before,
+            refusals: &refusals,
+            own: &self.own,
             now: Timestamp::now(),
         });
         // What nobody can read decides nothing: what it gave before stays as it is.

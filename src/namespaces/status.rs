@@ -35,8 +35,8 @@ fn made<K: Resource<DynamicType = ()>>(objects: Vec<Arc<K>>) -> Made<K> {
 }
 
 impl Controller {
-    /// Writes each status that is not as it should be.
-    pub(super) async fn report(&self) {
+    /// Writes each status that is not as it should be; answers whether all are.
+    pub(super) async fn report(&self) -> bool {
         let now = Timestamp::now();
         let mut reports = Vec::new();
         {
@@ -63,6 +63,7 @@ impl Controller {
             ];
             (object.metadata.name.as_deref().unwrap_or_default(), counts)
         }));
+        let mut all = true;
         for (object, status) in reports {
             if object.status.as_ref() == Some(&status) {
                 continue;
@@ -70,8 +71,10 @@ impl Controller {
             if let Err(error) = self.write(&object, &status).await {
                 let name = object.name_any();
                 warn!(namespacebinding = name, error = explain(&error), "status not written");
+                all = false;
             }
         }
+        all
     }
 
     fn cases<'a>(
@@ -152,4 +155,41 @@ impl Controller {
 
 fn known(object: &NamespaceBinding) -> (NamespaceBindingStatus, i64) {
     (object.status.clone().unwrap_or_default(), object.metadata.generation.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Json, Router, http::StatusCode, routing::any};
+    use kube::{
+        Client,
+        runtime::{reflector, watcher},
+    };
+
+    use super::*;
+    use crate::namespaces::{controller::Stores, rule::tests::object};
+
+    /// Whether the status of a NamespaceBinding counts as written where the API server answers so.
+    async fn is_written(code: StatusCode) -> bool {
+        let rule = object("db", &json!({}));
+        let answer = if code.is_success() {
+            json!(rule)
+        } else {
+            json!({"kind": "Status", "status": "Failure", "code": code.as_u16(), "message": "no", "reason": "Because"})
+        };
+        let routes = Router::new().fallback(any(async move || (code, Json(answer))));
+        let (rules, mut writer) = reflector::store();
+        writer.apply_watcher_event(&watcher::Event::Apply(rule));
+        let (namespaces, instances, bindings) =
+            (reflector::store().0, reflector::store().0, reflector::store().0);
+        let stores = Stores { rules, namespaces, instances, bindings };
+        let (news, _heard) = tokio::sync::mpsc::unbounded_channel();
+        let client = Client::new(routes, "default");
+        Controller::new(client, "bindery".to_owned(), Arc::default(), stores, news).report().await
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_is_not_taken_for_written() {
+        assert!(is_written(StatusCode::OK).await);
+        assert!(!is_written(StatusCode::SERVICE_UNAVAILABLE).await);
+    }
 }

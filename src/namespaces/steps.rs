@@ -263,10 +263,14 @@ impl Seen<'_> {
     fn let_go(&self, instance: &Arc<ServiceInstance>, look: &mut Look) {
         let rule = owner(instance.as_ref());
         let (grace, said) = ((self.grace)(rule), moment(&instance.metadata, branch::LEAVES_AT));
-        // The spec may have been changed since, and users may write on the instance.
-        let is_fair = |at: &Timestamp| grace.is_none_or(|grace| *at <= self.now + grace);
+        let extended = moment(self.namespace, branch::EXTENDED_UNTIL).filter(|until| *until > self.now);
+        let after = |grace: Duration| extended.unwrap_or(self.now).max(self.now + grace);
+        // The spec may have been changed since, the time extended, and users may write on the instance.
+        let is_fair = |at: &Timestamp| {
+            grace.is_none_or(|grace| *at <= after(grace)) && extended.is_none_or(|until| until <= *at)
+        };
         let Some(at) = said.filter(is_fair) else {
-            let at = self.now + grace.unwrap_or(GRACE);
+            let at = after(grace.unwrap_or(GRACE));
             let note = format!(
                 "It will be deleted at {at:.0} with all its data, because the NamespaceBinding {rule} does not select the \
                  namespace any more. To keep it, give the namespace its labels back"

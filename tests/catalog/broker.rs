@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     Html,
     /// Every request but the catalog's is answered 500.
     Broken,
+    /// Every request but the catalog's is answered only when this is over.
+    Hangs,
     /// Creations are carried out and answered 500.
     LosesAnswers,
     /// Creations are answered 400.
@@ -132,6 +134,9 @@ impl Broker {
 }
 
 async fn guard(State(broker): State<Broker>, headers: HeaderMap, request: Request, next: Next) -> Response {
+    while broker.held().fault == Fault::Hangs && request.uri().path() != "/v2/catalog" {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
     let early = {
         let mut held = broker.held();
         let path = request.uri().path().to_owned();
@@ -193,7 +198,7 @@ async fn provision(
             held.instances.insert(id, body);
             return (StatusCode::ACCEPTED, Json(json!({"operation": "op-1"}))).into_response();
         }
-        Fault::None | Fault::Html | Fault::Broken => {}
+        Fault::None | Fault::Html | Fault::Broken | Fault::Hangs => {}
     }
     let status = if held.instances.insert(id, body).is_some() { StatusCode::OK } else { StatusCode::CREATED };
     (status, Json(json!({"dashboard_url": "https://dashboard"}))).into_response()

@@ -83,7 +83,7 @@ fn start_catalog() -> JoinHandle<()> {
         let (metrics, readiness) = (Arc::new(Metrics::new()), Readiness::default());
         let stop = CancellationToken::new();
         let client = client().await;
-        let namespaces = namespaces::run(client.clone(), metrics.clone(), stop.clone());
+        let namespaces = namespaces::run(client.clone(), "bindery".to_owned(), metrics.clone(), stop.clone());
         let catalog = catalog::run(client, CatalogSettings::default(), metrics, readiness, stop);
         tokio::select! {
             ended = catalog => panic!("the catalog ended: {ended:?}"),

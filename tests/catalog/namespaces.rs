@@ -372,10 +372,20 @@ async fn of_two_that_give_the_same_the_older_does() {
 /// With the broker away the namespace goes all the same; what it had is deleted when the broker is back.
 #[tokio::test]
 async fn a_namespace_goes_while_its_broker_is_away() {
+    goes_in_spite_of(Fault::Broken).await;
+}
+
+/// A call may take a minute, and there is one for the binding and one for the instance.
+#[tokio::test]
+async fn a_namespace_goes_while_its_broker_answers_nothing() {
+    goes_in_spite_of(Fault::Hangs).await;
+}
+
+async fn goes_in_spite_of(fault: Fault) {
     let branches = Branches::new(json!({})).await;
     let namespace = branches.branch(json!({})).await;
     branches.ready(&namespace).await;
-    branches.place.broker.set(Fault::Broken);
+    branches.place.broker.set(fault);
     branches.delete(&namespace).await;
     let started = Instant::now();
     while branches.namespaces().get_opt(&namespace).await.unwrap().is_some() {

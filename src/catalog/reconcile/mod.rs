@@ -218,6 +218,12 @@ fn patience<K: Resource>(context: &Context, object: &K) -> Option<Duration> {
     Some(PATIENCE.saturating_sub(waited))
 }
 
+/// How long a broker may take to answer a deletion; as long as it takes where the namespace stays. Whose patience is over
+/// is asked once all the same: bindery may have been away.
+fn answer_time<K: Resource>(context: &Context, object: &K) -> Option<Duration> {
+    patience(context, object).map(|left| left.max(AGAIN_WHILE_GOING))
+}
+
 /// When to try a deletion again that did not work. An object whose namespace has waited long enough is let go: its claim
 /// stays, and what it stands for is deleted when the broker is back.
 async fn try_again<K>(context: &Context, api: &Api<K>, object: &K, next: Next) -> Result<Next, ReconcileError>

@@ -72,6 +72,21 @@ pub(super) async fn binding(context: &Context, claim: &Claim) -> Result<(), Brok
     client.unbind(&key(claim), &id.into()).await.map_err(|error| refused(context, claim, error))
 }
 
+/// Asks within a time, if there is one: a broker that never answers takes a minute a call. A request that is given up may
+/// be carried out all the same; deletions can be asked for any number of times.
+pub(super) async fn within<T>(
+    limit: Option<Duration>,
+    claim: &Claim,
+    asking: impl Future<Output = Result<T, BrokerError>>,
+) -> Result<T, BrokerError> {
+    let Some(limit) = limit else { return asking.await };
+    tokio::time::timeout(limit, asking).await.unwrap_or_else(|_| {
+        let url = claim.spec.broker.url.shown();
+        let cause = "its namespace waits no longer".to_owned();
+        Err(ClientError::Unreachable { url, cause }.into())
+    })
+}
+
 async fn connect(context: &Context, claim: &Claim) -> Result<std::sync::Arc<BrokerClient>, BrokerError> {
     let registered = context.stores.broker(&claim.spec.broker.name);
     context.connections.of_claim(claim, registered.as_deref()).await
@@ -122,7 +137,31 @@ async fn poll(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+    use tokio::time::Instant;
+
     use super::*;
+
+    fn claim() -> Claim {
+        let spec = json!({"kind": "ServiceInstance", "namespace": "feature-x", "name": "db", "uid": "1", "instanceID": "i",
+            "serviceID": "s", "planID": "p", "broker": {"name": "bindery", "url": "https://user:secret@broker"}});
+        Claim::new("c", serde_json::from_value(spec).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_that_never_answers_is_given_up_where_a_namespace_waits() {
+        let (limit, started) = (Duration::from_secs(30), Instant::now());
+        let never = std::future::pending::<Result<(), BrokerError>>();
+        let error = within(Some(limit), &claim(), never).await.unwrap_err();
+        assert_eq!(started.elapsed(), limit);
+        assert!(error.client().is_some_and(|error| !error.is_answer()), "{error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+        let later = async {
+            tokio::time::sleep(2 * limit).await;
+            Ok(7)
+        };
+        assert_eq!(within(None, &claim(), later).await.unwrap(), 7, "elsewhere it may take its time");
+    }
 
     #[test]
     fn a_broker_is_asked_once_a_second_at_most() {

@@ -4,10 +4,12 @@ use std::{
     collections::BTreeMap,
     io::{self, Write},
     process::ExitCode,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use tokio::time::Instant;
 
 use super::find;
 use crate::{
@@ -51,51 +53,99 @@ enum Outlook {
     Failed(String),
 }
 
+/// What was seen so far.
+#[derive(Debug, Default)]
+struct Seen {
+    /// What was missing the last time.
+    missing: BTreeMap<String, String>,
+    /// What fails, and since when.
+    failing: Option<(Instant, String)>,
+    /// Why nothing can be seen at the moment.
+    unread: Option<String>,
+}
+
 /// Waits.
 ///
 /// # Errors
-/// When something cannot be read.
-pub(in crate::cli) async fn wait(args: &WaitArgs, mut progress: impl Write) -> anyhow::Result<ExitCode> {
-    let client = cluster::client().await?;
+/// When something cannot be read, and will not be the next time either.
+pub(in crate::cli) async fn wait(args: &WaitArgs, progress: impl Write) -> anyhow::Result<ExitCode> {
+    wait_with(cluster::client().await?, args, progress).await
+}
+
+async fn wait_with(client: Client, args: &WaitArgs, mut progress: impl Write) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let mut said = BTreeMap::new();
-    let mut failing: Option<(Instant, String)> = None;
+    let mut seen = Seen::default();
     loop {
-        let found = find(&client, Some(&args.namespace)).await?;
-        let outlook = outlook(&args.namespace, &found, Timestamp::now());
+        let found = find(&client, Some(&args.namespace)).await;
         let waited = started.elapsed();
-        match outlook {
-            Outlook::Ready => {
-                tell(args, &mut progress, waited, "ready")?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            Outlook::Failed(why) => {
-                let since = failing.take().filter(|(_, before)| *before == why).map(|(since, _)| since);
-                let since = since.unwrap_or_else(Instant::now);
-                if since.elapsed() >= BELIEVED {
-                    writeln!(progress, "bindery: {}: {why}", args.namespace)?;
-                    return Ok(ExitCode::FAILURE);
+        match found {
+            Ok(found) => {
+                seen.unread = None;
+                let outlook = outlook(&args.namespace, &found, Timestamp::now());
+                if let Some(code) = seen.take(outlook, args, waited, &mut progress)? {
+                    return Ok(code);
                 }
-                failing = Some((since, why));
             }
-            Outlook::Waiting(parts) => {
-                failing = None;
-                for (name, state) in &parts {
-                    if said.get(name) != Some(state) {
-                        tell(args, &mut progress, waited, &format!("{name}: {state}"))?;
-                    }
+            // A pipeline is not to fail since the API server starts anew.
+            Err(error) if error.passes() => {
+                let why = error.to_string();
+                if seen.unread.replace(why.clone()).is_none() {
+                    tell(args, &mut progress, waited, &format!("{why}; it is tried again"))?;
                 }
-                said = parts;
             }
+            Err(error) => return Err(error.into()),
         }
         if waited >= args.timeout.duration() {
-            said.extend(failing.map(|(_, why)| ("it fails".to_owned(), why)));
-            let missing: Vec<_> = said.iter().map(|(name, state)| format!("{name}: {state}")).collect();
-            let missing = missing.join("; ");
+            let missing = seen.at_the_end();
             writeln!(progress, "bindery: {} is not ready after {}: {missing}", args.namespace, args.timeout)?;
             return Ok(ExitCode::from(TIMED_OUT));
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+impl Seen {
+    /// Takes note; answers how it ends, if it does.
+    fn take(
+        &mut self,
+        outlook: Outlook,
+        args: &WaitArgs,
+        waited: Duration,
+        progress: &mut impl Write,
+    ) -> io::Result<Option<ExitCode>> {
+        match outlook {
+            Outlook::Ready => {
+                tell(args, progress, waited, "ready")?;
+                return Ok(Some(ExitCode::SUCCESS));
+            }
+            Outlook::Failed(why) => {
+                let since = self.failing.take().filter(|(_, before)| *before == why).map(|(since, _)| since);
+                let since = since.unwrap_or_else(Instant::now);
+                if since.elapsed() >= BELIEVED {
+                    writeln!(progress, "bindery: {}: {why}", args.namespace)?;
+                    return Ok(Some(ExitCode::FAILURE));
+                }
+                self.failing = Some((since, why));
+            }
+            Outlook::Waiting(parts) => {
+                self.failing = None;
+                for (name, state) in &parts {
+                    if self.missing.get(name) != Some(state) {
+                        tell(args, progress, waited, &format!("{name}: {state}"))?;
+                    }
+                }
+                self.missing = parts;
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is missing when the time is over.
+    fn at_the_end(self) -> String {
+        let mut all = self.missing;
+        all.extend(self.failing.map(|(_, why)| ("it fails".to_owned(), why)));
+        all.extend(self.unread.map(|why| ("it cannot be seen".to_owned(), why)));
+        all.into_iter().map(|(name, state)| format!("{name}: {state}")).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -144,9 +194,70 @@ fn outlook(namespace: &str, found: &Found, now: Timestamp) -> Outlook {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::{
+        Json, Router,
+        http::StatusCode,
+        response::{IntoResponse, Response},
+        routing::any,
+    };
     use serde_json::{Value, json};
 
     use super::*;
+
+    /// Waits for a minute where the API server answers this to the first questions and then that the namespace is not there
+    /// yet; the outcome, what was said, and how long it took.
+    async fn waited(first: u16, times: usize) -> (anyhow::Result<ExitCode>, String, Duration) {
+        let asked = std::sync::Arc::new(AtomicUsize::new(0));
+        let answer = move || {
+            let is_first = asked.fetch_add(1, Ordering::Relaxed) < times;
+            async move { if is_first { refusal(first) } else { Json(rules()).into_response() } }
+        };
+        let namespace = async || refusal(404);
+        let routes =
+            Router::new().route("/api/v1/namespaces/feature-x", any(namespace)).fallback(any(answer));
+        let args =
+            WaitArgs { namespace: "feature-x".to_owned(), timeout: "1m".parse().unwrap(), quiet: false };
+        let (started, mut said) = (Instant::now(), Vec::new());
+        let ended = wait_with(Client::new(routes, "default"), &args, &mut said).await;
+        (ended, String::from_utf8(said).unwrap(), started.elapsed())
+    }
+
+    fn refusal(code: u16) -> Response {
+        let reason = StatusCode::from_u16(code).unwrap().canonical_reason().unwrap().replace(' ', "");
+        let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code,
+            "message": format!("the API server says {code}"), "reason": reason});
+        (StatusCode::from_u16(code).unwrap(), Json(status)).into_response()
+    }
+
+    fn rules() -> Value {
+        json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": []})
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_passes_does_not_end_the_wait_and_is_said_once() {
+        for code in [429, 503] {
+            let (ended, said, took) = waited(code, 5).await;
+            assert_eq!(ended.unwrap(), ExitCode::from(TIMED_OUT));
+            assert!(took >= Duration::from_mins(1), "{took:?}");
+            let error = format!("cannot list NamespaceBindings: the API server says {code}");
+            assert_eq!(said.matches(&error).count(), 1, "{said}");
+            assert!(said.ends_with("is not ready after 1m: Namespace: does not exist yet\n"), "{said}");
+        }
+        let (ended, said, _) = waited(503, usize::MAX).await;
+        assert_eq!(ended.unwrap(), ExitCode::from(TIMED_OUT));
+        assert!(said.trim_end().ends_with("the API server says 503"), "{said}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_pass_ends_the_wait_at_once() {
+        for code in [401, 403, 404] {
+            let (ended, _, took) = waited(code, usize::MAX).await;
+            assert!(ended.unwrap_err().to_string().ends_with(&format!("the API server says {code}")));
+            assert!(took < LOOK, "{took:?}");
+        }
+    }
 
     fn found(labels: &Value, waiting: &Value, ready: Option<bool>) -> Found {
         let rule = json!({"apiVersion": "bindery.dev/v1alpha1", "kind": "NamespaceBinding", "metadata": {"name": "db"},

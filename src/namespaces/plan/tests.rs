@@ -39,8 +39,30 @@ fn rename(held: &mut Held, name: &str) {
 }
 
 fn planned(rules: &[Rule], namespaces: &[Arc<NamespaceMeta>], held: &Held, before: &Plan) -> Plan {
+    planned_at(1000, rules, namespaces, held, before, &[])
+}
+
+/// The plan of a minute, when the instances of these namespaces were refused since their minutes.
+fn planned_at(
+    minute: i64,
+    rules: &[Rule],
+    namespaces: &[Arc<NamespaceMeta>],
+    held: &Held,
+    before: &Plan,
+    refused: &[(&str, i64)],
+) -> Plan {
     let rules: Vec<_> = rules.iter().cloned().map(Arc::new).collect();
-    plan(&Facts { rules: &rules, namespaces, held, before, now: at(1000) })
+    let refusals =
+        refused.iter().map(|(name, minute)| (((*name).to_owned(), "r".to_owned()), at(*minute))).collect();
+    plan(&Facts {
+        rules: &rules,
+        namespaces,
+        held,
+        before,
+        refusals: &refusals,
+        own: "bindery",
+        now: at(minute),
+    })
 }
 
 fn first_plan(rules: &[Rule], namespaces: &[Arc<NamespaceMeta>], held: &Held) -> Plan {
@@ -74,6 +96,13 @@ fn who_is_selected_is_granted_and_who_is_about_to_go_is_left_alone() {
     let plan = first_plan(&[rule("r", &json!({}))], &namespaces, &held(&[]));
     assert_eq!(plan.namespaces.keys().collect::<Vec<_>>(), ["feature-a"]);
     assert_eq!(verdict(&plan, "feature-a", "r"), Verdict::Granted { stage: None });
+}
+
+#[test]
+fn nobody_means_the_namespace_of_bindery() {
+    let rules = [rule("r", &json!({"namePattern": "*"}))];
+    let namespaces = [namespace("bindery", 1, &json!({})), namespace("bindery-demo", 1, &json!({}))];
+    assert_eq!(granted(&first_plan(&rules, &namespaces, &held(&[]))), ["bindery-demo"]);
 }
 
 #[test]
@@ -179,6 +208,46 @@ fn what_was_granted_is_not_given_to_another() {
     let before = first_plan(&rules, std::slice::from_ref(&young), &held(&[]));
     let plan = planned(&rules, &[namespace("feature-a", 1, &json!({})), young], &held(&[]), &before);
     assert_eq!(granted(&plan), ["feature-b"]);
+}
+
+#[test]
+fn who_is_refused_keeps_nobody_else_waiting() {
+    let rules = [rule("r", &json!({"limits": {"total": 1, "perLabel": {"label": "team", "count": 1}}}))];
+    let old = team("feature-a", 1, "blue");
+    let before = first_plan(&rules, std::slice::from_ref(&old), &held(&[]));
+    let refused = [("feature-a", 999)];
+    let tried = |namespaces: &[Arc<NamespaceMeta>], held: &Held, before: &Plan| {
+        planned_at(1000, &rules, namespaces, held, before, &refused)
+    };
+    let plan = tried(std::slice::from_ref(&old), &held(&[]), &before);
+    assert_eq!(granted(&plan), ["feature-a"], "it is tried again while nobody else wants the room");
+    for team_of_other in ["blue", "red"] {
+        let both = [old.clone(), team("feature-b", 2, team_of_other)];
+        let plan = tried(&both, &held(&[]), &before);
+        assert_eq!(granted(&plan), ["feature-b"]);
+        assert_eq!(granted(&tried(&both, &held(&[]), &plan)), ["feature-b"], "its instance is on its way");
+        assert_eq!(granted(&tried(&both, &held(&[("feature-b", "r")]), &plan)), ["feature-b"]);
+        assert_eq!(granted(&tried(&both, &held(&[("feature-a", "r")]), &before)), ["feature-a"], "it has it");
+    }
+}
+
+#[test]
+fn those_that_are_refused_take_turns() {
+    let rules = [rule("r", &json!({"limits": {"total": 1}}))];
+    let namespaces = [namespace("feature-a", 1, &json!({})), namespace("feature-b", 2, &json!({}))];
+    let turn = |minute, before: &Plan, refused: &[(&str, i64)]| {
+        planned_at(minute, &rules, &namespaces, &held(&[]), before, refused)
+    };
+    let first = turn(1000, &Plan::default(), &[]);
+    assert_eq!(granted(&first), ["feature-a"]);
+    let second = turn(1000, &first, &[("feature-a", 1000)]);
+    assert_eq!(granted(&second), ["feature-b"]);
+    let refused = [("feature-a", 1000), ("feature-b", 1001)];
+    let second = turn(1001, &second, &refused);
+    assert_eq!(granted(&second), ["feature-b"], "or they would change places without a pause");
+    let third = turn(1006, &second, &refused);
+    assert_eq!(granted(&third), ["feature-a"]);
+    assert_eq!(granted(&turn(1006, &third, &[("feature-a", 1006), ("feature-b", 1001)])), ["feature-a"]);
 }
 
 #[test]

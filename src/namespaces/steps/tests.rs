@@ -257,6 +257,31 @@ fn a_departure_follows_the_grace_period_of_now() {
 }
 
 #[test]
+fn a_departure_can_be_put_off_and_is_announced_anew_when_that_is_taken_back() {
+    let mut place = Place::granted(&json!({}));
+    place.settle(0);
+    place.shares.clear();
+    assert_eq!(place.settle(0), ["Leaving"]);
+    let extend = |place: &mut Place, until: i64| {
+        place.namespace.annotations =
+            Some(BTreeMap::from([(branch::EXTENDED_UNTIL.to_owned(), at(until).to_string())]));
+    };
+    extend(&mut place, 20);
+    assert_eq!(place.settle(10), [""; 0], "it stays as long anyway");
+    extend(&mut place, 500);
+    assert_eq!(place.settle(29), ["Leaving"]);
+    assert_eq!(place.look(31).again, Some(at(500)));
+    assert_eq!(place.settle(499), [""; 0]);
+    let mut taken_back = Place { namespace: place.namespace.clone(), ..Place::new(&[]) };
+    taken_back.instances.clone_from(&place.instances);
+    taken_back.namespace.annotations = None;
+    assert_eq!(taken_back.settle(100), ["Leaving"]);
+    assert_eq!(taken_back.look(100).again, Some(at(130)));
+    assert_eq!(place.settle(500), ["Left"]);
+    assert!(place.instances.is_empty() && place.bindings.is_empty());
+}
+
+#[test]
 fn pods_stay_bound_to_what_nobody_can_read() {
     let mut place = Place::granted(&json!({"defaultForPods": true}));
     let mut metadata = json!(place.namespace);

@@ -11,7 +11,9 @@ use crate::catalog::{
     connections::BrokerError,
     context::Context,
     ledger::claim_name,
-    reconcile::{Next, ReconcileError, has_finalizer, release, remove_finalizer, status, try_again},
+    reconcile::{
+        Next, ReconcileError, answer_time, has_finalizer, release, remove_finalizer, status, try_again,
+    },
     secrets,
 };
 
@@ -27,7 +29,8 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
     let _turn = context.turns.take(&claim_name(ClaimKind::ServiceBinding, &id)).await;
     let owner = (namespace.as_str(), &*binding.name_any());
     if let Some(claim) = context.ledger.find(ClaimKind::ServiceBinding, &id, owner).await? {
-        if let Err(error) = release::binding(context, &claim).await {
+        let limit = answer_time(context, binding);
+        if let Err(error) = release::within(limit, &claim, release::binding(context, &claim)).await {
             let new = failed(old.clone(), &claim, &error);
             status::write(context, &api, binding, &old, new).await?;
             return try_again(context, &api, binding, Next::Retry).await;

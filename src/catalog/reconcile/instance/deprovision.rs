@@ -15,7 +15,7 @@ use crate::{
         context::Context,
         ledger::claim_name,
         reconcile::{
-            Next, ReconcileError, has_finalizer,
+            Next, ReconcileError, answer_time, has_finalizer,
             release::{self, Released, poll_wait},
             remove_finalizer, status, try_again,
         },
@@ -46,7 +46,8 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
         remove_finalizer(context, &api, instance).await?; // no broker holds anything for it
         return Ok(Next::Settled);
     };
-    let next = match release::instance(context, &claim, begin(&mut new)).await {
+    let asking = release::instance(context, &claim, begin(&mut new));
+    let next = match release::within(answer_time(context, instance), &claim, asking).await {
         Ok(Released::Done) => {
             context.ledger.remove(&claim).await?;
             let message = "The instance was deprovisioned successfully";

@@ -27,6 +27,8 @@ use crate::cluster::namespaces::NamespaceMeta;
 const GATHER: (Duration, u32) = (Duration::from_millis(20), 4);
 /// How often statuses are written at most.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
+/// The least time between two of which the first could not be written.
+const REPORT_AGAIN: Duration = Duration::from_secs(5);
 /// How long to wait at most before everything is decided anew, whatever was missed.
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
 /// How long after one namespace another follows a changed spec.
@@ -58,15 +60,14 @@ impl Controller {
         );
         debug!(?read, "NamespaceBindings are carried out");
         // The first report comes with the first decision.
-        let (mut reported, mut is_reported) = (None, false);
+        let (mut reported, mut is_reported, mut pause) = (None, false, REPORT_EVERY);
         let (mut concerned, mut rolled_out) = (Concerned::default(), Instant::now());
         let (mut decided, mut took) = (Instant::now(), Duration::ZERO);
         loop {
             let next = self.plan.load().next;
             let mut wait = next.map_or(LOOK_AGAIN, until).min(LOOK_AGAIN.saturating_sub(decided.elapsed()));
             if !is_reported {
-                wait = wait
-                    .min(since(reported).map_or(Duration::ZERO, |since| REPORT_EVERY.saturating_sub(since)));
+                wait = wait.min(since(reported).map_or(Duration::ZERO, |since| pause.saturating_sub(since)));
             }
             if !concerned.in_turn.is_empty() {
                 wait = wait.min(ROLL_OUT.saturating_sub(rolled_out.elapsed()));
@@ -92,9 +93,10 @@ impl Controller {
                 // Nobody works any more when everything ends.
                 let _ = queue.unbounded_send(ObjectRef::new(&namespace));
             }
-            if !is_reported && since(reported).is_none_or(|since| since >= REPORT_EVERY) {
+            if !is_reported && since(reported).is_none_or(|since| since >= pause) {
                 // What could not be written is tried again: who waits for a namespace reads it there.
                 is_reported = self.report().await;
+                pause = if is_reported { REPORT_EVERY } else { REPORT_AGAIN };
                 reported = Some(Instant::now());
             }
         }

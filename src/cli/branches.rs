@@ -121,6 +121,11 @@ impl Unread {
         move |error| Self { what, error }
     }
 
+    /// The API server did not answer in time.
+    fn silence(late: tokio::time::error::Elapsed) -> Self {
+        Self::to("read from the API server")(kube::Error::Service(late.into()))
+    }
+
     /// Whether it may be different the next time: the API server is away, starts, or has too much to do.
     fn passes(&self) -> bool {
         match &self.error {

@@ -40,9 +40,11 @@ pub(super) enum StepError {
 impl StepError {
     /// As the status says it.
     pub(super) fn problem(&self) -> Problem {
+        // Webhooks that refuse without a code make it 400.
+        let is_refused = |code| matches!(code, 400 | 403 | 413 | 422);
         let (reason, is_failure) = match self {
             Self::NameTaken { .. } => ("NameTaken", true),
-            Self::Cluster(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => ("Refused", true),
+            Self::Cluster(kube::Error::Api(status)) if is_refused(status.code) => ("Refused", true),
             Self::Cluster(_) => ("Retrying", false),
         };
         Problem { reason, message: self.to_string(), is_failure }

@@ -43,7 +43,7 @@ pub(super) struct Facts<'a> {
     pub(super) before: &'a Plan,
     /// What was granted and could not be made takes no room from others.
     pub(super) refusals: &'a Refusals,
-    /// bindery's own namespace, which nobody means: its pods are not bound.
+    /// bindery's own namespace, which nobody means: its pods are not bound. What is there already stays.
     pub(super) own: &'a str,
     pub(super) now: Timestamp,
 }
@@ -52,6 +52,8 @@ pub(super) struct Facts<'a> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plan {
     pub(super) namespaces: HashMap<String, Vec<Share>>,
+    /// Which generation of each NamespaceBinding this is by.
+    pub(super) generations: HashMap<String, Option<i64>>,
     /// What nobody decides about, by namespace and NamespaceBinding: the NamespaceBinding cannot be read.
     pub(super) frozen: HashSet<(String, String)>,
     /// What the bindings of NamespaceBindings are called that cannot be read.
@@ -114,15 +116,18 @@ struct Candidate<'a> {
 
 /// Decides. `rules` must come in the order of their seniority.
 pub(super) fn plan(facts: &Facts<'_>) -> Plan {
-    let mut plan = Plan::default();
+    let generation = |rule: &Arc<Rule>| (rule.name().to_owned(), rule.object.metadata.generation);
+    let mut plan = Plan { generations: facts.rules.iter().map(generation).collect(), ..Plan::default() };
     let mut candidates: Vec<Vec<Candidate<'_>>> = facts.rules.iter().map(|_| Vec::new()).collect();
     for namespace in facts.namespaces {
-        let is_own = namespace.metadata.name.as_deref() == Some(facts.own);
-        if is_own || namespace.metadata.deletion_timestamp.is_some() {
+        if namespace.metadata.deletion_timestamp.is_some() {
             continue;
         }
+        let is_own = namespace.metadata.name.as_deref() == Some(facts.own);
+        let is_meant = |rule: &Rule| !is_own || facts.holds(&namespace.name_any(), rule);
+        let selects = |rule: &Rule| rule.selects(&namespace.metadata) && is_meant(rule);
         let mut selecting: Vec<_> =
-            facts.rules.iter().enumerate().filter(|(_, rule)| rule.selects(&namespace.metadata)).collect();
+            facts.rules.iter().enumerate().filter(|(_, rule)| selects(rule)).collect();
         // Who gave something already goes on, or data would be lost for a name.
         selecting.sort_by_key(|(_, rule)| !facts.holds(&namespace.name_any(), rule));
         let mut names: HashMap<&str, &str> = HashMap::new();
@@ -140,6 +145,11 @@ pub(super) fn plan(facts: &Facts<'_>) -> Plan {
                     if let Some(error) = facts.unfillable(rule, namespace) {
                         plan.share(namespace, rule, Verdict::Unfillable { error });
                         continue;
+                    }
+                    if rule.limits().is_some()
+                        && let Some(since) = facts.refusal(&namespace.name_any(), rule)
+                    {
+                        plan.changes_at(since + TURN, facts.now);
                     }
                     candidates[index].push(Candidate {
                         namespace: namespace.metadata.name.as_deref().unwrap_or_default(),
@@ -176,6 +186,23 @@ impl Plan {
             Some(Stage::Expired { .. }) | None => return,
         };
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+
+    fn changes_at(&mut self, at: Timestamp, now: Timestamp) {
+        if at > now {
+            self.next = Some(self.next.map_or(at, |next| next.min(at)));
+        }
+    }
+
+    /// Of the refusals those that matter still: of what is to be had, and is not there.
+    pub(super) fn still_refused(&self, (namespace, rule): &(String, String), held: &Held) -> bool {
+        let key = (namespace.clone(), rule.clone());
+        let is_there = |share: &Share| {
+            let mut instances = held.get(&key).into_iter().flatten();
+            instances.any(|instance| instance.name_any() == share.rule.binding_name())
+        };
+        let shares = self.namespaces.get(namespace).into_iter().flatten();
+        shares.into_iter().any(|share| share.rule.name() == rule && !is_there(share))
     }
 }
 

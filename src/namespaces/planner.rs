@@ -135,6 +135,7 @@ impl Controller {
             own: &self.own,
             now: Timestamp::now(),
         });
+        self.lock_refusals().retain(|key, _| decided.still_refused(key, &held));
         // What nobody can read decides nothing: what it gave before stays as it is.
         let unread: HashSet<String> = invalid.iter().map(|(object, _)| object.name_any()).collect();
         decided.frozen = held.keys().filter(|(_, rule)| unread.contains(rule)).cloned().collect();

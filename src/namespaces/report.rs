@@ -132,6 +132,31 @@ pub(super) fn refusal(
     status
 }
 
+/// What a spec that was changed does to namespaces, for whoever changed it. `grace` is how long a namespace keeps what it
+/// has that is not selected any more.
+pub(super) fn effect(
+    before: &NamespaceBindingStatus,
+    now: &NamespaceBindingStatus,
+    grace: &str,
+) -> Option<String> {
+    let is_refused = |condition: &Condition| condition.type_ == "Accepted" && condition.status == "False";
+    if [0, now.observed_generation].contains(&before.observed_generation)
+        || now.conditions.iter().any(is_refused)
+    {
+        return None;
+    }
+    let leaving =
+        format!("; not selected any more, which lose what they have, with the data, after {grace}: ");
+    let more = [
+        (now.leaving, leaving.as_str()),
+        (now.expiring, "; that lose it soon by the ttl: "),
+        (now.expired, "; that have lost it by the ttl: "),
+    ];
+    let more = more.iter().filter(|(count, _)| *count > 0).map(|(count, which)| format!("{which}{count}"));
+    let selected = format!("The spec has changed. Namespaces that it selects: {}", now.namespaces);
+    Some(std::iter::once(selected).chain(more).collect())
+}
+
 fn ready(status: &NamespaceBindingStatus) -> (bool, &'static str, String) {
     let first = status.waiting.first();
     let such_as =

@@ -24,6 +24,8 @@ use crate::{
 
 /// How long what is not selected any more is kept, unless the spec says.
 pub(super) const GRACE: Duration = Duration::from_hours(1);
+/// The same, as a spec would say it.
+pub(super) const GRACE_SAID: &str = "1h";
 /// The longest warning before a ttl's end, unless the spec says.
 const LONGEST_WARNING: Duration = Duration::from_hours(1);
 /// Namespaces of the cluster's own, which no pattern means.

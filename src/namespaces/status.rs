@@ -16,7 +16,8 @@ use tracing::warn;
 use super::{
     api::{NamespaceBinding, NamespaceBindingStatus},
     controller::Controller,
-    report::{Case, refusal, report},
+    report::{Case, effect, refusal, report},
+    rule::GRACE_SAID,
     steps::{Told, owner},
 };
 use crate::{
@@ -64,12 +65,16 @@ impl Controller {
             (object.metadata.name.as_deref().unwrap_or_default(), counts)
         }));
         let mut all = true;
+        let planned = self.plan.load_full();
         for (object, status) in reports {
-            if object.status.as_ref() == Some(&status) {
+            let name = object.name_any();
+            // What a newer spec does is not decided yet; that it is brings the next report.
+            let is_newer =
+                planned.generations.get(&name).is_some_and(|known| *known != object.metadata.generation);
+            if is_newer || object.status.as_ref() == Some(&status) {
                 continue;
             }
             if let Err(error) = self.write(&object, &status).await {
-                let name = object.name_any();
                 warn!(namespacebinding = name, error = explain(&error), "status not written");
                 all = false;
             }
@@ -138,6 +143,11 @@ impl Controller {
     /// Tells the admin what the spec does to namespaces that have something already, and what is wrong with it.
     async fn announce(&self, object: &NamespaceBinding, status: &NamespaceBindingStatus) {
         let before = object.status.clone().unwrap_or_default();
+        let grace = object.spec.grace_period.as_deref().unwrap_or(GRACE_SAID);
+        if let Some(note) = effect(&before, status, grace) {
+            let told = Told { reason: "SpecChanged", note, is_warning: status.leaving > 0 };
+            self.hands.tell("default", object.object_ref(&()), &told).await;
+        }
         for type_ in ["Accepted", "UpToDate"] {
             let of = |status: &NamespaceBindingStatus| {
                 status.conditions.iter().find(|condition| condition.type_ == type_).cloned()

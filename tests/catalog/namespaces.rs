@@ -348,6 +348,27 @@ async fn a_spec_that_means_nothing_changes_nothing() {
     assert_eq!(asked, [json!({"owner": namespace})]);
 }
 
+/// Before they lose anything.
+#[tokio::test]
+async fn a_narrower_selection_says_how_many_lose_what_they_have() {
+    let branches = Branches::new(json!({"gracePeriod": "2h"})).await;
+    let namespace = branches.branch(json!({})).await;
+    branches.ready(&namespace).await;
+    let narrower = Patch::Merge(json!({"spec": {"namePattern": "nobody-*"}}));
+    branches.rules().patch(&branches.name, &PatchParams::default(), &narrower).await.unwrap();
+    let events: Api<k8s_openapi::api::core::v1::Event> =
+        Api::namespaced(branches.place.client.clone(), "default");
+    let of_rule = kube::api::ListParams::default().fields(&format!("involvedObject.name={}", branches.name));
+    until("the event", async || {
+        let said = events.list(&of_rule).await.unwrap();
+        said.into_iter().filter_map(|event| event.message).any(|message| {
+            message.contains("selects: 0; not selected any more") && message.ends_with("after 2h: 1")
+        })
+    })
+    .await;
+    assert_eq!(branches.place.broker.held().instances.len(), 1);
+}
+
 #[tokio::test]
 async fn of_two_that_give_the_same_the_older_does() {
     let branches = Branches::new(json!({})).await;

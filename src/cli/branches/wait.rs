@@ -9,9 +9,9 @@ use std::{
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::find;
+use super::{Unread, find};
 use crate::{
     cluster,
     config::Lifetime,
@@ -20,6 +20,8 @@ use crate::{
 
 /// How often to look.
 const LOOK: Duration = Duration::from_millis(300);
+/// How long a look may take.
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
 /// How long a failure must last to be believed: the controller may be about to see what has been mended.
 const BELIEVED: Duration = Duration::from_secs(3);
 /// The exit code when the time is over.
@@ -76,7 +78,9 @@ async fn wait_with(client: Client, args: &WaitArgs, mut progress: impl Write) ->
     let started = Instant::now();
     let mut seen = Seen::default();
     loop {
-        let found = find(&client, Some(&args.namespace)).await;
+        let patience = args.timeout.duration().saturating_sub(started.elapsed()).clamp(LOOK, LONGEST_LOOK);
+        let found = timeout(patience, find(&client, Some(&args.namespace))).await;
+        let found = found.unwrap_or_else(|late| Err(Unread::silence(late)));
         let waited = started.elapsed();
         match found {
             Ok(found) => {
@@ -248,6 +252,18 @@ mod tests {
         let (ended, said, _) = waited(503, usize::MAX).await;
         assert_eq!(ended.unwrap(), ExitCode::from(TIMED_OUT));
         assert!(said.trim_end().ends_with("the API server says 503"), "{said}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_does_not_answer_keeps_nobody_longer() {
+        let routes = Router::new().fallback(any(async || std::future::pending::<StatusCode>().await));
+        let args =
+            WaitArgs { namespace: "feature-x".to_owned(), timeout: "1m".parse().unwrap(), quiet: false };
+        let (started, mut said) = (Instant::now(), Vec::new());
+        let ended = wait_with(Client::new(routes, "default"), &args, &mut said).await.unwrap();
+        assert_eq!((ended, started.elapsed().as_secs()), (ExitCode::from(TIMED_OUT), 60));
+        let said = String::from_utf8(said).unwrap();
+        assert_eq!(said.matches("it is tried again").count(), 1, "{said}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -103,6 +103,8 @@ fn nobody_means_the_namespace_of_bindery() {
     let rules = [rule("r", &json!({"namePattern": "*"}))];
     let namespaces = [namespace("bindery", 1, &json!({})), namespace("bindery-demo", 1, &json!({}))];
     assert_eq!(granted(&first_plan(&rules, &namespaces, &held(&[]))), ["bindery-demo"]);
+    let before = held(&[("bindery", "r")]);
+    assert_eq!(granted(&first_plan(&rules, &namespaces, &before)), ["bindery", "bindery-demo"], "data stays");
 }
 
 #[test]
@@ -232,6 +234,18 @@ fn who_is_refused_keeps_nobody_else_waiting() {
 }
 
 #[test]
+fn a_refusal_is_forgotten_with_its_cause() {
+    let rules = [rule("r", &json!({}))];
+    let namespaces = [namespace("feature-a", 1, &json!({}))];
+    let plan = first_plan(&rules, &namespaces, &held(&[]));
+    let of = |namespace: &str, rule: &str| (namespace.to_owned(), rule.to_owned());
+    assert!(plan.still_refused(&of("feature-a", "r"), &held(&[])));
+    assert!(!plan.still_refused(&of("feature-a", "r"), &held(&[("feature-a", "r")])), "it could be made");
+    assert!(!plan.still_refused(&of("feature-a", "other"), &held(&[])));
+    assert!(!plan.still_refused(&of("feature-b", "r"), &held(&[])));
+}
+
+#[test]
 fn those_that_are_refused_take_turns() {
     let rules = [rule("r", &json!({"limits": {"total": 1}}))];
     let namespaces = [namespace("feature-a", 1, &json!({})), namespace("feature-b", 2, &json!({}))];
@@ -245,6 +259,7 @@ fn those_that_are_refused_take_turns() {
     let refused = [("feature-a", 1000), ("feature-b", 1001)];
     let second = turn(1001, &second, &refused);
     assert_eq!(granted(&second), ["feature-b"], "or they would change places without a pause");
+    assert_eq!(second.next, Some(at(1005)), "then it is the other's turn, whatever happens");
     let third = turn(1006, &second, &refused);
     assert_eq!(granted(&third), ["feature-a"]);
     assert_eq!(granted(&turn(1006, &third, &[("feature-a", 1006), ("feature-b", 1001)])), ["feature-a"]);

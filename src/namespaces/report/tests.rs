@@ -82,6 +82,21 @@ fn what_the_spec_does_not_change_is_said() {
 }
 
 #[test]
+fn a_changed_spec_says_what_it_does() {
+    let of = |generation, leaving| {
+        let expired = case("feature-a", Verdict::Expired { since: at(1) }, None, None);
+        report(&NamespaceBindingStatus::default(), generation, vec![expired], leaving, at(5))
+    };
+    let (new, known) = (NamespaceBindingStatus::default(), of(1, 0));
+    assert_eq!(effect(&new, &known, "1h"), None, "there was no other before");
+    assert_eq!(effect(&known, &of(1, 3), "1h"), None);
+    let expected = "The spec has changed. Namespaces that it selects: 1; not selected any more, which lose what they have, \
+                    with the data, after 2h: 3; that have lost it by the ttl: 1";
+    assert_eq!(effect(&known, &of(2, 3), "2h").as_deref(), Some(expected));
+    assert_eq!(effect(&known, &refusal(&known, 2, &InvalidRule::Warning, at(9)), "1h"), None);
+}
+
+#[test]
 fn a_condition_keeps_its_time_and_a_report_is_the_same_twice() {
     let first = report(&NamespaceBindingStatus::default(), 1, Vec::new(), 0, at(5));
     assert_eq!(report(&first, 1, Vec::new(), 0, at(9)), first);

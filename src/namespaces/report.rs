@@ -140,7 +140,9 @@ pub(super) fn effect(
     grace: &str,
 ) -> Option<String> {
     let is_refused = |condition: &Condition| condition.type_ == "Accepted" && condition.status == "False";
-    if [0, now.observed_generation].contains(&before.observed_generation)
+    let is_new = before.observed_generation == 0 && now.observed_generation == 1;
+    if is_new
+        || before.observed_generation == now.observed_generation
         || now.conditions.iter().any(is_refused)
     {
         return None;

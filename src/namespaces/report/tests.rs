@@ -89,6 +89,7 @@ fn a_changed_spec_says_what_it_does() {
     };
     let (new, known) = (NamespaceBindingStatus::default(), of(1, 0));
     assert_eq!(effect(&new, &known, "1h"), None, "there was no other before");
+    assert!(effect(&new, &of(2, 3), "1h").is_some(), "it was changed before anybody looked");
     assert_eq!(effect(&known, &of(1, 3), "1h"), None);
     let expected = "The spec has changed. Namespaces that it selects: 1; not selected any more, which lose what they have, \
                     with the data, after 2h: 3; that have lost it by the ttl: 1";

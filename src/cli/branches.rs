@@ -21,7 +21,7 @@ use serde_json::json;
 
 pub(super) use self::wait::{WaitArgs, wait};
 use crate::{
-    cluster::{self, explain},
+    cluster::{self, explain, no_answer},
     config::Lifetime,
     contract::{FIELD_MANAGER, branch},
     namespaces::{
@@ -122,8 +122,8 @@ impl Unread {
     }
 
     /// The API server did not answer in time.
-    fn silence(late: tokio::time::error::Elapsed) -> Self {
-        Self::to("read from the API server")(kube::Error::Service(late.into()))
+    fn silence() -> Self {
+        Self::to("read from the API server")(no_answer())
     }
 
     /// Whether it may be different the next time: the API server is away, starts, or has too much to do.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kube::{Client, Config, config::InferConfigError};
+use tokio::time::timeout;
 
 const CONNECT: Duration = Duration::from_secs(10);
 const WRITE: Duration = Duration::from_secs(30);
@@ -30,4 +31,18 @@ pub async fn client() -> Result<Client, ClientError> {
     config.write_timeout = Some(WRITE);
     config.read_timeout = Some(READ);
     Client::try_from(config).map_err(|error| ClientError::Unusable(Box::new(error)))
+}
+
+/// Waits this long for the API server's answers and no longer: a client's own limits are those of a watch.
+///
+/// # Errors
+/// Those of `asking`, and [`kube::Error::Service`] when the time is over.
+pub async fn in_time<T>(limit: Duration, asking: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    timeout(limit, asking).await.unwrap_or_else(|_| Err(no_answer()))
+}
+
+/// The error of an API server that does not answer in time.
+#[must_use]
+pub fn no_answer() -> kube::Error {
+    kube::Error::Service(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer").into())
 }

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 use kube::api::ObjectMeta;
 
-pub use client::client;
+pub use client::{client, in_time, no_answer};
 pub use explain::explain;
 
 /// The metadata of an object of bindery's own.

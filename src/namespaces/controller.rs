@@ -200,7 +200,6 @@ impl Controller {
         if namespace.metadata.deletion_timestamp.is_some() {
             self.lock_findings().remove(&name);
             self.lock_looks().remove(&name);
-            self.lock_refusals().retain(|(namespace, _), _| *namespace != name);
             return Action::await_change();
         }
         let planned = self.plan.load_full();

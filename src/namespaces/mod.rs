@@ -44,7 +44,8 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
 pub struct NamespacesError(String);
 
 /// Carries out NamespaceBindings until `stop`. Only one process of an installation may do so at a time; the caller sees
-/// to that. `own` is bindery's namespace, which gets nothing. Without their definition nothing is done; the rest of bindery does not wait for it.
+/// to that. `own` is bindery's namespace, which gets nothing new. Without their definition nothing is done; the rest of
+/// bindery does not wait for it.
 ///
 /// # Errors
 /// When a task ends that should not.

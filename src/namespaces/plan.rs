@@ -148,8 +148,9 @@ pub(super) fn plan(facts: &Facts<'_>) -> Plan {
                     }
                     if rule.limits().is_some()
                         && let Some(since) = facts.refusal(&namespace.name_any(), rule)
+                        && !turn_is_over(since, facts.now)
                     {
-                        plan.changes_at(since + TURN, facts.now);
+                        plan.changes_at(since + TURN);
                     }
                     candidates[index].push(Candidate {
                         namespace: namespace.metadata.name.as_deref().unwrap_or_default(),
@@ -185,24 +186,17 @@ impl Plan {
             Some(Stage::Expiring { at }) => at,
             Some(Stage::Expired { .. }) | None => return,
         };
-        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+        self.changes_at(at);
     }
 
-    fn changes_at(&mut self, at: Timestamp, now: Timestamp) {
-        if at > now {
-            self.next = Some(self.next.map_or(at, |next| next.min(at)));
-        }
+    fn changes_at(&mut self, at: Timestamp) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 
     /// Of the refusals those that matter still: of what is to be had, and is not there.
     pub(super) fn still_refused(&self, (namespace, rule): &(String, String), held: &Held) -> bool {
-        let key = (namespace.clone(), rule.clone());
-        let is_there = |share: &Share| {
-            let mut instances = held.get(&key).into_iter().flatten();
-            instances.any(|instance| instance.name_any() == share.rule.binding_name())
-        };
-        let shares = self.namespaces.get(namespace).into_iter().flatten();
-        shares.into_iter().any(|share| share.rule.name() == rule && !is_there(share))
+        let mut shares = self.namespaces.get(namespace).into_iter().flatten();
+        shares.any(|share| share.rule.name() == rule && instance(held, namespace, &share.rule).is_none())
     }
 }
 
@@ -212,15 +206,15 @@ fn counted_label<'a>(rule: &Rule, namespace: &'a NamespaceMeta) -> Option<&'a st
     namespace.metadata.labels.as_ref()?.get(label).map(String::as_str)
 }
 
-impl Facts<'_> {
-    /// What a namespace has of a rule, under the name that the rule gives it now.
-    fn instance(&self, namespace: &str, rule: &Rule) -> Option<&Arc<ServiceInstance>> {
-        let all = self.held.get(&(namespace.to_owned(), rule.name().to_owned()))?;
-        all.iter().find(|instance| instance.name_any() == rule.binding_name())
-    }
+/// What a namespace has of a rule, under the name that the rule gives it now.
+fn instance<'h>(held: &'h Held, namespace: &str, rule: &Rule) -> Option<&'h Arc<ServiceInstance>> {
+    let all = held.get(&(namespace.to_owned(), rule.name().to_owned()))?;
+    all.iter().find(|instance| instance.name_any() == rule.binding_name())
+}
 
+impl Facts<'_> {
     fn holds(&self, namespace: &str, rule: &Rule) -> bool {
-        self.instance(namespace, rule).is_some()
+        instance(self.held, namespace, rule).is_some()
     }
 
     /// Why nothing can be made for a namespace, where it would take room.
@@ -246,7 +240,7 @@ impl Facts<'_> {
 
     fn stage(&self, rule: &Rule, namespace: &NamespaceMeta) -> Option<Stage> {
         let life = rule.ttl.as_ref()?;
-        let instance = self.instance(&namespace.name_any(), rule);
+        let instance = instance(self.held, &namespace.name_any(), rule);
         Some(stage(life, &namespace.metadata, instance.map(|instance| &instance.metadata), self.now))
     }
 

@@ -26,7 +26,7 @@ use super::{
     watch::{PodQueue, PodRef},
 };
 use crate::{
-    cluster::explain,
+    cluster::{explain, in_time},
     contract::{FIELD_MANAGER, pod::GATE},
 };
 
@@ -159,24 +159,20 @@ async fn look(client: Client, pod: Arc<AskingPod>, at_once: Arc<Semaphore>) -> L
         }
         Ok::<_, kube::Error>(is_complete)
     };
-    let is_open = match tokio::time::timeout(PATIENCE, opened).await {
-        Ok(Ok(is_open)) => is_open,
+    let is_open = match in_time(PATIENCE, opened).await {
+        Ok(is_open) => is_open,
         // The pod is gone, or another one by now.
-        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
             debug!(namespace, pod = name, status = status.message, "not opened");
             false
         }
-        Ok(Err(error)) => {
+        Err(error) => {
             warn!(
                 namespace,
                 pod = name,
                 error = explain(&error),
                 "a waiting pod cannot be let go; tried again"
             );
-            false
-        }
-        Err(_) => {
-            warn!(namespace, pod = name, "a waiting pod cannot be let go: no answer; tried again");
             false
         }
     };

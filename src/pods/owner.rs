@@ -13,10 +13,10 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, Resource, ResourceExt, core::PartialObjectMeta};
 use serde::de::DeserializeOwned;
-use tokio::time::{error::Elapsed, timeout};
 use tracing::debug;
 
 use super::pod::AskingPod;
+use crate::cluster::in_time;
 
 /// How many owners of owners are remembered at most.
 const REMEMBERED: usize = 10_000;
@@ -124,8 +124,7 @@ impl Owners {
         PartialObjectMeta<K>: DeserializeOwned + Clone + std::fmt::Debug,
     {
         let api: Api<PartialObjectMeta<K>> = Api::namespaced(self.client.clone(), namespace);
-        let no_answer = |elapsed: Elapsed| kube::Error::Service(elapsed.into());
-        let object = timeout(LONGEST_LOOK, api.get(name)).await.map_err(no_answer)??;
+        let object = in_time(LONGEST_LOOK, api.get(name)).await?;
         Ok(object.owner_references().iter().find(|owner| owner.controller == Some(true)).map(Owner::of))
     }
 }

@@ -34,7 +34,7 @@ use tracing::{debug, info, warn};
 
 use self::nudges::{MEMORY, Nudges};
 use crate::{
-    cluster::explain,
+    cluster::{explain, in_time},
     contract::{FIELD_MANAGER, nudge, webhook},
 };
 
@@ -224,11 +224,11 @@ impl Owner {
             }
         };
         let Self { kind, namespace, name } = self;
-        match tokio::time::timeout(PATIENCE, patched).await {
-            Ok(Ok(())) => info!(?kind, namespace, name, "asked to create its refused pods now"),
-            Ok(Err(kube::Error::Api(status))) if status.is_not_found() => {}
+        match in_time(PATIENCE, patched).await {
+            Ok(()) => info!(?kind, namespace, name, "asked to create its refused pods now"),
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
             // It tries by itself later, and is heard of again if that is in vain.
-            Ok(Err(error)) => {
+            Err(error) => {
                 warn!(
                     ?kind,
                     namespace,
@@ -237,7 +237,6 @@ impl Owner {
                     "not asked to create its refused pods"
                 );
             }
-            Err(_) => warn!(?kind, namespace, name, "not asked to create its refused pods: no answer"),
         }
     }
 

@@ -19,11 +19,11 @@ use kube::{
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::namespaces::Namespaces;
-use crate::contract::FIELD_MANAGER;
+use crate::{cluster::in_time, contract::FIELD_MANAGER};
 
 /// How long an event's note may be, in bytes (`events.k8s.io/v1`).
 const LONGEST_NOTE: usize = 1024;
@@ -81,22 +81,11 @@ impl Teller {
         }
         let name = event_name(about, notice);
         let Some(times) = self.turn(&name, Instant::now()) else { return };
-        match timeout(LONGEST_WRITE, self.write(namespace, &name, about, notice, times)).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => {
-                debug!(namespace, object = about.name, reason = notice.reason, %error, "event not written");
-            }
-            Err(_) => {
-                debug!(
-                    namespace,
-                    object = about.name,
-                    reason = notice.reason,
-                    "event not written: no answer"
-                );
-            }
+        if let Err(error) = in_time(LONGEST_WRITE, self.write(namespace, &name, about, notice, times)).await {
+            debug!(namespace, object = about.name, reason = notice.reason, %error, "event not written");
+            // Whoever has cause next says it again.
+            self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
         }
-        // Whoever has cause next says it again.
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
     }
 
     /// How often the event will have been told with this time; nothing if it is too soon.

@@ -9,7 +9,7 @@ use std::{
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use kube::{Resource, ResourceExt};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::time::{DelayQueue, delay_queue::Key};
 use tracing::debug;
 
@@ -21,6 +21,7 @@ use super::{
     watch::{PodQueue, PodRef},
     why::{Why, whys},
 };
+use crate::cluster::in_time;
 
 /// How long a pod may wait before anybody is told.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -172,15 +173,11 @@ impl Waiting {
 async fn tell(shared: &Shared, pod: &AskingPod, told: Option<Told>) -> Option<Told> {
     let namespace = pod.namespace().unwrap_or_default();
     let bindings = shared.bindings.of(&namespace);
-    let looked = timeout(LONGEST_LOOK, whys(&shared.client, &namespace, &pod.demands, &bindings));
+    let looked = in_time(LONGEST_LOOK, whys(&shared.client, &namespace, &pod.demands, &bindings));
     let whys = match looked.await {
-        Ok(Ok(whys)) => whys,
-        Ok(Err(error)) => {
+        Ok(whys) => whys,
+        Err(error) => {
             debug!(namespace, pod = pod.name_any(), %error, "what a pod waits for cannot be looked up");
-            return told;
-        }
-        Err(_) => {
-            debug!(namespace, pod = pod.name_any(), "what a pod waits for cannot be looked up: no answer");
             return told;
         }
     };

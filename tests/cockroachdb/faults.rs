@@ -145,6 +145,7 @@ async fn a_half_made_login_is_finished_or_removed() {
                 .unwrap();
         } else {
             let (status, body) = platform.unbind("half", binding).await;
+            eprintln!("STATUS {status}");
             assert!([200, 410].contains(&status), "{status} {body}");
         }
         // What the broker takes back by itself it tries again after a while, if need be.

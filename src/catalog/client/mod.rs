@@ -1,6 +1,6 @@
 //! A client of the Open Service Broker API 2.17: one per broker, a method per verb. It follows no redirects, calls no
-//! link-local address, waits for its turn for seconds and for an answer for a minute, and reads four megabytes at most. Which broker to ask, when and how
-//! often is decided in `reconcile`.
+//! link-local address, waits for its turn for seconds and for an answer for a minute, and reads four megabytes at most.
+//! Which broker to ask, when and how often is decided in `reconcile`.
 
 mod address;
 mod answer;

@@ -11,10 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Next, ReconcileError, now};
 use crate::{
-    catalog::{
-        api::{ServiceBinding, ServiceInstance},
-        context::Context,
-    },
+    catalog::{api::ServiceBinding, context::Context},
     cluster::seen,
 };
 
@@ -36,12 +33,8 @@ pub(super) async fn binding(
     delete(binding, context).await
 }
 
-/// Deletes an instance of a namespace that is going, which nothing uses any more.
-pub(super) async fn instance(instance: &ServiceInstance, context: &Context) -> Result<Next, ReconcileError> {
-    delete(instance, context).await
-}
-
-async fn delete<K>(object: &K, context: &Context) -> Result<Next, ReconcileError>
+/// Deletes an object of a namespace that is going, which nothing uses any more.
+pub(super) async fn delete<K>(object: &K, context: &Context) -> Result<Next, ReconcileError>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {

@@ -80,7 +80,7 @@ async fn wait_with(client: Client, args: &WaitArgs, mut progress: impl Write) ->
     loop {
         let patience = args.timeout.duration().saturating_sub(started.elapsed()).clamp(LOOK, LONGEST_LOOK);
         let found = timeout(patience, find(&client, Some(&args.namespace))).await;
-        let found = found.unwrap_or_else(|late| Err(Unread::silence(late)));
+        let found = found.unwrap_or_else(|_| Err(Unread::silence()));
         let waited = started.elapsed();
         match found {
             Ok(found) => {

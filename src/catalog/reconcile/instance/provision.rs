@@ -51,7 +51,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
     let space = match context.namespace(&namespace) {
         // What uses it goes first, and wakes it then.
         NamespaceState::Terminating { .. } if is_used(instance, context) => return Ok(Next::Settled),
-        NamespaceState::Terminating { .. } => return going::instance(instance, context).await,
+        NamespaceState::Terminating { .. } => return going::delete(instance, context).await,
         NamespaceState::Unknown => return Ok(Next::After(UNKNOWN_NAMESPACE)),
         NamespaceState::Active { uid } => uid,
     };

@@ -1,9 +1,12 @@
-//! A private MariaDB from Debian's package for tests: a temporary folder, TLS with a CA made on the spot, and an
-//! administrator with exactly the grants that `docs/databases.md` tells. It is stopped when dropped.
+//! A private MariaDB for tests: a temporary folder, TLS with a CA made on the spot, and an administrator with exactly the
+//! grants that `docs/databases.md` tells. It is stopped when dropped.
+//!
+//! The version is that of Debian's package. `BINDERY_TEST_MARIADB=11` names the one that `tests/preflight mariadb-11`
+//! fetches.
 #![allow(dead_code, reason = "each suite uses its part")]
 
 use std::{
-    fs,
+    env, fs,
     net::TcpListener,
     os::unix::fs::chown,
     path::{Path, PathBuf},
@@ -70,9 +73,13 @@ impl MariaDb {
         for file in ["ca.crt", "server.crt", "server.key"] {
             own(&server.path(file));
         }
-        let output = server
-            .command("mariadb-install-db")
-            .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
+        let mut install = server.command("scripts/mariadb-install-db");
+        install.arg("--no-defaults");
+        if let Some(fetched) = fetched() {
+            install.arg(format!("--basedir={}", fetched.display()));
+        }
+        let output = install
+            .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
             .arg(format!("--datadir={}", server.path("data").display()))
             .output()
             .unwrap();
@@ -89,9 +96,12 @@ impl MariaDb {
     pub(crate) fn start_again(&self) {
         let at = |option: &str, name: &str| format!("--{option}={}", self.path(name).display());
         let log = fs::File::create(self.path("log")).unwrap();
-        let mut child = self
-            .command("mariadbd")
-            .arg("--no-defaults")
+        let mut server = self.command("bin/mariadbd");
+        server.arg("--no-defaults");
+        if let Some(fetched) = fetched() {
+            server.arg(format!("--basedir={}", fetched.display()));
+        }
+        let mut child = server
             .args([at("datadir", "data"), at("socket", "socket"), format!("--port={}", self.port)])
             .args([at("ssl-ca", "ca.crt"), at("ssl-cert", "server.crt"), at("ssl-key", "server.key")])
             .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--max-connections=200"])
@@ -230,13 +240,17 @@ impl MariaDb {
         rows(self.root_client().args(["-e", "SELECT 1"])).is_ok()
     }
 
-    /// A program of the server; MariaDB refuses to run as root.
+    /// A program of the server, by its place below the server's folder; MariaDB refuses to run as root.
     fn command(&self, program: &str) -> Command {
+        let program = match fetched() {
+            Some(fetched) => fetched.join(program),
+            None => Path::new(program).file_name().map(PathBuf::from).unwrap(),
+        };
         let mut command = match mysql_user() {
             Some((user, group)) => {
                 let mut command = Command::new("setpriv");
                 command.args([format!("--reuid={user}"), format!("--regid={group}")]);
-                command.args(["--clear-groups", program]);
+                command.arg("--clear-groups").arg(program);
                 command
             }
             None => Command::new(program),
@@ -272,6 +286,15 @@ impl Drop for Session {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// The folder of the server that `tests/preflight` fetched, if it is to be used.
+fn fetched() -> Option<PathBuf> {
+    let major = env::var("BINDERY_TEST_MARIADB").ok()?;
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    let found = Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join(format!("servers/mariadb-{major}"));
+    assert!(found.join("release").exists(), "MariaDB {major} is missing: tests/preflight mariadb-{major}");
+    Some(found)
 }
 
 fn plain_client(credentials: &Value) -> Command {

@@ -1,9 +1,12 @@
-//! A private PostgreSQL from Debian's package for tests: a temporary folder, TLS with a CA made on the spot, passwords
-//! by SCRAM, and an administrator who is no superuser. It is stopped when dropped. Shared by the suites.
+//! A private PostgreSQL for tests: a temporary folder, TLS with a CA made on the spot, passwords by SCRAM, and an
+//! administrator who is no superuser. It is stopped when dropped. Shared by the suites.
+//!
+//! The version is that of Debian's package. `BINDERY_TEST_POSTGRES=18` names another one, and a test may ask for one by
+//! itself; `tests/preflight postgresql-18` fetches it.
 #![allow(dead_code, reason = "each suite uses its part")]
 
 use std::{
-    fs,
+    env, fs,
     io::Write,
     net::TcpListener,
     os::unix::fs::chown,
@@ -53,18 +56,23 @@ impl Postgres {
 
     /// Starts a server on `listen` (an address, or `*`) whose certificate bears `names`. It does not wait for the disk.
     pub(crate) fn start(listen: &str, names: &[&str]) -> Self {
-        Self::start_with(listen, names, false)
+        Self::start_with(binaries(), listen, names, false)
+    }
+
+    /// Starts a server of this major version on 127.0.0.1.
+    pub(crate) fn version(major: u32) -> Self {
+        Self::start_with(fetched(&major.to_string()), "127.0.0.1", &["127.0.0.1"], false)
     }
 
     /// Starts a server that waits for the disk, as one does that is used.
     pub(crate) fn start_durable(listen: &str, names: &[&str]) -> Self {
-        Self::start_with(listen, names, true)
+        Self::start_with(binaries(), listen, names, true)
     }
 
-    fn start_with(listen: &str, names: &[&str], is_durable: bool) -> Self {
+    fn start_with(binaries: PathBuf, listen: &str, names: &[&str], is_durable: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("bindery-postgres-").tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let (binaries, listen, child) = (binaries(), listen.to_owned(), Mutex::default());
+        let (listen, child) = (listen.to_owned(), Mutex::default());
         let server = Self { folder, binaries, listen, port, is_durable, child };
         make_certificates(server.folder.path(), names);
         own(server.folder.path());
@@ -199,6 +207,32 @@ impl Postgres {
         }
     }
 
+    /// The major version.
+    pub(crate) fn major(&self) -> u32 {
+        let number: u32 = self.psql("SHOW server_version_num")[0].parse().unwrap();
+        number / 10_000
+    }
+
+    /// Dumps all roles and databases, and restores them on another server.
+    pub(crate) fn dump_into(&self, other: &Self) {
+        let local = |program: &str, server: &Self| {
+            let mut client = Command::new(program);
+            client.args(["-U", "postgres"]).env("PGHOST", server.folder.path());
+            client.env("PGPORT", server.port.to_string());
+            client
+        };
+        let dump = local("pg_dumpall", self).output().unwrap();
+        assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+        let file = other.path("dump.sql");
+        fs::write(&file, dump.stdout).unwrap();
+        // Roles that both servers have are in the dump, too.
+        let restored = local("psql", other).args(["-Xq", "-d", "postgres", "-f"]).arg(file).output().unwrap();
+        let errors = String::from_utf8_lossy(&restored.stderr);
+        let unexpected: Vec<_> =
+            errors.lines().filter(|line| line.contains("ERROR") && !line.contains("already exists")).collect();
+        assert!(restored.status.success() && unexpected.is_empty(), "{unexpected:?}");
+    }
+
     /// The TCP port.
     pub(crate) fn port(&self) -> u16 {
         self.port
@@ -267,7 +301,7 @@ impl Postgres {
     }
 
     fn is_ready(&self) -> bool {
-        let mut is_ready = Command::new(self.binaries.join("pg_isready"));
+        let mut is_ready = Command::new("pg_isready");
         is_ready.arg("-q").arg("-h").arg(self.folder.path()).args(["-p", &self.port.to_string()]);
         is_ready.status().unwrap().success()
     }
@@ -358,8 +392,24 @@ impl Drop for Session {
     }
 }
 
-/// Debian keeps each version's programs in a folder of its own.
 fn binaries() -> PathBuf {
+    match env::var("BINDERY_TEST_POSTGRES") {
+        Ok(major) => fetched(&major),
+        Err(_) => packaged(),
+    }
+}
+
+/// What `tests/preflight` fetched.
+fn fetched(major: &str) -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join(target);
+    let found = target.join(format!("servers/postgresql-{major}/native/bin"));
+    assert!(found.join("initdb").exists(), "PostgreSQL {major} is missing: tests/preflight postgresql-{major}");
+    found
+}
+
+/// Debian keeps each version's programs in a folder of its own.
+fn packaged() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let found = versions.map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").exists());
     found.max().expect("PostgreSQL is not installed: apt-get install postgresql")

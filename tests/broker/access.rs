@@ -5,7 +5,7 @@ use tokio_postgres::{Client, error::SqlState};
 
 use crate::{
     platform::Platform,
-    postgres::Postgres,
+    postgres::{ADMIN, Postgres},
     server::{connect, is_refused},
 };
 
@@ -105,7 +105,7 @@ async fn a_reader_is_let_in_again_when_its_group_was_half_made() {
          WHERE r.rolname = '{database}_owner'"
     ));
     // As a kill leaves it that comes before the rights.
-    server.psql(&format!("CREATE ROLE {database}_readonly NOLOGIN IN ROLE {}", marker[0]));
+    server.psql(&format!("SET ROLE {ADMIN}; CREATE ROLE {database}_readonly NOLOGIN IN ROLE {}", marker[0]));
     let (_, reader) = bound(&platform, &server, ["half-made", "reader"], "readonly").await;
     reader.batch_execute("SELECT * FROM t").await.unwrap();
 }

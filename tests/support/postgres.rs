@@ -228,8 +228,10 @@ impl Postgres {
         // Roles that both servers have are in the dump, too.
         let restored = local("psql", other).args(["-Xq", "-d", "postgres", "-f"]).arg(file).output().unwrap();
         let errors = String::from_utf8_lossy(&restored.stderr);
-        let unexpected: Vec<_> =
-            errors.lines().filter(|line| line.contains("ERROR") && !line.contains("already exists")).collect();
+        let unexpected: Vec<_> = errors
+            .lines()
+            .filter(|line| line.contains("ERROR") && !line.contains("already exists"))
+            .collect();
         assert!(restored.status.success() && unexpected.is_empty(), "{unexpected:?}");
     }
 
@@ -404,7 +406,10 @@ fn fetched(major: &str) -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join(target);
     let found = target.join(format!("servers/postgresql-{major}/native/bin"));
-    assert!(found.join("initdb").exists(), "PostgreSQL {major} is missing: tests/preflight postgresql-{major}");
+    assert!(
+        found.join("initdb").exists(),
+        "PostgreSQL {major} is missing: tests/preflight postgresql-{major}"
+    );
     found
 }
 

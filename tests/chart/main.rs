@@ -4,6 +4,7 @@
 mod broker;
 mod rendered;
 mod rights;
+mod upgrade;
 mod webhook;
 
 use std::process::Command;

@@ -11,7 +11,13 @@ use serde_json::Value;
 
 pub(crate) const EXAMPLE: &str = "examples/cockroachdb/values.yaml";
 
+/// Renders the chart of this repository.
 pub(crate) fn helm(arguments: &[&str]) -> Output {
+    helm_chart(Path::new("charts/bindery"), arguments)
+}
+
+/// Renders a chart.
+pub(crate) fn helm_chart(chart: &Path, arguments: &[&str]) -> Output {
     let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
         PathBuf::from,
@@ -22,7 +28,9 @@ pub(crate) fn helm(arguments: &[&str]) -> Output {
     let program = if built.exists() { built } else { PathBuf::from("helm") };
     Command::new(program)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["template", "bindery", "charts/bindery", "--namespace", "bindery", "--kube-version", "1.36.0"])
+        .args(["template", "bindery"])
+        .arg(chart)
+        .args(["--namespace", "bindery", "--kube-version", "1.36.0"])
         .args(arguments)
         .output()
         .expect("helm runs: build it with tests/cluster/build, or install it")

@@ -22,6 +22,7 @@ mod scenario;
 mod sharing;
 mod story;
 mod turns;
+mod uninstall;
 
 #[path = "../support/postgres.rs"]
 mod postgres;

@@ -1,10 +1,35 @@
+{{/*
+Sets the values that a release lacks because its chart did not have them yet. `helm upgrade --reuse-values` renders the new templates
+with the values of the former chart, so each template includes this first. `defaults.yaml` is a copy of values.yaml, which templates
+cannot read; `make generate` writes it.
+*/}}
+{{- define "bindery.defaults" -}}
+{{- include "bindery.complete" (list .Values (.Files.Get "defaults.yaml" | fromYaml)) -}}
+{{- end -}}
+
+{{/* Sets what a map lacks, at every depth: (list VALUES DEFAULTS). Sprig's `merge` takes `false` and "" for lacking. */}}
+{{- define "bindery.complete" -}}
+{{- $values := index . 0 -}}
+{{- range $key, $default := index . 1 -}}
+{{- if not (hasKey $values $key) -}}
+{{- $_ := set $values $key $default -}}
+{{- else if and (kindIs "map" $default) (kindIs "map" (get $values $key)) -}}
+{{- include "bindery.complete" (list (get $values $key) $default) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The prefix of every name. */}}
 {{- define "bindery.name" -}}
 {{- .Values.fullnameOverride | default .Release.Name -}}
 {{- end -}}
 
 {{- define "bindery.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
 {{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Labels of everything. */}}
@@ -182,12 +207,7 @@ helm.sh/hook-weight: {{ index . 1 | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
 
-{{/* Whether pods wait for their bindings behind gates. A release from before the value has none of it (--reuse-values). */}}
+{{/* Whether pods wait for their bindings behind gates. */}}
 {{- define "bindery.gateWaitingPods" -}}
-{{- and .Values.apis.serviceCatalog (dig "gateWaitingPods" true .Values.admission) -}}
-{{- end -}}
-
-{{/* Whether owners of refused pods are nudged. */}}
-{{- define "bindery.nudgeRefusedOwners" -}}
-{{- dig "nudgeRefusedOwners" true .Values.catalog -}}
+{{- and .Values.apis.serviceCatalog .Values.admission.gateWaitingPods -}}
 {{- end -}}

@@ -10,8 +10,8 @@ demo: ## From nothing to a pod with database credentials and back, on a real Kub
 demo-branches: ## Three feature branches with a database each through their life, on a real Kubernetes.
 	@KEEP="$(KEEP)" env --unset=KUBECONFIG --unset=BINDERY_DEMO_DATABASE_URL demo/run branches
 
-test: ## Every check and test; the last line counts them.
-	@tests/run
+test: ## Every check and test; the last line counts them. SUITE="lib e2e" runs some suites (tests/run lists them).
+	@tests/run $(SUITE)
 
 soak: ## Broker and webhook at full size, killed, rolled and fuzzed, for an hour; SOAK_MINUTES=6 for a trial, JOBS="namespaces" for some.
 	@tests/soak $(JOBS)

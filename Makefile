@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-branches test soak bench generate image deny
+.PHONY: help demo demo-branches check test soak bench generate image deny
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -9,6 +9,9 @@ demo: ## From nothing to a pod with database credentials and back, on a real Kub
 
 demo-branches: ## Three feature branches with a database each through their life, on a real Kubernetes.
 	@KEEP="$(KEEP)" env --unset=KUBECONFIG --unset=BINDERY_DEMO_DATABASE_URL demo/run branches
+
+check: ## Format, lints and the pure tests: no root, no service, under three minutes with a warm build.
+	@tests/run quick
 
 test: ## Every check and test; the last line counts them. SUITE="lib e2e" runs some suites (tests/run lists them).
 	@tests/run $(SUITE)

@@ -63,7 +63,7 @@ fn a_value_that_is_set_to_nothing_stays_so() {
     let values = values.replace("register: bindery", r#"register: """#);
     let found = reusing(&values).unwrap();
     assert!(found.contains("--gate-waiting-pods=false"));
-    assert!(!found.contains("--register"), "the broker registers itself nowhere");
+    assert!(found.contains("--register-broker=\n"), "the broker registers itself nowhere");
 }
 
 #[test]

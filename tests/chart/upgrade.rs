@@ -59,7 +59,8 @@ fn the_values_of_the_former_chart_render_as_the_defaults_do() {
 /// `false` and "" are what an administrator set, not values that are missing.
 #[test]
 fn a_value_that_is_set_to_nothing_stays_so() {
-    let values = read("charts/bindery/values.yaml").replace("gateWaitingPods: true", "gateWaitingPods: false");
+    let values =
+        read("charts/bindery/values.yaml").replace("gateWaitingPods: true", "gateWaitingPods: false");
     let values = values.replace("register: bindery", r#"register: """#);
     let found = reusing(&values).unwrap();
     assert!(found.contains("--gate-waiting-pods=false"));
@@ -68,7 +69,10 @@ fn a_value_that_is_set_to_nothing_stays_so() {
 
 #[test]
 fn the_defaults_that_templates_complete_values_with_are_those_of_the_chart() {
-    assert!(read("charts/bindery/defaults.yaml") == read("charts/bindery/values.yaml"), "run `make generate`");
+    assert!(
+        read("charts/bindery/defaults.yaml") == read("charts/bindery/values.yaml"),
+        "run `make generate`"
+    );
 }
 
 #[test]

@@ -28,8 +28,27 @@ pub(super) enum Pursuit {
     Once,
     /// One fault ends it, for it is tried again later; so does a stop, for it is taken up again.
     Retried,
+    /// One fault ends it, and so does this time: no platform polls for it any longer.
+    By(Timestamp),
     /// It goes on through passing faults until then.
     Until(Timestamp),
+}
+
+impl Pursuit {
+    /// When it ends in any case, by the clock that pauses are measured with.
+    fn end(self) -> Option<Instant> {
+        let end = match self {
+            Self::Once | Self::Retried => return None,
+            Self::By(end) | Self::Until(end) => end,
+        };
+        let left = Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or_default();
+        Instant::now().checked_add(left)
+    }
+}
+
+/// A length of time, or what is left until the end.
+fn until(end: Option<Instant>, limit: Duration) -> Duration {
+    end.map_or(limit, |end| limit.min(end.saturating_duration_since(Instant::now())))
 }
 
 /// Why calling came to an end.
@@ -55,18 +74,17 @@ impl From<Ended> for Refusal {
 
 impl Shared {
     /// How an operation is pursued that has just begun, or is taken up again. Of a prompt service a fault is told at once:
-    /// it has tried again already, and platforms show what they are told.
+    /// it has tried again already, and platforms show what they are told. When platforms have stopped polling (the plan's
+    /// `maximum_polling_duration`), an operation has failed, also one that a lock in the backend keeps from answering.
     pub(super) fn pursuit(&self, operation: &Operation, of: &InstanceSpec) -> Pursuit {
         if !operation.is_asynchronous {
             return Pursuit::Once;
         }
-        if !self.is_lasting(&of.service_id, &of.plan_id) {
-            return Pursuit::Retried;
-        }
         let polling = self.polling(&of.service_id, &of.plan_id);
         let patience = polling.map_or(self.timing.give_up, Duration::from_secs);
         let patience = SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX);
-        Pursuit::Until(operation.begun_at.saturating_add(patience).unwrap_or(Timestamp::MAX))
+        let end = operation.begun_at.saturating_add(patience).unwrap_or(Timestamp::MAX);
+        if self.is_lasting(&of.service_id, &of.plan_id) { Pursuit::Until(end) } else { Pursuit::By(end) }
     }
 
     /// Calls until it is done. `told` gets what the backend says it is at, whenever that changes, and answers how that is
@@ -84,12 +102,14 @@ impl Shared {
         let mut pauses = self.pauses();
         let mut last = None;
         let begun = Instant::now();
+        let end = pursuit.end();
+        let is_over = || end.is_some_and(|end| Instant::now() >= end);
         loop {
-            let pause = match self.call(held, server, pursuit, may_halt, call()).await? {
+            let pause = match self.call(held, server, (pursuit, end), may_halt, call()).await? {
                 Ok(Progress::Done(done)) => return Ok(done),
                 Ok(Progress::Pending(Pending { description, again_after })) => {
                     let is_late = match pursuit {
-                        Pursuit::Until(end) => Timestamp::now() >= end,
+                        Pursuit::By(_) | Pursuit::Until(_) => is_over(),
                         Pursuit::Once | Pursuit::Retried => begun.elapsed() >= self.timing.give_up,
                     };
                     if is_late {
@@ -104,7 +124,7 @@ impl Shared {
                     again_after
                 }
                 Err(error) => match pursuit {
-                    Pursuit::Until(end) if error.is_passing() && Timestamp::now() < end => {
+                    Pursuit::Until(_) if error.is_passing() && !is_over() => {
                         tracing::warn!(%error, "an operation meets an obstacle; trying again");
                         pauses.next().unwrap_or(self.timing.longest_pause)
                     }
@@ -112,7 +132,7 @@ impl Shared {
                 },
             };
             tokio::select! {
-                () = sleep(pause) => {}
+                () = sleep(until(end, pause)) => {}
                 ended = self.ended(held, pursuit, may_halt) => return Err(ended),
             }
         }
@@ -122,11 +142,12 @@ impl Shared {
         &self,
         held: &Held,
         server: &ServerName,
-        pursuit: Pursuit,
+        (pursuit, end): (Pursuit, Option<Instant>),
         may_halt: bool,
         call: Call<'_, T>,
     ) -> Result<Result<Progress<T>, ServiceError>, Ended> {
-        let mut running = pin!(timeout(self.timing.call, async {
+        let limit = until(end, self.timing.call);
+        let mut running = pin!(timeout(limit, async {
             // Never closed. A backend has room for so many calls of ours.
             let _permit = match self.calls.get(server) {
                 Some(calls) => calls.acquire().await.ok(),
@@ -149,7 +170,11 @@ impl Shared {
             }
         };
         Ok(answer.unwrap_or_else(|_| {
-            let problem = format!("did not answer within {} s", self.timing.call.as_secs());
+            let problem = if limit < self.timing.call {
+                "not done in the time for which platforms poll; what blocks it, such as a lock, is still there".to_owned()
+            } else {
+                format!("did not answer within {} s", self.timing.call.as_secs())
+            };
             Err(ServiceError::new("behind the plan", problem).passing())
         }))
     }

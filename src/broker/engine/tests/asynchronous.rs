@@ -101,6 +101,48 @@ async fn passing_faults_are_outlasted_by_what_is_lasting_only() {
     assert!(broker.instance(&i()).await.is_ok());
 }
 
+/// A lock keeps the backend from answering: the operation ends with the platform's patience, and says so.
+#[tokio::test(start_paused = true)]
+async fn an_operation_that_is_blocked_ends_when_platforms_stop_polling() {
+    for plan in ["prompt", "lasting"] {
+        let mut bench = Bench::in_memory();
+        bench.timing.give_up = Duration::from_secs(10);
+        let broker = bench.open();
+        broker.fake.fail("provision", Fault::Silence);
+        let Ok(Status::Accepted(operation)) = broker.provision(polls(), plan).await else { panic!("{plan}") };
+        let begun = tokio::time::Instant::now();
+        broker.at_rest().await;
+        assert!(begun.elapsed() <= Duration::from_secs(11), "{plan}: {:?}", begun.elapsed());
+        let told = broker.last_operation(&i(), Some(&operation)).await.unwrap();
+        assert_eq!(told.state, OperationState::Failed, "{plan}");
+        assert!(told.description.unwrap().contains("time for which platforms poll"), "{plan}");
+        assert_eq!(broker.state().await, Some(State::Failed), "{plan}");
+
+        broker.fake.clear();
+        broker.deprovision(polls(), plan).await.unwrap();
+        broker.at_rest().await;
+        assert!(bench.world().is_empty(), "{plan}");
+    }
+}
+
+/// A delete that is blocked has failed for the platform, is still recorded, and is done once nothing blocks it.
+#[tokio::test(start_paused = true)]
+async fn a_blocked_delete_fails_in_time_and_is_done_later() {
+    let mut bench = Bench::in_memory();
+    bench.timing.give_up = Duration::from_secs(10);
+    let broker = bench.open();
+    broker.provision(waits(), "prompt").await.unwrap();
+    broker.fake.fail("deprovision", Fault::Silence);
+    let Ok(Status::Accepted(operation)) = broker.deprovision(polls(), "prompt").await else { panic!() };
+    broker.at_rest().await;
+    let told = broker.last_operation(&i(), Some(&operation)).await.unwrap();
+    assert_eq!(told.state, OperationState::Failed);
+    assert_eq!(broker.state().await, Some(State::Deleting));
+    broker.finish_all().await.unwrap();
+    assert!(bench.world().is_empty());
+    assert!(matches!(broker.last_operation(&i(), Some(&operation)).await, Err(Refusal::Gone(_))));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_delete_halts_a_creation_and_both_are_told_apart() {
     let bench = Bench::in_memory();

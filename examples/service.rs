@@ -121,10 +121,10 @@ impl Folders {
             while let Some(file) = files.next_entry().await? {
                 let name = file.file_name().to_string_lossy().into_owned();
                 if name.starts_with("token-") {
-                    found.push(Resource { kind: ResourceKind::Login, name, ours });
+                    found.push(Resource { kind: ResourceKind::Login, name, ours, exists: true });
                 }
             }
-            found.push(Resource { kind: ResourceKind::Database, name, ours });
+            found.push(Resource { kind: ResourceKind::Database, name, ours, exists: true });
         }
         Ok(found)
     }

@@ -23,11 +23,11 @@ pub use self::{
     engine::Timing,
     restore::{Held, RestoreReport, restore},
     services::{
-        BindingSpec, Bound, Described, InstanceSpec, Pace, Pending, Progress, Provider, Resource,
+        BindingSpec, Bound, Confirmed, Described, InstanceSpec, Pace, Pending, Progress, Provider, Resource,
         ResourceKind, ServiceError, Unacceptable,
     },
     store::{StoreError, cipher::CipherError},
-    sweep::{Claimed, SweepReport, sweep},
+    sweep::{Claimed, Difference, SweepReport, sweep},
 };
 use self::{
     engine::{Engine, Offer},

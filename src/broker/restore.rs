@@ -133,6 +133,7 @@ impl Restore<'_> {
                 change: None,
                 operation: restored(Verb::Provision, is_there),
                 former: None,
+                was_never_ready: !is_there,
             }));
         }
         for binding in bindings {

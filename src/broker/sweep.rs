@@ -1,5 +1,5 @@
-//! Finding what is left over: what carries this installation's mark on a server and belongs to no record of the store.
-//! Nothing else is ever removed. A broker may run beside: its writes wait while a leftover is removed, and are refused when
+//! Comparing servers with the records. What is left over: what carries this installation's mark on a server and belongs to no record of the store.
+//! Nothing else is ever removed. What is on record and not on its server, or is somebody else's there, is listed. A broker may run beside: its writes wait while a leftover is removed, and are refused when
 //! that takes long; the platform repeats them.
 
 use std::{collections::BTreeSet, fmt};
@@ -8,7 +8,7 @@ use super::{
     BrokerError,
     parts::Parts,
     services::{Provider, Resource},
-    store::{Key, Row, Store},
+    store::{Key, Row, State, Store},
 };
 use crate::{
     config::{BrokerConfig, ServerName},
@@ -26,6 +26,19 @@ pub struct SweepReport {
     pub failed: Vec<String>,
     /// Named like bindery's, without this installation's mark; never touched.
     pub foreign: Vec<(ServerName, Resource)>,
+    /// On record, and not on the server as the records say; never touched.
+    pub differing: Vec<(ServerName, Difference)>,
+}
+
+/// Something on record that the server has not, or that is somebody else's there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Difference {
+    /// What the server calls it.
+    pub name: String,
+    /// The instance or the binding that the record is about.
+    pub of: String,
+    /// Whether something of that name is there, without this installation's mark.
+    pub is_foreign: bool,
 }
 
 /// What a platform claims although the store may have lost it: an instance and some of its bindings.
@@ -68,6 +81,11 @@ async fn sweep_parts(parts: &Parts, claimed: &[Claimed], delete: bool) -> Result
                 continue;
             }
         };
+        let differing = differing(parts, name, provider.as_ref(), &resources).await;
+        match differing {
+            Ok(found) => report.differing.extend(found.into_iter().map(|found| (name.clone(), found))),
+            Err(error) => report.failed.push(format!("cannot compare the records with {error}")),
+        }
         let known = known(parts.store.as_ref(), provider.as_ref()).await?;
         let is_owned =
             |resource: &Resource| claimed.contains(&resource.name) || known.contains(&resource.name);
@@ -85,6 +103,50 @@ async fn sweep_parts(parts: &Parts, claimed: &[Claimed], delete: bool) -> Result
         }
     }
     Ok(report)
+}
+
+/// What is on record for this server, and not as the records say. What is made or removed at the same time is looked at once
+/// more.
+async fn differing(
+    parts: &Parts,
+    server: &ServerName,
+    provider: &dyn Provider,
+    resources: &[Resource],
+) -> Result<BTreeSet<Difference>, String> {
+    let first = differences(parts, server, provider, resources).await.map_err(|error| error.to_string())?;
+    if first.is_empty() {
+        return Ok(first);
+    }
+    let resources = provider.resources().await.map_err(|error| error.to_string())?;
+    let second = differences(parts, server, provider, &resources).await.map_err(|error| error.to_string())?;
+    Ok(first.intersection(&second).cloned().collect())
+}
+
+async fn differences(
+    parts: &Parts,
+    server: &ServerName,
+    provider: &dyn Provider,
+    resources: &[Resource],
+) -> Result<BTreeSet<Difference>, BrokerError> {
+    let difference = |name: String, of: &Key| {
+        let found = resources.iter().find(|resource| resource.name == name && resource.exists);
+        let is_foreign = found.is_some_and(|resource| !resource.ours);
+        (found.is_none() || is_foreign).then(|| Difference { name, of: of.to_string(), is_foreign })
+    };
+    let is_made = |row: &Row| matches!(row.state, State::Ready | State::Updating);
+    let mut found = BTreeSet::new();
+    for row in parts.store.instances().await?.iter().filter(|row| row.server == *server && is_made(row)) {
+        let instance = &row.key.instance;
+        let names = provider.names(instance, &[]);
+        for binding in parts.store.bindings(instance).await?.iter().filter(|row| is_made(row)) {
+            let Some(id) = &binding.key.binding else { continue };
+            let all = provider.names(instance, std::slice::from_ref(id));
+            let logins = all.into_iter().filter(|name| !names.contains(name));
+            found.extend(logins.filter_map(|name| difference(name, &binding.key)));
+        }
+        found.extend(names.into_iter().filter_map(|name| difference(name, &row.key)));
+    }
+    Ok(found)
 }
 
 /// Removes a resource, unless it has come to have a record. A broker records what it makes before it makes it: what has no
@@ -145,6 +207,21 @@ impl fmt::Display for SweepReport {
         let word = if self.removed { "removed" } else { "left over" };
         for (server, resource) in &self.leftover {
             writeln!(f, "{word}: {resource} on server {server}")?;
+        }
+        for (server, Difference { name, of, is_foreign }) in &self.differing {
+            let what = if *is_foreign {
+                "on record, but somebody else's on the server"
+            } else {
+                "on record, not on the server"
+            };
+            writeln!(f, "{what}: {name} of {of} on server {server}")?;
+        }
+        if !self.differing.is_empty() {
+            writeln!(
+                f,
+                "{} on record and not so on the server; docs/operate.md tells what to do",
+                self.differing.len()
+            )?;
         }
         for failed in &self.failed {
             writeln!(f, "{failed}")?;
@@ -222,7 +299,12 @@ mod tests {
 
         async fn resources(&self) -> Result<Vec<Resource>, ServiceError> {
             Ok(["one", "two"]
-                .map(|name| Resource { kind: ResourceKind::Login, name: name.to_owned(), ours: true })
+                .map(|name| Resource {
+                    kind: ResourceKind::Login,
+                    name: name.to_owned(),
+                    ours: true,
+                    exists: true,
+                })
                 .into())
         }
 
@@ -262,10 +344,22 @@ mod tests {
 
     #[test]
     fn the_report_ends_with_its_result() {
-        let item =
-            ("main".into(), Resource { kind: ResourceKind::Login, name: "abc".to_owned(), ours: true });
+        let item = (
+            "main".into(),
+            Resource { kind: ResourceKind::Login, name: "abc".to_owned(), ours: true, exists: true },
+        );
         let mut report = SweepReport { foreign: vec![item.clone()], ..SweepReport::default() };
         assert_eq!(report.to_string(), "foreign, left alone: login abc on server main\nnothing left over");
+        let difference =
+            Difference { name: "cf_d".to_owned(), of: "service instance i".to_owned(), is_foreign: false };
+        report.differing.push(("main".into(), difference));
+        let shown = report.to_string();
+        assert!(
+            shown.contains(
+                "\non record, not on the server: cf_d of service instance i on server main\n1 on record"
+            ),
+            "{shown}"
+        );
         report.leftover.push(item);
         assert!(
             report

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Value, json};
 
-use super::{ConfigError, ServerSettings, ServiceKind, SslMode};
+use super::{ConfigError, ConnectionLimit, ServerSettings, ServiceKind, SslMode};
 
 /// The form of [`Lifetime`], for JSON Schema.
 const LIFETIME_PATTERN: &str = "^([0-9]+(w|d|h|m|s) ?)+$";
@@ -32,6 +32,9 @@ pub struct DatabasePlan {
     pub sslmode: Option<SslMode>,
     /// What bindings log in with.
     pub credentials: CredentialKind,
+    /// How many connections each binding may have open; [`ConnectionLimit::DEFAULT`] where it is left out and the engine has
+    /// such a limit.
+    pub max_connections_per_binding: Option<ConnectionLimit>,
 }
 
 /// A default, and what may be asked for instead.
@@ -269,6 +272,12 @@ impl DatabasePlan {
             SslMode::Disable => SslMode::Disable,
             _ => SslMode::Require,
         })
+    }
+
+    /// How many connections each binding may have open at the same time; `None` is as many as the server has.
+    #[must_use]
+    pub fn connections(&self) -> Option<u32> {
+        self.max_connections_per_binding.unwrap_or(ConnectionLimit::DEFAULT).at_most()
     }
 
     /// The Schemas Object of a plan whose configuration gives none (spec.md, "Schemas Object").

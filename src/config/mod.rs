@@ -4,6 +4,7 @@
 //! Parsing is pure; the files named here are read where they are used. What a plan's JSON Schemas say about parameters is
 //! here, too ([`Schemas`]): a bad schema is a bad configuration.
 
+mod connections;
 mod database;
 mod environment;
 mod error;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
+pub use connections::ConnectionLimit;
 pub use database::{Access, Choice, CredentialKind, DatabasePlan, Kinds, Lifetime, ReclaimPolicy, Validity};
 pub use error::ConfigError;
 pub use login::Login;

@@ -5,7 +5,10 @@
 mod access;
 mod admin;
 mod bindings;
+#[path = "../support/clock.rs"]
+mod clock;
 mod connections;
+mod drift;
 mod faults;
 mod hostile;
 mod java;
@@ -14,6 +17,7 @@ mod jdbc;
 #[path = "../support/keeper.rs"]
 mod keeper;
 mod leftovers;
+mod limits;
 mod origins;
 #[path = "../support/platform.rs"]
 mod platform;

@@ -6,7 +6,10 @@
 mod access;
 mod admin;
 mod bindings;
+#[path = "../support/clock.rs"]
+mod clock;
 mod definers;
+mod drift;
 mod faults;
 mod hostile;
 mod java;
@@ -15,6 +18,7 @@ mod jdbc;
 #[path = "../support/keeper.rs"]
 mod keeper;
 mod leftovers;
+mod limits;
 #[path = "../support/mariadb.rs"]
 mod mariadb;
 #[path = "../support/platform.rs"]

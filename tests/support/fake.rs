@@ -310,7 +310,7 @@ impl Provider for Fake {
 
     async fn resources(&self) -> Result<Vec<Resource>, ServiceError> {
         let world = self.world();
-        let made = |kind, name| Resource { kind, name, ours: true };
+        let made = |kind, name| Resource { kind, name, ours: true, exists: true };
         let databases =
             world.databases.keys().map(|id| made(ResourceKind::Database, format!("database-{id}")));
         let roles = world.roles.iter().map(|id| made(ResourceKind::OwnerRole, format!("role-{id}")));

@@ -40,6 +40,8 @@ pub(crate) struct MariaDb {
     port: u16,
     is_durable: bool,
     child: Mutex<Option<Child>>,
+    /// Variables of its environment.
+    environment: Mutex<Vec<(&'static str, &'static str)>>,
 }
 
 impl MariaDb {
@@ -67,7 +69,8 @@ impl MariaDb {
     fn start_with(name: &str, is_durable: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("bindery-mariadb-").tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = Self { folder, port, is_durable, child: Mutex::default() };
+        let server =
+            Self { folder, port, is_durable, child: Mutex::default(), environment: Mutex::default() };
         make_certificates(server.folder.path(), name);
         own(server.folder.path());
         for file in ["ca.crt", "server.crt", "server.key"] {
@@ -123,6 +126,13 @@ impl MariaDb {
             std::thread::sleep(Duration::from_millis(20));
         }
         *self.child.lock().unwrap() = Some(child);
+    }
+
+    /// Starts the server again with these variables in its environment.
+    pub(crate) fn start_again_with(&self, environment: &[(&'static str, &'static str)]) {
+        self.stop();
+        environment.clone_into(&mut self.environment.lock().unwrap());
+        self.start_again();
     }
 
     /// Stops the server at once, as if it crashed; the data stays.
@@ -246,14 +256,21 @@ impl MariaDb {
             Some(fetched) => fetched.join(program),
             None => Path::new(program).file_name().map(PathBuf::from).unwrap(),
         };
+        let environment = self.environment.lock().unwrap().clone();
+        let environment = environment.iter().map(|(name, value)| format!("{name}={value}"));
         let mut command = match mysql_user() {
             Some((user, group)) => {
                 let mut command = Command::new("setpriv");
                 command.args([format!("--reuid={user}"), format!("--regid={group}")]);
-                command.arg("--clear-groups").arg(program);
+                // A library that is loaded first would make files as root otherwise.
+                command.args(["--clear-groups", "env"]).args(environment).arg(program);
                 command
             }
-            None => Command::new(program),
+            None => {
+                let mut command = Command::new("env");
+                command.args(environment).arg(program);
+                command
+            }
         };
         // A server that starts removes the temporary tables of all others in the same folder.
         command.current_dir(self.folder.path()).env("TMPDIR", self.folder.path());

@@ -56,6 +56,15 @@ impl Platform {
         self.broker = Broker::open(self.config.clone(), Arc::new(Metrics::new())).await.unwrap();
     }
 
+    /// Opens the broker anew on the same store, with this changed in the configuration's file.
+    pub(crate) async fn restart_with(&mut self, from: &str, to: &str) {
+        assert!(self.text.contains(from), "{}", self.text);
+        self.text = self.text.replace(from, to);
+        let config = LoadedConfig::from_yaml(&self.text).unwrap();
+        self.config = config.complete(PartialSettings::default()).unwrap();
+        self.restart().await;
+    }
+
     /// Opens the broker anew with an installation of a known name, which a lost store does not take along.
     pub(crate) async fn keep_installation(&mut self) {
         self.broker.drain().await;

@@ -40,6 +40,8 @@ pub(crate) struct Postgres {
     port: u16,
     is_durable: bool,
     child: Mutex<Option<Child>>,
+    /// Variables of its environment.
+    environment: Mutex<Vec<(&'static str, &'static str)>>,
 }
 
 impl Postgres {
@@ -73,7 +75,8 @@ impl Postgres {
         let folder = tempfile::Builder::new().prefix("bindery-postgres-").tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (listen, child) = (listen.to_owned(), Mutex::default());
-        let server = Self { folder, binaries, listen, port, is_durable, child };
+        let server =
+            Self { folder, binaries, listen, port, is_durable, child, environment: Mutex::default() };
         make_certificates(server.folder.path(), names);
         own(server.folder.path());
         for file in ["ca.crt", "server.crt", "server.key"] {
@@ -131,6 +134,20 @@ impl Postgres {
             std::thread::sleep(Duration::from_millis(20));
         }
         *self.child.lock().unwrap() = Some(child);
+    }
+
+    /// Starts the server again with these variables in its environment.
+    pub(crate) fn start_again_with(&self, environment: &[(&'static str, &'static str)]) {
+        self.stop();
+        environment.clone_into(&mut self.environment.lock().unwrap());
+        self.start_again();
+    }
+
+    /// Changes a setting that takes a new start.
+    pub(crate) fn set(&self, setting: &str, value: &str) {
+        self.psql(&format!("ALTER SYSTEM SET {setting} = {value}"));
+        self.stop();
+        self.start_again();
     }
 
     /// Stops the server at once; the data stays.
@@ -317,6 +334,8 @@ impl Postgres {
     /// A program of the server, in its folder; PostgreSQL refuses to run as root.
     fn command(&self, program: &str) -> Command {
         let program = self.binaries.join(program);
+        let environment = self.environment.lock().unwrap().clone();
+        let environment = environment.iter().map(|(name, value)| format!("{name}={value}"));
         let mut command = match postgres_user() {
             Some((user, group)) => {
                 let mut command = Command::new("setpriv");
@@ -325,10 +344,15 @@ impl Postgres {
                     format!("--regid={group}"),
                     "--clear-groups".to_owned(),
                 ]);
-                command.arg(program);
+                // A library that is loaded first would make files as root otherwise.
+                command.arg("env").args(environment).arg(program);
                 command
             }
-            None => Command::new(program),
+            None => {
+                let mut command = Command::new("env");
+                command.args(environment).arg(program);
+                command
+            }
         };
         command.current_dir(self.folder.path());
         command

@@ -84,6 +84,7 @@ impl Shared {
                 same_binding(&found, &on, &wanted)?;
                 match found.state {
                     State::Ready => {
+                        self.confirm(&on.server, &on.spec, Some(&found.spec)).await?;
                         held.release().await?;
                         let bound = Some(found.bound.ok_or(Refusal::Interrupted)?);
                         return Ok(Binded { status: Status::Already, bound });

@@ -12,7 +12,7 @@ use super::{
     },
     Asking, Engine, Refusal, Shared, Status,
     audit::{self, Audit},
-    drive::Pursuit,
+    drive::{Ended, Pursuit},
     holds::Held,
     no_instance,
     offer::{required, same_ids},
@@ -148,7 +148,8 @@ impl Shared {
 
     async fn delete_all(&self, held: &Held, record: &mut Instance, pursuit: Pursuit) -> Result<(), Refusal> {
         let provider = self.provider(&record.server)?.clone();
-        let (spec, server) = (record.spec.clone(), record.server.clone());
+        let (spec, server, was_never_ready) =
+            (record.spec.clone(), record.server.clone(), record.was_never_ready);
         let mut unopened = Vec::new();
         let mut told = |at| {
             record.operation.outcome = Outcome::InProgress(Some(at));
@@ -170,7 +171,13 @@ impl Shared {
             }
             held.commit(changes).await?;
         }
-        self.drive(held, &server, pursuit, false, || provider.deprovision(&spec), told).await?;
+        match self.drive(held, &server, pursuit, false, || provider.deprovision(&spec), told).await {
+            // What stands there was made by somebody else, which is why this instance was never made.
+            Err(Ended::Failed(error)) if error.is_foreign() && was_never_ready => {
+                tracing::warn!(instance = %spec.id, "left alone: {error}");
+            }
+            ended => ended?,
+        }
         if !unopened.is_empty() {
             held.commit(unopened).await?;
         }

@@ -5,6 +5,7 @@
 
 mod audit;
 mod bind;
+mod confirm;
 mod deprovision;
 mod drive;
 mod expiry;

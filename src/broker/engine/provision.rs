@@ -63,6 +63,7 @@ impl Shared {
             same_instance(&found, &wanted)?;
             match found.state {
                 State::Ready => {
+                    self.confirm(&found.server, &found.spec, None).await?;
                     held.release().await?;
                     return answer(Status::Already);
                 }
@@ -74,7 +75,15 @@ impl Shared {
             provider.check_instance(&wanted)?;
             let operation = begin(Verb::Provision, &asking);
             let (server, state) = (offered.server.clone(), State::Creating);
-            Instance { spec: wanted, server, state, change: None, operation, former: None }
+            Instance {
+                spec: wanted,
+                server,
+                state,
+                change: None,
+                operation,
+                former: None,
+                was_never_ready: true,
+            }
         };
         held.commit(vec![self.records.put_instance(&record)]).await?;
         let operation = record.operation.id.clone();
@@ -131,6 +140,7 @@ impl Shared {
         let outcome = match ended {
             Ok(()) => {
                 (record.state, record.operation.outcome) = (State::Ready, Outcome::Succeeded);
+                record.was_never_ready = false;
                 Ok(())
             }
             Err(Ended::Left) => return Err(Refusal::Interrupted),

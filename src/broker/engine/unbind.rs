@@ -13,7 +13,7 @@ use super::{
     Asking, Engine, Refusal, Shared, Status,
     audit::{self, Audit},
     deprovision::Busy,
-    drive::Pursuit,
+    drive::{Ended, Pursuit},
     holds::Held,
     no_binding,
     offer::{required, same_ids},
@@ -157,7 +157,14 @@ impl Shared {
     ) -> Result<(), Refusal> {
         let provider = self.provider(&binding.server)?;
         let call = || provider.unbind(on, &binding.spec);
-        Ok(self.drive(held, &binding.server, pursuit, false, call, told).await?)
+        match self.drive(held, &binding.server, pursuit, false, call, told).await {
+            // What stands there was made by somebody else, which is why this binding was never made.
+            Err(Ended::Failed(error)) if error.is_foreign() && binding.bound.is_none() => {
+                tracing::warn!(instance = %on.id, binding = %binding.spec.id, "left alone: {error}");
+                Ok(())
+            }
+            ended => Ok(ended?),
+        }
     }
 }
 

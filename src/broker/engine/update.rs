@@ -84,6 +84,7 @@ impl Shared {
                 held.conclude(vec![self.records.put_instance(&record)]).await?;
                 return Ok(Status::Done);
             }
+            self.confirm(&record.server, &record.spec, None).await?;
         }
         let is_lasting = [&record.spec.plan_id, &to.plan_id].into_iter().any(|plan| {
             self.provider(&record.server).is_ok_and(|provider| provider.pace(plan) == Pace::Lasting)

@@ -11,6 +11,7 @@ pub(crate) mod naming;
 mod outcome;
 pub(crate) mod parameters;
 pub(crate) mod password;
+mod patience;
 pub(crate) mod postgresql;
 mod resource;
 
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::{
-    outcome::{Bound, Described, Pending, Progress, ServiceError, Unacceptable},
+    outcome::{Bound, Confirmed, Described, Pending, Progress, ServiceError, Unacceptable},
     resource::{Resource, ResourceKind},
 };
 use crate::osb::{BindingId, InstanceId, Object, PlanId, ServiceId};
@@ -126,7 +127,8 @@ pub trait Provider: Send + Sync {
         Ok(Progress::Done(()))
     }
 
-    /// Removes the instance and whatever bindings are left on it.
+    /// Removes the instance and whatever bindings are left on it. What is there under its name and does not carry the
+    /// installation's mark is an error ([`ServiceError::foreign`]): a removal that did not happen is not reported as one.
     ///
     /// # Errors
     /// The engine tries again until it succeeds.
@@ -138,11 +140,25 @@ pub trait Provider: Send + Sync {
     /// The platform is told, and deletes the binding or asks again.
     async fn bind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<Bound>, ServiceError>;
 
-    /// Revokes the binding's credentials and ends the sessions that use them.
+    /// Revokes the binding's credentials and ends the sessions that use them; for what does not carry the installation's mark,
+    /// see [`Provider::deprovision`].
     ///
     /// # Errors
     /// The engine tries again until it succeeds.
     async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError>;
+
+    /// Whether an instance, and a binding of it, is on the backend as it was made. Called when a request for one that is there
+    /// is repeated, and would be answered from the records; it asks the backend one cheap question.
+    ///
+    /// # Errors
+    /// When the backend cannot be asked: then the records count.
+    async fn confirm(
+        &self,
+        _on: &InstanceSpec,
+        _binding: Option<&BindingSpec>,
+    ) -> Result<Confirmed, ServiceError> {
+        Ok(Confirmed::There)
+    }
 
     /// Locks out whoever is past the time that [`Bound::expires_at`] told, and ends their sessions. Called every few
     /// seconds, by every broker of the installation, beside any other call; a binding that is made anew in between counts

@@ -30,6 +30,15 @@ pub struct Pending {
     pub again_after: Duration,
 }
 
+/// Whether the backend has what was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Confirmed {
+    /// All of it is there.
+    There,
+    /// Something is missing, or somebody else's. The text names what and the remedy, for the user.
+    Differs(String),
+}
+
 /// What is told of an instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Described {
@@ -86,18 +95,36 @@ pub struct ServiceError {
     server: String,
     problem: String,
     is_passing: bool,
+    is_foreign: bool,
 }
 
 impl ServiceError {
     /// An error of this server, or whatever else the backend is.
     pub fn new(server: impl fmt::Display, problem: impl fmt::Display) -> Self {
-        Self { server: server.to_string(), problem: problem.to_string(), is_passing: false }
+        Self {
+            server: server.to_string(),
+            problem: problem.to_string(),
+            is_passing: false,
+            is_foreign: false,
+        }
     }
 
     /// The same error, but one that may pass by itself: an asynchronous operation goes on trying.
     #[must_use]
     pub fn passing(self) -> Self {
         Self { is_passing: true, ..self }
+    }
+
+    /// The same error: what stands under the name does not carry this installation's mark.
+    #[must_use]
+    pub fn foreign(self) -> Self {
+        Self { is_foreign: true, ..self }
+    }
+
+    /// Whether what stands under the name does not carry this installation's mark.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.is_foreign
     }
 
     /// Whether it may pass by itself.

@@ -167,6 +167,8 @@ impl InstanceParameters {
 /// When a binding ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Expiry {
+    /// The binding is made then, by the clock of the server that ends it.
+    pub(super) begins_at: Timestamp,
     /// The credentials end then.
     pub(super) ends_at: Timestamp,
     /// They are best renewed by then: a third of their time is left for it.
@@ -174,7 +176,7 @@ pub(super) struct Expiry {
 }
 
 impl Expiry {
-    /// That of a binding that is made now.
+    /// That of a binding that is made now: by the server's clock, which is the one that counts.
     pub(super) fn of(lifetime: Lifetime, now: Timestamp) -> Self {
         let after = |length: Duration| {
             // Lifetimes are a hundred years at most, and timestamps reach to the year 9999.
@@ -182,7 +184,7 @@ impl Expiry {
             now.checked_add(length).unwrap_or(Timestamp::MAX).round(Unit::Second).unwrap_or(Timestamp::MAX)
         };
         let length = lifetime.duration();
-        Self { ends_at: after(length), renew_before: after(length * 2 / 3) }
+        Self { begins_at: now, ends_at: after(length), renew_before: after(length * 2 / 3) }
     }
 }
 

@@ -11,6 +11,8 @@ pub struct Resource {
     pub name: String,
     /// Whether it carries this installation's mark.
     pub ours: bool,
+    /// Whether it is there: of some, only a mark is left.
+    pub exists: bool,
 }
 
 /// What a [`Resource`] is.

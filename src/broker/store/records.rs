@@ -31,6 +31,9 @@ pub(crate) struct Instance {
     pub(crate) operation: Operation,
     /// The one before, which somebody may still ask for.
     pub(crate) former: Option<Operation>,
+    /// Whether it never was [`State::Ready`]: what stands under its name without a mark is not its own then.
+    #[serde(default)]
+    pub(crate) was_never_ready: bool,
 }
 
 /// What an instance is becoming.

@@ -9,7 +9,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
     dialect::{self, Dialect, Statement},
-    error::{ConnectError, SqlError},
+    error::{ConnectError, SqlError, is_ended},
 };
 use crate::{
     broker::tls::{self, Protection},
@@ -98,6 +98,8 @@ pub(super) type Texts = Vec<Option<String>>;
 pub(super) struct Session {
     conn: Conn,
     engine: Engine,
+    /// Whether a statement was sent and not answered, or the connection broke.
+    is_unanswered: bool,
     /// Held while the session is in use.
     pub(super) permit: Option<OwnedSemaphorePermit>,
 }
@@ -132,7 +134,7 @@ impl Session {
             let row: Option<Row> = conn.query_first("SHOW GLOBAL VARIABLES LIKE 'partial_revokes'").await?;
             *literal_grants = row.is_some_and(|row| texts(row).get(1) == Some(&Some("ON".to_owned())));
         }
-        Ok(Self { conn, engine, permit: None })
+        Ok(Self { conn, engine, is_unanswered: false, permit: None })
     }
 
     pub(super) fn engine(&self) -> Engine {
@@ -143,6 +145,11 @@ impl Session {
         self.engine.dialect()
     }
 
+    /// Whether it can be used by others.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.is_unanswered
+    }
+
     /// Runs statements one after the other. Those that change the schema or accounts end a transaction on either engine,
     /// so there are none.
     pub(super) async fn run(
@@ -150,8 +157,11 @@ impl Session {
         statements: impl IntoIterator<Item = Statement>,
     ) -> Result<(), SqlError> {
         for Statement { sql, does, done_already } in statements {
+            self.is_unanswered = true;
             let ran = timeout(CHANGE_TIMEOUT, self.conn.query_drop(sql)).await;
-            match ran.map_err(|_| SqlError::Timeout { does })? {
+            let ran = ran.map_err(|_| SqlError::Timeout { does })?;
+            self.is_unanswered = breaks(&ran);
+            match ran {
                 Err(mysql_async::Error::Server(refusal)) if done_already.contains(&refusal.code) => {}
                 Err(error) => return Err(SqlError::Failed { does, error }),
                 Ok(()) => {}
@@ -162,9 +172,11 @@ impl Session {
 
     /// The rows of a query that only reads.
     pub(super) async fn rows(&mut self, does: &'static str, sql: &str) -> Result<Vec<Texts>, SqlError> {
+        self.is_unanswered = true;
         let ran = timeout(READ_TIMEOUT, self.conn.query(sql)).await;
-        let rows: Vec<Row> =
-            ran.map_err(|_| SqlError::Timeout { does })?.map_err(|error| SqlError::Failed { does, error })?;
+        let ran = ran.map_err(|_| SqlError::Timeout { does })?;
+        self.is_unanswered = breaks(&ran);
+        let rows: Vec<Row> = ran.map_err(|error| SqlError::Failed { does, error })?;
         Ok(rows.into_iter().map(texts).collect())
     }
 
@@ -172,6 +184,15 @@ impl Session {
     pub(super) async fn column(&mut self, does: &'static str, sql: &str) -> Result<Vec<String>, SqlError> {
         let rows = self.rows(does, sql).await?;
         Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
+    }
+}
+
+/// Whether an answer is the connection's last: the server's own refusals leave it as it is, but for its end.
+fn breaks<T>(answer: &Result<T, mysql_async::Error>) -> bool {
+    match answer {
+        Ok(_) => false,
+        Err(mysql_async::Error::Server(refusal)) => is_ended(Some(refusal.code)),
+        Err(_) => true,
     }
 }
 

@@ -14,6 +14,11 @@ use crate::config::Access;
 
 pub(super) use self::{mariadb::MariaDb, mysql::MySql};
 
+/// Whatever `default_password_lifetime` says: the broker ends a binding's credentials at their own time, and nobody renews a
+/// password (<https://dev.mysql.com/doc/refman/8.4/en/password-management.html>,
+/// <https://mariadb.com/kb/en/user-password-expiry/>).
+const NEVER_EXPIRES: &str = "PASSWORD EXPIRE NEVER";
+
 const CHANGES_OWN: &str = "change the administrator's password";
 
 /// A statement, and the refusals that mean that there is nothing left to do.
@@ -34,11 +39,18 @@ pub(super) struct Entry<'a> {
     pub(super) is_encrypted: bool,
     /// Not at all.
     pub(super) is_locked: bool,
+    /// How many connections it may have open; `None` is as many as the server allows everybody.
+    pub(super) connections: Option<u32>,
 }
 
 impl Entry<'_> {
     fn require(&self) -> &'static str {
         if self.is_encrypted { "REQUIRE SSL" } else { "REQUIRE NONE" }
+    }
+
+    /// <https://dev.mysql.com/doc/refman/8.4/en/user-resources.html>: 0 is what `max_user_connections` says for everybody.
+    fn limit(&self) -> String {
+        format!("WITH MAX_USER_CONNECTIONS {}", self.connections.unwrap_or(0))
     }
 
     fn lock(&self) -> &'static str {
@@ -120,6 +132,13 @@ impl Statement {
         Self::new("lock the login", sql)
     }
 
+    /// <https://dev.mysql.com/doc/refman/8.4/en/alter-user.html>: the rest of the account stays as it is.
+    pub(super) fn limit_connections(login: &str, connections: Option<u32>) -> Self {
+        let limit = connections.unwrap_or(0);
+        let sql = format!("ALTER USER IF EXISTS {} WITH MAX_USER_CONNECTIONS {limit}", account(login));
+        Self::new("limit the login's connections", sql)
+    }
+
     /// The same page.
     pub(super) fn unlock_login(login: &str) -> Self {
         let sql = format!("ALTER USER IF EXISTS {} ACCOUNT UNLOCK", account(login));
@@ -142,7 +161,7 @@ mod tests {
     use super::*;
 
     fn entry(password: &SecretString) -> Entry<'_> {
-        Entry { login: "b", password, is_encrypted: true, is_locked: false }
+        Entry { login: "b", password, is_encrypted: true, is_locked: false, connections: Some(5) }
     }
 
     #[test]
@@ -153,7 +172,10 @@ mod tests {
         let hash = "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7";
         assert_eq!(
             sql,
-            format!("CREATE USER 'b'@'%' IDENTIFIED VIA mysql_native_password USING '{hash}' REQUIRE SSL")
+            format!(
+                "CREATE USER 'b'@'%' IDENTIFIED VIA mysql_native_password USING '{hash}' REQUIRE SSL \
+                 WITH MAX_USER_CONNECTIONS 5 PASSWORD EXPIRE NEVER"
+            )
         );
         assert!(!MariaDb.set_password(entry(&password)).sql.contains("secret"));
     }
@@ -165,7 +187,8 @@ mod tests {
         let sql = engine.set_password(entry(&password)).sql;
         assert_eq!(
             sql,
-            "ALTER USER 'b'@'%' IDENTIFIED WITH caching_sha2_password BY 'secret-0aA' REQUIRE SSL ACCOUNT UNLOCK"
+            "ALTER USER 'b'@'%' IDENTIFIED WITH caching_sha2_password BY 'secret-0aA' REQUIRE SSL \
+             WITH MAX_USER_CONNECTIONS 5 ACCOUNT UNLOCK PASSWORD EXPIRE NEVER"
         );
     }
 

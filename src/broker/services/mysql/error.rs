@@ -7,7 +7,10 @@ use std::time::Duration;
 use mysql_async::{DriverError, Error, IoError};
 
 use crate::{
-    broker::{services::Unacceptable, tls::TlsError},
+    broker::{
+        services::{Unacceptable, patience::Obstacle},
+        tls::TlsError,
+    },
     config::ConfigError,
 };
 
@@ -32,6 +35,11 @@ pub(super) const IS_DEFINER: u16 = 4006;
 
 /// MySQL: `password_history` or `password_reuse_interval`.
 pub(super) const USED_BEFORE: u16 = 3638;
+
+/// The administrator has all the sessions that its account may have; the second is that of `GRANT … WITH`.
+const TOO_MANY_OF_USER: u16 = 1203;
+const USER_LIMIT: u16 = 1226;
+const NO_ROOM: [u16; 3] = [TOO_MANY_CONNECTIONS, TOO_MANY_OF_USER, USER_LIMIT];
 
 /// A server that cannot be connected to.
 #[derive(Debug, thiserror::Error)]
@@ -117,10 +125,16 @@ impl SqlError {
         }
     }
 
-    /// Whether the same work is worth another try at once. All of it may be repeated.
-    pub(super) fn is_passing(&self) -> bool {
-        let passes = |code| [TOO_MANY_CONNECTIONS, WAITED_FOR_LOCK, DEADLOCK].contains(&code);
-        self.is_lost() || is_ended(self.code()) || self.code().is_some_and(passes)
+    /// Whether the same work is worth another try. All of it may be repeated.
+    pub(super) fn obstacle(&self) -> Obstacle {
+        let has_no_room = self.code().is_some_and(|code| NO_ROOM.contains(&code));
+        let passes = |code| [WAITED_FOR_LOCK, DEADLOCK].contains(&code);
+        let is_passing = self.is_lost() || is_ended(self.code()) || self.code().is_some_and(passes);
+        match (has_no_room, is_passing) {
+            (true, _) => Obstacle::NoRoom,
+            (false, true) => Obstacle::Passing,
+            (false, false) => Obstacle::Lasting,
+        }
     }
 
     /// Whether a lock was waited for in vain.
@@ -145,7 +159,8 @@ fn is_of_tls(error: &Error) -> bool {
     }
 }
 
-fn is_ended(code: Option<u16>) -> bool {
+/// Whether the session has ended.
+pub(super) fn is_ended(code: Option<u16>) -> bool {
     code.is_some_and(|code| [SERVER_ENDS, KILLED].contains(&code))
 }
 
@@ -180,6 +195,12 @@ fn refused(error: &Error) -> String {
                 "refuses the connection: {told}; make the administrator's account for this host, or for '%'"
             )
         }
+        Error::Server(refusal) if NO_ROOM.contains(&refusal.code) => {
+            format!(
+                "takes no more connections: {told}; end sessions there, and give bindery a way of its own as \
+                 docs/databases.md tells"
+            )
+        }
         Error::Server(_) => format!("refuses the connection: {told}"),
         _ if is_of_tls(error) => format!("cannot be reached: {told}; check caFile and sslmode"),
         _ => format!("cannot be reached: {told}; check that it runs, its host, port and the network"),
@@ -208,14 +229,17 @@ mod tests {
 
     #[test]
     fn only_what_passes_is_tried_again() {
-        for code in [1040, 1053, 1205, 1213, 1927] {
-            assert!(failed(code, "").is_passing(), "{code}");
+        for code in [1053, 1205, 1213, 1927] {
+            assert_eq!(failed(code, "").obstacle(), Obstacle::Passing, "{code}");
+        }
+        for code in [1040, 1203, 1226] {
+            assert_eq!(failed(code, "").obstacle(), Obstacle::NoRoom, "{code}");
         }
         for code in [1044, 1045, 1064, 1227, 1396] {
-            assert!(!failed(code, "").is_passing(), "{code}");
+            assert_eq!(failed(code, "").obstacle(), Obstacle::Lasting, "{code}");
         }
         let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
         let lost = SqlError::Failed { does: "read", error: Error::Io(IoError::Io(broken)) };
-        assert!(lost.is_lost() && lost.is_passing());
+        assert!(lost.is_lost() && lost.obstacle() == Obstacle::Passing);
     }
 }

@@ -35,11 +35,10 @@ impl Databases {
                 }
             }
             None if has_login(&mut session, login).await? => {
-                tracing::warn!(login, "does not carry this installation's mark: left alone");
+                return Err(SqlError::Foreign { what: format!("login {login}") });
             }
             None => {}
         }
-        self.server.keep(session);
         Ok(())
     }
 
@@ -62,9 +61,6 @@ impl Databases {
                 end_sessions(&mut session, login, Sessions::All).await?;
             }
         }
-        if !is_ours && has_database(&mut session, database).await? {
-            tracing::warn!(database, "does not carry this installation's mark: left alone");
-        }
         if is_ours && policy == ReclaimPolicy::Delete {
             drop_database(&mut session, database).await?;
         }
@@ -77,7 +73,9 @@ impl Databases {
             session.run([self.marks.remove(login)]).await?;
         }
         session.run([self.marks.remove(database)].into_iter().filter(|_| is_ours)).await?;
-        self.server.keep(session);
+        if !is_ours && policy == ReclaimPolicy::Delete && has_database(&mut session, database).await? {
+            return Err(SqlError::Foreign { what: format!("database {database}") });
+        }
         Ok(())
     }
 
@@ -99,7 +97,8 @@ impl Databases {
         }
         let dialect = session.dialect();
         let password = dialect.password(password::generate());
-        let entry = Entry { login, password: &password, is_encrypted: true, is_locked: true };
+        let entry =
+            Entry { login, password: &password, is_encrypted: true, is_locked: true, connections: None };
         session.run([dialect.set_password(entry)]).await?;
         Ok(false)
     }

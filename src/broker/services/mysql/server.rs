@@ -1,10 +1,12 @@
 //! One database server: its settings, the sessions that are open to it, and what can be read there.
 
 use std::{
+    ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
+use jiff::Timestamp;
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout},
@@ -27,24 +29,65 @@ pub(super) struct Server {
     pub(super) settings: ServerSettings,
     /// One permit for each session in use. Those that are idle are used first, so that no more than these are ever open.
     in_use: Arc<Semaphore>,
-    idle: Mutex<Idle<Session>>,
+    idle: SharedIdle,
     engine: OnceLock<Engine>,
+}
+
+type SharedIdle = Arc<Mutex<Idle<Session>>>;
+
+/// A session. It is kept for the next request when it is dropped, whatever came of the work: when clients have taken all
+/// connections of the server, there is no other.
+pub(super) struct Lent {
+    /// There until it is dropped.
+    session: Option<Session>,
+    idle: SharedIdle,
+}
+
+impl Deref for Lent {
+    type Target = Session;
+
+    #[expect(clippy::expect_used, reason = "only the drop takes it")]
+    fn deref(&self) -> &Session {
+        self.session.as_ref().expect("a session")
+    }
+}
+
+impl DerefMut for Lent {
+    #[expect(clippy::expect_used, reason = "only the drop takes it")]
+    fn deref_mut(&mut self) -> &mut Session {
+        self.session.as_mut().expect("a session")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(mut session) = self.session.take().filter(Session::is_usable) {
+            // Freed only when the session is there to be found.
+            let permit = session.permit.take();
+            locked(&self.idle).put(session);
+            drop(permit);
+        }
+    }
+}
+
+fn locked(idle: &SharedIdle) -> MutexGuard<'_, Idle<Session>> {
+    idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Server {
     pub(super) fn new(settings: ServerSettings) -> Self {
         let in_use = Arc::new(Semaphore::new(settings.max_connections));
-        Self { settings, in_use, idle: Mutex::default(), engine: OnceLock::new() }
+        Self { settings, in_use, idle: SharedIdle::default(), engine: OnceLock::new() }
     }
 
-    /// A session. Give it back with [`Server::keep`] when all went well; it ends when it is dropped.
-    pub(super) async fn session(&self) -> Result<Session, SqlError> {
+    /// A session.
+    pub(super) async fn session(&self) -> Result<Lent, SqlError> {
         let busy = || ConnectError::Busy { limit: self.settings.max_connections };
         let permit = timeout(BUSY_TIMEOUT, self.in_use.clone().acquire_owned())
             .await
             .map_err(|_| busy())?
             .map_err(|_| busy())?;
-        let idle = self.idle().take(|_| true);
+        let idle = locked(&self.idle).take(Session::is_usable);
         let mut session = match idle {
             Some(session) => session,
             None => Session::open(&self.settings).await?,
@@ -53,27 +96,21 @@ impl Server {
             tracing::info!(server = %self.settings.name, "engine: {}", session.engine());
         }
         session.permit = Some(permit);
-        Ok(session)
-    }
-
-    /// Keeps a session for the next request.
-    pub(super) fn keep(&self, mut session: Session) {
-        // Freed only when the session is there to be found.
-        let permit = session.permit.take();
-        let mut idle = self.idle();
-        idle.put(session);
-        drop(idle);
-        drop(permit);
+        Ok(Lent { session: Some(session), idle: self.idle.clone() })
     }
 
     /// Ends the idle sessions: one broke, so the others may have, too.
     pub(super) fn forget_idle(&self) {
-        self.idle().clear();
+        locked(&self.idle).clear();
     }
+}
 
-    fn idle(&self) -> MutexGuard<'_, Idle<Session>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// What the server's clock says: the one that ends credentials.
+pub(super) async fn now(session: &mut Session) -> Result<Timestamp, SqlError> {
+    const DOES: &str = "read the server's clock";
+    let seconds = session.column(DOES, "SELECT UNIX_TIMESTAMP()").await?;
+    let seconds = seconds.first().and_then(|seconds| seconds.parse().ok());
+    seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).ok_or(SqlError::Answer { does: DOES })
 }
 
 /// Whether there is such a database.
@@ -139,12 +176,12 @@ pub(super) async fn defines(session: &mut Session, login: &str, database: &str) 
     let started = Instant::now();
     let found = found_definitions(session, login, database).await;
     let waited = started.elapsed() >= WAIT;
-    let found = match found {
-        Err(error) if error.is_locked() => true,
-        found => found? || waited,
-    };
+    // The session is used again, whatever came of it.
     session.run([wait(LOCK_WAIT)]).await?;
-    Ok(found)
+    match found {
+        Err(error) if error.is_locked() => Ok(true),
+        found => Ok(found? || waited),
+    }
 }
 
 async fn found_definitions(session: &mut Session, login: &str, database: &str) -> Result<bool, SqlError> {

@@ -1,16 +1,15 @@
 //! Making logins, and the groups that give them their rights.
 
-use jiff::Timestamp;
 use tokio_postgres::error::SqlState;
 
 use super::{
     Databases, Standing,
-    connection::Session,
+    connection::{Engine, Session},
     credentials::{self, Credential},
     dialect::{InstanceNames, Login},
     error::SqlError,
     instance_names, naming,
-    server::{members, roles},
+    server::{members, now, roles},
     standing,
 };
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
         outcome::endpoint,
         parameters::{BindingParameters, Expiry},
     },
-    config::{Access, Kinds},
+    config::{Access, ConnectionLimit, DatabasePlan, Kinds},
     contract::pod::DEFAULT_MOUNT_ROOT,
 };
 
@@ -38,21 +37,27 @@ impl Databases {
         let names = self.names(&database, &owner);
         let session = self.server.session().await?;
         let dialect = session.dialect();
+        must_limit(session.engine(), plan)?;
 
         let found = roles(&session, &[&owner, &role, &login]).await?;
         if standing(&found, &owner, &[&self.marker], &session) != Standing::Ours {
             return Err(SqlError::Lost { what: format!("database {database} of this installation") });
         }
+        self.must_be_there(&session, &database, &owner).await?;
         if access != Access::Owner {
             let is_ours = standing(&found, &role, &[&self.marker], &session);
             self.ensure_group(&session, names, access, &role, &is_ours).await?;
         }
-        let expiry = asked.lifetime(plan)?.map(|lifetime| Expiry::of(lifetime, Timestamp::now()));
+        let expiry = match asked.lifetime(plan)? {
+            Some(lifetime) => Some(Expiry::of(lifetime, now(&session).await?)),
+            None => None,
+        };
         let ends_at = expiry.map(|expiry| expiry.ends_at);
         let ca = self.server.settings.client_ca.as_ref();
-        let credential = Credential::new(plan.credentials, &login, ca, ends_at).await?;
-        let verifier = credential.verifier();
-        let wanted = Login { name: &login, group: &role, verifier: verifier.as_deref(), ends_at };
+        let credential = Credential::new(plan.credentials, &login, ca, expiry).await?;
+        let (verifier, connections) = (credential.verifier(), plan.connections());
+        let wanted =
+            Login { name: &login, group: &role, verifier: verifier.as_deref(), ends_at, connections };
         match standing(&found, &login, &[&role], &session) {
             Standing::Foreign => return Err(SqlError::Foreign { what: format!("role {login}") }),
             Standing::Absent => session.run([dialect.create_login(wanted)]).await?,
@@ -64,7 +69,6 @@ impl Databases {
         if dialect.logins_own() && access == Access::Owner {
             self.share_with_groups(&session, &login, names).await?;
         }
-        self.server.keep(session);
         let place = credentials::Place {
             server: &self.server.settings,
             kind: self.plans.kind(&instance.plan_id),
@@ -157,6 +161,17 @@ impl Databases {
             inside.run(session.dialect().share(login, role, *access)).await?;
         }
         Ok(())
+    }
+}
+
+/// # Errors
+/// When a plan limits connections on an engine that has no such limit.
+pub(super) fn must_limit(engine: Engine, plan: &DatabasePlan) -> Result<(), SqlError> {
+    match plan.max_connections_per_binding {
+        Some(ConnectionLimit::AtMost(_)) if !engine.dialect().limits_connections() => {
+            Err(SqlError::NoConnectionLimit { found: engine.to_string() })
+        }
+        _ => Ok(()),
     }
 }
 

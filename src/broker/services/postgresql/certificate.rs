@@ -10,10 +10,10 @@ use rcgen::{
 };
 use x509_parser::time::ASN1Time;
 
-use super::credentials::Credential;
+use super::{super::parameters::Expiry, credentials::Credential};
 use crate::config::ClientCa;
 
-/// Clocks differ; a certificate is good from so many seconds ago.
+/// Clocks differ; a certificate is good from so many seconds before the server's time.
 const CLOCKS_DIFFER: i64 = 300;
 
 /// A certificate that cannot be made.
@@ -35,7 +35,7 @@ pub(super) enum CertificateError {
 pub(super) async fn issue(
     ca: &ClientCa,
     login: &str,
-    until: Timestamp,
+    expiry: Expiry,
 ) -> Result<Credential, CertificateError> {
     let key = read(&ca.key_file).await?;
     let key = KeyPair::from_pem(&key).map_err(|error| bad(&ca.key_file, &error))?;
@@ -46,12 +46,13 @@ pub(super) async fn issue(
     wanted.distinguished_name.push(DnType::CommonName, login);
     wanted.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     wanted.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let until = expiry.ends_at;
     let at = |seconds: i64| {
         ASN1Time::from_timestamp(seconds)
             .map(|time| time.to_datetime())
             .map_err(|_| CertificateError::Time(until))
     };
-    wanted.not_before = at(Timestamp::now().as_second() - CLOCKS_DIFFER)?;
+    wanted.not_before = at(expiry.begins_at.as_second() - CLOCKS_DIFFER)?;
     wanted.not_after = at(until.as_second())?;
     let own = KeyPair::generate()?;
     let certificate = wanted.signed_by(&own, &issuer)?.pem();

@@ -1,7 +1,11 @@
 //! Connections to a server as its administrator: logging in, timeouts, running statements, and what the server turns out
 //! to be. The password is read anew for each connection.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
@@ -90,6 +94,8 @@ impl fmt::Display for Engine {
 pub(super) struct Session {
     client: Client,
     engine: Engine,
+    /// How many statements were sent and not answered.
+    unanswered: AtomicUsize,
     /// Its place among those that may be open.
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -157,7 +163,7 @@ impl Session {
         if let Some(start) = engine.dialect().start_session() {
             client.batch_execute(start).await?;
         }
-        Ok(Self { client, engine, permit: None })
+        Ok(Self { client, engine, unanswered: AtomicUsize::new(0), permit: None })
     }
 
     pub(super) fn set_permit(&mut self, permit: Option<OwnedSemaphorePermit>) {
@@ -172,16 +178,29 @@ impl Session {
         self.engine.dialect()
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.client.is_closed()
+    /// Whether it can be used by others: it is open, and waits for no answer that was given up.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.client.is_closed() && self.unanswered.load(Ordering::Relaxed) == 0
+    }
+
+    /// Waits for an answer. One that does not come in time, or is not waited for any more, leaves the session unusable.
+    async fn answer<T>(
+        &self,
+        within: Duration,
+        does: &'static str,
+        asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<Result<T, tokio_postgres::Error>, SqlError> {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        let answer = timeout(within, asked).await.map_err(|_| SqlError::Timeout { does })?;
+        self.unanswered.fetch_sub(1, Ordering::Relaxed);
+        Ok(answer)
     }
 
     /// Runs statements one after the other, each its own transaction: neither engine makes or drops databases inside one,
     /// and CockroachDB ends one before every change of the schema.
     pub(super) async fn run(&self, statements: impl IntoIterator<Item = Statement>) -> Result<(), SqlError> {
         for Statement { sql, does, done_already } in statements {
-            let ran = timeout(ANSWER_TIMEOUT, self.client.batch_execute(&sql)).await;
-            match ran.map_err(|_| SqlError::Timeout { does })? {
+            match self.answer(ANSWER_TIMEOUT, does, self.client.batch_execute(&sql)).await? {
                 Err(error) if error.code().is_some_and(|code| done_already.contains(code)) => {}
                 Err(error) => return Err(SqlError::Failed { does, error }),
                 Ok(()) => {}
@@ -197,8 +216,8 @@ impl Session {
         sql: &str,
         parameters: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Vec<Row>, SqlError> {
-        let ran = timeout(READ_TIMEOUT, self.client.query_typed(sql, parameters)).await;
-        ran.map_err(|_| SqlError::Timeout { does })?.map_err(|error| SqlError::Failed { does, error })
+        let answer = self.answer(READ_TIMEOUT, does, self.client.query_typed(sql, parameters)).await?;
+        answer.map_err(|error| SqlError::Failed { does, error })
     }
 
     /// The first column of a query, as text.

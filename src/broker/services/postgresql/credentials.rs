@@ -8,7 +8,12 @@ use std::path::Path;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{super::password, certificate, certificate::CertificateError, error::SqlError};
+use super::{
+    super::{parameters::Expiry, password},
+    certificate,
+    certificate::CertificateError,
+    error::SqlError,
+};
 use crate::{
     config::{ClientCa, CredentialKind, ServerSettings, ServiceKind, SslMode},
     osb::{Credentials, Object},
@@ -34,11 +39,11 @@ impl Credential {
         kind: CredentialKind,
         login: &str,
         ca: Option<&ClientCa>,
-        until: Option<jiff::Timestamp>,
+        expiry: Option<Expiry>,
     ) -> Result<Self, SqlError> {
-        Ok(match (kind, ca, until) {
-            (CredentialKind::Certificate, Some(ca), Some(until)) => {
-                certificate::issue(ca, login, until).await?
+        Ok(match (kind, ca, expiry) {
+            (CredentialKind::Certificate, Some(ca), Some(expiry)) => {
+                certificate::issue(ca, login, expiry).await?
             }
             (CredentialKind::Certificate, ..) => return Err(CertificateError::NoCa.into()),
             (CredentialKind::Password, ..) => Self::Password(password::generate()),

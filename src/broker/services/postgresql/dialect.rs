@@ -61,6 +61,8 @@ pub(super) struct Login<'a> {
     /// What the server stores of the password; none for a login with a certificate.
     pub(super) verifier: Option<&'a str>,
     pub(super) ends_at: Option<Timestamp>,
+    /// How many connections it may have open; `None` is as many as the server has.
+    pub(super) connections: Option<u32>,
 }
 
 /// What ALTER calls a kind of object that `pg_identify_object` calls otherwise.
@@ -147,6 +149,16 @@ pub(super) trait Dialect: Send + Sync {
 
     /// Gives an existing login a new password and lets it log in.
     fn renew_login(&self, login: Login<'_>) -> Statement;
+
+    /// Changes how many connections a login may have open; `None` where the engine has no such limit.
+    fn limit_connections(&self, _login: &str, _connections: Option<u32>) -> Option<Statement> {
+        None
+    }
+
+    /// Whether the engine limits how many connections a login may have open.
+    fn limits_connections(&self) -> bool {
+        self.limit_connections("", None).is_some()
+    }
 
     /// Gives a login the rights of its group, and makes an owner's login act as the owner in the instance's database.
     fn equip_login(&self, login: Login<'_>, names: InstanceNames<'_>) -> Vec<Statement>;
@@ -374,6 +386,16 @@ pub(super) trait Dialect: Send + Sync {
 
     /// Drops a database, with the sessions in it.
     fn drop_database(&self, database: &str) -> Statement;
+
+    /// A query for sessions that keep a database from being dropped with the sessions in it, if any can: process id and role.
+    fn sessions_in(&self, _database: &str) -> Option<String> {
+        None
+    }
+
+    /// A query for whether the administrator has connections that are reserved for it; `None` where there are none.
+    fn has_reserve(&self, _major: u32) -> Option<&'static str> {
+        None
+    }
 
     /// A query for the rights that the administrator lacks, a row each.
     fn missing_rights(&self) -> String;

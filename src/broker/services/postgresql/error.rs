@@ -7,9 +7,15 @@ use tokio_postgres::error::SqlState;
 
 use super::{certificate::CertificateError, connection::is_passing};
 use crate::{
-    broker::{services::Unacceptable, tls::TlsError},
+    broker::{
+        services::{Unacceptable, patience::Obstacle},
+        tls::TlsError,
+    },
     config::ConfigError,
 };
+
+/// The server takes no further connection, or is starting and takes none yet.
+const NO_ROOM: [SqlState; 2] = [SqlState::TOO_MANY_CONNECTIONS, SqlState::CANNOT_CONNECT_NOW];
 
 /// A server that cannot be connected to.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +55,8 @@ pub(super) enum SqlError {
     Failed { does: &'static str, error: tokio_postgres::Error },
     #[error("cannot {does}: no answer in time")]
     Timeout { does: &'static str },
+    #[error("cannot {does}: the answer makes no sense")]
+    Answer { does: &'static str },
     #[error(
         "{what} exists and does not carry this installation's mark; bindery leaves it alone. Remove or rename it"
     )]
@@ -63,18 +71,47 @@ pub(super) enum SqlError {
     Unacceptable(#[from] Unacceptable),
     #[error("is {found}, and services of type postgresql need PostgreSQL; offer it as type cockroachdb")]
     OtherEngine { found: String },
+    #[error(
+        "is {found}, which has no limit of connections for a login; take maxConnectionsPerBinding out of the plan, and set the \
+         cluster setting server.max_connections_per_gateway"
+    )]
+    NoConnectionLimit { found: String },
     #[error("file {}: {problem}", path.display())]
     File { path: PathBuf, problem: String },
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     #[error("{what} is missing though it was provisioned; delete the instance and provision it again")]
     Lost { what: String },
+    #[error("{0}")]
+    Differs(String),
     #[error("is {found}, which is too old; use {oldest} or later")]
     TooOld { found: String, oldest: &'static str },
     #[error("administrator {admin} lacks {missing}; give it these role attributes")]
     MissingRights { admin: String, missing: String },
+    #[error("database {database} cannot be dropped: {}", held(sessions))]
+    InUse { database: String, sessions: Vec<Holder> },
     #[error("sessions of login {login} do not end")]
     SessionsStay { login: String },
+}
+
+/// A session that is in the way.
+#[derive(Debug)]
+pub(super) struct Holder {
+    pub(super) pid: i32,
+    pub(super) role: String,
+}
+
+/// Which sessions are in the way, and the remedy.
+fn held(sessions: &[Holder]) -> String {
+    let named: Vec<_> =
+        sessions.iter().map(|Holder { pid, role }| format!("session {pid} of role {role}")).collect();
+    let ends: Vec<_> =
+        sessions.iter().map(|Holder { pid, .. }| format!("SELECT pg_terminate_backend({pid})")).collect();
+    format!(
+        "{} is in it, which bindery may not end; as a superuser, run {}",
+        named.join(", "),
+        ends.join("; ")
+    )
 }
 
 impl SqlError {
@@ -87,14 +124,21 @@ impl SqlError {
         }
     }
 
-    /// Whether the same work is worth another try at once.
-    pub(super) fn is_passing(&self) -> bool {
-        match self {
+    /// Whether the same work is worth another try.
+    pub(super) fn obstacle(&self) -> Obstacle {
+        let has_no_room = self.code().is_some_and(|code| NO_ROOM.contains(code));
+        let is_passing = match self {
             Self::Failed { error, .. } => {
                 error.is_closed() || self.code().is_some_and(is_passing) || is_concurrent(error)
             }
             Self::Connect(error) => error.code().is_some_and(is_passing),
+            Self::InUse { .. } => true,
             _ => false,
+        };
+        match (has_no_room, is_passing) {
+            (true, _) => Obstacle::NoRoom,
+            (false, true) => Obstacle::Passing,
+            (false, false) => Obstacle::Lasting,
         }
     }
 }
@@ -125,6 +169,13 @@ fn refused(error: &tokio_postgres::Error) -> String {
         }
         Some(code) if *code == SqlState::INVALID_CATALOG_NAME => {
             format!("refuses the connection: {}; check the setting `database`", told(error))
+        }
+        Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => {
+            format!(
+                "takes no more connections: {}; end sessions there, and keep some for bindery as docs/databases.md tells \
+                 (reserved_connections)",
+                told(error)
+            )
         }
         Some(_) => format!("refuses the connection: {}", told(error)),
         None => {

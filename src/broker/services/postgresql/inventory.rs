@@ -17,11 +17,13 @@ pub(super) fn inventory<'a>(
         kind: ResourceKind::Database,
         name: name.to_owned(),
         ours: naming::owned_database(owner) == Some(name) && is_marked(owner),
+        exists: true,
     });
     let logins = roles.iter().filter(|(name, _)| naming::is_login(name)).map(|(name, groups)| Resource {
         kind: ResourceKind::Login,
         name: name.clone(),
         ours: groups.iter().any(|group| naming::grouped_database(group).is_some() && is_marked(group)),
+        exists: true,
     });
     let groups = roles.keys().filter(|name| naming::grouped_database(name).is_some()).map(|name| Resource {
         kind: match naming::owned_database(name) {
@@ -30,6 +32,7 @@ pub(super) fn inventory<'a>(
         },
         name: name.clone(),
         ours: is_marked(name),
+        exists: true,
     });
     let mut found: Vec<_> = databases.chain(logins).chain(groups).collect();
     found.sort();

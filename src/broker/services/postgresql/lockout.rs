@@ -76,7 +76,6 @@ impl Databases {
                 failed = Some(error);
             }
         }
-        self.server.keep(session);
         failed.map_or(Ok(()), Err)
     }
 

@@ -4,6 +4,7 @@
 
 mod bind;
 mod certificate;
+mod confirm;
 mod connection;
 mod credentials;
 mod dialect;
@@ -15,10 +16,8 @@ mod quote;
 mod removal;
 mod server;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
-use backon::{ExponentialBuilder, Retryable};
+use backon::Retryable;
 use secrecy::SecretString;
 use serde_json::Value;
 
@@ -29,9 +28,10 @@ use self::{
     server::{Roles, Server, all_roles, databases},
 };
 use super::{
-    BindingSpec, Bound, InstanceSpec, Progress, Provider, Resource, ResourceKind, ServiceError, Unacceptable,
-    naming,
+    BindingSpec, Bound, Confirmed, InstanceSpec, Progress, Provider, Resource, ResourceKind, ServiceError,
+    Unacceptable, naming,
     parameters::{BindingParameters, InstanceParameters, Plans},
+    patience::{Obstacle, Patience},
 };
 use crate::{
     config::{Access, ReclaimPolicy, ServerSettings, ServiceKind, SslMode},
@@ -86,15 +86,14 @@ impl Databases {
         F: Future<Output = Result<T, SqlError>>,
     {
         let settings = &self.server.settings;
-        let pauses = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(50))
-            .with_max_delay(Duration::from_secs(2))
-            .with_max_times(6)
-            .with_jitter();
-        work.retry(pauses).when(SqlError::is_passing).await.map_err(|error| {
-            let is_passing = error.is_passing() || matches!(error, SqlError::Connect(_));
+        let mut patience = Patience::default();
+        let is_worth_it = |error: &SqlError| patience.allows(error.obstacle());
+        work.retry(Patience::pauses()).when(is_worth_it).await.map_err(|error| {
+            let is_passing = error.obstacle() != Obstacle::Lasting || matches!(error, SqlError::Connect(_));
             let server = format!("{} ({}:{})", settings.name, settings.host, settings.port);
+            let is_foreign = matches!(error, SqlError::Foreign { .. });
             let error = ServiceError::new(server, error);
+            let error = if is_foreign { error.foreign() } else { error };
             if is_passing { error.passing() } else { error }
         })
     }
@@ -107,7 +106,6 @@ impl Databases {
     async fn resources_once(&self) -> Result<Vec<Resource>, SqlError> {
         let session = self.server.session().await?;
         let (roles, databases) = (all_roles(&session).await?, databases(&session).await?);
-        self.server.keep(session);
         Ok(inventory::inventory(
             &roles,
             databases.iter().map(|(name, owner)| (name.as_str(), owner.as_str())),
@@ -121,6 +119,7 @@ impl Databases {
             return Err(SqlError::TooOld { found: session.engine().to_string(), oldest });
         }
         self.check_kinds(session.engine())?;
+        self.plans.all().try_for_each(|(_, plan)| bind::must_limit(session.engine(), plan))?;
         let missing = session.texts("read its own rights", &session.dialect().missing_rights()).await?;
         if !missing.is_empty() {
             return Err(SqlError::MissingRights {
@@ -128,6 +127,7 @@ impl Databases {
                 missing: missing.join(", "),
             });
         }
+        self.look_for_reserve(&session).await?;
         let engine = self.server.told(session.engine());
         let known = databases(&session).await?;
         let templates = self.plans.all().flat_map(|(_, plan)| plan.templates.iter());
@@ -141,15 +141,29 @@ impl Databases {
                 return Err(SqlError::OpenTemplate { what });
             }
         }
-        self.server.keep(session);
         Ok(engine)
+    }
+
+    /// Says so when clients can take all connections, those of the administrator included.
+    async fn look_for_reserve(&self, session: &Session) -> Result<(), SqlError> {
+        let Engine::PostgreSql { major } = session.engine() else { return Ok(()) };
+        let Some(query) = session.dialect().has_reserve(major) else { return Ok(()) };
+        let rows = session.rows("look for reserved connections", query, &[]).await?;
+        if !rows.first().is_some_and(|row| row.get(0)) {
+            let admin = self.admin();
+            tracing::info!(
+                server = %self.server.settings.name,
+                "no connection is reserved for {admin}: when clients have taken all, a broker that starts cannot revoke any; set \
+                 reserved_connections and GRANT pg_use_reserved_connections TO {admin}"
+            );
+        }
+        Ok(())
     }
 
     async fn change_password_once(&self, next: &SecretString) -> Result<(), SqlError> {
         let session = self.server.session().await?;
         let verifier = credentials::verifier(next);
         session.run([session.dialect().change_own_password(self.admin(), &verifier)]).await?;
-        self.server.keep(session);
         Ok(())
     }
 
@@ -210,6 +224,14 @@ impl Provider for Databases {
     async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError> {
         let (database, login) = (naming::database(&on.id), naming::login(&on.id, &binding.id));
         self.attempt(|| self.remove_login(&login, &database)).await.map(Progress::Done)
+    }
+
+    async fn confirm(
+        &self,
+        on: &InstanceSpec,
+        binding: Option<&BindingSpec>,
+    ) -> Result<Confirmed, ServiceError> {
+        self.attempt(|| self.confirm_once(on, binding)).await
     }
 
     async fn expire(&self) -> Result<(), ServiceError> {

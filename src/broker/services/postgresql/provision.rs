@@ -1,17 +1,17 @@
 //! Making and changing databases.
 
 use super::{
-    Databases, Standing,
+    Databases, Standing, bind,
     connection::Session,
     dialect::Origin,
     error::SqlError,
-    instance_names,
-    server::{adoptable, database_owner, roles},
+    instance_names, naming,
+    server::{adoptable, database_owner, members, roles},
     standing,
 };
 use crate::{
     broker::services::{InstanceSpec, parameters::InstanceParameters},
-    config::DatabasePlan,
+    config::{Access, DatabasePlan, Kinds},
 };
 
 /// What stands in the way of another object's change of hands is taken in the next round: views after tables, tables after
@@ -55,7 +55,6 @@ impl Databases {
             self.adopt(&database, &owner).await?;
         }
         self.set_extensions(&database, &owner, &[], &asked.extensions).await?;
-        self.server.keep(session);
         Ok(())
     }
 
@@ -117,9 +116,29 @@ impl Databases {
         let (database, owner) = instance_names(&instance.id);
         let session = self.server.session().await?;
         self.must_be_ours(&session, &database, &owner).await?;
+        // What a plan said that is not offered any more is not known.
+        if let Ok(plan) = self.plans.known(&instance.plan_id) {
+            self.limit_logins(&session, &database, plan).await?;
+        }
         self.set_extensions(&database, &owner, &from.extensions, &to.extensions).await?;
-        self.server.keep(session);
         Ok(())
+    }
+
+    /// Gives the logins of a database the limit of their plan, which may be another one now.
+    async fn limit_logins(
+        &self,
+        session: &Session,
+        database: &str,
+        plan: &DatabasePlan,
+    ) -> Result<(), SqlError> {
+        bind::must_limit(session.engine(), plan)?;
+        let groups: Vec<_> = Access::ALL.iter().map(|access| naming::group(database, *access)).collect();
+        let groups: Vec<_> = groups.iter().map(String::as_str).collect();
+        let logins = members(session, &groups).await?.into_keys();
+        let limits = logins
+            .filter(|role| naming::is_login(role))
+            .filter_map(|login| session.dialect().limit_connections(&login, plan.connections()));
+        session.run(limits).await
     }
 
     /// # Errors

@@ -10,7 +10,7 @@ use super::{
     Databases, Standing,
     connection::Session,
     dialect::{DefaultPrivilege, Statement},
-    error::SqlError,
+    error::{Holder, SqlError},
     naming,
     server::{database_owner, members, roles},
     standing,
@@ -25,13 +25,12 @@ impl Databases {
         let found = roles(&session, &[login]).await?;
         match standing(&found, login, &groups, &session) {
             Standing::Absent => {}
-            Standing::Foreign => tracing::warn!(role = login, "is no login of {database}: left alone"),
+            Standing::Foreign => return Err(SqlError::Foreign { what: format!("role {login}") }),
             Standing::Ours => {
                 self.lock_out(&session, login).await?;
                 self.drop_role(&session, login, Some(database)).await?;
             }
         }
-        self.server.keep(session);
         Ok(())
     }
 
@@ -40,7 +39,6 @@ impl Databases {
         let session = self.server.session().await?;
         let groups = roles(&session, &[login]).await?.remove(login).unwrap_or_default();
         let database = groups.iter().find_map(|group| naming::grouped_database(group));
-        self.server.keep(session);
         match database {
             Some(database) => self.remove_login(login, database).await,
             None => Ok(()),
@@ -55,27 +53,53 @@ impl Databases {
         match standing(&found, &owner, &[&self.marker], &session) {
             // The owner goes last: whatever else there was is gone, unless somebody else dropped the owner.
             Standing::Absent => self.drop_groups(&session, database, None).await?,
-            Standing::Foreign => {
-                tracing::warn!(role = owner, "does not carry this installation's mark: left alone");
-            }
-            Standing::Ours => self.remove_owned(&session, database, &owner).await?,
+            Standing::Foreign => {}
+            Standing::Ours => return self.remove_owned(&session, database, &owner).await,
         }
-        self.server.keep(session);
-        Ok(())
+        match database_owner(&session, database).await? {
+            Some(other) => Err(foreign(database, &other)),
+            None => Ok(()),
+        }
     }
 
     async fn remove_owned(&self, session: &Session, database: &str, owner: &str) -> Result<(), SqlError> {
         let dialect = session.dialect();
         let logins = self.lock_all_out(session, database, owner).await?;
-        if database_owner(session, database).await?.as_deref() == Some(owner) {
-            session.run(dialect.open_up(database)).await?;
-            session.run([dialect.drop_database(database)]).await?;
+        match database_owner(session, database).await? {
+            Some(other) if other != owner => return Err(foreign(database, &other)),
+            Some(_) => {
+                session.run(dialect.open_up(database)).await?;
+                self.drop_database(session, database).await?;
+            }
+            None => {}
         }
         for login in &logins {
             self.drop_role(session, login, None).await?;
         }
         self.drop_groups(session, database, None).await?;
         self.drop_role(session, owner, None).await
+    }
+
+    /// Drops a database. A session that the administrator may not end, such as a superuser's, keeps it; the error names it.
+    async fn drop_database(&self, session: &Session, database: &str) -> Result<(), SqlError> {
+        let dialect = session.dialect();
+        match session.run([dialect.drop_database(database)]).await {
+            Err(error)
+                if error.code().is_some_and(|code| {
+                    [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::OBJECT_IN_USE].contains(code)
+                }) =>
+            {
+                let Some(query) = dialect.sessions_in(database) else { return Err(error) };
+                let rows = session.rows("look for sessions in the database", &query, &[]).await?;
+                let sessions: Vec<_> =
+                    rows.iter().map(|row| Holder { pid: row.get(0), role: row.get(1) }).collect();
+                if sessions.is_empty() {
+                    return Err(error);
+                }
+                Err(SqlError::InUse { database: database.to_owned(), sessions })
+            }
+            outcome => outcome,
+        }
     }
 
     /// Removes the logins of a database and keeps it, with its owner, out of the installation's hands.
@@ -96,7 +120,6 @@ impl Databases {
                 tracing::info!(database, "the instance is deleted and its database retained");
             }
         }
-        self.server.keep(session);
         Ok(())
     }
 
@@ -226,6 +249,11 @@ impl Databases {
         let logins = members.filter(|role| naming::is_login(role));
         session.run(logins.map(|login| session.dialect().act_for(&login, self.admin()))).await
     }
+}
+
+/// A database that belongs to somebody else.
+fn foreign(database: &str, owner: &str) -> SqlError {
+    SqlError::Foreign { what: format!("database {database}, which belongs to role {owner},") }
 }
 
 /// The roles that give access to a database.

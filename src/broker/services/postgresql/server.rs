@@ -3,10 +3,12 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Deref,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use tokio::sync::Semaphore;
+use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::types::Type;
 
 use super::{
@@ -19,7 +21,7 @@ use crate::config::ServerSettings;
 /// See the module.
 pub(super) struct Server {
     pub(super) settings: ServerSettings,
-    idle: Mutex<Idle<Session>>,
+    idle: SharedIdle,
     engine: OnceLock<Engine>,
     /// Whether users think of it as CockroachDB.
     for_cockroachdb: bool,
@@ -33,6 +35,37 @@ pub(super) struct Server {
     expiry: Arc<Semaphore>,
 }
 
+type SharedIdle = Arc<Mutex<Idle<Arc<Session>>>>;
+
+/// A session of the maintenance database. It is kept for the next request when it is dropped, whatever came of the work:
+/// when clients have taken all connections of the server, there is no other.
+pub(super) struct Lent {
+    session: Arc<Session>,
+    idle: SharedIdle,
+    /// Freed after the session is there to be found.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Deref for Lent {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if self.session.is_usable() {
+            locked(&self.idle).put(self.session.clone());
+        }
+    }
+}
+
+fn locked(idle: &SharedIdle) -> MutexGuard<'_, Idle<Arc<Session>>> {
+    idle.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Roles by name, each with the roles that it is a direct member of.
 pub(super) type Roles = BTreeMap<String, Vec<String>>;
 
@@ -43,7 +76,7 @@ impl Server {
         let permits = |count: usize| Arc::new(Semaphore::new(count));
         Self {
             settings,
-            idle: Mutex::default(),
+            idle: SharedIdle::default(),
             engine: OnceLock::new(),
             for_cockroachdb,
             maintenance: permits(maintenance),
@@ -52,26 +85,25 @@ impl Server {
         }
     }
 
-    /// A session in the maintenance database. Give it back with [`Server::keep`] when all went well.
-    pub(super) async fn session(&self) -> Result<Session, SqlError> {
+    /// A session in the maintenance database.
+    pub(super) async fn session(&self) -> Result<Lent, SqlError> {
         self.pooled(&self.maintenance).await
     }
 
     /// A session in the maintenance database that waits for no other but its like.
-    pub(super) async fn session_for_expiry(&self) -> Result<Session, SqlError> {
+    pub(super) async fn session_for_expiry(&self) -> Result<Lent, SqlError> {
         self.pooled(&self.expiry).await
     }
 
-    async fn pooled(&self, permits: &Arc<Semaphore>) -> Result<Session, SqlError> {
+    async fn pooled(&self, permits: &Arc<Semaphore>) -> Result<Lent, SqlError> {
         // The semaphores are never closed.
         let permit = permits.clone().acquire_owned().await.ok();
-        let idle = self.idle().take(|session| !session.is_closed());
-        let mut session = match idle {
+        let idle = locked(&self.idle).take(|session| session.is_usable());
+        let session = match idle {
             Some(session) => session,
-            None => self.open(&self.settings.database).await?,
+            None => Arc::new(self.open(&self.settings.database).await?),
         };
-        session.set_permit(permit);
-        Ok(session)
+        Ok(Lent { session, idle: self.idle.clone(), _permit: permit })
     }
 
     /// A session of its own in some database.
@@ -99,17 +131,16 @@ impl Server {
             _ => engine.to_string(),
         }
     }
+}
 
-    /// Keeps a session of the maintenance database for the next request.
-    pub(super) fn keep(&self, mut session: Session) {
-        let mut idle = self.idle();
-        session.set_permit(None);
-        idle.put(session);
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Idle<Session>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// What the server's clock says: the one that ends credentials.
+pub(super) async fn now(session: &Session) -> Result<Timestamp, SqlError> {
+    const DOES: &str = "read the server's clock";
+    let rows = session.rows(DOES, "SELECT (extract(epoch FROM now()) * 1000000)::int8", &[]).await?;
+    let microseconds = rows.first().and_then(|row| row.try_get(0).ok());
+    microseconds
+        .and_then(|microseconds| Timestamp::from_microsecond(microseconds).ok())
+        .ok_or(SqlError::Answer { does: DOES })
 }
 
 /// Those of the named roles that exist.

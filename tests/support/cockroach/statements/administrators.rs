@@ -135,6 +135,13 @@ pub(super) const ADMINISTRATORS: &[Allowed] = &[
         "pg-catalog: pg_roles",
         Same,
     ),
+    allow("SELECT (extract(epoch FROM now()) * 1000000)::int8", "functions-and-operators: extract", Same),
+    allow(
+        "SELECT NOT rolcanlogin AND (rolvaliduntil IS NULL OR rolvaliduntil > now()) FROM pg_catalog.pg_roles \
+         WHERE rolname::text = $1",
+        "pg-catalog: pg_roles",
+        Same,
+    ),
     allow(r#"ALTER ROLE "?" NOLOGIN"#, "alter-role", Same),
     allow(r#"ALTER ROLE "?" LOGIN"#, "alter-role", Same),
     allow(

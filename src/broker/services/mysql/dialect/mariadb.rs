@@ -5,7 +5,7 @@ use sha1::{Digest, Sha1};
 
 use super::{
     super::quote::{account, pattern, quoted},
-    CHANGES_OWN, Dialect, Entry, Statement,
+    CHANGES_OWN, Dialect, Entry, NEVER_EXPIRES, Statement,
 };
 
 /// See the module.
@@ -16,8 +16,9 @@ impl Dialect for MariaDb {
     fn create_login(&self, entry: Entry<'_>) -> Statement {
         let (login, hash, require) = (account(entry.login), hash(entry.password), entry.require());
         let sql = format!(
-            "CREATE USER {login} IDENTIFIED VIA mysql_native_password USING {} {require}",
-            quoted(&hash)
+            "CREATE USER {login} IDENTIFIED VIA mysql_native_password USING {} {require} {} {NEVER_EXPIRES}",
+            quoted(&hash),
+            entry.limit()
         );
         Statement::new("create the login", sql)
     }
@@ -27,8 +28,9 @@ impl Dialect for MariaDb {
         let (login, hash) = (account(entry.login), hash(entry.password));
         let (require, lock) = (entry.require(), entry.lock());
         let sql = format!(
-            "ALTER USER {login} IDENTIFIED VIA mysql_native_password USING {} {require} {lock}",
-            quoted(&hash)
+            "ALTER USER {login} IDENTIFIED VIA mysql_native_password USING {} {require} {} {lock} {NEVER_EXPIRES}",
+            quoted(&hash),
+            entry.limit()
         );
         Statement::new("set the login's password", sql)
     }

@@ -9,7 +9,7 @@ use super::{
         error::USED_BEFORE,
         quote::{account, identifier, pattern, quoted},
     },
-    CHANGES_OWN, Dialect, Entry, Statement,
+    CHANGES_OWN, Dialect, Entry, NEVER_EXPIRES, Statement,
 };
 
 /// See the module.
@@ -24,8 +24,10 @@ impl Dialect for MySql {
     fn create_login(&self, entry: Entry<'_>) -> Statement {
         let (login, require) = (account(entry.login), entry.require());
         let password = quoted(entry.password.expose_secret());
-        let sql =
-            format!("CREATE USER {login} IDENTIFIED WITH caching_sha2_password BY {password} {require}");
+        let sql = format!(
+            "CREATE USER {login} IDENTIFIED WITH caching_sha2_password BY {password} {require} {} {NEVER_EXPIRES}",
+            entry.limit()
+        );
         Statement::new("create the login", sql)
     }
 
@@ -34,7 +36,8 @@ impl Dialect for MySql {
         let (login, require, lock) = (account(entry.login), entry.require(), entry.lock());
         let password = quoted(entry.password.expose_secret());
         let sql = format!(
-            "ALTER USER {login} IDENTIFIED WITH caching_sha2_password BY {password} {require} {lock}"
+            "ALTER USER {login} IDENTIFIED WITH caching_sha2_password BY {password} {require} {} {lock} {NEVER_EXPIRES}",
+            entry.limit()
         );
         Statement::new("set the login's password", sql)
     }

@@ -3,7 +3,7 @@
 //!
 //! What differs from PostgreSQL: a role cannot be set for a database (55P02), so logins share by default privileges;
 //! DROP OWNED leaves default privileges in place; every role may create in a new database's public schema; sessions are
-//! cancelled by a statement.
+//! cancelled by a statement; a role has no limit of connections (create-user, "Parameters").
 
 use tokio_postgres::error::SqlState;
 
@@ -244,7 +244,7 @@ mod tests {
         ];
         for verifier in [None, Some(r"v\'")] {
             for ends_at in [None, Some(Timestamp::UNIX_EPOCH)] {
-                let login = Login { name: "b", group: "d_readonly", verifier, ends_at };
+                let login = Login { name: "b", group: "d_readonly", verifier, ends_at, connections: Some(1) };
                 statements.extend([CockroachDb.create_login(login), CockroachDb.renew_login(login)]);
                 statements.extend(CockroachDb.equip_login(login, NAMES));
             }

@@ -76,6 +76,12 @@ impl Dialect for PostgreSql {
         Statement::new("renew the login", sql)
     }
 
+    /// sql-alterrole (CONNECTION LIMIT): superusers are not limited.
+    fn limit_connections(&self, login: &str, connections: Option<u32>) -> Option<Statement> {
+        let sql = format!("ALTER ROLE {} CONNECTION LIMIT {}", identifier(login), limit(connections));
+        Some(Statement::new("limit the login's connections", sql).unless(&[SqlState::UNDEFINED_OBJECT]))
+    }
+
     /// sql-alterrole (IN DATABASE … SET role): whatever an owner's login makes belongs to the owner, hence to all of them.
     fn equip_login(&self, login: Login<'_>, names: InstanceNames<'_>) -> Vec<Statement> {
         if login.group != names.owner {
@@ -200,6 +206,22 @@ impl Dialect for PostgreSql {
         Statement::new("drop the database", sql)
     }
 
+    /// sql-dropdatabase: FORCE ends no session that its user may not end; monitoring-stats (`pg_stat_activity`).
+    fn sessions_in(&self, database: &str) -> Option<String> {
+        Some(format!(
+            "SELECT pid, COALESCE(usename::text, 'of the server') FROM pg_stat_activity WHERE datname = {} \
+             AND pid <> pg_backend_pid() ORDER BY pid LIMIT 5",
+            literal(database)
+        ))
+    }
+
+    /// runtime-config-connection (`reserved_connections`), predefined-roles: since 16.
+    fn has_reserve(&self, major: u32) -> Option<&'static str> {
+        (major >= 16).then_some(
+            "SELECT current_setting('reserved_connections')::int > 0 AND pg_has_role('pg_use_reserved_connections', 'USAGE')",
+        )
+    }
+
     /// view-pg-roles.
     fn missing_rights(&self) -> String {
         "SELECT right_name FROM pg_roles, (VALUES ('CREATEROLE', 1), ('CREATEDB', 2)) AS rights (right_name, n) \
@@ -211,5 +233,11 @@ impl Dialect for PostgreSql {
 fn attributes(login: Login<'_>) -> String {
     let password = login.verifier.map_or_else(|| "NULL".to_owned(), literal);
     let ends_at = login.ends_at.map_or_else(|| "infinity".to_owned(), |time| time.to_string());
-    format!("PASSWORD {password} VALID UNTIL {}", literal(&ends_at))
+    let limit = limit(login.connections);
+    format!("PASSWORD {password} VALID UNTIL {} CONNECTION LIMIT {limit}", literal(&ends_at))
+}
+
+/// sql-createrole: -1 is no limit.
+fn limit(connections: Option<u32>) -> i64 {
+    connections.map_or(-1, i64::from)
 }

@@ -1,7 +1,8 @@
 use super::*;
 
 const NAMES: InstanceNames<'_> = InstanceNames { database: "d", owner: "o", marker: "m" };
-const LOGIN: Login<'_> = Login { name: "b", group: "o", verifier: Some("SCRAM"), ends_at: None };
+const LOGIN: Login<'_> =
+    Login { name: "b", group: "o", verifier: Some("SCRAM"), ends_at: None, connections: Some(5) };
 
 fn sql(statements: impl IntoIterator<Item = Statement>) -> Vec<String> {
     statements.into_iter().map(|statement| statement.sql).collect()
@@ -16,9 +17,22 @@ fn on_postgresql_owners_act_as_the_owner() {
     assert!(!PostgreSql.logins_own());
     assert_eq!(
         PostgreSql.create_login(LOGIN).sql,
-        r#"CREATE ROLE "b" LOGIN PASSWORD 'SCRAM' VALID UNTIL 'infinity' IN ROLE "o""#
+        r#"CREATE ROLE "b" LOGIN PASSWORD 'SCRAM' VALID UNTIL 'infinity' CONNECTION LIMIT 5 IN ROLE "o""#
     );
     assert!(PostgreSql.equip_login(Login { group: "g", ..LOGIN }, NAMES).is_empty());
+}
+
+#[test]
+fn connections_are_limited_where_the_engine_can() {
+    let unlimited = Login { connections: None, ..LOGIN };
+    for (login, limit) in [(LOGIN, "CONNECTION LIMIT 5"), (unlimited, "CONNECTION LIMIT -1")] {
+        let limited = PostgreSql.limit_connections("b", login.connections).unwrap();
+        for sql in [PostgreSql.create_login(login).sql, PostgreSql.renew_login(login).sql, limited.sql] {
+            assert!(sql.contains(limit), "{sql}");
+        }
+        assert!(!CockroachDb.create_login(login).sql.contains("CONNECTION"));
+    }
+    assert!(PostgreSql.limits_connections() && !CockroachDb.limits_connections());
 }
 
 /// CockroachDB refuses SET role with 55P02 and has no IN ROLE.

@@ -1,0 +1,67 @@
+//! What is on a server that looks like ours, and whether it is marked.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Resource, ResourceKind,
+    marks::{Kind, Mark},
+    naming,
+};
+
+/// Everything whose name has the form of ours, and whether it is marked. What is marked and not there is listed, too, so that
+/// its mark is removed. A login that is kept for its database's sake is part of it.
+pub(super) fn inventory(marks: &[Mark], databases: Vec<String>, logins: Vec<String>) -> Vec<Resource> {
+    let is_marked = |name: &str, is_database: bool| {
+        marks.iter().any(|mark| mark.name == name && (mark.kind == Kind::Database) == is_database)
+    };
+    let is_part = |name: &String| {
+        let is_kept = |mark: &Mark| mark.kind == Kind::Definer && is_marked(&mark.database, true);
+        marks.iter().any(|mark| mark.name == *name && is_kept(mark))
+    };
+    let marked = |of_databases: bool| {
+        let fitting = marks.iter().filter(move |mark| (mark.kind == Kind::Database) == of_databases);
+        fitting.map(|mark| mark.name.clone())
+    };
+    let there: BTreeSet<_> = databases.iter().chain(&logins).cloned().collect();
+    let databases: BTreeSet<_> =
+        databases.into_iter().filter(|name| naming::is_database(name)).chain(marked(true)).collect();
+    let logins: BTreeSet<_> =
+        logins.into_iter().filter(|name| naming::is_login(name)).chain(marked(false)).collect();
+    let resource = |kind, name: String| {
+        let ours = is_marked(&name, kind == ResourceKind::Database);
+        let exists = there.contains(&name);
+        Resource { kind, name, ours, exists }
+    };
+    let databases = databases.into_iter().map(|name| resource(ResourceKind::Database, name));
+    let logins = logins.into_iter().filter(|name| !is_part(name));
+    databases.chain(logins.map(|name| resource(ResourceKind::Login, name))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(name: &str, kind: Kind, database: &str) -> Mark {
+        Mark { name: name.to_owned(), kind, database: database.to_owned() }
+    }
+
+    #[test]
+    fn only_what_is_marked_is_ours() {
+        let (ours, theirs) = (naming::database(&"i".into()), naming::database(&"j".into()));
+        let login = |binding: &str| naming::login(&"i".into(), &binding.into());
+        let marks = [
+            mark(&ours, Kind::Database, &ours),
+            mark(&login("b"), Kind::Login, &ours),
+            mark(&login("kept"), Kind::Definer, &ours),
+            mark(&login("stray"), Kind::Definer, &theirs),
+        ];
+        let databases = vec![ours.clone(), theirs.clone(), "mysql".to_owned()];
+        let logins = ["b", "kept", "foreign"].map(login).into_iter().chain(["root".to_owned()]).collect();
+        let found = inventory(&marks, databases, logins);
+        let named = |ours: bool| -> BTreeSet<String> {
+            found.iter().filter(|it| it.ours == ours).map(|it| it.name.clone()).collect()
+        };
+        assert_eq!(named(true), BTreeSet::from([ours, login("b"), login("stray")]));
+        assert_eq!(named(false), BTreeSet::from([theirs, login("foreign")]));
+    }
+}

@@ -55,6 +55,13 @@ fn small(server: Postgres) -> Postgres {
     server
 }
 
+/// Ends the broker with its sessions, as a kill does.
+async fn end_broker(server: &Postgres, platform: &Platform) {
+    platform.broker.drain().await;
+    server.psql(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ADMIN}'"));
+    server.until(&format!("SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = '{ADMIN}'")).await;
+}
+
 #[tokio::test]
 async fn a_binding_has_no_more_connections_than_its_plan_says() {
     let server = Postgres::shared();
@@ -117,9 +124,9 @@ async fn a_broker_that_starts_waits_for_a_connection_and_says_what_it_lacks() {
     let mut platform = Platform::postgresql(&server, "maxConnectionsPerBinding: unlimited").await;
     assert_eq!(platform.provision("i").await.0, 201);
     let greedy = platform.credentials_with("i", "greedy", json!({"access": "readonly"})).await;
-    platform.restart().await;
-    server.until(&format!("SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = '{ADMIN}'")).await;
+    end_broker(&server, &platform).await;
     let mut taken = take_all(&server, &greedy).await;
+    platform.restart().await;
     let checking = async { platform.broker.check_servers().await.remove(0).result.unwrap_err().to_string() };
     let error = tokio::time::timeout(Duration::from_secs(40), checking).await.unwrap();
     assert!(error.contains("takes no more connections") && error.contains("reserved_connections"), "{error}");
@@ -144,9 +151,9 @@ async fn a_broker_that_starts_on_a_full_server_has_its_reserved_connections() {
     let mut platform = Platform::postgresql(&server, "maxConnectionsPerBinding: unlimited").await;
     assert_eq!(platform.provision("i").await.0, 201);
     let greedy = platform.credentials_with("i", "greedy", json!({"access": "readonly"})).await;
-    platform.restart().await;
-    server.until(&format!("SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = '{ADMIN}'")).await;
+    end_broker(&server, &platform).await;
     let taken = take(&server, &greedy).await;
+    platform.restart().await;
     assert!(taken.len() >= ROOM - 4, "{}", taken.len());
     assert_eq!(platform.unbind("i", "greedy").await, (200, json!({})));
     assert!(is_refused(&server, &greedy).await);

@@ -84,3 +84,29 @@ async fn what_lost_its_mark_is_told_and_never_reported_as_removed() {
     assert_eq!(platform.deprovision("unmarked").await.0, 200);
     assert_eq!(server.left_of(&[&credentials]), Vec::<String>::new());
 }
+
+/// Only its own bindings' sessions are ended: another one, with a transaction on a table, keeps the database from being dropped.
+#[tokio::test]
+async fn an_administrators_session_that_keeps_a_database_is_named() {
+    let server = MariaDb::shared();
+    let platform = Platform::on(&server).await;
+    assert_eq!(platform.provision("held").await.0, 201);
+    let credentials = platform.credentials("held", "b").await;
+    server.query(&credentials, "CREATE TABLE t (a INT) ENGINE = InnoDB").unwrap();
+    let database = text(&credentials, "database");
+    let session = server.hold(database, "BEGIN; SELECT * FROM t").await;
+    let id = server
+        .root(&format!("SELECT ID FROM information_schema.PROCESSLIST WHERE DB = '{database}'"))
+        .remove(0);
+
+    let (status, body) = platform.deprovision("held").await;
+    let named = format!("session {id} of account root");
+    assert!(
+        status == 500 && description(&body).contains(&named) && description(&body).contains("KILL"),
+        "{body}"
+    );
+    drop(session);
+    server.root(&format!("KILL {id}"));
+    assert_eq!(platform.deprovision("held").await.0, 200);
+    assert_eq!(server.left_of(&[&credentials]), Vec::<String>::new());
+}

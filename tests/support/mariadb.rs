@@ -194,6 +194,16 @@ impl MariaDb {
         session
     }
 
+    /// Opens a session of root in a database, which runs these statements and then waits.
+    pub(crate) async fn hold(&self, database: &str, sql: &str) -> Session {
+        let mut client = self.root_client();
+        client.args([database, "-e", &format!("{sql}; SELECT SLEEP(600)")]);
+        let session = Session(client.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
+        let waits = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT SLEEP%'";
+        self.until(&format!("{waits} AND DB = '{database}'")).await;
+        session
+    }
+
     /// Waits until a question, in SQL, is answered with 1.
     pub(crate) async fn until(&self, question: &str) {
         let deadline = Instant::now() + TIMEOUT;

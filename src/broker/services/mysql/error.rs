@@ -90,11 +90,8 @@ pub(super) enum SqlError {
     SessionsStay { login: String },
     #[error("views, routines, triggers or events of another database run as login {login}; drop them")]
     StillDefiner { login: String },
-    #[error(
-        "database {database} stays locked though nobody is logged in; a prepared transaction may keep it: look with XA RECOVER and \
-         end it with XA ROLLBACK"
-    )]
-    StillLocked { database: String },
+    #[error("database {database} stays locked: {}", lockers(sessions))]
+    StillLocked { database: String, sessions: Vec<String> },
     #[error("{0}")]
     Unacceptable(#[from] Unacceptable),
     #[error("{0}")]
@@ -146,6 +143,16 @@ impl SqlError {
     pub(super) fn is_without_marks(&self) -> bool {
         self.code().is_some_and(|code| [UNKNOWN_DATABASE, UNKNOWN_TABLE].contains(&code))
     }
+}
+
+/// What may keep a database locked once its logins are out, and the remedy.
+fn lockers(sessions: &[String]) -> String {
+    if sessions.is_empty() {
+        return "a prepared transaction may keep it, which XA RECOVER shows and XA ROLLBACK ends, or a session that uses it from \
+                another database"
+            .to_owned();
+    }
+    format!("session {} is in it; end it with KILL, or wait until it ends", sessions.join(", session "))
 }
 
 /// Whether the server's certificate is refused, or ours, or there is no TLS.

@@ -12,7 +12,7 @@ use super::{
     error::{IS_DEFINER, SqlError},
     marks::Kind,
     password,
-    server::{Sessions, defines, has_database, has_login, sessions},
+    server::{Sessions, defines, has_database, has_login, sessions, sessions_in},
 };
 use crate::config::ReclaimPolicy;
 
@@ -104,10 +104,13 @@ impl Databases {
     }
 }
 
-/// Nobody has a session there, or may make the database again.
+/// No binding has a session there, or may make the database again; administrators may have one.
 async fn drop_database(session: &mut Session, database: &str) -> Result<(), SqlError> {
     match session.run([Statement::drop_database(database)]).await {
-        Err(error) if error.is_locked() => Err(SqlError::StillLocked { database: database.to_owned() }),
+        Err(error) if error.is_locked() => {
+            let sessions = sessions_in(session, database).await?;
+            Err(SqlError::StillLocked { database: database.to_owned(), sessions })
+        }
         dropped => dropped,
     }
 }

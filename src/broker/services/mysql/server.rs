@@ -164,6 +164,16 @@ pub(super) async fn sessions(
     ids.iter().map(|id| id.parse().map_err(|_| SqlError::Answer { does: DOES })).collect()
 }
 
+/// The sessions in a database, with their accounts.
+pub(super) async fn sessions_in(session: &mut Session, database: &str) -> Result<Vec<String>, SqlError> {
+    let sql = format!(
+        "SELECT CONCAT(ID, ' of account ', USER) FROM information_schema.PROCESSLIST \
+         WHERE DB = {} AND ID <> CONNECTION_ID() ORDER BY ID LIMIT 5",
+        literal(database)
+    );
+    session.column("look for sessions in the database", &sql).await
+}
+
 /// Whether views, routines, triggers or events of a database may run as a login. They fail when it is dropped; so does every
 /// INSERT into a table with such a trigger. What somebody keeps locked cannot be looked at: the server leaves it out without
 /// a word, but for the time that it waited.

@@ -204,10 +204,6 @@ impl fmt::Display for SweepReport {
         for (server, resource) in &self.foreign {
             writeln!(f, "foreign, left alone: {resource} on server {server}")?;
         }
-        let word = if self.removed { "removed" } else { "left over" };
-        for (server, resource) in &self.leftover {
-            writeln!(f, "{word}: {resource} on server {server}")?;
-        }
         for (server, Difference { name, of, is_foreign }) in &self.differing {
             let what = if *is_foreign {
                 "on record, but somebody else's on the server"
@@ -222,6 +218,10 @@ impl fmt::Display for SweepReport {
                 "{} on record and not so on the server; docs/operate.md tells what to do",
                 self.differing.len()
             )?;
+        }
+        let word = if self.removed { "removed" } else { "left over" };
+        for (server, resource) in &self.leftover {
+            writeln!(f, "{word}: {resource} on server {server}")?;
         }
         for failed in &self.failed {
             writeln!(f, "{failed}")?;

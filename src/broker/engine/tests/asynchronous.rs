@@ -134,9 +134,11 @@ async fn a_blocked_delete_fails_in_time_and_is_done_later() {
     broker.provision(waits(), "prompt").await.unwrap();
     broker.fake.fail("deprovision", Fault::Silence);
     let Ok(Status::Accepted(operation)) = broker.deprovision(polls(), "prompt").await else { panic!() };
-    broker.at_rest().await;
-    let told = broker.last_operation(&i(), Some(&operation)).await.unwrap();
-    assert_eq!(told.state, OperationState::Failed);
+    until(async || {
+        let told = broker.last_operation(&i(), Some(&operation)).await.unwrap();
+        told.state == OperationState::Failed
+    })
+    .await;
     assert_eq!(broker.state().await, Some(State::Deleting));
     broker.finish_all().await.unwrap();
     assert!(bench.world().is_empty());

@@ -128,3 +128,94 @@ async fn open_existing(
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::LoadedConfig;
+
+    /// A plan of each kind of service that says all it can say, one that says nothing, and one with a schema of its own.
+    const CONFIG: &str = r#"
+servers:
+  pg: {host: h, port: 1, user: u, sslmode: require}
+  my: {protocol: mysql, host: h, port: 2, user: u, sslmode: require}
+services:
+  - id: c
+    name: cockroachdb
+    type: cockroachdb
+    description: d
+    plans:
+      - {name: plain, description: d, server: pg}
+      - {name: full, description: d, server: pg, database: {encodings: [UTF8], validFor: {default: 1h, maximum: 30d}}}
+      - name: own
+        description: d
+        server: pg
+        schemas:
+          service_binding:
+            create: {parameters: {$schema: "http://json-schema.org/draft-04/schema#", type: object}}
+  - id: p
+    name: postgresql
+    type: postgresql
+    description: d
+    plans:
+      - name: full
+        description: d
+        server: pg
+        database:
+          access: {default: readonly, allowed: [readonly, readwrite]}
+          reclaimPolicy: {default: retain}
+          encodings: [UTF8, LATIN1]
+          extensions: [hstore, pgcrypto]
+          templates: {demo: demo_data}
+          validFor: {default: 1h, maximum: 30d}
+          credentials: password
+  - id: m
+    name: mysql
+    type: mysql
+    description: d
+    plans:
+      - {name: full, description: d, server: my, database: {encodings: [utf8mb4], access: {default: owner}}}
+"#;
+
+    fn published() -> Vec<(String, Value)> {
+        let config = LoadedConfig::from_yaml(CONFIG).unwrap().services;
+        let offerings = described(config.offerings.clone(), &databases(&config, "i"));
+        let plans = offerings.iter().flat_map(|offering| &offering.service.plans);
+        let mut found = Vec::new();
+        for plan in plans {
+            let schemas = plan.schemas.as_ref().unwrap_or_else(|| panic!("plan {} has no schemas", plan.name));
+            for (what, actions) in schemas.as_object().unwrap() {
+                for (action, schema) in actions.as_object().unwrap() {
+                    found.push((format!("{} {what}.{action}", plan.name), schema["parameters"].clone()));
+                }
+            }
+        }
+        found
+    }
+
+    /// What Cloud Foundry's controller asks of each schema before it takes a catalog (`catalog_schemas.rb`, `schema.rb`).
+    #[test]
+    fn every_published_schema_is_one_that_every_platform_takes() {
+        let published = published();
+        assert_eq!(published.len(), 4 * 3 + 1);
+        for (name, schema) in published {
+            assert_eq!(schema["$schema"], "http://json-schema.org/draft-04/schema#", "{name}");
+            assert_eq!(schema["type"], "object", "{name}");
+            assert!(schema.to_string().len() <= 65_536, "{name}");
+            assert!(!schema.to_string().contains("$ref"), "{name}");
+            jsonschema::draft4::meta::validate(&schema).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let validator = jsonschema::draft4::new(&schema).unwrap();
+            assert!(validator.is_valid(&json!({})) && !validator.is_valid(&json!([])), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_schema_that_is_made_too_large_is_told_when_the_configuration_is_read() {
+        let many: Vec<_> = (0..9000).map(|number| format!("extension_{number}")).collect();
+        let text = CONFIG.replace("extensions: [hstore, pgcrypto]", &format!("extensions: [{}]", many.join(", ")));
+        let error = LoadedConfig::from_yaml(&text).unwrap_err().to_string();
+        assert!(error.contains("plan \"full\": database gives") && error.contains("65536"), "{error}");
+    }
+}

@@ -2,12 +2,17 @@
 //! how long they last. Whoever asks names only what the plan allows; the JSON Schemas made here tell platforms what that
 //! is.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    str::FromStr,
+    time::Duration,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Value, json};
 
-use super::{ConfigError, ConnectionLimit, ServerSettings, ServiceKind, SslMode};
+use super::{ConfigError, ConnectionLimit, ServerSettings, ServiceKind, SslMode, schema};
 
 /// The form of [`Lifetime`], for JSON Schema.
 const LIFETIME_PATTERN: &str = "^([0-9]+(w|d|h|m|s) ?)+$";
@@ -221,6 +226,8 @@ impl<T: Kinds> Choice<T> {
     }
 
     fn check(&self, field: &str) -> Result<(), ConfigError> {
+        let words: Vec<_> = self.allowed.iter().map(|allowed| allowed.as_str()).collect();
+        refuse_repeated(&words, &format!("{field}.allowed"))?;
         if self.allowed.contains(&self.default) {
             return Ok(());
         }
@@ -240,6 +247,8 @@ impl DatabasePlan {
         let at = |name: &str| format!("{field}.{name}");
         self.access.check(&at("access"))?;
         self.reclaim_policy.check(&at("reclaimPolicy"))?;
+        refuse_repeated(&self.encodings, &at("encodings"))?;
+        refuse_repeated(&self.extensions, &at("extensions"))?;
         if let (Some(default), Some(maximum)) = (self.valid_for.default, self.valid_for.maximum)
             && default > maximum
         {
@@ -311,7 +320,7 @@ impl DatabasePlan {
                 "description": self.valid_for.description()},
         });
         let object = |properties: Value| {
-            json!({"parameters": {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object",
+            json!({"parameters": {"$schema": schema::DIALECT, "type": "object",
                 "additionalProperties": false, "properties": properties}})
         };
         let instance = object(create.into());
@@ -319,6 +328,18 @@ impl DatabasePlan {
             "service_instance": {"create": instance, "update": instance},
             "service_binding": {"create": object(bind)},
         })
+    }
+}
+
+/// The words become an `enum` of a JSON Schema, which holds each once.
+fn refuse_repeated(words: &[impl AsRef<str>], field: &str) -> Result<(), ConfigError> {
+    let mut seen = HashSet::new();
+    match words.iter().find(|word| !seen.insert(word.as_ref())) {
+        None => Ok(()),
+        Some(word) => {
+            let problem = format!("has {:?} twice; write it once", word.as_ref());
+            Err(ConfigError::invalid(field, problem))
+        }
     }
 }
 
@@ -403,6 +424,17 @@ mod tests {
         assert_eq!(bind["access"]["enum"], json!(["owner"]));
         let pattern = matches(&bind["validFor"]["pattern"]);
         assert!(pattern("1h 30m") && pattern("30d") && !pattern("soon") && !pattern("1mo"));
+    }
+
+    #[rstest::rstest]
+    #[case(json!({"encodings": ["UTF8", "UTF8"]}), "database.encodings", "UTF8")]
+    #[case(json!({"extensions": ["hstore", "hstore"]}), "database.extensions", "hstore")]
+    #[case(json!({"access": {"allowed": ["owner", "owner"]}}), "database.access.allowed", "owner")]
+    #[case(json!({"reclaimPolicy": {"allowed": ["delete", "delete"]}}), "database.reclaimPolicy.allowed", "delete")]
+    fn a_word_that_is_allowed_twice_is_refused(#[case] plan: Value, #[case] field: &str, #[case] word: &str) {
+        let plan: DatabasePlan = serde_json::from_value(plan).unwrap();
+        let error = plan.check(ServiceKind::PostgreSql, "database").unwrap_err().to_string();
+        assert!(error.contains(field) && error.contains(word), "{error}");
     }
 
     fn matches(pattern: &Value) -> impl Fn(&str) -> bool {

@@ -159,12 +159,20 @@ pub(super) fn check(offerings: &[Offering], servers: &[ServerSettings]) -> Resul
             if let Some(backing) = plans.get(&plan.id) {
                 check_server(&backing.server, *kind, servers, &field)?;
                 backing.database.check(*kind, &format!("{field}: database"))?;
+                if plan.schemas.is_none() {
+                    let generated = osb::Plan { schemas: Some(backing.database.schemas()), ..plan.clone() };
+                    check_schemas(&generated, &format!("{field}: database gives a schema that cannot be published"))?;
+                }
             }
-            Schemas::of(plan)
-                .map_err(|error| ConfigError::invalid(format!("{field}: {}", error.path), error.problem))?;
+            check_schemas(plan, &field)?;
         }
     }
     Ok(())
+}
+
+fn check_schemas(plan: &osb::Plan, field: &str) -> Result<(), ConfigError> {
+    let checked = Schemas::of(plan).map(drop);
+    checked.map_err(|error| ConfigError::invalid(format!("{field}: {}", error.path), error.problem))
 }
 
 /// The server must be there, and be one that the kind of service can use.

@@ -1,11 +1,14 @@
 //! The JSON Schemas of a plan's parameters (spec.md, "Schemas Object"): compiled when the configuration is read, asked at
-//! each request. Pure: nothing is fetched, from the network or from files. What is said about a violation names the
-//! place and the rule and never repeats a text that was sent, which may be a secret.
+//! each request. Only draft-04 is accepted, because it is the one draft that every platform must understand; Cloud Foundry
+//! refuses a whole catalog for a schema of another draft. Pure: nothing is fetched, from the network or from files. What is
+//! said about a violation names the place and the rule and never repeats a text that was sent, which may be a secret.
+
+mod draft04;
 
 use std::fmt;
 
 use jsonschema::{
-    PatternOptions, ValidationError, Validator,
+    Draft, PatternOptions, ValidationError, Validator,
     error::{TypeKind, ValidationErrorKind},
 };
 use serde_json::Value;
@@ -24,14 +27,8 @@ const LONGEST_TEXT: usize = 200;
 /// A pattern's automaton stays within so many bytes.
 const PATTERN_SIZE: usize = 1 << 20;
 
-/// The dialects understood, without scheme and final `#`.
-const DIALECTS: [&str; 5] = [
-    "json-schema.org/draft-04/schema",
-    "json-schema.org/draft-06/schema",
-    "json-schema.org/draft-07/schema",
-    "json-schema.org/draft/2019-09/schema",
-    "json-schema.org/draft/2020-12/schema",
-];
+/// The `$schema` of every schema that is published.
+pub(super) const DIALECT: &str = "http://json-schema.org/draft-04/schema#";
 
 /// What the parameters of a plan's instances and bindings must be like. Without a schema they may be anything.
 #[derive(Clone, Debug, Default)]
@@ -137,15 +134,19 @@ fn compile(schema: &Value, path: &str) -> Result<Validator, SchemaError> {
     if size > LARGEST {
         return Err(wrong(format!("has {size} bytes; the specification allows {LARGEST}")));
     }
-    let known = format!("name one of {}", DIALECTS.map(|dialect| format!("`http://{dialect}#`")).join(", "));
+    let remedy = format!("write `$schema: {DIALECT}`, and the schema in draft-04, which platforms must understand");
     match members.get("$schema").and_then(Value::as_str) {
-        None => return Err(wrong(format!("has no $schema; {known}"))),
-        Some(dialect) if !is_known(dialect) => {
-            return Err(wrong(format!("has the $schema {:?}; {known}", clipped(dialect))));
-        }
-        Some(_) => {}
+        None => return Err(wrong(format!("has no $schema; {remedy}"))),
+        Some(DIALECT) => {}
+        Some(dialect) => return Err(wrong(format!("has the $schema {:?}; {remedy}", clipped(dialect)))),
     }
+    if members.get("type").and_then(Value::as_str) != Some("object") {
+        let problem = "does not say that parameters are an object, which Cloud Foundry demands; write `type: object`";
+        return Err(wrong(problem.to_owned()));
+    }
+    draft04::check(schema).map_err(wrong)?;
     jsonschema::options()
+        .with_draft(Draft::Draft4)
         .offline()
         .should_validate_formats(true)
         // Time linear in the text, whatever the pattern: no look-around, no back references.
@@ -155,15 +156,25 @@ fn compile(schema: &Value, path: &str) -> Result<Validator, SchemaError> {
             wrong(if let ValidationErrorKind::Referencing(error) = error.kind() {
                 format!("has a reference that cannot be followed ({error}); refer to this schema only")
             } else {
-                let place = error.instance_path().as_str();
-                format!("is no JSON Schema: at {place:?}: {}", clipped(&error.to_string()))
+                format!("is no JSON Schema of draft-04: {}", told_of_schema(&error))
             })
         })
 }
 
-fn is_known(dialect: &str) -> bool {
-    let named = dialect.strip_prefix("http://").or_else(|| dialect.strip_prefix("https://"));
-    named.is_some_and(|named| DIALECTS.contains(&named.strip_suffix('#').unwrap_or(named)))
+/// What is wrong with a schema, and the remedy where a later draft would have it so.
+fn told_of_schema(error: &ValidationError<'_>) -> String {
+    let place = error.instance_path().as_str();
+    let told = format!("at {place:?}: {}", clipped(&error.to_string()));
+    let keyword = place.rsplit('/').next().unwrap_or_default();
+    if matches!(keyword, "exclusiveMinimum" | "exclusiveMaximum") {
+        let limit = if keyword.ends_with("Minimum") { "minimum" } else { "maximum" };
+        return format!("{told}; write the number as `{limit}`, and `{keyword}: true` beside it");
+    }
+    match error.instance().as_ref() {
+        Value::Bool(true) => format!("{told}; a schema that allows everything is {{}}"),
+        Value::Bool(false) => format!("{told}; a schema that allows nothing is {{not: {{}}}}"),
+        _ => told,
+    }
 }
 
 fn check(validator: Option<&Validator>, parameters: &Object) -> Result<(), Violations> {
@@ -185,12 +196,11 @@ fn rule(error: &ValidationError<'_>) -> String {
     match error.kind() {
         Kind::Type { kind } => format!("{given} is not of type {}", types(kind)),
         Kind::Required { property } => format!("{} is required", clipped(&property.to_string())),
-        Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+        Kind::AdditionalProperties { unexpected } => {
             let names: Vec<_> = unexpected.iter().map(|name| format!("{name:?}")).collect();
             format!("{} is not allowed here", clipped(&names.join(", ")))
         }
         Kind::AdditionalItems { limit } => format!("has more than {limit} items"),
-        Kind::UnevaluatedItems { .. } => "has items that are not allowed".to_owned(),
         Kind::Maximum { limit } => format!("{given} is greater than the maximum of {limit}"),
         Kind::Minimum { limit } => format!("{given} is less than the minimum of {limit}"),
         Kind::ExclusiveMaximum { limit } => format!("{given} is not less than {limit}"),
@@ -203,21 +213,13 @@ fn rule(error: &ValidationError<'_>) -> String {
         Kind::MaxProperties { limit } => format!("has more than {limit} members"),
         Kind::MinProperties { limit } => format!("has fewer than {limit} members"),
         Kind::UniqueItems => "has the same item twice".to_owned(),
-        Kind::Contains => "has too few or too many items of the kind that it must contain".to_owned(),
         Kind::Enum { options } => format!("{given} is not one of {}", clipped(&options.to_string())),
-        Kind::Constant { expected_value } => {
-            format!("{given} is not {}", clipped(&expected_value.to_string()))
-        }
         Kind::Format { format } => format!("is not of the format {:?}", clipped(format)),
         Kind::Pattern { pattern } => format!("does not match the pattern {:?}", clipped(pattern)),
-        Kind::PropertyNames { error } => {
-            format!("has a member whose name breaks a rule: the name {}", rule(error))
-        }
         // `additionalProperties: false` alone is reported so, at the object and without the member's name.
         Kind::FalseSchema if error.schema_path().as_str().ends_with("/additionalProperties") => {
             "has a member, and none is allowed here".to_owned()
         }
-        Kind::FalseSchema => "is not allowed here".to_owned(),
         Kind::AnyOf { .. } | Kind::OneOfNotValid { .. } => "matches none of the allowed forms".to_owned(),
         Kind::OneOfMultipleValid { .. } => "matches several forms and may match only one".to_owned(),
         Kind::Not { .. } => "has a form that is not allowed".to_owned(),

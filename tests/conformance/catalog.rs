@@ -181,9 +181,24 @@ fn a_schema_names_its_dialect() {
 }
 
 #[test]
+fn a_schema_is_of_draft_04() {
+    let of = |more: &str| {
+        let schema = format!("{{type: object, {more}}}");
+        refused(&of_plan(&format!(", schemas: {{service_instance: {{create: {{parameters: {schema}}}}}}}")))
+    };
+    let error = of("$schema: \"http://json-schema.org/draft-07/schema#\"");
+    assert!(error.contains("plan \"p\"") && error.contains("write `$schema: http://json-schema.org/draft-04"), "{error}");
+    let error = of("$schema: \"http://json-schema.org/draft-04/schema#\", properties: {a: {const: 1}}");
+    assert!(error.contains("/properties/a/const") && error.contains("enum"), "{error}");
+}
+
+#[test]
 fn a_schema_refers_to_nothing_outside() {
-    let schema = "{$schema: \"http://json-schema.org/draft-04/schema#\", $ref: \"http://example.com/other\"}";
-    refused(&of_plan(&format!(", schemas: {{service_binding: {{create: {{parameters: {schema}}}}}}}")));
+    let schema = "{$schema: \"http://json-schema.org/draft-04/schema#\", type: object, \
+        allOf: [{$ref: \"http://example.com/other\"}]}";
+    let error =
+        refused(&of_plan(&format!(", schemas: {{service_binding: {{create: {{parameters: {schema}}}}}}}")));
+    assert!(error.contains("refer to this schema only"), "{error}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::{
     Refusal,
 };
 use crate::{
-    config::{Offering, Schemas, ServerName},
+    config::{Offering, SchemaError, Schemas, ServerName},
     osb::{Catalog, Plan, PlanId, Service, ServiceId},
 };
 
@@ -32,11 +32,18 @@ pub(super) struct Offered<'a> {
 }
 
 impl Offer {
-    /// The configuration has checked the schemas already.
-    pub(crate) fn new(offerings: Vec<Offering>) -> Result<Self, crate::config::SchemaError> {
-        let plans = offerings.iter().flat_map(|offering| &offering.service.plans);
-        let schemas =
-            plans.map(|plan| Ok((plan.id.clone(), Schemas::of(plan)?))).collect::<Result<_, _>>()?;
+    /// The configuration has checked its own schemas already; those of a provider are checked here.
+    pub(crate) fn new(offerings: Vec<Offering>) -> Result<Self, SchemaError> {
+        let mut schemas = HashMap::new();
+        for Offering { service, .. } in &offerings {
+            for plan in &service.plans {
+                let compiled = Schemas::of(plan).map_err(|SchemaError { path, problem }| {
+                    let path = format!("service {:?}, plan {:?}: {path}", service.name, plan.name);
+                    SchemaError { path, problem }
+                })?;
+                schemas.insert(plan.id.clone(), compiled);
+            }
+        }
         Ok(Self { offerings, schemas })
     }
 

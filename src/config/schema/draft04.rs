@@ -1,0 +1,77 @@
+//! Keywords that later drafts of JSON Schema brought. Draft-04 ignores them, so that a rule written with one would be enforced
+//! by no platform and by no broker: they are refused, each with what draft-04 has instead.
+
+use serde_json::{Map, Value};
+
+/// Keywords that mean nothing in draft-04, and the remedy.
+const LATER: [(&str, &str); 20] = [
+    ("$anchor", "refer to it by `#/definitions/NAME`"),
+    ("$defs", "write `definitions`"),
+    ("$dynamicAnchor", "refer to it by `#/definitions/NAME`"),
+    ("$dynamicRef", "write `$ref`"),
+    ("$id", "leave it out"),
+    ("$recursiveRef", "write `$ref`"),
+    ("const", "write `enum` with one value"),
+    ("contains", "write `not: {items: {not: …}}`"),
+    ("dependentRequired", "write `dependencies`"),
+    ("dependentSchemas", "write `dependencies`"),
+    ("else", "write `anyOf`"),
+    ("if", "write `anyOf`"),
+    ("maxContains", "leave it out"),
+    ("minContains", "leave it out"),
+    ("nullable", "write `type` as a list with `null`"),
+    ("prefixItems", "write `items` as a list"),
+    ("propertyNames", "write `patternProperties` and `additionalProperties: false`"),
+    ("then", "write `anyOf`"),
+    ("unevaluatedItems", "write `additionalItems`"),
+    ("unevaluatedProperties", "write `additionalProperties`"),
+];
+
+/// Keywords whose value is a schema, or for some a list of schemas.
+const SCHEMAS: [&str; 7] = ["additionalItems", "additionalProperties", "allOf", "anyOf", "items", "not", "oneOf"];
+
+/// Keywords whose value holds schemas by names that the author chose.
+const BY_NAME: [&str; 4] = ["definitions", "dependencies", "patternProperties", "properties"];
+
+/// Refuses the first keyword of a later draft, wherever a schema may stand.
+pub(super) fn check(schema: &Value) -> Result<(), String> {
+    let mut open = vec![(String::new(), schema)];
+    while let Some((place, schema)) = open.pop() {
+        match schema {
+            Value::Object(members) => {
+                refuse_later(&place, members)?;
+                open.extend(within(&place, members));
+            }
+            Value::Array(list) => {
+                let items = list.iter().enumerate();
+                open.extend(items.map(|(index, item)| (format!("{place}/{index}"), item)));
+            }
+            // No schema; what may stand there is the metaschema's to say.
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn refuse_later(place: &str, members: &Map<String, Value>) -> Result<(), String> {
+    let found = LATER.iter().find(|(keyword, _)| members.contains_key(*keyword));
+    found.map_or(Ok(()), |(keyword, remedy)| {
+        Err(format!("has no meaning at {:?}: draft-04 ignores `{keyword}`; {remedy}", format!("{place}/{keyword}")))
+    })
+}
+
+fn within<'a>(place: &str, members: &'a Map<String, Value>) -> Vec<(String, &'a Value)> {
+    let mut found = Vec::new();
+    for (keyword, value) in members {
+        if SCHEMAS.contains(&keyword.as_str()) {
+            found.push((format!("{place}/{keyword}"), value));
+        }
+        if BY_NAME.contains(&keyword.as_str())
+            && let Value::Object(named) = value
+        {
+            let named = named.iter().filter(|(_, value)| value.is_object());
+            found.extend(named.map(|(name, value)| (format!("{place}/{keyword}/{name}"), value)));
+        }
+    }
+    found
+}

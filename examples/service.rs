@@ -62,7 +62,8 @@ fn failed(path: &Path, error: &Error) -> ServiceError {
         }
         _ => (true, "check the disk"),
     };
-    let told = ServiceError::new("folders", format!("{}: {error}; {remedy}", path.display()));
+    let told = ServiceError::new("folders", format!("the folder cannot be used; {remedy}"))
+        .detailed(format!("{}: {error}; {remedy}", path.display()));
     if is_passing { told.passing() } else { told }
 }
 
@@ -404,6 +405,7 @@ mod tests {
             parameters: Object::new(),
             context: Object::new(),
             maintenance_version: None,
+            settled: Object::new(),
         };
         let binding = BindingSpec {
             id: "b".into(),

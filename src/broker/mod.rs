@@ -23,8 +23,8 @@ pub use self::{
     engine::Timing,
     restore::{Held, RestoreReport, restore},
     services::{
-        BindingSpec, Bound, Confirmed, Described, InstanceSpec, Pace, Pending, Progress, Provider, Resource,
-        ResourceKind, ServiceError, Unacceptable,
+        BindingSpec, Bound, Confirmed, Described, InstanceSpec, Pace, Past, Pending, Progress, Provider,
+        Resource, ResourceKind, ServiceError, Unacceptable,
     },
     store::{StoreError, cipher::CipherError},
     sweep::{Claimed, Difference, SweepReport, sweep},

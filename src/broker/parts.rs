@@ -185,7 +185,8 @@ services:
         let plans = offerings.iter().flat_map(|offering| &offering.service.plans);
         let mut found = Vec::new();
         for plan in plans {
-            let schemas = plan.schemas.as_ref().unwrap_or_else(|| panic!("plan {} has no schemas", plan.name));
+            let schemas =
+                plan.schemas.as_ref().unwrap_or_else(|| panic!("plan {} has no schemas", plan.name));
             for (what, actions) in schemas.as_object().unwrap() {
                 for (action, schema) in actions.as_object().unwrap() {
                     found.push((format!("{} {what}.{action}", plan.name), schema["parameters"].clone()));
@@ -214,7 +215,8 @@ services:
     #[test]
     fn a_schema_that_is_made_too_large_is_told_when_the_configuration_is_read() {
         let many: Vec<_> = (0..9000).map(|number| format!("extension_{number}")).collect();
-        let text = CONFIG.replace("extensions: [hstore, pgcrypto]", &format!("extensions: [{}]", many.join(", ")));
+        let text =
+            CONFIG.replace("extensions: [hstore, pgcrypto]", &format!("extensions: [{}]", many.join(", ")));
         let error = LoadedConfig::from_yaml(&text).unwrap_err().to_string();
         assert!(error.contains("plan \"full\": database gives") && error.contains("65536"), "{error}");
     }

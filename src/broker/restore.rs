@@ -14,7 +14,7 @@ use super::{
     BrokerError,
     engine::Offer,
     parts::{Parts, databases, lock},
-    services::{BindingSpec, InstanceSpec, Progress, Provider},
+    services::{BindingSpec, InstanceSpec, Past, Progress, Provider},
     store::{
         Change, Key, State, Then,
         cipher::Cipher,
@@ -34,6 +34,9 @@ const POLL: Duration = Duration::from_millis(200);
 pub struct Held {
     /// As the platform asked for it.
     pub instance: InstanceSpec,
+    /// Whether these are its parameters; otherwise the platform does not know them any more, and what protects data counts
+    /// as asked for.
+    pub are_parameters_known: bool,
     /// The ids of its bindings.
     pub bindings: Vec<BindingId>,
 }
@@ -111,7 +114,7 @@ impl Restore<'_> {
 
     async fn changes(
         &mut self,
-        Held { instance, bindings }: &Held,
+        Held { instance, are_parameters_known, bindings }: &Held,
         server: &ServerName,
     ) -> Result<Vec<Change>, BrokerError> {
         let id = &instance.id;
@@ -126,14 +129,17 @@ impl Restore<'_> {
                 }
             }
             let state = if is_there { State::Ready } else { State::Failed };
+            let past = if *are_parameters_known { Past::None } else { Past::Unknown };
+            let settled = provider.settled(past, instance);
             changes.push(self.records.put_instance(&Instance {
-                spec: instance.clone(),
+                spec: InstanceSpec { settled, ..instance.clone() },
                 server: server.clone(),
                 state,
                 change: None,
                 operation: restored(Verb::Provision, is_there),
                 former: None,
                 was_never_ready: !is_there,
+                past: Vec::new(),
             }));
         }
         for binding in bindings {
@@ -193,6 +199,8 @@ impl Restore<'_> {
             bound: None,
             operation: restored(Verb::Bind, false),
             former: None,
+            past: Vec::new(),
+            is_queued: false,
         })
     }
 }

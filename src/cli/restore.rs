@@ -59,8 +59,7 @@ async fn claimed(client: &Client) -> anyhow::Result<Vec<Held>> {
     let cluster = uid(client, "kube-system").await?.unwrap_or_default();
     let mut held: BTreeMap<String, Held> = BTreeMap::new();
     for claim in claims.iter().filter(|claim| claim.spec.binding_id.is_none()) {
-        let instance = instance(client, claim, &cluster).await?;
-        held.insert(claim.spec.instance_id.clone(), Held { instance, bindings: Vec::new() });
+        held.insert(claim.spec.instance_id.clone(), instance(client, claim, &cluster).await?);
     }
     for claim in &claims {
         let Some(binding) = &claim.spec.binding_id else { continue };
@@ -77,7 +76,7 @@ async fn claimed(client: &Client) -> anyhow::Result<Vec<Held>> {
 }
 
 /// The instance as the catalog asked for it, as far as its object still tells.
-async fn instance(client: &Client, claim: &Claim, cluster: &str) -> anyhow::Result<InstanceSpec> {
+async fn instance(client: &Client, claim: &Claim, cluster: &str) -> anyhow::Result<Held> {
     let spec = &claim.spec;
     let api: Api<ServiceInstance> = Api::namespaced(client.clone(), &spec.namespace);
     let object =
@@ -89,7 +88,8 @@ async fn instance(client: &Client, claim: &Claim, cluster: &str) -> anyhow::Resu
         "clusterid": cluster,
         "instance_name": spec.name,
     });
-    Ok(InstanceSpec {
+    let are_parameters_known = object.is_some();
+    let instance = InstanceSpec {
         id: spec.instance_id.as_str().into(),
         service_id: spec.service_id.as_str().into(),
         plan_id: spec.plan_id.as_str().into(),
@@ -99,7 +99,9 @@ async fn instance(client: &Client, claim: &Claim, cluster: &str) -> anyhow::Resu
         parameters: object.and_then(|object| object.spec.parameters).unwrap_or_default(),
         context: context.as_object().cloned().unwrap_or_else(Object::new),
         maintenance_version: None,
-    })
+        settled: Object::new(),
+    };
+    Ok(Held { instance, are_parameters_known, bindings: Vec::new() })
 }
 
 async fn uid(client: &Client, namespace: &str) -> anyhow::Result<Option<String>> {

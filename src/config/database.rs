@@ -334,10 +334,10 @@ impl DatabasePlan {
 /// The words become an `enum` of a JSON Schema, which holds each once.
 fn refuse_repeated(words: &[impl AsRef<str>], field: &str) -> Result<(), ConfigError> {
     let mut seen = HashSet::new();
-    match words.iter().find(|word| !seen.insert(word.as_ref())) {
+    match words.iter().map(AsRef::as_ref).find(|word| !seen.insert(*word)) {
         None => Ok(()),
         Some(word) => {
-            let problem = format!("has {:?} twice; write it once", word.as_ref());
+            let problem = format!("has {word:?} twice; write it once");
             Err(ConfigError::invalid(field, problem))
         }
     }

@@ -161,7 +161,10 @@ pub(super) fn check(offerings: &[Offering], servers: &[ServerSettings]) -> Resul
                 backing.database.check(*kind, &format!("{field}: database"))?;
                 if plan.schemas.is_none() {
                     let generated = osb::Plan { schemas: Some(backing.database.schemas()), ..plan.clone() };
-                    check_schemas(&generated, &format!("{field}: database gives a schema that cannot be published"))?;
+                    check_schemas(
+                        &generated,
+                        &format!("{field}: database gives a schema that cannot be published"),
+                    )?;
                 }
             }
             check_schemas(plan, &field)?;

@@ -134,14 +134,16 @@ fn compile(schema: &Value, path: &str) -> Result<Validator, SchemaError> {
     if size > LARGEST {
         return Err(wrong(format!("has {size} bytes; the specification allows {LARGEST}")));
     }
-    let remedy = format!("write `$schema: {DIALECT}`, and the schema in draft-04, which platforms must understand");
+    let remedy =
+        format!("write `$schema: {DIALECT}`, and the schema in draft-04, which platforms must understand");
     match members.get("$schema").and_then(Value::as_str) {
         None => return Err(wrong(format!("has no $schema; {remedy}"))),
         Some(DIALECT) => {}
         Some(dialect) => return Err(wrong(format!("has the $schema {:?}; {remedy}", clipped(dialect)))),
     }
     if members.get("type").and_then(Value::as_str) != Some("object") {
-        let problem = "does not say that parameters are an object, which Cloud Foundry demands; write `type: object`";
+        let problem =
+            "does not say that parameters are an object, which Cloud Foundry demands; write `type: object`";
         return Err(wrong(problem.to_owned()));
     }
     draft04::check(schema).map_err(wrong)?;

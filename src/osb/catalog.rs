@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Object, PlanId, ServiceId};
+use super::{Object, PlanId, ServiceId, null};
 
 /// The answer to `GET /v2/catalog`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Catalog {
     /// The services offered; may be empty.
+    #[serde(deserialize_with = "null::as_absent")]
     pub services: Vec<Service>,
 }
 
@@ -20,32 +21,35 @@ pub struct Service {
     pub id: ServiceId,
     /// Unique within the broker; friendly to command lines.
     pub name: String,
-    /// A sentence for the user.
+    /// A sentence for the user. Required by the specification, and left out by some brokers.
+    #[serde(default, deserialize_with = "null::as_absent")]
     pub description: String,
-    /// Whether instances can be bound, unless a plan says otherwise.
+    /// Whether instances can be bound, unless a plan says otherwise. Required, as `description`.
+    #[serde(default, deserialize_with = "null::as_absent")]
     pub bindable: bool,
     /// Words to find the service by.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "null::as_absent", skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     /// Permissions the service needs from the platform.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "null::as_absent", skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<String>,
     /// Whether `GET` of an instance works (since 2.14).
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, deserialize_with = "null::as_absent", skip_serializing_if = "is_false")]
     pub instances_retrievable: bool,
     /// Whether `GET` of a binding works (since 2.14).
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, deserialize_with = "null::as_absent", skip_serializing_if = "is_false")]
     pub bindings_retrievable: bool,
     /// Whether an update may change only the context (since 2.15).
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, deserialize_with = "null::as_absent", skip_serializing_if = "is_false")]
     pub allow_context_updates: bool,
     /// Whether instances can change their plan; the misspelling is the specification's.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, deserialize_with = "null::as_absent", skip_serializing_if = "is_false")]
     pub plan_updateable: bool,
     /// Anything for user interfaces; `metadata.bindery.env` names the variables of a binding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Object>,
     /// At least one.
+    #[serde(default, deserialize_with = "null::as_absent")]
     pub plans: Vec<Plan>,
 }
 
@@ -56,7 +60,8 @@ pub struct Plan {
     pub id: PlanId,
     /// Unique within the service.
     pub name: String,
-    /// A sentence for the user.
+    /// A sentence for the user. Required by the specification, and left out by some brokers.
+    #[serde(default, deserialize_with = "null::as_absent")]
     pub description: String,
     /// Anything for user interfaces; `metadata.bindery.env` names the variables of a binding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,4 +108,30 @@ impl Service {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn null_stands_for_an_absent_field() {
+        let full = json!({"services": [{
+            "id": "s", "name": "n", "description": null, "bindable": null, "tags": null, "requires": null,
+            "instances_retrievable": null, "bindings_retrievable": null, "allow_context_updates": null,
+            "plan_updateable": null, "metadata": null, "dashboard_client": null,
+            "plans": [{"id": "p", "name": "n", "description": null, "metadata": null, "free": null, "bindable": null,
+                "binding_rotatable": null, "plan_updateable": null, "schemas": null, "maximum_polling_duration": null,
+                "maintenance_info": null}],
+        }]});
+        let bare = json!({"services": [{"id": "s", "name": "n", "plans": [{"id": "p", "name": "n"}]}]});
+        let read = |value| serde_json::from_value::<Catalog>(value).unwrap();
+        assert_eq!(read(full), read(bare));
+        assert_eq!(read(json!({"services": null})), Catalog::default());
+        assert!(
+            read(json!({"services": [{"id": "s", "name": "n", "plans": null}]})).services[0].plans.is_empty()
+        );
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Object, Operation, PlanId, ServiceId};
+use super::{Object, Operation, PlanId, ServiceId, null};
 
 /// Where on the platform the request comes from (profile.md, "Context Object"). For Kubernetes: `platform`,
 /// `namespace`, `clusterid`, `instance_name`. Kept as it came, for unknown members must be ignored.
@@ -51,10 +51,10 @@ pub struct ProvisionResponse {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceMetadata {
     /// Short words to select instances by.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "null::as_absent", skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Anything longer (since 2.17).
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "null::as_absent", skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -69,7 +69,7 @@ pub struct UpdateRequest {
     /// Where the request comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<Context>,
-    /// The parameters it is to have.
+    /// Parameters that take the place of those in force; `null` takes one away, and what is not named stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Object>,
     /// What the platform believes the instance to be now.

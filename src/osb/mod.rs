@@ -9,6 +9,7 @@ mod catalog;
 mod error;
 mod ids;
 mod instance;
+pub(crate) mod null;
 mod operation;
 mod version;
 

@@ -116,10 +116,13 @@ async fn extensions_come_and_go_with_the_parameters() {
     let session = connect(&server, &credentials).await.unwrap();
     session.batch_execute("CREATE TABLE t (a hstore)").await.unwrap();
     let (status, body) = platform.update("extended", json!({"extensions": []})).await;
+    let told = body["description"].as_str().unwrap();
+    assert_eq!(status, 422, "the instance's state is in the way: {body}");
     assert!(
-        status == 500 && body["description"].as_str().unwrap().contains("drop the extension"),
-        "{status} {body}"
+        told.contains("drop the extension") && told.contains("remove what is in the way first"),
+        "{body}"
     );
+    assert!(!told.contains("SQLSTATE") && !told.contains("server "), "{body}");
     assert_eq!(installed(), ["hstore", "pgcrypto"]);
     session.batch_execute("DROP TABLE t").await.unwrap();
     assert_eq!(platform.update("extended", json!({"extensions": []})).await.0, 200);
@@ -127,6 +130,35 @@ async fn extensions_come_and_go_with_the_parameters() {
     let (status, body) = platform.update("extended", json!({"extensions": ["file_fdw"]})).await;
     assert!(status == 400 && body["description"].as_str().unwrap().contains("extensions"), "{body}");
     platform.deprovision("extended").await;
+}
+
+/// What Cloud Foundry sends with a change of name, and an update of something else, leave what protects the data.
+#[tokio::test]
+async fn no_update_makes_data_go_that_is_to_stay() {
+    let server = Postgres::shared();
+    let plan = "reclaimPolicy: {allowed: [delete, retain]}, extensions: [hstore]";
+    let mut platform = Platform::postgresql(&server, plan).await;
+    assert_eq!(platform.provision_with("kept", json!({"reclaimPolicy": "retain"})).await.0, 201);
+    let database = platform.credentials("kept", "b").await["database"].as_str().unwrap().to_owned();
+    for parameters in [json!({"extensions": ["hstore"]}), json!({}), json!({"extensions": []})] {
+        assert_eq!(platform.update("kept", parameters).await.0, 200);
+        platform.restart().await;
+    }
+    assert_eq!(platform.deprovision("kept").await.0, 200);
+    let left = || server.psql(&format!("SELECT datname FROM pg_database WHERE datname = '{database}'"));
+    assert_eq!(left(), [database.clone()]);
+    server.psql(&format!("DROP DATABASE {database}"));
+    server.psql(&format!("DROP ROLE {database}_owner"));
+
+    // To say so takes it away.
+    assert_eq!(platform.provision_with("gone", json!({"reclaimPolicy": "retain"})).await.0, 201);
+    let database = platform.credentials("gone", "b").await["database"].as_str().unwrap().to_owned();
+    assert_eq!(platform.update("gone", json!({"reclaimPolicy": null})).await.0, 200);
+    assert_eq!(platform.deprovision("gone").await.0, 200);
+    assert_eq!(
+        server.psql(&format!("SELECT datname FROM pg_database WHERE datname = '{database}'")),
+        Vec::<String>::new()
+    );
 }
 
 #[tokio::test]

@@ -38,6 +38,9 @@ on_each_store!(
     a_finished_delete_is_told_to_each_client_as_it_wants,
     a_finished_unbinding_is_told_to_each_client_as_it_wants,
     a_delete_that_was_waited_for_is_forgotten,
+    a_creation_that_failed_stays_failed_after_its_delete,
+    a_creation_that_was_halted_stays_failed_after_its_delete,
+    a_binding_that_failed_stays_failed_after_its_delete,
 );
 
 fn update() -> Value {
@@ -379,4 +382,55 @@ async fn a_delete_that_was_waited_for_is_forgotten(store: Store) {
     at.delete(&owned(I, "p")).await.must(200);
     at.get(&format!("{B}/last_operation")).await.must(404);
     at.get(&format!("{I}/last_operation")).await.must(404);
+}
+
+async fn state(at: &Platform, path: &str, operation: &str) -> Value {
+    at.get(&format!("{path}/last_operation?operation={operation}")).await.must(200)["state"].clone()
+}
+
+async fn a_creation_that_failed_stays_failed_after_its_delete(store: Store) {
+    let at = Platform::on(store).await;
+    at.fake.fail("provision", Fault::Half);
+    let failed = at.put(&polled(I), instance("lasting")).await.operation();
+    assert_eq!(at.ended(I).await["state"], "failed");
+    at.fake.fail("deprovision", Fault::Before);
+    let undone = at.delete(&polled(&owned(I, "lasting"))).await.operation();
+    assert_eq!(at.ended(I).await["state"], "failed");
+    for operation in [&failed, &undone] {
+        assert_eq!(state(&at, I, operation).await, "failed");
+    }
+    let deleted = at.delete(&polled(&owned(I, "lasting"))).await.operation();
+    assert_eq!(at.ended(I).await["state"], "succeeded");
+    at.get(&format!("{I}/last_operation?operation={deleted}")).await.must(410);
+    let at = at.restarted(|services| services).await;
+    for operation in [failed, undone] {
+        assert_eq!(state(&at, I, &operation).await, "failed", "it made nothing that is there");
+    }
+}
+
+async fn a_creation_that_was_halted_stays_failed_after_its_delete(store: Store) {
+    let at = Platform::with(store, Timing { answer: Duration::from_millis(20), ..TIMING }).await;
+    for (plan, delete) in [("lasting", polled(&owned(I, "lasting"))), ("p", owned(I, "p"))] {
+        let held = at.hold().await;
+        let halted = at.put(&polled(I), instance(plan)).await.operation();
+        let deleting = at.begin("DELETE", &delete, None);
+        let is_halted = async || state(&at, I, &halted).await == "failed";
+        until("the creation is halted", is_halted).await;
+        drop(held);
+        assert!([200, 202].contains(&deleting.await.unwrap().status));
+        assert_eq!(at.ended(I).await["state"], "succeeded");
+        assert_eq!(state(&at, I, &halted).await, "failed", "{plan}");
+        at.delete(&delete).await.must(410);
+    }
+}
+
+async fn a_binding_that_failed_stays_failed_after_its_delete(store: Store) {
+    let at = Platform::on(store).await;
+    at.made("lasting").await;
+    at.fake.fail("bind", Fault::Half);
+    let failed = at.put(&polled(B), binding("lasting")).await.operation();
+    assert_eq!(at.ended(B).await["state"], "failed");
+    at.delete(&polled(&owned(B, "lasting"))).await.must(202);
+    assert_eq!(at.ended(B).await["state"], "succeeded");
+    assert_eq!(state(&at, B, &failed).await, "failed");
 }

@@ -187,7 +187,10 @@ fn a_schema_is_of_draft_04() {
         refused(&of_plan(&format!(", schemas: {{service_instance: {{create: {{parameters: {schema}}}}}}}")))
     };
     let error = of("$schema: \"http://json-schema.org/draft-07/schema#\"");
-    assert!(error.contains("plan \"p\"") && error.contains("write `$schema: http://json-schema.org/draft-04"), "{error}");
+    assert!(
+        error.contains("plan \"p\"") && error.contains("write `$schema: http://json-schema.org/draft-04"),
+        "{error}"
+    );
     let error = of("$schema: \"http://json-schema.org/draft-04/schema#\", properties: {a: {const: 1}}");
     assert!(error.contains("/properties/a/const") && error.contains("enum"), "{error}");
 }

@@ -16,6 +16,9 @@ on_each_store!(
     a_refused_request_changes_nothing,
     there_is_nothing_beyond_the_specification,
     ids_in_the_path_may_hold_any_characters,
+    malformed_encodings_are_400,
+    null_counts_as_absent,
+    users_are_told_no_server,
     ids_in_the_query_may_hold_any_characters,
     operations_need_no_encoding,
 );
@@ -120,7 +123,73 @@ async fn ids_in_the_path_may_hold_any_characters(store: Store) {
         at.delete(&owned(&binding_path, "p")).await.must(200);
         at.delete(&owned(&path, "p")).await.must(200);
     }
-    at.get("/v2/service_instances/%FF").await.must(400);
+}
+
+/// A decoder would take `%zz` for itself, and `%FF` for a replacement character.
+async fn malformed_encodings_are_400(store: Store) {
+    let at = Platform::on(store).await;
+    let path = |id: &str| format!("/v2/service_instances/{id}");
+    for id in ["%", "a%", "%zz", "%4", "%%41", "%FF", "%C3%28"] {
+        at.put(&path(id), instance("p")).await.must_say(400, "the path");
+        at.patch(&path(id), json!({"service_id": "s"})).await.must_say(400, "the path");
+        at.delete(&owned(&path(id), "p")).await.must_say(400, "the path");
+        for path in [path(id), format!("{}/last_operation", path(id)), format!("{I}/service_bindings/{id}")] {
+            at.get(&path).await.must_say(400, "the path");
+        }
+        at.put(&format!("{I}/service_bindings/{id}"), binding("p")).await.must_say(400, "the path");
+        at.get(&format!("{I}/last_operation?operation={id}")).await.must_say(400, "the query");
+        at.delete(&format!("{I}?service_id=s&plan_id={id}")).await.must_say(400, "the query");
+    }
+    assert!(at.fake.world().is_empty());
+}
+
+/// Platforms exist that write every field that they know.
+async fn null_counts_as_absent(store: Store) {
+    let at = Platform::on(store).await;
+    let nulls = |mut body: serde_json::Value, fields: &[&str]| {
+        for field in fields {
+            body[*field] = serde_json::Value::Null;
+        }
+        body
+    };
+    let wanted = nulls(instance("p"), &["context", "parameters", "maintenance_info"]);
+    at.put(I, wanted).await.must(201);
+    at.put(I, instance("p")).await.must(200);
+    let wanted = ["context", "parameters", "app_guid", "bind_resource", "predecessor_binding_id"];
+    at.put(B, nulls(binding("p"), &wanted)).await.must(201);
+    at.put(B, binding("p")).await.must(200);
+    let wanted = ["context", "parameters", "plan_id", "previous_values", "maintenance_info"];
+    at.patch(I, nulls(json!({"service_id": "s"}), &wanted)).await.must(200);
+    let previous = json!({"service_id": "s", "previous_values": {"plan_id": null, "maintenance_info": null}});
+    at.patch(I, previous).await.must(200);
+    at.put(I, nulls(instance("p"), &["space_guid"])).await.must_say(400, "space_guid");
+    at.patch(I, json!({"service_id": null})).await.must_say(400, "service_id");
+}
+
+/// Addresses, accounts and error codes are the operator's; the reference leads to them in the log.
+async fn users_are_told_no_server(store: Store) {
+    let at = Platform::on(store).await;
+    let told = |answer: crate::client::Answer| {
+        let text = answer.must(500)["description"].as_str().unwrap().to_owned();
+        assert!(text.contains("told to fail") && !text.contains("server fake"), "{text}");
+        assert!(text.contains("(reference ") && !text.contains("CODE42"), "{text}");
+    };
+    at.fake.fail("provision", Fault::Before);
+    told(at.put(I, instance("p")).await);
+    at.fake.fail("provision", Fault::Before);
+    told(at.put(&polled(I), instance("p")).await);
+    let last = at.get(&format!("{I}/last_operation")).await.must(200)["description"].to_string();
+    assert!(last.contains("(reference ") && !last.contains("server fake"), "{last}");
+    at.put(I, instance("p")).await.must(201);
+    at.fake.fail("update", Fault::Before);
+    told(at.patch(I, json!({"service_id": "s", "plan_id": "p2"})).await);
+    at.fake.fail("bind", Fault::Before);
+    told(at.put(B, binding("p")).await);
+    at.put(B, binding("p")).await.must(201);
+    at.fake.fail("unbind", Fault::Before);
+    told(at.delete(&owned(B, "p")).await);
+    at.fake.fail("deprovision", Fault::Before);
+    told(at.delete(&owned(I, "p")).await);
 }
 
 async fn ids_in_the_query_may_hold_any_characters(store: Store) {

@@ -17,6 +17,11 @@ on_each_store!(
     what_is_not_there_cannot_be_updated,
     without_a_plan_the_plan_stays,
     without_parameters_the_parameters_stay,
+    parameters_that_are_not_named_stay,
+    no_parameters_mean_nothing,
+    null_takes_a_parameter_away,
+    a_repeated_update_changes_nothing_more,
+    another_plan_must_allow_what_the_instance_has,
     an_update_to_what_is_already_so_is_200,
     a_context_alone_may_be_updated_if_the_service_says_so,
     a_context_alone_is_422_if_the_service_does_not,
@@ -28,6 +33,7 @@ on_each_store!(
     a_refused_update_changes_nothing,
     a_failed_update_changes_nothing,
     a_failed_update_says_what_still_works,
+    an_update_that_the_instances_state_refuses_is_422,
     a_failed_lasting_update_says_what_still_works,
     an_update_that_cannot_be_taken_back_says_so,
     an_update_that_failed_may_be_repeated,
@@ -104,6 +110,73 @@ async fn without_parameters_the_parameters_stay(store: Store) {
     at.patch(I, to(&json!({"plan_id": "p2"}))).await.must(200);
     assert_eq!(at.get(I).await.must(200)["parameters"], json!({"a": 1}));
     assert_eq!(Value::from(database(&at).parameters), json!({"a": 1}));
+}
+
+async fn parameters_that_are_not_named_stay(store: Store) {
+    let at = Platform::on(store).await;
+    sized(&at, "p", json!({"keep": "this", "list": [1, 2]})).await;
+    at.patch(I, to(&json!({"parameters": {"list": [3]}}))).await.must(200);
+    let at = at.restarted(|services| services).await;
+    at.patch(I, to(&json!({"parameters": {"more": {"a": 1}}}))).await.must(200);
+    let expected = json!({"keep": "this", "list": [3], "more": {"a": 1}});
+    assert_eq!(at.get(I).await.must(200)["parameters"], expected);
+    assert_eq!(Value::from(database(&at).parameters), expected);
+    at.put(I, but(instance("p"), &json!({"parameters": expected}))).await.must(200);
+}
+
+/// What Cloud Foundry sends with every change of a name.
+async fn no_parameters_mean_nothing(store: Store) {
+    let at = Platform::on(store).await;
+    sized(&at, "p", json!({"a": 1})).await;
+    for nothing in [json!({}), Value::Null] {
+        let mut request = to(&json!({"context": {"platform": "cloudfoundry", "instance_name": "renamed"}}));
+        request["parameters"] = nothing;
+        request["plan_id"] = Value::Null;
+        at.patch(I, request).await.must(200);
+        assert_eq!(at.get(I).await.must(200)["parameters"], json!({"a": 1}));
+    }
+    at.patch(I, to(&json!({"plan_id": "p2", "parameters": {}}))).await.must(200);
+    assert_eq!(Value::from(database(&at).parameters), json!({"a": 1}));
+    assert_eq!(at.calls("update"), 1, "of the plan only");
+    // Such a request is one for the context alone.
+    at.put(&format!("{I}2"), instance("t1")).await.must(201);
+    let renamed = json!({"service_id": "t", "parameters": {}, "context": {"platform": "cloudfoundry"}});
+    at.patch(&format!("{I}2"), renamed).await.must_say(422, "context");
+}
+
+async fn null_takes_a_parameter_away(store: Store) {
+    let at = Platform::on(store).await;
+    sized(&at, "p", json!({"a": 1, "b": 2, "nothing": null})).await;
+    assert_eq!(at.get(I).await.must(200)["parameters"], json!({"a": 1, "b": 2}));
+    let mut request = to(&json!({}));
+    request["parameters"] = json!({"a": null, "unknown": null});
+    at.patch(I, request).await.must(200);
+    assert_eq!(at.get(I).await.must(200)["parameters"], json!({"b": 2}));
+    assert_eq!(Value::from(database(&at).parameters), json!({"b": 2}));
+}
+
+async fn a_repeated_update_changes_nothing_more(store: Store) {
+    let at = Platform::on(store).await;
+    sized(&at, "p", json!({"a": 1, "b": 1})).await;
+    let mut request = to(&json!({"plan_id": "p2"}));
+    request["parameters"] = json!({"a": 2, "b": null});
+    at.patch(I, request.clone()).await.must(200);
+    let before = at.get(I).await.must(200);
+    for _ in 0..2 {
+        at.patch(I, request.clone()).await.must(200);
+        assert_eq!(at.get(I).await.must(200), before);
+    }
+    assert_eq!((at.calls("update"), &before["parameters"]), (1, &json!({"a": 2})));
+}
+
+async fn another_plan_must_allow_what_the_instance_has(store: Store) {
+    let at = Platform::on(store).await;
+    sized(&at, "p", json!({"size": "large", "keep": 1})).await;
+    at.patch(I, to(&json!({"plan_id": "strict"}))).await.must_say(400, "parameters/size");
+    let before = at.get(I).await.must(200);
+    assert_eq!((&before["plan_id"], &before["parameters"]["size"]), (&json!("p"), &json!("large")));
+    at.patch(I, to(&json!({"plan_id": "strict", "parameters": {"size": 2}}))).await.must(200);
+    assert_eq!(at.get(I).await.must(200)["parameters"], json!({"size": 2, "keep": 1}));
 }
 
 async fn an_update_to_what_is_already_so_is_200(store: Store) {
@@ -203,6 +276,24 @@ async fn a_failed_update_says_what_still_works(store: Store) {
     let body = at.patch(I, to(&json!({"plan_id": "p2"}))).await.must(500);
     assert_eq!([&body["instance_usable"], &body["update_repeatable"]], [true, true], "{body}");
     at.get(I).await.must(200);
+}
+
+async fn an_update_that_the_instances_state_refuses_is_422(store: Store) {
+    let at = Platform::on(store).await;
+    sized(&at, "p", json!({"a": 1})).await;
+    let (before, fetched) = (database(&at), at.get(I).await.must(200));
+    for path in [I, &polled(I)] {
+        at.fake.fail("update", Fault::State);
+        let answer = at.patch(path, to(&json!({"parameters": {"a": 2}}))).await;
+        let body = answer.must(422);
+        assert!(body["description"].as_str().unwrap().contains("kept from it"), "{body}");
+        assert_eq!([&body["instance_usable"], &body["update_repeatable"]], [true, true], "{body}");
+        assert_eq!((database(&at), at.get(I).await.must(200)), (before.clone(), fetched.clone()));
+    }
+    // Not taken back yet, it is an error.
+    at.fake.fail("update", Fault::State);
+    at.fake.fail("update", Fault::Before);
+    at.patch(I, to(&json!({"parameters": {"a": 2}}))).await.must(500);
 }
 
 async fn a_failed_lasting_update_says_what_still_works(store: Store) {

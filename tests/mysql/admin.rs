@@ -91,5 +91,7 @@ async fn a_server_that_is_away_is_told_and_the_change_goes_on_later() {
     fs::write(&file, "wrong").unwrap();
     server.root(&format!("KILL USER {ADMIN}"));
     let (status, body) = platform.provision("refused").await;
-    assert!(status == 500 && description(&body).contains("passwordFile"), "{status} {body}");
+    assert!(status == 500 && description(&body).contains("cannot be used at present"), "{status} {body}");
+    let told = platform.broker.check_servers().await.remove(0).result.unwrap_err().to_string();
+    assert!(told.contains("passwordFile"), "{told}");
 }

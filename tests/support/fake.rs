@@ -61,6 +61,8 @@ pub(crate) enum Fault {
     Passing,
     /// Never answers, and does nothing.
     Silence,
+    /// Does half of it, then finds that the instance's state is in the way.
+    State,
 }
 
 /// An instance as the backend has it.
@@ -151,7 +153,9 @@ impl Fake {
             at.and_then(|at| world.faults.remove(at)).map(|(_, fault)| fault)
         };
         match fault {
-            Some(Fault::Before) => Err(ServiceError::new("fake", format!("{call} was told to fail"))),
+            Some(Fault::Before) => {
+                Err(ServiceError::new("fake", format!("{call} was told to fail")).detailed("CODE42"))
+            }
             Some(Fault::Passing) => {
                 Err(ServiceError::new("fake", format!("{call} was told to fail for now")).passing())
             }
@@ -180,6 +184,11 @@ impl Fake {
         self.step(first)?;
         if fault == Some(Fault::Half) {
             return Err(ServiceError::new("fake", format!("{call} was told to fail half-way")));
+        }
+        if fault == Some(Fault::State) {
+            return Err(
+                ServiceError::new("fake", format!("{call} is kept from it by what is there")).refusal()
+            );
         }
         if let Some(pending) = self.at_it() {
             return Ok(pending);

@@ -175,7 +175,9 @@ pub(crate) fn held(instance: &str, bindings: &[&str]) -> Held {
             parameters: serde_json::Map::new(),
             context: serde_json::Map::new(),
             maintenance_version: None,
+            settled: serde_json::Map::new(),
         },
+        are_parameters_known: true,
         bindings: bindings.iter().map(|&id| id.into()).collect(),
     }
 }

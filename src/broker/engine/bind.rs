@@ -18,6 +18,7 @@ use super::{
     holds::Held,
     no_instance,
     offer::{Offered, same_ids},
+    parameters::given,
     provision::{begin, polled},
 };
 use crate::osb::{BindRequest, BindingId, InstanceId, Object};
@@ -207,6 +208,8 @@ impl Shared {
             bound: None,
             operation: begin(Verb::Bind, asking),
             former: None,
+            past: Vec::new(),
+            is_queued: false,
         })
     }
 
@@ -274,7 +277,7 @@ impl Shared {
             Err(ended) => {
                 let refusal = Refusal::from(ended);
                 record.state = State::Failed;
-                record.operation.outcome = Outcome::Failed(refusal.to_string());
+                record.operation.outcome = Outcome::Failed(refusal.told());
                 Some(refusal)
             }
         };
@@ -289,7 +292,7 @@ impl Shared {
 fn spec(id: BindingId, request: BindRequest) -> BindingSpec {
     BindingSpec {
         id,
-        parameters: request.parameters.unwrap_or_default(),
+        parameters: given(request.parameters),
         context: request.context.unwrap_or_default(),
         bind_resource: request.bind_resource.unwrap_or_default(),
     }
@@ -316,7 +319,7 @@ fn same_binding(found: &Binding, on: &Instance, wanted: &BindWanted) -> Result<(
             vec![
                 ("service_id", found.service_id != request.service_id),
                 ("plan_id", !plans.contains(&&request.plan_id)),
-                ("parameters", !is_same(&request.parameters, &found.spec.parameters)),
+                ("parameters", given(request.parameters.clone()) != found.spec.parameters),
                 ("bind_resource", !is_same(&request.bind_resource, &found.spec.bind_resource)),
                 ("predecessor_binding_id", found.predecessor.is_some()),
             ]

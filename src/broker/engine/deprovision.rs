@@ -13,6 +13,7 @@ use super::{
     Asking, Engine, Refusal, Shared, Status,
     audit::{self, Audit},
     drive::{Ended, Pursuit},
+    epitaph,
     holds::Held,
     no_instance,
     offer::{required, same_ids},
@@ -123,11 +124,8 @@ impl Shared {
     ) -> Result<(), Refusal> {
         match self.delete_all(&held, &mut record, pursuit).await {
             Ok(()) => {
-                let mut changes = vec![Change::Remove(record.key())];
-                if record.operation.is_asynchronous {
-                    changes.push(Change::Bury(record.key(), record.operation.id.clone()));
-                }
-                held.conclude(changes).await?;
+                let removed = Change::Remove(record.key());
+                held.conclude([removed].into_iter().chain(epitaph::of_instance(&record)).collect()).await?;
                 if record.operation.is_asynchronous {
                     record.operation.outcome = Outcome::Succeeded;
                     audit::ended(&record.spec.id, None, &record.operation);
@@ -136,12 +134,13 @@ impl Shared {
             }
             Err(Refusal::Interrupted) => Err(Refusal::Interrupted),
             Err(refusal) => {
-                record.operation.outcome = Outcome::Failed(refusal.to_string());
+                let told = refusal.told();
+                record.operation.outcome = Outcome::Failed(told.clone());
                 held.conclude(vec![self.records.put_instance(&record)]).await?;
                 if record.operation.is_asynchronous {
                     audit::ended(&record.spec.id, None, &record.operation);
                 }
-                Err(Refusal::Delete(refusal.to_string()))
+                Err(Refusal::Delete(told))
             }
         }
     }
@@ -164,12 +163,10 @@ impl Shared {
             };
             tracing::warn!(instance = %spec.id, binding = %binding.spec.id, "the instance is deleted with this binding on it");
             self.revoke(held, &spec, &binding, pursuit, &mut told).await?;
-            let mut changes = vec![Change::Remove(binding.key())];
+            let removed = Change::Remove(binding.key());
             // A delete of its own that failed, and that somebody may still poll.
-            if binding.state == State::Deleting && binding.operation.is_asynchronous {
-                changes.push(Change::Bury(binding.key(), binding.operation.id.clone()));
-            }
-            held.commit(changes).await?;
+            let buried = (binding.state == State::Deleting).then(|| epitaph::of_binding(&binding)).flatten();
+            held.commit([removed].into_iter().chain(buried).collect()).await?;
         }
         match self.drive(held, &server, pursuit, false, || provider.deprovision(&spec), told).await {
             // What stands there was made by somebody else, which is why this instance was never made.

@@ -65,7 +65,10 @@ pub(super) enum Ended {
 impl From<Ended> for Refusal {
     fn from(ended: Ended) -> Self {
         match ended {
-            Ended::Failed(error) => Self::Service(error),
+            Ended::Failed(error) => {
+                tracing::warn!(reference = error.reference(), %error, "a backend could not do what it was asked to");
+                Self::Service(error)
+            }
             Ended::Halted => Self::Halted,
             Ended::Left => Self::Interrupted,
         }
@@ -173,7 +176,7 @@ impl Shared {
             let problem = if limit < self.timing.call {
                 "not done in the time for which platforms poll; what blocks it, such as a lock, is still there".to_owned()
             } else {
-                format!("did not answer within {} s", self.timing.call.as_secs())
+                format!("the service did not answer within {} s", self.timing.call.as_secs())
             };
             Err(ServiceError::new("behind the plan", problem).passing())
         }))

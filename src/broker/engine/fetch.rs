@@ -5,11 +5,12 @@ use super::{
         services::{Bound, Described},
         store::{
             Key, State,
-            records::{Operation, Outcome, Verb},
+            records::{Operation, Outcome, PastOperation, Verb},
         },
     },
     Caller, Engine, Refusal,
     audit::Audit,
+    epitaph::Epitaph,
     no_binding, no_instance,
 };
 use crate::osb::{BindingId, FetchedInstance, InstanceId, LastOperation, Object, OperationState};
@@ -75,7 +76,7 @@ impl Engine {
         named: Option<&str>,
     ) -> Result<LastOperation, Refusal> {
         match self.0.records.instance(id).await? {
-            Some(found) => told(&found.operation, found.former.as_ref(), named),
+            Some(found) => told(&found.operation, found.former.as_ref(), &found.past, named),
             None => self.buried(&Key::instance(id), named, no_instance(id)).await,
         }
     }
@@ -88,7 +89,7 @@ impl Engine {
         named: Option<&str>,
     ) -> Result<LastOperation, Refusal> {
         match self.0.records.binding(instance, id).await? {
-            Some(found) => told(&found.operation, found.former.as_ref(), named),
+            Some(found) => told(&found.operation, found.former.as_ref(), &found.past, named),
             None => self.buried(&Key::binding(instance, id), named, no_binding(instance, id)).await,
         }
     }
@@ -97,28 +98,47 @@ impl Engine {
     /// and tell themselves apart by whether they name the operation.
     async fn buried(&self, key: &Key, named: Option<&str>, gone: String) -> Result<LastOperation, Refusal> {
         let buried = self.0.records.store.buried(key).await?;
-        let operation = buried.ok_or_else(|| Refusal::NotFound(gone.clone()))?;
-        if named == Some(operation.as_str()) {
+        let epitaph = Epitaph::read(&buried.ok_or_else(|| Refusal::NotFound(gone.clone()))?);
+        if named == Some(epitaph.delete.as_str()) {
             return Err(Refusal::Gone(gone));
+        }
+        if named.is_some_and(|named| epitaph.failed.iter().any(|failed| failed == named)) {
+            return Ok(failed_before());
         }
         Ok(LastOperation { state: OperationState::Succeeded, ..LastOperation::default() })
     }
 }
 
-fn told(last: &Operation, former: Option<&Operation>, named: Option<&str>) -> Result<LastOperation, Refusal> {
-    let Some(named) = named else { return Ok(progress(last)) };
-    let known = [Some(last), former].into_iter().flatten().find(|operation| operation.id == named);
-    match known {
+fn told(
+    last: &Operation,
+    former: Option<&Operation>,
+    past: &[PastOperation],
+    named: Option<&str>,
+) -> Result<LastOperation, Refusal> {
+    let Some(named) = named.filter(|named| *named != last.id) else { return Ok(progress(last)) };
+    if let Some(former) = former.filter(|former| former.id == named) {
         // What was begun before has ended, and if nothing else is known, by what came after it.
-        Some(operation) if operation.id != last.id && operation.is_in_progress() => Ok(LastOperation {
-            state: OperationState::Failed,
-            description: Some(Refusal::Halted.to_string()),
-            ..LastOperation::default()
-        }),
-        Some(operation) => Ok(progress(operation)),
+        return Ok(if former.is_in_progress() { failed_before() } else { progress(former) });
+    }
+    match past.iter().find(|operation| operation.id == named) {
+        Some(PastOperation { succeeded: true, .. }) => {
+            Ok(LastOperation { state: OperationState::Succeeded, ..LastOperation::default() })
+        }
+        Some(_) => Ok(failed_before()),
         None => Err(Refusal::Invalid(format!(
             "operation {named:?} is not known; leave it out to ask for the last one"
         ))),
+    }
+}
+
+/// An operation that did not succeed, of which nothing else is known any more.
+fn failed_before() -> LastOperation {
+    LastOperation {
+        state: OperationState::Failed,
+        description: Some(
+            "failed, or was halted for a delete; what it left is deleted with the rest".to_owned(),
+        ),
+        ..LastOperation::default()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        services::{InstanceSpec, Pace},
+        services::{InstanceSpec, Pace, Past},
         store::{
             State,
             records::{Instance, Operation, Outcome, Verb},
@@ -15,8 +15,9 @@ use super::{
     drive::{Ended, Pursuit},
     holds::Held,
     offer::required,
+    parameters::given,
 };
-use crate::osb::{InstanceId, ProvisionRequest};
+use crate::osb::{InstanceId, Object, ProvisionRequest};
 
 impl Engine {
     /// Makes an instance.
@@ -48,7 +49,8 @@ impl Shared {
         if is_lasting && !asking.accepts_incomplete {
             return Err(Refusal::AsyncRequired);
         }
-        let wanted = wanted(id, request, offered.maintenance_version());
+        let mut wanted = wanted(id, request, offered.maintenance_version());
+        wanted.settled = provider.settled(Past::None, &wanted);
         let described = provider.described(&wanted);
         let answer = |status| Ok(Provisioned { status, described });
 
@@ -82,6 +84,7 @@ impl Shared {
                 change: None,
                 operation,
                 former: None,
+                past: Vec::new(),
                 was_never_ready: true,
             }
         };
@@ -147,7 +150,7 @@ impl Shared {
             Err(ended) => {
                 let refusal = Refusal::from(ended);
                 record.state = State::Failed;
-                record.operation.outcome = Outcome::Failed(refusal.to_string());
+                record.operation.outcome = Outcome::Failed(refusal.told());
                 Err(refusal)
             }
         };
@@ -168,9 +171,10 @@ fn wanted(id: InstanceId, request: ProvisionRequest, maintenance_version: Option
         plan_id,
         organization_guid,
         space_guid,
-        parameters: parameters.unwrap_or_default(),
+        parameters: given(parameters),
         context: context.unwrap_or_default(),
         maintenance_version,
+        settled: Object::new(),
     }
 }
 

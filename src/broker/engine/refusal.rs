@@ -1,7 +1,8 @@
-//! Why an operation was not done, in the specification's terms. The texts are for users.
+//! Why an operation was not done, in the specification's terms. [`Refusal::told`] is for users, the
+//! error in full for the log.
 
 use super::super::{
-    services::{ServiceError, Unacceptable},
+    services::{ServiceError, Unacceptable, reference},
     store::{StoreError, cipher::CipherError, records::RecordError},
 };
 use crate::{
@@ -50,15 +51,17 @@ pub(crate) enum Refusal {
         offered: String,
     },
     /// 500: the backend could not do it.
-    #[error("{0}")]
-    Service(#[from] ServiceError),
-    /// 500: the update failed.
+    #[error("{}", in_full(.0))]
+    Service(ServiceError),
+    /// 500, or 422 where the instance's state is in the way: the update failed.
     #[error("{problem}")]
     Update {
         /// What failed, and whether it could be taken back.
         problem: String,
         /// Whether it was taken back: the instance is as before, and may be updated again.
         is_taken_back: bool,
+        /// Whether the instance's state is in the way, which its user can change.
+        is_of_state: bool,
     },
     /// 500: the delete failed, and is tried again.
     #[error("{0}; what is left is removed as soon as that can be done")]
@@ -78,6 +81,28 @@ pub(crate) enum Refusal {
     /// 500: the operation ended without an outcome.
     #[error("the operation was interrupted; repeat the request")]
     Interrupted,
+}
+
+fn in_full(error: &ServiceError) -> String {
+    format!("{error} (reference {})", error.reference())
+}
+
+impl Refusal {
+    /// What users are told: no server, address or error code. Where that leaves out what the operator needs, the log has it
+    /// under the reference in the text.
+    pub(crate) fn told(&self) -> String {
+        match self {
+            Self::Service(error) => error.told(),
+            Self::Store(_) | Self::Cipher(_) | Self::UnknownServer(_) => {
+                let reference = reference();
+                tracing::warn!(reference, error = %self, "a request cannot be carried out");
+                format!(
+                    "the broker cannot carry this out at present; try again later (reference {reference})"
+                )
+            }
+            other => other.to_string(),
+        }
+    }
 }
 
 impl From<Unacceptable> for Refusal {

@@ -14,6 +14,7 @@ use super::{
     audit::{self, Audit},
     deprovision::Busy,
     drive::{Ended, Pursuit},
+    epitaph,
     holds::Held,
     no_binding,
     offer::{required, same_ids},
@@ -123,11 +124,8 @@ impl Shared {
         };
         match self.revoke(&held, &on.spec, &record, pursuit, told).await {
             Ok(()) => {
-                let mut changes = vec![Change::Remove(record.key())];
-                if is_asynchronous {
-                    changes.push(Change::Bury(record.key(), record.operation.id.clone()));
-                }
-                held.conclude(changes).await?;
+                let removed = Change::Remove(record.key());
+                held.conclude([removed].into_iter().chain(epitaph::of_binding(&record)).collect()).await?;
                 if is_asynchronous {
                     record.operation.outcome = Outcome::Succeeded;
                     audit::ended(&record.instance, Some(&record.spec.id), &record.operation);
@@ -136,7 +134,7 @@ impl Shared {
             }
             Err(Refusal::Interrupted) => Err(Refusal::Interrupted),
             Err(refusal) => {
-                record.operation.outcome = Outcome::Failed(refusal.to_string());
+                record.operation.outcome = Outcome::Failed(refusal.told());
                 held.conclude(vec![self.records.put_binding(&record)]).await?;
                 if is_asynchronous {
                     audit::ended(&record.instance, Some(&record.spec.id), &record.operation);

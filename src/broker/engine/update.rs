@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     super::{
-        services::{InstanceSpec, Pace},
+        services::{InstanceSpec, Pace, Past},
         store::{
             State,
             records::{Instance, Outcome, Transition, Verb},
@@ -15,6 +15,7 @@ use super::{
     drive::{Ended, Pursuit},
     holds::Held,
     no_instance,
+    parameters::{given, merged, sent, without_nulls_of},
     provision::{begin, polled},
 };
 use crate::osb::{InstanceId, UpdateRequest};
@@ -118,7 +119,7 @@ impl Shared {
             Ok(None) => Ok(Status::Accepted(operation)),
             // What the instance is now, recovery finds out.
             Err(refusal @ (Refusal::Store(_) | Refusal::Interrupted)) => {
-                Err(Refusal::Update { problem: refusal.to_string(), is_taken_back: false })
+                Err(Refusal::Update { problem: refusal.told(), is_taken_back: false, is_of_state: false })
             }
             Err(refusal) => Err(refusal),
         }
@@ -138,7 +139,7 @@ impl Shared {
         polled(id, &found.operation, Verb::Update, asking)
     }
 
-    /// What the instance is to become. What the request leaves out stays; parameters that it gives are all of them.
+    /// What the instance is to become. What the request leaves out stays, of the parameters, too.
     fn becoming(&self, found: &Instance, request: &UpdateRequest) -> Result<InstanceSpec, Refusal> {
         let is = &found.spec;
         if is.service_id != request.service_id {
@@ -154,13 +155,21 @@ impl Shared {
         } else {
             is.maintenance_version.clone()
         };
-        Ok(InstanceSpec {
+        let sent = sent(request.parameters.as_ref());
+        let mut to = InstanceSpec {
             plan_id,
-            parameters: request.parameters.clone().unwrap_or_else(|| is.parameters.clone()),
+            parameters: merged(&is.parameters, sent),
             context: request.context.clone().unwrap_or_else(|| is.context.clone()),
             maintenance_version,
             ..is.clone()
-        })
+        };
+        let past = InstanceSpec {
+            parameters: without_nulls_of(&is.parameters, sent),
+            settled: without_nulls_of(&is.settled, sent),
+            ..is.clone()
+        };
+        to.settled = self.provider(&found.server)?.settled(Past::Known(&past), &to);
+        Ok(to)
     }
 
     /// Whether the instance may become so.
@@ -195,8 +204,17 @@ impl Shared {
             let service = &offered.service.name;
             return unsupported(format!("service {service} does not take updates of the context alone"));
         }
-        if request.parameters.is_some() {
-            offered.schemas.check_update(&to.parameters)?;
+        if let Some(sent) = sent(request.parameters.as_ref()) {
+            offered.schemas.check_update(&given(Some(sent.clone())))?;
+        }
+        if to.plan_id != is.plan_id {
+            offered.schemas.check_create(&to.parameters).map_err(|violations| {
+                Refusal::Invalid(format!(
+                    "plan {} does not allow what the instance has, {violations}; send other parameters with the change of \
+                     plan, null to take one away",
+                    offered.plan.name
+                ))
+            })?;
         }
         Ok(self.provider(&record.server)?.check_update(is, to)?)
     }
@@ -210,6 +228,7 @@ impl Shared {
     ) -> Result<(), Refusal> {
         self.provider(&record.server)?;
         let Some(mut change) = record.change.clone() else { return Err(Refusal::Interrupted) };
+        let mut is_of_state = false;
         if change.reverting.is_none() {
             match self.towards(&held, &record, &record.spec, &change.to, pursuit).await {
                 Ok(()) => {
@@ -218,7 +237,10 @@ impl Shared {
                     return self.end_change(held, record).await;
                 }
                 Err(Ended::Left) => return Err(Refusal::Interrupted),
-                Err(ended) => change.reverting = Some(Refusal::from(ended).to_string()),
+                Err(ended) => {
+                    is_of_state = matches!(&ended, Ended::Failed(error) if error.is_refusal());
+                    change.reverting = Some(Refusal::from(ended).told());
+                }
             }
             record.change = Some(change.clone());
             held.commit(vec![self.records.put_instance(&record)]).await?;
@@ -229,14 +251,14 @@ impl Shared {
             Ok(()) => {
                 record.operation.outcome = Outcome::Failed(problem.clone());
                 self.end_change(held, record).await?;
-                Err(Refusal::Update { problem, is_taken_back: true })
+                Err(Refusal::Update { problem, is_taken_back: true, is_of_state })
             }
             Err(Ended::Left) => Err(Refusal::Interrupted),
             Err(ended) => {
-                let why = Refusal::from(ended);
+                let why = Refusal::from(ended).told();
                 held.release().await?;
                 let problem = format!("{problem}; taking it back is tried again: {why}");
-                Err(Refusal::Update { problem, is_taken_back: false })
+                Err(Refusal::Update { problem, is_taken_back: false, is_of_state: false })
             }
         }
     }

@@ -80,13 +80,15 @@ impl IntoResponse for Answer {
 
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
-        let description = refusal.to_string();
+        let description = refusal.told();
         let status = match refusal {
             Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
             Refusal::NotFound(_) => StatusCode::NOT_FOUND,
             Refusal::Conflict(_) => StatusCode::CONFLICT,
             Refusal::Gone(_) => StatusCode::GONE,
-            Refusal::NotReady(_) | Refusal::Unsupported(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Refusal::NotReady(_) | Refusal::Unsupported(_) | Refusal::Update { is_of_state: true, .. } => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Refusal::AsyncRequired => return Self::coded(ErrorCode::AsyncRequired, description),
             Refusal::RequiresApp(_) => return Self::coded(ErrorCode::RequiresApp, description),
             Refusal::Concurrency(_) => return Self::coded(ErrorCode::ConcurrencyError, description),

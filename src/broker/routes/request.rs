@@ -8,6 +8,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Path, Request},
     http::{StatusCode, header::CONTENT_TYPE, request::Parts},
 };
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -70,15 +71,14 @@ impl<'de> Deserialize<'de> for BindBody {
 impl BindBody {
     /// What is wanted. Platforms that know nothing of rotation mean nothing by its field.
     pub(super) fn wanted(self, version: ApiVersion) -> Result<BindWanted, Answer> {
-        let is_rotation = version.has_minor(17) && self.0.contains_key("predecessor_binding_id");
+        let predecessor = self.0.get("predecessor_binding_id").filter(|id| !id.is_null());
+        let is_rotation = version.has_minor(17) && predecessor.is_some();
         let body = Value::Object(self.0);
-        let wanted = if is_rotation {
-            serde_json::from_value(body)
-                .map(|request: RotateRequest| BindWanted::Successor(request.predecessor_binding_id))
+        if is_rotation {
+            members(body).map(|request: RotateRequest| BindWanted::Successor(request.predecessor_binding_id))
         } else {
-            serde_json::from_value(body).map(BindWanted::New)
-        };
-        wanted.map_err(|error| unreadable("the body", error))
+            members(body).map(BindWanted::New)
+        }
     }
 }
 
@@ -92,10 +92,38 @@ fn unreadable(what: &str, why: impl std::fmt::Display) -> Answer {
     Answer::described(StatusCode::BAD_REQUEST, format!("{what} cannot be read: {why}"))
 }
 
+/// A body's members; the error names the field.
+fn members<T: DeserializeOwned>(body: Value) -> Result<T, Answer> {
+    serde_path_to_error::deserialize(body).map_err(|error| {
+        let (path, problem) = (error.path().to_string(), error.inner());
+        unreadable("the body", if path == "." { problem.to_string() } else { format!("{path}: {problem}") })
+    })
+}
+
+/// Refuses a part of the URI in which a `%` does not begin an octet, or the octets are no UTF-8 (RFC 3986, 2.1 and 2.5).
+/// Decoders take the former for itself and the latter for a replacement character, so that two ids would become one.
+fn check_encoding(what: &str, text: &str) -> Result<(), Answer> {
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
+        rest = match &rest[at + 1..] {
+            [first, second, after @ ..] if first.is_ascii_hexdigit() && second.is_ascii_hexdigit() => after,
+            _ => {
+                return Err(unreadable(
+                    what,
+                    "a % is not followed by two hexadecimal digits; write % itself as %25",
+                ));
+            }
+        };
+    }
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(drop).map_err(|_| unreadable(what, "its octets are no UTF-8; encode it as UTF-8"))
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for OfInstance {
     type Rejection = Answer;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Answer> {
+        check_encoding("the path", parts.uri.path())?;
         let Path(id) = Path::<String>::from_request_parts(parts, state)
             .await
             .map_err(|error| unreadable("the path", error))?;
@@ -107,6 +135,7 @@ impl<S: Send + Sync> FromRequestParts<S> for OfBinding {
     type Rejection = Answer;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Answer> {
+        check_encoding("the path", parts.uri.path())?;
         let ids = Path::<(String, String)>::from_request_parts(parts, state).await;
         let Path((instance, binding)) = ids.map_err(|error| unreadable("the path", error))?;
         Ok(Self(instance.into(), binding.into()))
@@ -117,6 +146,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
     type Rejection = Answer;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Answer> {
+        check_encoding("the query", parts.uri.query().unwrap_or_default())?;
         let query = axum::extract::Query::from_request_parts(parts, state).await;
         let axum::extract::Query(query) = query.map_err(|error| unreadable("the query", error))?;
         Ok(Self(query))
@@ -151,7 +181,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         })?;
         // An object first: a list would be taken for the fields in their order.
         let body: Object = serde_json::from_slice(&bytes).map_err(|error| unreadable("the body", error))?;
-        serde_json::from_value(Value::Object(body)).map(Self).map_err(|error| unreadable("the body", error))
+        members(Value::Object(body)).map(Self)
     }
 }
 

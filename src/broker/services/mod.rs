@@ -20,6 +20,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use self::outcome::reference;
 pub use self::{
     outcome::{Bound, Confirmed, Described, Pending, Progress, ServiceError, Unacceptable},
     resource::{Resource, ResourceKind},
@@ -45,6 +46,20 @@ pub struct InstanceSpec {
     pub context: Object,
     /// The version of the plan's `maintenance_info` that it has or is to have.
     pub maintenance_version: Option<String>,
+    /// What [`Provider::settled`] made of the parameters that the user left out.
+    #[serde(default)]
+    pub settled: Object,
+}
+
+/// What an instance was before.
+#[derive(Clone, Copy, Debug)]
+pub enum Past<'a> {
+    /// It is made now.
+    None,
+    /// It was this, and is updated.
+    Known(&'a InstanceSpec),
+    /// It was made earlier, and nobody knows with which parameters.
+    Unknown,
 }
 
 /// A binding as somebody wants it.
@@ -100,6 +115,13 @@ pub trait Provider: Send + Sync {
     /// Names what cannot be changed and the remedy.
     fn check_update(&self, from: &InstanceSpec, to: &InstanceSpec) -> Result<(), Unacceptable> {
         outcome::refuse_changes(from, to)
+    }
+
+    /// Values of parameters that the user left out and that must not change by themselves later, neither with the plan's
+    /// configuration nor with a change of plan, such as what becomes of the data in the end. They are recorded with the
+    /// instance and come back as [`InstanceSpec::settled`]; what the user asks for goes before. No IO.
+    fn settled(&self, _past: Past<'_>, _wanted: &InstanceSpec) -> Object {
+        Object::new()
     }
 
     /// Whether a binding can be had so. Called before anything is recorded or changed; no IO.

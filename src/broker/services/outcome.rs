@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::InstanceSpec;
 use crate::{
@@ -87,26 +88,64 @@ pub enum Unacceptable {
     RequiresApp(String),
 }
 
-/// A backend that could not do what it was asked to. The text is for users and names the server, what failed and the
-/// remedy; it holds no statement and no credential.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("server {server}: {problem}")]
+/// A backend that could not do what it was asked to. Shown in full it is for the operator, who finds it in the log; what
+/// users are told is [`ServiceError::told`]. Neither holds a statement or a credential.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("server {server}: {}", detail.as_ref().unwrap_or(problem))]
 pub struct ServiceError {
     server: String,
     problem: String,
+    detail: Option<String>,
+    reference: String,
     is_passing: bool,
     is_foreign: bool,
+    is_refusal: bool,
 }
 
 impl ServiceError {
-    /// An error of this server, or whatever else the backend is.
+    /// An error of this server, or whatever else the backend is. The problem is told to users, the server is not: the
+    /// text names what failed and the remedy, but no address, account or file.
     pub fn new(server: impl fmt::Display, problem: impl fmt::Display) -> Self {
         Self {
             server: server.to_string(),
             problem: problem.to_string(),
+            detail: None,
+            reference: reference(),
             is_passing: false,
             is_foreign: false,
+            is_refusal: false,
         }
+    }
+
+    /// The same error, with what the log says in place of what users are told.
+    #[must_use]
+    pub fn detailed(self, detail: impl fmt::Display) -> Self {
+        Self { detail: Some(detail.to_string()), ..self }
+    }
+
+    /// The same error, but the instance is in a state in which the change cannot be made: its user has to do something
+    /// about that first. An update is answered 422 rather than 500.
+    #[must_use]
+    pub fn refusal(self) -> Self {
+        Self { is_refusal: true, ..self }
+    }
+
+    /// Whether the instance's state is in the way.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        self.is_refusal
+    }
+
+    /// For users, with the reference under which the log has the rest.
+    #[must_use]
+    pub fn told(&self) -> String {
+        format!("{} (reference {})", self.problem, self.reference)
+    }
+
+    /// Under which the log has the error in full.
+    #[must_use]
+    pub fn reference(&self) -> &str {
+        &self.reference
     }
 
     /// The same error, but one that may pass by itself: an asynchronous operation goes on trying.
@@ -133,6 +172,20 @@ impl ServiceError {
         self.is_passing
     }
 }
+
+/// What leads from a text for users to a line of the log.
+pub(crate) fn reference() -> String {
+    let mut id = Uuid::new_v4().simple().to_string();
+    id.truncate(12);
+    id
+}
+
+/// What users are told of a server that does not answer, or not as it should; the log has why.
+pub(super) const UNUSABLE: &str = "the database server cannot be used at present; try again later";
+
+/// What users are told of what only the operator can mend; the log has what that is.
+pub(super) const MISCONFIGURED: &str =
+    "the service is not set up so that this can be done; its operator finds the reason in the broker's log";
 
 /// Where a server listens.
 pub(super) fn endpoint(server: &ServerSettings) -> Endpoint {

@@ -6,11 +6,14 @@ use jiff::{SignedDuration, Timestamp, Unit};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{BindingSpec, InstanceSpec, Unacceptable};
+use super::{BindingSpec, InstanceSpec, Past, Unacceptable};
 use crate::{
-    config::{Access, CredentialKind, DatabasePlan, Lifetime, ReclaimPolicy, ServiceKind},
+    config::{Access, CredentialKind, DatabasePlan, Kinds, Lifetime, ReclaimPolicy, ServiceKind},
     osb::{Object, PlanId},
 };
+
+/// The parameter that says what becomes of the data.
+const RECLAIM_POLICY: &str = "reclaimPolicy";
 
 /// What the plans on one server allow.
 pub(crate) struct Plans {
@@ -60,17 +63,41 @@ impl Plans {
         })
     }
 
-    /// What becomes of an instance's data in the end. What the plan allows now does not matter, for it was allowed; if it is
-    /// not offered any more, nobody knows what it said, and nothing is lost.
-    pub(super) fn reclaim_policy(&self, asked: &InstanceParameters, id: &PlanId) -> ReclaimPolicy {
-        match (asked.reclaim_policy, self.plans.get(id)) {
-            (Some(asked), _) => asked,
-            (None, Some((_, plan))) => plan.reclaim_policy.default,
-            (None, None) => {
-                tracing::warn!(plan = %id, "the instance's plan is not offered any more: its data is retained");
+    /// What becomes of an instance's data in the end: what was asked for, otherwise what the plan said when the instance was
+    /// made. What the plan allows now does not matter, for it was allowed.
+    pub(super) fn reclaim_policy(&self, of: &InstanceSpec) -> ReclaimPolicy {
+        stated(&of.parameters)
+            .or_else(|| stated(&of.settled))
+            .unwrap_or_else(|| self.default_policy(&of.plan_id))
+    }
+
+    /// Of a plan that is not offered any more nobody knows what it said, and nothing is lost.
+    fn default_policy(&self, plan: &PlanId) -> ReclaimPolicy {
+        if let Some((_, plan)) = self.plans.get(plan) {
+            return plan.reclaim_policy.default;
+        }
+        tracing::warn!(%plan, "the instance's plan is not offered any more: its data is retained");
+        ReclaimPolicy::Retain
+    }
+
+    /// See [`super::Provider::settled`]. Data that is kept stays kept, also on a plan that drops it by default.
+    pub(super) fn settled(&self, past: Past<'_>, wanted: &InstanceSpec) -> Object {
+        let plan = self.of(&wanted.plan_id);
+        let policy = match past {
+            Past::None => plan.reclaim_policy.default,
+            Past::Known(was) if was.plan_id == wanted.plan_id => {
+                stated(&was.settled).unwrap_or_else(|| self.default_policy(&was.plan_id))
+            }
+            Past::Known(was) => match self.reclaim_policy(was) {
+                ReclaimPolicy::Retain => ReclaimPolicy::Retain,
+                ReclaimPolicy::Delete => plan.reclaim_policy.default,
+            },
+            Past::Unknown if plan.reclaim_policy.allowed.contains(&ReclaimPolicy::Retain) => {
                 ReclaimPolicy::Retain
             }
-        }
+            Past::Unknown => plan.reclaim_policy.default,
+        };
+        Object::from_iter([(RECLAIM_POLICY.to_owned(), policy.as_str().into())])
     }
 
     /// What a plan says.
@@ -98,11 +125,29 @@ impl Plans {
         InstanceParameters::read(&wanted.parameters)?.check(self.of(&wanted.plan_id))
     }
 
-    /// See [`super::Provider::check_update`].
+    /// See [`super::Provider::check_update`]. What stays as it is was allowed once; a new plan must allow it, too, unless it
+    /// cannot be changed any more.
     pub(super) fn check_update(&self, from: &InstanceSpec, to: &InstanceSpec) -> Result<(), Unacceptable> {
-        self.check_instance(to)?;
-        let made = InstanceParameters::read(&from.parameters)?;
-        made.check_change(&InstanceParameters::read(&to.parameters)?)
+        let (had, wanted) =
+            (InstanceParameters::read(&from.parameters)?, InstanceParameters::read(&to.parameters)?);
+        had.check_change(&wanted)?;
+        let plan = self.of(&to.plan_id);
+        let started = wanted.clone().without_origin();
+        if from.plan_id == to.plan_id {
+            return started.without(&had).check(plan);
+        }
+        let policy = self.reclaim_policy(to);
+        if wanted.reclaim_policy == had.reclaim_policy && !plan.reclaim_policy.allowed.contains(&policy) {
+            let allowed: Vec<_> =
+                plan.reclaim_policy.allowed.iter().map(|allowed| allowed.as_str()).collect();
+            return Err(Unacceptable::Unsupported(format!(
+                "parameter {RECLAIM_POLICY}: the instance has {:?}, which the other plan does not allow; send \
+                 {RECLAIM_POLICY} as {} with the change of plan, or keep the plan",
+                policy.as_str(),
+                allowed.join(" or ")
+            )));
+        }
+        started.check(plan)
     }
 
     /// See [`super::Provider::check_binding`].
@@ -142,6 +187,18 @@ impl InstanceParameters {
             return Err(Unacceptable::Invalid(problem.to_owned()));
         }
         refusing("reclaimPolicy", plan.reclaim_policy.take(self.reclaim_policy)).map(drop)
+    }
+
+    /// These without what the instance started from, which no change can concern.
+    fn without_origin(self) -> Self {
+        Self { encoding: None, template: None, ..self }
+    }
+
+    /// These without what the instance has already.
+    fn without(mut self, had: &Self) -> Self {
+        self.extensions.retain(|extension| !had.extensions.contains(extension));
+        self.reclaim_policy = self.reclaim_policy.filter(|policy| had.reclaim_policy != Some(*policy));
+        self
     }
 
     /// Whether an instance that was made with these can come to have others: what it started from stays.
@@ -216,6 +273,12 @@ impl BindingParameters {
             CredentialKind::Certificate => Some(lifetime.unwrap_or(Lifetime::OF_CERTIFICATES)),
         })
     }
+}
+
+/// What parameters say of the data's end. What cannot be read is taken for the word that loses nothing.
+fn stated(parameters: &Object) -> Option<ReclaimPolicy> {
+    let stated = parameters.get(RECLAIM_POLICY).filter(|value| !value.is_null())?;
+    Some(ReclaimPolicy::deserialize(stated).unwrap_or(ReclaimPolicy::Retain))
 }
 
 fn read<T: DeserializeOwned>(parameters: &Object) -> Result<T, Unacceptable> {
@@ -304,6 +367,100 @@ mod tests {
             matches!(&refused, Unacceptable::Unsupported(told) if told.contains("encoding")),
             "{refused}"
         );
+    }
+
+    /// Two plans: `keeps` retains by default, `drops` allows nothing but to delete.
+    fn plans(keeps_by_default: &str) -> Plans {
+        let plan = |value: Value| (ServiceKind::PostgreSql, serde_json::from_value(value).unwrap());
+        let keeps = json!({"reclaimPolicy": {"default": keeps_by_default, "allowed": ["delete", "retain"]},
+            "extensions": ["hstore"], "encodings": ["UTF8", "LATIN1"]});
+        Plans::new([("keeps".into(), plan(keeps)), ("drops".into(), plan(json!({})))].into())
+    }
+
+    fn spec(plan: &str, parameters: Value) -> InstanceSpec {
+        InstanceSpec {
+            id: "i".into(),
+            service_id: "s".into(),
+            plan_id: plan.into(),
+            organization_guid: String::new(),
+            space_guid: String::new(),
+            parameters: object(parameters),
+            context: Object::new(),
+            maintenance_version: None,
+            settled: Object::new(),
+        }
+    }
+
+    fn settled(plans: &Plans, past: Past<'_>, mut wanted: InstanceSpec) -> InstanceSpec {
+        wanted.settled = plans.settled(past, &wanted);
+        wanted
+    }
+
+    /// Neither a change of the configuration nor of the plan makes data go that was to stay.
+    #[test]
+    fn data_that_is_kept_by_default_stays_kept() {
+        let made = settled(&plans("retain"), Past::None, spec("keeps", json!({})));
+        let now = plans("delete");
+        assert_eq!(now.reclaim_policy(&made), ReclaimPolicy::Retain, "the plan's default was changed");
+        let updated = settled(&now, Past::Known(&made), spec("keeps", json!({"extensions": ["hstore"]})));
+        assert_eq!(now.reclaim_policy(&updated), ReclaimPolicy::Retain);
+        let moved = settled(&now, Past::Known(&made), spec("drops", json!({})));
+        assert_eq!(now.reclaim_policy(&moved), ReclaimPolicy::Retain, "the plan was changed");
+        let refused = now.check_update(&made, &moved).unwrap_err();
+        assert!(
+            matches!(&refused, Unacceptable::Unsupported(told) if told.contains("send reclaimPolicy as delete")),
+            "{refused}"
+        );
+        let said = settled(&now, Past::Known(&made), spec("drops", json!({"reclaimPolicy": "delete"})));
+        assert_eq!(
+            (now.check_update(&made, &said), now.reclaim_policy(&said)),
+            (Ok(()), ReclaimPolicy::Delete)
+        );
+        let asked = spec("keeps", json!({"reclaimPolicy": "retain"}));
+        assert!(now.check_update(&asked, &spec("drops", json!({"reclaimPolicy": "retain"}))).is_err());
+        let made = settled(&now, Past::None, spec("keeps", json!({})));
+        assert_eq!(
+            plans("retain").reclaim_policy(&made),
+            ReclaimPolicy::Delete,
+            "as it was when it was made"
+        );
+    }
+
+    #[test]
+    fn of_an_instance_whose_parameters_are_lost_the_data_is_kept_if_it_could_be() {
+        let plans = plans("delete");
+        let policy = |plan| plans.reclaim_policy(&settled(&plans, Past::Unknown, spec(plan, json!({}))));
+        assert_eq!((policy("keeps"), policy("drops")), (ReclaimPolicy::Retain, ReclaimPolicy::Delete));
+        assert_eq!(plans.reclaim_policy(&spec("gone", json!({}))), ReclaimPolicy::Retain);
+        assert_eq!(
+            plans.reclaim_policy(&spec("drops", json!({"reclaimPolicy": "of a later version"}))),
+            ReclaimPolicy::Retain
+        );
+    }
+
+    /// A plan may allow less by now than it did.
+    #[test]
+    fn an_update_may_leave_what_is_no_longer_allowed() {
+        let plans = plans("delete");
+        let had = json!({"reclaimPolicy": "retain", "extensions": ["pgcrypto"], "encoding": "EUC_JP"});
+        let with = |more: Value| {
+            let mut to = had.clone();
+            to.as_object_mut().unwrap().extend(object(more));
+            plans.check_update(&spec("keeps", had.clone()), &spec("keeps", to))
+        };
+        assert_eq!(with(json!({"extensions": ["pgcrypto", "hstore"]})), Ok(()));
+        assert!(
+            with(json!({"extensions": ["pgcrypto", "postgis"]})).unwrap_err().to_string().contains("postgis")
+        );
+        assert!(with(json!({"encoding": "UTF8"})).is_err());
+        let moved = plans
+            .check_update(&spec("keeps", had.clone()), &spec("drops", had.clone()))
+            .unwrap_err()
+            .to_string();
+        assert!(moved.contains("reclaimPolicy"), "{moved}");
+        let moved = json!({"reclaimPolicy": "delete", "extensions": ["pgcrypto"], "encoding": "EUC_JP"});
+        let moved = plans.check_update(&spec("keeps", had), &spec("drops", moved)).unwrap_err().to_string();
+        assert!(moved.contains("extensions") && moved.contains("pgcrypto"), "{moved}");
     }
 
     #[test]

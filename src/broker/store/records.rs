@@ -34,6 +34,9 @@ pub(crate) struct Instance {
     /// Whether it never was [`State::Ready`]: what stands under its name without a mark is not its own then.
     #[serde(default)]
     pub(crate) was_never_ready: bool,
+    /// Those before that, the latest last.
+    #[serde(default)]
+    pub(crate) past: Vec<PastOperation>,
 }
 
 /// What an instance is becoming.
@@ -59,6 +62,11 @@ pub(crate) struct Binding {
     pub(crate) bound: Option<Bound>,
     pub(crate) operation: Operation,
     pub(crate) former: Option<Operation>,
+    #[serde(default)]
+    pub(crate) past: Vec<PastOperation>,
+    /// It waits for the operation that has the instance, and nothing of it was made yet.
+    #[serde(default)]
+    pub(crate) is_queued: bool,
 }
 
 /// What somebody asked to be done.
@@ -73,6 +81,33 @@ pub(crate) struct Operation {
     pub(crate) begun_at: Timestamp,
     /// Who asked for it.
     pub(crate) caller: Option<String>,
+}
+
+/// An operation that others came after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PastOperation {
+    pub(crate) id: String,
+    pub(crate) succeeded: bool,
+}
+
+impl From<Operation> for PastOperation {
+    fn from(operation: Operation) -> Self {
+        Self { succeeded: operation.outcome == Outcome::Succeeded, id: operation.id }
+    }
+}
+
+/// So many operations are remembered beside the last two.
+const PAST: usize = 8;
+
+fn begin_after(
+    last: &mut Operation,
+    former: &mut Option<Operation>,
+    past: &mut Vec<PastOperation>,
+    new: Operation,
+) {
+    let ended = std::mem::replace(last, new);
+    past.extend(former.replace(ended).map(PastOperation::from));
+    past.drain(..past.len().saturating_sub(PAST));
 }
 
 /// What is done in an operation.
@@ -132,9 +167,9 @@ impl Instance {
         Key::instance(&self.spec.id)
     }
 
-    /// Goes over to another operation; the present one is remembered.
+    /// Goes over to another operation; those before are remembered.
     pub(crate) fn begin(&mut self, operation: Operation) {
-        self.former = Some(std::mem::replace(&mut self.operation, operation));
+        begin_after(&mut self.operation, &mut self.former, &mut self.past, operation);
     }
 }
 
@@ -143,9 +178,9 @@ impl Binding {
         Key::binding(&self.instance, &self.spec.id)
     }
 
-    /// Goes over to another operation; the present one is remembered.
+    /// Goes over to another operation; those before are remembered.
     pub(crate) fn begin(&mut self, operation: Operation) {
-        self.former = Some(std::mem::replace(&mut self.operation, operation));
+        begin_after(&mut self.operation, &mut self.former, &mut self.past, operation);
     }
 }
 

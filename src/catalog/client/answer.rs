@@ -89,7 +89,7 @@ impl Answer {
 
     /// The body as JSON, or the default when there is none.
     pub(super) fn json_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, ClientError> {
-        if self.body.is_empty() { Ok(T::default()) } else { self.json() }
+        if matches!(self.body.trim_ascii(), b"" | b"null") { Ok(T::default()) } else { self.json() }
     }
 
     /// An error when the body is a web page: then it was no broker that said yes.

@@ -28,7 +28,8 @@ const LATER: [(&str, &str); 20] = [
 ];
 
 /// Keywords whose value is a schema, or for some a list of schemas.
-const SCHEMAS: [&str; 7] = ["additionalItems", "additionalProperties", "allOf", "anyOf", "items", "not", "oneOf"];
+const SCHEMAS: [&str; 7] =
+    ["additionalItems", "additionalProperties", "allOf", "anyOf", "items", "not", "oneOf"];
 
 /// Keywords whose value holds schemas by names that the author chose.
 const BY_NAME: [&str; 4] = ["definitions", "dependencies", "patternProperties", "properties"];
@@ -56,7 +57,10 @@ pub(super) fn check(schema: &Value) -> Result<(), String> {
 fn refuse_later(place: &str, members: &Map<String, Value>) -> Result<(), String> {
     let found = LATER.iter().find(|(keyword, _)| members.contains_key(*keyword));
     found.map_or(Ok(()), |(keyword, remedy)| {
-        Err(format!("has no meaning at {:?}: draft-04 ignores `{keyword}`; {remedy}", format!("{place}/{keyword}")))
+        Err(format!(
+            "has no meaning at {:?}: draft-04 ignores `{keyword}`; {remedy}",
+            format!("{place}/{keyword}")
+        ))
     })
 }
 

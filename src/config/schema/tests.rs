@@ -5,7 +5,6 @@ use serde_json::json;
 
 use super::*;
 
-
 fn of(schemas: Value) -> Result<Schemas, SchemaError> {
     let mut plan: Plan = serde_json::from_value(json!({"id": "p", "name": "p", "description": "d"})).unwrap();
     plan.schemas = Some(schemas);

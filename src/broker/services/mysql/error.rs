@@ -1,5 +1,5 @@
-//! What can go wrong at a server, in words for users: the server's message and error number, never a statement or a
-//! credential. The numbers are those of <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>,
+//! What can go wrong at a server, in words for the operator: the server's message and error number, never a statement or a
+//! credential; [`SqlError::told`] puts it in words for users. The numbers are those of <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>,
 //! which MariaDB shares below 1900.
 
 use std::time::Duration;
@@ -8,7 +8,11 @@ use mysql_async::{DriverError, Error, IoError};
 
 use crate::{
     broker::{
-        services::{Unacceptable, patience::Obstacle},
+        services::{
+            Unacceptable,
+            outcome::{MISCONFIGURED, UNUSABLE},
+            patience::Obstacle,
+        },
         tls::TlsError,
     },
     config::ConfigError,
@@ -23,6 +27,9 @@ const WAITED_FOR_LOCK: u16 = 1205;
 const DEADLOCK: u16 = 1213;
 const ACCESS_DENIED: u16 = 1045;
 const NO_SUCH_HOST: u16 = 1130;
+const NO_RIGHT_TO_DATABASE: u16 = 1044;
+const NO_RIGHT_TO_TABLE: u16 = 1142;
+const NO_RIGHT: u16 = 1227;
 /// MariaDB: somebody ended this session.
 const KILLED: u16 = 1927;
 const UNKNOWN_DATABASE: u16 = 1049;
@@ -99,6 +106,24 @@ pub(super) enum SqlError {
 }
 
 impl SqlError {
+    /// The same for users: no address, account, file or error number.
+    pub(super) fn told(&self) -> String {
+        match self {
+            Self::Connect(_) | Self::Timeout { .. } => UNUSABLE.to_owned(),
+            Self::TooOld { .. } | Self::MissingRights { .. } | Self::CaFile(_) => MISCONFIGURED.to_owned(),
+            Self::Failed { does, error: Error::Server(refusal) } => match refusal.code {
+                SYNTAX => format!("cannot {does}: the server does not understand it"),
+                // They name the administrator's account and its host.
+                ACCESS_DENIED | NO_RIGHT_TO_DATABASE | NO_RIGHT_TO_TABLE | NO_RIGHT => {
+                    format!("cannot {does}: {MISCONFIGURED}")
+                }
+                _ => format!("cannot {does}: {}", refusal.message),
+            },
+            Self::Failed { .. } => UNUSABLE.to_owned(),
+            other => other.to_string(),
+        }
+    }
+
     fn cause(&self) -> Option<&Error> {
         match self {
             Self::Connect(ConnectError::Refused(error)) | Self::Failed { error, .. } => Some(error),
@@ -232,6 +257,20 @@ mod tests {
         assert_eq!(shown, "cannot create the login: the server does not understand it (error 1064)");
         let shown = failed(1396, "Operation CREATE USER failed for 'u'@'%'").to_string();
         assert_eq!(shown, "cannot create the login: Operation CREATE USER failed for 'u'@'%' (error 1396)");
+    }
+
+    #[test]
+    fn users_are_told_no_account_address_or_number() {
+        let denied = "Access denied for user 'bindery'@'10.0.0.1' to database 'cf_x'";
+        let told = failed(1044, denied).told();
+        assert!(told.starts_with("cannot create the login: ") && !told.contains("10.0.0.1"), "{told}");
+        assert_eq!(
+            failed(1064, "near 'secret'").told(),
+            "cannot create the login: the server does not understand it"
+        );
+        assert_eq!(failed(1396, "Operation failed").told(), "cannot create the login: Operation failed");
+        let connect = SqlError::Connect(ConnectError::Timeout(Duration::from_secs(1)));
+        assert_eq!(connect.told(), UNUSABLE);
     }
 
     #[test]

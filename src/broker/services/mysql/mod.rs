@@ -30,15 +30,15 @@ use self::{
     server::{Server, databases, logins},
 };
 use super::{
-    BindingSpec, Bound, Confirmed, InstanceSpec, Progress, Provider, Resource, ResourceKind, ServiceError,
-    Unacceptable, naming, outcome,
+    BindingSpec, Bound, Confirmed, InstanceSpec, Past, Progress, Provider, Resource, ResourceKind,
+    ServiceError, Unacceptable, naming, outcome,
     parameters::{self, InstanceParameters, Plans},
     password,
     patience::{Obstacle, Patience},
 };
 use crate::{
     config::{ReclaimPolicy, ServerSettings, SslMode},
-    osb::{BindingId, InstanceId, PlanId},
+    osb::{BindingId, InstanceId, Object, PlanId},
 };
 
 /// The databases of one installation on one server.
@@ -78,10 +78,9 @@ impl Databases {
         work.retry(Patience::pauses()).when(is_worth_it).notify(forget).await.map_err(|error| {
             let is_passing = error.obstacle() != Obstacle::Lasting || matches!(error, SqlError::Connect(_));
             let server = format!("{} ({}:{})", settings.name, settings.host, settings.port);
-            let is_foreign = matches!(error, SqlError::Foreign { .. });
-            let error = ServiceError::new(server, error);
-            let error = if is_foreign { error.foreign() } else { error };
-            if is_passing { error.passing() } else { error }
+            let told = ServiceError::new(server, error.told()).detailed(&error);
+            let told = if matches!(error, SqlError::Foreign { .. }) { told.foreign() } else { told };
+            if is_passing { told.passing() } else { told }
         })
     }
 
@@ -151,6 +150,10 @@ impl Provider for Databases {
         self.plans.check_update(from, to)
     }
 
+    fn settled(&self, past: Past<'_>, wanted: &InstanceSpec) -> Object {
+        self.plans.settled(past, wanted)
+    }
+
     fn check_binding(&self, on: &InstanceSpec, wanted: &BindingSpec) -> Result<(), Unacceptable> {
         self.plans.check_binding(on, wanted)
     }
@@ -166,9 +169,7 @@ impl Provider for Databases {
 
     async fn deprovision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
         let database = naming::database(&instance.id);
-        // What cannot be read was never provisioned.
-        let parameters = InstanceParameters::read(&instance.parameters).unwrap_or_default();
-        let policy = self.plans.reclaim_policy(&parameters, &instance.plan_id);
+        let policy = self.plans.reclaim_policy(instance);
         self.attempt(|| self.remove_database(&database, policy)).await.map(Progress::Done)
     }
 

@@ -1,5 +1,5 @@
-//! What can go wrong at a server, in words for users: the server's message and SQLSTATE, never a statement, a detail or a
-//! credential.
+//! What can go wrong at a server, in words for the operator: the server's message and SQLSTATE, never a statement, a detail
+//! or a credential. [`SqlError::told`] puts it in words for users.
 
 use std::{error::Error as _, path::PathBuf, time::Duration};
 
@@ -8,7 +8,11 @@ use tokio_postgres::error::SqlState;
 use super::{certificate::CertificateError, connection::is_passing};
 use crate::{
     broker::{
-        services::{Unacceptable, patience::Obstacle},
+        services::{
+            Unacceptable,
+            outcome::{MISCONFIGURED, UNUSABLE},
+            patience::Obstacle,
+        },
         tls::TlsError,
     },
     config::ConfigError,
@@ -115,6 +119,43 @@ fn held(sessions: &[Holder]) -> String {
 }
 
 impl SqlError {
+    /// The same for users: no address, account, file or error code.
+    pub(super) fn told(&self) -> String {
+        match self {
+            Self::Connect(_) | Self::Timeout { .. } => UNUSABLE.to_owned(),
+            Self::NoTemplate { .. }
+            | Self::OpenTemplate { .. }
+            | Self::OtherEngine { .. }
+            | Self::NoConnectionLimit { .. }
+            | Self::File { .. }
+            | Self::Certificate(_)
+            | Self::TooOld { .. }
+            | Self::MissingRights { .. } => MISCONFIGURED.to_owned(),
+            Self::Failed { does, error } => match error.as_db_error() {
+                Some(refusal) if self.is_of_state() => {
+                    format!("cannot {does}: {}; remove what is in the way first", refusal.message())
+                }
+                Some(refusal) => format!("cannot {does}: {}", refusal.message()),
+                None => UNUSABLE.to_owned(),
+            },
+            other => other.to_string(),
+        }
+    }
+
+    /// Whether what the user has in the database is in the way: something uses an extension, or has a name that the
+    /// extension needs.
+    pub(super) fn is_of_state(&self) -> bool {
+        let in_the_way = [
+            SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+            SqlState::DUPLICATE_OBJECT,
+            SqlState::DUPLICATE_FUNCTION,
+            SqlState::DUPLICATE_TABLE,
+            SqlState::OBJECT_IN_USE,
+        ];
+        matches!(self, Self::Failed { does: "create the extension" | "drop the extension", .. })
+            && self.code().is_some_and(|code| in_the_way.contains(code))
+    }
+
     /// The server's own code for it.
     pub(super) fn code(&self) -> Option<&SqlState> {
         match self {
@@ -200,5 +241,24 @@ fn chain(error: &tokio_postgres::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_told_no_account_address_or_file() {
+        let connect = || SqlError::Connect(ConnectError::Timeout(Duration::from_secs(1)));
+        let rights = SqlError::MissingRights { admin: "root".to_owned(), missing: "CREATEDB".to_owned() };
+        let file = SqlError::File { path: "/etc/ca.key".into(), problem: "is empty".to_owned() };
+        for error in [connect(), rights, file, SqlError::TooOld { found: "9.6".to_owned(), oldest: "13" }] {
+            let told = error.told();
+            assert!([UNUSABLE, MISCONFIGURED].contains(&told.as_str()), "{told}");
+            assert_ne!(told, error.to_string());
+        }
+        let foreign = SqlError::Foreign { what: "database cf_x".to_owned() };
+        assert_eq!(foreign.told(), foreign.to_string(), "what users can see to they are told");
     }
 }

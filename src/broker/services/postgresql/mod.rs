@@ -28,14 +28,14 @@ use self::{
     server::{Roles, Server, all_roles, databases},
 };
 use super::{
-    BindingSpec, Bound, Confirmed, InstanceSpec, Progress, Provider, Resource, ResourceKind, ServiceError,
-    Unacceptable, naming,
+    BindingSpec, Bound, Confirmed, InstanceSpec, Past, Progress, Provider, Resource, ResourceKind,
+    ServiceError, Unacceptable, naming,
     parameters::{BindingParameters, InstanceParameters, Plans},
     patience::{Obstacle, Patience},
 };
 use crate::{
     config::{Access, ReclaimPolicy, ServerSettings, ServiceKind, SslMode},
-    osb::{BindingId, InstanceId, PlanId},
+    osb::{BindingId, InstanceId, Object, PlanId},
 };
 
 /// The databases of one installation on one server.
@@ -91,10 +91,10 @@ impl Databases {
         work.retry(Patience::pauses()).when(is_worth_it).await.map_err(|error| {
             let is_passing = error.obstacle() != Obstacle::Lasting || matches!(error, SqlError::Connect(_));
             let server = format!("{} ({}:{})", settings.name, settings.host, settings.port);
-            let is_foreign = matches!(error, SqlError::Foreign { .. });
-            let error = ServiceError::new(server, error);
-            let error = if is_foreign { error.foreign() } else { error };
-            if is_passing { error.passing() } else { error }
+            let told = ServiceError::new(server, error.told()).detailed(&error);
+            let told = if error.is_of_state() { told.refusal() } else { told };
+            let told = if matches!(error, SqlError::Foreign { .. }) { told.foreign() } else { told };
+            if is_passing { told.passing() } else { told }
         })
     }
 
@@ -191,6 +191,10 @@ impl Provider for Databases {
         self.plans.check_update(from, to)
     }
 
+    fn settled(&self, past: Past<'_>, wanted: &InstanceSpec) -> Object {
+        self.plans.settled(past, wanted)
+    }
+
     fn check_binding(&self, on: &InstanceSpec, wanted: &BindingSpec) -> Result<(), Unacceptable> {
         self.plans.check_binding(on, wanted)
     }
@@ -208,8 +212,7 @@ impl Provider for Databases {
 
     async fn deprovision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
         let database = naming::database(&instance.id);
-        let asked = InstanceParameters::read(&instance.parameters).unwrap_or_default();
-        match self.plans.reclaim_policy(&asked, &instance.plan_id) {
+        match self.plans.reclaim_policy(instance) {
             ReclaimPolicy::Delete => self.attempt(|| self.remove_database(&database)).await?,
             ReclaimPolicy::Retain => self.attempt(|| self.retain_database(&database)).await?,
         }

@@ -32,6 +32,11 @@ on_each_store!(
     an_update_is_polled_with_the_old_plan,
     requests_that_meet_are_told_to_come_again,
     bindings_wait_for_their_instance,
+    bindings_that_meet_are_made_one_after_the_other,
+    a_binding_that_waits_can_be_deleted,
+    a_binding_is_deleted_after_what_is_under_way,
+    bindings_that_wait_are_made_after_a_restart,
+    what_is_there_is_told_beside_what_is_under_way,
     a_delete_halts_a_lasting_creation,
     a_delete_halts_a_creation_that_somebody_waits_for,
     a_delete_halts_a_lasting_binding,
@@ -301,7 +306,7 @@ async fn bindings_wait_for_their_instance(store: Store) {
     at.ended(I).await;
     let _held = at.hold().await;
     at.put(&polled(B), binding("lasting")).await.must(202);
-    at.put(&polled(&format!("{B}2")), binding("lasting")).await.must_be("ConcurrencyError");
+    at.put(&polled(&format!("{B}2")), binding("lasting")).await.must(202);
     at.patch(&polled(I), update()).await.must_be("ConcurrencyError");
     at.delete(&polled(&owned(I, "lasting"))).await.must_be("ConcurrencyError");
     at.get(I).await.must(200);
@@ -433,4 +438,96 @@ async fn a_binding_that_failed_stays_failed_after_its_delete(store: Store) {
     at.delete(&polled(&owned(B, "lasting"))).await.must(202);
     assert_eq!(at.ended(B).await["state"], "succeeded");
     assert_eq!(state(&at, B, &failed).await, "failed");
+}
+
+/// Cloud Foundry binds many applications to one instance at once, and does not repeat what was refused.
+async fn bindings_that_meet_are_made_one_after_the_other(store: Store) {
+    for plan in ["lasting", "p"] {
+        let at = Platform::with(store, Timing { answer: Duration::from_millis(20), ..IMPATIENT }).await;
+        at.made(plan).await;
+        let held = at.hold().await;
+        let paths = ["", "2", "3"].map(|suffix| format!("{B}{suffix}"));
+        let mut operations = Vec::new();
+        for path in &paths {
+            operations.push(at.put(&polled(path), binding(plan)).await.operation());
+        }
+        for (path, operation) in paths.iter().zip(&operations) {
+            assert_eq!(at.put(&polled(path), binding(plan)).await.operation(), *operation, "the same again");
+            assert_eq!(state(&at, path, operation).await, "in progress");
+            at.get(path).await.must(404);
+            at.put(&polled(path), but(binding(plan), &json!({"parameters": {"a": 1}}))).await.must(409);
+        }
+        let other = but(binding(plan), &json!({"parameters": {"bad": 1}}));
+        at.put(&polled(&format!("{B}4")), other).await.must_say(400, "bad");
+        drop(held);
+        for (path, operation) in paths.iter().zip(&operations) {
+            assert_eq!(at.ended(path).await["state"], "succeeded", "{plan} {path}");
+            assert_eq!(state(&at, path, operation).await, "succeeded");
+            at.get(path).await.must(200);
+        }
+        assert_eq!((at.calls("bind"), at.fake.world().logins.len()), (3, 3));
+    }
+}
+
+async fn a_binding_that_waits_can_be_deleted(store: Store) {
+    let at = Platform::with(store, IMPATIENT).await;
+    at.made("lasting").await;
+    let held = at.hold().await;
+    at.put(&polled(B), binding("lasting")).await.must(202);
+    let second = format!("{B}2");
+    let operation = at.put(&polled(&second), binding("lasting")).await.operation();
+    at.delete(&polled(&owned(&second, "p2"))).await.must(400);
+    at.delete(&polled(&owned(&second, "lasting"))).await.must(200);
+    at.delete(&polled(&owned(&second, "lasting"))).await.must(410);
+    assert_eq!(state(&at, &second, &operation).await, "failed");
+    drop(held);
+    assert_eq!(at.ended(B).await["state"], "succeeded", "the first one is not concerned");
+    at.delete(&polled(&owned(B, "lasting"))).await.must(202);
+    assert_eq!(at.ended(B).await["state"], "succeeded");
+    assert_eq!((at.calls("bind"), at.fake.world().logins.len()), (1, 0));
+}
+
+async fn a_binding_is_deleted_after_what_is_under_way(store: Store) {
+    let at = Platform::with(store, IMPATIENT).await;
+    at.made("lasting").await;
+    at.bound("lasting").await;
+    let held = at.hold().await;
+    let second = format!("{B}2");
+    at.put(&polled(&second), binding("lasting")).await.must(202);
+    at.delete(&polled(&owned(B, "p2"))).await.must(400);
+    let operation = at.delete(&polled(&owned(B, "lasting"))).await.operation();
+    assert_eq!(at.delete(&polled(&owned(B, "lasting"))).await.operation(), operation);
+    assert_eq!(state(&at, B, &operation).await, "in progress");
+    at.get(B).await.must(404);
+    drop(held);
+    assert_eq!(at.ended(&second).await["state"], "succeeded");
+    assert_eq!(at.ended(B).await["state"], "succeeded");
+    at.get(&format!("{B}/last_operation?operation={operation}")).await.must(410);
+    assert_eq!(at.fake.world().logins.len(), 1);
+}
+
+async fn bindings_that_wait_are_made_after_a_restart(store: Store) {
+    let at = Platform::with(store, IMPATIENT).await;
+    at.made("lasting").await;
+    let held = at.hold().await;
+    let second = format!("{B}2");
+    at.put(&polled(B), binding("lasting")).await.must(202);
+    let operation = at.put(&polled(&second), binding("lasting")).await.operation();
+    let at = at.restarted(|services| services).await;
+    drop(held);
+    for path in [B, &second] {
+        assert_eq!(at.ended(path).await["state"], "succeeded");
+        at.get(path).await.must(200);
+    }
+    assert_eq!(state(&at, &second, &operation).await, "succeeded");
+}
+
+async fn what_is_there_is_told_beside_what_is_under_way(store: Store) {
+    let at = Platform::with(store, IMPATIENT).await;
+    at.made("lasting").await;
+    at.bound("lasting").await;
+    let credentials = at.get(B).await.must(200)["credentials"].clone();
+    let _held = at.hold().await;
+    at.put(&polled(&format!("{B}2")), binding("lasting")).await.must(202);
+    assert_eq!(at.put(&polled(B), binding("lasting")).await.must(200)["credentials"], credentials);
 }

@@ -20,6 +20,7 @@ use super::{
     offer::{Offered, same_ids},
     parameters::given,
     provision::{begin, polled},
+    queue::Turn,
 };
 use crate::osb::{BindRequest, BindingId, InstanceId, Object};
 
@@ -70,8 +71,11 @@ impl Shared {
         let held = match self.holds.take(&instance, Duration::ZERO).await? {
             Some(held) => held,
             None => match self.busy_binding(&instance, &id, &wanted, &asking).await? {
-                Some(operation) => return Ok(Binded { status: Status::Accepted(operation), bound: None }),
-                None => self.queue(&instance).await?,
+                Some(binded) => return Ok(binded),
+                None => match self.turn_to_bind(&asking, &instance, &id, &wanted).await? {
+                    Turn::Now(held) => held,
+                    Turn::Later(binded) => return Ok(binded),
+                },
             },
         };
         let on = self.records.instance(&instance).await?;
@@ -151,25 +155,30 @@ impl Shared {
         Ok(())
     }
 
-    /// Of an instance that somebody works on: the operation that makes this binding, if the platform may poll it.
+    /// Of an instance that somebody works on: the binding if it is there, or the operation that makes it, if the platform may
+    /// poll it.
     async fn busy_binding(
         &self,
         instance: &InstanceId,
         id: &BindingId,
         wanted: &BindWanted,
         asking: &Asking,
-    ) -> Result<Option<String>, Refusal> {
+    ) -> Result<Option<Binded>, Refusal> {
         let Some(on) = self.records.instance(instance).await? else { return Ok(None) };
         if on.state != State::Ready {
             return Err(Refusal::Concurrency(instance.clone()));
         }
         let Some(found) = self.records.binding(instance, id).await? else { return Ok(None) };
         same_binding(&found, &on, wanted)?;
-        polled(instance, &found.operation, Verb::Bind, asking)
+        if found.state == State::Ready && found.bound.is_some() {
+            return Ok(Some(Binded { status: Status::Already, bound: found.bound }));
+        }
+        let operation = polled(instance, &found.operation, Verb::Bind, asking)?;
+        Ok(operation.map(|operation| Binded { status: Status::Accepted(operation), bound: None }))
     }
 
     /// The record of a binding that is not there, after everything was checked.
-    async fn new_binding(
+    pub(super) async fn new_binding(
         &self,
         on: &Instance,
         id: BindingId,
@@ -305,7 +314,7 @@ fn again(mut found: Binding, asking: &Asking) -> Binding {
     } else {
         found.operation.is_asynchronous |= asking.accepts_incomplete;
     }
-    found.state = State::Creating;
+    (found.state, found.is_queued) = (State::Creating, false);
     found
 }
 

@@ -56,7 +56,7 @@ impl Shared {
             None => match self.busy_deprovisioning(&id, (&service_id, &plan_id), &asking).await? {
                 Busy::Polled(operation) => return Ok(Status::Accepted(operation)),
                 Busy::Creating => self.halt(&Key::instance(&id)).await?,
-                Busy::Other => self.queue(&id).await?,
+                Busy::Other | Busy::Gone => self.queue(&id).await?,
             },
         };
         let found = self.records.instance(&id).await?;
@@ -190,6 +190,8 @@ pub(super) enum Busy {
     Polled(String),
     /// Something else, which may end soon.
     Other,
+    /// Nothing of it was made yet, and now nothing will be.
+    Gone,
 }
 
 /// A delete names the instance's plan; during an update that is the one before or the one after.

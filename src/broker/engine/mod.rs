@@ -15,6 +15,7 @@ mod holds;
 mod offer;
 mod parameters;
 mod provision;
+mod queue;
 mod recovery;
 mod refusal;
 #[cfg(test)]

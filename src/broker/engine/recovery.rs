@@ -11,7 +11,7 @@ use super::{
     super::{
         services::InstanceSpec,
         store::{
-            Key, State, StoreError,
+            Change, Key, State, StoreError,
             records::{Binding, Instance, Operation, Outcome},
         },
     },
@@ -138,8 +138,15 @@ impl Shared {
     /// Whether nothing is left to do. Looks again under the hold: a request may have been faster.
     async fn finish(&self, key: &Key) -> Result<bool, Refusal> {
         let Some(held) = self.holds.take(&key.instance, Duration::ZERO).await? else { return Ok(false) };
+        self.finish_held(held, key).await
+    }
+
+    /// The same, of an instance that this broker holds.
+    pub(super) async fn finish_held(&self, held: Held, key: &Key) -> Result<bool, Refusal> {
         let Some(on) = self.records.instance(&key.instance).await? else {
-            held.release().await?;
+            // Of a binding this is what was recorded beside the end of its instance's delete.
+            let changes = key.binding.is_some().then(|| Change::Remove(key.clone()));
+            held.conclude(changes.into_iter().collect()).await?;
             return Ok(true);
         };
         match &key.binding {
@@ -200,6 +207,9 @@ impl Shared {
         let pursuit = self.resumed(&record.operation, &on.spec);
         match record.state {
             State::Creating if record.operation.is_asynchronous && on.state == State::Ready => {
+                if std::mem::take(&mut record.is_queued) {
+                    held.commit(vec![self.records.put_binding(&record)]).await?;
+                }
                 self.create_binding(held, &on, record, pursuit).await.map(drop)
             }
             State::Creating => {

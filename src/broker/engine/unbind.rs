@@ -19,6 +19,7 @@ use super::{
     no_binding,
     offer::{required, same_ids},
     provision::{begin, polled},
+    queue::Turn,
 };
 use crate::osb::{BindingId, InstanceId, PlanId, ServiceId};
 
@@ -59,19 +60,24 @@ impl Shared {
         }
         let held = match self.holds.take(&instance, Duration::ZERO).await? {
             Some(held) => held,
-            None => match self.busy_unbinding(&instance, &id, &asking).await? {
+            None => match self.busy_unbinding(&instance, &id, &named, &asking).await? {
                 Busy::Polled(operation) => return Ok(Status::Accepted(operation)),
+                Busy::Gone => return Ok(Status::Done),
                 Busy::Creating => self.halt(&Key::binding(&instance, &id)).await?,
-                Busy::Other => self.queue(&instance).await?,
+                Busy::Other => {
+                    let check = |record: &Binding, on: &Instance| check_named(record, on, &named);
+                    match self.turn_to_unbind(&asking, &instance, &id, check).await? {
+                        Turn::Now(held) => held,
+                        Turn::Later(status) => return Ok(status),
+                    }
+                }
             },
         };
         let gone = || Refusal::Gone(no_binding(&instance, &id));
         let mut record = self.records.binding(&instance, &id).await?.ok_or_else(gone)?;
         let on = self.records.instance(&instance).await?.ok_or_else(gone)?;
         // After looking: strict clients expect 410 for what never was, whatever else is wrong.
-        required("service_id", named.0.as_str())?;
-        required("plan_id", named.1.as_str())?;
-        same_plan(&record, &on, &named)?;
+        check_named(&record, &on, &named)?;
         let is_lasting = is_lasting || self.is_lasting(&on.spec.service_id, &on.spec.plan_id);
         if is_lasting && !asking.accepts_incomplete {
             return Err(Refusal::AsyncRequired);
@@ -98,9 +104,16 @@ impl Shared {
         &self,
         instance: &InstanceId,
         id: &BindingId,
+        named: &(ServiceId, PlanId),
         asking: &Asking,
     ) -> Result<Busy, Refusal> {
         let Some(found) = self.records.binding(instance, id).await? else { return Ok(Busy::Other) };
+        if found.is_queued {
+            if let Some(on) = self.records.instance(instance).await? {
+                check_named(&found, &on, named)?;
+            }
+            return Ok(if self.withdraw(found).await? { Busy::Gone } else { Busy::Other });
+        }
         if found.state == State::Creating {
             return Ok(Busy::Creating);
         }
@@ -164,6 +177,12 @@ impl Shared {
             ended => Ok(ended?),
         }
     }
+}
+
+fn check_named(record: &Binding, on: &Instance, named: &(ServiceId, PlanId)) -> Result<(), Refusal> {
+    required("service_id", named.0.as_str())?;
+    required("plan_id", named.1.as_str())?;
+    same_plan(record, on, named)
 }
 
 /// A delete names the plan that the instance had when it was bound, or has now.

@@ -185,6 +185,9 @@ pub(crate) trait Store: Send + Sync {
     /// Takes the instance, which need not be recorded, unless somebody holds it or the store is frozen.
     async fn hold(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError>;
 
+    /// The hold that is out on the instance, whosever it is: with it something can be recorded beside the holder's work.
+    async fn holder(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError>;
+
     async fn renew(&self, hold: &Hold) -> Result<Renewal, StoreError>;
 
     /// Tells whoever holds the instance that it is wanted ([`Renewal::Held`]).

@@ -196,6 +196,13 @@ impl Store for Postgres {
         Ok((!rows.is_empty()).then_some(hold))
     }
 
+    async fn holder(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
+        let sql = "SELECT token FROM bindery_holds WHERE instance = $1 AND expires_at > now()";
+        let id = instance.as_str().as_bytes();
+        let rows = self.rows("look who holds an instance", sql, &[(&id, Type::BYTEA)]).await?;
+        Ok(rows.first().map(|row| Hold { instance: instance.clone(), token: row.get(0) }))
+    }
+
     async fn renew(&self, hold: &Hold) -> Result<Renewal, StoreError> {
         let sql = "UPDATE bindery_holds SET expires_at = now() + $3 * INTERVAL '1 second' \
                    WHERE instance = $1 AND token = $2 AND expires_at > now() RETURNING interrupted";

@@ -239,6 +239,10 @@ impl Store for Sqlite {
         Ok(self.holds.look(hold))
     }
 
+    async fn holder(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
+        Ok(self.holds.holder(instance))
+    }
+
     async fn interrupt(&self, instance: &InstanceId) -> Result<(), StoreError> {
         self.holds.interrupt(instance);
         Ok(())

@@ -49,6 +49,7 @@ macro_rules! contract {
             a_hold_that_was_given_back_is_no_longer_one,
             only_its_holder_can_give_a_hold_back,
             a_commit_without_the_hold_changes_nothing,
+            others_can_record_something_beside_a_holder,
             a_commit_keeps_the_hold_or_gives_it_back,
             a_released_instance_is_free_although_it_is_recorded,
             holders_take_turns,

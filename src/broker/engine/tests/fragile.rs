@@ -168,6 +168,10 @@ impl Store for Fragile {
         held
     }
 
+    async fn holder(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
+        self.read(self.store.holder(instance)).await
+    }
+
     async fn renew(&self, hold: &Hold) -> Result<Renewal, StoreError> {
         if self.fate.deaf.load(Ordering::SeqCst) {
             return Err(failed("no answer"));

@@ -129,6 +129,12 @@ impl Store for Memory {
         Ok(Some(Hold { instance: instance.clone(), token }))
     }
 
+    async fn holder(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
+        let kept = self.lock();
+        let given = kept.held.get(instance).filter(|given| is_alive(given, self.lease));
+        Ok(given.map(|given| Hold { instance: instance.clone(), token: given.token }))
+    }
+
     async fn renew(&self, hold: &Hold) -> Result<Renewal, StoreError> {
         let renewed = self.given(hold, |kept| {
             let given = kept.held.get_mut(&hold.instance)?;

@@ -99,6 +99,13 @@ impl DynamoDb {
         }))
     }
 
+    pub(super) async fn held_by(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
+        let Some(item) = self.get(&Place::hold(instance)).await? else { return Ok(None) };
+        let is_held = count(&item, EXPIRES_AT).is_some_and(|end| end > now());
+        let token = items::text(&item, HOLD_TOKEN).and_then(|token| token.parse().ok());
+        Ok(token.filter(|_| is_held).map(|token| Hold { instance: instance.clone(), token }))
+    }
+
     pub(super) async fn want(&self, instance: &InstanceId) -> Result<(), StoreError> {
         let place = Place::hold(instance);
         if !place.fits() {

@@ -258,6 +258,10 @@ impl Store for DynamoDb {
         self.prolong(hold).await
     }
 
+    async fn holder(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
+        self.held_by(instance).await
+    }
+
     async fn interrupt(&self, instance: &InstanceId) -> Result<(), StoreError> {
         self.want(instance).await
     }

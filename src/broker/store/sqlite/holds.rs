@@ -61,6 +61,11 @@ impl Holds {
         }
     }
 
+    pub(super) fn holder(&self, instance: &InstanceId) -> Option<Hold> {
+        let given = self.state.borrow();
+        given.held.get(instance).map(|held| Hold { instance: instance.clone(), token: held.token })
+    }
+
     pub(super) fn interrupt(&self, instance: &InstanceId) {
         self.state.send_modify(|given| {
             if let Some(held) = given.held.get_mut(instance) {

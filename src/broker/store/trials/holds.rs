@@ -56,6 +56,22 @@ pub(crate) async fn only_its_holder_can_give_a_hold_back<T: Testbed>() {
     assert_eq!(store.hold(&i).await.unwrap(), None);
 }
 
+pub(crate) async fn others_can_record_something_beside_a_holder<T: Testbed>() {
+    let bed = T::new().await;
+    let (one, two) = (bed.open(LONG_LEASE).await, bed.open(LONG_LEASE).await);
+    let (i, b) = (instance("i"), binding("i", "b"));
+    assert_eq!(two.holder(&i.instance).await.unwrap(), None);
+    let hold = take(&one, &i.instance).await;
+    for store in [&one, &two] {
+        assert_eq!(store.holder(&i.instance).await.unwrap(), Some(hold.clone()));
+    }
+    two.commit(&hold, vec![put(&b, "beside")], Then::Keep).await.unwrap();
+    one.commit(&hold, vec![put(&i, "own")], Then::Release).await.unwrap();
+    assert_eq!(two.holder(&i.instance).await.unwrap(), None);
+    assert!(is_lost(&two.commit(&hold, vec![Change::Remove(b.clone())], Then::Keep).await));
+    assert_eq!(one.row(&b).await.unwrap(), Some(row(&b, State::Ready, "beside")));
+}
+
 pub(crate) async fn a_commit_without_the_hold_changes_nothing<T: Testbed>() {
     let bed = T::new().await;
     let store = bed.open(LONG_LEASE).await;

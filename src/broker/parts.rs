@@ -207,6 +207,11 @@ services:
             assert!(schema.to_string().len() <= 65_536, "{name}");
             assert!(!schema.to_string().contains("$ref"), "{name}");
             jsonschema::draft4::meta::validate(&schema).unwrap_or_else(|error| panic!("{name}: {error}"));
+            for property in schema["properties"].as_object().unwrap_or(&serde_json::Map::new()).values() {
+                let values = property.get("enum").and_then(Value::as_array).cloned().unwrap_or_default();
+                let distinct: std::collections::HashSet<_> = values.iter().map(Value::to_string).collect();
+                assert_eq!(distinct.len(), values.len(), "{name}");
+            }
             let validator = jsonschema::draft4::new(&schema).unwrap();
             assert!(validator.is_valid(&json!({})) && !validator.is_valid(&json!([])), "{name}");
         }

@@ -217,6 +217,13 @@ impl Looks {
         look.due.saturating_duration_since(Instant::now())
     }
 
+    /// Whether a look is asked for; not when that was so before bindery knew of it.
+    pub(super) fn is_asked(&self, uid: &str, asked: Option<&str>) -> bool {
+        self.wait(uid, asked);
+        let looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        looks.get(uid).is_some_and(|look| look.asked.as_deref() != asked)
+    }
+
     /// The Secrets are as they should be.
     pub(super) fn looked(&self, uid: &str, asked: Option<&str>) -> Duration {
         let wait = SECRETS_READ_EVERY.mul_f64(0.75 + rand::random::<f64>() / 2.0);

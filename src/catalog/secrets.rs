@@ -24,6 +24,11 @@ use crate::{
     osb::Credentials,
 };
 
+/// What the API server lets a Secret hold (`MaxSecretSize` of Kubernetes' core API).
+const LARGEST: usize = 1 << 20;
+/// The longest name of an object.
+const LONGEST_NAME: usize = 253;
+
 /// A Secret cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SecretError {
@@ -33,9 +38,17 @@ pub(super) enum SecretError {
     )]
     NameTaken(String),
     #[error(
-        "the credentials have the key {0:?}, which a Secret cannot hold (letters, digits, -, _ and . only)"
+        "the credentials have the key {0:?}, which a Secret cannot hold (at most 253 letters, digits, -, _ and ., and not \
+         beginning with ..)"
     )]
     Key(String),
+    #[error("{what} have {bytes} bytes, and a Secret holds {LARGEST} at most")]
+    TooLarge { what: &'static str, bytes: usize },
+    #[error(
+        "the name of the binding has {length} characters, which leave no room for the ending of the Secret with its variables: \
+         delete the binding and create it with a name of at most {longest}"
+    )]
+    LongName { length: usize, longest: usize },
     // The API server's own message may quote what was sent.
     #[error("Secret {name:?} cannot be written: status {code}, {reason}")]
     Refused { name: String, code: u16, reason: String },
@@ -60,19 +73,45 @@ pub(super) fn names(binding: &ServiceBinding) -> Vec<String> {
     names
 }
 
+/// Refuses a name that leaves no room for the ending of the Secret with the variables: pods look for it under that name.
+pub(super) fn check_names(binding: &ServiceBinding) -> Result<(), SecretError> {
+    let name = binding.name_any();
+    if env_secret_name(&name).len() > LONGEST_NAME {
+        let longest = LONGEST_NAME - env_secret_name("").len();
+        return Err(SecretError::LongName { length: name.len(), longest });
+    }
+    Ok(())
+}
+
+/// Refuses data that no Secret holds.
+pub(super) fn check_size(what: &'static str, data: &BTreeMap<String, String>) -> Result<(), SecretError> {
+    let bytes = data.values().map(String::len).sum();
+    if bytes > LARGEST { Err(SecretError::TooLarge { what, bytes }) } else { Ok(()) }
+}
+
 /// The credentials as a Secret's data.
 pub(super) fn data(credentials: &Credentials) -> Result<BTreeMap<String, String>, SecretError> {
     let ok = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    credentials
+    let is_key = |key: &str| {
+        !key.is_empty() && key.len() <= 253 && key.bytes().all(ok) && key != "." && !key.starts_with("..")
+    };
+    let data = credentials
         .expose()
         .iter()
         .map(|(key, value)| {
-            if key.is_empty() || key.len() > 253 || !key.bytes().all(ok) {
-                return Err(SecretError::Key(key.clone()));
+            if is_key(key) {
+                Ok((key.clone(), as_text(value)))
+            } else {
+                Err(SecretError::Key(shortened(key)))
             }
-            Ok((key.clone(), as_text(value)))
         })
-        .collect()
+        .collect::<Result<_, _>>()?;
+    check_size("the credentials", &data)?;
+    Ok(data)
+}
+
+fn shortened(key: &str) -> String {
+    key.chars().take(100).collect()
 }
 
 /// A Secret of the binding.
@@ -283,6 +322,30 @@ mod tests {
         assert!(
             matches!(super::data(&credentials(&json!({"a/b": ""}))), Err(SecretError::Key(key)) if key == "a/b")
         );
+    }
+
+    #[test]
+    fn what_no_secret_can_hold_is_refused_with_key_and_limit() {
+        let refused = |value: serde_json::Value| data(&credentials(&value)).unwrap_err().to_string();
+        for key in ["", "a b", "..", "..data", ".", "ü", &"k".repeat(254)] {
+            let told = refused(json!({key: "hunter2"}));
+            assert!(
+                told.contains(&shortened(key)) && told.contains("253") && !told.contains("hunter2"),
+                "{told}"
+            );
+        }
+        data(&credentials(&json!({".hidden": "", "a..b": "", "k".repeat(253): ""}))).unwrap();
+        let half = "x".repeat(LARGEST / 2);
+        data(&credentials(&json!({"a": half, "b": half}))).unwrap();
+        let told = refused(json!({"a": half, "b": half, "c": "1"}));
+        assert!(told.contains("1048577") && told.contains("1048576"), "{told}");
+    }
+
+    #[test]
+    fn a_name_leaves_room_for_the_secret_with_the_variables() {
+        check_names(&binding(&"b".repeat(249), None)).unwrap();
+        let told = check_names(&binding(&"b".repeat(250), None)).unwrap_err().to_string();
+        assert!(told.contains("250 characters") && told.contains("at most 249"), "{told}");
     }
 
     #[test]

@@ -11,24 +11,24 @@ use super::{
     Backing, ConfigError, DatabasePlan, LoadedConfig, Login, Offering, PartialSettings, PasswordSource,
     Protocol, ServerName, ServerSettings, ServiceKind, ServiceSettings, SslMode, StoreKey, offering, plan_id,
 };
-use crate::osb;
+use crate::osb::{self, null::as_absent};
 
 /// Where records are kept unless `BINDERY_STORE` says otherwise; the key lies beside it, with `.key` added.
 const DEFAULT_STORE: &str = "bindery-broker.db";
 
 #[derive(Deserialize)]
 struct Service {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "as_absent")]
     id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "as_absent")]
     name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "as_absent")]
     description: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "as_absent")]
     bindable: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "as_absent")]
     tags: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "as_absent")]
     plan_updateable: bool,
     metadata: Option<osb::Object>,
 }
@@ -36,19 +36,19 @@ struct Service {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Plan {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "as_absent")]
     id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "as_absent")]
     name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "as_absent")]
     description: String,
     metadata: Option<osb::Object>,
     free: Option<bool>,
-    #[serde(default, rename = "serviceID")]
+    #[serde(default, deserialize_with = "as_absent", rename = "serviceID")]
     service_id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "as_absent")]
     crdb_host: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "as_absent")]
     crdb_port: String,
     crdb_admin_user: Option<String>,
 }
@@ -58,9 +58,9 @@ struct Plan {
 struct CustomPlan {
     guid: String,
     name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "as_absent")]
     display_name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "as_absent")]
     description: String,
     service: String,
     host: String,
@@ -291,6 +291,19 @@ mod tests {
         assert_eq!((server.user.as_str(), server.port, server.sslmode), ("root", 26257, SslMode::Require));
         assert!(matches!(&config.settings.auth[0], Login::Basic { username, .. } if username == "user"));
         assert!(!format!("{config:?}").contains("\"pass\""), "a password in Debug output");
+    }
+
+    #[test]
+    fn null_counts_as_absent() {
+        let services = SERVICES
+            .replace("[\"SQL\"]", "null")
+            .replace("\"plan_updateable\": false", "\"plan_updateable\": null");
+        let plans = PLANS
+            .replace("\"description\": \"Default\"", "\"description\": null, \"id\": null, \"free\": null");
+        let config = load(&[("SERVICES", &services), ("PRECONFIGURED_PLANS", &plans)]).unwrap();
+        let service = &config.services.offerings[0].service;
+        assert!(service.tags.is_empty() && !service.plan_updateable && service.plans[0].free.is_none());
+        assert_eq!(service.plans[0].id.as_str(), "d9a19cc6-fbae-597e-af9d-2c3fc640e42c");
     }
 
     #[test]

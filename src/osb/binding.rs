@@ -84,6 +84,18 @@ pub struct BindResponse {
     pub operation: Option<Operation>,
 }
 
+impl BindResponse {
+    /// Whether it holds anything that a binding may give. An answer that does not has left out the credentials: brokers
+    /// that tell them once answer a repeated request so.
+    #[must_use]
+    pub fn gives_something(&self) -> bool {
+        self.credentials.is_some()
+            || self.syslog_drain_url.is_some()
+            || self.route_service_url.is_some()
+            || self.volume_mounts.is_some()
+    }
+}
+
 /// How long a binding lasts (spec.md, "Binding Metadata"). Times are RFC 3339 in UTC with a fraction of a second, as the
 /// specification's pattern wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

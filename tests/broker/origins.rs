@@ -146,7 +146,7 @@ async fn no_update_makes_data_go_that_is_to_stay() {
     }
     assert_eq!(platform.deprovision("kept").await.0, 200);
     let left = || server.psql(&format!("SELECT datname FROM pg_database WHERE datname = '{database}'"));
-    assert_eq!(left(), [database.clone()]);
+    assert_eq!(left(), std::slice::from_ref(&database));
     server.psql(&format!("DROP DATABASE {database}"));
     server.psql(&format!("DROP ROLE {database}_owner"));
 

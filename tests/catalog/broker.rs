@@ -39,6 +39,8 @@ pub(crate) enum Fault {
     Slow,
     /// Creations are asynchronous and fail.
     FailsLater,
+    /// A repeated bind is answered without the credentials.
+    TellsOnce,
 }
 
 /// What the broker holds and was asked.
@@ -53,7 +55,14 @@ pub(crate) struct Held {
     pub(crate) bindings: BTreeMap<String, String>,
     /// Every request but for the catalog, `METHOD path`.
     pub(crate) requests: Vec<String>,
-    credentials: Value,
+    /// What bindings give.
+    pub(crate) credentials: Value,
+    /// When it ends.
+    pub(crate) expires_at: Option<String>,
+    /// Whether a binding can be fetched.
+    pub(crate) is_retrievable: bool,
+    /// More services of the catalog.
+    pub(crate) services: Vec<Value>,
 }
 
 /// A broker, and whether it runs. It ends with the runtime of the test.
@@ -127,7 +136,10 @@ impl Broker {
             .route("/v2/catalog", get(catalog))
             .route("/v2/service_instances/{instance}", put(provision).delete(deprovision))
             .route("/v2/service_instances/{instance}/last_operation", get(last_operation))
-            .route("/v2/service_instances/{instance}/service_bindings/{binding}", put(bind).delete(unbind))
+            .route(
+                "/v2/service_instances/{instance}/service_bindings/{binding}",
+                put(bind).get(fetch).delete(unbind),
+            )
             .layer(middleware::from_fn_with_state(self.clone(), guard))
             .with_state(self.clone())
     }
@@ -170,12 +182,16 @@ fn error(status: StatusCode, description: &str) -> Response {
 
 async fn catalog(State(broker): State<Broker>) -> Json<Value> {
     let suffix = &broker.suffix;
-    Json(json!({"services": [{
+    let held = broker.held();
+    let mut catalog = json!({"services": [{
         "id": format!("service-{suffix}"), "name": broker.name(), "description": "SQL", "bindable": true,
         "metadata": {"bindery": {"env": {"COCKROACH_URL": "uri"}}},
         "plans": [{"id": format!("plan-{suffix}"), "name": "default", "description": "Default"},
             {"id": format!("unbindable-{suffix}"), "name": "unbindable", "description": "", "bindable": false}],
-    }]}))
+        "bindings_retrievable": held.is_retrievable,
+    }]});
+    catalog["services"].as_array_mut().unwrap().extend(held.services.iter().cloned());
+    Json(catalog)
 }
 
 async fn provision(
@@ -198,7 +214,7 @@ async fn provision(
             held.instances.insert(id, body);
             return (StatusCode::ACCEPTED, Json(json!({"operation": "op-1"}))).into_response();
         }
-        Fault::None | Fault::Html | Fault::Broken | Fault::Hangs => {}
+        Fault::None | Fault::Html | Fault::Broken | Fault::Hangs | Fault::TellsOnce => {}
     }
     let status = if held.instances.insert(id, body).is_some() { StatusCode::OK } else { StatusCode::CREATED };
     (status, Json(json!({"dashboard_url": "https://dashboard"}))).into_response()
@@ -243,9 +259,26 @@ async fn bind(State(broker): State<Broker>, Path((instance, binding)): Path<(Str
     if !held.instances.contains_key(&instance) {
         return error(StatusCode::NOT_FOUND, "no such instance");
     }
-    let status =
-        if held.bindings.insert(binding, instance).is_some() { StatusCode::OK } else { StatusCode::CREATED };
-    (status, Json(json!({"credentials": held.credentials}))).into_response()
+    let is_known = held.bindings.insert(binding, instance).is_some();
+    let status = if is_known { StatusCode::OK } else { StatusCode::CREATED };
+    let body = if is_known && held.fault == Fault::TellsOnce { json!({}) } else { answer(&held) };
+    (status, Json(body)).into_response()
+}
+
+fn answer(held: &Held) -> Value {
+    let mut body = json!({"credentials": held.credentials});
+    if let Some(end) = &held.expires_at {
+        body["metadata"] = json!({"expires_at": end});
+    }
+    body
+}
+
+async fn fetch(State(broker): State<Broker>, Path((_, binding)): Path<(String, String)>) -> Response {
+    let held = broker.held();
+    if !held.is_retrievable || !held.bindings.contains_key(&binding) {
+        return error(StatusCode::NOT_FOUND, "no such binding");
+    }
+    Json(answer(&held)).into_response()
 }
 
 async fn unbind(State(broker): State<Broker>, Path((_, binding)): Path<(String, String)>) -> Response {

@@ -215,3 +215,126 @@ async fn a_plan_that_cannot_be_bound_is_said_so() {
     let held = place.broker.held();
     assert!(!held.requests.iter().any(|request| request.contains("bindings")), "{:?}", held.requests);
 }
+
+/// One mistake in a catalog does not make the broker useless.
+#[tokio::test]
+async fn a_catalog_with_mistakes_is_served_but_for_them() {
+    let place = Place::new().await;
+    let suffix = place.broker.suffix.clone();
+    place.broker.held().services = vec![
+        json!({"id": format!("nulls-{suffix}"), "name": format!("nulls-{suffix}"), "description": null, "bindable": true,
+            "tags": null, "metadata": null, "requires": null, "plan_updateable": null,
+            "plans": [{"id": format!("n-{suffix}"), "name": "n", "description": null, "schemas": null, "free": null},
+                {"id": format!("m-{suffix}"), "name": "m", "free": "perhaps"}]}),
+        json!({"id": null, "name": "nobody", "plans": []}),
+    ];
+    place.register(json!({})).await;
+    let message = place.broker_is("FetchedCatalogInPart").await;
+    assert!(message.contains("plan \"m\": services[1].plans[1].free"), "{message}");
+    assert!(message.contains("service \"nobody\": services[2].id"), "{message}");
+    for class in [place.broker.name(), format!("nulls-{suffix}")] {
+        let plan = if class == place.broker.name() { "default" } else { "n" };
+        let spec = json!({"clusterServiceClassExternalName": class, "clusterServicePlanExternalName": plan});
+        place.instance(plan, spec).await;
+        place.instance_is(plan, "ProvisionedSuccessfully").await;
+    }
+    place.broker.held().services.truncate(1);
+    place.broker.held().services[0]["plans"][1]["free"] = json!(true);
+    let relist = Patch::Merge(json!({"spec": {"relistRequests": 1}}));
+    place.brokers().patch(&place.broker.name(), &PatchParams::default(), &relist).await.unwrap();
+    place.broker_is("FetchedCatalog").await;
+}
+
+/// The Secret is not written over with nothing.
+#[tokio::test]
+async fn credentials_that_are_told_once_are_fetched_or_missed() {
+    for is_retrievable in [true, false] {
+        let place = Place::new().await;
+        place.broker.held().is_retrievable = is_retrievable;
+        place.register(json!({})).await;
+        place.instance("db", json!({})).await;
+        place.binding("b", "db", json!({})).await;
+        place.binding_is("b", "InjectedBindResult").await;
+        let before = place.secret("b").await.unwrap().data;
+        place.broker.set(Fault::TellsOnce);
+        place.delete::<Secret>("b-env").await;
+        let look = json!({"metadata": {"annotations": {"bindery.dev/reconcile": "1"}}});
+        place.merge::<ServiceBinding>("b", look).await.unwrap();
+        if is_retrievable {
+            until("the other Secret", async || place.secret("b-env").await.is_some()).await;
+            place.binding_is("b", "InjectedBindResult").await;
+        } else {
+            let message = place.binding_is("b", "BindResultMissing").await;
+            assert!(message.contains("create it anew"), "{message}");
+        }
+        assert_eq!(place.secret("b").await.unwrap().data, before);
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_end_are_said_to_have_ended() {
+    let place = Place::with_broker().await;
+    let end = k8s_openapi::jiff::Timestamp::now() + k8s_openapi::jiff::SignedDuration::from_secs(6);
+    place.broker.held().expires_at = Some(end.to_string());
+    place.instance("db", json!({})).await;
+    place.binding("b", "db", json!({})).await;
+    place.binding_is("b", "InjectedBindResult").await;
+    let message = place.binding_is("b", "CredentialsExpired").await;
+    assert!(k8s_openapi::jiff::Timestamp::now() >= end);
+    assert!(message.contains("create it anew"), "{message}");
+    let asked = || {
+        place
+            .broker
+            .held()
+            .requests
+            .iter()
+            .filter(|request| request.starts_with("PUT") && request.contains("bindings"))
+            .count()
+    };
+    assert_eq!(asked(), 1, "the broker is not asked again and again");
+    // Asked for, it is: this broker gives other ones.
+    place.broker.held().expires_at = None;
+    let look = json!({"metadata": {"annotations": {"bindery.dev/reconcile": "1"}}});
+    place.merge::<ServiceBinding>("b", look).await.unwrap();
+    place.binding_is("b", "InjectedBindResult").await;
+}
+
+/// Nothing is left at the broker that nobody can use.
+#[tokio::test]
+async fn credentials_that_no_secret_can_hold_are_given_back() {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    for (name, credentials, words) in [
+        ("key", json!({"host name": "hunter2"}), ["\"host name\"", "letters, digits"]),
+        ("size", json!({"ca": "x".repeat((1 << 20) + 1)}), ["1048577", "1048576"]),
+    ] {
+        place.broker.held().credentials = credentials;
+        place.binding(name, "db", json!({})).await;
+        let message = place.binding_is(name, "ErrorInjectingBindResult").await;
+        assert!(words.iter().all(|word| message.contains(word)) && !message.contains("hunter2"), "{message}");
+        assert!(message.contains("deleted at the broker"), "{message}");
+        assert!(place.broker.held().bindings.is_empty());
+        let binding: ServiceBinding = place.api().get(name).await.unwrap();
+        assert_eq!(binding.status.unwrap().last_condition_state, "Failed");
+        assert!(place.secret(name).await.is_none());
+        place.delete::<ServiceBinding>(name).await;
+        place.gone::<ServiceBinding>(name).await;
+    }
+    assert_eq!(place.claims().await.len(), 1, "that of the instance");
+}
+
+#[tokio::test]
+async fn a_name_that_leaves_no_room_is_refused() {
+    let place = Place::with_broker().await;
+    let create = async |length: usize| {
+        let spec = json!({"instanceRef": {"name": "db"}});
+        place.create::<ServiceBinding>("ServiceBinding", &"b".repeat(length), json!({}), spec).await
+    };
+    let refused = create(250).await.unwrap_err().to_string();
+    assert!(refused.contains("at most 249 characters"), "{refused}");
+    create(249).await.unwrap();
+    place.instance("db", json!({})).await;
+    place.binding_is(&"b".repeat(249), "InjectedBindResult").await;
+    assert!(place.secret(&format!("{}-env", "b".repeat(249))).await.is_some());
+}

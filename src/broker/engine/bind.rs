@@ -171,6 +171,7 @@ impl Shared {
         let Some(found) = self.records.binding(instance, id).await? else { return Ok(None) };
         same_binding(&found, &on, wanted)?;
         if found.state == State::Ready && found.bound.is_some() {
+            self.confirm(&on.server, &on.spec, Some(&found.spec)).await?;
             return Ok(Some(Binded { status: Status::Already, bound: found.bound }));
         }
         let operation = polled(instance, &found.operation, Verb::Bind, asking)?;
@@ -196,7 +197,7 @@ impl Shared {
                     (&request.service_id, &request.plan_id),
                 )?;
                 let spec = spec(id, request);
-                offered.schemas.check_bind(&spec.parameters)?;
+                offered.schemas.check_bind(&given(&spec.parameters))?;
                 (spec, None)
             }
             BindWanted::Successor(predecessor) => {
@@ -301,7 +302,7 @@ impl Shared {
 fn spec(id: BindingId, request: BindRequest) -> BindingSpec {
     BindingSpec {
         id,
-        parameters: given(request.parameters),
+        parameters: request.parameters.unwrap_or_default(),
         context: request.context.unwrap_or_default(),
         bind_resource: request.bind_resource.unwrap_or_default(),
     }
@@ -325,10 +326,11 @@ fn same_binding(found: &Binding, on: &Instance, wanted: &BindWanted) -> Result<(
             let is_same =
                 |given: &Option<Object>, is: &Object| given.as_ref().unwrap_or(&Object::new()) == is;
             let plans = [&found.plan_id, &on.spec.plan_id];
+            let asked = request.parameters.as_ref().map(given).unwrap_or_default();
             vec![
                 ("service_id", found.service_id != request.service_id),
                 ("plan_id", !plans.contains(&&request.plan_id)),
-                ("parameters", given(request.parameters.clone()) != found.spec.parameters),
+                ("parameters", asked != given(&found.spec.parameters)),
                 ("bind_resource", !is_same(&request.bind_resource, &found.spec.bind_resource)),
                 ("predecessor_binding_id", found.predecessor.is_some()),
             ]

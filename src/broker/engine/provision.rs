@@ -73,7 +73,7 @@ impl Shared {
                 State::Creating | State::Failed => again(found, &asking),
             }
         } else {
-            offered.schemas.check_create(&wanted.parameters)?;
+            offered.schemas.check_create(&given(&wanted.parameters))?;
             provider.check_instance(&wanted)?;
             let operation = begin(Verb::Provision, &asking);
             let (server, state) = (offered.server.clone(), State::Creating);
@@ -171,7 +171,7 @@ fn wanted(id: InstanceId, request: ProvisionRequest, maintenance_version: Option
         plan_id,
         organization_guid,
         space_guid,
-        parameters: given(parameters),
+        parameters: parameters.unwrap_or_default(),
         context: context.unwrap_or_default(),
         maintenance_version,
         settled: Object::new(),
@@ -221,7 +221,7 @@ fn same_instance(found: &Instance, wanted: &InstanceSpec) -> Result<(), Refusal>
         ("plan_id", is.plan_id != wanted.plan_id),
         ("organization_guid", is.organization_guid != wanted.organization_guid),
         ("space_guid", is.space_guid != wanted.space_guid),
-        ("parameters", is.parameters != wanted.parameters),
+        ("parameters", given(&is.parameters) != given(&wanted.parameters)),
     ];
     match differs.into_iter().find(|(_, differs)| *differs) {
         None => Ok(()),

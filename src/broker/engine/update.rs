@@ -205,10 +205,10 @@ impl Shared {
             return unsupported(format!("service {service} does not take updates of the context alone"));
         }
         if let Some(sent) = sent(request.parameters.as_ref()) {
-            offered.schemas.check_update(&given(Some(sent.clone())))?;
+            offered.schemas.check_update(&given(sent))?;
         }
         if to.plan_id != is.plan_id {
-            offered.schemas.check_create(&to.parameters).map_err(|violations| {
+            offered.schemas.check_create(&given(&to.parameters)).map_err(|violations| {
                 Refusal::Invalid(format!(
                     "plan {} does not allow what the instance has, {violations}; send other parameters with the change of \
                      plan, null to take one away",

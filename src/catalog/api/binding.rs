@@ -24,6 +24,9 @@ use crate::osb::Object;
     category = "svcat",
     label("svcat", "true"),
     annotation("api-approved.kubernetes.io", "unapproved, API of the retired service-catalog"),
+    validation = Rule::new("self.metadata.name.size() <= 249").message(
+        "the name of a ServiceBinding has at most 249 characters, since its Secrets are named after it with the ending -env"
+    ),
     printcolumn = r#"{"name": "Service-Instance", "type": "string", "jsonPath": ".spec.instanceRef.name"}"#,
     printcolumn = r#"{"name": "Secret-Name", "type": "string", "jsonPath": ".spec.secretName"}"#,
     printcolumn = r#"{"name": "Status", "type": "string", "jsonPath": ".status.lastConditionState"}"#,
@@ -82,6 +85,9 @@ pub struct ServiceBindingStatus {
     pub unbind_status: Option<ReleaseStatus>,
     /// What `kubectl get` shows.
     pub last_condition_state: String,
+    /// When the credentials end, if the broker gave them for a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
     /// The credentials that were written, newest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub revisions: Vec<Revision>,

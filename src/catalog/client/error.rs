@@ -61,6 +61,11 @@ pub enum ClientError {
         /// What the broker says.
         body: ErrorBody,
     },
+    /// A catalog that is none.
+    #[error(
+        "the broker's catalog does not follow the Open Service Broker API: {0}; ask the broker's maintainers"
+    )]
+    BadCatalog(String),
     /// A success that cannot be read.
     #[error(
         "the broker's answer (status {status}) does not follow the Open Service Broker API: line {line}, column {column}; \

@@ -5,6 +5,7 @@
 mod address;
 mod answer;
 mod error;
+mod offers;
 mod queue;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -18,12 +19,15 @@ use url::Url;
 use uuid::Uuid;
 
 use self::answer::Answer;
-pub use self::error::ClientError;
 pub(super) use self::queue::Queue;
+pub use self::{
+    error::ClientError,
+    offers::{LeftOut, Offers},
+};
 use super::api::BrokerUrl;
 use crate::{
     osb::{
-        ApiVersion, AsyncResponse, BindRequest, BindResponse, BindingId, Catalog, InstanceId, LastOperation,
+        ApiVersion, AsyncResponse, BindRequest, BindResponse, BindingId, InstanceId, LastOperation,
         Operation, PlanId, ProvisionRequest, ProvisionResponse, ServiceId, header,
     },
     telemetry::traces,
@@ -144,9 +148,10 @@ impl BrokerClient {
         Self { queue, ..self }
     }
 
-    /// `GET /v2/catalog`.
-    pub async fn catalog(&self) -> Result<Catalog, ClientError> {
-        self.send(self.request(Method::GET, &["catalog"])?).await?.expect(&[StatusCode::OK])?.json()
+    /// `GET /v2/catalog`, as far as it can be used.
+    pub async fn catalog(&self) -> Result<Offers, ClientError> {
+        let answer = self.send(self.request(Method::GET, &["catalog"])?).await?.expect(&[StatusCode::OK])?;
+        offers::read(answer.json()?).map_err(ClientError::BadCatalog)
     }
 
     /// `PUT /v2/service_instances/:instance_id`, asynchronously where the broker wants it.
@@ -214,6 +219,13 @@ impl BrokerClient {
         let path = ["service_instances", instance.as_str(), "service_bindings", binding.as_str()];
         let request = self.request(Method::PUT, &path)?.json(body);
         self.send(request).await?.expect(&[StatusCode::OK, StatusCode::CREATED])?.json()
+    }
+
+    /// `GET /v2/service_instances/:instance_id/service_bindings/:binding_id`, of services whose bindings are retrievable.
+    pub async fn binding(&self, key: &InstanceKey, binding: &BindingId) -> Result<BindResponse, ClientError> {
+        let path = ["service_instances", key.instance.as_str(), "service_bindings", binding.as_str()];
+        let request = self.request(Method::GET, &path)?.of(key);
+        self.send(request).await?.expect(&[StatusCode::OK])?.json()
     }
 
     /// `DELETE /v2/service_instances/:instance_id/service_bindings/:binding_id`. 410 is success.

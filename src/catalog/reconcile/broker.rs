@@ -1,30 +1,33 @@
 //! Brokers: reads the catalog and keeps the class and plan objects like it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams},
+    runtime::reflector::ObjectRef,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Next, ReconcileError, has_finalizer, now, patch, remove_finalizer, status, with_finalizer};
+use super::{
+    Next, ReconcileError, has_finalizer, now, offered::objects, patch, remove_finalizer, status,
+    with_finalizer,
+};
 use crate::{
     catalog::{
         api::{
-            ClusterServiceBroker, ClusterServiceClass, ClusterServiceClassSpec, ClusterServicePlan,
-            ClusterServicePlanSpec, ConditionType, LocalReference, broker::RelistBehavior,
+            ClusterServiceBroker, ClusterServiceBrokerStatus, ClusterServiceClass, ClusterServicePlan,
+            ConditionType, broker::RelistBehavior,
         },
-        client::ClientError,
+        client::{ClientError, Offers},
         connections::BrokerError,
         context::Context,
         names,
     },
     contract::FIELD_MANAGER,
-    osb::{Catalog, Plan, Service},
 };
 
 /// How often a catalog is read unless the broker's `relistDuration` says otherwise. service-catalog waits a day; a
@@ -35,16 +38,16 @@ const SHORTEST_RELIST: Duration = Duration::from_secs(10);
 /// The waits while a catalog cannot be read: a broker that has just been started is found within a second, one that is
 /// gone for good costs little.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(3));
+/// How much of what is left out is told.
+const LEFT_OUT_TOLD: usize = 5;
 /// How many objects are written at the same time.
 const WRITES: usize = 8;
 
 /// A catalog cannot be turned into objects.
 #[derive(Debug, thiserror::Error)]
 enum SyncError {
-    #[error("{0}; ask the broker's maintainers")]
+    #[error("{0}")]
     Catalog(String),
-    #[error("{0}; remove one of the two brokers")]
-    Taken(String),
     #[error(transparent)]
     Cluster(#[from] kube::Error),
 }
@@ -75,13 +78,12 @@ pub(in crate::catalog) async fn reconcile(
     let mut new = old.clone();
     new.url = Some(broker.spec.url.shown());
     let next = match read(&broker, &context).await {
-        Ok(()) => {
-            status::set_ready(
-                &mut new,
-                true,
-                "FetchedCatalog",
-                "Successfully fetched catalog entries from broker.",
-            );
+        Ok(left_out) => {
+            let (reason, message) = told(&left_out);
+            status::set_ready(&mut new, true, reason, &message);
+            if !left_out.is_empty() && !is_said(&old, &message) {
+                context.tell(&broker, true, reason, "Reconcile", &message).await;
+            }
             new.reconciled_generation = generation;
             new.last_catalog_retrieval_time = Some(now());
             new.operation_start_time = None;
@@ -104,13 +106,36 @@ pub(in crate::catalog) async fn reconcile(
     Ok(next)
 }
 
-/// Reads the catalog and writes its objects, or tells the reason and message of the condition.
-async fn read(broker: &ClusterServiceBroker, context: &Context) -> Result<(), (&'static str, String)> {
+/// Reason and message of the condition when the catalog was read.
+fn told(left_out: &[String]) -> (&'static str, String) {
+    if left_out.is_empty() {
+        return ("FetchedCatalog", "Successfully fetched catalog entries from broker.".to_owned());
+    }
+    let shown = left_out.iter().take(LEFT_OUT_TOLD).map(String::as_str).collect::<Vec<_>>().join("; ");
+    let more = match left_out.len().saturating_sub(LEFT_OUT_TOLD) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let message = format!(
+        "The catalog is served, but for what cannot be used: {shown}{more}; ask the broker's maintainers"
+    );
+    ("FetchedCatalogInPart", message)
+}
+
+fn is_said(status: &ClusterServiceBrokerStatus, message: &str) -> bool {
+    status.conditions.get(ConditionType::Ready).is_some_and(|ready| ready.message == message)
+}
+
+/// Reads the catalog and writes its objects, and names what was left out; or tells the reason and message of the condition.
+async fn read(
+    broker: &ClusterServiceBroker,
+    context: &Context,
+) -> Result<Vec<String>, (&'static str, String)> {
     let fetched = async {
         let client = context.connections.of(broker).await?;
         Ok::<_, BrokerError>(client.catalog().await?)
     };
-    let catalog = fetched.await.map_err(|error| {
+    let offers = fetched.await.map_err(|error| {
         if matches!(error.client(), Some(ClientError::Unauthorized { .. })) {
             context.connections.forget(&broker.name_any());
         }
@@ -121,7 +146,7 @@ async fn read(broker: &ClusterServiceBroker, context: &Context) -> Result<(), (&
             }
         }
     })?;
-    let synced = sync(broker, &catalog, context).await;
+    let synced = sync(broker, offers, context).await;
     synced.map_err(|error| ("ErrorSyncingCatalog", format!("Error syncing catalog from broker: {error}")))
 }
 
@@ -144,18 +169,26 @@ fn relist(broker: &ClusterServiceBroker) -> Duration {
 
 /// Writes what differs, and marks what the catalog no longer lists. Plans come first, so that a class that can be seen
 /// is complete.
-async fn sync(broker: &ClusterServiceBroker, catalog: &Catalog, context: &Context) -> Result<(), SyncError> {
+async fn sync(
+    broker: &ClusterServiceBroker,
+    offers: Offers,
+    context: &Context,
+) -> Result<Vec<String>, SyncError> {
     let name = broker.name_any();
-    let (classes, plans) = objects(broker, catalog)?;
-    for (id, class) in &classes {
-        let other = context.stores.class(id).map(|class| class.spec.cluster_service_broker_name.clone());
-        if let Some(other) = other.filter(|other| *other != name && context.stores.broker(other).is_some()) {
-            let service = &class.spec.external_name;
-            return Err(SyncError::Taken(format!(
-                "the broker {other} already offers the service {service:?} with its id"
-            )));
-        }
+    let other = |owner: String| (owner != name && context.stores.broker(&owner).is_some()).then_some(owner);
+    let owner_of_class = |id: &str| other(context.stores.class(id)?.spec.cluster_service_broker_name.clone());
+    let owner_of_plan = |id: &str| {
+        other(context.stores.plans.get(&ObjectRef::new(id))?.spec.cluster_service_broker_name.clone())
+    };
+    let Offers { catalog, mut left_out } = offers;
+    let (classes, plans) = objects(broker, &catalog, (owner_of_class, owner_of_plan), &mut left_out);
+    if classes.is_empty() && !left_out.is_empty() {
+        let problems: Vec<_> = left_out.into_iter().map(|left_out| left_out.problem).collect();
+        return Err(SyncError::Catalog(told(&problems).1));
     }
+    let kept: HashSet<String> =
+        left_out.iter().flat_map(|left_out| &left_out.ids).map(|id| names::escaped(id)).collect();
+    let mut problems: Vec<String> = left_out.into_iter().map(|left_out| left_out.problem).collect();
     let known_plans = context.stores.plans.state_filter(|plan| plan.spec.cluster_service_broker_name == name);
     let known_classes =
         context.stores.classes.state_filter(|class| class.spec.cluster_service_broker_name == name);
@@ -170,19 +203,26 @@ async fn sync(broker: &ClusterServiceBroker, catalog: &Catalog, context: &Contex
         let known = known_classes.iter().find(|known| known.name_any() == **id);
         !known.is_some_and(|known| owned(known.spec == class.spec, known.owner_references()))
     });
-    apply(context, new_plans.map(|(_, plan)| plan)).await?;
-    apply(context, new_classes.map(|(_, class)| class)).await?;
+    problems.extend(apply(context, new_plans.map(|(_, plan)| plan)).await?);
+    problems.extend(apply(context, new_classes.map(|(_, class)| class)).await?);
     let plan_marks = known_plans
         .iter()
+        .filter(|plan| !kept.contains(&plan.name_any()))
         .map(|plan| (plan.name_any(), plan.is_removed(), plans.contains_key(&plan.name_any())));
     mark::<ClusterServicePlan>(context, plan_marks).await?;
     let class_marks = known_classes
         .iter()
+        .filter(|class| !kept.contains(&class.name_any()))
         .map(|class| (class.name_any(), class.is_removed(), classes.contains_key(&class.name_any())));
-    mark::<ClusterServiceClass>(context, class_marks).await
+    mark::<ClusterServiceClass>(context, class_marks).await?;
+    Ok(problems)
 }
 
-async fn apply<'a, K>(context: &Context, objects: impl Iterator<Item = &'a K>) -> Result<(), SyncError>
+/// Names those that the API server does not take.
+async fn apply<'a, K>(
+    context: &Context,
+    objects: impl Iterator<Item = &'a K>,
+) -> Result<Vec<String>, SyncError>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned + 'a,
 {
@@ -191,10 +231,25 @@ where
     let writes: Vec<_> = objects
         .map(|object| {
             let (api, parameters) = (&api, &parameters);
-            async move { api.patch(&object.name_any(), parameters, &Patch::Apply(object)).await.map(drop) }
+            async move {
+                match api.patch(&object.name_any(), parameters, &Patch::Apply(object)).await {
+                    Ok(_) => Ok(None),
+                    Err(kube::Error::Api(status))
+                        if status.is_invalid() || matches!(status.code, 400 | 413) =>
+                    {
+                        let (kind, name) = (K::kind(&()), object.name_any());
+                        Ok(Some(format!(
+                            "{kind} {name}: the API server does not take it ({})",
+                            status.message
+                        )))
+                    }
+                    Err(error) => Err(error),
+                }
+            }
         })
         .collect();
-    Ok(stream::iter(writes).buffer_unordered(WRITES).try_collect().await?)
+    let refused: Vec<Option<String>> = stream::iter(writes).buffer_unordered(WRITES).try_collect().await?;
+    Ok(refused.into_iter().flatten().collect())
 }
 
 /// Says of each object, given as name, whether it is marked as removed and whether the catalog lists it, what is so.
@@ -216,79 +271,6 @@ where
         }
     }
     Ok(())
-}
-
-type Objects = (BTreeMap<String, ClusterServiceClass>, BTreeMap<String, ClusterServicePlan>);
-
-/// The objects of a catalog, by name. Pure.
-fn objects(broker: &ClusterServiceBroker, catalog: &Catalog) -> Result<Objects, SyncError> {
-    let (mut classes, mut plans) = Objects::default();
-    for service in &catalog.services {
-        if service.id.as_str().is_empty() || service.name.is_empty() {
-            return Err(SyncError::Catalog(format!("the service {:?} has no id or no name", service.name)));
-        }
-        let class = class(broker, service);
-        let class_name = class.name_any();
-        if classes.insert(class_name.clone(), class).is_some() {
-            return Err(SyncError::Catalog(format!("two services have the id {:?}", service.id.as_str())));
-        }
-        for offered in &service.plans {
-            if offered.id.as_str().is_empty() || offered.name.is_empty() {
-                let message = format!("the plan {:?} of {} has no id or no name", offered.name, service.name);
-                return Err(SyncError::Catalog(message));
-            }
-            let plan = plan(broker, offered, &class_name);
-            if plans.insert(plan.name_any(), plan).is_some() {
-                return Err(SyncError::Catalog(format!("two plans have the id {:?}", offered.id.as_str())));
-            }
-        }
-    }
-    Ok((classes, plans))
-}
-
-fn class(broker: &ClusterServiceBroker, service: &Service) -> ClusterServiceClass {
-    let spec = ClusterServiceClassSpec {
-        external_name: service.name.clone(),
-        external_id: service.id.to_string(),
-        description: service.description.clone(),
-        bindable: service.bindable,
-        binding_retrievable: service.bindings_retrievable,
-        plan_updatable: service.plan_updateable,
-        external_metadata: service.metadata.clone(),
-        tags: service.tags.clone(),
-        requires: service.requires.clone(),
-        cluster_service_broker_name: broker.name_any(),
-    };
-    let mut class = ClusterServiceClass::new(&names::escaped(service.id.as_str()), spec);
-    class.metadata.owner_references = broker.controller_owner_ref(&()).map(|owner| vec![owner]);
-    class
-}
-
-fn plan(broker: &ClusterServiceBroker, plan: &Plan, class: &str) -> ClusterServicePlan {
-    let schema = |path: &str| {
-        plan.schemas
-            .as_ref()
-            .and_then(|schemas| schemas.pointer(path))
-            .filter(|schema| schema.is_object())
-            .cloned()
-    };
-    let schema = |path: &str| -> Option<Value> { schema(&format!("{path}/parameters")) };
-    let spec = ClusterServicePlanSpec {
-        external_name: plan.name.clone(),
-        external_id: plan.id.to_string(),
-        description: plan.description.clone(),
-        bindable: plan.bindable,
-        free: plan.free.unwrap_or(true),
-        external_metadata: plan.metadata.clone(),
-        instance_create_parameter_schema: schema("/service_instance/create"),
-        instance_update_parameter_schema: schema("/service_instance/update"),
-        service_binding_create_parameter_schema: schema("/service_binding/create"),
-        cluster_service_broker_name: broker.name_any(),
-        cluster_service_class_ref: LocalReference { name: class.to_owned() },
-    };
-    let mut object = ClusterServicePlan::new(&names::escaped(plan.id.as_str()), spec);
-    object.metadata.owner_references = broker.controller_owner_ref(&()).map(|owner| vec![owner]);
-    object
 }
 
 /// Removes what the broker offered, then lets go of it. What it still holds is in the claims.
@@ -329,55 +311,18 @@ mod tests {
     use super::*;
     use crate::catalog::api::ClusterServiceBrokerSpec;
 
-    fn broker() -> ClusterServiceBroker {
-        ClusterServiceBroker::new("b", ClusterServiceBrokerSpec::default())
-    }
-
-    fn catalog(json: Value) -> Catalog {
-        serde_json::from_value(json).unwrap()
-    }
-
     #[test]
-    fn a_catalog_becomes_classes_and_plans() {
-        let offered = catalog(json!({"services": [{
-            "id": "e2e250b5-73f8-45fd-9a7f-93c8dddc5f00", "name": "cockroachdb", "description": "SQL", "bindable": true,
-            "metadata": {"displayName": "CockroachDB"}, "tags": ["SQL"],
-            "plans": [{"id": "P1", "name": "default", "description": "Default",
-                "schemas": {"service_instance": {"create": {"parameters": {"type": "object"}}}}}]
-        }]}));
-        let (classes, plans) = objects(&broker(), &offered).unwrap();
-        let class = &classes["e2e250b5-73f8-45fd-9a7f-93c8dddc5f00"];
-        assert_eq!((&*class.spec.external_name, class.spec.bindable), ("cockroachdb", true));
-        assert_eq!(class.spec.cluster_service_broker_name, "b");
-        let plan = &plans["z50z1"];
-        assert_eq!((&*plan.spec.external_id, plan.spec.free), ("P1", true));
-        assert_eq!(plan.spec.cluster_service_class_ref.name, class.name_any());
-        assert_eq!(plan.spec.instance_create_parameter_schema, Some(json!({"type": "object"})));
-        assert_eq!(plan.spec.instance_update_parameter_schema, None);
-    }
-
-    #[test]
-    fn a_catalog_that_contradicts_itself_is_refused() {
-        let service = json!({"id": "s", "name": "n", "description": "", "bindable": true,
-            "plans": [{"id": "p", "name": "p", "description": ""}]});
-        let mut other_id = service.clone();
-        other_id["id"] = json!("t");
-        let mut nameless = service.clone();
-        nameless["name"] = json!("");
-        for (services, word) in [
-            (json!([service, service]), "two services"),
-            (json!([service, other_id]), "two plans"),
-            (json!([nameless]), "no name"),
-        ] {
-            let message =
-                objects(&broker(), &catalog(json!({"services": services}))).unwrap_err().to_string();
-            assert!(message.contains(word), "{message}");
-        }
+    fn no_more_than_a_few_mistakes_are_told() {
+        let left_out: Vec<_> = (0..7).map(|number| format!("mistake {number}")).collect();
+        let (reason, message) = told(&left_out);
+        assert_eq!(reason, "FetchedCatalogInPart");
+        assert!(message.contains("mistake 4; and 2 more") && !message.contains("mistake 5"), "{message}");
+        assert_eq!(told(&[]).0, "FetchedCatalog");
     }
 
     #[test]
     fn catalogs_are_read_every_quarter_of_an_hour_unless_told_otherwise() {
-        let mut broker = broker();
+        let mut broker = ClusterServiceBroker::new("b", ClusterServiceBrokerSpec::default());
         assert_eq!(relist(&broker), RELIST);
         broker.spec.relist_duration = Some("1h30m".to_owned());
         assert_eq!(relist(&broker), Duration::from_mins(90));

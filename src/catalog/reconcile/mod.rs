@@ -6,6 +6,7 @@ pub(super) mod broker;
 pub(super) mod claim;
 mod going;
 pub(super) mod instance;
+mod offered;
 mod release;
 mod resolve;
 mod status;

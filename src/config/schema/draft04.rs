@@ -1,5 +1,6 @@
-//! Keywords that later drafts of JSON Schema brought. Draft-04 ignores them, so that a rule written with one would be enforced
-//! by no platform and by no broker: they are refused, each with what draft-04 has instead.
+//! What the metaschema leaves open. Keywords that later drafts of JSON Schema brought are ignored by draft-04, so that a rule
+//! written with one would be enforced by no platform and by no broker: they are refused, each with what draft-04 has instead.
+//! An `enum` holds each value once and at least one, as the text of draft-04 says and older metaschemas demand.
 
 use serde_json::{Map, Value};
 
@@ -34,13 +35,14 @@ const SCHEMAS: [&str; 7] =
 /// Keywords whose value holds schemas by names that the author chose.
 const BY_NAME: [&str; 4] = ["definitions", "dependencies", "patternProperties", "properties"];
 
-/// Refuses the first keyword of a later draft, wherever a schema may stand.
+/// Refuses the first mistake, wherever a schema may stand.
 pub(super) fn check(schema: &Value) -> Result<(), String> {
     let mut open = vec![(String::new(), schema)];
     while let Some((place, schema)) = open.pop() {
         match schema {
             Value::Object(members) => {
                 refuse_later(&place, members)?;
+                check_enum(&place, members)?;
                 open.extend(within(&place, members));
             }
             Value::Array(list) => {
@@ -62,6 +64,19 @@ fn refuse_later(place: &str, members: &Map<String, Value>) -> Result<(), String>
             format!("{place}/{keyword}")
         ))
     })
+}
+
+fn check_enum(place: &str, members: &Map<String, Value>) -> Result<(), String> {
+    let Some(Value::Array(values)) = members.get("enum") else { return Ok(()) };
+    let place = format!("{place}/enum");
+    if values.is_empty() {
+        return Err(format!("allows nothing at {place:?}: an `enum` has at least one value"));
+    }
+    let is_twice = |(index, value): (usize, &Value)| values[..index].contains(value);
+    if values.iter().enumerate().any(is_twice) {
+        return Err(format!("has the same value twice at {place:?}: an `enum` has each value once"));
+    }
+    Ok(())
 }
 
 fn within<'a>(place: &str, members: &'a Map<String, Value>) -> Vec<(String, &'a Value)> {

@@ -68,6 +68,7 @@ fn each_action_has_its_own_schema() {
 #[case::none(json!({"properties": {"a": false}}), "a schema that allows nothing is {not: {}}")]
 #[case::required(json!({"required": []}), "/required")]
 #[case::repeated(json!({"properties": {"a": {"enum": [1, 1]}}}), "/properties/a/enum")]
+#[case::nothing(json!({"properties": {"a": {"enum": []}}}), "/properties/a/enum")]
 #[case::constant(json!({"properties": {"a": {"const": 1}}}), "draft-04 ignores `const`; write `enum`")]
 #[case::names(json!({"propertyNames": {"maxLength": 3}}), "\"/propertyNames\"")]
 #[case::within_a_list(json!({"allOf": [{}, {"contains": {}}]}), "\"/allOf/1/contains\"")]

@@ -109,7 +109,6 @@ impl SqlError {
     /// The same for users: no address, account, file or error number.
     pub(super) fn told(&self) -> String {
         match self {
-            Self::Connect(_) | Self::Timeout { .. } => UNUSABLE.to_owned(),
             Self::TooOld { .. } | Self::MissingRights { .. } | Self::CaFile(_) => MISCONFIGURED.to_owned(),
             Self::Failed { does, error: Error::Server(refusal) } => match refusal.code {
                 SYNTAX => format!("cannot {does}: the server does not understand it"),
@@ -119,7 +118,7 @@ impl SqlError {
                 }
                 _ => format!("cannot {does}: {}", refusal.message),
             },
-            Self::Failed { .. } => UNUSABLE.to_owned(),
+            Self::Connect(_) | Self::Timeout { .. } | Self::Failed { .. } => UNUSABLE.to_owned(),
             other => other.to_string(),
         }
     }

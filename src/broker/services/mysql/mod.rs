@@ -32,7 +32,7 @@ use self::{
 use super::{
     BindingSpec, Bound, Confirmed, InstanceSpec, Past, Progress, Provider, Resource, ResourceKind,
     ServiceError, Unacceptable, naming, outcome,
-    parameters::{self, InstanceParameters, Plans},
+    parameters::{self, Plans},
     password,
     patience::{Obstacle, Patience},
 };

@@ -10,7 +10,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Failure, NotBound, Remedy, keep::keep};
+use super::{Failure, NotBound, Remedy, expiry, give_back::give_back, keep::keep};
 use crate::{
     catalog::{
         api::{
@@ -25,7 +25,7 @@ use crate::{
         ledger::{Recorded, claim_name},
         names::did_you_mean,
         reconcile::{
-            Next, ReconcileError, going, has_finalizer, patch, release, resolve::Offer, status,
+            Next, ReconcileError, going, has_finalizer, now, patch, release, resolve::Offer, status,
             with_finalizer,
         },
         secrets,
@@ -55,27 +55,40 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
     let uid = binding.uid().unwrap_or_default();
     let asked = binding.annotations().get(contract::RECONCILE).map(String::as_str);
     let checksum = variables_checksum(binding);
+    let api: Api<ServiceBinding> = Api::namespaced(context.client.clone(), &namespace);
+    let has_ended = expiry::left(&old, now().0).is_some_and(|left| left.is_zero());
+    if has_ended && !context.looks.is_asked(&uid, asked) {
+        let mut new = old.clone();
+        if !expiry::is_told(&old) {
+            expiry::tell(&mut new);
+        }
+        status::write(context, &api, binding, &old, new).await?;
+        return Ok(Next::Settled);
+    }
     if old.conditions.is_true(ConditionType::Ready) && old.variables_checksum == checksum {
         let wait = context.looks.wait(&uid, asked);
         if !wait.is_zero() {
-            return Ok(Next::After(wait));
+            return Ok(Next::After(expiry::sooner(wait, &old, now().0)));
         }
         if secrets::untouched(&secrets, &old.secrets).await? {
-            return Ok(Next::After(context.looks.looked(&uid, asked)));
+            let wait = context.looks.looked(&uid, asked);
+            return Ok(Next::After(expiry::sooner(wait, &old, now().0)));
         }
     }
-    let api: Api<ServiceBinding> = Api::namespaced(context.client.clone(), &namespace);
     let binding = prepare(context, &api, binding).await?;
     let mut new = old.clone();
     let next = match bind(&binding, context, &secrets, &mut new).await {
         Ok(()) => {
             new.variables_checksum = checksum;
-            Next::After(context.looks.looked(&uid, asked))
+            Next::After(expiry::sooner(context.looks.looked(&uid, asked), &new, now().0))
         }
         Err(Failure::Cluster(error)) => return in_a_living_namespace(error),
         Err(Failure::NotBound(NotBound { reason, message, remedy })) => match remedy {
             Remedy::Watched => {
                 status::set_ready(&mut new, false, reason, message);
+                if expiry::is_told(&new) {
+                    context.looks.looked(&uid, asked);
+                }
                 Next::Settled
             }
             Remedy::Retry => {
@@ -149,14 +162,21 @@ async fn bind(
         offer.class.spec.external_metadata.as_ref(),
         &offer.class.spec.external_name,
     )?;
+    secrets::check_names(binding)?;
     secrets::read(api, binding).await?; // before the broker is asked, so that nothing is made that cannot be kept
     new.current_operation = Some(BindingOperation::Bind);
     status::start(new);
-    let response = ask(binding, &held, context, new).await?;
+    let response = ask(binding, &held, &offer, context, new).await?;
+    if let Err(error) = secrets::data(&response.credentials.clone().unwrap_or_default()) {
+        return Err(give_back(binding, context, error, new).await);
+    }
     keep(binding, &offer, &variables, &response, api, new).await?;
     new.current_operation = None;
     new.operation_start_time = None;
     new.reconciled_generation = binding.metadata.generation.unwrap_or_default();
+    if expiry::left(new, now().0).is_some_and(|left| left.is_zero()) {
+        return Err(expiry::not_bound(new).into());
+    }
     status::set_ready(new, true, "InjectedBindResult", "Injected bind result");
     Ok(())
 }
@@ -224,6 +244,7 @@ fn offer(held: &Claim, context: &Context) -> Result<Offer, NotBound> {
 async fn ask(
     binding: &ServiceBinding,
     instance: &Claim,
+    offer: &Offer,
     context: &Context,
     new: &mut ServiceBindingStatus,
 ) -> Result<BindResponse, Failure> {
@@ -278,11 +299,26 @@ async fn ask(
     };
     let asked = async {
         let client = context.connections.of(&broker).await?;
-        let instance = claim.spec.instance_id.as_str().into();
-        Ok::<_, BrokerError>(client.bind(&instance, &id.as_str().into(), &request).await?)
+        let (key, id) = (release::key(&claim), id.as_str().into());
+        let response = client.bind(&key.instance, &id, &request).await?;
+        if response.gives_something() || !offer.class.spec.binding_retrievable {
+            return Ok::<_, BrokerError>(response);
+        }
+        Ok(client.binding(&key, &id).await?)
     };
     let response = asked.await.map_err(|error| refused(context, broker_name, error))?;
-    Ok(response)
+    if response.gives_something() {
+        return Ok(response);
+    }
+    let also = if offer.class.spec.binding_retrievable {
+        "also when they are fetched"
+    } else {
+        "and its service does not let them be fetched"
+    };
+    let message = format!(
+        "the broker answers without the binding's credentials, {also}; delete the binding and create it anew"
+    );
+    Err(NotBound::new("BindResultMissing", message, Remedy::Retry).into())
 }
 
 fn refused(context: &Context, broker: &str, error: BrokerError) -> NotBound {

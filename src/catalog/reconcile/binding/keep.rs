@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt};
 
-use super::Failure;
+use super::{Failure, expiry};
 use crate::{
     catalog::{
         api::{ServiceBinding, ServiceBindingStatus, binding::Revision},
@@ -29,6 +29,7 @@ pub(super) async fn keep(
 ) -> Result<(), Failure> {
     let credentials = response.credentials.clone().unwrap_or_default();
     let values = variables.render(&credentials)?;
+    secrets::check_size("the variables", &values)?;
     let data = secrets::data(&credentials)?;
     let existing = secrets::read(api, binding).await?;
     let revision = revision(&existing, &data, new);
@@ -42,6 +43,8 @@ pub(super) async fn keep(
         written.push(secrets::write(api, &desired, existing.as_ref()).await?);
     }
     new.secrets = written;
+    new.expires_at =
+        response.metadata.as_ref().and_then(|metadata| expiry::read(metadata.expires_at.as_deref()?));
     if new.revisions.last().is_none_or(|last| last.n != revision) {
         let username = credentials.expose().get("username").and_then(|name| name.as_str()).map(str::to_owned);
         new.revisions.push(Revision { n: revision, written_at: now(), username });

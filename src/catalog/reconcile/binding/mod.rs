@@ -1,6 +1,8 @@
 //! Bindings: `bind` gets credentials, `keep` keeps them in Secrets, `unbind` gives them up.
 
 mod bind;
+mod expiry;
+mod give_back;
 mod keep;
 mod unbind;
 
@@ -75,7 +77,10 @@ impl From<SecretError> for Failure {
             SecretError::NameTaken(_) => {
                 NotBound::new("SecretNameTaken", error.to_string(), Remedy::Retry).into()
             }
-            SecretError::Key(_) | SecretError::Refused { .. } => {
+            SecretError::LongName { .. } => {
+                NotBound::new("SecretNameTooLong", error.to_string(), Remedy::Never).into()
+            }
+            SecretError::Key(_) | SecretError::TooLarge { .. } | SecretError::Refused { .. } => {
                 NotBound::new("ErrorInjectingBindResult", error.to_string(), Remedy::Retry).into()
             }
         }

@@ -1,0 +1,57 @@
+//! Giving credentials back that no Secret can hold, which only the broker's answer shows: they are deleted at the broker, so
+//! that nothing is left there that nobody can use.
+
+use kube::ResourceExt;
+
+use super::{Failure, NotBound, Remedy};
+use crate::catalog::{
+    api::{ClaimKind, ServiceBinding, ServiceBindingStatus, instance::ReleaseStatus},
+    context::Context,
+    ledger::claim_name,
+    reconcile::release,
+    secrets::SecretError,
+};
+
+/// The reason of a binding whose credentials no Secret can hold.
+const REASON: &str = "ErrorInjectingBindResult";
+
+/// Has the broker delete the credentials, unless earlier ones of the binding are in use.
+pub(super) async fn give_back(
+    binding: &ServiceBinding,
+    context: &Context,
+    error: SecretError,
+    new: &mut ServiceBindingStatus,
+) -> Failure {
+    if !new.secrets.is_empty() || !matches!(error, SecretError::Key(_) | SecretError::TooLarge { .. }) {
+        return error.into();
+    }
+    match deleted(binding, context).await {
+        Ok(Ok(())) => {
+            new.unbind_status = Some(ReleaseStatus::NotRequired);
+            let message = format!(
+                "{error}. They were deleted at the broker again: ask its maintainers, or bind with parameters that give others"
+            );
+            NotBound::new(REASON, message, Remedy::Never).into()
+        }
+        Ok(Err(problem)) => {
+            let message =
+                format!("{error}. Deleting them at the broker does not work, and is tried again: {problem}");
+            NotBound::new(REASON, message, Remedy::Retry).into()
+        }
+        Err(error) => error.into(),
+    }
+}
+
+async fn deleted(binding: &ServiceBinding, context: &Context) -> kube::Result<Result<(), String>> {
+    let id = binding.spec.external_id.clone().unwrap_or_default();
+    let _turn = context.turns.take(&claim_name(ClaimKind::ServiceBinding, &id)).await;
+    let (namespace, name) = (binding.namespace().unwrap_or_default(), binding.name_any());
+    let Some(claim) = context.ledger.find(ClaimKind::ServiceBinding, &id, (&namespace, &name)).await? else {
+        return Ok(Ok(()));
+    };
+    if let Err(error) = release::binding(context, &claim).await {
+        return Ok(Err(error.to_string()));
+    }
+    context.ledger.remove(&claim).await?;
+    Ok(Ok(()))
+}

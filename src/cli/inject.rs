@@ -18,10 +18,13 @@ use serde_json::Value;
 use self::namespaces::GivenNamespaces;
 use super::{
     excluded_containers::ExcludedContainers,
-    manifest::{Document, documents},
+    manifest::{Contents, Document, documents},
 };
 use crate::{
-    admission::inject::{InjectSettings, Injection, workload::workloads},
+    admission::inject::{
+        InjectSettings, Injection,
+        workload::{unknown_templates, workloads},
+    },
     contract::GROUP,
 };
 
@@ -189,8 +192,8 @@ impl Work {
         document: &Document<'_>,
         settings: &InjectSettings,
     ) -> anyhow::Result<Option<Change>> {
-        let before = match document.parse() {
-            Ok(value) => value,
+        let Contents { value: before, has_comments, repeated } = match document.read() {
+            Ok(contents) => contents,
             // Kubernetes reads some YAML that the specification does not allow, and such a document asks for nothing.
             Err(error) if !document.text.contains(GROUP) => {
                 self.notes
@@ -216,7 +219,7 @@ impl Work {
                 ));
             }
             if !injection.is_empty() {
-                let done = match (self.diff, document.has_comments()) {
+                let done = match (self.diff, has_comments) {
                     (true, _) => "would be patched",
                     (false, true) => "patched, its comments are lost",
                     (false, false) => "patched",
@@ -225,8 +228,18 @@ impl Work {
                 injections.push((workload.pointer, injection));
             }
         }
+        for asking in unknown_templates(&before) {
+            self.notes.push(format!("{place}: {asking}"));
+        }
         if injections.is_empty() {
             return Ok(None);
+        }
+        // Written anew, the document has each key once.
+        for (line, key) in repeated {
+            let file = place.split(": document").next().unwrap_or(place);
+            self.notes.push(format!(
+                "{file}: line {line}: the key {key:?} is there before; this one counts, as for kubectl"
+            ));
         }
         let mut after = before.clone();
         for (pointer, injection) in injections {

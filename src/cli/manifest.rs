@@ -1,16 +1,15 @@
-//! Manifest files as text: where their documents begin and end, what is in them, and how a changed one is written.
-//! What a document means to Kubernetes is not known here.
+//! Manifest files as text: where their documents begin and end, what is in them, and how a changed one is written. The yardstick
+//! is `kubectl`: what it reads is read here, and what is written here it reads as the same. What a document means to Kubernetes is
+//! not known here.
+
+mod read;
+mod scalar;
+mod write;
 
 use anyhow::Context as _;
 use serde_json::Value;
-use serde_saphyr::{
-    budget,
-    granit_parser::{Event, Parser},
-    options, ser_options,
-};
 
-/// The most nodes of a document: some hundred thousand pods.
-const MOST_NODES: usize = 50_000_000;
+pub(crate) use self::read::Contents;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
@@ -100,18 +99,24 @@ fn is_prefix(line: &str) -> bool {
 
 impl Document<'_> {
     /// Reads the document as `kubectl` does: `0644` is an octal number. An empty document is `null`.
-    pub(crate) fn parse(&self) -> anyhow::Result<Value> {
-        if self.text.lines().all(|line| is_prefix(line) || line.trim() == "---" || line.trim() == "...") {
-            return Ok(Value::Null);
+    pub(crate) fn read(&self) -> anyhow::Result<Contents> {
+        let is_nothing = |line: &str| {
+            let line = line.trim_matches([' ', '\t', '\r', BYTE_ORDER_MARK]);
+            is_prefix(line) || matches!(line, "---" | "...")
+        };
+        if self.text.lines().all(is_nothing) {
+            let has_comments = self.text.contains('#');
+            return Ok(Contents { has_comments, ..Contents::default() });
         }
         if let Some((_, value)) = self.json() {
-            return Ok(value);
+            return Ok(Contents { value, ..Contents::default() });
         }
-        parse_yaml(self.text).or_else(|_| {
-            // Once more where it stands in the file, so that the error names the file's line.
-            let in_file = "\n".repeat(self.line - 1) + self.text;
-            parse_yaml(&in_file).context("this is not valid YAML; correct it")
-        })
+        read::read(self.text, self.line).context("this is not valid YAML; correct it")
+    }
+
+    /// The value of the document.
+    pub(crate) fn parse(&self) -> anyhow::Result<Value> {
+        self.read().map(|contents| contents.value)
     }
 
     /// The document as JSON, its text and its value, if that is what it is.
@@ -153,33 +158,15 @@ impl Document<'_> {
     fn has_marker(&self, marker: &str) -> bool {
         self.text.lines().any(|line| is_marker(line.trim_start_matches(BYTE_ORDER_MARK), marker))
     }
-
-    /// Whether there are comments in the document.
-    pub(crate) fn has_comments(&self) -> bool {
-        Parser::new_from_str(self.text).any(|event| matches!(event, Ok((Event::Comment(..), _))))
-    }
 }
 
-/// Reads YAML. Errors name the line, but do not show it: it may hold a credential. The limits on size are those of a dump
-/// of a whole cluster; what is against bombs, how much aliases may stand for, stays as it is.
-fn parse_yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
-    let budget = budget! {
-        max_nodes: MOST_NODES,
-        max_events: 4 * MOST_NODES,
-        max_merge_keys: MOST_NODES,
-        max_total_scalar_bytes: usize::MAX,
-        enforce_alias_anchor_ratio: false,
-    };
-    serde_saphyr::from_str_with_options(
-        text,
-        options! { legacy_octal_numbers: true, with_snippet: false, budget: budget },
-    )
-}
-
-/// Writes YAML with lines of any length: a folded text is hard to read and to compare.
+/// Writes a value as YAML.
 pub(crate) fn to_yaml(value: &Value) -> anyhow::Result<String> {
-    Ok(serde_saphyr::to_string_with_options(value, ser_options! { folded_wrap_chars: usize::MAX })?)
+    Ok(write::to_yaml(value)?)
 }
+
+#[cfg(test)]
+pub(super) use self::read::counted;
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ mod admission;
 mod broker;
 mod faults;
 mod harness;
+mod kubectl;
 mod ledger;
 mod namespaces;
 mod pods;

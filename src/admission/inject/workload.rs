@@ -1,9 +1,11 @@
 //! Where the pods are in a manifest: the pod template of every workload kind, and of those in a List.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use super::Warning;
-use crate::contract::pod;
+use crate::contract::{GROUP, pod};
 
 /// A pod, or the template of pods, in a manifest.
 #[derive(Debug)]
@@ -42,9 +44,86 @@ impl Workload<'_> {
 
 /// The first annotation of an object that would bind a pod.
 fn bind_annotation(object: &Value) -> Option<&str> {
-    let annotations = object.pointer("/metadata/annotations")?.as_object()?;
+    binding_key(object.pointer("/metadata/annotations")?)
+}
+
+/// The first of these annotations that would bind a pod.
+fn binding_key(annotations: &Value) -> Option<&str> {
     let binds = |name: &&String| *name == pod::BIND || name.starts_with(pod::BIND_CONTAINER);
-    annotations.keys().find(binds).map(String::as_str)
+    annotations.as_object()?.keys().find(binds).map(String::as_str)
+}
+
+/// Annotations of pods in an object whose kind bindery does not know, such as a Rollout. They are for the webhook, which sees the
+/// pods that are made of it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct UnknownTemplate<'a> {
+    kind: &'a str,
+    name: &'a str,
+    /// The fields from the object to the annotations.
+    path: String,
+    annotation: &'a str,
+}
+
+impl fmt::Display for UnknownTemplate<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, name, path, annotation } = self;
+        write!(
+            f,
+            "{kind} {name}: left as it is: {path} has {annotation}, but bindery does not know where a {kind} has its pods; \
+             they are bound when they are created, by the webhook"
+        )
+    }
+}
+
+/// The annotations in a manifest that ask for bindings where [`workloads`] finds no pods.
+#[must_use]
+pub fn unknown_templates(manifest: &Value) -> Vec<UnknownTemplate<'_>> {
+    let mut found = Vec::new();
+    collect_unknown(manifest, &mut found);
+    found
+}
+
+fn collect_unknown<'a>(object: &'a Value, found: &mut Vec<UnknownTemplate<'a>>) {
+    let field = |name| object.get(name).and_then(Value::as_str);
+    let Some((api_version, kind)) = field("apiVersion").zip(field("kind")) else { return };
+    if let (true, Some(items)) = (kind.ends_with("List"), object.get("items").and_then(Value::as_array)) {
+        for item in items {
+            collect_unknown(item, found);
+        }
+        return;
+    }
+    let is_bindery = api_version.split('/').next() == Some(GROUP);
+    if is_bindery || template_path(api_version, kind).is_some() {
+        return;
+    }
+    // What stands on the object itself may be anybody's business.
+    let parts = object.as_object().into_iter().flatten().filter(|(name, _)| *name != "metadata");
+    for (field, part) in parts {
+        annotations_in(part, field, &mut |path, annotation| {
+            found.push(UnknownTemplate { kind, name: name_of(object), path, annotation });
+        });
+    }
+}
+
+/// Calls `each` with the annotations below a field that bind, and where they are.
+fn annotations_in<'a>(value: &'a Value, path: &str, each: &mut impl FnMut(String, &'a str)) {
+    match value {
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                let path = format!("{path}.{field}");
+                match binding_key(value).filter(|_| field == "annotations") {
+                    Some(annotation) => each(path, annotation),
+                    None => annotations_in(value, &path, each),
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                annotations_in(item, &format!("{path}[{index}]"), each);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The pods and pod templates in a manifest: none if its kind holds no pods, or several if it is a List.
@@ -205,6 +284,33 @@ mod tests {
         let mut owned = with("bindery.dev/bind");
         owned["ownerReferences"] = json!([{"kind": "Deployment", "name": "web"}]);
         assert_eq!(misplaced("apps/v1", "ReplicaSet", owned, json!({})), None);
+    }
+
+    #[test]
+    fn pods_of_kinds_that_are_not_known_are_told_of_where_they_ask() {
+        let rollout = json!({
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": "web", "annotations": {"bindery.dev/bind": "x"}},
+            "spec": {"template": {"metadata": {"annotations": {"bindery.dev/bind": "db"}}}}
+        });
+        let kafka = json!({
+            "apiVersion": "kafka.strimzi.io/v1", "kind": "Kafka", "metadata": {"name": "k"},
+            "spec": {"pools": [{"template": {"pod": {"metadata": {"annotations": {"bindery.dev/bind.kafka": "db"}}}}}]}
+        });
+        let deployment = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+            "spec": {"template": {"metadata": {"annotations": {"bindery.dev/bind": "db"}}}}
+        });
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": [rollout, kafka, deployment]});
+        let told: Vec<String> = unknown_templates(&list).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "Rollout web: left as it is: spec.template.metadata.annotations has bindery.dev/bind, but bindery does not know where a \
+             Rollout has its pods; they are bound when they are created, by the webhook",
+                "Kafka k: left as it is: spec.pools[0].template.pod.metadata.annotations has bindery.dev/bind.kafka, but bindery does \
+             not know where a Kafka has its pods; they are bound when they are created, by the webhook",
+            ]
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod namespaces;
 use clap::Parser;
 
 use super::*;
+use crate::cli::manifest::counted;
 
 #[derive(Parser)]
 struct Cli {
@@ -303,4 +304,55 @@ fn the_installations_excluded_containers_can_be_given() {
     let proxy = DEPLOYMENT.replace("name: app", "name: istio-proxy");
     assert_eq!(on_stdin(&proxy).unwrap().0, proxy);
     assert_ne!(bindery(&["-f", "-", "--exclude-containers", "other"], &proxy).unwrap().0, proxy);
+}
+
+/// Linear: each document is read once, whatever it holds and however much of it is patched.
+#[test]
+fn what_is_read_does_not_grow_faster_than_the_manifests() {
+    let item = DEPLOYMENT.replace('\n', "\n    ");
+    for items in [10, 100] {
+        let list = format!(
+            "# c\napiVersion: v1\nkind: List\nitems:\n{}",
+            format!("  - {}\n", item.trim_end()).repeat(items)
+        );
+        let stream = format!("{DEPLOYMENT}---\n").repeat(items);
+        for manifests in [list, stream, "a: [\n---\n".repeat(items)] {
+            let before = counted::BYTES.get();
+            bindery(&["-f", "-"], &manifests).unwrap();
+            let read = counted::BYTES.get() - before;
+            assert!(read <= manifests.len(), "{read} bytes read of {}", manifests.len());
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_told_of_where_only_one_is_written() {
+    let twice = DEPLOYMENT.replace("        image: my-app", "        image: other\n        image: my-app");
+    let (stdout, stderr) = on_stdin(&twice).unwrap();
+    assert_eq!(stdout, INJECTED);
+    let note = "-: line 14: the key \"image\" is there before; this one counts, as for kubectl\n";
+    assert!(stderr.contains(note), "{stderr}");
+    let untouched = "a: 1\na: 2\n";
+    assert_eq!(on_stdin(untouched).unwrap(), (untouched.to_owned(), String::new()));
+}
+
+#[test]
+fn custom_resources_whose_pods_ask_are_told_of() {
+    let rollout = DEPLOYMENT.replace("apps/v1", "argoproj.io/v1alpha1").replace("Deployment", "Rollout");
+    let (stdout, stderr) = on_stdin(&rollout).unwrap();
+    assert_eq!(stdout, rollout);
+    assert_eq!(
+        stderr,
+        "-: document 1 (line 1): Rollout web: left as it is: spec.template.metadata.annotations has bindery.dev/bind, but \
+         bindery does not know where a Rollout has its pods; they are bound when they are created, by the webhook\n"
+    );
+}
+
+/// A commit may look like a number that is too large for one.
+#[test]
+fn labels_that_are_text_for_kubectl_are_text() {
+    let labelled = DEPLOYMENT
+        .replace("      annotations:", "      labels: {commit: 7e12345, other: 1e5a}\n      annotations:");
+    let (stdout, _) = on_stdin(&labelled).unwrap();
+    assert!(stdout.contains("commit: \"7e12345\"") && stdout.contains("other: 1e5a"), "{stdout}");
 }

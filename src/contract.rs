@@ -21,6 +21,8 @@ pub mod pod {
     pub const FILES: &str = "bindery.dev/files";
     /// The containers to bind; default all but the installation's excluded ones.
     pub const CONTAINERS: &str = "bindery.dev/containers";
+    /// The bindings without which the pod starts as well, comma-separated; `true` for all.
+    pub const OPTIONAL: &str = "bindery.dev/optional";
     /// The folder below which each binding gets a folder of its own.
     pub const MOUNT_ROOT: &str = "bindery.dev/mount-root";
     /// A scheduling gate, not an annotation: the pod is held back until its Secrets are there.

@@ -17,6 +17,8 @@ enum Shape {
     Whole,
     /// An object without some of its fields; the fields that have a shape of their own.
     Without(&'static [&'static str], &'static [(&'static str, Shape)]),
+    /// Only whether it is there.
+    Presence,
     /// A list of such.
     Each(&'static Shape),
     /// The annotations of the object.
@@ -64,8 +66,8 @@ const OBJECT: Shape = Shape::Without(
                     (
                         "volumes",
                         Shape::Each(&Shape::Without(
-                            &["configMap", "downwardAPI", "emptyDir", "projected"],
-                            &[],
+                            &["emptyDir"],
+                            &[("configMap", Shape::Presence), ("downwardAPI", Shape::Presence)],
                         )),
                     ),
                 ],
@@ -186,6 +188,10 @@ impl<'de> Visitor<'de> for Reader<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let (without, shaped) = match self.shape {
             Shape::Variable => return self.variable(entries),
+            Shape::Presence => {
+                while let Some((IgnoredAny, IgnoredAny)) = entries.next_entry()? {}
+                return Ok(Value::Object(Map::new()));
+            }
             Shape::Without(without, shaped) => (*without, *shaped),
             Shape::Annotations => (&["kubectl.kubernetes.io/last-applied-configuration"][..], &[][..]),
             Shape::Whole | Shape::Each(_) | Shape::Variables => (&[][..], &[][..]),

@@ -149,6 +149,27 @@ proptest! {
         }
     }
 
+    /// The pod starts without what it calls optional, and waits for everything else.
+    #[test]
+    fn what_is_added_is_optional_just_as_the_pod_asks(pod in pod()) {
+        let is_optional = |secret: &str| match annotation(&pod, "bindery.dev/optional") {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(names) => names.split(',').any(|name| name.trim_start_matches("secret/") == secret),
+        };
+        for operation in injection(&pod).patch.iter() {
+            let json_patch::PatchOperation::Add(add) = operation else { panic!("{operation} does not add") };
+            for entry in add.value.as_array().cloned().unwrap_or_else(|| vec![add.value.clone()]) {
+                for path in ["/secret", "/secretRef", "/valueFrom/secretKeyRef"] {
+                    let Some(reference) = entry.pointer(path) else { continue };
+                    let name = reference["secretName"].as_str().or(reference["name"].as_str()).unwrap();
+                    let secret = if entry.get("prefix").is_none() { name.trim_end_matches("-env") } else { name };
+                    prop_assert_eq!(reference.get("optional").is_some(), is_optional(secret), "{}", entry);
+                }
+            }
+        }
+    }
+
     /// P18: also nobody's security context.
     #[test]
     fn no_container_is_added(pod in pod()) {

@@ -40,9 +40,16 @@ fn every_example_binds_something_without_a_warning() {
 #[test]
 fn there_is_an_example_of_every_annotation() {
     let examples = examples();
-    for name in
-        [pod::BIND, pod::BIND_CONTAINER, pod::AS, pod::ENV, pod::FILES, pod::CONTAINERS, pod::MOUNT_ROOT]
-    {
+    for name in [
+        pod::BIND,
+        pod::BIND_CONTAINER,
+        pod::AS,
+        pod::ENV,
+        pod::FILES,
+        pod::CONTAINERS,
+        pod::MOUNT_ROOT,
+        pod::OPTIONAL,
+    ] {
         let is_it = |key: &String| match name {
             pod::BIND_CONTAINER => key.starts_with(name),
             _ => key == name,

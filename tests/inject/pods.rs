@@ -63,9 +63,14 @@ fn annotations(
     let files = subsequence(bindings.clone(), 0..=bindings.len());
     let count = names.len();
     let chosen = option::of(subsequence(names, 1..=count));
+    let optional = prop_oneof![
+        subsequence(bindings.clone(), 1..=bindings.len()).prop_map(|names| names.join(",")),
+        Just("true".to_owned()),
+        Just("false".to_owned()),
+    ];
     let flags = any::<[bool; 3]>();
-    (option::of(delivery), chosen, vec(own, 0..=2), files, flags).prop_map(
-        move |(delivery, containers, own, files, [has_variables, has_all_keys, has_root])| {
+    (option::of(delivery), chosen, vec(own, 0..=2), files, option::of(optional), flags).prop_map(
+        move |(delivery, containers, own, files, optional, [has_variables, has_all_keys, has_root])| {
             let mut annotations = Map::new();
             let mut annotate = |name: &str, value: String| annotations.insert(name.to_owned(), json!(value));
             annotate("example.com/own", "kept".to_owned());
@@ -91,6 +96,9 @@ fn annotations(
             }
             if let Some(containers) = containers {
                 annotate("bindery.dev/containers", containers.join(","));
+            }
+            if let Some(optional) = optional {
+                annotate("bindery.dev/optional", optional);
             }
             if has_root {
                 annotate("bindery.dev/mount-root", "/etc/creds".to_owned());

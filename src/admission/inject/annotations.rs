@@ -36,6 +36,14 @@ pub(super) struct Ask<'a> {
     pub(super) containers: Option<Vec<&'a str>>,
     /// The folder of all bindings.
     pub(super) mount_root: MountRoot<'a>,
+    optional: Optional<'a>,
+}
+
+/// What the pod starts without as well.
+#[derive(Debug, PartialEq, Eq)]
+enum Optional<'a> {
+    All,
+    Only(Vec<&'a str>),
 }
 
 /// Something to bind: a ServiceBinding, or a plain Secret.
@@ -96,7 +104,12 @@ impl<'a> Ask<'a> {
             Some(root) => within(pod::MOUNT_ROOT, MountRoot::read(root, system))?,
             None => MountRoot::default_on(system),
         };
-        let ask = Self { bound, own, env, files, variables, all_keys, selected, containers, mount_root };
+        let optional = match text(annotations, pod::OPTIONAL)? {
+            Some(optional) => within(pod::OPTIONAL, Optional::read(optional, &every))?,
+            None => Optional::Only(Vec::new()),
+        };
+        let ask =
+            Self { bound, own, env, files, variables, all_keys, selected, containers, mount_root, optional };
         within(pod::AS, ask.refuse_secrets_that_give_nothing(&every))?;
         Ok(Some(ask))
     }
@@ -111,6 +124,14 @@ impl<'a> Ask<'a> {
         match every.iter().find(gives_nothing) {
             Some(bound) => Err(Problem::NothingOfSecret(bound.secret.to_owned())),
             None => Ok(()),
+        }
+    }
+
+    /// Whether the pod starts also without this Secret, or that of its variables.
+    pub(super) fn is_optional(&self, secret: &str) -> bool {
+        match &self.optional {
+            Optional::All => true,
+            Optional::Only(secrets) => secrets.contains(&secret),
         }
     }
 
@@ -160,15 +181,18 @@ impl<'a> Ask<'a> {
     /// itself names wins over what a binding gives by itself.
     pub(super) fn env_from(&self, bound: &[Bound<'_>]) -> Vec<EnvFrom<'a>> {
         let is_bound = |secret: &str| bound.iter().any(|bound| bound.secret == secret);
-        let bindings = bound.iter().filter(|_| self.env).filter_map(Bound::env_secret);
-        let named = self.all_keys.iter().filter(|all| is_bound(all.secret));
+        let bindings = bound.iter().filter(|_| self.env).filter_map(|bound| {
+            let optional = self.is_optional(bound.secret);
+            bound.env_secret().map(|secret| EnvFrom { prefix: "", secret, optional })
+        });
+        let named = self.all_keys.iter().filter(|all| is_bound(all.secret)).map(|all| {
+            let optional = self.is_optional(all.secret);
+            EnvFrom { prefix: all.prefix, secret: all.secret.to_owned(), optional }
+        });
         let mut entries: Vec<EnvFrom<'a>> = Vec::new();
-        for entry in named
-            .map(|all| EnvFrom { prefix: all.prefix, secret: all.secret.to_owned() })
-            .chain(bindings.map(|secret| EnvFrom { prefix: "", secret }))
-        {
+        for entry in named.chain(bindings) {
             // A plain Secret may be called like the Secret of a binding's variables.
-            if !entries.contains(&entry) {
+            if !entries.iter().any(|other| (other.prefix, &other.secret) == (entry.prefix, &entry.secret)) {
                 entries.push(entry);
             }
         }
@@ -185,7 +209,8 @@ pub(in crate::admission) fn may_name_variables(annotations: &Map<String, Value>)
 
 /// What is called nearly like an annotation that bindery reads, and not read: it may be what keeps credentials from a container.
 pub(super) fn misspelt(annotations: &Map<String, Value>) -> Vec<Warning> {
-    const READ: [&str; 6] = [pod::BIND, pod::AS, pod::ENV, pod::FILES, pod::CONTAINERS, pod::MOUNT_ROOT];
+    const READ: [&str; 7] =
+        [pod::BIND, pod::AS, pod::ENV, pod::FILES, pod::CONTAINERS, pod::MOUNT_ROOT, pod::OPTIONAL];
     // Whoever misspells more has been told enough.
     const MOST: usize = 10;
     let of_bindery = |name: &'_ str| name.strip_prefix(GROUP).is_some_and(|rest| rest.starts_with('/'));
@@ -204,6 +229,24 @@ pub(super) fn misspelt(annotations: &Map<String, Value>) -> Vec<Warning> {
 pub(super) struct EnvFrom<'a> {
     pub(super) prefix: &'a str,
     pub(super) secret: String,
+    pub(super) optional: bool,
+}
+
+impl<'a> Optional<'a> {
+    fn read(value: &'a str, bound: &[Bound<'_>]) -> Result<Self, Problem> {
+        match value {
+            "true" => return Ok(Self::All),
+            "false" => return Ok(Self::Only(Vec::new())),
+            _ => {}
+        }
+        let secret = |entry: &'a str| {
+            let plain = entry.strip_prefix(PLAIN_SECRET);
+            let secret = plain.unwrap_or(entry);
+            let is_it = |bound: &&Bound<'_>| bound.secret == secret && (plain.is_none() || !bound.is_binding);
+            bound.iter().find(is_it).map(|_| secret).ok_or_else(|| Problem::NotOptional(shown(entry)))
+        };
+        list(value)?.into_iter().map(secret).collect::<Result<_, _>>().map(Self::Only)
+    }
 }
 
 /// The trimmed value of an annotation. Kubernetes reads `null` as an empty string.

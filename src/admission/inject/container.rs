@@ -81,7 +81,7 @@ pub(super) fn bound_containers<'a>(
     for container in &mut containers {
         container.is_chosen = match &ask.containers {
             Some(named) => named.contains(&container.name),
-            None => !settings.exclude_containers.iter().any(|name| name == container.name),
+            None => !settings.excludes(container.name),
         };
     }
     refuse_endless_work(spec, &containers, ask)?;

@@ -15,7 +15,8 @@ use super::{
 use crate::contract::{namespace, pod};
 
 /// The annotations that a pod can have from its Namespace.
-const INHERITED: [&str; 6] = [pod::BIND, pod::AS, pod::ENV, pod::FILES, pod::CONTAINERS, pod::MOUNT_ROOT];
+const INHERITED: [&str; 7] =
+    [pod::BIND, pod::AS, pod::ENV, pod::FILES, pod::CONTAINERS, pod::MOUNT_ROOT, pod::OPTIONAL];
 
 /// The annotations of a Namespace that hold for its pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,6 +196,7 @@ mod tests {
             (pod::FILES, "client.key=db/key:0400"),
             (pod::CONTAINERS, "app"),
             (pod::MOUNT_ROOT, "/creds"),
+            (pod::OPTIONAL, "db"),
         ];
         let expected = asked(&json!(map(&annotations)));
         assert_eq!(expected["containers"][0]["volumeMounts"][1]["mountPath"], "/creds/s");
@@ -223,13 +225,15 @@ mod tests {
             (pod::FILES, "client.key=db/key:0400"),
             (pod::CONTAINERS, "app"),
             (pod::MOUNT_ROOT, "/creds"),
+            (pod::OPTIONAL, "db"),
         ];
         let own = json!({
             "bindery.dev/as": "files",
             "bindery.dev/env": "PORT=db/port",
             "bindery.dev/files": "ca.crt=db/ca",
             "bindery.dev/containers": "proxy",
-            "bindery.dev/mount-root": "/own"
+            "bindery.dev/mount-root": "/own",
+            "bindery.dev/optional": "false"
         });
         let mut complete = own.clone();
         complete["bindery.dev/bind"] = json!("db");

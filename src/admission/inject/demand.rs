@@ -29,6 +29,8 @@ pub struct Demand {
     pub files: bool,
     /// The keys without which they cannot start, because the pod names them one by one.
     pub keys: Vec<String>,
+    /// Whether they start also without it; then `secrets` and `keys` are empty.
+    pub is_optional: bool,
 }
 
 /// The variables that a pod gets of a binding or Secret.
@@ -101,6 +103,10 @@ impl Ask<'_> {
         keys.dedup();
         let files = self.mounted().contains(&bound.secret);
         let named = !variables.is_empty() || self.gives_all_of(bound, bound.secret);
+        let is_optional = self.is_optional(bound.secret);
+        if is_optional {
+            keys.clear();
+        }
         let credentials = (files || named).then(|| bound.secret.to_owned());
         Demand {
             secret: bound.secret.to_owned(),
@@ -110,7 +116,13 @@ impl Ask<'_> {
                 .filter(|container| container.is_bound_to(bound.secret))
                 .map(|container| container.name.to_owned())
                 .collect(),
-            secrets: bound.env_secret().filter(|_| gives_own).into_iter().chain(credentials).collect(),
+            secrets: bound
+                .env_secret()
+                .filter(|_| gives_own)
+                .into_iter()
+                .chain(credentials)
+                .filter(|_| !is_optional)
+                .collect(),
             variables: if gives_own {
                 Variables::Own
             } else if named {
@@ -120,6 +132,7 @@ impl Ask<'_> {
             },
             files,
             keys,
+            is_optional,
         }
     }
 
@@ -163,6 +176,7 @@ mod tests {
             variables: Variables::Own,
             files: true,
             keys: Vec::new(),
+            is_optional: false,
         };
         assert_eq!(of_pod(&json!({"bindery.dev/bind": "db"})), [expected]);
     }
@@ -210,6 +224,16 @@ mod tests {
             annotations["bindery.dev/env"] = json!(env);
         }
         assert_eq!(of_pod(&annotations)[0].secrets, expected);
+    }
+
+    #[test]
+    fn what_is_optional_is_not_waited_for() {
+        let all = of_pod(&json!({
+            "bindery.dev/bind": "db,queue", "bindery.dev/optional": "db", "bindery.dev/env": "HOST=db/host,URL=queue/url"
+        }));
+        assert_eq!((all[0].is_optional, &all[0].secrets, &all[0].keys), (true, &names(&[]), &names(&[])));
+        assert_eq!((all[1].is_optional, &all[1].keys), (false, &names(&["url"])));
+        assert!(all[0].files && all[0].variables == Variables::Own);
     }
 
     #[rstest]

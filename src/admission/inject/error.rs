@@ -171,6 +171,12 @@ pub enum Problem {
         /// What it refers to.
         source_name: String,
     },
+    /// Optional is something that is not bound.
+    #[error(
+        "`{0}` is not bound, so it cannot be optional; write names that {bind} has, separated by commas, or true for all",
+        bind = pod::BIND
+    )]
+    NotOptional(String),
     /// A container that the pod does not have.
     #[error("the pod has no container `{name}`; {}its containers are: {present}", did_you_mean(.nearest.as_deref()))]
     NoContainer {
@@ -226,7 +232,7 @@ impl Problem {
             Self::VariableForm(_) | Self::AllKeysForm(_) | Self::VariableName(_) => "variable",
             Self::FileForm(_) | Self::FilePath(_) | Self::FileAsFolder { .. } | Self::Mode(_) => "file",
             Self::SecretKey(_) => "key",
-            Self::NotBound { .. } => "not-bound",
+            Self::NotBound { .. } | Self::NotOptional(_) => "not-bound",
             Self::NoContainer { .. } => "no-container",
             Self::MountRoot(_) | Self::WindowsMountRoot(_) | Self::WindowsFolder(_) => "mount-root",
             Self::VolumeTaken(_) | Self::OtherFiles(_) => "volume",

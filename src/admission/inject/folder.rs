@@ -82,6 +82,18 @@ impl<'a> MountRoot<'a> {
         format!("{}{}{secret}", self.folder, self.separator)
     }
 
+    /// Whether the path lies below the other one, which it is not itself.
+    pub(super) fn is_below(&self, path: &str, above: &str) -> bool {
+        let is_below = |path: &str, above: &str| {
+            let deeper = folders(path).count().saturating_sub(folders(above).count());
+            deeper > 0 && folders(path).skip(deeper).eq(folders(above))
+        };
+        match self.system {
+            System::Linux => is_below(path, above),
+            System::Windows => is_below(&on_windows(path), &on_windows(above)),
+        }
+    }
+
     /// Whether two paths are the same folder. The kubelet starts at the root, whether a path says so or not. Windows takes
     /// either separator and any case, and drive C if none is named.
     pub(super) fn is_same(&self, path: &str, other: &str) -> bool {

@@ -12,6 +12,8 @@ mod entries;
 mod error;
 mod fields;
 mod folder;
+mod leftovers;
+mod mounts;
 mod names;
 mod pod;
 mod warning;
@@ -23,6 +25,7 @@ use serde_json::{Map, Value};
 use self::{
     annotations::{Ask, misspelt},
     folder::System,
+    leftovers::all_leftovers,
 };
 pub use self::{
     defaults::{NamespaceDefaults, inject_defaults, takes_defaults},
@@ -40,22 +43,47 @@ const MIRROR_POD: &str = "kubernetes.io/config.mirror";
 /// What the installation, not the pod, decides about an injection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InjectSettings {
-    /// Containers that are bound only when `bindery.dev/containers` names them.
+    /// Containers that are bound only when `bindery.dev/containers` names them. A star at the end stands for any ending.
     pub exclude_containers: Vec<String>,
 }
 
 impl InjectSettings {
-    /// The sidecars and init containers of Istio, Linkerd and the Vault agent injector.
-    pub const DEFAULT_EXCLUDED: [&'static str; 8] = [
+    /// The sidecars and init containers of Google's Cloud SQL proxy, Consul, Dapr, Istio, Knative, Kuma, Linkerd, the
+    /// OpenTelemetry operator and the Vault agent injector.
+    pub const DEFAULT_EXCLUDED: [&'static str; 24] = [
+        "cloud-sql-proxy",
+        "cloudsql-proxy",
+        "consul-connect-inject-init*",
+        "consul-dataplane*",
+        "csql-*",
+        "daprd",
+        "envoy-sidecar*",
         "istio-init",
         "istio-proxy",
         "istio-validation",
+        "kuma-init",
+        "kuma-sidecar",
+        "kuma-validation",
         "linkerd-init",
         "linkerd-network-validator",
         "linkerd-proxy",
+        "opentelemetry-auto-instrumentation*",
+        "otc-container",
+        "otel-agent-attach-apache",
+        "otel-agent-attach-nginx",
+        "otel-agent-source-container-clone",
+        "queue-proxy",
         "vault-agent",
         "vault-agent-init",
     ];
+
+    /// Whether a container gets nothing unless it is named.
+    fn excludes(&self, container: &str) -> bool {
+        self.exclude_containers.iter().any(|excluded| match excluded.strip_suffix('*') {
+            Some(beginning) => container.starts_with(beginning),
+            None => excluded == container,
+        })
+    }
 }
 
 impl Default for InjectSettings {
@@ -71,7 +99,7 @@ pub struct Injection {
     pub patch: Patch,
     /// What was left out or is hidden because the pod says otherwise.
     pub warnings: Vec<Warning>,
-    /// The bindings that the pod is bound to, whether anything is to be added or not.
+    /// The bindings without which the pod cannot start, whether anything is to be added or not.
     pub bindings: Vec<String>,
 }
 
@@ -100,12 +128,13 @@ pub fn inject(pod: &Value, settings: &InjectSettings) -> Result<Injection, Injec
         Some(annotations) if !annotations.contains_key(MIRROR_POD) => {
             let mut injection = match Ask::read(annotations, System::of(pod))? {
                 Some(ask) => pod::bind(pod, &ask, settings)?,
-                None => Injection::default(),
+                None => Injection { warnings: all_leftovers(pod), ..Injection::default() },
             };
             injection.warnings.extend(misspelt(annotations));
             Ok(injection)
         }
-        _ => Ok(Injection::default()),
+        Some(_) => Ok(Injection::default()),
+        None => Ok(Injection { warnings: all_leftovers(pod), ..Injection::default() }),
     }
 }
 

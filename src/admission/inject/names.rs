@@ -5,6 +5,9 @@ use sha2::{Digest, Sha256};
 /// The longest name of an object, and of a key of a Secret.
 pub(super) const LONGEST_NAME: usize = 253;
 
+/// How the names of bindery's volumes begin.
+pub(super) const VOLUME_PREFIX: &str = "bindery-";
+
 /// The longest name of a container.
 const LONGEST_LABEL: usize = 63;
 
@@ -66,7 +69,7 @@ pub(crate) fn nearest<'a>(given: &str, existing: &[&'a str]) -> Option<&'a str> 
 /// and on every call (P1).
 pub(super) fn volume_name(secret: &str) -> String {
     let digest = Sha256::digest(secret);
-    let mut name = String::from("bindery-");
+    let mut name = String::from(VOLUME_PREFIX);
     for byte in &digest[..8] {
         for nibble in [byte >> 4, byte & 0xf] {
             name.push(char::from(b"0123456789abcdef"[usize::from(nibble)]));

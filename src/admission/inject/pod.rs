@@ -11,6 +11,8 @@ use super::{
     entries::{File, Variable},
     error::{InjectError, Problem},
     fields::{list, text, variable_name},
+    leftovers::leftovers,
+    mounts::{Blocking, Volumes, is_of_a_part, never_refreshed},
     names::volume_name,
 };
 
@@ -28,25 +30,28 @@ pub(super) fn bind(pod: &Value, ask: &Ask<'_>, settings: &InjectSettings) -> Res
     let mut mounted: Vec<Mounted<'_>> =
         ask.mounted().into_iter().map(|secret| Mounted::of(secret, ask)).collect();
     let own = volumes.unwrap_or_default();
+    let by_name = Volumes::of(own);
     for container in &containers {
-        injection.add_mounts(container, &mut mounted, own, ask)?;
+        injection.add_mounts(container, &mut mounted, own, &by_name, ask)?;
+        injection.warnings.extend(never_refreshed(container, &by_name, ask.mount_root)?);
         injection.add_env_from(container, &ask.env_from(&container.bound))?;
-        injection.add_variables(container, &ask.variables(&container.bound))?;
+        injection.add_variables(container, ask)?;
     }
     let mut missing = Vec::new();
     for mounted in mounted.iter().filter(|mounted| mounted.is_needed) {
         missing.extend(mounted.missing_volume(own)?);
     }
     injection.append(PointerBuf::from_tokens(["spec", "volumes"]), volumes.is_some(), missing);
-    injection.bindings = bindings(&containers);
+    injection.warnings.extend(leftovers(pod, &containers, &ask.mounted()));
+    injection.bindings = needed_bindings(&containers, ask);
     Ok(injection)
 }
 
-/// The bindings of all containers, each once.
-fn bindings(containers: &[Container<'_>]) -> Vec<String> {
+/// The bindings of all containers that are not optional, each once.
+fn needed_bindings(containers: &[Container<'_>], ask: &Ask<'_>) -> Vec<String> {
     let mut names: Vec<&str> = Vec::new();
     for bound in containers.iter().flat_map(|container| &container.bound).filter(|bound| bound.is_binding) {
-        if !names.contains(&bound.secret) {
+        if !names.contains(&bound.secret) && !ask.is_optional(bound.secret) {
             names.push(bound.secret);
         }
     }
@@ -63,12 +68,14 @@ struct Mounted<'a> {
     selected: Vec<&'a File<'a>>,
     /// Whether a container mounts bindery's volume.
     is_needed: bool,
+    optional: bool,
 }
 
 impl<'a> Mounted<'a> {
     fn of(secret: &'a str, ask: &'a Ask<'a>) -> Self {
         let (volume, path) = (volume_name(secret), ask.mount_root.folder_of(secret));
-        Self { secret, volume, path, selected: ask.selected(secret), is_needed: false }
+        let (selected, optional) = (ask.selected(secret), ask.is_optional(secret));
+        Self { secret, volume, path, selected, is_needed: false, optional }
     }
 
     /// Whether the volume of this name gives what is wanted. An older version may have called bindery's otherwise, or the
@@ -90,6 +97,9 @@ impl<'a> Mounted<'a> {
             let mut volume = json!({"name": self.volume, "secret": {"secretName": self.secret}});
             if !self.selected.is_empty() {
                 volume["secret"]["items"] = self.selected.iter().map(|file| file.item()).collect();
+            }
+            if self.optional {
+                volume["secret"]["optional"] = Value::Bool(true);
             }
             return Ok(Some(volume));
         };
@@ -113,15 +123,18 @@ impl Injection {
         container: &Container<'_>,
         mounted: &mut [Mounted<'_>],
         volumes: &[Value],
+        by_name: &Volumes<'_>,
         ask: &Ask<'_>,
     ) -> Result<(), InjectError> {
         let present = container.mounts()?;
+        let blocking = Blocking::among(&present, by_name, ask.mount_root);
         let mut missing = Vec::new();
         for mounted in mounted.iter_mut().filter(|mounted| container.is_bound_to(mounted.secret)) {
             let path = &mounted.path;
             let Some((_, mount)) = present.iter().find(|(taken, _)| ask.mount_root.is_same(taken, path))
             else {
                 mounted.is_needed = true;
+                self.warn_of_blocked(container, blocking.above(path));
                 missing.push(json!({"name": mounted.volume, "mountPath": path, "readOnly": true}));
                 continue;
             };
@@ -129,11 +142,9 @@ impl Injection {
             if !mounted.is_given_by(user, volumes) || is_of_a_part(mount) {
                 let (container, path) = (container.name.to_owned(), path.clone());
                 self.warnings.push(Warning::MountTaken { container, path });
-            } else if volumes
-                .iter()
-                .any(|volume| text(volume, &["name"]) == Some(user) && is_optional(volume, "/secret"))
-            {
-                self.warn_of_optional(container, mounted.secret);
+            } else if let Some(volume) = volumes.iter().find(|volume| text(volume, &["name"]) == Some(user)) {
+                self.warn_of_blocked(container, blocking.above(path));
+                self.compare_optional(container, mounted.secret, mounted.optional, volume, "/secret");
             }
             mounted.is_needed |= user == mounted.volume;
         }
@@ -153,9 +164,7 @@ impl Injection {
             self.warnings.push(Warning::OtherOrder { container, secret });
         }
         for (entry, wanted) in missing.present {
-            if is_optional(entry, "/secretRef") {
-                self.warn_of_optional(container, &wanted.secret);
-            }
+            self.compare_optional(container, &wanted.secret, wanted.optional, entry, "/secretRef");
         }
         let entries = missing.places.into_iter().map(|(at, wanted)| (at, wanted.entry()));
         self.insert(container.pointer("envFrom"), present.is_some(), entries.collect());
@@ -163,11 +172,8 @@ impl Injection {
     }
 
     /// Adds single variables before the container's own, so that those can refer to them as `$(NAME)` (P17).
-    fn add_variables(
-        &mut self,
-        container: &Container<'_>,
-        variables: &[&Variable<'_>],
-    ) -> Result<(), InjectError> {
+    fn add_variables(&mut self, container: &Container<'_>, ask: &Ask<'_>) -> Result<(), InjectError> {
+        let variables = &ask.variables(&container.bound)[..];
         let present = container.list("env")?;
         // The webhook has read the list only if some may be wanted: `may_name_variables`, in `lean`.
         if variables.is_empty() {
@@ -177,22 +183,46 @@ impl Injection {
         let is = |entry: &Value, variable: &&Variable<'_>| variable_name(entry) == Some(variable.name);
         for variable in variables {
             let Some(in_effect) = entries.iter().rfind(|entry| is(entry, variable)) else { continue };
-            if !variable.is_defined_by(in_effect) {
+            if variable.is_defined_by(in_effect) {
+                let (optional, path) = (ask.is_optional(variable.secret), "/valueFrom/secretKeyRef");
+                self.compare_optional(container, variable.secret, optional, in_effect, path);
+            } else {
                 let (container, variable) = (container.name.to_owned(), variable.name.to_owned());
                 self.warnings.push(Warning::VariableTaken { container, variable });
-            } else if is_optional(in_effect, "/valueFrom/secretKeyRef") {
-                self.warn_of_optional(container, variable.secret);
             }
         }
         let missing = Missing::of(variables, entries, is, |entry, variable| variable.is_defined_by(entry));
-        let entries = missing.places.into_iter().map(|(at, variable)| (at, variable.entry()));
+        let entry = |variable: &Variable<'_>| variable.entry(ask.is_optional(variable.secret));
+        let entries = missing.places.into_iter().map(|(at, variable)| (at, entry(variable)));
         self.insert(container.pointer("env"), present.is_some(), entries.collect());
         Ok(())
     }
 
-    /// Bindery refers to no Secret in this way, but it takes away nothing of the pod's own.
-    fn warn_of_optional(&mut self, container: &Container<'_>, secret: &str) {
-        let warning = Warning::Optional { container: container.name.to_owned(), secret: secret.to_owned() };
+    fn warn_of_blocked(&mut self, container: &Container<'_>, above: Option<&str>) {
+        let container = || container.name.to_owned();
+        self.warnings.extend(
+            above.map(|path| Warning::BelowReadOnly { container: container(), path: path.to_owned() }),
+        );
+    }
+
+    /// Warns if the pod refers to a Secret itself, and otherwise than it asks for: nothing of it is changed.
+    fn compare_optional(
+        &mut self,
+        container: &Container<'_>,
+        secret: &str,
+        is_wanted: bool,
+        entry: &Value,
+        path: &str,
+    ) {
+        if is_optional(entry, path) == is_wanted {
+            return;
+        }
+        let (container, secret) = (container.name.to_owned(), secret.to_owned());
+        let warning = if is_wanted {
+            Warning::Needed { container, secret }
+        } else {
+            Warning::Optional { container, secret }
+        };
         // Single variables mostly come from the same few Secrets.
         if !self.warnings.iter().rev().take(20).any(|known| *known == warning) {
             self.warnings.push(warning);
@@ -227,8 +257,12 @@ impl Injection {
 }
 
 impl Variable<'_> {
-    fn entry(&self) -> Value {
-        json!({"name": self.name, "valueFrom": {"secretKeyRef": {"name": self.secret, "key": self.key}}})
+    fn entry(&self, optional: bool) -> Value {
+        let mut reference = json!({"name": self.secret, "key": self.key});
+        if optional {
+            reference["optional"] = Value::Bool(true);
+        }
+        json!({"name": self.name, "valueFrom": {"secretKeyRef": reference}})
     }
 
     fn is_defined_by(&self, entry: &Value) -> bool {
@@ -244,6 +278,9 @@ impl EnvFrom<'_> {
         let mut entry = json!({"secretRef": {"name": self.secret}});
         if !self.prefix.is_empty() {
             entry["prefix"] = Value::from(self.prefix);
+        }
+        if self.optional {
+            entry["secretRef"]["optional"] = Value::Bool(true);
         }
         entry
     }
@@ -274,11 +311,6 @@ impl File<'_> {
 /// Whether a container may start although the Secret that is referred to at `path` is not there.
 fn is_optional(entry: &Value, path: &str) -> bool {
     entry.pointer(path).and_then(|reference| reference.get("optional")) == Some(&Value::Bool(true))
-}
-
-/// Whether the mount gives one folder or file of its volume, not the volume.
-fn is_of_a_part(mount: &Value) -> bool {
-    ["subPath", "subPathExpr"].iter().any(|field| text(mount, &[field]).is_some_and(|path| !path.is_empty()))
 }
 
 /// Whether the volume of a Secret gives these files and no others; all of them if none are selected.

@@ -36,6 +36,38 @@ pub enum Warning {
         /// The Secret.
         secret: String,
     },
+    /// The container has the Secret from the pod itself, in a way that does not let it start without, which the pod asks for.
+    Needed {
+        /// The container.
+        container: String,
+        /// The Secret.
+        secret: String,
+    },
+    /// The folder of a binding lies below a mount of the pod's own in which no folder can be made.
+    BelowReadOnly {
+        /// The container.
+        container: String,
+        /// Where the mount is.
+        path: String,
+    },
+    /// The pod itself mounts a part of a bound Secret, which the kubelet never refreshes.
+    NeverRefreshed {
+        /// The container.
+        container: String,
+        /// Where it is mounted.
+        path: String,
+        /// The Secret.
+        secret: String,
+    },
+    /// Something that bindery added for a binding that is not asked for any more.
+    Leftover {
+        /// The container that still mounts it, if one does.
+        container: Option<String>,
+        /// The volume.
+        volume: String,
+        /// Its Secret.
+        secret: String,
+    },
     /// All containers are excluded by the installation.
     NothingBound,
     /// The annotation is not known, but one that is called nearly so.
@@ -78,6 +110,34 @@ impl fmt::Display for Warning {
                     "container {container}: its own reference to {secret} is optional, so it does not wait for it"
                 )
             }
+            Self::Needed { container, secret } => {
+                write!(
+                    f,
+                    "container {container}: its own reference to {secret} is not optional, so it waits for it"
+                )
+            }
+            Self::BelowReadOnly { container, path } => {
+                write!(
+                    f,
+                    "container {container} may not start: {path} above its binding is read-only or a file; set {}",
+                    pod::MOUNT_ROOT
+                )
+            }
+            Self::NeverRefreshed { container, path, secret } => {
+                write!(
+                    f,
+                    "container {container}: {path}, a subPath of {secret}, never gets new credentials; mount the whole volume"
+                )
+            }
+            Self::Leftover { container: Some(container), volume, secret } => {
+                write!(
+                    f,
+                    "container {container} still mounts {secret}, which it does not ask for; remove {volume}"
+                )
+            }
+            Self::Leftover { container: None, volume, secret } => {
+                write!(f, "the volume {volume} of {secret}, which nothing asks for, is left; remove it")
+            }
             Self::NothingBound => {
                 write!(
                     f,
@@ -111,6 +171,23 @@ mod tests {
             Warning::VariableTaken { container: container(), variable: "COCKROACH_PASSWORD".to_owned() },
             Warning::OtherOrder { container: container(), secret: "mydb01-binding-env".to_owned() },
             Warning::Optional { container: container(), secret: "mydb01-binding-env".to_owned() },
+            Warning::Needed { container: container(), secret: "mydb01-binding-env".to_owned() },
+            Warning::BelowReadOnly { container: container(), path: "/var/secrets".to_owned() },
+            Warning::NeverRefreshed {
+                container: container(),
+                path: "/etc/app/db.key".to_owned(),
+                secret: "mydb01-binding".to_owned(),
+            },
+            Warning::Leftover {
+                container: Some(container()),
+                volume: "bindery-ad3894d3d5b3d5cb".to_owned(),
+                secret: "mydb01-binding".to_owned(),
+            },
+            Warning::Leftover {
+                container: None,
+                volume: "bindery-ad3894d3d5b3d5cb".to_owned(),
+                secret: "mydb01-binding".to_owned(),
+            },
             Warning::NothingBound,
             Warning::Misspelt {
                 annotation: "bindery.dev/container".to_owned(),

@@ -41,6 +41,7 @@ fn one_binding_gets_the_defaults() {
             selected: vec![],
             containers: None,
             mount_root: MountRoot::default_on(System::Linux),
+            optional: Optional::Only(vec![]),
         }
     );
     assert_eq!(ask.bound[0].env_secret().as_deref(), Some("mydb01-binding-env"));
@@ -187,7 +188,10 @@ fn what_is_named_wins_over_what_a_binding_gives_by_itself() {
 fn a_secret_that_is_named_in_two_ways_is_taken_once() {
     let annotations = map(&[(pod::BIND, "a,secret/a-env"), (pod::ENV, "*=a-env/*")]);
     let ask = Ask::read(&annotations, System::Linux).unwrap().unwrap();
-    assert_eq!(ask.env_from(&ask.bound), [EnvFrom { prefix: "", secret: "a-env".to_owned() }]);
+    assert_eq!(
+        ask.env_from(&ask.bound),
+        [EnvFrom { prefix: "", secret: "a-env".to_owned(), optional: false }]
+    );
 }
 
 #[test]

@@ -216,3 +216,122 @@ fn an_annotation_that_is_misspelt_is_pointed_out() {
     assert_eq!(result, silent);
     assert_eq!(warnings, ["bindery.dev/binding means nothing to bindery; did you mean bindery.dev/bind?"]);
 }
+
+#[test]
+fn a_pod_starts_without_what_is_optional() {
+    let annotations = |optional: &str| {
+        json!({
+            "bindery.dev/bind": "db, secret/smtp", "bindery.dev/env": "HOST=db/host, *=smtp/*", "bindery.dev/optional": optional
+        })
+    };
+    let spec =
+        |optional: &str| injected(&pod(annotations(optional), json!([{"name": "app"}]))).0["spec"].take();
+    let all = spec("true");
+    assert_eq!(
+        all["containers"][0]["envFrom"],
+        json!([{"secretRef": {"name": "db-env", "optional": true}}, {"secretRef": {"name": "smtp", "optional": true}}])
+    );
+    assert_eq!(
+        all["containers"][0]["env"][0]["valueFrom"]["secretKeyRef"],
+        json!({"name": "db", "key": "host", "optional": true})
+    );
+    assert_eq!(all["volumes"][0]["secret"], json!({"secretName": "db", "optional": true}));
+    assert_eq!(all["volumes"][1]["secret"], json!({"secretName": "smtp", "optional": true}));
+    assert_eq!(spec("db, secret/smtp"), all);
+    assert_eq!(spec("smtp,db"), all);
+    let one = spec("db");
+    assert_eq!((&one["volumes"][0], one["volumes"][1]["secret"].get("optional")), (&all["volumes"][0], None));
+    assert_eq!(one["containers"][0]["envFrom"][1], json!({"secretRef": {"name": "smtp"}}));
+    let none = spec("false");
+    assert!(!none.to_string().contains("optional"), "{none}");
+}
+
+#[test]
+fn only_what_is_not_optional_holds_the_pod_back() {
+    let asking = |optional: &str| {
+        pod(
+            json!({"bindery.dev/bind": "db, queue", "bindery.dev/optional": optional}),
+            json!([{"name": "app"}]),
+        )
+    };
+    for (optional, needed) in [("false", &["db", "queue"][..]), ("db", &["queue"]), ("true", &[])] {
+        assert_eq!(inject(&asking(optional), &InjectSettings::default()).unwrap().bindings, needed);
+    }
+}
+
+#[test]
+fn what_is_optional_otherwise_than_the_pod_asks_is_pointed_out() {
+    let annotations = |optional: &str| json!({"bindery.dev/bind": "db", "bindery.dev/optional": optional});
+    let (mut bound, _) = injected(&pod(annotations("true"), json!([{"name": "app"}])));
+    assert_eq!(injected(&bound), (bound.clone(), vec![]), "twice is once");
+    bound["metadata"]["annotations"] = annotations("false");
+    let expected = ["db", "db-env"].map(|secret| {
+        format!("container app: its own reference to {secret} is optional, so it does not wait for it")
+    });
+    assert_eq!(injected(&bound).1, expected);
+    let (mut bound, _) = injected(&pod(annotations("false"), json!([{"name": "app"}])));
+    bound["metadata"]["annotations"] = annotations("db");
+    let expected = ["db", "db-env"].map(|secret| {
+        format!("container app: its own reference to {secret} is not optional, so it waits for it")
+    });
+    assert_eq!(injected(&bound).1, expected);
+}
+
+#[test]
+fn only_what_is_bound_can_be_optional() {
+    for (optional, name) in [("queue", "queue"), ("secret/db", "secret/db"), ("db,TRUE", "TRUE")] {
+        let error = refused(&pod(
+            json!({"bindery.dev/bind": "db", "bindery.dev/optional": optional}),
+            json!([{"name": "app"}]),
+        ));
+        assert_eq!(
+            error,
+            format!(
+                "metadata.annotations[bindery.dev/optional]: `{name}` is not bound, so it cannot be optional; write names that \
+             bindery.dev/bind has, separated by commas, or true for all"
+            )
+        );
+    }
+    let error = refused(&pod(
+        json!({"bindery.dev/bind": "db", "bindery.dev/optional": ""}),
+        json!([{"name": "app"}]),
+    ));
+    assert!(error.ends_with("is empty; fill it in or leave it out"), "{error}");
+}
+
+/// Each under the name that its own injector gives it.
+#[test]
+fn sidecars_of_others_get_nothing_unless_they_are_named() {
+    let sidecars = [
+        "queue-proxy",
+        "daprd",
+        "consul-dataplane",
+        "consul-dataplane-admin",
+        "consul-connect-inject-init",
+        "envoy-sidecar",
+        "kuma-sidecar",
+        "kuma-init",
+        "kuma-validation",
+        "cloud-sql-proxy",
+        "cloudsql-proxy",
+        "csql-shop-proxy",
+        "otc-container",
+        "opentelemetry-auto-instrumentation",
+        "opentelemetry-auto-instrumentation-java",
+        "istio-proxy",
+        "linkerd-proxy",
+        "vault-agent",
+    ];
+    let mut containers: Vec<Value> = sidecars.iter().map(|name| json!({"name": name})).collect();
+    containers.extend(["app", "daprd-client", "my-queue-proxy"].map(|name| json!({"name": name})));
+    let (result, _) = injected(&bound(json!(containers)));
+    let is_bound = |container: &&Value| container.get("envFrom").is_some();
+    let bound: Vec<&str> = result["spec"]["containers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(is_bound)
+        .map(|container| container["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(bound, ["app", "daprd-client", "my-queue-proxy"]);
+}

@@ -89,3 +89,93 @@ fn what_the_pod_has_of_a_secret_as_optional_is_pointed_out() {
         assert_eq!(injected(&pod).1, expected);
     }
 }
+
+/// The runtime makes the folder to mount at, and can make none in these; in the kubelet's own volumes the kubelet does.
+#[rstest::rstest]
+#[case::read_only_claim(&json!({"readOnly": true}), &json!({"persistentVolumeClaim": {"claimName": "c"}}), true)]
+#[case::claim(&json!({}), &json!({"persistentVolumeClaim": {"claimName": "c"}}), false)]
+#[case::claim_that_is_read_only(&json!({}), &json!({"persistentVolumeClaim": {"claimName": "c", "readOnly": true}}), true)]
+#[case::read_only_folder_of_the_pod(&json!({"readOnly": true}), &json!({"emptyDir": {}}), true)]
+#[case::csi(&json!({}), &json!({"csi": {"driver": "secrets-store.csi.k8s.io", "readOnly": true}}), true)]
+#[case::image(&json!({}), &json!({"image": {"reference": "i"}}), true)]
+#[case::socket(&json!({}), &json!({"hostPath": {"path": "/run/x", "type": "Socket"}}), true)]
+#[case::folder_of_the_node(&json!({}), &json!({"hostPath": {"path": "/run", "type": "Directory"}}), false)]
+#[case::secret(&json!({"readOnly": true}), &json!({"secret": {"secretName": "s"}}), false)]
+#[case::file_of_a_secret(&json!({"subPath": "key"}), &json!({"secret": {"secretName": "s"}}), true)]
+#[case::file_of_a_config_map(&json!({"subPath": "key"}), &json!({"configMap": {"name": "s"}}), true)]
+#[case::config_map(&json!({}), &json!({"configMap": {"name": "s"}}), false)]
+fn a_binding_below_what_takes_no_folder_is_pointed_out(
+    #[case] mount: &Value,
+    #[case] source: &Value,
+    #[case] is_blocked: bool,
+) {
+    let (mut mount, mut volume) = (mount.clone(), source.clone());
+    (mount["name"], mount["mountPath"], volume["name"]) =
+        (json!("own"), json!("/var/secrets/"), json!("own"));
+    let (result, warnings) = injected(&mounting(&json!([mount]), &json!([volume])));
+    let warning = "container app may not start: /var/secrets/ above its binding is read-only or a file; set bindery.dev/mount-root";
+    let expected = if is_blocked { vec![warning] } else { vec![] };
+    assert_eq!(warnings, expected);
+    assert_eq!(injected(&result).1, expected, "the same is said of the pod that was bound");
+}
+
+#[test]
+fn a_folder_between_a_binding_and_what_takes_none_is_enough() {
+    let mounts = json!([
+        {"name": "own", "mountPath": "/var", "readOnly": true}, {"name": "between", "mountPath": "/var/secrets"},
+    ]);
+    let volumes = json!([{"name": "own", "emptyDir": {}}, {"name": "between", "emptyDir": {}}]);
+    assert_eq!(injected(&mounting(&mounts, &volumes)).1, [""; 0]);
+}
+
+#[test]
+fn a_device_above_a_binding_is_a_file() {
+    let mut pod =
+        bound(json!([{"name": "app", "volumeDevices": [{"name": "d", "devicePath": "/var/secrets"}]}]));
+    pod["spec"]["volumes"] = json!([{"name": "d", "persistentVolumeClaim": {"claimName": "c"}}]);
+    let warnings = injected(&pod).1;
+    assert!(warnings[0].contains("/var/secrets above its binding is read-only or a file"), "{warnings:?}");
+}
+
+/// P19: the kubelet refreshes volumes, not parts of them.
+#[rstest::rstest]
+#[case::secret(&json!({"secret": {"secretName": SECRET}}))]
+#[case::projected(&json!({"projected": {"sources": [{"configMap": {"name": "c"}}, {"secret": {"name": SECRET}}]}}))]
+fn a_part_of_a_bound_secret_is_never_refreshed(#[case] source: &Value) {
+    let mut volume = source.clone();
+    volume["name"] = json!("own");
+    let mount = json!({"name": "own", "mountPath": "/etc/app/password", "subPath": "password"});
+    let (result, warnings) = injected(&mounting(&json!([mount]), &json!([volume])));
+    let warning = "container app: /etc/app/password, a subPath of mydb01-binding, never gets new credentials; mount the whole volume";
+    assert_eq!(warnings, [warning]);
+    assert_eq!(
+        result["spec"]["containers"][0]["volumeMounts"][1]["mountPath"], FOLDER,
+        "the whole is there as well"
+    );
+    let whole = json!({"name": "own", "mountPath": "/etc/app"});
+    assert_eq!(injected(&mounting(&json!([whole]), &json!([volume]))).1, [""; 0]);
+}
+
+#[test]
+fn what_an_earlier_patch_left_is_pointed_out() {
+    let (mut pod, _) = injected(&bound(json!([{"name": "app"}, {"name": "web"}])));
+    let still = |container: &str| {
+        format!(
+            "container {container} still mounts mydb01-binding, which it does not ask for; remove {VOLUME}"
+        )
+    };
+    assert_eq!(injected(&pod).1, [""; 0]);
+    pod["metadata"]["annotations"]["bindery.dev/containers"] = json!("web");
+    assert_eq!(injected(&pod).1, [still("app")]);
+    pod["metadata"]["annotations"] = json!({"bindery.dev/bind": "other"});
+    assert_eq!(injected(&pod).1, [still("app"), still("web")]);
+    for nothing in [json!({"bindery.dev/bind": ""}), json!({"example.com/a": "b"}), Value::Null] {
+        pod["metadata"]["annotations"] = nothing;
+        assert_eq!(injected(&pod).1, [still("app"), still("web")]);
+    }
+    for container in pod["spec"]["containers"].as_array_mut().unwrap() {
+        container.as_object_mut().unwrap().remove("volumeMounts");
+    }
+    let left = format!("the volume {VOLUME} of mydb01-binding, which nothing asks for, is left; remove it");
+    assert_eq!(injected(&pod).1, [left]);
+}

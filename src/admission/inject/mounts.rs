@@ -1,0 +1,110 @@
+//! What the pod's own mounts mean for what is mounted beside them and below them.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::{Warning, container::Container, error::InjectError, fields::text, folder::MountRoot};
+
+/// Volumes of which a mount is always read-only, and in which the kubelet makes the folders that are mounted below.
+const PROJECTED: [&str; 4] = ["configMap", "downwardAPI", "projected", "secret"];
+
+/// What `hostPath.type` says of what is no folder.
+const FILES: [&str; 5] = ["BlockDevice", "CharDevice", "File", "FileOrCreate", "Socket"];
+
+/// How many mounts of a container are looked at that let nothing be mounted below them.
+const MOST_BLOCKING: usize = 100;
+
+/// The pod's volumes by name.
+pub(super) struct Volumes<'a>(HashMap<&'a str, &'a Value>);
+
+impl<'a> Volumes<'a> {
+    pub(super) fn of(list: &'a [Value]) -> Self {
+        Self(list.iter().filter_map(|volume| Some((text(volume, &["name"])?, volume))).collect())
+    }
+
+    fn of_mount(&self, mount: &Value) -> Option<&'a Value> {
+        self.0.get(text(mount, &["name"])?).copied()
+    }
+
+    /// Whether no folder can be made in the mount, so that a container with another mount below it does not start.
+    fn takes_no_folder(&self, mount: &Value) -> bool {
+        if mount.get("devicePath").is_some() {
+            return true;
+        }
+        let volume = self.of_mount(mount).and_then(Value::as_object);
+        let source =
+            volume.into_iter().flatten().find(|(field, source)| *field != "name" && !source.is_null());
+        let (kind, source) = source.map_or(("", &Value::Null), |(kind, source)| (kind.as_str(), source));
+        if PROJECTED.contains(&kind) {
+            return is_of_a_part(mount);
+        }
+        let is_true = |object: &Value, field: &str| object.get(field) == Some(&Value::Bool(true));
+        is_true(mount, "readOnly")
+            || is_true(source, "readOnly")
+            || kind == "image"
+            || text(source, &["type"]).is_some_and(|type_| FILES.contains(&type_))
+    }
+}
+
+/// Whether the mount gives one folder or file of its volume, not the volume.
+pub(super) fn is_of_a_part(mount: &Value) -> bool {
+    ["subPath", "subPathExpr"].iter().any(|field| text(mount, &[field]).is_some_and(|path| !path.is_empty()))
+}
+
+/// Mounts in which no folder can be made, so that nothing can be mounted below them.
+pub(super) struct Blocking<'m, 'a> {
+    present: &'m [(&'a str, &'a Value)],
+    paths: Vec<&'a str>,
+    root: MountRoot<'m>,
+}
+
+impl<'m, 'a> Blocking<'m, 'a> {
+    pub(super) fn among(
+        present: &'m [(&'a str, &'a Value)],
+        volumes: &Volumes<'_>,
+        root: MountRoot<'m>,
+    ) -> Self {
+        let blocking = present.iter().filter(|(_, mount)| volumes.takes_no_folder(mount));
+        let paths = blocking.map(|(path, _)| *path).take(MOST_BLOCKING).collect();
+        Self { present, paths, root }
+    }
+
+    /// The one that keeps `path` from being mounted. Another mount between them may have the folder.
+    pub(super) fn above(&self, path: &str) -> Option<&'a str> {
+        let above = self.paths.iter().filter(|above| self.root.is_below(path, above));
+        let above = *above.max_by_key(|above| above.len())?;
+        let is_between = |other: &str| self.root.is_below(other, above) && self.root.is_below(path, other);
+        (!self.present.iter().any(|(other, _)| is_between(other))).then_some(above)
+    }
+}
+
+/// Warns of parts of bound Secrets that the pod mounts itself: they stay as they were when the container started, so that new
+/// credentials never arrive (P19).
+pub(super) fn never_refreshed(
+    container: &Container<'_>,
+    volumes: &Volumes<'_>,
+    root: MountRoot<'_>,
+) -> Result<Vec<Warning>, InjectError> {
+    let mut warnings = Vec::new();
+    for (path, mount) in container.mounts()?.into_iter().filter(|(_, mount)| is_of_a_part(mount)) {
+        let Some(volume) = volumes.of_mount(mount) else { continue };
+        // At the binding's own folder it is said that something else is mounted.
+        let is_it =
+            |secret: &&str| container.is_bound_to(secret) && !root.is_same(path, &root.folder_of(secret));
+        let secret = secrets_of(volume).find(is_it);
+        warnings.extend(secret.map(|secret| Warning::NeverRefreshed {
+            container: container.name.to_owned(),
+            path: path.to_owned(),
+            secret: secret.to_owned(),
+        }));
+    }
+    Ok(warnings)
+}
+
+/// The Secrets that a volume gives.
+fn secrets_of(volume: &Value) -> impl Iterator<Item = &str> {
+    let sources = volume.pointer("/projected/sources").and_then(Value::as_array);
+    let projected = sources.into_iter().flatten().filter_map(|source| text(source, &["secret", "name"]));
+    text(volume, &["secret", "secretName"]).into_iter().chain(projected)
+}

@@ -13,16 +13,16 @@ use crate::{
 
 /// Show which pods hold which credentials.
 ///
-/// Lists the containers that a binding is given to, whether they hold its newest credentials, and which pods wait for
-/// it or were created without it. Only what you may see yourself is looked at: pods, bindings, and of Secrets
-/// that are waited for whether they exist.
+/// Lists the containers that have a Secret of a binding, whether their pods ask for it now or not, whether they hold its newest
+/// credentials, and which pods wait for it or were created without it. Only what you may see yourself is looked at: pods,
+/// bindings, and of Secrets that are waited for, or have no binding any more, whether they exist.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 if every pod that asks holds the newest credentials, as far as can be told, or none asks; 1 if a \
-                  pod holds older ones, waits or was created without them; 2 on an error."
+    after_help = "Exit codes: 0 if every pod that has or asks for it holds the newest credentials, as far as can be told, or there \
+                  is none; 1 if a pod holds older or revoked ones, waits or was created without them; 2 on an error."
 )]
 pub(super) struct WhoArgs {
-    /// A ServiceBinding, or secret/NAME. Without it all that pods of the namespace ask for.
+    /// A ServiceBinding, or secret/NAME. Without it all bindings of the namespace, and what its pods ask for.
     binding: Option<String>,
     /// The namespace; without it the kubeconfig's.
     #[arg(short, long)]
@@ -68,7 +68,7 @@ fn table(answer: &Answer) -> String {
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     let mut text = String::new();
     if answer.holders.is_empty() {
-        text.push_str("no pod asks for it\n");
+        text.push_str("no pod holds it or asks for it\n");
     } else {
         for row in &rows {
             let cells: Vec<String> =
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn nobody_is_an_answer_too() {
-        assert_eq!(table(&Answer::default()), "no pod asks for it\n");
+        assert_eq!(table(&Answer::default()), "no pod holds it or asks for it\n");
     }
 
     #[test]

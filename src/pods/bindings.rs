@@ -39,6 +39,8 @@ pub(crate) struct SeenBinding {
 #[serde(rename_all = "camelCase")]
 struct Spec {
     instance_ref: LocalReference,
+    /// Not kept of a binding that is watched.
+    secret_name: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -87,6 +89,11 @@ impl SeenBinding {
     /// The credentials that were written, newest last.
     pub(crate) fn revisions(&self) -> &[Revision] {
         &self.status.revisions
+    }
+
+    /// The Secret that it wants beside that of its own name.
+    pub(crate) fn secret_name(&self) -> Option<&str> {
+        self.spec.secret_name.as_deref()
     }
 
     /// The instance that it is of.
@@ -148,5 +155,6 @@ impl BindingWatch {
 fn strip(binding: &mut SeenBinding) {
     let ObjectMeta { name, namespace, uid, resource_version, .. } = std::mem::take(&mut binding.metadata);
     binding.status.revisions = Vec::new();
+    binding.spec.secret_name = None;
     binding.metadata = ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() };
 }

@@ -1,19 +1,27 @@
 //! Who holds which set of credentials: the answer of `bindery who`, looked up with the rights of whoever asks. How it is
 //! printed is up to `cli`.
 
+mod references;
 mod revision;
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::{
     Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, ListParams},
 };
 use serde::Serialize;
+use serde_json::Value;
 
-use self::revision::{Held, in_files, in_variables};
+use self::{
+    references::{Reference, Way, done, references, running},
+    revision::{Held, Life, in_files, in_variables},
+};
 use super::{
     bindings::SeenBinding,
     pod::{AskingPod, Share},
@@ -21,8 +29,8 @@ use super::{
 };
 use crate::{
     admission::inject::{Demand, InjectSettings, NamespaceDefaults, Variables, nearest},
-    catalog::api::binding::Revision,
     cluster::explain,
+    contract::env_secret_name,
 };
 
 /// What is written before the name of a plain Secret.
@@ -34,7 +42,7 @@ pub(crate) enum WhoError {
     #[error("the pods of namespace {namespace} cannot be listed: {reason}")]
     Pods { namespace: String, reason: String },
     #[error(
-        "no ServiceBinding named {name:?} in namespace {namespace}, and no pod there asks for one{guess}"
+        "no ServiceBinding named {name:?} in namespace {namespace}, and no pod there asks for one or has its Secrets{guess}"
     )]
     Nobody { name: String, namespace: String, guess: String },
 }
@@ -48,14 +56,15 @@ pub(crate) struct Answer {
     pub(crate) notes: Vec<String>,
 }
 
-/// One way in which a container has, or ought to have, what it asks for.
+/// One way in which a container has a Secret of the binding, whether it asks for it or not, or lacks what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Holder {
     /// The binding, or `secret/NAME`.
     pub(crate) binding: String,
     pub(crate) pod: String,
     pub(crate) container: String,
-    /// `env` or `files`.
+    /// `env`, `files`, `subPath` (files that stay as they were when the container started), `volume` (a volume's driver has it)
+    /// or `image pull`.
     pub(crate) how: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) revision: Option<i64>,
@@ -76,6 +85,10 @@ pub(crate) enum State {
     Held,
     /// Older ones.
     Outdated,
+    /// Those of a binding of the same name that was deleted: they work no more.
+    Revoked,
+    /// It started without, which it may.
+    Without,
     /// It runs with some; which cannot be told.
     Unknown,
     /// It does not run yet, or not now.
@@ -89,7 +102,7 @@ pub(crate) enum State {
 impl State {
     /// Whether somebody ought to do something.
     pub(crate) fn is_trouble(self) -> bool {
-        matches!(self, Self::Outdated | Self::Waiting | Self::Missed)
+        matches!(self, Self::Outdated | Self::Revoked | Self::Waiting | Self::Missed)
     }
 }
 
@@ -113,31 +126,231 @@ pub(crate) async fn answer(
         .await
         .map_err(|error| WhoError::Pods { namespace: namespace.to_owned(), reason: explain(&error) })?;
     let now = Timestamp::now();
-    for object in &objects.items {
-        let Some(pod) = AskingPod::read(object, defaults.as_ref(), settings) else { continue };
-        let is_meant = |demand: &&Demand| name.is_none_or(|name| named(demand) == name);
-        let demands: Vec<Demand> = pod.demands.iter().filter(is_meant).cloned().collect();
-        if let Share::Unclear { field } = &pod.share {
-            let pod = pod.name_any();
+    let seen = |object| SeenPod::read(object, defaults.as_ref(), settings);
+    let pods: Vec<SeenPod> = objects.items.iter().filter_map(seen).collect();
+    let mut question = Question::new(name, &pods, bindings);
+    for pod in &pods {
+        if let Some(field) = pod.asking.as_ref().and_then(unclear) {
+            let pod = &pod.name;
             answer
                 .notes
                 .push(format!("pod {pod}: {field} cannot be carried out, so what it asks for is not known"));
         }
-        for demand in &demands {
-            let waits =
-                if pod.may_wait() { Some(waits(client, namespace, demand, &bindings).await) } else { None };
-            let revisions = bindings.revisions(demand);
-            answer.holders.extend(holders(&pod, demand, revisions, waits.flatten().as_deref(), now));
-        }
+        let waits = question.waits(client, namespace, pod).await;
+        question.look_up_lost(client, namespace, pod).await;
+        answer.holders.extend(question.holders(pod, &waits, now));
     }
     if let Some(name) = name.filter(|_| answer.holders.is_empty()) {
-        bindings.expect(name, namespace)?;
+        question.bindings.expect(name, namespace)?;
     }
     answer.holders.sort_by(|one, other| {
         let order = |holder: &Holder| (holder.binding.clone(), holder.pod.clone());
         order(one).cmp(&order(other))
     });
     Ok(answer)
+}
+
+/// A pod that has not ended, and what it has. One that is being deleted counts: it works until it is gone.
+struct SeenPod {
+    name: String,
+    created: Option<Timestamp>,
+    /// What it asks for, if anything; nothing of a pod that ends.
+    asking: Option<AskingPod>,
+    references: BTreeSet<Reference>,
+    running: Vec<(String, Timestamp)>,
+    done: Vec<String>,
+}
+
+impl SeenPod {
+    fn read(
+        object: &DynamicObject,
+        defaults: Option<&NamespaceDefaults>,
+        settings: &InjectSettings,
+    ) -> Option<Self> {
+        let phase = object.data.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default();
+        (!matches!(phase, "Succeeded" | "Failed")).then(|| Self {
+            name: object.name_any(),
+            created: object.creation_timestamp().map(|time| time.0),
+            asking: AskingPod::read(object, defaults, settings),
+            references: references(&object.data),
+            running: running(&object.data),
+            done: done(&object.data),
+        })
+    }
+
+    fn demands(&self) -> &[Demand] {
+        self.asking.as_ref().map_or(&[], |pod| &pod.demands)
+    }
+
+    fn started(&self, container: &str) -> Option<Timestamp> {
+        self.running.iter().find(|(name, _)| name == container).map(|(_, since)| *since)
+    }
+}
+
+fn unclear(pod: &AskingPod) -> Option<&str> {
+    if let Share::Unclear { field } = &pod.share { Some(field) } else { None }
+}
+
+/// What is asked, and what is known to answer it.
+struct Question<'a> {
+    name: Option<&'a str>,
+    bindings: BindingsOf,
+    /// Bindings that pods ask for, by the names of their Secrets.
+    asked_for: BTreeMap<String, String>,
+    /// Plain Secrets that pods ask for.
+    plain: BTreeSet<String>,
+    /// Of Secrets without a binding, whether they exist.
+    exist: BTreeMap<String, bool>,
+}
+
+impl<'a> Question<'a> {
+    fn new(name: Option<&'a str>, pods: &[SeenPod], bindings: BindingsOf) -> Self {
+        let (mut asked_for, mut plain) = (BTreeMap::new(), BTreeSet::new());
+        for demand in pods.iter().flat_map(SeenPod::demands) {
+            if demand.is_binding {
+                for secret in [demand.secret.clone(), env_secret_name(&demand.secret)] {
+                    asked_for.insert(secret, demand.secret.clone());
+                }
+            } else {
+                plain.insert(demand.secret.clone());
+            }
+        }
+        match name.map(|name| (name, name.strip_prefix(PLAIN_SECRET))) {
+            Some((_, Some(secret))) => drop(plain.insert(secret.to_owned())),
+            // It may be gone, and its pods not.
+            Some((name, None)) => {
+                for secret in [name.to_owned(), env_secret_name(name)] {
+                    asked_for.insert(secret, name.to_owned());
+                }
+            }
+            None => {}
+        }
+        Self { name, bindings, asked_for, plain, exist: BTreeMap::new() }
+    }
+
+    /// What users call a Secret, and its binding if there is one: that of a binding is its own, however a pod came by it.
+    /// Nothing if nobody has asked about the Secret.
+    fn named(&self, secret: &str) -> Option<(String, Option<&SeenBinding>)> {
+        if let Some(binding) = self.bindings.0.iter().flatten().find(|binding| binding.has_secret(secret)) {
+            return Some((binding.name_any(), Some(binding)));
+        }
+        if let Some(binding) = self.asked_for.get(secret) {
+            return Some((binding.clone(), None));
+        }
+        self.plain.contains(secret).then(|| (format!("{PLAIN_SECRET}{secret}"), None))
+    }
+
+    /// Whether the answer is to be about a Secret that users call so.
+    fn is_about(&self, label: &str, secret: &str) -> bool {
+        self.name.is_none_or(|name| name == label || name.strip_prefix(PLAIN_SECRET) == Some(secret))
+    }
+
+    /// For which of its Secrets the pod waits, and why.
+    async fn waits(&self, client: &Client, namespace: &str, pod: &SeenPod) -> BTreeMap<String, String> {
+        let mut waits = BTreeMap::new();
+        for demand in pod.asking.iter().filter(|pod| pod.may_wait()).flat_map(|pod| &pod.demands) {
+            if !self.is_about(&label(demand), &demand.secret) {
+                continue;
+            }
+            if let Some(why) = self::waits(client, namespace, demand, &self.bindings).await {
+                waits.insert(env_secret_name(&demand.secret), why.clone());
+                waits.insert(demand.secret.clone(), why);
+            }
+        }
+        waits
+    }
+
+    /// Looks whether Secrets are there that have no binding. One that is not was revoked with its binding.
+    async fn look_up_lost(&mut self, client: &Client, namespace: &str, pod: &SeenPod) {
+        let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+        for reference in &pod.references {
+            let secret = &reference.secret;
+            let Some((label, None)) = self.named(secret) else { continue };
+            let is_known = self.bindings.0.is_none() || self.exist.contains_key(secret);
+            if is_known || self.plain.contains(secret) || !self.is_about(&label, secret) {
+                continue;
+            }
+            // Whoever may not see it cannot tell.
+            let exists = !matches!(api.get_metadata_opt(secret).await, Ok(None));
+            self.exist.insert(secret.clone(), exists);
+        }
+    }
+
+    /// A pod's containers, and how each has what it has or lacks what it asks for.
+    fn holders(&self, pod: &SeenPod, waits: &BTreeMap<String, String>, now: Timestamp) -> Vec<Holder> {
+        let mut holders: Vec<Holder> = Vec::new();
+        for reference in pod.references.iter().filter(|reference| !pod.done.contains(&reference.container)) {
+            let Some((label, binding)) = self.named(&reference.secret) else { continue };
+            if !self.is_about(&label, &reference.secret) {
+                continue;
+            }
+            let started = pod.started(&reference.container);
+            let mut holder = Holder::new(label, pod, &reference.container, reference.way.name());
+            holder.since = started.or(pod.created);
+            if let Some(why) = waits.get(&reference.secret) {
+                (holder.state, holder.detail) = (State::Waiting, Some(why.clone()));
+            } else if let Some(started) = started {
+                self.hold(&mut holder, reference, binding, started, now);
+            }
+            // `secretKeyRef`s and the variables of the binding are one way.
+            if !holders.contains(&holder) {
+                holders.push(holder);
+            }
+        }
+        holders.extend(self.missing(pod, &holders));
+        holders
+    }
+
+    fn hold(
+        &self,
+        holder: &mut Holder,
+        reference: &Reference,
+        binding: Option<&SeenBinding>,
+        started: Timestamp,
+        now: Timestamp,
+    ) {
+        let Some(binding) = binding else {
+            if self.exist.get(&reference.secret) == Some(&false) {
+                let detail = "there is no ServiceBinding of this name any more".to_owned();
+                (holder.state, holder.detail) = (State::Revoked, Some(detail));
+            } else {
+                holder.state = State::Unknown;
+            }
+            return;
+        };
+        let life = binding.life();
+        let held = match reference.way {
+            Way::Files => in_files(life, started, now),
+            _ => in_variables(life, started, reference.optional),
+        };
+        holder.hold(&held);
+    }
+
+    /// What the pod asks for and its containers do not have.
+    fn missing(&self, pod: &SeenPod, holders: &[Holder]) -> Vec<Holder> {
+        let Some(asking) = &pod.asking else { return Vec::new() };
+        let mut missing = Vec::new();
+        for demand in &asking.demands {
+            let label = label(demand);
+            if !self.is_about(&label, &demand.secret) {
+                continue;
+            }
+            let ways = [(Way::Env, demand.variables != Variables::None), (Way::Files, demand.files)];
+            for container in demand.containers.iter().filter(|container| is_lacking(asking, container)) {
+                for (way, _) in ways.into_iter().filter(|(_, is_wanted)| *is_wanted) {
+                    let is_it = |holder: &Holder| {
+                        holder.binding == label && holder.container == *container && holder.how == way.name()
+                    };
+                    if !holders.iter().any(is_it) {
+                        let mut holder = Holder::new(label.clone(), pod, container, way.name());
+                        holder.state = State::Missed;
+                        missing.push(holder);
+                    }
+                }
+            }
+        }
+        missing
+    }
 }
 
 impl Answer {
@@ -171,12 +384,20 @@ impl Answer {
     }
 }
 
-impl BindingsOf {
-    fn revisions(&self, demand: &Demand) -> &[Revision] {
-        let is_it = |binding: &&Arc<SeenBinding>| demand.is_binding && binding.name_any() == demand.secret;
-        self.0.iter().flatten().find(is_it).map_or(&[], |binding| binding.revisions())
+impl SeenBinding {
+    /// Whether a Secret of this name is one of its own.
+    fn has_secret(&self, secret: &str) -> bool {
+        let name = self.name_any();
+        name == secret || env_secret_name(&name) == secret || self.secret_name() == Some(secret)
     }
 
+    fn life(&self) -> Life<'_> {
+        let created = self.creation_timestamp().map(|time| time.0);
+        Life { created, revisions: self.revisions() }
+    }
+}
+
+impl BindingsOf {
     /// That a binding exists which no pod asks for.
     fn expect(&self, name: &str, namespace: &str) -> Result<(), WhoError> {
         let names: Vec<String> = self.0.iter().flatten().map(|binding| binding.name_any()).collect();
@@ -197,56 +418,32 @@ async fn waits(client: &Client, namespace: &str, demand: &Demand, bindings: &Bin
     }
 }
 
-fn named(demand: &Demand) -> String {
+/// What users call what is asked for.
+fn label(demand: &Demand) -> String {
     if demand.is_binding { demand.secret.clone() } else { format!("{PLAIN_SECRET}{}", demand.secret) }
 }
 
-/// A pod's containers and ways of one demand.
-fn holders(
-    pod: &AskingPod,
-    demand: &Demand,
-    revisions: &[Revision],
-    waits: Option<&str>,
-    now: Timestamp,
-) -> Vec<Holder> {
-    let created = pod.creation_timestamp().map(|time| time.0);
-    let ways = [("env", demand.variables != Variables::None), ("files", demand.files)];
-    let mut holders = Vec::new();
-    for container in &demand.containers {
-        for (how, _) in ways.into_iter().filter(|(_, is_wanted)| *is_wanted) {
-            let started = pod.running.iter().find(|(name, _)| name == container).map(|(_, since)| *since);
-            let mut holder = Holder {
-                binding: named(demand),
-                pod: pod.name_any(),
-                container: container.clone(),
-                how,
-                revision: None,
-                state: State::Stopped,
-                since: started.or(created),
-                detail: None,
-            };
-            if is_lacking(pod, container) {
-                (holder.state, holder.since) = (State::Missed, created);
-            } else if let Some(waits) = waits {
-                (holder.state, holder.detail) = (State::Waiting, Some(waits.to_owned()));
-            } else if let Some(started) = started {
-                let held =
-                    if how == "env" { in_variables(revisions, started) } else { in_files(revisions, now) };
-                holder.hold(&held);
-            } else if pod.is_done(container) {
-                continue; // an init container that ran holds nothing any more
-            }
-            holders.push(holder);
+impl Holder {
+    /// One that does not run (yet).
+    fn new(binding: String, pod: &SeenPod, container: &str, how: &'static str) -> Self {
+        Self {
+            binding,
+            pod: pod.name.clone(),
+            container: container.to_owned(),
+            how,
+            revision: None,
+            state: State::Stopped,
+            since: pod.created,
+            detail: None,
         }
     }
-    holders
-}
 
-impl Holder {
     fn hold(&mut self, held: &Held) {
         (self.revision, self.state, self.detail) = match *held {
             Held::Newest(n) => (Some(n), State::Held, None),
             Held::Outdated(n, since) => (Some(n), State::Outdated, Some(format!("since {since}"))),
+            Held::Revoked(since) => (None, State::Revoked, Some(format!("since {since}"))),
+            Held::Nothing => (None, State::Without, None),
             Held::Unknown => (None, State::Unknown, None),
         };
     }
@@ -261,94 +458,4 @@ fn is_lacking(pod: &AskingPod, container: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use rstest::rstest;
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::pods::pod::tests::{bound, object, read};
-
-    fn revisions() -> Vec<Revision> {
-        let revisions = json!([
-            {"n": 1, "writtenAt": "2026-11-21T08:00:00Z"},
-            {"n": 2, "writtenAt": "2026-11-21T10:00:00Z"},
-        ]);
-        serde_json::from_value(revisions).unwrap()
-    }
-
-    fn running(since: &str) -> Value {
-        json!({
-            "metadata": {"creationTimestamp": "2026-11-21T07:00:00Z"},
-            "status": {"containerStatuses": [{"name": "app", "state": {"running": {"startedAt": since}}}]},
-        })
-    }
-
-    fn told(pod: &AskingPod, waits: Option<&str>) -> Vec<(&'static str, Option<i64>, State, Option<String>)> {
-        let now = "2026-11-21T12:00:00Z".parse().unwrap();
-        holders(pod, &pod.demands[0], &revisions(), waits, now)
-            .into_iter()
-            .map(|holder| (holder.how, holder.revision, holder.state, holder.detail))
-            .collect()
-    }
-
-    #[test]
-    fn variables_stay_and_files_follow() {
-        let pod = read(&bound(&running("2026-11-21T09:00:00Z"))).unwrap();
-        let since = Some("since 2026-11-21T10:00:00Z".to_owned());
-        let expected = [("env", Some(1), State::Outdated, since), ("files", Some(2), State::Held, None)];
-        assert_eq!(told(&pod, None), expected);
-    }
-
-    #[test]
-    fn a_container_that_started_since_holds_the_newest() {
-        let pod = read(&bound(&running("2026-11-21T11:00:00Z"))).unwrap();
-        let expected = [("env", Some(2), State::Held, None), ("files", Some(2), State::Held, None)];
-        assert_eq!(told(&pod, None), expected);
-    }
-
-    #[test]
-    fn a_missed_pod_holds_nothing_though_it_runs() {
-        let pod = read(&object(&running("2026-11-21T11:00:00Z"))).unwrap();
-        let expected = [("env", None, State::Missed, None), ("files", None, State::Missed, None)];
-        assert_eq!(told(&pod, None), expected);
-    }
-
-    #[test]
-    fn a_waiting_pod_says_for_what() {
-        let pod = read(&bound(&json!({"status": {"phase": "Pending"}}))).unwrap();
-        let why = Some("no ServiceBinding".to_owned());
-        let expected = [("env", None, State::Waiting, why.clone()), ("files", None, State::Waiting, why)];
-        assert_eq!(told(&pod, Some("no ServiceBinding")), expected);
-        assert_eq!(told(&pod, None)[0], ("env", None, State::Stopped, None), "it waits for something else");
-    }
-
-    #[test]
-    fn an_init_container_that_is_done_holds_nothing() {
-        let mut changes = running("2026-11-21T11:00:00Z");
-        changes["spec"] = json!({"initContainers": [{"name": "init"}]});
-        changes["status"]["initContainerStatuses"] =
-            json!([{"name": "init", "state": {"terminated": {"exitCode": 0}}}]);
-        let pod = read(&bound(&changes)).unwrap();
-        assert_eq!(pod.demands[0].containers, ["init", "app"]);
-        assert_eq!(told(&pod, None).len(), 2, "env and files of app");
-    }
-
-    #[rstest]
-    #[case::exists("db", None)]
-    #[case::misspelt(
-        "dbs",
-        Some(
-            "no ServiceBinding named \"dbs\" in namespace shop, and no pod there asks for one; did you mean \"db\"?"
-        )
-    )]
-    #[case::unheard_of(
-        "queue",
-        Some("no ServiceBinding named \"queue\" in namespace shop, and no pod there asks for one")
-    )]
-    fn a_name_that_nobody_knows_is_an_error(#[case] name: &str, #[case] expected: Option<&str>) {
-        let binding = json!({"metadata": {"name": "db"}, "spec": {"instanceRef": {"name": "i"}}});
-        let bindings = BindingsOf(Some(vec![Arc::new(serde_json::from_value(binding).unwrap())]));
-        let error = bindings.expect(name, "shop").err().map(|error| error.to_string());
-        assert_eq!(error.as_deref(), expected);
-    }
-}
+mod tests;

@@ -11,6 +11,15 @@ const VARIABLES: Duration = Duration::from_secs(10);
 /// How long a kubelet may take to refresh files: its sync period of a minute, what it has cached, and some slack.
 const FILES: Duration = Duration::from_mins(2);
 
+/// The credentials that a binding has had.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life<'a> {
+    /// When the binding was created. What a binding of the same name had before was revoked with it.
+    pub(super) created: Option<Timestamp>,
+    /// Newest last.
+    pub(super) revisions: &'a [Revision],
+}
+
 /// What a container holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Held {
@@ -18,21 +27,39 @@ pub(crate) enum Held {
     Newest(i64),
     /// An older set, and since when it is.
     Outdated(i64, Timestamp),
+    /// Those of an earlier binding of the same name, which was deleted before this.
+    Revoked(Timestamp),
+    /// None: it started without.
+    Nothing,
     /// One of several.
     Unknown,
 }
 
-/// What a container that started then has in its environment.
-pub(super) fn in_variables(revisions: &[Revision], started: Timestamp) -> Held {
+/// What a container that started then has in its environment. One to which the Secret is `optional` may have started without.
+pub(super) fn in_variables(life: Life<'_>, started: Timestamp, optional: bool) -> Held {
+    if let Some(created) = life.created.filter(|created| started < *created) {
+        let is_clear = started + VARIABLES <= created && !optional;
+        return if is_clear { Held::Revoked(created) } else { Held::Unknown };
+    }
+    if let Some(first) = life.revisions.first().filter(|_| optional)
+        && started < first.written_at.0 + VARIABLES
+    {
+        return if started + VARIABLES <= first.written_at.0 { Held::Nothing } else { Held::Unknown };
+    }
     // It read them about when it started.
     let before = |revision: &Revision| revision.written_at.0 + VARIABLES <= started;
     let after = |revision: &Revision| revision.written_at.0 >= started + VARIABLES;
-    held(revisions, before, after)
+    held(life.revisions, before, after)
 }
 
-/// What lies in the files of a container now.
-pub(super) fn in_files(revisions: &[Revision], now: Timestamp) -> Held {
-    held(revisions, |revision| revision.written_at.0 + FILES <= now, |_| false)
+/// What lies now in the files of a container that started then.
+pub(super) fn in_files(life: Life<'_>, started: Timestamp, now: Timestamp) -> Held {
+    let is_refreshed = |revision: &Revision| revision.written_at.0 + FILES <= now;
+    let is_older = life.created.is_some_and(|created| started < created);
+    if is_older && !life.revisions.first().is_some_and(is_refreshed) {
+        return Held::Unknown; // perhaps still those of the binding before
+    }
+    held(life.revisions, is_refreshed, |_| false)
 }
 
 /// `before`: written so early that nothing older can be held; `after`: so late that it cannot be held.
@@ -90,7 +117,9 @@ mod tests {
         #[case] started: i64,
         #[case] expected: Held,
     ) {
-        assert_eq!(in_variables(&written(seconds), at(started)), expected);
+        let revisions = written(seconds);
+        let life = Life { created: Some(at(900)), revisions: &revisions };
+        assert_eq!(in_variables(life, at(started), false), expected);
     }
 
     #[rstest]
@@ -99,6 +128,44 @@ mod tests {
     #[case::perhaps_not_refreshed_yet(&[1000, 2000], 2119, Held::Unknown)]
     #[case::never_written(&[], 1500, Held::Unknown)]
     fn files_follow(#[case] seconds: &[i64], #[case] now: i64, #[case] expected: Held) {
-        assert_eq!(in_files(&written(seconds), at(now)), expected);
+        let revisions = written(seconds);
+        let life = Life { created: Some(at(900)), revisions: &revisions };
+        assert_eq!(in_files(life, at(950), at(now)), expected);
+    }
+
+    /// The binding was deleted and made anew at 1000; its credentials were written at 1002.
+    #[rstest]
+    #[case::long_before(500, false, Held::Revoked(at(1000)))]
+    #[case::before(990, false, Held::Revoked(at(1000)))]
+    #[case::about_then(991, false, Held::Unknown)]
+    #[case::afterwards(1000, false, Held::Newest(1))]
+    #[case::perhaps_without(500, true, Held::Unknown)]
+    #[case::about_when_they_were_written(1003, true, Held::Unknown)]
+    #[case::with(1012, true, Held::Newest(1))]
+    fn what_a_binding_of_the_same_name_had_is_revoked(
+        #[case] started: i64,
+        #[case] optional: bool,
+        #[case] expected: Held,
+    ) {
+        let revisions = written(&[1002]);
+        let life = Life { created: Some(at(1000)), revisions: &revisions };
+        assert_eq!(in_variables(life, at(started), optional), expected);
+    }
+
+    #[test]
+    fn who_starts_without_what_is_optional_has_nothing() {
+        let revisions = written(&[2000]);
+        let life = Life { created: Some(at(1000)), revisions: &revisions };
+        assert_eq!(in_variables(life, at(1500), true), Held::Nothing);
+        assert_eq!(in_variables(life, at(1500), false), Held::Newest(1), "it cannot have started without");
+    }
+
+    #[rstest]
+    #[case::perhaps_still_the_old_ones(1100, Held::Unknown)]
+    #[case::refreshed(1122, Held::Newest(1))]
+    fn files_of_a_binding_made_anew_follow(#[case] now: i64, #[case] expected: Held) {
+        let revisions = written(&[1002]);
+        let life = Life { created: Some(at(1000)), revisions: &revisions };
+        assert_eq!(in_files(life, at(500), at(now)), expected);
     }
 }

@@ -1,0 +1,224 @@
+//! Which Secrets a pod really has, and in which way: what its containers refer to, whatever its annotations say now. Pure.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// Stands for the container in what a pod has as a whole.
+const WHOLE_POD: &str = "-";
+
+/// A container's reference to a Secret.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Reference {
+    pub(super) container: String,
+    pub(super) way: Way,
+    pub(super) secret: String,
+    /// Whether the container starts also without the Secret.
+    pub(super) optional: bool,
+}
+
+/// How a container has a Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Way {
+    /// As variables, which stay as they were when the container started.
+    Env,
+    /// As files, which follow the Secret.
+    Files,
+    /// As a file or folder of a volume (`subPath`), which stays as it was when the container started.
+    SubPath,
+    /// A volume's driver has it.
+    Volume,
+    /// The kubelet pulls images with it.
+    Pull,
+}
+
+impl Way {
+    /// As users are told of it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Env => "env",
+            Self::Files => "files",
+            Self::SubPath => "subPath",
+            Self::Volume => "volume",
+            Self::Pull => "image pull",
+        }
+    }
+}
+
+/// All references of a pod, each once.
+pub(super) fn references(pod: &Value) -> BTreeSet<Reference> {
+    let mut found = BTreeSet::new();
+    let volumes: Vec<Given<'_>> = list(pod, "/spec/volumes").flat_map(given_by).collect();
+    for container in containers(pod) {
+        let name = text(container, "/name").unwrap_or_default();
+        let mut add = |secret: &str, way, optional| {
+            let (secret, container) = (secret.to_owned(), name.to_owned());
+            found.insert(Reference { container, way, secret, optional });
+        };
+        let from = list(container, "/envFrom").map(|entry| entry.pointer("/secretRef"));
+        let single = list(container, "/env").map(|entry| entry.pointer("/valueFrom/secretKeyRef"));
+        for reference in from.chain(single).flatten() {
+            if let Some(secret) = text(reference, "/name") {
+                add(secret, Way::Env, is_optional(reference));
+            }
+        }
+        for mount in list(container, "/volumeMounts") {
+            let volume = text(mount, "/name");
+            let is_part = ["/subPath", "/subPathExpr"]
+                .iter()
+                .any(|path| text(mount, path).is_some_and(|it| !it.is_empty()));
+            for given in volumes.iter().filter(|given| Some(given.volume) == volume) {
+                let way = if given.way == Way::Files && is_part { Way::SubPath } else { given.way };
+                add(given.secret, way, given.optional);
+            }
+        }
+    }
+    for secret in list(pod, "/spec/imagePullSecrets").filter_map(|entry| text(entry, "/name")) {
+        let (secret, container) = (secret.to_owned(), WHOLE_POD.to_owned());
+        found.insert(Reference { container, way: Way::Pull, secret, optional: true });
+    }
+    found
+}
+
+/// A Secret in a volume.
+struct Given<'a> {
+    volume: &'a str,
+    secret: &'a str,
+    way: Way,
+    optional: bool,
+}
+
+fn given_by(volume: &Value) -> Vec<Given<'_>> {
+    let Some(name) = text(volume, "/name") else { return Vec::new() };
+    let sources = volume.as_object().into_iter().flatten().filter(|(field, _)| *field != "name");
+    sources.flat_map(|(kind, source)| of_source(name, kind, source)).collect()
+}
+
+fn of_source<'a>(volume: &'a str, kind: &str, source: &'a Value) -> Vec<Given<'a>> {
+    let given = |secret, way, optional| Given { volume, secret, way, optional };
+    let file = |secret: &'a Value, path| Some(given(text(secret, path)?, Way::Files, is_optional(secret)));
+    match kind {
+        "secret" => file(source, "/secretName").into_iter().collect(),
+        "projected" => {
+            let secrets = list(source, "/sources").filter_map(|source| source.get("secret"));
+            secrets.filter_map(|secret| file(secret, "/name")).collect()
+        }
+        // Azure calls it otherwise than all others.
+        _ => ["/secretRef/name", "/nodePublishSecretRef/name", "/secretName"]
+            .iter()
+            .filter_map(|path| text(source, path))
+            .map(|secret| given(secret, Way::Volume, false))
+            .collect(),
+    }
+}
+
+fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
+    ["/spec/initContainers", "/spec/containers", "/spec/ephemeralContainers"]
+        .into_iter()
+        .flat_map(|path| list(pod, path))
+}
+
+/// The containers that run, and since when; ephemeral ones as well.
+pub(super) fn running(pod: &Value) -> Vec<(String, Timestamp)> {
+    let since = |status: &Value| {
+        Some((text(status, "/name")?.to_owned(), text(status, "/state/running/startedAt")?.parse().ok()?))
+    };
+    ["/status/initContainerStatuses", "/status/containerStatuses", "/status/ephemeralContainerStatuses"]
+        .into_iter()
+        .flat_map(|path| list(pod, path))
+        .filter_map(since)
+        .collect()
+}
+
+/// The init containers that have run, and the ephemeral ones: they hold nothing any more.
+pub(super) fn done(pod: &Value) -> Vec<String> {
+    ["/status/initContainerStatuses", "/status/ephemeralContainerStatuses"]
+        .into_iter()
+        .flat_map(|path| list(pod, path))
+        .filter(|status| status.pointer("/state/terminated").is_some())
+        .filter_map(|status| text(status, "/name").map(str::to_owned))
+        .collect()
+}
+
+fn list<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    value.pointer(path).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn text<'a>(value: &'a Value, path: &str) -> Option<&'a str> {
+    value.pointer(path)?.as_str()
+}
+
+fn is_optional(reference: &Value) -> bool {
+    reference.get("optional") == Some(&Value::Bool(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_way_of_a_secret_into_a_pod_is_found() {
+        let pod = json!({"spec": {
+            "imagePullSecrets": [{"name": "registry"}],
+            "initContainers": [{"name": "init", "env": [
+                {"name": "A", "value": "db"}, {"name": "B", "valueFrom": {"secretKeyRef": {"name": "db", "key": "k", "optional": true}}},
+            ]}],
+            "containers": [
+                {"name": "app", "envFrom": [{"configMapRef": {"name": "db"}}, {"secretRef": {"name": "db-env"}}], "volumeMounts": [
+                    {"name": "files", "mountPath": "/a"}, {"name": "both", "mountPath": "/b"},
+                    {"name": "files", "mountPath": "/c", "subPath": "key"}, {"name": "shares", "mountPath": "/d"},
+                ]},
+                {"name": "bare"},
+            ],
+            "ephemeralContainers": [{"name": "debug", "volumeMounts": [{"name": "files", "mountPath": "/a"}]}],
+            "volumes": [
+                {"name": "files", "secret": {"secretName": "db"}},
+                {"name": "both", "projected": {"sources": [{"secret": {"name": "queue"}}, {"secret": {"name": "db", "optional": true}}]}},
+                {"name": "shares", "azureFile": {"secretName": "azure"}},
+                {"name": "unused", "csi": {"nodePublishSecretRef": {"name": "csi"}}},
+            ],
+        }});
+        let found: Vec<String> = references(&pod)
+            .into_iter()
+            .map(|it| {
+                format!(
+                    "{} {} {}{}",
+                    it.secret,
+                    it.container,
+                    it.way.name(),
+                    if it.optional { "?" } else { "" }
+                )
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "registry - image pull?",
+                "db-env app env",
+                "db app files",
+                "db app files?",
+                "queue app files",
+                "db app subPath",
+                "azure app volume",
+                "db debug files",
+                "db init env?",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_runs_and_what_has_run_is_seen() {
+        let at = |second: u8| json!({"running": {"startedAt": format!("2026-11-21T10:00:0{second}Z")}});
+        let pod = json!({"status": {
+            "initContainerStatuses": [{"name": "init", "state": {"terminated": {}}}, {"name": "sidecar", "state": at(1)}],
+            "containerStatuses": [{"name": "app", "state": at(2)}, {"name": "crashed", "state": {"terminated": {}}}],
+            "ephemeralContainerStatuses": [{"name": "debug", "state": at(3)}, {"name": "over", "state": {"terminated": {}}}],
+        }});
+        let names: Vec<String> = running(&pod).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["sidecar", "app", "debug"]);
+        assert_eq!(done(&pod), ["init", "over"]);
+    }
+}

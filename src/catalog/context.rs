@@ -232,6 +232,14 @@ impl Looks {
         wait
     }
 
+    /// The Secrets are looked at next time, whenever it would have been their turn.
+    pub(super) fn hurry(&self, uid: &str) {
+        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(look) = looks.get_mut(uid) {
+            look.due = Instant::now();
+        }
+    }
+
     pub(super) fn forget(&self, uid: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
@@ -262,6 +270,10 @@ mod tests {
         assert!(looks.wait("a", None) <= SECRETS_READ_EVERY);
         assert!(looks.looked("a", None) > SECRETS_READ_EVERY / 2);
         assert!(looks.wait("a", None) > Duration::ZERO);
+        assert_eq!(looks.wait("a", Some("1")), Duration::ZERO);
+        looks.looked("a", Some("1"));
+        assert!(looks.wait("a", Some("1")) > Duration::ZERO);
+        looks.hurry("a");
         assert_eq!(looks.wait("a", Some("1")), Duration::ZERO);
         looks.looked("a", Some("1"));
         assert!(looks.wait("a", Some("1")) > Duration::ZERO);

@@ -7,6 +7,7 @@ pub mod client;
 mod connections;
 mod context;
 mod ledger;
+mod lost;
 pub mod names;
 mod reconcile;
 mod secrets;
@@ -23,11 +24,11 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-pub use self::api::crds;
 use self::api::{
     Claim, ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ServiceBinding, ServiceInstance,
 };
 pub(crate) use self::variables::check_variables;
+pub use self::{api::crds, lost::LostSecrets};
 use crate::telemetry::{Metrics, ops::Readiness};
 
 /// The name of this part in readiness reports.
@@ -42,7 +43,10 @@ const CLUSTER_ID_NAMESPACE: &str = "kube-system";
 /// How the catalog is set up. Every installation has the whole cluster so far.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct CatalogSettings {}
+pub struct CatalogSettings {
+    /// Where others report that the Secrets of a binding are gone.
+    pub lost_secrets: LostSecrets,
+}
 
 /// The catalog ended without having been told to.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +61,7 @@ pub enum CatalogError {
 /// Serves the catalog until `stop`. Only one process of an installation may do so at a time; the caller sees to that.
 pub async fn run(
     client: Client,
-    _settings: CatalogSettings,
+    settings: CatalogSettings,
     metrics: Arc<Metrics>,
     readiness: Readiness,
     stop: CancellationToken,
@@ -69,7 +73,7 @@ pub async fn run(
     });
     let Some(cluster_id) = prepared.await else { return Ok(()) };
     readiness.wait_for(PART, "reads what there is");
-    let mut tasks = wiring::start(client, metrics, cluster_id, &stop);
+    let mut tasks = wiring::start(client, metrics, cluster_id, settings.lost_secrets, &stop);
     let served = async {
         tasks.synced().await;
         readiness.ready(PART);

@@ -108,6 +108,15 @@ impl Queues {
         }
     }
 
+    /// A Secret of the binding is not there: its Secrets are looked at now, not when their turn comes.
+    pub(super) fn lost(&self, context: &Context, namespace: &str, name: &str) {
+        let reference = ObjectRef::new(name).within(namespace);
+        if let Some(uid) = context.stores.bindings.get(&reference).and_then(|binding| binding.uid()) {
+            context.looks.hurry(&uid);
+            wake(&self.bindings, reference);
+        }
+    }
+
     pub(super) fn claim(&self, context: &Context, change: &Change<Claim>) {
         match change {
             Change::Applied { object, beyond_status } => {

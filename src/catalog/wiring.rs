@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     context::{Context, Stores},
+    lost::LostSecrets,
     reconcile::{self, binding, broker, claim, instance},
     wakes::Queues,
 };
@@ -63,6 +64,7 @@ pub(super) fn start(
     client: Client,
     metrics: Arc<Metrics>,
     cluster_id: String,
+    lost_secrets: LostSecrets,
     stop: &CancellationToken,
 ) -> Tasks {
     let (brokers, broker_writer) = reflector::store();
@@ -96,6 +98,7 @@ pub(super) fn start(
     watching.start(claim_writer, Queues::claim);
     watching.start(namespace_writer, Queues::namespace);
 
+    watches.spawn(look_for_lost(context.clone(), queues.clone(), lost_secrets));
     let mut tasks = Tasks { context, synced: CancellationToken::new(), watches, reconcilers: JoinSet::new() };
     tasks.await_stores();
     tasks.reconcile(|stores| &stores.brokers, broker_wakes, stop, broker::reconcile);
@@ -103,6 +106,15 @@ pub(super) fn start(
     tasks.reconcile(|stores| &stores.bindings, binding_wakes, stop, binding::reconcile);
     tasks.reconcile(|stores| &stores.claims, claim_wakes, stop, claim::reconcile);
     tasks
+}
+
+/// Has bindings looked at whose Secrets are reported to be gone, for ever.
+async fn look_for_lost(context: Arc<Context>, queues: Queues, lost_secrets: LostSecrets) {
+    loop {
+        for (namespace, binding) in lost_secrets.next().await {
+            queues.lost(&context, &namespace, &binding);
+        }
+    }
 }
 
 /// What starting a watch takes.

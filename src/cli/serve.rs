@@ -17,7 +17,7 @@ use crate::{
         webhook,
     },
     broker::Broker,
-    catalog::{self, CatalogSettings},
+    catalog::{self, CatalogSettings, LostSecrets},
     cluster::{
         self,
         broker_secret::BrokerSecret,
@@ -299,16 +299,17 @@ impl Roles {
             exclude_namespaces,
             webhook: Some(webhook),
             nudge_refused_owners: self.args.catalog.nudge_refused_owners,
+            lost_secrets: LostSecrets::default(),
         };
         let stop = self.stop.clone();
         tasks.spawn(async move {
             let lead = |term: CancellationToken| {
                 let (client, metrics, readiness) = (client.clone(), metrics.clone(), readiness.clone());
                 let own = own.clone();
+                let settings = CatalogSettings { lost_secrets: looking_after.lost_secrets.clone() };
                 let pods = pods::run(client.clone(), looking_after.clone(), metrics.clone(), term.clone());
                 async move {
                     let namespaces = namespaces::run(client.clone(), own, metrics.clone(), term.clone());
-                    let settings = CatalogSettings::default();
                     let catalog = catalog::run(client, settings, metrics, readiness.clone(), term);
                     // None waits for another, and all end when one cannot go on.
                     let ended = tokio::try_join!(

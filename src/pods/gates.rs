@@ -66,7 +66,12 @@ pub(super) async fn run(shared: Shared, mut pods: PodQueue, mut bindings: Bindin
                 }
             }
             Some(looked) = looks.join_next() => match looked {
-                Ok(Look { pod, is_open }) => waiting.looked(&PodRef::from_obj(pod.as_ref()), is_open, pause(&pod)),
+                Ok(Look { pod, is_open }) => {
+                    if !is_open {
+                        report_lost(&shared, &pod);
+                    }
+                    waiting.looked(&PodRef::from_obj(pod.as_ref()), is_open, pause(&pod));
+                }
                 Err(error) => warn!(%error, "a look at a waiting pod panicked"),
             },
             else => return,
@@ -77,6 +82,17 @@ pub(super) async fn run(shared: Shared, mut pods: PodQueue, mut bindings: Bindin
 /// The pod, if it waits behind a gate.
 fn gated(shared: &Shared, pod: &PodRef) -> Option<Arc<AskingPod>> {
     shared.pods.get(pod).filter(|pod| pod.is_gated())
+}
+
+/// Has the catalog look after the Secrets of bindings that are ready: one of them is gone, or the pod would not wait for it.
+fn report_lost(shared: &Shared, pod: &AskingPod) {
+    let namespace = pod.namespace().unwrap_or_default();
+    for demand in pod.demands.iter().filter(|demand| demand.is_binding && !demand.secrets.is_empty()) {
+        let binding = shared.bindings.store.get(&BindingRef::new(&demand.secret).within(&namespace));
+        if binding.is_some_and(|binding| binding.is_ready()) {
+            shared.lost_secrets.report(&namespace, &demand.secret);
+        }
+    }
 }
 
 fn asks_for(pod: &AskingPod, binding: &BindingRef) -> bool {

@@ -13,6 +13,7 @@ mod pod;
 mod refused;
 mod tell;
 mod waiting;
+mod warned;
 mod watch;
 pub(crate) mod who;
 mod why;
@@ -36,7 +37,7 @@ use self::{
     tell::Teller,
     watch::PodWatch,
 };
-use crate::{admission::inject::InjectSettings, telemetry::Metrics};
+use crate::{admission::inject::InjectSettings, catalog::LostSecrets, telemetry::Metrics};
 
 /// Namespaces whose pods no installation looks at: the cluster itself may depend on them.
 const ALWAYS_LEFT_ALONE: [&str; 2] = ["kube-system", "kube-node-lease"];
@@ -52,6 +53,8 @@ pub struct PodsSettings {
     pub webhook: Option<WebhookService>,
     /// Whether owners are to be nudged whose pods were refused without the webhook.
     pub nudge_refused_owners: bool,
+    /// Where the catalog is told of bindings whose Secrets are gone.
+    pub lost_secrets: LostSecrets,
 }
 
 impl PodsSettings {
@@ -76,6 +79,7 @@ struct Shared {
     bindings: Bindings,
     owners: Arc<Owners>,
     teller: Arc<Teller>,
+    lost_secrets: LostSecrets,
 }
 
 /// Looks after pods until `stop`. Only one process of an installation may do so at a time; the caller sees to that.
@@ -103,6 +107,7 @@ pub async fn run(
         bindings: Bindings::new(bindings),
         owners: Arc::new(Owners::new(client.clone())),
         teller: Arc::new(Teller::new(client.clone(), namespaces)),
+        lost_secrets: settings.lost_secrets.clone(),
     };
     let (namespace_changes, changed_namespaces) = unbounded();
     let mut pods = PodWatch::new(&shared, settings, pod_writer);
@@ -112,6 +117,7 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     tasks.spawn(missed::run(shared.clone(), pods.listeners.listen(), is_reachable));
     tasks.spawn(waiting::run(shared.clone(), pods.listeners.listen(), bindings.listeners.listen()));
+    tasks.spawn(warned::run(shared.clone(), pods.listeners.listen()));
     tasks.spawn(gates::run(shared, pods.listeners.listen(), bindings.listeners.listen()));
     if let Some(service) = webhook {
         tasks.spawn(refused::run(client.clone(), service, nudges, reachable));

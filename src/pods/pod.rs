@@ -11,11 +11,14 @@ use serde_json::{Value, json};
 
 use crate::{
     admission::inject::{
-        Demand, InjectSettings, Injection, NamespaceDefaults, demands, inject, inject_defaults,
+        Demand, InjectError, InjectSettings, Injection, NamespaceDefaults, demands, inject, inject_defaults,
         takes_defaults,
     },
-    contract::{self, pod::GATE},
+    contract::{self, env_secret_name, pod::GATE},
 };
+
+/// How many warnings are kept of a pod.
+const MOST_WARNINGS: usize = 10;
 
 /// A pod that asks for bindings and neither ends nor has ended. Stores hold it as the kind that it is.
 #[derive(Resource, Clone, Debug)]
@@ -37,10 +40,10 @@ pub(crate) struct AskingPod {
     pub(super) runs_for_ever: bool,
     /// Its scheduling gates.
     pub(crate) gates: Vec<String>,
-    /// The containers that run, and since when.
-    pub(crate) running: Vec<(String, jiff::Timestamp)>,
-    /// The init containers that have run.
-    done: Vec<String>,
+    /// What the webhook warns of, or would have.
+    pub(super) warnings: Vec<String>,
+    /// Of containers that get variables of several Secrets that it asks for: these, each with its prefix, the winner last.
+    pub(super) variable_sources: Vec<Vec<(String, String)>>,
 }
 
 /// Whether a pod got what it asks for.
@@ -86,23 +89,25 @@ impl AskingPod {
         let annotations = metadata.annotations.as_ref();
         let pod = json!({"metadata": {"annotations": annotations}, "spec": object.data.get("spec")});
         let gates = names_in(&object.data, "/spec/schedulingGates");
-        let (demands, share) = match demands(&pod, defaults, settings) {
+        let (demands, injected) = match demands(&pod, defaults, settings) {
             // Somebody has to open its gate, even if its Namespace has changed its mind since.
             Ok(demands) if demands.is_empty() && !gates.iter().any(|gate| gate == GATE) => return None,
-            Ok(demands) => (demands, Share::of(&pod, defaults, settings)),
-            Err(error) => (Vec::new(), Share::Unclear { field: error.field().to_owned() }),
+            Ok(demands) => (demands, injection(&pod, defaults, settings)),
+            Err(error) => (Vec::new(), Err(error)),
         };
+        let warnings = injected.as_ref().map(|injection| &injection.warnings[..]).unwrap_or_default();
+        let warnings: Vec<String> = warnings.iter().take(MOST_WARNINGS).map(ToString::to_string).collect();
         Some(Self {
             metadata: kept(metadata),
+            variable_sources: variable_sources(&pod, &demands),
             demands,
             is_by_namespace: takes_defaults(&pod),
-            share,
+            share: Share::of(&pod, injected),
+            warnings,
             stage: Stage::of(&object.data),
             is_ready: has_condition(&object.data, "Ready"),
             runs_for_ever: runs_for_ever(&object.data),
             gates,
-            running: running(&object.data),
-            done: done(&object.data),
         })
     }
 
@@ -138,11 +143,6 @@ impl AskingPod {
         self.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
     }
 
-    /// Whether this is an init container that has run.
-    pub(crate) fn is_done(&self, container: &str) -> bool {
-        self.done.iter().any(|done| done == container)
-    }
-
     /// Whether it asks for this binding.
     pub(crate) fn asks_for(&self, binding: &str) -> bool {
         self.demands.iter().any(|demand| demand.is_binding && demand.secret == binding)
@@ -166,17 +166,49 @@ impl AskingPod {
 }
 
 impl Share {
-    fn of(pod: &Value, defaults: Option<&NamespaceDefaults>, settings: &InjectSettings) -> Self {
-        let injected = match defaults {
-            Some(defaults) if takes_defaults(pod) => inject_defaults(pod, defaults, settings),
-            _ => inject(pod, settings),
-        };
+    fn of(pod: &Value, injected: Result<Injection, InjectError>) -> Self {
         match injected {
             Ok(injection) if injection.is_empty() => Self::Full,
             Ok(injection) => Self::Lacking { containers: lacking(pod, &injection) },
             Err(error) => Self::Unclear { field: error.field().to_owned() },
         }
     }
+}
+
+/// What the webhook would do to the pod.
+fn injection(
+    pod: &Value,
+    defaults: Option<&NamespaceDefaults>,
+    settings: &InjectSettings,
+) -> Result<Injection, InjectError> {
+    match defaults {
+        Some(defaults) if takes_defaults(pod) => inject_defaults(pod, defaults, settings),
+        _ => inject(pod, settings),
+    }
+}
+
+/// The Secrets of which single containers get all variables, if there are several.
+fn variable_sources(pod: &Value, demands: &[Demand]) -> Vec<Vec<(String, String)>> {
+    let is_asked_for = |secret: &str| {
+        demands.iter().any(|demand| demand.secret == secret || secret == env_secret_name(&demand.secret))
+    };
+    let mut all: Vec<Vec<(String, String)>> = Vec::new();
+    for kind in ["/spec/initContainers", "/spec/containers"] {
+        for container in pod.pointer(kind).and_then(Value::as_array).into_iter().flatten() {
+            let entries = container.get("envFrom").and_then(Value::as_array).into_iter().flatten();
+            let source = |entry: &Value| {
+                let secret =
+                    entry.pointer("/secretRef/name")?.as_str().filter(|secret| is_asked_for(secret))?;
+                let prefix = entry.get("prefix").and_then(Value::as_str).unwrap_or_default();
+                Some((prefix.to_owned(), secret.to_owned()))
+            };
+            let sources: Vec<_> = entries.filter_map(source).collect();
+            if sources.len() > 1 && !all.contains(&sources) {
+                all.push(sources);
+            }
+        }
+    }
+    all
 }
 
 /// The containers that an injection would add something to.
@@ -231,21 +263,6 @@ fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
 
 fn runs_for_ever(pod: &Value) -> bool {
     pod.pointer("/spec/restartPolicy").and_then(Value::as_str).is_none_or(|policy| policy == "Always")
-}
-
-fn running(pod: &Value) -> Vec<(String, jiff::Timestamp)> {
-    let since = |status: &Value| {
-        let started = status.pointer("/state/running/startedAt")?.as_str()?.parse().ok()?;
-        Some((status.get("name")?.as_str()?.to_owned(), started))
-    };
-    statuses(pod).filter_map(since).collect()
-}
-
-fn done(pod: &Value) -> Vec<String> {
-    let statuses = pod.pointer("/status/initContainerStatuses").and_then(Value::as_array);
-    let is_done = |status: &&Value| status.pointer("/state/terminated").is_some();
-    let name = |status: &Value| Some(status.get("name")?.as_str()?.to_owned());
-    statuses.into_iter().flatten().filter(is_done).filter_map(name).collect()
 }
 
 fn has_condition(pod: &Value, type_: &str) -> bool {

@@ -181,6 +181,9 @@ async fn tell(shared: &Shared, pod: &AskingPod, told: Option<Told>) -> Option<To
             return told;
         }
     };
+    for binding in whys.iter().filter_map(|why| why.lost.as_deref()) {
+        shared.lost_secrets.report(&namespace, binding);
+    }
     let notice = notice("it waits", &whys)?;
     if let Some((before, at)) = told.filter(|(before, at)| *before == notice && at.elapsed() < AGAIN) {
         return Some((before, at));
@@ -261,6 +264,7 @@ mod tests {
             bindings: Bindings::new(reflector::store().0),
             owners: Arc::new(Owners::new(client.clone())),
             teller: Arc::new(Teller::new(client, namespaces)),
+            lost_secrets: crate::catalog::LostSecrets::default(),
         };
         let (changed_pods, pod_queue) = unbounded();
         let (_changed_bindings, binding_queue) = unbounded();
@@ -284,7 +288,7 @@ mod tests {
     }
 
     fn why(reason: &'static str, text: &str) -> Why {
-        Why { reason, text: text.to_owned() }
+        Why { reason, text: text.to_owned(), lost: None }
     }
 
     #[test]

@@ -27,11 +27,13 @@ pub(crate) struct Why {
     pub(crate) reason: &'static str,
     /// In a sentence, with what to do.
     pub(crate) text: String,
+    /// The binding, if it is ready and its Secret is gone: the catalog writes it again once it is told.
+    pub(crate) lost: Option<String>,
 }
 
 impl Why {
     fn new(reason: &'static str, text: String) -> Self {
-        Self { reason, text }
+        Self { reason, text, lost: None }
     }
 }
 
@@ -80,7 +82,7 @@ pub(crate) async fn whys(
     bindings: &BindingsOf,
 ) -> kube::Result<Vec<Why>> {
     let mut whys = Vec::new();
-    for demand in demands {
+    for demand in demands.iter().filter(|demand| !demand.is_optional) {
         let facts = look_up(client, namespace, demand, bindings).await?;
         whys.extend(why(demand, &facts));
     }
@@ -190,14 +192,14 @@ fn of_binding(name: &str, secret: &str, binding: &Binding<'_>) -> Why {
             );
             Why::new("BindingNotReady", text)
         }
-        Binding::Ready => Why::new(
-            "SecretMissing",
-            format!(
-                "ServiceBinding {name:?} is ready, but its Secret {secret:?} is gone; bindery writes it again within some \
-                 minutes, at once after: kubectl annotate servicebinding {name} {}=now --overwrite",
+        Binding::Ready => {
+            let text = format!(
+                "ServiceBinding {name:?} is ready, but its Secret {secret:?} is gone; bindery writes it again once it sees a pod \
+                 wait for it, and at once after: kubectl annotate servicebinding {name} {}=now --overwrite",
                 binding::RECONCILE
-            ),
-        ),
+            );
+            Why { lost: Some(name.to_owned()), ..Why::new("SecretMissing", text) }
+        }
         Binding::Unknown => Why::new(
             "SecretMissing",
             format!("no Secret named {secret:?} in this namespace, and its ServiceBinding cannot be read"),
@@ -244,6 +246,7 @@ mod tests {
             variables: if is_binding { Variables::Own } else { Variables::Named },
             files: true,
             keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            is_optional: false,
         }
     }
 
@@ -283,8 +286,8 @@ mod tests {
     )]
     #[case::lost(
         Facts { secret: Found::Present, own_variables: false, binding: Binding::Ready },
-        "SecretMissing: ServiceBinding \"db\" is ready, but its Secret \"db-env\" is gone; bindery writes it again within some \
-         minutes, at once after: kubectl annotate servicebinding db bindery.dev/reconcile=now --overwrite"
+        "SecretMissing: ServiceBinding \"db\" is ready, but its Secret \"db-env\" is gone; bindery writes it again once it sees a \
+         pod wait for it, and at once after: kubectl annotate servicebinding db bindery.dev/reconcile=now --overwrite"
     )]
     #[case::nobody_knows(
         missing(Binding::Unknown),

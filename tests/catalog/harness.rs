@@ -11,7 +11,7 @@ use std::{
 
 use bindery::{
     catalog::{
-        self, CatalogSettings,
+        self, CatalogSettings, LostSecrets,
         api::{Claim, ClusterServiceBroker, ServiceBinding, ServiceInstance},
     },
     namespaces,
@@ -44,6 +44,8 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// The catalog runs on a runtime of its own, for each test's ends with the test.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+/// Where whoever looks after pods tells the catalog of Secrets that are gone.
+pub(crate) static LOST_SECRETS: LazyLock<LostSecrets> = LazyLock::new(LostSecrets::default);
 static CATALOG: LazyLock<Mutex<Option<JoinHandle<()>>>> = LazyLock::new(|| Mutex::new(None));
 
 /// A test's place: a namespace, a broker, and access to the cluster.
@@ -84,7 +86,9 @@ fn start_catalog() -> JoinHandle<()> {
         let stop = CancellationToken::new();
         let client = client().await;
         let namespaces = namespaces::run(client.clone(), "bindery".to_owned(), metrics.clone(), stop.clone());
-        let catalog = catalog::run(client, CatalogSettings::default(), metrics, readiness, stop);
+        let mut settings = CatalogSettings::default();
+        settings.lost_secrets = LOST_SECRETS.clone();
+        let catalog = catalog::run(client, settings, metrics, readiness, stop);
         tokio::select! {
             ended = catalog => panic!("the catalog ended: {ended:?}"),
             ended = namespaces => panic!("the work on NamespaceBindings ended: {ended:?}"),

@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, process::Output, sync::LazyLock};
 
 use bindery::{
     admission::inject::{InjectSettings, inject},
+    catalog::api::ServiceBinding,
     pods::{self, PodsSettings},
     telemetry::Metrics,
 };
@@ -27,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     broker::Fault,
-    harness::{Place, RUNTIME, client, until},
+    harness::{LOST_SECRETS, Place, RUNTIME, client, until},
 };
 
 static METRICS: LazyLock<std::sync::Arc<Metrics>> = LazyLock::new(Default::default);
@@ -39,7 +40,8 @@ async fn place() -> Place {
     LOOKING_AFTER
         .get_or_init(async || {
             RUNTIME.spawn(async {
-                let (settings, stop) = (PodsSettings::default(), CancellationToken::new());
+                let settings = PodsSettings { lost_secrets: LOST_SECRETS.clone(), ..PodsSettings::default() };
+                let stop = CancellationToken::new();
                 let ended = pods::run(client().await, settings, METRICS.clone(), stop).await;
                 panic!("nobody looks after pods any more: {ended:?}");
             });
@@ -282,4 +284,92 @@ async fn who_tells_who_holds_waits_and_was_missed() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("no ServiceBinding named \"nobody\""), "{error}");
+}
+
+/// The catalog may not watch Secrets, but a pod that waits for one shows that it is gone. Otherwise it would come back when its turn to
+/// be looked at comes, after ten minutes or so.
+#[tokio::test]
+async fn a_secret_that_somebody_deletes_is_back_once_a_pod_waits_for_it() {
+    let place = place().await;
+    place.instance("db", json!({})).await;
+    place.binding("b", "db", json!({})).await;
+    place.binding_is("b", "InjectedBindResult").await;
+    for secret in ["b", "b-env"] {
+        place.delete::<Secret>(secret).await;
+    }
+    create::<Pod>(&place, "waits", bound(&json!({"bindery.dev/bind": "b"}))).await;
+    until("the pod runs", async || phase(&place, "waits").await == "Running").await;
+
+    place.delete::<Secret>("b-env").await;
+    let mut gated = bound(&json!({"bindery.dev/bind": "b"}));
+    gated["spec"]["schedulingGates"] = json!([{"name": "bindery.dev/binding"}]);
+    create::<Pod>(&place, "gated", gated).await;
+    until("the gate is open", async || phase(&place, "gated").await == "Running").await;
+}
+
+async fn phase(place: &Place, pod: &str) -> String {
+    let pod = place.api::<Pod>().get(pod).await.unwrap();
+    pod.status.and_then(|status| status.phase).unwrap_or_default()
+}
+
+/// The webhook's warnings go to the controller that makes the pods, and nobody sees them.
+#[tokio::test]
+async fn what_a_pod_is_warned_of_its_owner_is_told_and_which_variables_are_hidden() {
+    let place = place().await;
+    place.instance("db", json!({})).await;
+    for binding in ["b", "c"] {
+        place.binding(binding, "db", json!({"bindery.dev/env": "DB_HOST=host"})).await;
+        place.binding_is(binding, "InjectedBindResult").await;
+    }
+    deploy(&place, "web", 1, bound(&json!({"bindery.dev/bind": "b,c"}))).await;
+    let note =
+        until_told(&place, "Deployment", "web", "VariableHidden", "DB_HOST of Secret c-env by that of b-env")
+            .await;
+    assert!(note.starts_with("two bindings give one variable, and the one named first wins"), "{note}");
+
+    let mut below = sleeping(&json!({"bindery.dev/bind": "b"}));
+    below["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "own", "mountPath": "/var/secrets", "readOnly": true}]);
+    below["spec"]["volumes"] = json!([{"name": "own", "emptyDir": {}}]);
+    inject(&below, &InjectSettings::default()).unwrap().apply(&mut below).unwrap();
+    deploy(&place, "below", 1, below).await;
+    let warning = "container app may not start: /var/secrets above its binding is read-only or a file";
+    until_told(&place, "Deployment", "below", "BoundWithWarning", warning).await;
+    assert!(told(&place, "Deployment", "web", "BoundWithWarning").await.is_empty());
+}
+
+/// Whoever replaces or revokes credentials goes by this list.
+#[tokio::test]
+async fn who_counts_pods_by_what_they_have_and_knows_what_is_revoked() {
+    let place = place().await;
+    place.instance("db", json!({})).await;
+    place.binding("b", "db", json!({})).await;
+    place.binding_is("b", "InjectedBindResult").await;
+    create::<Pod>(&place, "holds", bound(&json!({"bindery.dev/bind": "b"}))).await;
+    until("the pod runs", async || phase(&place, "holds").await == "Running").await;
+    let states = async |annotations: &Value| {
+        place.merge::<Pod>("holds", json!({"metadata": {"annotations": annotations}})).await.unwrap();
+        let output = bindery(&["who", "b", "-n", &place.namespace, "-o", "json"]).await;
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let state = |holder: &Value| {
+            format!("{} {}", holder["how"].as_str().unwrap(), holder["state"].as_str().unwrap())
+        };
+        answer["holders"].as_array().unwrap().iter().map(state).collect::<Vec<_>>()
+    };
+    // The documented replacement: the template names another binding by now, and this pod has not been made anew.
+    for annotations in [json!({"bindery.dev/bind": "new"}), json!({"bindery.dev/bind": null})] {
+        assert_eq!(states(&annotations).await, ["env held", "files held"]);
+    }
+
+    // Clocks may differ by ten seconds.
+    let started = jiff::Timestamp::now();
+    until("the pod is old enough", async || jiff::Timestamp::now().duration_since(started).as_secs() > 10)
+        .await;
+    place.delete::<ServiceBinding>("b").await;
+    place.gone::<ServiceBinding>("b").await;
+    assert_eq!(states(&json!({})).await, ["env revoked", "files revoked"]);
+    place.binding("b", "db", json!({})).await;
+    place.binding_is("b", "InjectedBindResult").await;
+    // Its files are refreshed within minutes.
+    assert_eq!(states(&json!({})).await, ["env revoked", "files unknown"]);
 }

@@ -130,9 +130,40 @@ fn what_is_said_of_a_pod_is_kept() {
     .unwrap();
     assert_eq!(pod.controller().unwrap().name, "web");
     assert_eq!(pod.gates, ["bindery.dev/binding"]);
-    assert_eq!(pod.running, [("app".to_owned(), "2026-11-21T10:00:00Z".parse().unwrap())]);
     assert!(pod.is_ready);
     assert_eq!(pod.meta().annotations, None, "only what is needed stays");
+}
+
+/// What the webhook warns of never reaches those whose pods a controller makes, so it is kept for an event.
+#[test]
+fn what_the_webhook_would_warn_of_is_kept() {
+    let mut changes = json!({"spec": {"containers": [{
+        "name": "app", "volumeMounts": [{"name": "own", "mountPath": "/var/secrets", "readOnly": true}]
+    }], "volumes": [{"name": "own", "emptyDir": {}}]}});
+    let pod = read(&bound(&changes)).unwrap();
+    assert_eq!(pod.share, Share::Full);
+    assert_eq!(pod.warnings.len(), 1);
+    assert!(pod.warnings[0].contains("/var/secrets above its binding is read-only"), "{:?}", pod.warnings);
+    changes["spec"]["containers"][0]["volumeMounts"] = json!([]);
+    assert_eq!(read(&bound(&changes)).unwrap().warnings, [""; 0]);
+}
+
+#[test]
+fn the_variables_of_several_bindings_are_kept_in_their_order() {
+    let mut changes = json!({"metadata": {"annotations": {"bindery.dev/bind": "db,queue"}}});
+    let pod = read(&bound(&changes)).unwrap();
+    let sources = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(prefix, secret)| ((*prefix).to_owned(), (*secret).to_owned())).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        pod.variable_sources,
+        [sources(&[("", "queue-env"), ("", "db-env")])],
+        "the first wins, and the last does"
+    );
+    changes["metadata"]["annotations"] = json!({"bindery.dev/bind": "db", "bindery.dev/env": "A_*=db/*"});
+    assert_eq!(read(&bound(&changes)).unwrap().variable_sources, [sources(&[("", "db-env"), ("A_", "db")])]);
+    changes["metadata"]["annotations"] = json!({"bindery.dev/bind": "db"});
+    assert!(read(&bound(&changes)).unwrap().variable_sources.is_empty(), "one alone hides nothing");
 }
 
 const GATED: fn() -> Value = || json!({"spec": {"nodeName": null, "schedulingGates": [{"name": GATE}]}});

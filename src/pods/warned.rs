@@ -1,0 +1,216 @@
+//! Pods that got what they ask for, but otherwise than their users may think: what the webhook warned of, which of a controller's
+//! pods nobody sees, and variables that two bindings give. Pod and owner are told once.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Resource, ResourceExt};
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+use super::{
+    Shared,
+    pod::{AskingPod, Stage},
+    tell::Notice,
+    watch::{PodQueue, PodRef},
+};
+use crate::cluster::in_time;
+
+/// How long it may take to read the Secrets of a pod's variables.
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
+/// At how many pods to look at the same time.
+const CONCURRENCY: usize = 8;
+/// How many hidden variables are named.
+const LISTED: usize = 5;
+
+/// What has been said of a pod.
+struct Told {
+    uid: String,
+    warnings: Vec<String>,
+    /// Whether its variables have been looked at.
+    is_compared: bool,
+}
+
+/// Runs for ever.
+pub(super) async fn run(shared: Shared, mut pods: PodQueue) {
+    let mut told: HashMap<PodRef, Told> = HashMap::new();
+    let mut looks = JoinSet::new();
+    loop {
+        tokio::select! {
+            pod = pods.next(), if looks.len() < CONCURRENCY => {
+                let Some(reference) = pod else { return };
+                let Some(pod) = shared.pods.get(&reference) else {
+                    told.remove(&reference);
+                    continue;
+                };
+                if let Some(news) = news(&mut told, reference, &pod) {
+                    looks.spawn(tell(shared.clone(), pod, news));
+                }
+            }
+            Some(ended) = looks.join_next() => if let Err(error) = ended {
+                warn!(%error, "a look at a pod panicked");
+            },
+        }
+    }
+}
+
+/// What is to be told of a pod.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct News {
+    warnings: Vec<String>,
+    /// Whether its variables are to be looked at, for the Secrets are there.
+    compare: bool,
+}
+
+/// What is new about a pod; nothing if all of it has been told.
+fn news(told: &mut HashMap<PodRef, Told>, reference: PodRef, pod: &AskingPod) -> Option<News> {
+    let uid = pod.uid().unwrap_or_default();
+    let known = told.get(&reference).filter(|told| told.uid == uid);
+    let is_new = |warning: &&String| !known.is_some_and(|known| known.warnings.contains(warning));
+    let is_compared = known.is_some_and(|known| known.is_compared);
+    let news = News {
+        // What a missed pod would be warned of is not its first trouble.
+        warnings: pod.warnings.iter().filter(|_| !pod.is_missed()).filter(is_new).cloned().collect(),
+        compare: !is_compared && !pod.variable_sources.is_empty() && pod.stage == Stage::Started,
+    };
+    if news == News::default() {
+        return None;
+    }
+    let is_compared = is_compared || news.compare;
+    told.insert(reference, Told { uid, warnings: pod.warnings.clone(), is_compared });
+    Some(news)
+}
+
+async fn tell(shared: Shared, pod: std::sync::Arc<AskingPod>, news: News) {
+    let namespace = pod.namespace().unwrap_or_default();
+    let mut notices: Vec<Notice> =
+        news.warnings.into_iter().map(|warning| Notice::warning("BoundWithWarning", warning)).collect();
+    if news.compare {
+        match in_time(LONGEST_LOOK, hidden(&shared, &namespace, &pod)).await {
+            Ok(hidden) => notices.extend(hidden),
+            Err(error) => debug!(namespace, pod = pod.name_any(), %error, "its variables cannot be compared"),
+        }
+    }
+    let owner = shared.owners.of(&pod).await.map(|owner| owner.reference(&namespace));
+    for notice in notices {
+        shared.teller.tell(&pod.object_ref(&()), &notice).await;
+        if let Some(owner) = &owner {
+            shared.teller.tell(owner, &notice).await;
+        }
+    }
+}
+
+/// Which variables of a pod's Secrets others of them hide. Of the Secrets the names of keys are told, never a value.
+async fn hidden(shared: &Shared, namespace: &str, pod: &AskingPod) -> kube::Result<Option<Notice>> {
+    let api: Api<Secret> = Api::namespaced(shared.client.clone(), namespace);
+    let mut keys: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let secrets: HashSet<&str> =
+        pod.variable_sources.iter().flatten().map(|(_, secret)| secret.as_str()).collect();
+    for secret in secrets {
+        let data = api.get_opt(secret).await?.and_then(|secret| secret.data).unwrap_or_default();
+        keys.insert(secret, data.into_keys().collect());
+    }
+    let mut all: Vec<Hidden<'_>> = Vec::new();
+    for sources in &pod.variable_sources {
+        for hidden in hidden_among(sources, &keys) {
+            if !all.contains(&hidden) {
+                all.push(hidden);
+            }
+        }
+    }
+    Ok(notice(&all))
+}
+
+/// A variable that two Secrets give.
+#[derive(Debug, PartialEq, Eq)]
+struct Hidden<'a> {
+    variable: String,
+    loser: &'a str,
+    winner: &'a str,
+}
+
+/// The variables that are hidden in a container that gets these Secrets, the winner last.
+fn hidden_among<'a>(sources: &'a [(String, String)], keys: &BTreeMap<&str, Vec<String>>) -> Vec<Hidden<'a>> {
+    let mut winners: BTreeMap<String, &str> = BTreeMap::new();
+    let mut hidden = Vec::new();
+    for (prefix, secret) in sources.iter().rev() {
+        for key in keys.get(secret.as_str()).into_iter().flatten() {
+            let variable = format!("{prefix}{key}");
+            match winners.get(&variable) {
+                Some(winner) if *winner != secret => hidden.push(Hidden { variable, loser: secret, winner }),
+                Some(_) => {}
+                None => drop(winners.insert(variable, secret)),
+            }
+        }
+    }
+    hidden
+}
+
+fn notice(hidden: &[Hidden<'_>]) -> Option<Notice> {
+    let text = |it: &Hidden<'_>| format!("{} of Secret {} by that of {}", it.variable, it.loser, it.winner);
+    let shown: Vec<String> = hidden.iter().take(LISTED).map(text).collect();
+    let more = match hidden.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    (!hidden.is_empty()).then(|| {
+        let note = format!(
+            "two bindings give one variable, and the one named first wins: hidden is {}{more}. Name the variables of one \
+             ServiceBinding otherwise, in its annotation bindery.dev/env",
+            shown.join(", ")
+        );
+        Notice::warning("VariableHidden", note)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::pods::pod::tests::{bound, read};
+
+    #[test]
+    fn a_variable_that_two_bindings_give_is_the_last_one_s() {
+        let sources = [("", "queue-env"), ("", "db-env"), ("A_", "db"), ("A_", "db")]
+            .map(|(prefix, secret)| (prefix.to_owned(), secret.to_owned()));
+        let keys = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
+        let keys = BTreeMap::from([
+            ("queue-env", keys(&["A_uri", "DATABASE_URL", "QUEUE_URL"])),
+            ("db-env", keys(&["DATABASE_URL"])),
+            ("db", keys(&["uri"])),
+        ]);
+        let hidden = hidden_among(&sources, &keys);
+        assert_eq!(
+            notice(&hidden).unwrap().note,
+            "two bindings give one variable, and the one named first wins: hidden is A_uri of Secret queue-env by that of db, \
+             DATABASE_URL of Secret queue-env by that of db-env. Name the variables of one ServiceBinding otherwise, in its \
+             annotation bindery.dev/env"
+        );
+        assert_eq!(notice(&hidden_among(&sources[1..], &keys)), None);
+    }
+
+    #[test]
+    fn what_was_told_of_a_pod_is_not_told_again() {
+        let mut told = HashMap::new();
+        let changes = json!({
+            "metadata": {"annotations": {"bindery.dev/bind": "db,queue"}},
+            "spec": {"containers": [{"name": "app", "volumeMounts": [{"name": "own", "mountPath": "/var/secrets/db"}]}],
+                "volumes": [{"name": "own", "emptyDir": {}}]},
+            "status": {"containerStatuses": [{"name": "app", "state": {"waiting": {}}}]},
+        });
+        let mut pod = read(&bound(&changes)).unwrap();
+        let reference = || PodRef::new("web-1").within("shop");
+        let first = news(&mut told, reference(), &pod).unwrap();
+        assert_eq!((first.warnings.len(), first.compare), (1, false), "the Secrets may not be there yet");
+        pod.stage = Stage::Started;
+        assert_eq!(news(&mut told, reference(), &pod), Some(News { warnings: vec![], compare: true }));
+        assert_eq!(news(&mut told, reference(), &pod), None);
+        let other = read(&bound(&json!({"metadata": {"uid": "u2"}}))).unwrap();
+        assert_eq!(news(&mut told, reference(), &other), None, "nothing is to be said of its successor");
+    }
+}

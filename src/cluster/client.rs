@@ -1,8 +1,12 @@
 //! Access to the API server, with time limits that kube does not set by itself.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
-use kube::{Client, Config, config::InferConfigError};
+use kube::{
+    Client, Config,
+    config::{InferConfigError, KubeconfigError},
+};
+use serde_saphyr::{RenderOptions, SnippetMode, UserMessageFormatter};
 use tokio::time::timeout;
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -16,6 +20,9 @@ pub enum ClientError {
     /// Neither a pod's service account nor a kubeconfig was found.
     #[error("no access to Kubernetes: run in a pod, or set KUBECONFIG")]
     NoAccess(#[source] Box<InferConfigError>),
+    /// The kubeconfig is not what it should be.
+    #[error("no access to Kubernetes: the kubeconfig cannot be read: {0}; correct it, or set KUBECONFIG")]
+    Kubeconfig(String),
     /// What was found cannot be used.
     #[error("the access to Kubernetes cannot be used; check the kubeconfig's certificates and addresses")]
     Unusable(#[source] Box<kube::Error>),
@@ -26,11 +33,27 @@ pub enum ClientError {
 /// # Errors
 /// When neither gives access to a cluster.
 pub async fn client() -> Result<Client, ClientError> {
-    let mut config = Config::infer().await.map_err(|error| ClientError::NoAccess(Box::new(error)))?;
+    let mut config = Config::infer().await.map_err(no_access)?;
     config.connect_timeout = Some(CONNECT);
     config.write_timeout = Some(WRITE);
     config.read_timeout = Some(READ);
     Client::try_from(config).map_err(|error| ClientError::Unusable(Box::new(error)))
+}
+
+fn no_access(error: InferConfigError) -> ClientError {
+    match yaml_error(&error) {
+        Some(error) => ClientError::Kubeconfig(error),
+        None => ClientError::NoAccess(Box::new(error)),
+    }
+}
+
+/// What is wrong with the YAML, if that is the cause. The parser's own words are for programmers, and show the lines around, which
+/// hold credentials.
+fn yaml_error(error: &InferConfigError) -> Option<String> {
+    let KubeconfigError::Parse(yaml) = error.source()?.downcast_ref()? else { return None };
+    let mut options = RenderOptions::new(&UserMessageFormatter);
+    options.snippets = SnippetMode::Off;
+    Some(yaml.render_with_options(options))
 }
 
 /// Waits this long for the API server's answers and no longer: a client's own limits are those of a watch.

@@ -25,6 +25,7 @@ use serde::{
     },
 };
 use serde_json::Value;
+use serde_saphyr::UserMessageFormatter;
 
 use super::{
     Backing, ClientCa, ConfigError, DatabasePlan, LoadedConfig, Login, Offering, PartialSettings,
@@ -141,6 +142,8 @@ pub(super) fn parse(text: &str) -> Result<LoadedConfig, ConfigError> {
     })
     .map_err(|error| {
         let field = path.filter(|path| path != ".").unwrap_or_else(|| "the file".to_owned());
+        // What the parser says by itself is for programmers.
+        let error = error.render_with_formatter(&UserMessageFormatter);
         ConfigError::invalid(field, format!("cannot be read: {error}"))
     })?;
 

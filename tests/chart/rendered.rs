@@ -11,6 +11,18 @@ use serde_json::Value;
 
 pub(crate) const EXAMPLE: &str = "examples/cockroachdb/values.yaml";
 
+/// A program of the test cluster, or that of the PATH.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
+        PathBuf::from,
+    );
+    let built = std::env::var_os("TESTCLUSTER_BIN")
+        .map_or_else(|| cache.join("testcluster"), PathBuf::from)
+        .join(name);
+    if built.exists() { built } else { PathBuf::from(name) }
+}
+
 /// Renders the chart of this repository.
 pub(crate) fn helm(arguments: &[&str]) -> Output {
     helm_chart(Path::new("charts/bindery"), arguments)
@@ -18,15 +30,7 @@ pub(crate) fn helm(arguments: &[&str]) -> Output {
 
 /// Renders a chart.
 pub(crate) fn helm_chart(chart: &Path, arguments: &[&str]) -> Output {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
-        PathBuf::from,
-    );
-    let built = std::env::var_os("TESTCLUSTER_BIN")
-        .map_or_else(|| cache.join("testcluster"), PathBuf::from)
-        .join("helm");
-    let program = if built.exists() { built } else { PathBuf::from("helm") };
-    Command::new(program)
+    Command::new(program("helm"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["template", "bindery"])
         .arg(chart)

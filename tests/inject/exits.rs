@@ -72,3 +72,22 @@ fn a_folder_gives_what_its_files_give_one_after_another() {
     assert_eq!(of_files(&["--diff"], &[PathBuf::from("/does/not/exist")]).0, 2);
     assert_eq!(of_files(&["--no-such-option"], &files).0, 2);
 }
+
+/// A parser's advice to programmers helps no user, and the lines around a mistake in a kubeconfig hold credentials.
+#[test]
+fn a_mistake_in_a_kubeconfig_is_told_without_what_stands_around_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config");
+    fs::write(&file, "apiVersion: v1\nusers: [{name: a, user: {token: hunter2, token: hunter2}}]\n").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_bindery"))
+        .args(["who", "db"])
+        .env("KUBECONFIG", &file)
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("the kubeconfig cannot be read: ") && error.contains("duplicate"), "{error}");
+    for never in ["hunter2", "DuplicateKeyPolicy", "Options"] {
+        assert!(!error.contains(never), "{error}");
+    }
+}

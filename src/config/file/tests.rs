@@ -174,3 +174,11 @@ fn a_file_that_cannot_be_read_is_named() {
     let message = LoadedConfig::from_file("/nowhere/bindery.yaml".as_ref()).unwrap_err().to_string();
     assert!(message.starts_with("/nowhere/bindery.yaml: "), "{message}");
 }
+
+/// A parser's advice to programmers helps no user.
+#[test]
+fn a_key_that_is_there_twice_is_told_in_the_words_of_users() {
+    let error = parse("services: []\nservices: []\n").unwrap_err().to_string();
+    assert!(error.contains("duplicate mapping key: services not allowed here"), "{error}");
+    assert!(!error.contains("Policy"), "{error}");
+}

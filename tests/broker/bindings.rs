@@ -1,5 +1,7 @@
 //! From provisioning to deprovisioning, as applications live through it.
 
+use sha2::{Digest, Sha256};
+
 use crate::{
     platform::Platform,
     postgres::{ADMIN, Postgres},
@@ -240,7 +242,7 @@ async fn what_is_made_carries_the_marks() {
         "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '{database}'"
     ));
     assert!(
-        comment[0].starts_with("bindery installation=") && comment[0].ends_with("instance=mark'ed"),
+        comment[0].starts_with("bindery installation=") && comment[0].ends_with(&shown("mark'ed")),
         "{comment:?}"
     );
     let marker = server.psql(&format!(
@@ -267,7 +269,50 @@ async fn many_instances_at_once_do_not_get_in_each_others_way() {
     futures::future::join_all(lives).await;
 }
 
-/// Ids are any text; names are derived, and ids are kept in the mark for people.
+/// As the comment on a database shows the id of its instance.
+fn shown(id: &str) -> String {
+    let hex: String = Sha256::digest(id).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!(" instance sha256:{hex}")
+}
+
+/// Every login can read the comments of all databases, and with an id its owner's data could be asked for elsewhere. The
+/// comments of an earlier version are replaced at the start.
+#[tokio::test]
+async fn no_login_finds_the_ids_of_others() {
+    let server = Postgres::shared();
+    let mut platform = Platform::on(&server).await;
+    let (victim, spy) = ("capability-of-the-victim", "spy");
+    assert_eq!(platform.provision(victim).await.0, 201);
+    assert_eq!(platform.provision(spy).await.0, 201);
+    let database = platform.credentials(victim, "b").await["database"].as_str().unwrap().to_owned();
+    let session = connect(&server, &platform.credentials(spy, "b").await).await.unwrap();
+    let seen = async || {
+        let sql = "SELECT string_agg(shobj_description(oid, 'pg_database'), ' ') FROM pg_database";
+        session.query_one(sql, &[]).await.unwrap().get::<_, String>(0)
+    };
+    let comments = seen().await;
+    assert!(!comments.contains(victim), "{comments}");
+    let now = server.psql(&format!(
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '{database}'"
+    ));
+    let former = now[0].replace(&shown(victim), &format!(" instance={victim}"));
+    assert_ne!(former, now[0]);
+    server.psql(&format!("COMMENT ON DATABASE {database} IS '{former}'"));
+    assert!(seen().await.contains(victim));
+    platform.restart().await;
+    let started = std::time::Instant::now();
+    while seen().await.contains(victim) {
+        assert!(started.elapsed() < std::time::Duration::from_secs(20), "the comment still shows the id");
+        tokio::task::yield_now().await;
+    }
+    assert!(seen().await.contains(&shown(victim)));
+    for instance in [victim, spy] {
+        assert_eq!(platform.unbind(instance, "b").await.0, 200);
+        assert_eq!(platform.deprovision(instance).await.0, 200);
+    }
+}
+
+/// Ids are any text; names are derived, and the mark keeps a digest of the id for people.
 #[tokio::test]
 async fn hostile_ids_do_no_harm() {
     let server = Postgres::shared();
@@ -282,7 +327,7 @@ async fn hostile_ids_do_no_harm() {
         let comment = format!(
             "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '{database}'"
         );
-        assert!(server.psql(&comment).concat().ends_with(&format!("instance={id}")), "{id}");
+        assert!(server.psql(&comment).concat().ends_with(&shown(id)), "{id}");
         assert_eq!(platform.unbind(id, id).await.0, 200, "{id}");
         assert_eq!(platform.deprovision(id).await.0, 200, "{id}");
         assert!(nothing_of(&server, &[&credentials]).is_empty(), "{id}");

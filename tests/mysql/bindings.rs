@@ -123,7 +123,36 @@ async fn credentials_end_with_their_time_and_so_do_sessions() {
     assert_eq!(server.left_of(&[&credentials, &lasting]), Vec::<String>::new());
 }
 
-/// Ids are any text; names are derived, and ids are kept with the marks for people.
+/// The marks of an earlier version are replaced at the start.
+#[tokio::test]
+async fn marks_hold_digests_of_ids() {
+    let server = MariaDb::shared();
+    let mut platform = Platform::on(&server).await;
+    assert_eq!(platform.provision("capability").await.0, 201);
+    let credentials = platform.credentials("capability", "also-one").await;
+    let ids = || server.marks("id", text(&credentials, "database"));
+    let digests = ids();
+    assert_eq!(digests.len(), 2);
+    assert!(digests.iter().all(|id| id.len() == 71 && id.starts_with("sha256:")), "{digests:?}");
+
+    platform.keep_installation().await;
+    assert_eq!(platform.provision("former").await.0, 201);
+    let credentials = platform.credentials("former", "b").await;
+    let ids = || server.marks("id", text(&credentials, "database"));
+    let digests = ids();
+    let marks = platform.mark();
+    server.root(&format!("UPDATE {marks}.marks SET id = IF(kind = 'database', 'former', 'b')"));
+    assert_ne!(ids(), digests);
+    platform.restart().await;
+    while ids() != digests {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(platform.deprovision("former").await.0, 400, "it has a binding");
+    assert_eq!(platform.unbind("former", "b").await.0, 200);
+    assert_eq!(platform.deprovision("former").await.0, 200);
+}
+
+/// Ids are any text; names are derived, and the marks keep digests of ids for people.
 #[tokio::test]
 async fn hostile_ids_do_no_harm() {
     let server = MariaDb::shared();

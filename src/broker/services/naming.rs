@@ -17,6 +17,7 @@ const OWNER_SUFFIX: &str = "_owner";
 const READWRITE_SUFFIX: &str = "_readwrite";
 const READONLY_SUFFIX: &str = "_readonly";
 const MARKER_PREFIX: &str = "bindery_";
+const DIGEST_PREFIX: &str = "sha256:";
 
 /// The role that has the owners of databases which outlive their instances as members. No installation's marker is called
 /// so.
@@ -52,6 +53,12 @@ pub(crate) fn marker(installation: &str) -> String {
     let digest = Sha256::digest(installation.as_bytes());
     let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("{MARKER_PREFIX}{hex}")
+}
+
+/// An id as a server may show it to others: with the id itself, another platform could ask for what it stands for.
+pub(crate) fn digest(id: &str) -> String {
+    let hex: String = Sha256::digest(id.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{DIGEST_PREFIX}{hex}")
 }
 
 /// Whether a name has the form of [`database`].
@@ -119,5 +126,11 @@ mod tests {
         // The first eight bytes of SHA-256("a"), FIPS 180-4.
         assert_eq!(marker("a"), "bindery_ca978112ca1bbdca");
         assert_ne!(marker("a"), marker("b"));
+    }
+
+    /// SHA-256("abc"), FIPS 180-4.
+    #[test]
+    fn ids_are_shown_as_their_digest() {
+        assert_eq!(digest("abc"), "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 }

@@ -6,6 +6,7 @@
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
+    super::naming::digest,
     connection::{Session, Texts},
     dialect::Statement,
     error::SqlError,
@@ -65,7 +66,7 @@ impl Marks {
         format!("{}.{TABLE}", identifier(&self.schema))
     }
 
-    /// Makes the table, if need be. Times are UTC; `id` is the platform's, for people who look.
+    /// Makes the table, if need be. Times are UTC; `id` is the digest of the platform's id, for people who look.
     pub(super) fn create(&self) -> [Statement; 2] {
         let table = format!(
             "CREATE TABLE IF NOT EXISTS {} (\
@@ -91,9 +92,21 @@ impl Marks {
             literal(&mark.name),
             literal(mark.kind.as_str()),
             literal(&mark.database),
-            literal(id),
+            literal(&digest(id)),
         );
         Statement::new(WRITES, sql)
+    }
+
+    /// Replaces the ids that an earlier version wrote with their digests.
+    pub(super) async fn hide_ids(&self, session: &mut Session) -> Result<(), SqlError> {
+        let sql = format!(
+            "UPDATE {} SET id = CONCAT('sha256:', SHA2(id, 256)) WHERE id NOT REGEXP '^sha256:[0-9a-f]{{64}}$'",
+            self.table()
+        );
+        match session.run([Statement::new(WRITES, sql)]).await {
+            Err(error) if error.is_without_marks() => Ok(()),
+            done => done,
+        }
     }
 
     /// Notes that a login is locked because its time is over, if it still is.

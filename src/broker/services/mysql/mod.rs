@@ -16,6 +16,8 @@ mod removal;
 mod rights;
 mod server;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use async_trait::async_trait;
 use backon::Retryable;
 use secrecy::SecretString;
@@ -47,6 +49,8 @@ pub(crate) struct Databases {
     plans: Plans,
     marker: String,
     marks: Marks,
+    /// Whether no mark of an earlier version holds an id any more.
+    ids_are_hidden: AtomicBool,
 }
 
 impl Databases {
@@ -59,7 +63,8 @@ impl Databases {
             );
         }
         let marker = naming::marker(installation);
-        Self { server: Server::new(settings), plans, marks: Marks::new(marker.clone()), marker }
+        let (server, marks) = (Server::new(settings), Marks::new(marker.clone()));
+        Self { server, plans, marks, marker, ids_are_hidden: AtomicBool::new(false) }
     }
 
     /// Does the work again while what stands in its way passes by itself, and puts what remains in words.
@@ -82,6 +87,18 @@ impl Databases {
             let told = if matches!(error, SqlError::Foreign { .. }) { told.foreign() } else { told };
             if is_passing { told.passing() } else { told }
         })
+    }
+
+    /// Replaces the ids that an earlier version wrote, once per start.
+    async fn hide_ids(&self) -> Result<(), SqlError> {
+        if self.ids_are_hidden.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut session = self.server.session().await?;
+        self.marks.hide_ids(&mut session).await?;
+        self.server.keep(session);
+        self.ids_are_hidden.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The logins that are past their time.
@@ -197,7 +214,7 @@ impl Provider for Databases {
             let expired = self.attempt(|| self.expire_once(&mark.name)).await;
             result = result.and(expired);
         }
-        result
+        result.and(self.attempt(|| self.hide_ids()).await)
     }
 
     async fn resources(&self) -> Result<Vec<Resource>, ServiceError> {

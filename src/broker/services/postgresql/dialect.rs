@@ -279,6 +279,13 @@ pub(super) trait Dialect: Send + Sync {
         Statement::new("mark the database", sql)
     }
 
+    /// A query for the databases whose comment begins with `$1`, with that comment: the functions of `pg_catalog` are those
+    /// of either engine.
+    fn comments(&self) -> &'static str {
+        "SELECT datname::text, shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database \
+         WHERE starts_with(shobj_description(oid, 'pg_database'), $1)"
+    }
+
     /// A query for the logins, members of a group that has `$1` as its mark, that are past their time, and can still log
     /// in or have sessions.
     fn expired_logins(&self) -> &'static str;

@@ -4,6 +4,7 @@
 
 mod bind;
 mod certificate;
+mod comments;
 mod confirm;
 mod connection;
 mod credentials;
@@ -15,6 +16,8 @@ mod provision;
 mod quote;
 mod removal;
 mod server;
+
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use backon::Retryable;
@@ -44,6 +47,8 @@ pub(crate) struct Databases {
     plans: Plans,
     installation: String,
     marker: String,
+    /// Whether no comment of an earlier version shows an id any more.
+    ids_are_hidden: AtomicBool,
 }
 
 /// Whose a role is.
@@ -69,6 +74,7 @@ impl Databases {
             plans,
             installation: installation.to_owned(),
             marker: naming::marker(installation),
+            ids_are_hidden: AtomicBool::new(false),
         }
     }
 
@@ -238,7 +244,8 @@ impl Provider for Databases {
     }
 
     async fn expire(&self) -> Result<(), ServiceError> {
-        self.attempt(|| self.expire_once()).await
+        self.attempt(|| self.expire_once()).await?;
+        self.attempt(|| self.hide_ids()).await
     }
 
     async fn resources(&self) -> Result<Vec<Resource>, ServiceError> {

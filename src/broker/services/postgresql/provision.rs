@@ -48,8 +48,7 @@ impl Databases {
             let origin = origin(self.plans.known(&instance.plan_id)?, asked)?;
             session.run([dialect.create_database(names, origin)]).await?;
         }
-        // The id is arbitrary text; what makes it a comment is quoted in the dialect.
-        let comment = format!("bindery installation={} instance={}", self.installation, instance.id);
+        let comment = self.comment_on(instance.id.as_str());
         session.run(dialect.lock_down(names, &comment)).await?;
         if asked.template.is_some() {
             self.adopt(&database, &owner).await?;

@@ -53,6 +53,12 @@ pub(super) const ADMINISTRATORS: &[Allowed] = &[
         Does::Job(|of| within(of, "GRANT ALL ON SCHEMA public TO {1}")),
     ),
     allow(r#"COMMENT ON DATABASE "?" IS '?'"#, "comment-on", Same),
+    allow(
+        "SELECT datname::text, shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database \
+         WHERE starts_with(shobj_description(oid, 'pg_database'), $1)",
+        "functions-and-operators: shobj_description, starts_with",
+        Same,
+    ),
     allow(r#"CREATE USER "?" WITH PASSWORD '?'"#, LOGIN, Same),
     allow(r#"CREATE USER "?" WITH PASSWORD '?' VALID UNTIL '?'"#, LOGIN, Same),
     allow(

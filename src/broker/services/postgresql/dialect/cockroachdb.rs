@@ -264,6 +264,7 @@ mod tests {
             CockroachDb.is_admitted("d", "g"),
             CockroachDb.is_expired("b"),
             CockroachDb.expired_logins().to_owned(),
+            CockroachDb.comments().to_owned(),
             CockroachDb.schemas().to_owned(),
             CockroachDb.count_sessions("b"),
             CockroachDb.databases_of("b"),

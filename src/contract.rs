@@ -72,6 +72,24 @@ pub mod binding {
     pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "bindery");
 }
 
+/// Annotations of objects that have bindery read Secrets.
+pub mod approval {
+    /// Annotation: written by the webhook once it has checked that the author may get the Secrets. Any other value asks the
+    /// webhook to check.
+    pub const APPROVAL: &str = "bindery.dev/secret-approval";
+    /// The value that asks for a check.
+    pub const CHECK: &str = "check";
+    /// The reason of the condition of an object whose Secrets are not approved.
+    pub const NOT_APPROVED: &str = "SecretNotApproved";
+}
+
+/// Annotations of Claims.
+pub mod claim {
+    /// Annotation: the uid of the namespace whose object of the same name may take over what the Claim stands for. Set by
+    /// an administrator.
+    pub const ADOPT: &str = "bindery.dev/adopt";
+}
+
 /// Labels and annotations by which NamespaceBindings are carried out.
 pub mod branch {
     /// Label of a ServiceInstance and a ServiceBinding: the NamespaceBinding that they were made for.

@@ -8,6 +8,7 @@ mod lean;
 mod load;
 pub mod namespaces;
 mod review;
+pub mod secrets;
 pub mod webhook;
 
 #[cfg(test)]

@@ -11,9 +11,10 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 
 use super::{
-    api::{AuthInfo, Claim, ClusterServiceBroker, broker::SecretReference, claim::ClaimBroker},
+    api::{AuthInfo, Claim, ClusterServiceBroker, UsesSecrets, broker::SecretReference, claim::ClaimBroker},
     client::{BrokerClient, ClientError, Credentials, Endpoint, Queue},
 };
+use crate::{cluster::approvals::Approvals, contract::approval};
 
 /// How long a client is used before the Secret with its credentials is read again.
 const KEPT: Duration = Duration::from_mins(1);
@@ -23,6 +24,9 @@ const KEPT: Duration = Duration::from_mins(1);
 pub(super) enum BrokerError {
     #[error("{0}")]
     Credentials(String),
+    /// The Secret with the credentials is not to be read: no admission has checked the author's right to it.
+    #[error("{0}")]
+    NotApproved(String),
     #[error(transparent)]
     Client(#[from] ClientError),
 }
@@ -31,7 +35,7 @@ impl BrokerError {
     pub(super) fn client(&self) -> Option<&ClientError> {
         match self {
             Self::Client(error) => Some(error),
-            Self::Credentials(_) => None,
+            Self::Credentials(_) | Self::NotApproved(_) => None,
         }
     }
 }
@@ -39,6 +43,7 @@ impl BrokerError {
 /// The clients by what they were made from.
 pub(super) struct Connections {
     cluster: Client,
+    approvals: Approvals,
     made: Mutex<HashMap<String, Made>>,
     /// Each broker's, whichever client it is asked by. Nobody has so many brokers that they would have to be removed.
     queues: Mutex<HashMap<String, Arc<Queue>>>,
@@ -51,8 +56,8 @@ struct Made {
 }
 
 impl Connections {
-    pub(super) fn new(cluster: Client) -> Self {
-        Self { cluster, made: Mutex::default(), queues: Mutex::default() }
+    pub(super) fn new(cluster: Client, approvals: Approvals) -> Self {
+        Self { cluster, approvals, made: Mutex::default(), queues: Mutex::default() }
     }
 
     /// The client of a registered broker.
@@ -73,6 +78,24 @@ impl Connections {
         }
     }
 
+    /// Whether the Secret with a broker's credentials, if it has one, may be read.
+    pub(super) async fn is_approved(&self, broker: &ClusterServiceBroker) -> bool {
+        self.approved(&remembered(broker)).await.is_ok()
+    }
+
+    /// bindery may read every Secret, so it reads only those that the author of the ClusterServiceBroker may read as well.
+    async fn approved(&self, from: &ClaimBroker) -> Result<(), BrokerError> {
+        if from.secrets().is_empty() {
+            return Ok(());
+        }
+        let approval = from.approval.as_deref().unwrap_or_default();
+        match self.approvals.verify(&from.checked(), approval).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(BrokerError::NotApproved(not_approved(from))),
+            Err(error) => Err(BrokerError::Credentials(error.to_string())),
+        }
+    }
+
     /// Has the credentials read again at the next use, for they were refused.
     pub(super) fn forget(&self, name: &str) {
         self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
@@ -86,7 +109,10 @@ impl Connections {
             return Ok(made.client.clone());
         }
         let credentials = match &from.auth_info {
-            Some(auth) => Some(self.credentials(auth).await?),
+            Some(auth) => {
+                self.approved(&from).await?;
+                Some(self.credentials(auth).await?)
+            }
             None => None,
         };
         let client = BrokerClient::new(&Endpoint {
@@ -145,15 +171,23 @@ impl Connections {
     }
 }
 
-/// What a claim remembers of a broker: all but the credentials in its URL.
+/// What a claim remembers of a broker.
 pub(super) fn remembered(broker: &ClusterServiceBroker) -> ClaimBroker {
-    ClaimBroker {
-        name: broker.name_any(),
-        url: broker.spec.url.shown().as_str().into(),
-        insecure_skip_tls_verify: broker.spec.insecure_skip_tls_verify,
-        ca_bundle: broker.spec.ca_bundle.clone(),
-        auth_info: broker.spec.auth_info.clone(),
-    }
+    let approval = broker.annotations().get(approval::APPROVAL).map(String::as_str);
+    ClaimBroker::of(&broker.name_any(), &broker.spec, approval)
+}
+
+fn not_approved(broker: &ClaimBroker) -> String {
+    let named: Vec<_> =
+        broker.secrets().iter().map(|secret| format!("{}/{}", secret.namespace, secret.name)).collect();
+    let (named, name) = (named.join(", "), &broker.name);
+    format!(
+        "Secret {named} is not used: bindery's webhook has not checked that an author of ClusterServiceBroker {name} may \
+         get it. Once the webhook is registered and answers, have it checked as somebody who may: kubectl annotate \
+         clusterservicebroker {name} {}={} --overwrite; if the ClusterServiceBroker is gone, create it again",
+        approval::APPROVAL,
+        approval::CHECK,
+    )
 }
 
 fn value(secret: &Secret, key: &str) -> Option<String> {

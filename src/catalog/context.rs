@@ -25,7 +25,7 @@ use super::{
     turns::Turns,
 };
 use crate::{
-    cluster::{namespaces::NamespaceMeta, retry::Retries},
+    cluster::{approvals::Approvals, namespaces::NamespaceMeta, retry::Retries},
     telemetry::Metrics,
 };
 
@@ -103,9 +103,15 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(client: Client, stores: Stores, metrics: Arc<Metrics>, cluster_id: String) -> Self {
+    pub(super) fn new(
+        client: Client,
+        stores: Stores,
+        metrics: Arc<Metrics>,
+        cluster_id: String,
+        approvals: Approvals,
+    ) -> Self {
         Self {
-            connections: Connections::new(client.clone()),
+            connections: Connections::new(client.clone(), approvals),
             ledger: Ledger::new(client.clone(), stores.claims.clone()),
             retries: Retries::default(),
             turns: Turns::default(),
@@ -127,6 +133,11 @@ impl Context {
             Some(since) => NamespaceState::Terminating { since: since.0 },
             None => NamespaceState::Active { uid: namespace.uid().unwrap_or_default() },
         }
+    }
+
+    /// The uid of a namespace, as far as known.
+    pub(super) fn namespace_uid(&self, name: &str) -> Option<String> {
+        self.stores.namespaces.get(&ObjectRef::new(name))?.uid()
     }
 
     /// Whether a namespace is being deleted.

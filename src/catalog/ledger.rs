@@ -7,12 +7,16 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
     runtime::reflector::Store,
 };
+use serde_json::{Value, json};
 
 use super::{
     api::{Claim, ClaimKind, ClaimSpec},
     names,
 };
-use crate::{cluster::seen, contract::FIELD_MANAGER};
+use crate::{
+    cluster::seen,
+    contract::{FIELD_MANAGER, claim::ADOPT},
+};
 
 /// What came of recording a claim.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub(super) enum Recorded {
     /// The id is the object's, but another broker was asked for it, or the same for another service or plan. What that
     /// broker may hold must be deleted there before the claim is given up.
     Elsewhere(Claim),
+    /// An object of the same name holds or held the id, in an earlier namespace of the same name.
+    OtherNamespace(Claim),
     /// Another object holds the id.
     Taken,
 }
@@ -57,6 +63,21 @@ impl ClaimSpec {
             && self.instance_id == other.instance_id
     }
 
+    /// Whether an object may take over what `held`, of which it is the heir by name, stands for. Whoever makes a namespace
+    /// of a former name knows nothing of what was in it, so that takes an administrator's word.
+    fn may_take_over(&self, held: &Claim) -> bool {
+        let same_namespace =
+            held.spec.namespace_uid.is_some() && held.spec.namespace_uid == self.namespace_uid;
+        self.uid == held.spec.uid || same_namespace || is_adopted_by(held, self.namespace_uid.as_deref())
+    }
+
+    /// This claim after `held`: the broker goes on being told what it was told.
+    fn after(mut self, held: &Self) -> Self {
+        let told = held.space_guid.clone().or_else(|| held.namespace_uid.clone());
+        self.space_guid = told.filter(|told| Some(told) != self.namespace_uid.as_ref());
+        self
+    }
+
     /// Whether a broker that did what `other` asked for has done this. A broker that is registered under another name
     /// now counts as the same when it offers the same service and plan: deletions would not find it otherwise.
     fn is_same_request_as(&self, other: &Self, registered: impl Fn(&str) -> bool) -> bool {
@@ -64,6 +85,23 @@ impl ClaimSpec {
             && self.plan_id == other.plan_id
             && (self.broker.name == other.broker.name || !registered(&other.broker.name))
     }
+}
+
+/// Whether an administrator hands what a claim stands for over to the namespace with this uid.
+pub(super) fn is_adopted_by(claim: &Claim, namespace_uid: Option<&str>) -> bool {
+    let adopted = claim.annotations().get(ADOPT).map(String::as_str);
+    adopted.is_some() && adopted == namespace_uid
+}
+
+/// What an administrator has to do for an object of a recreated namespace to take over a claim.
+pub(super) fn how_to_adopt(claim: &Claim, namespace_uid: &str) -> String {
+    let ClaimSpec { kind, namespace, name, .. } = &claim.spec;
+    format!(
+        "it was made for the {kind:?} {name} of an earlier namespace {namespace}; a namespace of the same name inherits \
+         nothing by itself. For it to take over what is there, an administrator says so: kubectl annotate claim {} \
+         {ADOPT}={namespace_uid}",
+        claim.name_any()
+    )
 }
 
 impl Ledger {
@@ -91,34 +129,60 @@ impl Ledger {
         if !claim.spec.is_heir_of(&held.spec) {
             return Ok(Recorded::Taken);
         }
+        if !claim.spec.may_take_over(&held) {
+            return Ok(Recorded::OtherNamespace(held));
+        }
         if !claim.spec.is_same_request_as(&held.spec, registered) {
             return Ok(Recorded::Elsewhere(held));
         }
-        if held.spec == claim.spec {
+        let wanted = claim.spec.after(&held.spec);
+        if held.spec == wanted {
             return Ok(Recorded::Ours { claim: held, is_new: false });
         }
-        let patch = serde_json::json!({
-            "metadata": {"resourceVersion": held.resource_version()}, "spec": claim.spec,
-        });
-        let moved = self.api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        let mut metadata = json!({"resourceVersion": held.resource_version()});
+        if held.annotations().contains_key(ADOPT) {
+            metadata["annotations"] = json!({ADOPT: null});
+        }
+        let mut spec = json!(wanted);
+        // A merge patch keeps what it does not name.
+        if wanted.space_guid.is_none() {
+            spec["spaceGUID"] = Value::Null;
+        }
+        for field in ["caBundle", "authInfo", "approval"] {
+            spec["broker"].as_object_mut().map(|broker| broker.entry(field).or_insert(Value::Null));
+        }
+        let patch = Patch::Merge(json!({"metadata": metadata, "spec": spec}));
+        let moved = self.api.patch(&name, &PatchParams::default(), &patch).await?;
         Ok(Recorded::Ours { claim: moved, is_new: false })
     }
 
-    /// The claim for an id if it belongs to this object; read from the API server, for a deletion hangs on it.
+    /// Notes the uid of its object's namespace in a claim of an earlier version.
+    pub(super) async fn note_namespace(&self, claim: &Claim, namespace_uid: &str) -> kube::Result<()> {
+        let patch = Patch::Merge(json!({
+            "metadata": {"resourceVersion": claim.resource_version()},
+            "spec": {"namespaceUID": namespace_uid},
+        }));
+        self.api.patch(&claim.name_any(), &PatchParams::default(), &patch).await.map(drop)
+    }
+
+    /// The claim for an id if it is that of the object with this uid; read from the API server, for a deletion hangs on
+    /// it. An object that merely has the name of the claim's may be one of another namespace of that name.
     pub(super) async fn find(
         &self,
         kind: ClaimKind,
         id: &str,
-        (namespace, name): (&str, &str),
+        uid: Option<&str>,
     ) -> kube::Result<Option<Claim>> {
         let claim = self.api.get_opt(&claim_name(kind, id)).await?;
-        Ok(claim.filter(|claim| claim.spec.namespace == namespace && claim.spec.name == name))
+        Ok(claim.filter(|claim| Some(claim.spec.uid.as_str()) == uid))
     }
 
-    /// The claims of an instance's bindings, as far as known.
-    pub(super) fn bindings_of(&self, instance_id: &str) -> Vec<String> {
+    /// The claims of an instance's bindings, which are in its namespace, as far as known.
+    pub(super) fn bindings_of(&self, instance_id: &str, namespace: &str) -> Vec<String> {
         let of_instance = |claim: &Claim| {
-            claim.spec.kind == ClaimKind::ServiceBinding && claim.spec.instance_id == instance_id
+            claim.spec.kind == ClaimKind::ServiceBinding
+                && claim.spec.instance_id == instance_id
+                && claim.spec.namespace == namespace
         };
         let mut names: Vec<String> =
             self.store.state_filter(of_instance).iter().map(|claim| claim.name_any()).collect();
@@ -155,6 +219,8 @@ mod tests {
             broker: ClaimBroker { name: "x".to_owned(), ..ClaimBroker::default() },
             kind: ClaimKind::ServiceInstance,
             namespace: "team-a".to_owned(),
+            namespace_uid: Some("ns-1".to_owned()),
+            space_guid: None,
             name: "db".to_owned(),
             uid: "1".to_owned(),
             instance_id: "id".to_owned(),
@@ -189,5 +255,33 @@ mod tests {
         assert!(!thief.is_heir_of(&claim));
         let binding = ClaimSpec { kind: ClaimKind::ServiceBinding, ..claim.clone() };
         assert!(!binding.is_heir_of(&claim));
+    }
+
+    #[test]
+    fn a_recreated_namespace_inherits_only_what_an_administrator_hands_over() {
+        let mut held = Claim::new("c", claim());
+        let restored = ClaimSpec { uid: "2".to_owned(), ..claim() };
+        assert!(restored.may_take_over(&held), "restored in the same namespace");
+        let recreated = ClaimSpec { namespace_uid: Some("ns-2".to_owned()), ..restored };
+        assert!(!recreated.may_take_over(&held));
+        assert!(how_to_adopt(&held, "ns-2").ends_with("kubectl annotate claim c bindery.dev/adopt=ns-2"));
+        held.annotations_mut().insert(ADOPT.to_owned(), "ns-3".to_owned());
+        assert!(!recreated.may_take_over(&held), "another was meant");
+        held.annotations_mut().insert(ADOPT.to_owned(), "ns-2".to_owned());
+        assert!(recreated.may_take_over(&held));
+        let after = recreated.clone().after(&held.spec);
+        assert_eq!(after.space_guid.as_deref(), Some("ns-1"), "the broker knows it by this");
+        let again = ClaimSpec { namespace_uid: Some("ns-3".to_owned()), ..recreated }.after(&after);
+        assert_eq!(again.space_guid.as_deref(), Some("ns-1"));
+        assert_eq!(claim().after(&claim()).space_guid, None);
+    }
+
+    #[test]
+    fn a_claim_that_knows_no_namespace_is_taken_over_by_its_own_object_alone() {
+        let held = Claim::new("c", ClaimSpec { namespace_uid: None, ..claim() });
+        assert!(claim().may_take_over(&held));
+        assert!(!ClaimSpec { uid: "2".to_owned(), ..claim() }.may_take_over(&held));
+        let unknown = ClaimSpec { uid: "2".to_owned(), namespace_uid: None, ..claim() };
+        assert!(!unknown.may_take_over(&held));
     }
 }

@@ -29,7 +29,10 @@ use self::api::{
 };
 pub(crate) use self::variables::check_variables;
 pub use self::{api::crds, lost::LostSecrets};
-use crate::telemetry::{Metrics, ops::Readiness};
+use crate::{
+    cluster::approvals::Approvals,
+    telemetry::{Metrics, ops::Readiness},
+};
 
 /// The name of this part in readiness reports.
 const PART: &str = "catalog";
@@ -41,9 +44,10 @@ const GRACE: Duration = Duration::from_secs(10);
 const CLUSTER_ID_NAMESPACE: &str = "kube-system";
 
 /// How the catalog is set up. Every installation has the whole cluster so far.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
+#[derive(Clone, Debug)]
 pub struct CatalogSettings {
+    /// The approvals of the installation's webhook.
+    pub approvals: Approvals,
     /// Where others report that the Secrets of a binding are gone.
     pub lost_secrets: LostSecrets,
 }
@@ -73,7 +77,7 @@ pub async fn run(
     });
     let Some(cluster_id) = prepared.await else { return Ok(()) };
     readiness.wait_for(PART, "reads what there is");
-    let mut tasks = wiring::start(client, metrics, cluster_id, settings.lost_secrets, &stop);
+    let mut tasks = wiring::start(client, metrics, cluster_id, settings, &stop);
     let served = async {
         tasks.synced().await;
         readiness.ready(PART);
@@ -155,8 +159,11 @@ mod tests {
         };
         let client = Client::new(Router::new().fallback(any(missing)), "default");
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
-        let catalog =
-            run(client, CatalogSettings::default(), Arc::default(), readiness.clone(), stop.clone());
+        let settings = CatalogSettings {
+            approvals: Approvals::new(client.clone(), "bindery", "approvals"),
+            lost_secrets: LostSecrets::default(),
+        };
+        let catalog = run(client, settings, Arc::default(), readiness.clone(), stop.clone());
         let look = async {
             while !readiness.report().contains("missing") {
                 tokio::task::yield_now().await;

@@ -10,6 +10,7 @@ use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api, Resource, ResourceExt,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
+    core::PartialObjectMeta,
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -28,6 +29,8 @@ use crate::{
 const LARGEST: usize = 1 << 20;
 /// The longest name of an object.
 const LONGEST_NAME: usize = 253;
+/// The type of every Secret that is written.
+const OPAQUE: &str = "Opaque";
 
 /// A Secret cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +144,7 @@ pub(super) fn desired(
             owner_references: binding.controller_owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
-        type_: Some("Opaque".to_owned()),
+        type_: Some(OPAQUE.to_owned()),
         data: Some(data.into_iter().map(|(key, value)| (key, ByteString(value.into_bytes()))).collect()),
         ..Secret::default()
     }
@@ -174,7 +177,11 @@ pub(super) async fn read(
             return Err(SecretError::NameTaken(name.clone())); // spec.secretName is that of the variables
         }
         let secret = api.get_opt(name).await?;
-        if secret.as_ref().is_some_and(|secret| !belongs_to(&secret.metadata, binding)) {
+        // The type of a Secret cannot change, and bindery writes no other.
+        let is_ours = |secret: &Secret| {
+            belongs_to(&secret.metadata, binding) && secret.type_.as_deref() == Some(OPAQUE)
+        };
+        if secret.as_ref().is_some_and(|secret| !is_ours(secret)) {
             return Err(SecretError::NameTaken(name.clone()));
         }
         found.push((name.clone(), secret));
@@ -182,11 +189,21 @@ pub(super) async fn read(
     Ok(found)
 }
 
-/// Whether the Secrets are as they were left. Reads no data.
-pub(super) async fn untouched(api: &Api<Secret>, written: &[WrittenSecret]) -> kube::Result<bool> {
-    for secret in written {
-        let meta = api.get_metadata_opt(&secret.name).await?;
-        if meta.and_then(|meta| meta.resource_version()).as_ref() != Some(&secret.resource_version) {
+/// Whether the Secrets are as they were left. Reads no data. Which there are follows from the binding; what the status
+/// says of others is not looked at.
+pub(super) async fn untouched(
+    api: &Api<Secret>,
+    binding: &ServiceBinding,
+    written: &[WrittenSecret],
+) -> kube::Result<bool> {
+    for name in names(binding) {
+        let Some(left) = written.iter().find(|secret| secret.name == name) else { return Ok(false) };
+        let meta = api.get_metadata_opt(&name).await?;
+        let is_left = |meta: &PartialObjectMeta<Secret>| {
+            belongs_to(&meta.metadata, binding)
+                && meta.metadata.resource_version.as_ref() == Some(&left.resource_version)
+        };
+        if !meta.as_ref().is_some_and(is_left) {
             return Ok(false);
         }
     }
@@ -269,10 +286,14 @@ pub(super) fn revision(secret: &Secret) -> Option<i64> {
     secret.annotations().get(contract::REVISION)?.parse().ok()
 }
 
-/// Removes the Secrets that were written, and none that took their names.
-pub(super) async fn remove(api: &Api<Secret>, written: &[WrittenSecret]) -> kube::Result<()> {
-    for secret in written {
-        seen::delete(api, &secret.name, Some(secret.uid.clone())).await?;
+/// Removes the binding's Secrets. Which there are follows from the binding, and whose they are from their owner reference:
+/// the status could name any Secret.
+pub(super) async fn remove(api: &Api<Secret>, binding: &ServiceBinding) -> kube::Result<()> {
+    for name in names(binding) {
+        let Some(found) = api.get_metadata_opt(&name).await? else { continue };
+        if belongs_to(&found.metadata, binding) {
+            seen::delete(api, &name, found.uid()).await?;
+        }
     }
     Ok(())
 }

@@ -15,7 +15,10 @@ use super::{
     context::Context,
     ledger::claim_name,
 };
-use crate::cluster::{namespaces::NamespaceMeta, watch::Change};
+use crate::{
+    cluster::{namespaces::NamespaceMeta, watch::Change},
+    contract::claim::ADOPT,
+};
 
 /// The queues of the reconcilers.
 #[derive(Clone)]
@@ -123,6 +126,9 @@ impl Queues {
                 if *beyond_status {
                     wake(&self.claims, ObjectRef::from_obj(object.as_ref()));
                 }
+                if object.annotations().contains_key(ADOPT) {
+                    self.heir(object);
+                }
             }
             Change::Deleted(object) => {
                 forget(context, object.as_ref());
@@ -137,6 +143,15 @@ impl Queues {
                     }
                 }
             }
+        }
+    }
+
+    /// The object that is to take over a claim.
+    fn heir(&self, claim: &Claim) {
+        let (name, namespace) = (&claim.spec.name, &claim.spec.namespace);
+        match claim.spec.kind {
+            ClaimKind::ServiceInstance => wake(&self.instances, ObjectRef::new(name).within(namespace)),
+            ClaimKind::ServiceBinding => wake(&self.bindings, ObjectRef::new(name).within(namespace)),
         }
     }
 

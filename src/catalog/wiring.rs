@@ -16,6 +16,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    CatalogSettings,
     context::{Context, Stores},
     lost::LostSecrets,
     reconcile::{self, binding, broker, claim, instance},
@@ -64,7 +65,7 @@ pub(super) fn start(
     client: Client,
     metrics: Arc<Metrics>,
     cluster_id: String,
-    lost_secrets: LostSecrets,
+    settings: CatalogSettings,
     stop: &CancellationToken,
 ) -> Tasks {
     let (brokers, broker_writer) = reflector::store();
@@ -75,7 +76,7 @@ pub(super) fn start(
     let (claims, claim_writer) = reflector::store();
     let (namespaces, namespace_writer) = reflector::store();
     let stores = Stores { brokers, classes, plans, instances, bindings, claims, namespaces };
-    let context = Arc::new(Context::new(client, stores, metrics, cluster_id));
+    let context = Arc::new(Context::new(client, stores, metrics, cluster_id, settings.approvals));
 
     let (broker_queue, broker_wakes) = unbounded();
     let (instance_queue, instance_wakes) = unbounded();
@@ -98,7 +99,7 @@ pub(super) fn start(
     watching.start(claim_writer, Queues::claim);
     watching.start(namespace_writer, Queues::namespace);
 
-    watches.spawn(look_for_lost(context.clone(), queues.clone(), lost_secrets));
+    watches.spawn(look_for_lost(context.clone(), queues.clone(), settings.lost_secrets));
     let mut tasks = Tasks { context, synced: CancellationToken::new(), watches, reconcilers: JoinSet::new() };
     tasks.await_stores();
     tasks.reconcile(|stores| &stores.brokers, broker_wakes, stop, broker::reconcile);

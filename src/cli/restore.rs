@@ -94,8 +94,11 @@ async fn instance(client: &Client, claim: &Claim, cluster: &str) -> anyhow::Resu
         service_id: spec.service_id.as_str().into(),
         plan_id: spec.plan_id.as_str().into(),
         organization_guid: cluster.to_owned(),
-        // Of a namespace that is gone nobody asks again, but a record names one.
-        space_guid: uid(client, &spec.namespace).await?.unwrap_or_else(|| spec.namespace.clone()),
+        space_guid: match spec.space_guid.as_ref().or(spec.namespace_uid.as_ref()) {
+            Some(told) => told.clone(),
+            // A Claim of an earlier version. Of a namespace that is gone nobody asks again, but a record names one.
+            None => uid(client, &spec.namespace).await?.unwrap_or_else(|| spec.namespace.clone()),
+        },
         parameters: object.and_then(|object| object.spec.parameters).unwrap_or_default(),
         context: context.as_object().cloned().unwrap_or_else(Object::new),
         maintenance_version: None,

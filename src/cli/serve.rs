@@ -14,12 +14,13 @@ use super::broker_source::BrokerSource;
 use crate::{
     admission::{
         bindings::WatchedBindings, gates::Awaited, inject::InjectSettings, namespaces::WatchedNamespaces,
-        webhook,
+        secrets, webhook,
     },
     broker::Broker,
     catalog::{self, CatalogSettings, LostSecrets},
     cluster::{
         self,
+        approvals::Approvals,
         broker_secret::BrokerSecret,
         certificates::{CertificateKeeper, CertificateSource, TrustAnchors, TrustedElsewhere},
         leader::Election,
@@ -215,8 +216,10 @@ impl Roles {
         let awaited = self.args.admission.gate_waiting_pods.then(|| self.watch_bindings(tasks));
         let (stamping, rules) =
             namespaces::webhook::router(self.client.clone(), self.metrics.clone(), self.readiness.clone());
+        let checking = secrets::router(self.client.clone(), self.approvals(), self.metrics.clone());
         let (settings, labelled) = (Arc::new(settings), Arc::new(labelled));
-        let router = webhook::router(settings, labelled, awaited, self.metrics.clone(), stamping);
+        let router =
+            webhook::router(settings, labelled, awaited, self.metrics.clone(), stamping.merge(checking));
         let stop = self.stop.clone();
         tasks.spawn(async move {
             stop.run_until_cancelled(futures::future::join(watch, rules)).await;
@@ -301,12 +304,15 @@ impl Roles {
             nudge_refused_owners: self.args.catalog.nudge_refused_owners,
             lost_secrets: LostSecrets::default(),
         };
-        let stop = self.stop.clone();
+        let (stop, approvals) = (self.stop.clone(), self.approvals());
         tasks.spawn(async move {
             let lead = |term: CancellationToken| {
                 let (client, metrics, readiness) = (client.clone(), metrics.clone(), readiness.clone());
                 let own = own.clone();
-                let settings = CatalogSettings { lost_secrets: looking_after.lost_secrets.clone() };
+                let settings = CatalogSettings {
+                    approvals: approvals.clone(),
+                    lost_secrets: looking_after.lost_secrets.clone(),
+                };
                 let pods = pods::run(client.clone(), looking_after.clone(), metrics.clone(), term.clone());
                 async move {
                     let namespaces = namespaces::run(client.clone(), own, metrics.clone(), term.clone());
@@ -326,6 +332,12 @@ impl Roles {
                 .await
                 .map_err(|error: anyhow::Error| error.context("the catalog cannot go on"))
         });
+    }
+
+    /// Made by the webhook, and verified by the catalog.
+    fn approvals(&self) -> Approvals {
+        let ServeArgs { name, namespace, .. } = &self.args;
+        Approvals::new(self.client.clone(), namespace, &format!("{name}-approvals"))
     }
 
     fn own_certificate(&self, role: Role) -> CertificateSource {

@@ -2,6 +2,7 @@
 //! and its registration, watches, waits and deletions. What the roles do with them is theirs; nothing here knows
 //! credentials of bindings.
 
+pub mod approvals;
 pub mod broker_secret;
 pub mod certificates;
 mod client;

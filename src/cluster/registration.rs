@@ -3,16 +3,19 @@
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     certificates::{PublishError, TrustAnchors},
     explain,
 };
-use crate::contract;
+use crate::contract::{
+    self,
+    approval::{APPROVAL, CHECK, NOT_APPROVED},
+};
 
 /// What to register. Publishing a bundle registers the broker with it.
 pub struct Registration {
@@ -45,14 +48,39 @@ impl TrustAnchors for Registration {
             },
         });
         // Applying what is there already changes nothing, not even the resourceVersion.
-        brokers
-            .patch(&self.name, &PatchParams::apply(contract::FIELD_MANAGER).force(), &Patch::Apply(broker))
-            .await
-            .map(drop)
-            .map_err(|error| PublishError {
-                object: format!("ClusterServiceBroker {}", self.name),
-                reason: explain(&error),
-                remedy: "install the CRDs (`bindery crds | kubectl apply --server-side -f -`) and let bindery patch it",
-            })
+        let parameters = PatchParams::apply(contract::FIELD_MANAGER).force();
+        let applied = brokers.patch(&self.name, &parameters, &Patch::Apply(broker)).await;
+        let registered = async { ask_for_approval(&brokers, &applied?).await }.await;
+        registered.map_err(|error: kube::Error| PublishError {
+            object: format!("ClusterServiceBroker {}", self.name),
+            reason: explain(&error),
+            remedy: "install the CRDs (`bindery crds | kubectl apply --server-side -f -`) and let bindery patch it",
+        })
     }
+}
+
+/// Has the webhook check the reference to the broker's Secret, where it was not there when the object was written. Without
+/// the webhook nothing is changed: it would be changed again at each look.
+async fn ask_for_approval(brokers: &Api<DynamicObject>, broker: &DynamicObject) -> kube::Result<()> {
+    let approval = broker.annotations().get(APPROVAL);
+    if approval.is_some_and(|approval| approval != CHECK) && !is_refused(broker) {
+        return Ok(());
+    }
+    let asked = Patch::Merge(json!({"metadata": {"annotations": {APPROVAL: CHECK}}}));
+    let manager = || PatchParams {
+        field_manager: Some(format!("{}-registration", contract::FIELD_MANAGER)),
+        ..PatchParams::default()
+    };
+    let tried =
+        brokers.patch(&broker.name_any(), &PatchParams { dry_run: true, ..manager() }, &asked).await?;
+    if tried.annotations().get(APPROVAL).is_some_and(|approval| approval != CHECK) {
+        brokers.patch(&broker.name_any(), &manager(), &asked).await?;
+    }
+    Ok(())
+}
+
+/// Whether the catalog says that the approval is not one.
+fn is_refused(broker: &DynamicObject) -> bool {
+    let conditions = broker.data.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|condition| condition["reason"] == NOT_APPROVED)
 }

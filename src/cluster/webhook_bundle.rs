@@ -137,6 +137,7 @@ mod tests {
                 {"name": "inject.bindery.dev", "clientConfig": bundle},
                 {"name": "defaults.bindery.dev", "clientConfig": bundle},
                 {"name": "workloads.bindery.dev", "clientConfig": bundle},
+                {"name": "brokers.bindery.dev", "clientConfig": bundle},
                 {"name": "namespaces.bindery.dev", "clientConfig": bundle}
             ])
         );

@@ -12,8 +12,12 @@ use std::{
 use bindery::{
     catalog::{
         self, CatalogSettings, LostSecrets,
-        api::{Claim, ClusterServiceBroker, ServiceBinding, ServiceInstance},
+        api::{
+            Claim, ClusterServiceBroker, ServiceBinding, ServiceInstance, UsesSecrets, claim::ClaimBroker,
+        },
     },
+    cluster::approvals::Approvals,
+    contract::approval::APPROVAL,
     namespaces,
     telemetry::{
         Metrics,
@@ -27,7 +31,7 @@ use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, Config, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -67,6 +71,16 @@ pub(crate) async fn client() -> Client {
     Client::try_default().await.expect("KUBECONFIG names no cluster that answers")
 }
 
+/// Access to the cluster as somebody else.
+pub(crate) async fn client_of(user: &str, groups: &[&str]) -> Client {
+    client().await;
+    let mut config = Config::infer().await.unwrap();
+    config.auth_info.impersonate = Some(user.to_owned());
+    let groups = groups.iter().map(|&group| group.to_owned());
+    config.auth_info.impersonate_groups = Some(groups.chain(["system:authenticated".to_owned()]).collect());
+    Client::try_from(config).unwrap()
+}
+
 /// Starts the catalog unless it runs.
 async fn ensure_catalog(client: &Client) {
     let mut running = CATALOG.lock().await;
@@ -86,14 +100,19 @@ fn start_catalog() -> JoinHandle<()> {
         let stop = CancellationToken::new();
         let client = client().await;
         let namespaces = namespaces::run(client.clone(), "bindery".to_owned(), metrics.clone(), stop.clone());
-        let mut settings = CatalogSettings::default();
-        settings.lost_secrets = LOST_SECRETS.clone();
+        let settings =
+            CatalogSettings { approvals: approvals(&client), lost_secrets: LOST_SECRETS.clone() };
         let catalog = catalog::run(client, settings, metrics, readiness, stop);
         tokio::select! {
             ended = catalog => panic!("the catalog ended: {ended:?}"),
             ended = namespaces => panic!("the work on NamespaceBindings ended: {ended:?}"),
         }
     })
+}
+
+/// The approvals that the catalog accepts.
+pub(crate) fn approvals(client: &Client) -> Approvals {
+    Approvals::new(client.clone(), "default", "catalog-approvals")
 }
 
 /// Kills the catalog wherever it is, and starts another.
@@ -135,15 +154,24 @@ impl Place {
         Api::all(self.client.clone())
     }
 
-    /// Registers the broker; `spec` overrides what is usual.
+    /// Registers the broker; `spec` overrides what is usual. Its Secret is approved, as by the webhook.
     pub(crate) async fn register(&self, spec: Value) {
+        let mut broker = self.unapproved(spec);
+        let checked = ClaimBroker::of(&self.broker.name(), &broker.spec, None).checked();
+        let approval = approvals(&self.client).issue(&checked).await.unwrap();
+        broker.annotations_mut().insert(APPROVAL.to_owned(), approval);
+        self.brokers().create(&PostParams::default(), &broker).await.unwrap();
+    }
+
+    /// The broker's registration as a user writes it.
+    pub(crate) fn unapproved(&self, spec: Value) -> ClusterServiceBroker {
         let mut body = json!({"url": self.broker.url()});
         body.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-        let broker = serde_json::from_value(json!({
+        serde_json::from_value(json!({
             "apiVersion": "servicecatalog.k8s.io/v1beta1", "kind": "ClusterServiceBroker",
             "metadata": {"name": self.broker.name()}, "spec": body,
-        }));
-        self.brokers().create(&PostParams::default(), &broker.unwrap()).await.unwrap();
+        }))
+        .unwrap()
     }
 
     /// Creates an instance of the broker's service; `spec` overrides what is usual.

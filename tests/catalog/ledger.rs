@@ -1,9 +1,10 @@
 //! Claims: nothing is lost when an object vanishes without its finalizer, and nobody gets at another's.
 
 use bindery::catalog::api::{Claim, ServiceBinding, ServiceInstance, claim::ClaimState};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, ResourceExt,
-    api::{Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
@@ -214,4 +215,127 @@ async fn an_id_that_the_broker_holds_for_another_cluster_is_left_alone() {
     let held = place.broker.held();
     assert!(held.instances.contains_key("shared"));
     assert!(!held.requests.iter().any(|request| request.starts_with("DELETE")), "{:?}", held.requests);
+}
+
+/// Deletes the place's namespace and makes another of the same name.
+async fn recreate_namespace(place: &Place) {
+    let namespaces: Api<Namespace> = Api::all(place.client.clone());
+    namespaces.delete(&place.namespace, &DeleteParams::background()).await.unwrap();
+    until("the namespace is gone", async || namespaces.get_opt(&place.namespace).await.unwrap().is_none())
+        .await;
+    let namespace = serde_json::from_value(json!({"metadata": {"name": place.namespace}})).unwrap();
+    namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+}
+
+/// An instance that was made in a namespace which is another now, with an object of the same name and id: what a broker
+/// still holds is somebody else's.
+async fn heir() -> (Place, Claim) {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let before: ServiceInstance = place.api().get("db").await.unwrap();
+    place.broker.set(Fault::Broken); // so that nothing is deleted before the heir comes
+    place.merge::<ServiceInstance>("db", json!({"metadata": {"finalizers": null}})).await.unwrap();
+    recreate_namespace(&place).await;
+    place.instance("db", json!({"externalID": before.spec.external_id})).await;
+    let message = place.instance_is("db", "NamespaceRecreated").await;
+    let claim = place.claims().await.remove(0);
+    let namespaces: Api<Namespace> = Api::all(place.client.clone());
+    let uid = namespaces.get(&place.namespace).await.unwrap().uid().unwrap();
+    let remedy = format!("kubectl annotate claim {} bindery.dev/adopt={uid}", claim.name_any());
+    assert!(message.contains(&remedy), "{message}");
+    assert_ne!(claim.spec.namespace_uid.as_ref(), Some(&uid));
+    place.broker.set(Fault::None);
+    (place, claim)
+}
+
+#[tokio::test]
+async fn a_recreated_namespace_inherits_nothing() {
+    let (place, claim) = heir().await;
+    place.binding("b", "db", json!({})).await;
+    place.binding_is("b", "ErrorInstanceNotReady").await;
+    let claims: Api<Claim> = Api::all(place.client.clone());
+    until("the claim tells", async || {
+        let claim = claims.get(&claim.name_any()).await.unwrap();
+        claim.status.unwrap_or_default().reason.as_deref() == Some("NamespaceRecreated")
+    })
+    .await;
+    assert_eq!(place.broker.held().instances.len(), 1, "an administrator may want it");
+    place.delete::<ServiceBinding>("b").await;
+    place.gone::<ServiceBinding>("b").await;
+    place.delete::<ServiceInstance>("db").await;
+    place.gone::<ServiceInstance>("db").await;
+    until("what the earlier namespace left is deleted", async || place.broker.is_empty()).await;
+    until("no claims", async || place.claims().await.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_recreated_namespace_takes_over_what_an_administrator_hands_it() {
+    let (place, claim) = heir().await;
+    let namespaces: Api<Namespace> = Api::all(place.client.clone());
+    let uid = namespaces.get(&place.namespace).await.unwrap().uid().unwrap();
+    let adopt = Patch::Merge(json!({"metadata": {"annotations": {"bindery.dev/adopt": uid}}}));
+    let claims: Api<Claim> = Api::all(place.client.clone());
+    claims.patch(&claim.name_any(), &PatchParams::default(), &adopt).await.unwrap();
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let after = claims.get(&claim.name_any()).await.unwrap();
+    assert_eq!(after.spec.namespace_uid, Some(uid));
+    assert_eq!(after.spec.space_guid, claim.spec.namespace_uid, "the broker knows it by the former one");
+    assert!(after.annotations().get("bindery.dev/adopt").is_none());
+    place.binding("b", "db", json!({})).await;
+    place.binding_is("b", "InjectedBindResult").await;
+    place.delete::<ServiceBinding>("b").await;
+    place.gone::<ServiceBinding>("b").await;
+    place.delete::<ServiceInstance>("db").await;
+    place.gone::<ServiceInstance>("db").await;
+    assert!(place.broker.is_empty());
+}
+
+#[tokio::test]
+async fn a_claim_of_an_earlier_version_learns_its_namespace() {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let claims: Api<Claim> = Api::all(place.client.clone());
+    let name = place.claims().await[0].name_any();
+    let known = claims.get(&name).await.unwrap().spec.namespace_uid;
+    assert!(known.is_some());
+    let former = Patch::Merge(json!({"spec": {"namespaceUID": null}}));
+    claims.patch(&name, &PatchParams::default(), &former).await.unwrap();
+    until("it is noted", async || claims.get(&name).await.unwrap().spec.namespace_uid == known).await;
+}
+
+/// A status says which operation runs, and users may be able to write it.
+#[tokio::test]
+async fn a_forged_operation_leaves_nothing_at_the_broker() {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let forged = json!({"status": {"currentOperation": "Deprovision", "asyncOpInProgress": true, "lastOperation": "op-1"}});
+    place
+        .api::<ServiceInstance>()
+        .patch_status("db", &PatchParams::default(), &Patch::Merge(forged))
+        .await
+        .unwrap();
+    place.delete::<ServiceInstance>("db").await;
+    place.gone::<ServiceInstance>("db").await;
+    assert!(place.broker.is_empty());
+}
+
+/// Another's claims of bindings do not keep an object from going that only has the id.
+#[tokio::test]
+async fn a_stranger_with_an_id_goes_in_spite_of_its_bindings() {
+    let place = Place::with_broker().await;
+    place.instance("db", json!({})).await;
+    place.binding("b", "db", json!({})).await;
+    place.binding_is("b", "InjectedBindResult").await;
+    let victim: ServiceInstance = place.api().get("db").await.unwrap();
+    let thief = Place::new().await;
+    let spec = json!({"clusterServiceClassExternalName": place.broker.name(),
+        "clusterServicePlanExternalName": "default", "externalID": victim.spec.external_id});
+    thief.create::<ServiceInstance>("ServiceInstance", "db", json!({}), spec).await.unwrap();
+    thief.instance_is("db", "ErrorExternalIDTaken").await;
+    thief.delete::<ServiceInstance>("db").await;
+    thief.gone::<ServiceInstance>("db").await;
+    assert_eq!(place.broker.held().bindings.len(), 1);
 }

@@ -42,10 +42,13 @@ async fn brokers_must_have_an_address() {
         }))
         .unwrap()
     };
+    let secret = |namespace: &str, name: &str| json!({"url": "http://x", "authInfo": {"bearer": {"secretRef": {"namespace": namespace, "name": name}}}});
     for (spec, word) in [
         (json!({"url": "ftp://x"}), "must begin with http"),
         (json!({"url": "http://x", "authInfo": {}}), "either basic or bearer"),
         (json!({"url": "http://x", "relistDuration": "soon"}), "relistDuration"),
+        (secret("../kube-system", "a"), "secretRef.namespace"),
+        (secret("default", "../../kube-system/secrets/a"), "secretRef.name"),
     ] {
         let message = refused(place.brokers().create(&PostParams::default(), &broker(spec)).await);
         assert!(message.contains(word), "{message}");
@@ -66,6 +69,33 @@ async fn a_binding_stays_as_it_is(#[case] change: Value) {
     place.binding_is("b", "InjectedBindResult").await;
     let message = refused(place.merge::<ServiceBinding>("b", json!({"spec": change})).await);
     assert!(message.contains("delete the binding and create another"), "{message}");
+}
+
+/// They become parts of paths and of other names.
+#[rstest]
+#[case::a_path(json!({"secretName": "a/b"}), "secretName")]
+#[case::the_folder_above(json!({"secretName": ".."}), "secretName")]
+#[case::another_namespace(json!({"secretName": "../../default/secrets/a"}), "secretName")]
+#[case::capitals(json!({"secretName": "Upper"}), "secretName")]
+#[case::an_instance_elsewhere(json!({"instanceRef": {"name": "../../default/serviceinstances/a"}}), "instanceRef.name")]
+#[tokio::test]
+async fn names_that_become_part_of_a_path_are_names(#[case] change: Value, #[case] field: &str) {
+    let place = Place::new().await;
+    let mut spec = json!({"instanceRef": {"name": "db"}});
+    json_patch::merge(&mut spec, &change);
+    let message = refused(place.create::<ServiceBinding>("ServiceBinding", "b", json!({}), spec).await);
+    assert!(message.contains(field), "{message}");
+}
+
+#[tokio::test]
+async fn a_bindings_name_leaves_room_for_that_of_its_variables() {
+    let place = Place::new().await;
+    let spec = json!({"instanceRef": {"name": "db"}});
+    let name = "b".repeat(250);
+    let message =
+        refused(place.create::<ServiceBinding>("ServiceBinding", &name, json!({}), spec.clone()).await);
+    assert!(message.contains("at most 249 characters"), "{message}");
+    place.create::<ServiceBinding>("ServiceBinding", &name[1..], json!({}), spec).await.unwrap();
 }
 
 #[tokio::test]

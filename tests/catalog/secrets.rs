@@ -2,7 +2,10 @@
 
 use bindery::catalog::api::ServiceBinding;
 use k8s_openapi::api::core::v1::Secret;
-use kube::{ResourceExt, api::PostParams};
+use kube::{
+    ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+};
 use serde_json::json;
 
 use crate::harness::{Place, text, until};
@@ -108,4 +111,35 @@ async fn lost_and_changed_secrets_come_back_when_asked() {
     })
     .await;
     assert_eq!(place.secret("b").await.unwrap().annotations()["bindery.dev/revision"], "1");
+}
+
+/// Which Secrets a binding has follows from its spec, and whose they are from their owner reference.
+#[tokio::test]
+async fn a_forged_status_deletes_no_secret_of_others() {
+    let place = bound(json!({})).await;
+    let mine: Secret =
+        serde_json::from_value(json!({"metadata": {"name": "mine"}, "stringData": {"a": "b"}})).unwrap();
+    let mine = place.api::<Secret>().create(&PostParams::default(), &mine).await.unwrap();
+    let forge = async |name: &str| {
+        let secret = json!({"name": name, "uid": mine.uid(), "resourceVersion": mine.resource_version()});
+        let patch = Patch::Merge(json!({"status": {"secrets": [secret]}}));
+        place.api::<ServiceBinding>().patch_status("b", &PatchParams::default(), &patch).await
+    };
+    let error = forge("../../default/secrets/mine").await.unwrap_err().to_string();
+    assert!(error.contains("status.secrets"), "{error}");
+    forge("mine").await.unwrap();
+    place.delete::<ServiceBinding>("b").await;
+    place.gone::<ServiceBinding>("b").await;
+    assert_eq!(place.secret("mine").await.unwrap().uid(), mine.uid());
+    assert!(place.secret("b").await.is_none() && place.secret("b-env").await.is_none());
+}
+
+/// One that lost its owner is not bindery's any more; nobody waits for it.
+#[tokio::test]
+async fn a_secret_that_was_taken_over_stays() {
+    let place = bound(json!({})).await;
+    place.merge::<Secret>("b", json!({"metadata": {"ownerReferences": null}})).await.unwrap();
+    place.delete::<ServiceBinding>("b").await;
+    place.gone::<ServiceBinding>("b").await;
+    assert!(place.secret("b").await.is_some() && place.secret("b-env").await.is_none());
 }

@@ -148,7 +148,9 @@ fn the_webhook_for_namespaces_is_asked_about_new_ones_and_can_be_away() {
 #[test]
 fn namespaces_that_are_left_out_are_left_out_of_all_webhooks() {
     let documents = example_with(&["--set", "admission.excludeNamespaces={monitoring,kube-system}"]);
-    for webhook in all_webhooks(&documents) {
+    // One is about objects that are in no namespace.
+    let of_namespaces = |webhook: &&Value| webhook["name"] != "brokers.bindery.dev";
+    for webhook in all_webhooks(&documents).iter().filter(of_namespaces) {
         let expression = &webhook["namespaceSelector"]["matchExpressions"][0];
         assert_eq!(
             (&expression["key"], &expression["operator"]),
@@ -207,4 +209,21 @@ fn pods_wait_behind_gates_only_with_a_catalog_and_if_wanted() {
         assert!(arguments(&off, "bindery-admission").contains("--gate-waiting-pods=false"));
         assert_eq!(rights(&off, "bindery-admission", &known), set(&[]));
     }
+}
+
+/// Without it a ClusterServiceBroker that names a Secret is not stored; nothing else of one waits for it.
+#[test]
+fn the_webhook_for_brokers_is_asked_who_may_have_a_secret_sent_where() {
+    use bindery::{admission::secrets::PATH, contract::approval::APPROVAL};
+    let documents = example();
+    let is_it = |webhook: &&Value| webhook["name"] == "brokers.bindery.dev";
+    let webhook = all_webhooks(&documents).iter().find(is_it).unwrap();
+    assert_eq!(strings(&webhook["rules"][0]["operations"]), ["CREATE", "UPDATE"].into());
+    assert_eq!(strings(&webhook["rules"][0]["resources"]), ["clusterservicebrokers"].into());
+    assert_eq!((&webhook["failurePolicy"], &webhook["sideEffects"]), (&json!("Fail"), &json!("None")));
+    assert_eq!(webhook["clientConfig"]["service"]["path"], PATH);
+    assert_eq!((&webhook["namespaceSelector"], &webhook["objectSelector"]), (&Value::Null, &Value::Null));
+    let [uses, changes] = expressions(webhook)[..] else { panic!("two conditions") };
+    assert_eq!(uses, "has(object.spec.authInfo)");
+    assert!(changes.contains(APPROVAL) && changes.contains("object.spec != oldObject.spec"), "{changes}");
 }

@@ -53,7 +53,7 @@ pub struct ServiceBindingSpec {
     /// The Secret with the credentials; the binding's name unless given. The Secret that pods are injected with is
     /// always named after the binding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "super::object_name")]
     pub secret_name: Option<String>,
     /// The binding's id at the broker; a random UUID unless given.
     #[serde(default, rename = "externalID", skip_serializing_if = "Option::is_none")]
@@ -126,6 +126,7 @@ pub struct Revision {
 #[serde(rename_all = "camelCase")]
 pub struct WrittenSecret {
     /// Its name.
+    #[schemars(schema_with = "super::object_name")]
     pub name: String,
     /// Its `metadata.uid`.
     pub uid: String,

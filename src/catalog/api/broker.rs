@@ -126,10 +126,10 @@ pub struct AuthSecret {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SecretReference {
     /// Its namespace.
-    #[schemars(length(min = 1))]
+    #[schemars(schema_with = "super::label_name")]
     pub namespace: String,
     /// Its name.
-    #[schemars(length(min = 1))]
+    #[schemars(schema_with = "super::object_name")]
     pub name: String,
 }
 

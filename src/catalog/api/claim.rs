@@ -5,8 +5,9 @@ use k8s_openapi::{ByteString, apimachinery::pkg::apis::meta::v1::Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::{AuthInfo, BrokerUrl};
+use super::{AuthInfo, BrokerUrl, ClusterServiceBrokerSpec, UsesSecrets, broker::SecretReference};
 
 /// What is held, where, for whom.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,8 +34,16 @@ pub struct ClaimSpec {
     /// The kind of object that it is held for.
     pub kind: ClaimKind,
     /// The object's namespace.
+    #[schemars(schema_with = "super::label_name")]
     pub namespace: String,
+    /// The namespace's uid: another namespace of the same name inherits nothing.
+    #[serde(default, rename = "namespaceUID", skip_serializing_if = "Option::is_none")]
+    pub namespace_uid: Option<String>,
+    /// The uid that the broker was told, where it is that of an earlier namespace.
+    #[serde(default, rename = "spaceGUID", skip_serializing_if = "Option::is_none")]
+    pub space_guid: Option<String>,
     /// The object's name.
+    #[schemars(schema_with = "super::object_name")]
     pub name: String,
     /// The object's uid.
     pub uid: String,
@@ -70,6 +79,46 @@ pub struct ClaimBroker {
     /// Where the credentials lie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_info: Option<AuthInfo>,
+    /// The webhook's proof that an author of the ClusterServiceBroker may get the Secret with the credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
+}
+
+impl ClaimBroker {
+    /// What is remembered of a broker: all but the credentials in its URL.
+    #[must_use]
+    pub fn of(name: &str, spec: &ClusterServiceBrokerSpec, approval: Option<&str>) -> Self {
+        Self {
+            name: name.to_owned(),
+            url: spec.url.shown().as_str().into(),
+            insecure_skip_tls_verify: spec.insecure_skip_tls_verify,
+            ca_bundle: spec.ca_bundle.clone(),
+            auth_info: spec.auth_info.clone(),
+            approval: approval.map(str::to_owned),
+        }
+    }
+}
+
+/// Who gets the credentials decides, so address and authorities belong to what is approved. What the URL itself carries
+/// does not: it comes from the author.
+impl UsesSecrets for ClaimBroker {
+    fn secrets(&self) -> Vec<&SecretReference> {
+        let auth = self.auth_info.iter();
+        auth.flat_map(|auth| [&auth.basic, &auth.bearer]).flatten().map(|auth| &auth.secret_ref).collect()
+    }
+
+    fn checked(&self) -> String {
+        let url = self.url.shown();
+        json!([
+            "ClusterServiceBroker",
+            self.name,
+            url,
+            self.insecure_skip_tls_verify,
+            self.ca_bundle,
+            self.auth_info
+        ])
+        .to_string()
+    }
 }
 
 /// The kind of object that something is held for.

@@ -10,6 +10,7 @@ pub mod claim;
 pub mod class;
 pub mod condition;
 pub mod instance;
+pub mod secrets;
 
 pub use binding::{ServiceBinding, ServiceBindingSpec, ServiceBindingStatus};
 pub use broker::{
@@ -19,6 +20,7 @@ pub use claim::{Claim, ClaimKind, ClaimSpec, ClaimState, ClaimStatus};
 pub use class::{ClusterServiceClass, ClusterServiceClassSpec, ClusterServicePlan, ClusterServicePlanSpec};
 pub use condition::{Condition, ConditionType, Conditions};
 pub use instance::{ServiceInstance, ServiceInstanceSpec, ServiceInstanceStatus};
+pub use secrets::UsesSecrets;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -45,7 +47,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LocalReference {
     /// The name of the object.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "object_name")]
     pub name: String,
 }
 
@@ -53,6 +55,18 @@ pub struct LocalReference {
 fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
+
+/// The schema of an object's name, which becomes part of a path (RFC 1123 subdomain).
+fn object_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 253, "pattern": OBJECT_NAME})
+}
+
+/// The schema of a namespace's name, which becomes part of a path (RFC 1123 label).
+fn label_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"})
+}
+
+const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
 /// The schema of bytes, which JSON carries in base64.
 fn bytes(_: &mut SchemaGenerator) -> Schema {

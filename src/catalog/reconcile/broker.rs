@@ -27,7 +27,7 @@ use crate::{
         context::Context,
         names,
     },
-    contract::FIELD_MANAGER,
+    contract::{FIELD_MANAGER, approval},
 };
 
 /// How often a catalog is read unless the broker's `relistDuration` says otherwise. service-catalog waits a day; a
@@ -63,7 +63,8 @@ pub(in crate::catalog) async fn reconcile(
     }
     let old = broker.status.clone().unwrap_or_default();
     let generation = broker.metadata.generation.unwrap_or_default();
-    if old.conditions.is_true(ConditionType::Ready) && old.reconciled_generation == generation {
+    let is_read = old.conditions.is_true(ConditionType::Ready) && old.reconciled_generation == generation;
+    if is_read && context.connections.is_approved(&broker).await {
         match until_relist(&broker) {
             None => return Ok(Next::Settled),
             Some(wait) if !wait.is_zero() => return Ok(Next::After(wait)),
@@ -141,6 +142,7 @@ async fn read(
         }
         match error {
             BrokerError::Credentials(message) => ("ErrorGettingAuthCredentials", message),
+            BrokerError::NotApproved(message) => (approval::NOT_APPROVED, message),
             BrokerError::Client(error) => {
                 ("ErrorFetchingCatalog", format!("Error getting broker catalog: {error}"))
             }

@@ -1,6 +1,6 @@
 //! Claims: what a broker holds for an object that is gone, without its finalizer having done its work, is deleted there.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kube::{
     Api, Resource, ResourceExt,
@@ -12,7 +12,7 @@ use serde_json::json;
 use tracing::info;
 
 use super::{
-    Next, ReconcileError, has_finalizer, now,
+    NAMESPACE_RECREATED, Next, ReconcileError, has_finalizer, now,
     release::{self, Released, poll_wait},
 };
 use crate::{
@@ -20,10 +20,14 @@ use crate::{
         api::{Claim, ClaimKind, ClaimState, ClaimStatus, ServiceBinding, ServiceInstance},
         connections::BrokerError,
         context::Context,
+        ledger::{how_to_adopt, is_adopted_by},
     },
-    contract::FIELD_MANAGER,
+    contract::{FIELD_MANAGER, approval},
     osb::Operation,
 };
+
+/// How long to wait for a namespace that has not been seen yet.
+const UNKNOWN_NAMESPACE: Duration = Duration::from_secs(1);
 
 /// Looks at a claim.
 pub(in crate::catalog) async fn reconcile(
@@ -31,14 +35,39 @@ pub(in crate::catalog) async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Next, ReconcileError> {
     let _turn = context.turns.take(&claim.name_any()).await;
-    let exists = match claim.spec.kind {
-        ClaimKind::ServiceInstance => object_exists::<ServiceInstance>(&claim, &context).await?,
-        ClaimKind::ServiceBinding => object_exists::<ServiceBinding>(&claim, &context).await?,
+    let holder = match claim.spec.kind {
+        ClaimKind::ServiceInstance => holder::<ServiceInstance>(&claim, &context).await?,
+        ClaimKind::ServiceBinding => holder::<ServiceBinding>(&claim, &context).await?,
     };
-    if exists {
-        return Ok(Next::Settled);
-    }
     let old = claim.status.clone().unwrap_or_default();
+    let namespace_uid = context.namespace_uid(&claim.spec.namespace);
+    match (holder, namespace_uid) {
+        (Holder::Nobody, _) => {}
+        (_, None) => return Ok(Next::After(UNKNOWN_NAMESPACE)),
+        (Holder::Itself, Some(uid)) => {
+            if claim.spec.namespace_uid.is_none() {
+                context.ledger.note_namespace(&claim, &uid).await?;
+            }
+            write(&context, &claim, &old, &ClaimStatus::default()).await?;
+            return Ok(Next::Settled);
+        }
+        (Holder::Namesake, Some(uid))
+            if claim.spec.namespace_uid.as_ref() == Some(&uid) || is_adopted_by(&claim, Some(&uid)) =>
+        {
+            write(&context, &claim, &old, &ClaimStatus::default()).await?;
+            return Ok(Next::Settled);
+        }
+        (Holder::Namesake, Some(uid)) => {
+            let message = format!("{}; to have it deleted, delete that object", how_to_adopt(&claim, &uid));
+            let new = ClaimStatus {
+                reason: Some(NAMESPACE_RECREATED.to_owned()),
+                message: Some(message),
+                ..ClaimStatus::default()
+            };
+            write(&context, &claim, &old, &new).await?;
+            return Ok(Next::Settled);
+        }
+    }
     let mut new = old.clone();
     new.state = Some(ClaimState::Releasing);
     let since = new.since.get_or_insert_with(now).clone();
@@ -70,6 +99,7 @@ pub(in crate::catalog) async fn reconcile(
         Err(Blocked::Broker(error)) => {
             let reason = match &error {
                 BrokerError::Credentials(_) => "ErrorGettingAuthCredentials",
+                BrokerError::NotApproved(_) => approval::NOT_APPROVED,
                 BrokerError::Client(error) if error.is_answer() => "CallFailed",
                 BrokerError::Client(_) => "ErrorCallingBroker",
             };
@@ -92,7 +122,7 @@ async fn release(claim: &Claim, context: &Context, begun: release::Begun) -> Res
             release::binding(context, claim).await.map(|()| Released::Done).map_err(Blocked::Broker)
         }
         ClaimKind::ServiceInstance => {
-            let bindings = context.ledger.bindings_of(&claim.spec.instance_id);
+            let bindings = context.ledger.bindings_of(&claim.spec.instance_id, &claim.spec.namespace);
             if !bindings.is_empty() {
                 return Err(Blocked::Bindings(bindings));
             }
@@ -138,10 +168,18 @@ impl Claiming for ServiceBinding {
     }
 }
 
-/// Whether the claim's object is there to see to the deletion itself, or another has taken its name and id, as after a
-/// restore. That it is not is read from the API server: a database hangs on it, and a store may lack what could not be
-/// read.
-async fn object_exists<K>(claim: &Claim, context: &Context) -> kube::Result<bool>
+/// Which object sees to the deletion itself.
+enum Holder {
+    /// The claim's object.
+    Itself,
+    /// Another has taken its name and id, as after a restore, or in a new namespace of the same name.
+    Namesake,
+    Nobody,
+}
+
+/// Who holds the claim. That it is nobody is read from the API server: a database hangs on it, and a store may lack what
+/// could not be read.
+async fn holder<K>(claim: &Claim, context: &Context) -> kube::Result<Holder>
 where
     K: Claiming
         + Resource<Scope = k8s_openapi::NamespaceResourceScope>
@@ -151,16 +189,24 @@ where
 {
     let id = claim.spec.binding_id.as_deref().unwrap_or(&claim.spec.instance_id);
     let holds = |object: &K| {
-        let same = object.meta().uid.as_deref() == Some(&claim.spec.uid) || object.external_id() == Some(id);
-        let abandoned = object.meta().deletion_timestamp.is_some() && !has_finalizer(object);
-        same && !abandoned
+        let is_abandoned = object.meta().deletion_timestamp.is_some() && !has_finalizer(object);
+        if is_abandoned {
+            Holder::Nobody
+        } else if object.meta().uid.as_deref() == Some(&claim.spec.uid) {
+            Holder::Itself
+        } else if object.external_id() == Some(id) {
+            Holder::Namesake
+        } else {
+            Holder::Nobody
+        }
     };
     let known = K::store(context).get(&ObjectRef::new(&claim.spec.name).within(&claim.spec.namespace));
-    if known.is_some_and(|object| holds(&object)) {
-        return Ok(true);
+    match known.map_or(Holder::Nobody, |object| holds(&object)) {
+        Holder::Nobody => {}
+        holder => return Ok(holder),
     }
     let api: Api<K> = Api::namespaced(context.client.clone(), &claim.spec.namespace);
-    Ok(api.get_opt(&claim.spec.name).await?.is_some_and(|object| holds(&object)))
+    Ok(api.get_opt(&claim.spec.name).await?.map_or(Holder::Nobody, |object| holds(&object)))
 }
 
 async fn write(context: &Context, claim: &Claim, old: &ClaimStatus, new: &ClaimStatus) -> kube::Result<()> {

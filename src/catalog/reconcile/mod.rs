@@ -47,6 +47,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How soon to try again meanwhile.
 const AGAIN_WHILE_GOING: Duration = Duration::from_secs(5);
 
+/// The reason where an object has the name and id of one of an earlier namespace.
+const NAMESPACE_RECREATED: &str = "NamespaceRecreated";
+
 /// The objects that are to be looked at.
 pub(super) type Queue<K> = UnboundedReceiver<ObjectRef<K>>;
 

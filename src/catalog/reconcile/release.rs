@@ -124,7 +124,9 @@ async fn poll(
     let polled = client.last_operation(key, operation.as_ref()).await?;
     let Some(last) = polled.operation else { return Ok(Released::Done) };
     Ok(match last.state {
-        OperationState::Succeeded => Released::Done,
+        // What succeeded may be the creation: a status that users can write says which operation runs. A broker that holds
+        // nothing any more confirms it.
+        OperationState::Succeeded => delete(client, key).await?,
         OperationState::InProgress => Released::InProgress {
             operation: operation.map(|operation| operation.to_string()),
             wait: polled.retry_after,

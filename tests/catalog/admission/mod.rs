@@ -5,4 +5,4 @@
 mod corpus;
 mod others;
 mod pods;
-mod webhook;
+pub(crate) mod webhook;

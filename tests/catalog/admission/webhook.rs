@@ -40,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 use crate::harness::{client, until};
 
 /// How the plain manifests, and with them the chart, register the webhook.
-const REGISTRATION: &str = include_str!("../../../webhook-config/4-webhook.yaml");
+pub(crate) const REGISTRATION: &str = include_str!("../../../webhook-config/4-webhook.yaml");
 
 /// A namespace, and the webhook for it alone.
 pub(super) struct Webhook {
@@ -119,7 +119,10 @@ impl Webhook {
     async fn register(&self, name: &str, mut configuration: Value, server: &Server) {
         let name = format!("{name}-{}", self.namespace);
         configuration["metadata"]["name"] = json!(name);
-        for webhook in configuration["webhooks"].as_array_mut().unwrap() {
+        // No namespace limits this one to the test.
+        let webhooks = configuration["webhooks"].as_array_mut().unwrap();
+        webhooks.retain(|webhook| webhook["name"] != "brokers.bindery.dev");
+        for webhook in webhooks {
             let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap();
             let url = format!("https://{}{path}", server.address);
             webhook["clientConfig"] = json!({"url": url, "caBundle": STANDARD.encode(&server.bundle)});
@@ -143,9 +146,7 @@ impl Webhook {
 
     /// Ends the webhook, but not its registration, as when all its pods are gone.
     pub(super) async fn stop(&self) {
-        self.server.serving.abort();
-        until("nobody listens", async || tokio::net::TcpStream::connect(self.server.address).await.is_err())
-            .await;
+        self.server.stop().await;
     }
 
     /// What would become of the pod.
@@ -219,15 +220,15 @@ pub(super) fn pod(annotations: Value, spec: Value) -> Value {
 }
 
 /// An HTTPS server in this process. It ends with the runtime of the test.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     /// What its clients trust.
-    bundle: String,
+    pub(crate) bundle: String,
     serving: JoinHandle<()>,
 }
 
 impl Server {
-    async fn start(router: Router) -> Self {
+    pub(crate) async fn start(router: Router) -> Self {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let made = ServingCertificate::generate(&[address.ip().to_string()], Timestamp::now()).unwrap();
         let certificate = PresentedCertificate::default();
@@ -238,6 +239,12 @@ impl Server {
         });
         until("the webhook listens", async || TcpStream::connect(address).await.is_ok()).await;
         Self { address, bundle: made.bundle, serving }
+    }
+
+    /// Ends it, as when all its pods are gone.
+    pub(crate) async fn stop(&self) {
+        self.serving.abort();
+        until("nobody listens", async || TcpStream::connect(self.address).await.is_err()).await;
     }
 }
 

@@ -22,16 +22,16 @@ use crate::{
         client::ClientError,
         connections::{BrokerError, remembered},
         context::{Context, NamespaceState},
-        ledger::{Recorded, claim_name},
+        ledger::{Recorded, claim_name, how_to_adopt},
         names::did_you_mean,
         reconcile::{
-            Next, ReconcileError, going, has_finalizer, now, patch, release, resolve::Offer, status,
-            with_finalizer,
+            NAMESPACE_RECREATED, Next, ReconcileError, going, has_finalizer, now, patch, release,
+            resolve::Offer, status, with_finalizer,
         },
         secrets,
         variables::Variables,
     },
-    contract::binding as contract,
+    contract::{approval, binding as contract},
     osb::{BindRequest, BindResponse},
 };
 
@@ -70,7 +70,7 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
         if !wait.is_zero() {
             return Ok(Next::After(expiry::sooner(wait, &old, now().0)));
         }
-        if secrets::untouched(&secrets, &old.secrets).await? {
+        if secrets::untouched(&secrets, binding, &old.secrets).await? {
             let wait = context.looks.looked(&uid, asked);
             return Ok(Next::After(expiry::sooner(wait, &old, now().0)));
         }
@@ -210,10 +210,10 @@ fn ready_instance(binding: &ServiceBinding, context: &Context) -> Result<Arc<Ser
 /// The claim of the instance. Only it shows that the instance is this object's at the broker: its status, and what its
 /// spec refers to, can be written by others than bindery.
 async fn held(instance: &ServiceInstance, context: &Context) -> Result<Claim, Failure> {
-    let (namespace, name) = (instance.namespace().unwrap_or_default(), instance.name_any());
-    let id = instance.spec.external_id.as_deref().unwrap_or_default();
-    let claim = context.ledger.find(ClaimKind::ServiceInstance, id, (&namespace, &name)).await?;
-    claim.filter(|claim| Some(&claim.spec.uid) == instance.metadata.uid.as_ref()).ok_or_else(|| {
+    let (id, uid) = (instance.spec.external_id.as_deref(), instance.metadata.uid.as_deref());
+    let claim = context.ledger.find(ClaimKind::ServiceInstance, id.unwrap_or_default(), uid).await?;
+    claim.ok_or_else(|| {
+        let name = instance.name_any();
         let message = format!(
             "no Claim shows that ServiceInstance {name:?} is what its spec.externalID stands for at the broker; delete \
              the instance and create it anew"
@@ -254,10 +254,13 @@ async fn ask(
         NotBound::new("ReferencesNonexistentBroker", message, Remedy::Watched)
     })?;
     let id = binding.spec.external_id.clone().unwrap_or_default();
+    let namespace_uid = context.namespace_uid(&binding.namespace().unwrap_or_default());
     let claim = ClaimSpec {
         broker: remembered(&broker),
         kind: ClaimKind::ServiceBinding,
         namespace: binding.namespace().unwrap_or_default(),
+        namespace_uid: namespace_uid.clone(),
+        space_guid: None,
         name: binding.name_any(),
         uid: binding.uid().unwrap_or_default(),
         instance_id: instance.spec.instance_id.clone(),
@@ -277,6 +280,13 @@ async fn ask(
             context.ledger.remove(&held).await?;
             let message = "credentials that were asked for before were deleted at the broker first";
             return Err(NotBound::new("BindCallFailed", message, Remedy::Retry).into());
+        }
+        Recorded::OtherNamespace(held) => {
+            let message = format!(
+                "spec.externalID is taken: {}; or delete this one and create it with another id or none",
+                how_to_adopt(&held, namespace_uid.as_deref().unwrap_or_default())
+            );
+            return Err(NotBound::new(NAMESPACE_RECREATED, message, Remedy::Retry).into());
         }
         Recorded::Taken => {
             let message = "spec.externalID is the id of another ServiceBinding; delete this one and create it with another id or none";
@@ -326,6 +336,7 @@ fn refused(context: &Context, broker: &str, error: BrokerError) -> NotBound {
         BrokerError::Credentials(message) => {
             NotBound::new("ErrorGettingAuthCredentials", message, Remedy::Retry)
         }
+        BrokerError::NotApproved(message) => NotBound::new(approval::NOT_APPROVED, message, Remedy::Retry),
         BrokerError::Client(error) if error.is_terminal() => {
             let message =
                 format!("Error binding: {error}; delete the binding and create it with other parameters");

@@ -71,7 +71,7 @@ fn revision(
         Some(&written.resource_version) == mounted.metadata.resource_version.as_ref()
     });
     let same_user = known.is_none_or(|last| last.username.as_ref() == data.get("username"));
-    if same_data || (!as_written && same_user) { number } else { number + 1 }
+    if same_data || (!as_written && same_user) { number } else { number.saturating_add(1) }
 }
 
 #[cfg(test)]

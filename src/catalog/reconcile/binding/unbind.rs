@@ -16,6 +16,7 @@ use crate::catalog::{
     },
     secrets,
 };
+use crate::contract::approval;
 
 pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Result<Next, ReconcileError> {
     if !has_finalizer(binding) {
@@ -27,15 +28,15 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
     let old = binding.status.clone().unwrap_or_default();
     let id = binding.spec.external_id.clone().unwrap_or_default();
     let _turn = context.turns.take(&claim_name(ClaimKind::ServiceBinding, &id)).await;
-    let owner = (namespace.as_str(), &*binding.name_any());
-    if let Some(claim) = context.ledger.find(ClaimKind::ServiceBinding, &id, owner).await? {
+    let uid = binding.metadata.uid.as_deref();
+    if let Some(claim) = context.ledger.find(ClaimKind::ServiceBinding, &id, uid).await? {
         let limit = answer_time(context, binding);
         if let Err(error) = release::within(limit, &claim, release::binding(context, &claim)).await {
             let new = failed(old.clone(), &claim, &error);
             status::write(context, &api, binding, &old, new).await?;
             return try_again(context, &api, binding, Next::Retry).await;
         }
-        secrets::remove(&secrets, &old.secrets).await?;
+        secrets::remove(&secrets, binding).await?;
         context.ledger.remove(&claim).await?;
         let message = "The binding was deleted successfully";
         context.tell(binding, false, "UnboundSuccessfully", "Unbind", message).await;
@@ -54,6 +55,7 @@ fn failed(mut status: ServiceBindingStatus, claim: &Claim, error: &BrokerError) 
     let since = status::start(&mut status).0;
     let reason = match error {
         BrokerError::Credentials(_) => "ErrorGettingAuthCredentials",
+        BrokerError::NotApproved(_) => approval::NOT_APPROVED,
         BrokerError::Client(error) if error.is_answer() => "UnbindCallFailed",
         BrokerError::Client(_) => "ErrorCallingUnbind",
     };

@@ -20,6 +20,7 @@ use crate::{
             remove_finalizer, status, try_again,
         },
     },
+    contract::approval,
     osb::Operation,
 };
 
@@ -41,8 +42,8 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
     }
     let id = instance.spec.external_id.clone().unwrap_or_default();
     let _turn = context.turns.take(&claim_name(ClaimKind::ServiceInstance, &id)).await;
-    let owner = (namespace.as_str(), &*instance.name_any());
-    let Some(claim) = context.ledger.find(ClaimKind::ServiceInstance, &id, owner).await? else {
+    let uid = instance.metadata.uid.as_deref();
+    let Some(claim) = context.ledger.find(ClaimKind::ServiceInstance, &id, uid).await? else {
         remove_finalizer(context, &api, instance).await?; // no broker holds anything for it
         return Ok(Next::Settled);
     };
@@ -66,6 +67,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
         Err(BrokerError::Credentials(about)) => {
             failed(&mut new, &claim, "ErrorGettingAuthCredentials", &about)
         }
+        Err(BrokerError::NotApproved(about)) => failed(&mut new, &claim, approval::NOT_APPROVED, &about),
         Err(BrokerError::Client(error)) => {
             let reason = if error.is_answer() { "DeprovisionCallFailed" } else { "ErrorCallingDeprovision" };
             failed(&mut new, &claim, reason, &error.to_string())
@@ -93,7 +95,8 @@ fn blockers(instance: &ServiceInstance, context: &Context) -> Option<String> {
         let names = bindings.join(", ");
         return Some(format!("Delete its ServiceBindings first; still there: {names}"));
     }
-    let claims = context.ledger.bindings_of(instance.spec.external_id.as_deref().unwrap_or_default());
+    let id = instance.spec.external_id.as_deref().unwrap_or_default();
+    let claims = context.ledger.bindings_of(id, namespace.as_deref().unwrap_or_default());
     (!claims.is_empty()).then(|| {
         let names = claims.join(", ");
         format!(

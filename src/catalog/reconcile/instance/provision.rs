@@ -18,14 +18,15 @@ use crate::{
         client::{ClientError, Progress},
         connections::{BrokerError, remembered},
         context::{Context, NamespaceState},
-        ledger::{Recorded, claim_name},
+        ledger::{Recorded, claim_name, how_to_adopt},
         reconcile::{
-            Next, ReconcileError, going, has_finalizer, now, patch,
+            NAMESPACE_RECREATED, Next, ReconcileError, going, has_finalizer, now, patch,
             release::{self, Released, poll_wait},
             resolve::{self, Offer, Unresolved},
             status, with_finalizer,
         },
     },
+    contract::approval,
     osb::{Object, Operation, OperationState, ProvisionRequest},
 };
 
@@ -80,12 +81,20 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
             Next::Settled
         }
         Ok((offer, broker)) => {
-            let claim = claim(&instance, &offer, &broker);
+            let claim = claim(&instance, &space, &offer, &broker);
             let _turn = context.turns.take(&claim.name_any()).await;
             let registered = |name: &str| context.stores.broker(name).is_some();
             match context.ledger.record(claim.spec, registered).await? {
                 Recorded::Taken => {
                     status::set_ready(&mut new, false, "ErrorExternalIDTaken", TAKEN);
+                    Next::Retry
+                }
+                Recorded::OtherNamespace(held) => {
+                    let message = format!(
+                        "spec.externalID is taken: {}; or delete this one and create it with another id or none",
+                        how_to_adopt(&held, &space)
+                    );
+                    status::set_ready(&mut new, false, NAMESPACE_RECREATED, message);
                     Next::Retry
                 }
                 Recorded::Elsewhere(held) if Some(&held.spec.uid) == instance.metadata.uid.as_ref() => {
@@ -175,12 +184,14 @@ async fn prepare(
 }
 
 /// What the broker is asked to hold.
-fn claim(instance: &ServiceInstance, offer: &Offer, broker: &ClusterServiceBroker) -> Claim {
+fn claim(instance: &ServiceInstance, space: &str, offer: &Offer, broker: &ClusterServiceBroker) -> Claim {
     let id = instance.spec.external_id.clone().unwrap_or_default();
     let spec = ClaimSpec {
         broker: remembered(broker),
         kind: ClaimKind::ServiceInstance,
         namespace: instance.namespace().unwrap_or_default(),
+        namespace_uid: Some(space.to_owned()),
+        space_guid: None,
         name: instance.name_any(),
         uid: instance.uid().unwrap_or_default(),
         instance_id: id.clone(),
@@ -228,6 +239,10 @@ impl Attempt<'_> {
                 status::set_ready(&mut self.status, false, "ErrorGettingAuthCredentials", message);
                 Next::Retry
             }
+            Err(BrokerError::NotApproved(message)) => {
+                status::set_ready(&mut self.status, false, approval::NOT_APPROVED, message);
+                Next::Retry
+            }
             // Nothing was asked before, so it is not ours: without a claim nothing will ever be deleted there.
             Err(BrokerError::Client(ClientError::Rejected { status: 409, .. })) if self.is_first => {
                 self.context.ledger.remove(&self.claim).await?;
@@ -249,7 +264,7 @@ impl Attempt<'_> {
             plan_id: self.claim.spec.plan_id.as_str().into(),
             context: context.as_object().cloned(),
             organization_guid: self.context.cluster_id.clone(),
-            space_guid: self.space.clone(),
+            space_guid: self.claim.spec.space_guid.clone().unwrap_or_else(|| self.space.clone()),
             parameters: self.instance.spec.parameters.clone().filter(|parameters| !parameters.is_empty()),
             maintenance_info: None,
         }

@@ -3,6 +3,7 @@
 //! `tests/cluster/with-cluster cargo test --test catalog`, or a `KUBECONFIG` of one that may be written to.
 
 mod admission;
+mod approvals;
 mod broker;
 mod faults;
 mod harness;
@@ -10,6 +11,7 @@ mod kubectl;
 mod ledger;
 mod namespaces;
 mod pods;
+mod policies;
 mod schema;
 mod secrets;
 mod story;

@@ -3,6 +3,7 @@
 
 mod broker;
 mod kustomize;
+mod policies;
 mod rendered;
 mod rights;
 mod upgrade;

@@ -48,7 +48,9 @@ fn the_webhook_cannot_be_made_to_do_what_its_user_may_not() {
     for rule in role["rules"].as_array().unwrap() {
         let reads = strings(&rule["verbs"]).is_subset(&["get", "list", "watch"].into());
         let (its_own, named) = (strings(&rule["resourceNames"]), BTreeSet::from(["bindery"]));
-        assert!(reads || its_own == named, "{rule}");
+        // A question to the API server, which changes nothing.
+        let asks = strings(&rule["resources"]) == ["subjectaccessreviews"].into();
+        assert!(reads || its_own == named || asks, "{rule}");
         assert!(!strings(&rule["resources"]).contains("secrets"), "{rule}");
     }
 }
@@ -59,7 +61,7 @@ fn namespaces_and_namespacebindings_are_touched_no_more_than_needed() {
     let documents = example();
     let verbs = |resource: &str| -> BTreeSet<(&str, &str)> {
         rules(&documents)
-            .filter(|(_, rule)| strings(&rule["resources"]).contains(resource))
+            .filter(|(role, rule)| *role != "bindery-view" && strings(&rule["resources"]).contains(resource))
             .flat_map(|(role, rule)| strings(&rule["verbs"]).into_iter().map(move |verb| (role, verb)))
             .collect()
     };
@@ -185,4 +187,39 @@ fn the_upgrade_hook_may_change_exactly_the_charts_definitions() {
         .collect();
     let definitions = folder("charts/bindery/crds");
     assert_eq!(allowed, definitions.iter().map(name).collect());
+}
+
+/// Kubernetes adds them to its own roles: who views, edits or administers a namespace does so with these kinds, too.
+#[test]
+fn users_of_a_namespace_may_use_what_is_in_it_and_change_nothing_else() {
+    let label = |role: &Value, of: &str| {
+        role["metadata"]["labels"][format!("rbac.authorization.k8s.io/aggregate-to-{of}")] == "true"
+    };
+    for documents in [example(), folder("webhook-config")] {
+        let (view, edit) = (
+            find(&documents, "ClusterRole", "bindery-view").unwrap(),
+            find(&documents, "ClusterRole", "bindery-edit").unwrap(),
+        );
+        assert!(label(view, "view") && !label(view, "edit"), "{view}");
+        assert!(label(edit, "edit") && label(edit, "admin") && !label(edit, "view"), "{edit}");
+        for rule in view["rules"].as_array().unwrap() {
+            assert_eq!(strings(&rule["verbs"]), ["get", "list", "watch"].into());
+            assert!(
+                !strings(&rule["resources"]).contains("clusterservicebrokers"),
+                "a URL may hold a password"
+            );
+        }
+        let changed: BTreeSet<_> =
+            edit["rules"].as_array().unwrap().iter().flat_map(|rule| strings(&rule["resources"])).collect();
+        assert_eq!(changed, ["servicebindings", "serviceinstances"].into());
+    }
+}
+
+#[test]
+fn everybody_sees_what_is_offered_unless_told_otherwise() {
+    let on = example();
+    let subject = &find(&on, "ClusterRoleBinding", "bindery-offers").unwrap()["subjects"][0];
+    assert_eq!((&subject["kind"], &subject["name"]), (&json!("Group"), &json!("system:authenticated")));
+    let off = example_with(&["--set", "rbac.offersForEveryone=false"]);
+    assert!(off.iter().all(|document| name(document) != "bindery-offers"));
 }

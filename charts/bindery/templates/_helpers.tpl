@@ -200,6 +200,20 @@ subjects:
   - {kind: ServiceAccount, name: {{ $subject }}, namespace: {{ $root.Release.Namespace }}}
 {{- end -}}
 
+{{/* Has the API server refuse what a policy of the chart forbids: (list . "catalog-secrets"). */}}
+{{- define "bindery.enforce" -}}
+{{- $root := index . 0 -}}
+{{- $policy := printf "%s-%s" (include "bindery.name" $root) (index . 1) -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ $policy }}
+  labels: {{- include "bindery.labels" $root | nindent 4 }}
+spec:
+  policyName: {{ $policy }}
+  validationActions: [Deny]
+{{- end -}}
+
 {{/* Makes a resource part of a hook, before the Job that needs it: (list "pre-upgrade" "-1"). */}}
 {{- define "bindery.hook" -}}
 helm.sh/hook: {{ index . 0 }}

@@ -1,0 +1,121 @@
+//! What the API server's policies leave of the rights of bindery's accounts. What they do is tested against an API server, in
+//! `tests/catalog`.
+
+use std::collections::BTreeSet;
+
+use bindery::contract;
+use serde_json::{Value, json};
+
+use crate::rendered::{documents, example, example_with, find, kind, name, rendered, strings};
+
+fn policies(documents: &[Value]) -> BTreeSet<&str> {
+    documents.iter().filter(|document| kind(document) == "ValidatingAdmissionPolicy").map(name).collect()
+}
+
+fn variable<'a>(policy: &'a Value, name: &str) -> &'a str {
+    let variables = policy["spec"]["variables"].as_array().unwrap();
+    variables.iter().find(|variable| variable["name"] == name).unwrap()["expression"].as_str().unwrap()
+}
+
+#[test]
+fn every_policy_refuses_and_fails_closed() {
+    let documents = example();
+    let wanted = [
+        "bindery-broker-registration",
+        "bindery-catalog-registrations",
+        "bindery-catalog-namespaces",
+        "bindery-catalog-objects",
+        "bindery-catalog-pods",
+        "bindery-catalog-secrets",
+        "bindery-catalog-statuses",
+        "bindery-namespace-bindings",
+        "bindery-own-secrets",
+    ];
+    assert_eq!(policies(&documents), wanted.into());
+    for policy in wanted {
+        let binding = find(&documents, "ValidatingAdmissionPolicyBinding", policy).unwrap();
+        assert_eq!(binding["spec"], json!({"policyName": policy, "validationActions": ["Deny"]}));
+        let policy = find(&documents, "ValidatingAdmissionPolicy", policy).unwrap();
+        assert_eq!(policy["spec"]["failurePolicy"], "Fail");
+    }
+}
+
+#[test]
+fn policies_go_with_the_rights_that_they_narrow() {
+    let without = documents(&rendered(&["--set", "apis.serviceCatalog=false"]));
+    assert_eq!(policies(&without), ["bindery-own-secrets"].into());
+    let unregistered = example_with(&["--set", "broker.register="]);
+    assert!(!policies(&unregistered).contains("bindery-broker-registration"));
+    let unnudged = example_with(&["--set", "catalog.nudgeRefusedOwners=false"]);
+    assert!(!policies(&unnudged).contains("bindery-catalog-statuses"));
+}
+
+/// All rights to write what users write, too, have a policy.
+#[test]
+fn the_catalogs_writes_are_narrowed_by_kind() {
+    let documents = example();
+    let narrowed: BTreeSet<String> = documents
+        .iter()
+        .filter(|document| {
+            kind(document) == "ValidatingAdmissionPolicy" && name(document).contains("catalog")
+        })
+        .flat_map(|policy| policy["spec"]["matchConstraints"]["resourceRules"].as_array().unwrap())
+        .flat_map(|rule| strings(&rule["resources"]))
+        .map(str::to_owned)
+        .collect();
+    // Kinds of bindery's own, what is only told, and pods that are asked to go.
+    let own = [
+        "claims",
+        "claims/status",
+        "clusterserviceclasses",
+        "clusterserviceclasses/status",
+        "clusterserviceplans",
+        "clusterserviceplans/status",
+        "clusterservicebrokers/finalizers",
+        "clusterservicebrokers/status",
+        "events",
+        "leases",
+        "namespacebindings/status",
+        "pods/eviction",
+        "servicebindings/finalizers",
+        "servicebindings/status",
+        "serviceinstances/finalizers",
+        "serviceinstances/status",
+    ];
+    for role in documents.iter().filter(|document| name(document) == "bindery-catalog") {
+        for rule in role["rules"].as_array().into_iter().flatten() {
+            if strings(&rule["verbs"]).is_subset(&["get", "list", "watch"].into()) {
+                continue;
+            }
+            for resource in strings(&rule["resources"]) {
+                assert!(own.contains(&resource) || narrowed.contains(resource), "{resource}: {rule}");
+            }
+        }
+    }
+}
+
+#[test]
+fn policies_know_the_names_that_the_code_uses() {
+    let documents = example();
+    let policy = |name: &str| find(&documents, "ValidatingAdmissionPolicy", name).unwrap();
+    let namespaces = policy("bindery-catalog-namespaces");
+    let list = |names: &[&str]| {
+        format!("[{}]", names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", "))
+    };
+    let annotations = [contract::pod::BIND, contract::branch::BOUND_BY, contract::branch::LAST_POD_AT];
+    assert_eq!(variable(namespaces, "annotations"), list(&annotations));
+    assert_eq!(variable(namespaces, "labels"), list(&[contract::namespace::INJECT.0]));
+    let label = contract::branch::NAMESPACE_BINDING;
+    let says = policy("bindery-namespace-bindings")["spec"]["matchConditions"][0]["expression"].as_str();
+    assert!(says.unwrap().contains(label), "{says:?}");
+    let (key, value) = contract::binding::MANAGED_BY;
+    let secrets = policy("bindery-catalog-secrets")["spec"]["validations"][0]["expression"].as_str().unwrap();
+    assert!(secrets.contains(&format!("'{key}'")) && secrets.contains(&format!("'{value}'")), "{secrets}");
+    let statuses = policy("bindery-catalog-statuses")["spec"]["validations"][0]["expression"].as_str();
+    assert!(statuses.unwrap().contains(contract::nudge::CONDITION), "{statuses:?}");
+    for policy in documents.iter().filter(|document| name(document).contains("bindery-catalog-")) {
+        let Some(conditions) = policy["spec"]["matchConditions"].as_array() else { continue };
+        let by = "request.userInfo.username == 'system:serviceaccount:bindery:bindery-catalog'";
+        assert_eq!(conditions[0]["expression"], by, "{}", name(policy));
+    }
+}

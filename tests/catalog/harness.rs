@@ -100,8 +100,7 @@ fn start_catalog() -> JoinHandle<()> {
         let stop = CancellationToken::new();
         let client = client().await;
         let namespaces = namespaces::run(client.clone(), "bindery".to_owned(), metrics.clone(), stop.clone());
-        let settings =
-            CatalogSettings { approvals: approvals(&client), lost_secrets: LOST_SECRETS.clone() };
+        let settings = CatalogSettings { approvals: approvals(&client), lost_secrets: LOST_SECRETS.clone() };
         let catalog = catalog::run(client, settings, metrics, readiness, stop);
         tokio::select! {
             ended = catalog => panic!("the catalog ended: {ended:?}"),

@@ -96,7 +96,6 @@ impl Databases {
         }
         let mut session = self.server.session().await?;
         self.marks.hide_ids(&mut session).await?;
-        self.server.keep(session);
         self.ids_are_hidden.store(true, Ordering::Relaxed);
         Ok(())
     }

@@ -41,7 +41,6 @@ impl Databases {
                 }
             }
         }
-        self.server.keep(session);
         self.ids_are_hidden.store(true, Ordering::Relaxed);
         Ok(())
     }

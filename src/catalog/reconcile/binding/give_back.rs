@@ -1,8 +1,6 @@
 //! Giving credentials back that no Secret can hold, which only the broker's answer shows: they are deleted at the broker, so
 //! that nothing is left there that nobody can use.
 
-use kube::ResourceExt;
-
 use super::{Failure, NotBound, Remedy};
 use crate::catalog::{
     api::{ClaimKind, ServiceBinding, ServiceBindingStatus, instance::ReleaseStatus},
@@ -45,8 +43,8 @@ pub(super) async fn give_back(
 async fn deleted(binding: &ServiceBinding, context: &Context) -> kube::Result<Result<(), String>> {
     let id = binding.spec.external_id.clone().unwrap_or_default();
     let _turn = context.turns.take(&claim_name(ClaimKind::ServiceBinding, &id)).await;
-    let (namespace, name) = (binding.namespace().unwrap_or_default(), binding.name_any());
-    let Some(claim) = context.ledger.find(ClaimKind::ServiceBinding, &id, (&namespace, &name)).await? else {
+    let uid = binding.metadata.uid.as_deref();
+    let Some(claim) = context.ledger.find(ClaimKind::ServiceBinding, &id, uid).await? else {
         return Ok(Ok(()));
     };
     if let Err(error) = release::binding(context, &claim).await {

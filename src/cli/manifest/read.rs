@@ -28,9 +28,10 @@ pub(crate) struct Contents {
 
 /// The document cannot be read. The text shows nothing of the document: it may hold credentials.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {problem}")]
+#[error("{problem} at line {line}, column {column}")]
 pub(super) struct ReadError {
     line: usize,
+    column: usize,
     problem: Unreadable,
 }
 
@@ -64,15 +65,16 @@ pub(super) fn read(text: &str, first_line: usize) -> Result<Contents, ReadError>
         is_over |= matches!(event, Event::DocumentEnd);
         if !is_over {
             let line = first_line - 1 + span.start.line();
-            composer.take(event, line).map_err(|problem| ReadError { line, problem })?;
+            let column = span.start.col() + 1;
+            composer.take(event, line).map_err(|problem| ReadError { line, column, problem })?;
         }
     }
     Ok(composer.contents)
 }
 
 fn syntax(error: &ScanError, first_line: usize) -> ReadError {
-    let line = first_line - 1 + error.marker().line();
-    ReadError { line, problem: Unreadable::Syntax(error.info()) }
+    let (line, column) = (first_line - 1 + error.marker().line(), error.marker().col() + 1);
+    ReadError { line, column, problem: Unreadable::Syntax(error.info()) }
 }
 
 /// How much has been read, for tests of what it takes.

@@ -47,17 +47,22 @@ fn by_kubectl(manifests: &str) -> Result<Vec<Value>, String> {
     let values: Vec<Value> =
         serde_json::Deserializer::from_slice(&output.stdout).into_iter().collect::<Result<_, _>>().unwrap();
     // Several objects are one List.
-    Ok(values
-        .into_iter()
-        .flat_map(|value| match value {
-            Value::Object(mut list) if list.get("kind") == Some(&json!("List")) => match list.remove("items")
-            {
-                Some(Value::Array(items)) => items,
-                _ => Vec::new(),
-            },
-            value => vec![value],
-        })
-        .collect())
+    let objects = values.into_iter().flat_map(|value| match value {
+        Value::Object(mut list) if list.get("kind") == Some(&json!("List")) => match list.remove("items") {
+            Some(Value::Array(items)) => items,
+            _ => Vec::new(),
+        },
+        value => vec![value],
+    });
+    Ok(objects.map(without_last_applied).collect())
+}
+
+/// `kubectl` writes this annotation anew where it finds it.
+fn without_last_applied(mut object: Value) -> Value {
+    if let Some(Value::Object(annotations)) = object.pointer_mut("/metadata/annotations") {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+    object
 }
 
 fn by_bindery(manifests: &str) -> Result<String, String> {
@@ -146,7 +151,6 @@ const SCALARS: &[&str] = &[
     ".5",
     "5.",
     ".",
-    "-",
     "190:20:30",
     "1:30",
     "2026-01-01",

@@ -146,6 +146,8 @@ impl Broker {
         engine.spawn(async move { recovering.recover().await });
         let expiring = engine.clone();
         engine.spawn(async move { expiring.expire().await });
+        let settling = engine.clone();
+        engine.spawn(async move { settling.settle().await });
         let (watched, stopped) = (logins.clone(), engine.stopped());
         tokio::spawn(async move { watched.watch(stopped).await });
         Ok(Self { engine, gate: Gate { logins, metrics }, providers, lock: Mutex::new(lock) })

@@ -101,11 +101,11 @@ async fn a_reader_is_let_in_again_when_its_group_was_half_made() {
     owner.batch_execute("CREATE TABLE t (a int)").await.unwrap();
     let database = credentials["database"].as_str().unwrap();
     let marker = server.psql(&format!(
-        "SELECT g.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member JOIN pg_roles g ON g.oid = m.roleid \
-         WHERE r.rolname = '{database}_owner'"
+        "SELECT k.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles k ON k.oid = m.member \
+         WHERE r.rolname = '{database}_owner' AND k.rolname LIKE 'bindery\\_%'"
     ));
     // As a kill leaves it that comes before the rights.
-    server.psql(&format!("SET ROLE {ADMIN}; CREATE ROLE {database}_readonly NOLOGIN IN ROLE {}", marker[0]));
+    server.psql(&format!("SET ROLE {ADMIN}; CREATE ROLE {database}_readonly NOLOGIN ROLE {}", marker[0]));
     let (_, reader) = bound(&platform, &server, ["half-made", "reader"], "readonly").await;
     reader.batch_execute("SELECT * FROM t").await.unwrap();
 }

@@ -246,8 +246,8 @@ async fn what_is_made_carries_the_marks() {
         "{comment:?}"
     );
     let marker = server.psql(&format!(
-        "SELECT g.rolname FROM pg_auth_members m JOIN pg_roles g ON g.oid = roleid JOIN pg_roles r ON r.oid = member \
-         WHERE r.rolname = '{database}_owner'"
+        "SELECT k.rolname FROM pg_auth_members m JOIN pg_roles k ON k.oid = member JOIN pg_roles r ON r.oid = roleid \
+         WHERE r.rolname = '{database}_owner' AND k.rolname LIKE 'bindery\\_%'"
     ));
     assert!(marker[0].starts_with("bindery_") && marker[0].len() == 24, "{marker:?}");
     assert_eq!(platform.deprovision("mark'ed").await.0, 200);

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 
 use crate::{
     platform::Platform,
-    postgres::Postgres,
+    postgres::{ADMIN, Postgres},
     server::{connect, is_refused},
 };
 
@@ -67,8 +67,8 @@ async fn the_administrator_runs_nobodys_functions() {
     let owners = format!(
         "SELECT count(DISTINCT m.member) FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid WHERE r.rolname = '{prey}_owner'"
     );
-    // The administrator and the victim's own login.
-    assert_eq!(server.psql(&owners), ["2"]);
+    // The administrator, the marker and the victim's own login.
+    assert_eq!(server.psql(&owners), ["3"]);
     for instance in ["evil", "victim"] {
         assert_eq!(platform.deprovision(instance).await.0, 200);
     }
@@ -127,6 +127,14 @@ async fn nobody_keeps_anothers_login_from_being_dropped() {
         "SET search_path = nowhere",
         "SET idle_session_timeout = 1",
         "SET lock_timeout = 1",
+        "SET local_preload_libraries = 'nosuch'",
+        "SET exit_on_error = on",
+        "SET tcp_user_timeout = 1",
+        "SET transaction_read_only = on",
+        "SET default_transaction_isolation = serializable",
+        "SET client_encoding = 'EUC_JP'",
+        "SET password_encryption = md5",
+        "SET temp_tablespaces = nowhere",
     ] {
         let victim = platform.credentials("blocked", "b").await;
         session.batch_execute(&format!("GRANT SELECT ON t TO {}", text(&victim, "username"))).await.unwrap();
@@ -134,8 +142,24 @@ async fn nobody_keeps_anothers_login_from_being_dropped() {
         meddler.batch_execute(&format!("ALTER DATABASE {database} {property}")).await.unwrap();
         let answer = soon(property, platform.unbind("blocked", "b")).await;
         assert_eq!(answer.0, 200, "{property}: {answer:?}");
+        let login = text(&victim, "username");
+        let left = server.psql(&format!("SELECT 1 FROM pg_roles WHERE rolname = '{login}'"));
+        assert_eq!(left, Vec::<String>::new(), "{property}");
         server.psql(&format!("ALTER DATABASE {database} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1"));
         server.psql(&format!("ALTER DATABASE {database} RESET ALL"));
+    }
+    // The right to connect is the owner's to take from itself, and the administrator has it as a member of the owner.
+    for grantees in [format!("{database}_owner"), format!("{database}_owner, {ADMIN}, PUBLIC")] {
+        let victim = platform.credentials("blocked", "b").await;
+        let login = text(&victim, "username");
+        session.batch_execute(&format!("GRANT SELECT ON t TO {login}")).await.unwrap();
+        let revoke = format!("REVOKE ALL ON DATABASE {database} FROM {grantees} CASCADE");
+        outside(&server, &blocker).await.batch_execute(&revoke).await.unwrap();
+        assert_eq!(soon("no CONNECT", platform.unbind("blocked", "b")).await.0, 200, "{grantees}");
+        assert_eq!(
+            server.psql(&format!("SELECT 1 FROM pg_roles WHERE rolname = '{login}'")),
+            Vec::<String>::new()
+        );
     }
     // A grant that is neither given nor taken back yet.
     let victim = platform.credentials("blocked", "b").await;

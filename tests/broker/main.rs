@@ -10,6 +10,7 @@ mod clock;
 mod connections;
 mod drift;
 mod faults;
+mod grants;
 mod hostile;
 mod java;
 #[path = "../support/jdbc.rs"]
@@ -23,5 +24,7 @@ mod origins;
 mod platform;
 #[path = "../support/postgres.rs"]
 mod postgres;
+mod prepared;
 mod secured;
 mod server;
+mod sharing;

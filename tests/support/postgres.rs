@@ -118,6 +118,7 @@ impl Postgres {
             "ssl_key_file=../server.key",
             if self.is_durable { "fsync=on" } else { "fsync=off" },
             "max_connections=200",
+            "max_prepared_transactions=20",
         ] {
             postgres.args(["-c", setting]);
         }

@@ -1,7 +1,8 @@
-//! Looking regularly for credentials that are past their time. Each backend knows when they end, so that any broker of
-//! the installation can do it, after any interruption.
+//! What is done regularly on each backend: looking for credentials that are past their time, and completing removals that
+//! left something. Each backend knows what is to be done, so that any broker of the installation can do it, after any
+//! interruption.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use tokio::time::{sleep, timeout};
@@ -9,10 +10,36 @@ use tokio::time::{sleep, timeout};
 use super::{Engine, Provider};
 use crate::config::ServerName;
 
+/// How often to try again to complete removals.
+const SETTLING: Duration = Duration::from_mins(5);
+
 impl Engine {
     /// Locks out whoever is past its time, on each backend apart from the others, until the engine stops.
     pub(crate) async fn expire(&self) {
         join_all(self.0.providers.iter().map(|(server, provider)| self.expire_on(server, provider))).await;
+    }
+
+    /// Tries again to complete removals that left something, on each backend apart from the others, until the engine stops.
+    pub(crate) async fn settle(&self) {
+        join_all(self.0.providers.iter().map(|(server, provider)| self.settle_on(server, provider))).await;
+    }
+
+    async fn settle_on(&self, server: &ServerName, provider: &Arc<dyn Provider>) {
+        let timing = self.0.timing;
+        let settling = async {
+            loop {
+                match timeout(timing.call, provider.settle()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!(%server, "cannot complete removals: {error}"),
+                    Err(_) => tracing::debug!(%server, "completing removals takes too long"),
+                }
+                sleep(SETTLING).await;
+            }
+        };
+        tokio::select! {
+            () = self.0.stop.cancelled() => {}
+            () = settling => {}
+        }
     }
 
     async fn expire_on(&self, server: &ServerName, provider: &Arc<dyn Provider>) {

@@ -192,6 +192,15 @@ pub trait Provider: Send + Sync {
         Ok(())
     }
 
+    /// Tries to complete removals that succeeded although something was left on the backend: without rights, and kept there
+    /// by what another user did. Called every few minutes, by every broker of the installation, beside any other call.
+    ///
+    /// # Errors
+    /// It is called again.
+    async fn settle(&self) -> Result<(), ServiceError> {
+        Ok(())
+    }
+
     /// What the backend holds that looks like an instance or a binding, whosever it is.
     ///
     /// # Errors

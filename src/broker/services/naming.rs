@@ -16,11 +16,11 @@ const DATABASE_PREFIX: &str = "cf_";
 const OWNER_SUFFIX: &str = "_owner";
 const READWRITE_SUFFIX: &str = "_readwrite";
 const READONLY_SUFFIX: &str = "_readonly";
+const REVOKED_SUFFIX: &str = "_revoked";
 const MARKER_PREFIX: &str = "bindery_";
 const DIGEST_PREFIX: &str = "sha256:";
 
-/// The role that has the owners of databases which outlive their instances as members. No installation's marker is called
-/// so.
+/// The role that marks the owners of databases which outlive their instances. No installation's marker has this name.
 pub(crate) const RETAINED: &str = "bindery_retained";
 
 /// The database of an instance.
@@ -43,12 +43,17 @@ pub(crate) fn group(database: &str, access: Access) -> String {
     format!("{database}{suffix}")
 }
 
+/// The role whose members have lost their rights on a database, and could not be dropped yet.
+pub(crate) fn revoked(database: &str) -> String {
+    format!("{database}{REVOKED_SUFFIX}")
+}
+
 /// The login of a binding.
 pub(crate) fn login(instance: &InstanceId, binding: &BindingId) -> String {
     letters(Uuid::new_v5(&LOGINS, format!("{instance}/{binding}").as_bytes()))
 }
 
-/// The role that marks what an installation made: the owner roles are its members.
+/// The role that marks what an installation made: it is a member of the roles of each database.
 pub(crate) fn marker(installation: &str) -> String {
     let digest = Sha256::digest(installation.as_bytes());
     let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -71,9 +76,16 @@ pub(crate) fn owned_database(role: &str) -> Option<&str> {
     role.strip_suffix(OWNER_SUFFIX).filter(|database| is_database(database))
 }
 
-/// The database of a role, if the name has the form of [`group`].
+/// Whether a name has the form of [`marker`], or is [`RETAINED`].
+pub(crate) fn is_mark(name: &str) -> bool {
+    let is_marker =
+        |rest: &str| rest.len() == 16 && rest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    name == RETAINED || name.strip_prefix(MARKER_PREFIX).is_some_and(is_marker)
+}
+
+/// The database of a role, if the name has the form of [`group`] or [`revoked`].
 pub(crate) fn grouped_database(role: &str) -> Option<&str> {
-    let suffixes = [OWNER_SUFFIX, READWRITE_SUFFIX, READONLY_SUFFIX];
+    let suffixes = [OWNER_SUFFIX, READWRITE_SUFFIX, READONLY_SUFFIX, REVOKED_SUFFIX];
     suffixes.into_iter().find_map(|suffix| role.strip_suffix(suffix)).filter(|database| is_database(database))
 }
 
@@ -115,6 +127,7 @@ mod tests {
             assert_eq!(owned_database(&group).is_some(), access == Access::Owner);
             assert!(group.len() <= 63, "{group}");
         }
+        assert_eq!(grouped_database(&revoked(&database)), Some(database.as_str()));
         assert!(is_login(&login(&"i".into(), &"b".into())));
         for foreign in ["cf_short", "postgres", "cf_qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq"] {
             assert!(!is_database(foreign) && !is_login(foreign), "{foreign}");
@@ -126,6 +139,9 @@ mod tests {
         // The first eight bytes of SHA-256("a"), FIPS 180-4.
         assert_eq!(marker("a"), "bindery_ca978112ca1bbdca");
         assert_ne!(marker("a"), marker("b"));
+        assert!(
+            is_mark(&marker("a")) && is_mark(RETAINED) && !is_mark("bindery") && !is_mark("bindery_admin")
+        );
     }
 
     /// SHA-256("abc"), FIPS 180-4.

@@ -195,7 +195,8 @@ impl Provider for Databases {
 
     async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError> {
         let login = naming::login(&on.id, &binding.id);
-        self.attempt(|| self.remove_login(&login)).await.map(Progress::Done)
+        self.attempt(|| self.remove_login(&login)).await?;
+        Ok(Progress::Done(()))
     }
 
     async fn confirm(
@@ -216,6 +217,10 @@ impl Provider for Databases {
         result.and(self.attempt(|| self.hide_ids()).await)
     }
 
+    async fn settle(&self) -> Result<(), ServiceError> {
+        self.attempt(|| self.settle_once()).await
+    }
+
     async fn resources(&self) -> Result<Vec<Resource>, ServiceError> {
         self.attempt(|| self.resources_once()).await
     }
@@ -231,7 +236,16 @@ impl Provider for Databases {
             ResourceKind::Database => {
                 self.attempt(|| self.remove_database(name, ReclaimPolicy::Delete)).await
             }
-            ResourceKind::Login => self.attempt(|| self.remove_login(name)).await,
+            ResourceKind::Login => {
+                let removed = || async move {
+                    if self.remove_login(name).await? {
+                        Ok(())
+                    } else {
+                        Err(SqlError::StillDefiner { login: name.clone() })
+                    }
+                };
+                self.attempt(removed).await
+            }
             // There are none here.
             ResourceKind::OwnerRole | ResourceKind::AccessRole => Ok(()),
         }

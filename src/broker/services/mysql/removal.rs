@@ -10,7 +10,7 @@ use super::{
     connection::Session,
     dialect::{Entry, Statement},
     error::{IS_DEFINER, SqlError},
-    marks::Kind,
+    marks::{Kind, Mark},
     password,
     server::{Sessions, defines, has_database, has_login, sessions, sessions_in},
 };
@@ -22,15 +22,18 @@ const SESSIONS_POLL: Duration = Duration::from_millis(10);
 
 impl Databases {
     /// Removes a login. One that something runs as is kept, locked, so that this goes on working; it goes with its database.
-    pub(super) async fn remove_login(&self, login: &str) -> Result<(), SqlError> {
+    /// The answer is whether it is gone.
+    pub(super) async fn remove_login(&self, login: &str) -> Result<bool, SqlError> {
         let mut session = self.server.session().await?;
         let mark = self.marks.named(&mut session, &[login]).await?.pop();
+        let mut is_gone = true;
         match mark {
             Some(mark) => {
                 lock_out(&mut session, login).await?;
                 if self.drop_unless_definer(&mut session, login, &mark.database).await? {
                     session.run([self.marks.remove(login)]).await?;
                 } else {
+                    is_gone = false;
                     session.run([self.marks.keep_definer(login)]).await?;
                 }
             }
@@ -38,6 +41,23 @@ impl Databases {
                 return Err(SqlError::Foreign { what: format!("login {login}") });
             }
             None => {}
+        }
+        Ok(is_gone)
+    }
+
+    /// Drops logins that were kept although their database is gone, as far as nothing runs as them any more.
+    pub(super) async fn settle_once(&self) -> Result<(), SqlError> {
+        let mut session = self.server.session().await?;
+        let marks = self.marks.all(&mut session).await?;
+        let is_there = |database: &String| {
+            marks.iter().any(|mark| mark.kind == Kind::Database && mark.name == *database)
+        };
+        let left: Vec<_> =
+            marks.iter().filter(|mark| mark.kind == Kind::Definer && !is_there(&mark.database)).collect();
+        for Mark { name, database, .. } in left {
+            if self.drop_unless_definer(&mut session, name, database).await? {
+                session.run([self.marks.remove(name)]).await?;
+            }
         }
         Ok(())
     }
@@ -68,9 +88,16 @@ impl Databases {
         for login in logins {
             let is_dropped = self.drop_unless_definer(&mut session, login, database).await?;
             if !is_dropped && policy == ReclaimPolicy::Delete {
-                return Err(SqlError::StillDefiner { login: login.clone() });
+                // Something in another database runs as it. It is locked, and goes when nothing does any more.
+                tracing::warn!(
+                    login,
+                    "is dropped later: {}",
+                    SqlError::StillDefiner { login: login.clone() }
+                );
+                session.run([self.marks.keep_definer(login)]).await?;
+            } else {
+                session.run([self.marks.remove(login)]).await?;
             }
-            session.run([self.marks.remove(login)]).await?;
         }
         session.run([self.marks.remove(database)].into_iter().filter(|_| is_ours)).await?;
         if !is_ours && policy == ReclaimPolicy::Delete && has_database(&mut session, database).await? {
@@ -109,9 +136,24 @@ async fn drop_database(session: &mut Session, database: &str) -> Result<(), SqlE
     match session.run([Statement::drop_database(database)]).await {
         Err(error) if error.is_locked() => {
             let sessions = sessions_in(session, database).await?;
+            tell_prepared(session, database).await;
             Err(SqlError::StillLocked { database: database.to_owned(), sessions })
         }
         dropped => dropped,
+    }
+}
+
+/// Logs the prepared transactions of the server, one of which may keep a database locked. The server does not tell which
+/// database a transaction is in, so none is rolled back: it could be another tenant's.
+async fn tell_prepared(session: &mut Session, database: &str) {
+    // https://dev.mysql.com/doc/refman/8.4/en/xa-statements.html: format, two lengths, then the name. MySQL wants a right for
+    // it that bindery can do without.
+    match session.rows("list prepared transactions", "XA RECOVER").await {
+        Ok(rows) => {
+            let names: Vec<_> = rows.iter().filter_map(|row| row.last()?.as_deref()).collect();
+            tracing::warn!(database, prepared = ?names, "the database stays locked; XA RECOVER shows these transactions");
+        }
+        Err(error) => tracing::debug!("cannot list prepared transactions: {error}"),
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     error::SqlError,
     instance_names, naming,
     server::{members, now, roles},
+    sharing::logins_of,
     standing,
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
         outcome::endpoint,
         parameters::{BindingParameters, Expiry},
     },
-    config::{Access, ConnectionLimit, DatabasePlan, Kinds},
+    config::{Access, ConnectionLimit, DatabasePlan},
     contract::pod::DEFAULT_MOUNT_ROOT,
 };
 
@@ -58,17 +59,24 @@ impl Databases {
         let (verifier, connections) = (credential.verifier(), plan.connections());
         let wanted =
             Login { name: &login, group: &role, verifier: verifier.as_deref(), ends_at, connections };
-        match standing(&found, &login, &[&role], &session) {
+        let revoked = naming::revoked(&database);
+        match standing(&found, &login, &[&role, &revoked], &session) {
             Standing::Foreign => return Err(SqlError::Foreign { what: format!("role {login}") }),
             Standing::Absent => session.run([dialect.create_login(wanted)]).await?,
+            Standing::Ours if found[&login].contains(&revoked) => {
+                let returned = [
+                    dialect.grant_role(&role, &login),
+                    dialect.renew_login(wanted),
+                    dialect.revoke_role(&revoked, &login),
+                ];
+                session.run(returned).await?;
+            }
             Standing::Ours => session.run([dialect.renew_login(wanted)]).await?,
         }
         session.run(dialect.equip_login(wanted, names)).await?;
         // What this login grants to others is in the way of dropping them, and only one who may act for it takes it back.
         session.run([dialect.act_for(&login, self.admin())]).await?;
-        if dialect.logins_own() && access == Access::Owner {
-            self.share_with_groups(&session, &login, names).await?;
-        }
+        self.share(&session, &login, access, names).await?;
         let place = credentials::Place {
             server: &self.server.settings,
             kind: self.plans.kind(&instance.plan_id),
@@ -100,6 +108,7 @@ impl Databases {
             Standing::Foreign => return Err(SqlError::Foreign { what: format!("role {role}") }),
             Standing::Absent => session.run(dialect.create_group(role, names.marker)).await?,
             Standing::Ours => {
+                self.take_back(session, names.database, role).await?;
                 let query = dialect.is_admitted(names.database, role);
                 let rows = session.rows("look at the group's rights", &query, &[]).await?;
                 if rows.first().is_some_and(|row| row.get(0)) {
@@ -107,13 +116,15 @@ impl Databases {
                 }
             }
         }
-        let makers = if dialect.logins_own() {
+        let makers: Vec<String> = if dialect.logins_own() {
             let logins = members(session, &[names.owner]).await?.into_keys();
             logins.filter(|role| naming::is_login(role)).collect()
         } else {
-            vec![names.owner.to_owned()]
+            self.act_for_logins(session, names.database).await?;
+            let logins = logins_of(session, names.database).await?;
+            logins.into_iter().chain([names.owner.to_owned()]).collect()
         };
-        let inside = self.server.session_in(names.database).await?;
+        let inside = self.enter(session, names.database, names.owner).await?;
         // First what is to come, then what is there: nothing is made in between that is missed.
         for maker in makers {
             inside.run(dialect.share(&maker, role, access)).await?;
@@ -143,24 +154,6 @@ impl Databases {
             }
             outcome => outcome,
         }
-    }
-
-    /// Shares what a login is going to make with the owner, and with every other group that there is.
-    async fn share_with_groups(
-        &self,
-        session: &Session,
-        login: &str,
-        names: InstanceNames<'_>,
-    ) -> Result<(), SqlError> {
-        let groups = Access::ALL.iter().map(|access| (group(names.database, *access), *access));
-        let groups: Vec<_> = groups.collect();
-        let all: Vec<_> = groups.iter().map(|(role, _)| role.as_str()).collect();
-        let found = roles(session, &all).await?;
-        let inside = self.server.session_in(names.database).await?;
-        for (role, access) in groups.iter().filter(|(role, _)| found.contains_key(role)) {
-            inside.run(session.dialect().share(login, role, *access)).await?;
-        }
-        Ok(())
     }
 }
 

@@ -178,9 +178,13 @@ impl Session {
         self.engine.dialect()
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
     /// Whether it can be used by others: it is open, and waits for no answer that was given up.
     pub(super) fn is_usable(&self) -> bool {
-        !self.client.is_closed() && self.unanswered.load(Ordering::Relaxed) == 0
+        !self.is_closed() && self.unanswered.load(Ordering::Relaxed) == 0
     }
 
     /// Waits for an answer. One that does not come in time, or is not waited for any more, leaves the session unusable.
@@ -226,20 +230,41 @@ impl Session {
     }
 }
 
+/// Settings that keep a session from starting or from working, each with the first PostgreSQL version that knows it. The
+/// owner of a database can give all of them other values there. The remaining settings of the owner are taken back by the
+/// first statement of the session ([`Dialect::start_session`]).
+const AT_START: [(&str, &str, u32); 11] = [
+    // A library that does not exist ends the session.
+    ("local_preload_libraries", "", 0),
+    ("role", "none", 0),
+    ("lock_timeout", "3s", 0),
+    ("exit_on_error", "off", 0),
+    ("tcp_user_timeout", "0", 0),
+    ("idle_in_transaction_session_timeout", "0", 0),
+    ("default_transaction_isolation", r"read\ committed", 0),
+    ("default_transaction_deferrable", "off", 0),
+    ("idle_session_timeout", "0", 14),
+    ("client_connection_check_interval", "0", 14),
+    ("transaction_timeout", "0", 17),
+];
+
 /// How to connect, but for the password and TLS.
 ///
-/// Whoever owns a database sets what holds for sessions in it, those of the administrator included: ALTER DATABASE … SET.
+/// The owner of a database sets what holds for sessions in it, those of the administrator included: ALTER DATABASE … SET.
 /// What is said at the start of a session wins over that (runtime-config: "Parameter Interaction via the Configuration
-/// File"; CockroachDB, connection-parameters: "Supported options parameters"). Above all nobody else's functions may be
+/// File"; CockroachDB, connection-parameters: "Supported options parameters"). Above all, no other user's functions may be
 /// found where the engine's are meant.
 fn settings(server: &ServerSettings, database: &str, known: Option<Engine>) -> Config {
     let mut options = format!(
         "-c statement_timeout={} -c search_path=pg_catalog -c default_transaction_read_only=off",
         CHANGE_TIMEOUT.as_millis()
     );
-    // Older ones refuse what they do not know.
-    if matches!(known, Some(Engine::PostgreSql { major: 14.. })) {
-        options.push_str(" -c idle_session_timeout=0");
+    // A server refuses settings that it does not know. The first session, before the engine is known, is in the
+    // maintenance database, which no user owns.
+    if let Some(Engine::PostgreSql { major }) = known {
+        for (name, value, _) in AT_START.into_iter().filter(|(.., since)| *since <= major) {
+            options.extend([" -c ", name, "=", value]);
+        }
     }
     let mut config = Config::new();
     config
@@ -319,8 +344,15 @@ mod tests {
         let milliseconds = options.strip_prefix("-c statement_timeout=").unwrap().split(' ').next().unwrap();
         let on_server = Duration::from_millis(milliseconds.parse().unwrap());
         assert!(options.contains("-c search_path=pg_catalog") && !options.contains("idle_session_timeout"));
-        let known = settings(&server, "d", Some(Engine::PostgreSql { major: 15 }));
-        assert!(known.get_options().unwrap().ends_with("-c idle_session_timeout=0"));
+        for (major, known, unknown) in [
+            (13, "-c local_preload_libraries= ", "idle_session_timeout"),
+            (15, "-c idle_session_timeout=0", "transaction_timeout"),
+            (17, "-c transaction_timeout=0", "nothing"),
+        ] {
+            let config = settings(&server, "d", Some(Engine::PostgreSql { major }));
+            let options = config.get_options().unwrap();
+            assert!(options.contains(known) && !options.contains(unknown), "{options}");
+        }
         assert!(on_server > Duration::from_mins(5) && on_server < ANSWER_TIMEOUT, "{on_server:?}");
         assert!(config.get_keepalives() && config.get_keepalives_idle() <= Duration::from_mins(1));
         assert!(config.get_keepalives_interval().is_some() && config.get_keepalives_retries().is_some());

@@ -2,18 +2,20 @@
 //! reads the statements that a server would get.
 
 mod cockroachdb;
+mod defaults;
 mod postgresql;
 
 use jiff::Timestamp;
 use tokio_postgres::error::SqlState;
 
 use super::{
+    dependents::revoke,
     quote::{identifier, literal},
     server::Object,
 };
 use crate::{broker::services::naming::RETAINED, config::Access};
 
-pub(super) use self::{cockroachdb::CockroachDb, postgresql::PostgreSql};
+pub(super) use self::{cockroachdb::CockroachDb, defaults::DefaultPrivilege, postgresql::PostgreSql};
 
 /// A statement, and the refusals that mean that there is nothing left to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +29,12 @@ pub(super) struct Statement {
 impl Statement {
     fn new(does: &'static str, sql: String) -> Self {
         Self { sql, does, done_already: &[] }
+    }
+
+    /// The same statement, with other words for what it does.
+    fn called(mut self, does: &'static str) -> Self {
+        self.does = does;
+        self
     }
 
     fn unless(mut self, done_already: &'static [SqlState]) -> Self {
@@ -65,6 +73,17 @@ pub(super) struct Login<'a> {
     pub(super) connections: Option<u32>,
 }
 
+/// What prepared transactions may be in the way of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum InWay<'a> {
+    /// The end of a login: all that it prepared.
+    Login(&'a str),
+    /// A change of a role, or of what it owns in the session's database.
+    Role(&'a str),
+    /// Dropping a database: those in it, and all of its owner.
+    Database { database: &'a str, owner: &'a str },
+}
+
 /// What ALTER calls a kind of object that `pg_identify_object` calls otherwise.
 fn altered_as(kind: &str) -> &str {
     match kind {
@@ -85,41 +104,6 @@ pub(super) fn rights(access: Access) -> [(&'static str, &'static str); 2] {
     }
 }
 
-/// A row of `SHOW DEFAULT PRIVILEGES`: what objects of this type get that `role` makes (anyone, if `None`).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct DefaultPrivilege {
-    pub(super) role: Option<String>,
-    pub(super) schema: Option<String>,
-    pub(super) object_type: String,
-    pub(super) grantee: String,
-}
-
-impl DefaultPrivilege {
-    /// Whether nobody granted it: a role has all rights on what it makes, and everybody may use types and functions.
-    /// CockroachDB lists these, too.
-    pub(super) fn is_builtin(&self) -> bool {
-        let for_everybody = self.grantee == "public"
-            && ["types", "functions", "routines"].contains(&self.object_type.as_str());
-        self.role.as_ref() == Some(&self.grantee) || for_everybody
-    }
-
-    /// Takes it back; the syntax is the same everywhere (ALTER DEFAULT PRIVILEGES, in either documentation).
-    pub(super) fn revoke(&self) -> Statement {
-        let Self { role, schema, object_type, grantee } = self;
-        let makers = role
-            .as_deref()
-            .map_or_else(|| "ALL ROLES".to_owned(), |role| format!("ROLE {}", identifier(role)));
-        let within =
-            schema.as_deref().map_or_else(String::new, |schema| format!(" IN SCHEMA {}", identifier(schema)));
-        // The type is a keyword and comes from the server's own list.
-        let objects = object_type.to_ascii_uppercase();
-        let grantee = identifier(grantee);
-        let sql =
-            format!("ALTER DEFAULT PRIVILEGES FOR {makers}{within} REVOKE ALL ON {objects} FROM {grantee}");
-        Statement::new("take default privileges back", sql)
-    }
-}
-
 /// The statements of one engine. `admin` is the role that bindery is logged in as.
 pub(super) trait Dialect: Send + Sync {
     /// Whether a role is made and marked in one statement. If not, a kill can leave a role of ours that is a member of
@@ -129,7 +113,7 @@ pub(super) trait Dialect: Send + Sync {
     /// Makes the installation's marker role, if need be.
     fn create_marker(&self, marker: &str) -> Statement;
 
-    /// Makes a role that nobody logs in as, marked.
+    /// Makes a role that cannot log in, marked: the marker is its member.
     fn create_group(&self, role: &str, marker: &str) -> Vec<Statement>;
 
     /// Makes the administrator a member of a role, so that it may act for it.
@@ -215,9 +199,28 @@ pub(super) trait Dialect: Send + Sync {
         shared.into_iter().map(share).collect()
     }
 
-    /// Whether what a login makes belongs to that login, so that it has to be shared with each group by itself. Otherwise
-    /// it belongs to the owner.
+    /// Whether all that a login makes belongs to that login, so that it has to be shared with each group by itself. Otherwise
+    /// it belongs to the owner, unless the login leaves the owner's role.
     fn logins_own(&self) -> bool;
+
+    /// A query for those of the logins `$1` that do not share with a group what they make in the session's database; none
+    /// where each login is told when it is made.
+    fn makers_that_keep(&self, _group: &str) -> Option<String> {
+        None
+    }
+
+    /// Queries for what logins `$1` own in the session's database and a group may not use: schemas; tables and sequences as
+    /// [`Dialect::relations`] tells them, with the schema first.
+    fn kept_from(&self, _group: &str) -> Option<(String, String)> {
+        None
+    }
+
+    /// Lets the members of a group use a schema that a login made under its own name.
+    fn open_own_schema(&self, schema: &str, group: &str, access: Access) -> Statement {
+        let rights = if access == Access::Owner { "ALL" } else { "USAGE" };
+        let sql = format!("GRANT {rights} ON SCHEMA {} TO {}", identifier(schema), identifier(group));
+        Statement::new("open the login's schema", sql)
+    }
 
     /// Lets the members of a group into the database. It comes last of what a group gets, so that one that has it has all.
     fn admit(&self, database: &str, group: &str) -> Statement {
@@ -245,7 +248,44 @@ pub(super) trait Dialect: Send + Sync {
 
     /// Acts as another role from here on, for a session that is not kept.
     fn set_role(&self, role: &str) -> Statement {
-        Statement::new("act as the owner", format!("SET ROLE {}", identifier(role)))
+        Statement::new("act as the role", format!("SET ROLE {}", identifier(role)))
+    }
+
+    /// Acts as the administrator again.
+    fn reset_role(&self) -> Statement {
+        Statement::new("act as the administrator again", "SET ROLE NONE".to_owned())
+    }
+
+    /// A query for what was granted to a role in the session's database by roles that do not own the object, as far as the
+    /// administrator may act for them: type of the object as `pg_identify_object` calls it, its identity, the privileges, the
+    /// grantor.
+    /// Nothing where the administrator revokes for all grantors.
+    fn grants_of_others(&self, _role: &str) -> Option<String> {
+        None
+    }
+
+    /// Takes back privileges that the current role granted to another one on an object, as the server named it. They are
+    /// listed, since for ALL the server revokes as the owner if the current role is a member of the owner.
+    fn take_back(&self, (kind, identity): (&str, &str), privileges: &str, role: &str) -> Statement {
+        let sql = format!("{} CASCADE", revoke(privileges, kind, identity, role));
+        Statement::new("take back what was granted to the role", sql)
+    }
+
+    /// A query for what depends on a role in the session's database: type and identity of the object, how it depends
+    /// (`pg_shdepend.deptype`), whether the object belongs to all databases.
+    fn dependents(&self, _role: &str) -> Option<String> {
+        None
+    }
+
+    /// A query for prepared transactions that are in the way of something: what they are called, who prepared them,
+    /// their database.
+    fn prepared(&self, _in_way: InWay<'_>) -> Option<String> {
+        None
+    }
+
+    /// Ends a prepared transaction of the current role in the session's database.
+    fn roll_back(&self, gid: &str) -> Statement {
+        Statement::new("roll the prepared transaction back", format!("ROLLBACK PREPARED {}", literal(gid)))
     }
 
     /// Hands an object over.
@@ -256,20 +296,30 @@ pub(super) trait Dialect: Send + Sync {
         Statement::new("hand over what the template brought along", sql)
     }
 
+    /// Makes a role a member of another one.
+    fn grant_role(&self, role: &str, to: &str) -> Statement {
+        let sql = format!("GRANT {} TO {}", identifier(role), identifier(to));
+        Statement::new("give the role its rights", sql)
+    }
+
     /// Ends a membership.
     fn revoke_role(&self, role: &str, from: &str) -> Statement {
         Statement::new("end the membership", format!("REVOKE {} FROM {}", identifier(role), identifier(from)))
+    }
+
+    /// Turns the mark of an earlier release round, which made the role a member of the marker. Statements that are sent
+    /// together are one transaction: the role is never without a mark. Neither engine has a circle of memberships.
+    fn turn_mark(&self, role: &str, marker: &str) -> Statement {
+        let (end, mark) = (self.revoke_role(marker, role).sql, self.grant_role(role, marker).sql);
+        Statement::new("turn the mark round", format!("{end}; {mark}"))
     }
 
     /// Takes the installation's mark from a role, and puts the one of what is retained in its place.
     fn retain(&self, role: &str, marker: &str) -> Vec<Statement> {
         vec![
             self.create_marker(RETAINED),
-            Statement::new(
-                "mark what is retained",
-                format!("GRANT {} TO {}", identifier(RETAINED), identifier(role)),
-            ),
-            self.revoke_role(marker, role),
+            self.grant_role(role, RETAINED).called("mark what is retained"),
+            self.revoke_role(role, marker),
         ]
     }
 
@@ -320,8 +370,8 @@ pub(super) trait Dialect: Send + Sync {
         None
     }
 
-    /// Undoes what the owner of a database may have said to keep others out of it, or from dropping it.
-    fn open_up(&self, _database: &str) -> Vec<Statement> {
+    /// Undoes what the owner of a database may have set to keep others out of it, or from dropping it.
+    fn open_up(&self, _database: &str, _owner: &str) -> Vec<Statement> {
         Vec::new()
     }
 

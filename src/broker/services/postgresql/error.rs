@@ -5,7 +5,7 @@ use std::{error::Error as _, path::PathBuf, time::Duration};
 
 use tokio_postgres::error::SqlState;
 
-use super::{certificate::CertificateError, connection::is_passing};
+use super::{certificate::CertificateError, connection::is_passing, dependents::Dependents, quote::literal};
 use crate::{
     broker::{
         services::{
@@ -96,6 +96,18 @@ pub(super) enum SqlError {
     InUse { database: String, sessions: Vec<Holder> },
     #[error("sessions of login {login} do not end")]
     SessionsStay { login: String },
+    #[error(
+        "login {login} cannot be locked: another session or transaction is changing that role; end it (pg_locks on pg_authid shows it)"
+    )]
+    StaysUnlocked { login: String },
+    #[error(
+        "prepared transaction {gid:?} in database {database} is in the way; connect to that database as a superuser and run \
+         ROLLBACK PREPARED {}",
+        literal(gid)
+    )]
+    Prepared { gid: String, database: String },
+    #[error("role {role} has lost its rights and cannot be dropped yet: {on}")]
+    Depended { role: String, on: Dependents },
 }
 
 /// A session that is in the way.
@@ -163,6 +175,40 @@ impl SqlError {
             Self::Failed { error, .. } => error.code(),
             _ => None,
         }
+    }
+
+    /// Whether something depends on the role that was to be dropped.
+    pub(super) fn is_of_dependents(&self) -> bool {
+        self.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST)
+    }
+
+    /// Whether the work came into conflict with that of another session, or lost its session.
+    pub(super) fn is_conflict(&self) -> bool {
+        let conflicts = [
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            SqlState::T_R_DEADLOCK_DETECTED,
+            SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN,
+            SqlState::ADMIN_SHUTDOWN,
+        ];
+        match self {
+            Self::Failed { error, .. } => {
+                error.is_closed()
+                    || is_concurrent(error)
+                    || error.code().is_some_and(|code| conflicts.contains(code))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a database does not let the administrator in, which its owner can bring about: no right to connect, no
+    /// connections at all, or a limit on them.
+    pub(super) fn is_shut_out(&self) -> bool {
+        let shut = [
+            SqlState::INSUFFICIENT_PRIVILEGE,
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            SqlState::TOO_MANY_CONNECTIONS,
+        ];
+        matches!(self, Self::Connect(error) if error.code().is_some_and(|code| shut.contains(code)))
     }
 
     /// Whether the same work is worth another try.

@@ -6,7 +6,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::{error::SqlState, types::Type};
 
-use super::{Databases, connection::Session, dialect::Statement, error::SqlError, naming};
+use super::{
+    Databases,
+    connection::Session,
+    dialect::{InWay, Statement},
+    error::SqlError,
+    naming,
+};
 
 /// A login is locked and its sessions are gone after this long, or something is wrong.
 const LOCKED_WITHIN: Duration = Duration::from_secs(30);
@@ -18,24 +24,41 @@ impl Databases {
         self.lock(session, login, session.dialect().disable_login(login)).await
     }
 
-    /// Ends the login's sessions, so that none of them keeps its role locked; locks it; ends those that came in between.
+    /// Locks the login before anything else; ends what of its own keeps its role from being locked, as long as it takes; then
+    /// ends its sessions and prepared transactions.
     async fn lock(&self, session: &Session, login: &str, lock: Statement) -> Result<(), SqlError> {
         let dialect = session.dialect();
-        match session.run([dialect.act_for(login, self.admin())]).await {
-            // Another broker was quicker.
-            Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
-            acting => acting?,
-        }
         let deadline = Instant::now() + LOCKED_WITHIN;
         loop {
-            session.run([dialect.end_sessions(login)]).await?;
             match session.run([lock.clone()]).await {
-                Err(error)
-                    if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) && Instant::now() < deadline => {}
+                // Another broker was quicker.
                 Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
+                Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                    if Instant::now() > deadline {
+                        return Err(SqlError::StaysUnlocked { login: login.to_owned() });
+                    }
+                    session.run([dialect.act_for(login, self.admin())]).await?;
+                    // Sessions last: what they prepare until then is found in the next round.
+                    self.roll_back(session, InWay::Role(login)).await?;
+                    session.run([dialect.end_sessions(login)]).await?;
+                }
                 locked => break locked?,
             }
         }
+        match session.run([dialect.act_for(login, self.admin())]).await {
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
+            acting => acting?,
+        }
+        self.end_sessions(session, login, deadline).await?;
+        // What it prepared keeps its locks; nobody could roll it back once the role is gone.
+        match self.roll_back(session, InWay::Login(login)).await {
+            Err(SqlError::Prepared { .. }) => Ok(()),
+            ended => ended,
+        }
+    }
+
+    async fn end_sessions(&self, session: &Session, login: &str, deadline: Instant) -> Result<(), SqlError> {
+        let dialect = session.dialect();
         loop {
             session.run([dialect.end_sessions(login)]).await?;
             if count(session, "count the login's sessions", &dialect.count_sessions(login)).await? == 0 {
@@ -58,6 +81,7 @@ impl Databases {
         match session.run([statement.clone()]).await {
             Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
                 session.run(session.dialect().end_lockers(role)).await?;
+                self.roll_back(session, InWay::Role(role)).await?;
                 session.run([statement]).await
             }
             outcome => outcome,

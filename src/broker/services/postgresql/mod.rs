@@ -1,5 +1,5 @@
 //! PostgreSQL and CockroachDB: an instance is a database with an owner role that nobody logs in as, a binding is a login
-//! that is a member of it, or of another role with fewer rights. The installation's marker role has these roles as members;
+//! that is a member of it, or of another role with fewer rights. The installation's marker role is a member of these roles;
 //! what is not in that tree is foreign and left alone. How each engine says it is in `dialect`.
 
 mod bind;
@@ -8,14 +8,20 @@ mod comments;
 mod confirm;
 mod connection;
 mod credentials;
+mod dependents;
 mod dialect;
 mod error;
 mod inventory;
 mod lockout;
+mod marks;
+mod prepared;
 mod provision;
 mod quote;
+mod release;
 mod removal;
 mod server;
+mod settle;
+mod sharing;
 
 use std::sync::atomic::AtomicBool;
 
@@ -29,6 +35,7 @@ use self::{
     dialect::InstanceNames,
     error::SqlError,
     server::{Roles, Server, all_roles, databases},
+    settle::Rest,
 };
 use super::{
     BindingSpec, Bound, Confirmed, InstanceSpec, Past, Progress, Provider, Resource, ResourceKind,
@@ -86,6 +93,17 @@ impl Databases {
         InstanceNames { database, owner, marker: &self.marker }
     }
 
+    /// A session in a database of an instance, whatever its owner did to keep others out.
+    async fn enter(&self, session: &Session, database: &str, owner: &str) -> Result<Session, SqlError> {
+        match self.server.session_in(database).await {
+            Err(error) if error.is_shut_out() => {
+                session.run(session.dialect().open_up(database, owner)).await?;
+                self.server.session_in(database).await
+            }
+            entered => entered,
+        }
+    }
+
     /// Does the work again while what stands in its way passes by itself, and puts what remains in words.
     async fn attempt<T, F>(&self, work: impl FnMut() -> F) -> Result<T, ServiceError>
     where
@@ -95,7 +113,11 @@ impl Databases {
         let mut patience = Patience::default();
         let is_worth_it = |error: &SqlError| patience.allows(error.obstacle());
         work.retry(Patience::pauses()).when(is_worth_it).await.map_err(|error| {
-            let is_passing = error.obstacle() != Obstacle::Lasting || matches!(error, SqlError::Connect(_));
+            let waits = matches!(
+                error,
+                SqlError::Connect(_) | SqlError::StaysUnlocked { .. } | SqlError::Prepared { .. }
+            );
+            let is_passing = error.obstacle() != Obstacle::Lasting || waits;
             let server = format!("{} ({}:{})", settings.name, settings.host, settings.port);
             let told = ServiceError::new(server, error.told()).detailed(&error);
             let told = if error.is_of_state() { told.refusal() } else { told };
@@ -134,6 +156,9 @@ impl Databases {
             });
         }
         self.look_for_reserve(&session).await?;
+        if let Err(error) = self.turn_marks(&session).await {
+            tracing::warn!(server = %self.server.settings.name, "the marks of an earlier release stay: {error}");
+        }
         let engine = self.server.told(session.engine());
         let known = databases(&session).await?;
         let templates = self.plans.all().flat_map(|(_, plan)| plan.templates.iter());
@@ -219,7 +244,7 @@ impl Provider for Databases {
     async fn deprovision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
         let database = naming::database(&instance.id);
         match self.plans.reclaim_policy(instance) {
-            ReclaimPolicy::Delete => self.attempt(|| self.remove_database(&database)).await?,
+            ReclaimPolicy::Delete => self.attempt(|| self.remove_database(&database, Rest::Later)).await?,
             ReclaimPolicy::Retain => self.attempt(|| self.retain_database(&database)).await?,
         }
         Ok(Progress::Done(()))
@@ -232,7 +257,7 @@ impl Provider for Databases {
 
     async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError> {
         let (database, login) = (naming::database(&on.id), naming::login(&on.id, &binding.id));
-        self.attempt(|| self.remove_login(&login, &database)).await.map(Progress::Done)
+        self.attempt(|| self.remove_login(&login, &database, Rest::Later)).await.map(Progress::Done)
     }
 
     async fn confirm(
@@ -248,6 +273,10 @@ impl Provider for Databases {
         self.attempt(|| self.hide_ids()).await
     }
 
+    async fn settle(&self) -> Result<(), ServiceError> {
+        self.attempt(|| self.settle_once()).await
+    }
+
     async fn resources(&self) -> Result<Vec<Resource>, ServiceError> {
         self.attempt(|| self.resources_once()).await
     }
@@ -260,15 +289,18 @@ impl Provider for Databases {
 
     fn other_names(&self, instance: &InstanceId) -> Vec<String> {
         let database = naming::database(instance);
-        [Access::ReadWrite, Access::ReadOnly].map(|access| naming::group(&database, access)).into()
+        let groups = [Access::ReadWrite, Access::ReadOnly].map(|access| naming::group(&database, access));
+        groups.into_iter().chain([naming::revoked(&database)]).collect()
     }
 
     async fn remove(&self, resource: &Resource) -> Result<(), ServiceError> {
         match resource.kind {
-            ResourceKind::Database => self.attempt(|| self.remove_database(&resource.name)).await,
+            ResourceKind::Database => {
+                self.attempt(|| self.remove_database(&resource.name, Rest::Refuse)).await
+            }
             ResourceKind::OwnerRole | ResourceKind::AccessRole => {
                 match naming::grouped_database(&resource.name) {
-                    Some(database) => self.attempt(|| self.remove_database(database)).await,
+                    Some(database) => self.attempt(|| self.remove_database(database, Rest::Refuse)).await,
                     None => Ok(()),
                 }
             }
@@ -291,7 +323,7 @@ fn instance_names(instance: &InstanceId) -> (String, String) {
     (database, owner)
 }
 
-/// Whose a role is: ours when it is a member of one of `groups`. A role that is a member of nothing may be one of ours that
+/// Whose a role is: ours when it is a member of one of `groups`, or bears one as its mark. A role that has neither may be one of ours that
 /// an interruption left unmarked, where the engine cannot make and mark in one statement.
 fn standing(roles: &Roles, role: &str, groups: &[&str], session: &Session) -> Standing {
     match roles.get(role) {

@@ -3,7 +3,7 @@
 use super::{
     Databases, Standing, bind,
     connection::Session,
-    dialect::Origin,
+    dialect::{InstanceNames, Origin},
     error::SqlError,
     instance_names, naming,
     server::{adoptable, database_owner, members, roles},
@@ -44,6 +44,9 @@ impl Databases {
         }
         session.run(dialect.create_group(&owner, &self.marker)).await?;
         session.run([dialect.act_for(&owner, self.admin())]).await?;
+        if found.contains_key(&owner) {
+            self.take_back(&session, &database, &owner).await?;
+        }
         if !exists {
             let origin = origin(self.plans.known(&instance.plan_id)?, asked)?;
             session.run([dialect.create_database(names, origin)]).await?;
@@ -51,16 +54,16 @@ impl Databases {
         let comment = self.comment_on(instance.id.as_str());
         session.run(dialect.lock_down(names, &comment)).await?;
         if asked.template.is_some() {
-            self.adopt(&database, &owner).await?;
+            self.adopt(&session, &database, &owner).await?;
         }
-        self.set_extensions(&database, &owner, &[], &asked.extensions).await?;
+        self.set_extensions(&session, names, &[], &asked.extensions).await?;
         Ok(())
     }
 
     /// Hands what a template brought along to the owner. REASSIGN OWNED would not do: it hands over the template, too, if
     /// it has the same owner.
-    async fn adopt(&self, database: &str, owner: &str) -> Result<(), SqlError> {
-        let inside = self.server.session_in(database).await?;
+    async fn adopt(&self, session: &Session, database: &str, owner: &str) -> Result<(), SqlError> {
+        let inside = self.enter(session, database, owner).await?;
         let mut last = None;
         for _ in 0..ROUNDS {
             let found = adoptable(&inside, owner).await?;
@@ -84,8 +87,8 @@ impl Databases {
     /// Makes and drops extensions as the owner, who may do so with those that the server trusts.
     async fn set_extensions(
         &self,
-        database: &str,
-        owner: &str,
+        session: &Session,
+        names: InstanceNames<'_>,
         from: &[String],
         to: &[String],
     ) -> Result<(), SqlError> {
@@ -94,9 +97,9 @@ impl Databases {
         if missing.is_empty() && surplus.is_empty() {
             return Ok(());
         }
-        let inside = self.server.session_in(database).await?;
+        let inside = self.enter(session, names.database, names.owner).await?;
         let dialect = inside.dialect();
-        inside.run([dialect.set_role(owner)]).await?;
+        inside.run([dialect.set_role(names.owner)]).await?;
         for extension in missing {
             inside.run([dialect.create_extension(extension)]).await?;
         }
@@ -119,7 +122,8 @@ impl Databases {
         if let Ok(plan) = self.plans.known(&instance.plan_id) {
             self.limit_logins(&session, &database, plan).await?;
         }
-        self.set_extensions(&database, &owner, &from.extensions, &to.extensions).await?;
+        let names = self.names(&database, &owner);
+        self.set_extensions(&session, names, &from.extensions, &to.extensions).await?;
         Ok(())
     }
 

@@ -66,7 +66,7 @@ fn locked(idle: &SharedIdle) -> MutexGuard<'_, Idle<Arc<Session>>> {
     idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Roles by name, each with the roles that it is a direct member of.
+/// Roles by name, each with the roles that it is a direct member of, and with the marks that it bears.
 pub(super) type Roles = BTreeMap<String, Vec<String>>;
 
 impl Server {
@@ -147,7 +147,9 @@ pub(super) async fn now(session: &Session) -> Result<Timestamp, SqlError> {
 pub(super) async fn roles(session: &Session, names: &[&str]) -> Result<Roles, SqlError> {
     let sql = "SELECT r.rolname::text, g.rolname::text FROM pg_catalog.pg_roles r \
         LEFT JOIN pg_catalog.pg_auth_members m ON m.member = r.oid LEFT JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
-        WHERE r.rolname::text = ANY ($1)";
+        WHERE r.rolname::text = ANY ($1) UNION SELECT r.rolname::text, k.rolname::text FROM pg_catalog.pg_roles r \
+        JOIN pg_catalog.pg_auth_members m ON m.roleid = r.oid JOIN pg_catalog.pg_roles k ON k.oid = m.member \
+        WHERE r.rolname::text = ANY ($1) AND k.rolname::text ~ '^bindery_([0-9a-f]{16}|retained)$'";
     grouped(session, sql, names).await
 }
 
@@ -163,7 +165,9 @@ pub(super) async fn members(session: &Session, names: &[&str]) -> Result<Roles, 
 pub(super) async fn all_roles(session: &Session) -> Result<Roles, SqlError> {
     let sql = "SELECT r.rolname::text, g.rolname::text FROM pg_catalog.pg_roles r \
         LEFT JOIN pg_catalog.pg_auth_members m ON m.member = r.oid LEFT JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
-        WHERE $1::text[] IS NOT NULL";
+        WHERE $1::text[] IS NOT NULL UNION SELECT r.rolname::text, k.rolname::text FROM pg_catalog.pg_roles r \
+        JOIN pg_catalog.pg_auth_members m ON m.roleid = r.oid JOIN pg_catalog.pg_roles k ON k.oid = m.member \
+        WHERE k.rolname::text ~ '^bindery_([0-9a-f]{16}|retained)$'";
     grouped(session, sql, &[]).await
 }
 
@@ -222,10 +226,10 @@ pub(super) async fn adoptable(session: &Session, owner: &str) -> Result<Vec<Obje
 }
 
 async fn grouped(session: &Session, sql: &str, names: &[&str]) -> Result<Roles, SqlError> {
-    let mut roles = Roles::new();
+    let mut found = Roles::new();
     for row in session.rows("look for roles", sql, &[(&names, Type::TEXT_ARRAY)]).await? {
-        let groups = roles.entry(row.get(0)).or_default();
+        let groups = found.entry(row.get(0)).or_default();
         groups.extend(row.get::<_, Option<String>>(1));
     }
-    Ok(roles)
+    Ok(found)
 }

@@ -87,6 +87,7 @@ pub(super) const ADMINISTRATORS: &[Allowed] = &[
     ),
     allow(r#"ALTER ROLE "?" PASSWORD '?'"#, "alter-role", Same),
     allow(r#"REVOKE "?" FROM "?""#, "revoke", Same),
+    allow(r#"REVOKE "?" FROM "?"; GRANT "?" TO "?""#, "revoke; grant", Same),
     allow(
         r#"GRANT CONNECT ON DATABASE "?" TO "?""#,
         "grant; #59875",
@@ -129,8 +130,9 @@ pub(super) const ADMINISTRATORS: &[Allowed] = &[
     ),
     allow(
         "SELECT DISTINCT l.rolname::text FROM pg_catalog.pg_roles k \
-         JOIN pg_catalog.pg_auth_members gm ON gm.roleid = k.oid \
-         JOIN pg_catalog.pg_auth_members lm ON lm.roleid = gm.member JOIN pg_catalog.pg_roles l ON l.oid = lm.member \
+         JOIN pg_catalog.pg_auth_members gm ON k.oid IN (gm.member, gm.roleid) \
+         JOIN pg_catalog.pg_auth_members lm ON lm.roleid IN (gm.member, gm.roleid) AND lm.roleid <> k.oid \
+         JOIN pg_catalog.pg_roles l ON l.oid = lm.member \
          WHERE k.rolname::text = $1 AND l.rolvaliduntil <= now() \
          AND (l.rolcanlogin OR l.rolname::text IN (SELECT user_name FROM [SHOW CLUSTER SESSIONS]))",
         "pg-catalog: pg_roles, pg_auth_members; show-sessions",
@@ -261,8 +263,10 @@ pub(super) const ADMINISTRATORS: &[Allowed] = &[
     allow(
         "SELECT r.rolname::text, g.rolname::text FROM pg_catalog.pg_roles r \
          LEFT JOIN pg_catalog.pg_auth_members m ON m.member = r.oid LEFT JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
-         WHERE r.rolname::text = ANY ($1)",
-        "pg-catalog: pg_roles, pg_auth_members",
+         WHERE r.rolname::text = ANY ($1) UNION SELECT r.rolname::text, k.rolname::text FROM pg_catalog.pg_roles r \
+         JOIN pg_catalog.pg_auth_members m ON m.roleid = r.oid JOIN pg_catalog.pg_roles k ON k.oid = m.member \
+         WHERE r.rolname::text = ANY ($1) AND k.rolname::text ~ '^bindery_([0-9a-f]{16}|retained)$'",
+        "pg-catalog: pg_roles, pg_auth_members; functions-and-operators: ~",
         Same,
     ),
     allow(
@@ -275,8 +279,10 @@ pub(super) const ADMINISTRATORS: &[Allowed] = &[
     allow(
         "SELECT r.rolname::text, g.rolname::text FROM pg_catalog.pg_roles r \
          LEFT JOIN pg_catalog.pg_auth_members m ON m.member = r.oid LEFT JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
-         WHERE $1::text[] IS NOT NULL",
-        "pg-catalog: pg_roles, pg_auth_members",
+         WHERE $1::text[] IS NOT NULL UNION SELECT r.rolname::text, k.rolname::text FROM pg_catalog.pg_roles r \
+         JOIN pg_catalog.pg_auth_members m ON m.roleid = r.oid JOIN pg_catalog.pg_roles k ON k.oid = m.member \
+         WHERE k.rolname::text ~ '^bindery_([0-9a-f]{16}|retained)$'",
+        "pg-catalog: pg_roles, pg_auth_members; functions-and-operators: ~",
         Same,
     ),
     allow(

@@ -31,11 +31,8 @@ impl Dialect for CockroachDb {
 
     /// create-role; grant ("Grant role membership"): CREATEROLE may grant roles since v23.2.
     fn create_group(&self, role: &str, marker: &str) -> Vec<Statement> {
-        let (role, marker) = (identifier(role), identifier(marker));
-        vec![
-            Statement::new("create the role", format!("CREATE ROLE IF NOT EXISTS {role}")),
-            Statement::new("mark the role", format!("GRANT {marker} TO {role}")),
-        ]
+        let sql = format!("CREATE ROLE IF NOT EXISTS {}", identifier(role));
+        vec![Statement::new("create the role", sql), self.grant_role(role, marker).called("mark the role")]
     }
 
     /// create-database: OWNER together with IF NOT EXISTS since v23.1. The only encoding is UTF8, and nothing can be copied
@@ -82,8 +79,7 @@ impl Dialect for CockroachDb {
 
     /// grant ("Grant role membership").
     fn equip_login(&self, login: Login<'_>, _names: InstanceNames<'_>) -> Vec<Statement> {
-        let sql = format!("GRANT {} TO {}", identifier(login.group), identifier(login.name));
-        vec![Statement::new("give the login its rights", sql)]
+        vec![self.grant_role(login.group, login.name)]
     }
 
     /// alter-default-privileges: it is the creator that counts, so each login needs its own; FOR ROLE asks that the
@@ -133,8 +129,9 @@ impl Dialect for CockroachDb {
     /// show-sessions; `rolvaliduntil` is the role option VALID UNTIL.
     fn expired_logins(&self) -> &'static str {
         "SELECT DISTINCT l.rolname::text FROM pg_catalog.pg_roles k \
-         JOIN pg_catalog.pg_auth_members gm ON gm.roleid = k.oid \
-         JOIN pg_catalog.pg_auth_members lm ON lm.roleid = gm.member JOIN pg_catalog.pg_roles l ON l.oid = lm.member \
+         JOIN pg_catalog.pg_auth_members gm ON k.oid IN (gm.member, gm.roleid) \
+         JOIN pg_catalog.pg_auth_members lm ON lm.roleid IN (gm.member, gm.roleid) AND lm.roleid <> k.oid \
+         JOIN pg_catalog.pg_roles l ON l.oid = lm.member \
          WHERE k.rolname::text = $1 AND l.rolvaliduntil <= now() \
          AND (l.rolcanlogin OR l.rolname::text IN (SELECT user_name FROM [SHOW CLUSTER SESSIONS]))"
     }
@@ -228,6 +225,8 @@ mod tests {
             CockroachDb.create_database(NAMES, Origin::default()),
             CockroachDb.admit("d", "d_readonly"),
             CockroachDb.revoke_role("m", "b"),
+            CockroachDb.grant_role("b", "m"),
+            CockroachDb.turn_mark("b", "m"),
             CockroachDb.change_own_password("bindery", "v"),
             CockroachDb.disable_login("b"),
             CockroachDb.suspend_login("b"),

@@ -5,7 +5,7 @@ use tokio_postgres::error::SqlState;
 
 use super::{
     super::quote::{identifier, literal},
-    Dialect, InstanceNames, Login, Origin, Statement,
+    Dialect, InWay, InstanceNames, Login, Origin, Statement,
 };
 
 /// Two sessions that make the same role at once get either of these (`pg_authid`'s unique index).
@@ -25,9 +25,9 @@ impl Dialect for PostgreSql {
             .unless(ROLE_EXISTS)
     }
 
-    /// sql-createrole (IN ROLE).
+    /// sql-createrole (ROLE).
     fn create_group(&self, role: &str, marker: &str) -> Vec<Statement> {
-        let sql = format!("CREATE ROLE {} NOLOGIN IN ROLE {}", identifier(role), identifier(marker));
+        let sql = format!("CREATE ROLE {} NOLOGIN ROLE {}", identifier(role), identifier(marker));
         vec![Statement::new("create the role", sql).unless(ROLE_EXISTS)]
     }
 
@@ -96,19 +96,25 @@ impl Dialect for PostgreSql {
         false
     }
 
-    /// sql-set-role: whoever owns the database may have set a role for sessions in it. A session that keeps a lock must not
-    /// keep the administrator's for long; it is ended, or the work is done again.
+    /// sql-set-role: the owner of the database may have set a role for sessions in it. A session that keeps a lock must not
+    /// keep the administrator's for long; it is ended, or the work is done again. view-pg-settings: what else the owner set
+    /// gets the value that is built in.
     fn start_session(&self) -> Option<&'static str> {
-        Some("SET ROLE NONE; SET lock_timeout = '3s'")
+        Some(
+            "SET ROLE NONE; SET lock_timeout = '3s'; SELECT pg_catalog.set_config(s.name, s.boot_val, false) \
+             FROM pg_catalog.pg_settings s WHERE s.source OPERATOR(pg_catalog.=) 'database' \
+             AND s.context OPERATOR(pg_catalog.=) 'user' AND s.name OPERATOR(pg_catalog.!~~) 'transaction%'",
+        )
     }
 
-    /// sql-alterdatabase: its owner may say all this.
-    fn open_up(&self, database: &str) -> Vec<Statement> {
-        let sql = format!(
+    /// sql-alterdatabase, sql-grant: its owner may set all this, and take back its own right to connect, which is the
+    /// administrator's, too.
+    fn open_up(&self, database: &str, owner: &str) -> Vec<Statement> {
+        let properties = format!(
             "ALTER DATABASE {} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1 IS_TEMPLATE false",
             identifier(database)
         );
-        vec![Statement::new("open the database", sql)]
+        vec![Statement::new("open the database", properties), self.admit(database, owner)]
     }
 
     /// sql-alterdatabase: the limit holds for all but superusers; functions-admin.
@@ -150,11 +156,99 @@ impl Dialect for PostgreSql {
         ))
     }
 
+    /// catalog-pg-default-acl: that of schemas is made last of those that all groups have.
+    fn makers_that_keep(&self, group: &str) -> Option<String> {
+        Some(format!(
+            "SELECT r.rolname::text FROM pg_roles r WHERE r.rolname::text = ANY ($1) AND NOT EXISTS ( \
+             SELECT 1 FROM pg_default_acl d CROSS JOIN LATERAL aclexplode(d.defaclacl) a JOIN pg_roles g ON g.oid = a.grantee \
+             WHERE d.defaclrole = r.oid AND d.defaclnamespace = 0 AND d.defaclobjtype = 'n' AND g.rolname = {})",
+            literal(group)
+        ))
+    }
+
+    /// functions-info; what is in schemas that begin with `pg_` is temporary.
+    fn kept_from(&self, group: &str) -> Option<(String, String)> {
+        let group = literal(group);
+        let schemas = format!(
+            "SELECT n.nspname::text FROM pg_namespace n JOIN pg_roles o ON o.oid = n.nspowner \
+             WHERE o.rolname::text = ANY ($1) AND NOT has_schema_privilege({group}, n.oid, 'USAGE')"
+        );
+        let relations = format!(
+            "SELECT n.nspname::text, c.relname::text, c.relkind = 'S' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             JOIN pg_roles o ON o.oid = c.relowner WHERE o.rolname::text = ANY ($1) AND n.nspname NOT LIKE 'pg\\_%' \
+             AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND NOT has_table_privilege({group}, c.oid, 'SELECT')"
+        );
+        Some((schemas, relations))
+    }
+
     fn expired_logins(&self) -> &'static str {
-        "SELECT DISTINCT l.rolname::text FROM pg_roles k JOIN pg_auth_members gm ON gm.roleid = k.oid \
-         JOIN pg_auth_members lm ON lm.roleid = gm.member JOIN pg_roles l ON l.oid = lm.member \
+        "SELECT DISTINCT l.rolname::text FROM pg_roles k JOIN pg_auth_members gm ON k.oid IN (gm.member, gm.roleid) \
+         JOIN pg_auth_members lm ON lm.roleid IN (gm.member, gm.roleid) AND lm.roleid <> k.oid \
+         JOIN pg_roles l ON l.oid = lm.member \
          WHERE k.rolname::text = $1 AND l.rolvaliduntil <= now() \
            AND (l.rolcanlogin OR EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.usesysid = l.oid))"
+    }
+
+    /// catalog-pg-shdepend (`a` is a privilege; what belongs to all databases has none), functions-info (aclexplode,
+    /// `pg_identify_object`).
+    fn grants_of_others(&self, role: &str) -> Option<String> {
+        let role = literal(role);
+        Some(format!(
+            "WITH granted (class, object, acl) AS ( \
+               SELECT 'pg_class'::regclass, oid, relacl FROM pg_class \
+               UNION ALL SELECT 'pg_class'::regclass, attrelid, attacl FROM pg_attribute WHERE attacl IS NOT NULL \
+               UNION ALL SELECT 'pg_proc'::regclass, oid, proacl FROM pg_proc \
+               UNION ALL SELECT 'pg_namespace'::regclass, oid, nspacl FROM pg_namespace \
+               UNION ALL SELECT 'pg_type'::regclass, oid, typacl FROM pg_type \
+               UNION ALL SELECT 'pg_language'::regclass, oid, lanacl FROM pg_language \
+               UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, fdwacl FROM pg_foreign_data_wrapper \
+               UNION ALL SELECT 'pg_foreign_server'::regclass, oid, srvacl FROM pg_foreign_server \
+               UNION ALL SELECT 'pg_largeobject'::regclass, oid, lomacl FROM pg_largeobject_metadata \
+               UNION ALL SELECT 'pg_database'::regclass, oid, datacl FROM pg_database) \
+             SELECT i.type, i.identity, string_agg(DISTINCT a.privilege_type, ', '), o.rolname::text FROM pg_roles r \
+             JOIN pg_shdepend s ON s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid AND s.deptype = 'a' \
+               AND s.dbid IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())) \
+             JOIN granted g ON g.class = s.classid AND g.object = s.objid \
+             CROSS JOIN LATERAL aclexplode(g.acl) a JOIN pg_roles o ON o.oid = a.grantor \
+             CROSS JOIN LATERAL pg_identify_object(s.classid, s.objid, 0) i \
+             WHERE r.rolname = {role} AND a.grantee = r.oid AND pg_has_role(o.oid, 'MEMBER') \
+             GROUP BY i.type, i.identity, o.rolname"
+        ))
+    }
+
+    /// The same pages.
+    fn dependents(&self, role: &str) -> Option<String> {
+        Some(format!(
+            "SELECT DISTINCT i.type, i.identity, s.deptype::text, s.dbid = 0 FROM pg_roles r \
+             JOIN pg_shdepend s ON s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid \
+               AND s.dbid IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())) \
+             CROSS JOIN LATERAL pg_identify_object(s.classid, s.objid, 0) i WHERE r.rolname = {} LIMIT 4",
+            literal(role)
+        ))
+    }
+
+    /// view-pg-prepared-xacts, view-pg-locks: a prepared transaction has no process, and is known by its number. Others'
+    /// than bindings' are left alone.
+    fn prepared(&self, in_way: InWay<'_>) -> Option<String> {
+        const PREPARED: &str =
+            "SELECT DISTINCT p.gid, p.owner::text, p.database::text FROM pg_prepared_xacts p";
+        Some(match in_way {
+            InWay::Login(login) => format!("{PREPARED} WHERE p.owner = {}", literal(login)),
+            InWay::Database { database, owner } => {
+                format!("{PREPARED} WHERE p.database = {} OR p.owner = {}", literal(database), literal(owner))
+            }
+            InWay::Role(role) => format!(
+                "{PREPARED} JOIN pg_locks x ON x.transactionid = p.transaction AND x.pid IS NULL \
+                 JOIN pg_locks l ON l.virtualtransaction = x.virtualtransaction AND l.pid IS NULL \
+                 JOIN pg_roles r ON r.rolname = {} \
+                 WHERE p.owner ~ '^([a-p]{{32}}|cf_[a-p]{{32}}_[a-z]+|bindery_[0-9a-f]{{16}})$' AND pg_has_role(p.owner, 'MEMBER') \
+                 AND (l.locktype = 'object' AND l.classid = 'pg_authid'::regclass AND l.objid = r.oid \
+                   OR l.locktype = 'relation' AND l.relation = 'pg_authid'::regclass AND l.mode = 'RowExclusiveLock' \
+                   OR l.locktype = 'relation' AND p.database = current_database() \
+                     AND l.relation IN (SELECT c.oid FROM pg_class c WHERE c.relowner = r.oid))",
+                literal(role)
+            ),
+        })
     }
 
     /// sql-alterrole.

@@ -1,0 +1,29 @@
+//! The installation's mark on its roles: the marker role is a member of each of them. Logins must not be members of the
+//! marker, or all tenants could act as one role (SET ROLE). Earlier releases made the roles members of the marker, and every
+//! login with them; these marks still count, and are turned round when the broker starts.
+
+use super::{Databases, connection::Session, error::SqlError, naming, server::members};
+
+impl Databases {
+    /// Turns the marks of an earlier release round.
+    pub(super) async fn turn_marks(&self, session: &Session) -> Result<(), SqlError> {
+        for role in self.unturned(session).await? {
+            session.run([session.dialect().turn_mark(&role, &self.marker)]).await?;
+            tracing::info!(server = %self.server.settings.name, role, "the mark of an earlier release is turned round");
+        }
+        Ok(())
+    }
+
+    /// The same for one role.
+    pub(super) async fn turn_mark(&self, session: &Session, role: &str) -> Result<(), SqlError> {
+        if self.unturned(session).await?.iter().any(|unturned| unturned == role) {
+            session.run([session.dialect().turn_mark(role, &self.marker)]).await?;
+        }
+        Ok(())
+    }
+
+    async fn unturned(&self, session: &Session) -> Result<Vec<String>, SqlError> {
+        let members = members(session, &[&self.marker]).await?.into_keys();
+        Ok(members.filter(|role| naming::grouped_database(role).is_some()).collect())
+    }
+}

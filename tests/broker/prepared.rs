@@ -1,0 +1,172 @@
+//! Prepared transactions: they outlive their sessions and keep their locks.
+
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+
+use crate::{
+    platform::Platform,
+    postgres::Postgres,
+    server::{connect, is_refused},
+};
+
+fn text<'a>(credentials: &'a Value, key: &str) -> &'a str {
+    credentials[key].as_str().unwrap()
+}
+
+/// A session of a login in the maintenance database.
+async fn outside(server: &Postgres, credentials: &Value) -> Client {
+    let uri = text(credentials, "uri").replace(&format!("/{}?", text(credentials, "database")), "/postgres?");
+    server.connect(&uri).await.unwrap()
+}
+
+async fn run(session: &Client, statements: &[&str]) {
+    for sql in statements {
+        session.batch_execute(sql).await.unwrap();
+    }
+}
+
+fn prepared(server: &Postgres, gid: &str) -> Vec<String> {
+    server.psql(&format!("SELECT gid FROM pg_prepared_xacts WHERE gid LIKE '{gid}%'"))
+}
+
+/// A login changes its own role, which needs no right, and prepares the transaction: its role cannot be changed any more.
+#[tokio::test]
+async fn a_login_that_prepared_a_change_of_its_role_is_locked_out() {
+    let server = Postgres::shared();
+    let platform = Platform::postgresql(&server, "").await;
+    platform.provision("preparing").await;
+    for (access, within, prepares_as) in [
+        ("owner", true, "login"),
+        ("owner", false, "owner"),
+        ("readonly", false, "login"),
+        ("owner", true, "owner"),
+    ] {
+        let credentials = platform.credentials_with("preparing", "b", json!({"access": access})).await;
+        let session = if within {
+            connect(&server, &credentials).await.unwrap()
+        } else {
+            outside(&server, &credentials).await
+        };
+        let login = text(&credentials, "username");
+        let owner = format!("SET ROLE {}_owner", text(&credentials, "database"));
+        let role = if prepares_as == "owner" { owner.as_str() } else { "SET ROLE NONE" };
+        let change = format!("ALTER ROLE {login} PASSWORD 'mine'");
+        let gid = format!("PREPARE TRANSACTION 'preparing-{access}'' \\'");
+        run(&session, &["SET ROLE NONE", "BEGIN", &change, role, &gid]).await;
+        assert_eq!(prepared(&server, "preparing").len(), 1);
+
+        let answer = platform.unbind("preparing", "b").await;
+        assert_eq!(answer.0, 200, "{access} {within} {prepares_as}: {answer:?}");
+        assert!(is_refused(&server, &credentials).await);
+        assert_eq!(prepared(&server, "preparing"), Vec::<String>::new());
+        let left = server.psql(&format!("SELECT rolname FROM pg_roles WHERE rolname = '{login}'"));
+        assert_eq!(left, Vec::<String>::new());
+    }
+    assert_eq!(platform.deprovision("preparing").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_login_past_its_time_is_locked_out_whatever_it_prepared() {
+    let server = Postgres::shared();
+    let platform = Platform::postgresql(&server, "").await;
+    platform.provision("late").await;
+    let credentials = platform.credentials_with("late", "b", json!({"validFor": "3s"})).await;
+    let session = connect(&server, &credentials).await.unwrap();
+    let login = text(&credentials, "username");
+    let change = format!("ALTER ROLE {login} PASSWORD 'mine'");
+    run(&session, &["SET ROLE NONE", "BEGIN", &change, "PREPARE TRANSACTION 'late'"]).await;
+    server.until(&format!("SELECT NOT rolcanlogin FROM pg_roles WHERE rolname = '{login}'")).await;
+    assert!(is_refused(&server, &credentials).await);
+    assert_eq!(platform.deprovision("late").await.0, 200);
+}
+
+/// Of what another binding of the instance prepared, only what is in the way ends.
+#[tokio::test]
+async fn transactions_of_other_bindings_stay_prepared() {
+    let server = Postgres::shared();
+    let platform = Platform::postgresql(&server, "").await;
+    platform.provision("ledger").await;
+    let one = platform.credentials("ledger", "one").await;
+    let two = platform.credentials("ledger", "two").await;
+    let session = connect(&server, &two).await.unwrap();
+    let insert =
+        ["CREATE TABLE t (a int)", "BEGIN", "INSERT INTO t VALUES (1)", "PREPARE TRANSACTION 'ledger'"];
+    run(&session, &insert).await;
+    assert_eq!(platform.unbind("ledger", "one").await.0, 200);
+    assert!(is_refused(&server, &one).await);
+    assert_eq!(prepared(&server, "ledger"), ["ledger"]);
+    run(&session, &["COMMIT PREPARED 'ledger'"]).await;
+    assert_eq!(platform.deprovision("ledger").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_database_is_dropped_whatever_was_prepared_in_it() {
+    let server = Postgres::shared();
+    let platform = Platform::postgresql(&server, "").await;
+    for shut in [false, true] {
+        platform.provision("frozen").await;
+        let credentials = platform.credentials("frozen", "b").await;
+        let database = text(&credentials, "database");
+        let session = connect(&server, &credentials).await.unwrap();
+        let insert =
+            ["CREATE TABLE t (a int)", "BEGIN", "INSERT INTO t VALUES (1)", "PREPARE TRANSACTION 'frozen-1'"];
+        run(&session, &insert).await;
+        // In another database, with a lock on this one.
+        let session = outside(&server, &credentials).await;
+        let (owner, limit) =
+            (format!("SET ROLE {database}_owner"), format!("ALTER DATABASE {database} CONNECTION LIMIT 5"));
+        if shut {
+            run(&session, &[&owner, &format!("ALTER DATABASE {database} ALLOW_CONNECTIONS false")]).await;
+        } else {
+            run(&session, &[&owner, "BEGIN", &limit, "PREPARE TRANSACTION 'frozen-2'"]).await;
+        }
+        let answer = platform.deprovision("frozen").await;
+        assert_eq!(answer.0, 200, "{answer:?}");
+        assert_eq!(prepared(&server, "frozen"), Vec::<String>::new());
+        let gone = format!("SELECT 1 FROM pg_database WHERE datname = '{database}'");
+        assert_eq!(server.psql(&gone), Vec::<String>::new());
+    }
+}
+
+/// The grant keeps the victim's role locked, and no session can be ended.
+#[tokio::test]
+async fn a_prepared_grant_keeps_no_other_login_from_being_dropped() {
+    let server = Postgres::shared();
+    let platform = Platform::postgresql(&server, "").await;
+    for instance in ["granting", "granted"] {
+        platform.provision(instance).await;
+    }
+    let granting = platform.credentials("granting", "b").await;
+    let granted = platform.credentials("granted", "b").await;
+    let login = text(&granted, "username");
+    let session = connect(&server, &granting).await.unwrap();
+    let grant = format!("GRANT SELECT ON t TO {login}");
+    run(&session, &["CREATE TABLE t (a int)", "BEGIN", &grant, "PREPARE TRANSACTION 'granting'"]).await;
+    assert_eq!(platform.unbind("granted", "b").await.0, 200);
+    let left = server.psql(&format!("SELECT rolname FROM pg_roles WHERE rolname = '{login}'"));
+    assert_eq!(left, Vec::<String>::new());
+    for instance in ["granting", "granted"] {
+        assert_eq!(platform.deprovision(instance).await.0, 200);
+    }
+}
+
+/// What an administrator of the server prepared is not bindery's to end; the answer tells what to do.
+#[tokio::test]
+async fn a_prepared_transaction_of_a_superuser_is_told_with_the_remedy() {
+    let server = Postgres::shared();
+    let platform = Platform::postgresql(&server, "").await;
+    platform.provision("audited").await;
+    let credentials = platform.credentials("audited", "b").await;
+    let database = text(&credentials, "database");
+    server.psql_in(database, "CREATE TABLE public.audit (a int)");
+    let held =
+        server.hold_in(database, "BEGIN; INSERT INTO public.audit VALUES (1); PREPARE TRANSACTION 'audit';");
+    server.until("SELECT count(*) = 1 FROM pg_prepared_xacts WHERE gid = 'audit'").await;
+    held.release();
+    let (status, body) = platform.deprovision("audited").await;
+    let told = body["description"].as_str().unwrap();
+    assert!(status == 500 && told.contains("ROLLBACK PREPARED 'audit'") && told.contains(database), "{body}");
+    assert!(is_refused(&server, &credentials).await);
+    server.psql_in(database, "ROLLBACK PREPARED 'audit'");
+    assert_eq!(platform.deprovision("audited").await.0, 200);
+}

@@ -246,15 +246,15 @@ async fn a_change_on_a_server_that_is_no_longer_configured_is_told() {
     record.server = "old".into();
     let held = broker.0.queue(&i()).await.unwrap();
     held.conclude(vec![broker.0.records.put_instance(&record)]).await.unwrap();
+    let fetched = broker.instance(&i()).await.unwrap_err();
+    assert!(fetched.to_string().contains("server old is no longer configured"), "{fetched}");
+    assert!(!fetched.told().contains("old"), "{}", fetched.told());
     let refusal = broker.deprovision(waits(), "prompt").await.unwrap_err().to_string();
     assert!(
         refusal.contains("the broker cannot carry this out at present") && refusal.contains("(reference "),
         "{refusal}"
     );
     assert!(!refusal.contains("old"), "the name of a server is the operator's: {refusal}");
-    let fetched = broker.instance(&i()).await.unwrap_err();
-    assert!(fetched.to_string().contains("server old is no longer configured"), "{fetched}");
-    assert!(!fetched.told().contains("old"), "{}", fetched.told());
 }
 
 #[tokio::test(start_paused = true)]

@@ -110,6 +110,35 @@ async fn a_database_that_became_somebody_elses_is_told_and_never_dropped() {
     server.psql("DROP ROLE dba");
 }
 
+/// Put out of the way under another name, or with tables that still belong to its former owner: the data stays.
+#[tokio::test]
+async fn data_that_an_administrator_put_elsewhere_outlives_its_instance() {
+    let server = Postgres::shared();
+    let platform = Platform::on(&server).await;
+    for (instance, to) in [("renamed", None), ("given", Some("keeper"))] {
+        assert_eq!(platform.provision(instance).await.0, 201);
+        let credentials = platform.credentials(instance, "b").await;
+        connect(&server, &credentials).await.unwrap().batch_execute("CREATE TABLE t (a int)").await.unwrap();
+        let (database, kept) = (text(&credentials, "database"), format!("kept_of_{instance}"));
+        server.psql(&format!("ALTER DATABASE \"{database}\" RENAME TO {kept}"));
+        tells(platform.provision(instance).await, &[database, "not on the database server"]);
+        if let Some(keeper) = to {
+            server.psql(&format!("CREATE ROLE {keeper}"));
+            server.psql(&format!("ALTER DATABASE {kept} OWNER TO {keeper}"));
+        }
+        let (status, body) = platform.deprovision(instance).await;
+        match to {
+            // It would be reported as gone, and is there under its owner's name.
+            None => assert!(status == 500 && body["description"].as_str().unwrap().contains(&kept), "{body}"),
+            Some(_) => assert_eq!(status, 200, "{body}"),
+        }
+        assert_eq!(server.psql_in(&kept, "SELECT count(*) FROM t"), ["0"]);
+        server.psql(&format!("DROP DATABASE {kept}"));
+        assert!([200, 410].contains(&platform.deprovision(instance).await.0));
+        server.psql("DROP ROLE IF EXISTS keeper");
+    }
+}
+
 /// Another role stands in the login's place: it is not ours to drop, and is not said to be gone.
 #[tokio::test]
 async fn a_login_that_became_somebody_elses_is_not_reported_as_revoked() {

@@ -444,6 +444,11 @@ pub(super) trait Dialect: Send + Sync {
     /// Drops a database, with the sessions in it.
     fn drop_database(&self, database: &str) -> Statement;
 
+    /// A query for whether a role owns something in a database, where the server can say so.
+    fn owns_in(&self, _role: &str, _database: &str) -> Option<String> {
+        None
+    }
+
     /// A query for sessions that keep a database from being dropped with the sessions in it, if any can: process id and role.
     fn sessions_in(&self, _database: &str) -> Option<String> {
         None

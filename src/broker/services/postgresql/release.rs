@@ -87,6 +87,10 @@ impl Databases {
         let is_one = owner == naming::owner(database);
         let is_retained = is_one && marks.iter().any(|mark| mark == naming::RETAINED);
         let is_ours = is_one && (is_retained || marks.contains(&self.marker));
+        if !is_ours && self.holds_data(session, role, database).await? {
+            tracing::warn!(role, database, "belongs to {owner}: what the role owns there stays");
+            return Ok(());
+        }
         if is_ours {
             self.act_for_logins(session, database).await?;
         }
@@ -96,6 +100,18 @@ impl Databases {
             session.run(session.dialect().close_off(database)).await?;
         }
         released
+    }
+
+    /// Whether a database holds the data of an instance, which belongs to its owner role, though the database is not the
+    /// instance's: an administrator restored or renamed it there. What tenants make as the owner in the maintenance database,
+    /// which is open to all, is no data.
+    async fn holds_data(&self, session: &Session, role: &str, database: &str) -> Result<bool, SqlError> {
+        if naming::owned_database(role).is_none() || database == self.server.settings.database {
+            return Ok(false);
+        }
+        let Some(query) = session.dialect().owns_in(role, database) else { return Ok(false) };
+        let rows = session.rows("look for what the role owns", &query, &[]).await?;
+        Ok(rows.first().is_some_and(|row| row.get(0)))
     }
 
     /// The same, in the database; `heir` gets what the role owns, if there is one.

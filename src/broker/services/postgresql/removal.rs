@@ -12,7 +12,7 @@ use super::{
     dialect::InWay,
     error::{Holder, SqlError},
     naming,
-    server::{database_owner, members, roles},
+    server::{database_owner, databases, members, roles},
     settle::Rest,
     standing,
 };
@@ -77,7 +77,13 @@ impl Databases {
         match database_owner(session, database).await? {
             Some(other) if other != owner => return Err(foreign(database, &other)),
             Some(_) => self.drop_database(session, database, owner).await?,
-            None => {}
+            // Under another name it would lose its data with its owner.
+            None => {
+                let renamed = databases(session).await?.into_iter().find(|(_, of)| of == owner);
+                if let Some((renamed, owner)) = renamed {
+                    return Err(foreign(&renamed, &owner));
+                }
+            }
         }
         let mut result = Ok(());
         for login in &logins {

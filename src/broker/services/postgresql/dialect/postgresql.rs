@@ -300,6 +300,16 @@ impl Dialect for PostgreSql {
         Statement::new("drop the database", sql)
     }
 
+    /// catalog-pg-shdepend: `o` is the owner.
+    fn owns_in(&self, role: &str, database: &str) -> Option<String> {
+        Some(format!(
+            "SELECT EXISTS (SELECT 1 FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid JOIN pg_roles r ON r.oid = s.refobjid \
+             WHERE s.refclassid = 'pg_authid'::regclass AND s.deptype = 'o' AND r.rolname = {} AND d.datname = {})",
+            literal(role),
+            literal(database)
+        ))
+    }
+
     /// sql-dropdatabase: FORCE ends no session that its user may not end; monitoring-stats (`pg_stat_activity`).
     fn sessions_in(&self, database: &str) -> Option<String> {
         Some(format!(

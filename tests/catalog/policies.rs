@@ -224,7 +224,7 @@ async fn no_tenant_says_that_a_namespacebinding_gave_something() {
     let user = format!("dev-{}", place.namespace);
     edits(&place, &user).await;
     let instances: Api<ServiceInstance> = Api::namespaced(client_of(&user, &[]).await, &place.namespace);
-    let own =
+    let mut own =
         ServiceInstance::new("own", serde_json::from_value(json!({"clusterServiceClassName": "a"})).unwrap());
     until("the user may make instances", async || {
         let dry = PostParams { dry_run: true, ..PostParams::default() };

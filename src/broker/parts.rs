@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
@@ -10,8 +11,9 @@ use super::{
     services::{mysql, parameters::Plans, postgresql},
     store::{Store, dynamodb::DynamoDb, lock::StoreLock, postgres, postgres::Postgres, sqlite::Sqlite},
 };
-use crate::config::{
-    BrokerConfig, BrokerSettings, Offering, Protocol, ServerSettings, ServiceSettings, StoreUrl,
+use crate::{
+    config::{BrokerConfig, BrokerSettings, Offering, Protocol, ServerSettings, ServiceSettings, StoreUrl},
+    osb::Object,
 };
 
 /// A predecessor that drains, as in a rolling restart, is given so long to leave the store.
@@ -85,15 +87,32 @@ pub(super) fn databases(config: &ServiceSettings, installation: &str) -> Provide
     config.servers.iter().map(provider).collect()
 }
 
-/// What is offered, with the schemas of their providers for plans that have none.
+/// What is offered, with the variables and schemas of the providers where the configuration gives none.
 pub(super) fn described(mut offerings: Vec<Offering>, providers: &Providers) -> Vec<Offering> {
     for Offering { service, plans, .. } in &mut offerings {
+        let variables = plans.iter().map(|(id, backing)| {
+            providers.get(&backing.server).map_or(&[][..], |provider| provider.variables(id))
+        });
+        if let Some(variables) = variables.into_iter().find(|variables| !variables.is_empty()) {
+            publish(variables, service.metadata.get_or_insert_default());
+        }
         for plan in service.plans.iter_mut().filter(|plan| plan.schemas.is_none()) {
             let provider = plans.get(&plan.id).and_then(|backing| providers.get(&backing.server));
             plan.schemas = provider.and_then(|provider| provider.schemas(&plan.id));
         }
     }
     offerings
+}
+
+/// Says in a service's metadata what the variables of its bindings are called, unless the metadata says it.
+fn publish(variables: &[(&str, &str)], metadata: &mut Object) {
+    let bindery = metadata.entry("bindery").or_insert_with(|| json!({}));
+    if let Value::Object(bindery) = bindery
+        && bindery.get("env").is_none_or(Value::is_null)
+    {
+        let names: Object = variables.iter().map(|&(name, key)| (name.to_owned(), key.into())).collect();
+        bindery.insert("env".to_owned(), names.into());
+    }
 }
 
 /// Opens the store; makes it, or brings it up to date, if need be.
@@ -131,8 +150,6 @@ async fn open_existing(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
     use crate::config::LoadedConfig;
 
@@ -224,5 +241,48 @@ services:
             CONFIG.replace("extensions: [hstore, pgcrypto]", &format!("extensions: [{}]", many.join(", ")));
         let error = LoadedConfig::from_yaml(&text).unwrap_err().to_string();
         assert!(error.contains("plan \"full\": database gives") && error.contains("65536"), "{error}");
+    }
+
+    #[rstest::rstest]
+    #[case::nothing(json!({}), json!({"bindery": {"env": {"DATABASE_URL": "uri"}}}))]
+    #[case::other_metadata(json!({"displayName": "d"}), json!({"displayName": "d", "bindery": {"env": {"DATABASE_URL": "uri"}}}))]
+    #[case::null(json!({"bindery": {"env": null}}), json!({"bindery": {"env": {"DATABASE_URL": "uri"}}}))]
+    #[case::names_of_the_operator(json!({"bindery": {"env": "DB=uri"}}), json!({"bindery": {"env": "DB=uri"}}))]
+    #[case::no_names_by_will_of_the_operator(json!({"bindery": {"env": {}}}), json!({"bindery": {"env": {}}}))]
+    #[case::another_meaning_of_the_word(json!({"bindery": "mine"}), json!({"bindery": "mine"}))]
+    fn the_configuration_names_the_variables_before_the_provider(
+        #[case] configured: Value,
+        #[case] published: Value,
+    ) {
+        let mut metadata = configured.as_object().unwrap().clone();
+        publish(&[("DATABASE_URL", "uri")], &mut metadata);
+        assert_eq!(Value::from(metadata), published);
+    }
+
+    #[tokio::test]
+    async fn each_type_of_service_publishes_its_variables() {
+        let config = LoadedConfig::from_yaml(
+            "servers:\n  pg: {host: h, port: 1, user: u, sslmode: require}\n  my: {protocol: mysql, host: h, port: 1, user: u, sslmode: require}\n\
+             services:\n\
+             - {id: a, name: roaches, type: cockroachdb, description: d, plans: [{name: p, description: d, server: pg}]}\n\
+             - {id: b, name: orders-db, type: postgresql, description: d, plans: [{name: p, description: d, server: pg}]}\n\
+             - {id: c, name: cockroachdb, type: mysql, description: d, plans: [{name: p, description: d, server: my}]}\n\
+             - {id: d, name: own, type: mysql, description: d, metadata: {bindery: {env: {DB: host}}}, plans: [{name: p, description: d, server: my}]}\n",
+        )
+        .unwrap();
+        let providers = databases(&config.services, "tests");
+        let published = described(config.services.offerings, &providers);
+        let names = published.iter().map(|offering| {
+            let env = &offering.service.metadata.as_ref().unwrap()["bindery"]["env"];
+            (offering.service.id.as_str().to_owned(), env.clone())
+        });
+        let url = json!({"DATABASE_URL": "uri"});
+        let expected = [
+            ("a", json!({"COCKROACH_URL": "uri"})),
+            ("b", url.clone()),
+            ("c", url),
+            ("d", json!({"DB": "host"})),
+        ];
+        assert_eq!(names.collect::<Vec<_>>(), expected.map(|(id, env)| (id.to_owned(), env)));
     }
 }

@@ -28,7 +28,11 @@ use self::api::{
     Claim, ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ServiceBinding, ServiceInstance,
 };
 pub(crate) use self::variables::check_variables;
-pub use self::{api::crds, lost::LostSecrets};
+pub use self::{
+    api::crds,
+    lost::LostSecrets,
+    variables::{VariablesError, variables},
+};
 use crate::{
     cluster::approvals::Approvals,
     telemetry::{Metrics, ops::Readiness},

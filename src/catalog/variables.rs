@@ -1,6 +1,7 @@
 //! Which environment variables a binding gives, and what stands in them: the content of the Secret `<binding>-env`.
 //! Pure. The sources are, nearest first, the annotation `bindery.dev/env` of the binding, `metadata.bindery.env` of the
-//! plan, that of the service, and what is known about well-known services; the nearest one that is there decides alone.
+//! plan, that of the service, and what is known about well-known services, by the service's name or else by the key `type`
+//! of the credentials; the nearest one that is there decides alone.
 //!
 //! An entry is `NAME=key`, the value of a key of the credentials, or `NAME=template`, in which `{key}` stands for the
 //! percent-encoded value, `{key|raw}` for the value as it is, and `{{` and `}}` for braces. Entries stand on lines of
@@ -16,9 +17,11 @@ use crate::osb::{Credentials, Object};
 /// What [`Credentials`] are percent-encoded with: all but RFC 3986's unreserved characters.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// What is known about services whose catalog says nothing: the service's name, the variable, the key.
-const WELL_KNOWN: [(&str, &str, &str); 5] = [
+/// What is known about services whose catalog says nothing: the service's name or its type, the variable, the key.
+const WELL_KNOWN: [(&str, &str, &str); 7] = [
     ("cockroachdb", "COCKROACH_URL", "uri"),
+    ("postgresql", "DATABASE_URL", "uri"),
+    ("mysql", "DATABASE_URL", "uri"),
     ("dh-sqs", "QUEUE_URL", "QueueURL"),
     ("dh-sqs", "QUEUE_ARN", "QueueARN"),
     ("sqs", "QUEUE_URL", "QueueURL"),
@@ -27,11 +30,23 @@ const WELL_KNOWN: [(&str, &str, &str); 5] = [
 
 /// Something is wrong with the names of variables. Says where, and never shows a value.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(crate) enum VariablesError {
+pub enum VariablesError {
+    /// An entry cannot be used.
     #[error("{source_name}, entry {entry:?}: {problem}")]
-    Entry { source_name: String, entry: String, problem: String },
+    Entry {
+        /// The annotation, or whose metadata.
+        source_name: String,
+        /// The entry, or its name.
+        entry: String,
+        /// What is wrong, and the remedy.
+        problem: String,
+    },
+    /// The metadata is of another type.
     #[error("{source_name} must be an object of strings or a string")]
-    Shape { source_name: String },
+    Shape {
+        /// Whose metadata.
+        source_name: String,
+    },
 }
 
 /// Checks what will stand in a binding's annotation `bindery.dev/env`.
@@ -46,6 +61,22 @@ pub(super) struct Variables {
     /// Built-in ones whose key is missing are left out; asked-for ones are an error.
     optional: bool,
     entries: Vec<Entry>,
+}
+
+/// The variables of a binding with their values, as they stand in the Secret `<binding>-env`: `annotation` is the
+/// ServiceBinding's `bindery.dev/env`, `plan` and `class` are their metadata in the broker's catalog, and `service` is the
+/// service's name there. The nearest source decides alone.
+///
+/// # Errors
+/// Names the source and the entry that cannot be used.
+pub fn variables(
+    annotation: Option<&str>,
+    plan: Option<&Object>,
+    class: Option<&Object>,
+    service: &str,
+    credentials: &Credentials,
+) -> Result<BTreeMap<String, String>, VariablesError> {
+    Variables::find(annotation, plan, class, service)?.render(credentials)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,12 +107,8 @@ impl Variables {
                 return Self::from_metadata(&format!("metadata.bindery.env of the {source_name}"), value);
             }
         }
-        let entries = WELL_KNOWN.iter().filter(|(name, ..)| *name == service).map(|(_, name, key)| Entry {
-            name: (*name).to_owned(),
-            pieces: vec![Piece::Key { key: (*key).to_owned(), raw: true }],
-        });
         let source_name = format!("what bindery knows of {service}");
-        Ok(Self { source_name, optional: true, entries: entries.collect() })
+        Ok(Self { source_name, optional: true, entries: well_known(service) })
     }
 
     fn parse(source_name: &str, text: &str) -> Result<Self, VariablesError> {
@@ -143,7 +170,16 @@ impl Variables {
         credentials: &Credentials,
     ) -> Result<BTreeMap<String, String>, VariablesError> {
         let mut values = BTreeMap::new();
-        for entry in &self.entries {
+        let of_type;
+        let entries = match credentials.expose().get("type") {
+            // The Service Binding specification's key for the type; a service may have any name.
+            Some(Value::String(kind)) if self.optional && self.entries.is_empty() => {
+                of_type = well_known(kind);
+                &of_type
+            }
+            _ => &self.entries,
+        };
+        for entry in entries {
             match entry.render(credentials.expose()) {
                 Ok(value) => {
                     values.insert(entry.name.clone(), value);
@@ -167,6 +203,16 @@ impl Variables {
             problem: problem.to_owned(),
         }
     }
+}
+
+/// The variables of a well-known service or type of service.
+fn well_known(of: &str) -> Vec<Entry> {
+    let known = WELL_KNOWN.iter().filter(|(name, ..)| *name == of);
+    let entries = known.map(|(_, name, key)| Entry {
+        name: (*name).to_owned(),
+        pieces: vec![Piece::Key { key: (*key).to_owned(), raw: true }],
+    });
+    entries.collect()
 }
 
 impl Entry {
@@ -338,6 +384,20 @@ mod tests {
             [("QUEUE_URL".to_owned(), "https://q".to_owned())].into()
         );
         assert!(Variables::find(None, None, None, "mysql").unwrap().render(&queue).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_service_of_any_name_gives_the_variables_of_its_type() {
+        let orders: Credentials = object(&json!({"type": "postgresql", "uri": "postgres://x"})).into();
+        let names = |class: Option<&Object>, service, credentials| {
+            variables(None, None, class, service, credentials).unwrap().into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(names(None, "orders-db", &orders), ["DATABASE_URL"]);
+        assert_eq!(names(None, "cockroachdb", &orders), ["COCKROACH_URL"], "the name is nearer");
+        let none = object(&json!({"bindery": {"env": ""}}));
+        assert!(names(Some(&none), "orders-db", &orders).is_empty(), "the catalog is nearer");
+        let odd: Credentials = object(&json!({"type": ["mysql"], "uri": "u"})).into();
+        assert!(names(None, "orders-db", &odd).is_empty());
     }
 
     #[test]

@@ -37,6 +37,14 @@ pub enum ServiceKind {
 }
 
 impl ServiceKind {
+    /// The environment variables of a binding whose configuration names none: the name of each, and the key of its value.
+    pub(crate) fn variables(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::CockroachDb => &[("COCKROACH_URL", "uri")],
+            Self::PostgreSql | Self::MySql => &[("DATABASE_URL", "uri")],
+        }
+    }
+
     /// What its servers speak.
     pub(super) fn protocol(self) -> Protocol {
         match self {

@@ -81,6 +81,13 @@ impl Platform {
         self.folder.path().to_owned()
     }
 
+    /// The service of the catalog.
+    pub(crate) async fn service(&self) -> Value {
+        let (status, mut body) = send(self.broker.router(), "GET", "/v2/catalog", None).await;
+        assert_eq!(status, 200, "{body}");
+        body["services"][0].take()
+    }
+
     pub(crate) async fn provision(&self, instance: &str) -> Answer {
         self.provision_with(instance, json!({})).await
     }

@@ -25,7 +25,10 @@ pub use self::{
     outcome::{Bound, Confirmed, Described, Pending, Progress, ServiceError, Unacceptable},
     resource::{Resource, ResourceKind},
 };
-use crate::osb::{BindingId, InstanceId, Object, PlanId, ServiceId};
+use crate::{
+    contract::pod::DEFAULT_MOUNT_ROOT,
+    osb::{BindingId, InstanceId, Object, PlanId, ServiceId},
+};
 
 /// An instance as somebody wants it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +78,15 @@ pub struct BindingSpec {
     pub bind_resource: Object,
 }
 
+impl BindingSpec {
+    /// The folder in which pods find the keys as files: the default one, if the platform names the binding as bindery's
+    /// catalog does.
+    pub(crate) fn mounted_at(&self) -> Option<String> {
+        let name = self.context.get("binding_name")?.as_str()?;
+        Some(format!("{DEFAULT_MOUNT_ROOT}/{name}"))
+    }
+}
+
 /// How long a backend takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
@@ -100,6 +112,12 @@ pub trait Provider: Send + Sync {
     /// The Schemas Object of a plan whose configuration gives none (spec.md, "Schemas Object"); no IO.
     fn schemas(&self, _plan: &PlanId) -> Option<Value> {
         None
+    }
+
+    /// The environment variables that bindings of this plan give unless the configuration names others: the name of each,
+    /// and the key of the credentials that is its value. The catalog publishes them as `metadata.bindery.env`; no IO.
+    fn variables(&self, _plan: &PlanId) -> &'static [(&'static str, &'static str)] {
+        &[]
     }
 
     /// Whether an instance can be had so. Called before anything is recorded or changed; no IO.

@@ -116,6 +116,11 @@ impl Plans {
         self.plans.get(id).map(|(_, plan)| plan.schemas())
     }
 
+    /// See [`super::Provider::variables`].
+    pub(super) fn variables(&self, id: &PlanId) -> &'static [(&'static str, &'static str)] {
+        self.plans.get(id).map_or(&[], |(kind, _)| kind.variables())
+    }
+
     /// See [`super::Provider::check_instance`].
     pub(super) fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable> {
         InstanceParameters::read(&wanted.parameters)?.check(self.of(&wanted.plan_id))

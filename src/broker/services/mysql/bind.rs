@@ -49,8 +49,15 @@ impl Databases {
         self.mark_login(&mut session, &mark, &binding.id, expiry).await?;
         make_login(&mut session, &mark, entry, access).await?;
 
-        let told =
-            Told { database: &database, login: &login, password: &password, sslmode, ca: ca.as_deref() };
+        let mounted_at = binding.mounted_at();
+        let told = Told {
+            database: &database,
+            login: &login,
+            password: &password,
+            sslmode,
+            ca: ca.as_deref(),
+            mounted_at: mounted_at.as_deref(),
+        };
         Ok(self.bound(credentials::credentials(&self.server.settings, told), expiry))
     }
 
@@ -74,9 +81,9 @@ impl Databases {
         session.run([self.marks.write(mark, binding.as_str(), expiry.map(|expiry| expiry.ends_at))]).await
     }
 
-    /// The text of the CA's file, for applications that verify the server.
+    /// The text of the CA's file, for applications that verify the server or can choose to.
     async fn ca(&self, sslmode: SslMode) -> Result<Option<String>, SqlError> {
-        let Some(path) = self.server.settings.ca_file.clone().filter(|_| sslmode.verifies()) else {
+        let Some(path) = self.server.settings.ca_file.clone().filter(|_| sslmode != SslMode::Disable) else {
             return Ok(None);
         };
         match tokio::fs::read_to_string(&path).await {

@@ -158,6 +158,10 @@ impl Provider for Databases {
         self.plans.schemas(plan)
     }
 
+    fn variables(&self, plan: &PlanId) -> &'static [(&'static str, &'static str)] {
+        self.plans.variables(plan)
+    }
+
     fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable> {
         self.plans.check_instance(wanted)
     }

@@ -21,7 +21,6 @@ use crate::{
         parameters::{BindingParameters, Expiry},
     },
     config::{Access, ConnectionLimit, DatabasePlan},
-    contract::pod::DEFAULT_MOUNT_ROOT,
 };
 
 impl Databases {
@@ -82,7 +81,7 @@ impl Databases {
             kind: self.plans.kind(&instance.plan_id),
             sslmode: plan.sslmode_on(&self.server.settings),
             database: &database,
-            mounted_at: mounted_at(binding),
+            mounted_at: binding.mounted_at(),
         };
         let credentials = place.credentials(&login, &credential).await?;
         Ok(Bound {
@@ -166,10 +165,4 @@ pub(super) fn must_limit(engine: Engine, plan: &DatabasePlan) -> Result<(), SqlE
         }
         _ => Ok(()),
     }
-}
-
-/// Where the binding's Secret is mounted in pods: at the default place, if the platform tells the binding's name.
-fn mounted_at(binding: &BindingSpec) -> Option<String> {
-    let name = binding.context.get("binding_name")?.as_str()?;
-    Some(format!("{DEFAULT_MOUNT_ROOT}/{name}"))
 }

@@ -1,7 +1,7 @@
 //! A binding's credentials. Those of `cockroachdb` are the seven keys that the CockroachDB broker of seed 002 gives
 //! (cockroachdb/pcf-crdb-service-broker at 90b9186, `broker.go`), with a `jdbcURL` that JDBC understands; other services
-//! add the well-known keys of the Service Binding specification ("Well-known Secret Entries"). What a plan asks for
-//! beyond, TLS that verifies or a client certificate, comes as files.
+//! add the well-known keys of the Service Binding specification ("Well-known Secret Entries") and the server's CA. What a
+//! plan asks for beyond, TLS that verifies or a client certificate, comes as files.
 
 use std::path::Path;
 
@@ -85,10 +85,16 @@ impl Place<'_> {
         credential: &Credential,
     ) -> Result<Credentials, SqlError> {
         let ca = match &self.server.ca_file {
-            Some(file) if self.sslmode.verifies() => Some(read(file).await?),
+            Some(file) if self.gives_ca() => Some(read(file).await?),
             _ => None,
         };
         Ok(self.keys(login, credential, ca).into())
+    }
+
+    /// Whether applications get the server's CA: if the plan says that they verify the server, and for other services than
+    /// `cockroachdb`, whose keys are those of the seed, also if they can choose to.
+    fn gives_ca(&self) -> bool {
+        self.sslmode.verifies() || (self.kind != ServiceKind::CockroachDb && self.sslmode != SslMode::Disable)
     }
 
     fn keys(&self, login: &str, credential: &Credential, ca: Option<String>) -> Object {
@@ -136,7 +142,8 @@ impl Place<'_> {
         let mut parameters = format!("sslmode={}", self.sslmode);
         let Some(folder) = &self.mounted_at else { return parameters };
         let mut files = Vec::new();
-        if has_ca {
+        // With `require` libpq and others would verify the server, too.
+        if has_ca && self.sslmode.verifies() {
             files.push(("sslrootcert", "ca.crt"));
         }
         if let Credential::Certificate { .. } = credential {
@@ -207,6 +214,32 @@ mod tests {
         for key in ["host", "port", "database", "username", "password", "uri", "jdbcURL"] {
             assert!(keys.contains_key(key), "{key}");
         }
+    }
+
+    #[test]
+    fn whoever_only_encrypts_gets_the_ca_and_a_url_that_needs_no_file() {
+        let server = server("db.example");
+        let mounted_at = Some("/var/secrets/db".to_owned());
+        let place = Place { mounted_at, ..place(&server, ServiceKind::PostgreSql) };
+        assert!(place.gives_ca());
+        let keys = place.keys("u", &Credential::Password("pw".into()), Some("PEM".to_owned()));
+        assert_eq!(
+            (&keys["ca.crt"], &keys["uri"]),
+            (&"PEM".into(), &"postgres://u:pw@db.example:26257/cf_d?sslmode=require".into())
+        );
+    }
+
+    #[rstest::rstest]
+    #[case::the_seed(ServiceKind::CockroachDb, SslMode::Require, false)]
+    #[case::the_seed_and_a_plan_that_verifies(ServiceKind::CockroachDb, SslMode::VerifyCa, true)]
+    #[case::without_tls(ServiceKind::PostgreSql, SslMode::Disable, false)]
+    fn the_ca_is_of_use_or_left_out(
+        #[case] kind: ServiceKind,
+        #[case] sslmode: SslMode,
+        #[case] given: bool,
+    ) {
+        let server = server("db.example");
+        assert_eq!(Place { sslmode, ..place(&server, kind) }.gives_ca(), given);
     }
 
     #[test]

@@ -1,0 +1,93 @@
+//! The reference of the configuration file, against the parser and the chart's schema. What the parser knows it says itself,
+//! when it refuses a field.
+
+use std::collections::BTreeSet;
+
+use bindery::config::LoadedConfig;
+use serde_json::Value;
+
+use crate::pages;
+
+const SERVER: &str = "servers.NAME";
+const SERVICE: &str = "services[]";
+const PLAN: &str = "services[].plans[]";
+const DATABASE: &str = "services[].plans[].database";
+
+/// Each object whose fields the reference lists, and a file with an unknown field `zzz` in it.
+const OBJECTS: [(&str, &str); 8] = [
+    ("", "zzz: 1"),
+    (SERVER, "servers: {m: {zzz: 1}}"),
+    ("servers.NAME.clientCa", "servers: {m: {clientCa: {zzz: 1}}}"),
+    (SERVICE, "services: [{zzz: 1}]"),
+    (PLAN, "services: [{plans: [{zzz: 1}]}]"),
+    (DATABASE, "services: [{plans: [{database: {zzz: 1}}]}]"),
+    ("auth", "auth: {zzz: 1}"),
+    ("tls", "tls: {zzz: 1}"),
+];
+
+/// The fields that the parser takes.
+fn parsed(file: &str) -> BTreeSet<String> {
+    let message = LoadedConfig::from_yaml(file).unwrap_err().to_string();
+    let (_, fields) = message.split_once("expected one of ").unwrap_or_else(|| panic!("{file}: {message}"));
+    let fields = fields.lines().next().unwrap();
+    let field = |field: &str| {
+        field.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '_').collect()
+    };
+    // What follows the last one is where the mistake stands.
+    fields.split(", ").map(|text| text.split(' ').next().unwrap()).map(field).collect()
+}
+
+/// The fields that the reference lists, as whole paths.
+fn listed() -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    for cell in pages::first_cells("docs/broker.md", None, "field") {
+        let mut before = String::new();
+        for word in pages::words(&cell) {
+            let path = match word.strip_prefix('.') {
+                Some(last) => format!("{}.{last}", before.rsplit_once('.').unwrap().0),
+                None => word.to_owned(),
+            };
+            assert!(paths.insert(path.clone()), "{path} is listed twice");
+            before = path;
+        }
+    }
+    // The table of ClusterServiceBroker's fields begins alike.
+    let of_brokers = ["url", "authInfo", "caBundle", "insecureSkipTLSVerify", "relist"];
+    paths.retain(|path| !of_brokers.iter().any(|other| path.starts_with(other)));
+    paths
+}
+
+#[test]
+fn the_reference_lists_what_the_parser_takes() {
+    let mut taken = BTreeSet::new();
+    for (object, file) in OBJECTS {
+        let prefix = if object.is_empty() { String::new() } else { format!("{object}.") };
+        taken.extend(parsed(file).into_iter().map(|field| format!("{prefix}{field}")));
+    }
+    let listed = listed();
+    let missing: Vec<_> = taken.difference(&listed).collect();
+    let gone: Vec<_> = listed.difference(&taken).collect();
+    assert!(missing.is_empty(), "docs/broker.md lists no {missing:?}, which the configuration takes");
+    assert!(gone.is_empty(), "docs/broker.md lists {gone:?}, which the configuration does not take");
+}
+
+#[test]
+fn the_charts_values_take_the_same_but_for_files() {
+    let schema: Value = serde_json::from_str(&pages::read("charts/bindery/values.schema.json")).unwrap();
+    let fields = |pointer: &str| -> BTreeSet<String> {
+        let object = schema.pointer(pointer).unwrap_or_else(|| panic!("{pointer}"));
+        object.as_object().unwrap().keys().cloned().collect()
+    };
+    let file = |object: &str| parsed(OBJECTS.iter().find(|(name, _)| *name == object).unwrap().1);
+    let mut of_servers = file(SERVER);
+    for name in ["passwordFile", "caFile", "certFile", "keyFile", "clientCa"] {
+        assert!(of_servers.remove(name), "{name}");
+    }
+    of_servers.extend(["secretName", "secretKeys"].map(ToOwned::to_owned));
+    assert_eq!(fields("/properties/servers/additionalProperties/properties"), of_servers);
+    let services = "/properties/services/items/properties";
+    let plans = format!("{services}/plans/items/properties");
+    assert_eq!(fields(services), file(SERVICE));
+    assert_eq!(fields(&plans), file(PLAN));
+    assert_eq!(fields(&format!("{plans}/database/properties")), file(DATABASE));
+}

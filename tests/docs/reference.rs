@@ -1,0 +1,147 @@
+//! The tables of reasons, events, annotations and metrics.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bindery::telemetry::Metrics;
+
+use crate::{pages, sources};
+
+/// The parts that write conditions and events.
+const PARTS: [&str; 5] = ["src/contract.rs", "src/catalog", "src/cluster", "src/namespaces", "src/pods"];
+
+/// Words of the same form that are no reasons: kinds, fields and values of Kubernetes, verbs of events, columns.
+const NO_REASONS: &[&str] = &[
+    "Approvals",
+    "Always",
+    "Bind",
+    "BrokerClient",
+    "CatalogStatus",
+    "Claim",
+    "ClaimStatus",
+    "ClusterServiceBroker",
+    "ClusterServiceBrokerStatus",
+    "ClusterServiceClass",
+    "ClusterServicePlan",
+    "CreateContainerConfigError",
+    "CronJob",
+    "DaemonSet",
+    "Deployment",
+    "Deprovision",
+    "Failed",
+    "FailedCreate",
+    "False",
+    "NamespaceBinding",
+    "NamespaceBindingStatus",
+    "NamespaceTerminating",
+    "Namespace",
+    "Node",
+    "Normal",
+    "NotIn",
+    "Opaque",
+    "PartialEq",
+    "Pending",
+    "QueueARN",
+    "QueueURL",
+    "Ready",
+    "Reconcile",
+    "ReplicaSet",
+    "ReplicationController",
+    "Running",
+    "ServiceBinding",
+    "ServiceBindingStatus",
+    "ServiceInstance",
+    "ServiceInstanceStatus",
+    "StatefulSet",
+    "Succeeded",
+    "True",
+    "TrustedClients",
+    "Unbind",
+    "Warning",
+];
+
+const PAGE: &str = "docs/reference.md";
+
+fn rows(heading: &str, head: &str) -> BTreeSet<String> {
+    let cells = pages::first_cells(PAGE, Some(heading), head);
+    let names: Vec<_> = cells.iter().flat_map(|cell| pages::words(cell)).map(ToOwned::to_owned).collect();
+    let set: BTreeSet<_> = names.iter().cloned().collect();
+    assert_eq!(set.len(), names.len(), "a row comes twice below {heading}");
+    set
+}
+
+#[test]
+fn every_reason_and_event_has_a_row_and_every_row_is_of_the_code() {
+    let mut written = sources::camel_case(&PARTS);
+    for word in NO_REASONS {
+        written.remove(*word);
+    }
+    let (conditions, events) = (rows("Reasons of conditions", "reason"), rows("Events", "reason"));
+    let both: Vec<_> = conditions.intersection(&events).collect();
+    assert!(both.is_empty(), "these are conditions, and so events by themselves: {both:?}");
+    let listed: BTreeSet<_> = conditions.union(&events).cloned().collect();
+    let missing: BTreeMap<_, _> = written.iter().filter(|(word, _)| !listed.contains(*word)).collect();
+    assert!(
+        missing.is_empty(),
+        "{missing:#?}\nhave no row in {PAGE}. Add one to \"Reasons of conditions\" or \"Events\"; if it is neither, add it \
+         to NO_REASONS here"
+    );
+    let gone: Vec<_> = listed.iter().filter(|word| !written.contains_key(*word)).collect();
+    assert!(gone.is_empty(), "{PAGE} has rows for {gone:?}, which the code does not write");
+}
+
+#[test]
+fn every_annotation_and_label_has_a_row_and_stands_in_one_place() {
+    let named = |code: &str| -> BTreeSet<String> {
+        let literals = code.split('"').skip(1).step_by(2);
+        let ours = literals.filter(|text| {
+            text.strip_prefix("bindery.dev/")
+                .is_some_and(|name| !name.is_empty() && !name.contains(char::is_whitespace))
+                || *text == "app.kubernetes.io/managed-by"
+        });
+        ours.map(ToOwned::to_owned).collect()
+    };
+    let contract = sources::code(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/contract.rs"));
+    let mut written = named(&contract);
+    // The beginning of a name that ends with a container's.
+    assert!(written.remove("bindery.dev/bind."));
+    written.insert("bindery.dev/bind.CONTAINER".to_owned());
+    // A condition's type.
+    written.remove("bindery.dev/Nudged");
+    assert_eq!(rows("Annotations and labels", "name"), written, "{PAGE} (left) and src/contract.rs");
+    for file in sources::files(&["src"]).iter().filter(|file| !file.ends_with("src/contract.rs")) {
+        let elsewhere = named(&sources::code(file));
+        let elsewhere: Vec<_> = elsewhere.iter().filter(|name| !name.starts_with("bindery.dev/v1")).collect();
+        assert!(elsewhere.is_empty(), "{}: {elsewhere:?} belongs into src/contract.rs", file.display());
+    }
+}
+
+/// The metrics that are registered, as they appear: without anything counted, most are not written yet.
+fn registered() -> BTreeSet<String> {
+    let code =
+        sources::code(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/telemetry/metrics.rs"));
+    let name_of = |call: &str| {
+        let mut texts = call.split('"');
+        let (name, rest) = (texts.nth(1).unwrap(), texts.nth(2).unwrap());
+        // `, metrics.osb_requests.clone()`, whose type says whether it is a counter.
+        let field = rest.split('.').nth(1).unwrap();
+        let (_, declared) =
+            code.split_once(&format!("\n    {field}: ")).unwrap_or_else(|| panic!("{name}: {field}"));
+        let is_counter = declared.lines().next().unwrap().contains("Counter");
+        format!("bindery_{name}{}", if is_counter { "_total" } else { "" })
+    };
+    code.split("registry.register(").skip(1).map(name_of).collect()
+}
+
+#[test]
+fn every_metric_has_a_row() {
+    let written = registered();
+    let shown = Metrics::new().encode().unwrap();
+    assert!(
+        shown.contains("bindery_admissions_shed_total 0")
+            && written.contains("bindery_admissions_shed_total")
+    );
+    let cells = pages::first_cells("docs/operate.md", None, "metric");
+    let listed: BTreeSet<_> =
+        cells.iter().flat_map(|cell| pages::words(cell)).map(ToOwned::to_owned).collect();
+    assert_eq!(listed, written, "docs/operate.md (left) and the code");
+}

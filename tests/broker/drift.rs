@@ -29,7 +29,10 @@ async fn a_login_that_is_gone_or_locked_is_told_when_it_is_asked_for_again() {
         platform.credentials("drift", "locked").await,
         platform.credentials("drift", "right").await,
     ];
+    let database = text(&gone, "database");
     let [gone, locked] = [text(&gone, "username"), text(&locked, "username")];
+    // Its default privileges are in its database.
+    server.psql_in(database, &format!("DROP OWNED BY \"{gone}\""));
     server.psql(&format!("DROP OWNED BY \"{gone}\"; DROP ROLE \"{gone}\"; ALTER ROLE \"{locked}\" NOLOGIN"));
 
     tells(platform.bind("drift", "gone").await, &[gone, "not on the database server", "make it anew"]);

@@ -51,6 +51,9 @@ struct Plan {
     #[serde(default, deserialize_with = "as_absent")]
     crdb_port: String,
     crdb_admin_user: Option<String>,
+    /// Where applications connect to; this and the next are not the former broker's.
+    crdb_client_host: Option<String>,
+    crdb_client_port: Option<String>,
 }
 
 /// A plan as the Pivotal tile writes it: a map of these by arbitrary keys.
@@ -169,9 +172,14 @@ impl Plan {
         service_name: &str,
         field: &str,
     ) -> Result<ServerSettings, ConfigError> {
-        let port = self.crdb_port.parse().map_err(|_| {
-            ConfigError::invalid(format!("{field}: crdbPort"), format!("{:?} is no TCP port", self.crdb_port))
-        })?;
+        let port_of = |name: &str, text: &str| {
+            let invalid =
+                |_| ConfigError::invalid(format!("{field}: {name}"), format!("{text:?} is no TCP port"));
+            text.parse::<u16>().map_err(invalid)
+        };
+        let port = port_of("crdbPort", &self.crdb_port)?;
+        let client_port =
+            self.crdb_client_port.as_deref().map(|text| port_of("crdbClientPort", text)).transpose()?;
         let user =
             self.crdb_admin_user.clone().filter(|user| !user.is_empty()).unwrap_or_else(|| "root".to_owned());
         let settings = ServerSettings {
@@ -179,6 +187,8 @@ impl Plan {
             protocol: Protocol::PostgreSql,
             host: self.crdb_host.clone(),
             port,
+            client_host: self.crdb_client_host.clone(),
+            client_port,
             user,
             password: non_empty(variable, "PGPASSWORD")
                 .map(|password| PasswordSource::Given(password.into())),
@@ -231,6 +241,8 @@ impl From<CustomPlan> for Plan {
             crdb_host: plan.host,
             crdb_port: plan.port.to_string(),
             crdb_admin_user: None,
+            crdb_client_host: None,
+            crdb_client_port: None,
         }
     }
 }
@@ -307,6 +319,16 @@ mod tests {
     }
 
     #[test]
+    fn applications_may_have_another_address() {
+        let plans = PLANS
+            .replace("\"crdbPort\"", r#""crdbClientHost": "pooler", "crdbClientPort": "6432", "crdbPort""#);
+        let loaded = load(&[("PRECONFIGURED_PLANS", &plans)]).unwrap();
+        assert_eq!(loaded.services.servers[0].for_clients(), ("pooler", 6432));
+        let host = "cockroachdb-public.default.svc.cluster.local";
+        assert_eq!(load(&[]).unwrap().services.servers[0].for_clients(), (host, 26257));
+    }
+
+    #[test]
     fn the_key_lies_beside_the_store_wherever_that_is() {
         let key = |changes: &[(&str, &str)], store: Option<&str>| {
             let caller = PartialSettings {
@@ -362,6 +384,7 @@ mod tests {
     #[case::unknown_service(&[("PRECONFIGURED_PLANS", r#"[{"name": "p", "serviceID": "x", "crdbHost": "h", "crdbPort": "1"}]"#)], &["serviceID", "\"x\""])]
     #[case::no_host(&[("PRECONFIGURED_PLANS", r#"[{"name": "p", "serviceID": "x", "crdbPort": "1"}]"#)], &["\"p\"", "crdbHost"])]
     #[case::no_port(&[("PRECONFIGURED_PLANS", r#"[{"name": "p", "serviceID": "x", "crdbHost": "h"}]"#)], &["\"p\"", "crdbPort"])]
+    #[case::bad_client_port(&[("PRECONFIGURED_PLANS", r#"[{"name": "p", "serviceID": "e2e250b5-73f8-45fd-9a7f-93c8dddc5f00", "crdbHost": "h", "crdbPort": "1", "crdbClientPort": "x"}]"#)], &["crdbClientPort", "\"x\""])]
     #[case::bad_port(&[("PRECONFIGURED_PLANS", r#"[{"name": "p", "serviceID": "e2e250b5-73f8-45fd-9a7f-93c8dddc5f00", "crdbHost": "h", "crdbPort": "99999"}]"#)], &["crdbPort", "99999"])]
     #[case::no_plans(&[("PRECONFIGURED_PLANS", "[]")], &["cockroachdb", "at least one plan"])]
     #[case::half_a_certificate(&[("PGSSLCERT", "/c")], &["PGSSLCERT", "PGSSLKEY"])]

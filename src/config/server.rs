@@ -70,10 +70,14 @@ pub struct ServerSettings {
     pub name: ServerName,
     /// What it speaks.
     pub protocol: Protocol,
-    /// Host name or address; applications get the same one.
+    /// Host name or address.
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// The host that applications get, such as a pooler's; `host` if there is none.
+    pub client_host: Option<String>,
+    /// The TCP port that applications get; `port` if there is none.
+    pub client_port: Option<u16>,
     /// The administrator; `docs/databases.md` tells the rights that it needs. No superuser.
     pub user: String,
     /// The administrator's password; none when a client certificate is enough.
@@ -110,6 +114,12 @@ impl ServerSettings {
     /// [`ServerSettings::max_connections`] unless told otherwise.
     pub const DEFAULT_CONNECTIONS: usize = 32;
 
+    /// Where applications connect to: host and port.
+    #[must_use]
+    pub fn for_clients(&self) -> (&str, u16) {
+        (self.client_host.as_deref().unwrap_or(&self.host), self.client_port.unwrap_or(self.port))
+    }
+
     /// Checks what the fields say together; `field` is where they stand.
     pub(super) fn checked(self, field: &str) -> Result<Self, ConfigError> {
         if self.host.is_empty() {
@@ -117,6 +127,18 @@ impl ServerSettings {
         }
         if self.port == 0 {
             return Err(ConfigError::invalid(format!("{field}.port"), "is 0; name the server's TCP port"));
+        }
+        if self.client_host.as_ref().is_some_and(String::is_empty) {
+            return Err(ConfigError::invalid(
+                format!("{field}.clientHost"),
+                "is empty; name the host that applications connect to, or leave it out if it is `host`",
+            ));
+        }
+        if self.client_port == Some(0) {
+            return Err(ConfigError::invalid(
+                format!("{field}.clientPort"),
+                "is 0; name the TCP port that applications connect to, or leave it out if it is `port`",
+            ));
         }
         if self.max_connections < 3 {
             return Err(ConfigError::invalid(

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     platform::Platform,
-    postgres::Postgres,
+    postgres::{ADMIN, Postgres},
     server::{connect, is_refused},
 };
 
@@ -150,7 +150,7 @@ async fn a_login_that_became_somebody_elses_is_not_reported_as_revoked() {
     assert_eq!(platform.provision("replaced").await.0, 201);
     let credentials = platform.credentials("replaced", "b").await;
     let (login, database) = (text(&credentials, "username"), text(&credentials, "database"));
-    server.psql(&format!("REVOKE \"{database}_owner\" FROM \"{login}\""));
+    server.psql(&format!("REVOKE \"{database}_owner\" FROM \"{login}\" GRANTED BY {ADMIN}"));
     tells(platform.bind("replaced", "b").await, &[login, "has no access"]);
     let (status, body) = platform.unbind("replaced", "b").await;
     assert!(status == 500 && body["description"].as_str().unwrap().contains(login), "{body}");

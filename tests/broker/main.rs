@@ -20,11 +20,15 @@ mod keeper;
 mod leftovers;
 mod limits;
 mod origins;
+mod pgbouncer;
 #[path = "../support/platform.rs"]
 mod platform;
+mod poolers;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod prepared;
 mod secured;
 mod server;
 mod sharing;
+mod upgrades;
+mod versions;

@@ -158,3 +158,44 @@ async fn the_administrator_may_have_a_client_certificate() {
     let broken = check(&Platform::with(&server, &with, "{}").await).await.unwrap_err().to_string();
     assert!(broken.contains(&certificate.display().to_string()), "{broken}");
 }
+
+/// As on a replica.
+#[tokio::test]
+async fn a_server_that_takes_no_changes_is_told() {
+    let server = MariaDb::start("127.0.0.1");
+    let platform = Platform::on(&server).await;
+    server.root("SET GLOBAL read_only = ON");
+    let said = platform.checked().await.unwrap_err();
+    assert!(said.contains("read_only is on"), "{said}");
+    let (status, body) = platform.provision("i").await;
+    assert!(status == 500 && description(&body).contains("cannot be used at present"), "{status} {body}");
+}
+
+/// As a restore without the marks leaves it.
+#[tokio::test]
+async fn nothing_is_called_removed_that_lost_its_mark() {
+    let server = MariaDb::start("127.0.0.1");
+    let platform = Platform::on(&server).await;
+    assert_eq!(platform.provision("i").await.0, 201);
+    let credentials = platform.credentials("i", "b").await;
+    let schema = server
+        .root("SELECT TABLE_SCHEMA FROM information_schema.TABLES WHERE TABLE_NAME = 'marks'")
+        .remove(0);
+    server.root(&format!("RENAME TABLE {schema}.marks TO {schema}.lost"));
+    server.root(&format!("CREATE TABLE {schema}.marks LIKE {schema}.lost"));
+    let (status, body) = platform.unbind("i", "b").await;
+    assert!(
+        status == 500 && description(&body).contains("does not carry this installation's mark"),
+        "{status} {body}"
+    );
+    server.query(&credentials, "SELECT 1").unwrap();
+    let (status, body) = platform.deprovision("i").await;
+    assert!(
+        status == 500 && description(&body).contains("does not carry this installation's mark"),
+        "{status} {body}"
+    );
+    server.root(&format!("DROP TABLE {schema}.marks; RENAME TABLE {schema}.lost TO {schema}.marks"));
+    // A removal that failed is repeated by the broker itself, which may be faster.
+    assert!([200, 410].contains(&platform.deprovision("i").await.0));
+    assert_eq!(server.left_of(&[&credentials]), Vec::<String>::new());
+}

@@ -65,6 +65,17 @@ impl Platform {
         self.restart().await;
     }
 
+    /// Opens the broker anew on the same store with another configuration.
+    pub(crate) async fn reconfigure(&mut self, change: impl FnOnce(&mut BrokerConfig)) {
+        change(&mut self.config);
+        self.restart().await;
+    }
+
+    /// What the broker says of its only server.
+    pub(crate) async fn checked(&self) -> Result<String, String> {
+        self.broker.check_servers().await.remove(0).result.map_err(|error| error.to_string())
+    }
+
     /// Opens the broker anew with an installation of a known name, which a lost store does not take along.
     pub(crate) async fn keep_installation(&mut self) {
         self.broker.drain().await;

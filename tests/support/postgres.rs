@@ -160,6 +160,27 @@ impl Postgres {
         }
     }
 
+    /// Goes on at the address of another server, which stops, as after an upgrade.
+    pub(crate) fn take_place_of(&mut self, other: &Self) {
+        other.stop();
+        self.stop();
+        self.port = other.port;
+        self.start_again();
+    }
+
+    /// Starts the server anew as a standby that follows nobody.
+    pub(crate) fn demote(&self) {
+        if let Some(mut child) = self.child.lock().unwrap().take() {
+            // SIGINT is PostgreSQL's fast shutdown, with a checkpoint.
+            let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+            let _ = child.wait();
+        }
+        let signal = self.path("data/standby.signal");
+        fs::write(&signal, "").unwrap();
+        own(&signal);
+        self.start_again();
+    }
+
     /// Runs statements as the superuser over the local socket; answers the rows, columns parted by `|`.
     pub(crate) fn psql(&self, sql: &str) -> Vec<String> {
         self.psql_in("postgres", sql)
@@ -242,7 +263,16 @@ impl Postgres {
         let dump = local("pg_dumpall", self).output().unwrap();
         assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
         let file = other.path("dump.sql");
-        fs::write(&file, dump.stdout).unwrap();
+        let mut dump = String::from_utf8(dump.stdout).unwrap();
+        if self.major() < 16 && other.major() >= 16 {
+            // What the pg_dumpall of 16 and later does, since older servers have grantors that newer ones refuse.
+            let grant = |line: &str| match line.split_once(" GRANTED BY ") {
+                Some((grant, _)) if line.starts_with("GRANT ") => format!("{grant};\n"),
+                _ => format!("{line}\n"),
+            };
+            dump = dump.lines().map(grant).collect();
+        }
+        fs::write(&file, dump).unwrap();
         // Roles that both servers have are in the dump, too.
         let restored = local("psql", other).args(["-Xq", "-d", "postgres", "-f"]).arg(file).output().unwrap();
         let errors = String::from_utf8_lossy(&restored.stderr);
@@ -334,30 +364,23 @@ impl Postgres {
 
     /// A program of the server, in its folder; PostgreSQL refuses to run as root.
     fn command(&self, program: &str) -> Command {
-        let program = self.binaries.join(program);
         let environment = self.environment.lock().unwrap().clone();
-        let environment = environment.iter().map(|(name, value)| format!("{name}={value}"));
-        let mut command = match postgres_user() {
-            Some((user, group)) => {
-                let mut command = Command::new("setpriv");
-                command.args([
-                    format!("--reuid={user}"),
-                    format!("--regid={group}"),
-                    "--clear-groups".to_owned(),
-                ]);
-                // A library that is loaded first would make files as root otherwise.
-                command.arg("env").args(environment).arg(program);
-                command
-            }
-            None => {
-                let mut command = Command::new("env");
-                command.args(environment).arg(program);
-                command
-            }
-        };
+        // A library that is loaded first would make files as root otherwise.
+        let mut command = as_nobody(Path::new("env"));
+        command.args(environment.iter().map(|(name, value)| format!("{name}={value}")));
+        command.arg(self.binaries.join(program));
         command.current_dir(self.folder.path());
         command
     }
+}
+
+/// A program that refuses to run as root.
+pub(crate) fn as_nobody(program: &Path) -> Command {
+    let Some((user, group)) = postgres_user() else { return Command::new(program) };
+    let mut command = Command::new("setpriv");
+    command.args([format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".to_owned()]);
+    command.arg(program);
+    command
 }
 
 impl Drop for Postgres {
@@ -458,7 +481,7 @@ fn postgres_user() -> Option<(u32, u32)> {
     (id(&["-u"]) == 0).then(|| (id(&["-u", "postgres"]), id(&["-g", "postgres"])))
 }
 
-fn own(path: &Path) {
+pub(crate) fn own(path: &Path) {
     if let Some((user, group)) = postgres_user() {
         chown(path, Some(user), Some(group)).unwrap();
     }

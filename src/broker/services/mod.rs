@@ -99,7 +99,8 @@ pub enum Pace {
 /// A backend that holds instances and their bindings.
 ///
 /// Every call may be repeated, also after it was cut off at any point, and then ends in the same state. Removing what
-/// is not there succeeds. What does not carry this installation's mark is never changed. The engine makes one call at a
+/// is not there succeeds. What does not carry this installation's mark is never changed, and its removal is answered with
+/// [`ServiceError::foreign`]. The engine makes one call at a
 /// time for each instance, gives up on a call that lasts too long by dropping it, and calls again after
 /// [`Progress::Pending`] until the answer is [`Progress::Done`] or an error.
 #[async_trait]

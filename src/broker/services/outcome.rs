@@ -187,13 +187,10 @@ pub(super) const UNUSABLE: &str = "the database server cannot be used at present
 pub(super) const MISCONFIGURED: &str =
     "the service is not set up so that this can be done; its operator finds the reason in the broker's log";
 
-/// Where a server listens.
+/// Where applications reach a server.
 pub(super) fn endpoint(server: &ServerSettings) -> Endpoint {
-    Endpoint {
-        host: server.host.clone(),
-        ports: vec![server.port.to_string()],
-        protocol: Some("tcp".to_owned()),
-    }
+    let (host, port) = server.for_clients();
+    Endpoint { host: host.to_owned(), ports: vec![port.to_string()], protocol: Some("tcp".to_owned()) }
 }
 
 /// The answer of a backend that cannot change instances.

@@ -78,6 +78,8 @@ fn a_mysql_server_is_named_so() {
 #[case::bad_lifetime("free: false", "database: {validFor: {default: soon}}", &["plans[1].database.validFor.default", "soon", "24h"])]
 #[case::not_for_cockroachdb("free: false", "database: {extensions: [hstore]}", &["database.extensions", "postgresql", "cockroachdb"])]
 #[case::no_such_encoding("free: false", "database: {encodings: [LATIN1]}", &["database.encodings", "UTF8"])]
+#[case::no_client_host("user: bindery, sslmode", "clientHost: '', user: bindery, sslmode", &["servers.lab.clientHost"])]
+#[case::no_client_port("user: bindery, sslmode", "clientPort: 0, user: bindery, sslmode", &["servers.lab.clientPort"])]
 #[case::too_few_connections("user: bindery, sslmode", "maxConnections: 2, user: bindery, sslmode", &["servers.lab.maxConnections"])]
 #[case::no_semantic_version("free: false", "maintenance_info: {version: v1.0}", &["plans[1].maintenance_info", "v1.0", "MAJOR.MINOR.PATCH"])]
 #[case::no_version("free: false", "maintenance_info: {description: d}", &["plans[1].maintenance_info", "version"])]

@@ -58,7 +58,7 @@ impl Databases {
             ca: ca.as_deref(),
             mounted_at: mounted_at.as_deref(),
         };
-        Ok(self.bound(credentials::credentials(&self.server.settings, told), expiry))
+        Ok(self.bound(credentials::credentials(self.server.settings.for_clients(), told), expiry))
     }
 
     /// Marks a login, unless it is somebody else's.

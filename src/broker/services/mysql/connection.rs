@@ -134,6 +134,11 @@ impl Session {
             let row: Option<Row> = conn.query_first("SHOW GLOBAL VARIABLES LIKE 'partial_revokes'").await?;
             *literal_grants = row.is_some_and(|row| texts(row).get(1) == Some(&Some("ON".to_owned())));
         }
+        // MySQL's super_read_only turns read_only on, too.
+        let read_only: Option<String> = conn.query_first("SELECT @@GLOBAL.read_only").await?;
+        if read_only.is_some_and(|value| !["0", "OFF"].contains(&value.as_str())) {
+            return Err(ConnectError::ReadOnly);
+        }
         Ok(Self { conn, engine, is_unanswered: false, permit: None })
     }
 

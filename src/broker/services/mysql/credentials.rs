@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    config::{ServerSettings, SslMode},
+    config::SslMode,
     osb::{Credentials, Object},
 };
 
@@ -26,16 +26,15 @@ pub(super) struct Told<'a> {
     pub(super) mounted_at: Option<&'a str>,
 }
 
-/// The credentials as an application gets them.
-pub(super) fn credentials(server: &ServerSettings, told: Told<'_>) -> Credentials {
-    let ServerSettings { host, port, .. } = server;
+/// The credentials as an application gets them, with the host and the port that it connects to.
+pub(super) fn credentials((host, port): (&str, u16), told: Told<'_>) -> Credentials {
     let Told { database, login, password, ca, .. } = told;
     let password = password.expose_secret();
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let keys = [
         ("type", "mysql".to_owned()),
         ("provider", "bindery".to_owned()),
-        ("host", host.clone()),
+        ("host", host.to_owned()),
         ("port", port.to_string()),
         ("database", database.to_owned()),
         ("username", login.to_owned()),
@@ -102,32 +101,13 @@ fn mode(sslmode: SslMode) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Protocol;
-
-    fn server(host: &str) -> ServerSettings {
-        ServerSettings {
-            name: "main".into(),
-            protocol: Protocol::MySql,
-            host: host.to_owned(),
-            port: 3306,
-            user: "bindery".to_owned(),
-            password: None,
-            database: "postgres".to_owned(),
-            sslmode: SslMode::VerifyFull,
-            ca_file: None,
-            cert_file: None,
-            key_file: None,
-            max_connections: 3,
-            client_ca: None,
-        }
-    }
 
     fn told(sslmode: SslMode, ca: Option<&'static str>) -> impl Fn(&str) -> Credentials {
         let password = SecretString::from("pw");
         move |host| {
             let mounted_at = ca.and(Some("/var/secrets/my db"));
             let told = Told { database: "cf_d", login: "u", password: &password, sslmode, ca, mounted_at };
-            credentials(&server(host), told)
+            credentials((host, 3306), told)
         }
     }
 

@@ -61,6 +61,11 @@ pub(super) enum ConnectError {
     Tls(#[from] TlsError),
     #[error("is neither MySQL nor MariaDB; check host and port")]
     UnknownEngine,
+    #[error(
+        "takes no changes: read_only is on, as on a replica; name the primary, or the address that follows it, or set read_only \
+         to off"
+    )]
+    ReadOnly,
     #[error("all {limit} sessions of the broker are in use; raise maxConnections, or ask again")]
     Busy { limit: usize },
 }

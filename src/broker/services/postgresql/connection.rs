@@ -20,6 +20,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::{
     dialect::{self, Dialect, Statement},
     error::{ConnectError, SqlError},
+    pooler,
+    start::{self, Place, Signature},
 };
 use crate::{
     broker::tls::{self, Protection},
@@ -31,7 +33,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// CockroachDB may take five minutes to change a role (docs: "Considerations for schema changes on roles"), and what is
 /// dropped or handed over may be large.
-const CHANGE_TIMEOUT: Duration = Duration::from_mins(6);
+pub(super) const CHANGE_TIMEOUT: Duration = Duration::from_mins(6);
 /// The server's own timeout comes first, so that its answer tells what was cancelled.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(365);
 /// What is sent is acknowledged by then, whatever the server does with it.
@@ -65,16 +67,18 @@ impl Engine {
 
     pub(super) fn dialect(self) -> &'static dyn Dialect {
         match self {
-            Self::PostgreSql { .. } => &dialect::PostgreSql,
+            Self::PostgreSql { major: ..16 } => &dialect::PostgreSql { before_16: true },
+            Self::PostgreSql { .. } => &dialect::PostgreSql { before_16: false },
             Self::CockroachDb { .. } => &dialect::CockroachDb,
         }
     }
 
-    /// The oldest version whose statements are known to suffice, if this one is older: DROP DATABASE … WITH (FORCE)
-    /// needs PostgreSQL 13, granting roles with CREATEROLE alone needs CockroachDB v23.2.
+    /// The oldest version that will do, if this one is older. Before PostgreSQL 15 the schema `public` belongs to the
+    /// superuser and is open to everybody, and an administrator who is none can neither close it nor share it. Granting
+    /// roles with CREATEROLE alone needs CockroachDB v23.2.
     pub(super) fn too_old(self) -> Option<&'static str> {
         match self {
-            Self::PostgreSql { major } if major < 13 => Some("PostgreSQL 13"),
+            Self::PostgreSql { major } if major < 15 => Some("PostgreSQL 15"),
             Self::CockroachDb { major, minor } if (major, minor) < (23, 2) => Some("CockroachDB v23.2"),
             _ => None,
         }
@@ -96,8 +100,16 @@ pub(super) struct Session {
     engine: Engine,
     /// How many statements were sent and not answered.
     unanswered: AtomicUsize,
+    /// Whether a pooler stands between.
+    is_pooled: bool,
     /// Its place among those that may be open.
     permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A connection that was let in, and the version of `CockroachDB` that the server announced by itself.
+struct Dialed {
+    client: Client,
+    announced: Option<String>,
 }
 
 impl Session {
@@ -107,63 +119,37 @@ impl Session {
         database: &str,
         known: Option<Engine>,
     ) -> Result<Self, ConnectError> {
-        timeout(CONNECT_TIMEOUT, Self::connect(server, &settings(server, database, known)))
-            .await
-            .map_err(|_| ConnectError::Timeout(CONNECT_TIMEOUT))?
-    }
-
-    async fn connect(server: &ServerSettings, config: &Config) -> Result<Self, ConnectError> {
-        let Some(source) = &server.password else { return Self::log_in(server, config, None).await };
-        let password = source.read().await?;
-        match Self::log_in(server, config, Some(&password)).await {
-            // It may just be changing.
-            Err(error) if error.is_wrong_login() => match source.read_changed(&password).await? {
-                Some(changed) => Self::log_in(server, config, Some(&changed)).await,
-                None => Err(error),
-            },
-            outcome => outcome,
-        }
-    }
-
-    async fn log_in(
-        server: &ServerSettings,
-        config: &Config,
-        password: Option<&SecretString>,
-    ) -> Result<Self, ConnectError> {
-        let mut config = config.clone();
-        if let Some(password) = password {
-            config.password(password.expose_secret());
-        }
-        if server.sslmode == SslMode::Disable {
-            config.ssl_mode(TlsUse::Disable);
-            let (client, connection) = config.connect(NoTls).await?;
-            return Self::start(client, connection).await;
-        }
-        config.ssl_mode(TlsUse::Require);
-        let tls = MakeRustlsConnect::new(tls::client_config(protection(server)).await?);
-        let (client, connection) = config.connect(tls).await?;
-        Self::start(client, connection).await
-    }
-
-    async fn start<S>(
-        client: Client,
-        connection: Connection<tokio_postgres::Socket, S>,
-    ) -> Result<Self, ConnectError>
-    where
-        S: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
-    {
-        let announced = connection.parameter("crdb_version").map(ToOwned::to_owned);
-        // Ends when the client is dropped, or with an error that the client reports at its next use.
-        tokio::spawn(connection);
-        let version = match announced {
-            Some(version) => version,
-            None => client.query_one("SELECT pg_catalog.version()", &[]).await?.get(0),
+        let signature = Signature::new();
+        let opening = async {
+            let Dialed { client, announced } =
+                match dial(server, &settings(server, database, known, Some(&signature))).await {
+                    Err(error) if error.refuses_options() => {
+                        dial(server, &settings(server, database, known, None)).await?
+                    }
+                    dialed => dialed?,
+                };
+            let version = match announced {
+                Some(version) => version,
+                None => text(&client, "SELECT pg_catalog.version()").await?,
+            };
+            let engine = Engine::parse(&version).ok_or(ConnectError::UnknownEngine)?;
+            let is_pooled = match engine {
+                Engine::CockroachDb { .. } => false,
+                Engine::PostgreSql { major } => {
+                    let place =
+                        if database == server.database { Place::Maintenance } else { Place::Instance };
+                    !start::start(&client, major, place, &signature).await?
+                }
+            };
+            Ok(Self { client, engine, unanswered: AtomicUsize::new(0), is_pooled, permit: None })
         };
-        let engine = Engine::parse(&version).ok_or(ConnectError::UnknownEngine)?;
-        if let Some(start) = engine.dialect().start_session() {
-            client.batch_execute(start).await?;
+        let session = in_time(opening).await?;
+        if session.is_pooled {
+            let twin = in_time(dial(server, &settings(server, database, known, None))).await;
+            let Dialed { client: twin, .. } = twin.map_err(|_| ConnectError::PoolTooSmall)?;
+            pooler::must_keep_sessions(&session.client, &twin).await?;
         }
-        Ok(Self { client, engine, unanswered: AtomicUsize::new(0), permit: None })
+        Ok(session)
     }
 
     pub(super) fn set_permit(&mut self, permit: Option<OwnedSemaphorePermit>) {
@@ -182,9 +168,10 @@ impl Session {
         self.client.is_closed()
     }
 
-    /// Whether it can be used by others: it is open, and waits for no answer that was given up.
+    /// Whether it can be used by others: it is open, and waits for no answer that was given up. What a pooler does with a
+    /// session may change at any time, and a session that is kept keeps a connection of the pool.
     pub(super) fn is_usable(&self) -> bool {
-        !self.is_closed() && self.unanswered.load(Ordering::Relaxed) == 0
+        !self.is_pooled && !self.is_closed() && self.unanswered.load(Ordering::Relaxed) == 0
     }
 
     /// Waits for an answer. One that does not come in time, or is not waited for any more, leaves the session unusable.
@@ -232,15 +219,14 @@ impl Session {
 
 /// Settings that keep a session from starting or from working, each with the first PostgreSQL version that knows it. The
 /// owner of a database can give all of them other values there. The remaining settings of the owner are taken back by the
-/// first statement of the session ([`Dialect::start_session`]).
-const AT_START: [(&str, &str, u32); 11] = [
+/// first statements of the session ([`start`]).
+const AT_START: [(&str, &str, u32); 10] = [
     // A library that does not exist ends the session.
     ("local_preload_libraries", "", 0),
     ("role", "none", 0),
     ("lock_timeout", "3s", 0),
     ("exit_on_error", "off", 0),
     ("tcp_user_timeout", "0", 0),
-    ("idle_in_transaction_session_timeout", "0", 0),
     ("default_transaction_isolation", r"read\ committed", 0),
     ("default_transaction_deferrable", "off", 0),
     ("idle_session_timeout", "0", 14),
@@ -248,24 +234,71 @@ const AT_START: [(&str, &str, u32); 11] = [
     ("transaction_timeout", "0", 17),
 ];
 
+async fn in_time<T>(work: impl Future<Output = Result<T, ConnectError>>) -> Result<T, ConnectError> {
+    timeout(CONNECT_TIMEOUT, work).await.map_err(|_| ConnectError::Timeout(CONNECT_TIMEOUT))?
+}
+
+async fn dial(server: &ServerSettings, config: &Config) -> Result<Dialed, ConnectError> {
+    let Some(source) = &server.password else { return log_in(server, config, None).await };
+    let password = source.read().await?;
+    match log_in(server, config, Some(&password)).await {
+        // It may just be changing.
+        Err(error) if error.is_wrong_login() => match source.read_changed(&password).await? {
+            Some(changed) => log_in(server, config, Some(&changed)).await,
+            None => Err(error),
+        },
+        outcome => outcome,
+    }
+}
+
+async fn log_in(
+    server: &ServerSettings,
+    config: &Config,
+    password: Option<&SecretString>,
+) -> Result<Dialed, ConnectError> {
+    let mut config = config.clone();
+    if let Some(password) = password {
+        config.password(password.expose_secret());
+    }
+    if server.sslmode == SslMode::Disable {
+        config.ssl_mode(TlsUse::Disable);
+        let (client, connection) = config.connect(NoTls).await?;
+        return Ok(drive(client, connection));
+    }
+    config.ssl_mode(TlsUse::Require);
+    let tls = MakeRustlsConnect::new(tls::client_config(protection(server)).await?);
+    let (client, connection) = config.connect(tls).await?;
+    Ok(drive(client, connection))
+}
+
+fn drive<S>(client: Client, connection: Connection<tokio_postgres::Socket, S>) -> Dialed
+where
+    S: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
+{
+    let announced = connection.parameter("crdb_version").map(ToOwned::to_owned);
+    // Ends when the client is dropped, or with an error that the client reports at its next use.
+    tokio::spawn(connection);
+    Dialed { client, announced }
+}
+
+async fn text(client: &Client, sql: &str) -> Result<String, ConnectError> {
+    let rows = client.query_typed(sql, &[]).await?;
+    Ok(rows.first().map(|row| row.get(0)).unwrap_or_default())
+}
+
 /// How to connect, but for the password and TLS.
 ///
-/// The owner of a database sets what holds for sessions in it, those of the administrator included: ALTER DATABASE … SET.
-/// What is said at the start of a session wins over that (runtime-config: "Parameter Interaction via the Configuration
-/// File"; CockroachDB, connection-parameters: "Supported options parameters"). Above all, no other user's functions may be
-/// found where the engine's are meant.
-fn settings(server: &ServerSettings, database: &str, known: Option<Engine>) -> Config {
-    let mut options = format!(
-        "-c statement_timeout={} -c search_path=pg_catalog -c default_transaction_read_only=off",
-        CHANGE_TIMEOUT.as_millis()
-    );
-    // A server refuses settings that it does not know. The first session, before the engine is known, is in the
-    // maintenance database, which no user owns.
-    if let Some(Engine::PostgreSql { major }) = known {
-        for (name, value, _) in AT_START.into_iter().filter(|(.., since)| *since <= major) {
-            options.extend([" -c ", name, "=", value]);
-        }
-    }
+/// The owner of a database sets defaults for sessions in it, those of the administrator included (ALTER DATABASE … SET).
+/// Start-up options win over these defaults (runtime-config: "Parameter Interaction via the Configuration File";
+/// CockroachDB, connection-parameters: "Supported options parameters"), so they keep a time limit of a tenant from
+/// ending the session before [`start`] sets everything by SQL. Poolers drop or refuse options: `signature` is only
+/// found on a connection that leads to the server itself.
+fn settings(
+    server: &ServerSettings,
+    database: &str,
+    known: Option<Engine>,
+    signature: Option<&Signature>,
+) -> Config {
     let mut config = Config::new();
     config
         .host(&server.host)
@@ -277,8 +310,24 @@ fn settings(server: &ServerSettings, database: &str, known: Option<Engine>) -> C
         .tcp_user_timeout(ACKNOWLEDGE_TIMEOUT)
         .keepalives_idle(KEEPALIVE_IDLE)
         .keepalives_interval(KEEPALIVE_INTERVAL)
-        .keepalives_retries(KEEPALIVE_RETRIES)
-        .options(options);
+        .keepalives_retries(KEEPALIVE_RETRIES);
+    let Some(signature) = signature else { return config };
+    let mut options = format!(
+        "-c statement_timeout={} -c search_path=pg_catalog -c {signature}",
+        CHANGE_TIMEOUT.as_millis()
+    );
+    // In the maintenance database only an administrator of the server says so.
+    if database != server.database {
+        options.push_str(" -c default_transaction_read_only=off");
+    }
+    // A server refuses settings that it does not know. The first session, before the engine is known, is in the
+    // maintenance database, which no user owns.
+    if let Some(Engine::PostgreSql { major }) = known {
+        for (name, value, _) in AT_START.into_iter().filter(|(.., since)| *since <= major) {
+            options.extend([" -c ", name, "=", value]);
+        }
+    }
+    config.options(options);
     config
 }
 
@@ -329,6 +378,8 @@ mod tests {
             protocol: Protocol::PostgreSql,
             host: "h".to_owned(),
             port: 1,
+            client_host: None,
+            client_port: None,
             user: "u".to_owned(),
             password: None,
             database: "postgres".to_owned(),
@@ -339,7 +390,8 @@ mod tests {
             max_connections: 3,
             client_ca: None,
         };
-        let config = settings(&server, "d", None);
+        let signature = Signature::new();
+        let config = settings(&server, "d", None, Some(&signature));
         let options = config.get_options().unwrap();
         let milliseconds = options.strip_prefix("-c statement_timeout=").unwrap().split(' ').next().unwrap();
         let on_server = Duration::from_millis(milliseconds.parse().unwrap());
@@ -349,7 +401,7 @@ mod tests {
             (15, "-c idle_session_timeout=0", "transaction_timeout"),
             (17, "-c transaction_timeout=0", "nothing"),
         ] {
-            let config = settings(&server, "d", Some(Engine::PostgreSql { major }));
+            let config = settings(&server, "d", Some(Engine::PostgreSql { major }), Some(&signature));
             let options = config.get_options().unwrap();
             assert!(options.contains(known) && !options.contains(unknown), "{options}");
         }
@@ -362,7 +414,8 @@ mod tests {
     fn old_and_unknown_engines_are_found_out() {
         assert_eq!(Engine::parse("MariaDB 10.11"), None);
         assert_eq!(Engine::parse("CockroachDB"), None);
-        assert!(Engine::parse("PostgreSQL 12.1").unwrap().too_old().is_some());
+        assert!(Engine::parse("PostgreSQL 14.23").unwrap().too_old().is_some());
+        assert!(Engine::parse("PostgreSQL 15.0").unwrap().too_old().is_none());
         assert!(Engine::parse("CockroachDB CCL v23.1.9").unwrap().too_old().is_some());
         assert!(Engine::parse("CockroachDB CCL v24.1.0").unwrap().too_old().is_none());
     }

@@ -98,7 +98,7 @@ impl Place<'_> {
     }
 
     fn keys(&self, login: &str, credential: &Credential, ca: Option<String>) -> Object {
-        let ServerSettings { host, port, .. } = self.server;
+        let (host, port) = self.server.for_clients();
         let database = self.database;
         let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let tls = self.tls(credential, ca.is_some());
@@ -109,7 +109,7 @@ impl Place<'_> {
         };
         let with = |before: &str| password.map_or_else(String::new, |password| format!("{before}{password}"));
         let mut keys = vec![
-            ("host", host.clone()),
+            ("host", host.to_owned()),
             ("port", port.to_string()),
             ("database", database.to_owned()),
             ("username", login.to_owned()),
@@ -174,6 +174,8 @@ mod tests {
             protocol: Protocol::PostgreSql,
             host: host.to_owned(),
             port: 26257,
+            client_host: None,
+            client_port: None,
             user: "root".to_owned(),
             password: None,
             database: "postgres".to_owned(),
@@ -277,6 +279,17 @@ mod tests {
             "{}",
             keys["jdbcURL"]
         );
+    }
+
+    #[test]
+    fn applications_get_the_poolers_address() {
+        let mut server = server("db.example");
+        (server.client_host, server.client_port) = (Some("pool.example".to_owned()), Some(6432));
+        let keys =
+            place(&server, ServiceKind::CockroachDb).keys("u", &Credential::Password("p".into()), None);
+        assert_eq!((&keys["host"], &keys["port"]), (&"pool.example".into(), &"6432".into()));
+        assert_eq!(keys["uri"], "postgres://u:p@pool.example:6432/cf_d?sslmode=require");
+        assert!(keys["jdbcURL"].as_str().unwrap().starts_with("jdbc:postgresql://pool.example:6432/cf_d?"));
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::{broker::services::naming::RETAINED, config::Access};
 
 pub(super) use self::{cockroachdb::CockroachDb, defaults::DefaultPrivilege, postgresql::PostgreSql};
 
+/// What [`Dialect::retain`] does first.
+pub(super) const MARK_RETAINED: &str = "mark what is retained";
+
 /// A statement, and the refusals that mean that there is nothing left to do.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Statement {
@@ -120,6 +123,22 @@ pub(super) trait Dialect: Send + Sync {
     fn act_for(&self, role: &str, admin: &str) -> Statement {
         // GRANT of a role is the same everywhere; one that is a member already stays one.
         Statement::new("act for the role", format!("GRANT {} TO {}", identifier(role), identifier(admin)))
+    }
+
+    /// A query for the roles among those of an installation, and of these names beside, that the administrator cannot
+    /// change or act for, and whether it has ADMIN OPTION on each. The first name is the installation's marker.
+    fn unheld_roles(&self, _roles: &[&str]) -> Option<String> {
+        None
+    }
+
+    /// Whether the administrator can take ADMIN OPTION on such roles by itself.
+    fn takes_unheld_roles(&self) -> bool {
+        false
+    }
+
+    /// What a superuser runs so that an administrator can change the roles of an installation.
+    fn hand_over_roles(&self, _marker: &str, _admin: &str) -> Option<String> {
+        None
     }
 
     /// Makes the database.
@@ -230,7 +249,11 @@ pub(super) trait Dialect: Send + Sync {
 
     /// A query for whether a group was let in: the functions of `pg_catalog` are those of either engine.
     fn is_admitted(&self, database: &str, group: &str) -> String {
-        format!("SELECT has_database_privilege({}, {}, 'CONNECT')", literal(group), literal(database))
+        format!(
+            "SELECT pg_catalog.has_database_privilege({}, {}, 'CONNECT')",
+            literal(group),
+            literal(database)
+        )
     }
 
     /// Makes an extension.
@@ -314,11 +337,22 @@ pub(super) trait Dialect: Send + Sync {
         Statement::new("turn the mark round", format!("{end}; {mark}"))
     }
 
+    /// A query for those who granted a membership.
+    fn grantors(&self, role: &str, member: &str) -> String {
+        format!(
+            "SELECT pg_catalog.pg_get_userbyid(m.grantor)::text FROM pg_catalog.pg_auth_members m \
+             JOIN pg_catalog.pg_roles r ON r.oid = m.roleid JOIN pg_catalog.pg_roles u ON u.oid = m.member \
+             WHERE r.rolname = {} AND u.rolname = {}",
+            literal(role),
+            literal(member)
+        )
+    }
+
     /// Takes the installation's mark from a role, and puts the one of what is retained in its place.
     fn retain(&self, role: &str, marker: &str) -> Vec<Statement> {
         vec![
             self.create_marker(RETAINED),
-            self.grant_role(role, RETAINED).called("mark what is retained"),
+            self.grant_role(role, RETAINED).called(MARK_RETAINED),
             self.revoke_role(role, marker),
         ]
     }
@@ -363,11 +397,6 @@ pub(super) trait Dialect: Send + Sync {
     fn change_own_password(&self, role: &str, verifier: &str) -> Statement {
         let sql = format!("ALTER ROLE {} PASSWORD {}", identifier(role), literal(verifier));
         Statement::new("change the administrator's password", sql)
-    }
-
-    /// What a session begins with, if anything: none of it may be left to whoever owns the database.
-    fn start_session(&self) -> Option<&'static str> {
-        None
     }
 
     /// Undoes what the owner of a database may have set to keep others out of it, or from dropping it.
@@ -455,12 +484,17 @@ pub(super) trait Dialect: Send + Sync {
     }
 
     /// A query for whether the administrator has connections that are reserved for it; `None` where there are none.
-    fn has_reserve(&self, _major: u32) -> Option<&'static str> {
+    fn has_reserve(&self) -> Option<&'static str> {
         None
     }
 
     /// A query for the rights that the administrator lacks, a row each.
     fn missing_rights(&self) -> String;
+
+    /// What a superuser runs to give the administrator the attributes that it lacks.
+    fn give_rights(&self, _admin: &str, _missing: &[String]) -> Option<String> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,10 @@ use std::{error::Error as _, path::PathBuf, time::Duration};
 
 use tokio_postgres::error::SqlState;
 
-use super::{certificate::CertificateError, connection::is_passing, dependents::Dependents, quote::literal};
+use super::{
+    certificate::CertificateError, connection::is_passing, dependents::Dependents, dialect::MARK_RETAINED,
+    quote::literal,
+};
 use crate::{
     broker::{
         services::{
@@ -34,12 +37,40 @@ pub(super) enum ConnectError {
     Tls(#[from] TlsError),
     #[error("is neither PostgreSQL nor CockroachDB; check host and port")]
     UnknownEngine,
+    #[error(
+        "is a standby, on which nothing can be changed (pg_is_in_recovery); name the primary, or the address that follows it"
+    )]
+    Standby,
+    #[error(
+        "takes no changes: default_transaction_read_only is on for the administrator in the maintenance database; \
+         end what it is on for, and set it to off"
+    )]
+    ReadOnly,
+    #[error("does not take {what} as a session sets it; connect to the server itself")]
+    Unsettled { what: &'static str },
+    #[error(
+        "is behind a pooler that does not keep a session on one server process (PgBouncer: pool_mode transaction or \
+         statement); name the server itself, or a pool with pool_mode = session, as host and port, and the pooler as \
+         clientHost and clientPort"
+    )]
+    Pooler,
+    #[error(
+        "is behind a pooler that lets no second session in, so that its mode cannot be told; give the administrator's pools \
+         more connections, or name the server itself as host and port, and the pooler as clientHost and clientPort"
+    )]
+    PoolTooSmall,
 }
 
 impl ConnectError {
     /// Whether the password is not the right one.
     pub(super) fn is_wrong_login(&self) -> bool {
         self.code().is_some_and(is_wrong_login)
+    }
+
+    /// Whether a pooler takes no start-up options: `PgBouncer` answers with the first, Amazon's RDS Proxy with the second.
+    pub(super) fn refuses_options(&self) -> bool {
+        let codes = [SqlState::PROTOCOL_VIOLATION, SqlState::FEATURE_NOT_SUPPORTED];
+        self.code().is_some_and(|code| codes.contains(code))
     }
 
     fn code(&self) -> Option<&SqlState> {
@@ -90,10 +121,24 @@ pub(super) enum SqlError {
     Differs(String),
     #[error("is {found}, which is too old; use {oldest} or later")]
     TooOld { found: String, oldest: &'static str },
-    #[error("administrator {admin} lacks {missing}; give it these role attributes")]
-    MissingRights { admin: String, missing: String },
+    #[error("administrator {admin} lacks {missing}; {}", run_or(remedy.as_deref(), "give it these role attributes"))]
+    MissingRights { admin: String, missing: String, remedy: Option<String> },
+    #[error(
+        "administrator {admin} lacks ADMIN OPTION on {count} of the roles that bindery made ({example}, …), as after an upgrade to \
+         PostgreSQL 16 or later, a restore, or a change of `user`; {}", run_or(Some(remedy.as_str()), "")
+    )]
+    NotAdministrator { admin: String, count: usize, example: String, remedy: String },
     #[error("database {database} cannot be dropped: {}", held(sessions))]
     InUse { database: String, sessions: Vec<Holder> },
+    #[error(
+        "{what}, so that bindery leaves it alone, and nothing was removed. Drop it, or delete again after this: {remedy}"
+    )]
+    Astray { what: String, remedy: String },
+    #[error(
+        "role {owner} is retained and still carries the installation's mark, which somebody else gave it; let a superuser run: \
+         {remedy}"
+    )]
+    StillMarked { owner: String, remedy: String },
     #[error("sessions of login {login} do not end")]
     SessionsStay { login: String },
     #[error(
@@ -142,7 +187,9 @@ impl SqlError {
             | Self::File { .. }
             | Self::Certificate(_)
             | Self::TooOld { .. }
-            | Self::MissingRights { .. } => MISCONFIGURED.to_owned(),
+            | Self::MissingRights { .. }
+            | Self::NotAdministrator { .. }
+            | Self::StillMarked { .. } => MISCONFIGURED.to_owned(),
             Self::Failed { does, error } => match error.as_db_error() {
                 Some(refusal) if self.is_of_state() => {
                     format!("cannot {does}: {}; remove what is in the way first", refusal.message())
@@ -209,6 +256,22 @@ impl SqlError {
             SqlState::TOO_MANY_CONNECTIONS,
         ];
         matches!(self, Self::Connect(error) if error.code().is_some_and(|code| shut.contains(code)))
+    }
+
+    /// Whether the administrator lacks a right.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self, Self::Failed { .. }) && self.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+    }
+
+    /// Whether the administrator lacks a right on the role that marks what is retained, which another installation may have
+    /// made.
+    pub(super) fn concerns_retained(&self) -> bool {
+        matches!(self, Self::Failed { does, .. } if *does == MARK_RETAINED)
+    }
+
+    /// Whether it was somebody else's, or seems so.
+    pub(super) fn is_foreign(&self) -> bool {
+        matches!(self, Self::Astray { .. } | Self::Foreign { .. })
     }
 
     /// Whether the same work is worth another try.
@@ -279,6 +342,11 @@ fn refused(error: &tokio_postgres::Error) -> String {
     }
 }
 
+/// The remedy as SQL.
+fn run_or(sql: Option<&str>, otherwise: &str) -> String {
+    sql.map_or_else(|| otherwise.to_owned(), |sql| format!("let a superuser run: {sql}"))
+}
+
 fn is_wrong_login(code: &SqlState) -> bool {
     [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION].contains(code)
 }
@@ -297,7 +365,11 @@ mod tests {
     #[test]
     fn users_are_told_no_account_address_or_file() {
         let connect = || SqlError::Connect(ConnectError::Timeout(Duration::from_secs(1)));
-        let rights = SqlError::MissingRights { admin: "root".to_owned(), missing: "CREATEDB".to_owned() };
+        let rights = SqlError::MissingRights {
+            admin: "root".to_owned(),
+            missing: "CREATEDB".to_owned(),
+            remedy: None,
+        };
         let file = SqlError::File { path: "/etc/ca.key".into(), problem: "is empty".to_owned() };
         for error in [connect(), rights, file, SqlError::TooOld { found: "9.6".to_owned(), oldest: "13" }] {
             let told = error.told();

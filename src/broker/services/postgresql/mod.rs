@@ -2,6 +2,7 @@
 //! that is a member of it, or of another role with fewer rights. The installation's marker role is a member of these roles;
 //! what is not in that tree is foreign and left alone. How each engine says it is in `dialect`.
 
+mod administrator;
 mod bind;
 mod certificate;
 mod comments;
@@ -14,6 +15,7 @@ mod error;
 mod inventory;
 mod lockout;
 mod marks;
+mod pooler;
 mod prepared;
 mod provision;
 mod quote;
@@ -22,6 +24,7 @@ mod removal;
 mod server;
 mod settle;
 mod sharing;
+mod start;
 
 use std::sync::atomic::AtomicBool;
 
@@ -31,7 +34,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use self::{
-    connection::{Engine, Session},
+    connection::Session,
     dialect::InstanceNames,
     error::SqlError,
     server::{Roles, Server, all_roles, databases},
@@ -104,15 +107,22 @@ impl Databases {
         }
     }
 
-    /// Does the work again while what stands in its way passes by itself, and puts what remains in words.
-    async fn attempt<T, F>(&self, work: impl FnMut() -> F) -> Result<T, ServiceError>
+    /// Does the work again while what stands in its way passes by itself, and puts what remains in words. What is denied
+    /// is tried once more if the administrator could take the roles that it lacked.
+    async fn attempt<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, ServiceError>
     where
         F: Future<Output = Result<T, SqlError>>,
     {
+        let outcome = match self.persist(&mut work).await {
+            Err(error) if error.is_denied() => match self.take_roles(error.concerns_retained()).await {
+                Ok(0) => Err(error),
+                Ok(_) => self.persist(&mut work).await,
+                Err(lacking) => Err(lacking),
+            },
+            outcome => outcome,
+        };
         let settings = &self.server.settings;
-        let mut patience = Patience::default();
-        let is_worth_it = |error: &SqlError| patience.allows(error.obstacle());
-        work.retry(Patience::pauses()).when(is_worth_it).await.map_err(|error| {
+        outcome.map_err(|error| {
             let waits = matches!(
                 error,
                 SqlError::Connect(_) | SqlError::StaysUnlocked { .. } | SqlError::Prepared { .. }
@@ -121,9 +131,18 @@ impl Databases {
             let server = format!("{} ({}:{})", settings.name, settings.host, settings.port);
             let told = ServiceError::new(server, error.told()).detailed(&error);
             let told = if error.is_of_state() { told.refusal() } else { told };
-            let told = if matches!(error, SqlError::Foreign { .. }) { told.foreign() } else { told };
+            let told = if error.is_foreign() { told.foreign() } else { told };
             if is_passing { told.passing() } else { told }
         })
+    }
+
+    async fn persist<T, F>(&self, work: &mut impl FnMut() -> F) -> Result<T, SqlError>
+    where
+        F: Future<Output = Result<T, SqlError>>,
+    {
+        let mut patience = Patience::default();
+        let is_worth_it = |error: &SqlError| patience.allows(error.obstacle());
+        work.retry(Patience::pauses()).when(is_worth_it).await
     }
 
     /// What was recorded was understood when it was asked for.
@@ -139,72 +158,6 @@ impl Databases {
             databases.iter().map(|(name, owner)| (name.as_str(), owner.as_str())),
             &self.marker,
         ))
-    }
-
-    async fn check_once(&self) -> Result<String, SqlError> {
-        let session = self.server.session().await?;
-        if let Some(oldest) = session.engine().too_old() {
-            return Err(SqlError::TooOld { found: session.engine().to_string(), oldest });
-        }
-        self.check_kinds(session.engine())?;
-        self.plans.all().try_for_each(|(_, plan)| bind::must_limit(session.engine(), plan))?;
-        let missing = session.texts("read its own rights", &session.dialect().missing_rights()).await?;
-        if !missing.is_empty() {
-            return Err(SqlError::MissingRights {
-                admin: self.admin().to_owned(),
-                missing: missing.join(", "),
-            });
-        }
-        self.look_for_reserve(&session).await?;
-        if let Err(error) = self.turn_marks(&session).await {
-            tracing::warn!(server = %self.server.settings.name, "the marks of an earlier release stay: {error}");
-        }
-        let engine = self.server.told(session.engine());
-        let known = databases(&session).await?;
-        let templates = self.plans.all().flat_map(|(_, plan)| plan.templates.iter());
-        for (template, database) in templates {
-            let what = format!("database {database}, the plan's template {template:?},");
-            if !known.contains_key(database) {
-                return Err(SqlError::NoTemplate { what });
-            }
-            let is_open = session.dialect().is_admitted(database, "public");
-            if session.rows("look at the template", &is_open, &[]).await?.iter().any(|row| row.get(0)) {
-                return Err(SqlError::OpenTemplate { what });
-            }
-        }
-        Ok(engine)
-    }
-
-    /// Says so when clients can take all connections, those of the administrator included.
-    async fn look_for_reserve(&self, session: &Session) -> Result<(), SqlError> {
-        let Engine::PostgreSql { major } = session.engine() else { return Ok(()) };
-        let Some(query) = session.dialect().has_reserve(major) else { return Ok(()) };
-        let rows = session.rows("look for reserved connections", query, &[]).await?;
-        if !rows.first().is_some_and(|row| row.get(0)) {
-            let admin = self.admin();
-            tracing::info!(
-                server = %self.server.settings.name,
-                "no connection is reserved for {admin}: when clients have taken all, a broker that starts cannot revoke any; set \
-                 reserved_connections and GRANT pg_use_reserved_connections TO {admin}"
-            );
-        }
-        Ok(())
-    }
-
-    async fn change_password_once(&self, next: &SecretString) -> Result<(), SqlError> {
-        let session = self.server.session().await?;
-        let verifier = credentials::verifier(next);
-        session.run([session.dialect().change_own_password(self.admin(), &verifier)]).await?;
-        Ok(())
-    }
-
-    /// A service has the engine that it is called after; only PostgreSQL can stand in for CockroachDB.
-    fn check_kinds(&self, engine: Engine) -> Result<(), SqlError> {
-        let wants_postgresql = self.plans.all().any(|(kind, _)| *kind == ServiceKind::PostgreSql);
-        if wants_postgresql && matches!(engine, Engine::CockroachDb { .. }) {
-            return Err(SqlError::OtherEngine { found: engine.to_string() });
-        }
-        Ok(())
     }
 }
 

@@ -28,6 +28,7 @@ impl Databases {
         let names = self.names(&database, &owner);
         let session = self.server.session().await?;
         let dialect = session.dialect();
+        Self::must_be_recent(session.engine())?;
 
         let found = roles(&session, &[&owner, &self.marker]).await?;
         if standing(&found, &owner, &[&self.marker], &session) == Standing::Foreign {

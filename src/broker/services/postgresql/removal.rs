@@ -12,7 +12,7 @@ use super::{
     dialect::InWay,
     error::{Holder, SqlError},
     naming,
-    server::{database_owner, databases, members, roles},
+    server::{Roles, database_owner, databases, members, roles},
     settle::Rest,
     standing,
 };
@@ -26,7 +26,12 @@ impl Databases {
         let found = roles(&session, &[login]).await?;
         match standing(&found, login, &groups, &session) {
             Standing::Absent => {}
-            Standing::Foreign => return Err(SqlError::Foreign { what: format!("role {login}") }),
+            Standing::Foreign => {
+                return Err(SqlError::Astray {
+                    what: format!("role {login} exists and is a member of no role of {database}"),
+                    remedy: format!("GRANT {} TO {login}", naming::owner(database)),
+                });
+            }
             Standing::Ours => {
                 self.lock_out(&session, login).await?;
                 self.drop_or_settle(&session, login, database, Some(database), rest).await?;
@@ -53,16 +58,15 @@ impl Databases {
         let found = roles(&session, &[&owner]).await?;
         let removed = match standing(&found, &owner, &[&self.marker], &session) {
             // The owner goes last: whatever else there was is gone, unless another user dropped the owner.
-            Standing::Absent => self.drop_groups(&session, database, None, rest).await,
-            Standing::Foreign => Ok(()),
+            Standing::Absent => match database_owner(&session, database).await? {
+                None => self.drop_groups(&session, database, None, rest).await,
+                Some(other) => Err(self.astray_database(database, &other, &owner)),
+            },
+            Standing::Foreign => Err(self.astray_role(&owner)),
             Standing::Ours => self.remove_owned(&session, database, &owner, rest).await,
         };
         self.drop_empty_group(&session, database).await?;
-        removed?;
-        match database_owner(&session, database).await? {
-            Some(other) => Err(foreign(database, &other)),
-            None => Ok(()),
-        }
+        removed
     }
 
     /// The database goes before its roles: then only what is elsewhere can keep them.
@@ -75,13 +79,15 @@ impl Databases {
     ) -> Result<(), SqlError> {
         let logins = self.lock_all_out(session, database, owner).await?;
         match database_owner(session, database).await? {
-            Some(other) if other != owner => return Err(foreign(database, &other)),
+            Some(other) if other != owner => return Err(self.astray_database(database, &other, owner)),
             Some(_) => self.drop_database(session, database, owner).await?,
             // Under another name it would lose its data with its owner.
             None => {
                 let renamed = databases(session).await?.into_iter().find(|(_, of)| of == owner);
                 if let Some((renamed, owner)) = renamed {
-                    return Err(foreign(&renamed, &owner));
+                    return Err(SqlError::Foreign {
+                        what: format!("database {renamed}, which belongs to role {owner},"),
+                    });
                 }
             }
         }
@@ -128,7 +134,9 @@ impl Databases {
         let dialect = session.dialect();
         let found = roles(&session, &[&owner]).await?;
         match standing(&found, &owner, &[&self.marker], &session) {
-            Standing::Absent | Standing::Foreign => {}
+            Standing::Absent => {}
+            Standing::Foreign if is_retained(&found, &owner) => {}
+            Standing::Foreign => return Err(self.astray_role(&owner)),
             Standing::Ours => {
                 for login in self.lock_all_out(&session, database, &owner).await? {
                     self.drop_or_settle(&session, &login, database, Some(database), Rest::Later).await?;
@@ -138,10 +146,43 @@ impl Databases {
                 session.run(dialect.close_off(database)).await?;
                 self.turn_mark(&session, &owner).await?;
                 session.run(dialect.retain(&owner, &self.marker)).await?;
+                self.must_be_unmarked(&session, &owner).await?;
                 tracing::info!(database, "the instance is deleted and its database retained");
             }
         }
         Ok(())
+    }
+
+    /// Since PostgreSQL 16, REVOKE takes back only what the role itself granted, and says so in a warning.
+    async fn must_be_unmarked(&self, session: &Session, owner: &str) -> Result<(), SqlError> {
+        let marks = roles(session, &[owner]).await?.remove(owner).unwrap_or_default();
+        if !marks.contains(&self.marker) {
+            return Ok(());
+        }
+        let grantors = session
+            .texts("look who marked the role", &session.dialect().grantors(owner, &self.marker))
+            .await?;
+        let revoke =
+            |grantor: &String| format!("REVOKE {owner} FROM {} GRANTED BY \"{grantor}\"", self.marker);
+        let remedy = grantors.iter().map(revoke).collect::<Vec<_>>().join("; ");
+        Err(SqlError::StillMarked { owner: owner.to_owned(), remedy })
+    }
+
+    fn astray_database(&self, database: &str, has: &str, wants: &str) -> SqlError {
+        SqlError::Astray {
+            what: format!("database {database} exists and belongs to role {has}, not to {wants}"),
+            remedy: format!(
+                "CREATE ROLE {wants} ROLE {} (unless it exists); ALTER DATABASE {database} OWNER TO {wants}",
+                self.marker
+            ),
+        }
+    }
+
+    fn astray_role(&self, role: &str) -> SqlError {
+        SqlError::Astray {
+            what: format!("role {role} exists and does not carry this installation's mark"),
+            remedy: format!("GRANT {role} TO {}", self.marker),
+        }
     }
 
     /// Locks out the logins of a database, and answers which they are.
@@ -187,9 +228,9 @@ impl Databases {
     }
 }
 
-/// A database that belongs to somebody else.
-fn foreign(database: &str, owner: &str) -> SqlError {
-    SqlError::Foreign { what: format!("database {database}, which belongs to role {owner},") }
+/// Whether the role owns a database that outlived its instance.
+fn is_retained(found: &Roles, role: &str) -> bool {
+    found.get(role).is_some_and(|groups| groups.iter().any(|group| group == naming::RETAINED))
 }
 
 /// The roles that give access to a database.

@@ -136,7 +136,8 @@ impl Server {
 /// What the server's clock says: the one that ends credentials.
 pub(super) async fn now(session: &Session) -> Result<Timestamp, SqlError> {
     const DOES: &str = "read the server's clock";
-    let rows = session.rows(DOES, "SELECT (extract(epoch FROM now()) * 1000000)::int8", &[]).await?;
+    let sql = "SELECT (extract(epoch FROM pg_catalog.now()) * 1000000)::int8";
+    let rows = session.rows(DOES, sql, &[]).await?;
     let microseconds = rows.first().and_then(|row| row.try_get(0).ok());
     microseconds
         .and_then(|microseconds| Timestamp::from_microsecond(microseconds).ok())
@@ -200,26 +201,26 @@ pub(super) struct Object {
 /// for what follows another object by itself or belongs to an extension. PostgreSQL only (functions-info, `pg_identify_object`).
 pub(super) async fn adoptable(session: &Session, owner: &str) -> Result<Vec<Object>, SqlError> {
     let sql = "WITH o (classid, objid, owner) AS ( \
-          SELECT 'pg_namespace'::regclass, oid, nspowner FROM pg_namespace \
-          UNION ALL SELECT 'pg_class'::regclass, oid, relowner FROM pg_class WHERE relkind IN ('r','p','v','m','f','S','c') \
-          UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_type WHERE typtype IN ('d','e','r') \
-          UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_proc \
-          UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxowner FROM pg_statistic_ext \
-          UNION ALL SELECT 'pg_collation'::regclass, oid, collowner FROM pg_collation \
-          UNION ALL SELECT 'pg_conversion'::regclass, oid, conowner FROM pg_conversion \
-          UNION ALL SELECT 'pg_operator'::regclass, oid, oprowner FROM pg_operator \
-          UNION ALL SELECT 'pg_opclass'::regclass, oid, opcowner FROM pg_opclass \
-          UNION ALL SELECT 'pg_opfamily'::regclass, oid, opfowner FROM pg_opfamily \
-          UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictowner FROM pg_ts_dict \
-          UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgowner FROM pg_ts_config \
-          UNION ALL SELECT 'pg_publication'::regclass, oid, pubowner FROM pg_publication \
-          UNION ALL SELECT 'pg_largeobject_metadata'::regclass, oid, lomowner FROM pg_largeobject_metadata) \
-        SELECT upper(i.type), i.identity FROM o CROSS JOIN LATERAL pg_identify_object( \
-            CASE o.classid WHEN 'pg_largeobject_metadata'::regclass THEN 'pg_largeobject'::regclass ELSE o.classid END, o.objid, 0) i \
-        WHERE (o.objid >= 16384 OR o.classid = 'pg_namespace'::regclass AND i.identity = 'public' \
-            AND NOT EXISTS (SELECT 1 FROM pg_roles r WHERE r.oid = o.owner AND r.rolname = 'pg_database_owner')) AND o.owner <> (SELECT oid FROM pg_roles WHERE rolname::text = $1) \
-          AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype IN ('e', 'i')) \
-          AND NOT EXISTS (SELECT 1 FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' \
+          SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass, oid, nspowner FROM pg_catalog.pg_namespace \
+          UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, oid, relowner FROM pg_catalog.pg_class WHERE relkind IN ('r','p','v','m','f','S','c') \
+          UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, oid, typowner FROM pg_catalog.pg_type WHERE typtype IN ('d','e','r') \
+          UNION ALL SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid, proowner FROM pg_catalog.pg_proc \
+          UNION ALL SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, oid, stxowner FROM pg_catalog.pg_statistic_ext \
+          UNION ALL SELECT 'pg_catalog.pg_collation'::pg_catalog.regclass, oid, collowner FROM pg_catalog.pg_collation \
+          UNION ALL SELECT 'pg_catalog.pg_conversion'::pg_catalog.regclass, oid, conowner FROM pg_catalog.pg_conversion \
+          UNION ALL SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass, oid, oprowner FROM pg_catalog.pg_operator \
+          UNION ALL SELECT 'pg_catalog.pg_opclass'::pg_catalog.regclass, oid, opcowner FROM pg_catalog.pg_opclass \
+          UNION ALL SELECT 'pg_catalog.pg_opfamily'::pg_catalog.regclass, oid, opfowner FROM pg_catalog.pg_opfamily \
+          UNION ALL SELECT 'pg_catalog.pg_ts_dict'::pg_catalog.regclass, oid, dictowner FROM pg_catalog.pg_ts_dict \
+          UNION ALL SELECT 'pg_catalog.pg_ts_config'::pg_catalog.regclass, oid, cfgowner FROM pg_catalog.pg_ts_config \
+          UNION ALL SELECT 'pg_catalog.pg_publication'::pg_catalog.regclass, oid, pubowner FROM pg_catalog.pg_publication \
+          UNION ALL SELECT 'pg_catalog.pg_largeobject_metadata'::pg_catalog.regclass, oid, lomowner FROM pg_catalog.pg_largeobject_metadata) \
+        SELECT pg_catalog.upper(i.type), i.identity FROM o CROSS JOIN LATERAL pg_catalog.pg_identify_object( \
+            CASE o.classid WHEN 'pg_catalog.pg_largeobject_metadata'::pg_catalog.regclass THEN 'pg_catalog.pg_largeobject'::pg_catalog.regclass ELSE o.classid END, o.objid, 0) i \
+        WHERE (o.objid >= 16384 OR o.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND i.identity = 'public' \
+            AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles r WHERE r.oid = o.owner AND r.rolname = 'pg_database_owner')) AND o.owner <> (SELECT oid FROM pg_catalog.pg_roles WHERE rolname::text = $1) \
+          AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype IN ('e', 'i')) \
+          AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S' \
             WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype = 'a' AND d.refobjsubid > 0)";
     let rows = session.rows("list what the template brought along", sql, &[(&owner, Type::TEXT)]).await?;
     Ok(rows.iter().map(|row| Object { kind: row.get(0), identity: row.get(1) }).collect())

@@ -127,6 +127,9 @@ fn refused(error: &tokio_postgres::Error) -> String {
             "check user, password and sslcert"
         }
         Some(code) if *code == SqlState::INVALID_CATALOG_NAME => "make the database, or name another",
+        Some(code) if *code == SqlState::PROTOCOL_VIOLATION && told.contains("startup parameter") => {
+            "a pooler that takes no start-up options is no place for the store; name the server itself in the URL"
+        }
         Some(_) => "check the URL",
         None if told.contains("certificate") || told.contains("TLS") => "check sslrootcert and sslmode",
         None => "check that it runs, its host, port and the network",

@@ -94,7 +94,7 @@ pub(super) const ADMINISTRATORS: &[Allowed] = &[
         Instead("GRANT TEMPORARY ON DATABASE {0} TO {1}"),
     ),
     allow(
-        "SELECT has_database_privilege('?', '?', 'CONNECT')",
+        "SELECT pg_catalog.has_database_privilege('?', '?', 'CONNECT')",
         "functions-and-operators",
         Instead("SELECT has_database_privilege({0}, {1}, 'TEMPORARY')"),
     ),

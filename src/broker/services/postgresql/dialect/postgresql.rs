@@ -1,18 +1,34 @@
-//! PostgreSQL 13 and later. Sources: the reference pages of PostgreSQL 15 named at each statement
-//! (<https://www.postgresql.org/docs/15/>); each was run as an administrator with CREATEROLE and CREATEDB only.
+//! PostgreSQL 15 and later. Sources: the reference pages named at each statement
+//! (<https://www.postgresql.org/docs/18/>); each was run as an administrator with CREATEROLE and CREATEDB only.
+//!
+//! Since 16 a role with CREATEROLE changes only roles on which it has ADMIN OPTION, which it gets on those that it makes.
+//! Before 16 it takes this option itself, so that it still has it after an upgrade.
 
 use tokio_postgres::error::SqlState;
 
 use super::{
     super::quote::{identifier, literal},
-    Dialect, InWay, InstanceNames, Login, Origin, Statement,
+    Dialect, InWay, InstanceNames, Login, Origin, RETAINED, Statement,
 };
 
 /// Two sessions that make the same role at once get either of these (`pg_authid`'s unique index).
 const ROLE_EXISTS: &[SqlState] = &[SqlState::DUPLICATE_OBJECT, SqlState::UNIQUE_VIOLATION];
 
+/// Names of roles that give access to a database, and of logins, as patterns.
+const GROUPS: &str = "^cf_[a-p]{32}_(owner|readwrite|readonly|revoked)$";
+const LOGINS: &str = "^[a-p]{32}$";
+
 /// See the module.
-pub(in super::super) struct PostgreSql;
+pub(in super::super) struct PostgreSql {
+    pub(in super::super) before_16: bool,
+}
+
+impl PostgreSql {
+    /// Part of CREATE ROLE: the administrator gets ADMIN OPTION on the role, which it has by itself since 16.
+    fn administered(&self) -> &'static str {
+        if self.before_16 { " ADMIN CURRENT_USER" } else { "" }
+    }
+}
 
 impl Dialect for PostgreSql {
     fn marks_at_creation(&self) -> bool {
@@ -21,13 +37,57 @@ impl Dialect for PostgreSql {
 
     /// sql-createrole: there is no IF NOT EXISTS.
     fn create_marker(&self, marker: &str) -> Statement {
-        Statement::new("create the marker role", format!("CREATE ROLE {} NOLOGIN", identifier(marker)))
-            .unless(ROLE_EXISTS)
+        let sql = format!("CREATE ROLE {} NOLOGIN{}", identifier(marker), self.administered());
+        Statement::new("create the marker role", sql).unless(ROLE_EXISTS)
+    }
+
+    /// sql-grant: since 16 a membership has options of its own, and without INHERIT an administrator that is NOINHERIT
+    /// could use none of the role's rights.
+    fn act_for(&self, role: &str, _admin: &str) -> Statement {
+        let options = if self.before_16 { "ADMIN OPTION" } else { "INHERIT TRUE, SET TRUE" };
+        let sql = format!("GRANT {} TO CURRENT_USER WITH {options}", identifier(role));
+        Statement::new("act for the role", sql)
+    }
+
+    /// functions-info (`pg_has_role`).
+    fn unheld_roles(&self, roles: &[&str]) -> Option<String> {
+        let roles: Vec<_> = roles.iter().map(|role| literal(role)).collect();
+        let (named, marker) = (roles.join(", "), roles.first()?);
+        let admin = "pg_catalog.pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')";
+        // Before 16 a membership without INHERIT comes from the administrator's own attribute.
+        let uses = if self.before_16 { "true" } else { "pg_catalog.pg_has_role(r.oid, 'USAGE')" };
+        Some(format!(
+            "WITH groups AS ({}), \
+             logins AS (SELECT m.member AS oid FROM groups g JOIN pg_catalog.pg_auth_members m ON m.roleid = g.oid) \
+             SELECT r.rolname::text, {admin} FROM pg_catalog.pg_roles r \
+             WHERE (r.rolname IN ({named}) OR r.oid IN (SELECT oid FROM groups) \
+                 OR r.rolname ~ '{LOGINS}' AND r.oid IN (SELECT oid FROM logins)) \
+               AND NOT ({admin} AND {uses}) ORDER BY r.rolname",
+            groups(marker)
+        ))
+    }
+
+    fn takes_unheld_roles(&self) -> bool {
+        self.before_16
+    }
+
+    /// plpgsql: the same roles as [`Dialect::unheld_roles`], each by a statement of its own.
+    fn hand_over_roles(&self, marker: &str, admin: &str) -> Option<String> {
+        let options = if self.before_16 { "ADMIN OPTION" } else { "ADMIN OPTION, INHERIT TRUE, SET TRUE" };
+        let (marker, retained, admin) = (literal(marker), literal(RETAINED), literal(admin));
+        Some(format!(
+            "DO $$DECLARE r record; BEGIN FOR r IN WITH groups AS ({}) SELECT rolname FROM pg_roles \
+             WHERE rolname IN ({marker}, {retained}) OR oid IN (SELECT oid FROM groups) OR rolname ~ '{LOGINS}' AND NOT rolsuper \
+               AND oid IN (SELECT m.member FROM groups g JOIN pg_auth_members m ON m.roleid = g.oid) LOOP \
+             EXECUTE format('GRANT %I TO %I WITH {options}', r.rolname, {admin}); END LOOP; END$$",
+            groups(&marker)
+        ))
     }
 
     /// sql-createrole (ROLE).
     fn create_group(&self, role: &str, marker: &str) -> Vec<Statement> {
-        let sql = format!("CREATE ROLE {} NOLOGIN ROLE {}", identifier(role), identifier(marker));
+        let (role, marker) = (identifier(role), identifier(marker));
+        let sql = format!("CREATE ROLE {role} NOLOGIN ROLE {marker}{}", self.administered());
         vec![Statement::new("create the role", sql).unless(ROLE_EXISTS)]
     }
 
@@ -66,7 +126,8 @@ impl Dialect for PostgreSql {
     /// [`Dialect::expired_logins`] are locked out as well.
     fn create_login(&self, login: Login<'_>) -> Statement {
         let (attributes, group) = (attributes(login), identifier(login.group));
-        let sql = format!("CREATE ROLE {} LOGIN {attributes} IN ROLE {group}", identifier(login.name));
+        let (login, administered) = (identifier(login.name), self.administered());
+        let sql = format!("CREATE ROLE {login} LOGIN {attributes} IN ROLE {group}{administered}");
         Statement::new("create the login", sql)
     }
 
@@ -96,17 +157,6 @@ impl Dialect for PostgreSql {
         false
     }
 
-    /// sql-set-role: the owner of the database may have set a role for sessions in it. A session that keeps a lock must not
-    /// keep the administrator's for long; it is ended, or the work is done again. view-pg-settings: what else the owner set
-    /// gets the value that is built in.
-    fn start_session(&self) -> Option<&'static str> {
-        Some(
-            "SET ROLE NONE; SET lock_timeout = '3s'; SELECT pg_catalog.set_config(s.name, s.boot_val, false) \
-             FROM pg_catalog.pg_settings s WHERE s.source OPERATOR(pg_catalog.=) 'database' \
-             AND s.context OPERATOR(pg_catalog.=) 'user' AND s.name OPERATOR(pg_catalog.!~~) 'transaction%'",
-        )
-    }
-
     /// sql-alterdatabase, sql-grant: its owner may set all this, and take back its own right to connect, which is the
     /// administrator's, too.
     fn open_up(&self, database: &str, owner: &str) -> Vec<Statement> {
@@ -121,8 +171,8 @@ impl Dialect for PostgreSql {
     fn close_off(&self, database: &str) -> Vec<Statement> {
         let limit = format!("ALTER DATABASE {} WITH CONNECTION LIMIT 0", identifier(database));
         let sessions = format!(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {} AND pid <> pg_backend_pid() \
-             AND pg_has_role(usesysid, 'MEMBER')",
+            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = {} \
+             AND pid <> pg_catalog.pg_backend_pid() AND pg_catalog.pg_has_role(usesysid, 'MEMBER')",
             literal(database)
         );
         vec![
@@ -136,13 +186,13 @@ impl Dialect for PostgreSql {
     fn end_lockers(&self, role: &str) -> Option<Statement> {
         let role = literal(role);
         let sql = format!(
-            "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a WHERE a.pid <> pg_backend_pid() \
-             AND a.usename ~ '^[a-p]{{32}}$' AND pg_has_role(a.usesysid, 'MEMBER') AND a.pid IN ( \
-               SELECT l.pid FROM pg_locks l JOIN pg_roles r ON r.rolname = {role} WHERE l.granted AND ( \
-                 l.locktype = 'object' AND l.classid = 'pg_authid'::regclass AND l.objid = r.oid \
-                 OR l.locktype = 'relation' AND l.relation IN (SELECT c.oid FROM pg_class c WHERE c.relowner = r.oid) \
+            "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.pid <> pg_catalog.pg_backend_pid() \
+             AND a.usename ~ '^[a-p]{{32}}$' AND pg_catalog.pg_has_role(a.usesysid, 'MEMBER') AND a.pid IN ( \
+               SELECT l.pid FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_roles r ON r.rolname = {role} WHERE l.granted AND ( \
+                 l.locktype = 'object' AND l.classid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND l.objid = r.oid \
+                 OR l.locktype = 'relation' AND l.relation IN (SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relowner = r.oid) \
                  OR l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND a.state LIKE 'idle in transaction%' \
-                   AND (a.datname = current_database() OR a.usename = r.rolname)))"
+                   AND (a.datname = pg_catalog.current_database() OR a.usename = r.rolname)))"
         );
         Some(Statement::new("end the sessions that are in the way", sql))
     }
@@ -150,8 +200,8 @@ impl Dialect for PostgreSql {
     /// catalog-pg-class.
     fn relations(&self, schema: &str) -> Option<String> {
         Some(format!(
-            "SELECT c.relname::text, c.relkind = 'S' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE n.nspname = {} AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND pg_has_role(c.relowner, 'USAGE')",
+            "SELECT c.relname::text, c.relkind = 'S' FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = {} AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND pg_catalog.pg_has_role(c.relowner, 'USAGE')",
             literal(schema)
         ))
     }
@@ -259,21 +309,24 @@ impl Dialect for PostgreSql {
     /// functions-admin (`pg_terminate_backend`).
     fn end_sessions(&self, role: &str) -> Statement {
         let sql = format!(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {}",
+            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = {}",
             literal(role)
         );
         Statement::new("end the login's sessions", sql)
     }
 
     fn count_sessions(&self, role: &str) -> String {
-        format!("SELECT count(*) FROM pg_stat_activity WHERE usename = {}", literal(role))
+        format!(
+            "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity WHERE usename = {}",
+            literal(role)
+        )
     }
 
     /// catalog-pg-shdepend: what depends on the role, by database.
     fn databases_of(&self, role: &str) -> String {
         format!(
-            "SELECT DISTINCT d.datname::text FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid \
-             JOIN pg_roles r ON r.oid = s.refobjid WHERE s.refclassid = 'pg_authid'::regclass AND r.rolname = {}",
+            "SELECT DISTINCT d.datname::text FROM pg_catalog.pg_shdepend s JOIN pg_catalog.pg_database d ON d.oid = s.dbid \
+             JOIN pg_catalog.pg_roles r ON r.oid = s.refobjid WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND r.rolname = {}",
             literal(role)
         )
     }
@@ -285,8 +338,8 @@ impl Dialect for PostgreSql {
 
     /// catalog-pg-namespace; names that begin with `pg_` are the system's (ddl-schemas).
     fn schemas(&self) -> &'static str {
-        "SELECT nspname::text FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema' \
-           AND pg_has_role(nspowner, 'USAGE')"
+        "SELECT nspname::text FROM pg_catalog.pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema' \
+           AND pg_catalog.pg_has_role(nspowner, 'USAGE')"
     }
 
     /// sql-droprole.
@@ -313,25 +366,49 @@ impl Dialect for PostgreSql {
     /// sql-dropdatabase: FORCE ends no session that its user may not end; monitoring-stats (`pg_stat_activity`).
     fn sessions_in(&self, database: &str) -> Option<String> {
         Some(format!(
-            "SELECT pid, COALESCE(usename::text, 'of the server') FROM pg_stat_activity WHERE datname = {} \
-             AND pid <> pg_backend_pid() ORDER BY pid LIMIT 5",
+            "SELECT pid, COALESCE(usename::text, 'of the server') FROM pg_catalog.pg_stat_activity WHERE datname = {} \
+             AND pid <> pg_catalog.pg_backend_pid() ORDER BY pid LIMIT 5",
             literal(database)
         ))
     }
 
     /// runtime-config-connection (`reserved_connections`), predefined-roles: since 16.
-    fn has_reserve(&self, major: u32) -> Option<&'static str> {
-        (major >= 16).then_some(
-            "SELECT current_setting('reserved_connections')::int > 0 AND pg_has_role('pg_use_reserved_connections', 'USAGE')",
+    fn has_reserve(&self) -> Option<&'static str> {
+        (!self.before_16).then_some(
+            "SELECT pg_catalog.current_setting('reserved_connections')::int > 0 \
+             AND pg_catalog.pg_has_role('pg_use_reserved_connections', 'USAGE')",
         )
     }
 
-    /// view-pg-roles.
+    /// view-pg-roles. Since 16 memberships say whether they inherit.
     fn missing_rights(&self) -> String {
-        "SELECT right_name FROM pg_roles, (VALUES ('CREATEROLE', 1), ('CREATEDB', 2)) AS rights (right_name, n) \
-         WHERE rolname = current_user AND NOT rolsuper AND NOT CASE n WHEN 1 THEN rolcreaterole ELSE rolcreatedb END"
-            .to_owned()
+        let inherits = if self.before_16 { "r.rolinherit" } else { "true" };
+        format!(
+            "SELECT x.name FROM pg_catalog.pg_roles r, LATERAL (VALUES ('CREATEROLE', r.rolcreaterole), \
+             ('CREATEDB', r.rolcreatedb), ('INHERIT', {inherits})) AS x (name, has) \
+             WHERE r.rolname = current_user AND NOT r.rolsuper AND NOT x.has"
+        )
     }
+
+    /// sql-alterrole.
+    fn give_rights(&self, admin: &str, missing: &[String]) -> Option<String> {
+        Some(format!("ALTER ROLE {} {}", identifier(admin), missing.join(" ")))
+    }
+
+    /// sql-alterrole.
+    fn change_own_password(&self, _role: &str, verifier: &str) -> Statement {
+        let sql = format!("ALTER ROLE CURRENT_USER PASSWORD {}", literal(verifier));
+        Statement::new("change the administrator's password", sql)
+    }
+}
+
+/// A query for the roles of databases that carry a mark, which is quoted already; earlier releases marked the other way
+/// round.
+fn groups(marker: &str) -> String {
+    format!(
+        "SELECT g.oid FROM pg_catalog.pg_roles k JOIN pg_catalog.pg_auth_members m ON k.oid IN (m.member, m.roleid) \
+         JOIN pg_catalog.pg_roles g ON g.oid IN (m.member, m.roleid) WHERE k.rolname = {marker} AND g.rolname ~ '{GROUPS}'"
+    )
 }
 
 fn attributes(login: Login<'_>) -> String {

@@ -1,5 +1,6 @@
 use super::*;
 
+const POSTGRESQL: PostgreSql = PostgreSql { before_16: false };
 const NAMES: InstanceNames<'_> = InstanceNames { database: "d", owner: "o", marker: "m" };
 const LOGIN: Login<'_> =
     Login { name: "b", group: "o", verifier: Some("SCRAM"), ends_at: None, connections: Some(5) };
@@ -11,28 +12,41 @@ fn sql(statements: impl IntoIterator<Item = Statement>) -> Vec<String> {
 #[test]
 fn on_postgresql_owners_act_as_the_owner() {
     assert_eq!(
-        sql(PostgreSql.equip_login(LOGIN, NAMES)),
+        sql(POSTGRESQL.equip_login(LOGIN, NAMES)),
         [r#"ALTER ROLE "b" IN DATABASE "d" SET role = 'o'"#]
     );
-    assert!(!PostgreSql.logins_own());
+    assert!(!POSTGRESQL.logins_own());
     assert_eq!(
-        PostgreSql.create_login(LOGIN).sql,
+        POSTGRESQL.create_login(LOGIN).sql,
         r#"CREATE ROLE "b" LOGIN PASSWORD 'SCRAM' VALID UNTIL 'infinity' CONNECTION LIMIT 5 IN ROLE "o""#
     );
-    assert!(PostgreSql.equip_login(Login { group: "g", ..LOGIN }, NAMES).is_empty());
+    assert!(POSTGRESQL.equip_login(Login { group: "g", ..LOGIN }, NAMES).is_empty());
+}
+
+/// A role that 16 and later do not let the administrator change would outlive its binding.
+#[test]
+fn before_16_admin_option_is_taken_with_the_role() {
+    let before_16 = PostgreSql { before_16: true };
+    assert!(before_16.create_login(LOGIN).sql.ends_with(r#" IN ROLE "o" ADMIN CURRENT_USER"#));
+    assert_eq!(
+        sql(before_16.create_group("g", "m")),
+        [r#"CREATE ROLE "g" NOLOGIN ROLE "m" ADMIN CURRENT_USER"#]
+    );
+    assert_eq!(before_16.act_for("b", "a").sql, r#"GRANT "b" TO CURRENT_USER WITH ADMIN OPTION"#);
+    assert_eq!(POSTGRESQL.act_for("b", "a").sql, r#"GRANT "b" TO CURRENT_USER WITH INHERIT TRUE, SET TRUE"#);
 }
 
 #[test]
 fn connections_are_limited_where_the_engine_can() {
     let unlimited = Login { connections: None, ..LOGIN };
     for (login, limit) in [(LOGIN, "CONNECTION LIMIT 5"), (unlimited, "CONNECTION LIMIT -1")] {
-        let limited = PostgreSql.limit_connections("b", login.connections).unwrap();
-        for sql in [PostgreSql.create_login(login).sql, PostgreSql.renew_login(login).sql, limited.sql] {
+        let limited = POSTGRESQL.limit_connections("b", login.connections).unwrap();
+        for sql in [POSTGRESQL.create_login(login).sql, POSTGRESQL.renew_login(login).sql, limited.sql] {
             assert!(sql.contains(limit), "{sql}");
         }
         assert!(!CockroachDb.create_login(login).sql.contains("CONNECTION"));
     }
-    assert!(PostgreSql.limits_connections() && !CockroachDb.limits_connections());
+    assert!(POSTGRESQL.limits_connections() && !CockroachDb.limits_connections());
 }
 
 /// CockroachDB refuses SET role with 55P02 and has no IN ROLE.
@@ -50,10 +64,10 @@ fn on_cockroachdb_logins_share_by_default_privileges() {
 
 #[test]
 fn readers_read_and_writers_write_rows() {
-    let opened = sql(PostgreSql.open_schema("S x", "g", Access::ReadOnly));
+    let opened = sql(POSTGRESQL.open_schema("S x", "g", Access::ReadOnly));
     assert_eq!(opened[0], r#"GRANT USAGE ON SCHEMA "S x" TO "g""#);
     assert_eq!(opened[1], r#"GRANT SELECT ON ALL TABLES IN SCHEMA "S x" TO "g""#);
-    let shared = sql(PostgreSql.share("o", "g", Access::ReadWrite)).join(";");
+    let shared = sql(POSTGRESQL.share("o", "g", Access::ReadWrite)).join(";");
     assert!(shared.contains("GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES"), "{shared}");
     assert!(shared.contains("GRANT USAGE ON SCHEMAS") && !shared.contains("ALL"), "{shared}");
 }
@@ -61,17 +75,17 @@ fn readers_read_and_writers_write_rows() {
 #[test]
 fn a_database_starts_as_it_is_asked_to() {
     let origin = Origin { template: Some("demo"), ..Origin::default() };
-    let sql = PostgreSql.create_database(NAMES, origin).sql;
+    let sql = POSTGRESQL.create_database(NAMES, origin).sql;
     assert_eq!(sql, r#"CREATE DATABASE "d" OWNER "o" TEMPLATE "demo" ALLOW_CONNECTIONS false"#);
     let origin = Origin { encoding: Some("LATIN1"), ..Origin::default() };
-    let sql = PostgreSql.create_database(NAMES, origin).sql;
+    let sql = POSTGRESQL.create_database(NAMES, origin).sql;
     assert!(sql.contains("TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"), "{sql}");
 }
 
 #[test]
 fn a_login_ends_at_its_time() {
     let ends_at = Some("2026-01-01T00:00:00Z".parse().unwrap());
-    for dialect in [&PostgreSql as &dyn Dialect, &CockroachDb] {
+    for dialect in [&POSTGRESQL as &dyn Dialect, &CockroachDb] {
         let login = Login { ends_at, verifier: None, ..LOGIN };
         for sql in [dialect.create_login(login).sql, dialect.renew_login(login).sql] {
             assert!(sql.contains("VALID UNTIL '2026-01-01T00:00:00Z'"), "{sql}");
@@ -100,7 +114,7 @@ fn on_cockroachdb_defaults_are_reset_by_grants_and_a_revoke_at_last() {
     let (last, grants) = reset.split_last().unwrap();
     assert!(grants.iter().all(|grant| grant.contains(" GRANT ")), "{grants:?}");
     assert_eq!(last, r#"ALTER DEFAULT PRIVILEGES FOR ROLE "b" REVOKE ALL ON TABLES FROM "public""#);
-    assert!(PostgreSql.reset_defaults("b").is_empty());
+    assert!(POSTGRESQL.reset_defaults("b").is_empty());
 }
 
 #[test]

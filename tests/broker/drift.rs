@@ -106,6 +106,7 @@ async fn a_database_that_became_somebody_elses_is_told_and_never_dropped() {
     assert!(is_refused(&server, &credentials).await, "its logins are locked out first");
 
     // One of the remedies: it is put out of the way.
+    server.until(&format!("SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = '{database}'")).await;
     server.psql(&format!("ALTER DATABASE \"{database}\" RENAME TO kept_of_theirs"));
     assert_eq!(platform.deprovision("theirs").await.0, 200);
     assert_eq!(server.psql_in("kept_of_theirs", "SELECT count(*) FROM t"), ["0"]);
@@ -123,6 +124,9 @@ async fn data_that_an_administrator_put_elsewhere_outlives_its_instance() {
         let credentials = platform.credentials(instance, "b").await;
         connect(&server, &credentials).await.unwrap().batch_execute("CREATE TABLE t (a int)").await.unwrap();
         let (database, kept) = (text(&credentials, "database"), format!("kept_of_{instance}"));
+        server
+            .until(&format!("SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = '{database}'"))
+            .await;
         server.psql(&format!("ALTER DATABASE \"{database}\" RENAME TO {kept}"));
         tells(platform.provision(instance).await, &[database, "not on the database server"]);
         if let Some(keeper) = to {

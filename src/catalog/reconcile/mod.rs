@@ -242,7 +242,12 @@ where
                 kind = kind_of(object),
                 namespace, name, "let go with its namespace; its claim is seen to later"
             );
-            remove_finalizer(context, api, object).await?;
+            // Its status was written a moment ago, so the version that was seen may be an older one.
+            if let Some(current) = api.get_opt(&name).await?
+                && current.meta().uid == object.meta().uid
+            {
+                remove_finalizer(context, api, &current).await?;
+            }
             Ok(Next::Settled)
         }
         Some(left) => Ok(match next {

@@ -118,6 +118,8 @@ impl Postgres {
             "ssl_key_file=../server.key",
             if self.is_durable { "fsync=on" } else { "fsync=off" },
             "max_connections=200",
+            // The default since 14.
+            "password_encryption=scram-sha-256",
             "max_prepared_transactions=20",
         ] {
             postgres.args(["-c", setting]);

@@ -62,7 +62,9 @@ impl Conditions {
         self.get(type_).is_some_and(|condition| condition.status == ConditionStatus::True)
     }
 
-    /// Writes a condition. Its time stays as long as its status does. The order is that of [`ConditionType`].
+    /// Writes a condition. Its time stays as long as its status does. The order is that of [`ConditionType`]. A message that
+    /// differs from the former one in its references alone is not written: brokers make a reference for each failure, and a
+    /// retry that fails as before is no change.
     pub fn set(
         &mut self,
         type_: ConditionType,
@@ -72,6 +74,17 @@ impl Conditions {
         now: Timestamp,
     ) {
         let status = if is { ConditionStatus::True } else { ConditionStatus::False };
+        let message = message.into();
+        let message = match self.get(type_) {
+            Some(former)
+                if former.status == status
+                    && former.reason == reason
+                    && without_references(&former.message) == without_references(&message) =>
+            {
+                former.message.clone()
+            }
+            _ => message,
+        };
         let since = self
             .get(type_)
             .filter(|condition| condition.status == status)
@@ -82,7 +95,7 @@ impl Conditions {
             status,
             last_transition_time: since,
             reason: reason.to_owned(),
-            message: message.into(),
+            message,
         });
         self.0.sort_by_key(|condition| condition.type_ as u8);
     }
@@ -103,9 +116,33 @@ impl Conditions {
     }
 }
 
+/// A message without the references to a broker's log, such as "(reference 5f0c)".
+fn without_references(message: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = message;
+    while let Some((before, after)) = rest.split_once("(reference ") {
+        kept.push_str(before);
+        rest = after.split_once(')').map_or("", |(_, rest)| rest);
+    }
+    kept + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_with_another_reference_is_the_former_message() {
+        let mut conditions = Conditions::default();
+        let message = |conditions: &Conditions| conditions.get(ConditionType::Ready).unwrap().message.clone();
+        conditions.set(ConditionType::Ready, false, "A", "away (reference 1f); later", at(1));
+        conditions.set(ConditionType::Ready, false, "A", "away (reference 2e); later", at(2));
+        assert_eq!(message(&conditions), "away (reference 1f); later");
+        conditions.set(ConditionType::Ready, false, "A", "full (reference 2e); later", at(3));
+        assert_eq!(message(&conditions), "full (reference 2e); later");
+        conditions.set(ConditionType::Ready, false, "B", "full (reference 3d); later", at(4));
+        assert_eq!(message(&conditions), "full (reference 3d); later", "another reason");
+    }
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::{RoundMode, Timestamp, TimestampRound, Unit},
+};
 
 use super::{NotBound, Remedy};
 use crate::catalog::{
@@ -13,9 +16,11 @@ use crate::catalog::{
 /// The reason of a binding whose credentials have ended.
 const REASON: &str = "CredentialsExpired";
 
-/// What a broker says of the end; what is no time says nothing.
+/// What a broker says of the end, in whole seconds, which are all that a status holds. It is rounded up: credentials are not
+/// said to have ended before they have. What is no time says nothing.
 pub(super) fn read(expires_at: &str) -> Option<Time> {
-    match expires_at.parse::<Timestamp>() {
+    let in_seconds = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil);
+    match expires_at.parse::<Timestamp>().and_then(|at| at.round(in_seconds)) {
         Ok(at) => Some(Time(at)),
         Err(error) => {
             tracing::warn!(%error, "a broker's expires_at is no time; the end of the credentials is not known");
@@ -75,6 +80,7 @@ mod tests {
         assert_eq!(left(&status, at("2027-01-01T00:00:00Z")), Some(Duration::ZERO));
         assert_eq!(sooner(hour, &ServiceBindingStatus::default(), at("2026-01-01T00:00:00Z")), hour);
         assert_eq!(read("soon"), None);
+        assert_eq!(read("2026-01-01T00:00:59.001Z"), status.expires_at, "rounded up");
     }
 
     #[test]

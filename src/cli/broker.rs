@@ -104,7 +104,7 @@ pub(super) async fn run(args: BrokerArgs, stop: CancellationToken) -> anyhow::Re
             served.with_context(|| format!("--listen {}: cannot serve there", args.listen))
         },
         async {
-            let served = server::serve_plain(args.listen_ops, ops, stop.clone()).await;
+            let served = server::serve_ops(args.listen_ops, ops, stop.clone()).await;
             served.with_context(|| format!("--listen-ops {}: cannot serve there", args.listen_ops))
         },
         async { Ok(broker.check_servers().await) },

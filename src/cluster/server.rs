@@ -2,6 +2,7 @@
 
 mod connections;
 mod lingering;
+mod roster;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -106,6 +107,16 @@ async fn serve_tls_on(
     let config = tls.config().map_err(std::io::Error::other)?;
     let acceptor = TlsAcceptor::from(Arc::new(config));
     connections::serve(listener, Some(acceptor), router, limits, stop).await;
+    Ok(())
+}
+
+/// Serves the operator's port, plain HTTP, until `stop`, then drains. It has a budget of connections of its own, so that
+/// probes are answered whatever befalls the other ports.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn serve_ops(address: SocketAddr, router: Router, stop: CancellationToken) -> std::io::Result<()> {
+    connections::serve(TcpListener::bind(address).await?, None, router, Limits::OPS, stop).await;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 mod broker;
 mod kustomize;
+mod network;
 mod policies;
 mod rendered;
 mod rights;

@@ -1,5 +1,5 @@
-//! The life of a server's connections: accepted up to a limit, given up when they bring no request, and drained at the
-//! stop so that no request is lost.
+//! The life of a server's connections: accepted up to a limit, beyond which idle ones make room, given up when they bring
+//! no request, and drained at the stop so that no request is lost.
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -27,13 +27,20 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{LONGEST_DRAIN, lingering::Lingering};
+use super::{
+    LONGEST_DRAIN,
+    lingering::Lingering,
+    roster::{FAREWELL, Place, Requests, Room, Roster},
+};
 
 /// How a server treats its connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Connections at a time. More wait in the kernel, which bounds them, too. An API server needs one or two.
+    /// Connections at a time. Beyond, idle ones make room; if none is idle, more wait in the kernel, which bounds them,
+    /// too. An API server needs one or two.
     pub(super) connections: usize,
+    /// Connections at a time from one address. Less than all, so that requests of one client, however slow, leave some.
+    pub(super) of_peer: usize,
     /// How long a connection may take from its beginning to its first request: handshake, silence, slow headers.
     pub(super) first_request: Duration,
     /// How long an HTTP/1.1 connection may take for each later request's headers, and so how long it may be idle. Clearly
@@ -54,13 +61,24 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) const DEFAULT: Self = Self {
-        connections: 512,
+        connections: 400,
+        of_peer: 350,
         first_request: Duration::from_secs(10),
         headers: Duration::from_mins(2),
         ping: Duration::from_secs(30),
         drain: LONGEST_DRAIN,
         idle: Duration::from_secs(3),
         quiet: Duration::from_secs(1),
+    };
+
+    /// Of the operator's port: probes open a connection each, and scrapers need one. Together with two servers of the
+    /// default it stays below the 1024 file descriptors that a process has at least.
+    pub(super) const OPS: Self = Self {
+        connections: 64,
+        of_peer: 16,
+        first_request: Duration::from_secs(5),
+        headers: Duration::from_secs(30),
+        ..Self::DEFAULT
     };
 
     /// Requests at a time on one HTTP/2 connection. Go's client, the API server, opens another connection beyond.
@@ -83,6 +101,9 @@ impl Limits {
     }
 }
 
+/// How many connections may be on their way out to make room.
+const LEAVING: usize = 64;
+
 /// Of an HTTP/1.1 connection; what hyper takes by itself is 400 KiB.
 const HEADER_BUFFER: usize = 64 << 10;
 
@@ -96,26 +117,37 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) {
     let server = Arc::new(Server { tls, router, limits, stop: stop.clone() });
+    let roster = Roster::new();
     let mut connections = JoinSet::new();
     let mut stopped = pin!(stop.cancelled());
     let mut drain: Option<Drain> = None;
     loop {
         let (end, quiet_until) =
             drain.as_ref().map_or((None, None), |drain| (Some(drain.end), Some(drain.quiet_until)));
+        // Those that make room are still there for a moment.
+        let may_accept =
+            !roster.is_busy(limits.connections) && connections.len() < limits.connections + LEAVING;
         tokio::select! {
             biased;
             () = &mut stopped, if drain.is_none() => drain = Some(Drain::begin(&limits)),
             Some(_) = connections.join_next() => {}
             () = until(end) => break,
-            accepted = listener.accept(), if connections.len() < limits.connections => match accepted {
+            () = roster.changed(), if roster.is_busy(limits.connections) => {}
+            accepted = listener.accept(), if may_accept => match accepted {
                 Ok((stream, client)) => {
-                    connections.spawn(server.clone().connection(stream, client));
+                    let peer = client.ip().to_canonical();
+                    if roster.make_room(peer, limits.connections, limits.of_peer) == Room::PeerIsBusy {
+                        debug!(%client, "a client has too many connections; one more is refused");
+                        continue;
+                    }
+                    connections.spawn(server.clone().connection(stream, client, roster.enter(peer)));
                     if let Some(drain) = &mut drain {
                         drain.quiet_until = Instant::now() + limits.quiet;
                     }
                 }
                 Err(error) => {
                     // Such as no file descriptor left; another connection's end mends it.
+                    roster.shed();
                     warn!(%error, "cannot accept a connection");
                     sleep(Duration::from_millis(50)).await;
                 }
@@ -161,7 +193,24 @@ struct Server {
 }
 
 impl Server {
-    async fn connection(self: Arc<Self>, stream: TcpStream, client: SocketAddr) {
+    /// Serves a connection until its end, or until it has to make room.
+    async fn connection(self: Arc<Self>, stream: TcpStream, client: SocketAddr, place: Place) {
+        let given_up = async {
+            place.given_up().cancelled().await;
+            // What was asked at the same moment is still answered.
+            sleep(FAREWELL).await;
+            while !place.is_idle() {
+                sleep(FAREWELL).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.served(stream, client, &place) => {}
+            () = given_up => debug!(%client, "an idle connection made room"),
+        }
+    }
+
+    async fn served(&self, stream: TcpStream, client: SocketAddr, place: &Place) {
         let deadline = Instant::now() + self.limits.first_request;
         // Answers are small and awaited.
         let _ = stream.set_nodelay(true);
@@ -169,7 +218,8 @@ impl Server {
             // Which HTTP it is, the first bytes tell; a stop before they are there would end the connection unanswered.
             return tokio::select! {
                 _ = stream.readable() => {
-                    self.requests(self.limits.builder(), stream, client, deadline, self.limits.idle).await;
+                    self.requests(self.limits.builder(), stream, (client, place), deadline, self.limits.idle)
+                        .await;
                 }
                 () = sleep_until(deadline) => debug!(%client, "no request came"),
             };
@@ -184,10 +234,23 @@ impl Server {
         // What was agreed upon needs no guess, which a stop at the wrong moment would end together with the connection.
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             let stream = Lingering::new(stream);
-            self.requests(self.limits.builder().http2_only(), stream, client, deadline, Duration::ZERO).await;
+            self.requests(
+                self.limits.builder().http2_only(),
+                stream,
+                (client, place),
+                deadline,
+                Duration::ZERO,
+            )
+            .await;
         } else {
-            self.requests(self.limits.builder().http1_only(), stream, client, deadline, self.limits.idle)
-                .await;
+            self.requests(
+                self.limits.builder().http1_only(),
+                stream,
+                (client, place),
+                deadline,
+                self.limits.idle,
+            )
+            .await;
         }
     }
 
@@ -196,19 +259,25 @@ impl Server {
         &self,
         builder: Builder<TokioExecutor>,
         stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-        client: SocketAddr,
+        (client, place): (SocketAddr, &Place),
         deadline: Instant,
         idle: Duration,
     ) {
         let asked = CancellationToken::new();
         let (stop, router) = (self.stop.clone(), TowerToHyperService::new(self.router.clone()));
-        let service = Asked { begun: asked.clone(), stop, router };
+        let service = Asked { begun: asked.clone(), requests: place.requests(), stop, router };
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let given_up = place.given_up();
         // GOAWAY before the first request would make some clients give that up.
         let mut stopped = pin!(async {
-            self.stop.cancelled().await;
-            asked.cancelled().await;
-            sleep(idle).await;
+            tokio::select! {
+                () = given_up.cancelled() => {}
+                () = async {
+                    self.stop.cancelled().await;
+                    asked.cancelled().await;
+                    sleep(idle).await;
+                } => {}
+            }
         });
         let (mut is_draining, mut is_new) = (false, true);
         loop {
@@ -239,6 +308,7 @@ impl Server {
 struct Asked {
     /// Cancelled by the first request.
     begun: CancellationToken,
+    requests: Requests,
     stop: CancellationToken,
     router: TowerToHyperService<Router>,
 }
@@ -252,7 +322,9 @@ impl Service<Request<Incoming>> for Asked {
         self.begun.cancel();
         let is_http1 = request.version() <= Version::HTTP_11;
         let (answer, stop) = (self.router.call(request), self.stop.clone());
+        let answering = self.requests.begin();
         async move {
+            let _answering = answering;
             let mut response = answer.await?;
             if is_http1 && stop.is_cancelled() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -278,8 +350,11 @@ mod tests {
         let router = Router::new().route("/", get(async || "here"));
         let server = Server { tls: None, router, limits, stop: CancellationToken::new() };
         tokio::spawn(async move {
-            let (address, deadline) = (([127, 0, 0, 1], 1).into(), Instant::now() + limits.first_request);
-            server.requests(limits.builder().http1_only(), stream, address, deadline, limits.idle).await;
+            let address: SocketAddr = ([127, 0, 0, 1], 1).into();
+            let (place, deadline) =
+                (Roster::new().enter(address.ip()), Instant::now() + limits.first_request);
+            let builder = limits.builder().http1_only();
+            server.requests(builder, stream, (address, &place), deadline, limits.idle).await;
         });
         let mut answer = [0; 1 << 10];
         for _ in 0..2 {

@@ -2,8 +2,9 @@
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::{Instant, timeout},
+    net::{TcpSocket, TcpStream},
+    sync::Semaphore,
+    time::timeout,
 };
 use tokio_rustls::TlsConnector;
 
@@ -69,22 +70,111 @@ async fn connections_that_bring_no_request_are_given_up() {
     given_up(TcpStream::connect(address).await.unwrap(), "silence without TLS").await;
 }
 
+/// Connects from this address of the loopback network.
+async fn from(last: u8, address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, last], 0).into()).unwrap();
+    socket.connect(address).await.unwrap()
+}
+
+/// Asks and reads the answer; nothing if the connection is closed.
+async fn ask(stream: &mut TcpStream, path: &str) -> Option<String> {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()).await.ok()?;
+    let mut answer = [0; 1024];
+    let length = timeout(Duration::from_secs(10), stream.read(&mut answer)).await.unwrap().ok()?;
+    (length > 0).then(|| String::from_utf8_lossy(&answer[..length]).into_owned())
+}
+
+/// A plain server of which `/slow` answers when the first semaphore has a permit, and gives the second one when it is asked.
+async fn slow_server(
+    limits: Limits,
+) -> (SocketAddr, Arc<Semaphore>, Arc<Semaphore>, tokio_util::sync::DropGuard) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (permits, asked) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (taken, given) = (permits.clone(), asked.clone());
+    let slow = async move || {
+        given.add_permits(1);
+        taken.acquire().await.unwrap().forget();
+        "slow"
+    };
+    let router = Router::new()
+        .route("/", axum::routing::get(async || "here"))
+        .route("/slow", axum::routing::get(slow));
+    let stop = CancellationToken::new();
+    let guard = stop.clone().drop_guard();
+    tokio::spawn(connections::serve(listener, None, router, limits, stop));
+    (address, permits, asked, guard)
+}
+
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_for_their_turn() {
-    let (address, certificate, _guard) = served(true).await;
-    let mut silent = Vec::new();
-    for _ in 0..LIMITS.connections {
-        silent.push(shaken(address, &certificate, b"h2").await);
+async fn idle_connections_of_one_client_stop_nobody() {
+    let limits = Limits { connections: 12, of_peer: 8, ..Limits::DEFAULT };
+    let (address, _permits, _asked, _guard) = slow_server(limits).await;
+    let mut server = from(1, address).await;
+    assert!(ask(&mut server, "/").await.is_some());
+    let mut idle = Vec::new();
+    for number in 0..60 {
+        // Three peers together hold more than there is.
+        let mut stream = from(2 + number % 3, address).await;
+        assert!(ask(&mut stream, "/").await.unwrap().ends_with("here"), "{number}");
+        idle.push(stream);
     }
-    let began = Instant::now();
-    let client = Client::builder()
-        .tls_certs_only([Certificate::from_pem(certificate.bundle.as_bytes()).unwrap()])
-        .resolve(NAME, address)
-        .build()
-        .unwrap();
-    let asked = client.get(format!("https://{NAME}:{}/", address.port())).send();
-    assert_eq!(timeout(Duration::from_secs(10), asked).await.unwrap().unwrap().text().await.unwrap(), "here");
-    assert!(began.elapsed() >= Duration::from_millis(100), "one more than the limit was served at once");
+    // Neither the first connection nor a new one suffers, and nothing had to wait for time to pass.
+    assert!(ask(&mut server, "/").await.unwrap().ends_with("here"));
+    let mut probe = from(9, address).await;
+    assert!(ask(&mut probe, "/").await.unwrap().ends_with("here"));
+    let mut open = 0;
+    for mut stream in idle {
+        open += usize::from(ask(&mut stream, "/").await.is_some());
+    }
+    assert!((1..limits.connections).contains(&open), "{open}");
+}
+
+#[tokio::test]
+async fn a_client_whose_connections_all_work_gets_no_more_and_others_do() {
+    let limits = Limits { connections: 12, of_peer: 2, ..Limits::DEFAULT };
+    let (address, permits, are_asked, _guard) = slow_server(limits).await;
+    let mut busy = Vec::new();
+    for _ in 0..2 {
+        let mut stream = from(2, address).await;
+        stream.write_all(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+        busy.push(stream);
+    }
+    are_asked.acquire_many(2).await.unwrap().forget();
+    let refused = async {
+        while ask(&mut from(2, address).await, "/").await.is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(10), refused).await.unwrap();
+    assert!(ask(&mut from(3, address).await, "/").await.is_some());
+    permits.add_permits(2);
+    for mut stream in busy {
+        let mut answer = [0; 1024];
+        let length = timeout(Duration::from_secs(10), stream.read(&mut answer)).await.unwrap().unwrap();
+        assert!(answer[..length].ends_with(b"slow"), "what is being answered is not cut off");
+    }
+    assert!(ask(&mut from(2, address).await, "/").await.is_some());
+}
+
+#[tokio::test]
+async fn connections_wait_for_their_turn_while_all_others_work() {
+    let limits = Limits { connections: 2, ..Limits::DEFAULT };
+    let (address, permits, are_asked, _guard) = slow_server(limits).await;
+    let mut busy = Vec::new();
+    for last in [1, 2] {
+        let mut stream = from(last, address).await;
+        stream.write_all(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+        busy.push(stream);
+    }
+    are_asked.acquire_many(2).await.unwrap().forget();
+    let mut waiting = from(3, address).await;
+    let asked = ask(&mut waiting, "/");
+    tokio::pin!(asked);
+    assert!(timeout(Duration::from_millis(200), &mut asked).await.is_err(), "served beyond the limit");
+    permits.add_permits(1);
+    assert!(asked.await.unwrap().ends_with("here"));
 }
 
 /// A connection that was used may be silent afterwards.

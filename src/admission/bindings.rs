@@ -7,10 +7,10 @@ use std::{
 };
 
 use futures::{StreamExt, pin_mut};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
-    Api, Client, ResourceExt,
-    api::ApiResource,
-    core::{NotUsed, Object},
+    Api, Client, Resource,
+    core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
         watcher::{self, Event, watcher},
@@ -22,11 +22,20 @@ use tracing::{debug, info};
 use super::gates::Awaited;
 use crate::{
     catalog::api::ServiceBinding,
-    cluster::leader::{Leadership, observe},
+    cluster::{
+        explain_watch,
+        leader::{Leadership, observe},
+        unreadable::Unreadable,
+    },
 };
 
 /// A ServiceBinding, as little of it as tells whether its Secrets have been written.
-type Seen = Object<NotUsed, SeenStatus>;
+#[derive(Resource, Clone, Debug, Deserialize)]
+#[resource(inherit = "ServiceBinding")]
+struct Seen {
+    metadata: ObjectMeta,
+    status: Option<SeenStatus>,
+}
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -46,10 +55,11 @@ impl WatchedBindings {
         client: Client,
         namespace: &str,
         lease: &str,
+        unreadable: Unreadable,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (catalog, observing) = observe(client.clone(), namespace, lease);
         let written = Arc::new(Written::default());
-        let watching = watch(client, written.clone());
+        let watching = watch(client, written.clone(), unreadable);
         let both = async {
             tokio::join!(observing, watching);
         };
@@ -80,12 +90,19 @@ impl Written {
         bindings.iter().any(|binding| !names.is_some_and(|names| names.contains(binding)))
     }
 
+    /// Whether the binding is known to have its Secrets.
+    fn has(&self, binding: &ObjectMeta) -> bool {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let names = known.as_ref().and_then(|Names(known)| known.get(binding.namespace.as_deref()?));
+        names.is_some_and(|names| binding.name.as_ref().is_some_and(|name| names.contains(name)))
+    }
+
     /// Replaces what is known by what a list had.
     fn replace(&self, names: Names) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(names);
     }
 
-    fn note(&self, binding: &Seen, is_written: bool) {
+    fn note(&self, binding: &ObjectMeta, is_written: bool) {
         if let Some(names) = self.0.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
             names.note(binding, is_written);
         }
@@ -93,8 +110,9 @@ impl Written {
 }
 
 impl Names {
-    fn note(&mut self, binding: &Seen, is_written: bool) {
-        let (namespace, name) = (binding.namespace().unwrap_or_default(), binding.name_any());
+    fn note(&mut self, binding: &ObjectMeta, is_written: bool) {
+        let (namespace, name) =
+            (binding.namespace.clone().unwrap_or_default(), binding.name.clone().unwrap_or_default());
         if is_written {
             self.0.entry(namespace).or_default().insert(name);
         } else if let Some(names) = self.0.get_mut(&namespace) {
@@ -112,26 +130,43 @@ fn is_written(binding: &Seen) -> bool {
         && binding.status.as_ref().is_some_and(|status| !status.secrets.is_empty())
 }
 
+/// The same of one that may not be readable, which is told of; then nothing new is known.
+fn read(binding: &DeserializeGuard<Seen>, unreadable: &Unreadable) -> Option<bool> {
+    match &binding.0 {
+        Ok(binding) => Some(is_written(binding)),
+        Err(invalid) => {
+            unreadable.tell::<Seen>(&(), invalid);
+            None
+        }
+    }
+}
+
 /// Keeps what is known for ever. It stays known while the API server is away. Without the custom resource definition
 /// nothing is ever known.
-async fn watch(client: Client, written: Arc<Written>) {
-    let kind = ApiResource::erase::<ServiceBinding>(&());
-    let api: Api<Seen> = Api::all_with(client, &kind);
+async fn watch(client: Client, written: Arc<Written>, unreadable: Unreadable) {
+    let api: Api<DeserializeGuard<Seen>> = Api::all(client);
     let events = watcher(api, watcher::Config::default()).default_backoff();
     pin_mut!(events);
     let mut listed = Names::default();
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Init) => listed = Names::default(),
-            Ok(Event::InitApply(binding)) => listed.note(&binding, is_written(&binding)),
+            Ok(Event::InitApply(binding)) => {
+                let is_written = read(&binding, &unreadable).unwrap_or_else(|| written.has(binding.meta()));
+                listed.note(binding.meta(), is_written);
+            }
             Ok(Event::InitDone) => {
                 info!("the ServiceBindings are known");
                 written.replace(std::mem::take(&mut listed));
             }
-            Ok(Event::Apply(binding)) => written.note(&binding, is_written(&binding)),
-            Ok(Event::Delete(binding)) => written.note(&binding, false),
+            Ok(Event::Apply(binding)) => {
+                if let Some(is_written) = read(&binding, &unreadable) {
+                    written.note(binding.meta(), is_written);
+                }
+            }
+            Ok(Event::Delete(binding)) => written.note(binding.meta(), false),
             // The watch goes on by itself.
-            Err(error) => debug!(%error, "ServiceBindings cannot be watched"),
+            Err(error) => debug!(error = explain_watch(&error), "ServiceBindings cannot be watched"),
         }
     }
 }
@@ -153,6 +188,10 @@ mod tests {
 
     fn with_secrets() -> Value {
         json!({"conditions": [], "secrets": [{"name": "b", "uid": "u", "resourceVersion": "1"}]})
+    }
+
+    fn unreadable() -> Unreadable {
+        Unreadable::without_events(Arc::default())
     }
 
     fn seen(value: Value) -> Seen {
@@ -187,11 +226,11 @@ mod tests {
     fn one_of_several_that_is_not_written_is_enough() {
         let written = Written::default();
         written.replace(Names::default());
-        written.note(&seen(binding("a", &with_secrets())), true);
+        written.note(&seen(binding("a", &with_secrets())).metadata, true);
         assert!(!written.lacks_any("shop", &["a".to_owned()]));
         assert!(written.lacks_any("shop", &["a".to_owned(), "b".to_owned()]));
         assert!(written.lacks_any("elsewhere", &["a".to_owned()]), "of another namespace");
-        written.note(&seen(binding("a", &with_secrets())), false);
+        written.note(&seen(binding("a", &with_secrets())).metadata, false);
         assert!(written.lacks_any("shop", &["a".to_owned()]));
     }
 
@@ -205,6 +244,20 @@ mod tests {
         assert!(!is_written(&seen(going)));
     }
 
+    #[test]
+    fn one_that_cannot_be_read_says_nothing() {
+        let bad = json!({"conditions": [], "secrets": "canary"});
+        let guard = |status: &Value| serde_json::from_value(binding("b", status)).unwrap();
+        assert_eq!(read(&guard(&bad), &unreadable()), None);
+        assert_eq!(read(&guard(&with_secrets()), &unreadable()), Some(true));
+        let written = Written::default();
+        let meta = seen(binding("b", &Value::Null)).metadata;
+        assert!(!written.has(&meta));
+        written.replace(Names::default());
+        written.note(&meta, true);
+        assert!(written.has(&meta));
+    }
+
     #[tokio::test]
     async fn the_watch_keeps_up() {
         let events = [
@@ -213,7 +266,7 @@ mod tests {
         ];
         let listed = [binding("early", &with_secrets()), binding("late", &Value::Null)];
         let written = Arc::new(Written::default());
-        let watching = tokio::spawn(watch(api_server(&listed, &events), written.clone()));
+        let watching = tokio::spawn(watch(api_server(&listed, &events), written.clone(), unreadable()));
         let keeps_up = async {
             while !written.lacks_any("shop", &["early".to_owned()])
                 || written.lacks_any("shop", &["late".to_owned()])

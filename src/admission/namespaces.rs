@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 use super::inject::NamespaceDefaults;
 use crate::{
     cluster::{
-        explain,
+        explain, explain_watch,
         namespaces::{NamespaceMeta, keep_ours},
     },
     contract::namespace,
@@ -111,9 +111,12 @@ async fn watch(api: Api<NamespaceMeta>, writer: Writer<NamespaceMeta>, readiness
             }
             Ok(_) => {}
             // The watch goes on by itself.
-            Err(error) if is_ready => debug!(%error, "the watch of Namespaces was interrupted"),
+            Err(error) if is_ready => {
+                debug!(error = explain_watch(&error), "the watch of Namespaces was interrupted");
+            }
             Err(error) => {
-                warn!(%error, "Namespaces cannot be read");
+                let error = explain_watch(&error);
+                warn!(error, "Namespaces cannot be read");
                 let remedy = "let bindery get, list and watch namespaces";
                 readiness.wait_for(PART, format!("Namespaces cannot be read: {error}; {remedy}"));
             }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::cluster::{trim::trimmed, without_values};
+
 use super::{
     inject::{InjectError, Injection, Problem, Warning},
     lean::{self, Object},
@@ -20,7 +22,7 @@ const KIND: &str = "AdmissionReview";
 /// Why a body is not a review that can be answered.
 #[derive(Debug, Error)]
 pub(super) enum MalformedReview {
-    #[error("the body is not an AdmissionReview: {0}")]
+    #[error("the body is not an AdmissionReview: {}", without_values(&.0.to_string()))]
     Json(#[from] serde_json::Error),
     #[error("apiVersion is `{0}`; set admissionReviewVersions of the webhook to [v1]")]
     Version(String),
@@ -70,7 +72,9 @@ struct GroupVersionKind {
 impl Request {
     /// Reads the request out of a review.
     pub(super) fn read(body: &[u8]) -> Result<Self, MalformedReview> {
-        let review: Review = serde_json::from_slice(body)?;
+        // Few objects nest so deep that they have to be trimmed first.
+        let review: Review =
+            serde_json::from_slice(body).or_else(|_| serde_json::from_slice(&trimmed(body)))?;
         if review.kind != KIND {
             return Err(MalformedReview::Kind(review.kind));
         }

@@ -14,7 +14,10 @@ use super::{
     api::{AuthInfo, Claim, ClusterServiceBroker, UsesSecrets, broker::SecretReference, claim::ClaimBroker},
     client::{BrokerClient, ClientError, Credentials, Endpoint, Queue},
 };
-use crate::{cluster::approvals::Approvals, contract::approval};
+use crate::{
+    cluster::{approvals::Approvals, explain},
+    contract::approval,
+};
 
 /// How long a client is used before the Secret with its credentials is read again.
 const KEPT: Duration = Duration::from_mins(1);
@@ -165,7 +168,8 @@ impl Connections {
                 "Secret {namespace}/{name}, which spec.authInfo of the broker names, does not exist; create it"
             ))),
             Err(error) => Err(BrokerError::Credentials(format!(
-                "Secret {namespace}/{name}, which spec.authInfo of the broker names, cannot be read: {error}"
+                "Secret {namespace}/{name}, which spec.authInfo of the broker names, cannot be read: {}",
+                explain(&error)
             ))),
         }
     }

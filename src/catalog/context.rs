@@ -25,7 +25,9 @@ use super::{
     turns::Turns,
 };
 use crate::{
-    cluster::{approvals::Approvals, namespaces::NamespaceMeta, retry::Retries},
+    cluster::{
+        approvals::Approvals, explain, namespaces::NamespaceMeta, retry::Retries, unreadable::Unreadable,
+    },
     telemetry::Metrics,
 };
 
@@ -97,6 +99,8 @@ pub(super) struct Context {
     pub(super) looks: Looks,
     pub(super) writes: Writes,
     pub(super) metrics: Arc<Metrics>,
+    /// Tells of objects that cannot be read.
+    pub(super) unreadable: Unreadable,
     /// The uid of the namespace kube-system, which is what everybody takes for the cluster's id.
     pub(super) cluster_id: String,
     recorder: Recorder,
@@ -118,6 +122,7 @@ impl Context {
             looks: Looks::default(),
             writes: Writes::default(),
             recorder: Recorder::new(client.clone(), Reporter::from("bindery")),
+            unreadable: Unreadable::with_events(client.clone(), metrics.clone()),
             metrics,
             cluster_id,
             stores,
@@ -162,7 +167,7 @@ impl Context {
             secondary: None,
         };
         if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
-            debug!(%error, reason, "event not written");
+            debug!(error = explain(&error), reason, "event not written");
         }
     }
 }

@@ -34,7 +34,7 @@ pub use self::{
     variables::{VariablesError, variables},
 };
 use crate::{
-    cluster::approvals::Approvals,
+    cluster::{approvals::Approvals, explain},
     telemetry::{Metrics, ops::Readiness},
 };
 
@@ -130,7 +130,9 @@ where
             K::plural(&()),
             K::group(&())
         )),
-        Err(error) => Err(format!("{}.{} cannot be listed: {error}", K::plural(&()), K::group(&()))),
+        Err(error) => {
+            Err(format!("{}.{} cannot be listed: {}", K::plural(&()), K::group(&()), explain(&error)))
+        }
     }
 }
 
@@ -140,8 +142,9 @@ async fn cluster_id(client: &Client, readiness: &Readiness) -> String {
         match api.get_metadata(CLUSTER_ID_NAMESPACE).await {
             Ok(namespace) => return namespace.uid().unwrap_or_default(),
             Err(error) => {
+                let why = explain(&error);
                 readiness
-                    .wait_for(PART, format!("the namespace {CLUSTER_ID_NAMESPACE} cannot be read: {error}"));
+                    .wait_for(PART, format!("the namespace {CLUSTER_ID_NAMESPACE} cannot be read: {why}"));
             }
         }
         tokio::time::sleep(LOOK_AGAIN).await;

@@ -20,7 +20,7 @@ use super::{
     variables::as_text,
 };
 use crate::{
-    cluster::seen,
+    cluster::{explain, seen},
     contract::{FIELD_MANAGER, binding as contract, env_secret_name},
     osb::Credentials,
 };
@@ -55,7 +55,7 @@ pub(super) enum SecretError {
     // The API server's own message may quote what was sent.
     #[error("Secret {name:?} cannot be written: status {code}, {reason}")]
     Refused { name: String, code: u16, reason: String },
-    #[error(transparent)]
+    #[error("{}", explain(.0))]
     Cluster(#[from] kube::Error),
 }
 

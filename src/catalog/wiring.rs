@@ -133,7 +133,8 @@ impl Watching<'_> {
         let api: Api<DeserializeGuard<K>> = Api::all(self.context.client.clone());
         let (context, queues) = (self.context.clone(), self.queues.clone());
         let tell = move |change| tell(&queues, &context, &change);
-        self.watches.spawn(watch::watch(api, watcher::Config::default(), writer, tell));
+        let unreadable = self.context.unreadable.clone();
+        self.watches.spawn(watch::watch(api, watcher::Config::default(), unreadable, writer, tell));
     }
 }
 

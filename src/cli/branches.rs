@@ -14,14 +14,19 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Resource,
     api::{ListParams, Patch, PatchParams},
-    core::PartialObjectMeta,
+    core::{DeserializeGuard, PartialObjectMeta},
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tracing::warn;
 
 pub(super) use self::wait::{WaitArgs, wait};
 use crate::{
-    cluster::{self, explain, no_answer},
+    cluster::{
+        self, explain,
+        list::{Listed, list},
+        no_answer,
+    },
     config::Lifetime,
     contract::{FIELD_MANAGER, branch},
     namespaces::{
@@ -138,8 +143,8 @@ impl Unread {
 
 /// What there is to be said of one namespace, or of all.
 async fn find(client: &Client, namespace: Option<&str>) -> Result<Found, Unread> {
-    let rules = Api::<NamespaceBinding>::all(client.clone()).list(&ListParams::default()).await;
-    let rules = rules.map_err(Unread::to("list NamespaceBindings"))?.items;
+    let rules = list::<NamespaceBinding>(&Api::all(client.clone()), ListParams::default()).await;
+    let rules = warned("NamespaceBinding", rules.map_err(Unread::to("list NamespaceBindings"))?);
     let api: Api<Namespace> = Api::all(client.clone());
     let namespaces: Vec<PartialObjectMeta<Namespace>> = match namespace {
         Some(name) => {
@@ -160,10 +165,18 @@ async fn made<K>(client: &Client, namespace: Option<&str>) -> Result<Vec<K>, Unr
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
-    let api: Api<K> = match namespace {
+    let api: Api<DeserializeGuard<K>> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let objects = api.list(&ListParams::default().labels(branch::NAMESPACE_BINDING)).await;
-    Ok(objects.map_err(Unread::to(format!("list {}", K::plural(&()))))?.items)
+    let objects = list(&api, ListParams::default().labels(branch::NAMESPACE_BINDING)).await;
+    Ok(warned(&K::kind(&()), objects.map_err(Unread::to(format!("list {}", K::plural(&()))))?))
+}
+
+/// What can be read; the rest is told of and left out.
+fn warned<K>(kind: &str, listed: Listed<K>) -> Vec<K> {
+    for unread in &listed.unread {
+        warn!("{kind} {unread} and is left out; correct it");
+    }
+    listed.items
 }

@@ -11,7 +11,7 @@ use super::broker_source::BrokerSource;
 use crate::{
     broker::{self, Held, InstanceSpec},
     catalog::api::{Claim, ServiceInstance},
-    cluster::{self, broker_secret::BrokerSecret, explain},
+    cluster::{self, broker_secret::BrokerSecret, explain, list::list, trim::is_cut},
     osb::Object,
 };
 
@@ -51,9 +51,11 @@ pub(super) async fn run(args: &RestoreArgs) -> anyhow::Result<String> {
 
 /// What all Claims say, by instance.
 async fn claimed(client: &Client) -> anyhow::Result<Vec<Held>> {
-    let claims = Api::<Claim>::all(client.clone()).list(&ListParams::default()).await;
-    let claims = match claims {
-        Ok(claims) => claims,
+    let claims = match list::<Claim>(&Api::all(client.clone()), ListParams::default()).await {
+        Ok(claims) => match claims.complete() {
+            Ok(claims) => claims,
+            Err(unread) => bail!("Claim {unread}; correct or delete it"),
+        },
         Err(error) => bail!("cannot list Claims: {}", explain(&error)),
     };
     let cluster = uid(client, "kube-system").await?.unwrap_or_default();
@@ -99,7 +101,11 @@ async fn instance(client: &Client, claim: &Claim, cluster: &str) -> anyhow::Resu
             // A Claim of an earlier version. Of a namespace that is gone nobody asks again, but a record names one.
             None => uid(client, &spec.namespace).await?.unwrap_or_else(|| spec.namespace.clone()),
         },
-        parameters: object.and_then(|object| object.spec.parameters).unwrap_or_default(),
+        // A broker was never asked with parameters that nest too deep.
+        parameters: object
+            .and_then(|object| object.spec.parameters)
+            .filter(|parameters| !parameters.values().any(is_cut))
+            .unwrap_or_default(),
         context: context.as_object().cloned().unwrap_or_else(Object::new),
         maintenance_version: None,
         settled: Object::new(),

@@ -26,6 +26,7 @@ use crate::{
         leader::Election,
         registration::Registration,
         server::{self, PresentedCertificate, TlsSettings},
+        unreadable::Unreadable,
         webhook_bundle::WebhookBundle,
     },
     namespaces,
@@ -198,7 +199,7 @@ impl Roles {
         let (address, router) =
             (self.args.listen_ops, ops::router(self.readiness.clone(), self.metrics.clone()));
         tasks.spawn(async move {
-            server::serve_plain(address, router, ops_stop)
+            server::serve_ops(address, router, ops_stop)
                 .await
                 .with_context(|| format!("cannot serve health on {address}"))
         });
@@ -241,7 +242,9 @@ impl Roles {
     /// Readiness does not wait for this: without it pods are bound all the same.
     fn watch_bindings(&self, tasks: &mut Tasks) -> Arc<dyn Awaited> {
         let ServeArgs { name, namespace, .. } = &self.args;
-        let (bindings, watch) = WatchedBindings::new(self.client.clone(), namespace, &catalog_lease(name));
+        let unreadable = Unreadable::without_events(self.metrics.clone());
+        let (bindings, watch) =
+            WatchedBindings::new(self.client.clone(), namespace, &catalog_lease(name), unreadable);
         let stop = self.stop.clone();
         tasks.spawn(async move {
             stop.run_until_cancelled(watch).await;

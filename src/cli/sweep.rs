@@ -9,7 +9,7 @@ use super::broker_source::BrokerSource;
 use crate::{
     broker::{self, Claimed, SweepReport},
     catalog::api::{Claim, ClaimState},
-    cluster::{self, broker_secret::BrokerSecret, explain},
+    cluster::{self, broker_secret::BrokerSecret, explain, list::list},
 };
 
 /// Find what no record owns any more in the databases, and remove it on request.
@@ -44,8 +44,12 @@ pub(super) async fn run(args: &SweepArgs) -> anyhow::Result<String> {
     let client = cluster::client().await?;
     let secret = BrokerSecret::get(client.clone(), &args.namespace, &format!("{name}-broker")).await?;
     let config = args.source.in_kubernetes(secret)?;
-    let (claims, hint) = match Api::<Claim>::all(client).list(&ListParams::default()).await {
-        Ok(claims) => (claims.items, String::new()),
+    let (claims, hint) = match list::<Claim>(&Api::all(client), ListParams::default()).await {
+        // What the Claim stands for would count as left over.
+        Ok(claims) => match claims.complete() {
+            Ok(claims) => (claims, String::new()),
+            Err(unread) => bail!("Claim {unread}, so what is left over cannot be told; correct or delete it"),
+        },
         // An installation without the Service Catalog API has no Claims, or leaves them to another.
         Err(kube::Error::Api(status)) if [403, 404].contains(&status.code) => {
             (Vec::new(), format!("Claims are not looked at: {}\n", status.message))

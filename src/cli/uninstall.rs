@@ -79,7 +79,8 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     const NAMED_AT_MOST: u32 = 10;
-    let found = match Api::<K>::all(client.clone()).list(&ListParams::default().limit(NAMED_AT_MOST)).await {
+    let first = ListParams::default().limit(NAMED_AT_MOST);
+    let found = match Api::<K>::all(client.clone()).list_metadata(&first).await {
         Ok(found) => found,
         // Without the CRD there are none.
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),

@@ -1,13 +1,19 @@
-//! Access to the API server, with time limits that kube does not set by itself.
+//! Access to the API server, with time limits that kube does not set by itself, and with answers that no object in them
+//! can make unreadable. All of bindery asks through such a client.
 
 use std::{error::Error as _, time::Duration};
 
 use kube::{
     Client, Config,
+    client::ClientBuilder,
     config::{InferConfigError, KubeconfigError},
 };
 use serde_saphyr::{RenderOptions, SnippetMode, UserMessageFormatter};
 use tokio::time::timeout;
+#[cfg(test)]
+use tower::Layer;
+
+use super::answers::SafeAnswers;
 
 const CONNECT: Duration = Duration::from_secs(10);
 const WRITE: Duration = Duration::from_secs(30);
@@ -37,7 +43,14 @@ pub async fn client() -> Result<Client, ClientError> {
     config.connect_timeout = Some(CONNECT);
     config.write_timeout = Some(WRITE);
     config.read_timeout = Some(READ);
-    Client::try_from(config).map_err(|error| ClientError::Unusable(Box::new(error)))
+    let builder = ClientBuilder::try_from(config).map_err(|error| ClientError::Unusable(Box::new(error)))?;
+    Ok(builder.with_layer(&SafeAnswers).build())
+}
+
+/// A client that asks this service, for tests that stand in for the API server.
+#[cfg(test)]
+pub(crate) fn asking(router: axum::Router) -> Client {
+    Client::new(SafeAnswers.layer(router), "default")
 }
 
 fn no_access(error: InferConfigError) -> ClientError {

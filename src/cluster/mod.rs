@@ -2,6 +2,7 @@
 //! and its registration, watches, waits and deletions. What the roles do with them is theirs; nothing here knows
 //! credentials of bindings.
 
+mod answers;
 pub mod approvals;
 pub mod broker_secret;
 pub mod certificates;
@@ -9,12 +10,15 @@ mod client;
 pub mod clients;
 mod explain;
 pub mod leader;
+pub mod list;
 pub mod namespaces;
 pub mod pki;
 pub mod registration;
 pub mod retry;
 pub mod seen;
 pub mod server;
+pub mod trim;
+pub mod unreadable;
 pub mod watch;
 pub mod webhook_bundle;
 
@@ -22,8 +26,10 @@ use std::collections::BTreeMap;
 
 use kube::api::ObjectMeta;
 
+#[cfg(test)]
+pub(crate) use client::asking;
 pub use client::{client, in_time, no_answer};
-pub use explain::explain;
+pub use explain::{explain, explain_watch, without_values};
 
 /// The metadata of an object of bindery's own.
 fn own(name: &str) -> ObjectMeta {

@@ -4,7 +4,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use futures::{StreamExt, pin_mut};
+use futures::{Stream, StreamExt, pin_mut};
 use kube::{
     Api, Resource, ResourceExt,
     core::DeserializeGuard,
@@ -15,7 +15,9 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use tracing::{debug, warn};
+use tracing::debug;
+
+use super::{explain_watch, unreadable::Unreadable};
 
 /// `kubectl apply` keeps a copy of the whole object here.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -33,18 +35,19 @@ pub enum Change<K> {
     Deleted(Arc<K>),
 }
 
-/// Watches a kind, or what `config` selects of it, for ever: keeps the store, and tells every change afterwards. Objects that cannot be read are logged
-/// and left as they were last known; they do not stop the others.
+/// Watches a kind, or what `config` selects of it, for ever: keeps the store, and tells every change afterwards. Objects
+/// that cannot be read are told of and left as they were last known; they do not stop the others.
 pub async fn watch<K>(
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
+    unreadable: Unreadable,
     mut writer: Writer<K>,
     mut tell: impl FnMut(Change<K>),
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let store = writer.as_reader();
-    let events = watcher(api, config).default_backoff();
+    let events = events(api, config, store.clone(), unreadable);
     pin_mut!(events);
     let mut before = Vec::new();
     while let Some(event) = events.next().await {
@@ -52,11 +55,10 @@ pub async fn watch<K>(
             Ok(event) => event,
             Err(error) => {
                 // The watch goes on by itself.
-                debug!(kind = %K::kind(&()), %error, "watch interrupted");
+                debug!(kind = %K::kind(&()), error = explain_watch(&error), "watch interrupted");
                 continue;
             }
         };
-        let Some(event) = readable(event) else { continue };
         if matches!(event, watcher::Event::Init) {
             before = store.state();
         }
@@ -98,26 +100,56 @@ where
     }
 }
 
-/// An event without what nobody looks at; nothing if its object cannot be read, which is logged.
-pub fn readable<K: Resource<DynamicType = ()>>(
+/// The events of a kind's objects, without what bindery never looks at. An object that cannot be read is told of, and
+/// stays as `known` has it.
+pub fn events<K>(
+    api: Api<DeserializeGuard<K>>,
+    config: watcher::Config,
+    known: Store<K>,
+    unreadable: Unreadable,
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    watcher(api, config).default_backoff().filter_map(move |event| {
+        std::future::ready(match event {
+            Ok(event) => readable(event, &known, &unreadable).map(Ok),
+            Err(error) => Some(Err(error)),
+        })
+    })
+}
+
+fn readable<K>(
     event: watcher::Event<DeserializeGuard<K>>,
-) -> Option<watcher::Event<K>> {
+    known: &Store<K>,
+    unreadable: &Unreadable,
+) -> Option<watcher::Event<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
     let read = |guard: DeserializeGuard<K>| match guard.0 {
         Ok(mut object) => {
             object.meta_mut().managed_fields = None;
             object.annotations_mut().remove(LAST_APPLIED);
-            Some(object)
+            Ok(object)
         }
         Err(invalid) => {
-            let (namespace, name) = (invalid.metadata.namespace, invalid.metadata.name);
-            warn!(kind = %K::kind(&()), ?namespace, ?name, error = invalid.error, "object cannot be read and is left alone");
-            None
+            let mut reference = ObjectRef::<K>::new(invalid.metadata.name.as_deref().unwrap_or_default());
+            reference.namespace.clone_from(&invalid.metadata.namespace);
+            unreadable.tell::<K>(&(), &invalid);
+            // Another object of this name is not the one that is known.
+            Err(known.get(&reference).filter(|known| known.meta().uid == invalid.metadata.uid))
         }
     };
+    let kept = |object: Arc<K>| K::clone(&object);
     Some(match event {
-        watcher::Event::Apply(object) => watcher::Event::Apply(read(object)?),
-        watcher::Event::InitApply(object) => watcher::Event::InitApply(read(object)?),
-        watcher::Event::Delete(object) => watcher::Event::Delete(read(object)?),
+        watcher::Event::Apply(object) => watcher::Event::Apply(read(object).ok()?),
+        watcher::Event::InitApply(object) => {
+            watcher::Event::InitApply(read(object).or_else(|known| known.map(kept).ok_or(())).ok()?)
+        }
+        watcher::Event::Delete(object) => {
+            watcher::Event::Delete(read(object).or_else(|known| known.map(kept).ok_or(())).ok()?)
+        }
         watcher::Event::Init => watcher::Event::Init,
         watcher::Event::InitDone => watcher::Event::InitDone,
     })
@@ -129,4 +161,51 @@ type Meta = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 fn same_beyond_status(old: &Meta, new: &Meta) -> bool {
     let strip = |meta: &Meta| Meta { resource_version: None, ..meta.clone() };
     strip(old) == strip(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::{core::error_boundary::InvalidObject, runtime::reflector};
+    use serde_json::json;
+    use watcher::Event;
+
+    use super::*;
+    use crate::{catalog::api::ServiceBinding, telemetry::Metrics};
+
+    fn binding(uid: &str, instance: &serde_json::Value) -> DeserializeGuard<ServiceBinding> {
+        let metadata = json!({"namespace": "shop", "name": "b", "uid": uid});
+        serde_json::from_value(json!({"metadata": metadata, "spec": {"instanceRef": {"name": instance}}}))
+            .unwrap()
+    }
+
+    #[test]
+    fn what_is_known_stays_known_when_it_cannot_be_read_any_more() {
+        let metrics = Arc::new(Metrics::new());
+        let unreadable = Unreadable::without_events(metrics.clone());
+        let (store, mut writer) = reflector::store::<ServiceBinding>();
+        let mut see = |event| {
+            if let Some(event) = readable(event, &store, &unreadable) {
+                writer.apply_watcher_event(&event);
+            }
+            store.state().len()
+        };
+        let (good, bad) = (binding("u", &json!("db")), binding("u", &json!(["canary"])));
+        assert_eq!(see(Event::Apply(good.clone())), 1);
+        assert_eq!(see(Event::Apply(bad.clone())), 1);
+        see(Event::Init);
+        see(Event::InitApply(bad.clone()));
+        assert_eq!(see(Event::InitDone), 1, "a new list does not delete it");
+        assert_eq!(see(Event::Delete(bad.clone())), 0);
+        assert_eq!(see(Event::Apply(good)), 1);
+        see(Event::Init);
+        see(Event::InitApply(binding("another", &json!(["canary"]))));
+        assert_eq!(see(Event::InitDone), 0, "another of its name is not the one that was known");
+        let counted = metrics.encode().unwrap();
+        assert!(
+            counted.contains(r#"bindery_unreadable_objects_total{kind="ServiceBinding"} 4"#),
+            "{counted}"
+        );
+        let Err(InvalidObject { error, .. }) = bad.0 else { panic!("it can be read") };
+        assert!(!super::super::explain::without_values(&error).contains("canary"), "{error}");
+    }
 }

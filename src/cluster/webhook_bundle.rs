@@ -17,7 +17,7 @@ use tracing::{debug, info};
 
 use super::{
     certificates::{PublishError, TrustAnchors},
-    explain,
+    explain, explain_watch,
 };
 
 /// The field manager that owns the CA bundles and nothing else, so that applying the chart again leaves them alone. It
@@ -59,7 +59,10 @@ impl TrustAnchors for WebhookBundle {
                 Ok(_) => None,
                 Err(error) => {
                     // It goes on by itself, and the configuration is looked at every few seconds without it.
-                    debug!(%error, "the watch of the webhook configuration was interrupted");
+                    debug!(
+                        error = explain_watch(&error),
+                        "the watch of the webhook configuration was interrupted"
+                    );
                     None
                 }
             })

@@ -19,7 +19,7 @@ use tracing::{debug, info};
 use super::steps::{Change, Problem, Step, Told, owner};
 use crate::{
     catalog::api::{ServiceBinding, ServiceInstance},
-    cluster::seen,
+    cluster::{explain, seen},
     contract::{FIELD_MANAGER, binding},
 };
 
@@ -33,7 +33,7 @@ pub(super) enum StepError {
         "{kind} {name} is there already and was not made for the NamespaceBinding {rule}; delete it, or set bindingName"
     )]
     NameTaken { kind: String, name: String, rule: String },
-    #[error("Kubernetes: {0}")]
+    #[error("Kubernetes: {}", explain(.0))]
     Cluster(#[from] kube::Error),
 }
 
@@ -181,7 +181,7 @@ impl Hands {
             secondary: None,
         };
         if let Err(error) = self.recorder.publish(&event, &about).await {
-            debug!(namespace, %error, reason = told.reason, "event not written");
+            debug!(namespace, error = explain(&error), reason = told.reason, "event not written");
         }
     }
 }

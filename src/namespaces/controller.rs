@@ -40,6 +40,7 @@ use crate::{
         explain,
         namespaces::NamespaceMeta,
         retry::Retries,
+        unreadable::Unreadable,
         watch::{self, Change},
     },
     contract::branch,
@@ -80,6 +81,7 @@ pub(super) struct Controller {
     pub(super) findings: Mutex<HashMap<String, BTreeMap<String, Finding>>>,
     refusals: Mutex<Refusals>,
     pub(super) metrics: Arc<Metrics>,
+    unreadable: Unreadable,
     pub(super) hands: Hands,
     /// When the pods of each namespace were looked at, where that matters.
     looks: Mutex<HashMap<String, Timestamp>>,
@@ -138,6 +140,7 @@ impl Controller {
             hands: Hands::new(client.clone()),
             looks: Mutex::default(),
             retries: Retries::default(),
+            unreadable: Unreadable::with_events(client.clone(), metrics.clone()),
             client,
             own,
             metrics,
@@ -156,7 +159,8 @@ impl Controller {
     {
         let api: Api<DeserializeGuard<K>> = Api::all(self.client.clone());
         let controller = self.clone();
-        tasks.spawn(watch::watch(api, config, writer, move |change| {
+        let unreadable = self.unreadable.clone();
+        tasks.spawn(watch::watch(api, config, unreadable, writer, move |change| {
             let (Change::Applied { object, .. } | Change::Deleted(object)) = change;
             controller.hear(news(&object));
         }));

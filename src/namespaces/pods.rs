@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
 use serde_json::json;
 use tracing::{debug, warn};
 
@@ -16,7 +16,7 @@ use super::{
     rule::Rule,
 };
 use crate::{
-    cluster::{explain, namespaces::NamespaceMeta},
+    cluster::{explain, list::list, namespaces::NamespaceMeta},
     contract::branch,
 };
 
@@ -49,9 +49,14 @@ impl Controller {
         if let Some(next) = looked.map(|looked| looked + interval).filter(|next| *next > now && !is_over) {
             return Activity { keeps: false, again: Some(next) };
         }
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &name);
-        let pods = match pods.list(&ListParams::default()).await {
-            Ok(pods) => pods.items,
+        let pods: Api<DeserializeGuard<Pod>> = Api::namespaced(self.client.clone(), &name);
+        let pods = match list(&pods, ListParams::default()).await {
+            Ok(pods) if pods.unread.is_empty() => pods.items,
+            Ok(pods) => {
+                let unread = pods.unread.first().map(ToString::to_string);
+                warn!(namespace = name, unread, "a pod cannot be read; what the namespace has is kept");
+                return Activity { keeps: true, again: Some(now + interval) };
+            }
             Err(error) => {
                 warn!(
                     namespace = name,

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     catalog::{api::ServiceInstanceSpec, check_variables},
+    cluster::trim::{is_cut, too_deep},
     config::{Kinds, Lifetime},
 };
 
@@ -58,6 +59,8 @@ pub(super) enum InvalidRule {
     Pattern(String, String),
     #[error("spec.env: {0}")]
     Env(String),
+    #[error("{}", too_deep("spec.parameters"))]
+    TooDeep,
     #[error("spec.{0}: {1}")]
     Length(&'static str, String),
     #[error("spec.ttl.warnBefore is not shorter than spec.ttl.after; shorten it, or leave it out")]
@@ -90,6 +93,9 @@ impl Rule {
             if given && spec.parameters.as_ref().is_some_and(|parameters| parameters.contains_key(name)) {
                 return Err(InvalidRule::Twice(name));
             }
+        }
+        if spec.parameters.iter().flat_map(|parameters| parameters.values()).any(is_cut) {
+            return Err(InvalidRule::TooDeep);
         }
         template::check(spec.parameters.as_ref().unwrap_or(&serde_json::Map::new()))?;
         let grace = spec.grace_period.as_deref().map(|text| length("gracePeriod", text)).transpose()?;

@@ -6,7 +6,9 @@ use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, State, rejection::JsonRejection},
+    body::Bytes,
+    extract::{DefaultBodyLimit, State, rejection::BytesRejection},
+    http::StatusCode,
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -19,9 +21,8 @@ use kube::{
         admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation},
     },
     runtime::{
-        WatchStreamExt,
         reflector::{self, Store},
-        watcher::{self, Event, watcher},
+        watcher::{self, Event},
     },
 };
 use serde::Deserialize;
@@ -30,7 +31,7 @@ use tracing::{debug, info};
 
 use super::{api::NamespaceBinding, rule::Rule, stamp::stamp};
 use crate::{
-    cluster::watch::readable,
+    cluster::{explain_watch, trim::trimmed, unreadable::Unreadable, watch::events, without_values},
     telemetry::{Metrics, ops::Readiness},
 };
 
@@ -66,24 +67,23 @@ pub fn router(
 ) -> (Router, impl Future<Output = ()> + Send + use<>) {
     readiness.wait_for(PART, "the NamespaceBindings have not been read yet");
     let (rules, mut writer) = reflector::store();
+    let unreadable = Unreadable::without_events(metrics.clone());
     let api: Api<DeserializeGuard<NamespaceBinding>> = Api::all(client);
     let watch = async move {
-        let events = watcher(api, watcher::Config::default()).default_backoff();
+        let events = events(api, watcher::Config::default(), writer.as_reader(), unreadable);
         pin_mut!(events);
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
                     let is_read = matches!(event, Event::InitDone);
-                    if let Some(event) = readable(event) {
-                        writer.apply_watcher_event(&event);
-                    }
+                    writer.apply_watcher_event(&event);
                     if is_read {
                         readiness.ready(PART);
                     }
                 }
                 // An installation without them is complete as well; the watch goes on by itself.
                 Err(error) => {
-                    debug!(%error, "NamespaceBindings cannot be watched");
+                    debug!(error = explain_watch(&error), "NamespaceBindings cannot be watched");
                     readiness.ready(PART);
                 }
             }
@@ -97,18 +97,25 @@ fn routes(webhook: Webhook) -> Router {
     router.layer(DefaultBodyLimit::max(LARGEST_BODY)).with_state(webhook)
 }
 
-async fn mutate(
-    State(webhook): State<Webhook>,
-    review: Result<Json<AdmissionReview<Named>>, JsonRejection>,
-) -> Response {
+async fn mutate(State(webhook): State<Webhook>, body: Result<Bytes, BytesRejection>) -> Response {
     let began = Instant::now();
     let count = |outcome| webhook.metrics.admission("new-namespace", outcome, began.elapsed());
-    let (outcome, response) = match review.map(|Json(review)| review.try_into()) {
-        Ok(Ok(request)) => webhook.answer(&request),
-        Ok(Err(error)) => ("malformed", AdmissionResponse::invalid(error)),
+    let body = match body {
+        Ok(body) => body,
         Err(rejection) => {
             count("malformed");
             return rejection.into_response();
+        }
+    };
+    let review = serde_json::from_slice::<AdmissionReview<Named>>(&trimmed(&body));
+    let (outcome, response) = match review.map(TryInto::try_into) {
+        Ok(Ok(request)) => webhook.answer(&request),
+        Ok(Err(error)) => ("malformed", AdmissionResponse::invalid(error)),
+        Err(error) => {
+            count("malformed");
+            let said =
+                format!("the body is not an AdmissionReview: {}\n", without_values(&error.to_string()));
+            return (StatusCode::BAD_REQUEST, said).into_response();
         }
     };
     count(outcome);
@@ -205,6 +212,26 @@ mod tests {
         .unwrap();
         let (outcome, response) = webhook.answer(&review.try_into().unwrap());
         (outcome, json!(response.into_review())["response"].clone())
+    }
+
+    #[tokio::test]
+    async fn a_namespace_with_deep_managed_fields_is_answered() {
+        let metrics = Arc::new(Metrics::new());
+        let router = routes(Webhook { rules: reflector::store().0, metrics: metrics.clone() });
+        let deep = format!("{}1{}", "{\"f:a\":".repeat(300), "}".repeat(300));
+        let kind = r#"{"group":"","version":"v1","kind":"Namespace"}"#;
+        let resource = r#"{"group":"","version":"v1","resource":"namespaces"}"#;
+        let body = format!(
+            r#"{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{{"uid":"u","kind":{kind},"resource":{resource},"name":"a","operation":"CREATE","userInfo":{{}},"dryRun":false,"object":{{"apiVersion":"v1","kind":"Namespace","metadata":{{"name":"a","managedFields":[{{"fieldsV1":{deep}}}]}}}}}}}}"#
+        );
+        for (body, status) in [(body, 200), (r#"{"kind": ["canary"]}"#.to_owned(), 400)] {
+            let request = axum::http::Request::post(PATH).body(axum::body::Body::from(body)).unwrap();
+            let response = tower::ServiceExt::oneshot(router.clone(), request).await.unwrap();
+            assert_eq!(response.status(), status);
+            let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+            assert!(!String::from_utf8_lossy(&body).contains("canary"));
+        }
+        assert!(metrics.encode().unwrap().contains(r#"bindery_admissions_total{outcome="unchanged"} 1"#));
     }
 
     #[test]

@@ -16,14 +16,17 @@ use kube::{
     runtime::{
         WatchStreamExt,
         reflector::{ObjectRef, Store, store::Writer},
-        watcher::{self, watcher},
+        watcher,
     },
 };
 use serde::Deserialize;
 use tracing::debug;
 
 use super::{Shared, listeners::Listeners, why::BindingsOf};
-use crate::catalog::api::{ConditionType, Conditions, LocalReference, ServiceBinding, binding::Revision};
+use crate::{
+    catalog::api::{ConditionType, Conditions, LocalReference, ServiceBinding, binding::Revision},
+    cluster::{explain_watch, unreadable::Unreadable, watch::events},
+};
 
 /// A ServiceBinding.
 #[derive(Resource, Clone, Debug, Deserialize)]
@@ -108,6 +111,7 @@ pub(super) type BindingQueue = UnboundedReceiver<BindingRef>;
 /// Reads bindings into a store and tells the controllers.
 pub(super) struct BindingWatch {
     client: Client,
+    unreadable: Unreadable,
     bindings: Bindings,
     writer: Writer<SeenBinding>,
     pub(super) listeners: Listeners<SeenBinding>,
@@ -116,13 +120,15 @@ pub(super) struct BindingWatch {
 impl BindingWatch {
     pub(super) fn new(shared: &Shared, writer: Writer<SeenBinding>) -> Self {
         let (client, bindings) = (shared.client.clone(), shared.bindings.clone());
-        Self { client, bindings, writer, listeners: Listeners::default() }
+        let unreadable = shared.unreadable.clone();
+        Self { client, unreadable, bindings, writer, listeners: Listeners::default() }
     }
 
     /// Watches for ever.
     pub(super) async fn run(mut self) {
-        let api: Api<SeenBinding> = Api::all(self.client.clone());
-        let events = watcher(api, watcher::Config::default()).modify(strip).default_backoff();
+        let api = Api::all(self.client.clone());
+        let (known, unreadable) = (self.writer.as_reader(), self.unreadable.clone());
+        let events = events(api, watcher::Config::default(), known, unreadable).modify(strip);
         let mut events = pin!(events);
         while let Some(event) = events.next().await {
             match event {
@@ -131,7 +137,9 @@ impl BindingWatch {
                     self.tell_of(&event);
                 }
                 // The watch goes on by itself, also when the kind appears later.
-                Err(error) => debug!(%error, "the watch of ServiceBindings was interrupted"),
+                Err(error) => {
+                    debug!(error = explain_watch(&error), "the watch of ServiceBindings was interrupted");
+                }
             }
         }
     }

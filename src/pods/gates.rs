@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{ListParams, Patch, PatchParams},
+    core::DeserializeGuard,
 };
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, task::JoinSet};
@@ -230,8 +231,8 @@ async fn open_pending(client: &Client) -> kube::Result<usize> {
     let mut opened = 0;
     let mut page = ListParams::default().fields("status.phase=Pending").limit(PAGE);
     loop {
-        let pods = Api::<Pod>::all(client.clone()).list(&page).await?;
-        for pod in pods.items.iter().filter(|pod| has_gate(pod)) {
+        let pods = Api::<DeserializeGuard<Pod>>::all(client.clone()).list(&page).await?;
+        for pod in pods.items.iter().filter_map(|pod| pod.0.as_ref().ok()).filter(|pod| has_gate(pod)) {
             let api = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
             match open(&api, &pod.name_any(), pod.metadata.uid.as_deref()).await {
                 Ok(()) => opened += 1,

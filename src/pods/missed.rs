@@ -24,7 +24,10 @@ use super::{
     tell::{AGAIN, Notice},
     watch::{PodQueue, PodRef},
 };
-use crate::{cluster::seen, contract};
+use crate::{
+    cluster::{explain, seen},
+    contract,
+};
 
 /// How often the next eviction is thought about; at most one each time.
 const EVICT_EVERY: Duration = Duration::from_secs(1);
@@ -216,7 +219,7 @@ impl Missed {
                 false
             }
             Err(error) => {
-                warn!(namespace, pod = name, %error, "a missed pod cannot be evicted");
+                warn!(namespace, pod = name, error = explain(&error), "a missed pod cannot be evicted");
                 false
             }
         }
@@ -340,6 +343,7 @@ mod tests {
         let shared = Shared {
             client: client.clone(),
             metrics: Arc::default(),
+            unreadable: crate::cluster::unreadable::Unreadable::without_events(Arc::default()),
             pods,
             namespaces: namespaces.clone(),
             bindings: Bindings::new(reflector::store().0),

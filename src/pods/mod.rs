@@ -37,7 +37,10 @@ use self::{
     tell::Teller,
     watch::PodWatch,
 };
-use crate::{admission::inject::InjectSettings, catalog::LostSecrets, telemetry::Metrics};
+use crate::{
+    admission::inject::InjectSettings, catalog::LostSecrets, cluster::unreadable::Unreadable,
+    telemetry::Metrics,
+};
 
 /// Namespaces whose pods no installation looks at: the cluster itself may depend on them.
 const ALWAYS_LEFT_ALONE: [&str; 2] = ["kube-system", "kube-node-lease"];
@@ -74,6 +77,7 @@ pub struct PodsError(String);
 struct Shared {
     client: Client,
     metrics: Arc<Metrics>,
+    unreadable: Unreadable,
     pods: Store<AskingPod>,
     namespaces: Namespaces,
     bindings: Bindings,
@@ -102,6 +106,7 @@ pub async fn run(
     let shared = Shared {
         client: client.clone(),
         metrics: metrics.clone(),
+        unreadable: Unreadable::with_events(client.clone(), metrics.clone()),
         pods,
         namespaces: namespaces.clone(),
         bindings: Bindings::new(bindings),
@@ -109,6 +114,7 @@ pub async fn run(
         teller: Arc::new(Teller::new(client.clone(), namespaces)),
         lost_secrets: settings.lost_secrets.clone(),
     };
+    let unreadable = shared.unreadable.clone();
     let (namespace_changes, changed_namespaces) = unbounded();
     let mut pods = PodWatch::new(&shared, settings, pod_writer);
     let mut bindings = BindingWatch::new(&shared, binding_writer);
@@ -120,7 +126,7 @@ pub async fn run(
     tasks.spawn(warned::run(shared.clone(), pods.listeners.listen()));
     tasks.spawn(gates::run(shared, pods.listeners.listen(), bindings.listeners.listen()));
     if let Some(service) = webhook {
-        tasks.spawn(refused::run(client.clone(), service, nudges, reachable));
+        tasks.spawn(refused::run(client.clone(), service, nudges, unreadable, reachable));
     }
     tasks.spawn(namespaces::watch(client, namespace_writer, namespace_changes));
     tasks.spawn(pods.run(changed_namespaces));

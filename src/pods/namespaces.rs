@@ -16,7 +16,10 @@ use tracing::{debug, warn};
 
 use crate::{
     admission::inject::NamespaceDefaults,
-    cluster::namespaces::{NamespaceMeta, keep_ours},
+    cluster::{
+        explain_watch,
+        namespaces::{NamespaceMeta, keep_ours},
+    },
     contract,
 };
 
@@ -68,11 +71,11 @@ pub(super) async fn watch(
             Ok(event) => event,
             // The watch goes on by itself.
             Err(error @ watcher::Error::InitialListFailed(_)) => {
-                warn!(%error, "Namespaces cannot be listed");
+                warn!(error = explain_watch(&error), "Namespaces cannot be listed");
                 continue;
             }
             Err(error) => {
-                debug!(%error, "the watch of Namespaces was interrupted");
+                debug!(error = explain_watch(&error), "the watch of Namespaces was interrupted");
                 continue;
             }
         };

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tracing::debug;
 
 use super::pod::AskingPod;
-use crate::cluster::in_time;
+use crate::cluster::{explain, in_time};
 
 /// How many owners of owners are remembered at most.
 const REMEMBERED: usize = 10_000;
@@ -112,7 +112,13 @@ impl Owners {
                 Some(owner)
             }
             Err(error) => {
-                debug!(namespace, name = direct.name, kind = direct.kind, %error, "its owner is not known");
+                debug!(
+                    namespace,
+                    name = direct.name,
+                    kind = direct.kind,
+                    error = explain(&error),
+                    "its owner is not known"
+                );
                 Some(direct)
             }
         }

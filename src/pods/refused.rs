@@ -22,10 +22,8 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Resource,
     api::{Patch, PatchParams},
-    runtime::{
-        WatchStreamExt, reflector,
-        watcher::{self, watcher},
-    },
+    core::DeserializeGuard,
+    runtime::{WatchStreamExt, reflector, watcher},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -34,7 +32,7 @@ use tracing::{debug, info, warn};
 
 use self::nudges::{MEMORY, Nudges};
 use crate::{
-    cluster::{explain, in_time},
+    cluster::{explain, explain_watch, in_time, unreadable::Unreadable, watch::events},
     contract::{FIELD_MANAGER, nudge, webhook},
 };
 
@@ -74,16 +72,22 @@ struct Owner {
 }
 
 /// Tells for ever whether the webhook can be reached, and nudges owners if that is wanted.
-pub(super) async fn run(client: Client, service: WebhookService, nudges: bool, is_well: watch::Sender<bool>) {
+pub(super) async fn run(
+    client: Client,
+    service: WebhookService,
+    nudges: bool,
+    unreadable: Unreadable,
+    is_well: watch::Sender<bool>,
+) {
     let told = move |well: &bool| {
         is_well.send_replace(*well);
     };
-    let health = Box::pin(health(&client, &service).inspect(told));
+    let health = Box::pin(health(&client, &service, unreadable.clone()).inspect(told));
     if !nudges {
         return health.for_each(async |_| ()).await;
     }
     let (sender, queue) = mpsc::unbounded();
-    let refusals = Box::pin(refusals(&client));
+    let refusals = Box::pin(refusals(&client, unreadable));
     // A closed queue means that everything ends.
     let deciding = decide(refusals, health, |owner| drop(sender.unbounded_send(owner)));
     let nudge = move |owner: Owner| {
@@ -120,17 +124,19 @@ async fn decide(
 }
 
 /// Whose pods are refused, as it is told; at first what was told a while ago.
-fn refusals(client: &Client) -> impl Stream<Item = Owner> + use<> {
-    let api: Api<Event> = Api::all(client.clone());
+fn refusals(client: &Client, unreadable: Unreadable) -> impl Stream<Item = Owner> + use<> {
+    let api: Api<DeserializeGuard<Event>> = Api::all(client.clone());
     let told = watcher::Config::default().fields(&format!("reason={FAILED_CREATE}"));
-    watcher(api, told).default_backoff().filter_map(async |event| match event {
+    // Whoever may write events may write ones that cannot be read, such as of the year 9999.
+    let none_is_kept = reflector::store().0;
+    events(api, told, none_is_kept, unreadable).filter_map(async |event| match event {
         Ok(watcher::Event::Apply(event) | watcher::Event::InitApply(event)) => {
             refused(&event, Timestamp::now())
         }
         Ok(_) => None,
         Err(error) => {
             // The watch goes on by itself.
-            debug!(%error, "the watch of events was interrupted");
+            debug!(error = explain_watch(&error), "the watch of events was interrupted");
             None
         }
     })
@@ -172,22 +178,29 @@ impl Owner {
 }
 
 /// Whether the webhook can be reached, as far as its endpoints tell; whenever something about them changes.
-fn health(client: &Client, service: &WebhookService) -> impl Stream<Item = bool> + use<> {
-    let api: Api<EndpointSlice> = Api::namespaced(client.clone(), &service.namespace);
+fn health(
+    client: &Client,
+    service: &WebhookService,
+    unreadable: Unreadable,
+) -> impl Stream<Item = bool> + use<> {
+    let api: Api<DeserializeGuard<EndpointSlice>> = Api::namespaced(client.clone(), &service.namespace);
     let (slices, writer) = reflector::store();
     let of_service =
         watcher::Config::default().labels(&format!("kubernetes.io/service-name={}", service.name));
-    watcher(api, of_service).default_backoff().reflect(writer).filter_map(move |event| {
+    events(api, of_service, slices.clone(), unreadable).reflect(writer).filter_map(move |event| {
         let is_well = match event {
             Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => None,
             Ok(_) => Some(slices.state().iter().any(|slice| has_ready_endpoint(slice))),
             // The watch goes on by itself.
             Err(error @ watcher::Error::InitialListFailed(_)) => {
-                warn!(%error, "the webhook's endpoints cannot be listed, so no missed pod is evicted");
+                warn!(
+                    error = explain_watch(&error),
+                    "the webhook's endpoints cannot be listed, so no missed pod is evicted"
+                );
                 None
             }
             Err(error) => {
-                debug!(%error, "the watch of the webhook's endpoints was interrupted");
+                debug!(error = explain_watch(&error), "the watch of the webhook's endpoints was interrupted");
                 None
             }
         };

@@ -23,7 +23,10 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::namespaces::Namespaces;
-use crate::{cluster::in_time, contract::FIELD_MANAGER};
+use crate::{
+    cluster::{explain, in_time},
+    contract::FIELD_MANAGER,
+};
 
 /// How long an event's note may be, in bytes (`events.k8s.io/v1`).
 const LONGEST_NOTE: usize = 1024;
@@ -82,7 +85,13 @@ impl Teller {
         let name = event_name(about, notice);
         let Some(times) = self.turn(&name, Instant::now()) else { return };
         if let Err(error) = in_time(LONGEST_WRITE, self.write(namespace, &name, about, notice, times)).await {
-            debug!(namespace, object = about.name, reason = notice.reason, %error, "event not written");
+            debug!(
+                namespace,
+                object = about.name,
+                reason = notice.reason,
+                error = explain(&error),
+                "event not written"
+            );
             // Whoever has cause next says it again.
             self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
         }

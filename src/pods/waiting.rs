@@ -21,7 +21,7 @@ use super::{
     watch::{PodQueue, PodRef},
     why::{Why, whys},
 };
-use crate::cluster::in_time;
+use crate::cluster::{explain, in_time};
 
 /// How long a pod may wait before anybody is told.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -177,7 +177,12 @@ async fn tell(shared: &Shared, pod: &AskingPod, told: Option<Told>) -> Option<To
     let whys = match looked.await {
         Ok(whys) => whys,
         Err(error) => {
-            debug!(namespace, pod = pod.name_any(), %error, "what a pod waits for cannot be looked up");
+            debug!(
+                namespace,
+                pod = pod.name_any(),
+                error = explain(&error),
+                "what a pod waits for cannot be looked up"
+            );
             return told;
         }
     };
@@ -259,6 +264,7 @@ mod tests {
         let shared = Shared {
             client: client.clone(),
             metrics: metrics.clone(),
+            unreadable: crate::cluster::unreadable::Unreadable::without_events(Arc::default()),
             pods,
             namespaces: namespaces.clone(),
             bindings: Bindings::new(reflector::store().0),

@@ -92,7 +92,7 @@ async fn tell(shared: Shared, pod: std::sync::Arc<AskingPod>, news: News) {
     if news.compare {
         match in_time(LONGEST_LOOK, hidden(&shared, &namespace, &pod)).await {
             Ok(hidden) => notices.extend(hidden),
-            Err(error) => debug!(namespace, pod = pod.name_any(), %error, "its variables cannot be compared"),
+            Err(error) => debug!(namespace, pod = pod.name_any(), error = explain(&error), "its variables cannot be compared"),
         }
     }
     let owner = shared.owners.of(&pod).await.map(|owner| owner.reference(&namespace));

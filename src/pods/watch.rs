@@ -17,6 +17,7 @@ use kube::{
 use tracing::{debug, warn};
 
 use super::{PodsSettings, Shared, listeners::Listeners, namespaces::Namespaces, pod::AskingPod};
+use crate::cluster::{explain, explain_watch};
 
 /// How many whole pods are held at a time while all are read.
 const PAGE: u32 = 100;
@@ -58,9 +59,9 @@ impl PodWatch {
                     Some(Ok(event)) => self.see(event, &mut before),
                     // The watch goes on by itself.
                     Some(Err(error @ watcher::Error::InitialListFailed(_))) => {
-                        warn!(%error, "pods cannot be listed, so nobody looks after them");
+                        warn!(error = explain_watch(&error), "pods cannot be listed, so nobody looks after them");
                     }
-                    Some(Err(error)) => debug!(%error, "the watch of pods was interrupted"),
+                    Some(Err(error)) => debug!(error = explain_watch(&error), "the watch of pods was interrupted"),
                     None => return,
                 },
                 Some(namespace) = changed.next() => self.judge_again(&namespace, &resource).await,
@@ -130,7 +131,11 @@ impl PodWatch {
             let pods = match api.list(&page).await {
                 Ok(pods) => pods,
                 Err(error) => {
-                    warn!(namespace, %error, "the pods of a changed Namespace are judged when they change themselves");
+                    let error = explain(&error);
+                    warn!(
+                        namespace,
+                        error, "the pods of a changed Namespace are judged when they change themselves"
+                    );
                     return;
                 }
             };

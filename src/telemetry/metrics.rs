@@ -32,6 +32,7 @@ pub struct Metrics {
     pods_missed: Family<NamespaceLabel, Gauge>,
     pods_waiting: Family<NamespaceLabel, Gauge>,
     namespaces: Family<NamespaceLabels, Gauge>,
+    unreadable: Family<ObjectKindLabel, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -43,6 +44,11 @@ struct OsbLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ObjectKindLabel {
+    kind: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -111,6 +117,7 @@ impl Metrics {
             pods_missed: Family::default(),
             pods_waiting: Family::default(),
             namespaces: Family::default(),
+            unreadable: Family::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -140,6 +147,11 @@ impl Metrics {
             "namespaces",
             "Namespaces that a NamespaceBinding selects",
             metrics.namespaces.clone(),
+        );
+        registry.register(
+            "unreadable_objects",
+            "Objects of the API server that could not be read and were skipped, each time they were seen",
+            metrics.unreadable.clone(),
         );
         Self { registry, ..metrics }
     }
@@ -223,6 +235,11 @@ impl Metrics {
     pub fn forget_pods(&self) {
         self.pods_missed.clear();
         self.pods_waiting.clear();
+    }
+
+    /// Counts an object of this kind that cannot be read and is skipped.
+    pub fn unreadable(&self, kind: &str) {
+        self.unreadable.get_or_create(&ObjectKindLabel { kind: kind.to_owned() }).inc();
     }
 
     /// Records how many namespaces of each NamespaceBinding are in which state, such as `ready`. Those that are not named

@@ -16,7 +16,7 @@ use bindery::{
             Claim, ClusterServiceBroker, ServiceBinding, ServiceInstance, UsesSecrets, claim::ClaimBroker,
         },
     },
-    cluster::approvals::Approvals,
+    cluster::{self, approvals::Approvals},
     contract::approval::APPROVAL,
     namespaces,
     telemetry::{
@@ -68,7 +68,7 @@ pub(crate) async fn client() -> Client {
         std::env::var_os("KUBECONFIG").is_some(),
         "these tests need a cluster: tests/cluster/with-cluster cargo test --test catalog"
     );
-    Client::try_default().await.expect("KUBECONFIG names no cluster that answers")
+    cluster::client().await.expect("KUBECONFIG names no cluster that answers")
 }
 
 /// Access to the cluster as somebody else.

@@ -5,6 +5,7 @@
 mod admission;
 mod approvals;
 mod broker;
+mod deep;
 mod faults;
 mod harness;
 mod kubectl;

@@ -34,7 +34,7 @@ use crate::{
 static METRICS: LazyLock<std::sync::Arc<Metrics>> = LazyLock::new(Default::default);
 
 /// A place in a cluster whose pods are looked after; one process does so for all tests.
-async fn place() -> Place {
+pub(crate) async fn place() -> Place {
     static LOOKING_AFTER: OnceCell<()> = OnceCell::const_new();
     let place = Place::with_broker().await;
     LOOKING_AFTER
@@ -98,7 +98,7 @@ async fn told(place: &Place, kind: &str, name: &str, reason: &str) -> Vec<String
     events.into_iter().filter(is_about).filter_map(|event| event.note).collect()
 }
 
-async fn until_told(place: &Place, kind: &str, name: &str, reason: &str, what: &str) -> String {
+pub(crate) async fn until_told(place: &Place, kind: &str, name: &str, reason: &str, what: &str) -> String {
     let mut found = None;
     until(&format!("{kind} {name} is told {reason}: {what}"), async || {
         found = told(place, kind, name, reason).await.into_iter().find(|note| note.contains(what));

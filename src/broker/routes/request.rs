@@ -85,6 +85,17 @@ impl BindBody {
 /// So long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How many levels a body may have. What is recorded of it has a few more, and parsers take 128.
+const MOST_LEVELS: usize = 100;
+
+fn levels(value: &Value) -> usize {
+    match value {
+        Value::Array(values) => 1 + values.iter().map(levels).max().unwrap_or(0),
+        Value::Object(members) => 1 + members.values().map(levels).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -181,11 +192,48 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         })?;
         // An object first: a list would be taken for the fields in their order.
         let body: Object = serde_json::from_slice(&bytes).map_err(|error| unreadable("the body", error))?;
-        members(Value::Object(body)).map(Self)
+        let body = Value::Object(body);
+        if levels(&body) > MOST_LEVELS {
+            let why = format!("it nests deeper than {MOST_LEVELS} levels; make the parameters flatter");
+            return Err(unreadable("the body", why));
+        }
+        members(body).map(Self)
     }
 }
 
 fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case("application/json")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body, response::IntoResponse};
+
+    use super::*;
+
+    async fn answered(levels: usize) -> Result<Value, String> {
+        let parameters = format!("{}{}", "[".repeat(levels - 1), "]".repeat(levels - 1));
+        let request = Request::new(body::Body::from(format!("{{\"parameters\": {parameters}}}")));
+        match Body::<Value>::from_request(request, &()).await {
+            Ok(Body(value)) => Ok(value),
+            Err(answer) => {
+                let response = answer.into_response();
+                assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+                let said = body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+                Err(String::from_utf8(said.to_vec()).unwrap())
+            }
+        }
+    }
+
+    /// What is accepted can be recorded, which takes some levels more, and be read again.
+    #[tokio::test]
+    async fn a_body_that_no_record_could_be_read_with_is_refused() {
+        let accepted = answered(MOST_LEVELS).await.unwrap();
+        assert_eq!(levels(&accepted), MOST_LEVELS);
+        for deep in [MOST_LEVELS + 1, 126] {
+            assert!(answered(deep).await.unwrap_err().contains("deeper than 100 levels"), "{deep}");
+        }
+        assert!(answered(1000).await.is_err());
+    }
 }

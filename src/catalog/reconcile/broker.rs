@@ -27,6 +27,7 @@ use crate::{
         context::Context,
         names,
     },
+    cluster::explain,
     contract::{FIELD_MANAGER, approval},
 };
 
@@ -48,7 +49,7 @@ const WRITES: usize = 8;
 enum SyncError {
     #[error("{0}")]
     Catalog(String),
-    #[error(transparent)]
+    #[error("{}", explain(.0))]
     Cluster(#[from] kube::Error),
 }
 

@@ -34,7 +34,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use super::{api::FINALIZER, context::Context};
-use crate::telemetry::traces;
+use crate::{cluster::explain, telemetry::traces};
 
 /// How many objects of a kind are worked on at the same time. Most of the time they wait for a broker.
 const CONCURRENCY: u16 = 128;
@@ -69,7 +69,7 @@ pub(super) enum Next {
 /// A reconcile could not be carried through for reasons that its object's user cannot mend.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReconcileError {
-    #[error("Kubernetes: {0}")]
+    #[error("Kubernetes: {}", explain(.0))]
     Cluster(#[from] kube::Error),
     #[error("a reconcile panicked or was stopped: {0}")]
     Stopped(#[from] tokio::task::JoinError),

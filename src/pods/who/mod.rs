@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::{
     Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, ListParams},
+    core::DeserializeGuard,
 };
 use serde::Serialize;
 
@@ -22,7 +23,7 @@ use self::{
 use super::{bindings::SeenBinding, why::BindingsOf};
 use crate::{
     admission::inject::{InjectSettings, NamespaceDefaults, nearest},
-    cluster::explain,
+    cluster::{explain, list::list},
 };
 
 /// The question cannot be answered.
@@ -109,12 +110,13 @@ pub(crate) async fn answer(
     let defaults = answer.defaults(client, namespace).await;
     let bindings = answer.bindings(client, namespace).await;
     let resource = ApiResource::erase::<Pod>(&());
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-    let objects = api
-        .list(&ListParams::default())
+    let api: Api<DeserializeGuard<DynamicObject>> =
+        Api::namespaced_with(client.clone(), namespace, &resource);
+    let objects = list(&api, ListParams::default())
         .await
         .map_err(|error| WhoError::Pods { namespace: namespace.to_owned(), reason: explain(&error) })?;
     let now = Timestamp::now();
+    answer.notes.extend(objects.unread.iter().map(|unread| format!("pod {unread} and is left out")));
     let seen = |object| SeenPod::read(object, defaults.as_ref(), settings);
     let pods: Vec<SeenPod> = objects.items.iter().filter_map(seen).collect();
     let mut question = Question::new(name, &pods, bindings);
@@ -155,9 +157,13 @@ impl Answer {
     }
 
     async fn bindings(&mut self, client: &Client, namespace: &str) -> BindingsOf {
-        let api: Api<SeenBinding> = Api::namespaced(client.clone(), namespace);
-        match api.list(&ListParams::default()).await {
-            Ok(bindings) => BindingsOf(Some(bindings.items.into_iter().map(Arc::new).collect())),
+        match list::<SeenBinding>(&Api::namespaced(client.clone(), namespace), ListParams::default()).await {
+            Ok(bindings) => {
+                self.notes.extend(bindings.unread.iter().map(|unread| {
+                    format!("ServiceBinding {unread}, so its revisions are not known; correct it")
+                }));
+                BindingsOf(Some(bindings.items.into_iter().map(Arc::new).collect()))
+            }
             Err(error) => {
                 let note = format!(
                     "ServiceBindings cannot be listed, so revisions are not known: {}",

@@ -31,8 +31,9 @@ use crate::{
         secrets,
         variables::Variables,
     },
+    cluster::trim::{is_cut, too_deep},
     contract::{approval, binding as contract},
-    osb::{BindRequest, BindResponse},
+    osb::{BindRequest, BindResponse, Object},
 };
 
 /// How long to wait for a namespace that has not been seen yet; its appearance ends the wait.
@@ -248,6 +249,10 @@ async fn ask(
     context: &Context,
     new: &mut ServiceBindingStatus,
 ) -> Result<BindResponse, Failure> {
+    if binding.spec.parameters.iter().flat_map(Object::values).any(is_cut) {
+        let message = format!("{}: delete the binding and create another", too_deep("spec.parameters"));
+        return Err(NotBound::new("ErrorWithParameters", message, Remedy::Watched).into());
+    }
     let broker_name = &instance.spec.broker.name;
     let broker = context.stores.broker(broker_name).ok_or_else(|| {
         let message = format!("the ClusterServiceBroker {broker_name:?} does not exist; register it again");

@@ -26,6 +26,7 @@ use crate::{
             status, with_finalizer,
         },
     },
+    cluster::trim::{is_cut, too_deep},
     contract::approval,
     osb::{Object, Operation, OperationState, ProvisionRequest},
 };
@@ -58,7 +59,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
     };
     let api: Api<ServiceInstance> = Api::namespaced(context.client.clone(), &namespace);
     let old = instance.status.clone().unwrap_or_default();
-    let offer = resolve::resolve(&instance.spec, &context.stores);
+    let offer = resolve::resolve(&instance.spec, &context.stores).and_then(|offer| readable(instance, offer));
     if old.provision_status == Some(ProvisionStatus::Provisioned) {
         let new = compare(instance, offer, old.clone());
         status::write(context, &api, instance, &old, new).await?;
@@ -126,6 +127,14 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
     };
     status::write(context, &api, &instance, &old, new).await?;
     Ok(next)
+}
+
+/// The offer, if the parameters for it can be read.
+fn readable(instance: &ServiceInstance, offer: Offer) -> Result<Offer, Unresolved> {
+    if instance.spec.parameters.iter().flat_map(Object::values).any(is_cut) {
+        return Err(Unresolved { reason: "ErrorWithParameters", message: too_deep("spec.parameters") });
+    }
+    Ok(offer)
 }
 
 const TAKEN: &str = "spec.externalID is the id of another ServiceInstance; delete this one and create it with another id or none";

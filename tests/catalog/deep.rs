@@ -1,0 +1,161 @@
+//! Objects that a parser with a limit refuses, stored by the API server all the same: of every kind that is watched, one whose
+//! `managedFields` or whose parameters nest 200 levels. They cost whoever wrote them, and nobody else.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+use axum::http::Request;
+use bindery::{
+    admission::namespaces::WatchedNamespaces,
+    catalog::api::{
+        Claim, ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ServiceBinding, ServiceInstance,
+    },
+    namespaces::NamespaceBinding,
+    telemetry::ops::Readiness,
+};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::{Api, Client, Resource, ResourceExt, api::ListParams};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{RUNTIME, restart_catalog, until},
+    pods::{place, until_told},
+};
+
+const LEVELS: usize = 200;
+
+fn deep() -> Value {
+    (0..LEVELS).fold(json!({}), |inner, _| json!({"f:a": inner}))
+}
+
+/// Who wrote what of an object, as nobody would say it.
+fn managed(api_version: &str) -> Value {
+    json!([{"manager": "hostile", "operation": "Update", "apiVersion": api_version, "time": "2026-01-01T00:00:00Z",
+        "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": deep()}}])
+}
+
+async fn send(client: &Client, method: &str, path: &str, body: &Value) {
+    let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    let request = request.body(body.to_string().into_bytes()).unwrap();
+    client.request::<Value>(request).await.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+}
+
+/// Gives an object that exists deep `managedFields`.
+async fn spoil<K>(client: &Client, path: &str, name: &str)
+where
+    K: Resource<DynamicType = ()>,
+{
+    let path = format!("{path}/{name}");
+    until(&format!("{path} is spoilt"), async || {
+        let request = Request::get(&path).body(Vec::new()).unwrap();
+        let mut object: Value = client.request(request).await.unwrap();
+        object["metadata"]["managedFields"] = managed(&K::api_version(&()));
+        let request = Request::put(&path).header("content-type", "application/json");
+        // Somebody else may write it at the same moment.
+        client.request::<Value>(request.body(object.to_string().into_bytes()).unwrap()).await.is_ok()
+    })
+    .await;
+}
+
+/// Whether a client that does not know of this trouble cannot list the kind, so that the test tests something.
+async fn stops_others<K>()
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let bare = Api::<K>::all(Client::try_default().await.unwrap());
+    let listed = bare.list(&ListParams::default()).await;
+    assert!(matches!(listed, Err(kube::Error::SerdeError(_))), "{} can be listed", K::plural(&()));
+}
+
+#[tokio::test]
+async fn objects_that_nest_deep_stop_nobody_else() {
+    const CATALOG: &str = "/apis/servicecatalog.k8s.io/v1beta1";
+    let place = place().await;
+    let client = place.client.clone();
+    place.broker_is("FetchedCatalog").await;
+    place.instance("early", json!({})).await;
+    place.instance_is("early", "ProvisionedSuccessfully").await;
+
+    // Everything that is watched.
+    let name = format!("{}-deep", place.namespace);
+    let metadata = json!({"name": name, "labels": {"bindery.dev/inject": "enabled"},
+        "annotations": {"bindery.dev/bind": "x"}, "managedFields": managed("v1")});
+    send(&client, "POST", "/api/v1/namespaces", &json!({"metadata": metadata})).await;
+    let pod = json!({"metadata": {"name": "deep", "managedFields": managed("v1")},
+        "spec": {"containers": [{"name": "app", "image": "busybox"}]}});
+    send(&client, "POST", &format!("/api/v1/namespaces/{}/pods", place.namespace), &pod).await;
+    let event = json!({"metadata": {"generateName": "deep-", "managedFields": managed("v1")}, "reason": "FailedCreate",
+        "lastTimestamp": "9999-12-31T23:59:59Z", "involvedObject": {"kind": "Pod", "namespace": place.namespace}});
+    send(&client, "POST", &format!("/api/v1/namespaces/{}/events", place.namespace), &event).await;
+    let of_namespace = |kind: &str| format!("{CATALOG}/namespaces/{}/{kind}", place.namespace);
+    let api_version = "servicecatalog.k8s.io/v1beta1";
+    let instance = json!({"apiVersion": api_version, "kind": "ServiceInstance", "metadata": {"name": "deep"},
+        "spec": {"clusterServiceClassExternalName": place.broker.name(), "clusterServicePlanExternalName": "default",
+            "parameters": {"a": deep()}}});
+    send(&client, "POST", &of_namespace("serviceinstances"), &instance).await;
+    let binding = json!({"apiVersion": api_version, "kind": "ServiceBinding", "metadata": {"name": "deep"},
+        "spec": {"instanceRef": {"name": "early"}, "parameters": {"a": deep()}}});
+    send(&client, "POST", &of_namespace("servicebindings"), &binding).await;
+    let rule = json!({"apiVersion": "bindery.dev/v1alpha1", "kind": "NamespaceBinding", "metadata": {"name": name},
+        "spec": {"namePattern": "none-*", "clusterServiceClassExternalName": "x", "parameters": {"a": deep()}}});
+    send(&client, "POST", "/apis/bindery.dev/v1alpha1/namespacebindings", &rule).await;
+    spoil::<ClusterServiceBroker>(&client, &format!("{CATALOG}/clusterservicebrokers"), &place.broker.name())
+        .await;
+    let of_broker = |broker: &str| broker == place.broker.name();
+    let classes = Api::<ClusterServiceClass>::all(client.clone()).list(&ListParams::default()).await.unwrap();
+    for class in classes.iter().filter(|class| of_broker(&class.spec.cluster_service_broker_name)) {
+        let path = format!("{CATALOG}/clusterserviceclasses");
+        spoil::<ClusterServiceClass>(&client, &path, &class.name_any()).await;
+    }
+    let plans = Api::<ClusterServicePlan>::all(client.clone()).list(&ListParams::default()).await.unwrap();
+    for plan in plans.iter().filter(|plan| of_broker(&plan.spec.cluster_service_broker_name)) {
+        let path = format!("{CATALOG}/clusterserviceplans");
+        spoil::<ClusterServicePlan>(&client, &path, &plan.name_any()).await;
+    }
+    for claim in place.claims().await {
+        spoil::<Claim>(&client, "/apis/bindery.dev/v1alpha1/claims", &claim.name_any()).await;
+    }
+    stops_others::<Namespace>().await;
+    stops_others::<Pod>().await;
+    stops_others::<k8s_openapi::api::core::v1::Event>().await;
+    stops_others::<ServiceInstance>().await;
+    stops_others::<ServiceBinding>().await;
+    stops_others::<NamespaceBinding>().await;
+    stops_others::<ClusterServiceBroker>().await;
+    stops_others::<ClusterServiceClass>().await;
+    stops_others::<ClusterServicePlan>().await;
+    stops_others::<Claim>().await;
+
+    // All of them are listed anew, and others are served.
+    restart_catalog().await;
+    place.instance("late", json!({})).await;
+    place.binding("late", "late", json!({})).await;
+    place.binding_is("late", "InjectedBindResult").await;
+    let said = place.instance_is("deep", "ErrorWithParameters").await;
+    assert!(said.contains("spec.parameters nests deeper than 100 levels"), "{said}");
+    place.binding_is("deep", "ErrorWithParameters").await;
+    let rules: Api<NamespaceBinding> = Api::all(client.clone());
+    until("the NamespaceBinding says why it does nothing", async || {
+        let rule = rules.get(&name).await.unwrap();
+        json!(rule)["status"].to_string().contains("nests deeper than 100 levels")
+    })
+    .await;
+    let missed = json!({"metadata": {"name": "missed", "annotations": {"bindery.dev/bind": "late"}},
+        "spec": {"containers": [{"name": "app", "image": "busybox"}]}});
+    send(&client, "POST", &format!("/api/v1/namespaces/{}/pods", place.namespace), &missed).await;
+    until_told(&place, "Pod", "missed", "BindingMissed", "late").await;
+
+    // The webhook's cache is filled.
+    let readiness = Readiness::default();
+    let (_labelled, watch) = WatchedNamespaces::new(client.clone(), readiness.clone());
+    let watching = RUNTIME.spawn(watch);
+    until("the Namespaces are known", async || readiness.report().is_empty()).await;
+    watching.abort();
+
+    // What nests deep can be deleted like anything else.
+    place.delete::<ServiceBinding>("deep").await;
+    place.gone::<ServiceBinding>("deep").await;
+    place.delete::<ServiceInstance>("deep").await;
+    place.gone::<ServiceInstance>("deep").await;
+    rules.delete(&name, &kube::api::DeleteParams::default()).await.unwrap();
+}

@@ -39,7 +39,8 @@ struct Arguments {
     /// The form of log lines, which go to stderr.
     #[arg(long, global = true, env = "BINDERY_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
-    /// What to log, in the syntax of `RUST_LOG`: `info`, `bindery=debug,warn`.
+    /// How much to log of bindery's own events, in the syntax of `RUST_LOG`: `info`, `bindery::catalog=debug,warn`. Events
+    /// of libraries are never logged, since they may quote credentials.
     #[arg(long = "log", global = true, env = "BINDERY_LOG", default_value = "info", value_name = "FILTER")]
     log_filter: String,
 }

@@ -125,7 +125,7 @@ where
     let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
     match api.list(&ListParams::default().limit(1)).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Err(format!(
+        Err(kube::Error::Api(status)) if status.code == 404 => Err(format!(
             "the custom resource definition {}.{} is missing; create it: bindery crds | kubectl apply -f -",
             K::plural(&()),
             K::group(&())

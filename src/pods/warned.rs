@@ -18,7 +18,7 @@ use super::{
     tell::Notice,
     watch::{PodQueue, PodRef},
 };
-use crate::cluster::in_time;
+use crate::cluster::{explain, in_time};
 
 /// How long it may take to read the Secrets of a pod's variables.
 const LONGEST_LOOK: Duration = Duration::from_secs(10);
@@ -92,7 +92,12 @@ async fn tell(shared: Shared, pod: std::sync::Arc<AskingPod>, news: News) {
     if news.compare {
         match in_time(LONGEST_LOOK, hidden(&shared, &namespace, &pod)).await {
             Ok(hidden) => notices.extend(hidden),
-            Err(error) => debug!(namespace, pod = pod.name_any(), error = explain(&error), "its variables cannot be compared"),
+            Err(error) => debug!(
+                namespace,
+                pod = pod.name_any(),
+                error = explain(&error),
+                "its variables cannot be compared"
+            ),
         }
     }
     let owner = shared.owners.of(&pod).await.map(|owner| owner.reference(&namespace));

@@ -85,8 +85,8 @@ async fn objects_that_nest_deep_stop_nobody_else() {
         "spec": {"containers": [{"name": "app", "image": "busybox"}]}});
     send(&client, "POST", &format!("/api/v1/namespaces/{}/pods", place.namespace), &pod).await;
     let event = json!({"metadata": {"generateName": "deep-", "managedFields": managed("v1")}, "reason": "FailedCreate",
-        "lastTimestamp": "9999-12-31T23:59:59Z", "involvedObject": {"kind": "Pod", "namespace": place.namespace}});
-    send(&client, "POST", &format!("/api/v1/namespaces/{}/events", place.namespace), &event).await;
+        "lastTimestamp": "9999-12-31T23:59:59Z", "involvedObject": {"kind": "Pod", "namespace": name}});
+    send(&client, "POST", &format!("/api/v1/namespaces/{name}/events"), &event).await;
     let of_namespace = |kind: &str| format!("{CATALOG}/namespaces/{}/{kind}", place.namespace);
     let api_version = "servicecatalog.k8s.io/v1beta1";
     let instance = json!({"apiVersion": api_version, "kind": "ServiceInstance", "metadata": {"name": "deep"},

@@ -146,6 +146,8 @@ async fn errors_that_are_no_status_are_not_passed_on() {
     let bad = answered("a").await;
     assert_eq!((bad.code, bad.message.contains("canary")), (502, false));
     assert!(bad.message.contains("502 Bad Gateway"), "{}", bad.message);
-    assert!(answered("b").await.is_not_found());
+    // Such an answer does not show that an object is gone.
+    let gone = answered("b").await;
+    assert_eq!((gone.code, gone.is_not_found()), (404, false));
     assert_eq!(answered("c").await.message, "no");
 }

@@ -121,26 +121,30 @@ pub(super) async fn serve(
     let mut connections = JoinSet::new();
     let mut stopped = pin!(stop.cancelled());
     let mut drain: Option<Drain> = None;
+    // Accepted when all others had just become busy.
+    let mut held = None;
     loop {
         let (end, quiet_until) =
             drain.as_ref().map_or((None, None), |drain| (Some(drain.end), Some(drain.quiet_until)));
+        let is_busy = roster.is_busy(limits.connections);
+        if !is_busy && let Some((stream, client)) = held.take() {
+            admit(&server, &roster, &mut connections, stream, client);
+        }
         // Those that make room are still there for a moment.
-        let may_accept =
-            !roster.is_busy(limits.connections) && connections.len() < limits.connections + LEAVING;
+        let may_accept = !is_busy && connections.len() < limits.connections + LEAVING;
         tokio::select! {
             biased;
             () = &mut stopped, if drain.is_none() => drain = Some(Drain::begin(&limits)),
             Some(_) = connections.join_next() => {}
             () = until(end) => break,
-            () = roster.changed(), if roster.is_busy(limits.connections) => {}
+            () = roster.changed(), if is_busy => {}
             accepted = listener.accept(), if may_accept => match accepted {
                 Ok((stream, client)) => {
-                    let peer = client.ip().to_canonical();
-                    if roster.make_room(peer, limits.connections, limits.of_peer) == Room::PeerIsBusy {
-                        debug!(%client, "a client has too many connections; one more is refused");
-                        continue;
+                    if roster.is_busy(limits.connections) {
+                        held = Some((stream, client));
+                    } else {
+                        admit(&server, &roster, &mut connections, stream, client);
                     }
-                    connections.spawn(server.clone().connection(stream, client, roster.enter(peer)));
                     if let Some(drain) = &mut drain {
                         drain.quiet_until = Instant::now() + limits.quiet;
                     }
@@ -161,6 +165,21 @@ pub(super) async fn serve(
             "connections are cut off, since they did not end after the stop"
         );
     }
+}
+
+/// Takes a connection in, unless its client has too many that are all busy.
+fn admit(
+    server: &Arc<Server>,
+    roster: &Roster,
+    connections: &mut JoinSet<()>,
+    stream: TcpStream,
+    client: SocketAddr,
+) {
+    let (peer, limits) = (client.ip().to_canonical(), &server.limits);
+    if roster.make_room(peer, limits.connections, limits.of_peer) == Room::PeerIsBusy {
+        return debug!(%client, "a client has too many connections; one more is refused");
+    }
+    connections.spawn(server.clone().connection(stream, client, roster.enter(peer)));
 }
 
 /// The end of a server.

@@ -201,8 +201,10 @@ impl Provider for Databases {
     async fn deprovision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
         let database = naming::database(&instance.id);
         match self.plans.reclaim_policy(instance) {
-            ReclaimPolicy::Delete => self.attempt(|| self.remove_database(&database, Rest::Later)).await?,
-            ReclaimPolicy::Retain => self.attempt(|| self.retain_database(&database)).await?,
+            ReclaimPolicy::Delete => {
+                self.attempt(|| Box::pin(self.remove_database(&database, Rest::Later))).await?
+            }
+            ReclaimPolicy::Retain => self.attempt(|| Box::pin(self.retain_database(&database))).await?,
         }
         Ok(Progress::Done(()))
     }
@@ -253,15 +255,17 @@ impl Provider for Databases {
     async fn remove(&self, resource: &Resource) -> Result<(), ServiceError> {
         match resource.kind {
             ResourceKind::Database => {
-                self.attempt(|| self.remove_database(&resource.name, Rest::Refuse)).await
+                self.attempt(|| Box::pin(self.remove_database(&resource.name, Rest::Refuse))).await
             }
             ResourceKind::OwnerRole | ResourceKind::AccessRole => {
                 match naming::grouped_database(&resource.name) {
-                    Some(database) => self.attempt(|| self.remove_database(database, Rest::Refuse)).await,
+                    Some(database) => {
+                        self.attempt(|| Box::pin(self.remove_database(database, Rest::Refuse))).await
+                    }
                     None => Ok(()),
                 }
             }
-            ResourceKind::Login => self.attempt(|| self.remove_stray_login(&resource.name)).await,
+            ResourceKind::Login => self.attempt(|| Box::pin(self.remove_stray_login(&resource.name))).await,
         }
     }
 

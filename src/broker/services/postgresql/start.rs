@@ -135,7 +135,7 @@ mod tests {
         for _ in 0..1000 {
             let signature = Signature::new();
             // PostgreSQL shows the largest unit without a remainder.
-            assert!(signature.0 % 1000 != 0 && i32::try_from(signature.0).is_ok());
+            assert!(!signature.0.is_multiple_of(1000) && i32::try_from(signature.0).is_ok());
             assert!(signature.0 > 6 * 24 * 60 * 60 * 1000, "{}", signature.0);
             assert_eq!(signature.to_string().split('=').nth(1), signature.shown().strip_suffix("ms"));
         }

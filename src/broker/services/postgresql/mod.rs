@@ -202,7 +202,7 @@ impl Provider for Databases {
         let database = naming::database(&instance.id);
         match self.plans.reclaim_policy(instance) {
             ReclaimPolicy::Delete => {
-                self.attempt(|| Box::pin(self.remove_database(&database, Rest::Later))).await?
+                self.attempt(|| Box::pin(self.remove_database(&database, Rest::Later))).await?;
             }
             ReclaimPolicy::Retain => self.attempt(|| Box::pin(self.retain_database(&database))).await?,
         }

@@ -1,6 +1,9 @@
 //! Reading pages: tables and snippets.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// A file of the repository.
 pub(crate) fn read(name: &str) -> String {
@@ -12,7 +15,9 @@ pub(crate) fn read(name: &str) -> String {
 pub(crate) fn all() -> Vec<String> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs");
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
-    let names = entries.map(|name| name.into_string().unwrap()).filter(|name| Path::new(name).extension() == Some("md".as_ref()));
+    let names = entries
+        .map(|name| name.into_string().unwrap())
+        .filter(|name| Path::new(name).extension() == Some("md".as_ref()));
     let mut names: Vec<_> = names.map(|name| format!("docs/{name}")).collect();
     names.extend(["README.md", "certs/README.md"].map(ToOwned::to_owned));
     names.sort();

@@ -1,5 +1,5 @@
 //! Whose Secrets a ClusterServiceBroker may name: the webhook as the API server calls it, with users who may write
-//! ClusterServiceBrokers and users who may read a Secret as well.
+//! `ClusterServiceBrokers` and users who may read a Secret as well.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// A broker that asks for a password, which is in the Secret `auth` of the place's namespace. `mallory` may write
-/// ClusterServiceBrokers; `alice` may also get that Secret.
+/// `ClusterServiceBrokers`; `alice` may also get that Secret.
 struct Scene {
     place: Place,
     mallory: Client,
@@ -39,7 +39,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// The webhook is asked about ClusterServiceBrokers that have the place's label.
+    /// The webhook is asked about `ClusterServiceBrokers` that have the place's label.
     async fn new() -> Self {
         let place = Place::new().await;
         place.broker.held().password = Some("right".to_owned());
@@ -70,7 +70,7 @@ impl Scene {
     /// A ClusterServiceBroker that names a Secret of the place's namespace.
     fn broker(&self, name: &str, secret: &str) -> ClusterServiceBroker {
         let reference = json!({"basic": {"secretRef": {"namespace": self.place.namespace, "name": secret}}});
-        let mut broker = self.place.unapproved(json!({"authInfo": reference}));
+        let mut broker = self.place.unapproved(&json!({"authInfo": reference}));
         if !name.is_empty() {
             broker.metadata.name = Some(format!("{name}-{}", self.place.broker.suffix));
         }
@@ -200,7 +200,7 @@ async fn while_the_webhook_is_down_no_broker_with_a_secret_is_stored() {
     let make = PostParams::default();
     let error = brokers(&scene.alice).create(&make, &scene.broker("", "auth")).await.unwrap_err().to_string();
     assert!(error.contains("brokers.bindery.dev"), "{error}");
-    let mut without = scene.place.unapproved(json!({}));
+    let mut without = scene.place.unapproved(&json!({}));
     without.labels_mut().insert("checked".to_owned(), scene.place.namespace.clone());
     brokers(&scene.alice).create(&make, &without).await.unwrap();
     scene.finish().await;

@@ -155,7 +155,7 @@ impl Place {
 
     /// Registers the broker; `spec` overrides what is usual. Its Secret is approved, as by the webhook.
     pub(crate) async fn register(&self, spec: Value) {
-        let mut broker = self.unapproved(spec);
+        let mut broker = self.unapproved(&spec);
         let checked = ClaimBroker::of(&self.broker.name(), &broker.spec, None).checked();
         let approval = approvals(&self.client).issue(&checked).await.unwrap();
         broker.annotations_mut().insert(APPROVAL.to_owned(), approval);
@@ -163,7 +163,7 @@ impl Place {
     }
 
     /// The broker's registration as a user writes it.
-    pub(crate) fn unapproved(&self, spec: Value) -> ClusterServiceBroker {
+    pub(crate) fn unapproved(&self, spec: &Value) -> ClusterServiceBroker {
         let mut body = json!({"url": self.broker.url()});
         body.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         serde_json::from_value(json!({

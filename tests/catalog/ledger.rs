@@ -1,5 +1,7 @@
 //! Claims: nothing is lost when an object vanishes without its finalizer, and nobody gets at another's.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use bindery::catalog::api::{Claim, ServiceBinding, ServiceInstance, claim::ClaimState};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{

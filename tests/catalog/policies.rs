@@ -19,6 +19,9 @@ use serde_json::{Value, json};
 
 use crate::harness::{Place, client_of, until};
 
+/// The policy that is applied last.
+const LAST: &str = "catalog-secrets";
+
 /// The chart's roles and policies, for accounts of the place's namespace.
 async fn install(place: &Place) {
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/bindery");
@@ -28,8 +31,14 @@ async fn install(place: &Place) {
     let rendered = Command::new("helm").args(arguments).output().unwrap();
     assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
     let kinds = ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ValidatingAdmissionPolicy"];
-    for document in String::from_utf8(rendered.stdout).unwrap().split("\n---\n") {
-        let object: Value = serde_saphyr::from_str(document.trim_start_matches("---\n")).unwrap();
+    let rendered = String::from_utf8(rendered.stdout).unwrap();
+    let documents = rendered.split("\n---\n").map(|document| document.trim_start_matches("---\n"));
+    let mut objects: Vec<Value> =
+        documents.map(|document| serde_saphyr::from_str(document).unwrap()).collect();
+    // The API server hears of policies in this order: once the last is in force, all are.
+    objects
+        .sort_by_key(|object| object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with(LAST)));
+    for object in objects {
         let Some(kind) = object["kind"].as_str() else { continue };
         if kinds.contains(&kind) || kind == "ValidatingAdmissionPolicyBinding" {
             apply(place, &object).await;
@@ -69,11 +78,11 @@ fn is_denied<T: std::fmt::Debug>(outcome: kube::Result<T>, policy: &str) -> bool
     }
 }
 
-fn secret(fields: Value) -> Secret {
+fn secret(fields: &Value) -> Secret {
     let mut secret = json!({"metadata": {"name": "made", "labels": {"app.kubernetes.io/managed-by": "bindery"},
         "ownerReferences": [{"apiVersion": "servicecatalog.k8s.io/v1beta1", "kind": "ServiceBinding", "name": "made",
             "uid": "00000000-0000-4000-8000-000000000000", "controller": true}]}, "type": "Opaque"});
-    json_patch::merge(&mut secret, &fields);
+    json_patch::merge(&mut secret, fields);
     serde_json::from_value(secret).unwrap()
 }
 
@@ -83,9 +92,9 @@ async fn installed() -> Place {
     install(&place).await;
     let catalog = account(&place, "catalog").await;
     let (secrets, dry) = (secrets(&place, &catalog), PostParams { dry_run: true, ..PostParams::default() });
-    let bad = secret(json!({"type": "example.com/other"}));
+    let bad = secret(&json!({"type": "example.com/other"}));
     until("the catalog's rights and policies hold", async || {
-        secrets.create(&dry, &bad).await.is_err_and(|error| error.to_string().contains("catalog-secrets"))
+        secrets.create(&dry, &bad).await.is_err_and(|error| error.to_string().contains(LAST))
     })
     .await;
     place
@@ -104,12 +113,12 @@ async fn the_catalog_writes_secrets_of_bindings_alone() {
         "metadata": {"annotations": {"kubernetes.io/service-account.name": "default"}}});
     for bad in [token, json!({"metadata": {"labels": null}}), json!({"metadata": {"ownerReferences": null}})]
     {
-        assert!(is_denied(secrets.create(&make, &secret(bad.clone())).await, policy), "{bad}");
+        assert!(is_denied(secrets.create(&make, &secret(&bad)).await, policy), "{bad}");
     }
     // One whose owner is gone is collected at once.
     let spec = json!({"instanceRef": {"name": "none"}});
     let binding: ServiceBinding = place.create("ServiceBinding", "made", json!({}), spec).await.unwrap();
-    let mut of_binding = secret(json!({}));
+    let mut of_binding = secret(&json!({}));
     of_binding.owner_references_mut()[0].uid = binding.uid().unwrap();
     secrets.create(&make, &of_binding).await.unwrap();
     let users: Secret =
@@ -118,7 +127,7 @@ async fn the_catalog_writes_secrets_of_bindings_alone() {
     let change = Patch::Merge(json!({"stringData": {"a": "c"}}));
     let parameters = PatchParams::default();
     assert!(is_denied(secrets.patch("users", &parameters, &change).await, policy));
-    let seized = Patch::Merge(json!({"metadata": secret(json!({})).metadata.owner_references.map(|owners| {
+    let seized = Patch::Merge(json!({"metadata": secret(&json!({})).metadata.owner_references.map(|owners| {
         json!({"ownerReferences": owners, "labels": {"app.kubernetes.io/managed-by": "bindery"}})
     })}));
     assert!(
@@ -276,10 +285,10 @@ async fn the_broker_registers_itself_and_makes_its_own_secrets() {
     for (role, name) in [("broker", "broker"), ("admission", "approvals"), ("admission", "admission-tls")] {
         let client = account(&place, role).await;
         let secrets = secrets(&place, &client);
-        let named = |name: &str| secret(json!({"metadata": {"name": format!("{namespace}-{name}")}}));
+        let named = |name: &str| secret(&json!({"metadata": {"name": format!("{namespace}-{name}")}}));
         secrets.create(&dry, &named(name)).await.unwrap();
         assert!(is_denied(secrets.create(&dry, &named("catalog")).await, "own-secrets"));
-        let token = secret(json!({"metadata": {"name": format!("{namespace}-{name}"),
+        let token = secret(&json!({"metadata": {"name": format!("{namespace}-{name}"),
             "annotations": {"kubernetes.io/service-account.name": "default"}},
             "type": "kubernetes.io/service-account-token"}));
         assert!(is_denied(secrets.create(&dry, &token).await, "own-secrets"));

@@ -123,7 +123,7 @@ async fn a_binding_ends_at_its_time_with_its_sessions() {
     let days = |until: jiff::Timestamp| (until.duration_since(jiff::Timestamp::now()).as_hours() + 12) / 24;
     assert_eq!((days(ends), days(renew)), (30, 20), "{body}");
 
-    let credentials = platform.credentials_with("timed", "short", json!({"validFor": "2s"})).await;
+    let credentials = platform.credentials_with("timed", "short", json!({"validFor": "6s"})).await;
     let uri = credentials["uri"].as_str().unwrap();
     let session = Postgres::session(uri);
     let user = credentials["username"].as_str().unwrap();

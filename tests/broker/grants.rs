@@ -47,7 +47,7 @@ async fn what_an_administrator_granted_elsewhere_is_told_and_the_login_goes_when
 
     let report = sweep(platform.config(), &[], false).await.unwrap().to_string();
     assert!(report.contains(&format!("left over: login {login}")), "{report}");
-    assert!(!report.contains("_revoked"), "{report}");
+    assert!(!report.contains(&format!("{database}_revoked")), "{report}");
     let report = sweep(platform.config(), &[], true).await.unwrap();
     let told = report.failed.join("\n");
     let remedy = format!("REVOKE ALL ON TABLE public.t FROM \"{login}\"");

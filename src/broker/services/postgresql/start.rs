@@ -73,8 +73,12 @@ pub(super) async fn start(
         return Err(ConnectError::ReadOnly);
     }
     client.batch_execute(&settings(major)).await?;
-    verify(client).await?;
-    Ok(signed == signature.shown())
+    let is_direct = signed == signature.shown();
+    match verify(client).await {
+        // Statements that follow each other reached different server processes.
+        Err(ConnectError::Unsettled { .. }) if !is_direct => Err(ConnectError::Pooler),
+        verified => verified.map(|()| is_direct),
+    }
 }
 
 /// What a tenant may have set otherwise (runtime-config-client, runtime-config-compatible, runtime-config-wal).

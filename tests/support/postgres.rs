@@ -460,7 +460,8 @@ fn fetched(major: &str) -> PathBuf {
         found.join("initdb").exists(),
         "PostgreSQL {major} is missing: tests/preflight postgresql-{major}"
     );
-    found
+    // The user that servers run as may not be able to follow a link from here.
+    found.canonicalize().unwrap()
 }
 
 /// Debian keeps each version's programs in a folder of its own.

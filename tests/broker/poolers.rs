@@ -90,6 +90,14 @@ async fn a_pool_of_transactions_is_refused() {
         assert_eq!(status, 500, "{settings}");
     }
     let pooler = PgBouncer::start(&server, "pool_mode = session\ndefault_pool_size = 1");
-    let told = through(&pooler, &server).await.checked().await.unwrap_err();
-    assert!(told.contains("more connections"), "{told}");
+    let platform = through(&pooler, &server).await;
+    let mut told = String::new();
+    // The pool's only connection may be with the broker's look for expired logins at first: then the server is silent.
+    for _ in 0..10 {
+        told = platform.checked().await.unwrap_err();
+        if told.contains("more connections") {
+            return;
+        }
+    }
+    panic!("{told}");
 }

@@ -1,6 +1,9 @@
 //! What users are told when something is wrong, and that mending it is enough.
 
-use crate::scenario::{BINDING, INSTANCE, Scenario};
+use crate::{
+    installation::{NAMESPACE, RELEASE, kubectl},
+    scenario::{BINDING, INSTANCE, Scenario},
+};
 
 #[tokio::test]
 async fn an_unknown_class_is_named_with_the_nearest_and_mended_by_an_apply() {
@@ -46,7 +49,14 @@ async fn an_unreachable_database_is_named_and_the_story_goes_on_when_it_is_back(
     }
     let condition = scenario.instance_says("mydb01", "ProvisionCallFailed").await;
     postgres.start_again();
-    assert!(condition.message.contains(&format!(":{}", postgres.port())), "{}", condition.message);
+    // Users learn no address; the broker's log has it under the reference.
+    let (told, reference) = condition.message.split_once("(reference ").expect("a reference");
+    assert!(told.contains("the database server cannot be used at present"), "{told}");
+    let reference = reference.split(')').next().unwrap();
+    let log = kubectl(&["--namespace", NAMESPACE, "logs", &format!("{RELEASE}-broker-0")]).await;
+    let address = format!(":{}", postgres.port());
+    let named = log.lines().any(|line| line.contains(reference) && line.contains(&address));
+    assert!(named, "no line of the broker's log has {reference} and {address}:\n{log}");
 
     let credentials = scenario.credentials("mydb01-binding").await;
     scenario.finish(&[&credentials]).await;

@@ -143,7 +143,11 @@ pub(super) const ADMINISTRATORS: &[Allowed] = &[
         "pg-catalog: pg_roles",
         Same,
     ),
-    allow("SELECT (extract(epoch FROM now()) * 1000000)::int8", "functions-and-operators: extract", Same),
+    allow(
+        "SELECT (extract(epoch FROM pg_catalog.now()) * 1000000)::int8",
+        "functions-and-operators: extract",
+        Same,
+    ),
     allow(
         "SELECT NOT rolcanlogin AND (rolvaliduntil IS NULL OR rolvaliduntil > now()) FROM pg_catalog.pg_roles \
          WHERE rolname::text = $1",

@@ -2,7 +2,7 @@
 
 use crate::{
     installation::{NAMESPACE, RELEASE, kubectl},
-    scenario::{BINDING, INSTANCE, Scenario},
+    scenario::{BINDING, INSTANCE, LIMIT, Scenario},
 };
 
 #[tokio::test]
@@ -16,9 +16,17 @@ async fn an_unknown_class_is_named_with_the_nearest_and_mended_by_an_apply() {
         "{}",
         condition.message
     );
-    let events =
-        scenario.kubectl(&["get", "events", "--output=jsonpath={.items[*].reason}"]).await.expect_success();
-    assert!(events.contains("ReferencesNonexistentServiceClass"), "{events}");
+    // The event is written after the condition.
+    let reasons = ["get", "events", "--output=jsonpath={.items[*].reason}"];
+    let before = std::time::Instant::now();
+    loop {
+        let events = scenario.kubectl(&reasons).await.expect_success();
+        if events.contains("ReferencesNonexistentServiceClass") {
+            break;
+        }
+        assert!(before.elapsed() < LIMIT, "{events}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
 
     scenario.apply(INSTANCE).await.expect_success();
     scenario.instance_says("mydb01", "ProvisionedSuccessfully").await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     platform::Platform,
-    postgres::Postgres,
+    postgres::{ADMIN, Postgres},
     server::{connect, is_refused},
 };
 
@@ -224,8 +224,10 @@ async fn nobody_becomes_the_marker_and_earlier_marks_are_turned() {
     let reader = platform.credentials_with("marked-earlier", "r", json!({"access": "readonly"})).await;
     let (marker, database) = (platform.mark(), text(&earlier, "database"));
     for group in ["owner", "readonly"] {
-        server
-            .psql(&format!("REVOKE {database}_{group} FROM {marker}; GRANT {marker} TO {database}_{group}"));
+        // As the administrator: from PostgreSQL 16 on, a grant is taken back as its grantor only.
+        server.psql(&format!(
+            "SET ROLE {ADMIN}; REVOKE {database}_{group} FROM {marker}; GRANT {marker} TO {database}_{group}"
+        ));
     }
     let refused = async |credentials: &Value| {
         let session = connect(&server, credentials).await.unwrap();

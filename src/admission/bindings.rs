@@ -130,7 +130,7 @@ fn is_written(binding: &Seen) -> bool {
         && binding.status.as_ref().is_some_and(|status| !status.secrets.is_empty())
 }
 
-/// The same of one that may not be readable, which is told of; then nothing new is known.
+/// The same for a binding that may be unreadable. An unreadable binding is reported and changes nothing.
 fn read(binding: &DeserializeGuard<Seen>, unreadable: &Unreadable) -> Option<bool> {
     match &binding.0 {
         Ok(binding) => Some(is_written(binding)),

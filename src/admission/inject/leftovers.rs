@@ -12,7 +12,7 @@ use super::{
     names::{VOLUME_PREFIX, volume_name},
 };
 
-/// How many are told of: one text for each is enough.
+/// How many leftovers are reported at most, each in one warning.
 const MOST: usize = 10;
 
 /// The leftovers in a pod that asks for nothing.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Warning, container::Container, error::InjectError, fields::text, folder::MountRoot};
 
-/// Volumes of which a mount is always read-only, and in which the kubelet makes the folders that are mounted below.
+/// Volumes whose mounts are always read-only, and in which the kubelet creates the folders of mounts below them.
 const PROJECTED: [&str; 4] = ["configMap", "downwardAPI", "projected", "secret"];
 
 /// What `hostPath.type` says of what is no folder.

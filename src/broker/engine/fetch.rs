@@ -131,7 +131,7 @@ fn told(
     }
 }
 
-/// An operation that did not succeed, of which nothing else is known any more.
+/// An operation that failed, and whose other details are no longer recorded.
 fn failed_before() -> LastOperation {
     LastOperation {
         state: OperationState::Failed,

@@ -117,7 +117,7 @@ impl Shared {
         self.record_beside(&holder, &record).await
     }
 
-    /// Takes back a binding that waits, of which nothing was made. Answers whether that could be done.
+    /// Withdraws a queued binding before anything is created for it. Returns whether the binding was withdrawn.
     pub(super) async fn withdraw(&self, mut record: Binding) -> Result<bool, Refusal> {
         let Some(holder) = self.records.store.holder(&record.instance).await? else { return Ok(false) };
         record.begin(begin(Verb::Unbind, &Asking::default()));

@@ -114,8 +114,8 @@ delete_branch() { # name
   local began=$SECONDS
   expect "the namespace feature-$1 goes within a minute"
   show kubectl delete namespace "feature-$1" --timeout 60s
-  await 30 "nothing is claimed for feature-$1" eval \
-    "! kubectl get claims --output jsonpath='{.items[*].spec.namespace}' | grep -w feature-$1"
+  await 30 "nothing is held for feature-$1" eval \
+    "! kubectl get extres --output jsonpath='{.items[*].spec.namespace}' | grep -w feature-$1"
   say "feature-$1, its pod, its user and its database were gone after $((SECONDS - began)) s"
 }
 

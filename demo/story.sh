@@ -140,7 +140,7 @@ delete_instance() {
 check_nothing_left() {
   expect "bindery sweep finds nothing"
   show kubectl --namespace bindery exec bindery-broker-0 -- bindery sweep --config /etc/bindery/bindery.yaml
-  same "claims" "" "$(kubectl get claims --output name)"
+  same "external resources" "" "$(kubectl get extres --output name)"
   if [ -z "${BINDERY_DEMO_DATABASE_URL:-}" ]; then
     same "databases that are not PostgreSQL's own" 0 \
       "$(admin_value "select count(*) from pg_database where datname not in ('postgres', 'template0', 'template1')")"

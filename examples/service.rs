@@ -15,8 +15,8 @@ use bindery::{
     broker::{
         BindingSpec, Bound, Broker, InstanceSpec, Progress, Provider, Resource, ResourceKind, ServiceError,
         Timing, Unacceptable,
+        config::{BrokerConfig, LoadedConfig, Login, PartialSettings, PasswordSource, StoreKey},
     },
-    config::{BrokerConfig, LoadedConfig, Login, PartialSettings, PasswordSource, StoreKey},
     osb::{BindingId, InstanceId, Object},
     telemetry::Metrics,
 };

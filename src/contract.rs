@@ -83,9 +83,9 @@ pub mod approval {
     pub const NOT_APPROVED: &str = "SecretNotApproved";
 }
 
-/// Annotations of Claims.
-pub mod claim {
-    /// Annotation: the uid of the namespace whose object of the same name may take over what the Claim stands for. Set by
+/// Annotations of ExternalResources.
+pub mod external_resource {
+    /// Annotation: the uid of the namespace whose object of the same name may take over what the ExternalResource stands for. Set by
     /// an administrator.
     pub const ADOPT: &str = "bindery.dev/adopt";
 }

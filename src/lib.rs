@@ -6,13 +6,17 @@
 extern crate self as bindery;
 
 pub mod admission;
+pub mod apis;
+pub mod bindings;
 pub mod broker;
 pub mod catalog;
 pub mod cli;
-pub mod cluster;
-pub mod config;
 pub mod contract;
-pub mod namespaces;
+pub mod injection;
+pub mod install;
+pub mod k8s;
+pub mod namespace_bindings;
 pub mod osb;
 pub mod pods;
+pub mod server;
 pub mod telemetry;

@@ -14,11 +14,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bindery::{
-    catalog::{
-        api::{ServiceInstance, ServiceInstanceSpec},
-        client::{BrokerClient, Endpoint},
-    },
-    cluster::{self, explain},
+    apis::servicecatalog::{ServiceInstance, ServiceInstanceSpec},
+    catalog::client::{BrokerClient, Endpoint},
+    k8s::{self, explain},
     osb::BindRequest,
     telemetry::logs::{self, LogFormat},
 };
@@ -133,7 +131,7 @@ async fn log_everything(format: LogFormat, kubernetes: SocketAddr) {
     let config = kube::Config::new(format!("http://{kubernetes}").parse().unwrap());
     // kube's client as it is logs whole bodies; bindery's own gives errors that are logged.
     let bare = Client::try_from(config).unwrap();
-    for (client, is_own) in [(cluster::client().await.unwrap(), true), (bare, false)] {
+    for (client, is_own) in [(k8s::client().await.unwrap(), true), (bare, false)] {
         let mut failures = ask(Api::<Pod>::namespaced(client.clone(), "shop"), &Pod::default()).await;
         failures.extend(ask(Api::<Secret>::namespaced(client.clone(), "shop"), &Secret::default()).await);
         let instance = ServiceInstance::new("a", ServiceInstanceSpec::default());

@@ -8,8 +8,10 @@ use std::{
 };
 
 use bindery::{
-    broker::{Broker, Providers, Timing},
-    config::{BrokerConfig, LoadedConfig, PartialSettings},
+    broker::{
+        Broker, Providers, Timing,
+        config::{BrokerConfig, LoadedConfig, PartialSettings},
+    },
     telemetry::Metrics,
 };
 use reqwest::{Client, Method};

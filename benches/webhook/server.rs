@@ -13,14 +13,11 @@ use async_trait::async_trait;
 use axum::{Json, Router, body::Bytes, extract::DefaultBodyLimit, routing::post};
 use bindery::{
     admission::{
-        inject::NamespaceDefaults,
         namespaces::{NamespaceUnread, Namespaces},
         webhook,
     },
-    cluster::{
-        pki::ServingCertificate,
-        server::{PresentedCertificate, TlsSettings, serve_tls},
-    },
+    injection::NamespaceDefaults,
+    server::{PresentedCertificate, TlsSettings, pki::ServingCertificate, serve_tls},
     telemetry::Metrics,
 };
 use jiff::Timestamp;

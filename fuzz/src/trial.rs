@@ -13,8 +13,10 @@ use axum::{
     http::{Method, Request, StatusCode, header::AUTHORIZATION},
 };
 use bindery::{
-    broker::{Broker, Provider, Timing},
-    config::{LoadedConfig, PartialSettings},
+    broker::{
+        Broker, Provider, Timing,
+        config::{LoadedConfig, PartialSettings},
+    },
     telemetry::Metrics,
 };
 use serde_json::{Map, Value};

@@ -17,13 +17,13 @@ use kube::{
 use thiserror::Error;
 use tracing::{debug, info, warn};
 
-use super::inject::NamespaceDefaults;
+use crate::injection::NamespaceDefaults;
 use crate::{
-    cluster::{
+    contract::namespace,
+    k8s::{
         explain, explain_watch,
         namespaces::{NamespaceMeta, keep_ours},
     },
-    contract::namespace,
     telemetry::ops::Readiness,
 };
 

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::cluster::{trim::trimmed, without_values};
+use crate::k8s::{trim::trimmed, without_values};
 
 use super::{
-    inject::{InjectError, Injection, Problem, Warning},
-    lean::{self, Object},
     namespaces::NamespaceUnread,
+    sparse_decode::{self, Object},
 };
+use crate::injection::{InjectError, Injection, Problem, Warning};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
@@ -58,7 +58,7 @@ pub(super) struct Request {
     operation: String,
     /// The namespace of the request; that of the object is empty for pods made by controllers (P3).
     pub(super) namespace: Option<String>,
-    #[serde(default, deserialize_with = "lean::object")]
+    #[serde(default, deserialize_with = "sparse_decode::object")]
     object: Object,
 }
 

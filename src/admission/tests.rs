@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::{
-    inject::{InjectSettings, NamespaceDefaults, inject},
     namespaces::{NamespaceUnread, Namespaces},
     webhook::{DEFAULTS_PATH, PATH, router},
 };
+use crate::injection::{InjectSettings, NamespaceDefaults, inject};
 use crate::telemetry::Metrics;
 
 const UID: &str = "0c9a8d74-9cb7-44dd-b98e-09fd62def2f4";

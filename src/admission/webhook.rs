@@ -22,16 +22,18 @@ use tracing::{Instrument as _, Span, debug, field, info, info_span, warn};
 
 use super::{
     gates::{Awaited, gate},
-    inject::{
-        InjectError, InjectSettings, Injection, NamespaceDefaults, Warning, inject, inject_defaults,
-        takes_defaults,
-        workload::{Workload, workloads},
-    },
-    load::{Load, shed},
     namespaces::{NamespaceUnread, Namespaces},
     review::{Answer, MalformedReview, Request},
 };
 use crate::telemetry::{Metrics, traces};
+use crate::{
+    injection::{
+        InjectError, InjectSettings, Injection, NamespaceDefaults, Warning, inject, inject_defaults,
+        takes_defaults,
+        workload::{Workload, workloads},
+    },
+    server::load_shed::{LARGEST_BODY, Load, shed},
+};
 
 /// Where the webhook configuration points to for pods that say what they are bound to.
 pub const PATH: &str = "/mutate";
@@ -41,9 +43,6 @@ pub const DEFAULTS_PATH: &str = "/mutate-namespace-defaults";
 
 /// Where it points to for workloads, which are only looked at.
 pub const WORKLOADS_PATH: &str = "/warn-of-workloads";
-
-/// The API server takes objects of up to 3 MiB; a review adds the request, and may repeat the object (P25).
-pub(super) const LARGEST_BODY: usize = 8 << 20;
 
 /// Only a slow body can take so long. The API server waits for at most 10 s unless told otherwise (P12).
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,12 +1,13 @@
 //! The Open Service Broker: `routes` (HTTP) → `engine` (durable operations) → `store` (records) and `services` (backends).
 //! [`Broker`] puts them together; serving its router, with or without TLS, is the caller's.
 
-mod admin;
+mod assembly;
+mod backends;
+pub mod config;
 mod engine;
-mod parts;
 mod restore;
+mod rotate_admin;
 mod routes;
-mod services;
 mod store;
 mod sweep;
 mod tls;
@@ -18,25 +19,25 @@ use std::{
 
 use axum::Router;
 
-pub use self::{
-    admin::{PasswordChangeError, PasswordKeeper, change_password},
-    engine::Timing,
-    restore::{Held, RestoreReport, restore},
-    services::{
-        BindingSpec, Bound, Confirmed, Described, InstanceSpec, Pace, Past, Pending, Progress, Provider,
-        Resource, ResourceKind, ServiceError, Unacceptable,
-    },
-    store::{StoreError, cipher::CipherError},
-    sweep::{Claimed, Difference, SweepReport, sweep},
-};
 use self::{
+    assembly::{Parts, databases, described, lock},
     engine::{Engine, Offer},
-    parts::{Parts, databases, described, lock},
     routes::{Gate, Logins},
     store::{cipher::Cipher, lock::StoreLock, records::Records},
 };
+pub use self::{
+    backends::{
+        BindingSpec, Bound, Confirmed, Described, ExecutionMode, InstanceSpec, Past, Pending, Progress,
+        Provider, Resource, ResourceKind, ServiceError, Unacceptable,
+    },
+    engine::Timing,
+    restore::{Held, RestoreReport, restore},
+    rotate_admin::{PasswordChangeError, PasswordKeeper, change_password},
+    store::{StoreError, cipher::CipherError},
+    sweep::{Difference, PlatformInstance, SweepReport, sweep},
+};
 use crate::{
-    config::{BrokerConfig, BrokerSettings, ConfigError, ServerName, StoreUrl},
+    broker::config::{BrokerConfig, BrokerSettings, ConfigError, ServerName, StoreUrl},
     osb::InstanceId,
     telemetry::Metrics,
 };

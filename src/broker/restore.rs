@@ -1,4 +1,4 @@
-//! Rebuilding a lost store from what a platform claims and what the backends hold. Nothing on a backend is
+//! Rebuilding a lost store from what a platform knows and what the backends hold. Nothing on a backend is
 //! changed but what was half-made, and no record that is there. Passwords are not on the backends in clear: a restored binding can be deleted, and bound again
 //! with new credentials, but its credentials cannot be fetched.
 
@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     BrokerError,
+    assembly::{Parts, databases, lock},
+    backends::{BindingSpec, InstanceSpec, Past, Progress, Provider},
     engine::Offer,
-    parts::{Parts, databases, lock},
-    services::{BindingSpec, InstanceSpec, Past, Progress, Provider},
     store::{
         Change, Key, State, Then,
         cipher::Cipher,
@@ -22,7 +22,7 @@ use super::{
     },
 };
 use crate::{
-    config::{BrokerConfig, ConfigError, ServerName},
+    broker::config::{BrokerConfig, ConfigError, ServerName},
     osb::{BindingId, Object},
 };
 
@@ -46,7 +46,7 @@ pub struct Held {
 pub struct RestoreReport {
     /// Instances and bindings that have a record again.
     pub restored: Vec<String>,
-    /// Claimed, but not on the backend: recorded as failed, so that the platform can delete them or ask again.
+    /// Known to the platform, but not on the backend: recorded as failed, so that the platform can delete them or ask again.
     pub missing: Vec<String>,
     /// Not of this broker, or in use by it just now.
     pub left_out: Vec<String>,
@@ -228,7 +228,7 @@ impl fmt::Display for RestoreReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
             ("restored", &self.restored),
-            ("claimed, but not on the server", &self.missing),
+            ("known to the platform, but not on the server", &self.missing),
             ("left out", &self.left_out),
         ];
         for (word, names) in parts {
@@ -259,7 +259,7 @@ mod tests {
         };
         assert_eq!(
             report.to_string(),
-            "restored: service instance a\nclaimed, but not on the server: service instance b\n\
+            "restored: service instance a\nrecorded, but not on the server: service instance b\n\
              1 restored, 1 not on the server, 0 left out, 3 had a record"
         );
     }

@@ -6,12 +6,12 @@ use std::{collections::BTreeSet, fmt};
 
 use super::{
     BrokerError,
-    parts::Parts,
-    services::{Provider, Resource},
+    assembly::Parts,
+    backends::{Provider, Resource},
     store::{Key, Row, State, Store},
 };
 use crate::{
-    config::{BrokerConfig, ServerName},
+    broker::config::{BrokerConfig, ServerName},
     osb::{BindingId, InstanceId},
 };
 
@@ -41,16 +41,16 @@ pub struct Difference {
     pub is_foreign: bool,
 }
 
-/// What a platform claims although the store may have lost it: an instance and some of its bindings.
+/// What a platform knows although the store may have lost it: an instance and some of its bindings.
 #[derive(Clone, Debug)]
-pub struct Claimed {
+pub struct PlatformInstance {
     /// The instance.
     pub instance: InstanceId,
-    /// Of its bindings, those that are claimed.
+    /// Of its bindings, those that the platform knows.
     pub bindings: Vec<BindingId>,
 }
 
-/// Compares each server with the broker's store; with `delete`, removes what is left over. What is claimed is never left
+/// Compares each server with the broker's store; with `delete`, removes what is left over. What the platform knows is never left
 /// over, so that a lost store costs nobody a database.
 ///
 /// # Errors
@@ -58,21 +58,27 @@ pub struct Claimed {
 /// What goes wrong at a server is in the report.
 pub async fn sweep(
     config: &BrokerConfig,
-    claimed: &[Claimed],
+    on_platform: &[PlatformInstance],
     delete: bool,
 ) -> Result<SweepReport, BrokerError> {
-    sweep_parts(&Parts::open_existing(config, delete).await?, claimed, delete).await
+    sweep_parts(&Parts::open_existing(config, delete).await?, on_platform, delete).await
 }
 
-async fn sweep_parts(parts: &Parts, claimed: &[Claimed], delete: bool) -> Result<SweepReport, BrokerError> {
+async fn sweep_parts(
+    parts: &Parts,
+    on_platform: &[PlatformInstance],
+    delete: bool,
+) -> Result<SweepReport, BrokerError> {
     if delete {
         refuse_unconfigured(parts).await?;
     }
     let mut report = SweepReport { removed: delete, ..SweepReport::default() };
     for (name, provider) in &parts.providers {
-        let claimed: BTreeSet<String> = claimed
+        let on_platform: BTreeSet<String> = on_platform
             .iter()
-            .flat_map(|claimed| all_names(provider.as_ref(), &claimed.instance, &claimed.bindings))
+            .flat_map(|on_platform| {
+                all_names(provider.as_ref(), &on_platform.instance, &on_platform.bindings)
+            })
             .collect();
         let resources = match provider.resources().await {
             Ok(resources) => resources,
@@ -88,7 +94,7 @@ async fn sweep_parts(parts: &Parts, claimed: &[Claimed], delete: bool) -> Result
         }
         let known = known(parts.store.as_ref(), provider.as_ref()).await?;
         let is_owned =
-            |resource: &Resource| claimed.contains(&resource.name) || known.contains(&resource.name);
+            |resource: &Resource| on_platform.contains(&resource.name) || known.contains(&resource.name);
         for resource in resources.into_iter().filter(|resource| !is_owned(resource)) {
             if !resource.ours {
                 report.foreign.push((name.clone(), resource));
@@ -247,7 +253,7 @@ mod tests {
     use super::*;
     use crate::broker::{
         BindingSpec, Bound, InstanceSpec, Progress, ResourceKind, ServiceError, Unacceptable,
-        services::fake::Fake, store::sqlite::Sqlite,
+        backends::fake::Fake, store::sqlite::Sqlite,
     };
 
     /// A backend on which two things are left. While one of them is removed, a broker tries to record something.

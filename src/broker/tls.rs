@@ -17,7 +17,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
 
-use crate::config::SslMode;
+use crate::broker::config::SslMode;
 
 /// What a connection is protected with; not for `sslmode: disable`.
 #[derive(Clone, Copy, Debug)]

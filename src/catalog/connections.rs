@@ -1,4 +1,4 @@
-//! Clients of the brokers, made from a ClusterServiceBroker or from what a claim remembers of one, with the
+//! Clients of the brokers, made from a ClusterServiceBroker or from what an external resource remembers of one, with the
 //! credentials of their Secrets. They are kept for a while, so that connections are used again.
 
 use std::{
@@ -10,14 +10,14 @@ use std::{
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 
-use super::{
-    api::{AuthInfo, Claim, ClusterServiceBroker, UsesSecrets, broker::SecretReference, claim::ClaimBroker},
-    client::{BrokerClient, ClientError, Credentials, Endpoint, Queue},
+use super::client::{BrokerClient, ClientError, Credentials, Endpoint, Queue};
+use crate::apis::{
+    bindery::external_resource::ExternalResourceBroker,
+    servicecatalog::{
+        AuthInfo, ClusterServiceBroker, ExternalResource, UsesSecrets, broker::SecretReference,
+    },
 };
-use crate::{
-    cluster::{approvals::Approvals, explain},
-    contract::approval,
-};
+use crate::{contract::approval, install::secret_approvals::Approvals, k8s::explain};
 
 /// How long a client is used before the Secret with its credentials is read again.
 const KEPT: Duration = Duration::from_mins(1);
@@ -53,7 +53,7 @@ pub(super) struct Connections {
 }
 
 struct Made {
-    from: ClaimBroker,
+    from: ExternalResourceBroker,
     at: Instant,
     client: Arc<BrokerClient>,
 }
@@ -65,19 +65,19 @@ impl Connections {
 
     /// The client of a registered broker.
     pub(super) async fn of(&self, broker: &ClusterServiceBroker) -> Result<Arc<BrokerClient>, BrokerError> {
-        let with_credentials = ClaimBroker { url: broker.spec.url.clone(), ..remembered(broker) };
+        let with_credentials = ExternalResourceBroker { url: broker.spec.url.clone(), ..remembered(broker) };
         self.connect(with_credentials).await
     }
 
-    /// The client of the broker that a claim is held by: as it is registered now, else as it was.
-    pub(super) async fn of_claim(
+    /// The client of the broker that an external resource is held by: as it is registered now, else as it was.
+    pub(super) async fn of_external_resource(
         &self,
-        claim: &Claim,
+        external_resource: &ExternalResource,
         registered: Option<&ClusterServiceBroker>,
     ) -> Result<Arc<BrokerClient>, BrokerError> {
         match registered {
             Some(broker) => self.of(broker).await,
-            None => self.connect(claim.spec.broker.clone()).await,
+            None => self.connect(external_resource.spec.broker.clone()).await,
         }
     }
 
@@ -87,7 +87,7 @@ impl Connections {
     }
 
     /// bindery may read every Secret, so it reads only those that the author of the ClusterServiceBroker may read as well.
-    async fn approved(&self, from: &ClaimBroker) -> Result<(), BrokerError> {
+    async fn approved(&self, from: &ExternalResourceBroker) -> Result<(), BrokerError> {
         if from.secrets().is_empty() {
             return Ok(());
         }
@@ -104,7 +104,7 @@ impl Connections {
         self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    async fn connect(&self, from: ClaimBroker) -> Result<Arc<BrokerClient>, BrokerError> {
+    async fn connect(&self, from: ExternalResourceBroker) -> Result<Arc<BrokerClient>, BrokerError> {
         if let Some(made) = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(&from.name)
             && made.from == from
             && made.at.elapsed() < KEPT
@@ -175,13 +175,13 @@ impl Connections {
     }
 }
 
-/// What a claim remembers of a broker.
-pub(super) fn remembered(broker: &ClusterServiceBroker) -> ClaimBroker {
+/// What an external resource remembers of a broker.
+pub(super) fn remembered(broker: &ClusterServiceBroker) -> ExternalResourceBroker {
     let approval = broker.annotations().get(approval::APPROVAL).map(String::as_str);
-    ClaimBroker::of(&broker.name_any(), &broker.spec, approval)
+    ExternalResourceBroker::of(&broker.name_any(), &broker.spec, approval)
 }
 
-fn not_approved(broker: &ClaimBroker) -> String {
+fn not_approved(broker: &ExternalResourceBroker) -> String {
     let named: Vec<_> =
         broker.secrets().iter().map(|secret| format!("{}/{}", secret.namespace, secret.name)).collect();
     let (named, name) = (named.join(", "), &broker.name);

@@ -16,18 +16,14 @@ use kube::{
 };
 use tracing::debug;
 
-use super::{
-    api::{
-        Claim, ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ServiceBinding, ServiceInstance,
-    },
-    connections::Connections,
-    ledger::Ledger,
-    turns::Turns,
+use super::{connections::Connections, keyed_lock::Turns, ledger::Ledger};
+use crate::apis::servicecatalog::{
+    ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ExternalResource, ServiceBinding,
+    ServiceInstance,
 };
 use crate::{
-    cluster::{
-        approvals::Approvals, explain, namespaces::NamespaceMeta, retry::Retries, unreadable::Unreadable,
-    },
+    install::secret_approvals::Approvals,
+    k8s::{backoff::Retries, explain, namespaces::NamespaceMeta, unreadable::Unreadable},
     telemetry::Metrics,
 };
 
@@ -43,7 +39,7 @@ pub(super) struct Stores {
     pub(super) plans: Store<ClusterServicePlan>,
     pub(super) instances: Store<ServiceInstance>,
     pub(super) bindings: Store<ServiceBinding>,
-    pub(super) claims: Store<Claim>,
+    pub(super) external_resources: Store<ExternalResource>,
     pub(super) namespaces: Store<NamespaceMeta>,
 }
 
@@ -57,7 +53,7 @@ impl Stores {
             self.plans.wait_until_ready(),
             self.instances.wait_until_ready(),
             self.bindings.wait_until_ready(),
-            self.claims.wait_until_ready(),
+            self.external_resources.wait_until_ready(),
             self.namespaces.wait_until_ready(),
         );
     }
@@ -116,7 +112,7 @@ impl Context {
     ) -> Self {
         Self {
             connections: Connections::new(client.clone(), approvals),
-            ledger: Ledger::new(client.clone(), stores.claims.clone()),
+            ledger: Ledger::new(client.clone(), stores.external_resources.clone()),
             retries: Retries::default(),
             turns: Turns::default(),
             looks: Looks::default(),

@@ -1,19 +1,16 @@
 //! The platform side: the servicecatalog.k8s.io API, its reconcilers, an Open Service Broker client and the ledger of
-//! claims. This file starts it all; what is done with which kind of object stands in `reconcile`, what wakes whom in
+//! external resources. This file starts it all; what is done with which kind of object stands in `reconcile`, what wakes whom in
 //! `wakes`.
 
-pub mod api;
 pub mod client;
 mod connections;
 mod context;
+mod enqueue;
+mod keyed_lock;
 mod ledger;
-mod lost;
+mod lost_secrets;
 pub mod names;
 mod reconcile;
-mod secrets;
-mod turns;
-mod variables;
-mod wakes;
 mod wiring;
 
 use std::{sync::Arc, time::Duration};
@@ -24,17 +21,19 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use self::api::{
-    Claim, ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ServiceBinding, ServiceInstance,
+pub use self::lost_secrets::LostSecrets;
+use crate::apis::servicecatalog::{
+    ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ExternalResource, ServiceBinding,
+    ServiceInstance,
 };
-pub(crate) use self::variables::check_variables;
-pub use self::{
-    api::crds,
-    lost::LostSecrets,
-    variables::{VariablesError, variables},
+pub(crate) use crate::bindings::variables::check_variables;
+pub use crate::{
+    apis::servicecatalog::crds,
+    bindings::variables::{VariablesError, variables},
 };
 use crate::{
-    cluster::{approvals::Approvals, explain},
+    install::secret_approvals::Approvals,
+    k8s::explain,
     telemetry::{Metrics, ops::Readiness},
 };
 
@@ -106,7 +105,7 @@ async fn await_definitions(client: &Client, readiness: &Readiness) {
             served::<ClusterServicePlan>(client).await,
             served::<ServiceInstance>(client).await,
             served::<ServiceBinding>(client).await,
-            served::<Claim>(client).await,
+            served::<ExternalResource>(client).await,
         ];
         let missing: Vec<String> = served.into_iter().filter_map(Result::err).collect();
         if missing.is_empty() {
@@ -180,7 +179,7 @@ mod tests {
         };
         let (ended, report) = tokio::join!(catalog, look);
         ended.unwrap();
-        assert!(report.contains("claims.bindery.dev is missing"), "{report}");
+        assert!(report.contains("externalresources.bindery.dev is missing"), "{report}");
         assert!(report.contains("bindery crds | kubectl apply -f -"), "{report}");
     }
 }

@@ -1,4 +1,4 @@
-//! Names: of class and plan objects after catalog ids, of claims, and the nearest existing name to one that does not
+//! Names: of class and plan objects after catalog ids, of external resources, and the nearest existing name to one that does not
 //! exist. Pure.
 
 use md5::{Digest, Md5};

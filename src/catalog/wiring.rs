@@ -18,12 +18,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     CatalogSettings,
     context::{Context, Stores},
-    lost::LostSecrets,
-    reconcile::{self, binding, broker, claim, instance},
-    wakes::Queues,
+    enqueue::Queues,
+    lost_secrets::LostSecrets,
+    reconcile::{self, binding, broker, external_resource, instance},
 };
 use crate::{
-    cluster::watch::{self, Change},
+    k8s::watch::{self, Change},
     telemetry::Metrics,
 };
 
@@ -73,20 +73,20 @@ pub(super) fn start(
     let (plans, plan_writer) = reflector::store();
     let (instances, instance_writer) = reflector::store();
     let (bindings, binding_writer) = reflector::store();
-    let (claims, claim_writer) = reflector::store();
+    let (external_resources, external_resource_writer) = reflector::store();
     let (namespaces, namespace_writer) = reflector::store();
-    let stores = Stores { brokers, classes, plans, instances, bindings, claims, namespaces };
+    let stores = Stores { brokers, classes, plans, instances, bindings, external_resources, namespaces };
     let context = Arc::new(Context::new(client, stores, metrics, cluster_id, settings.approvals));
 
     let (broker_queue, broker_wakes) = unbounded();
     let (instance_queue, instance_wakes) = unbounded();
     let (binding_queue, binding_wakes) = unbounded();
-    let (claim_queue, claim_wakes) = unbounded();
+    let (external_resource_queue, external_resource_wakes) = unbounded();
     let queues = Queues {
         brokers: broker_queue,
         instances: instance_queue,
         bindings: binding_queue,
-        claims: claim_queue,
+        external_resources: external_resource_queue,
     };
 
     let mut watches = JoinSet::new();
@@ -96,7 +96,7 @@ pub(super) fn start(
     watching.start(plan_writer, Queues::plan);
     watching.start(instance_writer, Queues::instance);
     watching.start(binding_writer, Queues::binding);
-    watching.start(claim_writer, Queues::claim);
+    watching.start(external_resource_writer, Queues::external_resource);
     watching.start(namespace_writer, Queues::namespace);
 
     watches.spawn(look_for_lost(context.clone(), queues.clone(), settings.lost_secrets));
@@ -105,7 +105,12 @@ pub(super) fn start(
     tasks.reconcile(|stores| &stores.brokers, broker_wakes, stop, broker::reconcile);
     tasks.reconcile(|stores| &stores.instances, instance_wakes, stop, instance::reconcile);
     tasks.reconcile(|stores| &stores.bindings, binding_wakes, stop, binding::reconcile);
-    tasks.reconcile(|stores| &stores.claims, claim_wakes, stop, claim::reconcile);
+    tasks.reconcile(
+        |stores| &stores.external_resources,
+        external_resource_wakes,
+        stop,
+        external_resource::reconcile,
+    );
     tasks
 }
 

@@ -22,14 +22,14 @@ use tracing::warn;
 
 pub(super) use self::wait::{WaitArgs, wait};
 use crate::{
-    cluster::{
+    broker::config::Lifetime,
+    contract::{FIELD_MANAGER, branch},
+    k8s::{
         self, explain,
         list::{Listed, list},
         no_answer,
     },
-    config::Lifetime,
-    contract::{FIELD_MANAGER, branch},
-    namespaces::{
+    namespace_bindings::{
         NamespaceBinding,
         overview::{Found, rows, table},
     },
@@ -74,7 +74,7 @@ pub(super) struct ExtendArgs {
 /// # Errors
 /// When something cannot be read.
 pub(super) async fn namespaces(args: &NamespacesArgs) -> anyhow::Result<String> {
-    let client = cluster::client().await?;
+    let client = k8s::client().await?;
     let found = find(&client, args.namespace.as_deref()).await?;
     let now = Timestamp::now();
     let rows = rows(&found, now);
@@ -92,7 +92,7 @@ pub(super) async fn namespaces(args: &NamespacesArgs) -> anyhow::Result<String> 
 /// # Errors
 /// When the namespace does not exist or cannot be changed.
 pub(super) async fn extend(args: &ExtendArgs) -> anyhow::Result<String> {
-    let api: Api<Namespace> = Api::all(cluster::client().await?);
+    let api: Api<Namespace> = Api::all(k8s::client().await?);
     let name = &args.namespace;
     let namespace = match api.get_metadata_opt(name).await {
         Ok(Some(namespace)) => namespace,

@@ -9,13 +9,12 @@ use tracing::{info, warn};
 
 use super::broker_source::BrokerSource;
 use crate::{
-    broker::Broker,
-    cluster::{
+    broker::{Broker, config::TlsFiles},
+    server::{
+        self, PresentedCertificate, TlsSettings,
         certificates::{CertificateKeeper, CertificateSource, TrustedElsewhere},
-        clients::TrustedClients,
-        server::{self, PresentedCertificate, TlsSettings},
+        client_cas::TrustedClients,
     },
-    config::TlsFiles,
     telemetry::{
         Metrics,
         ops::{self, Readiness},

@@ -7,8 +7,10 @@ use anyhow::{Context, ensure};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    cluster::broker_secret::BrokerSecret,
-    config::{BrokerConfig, LoadedConfig, Login, PartialSettings, PasswordSource, StoreKey, StoreUrl},
+    broker::config::{
+        BrokerConfig, LoadedConfig, Login, PartialSettings, PasswordSource, StoreKey, StoreUrl,
+    },
+    install::broker_secret::BrokerSecret,
 };
 
 /// In Kubernetes, where the chart mounts things.

@@ -7,7 +7,7 @@ use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::cluster::{certificates, pki::ServingCertificate};
+use crate::server::{certificates, pki::ServingCertificate};
 
 /// Print a serving certificate for the webhook.
 ///

@@ -10,9 +10,9 @@ use kube::{
 };
 
 use crate::{
-    catalog,
-    cluster::{self, explain},
-    contract, namespaces,
+    catalog, contract,
+    k8s::{self, explain},
+    namespace_bindings,
 };
 
 /// Print the custom resource definitions, or apply them.
@@ -31,7 +31,7 @@ pub(super) async fn run(args: &CrdsArgs) -> anyhow::Result<String> {
     if !args.apply {
         return yaml();
     }
-    let definitions: Api<CustomResourceDefinition> = Api::all(cluster::client().await?);
+    let definitions: Api<CustomResourceDefinition> = Api::all(k8s::client().await?);
     let apply = PatchParams::apply(contract::FIELD_MANAGER).force();
     let mut applied = String::new();
     for definition in definitions_of_all_parts() {
@@ -45,7 +45,7 @@ pub(super) async fn run(args: &CrdsArgs) -> anyhow::Result<String> {
 }
 
 fn definitions_of_all_parts() -> Vec<CustomResourceDefinition> {
-    [catalog::crds(), namespaces::crds()].concat()
+    [catalog::crds(), namespace_bindings::crds()].concat()
 }
 
 fn yaml() -> anyhow::Result<String> {

@@ -1,6 +1,6 @@
 //! The option of commands that judge pods as the installation's webhook does.
 
-use crate::admission::inject::InjectSettings;
+use crate::injection::InjectSettings;
 
 /// What the installation's `admission.excludeContainers` says.
 #[derive(Debug, clap::Args)]

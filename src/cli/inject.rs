@@ -21,11 +21,11 @@ use super::{
     manifest::{Contents, Document, documents},
 };
 use crate::{
-    admission::inject::{
+    contract::GROUP,
+    injection::{
         InjectSettings, Injection,
         workload::{unknown_templates, workloads},
     },
-    contract::GROUP,
 };
 
 /// Stands for standard input among files.

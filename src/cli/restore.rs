@@ -1,4 +1,4 @@
-//! `bindery restore`: a lost store, rebuilt from the Claims.
+//! `bindery restore`: a lost store, rebuilt from the ExternalResources.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,16 @@ use serde_json::json;
 
 use super::broker_source::BrokerSource;
 use crate::{
+    apis::servicecatalog::{ExternalResource, ServiceInstance},
     broker::{self, Held, InstanceSpec},
-    catalog::api::{Claim, ServiceInstance},
-    cluster::{self, broker_secret::BrokerSecret, explain, list::list, trim::is_cut},
+    install::broker_secret::BrokerSecret,
+    k8s::{self, explain, list::list, trim::is_cut},
     osb::Object,
 };
 
-/// Rebuild the broker's lost store from the Claims of the cluster.
+/// Rebuild the broker's lost store from the ExternalResources of the cluster.
 ///
-/// Adds a record for each instance and binding that is claimed and has none; on the servers it only completes what was
+/// Adds a record for each instance and binding that an ExternalResource names and that has none; on the servers it only completes what was
 /// half-made. Restored bindings keep working, and can be deleted; binding one again gives it a new password. A store in a
 /// file must not be in use: the chart's value broker.restore runs this before the broker starts.
 #[derive(Debug, clap::Args)]
@@ -37,10 +38,10 @@ pub(super) struct RestoreArgs {
 /// # Errors
 /// When the configuration cannot be used, or the store, a server or the API server cannot be read.
 pub(super) async fn run(args: &RestoreArgs) -> anyhow::Result<String> {
-    let client = cluster::client().await?;
+    let client = k8s::client().await?;
     let secret = BrokerSecret::get(client.clone(), &args.namespace, &format!("{}-broker", args.name)).await?;
     let config = args.source.in_kubernetes(secret)?;
-    let held = claimed(&client).await?;
+    let held = on_platform(&client).await?;
     let report = broker::restore(&config, &held).await?;
     if report.is_complete() {
         Ok(format!("{report}\n"))
@@ -49,28 +50,34 @@ pub(super) async fn run(args: &RestoreArgs) -> anyhow::Result<String> {
     }
 }
 
-/// What all Claims say, by instance.
-async fn claimed(client: &Client) -> anyhow::Result<Vec<Held>> {
-    let claims = match list::<Claim>(&Api::all(client.clone()), ListParams::default()).await {
-        Ok(claims) => match claims.complete() {
-            Ok(claims) => claims,
-            Err(unread) => bail!("Claim {unread}; correct or delete it"),
-        },
-        Err(error) => bail!("cannot list Claims: {}", explain(&error)),
-    };
+/// What all ExternalResources say, by instance.
+async fn on_platform(client: &Client) -> anyhow::Result<Vec<Held>> {
+    let external_resources =
+        match list::<ExternalResource>(&Api::all(client.clone()), ListParams::default()).await {
+            Ok(external_resources) => match external_resources.complete() {
+                Ok(external_resources) => external_resources,
+                Err(unread) => bail!("ExternalResource {unread}; correct or delete it"),
+            },
+            Err(error) => bail!("cannot list ExternalResources: {}", explain(&error)),
+        };
     let cluster = uid(client, "kube-system").await?.unwrap_or_default();
     let mut held: BTreeMap<String, Held> = BTreeMap::new();
-    for claim in claims.iter().filter(|claim| claim.spec.binding_id.is_none()) {
-        held.insert(claim.spec.instance_id.clone(), instance(client, claim, &cluster).await?);
+    for external_resource in
+        external_resources.iter().filter(|external_resource| external_resource.spec.binding_id.is_none())
+    {
+        held.insert(
+            external_resource.spec.instance_id.clone(),
+            instance(client, external_resource, &cluster).await?,
+        );
     }
-    for claim in &claims {
-        let Some(binding) = &claim.spec.binding_id else { continue };
-        match held.get_mut(&claim.spec.instance_id) {
+    for external_resource in &external_resources {
+        let Some(binding) = &external_resource.spec.binding_id else { continue };
+        match held.get_mut(&external_resource.spec.instance_id) {
             Some(held) => held.bindings.push(binding.as_str().into()),
             None => bail!(
-                "Claim {} is of a binding on instance {}, which no Claim names; delete the Claim if nothing needs it",
-                claim.name_any(),
-                claim.spec.instance_id
+                "ExternalResource {} is of a binding on instance {}, which no ExternalResource names; delete the ExternalResource if nothing needs it",
+                external_resource.name_any(),
+                external_resource.spec.instance_id
             ),
         }
     }
@@ -78,11 +85,17 @@ async fn claimed(client: &Client) -> anyhow::Result<Vec<Held>> {
 }
 
 /// The instance as the catalog asked for it, as far as its object still tells.
-async fn instance(client: &Client, claim: &Claim, cluster: &str) -> anyhow::Result<Held> {
-    let spec = &claim.spec;
+async fn instance(
+    client: &Client,
+    external_resource: &ExternalResource,
+    cluster: &str,
+) -> anyhow::Result<Held> {
+    let spec = &external_resource.spec;
     let api: Api<ServiceInstance> = Api::namespaced(client.clone(), &spec.namespace);
-    let object =
-        api.get_opt(&spec.name).await.with_context(|| format!("cannot read {}", claim.name_any()))?;
+    let object = api
+        .get_opt(&spec.name)
+        .await
+        .with_context(|| format!("cannot read {}", external_resource.name_any()))?;
     let object = object.filter(|object| object.metadata.uid.as_deref() == Some(spec.uid.as_str()));
     let context = json!({
         "platform": "kubernetes",
@@ -98,7 +111,7 @@ async fn instance(client: &Client, claim: &Claim, cluster: &str) -> anyhow::Resu
         organization_guid: cluster.to_owned(),
         space_guid: match spec.space_guid.as_ref().or(spec.namespace_uid.as_ref()) {
             Some(told) => told.clone(),
-            // A Claim of an earlier version. Of a namespace that is gone nobody asks again, but a record names one.
+            // An ExternalResource of an earlier version. Of a namespace that is gone nobody asks again, but a record names one.
             None => uid(client, &spec.namespace).await?.unwrap_or_else(|| spec.namespace.clone()),
         },
         // A broker was never asked with parameters that nest too deep.

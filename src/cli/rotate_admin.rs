@@ -19,9 +19,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use crate::{
-    broker::{PasswordKeeper, change_password},
-    cluster::{self, explain},
-    config::{Lifetime, LoadedConfig, PasswordSource, ServerName, next_to},
+    broker::{
+        PasswordKeeper, change_password,
+        config::{Lifetime, LoadedConfig, PasswordSource, ServerName, next_to},
+    },
+    k8s::{self, explain},
 };
 
 /// Change the password that bindery has on a database server.
@@ -73,7 +75,7 @@ pub(super) async fn run(args: &RotateAdminArgs) -> anyhow::Result<String> {
     let server = ServerName::from(args.server.as_str());
     let (keeper, settle): (Box<dyn PasswordKeeper>, _) = match &args.secret {
         Some(name) => {
-            let api = Api::namespaced(cluster::client().await?, &args.namespace);
+            let api = Api::namespaced(k8s::client().await?, &args.namespace);
             let keeper = InSecret { api, name: name.clone(), key: args.secret_key.clone() };
             (Box::new(keeper), SECRETS_SETTLE)
         }

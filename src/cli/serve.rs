@@ -12,25 +12,22 @@ use tracing::info;
 
 use super::broker_source::BrokerSource;
 use crate::{
-    admission::{
-        bindings::WatchedBindings, gates::Awaited, inject::InjectSettings, namespaces::WatchedNamespaces,
-        secrets, webhook,
-    },
+    admission::{gates::Awaited, namespaces::WatchedNamespaces, service_brokers, webhook},
+    bindings::readiness::WatchedBindings,
     broker::Broker,
     catalog::{self, CatalogSettings, LostSecrets},
-    cluster::{
-        self,
-        approvals::Approvals,
-        broker_secret::BrokerSecret,
-        certificates::{CertificateKeeper, CertificateSource, TrustAnchors, TrustedElsewhere},
-        leader::Election,
-        registration::Registration,
-        server::{self, PresentedCertificate, TlsSettings},
-        unreadable::Unreadable,
-        webhook_bundle::WebhookBundle,
+    injection::InjectSettings,
+    install::{
+        broker_secret::BrokerSecret, ca_bundle::WebhookBundle, registration::Registration,
+        secret_approvals::Approvals,
     },
-    namespaces,
+    k8s::{self, leader::Election, unreadable::Unreadable},
+    namespace_bindings,
     pods::{self, PodsSettings, WebhookService},
+    server::{
+        self, PresentedCertificate, TlsSettings,
+        certificates::{CertificateKeeper, CertificateSource, TrustAnchors, TrustedElsewhere},
+    },
     telemetry::{
         Metrics,
         ops::{self, Readiness},
@@ -131,7 +128,7 @@ enum Role {
 /// When a role cannot start or ends with an error; the others are stopped first.
 pub(super) async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Result<()> {
     let roles = Roles {
-        client: cluster::client().await?,
+        client: k8s::client().await?,
         metrics: Arc::new(Metrics::new()),
         readiness: Readiness::default(),
         stop: stop.clone(),
@@ -215,9 +212,12 @@ impl Roles {
         let settings = self.args.injection.settings();
         let (labelled, watch) = WatchedNamespaces::new(self.client.clone(), self.readiness.clone());
         let awaited = self.args.admission.gate_waiting_pods.then(|| self.watch_bindings(tasks));
-        let (stamping, rules) =
-            namespaces::webhook::router(self.client.clone(), self.metrics.clone(), self.readiness.clone());
-        let checking = secrets::router(self.client.clone(), self.approvals(), self.metrics.clone());
+        let (stamping, rules) = namespace_bindings::webhook::router(
+            self.client.clone(),
+            self.metrics.clone(),
+            self.readiness.clone(),
+        );
+        let checking = service_brokers::router(self.client.clone(), self.approvals(), self.metrics.clone());
         let (settings, labelled) = (Arc::new(settings), Arc::new(labelled));
         let router =
             webhook::router(settings, labelled, awaited, self.metrics.clone(), stamping.merge(checking));
@@ -318,7 +318,8 @@ impl Roles {
                 };
                 let pods = pods::run(client.clone(), looking_after.clone(), metrics.clone(), term.clone());
                 async move {
-                    let namespaces = namespaces::run(client.clone(), own, metrics.clone(), term.clone());
+                    let namespaces =
+                        namespace_bindings::run(client.clone(), own, metrics.clone(), term.clone());
                     let catalog = catalog::run(client, settings, metrics, readiness.clone(), term);
                     // None waits for another, and all end when one cannot go on.
                     let ended = tokio::try_join!(

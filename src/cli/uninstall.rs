@@ -11,14 +11,14 @@ use kube::{
 use serde::de::DeserializeOwned;
 
 use crate::{
-    catalog::api::{Claim, ServiceBinding, ServiceInstance},
-    cluster::{self, explain},
+    apis::servicecatalog::{ExternalResource, ServiceBinding, ServiceInstance},
+    k8s::{self, explain},
     pods::gates,
 };
 
 /// Prepare the removal of an installation.
 ///
-/// Refuses while a `ServiceInstance`, `ServiceBinding` or Claim exists, since nobody would be left to delete what they
+/// Refuses while a `ServiceInstance`, `ServiceBinding` or ExternalResource exists, since nobody would be left to delete what they
 /// stand for; then removes the webhook configuration, since no annotated pod could start without the webhook, and opens
 /// the scheduling gates of pods that wait for their bindings.
 #[derive(Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub(super) struct UninstallArgs {
 /// # Errors
 /// When instances exist and `--force` is not given, or the API server refuses.
 pub(super) async fn run(args: &UninstallArgs) -> anyhow::Result<String> {
-    let client = cluster::client().await?;
+    let client = k8s::client().await?;
     if !args.force {
         refuse_while_anything_is_held(&client).await?;
     }
@@ -62,13 +62,13 @@ pub(super) async fn run(args: &UninstallArgs) -> anyhow::Result<String> {
 async fn refuse_while_anything_is_held(client: &Client) -> anyhow::Result<()> {
     let mut held = names::<ServiceInstance>(client).await?;
     held.extend(names::<ServiceBinding>(client).await?);
-    held.extend(names::<Claim>(client).await?);
+    held.extend(names::<ExternalResource>(client).await?);
     if held.is_empty() {
         return Ok(());
     }
     bail!(
         "these still hold something at a broker: {}. Delete the NamespaceBindings, which would make theirs anew, then the \
-         ServiceBindings and ServiceInstances, and wait for the Claims to go, or uninstall with uninstall.force=true and what they stand for stays",
+         ServiceBindings and ServiceInstances, and wait for the ExternalResources to go, or uninstall with uninstall.force=true and what they stand for stays",
         held.join(", ")
     );
 }

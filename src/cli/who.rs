@@ -7,7 +7,7 @@ use kube::Client;
 
 use super::excluded_containers::ExcludedContainers;
 use crate::{
-    cluster,
+    k8s,
     pods::who::{self, Answer, Holder},
 };
 
@@ -48,7 +48,7 @@ enum Format {
 /// # Errors
 /// When it cannot be looked up.
 pub(super) async fn run(args: &WhoArgs) -> anyhow::Result<(String, bool)> {
-    let client: Client = cluster::client().await?;
+    let client: Client = k8s::client().await?;
     let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let settings = args.excluded.settings();
     let answer = who::answer(&client, &namespace, args.binding.as_deref(), &settings).await?;

@@ -22,10 +22,10 @@ use kube::{
 use serde::Deserialize;
 use tracing::debug;
 
-use super::{Shared, listeners::Listeners, why::BindingsOf};
+use super::{Shared, diagnosis::BindingsOf, listeners::Listeners};
 use crate::{
-    catalog::api::{ConditionType, Conditions, LocalReference, ServiceBinding, binding::Revision},
-    cluster::{explain_watch, unreadable::Unreadable, watch::events},
+    apis::servicecatalog::{ConditionType, Conditions, LocalReference, ServiceBinding, binding::Revision},
+    k8s::{explain_watch, unreadable::Unreadable, watch::events},
 };
 
 /// A ServiceBinding.

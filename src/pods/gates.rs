@@ -27,8 +27,8 @@ use super::{
     watch::{PodQueue, PodRef},
 };
 use crate::{
-    cluster::{explain, in_time},
     contract::{FIELD_MANAGER, pod::GATE},
+    k8s::{explain, in_time},
 };
 
 /// How soon a Secret is looked for again at the earliest and at the latest, if no binding tells of it.

@@ -18,15 +18,15 @@ use tracing::{info, warn};
 
 use super::{
     Shared,
+    events::{AGAIN, Notice},
     evict::{Evictions, Sibling, Step, is_replaced},
     owner::{Owner, remedy},
     pod::{AskingPod, Share},
-    tell::{AGAIN, Notice},
     watch::{PodQueue, PodRef},
 };
 use crate::{
-    cluster::{explain, seen},
     contract,
+    k8s::{delete_by_uid, explain},
 };
 
 /// How often the next eviction is thought about; at most one each time.
@@ -195,7 +195,7 @@ impl Missed {
         let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
         // A StatefulSet calls the successor the same.
         let parameters =
-            EvictParams { delete_options: Some(seen::only(pod.uid())), ..EvictParams::default() };
+            EvictParams { delete_options: Some(delete_by_uid::only(pod.uid())), ..EvictParams::default() };
         let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), &namespace);
         // kube asks again for minutes what a budget refuses; meanwhile nobody would look after the others.
         let Ok(evicted) = timeout(EVICTION, api.evict(&name, &parameters)).await else {
@@ -343,7 +343,7 @@ mod tests {
         let shared = Shared {
             client: client.clone(),
             metrics: Arc::default(),
-            unreadable: crate::cluster::unreadable::Unreadable::without_events(Arc::default()),
+            unreadable: crate::k8s::unreadable::Unreadable::without_events(Arc::default()),
             pods,
             namespaces: namespaces.clone(),
             bindings: Bindings::new(reflector::store().0),

@@ -3,6 +3,8 @@
 //! Giving pods what they ask for is not done here but at their creation, by `admission`.
 
 mod bindings;
+mod diagnosis;
+mod events;
 mod evict;
 pub(crate) mod gates;
 mod listeners;
@@ -11,12 +13,10 @@ mod namespaces;
 mod owner;
 mod pod;
 mod refused;
-mod tell;
 mod waiting;
 mod warned;
 mod watch;
 pub(crate) mod who;
-mod why;
 
 use std::sync::Arc;
 
@@ -31,15 +31,14 @@ use tokio_util::sync::CancellationToken;
 pub use self::refused::WebhookService;
 use self::{
     bindings::{BindingWatch, Bindings},
+    events::Teller,
     namespaces::Namespaces,
     owner::Owners,
     pod::AskingPod,
-    tell::Teller,
     watch::PodWatch,
 };
 use crate::{
-    admission::inject::InjectSettings, catalog::LostSecrets, cluster::unreadable::Unreadable,
-    telemetry::Metrics,
+    catalog::LostSecrets, injection::InjectSettings, k8s::unreadable::Unreadable, telemetry::Metrics,
 };
 
 /// Namespaces whose pods no installation looks at: the cluster itself may depend on them.

@@ -15,12 +15,12 @@ use kube::{
 use tracing::{debug, warn};
 
 use crate::{
-    admission::inject::NamespaceDefaults,
-    cluster::{
+    contract,
+    injection::NamespaceDefaults,
+    k8s::{
         explain_watch,
         namespaces::{NamespaceMeta, keep_ours},
     },
-    contract,
 };
 
 /// The Namespaces as they were a moment ago.

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tracing::debug;
 
 use super::pod::AskingPod;
-use crate::cluster::{explain, in_time};
+use crate::k8s::{explain, in_time};
 
 /// How many owners of owners are remembered at most.
 const REMEMBERED: usize = 10_000;

@@ -10,11 +10,11 @@ use kube::{Resource, core::DynamicObject};
 use serde_json::{Value, json};
 
 use crate::{
-    admission::inject::{
+    contract::{self, env_secret_name, pod::GATE},
+    injection::{
         Demand, InjectError, InjectSettings, Injection, NamespaceDefaults, demands, inject, inject_defaults,
         takes_defaults,
     },
-    contract::{self, env_secret_name, pod::GATE},
 };
 
 /// How many warnings are kept of a pod.

@@ -4,8 +4,6 @@
 //! Who was refused is known from the events `FailedCreate` that the controllers write. A nudge is a condition in the
 //! owner's status: a controller looks at whatever changes, and to write a status is not to say what runs.
 
-mod nudges;
-
 use std::{fmt::Debug, future::pending, time::Duration};
 
 use futures::{Stream, StreamExt, channel::mpsc};
@@ -30,10 +28,10 @@ use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info, warn};
 
-use self::nudges::{MEMORY, Nudges};
+use self::requeue_owners::{MEMORY, Nudges};
 use crate::{
-    cluster::{explain, explain_watch, in_time, unreadable::Unreadable, watch::events},
     contract::{FIELD_MANAGER, nudge, webhook},
+    k8s::{explain, explain_watch, in_time, unreadable::Unreadable, watch::events},
 };
 
 /// How the controllers call what is looked for here.
@@ -277,5 +275,6 @@ fn condition(now: Timestamp) -> Value {
     }]}})
 }
 
+mod requeue_owners;
 #[cfg(test)]
 mod tests;

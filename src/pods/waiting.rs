@@ -16,12 +16,12 @@ use tracing::debug;
 use super::{
     Shared,
     bindings::{BindingQueue, BindingRef},
+    diagnosis::{Why, whys},
+    events::{AGAIN, Notice},
     pod::AskingPod,
-    tell::{AGAIN, Notice},
     watch::{PodQueue, PodRef},
-    why::{Why, whys},
 };
-use crate::cluster::{explain, in_time};
+use crate::k8s::{explain, in_time};
 
 /// How long a pod may wait before anybody is told.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -264,7 +264,7 @@ mod tests {
         let shared = Shared {
             client: client.clone(),
             metrics: metrics.clone(),
-            unreadable: crate::cluster::unreadable::Unreadable::without_events(Arc::default()),
+            unreadable: crate::k8s::unreadable::Unreadable::without_events(Arc::default()),
             pods,
             namespaces: namespaces.clone(),
             bindings: Bindings::new(reflector::store().0),

@@ -14,11 +14,11 @@ use tracing::{debug, warn};
 
 use super::{
     Shared,
+    events::Notice,
     pod::{AskingPod, Stage},
-    tell::Notice,
     watch::{PodQueue, PodRef},
 };
-use crate::cluster::{explain, in_time};
+use crate::k8s::{explain, in_time};
 
 /// How long it may take to read the Secrets of a pod's variables.
 const LONGEST_LOOK: Duration = Duration::from_secs(10);

@@ -17,7 +17,7 @@ use kube::{
 use tracing::{debug, warn};
 
 use super::{PodsSettings, Shared, listeners::Listeners, namespaces::Namespaces, pod::AskingPod};
-use crate::cluster::{explain, explain_watch};
+use crate::k8s::{explain, explain_watch};
 
 /// How many whole pods are held at a time while all are read.
 const PAGE: u32 = 100;

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
-use bindery::config::next_to;
+use bindery::broker::config::next_to;
 
 use crate::{
     keeper::{Cut, begin_to_change, change},

@@ -1,6 +1,6 @@
 //! Sweeping, and what is not bindery's to touch.
 
-use bindery::broker::{Claimed, restore, sweep};
+use bindery::broker::{PlatformInstance, restore, sweep};
 
 use crate::{
     platform::{Platform, held},
@@ -30,9 +30,9 @@ async fn only_leftovers_of_this_installation_are_swept() {
         "{report}"
     );
 
-    // A Claim owns what the store has lost.
-    let claimed = [Claimed { instance: "lost".into(), bindings: vec!["b".into()] }];
-    let report = sweep(platform.config(), &claimed, true).await.unwrap().to_string();
+    // An ExternalResource owns what the store has lost.
+    let on_platform = [PlatformInstance { instance: "lost".into(), bindings: vec!["b".into()] }];
+    let report = sweep(platform.config(), &on_platform, true).await.unwrap().to_string();
     assert!(report.ends_with("nothing left over"), "{report}");
 
     let report = sweep(platform.config(), &[], true).await.unwrap().to_string();
@@ -135,9 +135,9 @@ async fn a_role_that_bindery_did_not_make_is_left_alone() {
     server.psql(&format!("DROP ROLE \"{login}\""));
 }
 
-/// What the claims and the marks still say is enough to delete everything, and to bind again.
+/// What the external resources and the marks still say is enough to delete everything, and to bind again.
 #[tokio::test]
-async fn a_lost_store_is_rebuilt_from_claims_and_marks() {
+async fn a_lost_store_is_rebuilt_from_external_resources_and_marks() {
     let server = Postgres::shared();
     let mut platform = Platform::on(&server).await;
     platform.keep_installation().await;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bindery::{
-    admission::secrets::router,
-    catalog::api::ClusterServiceBroker,
-    cluster::{certificates::TrustAnchors, registration::Registration},
+    admission::service_brokers::router,
+    apis::servicecatalog::ClusterServiceBroker,
     contract::approval::{APPROVAL, CHECK, NOT_APPROVED},
+    install::registration::Registration,
+    server::certificates::TrustAnchors,
     telemetry::Metrics,
 };
 use k8s_openapi::api::{

@@ -6,10 +6,11 @@
 use axum::http::Request;
 use bindery::{
     admission::namespaces::WatchedNamespaces,
-    catalog::api::{
-        Claim, ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ServiceBinding, ServiceInstance,
+    apis::servicecatalog::{
+        ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ExternalResource, ServiceBinding,
+        ServiceInstance,
     },
-    namespaces::NamespaceBinding,
+    namespace_bindings::NamespaceBinding,
     telemetry::ops::Readiness,
 };
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -112,8 +113,13 @@ async fn objects_that_nest_deep_stop_nobody_else() {
         let path = format!("{CATALOG}/clusterserviceplans");
         spoil::<ClusterServicePlan>(&client, &path, &plan.name_any()).await;
     }
-    for claim in place.claims().await {
-        spoil::<Claim>(&client, "/apis/bindery.dev/v1alpha1/claims", &claim.name_any()).await;
+    for external_resource in place.external_resources().await {
+        spoil::<ExternalResource>(
+            &client,
+            "/apis/bindery.dev/v1alpha1/external_resources",
+            &external_resource.name_any(),
+        )
+        .await;
     }
     stops_others::<Namespace>().await;
     stops_others::<Pod>().await;
@@ -124,7 +130,7 @@ async fn objects_that_nest_deep_stop_nobody_else() {
     stops_others::<ClusterServiceBroker>().await;
     stops_others::<ClusterServiceClass>().await;
     stops_others::<ClusterServicePlan>().await;
-    stops_others::<Claim>().await;
+    stops_others::<ExternalResource>().await;
 
     // All of them are listed anew, and others are served.
     restart_catalog().await;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bindery::catalog::api::{ServiceBinding, ServiceInstance};
+use bindery::apis::servicecatalog::{ServiceBinding, ServiceInstance};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, ResourceExt,
@@ -90,8 +90,8 @@ async fn a_password_in_the_url_works_and_stays_there() {
     place.broker_is("FetchedCatalog").await;
     place.instance("db", json!({})).await;
     place.instance_is("db", "ProvisionedSuccessfully").await;
-    let claims = serde_json::to_string(&place.claims().await).unwrap();
-    assert!(!claims.contains("hunter2"), "{claims}");
+    let external_resources = serde_json::to_string(&place.external_resources().await).unwrap();
+    assert!(!external_resources.contains("hunter2"), "{external_resources}");
     let name = place.broker.name();
     let row =
         axum::http::Request::get(format!("/apis/servicecatalog.k8s.io/v1beta1/clusterservicebrokers/{name}"))
@@ -157,9 +157,9 @@ async fn a_deletion_waits_for_the_broker_and_says_so() {
     place.broker.set(Fault::Broken);
     place.delete::<ServiceInstance>("db").await;
     let message = place.instance_is("db", "DeprovisionCallFailed").await;
-    let claim = place.claims().await[0].name_any();
+    let external_resource = place.external_resources().await[0].name_any();
     assert!(message.contains("the disk is full") && message.contains(" since 20"), "{message}");
-    assert!(message.ends_with(&format!("kubectl delete claim {claim}")), "{message}");
+    assert!(message.ends_with(&format!("kubectl delete extres {external_resource}")), "{message}");
     place.broker.set(Fault::None);
     place.gone::<ServiceInstance>("db").await;
     assert!(place.broker.is_empty());
@@ -321,7 +321,7 @@ async fn credentials_that_no_secret_can_hold_are_given_back() {
         place.delete::<ServiceBinding>(name).await;
         place.gone::<ServiceBinding>(name).await;
     }
-    assert_eq!(place.claims().await.len(), 1, "that of the instance");
+    assert_eq!(place.external_resources().await.len(), 1, "that of the instance");
 }
 
 #[tokio::test]

@@ -10,15 +10,16 @@ use std::{
 };
 
 use bindery::{
-    catalog::{
-        self, CatalogSettings, LostSecrets,
-        api::{
-            Claim, ClusterServiceBroker, ServiceBinding, ServiceInstance, UsesSecrets, claim::ClaimBroker,
+    apis::{
+        bindery::external_resource::ExternalResourceBroker,
+        servicecatalog::{
+            ClusterServiceBroker, ExternalResource, ServiceBinding, ServiceInstance, UsesSecrets,
         },
     },
-    cluster::{self, approvals::Approvals},
+    catalog::{self, CatalogSettings, LostSecrets},
     contract::approval::APPROVAL,
-    namespaces,
+    install::secret_approvals::Approvals,
+    k8s, namespace_bindings,
     telemetry::{
         Metrics,
         logs::{self, LogFormat},
@@ -68,7 +69,7 @@ pub(crate) async fn client() -> Client {
         std::env::var_os("KUBECONFIG").is_some(),
         "these tests need a cluster: tests/cluster/with-cluster cargo test --test catalog"
     );
-    cluster::client().await.expect("KUBECONFIG names no cluster that answers")
+    k8s::client().await.expect("KUBECONFIG names no cluster that answers")
 }
 
 /// Access to the cluster as somebody else.
@@ -86,7 +87,7 @@ async fn ensure_catalog(client: &Client) {
     let mut running = CATALOG.lock().await;
     if running.is_none() {
         let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-        for crd in catalog::crds().into_iter().chain(namespaces::crds()) {
+        for crd in catalog::crds().into_iter().chain(namespace_bindings::crds()) {
             let parameters = PatchParams::apply("tests").force();
             crds.patch(&crd.name_any(), &parameters, &Patch::Apply(&crd)).await.unwrap();
         }
@@ -99,7 +100,8 @@ fn start_catalog() -> JoinHandle<()> {
         let (metrics, readiness) = (Arc::new(Metrics::new()), Readiness::default());
         let stop = CancellationToken::new();
         let client = client().await;
-        let namespaces = namespaces::run(client.clone(), "bindery".to_owned(), metrics.clone(), stop.clone());
+        let namespaces =
+            namespace_bindings::run(client.clone(), "bindery".to_owned(), metrics.clone(), stop.clone());
         let settings = CatalogSettings { approvals: approvals(&client), lost_secrets: LOST_SECRETS.clone() };
         let catalog = catalog::run(client, settings, metrics, readiness, stop);
         tokio::select! {
@@ -156,7 +158,7 @@ impl Place {
     /// Registers the broker; `spec` overrides what is usual. Its Secret is approved, as by the webhook.
     pub(crate) async fn register(&self, spec: Value) {
         let mut broker = self.unapproved(&spec);
-        let checked = ClaimBroker::of(&self.broker.name(), &broker.spec, None).checked();
+        let checked = ExternalResourceBroker::of(&self.broker.name(), &broker.spec, None).checked();
         let approval = approvals(&self.client).issue(&checked).await.unwrap();
         broker.annotations_mut().insert(APPROVAL.to_owned(), approval);
         self.brokers().create(&PostParams::default(), &broker).await.unwrap();
@@ -250,10 +252,14 @@ impl Place {
         self.api::<Secret>().get_opt(name).await.unwrap()
     }
 
-    /// The claims of this namespace.
-    pub(crate) async fn claims(&self) -> Vec<Claim> {
-        let claims = Api::<Claim>::all(self.client.clone()).list(&ListParams::default()).await.unwrap();
-        claims.into_iter().filter(|claim| claim.spec.namespace == self.namespace).collect()
+    /// The external resources of this namespace.
+    pub(crate) async fn external_resources(&self) -> Vec<ExternalResource> {
+        let external_resources =
+            Api::<ExternalResource>::all(self.client.clone()).list(&ListParams::default()).await.unwrap();
+        external_resources
+            .into_iter()
+            .filter(|external_resource| external_resource.spec.namespace == self.namespace)
+            .collect()
     }
 }
 

@@ -11,8 +11,8 @@ use std::{
 };
 
 use bindery::{
-    admission::inject::{InjectSettings, inject, workload::workloads},
     cli::inject::{InjectArgs, run},
+    injection::{InjectSettings, inject, workload::workloads},
 };
 use clap::Parser;
 use proptest::{

@@ -1,8 +1,11 @@
-//! Claims: nothing is lost when an object vanishes without its finalizer, and nobody gets at another's.
+//! ExternalResources: nothing is lost when an object vanishes without its finalizer, and nobody gets at another's.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
-use bindery::catalog::api::{Claim, ServiceBinding, ServiceInstance, claim::ClaimState};
+use bindery::apis::{
+    bindery::external_resource::ExternalResourceState,
+    servicecatalog::{ExternalResource, ServiceBinding, ServiceInstance},
+};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, ResourceExt,
@@ -34,19 +37,19 @@ async fn what_abandoned_objects_left_is_deleted() {
     }
     place.gone::<ServiceInstance>("db").await;
     place.gone::<ServiceBinding>("b").await;
-    until("claims that tell why they are there", async || {
-        let claims = place.claims().await;
-        let told = |claim: &Claim| {
-            let status = claim.status.clone().unwrap_or_default();
-            status.state == Some(ClaimState::Releasing)
+    until("external resources that tell why they are there", async || {
+        let external_resources = place.external_resources().await;
+        let told = |external_resource: &ExternalResource| {
+            let status = external_resource.status.clone().unwrap_or_default();
+            status.state == Some(ExternalResourceState::Releasing)
                 && matches!(status.reason.as_deref(), Some("CallFailed" | "BlockedByBindings"))
         };
-        claims.len() == 2 && claims.iter().all(told)
+        external_resources.len() == 2 && external_resources.iter().all(told)
     })
     .await;
     restart_catalog().await;
     place.broker.set(Fault::None);
-    until("no claims", async || place.claims().await.is_empty()).await;
+    until("no external resources", async || place.external_resources().await.is_empty()).await;
     assert!(place.broker.is_empty());
 }
 
@@ -82,7 +85,7 @@ async fn another_namespaces_id_cannot_be_taken() {
     thief.delete::<ServiceInstance>("thief").await;
     thief.gone::<ServiceInstance>("thief").await;
     assert!(place.broker.held().instances.contains_key(&id), "the victim's database is still there");
-    assert_eq!(place.claims().await.len(), 1);
+    assert_eq!(place.external_resources().await.len(), 1);
 }
 
 #[tokio::test]
@@ -102,7 +105,7 @@ async fn a_forged_status_binds_nothing() {
     api.patch_status("db", &PatchParams::default(), &Patch::Merge(forged)).await.unwrap();
     thief.binding("b", "db", json!({})).await;
     let message = thief.binding_is("b", "ErrorInstanceNotReady").await;
-    assert!(message.contains("no Claim shows"), "{message}");
+    assert!(message.contains("no ExternalResource shows"), "{message}");
     assert!(place.broker.held().bindings.is_empty());
     assert!(thief.secret("b").await.is_none());
 }
@@ -123,11 +126,17 @@ async fn an_object_that_was_restored_keeps_what_it_had() {
     place.broker.set(Fault::None);
     place.instance_is("db", "ProvisionedSuccessfully").await;
     let after: ServiceInstance = place.api().get("db").await.unwrap();
-    let claims: Vec<Claim> = place.claims().await;
-    assert_eq!(claims.iter().map(|claim| claim.spec.uid.clone()).collect::<Vec<_>>(), [after.uid().unwrap()]);
+    let external_resources: Vec<ExternalResource> = place.external_resources().await;
+    assert_eq!(
+        external_resources
+            .iter()
+            .map(|external_resource| external_resource.spec.uid.clone())
+            .collect::<Vec<_>>(),
+        [after.uid().unwrap()]
+    );
     assert_eq!(place.broker.held().instances.len(), 1);
-    let api: Api<Claim> = Api::all(place.client.clone());
-    assert!(api.get(&claims[0].name_any()).await.unwrap().metadata.deletion_timestamp.is_none());
+    let api: Api<ExternalResource> = Api::all(place.client.clone());
+    assert!(api.get(&external_resources[0].name_any()).await.unwrap().metadata.deletion_timestamp.is_none());
 }
 
 /// The answer to a creation is lost, then the spec changes: nothing stays behind at the broker that was asked first.
@@ -211,7 +220,7 @@ async fn an_id_that_the_broker_holds_for_another_cluster_is_left_alone() {
     place.broker.held().instances.insert("shared".to_owned(), theirs);
     place.instance("db", json!({"externalID": "shared"})).await;
     place.instance_is("db", "ErrorExternalIDTaken").await;
-    assert!(place.claims().await.is_empty());
+    assert!(place.external_resources().await.is_empty());
     place.delete::<ServiceInstance>("db").await;
     place.gone::<ServiceInstance>("db").await;
     let held = place.broker.held();
@@ -231,7 +240,7 @@ async fn recreate_namespace(place: &Place) {
 
 /// An instance that was made in a namespace which is another now, with an object of the same name and id: what a broker
 /// still holds is somebody else's.
-async fn heir() -> (Place, Claim) {
+async fn heir() -> (Place, ExternalResource) {
     let place = Place::with_broker().await;
     place.instance("db", json!({})).await;
     place.instance_is("db", "ProvisionedSuccessfully").await;
@@ -241,25 +250,25 @@ async fn heir() -> (Place, Claim) {
     recreate_namespace(&place).await;
     place.instance("db", json!({"externalID": before.spec.external_id})).await;
     let message = place.instance_is("db", "NamespaceRecreated").await;
-    let claim = place.claims().await.remove(0);
+    let external_resource = place.external_resources().await.remove(0);
     let namespaces: Api<Namespace> = Api::all(place.client.clone());
     let uid = namespaces.get(&place.namespace).await.unwrap().uid().unwrap();
-    let remedy = format!("kubectl annotate claim {} bindery.dev/adopt={uid}", claim.name_any());
+    let remedy = format!("kubectl annotate extres {} bindery.dev/adopt={uid}", external_resource.name_any());
     assert!(message.contains(&remedy), "{message}");
-    assert_ne!(claim.spec.namespace_uid.as_ref(), Some(&uid));
+    assert_ne!(external_resource.spec.namespace_uid.as_ref(), Some(&uid));
     place.broker.set(Fault::None);
-    (place, claim)
+    (place, external_resource)
 }
 
 #[tokio::test]
 async fn a_recreated_namespace_inherits_nothing() {
-    let (place, claim) = heir().await;
+    let (place, external_resource) = heir().await;
     place.binding("b", "db", json!({})).await;
     place.binding_is("b", "ErrorInstanceNotReady").await;
-    let claims: Api<Claim> = Api::all(place.client.clone());
-    until("the claim tells", async || {
-        let claim = claims.get(&claim.name_any()).await.unwrap();
-        claim.status.unwrap_or_default().reason.as_deref() == Some("NamespaceRecreated")
+    let external_resources: Api<ExternalResource> = Api::all(place.client.clone());
+    until("the external resource tells", async || {
+        let external_resource = external_resources.get(&external_resource.name_any()).await.unwrap();
+        external_resource.status.unwrap_or_default().reason.as_deref() == Some("NamespaceRecreated")
     })
     .await;
     assert_eq!(place.broker.held().instances.len(), 1, "an administrator may want it");
@@ -268,21 +277,24 @@ async fn a_recreated_namespace_inherits_nothing() {
     place.delete::<ServiceInstance>("db").await;
     place.gone::<ServiceInstance>("db").await;
     until("what the earlier namespace left is deleted", async || place.broker.is_empty()).await;
-    until("no claims", async || place.claims().await.is_empty()).await;
+    until("no external resources", async || place.external_resources().await.is_empty()).await;
 }
 
 #[tokio::test]
 async fn a_recreated_namespace_takes_over_what_an_administrator_hands_it() {
-    let (place, claim) = heir().await;
+    let (place, external_resource) = heir().await;
     let namespaces: Api<Namespace> = Api::all(place.client.clone());
     let uid = namespaces.get(&place.namespace).await.unwrap().uid().unwrap();
     let adopt = Patch::Merge(json!({"metadata": {"annotations": {"bindery.dev/adopt": uid}}}));
-    let claims: Api<Claim> = Api::all(place.client.clone());
-    claims.patch(&claim.name_any(), &PatchParams::default(), &adopt).await.unwrap();
+    let external_resources: Api<ExternalResource> = Api::all(place.client.clone());
+    external_resources.patch(&external_resource.name_any(), &PatchParams::default(), &adopt).await.unwrap();
     place.instance_is("db", "ProvisionedSuccessfully").await;
-    let after = claims.get(&claim.name_any()).await.unwrap();
+    let after = external_resources.get(&external_resource.name_any()).await.unwrap();
     assert_eq!(after.spec.namespace_uid, Some(uid));
-    assert_eq!(after.spec.space_guid, claim.spec.namespace_uid, "the broker knows it by the former one");
+    assert_eq!(
+        after.spec.space_guid, external_resource.spec.namespace_uid,
+        "the broker knows it by the former one"
+    );
     assert!(after.annotations().get("bindery.dev/adopt").is_none());
     place.binding("b", "db", json!({})).await;
     place.binding_is("b", "InjectedBindResult").await;
@@ -294,17 +306,18 @@ async fn a_recreated_namespace_takes_over_what_an_administrator_hands_it() {
 }
 
 #[tokio::test]
-async fn a_claim_of_an_earlier_version_learns_its_namespace() {
+async fn a_external_resource_of_an_earlier_version_learns_its_namespace() {
     let place = Place::with_broker().await;
     place.instance("db", json!({})).await;
     place.instance_is("db", "ProvisionedSuccessfully").await;
-    let claims: Api<Claim> = Api::all(place.client.clone());
-    let name = place.claims().await[0].name_any();
-    let known = claims.get(&name).await.unwrap().spec.namespace_uid;
+    let external_resources: Api<ExternalResource> = Api::all(place.client.clone());
+    let name = place.external_resources().await[0].name_any();
+    let known = external_resources.get(&name).await.unwrap().spec.namespace_uid;
     assert!(known.is_some());
     let former = Patch::Merge(json!({"spec": {"namespaceUID": null}}));
-    claims.patch(&name, &PatchParams::default(), &former).await.unwrap();
-    until("it is noted", async || claims.get(&name).await.unwrap().spec.namespace_uid == known).await;
+    external_resources.patch(&name, &PatchParams::default(), &former).await.unwrap();
+    until("it is noted", async || external_resources.get(&name).await.unwrap().spec.namespace_uid == known)
+        .await;
 }
 
 /// A status says which operation runs, and users may be able to write it.
@@ -324,7 +337,7 @@ async fn a_forged_operation_leaves_nothing_at_the_broker() {
     assert!(place.broker.is_empty());
 }
 
-/// Another's claims of bindings do not keep an object from going that only has the id.
+/// Another's external resources of bindings do not keep an object from going that only has the id.
 #[tokio::test]
 async fn a_stranger_with_an_id_goes_in_spite_of_its_bindings() {
     let place = Place::with_broker().await;

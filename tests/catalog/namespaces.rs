@@ -5,9 +5,9 @@
 use std::time::{Duration, Instant};
 
 use bindery::{
-    catalog::api::{ServiceBinding, ServiceInstance},
+    apis::servicecatalog::{ServiceBinding, ServiceInstance},
     contract::branch,
-    namespaces::NamespaceBinding,
+    namespace_bindings::NamespaceBinding,
 };
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -123,10 +123,11 @@ impl Branches {
         until("no namespace", async || self.namespaces().get_opt(namespace).await.unwrap().is_none()).await;
     }
 
-    async fn claims(&self, namespace: &str) -> usize {
-        let claims = Api::<bindery::catalog::api::Claim>::all(self.place.client.clone());
-        let all = claims.list(&kube::api::ListParams::default()).await.unwrap();
-        all.iter().filter(|claim| claim.spec.namespace == namespace).count()
+    async fn external_resources(&self, namespace: &str) -> usize {
+        let external_resources =
+            Api::<bindery::apis::servicecatalog::ExternalResource>::all(self.place.client.clone());
+        let all = external_resources.list(&kube::api::ListParams::default()).await.unwrap();
+        all.iter().filter(|external_resource| external_resource.spec.namespace == namespace).count()
     }
 }
 
@@ -156,7 +157,7 @@ async fn a_namespace_comes_with_its_database_and_takes_it_along() {
     branches.delete(&namespace).await;
     branches.gone(&namespace).await;
     until("nothing at the broker", async || branches.place.broker.is_empty()).await;
-    assert_eq!(branches.claims(&namespace).await, 0);
+    assert_eq!(branches.external_resources(&namespace).await, 0);
     branches.reported(|status| status["namespaces"] == 0).await;
 }
 
@@ -240,7 +241,7 @@ async fn who_loses_the_label_loses_the_database_after_a_while() {
         branches.place.broker.is_empty() && branches.instance(&namespace).await.is_none()
     })
     .await;
-    assert_eq!(branches.claims(&namespace).await, 0);
+    assert_eq!(branches.external_resources(&namespace).await, 0);
 }
 
 #[tokio::test]
@@ -413,9 +414,9 @@ async fn goes_in_spite_of(fault: Fault) {
         assert!(started.elapsed() < Duration::from_mins(1), "{namespace} does not go");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!(branches.claims(&namespace).await, 2, "what is left to do is known");
+    assert_eq!(branches.external_resources(&namespace).await, 2, "what is left to do is known");
     assert!(!branches.place.broker.is_empty());
     branches.place.broker.set(Fault::None);
     until("nothing at the broker", async || branches.place.broker.is_empty()).await;
-    until("no claims", async || branches.claims(&namespace).await == 0).await;
+    until("no external resources", async || branches.external_resources(&namespace).await == 0).await;
 }

@@ -6,8 +6,8 @@
 use std::{collections::BTreeSet, process::Output, sync::LazyLock};
 
 use bindery::{
-    admission::inject::{InjectSettings, inject},
-    catalog::api::ServiceBinding,
+    apis::servicecatalog::ServiceBinding,
+    injection::{InjectSettings, inject},
     pods::{self, PodsSettings},
     telemetry::Metrics,
 };

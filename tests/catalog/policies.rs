@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use bindery::catalog::api::{ServiceBinding, ServiceInstance};
+use bindery::apis::servicecatalog::{ServiceBinding, ServiceInstance};
 use k8s_openapi::api::{
     apps::v1::ReplicaSet,
     authorization::v1::SubjectAccessReview,
@@ -192,7 +192,7 @@ async fn the_catalog_completes_what_users_write_and_changes_none_of_it() {
     let dry = PostParams { dry_run: true, ..PostParams::default() };
     assert!(is_denied(instances.create(&dry, &own).await, policy));
 
-    let brokers: Api<bindery::catalog::api::ClusterServiceBroker> = Api::all(catalog);
+    let brokers: Api<bindery::apis::servicecatalog::ClusterServiceBroker> = Api::all(catalog);
     let elsewhere = Patch::Merge(json!({"spec": {"url": "http://elsewhere"}}));
     let name = place.broker.name();
     assert!(is_denied(brokers.patch(&name, &parameters, &elsewhere).await, "catalog-registrations"));
@@ -262,7 +262,7 @@ async fn the_broker_registers_itself_and_makes_its_own_secrets() {
     let place = installed().await;
     let broker = account(&place, "broker").await;
     let namespace = &place.namespace;
-    let brokers: Api<bindery::catalog::api::ClusterServiceBroker> = Api::all(broker.clone());
+    let brokers: Api<bindery::apis::servicecatalog::ClusterServiceBroker> = Api::all(broker.clone());
     let own = |name: &str, url: &str, secret: &str| {
         let reference = json!({"basic": {"secretRef": {"namespace": namespace, "name": secret}}});
         serde_json::from_value(
@@ -314,7 +314,7 @@ async fn may(place: &Place, user: &str, what: &str, namespace: Option<&str>) -> 
     let (verb, resource) = what.split_once(' ').unwrap();
     let (resource, subresource) = resource.split_once('/').map_or((resource, None), |(a, b)| (a, Some(b)));
     let group = match resource {
-        "claims" | "namespacebindings" => "bindery.dev",
+        "externalresources" | "namespacebindings" => "bindery.dev",
         "secrets" | "namespaces" => "",
         _ => "servicecatalog.k8s.io",
     };
@@ -374,14 +374,14 @@ async fn developers_use_the_catalog_in_their_namespace() {
             "clusterservicebrokers",
             "clusterserviceclasses",
             "clusterserviceplans",
-            "claims",
+            "externalresources",
             "namespacebindings",
         ] {
             for verb in writes {
                 assert!(!allowed(&format!("{verb} {kind}"), None).await, "{role} {verb} {kind}");
             }
         }
-        for kind in ["clusterservicebrokers", "claims"] {
+        for kind in ["clusterservicebrokers", "externalresources"] {
             assert!(!allowed(&format!("get {kind}"), None).await, "{role} get {kind}");
         }
     }

@@ -1,8 +1,8 @@
 //! What the API server itself refuses, and the columns that it shows.
 
 use bindery::{
-    catalog::api::{ServiceBinding, ServiceInstance},
-    namespaces::NamespaceBinding,
+    apis::servicecatalog::{ServiceBinding, ServiceInstance},
+    namespace_bindings::NamespaceBinding,
 };
 use kube::{
     Api, ResourceExt,

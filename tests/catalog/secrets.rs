@@ -1,6 +1,6 @@
 //! The Secrets of a binding: what is in them, whose they are, and that they come back.
 
-use bindery::catalog::api::ServiceBinding;
+use bindery::apis::servicecatalog::ServiceBinding;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     ResourceExt,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bindery::catalog::api::{ServiceBinding, ServiceInstance, instance::ProvisionStatus};
+use bindery::apis::servicecatalog::{ServiceBinding, ServiceInstance, instance::ProvisionStatus};
 use k8s_openapi::api::{core::v1::Namespace, events::v1::Event};
 use kube::{
     Api, ResourceExt,
@@ -48,8 +48,8 @@ async fn an_instance_and_a_binding_become_a_secret() {
     assert_eq!(asked["organization_guid"], cluster);
     assert_eq!(asked["space_guid"], namespaces.get(&place.namespace).await.unwrap().uid().unwrap());
 
-    let claims = place.claims().await;
-    assert_eq!(claims.len(), 2, "{claims:?}");
+    let external_resources = place.external_resources().await;
+    assert_eq!(external_resources.len(), 2, "{external_resources:?}");
 
     place.delete::<ServiceBinding>("mydb01-binding").await;
     place.gone::<ServiceBinding>("mydb01-binding").await;
@@ -58,7 +58,7 @@ async fn an_instance_and_a_binding_become_a_secret() {
     place.delete::<ServiceInstance>("mydb01").await;
     place.gone::<ServiceInstance>("mydb01").await;
     assert!(place.broker.is_empty());
-    assert!(place.claims().await.is_empty());
+    assert!(place.external_resources().await.is_empty());
     let methods: Vec<_> = place
         .broker
         .held()
@@ -131,7 +131,7 @@ async fn a_deleted_namespace_leaves_nothing() {
     namespaces.delete(&place.namespace, &DeleteParams::default()).await.unwrap();
     until("no namespace", async || namespaces.get_opt(&place.namespace).await.unwrap().is_none()).await;
     assert!(place.broker.is_empty(), "{:?}", place.broker.held());
-    assert!(place.claims().await.is_empty());
+    assert!(place.external_resources().await.is_empty());
 }
 
 /// Kubernetes comes again after eight seconds to a namespace in which it found finalizers. The first of a few that is
@@ -166,7 +166,7 @@ async fn a_namespace_deleted_in_the_middle_leaves_nothing() {
     let namespaces: Api<Namespace> = Api::all(place.client.clone());
     namespaces.delete(&place.namespace, &DeleteParams::default()).await.unwrap();
     until("no namespace", async || namespaces.get_opt(&place.namespace).await.unwrap().is_none()).await;
-    until("no claims", async || place.claims().await.is_empty()).await;
+    until("no external resources", async || place.external_resources().await.is_empty()).await;
     assert!(place.broker.is_empty(), "{:?}", place.broker.held());
 }
 

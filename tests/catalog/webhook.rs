@@ -13,14 +13,15 @@ use async_trait::async_trait;
 use axum::Router;
 use bindery::{
     admission::{
-        inject::NamespaceDefaults,
         namespaces::{NamespaceUnread, Namespaces},
         webhook,
     },
-    cluster::{
+    injection::NamespaceDefaults,
+    install::ca_bundle::WebhookBundle,
+    server::{
+        PresentedCertificate, TlsSettings,
         certificates::{CertificateKeeper, CertificateSource},
-        server::{PresentedCertificate, TlsSettings, serve_tls},
-        webhook_bundle::WebhookBundle,
+        serve_tls,
     },
     telemetry::{Metrics, ops::Readiness},
 };

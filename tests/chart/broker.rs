@@ -78,7 +78,7 @@ fn brokers_that_share_a_store_are_replaced_one_by_one() {
 fn the_brokers_configuration_names_the_files_of_its_secrets() {
     let documents = example_with(&SHARED_STORE);
     let config = broker_config(&documents);
-    let loaded = bindery::config::LoadedConfig::from_yaml(&config.to_string()).unwrap();
+    let loaded = bindery::broker::config::LoadedConfig::from_yaml(&config.to_string()).unwrap();
     assert_eq!(loaded.stated.store.unwrap().to_string(), "postgres://bindery@db.example:5432/bindery");
     let files = broker_files(find(&documents, "Deployment", "bindery-broker").unwrap());
     let password = config["storePasswordFile"].as_str().unwrap().to_owned();
@@ -122,10 +122,10 @@ broker: {rotateAdmin: true}
     .unwrap();
     let documents = documents(&rendered(&["--values", values.to_str().unwrap()]));
     let config = broker_config(&documents);
-    let loaded = bindery::config::LoadedConfig::from_yaml(&config.to_string()).unwrap();
+    let loaded = bindery::broker::config::LoadedConfig::from_yaml(&config.to_string()).unwrap();
     let server =
         |name: &str| loaded.services.servers.iter().find(|server| server.name.as_str() == name).unwrap();
-    assert_eq!(server("my").protocol, bindery::config::Protocol::MySql);
+    assert_eq!(server("my").protocol, bindery::broker::config::Protocol::MySql);
     let ca = server("pg").client_ca.as_ref().unwrap();
     let files = broker_files(find(&documents, "StatefulSet", "bindery-broker").unwrap());
     for file in [&ca.cert_file, &ca.key_file] {

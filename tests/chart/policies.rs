@@ -65,8 +65,8 @@ fn the_catalogs_writes_are_narrowed_by_kind() {
         .collect();
     // Kinds of bindery's own, what is only told, and pods that are asked to go.
     let own = [
-        "claims",
-        "claims/status",
+        "externalresources",
+        "externalresources/status",
         "clusterserviceclasses",
         "clusterserviceclasses/status",
         "clusterserviceplans",

@@ -102,7 +102,7 @@ fn the_grace_period_covers_pause_and_drain() {
     let documents = example();
     let pod = &find(&documents, "Deployment", "bindery-admission").unwrap()["spec"]["template"]["spec"];
     let pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap();
-    let drains = 2 * bindery::cluster::server::LONGEST_DRAIN.as_secs();
+    let drains = 2 * bindery::server::LONGEST_DRAIN.as_secs();
     assert!(pause + drains < pod["terminationGracePeriodSeconds"].as_u64().unwrap());
 }
 
@@ -138,7 +138,7 @@ fn the_webhook_for_namespaces_is_asked_about_new_ones_and_can_be_away() {
     assert_eq!(strings(&webhook["rules"][0]["operations"]), ["CREATE"].into());
     assert_eq!(strings(&webhook["rules"][0]["resources"]), ["namespaces"].into());
     assert_eq!((&webhook["failurePolicy"], &webhook["sideEffects"]), (&json!("Ignore"), &json!("None")));
-    assert_eq!(webhook["clientConfig"]["service"]["path"], bindery::namespaces::webhook::PATH);
+    assert_eq!(webhook["clientConfig"]["service"]["path"], bindery::namespace_bindings::webhook::PATH);
     let without = documents_of(&["--set", "apis.serviceCatalog=false"]);
     assert_eq!(all_webhooks(&without).len(), 3);
     assert!(rules(&without).all(|(_, rule)| !strings(&rule["resources"]).contains("namespacebindings")));
@@ -214,7 +214,7 @@ fn pods_wait_behind_gates_only_with_a_catalog_and_if_wanted() {
 /// Without it a ClusterServiceBroker that names a Secret is not stored; nothing else of one waits for it.
 #[test]
 fn the_webhook_for_brokers_is_asked_who_may_have_a_secret_sent_where() {
-    use bindery::{admission::secrets::PATH, contract::approval::APPROVAL};
+    use bindery::{admission::service_brokers::PATH, contract::approval::APPROVAL};
     let documents = example();
     let is_it = |webhook: &&Value| webhook["name"] == "brokers.bindery.dev";
     let webhook = all_webhooks(&documents).iter().find(is_it).unwrap();

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, process::Command, thread};
 
-use bindery::{catalog::variables, osb::Object};
+use bindery::{bindings::variables::variables, osb::Object};
 use serde_json::Value;
 
 use crate::{

@@ -1,4 +1,4 @@
-//! What CockroachDB refuses and PostgreSQL does not. On a real CockroachDB these tests check the stand-in's claims.
+//! What CockroachDB refuses and PostgreSQL does not. On a real CockroachDB these tests check the stand-in's external resources.
 
 use std::sync::Arc;
 

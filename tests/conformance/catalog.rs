@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use bindery::config::LoadedConfig;
+use bindery::broker::config::LoadedConfig;
 use serde_json::{Value, json};
 
 use crate::{
@@ -145,7 +145,7 @@ fn names_differ_by_case() {
 fn ids_never_change() {
     let id = || loaded(&of_plan("")).services.offerings[0].service.plans[0].id.clone();
     assert_eq!(id(), id());
-    assert_eq!(id(), bindery::config::plan_id("n", "p"));
+    assert_eq!(id(), bindery::broker::config::plan_id("n", "p"));
 }
 
 #[test]

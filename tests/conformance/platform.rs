@@ -3,8 +3,10 @@
 use std::{net::SocketAddr, ops::Deref, sync::Arc, time::Duration};
 
 use bindery::{
-    broker::{Broker, Provider, Timing},
-    config::{LoadedConfig, PartialSettings},
+    broker::{
+        Broker, Provider, Timing,
+        config::{LoadedConfig, PartialSettings},
+    },
     telemetry::Metrics,
 };
 use serde_json::Value;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use bindery::config::LoadedConfig;
+use bindery::broker::config::LoadedConfig;
 use serde_json::Value;
 
 use crate::pages;

@@ -7,7 +7,18 @@ use bindery::telemetry::Metrics;
 use crate::{pages, sources};
 
 /// The parts that write conditions and events.
-const PARTS: [&str; 5] = ["src/contract.rs", "src/catalog", "src/cluster", "src/namespaces", "src/pods"];
+const PARTS: [&str; 10] = [
+    "src/contract.rs",
+    "src/apis",
+    "src/bindings",
+    "src/catalog",
+    "src/install",
+    "src/k8s",
+    "src/namespace_bindings",
+    "src/pods",
+    "src/admission",
+    "src/server",
+];
 
 /// Words of the same form that are no reasons: kinds, fields and values of Kubernetes, verbs of events, columns.
 const NO_REASONS: &[&str] = &[
@@ -16,8 +27,8 @@ const NO_REASONS: &[&str] = &[
     "Bind",
     "BrokerClient",
     "CatalogStatus",
-    "Claim",
-    "ClaimStatus",
+    "ExternalResource",
+    "ExternalResourceStatus",
     "ClusterServiceBroker",
     "ClusterServiceBrokerStatus",
     "ClusterServiceClass",

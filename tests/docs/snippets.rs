@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use bindery::config::{LoadedConfig, PartialSettings};
+use bindery::broker::config::{LoadedConfig, PartialSettings};
 use serde_json::{Value, json};
 
 use crate::pages::{self, Snippet};

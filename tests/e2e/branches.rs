@@ -4,7 +4,7 @@ mod killed;
 
 use std::time::{Duration, Instant};
 
-use bindery::catalog::api::Claim;
+use bindery::apis::servicecatalog::ExternalResource;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt, api::ListParams};
 use tokio::time::sleep;
@@ -107,16 +107,21 @@ spec:
         started.elapsed()
     }
 
-    async fn claims(&self, namespace: &str) -> usize {
-        let claims =
-            Api::<Claim>::all(self.scenario.client.clone()).list(&ListParams::default()).await.unwrap();
-        claims.iter().filter(|claim| claim.spec.namespace == namespace).count()
+    async fn external_resources(&self, namespace: &str) -> usize {
+        let external_resources = Api::<ExternalResource>::all(self.scenario.client.clone())
+            .list(&ListParams::default())
+            .await
+            .unwrap();
+        external_resources
+            .iter()
+            .filter(|external_resource| external_resource.spec.namespace == namespace)
+            .count()
     }
 
     async fn settled(&self, namespace: &str) {
         let started = Instant::now();
-        while self.claims(namespace).await > 0 {
-            assert!(started.elapsed() < LIMIT * 2, "Claims of {namespace} are not settled");
+        while self.external_resources(namespace).await > 0 {
+            assert!(started.elapsed() < LIMIT * 2, "ExternalResources of {namespace} are not settled");
             sleep(Duration::from_millis(200)).await;
         }
     }
@@ -213,7 +218,7 @@ async fn a_branch_goes_while_the_database_is_down() {
     postgres.stop();
     branches.delete(&namespace).await;
     let took = branches.gone(&namespace).await;
-    let left = branches.claims(&namespace).await;
+    let left = branches.external_resources(&namespace).await;
     postgres.start_again();
     assert!(took < Duration::from_mins(1), "{took:?}");
     assert_eq!(left, 2, "what is left to do is known");
@@ -250,7 +255,11 @@ async fn branches_come_and_go_while_bindery_is_down() {
     let namespace = Api::<Namespace>::all(branches.scenario.client.clone()).get(&coming).await.unwrap();
     assert_eq!(namespace.annotations()["bindery.dev/bind"], "db", "said in it afterwards");
 
-    assert_eq!(branches.claims(&going).await, 2, "the pod that does not end still has its database");
+    assert_eq!(
+        branches.external_resources(&going).await,
+        2,
+        "the pod that does not end still has its database"
+    );
     let free = r#"{"metadata": {"finalizers": null}}"#;
     kubectl(&["--namespace", &going, "patch", "pod", "app", "--type=merge", "--patch", free]).await;
     branches.gone(&going).await;

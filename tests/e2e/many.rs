@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bindery::{catalog::api::ServiceBinding, namespaces::NamespaceBinding};
+use bindery::{apis::servicecatalog::ServiceBinding, namespace_bindings::NamespaceBinding};
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{

@@ -1,4 +1,4 @@
-//! The broker's store lost with all it held, or exchanged for another, and rebuilt from the Claims while pods go on.
+//! The broker's store lost with all it held, or exchanged for another, and rebuilt from the ExternalResources while pods go on.
 
 use crate::{
     installation::{NAMESPACE, kubectl},
@@ -24,7 +24,7 @@ spec:
 ";
 
 #[tokio::test]
-async fn a_lost_store_is_rebuilt_from_the_claims() {
+async fn a_lost_store_is_rebuilt_from_the_external_resources() {
     let scenario = Scenario::alone("restored").await;
     for manifest in [INSTANCE, BINDING, POD] {
         scenario.apply(manifest).await.expect_success();
@@ -43,7 +43,7 @@ async fn a_lost_store_is_rebuilt_from_the_claims() {
 
     installation.upgrade(&["broker.restore=true"]).await;
     let report = kubectl(&[&in_release[..], &["logs", "e2e-broker-0", "--container=restore"]].concat()).await;
-    // The instance and its binding; what is left out is claimed from other brokers of the cluster.
+    // The instance and its binding; what is left out is held by other brokers of the cluster.
     assert!(report.contains("2 restored, 0 not on the server, "), "{report}");
     assert!(report.contains(" 0 had a record"), "{report}");
     assert_eq!(scenario.sql("client-app01", "select id from t").await.expect_success().trim(), "42");

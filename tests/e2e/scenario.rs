@@ -2,7 +2,9 @@
 
 use std::{fmt::Debug, process::Stdio, time::Duration};
 
-use bindery::catalog::api::{Claim, Condition, ConditionType, Conditions, ServiceBinding, ServiceInstance};
+use bindery::apis::servicecatalog::{
+    Condition, ConditionType, Conditions, ExternalResource, ServiceBinding, ServiceInstance,
+};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -184,11 +186,15 @@ impl Scenario {
             .unwrap();
     }
 
-    /// No Claim, no Secret, no role and no database of this scenario.
+    /// No ExternalResource, no Secret, no role and no database of this scenario.
     pub(crate) async fn nothing_left(&self, credentials: &[&Credentials]) {
-        let claims = Api::<Claim>::all(self.client.clone()).list(&ListParams::default()).await.unwrap();
-        let ours: Vec<_> = claims.iter().filter(|claim| claim.spec.namespace == self.namespace).collect();
-        assert!(ours.is_empty(), "Claims are left: {ours:?}");
+        let external_resources =
+            Api::<ExternalResource>::all(self.client.clone()).list(&ListParams::default()).await.unwrap();
+        let ours: Vec<_> = external_resources
+            .iter()
+            .filter(|external_resource| external_resource.spec.namespace == self.namespace)
+            .collect();
+        assert!(ours.is_empty(), "ExternalResources are left: {ours:?}");
         let secrets = self.api::<Secret>().list(&ListParams::default()).await.unwrap();
         let names: Vec<_> = secrets.iter().map(ResourceExt::name_any).collect();
         assert!(names.is_empty(), "Secrets are left: {names:?}");

@@ -16,9 +16,12 @@ async fn a_refused_uninstall_is_rolled_back_and_nothing_is_lost() {
     let job = format!("job/{RELEASE}-uninstall");
     let refusal = kubectl(&["--namespace", NAMESPACE, "logs", &job]).await;
     let instance = format!("ServiceInstance {}/mydb01", scenario.namespace);
-    for part in
-        ["bindery: these still hold something at a broker: ", &instance, "Claim ", "uninstall.force=true"]
-    {
+    for part in [
+        "bindery: these still hold something at a broker: ",
+        &instance,
+        "ExternalResource ",
+        "uninstall.force=true",
+    ] {
         assert!(refusal.contains(part), "{part:?} is not in {refusal}");
     }
 

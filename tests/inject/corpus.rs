@@ -6,11 +6,11 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 use async_trait::async_trait;
 use bindery::{
     admission::{
-        inject::NamespaceDefaults,
         namespaces::{NamespaceUnread, Namespaces},
         webhook::{DEFAULTS_PATH, PATH},
     },
     cli::inject::Outcome,
+    injection::NamespaceDefaults,
 };
 use serde_json::{Value, json};
 

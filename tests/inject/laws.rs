@@ -1,6 +1,6 @@
 //! What holds for the injection of any pod.
 
-use bindery::admission::inject::{InjectSettings, Injection, inject, workload::workloads};
+use bindery::injection::{InjectSettings, Injection, inject, workload::workloads};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

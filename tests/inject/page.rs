@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 use bindery::{
-    admission::inject::{InjectSettings, inject},
     contract::pod,
+    injection::{InjectSettings, inject},
 };
 use serde_json::{Map, Value, json};
 

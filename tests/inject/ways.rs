@@ -10,11 +10,11 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bindery::{
     admission::{
-        inject::NamespaceDefaults,
         namespaces::{NamespaceUnread, Namespaces},
         webhook::{DEFAULTS_PATH, PATH, router},
     },
     cli::inject::{InjectArgs, Outcome, run},
+    injection::NamespaceDefaults,
     telemetry::Metrics,
 };
 use clap::Parser;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bindery::config::next_to;
+use bindery::broker::config::next_to;
 use serde_json::Value;
 
 use crate::{

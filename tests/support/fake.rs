@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use bindery::{
     broker::{
-        BindingSpec, Bound, Described, InstanceSpec, Pace, Pending, Progress, Provider, Resource,
+        BindingSpec, Bound, Described, ExecutionMode, InstanceSpec, Pending, Progress, Provider, Resource,
         ResourceKind, ServiceError, Unacceptable,
     },
     osb::{BindingId, Endpoint, InstanceId, InstanceMetadata, Object, PlanId},
@@ -218,8 +218,8 @@ fn refuse(parameters: &Object) -> Result<(), Unacceptable> {
 
 #[async_trait]
 impl Provider for Fake {
-    fn pace(&self, plan: &PlanId) -> Pace {
-        if plan.as_str().contains(LASTING) { Pace::Lasting } else { Pace::Prompt }
+    fn execution_mode(&self, plan: &PlanId) -> ExecutionMode {
+        if plan.as_str().contains(LASTING) { ExecutionMode::Asynchronous } else { ExecutionMode::Synchronous }
     }
 
     fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable> {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bindery::{
-    broker::{PasswordChangeError, PasswordKeeper, change_password},
+use bindery::broker::{
+    PasswordChangeError, PasswordKeeper, change_password,
     config::{ServiceSettings, next_to},
 };
 use secrecy::{ExposeSecret, SecretString};

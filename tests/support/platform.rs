@@ -5,8 +5,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use axum::{Router, body::Body, http::Request};
 use bindery::{
-    broker::{Broker, Held, InstanceSpec},
-    config::{BrokerConfig, LoadedConfig, PartialSettings},
+    broker::{
+        Broker, Held, InstanceSpec,
+        config::{BrokerConfig, LoadedConfig, PartialSettings},
+    },
     telemetry::Metrics,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -181,7 +183,7 @@ impl Platform {
     }
 }
 
-/// What a cluster's claims say of an instance.
+/// What a cluster's external resources say of an instance.
 pub(crate) fn held(instance: &str, bindings: &[&str]) -> Held {
     Held {
         instance: InstanceSpec {

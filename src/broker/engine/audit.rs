@@ -1,7 +1,7 @@
 //! One log line for each operation that somebody asked for and each look at credentials, and one more when an operation
 //! ends that was going on.
 
-use super::{Binded, FetchedBinding, Provisioned, Refusal, Status};
+use super::{BindResult, FetchedBinding, Provisioned, Refusal, Status};
 use crate::{
     broker::store::records::{Operation, Outcome},
     osb::{BindingId, InstanceId},
@@ -20,11 +20,11 @@ pub(super) struct Audit {
 }
 
 /// What the log says of an answer.
-pub(super) trait Told {
+pub(super) trait AuditOutcome {
     fn told(&self) -> &'static str;
 }
 
-impl Told for Status {
+impl AuditOutcome for Status {
     fn told(&self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -34,26 +34,26 @@ impl Told for Status {
     }
 }
 
-impl Told for Provisioned {
+impl AuditOutcome for Provisioned {
     fn told(&self) -> &'static str {
         self.status.told()
     }
 }
 
-impl Told for Binded {
+impl AuditOutcome for BindResult {
     fn told(&self) -> &'static str {
         self.status.told()
     }
 }
 
-impl Told for FetchedBinding {
+impl AuditOutcome for FetchedBinding {
     fn told(&self) -> &'static str {
         "done"
     }
 }
 
 impl Audit {
-    pub(super) fn log<T: Told>(&self, outcome: &Result<T, Refusal>) {
+    pub(super) fn log<T: AuditOutcome>(&self, outcome: &Result<T, Refusal>) {
         let Self { verb, caller, instance, binding } = self;
         let (told, refusal) = match outcome {
             Ok(answer) => (answer.told(), None),

@@ -6,18 +6,18 @@ use jiff::Timestamp;
 
 use super::{
     super::{
-        services::{BindingSpec, Pace},
+        backends::{BindingSpec, ExecutionMode},
         store::{
             State,
             records::{Binding, Instance, Outcome, Verb},
         },
     },
-    Asking, Binded, Engine, Refusal, Shared, Status,
+    Asking, BindResult, Engine, Refusal, Shared, Status,
     audit::{self, Audit},
-    drive::{Ended, Pursuit},
-    holds::Held,
+    driver::{Ended, RetryPolicy},
+    leases::Held,
     no_instance,
-    offer::{Offered, same_ids},
+    offering_check::{Offered, same_ids},
     parameters::given,
     provision::{begin, polled},
     queue::Turn,
@@ -41,7 +41,7 @@ impl Engine {
         instance: InstanceId,
         id: BindingId,
         wanted: BindWanted,
-    ) -> Result<Binded, Refusal> {
+    ) -> Result<BindResult, Refusal> {
         let verb = match wanted {
             BindWanted::New(_) => "bind",
             BindWanted::Successor(_) => "rotate",
@@ -63,7 +63,7 @@ impl Shared {
         instance: InstanceId,
         id: BindingId,
         wanted: BindWanted,
-    ) -> Result<Binded, Refusal> {
+    ) -> Result<BindResult, Refusal> {
         if let BindWanted::New(request) = &wanted {
             let offered = self.offer.plan(&request.service_id, &request.plan_id)?;
             self.check_bindable(offered, &asking)?;
@@ -92,7 +92,7 @@ impl Shared {
                         self.confirm(&on.server, &on.spec, Some(&found.spec)).await?;
                         held.release().await?;
                         let bound = Some(found.bound.ok_or(Refusal::Interrupted)?);
-                        return Ok(Binded { status: Status::Already, bound });
+                        return Ok(BindResult { status: Status::Already, bound });
                     }
                     State::Creating | State::Failed => {
                         // The plan may allow less by now.
@@ -127,16 +127,17 @@ impl Shared {
         on: Instance,
         record: Binding,
         is_lasting: bool,
-    ) -> Result<Binded, Refusal> {
+    ) -> Result<BindResult, Refusal> {
         held.commit(vec![self.records.put_binding(&record)]).await?;
         let operation = record.operation.id.clone();
-        let pursuit = self.pursuit(&record.operation, &on.spec);
+        let retry_policy = self.retry_policy(&record.operation, &on.spec);
         let driving = self.clone();
-        let running =
-            self.operations.spawn(async move { driving.create_binding(held, &on, record, pursuit).await });
+        let running = self
+            .operations
+            .spawn(async move { driving.create_binding(held, &on, record, retry_policy).await });
         Ok(match self.outcome(asking, is_lasting, running).await? {
-            Some(record) => Binded { status: Status::Done, bound: record.bound },
-            None => Binded { status: Status::Accepted(operation), bound: None },
+            Some(record) => BindResult { status: Status::Done, bound: record.bound },
+            None => BindResult { status: Status::Accepted(operation), bound: None },
         })
     }
 
@@ -148,7 +149,8 @@ impl Shared {
                 plan.name, service.name
             )));
         }
-        let is_lasting = self.provider(offered.server)?.pace(&plan.id) == Pace::Lasting;
+        let is_lasting =
+            self.provider(offered.server)?.execution_mode(&plan.id) == ExecutionMode::Asynchronous;
         if is_lasting && !asking.accepts_incomplete {
             return Err(Refusal::AsyncRequired);
         }
@@ -163,7 +165,7 @@ impl Shared {
         id: &BindingId,
         wanted: &BindWanted,
         asking: &Asking,
-    ) -> Result<Option<Binded>, Refusal> {
+    ) -> Result<Option<BindResult>, Refusal> {
         let Some(on) = self.records.instance(instance).await? else { return Ok(None) };
         if on.state != State::Ready {
             return Err(Refusal::Concurrency(instance.clone()));
@@ -172,10 +174,10 @@ impl Shared {
         same_binding(&found, &on, wanted)?;
         if found.state == State::Ready && found.bound.is_some() {
             self.confirm(&on.server, &on.spec, Some(&found.spec)).await?;
-            return Ok(Some(Binded { status: Status::Already, bound: found.bound }));
+            return Ok(Some(BindResult { status: Status::Already, bound: found.bound }));
         }
         let operation = polled(instance, &found.operation, Verb::Bind, asking)?;
-        Ok(operation.map(|operation| Binded { status: Status::Accepted(operation), bound: None }))
+        Ok(operation.map(|operation| BindResult { status: Status::Accepted(operation), bound: None }))
     }
 
     /// The record of a binding that is not there, after everything was checked.
@@ -258,7 +260,7 @@ impl Shared {
         held: Held,
         on: &Instance,
         mut record: Binding,
-        pursuit: Pursuit,
+        retry_policy: RetryPolicy,
     ) -> Result<Binding, Refusal> {
         let provider = self.provider(&on.server)?;
         held.create(&record.key());
@@ -267,7 +269,7 @@ impl Shared {
             .drive(
                 &held,
                 &on.server,
-                pursuit,
+                retry_policy,
                 true,
                 || provider.bind(&on.spec, &record.spec),
                 |at| {

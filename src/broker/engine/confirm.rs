@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::{
-    super::services::{BindingSpec, Confirmed, InstanceSpec},
+    super::backends::{BindingSpec, Confirmed, InstanceSpec},
     Refusal, Shared,
 };
-use crate::config::ServerName;
+use crate::broker::config::ServerName;
 
 /// A backend that has not answered by then is away.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     super::{
-        services::Pace,
+        backends::ExecutionMode,
         store::{
             Change, Key, State,
             records::{Instance, Outcome, Verb},
@@ -12,12 +12,12 @@ use super::{
     },
     Asking, Engine, Refusal, Shared, Status,
     audit::{self, Audit},
-    drive::{Ended, Pursuit},
-    epitaph,
-    holds::Held,
+    driver::{Ended, RetryPolicy},
+    leases::Held,
     no_instance,
-    offer::{required, same_ids},
+    offering_check::{required, same_ids},
     provision::{begin, polled},
+    tombstone,
 };
 use crate::osb::{InstanceId, PlanId, ServiceId};
 
@@ -69,10 +69,10 @@ impl Shared {
         record.state = State::Deleting;
         held.commit(vec![self.records.put_instance(&record)]).await?;
         let operation = record.operation.id.clone();
-        let pursuit = self.pursuit(&record.operation, &record.spec);
+        let retry_policy = self.retry_policy(&record.operation, &record.spec);
         let driving = self.clone();
         let running =
-            self.operations.spawn(async move { driving.delete_instance(held, record, pursuit).await });
+            self.operations.spawn(async move { driving.delete_instance(held, record, retry_policy).await });
         match self.outcome(&asking, is_lasting, running).await? {
             Some(()) => Ok(Status::Done),
             None => Ok(Status::Accepted(operation)),
@@ -107,7 +107,7 @@ impl Shared {
     pub(super) fn is_lasting(&self, service_id: &ServiceId, plan_id: &PlanId) -> bool {
         let server = self.offer.plan(service_id, plan_id).map(|offered| offered.server);
         let provider = server.and_then(|server| self.provider(server));
-        provider.is_ok_and(|provider| provider.pace(plan_id) == Pace::Lasting)
+        provider.is_ok_and(|provider| provider.execution_mode(plan_id) == ExecutionMode::Asynchronous)
     }
 
     /// How long the plan tells platforms to poll, in seconds.
@@ -120,12 +120,12 @@ impl Shared {
         &self,
         held: Held,
         mut record: Instance,
-        pursuit: Pursuit,
+        retry_policy: RetryPolicy,
     ) -> Result<(), Refusal> {
-        match self.delete_all(&held, &mut record, pursuit).await {
+        match self.delete_all(&held, &mut record, retry_policy).await {
             Ok(()) => {
                 let removed = Change::Remove(record.key());
-                held.conclude([removed].into_iter().chain(epitaph::of_instance(&record)).collect()).await?;
+                held.conclude([removed].into_iter().chain(tombstone::of_instance(&record)).collect()).await?;
                 if record.operation.is_asynchronous {
                     record.operation.outcome = Outcome::Succeeded;
                     audit::ended(&record.spec.id, None, &record.operation);
@@ -145,7 +145,12 @@ impl Shared {
         }
     }
 
-    async fn delete_all(&self, held: &Held, record: &mut Instance, pursuit: Pursuit) -> Result<(), Refusal> {
+    async fn delete_all(
+        &self,
+        held: &Held,
+        record: &mut Instance,
+        retry_policy: RetryPolicy,
+    ) -> Result<(), Refusal> {
         let provider = self.provider(&record.server)?.clone();
         let (spec, server, was_never_ready) =
             (record.spec.clone(), record.server.clone(), record.was_never_ready);
@@ -162,13 +167,14 @@ impl Shared {
                 continue;
             };
             tracing::warn!(instance = %spec.id, binding = %binding.spec.id, "the instance is deleted with this binding on it");
-            self.revoke(held, &spec, &binding, pursuit, &mut told).await?;
+            self.revoke(held, &spec, &binding, retry_policy, &mut told).await?;
             let removed = Change::Remove(binding.key());
             // A delete of its own that failed, and that somebody may still poll.
-            let buried = (binding.state == State::Deleting).then(|| epitaph::of_binding(&binding)).flatten();
-            held.commit([removed].into_iter().chain(buried).collect()).await?;
+            let tombstone =
+                (binding.state == State::Deleting).then(|| tombstone::of_binding(&binding)).flatten();
+            held.commit([removed].into_iter().chain(tombstone).collect()).await?;
         }
-        match self.drive(held, &server, pursuit, false, || provider.deprovision(&spec), told).await {
+        match self.drive(held, &server, retry_policy, false, || provider.deprovision(&spec), told).await {
             // What stands there was made by somebody else, which is why this instance was never made.
             Err(Ended::Failed(error)) if error.is_foreign() && was_never_ready => {
                 tracing::warn!(instance = %spec.id, "left alone: {error}");

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use tokio::time::{sleep, timeout};
 
 use super::{Engine, Provider};
-use crate::config::ServerName;
+use crate::broker::config::ServerName;
 
 /// How often to try again to complete removals.
 const SETTLING: Duration = Duration::from_mins(5);

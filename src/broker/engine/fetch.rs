@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        services::{Bound, Described},
+        backends::{Bound, Described},
         store::{
             Key, State,
             records::{Operation, Outcome, PastOperation, Verb},
@@ -10,8 +10,8 @@ use super::{
     },
     Caller, Engine, Refusal,
     audit::Audit,
-    epitaph::Epitaph,
     no_binding, no_instance,
+    tombstone::Tombstone,
 };
 use crate::osb::{BindingId, FetchedInstance, InstanceId, LastOperation, Object, OperationState};
 
@@ -77,7 +77,7 @@ impl Engine {
     ) -> Result<LastOperation, Refusal> {
         match self.0.records.instance(id).await? {
             Some(found) => told(&found.operation, found.former.as_ref(), &found.past, named),
-            None => self.buried(&Key::instance(id), named, no_instance(id)).await,
+            None => self.tombstone(&Key::instance(id), named, no_instance(id)).await,
         }
     }
 
@@ -90,19 +90,24 @@ impl Engine {
     ) -> Result<LastOperation, Refusal> {
         match self.0.records.binding(instance, id).await? {
             Some(found) => told(&found.operation, found.former.as_ref(), &found.past, named),
-            None => self.buried(&Key::binding(instance, id), named, no_binding(instance, id)).await,
+            None => self.tombstone(&Key::binding(instance, id), named, no_binding(instance, id)).await,
         }
     }
 
     /// Of what is gone. The specification lets a broker answer 410 or success; clients exist that take only one of them,
     /// and tell themselves apart by whether they name the operation.
-    async fn buried(&self, key: &Key, named: Option<&str>, gone: String) -> Result<LastOperation, Refusal> {
-        let buried = self.0.records.store.buried(key).await?;
-        let epitaph = Epitaph::read(&buried.ok_or_else(|| Refusal::NotFound(gone.clone()))?);
-        if named == Some(epitaph.delete.as_str()) {
+    async fn tombstone(
+        &self,
+        key: &Key,
+        named: Option<&str>,
+        gone: String,
+    ) -> Result<LastOperation, Refusal> {
+        let tombstone = self.0.records.store.tombstone(key).await?;
+        let tombstone = Tombstone::read(&tombstone.ok_or_else(|| Refusal::NotFound(gone.clone()))?);
+        if named == Some(tombstone.delete.as_str()) {
             return Err(Refusal::Gone(gone));
         }
-        if named.is_some_and(|named| epitaph.failed.iter().any(|failed| failed == named)) {
+        if named.is_some_and(|named| tombstone.failed.iter().any(|failed| failed == named)) {
             return Ok(failed_before());
         }
         Ok(LastOperation { state: OperationState::Succeeded, ..LastOperation::default() })

@@ -7,12 +7,11 @@ mod audit;
 mod bind;
 mod confirm;
 mod deprovision;
-mod drive;
-mod epitaph;
+mod driver;
 mod expiry;
 mod fetch;
-mod holds;
-mod offer;
+mod leases;
+mod offering_check;
 mod parameters;
 mod provision;
 mod queue;
@@ -21,6 +20,7 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 mod timing;
+mod tombstone;
 mod unbind;
 mod update;
 
@@ -30,16 +30,16 @@ use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::timing::Timing;
-use self::{audit::Audit, holds::Holds};
+use self::{audit::Audit, leases::Holds};
 pub(crate) use self::{
-    audit::Caller, bind::BindWanted, fetch::FetchedBinding, offer::Offer, refusal::Refusal,
+    audit::Caller, bind::BindWanted, fetch::FetchedBinding, offering_check::Offer, refusal::Refusal,
 };
 use super::{
-    services::{Bound, Described, Provider},
+    backends::{Bound, Described, Provider},
     store::records::Records,
 };
 use crate::{
-    config::ServerName,
+    broker::config::ServerName,
     osb::{BindingId, Catalog, InstanceId},
 };
 
@@ -90,7 +90,7 @@ pub(crate) struct Provisioned {
 
 /// The answer to a request for a binding.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Binded {
+pub(crate) struct BindResult {
     pub(crate) status: Status,
     /// There unless it goes on.
     pub(crate) bound: Option<Bound>,
@@ -145,7 +145,7 @@ impl Engine {
         operation: impl FnOnce(Arc<Shared>) -> F,
     ) -> Result<T, Refusal>
     where
-        T: audit::Told + Send + 'static,
+        T: audit::AuditOutcome + Send + 'static,
         F: Future<Output = Result<T, Refusal>> + Send + 'static,
     {
         let operation = operation(self.0.clone());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        services::{InstanceSpec, Pace, Past},
+        backends::{ExecutionMode, InstanceSpec, Past},
         store::{
             State,
             records::{Instance, Operation, Outcome, Verb},
@@ -12,9 +12,9 @@ use super::{
     },
     Asking, Engine, Provisioned, Refusal, Shared, Status,
     audit::{self, Audit},
-    drive::{Ended, Pursuit},
-    holds::Held,
-    offer::required,
+    driver::{Ended, RetryPolicy},
+    leases::Held,
+    offering_check::required,
     parameters::given,
 };
 use crate::osb::{InstanceId, Object, ProvisionRequest};
@@ -45,7 +45,7 @@ impl Shared {
         required("space_guid", &request.space_guid)?;
         offered.check_maintenance_info(request.maintenance_info.as_ref())?;
         let provider = self.provider(offered.server)?.clone();
-        let is_lasting = provider.pace(&request.plan_id) == Pace::Lasting;
+        let is_lasting = provider.execution_mode(&request.plan_id) == ExecutionMode::Asynchronous;
         if is_lasting && !asking.accepts_incomplete {
             return Err(Refusal::AsyncRequired);
         }
@@ -90,10 +90,10 @@ impl Shared {
         };
         held.commit(vec![self.records.put_instance(&record)]).await?;
         let operation = record.operation.id.clone();
-        let pursuit = self.pursuit(&record.operation, &record.spec);
+        let retry_policy = self.retry_policy(&record.operation, &record.spec);
         let driving = self.clone();
         let running =
-            self.operations.spawn(async move { driving.create_instance(held, record, pursuit).await });
+            self.operations.spawn(async move { driving.create_instance(held, record, retry_policy).await });
         match self.outcome(&asking, is_lasting, running).await? {
             Some(()) => answer(Status::Done),
             None => answer(Status::Accepted(operation)),
@@ -122,7 +122,7 @@ impl Shared {
         &self,
         held: Held,
         mut record: Instance,
-        pursuit: Pursuit,
+        retry_policy: RetryPolicy,
     ) -> Result<(), Refusal> {
         let provider = self.provider(&record.server)?;
         held.create(&record.key());
@@ -131,7 +131,7 @@ impl Shared {
             .drive(
                 &held,
                 &record.server,
-                pursuit,
+                retry_policy,
                 true,
                 || provider.provision(&record.spec),
                 |at| {

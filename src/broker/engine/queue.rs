@@ -8,11 +8,11 @@ use super::{
         Change, Hold, Key, State, StoreError, Then,
         records::{Binding, Instance, Verb},
     },
-    Asking, Binded, Refusal, Shared, Status,
+    Asking, BindResult, Refusal, Shared, Status,
     bind::BindWanted,
-    epitaph,
-    holds::Held,
+    leases::Held,
     provision::begin,
+    tombstone,
 };
 use crate::osb::{BindingId, InstanceId};
 
@@ -32,7 +32,7 @@ impl Shared {
         instance: &InstanceId,
         id: &BindingId,
         wanted: &BindWanted,
-    ) -> Result<Turn<Binded>, Refusal> {
+    ) -> Result<Turn<BindResult>, Refusal> {
         let patience = self.patience(asking, instance).await?;
         if let Some(held) = self.holds.take(instance, patience).await? {
             return Ok(Turn::Now(held));
@@ -41,7 +41,7 @@ impl Shared {
             && let Some(operation) = self.bind_later(asking, instance, id, wanted).await?
         {
             let status = Status::Accepted(operation);
-            return Ok(Turn::Later(Binded { status, bound: None }));
+            return Ok(Turn::Later(BindResult { status, bound: None }));
         }
         self.last_turn(instance, patience).await.map(Turn::Now)
     }
@@ -122,7 +122,7 @@ impl Shared {
         let Some(holder) = self.records.store.holder(&record.instance).await? else { return Ok(false) };
         record.begin(begin(Verb::Unbind, &Asking::default()));
         let removed = Change::Remove(record.key());
-        let changes = [removed].into_iter().chain(epitaph::of_binding(&record)).collect();
+        let changes = [removed].into_iter().chain(tombstone::of_binding(&record)).collect();
         self.commit_beside(&holder, changes).await
     }
 

@@ -9,15 +9,15 @@ use tokio::time::timeout;
 
 use super::{
     super::{
-        services::InstanceSpec,
+        backends::InstanceSpec,
         store::{
             Change, Key, State, StoreError,
             records::{Binding, Instance, Operation, Outcome},
         },
     },
     Engine, Refusal, Shared,
-    drive::Pursuit,
-    holds::Held,
+    driver::RetryPolicy,
+    leases::Held,
 };
 
 /// So many are begun at once, so that requests find room beside them.
@@ -62,7 +62,7 @@ impl Engine {
 
     /// Goes on with each; answers how many are left, those among them that somebody has in hand and those that take long.
     pub(crate) async fn finish_all(&self) -> Result<usize, StoreError> {
-        if let Err(error) = self.0.records.store.forget_buried(self.0.timing.remember).await {
+        if let Err(error) = self.0.records.store.forget_tombstones(self.0.timing.remember).await {
             tracing::warn!(%error, "cannot forget deletes that ended long ago");
         }
         let unfinished = self.0.records.store.unfinished().await?;
@@ -165,59 +165,64 @@ impl Shared {
     }
 
     /// Nobody waits for what is taken up.
-    fn resumed(&self, operation: &Operation, of: &InstanceSpec) -> Pursuit {
+    fn resumed(&self, operation: &Operation, of: &InstanceSpec) -> RetryPolicy {
         if operation.is_in_progress() && operation.is_asynchronous {
-            self.pursuit(operation, of)
+            self.retry_policy(operation, of)
         } else {
-            Pursuit::Retried
+            RetryPolicy::Retried
         }
     }
 
     async fn finish_instance(&self, held: Held, mut record: Instance) -> Result<(), Refusal> {
-        let pursuit = self.resumed(&record.operation, &record.spec);
+        let retry_policy = self.resumed(&record.operation, &record.spec);
         match record.state {
             State::Creating if record.operation.is_asynchronous => {
-                self.create_instance(held, record, pursuit).await
+                self.create_instance(held, record, retry_policy).await
             }
             State::Creating => {
                 record.state = State::Failed;
                 record.operation.outcome = Outcome::Failed(Refusal::Interrupted.to_string());
                 Ok(held.conclude(vec![self.records.put_instance(&record)]).await?)
             }
-            State::Updating => match self.resume_change(held, record, pursuit).await {
+            State::Updating => match self.resume_change(held, record, retry_policy).await {
                 Err(Refusal::Update { is_taken_back: true, .. }) => Ok(()),
                 other => other,
             },
-            State::Deleting => self.delete_instance(held, record, pursuit).await,
+            State::Deleting => self.delete_instance(held, record, retry_policy).await,
             State::Ready | State::Failed => Ok(held.release().await?),
         }
     }
 
     /// Takes a change back whose caller was left without an answer: it may not have wanted half of it.
-    async fn resume_change(&self, held: Held, mut record: Instance, pursuit: Pursuit) -> Result<(), Refusal> {
+    async fn resume_change(
+        &self,
+        held: Held,
+        mut record: Instance,
+        retry_policy: RetryPolicy,
+    ) -> Result<(), Refusal> {
         if !record.operation.is_asynchronous
             && let Some(change) = &mut record.change
         {
             change.reverting.get_or_insert_with(|| Refusal::Interrupted.to_string());
         }
-        self.change_instance(held, record, pursuit).await
+        self.change_instance(held, record, retry_policy).await
     }
 
     async fn finish_binding(&self, held: Held, on: Instance, mut record: Binding) -> Result<(), Refusal> {
-        let pursuit = self.resumed(&record.operation, &on.spec);
+        let retry_policy = self.resumed(&record.operation, &on.spec);
         match record.state {
             State::Creating if record.operation.is_asynchronous && on.state == State::Ready => {
                 if std::mem::take(&mut record.is_queued) {
                     held.commit(vec![self.records.put_binding(&record)]).await?;
                 }
-                self.create_binding(held, &on, record, pursuit).await.map(drop)
+                self.create_binding(held, &on, record, retry_policy).await.map(drop)
             }
             State::Creating => {
                 record.state = State::Failed;
                 record.operation.outcome = Outcome::Failed(Refusal::Interrupted.to_string());
                 Ok(held.conclude(vec![self.records.put_binding(&record)]).await?)
             }
-            State::Deleting => self.delete_binding(held, &on, record, pursuit).await,
+            State::Deleting => self.delete_binding(held, &on, record, retry_policy).await,
             State::Ready | State::Failed | State::Updating => Ok(held.release().await?),
         }
     }

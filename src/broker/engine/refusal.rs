@@ -2,11 +2,11 @@
 //! error in full for the log.
 
 use super::super::{
-    services::{ServiceError, Unacceptable, reference},
+    backends::{ServiceError, Unacceptable, reference},
     store::{StoreError, cipher::CipherError, records::RecordError},
 };
 use crate::{
-    config::{ServerName, Violations},
+    broker::config::{ServerName, Violations},
     osb::InstanceId,
 };
 

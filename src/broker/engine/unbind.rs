@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     super::{
-        services::InstanceSpec,
+        backends::InstanceSpec,
         store::{
             Change, Key, State,
             records::{Binding, Instance, Outcome, Verb},
@@ -13,13 +13,13 @@ use super::{
     Asking, Engine, Refusal, Shared, Status,
     audit::{self, Audit},
     deprovision::Busy,
-    drive::{Ended, Pursuit},
-    epitaph,
-    holds::Held,
+    driver::{Ended, RetryPolicy},
+    leases::Held,
     no_binding,
-    offer::{required, same_ids},
+    offering_check::{required, same_ids},
     provision::{begin, polled},
     queue::Turn,
+    tombstone,
 };
 use crate::osb::{BindingId, InstanceId, PlanId, ServiceId};
 
@@ -89,10 +89,11 @@ impl Shared {
         record.state = State::Deleting;
         held.commit(vec![self.records.put_binding(&record)]).await?;
         let operation = record.operation.id.clone();
-        let pursuit = self.pursuit(&record.operation, &on.spec);
+        let retry_policy = self.retry_policy(&record.operation, &on.spec);
         let driving = self.clone();
-        let running =
-            self.operations.spawn(async move { driving.delete_binding(held, &on, record, pursuit).await });
+        let running = self
+            .operations
+            .spawn(async move { driving.delete_binding(held, &on, record, retry_policy).await });
         match self.outcome(&asking, is_lasting, running).await? {
             Some(()) => Ok(Status::Done),
             None => Ok(Status::Accepted(operation)),
@@ -127,7 +128,7 @@ impl Shared {
         held: Held,
         on: &Instance,
         mut record: Binding,
-        pursuit: Pursuit,
+        retry_policy: RetryPolicy,
     ) -> Result<(), Refusal> {
         let is_asynchronous = record.operation.is_asynchronous;
         let mut shown = record.clone();
@@ -135,10 +136,10 @@ impl Shared {
             shown.operation.outcome = Outcome::InProgress(Some(at));
             self.records.put_binding(&shown)
         };
-        match self.revoke(&held, &on.spec, &record, pursuit, told).await {
+        match self.revoke(&held, &on.spec, &record, retry_policy, told).await {
             Ok(()) => {
                 let removed = Change::Remove(record.key());
-                held.conclude([removed].into_iter().chain(epitaph::of_binding(&record)).collect()).await?;
+                held.conclude([removed].into_iter().chain(tombstone::of_binding(&record)).collect()).await?;
                 if is_asynchronous {
                     record.operation.outcome = Outcome::Succeeded;
                     audit::ended(&record.instance, Some(&record.spec.id), &record.operation);
@@ -163,12 +164,12 @@ impl Shared {
         held: &Held,
         on: &InstanceSpec,
         binding: &Binding,
-        pursuit: Pursuit,
+        retry_policy: RetryPolicy,
         told: impl FnMut(String) -> Change,
     ) -> Result<(), Refusal> {
         let provider = self.provider(&binding.server)?;
         let call = || provider.unbind(on, &binding.spec);
-        match self.drive(held, &binding.server, pursuit, false, call, told).await {
+        match self.drive(held, &binding.server, retry_policy, false, call, told).await {
             // What stands there was made by somebody else, which is why this binding was never made.
             Err(Ended::Failed(error)) if error.is_foreign() && binding.bound.is_none() => {
                 tracing::warn!(instance = %on.id, binding = %binding.spec.id, "left alone: {error}");

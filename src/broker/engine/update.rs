@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     super::{
-        services::{InstanceSpec, Pace, Past},
+        backends::{ExecutionMode, InstanceSpec, Past},
         store::{
             State,
             records::{Instance, Outcome, Transition, Verb},
@@ -12,8 +12,8 @@ use super::{
     },
     Asking, Engine, Refusal, Shared, Status,
     audit::{self, Audit},
-    drive::{Ended, Pursuit},
-    holds::Held,
+    driver::{Ended, RetryPolicy},
+    leases::Held,
     no_instance,
     parameters::{given, merged, sent, without_nulls_of},
     provision::{begin, polled},
@@ -88,7 +88,8 @@ impl Shared {
             self.confirm(&record.server, &record.spec, None).await?;
         }
         let is_lasting = [&record.spec.plan_id, &to.plan_id].into_iter().any(|plan| {
-            self.provider(&record.server).is_ok_and(|provider| provider.pace(plan) == Pace::Lasting)
+            self.provider(&record.server)
+                .is_ok_and(|provider| provider.execution_mode(plan) == ExecutionMode::Asynchronous)
         });
         if is_lasting && !asking.accepts_incomplete {
             return Err(Refusal::AsyncRequired);
@@ -110,10 +111,10 @@ impl Shared {
     ) -> Result<Status, Refusal> {
         held.commit(vec![self.records.put_instance(&record)]).await?;
         let operation = record.operation.id.clone();
-        let pursuit = self.pursuit(&record.operation, &record.spec);
+        let retry_policy = self.retry_policy(&record.operation, &record.spec);
         let driving = self.clone();
         let running =
-            self.operations.spawn(async move { driving.change_instance(held, record, pursuit).await });
+            self.operations.spawn(async move { driving.change_instance(held, record, retry_policy).await });
         match self.outcome(asking, is_lasting, running).await {
             Ok(Some(())) => Ok(Status::Done),
             Ok(None) => Ok(Status::Accepted(operation)),
@@ -224,13 +225,13 @@ impl Shared {
         &self,
         held: Held,
         mut record: Instance,
-        pursuit: Pursuit,
+        retry_policy: RetryPolicy,
     ) -> Result<(), Refusal> {
         self.provider(&record.server)?;
         let Some(mut change) = record.change.clone() else { return Err(Refusal::Interrupted) };
         let mut is_of_state = false;
         if change.reverting.is_none() {
-            match self.towards(&held, &record, &record.spec, &change.to, pursuit).await {
+            match self.towards(&held, &record, &record.spec, &change.to, retry_policy).await {
                 Ok(()) => {
                     record.spec = change.to;
                     record.operation.outcome = Outcome::Succeeded;
@@ -246,8 +247,9 @@ impl Shared {
             held.commit(vec![self.records.put_instance(&record)]).await?;
         }
         let problem = change.reverting.unwrap_or_default();
-        let pursuit = if pursuit == Pursuit::Once { pursuit } else { Pursuit::Retried };
-        match self.towards(&held, &record, &change.to, &record.spec, pursuit).await {
+        let retry_policy =
+            if retry_policy == RetryPolicy::Once { retry_policy } else { RetryPolicy::Retried };
+        match self.towards(&held, &record, &change.to, &record.spec, retry_policy).await {
             Ok(()) => {
                 record.operation.outcome = Outcome::Failed(problem.clone());
                 self.end_change(held, record).await?;
@@ -269,14 +271,14 @@ impl Shared {
         record: &Instance,
         from: &InstanceSpec,
         to: &InstanceSpec,
-        pursuit: Pursuit,
+        retry_policy: RetryPolicy,
     ) -> Result<(), Ended> {
         let Ok(provider) = self.provider(&record.server) else { return Err(Ended::Left) };
         let mut shown = record.clone();
         self.drive(
             held,
             &record.server,
-            pursuit,
+            retry_policy,
             false,
             || provider.update(from, to),
             |at| {

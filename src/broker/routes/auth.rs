@@ -12,7 +12,7 @@ use subtle::{Choice, ConstantTimeEq};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::{ConfigError, Login, PasswordSource};
+use crate::broker::config::{ConfigError, Login, PasswordSource};
 
 /// How often the files are looked at.
 const CHECK_EVERY: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    broker::services::Bound,
+    broker::backends::Bound,
     osb::{
         ApiVersion, BindResponse, BindingMetadata, Catalog, FetchedInstance, InstanceMetadata, LastOperation,
         Plan, Service,

@@ -20,7 +20,7 @@ use self::{
     gatekeeper::Admitted,
     request::{Asked, BindBody, Body, OfBinding, OfInstance},
 };
-use super::engine::{Binded, Engine, FetchedBinding, Provisioned, Status};
+use super::engine::{BindResult, Engine, FetchedBinding, Provisioned, Status};
 use crate::{
     osb::{AsyncResponse, BindResponse, Operation, ProvisionRequest, ProvisionResponse, UpdateRequest},
     telemetry::Metrics,
@@ -140,7 +140,7 @@ async fn bind(
     Body(wanted): Body<BindBody>,
 ) -> Result<Answer, Answer> {
     let version = admitted.version;
-    let Binded { status, bound } =
+    let BindResult { status, bound } =
         engine.bind(asked.asking(admitted), instance, id, wanted.wanted(version)?).await?;
     let (status, operation) = created(status);
     let body = bound.map_or_else(BindResponse::default, |bound| compat::bound(bound, version));

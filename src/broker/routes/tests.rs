@@ -8,13 +8,11 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::{
-    broker::{
-        engine::{Offer, Timing},
-        services::{Provider, fake::Fake},
-        store::{cipher::Cipher, records::Records, sqlite::Sqlite},
-    },
+use crate::broker::{
+    backends::{Provider, fake::Fake},
     config::{LoadedConfig, Login, PasswordSource, StoreKey},
+    engine::{Offer, Timing},
+    store::{cipher::Cipher, records::Records, sqlite::Sqlite},
 };
 
 const CONFIG: &str = "

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::Key;
-use crate::config::StoreKey;
+use crate::broker::config::StoreKey;
 
 const NONCE_LENGTH: usize = 12;
 const KEY_LENGTH: usize = 32;

@@ -4,13 +4,13 @@
 //! what the engine knows, and `cipher` seals them.
 
 pub(crate) mod cipher;
+#[cfg(test)]
+mod contract_tests;
 pub(crate) mod dynamodb;
 pub(crate) mod lock;
 pub(crate) mod postgres;
 pub(crate) mod records;
 pub(crate) mod sqlite;
-#[cfg(test)]
-mod trials;
 
 use std::{fmt, time::Duration};
 
@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use self::cipher::Sealed;
 use crate::{
-    config::ServerName,
+    broker::config::ServerName,
     osb::{BindingId, InstanceId},
 };
 
@@ -111,7 +111,7 @@ pub(crate) enum Change {
     /// Removes the row; nothing happens when there is none.
     Remove(Key),
     /// Remembers that an asynchronous delete is done, and what it was called. Replaces an earlier one of the same key.
-    Bury(Key, String),
+    Tombstone(Key, String),
 }
 
 /// The right to work on an instance and its bindings, as long as it is held.
@@ -174,10 +174,10 @@ pub(crate) trait Store: Send + Sync {
     async fn sealed_otherwise(&self, key_id: &str) -> Result<Vec<Key>, StoreError>;
 
     /// What the asynchronous delete was called that ended so.
-    async fn buried(&self, key: &Key) -> Result<Option<String>, StoreError>;
+    async fn tombstone(&self, key: &Key) -> Result<Option<String>, StoreError>;
 
     /// Forgets the deletes that ended longer ago than this.
-    async fn forget_buried(&self, age: Duration) -> Result<(), StoreError>;
+    async fn forget_tombstones(&self, age: Duration) -> Result<(), StoreError>;
 
     /// How long a hold lasts without [`Store::renew`], if it can be lost.
     fn lease(&self) -> Option<Duration>;

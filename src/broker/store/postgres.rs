@@ -165,13 +165,13 @@ impl Store for Postgres {
         rows.iter().map(|row| self.key_of(row)).collect()
     }
 
-    async fn buried(&self, key: &Key) -> Result<Option<String>, StoreError> {
+    async fn tombstone(&self, key: &Key) -> Result<Option<String>, StoreError> {
         let sql = format!("SELECT operation FROM bindery_buried WHERE {IS_KEY}");
         let rows = self.rows("read a deletion", &sql, &Parts::of(key).parameters()).await?;
         Ok(rows.first().map(|row| row.get(0)))
     }
 
-    async fn forget_buried(&self, age: Duration) -> Result<(), StoreError> {
+    async fn forget_tombstones(&self, age: Duration) -> Result<(), StoreError> {
         let sql = "DELETE FROM bindery_buried WHERE ended_at < now() - $1 * INTERVAL '1 second'";
         self.rows("forget deletions", sql, &[(&seconds(age), Type::FLOAT8)]).await.map(drop)
     }
@@ -276,7 +276,7 @@ const KEY: &str = "instance, is_binding, binding";
 const IS_KEY: &str = "instance = $1 AND is_binding = $2 AND binding = $3";
 
 async fn make_change(transaction: &Transaction<'_>, change: &Change) -> Result<(), tokio_postgres::Error> {
-    let (Change::Put(Row { key, .. }) | Change::Remove(key) | Change::Bury(key, _)) = change;
+    let (Change::Put(Row { key, .. }) | Change::Remove(key) | Change::Tombstone(key, _)) = change;
     let parts = Parts::of(key);
     let [instance, is_binding, binding] = parts.parameters();
     match change {
@@ -299,7 +299,7 @@ async fn make_change(transaction: &Transaction<'_>, change: &Change) -> Result<(
             let sql = format!("DELETE FROM bindery_records WHERE {IS_KEY}");
             transaction.execute_typed(&sql, &[instance, is_binding, binding]).await?;
         }
-        Change::Bury(_, operation) => {
+        Change::Tombstone(_, operation) => {
             let sql = "INSERT INTO bindery_buried (instance, is_binding, binding, operation, ended_at) \
                        VALUES ($1, $2, $3, $4, now()) ON CONFLICT (instance, is_binding, binding) DO UPDATE SET \
                        operation = excluded.operation, ended_at = excluded.ended_at";

@@ -12,8 +12,10 @@ use super::{
     cipher::{Cipher, CipherError},
 };
 use crate::{
-    broker::services::{BindingSpec, Bound, InstanceSpec},
-    config::ServerName,
+    broker::{
+        backends::{BindingSpec, Bound, InstanceSpec},
+        config::ServerName,
+    },
     osb::{BindingId, InstanceId, PlanId, ServiceId},
 };
 

@@ -1,7 +1,7 @@
 //! The embedded store: SQLite in a file, for one broker (`lock`), which alone knows the holds. Every commit is on disk
 //! before it returns (<https://www.sqlite.org/pragma.html#pragma_synchronous>, FULL, with a write-ahead log).
 
-mod holds;
+mod leases;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -24,7 +24,7 @@ use rusqlite::{
 };
 
 use self::{
-    holds::{Frost, Holds},
+    leases::{Frost, Holds},
     writes::Writer,
 };
 use super::{Change, Frozen, Hold, Key, Renewal, Row, State, Store, StoreError, Then, cipher::Sealed};
@@ -203,7 +203,7 @@ impl Store for Sqlite {
         self.select(KEY, "WHERE key_id <> ?1", vec![key_id.to_owned()], key).await
     }
 
-    async fn buried(&self, key: &Key) -> Result<Option<String>, StoreError> {
+    async fn tombstone(&self, key: &Key) -> Result<Option<String>, StoreError> {
         let key = key.clone();
         self.read(move |connection| {
             let (is_binding, instance, binding) = parts(&key);
@@ -218,7 +218,7 @@ impl Store for Sqlite {
         .await
     }
 
-    async fn forget_buried(&self, age: Duration) -> Result<(), StoreError> {
+    async fn forget_tombstones(&self, age: Duration) -> Result<(), StoreError> {
         // What is older than time itself is nothing.
         let Ok(before) = Timestamp::now().checked_sub(age) else { return Ok(()) };
         self.write(move |connection| {
@@ -297,7 +297,7 @@ const KEY: &str = "is_binding, instance, binding";
 const IS_KEY: &str = "is_binding = :is_binding AND instance = :instance AND binding = :binding";
 
 fn make_change(transaction: &Connection, change: &Change) -> rusqlite::Result<()> {
-    let (Change::Put(Row { key, .. }) | Change::Remove(key) | Change::Bury(key, _)) = change;
+    let (Change::Put(Row { key, .. }) | Change::Remove(key) | Change::Tombstone(key, _)) = change;
     let (is_binding, instance, binding) = parts(key);
     let written = match change {
         Change::Put(Row { key: _, state, server, sealed }) => transaction
@@ -314,7 +314,7 @@ fn make_change(transaction: &Connection, change: &Change) -> rusqlite::Result<()
         Change::Remove(_) => transaction.prepare_cached(&format!("DELETE FROM records WHERE {IS_KEY}"))?.execute(
             named_params! {":is_binding": is_binding, ":instance": instance, ":binding": binding},
         ),
-        Change::Bury(_, operation) => transaction
+        Change::Tombstone(_, operation) => transaction
             .prepare_cached(
                 "INSERT OR REPLACE INTO buried (is_binding, instance, binding, operation, ended_at) \
                  VALUES (:is_binding, :instance, :binding, :operation, :ended_at)",

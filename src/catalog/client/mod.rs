@@ -24,7 +24,7 @@ pub use self::{
     error::ClientError,
     offers::{LeftOut, Offers},
 };
-use super::api::BrokerUrl;
+use crate::apis::servicecatalog::BrokerUrl;
 use crate::{
     osb::{
         ApiVersion, AsyncResponse, BindRequest, BindResponse, BindingId, InstanceId, LastOperation,

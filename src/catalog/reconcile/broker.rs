@@ -13,22 +13,22 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 use super::{
-    Next, ReconcileError, has_finalizer, now, offered::objects, patch, remove_finalizer, status,
+    Next, ReconcileError, catalog_objects::objects, has_finalizer, now, patch, remove_finalizer, status,
     with_finalizer,
 };
 use crate::{
+    apis::servicecatalog::{
+        ClusterServiceBroker, ClusterServiceBrokerStatus, ClusterServiceClass, ClusterServicePlan,
+        ConditionType, broker::RelistBehavior,
+    },
     catalog::{
-        api::{
-            ClusterServiceBroker, ClusterServiceBrokerStatus, ClusterServiceClass, ClusterServicePlan,
-            ConditionType, broker::RelistBehavior,
-        },
         client::{ClientError, Offers},
         connections::BrokerError,
         context::Context,
         names,
     },
-    cluster::explain,
     contract::{FIELD_MANAGER, approval},
+    k8s::explain,
 };
 
 /// How often a catalog is read unless the broker's `relistDuration` says otherwise. service-catalog waits a day; a
@@ -276,7 +276,7 @@ where
     Ok(())
 }
 
-/// Removes what the broker offered, then lets go of it. What it still holds is in the claims.
+/// Removes what the broker offered, then lets go of it. What it still holds is in the external resources.
 async fn delete(
     api: &Api<ClusterServiceBroker>,
     broker: &ClusterServiceBroker,
@@ -312,7 +312,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::api::ClusterServiceBrokerSpec;
+    use crate::apis::servicecatalog::ClusterServiceBrokerSpec;
 
     #[test]
     fn no_more_than_a_few_mistakes_are_told() {

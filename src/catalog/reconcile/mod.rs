@@ -3,11 +3,11 @@
 
 pub(super) mod binding;
 pub(super) mod broker;
-pub(super) mod claim;
-mod going;
+mod catalog_objects;
+mod delete_external;
+pub(super) mod external_resource;
 pub(super) mod instance;
-mod offered;
-mod release;
+mod namespace_termination;
 mod resolve;
 mod status;
 
@@ -33,15 +33,16 @@ use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
-use super::{api::FINALIZER, context::Context};
-use crate::{cluster::explain, telemetry::traces};
+use super::context::Context;
+use crate::apis::servicecatalog::FINALIZER;
+use crate::{k8s::explain, telemetry::traces};
 
 /// How many objects of a kind are worked on at the same time. Most of the time they wait for a broker.
 const CONCURRENCY: u16 = 128;
 /// How soon to look again when what was seen is out of date.
 const STALE: Duration = Duration::from_millis(100);
 
-/// How long an object keeps its namespace from going while a broker does not delete what it stands for. Its claim tells
+/// How long an object keeps its namespace from going while a broker does not delete what it stands for. Its external resource tells
 /// what is left to do afterwards.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How soon to try again meanwhile.
@@ -228,7 +229,7 @@ fn answer_time<K: Resource>(context: &Context, object: &K) -> Option<Duration> {
     patience(context, object).map(|left| left.max(AGAIN_WHILE_GOING))
 }
 
-/// When to try a deletion again that did not work. An object whose namespace has waited long enough is let go: its claim
+/// When to try a deletion again that did not work. An object whose namespace has waited long enough is let go: its external resource
 /// stays, and what it stands for is deleted when the broker is back.
 async fn try_again<K>(context: &Context, api: &Api<K>, object: &K, next: Next) -> Result<Next, ReconcileError>
 where
@@ -240,7 +241,7 @@ where
             let (namespace, name) = (object.namespace(), object.name_any());
             info!(
                 kind = kind_of(object),
-                namespace, name, "let go with its namespace; its claim is seen to later"
+                namespace, name, "let go with its namespace; its external resource is seen to later"
             );
             // Its status was written a moment ago, so the version that was seen may be an older one.
             if let Some(current) = api.get_opt(&name).await?

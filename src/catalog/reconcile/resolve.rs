@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 
-use crate::catalog::{
-    api::{ClusterServiceClass, ClusterServicePlan, ServiceInstanceSpec},
-    context::Stores,
-    names::did_you_mean,
+use crate::{
+    apis::servicecatalog::{ClusterServiceClass, ClusterServicePlan, ServiceInstanceSpec},
+    catalog::{context::Stores, names::did_you_mean},
 };
 
 /// The class and plan that an instance is of.
@@ -201,7 +200,7 @@ fn or_semicolon(guess: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::api::{
+    use crate::apis::servicecatalog::{
         ClusterServiceClassSpec, ClusterServicePlanSpec, LocalReference, class::CatalogStatus,
     };
 

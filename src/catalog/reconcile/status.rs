@@ -13,13 +13,10 @@ use serde_json::json;
 
 use super::now;
 use crate::{
-    catalog::{
-        api::{
-            ClusterServiceBrokerStatus, ConditionType, Conditions, ServiceBindingStatus,
-            ServiceInstanceStatus,
-        },
-        context::Context,
+    apis::servicecatalog::{
+        ClusterServiceBrokerStatus, ConditionType, Conditions, ServiceBindingStatus, ServiceInstanceStatus,
     },
+    catalog::context::Context,
     contract::FIELD_MANAGER,
 };
 

@@ -13,9 +13,9 @@ use tokio::time::{Instant, timeout};
 
 use super::{Unread, find};
 use crate::{
-    cluster,
-    config::Lifetime,
-    namespaces::overview::{Found, Row, State, rows},
+    broker::config::Lifetime,
+    k8s,
+    namespace_bindings::overview::{Found, Row, State, rows},
 };
 
 /// How often to look.
@@ -71,7 +71,7 @@ struct Seen {
 /// # Errors
 /// When something cannot be read, and will not be the next time either.
 pub(in crate::cli) async fn wait(args: &WaitArgs, progress: impl Write) -> anyhow::Result<ExitCode> {
-    wait_with(cluster::client().await?, args, progress).await
+    wait_with(k8s::client().await?, args, progress).await
 }
 
 async fn wait_with(client: Client, args: &WaitArgs, mut progress: impl Write) -> anyhow::Result<ExitCode> {

@@ -45,7 +45,7 @@ async fn files_that_cannot_be_used_are_named_at_the_start() {
     assert!(open(None).await.contains("c.pem"));
     assert!(open(Some(at("a.pem"))).await.contains("a.pem"));
     let made =
-        crate::cluster::pki::ServingCertificate::generate(&["h".to_owned()], jiff::Timestamp::now()).unwrap();
+        crate::server::pki::ServingCertificate::generate(&["h".to_owned()], jiff::Timestamp::now()).unwrap();
     std::fs::write(at("c.pem"), &made.leaf.certificate).unwrap();
     assert!(open(None).await.contains("k.pem"));
     std::fs::write(at("k.pem"), secrecy::ExposeSecret::expose_secret(&made.leaf.key)).unwrap();

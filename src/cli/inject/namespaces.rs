@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::{
-    admission::inject::{
+    cli::manifest::documents,
+    contract::namespace,
+    injection::{
         InjectError, InjectSettings, Injection, NamespaceDefaults, inject, inject_defaults, takes_defaults,
         workload::Workload,
     },
-    cli::manifest::documents,
-    contract::namespace,
 };
 
 /// What is known of Namespaces offline.

@@ -20,10 +20,10 @@ use self::{
     question::{Question, SeenPod, unclear},
     revision::Held,
 };
-use super::{bindings::SeenBinding, why::BindingsOf};
+use super::{bindings::SeenBinding, diagnosis::BindingsOf};
 use crate::{
-    admission::inject::{InjectSettings, NamespaceDefaults, nearest},
-    cluster::{explain, list::list},
+    injection::{InjectSettings, NamespaceDefaults, nearest},
+    k8s::{explain, list::list},
 };
 
 /// The question cannot be answered.

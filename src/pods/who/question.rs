@@ -14,13 +14,13 @@ use super::{
     revision::{Life, in_files, in_variables},
 };
 use crate::{
-    admission::inject::{Demand, InjectSettings, NamespaceDefaults, Variables},
-    cluster::explain,
     contract::env_secret_name,
+    injection::{Demand, InjectSettings, NamespaceDefaults, Variables},
+    k8s::explain,
     pods::{
         bindings::SeenBinding,
+        diagnosis::{BindingsOf, whys},
         pod::{AskingPod, Share},
-        why::{BindingsOf, whys},
     },
 };
 

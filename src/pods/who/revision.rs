@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::catalog::api::binding::Revision;
+use crate::apis::servicecatalog::binding::Revision;
 
 /// How far the clocks of the node and of the catalog may be apart, and a kubelet's picture of a Secret behind.
 const VARIABLES: Duration = Duration::from_secs(10);

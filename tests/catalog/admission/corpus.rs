@@ -11,8 +11,8 @@ use std::{
 };
 
 use bindery::{
-    admission::inject::workload::workloads,
     cli::inject::{InjectArgs, run},
+    injection::workload::workloads,
 };
 use clap::Parser;
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ fn as_pod(template: &Value) -> Value {
     spec.insert("automountServiceAccountToken".to_owned(), json!(false));
     let list = |field: &str| made["spec"][field].as_array().cloned().unwrap_or_default();
     let mut volumes = list("volumes");
-    // Those that a StatefulSet makes of its claims.
+    // Those that a StatefulSet makes of its external resources.
     for mount in list("initContainers")
         .iter()
         .chain(&list("containers"))

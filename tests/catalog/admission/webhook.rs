@@ -18,10 +18,7 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bindery::{
     admission::{namespaces::WatchedNamespaces, webhook::router},
-    cluster::{
-        pki::ServingCertificate,
-        server::{PresentedCertificate, TlsSettings, serve_tls},
-    },
+    server::{PresentedCertificate, TlsSettings, pki::ServingCertificate, serve_tls},
     telemetry::{Metrics, ops::Readiness},
 };
 use jiff::Timestamp;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use bindery::catalog::api::{ServiceBinding, ServiceInstance};
+use bindery::apis::servicecatalog::{ServiceBinding, ServiceInstance};
 use kube::Api;
 use tokio::time::sleep;
 

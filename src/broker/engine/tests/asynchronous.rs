@@ -6,14 +6,12 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::{
-    super::{
-        super::store::{Key, State},
-        *,
-    },
-    bench::{Bench, b, bind_wanted, i, polls, until, waits},
+    super::*,
+    fixture::{Bench, b, bind_wanted, i, polls, until, waits},
 };
+use crate::broker::store::{Key, State};
 use crate::{
-    broker::services::fake::{Fault, Fuse},
+    broker::backends::fake::{Fault, Fuse},
     osb::OperationState,
 };
 

@@ -4,10 +4,11 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::{
-    super::{super::store::State, *},
-    bench::{Bench, Opened, b, i, polls, until, waits},
+    super::*,
+    fixture::{Bench, Opened, b, i, polls, until, waits},
 };
-use crate::broker::services::fake::Fuse;
+use crate::broker::backends::fake::Fuse;
+use crate::broker::store::State;
 
 /// What is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,7 +234,7 @@ async fn a_start_leaves_what_cannot_be_deleted_for_later() {
     // The hold, and the record of what is intended: two steps each.
     ask(&bench.open_until(Fuse::after(4)), What::Deprovision, How::Waiting).await.unwrap_err();
     let away = bench.open();
-    away.fake.fail("unbind", crate::broker::services::fake::Fault::Before);
+    away.fake.fail("unbind", crate::broker::backends::fake::Fault::Before);
     assert_eq!(away.finish_all().await.unwrap(), 1);
     assert_eq!(bench.open().finish_all().await.unwrap(), 0);
     assert!(bench.world().is_empty());
@@ -247,7 +248,7 @@ async fn a_delete_that_fails_later_is_tried_again() {
     tokio::spawn(async move { recovering.recover().await });
     tokio::time::sleep(std::time::Duration::from_mins(10)).await;
     prepare(&broker, What::Deprovision, How::Waiting).await;
-    broker.fake.fail("deprovision", crate::broker::services::fake::Fault::Half);
+    broker.fake.fail("deprovision", crate::broker::backends::fake::Fault::Half);
     broker.deprovision(waits(), "prompt").await.unwrap_err();
     assert!(!bench.world().is_empty());
     until(async || bench.world().is_empty()).await;

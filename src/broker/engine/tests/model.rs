@@ -10,10 +10,10 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     super::*,
-    beliefs::{Answer, Beliefs},
-    bench::{Bench, Opened, bind_wanted, password_of},
+    fixture::{Bench, Opened, bind_wanted, password_of},
+    model_outcomes::{Answer, Beliefs},
 };
-use crate::broker::services::fake::{Fault, Fuse};
+use crate::broker::backends::fake::{Fault, Fuse};
 
 /// A request. Instances, bindings and sizes are few, so that requests meet.
 #[derive(Clone, Debug)]
@@ -275,10 +275,10 @@ async fn ask(broker: &Opened, call: &Call) -> Answer {
     }
 }
 
-fn bound(answer: Result<Binded, Refusal>) -> Answer {
+fn bound(answer: Result<BindResult, Refusal>) -> Answer {
     match answer {
-        Ok(Binded { status: Status::Accepted(operation), .. }) => Answer::Accepted(operation),
-        Ok(Binded { bound, .. }) => Answer::Done(password_of(&bound.unwrap())),
+        Ok(BindResult { status: Status::Accepted(operation), .. }) => Answer::Accepted(operation),
+        Ok(BindResult { bound, .. }) => Answer::Done(password_of(&bound.unwrap())),
         Err(refusal) => refused(&refusal),
     }
 }

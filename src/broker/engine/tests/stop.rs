@@ -7,10 +7,11 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{
-    super::{super::store::State, *},
-    bench::{Bench, Opened, i, polls, waits},
+    super::*,
+    fixture::{Bench, Opened, i, polls, waits},
 };
-use crate::broker::services::fake::Fault;
+use crate::broker::backends::fake::Fault;
+use crate::broker::store::State;
 
 const LEASE: Duration = Duration::from_mins(5);
 

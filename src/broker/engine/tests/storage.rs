@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     super::*,
-    bench::{Bench, Opened, b, i, password_of, waits},
+    fixture::{Bench, Opened, b, i, password_of, waits},
 };
 
 fn says_why<T: std::fmt::Debug>(answer: Result<T, Refusal>) {

@@ -4,11 +4,12 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::{
-    super::{super::store::State, *},
-    bench::{Bench, Opened, i, polls, until, waits},
+    super::*,
+    fixture::{Bench, Opened, i, polls, until, waits},
 };
+use crate::broker::store::State;
 use crate::{
-    broker::services::fake::{Fault, Fuse},
+    broker::backends::fake::{Fault, Fuse},
     osb::OperationState,
 };
 

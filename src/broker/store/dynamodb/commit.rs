@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::{
     DynamoDb, error,
-    holds::{self, EXPIRES_AT, HOLD_TOKEN},
     items::{self, Item, Place, number, string},
+    leases::{self, EXPIRES_AT, HOLD_TOKEN},
 };
 use crate::broker::store::{Change, Hold, StoreError, Then};
 
@@ -30,7 +30,7 @@ impl DynamoDb {
         changes: Vec<Change>,
         then: Then,
     ) -> Result<(), StoreError> {
-        let now = holds::now();
+        let now = leases::now();
         let mut transaction = vec![self.still_held(hold, then, now)?];
         for (place, action) in actions(changes, now) {
             transaction.push(self.action(&place, action)?);
@@ -130,7 +130,7 @@ fn actions(changes: Vec<Change>, now: u64) -> Vec<(Place, Action)> {
         let (place, action) = match change {
             Change::Put(row) => (Place::row(&row.key), Action::Put(items::of_row(row))),
             Change::Remove(key) => (Place::row(&key), Action::Delete),
-            Change::Bury(key, operation) => {
+            Change::Tombstone(key, operation) => {
                 (Place::grave(&key), Action::Put(items::of_grave(&key, operation, now)))
             }
         };

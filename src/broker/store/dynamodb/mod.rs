@@ -4,8 +4,8 @@
 
 mod commit;
 mod error;
-mod holds;
 mod items;
+mod leases;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -26,7 +26,7 @@ use self::items::{
     BINDING_PREFIX, BURIED_AT, INSTANCE, Item, PK, Place, SK, number, partition, string, text,
 };
 use super::{Change, Frozen, Hold, Key, Renewal, Row, Store, StoreError, Then};
-use crate::{config::DynamoDbTable, osb::InstanceId};
+use crate::{broker::config::DynamoDbTable, osb::InstanceId};
 
 /// One HTTP request. A transaction that is begun twice takes DynamoDB up to five seconds to tell.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -228,13 +228,13 @@ impl Store for DynamoDb {
         Ok(keys(&self.all(scan).await?))
     }
 
-    async fn buried(&self, key: &Key) -> Result<Option<String>, StoreError> {
+    async fn tombstone(&self, key: &Key) -> Result<Option<String>, StoreError> {
         let item = self.get(&Place::grave(key)).await?;
         Ok(item.and_then(|item| text(&item, "operation").map(ToOwned::to_owned)))
     }
 
-    async fn forget_buried(&self, age: Duration) -> Result<(), StoreError> {
-        let before = number(holds::now().saturating_sub(holds::millis(age)));
+    async fn forget_tombstones(&self, age: Duration) -> Result<(), StoreError> {
+        let before = number(leases::now().saturating_sub(leases::millis(age)));
         let scan = self.scan_outstanding().filter_expression(format!("{BURIED_AT} < :before"));
         for item in self.all(scan.expression_attribute_values(":before", before.clone())).await? {
             let Some(place) = Place::of(&item) else { continue };

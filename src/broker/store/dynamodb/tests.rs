@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::{
 use super::*;
 use crate::broker::store::{
     State,
-    trials::{self, LONG_LEASE, Testbed, binding, change, instance, is_lost, put, row, take},
+    contract_tests::{self, LONG_LEASE, Testbed, binding, change, instance, is_lost, put, row, take},
 };
 
 use front::{Front, Trick};
@@ -72,7 +72,7 @@ impl Testbed for Table {
     }
 }
 
-trials::contract!(Table);
+contract_tests::contract!(Table);
 
 fn refusal<T>(result: Result<T, StoreError>) -> String {
     result.err().expect("it is refused").to_string()
@@ -184,7 +184,7 @@ async fn ids_longer_than_keys_are_refused_and_not_found() {
     }
     for key in [instance(&long), binding("i", &long), binding(&long, "b")] {
         assert_eq!(store.row(&key).await.unwrap(), None);
-        assert_eq!(store.buried(&key).await.unwrap(), None);
+        assert_eq!(store.tombstone(&key).await.unwrap(), None);
     }
     assert_eq!(store.bindings(&long.as_str().into()).await.unwrap(), []);
     store.interrupt(&long.as_str().into()).await.unwrap();
@@ -299,7 +299,7 @@ async fn a_freeze_gives_up_beside_another_and_beside_long_work() {
     let refused = refusal(hasty.freeze().await);
     assert!(refused.contains("as a sweep does"), "{refused}");
     drop(frozen);
-    trials::take_when_free(&store, &"i".into()).await;
+    contract_tests::take_when_free(&store, &"i".into()).await;
 }
 
 #[tokio::test]
@@ -308,7 +308,7 @@ async fn a_freeze_ends_with_its_process() {
     let store = table.open(Duration::from_millis(400)).await;
     assert!(store.mark_frozen(uuid::Uuid::new_v4()).await.unwrap());
     assert_eq!(store.hold(&"i".into()).await.unwrap(), None);
-    trials::take_when_free(&store, &"i".into()).await;
+    contract_tests::take_when_free(&store, &"i".into()).await;
 }
 
 #[tokio::test]

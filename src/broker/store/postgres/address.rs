@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 use percent_encoding::percent_decode_str;
 use tokio_postgres::{Config, config::TargetSessionAttrs};
 
-use crate::config::{ConfigError, PasswordSource, PostgresUrl, SslMode};
+use crate::broker::config::{ConfigError, PasswordSource, PostgresUrl, SslMode};
 
 /// The server's timeouts are shorter than [`super::connection::ANSWER_TIMEOUT`], so that it is the one to tell.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -174,7 +174,7 @@ fn is_clear(base: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::StoreUrl;
+    use crate::broker::config::StoreUrl;
 
     impl Address {
         /// Out of the text of a configuration.

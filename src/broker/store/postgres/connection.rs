@@ -19,9 +19,9 @@ use tokio_postgres::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::Address;
-use crate::{
-    broker::tls::{self, Protection, TlsError},
+use crate::broker::{
     config::{ConfigError, SslMode},
+    tls::{self, Protection, TlsError},
 };
 
 /// The server's own timeout comes first.

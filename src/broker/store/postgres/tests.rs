@@ -13,11 +13,11 @@ use self::{
     server::{ADMIN, ADMIN_PASSWORD, Held, Postgres as Server},
 };
 use super::*;
-use crate::{
-    broker::store::trials::{
+use crate::broker::{
+    config::PasswordSource,
+    store::contract_tests::{
         self, LONG_LEASE, SHORT_LEASE, Testbed, binding, change, instance, is_lost, put, take, take_when_free,
     },
-    config::PasswordSource,
 };
 
 /// A database of its own on the server that all tests share, as long as one of them runs.
@@ -84,7 +84,7 @@ impl Testbed for Database {
     }
 }
 
-trials::contract!(Database);
+contract_tests::contract!(Database);
 
 /// A database that refuses what cannot be put in an order, as CockroachDB does.
 mod serializable {
@@ -107,7 +107,7 @@ mod serializable {
         }
     }
 
-    trials::contract!(Serializable);
+    contract_tests::contract!(Serializable);
 }
 
 fn refused<T>(opened: Result<T, StoreError>) -> String {

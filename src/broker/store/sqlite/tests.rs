@@ -5,7 +5,7 @@ use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 use tempfile::TempDir;
 
 use super::{schema::KNOWN, *};
-use crate::broker::store::trials::{self, Testbed, binding, change, instance, put, take};
+use crate::broker::store::contract_tests::{self, Testbed, binding, change, instance, put, take};
 
 struct File {
     folder: TempDir,
@@ -32,7 +32,7 @@ impl Testbed for File {
     }
 }
 
-trials::contract!(File);
+contract_tests::contract!(File);
 
 fn refused<T>(opened: Result<T, StoreError>) -> String {
     opened.err().expect("it is refused").to_string()
@@ -208,7 +208,7 @@ async fn a_commit_that_fails_leaves_those_beside_it_alone() {
         let id = instance(&format!("i{n}"));
         let hold = take(&store, &id.instance).await;
         let server = if n % 2 == 0 { "main" } else { "refused" };
-        let bound = trials::row(&binding(id.instance.as_str(), "b"), State::Ready, "1");
+        let bound = contract_tests::row(&binding(id.instance.as_str(), "b"), State::Ready, "1");
         let changes = vec![put(&id, "1"), Change::Put(Row { server: server.into(), ..bound })];
         let is_made = store.commit(&hold, changes, Then::Release).await.is_ok();
         assert_eq!(is_made, n % 2 == 0);

@@ -1,4 +1,4 @@
-//! Getting credentials: wait for the instance, see that the Secrets' names are free, record the claim, ask the broker,
+//! Getting credentials: wait for the instance, see that the Secrets' names are free, record the external resource, ask the broker,
 //! write the Secrets. The same steps restore Secrets that were lost or changed, for a broker answers a repeated bind with
 //! the same credentials.
 
@@ -10,29 +10,28 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Failure, NotBound, Remedy, expiry, give_back::give_back, keep::keep};
+use super::{Failure, NotBound, Remedy, expiry, unusable::give_back, write_secrets::keep};
 use crate::{
+    apis::servicecatalog::{
+        ConditionType, ExternalResource, ExternalResourceKind, ExternalResourceSpec, ServiceBinding,
+        ServiceBindingStatus, ServiceInstance,
+        binding::BindingOperation,
+        instance::{ProvisionStatus, ReleaseStatus},
+    },
+    bindings::{secrets, variables::Variables},
     catalog::{
-        api::{
-            Claim, ClaimKind, ClaimSpec, ConditionType, ServiceBinding, ServiceBindingStatus,
-            ServiceInstance,
-            binding::BindingOperation,
-            instance::{ProvisionStatus, ReleaseStatus},
-        },
         client::ClientError,
         connections::{BrokerError, remembered},
         context::{Context, NamespaceState},
-        ledger::{Recorded, claim_name, how_to_adopt},
+        ledger::{Recorded, external_resource_name, how_to_adopt},
         names::did_you_mean,
         reconcile::{
-            NAMESPACE_RECREATED, Next, ReconcileError, going, has_finalizer, now, patch, release,
-            resolve::Offer, status, with_finalizer,
+            NAMESPACE_RECREATED, Next, ReconcileError, delete_external, has_finalizer, namespace_termination,
+            now, patch, resolve::Offer, status, with_finalizer,
         },
-        secrets,
-        variables::Variables,
     },
-    cluster::trim::{is_cut, too_deep},
     contract::{approval, binding as contract},
+    k8s::trim::{is_cut, too_deep},
     osb::{BindRequest, BindResponse, Object},
 };
 
@@ -42,7 +41,9 @@ const UNKNOWN_NAMESPACE: Duration = Duration::from_secs(1);
 pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Result<Next, ReconcileError> {
     let namespace = binding.namespace().unwrap_or_default();
     match context.namespace(&namespace) {
-        NamespaceState::Terminating { since } => return going::binding(binding, since, context).await,
+        NamespaceState::Terminating { since } => {
+            return namespace_termination::binding(binding, since, context).await;
+        }
         NamespaceState::Unknown => return Ok(Next::After(UNKNOWN_NAMESPACE)),
         NamespaceState::Active { .. } => {}
     }
@@ -208,15 +209,16 @@ fn ready_instance(binding: &ServiceBinding, context: &Context) -> Result<Arc<Ser
     not_ready(format!("is not ready: {}; kubectl describe serviceinstance {name}", reason.unwrap_or("new")))
 }
 
-/// The claim of the instance. Only it shows that the instance is this object's at the broker: its status, and what its
+/// The external resource of the instance. Only it shows that the instance is this object's at the broker: its status, and what its
 /// spec refers to, can be written by others than bindery.
-async fn held(instance: &ServiceInstance, context: &Context) -> Result<Claim, Failure> {
+async fn held(instance: &ServiceInstance, context: &Context) -> Result<ExternalResource, Failure> {
     let (id, uid) = (instance.spec.external_id.as_deref(), instance.metadata.uid.as_deref());
-    let claim = context.ledger.find(ClaimKind::ServiceInstance, id.unwrap_or_default(), uid).await?;
-    claim.ok_or_else(|| {
+    let external_resource =
+        context.ledger.find(ExternalResourceKind::ServiceInstance, id.unwrap_or_default(), uid).await?;
+    external_resource.ok_or_else(|| {
         let name = instance.name_any();
         let message = format!(
-            "no Claim shows that ServiceInstance {name:?} is what its spec.externalID stands for at the broker; delete \
+            "no ExternalResource shows that ServiceInstance {name:?} is what its spec.externalID stands for at the broker; delete \
              the instance and create it anew"
         );
         NotBound::new("ErrorInstanceNotReady", message, Remedy::Retry).into()
@@ -224,7 +226,7 @@ async fn held(instance: &ServiceInstance, context: &Context) -> Result<Claim, Fa
 }
 
 /// What the instance was made from.
-fn offer(held: &Claim, context: &Context) -> Result<Offer, NotBound> {
+fn offer(held: &ExternalResource, context: &Context) -> Result<Offer, NotBound> {
     let class = context.stores.classes.find(|known| known.spec.external_id == held.spec.service_id);
     let plan = context.stores.plans.find(|known| known.spec.external_id == held.spec.plan_id);
     let (Some(class), Some(plan)) = (class, plan) else {
@@ -244,7 +246,7 @@ fn offer(held: &Claim, context: &Context) -> Result<Offer, NotBound> {
 /// Has the broker make the credentials, or tell them again.
 async fn ask(
     binding: &ServiceBinding,
-    instance: &Claim,
+    instance: &ExternalResource,
     offer: &Offer,
     context: &Context,
     new: &mut ServiceBindingStatus,
@@ -260,9 +262,9 @@ async fn ask(
     })?;
     let id = binding.spec.external_id.clone().unwrap_or_default();
     let namespace_uid = context.namespace_uid(&binding.namespace().unwrap_or_default());
-    let claim = ClaimSpec {
+    let external_resource = ExternalResourceSpec {
         broker: remembered(&broker),
-        kind: ClaimKind::ServiceBinding,
+        kind: ExternalResourceKind::ServiceBinding,
         namespace: binding.namespace().unwrap_or_default(),
         namespace_uid: namespace_uid.clone(),
         space_guid: None,
@@ -273,13 +275,16 @@ async fn ask(
         service_id: instance.spec.service_id.clone(),
         plan_id: instance.spec.plan_id.clone(),
     };
-    let claim = Claim::new(&claim_name(ClaimKind::ServiceBinding, &id), claim);
-    let _turn = context.turns.take(&claim.name_any()).await;
+    let external_resource = ExternalResource::new(
+        &external_resource_name(ExternalResourceKind::ServiceBinding, &id),
+        external_resource,
+    );
+    let _turn = context.turns.take(&external_resource.name_any()).await;
     let registered = |name: &str| context.stores.broker(name).is_some();
-    let claim = match context.ledger.record(claim.spec, registered).await? {
-        Recorded::Ours { claim, .. } => claim,
+    let external_resource = match context.ledger.record(external_resource.spec, registered).await? {
+        Recorded::Ours { external_resource, .. } => external_resource,
         Recorded::Elsewhere(held) => {
-            release::binding(context, &held)
+            delete_external::binding(context, &held)
                 .await
                 .map_err(|error| refused(context, &held.spec.broker.name, error))?;
             context.ledger.remove(&held).await?;
@@ -300,12 +305,12 @@ async fn ask(
     };
     new.unbind_status = Some(ReleaseStatus::Required);
     let request = BindRequest {
-        service_id: claim.spec.service_id.as_str().into(),
-        plan_id: claim.spec.plan_id.as_str().into(),
+        service_id: external_resource.spec.service_id.as_str().into(),
+        plan_id: external_resource.spec.plan_id.as_str().into(),
         // The name is bindery's own addition: it is where pods find the credentials as files.
         context: json!({
-            "platform": "kubernetes", "namespace": claim.spec.namespace, "clusterid": context.cluster_id,
-            "binding_name": claim.spec.name,
+            "platform": "kubernetes", "namespace": external_resource.spec.namespace, "clusterid": context.cluster_id,
+            "binding_name": external_resource.spec.name,
         })
         .as_object()
         .cloned(),
@@ -314,7 +319,7 @@ async fn ask(
     };
     let asked = async {
         let client = context.connections.of(&broker).await?;
-        let (key, id) = (release::key(&claim), id.as_str().into());
+        let (key, id) = (delete_external::key(&external_resource), id.as_str().into());
         let response = client.bind(&key.instance, &id, &request).await?;
         if response.gives_something() || !offer.class.spec.binding_retrievable {
             return Ok::<_, BrokerError>(response);

@@ -8,9 +8,9 @@ use k8s_openapi::{
 };
 
 use super::{NotBound, Remedy};
-use crate::catalog::{
-    api::{ConditionType, ServiceBindingStatus},
-    reconcile::status,
+use crate::{
+    apis::servicecatalog::{ConditionType, ServiceBindingStatus},
+    catalog::reconcile::status,
 };
 
 /// The reason of a binding whose credentials have ended.

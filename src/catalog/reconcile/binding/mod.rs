@@ -2,18 +2,19 @@
 
 mod bind;
 mod expiry;
-mod give_back;
-mod keep;
 mod unbind;
+mod unusable;
+mod write_secrets;
 
 use std::sync::Arc;
 
-use crate::catalog::{
-    api::ServiceBinding,
-    context::Context,
-    reconcile::{Next, ReconcileError},
-    secrets::SecretError,
-    variables::VariablesError,
+use crate::{
+    apis::servicecatalog::ServiceBinding,
+    bindings::{secrets::SecretError, variables::VariablesError},
+    catalog::{
+        context::Context,
+        reconcile::{Next, ReconcileError},
+    },
 };
 
 /// Looks at a binding.

@@ -1,43 +1,54 @@
-//! Giving credentials up: the broker is asked to delete them, then the Secrets go, the claim, and the finalizer.
+//! Giving credentials up: the broker is asked to delete them, then the Secrets go, the external resource, and the finalizer.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt};
 
-use crate::catalog::{
-    api::{
-        Claim, ClaimKind, ServiceBinding, ServiceBindingStatus, binding::BindingOperation,
-        instance::ReleaseStatus,
-    },
-    connections::BrokerError,
-    context::Context,
-    ledger::claim_name,
-    reconcile::{
-        Next, ReconcileError, answer_time, has_finalizer, release, remove_finalizer, status, try_again,
-    },
-    secrets,
-};
 use crate::contract::approval;
+use crate::{
+    apis::servicecatalog::{
+        ExternalResource, ExternalResourceKind, ServiceBinding, ServiceBindingStatus,
+        binding::BindingOperation, instance::ReleaseStatus,
+    },
+    bindings::secrets,
+    catalog::{
+        connections::BrokerError,
+        context::Context,
+        ledger::external_resource_name,
+        reconcile::{
+            Next, ReconcileError, answer_time, delete_external, has_finalizer, remove_finalizer, status,
+            try_again,
+        },
+    },
+};
 
 pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Result<Next, ReconcileError> {
     if !has_finalizer(binding) {
-        return Ok(Next::Settled); // the claim, if there is one, is seen to once the object is gone
+        return Ok(Next::Settled); // the external resource, if there is one, is seen to once the object is gone
     }
     let namespace = binding.namespace().unwrap_or_default();
     let api: Api<ServiceBinding> = Api::namespaced(context.client.clone(), &namespace);
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
     let old = binding.status.clone().unwrap_or_default();
     let id = binding.spec.external_id.clone().unwrap_or_default();
-    let _turn = context.turns.take(&claim_name(ClaimKind::ServiceBinding, &id)).await;
+    let _turn = context.turns.take(&external_resource_name(ExternalResourceKind::ServiceBinding, &id)).await;
     let uid = binding.metadata.uid.as_deref();
-    if let Some(claim) = context.ledger.find(ClaimKind::ServiceBinding, &id, uid).await? {
+    if let Some(external_resource) =
+        context.ledger.find(ExternalResourceKind::ServiceBinding, &id, uid).await?
+    {
         let limit = answer_time(context, binding);
-        if let Err(error) = release::within(limit, &claim, release::binding(context, &claim)).await {
-            let new = failed(old.clone(), &claim, &error);
+        if let Err(error) = delete_external::within(
+            limit,
+            &external_resource,
+            delete_external::binding(context, &external_resource),
+        )
+        .await
+        {
+            let new = failed(old.clone(), &external_resource, &error);
             status::write(context, &api, binding, &old, new).await?;
             return try_again(context, &api, binding, Next::Retry).await;
         }
         secrets::remove(&secrets, binding).await?;
-        context.ledger.remove(&claim).await?;
+        context.ledger.remove(&external_resource).await?;
         let message = "The binding was deleted successfully";
         context.tell(binding, false, "UnboundSuccessfully", "Unbind", message).await;
     }
@@ -46,7 +57,11 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
 }
 
 /// A deletion that does not work: what blocks it, since when, and what to do.
-fn failed(mut status: ServiceBindingStatus, claim: &Claim, error: &BrokerError) -> ServiceBindingStatus {
+fn failed(
+    mut status: ServiceBindingStatus,
+    external_resource: &ExternalResource,
+    error: &BrokerError,
+) -> ServiceBindingStatus {
     if status.current_operation != Some(BindingOperation::Unbind) {
         status.current_operation = Some(BindingOperation::Unbind);
         status.operation_start_time = None;
@@ -61,9 +76,9 @@ fn failed(mut status: ServiceBindingStatus, claim: &Claim, error: &BrokerError) 
     };
     let message = format!(
         "Deleting at the broker {} does not work since {since:.0}: {error}. It is tried again. To give up and leave it at \
-         the broker: kubectl delete claim {}",
-        claim.spec.broker.name,
-        claim.name_any()
+         the broker: kubectl delete extres {}",
+        external_resource.spec.broker.name,
+        external_resource.name_any()
     );
     status::set_ready(&mut status, false, reason, message);
     status

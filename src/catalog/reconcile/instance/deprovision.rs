@@ -1,4 +1,4 @@
-//! Ending an instance: once no binding uses it any more the broker is asked to delete it, then the claim goes, then the
+//! Ending an instance: once no binding uses it any more the broker is asked to delete it, then the external resource goes, then the
 //! finalizer.
 
 use std::time::Duration;
@@ -6,30 +6,30 @@ use std::time::Duration;
 use kube::{Api, ResourceExt};
 
 use crate::{
+    apis::servicecatalog::{
+        ExternalResource, ExternalResourceKind, ServiceBinding, ServiceInstance, ServiceInstanceStatus,
+        instance::{InstanceOperation, ReleaseStatus},
+    },
     catalog::{
-        api::{
-            Claim, ClaimKind, ServiceBinding, ServiceInstance, ServiceInstanceStatus,
-            instance::{InstanceOperation, ReleaseStatus},
-        },
         connections::BrokerError,
         context::Context,
-        ledger::claim_name,
+        ledger::external_resource_name,
         reconcile::{
-            Next, ReconcileError, answer_time, has_finalizer,
-            release::{self, Released, poll_wait},
-            remove_finalizer, status, try_again,
+            Next, ReconcileError, answer_time,
+            delete_external::{self, Released, poll_wait},
+            has_finalizer, remove_finalizer, status, try_again,
         },
     },
     contract::approval,
     osb::Operation,
 };
 
-/// How soon to look again for claims that stand in the way; their removal ends the wait.
+/// How soon to look again for external resources that stand in the way; their removal ends the wait.
 const BLOCKED: Duration = Duration::from_secs(10);
 
 pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> Result<Next, ReconcileError> {
     if !has_finalizer(instance) {
-        return Ok(Next::Settled); // the claim, if there is one, is seen to once the object is gone
+        return Ok(Next::Settled); // the external resource, if there is one, is seen to once the object is gone
     }
     let namespace = instance.namespace().unwrap_or_default();
     let api: Api<ServiceInstance> = Api::namespaced(context.client.clone(), &namespace);
@@ -41,16 +41,19 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
         return try_again(context, &api, instance, Next::After(BLOCKED)).await;
     }
     let id = instance.spec.external_id.clone().unwrap_or_default();
-    let _turn = context.turns.take(&claim_name(ClaimKind::ServiceInstance, &id)).await;
+    let _turn = context.turns.take(&external_resource_name(ExternalResourceKind::ServiceInstance, &id)).await;
     let uid = instance.metadata.uid.as_deref();
-    let Some(claim) = context.ledger.find(ClaimKind::ServiceInstance, &id, uid).await? else {
+    let Some(external_resource) =
+        context.ledger.find(ExternalResourceKind::ServiceInstance, &id, uid).await?
+    else {
         remove_finalizer(context, &api, instance).await?; // no broker holds anything for it
         return Ok(Next::Settled);
     };
-    let asking = release::instance(context, &claim, begin(&mut new));
-    let next = match release::within(answer_time(context, instance), &claim, asking).await {
+    let asking = delete_external::instance(context, &external_resource, begin(&mut new));
+    let next = match delete_external::within(answer_time(context, instance), &external_resource, asking).await
+    {
         Ok(Released::Done) => {
-            context.ledger.remove(&claim).await?;
+            context.ledger.remove(&external_resource).await?;
             let message = "The instance was deprovisioned successfully";
             context.tell(instance, false, "DeprovisionedSuccessfully", "Deprovision", message).await;
             remove_finalizer(context, &api, instance).await?;
@@ -63,14 +66,16 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
             status::set_ready(&mut new, false, "Deprovisioning", message);
             Next::After(poll_wait(new.operation_start_time.as_ref(), wait))
         }
-        Ok(Released::Failed(about)) => failed(&mut new, &claim, "DeprovisionCallFailed", &about),
+        Ok(Released::Failed(about)) => failed(&mut new, &external_resource, "DeprovisionCallFailed", &about),
         Err(BrokerError::Credentials(about)) => {
-            failed(&mut new, &claim, "ErrorGettingAuthCredentials", &about)
+            failed(&mut new, &external_resource, "ErrorGettingAuthCredentials", &about)
         }
-        Err(BrokerError::NotApproved(about)) => failed(&mut new, &claim, approval::NOT_APPROVED, &about),
+        Err(BrokerError::NotApproved(about)) => {
+            failed(&mut new, &external_resource, approval::NOT_APPROVED, &about)
+        }
         Err(BrokerError::Client(error)) => {
             let reason = if error.is_answer() { "DeprovisionCallFailed" } else { "ErrorCallingDeprovision" };
-            failed(&mut new, &claim, reason, &error.to_string())
+            failed(&mut new, &external_resource, reason, &error.to_string())
         }
     };
     status::write(context, &api, instance, &old, new).await?;
@@ -96,17 +101,17 @@ fn blockers(instance: &ServiceInstance, context: &Context) -> Option<String> {
         return Some(format!("Delete its ServiceBindings first; still there: {names}"));
     }
     let id = instance.spec.external_id.as_deref().unwrap_or_default();
-    let claims = context.ledger.bindings_of(id, namespace.as_deref().unwrap_or_default());
-    (!claims.is_empty()).then(|| {
-        let names = claims.join(", ");
+    let external_resources = context.ledger.bindings_of(id, namespace.as_deref().unwrap_or_default());
+    (!external_resources.is_empty()).then(|| {
+        let names = external_resources.join(", ");
         format!(
-            "The broker still holds bindings of it whose objects are gone; see kubectl describe claim {names}"
+            "The broker still holds bindings of it whose objects are gone; see kubectl describe extres {names}"
         )
     })
 }
 
 /// Notes that the deletion has begun, and returns the operation that runs already.
-fn begin(status: &mut ServiceInstanceStatus) -> release::Begun {
+fn begin(status: &mut ServiceInstanceStatus) -> delete_external::Begun {
     if status.current_operation != Some(InstanceOperation::Deprovision) {
         // An operation that runs may be the creation: a deletion ends it (spec.md, "Deprovisioning").
         status.current_operation = Some(InstanceOperation::Deprovision);
@@ -120,15 +125,20 @@ fn begin(status: &mut ServiceInstanceStatus) -> release::Begun {
 }
 
 /// A deletion that does not work: what blocks it, since when, and what to do.
-fn failed(status: &mut ServiceInstanceStatus, claim: &Claim, reason: &str, about: &str) -> Next {
+fn failed(
+    status: &mut ServiceInstanceStatus,
+    external_resource: &ExternalResource,
+    reason: &str,
+    about: &str,
+) -> Next {
     status.async_op_in_progress = false;
     status.last_operation = None;
     let since = status::start(status).0;
     let message = format!(
         "Deleting at the broker {} does not work since {since:.0}: {about}. It is tried again. To give up and leave it at \
-         the broker: kubectl delete claim {}",
-        claim.spec.broker.name,
-        claim.name_any()
+         the broker: kubectl delete extres {}",
+        external_resource.spec.broker.name,
+        external_resource.name_any()
     );
     status::set_ready(status, false, reason, message);
     Next::Retry

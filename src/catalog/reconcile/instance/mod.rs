@@ -2,14 +2,16 @@
 
 mod deprovision;
 mod provision;
-mod withdraw;
+mod rollback;
 
 use std::sync::Arc;
 
-use crate::catalog::{
-    api::ServiceInstance,
-    context::Context,
-    reconcile::{Next, ReconcileError},
+use crate::{
+    apis::servicecatalog::ServiceInstance,
+    catalog::{
+        context::Context,
+        reconcile::{Next, ReconcileError},
+    },
 };
 
 /// Looks at an instance.

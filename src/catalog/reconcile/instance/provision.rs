@@ -1,4 +1,4 @@
-//! Making an instance: find its class and plan, record the claim, ask the broker, and ask again until it is there.
+//! Making an instance: find its class and plan, record the external resource, ask the broker, and ask again until it is there.
 
 use std::time::Duration;
 
@@ -7,27 +7,28 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{deprovision::is_used, withdraw::withdraw};
+use super::{deprovision::is_used, rollback::withdraw};
 use crate::{
+    apis::servicecatalog::{
+        ClusterServiceBroker, ConditionType, ExternalResource, ExternalResourceKind, ExternalResourceSpec,
+        ServiceInstance, ServiceInstanceSpec, ServiceInstanceStatus,
+        instance::{InstanceOperation, InstanceProperties, ProvisionStatus, ReleaseStatus},
+    },
     catalog::{
-        api::{
-            Claim, ClaimKind, ClaimSpec, ClusterServiceBroker, ConditionType, ServiceInstance,
-            ServiceInstanceSpec, ServiceInstanceStatus,
-            instance::{InstanceOperation, InstanceProperties, ProvisionStatus, ReleaseStatus},
-        },
         client::{ClientError, Progress},
         connections::{BrokerError, remembered},
         context::{Context, NamespaceState},
-        ledger::{Recorded, claim_name, how_to_adopt},
+        ledger::{Recorded, external_resource_name, how_to_adopt},
         reconcile::{
-            NAMESPACE_RECREATED, Next, ReconcileError, going, has_finalizer, now, patch,
-            release::{self, Released, poll_wait},
+            NAMESPACE_RECREATED, Next, ReconcileError,
+            delete_external::{self, Released, poll_wait},
+            has_finalizer, namespace_termination, now, patch,
             resolve::{self, Offer, Unresolved},
             status, with_finalizer,
         },
     },
-    cluster::trim::{is_cut, too_deep},
     contract::approval,
+    k8s::trim::{is_cut, too_deep},
     osb::{Object, Operation, OperationState, ProvisionRequest},
 };
 
@@ -40,7 +41,7 @@ struct Attempt<'a> {
     instance: ServiceInstance,
     offer: Offer,
     broker: &'a ClusterServiceBroker,
-    claim: Claim,
+    external_resource: ExternalResource,
     /// Whether the broker was never asked for the id before.
     is_first: bool,
     status: ServiceInstanceStatus,
@@ -53,7 +54,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
     let space = match context.namespace(&namespace) {
         // What uses it goes first, and wakes it then.
         NamespaceState::Terminating { .. } if is_used(instance, context) => return Ok(Next::Settled),
-        NamespaceState::Terminating { .. } => return going::delete(instance, context).await,
+        NamespaceState::Terminating { .. } => return namespace_termination::delete(instance, context).await,
         NamespaceState::Unknown => return Ok(Next::After(UNKNOWN_NAMESPACE)),
         NamespaceState::Active { uid } => uid,
     };
@@ -82,10 +83,10 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
             Next::Settled
         }
         Ok((offer, broker)) => {
-            let claim = claim(&instance, &space, &offer, &broker);
-            let _turn = context.turns.take(&claim.name_any()).await;
+            let external_resource = external_resource(&instance, &space, &offer, &broker);
+            let _turn = context.turns.take(&external_resource.name_any()).await;
             let registered = |name: &str| context.stores.broker(name).is_some();
-            match context.ledger.record(claim.spec, registered).await? {
+            match context.ledger.record(external_resource.spec, registered).await? {
                 Recorded::Taken => {
                     status::set_ready(&mut new, false, "ErrorExternalIDTaken", TAKEN);
                     Next::Retry
@@ -107,13 +108,13 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
                     status::set_ready(&mut new, false, "ErrorExternalIDTaken", message);
                     Next::Retry
                 }
-                Recorded::Ours { claim, is_new } => {
+                Recorded::Ours { external_resource, is_new } => {
                     let mut attempt = Attempt {
                         context,
                         instance: instance.clone(),
                         offer,
                         broker: &broker,
-                        claim,
+                        external_resource,
                         is_first: is_new,
                         status: new,
                         space,
@@ -141,7 +142,7 @@ const TAKEN: &str = "spec.externalID is the id of another ServiceInstance; delet
 const HELD_BY_THE_BROKER: &str = "the broker already holds spec.externalID for somebody else, perhaps another cluster; delete this ServiceInstance, \
      which leaves that alone, and create it with another id or none";
 const INHERITED: &str = "spec.externalID is held for an earlier ServiceInstance of this name with another class or plan; go back to those, or \
-     delete this one, which deletes what it stands for, and create it with another id. See kubectl describe claim";
+     delete this one, which deletes what it stands for, and create it with another id. See kubectl describe extres";
 
 fn with_broker(
     offer: Offer,
@@ -176,7 +177,7 @@ async fn prepare(
         changes["spec"]["externalID"] = json!(Uuid::new_v4().to_string());
     }
     if let Some(offer) = offer {
-        let name = |reference: &Option<crate::catalog::api::LocalReference>| {
+        let name = |reference: &Option<crate::apis::servicecatalog::LocalReference>| {
             reference.as_ref().map(|reference| reference.name.clone())
         };
         if name(&instance.spec.cluster_service_class_ref) != offer.class.metadata.name
@@ -193,11 +194,16 @@ async fn prepare(
 }
 
 /// What the broker is asked to hold.
-fn claim(instance: &ServiceInstance, space: &str, offer: &Offer, broker: &ClusterServiceBroker) -> Claim {
+fn external_resource(
+    instance: &ServiceInstance,
+    space: &str,
+    offer: &Offer,
+    broker: &ClusterServiceBroker,
+) -> ExternalResource {
     let id = instance.spec.external_id.clone().unwrap_or_default();
-    let spec = ClaimSpec {
+    let spec = ExternalResourceSpec {
         broker: remembered(broker),
-        kind: ClaimKind::ServiceInstance,
+        kind: ExternalResourceKind::ServiceInstance,
         namespace: instance.namespace().unwrap_or_default(),
         namespace_uid: Some(space.to_owned()),
         space_guid: None,
@@ -208,7 +214,7 @@ fn claim(instance: &ServiceInstance, space: &str, offer: &Offer, broker: &Cluste
         service_id: offer.class.spec.external_id.clone(),
         plan_id: offer.plan.spec.external_id.clone(),
     };
-    Claim::new(&claim_name(ClaimKind::ServiceInstance, &id), spec)
+    ExternalResource::new(&external_resource_name(ExternalResourceKind::ServiceInstance, &id), spec)
 }
 
 impl Attempt<'_> {
@@ -216,7 +222,7 @@ impl Attempt<'_> {
     async fn step(&mut self) -> Result<Next, ReconcileError> {
         status::start(&mut self.status);
         if self.is_first {
-            // What the status says of an operation is about a claim that is gone.
+            // What the status says of an operation is about an external resource that is gone.
             self.status.orphan_mitigation_in_progress = false;
             self.ended();
         }
@@ -229,7 +235,7 @@ impl Attempt<'_> {
 
     async fn ask(&mut self) -> Result<Next, ReconcileError> {
         let request = self.request();
-        let id = self.claim.spec.instance_id.as_str().into();
+        let id = self.external_resource.spec.instance_id.as_str().into();
         let asked = async {
             let client = self.context.connections.of(self.broker).await?;
             Ok::<_, BrokerError>(client.provision(&id, &request).await?)
@@ -252,9 +258,9 @@ impl Attempt<'_> {
                 status::set_ready(&mut self.status, false, approval::NOT_APPROVED, message);
                 Next::Retry
             }
-            // Nothing was asked before, so it is not ours: without a claim nothing will ever be deleted there.
+            // Nothing was asked before, so it is not ours: without an external resource nothing will ever be deleted there.
             Err(BrokerError::Client(ClientError::Rejected { status: 409, .. })) if self.is_first => {
-                self.context.ledger.remove(&self.claim).await?;
+                self.context.ledger.remove(&self.external_resource).await?;
                 self.given_up("ErrorExternalIDTaken", HELD_BY_THE_BROKER)
             }
             Err(BrokerError::Client(error)) => self.refused(&error),
@@ -269,11 +275,11 @@ impl Attempt<'_> {
             "instance_name": self.instance.name_any(),
         });
         ProvisionRequest {
-            service_id: self.claim.spec.service_id.as_str().into(),
-            plan_id: self.claim.spec.plan_id.as_str().into(),
+            service_id: self.external_resource.spec.service_id.as_str().into(),
+            plan_id: self.external_resource.spec.plan_id.as_str().into(),
             context: context.as_object().cloned(),
             organization_guid: self.context.cluster_id.clone(),
-            space_guid: self.claim.spec.space_guid.clone().unwrap_or_else(|| self.space.clone()),
+            space_guid: self.external_resource.spec.space_guid.clone().unwrap_or_else(|| self.space.clone()),
             parameters: self.instance.spec.parameters.clone().filter(|parameters| !parameters.is_empty()),
             maintenance_info: None,
         }
@@ -336,7 +342,7 @@ impl Attempt<'_> {
 
     async fn poll(&mut self) -> Next {
         let operation = self.status.last_operation.clone().map(Operation::from);
-        let key = release::key(&self.claim);
+        let key = delete_external::key(&self.external_resource);
         let asked = async {
             let client = self.context.connections.of(self.broker).await?;
             Ok::<_, BrokerError>(client.last_operation(&key, operation.as_ref()).await?)
@@ -381,9 +387,9 @@ impl Attempt<'_> {
     async fn undo(&mut self) -> Result<Next, ReconcileError> {
         let operation = self.status.last_operation.clone().map(Operation::from);
         let begun = self.status.async_op_in_progress.then_some(operation);
-        Ok(match release::instance(self.context, &self.claim, begun).await {
+        Ok(match delete_external::instance(self.context, &self.external_resource, begun).await {
             Ok(Released::Done) => {
-                self.context.ledger.remove(&self.claim).await?;
+                self.context.ledger.remove(&self.external_resource).await?;
                 self.ended();
                 self.status.orphan_mitigation_in_progress = false;
                 let ready = self.status.conditions.get(ConditionType::Ready);

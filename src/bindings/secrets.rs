@@ -1,0 +1,396 @@
+//! The Secrets of a binding: what stands in them (pure), and writing them without ever touching one that is somebody
+//! else's. Secrets are not watched or listed; what is known of one comes from reading it.
+//!
+//! They are written by create, and by merge patch against the version that was read: a server-side apply would take
+//! over a Secret that somebody made in between, and create one anew in a namespace that is being deleted.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
+    core::PartialObjectMeta,
+};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::variables::as_text;
+use crate::apis::servicecatalog::{ServiceBinding, binding::WrittenSecret};
+use crate::{
+    contract::{FIELD_MANAGER, binding as contract, env_secret_name},
+    k8s::{delete_by_uid, explain},
+    osb::Credentials,
+};
+
+/// What the API server lets a Secret hold (`MaxSecretSize` of Kubernetes' core API).
+const LARGEST: usize = 1 << 20;
+/// The longest name of an object.
+const LONGEST_NAME: usize = 253;
+/// The type of every Secret that is written.
+const OPAQUE: &str = "Opaque";
+
+/// A Secret cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SecretError {
+    #[error(
+        "Secret {0:?} exists and is not this binding's; delete or rename it, or give the binding another name or \
+         spec.secretName"
+    )]
+    NameTaken(String),
+    #[error(
+        "the credentials have the key {0:?}, which a Secret cannot hold (at most 253 letters, digits, -, _ and ., and not \
+         beginning with ..)"
+    )]
+    Key(String),
+    #[error("{what} have {bytes} bytes, and a Secret holds {LARGEST} at most")]
+    TooLarge { what: &'static str, bytes: usize },
+    #[error(
+        "the name of the binding has {length} characters, which leave no room for the ending of the Secret with its variables: \
+         delete the binding and create it with a name of at most {longest}"
+    )]
+    LongName { length: usize, longest: usize },
+    // The API server's own message may quote what was sent.
+    #[error("Secret {name:?} cannot be written: status {code}, {reason}")]
+    Refused { name: String, code: u16, reason: String },
+    #[error("{}", explain(.0))]
+    Cluster(#[from] kube::Error),
+}
+
+/// What is written of a binding beside its data.
+pub(crate) struct Marks {
+    pub(crate) revision: i64,
+    /// The service's name.
+    pub(crate) service: String,
+    pub(crate) expires_at: Option<String>,
+}
+
+/// The names of a binding's Secrets in the order of writing: the variables first, the one that pods mount last.
+pub(crate) fn names(binding: &ServiceBinding) -> Vec<String> {
+    let name = binding.name_any();
+    let mut names = vec![env_secret_name(&name)];
+    names.extend(binding.spec.secret_name.clone().filter(|other| *other != name));
+    names.push(name);
+    names
+}
+
+/// Refuses a name that leaves no room for the ending of the Secret with the variables: pods look for it under that name.
+pub(crate) fn check_names(binding: &ServiceBinding) -> Result<(), SecretError> {
+    let name = binding.name_any();
+    if env_secret_name(&name).len() > LONGEST_NAME {
+        let longest = LONGEST_NAME - env_secret_name("").len();
+        return Err(SecretError::LongName { length: name.len(), longest });
+    }
+    Ok(())
+}
+
+/// Refuses data that no Secret holds.
+pub(crate) fn check_size(what: &'static str, data: &BTreeMap<String, String>) -> Result<(), SecretError> {
+    let bytes = data.values().map(String::len).sum();
+    if bytes > LARGEST { Err(SecretError::TooLarge { what, bytes }) } else { Ok(()) }
+}
+
+/// The credentials as a Secret's data.
+pub(crate) fn data(credentials: &Credentials) -> Result<BTreeMap<String, String>, SecretError> {
+    let ok = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let is_key = |key: &str| {
+        !key.is_empty() && key.len() <= 253 && key.bytes().all(ok) && key != "." && !key.starts_with("..")
+    };
+    let data = credentials
+        .expose()
+        .iter()
+        .map(|(key, value)| {
+            if is_key(key) {
+                Ok((key.clone(), as_text(value)))
+            } else {
+                Err(SecretError::Key(shortened(key)))
+            }
+        })
+        .collect::<Result<_, _>>()?;
+    check_size("the credentials", &data)?;
+    Ok(data)
+}
+
+fn shortened(key: &str) -> String {
+    key.chars().take(100).collect()
+}
+
+/// A Secret of the binding.
+pub(crate) fn desired(
+    binding: &ServiceBinding,
+    name: &str,
+    data: BTreeMap<String, String>,
+    marks: &Marks,
+) -> Secret {
+    let (managed_by, manager) = contract::MANAGED_BY;
+    let full_name = binding.name_any();
+    let mut annotations = BTreeMap::from([
+        (contract::BINDING.to_owned(), full_name.clone()),
+        (contract::REVISION.to_owned(), marks.revision.to_string()),
+        (contract::TYPE.to_owned(), marks.service.clone()),
+    ]);
+    annotations.extend(marks.expires_at.clone().map(|at| (contract::EXPIRES_AT.to_owned(), at)));
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: binding.namespace(),
+            labels: Some(BTreeMap::from([
+                (managed_by.to_owned(), manager.to_owned()),
+                (contract::BINDING.to_owned(), label(&full_name)),
+            ])),
+            annotations: Some(annotations),
+            owner_references: binding.controller_owner_ref(&()).map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        type_: Some(OPAQUE.to_owned()),
+        data: Some(data.into_iter().map(|(key, value)| (key, ByteString(value.into_bytes()))).collect()),
+        ..Secret::default()
+    }
+}
+
+/// A name as the value of a label: itself, or a hash when it is too long.
+fn label(name: &str) -> String {
+    if name.len() <= 63 {
+        return name.to_owned();
+    }
+    Sha256::digest(name).iter().take(20).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn belongs_to(meta: &ObjectMeta, binding: &ServiceBinding) -> bool {
+    meta.owner_references
+        .iter()
+        .flatten()
+        .any(|owner| owner.controller == Some(true) && Some(&owner.uid) == binding.metadata.uid.as_ref())
+}
+
+/// Reads the binding's Secrets as they are, absent ones as `None`, and refuses when a name is taken.
+pub(crate) async fn read(
+    api: &Api<Secret>,
+    binding: &ServiceBinding,
+) -> Result<Vec<(String, Option<Secret>)>, SecretError> {
+    let mut found = Vec::new();
+    let names = names(binding);
+    for (index, name) in names.iter().enumerate() {
+        if names[..index].contains(name) {
+            return Err(SecretError::NameTaken(name.clone())); // spec.secretName is that of the variables
+        }
+        let secret = api.get_opt(name).await?;
+        // The type of a Secret cannot change, and bindery writes no other.
+        let is_ours = |secret: &Secret| {
+            belongs_to(&secret.metadata, binding) && secret.type_.as_deref() == Some(OPAQUE)
+        };
+        if secret.as_ref().is_some_and(|secret| !is_ours(secret)) {
+            return Err(SecretError::NameTaken(name.clone()));
+        }
+        found.push((name.clone(), secret));
+    }
+    Ok(found)
+}
+
+/// Whether the Secrets are as they were left. Reads no data. Which there are follows from the binding; what the status
+/// says of others is not looked at.
+pub(crate) async fn untouched(
+    api: &Api<Secret>,
+    binding: &ServiceBinding,
+    written: &[WrittenSecret],
+) -> kube::Result<bool> {
+    for name in names(binding) {
+        let Some(left) = written.iter().find(|secret| secret.name == name) else { return Ok(false) };
+        let meta = api.get_metadata_opt(&name).await?;
+        let is_left = |meta: &PartialObjectMeta<Secret>| {
+            belongs_to(&meta.metadata, binding)
+                && meta.metadata.resource_version.as_ref() == Some(&left.resource_version)
+        };
+        if !meta.as_ref().is_some_and(is_left) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Writes a Secret over what was read before; nothing when it is as it should be.
+pub(crate) async fn write(
+    api: &Api<Secret>,
+    desired: &Secret,
+    existing: Option<&Secret>,
+) -> Result<WrittenSecret, SecretError> {
+    let name = desired.name_any();
+    let written = match existing {
+        None => {
+            let parameters =
+                PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+            api.create(&parameters, desired).await
+        }
+        Some(existing) => match difference(existing, desired) {
+            None => Ok(existing.clone()),
+            Some(patch) => {
+                let parameters =
+                    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+                api.patch(&name, &parameters, &Patch::Merge(patch)).await
+            }
+        },
+    };
+    match written {
+        Ok(secret) => Ok(WrittenSecret {
+            name,
+            uid: secret.uid().unwrap_or_default(),
+            resource_version: secret.resource_version().unwrap_or_default(),
+        }),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Err(SecretError::NameTaken(name)),
+        Err(kube::Error::Api(status)) if status.is_invalid() || status.code == 413 => {
+            Err(SecretError::Refused { name, code: status.code, reason: status.reason.clone() })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The merge patch from one to the other. It names the version that it is made for.
+fn difference(existing: &Secret, desired: &Secret) -> Option<serde_json::Value> {
+    let marked = |get: fn(&ObjectMeta) -> &Option<BTreeMap<String, String>>| {
+        let existing = get(&existing.metadata).clone().unwrap_or_default();
+        get(&desired.metadata).iter().flatten().all(|(key, value)| existing.get(key) == Some(value))
+    };
+    let expiry = |secret: &Secret| secret.annotations().get(contract::EXPIRES_AT).cloned();
+    if existing.data == desired.data
+        && marked(|meta| &meta.labels)
+        && marked(|meta| &meta.annotations)
+        && expiry(existing) == expiry(desired)
+    {
+        return None;
+    }
+    let mut data = json!(desired.data);
+    for key in existing.data.iter().flatten().map(|(key, _)| key) {
+        if !desired.data.as_ref().is_some_and(|desired| desired.contains_key(key)) {
+            data[key] = serde_json::Value::Null;
+        }
+    }
+    let mut annotations = json!(desired.metadata.annotations);
+    if expiry(desired).is_none() {
+        annotations[contract::EXPIRES_AT] = serde_json::Value::Null;
+    }
+    Some(json!({
+        "metadata": {
+            "uid": existing.metadata.uid,
+            "resourceVersion": existing.metadata.resource_version,
+            "labels": desired.metadata.labels,
+            "annotations": annotations,
+        },
+        "data": data,
+    }))
+}
+
+/// The revision that is in a Secret.
+pub(crate) fn revision(secret: &Secret) -> Option<i64> {
+    secret.annotations().get(contract::REVISION)?.parse().ok()
+}
+
+/// Removes the binding's Secrets. Which there are follows from the binding, and whose they are from their owner reference:
+/// the status could name any Secret.
+pub(crate) async fn remove(api: &Api<Secret>, binding: &ServiceBinding) -> kube::Result<()> {
+    for name in names(binding) {
+        let Some(found) = api.get_metadata_opt(&name).await? else { continue };
+        if belongs_to(&found.metadata, binding) {
+            delete_by_uid::delete(api, &name, found.uid()).await?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apis::servicecatalog::{LocalReference, ServiceBindingSpec};
+
+    fn binding(name: &str, secret_name: Option<&str>) -> ServiceBinding {
+        let mut binding = ServiceBinding::new(
+            name,
+            ServiceBindingSpec {
+                instance_ref: LocalReference { name: "i".to_owned() },
+                secret_name: secret_name.map(str::to_owned),
+                ..ServiceBindingSpec::default()
+            },
+        );
+        binding.metadata.namespace = Some("ns".to_owned());
+        binding.metadata.uid = Some("u".to_owned());
+        binding
+    }
+
+    fn marks() -> Marks {
+        Marks { revision: 3, service: "cockroachdb".to_owned(), expires_at: None }
+    }
+
+    fn credentials(value: &serde_json::Value) -> Credentials {
+        value.as_object().unwrap().clone().into()
+    }
+
+    #[test]
+    fn the_mounted_secret_is_written_last() {
+        assert_eq!(names(&binding("b", None)), ["b-env", "b"]);
+        assert_eq!(names(&binding("b", Some("b"))), ["b-env", "b"]);
+        assert_eq!(names(&binding("b", Some("other"))), ["b-env", "other", "b"]);
+    }
+
+    #[test]
+    fn strings_are_raw_and_the_rest_json() {
+        let data =
+            data(&credentials(&json!({"password": "a\"b", "port": 1, "hosts": ["x"], "tls": true}))).unwrap();
+        assert_eq!(
+            (&*data["password"], &*data["port"], &*data["hosts"], &*data["tls"]),
+            ("a\"b", "1", "[\"x\"]", "true")
+        );
+        assert!(
+            matches!(super::data(&credentials(&json!({"a/b": ""}))), Err(SecretError::Key(key)) if key == "a/b")
+        );
+    }
+
+    #[test]
+    fn what_no_secret_can_hold_is_refused_with_key_and_limit() {
+        let refused = |value: serde_json::Value| data(&credentials(&value)).unwrap_err().to_string();
+        for key in ["", "a b", "..", "..data", ".", "ü", &"k".repeat(254)] {
+            let told = refused(json!({key: "hunter2"}));
+            assert!(
+                told.contains(&shortened(key)) && told.contains("253") && !told.contains("hunter2"),
+                "{told}"
+            );
+        }
+        data(&credentials(&json!({".hidden": "", "a..b": "", "k".repeat(253): ""}))).unwrap();
+        let half = "x".repeat(LARGEST / 2);
+        data(&credentials(&json!({"a": half, "b": half}))).unwrap();
+        let told = refused(json!({"a": half, "b": half, "c": "1"}));
+        assert!(told.contains("1048577") && told.contains("1048576"), "{told}");
+    }
+
+    #[test]
+    fn a_name_leaves_room_for_the_secret_with_the_variables() {
+        check_names(&binding(&"b".repeat(249), None)).unwrap();
+        let told = check_names(&binding(&"b".repeat(250), None)).unwrap_err().to_string();
+        assert!(told.contains("250 characters") && told.contains("at most 249"), "{told}");
+    }
+
+    #[test]
+    fn a_secret_carries_its_marks_and_its_owner() {
+        let name = "b".repeat(80);
+        let secret = desired(&binding(&name, None), "s", BTreeMap::new(), &marks());
+        assert_eq!(secret.type_.as_deref(), Some("Opaque"));
+        assert_eq!(secret.labels()["app.kubernetes.io/managed-by"], "bindery");
+        assert_eq!(secret.labels()["bindery.dev/binding"].len(), 40);
+        assert_eq!(secret.annotations()["bindery.dev/binding"], name);
+        assert_eq!(secret.annotations()["bindery.dev/revision"], "3");
+        assert_eq!(secret.annotations()["bindery.dev/type"], "cockroachdb");
+        assert!(belongs_to(&secret.metadata, &binding("other", None)), "same uid");
+        let mut stranger = binding("b", None);
+        stranger.metadata.uid = Some("v".to_owned());
+        assert!(!belongs_to(&secret.metadata, &stranger));
+    }
+
+    #[test]
+    fn a_patch_takes_away_what_is_no_longer_there() {
+        let one = |pairs: &[(&str, &str)]| {
+            let data = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            desired(&binding("b", None), "b", data, &marks())
+        };
+        assert_eq!(difference(&one(&[("a", "1")]), &one(&[("a", "1")])), None);
+        let patch = difference(&one(&[("a", "1"), ("b", "2")]), &one(&[("a", "1")])).unwrap();
+        assert_eq!(patch["data"], json!({"a": "MQ==", "b": null}));
+    }
+}

@@ -1,0 +1,426 @@
+//! Which environment variables a binding gives, and what stands in them: the content of the Secret `<binding>-env`.
+//! Pure. The sources are, nearest first, the annotation `bindery.dev/env` of the binding, `metadata.bindery.env` of the
+//! plan, that of the service, and what is known about well-known services, by the service's name or else by the key `type`
+//! of the credentials; the nearest one that is there decides alone.
+//!
+//! An entry is `NAME=key`, the value of a key of the credentials, or `NAME=template`, in which `{key}` stands for the
+//! percent-encoded value, `{key|raw}` for the value as it is, and `{{` and `}}` for braces. Entries stand on lines of
+//! their own; those without a brace may share a line, separated by commas.
+
+use std::collections::BTreeMap;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use crate::osb::{Credentials, Object};
+
+/// What [`Credentials`] are percent-encoded with: all but RFC 3986's unreserved characters.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What is known about services whose catalog says nothing: the service's name or its type, the variable, the key.
+const WELL_KNOWN: [(&str, &str, &str); 7] = [
+    ("cockroachdb", "COCKROACH_URL", "uri"),
+    ("postgresql", "DATABASE_URL", "uri"),
+    ("mysql", "DATABASE_URL", "uri"),
+    ("dh-sqs", "QUEUE_URL", "QueueURL"),
+    ("dh-sqs", "QUEUE_ARN", "QueueARN"),
+    ("sqs", "QUEUE_URL", "QueueURL"),
+    ("sqs", "QUEUE_ARN", "QueueARN"),
+];
+
+/// Something is wrong with the names of variables. Says where, and never shows a value.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum VariablesError {
+    /// An entry cannot be used.
+    #[error("{source_name}, entry {entry:?}: {problem}")]
+    Entry {
+        /// The annotation, or whose metadata.
+        source_name: String,
+        /// The entry, or its name.
+        entry: String,
+        /// What is wrong, and the remedy.
+        problem: String,
+    },
+    /// The metadata is of another type.
+    #[error("{source_name} must be an object of strings or a string")]
+    Shape {
+        /// Whose metadata.
+        source_name: String,
+    },
+}
+
+/// Checks what will stand in a binding's annotation `bindery.dev/env`.
+pub(crate) fn check_variables(text: &str) -> Result<(), VariablesError> {
+    Variables::parse("what the variables are called", text).map(drop)
+}
+
+/// The variables of a binding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Variables {
+    source_name: String,
+    /// Built-in ones whose key is missing are left out; asked-for ones are an error.
+    optional: bool,
+    entries: Vec<Entry>,
+}
+
+/// The variables of a binding with their values, as they stand in the Secret `<binding>-env`: `annotation` is the
+/// ServiceBinding's `bindery.dev/env`, `plan` and `class` are their metadata in the broker's catalog, and `service` is the
+/// service's name there. The nearest source decides alone.
+///
+/// # Errors
+/// Names the source and the entry that cannot be used.
+pub fn variables(
+    annotation: Option<&str>,
+    plan: Option<&Object>,
+    class: Option<&Object>,
+    service: &str,
+    credentials: &Credentials,
+) -> Result<BTreeMap<String, String>, VariablesError> {
+    Variables::find(annotation, plan, class, service)?.render(credentials)
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    name: String,
+    pieces: Vec<Piece>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Literal(String),
+    Key { key: String, raw: bool },
+}
+
+impl Variables {
+    /// The variables named by the nearest source that there is.
+    pub(crate) fn find(
+        annotation: Option<&str>,
+        plan: Option<&Object>,
+        class: Option<&Object>,
+        service: &str,
+    ) -> Result<Self, VariablesError> {
+        if let Some(text) = annotation {
+            return Self::parse(&format!("annotation {}", crate::contract::binding::ENV), text);
+        }
+        for (metadata, source_name) in [(plan, "plan"), (class, "service")] {
+            if let Some(value) = metadata.and_then(|metadata| metadata.get("bindery")?.get("env")) {
+                return Self::from_metadata(&format!("metadata.bindery.env of the {source_name}"), value);
+            }
+        }
+        let source_name = format!("what bindery knows of {service}");
+        Ok(Self { source_name, optional: true, entries: well_known(service) })
+    }
+
+    fn parse(source_name: &str, text: &str) -> Result<Self, VariablesError> {
+        let mut all = Self { source_name: source_name.to_owned(), optional: false, entries: Vec::new() };
+        for line in text.lines() {
+            let entries = if line.contains(['{', '}']) { vec![line] } else { line.split(',').collect() };
+            for entry in entries.into_iter().map(str::trim).filter(|entry| !entry.is_empty()) {
+                let (name, value) = entry
+                    .split_once('=')
+                    .ok_or_else(|| all.error(entry, "write it as NAME=key or NAME=template"))?;
+                all.add(entry, name.trim(), value.trim())?;
+            }
+        }
+        Ok(all)
+    }
+
+    fn from_metadata(source_name: &str, value: &Value) -> Result<Self, VariablesError> {
+        match value {
+            Value::String(text) => Self::parse(source_name, text),
+            Value::Object(names) => {
+                let mut all =
+                    Self { source_name: source_name.to_owned(), optional: false, entries: Vec::new() };
+                for (name, value) in names {
+                    let value = value
+                        .as_str()
+                        .ok_or_else(|| all.error(name, "the value must be a string: a key or a template"))?;
+                    all.add(name, name, value)?;
+                }
+                Ok(all)
+            }
+            _ => Err(VariablesError::Shape { source_name: source_name.to_owned() }),
+        }
+    }
+
+    fn add(&mut self, entry: &str, name: &str, value: &str) -> Result<(), VariablesError> {
+        if !is_variable_name(name) {
+            let problem = format!(
+                "{name:?} cannot name a variable: use letters, digits, _, - and ., not beginning with a digit"
+            );
+            return Err(self.error(entry, &problem));
+        }
+        if self.entries.iter().any(|other| other.name == name) {
+            return Err(self.error(entry, &format!("{name} is named twice")));
+        }
+        let pieces = if value.contains(['{', '}']) {
+            template(value).map_err(|problem| self.error(entry, &problem))?
+        } else if value.is_empty() {
+            return Err(self.error(entry, "the key after = is missing"));
+        } else {
+            vec![Piece::Key { key: value.to_owned(), raw: true }]
+        };
+        self.entries.push(Entry { name: name.to_owned(), pieces });
+        Ok(())
+    }
+
+    /// The variables with their values.
+    pub(crate) fn render(
+        &self,
+        credentials: &Credentials,
+    ) -> Result<BTreeMap<String, String>, VariablesError> {
+        let mut values = BTreeMap::new();
+        let of_type;
+        let entries = match credentials.expose().get("type") {
+            // The Service Binding specification's key for the type; a service may have any name.
+            Some(Value::String(kind)) if self.optional && self.entries.is_empty() => {
+                of_type = well_known(kind);
+                &of_type
+            }
+            _ => &self.entries,
+        };
+        for entry in entries {
+            match entry.render(credentials.expose()) {
+                Ok(value) => {
+                    values.insert(entry.name.clone(), value);
+                }
+                Err(_) if self.optional => {}
+                Err(key) => {
+                    let keys: Vec<&str> = credentials.expose().keys().map(String::as_str).collect();
+                    let problem =
+                        format!("the credentials have no key {key:?}; they have {}", keys.join(", "));
+                    return Err(self.error(&entry.name, &problem));
+                }
+            }
+        }
+        Ok(values)
+    }
+
+    fn error(&self, entry: &str, problem: &str) -> VariablesError {
+        VariablesError::Entry {
+            source_name: self.source_name.clone(),
+            entry: entry.to_owned(),
+            problem: problem.to_owned(),
+        }
+    }
+}
+
+/// The variables of a well-known service or type of service.
+fn well_known(of: &str) -> Vec<Entry> {
+    let known = WELL_KNOWN.iter().filter(|(name, ..)| *name == of);
+    let entries = known.map(|(_, name, key)| Entry {
+        name: (*name).to_owned(),
+        pieces: vec![Piece::Key { key: (*key).to_owned(), raw: true }],
+    });
+    entries.collect()
+}
+
+impl Entry {
+    /// The value, or the key that is missing.
+    fn render(&self, credentials: &Object) -> Result<String, String> {
+        let mut text = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(literal) => text.push_str(literal),
+                Piece::Key { key, raw } => {
+                    let value = as_text(credentials.get(key).ok_or_else(|| key.clone())?);
+                    if *raw {
+                        text.push_str(&value);
+                    } else {
+                        text.extend(utf8_percent_encode(&value, ENCODED));
+                    }
+                }
+            }
+        }
+        Ok(text)
+    }
+}
+
+/// A credential's value as it stands in a Secret: strings as they are, everything else as JSON
+/// (service-catalog `pkg/controller/controller_binding.go`, `injectServiceBinding`).
+pub(crate) fn as_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// What Kubernetes accepts as the name of a variable (`IsEnvVarName`) and at the same time as the key of a Secret.
+fn is_variable_name(name: &str) -> bool {
+    let ok = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    name.bytes().all(ok)
+        && name.len() <= 253
+        && !matches!(name, "" | ".")
+        && !name.starts_with("..")
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+}
+
+fn template(text: &str) -> Result<Vec<Piece>, String> {
+    let mut pieces = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        literal.push_str(&rest[..at]);
+        let brace = &rest[at..=at];
+        let after = &rest[at + 1..];
+        if let Some(after_pair) = after.strip_prefix(brace) {
+            literal.push_str(brace);
+            rest = after_pair;
+            continue;
+        }
+        if brace == "}" {
+            return Err("} without {; write }} for a brace".to_owned());
+        }
+        let end = after.find('}').ok_or("{ without }; write {{ for a brace")?;
+        if !literal.is_empty() {
+            pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+        }
+        pieces.push(placeholder(&after[..end])?);
+        rest = &after[end + 1..];
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() {
+        pieces.push(Piece::Literal(literal));
+    }
+    Ok(pieces)
+}
+
+fn placeholder(text: &str) -> Result<Piece, String> {
+    let (key, raw) = match text.split_once('|') {
+        None => (text, false),
+        Some((key, "raw")) => (key, true),
+        Some((_, other)) => return Err(format!("{other:?} is not known; after | only raw may stand")),
+    };
+    if key.is_empty() || key.contains('{') {
+        return Err(format!("{{{text}}} names no key"));
+    }
+    Ok(Piece::Key { key: key.to_owned(), raw })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn credentials() -> Credentials {
+        let object = json!({"host": "h", "port": 26257, "username": "u@x", "password": "p/w: d", "uri": "postgres://x"});
+        object.as_object().unwrap().clone().into()
+    }
+
+    fn rendered(text: &str) -> Result<Vec<String>, String> {
+        let variables = Variables::find(Some(text), None, None, "any").map_err(|error| error.to_string())?;
+        let values = variables.render(&credentials()).map_err(|error| error.to_string())?;
+        Ok(values.into_iter().map(|(name, value)| format!("{name}={value}")).collect())
+    }
+
+    fn object(value: &Value) -> Object {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn keys_and_templates_become_values() {
+        for (text, expected) in [
+            ("DB_URL=uri", vec!["DB_URL=postgres://x"]),
+            (" A = host , B = port ", vec!["A=h", "B=26257"]),
+            ("A=host\n\nB=port\n", vec!["A=h", "B=26257"]),
+            (
+                "DSN=pg://{username}:{password}@{host}:{port}/x?a=1,2",
+                vec!["DSN=pg://u%40x:p%2Fw%3A%20d@h:26257/x?a=1,2"],
+            ),
+            ("P={password|raw}", vec!["P=p/w: d"]),
+            ("D=Driver={{PostgreSQL}};UID={username|raw}", vec!["D=Driver={PostgreSQL};UID=u@x"]),
+            ("spring.datasource.url=uri", vec!["spring.datasource.url=postgres://x"]),
+            ("", vec![]),
+        ] {
+            assert_eq!(rendered(text).unwrap(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn mistakes_name_the_entry_and_show_no_value() {
+        for (text, word) in [
+            ("DB_URL", "NAME=key"),
+            ("1A=uri", "1A"),
+            ("A=", "missing"),
+            ("A=uri,A=host", "twice"),
+            ("A={uri", "without }"),
+            ("A=uri}", "without {"),
+            ("A={}", "no key"),
+            ("A={uri|base64}", "base64"),
+            ("A=url", "no key \"url\"; they have host"),
+        ] {
+            let message = rendered(text).unwrap_err();
+            assert!(
+                message.starts_with("annotation bindery.dev/env, entry") && message.contains(word),
+                "{message}"
+            );
+            assert!(!message.contains("p/w"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_source_decides() {
+        let plan = object(&json!({"bindery": {"env": {"P": "host"}}}));
+        let class = object(&json!({"bindery": {"env": "C=host"}, "displayName": "x"}));
+        let names = |annotation, plan, class| {
+            let variables = Variables::find(annotation, plan, class, "cockroachdb").unwrap();
+            variables.render(&credentials()).unwrap().into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(names(Some("A=host"), Some(&plan), Some(&class)), ["A"]);
+        assert_eq!(names(None, Some(&plan), Some(&class)), ["P"]);
+        assert_eq!(names(None, None, Some(&class)), ["C"]);
+        assert_eq!(names(None, None, None), ["COCKROACH_URL"]);
+        assert!(names(Some(""), None, None).is_empty());
+    }
+
+    #[test]
+    fn a_well_known_variable_without_its_key_is_left_out() {
+        let variables = Variables::find(None, None, None, "dh-sqs").unwrap();
+        let queue: Credentials = object(&json!({"QueueURL": "https://q"})).into();
+        assert_eq!(
+            variables.render(&queue).unwrap(),
+            [("QUEUE_URL".to_owned(), "https://q".to_owned())].into()
+        );
+        assert!(Variables::find(None, None, None, "mysql").unwrap().render(&queue).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_service_of_any_name_gives_the_variables_of_its_type() {
+        let orders: Credentials = object(&json!({"type": "postgresql", "uri": "postgres://x"})).into();
+        let names = |class: Option<&Object>, service, credentials| {
+            variables(None, None, class, service, credentials).unwrap().into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(names(None, "orders-db", &orders), ["DATABASE_URL"]);
+        assert_eq!(names(None, "cockroachdb", &orders), ["COCKROACH_URL"], "the name is nearer");
+        let none = object(&json!({"bindery": {"env": ""}}));
+        assert!(names(Some(&none), "orders-db", &orders).is_empty(), "the catalog is nearer");
+        let odd: Credentials = object(&json!({"type": ["mysql"], "uri": "u"})).into();
+        assert!(names(None, "orders-db", &odd).is_empty());
+    }
+
+    #[test]
+    fn metadata_of_another_shape_is_an_error() {
+        for env in [json!(["A=b"]), json!({"A": 1})] {
+            let plan = object(&json!({"bindery": {"env": env}}));
+            assert!(Variables::find(None, Some(&plan), None, "x").unwrap_err().to_string().contains("plan"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(text in ".{0,60}|[A-Z={}|,a-z\n]{0,60}") {
+            let _ = rendered(&text);
+        }
+
+        #[test]
+        fn an_encoded_value_decodes_to_itself(password in ".{0,20}") {
+            let given: Credentials = object(&json!({"password": password})).into();
+            let variables = Variables::find(Some("P={password}"), None, None, "x").unwrap();
+            let value = variables.render(&given).unwrap().remove("P").unwrap();
+            let decoded = percent_encoding::percent_decode_str(&value).decode_utf8().unwrap();
+            prop_assert_eq!(decoded.into_owned(), password);
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! MySQL and MariaDB: an instance is a database, a binding is an account with rights on it. There is nothing on either
+//! engine that a database could belong to, so an installation keeps a table of what it made (`marks`); what is not in it is
+//! foreign and left alone. How each engine says it is in `dialect`.
+
+mod bind;
+mod confirm;
+mod connection;
+mod credentials;
+mod dialect;
+mod error;
+mod inventory;
+mod marks;
+mod provision;
+mod quote;
+mod removal;
+mod rights;
+mod server;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use backon::Retryable;
+use secrecy::SecretString;
+use serde_json::Value;
+
+use self::{
+    dialect::Statement,
+    error::SqlError,
+    inventory::inventory,
+    marks::{Mark, Marks},
+    removal::lock_out,
+    server::{Server, databases, logins},
+};
+use super::{
+    super::{
+        BindingSpec, Bound, Confirmed, InstanceSpec, Past, Progress, Provider, Resource, ResourceKind,
+        ServiceError, Unacceptable, outcome,
+    },
+    naming,
+    obstacle::{Obstacle, Patience},
+    parameters::{self, Plans},
+    password,
+};
+use crate::{
+    broker::config::{ReclaimPolicy, ServerSettings, SslMode},
+    osb::{BindingId, InstanceId, Object, PlanId},
+};
+
+/// The databases of one installation on one server.
+pub(crate) struct Databases {
+    server: Server,
+    plans: Plans,
+    marker: String,
+    marks: Marks,
+    /// Whether no mark of an earlier version holds an id any more.
+    ids_are_hidden: AtomicBool,
+}
+
+impl Databases {
+    pub(crate) fn new(settings: ServerSettings, plans: Plans, installation: &str) -> Self {
+        if settings.sslmode == SslMode::Require && settings.ca_file.is_none() {
+            tracing::warn!(
+                server = %settings.name,
+                "sslmode is require and there is no CA file: the connection is encrypted, but the server is not verified; \
+                 set caFile and sslmode: verify-full"
+            );
+        }
+        let marker = naming::marker(installation);
+        let (server, marks) = (Server::new(settings), Marks::new(marker.clone()));
+        Self { server, plans, marks, marker, ids_are_hidden: AtomicBool::new(false) }
+    }
+
+    /// Does the work again while what stands in its way passes by itself, and puts what remains in words.
+    async fn attempt<T, F>(&self, work: impl FnMut() -> F) -> Result<T, ServiceError>
+    where
+        F: Future<Output = Result<T, SqlError>>,
+    {
+        let settings = &self.server.settings;
+        let mut patience = Patience::default();
+        let is_worth_it = |error: &SqlError| patience.allows(error.obstacle());
+        let forget = |error: &SqlError, _| {
+            if error.is_lost() {
+                self.server.forget_idle();
+            }
+        };
+        work.retry(Patience::pauses()).when(is_worth_it).notify(forget).await.map_err(|error| {
+            let is_passing = error.obstacle() != Obstacle::Lasting || matches!(error, SqlError::Connect(_));
+            let server = format!("{} ({}:{})", settings.name, settings.host, settings.port);
+            let told = ServiceError::new(server, error.told()).detailed(&error);
+            let told = if matches!(error, SqlError::Foreign { .. }) { told.foreign() } else { told };
+            if is_passing { told.passing() } else { told }
+        })
+    }
+
+    /// Replaces the ids that an earlier version wrote, once per start.
+    async fn hide_ids(&self) -> Result<(), SqlError> {
+        if self.ids_are_hidden.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut session = self.server.session().await?;
+        self.marks.hide_ids(&mut session).await?;
+        self.ids_are_hidden.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The logins that are past their time.
+    async fn expired_once(&self) -> Result<Vec<Mark>, SqlError> {
+        let mut session = self.server.session().await?;
+        let expired = self.marks.expired(&mut session).await?;
+        Ok(expired)
+    }
+
+    async fn expire_once(&self, login: &str) -> Result<(), SqlError> {
+        let mut session = self.server.session().await?;
+        if self.marks.is_expired(&mut session, login).await? {
+            lock_out(&mut session, login).await?;
+            session.run([self.marks.lock(login)]).await?;
+            // It may have been bound anew in between, with more time.
+            if self.marks.is_expired(&mut session, login).await? {
+                tracing::info!(login, "is past its time and locked");
+            } else {
+                session.run([Statement::unlock_login(login)]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn resources_once(&self) -> Result<Vec<Resource>, SqlError> {
+        let mut session = self.server.session().await?;
+        let marks = self.marks.all(&mut session).await?;
+        let (databases, logins) = (databases(&mut session).await?, logins(&mut session).await?);
+        Ok(inventory(&marks, databases, logins))
+    }
+
+    async fn check_once(&self) -> Result<String, SqlError> {
+        let mut session = self.server.session().await?;
+        let engine = session.engine();
+        if let Some(oldest) = engine.too_old() {
+            return Err(SqlError::TooOld { found: engine.to_string(), oldest });
+        }
+        let any = naming::database(&InstanceId::from("any"));
+        let missing = rights::missing_rights(&mut session, &any, &self.marker).await?;
+        if !missing.is_empty() {
+            let (admin, missing) = (self.server.settings.user.clone(), missing.join("; "));
+            return Err(SqlError::MissingRights { admin, missing });
+        }
+        Ok(engine.to_string())
+    }
+
+    async fn change_password_once(&self, next: &SecretString) -> Result<(), SqlError> {
+        let mut session = self.server.session().await?;
+        let change = session.dialect().change_own_password(next);
+        session.run([change]).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Provider for Databases {
+    fn schemas(&self, plan: &PlanId) -> Option<Value> {
+        self.plans.schemas(plan)
+    }
+
+    fn variables(&self, plan: &PlanId) -> &'static [(&'static str, &'static str)] {
+        self.plans.variables(plan)
+    }
+
+    fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable> {
+        self.plans.check_instance(wanted)
+    }
+
+    fn check_update(&self, from: &InstanceSpec, to: &InstanceSpec) -> Result<(), Unacceptable> {
+        self.plans.check_update(from, to)
+    }
+
+    fn settled(&self, past: Past<'_>, wanted: &InstanceSpec) -> Object {
+        self.plans.settled(past, wanted)
+    }
+
+    fn check_binding(&self, on: &InstanceSpec, wanted: &BindingSpec) -> Result<(), Unacceptable> {
+        self.plans.check_binding(on, wanted)
+    }
+
+    async fn provision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
+        self.attempt(|| self.provision_once(instance)).await.map(Progress::Done)
+    }
+
+    /// The logins get the limit of the plan, which may be another one now.
+    async fn update(&self, _from: &InstanceSpec, to: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
+        self.attempt(|| self.update_once(to)).await.map(Progress::Done)
+    }
+
+    async fn deprovision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
+        let database = naming::database(&instance.id);
+        let policy = self.plans.reclaim_policy(instance);
+        self.attempt(|| self.remove_database(&database, policy)).await.map(Progress::Done)
+    }
+
+    async fn bind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<Bound>, ServiceError> {
+        self.attempt(|| self.bind_once(on, binding)).await.map(Progress::Done)
+    }
+
+    async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError> {
+        let login = naming::login(&on.id, &binding.id);
+        self.attempt(|| self.remove_login(&login)).await?;
+        Ok(Progress::Done(()))
+    }
+
+    async fn confirm(
+        &self,
+        on: &InstanceSpec,
+        binding: Option<&BindingSpec>,
+    ) -> Result<Confirmed, ServiceError> {
+        self.attempt(|| self.confirm_once(on, binding)).await
+    }
+
+    /// A login that cannot be locked out now keeps no other from it.
+    async fn expire(&self) -> Result<(), ServiceError> {
+        let mut result = Ok(());
+        for mark in self.attempt(|| self.expired_once()).await? {
+            let expired = self.attempt(|| self.expire_once(&mark.name)).await;
+            result = result.and(expired);
+        }
+        result.and(self.attempt(|| self.hide_ids()).await)
+    }
+
+    async fn settle(&self) -> Result<(), ServiceError> {
+        self.attempt(|| self.settle_once()).await
+    }
+
+    async fn resources(&self) -> Result<Vec<Resource>, ServiceError> {
+        self.attempt(|| self.resources_once()).await
+    }
+
+    fn names(&self, instance: &InstanceId, bindings: &[BindingId]) -> Vec<String> {
+        let logins = bindings.iter().map(|binding| naming::login(instance, binding));
+        [naming::database(instance)].into_iter().chain(logins).collect()
+    }
+
+    async fn remove(&self, resource: &Resource) -> Result<(), ServiceError> {
+        let name = &resource.name;
+        match resource.kind {
+            ResourceKind::Database => {
+                self.attempt(|| self.remove_database(name, ReclaimPolicy::Delete)).await
+            }
+            ResourceKind::Login => {
+                let removed = || async move {
+                    if self.remove_login(name).await? {
+                        Ok(())
+                    } else {
+                        Err(SqlError::StillDefiner { login: name.clone() })
+                    }
+                };
+                self.attempt(removed).await
+            }
+            // There are none here.
+            ResourceKind::OwnerRole | ResourceKind::AccessRole => Ok(()),
+        }
+    }
+
+    async fn change_password(&self, next: &SecretString) -> Result<(), ServiceError> {
+        self.attempt(|| self.change_password_once(next)).await
+    }
+
+    async fn check(&self) -> Result<String, ServiceError> {
+        self.attempt(|| self.check_once()).await
+    }
+}

@@ -1,0 +1,180 @@
+//! Taking databases and logins away, so that it works whatever the login made, was granted or has open, and whatever an
+//! earlier attempt left.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    Databases,
+    connection::Session,
+    dialect::{Entry, Statement},
+    error::{IS_DEFINER, SqlError},
+    marks::{Kind, Mark},
+    password,
+    server::{Sessions, defines, has_database, has_login, sessions, sessions_in},
+};
+use crate::broker::config::ReclaimPolicy;
+
+/// Ended sessions are gone after this long, or something is wrong.
+const SESSIONS_END: Duration = Duration::from_secs(10);
+const SESSIONS_POLL: Duration = Duration::from_millis(10);
+
+impl Databases {
+    /// Removes a login. One that something runs as is kept, locked, so that this goes on working; it goes with its database.
+    /// The answer is whether it is gone.
+    pub(super) async fn remove_login(&self, login: &str) -> Result<bool, SqlError> {
+        let mut session = self.server.session().await?;
+        let mark = self.marks.named(&mut session, &[login]).await?.pop();
+        let mut is_gone = true;
+        match mark {
+            Some(mark) => {
+                lock_out(&mut session, login).await?;
+                if self.drop_unless_definer(&mut session, login, &mark.database).await? {
+                    session.run([self.marks.remove(login)]).await?;
+                } else {
+                    is_gone = false;
+                    session.run([self.marks.keep_definer(login)]).await?;
+                }
+            }
+            None if has_login(&mut session, login).await? => {
+                return Err(SqlError::Foreign { what: format!("login {login}") });
+            }
+            None => {}
+        }
+        Ok(is_gone)
+    }
+
+    /// Drops logins that were kept although their database is gone, as far as nothing runs as them any more.
+    pub(super) async fn settle_once(&self) -> Result<(), SqlError> {
+        let mut session = self.server.session().await?;
+        let marks = self.marks.all(&mut session).await?;
+        let is_there = |database: &String| {
+            marks.iter().any(|mark| mark.kind == Kind::Database && mark.name == *database)
+        };
+        let left: Vec<_> =
+            marks.iter().filter(|mark| mark.kind == Kind::Definer && !is_there(&mark.database)).collect();
+        for Mark { name, database, .. } in left {
+            if self.drop_unless_definer(&mut session, name, database).await? {
+                session.run([self.marks.remove(name)]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a database and the logins left on it, or hands it over as it is: without a mark it is nobody's.
+    pub(super) async fn remove_database(
+        &self,
+        database: &str,
+        policy: ReclaimPolicy,
+    ) -> Result<(), SqlError> {
+        let mut session = self.server.session().await?;
+        let marks = self.marks.of_database(&mut session, database).await?;
+        let is_ours = marks.iter().any(|mark| mark.kind == Kind::Database);
+        let logins: Vec<_> =
+            marks.iter().filter(|mark| mark.kind != Kind::Database).map(|mark| &mark.name).collect();
+        for login in &logins {
+            lock_out(&mut session, login).await?;
+            if policy == ReclaimPolicy::Delete && has_login(&mut session, login).await? {
+                // An event that runs as the login would keep the database locked, or make it again.
+                session.run([Statement::revoke_all(login)]).await?;
+                end_sessions(&mut session, login, Sessions::All).await?;
+            }
+        }
+        if is_ours && policy == ReclaimPolicy::Delete {
+            drop_database(&mut session, database).await?;
+        }
+        // A grant outlives its database, and would hold for another of that name; it goes with the login.
+        for login in logins {
+            let is_dropped = self.drop_unless_definer(&mut session, login, database).await?;
+            if !is_dropped && policy == ReclaimPolicy::Delete {
+                // Something in another database runs as it. It is locked, and goes when nothing does any more.
+                tracing::warn!(
+                    login,
+                    "is dropped later: {}",
+                    SqlError::StillDefiner { login: login.clone() }
+                );
+                session.run([self.marks.keep_definer(login)]).await?;
+            } else {
+                session.run([self.marks.remove(login)]).await?;
+            }
+        }
+        session.run([self.marks.remove(database)].into_iter().filter(|_| is_ours)).await?;
+        if !is_ours && policy == ReclaimPolicy::Delete && has_database(&mut session, database).await? {
+            return Err(SqlError::Foreign { what: format!("database {database}") });
+        }
+        Ok(())
+    }
+
+    /// Drops a login that is locked out. One that something runs as is left with a password that nobody knows; the
+    /// answer is whether it was dropped.
+    async fn drop_unless_definer(
+        &self,
+        session: &mut Session,
+        login: &str,
+        database: &str,
+    ) -> Result<bool, SqlError> {
+        if !defines(session, login, database).await? {
+            // An event that was dropped may still run.
+            end_sessions(session, login, Sessions::All).await?;
+            match session.run([Statement::drop_login(login)]).await {
+                Err(error) if error.code() == Some(IS_DEFINER) => {}
+                dropped => return dropped.map(|()| true),
+            }
+        }
+        let dialect = session.dialect();
+        let password = dialect.password(password::generate());
+        let entry =
+            Entry { login, password: &password, is_encrypted: true, is_locked: true, connections: None };
+        session.run([dialect.set_password(entry)]).await?;
+        Ok(false)
+    }
+}
+
+/// No binding has a session there, or may make the database again; administrators may have one.
+async fn drop_database(session: &mut Session, database: &str) -> Result<(), SqlError> {
+    match session.run([Statement::drop_database(database)]).await {
+        Err(error) if error.is_locked() => {
+            let sessions = sessions_in(session, database).await?;
+            tell_prepared(session, database).await;
+            Err(SqlError::StillLocked { database: database.to_owned(), sessions })
+        }
+        dropped => dropped,
+    }
+}
+
+/// Logs the prepared transactions of the server, one of which may keep a database locked. The server does not tell which
+/// database a transaction is in, so none is rolled back: it could be another tenant's.
+async fn tell_prepared(session: &mut Session, database: &str) {
+    // https://dev.mysql.com/doc/refman/8.4/en/xa-statements.html: format, two lengths, then the name. MySQL wants a right for
+    // it that bindery can do without.
+    match session.rows("list prepared transactions", "XA RECOVER").await {
+        Ok(rows) => {
+            let names: Vec<_> = rows.iter().filter_map(|row| row.last()?.as_deref()).collect();
+            tracing::warn!(database, prepared = ?names, "the database stays locked; XA RECOVER shows these transactions");
+        }
+        Err(error) => tracing::debug!("cannot list prepared transactions: {error}"),
+    }
+}
+
+/// Keeps a login out from now on: first it cannot log in, then its sessions end.
+pub(super) async fn lock_out(session: &mut Session, login: &str) -> Result<(), SqlError> {
+    session.run([Statement::lock_login(login)]).await?;
+    end_sessions(session, login, Sessions::OfClients).await
+}
+
+/// One by one on both engines: MariaDB's KILL USER would end the events, too, that run as the login.
+async fn end_sessions(session: &mut Session, login: &str, which: Sessions) -> Result<(), SqlError> {
+    let deadline = Instant::now() + SESSIONS_END;
+    loop {
+        let open = sessions(session, login, which).await?;
+        if open.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(SqlError::SessionsStay { login: login.to_owned() });
+        }
+        session.run(open.into_iter().map(Statement::end_session)).await?;
+        tokio::time::sleep(SESSIONS_POLL).await;
+    }
+}

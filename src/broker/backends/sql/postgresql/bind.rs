@@ -1,0 +1,169 @@
+//! Making logins, and the groups that give them their rights.
+
+use tokio_postgres::error::SqlState;
+
+use super::{
+    Databases, Ownership,
+    connection::{Engine, Session},
+    credentials::{self, Credential},
+    dialect::{InstanceNames, Login},
+    error::SqlError,
+    instance_names, naming, ownership,
+    server::{members, now, roles},
+    sharing::logins_of,
+};
+use crate::broker::{
+    backends::{
+        BindingSpec, Bound, InstanceSpec,
+        outcome::endpoint,
+        sql::{
+            naming::group,
+            parameters::{BindingParameters, Expiry},
+        },
+    },
+    config::{Access, ConnectionLimit, DatabasePlan},
+};
+
+impl Databases {
+    pub(super) async fn bind_once(
+        &self,
+        instance: &InstanceSpec,
+        binding: &BindingSpec,
+        asked: BindingParameters,
+    ) -> Result<Bound, SqlError> {
+        let plan = self.plans.known(&instance.plan_id)?;
+        let access = asked.access(plan)?;
+        let (database, owner) = instance_names(&instance.id);
+        let (login, role) = (naming::login(&instance.id, &binding.id), group(&database, access));
+        let names = self.names(&database, &owner);
+        let session = self.server.session().await?;
+        let dialect = session.dialect();
+        must_limit(session.engine(), plan)?;
+
+        let found = roles(&session, &[&owner, &role, &login]).await?;
+        if ownership(&found, &owner, &[&self.marker], &session) != Ownership::Ours {
+            return Err(SqlError::Lost { what: format!("database {database} of this installation") });
+        }
+        self.must_be_there(&session, &database, &owner).await?;
+        if access != Access::Owner {
+            let is_ours = ownership(&found, &role, &[&self.marker], &session);
+            self.ensure_group(&session, names, access, &role, &is_ours).await?;
+        }
+        let expiry = match asked.lifetime(plan)? {
+            Some(lifetime) => Some(Expiry::of(lifetime, now(&session).await?)),
+            None => None,
+        };
+        let ends_at = expiry.map(|expiry| expiry.ends_at);
+        let ca = self.server.settings.client_ca.as_ref();
+        let credential = Credential::new(plan.credentials, &login, ca, expiry).await?;
+        let (verifier, connections) = (credential.verifier(), plan.connections());
+        let wanted =
+            Login { name: &login, group: &role, verifier: verifier.as_deref(), ends_at, connections };
+        let revoked = naming::revoked(&database);
+        match ownership(&found, &login, &[&role, &revoked], &session) {
+            Ownership::Foreign => return Err(SqlError::Foreign { what: format!("role {login}") }),
+            Ownership::Absent => session.run([dialect.create_login(wanted)]).await?,
+            Ownership::Ours if found[&login].contains(&revoked) => {
+                let returned = [
+                    dialect.grant_role(&role, &login),
+                    dialect.renew_login(wanted),
+                    dialect.revoke_role(&revoked, &login),
+                ];
+                session.run(returned).await?;
+            }
+            Ownership::Ours => session.run([dialect.renew_login(wanted)]).await?,
+        }
+        session.run(dialect.equip_login(wanted, names)).await?;
+        // What this login grants to others is in the way of dropping them, and only one who may act for it takes it back.
+        session.run([dialect.act_for(&login, self.admin())]).await?;
+        self.share(&session, &login, access, names).await?;
+        let place = credentials::Place {
+            server: &self.server.settings,
+            kind: self.plans.kind(&instance.plan_id),
+            sslmode: plan.sslmode_on(&self.server.settings),
+            database: &database,
+            mounted_at: binding.mounted_at(),
+        };
+        let credentials = place.credentials(&login, &credential).await?;
+        Ok(Bound {
+            credentials,
+            endpoints: vec![endpoint(&self.server.settings)],
+            expires_at: ends_at,
+            renew_before: expiry.map(|expiry| expiry.renew_before),
+            ..Bound::default()
+        })
+    }
+
+    /// Makes a group with its rights, unless it is there with all of them.
+    async fn ensure_group(
+        &self,
+        session: &Session,
+        names: InstanceNames<'_>,
+        access: Access,
+        role: &str,
+        is_ours: &Ownership,
+    ) -> Result<(), SqlError> {
+        let dialect = session.dialect();
+        match is_ours {
+            Ownership::Foreign => return Err(SqlError::Foreign { what: format!("role {role}") }),
+            Ownership::Absent => session.run(dialect.create_group(role, names.marker)).await?,
+            Ownership::Ours => {
+                self.take_back(session, names.database, role).await?;
+                let query = dialect.is_admitted(names.database, role);
+                let rows = session.rows("look at the group's rights", &query, &[]).await?;
+                if rows.first().is_some_and(|row| row.get(0)) {
+                    return Ok(());
+                }
+            }
+        }
+        let makers: Vec<String> = if dialect.logins_own() {
+            let logins = members(session, &[names.owner]).await?.into_keys();
+            logins.filter(|role| naming::is_login(role)).collect()
+        } else {
+            self.act_for_logins(session, names.database).await?;
+            let logins = logins_of(session, names.database).await?;
+            logins.into_iter().chain([names.owner.to_owned()]).collect()
+        };
+        let inside = self.enter(session, names.database, names.owner).await?;
+        // First what is to come, then what is there: nothing is made in between that is missed.
+        for maker in makers {
+            inside.run(dialect.share(&maker, role, access)).await?;
+        }
+        for schema in inside.texts("list schemas", dialect.schemas()).await? {
+            self.open_schema(&inside, &schema, role, access).await?;
+        }
+        session.run([dialect.admit(names.database, role)]).await
+    }
+
+    /// Lets a group use what is in a schema; what is not the instance's there, it leaves alone.
+    async fn open_schema(
+        &self,
+        inside: &Session,
+        schema: &str,
+        role: &str,
+        access: Access,
+    ) -> Result<(), SqlError> {
+        let dialect = inside.dialect();
+        match inside.run(dialect.open_schema(schema, role, access)).await {
+            Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                let Some(query) = dialect.relations(schema) else { return Err(error) };
+                for row in inside.rows("list what is in the schema", &query, &[]).await? {
+                    inside.run([dialect.open_relation(schema, row.get(0), row.get(1), role, access)]).await?;
+                }
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+/// # Errors
+/// When a plan limits connections on an engine that has no such limit.
+pub(super) fn must_limit(engine: Engine, plan: &DatabasePlan) -> Result<(), SqlError> {
+    match plan.max_connections_per_binding {
+        Some(ConnectionLimit::AtMost(_)) if !engine.dialect().limits_connections() => {
+            Err(SqlError::NoConnectionLimit { found: engine.to_string() })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,422 @@
+//! Connections to a server as its administrator: logging in, timeouts, running statements, and what the server turns out
+//! to be. The password is read anew for each connection.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio_postgres::{
+    Client, Config, Connection, NoTls, Row,
+    config::SslMode as TlsUse,
+    error::SqlState,
+    types::{ToSql, Type},
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::{
+    dialect::{self, Dialect, Statement},
+    error::{ConnectError, SqlError},
+    pooler,
+    start::{self, Place, Signature},
+};
+use crate::broker::{
+    config::{ServerSettings, SslMode},
+    tls::{self, Protection},
+};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Reading the catalog takes no longer, or something is wrong.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// CockroachDB may take five minutes to change a role (docs: "Considerations for schema changes on roles"), and what is
+/// dropped or handed over may be large.
+pub(super) const CHANGE_TIMEOUT: Duration = Duration::from_mins(6);
+/// The server's own timeout comes first, so that its answer tells what was cancelled.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(365);
+/// What is sent is acknowledged by then, whatever the server does with it.
+const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(35);
+/// Before gateways and firewalls forget a connection on which nothing happens.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// What a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Engine {
+    PostgreSql { major: u32 },
+    CockroachDb { major: u32, minor: u32 },
+}
+
+impl Engine {
+    /// Reads the text of `SELECT version()`. CockroachDB is looked for first: it claims to be some PostgreSQL too.
+    pub(super) fn parse(version: &str) -> Option<Self> {
+        let numbers = |after: &str| {
+            let rest = &version[version.find(after)? + after.len()..];
+            let mut parts = rest.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+            Some((parts.next()?.ok()?, parts.next().and_then(Result::ok).unwrap_or(0)))
+        };
+        if version.contains("CockroachDB") {
+            numbers(" v").map(|(major, minor)| Self::CockroachDb { major, minor })
+        } else {
+            numbers("PostgreSQL ").map(|(major, _)| Self::PostgreSql { major })
+        }
+    }
+
+    pub(super) fn dialect(self) -> &'static dyn Dialect {
+        match self {
+            Self::PostgreSql { major: ..16 } => &dialect::PostgreSql { before_16: true },
+            Self::PostgreSql { .. } => &dialect::PostgreSql { before_16: false },
+            Self::CockroachDb { .. } => &dialect::CockroachDb,
+        }
+    }
+
+    /// The oldest version that will do, if this one is older. Before PostgreSQL 15 the schema `public` belongs to the
+    /// superuser and is open to everybody, and an administrator who is none can neither close it nor share it. Granting
+    /// roles with CREATEROLE alone needs CockroachDB v23.2.
+    pub(super) fn too_old(self) -> Option<&'static str> {
+        match self {
+            Self::PostgreSql { major } if major < 15 => Some("PostgreSQL 15"),
+            Self::CockroachDb { major, minor } if (major, minor) < (23, 2) => Some("CockroachDB v23.2"),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PostgreSql { major } => write!(f, "PostgreSQL {major}"),
+            Self::CockroachDb { major, minor } => write!(f, "CockroachDB v{major}.{minor}"),
+        }
+    }
+}
+
+/// An open connection to one database of a server.
+pub(super) struct Session {
+    client: Client,
+    engine: Engine,
+    /// How many statements were sent and not answered.
+    unanswered: AtomicUsize,
+    /// Whether a pooler stands between.
+    is_pooled: bool,
+    /// Its place among those that may be open.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A connection that was let in, and the version of `CockroachDB` that the server announced by itself.
+struct Dialed {
+    client: Client,
+    announced: Option<String>,
+}
+
+impl Session {
+    /// Opens a session; the engine may be known from another one.
+    pub(super) async fn open(
+        server: &ServerSettings,
+        database: &str,
+        known: Option<Engine>,
+    ) -> Result<Self, ConnectError> {
+        let signature = Signature::new();
+        let opening = async {
+            let Dialed { client, announced } =
+                match dial(server, &settings(server, database, known, Some(&signature))).await {
+                    Err(error) if error.refuses_options() => {
+                        dial(server, &settings(server, database, known, None)).await?
+                    }
+                    dialed => dialed?,
+                };
+            let version = match announced {
+                Some(version) => version,
+                None => text(&client, "SELECT pg_catalog.version()").await?,
+            };
+            let engine = Engine::parse(&version).ok_or(ConnectError::UnknownEngine)?;
+            let is_pooled = match engine {
+                Engine::CockroachDb { .. } => false,
+                Engine::PostgreSql { major } => {
+                    let place =
+                        if database == server.database { Place::Maintenance } else { Place::Instance };
+                    !start::start(&client, major, place, &signature).await?
+                }
+            };
+            Ok(Self { client, engine, unanswered: AtomicUsize::new(0), is_pooled, permit: None })
+        };
+        let session = in_time(opening).await?;
+        if session.is_pooled {
+            let twin = in_time(dial(server, &settings(server, database, known, None))).await;
+            let Dialed { client: twin, .. } = twin.map_err(|_| ConnectError::PoolTooSmall)?;
+            pooler::must_keep_sessions(&session.client, &twin).await?;
+        }
+        Ok(session)
+    }
+
+    pub(super) fn set_permit(&mut self, permit: Option<OwnedSemaphorePermit>) {
+        self.permit = permit;
+    }
+
+    pub(super) fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    pub(super) fn dialect(&self) -> &'static dyn Dialect {
+        self.engine.dialect()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Whether it can be used by others: it is open, and waits for no answer that was given up. What a pooler does with a
+    /// session may change at any time, and a session that is kept keeps a connection of the pool.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.is_pooled && !self.is_closed() && self.unanswered.load(Ordering::Relaxed) == 0
+    }
+
+    /// Waits for an answer. One that does not come in time, or is not waited for any more, leaves the session unusable.
+    async fn answer<T>(
+        &self,
+        within: Duration,
+        does: &'static str,
+        asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<Result<T, tokio_postgres::Error>, SqlError> {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        let answer = timeout(within, asked).await.map_err(|_| SqlError::Timeout { does })?;
+        self.unanswered.fetch_sub(1, Ordering::Relaxed);
+        Ok(answer)
+    }
+
+    /// Runs statements one after the other, each its own transaction: neither engine makes or drops databases inside one,
+    /// and CockroachDB ends one before every change of the schema.
+    pub(super) async fn run(&self, statements: impl IntoIterator<Item = Statement>) -> Result<(), SqlError> {
+        for Statement { sql, does, done_already } in statements {
+            match self.answer(ANSWER_TIMEOUT, does, self.client.batch_execute(&sql)).await? {
+                Err(error) if error.code().is_some_and(|code| done_already.contains(code)) => {}
+                Err(error) => return Err(SqlError::Failed { does, error }),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of a query that only reads.
+    pub(super) async fn rows(
+        &self,
+        does: &'static str,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, SqlError> {
+        let answer = self.answer(READ_TIMEOUT, does, self.client.query_typed(sql, parameters)).await?;
+        answer.map_err(|error| SqlError::Failed { does, error })
+    }
+
+    /// The first column of a query, as text.
+    pub(super) async fn texts(&self, does: &'static str, sql: &str) -> Result<Vec<String>, SqlError> {
+        Ok(self.rows(does, sql, &[]).await?.iter().map(|row| row.get(0)).collect())
+    }
+}
+
+/// Settings that keep a session from starting or from working, each with the first PostgreSQL version that knows it. The
+/// owner of a database can give all of them other values there. The remaining settings of the owner are taken back by the
+/// first statements of the session ([`start`]).
+const AT_START: [(&str, &str, u32); 10] = [
+    // A library that does not exist ends the session.
+    ("local_preload_libraries", "", 0),
+    ("role", "none", 0),
+    ("lock_timeout", "3s", 0),
+    ("exit_on_error", "off", 0),
+    ("tcp_user_timeout", "0", 0),
+    ("default_transaction_isolation", r"read\ committed", 0),
+    ("default_transaction_deferrable", "off", 0),
+    ("idle_session_timeout", "0", 14),
+    ("client_connection_check_interval", "0", 14),
+    ("transaction_timeout", "0", 17),
+];
+
+async fn in_time<T>(work: impl Future<Output = Result<T, ConnectError>>) -> Result<T, ConnectError> {
+    timeout(CONNECT_TIMEOUT, work).await.map_err(|_| ConnectError::Timeout(CONNECT_TIMEOUT))?
+}
+
+async fn dial(server: &ServerSettings, config: &Config) -> Result<Dialed, ConnectError> {
+    let Some(source) = &server.password else { return log_in(server, config, None).await };
+    let password = source.read().await?;
+    match log_in(server, config, Some(&password)).await {
+        // It may just be changing.
+        Err(error) if error.is_wrong_login() => match source.read_changed(&password).await? {
+            Some(changed) => log_in(server, config, Some(&changed)).await,
+            None => Err(error),
+        },
+        outcome => outcome,
+    }
+}
+
+async fn log_in(
+    server: &ServerSettings,
+    config: &Config,
+    password: Option<&SecretString>,
+) -> Result<Dialed, ConnectError> {
+    let mut config = config.clone();
+    if let Some(password) = password {
+        config.password(password.expose_secret());
+    }
+    if server.sslmode == SslMode::Disable {
+        config.ssl_mode(TlsUse::Disable);
+        let (client, connection) = config.connect(NoTls).await?;
+        return Ok(drive(client, connection));
+    }
+    config.ssl_mode(TlsUse::Require);
+    let tls = MakeRustlsConnect::new(tls::client_config(protection(server)).await?);
+    let (client, connection) = config.connect(tls).await?;
+    Ok(drive(client, connection))
+}
+
+fn drive<S>(client: Client, connection: Connection<tokio_postgres::Socket, S>) -> Dialed
+where
+    S: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
+{
+    let announced = connection.parameter("crdb_version").map(ToOwned::to_owned);
+    // Ends when the client is dropped, or with an error that the client reports at its next use.
+    tokio::spawn(connection);
+    Dialed { client, announced }
+}
+
+async fn text(client: &Client, sql: &str) -> Result<String, ConnectError> {
+    let rows = client.query_typed(sql, &[]).await?;
+    Ok(rows.first().map(|row| row.get(0)).unwrap_or_default())
+}
+
+/// How to connect, but for the password and TLS.
+///
+/// The owner of a database sets defaults for sessions in it, those of the administrator included (ALTER DATABASE … SET).
+/// Start-up options win over these defaults (runtime-config: "Parameter Interaction via the Configuration File";
+/// CockroachDB, connection-parameters: "Supported options parameters"), so they keep a time limit of a tenant from
+/// ending the session before [`start`] sets everything by SQL. Poolers drop or refuse options: `signature` is only
+/// found on a connection that leads to the server itself.
+fn settings(
+    server: &ServerSettings,
+    database: &str,
+    known: Option<Engine>,
+    signature: Option<&Signature>,
+) -> Config {
+    let mut config = Config::new();
+    config
+        .host(&server.host)
+        .port(server.port)
+        .user(&server.user)
+        .dbname(database)
+        .application_name("bindery")
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_user_timeout(ACKNOWLEDGE_TIMEOUT)
+        .keepalives_idle(KEEPALIVE_IDLE)
+        .keepalives_interval(KEEPALIVE_INTERVAL)
+        .keepalives_retries(KEEPALIVE_RETRIES);
+    let Some(signature) = signature else { return config };
+    let mut options = format!(
+        "-c statement_timeout={} -c search_path=pg_catalog -c {signature}",
+        CHANGE_TIMEOUT.as_millis()
+    );
+    // In the maintenance database only an administrator of the server says so.
+    if database != server.database {
+        options.push_str(" -c default_transaction_read_only=off");
+    }
+    // A server refuses settings that it does not know. The first session, before the engine is known, is in the
+    // maintenance database, which no user owns.
+    if let Some(Engine::PostgreSql { major }) = known {
+        for (name, value, _) in AT_START.into_iter().filter(|(.., since)| *since <= major) {
+            options.extend([" -c ", name, "=", value]);
+        }
+    }
+    config.options(options);
+    config
+}
+
+fn protection(server: &ServerSettings) -> Protection<'_> {
+    Protection {
+        sslmode: server.sslmode,
+        ca_file: server.ca_file.as_deref(),
+        cert_file: server.cert_file.as_deref(),
+        key_file: server.key_file.as_deref(),
+    }
+}
+
+/// Whether a refusal goes away when the same work is done again: conflicts between transactions, a database or template
+/// in use for a moment, a role that another session makes or changes at once, a node that shuts down.
+pub(super) fn is_passing(code: &SqlState) -> bool {
+    [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN,
+        SqlState::UNIQUE_VIOLATION,
+        SqlState::DUPLICATE_OBJECT,
+        SqlState::OBJECT_IN_USE,
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::LOCK_NOT_AVAILABLE,
+    ]
+    .contains(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::config::Protocol;
+
+    #[rstest::rstest]
+    #[case("PostgreSQL 15.20 (Debian 15.20-0+deb12u1) on x86_64", "PostgreSQL 15")]
+    #[case("CockroachDB CCL v25.2.13 (x86_64-pc-linux-gnu, built 2026/07/10)", "CockroachDB v25.2")]
+    #[case("CockroachDB v23.2.0 (PostgreSQL 13.0.0 compatible)", "CockroachDB v23.2")]
+    fn engines_are_told_apart(#[case] version: &str, #[case] shown: &str) {
+        assert_eq!(Engine::parse(version).unwrap().to_string(), shown);
+    }
+
+    #[test]
+    fn changes_of_roles_have_their_five_minutes_and_idle_connections_are_kept_alive() {
+        let server = ServerSettings {
+            name: "main".into(),
+            protocol: Protocol::PostgreSql,
+            host: "h".to_owned(),
+            port: 1,
+            client_host: None,
+            client_port: None,
+            user: "u".to_owned(),
+            password: None,
+            database: "postgres".to_owned(),
+            sslmode: SslMode::Require,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+            max_connections: 3,
+            client_ca: None,
+        };
+        let signature = Signature::new();
+        let config = settings(&server, "d", None, Some(&signature));
+        let options = config.get_options().unwrap();
+        let milliseconds = options.strip_prefix("-c statement_timeout=").unwrap().split(' ').next().unwrap();
+        let on_server = Duration::from_millis(milliseconds.parse().unwrap());
+        assert!(options.contains("-c search_path=pg_catalog") && !options.contains("idle_session_timeout"));
+        for (major, known, unknown) in [
+            (13, "-c local_preload_libraries= ", "idle_session_timeout"),
+            (15, "-c idle_session_timeout=0", "transaction_timeout"),
+            (17, "-c transaction_timeout=0", "nothing"),
+        ] {
+            let config = settings(&server, "d", Some(Engine::PostgreSql { major }), Some(&signature));
+            let options = config.get_options().unwrap();
+            assert!(options.contains(known) && !options.contains(unknown), "{options}");
+        }
+        assert!(on_server > Duration::from_mins(5) && on_server < ANSWER_TIMEOUT, "{on_server:?}");
+        assert!(config.get_keepalives() && config.get_keepalives_idle() <= Duration::from_mins(1));
+        assert!(config.get_keepalives_interval().is_some() && config.get_keepalives_retries().is_some());
+    }
+
+    #[test]
+    fn old_and_unknown_engines_are_found_out() {
+        assert_eq!(Engine::parse("MariaDB 10.11"), None);
+        assert_eq!(Engine::parse("CockroachDB"), None);
+        assert!(Engine::parse("PostgreSQL 14.23").unwrap().too_old().is_some());
+        assert!(Engine::parse("PostgreSQL 15.0").unwrap().too_old().is_none());
+        assert!(Engine::parse("CockroachDB CCL v23.1.9").unwrap().too_old().is_some());
+        assert!(Engine::parse("CockroachDB CCL v24.1.0").unwrap().too_old().is_none());
+    }
+}

@@ -1,0 +1,380 @@
+//! What can go wrong at a server, in words for the operator: the server's message and SQLSTATE, never a statement, a detail
+//! or a credential. [`SqlError::told`] puts it in words for users.
+
+use std::{error::Error as _, path::PathBuf, time::Duration};
+
+use tokio_postgres::error::SqlState;
+
+use super::{
+    certificate::CertificateError, connection::is_passing, dependents::Dependents, dialect::MARK_RETAINED,
+    quote::literal,
+};
+use crate::broker::{
+    backends::{
+        Unacceptable,
+        outcome::{MISCONFIGURED, UNUSABLE},
+        sql::obstacle::Obstacle,
+    },
+    config::ConfigError,
+    tls::TlsError,
+};
+
+/// The server takes no further connection, or is starting and takes none yet.
+const NO_ROOM: [SqlState; 2] = [SqlState::TOO_MANY_CONNECTIONS, SqlState::CANNOT_CONNECT_NOW];
+
+/// A server that cannot be connected to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("did not answer within {} seconds; check that it runs, its host, port and the network", .0.as_secs())]
+    Timeout(Duration),
+    #[error("{}", refused(.0))]
+    Refused(#[from] tokio_postgres::Error),
+    #[error("{0}")]
+    Password(#[from] ConfigError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("is neither PostgreSQL nor CockroachDB; check host and port")]
+    UnknownEngine,
+    #[error(
+        "is a standby, on which nothing can be changed (pg_is_in_recovery); name the primary, or the address that follows it"
+    )]
+    Standby,
+    #[error(
+        "takes no changes: default_transaction_read_only is on for the administrator in the maintenance database; \
+         end what it is on for, and set it to off"
+    )]
+    ReadOnly,
+    #[error("does not take {what} as a session sets it; connect to the server itself")]
+    Unsettled { what: &'static str },
+    #[error(
+        "is behind a pooler that does not keep a session on one server process (PgBouncer: pool_mode transaction or \
+         statement); name the server itself, or a pool with pool_mode = session, as host and port, and the pooler as \
+         clientHost and clientPort"
+    )]
+    Pooler,
+    #[error(
+        "is behind a pooler that lets no second session in, so that its mode cannot be told; give the administrator's pools \
+         more connections, or name the server itself as host and port, and the pooler as clientHost and clientPort"
+    )]
+    PoolTooSmall,
+}
+
+impl ConnectError {
+    /// Whether the password is not the right one.
+    pub(super) fn is_wrong_login(&self) -> bool {
+        self.code().is_some_and(is_wrong_login)
+    }
+
+    /// Whether a pooler takes no start-up options: `PgBouncer` answers with the first, Amazon's RDS Proxy with the second.
+    pub(super) fn refuses_options(&self) -> bool {
+        let codes = [SqlState::PROTOCOL_VIOLATION, SqlState::FEATURE_NOT_SUPPORTED];
+        self.code().is_some_and(|code| codes.contains(code))
+    }
+
+    fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Refused(error) => error.code(),
+            _ => None,
+        }
+    }
+}
+
+/// Work that failed, at whichever step.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SqlError {
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    #[error("cannot {does}: {}", told(error))]
+    Failed { does: &'static str, error: tokio_postgres::Error },
+    #[error("cannot {does}: no answer in time")]
+    Timeout { does: &'static str },
+    #[error("cannot {does}: the answer makes no sense")]
+    Answer { does: &'static str },
+    #[error(
+        "{what} exists and does not carry this installation's mark; bindery leaves it alone. Remove or rename it"
+    )]
+    Foreign { what: String },
+    #[error("{what} is not on the server; make it, or take it out of the plan")]
+    NoTemplate { what: String },
+    #[error(
+        "everybody may connect to {what} and could hinder its copies; REVOKE CONNECT ON DATABASE … FROM PUBLIC there"
+    )]
+    OpenTemplate { what: String },
+    #[error("{0}")]
+    Unacceptable(#[from] Unacceptable),
+    #[error("is {found}, and services of type postgresql need PostgreSQL; offer it as type cockroachdb")]
+    OtherEngine { found: String },
+    #[error(
+        "is {found}, which has no limit of connections for a login; take maxConnectionsPerBinding out of the plan, and set the \
+         cluster setting server.max_connections_per_gateway"
+    )]
+    NoConnectionLimit { found: String },
+    #[error("file {}: {problem}", path.display())]
+    File { path: PathBuf, problem: String },
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error("{what} is missing though it was provisioned; delete the instance and provision it again")]
+    Lost { what: String },
+    #[error("{0}")]
+    Differs(String),
+    #[error("is {found}, which is too old; use {oldest} or later")]
+    TooOld { found: String, oldest: &'static str },
+    #[error("administrator {admin} lacks {missing}; {}", run_or(remedy.as_deref(), "give it these role attributes"))]
+    MissingRights { admin: String, missing: String, remedy: Option<String> },
+    #[error(
+        "administrator {admin} lacks ADMIN OPTION on {count} of the roles that bindery made ({example}, …), as after an upgrade to \
+         PostgreSQL 16 or later, a restore, or a change of `user`; {}", run_or(Some(remedy.as_str()), "")
+    )]
+    NotAdministrator { admin: String, count: usize, example: String, remedy: String },
+    #[error("database {database} cannot be dropped: {}", held(sessions))]
+    InUse { database: String, sessions: Vec<Holder> },
+    #[error(
+        "{what}, so that bindery leaves it alone, and nothing was removed. Drop it, or delete again after this: {remedy}"
+    )]
+    Astray { what: String, remedy: String },
+    #[error(
+        "role {owner} is retained and still carries the installation's mark, which somebody else gave it; let a superuser run: \
+         {remedy}"
+    )]
+    StillMarked { owner: String, remedy: String },
+    #[error("sessions of login {login} do not end")]
+    SessionsStay { login: String },
+    #[error(
+        "login {login} cannot be locked: another session or transaction is changing that role; end it (pg_locks on pg_authid shows it)"
+    )]
+    StaysUnlocked { login: String },
+    #[error(
+        "prepared transaction {gid:?} in database {database} is in the way; connect to that database as a superuser and run \
+         ROLLBACK PREPARED {}",
+        literal(gid)
+    )]
+    Prepared { gid: String, database: String },
+    #[error("role {role} has lost its rights and cannot be dropped yet: {on}")]
+    Depended { role: String, on: Dependents },
+}
+
+/// A session that is in the way.
+#[derive(Debug)]
+pub(super) struct Holder {
+    pub(super) pid: i32,
+    pub(super) role: String,
+}
+
+/// Which sessions are in the way, and the remedy.
+fn held(sessions: &[Holder]) -> String {
+    let named: Vec<_> =
+        sessions.iter().map(|Holder { pid, role }| format!("session {pid} of role {role}")).collect();
+    let ends: Vec<_> =
+        sessions.iter().map(|Holder { pid, .. }| format!("SELECT pg_terminate_backend({pid})")).collect();
+    format!(
+        "{} is in it, which bindery may not end; as a superuser, run {}",
+        named.join(", "),
+        ends.join("; ")
+    )
+}
+
+impl SqlError {
+    /// The same for users: no address, account, file or error code.
+    pub(super) fn told(&self) -> String {
+        match self {
+            Self::Connect(_) | Self::Timeout { .. } => UNUSABLE.to_owned(),
+            Self::NoTemplate { .. }
+            | Self::OpenTemplate { .. }
+            | Self::OtherEngine { .. }
+            | Self::NoConnectionLimit { .. }
+            | Self::File { .. }
+            | Self::Certificate(_)
+            | Self::TooOld { .. }
+            | Self::MissingRights { .. }
+            | Self::NotAdministrator { .. }
+            | Self::StillMarked { .. } => MISCONFIGURED.to_owned(),
+            Self::Failed { does, error } => match error.as_db_error() {
+                Some(refusal) if self.is_of_state() => {
+                    format!("cannot {does}: {}; remove what is in the way first", refusal.message())
+                }
+                Some(refusal) => format!("cannot {does}: {}", refusal.message()),
+                None => UNUSABLE.to_owned(),
+            },
+            other => other.to_string(),
+        }
+    }
+
+    /// Whether what the user has in the database is in the way: something uses an extension, or has a name that the
+    /// extension needs.
+    pub(super) fn is_of_state(&self) -> bool {
+        let in_the_way = [
+            SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+            SqlState::DUPLICATE_OBJECT,
+            SqlState::DUPLICATE_FUNCTION,
+            SqlState::DUPLICATE_TABLE,
+            SqlState::OBJECT_IN_USE,
+        ];
+        matches!(self, Self::Failed { does: "create the extension" | "drop the extension", .. })
+            && self.code().is_some_and(|code| in_the_way.contains(code))
+    }
+
+    /// The server's own code for it.
+    pub(super) fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Connect(error) => error.code(),
+            Self::Failed { error, .. } => error.code(),
+            _ => None,
+        }
+    }
+
+    /// Whether something depends on the role that was to be dropped.
+    pub(super) fn is_of_dependents(&self) -> bool {
+        self.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST)
+    }
+
+    /// Whether the work came into conflict with that of another session, or lost its session.
+    pub(super) fn is_conflict(&self) -> bool {
+        let conflicts = [
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            SqlState::T_R_DEADLOCK_DETECTED,
+            SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN,
+            SqlState::ADMIN_SHUTDOWN,
+        ];
+        match self {
+            Self::Failed { error, .. } => {
+                error.is_closed()
+                    || is_concurrent(error)
+                    || error.code().is_some_and(|code| conflicts.contains(code))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a database does not let the administrator in, which its owner can bring about: no right to connect, no
+    /// connections at all, or a limit on them.
+    pub(super) fn is_shut_out(&self) -> bool {
+        let shut = [
+            SqlState::INSUFFICIENT_PRIVILEGE,
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            SqlState::TOO_MANY_CONNECTIONS,
+        ];
+        matches!(self, Self::Connect(error) if error.code().is_some_and(|code| shut.contains(code)))
+    }
+
+    /// Whether the administrator lacks a right.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self, Self::Failed { .. }) && self.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+    }
+
+    /// Whether the administrator lacks a right on the role that marks what is retained, which another installation may have
+    /// made.
+    pub(super) fn concerns_retained(&self) -> bool {
+        matches!(self, Self::Failed { does, .. } if *does == MARK_RETAINED)
+    }
+
+    /// Whether it was somebody else's, or seems so.
+    pub(super) fn is_foreign(&self) -> bool {
+        matches!(self, Self::Astray { .. } | Self::Foreign { .. })
+    }
+
+    /// Whether the same work is worth another try.
+    pub(super) fn obstacle(&self) -> Obstacle {
+        let has_no_room = self.code().is_some_and(|code| NO_ROOM.contains(code));
+        let is_passing = match self {
+            Self::Failed { error, .. } => {
+                error.is_closed() || self.code().is_some_and(is_passing) || is_concurrent(error)
+            }
+            Self::Connect(error) => error.code().is_some_and(is_passing),
+            Self::InUse { .. } => true,
+            _ => false,
+        };
+        match (has_no_room, is_passing) {
+            (true, _) => Obstacle::NoRoom,
+            (false, true) => Obstacle::Passing,
+            (false, false) => Obstacle::Lasting,
+        }
+    }
+}
+
+/// Two sessions that change the same role at once; PostgreSQL has no code of its own for it.
+fn is_concurrent(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|refusal| {
+        *refusal.code() == SqlState::INTERNAL_ERROR && refusal.message().contains("concurrently")
+    })
+}
+
+/// The server's message with its code, or what the connection died of.
+fn told(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(refusal) => format!("{} (SQLSTATE {})", refusal.message(), refusal.code().code()),
+        None => chain(error),
+    }
+}
+
+/// Why a connection was not made, and the remedy.
+fn refused(error: &tokio_postgres::Error) -> String {
+    match error.code() {
+        Some(code) if is_wrong_login(code) => {
+            format!(
+                "refuses the administrator's login: {}; check user, passwordFile and certFile",
+                told(error)
+            )
+        }
+        Some(code) if *code == SqlState::INVALID_CATALOG_NAME => {
+            format!("refuses the connection: {}; check the setting `database`", told(error))
+        }
+        Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => {
+            format!(
+                "takes no more connections: {}; end sessions there, and keep some for bindery as docs/databases.md tells \
+                 (reserved_connections)",
+                told(error)
+            )
+        }
+        Some(_) => format!("refuses the connection: {}", told(error)),
+        None => {
+            let chain = chain(error);
+            let remedy = if chain.contains("password missing") {
+                "name its passwordFile, or a certFile and keyFile that it takes"
+            } else if chain.contains("certificate") || chain.contains("TLS") {
+                "check caFile and sslmode"
+            } else {
+                "check that it runs, its host, port and the network"
+            };
+            format!("cannot be reached: {chain}; {remedy}")
+        }
+    }
+}
+
+/// The remedy as SQL.
+fn run_or(sql: Option<&str>, otherwise: &str) -> String {
+    sql.map_or_else(|| otherwise.to_owned(), |sql| format!("let a superuser run: {sql}"))
+}
+
+fn is_wrong_login(code: &SqlState) -> bool {
+    [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION].contains(code)
+}
+
+fn chain(error: &tokio_postgres::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_told_no_account_address_or_file() {
+        let connect = || SqlError::Connect(ConnectError::Timeout(Duration::from_secs(1)));
+        let rights = SqlError::MissingRights {
+            admin: "root".to_owned(),
+            missing: "CREATEDB".to_owned(),
+            remedy: None,
+        };
+        let file = SqlError::File { path: "/etc/ca.key".into(), problem: "is empty".to_owned() };
+        for error in [connect(), rights, file, SqlError::TooOld { found: "9.6".to_owned(), oldest: "13" }] {
+            let told = error.told();
+            assert!([UNUSABLE, MISCONFIGURED].contains(&told.as_str()), "{told}");
+            assert_ne!(told, error.to_string());
+        }
+        let foreign = SqlError::Foreign { what: "database cf_x".to_owned() };
+        assert_eq!(foreign.told(), foreign.to_string(), "what users can see to they are told");
+    }
+}

@@ -1,0 +1,299 @@
+//! PostgreSQL and CockroachDB: an instance is a database with an owner role that nobody logs in as, a binding is a login
+//! that is a member of it, or of another role with fewer rights. The installation's marker role is a member of these roles;
+//! what is not in that tree is foreign and left alone. How each engine says it is in `dialect`.
+
+mod administrator;
+mod bind;
+mod certificate;
+mod comments;
+mod confirm;
+mod connection;
+mod credentials;
+mod dependents;
+mod dialect;
+mod error;
+mod inventory;
+mod lockout;
+mod marks;
+mod pooler;
+mod prepared;
+mod provision;
+mod quote;
+mod release;
+mod removal;
+mod server;
+mod settle;
+mod sharing;
+mod start;
+
+use std::sync::atomic::AtomicBool;
+
+use async_trait::async_trait;
+use backon::Retryable;
+use secrecy::SecretString;
+use serde_json::Value;
+
+use self::{
+    connection::Session,
+    dialect::InstanceNames,
+    error::SqlError,
+    server::{Roles, Server, all_roles, databases},
+    settle::Rest,
+};
+use super::{
+    super::{
+        BindingSpec, Bound, Confirmed, InstanceSpec, Past, Progress, Provider, Resource, ResourceKind,
+        ServiceError, Unacceptable,
+    },
+    naming,
+    obstacle::{Obstacle, Patience},
+    parameters::{BindingParameters, InstanceParameters, Plans},
+};
+use crate::{
+    broker::config::{Access, ReclaimPolicy, ServerSettings, ServiceKind, SslMode},
+    osb::{BindingId, InstanceId, Object, PlanId},
+};
+
+/// The databases of one installation on one server.
+pub(crate) struct Databases {
+    server: Server,
+    plans: Plans,
+    installation: String,
+    marker: String,
+    /// Whether no comment of an earlier version shows an id any more.
+    ids_are_hidden: AtomicBool,
+}
+
+/// Whose a role is.
+#[derive(Debug, PartialEq, Eq)]
+enum Ownership {
+    Absent,
+    Ours,
+    Foreign,
+}
+
+impl Databases {
+    pub(crate) fn new(settings: ServerSettings, plans: Plans, installation: &str) -> Self {
+        if settings.sslmode == SslMode::Require && settings.ca_file.is_none() {
+            tracing::warn!(
+                server = %settings.name,
+                "sslmode is require and there is no CA file: the connection is encrypted, but the server is not verified; \
+                 set caFile and sslmode: verify-full"
+            );
+        }
+        let for_cockroachdb = plans.all().all(|(kind, _)| *kind == ServiceKind::CockroachDb);
+        Self {
+            server: Server::new(settings, for_cockroachdb),
+            plans,
+            installation: installation.to_owned(),
+            marker: naming::marker(installation),
+            ids_are_hidden: AtomicBool::new(false),
+        }
+    }
+
+    fn admin(&self) -> &str {
+        &self.server.settings.user
+    }
+
+    fn names<'a>(&'a self, database: &'a str, owner: &'a str) -> InstanceNames<'a> {
+        InstanceNames { database, owner, marker: &self.marker }
+    }
+
+    /// A session in a database of an instance, whatever its owner did to keep others out.
+    async fn enter(&self, session: &Session, database: &str, owner: &str) -> Result<Session, SqlError> {
+        match self.server.session_in(database).await {
+            Err(error) if error.is_shut_out() => {
+                session.run(session.dialect().open_up(database, owner)).await?;
+                self.server.session_in(database).await
+            }
+            entered => entered,
+        }
+    }
+
+    /// Does the work again while what stands in its way passes by itself, and puts what remains in words. What is denied
+    /// is tried once more if the administrator could take the roles that it lacked.
+    async fn attempt<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, ServiceError>
+    where
+        F: Future<Output = Result<T, SqlError>>,
+    {
+        let outcome = match self.persist(&mut work).await {
+            Err(error) if error.is_denied() => match self.take_roles(error.concerns_retained()).await {
+                Ok(0) => Err(error),
+                Ok(_) => self.persist(&mut work).await,
+                Err(lacking) => Err(lacking),
+            },
+            outcome => outcome,
+        };
+        let settings = &self.server.settings;
+        outcome.map_err(|error| {
+            let waits = matches!(
+                error,
+                SqlError::Connect(_) | SqlError::StaysUnlocked { .. } | SqlError::Prepared { .. }
+            );
+            let is_passing = error.obstacle() != Obstacle::Lasting || waits;
+            let server = format!("{} ({}:{})", settings.name, settings.host, settings.port);
+            let told = ServiceError::new(server, error.told()).detailed(&error);
+            let told = if error.is_of_state() { told.refusal() } else { told };
+            let told = if error.is_foreign() { told.foreign() } else { told };
+            if is_passing { told.passing() } else { told }
+        })
+    }
+
+    async fn persist<T, F>(&self, work: &mut impl FnMut() -> F) -> Result<T, SqlError>
+    where
+        F: Future<Output = Result<T, SqlError>>,
+    {
+        let mut patience = Patience::default();
+        let is_worth_it = |error: &SqlError| patience.allows(error.obstacle());
+        work.retry(Patience::pauses()).when(is_worth_it).await
+    }
+
+    /// What was recorded was understood when it was asked for.
+    fn understood<T>(&self, read: Result<T, Unacceptable>) -> Result<T, ServiceError> {
+        read.map_err(|error| ServiceError::new(&self.server.settings.name, error))
+    }
+
+    async fn resources_once(&self) -> Result<Vec<Resource>, SqlError> {
+        let session = self.server.session().await?;
+        let (roles, databases) = (all_roles(&session).await?, databases(&session).await?);
+        Ok(inventory::inventory(
+            &roles,
+            databases.iter().map(|(name, owner)| (name.as_str(), owner.as_str())),
+            &self.marker,
+        ))
+    }
+}
+
+#[async_trait]
+impl Provider for Databases {
+    fn schemas(&self, plan: &PlanId) -> Option<Value> {
+        self.plans.schemas(plan)
+    }
+
+    fn variables(&self, plan: &PlanId) -> &'static [(&'static str, &'static str)] {
+        self.plans.variables(plan)
+    }
+
+    fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable> {
+        self.plans.check_instance(wanted)
+    }
+
+    fn check_update(&self, from: &InstanceSpec, to: &InstanceSpec) -> Result<(), Unacceptable> {
+        self.plans.check_update(from, to)
+    }
+
+    fn settled(&self, past: Past<'_>, wanted: &InstanceSpec) -> Object {
+        self.plans.settled(past, wanted)
+    }
+
+    fn check_binding(&self, on: &InstanceSpec, wanted: &BindingSpec) -> Result<(), Unacceptable> {
+        self.plans.check_binding(on, wanted)
+    }
+
+    async fn provision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
+        let asked = self.understood(InstanceParameters::read(&instance.parameters))?;
+        self.attempt(|| self.provision_once(instance, &asked)).await.map(Progress::Done)
+    }
+
+    async fn update(&self, from: &InstanceSpec, to: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
+        let had = self.understood(InstanceParameters::read(&from.parameters))?;
+        let wanted = self.understood(InstanceParameters::read(&to.parameters))?;
+        self.attempt(|| self.update_once(to, &had, &wanted)).await.map(Progress::Done)
+    }
+
+    async fn deprovision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
+        let database = naming::database(&instance.id);
+        match self.plans.reclaim_policy(instance) {
+            ReclaimPolicy::Delete => {
+                self.attempt(|| Box::pin(self.remove_database(&database, Rest::Later))).await?;
+            }
+            ReclaimPolicy::Retain => self.attempt(|| Box::pin(self.retain_database(&database))).await?,
+        }
+        Ok(Progress::Done(()))
+    }
+
+    async fn bind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<Bound>, ServiceError> {
+        let asked = self.understood(BindingParameters::read(&binding.parameters))?;
+        self.attempt(|| self.bind_once(on, binding, asked)).await.map(Progress::Done)
+    }
+
+    async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError> {
+        let (database, login) = (naming::database(&on.id), naming::login(&on.id, &binding.id));
+        self.attempt(|| self.remove_login(&login, &database, Rest::Later)).await.map(Progress::Done)
+    }
+
+    async fn confirm(
+        &self,
+        on: &InstanceSpec,
+        binding: Option<&BindingSpec>,
+    ) -> Result<Confirmed, ServiceError> {
+        self.attempt(|| self.confirm_once(on, binding)).await
+    }
+
+    async fn expire(&self) -> Result<(), ServiceError> {
+        self.attempt(|| self.expire_once()).await?;
+        self.attempt(|| self.hide_ids()).await
+    }
+
+    async fn settle(&self) -> Result<(), ServiceError> {
+        self.attempt(|| self.settle_once()).await
+    }
+
+    async fn resources(&self) -> Result<Vec<Resource>, ServiceError> {
+        self.attempt(|| self.resources_once()).await
+    }
+
+    fn names(&self, instance: &InstanceId, bindings: &[BindingId]) -> Vec<String> {
+        let (database, owner) = instance_names(instance);
+        let logins = bindings.iter().map(|binding| naming::login(instance, binding));
+        [database, owner].into_iter().chain(logins).collect()
+    }
+
+    fn other_names(&self, instance: &InstanceId) -> Vec<String> {
+        let database = naming::database(instance);
+        let groups = [Access::ReadWrite, Access::ReadOnly].map(|access| naming::group(&database, access));
+        groups.into_iter().chain([naming::revoked(&database)]).collect()
+    }
+
+    async fn remove(&self, resource: &Resource) -> Result<(), ServiceError> {
+        match resource.kind {
+            ResourceKind::Database => {
+                self.attempt(|| Box::pin(self.remove_database(&resource.name, Rest::Refuse))).await
+            }
+            ResourceKind::OwnerRole | ResourceKind::AccessRole => {
+                match naming::grouped_database(&resource.name) {
+                    Some(database) => {
+                        self.attempt(|| Box::pin(self.remove_database(database, Rest::Refuse))).await
+                    }
+                    None => Ok(()),
+                }
+            }
+            ResourceKind::Login => self.attempt(|| Box::pin(self.remove_stray_login(&resource.name))).await,
+        }
+    }
+
+    async fn change_password(&self, next: &SecretString) -> Result<(), ServiceError> {
+        self.attempt(|| self.change_password_once(next)).await
+    }
+
+    async fn check(&self) -> Result<String, ServiceError> {
+        self.attempt(|| self.check_once()).await
+    }
+}
+
+fn instance_names(instance: &InstanceId) -> (String, String) {
+    let database = naming::database(instance);
+    let owner = naming::owner(&database);
+    (database, owner)
+}
+
+/// Whose a role is: ours when it is a member of one of `groups`, or bears one as its mark. A role that has neither may be one of ours that
+/// an interruption left unmarked, where the engine cannot make and mark in one statement.
+fn ownership(roles: &Roles, role: &str, groups: &[&str], session: &Session) -> Ownership {
+    match roles.get(role) {
+        None => Ownership::Absent,
+        Some(found) if found.iter().any(|name| groups.contains(&name.as_str())) => Ownership::Ours,
+        Some(found) if found.is_empty() && !session.dialect().marks_at_creation() => Ownership::Ours,
+        Some(_) => Ownership::Foreign,
+    }
+}

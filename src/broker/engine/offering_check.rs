@@ -1,0 +1,151 @@
+//! What the catalog offers, and whether a request fits it.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::{
+    super::{
+        backends::{Bound, ServiceError},
+        store::records::Binding,
+    },
+    Refusal,
+};
+use crate::{
+    broker::config::{Offering, SchemaError, Schemas, ServerName},
+    osb::{Catalog, Plan, PlanId, Service, ServiceId},
+};
+
+/// See the module.
+pub(crate) struct Offer {
+    offerings: Vec<Offering>,
+    schemas: HashMap<PlanId, Schemas>,
+}
+
+/// A plan of the catalog with its service, the server behind it and the schemas of its parameters.
+#[derive(Clone, Copy)]
+pub(super) struct Offered<'a> {
+    pub(super) service: &'a Service,
+    pub(super) plan: &'a Plan,
+    pub(super) server: &'a ServerName,
+    pub(super) schemas: &'a Schemas,
+}
+
+impl Offer {
+    /// The configuration has checked its own schemas already; those of a provider are checked here.
+    pub(crate) fn new(offerings: Vec<Offering>) -> Result<Self, SchemaError> {
+        let mut schemas = HashMap::new();
+        for Offering { service, .. } in &offerings {
+            for plan in &service.plans {
+                let compiled = Schemas::of(plan).map_err(|SchemaError { path, problem }| {
+                    let path = format!("service {:?}, plan {:?}: {path}", service.name, plan.name);
+                    SchemaError { path, problem }
+                })?;
+                schemas.insert(plan.id.clone(), compiled);
+            }
+        }
+        Ok(Self { offerings, schemas })
+    }
+
+    pub(super) fn catalog(&self) -> Catalog {
+        Catalog { services: self.offerings.iter().map(|offering| offering.service.clone()).collect() }
+    }
+
+    pub(super) fn service(&self, service_id: &ServiceId) -> Result<&Service, Refusal> {
+        Ok(&self.offering(service_id)?.service)
+    }
+
+    fn offering(&self, service_id: &ServiceId) -> Result<&Offering, Refusal> {
+        required("service_id", service_id.as_str())?;
+        self.offerings.iter().find(|offering| offering.service.id == *service_id).ok_or_else(|| {
+            Refusal::Invalid(format!(
+                "service_id {service_id:?} is not in the catalog",
+                service_id = service_id.as_str()
+            ))
+        })
+    }
+
+    /// The server behind a plan, if it is offered.
+    pub(crate) fn server(&self, service_id: &ServiceId, plan_id: &PlanId) -> Option<&ServerName> {
+        self.plan(service_id, plan_id).ok().map(|offered| offered.server)
+    }
+
+    /// What a binding gives, if the service says that it needs the platform's permission for it. Otherwise platforms may
+    /// hold the answer for invalid, so that whoever offers the service has to know.
+    pub(super) fn permitted(&self, binding: &Binding, bound: Bound) -> Result<Bound, ServiceError> {
+        let Ok(service) = self.service(&binding.service_id) else { return Ok(bound) };
+        let given = [
+            ("syslog_drain_url", "syslog_drain", bound.syslog_drain_url.is_some()),
+            ("route_service_url", "route_forwarding", bound.route_service_url.is_some()),
+            ("volume_mounts", "volume_mount", bound.volume_mounts.is_some()),
+        ];
+        let is_required = |permission: &str| service.requires.iter().any(|required| required == permission);
+        match given.into_iter().find(|(_, permission, is_given)| *is_given && !is_required(permission)) {
+            None => Ok(bound),
+            Some((field, permission, _)) => Err(ServiceError::new(
+                &binding.server,
+                format!("gives a {field}; add {permission} to `requires` of service {}", service.name),
+            )),
+        }
+    }
+
+    /// The plan that a request names.
+    pub(super) fn plan(&self, service_id: &ServiceId, plan_id: &PlanId) -> Result<Offered<'_>, Refusal> {
+        required("service_id", service_id.as_str())?;
+        required("plan_id", plan_id.as_str())?;
+        let Offering { service, plans, .. } = self.offering(service_id)?;
+        let found = service.plan(plan_id).zip(plans.get(plan_id)).zip(self.schemas.get(plan_id));
+        let ((plan, backing), schemas) = found.ok_or_else(|| {
+            let (plan, service) = (plan_id.as_str(), &service.name);
+            Refusal::Invalid(format!("plan_id {plan:?} is no plan of service {service}"))
+        })?;
+        Ok(Offered { service, plan, server: &backing.server, schemas })
+    }
+}
+
+impl Offered<'_> {
+    pub(super) fn is_bindable(&self) -> bool {
+        self.plan.bindable.unwrap_or(self.service.bindable)
+    }
+
+    pub(super) fn is_updateable(&self) -> bool {
+        self.plan.plan_updateable.unwrap_or(self.service.plan_updateable)
+    }
+
+    /// The version that instances of the plan get.
+    pub(super) fn maintenance_version(&self) -> Option<String> {
+        self.plan.maintenance_info.as_ref().and_then(version)
+    }
+
+    /// The platform's idea of the plan's version, if it has one, must be the catalog's.
+    pub(super) fn check_maintenance_info(&self, given: Option<&Value>) -> Result<(), Refusal> {
+        let Some(given) = given else { return Ok(()) };
+        let (given, offered) = (version(given), self.maintenance_version());
+        if given.is_some() && given == offered {
+            return Ok(());
+        }
+        let shown = |version: Option<String>| version.unwrap_or_else(|| "none".to_owned());
+        Err(Refusal::MaintenanceInfo { given: shown(given), offered: shown(offered) })
+    }
+}
+
+fn version(info: &Value) -> Option<String> {
+    info.get("version")?.as_str().map(ToOwned::to_owned)
+}
+
+/// An empty string counts as missing.
+pub(super) fn required(field: &str, value: &str) -> Result<(), Refusal> {
+    if value.is_empty() { Err(Refusal::Invalid(format!("{field} is missing or empty"))) } else { Ok(()) }
+}
+
+/// A request names what it is about; other ids are a mistake, and nothing is done.
+pub(super) fn same_ids(
+    what: &str,
+    record: (&ServiceId, &PlanId),
+    request: (&ServiceId, &PlanId),
+) -> Result<(), Refusal> {
+    if record == request {
+        return Ok(());
+    }
+    Err(Refusal::Invalid(format!("{what} is of service_id {} and plan_id {}", record.0, record.1)))
+}

@@ -1,0 +1,340 @@
+//! A store and a world that outlive the brokers opened on them, and requests to those.
+
+use std::{
+    ops::Deref,
+    sync::{Arc, LazyLock, Mutex},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    super::*,
+    faulty_store::{Fate, Fragile},
+    memory_store::Memory,
+    recording_provider::{Watched, Witness},
+};
+use crate::{
+    broker::{
+        backends::fake::{Fake, Fuse, World},
+        config::{LoadedConfig, Offering, StoreKey},
+        store::{Key, State, Store, cipher::Cipher, records::Binding, sqlite::Sqlite},
+    },
+    osb::{LastOperation, UpdateRequest},
+};
+
+const CONFIG: &str = "
+servers: {main: {host: h, port: 1, user: u, sslmode: require}}
+services:
+  - {id: s, name: s, type: cockroachdb, description: d, plan_updateable: true, plans: [
+      {id: prompt, name: prompt, description: d, server: main},
+      {id: other, name: other, description: d, server: main},
+      {id: lasting, name: lasting, description: d, server: main}]}
+";
+
+static OFFERINGS: LazyLock<Vec<Offering>> =
+    LazyLock::new(|| LoadedConfig::from_yaml(CONFIG).unwrap().services.offerings);
+
+pub(super) const TIMING: Timing = Timing {
+    queue: Duration::from_secs(2),
+    answer: Duration::from_secs(3),
+    call: Duration::from_secs(20),
+    halt: Duration::from_secs(1),
+    first_pause: Duration::from_millis(100),
+    longest_pause: Duration::from_secs(1),
+    give_up: Duration::from_hours(1),
+    idle: Duration::from_secs(5),
+    expiry: Duration::from_secs(5),
+    remember: Duration::from_hours(1),
+};
+
+/// Where records are.
+enum Kept {
+    InFile,
+    InMemory(Memory),
+}
+
+/// See the module.
+pub(super) struct Bench {
+    folder: TempDir,
+    kept: Kept,
+    world: Arc<Mutex<World>>,
+    pub(super) witness: Witness,
+    pub(super) latency: Duration,
+    pub(super) timing: Timing,
+}
+
+/// A broker.
+pub(super) struct Opened {
+    pub(super) engine: Engine,
+    pub(super) fake: Fake,
+    pub(super) fate: Fate,
+}
+
+impl Deref for Opened {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl Bench {
+    fn on(kept: Kept) -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            kept,
+            world: Arc::default(),
+            witness: Witness::default(),
+            latency: Duration::ZERO,
+            timing: TIMING,
+        }
+    }
+
+    /// Each call to the backend takes so long.
+    pub(super) fn with_latency(self, latency: Duration) -> Self {
+        Self { latency, ..self }
+    }
+
+    /// On the embedded store.
+    pub(super) fn in_file() -> Self {
+        Self::on(Kept::InFile)
+    }
+
+    /// For one broker.
+    pub(super) fn in_memory() -> Self {
+        Self::on(Kept::InMemory(Memory::new(None)))
+    }
+
+    /// For several brokers.
+    pub(super) fn shared(lease: Duration) -> Self {
+        Self::on(Kept::InMemory(Memory::new(Some(lease))))
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        match &self.kept {
+            Kept::InMemory(memory) => memory,
+            Kept::InFile => panic!("the records are in a file"),
+        }
+    }
+
+    pub(super) fn open(&self) -> Opened {
+        self.open_until(Fuse::never())
+    }
+
+    /// A broker that lives so long. Former ones of a store for one are dead.
+    pub(super) fn open_until(&self, fuse: Fuse) -> Opened {
+        let store: Arc<dyn Store> = match &self.kept {
+            Kept::InFile => Arc::new(Sqlite::open(&self.folder.path().join("db")).unwrap()),
+            Kept::InMemory(memory) => {
+                if memory.lease().is_none() {
+                    memory.forget_holds();
+                }
+                Arc::new(memory.clone())
+            }
+        };
+        let key = self.folder.path().join("key");
+        let cipher = Cipher::load(&StoreKey::FileOrNew(key.clone()), &[], key.exists()).unwrap();
+        let service = Fake::new(self.world.clone(), fuse.clone());
+        let fate = Fate::new(fuse);
+        let provider: Arc<dyn Provider> = Arc::new(Watched {
+            fake: service.clone(),
+            fate: fate.clone(),
+            witness: self.witness.clone(),
+            latency: self.latency,
+        });
+        let store = Arc::new(Fragile { store, fate: fate.clone() });
+        let engine = Engine::new(
+            Offer::new(OFFERINGS.clone()).unwrap(),
+            [("main".into(), provider)].into(),
+            Records::new(store, cipher),
+            self.timing,
+        );
+        Opened { engine, fake: service, fate }
+    }
+
+    /// Where the file is.
+    pub(super) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    pub(super) fn world(&self) -> World {
+        self.world.lock().unwrap().clone()
+    }
+
+    /// Whether the world holds what the records say, when nothing is under way; what is wrong.
+    pub(super) async fn discrepancies(&self, broker: &Opened) -> Vec<String> {
+        let mut wrong = self.witness.complaints();
+        let mut world = self.world();
+        for row in broker.0.records.store.instances().await.unwrap() {
+            let id = row.key.instance;
+            let record = broker.0.records.instance(&id).await.unwrap().unwrap();
+            let (role, database) = (world.roles.remove(&id), world.databases.remove(&id));
+            let has = database.is_some_and(|made| {
+                (&made.plan, &made.parameters) == (&record.spec.plan_id, &record.spec.parameters)
+            });
+            match record.state {
+                State::Ready if !(role && has) => wrong.push(format!("{id} is ready, but not there so")),
+                State::Ready | State::Failed => {}
+                other => wrong.push(format!("{id} is still {other:?}")),
+            }
+            if record.operation.is_in_progress() {
+                wrong.push(format!("{id} is {:?}, and its operation in progress", record.state));
+            }
+            let bindings = broker.0.records.bindings_that_open(&id).await.unwrap();
+            for binding in bindings.into_iter().filter_map(|(_, binding)| binding) {
+                let login = world.logins.remove(&(id.clone(), binding.spec.id.clone()));
+                match binding.state {
+                    State::Ready if login.is_none() || login != password(&binding) => {
+                        wrong.push(format!("the login of {} is {login:?}", binding.key()));
+                    }
+                    State::Ready | State::Failed => {}
+                    other => wrong.push(format!("{} is still {other:?}", binding.key())),
+                }
+            }
+        }
+        if !world.is_empty() {
+            wrong.push(format!("without a record: {world:?}"));
+        }
+        wrong
+    }
+
+    /// Brings everything to its end.
+    pub(super) async fn settle(&self, broker: &Opened) {
+        for _ in 0..100 {
+            if broker.finish_all().await.unwrap() == 0 && broker.finish_all().await.unwrap() == 0 {
+                return;
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+        panic!("not finished: {:?}", broker.0.records.store.unfinished().await);
+    }
+
+    pub(super) async fn settle_well(&self, broker: &Opened, after: &str) {
+        self.settle(broker).await;
+        assert_eq!(self.discrepancies(broker).await, Vec::<String>::new(), "after {after}");
+    }
+}
+
+pub(super) fn password(binding: &Binding) -> Option<String> {
+    password_of(binding.bound.as_ref()?)
+}
+
+pub(super) fn password_of(bound: &Bound) -> Option<String> {
+    Some(bound.credentials.expose().get("password")?.as_str()?.to_owned())
+}
+
+pub(super) fn waits() -> Asking {
+    Asking::default()
+}
+
+pub(super) fn polls() -> Asking {
+    Asking { accepts_incomplete: true, ..Asking::default() }
+}
+
+/// The instance and the binding that most tests are about.
+pub(super) fn i() -> InstanceId {
+    "i".into()
+}
+
+pub(super) fn b() -> BindingId {
+    "b".into()
+}
+
+pub(super) fn bind_wanted(plan: &str) -> BindWanted {
+    BindWanted::New(serde_json::from_value(json!({"service_id": "s", "plan_id": plan})).unwrap())
+}
+
+impl Opened {
+    pub(super) async fn provision_as(
+        &self,
+        asking: Asking,
+        id: &InstanceId,
+        plan: &str,
+        size: u64,
+    ) -> Result<Status, Refusal> {
+        let request = json!({
+            "service_id": "s", "plan_id": plan, "organization_guid": "o", "space_guid": "n",
+            "parameters": {"size": size},
+        });
+        let request = serde_json::from_value(request).unwrap();
+        Ok(self.engine.provision(asking, id.clone(), request).await?.status)
+    }
+
+    pub(super) async fn provision(&self, asking: Asking, plan: &str) -> Result<Status, Refusal> {
+        self.provision_as(asking, &i(), plan, 1).await
+    }
+
+    pub(super) async fn update(&self, asking: Asking, changes: Value) -> Result<Status, Refusal> {
+        self.update_of(asking, &i(), changes).await
+    }
+
+    pub(super) async fn update_of(
+        &self,
+        asking: Asking,
+        id: &InstanceId,
+        mut changes: Value,
+    ) -> Result<Status, Refusal> {
+        changes["service_id"] = "s".into();
+        let request: UpdateRequest = serde_json::from_value(changes).unwrap();
+        self.engine.update(asking, id.clone(), request).await
+    }
+
+    pub(super) async fn bind(&self, asking: Asking, plan: &str) -> Result<BindResult, Refusal> {
+        self.engine.bind(asking, i(), b(), bind_wanted(plan)).await
+    }
+
+    pub(super) async fn rotate(&self, asking: Asking, from: &str, id: &str) -> Result<BindResult, Refusal> {
+        self.engine.bind(asking, i(), id.into(), BindWanted::Successor(from.into())).await
+    }
+
+    pub(super) async fn unbind(&self, asking: Asking, plan: &str) -> Result<Status, Refusal> {
+        self.engine.unbind(asking, i(), b(), "s".into(), plan.into()).await
+    }
+
+    pub(super) async fn deprovision(&self, asking: Asking, plan: &str) -> Result<Status, Refusal> {
+        self.engine.deprovision(asking, i(), "s".into(), plan.into()).await
+    }
+
+    /// How far the last operation on the instance is.
+    pub(super) async fn last(&self) -> Result<LastOperation, Refusal> {
+        self.last_operation(&i(), None).await
+    }
+
+    pub(super) async fn state(&self) -> Option<State> {
+        Some(self.0.records.instance(&i()).await.unwrap()?.state)
+    }
+
+    /// Waits until nobody works on anything, or the broker is dead.
+    pub(super) async fn at_rest(&self) {
+        until(async || {
+            self.fate.fuse.is_gone() || self.0.records.store.unfinished().await.unwrap().is_empty()
+        })
+        .await;
+    }
+
+    /// Waits until the backend was called so often.
+    pub(super) async fn called(&self, call: &str, times: usize) {
+        until(async || self.fake.world().calls.get(call).is_some_and(|calls| *calls >= times)).await;
+    }
+
+    pub(super) async fn is_recorded(&self, key: &Key) -> bool {
+        self.0.records.store.row(key).await.unwrap().is_some()
+    }
+
+    /// The engine, for a request that goes on beside the test.
+    pub(super) fn beside(&self) -> Self {
+        Self { engine: self.engine.clone(), fake: self.fake.clone(), fate: self.fate.clone() }
+    }
+}
+
+/// Waits until something holds; far longer than that can take.
+pub(super) async fn until(holds: impl AsyncFn() -> bool) {
+    let end = Instant::now() + Duration::from_mins(2);
+    while !holds().await {
+        assert!(Instant::now() < end, "it never came to be");
+        sleep(Duration::from_millis(1)).await;
+    }
+}

@@ -1,0 +1,153 @@
+//! A provider that is watched: whether the engine keeps its promises to providers, and where a broker was killed.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::time::sleep;
+
+use super::faulty_store::Fate;
+use crate::{
+    broker::backends::{
+        BindingSpec, Bound, Described, ExecutionMode, InstanceSpec, Progress, Provider, Resource,
+        ServiceError, Unacceptable,
+        fake::{Fake, Fuse},
+    },
+    osb::{BindingId, InstanceId, PlanId},
+};
+
+/// What was seen of all brokers of a test. Cloning shares it.
+#[derive(Clone, Default)]
+pub(super) struct Witness(Arc<Mutex<Seen>>);
+
+#[derive(Default)]
+struct Seen {
+    next: usize,
+    under_way: Vec<(usize, InstanceId, Fuse, &'static str)>,
+    complaints: Vec<String>,
+}
+
+impl Witness {
+    pub(super) fn complaints(&self) -> Vec<String> {
+        self.0.lock().unwrap().complaints.clone()
+    }
+
+    fn complain(&self, complaint: String) {
+        self.0.lock().unwrap().complaints.push(complaint);
+    }
+
+    fn enter(&self, instance: &InstanceId, fate: &Fate, call: &'static str) -> Leaving {
+        let mut seen = self.0.lock().unwrap();
+        let other = seen.under_way.iter().find(|(_, of, fuse, _)| of == instance && !fuse.is_gone());
+        if let Some((_, _, _, other)) = other {
+            let complaint = format!("{call} was called on {instance} during {other}");
+            seen.complaints.push(complaint);
+        }
+        seen.next += 1;
+        let number = seen.next;
+        seen.under_way.push((number, instance.clone(), fate.fuse.clone(), call));
+        Leaving(self.clone(), number)
+    }
+}
+
+/// Ends a call, also when it is dropped.
+struct Leaving(Witness, usize);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap().under_way.retain(|(number, ..)| *number != self.1);
+    }
+}
+
+/// See the module.
+pub(super) struct Watched {
+    pub(super) fake: Fake,
+    pub(super) fate: Fate,
+    pub(super) witness: Witness,
+    /// How long each call takes.
+    pub(super) latency: Duration,
+}
+
+impl Watched {
+    async fn call<T>(
+        &self,
+        instance: &InstanceId,
+        call: &'static str,
+        work: impl Future<Output = Result<Progress<T>, ServiceError>>,
+    ) -> Result<Progress<T>, ServiceError> {
+        let killed = || ServiceError::new("fake", "killed");
+        let _leaving = self.witness.enter(instance, &self.fate, call);
+        if !self.fate.step(|| format!("before the call to {call}")) {
+            return Err(killed());
+        }
+        sleep(self.latency / 2).await;
+        let answer = work.await;
+        sleep(self.latency / 2).await;
+        if self.fate.step(|| format!("after the call to {call}")) { answer } else { Err(killed()) }
+    }
+}
+
+#[async_trait]
+impl Provider for Watched {
+    fn execution_mode(&self, plan: &PlanId) -> ExecutionMode {
+        self.fake.execution_mode(plan)
+    }
+
+    fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable> {
+        self.fake.check_instance(wanted)
+    }
+
+    fn check_update(&self, from: &InstanceSpec, to: &InstanceSpec) -> Result<(), Unacceptable> {
+        self.fake.check_update(from, to)
+    }
+
+    fn check_binding(&self, on: &InstanceSpec, wanted: &BindingSpec) -> Result<(), Unacceptable> {
+        self.fake.check_binding(on, wanted)
+    }
+
+    fn described(&self, instance: &InstanceSpec) -> Described {
+        self.fake.described(instance)
+    }
+
+    async fn provision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
+        self.call(&instance.id, "provision", self.fake.provision(instance)).await
+    }
+
+    async fn update(&self, from: &InstanceSpec, to: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
+        self.call(&to.id, "update", self.fake.update(from, to)).await
+    }
+
+    async fn deprovision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
+        self.call(&instance.id, "deprovision", self.fake.deprovision(instance)).await
+    }
+
+    async fn bind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<Bound>, ServiceError> {
+        if !self.fake.world().databases.contains_key(&on.id) && !self.fate.fuse.is_gone() {
+            self.witness.complain(format!("{} was bound on nothing", binding.id));
+            return Err(ServiceError::new("fake", "there is no such database"));
+        }
+        self.call(&on.id, "bind", self.fake.bind(on, binding)).await
+    }
+
+    async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError> {
+        self.call(&on.id, "unbind", self.fake.unbind(on, binding)).await
+    }
+
+    async fn resources(&self) -> Result<Vec<Resource>, ServiceError> {
+        self.fake.resources().await
+    }
+
+    fn names(&self, instance: &InstanceId, bindings: &[BindingId]) -> Vec<String> {
+        self.fake.names(instance, bindings)
+    }
+
+    async fn remove(&self, resource: &Resource) -> Result<(), ServiceError> {
+        self.fake.remove(resource).await
+    }
+
+    async fn check(&self) -> Result<String, ServiceError> {
+        self.fake.check().await
+    }
+}

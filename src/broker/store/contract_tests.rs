@@ -1,0 +1,134 @@
+//! What every [`Store`] must do, as tests: `rows` for what is kept, `holds` for who may work. A store joins in by a
+//! [`Testbed`] and `trials::contract!(ItsTestbed)` among its own tests. What only one store can do is tested there.
+
+pub(crate) mod leases;
+pub(crate) mod rows;
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{Change, Hold, Key, Row, State, Store, StoreError, Then, cipher::Sealed};
+use crate::osb::InstanceId;
+
+/// Longer than any trial takes.
+pub(crate) const LONG_LEASE: Duration = Duration::from_mins(5);
+/// So short that a trial can wait for its end, and long enough to be renewed on a busy machine.
+pub(crate) const SHORT_LEASE: Duration = Duration::from_secs(2);
+/// What is awaited happens sooner, or never.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Where a kind of store is tried: records that no other trial sees, empty at first.
+pub(crate) trait Testbed: Sized {
+    type Store: Store + 'static;
+
+    async fn new() -> Self;
+
+    /// A broker's own handle on the records. Two of them are two replicas, if the store is for several; they may share
+    /// everything if it is for one process.
+    async fn open(&self, lease: Duration) -> Self::Store;
+}
+
+/// Makes a test of each trial: `trials::contract!(ItsTestbed);`
+macro_rules! contract {
+    ($testbed:ty) => {
+        $crate::broker::store::contract_tests::contract! { $testbed, rows:
+            installation_is_proposed_once,
+            brokers_that_start_at_once_agree_on_the_installation,
+            rows_are_put_replaced_and_removed,
+            every_part_of_a_row_comes_back,
+            odd_ids_are_kept_apart,
+            rows_come_in_the_order_of_their_ids,
+            unfinished_rows_are_found,
+            rows_sealed_otherwise_are_found,
+            deletes_are_remembered_and_forgotten,
+            a_commit_without_changes_is_one,
+        }
+        $crate::broker::store::contract_tests::contract! { $testbed, leases:
+            one_holds_an_instance_and_others_go_on,
+            a_hold_that_was_given_back_is_no_longer_one,
+            only_its_holder_can_give_a_hold_back,
+            a_commit_without_the_hold_changes_nothing,
+            others_can_record_something_beside_a_holder,
+            a_commit_keeps_the_hold_or_gives_it_back,
+            a_released_instance_is_free_although_it_is_recorded,
+            holders_take_turns,
+            a_holder_hears_that_it_is_wanted,
+            nobody_holds_anything_while_frozen,
+            freezing_waits_for_holders,
+            nothing_is_committed_while_frozen,
+            two_freeze_one_after_the_other_or_at_once,
+            a_hold_runs_out_unless_it_is_renewed,
+            a_renewed_hold_goes_on,
+            freezing_does_not_wait_for_the_dead,
+            a_freeze_lasts_until_it_is_dropped,
+        }
+    };
+    ($testbed:ty, $group:ident: $($trial:ident,)+) => {
+        mod $group {
+            use super::*;
+
+            $(
+                #[tokio::test]
+                async fn $trial() {
+                    $crate::broker::store::contract_tests::$group::$trial::<$testbed>().await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use contract;
+
+pub(crate) fn sealed(content: &str) -> Sealed {
+    Sealed { key_id: "k1".to_owned(), bytes: content.as_bytes().to_vec() }
+}
+
+pub(crate) fn row(key: &Key, state: State, content: &str) -> Row {
+    Row { key: key.clone(), state, server: "main".into(), sealed: sealed(content) }
+}
+
+/// A row that is ready.
+pub(crate) fn put(key: &Key, content: &str) -> Change {
+    Change::Put(row(key, State::Ready, content))
+}
+
+pub(crate) fn instance(id: &str) -> Key {
+    Key::instance(&id.into())
+}
+
+pub(crate) fn binding(instance: &str, id: &str) -> Key {
+    Key::binding(&instance.into(), &id.into())
+}
+
+/// Takes an instance that nobody holds.
+pub(crate) async fn take(store: &impl Store, instance: &InstanceId) -> Hold {
+    store.hold(instance).await.unwrap().expect("nobody holds it")
+}
+
+/// Takes the instance, makes the changes and gives it back.
+pub(crate) async fn change(store: &impl Store, instance: &str, changes: Vec<Change>) {
+    let hold = take(store, &instance.into()).await;
+    store.commit(&hold, changes, Then::Release).await.unwrap();
+}
+
+/// A hold that was never given.
+pub(crate) fn made_up(instance: &InstanceId) -> Hold {
+    Hold { instance: instance.clone(), token: Uuid::new_v4() }
+}
+
+/// Waits until the instance is free, and takes it.
+pub(crate) async fn take_when_free(store: &impl Store, instance: &InstanceId) -> Hold {
+    let taken = async {
+        loop {
+            match store.hold(instance).await.unwrap() {
+                Some(hold) => return hold,
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, taken).await.expect("it becomes free")
+}
+
+pub(crate) fn is_lost(result: &Result<(), StoreError>) -> bool {
+    matches!(result, Err(StoreError::HoldLost { .. }))
+}

@@ -1,0 +1,337 @@
+//! Who may work: holds, their leases, and freezing.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    LONG_LEASE, PATIENCE, SHORT_LEASE, Testbed, binding, instance, is_lost, made_up, put, row, take,
+    take_when_free,
+};
+use crate::{
+    broker::store::{Change, Renewal, State, Store, Then},
+    osb::InstanceId,
+};
+
+/// For what must not happen: as long as a slow machine needs to do it.
+const A_WHILE: Duration = Duration::from_millis(300);
+
+pub(crate) async fn one_holds_an_instance_and_others_go_on<T: Testbed>() {
+    let bed = T::new().await;
+    let (one, two) = (bed.open(LONG_LEASE).await, bed.open(LONG_LEASE).await);
+    let i: InstanceId = "i".into();
+    let hold = take(&one, &i).await;
+    assert_eq!(one.hold(&i).await.unwrap(), None);
+    assert_eq!(two.hold(&i).await.unwrap(), None);
+    take(&two, &"j".into()).await;
+    one.release(&hold).await.unwrap();
+    let next = take(&two, &i).await;
+    assert_ne!(next.token, hold.token);
+    assert_eq!(one.hold(&i).await.unwrap(), None);
+}
+
+pub(crate) async fn a_hold_that_was_given_back_is_no_longer_one<T: Testbed>() {
+    let bed = T::new().await;
+    let store = bed.open(LONG_LEASE).await;
+    let hold = take(&store, &"i".into()).await;
+    assert_eq!(store.renew(&hold).await.unwrap(), Renewal::Held { interrupted: false });
+    store.release(&hold).await.unwrap();
+    store.release(&hold).await.unwrap();
+    assert_eq!(store.renew(&hold).await.unwrap(), Renewal::Lost);
+    assert_eq!(store.renew(&made_up(&"never".into())).await.unwrap(), Renewal::Lost);
+}
+
+pub(crate) async fn only_its_holder_can_give_a_hold_back<T: Testbed>() {
+    let bed = T::new().await;
+    let store = bed.open(LONG_LEASE).await;
+    let i: InstanceId = "i".into();
+    let former = take(&store, &i).await;
+    store.release(&former).await.unwrap();
+    let hold = take(&store, &i).await;
+    for other in [former, made_up(&i)] {
+        store.release(&other).await.unwrap();
+        assert_eq!(store.renew(&other).await.unwrap(), Renewal::Lost);
+    }
+    assert_eq!(store.renew(&hold).await.unwrap(), Renewal::Held { interrupted: false });
+    assert_eq!(store.hold(&i).await.unwrap(), None);
+}
+
+pub(crate) async fn others_can_record_something_beside_a_holder<T: Testbed>() {
+    let bed = T::new().await;
+    let (one, two) = (bed.open(LONG_LEASE).await, bed.open(LONG_LEASE).await);
+    let (i, b) = (instance("i"), binding("i", "b"));
+    assert_eq!(two.holder(&i.instance).await.unwrap(), None);
+    let hold = take(&one, &i.instance).await;
+    for store in [&one, &two] {
+        assert_eq!(store.holder(&i.instance).await.unwrap(), Some(hold.clone()));
+    }
+    two.commit(&hold, vec![put(&b, "beside")], Then::Keep).await.unwrap();
+    one.commit(&hold, vec![put(&i, "own")], Then::Release).await.unwrap();
+    assert_eq!(two.holder(&i.instance).await.unwrap(), None);
+    assert!(is_lost(&two.commit(&hold, vec![Change::Remove(b.clone())], Then::Keep).await));
+    assert_eq!(one.row(&b).await.unwrap(), Some(row(&b, State::Ready, "beside")));
+}
+
+pub(crate) async fn a_commit_without_the_hold_changes_nothing<T: Testbed>() {
+    let bed = T::new().await;
+    let store = bed.open(LONG_LEASE).await;
+    let (i, b) = (instance("i"), binding("i", "b"));
+    let former = take(&store, &i.instance).await;
+    store.commit(&former, vec![put(&i, "kept")], Then::Release).await.unwrap();
+    let changes = || {
+        let tombstone = Change::Tombstone(i.clone(), "operation".to_owned());
+        vec![put(&b, "late"), tombstone, Change::Remove(i.clone())]
+    };
+    for then in [Then::Keep, Then::Release] {
+        assert!(is_lost(&store.commit(&former, changes(), then).await), "nobody holds it");
+    }
+    let hold = take(&store, &i.instance).await;
+    for other in [&former, &made_up(&i.instance)] {
+        for then in [Then::Keep, Then::Release] {
+            assert!(is_lost(&store.commit(other, changes(), then).await), "somebody else holds it");
+        }
+    }
+    assert!(is_lost(&store.commit(&former, Vec::new(), Then::Keep).await), "without changes");
+    assert_eq!(store.row(&i).await.unwrap(), Some(row(&i, State::Ready, "kept")));
+    assert_eq!(store.row(&b).await.unwrap(), None);
+    assert_eq!(store.tombstone(&i).await.unwrap(), None);
+    assert_eq!(store.renew(&hold).await.unwrap(), Renewal::Held { interrupted: false });
+}
+
+pub(crate) async fn a_commit_keeps_the_hold_or_gives_it_back<T: Testbed>() {
+    let bed = T::new().await;
+    let (one, two) = (bed.open(LONG_LEASE).await, bed.open(LONG_LEASE).await);
+    let i = instance("i");
+    let hold = take(&one, &i.instance).await;
+    one.commit(&hold, vec![put(&i, "1")], Then::Keep).await.unwrap();
+    assert_eq!(two.row(&i).await.unwrap(), Some(row(&i, State::Ready, "1")));
+    assert_eq!(two.hold(&i.instance).await.unwrap(), None);
+    one.commit(&hold, vec![put(&i, "2")], Then::Release).await.unwrap();
+    let next = take(&two, &i.instance).await;
+    assert!(is_lost(&one.commit(&hold, vec![put(&i, "3")], Then::Release).await));
+    assert_eq!(two.row(&i).await.unwrap(), Some(row(&i, State::Ready, "2")));
+    assert_eq!(two.renew(&next).await.unwrap(), Renewal::Held { interrupted: false });
+}
+
+pub(crate) async fn a_released_instance_is_free_although_it_is_recorded<T: Testbed>() {
+    let bed = T::new().await;
+    let store = bed.open(LONG_LEASE).await;
+    let i = instance("i");
+    for content in ["1", "2", "3"] {
+        let hold = take(&store, &i.instance).await;
+        store.commit(&hold, vec![put(&i, content)], Then::Keep).await.unwrap();
+        store.release(&hold).await.unwrap();
+    }
+    assert_eq!(store.row(&i).await.unwrap(), Some(row(&i, State::Ready, "3")));
+}
+
+/// Counting up by reading and writing loses nothing when one holds the instance at a time.
+pub(crate) async fn holders_take_turns<T: Testbed>() {
+    const HOLDERS: usize = 6;
+    const TURNS: usize = 5;
+    let bed = T::new().await;
+    let mut holders = tokio::task::JoinSet::new();
+    for _ in 0..HOLDERS {
+        let store = bed.open(LONG_LEASE).await;
+        holders.spawn(async move {
+            let i = instance("i");
+            for turn in 0..TURNS {
+                let hold = take_when_free(&store, &i.instance).await;
+                let found = store.row(&i).await.unwrap();
+                let count: usize =
+                    found.map_or(0, |row| String::from_utf8(row.sealed.bytes).unwrap().parse().unwrap());
+                let changes = vec![put(&i, &(count + 1).to_string())];
+                if turn % 2 == 0 {
+                    store.commit(&hold, changes, Then::Release).await.unwrap();
+                } else {
+                    store.commit(&hold, changes, Then::Keep).await.unwrap();
+                    store.release(&hold).await.unwrap();
+                }
+            }
+        });
+    }
+    holders.join_all().await;
+    let counted = bed.open(LONG_LEASE).await.row(&instance("i")).await.unwrap();
+    assert_eq!(counted, Some(row(&instance("i"), State::Ready, &(HOLDERS * TURNS).to_string())));
+}
+
+pub(crate) async fn a_holder_hears_that_it_is_wanted<T: Testbed>() {
+    let bed = T::new().await;
+    let (one, two) = (bed.open(LONG_LEASE).await, bed.open(LONG_LEASE).await);
+    let (i, j): (InstanceId, InstanceId) = ("i".into(), "j".into());
+    two.interrupt(&i).await.unwrap();
+    let hold = take(&one, &i).await;
+    let other = take(&one, &j).await;
+    assert_eq!(one.renew(&hold).await.unwrap(), Renewal::Held { interrupted: false });
+    two.interrupt(&i).await.unwrap();
+    two.interrupt(&i).await.unwrap();
+    assert_eq!(one.renew(&hold).await.unwrap(), Renewal::Held { interrupted: true });
+    assert_eq!(one.renew(&hold).await.unwrap(), Renewal::Held { interrupted: true });
+    assert_eq!(one.renew(&other).await.unwrap(), Renewal::Held { interrupted: false });
+    one.commit(&hold, vec![put(&instance("i"), "")], Then::Release).await.unwrap();
+    let next = take(&two, &i).await;
+    assert_eq!(two.renew(&next).await.unwrap(), Renewal::Held { interrupted: false });
+}
+
+pub(crate) async fn nobody_holds_anything_while_frozen<T: Testbed>() {
+    let bed = T::new().await;
+    let (one, two) = (bed.open(LONG_LEASE).await, bed.open(LONG_LEASE).await);
+    let i = instance("i");
+    super::change(&one, "i", vec![put(&i, "1")]).await;
+    let frozen = two.freeze().await.unwrap();
+    for store in [&one, &two] {
+        assert_eq!(store.hold(&i.instance).await.unwrap(), None);
+        assert_eq!(store.hold(&"new".into()).await.unwrap(), None);
+        assert_eq!(store.row(&i).await.unwrap(), Some(row(&i, State::Ready, "1")), "reading goes on");
+    }
+    assert!(is_lost(&one.commit(&made_up(&i.instance), vec![put(&i, "2")], Then::Keep).await));
+    drop(frozen);
+    let hold = take_when_free(&one, &i.instance).await;
+    one.commit(&hold, vec![put(&i, "3")], Then::Release).await.unwrap();
+}
+
+pub(crate) async fn freezing_waits_for_holders<T: Testbed>() {
+    let bed = T::new().await;
+    let (one, two) = (bed.open(LONG_LEASE).await, bed.open(LONG_LEASE).await);
+    let i = instance("i");
+    let hold = take(&one, &i.instance).await;
+    let mut freezing = Box::pin(two.freeze());
+    assert!(timeout(A_WHILE, &mut freezing).await.is_err(), "it is held");
+    one.commit(&hold, vec![put(&i, "1")], Then::Keep).await.unwrap();
+    assert_eq!(one.renew(&hold).await.unwrap(), Renewal::Held { interrupted: false });
+    one.release(&hold).await.unwrap();
+    let frozen = timeout(PATIENCE, freezing).await.unwrap().unwrap();
+    assert_eq!(two.row(&i).await.unwrap(), Some(row(&i, State::Ready, "1")), "what was held is seen");
+    assert_eq!(one.hold(&i.instance).await.unwrap(), None);
+    drop(frozen);
+    take_when_free(&one, &i.instance).await;
+}
+
+/// Whoever is given a hold before is waited for, and nobody is given one after.
+pub(crate) async fn nothing_is_committed_while_frozen<T: Testbed>() {
+    const WORKERS: usize = 4;
+    let bed = T::new().await;
+    let mut workers = tokio::task::JoinSet::new();
+    for worker in 0..WORKERS {
+        let store = bed.open(LONG_LEASE).await;
+        workers.spawn(async move {
+            let i = instance(&worker.to_string());
+            for turn in 0.. {
+                let hold = take_when_free(&store, &i.instance).await;
+                store.commit(&hold, vec![put(&i, &turn.to_string())], Then::Release).await.unwrap();
+            }
+        });
+    }
+    let sweep = bed.open(LONG_LEASE).await;
+    let all_work = async {
+        while sweep.instances().await.unwrap().len() < WORKERS {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, all_work).await.unwrap();
+    for _ in 0..5 {
+        let frozen = timeout(PATIENCE, sweep.freeze()).await.unwrap().unwrap();
+        let before = sweep.instances().await.unwrap();
+        sleep(A_WHILE / 3).await;
+        assert_eq!(sweep.instances().await.unwrap(), before);
+        drop(frozen);
+        let goes_on = async {
+            while sweep.instances().await.unwrap() == before {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, goes_on).await.unwrap();
+    }
+    workers.abort_all();
+}
+
+/// Somebody who gives up waiting for a freeze leaves nothing frozen, and neither of two ends the other's.
+pub(crate) async fn two_freeze_one_after_the_other_or_at_once<T: Testbed>() {
+    let bed = T::new().await;
+    let (one, two) = (bed.open(SHORT_LEASE).await, bed.open(SHORT_LEASE).await);
+    let i: InstanceId = "i".into();
+    let hold = take(&one, &i).await;
+    assert!(timeout(A_WHILE / 3, two.freeze()).await.is_err(), "it is held");
+    one.release(&hold).await.unwrap();
+    let hold = take_when_free(&one, &i).await;
+    one.release(&hold).await.unwrap();
+
+    let first = timeout(PATIENCE, one.freeze()).await.unwrap().unwrap();
+    let mut second = Box::pin(two.freeze());
+    let early = timeout(A_WHILE, &mut second).await;
+    drop(first);
+    let second = match early {
+        Ok(frozen) => frozen.unwrap(),
+        Err(_) => timeout(PATIENCE, second).await.unwrap().unwrap(),
+    };
+    assert_eq!(one.hold(&i).await.unwrap(), None);
+    drop(second);
+    take_when_free(&one, &i).await;
+}
+
+pub(crate) async fn a_hold_runs_out_unless_it_is_renewed<T: Testbed>() {
+    let bed = T::new().await;
+    let (one, two) = (bed.open(SHORT_LEASE).await, bed.open(SHORT_LEASE).await);
+    let i = instance("i");
+    let hold = take(&one, &i.instance).await;
+    let Some(lease) = one.lease() else {
+        sleep(SHORT_LEASE).await;
+        assert_eq!(two.hold(&i.instance).await.unwrap(), None, "it cannot be lost");
+        return;
+    };
+    assert_eq!(lease, SHORT_LEASE);
+    one.commit(&hold, vec![put(&i, "1")], Then::Keep).await.unwrap();
+    two.interrupt(&i.instance).await.unwrap();
+    let next = take_when_free(&two, &i.instance).await;
+    assert_ne!(next.token, hold.token);
+    assert_eq!(two.renew(&next).await.unwrap(), Renewal::Held { interrupted: false }, "that was the former");
+    assert_eq!(one.renew(&hold).await.unwrap(), Renewal::Lost);
+    assert!(is_lost(&one.commit(&hold, vec![put(&i, "late")], Then::Release).await));
+    one.release(&hold).await.unwrap();
+    assert_eq!(two.row(&i).await.unwrap(), Some(row(&i, State::Ready, "1")));
+    two.commit(&next, vec![put(&i, "2")], Then::Release).await.unwrap();
+}
+
+pub(crate) async fn a_renewed_hold_goes_on<T: Testbed>() {
+    let bed = T::new().await;
+    // So long that a busy machine does not let it run out.
+    let lease = SHORT_LEASE * 4;
+    let (one, two) = (bed.open(lease).await, bed.open(lease).await);
+    let i = instance("i");
+    let hold = take(&one, &i.instance).await;
+    let end = Instant::now() + lease * 3 / 2;
+    while Instant::now() < end {
+        assert_eq!(one.renew(&hold).await.unwrap(), Renewal::Held { interrupted: false });
+        assert_eq!(two.hold(&i.instance).await.unwrap(), None);
+        sleep(lease / 8).await;
+    }
+    one.commit(&hold, vec![put(&i, "1")], Then::Release).await.unwrap();
+}
+
+pub(crate) async fn freezing_does_not_wait_for_the_dead<T: Testbed>() {
+    let bed = T::new().await;
+    let (one, two) = (bed.open(SHORT_LEASE).await, bed.open(SHORT_LEASE).await);
+    if one.lease().is_none() {
+        return;
+    }
+    let i = instance("i");
+    let hold = take(&one, &i.instance).await;
+    let frozen = timeout(PATIENCE, two.freeze()).await.unwrap().unwrap();
+    assert!(is_lost(&one.commit(&hold, vec![put(&i, "late")], Then::Release).await));
+    assert_eq!(one.renew(&hold).await.unwrap(), Renewal::Lost, "or it would be held in the frozen store");
+    drop(frozen);
+}
+
+pub(crate) async fn a_freeze_lasts_until_it_is_dropped<T: Testbed>() {
+    let bed = T::new().await;
+    let (one, two) = (bed.open(SHORT_LEASE).await, bed.open(SHORT_LEASE).await);
+    let i: InstanceId = "i".into();
+    let frozen = two.freeze().await.unwrap();
+    let end = Instant::now() + SHORT_LEASE * 3;
+    while Instant::now() < end {
+        assert_eq!(one.hold(&i).await.unwrap(), None);
+        sleep(SHORT_LEASE / 8).await;
+    }
+    drop(frozen);
+    take_when_free(&one, &i).await;
+}

@@ -1,0 +1,117 @@
+//! Keeping credentials: the Secrets are written in the order in which pods need them, and the status tells of them
+//! without telling them.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, ResourceExt};
+
+use super::{Failure, expiry};
+use crate::{
+    apis::servicecatalog::{ServiceBinding, ServiceBindingStatus, binding::Revision},
+    bindings::{
+        secrets::{self, Marks},
+        variables::Variables,
+    },
+    catalog::reconcile::{now, resolve::Offer},
+    contract::env_secret_name,
+    osb::BindResponse,
+};
+
+/// Writes the Secrets, in the order in which pods need them, and what is told of them.
+pub(super) async fn keep(
+    binding: &ServiceBinding,
+    offer: &Offer,
+    variables: &Variables,
+    response: &BindResponse,
+    api: &Api<Secret>,
+    new: &mut ServiceBindingStatus,
+) -> Result<(), Failure> {
+    let credentials = response.credentials.clone().unwrap_or_default();
+    let values = variables.render(&credentials)?;
+    secrets::check_size("the variables", &values)?;
+    let data = secrets::data(&credentials)?;
+    let existing = secrets::read(api, binding).await?;
+    let revision = revision(&existing, &data, new);
+    let expires_at = response.metadata.as_ref().and_then(|metadata| metadata.expires_at.clone());
+    let marks = Marks { revision, service: offer.class.spec.external_name.clone(), expires_at };
+    let variables_name = env_secret_name(&binding.name_any());
+    let mut written = Vec::new();
+    for (name, existing) in &existing {
+        let data = if *name == variables_name { values.clone() } else { data.clone() };
+        let desired = secrets::desired(binding, name, data, &marks);
+        written.push(secrets::write(api, &desired, existing.as_ref()).await?);
+    }
+    new.secrets = written;
+    new.expires_at =
+        response.metadata.as_ref().and_then(|metadata| expiry::read(metadata.expires_at.as_deref()?));
+    if new.revisions.last().is_none_or(|last| last.n != revision) {
+        let username = credentials.expose().get("username").and_then(|name| name.as_str()).map(str::to_owned);
+        new.revisions.push(Revision { n: revision, written_at: now(), username });
+    }
+    Ok(())
+}
+
+/// The revision of these credentials: that of the mounted Secret while its data stays, the next one otherwise. A Secret
+/// that was lost or changed by somebody comes back under its old number when the credentials are the old ones, which
+/// only the user's name can tell then.
+fn revision(
+    existing: &[(String, Option<Secret>)],
+    data: &BTreeMap<String, String>,
+    status: &ServiceBindingStatus,
+) -> i64 {
+    let mounted = existing.last().and_then(|(_, secret)| secret.as_ref());
+    let known = status.revisions.last();
+    let Some(number) = known.map(|last| last.n).max(mounted.and_then(secrets::revision)) else { return 1 };
+    let same_data = mounted.and_then(|secret| secret.data.as_ref()).is_some_and(|held| {
+        held.len() == data.len()
+            && held.iter().all(|(key, value)| data.get(key).map(String::as_bytes) == Some(&value.0))
+    });
+    let as_written = status.secrets.last().zip(mounted).is_some_and(|(written, mounted)| {
+        Some(&written.resource_version) == mounted.metadata.resource_version.as_ref()
+    });
+    let same_user = known.is_none_or(|last| last.username.as_ref() == data.get("username"));
+    if same_data || (!as_written && same_user) { number } else { number.saturating_add(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+    use serde_json::json;
+
+    use super::*;
+
+    /// The revision when the mounted Secret holds `held` in version `version`, the status tells of user `u` with
+    /// revision 2 written as version `1`, and the broker answers `answered`.
+    fn next(held: Option<&[(&str, &str)]>, version: &str, answered: &[(&str, &str)]) -> i64 {
+        let status: ServiceBindingStatus = serde_json::from_value(json!({
+            "revisions": [{"n": 2, "writtenAt": "2026-01-01T00:00:00Z", "username": "u"}],
+            "secrets": [{"name": "b", "uid": "x", "resourceVersion": "1"}],
+        }))
+        .unwrap();
+        let secret = held.map(|pairs| {
+            let mut secret = Secret::default();
+            secret.metadata.resource_version = Some(version.to_owned());
+            let bytes =
+                |(key, value): &(&str, &str)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec()));
+            secret.data = Some(pairs.iter().map(bytes).collect());
+            secret
+        });
+        let data = answered.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        revision(&[("b".to_owned(), secret)], &data, &status)
+    }
+
+    #[test]
+    fn the_revision_counts_sets_of_credentials_not_writes() {
+        let old = [("username", "u"), ("password", "p")];
+        let new_user = [("username", "v"), ("password", "q")];
+        let new_password = [("username", "u"), ("password", "q")];
+        assert_eq!(next(Some(&old), "1", &old), 2, "nothing new");
+        assert_eq!(next(None, "", &old), 2, "lost");
+        assert_eq!(next(Some(&[("username", "mine")]), "7", &old), 2, "changed by somebody");
+        assert_eq!(next(Some(&old), "1", &new_user), 3, "another user");
+        assert_eq!(next(Some(&old), "1", &new_password), 3, "another password");
+        assert_eq!(next(None, "", &new_user), 3, "lost, and another user");
+        assert_eq!(revision(&[], &BTreeMap::new(), &ServiceBindingStatus::default()), 1, "the first");
+    }
+}

@@ -1,0 +1,177 @@
+//! A catalog as class and plan objects. What has the id of another entry, or of another broker's, is left out. Pure.
+
+use std::collections::BTreeMap;
+
+use kube::{Resource, ResourceExt};
+use serde_json::Value;
+
+use crate::{
+    apis::servicecatalog::{
+        ClusterServiceBroker, ClusterServiceClass, ClusterServiceClassSpec, ClusterServicePlan,
+        ClusterServicePlanSpec, LocalReference,
+    },
+    catalog::{client::LeftOut, names},
+    osb::{Catalog, Plan, Service},
+};
+
+pub(super) type Objects = (BTreeMap<String, ClusterServiceClass>, BTreeMap<String, ClusterServicePlan>);
+
+/// The objects of a catalog, by name. What has the id of another one is left out; `owners` tell which other broker offers a
+/// class or a plan. Pure.
+pub(super) fn objects(
+    broker: &ClusterServiceBroker,
+    catalog: &Catalog,
+    (owner_of_class, owner_of_plan): (impl Fn(&str) -> Option<String>, impl Fn(&str) -> Option<String>),
+    left_out: &mut Vec<LeftOut>,
+) -> Objects {
+    let (mut classes, mut plans) = Objects::default();
+    let mut leave_out = |problem: String, ids: Vec<String>| left_out.push(LeftOut { problem, ids });
+    for service in &catalog.services {
+        let class = class(broker, service);
+        let (class_name, named) = (class.name_any(), format!("service {:?}", service.name));
+        let taken = owner_of_class(&class_name)
+            .map(|other| format!("the broker {other} already offers it with its id"));
+        let twice = classes.contains_key(&class_name).then(|| "another service has its id".to_owned());
+        if let Some(problem) = taken.or(twice) {
+            leave_out(format!("{named}: {problem}"), Vec::new());
+            continue;
+        }
+        let mut of_class = BTreeMap::new();
+        for offered in &service.plans {
+            let plan = plan(broker, offered, &class_name);
+            let name = plan.name_any();
+            let taken =
+                owner_of_plan(&name).map(|other| format!("the broker {other} already offers it with its id"));
+            let is_twice = plans.contains_key(&name) || of_class.contains_key(&name);
+            match taken.or(is_twice.then(|| "another plan has its id".to_owned())) {
+                Some(problem) => {
+                    leave_out(format!("{named}, plan {:?}: {problem}", offered.name), Vec::new());
+                }
+                None => drop(of_class.insert(name, plan)),
+            }
+        }
+        if of_class.is_empty() && !service.plans.is_empty() {
+            leave_out(format!("{named}: none of its plans can be used"), vec![service.id.to_string()]);
+            continue;
+        }
+        plans.extend(of_class);
+        classes.insert(class_name, class);
+    }
+    (classes, plans)
+}
+
+fn class(broker: &ClusterServiceBroker, service: &Service) -> ClusterServiceClass {
+    let spec = ClusterServiceClassSpec {
+        external_name: service.name.clone(),
+        external_id: service.id.to_string(),
+        description: service.description.clone(),
+        bindable: service.bindable,
+        binding_retrievable: service.bindings_retrievable,
+        plan_updatable: service.plan_updateable,
+        external_metadata: service.metadata.clone(),
+        tags: service.tags.clone(),
+        requires: service.requires.clone(),
+        cluster_service_broker_name: broker.name_any(),
+    };
+    let mut class = ClusterServiceClass::new(&names::escaped(service.id.as_str()), spec);
+    class.metadata.owner_references = broker.controller_owner_ref(&()).map(|owner| vec![owner]);
+    class
+}
+
+fn plan(broker: &ClusterServiceBroker, plan: &Plan, class: &str) -> ClusterServicePlan {
+    let schema = |path: &str| {
+        plan.schemas
+            .as_ref()
+            .and_then(|schemas| schemas.pointer(path))
+            .filter(|schema| schema.is_object())
+            .cloned()
+    };
+    let schema = |path: &str| -> Option<Value> { schema(&format!("{path}/parameters")) };
+    let spec = ClusterServicePlanSpec {
+        external_name: plan.name.clone(),
+        external_id: plan.id.to_string(),
+        description: plan.description.clone(),
+        bindable: plan.bindable,
+        free: plan.free.unwrap_or(true),
+        external_metadata: plan.metadata.clone(),
+        instance_create_parameter_schema: schema("/service_instance/create"),
+        instance_update_parameter_schema: schema("/service_instance/update"),
+        service_binding_create_parameter_schema: schema("/service_binding/create"),
+        cluster_service_broker_name: broker.name_any(),
+        cluster_service_class_ref: LocalReference { name: class.to_owned() },
+    };
+    let mut object = ClusterServicePlan::new(&names::escaped(plan.id.as_str()), spec);
+    object.metadata.owner_references = broker.controller_owner_ref(&()).map(|owner| vec![owner]);
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::apis::servicecatalog::ClusterServiceBrokerSpec;
+
+    fn broker() -> ClusterServiceBroker {
+        ClusterServiceBroker::new("b", ClusterServiceBrokerSpec::default())
+    }
+
+    fn catalog(json: Value) -> Catalog {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_catalog_becomes_classes_and_plans() {
+        let offered = catalog(json!({"services": [{
+            "id": "e2e250b5-73f8-45fd-9a7f-93c8dddc5f00", "name": "cockroachdb", "description": "SQL", "bindable": true,
+            "metadata": {"displayName": "CockroachDB"}, "tags": ["SQL"],
+            "plans": [{"id": "P1", "name": "default", "description": "Default",
+                "schemas": {"service_instance": {"create": {"parameters": {"type": "object"}}}}}]
+        }]}));
+        let (classes, plans, left_out) = made(&offered);
+        assert_eq!(left_out, Vec::<String>::new());
+        let class = &classes["e2e250b5-73f8-45fd-9a7f-93c8dddc5f00"];
+        assert_eq!((&*class.spec.external_name, class.spec.bindable), ("cockroachdb", true));
+        assert_eq!(class.spec.cluster_service_broker_name, "b");
+        let plan = &plans["z50z1"];
+        assert_eq!((&*plan.spec.external_id, plan.spec.free), ("P1", true));
+        assert_eq!(plan.spec.cluster_service_class_ref.name, class.name_any());
+        assert_eq!(plan.spec.instance_create_parameter_schema, Some(json!({"type": "object"})));
+        assert_eq!(plan.spec.instance_update_parameter_schema, None);
+    }
+
+    fn made(
+        offered: &Catalog,
+    ) -> (BTreeMap<String, ClusterServiceClass>, BTreeMap<String, ClusterServicePlan>, Vec<String>) {
+        let owner = |id: &str| id.starts_with("theirs").then(|| "them".to_owned());
+        let mut left_out = Vec::new();
+        let (classes, plans) = objects(&broker(), offered, (owner, owner), &mut left_out);
+        (classes, plans, left_out.into_iter().map(|left_out| left_out.problem).collect())
+    }
+
+    /// One mistake does not make the rest of the catalog useless.
+    #[test]
+    fn what_contradicts_the_rest_is_left_out_and_named() {
+        let plan = |id: &str, name: &str| json!({"id": id, "name": name});
+        let service = |id: &str, name: &str, plans: Vec<Value>| json!({"id": id, "name": name, "bindable": true, "plans": plans});
+        let offered = catalog(json!({"services": [
+            service("s", "one", vec![plan("p", "good"), plan("p", "again"), plan("theirs-p", "taken")]),
+            service("s", "same", vec![plan("q", "q")]),
+            service("theirs-s", "taken", vec![plan("r", "r")]),
+            service("t", "empty", vec![plan("p", "p")]),
+            service("u", "without", vec![]),
+        ]}));
+        let (classes, plans, left_out) = made(&offered);
+        assert_eq!(classes.keys().collect::<Vec<_>>(), ["s", "u"]);
+        assert_eq!(plans.keys().collect::<Vec<_>>(), ["p"]);
+        let expected = [
+            "service \"one\", plan \"again\": another plan has its id",
+            "service \"one\", plan \"taken\": the broker them already offers it with its id",
+            "service \"same\": another service has its id",
+            "service \"taken\": the broker them already offers it with its id",
+            "service \"empty\", plan \"p\": another plan has its id",
+            "service \"empty\": none of its plans can be used",
+        ];
+        assert_eq!(left_out, expected);
+    }
+}

@@ -1,0 +1,252 @@
+//! ExternalResources: what a broker holds for an object that is gone, without its finalizer having done its work, is deleted there.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+    runtime::reflector::{ObjectRef, Store},
+};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tracing::info;
+
+use super::{
+    NAMESPACE_RECREATED, Next, ReconcileError,
+    delete_external::{self, Released, poll_wait},
+    has_finalizer, now,
+};
+use crate::{
+    apis::servicecatalog::{
+        ExternalResource, ExternalResourceKind, ExternalResourceState, ExternalResourceStatus,
+        ServiceBinding, ServiceInstance,
+    },
+    catalog::{
+        connections::BrokerError,
+        context::Context,
+        ledger::{how_to_adopt, is_adopted_by},
+    },
+    contract::{FIELD_MANAGER, approval},
+    osb::Operation,
+};
+
+/// How long to wait for a namespace that has not been seen yet.
+const UNKNOWN_NAMESPACE: Duration = Duration::from_secs(1);
+
+/// Looks at an external resource.
+pub(in crate::catalog) async fn reconcile(
+    external_resource: Arc<ExternalResource>,
+    context: Arc<Context>,
+) -> Result<Next, ReconcileError> {
+    let _turn = context.turns.take(&external_resource.name_any()).await;
+    let holder = match external_resource.spec.kind {
+        ExternalResourceKind::ServiceInstance => {
+            holder::<ServiceInstance>(&external_resource, &context).await?
+        }
+        ExternalResourceKind::ServiceBinding => {
+            holder::<ServiceBinding>(&external_resource, &context).await?
+        }
+    };
+    let old = external_resource.status.clone().unwrap_or_default();
+    let namespace_uid = context.namespace_uid(&external_resource.spec.namespace);
+    match (holder, namespace_uid) {
+        (Holder::Nobody, _) => {}
+        (_, None) => return Ok(Next::After(UNKNOWN_NAMESPACE)),
+        (Holder::Itself, Some(uid)) => {
+            if external_resource.spec.namespace_uid.is_none() {
+                context.ledger.note_namespace(&external_resource, &uid).await?;
+            }
+            write(&context, &external_resource, &old, &ExternalResourceStatus::default()).await?;
+            return Ok(Next::Settled);
+        }
+        (Holder::Namesake, Some(uid))
+            if external_resource.spec.namespace_uid.as_ref() == Some(&uid)
+                || is_adopted_by(&external_resource, Some(&uid)) =>
+        {
+            write(&context, &external_resource, &old, &ExternalResourceStatus::default()).await?;
+            return Ok(Next::Settled);
+        }
+        (Holder::Namesake, Some(uid)) => {
+            let message =
+                format!("{}; to have it deleted, delete that object", how_to_adopt(&external_resource, &uid));
+            let new = ExternalResourceStatus {
+                reason: Some(NAMESPACE_RECREATED.to_owned()),
+                message: Some(message),
+                ..ExternalResourceStatus::default()
+            };
+            write(&context, &external_resource, &old, &new).await?;
+            return Ok(Next::Settled);
+        }
+    }
+    let mut new = old.clone();
+    new.state = Some(ExternalResourceState::Releasing);
+    let since = new.since.get_or_insert_with(now).clone();
+    let begun = old.operation.clone().map(|operation| Some(operation).filter(|name| !name.is_empty()));
+    let begun = begun.map(|operation| operation.map(Operation::from));
+    new.operation = None;
+    let next = match release(&external_resource, &context, begun).await {
+        Ok(Released::Done) => {
+            context.ledger.remove(&external_resource).await?;
+            info!(
+                external_resource = external_resource.name_any(),
+                broker = external_resource.spec.broker.name,
+                "deleted at the broker what its object left"
+            );
+            return Ok(Next::Settled);
+        }
+        Ok(Released::InProgress { operation, wait }) => {
+            new.reason = Some("Deprovisioning".to_owned());
+            new.message = Some("The broker is deleting".to_owned());
+            new.operation = Some(operation.unwrap_or_default());
+            Next::After(poll_wait(Some(&since), wait))
+        }
+        Ok(Released::Failed(about)) => failed(&mut new, "CallFailed", &about),
+        Err(Blocked::Bindings(names)) => {
+            new.reason = Some("BlockedByBindings".to_owned());
+            new.message =
+                Some(format!("Waits for the external resources of its bindings: {}", names.join(", ")));
+            Next::After(super::delete_external::poll_wait(Some(&since), None))
+        }
+        Err(Blocked::Broker(error)) => {
+            let reason = match &error {
+                BrokerError::Credentials(_) => "ErrorGettingAuthCredentials",
+                BrokerError::NotApproved(_) => approval::NOT_APPROVED,
+                BrokerError::Client(error) if error.is_answer() => "CallFailed",
+                BrokerError::Client(_) => "ErrorCallingBroker",
+            };
+            failed(&mut new, reason, &error.to_string())
+        }
+    };
+    write(&context, &external_resource, &old, &new).await?;
+    Ok(next)
+}
+
+/// Why an external resource cannot be released now.
+enum Blocked {
+    Bindings(Vec<String>),
+    Broker(BrokerError),
+}
+
+async fn release(
+    external_resource: &ExternalResource,
+    context: &Context,
+    begun: delete_external::Begun,
+) -> Result<Released, Blocked> {
+    match external_resource.spec.kind {
+        ExternalResourceKind::ServiceBinding => delete_external::binding(context, external_resource)
+            .await
+            .map(|()| Released::Done)
+            .map_err(Blocked::Broker),
+        ExternalResourceKind::ServiceInstance => {
+            let bindings = context
+                .ledger
+                .bindings_of(&external_resource.spec.instance_id, &external_resource.spec.namespace);
+            if !bindings.is_empty() {
+                return Err(Blocked::Bindings(bindings));
+            }
+            delete_external::instance(context, external_resource, begun).await.map_err(Blocked::Broker)
+        }
+    }
+}
+
+fn failed(status: &mut ExternalResourceStatus, reason: &str, about: &str) -> Next {
+    status.reason = Some(reason.to_owned());
+    status.message = Some(format!(
+        "{about}. It is tried again; to give up and leave it at the broker, delete this external resource"
+    ));
+    Next::Retry
+}
+
+/// A kind whose objects stand for something at a broker.
+trait HasExternalResource: Resource<DynamicType = ()> + 'static {
+    /// The id at the broker.
+    fn external_id(&self) -> Option<&str>;
+    /// What is known of the kind without asking.
+    fn store(context: &Context) -> &Store<Self>
+    where
+        Self: Sized;
+}
+
+impl HasExternalResource for ServiceInstance {
+    fn external_id(&self) -> Option<&str> {
+        self.spec.external_id.as_deref()
+    }
+
+    fn store(context: &Context) -> &Store<Self> {
+        &context.stores.instances
+    }
+}
+
+impl HasExternalResource for ServiceBinding {
+    fn external_id(&self) -> Option<&str> {
+        self.spec.external_id.as_deref()
+    }
+
+    fn store(context: &Context) -> &Store<Self> {
+        &context.stores.bindings
+    }
+}
+
+/// Which object sees to the deletion itself.
+enum Holder {
+    /// The external resource's object.
+    Itself,
+    /// Another has taken its name and id, as after a restore, or in a new namespace of the same name.
+    Namesake,
+    Nobody,
+}
+
+/// Who holds the external resource. That it is nobody is read from the API server: a database hangs on it, and a store may lack what
+/// could not be read.
+async fn holder<K>(external_resource: &ExternalResource, context: &Context) -> kube::Result<Holder>
+where
+    K: HasExternalResource
+        + Resource<Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned,
+{
+    let id = external_resource.spec.binding_id.as_deref().unwrap_or(&external_resource.spec.instance_id);
+    let holds = |object: &K| {
+        let is_abandoned = object.meta().deletion_timestamp.is_some() && !has_finalizer(object);
+        if is_abandoned {
+            Holder::Nobody
+        } else if object.meta().uid.as_deref() == Some(&external_resource.spec.uid) {
+            Holder::Itself
+        } else if object.external_id() == Some(id) {
+            Holder::Namesake
+        } else {
+            Holder::Nobody
+        }
+    };
+    let known = K::store(context)
+        .get(&ObjectRef::new(&external_resource.spec.name).within(&external_resource.spec.namespace));
+    match known.map_or(Holder::Nobody, |object| holds(&object)) {
+        Holder::Nobody => {}
+        holder => return Ok(holder),
+    }
+    let api: Api<K> = Api::namespaced(context.client.clone(), &external_resource.spec.namespace);
+    Ok(api.get_opt(&external_resource.spec.name).await?.map_or(Holder::Nobody, |object| holds(&object)))
+}
+
+async fn write(
+    context: &Context,
+    external_resource: &ExternalResource,
+    old: &ExternalResourceStatus,
+    new: &ExternalResourceStatus,
+) -> kube::Result<()> {
+    if old == new {
+        return Ok(());
+    }
+    let api: Api<ExternalResource> = Api::all(context.client.clone());
+    let body = json!({
+        "apiVersion": ExternalResource::api_version(&()),
+        "kind": ExternalResource::kind(&()),
+        "metadata": {"name": external_resource.name_any(), "uid": external_resource.uid()},
+        "status": new,
+    });
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    let written = api.patch_status(&external_resource.name_any(), &parameters, &Patch::Apply(body)).await?;
+    context.writes.wrote(&written.metadata);
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! The CA bundle in bindery's webhook configuration. Everything else in that object is the chart's.
+
+use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use futures::{StreamExt, stream::BoxStream};
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
+    },
+};
+use serde_json::{Value, json};
+use tracing::{debug, info};
+
+use crate::{
+    k8s::{explain, explain_watch},
+    server::certificates::{PublishError, TrustAnchors},
+};
+
+/// The field manager that owns the CA bundles and nothing else, so that applying the chart again leaves them alone. It
+/// writes them as an update, not by applying them: an applier owns the name of each webhook as well, and nobody else who
+/// applies the configuration could ever leave one out (kubernetes#128102).
+const FIELD_MANAGER: &str = "bindery-ca-bundle";
+
+/// The bundle of every webhook in one `MutatingWebhookConfiguration`.
+pub struct WebhookBundle {
+    /// Reads and patches the configuration.
+    pub client: Client,
+    /// The configuration's name.
+    pub name: String,
+}
+
+#[async_trait]
+impl TrustAnchors for WebhookBundle {
+    async fn publish(&self, bundle: &str) -> Result<(), PublishError> {
+        let configurations = self.configurations();
+        let current = configurations.get(&self.name).await.map_err(|error| self.failed(&error))?;
+        let Some(patch) = bundle_patch(&current, bundle) else { return Ok(()) };
+        let parameters =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        configurations
+            .patch(&self.name, &parameters, &Patch::Strategic(patch))
+            .await
+            .map_err(|error| self.failed(&error))?;
+        info!(configuration = self.name, "the CA bundle is published");
+        Ok(())
+    }
+
+    /// Somebody applied the manifests in a way that strips the bundle, or made the configuration anew.
+    fn changes(&self) -> BoxStream<'static, ()> {
+        let this_one = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
+        watcher(self.configurations(), this_one)
+            .default_backoff()
+            .filter_map(async |event| match event {
+                Ok(Event::Apply(_) | Event::InitApply(_)) => Some(()),
+                Ok(_) => None,
+                Err(error) => {
+                    // It goes on by itself, and the configuration is looked at every few seconds without it.
+                    debug!(
+                        error = explain_watch(&error),
+                        "the watch of the webhook configuration was interrupted"
+                    );
+                    None
+                }
+            })
+            .boxed()
+    }
+}
+
+impl WebhookBundle {
+    fn configurations(&self) -> Api<MutatingWebhookConfiguration> {
+        Api::all(self.client.clone())
+    }
+
+    fn failed(&self, error: &kube::Error) -> PublishError {
+        PublishError {
+            object: format!("MutatingWebhookConfiguration {}", self.name),
+            reason: explain(error),
+            remedy: "install it with the chart or from webhook-config/, and let bindery get and patch it",
+        }
+    }
+}
+
+/// What to patch so that every webhook trusts `bundle`; nothing when each one does. Webhooks are merged by their names; of
+/// a configuration that somebody changed meanwhile nothing is patched.
+fn bundle_patch(configuration: &MutatingWebhookConfiguration, bundle: &str) -> Option<Value> {
+    let webhooks = configuration.webhooks.as_deref().unwrap_or_default();
+    let trusts = |webhook: &MutatingWebhook| {
+        webhook.client_config.ca_bundle.as_ref().is_some_and(|ca| ca.0 == bundle.as_bytes())
+    };
+    if webhooks.iter().all(trusts) {
+        return None;
+    }
+    let encoded = STANDARD.encode(bundle);
+    let webhooks: Vec<Value> = webhooks
+        .iter()
+        .map(|webhook| json!({"name": webhook.name, "clientConfig": {"caBundle": encoded}}))
+        .collect();
+    let metadata = json!({
+        "uid": configuration.metadata.uid,
+        "resourceVersion": configuration.metadata.resource_version
+    });
+    Some(json!({"metadata": metadata, "webhooks": webhooks}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configuration(bundles: &[Option<&str>]) -> MutatingWebhookConfiguration {
+        let webhooks: Vec<Value> = bundles
+            .iter()
+            .enumerate()
+            .map(|(number, bundle)| {
+                json!({"name": format!("w{number}.bindery.dev"), "admissionReviewVersions": ["v1"], "sideEffects": "None",
+                       "clientConfig": {"caBundle": bundle.map(|text| STANDARD.encode(text))}})
+            })
+            .collect();
+        let metadata = json!({"name": "bindery", "uid": "u", "resourceVersion": "7"});
+        serde_json::from_value(json!({"metadata": metadata, "webhooks": webhooks})).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_patched_when_every_webhook_trusts_the_bundle() {
+        assert_eq!(bundle_patch(&configuration(&[Some("ca"), Some("ca")]), "ca"), None);
+    }
+
+    /// As Kubernetes has it after somebody applied the manifests again.
+    #[test]
+    fn all_webhooks_of_the_installation_get_the_bundle() {
+        let manifest = include_str!("../../webhook-config/4-webhook.yaml");
+        let patch = bundle_patch(&serde_saphyr::from_str(manifest).unwrap(), "ca").unwrap();
+        let bundle = json!({"caBundle": STANDARD.encode("ca")});
+        assert_eq!(
+            patch["webhooks"],
+            json!([
+                {"name": "inject.bindery.dev", "clientConfig": bundle},
+                {"name": "defaults.bindery.dev", "clientConfig": bundle},
+                {"name": "workloads.bindery.dev", "clientConfig": bundle},
+                {"name": "brokers.bindery.dev", "clientConfig": bundle},
+                {"name": "namespaces.bindery.dev", "clientConfig": bundle}
+            ])
+        );
+    }
+
+    #[test]
+    fn every_webhook_gets_the_bundle_not_only_the_first() {
+        for bundles in [[Some("ca"), None], [None, Some("ca")], [Some("old"), Some("old")]] {
+            let patch = bundle_patch(&configuration(&bundles), "ca").unwrap();
+            for webhook in patch["webhooks"].as_array().unwrap() {
+                assert_eq!(webhook["clientConfig"]["caBundle"], STANDARD.encode("ca"));
+            }
+            assert_eq!(patch["webhooks"].as_array().unwrap().len(), 2);
+            assert_eq!(patch["metadata"], json!({"uid": "u", "resourceVersion": "7"}));
+        }
+    }
+}

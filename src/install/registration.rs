@@ -1,0 +1,86 @@
+//! bindery's own broker, registered as a `ClusterServiceBroker` like anybody else's.
+
+use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+
+use crate::contract::{
+    self,
+    approval::{APPROVAL, CHECK, NOT_APPROVED},
+};
+use crate::{
+    k8s::explain,
+    server::certificates::{PublishError, TrustAnchors},
+};
+
+/// What to register. Publishing a bundle registers the broker with it.
+pub struct Registration {
+    /// Applies the object.
+    pub client: Client,
+    /// The ClusterServiceBroker's name.
+    pub name: String,
+    /// Where the broker listens.
+    pub url: String,
+    /// The namespace of the Secret with the broker's password.
+    pub secret_namespace: String,
+    /// The Secret with the broker's password, keys `username` and `password`.
+    pub secret_name: String,
+}
+
+#[async_trait]
+impl TrustAnchors for Registration {
+    async fn publish(&self, bundle: &str) -> Result<(), PublishError> {
+        let kind = GroupVersionKind::gvk("servicecatalog.k8s.io", "v1beta1", "ClusterServiceBroker");
+        let brokers: Api<DynamicObject> = Api::all_with(self.client.clone(), &ApiResource::from_gvk(&kind));
+        let (label, value) = contract::binding::MANAGED_BY;
+        let broker = json!({
+            "apiVersion": "servicecatalog.k8s.io/v1beta1",
+            "kind": "ClusterServiceBroker",
+            "metadata": {"name": self.name, "labels": {label: value}},
+            "spec": {
+                "url": self.url,
+                "caBundle": STANDARD.encode(bundle),
+                "authInfo": {"basic": {"secretRef": {"namespace": self.secret_namespace, "name": self.secret_name}}},
+            },
+        });
+        // Applying what is there already changes nothing, not even the resourceVersion.
+        let parameters = PatchParams::apply(contract::FIELD_MANAGER).force();
+        let applied = brokers.patch(&self.name, &parameters, &Patch::Apply(broker)).await;
+        let registered = async { ask_for_approval(&brokers, &applied?).await }.await;
+        registered.map_err(|error: kube::Error| PublishError {
+            object: format!("ClusterServiceBroker {}", self.name),
+            reason: explain(&error),
+            remedy: "install the CRDs (`bindery crds | kubectl apply --server-side -f -`) and let bindery patch it",
+        })
+    }
+}
+
+/// Has the webhook check the reference to the broker's Secret, where it was not there when the object was written. Without
+/// the webhook nothing is changed: it would be changed again at each look.
+async fn ask_for_approval(brokers: &Api<DynamicObject>, broker: &DynamicObject) -> kube::Result<()> {
+    let approval = broker.annotations().get(APPROVAL);
+    if approval.is_some_and(|approval| approval != CHECK) && !is_refused(broker) {
+        return Ok(());
+    }
+    let asked = Patch::Merge(json!({"metadata": {"annotations": {APPROVAL: CHECK}}}));
+    let manager = || PatchParams {
+        field_manager: Some(format!("{}-registration", contract::FIELD_MANAGER)),
+        ..PatchParams::default()
+    };
+    let tried =
+        brokers.patch(&broker.name_any(), &PatchParams { dry_run: true, ..manager() }, &asked).await?;
+    if tried.annotations().get(APPROVAL).is_some_and(|approval| approval != CHECK) {
+        brokers.patch(&broker.name_any(), &manager(), &asked).await?;
+    }
+    Ok(())
+}
+
+/// Whether the catalog says that the approval is not one.
+fn is_refused(broker: &DynamicObject) -> bool {
+    let conditions = broker.data.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|condition| condition["reason"] == NOT_APPROVED)
+}

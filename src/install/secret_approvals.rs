@@ -1,0 +1,255 @@
+//! Approvals: bindery's proof that an admission let an author have bindery read Secrets. An approval is an HMAC over what was
+//! checked, made by the webhook and verified before a Secret is read. Its key is in a Secret of bindery's own, so that no
+//! user can make an approval, whatever objects the user may write and whether or not the webhook is registered.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::{Api, Client, api::PostParams};
+use rand::Rng;
+use sha2::Sha256;
+
+use crate::k8s::{explain, own};
+
+/// How an approval begins; what follows is the HMAC.
+const VERSION: &str = "v1.";
+/// The Secret's key.
+const KEY: &str = "key";
+/// How long the key is used before it is read again.
+const KEPT: Duration = Duration::from_mins(1);
+/// How soon it is read again when an approval does not fit, which may be one of a new key.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+
+/// Makes and verifies the approvals of one installation.
+#[derive(Clone)]
+pub struct Approvals {
+    client: Client,
+    namespace: String,
+    name: String,
+    known: Arc<Mutex<Option<(Instant, Key)>>>,
+}
+
+type Key = [u8; 64];
+
+/// The key of the approvals cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ApprovalError {
+    /// The API server refused.
+    #[error("Secret {namespace}/{name}, which has the key of approvals: {}", explain(source))]
+    Api {
+        /// The Secret's namespace.
+        namespace: String,
+        /// The Secret's name.
+        name: String,
+        /// The API server's answer.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The Secret does not hold a key.
+    #[error(
+        "Secret {namespace}/{name} has no usable key {KEY:?} of 64 bytes; delete the Secret and bindery makes it anew"
+    )]
+    Unusable {
+        /// The Secret's namespace.
+        namespace: String,
+        /// The Secret's name.
+        name: String,
+    },
+}
+
+impl fmt::Debug for Approvals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Approvals")
+            .field("namespace", &self.namespace)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Approvals {
+    /// With the key in this Secret of the installation's namespace.
+    #[must_use]
+    pub fn new(client: Client, namespace: &str, name: &str) -> Self {
+        Self { client, namespace: namespace.to_owned(), name: name.to_owned(), known: Arc::default() }
+    }
+
+    /// Approves what was checked. The first approval of an installation makes the key.
+    ///
+    /// # Errors
+    /// When the key can neither be read nor made.
+    pub async fn issue(&self, checked: &str) -> Result<String, ApprovalError> {
+        let key = match self.read(KEPT).await? {
+            Some(key) => key,
+            None => self.make().await?,
+        };
+        Ok(format!("{VERSION}{}", URL_SAFE_NO_PAD.encode(mac(&key, checked).finalize().into_bytes())))
+    }
+
+    /// Whether the webhook of this installation made this approval of exactly this.
+    ///
+    /// # Errors
+    /// When the key cannot be read.
+    pub async fn verify(&self, checked: &str, approval: &str) -> Result<bool, ApprovalError> {
+        let Some(given) = approval.strip_prefix(VERSION).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
+        else {
+            return Ok(false);
+        };
+        for age in [KEPT, READ_AGAIN] {
+            let Some(key) = self.read(age).await? else { return Ok(false) };
+            if mac(&key, checked).verify_slice(&given).is_ok() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The key, as it was at most this long ago; none where no approval was made yet.
+    async fn read(&self, age: Duration) -> Result<Option<Key>, ApprovalError> {
+        let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, key)) = known
+            && at.elapsed() < age
+        {
+            return Ok(Some(key));
+        }
+        match self.secrets().get_opt(&self.name).await.map_err(|source| self.failed(source))? {
+            Some(secret) => self.keep(&secret).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes the key. Replicas that race end with the same one.
+    async fn make(&self) -> Result<Key, ApprovalError> {
+        let mut key: Key = [0; 64];
+        rand::rng().fill_bytes(&mut key);
+        let secret = Secret {
+            metadata: own(&self.name),
+            type_: Some("Opaque".to_owned()),
+            data: Some([(KEY.to_owned(), ByteString(key.to_vec()))].into()),
+            ..Secret::default()
+        };
+        let made = match self.secrets().create(&PostParams::default(), &secret).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                self.secrets().get(&self.name).await
+            }
+            made => made,
+        };
+        self.keep(&made.map_err(|source| self.failed(source))?)
+    }
+
+    fn keep(&self, secret: &Secret) -> Result<Key, ApprovalError> {
+        let bytes = secret.data.as_ref().and_then(|data| data.get(KEY));
+        let key = bytes.and_then(|bytes| Key::try_from(bytes.0.as_slice()).ok());
+        let key = key.ok_or_else(|| ApprovalError::Unusable {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        })?;
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), key));
+        Ok(key)
+    }
+
+    fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn failed(&self, source: kube::Error) -> ApprovalError {
+        ApprovalError::Api {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            source: Box::new(source),
+        }
+    }
+}
+
+fn mac(key: &Key, checked: &str) -> Hmac<Sha256> {
+    let mut mac = Hmac::<Sha256>::new(key.into());
+    mac.update(checked.as_bytes());
+    mac
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::{
+        Json, Router,
+        extract::State,
+        http::{Method, StatusCode},
+        response::{IntoResponse, Response},
+        routing::any,
+    };
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A Secret that can be made once and be replaced.
+    #[derive(Clone, Default)]
+    struct Cluster {
+        secret: Arc<Mutex<Option<Value>>>,
+        reads: Arc<AtomicUsize>,
+    }
+
+    async fn answer(State(cluster): State<Cluster>, method: Method, body: String) -> Response {
+        let mut secret = cluster.secret.lock().unwrap();
+        if method == Method::POST {
+            *secret = Some(serde_json::from_str(&body).unwrap());
+        } else {
+            cluster.reads.fetch_add(1, Ordering::Relaxed);
+        }
+        let missing =
+            json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404, "message": ""});
+        match &*secret {
+            Some(secret) => Json(secret.clone()).into_response(),
+            None => (StatusCode::NOT_FOUND, Json(missing)).into_response(),
+        }
+    }
+
+    impl Cluster {
+        fn approvals(&self) -> Approvals {
+            let router = Router::new().fallback(any(answer)).with_state(self.clone());
+            Approvals::new(Client::new(router, "bindery"), "bindery", "bindery-approvals")
+        }
+    }
+
+    #[tokio::test]
+    async fn an_approval_holds_for_what_was_checked_and_nothing_else() {
+        let cluster = Cluster::default();
+        let (webhook, catalog) = (cluster.approvals(), cluster.approvals());
+        assert!(!catalog.verify("a", "v1.AAAA").await.unwrap(), "no key was made yet");
+        let approval = webhook.issue("a").await.unwrap();
+        assert_eq!(approval, webhook.issue("a").await.unwrap(), "the same each time");
+        assert!(catalog.verify("a", &approval).await.unwrap());
+        for (checked, given) in
+            [("b", approval.as_str()), ("a", ""), ("a", "check"), ("a", "v1."), ("a", "v1.?")]
+        {
+            assert!(!catalog.verify(checked, given).await.unwrap(), "{given}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_key_is_read_once_a_minute_and_never_shown() {
+        let cluster = Cluster::default();
+        let approvals = cluster.approvals();
+        let approval = approvals.issue("a").await.unwrap();
+        let reads = cluster.reads.load(Ordering::Relaxed);
+        for _ in 0..9 {
+            assert!(approvals.verify("a", &approval).await.unwrap());
+        }
+        assert_eq!(cluster.reads.load(Ordering::Relaxed), reads);
+        let shown = format!("{approvals:?}");
+        assert_eq!(shown, r#"Approvals { namespace: "bindery", name: "bindery-approvals", .. }"#);
+    }
+
+    #[tokio::test]
+    async fn a_secret_without_a_key_is_named() {
+        let cluster = Cluster::default();
+        *cluster.secret.lock().unwrap() = Some(json!({"metadata": {"name": "x"}, "data": {"key": "AAAA"}}));
+        let error = cluster.approvals().issue("a").await.unwrap_err().to_string();
+        assert!(error.contains("bindery/bindery-approvals") && error.contains("delete"), "{error}");
+    }
+}

@@ -1,0 +1,33 @@
+//! What every role needs of the Kubernetes API: a client, leader election, watches, backoff and deletion by uid. Nothing
+//! here knows bindings or their credentials.
+
+mod answers;
+pub mod backoff;
+mod client;
+pub mod delete_by_uid;
+mod error;
+pub mod leader;
+pub mod list;
+pub mod namespaces;
+pub mod trim;
+pub mod unreadable;
+pub mod watch;
+
+use std::collections::BTreeMap;
+
+use kube::api::ObjectMeta;
+
+#[cfg(test)]
+pub(crate) use client::asking;
+pub use client::{client, in_time, no_answer};
+pub use error::{explain, explain_watch, without_values};
+
+/// The metadata of an object of bindery's own.
+pub(crate) fn own(name: &str) -> ObjectMeta {
+    let (label, value) = crate::contract::binding::MANAGED_BY;
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        labels: Some(BTreeMap::from([(label.to_owned(), value.to_owned())])),
+        ..ObjectMeta::default()
+    }
+}

@@ -1,0 +1,89 @@
+//! Objects that cannot be read although the API server holds them: each is skipped, and told of in the log, by a metric and,
+//! where bindery may write events, by an event. Nothing that is told quotes the object.
+
+use std::{fmt, sync::Arc};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Client, Resource,
+    core::error_boundary::InvalidObject,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use tracing::{debug, warn};
+
+use super::error::{explain, without_values};
+use crate::telemetry::Metrics;
+
+/// The reason of the event.
+const REASON: &str = "Unreadable";
+
+/// Why an object cannot be read.
+#[must_use]
+pub fn why(invalid: &InvalidObject) -> String {
+    without_values(&invalid.error)
+}
+
+/// Tells of objects that are skipped. Cloning shares it.
+#[derive(Clone)]
+pub struct Unreadable {
+    metrics: Arc<Metrics>,
+    recorder: Option<Recorder>,
+}
+
+impl Unreadable {
+    /// Tells by events, too.
+    #[must_use]
+    pub fn with_events(client: Client, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, recorder: Some(Recorder::new(client, Reporter::from("bindery"))) }
+    }
+
+    /// For a role that may write no events.
+    #[must_use]
+    pub fn without_events(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, recorder: None }
+    }
+
+    /// Tells of an object.
+    pub fn tell<K: Resource>(&self, kind: &K::DynamicType, invalid: &InvalidObject) {
+        let reference = reference::<K>(kind, invalid);
+        let (kind, why) = (K::kind(kind), why(invalid));
+        self.metrics.unreadable(&kind);
+        warn!(
+            kind = %kind, namespace = reference.namespace, name = reference.name, why,
+            "an object cannot be read and is skipped"
+        );
+        let Some(recorder) = self.recorder.clone() else { return };
+        let event = Event {
+            type_: EventType::Warning,
+            reason: REASON.to_owned(),
+            note: Some(format!(
+                "bindery cannot read this {kind} ({why}) and goes on with what it knew before; correct the object"
+            )),
+            action: "Read".to_owned(),
+            secondary: None,
+        };
+        tokio::spawn(async move {
+            if let Err(error) = recorder.publish(&event, &reference).await {
+                debug!(error = explain(&error), reason = REASON, "event not written");
+            }
+        });
+    }
+}
+
+impl fmt::Debug for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unreadable").finish_non_exhaustive()
+    }
+}
+
+fn reference<K: Resource>(kind: &K::DynamicType, invalid: &InvalidObject) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(K::api_version(kind).into_owned()),
+        kind: Some(K::kind(kind).into_owned()),
+        name: invalid.metadata.name.clone(),
+        namespace: invalid.metadata.namespace.clone(),
+        uid: invalid.metadata.uid.clone(),
+        resource_version: invalid.metadata.resource_version.clone(),
+        field_path: None,
+    }
+}

@@ -1,0 +1,211 @@
+//! Watches: each kind once for all reconcilers, into a store that they share. kube's `Controller` would watch a kind
+//! again for every reconciler that depends on it, and its own order of events could tell a reconciler of a deletion
+//! before the store knows; here the store is always up to date before anybody is woken.
+
+use std::{fmt::Debug, sync::Arc};
+
+use futures::{Stream, StreamExt, pin_mut};
+use kube::{
+    Api, Resource, ResourceExt,
+    core::DeserializeGuard,
+    runtime::{
+        WatchStreamExt,
+        reflector::{ObjectRef, Store, store::Writer},
+        watcher::{self, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+use tracing::debug;
+
+use super::{explain_watch, unreadable::Unreadable};
+
+/// `kubectl apply` keeps a copy of the whole object here.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// What happened to an object.
+pub enum Change<K> {
+    /// It was seen for the first time, or is as it was before as far as its user is concerned (`status` aside).
+    Applied {
+        /// The object as it is.
+        object: Arc<K>,
+        /// Whether anything but its status is new.
+        beyond_status: bool,
+    },
+    /// It is gone, or no longer selected.
+    Deleted(Arc<K>),
+}
+
+/// Watches a kind, or what `config` selects of it, for ever: keeps the store, and tells every change afterwards. Objects
+/// that cannot be read are told of and left as they were last known; they do not stop the others.
+pub async fn watch<K>(
+    api: Api<DeserializeGuard<K>>,
+    config: watcher::Config,
+    unreadable: Unreadable,
+    mut writer: Writer<K>,
+    mut tell: impl FnMut(Change<K>),
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let store = writer.as_reader();
+    let events = events(api, config, store.clone(), unreadable);
+    pin_mut!(events);
+    let mut before = Vec::new();
+    while let Some(event) = events.next().await {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                // The watch goes on by itself.
+                debug!(kind = %K::kind(&()), error = explain_watch(&error), "watch interrupted");
+                continue;
+            }
+        };
+        if matches!(event, watcher::Event::Init) {
+            before = store.state();
+        }
+        let known = match &event {
+            watcher::Event::Apply(object) => store.get(&ObjectRef::from_obj(object)),
+            _ => None,
+        };
+        writer.apply_watcher_event(&event);
+        match event {
+            watcher::Event::Apply(object) => {
+                let beyond_status =
+                    known.is_none_or(|known| !same_beyond_status(known.meta(), object.meta()));
+                tell(Change::Applied { object: Arc::new(object), beyond_status });
+            }
+            watcher::Event::Delete(object) => tell(Change::Deleted(Arc::new(object))),
+            watcher::Event::InitDone => {
+                tell_of_all(&store, std::mem::take(&mut before), &mut tell);
+            }
+            watcher::Event::Init | watcher::Event::InitApply(_) => {}
+        }
+    }
+}
+
+/// After a new list: what it no longer holds is gone, everything else is looked at.
+fn tell_of_all<K>(store: &Store<K>, before: Vec<Arc<K>>, tell: &mut impl FnMut(Change<K>))
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    for object in before {
+        if store
+            .get(&ObjectRef::from_obj(object.as_ref()))
+            .is_none_or(|now| now.meta().uid != object.meta().uid)
+        {
+            tell(Change::Deleted(object));
+        }
+    }
+    for object in store.state() {
+        tell(Change::Applied { object, beyond_status: true });
+    }
+}
+
+/// The events of a kind's objects, without what bindery never looks at. An object that cannot be read is told of, and
+/// stays as `known` has it.
+pub fn events<K>(
+    api: Api<DeserializeGuard<K>>,
+    config: watcher::Config,
+    known: Store<K>,
+    unreadable: Unreadable,
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    watcher(api, config).default_backoff().filter_map(move |event| {
+        std::future::ready(match event {
+            Ok(event) => readable(event, &known, &unreadable).map(Ok),
+            Err(error) => Some(Err(error)),
+        })
+    })
+}
+
+fn readable<K>(
+    event: watcher::Event<DeserializeGuard<K>>,
+    known: &Store<K>,
+    unreadable: &Unreadable,
+) -> Option<watcher::Event<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let read = |guard: DeserializeGuard<K>| match guard.0 {
+        Ok(mut object) => {
+            object.meta_mut().managed_fields = None;
+            object.annotations_mut().remove(LAST_APPLIED);
+            Ok(object)
+        }
+        Err(invalid) => {
+            let mut reference = ObjectRef::<K>::new(invalid.metadata.name.as_deref().unwrap_or_default());
+            reference.namespace.clone_from(&invalid.metadata.namespace);
+            unreadable.tell::<K>(&(), &invalid);
+            // Another object of this name is not the one that is known.
+            Err(known.get(&reference).filter(|known| known.meta().uid == invalid.metadata.uid))
+        }
+    };
+    let kept = |object: Arc<K>| K::clone(&object);
+    Some(match event {
+        watcher::Event::Apply(object) => watcher::Event::Apply(read(object).ok()?),
+        watcher::Event::InitApply(object) => {
+            watcher::Event::InitApply(read(object).or_else(|known| known.map(kept).ok_or(())).ok()?)
+        }
+        watcher::Event::Delete(object) => {
+            watcher::Event::Delete(read(object).or_else(|known| known.map(kept).ok_or(())).ok()?)
+        }
+        watcher::Event::Init => watcher::Event::Init,
+        watcher::Event::InitDone => watcher::Event::InitDone,
+    })
+}
+
+type Meta = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+/// Whether an object changed in its status only. The generation counts changes of the spec.
+fn same_beyond_status(old: &Meta, new: &Meta) -> bool {
+    let strip = |meta: &Meta| Meta { resource_version: None, ..meta.clone() };
+    strip(old) == strip(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::{core::error_boundary::InvalidObject, runtime::reflector};
+    use serde_json::json;
+    use watcher::Event;
+
+    use super::*;
+    use crate::{apis::servicecatalog::ServiceBinding, telemetry::Metrics};
+
+    fn binding(uid: &str, instance: &serde_json::Value) -> DeserializeGuard<ServiceBinding> {
+        let metadata = json!({"namespace": "shop", "name": "b", "uid": uid});
+        serde_json::from_value(json!({"metadata": metadata, "spec": {"instanceRef": {"name": instance}}}))
+            .unwrap()
+    }
+
+    #[test]
+    fn what_is_known_stays_known_when_it_cannot_be_read_any_more() {
+        let metrics = Arc::new(Metrics::new());
+        let unreadable = Unreadable::without_events(metrics.clone());
+        let (store, mut writer) = reflector::store::<ServiceBinding>();
+        let mut see = |event| {
+            if let Some(event) = readable(event, &store, &unreadable) {
+                writer.apply_watcher_event(&event);
+            }
+            store.state().len()
+        };
+        let (good, bad) = (binding("u", &json!("db")), binding("u", &json!(["canary"])));
+        assert_eq!(see(Event::Apply(good.clone())), 1);
+        assert_eq!(see(Event::Apply(bad.clone())), 1);
+        see(Event::Init);
+        see(Event::InitApply(bad.clone()));
+        assert_eq!(see(Event::InitDone), 1, "a new list does not delete it");
+        assert_eq!(see(Event::Delete(bad.clone())), 0);
+        assert_eq!(see(Event::Apply(good)), 1);
+        see(Event::Init);
+        see(Event::InitApply(binding("another", &json!(["canary"]))));
+        assert_eq!(see(Event::InitDone), 0, "another of its name is not the one that was known");
+        let counted = metrics.encode().unwrap();
+        assert!(
+            counted.contains(r#"bindery_unreadable_objects_total{kind="ServiceBinding"} 4"#),
+            "{counted}"
+        );
+        let Err(InvalidObject { error, .. }) = bad.0 else { panic!("it can be read") };
+        assert!(!super::super::error::without_values(&error).contains("canary"), "{error}");
+    }
+}

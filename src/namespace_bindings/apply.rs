@@ -1,0 +1,221 @@
+//! Carrying out steps at the API server. Objects are created, never applied: an apply would make somebody else's object
+//! of the same name bindery's own. Changes and deletions name the object that was seen.
+
+use std::fmt::Debug;
+
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{Namespace, ObjectReference},
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tracing::{debug, info};
+
+use super::diff::{Change, Notice, Problem, Step, owner};
+use crate::{
+    apis::servicecatalog::{ServiceBinding, ServiceInstance},
+    contract::{FIELD_MANAGER, binding},
+    k8s::{delete_by_uid, explain},
+};
+
+/// How long the note of an event may be, in characters of up to four bytes (`events.k8s.io/v1`).
+const LONGEST_NOTE: usize = 250;
+
+/// A step that could not be done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StepError {
+    #[error(
+        "{kind} {name} is there already and was not made for the NamespaceBinding {rule}; delete it, or set bindingName"
+    )]
+    NameTaken { kind: String, name: String, rule: String },
+    #[error("Kubernetes: {}", explain(.0))]
+    Cluster(#[from] kube::Error),
+}
+
+impl StepError {
+    /// As the status says it.
+    pub(super) fn problem(&self) -> Problem {
+        // Webhooks that refuse without a code make it 400.
+        let is_refused = |code| matches!(code, 400 | 403 | 413 | 422);
+        let (reason, is_failure) = match self {
+            Self::NameTaken { .. } => ("NameTaken", true),
+            Self::Cluster(kube::Error::Api(status)) if is_refused(status.code) => ("Refused", true),
+            Self::Cluster(_) => ("Retrying", false),
+        };
+        Problem { reason, message: self.to_string(), is_failure }
+    }
+
+    /// Whether something must change first, of which bindery hears nothing.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.problem().is_failure
+    }
+}
+
+/// What does things at the API server.
+pub(super) struct Hands {
+    client: Client,
+    recorder: Recorder,
+}
+
+trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+{
+}
+
+impl Hands {
+    pub(super) fn new(client: Client) -> Self {
+        let recorder = Recorder::new(client.clone(), Reporter::from("bindery"));
+        Self { client, recorder }
+    }
+
+    /// Does a step in a namespace. One that is being deleted takes nothing new, which is no error.
+    pub(super) async fn carry_out(&self, namespace: &str, step: &Step) -> Result<(), StepError> {
+        match self.change(namespace, step).await {
+            Err(StepError::Cluster(kube::Error::Api(status))) if is_terminating(&status) => {
+                debug!(namespace, "is being deleted");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    async fn change(&self, namespace: &str, step: &Step) -> Result<(), StepError> {
+        match &step.change {
+            Change::Make(instance) => {
+                self.create(namespace, &step.rule, instance.as_ref()).await?;
+                info!(namespace, rule = step.rule, "gave a namespace its instance");
+            }
+            Change::Bind(binding) => self.create(namespace, &step.rule, binding.as_ref()).await?,
+            Change::Mark { instance, annotation, value, notice } => {
+                self.annotate(namespace, instance.as_ref(), annotation, value.as_deref()).await?;
+                if let Some(notice) = notice {
+                    self.tell(namespace, instance.as_ref().object_ref(&()), notice).await;
+                }
+            }
+            Change::Name { binding, env } => {
+                self.annotate(namespace, binding.as_ref(), binding::ENV, env.as_deref()).await?;
+            }
+            Change::End { instance, binding, notice } => {
+                if let Some(binding) = binding {
+                    self.delete::<ServiceBinding>(namespace, binding).await?;
+                }
+                if let Some(instance) = instance {
+                    self.tell(namespace, instance.object_ref(&()), notice).await;
+                    self.delete::<ServiceInstance>(namespace, instance).await?;
+                    info!(
+                        namespace,
+                        rule = step.rule,
+                        reason = notice.reason,
+                        "took a namespace its instance"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn create<K: Kind>(&self, namespace: &str, rule: &str, object: &K) -> Result<(), StepError> {
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let parameters =
+            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        match api.create(&parameters, object).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                let name = object.name_any();
+                match api.get_opt(&name).await? {
+                    Some(found) if owner(&found) != rule => {
+                        let kind = K::kind(&()).into_owned();
+                        Err(StepError::NameTaken { kind, name, rule: rule.to_owned() })
+                    }
+                    // Made a moment ago and not seen yet, or gone meanwhile.
+                    _ => Ok(()),
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn annotate<K: Kind>(
+        &self,
+        namespace: &str,
+        object: &K,
+        annotation: &str,
+        value: Option<&str>,
+    ) -> kube::Result<()> {
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let patch = json!({"metadata": {"uid": object.meta().uid, "annotations": {annotation: value}}});
+        unless_gone(api.patch(&object.name_any(), &parameters(), &Patch::Merge(patch)).await)
+    }
+
+    async fn delete<K: Kind>(&self, namespace: &str, object: &K) -> kube::Result<()> {
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        delete_by_uid::delete(&api, &object.name_any(), object.uid()).await
+    }
+
+    /// Changes the metadata of a namespace, if it is still the one that was seen.
+    pub(super) async fn stamp(&self, namespace: &impl ResourceExt, mut metadata: Value) -> kube::Result<()> {
+        metadata["uid"] = json!(namespace.uid());
+        metadata["resourceVersion"] = json!(namespace.resource_version());
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        unless_gone(api.patch_metadata(&namespace.name_any(), &parameters(), &patch).await)
+    }
+
+    /// Tells the users of a namespace. An event that cannot be written is no failure: annotations and status say the
+    /// same.
+    pub(super) async fn tell(&self, namespace: &str, about: ObjectReference, notice: &Notice) {
+        let event = Event {
+            type_: if notice.is_warning { EventType::Warning } else { EventType::Normal },
+            reason: notice.reason.to_owned(),
+            note: Some(notice.note.chars().take(LONGEST_NOTE).collect()),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &about).await {
+            debug!(namespace, error = explain(&error), reason = notice.reason, "event not written");
+        }
+    }
+}
+
+/// A Namespace as events speak of it: inside itself, where its users look.
+pub(super) fn reference(namespace: &impl ResourceExt) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Namespace".to_owned()),
+        name: Some(namespace.name_any()),
+        namespace: Some(namespace.name_any()),
+        uid: namespace.uid(),
+        ..ObjectReference::default()
+    }
+}
+
+fn parameters() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+/// What is gone needs no change, nor does what took its place; both are seen soon.
+fn unless_gone<T>(done: kube::Result<T>) -> kube::Result<()> {
+    match done {
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+fn is_terminating(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.is_not_found() || causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}

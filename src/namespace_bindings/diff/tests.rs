@@ -1,0 +1,295 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{contract::pod, namespace_bindings::rule::tests::rule};
+
+fn at(minute: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + minute * 60).unwrap()
+}
+
+/// The place where all of it happens: `feature-x`.
+struct Place {
+    namespace: ObjectMeta,
+    shares: Vec<Share>,
+    instances: Vec<Arc<ServiceInstance>>,
+    bindings: Vec<Arc<ServiceBinding>>,
+    unread: HashSet<String>,
+}
+
+impl Place {
+    fn new(rules: &[(Rule, Verdict)]) -> Self {
+        let share = |(rule, verdict): &(Rule, Verdict)| Share {
+            rule: Arc::new(rule.clone()),
+            verdict: verdict.clone(),
+        };
+        Self {
+            namespace: serde_json::from_value(
+                json!({"name": "feature-x", "uid": "u", "labels": {"team": "blue"}}),
+            )
+            .unwrap(),
+            shares: rules.iter().map(share).collect(),
+            instances: Vec::new(),
+            bindings: Vec::new(),
+            unread: HashSet::new(),
+        }
+    }
+
+    fn granted(spec: &Value) -> Self {
+        Self::new(&[(rule("db", spec), Verdict::Granted { stage: None })])
+    }
+
+    /// Does what is asked for, as the API server would.
+    fn carry_out(&mut self, look: Look) {
+        for step in look.steps {
+            match step.change {
+                Change::Make(instance) => self.instances.push(Arc::from(instance)),
+                Change::Bind(binding) => self.bindings.push(Arc::from(binding)),
+                Change::Mark { annotation, value, .. } => {
+                    for instance in &mut self.instances {
+                        let annotations = Arc::make_mut(instance).annotations_mut();
+                        annotations.remove(annotation);
+                        annotations.extend(value.clone().map(|value| (annotation.to_owned(), value)));
+                    }
+                }
+                Change::Name { env, .. } => {
+                    for binding in &mut self.bindings {
+                        let annotations = Arc::make_mut(binding).annotations_mut();
+                        annotations.remove(binding::ENV);
+                        annotations.extend(env.clone().map(|env| (binding::ENV.to_owned(), env)));
+                    }
+                }
+                Change::End { instance, binding, .. } => {
+                    self.instances.retain(|own| instance.as_ref() != Some(own));
+                    self.bindings.retain(|own| binding.as_ref() != Some(own));
+                }
+            }
+        }
+    }
+
+    fn look(&self, now: i64) -> Look {
+        look(&Seen {
+            namespace: &self.namespace,
+            shares: &self.shares,
+            instances: &self.instances,
+            bindings: &self.bindings,
+            grace: &|_| Some(Duration::from_mins(30)),
+            unread: &self.unread,
+            now: at(now),
+        })
+    }
+
+    /// Carries out what is to be done until nothing is; answers the events.
+    fn settle(&mut self, now: i64) -> Vec<&'static str> {
+        let mut notice = Vec::new();
+        for _ in 0..5 {
+            let look = self.look(now);
+            if look.steps.is_empty() {
+                return notice;
+            }
+            notice.extend(look.steps.iter().filter_map(|step| match &step.change {
+                Change::Mark { notice, .. } => notice.as_ref().map(|notice| notice.reason),
+                Change::End { notice, .. } => Some(notice.reason),
+                _ => None,
+            }));
+            self.carry_out(look);
+        }
+        panic!("never settles: {:?}", self.look(now));
+    }
+
+    fn problem(&self) -> Option<&'static str> {
+        self.look(0).findings["db"].problem.as_ref().map(|problem| problem.reason)
+    }
+}
+
+#[test]
+fn a_namespace_gets_an_instance_and_a_binding_of_its_own() {
+    let mut place = Place::granted(&json!({"parameters": {"owner": "{{ labels.team }}"}, "env": "DB=uri"}));
+    assert_eq!(place.settle(0), [""; 0]);
+    let (instance, binding) = (&place.instances[0], &place.bindings[0]);
+    assert_eq!((instance.name_any(), instance.namespace()), ("db".to_owned(), Some("feature-x".to_owned())));
+    assert_eq!(json!(instance.spec.parameters), json!({"owner": "blue"}));
+    assert_eq!(binding.spec.instance_ref.name, "db");
+    assert_eq!(binding.annotations()[binding::ENV], "DB=uri");
+    for (labels, annotations) in
+        [(instance.labels(), instance.annotations()), (binding.labels(), binding.annotations())]
+    {
+        assert_eq!(labels[branch::NAMESPACE_BINDING], "db");
+        assert_eq!(annotations[branch::NAMESPACE_BINDING_UID], "uid-db");
+    }
+    assert_eq!(instance.metadata.owner_references, None, "a NamespaceBinding takes no data along");
+}
+
+#[test]
+fn who_waits_gets_nothing_and_is_told_why() {
+    let over = Verdict::OverLabel { label: "team".to_owned(), value: "blue".to_owned(), limit: 2 };
+    for (verdict, reason, word) in [
+        (Verdict::OverTotal { limit: 3 }, "LimitReached", "limits.total of the NamespaceBinding db is 3"),
+        (over, "LimitReached", "is 2 for team=blue"),
+        (Verdict::NameClash { with: "old".to_owned() }, "NameClash", "another bindingName"),
+    ] {
+        let place = Place::new(&[(rule("db", &json!({})), verdict)]);
+        let look = place.look(0);
+        assert!(look.steps.is_empty(), "{look:?}");
+        let problem = look.findings["db"].problem.clone().unwrap();
+        assert_eq!(problem.reason, reason);
+        assert!(problem.message.contains(word), "{}", problem.message);
+    }
+}
+
+#[test]
+fn what_cannot_be_filled_changes_nothing() {
+    let mut place = Place::granted(&json!({"parameters": {"owner": "{{ labels.owner }}"}}));
+    assert_eq!(place.problem(), Some("InvalidTemplate"));
+    assert!(place.look(0).steps.is_empty());
+    place.namespace.labels.as_mut().unwrap().insert("owner".to_owned(), "me".to_owned());
+    place.settle(0);
+    place.namespace.labels.as_mut().unwrap().remove("owner");
+    assert!(place.look(0).steps.is_empty(), "it keeps what it has");
+}
+
+#[test]
+fn another_spec_leaves_the_instance_alone_and_names_the_variables_anew() {
+    let mut place = Place::granted(&json!({"env": "A=uri"}));
+    place.settle(0);
+    let other = rule("db", &json!({"env": "B=uri", "clusterServicePlanExternalName": "large"}));
+    place.shares = vec![Share { rule: Arc::new(other), verdict: Verdict::Granted { stage: None } }];
+    assert!(place.look(0).findings["db"].is_outdated);
+    place.settle(0);
+    assert_eq!(place.instances[0].spec.cluster_service_plan_external_name, None);
+    assert_eq!(place.bindings[0].annotations()[binding::ENV], "B=uri");
+}
+
+#[test]
+fn whoever_deletes_the_instance_gets_another() {
+    let mut place = Place::granted(&json!({}));
+    place.settle(0);
+    Arc::make_mut(&mut place.instances[0]).metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
+    assert_eq!(place.settle(0), ["Removed"]);
+    assert!(place.bindings.is_empty(), "it goes before the instance");
+    place.instances.clear();
+    place.settle(0);
+    assert_eq!((place.instances.len(), place.bindings.len()), (1, 1));
+}
+
+#[test]
+fn who_is_not_selected_any_more_loses_it_after_a_while() {
+    let mut place = Place::granted(&json!({}));
+    place.settle(0);
+    let shares = std::mem::take(&mut place.shares);
+    assert_eq!(place.settle(0), ["Leaving"]);
+    assert_eq!(place.look(29).again, Some(at(30)));
+    assert!(place.look(29).steps.is_empty());
+
+    place.shares = shares;
+    assert_eq!(place.settle(29), [""; 0], "the label is back");
+    assert!(!place.instances[0].annotations().contains_key(branch::LEAVES_AT));
+
+    place.shares.clear();
+    assert_eq!(place.settle(29), ["Leaving"]);
+    assert_eq!(place.settle(59), ["Left"]);
+    assert!(place.instances.is_empty() && place.bindings.is_empty());
+}
+
+#[test]
+fn the_end_is_announced_taken_back_and_comes() {
+    let mut place = Place::granted(&json!({}));
+    place.settle(0);
+    place.shares[0].verdict = Verdict::Granted { stage: Some(Stage::Expiring { at: at(60) }) };
+    assert_eq!(place.settle(50), ["Expiring"]);
+    assert_eq!(place.instances[0].annotations()[branch::EXPIRES_AT], at(60).to_string());
+    let living = Stage::Living { until: at(500), announced_at: at(490) };
+    place.shares[0].verdict = Verdict::Granted { stage: Some(living) };
+    assert_eq!(place.settle(55), ["Extended"]);
+    place.shares[0].verdict = Verdict::Expired { since: at(500) };
+    assert_eq!(place.settle(500), ["Expired"]);
+    assert!(place.instances.is_empty() && place.bindings.is_empty());
+}
+
+#[test]
+fn pods_are_bound_to_what_the_namespace_waits_for_and_to_what_it_has_not_lost() {
+    let spec = json!({"defaultForPods": true});
+    let mut place = Place::new(&[
+        (rule("db", &spec), Verdict::Granted { stage: None }),
+        (rule("queue", &spec), Verdict::OverTotal { limit: 1 }),
+        (rule("plain", &json!({})), Verdict::Granted { stage: None }),
+        (rule("other", &spec), Verdict::NameClash { with: "db".to_owned() }),
+    ]);
+    place.settle(0);
+    let stamp = place.look(0).stamp.unwrap();
+    assert_eq!(stamp["annotations"][pod::BIND], "db,queue");
+    let mut metadata = json!(place.namespace);
+    json_patch::merge(&mut metadata, &stamp);
+    place.namespace = serde_json::from_value(metadata).unwrap();
+    assert_eq!(place.look(0).stamp, None);
+
+    place.shares.remove(0);
+    assert_eq!(place.look(0).stamp.unwrap()["annotations"][pod::BIND], "queue,db", "db is still there");
+    place.instances.clear();
+    assert_eq!(place.look(0).stamp.unwrap()["annotations"][pod::BIND], "queue");
+}
+
+/// Grace and ttl are the same as ever for what is there, whatever else is wrong.
+#[test]
+fn what_cannot_be_filled_any_more_stays_and_ends_as_it_would() {
+    let mut place = Place::granted(&json!({"parameters": {"owner": "{{ labels.team }}"}}));
+    place.settle(0);
+    let shares = std::mem::take(&mut place.shares);
+    assert_eq!(place.settle(0), ["Leaving"]);
+    place.shares = shares;
+    place.namespace.labels.as_mut().unwrap().remove("team");
+    place.settle(10);
+    assert!(!place.instances[0].annotations().contains_key(branch::LEAVES_AT), "it is selected again");
+    assert_eq!(place.problem(), Some("InvalidTemplate"));
+    place.shares[0].verdict = Verdict::Granted { stage: Some(Stage::Expiring { at: at(60) }) };
+    assert_eq!(place.settle(50), ["Expiring"]);
+}
+
+#[test]
+fn a_departure_follows_the_grace_period_of_now() {
+    let mut place = Place::granted(&json!({}));
+    place.settle(0);
+    place.shares.clear();
+    let annotations = Arc::make_mut(&mut place.instances[0]).annotations_mut();
+    annotations.insert(branch::LEAVES_AT.to_owned(), at(9_999).to_string());
+    assert_eq!(place.settle(0), ["Leaving"], "nobody may stay for ever by writing it on the instance");
+    assert_eq!(place.instances[0].annotations()[branch::LEAVES_AT], at(30).to_string());
+}
+
+#[test]
+fn a_departure_can_be_put_off_and_is_announced_anew_when_that_is_taken_back() {
+    let mut place = Place::granted(&json!({}));
+    place.settle(0);
+    place.shares.clear();
+    assert_eq!(place.settle(0), ["Leaving"]);
+    let extend = |place: &mut Place, until: i64| {
+        place.namespace.annotations =
+            Some(BTreeMap::from([(branch::EXTENDED_UNTIL.to_owned(), at(until).to_string())]));
+    };
+    extend(&mut place, 20);
+    assert_eq!(place.settle(10), [""; 0], "it stays as long anyway");
+    extend(&mut place, 500);
+    assert_eq!(place.settle(29), ["Leaving"]);
+    assert_eq!(place.look(31).again, Some(at(500)));
+    assert_eq!(place.settle(499), [""; 0]);
+    let mut taken_back = Place { namespace: place.namespace.clone(), ..Place::new(&[]) };
+    taken_back.instances.clone_from(&place.instances);
+    taken_back.namespace.annotations = None;
+    assert_eq!(taken_back.settle(100), ["Leaving"]);
+    assert_eq!(taken_back.look(100).again, Some(at(130)));
+    assert_eq!(place.settle(500), ["Left"]);
+    assert!(place.instances.is_empty() && place.bindings.is_empty());
+}
+
+#[test]
+fn pods_stay_bound_to_what_nobody_can_read() {
+    let mut place = Place::granted(&json!({"defaultForPods": true}));
+    let mut metadata = json!(place.namespace);
+    json_patch::merge(&mut metadata, &place.look(0).stamp.unwrap());
+    place.namespace = serde_json::from_value(metadata).unwrap();
+    place.shares.clear();
+    place.unread = HashSet::from(["db".to_owned()]);
+    assert_eq!(place.look(0).stamp, None);
+    place.unread.clear();
+    assert!(place.look(0).stamp.is_some(), "it is gone");
+}

@@ -1,0 +1,359 @@
+//! Which namespace is to have what: selection, names, time and limits. Pure, and the same for the same facts, so that a
+//! controller that starts anew goes on where the last one ended.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::{
+    rule::Rule,
+    template::TemplateError,
+    ttl::{Stage, stage},
+};
+use crate::{apis::servicecatalog::ServiceInstance, k8s::namespaces::NamespaceMeta};
+
+/// The instances that were made for NamespaceBindings, by namespace and by the NamespaceBinding's name. There is more than
+/// one where a NamespaceBinding was made anew with another `bindingName`.
+pub(super) type Held = HashMap<(String, String), Vec<Arc<ServiceInstance>>>;
+
+/// Whose instances the API server refused, or somebody else stands in the way of, by namespace and NamespaceBinding: since
+/// when.
+pub(super) type Refusals = HashMap<(String, String), Timestamp>;
+
+/// How long one that was refused is tried before another that was refused gets its room. Nobody else waits for that.
+const TURN: Duration = Duration::from_mins(5);
+
+/// Whether an instance that was refused then is not to be tried instead of others any more.
+pub(super) fn turn_is_over(since: Timestamp, now: Timestamp) -> bool {
+    since + TURN <= now
+}
+
+/// What is known.
+pub(super) struct Facts<'a> {
+    pub(super) rules: &'a [Arc<Rule>],
+    pub(super) namespaces: &'a [Arc<NamespaceMeta>],
+    pub(super) held: &'a Held,
+    /// What was decided before: what was granted stays so, also while its instance is on its way.
+    pub(super) before: &'a Plan,
+    /// What was granted and could not be made takes no room from others.
+    pub(super) refusals: &'a Refusals,
+    /// bindery's own namespace, which nobody means: its pods are not bound. What is there already stays.
+    pub(super) own: &'a str,
+    pub(super) now: Timestamp,
+}
+
+/// What each namespace is to have.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Plan {
+    pub(super) namespaces: HashMap<String, Vec<Share>>,
+    /// Which generation of each NamespaceBinding this is by.
+    pub(super) generations: HashMap<String, Option<i64>>,
+    /// What nobody decides about, by namespace and NamespaceBinding: the NamespaceBinding cannot be read.
+    pub(super) frozen: HashSet<(String, String)>,
+    /// What the bindings of NamespaceBindings are called that cannot be read.
+    pub(super) unread: HashSet<String>,
+    /// When something changes by itself.
+    pub(super) next: Option<Timestamp>,
+}
+
+/// What a namespace is to have of one NamespaceBinding that selects it.
+#[derive(Clone, Debug)]
+pub(super) struct Share {
+    pub(super) rule: Arc<Rule>,
+    pub(super) verdict: Verdict,
+}
+
+/// Whether a namespace is to have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is.
+    Granted {
+        /// How near the end is, if there is one.
+        stage: Option<Stage>,
+    },
+    /// Too many have it.
+    OverTotal { limit: i32 },
+    /// Too many of the same label have it.
+    OverLabel { label: String, value: String, limit: i32 },
+    /// Its instance cannot be made of spec and namespace, so that it takes no room of others.
+    Unfillable { error: TemplateError },
+    /// An older NamespaceBinding gives the namespace something of the same name.
+    NameClash { with: String },
+    /// Its time is over.
+    Expired { since: Timestamp },
+}
+
+impl PartialEq for Share {
+    fn eq(&self, other: &Self) -> bool {
+        let version = |share: &Self| (share.rule.object.uid(), share.rule.object.metadata.generation);
+        version(self) == version(other) && self.verdict == other.verdict
+    }
+}
+
+impl Plan {
+    fn granted(&self, namespace: &str, rule: &str) -> bool {
+        let is_granted =
+            |share: &Share| share.rule.name() == rule && matches!(share.verdict, Verdict::Granted { .. });
+        self.namespaces.get(namespace).is_some_and(|shares| shares.iter().any(is_granted))
+    }
+}
+
+/// A namespace that may have what a rule gives.
+struct Candidate<'a> {
+    namespace: &'a str,
+    created: Option<Timestamp>,
+    /// When it was refused, unless it is its turn.
+    refused: Option<Timestamp>,
+    label: Option<&'a str>,
+    stage: Option<Stage>,
+}
+
+/// Decides. `rules` must come in the order of their seniority.
+pub(super) fn plan(facts: &Facts<'_>) -> Plan {
+    let generation = |rule: &Arc<Rule>| (rule.name().to_owned(), rule.object.metadata.generation);
+    let mut plan = Plan { generations: facts.rules.iter().map(generation).collect(), ..Plan::default() };
+    let mut candidates: Vec<Vec<Candidate<'_>>> = facts.rules.iter().map(|_| Vec::new()).collect();
+    for namespace in facts.namespaces {
+        if namespace.metadata.deletion_timestamp.is_some() {
+            continue;
+        }
+        let is_own = namespace.metadata.name.as_deref() == Some(facts.own);
+        let is_meant = |rule: &Rule| !is_own || facts.holds(&namespace.name_any(), rule);
+        let selects = |rule: &Rule| rule.selects(&namespace.metadata) && is_meant(rule);
+        let mut selecting: Vec<_> =
+            facts.rules.iter().enumerate().filter(|(_, rule)| selects(rule)).collect();
+        // Who gave something already goes on, or data would be lost for a name.
+        selecting.sort_by_key(|(_, rule)| !facts.holds(&namespace.name_any(), rule));
+        let mut names: HashMap<&str, &str> = HashMap::new();
+        for (index, rule) in selecting {
+            if let Some(older) = names.get(rule.binding_name()) {
+                let verdict = Verdict::NameClash { with: (*older).to_owned() };
+                plan.share(namespace, rule, verdict);
+                continue;
+            }
+            names.insert(rule.binding_name(), rule.name());
+            match facts.stage(rule, namespace) {
+                Some(Stage::Expired { since }) => plan.share(namespace, rule, Verdict::Expired { since }),
+                stage => {
+                    plan.changes_with(stage, facts.now);
+                    if let Some(error) = facts.unfillable(rule, namespace) {
+                        plan.share(namespace, rule, Verdict::Unfillable { error });
+                        continue;
+                    }
+                    if rule.limits().is_some()
+                        && let Some(since) = facts.refusal(&namespace.name_any(), rule)
+                        && !turn_is_over(since, facts.now)
+                    {
+                        plan.changes_at(since + TURN);
+                    }
+                    candidates[index].push(Candidate {
+                        namespace: namespace.metadata.name.as_deref().unwrap_or_default(),
+                        created: namespace.creation_timestamp().map(|time| time.0),
+                        refused: facts.refused(rule, namespace),
+                        label: counted_label(rule, namespace),
+                        stage,
+                    });
+                }
+            }
+        }
+    }
+    for (rule, candidates) in facts.rules.iter().zip(candidates) {
+        for (namespace, verdict) in facts.admit(rule, candidates) {
+            let share = Share { rule: rule.clone(), verdict };
+            plan.namespaces.entry(namespace.to_owned()).or_default().push(share);
+        }
+    }
+    plan
+}
+
+impl Plan {
+    fn share(&mut self, namespace: &NamespaceMeta, rule: &Arc<Rule>, verdict: Verdict) {
+        let share = Share { rule: rule.clone(), verdict };
+        self.namespaces.entry(namespace.name_any()).or_default().push(share);
+    }
+
+    fn changes_with(&mut self, stage: Option<Stage>, now: Timestamp) {
+        let at = match stage {
+            Some(Stage::Living { announced_at, .. }) if announced_at > now => announced_at,
+            // Nothing is there whose end could be announced.
+            Some(Stage::Living { until, .. }) => until,
+            Some(Stage::Expiring { at }) => at,
+            Some(Stage::Expired { .. }) | None => return,
+        };
+        self.changes_at(at);
+    }
+
+    fn changes_at(&mut self, at: Timestamp) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+
+    /// Of the refusals those that matter still: of what is to be had, and is not there.
+    pub(super) fn still_refused(&self, (namespace, rule): &(String, String), held: &Held) -> bool {
+        let mut shares = self.namespaces.get(namespace).into_iter().flatten();
+        shares.any(|share| share.rule.name() == rule && instance(held, namespace, &share.rule).is_none())
+    }
+}
+
+/// The value of the label by which the rule counts.
+fn counted_label<'a>(rule: &Rule, namespace: &'a NamespaceMeta) -> Option<&'a str> {
+    let label = &rule.limits()?.per_label.as_ref()?.label;
+    namespace.metadata.labels.as_ref()?.get(label).map(String::as_str)
+}
+
+/// What a namespace has of a rule, under the name that the rule gives it now.
+fn instance<'h>(held: &'h Held, namespace: &str, rule: &Rule) -> Option<&'h Arc<ServiceInstance>> {
+    let all = held.get(&(namespace.to_owned(), rule.name().to_owned()))?;
+    all.iter().find(|instance| instance.name_any() == rule.binding_name())
+}
+
+impl Facts<'_> {
+    fn holds(&self, namespace: &str, rule: &Rule) -> bool {
+        instance(self.held, namespace, rule).is_some()
+    }
+
+    /// Why nothing can be made for a namespace, where it would take room.
+    fn unfillable(&self, rule: &Rule, namespace: &NamespaceMeta) -> Option<TemplateError> {
+        rule.limits()?;
+        if self.holds(&namespace.name_any(), rule) {
+            return None;
+        }
+        rule.instance(&namespace.metadata).err()
+    }
+
+    /// When its instance was refused, if it was.
+    fn refusal(&self, namespace: &str, rule: &Rule) -> Option<Timestamp> {
+        self.refusals.get(&(namespace.to_owned(), rule.name().to_owned())).copied()
+    }
+
+    fn refused(&self, rule: &Rule, namespace: &NamespaceMeta) -> Option<Timestamp> {
+        let name = namespace.metadata.name.as_deref()?;
+        let since = self.refusal(name, rule)?;
+        let is_its_turn = self.before.granted(name, rule.name()) && !turn_is_over(since, self.now);
+        (!is_its_turn).then_some(since)
+    }
+
+    fn stage(&self, rule: &Rule, namespace: &NamespaceMeta) -> Option<Stage> {
+        let life = rule.ttl.as_ref()?;
+        let instance = instance(self.held, &namespace.name_any(), rule);
+        Some(stage(life, &namespace.metadata, instance.map(|instance| &instance.metadata), self.now))
+    }
+
+    /// Who of the candidates is let in.
+    fn admit<'c>(&self, rule: &Rule, candidates: Vec<Candidate<'c>>) -> Vec<(&'c str, Verdict)> {
+        let granted =
+            |candidate: &Candidate<'c>| (candidate.namespace, Verdict::Granted { stage: candidate.stage });
+        let Some(limits) = rule.limits() else { return candidates.iter().map(granted).collect() };
+        let is_refused = |candidate: &Candidate<'_>| self.refusal(candidate.namespace, rule).is_some();
+        let has = |candidate: &Candidate<'_>| {
+            let is_on_its_way =
+                || self.before.granted(candidate.namespace, rule.name()) && !is_refused(candidate);
+            self.holds(candidate.namespace, rule) || is_on_its_way()
+        };
+        let (inside, waiting): (Vec<_>, Vec<_>) = candidates.into_iter().partition(has);
+        let mut verdicts: Vec<_> = inside.iter().map(granted).collect();
+        let mut room = Room::new(limits, &inside);
+        let elsewhere = self.held_elsewhere(rule, &inside);
+        room.total = room.total.saturating_add(elsewhere.values().sum());
+        // One in a namespace of which nothing is known may be anybody's.
+        for namespace in self.namespaces {
+            let name = namespace.metadata.name.as_deref().unwrap_or_default();
+            if let Some(count) = elsewhere.get(name) {
+                *room.labels.entry(counted_label(rule, namespace)).or_default() += count;
+            }
+        }
+        // Those that were refused are tried again with the room that nobody else wants.
+        let (refused, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_refused);
+        verdicts.extend(room.let_in(waiting));
+        verdicts.extend(room.let_in(refused));
+        verdicts
+    }
+
+    /// How many instances of the rule are still there that should not be any more, by namespace.
+    fn held_elsewhere(&self, rule: &Rule, inside: &[Candidate<'_>]) -> HashMap<&str, i32> {
+        let inside: HashSet<&str> = inside.iter().map(|candidate| candidate.namespace).collect();
+        let mut elsewhere = HashMap::new();
+        for ((namespace, _), instances) in self.held.iter().filter(|((_, name), _)| name == rule.name()) {
+            let is_inside = inside.contains(namespace.as_str());
+            let is_left =
+                |instance: &&Arc<ServiceInstance>| !is_inside || instance.name_any() != rule.binding_name();
+            for _ in instances.iter().filter(is_left) {
+                *elsewhere.entry(namespace.as_str()).or_default() += 1;
+            }
+        }
+        elsewhere
+    }
+}
+
+/// What the limits leave.
+struct Room<'a> {
+    limits: &'a crate::apis::bindery::namespace_binding::Limits,
+    total: i32,
+    labels: HashMap<Option<&'a str>, i32>,
+}
+
+impl<'a> Room<'a> {
+    fn new(limits: &'a crate::apis::bindery::namespace_binding::Limits, inside: &[Candidate<'a>]) -> Self {
+        let mut labels = HashMap::new();
+        for candidate in inside {
+            *labels.entry(candidate.label).or_default() += 1;
+        }
+        Self { limits, total: i32::try_from(inside.len()).unwrap_or(i32::MAX), labels }
+    }
+
+    /// Lets in from the labels that have least, of each the oldest first; of those that were refused, whose refusal is
+    /// longest ago.
+    fn let_in<'c>(&mut self, mut waiting: Vec<Candidate<'c>>) -> Vec<(&'c str, Verdict)>
+    where
+        'c: 'a,
+    {
+        waiting.sort_by_key(|candidate| (candidate.refused, candidate.created, candidate.namespace));
+        let mut queues: HashMap<Option<&'c str>, VecDeque<Candidate<'c>>> = HashMap::new();
+        for candidate in waiting {
+            queues.entry(candidate.label).or_default().push_back(candidate);
+        }
+        let mut verdicts = Vec::new();
+        let turn = |room: &Self, label: Option<&'c str>, first: &Candidate<'c>| {
+            let has = room.labels.get(&label).copied().unwrap_or_default();
+            Reverse((first.refused, has, first.created, first.namespace, label))
+        };
+        let mut turns: BinaryHeap<_> =
+            queues.iter().filter_map(|(label, queue)| Some(turn(self, *label, queue.front()?))).collect();
+        while let Some(Reverse((_, has, _, _, label))) = turns.pop() {
+            let Some(queue) = queues.get_mut(&label) else { continue };
+            if let Some(refusal) = self.refusal(has, label) {
+                verdicts.extend(queue.drain(..).map(|candidate| (candidate.namespace, refusal.clone())));
+                continue;
+            }
+            let Some(candidate) = queue.pop_front() else { continue };
+            self.total += 1;
+            *self.labels.entry(label).or_default() += 1;
+            verdicts.push((candidate.namespace, Verdict::Granted { stage: candidate.stage }));
+            if let Some(next) = queue.front() {
+                turns.push(turn(self, label, next));
+            }
+        }
+        verdicts
+    }
+
+    /// Why nobody of this label is let in any more.
+    fn refusal(&self, has: i32, label: Option<&str>) -> Option<Verdict> {
+        if let Some(per_label) = self.limits.per_label.as_ref().filter(|limit| has >= limit.count) {
+            return Some(Verdict::OverLabel {
+                label: per_label.label.clone(),
+                value: label.unwrap_or_default().to_owned(),
+                limit: per_label.count,
+            });
+        }
+        let limit = self.limits.total.filter(|limit| self.total >= *limit)?;
+        Some(Verdict::OverTotal { limit })
+    }
+}
+
+#[cfg(test)]
+mod tests;

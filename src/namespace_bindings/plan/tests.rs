@@ -1,0 +1,337 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{contract::branch, namespace_bindings::rule::tests::rule};
+
+fn at(minute: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + minute * 60).unwrap()
+}
+
+/// A namespace that was created at this minute.
+fn namespace(name: &str, minute: i64, labels: &Value) -> Arc<NamespaceMeta> {
+    let metadata = json!({"name": name, "creationTimestamp": at(minute), "labels": labels});
+    Arc::new(serde_json::from_value(json!({"metadata": metadata})).unwrap())
+}
+
+fn team(name: &str, minute: i64, team: &str) -> Arc<NamespaceMeta> {
+    namespace(name, minute, &json!({"team": team}))
+}
+
+fn held(entries: &[(&str, &str)]) -> Held {
+    let instance = |namespace: &str, rule: &str| {
+        serde_json::from_value(
+            json!({"apiVersion": "servicecatalog.k8s.io/v1beta1", "kind": "ServiceInstance",
+            "metadata": {"name": rule, "namespace": namespace}, "spec": {}}),
+        )
+        .unwrap()
+    };
+    let entry = |&(namespace, rule): &(&str, &str)| {
+        ((namespace.to_owned(), rule.to_owned()), vec![Arc::new(instance(namespace, rule))])
+    };
+    entries.iter().map(entry).collect()
+}
+
+fn rename(held: &mut Held, name: &str) {
+    for instance in held.values_mut().flatten() {
+        Arc::make_mut(instance).metadata.name = Some(name.to_owned());
+    }
+}
+
+fn planned(rules: &[Rule], namespaces: &[Arc<NamespaceMeta>], held: &Held, before: &Plan) -> Plan {
+    planned_at(1000, rules, namespaces, held, before, &[])
+}
+
+/// The plan of a minute, when the instances of these namespaces were refused since their minutes.
+fn planned_at(
+    minute: i64,
+    rules: &[Rule],
+    namespaces: &[Arc<NamespaceMeta>],
+    held: &Held,
+    before: &Plan,
+    refused: &[(&str, i64)],
+) -> Plan {
+    let rules: Vec<_> = rules.iter().cloned().map(Arc::new).collect();
+    let refusals =
+        refused.iter().map(|(name, minute)| (((*name).to_owned(), "r".to_owned()), at(*minute))).collect();
+    plan(&Facts {
+        rules: &rules,
+        namespaces,
+        held,
+        before,
+        refusals: &refusals,
+        own: "bindery",
+        now: at(minute),
+    })
+}
+
+fn first_plan(rules: &[Rule], namespaces: &[Arc<NamespaceMeta>], held: &Held) -> Plan {
+    planned(rules, namespaces, held, &Plan::default())
+}
+
+fn verdict(plan: &Plan, namespace: &str, rule: &str) -> Verdict {
+    let share = plan.namespaces[namespace].iter().find(|share| share.rule.name() == rule);
+    share.unwrap().verdict.clone()
+}
+
+/// The namespaces that are granted, in order.
+fn granted(plan: &Plan) -> Vec<&str> {
+    let is_granted = |share: &Share| matches!(share.verdict, Verdict::Granted { .. });
+    let mut names: Vec<_> = plan
+        .namespaces
+        .iter()
+        .filter(|(_, shares)| shares.iter().any(is_granted))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn who_is_selected_is_granted_and_who_is_about_to_go_is_left_alone() {
+    let mut going = namespace("feature-b", 1, &json!({}));
+    Arc::make_mut(&mut going).metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(2)));
+    let namespaces = [namespace("feature-a", 1, &json!({})), going, namespace("other", 1, &json!({}))];
+    let plan = first_plan(&[rule("r", &json!({}))], &namespaces, &held(&[]));
+    assert_eq!(plan.namespaces.keys().collect::<Vec<_>>(), ["feature-a"]);
+    assert_eq!(verdict(&plan, "feature-a", "r"), Verdict::Granted { stage: None });
+}
+
+#[test]
+fn nobody_means_the_namespace_of_bindery() {
+    let rules = [rule("r", &json!({"namePattern": "*"}))];
+    let namespaces = [namespace("bindery", 1, &json!({})), namespace("bindery-demo", 1, &json!({}))];
+    assert_eq!(granted(&first_plan(&rules, &namespaces, &held(&[]))), ["bindery-demo"]);
+    let before = held(&[("bindery", "r")]);
+    assert_eq!(granted(&first_plan(&rules, &namespaces, &before)), ["bindery", "bindery-demo"], "data stays");
+}
+
+#[test]
+fn of_two_of_one_name_the_older_gives() {
+    let rules = [
+        rule("one", &json!({"bindingName": "db"})),
+        rule("two", &json!({"bindingName": "db"})),
+        rule("queue", &json!({})),
+    ];
+    let plan = first_plan(&rules, &[namespace("feature-a", 1, &json!({}))], &held(&[]));
+    assert_eq!(verdict(&plan, "feature-a", "one"), Verdict::Granted { stage: None });
+    assert_eq!(verdict(&plan, "feature-a", "two"), Verdict::NameClash { with: "one".to_owned() });
+    assert_eq!(verdict(&plan, "feature-a", "queue"), Verdict::Granted { stage: None });
+
+    let mut given = held(&[("feature-a", "two")]);
+    rename(&mut given, "db");
+    let plan = first_plan(&rules, &[namespace("feature-a", 1, &json!({}))], &given);
+    assert_eq!(verdict(&plan, "feature-a", "two"), Verdict::Granted { stage: None }, "it has given already");
+    assert_eq!(verdict(&plan, "feature-a", "one"), Verdict::NameClash { with: "two".to_owned() });
+}
+
+#[test]
+fn the_oldest_come_first_and_who_has_it_keeps_it() {
+    let rules = [rule("r", &json!({"limits": {"total": 2}}))];
+    let namespaces: Vec<_> = ["c", "b", "a"]
+        .iter()
+        .zip(1..)
+        .map(|(n, at)| namespace(&format!("feature-{n}"), at, &json!({})))
+        .collect();
+    let plan = first_plan(&rules, &namespaces, &held(&[]));
+    assert_eq!(granted(&plan), ["feature-b", "feature-c"]);
+    assert_eq!(verdict(&plan, "feature-a", "r"), Verdict::OverTotal { limit: 2 });
+    let plan = first_plan(&rules, &namespaces, &held(&[("feature-a", "r")]));
+    assert_eq!(granted(&plan), ["feature-a", "feature-c"]);
+}
+
+#[test]
+fn what_is_on_its_way_out_still_counts() {
+    let rules = [rule("r", &json!({"limits": {"total": 1}}))];
+    let namespaces = [namespace("feature-a", 1, &json!({}))];
+    let plan = first_plan(&rules, &namespaces, &held(&[("gone", "r"), ("feature-a", "another")]));
+    assert_eq!(granted(&plan), [""; 0]);
+}
+
+#[test]
+fn what_is_on_its_way_out_counts_for_its_team() {
+    let rules = [rule("r", &json!({"limits": {"perLabel": {"label": "team", "count": 1}}}))];
+    let mut going = team("feature-a", 1, "blue");
+    Arc::make_mut(&mut going).metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(2)));
+    let namespaces = [going, team("feature-b", 2, "blue"), team("feature-c", 3, "red")];
+    let plan = first_plan(&rules, &namespaces, &held(&[("feature-a", "r"), ("vanished", "r")]));
+    assert_eq!(granted(&plan), ["feature-c"]);
+}
+
+/// The NamespaceBinding was made anew with another `bindingName`: what it gave before is still there.
+#[test]
+fn two_instances_of_one_namespace_are_two() {
+    let rules =
+        [rule("r", &json!({"bindingName": "new", "ttl": {"after": "1000m"}, "limits": {"total": 2}}))];
+    let mut given = held(&[("feature-a", "r")]);
+    let mut current = given.values().next().unwrap()[0].as_ref().clone();
+    current.metadata.name = Some("new".to_owned());
+    current.annotations_mut().insert(branch::EXPIRES_AT.to_owned(), at(1002).to_string());
+    let namespaces = [namespace("feature-a", 1, &json!({})), namespace("feature-b", 100, &json!({}))];
+    let key = ("feature-a".to_owned(), "r".to_owned());
+    for position in [0, 1] {
+        let mut given = given.clone();
+        given.get_mut(&key).unwrap().insert(position, Arc::new(current.clone()));
+        let plan = first_plan(&rules, &namespaces, &given);
+        let stage = Some(Stage::Expiring { at: at(1002) });
+        assert_eq!(verdict(&plan, "feature-a", "r"), Verdict::Granted { stage });
+        assert_eq!(granted(&plan), ["feature-a"], "two of two are there");
+    }
+    given.clear();
+    assert_eq!(granted(&first_plan(&rules, &namespaces, &given)), ["feature-a", "feature-b"]);
+}
+
+#[test]
+fn who_can_never_have_it_takes_no_room() {
+    let rules = [rule("r", &json!({"limits": {"total": 1}, "parameters": {"owner": "{{ labels.team }}"}}))];
+    let namespaces = [namespace("feature-a", 1, &json!({})), team("feature-b", 2, "blue")];
+    let plan = first_plan(&rules, &namespaces, &held(&[]));
+    assert_eq!(granted(&plan), ["feature-b"]);
+    assert!(matches!(verdict(&plan, "feature-a", "r"), Verdict::Unfillable { .. }));
+    let plan = first_plan(&rules, &namespaces, &held(&[("feature-a", "r")]));
+    assert_eq!(granted(&plan), ["feature-a"], "who has it keeps it");
+}
+
+/// Or everything would be decided anew without a pause.
+#[test]
+fn who_has_nothing_is_looked_at_when_the_time_is_over() {
+    let rules = [rule("r", &json!({"ttl": {"after": "1010m"}, "limits": {"total": 1}}))];
+    let plan = first_plan(&rules, &[namespace("feature-a", 1, &json!({}))], &held(&[("gone", "r")]));
+    assert_eq!(plan.next, Some(at(1011)));
+}
+
+/// Its instance is not seen yet, and an older namespace appears.
+#[test]
+fn what_was_granted_is_not_given_to_another() {
+    let rules = [rule("r", &json!({"limits": {"total": 1}}))];
+    let young = namespace("feature-b", 2, &json!({}));
+    let before = first_plan(&rules, std::slice::from_ref(&young), &held(&[]));
+    let plan = planned(&rules, &[namespace("feature-a", 1, &json!({})), young], &held(&[]), &before);
+    assert_eq!(granted(&plan), ["feature-b"]);
+}
+
+#[test]
+fn who_is_refused_keeps_nobody_else_waiting() {
+    let rules = [rule("r", &json!({"limits": {"total": 1, "perLabel": {"label": "team", "count": 1}}}))];
+    let old = team("feature-a", 1, "blue");
+    let before = first_plan(&rules, std::slice::from_ref(&old), &held(&[]));
+    let refused = [("feature-a", 999)];
+    let tried = |namespaces: &[Arc<NamespaceMeta>], held: &Held, before: &Plan| {
+        planned_at(1000, &rules, namespaces, held, before, &refused)
+    };
+    let plan = tried(std::slice::from_ref(&old), &held(&[]), &before);
+    assert_eq!(granted(&plan), ["feature-a"], "it is tried again while nobody else wants the room");
+    for team_of_other in ["blue", "red"] {
+        let both = [old.clone(), team("feature-b", 2, team_of_other)];
+        let plan = tried(&both, &held(&[]), &before);
+        assert_eq!(granted(&plan), ["feature-b"]);
+        assert_eq!(granted(&tried(&both, &held(&[]), &plan)), ["feature-b"], "its instance is on its way");
+        assert_eq!(granted(&tried(&both, &held(&[("feature-b", "r")]), &plan)), ["feature-b"]);
+        assert_eq!(granted(&tried(&both, &held(&[("feature-a", "r")]), &before)), ["feature-a"], "it has it");
+    }
+}
+
+#[test]
+fn a_refusal_is_forgotten_with_its_cause() {
+    let rules = [rule("r", &json!({}))];
+    let namespaces = [namespace("feature-a", 1, &json!({}))];
+    let plan = first_plan(&rules, &namespaces, &held(&[]));
+    let of = |namespace: &str, rule: &str| (namespace.to_owned(), rule.to_owned());
+    assert!(plan.still_refused(&of("feature-a", "r"), &held(&[])));
+    assert!(!plan.still_refused(&of("feature-a", "r"), &held(&[("feature-a", "r")])), "it could be made");
+    assert!(!plan.still_refused(&of("feature-a", "other"), &held(&[])));
+    assert!(!plan.still_refused(&of("feature-b", "r"), &held(&[])));
+}
+
+#[test]
+fn those_that_are_refused_take_turns() {
+    let rules = [rule("r", &json!({"limits": {"total": 1}}))];
+    let namespaces = [namespace("feature-a", 1, &json!({})), namespace("feature-b", 2, &json!({}))];
+    let turn = |minute, before: &Plan, refused: &[(&str, i64)]| {
+        planned_at(minute, &rules, &namespaces, &held(&[]), before, refused)
+    };
+    let first = turn(1000, &Plan::default(), &[]);
+    assert_eq!(granted(&first), ["feature-a"]);
+    let second = turn(1000, &first, &[("feature-a", 1000)]);
+    assert_eq!(granted(&second), ["feature-b"]);
+    let refused = [("feature-a", 1000), ("feature-b", 1001)];
+    let second = turn(1001, &second, &refused);
+    assert_eq!(granted(&second), ["feature-b"], "or they would change places without a pause");
+    assert_eq!(second.next, Some(at(1005)), "then it is the other's turn, whatever happens");
+    let third = turn(1006, &second, &refused);
+    assert_eq!(granted(&third), ["feature-a"]);
+    assert_eq!(granted(&turn(1006, &third, &[("feature-a", 1006), ("feature-b", 1001)])), ["feature-a"]);
+}
+
+#[test]
+fn teams_get_fair_shares_of_the_total() {
+    let rules = [rule("r", &json!({"limits": {"total": 4, "perLabel": {"label": "team", "count": 3}}}))];
+    let many = (0..10).map(|n| team(&format!("feature-blue-{n}"), n, "blue"));
+    let few = (0..2).map(|n| team(&format!("feature-red-{n}"), 100 + n, "red"));
+    let namespaces: Vec<_> = many.chain(few).collect();
+    let plan = first_plan(&rules, &namespaces, &held(&[]));
+    assert_eq!(granted(&plan), ["feature-blue-0", "feature-blue-1", "feature-red-0", "feature-red-1"]);
+}
+
+#[test]
+fn a_team_at_its_limit_is_told_so_while_others_get_in() {
+    let rules = [rule("r", &json!({"limits": {"perLabel": {"label": "team", "count": 1}}}))];
+    let namespaces = [
+        team("feature-a", 1, "blue"),
+        team("feature-b", 2, "blue"),
+        team("feature-c", 3, "red"),
+        namespace("feature-d", 4, &json!({})),
+    ];
+    let plan = first_plan(&rules, &namespaces, &held(&[]));
+    assert_eq!(granted(&plan), ["feature-a", "feature-c", "feature-d"]);
+    let over = Verdict::OverLabel { label: "team".to_owned(), value: "blue".to_owned(), limit: 1 };
+    assert_eq!(verdict(&plan, "feature-b", "r"), over);
+}
+
+#[test]
+fn who_is_past_the_time_takes_no_room() {
+    let rules = [rule("r", &json!({"ttl": {"after": "900m"}, "limits": {"total": 1}}))];
+    let mut extended = namespace("feature-c", 3, &json!({}));
+    Arc::make_mut(&mut extended)
+        .annotations_mut()
+        .insert(branch::EXTENDED_UNTIL.to_owned(), at(2000).to_string());
+    let namespaces = [namespace("feature-a", 1, &json!({})), extended];
+    let plan = first_plan(&rules, &namespaces, &held(&[]));
+    assert_eq!(verdict(&plan, "feature-a", "r"), Verdict::Expired { since: at(901) });
+    assert_eq!(granted(&plan), ["feature-c"]);
+    assert_eq!(plan.next, Some(at(1940)), "when the end is announced");
+}
+
+proptest! {
+    /// Whatever there is and comes: no limit is broken by what is let in, nobody loses anything, and no room stays
+    /// empty while somebody who may have it waits.
+    #[test]
+    fn limits_hold_and_room_is_used(
+        total in 1..6i32, per in 1..4i32,
+        places in prop::collection::vec((0..3u8, 0..50i64, any::<bool>()), 0..20),
+    ) {
+        let rules = [rule("r", &json!({"limits": {"total": total, "perLabel": {"label": "team", "count": per}}}))];
+        let named = |index: usize| format!("feature-{index}");
+        let namespaces: Vec<_> = places.iter().enumerate()
+            .map(|(index, (label, minute, _))| team(&named(index), *minute, &label.to_string())).collect();
+        let has: Vec<String> = places.iter().enumerate().filter(|(_, place)| place.2).map(|(index, _)| named(index)).collect();
+        let before: Vec<_> = has.iter().map(|name| (name.as_str(), "r")).collect();
+        let plan = first_plan(&rules, &namespaces, &held(&before));
+        let granted: Vec<String> = granted(&plan).into_iter().map(ToOwned::to_owned).collect();
+        for name in &has {
+            prop_assert!(granted.contains(name));
+        }
+        let count = |label: u8, names: &[String]| {
+            i32::try_from(places.iter().enumerate().filter(|(index, place)| place.0 == label && names.contains(&named(*index))).count()).unwrap()
+        };
+        let all = |names: &[String]| i32::try_from(names.len()).unwrap();
+        prop_assert!(all(&granted) <= total.max(all(&has)));
+        for label in 0..3 {
+            prop_assert!(count(label, &granted) <= per.max(count(label, &has)));
+            let waits = places.iter().enumerate().any(|(index, place)| place.0 == label && !granted.contains(&named(index)));
+            prop_assert!(!waits || all(&granted) >= total || count(label, &granted) >= per);
+        }
+    }
+}

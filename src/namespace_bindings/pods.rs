@@ -1,0 +1,174 @@
+//! When a pod ran last, for a ttl that counts from then: looked at from time to time in the namespaces concerned, since
+//! watching every pod of a cluster would cost more than it tells.
+
+use std::time::Duration;
+
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
+use serde_json::json;
+use tracing::{debug, warn};
+
+use super::{
+    controller::Controller,
+    plan::{Share, Verdict},
+    rule::Rule,
+    ttl::moment,
+};
+use crate::apis::bindery::namespace_binding::Since;
+use crate::{
+    contract::branch,
+    k8s::{explain, list::list, namespaces::NamespaceMeta},
+};
+
+/// How often pods are looked at: this part of the ttl, within these bounds.
+const PART: u32 = 20;
+const BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(10));
+
+/// What was seen of a namespace's pods.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Activity {
+    /// Whether what is over by the last note must stay: a pod runs, or nobody knows.
+    pub(super) keeps: bool,
+    /// When to look again.
+    pub(super) again: Option<Timestamp>,
+}
+
+impl Controller {
+    /// Looks at the pods of a namespace if it is time, and notes in the Namespace when one ran.
+    pub(super) async fn see_pods(
+        &self,
+        namespace: &NamespaceMeta,
+        shares: &[Share],
+        now: Timestamp,
+    ) -> Activity {
+        let counting = || shares.iter().filter(|share| counts_pods(share));
+        let Some(interval) = counting().filter_map(interval).min() else { return Activity::default() };
+        let is_over = counting().any(|share| matches!(share.verdict, Verdict::Expired { .. }));
+        let name = namespace.name_any();
+        let looked = self.lock_looks().get(&name).copied();
+        if let Some(next) = looked.map(|looked| looked + interval).filter(|next| *next > now && !is_over) {
+            return Activity { keeps: false, again: Some(next) };
+        }
+        let pods: Api<DeserializeGuard<Pod>> = Api::namespaced(self.client.clone(), &name);
+        let pods = match list(&pods, ListParams::default()).await {
+            Ok(pods) if pods.unread.is_empty() => pods.items,
+            Ok(pods) => {
+                let unread = pods.unread.first().map(ToString::to_string);
+                warn!(namespace = name, unread, "a pod cannot be read; what the namespace has is kept");
+                return Activity { keeps: true, again: Some(now + interval) };
+            }
+            Err(error) => {
+                warn!(
+                    namespace = name,
+                    error = explain(&error),
+                    "pods cannot be listed; what the namespace has is kept"
+                );
+                return Activity { keeps: true, again: Some(now + interval) };
+            }
+        };
+        self.lock_looks().insert(name.clone(), now);
+        let (seen, noted) = (last_run(&pods, now), moment(&namespace.metadata, branch::LAST_POD_AT));
+        if seen > noted
+            && let Some(seen) = seen
+        {
+            let note = json!({"annotations": {branch::LAST_POD_AT: seen.to_string()}});
+            if let Err(error) = self.hands.stamp(namespace, note).await {
+                debug!(namespace = name, error = explain(&error), "not noted when a pod ran");
+            }
+        }
+        Activity { keeps: keeps(seen, noted, now), again: Some(now + interval) }
+    }
+}
+
+/// Whether nothing may end yet: a pod runs, or one ran of which the decision did not know. The note of it has everything
+/// decided anew.
+fn keeps(seen: Option<Timestamp>, noted: Option<Timestamp>, now: Timestamp) -> bool {
+    seen == Some(now) || seen > noted
+}
+
+fn counts_pods(share: &Share) -> bool {
+    let is_counted = share.rule.ttl.is_some_and(|life| life.since == Since::LastPod);
+    is_counted && matches!(share.verdict, Verdict::Granted { .. } | Verdict::Expired { .. })
+}
+
+fn interval(share: &Share) -> Option<Duration> {
+    share.rule.ttl.map(|life| (life.length / PART).clamp(BOUNDS.0, BOUNDS.1))
+}
+
+/// What is over only by the last note is not over, where it is still there. Who lost it gets it back by a new decision,
+/// which knows the limits.
+pub(super) fn kept(shares: &[Share], is_there: impl Fn(&Rule) -> bool) -> Vec<Share> {
+    let keep = |share: &Share| {
+        let is_over = matches!(share.verdict, Verdict::Expired { .. });
+        let verdict = if is_over && counts_pods(share) && is_there(&share.rule) {
+            Verdict::Granted { stage: None }
+        } else {
+            share.verdict.clone()
+        };
+        Share { rule: share.rule.clone(), verdict }
+    };
+    shares.iter().map(keep).collect()
+}
+
+/// When one of the pods ran last: now if one runs.
+fn last_run(pods: &[Pod], now: Timestamp) -> Option<Timestamp> {
+    let ran = |pod: &Pod| {
+        let status = pod.status.as_ref()?;
+        if status.phase.as_deref() == Some("Running") {
+            return Some(now);
+        }
+        let statuses = status.container_statuses.iter().flatten();
+        statuses
+            .filter_map(|status| Some(status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref()?.0))
+            .max()
+    };
+    pods.iter().filter_map(ran).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::namespace_bindings::rule::tests::rule;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn pod(phase: &str, finished: Option<i64>) -> Pod {
+        let state = finished.map(|second| json!({"terminated": {"exitCode": 0, "finishedAt": at(second)}}));
+        let container = json!({"name": "a", "image": "a", "imageID": "a", "ready": false, "restartCount": 0, "state": state});
+        let status: Value = json!({"phase": phase, "containerStatuses": [container]});
+        serde_json::from_value(json!({"metadata": {"name": "a"}, "status": status})).unwrap()
+    }
+
+    /// A job ran between the last look and the end.
+    #[test]
+    fn a_run_that_was_not_noted_yet_keeps_what_seemed_over() {
+        assert!(keeps(Some(at(60)), Some(at(10)), at(100)));
+        assert!(keeps(Some(at(60)), None, at(100)));
+        assert!(!keeps(Some(at(10)), Some(at(10)), at(100)), "noted, and over all the same");
+        assert!(!keeps(None, None, at(100)));
+        assert!(keeps(Some(at(100)), Some(at(100)), at(100)), "it runs");
+    }
+
+    #[test]
+    fn only_what_is_there_is_kept() {
+        let ttl = json!({"ttl": {"after": "1h", "since": "LastPod"}});
+        let expired = Verdict::Expired { since: at(1) };
+        let shares = [Share { rule: Arc::new(rule("r", &ttl)), verdict: expired.clone() }];
+        assert_eq!(kept(&shares, |_| false)[0].verdict, expired);
+        assert_eq!(kept(&shares, |_| true)[0].verdict, Verdict::Granted { stage: None });
+    }
+
+    #[test]
+    fn a_running_pod_counts_now_and_a_finished_one_from_its_end() {
+        assert_eq!(last_run(&[], at(100)), None);
+        assert_eq!(last_run(&[pod("Pending", None)], at(100)), None);
+        assert_eq!(last_run(&[pod("Succeeded", Some(40)), pod("Failed", Some(60))], at(100)), Some(at(60)));
+        assert_eq!(last_run(&[pod("Succeeded", Some(40)), pod("Running", None)], at(100)), Some(at(100)));
+    }
+}

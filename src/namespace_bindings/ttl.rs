@@ -1,0 +1,146 @@
+//! How long a namespace keeps what it got. Nothing is taken away that was not announced for the time of the warning
+//! before, also when the end was noticed late or the spec changed. Pure.
+
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
+
+use super::rule::Life;
+use crate::apis::bindery::namespace_binding::Since;
+use crate::contract::branch;
+
+/// How near its end something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Not near.
+    Living {
+        /// When it is over.
+        until: Timestamp,
+        /// When that is announced.
+        announced_at: Timestamp,
+    },
+    /// So near that it is announced.
+    Expiring {
+        /// When it is over.
+        at: Timestamp,
+    },
+    /// Over.
+    Expired {
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+/// The stage of a namespace and what it got, if it got it.
+pub(super) fn stage(
+    life: &Life,
+    namespace: &ObjectMeta,
+    instance: Option<&ObjectMeta>,
+    now: Timestamp,
+) -> Stage {
+    let end = end(life, namespace);
+    let Some(instance) = instance else {
+        let announced_at = end - life.warning;
+        return if end <= now {
+            Stage::Expired { since: end }
+        } else {
+            Stage::Living { until: end, announced_at }
+        };
+    };
+    if end - life.warning > now {
+        return Stage::Living { until: end, announced_at: end - life.warning };
+    }
+    let fair = now + life.warning;
+    // An announcement that is no longer true is made anew, and so is one that bindery would not have made: users may
+    // write on the instance.
+    let announced = moment(instance, branch::EXPIRES_AT).filter(|at| (end..=fair).contains(at));
+    // Seen in time, but for a moment.
+    let in_time = end + life.warning / 10 >= fair;
+    let at = announced.unwrap_or(if in_time { end } else { fair });
+    if at <= now { Stage::Expired { since: at } } else { Stage::Expiring { at } }
+}
+
+/// When it is over, as far as spec and namespace say.
+fn end(life: &Life, namespace: &ObjectMeta) -> Timestamp {
+    let created = namespace.creation_timestamp.as_ref().map(|time| time.0);
+    let last_pod = moment(namespace, branch::LAST_POD_AT).filter(|_| life.since == Since::LastPod);
+    let counted = created.max(last_pod).unwrap_or(Timestamp::UNIX_EPOCH);
+    let end = counted.saturating_add(life.length).unwrap_or(Timestamp::MAX);
+    moment(namespace, branch::EXTENDED_UNTIL).map_or(end, |extended| extended.max(end))
+}
+
+/// The moment that an annotation names. One that names none says nothing.
+pub(super) fn moment(object: &ObjectMeta, annotation: &str) -> Option<Timestamp> {
+    object.annotations.as_ref()?.get(annotation)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::namespace_bindings::rule::tests::rule;
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + minute * 60).unwrap()
+    }
+
+    fn life(since: &str) -> Life {
+        rule("r", &json!({"ttl": {"after": "100m", "since": since}})).ttl.unwrap()
+    }
+
+    fn namespace(annotations: &Value) -> ObjectMeta {
+        serde_json::from_value(json!({"creationTimestamp": at(0), "annotations": annotations})).unwrap()
+    }
+
+    fn instance(announced: Option<i64>) -> ObjectMeta {
+        let annotations = announced.map(|minute| json!({branch::EXPIRES_AT: at(minute)}));
+        serde_json::from_value(json!({"annotations": annotations})).unwrap()
+    }
+
+    #[test]
+    fn the_end_is_announced_and_then_comes() {
+        let stage = |announced, now| {
+            stage(&life("Creation"), &namespace(&json!({})), Some(&instance(announced)), at(now))
+        };
+        assert_eq!(stage(None, 89), Stage::Living { until: at(100), announced_at: at(90) });
+        assert_eq!(stage(None, 90), Stage::Expiring { at: at(100) });
+        assert_eq!(stage(Some(100), 99), Stage::Expiring { at: at(100) });
+        assert_eq!(stage(Some(100), 100), Stage::Expired { since: at(100) });
+    }
+
+    #[test]
+    fn what_was_not_announced_does_not_end() {
+        let stage = |announced, now| {
+            stage(&life("Creation"), &namespace(&json!({})), Some(&instance(announced)), at(now))
+        };
+        assert_eq!(stage(None, 500), Stage::Expiring { at: at(510) }, "the ttl is new, or bindery was away");
+        assert_eq!(stage(Some(510), 505), Stage::Expiring { at: at(510) });
+        assert_eq!(stage(Some(510), 510), Stage::Expired { since: at(510) });
+        assert_eq!(stage(Some(50), 95), Stage::Expiring { at: at(105) }, "the ttl was shorter once");
+        assert_eq!(stage(Some(9_999), 95), Stage::Expiring { at: at(105) }, "somebody else wrote that");
+    }
+
+    #[test]
+    fn who_never_had_anything_needs_no_announcement() {
+        let stage = |now| stage(&life("Creation"), &namespace(&json!({})), None, at(now));
+        assert_eq!(stage(95), Stage::Living { until: at(100), announced_at: at(90) });
+        assert_eq!(stage(100), Stage::Expired { since: at(100) });
+    }
+
+    #[test]
+    fn an_extension_counts_when_it_is_longer() {
+        let stage = |minute: i64, announced| {
+            let namespace = namespace(&json!({branch::EXTENDED_UNTIL: at(minute)}));
+            stage(&life("Creation"), &namespace, Some(&instance(announced)), at(99))
+        };
+        assert_eq!(stage(300, Some(100)), Stage::Living { until: at(300), announced_at: at(290) });
+        assert_eq!(stage(50, Some(100)), Stage::Expiring { at: at(100) });
+    }
+
+    #[test]
+    fn pods_prolong_only_where_the_spec_says_so() {
+        let namespace = namespace(&json!({branch::LAST_POD_AT: at(80), branch::EXTENDED_UNTIL: "soon"}));
+        let until = |since| stage(&life(since), &namespace, Some(&instance(None)), at(85));
+        assert_eq!(until("LastPod"), Stage::Living { until: at(180), announced_at: at(170) });
+        assert_eq!(until("Creation"), Stage::Living { until: at(100), announced_at: at(90) });
+    }
+}

@@ -259,7 +259,7 @@ mod tests {
         };
         assert_eq!(
             report.to_string(),
-            "restored: service instance a\nrecorded, but not on the server: service instance b\n\
+            "restored: service instance a\nknown to the platform, but not on the server: service instance b\n\
              1 restored, 1 not on the server, 0 left out, 3 had a record"
         );
     }

@@ -7,7 +7,7 @@ use bindery::telemetry::Metrics;
 use crate::{pages, sources};
 
 /// The parts that write conditions and events.
-const PARTS: [&str; 10] = [
+const PARTS: [&str; 8] = [
     "src/contract.rs",
     "src/apis",
     "src/bindings",
@@ -16,8 +16,6 @@ const PARTS: [&str; 10] = [
     "src/k8s",
     "src/namespace_bindings",
     "src/pods",
-    "src/admission",
-    "src/server",
 ];
 
 /// Words of the same form that are no reasons: kinds, fields and values of Kubernetes, verbs of events, columns.

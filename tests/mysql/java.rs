@@ -26,7 +26,8 @@ async fn both_drivers_take_the_url() {
     }
 }
 
-/// Against what the application's JVM trusts.
+/// The server's certificate is verified against what the application's JVM trusts. MariaDB Connector/J accepts another proof as
+/// well where the server gives it: see [`proves_its_certificate_by_the_password`].
 #[tokio::test]
 async fn the_url_of_a_plan_that_verifies_is_verified_by_both_drivers() {
     let server = MariaDb::shared();
@@ -37,11 +38,29 @@ async fn the_url_of_a_plan_that_verifies_is_verified_by_both_drivers() {
     let ca = folder.path().join("ca.crt");
     std::fs::write(&ca, text(&credentials, "ca.crt")).unwrap();
     let (url, login) = (text(&credentials, "jdbcURL"), text(&credentials, "username"));
-    for driver in [MYSQL, MARIADB] {
+    for (driver, needs_ca) in [(MYSQL, true), (MARIADB, !proves_its_certificate_by_the_password(&server))] {
         let connected = driver.connect_trusting(&ca, url).unwrap();
         assert!(connected.starts_with(&format!("{login} encrypted by ")), "{driver:?}: {connected}");
-        driver.connect(url).unwrap_err();
         driver.connect_trusting(&ca, &url.replace("127.0.0.1", "localhost")).unwrap_err();
+        if needs_ca {
+            driver.connect(url).unwrap_err();
+        } else {
+            let connected = driver.connect(url).unwrap();
+            assert!(connected.starts_with(&format!("{login} encrypted by ")), "{driver:?}: {connected}");
+            // Without the right password there is no proof.
+            driver.connect(&url.replace(text(&credentials, "password"), "another")).unwrap_err();
+        }
     }
     platform.deprovision("java-verified").await;
+}
+
+/// Whether the server proves with the password of the account that the certificate is its own. MariaDB 11.4 and newer send a hash of
+/// the password's hash, the scramble and the certificate's fingerprint with the answer to the login ("Zero-Configuration SSL",
+/// <https://mariadb.com/docs/server/security/encryption/data-in-transit-encryption/zero-configuration-ssl>). MariaDB Connector/J
+/// accepts this proof in place of a trusted CA when the URL names no CA, and does not compare host names then
+/// (mariadb-corporation/mariadb-connector-j, `client/tls/MariaDbX509EphemeralTrustingManager.java`).
+fn proves_its_certificate_by_the_password(server: &MariaDb) -> bool {
+    let version = server.root("SELECT VERSION()").concat();
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or_default());
+    (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()) >= (11, 4)
 }

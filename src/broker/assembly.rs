@@ -82,7 +82,7 @@ pub(super) async fn lock(config: &BrokerConfig) -> Result<Option<StoreLock>, Bro
 pub(super) fn databases(config: &ServiceSettings, installation: &str) -> Providers {
     let provider = |server: &ServerSettings| {
         let on_it = config.offerings.iter().flat_map(|offering| {
-            let on_it = offering.plans.iter().filter(|(_, backing)| backing.server == server.name);
+            let on_it = offering.plans.iter().filter(|(_, backing)| backing.backend == server.name);
             on_it.map(|(id, backing)| (id.clone(), (offering.kind, backing.database.clone())))
         });
         let plans = Plans::new(on_it.collect());
@@ -99,13 +99,13 @@ pub(super) fn databases(config: &ServiceSettings, installation: &str) -> Provide
 pub(super) fn described(mut offerings: Vec<Offering>, providers: &Providers) -> Vec<Offering> {
     for Offering { service, plans, .. } in &mut offerings {
         let variables = plans.iter().map(|(id, backing)| {
-            providers.get(&backing.server).map_or(&[][..], |provider| provider.variables(id))
+            providers.get(&backing.backend).map_or(&[][..], |provider| provider.variables(id))
         });
         if let Some(variables) = variables.into_iter().find(|variables| !variables.is_empty()) {
             publish(variables, service.metadata.get_or_insert_default());
         }
         for plan in service.plans.iter_mut().filter(|plan| plan.schemas.is_none()) {
-            let provider = plans.get(&plan.id).and_then(|backing| providers.get(&backing.server));
+            let provider = plans.get(&plan.id).and_then(|backing| providers.get(&backing.backend));
             plan.schemas = provider.and_then(|provider| provider.schemas(&plan.id));
         }
     }

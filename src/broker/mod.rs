@@ -27,8 +27,8 @@ use self::{
 };
 pub use self::{
     backends::{
-        BindingSpec, Bound, Confirmed, Described, ExecutionMode, InstanceSpec, Past, Pending, Progress,
-        Provider, Resource, ResourceKind, ServiceError, Unacceptable,
+        BackendLimits, BindingSpec, Bound, Confirmed, Described, ExecutionMode, InstanceSpec, Past, Pending,
+        Progress, Provider, Resource, ResourceKind, ServiceError, Unacceptable,
     },
     engine::Timing,
     restore::{Held, RestoreReport, restore},
@@ -37,7 +37,7 @@ pub use self::{
     sweep::{Difference, PlatformInstance, SweepReport, sweep},
 };
 use crate::{
-    broker::config::{BrokerConfig, BrokerSettings, ConfigError, ServerName, StoreUrl},
+    broker::config::{BackendName, BrokerConfig, BrokerSettings, ConfigError, StoreUrl},
     osb::InstanceId,
     telemetry::Metrics,
 };
@@ -81,7 +81,7 @@ pub enum BrokerError {
     )]
     UnconfiguredServer {
         /// What its record calls the server.
-        server: ServerName,
+        server: BackendName,
         /// The instance.
         instance: InstanceId,
     },
@@ -101,13 +101,13 @@ pub enum BrokerError {
 #[derive(Debug)]
 pub struct ServerCheck {
     /// Which server.
-    pub server: ServerName,
+    pub server: BackendName,
     /// Its engine, such as `CockroachDB v25.2`.
     pub result: Result<String, ServiceError>,
 }
 
 /// The provider for each server that plans name.
-pub type Providers = BTreeMap<ServerName, Arc<dyn Provider>>;
+pub type Providers = BTreeMap<BackendName, Arc<dyn Provider>>;
 
 impl Broker {
     /// Opens the store and goes on with what the last run did not finish. Servers need not be reachable. Waits a while for

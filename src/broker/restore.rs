@@ -22,7 +22,7 @@ use super::{
     },
 };
 use crate::{
-    broker::config::{BrokerConfig, ConfigError, ServerName},
+    broker::config::{BackendName, BrokerConfig, ConfigError},
     osb::{BindingId, Object},
 };
 
@@ -81,7 +81,7 @@ struct Restore<'a> {
     records: Records,
     offer: Offer,
     /// The names of what each backend holds with this installation's mark.
-    present: BTreeMap<ServerName, BTreeSet<String>>,
+    present: BTreeMap<BackendName, BTreeSet<String>>,
     report: RestoreReport,
 }
 
@@ -115,7 +115,7 @@ impl Restore<'_> {
     async fn changes(
         &mut self,
         Held { instance, are_parameters_known, bindings }: &Held,
-        server: &ServerName,
+        server: &BackendName,
     ) -> Result<Vec<Change>, BrokerError> {
         let id = &instance.id;
         let Some(provider) = self.parts.providers.get(server).cloned() else { return Ok(Vec::new()) };
@@ -152,11 +152,11 @@ impl Restore<'_> {
     }
 
     /// Where the instance is: on the server that holds it, whatever its plan says now, and on its plan's otherwise.
-    fn server(&self, instance: &InstanceSpec) -> Option<ServerName> {
+    fn server(&self, instance: &InstanceSpec) -> Option<BackendName> {
         let planned = self.offer.server(&instance.service_id, &instance.plan_id)?;
         let others = self.parts.providers.keys().filter(|server| *server != planned);
         let mut servers = [planned].into_iter().chain(others);
-        let is_on = |server: &&ServerName| {
+        let is_on = |server: &&BackendName| {
             let provider = self.parts.providers.get(*server);
             provider.is_some_and(|provider| self.holds(server, &provider.names(&instance.id, &[])))
         };
@@ -164,7 +164,7 @@ impl Restore<'_> {
         self.parts.providers.contains_key(found).then(|| found.clone())
     }
 
-    fn holds(&self, server: &ServerName, names: &[String]) -> bool {
+    fn holds(&self, server: &BackendName, names: &[String]) -> bool {
         let present = self.present.get(server);
         present.is_some_and(|present| names.iter().all(|name| present.contains(name)))
     }
@@ -181,7 +181,7 @@ impl Restore<'_> {
     }
 
     /// Without credentials: failed, so that it can be deleted or bound again.
-    fn put_binding(&self, on: &InstanceSpec, server: &ServerName, id: &BindingId) -> Change {
+    fn put_binding(&self, on: &InstanceSpec, server: &BackendName, id: &BindingId) -> Change {
         let spec = BindingSpec {
             id: id.clone(),
             parameters: Object::new(),

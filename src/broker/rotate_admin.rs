@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, sleep};
 
 use super::{ServiceError, assembly::databases, backends::sql::password};
-use crate::broker::config::{ConfigError, PasswordSource, ServerName, ServerSettings, ServiceSettings};
+use crate::broker::config::{BackendName, ConfigError, PasswordSource, ServerSettings, ServiceSettings};
 
 /// The kubelet brings a changed Secret to its volumes within a minute and a half.
 const MOUNTED_WITHIN: Duration = Duration::from_mins(3);
@@ -36,17 +36,17 @@ pub trait PasswordKeeper: Send + Sync {
 pub enum PasswordChangeError {
     /// No such server.
     #[error("server {0} is not configured; name one of `servers`")]
-    UnknownServer(ServerName),
+    UnknownServer(BackendName),
     /// The password is not in a file.
     #[error(
         "the password of server {0} is in no file, so the new one could not be kept; give it a passwordFile"
     )]
-    NoFile(ServerName),
+    NoFile(BackendName),
     /// Another server's administrator has the same password.
     #[error(
         "servers {0} and {1} have one passwordFile; give each a file of its own, for each has a password of its own then"
     )]
-    Shared(ServerName, ServerName),
+    Shared(BackendName, BackendName),
     /// A password cannot be read.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -74,7 +74,7 @@ pub enum PasswordChangeError {
 /// What was not done is done by a repetition.
 pub async fn change_password(
     config: &ServiceSettings,
-    server: &ServerName,
+    server: &BackendName,
     keeper: &dyn PasswordKeeper,
     settle: Duration,
 ) -> Result<(), PasswordChangeError> {

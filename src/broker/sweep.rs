@@ -11,7 +11,7 @@ use super::{
     store::{Key, Row, State, Store},
 };
 use crate::{
-    broker::config::{BrokerConfig, ServerName},
+    broker::config::{BackendName, BrokerConfig},
     osb::{BindingId, InstanceId},
 };
 
@@ -19,15 +19,15 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
     /// Of this installation, and owned by no record.
-    pub leftover: Vec<(ServerName, Resource)>,
+    pub leftover: Vec<(BackendName, Resource)>,
     /// Whether the leftovers were removed.
     pub removed: bool,
     /// What could not be looked at or removed, and why; the text names it.
     pub failed: Vec<String>,
     /// Named like bindery's, without this installation's mark; never touched.
-    pub foreign: Vec<(ServerName, Resource)>,
+    pub foreign: Vec<(BackendName, Resource)>,
     /// On record, and not on the server as the records say; never touched.
-    pub differing: Vec<(ServerName, Difference)>,
+    pub differing: Vec<(BackendName, Difference)>,
 }
 
 /// Something on record that the server has not, or that is somebody else's there.
@@ -115,7 +115,7 @@ async fn sweep_parts(
 /// more.
 async fn differing(
     parts: &Parts,
-    server: &ServerName,
+    server: &BackendName,
     provider: &dyn Provider,
     resources: &[Resource],
 ) -> Result<BTreeSet<Difference>, String> {
@@ -130,7 +130,7 @@ async fn differing(
 
 async fn differences(
     parts: &Parts,
-    server: &ServerName,
+    server: &BackendName,
     provider: &dyn Provider,
     resources: &[Resource],
 ) -> Result<BTreeSet<Difference>, BrokerError> {

@@ -21,7 +21,7 @@ use serde_json::json;
 use crate::{
     broker::{
         PasswordKeeper, change_password,
-        config::{Lifetime, LoadedConfig, PasswordSource, ServerName, next_to},
+        config::{BackendName, Lifetime, LoadedConfig, PasswordSource, next_to},
     },
     k8s::{self, explain},
 };
@@ -72,7 +72,7 @@ struct InSecret {
 /// When the password is the old one, or may be either one; the command can be repeated.
 pub(super) async fn run(args: &RotateAdminArgs) -> anyhow::Result<String> {
     let services = LoadedConfig::from_file(&args.config)?.services;
-    let server = ServerName::from(args.server.as_str());
+    let server = BackendName::from(args.server.as_str());
     let (keeper, settle): (Box<dyn PasswordKeeper>, _) = match &args.secret {
         Some(name) => {
             let api = Api::namespaced(k8s::client().await?, &args.namespace);

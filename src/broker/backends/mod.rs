@@ -19,6 +19,7 @@ pub use self::{
     outcome::{Bound, Confirmed, Described, Pending, Progress, ServiceError, Unacceptable},
     resource::{Resource, ResourceKind},
 };
+pub use crate::broker::config::BackendLimits;
 use crate::{
     contract::pod::DEFAULT_MOUNT_ROOT,
     osb::{BindingId, InstanceId, Object, PlanId, ServiceId},

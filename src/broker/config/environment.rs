@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    Backing, ConfigError, DatabasePlan, LoadedConfig, Login, Offering, PartialSettings, PasswordSource,
-    Protocol, ServerName, ServerSettings, ServiceKind, ServiceSettings, SslMode, StoreKey, offering, plan_id,
+    BackendName, Backing, ConfigError, DatabasePlan, LoadedConfig, Login, Offering, PartialSettings,
+    PasswordSource, Protocol, ServerSettings, ServiceKind, ServiceSettings, SslMode, StoreKey, offering,
+    plan_id,
 };
 use crate::osb::{self, null::as_absent};
 
@@ -84,7 +85,7 @@ pub(super) fn parse(variable: &impl Fn(&str) -> Option<String>) -> Result<Loaded
     let login = Login::basic(username, PasswordSource::Given(password.into()), "SECURITY_USER_NAME")?;
 
     let mut offerings: Vec<Offering> = services.into_iter().map(Service::offering).collect();
-    let mut servers: BTreeMap<ServerName, ServerSettings> = BTreeMap::new();
+    let mut servers: BTreeMap<BackendName, ServerSettings> = BTreeMap::new();
     for plan in plans {
         let field = format!("plan {:?}", plan.name);
         plan.check_address(&field)?;
@@ -92,7 +93,7 @@ pub(super) fn parse(variable: &impl Fn(&str) -> Option<String>) -> Result<Loaded
         let server = plan.server(variable, &offering.service.name, &field)?;
         let plan = plan.offered(&offering.service);
         // Two plans of one id are found by the check below, which wants to see both.
-        let backing = Backing { server: server.name.clone(), database: DatabasePlan::default() };
+        let backing = Backing { backend: server.name.clone(), database: DatabasePlan::default() };
         offering.plans.insert(plan.id.clone(), backing);
         offering.service.plans.push(plan);
         servers.insert(server.name.clone(), server);

@@ -261,7 +261,7 @@ impl Service {
         let mut plans = Vec::new();
         for plan in self.plans {
             let id = plan.id.map_or_else(|| plan_id(&self.name, &plan.name), Into::into);
-            let backing = Backing { server: plan.server.into(), database: plan.database };
+            let backing = Backing { backend: plan.server.into(), database: plan.database };
             backings.insert(id.clone(), backing);
             plans.push(osb::Plan {
                 id,

@@ -9,7 +9,7 @@ use std::{
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{ConfigError, DatabasePlan, Protocol, Schemas, ServerName, ServerSettings};
+use super::{BackendName, ConfigError, DatabasePlan, Protocol, Schemas, ServerSettings};
 use crate::osb;
 
 /// What the specification calls safe everywhere.
@@ -123,8 +123,8 @@ impl From<MaintenanceInfo> for serde_json::Value {
 /// What is behind a plan.
 #[derive(Clone, Debug)]
 pub struct Backing {
-    /// Where its instances live.
-    pub server: ServerName,
+    /// The backend that its instances live on.
+    pub backend: BackendName,
     /// What its instances and bindings are like.
     pub database: DatabasePlan,
 }
@@ -165,7 +165,7 @@ pub(super) fn check(offerings: &[Offering], servers: &[ServerSettings]) -> Resul
             check_length(&plan.name, &field)?;
             plan_ids.add(plan.id.as_str(), &field)?;
             if let Some(backing) = plans.get(&plan.id) {
-                check_server(&backing.server, *kind, servers, &field)?;
+                check_server(&backing.backend, *kind, servers, &field)?;
                 backing.database.check(*kind, &format!("{field}: database"))?;
                 if plan.schemas.is_none() {
                     let generated = osb::Plan { schemas: Some(backing.database.schemas()), ..plan.clone() };
@@ -188,7 +188,7 @@ fn check_schemas(plan: &osb::Plan, field: &str) -> Result<(), ConfigError> {
 
 /// The server must be there, and be one that the kind of service can use.
 fn check_server(
-    name: &ServerName,
+    name: &BackendName,
     kind: ServiceKind,
     servers: &[ServerSettings],
     field: &str,

@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 
-/// What a configuration calls a server; records of the broker's store refer to it.
+/// What a configuration calls a backend; the records of the broker's store refer to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct ServerName(String);
+pub struct BackendName(String);
 
-impl ServerName {
+impl BackendName {
     /// The name as it was given.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -25,19 +25,19 @@ impl ServerName {
     }
 }
 
-impl From<String> for ServerName {
+impl From<String> for BackendName {
     fn from(name: String) -> Self {
         Self(name)
     }
 }
 
-impl From<&str> for ServerName {
+impl From<&str> for BackendName {
     fn from(name: &str) -> Self {
         Self(name.to_owned())
     }
 }
 
-impl fmt::Display for ServerName {
+impl fmt::Display for BackendName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -67,7 +67,7 @@ impl fmt::Display for Protocol {
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
     /// What plans and records call it.
-    pub name: ServerName,
+    pub name: BackendName,
     /// What it speaks.
     pub protocol: Protocol,
     /// Host name or address.

@@ -9,7 +9,7 @@ use super::{
     super::backends::{BindingSpec, Confirmed, InstanceSpec},
     Refusal, Shared,
 };
-use crate::broker::config::ServerName;
+use crate::broker::config::BackendName;
 
 /// A backend that has not answered by then is away.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -20,7 +20,7 @@ impl Shared {
     /// records count, for an error would make platforms delete what only cannot be reached.
     pub(super) async fn confirm(
         &self,
-        server: &ServerName,
+        server: &BackendName,
         on: &InstanceSpec,
         binding: Option<&BindingSpec>,
     ) -> Result<(), Refusal> {

@@ -16,7 +16,7 @@ use super::{
     Refusal, Shared,
     leases::Held,
 };
-use crate::broker::config::ServerName;
+use crate::broker::config::BackendName;
 
 /// A call to a backend.
 pub(super) type Call<'a, T> = BoxFuture<'a, Result<Progress<T>, ServiceError>>;
@@ -100,7 +100,7 @@ impl Shared {
     pub(super) async fn drive<'a, T>(
         &self,
         held: &Held,
-        server: &ServerName,
+        server: &BackendName,
         retry_policy: RetryPolicy,
         may_halt: bool,
         call: impl Fn() -> Call<'a, T>,
@@ -148,7 +148,7 @@ impl Shared {
     async fn call<T>(
         &self,
         held: &Held,
-        server: &ServerName,
+        server: &BackendName,
         (retry_policy, end): (RetryPolicy, Option<Instant>),
         may_halt: bool,
         call: Call<'_, T>,

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use tokio::time::{sleep, timeout};
 
 use super::{Engine, Provider};
-use crate::broker::config::ServerName;
+use crate::broker::config::BackendName;
 
 /// How often to try again to complete removals.
 const SETTLING: Duration = Duration::from_mins(5);
@@ -24,7 +24,7 @@ impl Engine {
         join_all(self.0.providers.iter().map(|(server, provider)| self.settle_on(server, provider))).await;
     }
 
-    async fn settle_on(&self, server: &ServerName, provider: &Arc<dyn Provider>) {
+    async fn settle_on(&self, server: &BackendName, provider: &Arc<dyn Provider>) {
         let timing = self.0.timing;
         let settling = async {
             loop {
@@ -42,7 +42,7 @@ impl Engine {
         }
     }
 
-    async fn expire_on(&self, server: &ServerName, provider: &Arc<dyn Provider>) {
+    async fn expire_on(&self, server: &BackendName, provider: &Arc<dyn Provider>) {
         let timing = self.0.timing;
         let mut failed = false;
         let watching = async {

@@ -39,7 +39,7 @@ use super::{
     store::records::Records,
 };
 use crate::{
-    broker::config::ServerName,
+    broker::config::BackendName,
     osb::{BindingId, Catalog, InstanceId},
 };
 
@@ -52,12 +52,12 @@ pub(crate) struct Engine(Arc<Shared>);
 
 struct Shared {
     offer: Offer,
-    providers: BTreeMap<ServerName, Arc<dyn Provider>>,
+    providers: BTreeMap<BackendName, Arc<dyn Provider>>,
     records: Records,
     holds: Holds,
     timing: Timing,
     /// For each server, so that one that hangs does not hold up the rest.
-    calls: BTreeMap<ServerName, Semaphore>,
+    calls: BTreeMap<BackendName, Semaphore>,
     operations: TaskTracker,
     /// No new work is begun, and operations that go on after a restart are left to it.
     stop: CancellationToken,
@@ -99,13 +99,13 @@ pub(crate) struct BindResult {
 impl Engine {
     pub(crate) fn new(
         offer: Offer,
-        providers: BTreeMap<ServerName, Arc<dyn Provider>>,
+        providers: BTreeMap<BackendName, Arc<dyn Provider>>,
         records: Records,
         timing: Timing,
     ) -> Self {
         let operations = TaskTracker::new();
         let holds = Holds::new(records.store.clone(), operations.clone());
-        let calls = |name: &ServerName| (name.clone(), Semaphore::new(CALLS_AT_ONCE));
+        let calls = |name: &BackendName| (name.clone(), Semaphore::new(CALLS_AT_ONCE));
         let (calls, stop) = (providers.keys().map(calls).collect(), CancellationToken::new());
         Self(Arc::new(Shared { offer, providers, records, holds, timing, calls, operations, stop }))
     }
@@ -159,7 +159,7 @@ impl Engine {
 }
 
 impl Shared {
-    fn provider(&self, server: &ServerName) -> Result<&Arc<dyn Provider>, Refusal> {
+    fn provider(&self, server: &BackendName) -> Result<&Arc<dyn Provider>, Refusal> {
         self.providers.get(server).ok_or_else(|| Refusal::UnknownServer(server.clone()))
     }
 

@@ -12,7 +12,7 @@ use super::{
     Refusal,
 };
 use crate::{
-    broker::config::{Offering, SchemaError, Schemas, ServerName},
+    broker::config::{BackendName, Offering, SchemaError, Schemas},
     osb::{Catalog, Plan, PlanId, Service, ServiceId},
 };
 
@@ -27,7 +27,7 @@ pub(crate) struct Offer {
 pub(super) struct Offered<'a> {
     pub(super) service: &'a Service,
     pub(super) plan: &'a Plan,
-    pub(super) server: &'a ServerName,
+    pub(super) server: &'a BackendName,
     pub(super) schemas: &'a Schemas,
 }
 
@@ -66,7 +66,7 @@ impl Offer {
     }
 
     /// The server behind a plan, if it is offered.
-    pub(crate) fn server(&self, service_id: &ServiceId, plan_id: &PlanId) -> Option<&ServerName> {
+    pub(crate) fn server(&self, service_id: &ServiceId, plan_id: &PlanId) -> Option<&BackendName> {
         self.plan(service_id, plan_id).ok().map(|offered| offered.server)
     }
 
@@ -99,7 +99,7 @@ impl Offer {
             let (plan, service) = (plan_id.as_str(), &service.name);
             Refusal::Invalid(format!("plan_id {plan:?} is no plan of service {service}"))
         })?;
-        Ok(Offered { service, plan, server: &backing.server, schemas })
+        Ok(Offered { service, plan, server: &backing.backend, schemas })
     }
 }
 

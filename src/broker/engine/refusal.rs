@@ -6,7 +6,7 @@ use super::super::{
     store::{StoreError, cipher::CipherError, records::RecordError},
 };
 use crate::{
-    broker::config::{ServerName, Violations},
+    broker::config::{BackendName, Violations},
     osb::InstanceId,
 };
 
@@ -77,7 +77,7 @@ pub(crate) enum Refusal {
     Cipher(#[from] CipherError),
     /// 500: a record names a server that is not configured.
     #[error("server {0} is no longer configured, but instances live on it; add it to `servers` again")]
-    UnknownServer(ServerName),
+    UnknownServer(BackendName),
     /// 500: the operation ended without an outcome.
     #[error("the operation was interrupted; repeat the request")]
     Interrupted,

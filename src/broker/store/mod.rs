@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use self::cipher::Sealed;
 use crate::{
-    broker::config::ServerName,
+    broker::config::BackendName,
     osb::{BindingId, InstanceId},
 };
 
@@ -99,7 +99,7 @@ pub(crate) struct Row {
     pub(crate) key: Key,
     pub(crate) state: State,
     /// Where the instance lives, whatever its plan says later.
-    pub(crate) server: ServerName,
+    pub(crate) server: BackendName,
     pub(crate) sealed: Sealed,
 }
 

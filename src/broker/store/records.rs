@@ -14,7 +14,7 @@ use super::{
 use crate::{
     broker::{
         backends::{BindingSpec, Bound, InstanceSpec},
-        config::ServerName,
+        config::BackendName,
     },
     osb::{BindingId, InstanceId, PlanId, ServiceId},
 };
@@ -25,7 +25,7 @@ pub(crate) struct Instance {
     /// As it is, or while it is created as it is to be.
     pub(crate) spec: InstanceSpec,
     /// Where it lives, whatever its plan says later.
-    pub(crate) server: ServerName,
+    pub(crate) server: BackendName,
     pub(crate) state: State,
     /// There while it is [`State::Updating`].
     pub(crate) change: Option<Transition>,
@@ -58,7 +58,7 @@ pub(crate) struct Binding {
     pub(crate) plan_id: PlanId,
     /// The binding in whose place this one was made.
     pub(crate) predecessor: Option<BindingId>,
-    pub(crate) server: ServerName,
+    pub(crate) server: BackendName,
     pub(crate) state: State,
     /// There when it is [`State::Ready`], and afterwards.
     pub(crate) bound: Option<Bound>,

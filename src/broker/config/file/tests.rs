@@ -28,7 +28,7 @@ fn a_whole_file_is_understood() {
     let loaded = parse(GOOD).unwrap();
     let offering = &loaded.services.offerings[0];
     assert_eq!(offering.service.plans[0].id.as_str(), "d9a19cc6-fbae-597e-af9d-2c3fc640e42c");
-    assert_eq!(offering.plans[&"own".into()].server.as_str(), "lab");
+    assert_eq!(offering.plans[&"own".into()].backend.as_str(), "lab");
     assert_eq!(
         serde_json::to_value(&offering.service.metadata).unwrap(),
         serde_json::json!({"bindery": {"env": {"COCKROACH_URL": "uri"}}}),

@@ -6,9 +6,10 @@ FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src ./src
-# Cargo wants the files that the manifest names, but builds neither benchmarks nor examples.
+# Cargo wants the files and the packages that the manifest names, but builds no benchmark, example or test.
 COPY benches ./benches
 COPY examples/service.rs ./examples/service.rs
+COPY tests/support ./tests/support
 RUN cargo build --release --locked --bin bindery
 
 FROM gcr.io/distroless/cc-debian12:nonroot

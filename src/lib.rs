@@ -1,10 +1,6 @@
 //! bindery gives every pod the credentials it is bound to, and nothing else. `ARCHITECTURE.md` shows the parts and
 //! which way the arrows go.
 
-// The fake service is shared with the suites, which know the library by its name.
-#[cfg(test)]
-extern crate self as bindery;
-
 pub mod admission;
 pub mod apis;
 pub mod bindings;

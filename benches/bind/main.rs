@@ -12,24 +12,21 @@
 
 mod broker;
 mod engine;
-#[path = "../../tests/support/fake.rs"]
-mod fake;
 mod floor;
-#[path = "../../tests/support/mariadb.rs"]
-mod mariadb;
-#[path = "../../tests/support/postgres.rs"]
-mod postgres;
 
 use std::time::{Duration, Instant};
 
+use bindery_test_support::{
+    fake,
+    mariadb::{self, MariaDb},
+    postgres::{self, Postgres},
+};
 use criterion::Criterion;
 use futures::future::join_all;
 
 use self::{
     broker::Served,
     floor::{OnMariaDb, OnPostgres},
-    mariadb::MariaDb,
-    postgres::Postgres,
 };
 
 const INSTANCES: usize = 8;

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| bindery_fuzz::update(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| bindery_test_support::fuzz::update(input));

@@ -19,6 +19,8 @@ use std::{
 
 use axum::Router;
 
+#[cfg(any(test, feature = "fake-backend"))]
+pub use self::backends::fake;
 use self::{
     assembly::{Parts, databases, described, lock},
     engine::{Engine, Offer},

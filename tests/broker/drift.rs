@@ -4,14 +4,10 @@ use bindery::broker::sweep;
 use serde_json::{Value, json};
 
 use crate::{
-    platform::Platform,
+    platform::{Platform, text},
     postgres::{ADMIN, Postgres},
     server::{connect, is_refused},
 };
-
-fn text<'a>(credentials: &'a Value, key: &str) -> &'a str {
-    credentials[key].as_str().unwrap()
-}
 
 /// The answer is 422 and names what differs.
 fn tells((status, body): (u16, Value), words: &[&str]) {

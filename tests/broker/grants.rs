@@ -5,14 +5,10 @@ use bindery::broker::sweep;
 use serde_json::{Value, json};
 
 use crate::{
-    platform::Platform,
+    platform::{Platform, text},
     postgres::{ADMIN, Postgres},
     server::{connect, is_refused},
 };
-
-fn text<'a>(credentials: &'a Value, key: &str) -> &'a str {
-    credentials[key].as_str().unwrap()
-}
 
 fn role(server: &Postgres, name: &str) -> Vec<String> {
     server.psql(&format!("SELECT rolcanlogin FROM pg_roles WHERE rolname = '{name}'"))

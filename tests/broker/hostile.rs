@@ -6,24 +6,19 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use crate::{
-    platform::Platform,
+    platform::{Platform, text},
     postgres::{ADMIN, Postgres},
-    server::{connect, is_refused},
+    server::{connect, is_refused, outside},
 };
 
 /// Nothing takes as long as a statement may.
 const SOON: Duration = Duration::from_secs(45);
 
-fn text<'a>(credentials: &'a Value, key: &str) -> &'a str {
-    credentials[key].as_str().unwrap()
-}
-
 /// A session of a login outside of its database, as the owner.
-async fn outside(server: &Postgres, credentials: &Value) -> Client {
-    let database = text(credentials, "database");
-    let uri = text(credentials, "uri").replace(&format!("/{database}?"), "/postgres?");
-    let session = server.connect(&uri).await.unwrap();
-    session.batch_execute(&format!("SET ROLE {database}_owner")).await.unwrap();
+async fn owner_outside(server: &Postgres, credentials: &Value) -> Client {
+    let session = outside(server, credentials).await;
+    let owner = format!("SET ROLE {}_owner", text(credentials, "database"));
+    session.batch_execute(&owner).await.unwrap();
     session
 }
 
@@ -38,7 +33,7 @@ async fn the_administrator_runs_nobodys_functions() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     for instance in ["evil", "victim"] {
-        assert_eq!(platform.provision(instance).await.0, 201);
+        platform.provisioned(instance).await;
     }
     let evil = platform.credentials("evil", "b").await;
     let victim = platform.credentials("victim", "b").await;
@@ -59,7 +54,7 @@ async fn the_administrator_runs_nobodys_functions() {
         .await
         .unwrap();
     // Each of them has the administrator enter the database.
-    let reader = platform.credentials_with("evil", "reader", json!({"access": "readonly"})).await;
+    let reader = platform.reader("evil", "reader").await;
     connect(&server, &reader).await.unwrap();
     session.batch_execute("SET ROLE NONE; CREATE TABLE public.own (a int)").await.unwrap();
     drop(session);
@@ -70,7 +65,7 @@ async fn the_administrator_runs_nobodys_functions() {
     // The administrator, the marker and the victim's own login.
     assert_eq!(server.psql(&owners), ["3"]);
     for instance in ["evil", "victim"] {
-        assert_eq!(platform.deprovision(instance).await.0, 200);
+        platform.deprovisioned(instance).await;
     }
 }
 
@@ -78,7 +73,7 @@ async fn the_administrator_runs_nobodys_functions() {
 async fn a_login_cannot_keep_its_role_from_being_locked() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
-    platform.provision("clinging").await;
+    platform.provisioned("clinging").await;
     for access in ["owner", "readonly"] {
         let credentials = platform.credentials_with("clinging", access, json!({"access": access})).await;
         let session = connect(&server, &credentials).await.unwrap();
@@ -90,7 +85,7 @@ async fn a_login_cannot_keep_its_role_from_being_locked() {
         assert_eq!(soon("unbind", platform.unbind("clinging", access)).await.0, 200);
         assert!(is_refused(&server, &credentials).await);
     }
-    platform.deprovision("clinging").await;
+    platform.deprovisioned("clinging").await;
 }
 
 #[tokio::test]
@@ -98,9 +93,9 @@ async fn an_owner_cannot_keep_its_database_from_being_dropped() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     for property in ["IS_TEMPLATE true", "CONNECTION LIMIT 0", "ALLOW_CONNECTIONS false"] {
-        platform.provision("barred").await;
+        platform.provisioned("barred").await;
         let credentials = platform.credentials("barred", "b").await;
-        let session = outside(&server, &credentials).await;
+        let session = owner_outside(&server, &credentials).await;
         let database = text(&credentials, "database");
         session.batch_execute(&format!("ALTER DATABASE {database} WITH {property}")).await.unwrap();
         assert_eq!(soon(property, platform.deprovision("barred")).await.0, 200, "{property}");
@@ -114,7 +109,7 @@ async fn nobody_keeps_anothers_login_from_being_dropped() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     for instance in ["blocker", "blocked"] {
-        platform.provision(instance).await;
+        platform.provisioned(instance).await;
     }
     let blocker = platform.credentials("blocker", "b").await;
     let session = connect(&server, &blocker).await.unwrap();
@@ -138,7 +133,7 @@ async fn nobody_keeps_anothers_login_from_being_dropped() {
     ] {
         let victim = platform.credentials("blocked", "b").await;
         session.batch_execute(&format!("GRANT SELECT ON t TO {}", text(&victim, "username"))).await.unwrap();
-        let meddler = outside(&server, &blocker).await;
+        let meddler = owner_outside(&server, &blocker).await;
         meddler.batch_execute(&format!("ALTER DATABASE {database} {property}")).await.unwrap();
         let answer = soon(property, platform.unbind("blocked", "b")).await;
         assert_eq!(answer.0, 200, "{property}: {answer:?}");
@@ -154,7 +149,7 @@ async fn nobody_keeps_anothers_login_from_being_dropped() {
         let login = text(&victim, "username");
         session.batch_execute(&format!("GRANT SELECT ON t TO {login}")).await.unwrap();
         let revoke = format!("REVOKE ALL ON DATABASE {database} FROM {grantees} CASCADE");
-        outside(&server, &blocker).await.batch_execute(&revoke).await.unwrap();
+        owner_outside(&server, &blocker).await.batch_execute(&revoke).await.unwrap();
         assert_eq!(soon("no CONNECT", platform.unbind("blocked", "b")).await.0, 200, "{grantees}");
         assert_eq!(
             server.psql(&format!("SELECT 1 FROM pg_roles WHERE rolname = '{login}'")),
@@ -170,7 +165,7 @@ async fn nobody_keeps_anothers_login_from_being_dropped() {
     let answer = soon("an open transaction", platform.unbind("blocked", "b")).await;
     assert_eq!(answer.0, 200, "{answer:?}");
     for instance in ["blocker", "blocked"] {
-        assert_eq!(platform.deprovision(instance).await.0, 200);
+        platform.deprovisioned(instance).await;
     }
 }
 
@@ -178,14 +173,14 @@ async fn nobody_keeps_anothers_login_from_being_dropped() {
 async fn a_session_in_the_engines_template_stops_nobody() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
-    platform.provision("sitting").await;
+    platform.provisioned("sitting").await;
     let credentials = platform.credentials("sitting", "b").await;
     let database = text(&credentials, "database");
     let uri = text(&credentials, "uri").replace(&format!("/{database}?"), "/template1?");
     let _session = server.connect(&uri).await.unwrap();
-    assert_eq!(platform.provision("sitting-2").await.0, 201);
+    platform.provisioned("sitting-2").await;
     for instance in ["sitting", "sitting-2"] {
-        assert_eq!(platform.deprovision(instance).await.0, 200);
+        platform.deprovisioned(instance).await;
     }
 }
 
@@ -194,7 +189,7 @@ async fn nobody_enters_what_is_retained_and_nothing_in_it_is_dropped() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "reclaimPolicy: {allowed: [delete, retain]}").await;
     assert_eq!(platform.provision_with("kept", json!({"reclaimPolicy": "retain"})).await.0, 201);
-    platform.provision("guest").await;
+    platform.provisioned("guest").await;
     let (host, guest) = (platform.credentials("kept", "b").await, platform.credentials("guest", "b").await);
     let (database, login) = (text(&host, "database"), text(&guest, "username"));
     let session = connect(&server, &host).await.unwrap();
@@ -204,7 +199,7 @@ async fn nobody_enters_what_is_retained_and_nothing_in_it_is_dropped() {
     let uri = text(&guest, "uri").replace(text(&guest, "database"), database);
     let visit = server.connect(&uri).await.unwrap();
     visit.batch_execute("CREATE TABLE theirs AS SELECT 42 AS a").await.unwrap();
-    assert_eq!(platform.deprovision("kept").await.0, 200);
+    platform.deprovisioned("kept").await;
 
     assert!(visit.batch_execute("SELECT 1").await.is_err(), "its session ended");
     let error = server.connect(&uri).await.err().unwrap();
@@ -212,7 +207,7 @@ async fn nobody_enters_what_is_retained_and_nothing_in_it_is_dropped() {
     assert_eq!(platform.unbind("guest", "b").await.0, 200);
     assert_eq!(server.psql_in(database, "SELECT a FROM theirs"), ["42"]);
     assert!(server.connect(&uri).await.is_err());
-    platform.deprovision("guest").await;
+    platform.deprovisioned("guest").await;
     server.psql(&format!("DROP DATABASE {database}"));
     server.psql(&format!("DROP ROLE {database}_owner"));
 }
@@ -222,12 +217,12 @@ async fn nobody_enters_what_is_retained_and_nothing_in_it_is_dropped() {
 async fn sessions_of_an_expired_login_end_also_when_it_is_locked() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
-    platform.provision("lingering").await;
+    platform.provisioned("lingering").await;
     let credentials = platform.credentials("lingering", "b").await;
     let user = text(&credentials, "username");
     let session = Postgres::session(text(&credentials, "uri"));
     server.until(&format!("SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = '{user}'")).await;
     server.psql(&format!("ALTER ROLE {user} NOLOGIN VALID UNTIL '2020-01-01'"));
     session.ended().await;
-    platform.deprovision("lingering").await;
+    platform.deprovisioned("lingering").await;
 }

@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_postgres::{Client, error::SqlState};
 
 use crate::{
     clock,
-    platform::Platform,
+    platform::{Platform, text},
     postgres::{ADMIN, Postgres},
     server::{connect, is_refused},
 };
@@ -30,6 +29,8 @@ async fn take(server: &Postgres, credentials: &Value) -> Vec<Client> {
 
 /// The room of a [`small`] server.
 const ROOM: usize = 8;
+/// What a server logs of a session that it has no room for.
+const REFUSED: &str = "remaining connection slots are reserved";
 
 /// The same, until all room is taken; a session that ends at the same time keeps its room for a moment.
 async fn take_all(server: &Postgres, credentials: &Value) -> Vec<Client> {
@@ -44,7 +45,7 @@ async fn take_all(server: &Postgres, credentials: &Value) -> Vec<Client> {
 }
 
 fn limit_of(server: &Postgres, credentials: &Value) -> String {
-    let login = credentials["username"].as_str().unwrap();
+    let login = text(credentials, "username");
     server.psql(&format!("SELECT rolconnlimit FROM pg_roles WHERE rolname = '{login}'")).remove(0)
 }
 
@@ -53,6 +54,14 @@ fn small(server: Postgres) -> Postgres {
     let max: usize = server.psql("SHOW max_connections")[0].parse().unwrap();
     server.set("superuser_reserved_connections", &(max - ROOM).to_string());
     server
+}
+
+/// A broker whose plan limits no binding, as earlier releases did not, and a login of instance `i`.
+async fn without_limit(server: &Postgres) -> (Platform, Value) {
+    let platform = Platform::postgresql(server, "maxConnectionsPerBinding: unlimited").await;
+    platform.provisioned("i").await;
+    let greedy = platform.reader("i", "greedy").await;
+    (platform, greedy)
 }
 
 /// Ends the broker with its sessions, as a kill does.
@@ -66,8 +75,8 @@ async fn end_broker(server: &Postgres, platform: &Platform) {
 async fn a_binding_has_no_more_connections_than_its_plan_says() {
     let server = Postgres::shared();
     let mut platform = Platform::postgresql(&server, "maxConnectionsPerBinding: 3").await;
-    assert_eq!(platform.provision("few").await.0, 201);
-    let greedy = platform.credentials_with("few", "greedy", json!({"access": "readonly"})).await;
+    platform.provisioned("few").await;
+    let greedy = platform.reader("few", "greedy").await;
     let other = platform.credentials("few", "other").await;
     let taken = take(&server, &greedy).await;
     assert_eq!(taken.len(), 3);
@@ -79,7 +88,7 @@ async fn a_binding_has_no_more_connections_than_its_plan_says() {
     for session in &taken {
         session.batch_execute("SELECT 1").await.unwrap_err();
     }
-    assert_eq!(platform.deprovision("few").await.0, 200);
+    platform.deprovisioned("few").await;
 }
 
 /// A login keeps its limit until it is touched: by an update of its instance, or when it is made anew.
@@ -87,7 +96,7 @@ async fn a_binding_has_no_more_connections_than_its_plan_says() {
 async fn the_limit_has_a_default_and_reaches_existing_logins_with_an_update() {
     let server = Postgres::shared();
     let mut platform = Platform::postgresql(&server, "extensions: [hstore]").await;
-    assert_eq!(platform.provision("limit").await.0, 201);
+    platform.provisioned("limit").await;
     let login = platform.credentials("limit", "b").await;
     assert_eq!(limit_of(&server, &login), "40");
     platform.restart_with("extensions:", "maxConnectionsPerBinding: unlimited, extensions:").await;
@@ -95,17 +104,15 @@ async fn the_limit_has_a_default_and_reaches_existing_logins_with_an_update() {
     assert_eq!(limit_of(&server, &unlimited), "-1");
     assert_eq!(platform.update("limit", json!({"extensions": ["hstore"]})).await.0, 200);
     assert_eq!(limit_of(&server, &login), "-1");
-    assert_eq!(platform.deprovision("limit").await.0, 200);
+    platform.deprovisioned("limit").await;
 }
 
 /// As logins of earlier releases are, and those of plans that say `unlimited`.
 #[tokio::test]
 async fn a_broker_that_runs_revokes_whoever_took_all_connections() {
     let server = small(Postgres::start("127.0.0.1", &["127.0.0.1"]));
-    let platform = Platform::postgresql(&server, "maxConnectionsPerBinding: unlimited").await;
-    assert_eq!(platform.provision("i").await.0, 201);
-    let greedy = platform.credentials_with("i", "greedy", json!({"access": "readonly"})).await;
-    let foreign = platform.credentials("i", "foreign").await["username"].as_str().unwrap().to_owned();
+    let (platform, greedy) = without_limit(&server).await;
+    let foreign = text(&platform.credentials("i", "foreign").await, "username").to_owned();
     assert_eq!(platform.unbind("i", "foreign").await.0, 200);
     server.psql(&format!("CREATE ROLE \"{foreign}\""));
     let mut taken = take_all(&server, &greedy).await;
@@ -115,15 +122,13 @@ async fn a_broker_that_runs_revokes_whoever_took_all_connections() {
     taken.extend(take_all(&server, &greedy).await);
     assert_eq!(platform.unbind("i", "greedy").await, (200, json!({})));
     assert!(is_refused(&server, &greedy).await);
-    assert_eq!(platform.deprovision("i").await.0, 200);
+    platform.deprovisioned("i").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_starts_waits_for_a_connection_and_says_what_it_lacks() {
     let server = small(Postgres::start("127.0.0.1", &["127.0.0.1"]));
-    let mut platform = Platform::postgresql(&server, "maxConnectionsPerBinding: unlimited").await;
-    assert_eq!(platform.provision("i").await.0, 201);
-    let greedy = platform.credentials_with("i", "greedy", json!({"access": "readonly"})).await;
+    let (mut platform, greedy) = without_limit(&server).await;
     end_broker(&server, &platform).await;
     let mut taken = take_all(&server, &greedy).await;
     platform.restart().await;
@@ -131,15 +136,16 @@ async fn a_broker_that_starts_waits_for_a_connection_and_says_what_it_lacks() {
     let error = tokio::time::timeout(Duration::from_secs(40), checking).await.unwrap();
     assert!(error.contains("takes no more connections") && error.contains("reserved_connections"), "{error}");
 
+    let refused = server.times_logged(REFUSED);
     let unbinding = platform.unbind("i", "greedy");
     let leaving = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        server.logs_more(REFUSED, refused).await;
         taken.pop();
     };
     let (unbound, ()) = tokio::join!(unbinding, leaving);
     assert_eq!(unbound, (200, json!({})));
     assert!(is_refused(&server, &greedy).await);
-    assert_eq!(platform.deprovision("i").await.0, 200);
+    platform.deprovisioned("i").await;
 }
 
 /// `reserved_connections`, since PostgreSQL 16.
@@ -148,16 +154,14 @@ async fn a_broker_that_starts_on_a_full_server_has_its_reserved_connections() {
     let server = small(Postgres::version(18));
     server.set("reserved_connections", "3");
     server.psql(&format!("GRANT pg_use_reserved_connections TO {ADMIN}"));
-    let mut platform = Platform::postgresql(&server, "maxConnectionsPerBinding: unlimited").await;
-    assert_eq!(platform.provision("i").await.0, 201);
-    let greedy = platform.credentials_with("i", "greedy", json!({"access": "readonly"})).await;
+    let (mut platform, greedy) = without_limit(&server).await;
     end_broker(&server, &platform).await;
     let taken = take(&server, &greedy).await;
     platform.restart().await;
     assert!(taken.len() >= ROOM - 4, "{}", taken.len());
     assert_eq!(platform.unbind("i", "greedy").await, (200, json!({})));
     assert!(is_refused(&server, &greedy).await);
-    assert_eq!(platform.deprovision("i").await.0, 200);
+    platform.deprovisioned("i").await;
 }
 
 /// A server that is two hours ahead would end the credentials at once, and one behind two hours late.
@@ -166,15 +170,11 @@ async fn a_binding_ends_by_the_clock_of_its_server() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     server.start_again_with(&clock::ahead("+2h"));
     let platform = Platform::postgresql(&server, "").await;
-    assert_eq!(platform.provision("clock").await.0, 201);
-    let (status, body) = platform.bind_with("clock", "b", json!({"validFor": "1h"})).await;
-    assert_eq!(status, 201, "{body}");
-    let ends_at: Timestamp = body["metadata"]["expires_at"].as_str().unwrap().parse().unwrap();
-    let minutes = ends_at.duration_since(Timestamp::now()).as_mins();
-    assert!((178..=181).contains(&minutes), "{minutes}");
-    connect(&server, &body["credentials"]).await.unwrap();
-    let login = body["credentials"]["username"].as_str().unwrap();
+    platform.provisioned("clock").await;
+    let (credentials, ends_at) = platform.credentials_by_a_clock_ahead("clock").await;
+    connect(&server, &credentials).await.unwrap();
+    let login = text(&credentials, "username");
     let recorded = format!("SELECT rolvaliduntil = '{ends_at}' FROM pg_roles WHERE rolname = '{login}'");
     assert_eq!(server.psql(&recorded), ["t"]);
-    assert_eq!(platform.deprovision("clock").await.0, 200);
+    platform.deprovisioned("clock").await;
 }

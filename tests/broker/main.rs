@@ -5,30 +5,22 @@
 mod access;
 mod admin;
 mod bindings;
-#[path = "../support/clock.rs"]
-mod clock;
 mod connections;
 mod drift;
 mod faults;
 mod grants;
 mod hostile;
 mod java;
-#[path = "../support/jdbc.rs"]
-mod jdbc;
-#[path = "../support/keeper.rs"]
-mod keeper;
 mod leftovers;
 mod limits;
 mod origins;
 mod pgbouncer;
-#[path = "../support/platform.rs"]
-mod platform;
 mod poolers;
-#[path = "../support/postgres.rs"]
-mod postgres;
 mod prepared;
 mod secured;
 mod server;
 mod sharing;
 mod upgrades;
 mod versions;
+
+use bindery_test_support::{clock, jdbc, keeper, platform, postgres};

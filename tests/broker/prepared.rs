@@ -1,23 +1,13 @@
 //! Prepared transactions: they outlive their sessions and keep their locks.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_postgres::Client;
 
 use crate::{
-    platform::Platform,
+    platform::{Platform, text},
     postgres::Postgres,
-    server::{connect, is_refused},
+    server::{connect, is_refused, outside},
 };
-
-fn text<'a>(credentials: &'a Value, key: &str) -> &'a str {
-    credentials[key].as_str().unwrap()
-}
-
-/// A session of a login in the maintenance database.
-async fn outside(server: &Postgres, credentials: &Value) -> Client {
-    let uri = text(credentials, "uri").replace(&format!("/{}?", text(credentials, "database")), "/postgres?");
-    server.connect(&uri).await.unwrap()
-}
 
 async fn run(session: &Client, statements: &[&str]) {
     for sql in statements {
@@ -34,7 +24,7 @@ fn prepared(server: &Postgres, gid: &str) -> Vec<String> {
 async fn a_login_that_prepared_a_change_of_its_role_is_locked_out() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
-    platform.provision("preparing").await;
+    platform.provisioned("preparing").await;
     for (access, within, prepares_as) in [
         ("owner", true, "login"),
         ("owner", false, "owner"),
@@ -62,14 +52,14 @@ async fn a_login_that_prepared_a_change_of_its_role_is_locked_out() {
         let left = server.psql(&format!("SELECT rolname FROM pg_roles WHERE rolname = '{login}'"));
         assert_eq!(left, Vec::<String>::new());
     }
-    assert_eq!(platform.deprovision("preparing").await.0, 200);
+    platform.deprovisioned("preparing").await;
 }
 
 #[tokio::test]
 async fn a_login_past_its_time_is_locked_out_whatever_it_prepared() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
-    platform.provision("late").await;
+    platform.provisioned("late").await;
     let credentials = platform.credentials_with("late", "b", json!({"validFor": "3s"})).await;
     let session = connect(&server, &credentials).await.unwrap();
     let login = text(&credentials, "username");
@@ -77,7 +67,7 @@ async fn a_login_past_its_time_is_locked_out_whatever_it_prepared() {
     run(&session, &["SET ROLE NONE", "BEGIN", &change, "PREPARE TRANSACTION 'late'"]).await;
     server.until(&format!("SELECT NOT rolcanlogin FROM pg_roles WHERE rolname = '{login}'")).await;
     assert!(is_refused(&server, &credentials).await);
-    assert_eq!(platform.deprovision("late").await.0, 200);
+    platform.deprovisioned("late").await;
 }
 
 /// Of what another binding of the instance prepared, only what is in the way ends.
@@ -85,7 +75,7 @@ async fn a_login_past_its_time_is_locked_out_whatever_it_prepared() {
 async fn transactions_of_other_bindings_stay_prepared() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
-    platform.provision("ledger").await;
+    platform.provisioned("ledger").await;
     let one = platform.credentials("ledger", "one").await;
     let two = platform.credentials("ledger", "two").await;
     let session = connect(&server, &two).await.unwrap();
@@ -96,7 +86,7 @@ async fn transactions_of_other_bindings_stay_prepared() {
     assert!(is_refused(&server, &one).await);
     assert_eq!(prepared(&server, "ledger"), ["ledger"]);
     run(&session, &["COMMIT PREPARED 'ledger'"]).await;
-    assert_eq!(platform.deprovision("ledger").await.0, 200);
+    platform.deprovisioned("ledger").await;
 }
 
 #[tokio::test]
@@ -104,7 +94,7 @@ async fn a_database_is_dropped_whatever_was_prepared_in_it() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     for shut in [false, true] {
-        platform.provision("frozen").await;
+        platform.provisioned("frozen").await;
         let credentials = platform.credentials("frozen", "b").await;
         let database = text(&credentials, "database");
         let session = connect(&server, &credentials).await.unwrap();
@@ -134,7 +124,7 @@ async fn a_prepared_grant_keeps_no_other_login_from_being_dropped() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     for instance in ["granting", "granted"] {
-        platform.provision(instance).await;
+        platform.provisioned(instance).await;
     }
     let granting = platform.credentials("granting", "b").await;
     let granted = platform.credentials("granted", "b").await;
@@ -146,7 +136,7 @@ async fn a_prepared_grant_keeps_no_other_login_from_being_dropped() {
     let left = server.psql(&format!("SELECT rolname FROM pg_roles WHERE rolname = '{login}'"));
     assert_eq!(left, Vec::<String>::new());
     for instance in ["granting", "granted"] {
-        assert_eq!(platform.deprovision(instance).await.0, 200);
+        platform.deprovisioned(instance).await;
     }
 }
 
@@ -155,7 +145,7 @@ async fn a_prepared_grant_keeps_no_other_login_from_being_dropped() {
 async fn a_prepared_transaction_of_a_superuser_is_told_with_the_remedy() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
-    platform.provision("audited").await;
+    platform.provisioned("audited").await;
     let credentials = platform.credentials("audited", "b").await;
     let database = text(&credentials, "database");
     server.psql_in(database, "CREATE TABLE public.audit (a int)");
@@ -168,5 +158,5 @@ async fn a_prepared_transaction_of_a_superuser_is_told_with_the_remedy() {
     assert!(status == 500 && told.contains("ROLLBACK PREPARED 'audit'") && told.contains(database), "{body}");
     assert!(is_refused(&server, &credentials).await);
     server.psql_in(database, "ROLLBACK PREPARED 'audit'");
-    assert_eq!(platform.deprovision("audited").await.0, 200);
+    platform.deprovisioned("audited").await;
 }

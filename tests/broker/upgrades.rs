@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    platform::{Answer, PLAN, Platform, SERVICE},
+    platform::{Answer, PLAN, Platform, SERVICE, text},
     postgres::{ADMIN, ADMIN_PASSWORD, Postgres},
 };
 
@@ -19,10 +19,6 @@ async fn on(server: &Postgres) -> Platform {
         server.password_file().display(),
     ))
     .await
-}
-
-fn text<'a>(credentials: &'a Value, key: &str) -> &'a str {
-    credentials[key].as_str().unwrap()
 }
 
 /// A removal that failed is repeated by the broker itself, which may be faster.

@@ -16,7 +16,8 @@ use bindery::{
             ClusterServiceBroker, ExternalResource, ServiceBinding, ServiceInstance, UsesSecrets,
         },
     },
-    catalog::{self, CatalogSettings, LostSecrets},
+    bindings::LostSecrets,
+    catalog::{self, CatalogSettings},
     contract::approval::APPROVAL,
     install::secret_approvals::Approvals,
     k8s, namespace_bindings,
@@ -144,6 +145,22 @@ impl Place {
         place
     }
 
+    /// A namespace with an instance `db` that is provisioned.
+    pub(crate) async fn with_instance() -> Self {
+        let place = Self::with_broker().await;
+        place.instance("db", json!({})).await;
+        place.instance_is("db", "ProvisionedSuccessfully").await;
+        place
+    }
+
+    /// A namespace with an instance `db` and a binding `b` that is ready.
+    pub(crate) async fn with_binding() -> Self {
+        let place = Self::with_instance().await;
+        place.binding("b", "db", json!({})).await;
+        place.binding_is("b", "InjectedBindResult").await;
+        place
+    }
+
     pub(crate) fn api<K>(&self) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -216,6 +233,24 @@ impl Place {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
         self.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Deletes the object, and waits until it is gone.
+    pub(crate) async fn remove<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        self.delete::<K>(name).await;
+        self.gone::<K>(name).await;
+    }
+
+    /// Removes the object without its finalizer: the catalog is not asked.
+    pub(crate) async fn abandon<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        self.merge::<K>(name, json!({"metadata": {"finalizers": null}})).await.unwrap();
+        self.remove::<K>(name).await;
     }
 
     pub(crate) async fn merge<K>(&self, name: &str, patch: Value) -> kube::Result<K>

@@ -18,25 +18,21 @@ use crate::{
     harness::{Place, restart_catalog, until},
 };
 
+/// A namespace with an instance that has the id of another's instance.
+async fn thief(of: &Place, name: &str, id: Option<&str>) -> Place {
+    let thief = Place::new().await;
+    let spec = json!({"clusterServiceClassExternalName": of.broker.name(),
+        "clusterServicePlanExternalName": "default", "externalID": id});
+    thief.create::<ServiceInstance>("ServiceInstance", name, json!({}), spec).await.unwrap();
+    thief
+}
+
 #[tokio::test]
 async fn what_abandoned_objects_left_is_deleted() {
-    let place = Place::with_broker().await;
-    place.instance("db", json!({})).await;
-    place.binding("b", "db", json!({})).await;
-    place.binding_is("b", "InjectedBindResult").await;
+    let place = Place::with_binding().await;
     place.broker.set(Fault::Broken);
-    for (kind, name) in [("instance", "db"), ("binding", "b")] {
-        let abandon = json!({"metadata": {"finalizers": null}});
-        if kind == "instance" {
-            place.merge::<ServiceInstance>(name, abandon).await.unwrap();
-            place.delete::<ServiceInstance>(name).await;
-        } else {
-            place.merge::<ServiceBinding>(name, abandon).await.unwrap();
-            place.delete::<ServiceBinding>(name).await;
-        }
-    }
-    place.gone::<ServiceInstance>("db").await;
-    place.gone::<ServiceBinding>("b").await;
+    place.abandon::<ServiceInstance>("db").await;
+    place.abandon::<ServiceBinding>("b").await;
     until("external resources that tell why they are there", async || {
         let external_resources = place.external_resources().await;
         let told = |external_resource: &ExternalResource| {
@@ -55,9 +51,7 @@ async fn what_abandoned_objects_left_is_deleted() {
 
 #[tokio::test]
 async fn a_finalizer_is_set_once() {
-    let place = Place::with_broker().await;
-    place.instance("db", json!({})).await;
-    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let place = Place::with_instance().await;
     place.merge::<ServiceInstance>("db", json!({"metadata": {"finalizers": null}})).await.unwrap();
     place.merge::<ServiceInstance>("db", json!({"spec": {"parameters": {"a": 1}}})).await.unwrap();
     until("the change seen", async || {
@@ -71,33 +65,22 @@ async fn a_finalizer_is_set_once() {
 
 #[tokio::test]
 async fn another_namespaces_id_cannot_be_taken() {
-    let place = Place::with_broker().await;
-    place.instance("db", json!({})).await;
-    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let place = Place::with_instance().await;
     let victim: ServiceInstance = place.api().get("db").await.unwrap();
     let id = victim.spec.external_id.unwrap();
-    let thief = Place::new().await;
-    let spec = json!({"clusterServiceClassExternalName": place.broker.name(),
-        "clusterServicePlanExternalName": "default", "externalID": id});
-    thief.create::<ServiceInstance>("ServiceInstance", "thief", json!({}), spec).await.unwrap();
+    let thief = thief(&place, "thief", Some(&id)).await;
     let message = thief.instance_is("thief", "ErrorExternalIDTaken").await;
     assert!(!message.contains(&place.namespace), "{message}");
-    thief.delete::<ServiceInstance>("thief").await;
-    thief.gone::<ServiceInstance>("thief").await;
+    thief.remove::<ServiceInstance>("thief").await;
     assert!(place.broker.held().instances.contains_key(&id), "the victim's database is still there");
     assert_eq!(place.external_resources().await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_forged_status_binds_nothing() {
-    let place = Place::with_broker().await;
-    place.instance("db", json!({})).await;
-    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let place = Place::with_instance().await;
     let victim: ServiceInstance = place.api().get("db").await.unwrap();
-    let thief = Place::new().await;
-    let spec = json!({"clusterServiceClassExternalName": place.broker.name(),
-        "clusterServicePlanExternalName": "default", "externalID": victim.spec.external_id});
-    thief.create::<ServiceInstance>("ServiceInstance", "db", json!({}), spec).await.unwrap();
+    let thief = thief(&place, "db", victim.spec.external_id.as_deref()).await;
     thief.instance_is("db", "ErrorExternalIDTaken").await;
     let forged = json!({"status": {"provisionStatus": "Provisioned",
         "externalProperties": victim.status.unwrap().external_properties}});
@@ -112,15 +95,11 @@ async fn a_forged_status_binds_nothing() {
 
 #[tokio::test]
 async fn an_object_that_was_restored_keeps_what_it_had() {
-    let place = Place::with_broker().await;
-    place.instance("db", json!({})).await;
-    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let place = Place::with_instance().await;
     let before: ServiceInstance = place.api().get("db").await.unwrap();
     let id = before.spec.external_id.clone().unwrap();
     place.broker.set(Fault::Broken); // so that nothing is deleted before it is restored
-    place.merge::<ServiceInstance>("db", json!({"metadata": {"finalizers": null}})).await.unwrap();
-    place.delete::<ServiceInstance>("db").await;
-    place.gone::<ServiceInstance>("db").await;
+    place.abandon::<ServiceInstance>("db").await;
     place.instance("db", json!({"externalID": id})).await;
     place.instance_is("db", "ProvisionCallFailed").await;
     place.broker.set(Fault::None);
@@ -158,8 +137,7 @@ async fn another_broker_is_asked_only_when_the_first_holds_nothing() {
     place.instance_is("db", "ProvisionedSuccessfully").await;
     assert!(place.broker.is_empty());
     assert_eq!(other.broker.held().instances.len(), 1);
-    place.delete::<ServiceInstance>("db").await;
-    place.gone::<ServiceInstance>("db").await;
+    place.remove::<ServiceInstance>("db").await;
     assert!(other.broker.is_empty());
 }
 
@@ -187,21 +165,16 @@ async fn another_plan_begins_anew(#[case] fault: Fault, #[case] reason: &str) {
     let made: Vec<_> =
         place.broker.held().instances.values().map(|instance| instance["plan_id"].clone()).collect();
     assert_eq!(made, [plan]);
-    place.delete::<ServiceInstance>("db").await;
-    place.gone::<ServiceInstance>("db").await;
+    place.remove::<ServiceInstance>("db").await;
     assert!(place.broker.is_empty());
 }
 
 #[tokio::test]
 async fn a_restored_object_with_another_plan_destroys_nothing() {
-    let place = Place::with_broker().await;
-    place.instance("db", json!({})).await;
-    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let place = Place::with_instance().await;
     let before: ServiceInstance = place.api().get("db").await.unwrap();
     place.broker.set(Fault::Broken); // so that nothing is deleted before it is restored
-    place.merge::<ServiceInstance>("db", json!({"metadata": {"finalizers": null}})).await.unwrap();
-    place.delete::<ServiceInstance>("db").await;
-    place.gone::<ServiceInstance>("db").await;
+    place.abandon::<ServiceInstance>("db").await;
     let spec = json!({"externalID": before.spec.external_id, "clusterServicePlanExternalName": "unbindable"});
     place.instance("db", spec).await;
     place.instance_is("db", "ErrorExternalIDTaken").await;
@@ -221,8 +194,7 @@ async fn an_id_that_the_broker_holds_for_another_cluster_is_left_alone() {
     place.instance("db", json!({"externalID": "shared"})).await;
     place.instance_is("db", "ErrorExternalIDTaken").await;
     assert!(place.external_resources().await.is_empty());
-    place.delete::<ServiceInstance>("db").await;
-    place.gone::<ServiceInstance>("db").await;
+    place.remove::<ServiceInstance>("db").await;
     let held = place.broker.held();
     assert!(held.instances.contains_key("shared"));
     assert!(!held.requests.iter().any(|request| request.starts_with("DELETE")), "{:?}", held.requests);
@@ -241,9 +213,7 @@ async fn recreate_namespace(place: &Place) {
 /// An instance that was made in a namespace which is another now, with an object of the same name and id: what a broker
 /// still holds is somebody else's.
 async fn heir() -> (Place, ExternalResource) {
-    let place = Place::with_broker().await;
-    place.instance("db", json!({})).await;
-    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let place = Place::with_instance().await;
     let before: ServiceInstance = place.api().get("db").await.unwrap();
     place.broker.set(Fault::Broken); // so that nothing is deleted before the heir comes
     place.merge::<ServiceInstance>("db", json!({"metadata": {"finalizers": null}})).await.unwrap();
@@ -272,10 +242,8 @@ async fn a_recreated_namespace_inherits_nothing() {
     })
     .await;
     assert_eq!(place.broker.held().instances.len(), 1, "an administrator may want it");
-    place.delete::<ServiceBinding>("b").await;
-    place.gone::<ServiceBinding>("b").await;
-    place.delete::<ServiceInstance>("db").await;
-    place.gone::<ServiceInstance>("db").await;
+    place.remove::<ServiceBinding>("b").await;
+    place.remove::<ServiceInstance>("db").await;
     until("what the earlier namespace left is deleted", async || place.broker.is_empty()).await;
     until("no external resources", async || place.external_resources().await.is_empty()).await;
 }
@@ -298,18 +266,14 @@ async fn a_recreated_namespace_takes_over_what_an_administrator_hands_it() {
     assert!(after.annotations().get("bindery.dev/adopt").is_none());
     place.binding("b", "db", json!({})).await;
     place.binding_is("b", "InjectedBindResult").await;
-    place.delete::<ServiceBinding>("b").await;
-    place.gone::<ServiceBinding>("b").await;
-    place.delete::<ServiceInstance>("db").await;
-    place.gone::<ServiceInstance>("db").await;
+    place.remove::<ServiceBinding>("b").await;
+    place.remove::<ServiceInstance>("db").await;
     assert!(place.broker.is_empty());
 }
 
 #[tokio::test]
 async fn a_external_resource_of_an_earlier_version_learns_its_namespace() {
-    let place = Place::with_broker().await;
-    place.instance("db", json!({})).await;
-    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let place = Place::with_instance().await;
     let external_resources: Api<ExternalResource> = Api::all(place.client.clone());
     let name = place.external_resources().await[0].name_any();
     let known = external_resources.get(&name).await.unwrap().spec.namespace_uid;
@@ -323,34 +287,24 @@ async fn a_external_resource_of_an_earlier_version_learns_its_namespace() {
 /// A status says which operation runs, and users may be able to write it.
 #[tokio::test]
 async fn a_forged_operation_leaves_nothing_at_the_broker() {
-    let place = Place::with_broker().await;
-    place.instance("db", json!({})).await;
-    place.instance_is("db", "ProvisionedSuccessfully").await;
+    let place = Place::with_instance().await;
     let forged = json!({"status": {"currentOperation": "Deprovision", "asyncOpInProgress": true, "lastOperation": "op-1"}});
     place
         .api::<ServiceInstance>()
         .patch_status("db", &PatchParams::default(), &Patch::Merge(forged))
         .await
         .unwrap();
-    place.delete::<ServiceInstance>("db").await;
-    place.gone::<ServiceInstance>("db").await;
+    place.remove::<ServiceInstance>("db").await;
     assert!(place.broker.is_empty());
 }
 
 /// Another's external resources of bindings do not keep an object from going that only has the id.
 #[tokio::test]
 async fn a_stranger_with_an_id_goes_in_spite_of_its_bindings() {
-    let place = Place::with_broker().await;
-    place.instance("db", json!({})).await;
-    place.binding("b", "db", json!({})).await;
-    place.binding_is("b", "InjectedBindResult").await;
+    let place = Place::with_binding().await;
     let victim: ServiceInstance = place.api().get("db").await.unwrap();
-    let thief = Place::new().await;
-    let spec = json!({"clusterServiceClassExternalName": place.broker.name(),
-        "clusterServicePlanExternalName": "default", "externalID": victim.spec.external_id});
-    thief.create::<ServiceInstance>("ServiceInstance", "db", json!({}), spec).await.unwrap();
+    let thief = thief(&place, "db", victim.spec.external_id.as_deref()).await;
     thief.instance_is("db", "ErrorExternalIDTaken").await;
-    thief.delete::<ServiceInstance>("db").await;
-    thief.gone::<ServiceInstance>("db").await;
+    thief.remove::<ServiceInstance>("db").await;
     assert_eq!(place.broker.held().bindings.len(), 1);
 }

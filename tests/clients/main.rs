@@ -6,11 +6,7 @@
 
 mod client;
 mod injected;
-#[path = "../support/mariadb.rs"]
-mod mariadb;
 mod page;
-#[path = "../support/platform.rs"]
-mod platform;
-#[path = "../support/postgres.rs"]
-mod postgres;
 mod verification;
+
+use bindery_test_support::{mariadb, platform, postgres};

@@ -10,9 +10,4 @@ mod refused;
 mod story;
 mod tenants;
 
-#[path = "../support/platform.rs"]
-mod platform;
-#[path = "../support/postgres.rs"]
-mod postgres;
-#[path = "../support/cockroach/mod.rs"]
-mod stand_in;
+use bindery_test_support::{cockroach as stand_in, platform, postgres};

@@ -164,6 +164,11 @@ pub(crate) fn binding(plan: &str) -> Value {
     json!({"service_id": service, "plan_id": plan})
 }
 
+/// An update that changes a parameter.
+pub(crate) fn change() -> Value {
+    json!({"service_id": "s", "parameters": {"a": 1}})
+}
+
 /// `path`, to be deleted, of the plan.
 pub(crate) fn owned(path: &str, plan: &str) -> String {
     let service = if plan == "t1" { "t" } else { "s" };

@@ -29,12 +29,12 @@ mod asynchronous;
 mod binding;
 mod catalog;
 mod client;
+mod concurrent;
 mod demands;
 mod deprovision;
 mod errors;
-#[path = "../support/fake.rs"]
-mod fake;
 mod fetch;
+mod halted;
 mod headers;
 mod maintenance;
 mod mitigation;
@@ -48,3 +48,5 @@ mod strict;
 mod unbind;
 mod update;
 mod versions;
+
+use bindery_test_support::fake;

@@ -138,6 +138,11 @@ impl Platform {
         permits.acquire_many_owned(all).await.unwrap()
     }
 
+    /// What the broker says of an operation.
+    pub(crate) async fn state(&self, path: &str, operation: &str) -> Value {
+        self.get(&format!("{path}/last_operation?operation={operation}")).await.must(200)["state"].clone()
+    }
+
     /// How often the service was called so.
     pub(crate) fn calls(&self, call: &str) -> usize {
         self.fake.world().calls.get(call).copied().unwrap_or_default()

@@ -24,5 +24,4 @@ mod story;
 mod turns;
 mod uninstall;
 
-#[path = "../support/postgres.rs"]
-mod postgres;
+use bindery_test_support::postgres;

@@ -1,16 +1,10 @@
 //! The inputs that the fuzz targets begin with, run by the code that the targets run: what held for them holds.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails in a test's set-up fails the test")]
-#![expect(unreachable_pub, reason = "the targets reach it")]
-
-#[path = "../support/fake.rs"]
-mod fake;
-#[path = "../../fuzz/src/targets.rs"]
-mod targets;
-#[path = "../../fuzz/src/trial.rs"]
-mod trial;
+#![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
 
 use std::{fs, path::Path};
+
+use bindery_test_support::fuzz as targets;
 
 #[rstest::rstest]
 #[case("provision", targets::provision)]

@@ -93,7 +93,7 @@ async fn a_login_that_is_bound_again_has_one_password_and_one_access() {
 #[tokio::test]
 async fn credentials_end_with_their_time_and_so_do_sessions() {
     let server = MariaDb::shared();
-    let platform = Platform::with_plan(&server, "{validFor: {maximum: 1h}}").await;
+    let platform = Platform::mysql(&server, "{validFor: {maximum: 1h}}").await;
     platform.provision("short").await;
     let (status, mut body) = platform.bind_with("short", "b", json!({"validFor": "3s"})).await;
     assert_eq!(status, 201, "{body}");
@@ -173,7 +173,7 @@ async fn hostile_ids_do_no_harm() {
 async fn a_plan_says_encoding_and_tls() {
     let server = MariaDb::shared();
     let plan = "{encodings: [latin1, utf8mb4], sslmode: verify-full}";
-    let platform = Platform::with_plan(&server, plan).await;
+    let platform = Platform::mysql(&server, plan).await;
     assert_eq!(platform.provision("latin").await.0, 201);
     let credentials = platform.credentials("latin", "b").await;
     let query = "SELECT @@character_set_database";
@@ -185,7 +185,7 @@ async fn a_plan_says_encoding_and_tls() {
     assert!(description(&body).contains("encoding"), "{body}");
     assert_eq!(platform.deprovision("latin").await.0, 200);
 
-    let platform = Platform::with_plan(&server, "{sslmode: disable}").await;
+    let platform = Platform::mysql(&server, "{sslmode: disable}").await;
     assert_eq!(platform.provision("plain").await.0, 201);
     let credentials = platform.credentials("plain", "b").await;
     assert!(text(&credentials, "uri").ends_with("?ssl-mode=DISABLED"), "{credentials}");

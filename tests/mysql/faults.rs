@@ -121,7 +121,7 @@ async fn sslmodes_check_what_libpq_checks() {
     let strange = MariaDb::start("other.example");
     let (right, wrong) = (server.ca_file().display().to_string(), strange.ca_file().display().to_string());
     let works = async |server: &MariaDb, tls: String| {
-        let platform = Platform::with(server, &tls, "{}").await;
+        let platform = Platform::mysql_with(server, &tls, "{}").await;
         platform.broker.check_servers().await.remove(0).result
     };
     works(&server, format!("sslmode: verify-full, caFile: {right}")).await.unwrap();
@@ -147,15 +147,15 @@ async fn the_administrator_may_have_a_client_certificate() {
     let [certificate, key] = server.client_files();
     let with = format!("{ca}, certFile: {}, keyFile: {}", certificate.display(), key.display());
     let check = async |platform: &Platform| platform.broker.check_servers().await.remove(0).result;
-    let platform = Platform::with(&server, &with, "{}").await;
+    let platform = Platform::mysql_with(&server, &with, "{}").await;
     check(&platform).await.unwrap();
-    let without = check(&Platform::with(&server, &ca, "{}").await).await.unwrap_err().to_string();
+    let without = check(&Platform::mysql_with(&server, &ca, "{}").await).await.unwrap_err().to_string();
     assert!(without.contains("certFile"), "{without}");
 
     // It is read anew for each connection; one that was made stays.
     std::fs::write(&certificate, "none").unwrap();
     check(&platform).await.unwrap();
-    let broken = check(&Platform::with(&server, &with, "{}").await).await.unwrap_err().to_string();
+    let broken = check(&Platform::mysql_with(&server, &with, "{}").await).await.unwrap_err().to_string();
     assert!(broken.contains(&certificate.display().to_string()), "{broken}");
 }
 

@@ -11,7 +11,7 @@ use crate::{
 async fn both_drivers_take_the_url() {
     let server = MariaDb::shared();
     for (plan, how) in [("{}", "encrypted"), ("{sslmode: disable}", "in the clear")] {
-        let platform = Platform::with_plan(&server, plan).await;
+        let platform = Platform::mysql(&server, plan).await;
         platform.provision("java").await;
         let credentials = platform.credentials("java", "b").await;
         let (url, login) = (text(&credentials, "jdbcURL"), text(&credentials, "username"));
@@ -31,7 +31,7 @@ async fn both_drivers_take_the_url() {
 #[tokio::test]
 async fn the_url_of_a_plan_that_verifies_is_verified_by_both_drivers() {
     let server = MariaDb::shared();
-    let platform = Platform::with_plan(&server, "{sslmode: verify-full}").await;
+    let platform = Platform::mysql(&server, "{sslmode: verify-full}").await;
     platform.provision("java-verified").await;
     let credentials = platform.credentials("java-verified", "b").await;
     let folder = tempfile::tempdir().unwrap();

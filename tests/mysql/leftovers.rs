@@ -107,7 +107,7 @@ async fn half_made_things_are_completed_and_removed() {
 #[tokio::test]
 async fn a_retained_database_stays_and_is_nobodys() {
     let server = MariaDb::shared();
-    let platform = Platform::with_plan(&server, "{reclaimPolicy: {allowed: [delete, retain]}}").await;
+    let platform = Platform::mysql(&server, "{reclaimPolicy: {allowed: [delete, retain]}}").await;
     let parameters = json!({"reclaimPolicy": "retain"});
     assert_eq!(platform.provision_with("retained", parameters.clone()).await.0, 201);
     let one = platform.credentials("retained", "one").await;

@@ -6,21 +6,13 @@
 mod access;
 mod admin;
 mod bindings;
-#[path = "../support/clock.rs"]
-mod clock;
 mod definers;
 mod drift;
 mod faults;
 mod hostile;
 mod java;
-#[path = "../support/jdbc.rs"]
-mod jdbc;
-#[path = "../support/keeper.rs"]
-mod keeper;
 mod leftovers;
 mod limits;
-#[path = "../support/mariadb.rs"]
-mod mariadb;
-#[path = "../support/platform.rs"]
-mod platform;
 mod server;
+
+use bindery_test_support::{clock, jdbc, keeper, mariadb, platform};

@@ -14,12 +14,12 @@ mod check;
 mod cluster;
 mod load;
 mod platform;
-#[path = "../support/postgres.rs"]
-mod postgres;
 
 use std::time::{Duration, Instant};
 
-use self::{cluster::Cluster, load::Load, platform::Platform, postgres::Postgres};
+use bindery_test_support::postgres::{self, Postgres};
+
+use self::{cluster::Cluster, load::Load, platform::Platform};
 
 /// At once.
 const WORKERS: usize = 6;

@@ -2,9 +2,8 @@
 //! records of its own and derives every name from the ids, so that the engine can call it again after any interruption.
 //! How to write one is told in `docs/write-a-service.md`.
 
-#[cfg(test)]
-#[path = "../../../tests/support/fake.rs"]
-pub(crate) mod fake;
+#[cfg(any(test, feature = "fake-backend"))]
+pub mod fake;
 mod outcome;
 mod resource;
 pub(crate) mod sql;

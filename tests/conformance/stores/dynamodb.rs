@@ -1,9 +1,6 @@
 //! A table of its own on a moto that all tests share. The broker takes its account from the environment, as in production;
 //! moto takes any.
 
-#[path = "../../support/moto.rs"]
-mod moto;
-
 use std::{
     path::Path,
     sync::{
@@ -12,7 +9,8 @@ use std::{
     },
 };
 
-use self::moto::Moto;
+use bindery_test_support::moto::Moto;
+
 use super::Place;
 
 pub(crate) fn dynamodb(_folder: &Path) -> Place {

@@ -1,14 +1,12 @@
 //! A database of its own on a real PostgreSQL that all tests share, as long as one of them runs.
 
-#[path = "../../support/postgres.rs"]
-mod server;
-
 use std::{
     path::Path,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use self::server::{ADMIN, ADMIN_PASSWORD, Postgres};
+use bindery_test_support::postgres::{ADMIN, ADMIN_PASSWORD, Postgres};
+
 use super::Place;
 
 pub(crate) fn postgres(_folder: &Path) -> Place {

@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::{
     config::Credentials,
     types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
 };
+use bindery_test_support::moto::Moto;
 
 use super::*;
 use crate::broker::store::{
@@ -19,11 +20,8 @@ use crate::broker::store::{
 };
 
 use front::{Front, Trick};
-use moto::Moto;
 
 mod front;
-#[path = "../../../../tests/support/moto.rs"]
-mod moto;
 
 static MOTO: LazyLock<Moto> = LazyLock::new(Moto::start);
 

@@ -1,17 +1,13 @@
 //! What the store in PostgreSQL does beyond the contract, on a real one: versions, lost connections, other replicas.
 
 mod proxy;
-#[path = "../../../../tests/support/postgres.rs"]
-mod server;
 
 use std::time::Instant;
 
+use bindery_test_support::postgres::{ADMIN, ADMIN_PASSWORD, Held, Postgres as Server};
 use tokio::time::timeout;
 
-use self::{
-    proxy::Proxy,
-    server::{ADMIN, ADMIN_PASSWORD, Held, Postgres as Server},
-};
+use self::proxy::Proxy;
 use super::*;
 use crate::broker::{
     config::PasswordSource,

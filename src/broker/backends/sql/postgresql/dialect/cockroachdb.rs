@@ -195,18 +195,11 @@ fn options(login: Login<'_>) -> String {
 }
 
 #[cfg(test)]
-#[path = "../../../../../../tests/support/cockroach/statements/mod.rs"]
-mod statements;
-
-#[cfg(test)]
 mod tests {
+    use bindery_test_support::cockroach::{Sender, UNKNOWN, judge};
     use jiff::Timestamp;
 
-    use super::{
-        super::DefaultPrivilege,
-        statements::{Sender, UNKNOWN, judge},
-        *,
-    };
+    use super::{super::DefaultPrivilege, *};
     use crate::broker::config::{Access, Kinds};
 
     const NAMES: InstanceNames<'_> = InstanceNames { database: "d\"d", owner: "d_owner", marker: "m" };

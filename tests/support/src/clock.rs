@@ -9,7 +9,7 @@ const LIBRARIES: [&str; 2] = [
 ];
 
 /// The clock is so far ahead, such as `+2h`; what a server measures by the monotonic clock stays right.
-pub(crate) fn ahead(by: &'static str) -> [(&'static str, &'static str); 3] {
+pub fn ahead(by: &'static str) -> [(&'static str, &'static str); 3] {
     let library = LIBRARIES.into_iter().find(|library| Path::new(library).exists());
     let library = library.expect("libfaketime: apt-get install faketime");
     [("LD_PRELOAD", library), ("FAKETIME", by), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")]

@@ -4,7 +4,6 @@
 //!
 //! Sources are pages below <https://www.cockroachlabs.com/docs/v25.2/>, issues of cockroachdb/cockroach (`#…`), and its
 //! own tests (`logic_test/…`). A new statement of the dialect is one more line in `administrators`.
-#![allow(dead_code, reason = "the library's tests use a part")]
 
 mod administrators;
 mod sources;
@@ -18,7 +17,7 @@ use self::{
 
 /// Who sends a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sender {
+pub enum Sender {
     /// bindery: only what is on its list.
     Administrator,
     /// A binding's login: any plain statement.
@@ -27,7 +26,7 @@ pub(crate) enum Sender {
 
 /// What becomes of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// PostgreSQL runs this on the same connection.
     Run(String),
     /// Nothing, if the query has a row; otherwise `Run`.
@@ -40,7 +39,7 @@ pub(crate) enum Verdict {
 
 /// What takes a second connection, since PostgreSQL cannot say it in the session's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Job {
+pub enum Job {
     /// Runs `sql` as the same user in another database.
     Within {
         database: String,
@@ -64,9 +63,9 @@ pub(crate) enum Job {
 
 /// An entry's form stands for a statement in messages and counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Judgement {
-    pub(crate) form: &'static str,
-    pub(crate) verdict: Verdict,
+pub struct Judgement {
+    pub form: &'static str,
+    pub verdict: Verdict,
 }
 
 /// What PostgreSQL does for an allowed statement. In the texts, `{0}` is the first quoted thing that the form leaves open,
@@ -83,6 +82,8 @@ enum Does {
 struct Allowed {
     /// The statement; a quoted `?` is any such, and OBJECTS is any type of objects.
     form: &'static str,
+    /// Where CockroachDB says that it takes this.
+    #[expect(dead_code, reason = "for whoever reads or extends the list")]
     source: &'static str,
     does: Does,
 }
@@ -95,7 +96,7 @@ const fn allow(form: &'static str, source: &'static str, does: Does) -> Allowed 
 const OBJECTS: [&str; 6] = ["TABLES", "SEQUENCES", "TYPES", "SCHEMAS", "FUNCTIONS", "ROUTINES"];
 
 /// What CockroachDB refuses and PostgreSQL would not: how it begins, what it holds, SQLSTATE, source.
-pub(crate) const REFUSED: &[(&str, &str, &str, &str)] = &[
+pub const REFUSED: &[(&str, &str, &str, &str)] = &[
     (
         "ALTER",
         "SET role",
@@ -151,7 +152,7 @@ const APPLICATIONS: [&str; 27] = [
 ];
 
 /// What CockroachDB would make of a statement.
-pub(crate) fn judge(sender: Sender, sql: &str) -> Judgement {
+pub fn judge(sender: Sender, sql: &str) -> Judgement {
     let Some(placed) = tokens(sql) else { return unknown(sql) };
     let said: Vec<Token> = placed.iter().map(|placed| placed.token.clone()).collect();
     if sender == Sender::Administrator {
@@ -177,12 +178,12 @@ pub(crate) fn judge(sender: Sender, sql: &str) -> Judgement {
 }
 
 /// The form of what is on no list.
-pub(crate) const UNKNOWN: &str = "unknown";
+pub const UNKNOWN: &str = "unknown";
 
 fn unknown(sql: &str) -> Judgement {
     let message = format!(
         "the stand-in for CockroachDB does not know this statement: look it up in CockroachDB's documentation and add it \
-         to tests/support/cockroach/statements: {sql}"
+         to tests/support/src/cockroach/statements: {sql}"
     );
     Judgement { form: UNKNOWN, verdict: Verdict::Refuse { code: "0A000", message } }
 }

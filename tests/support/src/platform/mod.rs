@@ -1,5 +1,6 @@
 //! What the tests do as a platform: requests to the router of a broker with a store of its own. Shared by the suites.
-#![allow(dead_code, reason = "each suite uses its part")]
+
+mod services;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -11,32 +12,33 @@ use bindery::{
     },
     telemetry::Metrics,
 };
+use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-pub(crate) const SERVICE: &str = "e2e250b5-73f8-45fd-9a7f-93c8dddc5f00";
-pub(crate) const PLAN: &str = "d9a19cc6-fbae-597e-af9d-2c3fc640e42c";
+pub const SERVICE: &str = "e2e250b5-73f8-45fd-9a7f-93c8dddc5f00";
+pub const PLAN: &str = "d9a19cc6-fbae-597e-af9d-2c3fc640e42c";
 /// `catalog:secret`
 const AUTHORIZATION: &str = "Basic Y2F0YWxvZzpzZWNyZXQ=";
 
 /// A broker with a store of its own.
-pub(crate) struct Platform {
+pub struct Platform {
     folder: TempDir,
     config: BrokerConfig,
     /// The configuration's file.
-    pub(crate) text: String,
-    pub(crate) broker: Broker,
+    pub text: String,
+    pub broker: Broker,
 }
 
 /// A status and a body.
-pub(crate) type Answer = (u16, Value);
+pub type Answer = (u16, Value);
 
 impl Platform {
     /// With these `servers` and `services` of the configuration file.
-    pub(crate) async fn open(services: &str) -> Self {
+    pub async fn open(services: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("password"), "secret\n").unwrap();
@@ -53,13 +55,13 @@ impl Platform {
     }
 
     /// Opens the broker anew on the same store, as after a restart.
-    pub(crate) async fn restart(&mut self) {
+    pub async fn restart(&mut self) {
         self.broker.drain().await;
         self.broker = Broker::open(self.config.clone(), Arc::new(Metrics::new())).await.unwrap();
     }
 
     /// Opens the broker anew on the same store, with this changed in the configuration's file.
-    pub(crate) async fn restart_with(&mut self, from: &str, to: &str) {
+    pub async fn restart_with(&mut self, from: &str, to: &str) {
         assert!(self.text.contains(from), "{}", self.text);
         self.text = self.text.replace(from, to);
         let config = LoadedConfig::from_yaml(&self.text).unwrap();
@@ -68,86 +70,114 @@ impl Platform {
     }
 
     /// Opens the broker anew on the same store with another configuration.
-    pub(crate) async fn reconfigure(&mut self, change: impl FnOnce(&mut BrokerConfig)) {
+    pub async fn reconfigure(&mut self, change: impl FnOnce(&mut BrokerConfig)) {
         change(&mut self.config);
         self.restart().await;
     }
 
     /// What the broker says of its only server.
-    pub(crate) async fn checked(&self) -> Result<String, String> {
+    pub async fn checked(&self) -> Result<String, String> {
         self.broker.check_servers().await.remove(0).result.map_err(|error| error.to_string())
     }
 
     /// Opens the broker anew with an installation of a known name, which a lost store does not take along.
-    pub(crate) async fn keep_installation(&mut self) {
+    pub async fn keep_installation(&mut self) {
         self.broker.drain().await;
         std::fs::remove_file(self.folder.path().join("broker.db")).unwrap();
         self.config.settings.installation = Some(self.folder.path().display().to_string());
         self.broker = Broker::open(self.config.clone(), Arc::new(Metrics::new())).await.unwrap();
     }
 
-    pub(crate) fn config(&self) -> &BrokerConfig {
+    pub fn config(&self) -> &BrokerConfig {
         &self.config
     }
 
-    pub(crate) fn store(&self) -> PathBuf {
+    pub fn store(&self) -> PathBuf {
         self.folder.path().to_owned()
     }
 
     /// The service of the catalog.
-    pub(crate) async fn service(&self) -> Value {
+    pub async fn service(&self) -> Value {
         let (status, mut body) = send(self.broker.router(), "GET", "/v2/catalog", None).await;
         assert_eq!(status, 200, "{body}");
         body["services"][0].take()
     }
 
-    pub(crate) async fn provision(&self, instance: &str) -> Answer {
+    pub async fn provision(&self, instance: &str) -> Answer {
         self.provision_with(instance, json!({})).await
     }
 
-    pub(crate) async fn provision_with(&self, instance: &str, parameters: Value) -> Answer {
+    pub async fn provision_with(&self, instance: &str, parameters: Value) -> Answer {
         let body = json!({"service_id": SERVICE, "plan_id": PLAN, "organization_guid": "o", "space_guid": "s",
             "parameters": parameters});
         send(self.broker.router(), "PUT", &path(instance, None), Some(body)).await
     }
 
-    pub(crate) async fn update(&self, instance: &str, parameters: Value) -> Answer {
+    /// Provisions, which must succeed.
+    pub async fn provisioned(&self, instance: &str) {
+        let answer = self.provision(instance).await;
+        assert_eq!(answer.0, 201, "{answer:?}");
+    }
+
+    pub async fn update(&self, instance: &str, parameters: Value) -> Answer {
         let body = json!({"service_id": SERVICE, "plan_id": PLAN, "parameters": parameters});
         send(self.broker.router(), "PATCH", &path(instance, None), Some(body)).await
     }
 
-    pub(crate) async fn deprovision(&self, instance: &str) -> Answer {
+    pub async fn deprovision(&self, instance: &str) -> Answer {
         send(self.broker.router(), "DELETE", &(path(instance, None) + &plan()), None).await
     }
 
-    pub(crate) async fn bind(&self, instance: &str, binding: &str) -> Answer {
+    /// Deprovisions, which must succeed.
+    pub async fn deprovisioned(&self, instance: &str) {
+        let answer = self.deprovision(instance).await;
+        assert_eq!(answer.0, 200, "{answer:?}");
+    }
+
+    pub async fn bind(&self, instance: &str, binding: &str) -> Answer {
         self.bind_with(instance, binding, json!({})).await
     }
 
-    pub(crate) async fn bind_with(&self, instance: &str, binding: &str, parameters: Value) -> Answer {
+    pub async fn bind_with(&self, instance: &str, binding: &str, parameters: Value) -> Answer {
         let body = json!({"service_id": SERVICE, "plan_id": PLAN, "parameters": parameters});
         send(self.broker.router(), "PUT", &path(instance, Some(binding)), Some(body)).await
     }
 
     /// Binds anew in the place of another binding.
-    pub(crate) async fn rotate(&self, instance: &str, binding: &str, predecessor: &str) -> Answer {
+    pub async fn rotate(&self, instance: &str, binding: &str, predecessor: &str) -> Answer {
         let body = json!({"predecessor_binding_id": predecessor});
         send(self.broker.router(), "PUT", &path(instance, Some(binding)), Some(body)).await
     }
 
     /// Binds, which must succeed, and answers the credentials.
-    pub(crate) async fn credentials(&self, instance: &str, binding: &str) -> Value {
+    pub async fn credentials(&self, instance: &str, binding: &str) -> Value {
         self.credentials_with(instance, binding, json!({})).await
     }
 
-    pub(crate) async fn credentials_with(&self, instance: &str, binding: &str, parameters: Value) -> Value {
+    pub async fn credentials_with(&self, instance: &str, binding: &str, parameters: Value) -> Value {
         let (status, mut body) = self.bind_with(instance, binding, parameters).await;
         assert_eq!(status, 201, "{body}");
         body["credentials"].take()
     }
 
+    /// Binds a login that may only read.
+    pub async fn reader(&self, instance: &str, binding: &str) -> Value {
+        self.credentials_with(instance, binding, json!({"access": "readonly"})).await
+    }
+
+    /// Binds for an hour on a server whose clock is two hours ahead: the server's clock says when the binding ends, or it
+    /// would have ended already. Answers the credentials and their end.
+    pub async fn credentials_by_a_clock_ahead(&self, instance: &str) -> (Value, Timestamp) {
+        let (status, mut body) = self.bind_with(instance, "b", json!({"validFor": "1h"})).await;
+        assert_eq!(status, 201, "{body}");
+        let ends_at: Timestamp = text(&body["metadata"], "expires_at").parse().unwrap();
+        let minutes = ends_at.duration_since(Timestamp::now()).as_mins();
+        assert!((178..=181).contains(&minutes), "{minutes}");
+        (body["credentials"].take(), ends_at)
+    }
+
     /// Binds, which must succeed, with this name on Kubernetes; answers the credentials.
-    pub(crate) async fn credentials_named(&self, instance: &str, name: &str) -> Value {
+    pub async fn credentials_named(&self, instance: &str, name: &str) -> Value {
         let body = json!({"service_id": SERVICE, "plan_id": PLAN, "context": {"binding_name": name}});
         let (status, mut body) =
             send(self.broker.router(), "PUT", &path(instance, Some(name)), Some(body)).await;
@@ -155,24 +185,24 @@ impl Platform {
         body["credentials"].take()
     }
 
-    pub(crate) async fn unbind(&self, instance: &str, binding: &str) -> Answer {
+    pub async fn unbind(&self, instance: &str, binding: &str) -> Answer {
         send(self.broker.router(), "DELETE", &(path(instance, Some(binding)) + &plan()), None).await
     }
 
     /// What marks on servers are called, once the installation has a known name.
-    pub(crate) fn mark(&self) -> String {
+    pub fn mark(&self) -> String {
         let installation = self.config.settings.installation.as_deref().unwrap();
         let hex: String = Sha256::digest(installation).iter().map(|byte| format!("{byte:02x}")).collect();
         format!("bindery_{}", &hex[..16])
     }
 
     /// Removes an instance from the store behind the broker's back.
-    pub(crate) fn forget(&self, instance: &str) {
+    pub fn forget(&self, instance: &str) {
         self.forget_where("instance", instance);
     }
 
     /// The same with a binding.
-    pub(crate) fn forget_binding(&self, binding: &str) {
+    pub fn forget_binding(&self, binding: &str) {
         self.forget_where("binding", binding);
     }
 
@@ -183,8 +213,13 @@ impl Platform {
     }
 }
 
+/// A credential.
+pub fn text<'a>(credentials: &'a Value, key: &str) -> &'a str {
+    credentials[key].as_str().unwrap()
+}
+
 /// What a cluster's external resources say of an instance.
-pub(crate) fn held(instance: &str, bindings: &[&str]) -> Held {
+pub fn held(instance: &str, bindings: &[&str]) -> Held {
     Held {
         instance: InstanceSpec {
             id: instance.into(),

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// A piece of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Token {
+pub(super) enum Token {
     /// A keyword, an unquoted name or a number.
     Word(String),
     /// What stands in double quotes.
@@ -17,7 +17,7 @@ pub(crate) enum Token {
 
 impl Token {
     /// The piece as a statement has it.
-    pub(crate) fn sql(&self) -> String {
+    pub(super) fn sql(&self) -> String {
         match self {
             Self::Word(word) => word.clone(),
             Self::Name(name) => format!("\"{}\"", name.replace('"', "\"\"")),
@@ -27,12 +27,12 @@ impl Token {
     }
 
     /// What it holds, as a string literal.
-    pub(crate) fn literal(&self) -> String {
+    pub(super) fn literal(&self) -> String {
         format!("E'{}'", self.held().replace('\\', "\\\\").replace('\'', "''"))
     }
 
     /// What it holds, without quotes.
-    pub(crate) fn held(&self) -> String {
+    pub(super) fn held(&self) -> String {
         match self {
             Self::Word(held) | Self::Name(held) | Self::Text(held) => held.clone(),
             Self::Mark(mark) => mark.to_string(),
@@ -42,14 +42,14 @@ impl Token {
 
 /// A token and where it stands.
 #[derive(Clone, Debug)]
-pub(crate) struct Placed {
-    pub(crate) token: Token,
-    pub(crate) at: Range<usize>,
+pub(super) struct Placed {
+    pub(super) token: Token,
+    pub(super) at: Range<usize>,
 }
 
 /// Takes a statement to pieces; `None` when a quote is not closed. Dollar quotes are words and marks to this, which only
 /// makes it refuse more.
-pub(crate) fn tokens(sql: &str) -> Option<Vec<Placed>> {
+pub(super) fn tokens(sql: &str) -> Option<Vec<Placed>> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(first) = sql[at..].chars().next() {
@@ -100,17 +100,17 @@ fn quoted(text: &str, quote: char, has_escapes: bool) -> Option<(String, usize)>
 }
 
 /// Whether `words` stand in `tokens` somewhere, one after the other; keywords in either case.
-pub(crate) fn has(tokens: &[Token], words: &[Token]) -> bool {
+pub(super) fn has(tokens: &[Token], words: &[Token]) -> bool {
     words.is_empty() || tokens.windows(words.len()).any(|part| begins(part, words))
 }
 
 /// Whether `tokens` begin with `words`; keywords in either case, and a quoted `?` is any such.
-pub(crate) fn begins(tokens: &[Token], words: &[Token]) -> bool {
+pub(super) fn begins(tokens: &[Token], words: &[Token]) -> bool {
     tokens.len() >= words.len() && tokens.iter().zip(words).all(|(token, word)| fits(token, word).is_some())
 }
 
 /// Whether a token is what a pattern says there; `Some(true)` if the pattern takes anything of the kind.
-pub(crate) fn fits(token: &Token, pattern: &Token) -> Option<bool> {
+pub(super) fn fits(token: &Token, pattern: &Token) -> Option<bool> {
     match (token, pattern) {
         (Token::Name(_), Token::Name(any)) | (Token::Text(_), Token::Text(any)) if any == "?" => Some(true),
         (Token::Word(token), Token::Word(word)) if token.eq_ignore_ascii_case(word) => Some(false),

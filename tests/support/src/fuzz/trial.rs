@@ -16,6 +16,7 @@ use bindery::{
     broker::{
         Broker, Provider, Timing,
         config::{LoadedConfig, PartialSettings},
+        fake::Fake,
     },
     telemetry::Metrics,
 };
@@ -25,8 +26,6 @@ use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::{fmt::MakeWriter, util::SubscriberInitExt};
-
-use crate::fake::Fake;
 
 /// A new broker, on a new store, after so many inputs.
 const INPUTS: usize = 500;
@@ -39,7 +38,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 const PASSWORD: &str = "the-platforms-own-password";
 /// `platform:` and the password.
-pub(crate) const LOGIN: &str = "Basic cGxhdGZvcm06dGhlLXBsYXRmb3Jtcy1vd24tcGFzc3dvcmQ=";
+pub(super) const LOGIN: &str = "Basic cGxhdGZvcm06dGhlLXBsYXRmb3Jtcy1vd24tcGFzc3dvcmQ=";
 
 const CONFIG: &str = r#"
 servers: {main: {host: h, port: 1, user: u, sslmode: require}}
@@ -74,10 +73,10 @@ services:
 "#;
 
 /// See the module.
-pub(crate) struct Trial {
+pub(super) struct Trial {
     runtime: Runtime,
     broker: Broker,
-    pub(crate) fake: Fake,
+    pub(super) fake: Fake,
     logs: Logs,
     inputs: usize,
     _listening: DefaultGuard,
@@ -86,19 +85,19 @@ pub(crate) struct Trial {
 
 /// What the broker answered.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) body: Map<String, Value>,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Map<String, Value>,
 }
 
 impl Answer {
-    pub(crate) fn is_success(&self) -> bool {
+    pub(super) fn is_success(&self) -> bool {
         self.status < 300
     }
 }
 
 /// Runs an input on this thread's broker.
-pub(crate) fn on_trial(input: impl AsyncFnOnce(&Trial)) {
+pub(super) fn on_trial(input: impl AsyncFnOnce(&Trial)) {
     thread_local! {
         static TRIAL: RefCell<Option<Trial>> = const { RefCell::new(None) };
     }
@@ -143,7 +142,7 @@ impl Trial {
     }
 
     /// Sends a request as the platform does.
-    pub(crate) async fn ask(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+    pub(super) async fn ask(&self, method: &str, path: &str, body: &[u8]) -> Answer {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -154,7 +153,7 @@ impl Trial {
     }
 
     /// Sends any request, which is made of this text, and checks what holds of every answer.
-    pub(crate) async fn send(&self, request: Request<Body>, text_sent: &[u8]) -> Answer {
+    pub(super) async fn send(&self, request: Request<Body>, text_sent: &[u8]) -> Answer {
         let method = request.method().clone();
         let longest = LONGEST_ANSWER + REPEATED * text_sent.len();
         let answering = tokio::time::timeout(TIMEOUT, self.broker.router().oneshot(request));
@@ -172,7 +171,7 @@ impl Trial {
     }
 
     /// Polls the last operation of something until it has ended, and answers how; `None` if there is none.
-    pub(crate) async fn settled(&self, path: &str) -> Option<Value> {
+    pub(super) async fn settled(&self, path: &str) -> Option<Value> {
         let deadline = Instant::now() + TIMEOUT;
         loop {
             let polled = self.ask("GET", &format!("{path}/last_operation"), b"").await;

@@ -1,6 +1,5 @@
 //! A service in memory, for tests of the broker: it makes everything in two steps, so that an interruption can leave half
 //! of it, takes as long as it is told, and fails as it is told. Shared by the library's own tests and the suites.
-#![allow(dead_code, reason = "each suite uses its part")]
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -12,45 +11,46 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bindery::{
-    broker::{
-        BindingSpec, Bound, Described, ExecutionMode, InstanceSpec, Pending, Progress, Provider, Resource,
-        ResourceKind, ServiceError, Unacceptable,
-    },
-    osb::{BindingId, Endpoint, InstanceId, InstanceMetadata, Object, PlanId},
-};
 use tokio::sync::Semaphore;
 
+use super::{
+    BindingSpec, Bound, Described, ExecutionMode, InstanceSpec, Pending, Progress, Provider, Resource,
+    ResourceKind, ServiceError, Unacceptable,
+};
+use crate::osb::{BindingId, Endpoint, InstanceId, InstanceMetadata, Object, PlanId};
+
 /// Plans whose id holds this take long.
-pub(crate) const LASTING: &str = "lasting";
+pub const LASTING: &str = "lasting";
 
 /// Lets so many steps happen and none after: what a kill does, seen from outside.
 #[derive(Clone)]
-pub(crate) struct Fuse(Arc<AtomicUsize>);
+pub struct Fuse(Arc<AtomicUsize>);
 
 impl Fuse {
-    pub(crate) fn after(steps: usize) -> Self {
+    /// Lets so many steps happen.
+    pub fn after(steps: usize) -> Self {
         Self(Arc::new(AtomicUsize::new(steps)))
     }
 
-    pub(crate) fn never() -> Self {
+    /// Lets all steps happen.
+    pub fn never() -> Self {
         Self::after(usize::MAX)
     }
 
     /// Whether the next step still happens.
-    pub(crate) fn holds(&self) -> bool {
+    pub fn holds(&self) -> bool {
         self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
     }
 
     /// Whether it is gone.
-    pub(crate) fn is_gone(&self) -> bool {
+    pub fn is_gone(&self) -> bool {
         self.0.load(Ordering::SeqCst) == 0
     }
 }
 
 /// What a call does instead of working.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// Fails at once, for good.
     Before,
     /// Does everything, then fails for good.
@@ -67,21 +67,26 @@ pub(crate) enum Fault {
 
 /// An instance as the backend has it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Database {
-    pub(crate) plan: PlanId,
-    pub(crate) parameters: Object,
-    pub(crate) maintenance_version: Option<String>,
+pub struct Database {
+    /// The plan that it was made or updated with.
+    pub plan: PlanId,
+    /// The parameters of the same.
+    pub parameters: Object,
+    /// The version of the same.
+    pub maintenance_version: Option<String>,
 }
 
 /// What exists. It outlives the brokers that work on it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct World {
-    pub(crate) roles: BTreeSet<InstanceId>,
-    pub(crate) databases: BTreeMap<InstanceId, Database>,
+pub struct World {
+    /// The first thing that is made of an instance.
+    pub roles: BTreeSet<InstanceId>,
+    /// The second.
+    pub databases: BTreeMap<InstanceId, Database>,
     /// Passwords by binding.
-    pub(crate) logins: BTreeMap<(InstanceId, BindingId), String>,
+    pub logins: BTreeMap<(InstanceId, BindingId), String>,
     /// How often each call was made.
-    pub(crate) calls: BTreeMap<&'static str, usize>,
+    pub calls: BTreeMap<&'static str, usize>,
     /// How many passwords were made; the next one differs.
     made: usize,
     /// How often the next calls are still at it.
@@ -90,18 +95,19 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether nothing is left, of any instance.
+    pub fn is_empty(&self) -> bool {
         self.roles.is_empty() && self.databases.is_empty() && self.logins.is_empty()
     }
 }
 
 /// See the module. Cloning shares everything.
 #[derive(Clone)]
-pub(crate) struct Fake {
+pub struct Fake {
     world: Arc<Mutex<World>>,
     fuse: Fuse,
     /// Each call takes a permit for as long as it runs.
-    pub(crate) permits: Arc<Semaphore>,
+    pub permits: Arc<Semaphore>,
 }
 
 impl Default for Fake {
@@ -111,26 +117,28 @@ impl Default for Fake {
 }
 
 impl Fake {
-    pub(crate) fn new(world: Arc<Mutex<World>>, fuse: Fuse) -> Self {
+    /// A backend that works on this world, until the fuse is gone.
+    pub fn new(world: Arc<Mutex<World>>, fuse: Fuse) -> Self {
         Self { world, fuse, permits: Arc::new(Semaphore::new(1000)) }
     }
 
-    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+    /// What exists, to be looked at and changed.
+    pub fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next call of this name meets this fault; one is used up by each call.
-    pub(crate) fn fail(&self, call: &'static str, fault: Fault) {
+    pub fn fail(&self, call: &'static str, fault: Fault) {
         self.world().faults.push_back((call, fault));
     }
 
     /// So many calls answer that they are at it, before one is done.
-    pub(crate) fn be_at_it(&self, times: usize) {
+    pub fn be_at_it(&self, times: usize) {
         self.world().pending = times;
     }
 
     /// No more trouble.
-    pub(crate) fn clear(&self) {
+    pub fn clear(&self) {
         let mut world = self.world();
         world.faults.clear();
         world.pending = 0;

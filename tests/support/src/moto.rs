@@ -1,13 +1,12 @@
 //! AWS for tests: moto, from the Python environment that `tests/preflight aws` makes. It is stopped when dropped, and ends
 //! by itself with the process that started it, so that it may be kept in a static.
-#![allow(dead_code, reason = "each suite uses its part")]
 
 use std::{
-    env,
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
+
+use crate::target_folder::in_target;
 
 /// One request at a time, unlike `moto_server`: moto undoes a transaction by putting back a copy of the table, and with it
 /// takes back what others wrote meanwhile. Ends when nobody holds its standard input any more.
@@ -34,15 +33,15 @@ server.serve_forever()
 ";
 
 /// A running server.
-pub(crate) struct Moto {
+pub struct Moto {
     child: Child,
     port: u16,
 }
 
 impl Moto {
     /// Starts a server and waits until it listens.
-    pub(crate) fn start() -> Self {
-        let python = environment().join("bin/python");
+    pub fn start() -> Self {
+        let python = in_target("venv/bin/python");
         let mut child = Command::new(&python)
             .args(["-c", SERVER])
             // Nobody's account, whatever the machine is logged in to.
@@ -59,7 +58,7 @@ impl Moto {
     }
 
     /// Where it answers.
-    pub(crate) fn endpoint(&self) -> String {
+    pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 }
@@ -69,11 +68,4 @@ impl Drop for Moto {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn environment() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| manifest.join("target"), |target| manifest.join(target))
-        .join("venv")
 }

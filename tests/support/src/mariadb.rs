@@ -3,26 +3,29 @@
 //!
 //! The version is that of Debian's package. `BINDERY_TEST_MARIADB=11` names the one that `tests/preflight mariadb-11`
 //! fetches.
-#![allow(dead_code, reason = "each suite uses its part")]
 
 use std::{
     env, fs,
     net::TcpListener,
-    os::unix::fs::chown,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, Weak},
-    time::{Duration, Instant},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::{
+    certificates::Authority,
+    platform::text,
+    process::{Environment, PackageUser, Session, until, wait_until_ready},
+    target_folder::in_target,
+};
+
 /// The administrator.
-pub(crate) const ADMIN: &str = "bindery";
+pub const ADMIN: &str = "bindery";
 /// The administrator's password.
-pub(crate) const ADMIN_PASSWORD: &str = "the-administrators-password";
+pub const ADMIN_PASSWORD: &str = "the-administrators-password";
 
 /// What `docs/databases.md` tells operators to run.
 const GRANTS: &str = r"
@@ -31,22 +34,20 @@ const GRANTS: &str = r"
     GRANT ALL PRIVILEGES ON `cf\_%`.* TO 'bindery'@'%' WITH GRANT OPTION;
     GRANT ALL PRIVILEGES ON `bindery\_%`.* TO 'bindery'@'%';";
 
-/// Longer than anything takes, also beside a compiler.
-const TIMEOUT: Duration = Duration::from_mins(1);
+const MYSQL: PackageUser = PackageUser { name: "mysql", package: "mariadb-server" };
 
 /// A running server.
-pub(crate) struct MariaDb {
+pub struct MariaDb {
     folder: TempDir,
     port: u16,
     is_durable: bool,
     child: Mutex<Option<Child>>,
-    /// Variables of its environment.
-    environment: Mutex<Vec<(&'static str, &'static str)>>,
+    environment: Mutex<Environment>,
 }
 
 impl MariaDb {
     /// The server that most tests of a suite share. It lives as long as one of them runs.
-    pub(crate) fn shared() -> Arc<Self> {
+    pub fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<MariaDb>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap();
         shared.upgrade().unwrap_or_else(|| {
@@ -57,12 +58,12 @@ impl MariaDb {
     }
 
     /// Starts a server whose certificate bears this name. It does not wait for the disk.
-    pub(crate) fn start(name: &str) -> Self {
+    pub fn start(name: &str) -> Self {
         Self::start_with(name, false)
     }
 
     /// Starts a server that waits for the disk, as one does that is used.
-    pub(crate) fn start_durable(name: &str) -> Self {
+    pub fn start_durable(name: &str) -> Self {
         Self::start_with(name, true)
     }
 
@@ -71,10 +72,13 @@ impl MariaDb {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let server =
             Self { folder, port, is_durable, child: Mutex::default(), environment: Mutex::default() };
-        make_certificates(server.folder.path(), name);
-        own(server.folder.path());
-        for file in ["ca.crt", "server.crt", "server.key"] {
-            own(&server.path(file));
+        let (certificate, key) = (server.path("server.crt"), server.path("server.key"));
+        let authority = Authority::create("tests", &server.ca_file());
+        authority.issue("MariaDB", &[name], &certificate, &key);
+        let [client_certificate, client_key] = server.client_files();
+        authority.issue(ADMIN, &[], &client_certificate, &client_key);
+        for path in [server.folder.path(), &server.ca_file(), &certificate, &key] {
+            MYSQL.own(path);
         }
         let mut install = server.command("scripts/mariadb-install-db");
         install.arg("--no-defaults");
@@ -96,7 +100,7 @@ impl MariaDb {
     }
 
     /// Starts the server again on the same port after [`MariaDb::stop`], and waits until it answers.
-    pub(crate) fn start_again(&self) {
+    pub fn start_again(&self) {
         let at = |option: &str, name: &str| format!("--{option}={}", self.path(name).display());
         let log = fs::File::create(self.path("log")).unwrap();
         let mut server = self.command("bin/mariadbd");
@@ -116,27 +120,19 @@ impl MariaDb {
             .stderr(log)
             .spawn()
             .unwrap();
-        let deadline = Instant::now() + TIMEOUT;
-        while !self.is_ready() {
-            let log = || fs::read_to_string(self.path("log")).unwrap_or_default();
-            if let Some(status) = child.try_wait().unwrap() {
-                panic!("MariaDB ended with {status}: {}", log());
-            }
-            assert!(Instant::now() < deadline, "MariaDB is not ready: {}", log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_until_ready("MariaDB", &mut child, &self.path("log"), || self.is_ready());
         *self.child.lock().unwrap() = Some(child);
     }
 
     /// Starts the server again with these variables in its environment.
-    pub(crate) fn start_again_with(&self, environment: &[(&'static str, &'static str)]) {
+    pub fn start_again_with(&self, environment: &[(&'static str, &'static str)]) {
         self.stop();
         environment.clone_into(&mut self.environment.lock().unwrap());
         self.start_again();
     }
 
     /// Stops the server at once, as if it crashed; the data stays.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         if let Some(mut child) = self.child.lock().unwrap().take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -144,29 +140,29 @@ impl MariaDb {
     }
 
     /// Runs statements as root over the local socket; answers the rows, columns parted by tabs.
-    pub(crate) fn root(&self, sql: &str) -> Vec<String> {
+    pub fn root(&self, sql: &str) -> Vec<String> {
         let mut client = self.root_client();
         rows(client.args(["-e", sql])).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
     /// Runs statements as an application does, the server's certificate verified; answers the rows or the error.
-    pub(crate) fn query(&self, credentials: &Value, sql: &str) -> Result<Vec<String>, String> {
+    pub fn query(&self, credentials: &Value, sql: &str) -> Result<Vec<String>, String> {
         rows(self.client(credentials).args(["-e", sql]))
     }
 
     /// The same with one statement that has others inside.
-    pub(crate) fn define(&self, credentials: &Value, sql: &str) {
+    pub fn define(&self, credentials: &Value, sql: &str) {
         let defined = rows(self.client(credentials).args(["--delimiter=//", "-e", sql]));
         defined.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
     /// The same, without TLS.
-    pub(crate) fn query_plainly(credentials: &Value, sql: &str) -> Result<Vec<String>, String> {
+    pub fn query_plainly(credentials: &Value, sql: &str) -> Result<Vec<String>, String> {
         rows(plain_client(credentials).args(["--skip-ssl", "-e", sql]))
     }
 
     /// Whether credentials are refused, and not for want of a server.
-    pub(crate) fn is_refused(&self, credentials: &Value) -> bool {
+    pub fn is_refused(&self, credentials: &Value) -> bool {
         match self.query(credentials, "SELECT 1") {
             Ok(_) => false,
             // Access denied, or MariaDB's word for a locked account.
@@ -178,12 +174,12 @@ impl MariaDb {
     }
 
     /// Opens a session of an application and keeps it until it ends.
-    pub(crate) async fn session(&self, credentials: &Value) -> Session {
+    pub async fn session(&self, credentials: &Value) -> Session {
         self.session_with(credentials, "SELECT SLEEP(600)").await
     }
 
     /// The same with a statement that takes long.
-    pub(crate) async fn session_with(&self, credentials: &Value, sql: &str) -> Session {
+    pub async fn session_with(&self, credentials: &Value, sql: &str) -> Session {
         let login = credentials["username"].as_str().unwrap();
         let count = format!("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = '{login}'");
         let before: u32 = self.root(&count)[0].parse().unwrap();
@@ -195,7 +191,7 @@ impl MariaDb {
     }
 
     /// Opens a session of root in a database, which runs these statements and then waits.
-    pub(crate) async fn hold(&self, database: &str, sql: &str) -> Session {
+    pub async fn hold(&self, database: &str, sql: &str) -> Session {
         let mut client = self.root_client();
         client.args([database, "-e", &format!("{sql}; SELECT SLEEP(600)")]);
         let session = Session(client.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
@@ -205,37 +201,63 @@ impl MariaDb {
     }
 
     /// Waits until a question, in SQL, is answered with 1.
-    pub(crate) async fn until(&self, question: &str) {
-        let deadline = Instant::now() + TIMEOUT;
-        while self.root(question) != ["1"] {
-            assert!(Instant::now() < deadline, "still not true: {question}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    pub async fn until(&self, question: &str) {
+        until(question, || self.root(question) == ["1"]).await;
     }
 
     /// The statements that the server was sent, as its general log has them.
-    pub(crate) fn statements(&self) -> String {
+    pub fn statements(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.path("statements")).unwrap()).into_owned()
     }
 
     /// The TCP port.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// The CA of the server's certificate.
-    pub(crate) fn ca_file(&self) -> PathBuf {
+    pub fn ca_file(&self) -> PathBuf {
         self.path("ca.crt")
     }
 
     /// A certificate of the same CA for the administrator, and its key.
-    pub(crate) fn client_files(&self) -> [PathBuf; 2] {
+    pub fn client_files(&self) -> [PathBuf; 2] {
         ["client.crt", "client.key"].map(|name| self.path(name))
     }
 
     /// A file with the administrator's password; tests may rewrite it.
-    pub(crate) fn password_file(&self) -> PathBuf {
+    pub fn password_file(&self) -> PathBuf {
         self.path("admin-password")
+    }
+
+    /// The database, logins, rights and marks of credentials, as far as they are still there.
+    pub fn left_of(&self, credentials: &[&Value]) -> Vec<String> {
+        let names: Vec<_> = credentials.iter().map(|each| format!("'{}'", text(each, "username"))).collect();
+        let (database, names) = (text(credentials[0], "database"), names.join(", "));
+        let mut left = self.root(&format!(
+            "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = '{database}' \
+             UNION ALL SELECT User FROM mysql.user WHERE User IN ({names}) \
+             UNION ALL SELECT User FROM mysql.db WHERE User IN ({names}) OR REPLACE(Db, '\\\\', '') = '{database}'"
+        ));
+        left.extend(self.marks("name", database));
+        left
+    }
+
+    /// What the administrator logs in with.
+    pub fn administrator(&self) -> Value {
+        json!({"host": "127.0.0.1", "port": self.port().to_string(), "username": ADMIN, "password": ADMIN_PASSWORD,
+            "database": "information_schema"})
+    }
+
+    /// A column of the marks, of all installations, of a database or a login.
+    pub fn marks(&self, column: &str, of: &str) -> Vec<String> {
+        let schemas = self.root(
+            "SELECT TABLE_SCHEMA FROM information_schema.TABLES WHERE TABLE_NAME = 'marks' AND TABLE_SCHEMA LIKE 'bindery%'",
+        );
+        let rows = |schema| {
+            self.root(&format!("SELECT {column} FROM {schema}.marks WHERE '{of}' IN (name, database_name)"))
+        };
+        schemas.iter().flat_map(rows).collect()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -266,22 +288,7 @@ impl MariaDb {
             Some(fetched) => fetched.join(program),
             None => Path::new(program).file_name().map(PathBuf::from).unwrap(),
         };
-        let environment = self.environment.lock().unwrap().clone();
-        let environment = environment.iter().map(|(name, value)| format!("{name}={value}"));
-        let mut command = match mysql_user() {
-            Some((user, group)) => {
-                let mut command = Command::new("setpriv");
-                command.args([format!("--reuid={user}"), format!("--regid={group}")]);
-                // A library that is loaded first would make files as root otherwise.
-                command.args(["--clear-groups", "env"]).args(environment).arg(program);
-                command
-            }
-            None => {
-                let mut command = Command::new("env");
-                command.args(environment).arg(program);
-                command
-            }
-        };
+        let mut command = MYSQL.command(&program, &self.environment.lock().unwrap());
         // A server that starts removes the temporary tables of all others in the same folder.
         command.current_dir(self.folder.path()).env("TMPDIR", self.folder.path());
         command
@@ -294,32 +301,10 @@ impl Drop for MariaDb {
     }
 }
 
-/// A session of an application that only waits.
-pub(crate) struct Session(Child);
-
-impl Session {
-    /// Waits until the session ends.
-    pub(crate) async fn ended(mut self) {
-        let deadline = Instant::now() + TIMEOUT;
-        while self.0.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < deadline, "the session goes on");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// The folder of the server that `tests/preflight` fetched, if it is to be used.
 fn fetched() -> Option<PathBuf> {
     let major = env::var("BINDERY_TEST_MARIADB").ok()?;
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    let found = Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join(format!("servers/mariadb-{major}"));
+    let found = in_target(&format!("servers/mariadb-{major}"));
     assert!(found.join("release").exists(), "MariaDB {major} is missing: tests/preflight mariadb-{major}");
     // The user that servers run as may not be able to follow a link from here.
     Some(found.canonicalize().unwrap())
@@ -340,41 +325,5 @@ fn rows(client: &mut Command) -> Result<Vec<String>, String> {
         Ok(String::from_utf8(output.stdout).unwrap().lines().map(ToOwned::to_owned).collect())
     } else {
         Err(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
-}
-
-/// The user to run as when the test runs as root.
-fn mysql_user() -> Option<(u32, u32)> {
-    let id = |arguments: &[&str]| -> u32 {
-        let output = Command::new("id").args(arguments).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        text.trim().parse().expect("user mysql: apt-get install mariadb-server")
-    };
-    (id(&["-u"]) == 0).then(|| (id(&["-u", "mysql"]), id(&["-g", "mysql"])))
-}
-
-fn own(path: &Path) {
-    if let Some((user, group)) = mysql_user() {
-        chown(path, Some(user), Some(group)).unwrap();
-    }
-}
-
-fn make_certificates(folder: &Path, name: &str) {
-    let ca_key = KeyPair::generate().unwrap();
-    let mut ca = CertificateParams::default();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    fs::write(folder.join("ca.crt"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
-    let issuer = Issuer::new(ca, ca_key);
-
-    // Not the authority's name, or OpenSSL takes a certificate for a self-signed one.
-    for (file, subject, names) in [("server", "MariaDB", vec![name.to_owned()]), ("client", ADMIN, vec![])] {
-        let key = KeyPair::generate().unwrap();
-        let mut certificate = CertificateParams::new(names).unwrap();
-        certificate.distinguished_name.push(DnType::CommonName, subject);
-        let certificate = certificate.signed_by(&key, &issuer).unwrap();
-        fs::write(folder.join(file).with_extension("crt"), certificate.pem()).unwrap();
-        let key_file = folder.join(file).with_extension("key");
-        fs::write(&key_file, key.serialize_pem()).unwrap();
-        fs::set_permissions(&key_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     }
 }

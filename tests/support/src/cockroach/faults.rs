@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// Nothing is done, and this SQLSTATE is the answer.
     Refused(&'static str),
     /// The connection drops before the statement takes effect.
@@ -16,7 +16,7 @@ pub(crate) enum Fault {
 
 /// The plan of a stand-in, and what it saw.
 #[derive(Default)]
-pub(crate) struct Faults {
+pub struct Faults {
     seen: Vec<&'static str>,
     at: Option<(usize, Fault)>,
     each: Option<(Fault, BTreeSet<&'static str>)>,
@@ -24,17 +24,17 @@ pub(crate) struct Faults {
 
 impl Faults {
     /// Counts from now on, and lets this fault happen at the statement of that number, the first being 0.
-    pub(crate) fn at(&mut self, number: usize, fault: Fault) {
+    pub fn at(&mut self, number: usize, fault: Fault) {
         *self = Self { at: Some((number, fault)), ..Self::default() };
     }
 
     /// From now on, lets this fault happen at the first statement of each form.
-    pub(crate) fn at_each_form(&mut self, fault: Fault) {
+    pub fn at_each_form(&mut self, fault: Fault) {
         *self = Self { each: Some((fault, BTreeSet::new())), ..Self::default() };
     }
 
     /// The forms of the statements since the last plan was made, in their order.
-    pub(crate) fn seen(&self) -> &[&'static str] {
+    pub fn seen(&self) -> &[&'static str] {
         &self.seen
     }
 

@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::trial::{Answer, LOGIN, Trial, on_trial};
+use super::trial::{Answer, LOGIN, Trial, on_trial};
 
 const INSTANCE: &str = "/v2/service_instances/i";
 const BINDING: &str = "/v2/service_instances/i/service_bindings/b";

@@ -2,7 +2,6 @@
 //! that CockroachDB's documentation was asked about (`statements`), refuses what CockroachDB refuses, and lets connections
 //! drop and transactions fail where a test wants it (`faults`). It shows that bindery keeps to its list and what it does
 //! after refusals; it does not show that CockroachDB takes the list.
-#![allow(dead_code, reason = "each suite uses its part")]
 
 mod faults;
 mod jobs;
@@ -18,26 +17,29 @@ use std::{
     thread::JoinHandle,
 };
 
-use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
-use rustls::{ServerConfig, pki_types::PrivateKeyDer};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
 use tempfile::TempDir;
 use tokio::{net::TcpStream, sync::oneshot, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-pub(crate) use self::{
+pub use self::{
     faults::{Fault, Faults},
-    statements::REFUSED,
+    statements::{REFUSED, Sender, UNKNOWN, judge},
 };
 use self::{jobs::Socket, wire::Side};
+use crate::certificates::Authority;
 
 /// Roles with this prefix are the stand-in's system privileges: `GRANT SYSTEM x TO r` is membership in `system:x`.
-pub(crate) const SYSTEM: &str = "system:";
+pub const SYSTEM: &str = "system:";
 
 /// What a client sends to ask for TLS (`SSLRequest`).
 const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 /// A running stand-in. It ends when dropped; PostgreSQL goes on.
-pub(crate) struct StandIn {
+pub struct StandIn {
     port: u16,
     folder: TempDir,
     shared: Arc<Shared>,
@@ -64,7 +66,7 @@ impl Shared {
 
 impl StandIn {
     /// Starts before a PostgreSQL whose socket is in `sockets`, with a certificate for 127.0.0.1 by a CA of its own.
-    pub(crate) fn before(sockets: PathBuf, port: u16) -> Self {
+    pub fn before(sockets: PathBuf, port: u16) -> Self {
         let folder = tempfile::Builder::new().prefix("bindery-stand-in-").tempdir().unwrap();
         let acceptor = acceptor(&folder);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -84,22 +86,22 @@ impl StandIn {
         Self { port: own_port, folder, shared, stop: Some(stop), thread: Some(thread) }
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// The CA of its certificate.
-    pub(crate) fn ca_file(&self) -> PathBuf {
+    pub fn ca_file(&self) -> PathBuf {
         self.folder.path().join("ca.crt")
     }
 
     /// What goes wrong, and what was seen.
-    pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
+    pub fn faults(&self) -> MutexGuard<'_, Faults> {
         self.shared.faults()
     }
 
     /// The statements that came and are on no list; those asked for are not held against anybody.
-    pub(crate) fn unknown(&self) -> Vec<String> {
+    pub fn unknown(&self) -> Vec<String> {
         std::mem::take(&mut *self.shared.unknown.lock().unwrap())
     }
 }
@@ -147,20 +149,15 @@ async fn receive(
 }
 
 fn acceptor(folder: &TempDir) -> TlsAcceptor {
-    let mut ca = CertificateParams::default();
-    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
-    std::fs::write(folder.path().join("ca.crt"), ca.pem()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let mut node = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-    // Not the authority's name, or OpenSSL takes the certificate for a self-signed one.
-    node.distinguished_name.push(rcgen::DnType::CommonName, "node");
-    let node = node.signed_by(&key, &ca).unwrap();
+    let at = |name: &str| folder.path().join(name);
+    Authority::create("tests", &at("ca.crt")).issue("node", &["127.0.0.1"], &at("node.crt"), &at("node.key"));
+    let certificate = CertificateDer::from_pem_file(at("node.crt")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(at("node.key")).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![node.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+        .with_single_cert(vec![certificate], key)
         .unwrap();
     TlsAcceptor::from(Arc::new(config))
 }

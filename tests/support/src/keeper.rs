@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 /// Where a change is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
+pub enum Cut {
     /// The new password is kept, and the server does not know it.
     AfterStaging,
     /// The server knows the new password, and the file has the old one.
@@ -59,12 +59,12 @@ impl PasswordKeeper for Keeper {
 }
 
 /// Changes the password of server `main` to the end.
-pub(crate) async fn change(services: &ServiceSettings, file: &Path) -> Result<(), PasswordChangeError> {
+pub async fn change(services: &ServiceSettings, file: &Path) -> Result<(), PasswordChangeError> {
     change_password(services, &"main".into(), &Keeper::new(file, None), Duration::ZERO).await
 }
 
 /// Begins to change the password of server `main`, as somebody does who is killed there.
-pub(crate) async fn begin_to_change(services: &ServiceSettings, file: &Path, cut: Cut) {
+pub async fn begin_to_change(services: &ServiceSettings, file: &Path, cut: Cut) {
     let (server, keeper) = ("main".into(), Keeper::new(file, Some(cut)));
     tokio::select! {
         outcome = change_password(services, &server, &keeper, Duration::ZERO) => panic!("{cut:?}: {outcome:?}"),

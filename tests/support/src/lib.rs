@@ -1,0 +1,23 @@
+//! What the suites, benchmarks, fuzz targets and the library's own tests share: real servers in temporary folders, stand-ins
+//! for what cannot be had, and a broker to ask. The backend in memory that goes with it is `bindery::broker::fake`, in the
+//! library behind the feature `fake-backend`: the library's unit tests have types of their own, which a backend in this
+//! crate could not implement.
+
+#![allow(clippy::missing_panics_doc, clippy::must_use_candidate, reason = "what fails here fails the test")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails here fails the test")]
+#![allow(missing_docs, reason = "names of columns and fields say it")]
+
+mod certificates;
+pub mod clock;
+pub mod cockroach;
+pub mod fuzz;
+pub mod jdbc;
+pub mod keeper;
+pub mod mariadb;
+pub mod moto;
+pub mod platform;
+pub mod postgres;
+mod process;
+mod target_folder;
+
+pub use bindery::broker::fake;

@@ -1,11 +1,24 @@
 //! Names that users and other programs see: annotations, labels and derived Secret names. Changing one breaks
 //! somebody's manifests, so all of them stand here and nowhere else.
 
+use serde::{Deserialize, Serialize};
+
 /// The API group of bindery's own resources.
 pub const GROUP: &str = "bindery.dev";
 
 /// The field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "bindery";
+
+/// What becomes of an instance's data when it is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReclaimPolicy {
+    /// It is dropped.
+    #[default]
+    Delete,
+    /// It stays on the server without anybody who can log in to it.
+    Retain,
+}
 
 /// Annotations of a pod (template).
 pub mod pod {

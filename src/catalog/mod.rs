@@ -8,7 +8,6 @@ mod context;
 mod enqueue;
 mod keyed_lock;
 mod ledger;
-mod lost_secrets;
 pub mod names;
 mod reconcile;
 mod wiring;
@@ -21,7 +20,6 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-pub use self::lost_secrets::LostSecrets;
 use crate::apis::servicecatalog::{
     ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ExternalResource, ServiceBinding,
     ServiceInstance,
@@ -32,6 +30,7 @@ pub use crate::{
     bindings::variables::{VariablesError, variables},
 };
 use crate::{
+    bindings::LostSecrets,
     install::secret_approvals::Approvals,
     k8s::explain,
     telemetry::{Metrics, ops::Readiness},

@@ -19,10 +19,10 @@ use super::{
     CatalogSettings,
     context::{Context, Stores},
     enqueue::Queues,
-    lost_secrets::LostSecrets,
     reconcile::{self, binding, broker, external_resource, instance},
 };
 use crate::{
+    bindings::LostSecrets,
     k8s::watch::{self, Change},
     telemetry::Metrics,
 };

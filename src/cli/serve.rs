@@ -13,9 +13,9 @@ use tracing::info;
 use super::broker_source::BrokerSource;
 use crate::{
     admission::{gates::Awaited, namespaces::WatchedNamespaces, service_brokers, webhook},
-    bindings::readiness::WatchedBindings,
+    bindings::{LostSecrets, readiness::WatchedBindings},
     broker::Broker,
-    catalog::{self, CatalogSettings, LostSecrets},
+    catalog::{self, CatalogSettings},
     injection::InjectSettings,
     install::{
         broker_secret::BrokerSecret, ca_bundle::WebhookBundle, registration::Registration,

@@ -29,8 +29,7 @@ use tracing::{debug, info, warn};
 use super::{
     apply::{Hands, StepError, reference},
     diff::{Change as StepChange, Finding, Look, Notice, Problem, Seen, Step, look, owner},
-    plan::{Plan, Refusals, Share, turn_is_over},
-    pods::kept,
+    plan::{Plan, Refusals, Share, kept, turn_is_over},
     rule::Rule,
 };
 use crate::apis::bindery::namespace_binding::NamespaceBinding;

@@ -16,7 +16,10 @@ use super::{
     template::TemplateError,
     ttl::{Stage, stage},
 };
-use crate::{apis::servicecatalog::ServiceInstance, k8s::namespaces::NamespaceMeta};
+use crate::{
+    apis::{bindery::namespace_binding::Since, servicecatalog::ServiceInstance},
+    k8s::namespaces::NamespaceMeta,
+};
 
 /// The instances that were made for NamespaceBindings, by namespace and by the NamespaceBinding's name. There is more than
 /// one where a NamespaceBinding was made anew with another `bindingName`.
@@ -198,6 +201,27 @@ impl Plan {
         let mut shares = self.namespaces.get(namespace).into_iter().flatten();
         shares.any(|share| share.rule.name() == rule && instance(held, namespace, &share.rule).is_none())
     }
+}
+
+/// Whether the pods of the namespace decide how long the share lasts.
+pub(super) fn counts_pods(share: &Share) -> bool {
+    let is_counted = share.rule.ttl.is_some_and(|life| life.since == Since::LastPod);
+    is_counted && matches!(share.verdict, Verdict::Granted { .. } | Verdict::Expired { .. })
+}
+
+/// What is over only by the last note is not over, where it is still there. Who lost it gets it back by a new decision,
+/// which knows the limits.
+pub(super) fn kept(shares: &[Share], is_there: impl Fn(&Rule) -> bool) -> Vec<Share> {
+    let keep = |share: &Share| {
+        let is_over = matches!(share.verdict, Verdict::Expired { .. });
+        let verdict = if is_over && counts_pods(share) && is_there(&share.rule) {
+            Verdict::Granted { stage: None }
+        } else {
+            share.verdict.clone()
+        };
+        Share { rule: share.rule.clone(), verdict }
+    };
+    shares.iter().map(keep).collect()
 }
 
 /// The value of the label by which the rule counts.

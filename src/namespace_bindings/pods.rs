@@ -10,11 +10,9 @@ use tracing::{debug, warn};
 
 use super::{
     controller::Controller,
-    plan::{Share, Verdict},
-    rule::Rule,
+    plan::{Share, Verdict, counts_pods},
     ttl::moment,
 };
-use crate::apis::bindery::namespace_binding::Since;
 use crate::{
     contract::branch,
     k8s::{explain, list::list, namespaces::NamespaceMeta},
@@ -86,28 +84,8 @@ fn keeps(seen: Option<Timestamp>, noted: Option<Timestamp>, now: Timestamp) -> b
     seen == Some(now) || seen > noted
 }
 
-fn counts_pods(share: &Share) -> bool {
-    let is_counted = share.rule.ttl.is_some_and(|life| life.since == Since::LastPod);
-    is_counted && matches!(share.verdict, Verdict::Granted { .. } | Verdict::Expired { .. })
-}
-
 fn interval(share: &Share) -> Option<Duration> {
     share.rule.ttl.map(|life| (life.length / PART).clamp(BOUNDS.0, BOUNDS.1))
-}
-
-/// What is over only by the last note is not over, where it is still there. Who lost it gets it back by a new decision,
-/// which knows the limits.
-pub(super) fn kept(shares: &[Share], is_there: impl Fn(&Rule) -> bool) -> Vec<Share> {
-    let keep = |share: &Share| {
-        let is_over = matches!(share.verdict, Verdict::Expired { .. });
-        let verdict = if is_over && counts_pods(share) && is_there(&share.rule) {
-            Verdict::Granted { stage: None }
-        } else {
-            share.verdict.clone()
-        };
-        Share { rule: share.rule.clone(), verdict }
-    };
-    shares.iter().map(keep).collect()
 }
 
 /// When one of the pods ran last: now if one runs.
@@ -127,12 +105,9 @@ fn last_run(pods: &[Pod], now: Timestamp) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::Value;
 
     use super::*;
-    use crate::namespace_bindings::rule::tests::rule;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -153,15 +128,6 @@ mod tests {
         assert!(!keeps(Some(at(10)), Some(at(10)), at(100)), "noted, and over all the same");
         assert!(!keeps(None, None, at(100)));
         assert!(keeps(Some(at(100)), Some(at(100)), at(100)), "it runs");
-    }
-
-    #[test]
-    fn only_what_is_there_is_kept() {
-        let ttl = json!({"ttl": {"after": "1h", "since": "LastPod"}});
-        let expired = Verdict::Expired { since: at(1) };
-        let shares = [Share { rule: Arc::new(rule("r", &ttl)), verdict: expired.clone() }];
-        assert_eq!(kept(&shares, |_| false)[0].verdict, expired);
-        assert_eq!(kept(&shares, |_| true)[0].verdict, Verdict::Granted { stage: None });
     }
 
     #[test]

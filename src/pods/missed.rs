@@ -349,7 +349,7 @@ mod tests {
             bindings: Bindings::new(reflector::store().0),
             owners: Arc::new(Owners::new(client.clone())),
             teller: Arc::new(Teller::new(client, namespaces)),
-            lost_secrets: crate::catalog::LostSecrets::default(),
+            lost_secrets: crate::bindings::LostSecrets::default(),
         };
         let (reachable, is_reachable) = watch::channel(false);
         let mut missed = Missed::new(shared, is_reachable);

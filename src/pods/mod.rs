@@ -38,7 +38,7 @@ use self::{
     watch::PodWatch,
 };
 use crate::{
-    catalog::LostSecrets, injection::InjectSettings, k8s::unreadable::Unreadable, telemetry::Metrics,
+    bindings::LostSecrets, injection::InjectSettings, k8s::unreadable::Unreadable, telemetry::Metrics,
 };
 
 /// Namespaces whose pods no installation looks at: the cluster itself may depend on them.

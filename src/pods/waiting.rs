@@ -270,7 +270,7 @@ mod tests {
             bindings: Bindings::new(reflector::store().0),
             owners: Arc::new(Owners::new(client.clone())),
             teller: Arc::new(Teller::new(client, namespaces)),
-            lost_secrets: crate::catalog::LostSecrets::default(),
+            lost_secrets: crate::bindings::LostSecrets::default(),
         };
         let (changed_pods, pod_queue) = unbounded();
         let (_changed_bindings, binding_queue) = unbounded();

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod configuration;
+mod imports;
+mod layout;
 mod pages;
 mod reference;
 mod snippets;

@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{broker::config::ReclaimPolicy, osb::Object};
+use crate::{contract::ReclaimPolicy, osb::Object};
 
 /// Which namespaces get which service, for how long, and how many of them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -12,6 +12,8 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Value, json};
 
+pub use crate::contract::ReclaimPolicy;
+
 use super::{ConfigError, ConnectionLimit, ServerSettings, ServiceKind, SslMode, schema};
 
 /// The form of [`Lifetime`], for JSON Schema.
@@ -81,17 +83,6 @@ pub enum Access {
     ReadWrite,
     /// Read.
     ReadOnly,
-}
-
-/// What becomes of an instance's data when it is deleted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ReclaimPolicy {
-    /// It is dropped.
-    #[default]
-    Delete,
-    /// It stays on the server without anybody who can log in to it.
-    Retain,
 }
 
 /// What a binding logs in with.

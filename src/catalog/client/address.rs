@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
-use super::ClientError;
+use super::error::{ClientError, Refused};
 
 /// Metadata services outside the link-local ranges: those of Alibaba Cloud and Azure, and over IPv6 that of Google.
 const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
@@ -15,11 +15,6 @@ const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
 const AWS_V6: [u16; 2] = [0xfd00, 0xec2];
 /// The network that stands for all of IPv4 (RFC 6052, section 2.1).
 const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
-
-/// The host's name stands only for addresses that are never called.
-#[derive(Debug, thiserror::Error)]
-#[error("{0} is a link-local or metadata address")]
-pub(super) struct Refused(pub(super) String);
 
 /// Resolves names by the system and leaves out the addresses that are never called. Checking here, and not before,
 /// leaves no time in which a name could change its address.

@@ -4,11 +4,15 @@ use std::{error::Error, fmt};
 
 use url::Url;
 
-use super::address::Refused;
 use crate::osb::ErrorBody;
 
 /// How much of a broker's description is passed on, in characters.
 const LONGEST_DESCRIPTION: usize = 500;
+
+/// The name of a host that stands only for addresses that are never called.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is a link-local or metadata address")]
+pub(super) struct Refused(pub(super) String);
 
 /// A request to a broker failed.
 #[derive(Debug, thiserror::Error)]

@@ -335,3 +335,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn only_what_is_there_is_kept() {
+    let ttl = json!({"ttl": {"after": "1h", "since": "LastPod"}});
+    let expired = Verdict::Expired { since: at(1) };
+    let shares = [Share { rule: Arc::new(rule("r", &ttl)), verdict: expired.clone() }];
+    assert_eq!(kept(&shares, |_| false)[0].verdict, expired);
+    assert_eq!(kept(&shares, |_| true)[0].verdict, Verdict::Granted { stage: None });
+}

@@ -27,7 +27,7 @@ impl LostSecrets {
     }
 
     /// The bindings that were reported since this was asked before; waits until there is one.
-    pub(super) async fn next(&self) -> HashSet<(String, String)> {
+    pub(crate) async fn next(&self) -> HashSet<(String, String)> {
         loop {
             let reported =
                 std::mem::take(&mut *self.0.bindings.lock().unwrap_or_else(PoisonError::into_inner));

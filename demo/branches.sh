@@ -7,6 +7,7 @@ branches() {
   steps=8
   step "Check this machine, and have a Kubernetes"
   check_cluster
+  begin_build
   start_cluster
   step "Have a database server, with a database that branches start from"
   start_database
@@ -34,7 +35,7 @@ branches() {
   check_nothing_left_of_branches
 }
 
-bindery() { inside "${BINDERY_DEMO_BINARY:-${CARGO_TARGET_DIR:-target}/release/bindery}" "$@"; }
+bindery() { inside "$(bindery_binary)" "$@"; }
 
 make_template() {
   expect "the template is made"

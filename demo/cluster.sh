@@ -96,7 +96,7 @@ end_cluster() {
 explain_kept() {
   step_done
   mkdir -p target
-  ln -sfn "$BINDERY_DEMO_DIR" target/demo
+  ln -sfn "$BINDERY_DEMO_DIR" target/demo-run
   printf '\nEverything was as it should be, and is left up (KEEP=1).\n'
   if [ $kind_of_cluster = own ]; then
     say "use it:   demo/enter kubectl get pods --all-namespaces"

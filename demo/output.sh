@@ -41,21 +41,25 @@ quoted() {
   echo "${words[*]}"
 }
 
-# Runs a long command, its output in a log, and says every 15 s that it still runs.
-quietly() { # what command...
-  local what=$1 name job waited=0
+# Starts a long command beside what comes next, its output in a log.
+begin() { # what command...
+  begun_what=$1 begun_log=$log/$(tr -c 'a-zA-Z0-9\n' '-' <<< "$1").log
   shift
+  "$@" > "$begun_log" 2>&1 &
+  begun_job=$!
+}
+
+# Waits for what was begun, and says every 15 s that it still runs.
+await_begun() {
+  local what=$begun_what name=$begun_log job=$begun_job waited=0
   expect "$what"
-  name=$log/$(tr -c 'a-zA-Z0-9\n' '-' <<< "$what").log
   say "$what"
-  "$@" > "$name" 2>&1 &
-  job=$!
-  while kill -0 $job 2> /dev/null; do
+  while kill -0 "$job" 2> /dev/null; do
     sleep 1
     waited=$((waited + 1))
     if [ $((waited % 15)) = 0 ]; then say "... still, after $waited s: $(tail -n 1 "$name" | cut -c 1-100)"; fi
   done
-  if ! wait $job; then
+  if ! wait "$job"; then
     tail -n 20 "$name" | indent
     return 1
   fi

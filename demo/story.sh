@@ -8,6 +8,7 @@ client_image=docker.io/cockroachdb/cockroach:v2.0.3
 story() {
   step "Check this machine, and have a Kubernetes"
   check_cluster
+  begin_build
   start_cluster
   step "Have a database server"
   start_database
@@ -25,15 +26,22 @@ story() {
   check_nothing_left
 }
 
+# The build goes on while the cluster's programs are built and the cluster starts.
+begin_build() {
+  if [ -n "${BINDERY_DEMO_IMAGE:-}${BINDERY_DEMO_BINARY:-}" ]; then return; fi
+  begin "building bindery (cargo build --profile demo; minutes on the first run)" cargo build --locked --profile demo --bin bindery
+}
+
+bindery_binary() { echo "${BINDERY_DEMO_BINARY:-${CARGO_TARGET_DIR:-target}/demo/bindery}"; }
+
 build_bindery() {
-  local archives binary=${BINDERY_DEMO_BINARY:-${CARGO_TARGET_DIR:-target}/release/bindery}
+  local archives binary
+  binary=$(bindery_binary)
   if [ -n "${BINDERY_DEMO_IMAGE:-}" ]; then
     say "using the image $BINDERY_DEMO_IMAGE"
     return
   fi
-  if [ -z "${BINDERY_DEMO_BINARY:-}" ]; then
-    quietly "building bindery (cargo build --release; minutes on the first run)" cargo build --release
-  fi
+  if [ -z "${BINDERY_DEMO_BINARY:-}" ]; then await_begun; fi
   say "packing it as the image bindery:demo: the binary ($(du -h "$binary" | cut -f1)), the C library, busybox"
   expect "images are made and loaded"
   read -ra archives <<< "$(tests/images "$binary" "$BINDERY_DEMO_DIR/images" demo)"

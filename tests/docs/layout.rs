@@ -6,9 +6,13 @@ use std::{
     fmt::Write,
     fs,
     path::Path,
+    sync::LazyLock,
 };
 
-use crate::imports::{Imports, Module};
+use crate::{
+    imports::{Imports, Module},
+    pages,
+};
 
 /// The folders and files of `src`, from the top to the bottom: each imports only what stands after it.
 const ORDER: [&str; 20] = [
@@ -83,14 +87,16 @@ const KNOWN_IMPORTS: [&str; 1] = [
     "bindings imports admission", // bindings
 ];
 
-fn imports() -> Imports {
-    Imports::below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+fn imports() -> &'static Imports {
+    static IMPORTS: LazyLock<Imports> =
+        LazyLock::new(|| Imports::below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")));
+    &IMPORTS
 }
 
 #[test]
 fn folders_import_what_stands_below_them() {
     let (mut wrong, mut known) = (String::new(), BTreeSet::from(KNOWN_IMPORTS));
-    for (from, to) in against_the_order(&imports()) {
+    for (from, to) in against_the_order(imports()) {
         let folders = format!("{} imports {}", from[0], to[0]);
         known.remove(folders.as_str());
         if !KNOWN_IMPORTS.contains(&folders.as_str()) {
@@ -103,14 +109,14 @@ fn folders_import_what_stands_below_them() {
 
 #[test]
 fn pure_folders_do_no_io() {
-    let wrong: Vec<_> = impure(&imports(), &dependencies());
+    let wrong: Vec<_> = impure(imports(), &dependencies());
     assert_eq!(wrong, Vec::<String>::new());
 }
 
 #[test]
 fn no_files_import_each_other_in_a_circle() {
     let (mut wrong, mut known) = (String::new(), BTreeSet::from(KNOWN_CIRCLES));
-    for circle in circles(&imports()) {
+    for circle in circles(imports()) {
         let folder =
             KNOWN_CIRCLES.into_iter().find(|folder| circle.iter().all(|file| file.starts_with(folder)));
         match folder {
@@ -128,6 +134,20 @@ fn each_folder_has_its_place() {
         imports().files().into_keys().filter_map(|file| file.first().cloned()).collect();
     let without_place: Vec<_> = folders.iter().filter(|folder| place(folder).is_none()).collect();
     assert_eq!(without_place, Vec::<&String>::new());
+}
+
+/// The tree of ARCHITECTURE.md: a folder of `src` at the beginning of each line that is not indented.
+#[test]
+fn the_architecture_shows_the_folders_in_this_order() {
+    let page = pages::read("ARCHITECTURE.md");
+    let tree = page.split("\n```\n").nth(1).unwrap();
+    let lines = tree.lines().filter(|line| !line.starts_with(' '));
+    let shown: Vec<&str> = lines.map(|line| line.split_whitespace().next().unwrap()).collect();
+    let exist: BTreeSet<String> =
+        imports().files().into_keys().filter_map(|file| file.first().cloned()).collect();
+    let order: Vec<&str> =
+        ORDER.into_iter().chain([BOTTOM]).filter(|folder| exist.contains(*folder)).collect();
+    assert_eq!(shown, order);
 }
 
 /// The imports between folders that the order or [`APART`] forbids.

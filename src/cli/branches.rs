@@ -1,5 +1,5 @@
-//! `bindery wait`, `bindery namespaces` and `bindery extend`: what CI and people ask about namespaces that come with
-//! their services. What is decided about them is the controller's.
+//! `bindery wait`, `bindery namespaces` and `bindery extend`: CI and people ask about namespaces that get services
+//! from NamespaceBindings. The commands only read and annotate; the controller decides.
 
 mod wait;
 
@@ -35,13 +35,13 @@ use crate::{
     },
 };
 
-/// Show namespaces and what they have of NamespaceBindings.
+/// Show namespaces and the services that NamespaceBindings give them.
 #[derive(Debug, clap::Args)]
 pub(super) struct NamespacesArgs {
-    /// Only this namespace.
+    /// Show only this namespace.
     #[arg(long, short)]
     namespace: Option<String>,
-    /// As a table, or as a JSON list of objects.
+    /// Print a table, or a JSON list of objects.
     #[arg(long, short, value_enum, default_value_t)]
     output: OutputForm,
 }
@@ -55,24 +55,23 @@ enum OutputForm {
     Json,
 }
 
-/// Let a namespace keep what it has of NamespaceBindings for longer than their ttl, or than their gracePeriod when it is
-/// not selected any more.
+/// Let a namespace keep its services beyond the ttl or gracePeriod of its NamespaceBindings.
 ///
-/// The time counts from now, so that repeating the command does not add up; an end that is later already stays.
+/// The time counts from now, so repeating the command does not add up. An end that is already later is kept.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExtendArgs {
     /// The namespace.
     #[arg(long, short)]
     namespace: String,
-    /// How long from now: 90m, 24h, 7d.
+    /// How long the namespace keeps its services from now: 90m, 24h, 7d.
     #[arg(long = "for", value_name = "TIME")]
     time: Lifetime,
 }
 
-/// The table or the list.
+/// Returns the table or the JSON list.
 ///
 /// # Errors
-/// When something cannot be read.
+/// When the API server cannot be read.
 pub(super) async fn namespaces(args: &NamespacesArgs) -> anyhow::Result<String> {
     let client = k8s::client().await?;
     let found = find(&client, args.namespace.as_deref()).await?;
@@ -109,10 +108,10 @@ pub(super) async fn extend(args: &ExtendArgs) -> anyhow::Result<String> {
     if let Err(error) = api.patch_metadata(name, &parameters, &Patch::Merge(patch)).await {
         bail!("cannot annotate the namespace {name}: {}", explain(&error));
     }
-    Ok(format!("{name} keeps what it has until {until:.0} at least\n"))
+    Ok(format!("{name} keeps its services at least until {until:.0}\n"))
 }
 
-/// The API server did not give what was asked of it.
+/// The API server refused a request or did not answer it.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what}: {}", explain(.error))]
 struct Unread {
@@ -131,7 +130,7 @@ impl Unread {
         Self::to("read from the API server")(no_answer())
     }
 
-    /// Whether it may be different the next time: the API server is away, starts, or has too much to do.
+    /// Whether a retry may succeed: the API server is unreachable, starting or overloaded.
     fn passes(&self) -> bool {
         match &self.error {
             kube::Error::Api(status) => status.code == 429 || status.code >= 500,
@@ -141,7 +140,7 @@ impl Unread {
     }
 }
 
-/// What there is to be said of one namespace, or of all.
+/// Reads the state of one namespace, or of all.
 async fn find(client: &Client, namespace: Option<&str>) -> Result<Found, Unread> {
     let rules = list::<NamespaceBinding>(&Api::all(client.clone()), ListParams::default()).await;
     let rules = warned("NamespaceBinding", rules.map_err(Unread::to("list NamespaceBindings"))?);
@@ -160,7 +159,7 @@ async fn find(client: &Client, namespace: Option<&str>) -> Result<Found, Unread>
     Ok(Found { rules, namespaces, instances, bindings })
 }
 
-/// The objects of a kind that were made for NamespaceBindings.
+/// Lists the objects of a kind that were made for NamespaceBindings.
 async fn made<K>(client: &Client, namespace: Option<&str>) -> Result<Vec<K>, Unread>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
@@ -173,10 +172,10 @@ where
     Ok(warned(&K::kind(&()), objects.map_err(Unread::to(format!("list {}", K::plural(&()))))?))
 }
 
-/// What can be read; the rest is told of and left out.
+/// Returns the readable objects and warns about the others.
 fn warned<K>(kind: &str, listed: Listed<K>) -> Vec<K> {
     for unread in &listed.unread {
-        warn!("{kind} {unread} and is left out; correct it");
+        warn!("{kind} {unread}; it is skipped. Correct it");
     }
     listed.items
 }

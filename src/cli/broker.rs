@@ -23,9 +23,9 @@ use crate::{
 
 /// Run the Open Service Broker alone, without Kubernetes.
 ///
-/// It speaks plain HTTP, unless it is given a certificate. Without a configuration file it takes the environment of
-/// the CockroachDB service broker: SERVICES, PRECONFIGURED_PLANS, CUSTOM_PLANS, SECURITY_USER_NAME,
-/// SECURITY_USER_PASSWORD, PGSSLCERT, PGSSLKEY, PGSSLROOTCERT, and PGPASSWORD for the administrator; beside them
+/// The broker serves plain HTTP unless a certificate is given. Without a configuration file it reads the environment
+/// variables of the CockroachDB service broker: SERVICES, PRECONFIGURED_PLANS, CUSTOM_PLANS, SECURITY_USER_NAME,
+/// SECURITY_USER_PASSWORD, PGSSLCERT, PGSSLKEY, PGSSLROOTCERT, and PGPASSWORD for the administrator. It also reads
 /// BINDERY_STORE_KEY_FILE and BINDERY_INSTALLATION.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "the help text, which is no Markdown")]
@@ -34,10 +34,10 @@ pub(super) struct BrokerArgs {
     source: BrokerSource,
     #[command(flatten)]
     tls: TlsArgs,
-    /// Where the broker listens.
+    /// The address of the broker.
     #[arg(long, env = "BINDERY_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// Where /healthz, /readyz and /metrics are (plain HTTP).
+    /// The address of /healthz, /readyz and /metrics (plain HTTP).
     #[arg(long, env = "BINDERY_LISTEN_OPS", default_value = "0.0.0.0:9090", value_name = "ADDRESS")]
     listen_ops: SocketAddr,
 }
@@ -45,7 +45,7 @@ pub(super) struct BrokerArgs {
 /// The broker's own TLS.
 #[derive(Debug, clap::Args)]
 struct TlsArgs {
-    /// The broker's certificate, PEM; it then speaks HTTPS. The file is read again when it changes.
+    /// The broker's certificate, PEM; with it the broker serves HTTPS. bindery reloads the file when it changes.
     #[arg(
         id = "tls_cert",
         long = "tls-cert",
@@ -54,7 +54,7 @@ struct TlsArgs {
         requires = "tls_key"
     )]
     certificate: Option<PathBuf>,
-    /// The certificate's key, PEM.
+    /// The private key of the certificate, PEM.
     #[arg(
         id = "tls_key",
         long = "tls-key",
@@ -63,7 +63,7 @@ struct TlsArgs {
         requires = "tls_cert"
     )]
     key: Option<PathBuf>,
-    /// Let in only clients with a certificate of these CAs, PEM.
+    /// Accept only clients with a certificate that one of these CAs (PEM) has signed.
     #[arg(
         id = "tls_client_ca",
         long = "tls-client-ca",
@@ -81,11 +81,11 @@ impl TlsArgs {
     }
 }
 
-/// Serves until `stop`.
+/// Serves until `stop` is cancelled.
 ///
 /// # Errors
-/// When the configuration or the certificate cannot be used, the store cannot be opened or an address cannot be
-/// listened on.
+/// When the configuration or the certificate is invalid, the store cannot be opened or an address cannot be listened
+/// on.
 pub(super) async fn run(args: BrokerArgs, stop: CancellationToken) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let readiness = Readiness::default();
@@ -95,7 +95,7 @@ pub(super) async fn run(args: BrokerArgs, stop: CancellationToken) -> anyhow::Re
         None => None,
     };
     let broker = Broker::open(config, metrics.clone()).await?;
-    info!(address = %args.listen, tls = tls.is_some(), "the broker is about to serve");
+    info!(address = %args.listen, tls = tls.is_some(), "the broker starts");
     let ops = ops::router(readiness, metrics);
     let served = tokio::try_join!(
         async {
@@ -113,7 +113,7 @@ pub(super) async fn run(args: BrokerArgs, stop: CancellationToken) -> anyhow::Re
     Ok(())
 }
 
-/// The broker's TLS and what keeps it up to date.
+/// The broker's certificate and client CAs, and the tasks that reload them.
 struct Tls {
     keeper: CertificateKeeper,
     clients: Option<TrustedClients>,
@@ -138,7 +138,7 @@ impl Tls {
         Ok(Self { keeper, clients })
     }
 
-    /// Follows the files until `stop`.
+    /// Reloads changed files until `stop` is cancelled.
     async fn keep(keeper: CertificateKeeper, clients: Option<TrustedClients>, stop: CancellationToken) {
         let follow_clients = async {
             if let Some(clients) = clients {
@@ -159,8 +159,8 @@ async fn serve(
         if !address.ip().is_loopback() {
             warn!(
                 %address,
-                "the broker speaks plain HTTP beyond this machine, so credentials can be read on their way; \
-                 give --tls-cert and --tls-key, or let only a proxy that speaks TLS reach it"
+                "the broker serves plain HTTP to other machines, so credentials can be read in transit; set \
+                --tls-cert and --tls-key, or let only a proxy that terminates TLS reach the broker"
             );
         }
         return server::serve_plain(address, router, stop).await;

@@ -1,5 +1,5 @@
-//! Where the broker's configuration comes from: all of it from a file or the environment, or in Kubernetes the offer from
-//! a file and the rest from the Secret that bindery keeps.
+//! Where the broker's configuration comes from. `bindery broker` reads a file or the environment; in Kubernetes the
+//! services come from a file and the rest from the Secret that bindery maintains.
 
 use std::path::PathBuf;
 
@@ -13,29 +13,29 @@ use crate::{
     install::broker_secret::BrokerSecret,
 };
 
-/// In Kubernetes, where the chart mounts things.
+/// The paths at which the chart mounts the configuration and the volume.
 const CONFIG_IN_KUBERNETES: &str = "/etc/bindery/bindery.yaml";
 const STORE_IN_KUBERNETES: &str = "sqlite:/var/lib/bindery/broker.db";
 
-/// What the command line says about the broker's configuration.
+/// The broker settings of the command line.
 #[derive(Debug, clap::Args)]
 pub(super) struct BrokerSource {
     /// The servers and services to offer. In Kubernetes the default is /etc/bindery/bindery.yaml; elsewhere the
     /// environment is used when no file is given.
     #[arg(long, env = "BINDERY_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where the broker keeps its records: `sqlite:/var/lib/bindery/broker.db`, which is the default in Kubernetes,
-    /// `postgres://USER@HOST:PORT/DATABASE` or `dynamodb:TABLE?region=REGION`. Wins over the configuration file.
+    /// The store of the broker's records: `sqlite:/var/lib/bindery/broker.db` (the default in Kubernetes),
+    /// `postgres://USER@HOST:PORT/DATABASE` or `dynamodb:TABLE?region=REGION`. Overrides the configuration file.
     #[arg(long, env = "BINDERY_STORE", hide_env_values = true, value_name = "URL")]
     store: Option<SecretString>,
     /// A file with the password for a store in PostgreSQL or CockroachDB.
     #[arg(long, env = "BINDERY_STORE_PASSWORD_FILE", value_name = "FILE")]
     store_password_file: Option<PathBuf>,
-    /// A file with the store's key, 32 bytes in base64. Without it, in Kubernetes,
-    /// the key in the Secret NAME-broker is used.
+    /// A file with the encryption key of the store, 32 bytes in base64. The default in Kubernetes is the key in the
+    /// Secret NAME-broker.
     #[arg(long, env = "BINDERY_STORE_KEY_FILE", value_name = "FILE")]
     store_key_file: Option<PathBuf>,
-    /// A file with a key that the store was encrypted with before. Give the option once for each.
+    /// A file with a former encryption key of the store. Repeat the option for each key.
     #[arg(
         long = "former-store-key-file",
         env = "BINDERY_FORMER_STORE_KEY_FILES",
@@ -43,14 +43,14 @@ pub(super) struct BrokerSource {
         value_name = "FILE"
     )]
     former_store_key_files: Vec<PathBuf>,
-    /// What marks everything this installation makes. Without it, in
-    /// Kubernetes, the one in the Secret NAME-broker is used.
+    /// The installation's id, which marks every database and user that the installation makes. The default in
+    /// Kubernetes is the id in the Secret NAME-broker.
     #[arg(long, env = "BINDERY_INSTALLATION", value_name = "ID")]
     installation: Option<String>,
 }
 
 impl BrokerSource {
-    /// A variable that is set to nothing says nothing.
+    /// An empty environment variable counts as unset.
     fn installation(&self) -> Option<String> {
         self.installation.clone().filter(|name| !name.is_empty())
     }
@@ -60,7 +60,7 @@ impl BrokerSource {
         let loaded = match &self.config {
             Some(file) => LoadedConfig::from_file(file)?,
             None => LoadedConfig::from_env(&|name| std::env::var(name).ok())
-                .context("no --config is given, and the environment is no configuration either")?,
+                .context("--config is missing, and the environment holds no complete configuration")?,
         };
         Ok(loaded.complete(PartialSettings {
             store: self.store()?,
@@ -76,7 +76,8 @@ impl BrokerSource {
         let loaded = LoadedConfig::from_file(&file)?;
         ensure!(
             loaded.stated.tls.is_none(),
-            "{}: tls is for `bindery broker`; in Kubernetes bindery makes the certificate itself: take it out",
+            "{}: tls applies only to `bindery broker`; in Kubernetes bindery makes the certificate itself. \
+            Remove tls",
             file.display()
         );
         let store = match (self.store()?, &loaded.stated.store) {
@@ -101,7 +102,7 @@ impl BrokerSource {
         Ok(self.store.as_ref().map(|url| url.expose_secret().parse()).transpose()?)
     }
 
-    /// What the command line says in either case.
+    /// The settings that both ways share.
     fn stated(&self) -> PartialSettings {
         PartialSettings {
             store_password: self.store_password_file.clone().map(PasswordSource::File),
@@ -132,12 +133,12 @@ mod tests {
         }
     }
 
-    /// A sweep in the broker's pod is told no options, and must find the store that the broker uses.
+    /// A sweep in the broker's pod gets no options and must find the store that the broker uses.
     #[rstest::rstest]
     #[case::nobody_says("", &[], "sqlite:/var/lib/bindery/broker.db")]
     #[case::the_file_says("store: dynamodb:bindery", &[], "dynamodb:bindery")]
     #[case::the_command_line_wins("store: dynamodb:bindery", &["--store", "sqlite:a.db"], "sqlite:a.db")]
-    fn in_kubernetes_the_store_is_the_one_that_is_named(
+    fn in_kubernetes_options_override_the_file_and_the_file_overrides_the_default_store(
         #[case] file: &str,
         #[case] options: &[&str],
         #[case] wanted: &str,

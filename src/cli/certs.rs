@@ -1,5 +1,5 @@
-//! `bindery certs`: a serving certificate for the webhook, for installations without cert-manager in which bindery may
-//! not make its own.
+//! `bindery certs`: prints a serving certificate for the webhook, for installations that have no cert-manager and in
+//! which bindery may not write certificates.
 
 use std::path::PathBuf;
 
@@ -11,14 +11,14 @@ use crate::server::{certificates, pki::ServingCertificate};
 
 /// Print a serving certificate for the webhook.
 ///
-/// Prints a Secret with a new certificate authority and the certificate, and on request the webhook configuration that
-/// trusts it. Apply both: `bindery certs --webhook FILE | kubectl apply -f -`.
+/// Prints a Secret with a new certificate authority and the certificate. With --webhook it also prints the webhook
+/// configuration with the new CA bundle. Apply both: `bindery certs --webhook FILE | kubectl apply -f -`.
 #[derive(Debug, clap::Args)]
 pub(super) struct CertsArgs {
     /// The installation's name: the Service is NAME-admission, the Secret NAME-admission-tls.
     #[arg(long, env = "BINDERY_NAME", default_value = "bindery")]
     name: String,
-    /// The namespace of Service and Secret.
+    /// The namespace of the Service and the Secret.
     #[arg(long, short, env = "BINDERY_NAMESPACE", default_value = "bindery")]
     namespace: String,
     /// A webhook configuration to print with its CA bundle filled in.
@@ -58,7 +58,8 @@ fn trusting(manifest: &str, bundle: &str) -> anyhow::Result<Value> {
     let kind = configuration["kind"].as_str().unwrap_or_default();
     anyhow::ensure!(
         kind == "MutatingWebhookConfiguration",
-        "its kind is {kind:?}; give one MutatingWebhookConfiguration, such as webhook-config/4-webhook.yaml"
+        "its kind is {kind:?}; pass a file with one MutatingWebhookConfiguration, such as \
+        webhook-config/4-webhook.yaml"
     );
     let webhooks = configuration["webhooks"].as_array_mut().context("it has no list `webhooks`")?;
     for webhook in webhooks {

@@ -18,7 +18,7 @@ use crate::{
 /// Print the custom resource definitions, or apply them.
 #[derive(Debug, clap::Args)]
 pub(super) struct CrdsArgs {
-    /// Apply them to the cluster (server-side) instead of printing them.
+    /// Apply the definitions to the cluster (server-side apply) instead of printing them.
     #[arg(long)]
     apply: bool,
 }

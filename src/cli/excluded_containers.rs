@@ -1,11 +1,12 @@
-//! The option of commands that judge pods as the installation's webhook does.
+//! The option of commands that evaluate pods as the installation's webhook does.
 
 use crate::injection::InjectSettings;
 
-/// What the installation's `admission.excludeContainers` says.
+/// The installation's `admission.excludeContainers`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExcludedContainers {
-    /// Containers that are bound only when a pod's bindery.dev/containers names them, as the installation has them.
+    /// Containers that are bound only if a pod's bindery.dev/containers names them; the value must match the
+    /// installation's.
     #[arg(
         long,
         value_name = "NAMES",

@@ -1,4 +1,4 @@
-//! `bindery inject`: what the webhook would do to the pods of some manifests, done to the manifests.
+//! `bindery inject`: patches manifests offline, as the webhook would patch their pods.
 
 mod diff;
 mod files;
@@ -28,53 +28,54 @@ use crate::{
     },
 };
 
-/// Stands for standard input among files.
+/// The file name that means standard input.
 const STDIN: &str = "-";
 
 /// Patch manifests offline, as the webhook would patch their pods.
 ///
-/// Patched documents lose their comments; all others come out byte for byte. Nothing is printed when a pod cannot be injected.
+/// Patched documents lose their comments. All other documents are printed byte for byte. If one pod cannot be
+/// injected, nothing is printed.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0, or 1 on an error. With --diff: 0 if nothing would change, 1 if something would, 2 on an \
-                        error."
+    after_help = "Exit codes: 0 on success, 1 on an error. With --diff: 0 if nothing would change, 1 if \
+        something would change, 2 on an error."
 )]
 pub struct InjectArgs {
-    /// Manifests in YAML or JSON, a folder of them, or `-` for standard input. Can be given more than once.
+    /// Manifests in YAML or JSON, a folder of them, or `-` for standard input. Can be repeated.
     ///
-    /// Of a folder, all files that end in .yaml, .yml or .json are read, those of its folders too, in the order of their
-    /// names; what begins with a dot is left out.
+    /// A folder stands for all files below it that end in .yaml, .yml or .json, in the order of their names. Files
+    /// and folders whose names start with a dot are skipped.
     #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
-    /// Print what would change, as a unified diff, instead of the manifests.
+    /// Print the changes as a unified diff instead of the manifests.
     ///
-    /// Both sides are written anew as YAML, so that what bindery adds is all that differs.
+    /// Both sides are formatted anew as YAML, so the diff shows only what bindery adds.
     #[arg(long)]
     diff: bool,
 
     #[command(flatten)]
     excluded: ExcludedContainers,
 
-    /// The namespace of manifests that name none. What a pod does not say itself, its Namespace may say, if that is
-    /// among the manifests.
+    /// The namespace of manifests that name none. Defaults of a Namespace apply if that Namespace is among the
+    /// manifests.
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
 }
 
 impl InjectArgs {
-    /// The exit code of an error, which scripts can tell from that of a change, as with `diff`.
+    /// The exit code of an error. With `--diff` it differs from that of a change, as with `diff`.
     pub(super) fn failure(&self) -> ExitCode {
         if self.diff { ExitCode::from(2) } else { ExitCode::FAILURE }
     }
 }
 
-/// What a script learns.
+/// The result that a script reads from the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// There is nothing to complain of.
+    /// No error, and no difference was asked for or found.
     Fine,
-    /// Asked for differences, there are some.
+    /// `--diff` found differences.
     Differs,
 }
 
@@ -87,8 +88,7 @@ impl From<Outcome> for ExitCode {
     }
 }
 
-/// Writes the manifests to `stdout`, with the bindings that their pods ask for, or the difference that these make. What it
-/// did goes to `stderr`.
+/// Writes the patched manifests, or their diff, to `stdout` and notes about the changes to `stderr`.
 ///
 /// # Errors
 /// When a file cannot be read or a pod cannot be injected. Nothing has been written to `stdout` then.
@@ -99,7 +99,10 @@ pub fn run(
     mut stderr: impl Write,
 ) -> anyhow::Result<Outcome> {
     let stdins = args.files.iter().filter(|file| *file == Path::new(STDIN)).count();
-    ensure!(stdins <= 1, "-f - is given {stdins} times; standard input can be read only once");
+    ensure!(
+        stdins <= 1,
+        "-f - is given {stdins} times; give it once, because standard input can be read only once"
+    );
     let settings = args.excluded.settings();
     let mut files = Vec::new();
     for given in &args.files {
@@ -132,28 +135,28 @@ fn read(path: &Path, stdin: &mut impl Read) -> anyhow::Result<String> {
     } else {
         bytes = fs::read(path)?;
     }
-    String::from_utf8(bytes).context("it is not UTF-8; convert it")
+    String::from_utf8(bytes).context("the file is not UTF-8; convert it")
 }
 
-/// What has been done so far.
+/// The state of one run.
 #[derive(Default)]
 struct Work {
-    /// Whether the difference is wanted, not the manifests.
+    /// Whether to print the diff instead of the manifests.
     diff: bool,
     namespaces: GivenNamespaces,
     output: String,
-    /// What the user should know, a line each.
+    /// Notes for the user, one line each.
     notes: Vec<String>,
-    /// Every document that cannot be injected, so that all can be corrected at once.
+    /// All documents that cannot be injected, so that the user can correct all of them at once.
     errors: Vec<String>,
 }
 
 impl Work {
-    /// `is_of_many`: whether others come before it or after it.
+    /// `is_of_many`: whether this is one of several files.
     fn file(&mut self, file: &str, text: &str, is_of_many: bool, settings: &InjectSettings) {
         let documents = documents(text);
         for (index, document) in documents.iter().enumerate() {
-            // JSON objects may follow one another, but `kubectl` does not go on to read YAML after them.
+            // JSON objects may follow one another without a separator, but `kubectl` reads no YAML after them.
             if !self.diff && (index == 0 || is_of_many) {
                 self.separate(document);
             }
@@ -172,7 +175,7 @@ impl Work {
         }
     }
 
-    /// Keeps the document apart from the one before.
+    /// Adds a separator if the document before needs one.
     fn separate(&mut self, document: &Document<'_>) {
         if self.output.is_empty() {
             return;
@@ -185,7 +188,7 @@ impl Work {
         }
     }
 
-    /// What the pods of the document lack, or `None` if they lack nothing.
+    /// The change that the webhook would make to the pods of the document, or `None` if there is none.
     fn change(
         &mut self,
         place: &str,
@@ -194,10 +197,13 @@ impl Work {
     ) -> anyhow::Result<Option<Change>> {
         let Contents { value: before, has_comments, repeated } = match document.read() {
             Ok(contents) => contents,
-            // Kubernetes reads some YAML that the specification does not allow, and such a document asks for nothing.
+            // Kubernetes accepts some YAML that the specification forbids. Such a document is copied if it cannot ask
+            // for a binding.
             Err(error) if !document.text.contains(GROUP) => {
-                self.notes
-                    .push(format!("{place}: left as it is, for it does not mention {GROUP}: {error:#}"));
+                self.notes.push(format!(
+                    "{place}: left unchanged, because it cannot be read and does not mention \
+                        {GROUP}: {error:#}"
+                ));
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -215,13 +221,14 @@ impl Work {
             }
             if self.namespaces.may_miss(&workload) {
                 self.notes.push(format!(
-                    "{place}: {name}: names no namespace, so no Namespace's default holds for it; name it, or give --namespace"
+                    "{place}: {name}: has no namespace, so no Namespace defaults apply; set metadata.namespace \
+                    or --namespace"
                 ));
             }
             if !injection.is_empty() {
                 let done = match (self.diff, has_comments) {
                     (true, _) => "would be patched",
-                    (false, true) => "patched, its comments are lost",
+                    (false, true) => "patched; its comments are lost",
                     (false, false) => "patched",
                 };
                 self.notes.push(format!("{place}: {name}: {done}"));
@@ -234,11 +241,11 @@ impl Work {
         if injections.is_empty() {
             return Ok(None);
         }
-        // Written anew, the document has each key once.
+        // The rewritten document keeps only the last of repeated keys.
         for (line, key) in repeated {
             let file = place.split(": document").next().unwrap_or(place);
             self.notes.push(format!(
-                "{file}: line {line}: the key {key:?} is there before; this one counts, as for kubectl"
+                "{file}: line {line}: the key {key:?} is repeated; the last value is used, as by kubectl"
             ));
         }
         let mut after = before.clone();
@@ -250,7 +257,7 @@ impl Work {
     }
 }
 
-/// A document with and without what its pods lacked.
+/// A document before and after injection.
 struct Change {
     before: Value,
     after: Value,

@@ -1,6 +1,6 @@
-//! Manifest files as text: where their documents begin and end, what is in them, and how a changed one is written. The yardstick
-//! is `kubectl`: what it reads is read here, and what is written here it reads as the same. What a document means to Kubernetes is
-//! not known here.
+//! Manifest files as text: splits them into documents, reads a document, and writes a changed one. The reference is
+//! `kubectl`: this module accepts what `kubectl` accepts, and `kubectl` reads the same values from what this module
+//! writes. The module does not know what a document means to Kubernetes.
 
 mod read;
 mod scalar;
@@ -13,7 +13,7 @@ pub(crate) use self::read::Contents;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// One document of a file, as it stands there. All documents of a file, put together, are the file.
+/// One document of a file, byte for byte. The documents of a file, concatenated, are the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Document<'a> {
     /// From the end of the document before to the end of this one, with its `---` or `...`.
@@ -31,7 +31,8 @@ pub(crate) fn documents(file: &str) -> Vec<Document<'_>> {
     json_values(file).unwrap_or_else(|| yaml_documents(file))
 }
 
-/// The documents of a file that consists of several JSON objects and nothing else. Each has the rest of its last line.
+/// The documents of a file that consists only of several JSON objects. Each document includes the rest of its last
+/// line.
 fn json_values(file: &str) -> Option<Vec<Document<'_>>> {
     if !file.trim_start_matches(BYTE_ORDER_MARK).trim_start().starts_with('{') {
         return None;
@@ -91,7 +92,7 @@ fn is_marker(line: &str, marker: &str) -> bool {
     line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
-/// Whether the line is empty, a comment, or, as far as it stands before a document, a directive.
+/// Whether the line may stand before a document: it is empty, a comment or a directive.
 fn is_prefix(line: &str) -> bool {
     let line = line.trim_matches([' ', '\t', '\r', '\n']);
     line.is_empty() || line.starts_with('#') || line.starts_with('%')
@@ -119,7 +120,7 @@ impl Document<'_> {
         self.read().map(|contents| contents.value)
     }
 
-    /// The document as JSON, its text and its value, if that is what it is.
+    /// The text and value of the document if it is JSON.
     fn json(&self) -> Option<(&str, Value)> {
         let text = self.text.trim_start_matches(BYTE_ORDER_MARK);
         let text = text.strip_prefix("---").unwrap_or(text).trim();
@@ -127,8 +128,8 @@ impl Document<'_> {
         value.map(|value| (text, value))
     }
 
-    /// Writes another value in the document's place: as JSON if it was JSON, else as YAML, with the same marks at its
-    /// beginning and end and the same line endings, but without its comments.
+    /// Writes a new value in the document's place: as JSON if the document is JSON, else as YAML. Keeps the
+    /// document's `---`, `...` and line endings, but not its comments.
     pub(crate) fn rewrite(&self, value: &Value) -> anyhow::Result<String> {
         let mut text = match self.json() {
             None => to_yaml(value)?,

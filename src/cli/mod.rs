@@ -1,5 +1,5 @@
-//! The command line: parses arguments, reads configuration, wires the parts together. What a command does lives in
-//! its own module; what the parts do lives in the parts.
+//! The command line: parses arguments, reads the configuration and connects the parts. Each command has its own
+//! module.
 
 mod branches;
 mod broker;
@@ -36,18 +36,18 @@ use crate::telemetry::{
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// The form of log lines, which go to stderr.
+    /// The format of the log lines on stderr.
     #[arg(long, global = true, env = "BINDERY_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
-    /// How much to log of bindery's own events, in the syntax of `RUST_LOG`: `info`, `bindery::catalog=debug,warn`. Events
-    /// of libraries are never logged, since they may quote credentials.
+    /// The log filter for bindery's own events, in the syntax of `RUST_LOG`: `info`, `bindery::catalog=debug,warn`.
+    /// Events of libraries are never logged, because they may contain credentials.
     #[arg(long = "log", global = true, env = "BINDERY_LOG", default_value = "info", value_name = "FILTER")]
     log_filter: String,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    // What each does is said where its arguments are.
+    // The doc comments of the argument structs become the help texts of the commands.
     Serve(serve::ServeArgs),
     Broker(broker::BrokerArgs),
     Inject(inject::InjectArgs),
@@ -68,13 +68,13 @@ enum Command {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let failure = arguments.command.failure();
-    // Only one provider is compiled in; an error means that it is installed already.
+    // Only one provider is compiled in. An error means that it is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = in_runtime(arguments);
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            // The reader of our output may have gone; then nobody is left to tell.
+            // A failed write to stderr cannot be reported anywhere.
             let _ = writeln!(io::stderr(), "bindery: {error:#}");
             failure
         }
@@ -98,7 +98,7 @@ fn in_runtime(arguments: Arguments) -> anyhow::Result<ExitCode> {
 }
 
 impl Command {
-    /// Whether it is there to answer others, who may want to see in a trace what became of a request.
+    /// Whether the command serves requests of others. Only these commands send traces.
     fn serves(&self) -> bool {
         matches!(self, Self::Serve(_) | Self::Broker(_))
     }
@@ -107,7 +107,7 @@ impl Command {
     fn failure(&self) -> ExitCode {
         match self {
             Self::Inject(args) => args.failure(),
-            // 1 is an answer.
+            // `bindery who` uses 1 for an answer.
             Self::Who(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
@@ -142,13 +142,13 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
 
 fn print(text: &str) -> anyhow::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
-        // `bindery crds | head` is no error.
+        // `bindery crds | head` closes the pipe early, which is no error.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
 }
 
-/// A token that SIGTERM and SIGINT cancel.
+/// Returns a token that SIGTERM and SIGINT cancel.
 fn stop_on_signal() -> io::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -1,4 +1,4 @@
-//! `bindery restore`: a lost store, rebuilt from the ExternalResources.
+//! `bindery restore`: rebuilds a lost store from the ExternalResources.
 
 use std::collections::BTreeMap;
 
@@ -18,9 +18,10 @@ use crate::{
 
 /// Rebuild the broker's lost store from the ExternalResources of the cluster.
 ///
-/// Adds a record for each instance and binding that an ExternalResource names and that has none; on the servers it only completes what was
-/// half-made. Restored bindings keep working, and can be deleted; binding one again gives it a new password. A store in a
-/// file must not be in use: the chart's value broker.restore runs this before the broker starts.
+/// The command adds a record for each instance and binding that has an ExternalResource but no record. On the
+/// database servers it only completes half-made objects. Restored bindings keep working and can be deleted. Binding
+/// an existing binding again gives it a new password. A store in a file must not be in use: the chart's value
+/// broker.restore runs this command before the broker starts.
 #[derive(Debug, clap::Args)]
 pub(super) struct RestoreArgs {
     /// The installation's name.
@@ -33,10 +34,10 @@ pub(super) struct RestoreArgs {
     source: BrokerSource,
 }
 
-/// What was restored, for people.
+/// Returns a report of what was restored.
 ///
 /// # Errors
-/// When the configuration cannot be used, or the store, a server or the API server cannot be read.
+/// When the configuration is invalid, or the store, a database server or the API server cannot be read.
 pub(super) async fn run(args: &RestoreArgs) -> anyhow::Result<String> {
     let client = k8s::client().await?;
     let secret = BrokerSecret::get(client.clone(), &args.namespace, &format!("{}-broker", args.name)).await?;
@@ -46,11 +47,11 @@ pub(super) async fn run(args: &RestoreArgs) -> anyhow::Result<String> {
     if report.is_complete() {
         Ok(format!("{report}\n"))
     } else {
-        bail!("the restore is not complete:\n{report}")
+        bail!("the restore is incomplete:\n{report}")
     }
 }
 
-/// What all ExternalResources say, by instance.
+/// Reads all ExternalResources, grouped by instance.
 async fn on_platform(client: &Client) -> anyhow::Result<Vec<Held>> {
     let external_resources =
         match list::<ExternalResource>(&Api::all(client.clone()), ListParams::default()).await {
@@ -75,7 +76,8 @@ async fn on_platform(client: &Client) -> anyhow::Result<Vec<Held>> {
         match held.get_mut(&external_resource.spec.instance_id) {
             Some(held) => held.bindings.push(binding.as_str().into()),
             None => bail!(
-                "ExternalResource {} is of a binding on instance {}, which no ExternalResource names; delete the ExternalResource if nothing needs it",
+                "ExternalResource {} is for a binding of instance {}, for which there is no ExternalResource; \
+                delete ExternalResource {0} if nothing needs it",
                 external_resource.name_any(),
                 external_resource.spec.instance_id
             ),
@@ -84,7 +86,7 @@ async fn on_platform(client: &Client) -> anyhow::Result<Vec<Held>> {
     Ok(held.into_values().collect())
 }
 
-/// The instance as the catalog asked for it, as far as its object still tells.
+/// The instance with its parameters, as far as its ServiceInstance still exists.
 async fn instance(
     client: &Client,
     external_resource: &ExternalResource,
@@ -111,10 +113,11 @@ async fn instance(
         organization_guid: cluster.to_owned(),
         space_guid: match spec.space_guid.as_ref().or(spec.namespace_uid.as_ref()) {
             Some(told) => told.clone(),
-            // An ExternalResource of an earlier version. Of a namespace that is gone nobody asks again, but a record names one.
+            // ExternalResources of earlier versions have no uid of the namespace. A namespace that is gone asks for
+            // nothing more, but a record needs some value.
             None => uid(client, &spec.namespace).await?.unwrap_or_else(|| spec.namespace.clone()),
         },
-        // A broker was never asked with parameters that nest too deep.
+        // The catalog never sends parameters that are nested too deeply.
         parameters: object
             .and_then(|object| object.spec.parameters)
             .filter(|parameters| !parameters.values().any(is_cut))

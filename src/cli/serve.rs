@@ -34,28 +34,28 @@ use crate::{
     },
 };
 
-/// Run bindery's roles in a Kubernetes cluster: all of them, or some.
+/// Run all or some of bindery's roles in a Kubernetes cluster.
 #[derive(Debug, clap::Args)]
 pub(super) struct ServeArgs {
     /// The roles to run.
     #[arg(long, env = "BINDERY_ROLES", value_enum, value_delimiter = ',', default_values_t = [Role::Broker, Role::Catalog, Role::Admission])]
     roles: Vec<Role>,
-    /// The installation's name, with which its Services, Secrets, Lease and webhook configuration begin.
+    /// The installation's name. The names of its Services, Secrets, Lease and webhook configuration start with it.
     #[arg(long, env = "BINDERY_NAME", default_value = "bindery")]
     name: String,
     /// The installation's namespace.
     #[arg(long, env = "BINDERY_NAMESPACE", default_value = "bindery")]
     namespace: String,
-    /// This replica among others, for the Lease.
+    /// The name of this replica in the Lease.
     #[arg(long, env = "HOSTNAME", default_value = "bindery")]
     identity: String,
-    /// Where the webhook listens (HTTPS).
+    /// The address of the webhook (HTTPS).
     #[arg(long, env = "BINDERY_LISTEN_ADMISSION", default_value = "0.0.0.0:8443", value_name = "ADDRESS")]
     listen_admission: SocketAddr,
-    /// Where the broker listens (HTTPS).
+    /// The address of the broker (HTTPS).
     #[arg(long, env = "BINDERY_LISTEN_BROKER", default_value = "0.0.0.0:8444", value_name = "ADDRESS")]
     listen_broker: SocketAddr,
-    /// Where /healthz, /readyz and /metrics are (plain HTTP).
+    /// The address of /healthz, /readyz and /metrics (plain HTTP).
     #[arg(long, env = "BINDERY_LISTEN_OPS", default_value = "0.0.0.0:9090", value_name = "ADDRESS")]
     listen_ops: SocketAddr,
     #[command(flatten)]
@@ -66,41 +66,44 @@ pub(super) struct ServeArgs {
     injection: InjectionArgs,
     #[command(flatten)]
     broker: BrokerSource,
-    /// Register the broker as this ClusterServiceBroker; empty: do not.
+    /// Register the broker as a ClusterServiceBroker of this name. An empty name disables registration.
     #[arg(long, env = "BINDERY_REGISTER_BROKER", default_value = "bindery", value_name = "NAME")]
     register_broker: String,
 }
 
-/// What only the role `admission` needs.
+/// Settings of the role `admission`.
 #[derive(Debug, clap::Args)]
 struct AdmissionArgs {
-    /// A folder with tls.crt and tls.key that somebody else renews, such as cert-manager. bindery then makes no
-    /// certificate and leaves the webhook configuration's CA bundle alone.
+    /// A folder with tls.crt and tls.key that another program, such as cert-manager, renews. bindery then makes no
+    /// certificate and does not write the webhook configuration's CA bundle.
     #[arg(long, env = "BINDERY_ADMISSION_TLS_DIR", value_name = "DIR")]
     admission_tls_dir: Option<PathBuf>,
-    /// Let pods whose bindings have no Secrets yet wait behind a scheduling gate, while a catalog is there to open it.
+    /// Add a scheduling gate to pods whose bindings have no Secrets yet. The gate is added only while a catalog runs
+    /// that can open it.
     #[arg(long, env = "BINDERY_GATE_WAITING_PODS", action = ArgAction::Set, default_value_t = true, value_name = "BOOL")]
     gate_waiting_pods: bool,
 }
 
-/// What only the role `catalog` needs.
+/// Settings of the role `catalog`.
 #[derive(Debug, clap::Args)]
 struct CatalogArgs {
-    /// Have workloads whose pods were refused for want of the webhook try again at once when it can be reached again.
+    /// Make workloads whose pods were refused while the webhook was unreachable retry as soon as the webhook can be
+    /// reached.
     #[arg(long, env = "BINDERY_NUDGE_REFUSED_OWNERS", action = ArgAction::Set, default_value_t = true,
           value_name = "BOOL")]
     nudge_refused_owners: bool,
 }
 
-/// What the roles `admission`, which binds pods, and `catalog`, which looks after them, have to agree on.
+/// Settings that the roles `admission` (which binds pods) and `catalog` (which checks pods after creation) must
+/// share.
 #[derive(Debug, clap::Args)]
 struct InjectionArgs {
-    /// Containers that are bound only when a pod names them.
+    /// Containers that are bound only if a pod names them.
     #[arg(long, env = "BINDERY_EXCLUDE_CONTAINERS", value_delimiter = ',', value_name = "NAMES",
           default_values_t = InjectSettings::default().exclude_containers)]
     exclude_containers: Vec<String>,
-    /// Namespaces that the webhook configuration leaves out, beside kube-system, kube-node-lease and the installation's
-    /// own. Nobody is told of pods there that are not bound.
+    /// Namespaces that the webhook configuration excludes, in addition to kube-system, kube-node-lease and the
+    /// installation's own namespace. bindery does not report unbound pods in these namespaces.
     #[arg(long, env = "BINDERY_EXCLUDE_NAMESPACES", value_delimiter = ',', value_name = "NAMES")]
     exclude_namespaces: Vec<String>,
 }
@@ -111,21 +114,21 @@ impl InjectionArgs {
     }
 }
 
-/// A part of bindery that can run apart from the others.
+/// A part of bindery that can run in a process of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Role {
     /// The Open Service Broker.
     Broker,
-    /// The Service Catalog API's reconcilers; of several replicas one is active.
+    /// The reconcilers of the Service Catalog API. Of several replicas one is active.
     Catalog,
     /// The mutating webhook.
     Admission,
 }
 
-/// Runs the roles until `stop`, or until one of them cannot go on.
+/// Runs the roles until `stop` is cancelled or a role fails.
 ///
 /// # Errors
-/// When a role cannot start or ends with an error; the others are stopped first.
+/// When a role cannot start or ends with an error. The other roles are stopped first.
 pub(super) async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Result<()> {
     let roles = Roles {
         client: k8s::client().await?,
@@ -135,7 +138,7 @@ pub(super) async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Res
         args,
     };
     info!(version = env!("CARGO_PKG_VERSION"), roles = ?roles.args.roles, "bindery starts");
-    // A catalog that stands by for the leader is ready.
+    // A catalog replica that waits for leadership is ready, so the catalog does not delay readiness.
     for role in roles.args.roles.iter().filter(|role| **role != Role::Catalog) {
         roles.readiness.wait_for(role.name(), "is starting");
     }
@@ -153,9 +156,9 @@ pub(super) async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Res
     }
     let mut outcome = Ok(());
     while let Some(ended) = tasks.join_next().await {
-        // A role that ends by itself takes the process with it: Kubernetes starts all of it anew.
+        // A role that ends stops the whole process, and Kubernetes restarts it.
         stop.cancel();
-        // The operator's port goes last: it tells that the others are on their way.
+        // The operations port closes last, so that it can report that the roles are stopping.
         if tasks.len() == 1 {
             ops_stop.cancel();
         }
@@ -166,7 +169,7 @@ pub(super) async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Res
 }
 
 impl Role {
-    /// The role as readiness reports and metrics call it.
+    /// The role's name in readiness reports and metrics.
     fn name(self) -> &'static str {
         match self {
             Self::Broker => "broker",
@@ -176,7 +179,7 @@ impl Role {
     }
 }
 
-/// The Lease that the working catalog of an installation holds.
+/// The Lease that the active catalog replica holds.
 fn catalog_lease(name: &str) -> String {
     format!("{name}-catalog")
 }
@@ -239,7 +242,7 @@ impl Roles {
         tasks.spawn(serving);
     }
 
-    /// Readiness does not wait for this: without it pods are bound all the same.
+    /// Readiness does not wait for this watch: pods are bound without it, only not gated.
     fn watch_bindings(&self, tasks: &mut Tasks) -> Arc<dyn Awaited> {
         let ServeArgs { name, namespace, .. } = &self.args;
         let unreadable = Unreadable::without_events(self.metrics.clone());
@@ -281,7 +284,7 @@ impl Roles {
             anchors,
         );
         let checked = broker.clone();
-        // Servers that cannot be reached are logged; requests tell their callers.
+        // An unreachable server is only logged here; each request to it reports the error to its caller.
         tokio::spawn(async move { checked.check_servers().await });
         tasks.spawn(async move {
             let served = serving.await;
@@ -321,7 +324,7 @@ impl Roles {
                     let namespaces =
                         namespace_bindings::run(client.clone(), own, metrics.clone(), term.clone());
                     let catalog = catalog::run(client, settings, metrics, readiness.clone(), term);
-                    // None waits for another, and all end when one cannot go on.
+                    // The tasks start independently, and all of them end when one fails.
                     let ended = tokio::try_join!(
                         Box::pin(catalog).err_into(),
                         Box::pin(namespaces).err_into(),
@@ -331,14 +334,14 @@ impl Roles {
                     ended.map(drop)
                 }
             };
-            // On the heap: what runs in a term is large.
+            // Boxed because the future of a term is large.
             Box::pin(election.run(stop, lead))
                 .await
-                .map_err(|error: anyhow::Error| error.context("the catalog cannot go on"))
+                .map_err(|error: anyhow::Error| error.context("the catalog stopped"))
         });
     }
 
-    /// Made by the webhook, and verified by the catalog.
+    /// The webhook issues approvals and the catalog verifies them.
     fn approvals(&self) -> Approvals {
         let ServeArgs { name, namespace, .. } = &self.args;
         Approvals::new(self.client.clone(), namespace, &format!("{name}-approvals"))
@@ -354,7 +357,7 @@ impl Roles {
         }
     }
 
-    /// Keeps the role's certificate from now on; answers the server, which is to be awaited.
+    /// Starts the maintenance of the role's certificate and returns the server's future, which the caller awaits.
     fn start_tls(
         &self,
         tasks: &mut Tasks,

@@ -1,4 +1,4 @@
-//! `bindery sweep`: what was made for somebody and is nobody's any more.
+//! `bindery sweep`: lists what backends hold without an owner, and removes it on request.
 
 use std::fmt::Write;
 
@@ -13,14 +13,15 @@ use crate::{
     k8s::{self, explain, list::list},
 };
 
-/// Find what no record owns any more in the databases, and remove it on request.
+/// List databases and users that nothing owns any more, and remove them on request.
 ///
-/// Lists databases and users that bear this installation's mark but that neither a record of the broker nor an ExternalResource
-/// owns, and ExternalResources whose object is gone. Changes nothing unless --delete is given; what other installations made is
-/// never touched.
+/// Lists databases and users that carry this installation's mark but belong to no record of the broker and no
+/// ExternalResource. Also lists ExternalResources whose object is gone. Changes nothing without --delete. Never
+/// touches what another installation made.
 #[derive(Debug, clap::Args)]
 pub(super) struct SweepArgs {
-    /// The installation's name. Without it the broker is one without Kubernetes, configured as for `bindery broker`.
+    /// The installation's name. Without it the command reads the configuration of a broker without Kubernetes, as
+    /// `bindery broker` does.
     #[arg(long, env = "BINDERY_NAME")]
     name: Option<String>,
     /// The installation's namespace.
@@ -28,16 +29,16 @@ pub(super) struct SweepArgs {
     namespace: String,
     #[command(flatten)]
     source: BrokerSource,
-    /// Remove what is left over.
+    /// Remove the listed databases and users.
     #[arg(long)]
     delete: bool,
 }
 
-/// What the sweep found, for people.
+/// Returns a report of what the sweep found.
 ///
 /// # Errors
-/// When the configuration cannot be used, or the store or the API server cannot be read; also when a part of the sweep
-/// failed, with what was found and done all the same.
+/// When the configuration is invalid, or the store or the API server cannot be read. Also when a part of the sweep
+/// failed; the error then includes the report.
 pub(super) async fn run(args: &SweepArgs) -> anyhow::Result<String> {
     let Some(name) = &args.name else {
         return told("", &broker::sweep(&args.source.standalone()?, &[], args.delete).await?);
@@ -47,16 +48,16 @@ pub(super) async fn run(args: &SweepArgs) -> anyhow::Result<String> {
     let config = args.source.in_kubernetes(secret)?;
     let (external_resources, hint) =
         match list::<ExternalResource>(&Api::all(client), ListParams::default()).await {
-            // What the ExternalResource stands for would count as left over.
+            // Without this ExternalResource its database would look unowned.
             Ok(external_resources) => match external_resources.complete() {
                 Ok(external_resources) => (external_resources, String::new()),
                 Err(unread) => bail!(
-                    "ExternalResource {unread}, so what is left over cannot be told; correct or delete it"
+                    "ExternalResource {unread}, so the sweep cannot know what it owns; correct or delete it"
                 ),
             },
-            // An installation without the Service Catalog API has no ExternalResources, or leaves them to another.
+            // An installation without the Service Catalog API has no ExternalResources or may not read them.
             Err(kube::Error::Api(status)) if [403, 404].contains(&status.code) => {
-                (Vec::new(), format!("ExternalResources are not looked at: {}\n", status.message))
+                (Vec::new(), format!("ExternalResources are not checked: {}\n", status.message))
             }
             Err(error) => bail!("cannot list ExternalResources: {}", explain(&error)),
         };
@@ -66,7 +67,7 @@ pub(super) async fn run(args: &SweepArgs) -> anyhow::Result<String> {
 
 fn told(before: &str, report: &SweepReport) -> anyhow::Result<String> {
     let told = format!("{before}{report}\n");
-    if report.is_complete() { Ok(told) } else { bail!("the sweep is not complete:\n{told}") }
+    if report.is_complete() { Ok(told) } else { bail!("the sweep is incomplete:\n{told}") }
 }
 
 fn on_platform(external_resources: &[ExternalResource]) -> Vec<PlatformInstance> {
@@ -77,7 +78,7 @@ fn on_platform(external_resources: &[ExternalResource]) -> Vec<PlatformInstance>
     external_resources.iter().map(of).collect()
 }
 
-/// The ExternalResources whose object is gone, a line each. bindery itself goes on deleting what they stand for.
+/// The ExternalResources whose object is gone, one line each. bindery itself continues to delete what they stand for.
 fn released(external_resources: &[ExternalResource]) -> anyhow::Result<String> {
     let mut lines = String::new();
     for ExternalResource { spec, status, .. } in external_resources {
@@ -88,7 +89,7 @@ fn released(external_resources: &[ExternalResource]) -> anyhow::Result<String> {
         };
         writeln!(
             lines,
-            "held by broker {} for {:?} {}/{}, which is gone: {}",
+            "still at broker {} for {:?} {}/{}, which is gone: {}",
             spec.broker.name,
             spec.kind,
             spec.namespace,

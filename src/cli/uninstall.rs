@@ -1,4 +1,5 @@
-//! `bindery uninstall`: what the chart's pre-delete hook runs, so that an uninstall strands neither pods nor databases.
+//! `bindery uninstall`: runs as the chart's pre-delete hook, so that an uninstall leaves no pod waiting and no
+//! database without an owner.
 
 use std::fmt::Debug;
 
@@ -18,20 +19,21 @@ use crate::{
 
 /// Prepare the removal of an installation.
 ///
-/// Refuses while a `ServiceInstance`, `ServiceBinding` or ExternalResource exists, since nobody would be left to delete what they
-/// stand for; then removes the webhook configuration, since no annotated pod could start without the webhook, and opens
-/// the scheduling gates of pods that wait for their bindings.
+/// The command refuses to run while a `ServiceInstance`, `ServiceBinding` or ExternalResource exists, because bindery
+/// would no longer be there to delete their databases and users. It then removes the webhook configuration, because
+/// annotated pods could not start without the webhook, and opens the scheduling gates of pods that wait for their
+/// bindings.
 #[derive(Debug, clap::Args)]
 pub(super) struct UninstallArgs {
-    /// The installation's name, which is that of the webhook configuration.
+    /// The installation's name, which is also the name of the webhook configuration.
     #[arg(long, env = "BINDERY_NAME", default_value = "bindery")]
     name: String,
-    /// Go on although something is held, which then stays.
+    /// Continue although instances and bindings exist; their databases and users remain.
     #[arg(long)]
     force: bool,
 }
 
-/// Checks and removes.
+/// Checks that nothing is held, then removes the webhook configuration and opens gates.
 ///
 /// # Errors
 /// When instances exist and `--force` is not given, or the API server refuses.
@@ -53,12 +55,12 @@ pub(super) async fn run(args: &UninstallArgs) -> anyhow::Result<String> {
         Err(error) => bail!("cannot open the gates of waiting pods: {}", explain(&error)),
     };
     Ok(format!(
-        "MutatingWebhookConfiguration {} {removed}\npods let go that waited for bindings: {opened}\n",
+        "MutatingWebhookConfiguration {} {removed}\nopened scheduling gates of waiting pods: {opened}\n",
         args.name
     ))
 }
 
-/// Nobody would be left to delete at the broker what these stand for, or to take their finalizers off.
+/// After the uninstall nobody would delete these at the broker or remove their finalizers.
 async fn refuse_while_anything_is_held(client: &Client) -> anyhow::Result<()> {
     let mut held = names::<ServiceInstance>(client).await?;
     held.extend(names::<ServiceBinding>(client).await?);
@@ -67,13 +69,15 @@ async fn refuse_while_anything_is_held(client: &Client) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!(
-        "these still hold something at a broker: {}. Delete the NamespaceBindings, which would make theirs anew, then the \
-         ServiceBindings and ServiceInstances, and wait for the ExternalResources to go, or uninstall with uninstall.force=true and what they stand for stays",
+        "these objects still hold databases or users at a broker: {}. Delete the NamespaceBindings first, \
+        because they would recreate their instances. Then delete the ServiceBindings and ServiceInstances and \
+        wait until the ExternalResources are gone. To leave everything at the broker instead, uninstall with \
+        uninstall.force=true",
         held.join(", ")
     );
 }
 
-/// The objects of a kind, the first few by name.
+/// The names of the first few objects of a kind.
 async fn names<K>(client: &Client) -> anyhow::Result<Vec<String>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -82,7 +86,7 @@ where
     let first = ListParams::default().limit(NAMED_AT_MOST);
     let found = match Api::<K>::all(client.clone()).list_metadata(&first).await {
         Ok(found) => found,
-        // Without the CRD there are none.
+        // Without the CRD there are no objects.
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
         Err(error) => bail!("cannot list {}: {}", K::plural(&()), explain(&error)),
     };

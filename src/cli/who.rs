@@ -1,4 +1,4 @@
-//! `bindery who`: which pods hold which credentials, as a table or as JSON.
+//! `bindery who`: shows which pods hold which credentials, as a table or as JSON.
 
 use std::fmt::Write;
 
@@ -13,18 +13,20 @@ use crate::{
 
 /// Show which pods hold which credentials.
 ///
-/// Lists the containers that have a Secret of a binding, whether their pods ask for it now or not, whether they hold its newest
-/// credentials, and which pods wait for it or were created without it. Only what you may see yourself is looked at: pods,
-/// bindings, and of Secrets that are waited for, or have no binding any more, whether they exist.
+/// Lists the containers that use a Secret of a binding, even if their pods do not ask for the binding any more, and
+/// whether they hold its newest credentials. Also lists the pods that wait for the binding or were created without
+/// it. The command uses your own rights: it reads pods and bindings, and whether Secrets exist that pods wait for or
+/// that have no binding any more.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 if every pod that has or asks for it holds the newest credentials, as far as can be told, or there \
-                  is none; 1 if a pod holds older or revoked ones, waits or was created without them; 2 on an error."
+    after_help = "Exit codes: 0 if every pod is known or likely to hold the newest credentials, or no pod is \
+        concerned; 1 if a pod holds outdated or revoked credentials, waits for them or was created without them; \
+        2 on an error."
 )]
 pub(super) struct WhoArgs {
-    /// A ServiceBinding, or secret/NAME. Without it all bindings of the namespace, and what its pods ask for.
+    /// A ServiceBinding, or secret/NAME. The default is all bindings of the namespace and all that its pods ask for.
     binding: Option<String>,
-    /// The namespace; without it the kubeconfig's.
+    /// The namespace. The default is that of the kubeconfig.
     #[arg(short, long)]
     namespace: Option<String>,
     /// How to print the answer.
@@ -43,10 +45,10 @@ enum Format {
     Json,
 }
 
-/// What was found, as text, and whether somebody ought to do something about it.
+/// Returns the answer as text, and whether a pod needs attention.
 ///
 /// # Errors
-/// When it cannot be looked up.
+/// When the API server cannot be read.
 pub(super) async fn run(args: &WhoArgs) -> anyhow::Result<(String, bool)> {
     let client: Client = k8s::client().await?;
     let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
@@ -68,7 +70,7 @@ fn table(answer: &Answer) -> String {
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     let mut text = String::new();
     if answer.holders.is_empty() {
-        text.push_str("no pod holds it or asks for it\n");
+        text.push_str("no pod holds or asks for these credentials\n");
     } else {
         for row in &rows {
             let cells: Vec<String> =
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_aligned_and_notes_follow() {
+    fn columns_are_aligned_and_notes_follow_the_table() {
         let answer = Answer {
             holders: vec![
                 holder("web-1", State::Held, Some(2), None),
@@ -141,12 +143,12 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_an_answer_too() {
-        assert_eq!(table(&Answer::default()), "no pod holds it or asks for it\n");
+    fn an_empty_answer_says_so() {
+        assert_eq!(table(&Answer::default()), "no pod holds or asks for these credentials\n");
     }
 
     #[test]
-    fn json_names_states_as_the_table_does() {
+    fn json_uses_the_state_names_of_the_table() {
         let answer = Answer { holders: vec![holder("web-1", State::Missed, None, None)], notes: Vec::new() };
         let json = serde_json::to_value(&answer).unwrap();
         assert_eq!(

@@ -265,7 +265,7 @@ async fn credentials_that_are_told_once_are_fetched_or_missed() {
             place.binding_is("b", "InjectedBindResult").await;
         } else {
             let message = place.binding_is("b", "BindResultMissing").await;
-            assert!(message.contains("create it anew"), "{message}");
+            assert!(message.contains("create it again"), "{message}");
         }
         assert_eq!(place.secret("b").await.unwrap().data, before);
     }
@@ -281,7 +281,7 @@ async fn credentials_that_end_are_said_to_have_ended() {
     place.binding_is("b", "InjectedBindResult").await;
     let message = place.binding_is("b", "CredentialsExpired").await;
     assert!(k8s_openapi::jiff::Timestamp::now() >= end);
-    assert!(message.contains("create it anew"), "{message}");
+    assert!(message.contains("create it again"), "{message}");
     let asked = || {
         place
             .broker
@@ -313,7 +313,7 @@ async fn credentials_that_no_secret_can_hold_are_given_back() {
         place.binding(name, "db", json!({})).await;
         let message = place.binding_is(name, "ErrorInjectingBindResult").await;
         assert!(words.iter().all(|word| message.contains(word)) && !message.contains("hunter2"), "{message}");
-        assert!(message.contains("deleted at the broker"), "{message}");
+        assert!(message.contains("deleted the credentials at the broker"), "{message}");
         assert!(place.broker.held().bindings.is_empty());
         let binding: ServiceBinding = place.api().get(name).await.unwrap();
         assert_eq!(binding.status.unwrap().last_condition_state, "Failed");

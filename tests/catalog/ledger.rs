@@ -88,7 +88,7 @@ async fn a_forged_status_binds_nothing() {
     api.patch_status("db", &PatchParams::default(), &Patch::Merge(forged)).await.unwrap();
     thief.binding("b", "db", json!({})).await;
     let message = thief.binding_is("b", "ErrorInstanceNotReady").await;
-    assert!(message.contains("no ExternalResource shows"), "{message}");
+    assert!(message.contains("no ExternalResource proves"), "{message}");
     assert!(place.broker.held().bindings.is_empty());
     assert!(thief.secret("b").await.is_none());
 }

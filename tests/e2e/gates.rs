@@ -146,7 +146,7 @@ async fn an_uninstallation_lets_all_pods_go() {
     let program = env!("CARGO_BIN_EXE_bindery");
     let said = run(program, &["uninstall", "--force", "--name=gone"], "").await.expect_success();
     // Pods of others may wait as well.
-    let opened = said.trim_end().rsplit_once("waited for bindings: ").unwrap().1;
+    let opened = said.trim_end().rsplit_once("gates of waiting pods: ").unwrap().1;
     assert!(opened.parse::<usize>().unwrap() >= 1, "{said}");
     let pod = scenario.api::<Pod>().get("client-app01").await.unwrap();
     assert!(gates(&pod).is_empty(), "{:?}", gates(&pod));

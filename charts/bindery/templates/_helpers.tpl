@@ -97,7 +97,7 @@ readinessProbe:
   periodSeconds: 2
   failureThreshold: 2
 lifecycle:
-  # Endpoints take a moment to forget the pod; it answers until they have.
+  # The pod serves until the endpoints no longer list it.
   preStop: {sleep: {seconds: 5}}
 {{- end -}}
 
@@ -134,7 +134,7 @@ affinity:
 {{- range $service := .Values.services -}}
 {{- range $plan := $service.plans -}}
 {{- if not (hasKey $servers $plan.server) -}}
-{{- fail (printf "services: plan %q of service %q is on server %q, which `servers` does not name" $plan.name $service.name $plan.server) -}}
+{{- fail (printf "services: plan %q of service %q names the server %q, which is missing in `servers`" $plan.name $service.name $plan.server) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -158,10 +158,10 @@ affinity:
 {{- define "bindery.store" -}}
 {{- $store := .Values.broker.store -}}
 {{- if or (regexMatch "^[a-z]+://[^@/?]*:[^@]*@" $store) (regexMatch "[?&]password=" $store) -}}
-{{- fail "broker.store holds a password; take it out, and name a Secret that holds it in broker.storePassword" -}}
+{{- fail "broker.store holds a password; remove it, and name a Secret with the password in broker.storePassword" -}}
 {{- end -}}
 {{- if and .Values.broker.storePassword.secretName (not (hasPrefix "postgres" $store)) -}}
-{{- fail "broker.storePassword is given, but only a store in PostgreSQL or CockroachDB has a password; name it in broker.store" -}}
+{{- fail "broker.storePassword is set, but only a store in PostgreSQL or CockroachDB has a password; set broker.store to such a store" -}}
 {{- end -}}
 {{- $store | default "sqlite:/var/lib/bindery/broker.db" -}}
 {{- end -}}

@@ -50,7 +50,7 @@ spec:
         - name: bindery
           {{- include "bindery.container" $root | nindent 10 }}
           args: {{- toYaml .args | nindent 12 }}
-          # The reason of a refusal, where `kubectl describe` shows it.
+          # `kubectl describe` shows the reason of a refusal.
           terminationMessagePolicy: FallbackToLogsOnError
           resources:
             requests: {cpu: 10m, memory: 32Mi}

@@ -1,4 +1,4 @@
-//! Brokers: reads the catalog and keeps the class and plan objects like it.
+//! Reconciles ClusterServiceBrokers: reads a broker's catalog and updates the class and plan objects.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -31,20 +31,20 @@ use crate::{
     k8s::explain,
 };
 
-/// How often a catalog is read unless the broker's `relistDuration` says otherwise. service-catalog waits a day; a
-/// catalog is one small request, and a plan that appears a day late is a riddle.
+/// The interval between reads of a catalog, unless the broker's `relistDuration` sets another. service-catalog waits
+/// a day; reading a catalog is one small request, and users expect a new plan to appear soon.
 const RELIST: Duration = Duration::from_mins(15);
-/// The least that `relistDuration` can ask for.
+/// The minimum of `relistDuration`.
 const SHORTEST_RELIST: Duration = Duration::from_secs(10);
-/// The waits while a catalog cannot be read: a broker that has just been started is found within a second, one that is
-/// gone for good costs little.
+/// The shortest and longest wait between retries while a catalog cannot be read. A broker that has just started is
+/// found within a second, and a broker that is gone for good causes little load.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(3));
-/// How much of what is left out is told.
+/// How many skipped entries a message names.
 const LEFT_OUT_TOLD: usize = 5;
-/// How many objects are written at the same time.
+/// How many objects are written concurrently.
 const WRITES: usize = 8;
 
-/// A catalog cannot be turned into objects.
+/// Why a catalog cannot be turned into objects.
 #[derive(Debug, thiserror::Error)]
 enum SyncError {
     #[error("{0}")]
@@ -53,7 +53,7 @@ enum SyncError {
     Cluster(#[from] kube::Error),
 }
 
-/// Looks at a broker.
+/// Reconciles a broker.
 pub(in crate::catalog) async fn reconcile(
     broker: Arc<ClusterServiceBroker>,
     context: Arc<Context>,
@@ -108,7 +108,7 @@ pub(in crate::catalog) async fn reconcile(
     Ok(next)
 }
 
-/// Reason and message of the condition when the catalog was read.
+/// The condition's reason and message after the catalog was read.
 fn told(left_out: &[String]) -> (&'static str, String) {
     if left_out.is_empty() {
         return ("FetchedCatalog", "Successfully fetched catalog entries from broker.".to_owned());
@@ -119,7 +119,8 @@ fn told(left_out: &[String]) -> (&'static str, String) {
         more => format!("; and {more} more"),
     };
     let message = format!(
-        "The catalog is served, but for what cannot be used: {shown}{more}; ask the broker's maintainers"
+        "The catalog was read, but these entries cannot be used: {shown}{more}; ask the broker's maintainers to \
+        correct them"
     );
     ("FetchedCatalogInPart", message)
 }
@@ -128,7 +129,8 @@ fn is_said(status: &ClusterServiceBrokerStatus, message: &str) -> bool {
     status.conditions.get(ConditionType::Ready).is_some_and(|ready| ready.message == message)
 }
 
-/// Reads the catalog and writes its objects, and names what was left out; or tells the reason and message of the condition.
+/// Reads the catalog and writes its objects. Returns the skipped entries, or on failure the condition's reason and
+/// message.
 async fn read(
     broker: &ClusterServiceBroker,
     context: &Context,
@@ -153,7 +155,7 @@ async fn read(
     synced.map_err(|error| ("ErrorSyncingCatalog", format!("Error syncing catalog from broker: {error}")))
 }
 
-/// How long until the catalog is to be read again; never, when only by hand.
+/// The time until the next read of the catalog, or `None` if it is read only on request.
 fn until_relist(broker: &ClusterServiceBroker) -> Option<Duration> {
     if broker.spec.relist_behavior == RelistBehavior::Manual {
         return None;
@@ -164,14 +166,14 @@ fn until_relist(broker: &ClusterServiceBroker) -> Option<Duration> {
 }
 
 fn relist(broker: &ClusterServiceBroker) -> Duration {
-    // The API server accepts nothing that is no duration.
+    // The API server validates the duration.
     let given =
         broker.spec.relist_duration.as_ref().and_then(|text| text.parse::<kube::core::Duration>().ok());
     given.map_or(RELIST, |given| Duration::from(given).max(SHORTEST_RELIST))
 }
 
-/// Writes what differs, and marks what the catalog no longer lists. Plans come first, so that a class that can be seen
-/// is complete.
+/// Writes changed objects, and marks those that the catalog no longer lists. Plans are written first, so that a
+/// visible class has all its plans.
 async fn sync(
     broker: &ClusterServiceBroker,
     offers: Offers,
@@ -221,7 +223,7 @@ async fn sync(
     Ok(problems)
 }
 
-/// Names those that the API server does not take.
+/// Returns the names of the objects that the API server refuses.
 async fn apply<'a, K>(
     context: &Context,
     objects: impl Iterator<Item = &'a K>,
@@ -241,10 +243,7 @@ where
                         if status.is_invalid() || matches!(status.code, 400 | 413) =>
                     {
                         let (kind, name) = (K::kind(&()), object.name_any());
-                        Ok(Some(format!(
-                            "{kind} {name}: the API server does not take it ({})",
-                            status.message
-                        )))
+                        Ok(Some(format!("{kind} {name}: the API server refuses it ({})", status.message)))
                     }
                     Err(error) => Err(error),
                 }
@@ -255,7 +254,8 @@ where
     Ok(refused.into_iter().flatten().collect())
 }
 
-/// Says of each object, given as name, whether it is marked as removed and whether the catalog lists it, what is so.
+/// Updates the removal mark of objects. Each item gives the name, whether the object is marked as removed, and
+/// whether the catalog lists it.
 async fn mark<K>(
     context: &Context,
     objects: impl Iterator<Item = (String, bool, bool)>,
@@ -276,7 +276,8 @@ where
     Ok(())
 }
 
-/// Removes what the broker offered, then lets go of it. What it still holds is in the external resources.
+/// Deletes the class and plan objects of the broker, then removes its finalizer. ExternalResources keep track of what
+/// the broker still holds.
 async fn delete(
     api: &Api<ClusterServiceBroker>,
     broker: &ClusterServiceBroker,
@@ -315,7 +316,7 @@ mod tests {
     use crate::apis::servicecatalog::ClusterServiceBrokerSpec;
 
     #[test]
-    fn no_more_than_a_few_mistakes_are_told() {
+    fn only_a_few_skipped_entries_are_named() {
         let left_out: Vec<_> = (0..7).map(|number| format!("mistake {number}")).collect();
         let (reason, message) = told(&left_out);
         assert_eq!(reason, "FetchedCatalogInPart");
@@ -324,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn catalogs_are_read_every_quarter_of_an_hour_unless_told_otherwise() {
+    fn catalogs_are_read_every_fifteen_minutes_by_default() {
         let mut broker = ClusterServiceBroker::new("b", ClusterServiceBrokerSpec::default());
         assert_eq!(relist(&broker), RELIST);
         broker.spec.relist_duration = Some("1h30m".to_owned());

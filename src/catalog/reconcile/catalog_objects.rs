@@ -1,4 +1,5 @@
-//! A catalog as class and plan objects. What has the id of another entry, or of another broker's, is left out. Pure.
+//! Converts a catalog to class and plan objects. Entries that reuse the id of another entry, or of another broker's
+//! entry, are skipped. Pure.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +17,8 @@ use crate::{
 
 pub(super) type Objects = (BTreeMap<String, ClusterServiceClass>, BTreeMap<String, ClusterServicePlan>);
 
-/// The objects of a catalog, by name. What has the id of another one is left out; `owners` tell which other broker offers a
-/// class or a plan. Pure.
+/// The objects of a catalog, by name. `owners` says which other broker offers a class or a plan; entries with an id
+/// that is in use are skipped. Pure.
 pub(super) fn objects(
     broker: &ClusterServiceBroker,
     catalog: &Catalog,
@@ -30,8 +31,8 @@ pub(super) fn objects(
         let class = class(broker, service);
         let (class_name, named) = (class.name_any(), format!("service {:?}", service.name));
         let taken = owner_of_class(&class_name)
-            .map(|other| format!("the broker {other} already offers it with its id"));
-        let twice = classes.contains_key(&class_name).then(|| "another service has its id".to_owned());
+            .map(|other| format!("the broker {other} already offers an entry with this id"));
+        let twice = classes.contains_key(&class_name).then(|| "another service has the same id".to_owned());
         if let Some(problem) = taken.or(twice) {
             leave_out(format!("{named}: {problem}"), Vec::new());
             continue;
@@ -40,10 +41,10 @@ pub(super) fn objects(
         for offered in &service.plans {
             let plan = plan(broker, offered, &class_name);
             let name = plan.name_any();
-            let taken =
-                owner_of_plan(&name).map(|other| format!("the broker {other} already offers it with its id"));
+            let taken = owner_of_plan(&name)
+                .map(|other| format!("the broker {other} already offers an entry with this id"));
             let is_twice = plans.contains_key(&name) || of_class.contains_key(&name);
-            match taken.or(is_twice.then(|| "another plan has its id".to_owned())) {
+            match taken.or(is_twice.then(|| "another plan has the same id".to_owned())) {
                 Some(problem) => {
                     leave_out(format!("{named}, plan {:?}: {problem}", offered.name), Vec::new());
                 }
@@ -149,9 +150,9 @@ mod tests {
         (classes, plans, left_out.into_iter().map(|left_out| left_out.problem).collect())
     }
 
-    /// One mistake does not make the rest of the catalog useless.
+    /// One invalid entry does not make the rest of the catalog useless.
     #[test]
-    fn what_contradicts_the_rest_is_left_out_and_named() {
+    fn conflicting_entries_are_skipped_and_named() {
         let plan = |id: &str, name: &str| json!({"id": id, "name": name});
         let service = |id: &str, name: &str, plans: Vec<Value>| json!({"id": id, "name": name, "bindable": true, "plans": plans});
         let offered = catalog(json!({"services": [
@@ -165,11 +166,11 @@ mod tests {
         assert_eq!(classes.keys().collect::<Vec<_>>(), ["s", "u"]);
         assert_eq!(plans.keys().collect::<Vec<_>>(), ["p"]);
         let expected = [
-            "service \"one\", plan \"again\": another plan has its id",
-            "service \"one\", plan \"taken\": the broker them already offers it with its id",
-            "service \"same\": another service has its id",
-            "service \"taken\": the broker them already offers it with its id",
-            "service \"empty\", plan \"p\": another plan has its id",
+            "service \"one\", plan \"again\": another plan has the same id",
+            "service \"one\", plan \"taken\": the broker them already offers an entry with this id",
+            "service \"same\": another service has the same id",
+            "service \"taken\": the broker them already offers an entry with this id",
+            "service \"empty\", plan \"p\": another plan has the same id",
             "service \"empty\": none of its plans can be used",
         ];
         assert_eq!(left_out, expected);

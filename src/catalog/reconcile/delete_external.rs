@@ -1,5 +1,5 @@
-//! Having a broker delete what it holds: the same steps whether an object is being deleted, a failed creation is
-//! undone, or an external resource's object is gone.
+//! Deletes at the broker what it holds. The steps are the same when an object is deleted, when a failed creation is
+//! rolled back, and when the object of an ExternalResource is gone.
 
 use std::time::Duration;
 
@@ -16,33 +16,33 @@ use crate::{
     osb::{Operation, OperationState},
 };
 
-/// The shortest and longest time between two questions for an operation.
+/// The shortest and longest interval between polls of an operation.
 const POLL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// How far the deletion is.
+/// The progress of a deletion.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Released {
     /// The broker holds nothing any more.
     Done,
-    /// The broker is at work, and may ask for a certain wait.
+    /// The broker is still deleting. It may ask for a certain wait before the next poll.
     InProgress { operation: Option<String>, wait: Option<Duration> },
-    /// The broker gave up.
+    /// The deletion failed at the broker.
     Failed(String),
 }
 
-/// The operation that was begun before, if one was: its name, where the broker gave it one.
+/// An operation that is already running, if there is one. The inner value is its name, if the broker gave it one.
 pub(super) type Begun = Option<Option<Operation>>;
 
-/// How long to wait before an operation is asked for again that runs since then, unless the broker says: a fifth of the
-/// time it has taken, so that what takes a second is seen after a second and what takes an hour costs little. A broker that asks for no wait does not get a question
-/// after the other.
+/// The wait before the next poll of an operation that has run since `since`. The broker's own wish counts first;
+/// otherwise the wait is a fifth of the time that the operation has taken, so a short operation is noticed soon and a
+/// long one causes few polls. The wait is never shorter than the minimum.
 pub(super) fn poll_wait(since: Option<&Time>, asked_for: Option<Duration>) -> Duration {
     let elapsed =
         since.and_then(|since| Duration::try_from(now().0.duration_since(since.0)).ok()).unwrap_or_default();
     asked_for.map_or((elapsed / 5).clamp(POLL.0, POLL.1), |wait| wait.max(POLL.0))
 }
 
-/// The keys of the instance that an external resource is about.
+/// The keys of the instance to which an ExternalResource belongs.
 pub(super) fn key(external_resource: &ExternalResource) -> InstanceKey {
     InstanceKey {
         instance: external_resource.spec.instance_id.as_str().into(),
@@ -51,7 +51,7 @@ pub(super) fn key(external_resource: &ExternalResource) -> InstanceKey {
     }
 }
 
-/// Has an instance deleted, or asks how far its deletion is.
+/// Deletes an instance, or polls its deletion.
 pub(super) async fn instance(
     context: &Context,
     external_resource: &ExternalResource,
@@ -65,7 +65,7 @@ pub(super) async fn instance(
     outcome.map_err(|error| refused(context, external_resource, error))
 }
 
-/// Has a binding deleted.
+/// Deletes a binding.
 pub(super) async fn binding(
     context: &Context,
     external_resource: &ExternalResource,
@@ -78,8 +78,8 @@ pub(super) async fn binding(
         .map_err(|error| refused(context, external_resource, error))
 }
 
-/// Asks within a time, if there is one: a broker that never answers takes a minute a call. A request that is given up may
-/// be carried out all the same; deletions can be asked for any number of times.
+/// Runs a request with a time limit, if there is one: a broker that never answers takes a minute for each call. The
+/// broker may still carry out a request that timed out; deletions are idempotent.
 pub(super) async fn within<T>(
     limit: Option<Duration>,
     external_resource: &ExternalResource,
@@ -88,7 +88,7 @@ pub(super) async fn within<T>(
     let Some(limit) = limit else { return asking.await };
     tokio::time::timeout(limit, asking).await.unwrap_or_else(|_| {
         let url = external_resource.spec.broker.url.shown();
-        let cause = "its namespace waits no longer".to_owned();
+        let cause = "the namespace's deletion does not wait any longer".to_owned();
         Err(ClientError::Unreachable { url, cause }.into())
     })
 }
@@ -101,7 +101,7 @@ async fn connect(
     context.connections.of_external_resource(external_resource, registered.as_deref()).await
 }
 
-/// Credentials that are refused are read again the next time. ExternalResources do not keep those of a URL.
+/// Refused credentials are read again at the next attempt. ExternalResources do not store credentials from a URL.
 fn refused(context: &Context, external_resource: &ExternalResource, error: ClientError) -> BrokerError {
     let name = &external_resource.spec.broker.name;
     if !matches!(error, ClientError::Unauthorized { .. }) {
@@ -133,8 +133,8 @@ async fn poll(
     let polled = client.last_operation(key, operation.as_ref()).await?;
     let Some(last) = polled.operation else { return Ok(Released::Done) };
     Ok(match last.state {
-        // What succeeded may be the creation: a status that users can write says which operation runs. A broker that holds
-        // nothing any more confirms it.
+        // The operation that succeeded may be the creation, because the status that names it can be written by users.
+        // A further delete request confirms that the broker holds nothing.
         OperationState::Succeeded => delete(client, key).await?,
         OperationState::InProgress => Released::InProgress {
             operation: operation.map(|operation| operation.to_string()),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_broker_that_never_answers_is_given_up_where_a_namespace_waits() {
+    async fn a_silent_broker_times_out_while_a_namespace_terminates() {
         let (limit, started) = (Duration::from_secs(30), Instant::now());
         let never = std::future::pending::<Result<(), BrokerError>>();
         let error = within(Some(limit), &external_resource(), never).await.unwrap_err();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_is_asked_once_a_second_at_most() {
+    fn polls_are_at_least_a_second_apart() {
         let asked_for = |seconds| poll_wait(None, Some(Duration::from_secs(seconds)));
         assert_eq!(asked_for(0), Duration::from_secs(1));
         assert_eq!(asked_for(7), Duration::from_secs(7));

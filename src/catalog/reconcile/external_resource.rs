@@ -1,4 +1,5 @@
-//! ExternalResources: what a broker holds for an object that is gone, without its finalizer having done its work, is deleted there.
+//! Reconciles ExternalResources: when an object is gone but its finalizer did not do its work, this reconciler
+//! deletes at the broker what the object left.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,10 +31,10 @@ use crate::{
     osb::Operation,
 };
 
-/// How long to wait for a namespace that has not been seen yet.
+/// The wait for a namespace that the watch has not seen yet.
 const UNKNOWN_NAMESPACE: Duration = Duration::from_secs(1);
 
-/// Looks at an external resource.
+/// Reconciles an ExternalResource.
 pub(in crate::catalog) async fn reconcile(
     external_resource: Arc<ExternalResource>,
     context: Arc<Context>,
@@ -90,7 +91,7 @@ pub(in crate::catalog) async fn reconcile(
             info!(
                 external_resource = external_resource.name_any(),
                 broker = external_resource.spec.broker.name,
-                "deleted at the broker what its object left"
+                "deleted at the broker what the missing object left"
             );
             return Ok(Next::Settled);
         }
@@ -121,7 +122,7 @@ pub(in crate::catalog) async fn reconcile(
     Ok(next)
 }
 
-/// Why an external resource cannot be released now.
+/// Why an ExternalResource cannot be deleted at the broker now.
 enum Blocked {
     Bindings(Vec<String>),
     Broker(BrokerError),
@@ -152,16 +153,16 @@ async fn release(
 fn failed(status: &mut ExternalResourceStatus, reason: &str, about: &str) -> Next {
     status.reason = Some(reason.to_owned());
     status.message = Some(format!(
-        "{about}. It is tried again; to give up and leave it at the broker, delete this external resource"
+        "{about}. bindery retries. To stop retrying and leave everything at the broker, delete this ExternalResource"
     ));
     Next::Retry
 }
 
-/// A kind whose objects stand for something at a broker.
+/// A kind whose objects hold something at a broker.
 trait HasExternalResource: Resource<DynamicType = ()> + 'static {
     /// The id at the broker.
     fn external_id(&self) -> Option<&str>;
-    /// What is known of the kind without asking.
+    /// The watch cache of the kind.
     fn store(context: &Context) -> &Store<Self>
     where
         Self: Sized;
@@ -187,17 +188,17 @@ impl HasExternalResource for ServiceBinding {
     }
 }
 
-/// Which object sees to the deletion itself.
+/// Which object is responsible for the deletion.
 enum Holder {
-    /// The external resource's object.
+    /// The ExternalResource's object still exists.
     Itself,
-    /// Another has taken its name and id, as after a restore, or in a new namespace of the same name.
+    /// Another object now has the name and id, as after a restore or in a new namespace of the same name.
     Namesake,
     Nobody,
 }
 
-/// Who holds the external resource. That it is nobody is read from the API server: a database hangs on it, and a store may lack what
-/// could not be read.
+/// Finds the object that is responsible for the ExternalResource. Its absence is confirmed by the API server, because
+/// the answer decides whether a database is deleted, and a watch cache may lack unreadable objects.
 async fn holder<K>(external_resource: &ExternalResource, context: &Context) -> kube::Result<Holder>
 where
     K: HasExternalResource

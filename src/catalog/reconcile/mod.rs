@@ -1,5 +1,5 @@
-//! The reconcilers, one per kind: each looks at an object, does the next step towards what its user wants, writes down
-//! what came of it, and says when to look again. They may run at any time, in any order and any number of times.
+//! The reconcilers, one for each kind. Each reads an object, takes the next step towards its spec, writes the status
+//! and returns when to reconcile again. Reconcilers may run at any time, in any order and any number of times.
 
 pub(super) mod binding;
 pub(super) mod broker;
@@ -37,37 +37,37 @@ use super::context::Context;
 use crate::apis::servicecatalog::FINALIZER;
 use crate::{k8s::explain, telemetry::traces};
 
-/// How many objects of a kind are worked on at the same time. Most of the time they wait for a broker.
+/// How many objects of a kind are reconciled concurrently. They mostly wait for a broker.
 const CONCURRENCY: u16 = 128;
-/// How soon to look again when what was seen is out of date.
+/// The wait after an object turned out to be outdated in the watch cache.
 const STALE: Duration = Duration::from_millis(100);
 
-/// How long an object keeps its namespace from going while a broker does not delete what it stands for. Its external resource tells
-/// what is left to do afterwards.
+/// How long an object delays the deletion of its namespace while the broker does not delete what the object stands
+/// for. Afterwards the ExternalResource keeps track of the rest.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How soon to try again meanwhile.
+/// The interval of retries during that time.
 const AGAIN_WHILE_GOING: Duration = Duration::from_secs(5);
 
-/// The reason where an object has the name and id of one of an earlier namespace.
+/// The reason when an object has the name and id of an object of an earlier namespace.
 const NAMESPACE_RECREATED: &str = "NamespaceRecreated";
 
-/// The objects that are to be looked at.
+/// The queue of objects to reconcile.
 pub(super) type Queue<K> = UnboundedReceiver<ObjectRef<K>>;
 
-/// When to look at an object again, if nothing changes before.
+/// When to reconcile an object again if nothing changes before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Never.
     Settled,
     /// After this time.
     After(Duration),
-    /// It failed: after a while that grows.
+    /// It failed: retry with exponential backoff.
     Retry,
-    /// It failed: after this time.
+    /// It failed: retry after this time.
     RetryAfter(Duration),
 }
 
-/// A reconcile could not be carried through for reasons that its object's user cannot mend.
+/// A reconcile failed for a reason that the object's user cannot repair.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReconcileError {
     #[error("Kubernetes: {}", explain(.0))]
@@ -76,7 +76,7 @@ pub(super) enum ReconcileError {
     Stopped(#[from] tokio::task::JoinError),
 }
 
-/// Runs a kind's reconciler over its queue until `stop`; those at work then are brought to their end.
+/// Runs a kind's reconciler over its queue until `stop` is cancelled, then lets running reconciles finish.
 pub(super) async fn run<K, Work>(
     store: Store<K>,
     queue: Queue<K>,
@@ -92,7 +92,7 @@ pub(super) async fn run<K, Work>(
             return std::future::ready(Ok(Action::requeue(STALE))).left_future();
         }
         let started = Instant::now();
-        // A task of its own, so that a panic is one object's.
+        // A task for each reconcile confines a panic to one object.
         let work = reconcile(object.clone(), context.clone()).instrument(span_of(object.as_ref()));
         let task = AbortOnDropHandle::new(tokio::spawn(work));
         Box::pin(async move {
@@ -110,13 +110,13 @@ pub(super) async fn run<K, Work>(
         .await;
 }
 
-/// The trace of a look at an object begins here.
+/// The root span of a reconcile.
 fn span_of<K: Resource<DynamicType = ()>>(object: &K) -> tracing::Span {
     let (kind, meta) = (kind_of(object), object.meta());
     info_span!(target: traces::TARGET, "reconcile", kind, namespace = meta.namespace, name = meta.name)
 }
 
-/// Counts a reconcile and decides when the next one is.
+/// Records a reconcile in the metrics and decides when the next one is.
 fn settle<K>(object: &K, context: &Context, started: Instant, outcome: Result<Next, ReconcileError>) -> Action
 where
     K: Resource<DynamicType = ()>,
@@ -157,7 +157,7 @@ where
             (retry(), false)
         }
         Err(error) => {
-            warn!(kind, namespace = meta.namespace, name = meta.name, %error, "reconcile failed, is tried again");
+            warn!(kind, namespace = meta.namespace, name = meta.name, %error, "reconcile failed; retrying");
             (retry(), true)
         }
     };
@@ -165,7 +165,7 @@ where
     action
 }
 
-/// The kind as a word that metrics can hold.
+/// The kind's name as a metric label.
 fn kind_of<K: Resource<DynamicType = ()>>(_: &K) -> &'static str {
     match K::kind(&()) {
         std::borrow::Cow::Borrowed(kind) => kind,
@@ -181,8 +181,8 @@ fn has_finalizer<K: Resource>(object: &K) -> bool {
     object.meta().finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
 }
 
-/// Changes an object's metadata and spec, if it is still the one that was seen. A merge patch against that version:
-/// a server-side apply would make an object anew that is gone.
+/// Changes an object's metadata and spec if its version is still the one that was read. A merge patch with that
+/// version is used because a server-side apply would recreate a deleted object.
 async fn patch<K>(
     context: &Context,
     api: &Api<K>,
@@ -203,7 +203,7 @@ where
     Ok(patched)
 }
 
-/// The finalizers with ours among them.
+/// The object's finalizers, including bindery's.
 fn with_finalizer<K: Resource>(object: &K) -> Vec<String> {
     let mut finalizers = object.meta().finalizers.clone().unwrap_or_default();
     if !has_finalizer(object) {
@@ -212,7 +212,7 @@ fn with_finalizer<K: Resource>(object: &K) -> Vec<String> {
     finalizers
 }
 
-/// How much longer an object may keep its namespace from going; as long as it takes where the namespace stays.
+/// How much longer an object may delay the deletion of its namespace; `None` (no limit) if the namespace stays.
 fn patience<K: Resource>(context: &Context, object: &K) -> Option<Duration> {
     let namespace = object.namespace().unwrap_or_default();
     if !context.is_going(&namespace) {
@@ -223,14 +223,14 @@ fn patience<K: Resource>(context: &Context, object: &K) -> Option<Duration> {
     Some(PATIENCE.saturating_sub(waited))
 }
 
-/// How long a broker may take to answer a deletion; as long as it takes where the namespace stays. Whose patience is over
-/// is asked once all the same: bindery may have been away.
+/// The time limit for a broker's answer to a deletion; `None` if the namespace stays. An object whose time is over
+/// still gets one request, because bindery may have been away.
 fn answer_time<K: Resource>(context: &Context, object: &K) -> Option<Duration> {
     patience(context, object).map(|left| left.max(AGAIN_WHILE_GOING))
 }
 
-/// When to try a deletion again that did not work. An object whose namespace has waited long enough is let go: its external resource
-/// stays, and what it stands for is deleted when the broker is back.
+/// When to retry a failed deletion. If the namespace has waited long enough, the object's finalizer is removed; the
+/// ExternalResource stays, and its reconciler deletes the rest when the broker is back.
 async fn try_again<K>(context: &Context, api: &Api<K>, object: &K, next: Next) -> Result<Next, ReconcileError>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -241,9 +241,12 @@ where
             let (namespace, name) = (object.namespace(), object.name_any());
             info!(
                 kind = kind_of(object),
-                namespace, name, "let go with its namespace; its external resource is seen to later"
+                namespace,
+                name,
+                "finalizer removed so that the namespace can go; the ExternalResource's \
+                    reconciler deletes the rest"
             );
-            // Its status was written a moment ago, so the version that was seen may be an older one.
+            // The status was written a moment ago, so the version that was read may be outdated.
             if let Some(current) = api.get_opt(&name).await?
                 && current.meta().uid == object.meta().uid
             {
@@ -259,7 +262,7 @@ where
     }
 }
 
-/// Lets go of an object.
+/// Removes bindery's finalizer from an object.
 async fn remove_finalizer<K>(context: &Context, api: &Api<K>, object: &K) -> Result<(), ReconcileError>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,

@@ -1,7 +1,7 @@
-//! Objects of a namespace that is being deleted. Kubernetes deletes its pods first, then everything else, and where it
-//! finds a finalizer then it comes again only after eight seconds. So a binding is deleted here as soon as there is no
-//! pod any more that could use it, an instance as soon as it has no binding, and both are mostly gone when Kubernetes
-//! comes.
+//! Deletes objects of a terminating namespace early. Kubernetes deletes the namespace's pods first, then everything
+//! else, and where it finds a finalizer it returns only after eight seconds. So a binding is deleted here as soon as
+//! no pod can use it, and an instance as soon as it has no binding; both are usually gone before Kubernetes gets to
+//! them.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 use super::{Next, ReconcileError, now};
 use crate::{apis::servicecatalog::ServiceBinding, catalog::context::Context, k8s::delete_by_uid};
 
-/// How soon to look for pods again: after as long as the namespace has been going, within these bounds.
+/// The bounds of the wait before the next look for pods. The wait is as long as the namespace has been terminating.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Deletes a binding of a namespace that has been going `since` then, unless pods are left.
+/// Deletes a binding of a namespace that has been terminating since `since`, unless pods are left.
 pub(super) async fn binding(
     binding: &ServiceBinding,
     since: Timestamp,
@@ -30,7 +30,7 @@ pub(super) async fn binding(
     delete(binding, context).await
 }
 
-/// Deletes an object of a namespace that is going, which nothing uses any more.
+/// Deletes an object of a terminating namespace that nothing uses any more.
 pub(super) async fn delete<K>(object: &K, context: &Context) -> Result<Next, ReconcileError>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,

@@ -1,5 +1,5 @@
-//! From the names in an instance's spec to a class, a plan and a broker; what does not exist is answered with the
-//! nearest name that does. Pure.
+//! Finds the class, plan and broker that an instance's spec names. The error for an unknown name suggests the nearest
+//! known one. Pure.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::{
     catalog::{context::Stores, names::did_you_mean},
 };
 
-/// The class and plan that an instance is of.
+/// The class and plan of an instance.
 #[derive(Clone, Debug)]
 pub(super) struct Offer {
     pub(super) class: Arc<ClusterServiceClass>,
     pub(super) plan: Arc<ClusterServicePlan>,
 }
 
-/// They cannot be told: reason and message of the condition.
+/// The condition's reason and message when the class or plan cannot be found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unresolved {
     pub(super) reason: &'static str,
@@ -25,13 +25,13 @@ pub(super) struct Unresolved {
 }
 
 impl Offer {
-    /// Whether instances of it can be bound.
+    /// Whether the plan's instances can be bound.
     pub(super) fn is_bindable(&self) -> bool {
         self.plan.spec.bindable.unwrap_or(self.class.spec.bindable)
     }
 }
 
-/// How a class or plan is named: the field, the name, and which names exist.
+/// How the spec names a class or plan: the field, the name, and the known names.
 struct Named<'a> {
     field: &'static str,
     name: &'a str,
@@ -39,7 +39,7 @@ struct Named<'a> {
     of_plan: fn(&ClusterServicePlan) -> &str,
 }
 
-/// The name of the class as the user wrote it. The API server sees to it that there is exactly one.
+/// The name of the class as the user wrote it. The API server ensures that there is exactly one.
 fn class_name(spec: &ServiceInstanceSpec) -> Option<Named<'_>> {
     names(
         spec.cluster_service_class_external_name.as_deref(),
@@ -92,7 +92,7 @@ pub(super) fn user_specified(
     (class, plan.or_else(|| offer.map(|offer| offer.plan.spec.external_name.clone())))
 }
 
-/// The class and plan that the spec names.
+/// Finds the class and plan that the spec names.
 pub(super) fn resolve(spec: &ServiceInstanceSpec, stores: &Stores) -> Result<Offer, Unresolved> {
     find(spec, &stores.classes.state(), &stores.plans.state())
 }
@@ -121,7 +121,7 @@ fn find_class(
         return Err(Unresolved { reason, message });
     };
     let mut found: Vec<_> = classes.iter().filter(|class| of_class(class) == name).collect();
-    // Several brokers may use one name; one that has withdrawn its class is not meant.
+    // Several brokers may use the same name; a class that its broker has withdrawn does not count.
     if found.len() > 1 {
         found.retain(|class| !class.is_removed());
     }
@@ -185,14 +185,14 @@ fn find_plan(
     })
 }
 
-/// The plans' names, in order.
+/// The plans' names, sorted.
 fn listed(plans: &[&Arc<ClusterServicePlan>], name: impl Fn(&ClusterServicePlan) -> &str) -> String {
     let mut names: Vec<_> = plans.iter().map(|plan| name(plan)).collect();
     names.sort_unstable();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// What separates a message from the help that follows.
+/// The separator between a message and its advice.
 fn or_semicolon(guess: &str) -> &str {
     if guess.is_empty() { ";" } else { guess }
 }
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_is_answered_with_what_does() {
+    fn unknown_names_are_answered_with_known_ones() {
         let (reason, message) =
             found(serde_json::json!({"clusterServiceClassExternalName": "cockroachd"})).unwrap_err();
         assert_eq!(reason, "ReferencesNonexistentServiceClass");
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_must_be_named_where_there_are_several() {
+    fn a_plan_must_be_named_if_the_class_has_several() {
         let (reason, message) =
             found(serde_json::json!({"clusterServiceClassExternalName": "sqs"})).unwrap_err();
         assert_eq!(reason, "ReferencesNonexistentServicePlan");
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn one_name_at_two_brokers_is_not_guessed_and_a_withdrawn_class_not_used() {
+    fn an_ambiguous_name_is_an_error_and_a_withdrawn_class_is_not_used() {
         let one = spec(serde_json::json!({"clusterServiceClassExternalName": "db"}));
         let plans = [plan("p1", "default", "c1")];
         let error = find(&one, &[class("c1", "db"), class("c2", "db")], &plans).unwrap_err();

@@ -1,5 +1,5 @@
-//! Writing a status: by server-side apply to the status subresource, only when something changed, with an event when
-//! its reason did.
+//! Writes a status by server-side apply to the status subresource, only if it changed, and records an event if its
+//! reason changed.
 
 use std::fmt::Debug;
 
@@ -48,7 +48,7 @@ macro_rules! conditioned {
 }
 conditioned!(ClusterServiceBrokerStatus, ServiceInstanceStatus, ServiceBindingStatus);
 
-/// Sets `Ready`, and ends `Failed`.
+/// Sets `Ready` and removes `Failed`.
 pub(super) fn set_ready(
     status: &mut impl ConditionedStatus,
     ready: bool,
@@ -59,19 +59,19 @@ pub(super) fn set_ready(
     status.conditions_mut().set(ConditionType::Ready, ready, reason, message, now().0);
 }
 
-/// Sets `Ready` to false and `Failed` to true: nothing is tried again before the spec changes.
+/// Sets `Ready` to false and `Failed` to true: there are no retries before the spec changes.
 pub(super) fn set_failed(status: &mut impl ConditionedStatus, reason: &str, message: &str) {
     set_ready(status, false, reason, message);
     let conditions = status.conditions_mut();
     conditions.set(ConditionType::Failed, true, "ClusterServiceBrokerReturnedFailure", message, now().0);
 }
 
-/// Notes since when an operation is tried, once.
+/// Records the start of an operation, once.
 pub(super) fn start(status: &mut impl ConditionedStatus) -> Time {
     status.operation_start_time_mut().get_or_insert_with(now).clone()
 }
 
-/// Writes the status of an object when it differs from what the object has, and tells of a new reason.
+/// Writes the status of an object if it differs from the present one, and records an event for a new reason.
 pub(super) async fn write<K, S>(
     context: &Context,
     api: &Api<K>,

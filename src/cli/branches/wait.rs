@@ -1,4 +1,4 @@
-//! `bindery wait`: until a namespace has what it is to have. What CI does with the answer depends on its exit code.
+//! `bindery wait`: waits until a namespace has its services. The exit code tells CI how the wait ended.
 
 use std::{
     collections::BTreeMap,
@@ -18,58 +18,58 @@ use crate::{
     namespace_bindings::overview::{Found, Row, State, rows},
 };
 
-/// How often to look.
+/// The interval between two reads.
 const LOOK: Duration = Duration::from_millis(300);
-/// How long a look may take.
+/// The time limit of one read.
 const LONGEST_LOOK: Duration = Duration::from_secs(10);
-/// How long a failure must last to be believed: the controller may be about to see what has been mended.
+/// How long a failure must last before it ends the wait: the controller may not have seen a repair yet.
 const BELIEVED: Duration = Duration::from_secs(3);
-/// The exit code when the time is over.
+/// The exit code of a timeout.
 const TIMED_OUT: u8 = 3;
 
-/// Wait until a namespace has what NamespaceBindings give it.
+/// Wait until a namespace has the services that NamespaceBindings give it.
 ///
-/// Says on stderr what it waits for. Ends with 0 when everything is ready, with 1 when something failed that time does
-/// not mend (or cannot be read), and with 3 when the time is over.
+/// Prints to stderr what is missing. Exit codes: 0 when all services are ready, 1 when a service failed and time
+/// alone does not repair it (or when the API server cannot be read), 3 on timeout.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct WaitArgs {
-    /// The namespace. It need not exist yet.
+    /// The namespace. It does not have to exist yet.
     #[arg(long, short)]
     namespace: String,
     /// How long to wait.
     #[arg(long, default_value = "5m")]
     timeout: Lifetime,
-    /// Say nothing on the way.
+    /// Print no progress.
     #[arg(long, short)]
     quiet: bool,
 }
 
-/// How it is now.
+/// The state of the namespace's services.
 #[derive(Debug, PartialEq, Eq)]
 enum Outlook {
-    /// All of it is there.
+    /// All services are ready.
     Ready,
-    /// Something is missing: what, by NamespaceBinding.
+    /// What is missing, by NamespaceBinding.
     Waiting(BTreeMap<String, String>),
-    /// Something failed.
+    /// A service failed, and waiting does not help.
     Failed(String),
 }
 
-/// What was seen so far.
+/// What the command has read so far.
 #[derive(Debug, Default)]
 struct Seen {
-    /// What was missing the last time.
+    /// What was missing at the last read.
     missing: BTreeMap<String, String>,
-    /// What fails, and since when.
+    /// The present failure and when it began.
     failing: Option<(Instant, String)>,
-    /// Why nothing can be seen at the moment.
+    /// Why the last read failed.
     unread: Option<String>,
 }
 
-/// Waits.
+/// Polls until the services are ready, a failure persists or the time is over.
 ///
 /// # Errors
-/// When something cannot be read, and will not be the next time either.
+/// When the API server refuses a read permanently.
 pub(in crate::cli) async fn wait(args: &WaitArgs, progress: impl Write) -> anyhow::Result<ExitCode> {
     wait_with(k8s::client().await?, args, progress).await
 }
@@ -90,11 +90,11 @@ async fn wait_with(client: Client, args: &WaitArgs, mut progress: impl Write) ->
                     return Ok(code);
                 }
             }
-            // A pipeline is not to fail since the API server starts anew.
+            // A restart of the API server must not fail a pipeline.
             Err(error) if error.passes() => {
                 let why = error.to_string();
                 if seen.unread.replace(why.clone()).is_none() {
-                    tell(args, &mut progress, waited, &format!("{why}; it is tried again"))?;
+                    tell(args, &mut progress, waited, &format!("{why}; retrying"))?;
                 }
             }
             Err(error) => return Err(error.into()),
@@ -109,7 +109,7 @@ async fn wait_with(client: Client, args: &WaitArgs, mut progress: impl Write) ->
 }
 
 impl Seen {
-    /// Takes note; answers how it ends, if it does.
+    /// Records an outlook and returns the exit code if the wait ends.
     fn take(
         &mut self,
         outlook: Outlook,
@@ -144,11 +144,11 @@ impl Seen {
         Ok(None)
     }
 
-    /// What is missing when the time is over.
+    /// Describes what is missing at the timeout.
     fn at_the_end(self) -> String {
         let mut all = self.missing;
         all.extend(self.failing.map(|(_, why)| ("it fails".to_owned(), why)));
-        all.extend(self.unread.map(|why| ("it cannot be seen".to_owned(), why)));
+        all.extend(self.unread.map(|why| ("it cannot be read".to_owned(), why)));
         all.into_iter().map(|(name, state)| format!("{name}: {state}")).collect::<Vec<_>>().join("; ")
     }
 }
@@ -160,7 +160,7 @@ fn tell(args: &WaitArgs, progress: &mut impl Write, waited: Duration, what: &str
     writeln!(progress, "{:>4}s {}: {what}", waited.as_secs(), args.namespace)
 }
 
-/// What to make of what was found.
+/// Derives the outlook from the objects that were read.
 fn outlook(namespace: &str, found: &Found, now: Timestamp) -> Outlook {
     let Some(known) = found.namespaces.first() else {
         return Outlook::Waiting(BTreeMap::from([("Namespace".to_owned(), "does not exist yet".to_owned())]));
@@ -170,8 +170,7 @@ fn outlook(namespace: &str, found: &Found, now: Timestamp) -> Outlook {
     }
     let rows: Vec<Row> = rows(found, now).into_iter().filter(|row| row.state != State::Leaving).collect();
     if rows.is_empty() {
-        let refused =
-            found.refused().into_iter().map(|(name, why)| format!("; {name} cannot be carried out: {why}"));
+        let refused = found.refused().into_iter().map(|(name, why)| format!("; {name} is invalid: {why}"));
         return Outlook::Failed(format!(
             "no NamespaceBinding selects it; see kubectl get nsb, and kubectl get namespace {namespace} --show-labels{}",
             refused.collect::<String>()
@@ -210,8 +209,8 @@ mod tests {
 
     use super::*;
 
-    /// Waits for a minute where the API server answers this to the first questions and then that the namespace is not there
-    /// yet; the outcome, what was said, and how long it took.
+    /// Waits for one minute. The API server answers the first requests with `first`, and afterwards that the
+    /// namespace does not exist. Returns the outcome, the progress texts and the time taken.
     async fn waited(first: u16, times: usize) -> (anyhow::Result<ExitCode>, String, Duration) {
         let asked = std::sync::Arc::new(AtomicUsize::new(0));
         let answer = move || {
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_passes_does_not_end_the_wait_and_is_said_once() {
+    async fn a_transient_error_does_not_end_the_wait_and_is_printed_once() {
         for code in [429, 503] {
             let (ended, said, took) = waited(code, 5).await;
             assert_eq!(ended.unwrap(), ExitCode::from(TIMED_OUT));
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_api_server_that_does_not_answer_keeps_nobody_longer() {
+    async fn an_api_server_that_does_not_answer_does_not_prolong_the_wait() {
         let routes = Router::new().fallback(any(async || std::future::pending::<StatusCode>().await));
         let args =
             WaitArgs { namespace: "feature-x".to_owned(), timeout: "1m".parse().unwrap(), quiet: false };
@@ -263,11 +262,11 @@ mod tests {
         let ended = wait_with(Client::new(routes, "default"), &args, &mut said).await.unwrap();
         assert_eq!((ended, started.elapsed().as_secs()), (ExitCode::from(TIMED_OUT), 60));
         let said = String::from_utf8(said).unwrap();
-        assert_eq!(said.matches("it is tried again").count(), 1, "{said}");
+        assert_eq!(said.matches("retrying").count(), 1, "{said}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_does_not_pass_ends_the_wait_at_once() {
+    async fn a_permanent_error_ends_the_wait_at_once() {
         for code in [401, 403, 404] {
             let (ended, _, took) = waited(code, usize::MAX).await;
             assert!(ended.unwrap_err().to_string().ends_with(&format!("the API server says {code}")));
@@ -309,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn missing_services_are_named() {
         let labels = json!({"ci": "yes"});
         assert_eq!(looks(&found(&labels, &json!([]), Some(true))), Outlook::Ready);
         let waits = |found: &Found| match looks(found) {
@@ -325,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_time_does_not_mend_is_a_failure() {
+    fn a_permanent_failure_ends_the_wait() {
         let failure = |found: &Found| match looks(found) {
             Outlook::Failed(why) => why,
             other => panic!("{other:?}"),
@@ -336,7 +335,7 @@ mod tests {
         assert!(failure(&found(&json!({}), &json!([]), None)).contains("no NamespaceBinding selects"));
         let mut unreadable = found(&json!({"ci": "yes"}), &json!([]), None);
         unreadable.rules[0].spec.grace_period = Some("0s".to_owned());
-        assert!(failure(&unreadable).contains("; db cannot be carried out: spec.gracePeriod: "));
+        assert!(failure(&unreadable).contains("; db is invalid: spec.gracePeriod: "));
         let mut going = found(&json!({"ci": "yes"}), &json!([]), Some(true));
         going.namespaces[0].metadata.deletion_timestamp =
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::now()));

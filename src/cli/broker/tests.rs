@@ -1,4 +1,4 @@
-//! Which files the command line asks for, and what is said at the start when they cannot be used.
+//! The files that the command line names, and the errors at start when they cannot be used.
 
 use clap::Parser;
 
@@ -26,13 +26,13 @@ fn certificate_and_key_belong_together() {
 }
 
 #[test]
-fn a_stores_password_is_not_shown() {
+fn the_password_of_a_store_is_not_shown() {
     let args = parse(&["--store", "postgres://u:s3cret@h/d"]).unwrap();
     assert!(!format!("{args:?}").contains("s3cret"), "{args:?}");
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_are_named_at_the_start() {
+async fn unusable_files_are_named_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let at = |file: &str| folder.path().join(file);
     let open = async |client_ca: Option<PathBuf>| {

@@ -1,4 +1,4 @@
-//! The files that `-f` stands for.
+//! Finds the files that `-f` names.
 
 use std::{
     fs,
@@ -7,10 +7,10 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 
-/// What manifests are called; the same as for `kubectl`.
+/// The extensions of manifests, as for `kubectl`.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
-/// The file itself, or all manifests in a folder and its folders, in the order of their names.
+/// The file itself, or all manifests below a folder, in the order of their names.
 pub(super) fn in_order(given: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if !given.is_dir() {
         return Ok(vec![given.to_owned()]);
@@ -18,18 +18,22 @@ pub(super) fn in_order(given: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     collect(given, &mut found)?;
     let folder = given.display();
-    ensure!(!found.is_empty(), "{folder} holds no manifests; their names end in .yaml, .yml or .json");
+    ensure!(
+        !found.is_empty(),
+        "{folder} holds no manifests; name a folder with files that end in .yaml, .yml or \
+        .json"
+    );
     Ok(found)
 }
 
-/// Links to folders are not followed, so that no file is read twice and none for ever.
+/// Does not follow links to folders, so no file is read twice and no loop can occur.
 fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     let context = || format!("cannot read {}", folder.display());
     let mut entries =
         fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>).with_context(context)?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
-        // Hidden ones hold what belongs to tools, such as the workflows in `.github`.
+        // Hidden folders belong to tools, such as the workflows in `.github`.
         if entry.file_name().as_encoded_bytes().starts_with(b".") {
             continue;
         }

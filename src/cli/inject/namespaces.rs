@@ -1,4 +1,4 @@
-//! The Namespaces among the manifests, and what they say for the pods beside them, as the webhook would apply it.
+//! The Namespaces among the manifests and their defaults for pods, applied as by the webhook.
 
 use std::collections::BTreeMap;
 
@@ -13,20 +13,20 @@ use crate::{
     },
 };
 
-/// What is known of Namespaces offline.
+/// The Namespaces that are known offline.
 #[derive(Debug, Default)]
 pub(super) struct GivenNamespaces {
-    /// By name, those that say something for their pods.
+    /// The defaults of Namespaces that have some, by name.
     defaults: BTreeMap<String, NamespaceDefaults>,
     /// The namespace of manifests that name none.
     otherwise: Option<String>,
 }
 
 impl GivenNamespaces {
-    /// The Namespaces in these files. What cannot be read is left out here and complained of elsewhere.
+    /// Collects the Namespaces in these files. Unreadable documents are skipped; the injection reports them.
     pub(super) fn among<'a>(files: impl Iterator<Item = &'a str>, otherwise: Option<String>) -> Self {
         let mut given = Self { defaults: BTreeMap::new(), otherwise };
-        // Nothing is parsed twice but what may be a Namespace with a say.
+        // Parses only documents that may be a Namespace with defaults.
         for document in files.flat_map(documents).filter(|it| it.text.contains(namespace::INJECT.0)) {
             if let Ok(value) = document.parse() {
                 given.add(&value);
@@ -49,7 +49,7 @@ impl GivenNamespaces {
         }
     }
 
-    /// What the workload's pods lack of what they ask for or, if they do not say it, of what their Namespace does.
+    /// Injects the bindings that the workload's pods ask for, or else those of the Namespace's defaults.
     pub(super) fn inject(
         &self,
         workload: &Workload<'_>,
@@ -64,7 +64,7 @@ impl GivenNamespaces {
         }
     }
 
-    /// Whether a Namespace may have a say that is not applied, since the workload's is not known.
+    /// Whether the Namespace defaults may be missing because the workload's namespace is not known.
     pub(super) fn may_miss(&self, workload: &Workload<'_>) -> bool {
         !self.defaults.is_empty()
             && self.namespace_of(workload).is_none()
@@ -77,7 +77,7 @@ impl GivenNamespaces {
     }
 }
 
-/// The texts in an object of the metadata.
+/// The string values of a metadata map, such as labels.
 fn texts(manifest: &Value, field: &str) -> BTreeMap<String, String> {
     let entries = manifest.get("metadata").and_then(|metadata| metadata.get(field)?.as_object());
     let text = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));

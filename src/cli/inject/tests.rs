@@ -85,14 +85,14 @@ spec:
 ";
 
 #[test]
-fn a_document_is_patched_and_those_around_it_stay_byte_for_byte() {
+fn only_the_injected_document_changes() {
     let (stdout, stderr) = on_stdin(&format!("{SERVICE}---\n{DEPLOYMENT}---\n{SERVICE}")).unwrap();
     assert_eq!(stdout, format!("{SERVICE}---\n{INJECTED}---\n{SERVICE}"));
-    assert_eq!(stderr, "-: document 2 (line 5): Deployment web: patched, its comments are lost\n");
+    assert_eq!(stderr, "-: document 2 (line 5): Deployment web: patched; its comments are lost\n");
 }
 
 #[test]
-fn what_asks_for_nothing_passes_byte_for_byte() {
+fn documents_without_bindings_are_copied_byte_for_byte() {
     let plain = "apiVersion: v1\r\nkind: Pod\r\nspec: {containers: [{name:   a}]} # c\r\n";
     let strange = "\u{feff}%YAML 1.2\n---\n\n...\n# c\n--- |\n text\n---";
     for text in ["", "# c", SERVICE, plain, strange, INJECTED, "[1, 2]", "{\"kind\": \"Pod\"}"] {
@@ -162,7 +162,7 @@ fn a_folder_without_manifests_is_an_error() {
     let name = folder.path().display().to_string();
     assert_eq!(
         bindery(&["-f", &name], "").unwrap_err(),
-        format!("{name} holds no manifests; their names end in .yaml, .yml or .json")
+        format!("{name} holds no manifests; name a folder with files that end in .yaml, .yml or .json")
     );
 }
 
@@ -185,7 +185,7 @@ fn json_objects_in_a_row_are_patched_one_by_one() {
 }
 
 #[test]
-fn a_difference_shows_what_is_added_and_nothing_else() {
+fn the_diff_shows_only_additions() {
     let text = format!("{SERVICE}---\n{DEPLOYMENT}");
     let (stdout, stderr, outcome) = with_outcome(&["--diff", "-f", "-"], &text).unwrap();
     assert_eq!(
@@ -218,7 +218,7 @@ fn a_difference_shows_what_is_added_and_nothing_else() {
 }
 
 #[test]
-fn without_a_difference_nothing_is_printed() {
+fn an_empty_diff_prints_nothing() {
     for text in ["", SERVICE, INJECTED] {
         let nothing = (String::new(), String::new(), Outcome::Fine);
         assert_eq!(with_outcome(&["--diff", "-f", "-"], text), Ok(nothing));
@@ -226,7 +226,7 @@ fn without_a_difference_nothing_is_printed() {
 }
 
 #[test]
-fn scripts_can_tell_a_difference_from_an_error() {
+fn exit_codes_distinguish_a_difference_from_an_error() {
     let failure = |args: &[&str]| Cli::parse_from([&["inject", "-f", "-"], args].concat()).args.failure();
     // `ExitCode` cannot be compared.
     let code = |code: ExitCode| format!("{code:?}");
@@ -240,7 +240,7 @@ fn scripts_can_tell_a_difference_from_an_error() {
 }
 
 #[test]
-fn errors_name_every_place_and_a_remedy_and_nothing_is_printed() {
+fn errors_name_every_place_and_remedy_and_print_no_manifest() {
     let bad = DEPLOYMENT.replace("mydb01-binding", "mydb01-binding\n        bindery.dev/as: volume");
     assert_eq!(
         on_stdin(&format!("{DEPLOYMENT}---\n{bad}---\nbindery.dev/bind: [\n")).unwrap_err(),
@@ -251,18 +251,19 @@ fn errors_name_every_place_and_a_remedy_and_nothing_is_printed() {
     );
 }
 
-/// The bracket is not indented as the specification asks; Kubernetes reads it all the same.
+/// The bracket is indented against the specification, but Kubernetes reads it.
 #[test]
-fn what_cannot_be_read_but_asks_for_nothing_is_left_as_it_is() {
+fn an_unreadable_document_without_bindings_is_copied() {
     let odd = "a:\n  b: '[\n  ]'\n";
     let (stdout, stderr) = on_stdin(&format!("{odd}---\n{DEPLOYMENT}")).unwrap();
     assert_eq!(stdout, format!("{odd}---\n{INJECTED}"));
-    let note = "-: document 1 (line 1): left as it is, for it does not mention bindery.dev: this is not valid YAML; correct it: ";
+    let note = "-: document 1 (line 1): left unchanged, because it cannot be read and does not mention \
+        bindery.dev: this is not valid YAML; correct it: ";
     assert!(stderr.starts_with(note), "{stderr}");
 }
 
 #[test]
-fn files_that_cannot_be_read_are_named() {
+fn unreadable_files_are_named() {
     let error = bindery(&["-f", "/does/not/exist.yaml"], "").unwrap_err();
     assert!(error.starts_with("cannot read /does/not/exist.yaml: No such file"), "{error}");
     let folder = tempfile::tempdir().unwrap();
@@ -271,7 +272,7 @@ fn files_that_cannot_be_read_are_named() {
     let error = bindery(&["-f", path.to_str().unwrap()], "").unwrap_err();
     assert!(error.contains("latin1.yaml: it is not UTF-8; convert it"), "{error}");
     let error = bindery(&["-f", "-", "-f", "-"], "").unwrap_err();
-    assert_eq!(error, "-f - is given 2 times; standard input can be read only once");
+    assert_eq!(error, "-f - is given 2 times; give it once, because standard input can be read only once");
     assert!(bindery(&[], "").unwrap_err().contains("--filename <FILE>"));
 }
 
@@ -296,7 +297,7 @@ fn warnings_go_to_standard_error() {
 }
 
 #[test]
-fn the_installations_excluded_containers_can_be_given() {
+fn excluded_containers_can_be_set() {
     let sidecar = DEPLOYMENT.replace("name: app", "name: envoy");
     assert_ne!(on_stdin(&sidecar).unwrap().0, sidecar);
     let (stdout, _) = bindery(&["-f", "-", "--exclude-containers", "other,envoy"], &sidecar).unwrap();
@@ -306,9 +307,9 @@ fn the_installations_excluded_containers_can_be_given() {
     assert_ne!(bindery(&["-f", "-", "--exclude-containers", "other"], &proxy).unwrap().0, proxy);
 }
 
-/// Linear: each document is read once, whatever it holds and however much of it is patched.
+/// The cost is linear: each document is read once, whatever it holds and however much of it is patched.
 #[test]
-fn what_is_read_does_not_grow_faster_than_the_manifests() {
+fn reading_cost_grows_linearly_with_the_manifests() {
     let item = DEPLOYMENT.replace('\n', "\n    ");
     for items in [10, 100] {
         let list = format!(
@@ -326,18 +327,18 @@ fn what_is_read_does_not_grow_faster_than_the_manifests() {
 }
 
 #[test]
-fn a_key_that_is_there_twice_is_told_of_where_only_one_is_written() {
+fn a_repeated_key_is_reported_when_only_one_is_written() {
     let twice = DEPLOYMENT.replace("        image: my-app", "        image: other\n        image: my-app");
     let (stdout, stderr) = on_stdin(&twice).unwrap();
     assert_eq!(stdout, INJECTED);
-    let note = "-: line 14: the key \"image\" is there before; this one counts, as for kubectl\n";
+    let note = "-: line 14: the key \"image\" is repeated; the last value is used, as by kubectl\n";
     assert!(stderr.contains(note), "{stderr}");
     let untouched = "a: 1\na: 2\n";
     assert_eq!(on_stdin(untouched).unwrap(), (untouched.to_owned(), String::new()));
 }
 
 #[test]
-fn custom_resources_whose_pods_ask_are_told_of() {
+fn custom_resources_with_annotated_pods_are_reported() {
     let rollout = DEPLOYMENT.replace("apps/v1", "argoproj.io/v1alpha1").replace("Deployment", "Rollout");
     let (stdout, stderr) = on_stdin(&rollout).unwrap();
     assert_eq!(stdout, rollout);
@@ -348,9 +349,9 @@ fn custom_resources_whose_pods_ask_are_told_of() {
     );
 }
 
-/// A commit may look like a number that is too large for one.
+/// A commit hash may look like a number that is too large for a number.
 #[test]
-fn labels_that_are_text_for_kubectl_are_text() {
+fn labels_that_kubectl_reads_as_text_stay_text() {
     let labelled = DEPLOYMENT
         .replace("      annotations:", "      labels: {commit: 7e12345, other: 1e5a}\n      annotations:");
     let (stdout, _) = on_stdin(&labelled).unwrap();

@@ -1,6 +1,6 @@
-//! Reads one YAML document as `kubectl` does: the events of a parser for YAML 1.2, put together by the rules of go-yaml 2. Of a key
-//! that is there twice the last one counts, a merge key overrides what stands before it, and aliases may stand for only so much
-//! (<https://github.com/yaml/go-yaml/blob/v2/decode.go>). Pure.
+//! Reads one YAML document as `kubectl` does: a YAML 1.2 parser yields events, and the rules of go-yaml 2 turn them
+//! into values (<https://github.com/yaml/go-yaml/blob/v2/decode.go>). The last of repeated keys counts, a merge key
+//! overrides the keys before it, and the expansion of aliases is limited. Pure.
 
 use std::{
     borrow::Cow,
@@ -14,7 +14,7 @@ use super::scalar::{self, Kind, Scalar, ScalarError};
 
 /// The namespace of YAML's own tags.
 const YAML_TAGS: &str = "tag:yaml.org,2002:";
-/// A key that takes over the fields of another mapping.
+/// The merge key: takes over the fields of another mapping.
 const MERGE: &str = "<<";
 
 /// What a document holds.
@@ -22,11 +22,11 @@ const MERGE: &str = "<<";
 pub(crate) struct Contents {
     pub(crate) value: Value,
     pub(crate) has_comments: bool,
-    /// The keys that a mapping has more than once, each with the line of the one that counts.
+    /// Keys that a mapping repeats, each with the line of the value that counts.
     pub(crate) repeated: Vec<(usize, String)>,
 }
 
-/// The document cannot be read. The text shows nothing of the document: it may hold credentials.
+/// Why the document cannot be read. The text quotes nothing of the document, which may hold credentials.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem} at line {line}, column {column}")]
 pub(super) struct ReadError {
@@ -43,19 +43,19 @@ enum Unreadable {
     Scalar(#[from] ScalarError),
     #[error("<< takes a mapping, or a list of mappings")]
     NoMapping,
-    #[error("an alias lies in what it stands for")]
+    #[error("an alias refers to a node that contains it")]
     Endless,
-    #[error("its aliases stand for too much; write out what they stand for")]
+    #[error("its aliases expand to too much; replace them by what they stand for")]
     TooMuch,
 }
 
-/// Reads the first document of `text`, which begins on this line of its file.
+/// Reads the first document of `text`, which begins on line `first_line` of its file.
 pub(super) fn read(text: &str, first_line: usize) -> Result<Contents, ReadError> {
     #[cfg(test)]
     counted::BYTES.set(counted::BYTES.get() + text.len());
     let mut composer = Composer::default();
     let mut is_over = false;
-    // Comments are only counted, so many of them may follow one another.
+    // The parser only counts comments, so the limit can be high.
     let options = granit_parser::options! { max_buffered_comment_events: usize::MAX };
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = event.map_err(|error| syntax(&error, first_line))?;
@@ -77,7 +77,7 @@ fn syntax(error: &ScanError, first_line: usize) -> ReadError {
     ReadError { line, column, problem: Unreadable::Syntax(error.info()) }
 }
 
-/// How much has been read, for tests of what it takes.
+/// Counts parsed nodes, for tests of the cost.
 #[cfg(test)]
 pub(crate) mod counted {
     use std::cell::Cell;
@@ -87,24 +87,24 @@ pub(crate) mod counted {
     }
 }
 
-/// Puts events together.
+/// Builds values from events.
 #[derive(Default)]
 struct Composer {
     contents: Contents,
     open: Vec<Open>,
     anchors: HashMap<usize, Anchored>,
-    /// How many nodes there are by now, those for which aliases stand included, and how many of them are the aliases'.
+    /// The number of nodes so far, expanded aliases included, and how many of them come from aliases.
     nodes: usize,
     aliased: usize,
 }
 
-/// What an alias can stand for, and how many nodes that is.
+/// A value that aliases can refer to, and its number of nodes.
 struct Anchored {
     value: Value,
     weight: usize,
 }
 
-/// A list or a mapping that has not ended.
+/// A list or mapping whose end has not been read yet.
 struct Open {
     collection: Collection,
     anchor: usize,
@@ -115,9 +115,9 @@ enum Collection {
     List(Vec<Value>),
     Mapping {
         entries: Map<String, Value>,
-        /// The key whose value comes next.
+        /// The key of the next value.
         key: Option<Key>,
-        /// The keys that merge keys brought: to write one of them is no repetition.
+        /// Keys that came from merge keys. Writing one of them again is no repetition.
         merged: HashSet<String>,
     },
 }
@@ -127,7 +127,7 @@ enum Key {
     Merge,
 }
 
-/// A node that is complete.
+/// A complete node.
 #[derive(Clone)]
 enum Node<'a> {
     Scalar { scalar: Scalar<'a>, is_merge: bool },
@@ -183,7 +183,7 @@ impl Composer {
         self.complete(node, 0, weight, line)
     }
 
-    /// Puts a node where it belongs. An anchor is 0 if there is none.
+    /// Adds a node to its parent. The anchor 0 means none.
     fn complete(
         &mut self,
         node: Node<'_>,
@@ -246,7 +246,7 @@ impl Node<'_> {
         }
     }
 
-    /// The mappings that a merge key takes over, the winner last.
+    /// The mappings that a merge key takes over; later ones override earlier ones.
     fn into_mappings(self) -> Result<Vec<Map<String, Value>>, Unreadable> {
         let mapping = |value| match value {
             Value::Object(mapping) => Ok(mapping),
@@ -282,7 +282,7 @@ fn resolved<'a>(
     }
 }
 
-/// go-yaml's measure: in a small document nearly everything may be an alias's, in a large one a tenth.
+/// go-yaml's limit: in a small document nearly all nodes may come from aliases, in a large one a tenth.
 fn is_excessive(aliased: usize, nodes: usize) -> bool {
     const SMALL: usize = 400_000;
     const LARGE: usize = 4_000_000;

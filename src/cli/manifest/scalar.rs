@@ -1,5 +1,5 @@
-//! What `kubectl` makes of a scalar. It reads YAML with sigs.k8s.io/yaml, that is go-yaml 2, whose rules lie between those of YAML
-//! 1.1 and 1.2: `on` is a boolean, `0644` is octal, `1_000` is a number, `190:20:30` is text
+//! The value that `kubectl` reads from a scalar. `kubectl` reads YAML with sigs.k8s.io/yaml, that is go-yaml 2, whose
+//! rules lie between YAML 1.1 and 1.2: `on` is a boolean, `0644` is octal, `1_000` is a number, `190:20:30` is text
 //! (<https://github.com/yaml/go-yaml/blob/v2/resolve.go>). Pure.
 
 use std::borrow::Cow;
@@ -7,32 +7,32 @@ use std::borrow::Cow;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Number, Value};
 
-/// A scalar as the value that it stands for.
+/// The value of a scalar.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Scalar<'a> {
     Null,
     Bool(bool),
     Int(i64),
-    /// Above the largest `i64`.
+    /// A number above the largest `i64`.
     Unsigned(u64),
     Float(f64),
     Text(Cow<'a, str>),
 }
 
-/// The tags that mean something to go-yaml, without `tag:yaml.org,2002:`.
+/// The tags that go-yaml interprets, without `tag:yaml.org,2002:`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Null,
     Bool,
     Int,
     Float,
-    /// Text, and every tag that go-yaml leaves alone.
+    /// Text, and every tag that go-yaml ignores.
     Text,
     Binary,
 }
 
 impl Kind {
-    /// The kind that a tag of YAML's own namespace asks for.
+    /// The kind that a tag of YAML's own namespace names.
     pub(super) fn named(name: &str) -> Self {
         match name {
             "null" => Self::Null,
@@ -45,16 +45,18 @@ impl Kind {
     }
 }
 
-/// Why a scalar has no value. The texts never repeat the scalar: it may be a credential.
+/// Why a scalar has no value. The texts never quote the scalar, which may be a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ScalarError {
-    #[error("the value is not what its tag says; correct the value or remove the tag")]
+    #[error("the value does not match its tag; correct the value or remove the tag")]
     OtherKind,
     #[error("the value of !!binary is not base64")]
     Base64,
-    #[error("infinity and NaN cannot be sent to Kubernetes; put the value in quotes if it is text")]
+    #[error(
+        "JSON has no infinity and no NaN, so Kubernetes cannot receive them; quote the value if it is text"
+    )]
     NoNumber,
-    #[error("this cannot be the name of a field; write it as text, in quotes")]
+    #[error("this value cannot be a field name; quote it")]
     Key,
 }
 
@@ -114,7 +116,7 @@ fn number(text: &str) -> Option<Scalar<'static>> {
     if is_float(&digits) {
         return float(&digits).map(Scalar::Float);
     }
-    // Go's own syntax for these was younger than go-yaml, which reads them once more by itself.
+    // Go's own syntax for these numbers is younger than go-yaml, so go-yaml parses them itself.
     let (negative, binary) = match (digits.strip_prefix("0b"), digits.strip_prefix("-0b")) {
         (Some(binary), _) => (false, binary),
         (None, Some(binary)) if !binary.starts_with(['+', '-']) => (true, binary),
@@ -143,7 +145,7 @@ fn integer(text: &str) -> Option<Scalar<'static>> {
     } else {
         (10, unsigned)
     };
-    // Rust would take another sign.
+    // Rust's parser would accept a second sign.
     if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
@@ -170,14 +172,14 @@ fn is_float(text: &str) -> bool {
         }
 }
 
-/// A number that is too large for a float stays text, such as the commit `7e12345`.
+/// A number that is too large for a float stays text, such as the commit hash `7e12345`.
 fn float(text: &str) -> Option<f64> {
     let starts_a_number =
         |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
     text.parse().ok().filter(|found: &f64| found.is_finite() && starts_a_number(text))
 }
 
-/// Whether every underscore stands between two digits, where Go allows it.
+/// Whether every underscore stands between two digits, as Go requires.
 fn separates_digits(text: &str) -> bool {
     let bytes = text.as_bytes();
     let is_digit = |at: Option<&u8>| at.is_some_and(u8::is_ascii_digit);
@@ -185,7 +187,7 @@ fn separates_digits(text: &str) -> bool {
         .all(|at| bytes[at] != b'_' || (is_digit(bytes.get(at - 1)) && is_digit(bytes.get(at + 1))))
 }
 
-/// Decoded; bytes that are no text become replacement characters, as Go writes them into JSON.
+/// Decodes base64. Invalid UTF-8 becomes replacement characters, as in Go's JSON.
 fn binary(text: &str) -> Result<String, ScalarError> {
     let unbroken: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
     let bytes = STANDARD.decode(unbroken).map_err(|_| ScalarError::Base64)?;
@@ -198,7 +200,7 @@ fn binary(text: &str) -> Result<String, ScalarError> {
 }
 
 impl Scalar<'_> {
-    /// The value as Kubernetes gets it, in JSON: there a float without a fraction is an integer.
+    /// The value in JSON, as Kubernetes receives it: a float without a fraction becomes an integer.
     pub(super) fn into_value(self) -> Result<Value, ScalarError> {
         Ok(match self {
             Self::Null => Value::Null,
@@ -218,7 +220,7 @@ impl Scalar<'_> {
         })
     }
 
-    /// The scalar as the name of a field.
+    /// The scalar as a field name.
     pub(super) fn into_key(self) -> Result<String, ScalarError> {
         match self {
             Self::Text(text) => Ok(text.into_owned()),
@@ -257,7 +259,7 @@ mod tests {
 
     use super::*;
 
-    /// Every expectation was printed by sigs.k8s.io/yaml 1.6.0; `kubectl` itself is asked in `tests/catalog`.
+    /// sigs.k8s.io/yaml 1.6.0 printed every expected value; `tests/catalog` compares with `kubectl` itself.
     #[rstest]
     #[case("7e12345", &json!("7e12345"))]
     #[case("6e5", &json!(600_000))]
@@ -308,7 +310,7 @@ mod tests {
     #[case("0", &json!(0))]
     #[case("-0", &json!(0))]
     #[case("0_7", &json!(7))]
-    fn plain_scalars_are_what_kubectl_makes_of_them(#[case] text: &str, #[case] expected: &Value) {
+    fn plain_scalars_have_the_values_that_kubectl_reads(#[case] text: &str, #[case] expected: &Value) {
         assert_eq!(&plain(Cow::Borrowed(text)).into_value().unwrap(), expected);
     }
 
@@ -324,7 +326,11 @@ mod tests {
     #[case("binary", "/+KC", Ok(json!("\u{fffd}\u{fffd}\u{fffd}")))]
     #[case("binary", "a", Err(ScalarError::Base64))]
     #[case("unheard-of", "1", Ok(json!("1")))]
-    fn tags_are_heeded(#[case] tag: &str, #[case] text: &str, #[case] expected: Result<Value, ScalarError>) {
+    fn tags_decide_the_type(
+        #[case] tag: &str,
+        #[case] text: &str,
+        #[case] expected: Result<Value, ScalarError>,
+    ) {
         let found = tagged(Kind::named(tag), Cow::Borrowed(text));
         assert_eq!(found.and_then(Scalar::into_value), expected);
     }
@@ -333,7 +339,7 @@ mod tests {
     #[case(".inf")]
     #[case("-.INF")]
     #[case(".NaN")]
-    fn what_is_no_number_in_json_is_an_error(#[case] text: &str) {
+    fn numbers_that_json_lacks_are_errors(#[case] text: &str) {
         assert_eq!(plain(Cow::Borrowed(text)).into_value(), Err(ScalarError::NoNumber));
     }
 

@@ -1,4 +1,4 @@
-//! Documents, their limits, and what becomes of their values.
+//! Splitting files into documents, limits, and values after reading and writing.
 
 use proptest::prelude::*;
 use rstest::rstest;
@@ -82,7 +82,7 @@ fn an_empty_document_is_null(#[case] file: &str) {
     }
 }
 
-/// `kubectl` reads YAML 1.1, in which `0644` is an octal number; `defaultMode` is often written so.
+/// `kubectl` reads YAML 1.1, in which `0644` is octal. Manifests often write `defaultMode` that way.
 #[test]
 fn values_are_read_as_kubectl_reads_them() {
     let file = "mode: 0644\nnew: 0o644\ntext: '0644'\nfloat: 1e3\nyes: on\nnothing:\ndate: 2026-01-01\nbase: &b {k: v}\ncopy: {<<: *b}\n";
@@ -94,7 +94,7 @@ fn values_are_read_as_kubectl_reads_them() {
 }
 
 #[test]
-fn an_error_names_the_line_of_the_file_and_shows_no_value() {
+fn errors_name_the_line_and_quote_no_value() {
     let file = "a: 1\n---\nb: 2\n---\npassword: s3cret\nc: [1,\n";
     let error = documents(file)[2].parse().unwrap_err();
     let error = format!("{error:#}");
@@ -102,7 +102,7 @@ fn an_error_names_the_line_of_the_file_and_shows_no_value() {
     assert!(!error.contains("s3cret"), "{error}");
 }
 
-/// As `kubectl get pods --all-namespaces -o yaml` writes it, with labels that somebody gave by an alias.
+/// The output of `kubectl get pods --all-namespaces -o yaml`, with labels that an alias sets.
 #[test]
 fn a_dump_of_a_whole_cluster_can_be_read() {
     let item = "- {a: *shared, b: [1, 2, 3, 4, 5, 6, 7, 8]}\n";
@@ -112,9 +112,9 @@ fn a_dump_of_a_whole_cluster_can_be_read() {
     assert!(only(&deep).parse().is_ok(), "the schema of a custom resource that holds pods");
 }
 
-/// A few lines must not become gigabytes, nor many brackets the end of the stack.
+/// A few lines must not expand to gigabytes, and nested brackets must not overflow the stack.
 #[test]
-fn bombs_are_refused() {
+fn alias_and_nesting_bombs_are_refused() {
     let of_tens = |level: usize| {
         let last = vec![format!("*a{}", level - 1); 10].join(", ");
         format!("a{level}: &a{level} [{last}]\n")
@@ -126,30 +126,31 @@ fn bombs_are_refused() {
     assert!(only(&deep).parse().is_err());
 }
 
-/// `kubectl` makes text of them, too.
+/// As `kubectl` does.
 #[test]
-fn keys_that_are_no_text_become_text() {
+fn keys_of_other_types_become_text() {
     let expected = json!({"5432": "a", "true": "b", "1.5": "c", "x": {"1": 2}});
     assert_eq!(only("5432: a\ntrue: b\n1.5: c\nx: {1: 2}\n").parse().unwrap(), expected);
 }
 
-/// `kubectl` takes the last one without a word.
+/// `kubectl` takes the last value without a warning.
 #[test]
-fn of_a_key_that_is_there_twice_the_last_one_counts_and_its_line_is_known() {
+fn the_last_of_repeated_keys_counts_and_its_line_is_known() {
     let file = "x: 1\n---\na: 1\nb:\n  c: 1\n  c: 2\na: 3\n";
     let contents = documents(file)[1].read().unwrap();
     assert_eq!(contents.value, json!({"a": 3, "b": {"c": 2}}));
     assert_eq!(contents.repeated, [(6, "c".to_owned()), (7, "a".to_owned())]);
 }
 
-/// In go-yaml 2 a merge key wins over what stands before it and loses to what stands after it, and of a list the first wins.
+/// In go-yaml 2 a merge key overrides the keys before it and yields to the keys after it. The first mapping of a list
+/// wins.
 #[rstest]
 #[case::before("a: &a {k: 1}\nb: {<<: *a, k: 2}\n", &json!({"k": 2}))]
 #[case::after("a: &a {k: 1}\nb: {k: 2, <<: *a}\n", &json!({"k": 1}))]
 #[case::list("a: &a {k: 1}\nb: {<<: [{k: 2}, *a, {l: 3}]}\n", &json!({"k": 2, "l": 3}))]
 #[case::quoted("a: &a 1\nb: {'<<': *a}\n", &json!({"<<": 1}))]
 #[case::tagged("a: &a {k: 1}\nb: {!!merge <<: *a}\n", &json!({"k": 1}))]
-fn merge_keys_merge_as_for_kubectl(#[case] file: &str, #[case] expected: &Value) {
+fn merge_keys_merge_as_in_kubectl(#[case] file: &str, #[case] expected: &Value) {
     let contents = only(file).read().unwrap();
     assert_eq!(&contents.value["b"], expected);
     assert_eq!(contents.repeated, []);
@@ -157,15 +158,15 @@ fn merge_keys_merge_as_for_kubectl(#[case] file: &str, #[case] expected: &Value)
 
 #[rstest]
 #[case::not_a_mapping("a: {<<: 1}", "<< takes a mapping, or a list of mappings")]
-#[case::in_itself("a: &a [*a]", "an alias lies in what it stands for")]
+#[case::in_itself("a: &a [*a]", "an alias refers to a node that contains it")]
 #[case::unknown("a: *b", "while parsing node, found unknown anchor")]
 #[case::no_number(
     "a: .inf",
-    "infinity and NaN cannot be sent to Kubernetes; put the value in quotes if it is text"
+    "JSON has no infinity and no NaN, so Kubernetes cannot receive them; quote the value if it is text"
 )]
 #[case::no_base64("a: !!binary x", "the value of !!binary is not base64")]
-#[case::mapping_as_key("{a: b}: 1", "this cannot be the name of a field; write it as text, in quotes")]
-#[case::null_as_key("~: 1", "this cannot be the name of a field; write it as text, in quotes")]
+#[case::mapping_as_key("{a: b}: 1", "this value cannot be a field name; quote it")]
+#[case::null_as_key("~: 1", "this value cannot be a field name; quote it")]
 fn what_kubectl_refuses_is_refused_with_its_line(#[case] text: &str, #[case] expected: &str) {
     let file = format!("x: 1\n---\n{text}\n");
     let error = format!("{:#}", documents(&file)[1].read().unwrap_err());
@@ -185,7 +186,7 @@ fn what_kubectl_refuses_is_refused_with_its_line(#[case] text: &str, #[case] exp
 #[case::pretty_json("{\n  \"a\": 1\n}\n", "{\n  \"a\": 2\n}\n")]
 #[case::json_in_a_stream("---\n{\"a\": 1}\n", "---\n{\"a\":2}\n")]
 #[case::flow_yaml("{a: 1}\n", "a: 2\n")]
-fn another_value_is_written_in_the_style_of_the_document(#[case] file: &str, #[case] expected: &str) {
+fn rewriting_keeps_the_style_of_the_document(#[case] file: &str, #[case] expected: &str) {
     let document = only(file);
     assert_eq!(document.parse().unwrap(), json!({"a": 1}));
     assert_eq!(document.rewrite(&json!({"a": 2})).unwrap(), expected);
@@ -198,11 +199,11 @@ fn another_value_is_written_in_the_style_of_the_document(#[case] file: &str, #[c
 #[case("a: 1 # c\n", true)]
 #[case("a: 1\n...\n# c\n", true)]
 #[case("{\"a\": \"# 1\"}", false)]
-fn comments_are_told_from_text(#[case] file: &str, #[case] expected: bool) {
+fn comments_are_distinguished_from_text(#[case] file: &str, #[case] expected: bool) {
     assert_eq!(documents(file).iter().any(|document| document.read().unwrap().has_comments), expected);
 }
 
-/// Strings that a YAML reader, of version 1.1 or 1.2, takes for something else when they are not quoted.
+/// Strings that a reader of YAML 1.1 or 1.2 would read as another type without quotes.
 #[rstest]
 fn a_string_stays_a_string(
     #[values(
@@ -337,8 +338,8 @@ fn any_value() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         any::<u64>().prop_map(Value::from),
-        // Not all floats: serde_json reads some of them with an error in the last digit.
-        // One without a fraction is an integer to Kubernetes.
+        // Only some floats, because serde_json misreads the last digit of others. A float without a fraction is an
+        // integer to Kubernetes.
         any::<i32>().prop_map(|eighths| Value::from(f64::from(eighths) / 8.0 + 0.0625)),
         text.clone().prop_map(Value::from),
     ];
@@ -352,12 +353,12 @@ fn any_value() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn any_value_is_the_same_after_it_has_been_written_and_read(value in any_value()) {
+    fn every_value_survives_writing_and_reading(value in any_value()) {
         keeps(&json!({"value": value}));
     }
 
     #[test]
-    fn no_text_makes_the_splitting_lose_anything_or_panic(
+    fn splitting_never_panics_and_loses_no_text(
         file in "(---|\\.\\.\\.|[a: \n\r#|%\u{feff}-]|\n|\r\n|'|\"|\\{|\\}){0,40}",
     ) {
         texts(&file);

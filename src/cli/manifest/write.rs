@@ -1,5 +1,5 @@
-//! Writes YAML that every reader takes for the same, be it for YAML 1.1, for 1.2, or go-yaml: strings that one of them would take
-//! for something else are quoted.
+//! Writes YAML that every reader understands alike, whether it follows YAML 1.1, YAML 1.2 or go-yaml. Strings that
+//! one of them would read as another type are quoted.
 
 use serde::{
     Serialize, Serializer,
@@ -8,12 +8,12 @@ use serde::{
 use serde_json::Value;
 use serde_saphyr::{DoubleQuoted, ser_options};
 
-/// The value as YAML, with lines of any length: a folded text is hard to read and to compare.
+/// The value as YAML, without line folding: folded text is hard to read and to compare.
 pub(super) fn to_yaml(value: &Value) -> Result<String, serde_saphyr::SerializeError> {
     serde_saphyr::to_string_with_options(&Written(value), ser_options! { folded_wrap_chars: usize::MAX })
 }
 
-/// A value in the styles of this module.
+/// A value with the formatting of this module.
 struct Written<'a>(&'a Value);
 
 impl Serialize for Written<'_> {
@@ -39,8 +39,8 @@ impl Serialize for Written<'_> {
     }
 }
 
-/// Whether a text of several lines is not to be a block. Readers differ about white space at the start of a block, above all tabs,
-/// which `kubectl` takes for indentation.
+/// Whether a text of several lines must not be written as a block. Readers differ about white space at the start of a
+/// block, above all tabs, which `kubectl` reads as indentation.
 fn is_no_block(text: &str) -> bool {
     text.contains('\n') && text.starts_with(char::is_whitespace)
 }

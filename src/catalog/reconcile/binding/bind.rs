@@ -1,6 +1,6 @@
-//! Getting credentials: wait for the instance, see that the Secrets' names are free, record the external resource, ask the broker,
-//! write the Secrets. The same steps restore Secrets that were lost or changed, for a broker answers a repeated bind with
-//! the same credentials.
+//! Creates the credentials of a binding: waits for the instance, checks that the Secrets' names are free, records the
+//! ExternalResource, asks the broker and writes the Secrets. The same steps restore lost or changed Secrets, because
+//! a broker answers a repeated bind with the same credentials.
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,7 +35,7 @@ use crate::{
     osb::{BindRequest, BindResponse, Object},
 };
 
-/// How long to wait for a namespace that has not been seen yet; its appearance ends the wait.
+/// The wait for a namespace that the watch has not seen yet. The namespace's appearance ends the wait.
 const UNKNOWN_NAMESPACE: Duration = Duration::from_secs(1);
 
 pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Result<Next, ReconcileError> {
@@ -109,7 +109,7 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
     Ok(next)
 }
 
-/// That nothing can be created in a namespace that is being deleted is no error.
+/// A terminating namespace accepts no new objects; this is no error.
 fn in_a_living_namespace(error: ReconcileError) -> Result<Next, ReconcileError> {
     if let ReconcileError::Cluster(kube::Error::Api(status)) = &error
         && status.is_forbidden()
@@ -124,8 +124,8 @@ fn in_a_living_namespace(error: ReconcileError) -> Result<Next, ReconcileError> 
     Err(error)
 }
 
-/// Completes what the user wrote, in one step: the finalizer (only before the binding is first handled, so that it is
-/// never put back), the id, and the Secret's name.
+/// Completes the binding in one step: the finalizer (only before the binding is first reconciled, so that it is never
+/// put back), the id, and the Secret's name.
 async fn prepare(
     context: &Context,
     api: &Api<ServiceBinding>,
@@ -147,7 +147,7 @@ async fn prepare(
     Ok(patch(context, api, binding, changes).await?)
 }
 
-/// All steps, in order.
+/// Takes all steps in order.
 async fn bind(
     binding: &ServiceBinding,
     context: &Context,
@@ -165,7 +165,7 @@ async fn bind(
         &offer.class.spec.external_name,
     )?;
     secrets::check_names(binding)?;
-    secrets::read(api, binding).await?; // before the broker is asked, so that nothing is made that cannot be kept
+    secrets::read(api, binding).await?; // Checked before the broker is asked, so that no credentials are made that cannot be stored.
     new.current_operation = Some(BindingOperation::Bind);
     status::start(new);
     let response = ask(binding, &held, &offer, context, new).await?;
@@ -209,8 +209,8 @@ fn ready_instance(binding: &ServiceBinding, context: &Context) -> Result<Arc<Ser
     not_ready(format!("is not ready: {}; kubectl describe serviceinstance {name}", reason.unwrap_or("new")))
 }
 
-/// The external resource of the instance. Only it shows that the instance is this object's at the broker: its status, and what its
-/// spec refers to, can be written by others than bindery.
+/// The ExternalResource of the instance. Only the ExternalResource proves that the broker's instance belongs to this
+/// object: users can write the object's status and the objects that its spec refers to.
 async fn held(instance: &ServiceInstance, context: &Context) -> Result<ExternalResource, Failure> {
     let (id, uid) = (instance.spec.external_id.as_deref(), instance.metadata.uid.as_deref());
     let external_resource =
@@ -218,32 +218,32 @@ async fn held(instance: &ServiceInstance, context: &Context) -> Result<ExternalR
     external_resource.ok_or_else(|| {
         let name = instance.name_any();
         let message = format!(
-            "no ExternalResource shows that ServiceInstance {name:?} is what its spec.externalID stands for at the broker; delete \
-             the instance and create it anew"
+            "no ExternalResource proves that spec.externalID of ServiceInstance {name:?} belongs to it at the \
+            broker; delete the instance and create it again"
         );
         NotBound::new("ErrorInstanceNotReady", message, Remedy::Retry).into()
     })
 }
 
-/// What the instance was made from.
+/// The class and plan from which the instance was made.
 fn offer(held: &ExternalResource, context: &Context) -> Result<Offer, NotBound> {
     let class = context.stores.classes.find(|known| known.spec.external_id == held.spec.service_id);
     let plan = context.stores.plans.find(|known| known.spec.external_id == held.spec.plan_id);
     let (Some(class), Some(plan)) = (class, plan) else {
-        let message = "the class or plan of the instance is not offered any more; register its ClusterServiceBroker again";
+        let message = "the broker does not offer the class or plan of the instance any more; register its \
+            ClusterServiceBroker again";
         return Err(NotBound::new("ErrorInstanceRefsUnresolved", message, Remedy::Watched));
     };
     let offer = Offer { class, plan };
     if !offer.is_bindable() {
         let (class, plan) = (&offer.class.spec.external_name, &offer.plan.spec.external_name);
-        let message =
-            format!("the plan {plan:?} of the class {class:?} has nothing to bind to; use another plan");
+        let message = format!("the plan {plan:?} of the class {class:?} cannot be bound; use another plan");
         return Err(NotBound::new("ErrorNonbindableServiceClass", message, Remedy::Watched));
     }
     Ok(offer)
 }
 
-/// Has the broker make the credentials, or tell them again.
+/// Asks the broker to create or repeat the credentials.
 async fn ask(
     binding: &ServiceBinding,
     instance: &ExternalResource,
@@ -288,18 +288,21 @@ async fn ask(
                 .await
                 .map_err(|error| refused(context, &held.spec.broker.name, error))?;
             context.ledger.remove(&held).await?;
-            let message = "credentials that were asked for before were deleted at the broker first";
+            let message =
+                "the broker deleted credentials of an earlier request; bindery now asks for new ones";
             return Err(NotBound::new("BindCallFailed", message, Remedy::Retry).into());
         }
         Recorded::OtherNamespace(held) => {
             let message = format!(
-                "spec.externalID is taken: {}; or delete this one and create it with another id or none",
+                "spec.externalID is taken: {}; or delete this ServiceBinding and create it with another \
+                externalID or without one",
                 how_to_adopt(&held, namespace_uid.as_deref().unwrap_or_default())
             );
             return Err(NotBound::new(NAMESPACE_RECREATED, message, Remedy::Retry).into());
         }
         Recorded::Taken => {
-            let message = "spec.externalID is the id of another ServiceBinding; delete this one and create it with another id or none";
+            let message = "spec.externalID is the id of another ServiceBinding; delete this ServiceBinding and \
+                create it with another externalID or without one";
             return Err(NotBound::new("ErrorExternalIDTaken", message, Remedy::Retry).into());
         }
     };
@@ -307,7 +310,7 @@ async fn ask(
     let request = BindRequest {
         service_id: external_resource.spec.service_id.as_str().into(),
         plan_id: external_resource.spec.plan_id.as_str().into(),
-        // The name is bindery's own addition: it is where pods find the credentials as files.
+        // `binding_name` is bindery's own addition: the name of the folder in which pods find the credentials.
         context: json!({
             "platform": "kubernetes", "namespace": external_resource.spec.namespace, "clusterid": context.cluster_id,
             "binding_name": external_resource.spec.name,
@@ -331,13 +334,12 @@ async fn ask(
         return Ok(response);
     }
     let also = if offer.class.spec.binding_retrievable {
-        "also when they are fetched"
+        "neither to the bind request nor to a fetch"
     } else {
-        "and its service does not let them be fetched"
+        "and the service does not allow fetching them"
     };
-    let message = format!(
-        "the broker answers without the binding's credentials, {also}; delete the binding and create it anew"
-    );
+    let message =
+        format!("the broker's answer has no credentials, {also}; delete the binding and create it again");
     Err(NotBound::new("BindResultMissing", message, Remedy::Retry).into())
 }
 

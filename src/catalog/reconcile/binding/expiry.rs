@@ -1,4 +1,4 @@
-//! The end of credentials that a broker gave for a time. Pure.
+//! The expiry of credentials that a broker issues for a limited time. Pure.
 
 use std::time::Duration;
 
@@ -13,43 +13,44 @@ use crate::{
     catalog::reconcile::status,
 };
 
-/// The reason of a binding whose credentials have ended.
+/// The reason of a binding whose credentials have expired.
 const REASON: &str = "CredentialsExpired";
 
-/// What a broker says of the end, in whole seconds, which are all that a status holds. It is rounded up: credentials are not
-/// said to have ended before they have. What is no time says nothing.
+/// Parses a broker's `expires_at`, rounded up to whole seconds, which is the precision of a status: credentials must
+/// not be reported as expired too early. An invalid time is ignored.
 pub(super) fn read(expires_at: &str) -> Option<Time> {
     let in_seconds = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil);
     match expires_at.parse::<Timestamp>().and_then(|at| at.round(in_seconds)) {
         Ok(at) => Some(Time(at)),
         Err(error) => {
-            tracing::warn!(%error, "a broker's expires_at is no time; the end of the credentials is not known");
+            tracing::warn!(%error, "a broker's expires_at is not a valid time; the expiry of the credentials is \
+                unknown");
             None
         }
     }
 }
 
-/// How long the credentials still last, if they end; nothing left when they have ended.
+/// The remaining lifetime of the credentials, zero if they have expired; `None` if they do not expire.
 pub(super) fn left(status: &ServiceBindingStatus, now: Timestamp) -> Option<Duration> {
     let end = status.expires_at.as_ref()?.0;
     Some(Duration::try_from(end.duration_since(now)).unwrap_or_default())
 }
 
-/// When to look again: after this time, or when the credentials end.
+/// The earlier of this wait and the expiry of the credentials.
 pub(super) fn sooner(wait: Duration, status: &ServiceBindingStatus, now: Timestamp) -> Duration {
     left(status, now).map_or(wait, |left| wait.min(left))
 }
 
-/// That the credentials have ended.
+/// The condition of expired credentials.
 pub(super) fn not_bound(status: &ServiceBindingStatus) -> NotBound {
     let end = status.expires_at.as_ref().map_or_else(String::new, |end| format!(" at {:.0}", end.0));
     let message = format!(
-        "The credentials ended{end}, and log in nobody any more; delete the binding and create it anew"
+        "The credentials expired{end} and cannot log in any more; delete the binding and create it again"
     );
     NotBound::new(REASON, message, Remedy::Watched)
 }
 
-/// Says in the status that the credentials have ended.
+/// Sets the status to expired.
 pub(super) fn tell(status: &mut ServiceBindingStatus) {
     let NotBound { reason, message, .. } = not_bound(status);
     status.current_operation = None;
@@ -57,7 +58,7 @@ pub(super) fn tell(status: &mut ServiceBindingStatus) {
     status::set_ready(status, false, reason, message);
 }
 
-/// Whether the status says so.
+/// Whether the status already says that the credentials have expired.
 pub(super) fn is_told(status: &ServiceBindingStatus) -> bool {
     status.conditions.get(ConditionType::Ready).is_some_and(|ready| ready.reason == REASON)
 }
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_end_when_their_time_is_over() {
+    fn credentials_expire_at_their_time() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let status = ServiceBindingStatus {
             expires_at: read("2026-01-01T00:01:00.0Z"),
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_says_that_they_ended() {
+    fn the_status_reports_expired_credentials() {
         let mut status = ServiceBindingStatus {
             expires_at: read("2026-01-01T00:01:00Z"),
             ..ServiceBindingStatus::default()
@@ -94,7 +95,7 @@ mod tests {
         assert!(is_told(&status));
         let ready = status.conditions.get(ConditionType::Ready).unwrap();
         assert!(
-            ready.message.contains("2026-01-01T00:01:00Z") && ready.message.contains("create it anew"),
+            ready.message.contains("2026-01-01T00:01:00Z") && ready.message.contains("create it again"),
             "{}",
             ready.message
         );

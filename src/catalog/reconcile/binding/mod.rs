@@ -1,4 +1,5 @@
-//! Bindings: `bind` gets credentials, `keep` keeps them in Secrets, `unbind` gives them up.
+//! Reconciles ServiceBindings: `bind` creates credentials, `write_secrets` keeps them in Secrets, `unbind` deletes
+//! them.
 
 mod bind;
 mod expiry;
@@ -17,7 +18,7 @@ use crate::{
     },
 };
 
-/// Looks at a binding.
+/// Reconciles a binding.
 pub(in crate::catalog) async fn reconcile(
     binding: Arc<ServiceBinding>,
     context: Arc<Context>,
@@ -29,19 +30,19 @@ pub(in crate::catalog) async fn reconcile(
     }
 }
 
-/// Why a binding has no credentials or no Secrets yet: the condition.
+/// The condition of a binding that has no credentials or no Secrets yet.
 struct NotBound {
     reason: &'static str,
     message: String,
     remedy: Remedy,
 }
 
-/// What ends the wait.
+/// What can end that state.
 #[derive(Clone, Copy)]
 enum Remedy {
-    /// A change of something that is watched.
+    /// A change of a watched object.
     Watched,
-    /// Nothing that is seen: try again.
+    /// No watched event, so bindery retries.
     Retry,
     /// Only a change of the spec.
     Never,
@@ -53,7 +54,7 @@ impl NotBound {
     }
 }
 
-/// A step ends with the condition that stands in its way, or with an error of the cluster.
+/// A step fails with a condition for the user, or with an error of the cluster.
 enum Failure {
     NotBound(NotBound),
     Cluster(ReconcileError),

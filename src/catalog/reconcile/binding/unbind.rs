@@ -1,4 +1,5 @@
-//! Giving credentials up: the broker is asked to delete them, then the Secrets go, the external resource, and the finalizer.
+//! Deletes a binding: the broker deletes the credentials, then the Secrets, the ExternalResource and the finalizer
+//! are removed.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt};
@@ -23,7 +24,7 @@ use crate::{
 
 pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Result<Next, ReconcileError> {
     if !has_finalizer(binding) {
-        return Ok(Next::Settled); // the external resource, if there is one, is seen to once the object is gone
+        return Ok(Next::Settled); // If there is an ExternalResource, its reconciler deletes the credentials once the object is gone.
     }
     let namespace = binding.namespace().unwrap_or_default();
     let api: Api<ServiceBinding> = Api::namespaced(context.client.clone(), &namespace);
@@ -56,7 +57,7 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
     Ok(Next::Settled)
 }
 
-/// A deletion that does not work: what blocks it, since when, and what to do.
+/// Reports a failed deletion: what blocks it, since when, and what to do.
 fn failed(
     mut status: ServiceBindingStatus,
     external_resource: &ExternalResource,
@@ -75,8 +76,8 @@ fn failed(
         BrokerError::Client(_) => "ErrorCallingUnbind",
     };
     let message = format!(
-        "Deleting at the broker {} does not work since {since:.0}: {error}. It is tried again. To give up and leave it at \
-         the broker: kubectl delete extres {}",
+        "The broker {} has not deleted the binding since {since:.0}: {error}. bindery retries. To stop retrying \
+        and leave the binding at the broker: kubectl delete extres {}",
         external_resource.spec.broker.name,
         external_resource.name_any()
     );

@@ -1,5 +1,5 @@
-//! Giving credentials back that no Secret can hold, which only the broker's answer shows: they are deleted at the broker, so
-//! that nothing is left there that nobody can use.
+//! Gives back credentials that no Secret can hold, which only the broker's answer shows. They are deleted at the
+//! broker, so that no unusable credentials remain there.
 
 use super::{Failure, NotBound, Remedy};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 /// The reason of a binding whose credentials no Secret can hold.
 const REASON: &str = "ErrorInjectingBindResult";
 
-/// Has the broker delete the credentials, unless earlier ones of the binding are in use.
+/// Deletes the credentials at the broker, unless earlier credentials of the binding are in use.
 pub(super) async fn give_back(
     binding: &ServiceBinding,
     context: &Context,
@@ -27,13 +27,16 @@ pub(super) async fn give_back(
         Ok(Ok(())) => {
             new.unbind_status = Some(ReleaseStatus::NotRequired);
             let message = format!(
-                "{error}. They were deleted at the broker again: ask its maintainers, or bind with parameters that give others"
+                "{error}. bindery has deleted the credentials at the broker. Ask the broker's maintainers, or \
+                bind with other parameters"
             );
             NotBound::new(REASON, message, Remedy::Never).into()
         }
         Ok(Err(problem)) => {
-            let message =
-                format!("{error}. Deleting them at the broker does not work, and is tried again: {problem}");
+            let message = format!(
+                "{error}. The credentials could not be deleted at the broker, and bindery retries: \
+                    {problem}"
+            );
             NotBound::new(REASON, message, Remedy::Retry).into()
         }
         Err(error) => error.into(),

@@ -1,5 +1,5 @@
-//! Keeping credentials: the Secrets are written in the order in which pods need them, and the status tells of them
-//! without telling them.
+//! Writes the Secrets in the order in which pods need them, and records their revision in the status without any
+//! credentials.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::{
     osb::BindResponse,
 };
 
-/// Writes the Secrets, in the order in which pods need them, and what is told of them.
+/// Writes the Secrets in the order in which pods need them, and updates the status.
 pub(super) async fn keep(
     binding: &ServiceBinding,
     offer: &Offer,
@@ -52,9 +52,9 @@ pub(super) async fn keep(
     Ok(())
 }
 
-/// The revision of these credentials: that of the mounted Secret while its data stays, the next one otherwise. A Secret
-/// that was lost or changed by somebody comes back under its old number when the credentials are the old ones, which
-/// only the user's name can tell then.
+/// The revision of these credentials: the mounted Secret's revision if its data is the same, otherwise the next one.
+/// If a Secret was lost or changed by a user and the credentials are still the old ones, the Secret keeps its old
+/// revision; then only the user name identifies the credentials.
 fn revision(
     existing: &[(String, Option<Secret>)],
     data: &BTreeMap<String, String>,
@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    /// The revision when the mounted Secret holds `held` in version `version`, the status tells of user `u` with
+    /// The revision when the mounted Secret holds `held` in version `version`, the status names user `u` with
     /// revision 2 written as version `1`, and the broker answers `answered`.
     fn next(held: Option<&[(&str, &str)]>, version: &str, answered: &[(&str, &str)]) -> i64 {
         let status: ServiceBindingStatus = serde_json::from_value(json!({
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_revision_counts_sets_of_credentials_not_writes() {
+    fn the_revision_counts_credentials_not_writes() {
         let old = [("username", "u"), ("password", "p")];
         let new_user = [("username", "v"), ("password", "q")];
         let new_password = [("username", "u"), ("password", "q")];

@@ -1,5 +1,5 @@
-//! Ending an instance: once no binding uses it any more the broker is asked to delete it, then the external resource goes, then the
-//! finalizer.
+//! Deletes an instance: once no binding uses it, the broker deletes it, then the ExternalResource and the finalizer
+//! are removed.
 
 use std::time::Duration;
 
@@ -24,12 +24,12 @@ use crate::{
     osb::Operation,
 };
 
-/// How soon to look again for external resources that stand in the way; their removal ends the wait.
+/// The wait before the next check for ExternalResources that block the deletion; their removal ends the wait.
 const BLOCKED: Duration = Duration::from_secs(10);
 
 pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> Result<Next, ReconcileError> {
     if !has_finalizer(instance) {
-        return Ok(Next::Settled); // the external resource, if there is one, is seen to once the object is gone
+        return Ok(Next::Settled); // If there is an ExternalResource, its reconciler deletes the instance once the object is gone.
     }
     let namespace = instance.namespace().unwrap_or_default();
     let api: Api<ServiceInstance> = Api::namespaced(context.client.clone(), &namespace);
@@ -46,7 +46,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
     let Some(external_resource) =
         context.ledger.find(ExternalResourceKind::ServiceInstance, &id, uid).await?
     else {
-        remove_finalizer(context, &api, instance).await?; // no broker holds anything for it
+        remove_finalizer(context, &api, instance).await?; // No broker holds anything for it.
         return Ok(Next::Settled);
     };
     let asking = delete_external::instance(context, &external_resource, begin(&mut new));
@@ -87,7 +87,7 @@ pub(super) fn is_used(instance: &ServiceInstance, context: &Context) -> bool {
     blockers(instance, context).is_some()
 }
 
-/// What still uses the instance, as a message.
+/// A message that names what still uses the instance.
 fn blockers(instance: &ServiceInstance, context: &Context) -> Option<String> {
     let (namespace, name) = (instance.namespace(), instance.name_any());
     let of_instance = |binding: &ServiceBinding| {
@@ -105,15 +105,16 @@ fn blockers(instance: &ServiceInstance, context: &Context) -> Option<String> {
     (!external_resources.is_empty()).then(|| {
         let names = external_resources.join(", ");
         format!(
-            "The broker still holds bindings of it whose objects are gone; see kubectl describe extres {names}"
+            "The broker still holds bindings of this instance whose ServiceBindings are gone; see kubectl \
+            describe extres {names}"
         )
     })
 }
 
-/// Notes that the deletion has begun, and returns the operation that runs already.
+/// Records the start of the deletion, and returns the operation that is already running.
 fn begin(status: &mut ServiceInstanceStatus) -> delete_external::Begun {
     if status.current_operation != Some(InstanceOperation::Deprovision) {
-        // An operation that runs may be the creation: a deletion ends it (spec.md, "Deprovisioning").
+        // The running operation may be the creation; a deletion cancels it (spec.md, "Deprovisioning").
         status.current_operation = Some(InstanceOperation::Deprovision);
         status.async_op_in_progress = false;
         status.last_operation = None;
@@ -124,7 +125,7 @@ fn begin(status: &mut ServiceInstanceStatus) -> delete_external::Begun {
     status.async_op_in_progress.then(|| status.last_operation.clone().map(Operation::from))
 }
 
-/// A deletion that does not work: what blocks it, since when, and what to do.
+/// Reports a failed deletion: what blocks it, since when, and what to do.
 fn failed(
     status: &mut ServiceInstanceStatus,
     external_resource: &ExternalResource,
@@ -135,8 +136,8 @@ fn failed(
     status.last_operation = None;
     let since = status::start(status).0;
     let message = format!(
-        "Deleting at the broker {} does not work since {since:.0}: {about}. It is tried again. To give up and leave it at \
-         the broker: kubectl delete extres {}",
+        "The broker {} has not deleted the instance since {since:.0}: {about}. bindery retries. To stop retrying \
+        and leave the instance at the broker: kubectl delete extres {}",
         external_resource.spec.broker.name,
         external_resource.name_any()
     );

@@ -1,4 +1,5 @@
-//! Instances: `provision` makes them, `withdraw` takes back what was asked for before a change, `deprovision` ends them.
+//! Reconciles ServiceInstances: `provision` creates an instance, `rollback` deletes what an earlier class or plan
+//! requested, `deprovision` deletes the instance.
 
 mod deprovision;
 mod provision;
@@ -14,7 +15,7 @@ use crate::{
     },
 };
 
-/// Looks at an instance.
+/// Reconciles an instance.
 pub(in crate::catalog) async fn reconcile(
     instance: Arc<ServiceInstance>,
     context: Arc<Context>,

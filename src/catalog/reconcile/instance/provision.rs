@@ -1,4 +1,5 @@
-//! Making an instance: find its class and plan, record the external resource, ask the broker, and ask again until it is there.
+//! Creates an instance: finds its class and plan, records the ExternalResource, asks the broker, and polls until the
+//! instance exists.
 
 use std::time::Duration;
 
@@ -32,17 +33,17 @@ use crate::{
     osb::{Object, Operation, OperationState, ProvisionRequest},
 };
 
-/// How long to wait for a namespace that has not been seen yet; its appearance ends the wait.
+/// The wait for a namespace that the watch has not seen yet. The namespace's appearance ends the wait.
 const UNKNOWN_NAMESPACE: Duration = Duration::from_secs(1);
 
-/// An instance on its way, and what will be written of it.
+/// One attempt to create an instance, and the status to write.
 struct Attempt<'a> {
     context: &'a Context,
     instance: ServiceInstance,
     offer: Offer,
     broker: &'a ClusterServiceBroker,
     external_resource: ExternalResource,
-    /// Whether the broker was never asked for the id before.
+    /// Whether this is the first request to the broker for the id.
     is_first: bool,
     status: ServiceInstanceStatus,
     /// The uid of the namespace.
@@ -52,7 +53,7 @@ struct Attempt<'a> {
 pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> Result<Next, ReconcileError> {
     let namespace = instance.namespace().unwrap_or_default();
     let space = match context.namespace(&namespace) {
-        // What uses it goes first, and wakes it then.
+        // The bindings that use the instance are deleted first; their removal enqueues the instance.
         NamespaceState::Terminating { .. } if is_used(instance, context) => return Ok(Next::Settled),
         NamespaceState::Terminating { .. } => return namespace_termination::delete(instance, context).await,
         NamespaceState::Unknown => return Ok(Next::After(UNKNOWN_NAMESPACE)),
@@ -93,7 +94,8 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
                 }
                 Recorded::OtherNamespace(held) => {
                     let message = format!(
-                        "spec.externalID is taken: {}; or delete this one and create it with another id or none",
+                        "spec.externalID is taken: {}; or delete this ServiceInstance and create it with another \
+                        externalID or without one",
                         how_to_adopt(&held, &space)
                     );
                     status::set_ready(&mut new, false, NAMESPACE_RECREATED, message);
@@ -102,7 +104,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
                 Recorded::Elsewhere(held) if Some(&held.spec.uid) == instance.metadata.uid.as_ref() => {
                     withdraw(context, &held, &mut new).await?
                 }
-                // What an earlier object of this name made may be in use, so it is not deleted to make room.
+                // What an earlier object of this name created may be in use, so it is not deleted to make room.
                 Recorded::Elsewhere(held) => {
                     let message = format!("{INHERITED}: {}", held.name_any());
                     status::set_ready(&mut new, false, "ErrorExternalIDTaken", message);
@@ -130,7 +132,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
     Ok(next)
 }
 
-/// The offer, if the parameters for it can be read.
+/// Returns the offer if the parameters can be read.
 fn readable(instance: &ServiceInstance, offer: Offer) -> Result<Offer, Unresolved> {
     if instance.spec.parameters.iter().flat_map(Object::values).any(is_cut) {
         return Err(Unresolved { reason: "ErrorWithParameters", message: too_deep("spec.parameters") });
@@ -138,11 +140,14 @@ fn readable(instance: &ServiceInstance, offer: Offer) -> Result<Offer, Unresolve
     Ok(offer)
 }
 
-const TAKEN: &str = "spec.externalID is the id of another ServiceInstance; delete this one and create it with another id or none";
-const HELD_BY_THE_BROKER: &str = "the broker already holds spec.externalID for somebody else, perhaps another cluster; delete this ServiceInstance, \
-     which leaves that alone, and create it with another id or none";
-const INHERITED: &str = "spec.externalID is held for an earlier ServiceInstance of this name with another class or plan; go back to those, or \
-     delete this one, which deletes what it stands for, and create it with another id. See kubectl describe extres";
+const TAKEN: &str = "spec.externalID is the id of another ServiceInstance; delete this ServiceInstance and \
+    create it with another externalID or without one";
+const HELD_BY_THE_BROKER: &str = "the broker already holds spec.externalID for another owner, perhaps another \
+    cluster; delete this ServiceInstance, which does not touch the other instance, and create it with another \
+    externalID or without one";
+const INHERITED: &str = "spec.externalID belongs to an earlier ServiceInstance of this name with another class \
+    or plan. Set the earlier class and plan, or delete this ServiceInstance, which also deletes its instance at \
+    the broker, and create it with another externalID. See kubectl describe extres";
 
 fn with_broker(
     offer: Offer,
@@ -161,8 +166,8 @@ fn with_broker(
     }
 }
 
-/// Completes what the user wrote, in one step: the finalizer (only before the instance is first handled, so that it is
-/// never put back), the id, and the objects that the names stand for.
+/// Completes the instance in one step: the finalizer (only before the instance is first reconciled, so that it is
+/// never put back), the id, and the references to class and plan.
 async fn prepare(
     context: &Context,
     api: &Api<ServiceInstance>,
@@ -193,7 +198,7 @@ async fn prepare(
     Ok(patch(context, api, instance, changes).await?)
 }
 
-/// What the broker is asked to hold.
+/// The ExternalResource for this instance.
 fn external_resource(
     instance: &ServiceInstance,
     space: &str,
@@ -218,11 +223,11 @@ fn external_resource(
 }
 
 impl Attempt<'_> {
-    /// Does what comes next.
+    /// Takes the next step.
     async fn step(&mut self) -> Result<Next, ReconcileError> {
         status::start(&mut self.status);
         if self.is_first {
-            // What the status says of an operation is about an external resource that is gone.
+            // The status describes an operation on an ExternalResource that is gone.
             self.status.orphan_mitigation_in_progress = false;
             self.ended();
         }
@@ -258,7 +263,8 @@ impl Attempt<'_> {
                 status::set_ready(&mut self.status, false, approval::NOT_APPROVED, message);
                 Next::Retry
             }
-            // Nothing was asked before, so it is not ours: without an external resource nothing will ever be deleted there.
+            // The broker holds the id although bindery never asked for it, so the instance is not ours. Without an
+            // ExternalResource bindery will never delete it.
             Err(BrokerError::Client(ClientError::Rejected { status: 409, .. })) if self.is_first => {
                 self.context.ledger.remove(&self.external_resource).await?;
                 self.given_up("ErrorExternalIDTaken", HELD_BY_THE_BROKER)
@@ -290,7 +296,7 @@ impl Attempt<'_> {
             self.context.connections.forget(&self.broker.name_any());
         }
         if error.is_terminal() {
-            let message = format!("Error provisioning: {error}; change the spec to have it tried again");
+            let message = format!("Error provisioning: {error}; change the spec to try again");
             return self.given_up("ProvisionCallFailed", &message);
         }
         let (reason, what) = if error.is_answer() {
@@ -367,23 +373,23 @@ impl Attempt<'_> {
             }
             OperationState::Failed => {
                 let about = last.description.unwrap_or_else(|| "the broker gives no reason".to_owned());
-                let message = format!("Provisioning failed: {about}; change the spec to have it tried again");
+                let message = format!("Provisioning failed: {about}; change the spec to try again");
                 status::set_ready(&mut self.status, false, "ProvisionCallFailed", message);
                 self.ended();
-                // The platform deletes what it cannot be sure of (spec.md, "Orphan Mitigation").
+                // The platform deletes an instance whose state is uncertain (spec.md, "Orphan Mitigation").
                 self.status.orphan_mitigation_in_progress = true;
                 Next::After(Duration::from_secs(1))
             }
         }
     }
 
-    /// The broker does not know the operation: it is asked for the instance again, under the same id.
+    /// The broker does not know the operation, so bindery requests the instance again under the same id.
     fn forgotten(&mut self) -> Next {
         self.ended();
         Next::Retry
     }
 
-    /// Has the broker delete what a failed creation left behind. `Ready` keeps telling why it failed.
+    /// Deletes at the broker what a failed creation left. `Ready` keeps the reason of the failure.
     async fn undo(&mut self) -> Result<Next, ReconcileError> {
         let operation = self.status.last_operation.clone().map(Operation::from);
         let begun = self.status.async_op_in_progress.then_some(operation);
@@ -409,7 +415,7 @@ impl Attempt<'_> {
     }
 }
 
-/// What the broker was told, to compare later specs with.
+/// What the broker was told, for comparison with later specs.
 fn properties(spec: &ServiceInstanceSpec, offer: &Offer) -> InstanceProperties {
     InstanceProperties {
         cluster_service_plan_external_name: offer.plan.spec.external_name.clone(),
@@ -423,12 +429,12 @@ fn properties(spec: &ServiceInstanceSpec, offer: &Offer) -> InstanceProperties {
 }
 
 fn checksum(parameters: &Object) -> String {
-    // serde_json keeps members sorted, so equal parameters have equal text.
+    // serde_json sorts members, so equal parameters have equal text.
     let text = json!(parameters).to_string();
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// An instance that is there: says so when its spec has come to ask for something else.
+/// Compares an existing instance with its spec, and reports a difference.
 fn compare(
     instance: &ServiceInstance,
     offer: Result<Offer, Unresolved>,
@@ -449,8 +455,8 @@ fn compare(
     let plan =
         status.external_properties.as_ref().map(|known| known.cluster_service_plan_external_name.clone());
     let message = format!(
-        "The instance stays as it was made, with the plan {:?}: bindery does not update instances. Undo the change of \
-         plan or parameters, or delete the instance and create it anew",
+        "The instance keeps the plan {:?} and the parameters with which it was made: bindery does not update \
+        instances. Undo the change of plan or parameters, or delete the instance and create it again",
         plan.unwrap_or_default()
     );
     status.conditions.set(ConditionType::Current, false, "UpdatesNotSupported", message, now().0);

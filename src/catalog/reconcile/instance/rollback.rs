@@ -1,4 +1,4 @@
-//! Taking back what was asked for before the class or plan of an instance changed that is not there yet.
+//! Deletes what an instance requested under an earlier class or plan, if the instance does not exist yet.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use crate::{
     osb::Operation,
 };
 
-/// Has what was asked for before the class or plan changed deleted where it was asked for: an answer may have been
-/// lost, or a creation may still run. Then the id is free to be asked for anew.
+/// Deletes at the former broker what was requested before the class or plan changed: a reply may have been lost, or a
+/// creation may still be running. Afterwards the id can be used again.
 pub(super) async fn withdraw(
     context: &Context,
     held: &ExternalResource,
     new: &mut ServiceInstanceStatus,
 ) -> Result<Next, ReconcileError> {
-    // An operation that runs may be the creation: a deletion ends it (spec.md, "Deprovisioning").
+    // The running operation may be the creation; a deletion cancels it (spec.md, "Deprovisioning").
     let begun = (new.orphan_mitigation_in_progress && new.async_op_in_progress)
         .then(|| new.last_operation.clone().map(Operation::from));
     new.orphan_mitigation_in_progress = true;
@@ -38,14 +38,14 @@ pub(super) async fn withdraw(
             new.orphan_mitigation_in_progress = false;
             new.current_operation = None;
             new.operation_start_time = None;
-            let message = format!("What the broker {broker} was asked for before the change is deleted");
+            let message = format!("The broker {broker} has deleted the instance of the former class or plan");
             status::set_ready(new, false, "Provisioning", message);
             return Ok(Next::After(Duration::ZERO));
         }
         Ok(Released::InProgress { operation, wait }) => {
             new.async_op_in_progress = true;
             new.last_operation = operation;
-            let message = format!("The broker {broker} is deleting what it was asked for before the change");
+            let message = format!("The broker {broker} is deleting the instance of the former class or plan");
             status::set_ready(new, false, "Provisioning", message);
             return Ok(Next::After(poll_wait(new.operation_start_time.as_ref(), wait)));
         }
@@ -53,8 +53,9 @@ pub(super) async fn withdraw(
         Err(error) => error.to_string(),
     };
     let message = format!(
-        "The broker {broker} must first delete what it was asked for before the change, which does not work: {about}. It \
-         is tried again. To give up and leave it at the broker: kubectl delete extres {name}"
+        "The broker {broker} must first delete the instance of the former class or plan, and this fails: \
+        {about}. bindery retries. To stop retrying and leave that instance at the broker: kubectl delete extres \
+        {name}"
     );
     status::set_ready(new, false, "DeprovisionCallFailed", message);
     Ok(Next::Retry)

@@ -1,4 +1,4 @@
-//! Manifests with the Namespace in which they are to be.
+//! Manifests together with their Namespaces.
 
 use super::*;
 
@@ -26,7 +26,7 @@ fn env_from(stdout: &str) -> Option<String> {
 }
 
 #[test]
-fn pods_that_say_nothing_get_what_their_namespace_says_wherever_it_stands() {
+fn pods_without_annotation_get_the_defaults_of_a_namespace_anywhere_in_the_input() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("namespace.yaml");
     fs::write(&path, NAMESPACE).unwrap();
@@ -34,7 +34,7 @@ fn pods_that_say_nothing_get_what_their_namespace_says_wherever_it_stands() {
     let (stdout, stderr) = bindery(&["-f", path.to_str().unwrap(), "-f", "-"], &shop).unwrap();
     assert_eq!(env_from(&stdout).as_deref(), Some("mydb01-binding-env"), "{stdout}");
     assert!(stdout.starts_with(NAMESPACE), "{stdout}");
-    assert!(stderr.ends_with("Deployment web: patched, its comments are lost\n"), "{stderr}");
+    assert!(stderr.ends_with("Deployment web: patched; its comments are lost\n"), "{stderr}");
     let (after, _) = bindery(&["-f", "-", "-f", path.to_str().unwrap()], &shop).unwrap();
     assert!(after.contains("mydb01-binding-env"), "{after}");
     let list =
@@ -44,7 +44,7 @@ fn pods_that_say_nothing_get_what_their_namespace_says_wherever_it_stands() {
 }
 
 #[test]
-fn pods_of_other_namespaces_and_those_that_speak_for_themselves_are_left_alone() {
+fn defaults_skip_pods_of_other_namespaces_and_pods_with_annotations() {
     let elsewhere = silent("  namespace: elsewhere\n");
     let out = DEPLOYMENT
         .replace("bind: mydb01-binding", "bind: ''")
@@ -59,7 +59,7 @@ fn pods_of_other_namespaces_and_those_that_speak_for_themselves_are_left_alone()
 }
 
 #[test]
-fn the_namespace_of_manifests_that_name_none_can_be_given() {
+fn the_namespace_option_holds_for_manifests_without_namespace() {
     let input = format!("{NAMESPACE}---\n{}", silent(""));
     let (stdout, _) = bindery(&["-f", "-", "--namespace", "shop"], &input).unwrap();
     assert_eq!(env_from(&stdout).as_deref(), Some("mydb01-binding-env"), "{stdout}");
@@ -68,13 +68,13 @@ fn the_namespace_of_manifests_that_name_none_can_be_given() {
     assert_eq!(stdout, input);
     assert_eq!(
         stderr,
-        "-: document 2 (line 7): Deployment web: names no namespace, so no Namespace's default holds for it; name it, or \
-         give --namespace\n"
+        "-: document 2 (line 7): Deployment web: has no namespace, so no Namespace defaults apply; set \
+        metadata.namespace or --namespace\n"
     );
 }
 
 #[test]
-fn a_mistake_of_the_namespace_is_named_as_its_own() {
+fn an_error_in_namespace_defaults_names_the_namespace() {
     let wrong = NAMESPACE.replace("mydb01-binding", "'a,,b'");
     let error = on_stdin(&format!("{wrong}---\n{}", silent("  namespace: shop\n"))).unwrap_err();
     assert!(

@@ -191,7 +191,7 @@ async fn no_filter_lets_a_body_through() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{stderr}");
         assert!(stderr.contains("all was asked") && stderr.contains("in a library's span"), "{stderr}");
-        assert!(stderr.contains("the log filter names what is never logged"), "{stderr}");
+        assert!(stderr.contains("the log filter names a library that is never logged"), "{stderr}");
         let line = stderr.lines().find(|line| line.contains(CANARY));
         assert!(line.is_none(), "{format}: {line:?}");
     }

@@ -1,4 +1,4 @@
-//! Custom resource types, pure: what users write and what bindery answers in their status.
+//! Custom resource types: what users write and what bindery reports in the status. Pure.
 
 pub mod bindery;
 pub mod servicecatalog;

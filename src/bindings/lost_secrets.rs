@@ -1,4 +1,5 @@
-//! Bindings whose Secrets are gone, as others notice it: the catalog may not watch Secrets, but pods that wait for them are watched.
+//! Reports of bindings whose Secrets are missing. The catalog may not watch Secrets, but it watches the pods that
+//! wait for them.
 
 use std::{
     collections::HashSet,
@@ -7,26 +8,26 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// Tells the catalog that a Secret of a binding that is ready does not exist. Clones share what is told.
+/// Tells the catalog that a Secret of a ready binding does not exist. Clones share the reports.
 #[derive(Clone, Debug, Default)]
 pub struct LostSecrets(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Namespace and name of each binding, once.
+    /// The namespace and name of each reported binding, once.
     bindings: Mutex<HashSet<(String, String)>>,
     reported: Notify,
 }
 
 impl LostSecrets {
-    /// Has the catalog look at the binding's Secrets at once. If they are there after all, nothing happens.
+    /// Makes the catalog check the binding's Secrets at once. If the Secrets exist, nothing happens.
     pub fn report(&self, namespace: &str, binding: &str) {
         let mut bindings = self.0.bindings.lock().unwrap_or_else(PoisonError::into_inner);
         bindings.insert((namespace.to_owned(), binding.to_owned()));
         self.0.reported.notify_one();
     }
 
-    /// The bindings that were reported since this was asked before; waits until there is one.
+    /// Waits for reports and returns the bindings that were reported since the last call.
     pub(crate) async fn next(&self) -> HashSet<(String, String)> {
         loop {
             let reported =
@@ -46,7 +47,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_reported_before_anybody_asks_is_not_lost_and_comes_once() {
+    async fn an_early_report_is_kept_and_delivered_once() {
         let lost = LostSecrets::default();
         assert_eq!(lost.next().now_or_never(), None);
         for _ in 0..2 {
@@ -57,7 +58,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_is_woken() {
+    async fn a_report_wakes_the_waiting_task() {
         let lost = LostSecrets::default();
         let reporter = lost.clone();
         let (reported, ()) = tokio::join!(lost.next(), async move { reporter.report("shop", "db") });

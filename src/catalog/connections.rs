@@ -1,5 +1,5 @@
-//! Clients of the brokers, made from a ClusterServiceBroker or from what an external resource remembers of one, with the
-//! credentials of their Secrets. They are kept for a while, so that connections are used again.
+//! Clients for brokers, built from a ClusterServiceBroker or from an ExternalResource's copy of its settings, with
+//! credentials from Secrets. Clients are cached for a while, so that connections are reused.
 
 use std::{
     collections::HashMap,
@@ -22,12 +22,12 @@ use crate::{contract::approval, install::secret_approvals::Approvals, k8s::expla
 /// How long a client is used before the Secret with its credentials is read again.
 const KEPT: Duration = Duration::from_mins(1);
 
-/// A broker cannot be asked.
+/// Why bindery cannot call a broker.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BrokerError {
     #[error("{0}")]
     Credentials(String),
-    /// The Secret with the credentials is not to be read: no admission has checked the author's right to it.
+    /// The webhook has not approved the reference to the Secret with the credentials, so the Secret must not be read.
     #[error("{0}")]
     NotApproved(String),
     #[error(transparent)]
@@ -43,12 +43,13 @@ impl BrokerError {
     }
 }
 
-/// The clients by what they were made from.
+/// The cached clients, by the settings from which they were built.
 pub(super) struct Connections {
     cluster: Client,
     approvals: Approvals,
     made: Mutex<HashMap<String, Made>>,
-    /// Each broker's, whichever client it is asked by. Nobody has so many brokers that they would have to be removed.
+    /// One queue for each broker, shared by its clients. Queues are never removed, because the number of brokers is
+    /// small.
     queues: Mutex<HashMap<String, Arc<Queue>>>,
 }
 
@@ -63,13 +64,14 @@ impl Connections {
         Self { cluster, approvals, made: Mutex::default(), queues: Mutex::default() }
     }
 
-    /// The client of a registered broker.
+    /// Returns the client of a registered broker.
     pub(super) async fn of(&self, broker: &ClusterServiceBroker) -> Result<Arc<BrokerClient>, BrokerError> {
         let with_credentials = ExternalResourceBroker { url: broker.spec.url.clone(), ..remembered(broker) };
         self.connect(with_credentials).await
     }
 
-    /// The client of the broker that an external resource is held by: as it is registered now, else as it was.
+    /// Returns the client for the broker of an ExternalResource: with the broker's present registration, or else with
+    /// the settings in the ExternalResource.
     pub(super) async fn of_external_resource(
         &self,
         external_resource: &ExternalResource,
@@ -81,12 +83,13 @@ impl Connections {
         }
     }
 
-    /// Whether the Secret with a broker's credentials, if it has one, may be read.
+    /// Whether the Secret with a broker's credentials may be read; true if there is none.
     pub(super) async fn is_approved(&self, broker: &ClusterServiceBroker) -> bool {
         self.approved(&remembered(broker)).await.is_ok()
     }
 
-    /// bindery may read every Secret, so it reads only those that the author of the ClusterServiceBroker may read as well.
+    /// bindery may read every Secret, so it reads only Secrets that the author of the ClusterServiceBroker may read
+    /// as well.
     async fn approved(&self, from: &ExternalResourceBroker) -> Result<(), BrokerError> {
         if from.secrets().is_empty() {
             return Ok(());
@@ -99,7 +102,7 @@ impl Connections {
         }
     }
 
-    /// Has the credentials read again at the next use, for they were refused.
+    /// Makes the next use read the credentials again, because the broker refused them.
     pub(super) fn forget(&self, name: &str) {
         self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
@@ -175,7 +178,7 @@ impl Connections {
     }
 }
 
-/// What an external resource remembers of a broker.
+/// The settings of a broker that an ExternalResource stores.
 pub(super) fn remembered(broker: &ClusterServiceBroker) -> ExternalResourceBroker {
     let approval = broker.annotations().get(approval::APPROVAL).map(String::as_str);
     ExternalResourceBroker::of(&broker.name_any(), &broker.spec, approval)
@@ -186,9 +189,10 @@ fn not_approved(broker: &ExternalResourceBroker) -> String {
         broker.secrets().iter().map(|secret| format!("{}/{}", secret.namespace, secret.name)).collect();
     let (named, name) = (named.join(", "), &broker.name);
     format!(
-        "Secret {named} is not used: bindery's webhook has not checked that an author of ClusterServiceBroker {name} may \
-         get it. Once the webhook is registered and answers, have it checked as somebody who may: kubectl annotate \
-         clusterservicebroker {name} {}={} --overwrite; if the ClusterServiceBroker is gone, create it again",
+        "Secret {named} is not used: bindery's webhook has not checked that an author of ClusterServiceBroker \
+        {name} may get it. When the webhook is registered and running, request the check as a user who may get \
+        the Secret: kubectl annotate clusterservicebroker {name} {}={} --overwrite; if the ClusterServiceBroker \
+        is gone, create it again",
         approval::APPROVAL,
         approval::CHECK,
     )
@@ -196,7 +200,7 @@ fn not_approved(broker: &ExternalResourceBroker) -> String {
 
 fn value(secret: &Secret, key: &str) -> Option<String> {
     let bytes = secret.data.as_ref()?.get(key)?;
-    // A newline at the end is an accident of `--from-file`, never part of a password.
+    // A trailing newline comes from `--from-file` by accident and is never part of a password.
     Some(String::from_utf8_lossy(&bytes.0).trim_end_matches(['\r', '\n']).to_owned())
 }
 

@@ -1,4 +1,4 @@
-//! What the reconcilers share: the API server, the stores of what is watched, the brokers, the ledger, waits and turns.
+//! What the reconcilers share: the API client, watch caches, broker clients, the ledger, retries and locks.
 
 use std::{
     collections::HashMap,
@@ -27,12 +27,12 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// How long an event's note may be (`events.k8s.io/v1`).
+/// The length limit of an event's note (`events.k8s.io/v1`).
 const LONGEST_NOTE: usize = 1000;
-/// How often a binding's Secrets are read again, on average.
+/// The average interval between checks of a binding's Secrets.
 const SECRETS_READ_EVERY: Duration = Duration::from_mins(10);
 
-/// What is watched.
+/// The caches of the watched kinds.
 pub(super) struct Stores {
     pub(super) brokers: Store<ClusterServiceBroker>,
     pub(super) classes: Store<ClusterServiceClass>,
@@ -44,9 +44,9 @@ pub(super) struct Stores {
 }
 
 impl Stores {
-    /// Waits until every kind has been read once.
+    /// Waits until every kind has been listed once.
     pub(super) async fn synced(&self) {
-        // A store whose watch is gone is never ready; whoever runs the watches notices that.
+        // A store whose watch ended never becomes ready; the task that runs the watches notices that.
         let _ = tokio::join!(
             self.brokers.wait_until_ready(),
             self.classes.wait_until_ready(),
@@ -67,24 +67,24 @@ impl Stores {
     }
 }
 
-/// The state of a namespace as far as it matters here.
+/// The state of a namespace, as far as reconcilers need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NamespaceState {
-    /// Not seen yet, or gone.
+    /// The watch has not seen the namespace yet, or it is gone.
     Unknown,
-    /// Being deleted: nothing is created in it or for it.
+    /// The namespace is being deleted: nothing is created in it or for it.
     Terminating {
-        /// Since when.
+        /// When the deletion began.
         since: Timestamp,
     },
-    /// As it should be.
+    /// The namespace is in normal use.
     Active {
         /// Its uid.
         uid: String,
     },
 }
 
-/// What every reconciler is given.
+/// The dependencies of every reconciler.
 pub(super) struct Context {
     pub(super) client: Client,
     pub(super) stores: Stores,
@@ -95,9 +95,9 @@ pub(super) struct Context {
     pub(super) looks: Looks,
     pub(super) writes: Writes,
     pub(super) metrics: Arc<Metrics>,
-    /// Tells of objects that cannot be read.
+    /// Reports objects that cannot be read.
     pub(super) unreadable: Unreadable,
-    /// The uid of the namespace kube-system, which is what everybody takes for the cluster's id.
+    /// The uid of the namespace kube-system, which commonly serves as the cluster's id.
     pub(super) cluster_id: String,
     recorder: Recorder,
 }
@@ -136,7 +136,7 @@ impl Context {
         }
     }
 
-    /// The uid of a namespace, as far as known.
+    /// The uid of a namespace, if the watch has seen it.
     pub(super) fn namespace_uid(&self, name: &str) -> Option<String> {
         self.stores.namespaces.get(&ObjectRef::new(name))?.uid()
     }
@@ -146,8 +146,8 @@ impl Context {
         matches!(self.namespace(name), NamespaceState::Terminating { .. })
     }
 
-    /// Tells the object's user what happened, unless its namespace is being deleted. An event that cannot be written
-    /// is no failure: the status carries the same.
+    /// Records an event for the object's user, unless the object's namespace is being deleted. A failure to write the
+    /// event is ignored, because the status carries the same information.
     pub(super) async fn tell<K>(&self, object: &K, failed: bool, reason: &str, action: &str, note: &str)
     where
         K: Resource<DynamicType = ()>,
@@ -168,20 +168,20 @@ impl Context {
     }
 }
 
-/// What was written last of each object. A reconciler that is shown an older version waits for its own write to come
-/// back; otherwise it would ask a broker twice.
+/// The versions of bindery's latest writes. A reconciler that gets an older version waits for its own write to arrive
+/// in the cache; otherwise it would ask a broker twice.
 #[derive(Debug, Default)]
 pub(super) struct Writes(Mutex<HashMap<String, u64>>);
 
 impl Writes {
-    /// An object was written and is like this now.
+    /// Records the version of an object that bindery wrote.
     pub(super) fn wrote(&self, meta: &ObjectMeta) {
         if let (Some(uid), Some(version)) = (&meta.uid, version(meta)) {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.clone(), version);
         }
     }
 
-    /// Whether this version of an object is at least the one that was written last.
+    /// Whether this version of an object is at least the one that bindery wrote last.
     pub(super) fn are_seen(&self, meta: &ObjectMeta) -> bool {
         let mut writes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let uid = meta.uid.as_deref().unwrap_or_default();
@@ -203,20 +203,20 @@ fn version(meta: &ObjectMeta) -> Option<u64> {
     meta.resource_version.as_ref()?.parse().ok()
 }
 
-/// When the Secrets of each binding are read again.
+/// The times of the next check of each binding's Secrets.
 #[derive(Debug, Default)]
 pub(super) struct Looks(Mutex<HashMap<String, Look>>);
 
 #[derive(Debug)]
 struct Look {
     due: Instant,
-    /// The annotation that asks for a look.
+    /// The value of the annotation that asks for a check.
     asked: Option<String>,
 }
 
 impl Looks {
-    /// How long until the next look; nothing when it is due or asked for. After a start the first looks are spread
-    /// over the whole interval.
+    /// The time until the next check; zero if the check is due or asked for. After a start the first checks are
+    /// spread over the whole interval.
     pub(super) fn wait(&self, uid: &str, asked: Option<&str>) -> Duration {
         let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let look = looks.entry(uid.to_owned()).or_insert_with(|| Look {
@@ -229,14 +229,14 @@ impl Looks {
         look.due.saturating_duration_since(Instant::now())
     }
 
-    /// Whether a look is asked for; not when that was so before bindery knew of it.
+    /// Whether a new annotation asks for a check. An annotation from before bindery's start does not.
     pub(super) fn is_asked(&self, uid: &str, asked: Option<&str>) -> bool {
         self.wait(uid, asked);
         let looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         looks.get(uid).is_some_and(|look| look.asked.as_deref() != asked)
     }
 
-    /// The Secrets are as they should be.
+    /// Records that the Secrets were checked.
     pub(super) fn looked(&self, uid: &str, asked: Option<&str>) -> Duration {
         let wait = SECRETS_READ_EVERY.mul_f64(0.75 + rand::random::<f64>() / 2.0);
         let look = Look { due: Instant::now() + wait, asked: asked.map(str::to_owned) };
@@ -244,7 +244,7 @@ impl Looks {
         wait
     }
 
-    /// The Secrets are looked at next time, whenever it would have been their turn.
+    /// Makes the next reconcile check the Secrets.
     pub(super) fn hurry(&self, uid: &str) {
         let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(look) = looks.get_mut(uid) {
@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_older_than_the_last_write_is_not_acted_on() {
+    fn an_object_older_than_the_last_write_is_ignored() {
         let meta = |version: &str| ObjectMeta {
             uid: Some("u".to_owned()),
             resource_version: Some(version.to_owned()),
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_annotation_asks_for_a_look_at_once() {
+    fn a_new_annotation_causes_a_check_at_once() {
         let looks = Looks::default();
         assert!(looks.wait("a", None) <= SECRETS_READ_EVERY);
         assert!(looks.looked("a", None) > SECRETS_READ_EVERY / 2);

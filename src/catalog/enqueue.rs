@@ -1,5 +1,6 @@
-//! Who is looked at again when something changes: the object itself when more than its status did, and whoever may
-//! have been waiting for it. Nobody is woken by its own status, so that a failing object cannot keep itself busy.
+//! Decides which objects are enqueued after a change: the object itself if more than its status changed, and all
+//! objects that may wait for it. A status change alone does not enqueue its object, so a failing object cannot keep
+//! itself busy.
 
 use futures::channel::mpsc::UnboundedSender;
 use kube::{
@@ -26,7 +27,7 @@ pub(super) struct Queues {
     pub(super) external_resources: UnboundedSender<ObjectRef<ExternalResource>>,
 }
 
-/// Puts an object into its reconciler's queue. A closed queue means that everything ends.
+/// Enqueues an object. A closed queue means that the process is stopping.
 fn wake<K: Resource>(queue: &UnboundedSender<ObjectRef<K>>, object: ObjectRef<K>) {
     let _ = queue.unbounded_send(object);
 }
@@ -38,7 +39,7 @@ impl Queues {
                 if *beyond_status {
                     wake(&self.brokers, ObjectRef::from_obj(object.as_ref()));
                 }
-                // Its credentials or its health may have changed.
+                // The broker's credentials or its availability may have changed.
                 context.connections.forget(&object.name_any());
                 self.waiting_objects(context);
                 self.releasing_external_resources(context, &object.name_any());
@@ -106,7 +107,7 @@ impl Queues {
                         ObjectRef::new(&external_resource_name(ExternalResourceKind::ServiceBinding, id)),
                     );
                 }
-                // Its instance may be waiting for its end.
+                // The instance may wait for the deletion of this binding.
                 let instance = ObjectRef::new(&object.spec.instance_ref.name)
                     .within(object.namespace().as_deref().unwrap_or_default());
                 wake(&self.instances, instance);
@@ -114,7 +115,7 @@ impl Queues {
         }
     }
 
-    /// A Secret of the binding is not there: its Secrets are looked at now, not when their turn comes.
+    /// A Secret of the binding is missing: checks the binding's Secrets at once.
     pub(super) fn lost(&self, context: &Context, namespace: &str, name: &str) {
         let reference = ObjectRef::new(name).within(namespace);
         if let Some(uid) = context.stores.bindings.get(&reference).and_then(|binding| binding.uid()) {
@@ -135,7 +136,7 @@ impl Queues {
             }
             Change::Deleted(object) => {
                 forget(context, object.as_ref());
-                // The instance goes after its last binding.
+                // The instance can be deleted after its last binding.
                 if object.spec.kind == ExternalResourceKind::ServiceBinding {
                     let name = external_resource_name(
                         ExternalResourceKind::ServiceInstance,
@@ -153,7 +154,7 @@ impl Queues {
         }
     }
 
-    /// The object that is to take over an external resource.
+    /// Enqueues the object that may take over an ExternalResource.
     fn heir(&self, external_resource: &ExternalResource) {
         let (name, namespace) = (&external_resource.spec.name, &external_resource.spec.namespace);
         match external_resource.spec.kind {
@@ -166,7 +167,7 @@ impl Queues {
         }
     }
 
-    /// A namespace that was not known yet is one that its objects wait for. With one that goes all of them go.
+    /// A new namespace enqueues the objects that wait for it; a terminating namespace enqueues all its objects.
     pub(super) fn namespace(&self, context: &Context, change: &Change<NamespaceMeta>) {
         let Change::Applied { object, beyond_status: true } = change else { return };
         let (name, goes) = (Some(object.name_any()), object.metadata.deletion_timestamp.is_some());
@@ -178,7 +179,7 @@ impl Queues {
         });
     }
 
-    /// Everything that is not as its user wants it yet.
+    /// All objects whose spec is not fulfilled yet.
     fn waiting_objects(&self, context: &Context) {
         waiting(&context.stores.instances, &self.instances, ServiceInstance::is_waiting);
         waiting(&context.stores.bindings, &self.bindings, ServiceBinding::is_waiting);
@@ -207,7 +208,7 @@ fn forget<K: Resource<DynamicType = ()>>(context: &Context, object: &K) {
 }
 
 impl ServiceInstance {
-    /// Whether something is still to be done for it.
+    /// Whether the object still needs work.
     fn is_waiting(&self) -> bool {
         let ready = |status: &crate::apis::servicecatalog::ServiceInstanceStatus| {
             status.conditions.is_true(ConditionType::Ready)
@@ -217,7 +218,7 @@ impl ServiceInstance {
 }
 
 impl ServiceBinding {
-    /// Whether something is still to be done for it.
+    /// Whether the object still needs work.
     fn is_waiting(&self) -> bool {
         let ready = |status: &crate::apis::servicecatalog::ServiceBindingStatus| {
             status.conditions.is_true(ConditionType::Ready)

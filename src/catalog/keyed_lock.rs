@@ -1,20 +1,20 @@
-//! Whose turn it is when two reconcilers could ask a broker about the same id.
+//! A lock for each id: two reconcilers never ask a broker about the same id concurrently.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-/// Turns by name: whoever asks a broker about an id holds the id's turn meanwhile. Otherwise the deletion of an external resource
-/// could overtake the creation that it is meant to undo.
+/// The locks by name. A reconciler holds the lock of an id while it asks a broker about that id. Otherwise the
+/// deletion of an ExternalResource could overtake the creation that it must undo.
 #[derive(Debug, Default)]
 pub(super) struct Turns(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
 
 impl Turns {
-    /// Waits for the turn and takes it until the guard is dropped.
+    /// Waits for the lock and holds it until the guard is dropped.
     pub(super) async fn take(&self, name: &str) -> tokio::sync::OwnedMutexGuard<()> {
         let turn = {
-            // Nothing panics while holding the lock, and a map is whole after any panic.
+            // Nothing panics while it holds the mutex, and the map stays consistent after any panic.
             let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             turns.retain(|_, turn| turn.strong_count() > 0);
             turns.get(name).and_then(Weak::upgrade).unwrap_or_else(|| {
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_turn_is_given_to_one_at_a_time() {
+    async fn only_one_task_holds_a_lock() {
         let turns = Turns::default();
         let mine = turns.take("a").await;
         let other = turns.take("b").await;

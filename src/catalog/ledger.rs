@@ -1,6 +1,6 @@
-//! The ledger: external resources are recorded before a broker is first asked for an id and removed when it has confirmed the
-//! deletion. An external resource is named after the id, so that the API server itself sees to it that no two objects ever hold the
-//! same id at a broker: otherwise a user could name another namespace's id and have it deleted.
+//! The ledger: bindery records an ExternalResource before it first asks a broker for an id, and removes it when the
+//! broker has confirmed the deletion. An ExternalResource is named after the id, so the API server ensures that no
+//! two objects hold the same id at a broker. Otherwise a user could name another namespace's id and have it deleted.
 
 use kube::{
     Api, Client, ResourceExt,
@@ -16,27 +16,28 @@ use crate::{
     k8s::delete_by_uid,
 };
 
-/// What came of recording an external resource.
+/// The result of recording an ExternalResource.
 #[derive(Debug)]
 pub(super) enum Recorded {
-    /// The id is the object's, as this external resource says. While the external resource is new, no broker was asked for the id before.
+    /// The ExternalResource shows that the id belongs to the object. If `is_new`, no broker was asked for the id
+    /// before.
     Ours { external_resource: ExternalResource, is_new: bool },
-    /// The id is the object's, but another broker was asked for it, or the same for another service or plan. What that
-    /// broker may hold must be deleted there before the external resource is given up.
+    /// The id belongs to the object, but the request went to another broker, or was for another service or plan. What
+    /// that broker may hold must be deleted there before the ExternalResource is removed.
     Elsewhere(ExternalResource),
-    /// An object of the same name holds or held the id, in an earlier namespace of the same name.
+    /// The id belongs to an object of the same name in an earlier namespace of the same name.
     OtherNamespace(ExternalResource),
-    /// Another object holds the id.
+    /// The id belongs to another object.
     Taken,
 }
 
-/// The external resources.
+/// The recorded ExternalResources.
 pub(super) struct Ledger {
     api: Api<ExternalResource>,
     store: Store<ExternalResource>,
 }
 
-/// The name of the external resource for an id.
+/// The name of the ExternalResource for an id.
 pub(super) fn external_resource_name(kind: ExternalResourceKind, id: &str) -> String {
     let prefix = match kind {
         ExternalResourceKind::ServiceInstance => "instance",
@@ -46,13 +47,13 @@ pub(super) fn external_resource_name(kind: ExternalResourceKind, id: &str) -> St
 }
 
 impl ExternalResourceSpec {
-    /// The id that the external resource is about.
+    /// The id for which the ExternalResource was recorded.
     fn id(&self) -> &str {
         self.binding_id.as_deref().unwrap_or(&self.instance_id)
     }
 
-    /// Whether both claim the same id for the same object, or for one of the same name that took its place, as after
-    /// a restore from a backup.
+    /// Whether both name the same id for the same object, or for another object of the same name, as after a restore
+    /// from a backup.
     fn is_heir_of(&self, other: &Self) -> bool {
         self.kind == other.kind
             && self.namespace == other.namespace
@@ -61,23 +62,23 @@ impl ExternalResourceSpec {
             && self.instance_id == other.instance_id
     }
 
-    /// Whether an object may take over what `held`, of which it is the heir by name, stands for. Whoever makes a namespace
-    /// of a former name knows nothing of what was in it, so that takes an administrator's word.
+    /// Whether the object may take over the instance or binding of `held`. The creator of a namespace with a former
+    /// name has no right to its former content, so an administrator must allow it.
     fn may_take_over(&self, held: &ExternalResource) -> bool {
         let same_namespace =
             held.spec.namespace_uid.is_some() && held.spec.namespace_uid == self.namespace_uid;
         self.uid == held.spec.uid || same_namespace || is_adopted_by(held, self.namespace_uid.as_deref())
     }
 
-    /// This external resource after `held`: the broker goes on being told what it was told.
+    /// This ExternalResource as the successor of `held`: the broker is told the same values as before.
     fn after(mut self, held: &Self) -> Self {
         let told = held.space_guid.clone().or_else(|| held.namespace_uid.clone());
         self.space_guid = told.filter(|told| Some(told) != self.namespace_uid.as_ref());
         self
     }
 
-    /// Whether a broker that did what `other` asked for has done this. A broker that is registered under another name
-    /// now counts as the same when it offers the same service and plan: deletions would not find it otherwise.
+    /// Whether `other` describes the same request to the broker. A broker that is registered under another name now
+    /// counts as the same if it offers the same service and plan; otherwise deletions would not find it.
     fn is_same_request_as(&self, other: &Self, registered: impl Fn(&str) -> bool) -> bool {
         self.service_id == other.service_id
             && self.plan_id == other.plan_id
@@ -85,19 +86,19 @@ impl ExternalResourceSpec {
     }
 }
 
-/// Whether an administrator hands what an external resource stands for over to the namespace with this uid.
+/// Whether an administrator has handed the ExternalResource over to the namespace with this uid.
 pub(super) fn is_adopted_by(external_resource: &ExternalResource, namespace_uid: Option<&str>) -> bool {
     let adopted = external_resource.annotations().get(ADOPT).map(String::as_str);
     adopted.is_some() && adopted == namespace_uid
 }
 
-/// What an administrator has to do for an object of a recreated namespace to take over an external resource.
+/// The instruction for an administrator to hand an ExternalResource over to an object of a recreated namespace.
 pub(super) fn how_to_adopt(external_resource: &ExternalResource, namespace_uid: &str) -> String {
     let ExternalResourceSpec { kind, namespace, name, .. } = &external_resource.spec;
     format!(
-        "it was made for the {kind:?} {name} of an earlier namespace {namespace}; a namespace of the same name inherits \
-         nothing by itself. For it to take over what is there, an administrator says so: kubectl annotate extres {} \
-         {ADOPT}={namespace_uid}",
+        "it belongs to the {kind:?} {name} of an earlier namespace {namespace}, and a namespace of the same name \
+        inherits nothing by itself. An administrator can hand it over: kubectl annotate extres {} \
+        {ADOPT}={namespace_uid}",
         external_resource.name_any()
     )
 }
@@ -107,8 +108,9 @@ impl Ledger {
         Self { api: Api::all(client), store }
     }
 
-    /// Makes sure that the external resource stands before a broker is asked. `registered` tells whether a broker of this name is
-    /// known. An external resource that stands is never made to name another request: it alone knows what must be deleted where.
+    /// Ensures that the ExternalResource exists before a broker is asked. `registered` tells whether a broker of this
+    /// name is known. An existing ExternalResource is never changed to another request, because only it records what
+    /// must be deleted where.
     pub(super) async fn record(
         &self,
         spec: ExternalResourceSpec,
@@ -142,7 +144,7 @@ impl Ledger {
             metadata["annotations"] = json!({ADOPT: null});
         }
         let mut spec = json!(wanted);
-        // A merge patch keeps what it does not name.
+        // A merge patch keeps fields that it does not name.
         if wanted.space_guid.is_none() {
             spec["spaceGUID"] = Value::Null;
         }
@@ -154,7 +156,7 @@ impl Ledger {
         Ok(Recorded::Ours { external_resource: moved, is_new: false })
     }
 
-    /// Notes the uid of its object's namespace in an external resource of an earlier version.
+    /// Adds the uid of the object's namespace to an ExternalResource of an earlier version.
     pub(super) async fn note_namespace(
         &self,
         external_resource: &ExternalResource,
@@ -167,8 +169,9 @@ impl Ledger {
         self.api.patch(&external_resource.name_any(), &PatchParams::default(), &patch).await.map(drop)
     }
 
-    /// The external resource for an id if it is that of the object with this uid; read from the API server, for a deletion hangs on
-    /// it. An object that merely has the name of the external resource's may be one of another namespace of that name.
+    /// The ExternalResource for an id if it belongs to the object with this uid. It is read from the API server
+    /// because the answer decides about a deletion. An object with only the same name may belong to another namespace
+    /// of that name.
     pub(super) async fn find(
         &self,
         kind: ExternalResourceKind,
@@ -179,7 +182,7 @@ impl Ledger {
         Ok(external_resource.filter(|external_resource| Some(external_resource.spec.uid.as_str()) == uid))
     }
 
-    /// The external resources of an instance's bindings, which are in its namespace, as far as known.
+    /// The known ExternalResources of an instance's bindings, which are in the instance's namespace.
     pub(super) fn bindings_of(&self, instance_id: &str, namespace: &str) -> Vec<String> {
         let of_instance = |external_resource: &ExternalResource| {
             external_resource.spec.kind == ExternalResourceKind::ServiceBinding
@@ -196,7 +199,7 @@ impl Ledger {
         names
     }
 
-    /// Removes an external resource; the broker has confirmed that it holds nothing.
+    /// Removes an ExternalResource after the broker has confirmed that it holds nothing.
     pub(super) async fn remove(&self, external_resource: &ExternalResource) -> kube::Result<()> {
         match self
             .api
@@ -216,7 +219,7 @@ mod tests {
     use crate::apis::bindery::external_resource::ExternalResourceBroker;
 
     #[test]
-    fn a_external_resource_is_named_after_its_id() {
+    fn an_external_resource_is_named_after_its_id() {
         assert_eq!(
             external_resource_name(
                 ExternalResourceKind::ServiceInstance,
@@ -244,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_external_resource_stays_with_the_broker_that_was_asked() {
+    fn an_external_resource_stays_with_the_broker_that_was_asked() {
         let (external_resource, known, gone) = (external_resource(), |_: &str| true, |_: &str| false);
         let at = |name: &str| ExternalResourceBroker {
             name: name.to_owned(),
@@ -263,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_object_of_the_same_name_inherits_a_external_resource() {
+    fn only_an_object_of_the_same_name_inherits_an_external_resource() {
         let external_resource = external_resource();
         let restored = ExternalResourceSpec { uid: "2".to_owned(), ..external_resource.clone() };
         assert!(restored.is_heir_of(&external_resource));
@@ -295,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_external_resource_that_knows_no_namespace_is_taken_over_by_its_own_object_alone() {
+    fn an_external_resource_without_namespace_uid_is_taken_over_only_by_its_own_object() {
         let held =
             ExternalResource::new("c", ExternalResourceSpec { namespace_uid: None, ..external_resource() });
         assert!(external_resource().may_take_over(&held));

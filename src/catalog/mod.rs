@@ -1,6 +1,6 @@
-//! The platform side: the servicecatalog.k8s.io API, its reconcilers, an Open Service Broker client and the ledger of
-//! external resources. This file starts it all; what is done with which kind of object stands in `reconcile`, what wakes whom in
-//! `wakes`.
+//! The platform side of the Open Service Broker API: the servicecatalog.k8s.io API, its reconcilers, a broker client
+//! and the ledger of ExternalResources. This file starts them. `reconcile` handles each kind of object, and `enqueue`
+//! decides which objects a change affects.
 
 pub mod client;
 mod connections;
@@ -36,35 +36,35 @@ use crate::{
     telemetry::{Metrics, ops::Readiness},
 };
 
-/// The name of this part in readiness reports.
+/// The name of the catalog in readiness reports.
 const PART: &str = "catalog";
-/// How often to look again for what must be there before anything can start.
+/// The interval between checks for the CRDs and permissions that the catalog needs.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How long the reconciles at work may take to end when stopped.
+/// How long running reconciles may take after a stop.
 const GRACE: Duration = Duration::from_secs(10);
-/// The namespace whose uid is taken for the cluster's id.
+/// The namespace whose uid serves as the cluster's id.
 const CLUSTER_ID_NAMESPACE: &str = "kube-system";
 
-/// How the catalog is set up. Every installation has the whole cluster so far.
+/// The settings of the catalog. Every installation covers the whole cluster.
 #[derive(Clone, Debug)]
 pub struct CatalogSettings {
-    /// The approvals of the installation's webhook.
+    /// Verifies approvals of the installation's webhook.
     pub approvals: Approvals,
-    /// Where others report that the Secrets of a binding are gone.
+    /// Receives reports of missing Secrets.
     pub lost_secrets: LostSecrets,
 }
 
-/// The catalog ended without having been told to.
+/// The catalog ended without a stop.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
-    /// A watch or a reconciler ended, which none does by itself.
+    /// A watch or a reconciler ended, which is a defect.
     #[error(
-        "a watch or reconciler of the catalog ended by itself ({0}), which is a defect; report it with the log"
+        "a watch or reconciler of the catalog ended unexpectedly ({0}); this is a defect, report it with the log"
     )]
     Ended(String),
 }
 
-/// Serves the catalog until `stop`. Only one process of an installation may do so at a time; the caller sees to that.
+/// Runs the catalog until `stop` is cancelled. The caller ensures that only one process of an installation runs it.
 pub async fn run(
     client: Client,
     settings: CatalogSettings,
@@ -78,19 +78,19 @@ pub async fn run(
         cluster_id(&client, &readiness).await
     });
     let Some(cluster_id) = prepared.await else { return Ok(()) };
-    readiness.wait_for(PART, "reads what there is");
+    readiness.wait_for(PART, "reads existing objects");
     let mut tasks = wiring::start(client, metrics, cluster_id, settings, &stop);
     let served = async {
         tasks.synced().await;
         readiness.ready(PART);
-        info!("the catalog is served");
+        info!("the catalog is active");
         tasks.ended().await
     };
     if let Some(why) = stop.run_until_cancelled(served).await {
         return Err(CatalogError::Ended(why));
     }
     if tokio::time::timeout(GRACE, tasks.finished()).await.is_err() {
-        info!("stopped while brokers were being waited for; they are asked again at the next start");
+        info!("stopped while requests to brokers were in progress; they are repeated at the next start");
     }
     Ok(())
 }
@@ -115,7 +115,7 @@ async fn await_definitions(client: &Client, readiness: &Readiness) {
     }
 }
 
-/// Whether a kind can be listed, or why not.
+/// Checks that a kind can be listed; the error says why not.
 async fn served<K>(client: &Client) -> Result<(), String>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,

@@ -1,14 +1,13 @@
-//! Names: of class and plan objects after catalog ids, of external resources, and the nearest existing name to one that does not
-//! exist. Pure.
+//! Names of class and plan objects, derived from catalog ids, and suggestions for unknown names. Pure.
 
 use md5::{Digest, Md5};
 
-/// How long an escaped name may be (RFC 1123 label).
+/// The length limit of an escaped name (RFC 1123 label).
 const LONGEST: usize = 63;
 
 /// The object name of a catalog id, as service-catalog makes it (`pkg/controller/controller.go`,
-/// `GenerateEscapedName`): what a name may not hold is written `z<hex>z`, so is `z` itself; a result that is too long
-/// becomes its beginning and the MD5 of the id. A lower-case UUID is its own name.
+/// `GenerateEscapedName`): each invalid character, and `z` itself, becomes `z<hex>z`. A name that is too long is cut
+/// and the MD5 of the id is appended. A lower-case UUID stays unchanged.
 #[must_use]
 pub fn escaped(id: &str) -> String {
     let mut name = String::with_capacity(id.len());
@@ -30,14 +29,14 @@ pub fn escaped(id: &str) -> String {
         }
     }
     if name.len() > LONGEST {
-        name.truncate(30); // every character kept or written is ASCII
+        name.truncate(30); // All characters of the result are ASCII.
         let hash: String = Md5::digest(id).iter().map(|byte| format!("{byte:02x}")).collect();
         name = format!("{}-{hash}", name.strip_suffix('.').unwrap_or(&name));
     }
     name
 }
 
-/// The one of `existing` that somebody who wrote `given` most likely meant.
+/// The name in `existing` that is most similar to `given`.
 pub(super) fn nearest<'a>(given: &str, existing: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     existing
         .into_iter()
@@ -47,7 +46,7 @@ pub(super) fn nearest<'a>(given: &str, existing: impl IntoIterator<Item = &'a st
         .map(|(_, name)| name)
 }
 
-/// `; did you mean "…"?` or nothing.
+/// `; did you mean "…"?`, or nothing.
 pub(super) fn did_you_mean<'a>(given: &str, existing: impl IntoIterator<Item = &'a str>) -> String {
     nearest(given, existing).map(|name| format!("; did you mean {name:?}?")).unwrap_or_default()
 }
@@ -57,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_become_names_as_service_catalog_does_it() {
+    fn ids_are_escaped_as_in_service_catalog() {
         for (id, name) in [
             ("e2e250b5-73f8-45fd-9a7f-93c8dddc5f00", "e2e250b5-73f8-45fd-9a7f-93c8dddc5f00"),
             ("rds-997b8372", "rds-997b8372"),
@@ -85,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_name_is_suggested_and_nothing_far() {
+    fn only_similar_names_are_suggested() {
         assert_eq!(nearest("cockroachd", ["mysql", "cockroachdb"]), Some("cockroachdb"));
         assert_eq!(nearest("cockroachd", ["mysql", "redis"]), None);
         assert_eq!(did_you_mean("defualt", ["default"]), "; did you mean \"default\"?");

@@ -1,4 +1,4 @@
-//! Puts watches, stores, queues and reconcilers together, and runs them as tasks that end when they are dropped.
+//! Connects watches, caches, queues and reconcilers, and runs them as tasks that end when they are dropped.
 
 use std::{fmt::Debug, sync::Arc};
 
@@ -27,22 +27,23 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Everything that runs.
+/// All running tasks.
 pub(super) struct Tasks {
     context: Arc<Context>,
-    /// Cancelled once every kind has been read. One task waits for the stores: a store wakes only the last that waits.
+    /// Cancelled once every kind has been listed. Only one task waits for the stores, because a store wakes only its
+    /// latest waiter.
     synced: CancellationToken,
     watches: JoinSet<()>,
     reconcilers: JoinSet<()>,
 }
 
 impl Tasks {
-    /// Waits until every kind has been read once.
+    /// Waits until every kind has been listed once.
     pub(super) async fn synced(&self) {
         self.synced.cancelled().await;
     }
 
-    /// Waits until something ends that should not, and says how it did.
+    /// Waits until a task ends unexpectedly, and returns the reason.
     pub(super) async fn ended(&mut self) -> String {
         let ended: Option<Result<(), JoinError>> = tokio::select! {
             ended = self.watches.join_next() => ended,
@@ -54,13 +55,13 @@ impl Tasks {
         }
     }
 
-    /// Waits, after the stop, until the reconciles at work are done.
+    /// Waits after the stop until running reconciles are done.
     pub(super) async fn finished(&mut self) {
         while self.reconcilers.join_next().await.is_some() {}
     }
 }
 
-/// Starts all watches and reconcilers. Reconcilers begin once everything that they look up has been read.
+/// Starts all watches and reconcilers. Reconcilers begin once all kinds that they read have been listed.
 pub(super) fn start(
     client: Client,
     metrics: Arc<Metrics>,
@@ -114,7 +115,7 @@ pub(super) fn start(
     tasks
 }
 
-/// Has bindings looked at whose Secrets are reported to be gone, for ever.
+/// Enqueues bindings whose Secrets are reported as missing; never returns.
 async fn look_for_lost(context: Arc<Context>, queues: Queues, lost_secrets: LostSecrets) {
     loop {
         for (namespace, binding) in lost_secrets.next().await {
@@ -123,7 +124,7 @@ async fn look_for_lost(context: Arc<Context>, queues: Queues, lost_secrets: Lost
     }
 }
 
-/// What starting a watch takes.
+/// The parameters of a watch.
 struct Watching<'a> {
     watches: &'a mut JoinSet<()>,
     context: &'a Arc<Context>,

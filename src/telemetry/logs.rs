@@ -1,5 +1,5 @@
-//! Structured logs on stderr, as text or JSON: those of bindery's own code. Those of its libraries are left out whatever the
-//! filter says, for some quote what was sent or received, which may be a pod, a Secret or a password.
+//! Structured logs of bindery's own code on stderr, as text or JSON. Messages of libraries are dropped regardless of
+//! the filter, because some quote data that was sent or received, such as a pod, a Secret or a password.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -13,17 +13,17 @@ use tracing_subscriber::{
 
 use super::traces::{self, Traces};
 
-/// The form of log lines.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people.
     #[default]
     Text,
-    /// One JSON object a line, for log stores.
+    /// One JSON object for each line, for log stores.
     Json,
 }
 
-/// Writes each event as one line: what others sent, such as an id, must not look like another event. Colours stay.
+/// Escapes line breaks, so that external data such as an id cannot forge another event. Colours remain.
 struct OneLine<W>(W);
 
 impl<W: Write> Write for OneLine<W> {
@@ -49,23 +49,23 @@ impl<W: Write> Write for OneLine<W> {
     }
 }
 
-/// Whose events and spans may be logged: bindery's, and of the libraries' those that quote nothing and tell an operator what
-/// nobody else does, up to a level.
+/// The crates whose events and spans may be logged, each up to a level: bindery, and libraries that quote no data and
+/// report what nothing else reports.
 const LOGGED: [(&str, Level); 2] = [("bindery", Level::TRACE), ("opentelemetry_sdk", Level::WARN)];
 
 /// Whether an event or a span may be logged at all.
 fn may_be_logged(of: &Metadata<'_>) -> bool {
     LOGGED.iter().any(|(name, most)| is_within(of.target(), name) && of.level() <= most)
-        // Spans cost nothing unless somebody gets them.
+        // Spans cost nothing unless they are exported.
         && of.target() != traces::TARGET
 }
 
-/// Whether a target is a crate or in it.
+/// Whether a target is this crate or a module of it.
 fn is_within(target: &str, name: &str) -> bool {
     target.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// The targets in a filter of which nothing is ever logged.
+/// The targets in a filter that are never logged.
 fn never_logged(filter: &str) -> Vec<&str> {
     let target = |directive: &str| directive.find(['=', '[']).unwrap_or(directive.len());
     let mut targets: Vec<&str> = filter
@@ -78,11 +78,11 @@ fn never_logged(filter: &str) -> Vec<&str> {
     targets
 }
 
-/// Starts logging for the whole process, and the making of spans if they are exported. `filter` has the syntax of
-/// `RUST_LOG`, for instance `bindery::catalog=debug,info`; it says how much is logged of what may be logged.
+/// Starts logging for the whole process, and creates spans if they are exported. `filter` has the syntax of
+/// `RUST_LOG`, for example `bindery::catalog=debug,info`.
 ///
 /// # Errors
-/// When the filter cannot be parsed or logging was started already.
+/// When the filter cannot be parsed or logging was already started.
 pub fn start(format: LogFormat, filter: &str, traces: Option<&Traces>) -> anyhow::Result<()> {
     let wanted = filter;
     let filter = EnvFilter::try_new(filter).map_err(|error| {
@@ -110,7 +110,7 @@ pub fn start(format: LogFormat, filter: &str, traces: Option<&Traces>) -> anyhow
     if !never.is_empty() {
         warn!(
             targets = never.join(","),
-            "the log filter names what is never logged, since it may quote credentials"
+            "the log filter names a library that is never logged, because its messages may contain credentials"
         );
     }
     Ok(())
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_filter_asks_for_in_vain_is_named() {
+    fn targets_that_are_never_logged_are_named() {
         for (filter, expected) in [
             ("info", &[][..]),
             ("bindery=debug,info", &[]),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_one_line_whatever_is_in_it() {
+    fn an_event_is_always_one_line() {
         let mut written = Vec::new();
         OneLine(&mut written).write_all("instance=x\nINFO forged \0 \u{fc}\n".as_bytes()).unwrap();
         assert_eq!(String::from_utf8(written).unwrap(), "instance=x\\nINFO forged \\x00 \u{fc}\n");

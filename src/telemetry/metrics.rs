@@ -1,4 +1,4 @@
-//! The metrics, all in one struct, in the OpenMetrics text format.
+//! All metrics in one struct, in the OpenMetrics text format.
 
 use std::{
     collections::HashSet,
@@ -16,7 +16,7 @@ use prometheus_client::{
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Everything bindery counts. One per process, shared.
+/// All metrics of a process, shared by its roles.
 pub struct Metrics {
     registry: Registry,
     osb_requests: Family<OsbLabels, Counter>,
@@ -96,13 +96,13 @@ impl Metrics {
         let mut registry = Registry::with_prefix("bindery");
         let metrics = Self {
             osb_requests: Family::default(),
-            // From a millisecond (nothing to do) to a minute (the longest a broker may take to answer).
+            // From a millisecond (nothing to do) to a minute (the time limit of a broker's answer).
             reconciles: Family::new_with_constructor(|| {
                 Histogram::new([0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0])
             }),
             reconcile_errors: Family::default(),
             admissions: Family::default(),
-            // From the fastest answer about a small pod to the longest that an API server waits for.
+            // From the fastest answer about a small pod to the API server's longest timeout.
             admission_durations: Family::new_with_constructor(|| {
                 Histogram::new([
                     0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.025, 0.1, 0.5,
@@ -130,7 +130,7 @@ impl Metrics {
         metrics.register_admission(&mut registry);
         registry.register(
             "certificate_expiry_timestamp_seconds",
-            "When a serving certificate ends, in seconds since 1970",
+            "When a serving certificate expires, in seconds since 1970",
             metrics.certificate_expiry.clone(),
         );
         registry.register(
@@ -150,14 +150,14 @@ impl Metrics {
         );
         registry.register(
             "unreadable_objects",
-            "Objects of the API server that could not be read and were skipped, each time they were seen",
+            "Objects of the API server that could not be read and were skipped, counted at each read",
             metrics.unreadable.clone(),
         );
         Self { registry, ..metrics }
     }
 
     fn register_admission(&self, registry: &mut Registry) {
-        registry.register("admissions", "Admission reviews, by what came of them", self.admissions.clone());
+        registry.register("admissions", "Admission reviews by outcome", self.admissions.clone());
         registry.register(
             "admission_duration_seconds",
             "Time from a review's last byte to its answer",
@@ -165,10 +165,10 @@ impl Metrics {
         );
         registry.register(
             "admissions_shed",
-            "Admission reviews answered with 429, since there were too many at a time",
+            "Admission reviews answered with 429 because too many arrived at once",
             self.admissions_shed.clone(),
         );
-        registry.register("injections", "Pods that got what they are bound to", self.injections.clone());
+        registry.register("injections", "Pods that were injected", self.injections.clone());
         registry.register("refusals", "Pods refused", self.refusals.clone());
     }
 
@@ -192,12 +192,12 @@ impl Metrics {
         self.admission_durations.get_or_create(&EntryLabel { entry }).observe(took.as_secs_f64());
     }
 
-    /// Counts an admission review that got no answer: `outcome` such as `late`.
+    /// Counts an admission review without an answer: `outcome` such as `late`.
     pub fn unanswered(&self, outcome: &'static str) {
         self.admissions.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
-    /// Counts an admission review that was too much.
+    /// Counts an admission review that was shed.
     pub fn shed(&self) {
         self.admissions_shed.inc();
     }
@@ -214,14 +214,14 @@ impl Metrics {
         self.refusals.get_or_create(&RefusalLabels { namespace, reason }).inc();
     }
 
-    /// Records when the certificate of this name ends.
+    /// Records when the certificate of this name expires.
     pub fn certificate_expires(&self, name: &str, at: jiff::Timestamp) {
         self.certificate_expiry
             .get_or_create(&CertificateLabel { name: name.to_owned() })
             .set(at.as_second());
     }
 
-    /// Records how many pods of a namespace were created without the bindings that they asked for.
+    /// Records how many pods of a namespace were created without the bindings that they ask for.
     pub fn pods_missed(&self, namespace: &str, count: i64) {
         set_or_remove(&self.pods_missed, namespace, count);
     }
@@ -231,7 +231,7 @@ impl Metrics {
         set_or_remove(&self.pods_waiting, namespace, count);
     }
 
-    /// Nobody looks after pods in this process any more: another counts them.
+    /// Removes the pod metrics, because another process counts pods now.
     pub fn forget_pods(&self) {
         self.pods_missed.clear();
         self.pods_waiting.clear();
@@ -242,8 +242,8 @@ impl Metrics {
         self.unreadable.get_or_create(&ObjectKindLabel { kind: kind.to_owned() }).inc();
     }
 
-    /// Records how many namespaces of each NamespaceBinding are in which state, such as `ready`. Those that are not named
-    /// are gone.
+    /// Records how many namespaces of each NamespaceBinding are in which state, such as `ready`. NamespaceBindings
+    /// that are not listed are removed.
     pub fn namespaces<'a, const N: usize>(
         &self,
         bindings: impl Iterator<Item = (&'a str, [(&'static str, i64); N])>,
@@ -269,18 +269,18 @@ impl Metrics {
     }
 }
 
-/// The namespaces that have a series of their own: those in which something happened first. A cluster in which namespaces
-/// come and go would fill the memory of this process and of Prometheus otherwise.
+/// The namespaces with a series of their own: the first that were counted. Without a limit, namespaces that come and
+/// go would fill the memory of this process and of Prometheus.
 #[derive(Default)]
 struct Namespaces(Mutex<HashSet<String>>);
 
 impl Namespaces {
     const MOST: usize = 1000;
-    /// All others. No namespace can be called so.
+    /// All other namespaces. No namespace can have this name.
     const OTHERS: &str = "(others)";
 
     fn label(&self, namespace: &str) -> String {
-        // Nothing panics while holding the lock, and a set is whole after any panic.
+        // Nothing panics while it holds the lock, and the set stays consistent after any panic.
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.contains(namespace) {
             if known.len() >= Self::MOST {
@@ -292,7 +292,7 @@ impl Namespaces {
     }
 }
 
-/// Namespaces come and go, so one that has nothing to count has no line.
+/// A namespace with the value 0 gets no line, because namespaces come and go.
 fn set_or_remove(family: &Family<NamespaceLabel, Gauge>, namespace: &str, count: i64) {
     let label = NamespaceLabel { namespace: namespace.to_owned() };
     if count == 0 {
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_that_come_and_go_do_not_make_series_without_end() {
+    fn the_number_of_namespace_series_is_limited() {
         let metrics = Metrics::new();
         for number in 0..1500 {
             metrics.injection(&format!("branch-{number}"));
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_without_such_pods_is_not_listed() {
+    fn a_namespace_with_the_value_zero_is_not_listed() {
         let metrics = Metrics::new();
         metrics.pods_missed("shop", 2);
         metrics.pods_missed("shop", 0);

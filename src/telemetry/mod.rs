@@ -1,4 +1,4 @@
-//! What operators see: logs, metrics, traces, health. Nothing here decides anything.
+//! What operators see: logs, metrics, traces and health.
 
 pub mod logs;
 pub mod metrics;

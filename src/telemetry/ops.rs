@@ -1,4 +1,4 @@
-//! The operator's port: `/healthz`, `/readyz` and `/metrics`, plain HTTP, nothing secret.
+//! The operations port: `/healthz`, `/readyz` and `/metrics`, plain HTTP without secrets.
 
 use std::{
     collections::BTreeMap,
@@ -15,36 +15,36 @@ use axum::{
 
 use super::metrics::{self, Metrics};
 
-/// What still keeps the process from being ready, by the part that says so. Cloning shares it.
+/// The reasons why the process is not ready, by part. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     waiting: Arc<Mutex<BTreeMap<&'static str, String>>>,
 }
 
 impl Readiness {
-    /// `part` is not ready, because of `why`.
+    /// Marks `part` as not ready because of `why`.
     pub fn wait_for(&self, part: &'static str, why: impl Into<String>) {
         self.lock().insert(part, why.into());
     }
 
-    /// `part` is ready.
+    /// Marks `part` as ready.
     pub fn ready(&self, part: &'static str) {
         self.lock().remove(part);
     }
 
-    /// What is being waited for, a line each; empty when ready.
+    /// The reasons, one line each; empty if ready.
     #[must_use]
     pub fn report(&self) -> String {
         self.lock().iter().map(|(part, why)| format!("{part}: {why}\n")).collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, String>> {
-        // Nothing panics while holding the lock, and a map is whole after any panic.
+        // Nothing panics while it holds the lock, and the map stays consistent after any panic.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The routes of the operator's port.
+/// The routes of the operations port.
 pub fn router(readiness: Readiness, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))

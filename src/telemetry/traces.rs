@@ -1,6 +1,6 @@
-//! Traces: spans of admissions, reconciles and broker requests, exported by OTLP over HTTP when the standard variables of
-//! OpenTelemetry say where to (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>). Nothing is made of spans
-//! otherwise. What a span carries is what logs may carry: names and outcomes, never a credential.
+//! Traces: spans of admissions, reconciles and broker requests, exported by OTLP over HTTP if OpenTelemetry's
+//! standard variables name an endpoint (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>). Otherwise no
+//! spans are created. Spans contain only what logs may contain: names and outcomes, never credentials.
 
 use std::{env, time::Duration};
 
@@ -19,42 +19,43 @@ use tokio::runtime::Handle;
 use tracing::Span;
 use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt};
 
-/// The target of every span that is exported, and of nothing else.
+/// The target of all exported spans, and of nothing else.
 pub const TARGET: &str = "bindery::span";
 
-/// Either of them turns the export on.
+/// Each of these variables switches the export on.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
 const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
 const PROTOCOL: &str = "http/protobuf";
 
-/// How long one request of the exporter may take.
+/// The time limit of one export request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why spans cannot be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
-    /// Another protocol than the one there is.
+    /// The configured protocol is not supported.
     #[error("{variable} is `{value}`; bindery exports by {PROTOCOL} only, to a port such as 4318")]
     Protocol {
         /// The variable.
         variable: &'static str,
-        /// What it says.
+        /// Its value.
         value: String,
     },
-    /// The exporter or its client cannot be made. Values of variables are not repeated: headers may hold a password.
-    #[error("the export of traces cannot be set up; look at the variables OTEL_EXPORTER_OTLP_*: {0}")]
+    /// The exporter or its HTTP client cannot be created. Values of variables are not repeated, because headers may
+    /// contain a password.
+    #[error("the export of traces cannot be set up; check the variables OTEL_EXPORTER_OTLP_*: {0}")]
     SetUp(String),
 }
 
-/// The export of spans, while it runs.
+/// The running export of spans.
 #[derive(Debug)]
 pub struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// Starts the export if it is configured. The exporter sends its requests on the runtime that this is called in.
+    /// Starts the export if it is configured. The exporter sends its requests on the calling runtime.
     ///
     /// # Errors
-    /// When it is configured and cannot be set up.
+    /// When the export is configured but cannot be set up.
     pub fn start() -> Result<Option<Self>, TracesError> {
         let set = |variable: &&str| env::var_os(variable).is_some_and(|value| !value.is_empty());
         let disabled = env::var("OTEL_SDK_DISABLED").is_ok_and(|value| value.eq_ignore_ascii_case("true"));
@@ -80,7 +81,7 @@ impl Traces {
     where
         S: tracing::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
     {
-        // Where in the code a span is made says nothing to an operator.
+        // The source location of a span does not help an operator.
         tracing_opentelemetry::layer()
             .with_tracer(self.0.tracer("bindery"))
             .with_location(false)
@@ -88,14 +89,14 @@ impl Traces {
             .with_target(false)
     }
 
-    /// Exports what has not been exported yet. Blocks for some seconds at most.
+    /// Exports the remaining spans. Blocks for some seconds at most.
     pub fn end(self) {
-        // Nobody is left to tell of an error.
+        // At this point an error cannot be reported.
         let _ = self.0.shutdown_with_timeout(Duration::from_secs(3));
     }
 }
 
-/// What the variables say about this process, bindery being its name otherwise.
+/// The resource attributes of this process; the default service name is bindery.
 fn resource() -> Resource {
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     let resource = Resource::builder_empty()
@@ -107,24 +108,24 @@ fn resource() -> Resource {
     }
 }
 
-/// Whether anybody gets spans.
+/// Whether spans are exported.
 #[must_use]
 pub fn are_made() -> bool {
     tracing::enabled!(target: TARGET, tracing::Level::INFO)
 }
 
-/// The span of a request: part of the trace that its headers name, by W3C's `traceparent`.
+/// Makes the span a part of the trace that the request's W3C `traceparent` header names.
 #[must_use]
 pub fn of_request(span: Span, headers: &HeaderMap) -> Span {
     if !span.is_disabled() {
         let parent = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
-        // It fails only for a span that is not exported.
+        // Fails only for a span that is not exported.
         let _ = span.set_parent(parent);
     }
     span
 }
 
-/// Tells the receiver of a request which trace it is part of.
+/// Adds the trace's `traceparent` header to an outgoing request.
 pub fn pass_on(headers: &mut HeaderMap) {
     let span = Span::current();
     if !span.is_disabled() {
@@ -132,7 +133,7 @@ pub fn pass_on(headers: &mut HeaderMap) {
     }
 }
 
-/// Sends what the exporter's own thread exports, which is no thread of the runtime.
+/// Sends export requests from the exporter's own thread, which is no thread of the runtime.
 #[derive(Debug)]
 struct Client {
     http: reqwest::Client,
@@ -164,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    /// The one of the example in W3C's recommendation.
+    /// The example of W3C's recommendation.
     const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     fn passed_on(span: Span, traced: Option<&str>) -> Option<String> {
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_s_trace_is_passed_on_with_a_span_of_its_own() {
+    fn a_trace_is_passed_on_with_a_new_span() {
         let traces = Traces(SdkTracerProvider::builder().build());
         let spans = traces.layer().with_filter(filter_fn(|of| of.target() == TARGET));
         let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(spans));
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_passed_on_when_nothing_is_exported() {
+    fn without_export_no_trace_is_passed_on() {
         assert!(!are_made());
         assert_eq!(passed_on(info_span!(target: TARGET, "a"), Some(TRACE)), None);
     }

@@ -144,11 +144,11 @@ async fn kubectl_shows_the_columns_of_the_old_api() {
 }
 
 #[rstest]
-#[case::nobody(json!({"namePattern": null}), "which namespaces are meant")]
-#[case::everybody(json!({"namePattern": null, "namespaceSelector": {}}), "which namespaces are meant")]
+#[case::nobody(json!({"namePattern": null}), "select namespaces")]
+#[case::everybody(json!({"namePattern": null, "namespaceSelector": {}}), "select namespaces")]
 #[case::no_name(json!({"namePattern": "Feature/*"}), "namePattern")]
 #[case::no_class(json!({"clusterServiceClassExternalName": ""}), "clusterServiceClassExternalName")]
-#[case::no_limit(json!({"limits": {}}), "say total, perLabel or both")]
+#[case::no_limit(json!({"limits": {}}), "set total, perLabel or both")]
 #[case::none_at_all(json!({"limits": {"total": 0}}), "total")]
 #[case::no_length(json!({"ttl": {"after": "soon"}}), "ttl.after")]
 #[case::no_grace(json!({"gracePeriod": "-1h"}), "gracePeriod")]

@@ -1,5 +1,6 @@
-//! `ExternalResource`: what a broker was asked to hold. Written before the first request for an id and removed once the broker
-//! has confirmed the deletion, so that nothing is forgotten when the object it was made for disappears.
+//! `ExternalResource`: records what a broker was asked to hold. bindery writes it before the first request for an id
+//! and removes it once the broker has confirmed the deletion, so nothing is forgotten when the ServiceInstance or
+//! ServiceBinding disappears.
 
 use k8s_openapi::{ByteString, apimachinery::pkg::apis::meta::v1::Time};
 use kube::CustomResource;
@@ -11,7 +12,7 @@ use super::super::servicecatalog::{
     AuthInfo, BrokerUrl, ClusterServiceBrokerSpec, UsesSecrets, broker::SecretReference,
 };
 
-/// What is held, where, for whom.
+/// What the broker was asked to hold, at which broker, for which object.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "bindery.dev",
@@ -20,7 +21,8 @@ use super::super::servicecatalog::{
     shortname = "extres",
     status = "ExternalResourceStatus",
     derive = "PartialEq",
-    doc = "What a broker was asked to hold; written by bindery. Deleting one gives up on deleting at the broker",
+    doc = "Records what a broker was asked to hold; written by bindery. If you delete an ExternalResource, \
+        bindery stops trying to delete at the broker",
     category = "bindery",
     printcolumn = r#"{"name": "Broker", "type": "string", "jsonPath": ".spec.broker.name"}"#,
     printcolumn = r#"{"name": "Kind", "type": "string", "jsonPath": ".spec.kind"}"#,
@@ -32,17 +34,17 @@ use super::super::servicecatalog::{
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalResourceSpec {
-    /// The broker, as it was when it was asked.
+    /// The broker as it was registered at the first request.
     pub broker: ExternalResourceBroker,
-    /// The kind of object that it is held for.
+    /// The kind of the object for which the broker holds something.
     pub kind: ExternalResourceKind,
     /// The object's namespace.
     #[schemars(schema_with = "super::super::servicecatalog::label_name")]
     pub namespace: String,
-    /// The namespace's uid: another namespace of the same name inherits nothing.
+    /// The namespace's uid. Another namespace of the same name inherits nothing.
     #[serde(default, rename = "namespaceUID", skip_serializing_if = "Option::is_none")]
     pub namespace_uid: Option<String>,
-    /// The uid that the broker was told, where it is that of an earlier namespace.
+    /// The namespace uid that the broker was told, if it is that of an earlier namespace.
     #[serde(default, rename = "spaceGUID", skip_serializing_if = "Option::is_none")]
     pub space_guid: Option<String>,
     /// The object's name.
@@ -64,31 +66,31 @@ pub struct ExternalResourceSpec {
     pub plan_id: String,
 }
 
-/// How to reach the broker when its ClusterServiceBroker is gone. Holds no credentials, only where they lie.
+/// How to reach the broker if its ClusterServiceBroker is gone. Refers to credentials but holds none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalResourceBroker {
     /// The name of the ClusterServiceBroker.
     pub name: String,
-    /// Its address, without user name and password.
+    /// The broker's address, without user name and password.
     pub url: BrokerUrl,
-    /// Accepts any certificate.
+    /// Accept any certificate.
     #[serde(default, rename = "insecureSkipTLSVerify")]
     pub insecure_skip_tls_verify: bool,
     /// The certificate authorities to trust.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::super::servicecatalog::bytes")]
     pub ca_bundle: Option<ByteString>,
-    /// Where the credentials lie.
+    /// The reference to the Secret with the credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_info: Option<AuthInfo>,
-    /// The webhook's proof that an author of the ClusterServiceBroker may get the Secret with the credentials.
+    /// The webhook's approval: an author of the ClusterServiceBroker may get the Secret with the credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<String>,
 }
 
 impl ExternalResourceBroker {
-    /// What is remembered of a broker: all but the credentials in its URL.
+    /// Copies the broker's settings, except credentials in its URL.
     #[must_use]
     pub fn of(name: &str, spec: &ClusterServiceBrokerSpec, approval: Option<&str>) -> Self {
         Self {
@@ -102,8 +104,8 @@ impl ExternalResourceBroker {
     }
 }
 
-/// Who gets the credentials decides, so address and authorities belong to what is approved. What the URL itself carries
-/// does not: it comes from the author.
+/// The address and the certificate authorities decide who receives the credentials, so they are part of the approval.
+/// Credentials in the URL are not: they come from the author.
 impl UsesSecrets for ExternalResourceBroker {
     fn secrets(&self) -> Vec<&SecretReference> {
         let auth = self.auth_info.iter();
@@ -124,7 +126,7 @@ impl UsesSecrets for ExternalResourceBroker {
     }
 }
 
-/// The kind of object that something is held for.
+/// The kind of object for which a broker holds something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ExternalResourceKind {
     /// An instance.
@@ -133,30 +135,30 @@ pub enum ExternalResourceKind {
     ServiceBinding,
 }
 
-/// What is done about an external resource whose object is gone. Empty while the object exists.
+/// The progress of deleting at the broker what a missing object left. Empty while the object exists.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ExternalResourceStatus {
     /// `Releasing` once the object is gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<ExternalResourceState>,
-    /// Why it is still there, in one word.
+    /// Why the ExternalResource still exists, in one word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Why it is still there, and what to do.
+    /// Why the ExternalResource still exists, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Since when it is being deleted at the broker.
+    /// When bindery began to delete at the broker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
-    /// What the broker calls the deletion in progress.
+    /// The broker's name of the running deletion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
 }
 
-/// Whether an external resource's object still exists.
+/// Whether the object of an ExternalResource still exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ExternalResourceState {
-    /// It does not, and the broker is asked to delete.
+    /// The object is gone, and bindery deletes at the broker.
     Releasing,
 }

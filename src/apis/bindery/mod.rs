@@ -1,4 +1,4 @@
-//! `bindery.dev`: the kinds of bindery's own.
+//! `bindery.dev`: bindery's own kinds.
 
 pub mod external_resource;
 pub mod namespace_binding;

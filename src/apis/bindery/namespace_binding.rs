@@ -1,4 +1,4 @@
-//! `NamespaceBinding`: the services that every namespace of a kind gets, as type and as custom resource definition.
+//! `NamespaceBinding`: gives a service to every namespace that it selects.
 
 #![expect(unreachable_pub, reason = "KubeSchema repeats the structs inside a function")]
 
@@ -19,7 +19,7 @@ use crate::{contract::ReclaimPolicy, osb::Object};
     derive = "PartialEq",
     shortname = "nsb",
     category = "bindery",
-    doc = "Gives each namespace that it selects a service instance and a binding of its own",
+    doc = "Gives each selected namespace a service instance and a binding",
     printcolumn = r#"{"name": "Class", "type": "string", "jsonPath": ".spec.clusterServiceClassExternalName"}"#,
     printcolumn = r#"{"name": "Ready", "type": "integer", "jsonPath": ".status.ready"}"#,
     printcolumn = r#"{"name": "Pending", "type": "integer", "jsonPath": ".status.pending"}"#,
@@ -33,98 +33,101 @@ use crate::{contract::ReclaimPolicy, osb::Object};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.namePattern) || (has(self.namespaceSelector) && ((has(self.namespaceSelector.matchLabels) && self.namespaceSelector.matchLabels.size() > 0) || (has(self.namespaceSelector.matchExpressions) && self.namespaceSelector.matchExpressions.size() > 0)))")
-        .message("say which namespaces are meant: namespaceSelector with at least one label, namePattern, or both"),
+        .message("select namespaces: set namespaceSelector with at least one label, namePattern, or both"),
     validation = Rule::new("has(self.bindingName) == has(oldSelf.bindingName) && (!has(self.bindingName) || self.bindingName == oldSelf.bindingName)")
         .message("bindingName cannot change: pods refer to it; create another NamespaceBinding and delete this one")
 )]
 pub struct NamespaceBindingSpec {
-    /// The labels of the namespaces that are meant.
+    /// Labels of the selected namespaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
-    /// What their names look like, `feature-*`: `*` stands for any characters, `?` for one. Namespaces must satisfy the
-    /// selector as well if there is one.
+    /// Name pattern of the selected namespaces, such as `feature-*`: `*` stands for any characters, `?` for one. With
+    /// a selector, namespaces must match both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9*?-]+$"))]
     pub name_pattern: Option<String>,
-    /// The class by its name in the catalog. A change of class, plan or parameters holds for new instances.
+    /// The class by its name in the catalog. A changed class, plan or parameter applies to new instances.
     #[schemars(length(min = 1, max = 255))]
     pub cluster_service_class_external_name: String,
-    /// The plan by its name in the catalog; may be left out when the class has one plan.
+    /// The plan by its name in the catalog. Optional if the class has one plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub cluster_service_plan_external_name: Option<String>,
-    /// What is asked of the broker. In strings `{{ name }}`, `{{ labels.team }}` and `{{ annotations["example.com/owner"] }}` stand
-    /// for what the namespace has. No place for passwords: anyone who may read the instance reads them.
+    /// The parameters of the instances. In strings, `{{ name }}`, `{{ labels.team }}` and `{{
+    /// annotations["example.com/owner"] }}` are replaced by the namespace's values. Do not put passwords here: anyone
+    /// who may read the instance can read them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub parameters: Option<Object>,
-    /// The parameter `template`: what the plan calls the database to start from, so that each namespace has data.
+    /// The parameter `template`: the plan's name of the database to copy, so that each namespace starts with data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub template: Option<String>,
-    /// The parameter `reclaimPolicy`: what becomes of the data in the end. Left out: what the plan says.
+    /// The parameter `reclaimPolicy`: what happens to the data of a deleted instance. Default: the plan's setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "reclaim_policy")]
     pub reclaim_policy: Option<ReclaimPolicy>,
-    /// What instance, binding and Secret are called in each namespace; this object's name unless given.
+    /// The name of instance, binding and Secret in each namespace. Default: the name of this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub binding_name: Option<String>,
-    /// What the variables are called, `DATABASE_URL=uri`: the annotation bindery.dev/env of each binding.
+    /// The names of the variables, such as `DATABASE_URL=uri`: the annotation bindery.dev/env of each binding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16384))]
     pub env: Option<String>,
-    /// Bind every pod of the namespace that does not say itself what it is bound to.
+    /// Bind every pod of the namespace that has no annotation of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub default_for_pods: bool,
-    /// How long a namespace keeps what it got; for good if left out.
+    /// How long a namespace keeps the service. Default: without limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Ttl>,
-    /// How long a namespace that is not selected any more keeps what it got, `90m` or `1h`; an hour if left out.
+    /// How long a namespace that is not selected any more keeps the service, such as `90m` or `1h`. Default: one
+    /// hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "length_of_time")]
     pub grace_period: Option<String>,
-    /// How many namespaces have it at the same time; the others wait.
+    /// How many namespaces may have the service at the same time. The others wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
 }
 
-/// How long a namespace keeps what it got.
+/// How long a namespace keeps the service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ttl {
     /// How long: `90m`, `24h`, `7d`.
     #[schemars(schema_with = "length_of_time")]
     pub after: String,
-    /// Counted from when.
+    /// When the time begins.
     #[serde(default)]
     pub since: Since,
-    /// How long before the end it is told; a tenth of `after` if left out, an hour at most.
+    /// How long before the end bindery announces it. Default: a tenth of `after`, at most one hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "length_of_time")]
     pub warn_before: Option<String>,
 }
 
-/// What a ttl is counted from.
+/// When the time of a ttl begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Since {
     /// The creation of the namespace.
     #[default]
     Creation,
-    /// When a pod of the namespace was last seen running, or the creation while there was none.
+    /// When a pod of the namespace was last seen running, or at the namespace's creation if there was none.
     LastPod,
 }
 
-/// How many at the same time.
+/// How many namespaces may have the service at the same time.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.total) || has(self.perLabel)").message("limits: say total, perLabel or both"))]
+#[x_kube(validation = Rule::new("has(self.total) || has(self.perLabel)").message("limits: set total, perLabel or \
+    both"))]
 pub struct Limits {
-    /// In all.
+    /// The number of all namespaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub total: Option<i32>,
-    /// For each value of a label, such as a team's. What `total` leaves is shared evenly among the values.
+    /// The number for each value of a label, such as a team. `total` is shared evenly among the values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_label: Option<PerLabel>,
 }
@@ -133,60 +136,60 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PerLabel {
-    /// The label of the namespaces. Those without it count as one value.
+    /// The label of the namespaces. Namespaces without the label count as one value.
     #[schemars(length(min = 1, max = 317))]
     pub label: String,
-    /// How many for each value.
+    /// The number for each value.
     #[schemars(range(min = 1))]
     pub count: i32,
 }
 
-/// What came of it.
+/// The state of the selected namespaces.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NamespaceBindingStatus {
-    /// The generation of the spec that this is about.
+    /// The generation of the spec that this status describes.
     pub observed_generation: i64,
     /// `Accepted`, `Ready`, `UpToDate`.
     pub conditions: Vec<Condition>,
-    /// How many namespaces are selected.
+    /// The number of selected namespaces.
     pub namespaces: i64,
-    /// How many have what they are to have.
+    /// The number of namespaces whose service is ready.
     pub ready: i64,
-    /// How many will have it.
+    /// The number of namespaces whose service is not ready yet.
     pub pending: i64,
-    /// How many cannot have it until somebody does something.
+    /// The number of namespaces that need a correction by a user.
     pub failed: i64,
-    /// How many of those that have it will soon lose it.
+    /// The number of namespaces whose service will end soon.
     pub expiring: i64,
-    /// How many are selected and past their ttl.
+    /// The number of selected namespaces whose ttl is over.
     pub expired: i64,
-    /// How many are not selected any more and still have it.
+    /// The number of namespaces that are not selected any more and still have the service.
     pub leaving: i64,
-    /// How many have an instance that the spec would make differently now.
+    /// The number of namespaces whose instance differs from the present spec.
     pub outdated: i64,
-    /// Some of the namespaces that are pending or failed, and why.
+    /// Some of the pending or failed namespaces, with reasons.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<WaitingNamespace>,
 }
 
-/// Why a namespace does not have what it is to have.
+/// Why a namespace's service is not ready.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WaitingNamespace {
-    /// Its name.
+    /// The name of the namespace.
     pub namespace: String,
-    /// In one word.
+    /// The reason in one word.
     pub reason: String,
-    /// In a sentence, and what to do.
+    /// The reason in a sentence, and what to do.
     pub message: String,
-    /// Whether somebody has to do something, rather than wait.
+    /// Whether a user must act, instead of waiting.
     #[serde(default)]
     pub failed: bool,
 }
 
 impl NamespaceBinding {
-    /// What instance, binding and Secret are called in each namespace.
+    /// The name of instance, binding and Secret in each namespace.
     #[must_use]
     pub fn binding_name(&self) -> &str {
         let own = self.metadata.name.as_deref().unwrap_or_default();

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{LocalReference, condition::Conditions, instance::ReleaseStatus};
 use crate::osb::Object;
 
-/// Which instance, and where the credentials go.
+/// Which instance to bind, and where to write the credentials.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "servicecatalog.k8s.io",
@@ -25,7 +25,8 @@ use crate::osb::Object;
     label("svcat", "true"),
     annotation("api-approved.kubernetes.io", "unapproved, API of the retired service-catalog"),
     validation = Rule::new("self.metadata.name.size() <= 249").message(
-        "the name of a ServiceBinding has at most 249 characters, since its Secrets are named after it with the ending -env"
+        "the name of a ServiceBinding may have at most 249 characters, because the name of its second Secret \
+        adds -env"
     ),
     printcolumn = r#"{"name": "Service-Instance", "type": "string", "jsonPath": ".spec.instanceRef.name"}"#,
     printcolumn = r#"{"name": "Secret-Name", "type": "string", "jsonPath": ".spec.secretName"}"#,
@@ -46,60 +47,60 @@ pub struct ServiceBindingSpec {
     #[x_kube(validation = Rule::new("self == oldSelf")
         .message("a binding's spec cannot change: instanceRef is set; delete the binding and create another"))]
     pub instance_ref: LocalReference,
-    /// What is asked of the broker, after the plan's schema.
+    /// The parameters of the binding, according to the plan's schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::any_object")]
     pub parameters: Option<Object>,
-    /// The Secret with the credentials; the binding's name unless given. The Secret that pods are injected with is
-    /// always named after the binding.
+    /// The Secret with the credentials. Default: the binding's name. Pods always use the Secret named after the
+    /// binding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::object_name")]
     pub secret_name: Option<String>,
-    /// The binding's id at the broker; a random UUID unless given.
+    /// The binding's id at the broker. Default: a random UUID.
     #[serde(default, rename = "externalID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     #[x_kube(validation = Rule::new("self != '.' && self != '..'").message("externalID cannot be . or .. because it becomes part of a path"))]
     pub external_id: Option<String>,
 }
 
-/// What came of it.
+/// The state of the binding.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceBindingStatus {
     /// `Ready`, `Failed`.
     pub conditions: Conditions,
-    /// Bindings are made while the broker's answer is waited for; always false.
+    /// Always false: bindery waits for the broker's answer to a bind.
     pub async_op_in_progress: bool,
-    /// What is being done.
+    /// The operation in progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current_operation: Option<BindingOperation>,
-    /// The generation of the spec that the broker has carried out.
+    /// The generation of the spec that the broker has applied.
     pub reconciled_generation: i64,
-    /// Since when the operation is tried.
+    /// When the operation was first tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation_start_time: Option<Time>,
-    /// Always false: a binding is asked for again under the same id instead.
+    /// Always false: bindery repeats a bind under the same id instead.
     pub orphan_mitigation_in_progress: bool,
-    /// How far the deletion at the broker is.
+    /// The progress of the deletion at the broker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unbind_status: Option<ReleaseStatus>,
-    /// What `kubectl get` shows.
+    /// The word that `kubectl get` shows.
     pub last_condition_state: String,
-    /// When the credentials end, if the broker gave them for a time.
+    /// When the credentials expire, if the broker set a time limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
-    /// The credentials that were written, newest last.
+    /// The credentials that bindery has written, newest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub revisions: Vec<Revision>,
-    /// The Secrets as they were written; any other version is a change by somebody else.
+    /// The versions of the Secrets that bindery wrote. Any other version is a change by somebody else.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<WrittenSecret>,
-    /// SHA-256 of the annotation that names the variables, so that a change is seen.
+    /// SHA-256 of the annotation that names the variables, for noticing a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variables_checksum: Option<String>,
 }
 
-/// What is done at the broker.
+/// The operation at the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum BindingOperation {
     /// Creating.
@@ -108,20 +109,20 @@ pub enum BindingOperation {
     Unbind,
 }
 
-/// One set of credentials that a binding has had.
+/// One set of credentials of a binding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Revision {
-    /// Counts from 1.
+    /// The number of the credentials, counted from 1.
     pub n: i64,
     /// When the Secret was written.
     pub written_at: Time,
-    /// The user of these credentials, where the service has users.
+    /// The user of these credentials, if the service has users.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
 }
 
-/// A Secret in the state in which bindery left it.
+/// A Secret as bindery wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WrittenSecret {

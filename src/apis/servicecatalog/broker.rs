@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::Conditions;
 
-/// Which broker to ask, and how.
+/// How to reach the broker.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "servicecatalog.k8s.io",
@@ -32,29 +32,30 @@ use super::condition::Conditions;
 #[x_kube(validation = Rule::new("!(has(self.caBundle) && has(self.insecureSkipTLSVerify) && self.insecureSkipTLSVerify)")
     .message("caBundle and insecureSkipTLSVerify: true exclude each other; remove insecureSkipTLSVerify"))]
 pub struct ClusterServiceBrokerSpec {
-    /// Where the broker answers, http or https. May hold a user name and password; a Secret in `authInfo` is better.
+    /// The address of the broker, http or https. May contain a user name and password, but a Secret in `authInfo` is
+    /// better.
     #[x_kube(validation = Rule::new("self.startsWith('http://') || self.startsWith('https://')")
         .message("the broker's url must begin with http:// or https://"))]
     #[schemars(length(max = 2048))]
     pub url: BrokerUrl,
-    /// Accepts any certificate. Anyone on the way can then read the credentials of every service.
+    /// Accept any certificate. Anyone who can intercept the traffic can then read the credentials of every service.
     #[serde(default, rename = "insecureSkipTLSVerify", skip_serializing_if = "is_false")]
     pub insecure_skip_tls_verify: bool,
-    /// The certificate authorities to trust for this broker, PEM in base64; without it those of the system.
+    /// The certificate authorities to trust for this broker, PEM in base64. Default: those of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::bytes")]
     pub ca_bundle: Option<ByteString>,
     /// The credentials for the broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_info: Option<AuthInfo>,
-    /// Whether the catalog is read again by itself.
+    /// Whether bindery reads the catalog again at intervals.
     #[serde(default)]
     pub relist_behavior: RelistBehavior,
-    /// How often the catalog is read again, such as `1h30m`; `15m` unless given, at least 10 seconds.
+    /// The interval between reads of the catalog, such as `1h30m`. Default: `15m`; minimum: 10 seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
     pub relist_duration: Option<String>,
-    /// Raise it to have the catalog read at once.
+    /// Increase the number to make bindery read the catalog at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relist_requests: Option<i64>,
 }
@@ -64,19 +65,19 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// A broker's address as the user wrote it. It may carry a password, so `Debug` and [`BrokerUrl::shown`] leave it out.
+/// A broker's address as the user wrote it. It may contain a password, which `Debug` and [`BrokerUrl::shown`] omit.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct BrokerUrl(String);
 
 impl BrokerUrl {
-    /// The address with whatever it carries.
+    /// The complete address, including credentials.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The address without user name and password; as it was written when it has none.
+    /// The address without user name and password, otherwise as the user wrote it.
     #[must_use]
     pub fn shown(&self) -> String {
         let Ok(mut url) = url::Url::parse(&self.0) else { return "(not a URL)".to_owned() };
@@ -102,7 +103,7 @@ impl fmt::Debug for BrokerUrl {
     }
 }
 
-/// How bindery shows the broker who it is: one of the two.
+/// The credentials with which bindery authenticates to the broker: one of two kinds.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("has(self.basic) != has(self.bearer)").message("authInfo holds either basic or bearer"))]
 pub struct AuthInfo {
@@ -114,7 +115,7 @@ pub struct AuthInfo {
     pub bearer: Option<AuthSecret>,
 }
 
-/// Where the credentials for a broker lie.
+/// The reference to credentials for a broker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthSecret {
@@ -122,7 +123,7 @@ pub struct AuthSecret {
     pub secret_ref: SecretReference,
 }
 
-/// A Secret of some namespace.
+/// A Secret in any namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SecretReference {
     /// Its namespace.
@@ -133,17 +134,17 @@ pub struct SecretReference {
     pub name: String,
 }
 
-/// Whether a catalog is read again by itself.
+/// When the catalog is read again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RelistBehavior {
     /// Every `relistDuration`.
     #[default]
     Duration,
-    /// Only when the spec changes, for instance `relistRequests`.
+    /// Only when the spec changes, for example `relistRequests`.
     Manual,
 }
 
-/// What came of reading the catalog.
+/// The state of the catalog.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterServiceBrokerStatus {
@@ -152,15 +153,15 @@ pub struct ClusterServiceBrokerStatus {
     /// `spec.url` without user name and password, which `kubectl get` must not show.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The generation of the spec that the catalog was read for.
+    /// The generation of the spec with which the catalog was read.
     pub reconciled_generation: i64,
-    /// Since when reading the catalog fails.
+    /// When reading the catalog began to fail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation_start_time: Option<Time>,
-    /// When the catalog was read last.
+    /// When the catalog was last read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_catalog_retrieval_time: Option<Time>,
-    /// What `kubectl get` shows.
+    /// The word that `kubectl get` shows.
     pub last_condition_state: String,
 }
 

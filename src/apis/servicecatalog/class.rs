@@ -33,11 +33,11 @@ pub struct ClusterServiceClassSpec {
     /// The service's id in the catalog.
     #[serde(rename = "externalID")]
     pub external_id: String,
-    /// A sentence for the user.
+    /// The description for users.
     pub description: String,
     /// Whether instances can be bound, unless the plan says otherwise.
     pub bindable: bool,
-    /// Whether a binding can be read again.
+    /// Whether the broker returns a binding's credentials again on request.
     #[serde(default)]
     pub binding_retrievable: bool,
     /// Whether instances can change their plan.
@@ -53,7 +53,7 @@ pub struct ClusterServiceClassSpec {
     /// Permissions that the service needs from the platform.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<String>,
-    /// The broker that offers it.
+    /// The broker that offers the service.
     pub cluster_service_broker_name: String,
 }
 
@@ -82,7 +82,7 @@ pub struct ClusterServicePlanSpec {
     /// The plan's id in the catalog.
     #[serde(rename = "externalID")]
     pub external_id: String,
-    /// A sentence for the user.
+    /// The description for users.
     pub description: String,
     /// Overrides the class's `bindable`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,9 +105,9 @@ pub struct ClusterServicePlanSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::any_object")]
     pub service_binding_create_parameter_schema: Option<Value>,
-    /// The broker that offers it.
+    /// The broker that offers the plan.
     pub cluster_service_broker_name: String,
-    /// The class it belongs to.
+    /// The class of the plan.
     pub cluster_service_class_ref: LocalReference,
 }
 
@@ -115,7 +115,7 @@ pub struct ClusterServicePlanSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CatalogStatus {
-    /// The broker's catalog no longer lists it; existing instances go on, new ones are refused.
+    /// The broker's catalog no longer lists the entry. Existing instances continue; new instances are refused.
     pub removed_from_broker_catalog: bool,
 }
 

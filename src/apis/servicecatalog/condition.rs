@@ -1,22 +1,22 @@
-//! Conditions of the old API: `type`, `status`, `reason`, `message`, and the one word that `kubectl get` shows for
-//! them. Pure; who decides them stands in `reconcile`.
+//! Conditions of the Service Catalog API: `type`, `status`, `reason`, `message`, and the word that `kubectl get`
+//! shows. `catalog::reconcile` sets them. Pure.
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a condition is about.
+/// The type of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionType {
-    /// `False` while a change of the spec waits that bindery does not carry out.
+    /// `False` while the spec contains a change that bindery does not apply.
     Current,
     /// The object can be used.
     Ready,
-    /// The object failed for good: nothing is tried again before its spec changes.
+    /// The object failed permanently: bindery does not retry before the spec changes.
     Failed,
 }
 
-/// `True` or `False`; `Unknown` is never written.
+/// `True` or `False`; bindery never writes `Unknown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionStatus {
     /// It is so.
@@ -27,30 +27,30 @@ pub enum ConditionStatus {
     Unknown,
 }
 
-/// One statement about an object.
+/// A condition of an object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// What the statement is about.
+    /// The type of the condition.
     #[serde(rename = "type")]
     pub type_: ConditionType,
-    /// Whether it is so.
+    /// Whether the condition holds.
     pub status: ConditionStatus,
-    /// Since when.
+    /// When the status last changed.
     pub last_transition_time: Time,
-    /// Why, in one CamelCase word.
+    /// The reason in one CamelCase word.
     pub reason: String,
-    /// Why, in a sentence, and what to do.
+    /// The reason in a sentence, and what to do.
     pub message: String,
 }
 
-/// The conditions of an object, each type once.
+/// The conditions of an object, at most one of each type.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Conditions(Vec<Condition>);
 
 impl Conditions {
-    /// The condition of this type.
+    /// Returns the condition of this type.
     #[must_use]
     pub fn get(&self, type_: ConditionType) -> Option<&Condition> {
         self.0.iter().find(|condition| condition.type_ == type_)
@@ -62,9 +62,9 @@ impl Conditions {
         self.get(type_).is_some_and(|condition| condition.status == ConditionStatus::True)
     }
 
-    /// Writes a condition. Its time stays as long as its status does. The order is that of [`ConditionType`]. A message that
-    /// differs from the former one in its references alone is not written: brokers make a reference for each failure, and a
-    /// retry that fails as before is no change.
+    /// Sets a condition, in the order of [`ConditionType`]. Its time changes only with its status. A message that
+    /// differs only in its references is not written: brokers add a new reference to each failure, and a retry that
+    /// fails as before is no change.
     pub fn set(
         &mut self,
         type_: ConditionType,
@@ -100,7 +100,7 @@ impl Conditions {
         self.0.sort_by_key(|condition| condition.type_ as u8);
     }
 
-    /// Takes a condition away.
+    /// Removes a condition.
     pub fn remove(&mut self, type_: ConditionType) {
         self.0.retain(|condition| condition.type_ != type_);
     }
@@ -116,7 +116,7 @@ impl Conditions {
     }
 }
 
-/// A message without the references to a broker's log, such as "(reference 5f0c)".
+/// Returns a message without references to a broker's log, such as "(reference 5f0c)".
 fn without_references(message: &str) -> String {
     let mut kept = String::new();
     let mut rest = message;
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_with_another_reference_is_the_former_message() {
+    fn a_message_with_only_a_new_reference_is_unchanged() {
         let mut conditions = Conditions::default();
         let message = |conditions: &Conditions| conditions.get(ConditionType::Ready).unwrap().message.clone();
         conditions.set(ConditionType::Ready, false, "A", "away (reference 1f); later", at(1));
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_a_condition_is_that_of_its_status() {
+    fn the_time_of_a_condition_changes_with_its_status() {
         let mut conditions = Conditions::default();
         conditions.set(ConditionType::Ready, false, "A", "a", at(1));
         conditions.set(ConditionType::Ready, false, "B", "b", at(2));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_condition_is_the_one_shown() {
+    fn the_last_condition_is_shown() {
         let mut conditions = Conditions::default();
         assert_eq!(conditions.last_state(), "");
         conditions.set(ConditionType::Ready, false, "ProvisionCallFailed", "", at(1));

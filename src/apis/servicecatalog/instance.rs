@@ -1,4 +1,4 @@
-//! `ServiceInstance`: a service that a user asked for.
+//! `ServiceInstance`: a service that a user requested.
 
 #![expect(unreachable_pub, reason = "KubeSchema repeats the structs inside a function")]
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{LocalReference, condition::Conditions};
 use crate::osb::Object;
 
-/// Which class and plan, by one of three kinds of name, and with which parameters.
+/// The class, the plan and the parameters. Three kinds of name can identify class and plan.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "servicecatalog.k8s.io",
@@ -19,7 +19,7 @@ use crate::osb::Object;
     namespaced,
     status = "ServiceInstanceStatus",
     derive = "PartialEq",
-    doc = "A service that a user asked for, such as a database",
+    doc = "A service that a user requested, such as a database",
     category = "all",
     category = "svcat",
     label("svcat", "true"),
@@ -36,14 +36,15 @@ use crate::osb::Object;
     validation = Rule::new("(!has(self.clusterServicePlanExternalName) || has(self.clusterServiceClassExternalName)) && (!has(self.clusterServicePlanExternalID) || has(self.clusterServiceClassExternalID)) && (!has(self.clusterServicePlanName) || has(self.clusterServiceClassName))")
         .message("name the plan the same way as the class: clusterServicePlanExternalName beside clusterServiceClassExternalName, and so on"),
     validation = Rule::new("!has(oldSelf.externalID) || (has(self.externalID) && self.externalID == oldSelf.externalID)")
-        .message("externalID cannot change: the broker knows the instance by it; keep it as it is")
+        .message("externalID cannot change, because the broker identifies the instance by it; restore the former \
+            value")
 )]
 pub struct ServiceInstanceSpec {
     /// The class by its name in the catalog.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub cluster_service_class_external_name: Option<String>,
-    /// The plan by its name in the catalog; may be left out when the class has one plan.
+    /// The plan by its name in the catalog. Optional if the class has one plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub cluster_service_plan_external_name: Option<String>,
@@ -55,68 +56,68 @@ pub struct ServiceInstanceSpec {
     #[serde(default, rename = "clusterServicePlanExternalID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub cluster_service_plan_external_id: Option<String>,
-    /// The class by its object's name.
+    /// The class by the name of its object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub cluster_service_class_name: Option<String>,
-    /// The plan by its object's name.
+    /// The plan by the name of its object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub cluster_service_plan_name: Option<String>,
-    /// The class that was found; written by bindery.
+    /// The class that bindery found; written by bindery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_service_class_ref: Option<LocalReference>,
-    /// The plan that was found; written by bindery.
+    /// The plan that bindery found; written by bindery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_service_plan_ref: Option<LocalReference>,
-    /// What is asked of the broker, after the plan's schema. No place for passwords: anyone who may read the
-    /// instance reads them.
+    /// The parameters of the instance, according to the plan's schema. Do not put passwords here: anyone who may read
+    /// the instance can read them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::any_object")]
     pub parameters: Option<Object>,
-    /// The instance's id at the broker; a random UUID unless given.
+    /// The instance's id at the broker. Default: a random UUID.
     #[serde(default, rename = "externalID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     #[x_kube(validation = Rule::new("self != '.' && self != '..'").message("externalID cannot be . or .. because it becomes part of a path"))]
     pub external_id: Option<String>,
 }
 
-/// What came of it.
+/// The state of the instance.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceInstanceStatus {
     /// `Current`, `Ready`, `Failed`.
     pub conditions: Conditions,
-    /// The broker is at work and is asked from time to time.
+    /// Whether an asynchronous operation of the broker is in progress.
     pub async_op_in_progress: bool,
-    /// A failed creation is being undone.
+    /// Whether bindery is deleting the remains of a failed creation.
     pub orphan_mitigation_in_progress: bool,
-    /// What the broker calls the operation in progress.
+    /// The broker's name of the operation in progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_operation: Option<String>,
-    /// A page to manage the instance.
+    /// The web page for managing the instance.
     #[serde(rename = "dashboardURL", skip_serializing_if = "Option::is_none")]
     pub dashboard_url: Option<String>,
-    /// What is being done.
+    /// The operation in progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current_operation: Option<InstanceOperation>,
-    /// The generation of the spec that the broker has carried out.
+    /// The generation of the spec that the broker has applied.
     pub reconciled_generation: i64,
-    /// The generation of the spec that was looked at last.
+    /// The generation of the spec that bindery last read.
     pub observed_generation: i64,
-    /// Since when the operation runs or is tried.
+    /// When the operation began or was first tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation_start_time: Option<Time>,
-    /// What the broker holds.
+    /// What the broker was told about the instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_properties: Option<InstanceProperties>,
     /// Whether the broker holds the instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provision_status: Option<ProvisionStatus>,
-    /// How far the deletion at the broker is.
+    /// The progress of the deletion at the broker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deprovision_status: Option<ReleaseStatus>,
-    /// What `kubectl get` shows.
+    /// The word that `kubectl get` shows.
     pub last_condition_state: String,
     /// The class as the user named it, `ClusterServiceClass/<name>`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,7 +127,7 @@ pub struct ServiceInstanceStatus {
     pub user_specified_plan_name: Option<String>,
 }
 
-/// What is done at the broker.
+/// The operation at the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum InstanceOperation {
     /// Creating.
@@ -135,7 +136,7 @@ pub enum InstanceOperation {
     Deprovision,
 }
 
-/// What the broker was told when the instance was made.
+/// What the broker was told when the instance was created.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct InstanceProperties {
@@ -144,7 +145,7 @@ pub struct InstanceProperties {
     /// The plan's id.
     #[serde(rename = "clusterServicePlanExternalID")]
     pub cluster_service_plan_external_id: String,
-    /// SHA-256 of the parameters, as the old API names them.
+    /// SHA-256 of the parameters, under the name of the old API.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameter_checksum: Option<String>,
 }
@@ -154,19 +155,19 @@ pub struct InstanceProperties {
 pub enum ProvisionStatus {
     /// Yes.
     Provisioned,
-    /// Not or not yet.
+    /// The broker does not hold the instance, or not yet.
     NotProvisioned,
 }
 
-/// Whether something must be deleted at the broker, and what came of it.
+/// Whether bindery must delete something at the broker, and the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ReleaseStatus {
-    /// The broker was never asked.
+    /// The broker was never asked to create anything.
     NotRequired,
-    /// The broker was asked to create and must be asked to delete.
+    /// The broker was asked to create, so bindery must ask it to delete.
     Required,
-    /// Done.
+    /// The broker has confirmed the deletion.
     Succeeded,
-    /// Not possible.
+    /// The deletion failed.
     Failed,
 }

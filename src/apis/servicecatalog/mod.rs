@@ -1,8 +1,8 @@
-//! The resources that the catalog serves, as types and as custom resource definitions: `servicecatalog.k8s.io/v1beta1`
-//! (kubernetes-retired/service-catalog `pkg/apis/servicecatalog/v1beta1/types.go`) and bindery's own `ExternalResource`.
+//! The types and custom resource definitions of `servicecatalog.k8s.io/v1beta1` (kubernetes-retired/service-catalog
+//! `pkg/apis/servicecatalog/v1beta1/types.go`). Pure.
 //!
-//! Fields of the old API that nothing here acts on are left out of the schemas, so that the API server warns about
-//! them instead of keeping a wish that nobody fulfils. Nothing here does IO.
+//! Schemas omit fields of the old API that bindery does not use, so the API server warns about them instead of
+//! storing a setting without effect.
 
 pub mod binding;
 pub mod broker;
@@ -29,10 +29,10 @@ use kube::CustomResourceExt;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// The finalizer of every kind that has one; the old Service Catalog's, so that its tools (`svcat --abandon`) work.
+/// The finalizer of all kinds that need one. It is the old Service Catalog's, so its tools (`svcat --abandon`) work.
 pub const FINALIZER: &str = "kubernetes-incubator/service-catalog";
 
-/// All custom resource definitions, in the order in which they are written out.
+/// All custom resource definitions, in the order of the generated file.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![
@@ -58,19 +58,19 @@ fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 
-/// The schema of an object's name, which becomes part of a path (RFC 1123 subdomain).
+/// The schema of an object's name that becomes part of a path (RFC 1123 subdomain).
 pub(crate) fn object_name(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "minLength": 1, "maxLength": 253, "pattern": OBJECT_NAME})
 }
 
-/// The schema of a namespace's name, which becomes part of a path (RFC 1123 label).
+/// The schema of a namespace's name that becomes part of a path (RFC 1123 label).
 pub(crate) fn label_name(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"})
 }
 
 const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
-/// The schema of bytes, which JSON carries in base64.
+/// The schema of bytes, base64 in JSON.
 pub(crate) fn bytes(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "format": "byte"})
 }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definitions_come_in_a_fixed_order_with_fixed_text() {
+    fn the_output_of_the_definitions_is_deterministic() {
         let names: Vec<_> = crds().iter().filter_map(|crd| crd.metadata.name.clone()).collect();
         assert_eq!(
             names,
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn every_definition_has_a_status_subresource_and_the_old_ones_their_marks() {
+    fn every_definition_has_a_status_subresource_and_old_kinds_keep_their_approval() {
         for crd in crds() {
             let version = &crd.spec.versions[0];
             assert!(

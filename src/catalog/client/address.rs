@@ -1,5 +1,5 @@
-//! Which addresses are never called: link-local ones and those at which clouds hand out their machines' credentials.
-//! Whoever may name a broker's URL must not read them with bindery's network.
+//! Addresses that bindery never calls: link-local addresses, and those of clouds' metadata services. Otherwise a user
+//! who may set a broker's URL could read a machine's credentials through bindery's network.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -8,16 +8,16 @@ use url::{Host, Url};
 
 use super::error::{ClientError, Refused};
 
-/// Metadata services outside the link-local ranges: those of Alibaba Cloud and Azure, and over IPv6 that of Google.
+/// Metadata services outside the link-local ranges: Alibaba Cloud, Azure, and Google over IPv6.
 const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
 const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
-/// The network of AWS's services on a machine, over IPv6: metadata, and the credentials of pods.
+/// AWS's instance services over IPv6: metadata and the credentials of pods.
 const AWS_V6: [u16; 2] = [0xfd00, 0xec2];
-/// The network that stands for all of IPv4 (RFC 6052, section 2.1).
+/// The prefix that maps all of IPv4 into IPv6 (RFC 6052, section 2.1).
 const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 
-/// Resolves names by the system and leaves out the addresses that are never called. Checking here, and not before,
-/// leaves no time in which a name could change its address.
+/// Resolves names with the system's resolver and removes forbidden addresses. The check is part of the resolution, so
+/// a name cannot change its address after the check.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resolver;
 
@@ -35,7 +35,7 @@ impl Resolve for Resolver {
     }
 }
 
-/// Refuses a URL whose host is such an address itself; those do not pass the resolver.
+/// Refuses a URL whose host is a forbidden address itself, because such a host does not pass the resolver.
 pub(super) fn check(url: &Url) -> Result<(), ClientError> {
     let ip = match url.host() {
         Some(Host::Ipv4(ip)) => IpAddr::V4(ip),

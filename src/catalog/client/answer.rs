@@ -1,5 +1,5 @@
-//! A broker's answer, read within its limits and judged: what is success, what is the broker's own error, and what
-//! is not an Open Service Broker at all.
+//! Reads a broker's answer within limits, and classifies it: success, the broker's own error, or no Open Service
+//! Broker at all.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use url::Url;
 use super::{ClientError, Progress, error::NotOsb};
 use crate::osb::{ErrorBody, Operation};
 
-/// How large an answer may be. Catalogs with long schemas reach a megabyte.
+/// The size limit of an answer. Catalogs with long schemas reach a megabyte.
 const LARGEST: usize = 4 << 20;
-/// How long a wait a broker may ask for.
+/// The longest wait that a broker may ask for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(10);
 
-/// An answer in full.
+/// A complete answer.
 pub(super) struct Answer {
     status: StatusCode,
     is_html: bool,
@@ -24,7 +24,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Reads what came of a request.
+    /// Reads the response of a request.
     pub(super) async fn read(url: &Url, response: reqwest::Result<Response>) -> Result<Self, ClientError> {
         let mut response = response.map_err(|error| ClientError::unreachable(url, &error))?;
         let status = response.status();
@@ -57,7 +57,7 @@ impl Answer {
         self.retry_after
     }
 
-    /// The answer if its status is one of these, otherwise the error it stands for.
+    /// Returns the answer if its status is one of these, otherwise the matching error.
     pub(super) fn expect(self, expected: &[StatusCode]) -> Result<Self, ClientError> {
         let status = self.status.as_u16();
         if expected.contains(&self.status) {
@@ -79,7 +79,7 @@ impl Answer {
     /// The body as JSON.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
         self.refuse_html()?;
-        // serde's own message may quote the body, which may hold credentials.
+        // serde's own message may quote the body, which may contain credentials.
         serde_json::from_slice(&self.body).map_err(|error| ClientError::Malformed {
             status: self.status.as_u16(),
             line: error.line(),
@@ -87,12 +87,12 @@ impl Answer {
         })
     }
 
-    /// The body as JSON, or the default when there is none.
+    /// The body as JSON, or the default if the body is empty.
     pub(super) fn json_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, ClientError> {
         if matches!(self.body.trim_ascii(), b"" | b"null") { Ok(T::default()) } else { self.json() }
     }
 
-    /// An error when the body is a web page: then it was no broker that said yes.
+    /// Refuses a web page: a success page of another server is not a broker's answer.
     pub(super) fn refuse_html(&self) -> Result<(), ClientError> {
         if self.is_html {
             return Err(ClientError::NotOsb(NotOsb::Html { status: self.status.as_u16() }));

@@ -1,4 +1,4 @@
-//! What can go wrong with a broker, each with its remedy. No message holds credentials or a raw body.
+//! Errors of requests to a broker, each with its remedy. No message contains credentials or a raw body.
 
 use std::{error::Error, fmt};
 
@@ -6,7 +6,7 @@ use url::Url;
 
 use crate::osb::ErrorBody;
 
-/// How much of a broker's description is passed on, in characters.
+/// How many characters of a broker's description are repeated.
 const LONGEST_DESCRIPTION: usize = 500;
 
 /// The name of a host that stands only for addresses that are never called.
@@ -18,7 +18,7 @@ pub(super) struct Refused(pub(super) String);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The URL cannot be used.
-    #[error("spec.url of the broker is no usable URL: {0}; write it as https://host[:port][/path]")]
+    #[error("spec.url of the broker is not a usable URL: {0}; write it as https://host[:port][/path]")]
     BadUrl(String),
     /// An id cannot be a segment of a path.
     #[error("the id {0:?} cannot be used: it becomes part of a path; choose another externalID")]
@@ -34,16 +34,16 @@ pub enum ClientError {
         "{0} is a link-local or metadata address, which bindery never calls; check spec.url of the broker"
     )]
     RefusedAddress(String),
-    /// No answer.
+    /// The broker did not answer.
     #[error("no answer from {url}: {cause}; check that the broker runs and that spec.url is right")]
     Unreachable {
-        /// Without credentials and path.
+        /// The URL, without credentials and path.
         url: String,
-        /// The chain of causes.
+        /// The innermost cause.
         cause: String,
     },
-    /// The broker has not yet answered as many requests as it gets at a time.
-    #[error("the broker is slow: it has not answered the requests before this one; it is tried again")]
+    /// The broker has not yet answered as many requests as it may get at a time.
+    #[error("the broker is slow: it has not answered earlier requests yet; bindery retries")]
     Busy,
     /// 401 or 403.
     #[error(
@@ -54,7 +54,7 @@ pub enum ClientError {
         /// 401 or 403.
         status: u16,
     },
-    /// Something answered that is no Open Service Broker.
+    /// The answer does not come from an Open Service Broker.
     #[error("{0}: the URL is probably not an Open Service Broker; check spec.url")]
     NotOsb(NotOsb),
     /// The broker's own error.
@@ -62,15 +62,15 @@ pub enum ClientError {
     Rejected {
         /// The status.
         status: u16,
-        /// What the broker says.
+        /// The broker's message.
         body: ErrorBody,
     },
-    /// A catalog that is none.
+    /// The catalog is invalid.
     #[error(
         "the broker's catalog does not follow the Open Service Broker API: {0}; ask the broker's maintainers"
     )]
     BadCatalog(String),
-    /// A success that cannot be read.
+    /// A successful answer that cannot be parsed.
     #[error(
         "the broker's answer (status {status}) does not follow the Open Service Broker API: line {line}, column {column}; \
          ask the broker's maintainers"
@@ -78,14 +78,14 @@ pub enum ClientError {
     Malformed {
         /// The status.
         status: u16,
-        /// Where reading stopped.
+        /// The line of the parse error.
         line: usize,
-        /// Where reading stopped.
+        /// The column of the parse error.
         column: usize,
     },
 }
 
-/// How it shows that something is no Open Service Broker.
+/// How the answer shows that the server is no Open Service Broker.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NotOsb {
     /// A web page.
@@ -93,17 +93,17 @@ pub enum NotOsb {
         /// Its status.
         status: u16,
     },
-    /// A redirect; none is followed.
+    /// A redirect; redirects are not followed.
     Redirect {
         /// Its status.
         status: u16,
     },
-    /// A success of a kind that the request does not have.
+    /// A success status that the request does not have.
     Status {
-        /// It.
+        /// The status.
         status: u16,
     },
-    /// More than any broker sends.
+    /// An answer that is larger than any broker's.
     TooLarge {
         /// The limit.
         megabytes: usize,
@@ -136,8 +136,8 @@ impl ClientError {
         Self::Unreachable { url: url.origin().ascii_serialization(), cause }
     }
 
-    /// Whether trying again without a change is useless: the broker says that the request itself is wrong. Only 400
-    /// means that (service-catalog `pkg/controller/controller.go`).
+    /// Whether a retry without a change is useless because the request itself is wrong. Only 400 means that
+    /// (service-catalog `pkg/controller/controller.go`).
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         matches!(self, Self::Rejected { status: 400, .. })
@@ -150,7 +150,7 @@ impl ClientError {
     }
 }
 
-/// The innermost cause, which is the one that tells something ("Connection refused", "certificate has expired").
+/// The innermost cause, which is the informative one ("Connection refused", "certificate has expired").
 pub(super) fn causes(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = error;
     while let Some(source) = cause.source() {

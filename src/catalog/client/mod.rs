@@ -1,6 +1,6 @@
-//! A client of the Open Service Broker API 2.17: one per broker, a method per verb. It follows no redirects, calls no
-//! link-local address, waits for its turn for seconds and for an answer for a minute, and reads four megabytes at most.
-//! Which broker to ask, when and how often is decided in `reconcile`.
+//! A client of the Open Service Broker API 2.17: one for each broker, with a method for each verb. It follows no
+//! redirects, calls no link-local address, waits some seconds for its turn and at most a minute for an answer, and
+//! reads at most four megabytes. `reconcile` decides which broker to call and when.
 
 mod address;
 mod answer;
@@ -33,12 +33,12 @@ use crate::{
     telemetry::traces,
 };
 
-/// How long a request may take once it has its turn, connecting included.
+/// The time limit of a request after its turn has come, including connecting.
 const TIMEOUT: Duration = Duration::from_mins(1);
-/// How long connecting may take; short, so that a dead broker does not hold up the others.
+/// The time limit of connecting; short, so that a dead broker does not delay the others.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How to show the broker who is asking.
+/// The credentials for a broker.
 #[derive(Clone, Debug)]
 pub enum Credentials {
     /// HTTP basic authentication.
@@ -52,47 +52,47 @@ pub enum Credentials {
     Bearer(SecretString),
 }
 
-/// All that is needed to talk to a broker.
+/// All settings of a broker's client.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// Where it answers; credentials in it are used unless `credentials` says otherwise.
+    /// The broker's address. Credentials in it are used unless `credentials` is set.
     pub url: BrokerUrl,
-    /// Accepts any certificate.
+    /// Accept any certificate.
     pub insecure_skip_tls_verify: bool,
-    /// The certificate authorities to trust, PEM; those of the system without.
+    /// The certificate authorities to trust, PEM. Default: those of the system.
     pub ca_bundle: Option<ByteString>,
-    /// Overrides those in the URL.
+    /// Overrides credentials in the URL.
     pub credentials: Option<Credentials>,
 }
 
-/// How far a request got.
+/// The progress of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Done.
     Done,
-    /// The broker is at work (202); ask `last_operation` with this.
+    /// The broker is still working (202); poll `last_operation` with this name.
     InProgress(Option<Operation>),
 }
 
 /// The answer to a provision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provisioned {
-    /// Whether it is done.
+    /// The progress.
     pub progress: Progress,
-    /// A page to manage the instance.
+    /// The web page for managing the instance.
     pub dashboard_url: Option<String>,
 }
 
 /// The answer to `last_operation`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Polled {
-    /// `None` when the broker knows no such instance any more (410).
+    /// The operation, or `None` if the broker no longer knows the instance (410).
     pub operation: Option<LastOperation>,
-    /// How long the broker asks to wait before the next question.
+    /// How long the broker asks to wait before the next poll.
     pub retry_after: Option<Duration>,
 }
 
-/// Which instance of which plan: what every request after the first names.
+/// The instance, service and plan, which every request after the first names.
 #[derive(Clone, Debug)]
 pub struct InstanceKey {
     /// The instance.
@@ -118,14 +118,14 @@ impl fmt::Debug for BrokerClient {
 }
 
 impl BrokerClient {
-    /// A client for this endpoint. Calls nothing.
+    /// Creates a client for this endpoint without calling it.
     pub fn new(endpoint: &Endpoint) -> Result<Self, ClientError> {
         let (base, in_url) = split_url(&endpoint.url)?;
         address::check(&base)?;
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("bindery/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
-            // A proxy would resolve the name itself and could call what the resolver refuses.
+            // A proxy would resolve the name itself and could call addresses that the resolver refuses.
             .no_proxy()
             .timeout(TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -143,18 +143,18 @@ impl BrokerClient {
         Ok(Self { http, base, credentials, queue: Arc::default() })
     }
 
-    /// The same client, in the queue that others of this broker wait in.
+    /// The same client with the queue that it shares with other clients of the broker.
     pub(super) fn in_queue(self, queue: Arc<Queue>) -> Self {
         Self { queue, ..self }
     }
 
-    /// `GET /v2/catalog`, as far as it can be used.
+    /// `GET /v2/catalog`; unusable entries are skipped.
     pub async fn catalog(&self) -> Result<Offers, ClientError> {
         let answer = self.send(self.request(Method::GET, &["catalog"])?).await?.expect(&[StatusCode::OK])?;
         offers::read(answer.json()?).map_err(ClientError::BadCatalog)
     }
 
-    /// `PUT /v2/service_instances/:instance_id`, asynchronously where the broker wants it.
+    /// `PUT /v2/service_instances/:instance_id`, asynchronously if the broker requires it.
     pub async fn provision(
         &self,
         id: &InstanceId,
@@ -193,7 +193,7 @@ impl BrokerClient {
         Ok(Polled { operation: Some(answer.json()?), retry_after: answer.retry_after() })
     }
 
-    /// `DELETE /v2/service_instances/:instance_id`. That the broker knows no such instance (410) is success.
+    /// `DELETE /v2/service_instances/:instance_id`. An unknown instance (410) counts as success.
     pub async fn deprovision(&self, key: &InstanceKey) -> Result<Progress, ClientError> {
         let request = self
             .request(Method::DELETE, &["service_instances", key.instance.as_str()])?
@@ -317,7 +317,7 @@ impl Request {
     }
 }
 
-/// The address without user name and password, and these as credentials.
+/// Splits the URL into the address and the credentials.
 fn split_url(url: &BrokerUrl) -> Result<(Url, Option<Credentials>), ClientError> {
     let mut base = Url::parse(url.expose()).map_err(|error| ClientError::BadUrl(error.to_string()))?;
     if !matches!(base.scheme(), "http" | "https") {

@@ -1,36 +1,37 @@
-//! A broker's catalog, read service by service and plan by plan: one that cannot be used is left out and named with its
-//! field, and the rest is served. Pure.
+//! Parses a broker's catalog service by service and plan by plan. Unusable entries are skipped and reported with the
+//! wrong field; the others are served. Pure.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::osb::{Catalog, Object, Plan, Service};
 
-/// How much of a name or of a problem is told, in characters.
+/// How many characters of a name or problem are repeated.
 const LONGEST: usize = 200;
 
-/// A catalog as far as it can be used.
+/// A catalog and its unusable entries.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Offers {
-    /// What can be used.
+    /// The usable entries.
     pub catalog: Catalog,
-    /// What cannot.
+    /// The unusable entries.
     pub left_out: Vec<LeftOut>,
 }
 
-/// A service or a plan that cannot be used.
+/// An unusable service or plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Which one, the field, and what is wrong with it.
+    /// The entry, the field, and what is wrong.
     pub problem: String,
-    /// Its id, and those of what is in it, as far as they can be read: what is known by them is not withdrawn.
+    /// The ids of the entry and of its plans, as far as they can be read. Existing objects with these ids are not
+    /// withdrawn.
     pub ids: Vec<String>,
 }
 
-/// Reads a catalog.
+/// Parses a catalog.
 ///
 /// # Errors
-/// When it is no list of services at all.
+/// When the body is no list of services.
 pub(super) fn read(body: Value) -> Result<Offers, String> {
     let Value::Object(mut body) = body else { return Err("the body is no object".to_owned()) };
     let services = match body.remove("services") {
@@ -69,7 +70,7 @@ impl Offers {
         for (index, plan) in plans.into_iter().enumerate() {
             service.plans.extend(self.read_plan(&service.name, &format!("{at}.plans[{index}]"), plan));
         }
-        // A service none of whose plans can be used is of no use either.
+        // A service without any usable plan is useless.
         if is_without || !service.plans.is_empty() {
             self.catalog.services.push(service);
         } else {
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_named_and_the_rest_served() {
+    fn unusable_entries_are_named_and_the_others_served() {
         let (served, left_out) = told(&json!([
             {"id": "a", "name": "one", "tags": null, "plans": [
                 {"id": "p", "name": "good", "free": null},
@@ -185,13 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn the_ids_of_what_is_left_out_are_known() {
+    fn the_ids_of_unusable_entries_are_known() {
         let body = json!({"services": [{"id": "a", "name": 1, "plans": [{"id": "p"}, {"id": 2}]}]});
         assert_eq!(read(body).unwrap().left_out[0].ids, ["a", "p"]);
     }
 
     #[test]
-    fn what_is_no_list_of_services_is_said_so() {
+    fn a_body_without_a_list_of_services_is_an_error() {
         assert_eq!(read(json!({"services": null})).unwrap(), Offers::default());
         for (body, word) in
             [(json!({}), "missing"), (json!({"services": {}}), "no list"), (json!([]), "no object")]

@@ -1,5 +1,5 @@
-//! Requests that wait for their turn at a broker. It gets only so many at a time; the others wait as long as it answers,
-//! for to give up and to try again would cost more than to wait.
+//! The queue of requests to a broker. A broker gets a limited number of requests at a time. The others wait while the
+//! broker keeps answering, because waiting costs less than giving up and retrying.
 
 use std::{
     pin::pin,
@@ -12,27 +12,27 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// How many requests one broker gets at the same time.
+/// How many concurrent requests one broker gets.
 pub(super) const CONCURRENCY: usize = 16;
-/// How many are at work or wait for it. Whoever waits takes the place of a reconcile that could ask another broker.
+/// How many requests may run or wait. Each waiting request occupies a reconcile that could ask another broker.
 const PLACES: usize = CONCURRENCY + 64;
-/// How long to wait for a place.
+/// How long a request waits for a place in the queue.
 const PLACE_WAIT: Duration = Duration::from_secs(1);
-/// How long there may be no answer before those that wait give up.
+/// How long the broker may give no answer before waiting requests give up.
 const LONGEST_SILENCE: Duration = Duration::from_secs(3);
 /// How long a request waits for its turn at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// The queue before one broker, first come, first served.
+/// The queue of one broker, first come, first served.
 #[derive(Debug)]
 pub(in crate::catalog) struct Queue {
     places: Semaphore,
     turns: Semaphore,
-    /// How many requests were answered.
+    /// The number of answered requests.
     answered: AtomicU64,
 }
 
-/// Leave to ask until this is dropped.
+/// Permission to send a request, valid until dropped.
 pub(super) struct Turn<'q> {
     queue: &'q Queue,
     _permits: [SemaphorePermit<'q>; 2],
@@ -46,7 +46,7 @@ impl Default for Queue {
 }
 
 impl Queue {
-    /// Waits for the turn; `None` if the broker is too slow.
+    /// Waits for the turn. Returns `None` if the broker is too slow.
     pub(super) async fn take(&self) -> Option<Turn<'_>> {
         let place = timeout(PLACE_WAIT, self.places.acquire()).await.ok()?.ok()?;
         let end = Instant::now() + LONGEST_WAIT;
@@ -70,7 +70,7 @@ impl Queue {
 }
 
 impl Turn<'_> {
-    /// The broker answered, whatever it said.
+    /// Records that the broker answered, whatever the answer.
     pub(super) fn answered(&self) {
         self.queue.answered.fetch_add(1, Ordering::Relaxed);
     }
@@ -89,8 +89,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Has so many requests made at the same time, each of which takes its time and is answered or not. How many got their
-    /// turn, and how long it took until all had it or had given up.
+    /// Sends this many concurrent requests, each of which takes this time and is answered or not. Returns how many
+    /// got their turn, and after how long all had it or had given up.
     async fn asked(
         requests: usize,
         takes: impl Fn(usize) -> Duration,
@@ -118,27 +118,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_waits_as_long_as_those_before_it_are_answered() {
+    async fn a_request_waits_while_earlier_requests_are_answered() {
         let (turns, waited) = asked(PLACES, |_| 2 * SECOND, true).await;
         assert_eq!((turns, waited.as_secs()), (PLACES, 8));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_a_broker_that_does_not_answer() {
+    async fn requests_give_up_on_a_silent_broker() {
         assert_eq!(asked(PLACES, |_| 50 * SECOND, true).await.0, CONCURRENCY);
-        // It ends one request after the other, each by a limit of time.
+        // The requests end one after the other, each by its time limit.
         let staggered = |number: usize| SECOND * u32::try_from(5 + number % 3).unwrap();
         assert_eq!(asked(PLACES, staggered, false).await.0, CONCURRENCY);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_longer_than_there_is_use_in_it() {
+    async fn no_request_waits_longer_than_the_limit() {
         let (turns, waited) = asked(PLACES, |_| LONGEST_SILENCE * 29 / 30, true).await;
         assert!(turns < PLACES && waited <= LONGEST_WAIT, "{turns} after {waited:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_broker_that_is_slow_keeps_so_many_reconciles_and_no_more() {
+    async fn a_slow_broker_occupies_a_limited_number_of_reconciles() {
         assert_eq!(asked(3 * PLACES, |_| 2 * SECOND, true).await.0, PLACES);
     }
 }

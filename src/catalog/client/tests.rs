@@ -43,13 +43,13 @@ async fn html_is_named_and_never_shown() {
         message,
         "answered HTML, status 200: the URL is probably not an Open Service Broker; check spec.url"
     );
-    // A page that says 200 to a DELETE has deleted nothing.
+    // A page that answers a DELETE with 200 has deleted nothing.
     assert!(client(&url).deprovision(&key("i")).await.is_err());
     assert!(client(&url).unbind(&key("i"), &"b".into()).await.is_err());
 }
 
 #[tokio::test]
-async fn a_refused_password_names_where_it_lies() {
+async fn a_refused_password_names_its_source() {
     let url = serve(Router::new().fallback(any(async || StatusCode::UNAUTHORIZED)));
     let error = client(&url).catalog().await.unwrap_err();
     assert!(matches!(error, ClientError::Unauthorized { status: 401 }));
@@ -57,7 +57,7 @@ async fn a_refused_password_names_where_it_lies() {
 }
 
 #[tokio::test]
-async fn deleting_what_is_gone_is_success() {
+async fn deleting_a_missing_instance_succeeds() {
     let url = serve(Router::new().fallback(any(async || (StatusCode::GONE, Json(json!({}))))));
     assert_eq!(client(&url).deprovision(&key("i")).await.unwrap(), Progress::Done);
     client(&url).unbind(&key("i"), &"b".into()).await.unwrap();
@@ -83,7 +83,7 @@ async fn an_endless_answer_is_cut_off() {
 }
 
 #[tokio::test]
-async fn nothing_listening_is_said_so() {
+async fn a_refused_connection_is_reported() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://user:hunter2@{}", listener.local_addr().unwrap());
     drop(listener);
@@ -96,7 +96,7 @@ fn unusable_endpoints_are_refused_before_any_call() {
     for (url, word) in [
         ("http://169.254.169.254/", "link-local"),
         ("ftp://broker/", "scheme"),
-        ("not a url", "no usable URL"),
+        ("not a url", "not a usable URL"),
     ] {
         let message = BrokerClient::new(&endpoint(url)).unwrap_err().to_string();
         assert!(message.contains(word), "{url}: {message}");
@@ -107,7 +107,7 @@ fn unusable_endpoints_are_refused_before_any_call() {
 }
 
 #[tokio::test]
-async fn ids_are_escaped_and_those_that_cannot_be_are_refused() {
+async fn ids_are_escaped_or_refused() {
     let echo = async |request: HttpRequest| {
         (StatusCode::BAD_REQUEST, Json(json!({"description": request.uri().to_string()})))
     };
@@ -187,7 +187,7 @@ async fn a_malformed_answer_is_not_quoted() {
 }
 
 #[tokio::test]
-async fn a_broker_that_hangs_holds_up_nobody() {
+async fn a_hanging_broker_does_not_delay_others() {
     let url = serve(Router::new().fallback(any(async || std::future::pending::<StatusCode>().await)));
     let client = std::sync::Arc::new(client(&url));
     for _ in 0..queue::CONCURRENCY {
@@ -203,7 +203,7 @@ async fn a_broker_that_hangs_holds_up_nobody() {
 
 #[test]
 fn no_proxy_is_used() {
-    // The environment of this process is that of all tests, so one of them is run again in another.
+    // All tests share this process's environment, so this test runs again in another process.
     let run = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "catalog::client::tests::html_is_named_and_never_shown"])
         .env("HTTP_PROXY", "http://127.0.0.1:1")

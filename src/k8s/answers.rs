@@ -1,6 +1,7 @@
-//! A layer of the client that makes the API server's answers safe to read, whoever wrote what they hold: JSON is trimmed
-//! while it streams by (`trim`), a page of a list is read again in smaller pages when it is larger than bindery wants to
-//! hold, and an error that is no `Status` becomes one, since kube would pass its text on as the reason.
+//! A layer of the client that makes the API server's answers safe to parse, whatever users stored in objects. It
+//! trims JSON as it streams by (`trim`), re-reads a page of a list in smaller pages if the page is larger than
+//! bindery wants to hold, and converts an error that is no `Status`, because kube would otherwise pass its text on as
+//! the reason.
 
 use std::{
     pin::Pin,
@@ -29,11 +30,11 @@ use tower::{BoxError, Layer, Service, ServiceExt};
 
 use super::trim::Trim;
 
-/// How many bytes of a list are held at a time. A single object may be larger, but etcd bounds it.
+/// How many bytes of a list are held at a time. A single object may be larger, but etcd limits its size.
 const LARGEST_PAGE: usize = 4 << 20;
-/// How many bytes of an error are looked at.
+/// How many bytes of an error are read.
 const LARGEST_ERROR: usize = 1 << 20;
-/// How much smaller the pages become.
+/// The factor by which pages shrink.
 const SHRINK: u32 = 8;
 
 /// The layer.
@@ -48,11 +49,11 @@ impl<S> Layer<S> for SafeAnswers {
     }
 }
 
-/// A service whose answers are safe to read.
+/// A service with safe answers.
 #[derive(Debug)]
 pub(super) struct Safe<S> {
     inner: Arc<Mutex<S>>,
-    /// How many objects a page may have, as far as is known. Grows again when pages are small.
+    /// The present page size. It grows again when pages are small.
     page: Arc<AtomicU32>,
 }
 
@@ -106,7 +107,8 @@ where
         answer.await.map_err(Into::into)
     }
 
-    /// Asks for a page of a list, and for fewer objects when it is too large. The answer says where the next page begins.
+    /// Requests a page of a list, with fewer objects if the page is too large. The answer says where the next page
+    /// begins.
     async fn list(&self, asked: request::Parts, size: u32) -> Result<Response<body::Body>, BoxError> {
         let mut size = size.min(self.page.load(Ordering::Relaxed));
         loop {
@@ -136,7 +138,7 @@ where
     }
 }
 
-/// An answer as it can be read.
+/// Makes an answer safe to parse.
 async fn safe<B>(response: Response<B>) -> Result<Response<body::Body>, BoxError>
 where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
@@ -155,7 +157,7 @@ where
     Ok(Response::from_parts(head, body))
 }
 
-/// What is said of an error that says nothing, or something that may be anything.
+/// The replacement for an error whose text is empty or untrusted.
 fn silent(status: StatusCode) -> Vec<u8> {
     let message = format!("the API server, or a proxy before it, answered {status} without a reason");
     let status = json!({
@@ -170,7 +172,7 @@ fn is_json<B>(response: &Response<B>) -> bool {
     kind.is_some_and(|kind| kind.starts_with("application/json"))
 }
 
-/// How many objects a request asks for, if it asks for a page of a list.
+/// The number of objects that a request asks for, if it asks for a page of a list.
 fn page_size(request: &Request<Body>) -> Option<u32> {
     if request.method() != Method::GET {
         return None;
@@ -192,7 +194,7 @@ fn with_page_size(uri: &Uri, size: u32) -> Uri {
     Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }
 
-/// The whole body, unless it is larger than this.
+/// The whole body, or `None` if it is larger than the limit.
 async fn collected<B>(mut body: B, most: usize) -> Result<Option<Vec<u8>>, BoxError>
 where
     B: HttpBody<Data = Bytes, Error = BoxError> + Unpin,

@@ -1,4 +1,4 @@
-//! How long to wait before trying again: growing per object, with jitter, forgotten on success.
+//! Exponential backoff for each object, with jitter, reset on success.
 
 use std::{
     collections::HashMap,
@@ -8,11 +8,11 @@ use std::{
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-/// The first and the longest wait.
+/// The first wait and the longest.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(3);
 
-/// The waits of all objects that fail, by uid.
+/// The waits of all failing objects, by uid.
 #[derive(Debug, Default)]
 pub struct Retries(Mutex<HashMap<String, Waits>>);
 
@@ -23,7 +23,7 @@ struct Waits {
 }
 
 impl Retries {
-    /// How long to wait now. A new generation starts from the shortest wait.
+    /// The next wait. A new generation starts from the shortest wait.
     pub fn next(&self, uid: &str, generation: Option<i64>) -> Duration {
         let mut waits = locked(&self.0);
         let entry = waits
@@ -37,7 +37,7 @@ impl Retries {
         entry.next.next().unwrap_or(LONGEST)
     }
 
-    /// The object is well again, or gone.
+    /// Forgets an object that succeeded or is gone.
     pub fn forget(&self, uid: &str) {
         locked(&self.0).remove(uid);
     }
@@ -56,7 +56,7 @@ impl Waits {
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while holding these locks, and a map is whole after any panic.
+    // Nothing panics while it holds these locks, and the map stays consistent after any panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_up_to_the_longest_and_start_anew() {
+    fn waits_grow_up_to_the_longest_and_reset() {
         let retries = Retries::default();
         let mut wait = Duration::ZERO;
         assert!(retries.next("a", Some(1)) < 3 * SHORTEST);
@@ -73,7 +73,7 @@ mod tests {
             wait = retries.next("a", Some(1));
         }
         assert!(wait >= LONGEST && wait <= 2 * LONGEST, "{wait:?}");
-        assert!(retries.next("b", Some(1)) < 3 * SHORTEST, "another object has waits of its own");
+        assert!(retries.next("b", Some(1)) < 3 * SHORTEST, "another object has its own waits");
         assert!(retries.next("a", Some(2)) < 3 * SHORTEST, "a new spec is tried at once");
         retries.next("a", Some(2));
         retries.forget("a");

@@ -1,5 +1,5 @@
-//! Access to the API server, with time limits that kube does not set by itself, and with answers that no object in them
-//! can make unreadable. All of bindery asks through such a client.
+//! The client for the API server, with time limits that kube does not set itself, and with answers that no object can
+//! make unreadable. All parts of bindery use this client.
 
 use std::{error::Error as _, time::Duration};
 
@@ -17,7 +17,8 @@ use super::answers::SafeAnswers;
 
 const CONNECT: Duration = Duration::from_secs(10);
 const WRITE: Duration = Duration::from_secs(30);
-/// A watch may be silent for almost five minutes, kube's limit for one; a connection that is silent for longer is dead.
+/// A watch may be silent for almost five minutes, kube's limit for a watch; a connection that is silent for longer is
+/// dead.
 const READ: Duration = Duration::from_secs(330);
 
 /// There is no access to a cluster.
@@ -26,10 +27,10 @@ pub enum ClientError {
     /// Neither a pod's service account nor a kubeconfig was found.
     #[error("no access to Kubernetes: run in a pod, or set KUBECONFIG")]
     NoAccess(#[source] Box<InferConfigError>),
-    /// The kubeconfig is not what it should be.
+    /// The kubeconfig is invalid.
     #[error("no access to Kubernetes: the kubeconfig cannot be read: {0}; correct it, or set KUBECONFIG")]
     Kubeconfig(String),
-    /// What was found cannot be used.
+    /// The configuration cannot be used.
     #[error("the access to Kubernetes cannot be used; check the kubeconfig's certificates and addresses")]
     Unusable(#[source] Box<kube::Error>),
 }
@@ -47,7 +48,7 @@ pub async fn client() -> Result<Client, ClientError> {
     Ok(builder.with_layer(&SafeAnswers).build())
 }
 
-/// A client that asks this service, for tests that stand in for the API server.
+/// A client for this service, for tests that simulate the API server.
 #[cfg(test)]
 pub(crate) fn asking(router: axum::Router) -> Client {
     Client::new(SafeAnswers.layer(router), "default")
@@ -60,8 +61,8 @@ fn no_access(error: InferConfigError) -> ClientError {
     }
 }
 
-/// What is wrong with the YAML, if that is the cause. The parser's own words are for programmers, and show the lines around, which
-/// hold credentials.
+/// The YAML error, if that is the cause. The parser's own message is for programmers and shows the surrounding lines,
+/// which contain credentials.
 fn yaml_error(error: &InferConfigError) -> Option<String> {
     let KubeconfigError::Parse(yaml) = error.source()?.downcast_ref()? else { return None };
     let mut options = RenderOptions::new(&UserMessageFormatter);
@@ -69,10 +70,10 @@ fn yaml_error(error: &InferConfigError) -> Option<String> {
     Some(yaml.render_with_options(options))
 }
 
-/// Waits this long for the API server's answers and no longer: a client's own limits are those of a watch.
+/// Limits the time of a request to the API server. The client's own limits are those of a watch.
 ///
 /// # Errors
-/// Those of `asking`, and [`kube::Error::Service`] when the time is over.
+/// The error of `asking`, or [`kube::Error::Service`] when the time is over.
 pub async fn in_time<T>(limit: Duration, asking: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
     timeout(limit, asking).await.unwrap_or_else(|_| Err(no_answer()))
 }

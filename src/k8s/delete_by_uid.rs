@@ -1,4 +1,4 @@
-//! Deleting an object that was seen, and never another that has taken its name since.
+//! Deletes exactly the object that was read, and never another object that has taken its name.
 
 use std::fmt::Debug;
 
@@ -17,7 +17,7 @@ pub fn only(uid: Option<String>) -> DeleteParams {
     }
 }
 
-/// Deletes the object of this name if it has this uid. One that is gone, or another by now, needs no deletion.
+/// Deletes the object of this name if it has this uid. An object that is gone or was replaced needs no deletion.
 ///
 /// # Errors
 /// When the API server cannot be reached or refuses.

@@ -1,9 +1,9 @@
-//! What the API server said, for people: kube's own text repeats the whole status, and the text of an answer that cannot
-//! be read quotes the answer, which may hold a Secret.
+//! Readable errors of the API server. kube's own text repeats the whole status, and quotes an unreadable answer,
+//! which may contain a Secret.
 
 use kube::runtime::watcher;
 
-/// The reason of an error, in one sentence. It quotes no answer.
+/// The reason of an error in one sentence, without quoting the answer.
 #[must_use]
 pub fn explain(error: &kube::Error) -> String {
     match error {
@@ -15,7 +15,7 @@ pub fn explain(error: &kube::Error) -> String {
     }
 }
 
-/// Why a watch was interrupted. It quotes no answer.
+/// Why a watch was interrupted, without quoting the answer.
 #[must_use]
 pub fn explain_watch(error: &watcher::Error) -> String {
     match error {
@@ -27,7 +27,7 @@ pub fn explain_watch(error: &watcher::Error) -> String {
     }
 }
 
-/// What serde says of a value of the wrong type, without the value.
+/// serde's message about a value of the wrong type, without the value.
 #[must_use]
 pub fn without_values(message: &str) -> String {
     const UNQUOTED: [&str; 3] = ["missing field `", "duplicate field `", "invalid length "];
@@ -35,13 +35,13 @@ pub fn without_values(message: &str) -> String {
         return message.to_owned();
     }
     let found = ["invalid type: ", "invalid value: "].iter().find_map(|start| message.strip_prefix(start));
-    // The value comes before what is expected and may contain the same words.
+    // The value comes before the expectation and may contain the same words.
     match found.and_then(|rest| rest.rsplit_once(", expected ")) {
         Some((found, expected)) => {
             let kind: String = found.chars().take_while(|char| !matches!(char, '"' | '`')).collect();
             format!("found {}, expected {expected}", kind.trim())
         }
-        None => "a field has a value that its kind does not take".to_owned(),
+        None => "a field has a value that its kind does not allow".to_owned(),
     }
 }
 
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_explained_without_its_values() {
+    fn errors_about_unreadable_answers_quote_no_values() {
         let said = [
             explained::<Secret>(r#"{"data": "canary, expected canary"}"#),
             explained::<Secret>(r#"{"data": {"password": ["canary"]}}"#),

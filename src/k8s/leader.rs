@@ -1,6 +1,7 @@
-//! Leader election: of all replicas, the one that holds a Lease does the work. The protocol is that of client-go's
-//! `tools/leaderelection`: writes carry the `resourceVersion` that was read, expiry is judged by this process's own
-//! clock from when it saw the Lease change, and who cannot renew in time stops before another may begin.
+//! Leader election: the replica that holds a Lease does the work. The protocol is that of client-go's
+//! `tools/leaderelection`: writes carry the `resourceVersion` that was read, each process judges expiry by its own
+//! clock from the moment it saw the Lease change, and a leader that cannot renew in time stops before another may
+//! begin.
 
 mod observer;
 
@@ -24,15 +25,15 @@ use tracing::{info, warn};
 pub use self::observer::{Leadership, observe};
 use super::explain;
 
-/// How long others wait for a leader that has gone silent.
+/// How long other replicas wait for a silent leader.
 const LEASE: Duration = Duration::from_secs(15);
-/// How long a leader may go without a renewal; with [`STOPPING`] less than [`LEASE`].
+/// How long a leader may go without a renewal. Together with [`STOPPING`] less than [`LEASE`].
 const RENEWAL_DEADLINE: Duration = Duration::from_secs(10);
 /// How long the work may take to stop when the Lease is lost; then it is dropped.
 const STOPPING: Duration = Duration::from_secs(4);
-/// How often the Lease is looked at.
+/// The interval between reads of the Lease.
 const RETRY: Duration = Duration::from_secs(2);
-/// How long one request may take.
+/// The time limit of one request.
 const REQUEST: Duration = Duration::from_secs(3);
 
 /// One replica's view of a Lease.
@@ -43,11 +44,11 @@ pub struct Election {
     observed: Observation,
 }
 
-/// When the Lease was last seen to change, by this process's clock.
+/// When this process last saw the Lease change, by its own clock.
 #[derive(Default)]
 struct Observation(Option<(Option<String>, Instant)>);
 
-/// What became of an attempt to hold the Lease.
+/// The result of an attempt to hold the Lease.
 #[derive(Debug, PartialEq, Eq)]
 enum Attempt {
     Held,
@@ -55,7 +56,7 @@ enum Attempt {
 }
 
 impl Election {
-    /// Takes part in the election for a Lease under this identity, which no other replica may have.
+    /// Joins the election for a Lease under this identity, which must be unique among replicas.
     #[must_use]
     pub fn new(client: Client, namespace: &str, lease: &str, identity: &str) -> Self {
         let leases = Api::namespaced(client, namespace);
@@ -67,11 +68,11 @@ impl Election {
         }
     }
 
-    /// Runs `work` whenever this process holds the Lease, until `stop`. The token given to `work` is cancelled when the
-    /// Lease is lost; work that does not stop soon is dropped.
+    /// Runs `work` whenever this process holds the Lease, until `stop` is cancelled. The token given to `work` is
+    /// cancelled when the Lease is lost; work that does not stop soon is dropped.
     ///
     /// # Errors
-    /// What `work` returned.
+    /// The error that `work` returned.
     pub async fn run<F, E>(
         mut self,
         stop: CancellationToken,
@@ -101,13 +102,13 @@ impl Election {
         Ok(())
     }
 
-    /// Waits until the Lease is held.
+    /// Waits until this process holds the Lease.
     async fn acquire(&mut self) {
         loop {
             match self.attempt().await {
                 Ok(Attempt::Held) => return,
                 Ok(Attempt::HeldByAnother) => {}
-                Err(error) => warn!(lease = self.name, error, "the Lease cannot be taken; trying again"),
+                Err(error) => warn!(lease = self.name, error, "the Lease cannot be taken; retrying"),
             }
             tokio::time::sleep(RETRY).await;
         }
@@ -121,9 +122,9 @@ impl Election {
             match self.attempt().await {
                 Ok(Attempt::Held) => renewed = Instant::now(),
                 Ok(Attempt::HeldByAnother) => return,
-                Err(error) => warn!(lease = self.name, error, "the Lease cannot be renewed; trying again"),
+                Err(error) => warn!(lease = self.name, error, "the Lease cannot be renewed; retrying"),
             }
-            // Whatever the next attempt brings would come too late.
+            // The result of another attempt would come too late.
             if renewed.elapsed() + RETRY + REQUEST > RENEWAL_DEADLINE {
                 return;
             }
@@ -169,7 +170,7 @@ impl Election {
         }
     }
 
-    /// Lets another replica take over at once. If that fails the Lease runs out by itself.
+    /// Releases the Lease, so that another replica can take over at once. If that fails, the Lease expires by itself.
     async fn release(&self) {
         let release = async {
             let Some(lease) = self.leases.get_opt(&self.name).await? else { return Ok(()) };
@@ -186,14 +187,14 @@ impl Election {
             warn!(
                 lease = self.name,
                 error = explain(&error),
-                "the Lease is not released; it runs out by itself"
+                "the Lease is not released; it expires by itself"
             );
         }
     }
 }
 
 impl Observation {
-    /// Whether somebody else holds the Lease and was seen to renew it within [`LEASE`].
+    /// Whether another process holds the Lease and renewed it within [`LEASE`].
     fn is_held_by_another(&mut self, lease: &Lease, identity: &str, now: Instant) -> bool {
         let version = &lease.metadata.resource_version;
         let since = match &self.0 {
@@ -208,7 +209,7 @@ impl Observation {
     }
 }
 
-/// A conflict means that another replica wrote first; the next attempt shows who.
+/// A conflict means that another replica wrote first; the next attempt reads its write.
 fn written(result: Result<Lease, kube::Error>) -> Result<Attempt, kube::Error> {
     match result {
         Ok(_) => Ok(Attempt::Held),
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn ones_own_or_a_released_lease_can_be_taken() {
+    fn an_own_or_released_lease_can_be_taken() {
         let now = Instant::now();
         for holder in ["me", ""] {
             assert!(!Observation::default().is_held_by_another(&lease(holder, "1"), "me", now), "{holder:?}");
@@ -237,18 +238,18 @@ mod tests {
     }
 
     #[test]
-    fn anothers_lease_is_his_until_he_was_silent_for_its_whole_time() {
+    fn another_process_keeps_its_lease_until_it_was_silent_for_the_whole_duration() {
         let (start, mut observed) = (Instant::now(), Observation::default());
         assert!(observed.is_held_by_another(&lease("other", "1"), "me", start));
         assert!(observed.is_held_by_another(&lease("other", "1"), "me", start + RENEWAL_DEADLINE));
-        // He renewed: the time runs anew.
+        // The other process renewed, so the time starts again.
         assert!(observed.is_held_by_another(&lease("other", "2"), "me", start + LEASE));
         assert!(observed.is_held_by_another(&lease("other", "2"), "me", start + LEASE + RENEWAL_DEADLINE));
         assert!(!observed.is_held_by_another(&lease("other", "2"), "me", start + LEASE * 2));
     }
 
     #[test]
-    fn who_loses_the_lease_has_stopped_before_another_begins() {
+    fn a_leader_stops_before_another_may_begin() {
         assert!(RENEWAL_DEADLINE + STOPPING < LEASE);
     }
 

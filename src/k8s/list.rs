@@ -1,4 +1,4 @@
-//! Lists, page by page, of the objects that can be read. Those that cannot are named, and do not stop the others.
+//! Lists objects page by page. Unreadable objects are reported and do not stop the others.
 
 use std::fmt::{self, Debug};
 
@@ -7,24 +7,24 @@ use serde::de::DeserializeOwned;
 
 use super::unreadable::why;
 
-/// How many objects are asked for at a time, as by kubectl.
+/// The page size, as in kubectl.
 const PAGE: u32 = 500;
 
-/// What a list holds.
+/// The result of a list.
 #[derive(Debug)]
 pub struct Listed<K> {
-    /// What can be read.
+    /// The readable objects.
     pub items: Vec<K>,
-    /// What cannot.
+    /// The unreadable objects.
     pub unread: Vec<Unread>,
 }
 
 /// An object that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {
-    /// Its name, after its namespace if it has one.
+    /// Its name, prefixed by its namespace if it has one.
     pub name: String,
-    /// Why, in words that do not quote it.
+    /// The reason, without quoting the object.
     pub why: String,
 }
 
@@ -35,16 +35,16 @@ impl fmt::Display for Unread {
 }
 
 impl<K> Listed<K> {
-    /// All objects.
+    /// Returns all objects.
     ///
     /// # Errors
-    /// One that cannot be read, for what goes wrong if it is left out.
+    /// An unreadable object, for callers to whom an incomplete list would do harm.
     pub fn complete(mut self) -> Result<Vec<K>, Unread> {
         self.unread.pop().map_or(Ok(self.items), Err)
     }
 }
 
-/// Lists what `selected` selects.
+/// Lists the objects that `selected` selects.
 ///
 /// # Errors
 /// When the API server cannot be reached or refuses.
@@ -85,7 +85,7 @@ mod tests {
     use crate::{apis::servicecatalog::ServiceBinding, k8s::asking};
 
     #[tokio::test]
-    async fn all_pages_are_read_and_what_cannot_be_read_is_named() {
+    async fn all_pages_are_read_and_unreadable_objects_are_named() {
         let binding = |name: &str, instance: serde_json::Value| json!({"metadata": {"namespace": "shop", "name": name}, "spec": {"instanceRef": {"name": instance}}});
         let page = async move |RawQuery(query): RawQuery| {
             let (items, next) = if query.unwrap_or_default().contains("continue=second") {

@@ -1,5 +1,5 @@
-//! What every role needs of the Kubernetes API: a client, leader election, watches, backoff and deletion by uid. Nothing
-//! here knows bindings or their credentials.
+//! What every role needs of the Kubernetes API: a client, leader election, watches, backoff and deletion by uid. This
+//! module knows nothing of bindings and credentials.
 
 mod answers;
 pub mod backoff;
@@ -22,7 +22,7 @@ pub(crate) use client::asking;
 pub use client::{client, in_time, no_answer};
 pub use error::{explain, explain_watch, without_values};
 
-/// The metadata of an object of bindery's own.
+/// The metadata of an object that belongs to bindery.
 pub(crate) fn own(name: &str) -> ObjectMeta {
     let (label, value) = crate::contract::binding::MANAGED_BY;
     ObjectMeta {

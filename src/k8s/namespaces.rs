@@ -1,4 +1,4 @@
-//! A Namespace, as little of it as bindery watches. What Namespaces say, and to whom, is read elsewhere.
+//! The part of a Namespace that bindery watches. Other modules interpret its labels and annotations.
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
@@ -8,7 +8,7 @@ use crate::contract::GROUP;
 /// A Namespace without spec and status.
 pub type NamespaceMeta = PartialObjectMeta<Namespace>;
 
-/// Leaves of its labels and annotations only bindery's own: some carry much that others put there.
+/// Removes all labels and annotations except bindery's own, because those of others can be large.
 pub fn keep_ours(namespace: &mut NamespaceMeta) {
     let metadata = &mut namespace.metadata;
     metadata.managed_fields = None;

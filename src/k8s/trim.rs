@@ -1,17 +1,18 @@
-//! Leaves of the API server's JSON what can be read, while it streams by: `metadata.managedFields` of an object becomes
-//! null, since nothing in bindery looks at it, and a value that nests too deep becomes a text that says so. Parsers
-//! refuse a whole answer for one such value, and whoever may write an object can put one into it. Nothing else changes:
-//! objects of sane depth pass byte for byte. Pure; memory does not depend on the input.
+//! Makes the API server's JSON parsable while it streams by: `metadata.managedFields` of objects becomes null,
+//! because bindery never reads it, and a value that is nested too deeply is replaced by a text that says so. Parsers
+//! refuse a whole answer because of one such value, and any user who may write an object can store one. Objects of
+//! normal depth pass unchanged, byte for byte. Pure; memory use does not depend on the input.
 
 use serde_json::Value;
 
-/// How many levels an object may have. Parsers take 128, and lists, watches and reviews wrap objects in some.
+/// The nesting limit of an object. Parsers accept 128 levels, and lists, watches and reviews wrap objects in some.
 const MOST_LEVELS: usize = 100;
 
-/// What stands for a value that nests deeper. Somebody who writes this text himself has only his own object refused.
+/// The replacement for a value that is nested deeper. A user who writes this text only has the user's own object
+/// refused.
 const CUT: &str = "bindery.dev: this value nests deeper than 100 levels and is not read";
 
-/// Whether something of this value was cut off because it nests too deep.
+/// Whether a part of this value was replaced because it is nested too deeply.
 #[must_use]
 pub fn is_cut(value: &Value) -> bool {
     match value {
@@ -22,13 +23,13 @@ pub fn is_cut(value: &Value) -> bool {
     }
 }
 
-/// What to say of a field that was cut off.
+/// The message about a field that was replaced.
 #[must_use]
 pub fn too_deep(field: &str) -> String {
-    format!("{field} nests deeper than 100 levels, which is more than bindery reads; make it flatter")
+    format!("{field} is nested deeper than 100 levels, which is more than bindery reads; make it flatter")
 }
 
-/// A whole body, trimmed.
+/// Trims a whole body.
 #[must_use]
 pub fn trimmed(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len());
@@ -36,14 +37,14 @@ pub fn trimmed(body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Where in the JSON the trimming is. Fed piece by piece; the pieces may end anywhere.
+/// The state of the trimming. The input is fed in pieces that may end anywhere.
 #[derive(Debug)]
 pub(super) struct Trim {
     most_levels: usize,
     /// The open containers, outermost first.
     open: Vec<Container>,
     state: State,
-    /// Whether the next text is a member's name.
+    /// Whether the next string is a member's name.
     expects_name: bool,
 }
 
@@ -54,7 +55,7 @@ struct Container {
     member: Name,
 }
 
-/// The names that tell where an object's `managedFields` are.
+/// The member names that locate an object's `managedFields`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
     Items,
@@ -84,13 +85,13 @@ impl Name {
 
 #[derive(Debug)]
 enum State {
-    /// Between texts.
+    /// Between strings.
     Outside,
-    /// In a text.
+    /// In a string.
     Text { is_escaped: bool },
-    /// In a member's name; its beginning.
+    /// In a member's name; holds its beginning.
     Naming { text: Vec<u8>, is_escaped: bool },
-    /// In a container that is left out.
+    /// In a container that is removed.
     Skipping { levels: usize, is_text: bool, is_escaped: bool },
 }
 
@@ -105,9 +106,9 @@ impl Trim {
         Self { most_levels, open: Vec::new(), state: State::Outside, expects_name: false }
     }
 
-    /// Takes the next piece and appends what is left of it.
+    /// Processes the next piece and appends the trimmed output.
     pub(super) fn push(&mut self, input: &[u8], out: &mut Vec<u8>) {
-        // Up to where the input has been passed on.
+        // The end of the input that has been passed on.
         let mut done = 0;
         for (at, &byte) in input.iter().enumerate() {
             match &mut self.state {
@@ -155,7 +156,8 @@ impl Trim {
         out.extend_from_slice(input.get(done..).unwrap_or_default());
     }
 
-    /// Takes a byte between texts. Answers what stands instead of the container that begins with it, if that is left out.
+    /// Processes a byte between strings. Returns the replacement for the container that begins with it, if the
+    /// container is removed.
     fn structure(&mut self, byte: u8) -> Option<String> {
         match byte {
             b'"' if self.expects_name => {
@@ -186,7 +188,7 @@ impl Trim {
         None
     }
 
-    /// How many containers are around the object: none around one by itself, two around an item of a list, one in an
+    /// How many containers wrap the object: none around a single object, two around an item of a list, one in an
     /// event of a watch, two in an admission review.
     fn wrapping(&self) -> usize {
         match self.open.as_slice() {
@@ -213,7 +215,7 @@ impl Trim {
     }
 }
 
-/// Whether a byte in a text ends it.
+/// Whether a byte ends the string.
 fn ends(byte: u8, is_escaped: &mut bool) -> bool {
     let was_escaped = std::mem::replace(is_escaped, byte == b'\\' && !*is_escaped);
     byte == b'"' && !was_escaped
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn managed_fields_of_objects_are_left_out_wherever_an_object_stands() {
+    fn managed_fields_are_removed_from_objects_in_every_position() {
         let object = |fields: &str| {
             format!(
                 r#"{{"kind":"Pod","metadata":{{"annotations":{{"managedFields":"[{{"}},"managedFields":{fields},"name":"a\"b"}},"spec":{{"metadata":{{"managedFields":[1]}}}}}}"#
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nests_too_deep_becomes_a_text_and_the_rest_can_be_read() {
+    fn a_deeply_nested_value_is_replaced_and_the_rest_can_be_parsed() {
         let object = |parameters: &str| {
             format!(
                 r#"{{"kind":"ServiceInstance","metadata":{{"name":"a"}},"spec":{{"parameters":{parameters},"z":[{{}}]}}}}"#
@@ -277,7 +279,7 @@ mod tests {
             assert_eq!(is_cut(&read["items"][0]), levels > 98, "{levels}");
             assert_eq!(read["items"][0]["spec"]["z"], json!([{}]));
             assert_eq!(read["items"][1], serde_json::from_str::<Value>(&object(r#"{"a":1}"#)).unwrap());
-            // The same object is cut at the same place however it is got.
+            // An object is cut at the same place, however it is read.
             let alone: Value = serde_json::from_str(&text(&object(&nested(levels)))).unwrap();
             assert_eq!(alone, read["items"][0]);
             let event = text(&format!(r#"{{"type":"ADDED","object":{}}}"#, object(&nested(levels))));
@@ -286,13 +288,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_passes() {
+    fn other_text_than_json_passes() {
         for body in ["", "404 page not found\n", "}}]],", "{\"a\":", "[{\"a\\", "\"\\u00"] {
             assert_eq!(text(body), body);
         }
     }
 
-    /// JSON of all kinds, with the names that matter at every place.
+    /// JSON of all kinds, with the relevant names in every place.
     fn values() -> impl Strategy<Value = Value> {
         let names = prop_oneof![
             Just("metadata".to_owned()),
@@ -316,7 +318,7 @@ mod tests {
         })
     }
 
-    /// The same by a tree.
+    /// The same result computed on a tree.
     fn expected(value: &Value, most: usize) -> Value {
         let mut value = value.clone();
         if let Some(fields) = value.pointer_mut("/metadata/managedFields")
@@ -339,7 +341,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn trimming_is_what_a_tree_would_give(value in values(), most in 1_usize..6) {
+        fn trimming_equals_trimming_a_parsed_tree(value in values(), most in 1_usize..6) {
             let is_wrapped = value.get("items").is_some_and(Value::is_array)
                 || ["object", "request"].iter().any(|name| value.get(name).is_some());
             prop_assume!(!is_wrapped && !value.is_array());
@@ -359,7 +361,7 @@ mod tests {
         }
 
         #[test]
-        fn sane_bodies_pass_byte_for_byte(value in values()) {
+        fn bodies_of_normal_depth_pass_byte_for_byte(value in values()) {
             prop_assume!(!value.to_string().contains("managedFields"));
             let body = serde_json::to_string_pretty(&value).unwrap();
             prop_assert_eq!(trimmed(body.as_bytes()), body.as_bytes());

@@ -1,5 +1,5 @@
-//! Objects that cannot be read although the API server holds them: each is skipped, and told of in the log, by a metric and,
-//! where bindery may write events, by an event. Nothing that is told quotes the object.
+//! Reports objects that the API server holds but bindery cannot parse. Each is skipped and reported in the log, by a
+//! metric and, if bindery may write events, by an event. No report quotes the object.
 
 use std::{fmt, sync::Arc};
 
@@ -23,7 +23,7 @@ pub fn why(invalid: &InvalidObject) -> String {
     without_values(&invalid.error)
 }
 
-/// Tells of objects that are skipped. Cloning shares it.
+/// Reports skipped objects. Clones share it.
 #[derive(Clone)]
 pub struct Unreadable {
     metrics: Arc<Metrics>,
@@ -31,19 +31,19 @@ pub struct Unreadable {
 }
 
 impl Unreadable {
-    /// Tells by events, too.
+    /// Also reports by events.
     #[must_use]
     pub fn with_events(client: Client, metrics: Arc<Metrics>) -> Self {
         Self { metrics, recorder: Some(Recorder::new(client, Reporter::from("bindery"))) }
     }
 
-    /// For a role that may write no events.
+    /// For a role that may not write events.
     #[must_use]
     pub fn without_events(metrics: Arc<Metrics>) -> Self {
         Self { metrics, recorder: None }
     }
 
-    /// Tells of an object.
+    /// Reports an object.
     pub fn tell<K: Resource>(&self, kind: &K::DynamicType, invalid: &InvalidObject) {
         let reference = reference::<K>(kind, invalid);
         let (kind, why) = (K::kind(kind), why(invalid));
@@ -57,7 +57,8 @@ impl Unreadable {
             type_: EventType::Warning,
             reason: REASON.to_owned(),
             note: Some(format!(
-                "bindery cannot read this {kind} ({why}) and goes on with what it knew before; correct the object"
+                "bindery cannot read this {kind} ({why}) and continues with its last readable version; correct \
+                the object"
             )),
             action: "Read".to_owned(),
             secondary: None,

@@ -1,6 +1,6 @@
-//! Watches: each kind once for all reconcilers, into a store that they share. kube's `Controller` would watch a kind
-//! again for every reconciler that depends on it, and its own order of events could tell a reconciler of a deletion
-//! before the store knows; here the store is always up to date before anybody is woken.
+//! Watches each kind once and keeps a cache that all reconcilers share. kube's `Controller` would watch a kind again
+//! for each reconciler that depends on it, and could report a deletion to a reconciler before the cache knows; here
+//! the cache is always updated before a change is reported.
 
 use std::{fmt::Debug, sync::Arc};
 
@@ -19,24 +19,24 @@ use tracing::debug;
 
 use super::{explain_watch, unreadable::Unreadable};
 
-/// `kubectl apply` keeps a copy of the whole object here.
+/// `kubectl apply` stores a copy of the whole object in this annotation.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// What happened to an object.
+/// A change of an object.
 pub enum Change<K> {
-    /// It was seen for the first time, or is as it was before as far as its user is concerned (`status` aside).
+    /// The object is new or changed.
     Applied {
-        /// The object as it is.
+        /// The present object.
         object: Arc<K>,
-        /// Whether anything but its status is new.
+        /// Whether more than the status changed.
         beyond_status: bool,
     },
-    /// It is gone, or no longer selected.
+    /// The object is gone, or is no longer selected.
     Deleted(Arc<K>),
 }
 
-/// Watches a kind, or what `config` selects of it, for ever: keeps the store, and tells every change afterwards. Objects
-/// that cannot be read are told of and left as they were last known; they do not stop the others.
+/// Watches a kind, or the part that `config` selects, forever. Updates the cache and then reports each change.
+/// Unreadable objects are reported and keep their last readable version; they do not stop the others.
 pub async fn watch<K>(
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
@@ -54,7 +54,7 @@ pub async fn watch<K>(
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                // The watch goes on by itself.
+                // The watch restarts by itself.
                 debug!(kind = %K::kind(&()), error = explain_watch(&error), "watch interrupted");
                 continue;
             }
@@ -82,7 +82,7 @@ pub async fn watch<K>(
     }
 }
 
-/// After a new list: what it no longer holds is gone, everything else is looked at.
+/// After a new list: reports missing objects as deleted, and all others as changed.
 fn tell_of_all<K>(store: &Store<K>, before: Vec<Arc<K>>, tell: &mut impl FnMut(Change<K>))
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
@@ -100,8 +100,8 @@ where
     }
 }
 
-/// The events of a kind's objects, without what bindery never looks at. An object that cannot be read is told of, and
-/// stays as `known` has it.
+/// The events of a kind's objects, without fields that bindery never reads. An unreadable object is reported, and
+/// keeps the version in `known`.
 pub fn events<K>(
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
@@ -137,7 +137,7 @@ where
             let mut reference = ObjectRef::<K>::new(invalid.metadata.name.as_deref().unwrap_or_default());
             reference.namespace.clone_from(&invalid.metadata.namespace);
             unreadable.tell::<K>(&(), &invalid);
-            // Another object of this name is not the one that is known.
+            // A replaced object of this name is not the known one.
             Err(known.get(&reference).filter(|known| known.meta().uid == invalid.metadata.uid))
         }
     };
@@ -157,7 +157,7 @@ where
 
 type Meta = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-/// Whether an object changed in its status only. The generation counts changes of the spec.
+/// Whether only the status of an object changed. The generation counts changes of the spec.
 fn same_beyond_status(old: &Meta, new: &Meta) -> bool {
     let strip = |meta: &Meta| Meta { resource_version: None, ..meta.clone() };
     strip(old) == strip(new)
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_stays_known_when_it_cannot_be_read_any_more() {
+    fn an_object_that_becomes_unreadable_keeps_its_last_readable_version() {
         let metrics = Arc::new(Metrics::new());
         let unreadable = Unreadable::without_events(metrics.clone());
         let (store, mut writer) = reflector::store::<ServiceBinding>();
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(see(Event::Apply(good)), 1);
         see(Event::Init);
         see(Event::InitApply(binding("another", &json!(["canary"]))));
-        assert_eq!(see(Event::InitDone), 0, "another of its name is not the one that was known");
+        assert_eq!(see(Event::InitDone), 0, "a replaced object of the same name is not the known one");
         let counted = metrics.encode().unwrap();
         assert!(
             counted.contains(r#"bindery_unreadable_objects_total{kind="ServiceBinding"} 4"#),

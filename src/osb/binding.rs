@@ -12,31 +12,31 @@ pub struct BindRequest {
     pub service_id: ServiceId,
     /// The instance's plan.
     pub plan_id: PlanId,
-    /// Where the request comes from.
+    /// The origin of the request on the platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<Context>,
     /// What is bound: an application or a route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bind_resource: Option<Object>,
-    /// What the user asks for, after the plan's schema.
+    /// The parameters from the user, according to the plan's schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Object>,
 }
 
-/// The body of the same request when it asks for a binding in another one's place (spec.md, "Binding Rotation").
+/// The body of the same request when the new binding replaces another (spec.md, "Binding Rotation").
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RotateRequest {
-    /// The binding that the new one takes everything from but its credentials.
+    /// The binding from which the new one takes everything except its credentials.
     pub predecessor_binding_id: BindingId,
 }
 
-/// A binding's credentials: whatever keys the service documents. `Debug` shows the names of the keys only.
+/// A binding's credentials, with the keys that the service documents. `Debug` shows only the names of the keys.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Credentials(Object);
 
 impl Credentials {
-    /// The keys and their values. Every use puts a secret somewhere: mind where.
+    /// The keys and values. They are secret: check where each caller puts them.
     #[must_use]
     pub fn expose(&self) -> &Object {
         &self.0
@@ -61,32 +61,32 @@ pub struct BindResponse {
     /// Absent with 202.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
-    /// How long it lasts (since 2.16).
+    /// The lifetime of the binding (since 2.16).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<BindingMetadata>,
-    /// Where the service listens (since 2.15).
+    /// The addresses of the service (since 2.15).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Vec<Endpoint>>,
-    /// Where logs go, for services that require `syslog_drain`.
+    /// The address for logs, for services that require `syslog_drain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub syslog_drain_url: Option<String>,
-    /// What requests are sent through, for services that require `route_forwarding`.
+    /// The address for requests, for services that require `route_forwarding`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route_service_url: Option<String>,
-    /// What is mounted, for services that require `volume_mount`.
+    /// The volumes to mount, for services that require `volume_mount`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume_mounts: Option<Value>,
-    /// What the user asked for; with `GET` only.
+    /// The user's parameters; only in answers to `GET`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Object>,
-    /// With 202: what to ask `last_operation` for.
+    /// With 202: the operation to poll with `last_operation`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
 }
 
 impl BindResponse {
-    /// Whether it holds anything that a binding may give. An answer that does not has left out the credentials: brokers
-    /// that tell them once answer a repeated request so.
+    /// Whether the answer contains any result of a binding. Brokers that return credentials only once answer a
+    /// repeated request without a result.
     #[must_use]
     pub fn gives_something(&self) -> bool {
         self.credentials.is_some()
@@ -96,19 +96,19 @@ impl BindResponse {
     }
 }
 
-/// How long a binding lasts (spec.md, "Binding Metadata"). Times are RFC 3339 in UTC with a fraction of a second, as the
-/// specification's pattern wants.
+/// The lifetime of a binding (spec.md, "Binding Metadata"). Times are RFC 3339 in UTC with fractional seconds, as the
+/// specification's pattern requires.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BindingMetadata {
-    /// When it ends.
+    /// When the binding expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
-    /// When it is best renewed (since 2.17).
+    /// When the binding should be renewed (since 2.17).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_before: Option<String>,
 }
 
-/// Where a service listens (spec.md, "Endpoint").
+/// An address of a service (spec.md, "Endpoint").
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// A name or an address.

@@ -17,14 +17,14 @@ pub struct Catalog {
 #[expect(clippy::struct_excessive_bools, reason = "the specification's fields")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Service {
-    /// Unique and never changing, over all brokers of a platform.
+    /// Unique over all brokers of a platform; never changes.
     pub id: ServiceId,
-    /// Unique within the broker; friendly to command lines.
+    /// Unique within the broker; suitable for command lines.
     pub name: String,
-    /// A sentence for the user. Required by the specification, and left out by some brokers.
+    /// The description for users. Required by the specification, but some brokers omit it.
     #[serde(default, deserialize_with = "null::as_absent")]
     pub description: String,
-    /// Whether instances can be bound, unless a plan says otherwise. Required, as `description`.
+    /// Whether instances can be bound, unless a plan overrides it. Required, like `description`.
     #[serde(default, deserialize_with = "null::as_absent")]
     pub bindable: bool,
     /// Words to find the service by.
@@ -56,11 +56,11 @@ pub struct Service {
 /// A plan of a service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Unique and never changing, over all brokers of a platform.
+    /// Unique over all brokers of a platform; never changes.
     pub id: PlanId,
     /// Unique within the service.
     pub name: String,
-    /// A sentence for the user. Required by the specification, and left out by some brokers.
+    /// The description for users. Required by the specification, but some brokers omit it.
     #[serde(default, deserialize_with = "null::as_absent")]
     pub description: String,
     /// Anything for user interfaces; `metadata.bindery.env` names the variables of a binding.
@@ -81,10 +81,10 @@ pub struct Plan {
     /// JSON Schemas of the parameters of instances and bindings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schemas: Option<Value>,
-    /// How long a platform should poll, in seconds (since 2.15).
+    /// How long a platform should poll an operation, in seconds (since 2.15).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maximum_polling_duration: Option<u64>,
-    /// The version of what instances run on (since 2.15).
+    /// The version of the software that instances run on (since 2.15).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance_info: Option<Value>,
 }
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn null_stands_for_an_absent_field() {
+    fn null_means_an_absent_field() {
         let full = json!({"services": [{
             "id": "s", "name": "n", "description": null, "bindable": null, "tags": null, "requires": null,
             "instances_retrievable": null, "bindings_retrievable": null, "allow_context_updates": null,

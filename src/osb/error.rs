@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Error codes to which the specification gives a meaning.
+/// Error codes that the specification defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
     /// The plan needs asynchronous operations: send `accepts_incomplete=true`.
@@ -16,7 +16,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// The code as it stands in the body's field `error`.
+    /// The code in the body's field `error`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -28,7 +28,7 @@ impl ErrorCode {
     }
 }
 
-/// The body of a response that is no success. All fields are optional in the specification.
+/// The body of an unsuccessful response. All fields are optional in the specification.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
     /// One CamelCase word; those in [`ErrorCode`] have a fixed meaning.
@@ -40,19 +40,19 @@ pub struct ErrorBody {
     /// With a failed update or delete only: whether the instance can still be used; absent means true (since 2.16).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_usable: Option<bool>,
-    /// With a failed update only: whether it may be tried again; absent means true (since 2.16).
+    /// With a failed update only: whether the update may be repeated; absent means true (since 2.16).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_repeatable: Option<bool>,
 }
 
 impl ErrorBody {
-    /// A body that carries only text for the user.
+    /// A body with only a text for the user.
     #[must_use]
     pub fn described(description: impl Into<String>) -> Self {
         Self { description: Some(description.into()), ..Self::default() }
     }
 
-    /// A body with a code of fixed meaning.
+    /// A body with a defined code.
     #[must_use]
     pub fn coded(code: ErrorCode, description: impl Into<String>) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Ids as the platform and the catalog give them: opaque strings of arbitrary characters.
+//! Ids from the platform and the catalog: opaque strings of arbitrary characters.
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,6 @@ id!(
     BindingId
 );
 id!(
-    /// What a broker calls an asynchronous operation; at most 10,000 characters.
+    /// The broker's name of an asynchronous operation; at most 10,000 characters.
     Operation
 );

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{Object, Operation, PlanId, ServiceId, null};
 
-/// Where on the platform the request comes from (profile.md, "Context Object"). For Kubernetes: `platform`,
-/// `namespace`, `clusterid`, `instance_name`. Kept as it came, for unknown members must be ignored.
+/// The origin of the request on the platform (profile.md, "Context Object"). For Kubernetes: `platform`, `namespace`,
+/// `clusterid`, `instance_name`. Stored unchanged, because unknown members must be ignored.
 pub type Context = Object;
 
 /// The body of `PUT /v2/service_instances/:instance_id`.
@@ -18,14 +18,14 @@ pub struct ProvisionRequest {
     pub service_id: ServiceId,
     /// The plan of that service.
     pub plan_id: PlanId,
-    /// Where the request comes from.
+    /// The origin of the request on the platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<Context>,
-    /// Required by the specification also when `context` is sent; the cluster's id on Kubernetes.
+    /// Required by the specification even if `context` is sent; on Kubernetes the cluster's id.
     pub organization_guid: String,
-    /// Required likewise; the namespace's uid on Kubernetes.
+    /// Also required; on Kubernetes the namespace's uid.
     pub space_guid: String,
-    /// What the user asks for, after the plan's schema.
+    /// The parameters from the user, according to the plan's schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Object>,
     /// The version of the plan's `maintenance_info` that the platform knows.
@@ -36,18 +36,18 @@ pub struct ProvisionRequest {
 /// The body of a successful answer to a [`ProvisionRequest`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProvisionResponse {
-    /// A page to manage the instance.
+    /// The web page for managing the instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dashboard_url: Option<String>,
-    /// With 202: what to ask `last_operation` for.
+    /// With 202: the operation to poll with `last_operation`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
-    /// What the broker says about the instance (since 2.16).
+    /// Additional information about the instance (since 2.16).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<InstanceMetadata>,
 }
 
-/// What a broker says about an instance (spec.md, "Service Instance Metadata").
+/// Additional information about an instance (spec.md, "Service Instance Metadata").
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceMetadata {
     /// Short words to select instances by.
@@ -58,29 +58,29 @@ pub struct InstanceMetadata {
     pub attributes: BTreeMap<String, String>,
 }
 
-/// The body of `PATCH /v2/service_instances/:instance_id`. What is absent stays as it is.
+/// The body of `PATCH /v2/service_instances/:instance_id`. Absent fields stay unchanged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UpdateRequest {
     /// The instance's service.
     pub service_id: ServiceId,
-    /// The plan it is to have.
+    /// The new plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_id: Option<PlanId>,
-    /// Where the request comes from.
+    /// The origin of the request on the platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<Context>,
-    /// Parameters that take the place of those in force; `null` takes one away, and what is not named stays.
+    /// Parameters that replace the present ones; `null` removes a parameter, and parameters that are not named stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Object>,
-    /// What the platform believes the instance to be now.
+    /// The platform's view of the instance before the update.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_values: Option<PreviousValues>,
-    /// The version of the plan's `maintenance_info` that it is to have.
+    /// The new version of the plan's `maintenance_info`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance_info: Option<Value>,
 }
 
-/// An instance before an update, as the platform knows it; the deprecated members are not read.
+/// The platform's view of an instance before an update. Deprecated members are not read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PreviousValues {
     /// The plan before the update.
@@ -98,16 +98,16 @@ pub struct FetchedInstance {
     pub service_id: ServiceId,
     /// Its plan.
     pub plan_id: PlanId,
-    /// A page to manage the instance.
+    /// The web page for managing the instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dashboard_url: Option<String>,
-    /// What the user asked for.
+    /// The parameters from the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Object>,
-    /// The version it has (since 2.15).
+    /// The instance's version (since 2.15).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance_info: Option<Value>,
-    /// What the broker says about the instance (since 2.16).
+    /// Additional information about the instance (since 2.16).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<InstanceMetadata>,
 }

@@ -1,8 +1,8 @@
-//! `null` in the place of an optional field: some platforms and brokers write it for a field that is absent.
+//! Reads `null` as an absent optional field, because some platforms and brokers write it.
 
 use serde::{Deserialize, Deserializer};
 
-/// Reads a field whose default stands for `null`, too. Goes with `#[serde(default)]`.
+/// Reads `null` as the field's default. Use it with `#[serde(default)]`.
 pub(crate) fn as_absent<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,

@@ -10,12 +10,12 @@ pub struct ApiVersion {
 }
 
 impl ApiVersion {
-    /// The oldest version that is answered.
+    /// The oldest supported version.
     pub const OLDEST: Self = Self { major: 2, minor: 13 };
-    /// The version spoken by this code.
+    /// The version that this code implements.
     pub const LATEST: Self = Self { major: 2, minor: 17 };
 
-    /// Whether fields that came with `2.minor` may be sent to a platform that speaks this version.
+    /// Whether a platform with this version knows fields that came with `2.minor`.
     #[must_use]
     pub fn has_minor(self, minor: u16) -> bool {
         self.minor >= minor
@@ -28,7 +28,7 @@ impl fmt::Display for ApiVersion {
     }
 }
 
-/// The header is missing, is not `MAJOR.MINOR`, or names a version that is not supported: answered 412.
+/// The header is missing, is not `MAJOR.MINOR`, or names an unsupported version; the answer is 412.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "header X-Broker-API-Version is {given}; send a version from {oldest} on within major version 2, such as {latest}",

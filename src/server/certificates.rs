@@ -1,5 +1,5 @@
-//! The life of a role's serving certificate: made once and kept in a Secret that all replicas share, or read from
-//! files that somebody else renews; published to those who must trust it, then presented.
+//! The serving certificate of a role: created once and stored in a Secret that all replicas share, or read from files
+//! that another program renews. Its CA bundle is published to the clients first, then the certificate is presented.
 
 mod source;
 
@@ -23,16 +23,17 @@ use super::{
 use crate::k8s::explain;
 use crate::telemetry::{Metrics, ops::Readiness};
 
-/// How a keeper goes about its work.
+/// The intervals of a certificate keeper.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// How often source, trust and expiry are looked at; the latter by wall-clock time, so that a suspended machine
-    /// catches up.
+    /// The interval between checks of source, bundle and expiry. Expiry is checked by wall-clock time, so that a
+    /// suspended machine catches up.
     pub(crate) every: Duration,
-    /// The least time between two looks, whoever asks for them and however often somebody else undoes the last one.
+    /// The shortest time between two checks, whoever asks for them and however often another writer undoes the last
+    /// one.
     pub(crate) least: Duration,
-    /// How long clients may be late to hear of a new bundle. Until then the former certificate is presented, which both
-    /// bundles trust; API servers learn of their webhook configurations by a watch.
+    /// How long clients may take to learn of a new bundle. Until then the former certificate is presented, which both
+    /// bundles trust. API servers learn of their webhook configurations by a watch.
     pub(crate) spread: Duration,
 }
 
@@ -44,13 +45,13 @@ impl Pace {
     };
 }
 
-/// Tells clients of a server which authority to trust.
+/// Publishes to a server's clients which authority to trust.
 #[async_trait]
 pub trait TrustAnchors: Send + Sync {
-    /// Makes the clients trust this PEM bundle and no other; changes nothing when they already do.
+    /// Makes the clients trust exactly this PEM bundle. Changes nothing if they already do.
     async fn publish(&self, bundle: &str) -> Result<(), PublishError>;
 
-    /// An item each time that somebody may have changed what the clients trust; none where nobody tells.
+    /// An item for each possible change of what the clients trust; empty if there is nothing to watch.
     fn changes(&self) -> BoxStream<'static, ()> {
         stream::pending().boxed()
     }
@@ -60,15 +61,15 @@ pub trait TrustAnchors: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 #[error("{object}: {reason}; {remedy}")]
 pub struct PublishError {
-    /// What holds the bundle.
+    /// The object that holds the bundle.
     pub object: String,
     /// Why it could not be changed.
     pub reason: String,
-    /// What to do.
+    /// The remedy.
     pub remedy: &'static str,
 }
 
-/// For certificates whose trust is somebody else's task.
+/// For certificates whose CA another program or a user publishes.
 pub struct TrustedElsewhere;
 
 #[async_trait]
@@ -78,7 +79,7 @@ impl TrustAnchors for TrustedElsewhere {
     }
 }
 
-/// Why there is no certificate that is trusted.
+/// Why there is no trusted certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// The Secret cannot be read or written.
@@ -93,7 +94,7 @@ pub enum CertificateError {
         source: Box<kube::Error>,
     },
     /// The Secret lacks a key.
-    #[error("Secret {name} has no usable key {key:?}; delete it and bindery makes it anew")]
+    #[error("Secret {name} has no usable key {key:?}; delete the Secret, and bindery creates a new one")]
     Incomplete {
         /// The Secret's name.
         name: String,
@@ -105,48 +106,48 @@ pub enum CertificateError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// The certificate cannot be made or read.
+    /// The certificate cannot be created or parsed.
     #[error(transparent)]
     Pki(#[from] PkiError),
     /// The certificate cannot be served.
     #[error(transparent)]
     Unusable(#[from] UnusableCertificate),
-    /// Nobody can be told to trust it.
+    /// The bundle cannot be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
 }
 
-/// Keeps one role's certificate right.
+/// Maintains one role's certificate.
 pub struct CertificateKeeper {
     /// The role, as metric label and readiness part.
     pub role: &'static str,
     /// Where the certificate comes from.
     pub source: CertificateSource,
-    /// Whom to tell.
+    /// Publishes the bundle to the clients.
     pub anchors: Box<dyn TrustAnchors>,
-    /// What the server presents.
+    /// The certificate that the server presents.
     pub presented: PresentedCertificate,
-    /// Learns when the certificate ends.
+    /// Gets the expiry of the certificate.
     pub metrics: Arc<Metrics>,
-    /// Waits for the first certificate that is trusted.
+    /// Becomes ready with the first trusted certificate.
     pub readiness: Readiness,
 }
 
 impl CertificateKeeper {
-    /// Looks once, for those who want to know at the start whether there is a certificate.
+    /// Checks once, for callers that need to know at start whether there is a certificate.
     ///
     /// # Errors
-    /// When there is none that can be served and is trusted.
+    /// When there is no usable and trusted certificate.
     pub async fn look(&self) -> Result<(), CertificateError> {
         self.check(&mut Progress::default(), Pace::DEFAULT.spread).await
     }
 
-    /// Keeps the certificate until `stop`. The role is ready once a certificate is presented and trusted; later
-    /// troubles are logged and retried, while the former certificate goes on being presented.
+    /// Maintains the certificate until `stop` is cancelled. The role is ready once a trusted certificate is
+    /// presented. Later failures are logged and retried, and the former certificate stays in use.
     pub async fn maintain(self, stop: CancellationToken) {
         self.keep(Pace::DEFAULT, stop).await;
     }
@@ -167,13 +168,13 @@ impl CertificateKeeper {
                     }
                 }
                 Err(error) => {
-                    warn!(role = self.role, %error, "the serving certificate is not in order");
+                    warn!(role = self.role, %error, "the serving certificate cannot be maintained");
                     if !trusted {
                         self.readiness.wait_for(self.role, error.to_string());
                     }
                 }
             }
-            // Until the certificate is trusted somebody is waiting, so look again soon.
+            // Clients wait until the certificate is trusted, so the next check comes soon.
             let pause = if trusted { pace.every } else { pace.least };
             let again = async {
                 tokio::select! {
@@ -188,10 +189,11 @@ impl CertificateKeeper {
         }
     }
 
-    /// One look. A bundle that changed is published, and has to spread, before its certificate is presented, so that
-    /// nobody meets an authority that he does not trust yet; under the same bundle a new certificate is presented at
-    /// once. So is the first, for which clients wait, and one whose bundle has no place for the former authority, as when
-    /// the Secret was deleted: nobody who hears of it trusts what was presented before.
+    /// Checks once. A changed bundle is published and must spread before its certificate is presented, so that no
+    /// client meets an authority that it does not trust yet. Under an unchanged bundle a new certificate is presented
+    /// at once. So is the first certificate, because clients wait for it, and one whose bundle lacks the former
+    /// authority, as after the deletion of the Secret: clients with the new bundle do not trust the former
+    /// certificate.
     async fn check(&self, progress: &mut Progress, spread: Duration) -> Result<(), CertificateError> {
         let certificate = self.source.load(Timestamp::now()).await?;
         let presented = progress.presented.as_ref();
@@ -223,22 +225,22 @@ impl CertificateKeeper {
     }
 }
 
-/// How far a keeper is.
+/// The state of a keeper.
 #[derive(Default)]
 struct Progress {
     presented: Option<Presented>,
-    /// The bundle that was published last, and since when.
+    /// The bundle that was published last, and when.
     published: Option<(String, Instant)>,
 }
 
 impl Progress {
-    /// Whether who trusts this bundle does not trust what is presented.
+    /// Whether clients with this bundle distrust the certificate that is presented.
     fn is_distrusted_in(&self, bundle: &str) -> bool {
         let presented = self.presented.as_ref();
         presented.is_some_and(|presented| !bundle.contains(pki::first_certificate(&presented.bundle)))
     }
 
-    /// Notes that this bundle is published; whether it has been for so long.
+    /// Records that this bundle is published. Returns whether it has been published for as long as `spread`.
     fn has_spread(&mut self, bundle: &str, spread: Duration) -> bool {
         match &self.published {
             Some((published, since)) if published == bundle => since.elapsed() >= spread,
@@ -250,7 +252,7 @@ impl Progress {
     }
 }
 
-/// What is presented, and the bundle that goes with it.
+/// The certificate that is presented, and its bundle.
 struct Presented {
     bundle: String,
     certificate: String,

@@ -1,5 +1,5 @@
-//! Which clients a TLS server lets in: those with a certificate of the CAs in a file, which is read again when it
-//! changes. Connections that are open go on.
+//! Decides which clients a TLS server accepts: those with a certificate of the CAs in a file, which is reloaded when
+//! it changes. Open connections continue.
 
 use std::{
     fmt,
@@ -21,10 +21,10 @@ use rustls::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// How often the file is looked at.
+/// The interval between checks of the file.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
 
-/// The clients that are let in now. Cloning shares it.
+/// The CAs that are trusted now. Clones share them.
 #[derive(Clone)]
 pub struct TrustedClients(Arc<Trusted>);
 
@@ -33,13 +33,13 @@ struct Trusted {
     now: ArcSwap<Authorities>,
 }
 
-/// What the file said, and what follows.
+/// The content of the file, and the verifier for it.
 struct Authorities {
     text: Vec<u8>,
     verifier: Arc<dyn ClientCertVerifier>,
 }
 
-/// Why nobody can be told from strangers.
+/// Why clients cannot be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustedClientsError {
     /// The file cannot be read.
@@ -47,11 +47,11 @@ pub enum TrustedClientsError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// The file says nothing that can be used.
+    /// The file holds no usable certificate.
     #[error("the clients' CAs {}: {problem}; expected PEM certificates of CAs", path.display())]
     Unusable {
         /// The file.
@@ -65,13 +65,13 @@ impl TrustedClients {
     /// Reads the CAs.
     ///
     /// # Errors
-    /// When the file cannot be read or holds no CA's certificate.
+    /// When the file cannot be read or holds no certificate of a CA.
     pub async fn of_file(file: &Path) -> Result<Self, TrustedClientsError> {
         let now = ArcSwap::from_pointee(Authorities::read(file).await?);
         Ok(Self(Arc::new(Trusted { file: file.to_owned(), now })))
     }
 
-    /// Reads the CAs anew, and answers whether they changed. After an error those of before are trusted.
+    /// Reloads the CAs, and returns whether they changed. After an error the former CAs stay trusted.
     ///
     /// # Errors
     /// As for [`TrustedClients::of_file`].
@@ -84,7 +84,7 @@ impl TrustedClients {
         Ok(changed)
     }
 
-    /// Looks at the file until `stop`.
+    /// Checks the file until `stop` is cancelled.
     pub async fn watch(&self, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -92,9 +92,9 @@ impl TrustedClients {
                 () = tokio::time::sleep(CHECK_EVERY) => {}
             }
             match self.reload().await {
-                Ok(true) => info!("the clients' CAs were read anew"),
+                Ok(true) => info!("the clients' CAs were reloaded"),
                 Ok(false) => {}
-                Err(error) => warn!(%error, "those of before stay trusted"),
+                Err(error) => warn!(%error, "the former CAs stay trusted"),
             }
         }
     }
@@ -130,7 +130,7 @@ impl fmt::Debug for TrustedClients {
 }
 
 impl ClientCertVerifier for TrustedClients {
-    /// None: they may change. Clients then offer what they have.
+    /// No hints, because the CAs may change. Clients then offer the certificate that they have.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -175,7 +175,7 @@ mod tests {
     use crate::server::pki::ServingCertificate;
 
     #[tokio::test(start_paused = true)]
-    async fn the_file_is_looked_at_until_the_stop() {
+    async fn the_file_is_checked_until_the_stop() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("clients.crt");
         let authority = || ServingCertificate::generate(&[], Timestamp::now()).unwrap().bundle;

@@ -1,5 +1,5 @@
-//! The life of a server's connections: accepted up to a limit, beyond which idle ones make room, given up when they bring
-//! no request, and drained at the stop so that no request is lost.
+//! The life of a server's connections. They are accepted up to a limit, beyond which idle connections make room;
+//! connections without a request are closed; and at the stop all connections are drained, so that no request is lost.
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -33,29 +33,31 @@ use super::{
     roster::{FAREWELL, Place, Requests, Room, Roster},
 };
 
-/// How a server treats its connections.
+/// The limits for a server's connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Connections at a time. Beyond, idle ones make room; if none is idle, more wait in the kernel, which bounds them,
-    /// too. An API server needs one or two.
+    /// The number of connections at a time. Beyond it, idle connections make room; if none is idle, new ones wait in
+    /// the kernel, which also limits them. An API server needs one or two.
     pub(super) connections: usize,
-    /// Connections at a time from one address. Less than all, so that requests of one client, however slow, leave some.
+    /// The number of connections at a time from one address. It is less than all, so that slow requests of one client
+    /// leave some for others.
     pub(super) of_peer: usize,
-    /// How long a connection may take from its beginning to its first request: handshake, silence, slow headers.
+    /// How long a connection may take from its beginning to its first request. This covers the handshake, silence and
+    /// slow headers.
     pub(super) first_request: Duration,
-    /// How long an HTTP/1.1 connection may take for each later request's headers, and so how long it may be idle. Clearly
-    /// longer than the 90 s after which an API server gives an idle connection up, and most proxies after a minute: whoever
-    /// closes first must be the client, for a review that meets the close is not repeated.
+    /// How long an HTTP/1.1 connection may take for the headers of each later request, and so how long it may be
+    /// idle. Clearly longer than the 90 s after which an API server drops an idle connection (most proxies drop it
+    /// after a minute). The client must close first, because a review that meets a closed connection is not repeated.
     pub(super) headers: Duration,
-    /// How often an HTTP/2 connection is asked whether its client is still there.
+    /// The interval between pings of an HTTP/2 client.
     pub(super) ping: Duration,
-    /// How long connections may go on after the stop.
+    /// How long connections may continue after the stop.
     pub(super) drain: Duration,
-    /// How long an HTTP/1.1 connection that is idle at the stop stays open: its client may be about to use it, and API
+    /// How long an idle HTTP/1.1 connection stays open after the stop. Its client may be about to use it, and API
     /// servers, which speak HTTP/1.1 to webhooks, do not repeat a request that met a closed connection.
     pub(super) idle: Duration,
-    /// How long after the stop, or after the last client that came nevertheless, a new connection is still welcome:
-    /// some hear late that this server goes.
+    /// How long new connections are accepted after the stop, or after the latest new client: some clients learn late
+    /// that this server stops.
     pub(super) quiet: Duration,
 }
 
@@ -71,8 +73,8 @@ impl Limits {
         quiet: Duration::from_secs(1),
     };
 
-    /// Of the operator's port: probes open a connection each, and scrapers need one. Together with two servers of the
-    /// default it stays below the 1024 file descriptors that a process has at least.
+    /// The limits of the operations port: each probe opens a connection, and scrapers need one. Together with two
+    /// servers with the default limits the sum stays below 1024, the minimum of a process's file descriptors.
     pub(super) const OPS: Self = Self {
         connections: 64,
         of_peer: 16,
@@ -81,9 +83,10 @@ impl Limits {
         ..Self::DEFAULT
     };
 
-    /// Requests at a time on one HTTP/2 connection. Go's client, the API server, opens another connection beyond.
+    /// Concurrent requests on one HTTP/2 connection. Go's client, which the API server uses, opens another connection
+    /// for more.
     const STREAMS: u32 = 250;
-    /// Of all headers of a request. Those of an API server are a few hundred bytes.
+    /// The size of all headers of a request. Those of an API server take a few hundred bytes.
     const HEADER_BYTES: u32 = 32 << 10;
 
     fn builder(&self) -> Builder<TokioExecutor> {
@@ -101,14 +104,15 @@ impl Limits {
     }
 }
 
-/// How many connections may be on their way out to make room.
+/// How many connections may be closing in order to make room.
 const LEAVING: usize = 64;
 
-/// Of an HTTP/1.1 connection; what hyper takes by itself is 400 KiB.
+/// The header buffer of an HTTP/1.1 connection; hyper's default is 400 KiB.
 const HEADER_BUFFER: usize = 64 << 10;
 
-/// Serves until `stop`, then drains: HTTP/2 connections are sent GOAWAY, HTTP/1.1 ones end with the next answer, which says so.
-/// New ones are still accepted, and drained likewise, until nobody has come for a while.
+/// Serves until `stop`, then drains: HTTP/2 connections get GOAWAY, and HTTP/1.1 connections close with the next
+/// answer, which says so. New connections are still accepted and drained in the same way until none has come for a
+/// while.
 pub(super) async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
@@ -121,7 +125,7 @@ pub(super) async fn serve(
     let mut connections = JoinSet::new();
     let mut stopped = pin!(stop.cancelled());
     let mut drain: Option<Drain> = None;
-    // Accepted when all others had just become busy.
+    // A connection that was accepted when all others had just become busy.
     let mut held = None;
     loop {
         let (end, quiet_until) =
@@ -130,7 +134,7 @@ pub(super) async fn serve(
         if !is_busy && let Some((stream, client)) = held.take() {
             admit(&server, &roster, &mut connections, stream, client);
         }
-        // Those that make room are still there for a moment.
+        // Connections that make room still exist for a moment.
         let may_accept = !is_busy && connections.len() < limits.connections + LEAVING;
         tokio::select! {
             biased;
@@ -150,7 +154,7 @@ pub(super) async fn serve(
                     }
                 }
                 Err(error) => {
-                    // Such as no file descriptor left; another connection's end mends it.
+                    // For example no file descriptor is left; the end of another connection solves that.
                     roster.shed();
                     warn!(%error, "cannot accept a connection");
                     sleep(Duration::from_millis(50)).await;
@@ -162,12 +166,12 @@ pub(super) async fn serve(
     if !connections.is_empty() {
         warn!(
             connections = connections.len(),
-            "connections are cut off, since they did not end after the stop"
+            "connections are cut off because they did not end after the stop"
         );
     }
 }
 
-/// Takes a connection in, unless its client has too many that are all busy.
+/// Accepts a connection, unless its client has too many busy ones.
 fn admit(
     server: &Arc<Server>,
     roster: &Roster,
@@ -182,11 +186,11 @@ fn admit(
     connections.spawn(server.clone().connection(stream, client, roster.enter(peer)));
 }
 
-/// The end of a server.
+/// The deadlines of a drain.
 struct Drain {
-    /// When it must be over.
+    /// The latest end.
     end: Instant,
-    /// When it is over if no connection is open.
+    /// The end if no connection is open.
     quiet_until: Instant,
 }
 
@@ -212,11 +216,11 @@ struct Server {
 }
 
 impl Server {
-    /// Serves a connection until its end, or until it has to make room.
+    /// Serves a connection until it ends or has to make room.
     async fn connection(self: Arc<Self>, stream: TcpStream, client: SocketAddr, place: Place) {
         let given_up = async {
             place.given_up().cancelled().await;
-            // What was asked at the same moment is still answered.
+            // A request that arrived at the same moment is still answered.
             sleep(FAREWELL).await;
             while !place.is_idle() {
                 sleep(FAREWELL).await;
@@ -231,10 +235,11 @@ impl Server {
 
     async fn served(&self, stream: TcpStream, client: SocketAddr, place: &Place) {
         let deadline = Instant::now() + self.limits.first_request;
-        // Answers are small and awaited.
+        // Answers are small, and clients wait for them.
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else {
-            // Which HTTP it is, the first bytes tell; a stop before they are there would end the connection unanswered.
+            // The first bytes decide the HTTP version. A stop before they arrive would close the connection
+            // unanswered.
             return tokio::select! {
                 _ = stream.readable() => {
                     self.requests(self.limits.builder(), stream, (client, place), deadline, self.limits.idle)
@@ -250,7 +255,8 @@ impl Server {
             },
             () = sleep_until(deadline) => return debug!(%client, "the TLS handshake took too long"),
         };
-        // What was agreed upon needs no guess, which a stop at the wrong moment would end together with the connection.
+        // ALPN has decided the version. Detecting it from the first bytes would end with the connection if the stop
+        // came at the wrong moment.
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             let stream = Lingering::new(stream);
             self.requests(
@@ -273,7 +279,7 @@ impl Server {
         }
     }
 
-    /// Answers the connection's requests, from the stop on for so long as it may be idle.
+    /// Answers the connection's requests; after the stop only for as long as the connection may be idle.
     async fn requests(
         &self,
         builder: Builder<TokioExecutor>,
@@ -287,7 +293,7 @@ impl Server {
         let service = Asked { begun: asked.clone(), requests: place.requests(), stop, router };
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let given_up = place.given_up();
-        // GOAWAY before the first request would make some clients give that up.
+        // A GOAWAY before the first request would make some clients give up that request.
         let mut stopped = pin!(async {
             tokio::select! {
                 () = given_up.cancelled() => {}
@@ -323,7 +329,7 @@ impl Server {
     }
 }
 
-/// The router, and whether it was asked anything.
+/// The router, and whether it has had a request.
 struct Asked {
     /// Cancelled by the first request.
     begun: CancellationToken,
@@ -361,7 +367,7 @@ mod tests {
 
     use super::*;
 
-    /// API servers, which speak HTTP/1.1, keep an idle connection for 90 s and then use it no more.
+    /// API servers, which speak HTTP/1.1, keep an idle connection for 90 s and then stop using it.
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_is_closed_only_after_an_api_server_would_have_done_so() {
         let (mut client, stream) = duplex(1 << 10);

@@ -1,6 +1,7 @@
-//! The end of an HTTP/2 connection that was sent GOAWAY. A client may have begun a request before it read that; were the
-//! connection closed at once, its next write would fail, and Go's client does not repeat such a request. As long as the
-//! connection is open the client reads GOAWAY, repeats elsewhere what was not answered, and closes by itself.
+//! Closes an HTTP/2 connection after GOAWAY without losing requests. A client may have started a request before it
+//! reads GOAWAY. If the server closed the connection at once, the client's next write would fail, and Go's client
+//! does not repeat such a request. While the connection is open, the client reads GOAWAY, repeats unanswered requests
+//! elsewhere, and closes the connection itself.
 
 use std::{
     io,
@@ -14,10 +15,10 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// How long a client may take to close. It takes one round trip.
+/// How long a client may take to close the connection. It needs one round trip.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// A stream that is shut down once the other side has closed it, or did not for a while.
+/// A stream that shuts down once the other side has closed it or the time is over.
 pub(super) struct Lingering<S> {
     stream: S,
     until: Option<Pin<Box<Sleep>>>,
@@ -30,7 +31,7 @@ impl<S> Lingering<S> {
 }
 
 impl<S: AsyncRead + Unpin> Lingering<S> {
-    /// Ready when there is nothing to wait for any more. What comes meanwhile was not going to be answered.
+    /// Ready when the wait is over. Data that arrives meanwhile would not have been answered.
     fn poll_closed(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut unread = [0; 1024];
         loop {
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_client_still_writes_is_taken_until_it_closes() {
+    async fn writes_of_the_client_are_read_until_it_closes() {
         let (mut client, server) = duplex(64);
         let mut server = Lingering::new(server);
         let ended = tokio::spawn(async move { server.shutdown().await.map(|()| server) });
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_does_not_close_is_not_waited_for_for_ever() {
+    async fn the_wait_for_a_client_to_close_is_limited() {
         let (mut client, server) = duplex(64);
         let mut server = Lingering::new(server);
         timeout(LONGEST * 2, server.shutdown()).await.unwrap().unwrap();

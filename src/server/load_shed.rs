@@ -1,12 +1,14 @@
-//! How much the webhook takes on at a time. More is shed at once: a queue would only let answers come too late.
+//! Load shedding for the webhook: limits how much is processed at a time and rejects the rest at once, because a
+//! queue would only make answers come too late.
 //!
-//! What the API server makes of a 429 (client-go's `rest/with_retry.go`, which its webhook client is): with `Retry-After` it
-//! waits that long and asks again, on the same replica or another, up to ten times and within the webhook's
-//! `timeoutSeconds`. Only then the call has failed, and `failurePolicy` decides: `Fail` refuses the pod with "failed calling
-//! webhook", and a controller tries again with back-off; `Ignore` lets it pass. Without `Retry-After` it would fail at once.
+//! How the API server handles a 429 (client-go's `rest/with_retry.go`, its webhook client): with `Retry-After` it
+//! waits that long and retries, on the same replica or another, up to ten times and within the webhook's
+//! `timeoutSeconds`. Only then has the call failed, and `failurePolicy` decides: `Fail` refuses the pod with "failed
+//! calling webhook", and a controller retries with backoff; `Ignore` admits the pod. Without `Retry-After` the call
+//! would fail at once.
 //!
-//! What counts is what has come, not what a request says of itself: a client that announces much and sends nothing takes
-//! nobody's room.
+//! Only received bytes count. Content-Length alone reserves no capacity, so a client that announces much and sends
+//! nothing blocks no one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,25 +27,25 @@ use tokio::{
 
 use crate::telemetry::Metrics;
 
-/// The API server takes objects of up to 3 MiB; a review adds the request, and may repeat the object (P25).
+/// The API server accepts objects of up to 3 MiB. A review adds the request, and may repeat the object (P25).
 pub(crate) const LARGEST_BODY: usize = 8 << 20;
 
-/// What the bodies of all reviews at a time may weigh: some hundreds of typical ones.
+/// The capacity for the bodies of concurrent reviews: some hundreds of typical ones.
 const MOST: usize = 32 << 20;
 
-/// What a review weighs at least, for what it costs beside its body. So there are at most 512 at a time.
+/// The minimum that a review counts, for its costs besides the body. So at most 512 reviews run at a time.
 const LEAST: usize = 64 << 10;
 
-/// From which size on a body is answered after the other large ones: what is made of it takes many times its memory.
+/// Bodies from this size on are processed one after the other, because processing takes many times their memory.
 const LARGE: usize = 1 << 20;
 
-/// How long a body may take to come. The API server has it when it asks.
+/// How long a body may take to arrive. The API server has the whole body when it sends the request.
 const ARRIVAL: Duration = Duration::from_secs(2);
 
-/// Seconds after which to ask again. A review takes well under a millisecond, so the load is another by then.
+/// Seconds until the retry. A review takes well under a millisecond, so the load will have changed by then.
 const RETRY_AFTER: &str = "1";
 
-/// What is taken on now. Cloning shares it.
+/// The capacity in use. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Load {
     free: Arc<Semaphore>,
@@ -51,21 +53,21 @@ pub(crate) struct Load {
     metrics: Arc<Metrics>,
 }
 
-/// Why a review is not taken on.
+/// Why a review is not processed.
 enum Refused {
-    /// There is too much now.
+    /// The capacity is exhausted.
     Shed,
-    /// Its body did not come in time.
+    /// The body did not arrive in time.
     Late,
-    /// Its body broke off.
+    /// The body was cut off.
     Broken,
 }
 
-/// Counts a review that gets no answer, whoever gives it up: this middleware, the time limit around it, or who asked and
-/// went. To the API server each is a failed call.
+/// Counts a review without an answer, whatever ends it: this middleware, the time limit around it, or a client that
+/// closes the connection. The API server treats each as a failed call.
 struct Unanswered<'m> {
     metrics: &'m Metrics,
-    /// What to count; nothing once there is an answer.
+    /// The outcome to count, or `None` once there is an answer.
     outcome: Option<&'static str>,
 }
 
@@ -83,15 +85,16 @@ impl Load {
     }
 
     fn take(&self, weight: usize) -> Result<OwnedSemaphorePermit, Refused> {
-        // A weight that is no u32 is more than there is.
+        // A weight above `u32` exceeds the capacity.
         let weight = u32::try_from(weight).map_err(|_| Refused::Shed)?;
         self.free.clone().try_acquire_many_owned(weight).map_err(|_| Refused::Shed)
     }
 
-    /// Reads a body, and holds what it weighs. Of one that is larger than any may be comes enough for the handler to see it.
+    /// Reads a body and reserves capacity for it. Of an oversized body only so much is read that the handler
+    /// recognizes its size.
     async fn read(&self, body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refused> {
         let mut held = self.take(LEAST)?;
-        // What is announced counts for nothing but the first allocation.
+        // Content-Length only sets the size of the first allocation.
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(LEAST);
         let (mut read, mut stream) = (Vec::with_capacity(announced.min(LEAST)), body.into_data_stream());
         while read.len() <= LARGEST_BODY {
@@ -107,7 +110,7 @@ impl Load {
     }
 }
 
-/// Answers 429 to what is too much now, and counts what gets no answer at all.
+/// Answers 429 if the capacity is exhausted, and counts reviews without any answer.
 pub(crate) async fn shed(State(load): State<Load>, request: Request, next: Next) -> Response {
     let mut unanswered = Unanswered { metrics: &load.metrics, outcome: Some("late") };
     let (parts, body) = request.into_parts();
@@ -118,7 +121,7 @@ pub(crate) async fn shed(State(load): State<Load>, request: Request, next: Next)
             unanswered.outcome = None;
             load.metrics.shed();
             let again = [(header::RETRY_AFTER, RETRY_AFTER)];
-            return (StatusCode::TOO_MANY_REQUESTS, again, "too many reviews at a time; try again")
+            return (StatusCode::TOO_MANY_REQUESTS, again, "too many concurrent reviews; retry")
                 .into_response();
         }
         Err(Refused::Late) => return StatusCode::REQUEST_TIMEOUT.into_response(),
@@ -127,7 +130,7 @@ pub(crate) async fn shed(State(load): State<Load>, request: Request, next: Next)
             return StatusCode::BAD_REQUEST.into_response();
         }
     };
-    // It is never closed.
+    // The semaphore is never closed.
     let _turn = if body.len() > LARGE { load.large.acquire().await.ok() } else { None };
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
     unanswered.outcome = None;
@@ -147,9 +150,9 @@ mod tests {
 
     use super::*;
 
-    /// Whoever only says that he brings much is in nobody's way.
+    /// Content-Length alone reserves no capacity.
     #[tokio::test(start_paused = true)]
-    async fn bodies_that_never_come_take_no_room() {
+    async fn a_content_length_without_a_body_reserves_no_capacity() {
         let metrics = Arc::new(Metrics::new());
         let layer = from_fn_with_state(Load::new(metrics.clone()), shed);
         let router = Router::new().route("/", post(async |body: Bytes| body.len().to_string())).layer(layer);
@@ -171,9 +174,9 @@ mod tests {
         assert!(counted.contains("bindery_admissions_total{outcome=\"late\"} 500\n"), "{counted}");
     }
 
-    /// The API server calls them all failed, and nobody else would count them.
+    /// The API server treats all of them as failed, and nothing else counts them.
     #[tokio::test(start_paused = true)]
-    async fn a_review_that_gets_no_answer_is_counted_whoever_gives_it_up() {
+    async fn a_review_without_an_answer_is_counted_whatever_ends_it() {
         let metrics = Arc::new(Metrics::new());
         let router = Router::new()
             .route("/never", post(async || std::future::pending::<()>().await))
@@ -190,9 +193,9 @@ mod tests {
         }
     }
 
-    /// Also what comes in pieces is shed once there is no room for it, and gives back what it held.
+    /// A body in pieces is also shed once the capacity is exhausted, and releases what it reserved.
     #[tokio::test]
-    async fn a_body_weighs_what_has_come_of_it() {
+    async fn a_body_counts_as_much_as_was_received() {
         let load = Load::new(Arc::new(Metrics::new()));
         let body = |size: usize| {
             let pieces = vec![Bytes::from(vec![b' '; 64 << 10]); size / (64 << 10)];
@@ -201,7 +204,7 @@ mod tests {
         let mut held = Vec::new();
         for size in [0, 1 << 20, 8 << 20, 16 << 20] {
             let (read, permit) = load.read(body(size)).await.ok().unwrap();
-            // A piece more than is allowed shows that it is too large.
+            // One piece more than the limit shows that the body is too large.
             assert_eq!(read.len(), size.min((8 << 20) + (64 << 10)));
             assert_eq!(permit.num_permits(), read.len().max(LEAST));
             held.push(permit);
@@ -214,9 +217,9 @@ mod tests {
         assert_eq!(load.free.available_permits(), MOST);
     }
 
-    /// What is made of a large body takes many times its memory.
+    /// Processing a large body takes many times its memory.
     #[tokio::test]
-    async fn large_bodies_are_answered_one_after_the_other() {
+    async fn large_bodies_are_processed_one_after_the_other() {
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let handler = {
             let (now, most) = (now.clone(), most.clone());
@@ -240,9 +243,9 @@ mod tests {
         }
     }
 
-    /// As many as fit are held at once; the next is shed, and when one has ended another is taken.
+    /// As many reviews as fit are accepted, the next is shed, and when one has ended another is accepted.
     #[tokio::test]
-    async fn what_is_too_much_is_shed_at_once_and_nothing_afterwards() {
+    async fn excess_reviews_are_shed_at_once_and_none_afterwards() {
         let metrics = Arc::new(Metrics::new());
         let load = Load::new(metrics.clone());
         let (arrived, go) = (Arc::new(Semaphore::new(0)), Arc::new(Notify::new()));

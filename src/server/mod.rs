@@ -1,4 +1,4 @@
-//! HTTP servers that drain when told to stop, with TLS from a certificate that can change while they run.
+//! HTTP servers that drain when told to stop, with TLS certificates that can change while the server runs.
 
 pub mod certificates;
 pub mod client_cas;
@@ -25,10 +25,10 @@ use tokio_util::sync::CancellationToken;
 use self::connections::Limits;
 use crate::server::{client_cas::TrustedClients, pki::KeyedCertificate};
 
-/// How long connections may go on after the stop.
+/// How long connections may continue after the stop.
 pub const LONGEST_DRAIN: Duration = Duration::from_secs(10);
 
-/// The certificate a server presents now. Cloning shares it; before the first one, handshakes fail.
+/// The certificate that a server presents. Clones share it; without a certificate, handshakes fail.
 #[derive(Clone, Debug, Default)]
 pub struct PresentedCertificate(Arc<ArcSwapOption<CertifiedKey>>);
 
@@ -38,7 +38,7 @@ pub struct PresentedCertificate(Arc<ArcSwapOption<CertifiedKey>>);
 pub struct UnusableCertificate(String);
 
 impl PresentedCertificate {
-    /// Presents this certificate to connections from now on.
+    /// Presents this certificate to new connections.
     pub fn present(&self, leaf: &KeyedCertificate) -> Result<(), UnusableCertificate> {
         let unusable = |error: &dyn std::fmt::Display| UnusableCertificate(error.to_string());
         let chain = CertificateDer::pem_slice_iter(leaf.certificate.as_bytes())
@@ -59,12 +59,12 @@ impl ResolvesServerCert for PresentedCertificate {
     }
 }
 
-/// How a server speaks TLS.
+/// The TLS settings of a server.
 #[derive(Clone, Debug)]
 pub struct TlsSettings {
-    /// What it presents.
+    /// The certificate to present.
     pub certificate: PresentedCertificate,
-    /// Whom it lets in; without it, everybody.
+    /// The clients to accept. Default: all clients.
     pub clients: Option<TrustedClients>,
 }
 
@@ -80,7 +80,7 @@ impl TlsSettings {
         };
         let mut config = builder.with_cert_resolver(Arc::new(self.certificate));
         if strict {
-            // A session taken up again would let a client in without looking at its certificate.
+            // A resumed session would accept a client without checking its certificate.
             config.session_storage = Arc::new(NoServerSessionStorage {});
         }
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -114,8 +114,8 @@ async fn serve_tls_on(
     Ok(())
 }
 
-/// Serves the operator's port, plain HTTP, until `stop`, then drains. It has a budget of connections of its own, so that
-/// probes are answered whatever befalls the other ports.
+/// Serves the operations port, plain HTTP, until `stop`, then drains. The port has its own limit of connections, so
+/// that probes are answered whatever happens on the other ports.
 ///
 /// # Errors
 /// When the address cannot be listened on.

@@ -1,5 +1,5 @@
-//! A private certificate authority and the serving certificates it signs (X.509 by `rcgen`). No IO: what is made
-//! here is kept by `certificates` in a Secret and printed by `bindery certs`.
+//! A private certificate authority and the serving certificates that it signs (X.509 by `rcgen`). No IO:
+//! `certificates` stores them in a Secret, and `bindery certs` prints them.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use rcgen::{
 use secrecy::{ExposeSecret, SecretString};
 
 const DAY: Duration = Duration::from_hours(24);
-/// An authority lives ten years and is replaced in its last.
+/// An authority is valid for ten years and is replaced in the last year.
 const AUTHORITY_LIFE: Duration = DAY.saturating_mul(3650);
 const AUTHORITY_RENEWAL: Duration = DAY.saturating_mul(365);
-/// A serving certificate lives a month and is replaced in its last third.
+/// A serving certificate is valid for a month and is replaced in its last third.
 const LEAF_LIFE: Duration = DAY.saturating_mul(30);
 const LEAF_RENEWAL: Duration = DAY.saturating_mul(10);
-/// Clocks of API servers and nodes differ.
+/// The clocks of API servers and nodes differ.
 const CLOCK_SKEW: Duration = Duration::from_mins(10);
 
-/// A certificate with its private key, both PEM. `Debug` shows no key.
+/// A certificate with its private key, both PEM. `Debug` does not show the key.
 #[derive(Clone, Debug)]
 pub struct KeyedCertificate {
     /// The certificate, or a chain that begins with it.
@@ -29,44 +29,45 @@ pub struct KeyedCertificate {
     pub key: SecretString,
 }
 
-/// What a server needs and its clients must trust.
+/// The certificate of a server, and what its clients must trust.
 #[derive(Clone, Debug)]
 pub struct ServingCertificate {
-    /// The authority that signs. Its key is absent where somebody else keeps it.
+    /// The authority that signs. Its key is absent if another program keeps it.
     pub authority: Option<KeyedCertificate>,
-    /// What clients trust: the authority's certificate, and after a change of authority the former one too.
+    /// The certificates that clients trust: the authority's, and after a change of authority also the former one's.
     pub bundle: String,
-    /// What the server presents.
+    /// The certificate that the server presents.
     pub leaf: KeyedCertificate,
 }
 
-/// Why no certificate could be made or read.
+/// Why a certificate could not be created or parsed.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
-    /// The names or keys do not make a certificate.
+    /// The names or keys do not make a valid certificate.
     #[error("cannot make a certificate: {0}")]
     Make(#[from] rcgen::Error),
-    /// A certificate cannot be read.
+    /// A certificate cannot be parsed.
     #[error("cannot read the certificate: {0}; expected PEM")]
     Read(String),
 }
 
 impl ServingCertificate {
-    /// Makes an authority and a leaf for these DNS names (or IP addresses).
+    /// Creates an authority and a certificate for these DNS names or IP addresses.
     pub fn generate(names: &[String], now: Timestamp) -> Result<Self, PkiError> {
         let authority = new_authority(now)?;
         let leaf = sign(&authority, names, now)?;
         Ok(Self { bundle: authority.certificate.clone(), leaf, authority: Some(authority) })
     }
 
-    /// The successor of this certificate if one is due at `now`, or if it is not for these names. `None` also where
-    /// the authority's key is not here: whoever keeps it renews.
+    /// The successor of this certificate if one is due at `now`, or if the certificate is for other names. `None`
+    /// also if the authority's key is absent: whoever has the key renews.
     pub fn renewed(&self, names: &[String], now: Timestamp) -> Result<Option<Self>, PkiError> {
         let Some(authority) = &self.authority else { return Ok(None) };
         if due(&authority.certificate, now, AUTHORITY_RENEWAL)? {
             let authority = new_authority(now)?;
             let leaf = sign(&authority, names, now)?;
-            // The former authority stays trusted: other replicas serve its leaf until they have seen this one.
+            // The former authority stays trusted, because other replicas serve its certificate until they have read
+            // this one.
             let former = first_certificate(&self.bundle);
             return Ok(Some(Self {
                 bundle: format!("{}{former}", authority.certificate),
@@ -81,7 +82,7 @@ impl ServingCertificate {
     }
 }
 
-/// When a PEM certificate ends.
+/// When a PEM certificate expires.
 pub fn expiry(certificate: &str) -> Result<Timestamp, PkiError> {
     with_parsed(certificate, |parsed| {
         let seconds = parsed.validity().not_after.timestamp();
@@ -108,7 +109,7 @@ fn sign(
     let issuer =
         Issuer::from_ca_cert_pem(&authority.certificate, KeyPair::from_pem(authority.key.expose_secret())?)?;
     let mut params = CertificateParams::new(names)?;
-    // RFC 5280 allows 64 characters in a common name; clients look at the alternative names only.
+    // RFC 5280 limits a common name to 64 characters; clients check only the alternative names.
     params.distinguished_name.push(DnType::CommonName, "bindery serving");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_authority_keeps_trusting_the_former_one_only() {
+    fn a_new_authority_keeps_only_the_former_one_trusted() {
         let now = Timestamp::now();
         let first = ServingCertificate::generate(&names(), now).unwrap();
         let second = first.renewed(&names(), now + DAY * 3300).unwrap().expect("a new authority");

@@ -1,6 +1,6 @@
-//! Which connections a server has open, so that idle ones make room for new ones. The peer with the most connections gives
-//! first, its longest idle one; so whoever opens many of them takes none from others. A connection that answers a request
-//! is never given up here.
+//! The open connections of a server, so that idle ones can make room for new ones. The peer with the most connections
+//! loses its longest-idle one, so a client with many connections takes none from others. A connection that answers a
+//! request is never closed here.
 
 use std::{
     net::IpAddr,
@@ -14,38 +14,38 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-/// The open connections of a server. Cloning shares it.
+/// The open connections of a server. Clones share them.
 #[derive(Clone)]
 pub(super) struct Roster(Arc<Shared>);
 
 struct Shared {
     began: Instant,
     open: Mutex<Vec<Arc<Entry>>>,
-    /// A connection has become idle or has ended.
+    /// Notified when a connection becomes idle or ends.
     changed: Notify,
 }
 
 struct Entry {
     peer: IpAddr,
-    /// How many requests it answers at the moment.
+    /// How many requests the connection is answering.
     requests: AtomicUsize,
-    /// Since when it is idle, in milliseconds after the server's beginning.
+    /// Since when the connection is idle, in milliseconds after the server's start.
     idle_since: AtomicU64,
-    /// Whether it has brought a request.
+    /// Whether the connection has had a request.
     has_asked: AtomicBool,
-    /// Cancelled when it is to make room.
+    /// Cancelled when the connection must make room.
     given_up: CancellationToken,
 }
 
-/// How many milliseconds after its beginning a connection is late with its first request.
+/// After how many milliseconds without a first request a connection is late.
 const LATE: u64 = 1000;
 
-/// Whether there is room for a new connection.
+/// Whether a new connection may be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Room {
-    /// There is, perhaps because an idle one has just been given up.
+    /// It may, possibly because an idle connection was just closed.
     Made,
-    /// The peer has as many as it may have, and all of them are answering.
+    /// The peer has its maximum of connections, and all of them are busy.
     PeerIsBusy,
 }
 
@@ -55,7 +55,7 @@ impl Roster {
         Self(Arc::new(Shared { began: Instant::now(), open, changed }))
     }
 
-    /// Whether no connection may be accepted: there are `most`, and all of them are answering.
+    /// Whether no connection may be accepted, because `most` exist and all are busy.
     pub(super) fn is_busy(&self, most: usize) -> bool {
         let open = self.open();
         kept(&open).count() >= most && !kept(&open).any(|entry| entry.is_idle())
@@ -66,7 +66,7 @@ impl Roster {
         self.0.changed.notified().await;
     }
 
-    /// Makes room for a connection of this peer, of `most` in all and `most_of_peer` of one peer.
+    /// Makes room for a connection of this peer, with the limits `most` for all peers and `most_of_peer` for one.
     pub(super) fn make_room(&self, peer: IpAddr, most: usize, most_of_peer: usize) -> Room {
         let open = self.open();
         if kept(&open).filter(|entry| entry.peer == peer).count() >= most_of_peer {
@@ -81,14 +81,14 @@ impl Roster {
         largest_idle(self.now(), &open).map_or(Room::Made, |entry| entry.give_up())
     }
 
-    /// Gives an idle connection up, for want of file descriptors.
+    /// Closes an idle connection because file descriptors are exhausted.
     pub(super) fn shed(&self) {
         if let Some(entry) = largest_idle(self.now(), &self.open()) {
             entry.give_up();
         }
     }
 
-    /// Takes a connection in.
+    /// Adds a connection.
     pub(super) fn enter(&self, peer: IpAddr) -> Place {
         let entry = Arc::new(Entry {
             peer,
@@ -106,17 +106,17 @@ impl Roster {
     }
 
     fn open(&self) -> MutexGuard<'_, Vec<Arc<Entry>>> {
-        // Nothing panics while holding the lock, and a list is whole after any panic.
+        // Nothing panics while it holds the lock, and the list stays consistent after any panic.
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Those that have not been given up already.
+/// The connections that have not been told to make room.
 fn kept(open: &[Arc<Entry>]) -> impl Iterator<Item = &Arc<Entry>> {
     open.iter().filter(|entry| !entry.given_up.is_cancelled())
 }
 
-/// The longest idle one of the peer that has the most connections and an idle one.
+/// The longest-idle connection of the peer with the most connections among those that have an idle one.
 fn largest_idle(now: u64, open: &[Arc<Entry>]) -> Option<&Arc<Entry>> {
     let mut counts = std::collections::HashMap::new();
     for entry in kept(open) {
@@ -127,7 +127,7 @@ fn largest_idle(now: u64, open: &[Arc<Entry>]) -> Option<&Arc<Entry>> {
     longest_idle(now, idle().filter(|entry| counts.get(&entry.peer) == Some(most)))
 }
 
-/// One that ought to have brought a request by now goes before the others.
+/// A connection that is late with its first request comes before the others.
 fn longest_idle<'a>(now: u64, entries: impl Iterator<Item = &'a Arc<Entry>>) -> Option<&'a Arc<Entry>> {
     let rank = |entry: &Entry| {
         let since = entry.idle_since.load(Ordering::Relaxed);
@@ -148,24 +148,24 @@ impl Entry {
     }
 }
 
-/// A connection's place in the roster, which it leaves when this is dropped.
+/// A connection's entry in the roster, removed when this is dropped.
 pub(super) struct Place {
     roster: Roster,
     entry: Arc<Entry>,
 }
 
 impl Place {
-    /// Cancelled when the connection is to make room.
+    /// Cancelled when the connection must make room.
     pub(super) fn given_up(&self) -> CancellationToken {
         self.entry.given_up.clone()
     }
 
-    /// What its requests are counted with.
+    /// The counter of its requests.
     pub(super) fn requests(&self) -> Requests {
         Requests { roster: self.roster.clone(), entry: self.entry.clone() }
     }
 
-    /// Whether it answers no request.
+    /// Whether it is answering no request.
     pub(super) fn is_idle(&self) -> bool {
         self.entry.is_idle()
     }
@@ -186,7 +186,7 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// A request has come; it is being answered until what this answers is dropped.
+    /// Counts a request until the returned guard is dropped.
     pub(super) fn begin(&self) -> Request {
         self.entry.has_asked.store(true, Ordering::Relaxed);
         self.entry.requests.fetch_add(1, Ordering::Relaxed);
@@ -207,7 +207,7 @@ impl Drop for Request {
     }
 }
 
-/// How long a connection that makes room may take to say so to its client.
+/// How long a closing connection may take to tell its client.
 pub(super) const FAREWELL: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
@@ -241,7 +241,7 @@ mod tests {
         assert!(has_gone(&others[0]) && !has_gone(&others[1]) && !has_gone(&server));
         let later = enter(&roster, 6);
         assert!(has_gone(&others[1]) && !has_gone(&others[2]) && !has_gone(&server));
-        // Of those with one each, a connection that never asked anything goes before one that did.
+        // Among peers with one connection each, a connection without any request goes first.
         let last = enter(&roster, 7);
         assert!(has_gone(&others[2]) && !has_gone(&server) && !has_gone(&late));
         drop((later, last));
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_is_accepted_while_all_are_answering() {
+    async fn nothing_is_accepted_while_all_connections_are_busy() {
         let roster = Roster::new();
         let places = [enter(&roster, 1), enter(&roster, 2)];
         assert!(!roster.is_busy(2));

@@ -1,4 +1,4 @@
-//! TLS over real sockets: which certificate a client meets, and which clients are let in.
+//! TLS over real sockets: which certificate a client sees, and which clients are accepted.
 
 mod drain;
 mod limits;
@@ -85,7 +85,7 @@ fn write(folder: &Path, leaf: &KeyedCertificate) {
     std::fs::write(folder.join("tls.key"), leaf.key.expose_secret()).unwrap();
 }
 
-/// What the server presented on the connection that brought this answer.
+/// The certificate of the connection on which this answer came.
 fn met(response: &reqwest::Response) -> Vec<u8> {
     response.extensions().get::<TlsInfo>().unwrap().peer_certificate().unwrap().to_vec()
 }
@@ -95,7 +95,7 @@ fn der(certificate: &ServingCertificate) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_met_by_new_connections_and_old_ones_go_on() {
+async fn new_connections_get_the_new_certificate_and_old_ones_continue() {
     let (bench, first) = Bench::new(None).await;
     let early = bench.client(&first).build().unwrap();
     assert_eq!(met(&bench.get(&early).await.unwrap()), der(&first));
@@ -110,7 +110,7 @@ async fn a_new_certificate_is_met_by_new_connections_and_old_ones_go_on() {
 }
 
 #[tokio::test]
-async fn half_of_a_pair_changes_nothing() {
+async fn half_of_a_certificate_pair_changes_nothing() {
     let (bench, first) = Bench::new(None).await;
     let second = made();
     for (file, text) in
@@ -128,7 +128,7 @@ async fn half_of_a_pair_changes_nothing() {
 }
 
 #[tokio::test]
-async fn both_versions_of_http_are_spoken() {
+async fn both_versions_of_http_are_served() {
     let (bench, first) = Bench::new(None).await;
     let two = bench.client(&first).build().unwrap();
     assert_eq!(bench.get(&two).await.unwrap().version(), Version::HTTP_2);
@@ -186,5 +186,5 @@ async fn the_clients_ca_can_be_replaced() {
         let message = clients.reload().await.unwrap_err().to_string();
         assert!(message.contains("clients.crt"), "{message}");
     }
-    assert!(!admitted(&old).await && admitted(&new).await, "those of before");
+    assert!(!admitted(&old).await && admitted(&new).await, "the former CAs");
 }

@@ -138,12 +138,12 @@ async fn objects_that_nest_deep_stop_nobody_else() {
     place.binding("late", "late", json!({})).await;
     place.binding_is("late", "InjectedBindResult").await;
     let said = place.instance_is("deep", "ErrorWithParameters").await;
-    assert!(said.contains("spec.parameters nests deeper than 100 levels"), "{said}");
+    assert!(said.contains("spec.parameters is nested deeper than 100 levels"), "{said}");
     place.binding_is("deep", "ErrorWithParameters").await;
     let rules: Api<NamespaceBinding> = Api::all(client.clone());
     until("the NamespaceBinding says why it does nothing", async || {
         let rule = rules.get(&name).await.unwrap();
-        json!(rule)["status"].to_string().contains("nests deeper than 100 levels")
+        json!(rule)["status"].to_string().contains("nested deeper than 100 levels")
     })
     .await;
     let missed = json!({"metadata": {"name": "missed", "annotations": {"bindery.dev/bind": "late"}},

@@ -1,4 +1,4 @@
-//! Answers of an API server that holds what users wrote to stop others.
+//! Answers of an API server with objects that users wrote to block others.
 
 use std::sync::Mutex as Record;
 
@@ -52,7 +52,7 @@ fn json_text(text: String) -> impl IntoResponse {
 }
 
 #[tokio::test]
-async fn one_object_does_not_stop_a_list_a_watch_or_a_look_at_another() {
+async fn a_hostile_object_does_not_stop_lists_watches_and_reads_of_others() {
     let pods = get(async |RawQuery(query): RawQuery| {
         let query = query.unwrap_or_default();
         if query.contains("watch=true") {
@@ -86,7 +86,7 @@ async fn one_object_does_not_stop_a_list_a_watch_or_a_look_at_another() {
     assert_eq!(listed.iter().map(is_cut).collect::<Vec<_>>(), [true, false]);
 }
 
-/// Large objects, a page of as many as are asked for.
+/// Large objects, in pages of the requested size.
 async fn page(State(asked): State<Arc<Record<Vec<usize>>>>, RawQuery(query): RawQuery) -> impl IntoResponse {
     let query = query.unwrap_or_default();
     let number = |name: &str| -> Option<usize> {
@@ -103,7 +103,7 @@ async fn page(State(asked): State<Arc<Record<Vec<usize>>>>, RawQuery(query): Raw
 }
 
 #[tokio::test]
-async fn large_objects_come_in_small_pages() {
+async fn large_objects_are_listed_in_small_pages() {
     let asked = Arc::new(Record::new(Vec::new()));
     let router = Router::new().route("/api/v1/secrets", get(page)).with_state(asked.clone());
     let secrets: Api<Secret> = Api::all(client(router));
@@ -124,7 +124,7 @@ async fn large_objects_come_in_small_pages() {
 }
 
 #[tokio::test]
-async fn errors_that_are_no_status_are_not_passed_on() {
+async fn texts_of_errors_without_status_are_not_repeated() {
     let html = async || (StatusCode::BAD_GATEWAY, "<html>canary</html>");
     let gone = async || (StatusCode::NOT_FOUND, "404 page not found\n");
     let refused = async || {
@@ -146,7 +146,7 @@ async fn errors_that_are_no_status_are_not_passed_on() {
     let bad = answered("a").await;
     assert_eq!((bad.code, bad.message.contains("canary")), (502, false));
     assert!(bad.message.contains("502 Bad Gateway"), "{}", bad.message);
-    // Such an answer does not show that an object is gone.
+    // Such an answer does not prove that an object is gone.
     let gone = answered("b").await;
     assert_eq!((gone.code, gone.is_not_found()), (404, false));
     assert_eq!(answered("c").await.message, "no");

@@ -1,4 +1,4 @@
-//! Whether somebody leads, as seen by one who does not take part in the election.
+//! Observes whether an election has a leader, without taking part in it.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -13,22 +13,22 @@ use tracing::debug;
 use super::{LEASE, REQUEST};
 use crate::k8s::explain;
 
-/// How often the Lease is looked at.
+/// The interval between reads of the Lease.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// Whether a Lease is held. Cloning shares it.
+/// Whether a Lease is held. Clones share the observation.
 #[derive(Clone, Debug, Default)]
 pub struct Leadership(Arc<Mutex<Sight>>);
 
-/// What was seen of the Lease last.
+/// The last observation of the Lease.
 #[derive(Debug, Default)]
 struct Sight {
     version: Option<String>,
-    /// Until when whoever holds it has to renew it, by this process's clock.
+    /// The time, by this process's clock, by which the holder must renew the Lease.
     held_until: Option<Instant>,
 }
 
-/// Whether the Lease of this name is held, and the look-outs that keep that known and have to be run.
+/// Returns the observation of the Lease of this name, and the task that updates it, which the caller must run.
 pub fn observe(
     client: Client,
     namespace: &str,
@@ -51,7 +51,7 @@ async fn look(leases: Api<Lease>, name: String, leadership: Leadership) {
 }
 
 impl Leadership {
-    /// Whether somebody held the Lease when it was last looked at, and has not been silent for too long since.
+    /// Whether a process held the Lease at the last read and has renewed it in time.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.is_held_at(Instant::now())
@@ -70,7 +70,7 @@ impl Leadership {
         if holder.is_empty() {
             sight.held_until = None;
         } else if sight.version.is_none() {
-            // It may have been left behind long ago: only its own time tells. Clocks may differ a little.
+            // The Lease may be an old one, so only its own time counts. Clocks may differ a little.
             let renewed = spec.and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
             let age = renewed.map(|at| clock.duration_since(at).unsigned_abs());
             sight.held_until =
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_was_just_renewed_is_held_until_it_should_be_renewed_again() {
+    fn a_renewed_lease_is_held_until_its_next_renewal_is_due() {
         let (leadership, now, clock) = (Leadership::default(), Instant::now(), Timestamp::now());
         leadership.saw(Some(&lease("a", "1", clock - Duration::from_secs(5))), now, clock);
         assert!(leadership.is_held_at(now + Duration::from_secs(9)));
@@ -105,31 +105,31 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_was_left_behind_is_not_held_until_somebody_renews_it() {
+    fn an_abandoned_lease_is_not_held_until_it_is_renewed() {
         let (leadership, now, clock) = (Leadership::default(), Instant::now(), Timestamp::now());
         let long_ago = clock - Duration::from_mins(3);
         leadership.saw(Some(&lease("a", "1", long_ago)), now, clock);
         assert!(!leadership.is_held_at(now));
         leadership.saw(Some(&lease("a", "1", long_ago)), now + LOOK, clock);
-        assert!(!leadership.is_held_at(now + LOOK), "it is the same as before");
-        // Even if his clock is wrong.
+        assert!(!leadership.is_held_at(now + LOOK), "the Lease is unchanged");
+        // Even if the holder's clock is wrong.
         leadership.saw(Some(&lease("b", "2", long_ago)), now + LOOK * 2, clock);
         assert!(leadership.is_held_at(now + LOOK * 2));
     }
 
     #[test]
-    fn a_leader_that_falls_silent_is_gone_after_the_lease_s_time() {
+    fn a_silent_leader_counts_as_gone_after_the_lease_duration() {
         let (leadership, now, clock) = (Leadership::default(), Instant::now(), Timestamp::now());
         for version in ["1", "2"] {
             leadership.saw(Some(&lease("a", version, clock)), now, clock);
         }
         leadership.saw(Some(&lease("a", "2", clock)), now + LOOK, clock);
         assert!(leadership.is_held_at(now + LEASE / 2));
-        assert!(!leadership.is_held_at(now + LEASE), "looking again does not prolong it");
+        assert!(!leadership.is_held_at(now + LEASE), "reading the Lease again does not extend it");
     }
 
     #[test]
-    fn a_lease_that_is_released_or_absent_is_not_held() {
+    fn a_released_or_missing_lease_is_not_held() {
         let (now, clock) = (Instant::now(), Timestamp::now());
         for end in [None, Some(lease("", "2", clock))] {
             let leadership = Leadership::default();

@@ -1,5 +1,5 @@
-//! Where a certificate comes from: a Secret that all replicas share, in which it is made and renewed, or files of
-//! somebody else. What becomes of it is `super`'s affair.
+//! The source of a certificate: a Secret that all replicas share, in which bindery creates and renews it, or files of
+//! another program. The parent module publishes and presents it.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -14,10 +14,10 @@ use crate::{
     server::pki::{KeyedCertificate, PkiError, ServingCertificate},
 };
 
-/// Where a role's certificate comes from.
+/// The source of a role's certificate.
 #[derive(Clone)]
 pub enum CertificateSource {
-    /// bindery makes it and keeps it in this Secret.
+    /// bindery creates the certificate and stores it in this Secret.
     Secret {
         /// Reads and writes the Secret.
         client: Client,
@@ -25,10 +25,10 @@ pub enum CertificateSource {
         namespace: String,
         /// The Secret's name.
         name: String,
-        /// What the certificate is for.
+        /// The names for which the certificate is valid.
         dns_names: Vec<String>,
     },
-    /// Somebody else makes it, such as cert-manager.
+    /// Another program creates the certificate, such as cert-manager.
     Files {
         /// The certificate, or a chain that begins with it, PEM.
         certificate: PathBuf,
@@ -65,7 +65,7 @@ impl CertificateSource {
     }
 }
 
-/// What can go wrong with the Secret: told apart because the API server's answer needs the Secret's place.
+/// Errors of the Secret. An error of the API server needs the Secret's name and namespace added.
 enum KeepError {
     Api(kube::Error),
     Other(CertificateError),
@@ -89,8 +89,8 @@ impl From<PkiError> for KeepError {
     }
 }
 
-/// The certificate in the Secret, made or renewed first where that is due. Of several replicas that want to write at
-/// once one succeeds, by create and by `resourceVersion`; the others read what it wrote.
+/// The certificate in the Secret, which is created or renewed first if that is due. If several replicas write at
+/// once, one succeeds, by create and by `resourceVersion`, and the others read what it wrote.
 async fn kept(
     secrets: &Api<Secret>,
     name: &str,
@@ -122,7 +122,7 @@ fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
-/// The Secret that keeps a certificate: type `kubernetes.io/tls` with the authority beside it.
+/// The Secret that stores a certificate: type `kubernetes.io/tls`, with the authority in additional keys.
 #[must_use]
 pub fn to_secret(name: &str, certificate: &ServingCertificate) -> Secret {
     let mut data = BTreeMap::from([
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn files_of_somebody_else_are_read_anew_each_time() {
+    async fn files_of_another_program_are_read_again_each_time() {
         let folder = tempfile::tempdir().unwrap();
         let at = |file: &str| folder.path().join(file);
         let source = CertificateSource::Files { certificate: at("tls.crt"), key: at("tls.key") };

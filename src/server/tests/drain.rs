@@ -1,4 +1,4 @@
-//! A server that stops under load, behind something like a Service that hears of it late: no request may fail.
+//! A server that stops under load, behind a simulated Service that learns of it late: no request may fail.
 
 use std::sync::{
     Mutex,
@@ -17,7 +17,7 @@ use super::*;
 const LIMITS: Limits =
     Limits { quiet: Duration::from_secs(1), drain: Duration::from_secs(20), ..Limits::DEFAULT };
 
-/// A server that says its name, a moment after it was asked.
+/// A server that answers with its name after a moment.
 struct Replica {
     address: SocketAddr,
     stop: CancellationToken,
@@ -48,7 +48,7 @@ impl Replica {
     }
 }
 
-/// Leads new connections to one of the replicas, as kube-proxy does; those that are open stay where they are.
+/// Routes new connections to one of the replicas, as kube-proxy does; open connections stay where they are.
 async fn service(towards: Arc<Mutex<SocketAddr>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -83,7 +83,8 @@ async fn no_request_fails_when_a_server_stops_under_load() {
     };
     let over = Arc::new(AtomicBool::new(false));
     let mut workers = JoinSet::new();
-    // Some share a connection, some have one of their own, and some open another one each time. API servers speak HTTP/1.1.
+    // Some clients share a connection, some have their own, and some open a new one for each request. API servers
+    // speak HTTP/1.1.
     let shared = client(false);
     for worker in 0..16 {
         let is_http1 = worker >= 12;
@@ -114,7 +115,7 @@ async fn no_request_fails_when_a_server_stops_under_load() {
 
     let stopped = Instant::now();
     first.stop.cancel();
-    // New connections still come, since nobody has told the Service yet.
+    // New connections still arrive, because the Service has not learned of the stop yet.
     reached(&first, 100).await;
     *towards.lock().unwrap() = second.address;
     first.ended.await.unwrap().unwrap();

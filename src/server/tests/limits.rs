@@ -1,4 +1,4 @@
-//! What a server bears of clients that never come to the point.
+//! Clients that never complete a request.
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -13,7 +13,7 @@ use super::*;
 const LIMITS: Limits =
     Limits { first_request: Duration::from_millis(500), connections: 3, ..Limits::DEFAULT };
 
-/// A server with these limits, and what it takes to reach it.
+/// A server with these limits, its address and its certificate.
 async fn served(tls: bool) -> (SocketAddr, ServingCertificate, tokio_util::sync::DropGuard) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let certificate = made();
@@ -33,7 +33,7 @@ async fn served(tls: bool) -> (SocketAddr, ServingCertificate, tokio_util::sync:
     (address, certificate, guard)
 }
 
-/// Connects with TLS, having agreed upon this protocol.
+/// Connects with TLS and this protocol.
 async fn shaken(
     address: SocketAddr,
     certificate: &ServingCertificate,
@@ -47,16 +47,16 @@ async fn shaken(
     TlsConnector::from(Arc::new(config)).connect(NAME.try_into().unwrap(), stream).await.unwrap()
 }
 
-/// Waits until the server has given the connection up.
+/// Waits until the server has closed the connection.
 async fn given_up(mut stream: impl tokio::io::AsyncRead + Unpin, what: &str) {
     let mut rest = Vec::new();
-    // An end without TLS's own farewell is one, too.
+    // A connection that ends without TLS's close message has ended, too.
     let ended = timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
     assert!(ended.is_ok(), "{what} holds its connection");
 }
 
 #[tokio::test]
-async fn connections_that_bring_no_request_are_given_up() {
+async fn connections_without_a_request_are_closed() {
     let (address, certificate, _guard) = served(true).await;
     given_up(TcpStream::connect(address).await.unwrap(), "silence before the handshake").await;
     given_up(shaken(address, &certificate, b"h2").await, "silence after the handshake").await;
@@ -77,7 +77,7 @@ async fn from(last: u8, address: SocketAddr) -> TcpStream {
     socket.connect(address).await.unwrap()
 }
 
-/// Asks and reads the answer; nothing if the connection is closed.
+/// Sends a request and reads the answer; `None` if the connection is closed.
 async fn ask(stream: &mut TcpStream, path: &str) -> Option<String> {
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()).await.ok()?;
     let mut answer = [0; 1024];
@@ -85,7 +85,8 @@ async fn ask(stream: &mut TcpStream, path: &str) -> Option<String> {
     (length > 0).then(|| String::from_utf8_lossy(&answer[..length]).into_owned())
 }
 
-/// A plain server of which `/slow` answers when the first semaphore has a permit, and gives the second one when it is asked.
+/// A plain server. `/slow` releases the second semaphore when it gets a request, and answers when the first one has a
+/// permit.
 async fn slow_server(
     limits: Limits,
 ) -> (SocketAddr, Arc<Semaphore>, Arc<Semaphore>, tokio_util::sync::DropGuard) {
@@ -108,19 +109,19 @@ async fn slow_server(
 }
 
 #[tokio::test]
-async fn idle_connections_of_one_client_stop_nobody() {
+async fn idle_connections_of_one_client_do_not_affect_others() {
     let limits = Limits { connections: 12, of_peer: 8, ..Limits::DEFAULT };
     let (address, _permits, _asked, _guard) = slow_server(limits).await;
     let mut server = from(1, address).await;
     assert!(ask(&mut server, "/").await.is_some());
     let mut idle = Vec::new();
     for number in 0..60 {
-        // Three peers together hold more than there is.
+        // Three peers together open more connections than the limit.
         let mut stream = from(2 + number % 3, address).await;
         assert!(ask(&mut stream, "/").await.unwrap().ends_with("here"), "{number}");
         idle.push(stream);
     }
-    // Neither the first connection nor a new one suffers, and nothing had to wait for time to pass.
+    // Neither the first connection nor a new one is affected, and no request had to wait for a timeout.
     assert!(ask(&mut server, "/").await.unwrap().ends_with("here"));
     let mut probe = from(9, address).await;
     assert!(ask(&mut probe, "/").await.unwrap().ends_with("here"));
@@ -132,7 +133,7 @@ async fn idle_connections_of_one_client_stop_nobody() {
 }
 
 #[tokio::test]
-async fn a_client_whose_connections_all_work_gets_no_more_and_others_do() {
+async fn a_client_with_only_busy_connections_gets_no_more_but_others_do() {
     let limits = Limits { connections: 12, of_peer: 2, ..Limits::DEFAULT };
     let (address, permits, are_asked, _guard) = slow_server(limits).await;
     let mut busy = Vec::new();
@@ -159,7 +160,7 @@ async fn a_client_whose_connections_all_work_gets_no_more_and_others_do() {
 }
 
 #[tokio::test]
-async fn connections_wait_for_their_turn_while_all_others_work() {
+async fn new_connections_wait_while_all_others_are_busy() {
     let limits = Limits { connections: 2, ..Limits::DEFAULT };
     let (address, permits, are_asked, _guard) = slow_server(limits).await;
     let mut busy = Vec::new();
@@ -179,7 +180,7 @@ async fn connections_wait_for_their_turn_while_all_others_work() {
 
 /// A connection that was used may be silent afterwards.
 #[tokio::test]
-async fn connections_that_brought_a_request_stay() {
+async fn connections_that_had_a_request_stay_open() {
     let (address, certificate, _guard) = served(true).await;
     let mut stream = shaken(address, &certificate, b"http/1.1").await;
     for _ in 0..2 {

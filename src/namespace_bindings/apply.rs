@@ -1,5 +1,5 @@
-//! Carrying out steps at the API server. Objects are created, never applied: an apply would make somebody else's object
-//! of the same name bindery's own. Changes and deletions name the object that was seen.
+//! Carries out steps at the API server. Objects are created and never applied, because an apply would take over
+//! another user's object of the same name. Changes and deletions name the version that was read.
 
 use std::fmt::Debug;
 
@@ -23,14 +23,15 @@ use crate::{
     k8s::{delete_by_uid, explain},
 };
 
-/// How long the note of an event may be, in characters of up to four bytes (`events.k8s.io/v1`).
+/// The length limit of an event's note, in characters of up to four bytes (`events.k8s.io/v1`).
 const LONGEST_NOTE: usize = 250;
 
-/// A step that could not be done.
+/// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StepError {
     #[error(
-        "{kind} {name} is there already and was not made for the NamespaceBinding {rule}; delete it, or set bindingName"
+        "{kind} {name} already exists and was not created for the NamespaceBinding {rule}; delete it, or set \
+        bindingName"
     )]
     NameTaken { kind: String, name: String, rule: String },
     #[error("Kubernetes: {}", explain(.0))]
@@ -38,9 +39,9 @@ pub(super) enum StepError {
 }
 
 impl StepError {
-    /// As the status says it.
+    /// The problem for the status.
     pub(super) fn problem(&self) -> Problem {
-        // Webhooks that refuse without a code make it 400.
+        // The API server reports 400 for webhooks that refuse without a code.
         let is_refused = |code| matches!(code, 400 | 403 | 413 | 422);
         let (reason, is_failure) = match self {
             Self::NameTaken { .. } => ("NameTaken", true),
@@ -50,13 +51,13 @@ impl StepError {
         Problem { reason, message: self.to_string(), is_failure }
     }
 
-    /// Whether something must change first, of which bindery hears nothing.
+    /// Whether a correction is needed that bindery cannot watch for.
     pub(super) fn is_refusal(&self) -> bool {
         self.problem().is_failure
     }
 }
 
-/// What does things at the API server.
+/// Carries out steps at the API server.
 pub(super) struct Hands {
     client: Client,
     recorder: Recorder,
@@ -82,7 +83,7 @@ impl Hands {
         Self { client, recorder }
     }
 
-    /// Does a step in a namespace. One that is being deleted takes nothing new, which is no error.
+    /// Carries out a step in a namespace. A terminating namespace accepts nothing new, which is no error.
     pub(super) async fn carry_out(&self, namespace: &str, step: &Step) -> Result<(), StepError> {
         match self.change(namespace, step).await {
             Err(StepError::Cluster(kube::Error::Api(status))) if is_terminating(&status) => {
@@ -97,7 +98,7 @@ impl Hands {
         match &step.change {
             Change::Make(instance) => {
                 self.create(namespace, &step.rule, instance.as_ref()).await?;
-                info!(namespace, rule = step.rule, "gave a namespace its instance");
+                info!(namespace, rule = step.rule, "created the instance of a namespace");
             }
             Change::Bind(binding) => self.create(namespace, &step.rule, binding.as_ref()).await?,
             Change::Mark { instance, annotation, value, notice } => {
@@ -120,7 +121,7 @@ impl Hands {
                         namespace,
                         rule = step.rule,
                         reason = notice.reason,
-                        "took a namespace its instance"
+                        "deleted the instance of a namespace"
                     );
                 }
             }
@@ -141,7 +142,7 @@ impl Hands {
                         let kind = K::kind(&()).into_owned();
                         Err(StepError::NameTaken { kind, name, rule: rule.to_owned() })
                     }
-                    // Made a moment ago and not seen yet, or gone meanwhile.
+                    // The object was created a moment ago and is not in the cache yet, or is already gone.
                     _ => Ok(()),
                 }
             }
@@ -166,7 +167,7 @@ impl Hands {
         delete_by_uid::delete(&api, &object.name_any(), object.uid()).await
     }
 
-    /// Changes the metadata of a namespace, if it is still the one that was seen.
+    /// Changes the metadata of a namespace if its version is still the one that was read.
     pub(super) async fn stamp(&self, namespace: &impl ResourceExt, mut metadata: Value) -> kube::Result<()> {
         metadata["uid"] = json!(namespace.uid());
         metadata["resourceVersion"] = json!(namespace.resource_version());
@@ -175,8 +176,8 @@ impl Hands {
         unless_gone(api.patch_metadata(&namespace.name_any(), &parameters(), &patch).await)
     }
 
-    /// Tells the users of a namespace. An event that cannot be written is no failure: annotations and status say the
-    /// same.
+    /// Records an event for the users of a namespace. A failure is ignored, because annotations and status carry the
+    /// same information.
     pub(super) async fn tell(&self, namespace: &str, about: ObjectReference, notice: &Notice) {
         let event = Event {
             type_: if notice.is_warning { EventType::Warning } else { EventType::Normal },
@@ -191,7 +192,7 @@ impl Hands {
     }
 }
 
-/// A Namespace as events speak of it: inside itself, where its users look.
+/// The reference to a Namespace for events. The reference is inside the namespace, where its users look for events.
 pub(super) fn reference(namespace: &impl ResourceExt) -> ObjectReference {
     ObjectReference {
         api_version: Some("v1".to_owned()),
@@ -207,7 +208,7 @@ fn parameters() -> PatchParams {
     PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
 
-/// What is gone needs no change, nor does what took its place; both are seen soon.
+/// An object that is gone or replaced needs no change; the watch reports both soon.
 fn unless_gone<T>(done: kube::Result<T>) -> kube::Result<()> {
     match done {
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),

@@ -1,5 +1,5 @@
-//! Puts watches, plan and steps together. One task plans (`planner`); the namespaces concerned are then looked at here, each
-//! by itself, so that none holds up the others.
+//! Connects watches, plan and steps. One task plans (`planner`); the controller then reconciles each affected
+//! namespace separately, so that none delays the others.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -46,21 +46,22 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// How many namespaces are worked on at the same time. The API server answers quickly, and others ask it as well.
+/// How many namespaces are reconciled concurrently. Few suffice, because the API server answers quickly and has other
+/// clients.
 const CONCURRENCY: u16 = 16;
 
-/// What happened.
+/// A change that the planner must consider.
 #[derive(Debug)]
 pub(super) enum News {
-    /// Something of this namespace changed.
+    /// An object of this namespace changed.
     Namespace(String),
     /// A NamespaceBinding changed.
     Rules,
-    /// Something is to be reported that concerns no decision.
+    /// A status must be written, although no decision changed.
     Report,
 }
 
-/// What is watched.
+/// The watch caches.
 pub(super) struct Stores {
     pub(super) rules: Store<NamespaceBinding>,
     pub(super) namespaces: Store<NamespaceMeta>,
@@ -68,27 +69,27 @@ pub(super) struct Stores {
     pub(super) bindings: Store<ServiceBinding>,
 }
 
-/// What the tasks share.
+/// The state that the tasks share.
 pub(super) struct Controller {
     pub(super) client: Client,
     /// bindery's own namespace.
     pub(super) own: String,
     pub(super) stores: Stores,
     pub(super) plan: ArcSwap<Plan>,
-    /// How long what each NamespaceBinding gave is kept without it.
+    /// The grace period of each NamespaceBinding.
     pub(super) graces: ArcSwap<HashMap<String, Duration>>,
     pub(super) findings: Mutex<HashMap<String, BTreeMap<String, Finding>>>,
     refusals: Mutex<Refusals>,
     pub(super) metrics: Arc<Metrics>,
     unreadable: Unreadable,
     pub(super) hands: Hands,
-    /// When the pods of each namespace were looked at, where that matters.
+    /// When the pods of each namespace were last checked, if the ttl depends on them.
     looks: Mutex<HashMap<String, Timestamp>>,
     retries: Retries,
     news: news::UnboundedSender<News>,
 }
 
-/// Runs until `stop`, or until a task ends that should not; answers which.
+/// Runs until `stop` is cancelled or a task ends unexpectedly; returns which task ended.
 pub(super) async fn run(
     client: Client,
     own: String,
@@ -166,22 +167,22 @@ impl Controller {
     }
 
     fn hear(&self, news: News) {
-        // Nobody listens any more when everything ends.
+        // During a stop nobody receives any more.
         let _ = self.news.send(news);
     }
 
     pub(super) fn lock_findings(&self) -> MutexGuard<'_, HashMap<String, BTreeMap<String, Finding>>> {
-        // Nothing panics while holding the lock, and a map is whole after any panic.
+        // Nothing panics while it holds the lock, and the map stays consistent after any panic.
         self.findings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn lock_refusals(&self) -> MutexGuard<'_, Refusals> {
-        // As above.
+        // See above.
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn lock_looks(&self) -> MutexGuard<'_, HashMap<String, Timestamp>> {
-        // As above.
+        // See above.
         self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -196,7 +197,7 @@ impl Controller {
         applier(work, never, self.clone(), store, queue, config).for_each(|_| std::future::ready(())).await;
     }
 
-    /// Looks at a namespace and does what is to be done.
+    /// Reconciles a namespace.
     async fn work(&self, namespace: &NamespaceMeta) -> Action {
         let started = Instant::now();
         let name = namespace.name_any();
@@ -250,20 +251,20 @@ impl Controller {
         })
     }
 
-    /// Does the steps, those of one NamespaceBinding whatever becomes of another's and as far as the first that fails;
-    /// answers whether any is to be tried again.
+    /// Carries out the steps. If a step of a NamespaceBinding fails, its later steps are skipped, but not those of
+    /// other NamespaceBindings. Returns whether any step must be retried.
     async fn carry_out(&self, namespace: &NamespaceMeta, looked: &mut Look) -> bool {
         let name = namespace.name_any();
         let mut failed = HashSet::new();
         for step in &looked.steps {
-            // What could not be made may be there and somebody else's: nothing is bound to it.
+            // The instance may exist and belong to another user, so no binding is created for it.
             if failed.contains(step.rule.as_str()) {
                 continue;
             }
             let done = self.hands.carry_out(&name, step).await;
             self.note_refusal(&name, step, done.as_ref().err());
             if let Err(error) = done {
-                debug!(namespace = name, rule = step.rule, %error, "a step is tried again");
+                debug!(namespace = name, rule = step.rule, %error, "a step failed; retrying");
                 looked.findings.entry(step.rule.clone()).or_default().problem = Some(error.problem());
                 failed.insert(step.rule.as_str());
             }
@@ -275,14 +276,14 @@ impl Controller {
             warn!(
                 namespace = name,
                 error = explain(&error),
-                "cannot say in the Namespace what its pods are bound to"
+                "cannot write the default for pods to the Namespace"
             );
             has_failed = true;
         }
         has_failed
     }
 
-    /// Keeps in mind whether an instance can be made; one that cannot makes room for others, so that all is decided anew.
+    /// Records whether an instance can be created. One that cannot releases its slot, so everything is decided again.
     fn note_refusal(&self, namespace: &str, step: &Step, error: Option<&StepError>) {
         if !matches!(step.change, StepChange::Make(_)) {
             return;
@@ -304,7 +305,7 @@ impl Controller {
         }
     }
 
-    /// Keeps what was found, and tells the users of the namespace what is new.
+    /// Stores the findings and records events for the namespace's users about new ones.
     async fn found(&self, namespace: &NamespaceMeta, findings: BTreeMap<String, Finding>) {
         let name = namespace.name_any();
         let before = {
@@ -324,7 +325,7 @@ impl Controller {
             }
             let notice = Notice { reason, note: message.clone(), is_warning: *is_failure };
             self.hands.tell(&name, reference(namespace), &notice).await;
-            info!(namespace = name, rule, reason, "a namespace does not have what it is to have");
+            info!(namespace = name, rule, reason, "the service of a namespace is not ready");
         }
     }
 }

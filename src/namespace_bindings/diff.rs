@@ -1,4 +1,5 @@
-//! What is to be done in one namespace: what it is to have beside what it has. Pure.
+//! Compares the present objects of a namespace with the wanted ones, and derives steps, events and the next check.
+//! Pure.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -22,20 +23,20 @@ use crate::{
     contract::{binding, branch},
 };
 
-/// A namespace, what was made in it for NamespaceBindings, and what it is to have.
+/// A namespace, its objects that were created for NamespaceBindings, and the plan for it.
 pub(super) struct Seen<'a> {
     pub(super) namespace: &'a ObjectMeta,
     pub(super) shares: &'a [Share],
     pub(super) instances: &'a [Arc<ServiceInstance>],
     pub(super) bindings: &'a [Arc<ServiceBinding>],
-    /// How long what a NamespaceBinding of this name gave is kept without it, as long as there is one.
+    /// The grace period of the NamespaceBinding of this name, if it exists.
     pub(super) grace: &'a dyn Fn(&str) -> Option<Duration>,
-    /// What the bindings of NamespaceBindings are called that cannot be read.
+    /// The `bindingName`s of invalid NamespaceBindings.
     pub(super) unread: &'a HashSet<String>,
     pub(super) now: Timestamp,
 }
 
-/// What is to be done, what is to be said of it, and when to look again.
+/// The result: steps, findings, and when to check again.
 #[derive(Debug, Default)]
 pub(super) struct Look {
     pub(super) steps: Vec<Step>,
@@ -46,7 +47,7 @@ pub(super) struct Look {
     pub(super) again: Option<Timestamp>,
 }
 
-/// One change, for the NamespaceBinding of this name.
+/// A change for the NamespaceBinding of this name.
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) rule: String,
@@ -59,16 +60,16 @@ pub(super) enum Change {
     Make(Box<ServiceInstance>),
     /// Creates a binding.
     Bind(Box<ServiceBinding>),
-    /// Sets an annotation of an instance, or takes it away.
+    /// Sets or removes an annotation of an instance.
     Mark {
         instance: Arc<ServiceInstance>,
         annotation: &'static str,
         value: Option<String>,
         notice: Option<Notice>,
     },
-    /// Says what a binding's variables are called.
+    /// Sets the names of a binding's variables.
     Name { binding: Arc<ServiceBinding>, env: Option<String> },
-    /// Deletes them.
+    /// Deletes binding and instance.
     End { instance: Option<Arc<ServiceInstance>>, binding: Option<Arc<ServiceBinding>>, notice: Notice },
 }
 
@@ -80,25 +81,25 @@ pub(super) struct Notice {
     pub(super) is_warning: bool,
 }
 
-/// What is to be said of a namespace in the NamespaceBinding's status.
+/// The state of a namespace for the NamespaceBinding's status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Finding {
-    /// Why the namespace does not have it.
+    /// Why the service is not ready.
     pub(super) problem: Option<Problem>,
-    /// Whether its instance would be made differently now.
+    /// Whether the instance differs from what the present spec would create.
     pub(super) is_outdated: bool,
 }
 
-/// Why a namespace does not have what it is to have.
+/// Why the service of a namespace is not ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Problem {
     pub(super) reason: &'static str,
     pub(super) message: String,
-    /// Whether somebody has to do something.
+    /// Whether a user must act.
     pub(super) is_failure: bool,
 }
 
-/// Compares.
+/// Compares the present objects with the wanted ones.
 pub(super) fn look(seen: &Seen<'_>) -> Look {
     let mut look = Look::default();
     for share in seen.shares {
@@ -111,7 +112,7 @@ pub(super) fn look(seen: &Seen<'_>) -> Look {
     for binding in seen.bindings.iter().filter(|binding| !seen.is_to_have(binding.as_ref())) {
         if seen.instances.iter().all(|instance| instance.name_any() != binding.name_any()) {
             let notice =
-                Notice { reason: "Removed", note: "Its instance is gone".to_owned(), is_warning: false };
+                Notice { reason: "Removed", note: "The instance was deleted".to_owned(), is_warning: false };
             let change = Change::End { instance: None, binding: Some(binding.clone()), notice };
             look.steps.push(Step { rule: owner(binding.as_ref()).to_owned(), change });
         }
@@ -120,13 +121,13 @@ pub(super) fn look(seen: &Seen<'_>) -> Look {
     look
 }
 
-/// The NamespaceBinding that an object was made for.
+/// The NamespaceBinding for which an object was created.
 pub(super) fn owner(object: &impl ResourceExt) -> &str {
     object.labels().get(branch::NAMESPACE_BINDING).map_or("", String::as_str)
 }
 
 impl Seen<'_> {
-    /// Whether the namespace has a say in this object still being there.
+    /// Whether the plan wants this object to exist.
     fn is_to_have(&self, object: &impl ResourceExt) -> bool {
         let (owner, name) = (owner(object), object.name_any());
         self.shares.iter().any(|share| share.rule.name() == owner && share.rule.binding_name() == name)
@@ -157,21 +158,22 @@ impl Seen<'_> {
             Verdict::OverTotal { limit } => pending(
                 "LimitReached",
                 format!(
-                    "limits.total of the NamespaceBinding {} is {limit}; it waits for another to go",
+                    "limits.total of the NamespaceBinding {} is {limit}; the namespace waits until another one \
+                    is gone",
                     rule.name()
                 ),
             ),
             Verdict::OverLabel { label, value, limit } => pending(
                 "LimitReached",
                 format!(
-                    "limits.perLabel of the NamespaceBinding {} is {limit} for {label}={value}; it waits for another of \
-                     these to go",
+                    "limits.perLabel of the NamespaceBinding {} is {limit} for {label}={value}; the namespace \
+                    waits until another one with this label is gone",
                     rule.name()
                 ),
             ),
             Verdict::NameClash { with } => {
                 let message = format!(
-                    "the NamespaceBinding {with} gives something called {} already; give {} another bindingName",
+                    "the NamespaceBinding {with} already uses the name {}; give {} another bindingName",
                     rule.binding_name(),
                     rule.name()
                 );
@@ -188,7 +190,7 @@ impl Seen<'_> {
         }
     }
 
-    /// Sees to it that the namespace has instance and binding.
+    /// Ensures that the namespace has instance and binding.
     fn give(&self, rule: &Rule, stage: Option<Stage>, look: &mut Look) -> Finding {
         let mut step = |change| look.steps.push(Step { rule: rule.name().to_owned(), change });
         let wanted = rule.instance(self.namespace);
@@ -202,11 +204,12 @@ impl Seen<'_> {
             return Finding::default();
         };
         if instance.metadata.deletion_timestamp.is_some() {
-            // Whoever deletes the instance wants it made anew, and it goes only after its binding.
+            // A user who deletes the instance wants a new one, and the instance can be deleted only after its
+            // binding.
             if let Some(binding) = self.binding(rule).filter(|binding| is_live(binding.as_ref())) {
                 let notice = Notice {
                     reason: "Removed",
-                    note: "Its instance is being deleted".to_owned(),
+                    note: "The instance is being deleted".to_owned(),
                     is_warning: false,
                 };
                 step(Change::End { instance: None, binding: Some(binding.clone()), notice });
@@ -230,22 +233,22 @@ impl Seen<'_> {
         Finding { problem, is_outdated }
     }
 
-    /// Says when the end comes, once it is near.
+    /// Announces the end once it is near.
     fn announce(&self, rule: &Rule, instance: &Arc<ServiceInstance>, stage: Option<Stage>, look: &mut Look) {
         let said = moment(&instance.metadata, branch::EXPIRES_AT);
         let change = match stage {
             Some(Stage::Expiring { at }) if said != Some(at) => {
                 let name = self.namespace.name.as_deref().unwrap_or_default();
                 let note = format!(
-                    "It will be deleted at {at:.0} with all its data, because ttl of the NamespaceBinding {} is over then. \
-                     To keep it: bindery extend --namespace {name} --for 24h",
+                    "The instance will be deleted at {at:.0} with all its data, because the ttl of the \
+                    NamespaceBinding {} ends. To keep it: bindery extend --namespace {name} --for 24h",
                     rule.name()
                 );
                 let notice = Notice { reason: "Expiring", note, is_warning: true };
                 mark(instance, branch::EXPIRES_AT, Some(at.to_string()), Some(notice))
             }
             Some(Stage::Living { .. }) | None if instance.annotations().contains_key(branch::EXPIRES_AT) => {
-                let note = "It is kept: its time was extended".to_owned();
+                let note = "The instance is kept, because its time was extended".to_owned();
                 let notice = Notice { reason: "Extended", note, is_warning: false };
                 mark(instance, branch::EXPIRES_AT, None, Some(notice))
             }
@@ -255,26 +258,28 @@ impl Seen<'_> {
     }
 
     fn expire(&self, rule: &Rule, since: Timestamp, look: &mut Look) {
-        let note = format!("Deleted: ttl of the NamespaceBinding {} is over since {since:.0}", rule.name());
+        let note =
+            format!("Deleted, because the ttl of the NamespaceBinding {} ended at {since:.0}", rule.name());
         let notice = Notice { reason: "Expired", note, is_warning: true };
         end(rule.name(), self.instance(rule), self.binding(rule), notice, look);
     }
 
-    /// What the namespace is not to have any more goes after a while.
+    /// Deletes objects that the namespace should not have any more, after the grace period.
     fn let_go(&self, instance: &Arc<ServiceInstance>, look: &mut Look) {
         let rule = owner(instance.as_ref());
         let (grace, said) = ((self.grace)(rule), moment(&instance.metadata, branch::LEAVES_AT));
         let extended = moment(self.namespace, branch::EXTENDED_UNTIL).filter(|until| *until > self.now);
         let after = |grace: Duration| extended.unwrap_or(self.now).max(self.now + grace);
-        // The spec may have been changed since, the time extended, and users may write on the instance.
+        // The announced time is recomputed, because the spec or the extension may have changed since, and users may
+        // write the annotation.
         let is_fair = |at: &Timestamp| {
             grace.is_none_or(|grace| *at <= after(grace)) && extended.is_none_or(|until| until <= *at)
         };
         let Some(at) = said.filter(is_fair) else {
             let at = after(grace.unwrap_or(GRACE));
             let note = format!(
-                "It will be deleted at {at:.0} with all its data, because the NamespaceBinding {rule} does not select the \
-                 namespace any more. To keep it, give the namespace its labels back"
+                "The instance will be deleted at {at:.0} with all its data, because the NamespaceBinding {rule} \
+                does not select the namespace any more. To keep it, restore the namespace's labels"
             );
             let notice = Notice { reason: "Leaving", note, is_warning: true };
             let change = mark(instance, branch::LEAVES_AT, Some(at.to_string()), Some(notice));
@@ -288,13 +293,14 @@ impl Seen<'_> {
         let is_its = |binding: &&Arc<ServiceBinding>| {
             owner(binding.as_ref()) == rule && binding.name_any() == instance.name_any()
         };
-        let note = format!("Deleted: the NamespaceBinding {rule} does not select the namespace any more");
+        let note =
+            format!("Deleted, because the NamespaceBinding {rule} does not select the namespace any more");
         let notice = Notice { reason: "Left", note, is_warning: true };
         end(rule, Some(instance), self.bindings.iter().find(is_its), notice, look);
     }
 
-    /// What pods of the namespace are bound to by default: also what it waits for, for pods wait as well, what it has not
-    /// lost yet, and what nobody decides about.
+    /// The default bindings of the namespace's pods. They include bindings that the namespace waits for, because its
+    /// pods should wait too, bindings that it has not lost yet, and bindings of invalid NamespaceBindings.
     fn defaults(&self) -> Vec<&str> {
         let gives = |share: &&Share| {
             share.rule.object.spec.default_for_pods && !matches!(share.verdict, Verdict::NameClash { .. })
@@ -314,7 +320,7 @@ impl Seen<'_> {
     }
 }
 
-/// Ends what a NamespaceBinding gave, as far as it is there.
+/// Deletes the objects of a NamespaceBinding that exist.
 fn end(
     rule: &str,
     instance: Option<&Arc<ServiceInstance>>,
@@ -371,7 +377,8 @@ fn bound(rule: &Rule, namespace: &ObjectMeta) -> ServiceBinding {
     bound
 }
 
-/// Whose it is. No owner reference: deleting a NamespaceBinding would take every database with it at once.
+/// Marks an object as created for a NamespaceBinding. It sets no owner reference, because deleting a NamespaceBinding
+/// would then delete every database at once.
 fn signed(metadata: &mut ObjectMeta, rule: &Rule, namespace: &ObjectMeta) {
     let (label, bindery) = binding::MANAGED_BY;
     metadata.namespace.clone_from(&namespace.name);

@@ -1,5 +1,6 @@
-//! Services for every namespace of a kind, such as those of feature branches: `NamespaceBinding`. What is made are
-//! ordinary ServiceInstances and ServiceBindings; the catalog sees to those, and to their end when a namespace goes.
+//! `NamespaceBinding`: creates services for every selected namespace, such as those of feature branches. It creates
+//! ordinary ServiceInstances and ServiceBindings; the catalog reconciles those, and deletes them with their
+//! namespace.
 
 mod apply;
 mod controller;
@@ -26,28 +27,29 @@ use tracing::warn;
 pub use crate::apis::bindery::namespace_binding::NamespaceBinding;
 use crate::{k8s::explain, telemetry::Metrics};
 
-/// How often to look again for the custom resource definition.
+/// The interval between checks for the custom resource definition.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// The custom resource definitions of this part.
+/// The custom resource definitions of this module.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![NamespaceBinding::crd()]
 }
 
-/// NamespaceBindings ended being carried out without having been told to.
+/// The reconciliation of NamespaceBindings ended without a stop.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "a watch or the work on NamespaceBindings ended by itself ({0}), which is a defect; report it with the log"
+    "a watch or the reconciliation of NamespaceBindings ended unexpectedly ({0}); this is a defect, report it \
+    with the log"
 )]
 pub struct NamespacesError(String);
 
-/// Carries out NamespaceBindings until `stop`. Only one process of an installation may do so at a time; the caller sees
-/// to that. `own` is bindery's namespace, which gets nothing new. Without their definition nothing is done; the rest of
-/// bindery does not wait for it.
+/// Reconciles NamespaceBindings until `stop` is cancelled. The caller ensures that only one process of an
+/// installation does so. `own` is bindery's namespace, which gets no new services. Without the custom resource
+/// definition nothing happens; the rest of bindery does not wait for it.
 ///
 /// # Errors
-/// When a task ends that should not.
+/// When a task ends unexpectedly.
 pub async fn run(
     client: Client,
     own: String,

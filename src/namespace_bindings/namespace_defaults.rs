@@ -1,12 +1,13 @@
-//! What a Namespace says for its pods because NamespaceBindings with `defaultForPods` give it something. At its creation
-//! the webhook adds it, later the reconciler keeps it. What a user wrote there stays. Pure.
+//! The default for pods that bindery writes to a Namespace for NamespaceBindings with `defaultForPods`. The webhook
+//! adds it at the Namespace's creation, and the reconciler maintains it. Annotations of a user are never changed.
+//! Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use crate::contract::{branch, namespace, pod};
 
-/// What has to change in a Namespace's metadata for its pods to be bound to these by default, as a merge patch.
+/// The merge patch of a Namespace's metadata that makes these bindings its default, or `None` if nothing must change.
 pub(super) fn stamp(metadata: &ObjectMeta, bindings: &[&str]) -> Option<Value> {
     let (label, enabled) = namespace::INJECT;
     let annotation = |name| metadata.annotations.as_ref().and_then(|all| all.get(name)).map(String::as_str);
@@ -29,7 +30,7 @@ pub(super) fn stamp(metadata: &ObjectMeta, bindings: &[&str]) -> Option<Value> {
     Some(json!({"labels": {label: enabled}, "annotations": {pod::BIND: bind, branch::BOUND_BY: bind}}))
 }
 
-/// The bindings that bindery put there.
+/// The bindings that bindery wrote to the Namespace.
 pub(super) fn stamped(metadata: &ObjectMeta) -> impl Iterator<Item = &str> {
     let ours = metadata.annotations.as_ref().and_then(|all| all.get(branch::BOUND_BY));
     ours.map(|bindings| bindings.split(',')).into_iter().flatten()
@@ -44,7 +45,7 @@ mod tests {
             .unwrap()
     }
 
-    /// What becomes of metadata.
+    /// The metadata after the change.
     fn patched(before: &ObjectMeta, bindings: &[&str]) -> Option<ObjectMeta> {
         let patch = stamp(before, bindings)?;
         let mut after = json!(before);
@@ -53,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_is_stamped_once_and_follows_what_it_gets() {
+    fn the_default_is_written_once_and_follows_the_bindings() {
         let first = patched(&metadata(&json!({"team": "blue"}), &json!({})), &["db"]).unwrap();
         let labels = first.labels.clone().unwrap();
         assert_eq!((labels["bindery.dev/inject"].as_str(), labels["team"].as_str()), ("enabled", "blue"));
@@ -68,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_user_wrote_stays() {
+    fn annotations_of_a_user_stay() {
         let own = metadata(&json!({"bindery.dev/inject": "enabled"}), &json!({pod::BIND: "mine"}));
         assert_eq!(stamp(&own, &["db"]), None);
         assert_eq!(stamp(&own, &[]), None);

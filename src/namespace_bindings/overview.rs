@@ -1,5 +1,5 @@
-//! What the command line shows: each namespace and what it has of each NamespaceBinding. Pure; it says what is there and
-//! what the controller wrote down, and decides nothing.
+//! The rows of `bindery namespaces`: each namespace and its state for each NamespaceBinding. Pure; it reports objects
+//! and statuses, and decides nothing.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -20,20 +20,20 @@ use crate::{
     k8s::namespaces::NamespaceMeta,
 };
 
-/// What is there.
+/// The objects that were read.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     /// All NamespaceBindings.
     pub rules: Vec<NamespaceBinding>,
-    /// The namespaces that are asked about.
+    /// The requested namespaces.
     pub namespaces: Vec<NamespaceMeta>,
-    /// What was made in them for NamespaceBindings.
+    /// The instances that were created for NamespaceBindings.
     pub instances: Vec<ServiceInstance>,
-    /// The bindings of these.
+    /// The bindings of these instances.
     pub bindings: Vec<ServiceBinding>,
 }
 
-/// A namespace and one NamespaceBinding.
+/// The state of a namespace for one NamespaceBinding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Row {
@@ -41,41 +41,41 @@ pub struct Row {
     pub namespace: String,
     /// The NamespaceBinding.
     pub namespace_binding: String,
-    /// What instance and binding are called.
+    /// The name of instance and binding.
     pub binding: String,
-    /// How far it is.
+    /// The state of the service.
     pub state: State,
-    /// Why it is not ready, in one word.
+    /// Why the service is not ready, in one word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Why it is not ready, in a sentence.
+    /// Why the service is not ready, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// When it goes.
+    /// When the service ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
 }
 
-/// How far a namespace is.
+/// The state of a namespace's service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum State {
-    /// It has it.
+    /// The service is ready.
     Ready,
-    /// It will have it.
+    /// The service is not ready yet.
     Pending,
-    /// It cannot have it until somebody does something.
+    /// A user must act before the service can be ready.
     Failed,
-    /// It has it and will soon lose it.
+    /// The service is ready and will end soon.
     Expiring,
-    /// Its time is over.
+    /// The ttl is over.
     Expired,
-    /// It is not selected any more and will soon lose it.
+    /// The namespace is not selected any more, and its service will end soon.
     Leaving,
 }
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Pads, as `{:<8}` asks for.
+        // Pads the text as `{:<8}` requires.
         f.pad(match self {
             Self::Ready => "Ready",
             Self::Pending => "Pending",
@@ -87,7 +87,7 @@ impl fmt::Display for State {
     }
 }
 
-/// The rows, by namespace and NamespaceBinding. Namespaces that are being deleted have none.
+/// The rows, sorted by namespace and NamespaceBinding. Terminating namespaces have none.
 #[must_use]
 pub fn rows(found: &Found, now: Timestamp) -> Vec<Row> {
     let rules: Vec<Rule> = found.rules.iter().filter_map(|object| Rule::read(object).ok()).collect();
@@ -117,7 +117,7 @@ pub fn rows(found: &Found, now: Timestamp) -> Vec<Row> {
     rows
 }
 
-/// What a namespace has that no NamespaceBinding gives it any more.
+/// The row of an instance whose NamespaceBinding does not select the namespace any more.
 fn left(instance: &ServiceInstance) -> Row {
     Row {
         namespace: instance.namespace().unwrap_or_default(),
@@ -131,7 +131,7 @@ fn left(instance: &ServiceInstance) -> Row {
 }
 
 impl Found {
-    /// The NamespaceBindings that cannot be carried out, and why.
+    /// The invalid NamespaceBindings, and why they are invalid.
     #[must_use]
     pub fn refused(&self) -> BTreeMap<&str, String> {
         let mut refused = BTreeMap::new();
@@ -143,7 +143,7 @@ impl Found {
         refused
     }
 
-    /// What a namespace keeps as it is, since nobody can read what its NamespaceBinding says now.
+    /// The row of an instance that stays unchanged because its NamespaceBinding is invalid.
     fn frozen(&self, instance: &ServiceInstance, why: &str) -> Row {
         let is_its = |binding: &&ServiceBinding| {
             (binding.namespace(), binding.name_any()) == (instance.namespace(), instance.name_any())
@@ -198,7 +198,7 @@ fn state(
     stage: Option<Stage>,
 ) -> (State, Option<String>, Option<String>) {
     if let Some(Stage::Expired { .. }) = stage {
-        let remedy = format!("its time is over; bindery extend --namespace {namespace} --for 24h");
+        let remedy = format!("the ttl is over; bindery extend --namespace {namespace} --for 24h");
         return (State::Expired, None, Some(remedy));
     }
     let (state, reason, message) = match progress(instance, binding) {
@@ -212,7 +212,7 @@ fn state(
     if instance.is_some() && binding.is_some() {
         return (state, Some(reason), Some(message));
     }
-    // Something is not there, and the controller knows why.
+    // An object is missing, and the controller knows why.
     let status = rule.object.status.as_ref();
     let waiting = status.map(|status| status.waiting.as_slice()).unwrap_or_default();
     let known = waiting.iter().find(|waiting| waiting.namespace == namespace);
@@ -224,7 +224,8 @@ fn state(
         Some(known) => (State::Pending, Some(known.reason.clone()), Some(known.message.clone())),
         None if is_cut => {
             let message = format!(
-                "{message}; the NamespaceBinding {} does not list all that wait: kubectl get events -n {namespace}",
+                "{message}; the NamespaceBinding {} does not list all waiting namespaces: kubectl get events -n \
+                {namespace}",
                 rule.name()
             );
             (state, Some(reason), Some(message))
@@ -268,7 +269,7 @@ pub fn table(rows: &[Row], now: Timestamp) -> String {
     lines.iter().map(padded).collect()
 }
 
-/// How far a moment is: `in 3h`, `2d ago`.
+/// The distance of a time, such as `in 3h` or `2d ago`.
 fn ends(at: Timestamp, now: Timestamp) -> String {
     let seconds = at.duration_since(now).as_secs();
     let (length, is_past) = (seconds.unsigned_abs(), seconds < 0);
@@ -316,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn each_namespace_is_shown_as_it_is() {
+    fn each_namespace_is_listed_with_its_state() {
         let mut found = found(
             &json!({"ttl": {"after": "100m"}}),
             &["feature-a", "feature-b", "feature-c", "other"],
@@ -347,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_a_binding_from_being_made_is_shown() {
+    fn the_obstacle_of_a_binding_is_shown() {
         let mut found = found(&json!({}), &["feature-a"], &[("feature-a", "True")]);
         found.bindings.clear();
         let of = |found: &Found| {
@@ -364,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_unreadable_namespacebinding_gave_is_there() {
+    fn instances_of_an_invalid_namespacebinding_are_listed() {
         let made = [("feature-a", "True")];
         let mut found = found(&json!({"gracePeriod": "0s"}), &["feature-a", "feature-b"], &made);
         let shown = rows(&found, at(1));
@@ -375,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_told_roughly() {
+    fn ends_are_rounded() {
         for (minutes, expected) in [(1, "in 60s"), (-3, "3m ago"), (60 * 47, "in 47h"), (60 * 49, "in 2d")] {
             assert_eq!(ends(at(minutes), at(0)), expected);
         }

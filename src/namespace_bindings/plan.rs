@@ -1,5 +1,5 @@
-//! Which namespace is to have what: selection, names, time and limits. Pure, and the same for the same facts, so that a
-//! controller that starts anew goes on where the last one ended.
+//! Decides which namespace gets which service: selection, names, ttl and limits. Pure and deterministic, so a
+//! restarted controller continues where the last one stopped.
 
 use std::{
     cmp::Reverse,
@@ -21,74 +21,74 @@ use crate::{
     k8s::namespaces::NamespaceMeta,
 };
 
-/// The instances that were made for NamespaceBindings, by namespace and by the NamespaceBinding's name. There is more than
-/// one where a NamespaceBinding was made anew with another `bindingName`.
+/// The instances that were created for NamespaceBindings, by namespace and by the NamespaceBinding's name. There are
+/// several if a NamespaceBinding was recreated with another `bindingName`.
 pub(super) type Held = HashMap<(String, String), Vec<Arc<ServiceInstance>>>;
 
-/// Whose instances the API server refused, or somebody else stands in the way of, by namespace and NamespaceBinding: since
-/// when.
+/// When the API server refused an instance or another user's object blocked it, by namespace and NamespaceBinding.
 pub(super) type Refusals = HashMap<(String, String), Timestamp>;
 
-/// How long one that was refused is tried before another that was refused gets its room. Nobody else waits for that.
+/// How long a refused namespace is retried before another refused one gets its slot. Namespaces that were not refused
+/// never wait for this.
 const TURN: Duration = Duration::from_mins(5);
 
-/// Whether an instance that was refused then is not to be tried instead of others any more.
+/// Whether the turn of a refused namespace is over.
 pub(super) fn turn_is_over(since: Timestamp, now: Timestamp) -> bool {
     since + TURN <= now
 }
 
-/// What is known.
+/// The input of the plan.
 pub(super) struct Facts<'a> {
     pub(super) rules: &'a [Arc<Rule>],
     pub(super) namespaces: &'a [Arc<NamespaceMeta>],
     pub(super) held: &'a Held,
-    /// What was decided before: what was granted stays so, also while its instance is on its way.
+    /// The former plan. A granted slot stays granted, also while its instance is being created.
     pub(super) before: &'a Plan,
-    /// What was granted and could not be made takes no room from others.
+    /// Granted instances that could not be created. They take no slot.
     pub(super) refusals: &'a Refusals,
-    /// bindery's own namespace, which nobody means: its pods are not bound. What is there already stays.
+    /// bindery's own namespace. It gets no services, because its pods are not bound; existing services stay.
     pub(super) own: &'a str,
     pub(super) now: Timestamp,
 }
 
-/// What each namespace is to have.
+/// The services of each namespace.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plan {
     pub(super) namespaces: HashMap<String, Vec<Share>>,
-    /// Which generation of each NamespaceBinding this is by.
+    /// The generation of each NamespaceBinding that the plan used.
     pub(super) generations: HashMap<String, Option<i64>>,
-    /// What nobody decides about, by namespace and NamespaceBinding: the NamespaceBinding cannot be read.
+    /// Pairs of namespace and NamespaceBinding that nothing decides about, because the NamespaceBinding is invalid.
     pub(super) frozen: HashSet<(String, String)>,
-    /// What the bindings of NamespaceBindings are called that cannot be read.
+    /// The `bindingName`s of invalid NamespaceBindings.
     pub(super) unread: HashSet<String>,
-    /// When something changes by itself.
+    /// When the plan changes by itself.
     pub(super) next: Option<Timestamp>,
 }
 
-/// What a namespace is to have of one NamespaceBinding that selects it.
+/// The decision about a namespace that a NamespaceBinding selects.
 #[derive(Clone, Debug)]
 pub(super) struct Share {
     pub(super) rule: Arc<Rule>,
     pub(super) verdict: Verdict,
 }
 
-/// Whether a namespace is to have it.
+/// Whether a namespace gets the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is.
+    /// The namespace gets the service.
     Granted {
-        /// How near the end is, if there is one.
+        /// How near the end is, if there is a ttl.
         stage: Option<Stage>,
     },
-    /// Too many have it.
+    /// `limits.total` is reached.
     OverTotal { limit: i32 },
-    /// Too many of the same label have it.
+    /// `limits.perLabel` is reached for the namespace's label.
     OverLabel { label: String, value: String, limit: i32 },
-    /// Its instance cannot be made of spec and namespace, so that it takes no room of others.
+    /// The instance cannot be built from spec and namespace, so the namespace takes no slot.
     Unfillable { error: TemplateError },
-    /// An older NamespaceBinding gives the namespace something of the same name.
+    /// An older NamespaceBinding uses the same name in the namespace.
     NameClash { with: String },
-    /// Its time is over.
+    /// The ttl is over.
     Expired { since: Timestamp },
 }
 
@@ -107,17 +107,17 @@ impl Plan {
     }
 }
 
-/// A namespace that may have what a rule gives.
+/// A namespace that may get the service of a rule.
 struct Candidate<'a> {
     namespace: &'a str,
     created: Option<Timestamp>,
-    /// When it was refused, unless it is its turn.
+    /// When the namespace was refused, unless it has its turn.
     refused: Option<Timestamp>,
     label: Option<&'a str>,
     stage: Option<Stage>,
 }
 
-/// Decides. `rules` must come in the order of their seniority.
+/// Computes the plan. `rules` must be sorted by seniority.
 pub(super) fn plan(facts: &Facts<'_>) -> Plan {
     let generation = |rule: &Arc<Rule>| (rule.name().to_owned(), rule.object.metadata.generation);
     let mut plan = Plan { generations: facts.rules.iter().map(generation).collect(), ..Plan::default() };
@@ -131,7 +131,7 @@ pub(super) fn plan(facts: &Facts<'_>) -> Plan {
         let selects = |rule: &Rule| rule.selects(&namespace.metadata) && is_meant(rule);
         let mut selecting: Vec<_> =
             facts.rules.iter().enumerate().filter(|(_, rule)| selects(rule)).collect();
-        // Who gave something already goes on, or data would be lost for a name.
+        // The rule that already created the instance keeps the name; otherwise data would be lost.
         selecting.sort_by_key(|(_, rule)| !facts.holds(&namespace.name_any(), rule));
         let mut names: HashMap<&str, &str> = HashMap::new();
         for (index, rule) in selecting {
@@ -184,7 +184,7 @@ impl Plan {
     fn changes_with(&mut self, stage: Option<Stage>, now: Timestamp) {
         let at = match stage {
             Some(Stage::Living { announced_at, .. }) if announced_at > now => announced_at,
-            // Nothing is there whose end could be announced.
+            // Without an instance there is no end to announce.
             Some(Stage::Living { until, .. }) => until,
             Some(Stage::Expiring { at }) => at,
             Some(Stage::Expired { .. }) | None => return,
@@ -196,7 +196,7 @@ impl Plan {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 
-    /// Of the refusals those that matter still: of what is to be had, and is not there.
+    /// Whether a refusal still matters: the namespace should have the instance and does not.
     pub(super) fn still_refused(&self, (namespace, rule): &(String, String), held: &Held) -> bool {
         let mut shares = self.namespaces.get(namespace).into_iter().flatten();
         shares.any(|share| share.rule.name() == rule && instance(held, namespace, &share.rule).is_none())
@@ -230,7 +230,7 @@ fn counted_label<'a>(rule: &Rule, namespace: &'a NamespaceMeta) -> Option<&'a st
     namespace.metadata.labels.as_ref()?.get(label).map(String::as_str)
 }
 
-/// What a namespace has of a rule, under the name that the rule gives it now.
+/// The namespace's instance of a rule, under the rule's present name.
 fn instance<'h>(held: &'h Held, namespace: &str, rule: &Rule) -> Option<&'h Arc<ServiceInstance>> {
     let all = held.get(&(namespace.to_owned(), rule.name().to_owned()))?;
     all.iter().find(|instance| instance.name_any() == rule.binding_name())
@@ -241,7 +241,7 @@ impl Facts<'_> {
         instance(self.held, namespace, rule).is_some()
     }
 
-    /// Why nothing can be made for a namespace, where it would take room.
+    /// Why no instance can be built for a namespace that would take a slot.
     fn unfillable(&self, rule: &Rule, namespace: &NamespaceMeta) -> Option<TemplateError> {
         rule.limits()?;
         if self.holds(&namespace.name_any(), rule) {
@@ -250,7 +250,7 @@ impl Facts<'_> {
         rule.instance(&namespace.metadata).err()
     }
 
-    /// When its instance was refused, if it was.
+    /// When the namespace's instance was refused.
     fn refusal(&self, namespace: &str, rule: &Rule) -> Option<Timestamp> {
         self.refusals.get(&(namespace.to_owned(), rule.name().to_owned())).copied()
     }
@@ -268,7 +268,7 @@ impl Facts<'_> {
         Some(stage(life, &namespace.metadata, instance.map(|instance| &instance.metadata), self.now))
     }
 
-    /// Who of the candidates is let in.
+    /// Decides which candidates get a slot.
     fn admit<'c>(&self, rule: &Rule, candidates: Vec<Candidate<'c>>) -> Vec<(&'c str, Verdict)> {
         let granted =
             |candidate: &Candidate<'c>| (candidate.namespace, Verdict::Granted { stage: candidate.stage });
@@ -284,21 +284,21 @@ impl Facts<'_> {
         let mut room = Room::new(limits, &inside);
         let elsewhere = self.held_elsewhere(rule, &inside);
         room.total = room.total.saturating_add(elsewhere.values().sum());
-        // One in a namespace of which nothing is known may be anybody's.
+        // An instance in an unknown namespace counts as well.
         for namespace in self.namespaces {
             let name = namespace.metadata.name.as_deref().unwrap_or_default();
             if let Some(count) = elsewhere.get(name) {
                 *room.labels.entry(counted_label(rule, namespace)).or_default() += count;
             }
         }
-        // Those that were refused are tried again with the room that nobody else wants.
+        // Refused candidates are retried only with slots that no other candidate wants.
         let (refused, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_refused);
         verdicts.extend(room.let_in(waiting));
         verdicts.extend(room.let_in(refused));
         verdicts
     }
 
-    /// How many instances of the rule are still there that should not be any more, by namespace.
+    /// How many instances of the rule still exist outside the candidates, by namespace.
     fn held_elsewhere(&self, rule: &Rule, inside: &[Candidate<'_>]) -> HashMap<&str, i32> {
         let inside: HashSet<&str> = inside.iter().map(|candidate| candidate.namespace).collect();
         let mut elsewhere = HashMap::new();
@@ -314,7 +314,7 @@ impl Facts<'_> {
     }
 }
 
-/// What the limits leave.
+/// The free slots.
 struct Room<'a> {
     limits: &'a crate::apis::bindery::namespace_binding::Limits,
     total: i32,
@@ -330,8 +330,8 @@ impl<'a> Room<'a> {
         Self { limits, total: i32::try_from(inside.len()).unwrap_or(i32::MAX), labels }
     }
 
-    /// Lets in from the labels that have least, of each the oldest first; of those that were refused, whose refusal is
-    /// longest ago.
+    /// Grants slots, first to labels with the fewest instances, and within a label to the oldest namespace; among
+    /// refused namespaces, to the one that was refused longest ago.
     fn let_in<'c>(&mut self, mut waiting: Vec<Candidate<'c>>) -> Vec<(&'c str, Verdict)>
     where
         'c: 'a,
@@ -365,7 +365,7 @@ impl<'a> Room<'a> {
         verdicts
     }
 
-    /// Why nobody of this label is let in any more.
+    /// The limit that stops further grants for this label.
     fn refusal(&self, has: i32, label: Option<&str>) -> Option<Verdict> {
         if let Some(per_label) = self.limits.per_label.as_ref().filter(|limit| has >= limit.count) {
             return Some(Verdict::OverLabel {

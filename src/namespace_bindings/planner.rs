@@ -1,5 +1,5 @@
-//! The task that plans: whatever changes is gathered for a moment, then everything is decided anew, and the namespaces for
-//! which something else was decided are looked at. Those that merely have another spec to follow come one after the other.
+//! The planning task. It collects changes for a moment, then decides everything again and enqueues the namespaces
+//! with a new decision. Namespaces with only a changed spec are enqueued one after the other.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -22,26 +22,25 @@ use super::{
 use crate::apis::bindery::namespace_binding::NamespaceBinding;
 use crate::k8s::namespaces::NamespaceMeta;
 
-/// How long changes are gathered before everything is decided anew, at least; where that takes long, this many times as
-/// long.
+/// How long changes are collected, at least; after a slow decision, this multiple of its duration.
 const GATHER: (Duration, u32) = (Duration::from_millis(20), 4);
-/// How often statuses are written at most.
+/// The shortest interval between status updates.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
-/// The least time between two of which the first could not be written.
+/// The shortest interval after a failed status update.
 const REPORT_AGAIN: Duration = Duration::from_secs(5);
-/// How long to wait at most before everything is decided anew, whatever was missed.
+/// The longest time between two decisions, in case a change was missed.
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
-/// How long after one namespace another follows a changed spec.
+/// The interval between namespaces that follow a changed spec.
 const ROLL_OUT: Duration = Duration::from_millis(100);
 
-/// A NamespaceBinding that cannot be carried out, and why.
+/// An invalid NamespaceBinding, and why it is invalid.
 pub(super) type Unreadable = (Arc<NamespaceBinding>, InvalidRule);
 
-/// The namespaces that are to be looked at.
+/// The namespaces to reconcile.
 #[derive(Debug, Default)]
 struct Concerned {
     now: HashSet<String>,
-    /// Nothing else was decided for them, but their spec changed.
+    /// Namespaces with an unchanged decision but a changed spec.
     in_turn: VecDeque<String>,
 }
 
@@ -58,8 +57,8 @@ impl Controller {
             instances.wait_until_ready(),
             bindings.wait_until_ready(),
         );
-        debug!(?read, "NamespaceBindings are carried out");
-        // The first report comes with the first decision.
+        debug!(?read, "NamespaceBindings are reconciled");
+        // The first status update follows the first decision.
         let (mut reported, mut is_reported, mut pause) = (None, false, REPORT_EVERY);
         let (mut concerned, mut rolled_out) = (Concerned::default(), Instant::now());
         let (mut decided, mut took) = (Instant::now(), Duration::ZERO);
@@ -90,11 +89,11 @@ impl Controller {
                 rolled_out = Instant::now();
             }
             for namespace in concerned.now.drain() {
-                // Nobody works any more when everything ends.
+                // During a stop nobody receives any more.
                 let _ = queue.unbounded_send(ObjectRef::new(&namespace));
             }
             if !is_reported && since(reported).is_none_or(|since| since >= pause) {
-                // What could not be written is tried again: who waits for a namespace reads it there.
+                // A failed status update is retried, because users of a waiting namespace read the status.
                 is_reported = self.report().await;
                 pause = if is_reported { REPORT_EVERY } else { REPORT_AGAIN };
                 reported = Some(Instant::now());
@@ -102,7 +101,7 @@ impl Controller {
         }
     }
 
-    /// What every NamespaceBinding asks for, the oldest first, and those that cannot be read.
+    /// The rules of all valid NamespaceBindings, the oldest first, and the invalid ones.
     pub(super) fn rules(&self) -> (Vec<Arc<Rule>>, Vec<Unreadable>) {
         let (mut rules, mut invalid) = (Vec::new(), Vec::new());
         for object in self.stores.rules.state() {
@@ -118,7 +117,7 @@ impl Controller {
         (rules, invalid)
     }
 
-    /// Decides everything anew, and notes which namespaces are to be looked at.
+    /// Decides everything again, and collects the namespaces to reconcile.
     fn decide(&self, concerned: &mut Concerned) {
         let (rules, invalid) = self.rules();
         let graces = rules.iter().map(|rule| (rule.name().to_owned(), rule.grace)).collect();
@@ -136,7 +135,7 @@ impl Controller {
             now: Timestamp::now(),
         });
         self.lock_refusals().retain(|key, _| decided.still_refused(key, &held));
-        // What nobody can read decides nothing: what it gave before stays as it is.
+        // An invalid NamespaceBinding decides nothing; its existing services stay.
         let unread: HashSet<String> = invalid.iter().map(|(object, _)| object.name_any()).collect();
         decided.frozen = held.keys().filter(|(_, rule)| unread.contains(rule)).cloned().collect();
         decided.unread = invalid.iter().map(|(object, _)| object.binding_name().to_owned()).collect();
@@ -171,7 +170,7 @@ fn since(moment: Option<Instant>) -> Option<Duration> {
     moment.map(|moment| moment.elapsed())
 }
 
-/// Takes what else happens within a moment; answers whether anything is to be decided.
+/// Collects further changes for a moment. Returns whether a decision is needed.
 async fn gather(
     first: News,
     length: Duration,
@@ -197,7 +196,7 @@ async fn gather(
     decide
 }
 
-/// Whether the same is given by the same, if by another spec.
+/// Whether two plans grant the same services by the same NamespaceBindings, ignoring their specs.
 fn says_the_same(known: &[Share], decided: &[Share]) -> bool {
     let same = |(known, decided): (&Share, &Share)| {
         known.rule.object.uid() == decided.rule.object.uid()
@@ -219,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn another_spec_can_wait_its_turn_and_another_decision_cannot() {
+    fn only_a_new_decision_is_urgent_not_a_changed_spec() {
         let granted = || Verdict::Granted { stage: None };
         let known = shares(&json!({}), granted());
         assert!(says_the_same(&known, &shares(&json!({"env": "A=uri"}), granted())));

@@ -1,5 +1,5 @@
-//! When a pod ran last, for a ttl that counts from then: looked at from time to time in the namespaces concerned, since
-//! watching every pod of a cluster would cost more than it tells.
+//! Finds out when a pod of a namespace last ran, for a ttl that counts from then. It lists the pods of the affected
+//! namespaces from time to time, because watching all pods of a cluster would cost too much.
 
 use std::time::Duration;
 
@@ -18,21 +18,21 @@ use crate::{
     k8s::{explain, list::list, namespaces::NamespaceMeta},
 };
 
-/// How often pods are looked at: this part of the ttl, within these bounds.
+/// The interval between checks: this fraction of the ttl, within these bounds.
 const PART: u32 = 20;
 const BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(10));
 
-/// What was seen of a namespace's pods.
+/// What is known about a namespace's pods.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Activity {
-    /// Whether what is over by the last note must stay: a pod runs, or nobody knows.
+    /// Whether an instance past its recorded end must stay: a pod is running, or the pods could not be read.
     pub(super) keeps: bool,
-    /// When to look again.
+    /// When to check again.
     pub(super) again: Option<Timestamp>,
 }
 
 impl Controller {
-    /// Looks at the pods of a namespace if it is time, and notes in the Namespace when one ran.
+    /// Checks the pods of a namespace if it is time, and records in the Namespace when one ran.
     pub(super) async fn see_pods(
         &self,
         namespace: &NamespaceMeta,
@@ -52,14 +52,14 @@ impl Controller {
             Ok(pods) if pods.unread.is_empty() => pods.items,
             Ok(pods) => {
                 let unread = pods.unread.first().map(ToString::to_string);
-                warn!(namespace = name, unread, "a pod cannot be read; what the namespace has is kept");
+                warn!(namespace = name, unread, "a pod cannot be read; the namespace keeps its service");
                 return Activity { keeps: true, again: Some(now + interval) };
             }
             Err(error) => {
                 warn!(
                     namespace = name,
                     error = explain(&error),
-                    "pods cannot be listed; what the namespace has is kept"
+                    "pods cannot be listed; the namespace keeps its service"
                 );
                 return Activity { keeps: true, again: Some(now + interval) };
             }
@@ -71,15 +71,19 @@ impl Controller {
         {
             let note = json!({"annotations": {branch::LAST_POD_AT: seen.to_string()}});
             if let Err(error) = self.hands.stamp(namespace, note).await {
-                debug!(namespace = name, error = explain(&error), "not noted when a pod ran");
+                debug!(
+                    namespace = name,
+                    error = explain(&error),
+                    "the time of the last pod was not recorded"
+                );
             }
         }
         Activity { keeps: keeps(seen, noted, now), again: Some(now + interval) }
     }
 }
 
-/// Whether nothing may end yet: a pod runs, or one ran of which the decision did not know. The note of it has everything
-/// decided anew.
+/// Whether nothing may end yet: a pod is running, or one ran that the decision did not know of. Recording it causes a
+/// new decision.
 fn keeps(seen: Option<Timestamp>, noted: Option<Timestamp>, now: Timestamp) -> bool {
     seen == Some(now) || seen > noted
 }
@@ -88,7 +92,7 @@ fn interval(share: &Share) -> Option<Duration> {
     share.rule.ttl.map(|life| (life.length / PART).clamp(BOUNDS.0, BOUNDS.1))
 }
 
-/// When one of the pods ran last: now if one runs.
+/// When one of the pods last ran; now if one is running.
 fn last_run(pods: &[Pod], now: Timestamp) -> Option<Timestamp> {
     let ran = |pod: &Pod| {
         let status = pod.status.as_ref()?;
@@ -120,12 +124,12 @@ mod tests {
         serde_json::from_value(json!({"metadata": {"name": "a"}, "status": status})).unwrap()
     }
 
-    /// A job ran between the last look and the end.
+    /// A job ran between the last check and the end.
     #[test]
-    fn a_run_that_was_not_noted_yet_keeps_what_seemed_over() {
+    fn an_unrecorded_run_keeps_an_instance_past_its_end() {
         assert!(keeps(Some(at(60)), Some(at(10)), at(100)));
         assert!(keeps(Some(at(60)), None, at(100)));
-        assert!(!keeps(Some(at(10)), Some(at(10)), at(100)), "noted, and over all the same");
+        assert!(!keeps(Some(at(10)), Some(at(10)), at(100)), "recorded, and nevertheless over");
         assert!(!keeps(None, None, at(100)));
         assert!(keeps(Some(at(100)), Some(at(100)), at(100)), "it runs");
     }

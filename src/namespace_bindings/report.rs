@@ -1,4 +1,4 @@
-//! The status of a NamespaceBinding: how many namespaces have what they are to have, and why the others do not. Pure.
+//! The status of a NamespaceBinding: how many namespaces are in each state, and why some are not ready. Pure.
 
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -14,7 +14,7 @@ use super::{
 use crate::apis::bindery::namespace_binding::{NamespaceBindingStatus, WaitingNamespace};
 use crate::apis::servicecatalog::{ConditionType, ServiceBinding, ServiceInstance};
 
-/// How many namespaces are listed with their reasons.
+/// How many namespaces the status lists with their reasons.
 const LISTED: usize = 20;
 
 /// What is known of one selected namespace.
@@ -26,7 +26,7 @@ pub(super) struct Case<'a> {
     pub(super) binding: Option<&'a ServiceBinding>,
 }
 
-/// How far a namespace is.
+/// The progress of a namespace's service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     Ready,
@@ -52,14 +52,14 @@ impl Case<'_> {
     }
 }
 
-/// How far an instance and its binding are, by their conditions.
+/// The progress of an instance and its binding, according to their conditions.
 pub(super) fn progress(instance: Option<&ServiceInstance>, binding: Option<&ServiceBinding>) -> Progress {
     let instance = instance.and_then(|instance| Some(&instance.status.as_ref()?.conditions));
     let binding = binding.and_then(|binding| Some(&binding.status.as_ref()?.conditions));
     for (kind, conditions) in [("ServiceInstance", instance), ("ServiceBinding", binding)] {
         let said = conditions.and_then(|conditions| conditions.get(ConditionType::Ready));
         let (reason, message) = said.map_or_else(
-            || ("Waiting".to_owned(), format!("the {kind} is on its way")),
+            || ("Waiting".to_owned(), format!("the {kind} is being created")),
             |ready| (ready.reason.clone(), format!("{kind}: {}", ready.message)),
         );
         if conditions.is_some_and(|conditions| conditions.is_true(ConditionType::Failed)) {
@@ -72,8 +72,7 @@ pub(super) fn progress(instance: Option<&ServiceInstance>, binding: Option<&Serv
     Progress::Ready
 }
 
-/// The status of a NamespaceBinding that is carried out. `leaving` counts the namespaces that it does not select any
-/// more.
+/// The status of a valid NamespaceBinding. `leaving` is the number of namespaces that are not selected any more.
 pub(super) fn report(
     old: &NamespaceBindingStatus,
     generation: i64,
@@ -110,7 +109,7 @@ pub(super) fn report(
     }
     (status.pending, status.failed) = (count(pending.len()), count(failed.len()));
     status.waiting = failed.into_iter().chain(pending).take(LISTED).collect();
-    set(&mut status, "Accepted", true, "Accepted", "The spec is carried out".to_owned(), now);
+    set(&mut status, "Accepted", true, "Accepted", "The spec is valid and applied".to_owned(), now);
     let (is_ready, reason, message) = ready(&status);
     set(&mut status, "Ready", is_ready, reason, message, now);
     let (is_current, reason, message) = current(&status);
@@ -118,7 +117,7 @@ pub(super) fn report(
     status
 }
 
-/// The status of a NamespaceBinding that cannot be carried out: what namespaces have they keep.
+/// The status of an invalid NamespaceBinding: namespaces keep their services.
 pub(super) fn refusal(
     old: &NamespaceBindingStatus,
     generation: i64,
@@ -126,14 +125,14 @@ pub(super) fn refusal(
     now: Timestamp,
 ) -> NamespaceBindingStatus {
     let mut status = NamespaceBindingStatus { observed_generation: generation, ..old.clone() };
-    let message = format!("{why}. Namespaces keep what they have until then");
+    let message = format!("{why}. Until this is corrected, namespaces keep their services");
     set(&mut status, "Accepted", false, "InvalidSpec", message.clone(), now);
     set(&mut status, "Ready", false, "InvalidSpec", message, now);
     status
 }
 
-/// What a spec that was changed does to namespaces, for whoever changed it. `grace` is how long a namespace keeps what it
-/// has that is not selected any more.
+/// The effects of a changed spec, for the user who changed it. `grace` is the grace period of namespaces that are not
+/// selected any more.
 pub(super) fn effect(
     before: &NamespaceBindingStatus,
     now: &NamespaceBindingStatus,
@@ -148,14 +147,14 @@ pub(super) fn effect(
         return None;
     }
     let leaving =
-        format!("; not selected any more, which lose what they have, with the data, after {grace}: ");
+        format!("; no longer selected, so that their services are deleted with the data after {grace}: ");
     let more = [
         (now.leaving, leaving.as_str()),
-        (now.expiring, "; that lose it soon by the ttl: "),
-        (now.expired, "; that have lost it by the ttl: "),
+        (now.expiring, "; whose services will soon be deleted because of the ttl: "),
+        (now.expired, "; whose services the ttl has ended: "),
     ];
     let more = more.iter().filter(|(count, _)| *count > 0).map(|(count, which)| format!("{which}{count}"));
-    let selected = format!("The spec has changed. Namespaces that it selects: {}", now.namespaces);
+    let selected = format!("The spec has changed. Selected namespaces: {}", now.namespaces);
     Some(std::iter::once(selected).chain(more).collect())
 }
 
@@ -175,11 +174,11 @@ fn ready(status: &NamespaceBindingStatus) -> (bool, &'static str, String) {
 
 fn current(status: &NamespaceBindingStatus) -> (bool, &'static str, String) {
     if status.outdated == 0 {
-        return (true, "UpToDate", "All instances are as the spec asks for".to_owned());
+        return (true, "UpToDate", "All instances match the spec".to_owned());
     }
     let message = format!(
-        "Class, plan and parameters hold for new instances; made before and kept: {} of {}. To have one made anew, without \
-         its data, delete its ServiceInstance",
+        "Class, plan and parameters apply to new instances. Existing instances that differ: {} of {}. To replace \
+        one by a new, empty instance, delete its ServiceInstance",
         status.outdated, status.namespaces
     );
     (false, "NewInstancesOnly", message)
@@ -189,7 +188,7 @@ pub(super) fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Writes a condition. Its time stays as long as its status does.
+/// Sets a condition. Its time changes only with its status.
 fn set(
     status: &mut NamespaceBindingStatus,
     type_: &str,

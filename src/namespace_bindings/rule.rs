@@ -1,4 +1,4 @@
-//! A `NamespaceBinding` as it is acted on: its spec read once, or why it cannot be acted on. Pure.
+//! The validated spec of a `NamespaceBinding`, or why it is invalid. Pure.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,16 +22,16 @@ use crate::{
     k8s::trim::{is_cut, too_deep},
 };
 
-/// How long what is not selected any more is kept, unless the spec says.
+/// The default grace period.
 pub(super) const GRACE: Duration = Duration::from_hours(1);
-/// The same, as a spec would say it.
+/// The same in the format of the spec.
 pub(super) const GRACE_SAID: &str = "1h";
-/// The longest warning before a ttl's end, unless the spec says.
+/// The longest default of `warnBefore`.
 const LONGEST_WARNING: Duration = Duration::from_hours(1);
-/// Namespaces of the cluster's own, which no pattern means.
+/// System namespaces, which no pattern selects.
 const SYSTEM: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
-/// What a NamespaceBinding asks for.
+/// The validated spec.
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
     pub(super) object: NamespaceBinding,
@@ -41,7 +41,7 @@ pub(super) struct Rule {
     pub(super) grace: Duration,
 }
 
-/// How long a namespace keeps what it got.
+/// How long a namespace keeps its service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Life {
     pub(super) length: Duration,
@@ -49,12 +49,12 @@ pub(super) struct Life {
     pub(super) warning: Duration,
 }
 
-/// A spec that nothing can be done with, though the API server took it.
+/// Why a spec is invalid although the API server accepted it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidRule {
     #[error("spec.namespaceSelector: {0}; see kubectl explain namespacebinding.spec.namespaceSelector")]
     Selector(String),
-    #[error("spec.namePattern: {0:?} means nothing: {1}; write feature-*")]
+    #[error("spec.namePattern: {0:?} is not a valid pattern: {1}; write for example feature-*")]
     Pattern(String, String),
     #[error("spec.env: {0}")]
     Env(String),
@@ -64,14 +64,14 @@ pub(super) enum InvalidRule {
     Length(&'static str, String),
     #[error("spec.ttl.warnBefore is not shorter than spec.ttl.after; shorten it, or leave it out")]
     Warning,
-    #[error("spec.parameters.{0} and spec.{0} say the same thing; leave one out")]
+    #[error("spec.parameters.{0} and spec.{0} set the same parameter; remove one of them")]
     Twice(&'static str),
     #[error(transparent)]
     Template(#[from] TemplateError),
 }
 
 impl Rule {
-    /// Reads a spec.
+    /// Validates a spec.
     pub(super) fn read(object: &NamespaceBinding) -> Result<Self, InvalidRule> {
         let spec = &object.spec;
         let selector = spec.namespace_selector.clone().unwrap_or_default();
@@ -111,7 +111,7 @@ impl Rule {
         self.object.metadata.name.as_deref().unwrap_or_default()
     }
 
-    /// What instance, binding and Secret are called.
+    /// The name of instance, binding and Secret.
     pub(super) fn binding_name(&self) -> &str {
         self.object.binding_name()
     }
@@ -125,7 +125,7 @@ impl Rule {
         (self.object.creation_timestamp().map(|time| time.0), self.name())
     }
 
-    /// Whether the namespace with this metadata is meant.
+    /// Whether the rule selects the namespace with this metadata.
     pub(super) fn selects(&self, namespace: &ObjectMeta) -> bool {
         let name = namespace.name.as_deref().unwrap_or_default();
         let none = BTreeMap::new();
@@ -134,7 +134,7 @@ impl Rule {
             && self.selector.matches(namespace.labels.as_ref().unwrap_or(&none))
     }
 
-    /// What the instance of a namespace is to be.
+    /// The wanted instance of a namespace.
     pub(super) fn instance(&self, namespace: &ObjectMeta) -> Result<ServiceInstanceSpec, TemplateError> {
         let spec = &self.object.spec;
         let none = BTreeMap::new();
@@ -160,14 +160,14 @@ impl Rule {
     }
 }
 
-/// Whether an instance was made as it would be made now.
+/// Whether an instance matches the present spec.
 pub(super) fn is_as_wanted(instance: &ServiceInstanceSpec, wanted: &ServiceInstanceSpec) -> bool {
     instance.cluster_service_class_external_name == wanted.cluster_service_class_external_name
         && instance.cluster_service_plan_external_name == wanted.cluster_service_plan_external_name
         && instance.parameters.clone().unwrap_or_default() == wanted.parameters.clone().unwrap_or_default()
 }
 
-/// What the API server would refuse in a selector of its own kinds, and others read each in their own way.
+/// Refuses selectors that the API server would refuse in its own kinds, and that readers would interpret differently.
 fn check(expression: &LabelSelectorRequirement) -> Result<(), InvalidRule> {
     let LabelSelectorRequirement { key, operator, values } = expression;
     let (has_values, takes_values) = (
@@ -205,7 +205,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A NamespaceBinding for `feature-*` with this in its spec.
+    /// A NamespaceBinding for `feature-*` with these fields in its spec.
     pub(in crate::namespace_bindings) fn object(name: &str, spec: &Value) -> NamespaceBinding {
         let mut whole = json!({"namePattern": "feature-*", "clusterServiceClassExternalName": "cockroachdb"});
         whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
@@ -243,7 +243,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_instance_is_made_of_spec_and_namespace() {
+    fn the_instance_is_built_from_spec_and_namespace() {
         let rule = rule(
             "r",
             &json!({"clusterServicePlanExternalName": "small", "template": "demo", "reclaimPolicy": "retain",
@@ -269,13 +269,13 @@ pub(super) mod tests {
     #[case(json!({"ttl": {"after": "100000w"}}), "spec.ttl.after: ")]
     #[case(json!({"template": "a", "parameters": {"template": "b"}}), "spec.parameters.template and spec.template")]
     #[case(json!({"parameters": {"a": "{% if %}"}}), "spec.parameters.a: ")]
-    fn what_means_nothing_is_named(#[case] spec: Value, #[case] beginning: &str) {
+    fn invalid_values_are_named(#[case] spec: Value, #[case] beginning: &str) {
         let error = Rule::read(&object("r", &spec)).unwrap_err().to_string();
         assert!(error.starts_with(beginning), "{error}");
     }
 
     #[test]
-    fn a_warning_is_a_tenth_of_the_time_and_an_hour_at_most() {
+    fn the_default_warning_is_a_tenth_of_the_ttl_and_at_most_an_hour() {
         let warning = |after: &str| rule("r", &json!({"ttl": {"after": after}})).ttl.unwrap().warning;
         assert_eq!(warning("100m"), Duration::from_mins(10));
         assert_eq!(warning("7d"), Duration::from_hours(1));

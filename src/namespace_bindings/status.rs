@@ -1,4 +1,4 @@
-//! Writes the statuses of NamespaceBindings, and counts them for the metrics.
+//! Writes the statuses of NamespaceBindings, and counts namespaces for the metrics.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,7 +26,7 @@ use crate::{
     k8s::explain,
 };
 
-/// An object by its namespace, the NamespaceBinding that it was made for, and its name.
+/// Objects by namespace, NamespaceBinding and name.
 type Made<K> = HashMap<(String, String, String), Arc<K>>;
 
 fn made<K: Resource<DynamicType = ()>>(objects: Vec<Arc<K>>) -> Made<K> {
@@ -36,7 +36,7 @@ fn made<K: Resource<DynamicType = ()>>(objects: Vec<Arc<K>>) -> Made<K> {
 }
 
 impl Controller {
-    /// Writes each status that is not as it should be; answers whether all are.
+    /// Writes each outdated status. Returns whether all writes succeeded.
     pub(super) async fn report(&self) -> bool {
         let now = Timestamp::now();
         let mut reports = Vec::new();
@@ -68,7 +68,7 @@ impl Controller {
         let planned = self.plan.load_full();
         for (object, status) in reports {
             let name = object.name_any();
-            // What a newer spec does is not decided yet; that it is brings the next report.
+            // The plan for a newer spec does not exist yet; it will cause the next report.
             let is_newer =
                 planned.generations.get(&name).is_some_and(|known| *known != object.metadata.generation);
             if is_newer || object.status.as_ref() == Some(&status) {
@@ -110,7 +110,7 @@ impl Controller {
         cases
     }
 
-    /// How many namespaces still have something of it that are not to have it.
+    /// How many namespaces that are not selected any more still have an instance of the NamespaceBinding.
     fn leaving(&self, rule: &str, instances: &Made<ServiceInstance>) -> usize {
         let planned = self.plan.load();
         let is_given = |namespace: &String, name: &String| {
@@ -140,7 +140,8 @@ impl Controller {
         Ok(())
     }
 
-    /// Tells the admin what the spec does to namespaces that have something already, and what is wrong with it.
+    /// Records events for the admin about the effects of a changed spec on existing services, and about errors in the
+    /// spec.
     async fn announce(&self, object: &NamespaceBinding, status: &NamespaceBindingStatus) {
         let before = object.status.clone().unwrap_or_default();
         let grace = object.spec.grace_period.as_deref().unwrap_or(GRACE_SAID);
@@ -178,7 +179,7 @@ mod tests {
     use super::*;
     use crate::namespace_bindings::{controller::Stores, rule::tests::object};
 
-    /// Whether the status of a NamespaceBinding counts as written where the API server answers so.
+    /// Whether a status counts as written after this answer of the API server.
     async fn is_written(code: StatusCode) -> bool {
         let rule = object("db", &json!({}));
         let answer = if code.is_success() {
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_could_not_be_written_is_not_taken_for_written() {
+    async fn a_failed_write_does_not_count_as_written() {
         assert!(is_written(StatusCode::OK).await);
         assert!(!is_written(StatusCode::SERVICE_UNAVAILABLE).await);
     }

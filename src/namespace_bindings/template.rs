@@ -1,5 +1,5 @@
-//! Parameters made of what a namespace is called and carries. Pure; the templates are an admin's, what they are filled
-//! with is a user's and is never read as a template.
+//! Builds parameters from the name, labels and annotations of a namespace. Pure. An admin writes the templates; the
+//! values come from users and are never interpreted as templates.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use crate::osb::Object;
 
-/// More steps than any parameter needs, so that none can keep the others waiting.
+/// More steps than any real parameter needs, so that no template delays the others.
 const FUEL: u64 = 10_000;
 
-/// What templates may name.
+/// The values that templates may use.
 #[derive(Debug)]
 pub(super) struct Vocabulary<'a> {
     pub(super) name: &'a str,
@@ -32,7 +32,7 @@ impl Vocabulary<'_> {
     }
 }
 
-/// A parameter cannot be made.
+/// Why a parameter cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub(super) struct TemplateError {
@@ -40,7 +40,7 @@ pub(super) struct TemplateError {
     problem: String,
 }
 
-/// Checks templates without filling them.
+/// Checks templates without rendering them.
 pub(super) fn check(parameters: &Object) -> Result<(), TemplateError> {
     let environment = environment();
     each(parameters, &mut |field, text| {
@@ -139,7 +139,7 @@ mod tests {
     #[case(json!({"a": "{{ labels.app | default('none') }}"}), json!({"a": "none"}))]
     #[case(json!({"a": "{{ name | upper }} <&>"}), json!({"a": "FEATURE-X <&>"}))]
     #[case::what_users_write_is_no_template(json!({"a": "{{ annotations['example.com/owner'] }}"}), json!({"a": "{{ name }}"}))]
-    fn namespaces_fill_templates(#[case] parameters: Value, #[case] expected: Value) {
+    fn templates_use_the_values_of_namespaces(#[case] parameters: Value, #[case] expected: Value) {
         assert_eq!(filled(&parameters), Ok(expected));
     }
 
@@ -147,13 +147,13 @@ mod tests {
     #[case(json!({"a": "{{ labels.app }}"}), "spec.parameters.a: ", "feature-x")]
     #[case(json!({"a": {"b": ["x", "{{ nothing }}"]}}), "spec.parameters.a.b[1]: ", "default(")]
     #[case::endless(json!({"a": "{% for a in range(1000) %}{% for b in range(1000) %}{% endfor %}{% endfor %}"}), "spec.parameters.a: ", "fuel")]
-    fn what_cannot_be_filled_is_named(#[case] parameters: Value, #[case] field: &str, #[case] word: &str) {
+    fn missing_values_are_named(#[case] parameters: Value, #[case] field: &str, #[case] word: &str) {
         let error = filled(&parameters).unwrap_err();
         assert!(error.starts_with(field) && error.contains(word), "{error}");
     }
 
     #[test]
-    fn what_is_no_template_is_found_before_any_namespace_needs_it() {
+    fn invalid_templates_are_found_before_a_namespace_needs_them() {
         let error = check(&object(&json!({"a": "{{ name"}))).unwrap_err().to_string();
         assert!(error.starts_with("spec.parameters.a: ") && error.contains("{{ labels.team }}"), "{error}");
         assert_eq!(check(&object(&json!({"a": "{{ labels.missing }}", "b": 1}))), Ok(()));

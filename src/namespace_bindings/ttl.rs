@@ -1,5 +1,5 @@
-//! How long a namespace keeps what it got. Nothing is taken away that was not announced for the time of the warning
-//! before, also when the end was noticed late or the spec changed. Pure.
+//! How long a namespace keeps its service. Every deletion is announced for at least the warning time, also if the end
+//! was noticed late or the spec changed. Pure.
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
 
@@ -7,29 +7,29 @@ use super::rule::Life;
 use crate::apis::bindery::namespace_binding::Since;
 use crate::contract::branch;
 
-/// How near its end something is.
+/// The stage of a service's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Not near.
+    /// The end is not near.
     Living {
-        /// When it is over.
+        /// When the ttl ends.
         until: Timestamp,
-        /// When that is announced.
+        /// When the end is announced.
         announced_at: Timestamp,
     },
-    /// So near that it is announced.
+    /// The end is near and is announced.
     Expiring {
-        /// When it is over.
+        /// When the ttl ends.
         at: Timestamp,
     },
-    /// Over.
+    /// The ttl is over.
     Expired {
         /// Since when.
         since: Timestamp,
     },
 }
 
-/// The stage of a namespace and what it got, if it got it.
+/// The stage of a namespace's service, given its instance if it exists.
 pub(super) fn stage(
     life: &Life,
     namespace: &ObjectMeta,
@@ -49,16 +49,16 @@ pub(super) fn stage(
         return Stage::Living { until: end, announced_at: end - life.warning };
     }
     let fair = now + life.warning;
-    // An announcement that is no longer true is made anew, and so is one that bindery would not have made: users may
-    // write on the instance.
+    // An announcement that is no longer correct is replaced, and so is one that bindery would not have made, because
+    // users may write the annotation.
     let announced = moment(instance, branch::EXPIRES_AT).filter(|at| (end..=fair).contains(at));
-    // Seen in time, but for a moment.
+    // Announced in time, within a small tolerance.
     let in_time = end + life.warning / 10 >= fair;
     let at = announced.unwrap_or(if in_time { end } else { fair });
     if at <= now { Stage::Expired { since: at } } else { Stage::Expiring { at } }
 }
 
-/// When it is over, as far as spec and namespace say.
+/// When the ttl ends according to spec and namespace.
 fn end(life: &Life, namespace: &ObjectMeta) -> Timestamp {
     let created = namespace.creation_timestamp.as_ref().map(|time| time.0);
     let last_pod = moment(namespace, branch::LAST_POD_AT).filter(|_| life.since == Since::LastPod);
@@ -67,7 +67,7 @@ fn end(life: &Life, namespace: &ObjectMeta) -> Timestamp {
     moment(namespace, branch::EXTENDED_UNTIL).map_or(end, |extended| extended.max(end))
 }
 
-/// The moment that an annotation names. One that names none says nothing.
+/// The time in an annotation; an invalid time counts as missing.
 pub(super) fn moment(object: &ObjectMeta, annotation: &str) -> Option<Timestamp> {
     object.annotations.as_ref()?.get(annotation)?.parse().ok()
 }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_announced_does_not_end() {
+    fn nothing_ends_without_an_announcement() {
         let stage = |announced, now| {
             stage(&life("Creation"), &namespace(&json!({})), Some(&instance(announced)), at(now))
         };
@@ -116,18 +116,22 @@ mod tests {
         assert_eq!(stage(Some(510), 505), Stage::Expiring { at: at(510) });
         assert_eq!(stage(Some(510), 510), Stage::Expired { since: at(510) });
         assert_eq!(stage(Some(50), 95), Stage::Expiring { at: at(105) }, "the ttl was shorter once");
-        assert_eq!(stage(Some(9_999), 95), Stage::Expiring { at: at(105) }, "somebody else wrote that");
+        assert_eq!(
+            stage(Some(9_999), 95),
+            Stage::Expiring { at: at(105) },
+            "another user wrote the annotation"
+        );
     }
 
     #[test]
-    fn who_never_had_anything_needs_no_announcement() {
+    fn without_an_instance_no_announcement_is_needed() {
         let stage = |now| stage(&life("Creation"), &namespace(&json!({})), None, at(now));
         assert_eq!(stage(95), Stage::Living { until: at(100), announced_at: at(90) });
         assert_eq!(stage(100), Stage::Expired { since: at(100) });
     }
 
     #[test]
-    fn an_extension_counts_when_it_is_longer() {
+    fn an_extension_counts_only_if_it_ends_later() {
         let stage = |minute: i64, announced| {
             let namespace = namespace(&json!({branch::EXTENDED_UNTIL: at(minute)}));
             stage(&life("Creation"), &namespace, Some(&instance(announced)), at(99))
@@ -137,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_prolong_only_where_the_spec_says_so() {
+    fn pods_extend_the_ttl_only_if_the_spec_says_so() {
         let namespace = namespace(&json!({branch::LAST_POD_AT: at(80), branch::EXTENDED_UNTIL: "soon"}));
         let until = |since| stage(&life(since), &namespace, Some(&instance(None)), at(85));
         assert_eq!(until("LastPod"), Stage::Living { until: at(180), announced_at: at(170) });

@@ -1,6 +1,6 @@
-//! The webhook for new Namespaces: what a NamespaceBinding with `defaultForPods` gives a namespace is said in it from
-//! the start, so that pods that come in the same apply are bound. It looks at nothing but the Namespace and the
-//! NamespaceBindings, and never refuses: what it could not do, the reconciler does a moment later.
+//! The webhook for new Namespaces. It adds the default for pods of a NamespaceBinding with `defaultForPods` at the
+//! creation, so that pods from the same apply are bound. It reads only the Namespace and the NamespaceBindings and
+//! never refuses; the reconciler adds a missing default a moment later.
 
 use std::{collections::HashSet, sync::Arc, time::Instant};
 
@@ -36,16 +36,16 @@ use crate::{
     telemetry::{Metrics, ops::Readiness},
 };
 
-/// Where the webhook configuration points to.
+/// The path in the webhook configuration.
 pub const PATH: &str = "/mutate-namespace";
 
-/// Kubernetes stores no Namespace that is larger, and takes annotations of 256 KiB.
+/// Kubernetes stores no larger Namespace, and limits annotations to 256 KiB.
 const LARGEST_BODY: usize = 2 << 20;
 
-/// How readiness calls this part.
+/// The name of this part in readiness reports.
 const PART: &str = "namespacebindings";
 
-/// What is looked at of a Namespace. The rest of what is sent takes no memory.
+/// The fields of a Namespace that the webhook reads. Other fields take no memory.
 #[derive(Resource, Deserialize, Clone, Debug)]
 #[resource(inherit = "Namespace")]
 struct Named {
@@ -59,8 +59,8 @@ struct Webhook {
     metrics: Arc<Metrics>,
 }
 
-/// Answers `POST` to [`PATH`], and the watch that this takes and that has to be run. Load and time are limited by
-/// whoever serves it. Nothing is ready before the watch has read the NamespaceBindings, or was told that it cannot.
+/// Returns the route for `POST` to [`PATH`], and the watch that the caller must run. The caller also limits load and
+/// time. The webhook becomes ready once the watch has listed the NamespaceBindings or learned that it cannot.
 pub fn router(
     client: Client,
     metrics: Arc<Metrics>,
@@ -82,7 +82,7 @@ pub fn router(
                         readiness.ready(PART);
                     }
                 }
-                // An installation without them is complete as well; the watch goes on by itself.
+                // An installation without NamespaceBindings is complete as well; the watch retries by itself.
                 Err(error) => {
                     debug!(error = explain_watch(&error), "NamespaceBindings cannot be watched");
                     readiness.ready(PART);
@@ -136,16 +136,16 @@ impl Webhook {
         let rules: Vec<Rule> =
             self.rules.state().iter().filter_map(|object| Rule::read(object).ok()).collect();
         let Some(patch) = patch(&rules, &namespace.metadata) else { return ("unchanged", unchanged) };
-        info!(namespace = namespace.metadata.name, "a new namespace's pods are bound by default");
+        info!(namespace = namespace.metadata.name, "a new namespace gets a default for pods");
         match unchanged.with_patch(patch) {
             Ok(patched) => ("stamped", patched),
-            // A patch is JSON; if not, the reconciler does it.
+            // A patch can always be written as JSON; if not, the reconciler adds the default.
             Err(_) => ("unchanged", AdmissionResponse::from(request)),
         }
     }
 }
 
-/// What a new Namespace lacks.
+/// The patch of a new Namespace.
 fn patch(rules: &[Rule], metadata: &ObjectMeta) -> Option<json_patch::Patch> {
     let mut selecting: Vec<&Rule> = rules.iter().filter(|rule| rule.selects(metadata)).collect();
     selecting.sort_by(|a, b| a.seniority().cmp(&b.seniority()));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_namespace_says_what_its_pods_are_bound_to() {
+    fn a_new_namespace_gets_the_default_for_pods() {
         let spec = json!({"defaultForPods": true});
         let rules = [rule("queue", &spec), rule("db", &spec), rule("other", &json!({}))];
         for metadata in [
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_namespace_with_deep_managed_fields_is_answered() {
+    async fn deeply_nested_managed_fields_do_not_prevent_an_answer() {
         let metrics = Arc::new(Metrics::new());
         let router = routes(Webhook { rules: reflector::store().0, metrics: metrics.clone() });
         let deep = format!("{}1{}", "{\"f:a\":".repeat(300), "}".repeat(300));
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_changed_and_nothing_is_refused() {
+    fn other_namespaces_stay_unchanged_and_none_is_refused() {
         let (outcome, response) = asked("CREATE", "Namespace");
         assert_eq!((outcome, &response["allowed"]), ("stamped", &json!(true)));
         assert_eq!(response["patchType"], "JSONPatch");

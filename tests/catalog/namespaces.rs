@@ -171,7 +171,7 @@ async fn what_somebody_else_made_is_left_alone() {
     let namespace = branches.place.namespace.clone();
     branches.label(&namespace, json!({"labels": labels})).await;
     let message = branches.waits(&namespace, "NameTaken").await;
-    assert!(message.contains("ServiceInstance db is there already"), "{message}");
+    assert!(message.contains("ServiceInstance db already exists"), "{message}");
     let theirs = branches.instance(&namespace).await.unwrap();
     assert!(!theirs.labels().contains_key(branch::NAMESPACE_BINDING));
     let bindings: Api<ServiceBinding> = Api::namespaced(branches.place.client.clone(), &namespace);
@@ -363,7 +363,7 @@ async fn a_narrower_selection_says_how_many_lose_what_they_have() {
     until("the event", async || {
         let said = events.list(&of_rule).await.unwrap();
         said.into_iter().filter_map(|event| event.message).any(|message| {
-            message.contains("selects: 0; not selected any more") && message.ends_with("after 2h: 1")
+            message.contains("Selected namespaces: 0; no longer selected") && message.ends_with("after 2h: 1")
         })
     })
     .await;

@@ -7,7 +7,7 @@ fn at(minute: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + minute * 60).unwrap()
 }
 
-/// The place where all of it happens: `feature-x`.
+/// The test's namespace, `feature-x`.
 struct Place {
     namespace: ObjectMeta,
     shares: Vec<Share>,
@@ -38,7 +38,7 @@ impl Place {
         Self::new(&[(rule("db", spec), Verdict::Granted { stage: None })])
     }
 
-    /// Does what is asked for, as the API server would.
+    /// Applies the steps as the API server would.
     fn carry_out(&mut self, look: Look) {
         for step in look.steps {
             match step.change {
@@ -78,7 +78,7 @@ impl Place {
         })
     }
 
-    /// Carries out what is to be done until nothing is; answers the events.
+    /// Applies steps until there are none, and returns the events.
     fn settle(&mut self, now: i64) -> Vec<&'static str> {
         let mut notice = Vec::new();
         for _ in 0..5 {
@@ -116,11 +116,11 @@ fn a_namespace_gets_an_instance_and_a_binding_of_its_own() {
         assert_eq!(labels[branch::NAMESPACE_BINDING], "db");
         assert_eq!(annotations[branch::NAMESPACE_BINDING_UID], "uid-db");
     }
-    assert_eq!(instance.metadata.owner_references, None, "a NamespaceBinding takes no data along");
+    assert_eq!(instance.metadata.owner_references, None, "deleting a NamespaceBinding deletes no data");
 }
 
 #[test]
-fn who_waits_gets_nothing_and_is_told_why() {
+fn a_waiting_namespace_gets_nothing_and_an_event_says_why() {
     let over = Verdict::OverLabel { label: "team".to_owned(), value: "blue".to_owned(), limit: 2 };
     for (verdict, reason, word) in [
         (Verdict::OverTotal { limit: 3 }, "LimitReached", "limits.total of the NamespaceBinding db is 3"),
@@ -137,18 +137,18 @@ fn who_waits_gets_nothing_and_is_told_why() {
 }
 
 #[test]
-fn what_cannot_be_filled_changes_nothing() {
+fn a_template_that_cannot_be_rendered_changes_nothing() {
     let mut place = Place::granted(&json!({"parameters": {"owner": "{{ labels.owner }}"}}));
     assert_eq!(place.problem(), Some("InvalidTemplate"));
     assert!(place.look(0).steps.is_empty());
     place.namespace.labels.as_mut().unwrap().insert("owner".to_owned(), "me".to_owned());
     place.settle(0);
     place.namespace.labels.as_mut().unwrap().remove("owner");
-    assert!(place.look(0).steps.is_empty(), "it keeps what it has");
+    assert!(place.look(0).steps.is_empty(), "the namespace keeps its service");
 }
 
 #[test]
-fn another_spec_leaves_the_instance_alone_and_names_the_variables_anew() {
+fn a_changed_spec_keeps_the_instance_and_renames_the_variables() {
     let mut place = Place::granted(&json!({"env": "A=uri"}));
     place.settle(0);
     let other = rule("db", &json!({"env": "B=uri", "clusterServicePlanExternalName": "large"}));
@@ -160,7 +160,7 @@ fn another_spec_leaves_the_instance_alone_and_names_the_variables_anew() {
 }
 
 #[test]
-fn whoever_deletes_the_instance_gets_another() {
+fn a_deleted_instance_is_replaced() {
     let mut place = Place::granted(&json!({}));
     place.settle(0);
     Arc::make_mut(&mut place.instances[0]).metadata.deletion_timestamp =
@@ -173,7 +173,7 @@ fn whoever_deletes_the_instance_gets_another() {
 }
 
 #[test]
-fn who_is_not_selected_any_more_loses_it_after_a_while() {
+fn a_namespace_that_is_not_selected_any_more_loses_its_service_after_the_grace_period() {
     let mut place = Place::granted(&json!({}));
     place.settle(0);
     let shares = std::mem::take(&mut place.shares);
@@ -192,7 +192,7 @@ fn who_is_not_selected_any_more_loses_it_after_a_while() {
 }
 
 #[test]
-fn the_end_is_announced_taken_back_and_comes() {
+fn the_end_is_announced_cancelled_and_comes() {
     let mut place = Place::granted(&json!({}));
     place.settle(0);
     place.shares[0].verdict = Verdict::Granted { stage: Some(Stage::Expiring { at: at(60) }) };
@@ -207,7 +207,7 @@ fn the_end_is_announced_taken_back_and_comes() {
 }
 
 #[test]
-fn pods_are_bound_to_what_the_namespace_waits_for_and_to_what_it_has_not_lost() {
+fn the_default_includes_awaited_bindings_and_those_not_lost_yet() {
     let spec = json!({"defaultForPods": true});
     let mut place = Place::new(&[
         (rule("db", &spec), Verdict::Granted { stage: None }),
@@ -229,9 +229,9 @@ fn pods_are_bound_to_what_the_namespace_waits_for_and_to_what_it_has_not_lost() 
     assert_eq!(place.look(0).stamp.unwrap()["annotations"][pod::BIND], "queue");
 }
 
-/// Grace and ttl are the same as ever for what is there, whatever else is wrong.
+/// Grace period and ttl of existing services are independent of other errors.
 #[test]
-fn what_cannot_be_filled_any_more_stays_and_ends_as_it_would() {
+fn an_instance_whose_template_fails_stays_and_ends_as_before() {
     let mut place = Place::granted(&json!({"parameters": {"owner": "{{ labels.team }}"}}));
     place.settle(0);
     let shares = std::mem::take(&mut place.shares);
@@ -246,7 +246,7 @@ fn what_cannot_be_filled_any_more_stays_and_ends_as_it_would() {
 }
 
 #[test]
-fn a_departure_follows_the_grace_period_of_now() {
+fn a_pending_deletion_follows_the_present_grace_period() {
     let mut place = Place::granted(&json!({}));
     place.settle(0);
     place.shares.clear();
@@ -257,7 +257,7 @@ fn a_departure_follows_the_grace_period_of_now() {
 }
 
 #[test]
-fn a_departure_can_be_put_off_and_is_announced_anew_when_that_is_taken_back() {
+fn a_pending_deletion_can_be_postponed_and_is_announced_again_afterwards() {
     let mut place = Place::granted(&json!({}));
     place.settle(0);
     place.shares.clear();
@@ -282,7 +282,7 @@ fn a_departure_can_be_put_off_and_is_announced_anew_when_that_is_taken_back() {
 }
 
 #[test]
-fn pods_stay_bound_to_what_nobody_can_read() {
+fn the_default_keeps_bindings_of_invalid_namespacebindings() {
     let mut place = Place::granted(&json!({"defaultForPods": true}));
     let mut metadata = json!(place.namespace);
     json_patch::merge(&mut metadata, &place.look(0).stamp.unwrap());

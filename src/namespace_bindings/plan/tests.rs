@@ -42,7 +42,7 @@ fn planned(rules: &[Rule], namespaces: &[Arc<NamespaceMeta>], held: &Held, befor
     planned_at(1000, rules, namespaces, held, before, &[])
 }
 
-/// The plan of a minute, when the instances of these namespaces were refused since their minutes.
+/// The plan at a minute, with refusals of these namespaces since these minutes.
 fn planned_at(
     minute: i64,
     rules: &[Rule],
@@ -74,7 +74,7 @@ fn verdict(plan: &Plan, namespace: &str, rule: &str) -> Verdict {
     share.unwrap().verdict.clone()
 }
 
-/// The namespaces that are granted, in order.
+/// The namespaces with a granted service, in order.
 fn granted(plan: &Plan) -> Vec<&str> {
     let is_granted = |share: &Share| matches!(share.verdict, Verdict::Granted { .. });
     let mut names: Vec<_> = plan
@@ -88,7 +88,7 @@ fn granted(plan: &Plan) -> Vec<&str> {
 }
 
 #[test]
-fn who_is_selected_is_granted_and_who_is_about_to_go_is_left_alone() {
+fn selected_namespaces_are_granted_and_terminating_ones_ignored() {
     let mut going = namespace("feature-b", 1, &json!({}));
     Arc::make_mut(&mut going).metadata.deletion_timestamp =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(2)));
@@ -99,7 +99,7 @@ fn who_is_selected_is_granted_and_who_is_about_to_go_is_left_alone() {
 }
 
 #[test]
-fn nobody_means_the_namespace_of_bindery() {
+fn the_namespace_of_bindery_is_never_selected() {
     let rules = [rule("r", &json!({"namePattern": "*"}))];
     let namespaces = [namespace("bindery", 1, &json!({})), namespace("bindery-demo", 1, &json!({}))];
     assert_eq!(granted(&first_plan(&rules, &namespaces, &held(&[]))), ["bindery-demo"]);
@@ -108,7 +108,7 @@ fn nobody_means_the_namespace_of_bindery() {
 }
 
 #[test]
-fn of_two_of_one_name_the_older_gives() {
+fn the_older_of_two_rules_with_one_name_wins() {
     let rules = [
         rule("one", &json!({"bindingName": "db"})),
         rule("two", &json!({"bindingName": "db"})),
@@ -127,7 +127,7 @@ fn of_two_of_one_name_the_older_gives() {
 }
 
 #[test]
-fn the_oldest_come_first_and_who_has_it_keeps_it() {
+fn the_oldest_come_first_and_existing_services_are_kept() {
     let rules = [rule("r", &json!({"limits": {"total": 2}}))];
     let namespaces: Vec<_> = ["c", "b", "a"]
         .iter()
@@ -142,7 +142,7 @@ fn the_oldest_come_first_and_who_has_it_keeps_it() {
 }
 
 #[test]
-fn what_is_on_its_way_out_still_counts() {
+fn an_instance_that_is_being_deleted_still_counts() {
     let rules = [rule("r", &json!({"limits": {"total": 1}}))];
     let namespaces = [namespace("feature-a", 1, &json!({}))];
     let plan = first_plan(&rules, &namespaces, &held(&[("gone", "r"), ("feature-a", "another")]));
@@ -150,7 +150,7 @@ fn what_is_on_its_way_out_still_counts() {
 }
 
 #[test]
-fn what_is_on_its_way_out_counts_for_its_team() {
+fn an_instance_that_is_being_deleted_counts_for_its_team() {
     let rules = [rule("r", &json!({"limits": {"perLabel": {"label": "team", "count": 1}}}))];
     let mut going = team("feature-a", 1, "blue");
     Arc::make_mut(&mut going).metadata.deletion_timestamp =
@@ -160,7 +160,7 @@ fn what_is_on_its_way_out_counts_for_its_team() {
     assert_eq!(granted(&plan), ["feature-c"]);
 }
 
-/// The NamespaceBinding was made anew with another `bindingName`: what it gave before is still there.
+/// The NamespaceBinding was recreated with another `bindingName`, and its former instance still exists.
 #[test]
 fn two_instances_of_one_namespace_are_two() {
     let rules =
@@ -184,7 +184,7 @@ fn two_instances_of_one_namespace_are_two() {
 }
 
 #[test]
-fn who_can_never_have_it_takes_no_room() {
+fn a_namespace_that_can_never_be_served_takes_no_slot() {
     let rules = [rule("r", &json!({"limits": {"total": 1}, "parameters": {"owner": "{{ labels.team }}"}}))];
     let namespaces = [namespace("feature-a", 1, &json!({})), team("feature-b", 2, "blue")];
     let plan = first_plan(&rules, &namespaces, &held(&[]));
@@ -194,17 +194,17 @@ fn who_can_never_have_it_takes_no_room() {
     assert_eq!(granted(&plan), ["feature-a"], "who has it keeps it");
 }
 
-/// Or everything would be decided anew without a pause.
+/// Otherwise everything would be decided again without a pause.
 #[test]
-fn who_has_nothing_is_looked_at_when_the_time_is_over() {
+fn a_namespace_without_instance_is_checked_only_at_the_end_of_the_ttl() {
     let rules = [rule("r", &json!({"ttl": {"after": "1010m"}, "limits": {"total": 1}}))];
     let plan = first_plan(&rules, &[namespace("feature-a", 1, &json!({}))], &held(&[("gone", "r")]));
     assert_eq!(plan.next, Some(at(1011)));
 }
 
-/// Its instance is not seen yet, and an older namespace appears.
+/// The instance is not in the cache yet, and an older namespace appears.
 #[test]
-fn what_was_granted_is_not_given_to_another() {
+fn a_granted_slot_is_not_given_to_another_namespace() {
     let rules = [rule("r", &json!({"limits": {"total": 1}}))];
     let young = namespace("feature-b", 2, &json!({}));
     let before = first_plan(&rules, std::slice::from_ref(&young), &held(&[]));
@@ -213,7 +213,7 @@ fn what_was_granted_is_not_given_to_another() {
 }
 
 #[test]
-fn who_is_refused_keeps_nobody_else_waiting() {
+fn a_refused_namespace_does_not_delay_others() {
     let rules = [rule("r", &json!({"limits": {"total": 1, "perLabel": {"label": "team", "count": 1}}}))];
     let old = team("feature-a", 1, "blue");
     let before = first_plan(&rules, std::slice::from_ref(&old), &held(&[]));
@@ -246,7 +246,7 @@ fn a_refusal_is_forgotten_with_its_cause() {
 }
 
 #[test]
-fn those_that_are_refused_take_turns() {
+fn refused_namespaces_take_turns() {
     let rules = [rule("r", &json!({"limits": {"total": 1}}))];
     let namespaces = [namespace("feature-a", 1, &json!({})), namespace("feature-b", 2, &json!({}))];
     let turn = |minute, before: &Plan, refused: &[(&str, i64)]| {
@@ -276,7 +276,7 @@ fn teams_get_fair_shares_of_the_total() {
 }
 
 #[test]
-fn a_team_at_its_limit_is_told_so_while_others_get_in() {
+fn a_team_at_its_limit_learns_the_reason_while_others_are_granted() {
     let rules = [rule("r", &json!({"limits": {"perLabel": {"label": "team", "count": 1}}}))];
     let namespaces = [
         team("feature-a", 1, "blue"),
@@ -291,7 +291,7 @@ fn a_team_at_its_limit_is_told_so_while_others_get_in() {
 }
 
 #[test]
-fn who_is_past_the_time_takes_no_room() {
+fn a_namespace_past_its_ttl_takes_no_slot() {
     let rules = [rule("r", &json!({"ttl": {"after": "900m"}, "limits": {"total": 1}}))];
     let mut extended = namespace("feature-c", 3, &json!({}));
     Arc::make_mut(&mut extended)
@@ -305,10 +305,10 @@ fn who_is_past_the_time_takes_no_room() {
 }
 
 proptest! {
-    /// Whatever there is and comes: no limit is broken by what is let in, nobody loses anything, and no room stays
-    /// empty while somebody who may have it waits.
+    /// For all inputs: grants never exceed a limit, no namespace loses its service, and no slot stays free while a
+    /// namespace that may have it waits.
     #[test]
-    fn limits_hold_and_room_is_used(
+    fn limits_hold_and_free_slots_are_used(
         total in 1..6i32, per in 1..4i32,
         places in prop::collection::vec((0..3u8, 0..50i64, any::<bool>()), 0..20),
     ) {

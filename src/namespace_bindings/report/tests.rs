@@ -70,29 +70,29 @@ fn namespaces_are_counted_and_the_worst_is_named() {
 }
 
 #[test]
-fn what_the_spec_does_not_change_is_said() {
+fn instances_that_a_changed_spec_does_not_affect_are_reported() {
     let (made, bound) = (instance(&ready(true, "Made")), binding(&ready(true, "Bound")));
     let mut case = case("feature-a", GRANTED, Some(&made), Some(&bound));
     case.finding.is_outdated = true;
     let status = report(&NamespaceBindingStatus::default(), 1, vec![case], 0, at(5));
     let current = condition(&status, "UpToDate");
     assert_eq!((current.status.as_str(), current.reason.as_str()), ("False", "NewInstancesOnly"));
-    assert!(current.message.contains("made before and kept: 1 of 1."), "{}", current.message);
+    assert!(current.message.contains("Existing instances that differ: 1 of 1."), "{}", current.message);
     assert_eq!(condition(&status, "Ready").message, "1 are ready");
 }
 
 #[test]
-fn a_changed_spec_says_what_it_does() {
+fn the_effects_of_a_changed_spec_are_reported() {
     let of = |generation, leaving| {
         let expired = case("feature-a", Verdict::Expired { since: at(1) }, None, None);
         report(&NamespaceBindingStatus::default(), generation, vec![expired], leaving, at(5))
     };
     let (new, known) = (NamespaceBindingStatus::default(), of(1, 0));
     assert_eq!(effect(&new, &known, "1h"), None, "there was no other before");
-    assert!(effect(&new, &of(2, 3), "1h").is_some(), "it was changed before anybody looked");
+    assert!(effect(&new, &of(2, 3), "1h").is_some(), "it was changed before the first report");
     assert_eq!(effect(&known, &of(1, 3), "1h"), None);
-    let expected = "The spec has changed. Namespaces that it selects: 1; not selected any more, which lose what they have, \
-                    with the data, after 2h: 3; that have lost it by the ttl: 1";
+    let expected = "The spec has changed. Selected namespaces: 1; no longer selected, so that their services are \
+        deleted with the data after 2h: 3; whose services the ttl has ended: 1";
     assert_eq!(effect(&known, &of(2, 3), "2h").as_deref(), Some(expected));
     assert_eq!(effect(&known, &refusal(&known, 2, &InvalidRule::Warning, at(9)), "1h"), None);
 }
@@ -108,7 +108,7 @@ fn a_condition_keeps_its_time_and_a_report_is_the_same_twice() {
 }
 
 #[test]
-fn a_failure_for_good_is_told_from_a_wait() {
+fn a_permanent_failure_is_distinguished_from_waiting() {
     let failed = json!({"conditions": [
         ready(false, "ProvisionCallFailed")["conditions"][0],
         {"type": "Failed", "status": "True", "reason": "F", "message": "", "lastTransitionTime": at(1)}]});

@@ -1,5 +1,5 @@
-//! What bindery's own broker is given once and keeps: its password, the key of its store, and the installation's id,
-//! in a Secret that Helm does not own.
+//! The secrets of bindery's own broker, which are created once: its password, the key of its store, and the
+//! installation's id. They are in a Secret that Helm does not own.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
@@ -17,20 +17,20 @@ const PASSWORD: &str = "password";
 const STORE_KEY: &str = "storeKey";
 const INSTALLATION: &str = "installation";
 
-/// The broker's own secrets. `Debug` shows none of them.
+/// The secrets of bindery's own broker. `Debug` shows none of them.
 #[derive(Clone, Debug)]
 pub struct BrokerSecret {
-    /// The user that the catalog authenticates as.
+    /// The user name with which the catalog authenticates.
     pub username: String,
-    /// That user's password.
+    /// The user's password.
     pub password: SecretString,
     /// The key of the broker's store: 32 bytes, base64.
     pub store_key: SecretString,
-    /// Marks what this installation made in a database.
+    /// The installation's id, which marks everything that the installation creates in a database.
     pub installation: String,
 }
 
-/// Why the broker has no secrets.
+/// Why the broker's secrets are not available.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerSecretError {
     /// The API server refused.
@@ -44,9 +44,10 @@ pub enum BrokerSecretError {
         #[source]
         source: Box<kube::Error>,
     },
-    /// A key is missing, which bindery does not mend: a new store key could not read the store.
+    /// A key is missing. bindery does not replace it, because a new store key could not read the store.
     #[error(
-        "Secret {name} has no usable key {key:?}; restore the Secret from your backup, the broker's store depends on it"
+        "Secret {name} has no usable key {key:?}; restore the Secret from your backup, because the broker's \
+        store depends on it"
     )]
     Incomplete {
         /// The Secret's name.
@@ -57,7 +58,7 @@ pub enum BrokerSecretError {
 }
 
 impl BrokerSecret {
-    /// Reads the Secret, which must exist.
+    /// Reads the existing Secret.
     pub async fn get(client: Client, namespace: &str, name: &str) -> Result<Self, BrokerSecretError> {
         let secrets: Api<Secret> = Api::namespaced(client, namespace);
         match secrets.get(name).await {
@@ -70,7 +71,7 @@ impl BrokerSecret {
         }
     }
 
-    /// Reads the Secret, or makes it if there is none. Replicas that race end with the same one.
+    /// Reads the Secret, or creates it if there is none. Replicas that race end with the same Secret.
     pub async fn get_or_create(
         client: Client,
         namespace: &str,
@@ -140,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_generated_secret_reads_back_whole() {
+    fn a_generated_secret_can_be_read_back() {
         let read = BrokerSecret::read("bindery-broker", &generate("bindery-broker")).unwrap();
         assert_eq!(read.username, "bindery");
         assert_eq!(read.password.expose_secret().len(), 32);

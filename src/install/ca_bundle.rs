@@ -1,4 +1,4 @@
-//! The CA bundle in bindery's webhook configuration. Everything else in that object is the chart's.
+//! The CA bundle in bindery's webhook configuration. The chart owns everything else in that object.
 
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -20,12 +20,12 @@ use crate::{
     server::certificates::{PublishError, TrustAnchors},
 };
 
-/// The field manager that owns the CA bundles and nothing else, so that applying the chart again leaves them alone. It
-/// writes them as an update, not by applying them: an applier owns the name of each webhook as well, and nobody else who
-/// applies the configuration could ever leave one out (kubernetes#128102).
+/// The field manager that owns only the CA bundles, so that applying the chart again does not change them. It writes
+/// by update and not by apply: an applier also owns the name of each webhook, and then nobody else who applies the
+/// configuration could ever remove a webhook (kubernetes#128102).
 const FIELD_MANAGER: &str = "bindery-ca-bundle";
 
-/// The bundle of every webhook in one `MutatingWebhookConfiguration`.
+/// Publishes the bundle to every webhook of one `MutatingWebhookConfiguration`.
 pub struct WebhookBundle {
     /// Reads and patches the configuration.
     pub client: Client,
@@ -49,7 +49,7 @@ impl TrustAnchors for WebhookBundle {
         Ok(())
     }
 
-    /// Somebody applied the manifests in a way that strips the bundle, or made the configuration anew.
+    /// Another program applied the manifests in a way that removes the bundle, or recreated the configuration.
     fn changes(&self) -> BoxStream<'static, ()> {
         let this_one = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
         watcher(self.configurations(), this_one)
@@ -58,7 +58,7 @@ impl TrustAnchors for WebhookBundle {
                 Ok(Event::Apply(_) | Event::InitApply(_)) => Some(()),
                 Ok(_) => None,
                 Err(error) => {
-                    // It goes on by itself, and the configuration is looked at every few seconds without it.
+                    // The watch restarts by itself, and the configuration is also checked every few seconds.
                     debug!(
                         error = explain_watch(&error),
                         "the watch of the webhook configuration was interrupted"
@@ -84,8 +84,8 @@ impl WebhookBundle {
     }
 }
 
-/// What to patch so that every webhook trusts `bundle`; nothing when each one does. Webhooks are merged by their names; of
-/// a configuration that somebody changed meanwhile nothing is patched.
+/// The patch that makes every webhook trust `bundle`, or `None` if all do. Webhooks are merged by name. The patch
+/// fails if the configuration was changed meanwhile.
 fn bundle_patch(configuration: &MutatingWebhookConfiguration, bundle: &str) -> Option<Value> {
     let webhooks = configuration.webhooks.as_deref().unwrap_or_default();
     let trusts = |webhook: &MutatingWebhook| {
@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(bundle_patch(&configuration(&[Some("ca"), Some("ca")]), "ca"), None);
     }
 
-    /// As Kubernetes has it after somebody applied the manifests again.
+    /// The configuration after the manifests were applied again.
     #[test]
     fn all_webhooks_of_the_installation_get_the_bundle() {
         let manifest = include_str!("../../webhook-config/4-webhook.yaml");

@@ -1,4 +1,5 @@
-//! What an installation makes and keeps for itself: the broker's Secret, its registration, the webhook's CA bundle.
+//! The objects that an installation creates and maintains for itself: the broker's Secret, its registration, the
+//! webhook's CA bundle, and the key of approvals.
 
 pub mod broker_secret;
 pub mod ca_bundle;

@@ -1,4 +1,4 @@
-//! bindery's own broker, registered as a `ClusterServiceBroker` like anybody else's.
+//! Registers bindery's own broker as a `ClusterServiceBroker`, like any other broker.
 
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -17,13 +17,13 @@ use crate::{
     server::certificates::{PublishError, TrustAnchors},
 };
 
-/// What to register. Publishing a bundle registers the broker with it.
+/// The registration. Publishing a bundle registers the broker with it.
 pub struct Registration {
     /// Applies the object.
     pub client: Client,
     /// The ClusterServiceBroker's name.
     pub name: String,
-    /// Where the broker listens.
+    /// The address of the broker.
     pub url: String,
     /// The namespace of the Secret with the broker's password.
     pub secret_namespace: String,
@@ -47,7 +47,7 @@ impl TrustAnchors for Registration {
                 "authInfo": {"basic": {"secretRef": {"namespace": self.secret_namespace, "name": self.secret_name}}},
             },
         });
-        // Applying what is there already changes nothing, not even the resourceVersion.
+        // Applying unchanged content changes nothing, not even the resourceVersion.
         let parameters = PatchParams::apply(contract::FIELD_MANAGER).force();
         let applied = brokers.patch(&self.name, &parameters, &Patch::Apply(broker)).await;
         let registered = async { ask_for_approval(&brokers, &applied?).await }.await;
@@ -59,8 +59,8 @@ impl TrustAnchors for Registration {
     }
 }
 
-/// Has the webhook check the reference to the broker's Secret, where it was not there when the object was written. Without
-/// the webhook nothing is changed: it would be changed again at each look.
+/// Asks the webhook to check the reference to the broker's Secret, if the webhook was away when the object was
+/// written. While the webhook is away nothing is changed, because the object would change again at each check.
 async fn ask_for_approval(brokers: &Api<DynamicObject>, broker: &DynamicObject) -> kube::Result<()> {
     let approval = broker.annotations().get(APPROVAL);
     if approval.is_some_and(|approval| approval != CHECK) && !is_refused(broker) {
@@ -79,7 +79,7 @@ async fn ask_for_approval(brokers: &Api<DynamicObject>, broker: &DynamicObject) 
     Ok(())
 }
 
-/// Whether the catalog says that the approval is not one.
+/// Whether the catalog reports that the approval is invalid.
 fn is_refused(broker: &DynamicObject) -> bool {
     let conditions = broker.data.pointer("/status/conditions").and_then(Value::as_array);
     conditions.into_iter().flatten().any(|condition| condition["reason"] == NOT_APPROVED)

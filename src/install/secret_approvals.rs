@@ -1,6 +1,7 @@
-//! Approvals: bindery's proof that an admission let an author have bindery read Secrets. An approval is an HMAC over what was
-//! checked, made by the webhook and verified before a Secret is read. Its key is in a Secret of bindery's own, so that no
-//! user can make an approval, whatever objects the user may write and whether or not the webhook is registered.
+//! Approvals prove that the webhook allowed an author to make bindery read Secrets. An approval is an HMAC over the
+//! checked content; the webhook issues it, and bindery verifies it before it reads a Secret. The key is in a Secret
+//! of bindery's own, so no user can forge an approval, whatever objects the user may write and whether or not the
+//! webhook is registered.
 
 use std::{
     fmt,
@@ -17,16 +18,16 @@ use sha2::Sha256;
 
 use crate::k8s::{explain, own};
 
-/// How an approval begins; what follows is the HMAC.
+/// The prefix of an approval; the HMAC follows.
 const VERSION: &str = "v1.";
 /// The Secret's key.
 const KEY: &str = "key";
-/// How long the key is used before it is read again.
+/// How long the key is cached.
 const KEPT: Duration = Duration::from_mins(1);
-/// How soon it is read again when an approval does not fit, which may be one of a new key.
+/// How soon the key is read again after an invalid approval, which may use a new key.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
-/// Makes and verifies the approvals of one installation.
+/// Issues and verifies the approvals of one installation.
 #[derive(Clone)]
 pub struct Approvals {
     client: Client,
@@ -37,7 +38,7 @@ pub struct Approvals {
 
 type Key = [u8; 64];
 
-/// The key of the approvals cannot be had.
+/// Why the key of approvals is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum ApprovalError {
     /// The API server refused.
@@ -51,9 +52,10 @@ pub enum ApprovalError {
         #[source]
         source: Box<kube::Error>,
     },
-    /// The Secret does not hold a key.
+    /// The Secret holds no valid key.
     #[error(
-        "Secret {namespace}/{name} has no usable key {KEY:?} of 64 bytes; delete the Secret and bindery makes it anew"
+        "Secret {namespace}/{name} has no usable key {KEY:?} of 64 bytes; delete the Secret, and bindery creates \
+        a new one"
     )]
     Unusable {
         /// The Secret's namespace.
@@ -73,16 +75,16 @@ impl fmt::Debug for Approvals {
 }
 
 impl Approvals {
-    /// With the key in this Secret of the installation's namespace.
+    /// Uses the key in this Secret of the installation's namespace.
     #[must_use]
     pub fn new(client: Client, namespace: &str, name: &str) -> Self {
         Self { client, namespace: namespace.to_owned(), name: name.to_owned(), known: Arc::default() }
     }
 
-    /// Approves what was checked. The first approval of an installation makes the key.
+    /// Approves the checked content. The first approval of an installation creates the key.
     ///
     /// # Errors
-    /// When the key can neither be read nor made.
+    /// When the key can neither be read nor created.
     pub async fn issue(&self, checked: &str) -> Result<String, ApprovalError> {
         let key = match self.read(KEPT).await? {
             Some(key) => key,
@@ -91,7 +93,7 @@ impl Approvals {
         Ok(format!("{VERSION}{}", URL_SAFE_NO_PAD.encode(mac(&key, checked).finalize().into_bytes())))
     }
 
-    /// Whether the webhook of this installation made this approval of exactly this.
+    /// Whether this installation's webhook issued this approval for exactly this content.
     ///
     /// # Errors
     /// When the key cannot be read.
@@ -109,7 +111,7 @@ impl Approvals {
         Ok(false)
     }
 
-    /// The key, as it was at most this long ago; none where no approval was made yet.
+    /// The key, read at most this long ago; `None` if no approval was issued yet.
     async fn read(&self, age: Duration) -> Result<Option<Key>, ApprovalError> {
         let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, key)) = known
@@ -123,7 +125,7 @@ impl Approvals {
         }
     }
 
-    /// Makes the key. Replicas that race end with the same one.
+    /// Creates the key. Replicas that race end with the same key.
     async fn make(&self) -> Result<Key, ApprovalError> {
         let mut key: Key = [0; 64];
         rand::rng().fill_bytes(&mut key);
@@ -187,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    /// A Secret that can be made once and be replaced.
+    /// A Secret that can be created once and then replaced.
     #[derive(Clone, Default)]
     struct Cluster {
         secret: Arc<Mutex<Option<Value>>>,
@@ -217,10 +219,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_approval_holds_for_what_was_checked_and_nothing_else() {
+    async fn an_approval_holds_only_for_the_checked_content() {
         let cluster = Cluster::default();
         let (webhook, catalog) = (cluster.approvals(), cluster.approvals());
-        assert!(!catalog.verify("a", "v1.AAAA").await.unwrap(), "no key was made yet");
+        assert!(!catalog.verify("a", "v1.AAAA").await.unwrap(), "no key exists yet");
         let approval = webhook.issue("a").await.unwrap();
         assert_eq!(approval, webhook.issue("a").await.unwrap(), "the same each time");
         assert!(catalog.verify("a", &approval).await.unwrap());
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_key_is_read_once_a_minute_and_never_shown() {
+    async fn the_key_is_cached_for_a_minute_and_never_shown() {
         let cluster = Cluster::default();
         let approvals = cluster.approvals();
         let approval = approvals.issue("a").await.unwrap();

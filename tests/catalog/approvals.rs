@@ -1,5 +1,5 @@
-//! Whose Secrets a ClusterServiceBroker may name: the webhook as the API server calls it, with users who may write
-//! `ClusterServiceBrokers` and users who may read a Secret as well.
+//! Approvals of references to Secrets: the API server calls the webhook, and the tests act as users who may write
+//! `ClusterServiceBrokers` and as users who may also read a Secret.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -30,7 +30,7 @@ use crate::{
     harness::{Place, approvals, client_of, until},
 };
 
-/// A broker that asks for a password, which is in the Secret `auth` of the place's namespace. `mallory` may write
+/// A broker that requires a password, which is in the Secret `auth` of the place's namespace. `mallory` may write
 /// `ClusterServiceBrokers`; `alice` may also get that Secret.
 struct Scene {
     place: Place,
@@ -40,7 +40,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// The webhook is asked about `ClusterServiceBrokers` that have the place's label.
+    /// The webhook reviews `ClusterServiceBrokers` with the place's label.
     async fn new() -> Self {
         let place = Place::new().await;
         place.broker.held().password = Some("right".to_owned());
@@ -121,7 +121,7 @@ async fn grant(place: &Place) {
     place.api().create(&make, &bound).await.unwrap();
 }
 
-/// As the plain manifests register it, for the objects of this test alone.
+/// The registration of the plain manifests, limited to the objects of this test.
 async fn register(place: &Place, server: &Server) {
     let mut configuration: Value = serde_saphyr::from_str(REGISTRATION).unwrap();
     configuration["metadata"]["name"] = json!(place.namespace);
@@ -136,7 +136,7 @@ async fn register(place: &Place, server: &Server) {
 }
 
 #[tokio::test]
-async fn a_secret_is_sent_only_where_somebody_who_may_get_it_says() {
+async fn a_secret_is_sent_only_to_the_url_of_an_author_who_may_get_it() {
     let scene = Scene::new().await;
     let (place, make) = (&scene.place, PostParams::default());
     let wanted = scene.broker("", "auth");
@@ -162,9 +162,9 @@ async fn a_secret_is_sent_only_where_somebody_who_may_get_it_says() {
     scene.finish().await;
 }
 
-/// Without the webhook nothing is checked, and nothing is sent. An approval that is copied from another object is none.
+/// Without the webhook nothing is approved, and no Secret is sent. An approval copied from another object is invalid.
 #[tokio::test]
-async fn what_no_admission_has_checked_waits_and_says_so() {
+async fn an_unapproved_reference_waits_and_says_so() {
     let scene = Scene::new().await;
     let (place, make) = (&scene.place, PostParams::default());
     let approved = brokers(&scene.alice).create(&make, &scene.broker("other", "auth")).await.unwrap();
@@ -183,7 +183,7 @@ async fn what_no_admission_has_checked_waits_and_says_so() {
         None
     );
 
-    // The webhook is there again, and says no to one author and yes to the other.
+    // The webhook is back; it refuses one author and approves the other.
     let label = json!({"metadata": {"labels": {"checked": place.namespace}}});
     scene.patch(&scene.alice, label).await.unwrap();
     place.broker_is(NOT_APPROVED).await;

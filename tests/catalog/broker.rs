@@ -1,4 +1,4 @@
-//! An Open Service Broker for tests, in this process, with one service of its own ids and faults that can be set.
+//! A simulated Open Service Broker in this process, with one service with its own ids, and with configurable faults.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -19,57 +19,57 @@ use axum::{
 use axum_server::Handle;
 use serde_json::{Value, json};
 
-/// What the broker does wrong.
+/// The faults of the broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Nothing.
     #[default]
     None,
-    /// Every request is answered by a web page.
+    /// Answers every request with a web page.
     Html,
-    /// Every request but the catalog's is answered 500.
+    /// Answers every request except the catalog's with 500.
     Broken,
-    /// Every request but the catalog's is answered only when this is over.
+    /// Delays every answer except the catalog's until this is cancelled.
     Hangs,
-    /// Creations are carried out and answered 500.
+    /// Carries out creations and answers 500.
     LosesAnswers,
-    /// Creations are answered 400.
+    /// Answers creations with 400.
     Refuses,
-    /// Creations are asynchronous and stay in progress.
+    /// Makes creations asynchronous and never finishes them.
     Slow,
-    /// Creations are asynchronous and fail.
+    /// Makes creations asynchronous and lets them fail.
     FailsLater,
-    /// A repeated bind is answered without the credentials.
+    /// Answers a repeated bind without credentials.
     TellsOnce,
 }
 
-/// What the broker holds and was asked.
+/// The state of the broker and the requests that it received.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     pub(crate) fault: Fault,
-    /// The password that is asked for with the user `user`; none without.
+    /// The required password of the user `user`; without one, no authentication.
     pub(crate) password: Option<String>,
-    /// The bodies of the provisions, by instance.
+    /// The bodies of the provision requests, by instance.
     pub(crate) instances: BTreeMap<String, Value>,
     /// The instance of each binding, by binding.
     pub(crate) bindings: BTreeMap<String, String>,
-    /// Every request but for the catalog, `METHOD path`.
+    /// Every request except the catalog's, as `METHOD path`.
     pub(crate) requests: Vec<String>,
-    /// What bindings give.
+    /// The credentials of new bindings.
     pub(crate) credentials: Value,
-    /// When it ends.
+    /// The expiry of new bindings.
     pub(crate) expires_at: Option<String>,
-    /// Whether a binding can be fetched.
+    /// Whether bindings can be fetched.
     pub(crate) is_retrievable: bool,
-    /// More services of the catalog.
+    /// Additional services of the catalog.
     pub(crate) services: Vec<Value>,
 }
 
-/// A broker, and whether it runs. It ends with the runtime of the test.
+/// A broker, running or stopped. It ends with the runtime of the test.
 #[derive(Clone)]
 pub(crate) struct Broker {
     pub(crate) address: SocketAddr,
-    /// Makes ids and names of this broker unlike any other's.
+    /// A suffix that makes the broker's ids and names unique.
     pub(crate) suffix: String,
     held: Arc<Mutex<Held>>,
     server: Handle<SocketAddr>,
@@ -83,7 +83,7 @@ impl Broker {
         broker
     }
 
-    /// A broker that has a port but does not serve yet.
+    /// A broker with a port that does not serve yet.
     pub(crate) fn unstarted() -> Self {
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let suffix = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
@@ -93,14 +93,14 @@ impl Broker {
         Self { address, suffix, held, server: Handle::new() }
     }
 
-    /// Serves at its address.
+    /// Starts to serve at its address.
     pub(crate) fn serve(&mut self) {
         self.server = Handle::new();
         let server = axum_server::bind(self.address).handle(self.server.clone());
         tokio::spawn(server.serve(self.router().into_make_service()));
     }
 
-    /// Stops serving, as when its pod is gone.
+    /// Stops serving, as if its pod were deleted.
     pub(crate) async fn stop(&self) {
         self.server.shutdown();
         while std::net::TcpStream::connect(self.address).is_ok() {

@@ -1,5 +1,5 @@
-//! Objects that a parser with a limit refuses, stored by the API server all the same: of every kind that is watched, one whose
-//! `managedFields` or whose parameters nest 200 levels. They cost whoever wrote them, and nobody else.
+//! Objects that parsers with a nesting limit refuse but the API server stores: for each watched kind, one object
+//! whose `managedFields` or parameters are nested 200 levels deep. They must affect only their writers.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -29,7 +29,7 @@ fn deep() -> Value {
     (0..LEVELS).fold(json!({}), |inner, _| json!({"f:a": inner}))
 }
 
-/// Who wrote what of an object, as nobody would say it.
+/// Deeply nested `managedFields`.
 fn managed(api_version: &str) -> Value {
     json!([{"manager": "hostile", "operation": "Update", "apiVersion": api_version, "time": "2026-01-01T00:00:00Z",
         "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": deep()}}])
@@ -41,7 +41,7 @@ async fn send(client: &Client, method: &str, path: &str, body: &Value) {
     client.request::<Value>(request).await.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
 }
 
-/// Gives an object that exists deep `managedFields`.
+/// Gives an existing object deeply nested `managedFields`.
 async fn spoil<K>(client: &Client, path: &str, name: &str)
 where
     K: Resource<DynamicType = ()>,
@@ -52,13 +52,13 @@ where
         let mut object: Value = client.request(request).await.unwrap();
         object["metadata"]["managedFields"] = managed(&K::api_version(&()));
         let request = Request::put(&path).header("content-type", "application/json");
-        // Somebody else may write it at the same moment.
+        // Another client may write the object at the same moment.
         client.request::<Value>(request.body(object.to_string().into_bytes()).unwrap()).await.is_ok()
     })
     .await;
 }
 
-/// Whether a client that does not know of this trouble cannot list the kind, so that the test tests something.
+/// Whether a plain client cannot list the kind, which proves that the test works.
 async fn stops_others<K>()
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
@@ -69,7 +69,7 @@ where
 }
 
 #[tokio::test]
-async fn objects_that_nest_deep_stop_nobody_else() {
+async fn deeply_nested_objects_affect_only_their_writers() {
     const CATALOG: &str = "/apis/servicecatalog.k8s.io/v1beta1";
     let place = place().await;
     let client = place.client.clone();
@@ -77,7 +77,7 @@ async fn objects_that_nest_deep_stop_nobody_else() {
     place.instance("early", json!({})).await;
     place.instance_is("early", "ProvisionedSuccessfully").await;
 
-    // Everything that is watched.
+    // All watched kinds.
     let name = format!("{}-deep", place.namespace);
     let metadata = json!({"name": name, "labels": {"bindery.dev/inject": "enabled"},
         "annotations": {"bindery.dev/bind": "x"}, "managedFields": managed("v1")});
@@ -132,7 +132,7 @@ async fn objects_that_nest_deep_stop_nobody_else() {
     stops_others::<ClusterServicePlan>().await;
     stops_others::<ExternalResource>().await;
 
-    // All of them are listed anew, and others are served.
+    // The new catalog lists all objects again, and serves the others.
     restart_catalog().await;
     place.instance("late", json!({})).await;
     place.binding("late", "late", json!({})).await;
@@ -151,14 +151,14 @@ async fn objects_that_nest_deep_stop_nobody_else() {
     send(&client, "POST", &format!("/api/v1/namespaces/{}/pods", place.namespace), &missed).await;
     until_told(&place, "Pod", "missed", "BindingMissed", "late").await;
 
-    // The webhook's cache is filled.
+    // The webhook's cache gets filled.
     let readiness = Readiness::default();
     let (_labelled, watch) = WatchedNamespaces::new(client.clone(), readiness.clone());
     let watching = RUNTIME.spawn(watch);
     until("the Namespaces are known", async || readiness.report().is_empty()).await;
     watching.abort();
 
-    // What nests deep can be deleted like anything else.
+    // Deeply nested objects can be deleted like any other.
     place.delete::<ServiceBinding>("deep").await;
     place.gone::<ServiceBinding>("deep").await;
     place.delete::<ServiceInstance>("deep").await;

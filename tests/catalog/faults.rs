@@ -1,4 +1,4 @@
-//! Brokers that fail, and what users are told.
+//! Failing brokers, and what the conditions say.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_web_page_is_no_broker_and_a_mended_url_is_noticed() {
+async fn a_web_page_is_no_broker_and_a_corrected_url_is_used() {
     let place = Place::new().await;
     place.broker.set(Fault::Html);
     place.register(json!({})).await;
@@ -44,7 +44,7 @@ async fn a_broker_that_starts_late_is_found_soon() {
 }
 
 #[tokio::test]
-async fn a_broker_that_went_away_comes_back() {
+async fn an_unreachable_broker_is_used_again_when_it_is_back() {
     let mut place = Place::with_broker().await;
     place.broker_is("FetchedCatalog").await;
     let address = place.broker.address;
@@ -57,7 +57,7 @@ async fn a_broker_that_went_away_comes_back() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_are_noticed_and_mended_ones_too() {
+async fn wrong_credentials_are_reported_and_corrected_ones_used() {
     let place = Place::new().await;
     place.broker.held().password = Some("right".to_owned());
     let secrets: Api<Secret> = place.api();
@@ -103,7 +103,7 @@ async fn a_password_in_the_url_works_and_stays_there() {
 }
 
 #[tokio::test]
-async fn a_failing_broker_is_asked_again() {
+async fn requests_to_a_failing_broker_are_retried() {
     let place = Place::with_broker().await;
     place.broker.set(Fault::Broken);
     place.instance("db", json!({})).await;
@@ -115,7 +115,7 @@ async fn a_failing_broker_is_asked_again() {
 }
 
 #[tokio::test]
-async fn a_refused_spec_is_not_tried_again_until_it_changes() {
+async fn a_refused_spec_is_not_retried_until_it_changes() {
     let place = Place::with_broker().await;
     place.broker.set(Fault::Refuses);
     place.instance("db", json!({"parameters": {"size": "huge"}})).await;
@@ -133,7 +133,7 @@ async fn a_refused_spec_is_not_tried_again_until_it_changes() {
 }
 
 #[tokio::test]
-async fn a_creation_that_fails_later_is_undone() {
+async fn a_creation_that_fails_later_is_rolled_back() {
     let place = Place::with_broker().await;
     place.broker.set(Fault::FailsLater);
     place.instance("db", json!({})).await;
@@ -178,7 +178,7 @@ async fn an_instance_can_be_deleted_after_its_broker_was_withdrawn() {
 }
 
 #[tokio::test]
-async fn a_changed_plan_is_not_carried_out_and_said_so() {
+async fn a_changed_plan_is_reported_and_not_applied() {
     let place = Place::with_broker().await;
     place.instance("db", json!({})).await;
     place.instance_is("db", "ProvisionedSuccessfully").await;
@@ -205,7 +205,7 @@ async fn a_changed_plan_is_not_carried_out_and_said_so() {
 }
 
 #[tokio::test]
-async fn a_plan_that_cannot_be_bound_is_said_so() {
+async fn a_plan_that_cannot_be_bound_is_reported() {
     let place = Place::with_broker().await;
     place.instance("db", json!({"clusterServicePlanExternalName": "unbindable"})).await;
     place.binding("b", "db", json!({})).await;
@@ -216,9 +216,9 @@ async fn a_plan_that_cannot_be_bound_is_said_so() {
     assert!(!held.requests.iter().any(|request| request.contains("bindings")), "{:?}", held.requests);
 }
 
-/// One mistake in a catalog does not make the broker useless.
+/// One invalid entry does not make the catalog useless.
 #[tokio::test]
-async fn a_catalog_with_mistakes_is_served_but_for_them() {
+async fn invalid_entries_of_a_catalog_are_skipped() {
     let place = Place::new().await;
     let suffix = place.broker.suffix.clone();
     place.broker.held().services = vec![
@@ -245,9 +245,9 @@ async fn a_catalog_with_mistakes_is_served_but_for_them() {
     place.broker_is("FetchedCatalog").await;
 }
 
-/// The Secret is not written over with nothing.
+/// A Secret is never overwritten with nothing.
 #[tokio::test]
-async fn credentials_that_are_told_once_are_fetched_or_missed() {
+async fn credentials_returned_only_once_are_fetched_or_reported_missing() {
     for is_retrievable in [true, false] {
         let place = Place::new().await;
         place.broker.held().is_retrievable = is_retrievable;
@@ -272,7 +272,7 @@ async fn credentials_that_are_told_once_are_fetched_or_missed() {
 }
 
 #[tokio::test]
-async fn credentials_that_end_are_said_to_have_ended() {
+async fn expired_credentials_are_reported() {
     let place = Place::with_broker().await;
     let end = k8s_openapi::jiff::Timestamp::now() + k8s_openapi::jiff::SignedDuration::from_secs(6);
     place.broker.held().expires_at = Some(end.to_string());
@@ -292,16 +292,16 @@ async fn credentials_that_end_are_said_to_have_ended() {
             .count()
     };
     assert_eq!(asked(), 1, "the broker is not asked again and again");
-    // Asked for, it is: this broker gives other ones.
+    // On request the broker is asked again, and this broker returns new credentials.
     place.broker.held().expires_at = None;
     let look = json!({"metadata": {"annotations": {"bindery.dev/reconcile": "1"}}});
     place.merge::<ServiceBinding>("b", look).await.unwrap();
     place.binding_is("b", "InjectedBindResult").await;
 }
 
-/// Nothing is left at the broker that nobody can use.
+/// No credentials remain at the broker that nobody can use.
 #[tokio::test]
-async fn credentials_that_no_secret_can_hold_are_given_back() {
+async fn credentials_that_no_secret_can_hold_are_deleted_at_the_broker() {
     let place = Place::with_broker().await;
     place.instance("db", json!({})).await;
     place.instance_is("db", "ProvisionedSuccessfully").await;
@@ -325,7 +325,7 @@ async fn credentials_that_no_secret_can_hold_are_given_back() {
 }
 
 #[tokio::test]
-async fn a_name_that_leaves_no_room_is_refused() {
+async fn a_name_without_room_for_the_second_secret_is_refused() {
     let place = Place::with_broker().await;
     let create = async |length: usize| {
         let spec = json!({"instanceRef": {"name": "db"}});

@@ -1,5 +1,5 @@
-//! What the tests share: the cluster, one catalog for all of them (as in an installation there is one), and a
-//! namespace for each.
+//! The shared setup of the tests: the cluster, one catalog for all tests, as in an installation, and a namespace for
+//! each test.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
@@ -43,18 +43,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 
-/// How long anything may take.
+/// The time limit of every wait.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// How often a condition is looked at.
+/// The polling interval.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The catalog runs on a runtime of its own, for each test's ends with the test.
+/// The catalog has its own runtime, because each test's runtime ends with the test.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
-/// Where whoever looks after pods tells the catalog of Secrets that are gone.
+/// Reports of missing Secrets to the catalog.
 pub(crate) static LOST_SECRETS: LazyLock<LostSecrets> = LazyLock::new(LostSecrets::default);
 static CATALOG: LazyLock<Mutex<Option<JoinHandle<()>>>> = LazyLock::new(|| Mutex::new(None));
 
-/// A test's place: a namespace, a broker, and access to the cluster.
+/// The surroundings of a test: a namespace, a broker, and access to the cluster.
 pub(crate) struct Place {
     pub(crate) client: Client,
     pub(crate) namespace: String,
@@ -73,7 +73,7 @@ pub(crate) async fn client() -> Client {
     k8s::client().await.expect("KUBECONFIG names no cluster that answers")
 }
 
-/// Access to the cluster as somebody else.
+/// Access to the cluster as another user.
 pub(crate) async fn client_of(user: &str, groups: &[&str]) -> Client {
     client().await;
     let mut config = Config::infer().await.unwrap();
@@ -83,7 +83,7 @@ pub(crate) async fn client_of(user: &str, groups: &[&str]) -> Client {
     Client::try_from(config).unwrap()
 }
 
-/// Starts the catalog unless it runs.
+/// Starts the catalog unless it runs already.
 async fn ensure_catalog(client: &Client) {
     let mut running = CATALOG.lock().await;
     if running.is_none() {
@@ -117,7 +117,7 @@ pub(crate) fn approvals(client: &Client) -> Approvals {
     Approvals::new(client.clone(), "default", "catalog-approvals")
 }
 
-/// Kills the catalog wherever it is, and starts another.
+/// Kills the catalog at any point, and starts another.
 pub(crate) async fn restart_catalog() {
     let mut running = CATALOG.lock().await;
     let old = running.take().expect("a place was made before");
@@ -127,7 +127,7 @@ pub(crate) async fn restart_catalog() {
 }
 
 impl Place {
-    /// A namespace and a broker that is not registered yet.
+    /// Creates a namespace and a broker that is not registered yet.
     pub(crate) async fn new() -> Self {
         let client = client().await;
         ensure_catalog(&client).await;
@@ -138,7 +138,7 @@ impl Place {
         Self { client, namespace: namespace.name_any(), broker: Broker::start() }
     }
 
-    /// A namespace and a broker that is registered.
+    /// Creates a namespace and a registered broker.
     pub(crate) async fn with_broker() -> Self {
         let place = Self::new().await;
         place.register(json!({})).await;
@@ -172,7 +172,7 @@ impl Place {
         Api::all(self.client.clone())
     }
 
-    /// Registers the broker; `spec` overrides what is usual. Its Secret is approved, as by the webhook.
+    /// Registers the broker with an approved Secret; `spec` overrides the defaults.
     pub(crate) async fn register(&self, spec: Value) {
         let mut broker = self.unapproved(&spec);
         let checked = ExternalResourceBroker::of(&self.broker.name(), &broker.spec, None).checked();
@@ -192,7 +192,7 @@ impl Place {
         .unwrap()
     }
 
-    /// Creates an instance of the broker's service; `spec` overrides what is usual.
+    /// Creates an instance of the broker's service; `spec` overrides the defaults.
     pub(crate) async fn instance(&self, name: &str, spec: Value) -> ServiceInstance {
         let mut body = json!({"clusterServiceClassExternalName": self.broker.name(),
             "clusterServicePlanExternalName": "default"});
@@ -319,7 +319,7 @@ where
     panic!("{name} is not {reason} but {seen:#}");
 }
 
-/// Waits until it is so.
+/// Waits until the condition holds.
 pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !so().await {

@@ -1,5 +1,5 @@
-//! The yardstick of `bindery inject` is `kubectl`: what `kubectl` reads in the output is what it reads in the manifests, with what
-//! bindery adds.
+//! `bindery inject` against `kubectl`: from the output `kubectl` must read the same objects as from the manifests,
+//! plus what bindery adds.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -28,7 +28,8 @@ struct Cli {
     args: InjectArgs,
 }
 
-/// What `kubectl` reads in these manifests, or its error. It asks the API server which kinds there are.
+/// The objects that `kubectl` reads from these manifests, or its error. `kubectl` asks the API server for the known
+/// kinds.
 fn by_kubectl(manifests: &str) -> Result<Vec<Value>, String> {
     let mut kubectl = Command::new("kubectl")
         .args(["create", "--dry-run=client", "--validate=false", "-o", "json", "-f", "-"])
@@ -46,7 +47,7 @@ fn by_kubectl(manifests: &str) -> Result<Vec<Value>, String> {
     }
     let values: Vec<Value> =
         serde_json::Deserializer::from_slice(&output.stdout).into_iter().collect::<Result<_, _>>().unwrap();
-    // Several objects are one List.
+    // Several objects are printed as one List.
     let objects = values.into_iter().flat_map(|value| match value {
         Value::Object(mut list) if list.get("kind") == Some(&json!("List")) => match list.remove("items") {
             Some(Value::Array(items)) => items,
@@ -57,7 +58,7 @@ fn by_kubectl(manifests: &str) -> Result<Vec<Value>, String> {
     Ok(objects.map(without_last_applied).collect())
 }
 
-/// `kubectl` writes this annotation anew where it finds it.
+/// `kubectl` rewrites this annotation where it exists.
 fn without_last_applied(mut object: Value) -> Value {
     if let Some(Value::Object(annotations)) = object.pointer_mut("/metadata/annotations") {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
@@ -72,7 +73,7 @@ fn by_bindery(manifests: &str) -> Result<String, String> {
     Ok(String::from_utf8(stdout).unwrap())
 }
 
-/// The object with what its pods lack.
+/// The object after injection.
 fn injected(mut object: Value) -> Value {
     let before = object.clone();
     for workload in workloads(&before) {
@@ -82,7 +83,7 @@ fn injected(mut object: Value) -> Value {
     object
 }
 
-/// Compares what `kubectl` reads before and after; answers how many objects were changed.
+/// Compares what `kubectl` reads before and after, and returns how many objects changed.
 fn compare(what: &str, manifests: &str) -> usize {
     let before = by_kubectl(manifests).unwrap_or_else(|error| panic!("{what}: {error}\n{manifests}"));
     let printed = by_bindery(manifests).unwrap_or_else(|error| panic!("{what}: {error}\n{manifests}"));
@@ -95,7 +96,7 @@ fn compare(what: &str, manifests: &str) -> usize {
     before.iter().zip(&expected).filter(|(before, expected)| before != expected).count()
 }
 
-/// A pod that asks, with these lines in its spec.
+/// An annotated pod with these lines in its spec.
 fn asking(lines: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: p, annotations: {{bindery.dev/bind: db}}}}\nspec:\n  containers: [{{name: \
@@ -103,7 +104,7 @@ fn asking(lines: &str) -> String {
     )
 }
 
-/// Scalars about which YAML 1.1, YAML 1.2 and go-yaml differ.
+/// Scalars that YAML 1.1, YAML 1.2 and go-yaml read differently.
 const SCALARS: &[&str] = &[
     "7e12345",
     "6e5",
@@ -250,7 +251,7 @@ fn documents_are_read_as_kubectl_reads_them() {
 }
 
 #[test]
-fn what_kubectl_cannot_read_is_refused() {
+fn manifests_that_kubectl_cannot_read_are_refused() {
     for lines in [
         "  a: .inf\n",
         "  a: .nan\n",
@@ -275,7 +276,7 @@ fn the_corpus_means_the_same_to_kubectl() {
     for file in fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
-        // Custom resources are of kinds that this API server does not have; a Namespace's say is tested elsewhere.
+        // This API server does not have the kinds of custom resources; other tests cover the defaults of a Namespace.
         let Ok(_) = by_kubectl(&text) else { continue };
         if !text.contains("bindery.dev/inject") {
             assert!(compare(&path.display().to_string(), &text) > 0, "{}", path.display());
@@ -285,9 +286,9 @@ fn the_corpus_means_the_same_to_kubectl() {
     assert!(compared > 3, "{compared} files");
 }
 
-/// Texts of all kinds, in one object, so that `kubectl` is asked once.
+/// Texts of all kinds in one object, so that `kubectl` runs once.
 #[test]
-fn any_text_that_bindery_writes_kubectl_reads_as_it_was() {
+fn kubectl_reads_every_text_that_bindery_writes_unchanged() {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     let text = prop_oneof![

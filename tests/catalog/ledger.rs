@@ -1,4 +1,5 @@
-//! ExternalResources: nothing is lost when an object vanishes without its finalizer, and nobody gets at another's.
+//! ExternalResources: nothing is lost when an object vanishes without its finalizer, and no object gets another's
+//! instance.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -28,7 +29,7 @@ async fn thief(of: &Place, name: &str, id: Option<&str>) -> Place {
 }
 
 #[tokio::test]
-async fn what_abandoned_objects_left_is_deleted() {
+async fn remains_of_abandoned_objects_are_deleted() {
     let place = Place::with_binding().await;
     place.broker.set(Fault::Broken);
     place.abandon::<ServiceInstance>("db").await;
@@ -94,11 +95,11 @@ async fn a_forged_status_binds_nothing() {
 }
 
 #[tokio::test]
-async fn an_object_that_was_restored_keeps_what_it_had() {
+async fn a_restored_object_keeps_its_instance() {
     let place = Place::with_instance().await;
     let before: ServiceInstance = place.api().get("db").await.unwrap();
     let id = before.spec.external_id.clone().unwrap();
-    place.broker.set(Fault::Broken); // so that nothing is deleted before it is restored
+    place.broker.set(Fault::Broken); // So that nothing is deleted before the object is restored.
     place.abandon::<ServiceInstance>("db").await;
     place.instance("db", json!({"externalID": id})).await;
     place.instance_is("db", "ProvisionCallFailed").await;
@@ -118,7 +119,7 @@ async fn an_object_that_was_restored_keeps_what_it_had() {
     assert!(api.get(&external_resources[0].name_any()).await.unwrap().metadata.deletion_timestamp.is_none());
 }
 
-/// The answer to a creation is lost, then the spec changes: nothing stays behind at the broker that was asked first.
+/// The answer to a creation is lost, then the spec changes: nothing remains at the first broker.
 #[tokio::test]
 async fn another_broker_is_asked_only_when_the_first_holds_nothing() {
     let (place, other) = (Place::with_broker().await, Place::with_broker().await);
@@ -145,7 +146,7 @@ async fn another_broker_is_asked_only_when_the_first_holds_nothing() {
 #[case::the_answer_was_lost(Fault::LosesAnswers, "ProvisionCallFailed")]
 #[case::it_is_being_created(Fault::Slow, "Provisioning")]
 #[tokio::test]
-async fn another_plan_begins_anew(#[case] fault: Fault, #[case] reason: &str) {
+async fn a_changed_plan_starts_a_new_creation(#[case] fault: Fault, #[case] reason: &str) {
     let place = Place::with_broker().await;
     place.broker.set(fault);
     place.instance("db", json!({})).await;
@@ -173,7 +174,7 @@ async fn another_plan_begins_anew(#[case] fault: Fault, #[case] reason: &str) {
 async fn a_restored_object_with_another_plan_destroys_nothing() {
     let place = Place::with_instance().await;
     let before: ServiceInstance = place.api().get("db").await.unwrap();
-    place.broker.set(Fault::Broken); // so that nothing is deleted before it is restored
+    place.broker.set(Fault::Broken); // So that nothing is deleted before the object is restored.
     place.abandon::<ServiceInstance>("db").await;
     let spec = json!({"externalID": before.spec.external_id, "clusterServicePlanExternalName": "unbindable"});
     place.instance("db", spec).await;
@@ -185,9 +186,9 @@ async fn a_restored_object_with_another_plan_destroys_nothing() {
     assert_eq!(place.broker.held().instances.len(), 1);
 }
 
-/// Two clusters share a broker, and a manifest was copied from one to the other with its id.
+/// Two clusters share a broker, and a manifest with its id was copied from one to the other.
 #[tokio::test]
-async fn an_id_that_the_broker_holds_for_another_cluster_is_left_alone() {
+async fn an_id_that_the_broker_holds_for_another_cluster_is_not_touched() {
     let place = Place::with_broker().await;
     let theirs = json!({"space_guid": "theirs", "plan_id": format!("plan-{}", place.broker.suffix)});
     place.broker.held().instances.insert("shared".to_owned(), theirs);
@@ -200,7 +201,7 @@ async fn an_id_that_the_broker_holds_for_another_cluster_is_left_alone() {
     assert!(!held.requests.iter().any(|request| request.starts_with("DELETE")), "{:?}", held.requests);
 }
 
-/// Deletes the place's namespace and makes another of the same name.
+/// Deletes the place's namespace and creates another of the same name.
 async fn recreate_namespace(place: &Place) {
     let namespaces: Api<Namespace> = Api::all(place.client.clone());
     namespaces.delete(&place.namespace, &DeleteParams::background()).await.unwrap();
@@ -210,12 +211,12 @@ async fn recreate_namespace(place: &Place) {
     namespaces.create(&PostParams::default(), &namespace).await.unwrap();
 }
 
-/// An instance that was made in a namespace which is another now, with an object of the same name and id: what a broker
-/// still holds is somebody else's.
+/// An object with the same name and id in a recreated namespace. What the broker still holds belongs to the former
+/// namespace.
 async fn heir() -> (Place, ExternalResource) {
     let place = Place::with_instance().await;
     let before: ServiceInstance = place.api().get("db").await.unwrap();
-    place.broker.set(Fault::Broken); // so that nothing is deleted before the heir comes
+    place.broker.set(Fault::Broken); // So that nothing is deleted before the new object exists.
     place.merge::<ServiceInstance>("db", json!({"metadata": {"finalizers": null}})).await.unwrap();
     recreate_namespace(&place).await;
     place.instance("db", json!({"externalID": before.spec.external_id})).await;
@@ -249,7 +250,7 @@ async fn a_recreated_namespace_inherits_nothing() {
 }
 
 #[tokio::test]
-async fn a_recreated_namespace_takes_over_what_an_administrator_hands_it() {
+async fn a_recreated_namespace_takes_over_what_an_administrator_hands_over() {
     let (place, external_resource) = heir().await;
     let namespaces: Api<Namespace> = Api::all(place.client.clone());
     let uid = namespaces.get(&place.namespace).await.unwrap().uid().unwrap();
@@ -272,7 +273,7 @@ async fn a_recreated_namespace_takes_over_what_an_administrator_hands_it() {
 }
 
 #[tokio::test]
-async fn a_external_resource_of_an_earlier_version_learns_its_namespace() {
+async fn an_external_resource_of_an_earlier_version_gets_its_namespace_uid() {
     let place = Place::with_instance().await;
     let external_resources: Api<ExternalResource> = Api::all(place.client.clone());
     let name = place.external_resources().await[0].name_any();
@@ -284,7 +285,7 @@ async fn a_external_resource_of_an_earlier_version_learns_its_namespace() {
         .await;
 }
 
-/// A status says which operation runs, and users may be able to write it.
+/// The status names the running operation, and users may be able to write the status.
 #[tokio::test]
 async fn a_forged_operation_leaves_nothing_at_the_broker() {
     let place = Place::with_instance().await;
@@ -298,9 +299,9 @@ async fn a_forged_operation_leaves_nothing_at_the_broker() {
     assert!(place.broker.is_empty());
 }
 
-/// Another's external resources of bindings do not keep an object from going that only has the id.
+/// ExternalResources of another instance's bindings do not block the deletion of an object that only has the same id.
 #[tokio::test]
-async fn a_stranger_with_an_id_goes_in_spite_of_its_bindings() {
+async fn an_object_with_a_foreign_id_can_be_deleted_despite_that_ids_bindings() {
     let place = Place::with_binding().await;
     let victim: ServiceInstance = place.api().get("db").await.unwrap();
     let thief = thief(&place, "db", victim.spec.external_id.as_deref()).await;

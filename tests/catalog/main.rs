@@ -1,6 +1,6 @@
-//! The catalog's reconcilers against a real API server and a broker that can be made to fail, and the webhook as that API
-//! server calls it. They need a cluster:
-//! `tests/cluster/with-cluster cargo test --test catalog`, or a `KUBECONFIG` of one that may be written to.
+//! The catalog's reconcilers and the webhook against a real API server, with a broker that can fail. The tests need a
+//! cluster: `tests/cluster/with-cluster cargo test --test catalog`, or a `KUBECONFIG` of a cluster that may be
+//! changed.
 
 mod admission;
 mod approvals;

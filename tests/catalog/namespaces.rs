@@ -1,4 +1,5 @@
-//! NamespaceBindings: namespaces get services of their own and lose them again, and nobody else's are touched.
+//! NamespaceBindings: selected namespaces get services and lose them again; services of other users are never
+//! touched.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -21,14 +22,14 @@ use crate::{
     harness::{Place, restart_catalog, until},
 };
 
-/// A place with a broker and a NamespaceBinding for the namespaces that are labelled for it.
+/// A place with a broker, and a NamespaceBinding for labelled namespaces.
 struct Branches {
     place: Place,
     name: String,
 }
 
 impl Branches {
-    /// `spec` overrides what is usual.
+    /// `spec` overrides the defaults.
     async fn new(spec: Value) -> Self {
         let place = Place::with_broker().await;
         place.broker_is("FetchedCatalog").await;
@@ -37,7 +38,7 @@ impl Branches {
         branches
     }
 
-    /// Another NamespaceBinding for the same namespaces.
+    /// Creates another NamespaceBinding for the same namespaces.
     async fn bind(&self, name: &str, spec: Value) {
         let mut body = json!({
             "namespaceSelector": {"matchLabels": {"branches": self.place.broker.suffix}},
@@ -67,7 +68,7 @@ impl Branches {
         Api::namespaced(self.place.client.clone(), namespace)
     }
 
-    /// Creates a namespace that is selected; these labels are added.
+    /// Creates a selected namespace with these additional labels.
     async fn branch(&self, labels: Value) -> String {
         let mut all = json!({"branches": self.place.broker.suffix});
         all.as_object_mut().unwrap().extend(labels.as_object().unwrap().clone());
@@ -94,7 +95,7 @@ impl Branches {
         self.instances(namespace).get_opt("db").await.unwrap()
     }
 
-    /// Waits until the status is so.
+    /// Waits until the status satisfies the condition.
     async fn reported(&self, so: impl Fn(&Value) -> bool) -> Value {
         let mut seen = Value::Null;
         until(&format!("another status of {}", self.name), async || {
@@ -105,7 +106,7 @@ impl Branches {
         seen
     }
 
-    /// Why a namespace does not have it.
+    /// Waits until the namespace is listed with this reason, and returns the message.
     async fn waits(&self, namespace: &str, reason: &str) -> String {
         let of = |status: &Value| -> Option<String> {
             let waiting = status["waiting"].as_array()?;
@@ -137,7 +138,7 @@ fn condition<'a>(status: &'a Value, type_: &str) -> &'a Value {
 }
 
 #[tokio::test]
-async fn a_namespace_comes_with_its_database_and_takes_it_along() {
+async fn a_database_is_created_and_deleted_with_its_namespace() {
     let parameters = json!({"parameters": {"owner": "{{ labels.team }}"}, "env": "DATABASE_URL=uri"});
     let branches = Branches::new(parameters).await;
     let namespace = branches.branch(json!({"team": "blue"})).await;
@@ -162,10 +163,10 @@ async fn a_namespace_comes_with_its_database_and_takes_it_along() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_made_is_left_alone() {
+async fn objects_of_other_users_are_not_touched() {
     let branches = Branches::new(json!({})).await;
     let labels = json!({"branches": branches.place.broker.suffix});
-    // Theirs is there before the namespace is selected.
+    // The user's instance exists before the namespace is selected.
     branches.place.instance("db", json!({})).await;
     branches.place.instance_is("db", "ProvisionedSuccessfully").await;
     let namespace = branches.place.namespace.clone();
@@ -183,7 +184,7 @@ async fn what_somebody_else_made_is_left_alone() {
 }
 
 #[tokio::test]
-async fn who_is_over_the_limit_waits_for_another_to_go() {
+async fn a_namespace_over_the_limit_waits_until_another_is_gone() {
     let branches = Branches::new(json!({"limits": {"total": 1}})).await;
     let first = branches.branch(json!({})).await;
     branches.ready(&first).await;
@@ -213,13 +214,13 @@ async fn a_burst_stays_within_the_limits_and_teams_share() {
     for (team, namespace) in &made {
         *held.entry(*team).or_insert(0) += i32::from(branches.instance(namespace).await.is_some());
     }
-    // The first of blue came alone; red's are let in before blue's many unless these were there already.
+    // The first namespace of blue came alone; red's are granted before blue's others unless those existed already.
     assert!(held["blue"] <= 4 && held.values().sum::<i32>() == 6, "{held:?}");
     assert_eq!(held["red"], 2);
 }
 
 #[tokio::test]
-async fn who_loses_the_label_loses_the_database_after_a_while() {
+async fn without_the_label_the_database_is_deleted_after_the_grace_period() {
     let branches = Branches::new(json!({"gracePeriod": "1h"})).await;
     let namespace = branches.branch(json!({})).await;
     branches.ready(&namespace).await;
@@ -245,7 +246,7 @@ async fn who_loses_the_label_loses_the_database_after_a_while() {
 }
 
 #[tokio::test]
-async fn a_namespacebinding_that_is_deleted_takes_no_data_with_it_at_once() {
+async fn deleting_a_namespacebinding_deletes_no_data_at_once() {
     let branches = Branches::new(json!({})).await;
     let namespace = branches.branch(json!({})).await;
     branches.ready(&namespace).await;
@@ -263,7 +264,7 @@ async fn a_namespacebinding_that_is_deleted_takes_no_data_with_it_at_once() {
 }
 
 #[tokio::test]
-async fn a_time_that_is_over_is_announced_extended_and_then_over() {
+async fn the_end_of_a_ttl_is_announced_can_be_extended_and_comes() {
     let branches = Branches::new(json!({"ttl": {"after": "8s", "warnBefore": "5s"}})).await;
     let namespace = branches.branch(json!({})).await;
     branches.ready(&namespace).await;
@@ -286,7 +287,7 @@ async fn a_time_that_is_over_is_announced_extended_and_then_over() {
 }
 
 #[tokio::test]
-async fn a_running_pod_keeps_what_its_namespace_has() {
+async fn a_running_pod_keeps_the_service_of_its_namespace() {
     let branches =
         Branches::new(json!({"ttl": {"after": "4s", "since": "LastPod", "warnBefore": "1s"}})).await;
     let namespace = branches.branch(json!({})).await;
@@ -295,7 +296,7 @@ async fn a_running_pod_keeps_what_its_namespace_has() {
         Api::namespaced(branches.place.client.clone(), &namespace);
     let pod = json!({"metadata": {"name": "app"}, "spec": {"containers": [{"name": "app", "image": "busybox:1.35",
         "imagePullPolicy": "Never", "command": ["sleep", "3600"]}]}});
-    // The account that pods have by default takes a moment.
+    // The default service account takes a moment.
     until("a pod", async || {
         pods.create(&PostParams::default(), &serde_json::from_value(pod.clone()).unwrap()).await.is_ok()
     })
@@ -314,7 +315,7 @@ async fn a_running_pod_keeps_what_its_namespace_has() {
 }
 
 #[tokio::test]
-async fn one_namespace_that_fails_does_not_hold_up_the_others() {
+async fn a_failing_namespace_does_not_delay_the_others() {
     let branches = Branches::new(json!({"parameters": {"owner": "{{ labels.team }}"}})).await;
     let nobodys = branches.branch(json!({})).await;
     let message = branches.waits(&nobodys, "InvalidTemplate").await;
@@ -326,7 +327,7 @@ async fn one_namespace_that_fails_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
-async fn a_spec_that_means_nothing_changes_nothing() {
+async fn an_invalid_spec_changes_nothing() {
     let branches = Branches::new(json!({})).await;
     let namespace = branches.branch(json!({})).await;
     branches.ready(&namespace).await;
@@ -341,7 +342,7 @@ async fn a_spec_that_means_nothing_changes_nothing() {
     branches.rules().patch(&branches.name, &PatchParams::default(), &mended).await.unwrap();
     let status = branches.reported(|status| status["outdated"] == 1).await;
     assert_eq!(condition(&status, "UpToDate")["reason"], "NewInstancesOnly");
-    // Whoever wants it anew deletes it.
+    // A user who wants a new instance deletes the old one.
     branches.instances(&namespace).delete("db", &DeleteParams::default()).await.unwrap();
     branches.reported(|status| status["outdated"] == 0 && status["ready"] == 1).await;
     let held = branches.place.broker.held().instances.clone();
@@ -351,7 +352,7 @@ async fn a_spec_that_means_nothing_changes_nothing() {
 
 /// Before they lose anything.
 #[tokio::test]
-async fn a_narrower_selection_says_how_many_lose_what_they_have() {
+async fn a_narrower_selection_reports_how_many_namespaces_lose_their_service() {
     let branches = Branches::new(json!({"gracePeriod": "2h"})).await;
     let namespace = branches.branch(json!({})).await;
     branches.ready(&namespace).await;
@@ -371,7 +372,7 @@ async fn a_narrower_selection_says_how_many_lose_what_they_have() {
 }
 
 #[tokio::test]
-async fn of_two_that_give_the_same_the_older_does() {
+async fn the_older_of_two_namespacebindings_with_one_name_wins() {
     let branches = Branches::new(json!({})).await;
     let younger =
         Branches { place: Place::new().await, name: format!("younger-{}", branches.place.broker.suffix) };
@@ -391,15 +392,15 @@ async fn of_two_that_give_the_same_the_older_does() {
     );
 }
 
-/// With the broker away the namespace goes all the same; what it had is deleted when the broker is back.
+/// While the broker is away the namespace is deleted; its instance is deleted at the broker when the broker is back.
 #[tokio::test]
-async fn a_namespace_goes_while_its_broker_is_away() {
+async fn a_namespace_is_deleted_while_its_broker_is_away() {
     goes_in_spite_of(Fault::Broken).await;
 }
 
-/// A call may take a minute, and there is one for the binding and one for the instance.
+/// A call may take a minute, and the binding and the instance need one each.
 #[tokio::test]
-async fn a_namespace_goes_while_its_broker_answers_nothing() {
+async fn a_namespace_is_deleted_while_its_broker_never_answers() {
     goes_in_spite_of(Fault::Hangs).await;
 }
 

@@ -1,5 +1,5 @@
-//! Pods that the webhook missed, and pods that wait: who is told what, and who is evicted. The cluster has no webhook, so
-//! a pod is bound here if its manifest already is, as `bindery inject` would write it.
+//! Missed pods and waiting pods: the events about them, and evictions. The cluster has no webhook, so a pod is bound
+//! only if its manifest is already patched, as by `bindery inject`.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -33,7 +33,7 @@ use crate::{
 
 static METRICS: LazyLock<std::sync::Arc<Metrics>> = LazyLock::new(Default::default);
 
-/// A place in a cluster whose pods are looked after; one process does so for all tests.
+/// A place in a cluster whose pods the catalog watches; one process does so for all tests.
 pub(crate) async fn place() -> Place {
     static LOOKING_AFTER: OnceCell<()> = OnceCell::const_new();
     let place = Place::with_broker().await;
@@ -59,7 +59,7 @@ fn sleeping(annotations: &Value) -> Value {
     })
 }
 
-/// The same after the webhook.
+/// The same pod after injection.
 fn bound(annotations: &Value) -> Value {
     let mut pod = sleeping(annotations);
     inject(&pod, &InjectSettings::default()).unwrap().apply(&mut pod).unwrap();
@@ -86,7 +86,7 @@ async fn deploy(place: &Place, name: &str, replicas: usize, template: Value) {
     create::<Deployment>(place, name, json!({"spec": spec})).await;
 }
 
-/// What an object's users were told for this reason.
+/// The event messages about an object with this reason.
 async fn told(place: &Place, kind: &str, name: &str, reason: &str) -> Vec<String> {
     let events = place.api::<Event>().list(&ListParams::default()).await.unwrap();
     let is_about = |event: &Event| {
@@ -114,7 +114,7 @@ fn metric(name: &str, place: &Place) -> Option<i64> {
     text.lines().find_map(|text| text.strip_prefix(&line)).map(|count| count.parse().unwrap())
 }
 
-/// The uids of the pods with this label that do not end.
+/// The uids of the pods with this label that are not terminating.
 async fn pods_of(place: &Place, app: &str) -> BTreeSet<String> {
     let pods = place.api::<Pod>().list(&ListParams::default().labels(&format!("app={app}"))).await.unwrap();
     pods.into_iter()
@@ -136,7 +136,7 @@ async fn bindery(arguments: &[&str]) -> Output {
 }
 
 #[tokio::test]
-async fn a_missed_pod_is_counted_and_its_owner_told_once() {
+async fn a_missed_pod_is_counted_and_its_owner_gets_one_event() {
     let place = place().await;
     deploy(&place, "web", 2, sleeping(&json!({"bindery.dev/bind": "db"}))).await;
     create::<Pod>(&place, "bare", sleeping(&json!({"bindery.dev/bind": "db"}))).await;
@@ -160,7 +160,7 @@ async fn a_missed_pod_is_counted_and_its_owner_told_once() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_begins_to_bind_its_pods_has_missed_those_that_are_there() {
+async fn existing_pods_of_a_namespace_with_a_new_default_count_as_missed() {
     let place = place().await;
     create::<Pod>(&place, "silent", sleeping(&json!({}))).await;
     create::<Pod>(&place, "out", sleeping(&json!({"bindery.dev/bind": ""}))).await;
@@ -176,9 +176,9 @@ async fn a_namespace_that_begins_to_bind_its_pods_has_missed_those_that_are_ther
     until("nothing is asked for any more", async || metric("pods_missed", &place).is_none()).await;
 }
 
-/// Without a webhook every successor is missed as well, so each owner loses one pod and no more.
+/// Without a webhook every replacement is missed as well, so each owner loses only one pod.
 #[tokio::test]
-async fn missed_pods_are_evicted_where_the_namespace_says_so_and_not_in_vain() {
+async fn missed_pods_are_evicted_if_the_namespace_asks_for_it_and_not_repeatedly() {
     let place = place().await;
     let asking = || sleeping(&json!({"bindery.dev/bind": "db"}));
     for app in ["web", "kept"] {
@@ -190,7 +190,7 @@ async fn missed_pods_are_evicted_where_the_namespace_says_so_and_not_in_vain() {
     until("five pods are missed", async || metric("pods_missed", &place) == Some(5)).await;
     let (web, kept) = (pods_of(&place, "web").await, pods_of(&place, "kept").await);
     let bare = place.api::<Pod>().get("bare").await.unwrap().uid();
-    // Of a pod that has not started none is kept.
+    // The budget does not protect a pod that has not started.
     until("the budget is in force", async || {
         let budget = place.api::<PodDisruptionBudget>().get("kept").await.unwrap();
         budget.status.is_some_and(|status| status.current_healthy == Some(2))
@@ -203,7 +203,7 @@ async fn missed_pods_are_evicted_where_the_namespace_says_so_and_not_in_vain() {
     assert_eq!(pods_of(&place, "kept").await, kept, "a budget is respected");
     assert_eq!(place.api::<Pod>().get("bare").await.unwrap().uid(), bare, "nobody would replace it");
     deploy(&place, "late", 1, asking()).await;
-    // What cannot be evicted holds up nothing else.
+    // A pod that cannot be evicted does not delay the others.
     until_told(&place, "Deployment", "late", "MissedAgain", "not asked about new pods").await;
 
     place.delete::<PodDisruptionBudget>("kept").await;
@@ -212,7 +212,7 @@ async fn missed_pods_are_evicted_where_the_namespace_says_so_and_not_in_vain() {
 }
 
 #[tokio::test]
-async fn a_waiting_pod_and_its_owner_are_told_why() {
+async fn a_waiting_pod_and_its_owner_get_an_event_with_the_reason() {
     let place = place().await;
     place.binding("mydb01-binding", "mydb01", json!({})).await;
     deploy(&place, "web", 1, bound(&json!({"bindery.dev/bind": "mydb01-bindign"}))).await;
@@ -224,7 +224,7 @@ async fn a_waiting_pod_and_its_owner_are_told_why() {
     until_told(&place, "Pod", "plain", "SecretMissing", "no Secret named \"absent\"").await;
     until("all three are counted", async || metric("pods_waiting", &place) == Some(3)).await;
 
-    // Another reason is told as soon as there is one.
+    // A new reason is reported as soon as it exists.
     place.broker.set(Fault::Slow);
     place.instance("mydb01", json!({})).await;
     let words = until_told(&place, "Pod", "early", "BindingNotReady", "creating (10%)").await;
@@ -234,7 +234,7 @@ async fn a_waiting_pod_and_its_owner_are_told_why() {
 }
 
 #[tokio::test]
-async fn a_key_that_a_secret_lacks_is_named_and_no_value() {
+async fn a_missing_key_of_a_secret_is_named_without_any_value() {
     let place = place().await;
     let secret = json!({"stringData": {"host": "hunter2", "port": "26257"}});
     create::<Secret>(&place, "own", secret).await;
@@ -246,7 +246,7 @@ async fn a_key_that_a_secret_lacks_is_named_and_no_value() {
 }
 
 #[tokio::test]
-async fn who_tells_who_holds_waits_and_was_missed() {
+async fn who_lists_holding_waiting_and_missed_pods() {
     let place = place().await;
     place.instance("db", json!({})).await;
     place.binding("b", "db", json!({})).await;
@@ -286,10 +286,10 @@ async fn who_tells_who_holds_waits_and_was_missed() {
     assert!(error.contains("no ServiceBinding named \"nobody\""), "{error}");
 }
 
-/// The catalog may not watch Secrets, but a pod that waits for one shows that it is gone. Otherwise it would come back when its turn to
-/// be looked at comes, after ten minutes or so.
+/// The catalog may not watch Secrets, but a pod that waits for a Secret shows that it is missing. Otherwise the
+/// Secret would be restored only at its next check, after about ten minutes.
 #[tokio::test]
-async fn a_secret_that_somebody_deletes_is_back_once_a_pod_waits_for_it() {
+async fn a_deleted_secret_is_restored_once_a_pod_waits_for_it() {
     let place = place().await;
     place.instance("db", json!({})).await;
     place.binding("b", "db", json!({})).await;
@@ -312,9 +312,9 @@ async fn phase(place: &Place, pod: &str) -> String {
     pod.status.and_then(|status| status.phase).unwrap_or_default()
 }
 
-/// The webhook's warnings go to the controller that makes the pods, and nobody sees them.
+/// The webhook's warnings go to the controller that creates the pods, and nobody sees them.
 #[tokio::test]
-async fn what_a_pod_is_warned_of_its_owner_is_told_and_which_variables_are_hidden() {
+async fn warnings_about_a_pod_and_hidden_variables_become_events_on_its_owner() {
     let place = place().await;
     place.instance("db", json!({})).await;
     for binding in ["b", "c"] {
@@ -338,9 +338,9 @@ async fn what_a_pod_is_warned_of_its_owner_is_told_and_which_variables_are_hidde
     assert!(told(&place, "Deployment", "web", "BoundWithWarning").await.is_empty());
 }
 
-/// Whoever replaces or revokes credentials goes by this list.
+/// Admins use this list when they replace or revoke credentials.
 #[tokio::test]
-async fn who_counts_pods_by_what_they_have_and_knows_what_is_revoked() {
+async fn who_lists_pods_by_what_they_use_and_shows_revoked_credentials() {
     let place = place().await;
     place.instance("db", json!({})).await;
     place.binding("b", "db", json!({})).await;
@@ -356,7 +356,7 @@ async fn who_counts_pods_by_what_they_have_and_knows_what_is_revoked() {
         };
         answer["holders"].as_array().unwrap().iter().map(state).collect::<Vec<_>>()
     };
-    // The documented replacement: the template names another binding by now, and this pod has not been made anew.
+    // The documented replacement: the template names another binding, and this pod has not been recreated yet.
     for annotations in [json!({"bindery.dev/bind": "new"}), json!({"bindery.dev/bind": null})] {
         assert_eq!(states(&annotations).await, ["env held", "files held"]);
     }
@@ -370,6 +370,6 @@ async fn who_counts_pods_by_what_they_have_and_knows_what_is_revoked() {
     assert_eq!(states(&json!({})).await, ["env revoked", "files revoked"]);
     place.binding("b", "db", json!({})).await;
     place.binding_is("b", "InjectedBindResult").await;
-    // Its files are refreshed within minutes.
+    // The pod's files are refreshed within minutes.
     assert_eq!(states(&json!({})).await, ["env revoked", "files unknown"]);
 }

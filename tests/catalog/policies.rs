@@ -1,4 +1,5 @@
-//! What the chart's policies and roles let bindery's accounts and the users of a namespace do, asked of the API server.
+//! The chart's policies and roles for bindery's accounts and for users of a namespace, checked against the API
+//! server.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -35,7 +36,7 @@ async fn install(place: &Place) {
     let documents = rendered.split("\n---\n").map(|document| document.trim_start_matches("---\n"));
     let mut objects: Vec<Value> =
         documents.map(|document| serde_saphyr::from_str(document).unwrap()).collect();
-    // The API server hears of policies in this order: once the last is in force, all are.
+    // The API server learns of policies in this order: once the last one is in force, all are.
     objects
         .sort_by_key(|object| object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with(LAST)));
     for object in objects {
@@ -66,7 +67,7 @@ async fn account(place: &Place, role: &str) -> Client {
     client_of(&format!("system:serviceaccount:{namespace}:{namespace}-{role}"), &[all, &of_namespace]).await
 }
 
-/// Whether a policy said no, and that nothing else did.
+/// Whether this policy refused the request.
 fn is_denied<T: std::fmt::Debug>(outcome: kube::Result<T>, policy: &str) -> bool {
     match outcome {
         Ok(_) => false,
@@ -105,7 +106,7 @@ fn secrets(place: &Place, client: &Client) -> Api<Secret> {
 }
 
 #[tokio::test]
-async fn the_catalog_writes_secrets_of_bindings_alone() {
+async fn the_catalog_may_write_only_secrets_of_bindings() {
     let place = installed().await;
     let catalog = account(&place, "catalog").await;
     let (secrets, make, policy) = (secrets(&place, &catalog), PostParams::default(), "catalog-secrets");
@@ -115,7 +116,7 @@ async fn the_catalog_writes_secrets_of_bindings_alone() {
     {
         assert!(is_denied(secrets.create(&make, &secret(&bad)).await, policy), "{bad}");
     }
-    // One whose owner is gone is collected at once.
+    // An object without an existing owner is garbage-collected at once.
     let spec = json!({"instanceRef": {"name": "none"}});
     let binding: ServiceBinding = place.create("ServiceBinding", "made", json!({}), spec).await.unwrap();
     let mut of_binding = secret(&json!({}));
@@ -140,7 +141,7 @@ async fn the_catalog_writes_secrets_of_bindings_alone() {
 }
 
 #[tokio::test]
-async fn the_catalog_says_in_namespaces_what_pods_are_bound_to_and_no_more() {
+async fn the_catalog_may_write_only_the_default_for_pods_in_namespaces() {
     let place = installed().await;
     let namespaces: Api<Namespace> = Api::all(account(&place, "catalog").await);
     let change = async |metadata: Value| {
@@ -155,7 +156,7 @@ async fn the_catalog_says_in_namespaces_what_pods_are_bound_to_and_no_more() {
         json!({"finalizers": ["example.com/for-ever"]}),
     ] {
         let denied = match change(bad.clone()).await {
-            // Kubernetes keeps the label with the name itself.
+            // Kubernetes itself sets the label with the namespace's name.
             Ok(_) => bad["labels"]["kubernetes.io/metadata.name"].is_null() && bad["labels"].is_object(),
             denied => is_denied(denied, "catalog-namespaces"),
         };
@@ -170,7 +171,7 @@ async fn the_catalog_says_in_namespaces_what_pods_are_bound_to_and_no_more() {
 }
 
 #[tokio::test]
-async fn the_catalog_completes_what_users_write_and_changes_none_of_it() {
+async fn the_catalog_may_complete_but_not_change_users_objects() {
     let place = installed().await;
     place.instance("db", json!({"parameters": {"size": "small"}})).await;
     place.instance_is("db", "ProvisionedSuccessfully").await;
@@ -201,7 +202,7 @@ async fn the_catalog_completes_what_users_write_and_changes_none_of_it() {
 }
 
 #[tokio::test]
-async fn the_catalog_nudges_workloads_and_says_nothing_else_of_them() {
+async fn the_catalog_may_write_only_the_nudge_of_workloads() {
     let place = installed().await;
     let replicas: ReplicaSet =
         serde_json::from_value(json!({"metadata": {"name": "app"}, "spec": {"replicas": 0,
@@ -226,9 +227,9 @@ async fn the_catalog_nudges_workloads_and_says_nothing_else_of_them() {
         .unwrap();
 }
 
-/// What counts for a limit is what bindery gave.
+/// Only objects that bindery created count towards a limit.
 #[tokio::test]
-async fn no_tenant_says_that_a_namespacebinding_gave_something() {
+async fn no_tenant_may_mark_objects_as_created_by_a_namespacebinding() {
     let place = installed().await;
     let user = format!("dev-{}", place.namespace);
     edits(&place, &user).await;
@@ -258,7 +259,7 @@ async fn no_tenant_says_that_a_namespacebinding_gave_something() {
 }
 
 #[tokio::test]
-async fn the_broker_registers_itself_and_makes_its_own_secrets() {
+async fn the_broker_may_register_only_itself_and_create_its_own_secrets() {
     let place = installed().await;
     let broker = account(&place, "broker").await;
     let namespace = &place.namespace;

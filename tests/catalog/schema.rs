@@ -26,7 +26,7 @@ fn refused<K: std::fmt::Debug>(outcome: kube::Result<K>) -> String {
 #[case::a_plan_of_another_kind(json!({"clusterServiceClassName": "a", "clusterServicePlanExternalName": "b"}), "same way")]
 #[case::an_id_that_is_no_segment(json!({"clusterServiceClassName": "a", "externalID": ".."}), "part of a path")]
 #[tokio::test]
-async fn instances_that_cannot_be_meant_are_refused(#[case] spec: Value, #[case] word: &str) {
+async fn invalid_instances_are_refused(#[case] spec: Value, #[case] word: &str) {
     let place = Place::new().await;
     let message = refused(place.create::<ServiceInstance>("ServiceInstance", "db", json!({}), spec).await);
     assert!(message.contains(word), "{message}");
@@ -61,7 +61,7 @@ async fn brokers_must_have_an_address() {
 #[case::another_id(json!({"externalID": "other"}))]
 #[case::other_parameters(json!({"parameters": {"role": "reader"}}))]
 #[tokio::test]
-async fn a_binding_stays_as_it_is(#[case] change: Value) {
+async fn the_spec_of_a_binding_cannot_change(#[case] change: Value) {
     let place = Place::with_broker().await;
     place.instance("db", json!({})).await;
     let spec = json!({"instanceRef": {"name": "db"}, "parameters": {"role": "writer"}});
@@ -71,7 +71,7 @@ async fn a_binding_stays_as_it_is(#[case] change: Value) {
     assert!(message.contains("delete the binding and create another"), "{message}");
 }
 
-/// They become parts of paths and of other names.
+/// These values become parts of paths and of other names.
 #[rstest]
 #[case::a_path(json!({"secretName": "a/b"}), "secretName")]
 #[case::the_folder_above(json!({"secretName": ".."}), "secretName")]
@@ -79,7 +79,7 @@ async fn a_binding_stays_as_it_is(#[case] change: Value) {
 #[case::capitals(json!({"secretName": "Upper"}), "secretName")]
 #[case::an_instance_elsewhere(json!({"instanceRef": {"name": "../../default/serviceinstances/a"}}), "instanceRef.name")]
 #[tokio::test]
-async fn names_that_become_part_of_a_path_are_names(#[case] change: Value, #[case] field: &str) {
+async fn names_in_paths_are_validated(#[case] change: Value, #[case] field: &str) {
     let place = Place::new().await;
     let mut spec = json!({"instanceRef": {"name": "db"}});
     json_patch::merge(&mut spec, &change);
@@ -88,7 +88,7 @@ async fn names_that_become_part_of_a_path_are_names(#[case] change: Value, #[cas
 }
 
 #[tokio::test]
-async fn a_bindings_name_leaves_room_for_that_of_its_variables() {
+async fn the_name_of_a_binding_leaves_room_for_that_of_its_second_secret() {
     let place = Place::new().await;
     let spec = json!({"instanceRef": {"name": "db"}});
     let name = "b".repeat(250);
@@ -99,7 +99,7 @@ async fn a_bindings_name_leaves_room_for_that_of_its_variables() {
 }
 
 #[tokio::test]
-async fn an_instances_id_stays_as_it_is() {
+async fn the_id_of_an_instance_cannot_change() {
     let place = Place::with_broker().await;
     place.instance("db", json!({})).await;
     place.instance_is("db", "ProvisionedSuccessfully").await;
@@ -108,7 +108,7 @@ async fn an_instances_id_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn fields_that_nothing_acts_on_are_reported() {
+async fn unsupported_fields_cause_a_warning() {
     let place = Place::new().await;
     let api: Api<ServiceInstance> = place.api();
     let object = json!({"apiVersion": "servicecatalog.k8s.io/v1beta1", "kind": "ServiceInstance",
@@ -155,7 +155,7 @@ async fn kubectl_shows_the_columns_of_the_old_api() {
 #[case::no_policy(json!({"reclaimPolicy": "recycle"}), "reclaimPolicy")]
 #[case::no_binding(json!({"bindingName": "a.b"}), "bindingName")]
 #[tokio::test]
-async fn namespacebindings_that_cannot_be_meant_are_refused(#[case] change: Value, #[case] word: &str) {
+async fn invalid_namespacebindings_are_refused(#[case] change: Value, #[case] word: &str) {
     let place = Place::new().await;
     let mut spec = json!({"namePattern": "feature-*", "clusterServiceClassExternalName": "cockroachdb"});
     json_patch::merge(&mut spec, &change);
@@ -164,7 +164,7 @@ async fn namespacebindings_that_cannot_be_meant_are_refused(#[case] change: Valu
 }
 
 #[tokio::test]
-async fn namespacebindings_keep_the_name_that_pods_know() {
+async fn the_binding_name_of_a_namespacebinding_cannot_change() {
     let place = Place::new().await;
     let spec = json!({"namePattern": "nobody", "clusterServiceClassExternalName": "cockroachdb", "bindingName": "a"});
     let name = namespacebinding(&place, "kept", spec.clone()).await.unwrap().name_any();
@@ -184,7 +184,7 @@ async fn namespacebinding(place: &Place, name: &str, spec: Value) -> kube::Resul
     let name = format!("{name}-{}", place.broker.suffix);
     let object = json!({"apiVersion": "bindery.dev/v1alpha1", "kind": "NamespaceBinding",
         "metadata": {"name": name}, "spec": spec});
-    // As it is written, without what serde would leave out.
+    // The object is sent as written, including fields that serde would omit.
     let request = axum::http::Request::post("/apis/bindery.dev/v1alpha1/namespacebindings")
         .header("content-type", "application/json")
         .body(object.to_string().into_bytes())

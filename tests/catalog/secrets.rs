@@ -1,4 +1,4 @@
-//! The Secrets of a binding: what is in them, whose they are, and that they come back.
+//! The Secrets of a binding: their content, their ownership, and their restoration.
 
 use bindery::apis::servicecatalog::ServiceBinding;
 use k8s_openapi::api::core::v1::Secret;
@@ -19,7 +19,7 @@ async fn bound(annotations: serde_json::Value) -> Place {
 }
 
 #[tokio::test]
-async fn both_secrets_hold_what_the_contract_says() {
+async fn both_secrets_have_the_documented_content() {
     let place = bound(json!({})).await;
     let secret = place.secret("b").await.unwrap();
     let keys: Vec<_> = secret.data.as_ref().unwrap().keys().map(String::as_str).collect();
@@ -58,7 +58,7 @@ async fn another_name_gets_the_same_data() {
 }
 
 #[tokio::test]
-async fn a_secret_of_somebody_else_is_never_touched() {
+async fn a_secret_of_another_owner_is_never_touched() {
     let place = Place::with_broker().await;
     let foreign: Secret = serde_json::from_value(json!({
         "metadata": {"name": "b"}, "stringData": {"mine": "yes"},
@@ -113,7 +113,7 @@ async fn lost_and_changed_secrets_come_back_when_asked() {
     assert_eq!(place.secret("b").await.unwrap().annotations()["bindery.dev/revision"], "1");
 }
 
-/// Which Secrets a binding has follows from its spec, and whose they are from their owner reference.
+/// The spec determines a binding's Secrets, and the owner reference determines whose they are.
 #[tokio::test]
 async fn a_forged_status_deletes_no_secret_of_others() {
     let place = bound(json!({})).await;
@@ -134,9 +134,9 @@ async fn a_forged_status_deletes_no_secret_of_others() {
     assert!(place.secret("b").await.is_none() && place.secret("b-env").await.is_none());
 }
 
-/// One that lost its owner is not bindery's any more; nobody waits for it.
+/// A Secret without its owner reference does not belong to bindery any more; nothing waits for it.
 #[tokio::test]
-async fn a_secret_that_was_taken_over_stays() {
+async fn a_secret_that_a_user_took_over_stays() {
     let place = bound(json!({})).await;
     place.merge::<Secret>("b", json!({"metadata": {"ownerReferences": null}})).await.unwrap();
     place.delete::<ServiceBinding>("b").await;

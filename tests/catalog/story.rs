@@ -1,4 +1,4 @@
-//! The story: an instance becomes a database, a binding a Secret, whatever comes first, and all of it goes again.
+//! From an instance to a database and from a binding to a Secret, in any order, and back.
 
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,7 @@ async fn the_order_of_the_applies_does_not_matter() {
 }
 
 #[tokio::test]
-async fn an_instance_waits_for_its_bindings_to_go() {
+async fn the_deletion_of_an_instance_waits_for_its_bindings() {
     let place = Place::with_broker().await;
     place.instance("db", json!({})).await;
     place.binding("b", "db", json!({})).await;
@@ -102,7 +102,7 @@ async fn an_instance_waits_for_its_bindings_to_go() {
 }
 
 #[tokio::test]
-async fn an_asynchronous_provision_is_waited_for_also_by_another_catalog() {
+async fn another_catalog_continues_to_wait_for_an_asynchronous_provision() {
     let place = Place::with_broker().await;
     place.broker.set(Fault::Slow);
     place.instance("db", json!({})).await;
@@ -134,10 +134,10 @@ async fn a_deleted_namespace_leaves_nothing() {
     assert!(place.external_resources().await.is_empty());
 }
 
-/// Kubernetes comes again after eight seconds to a namespace in which it found finalizers. The first of a few that is
-/// gone before shows that it found none.
+/// If Kubernetes finds finalizers in a namespace, it returns only after eight seconds. A namespace that is gone
+/// earlier shows that it found none.
 #[tokio::test]
-async fn a_namespace_without_pods_goes_at_once() {
+async fn a_namespace_without_pods_is_deleted_at_once() {
     let mut took = Vec::new();
     for _ in 0..3 {
         let place = Place::with_broker().await;
@@ -158,7 +158,7 @@ async fn a_namespace_without_pods_goes_at_once() {
 }
 
 #[tokio::test]
-async fn a_namespace_deleted_in_the_middle_leaves_nothing() {
+async fn a_namespace_deleted_during_creation_leaves_nothing() {
     let place = Place::with_broker().await;
     place.instance("db", json!({})).await;
     place.binding("b", "db", json!({})).await;
@@ -171,7 +171,7 @@ async fn a_namespace_deleted_in_the_middle_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn events_tell_what_happened() {
+async fn events_report_what_happened() {
     let place = Place::with_broker().await;
     place.instance("db", json!({"clusterServicePlanExternalName": "defualt"})).await;
     let message = place.instance_is("db", "ReferencesNonexistentServicePlan").await;

@@ -1,4 +1,5 @@
-//! The webhook's configuration in a real API server: bindery keeps the CA bundle, others keep the rest, and nobody fights.
+//! The webhook's configuration in a real API server: bindery maintains the CA bundle, other programs maintain the
+//! rest, and they do not conflict.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -38,7 +39,7 @@ use crate::harness::{client, until};
 
 const WEBHOOKS: usize = 4;
 
-/// A webhook configuration for one namespace, and what keeps its bundle.
+/// A webhook configuration for one namespace, and the task that maintains its bundle.
 struct Kept {
     client: Client,
     /// The namespace's name, and the configuration's.
@@ -49,7 +50,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// Starts the keeper and a server. There is no configuration yet.
+    /// Starts the task and a server. There is no configuration yet.
     async fn start() -> Self {
         let client = client().await;
         let namespace: Namespace =
@@ -88,13 +89,13 @@ impl Kept {
         self.api().get(&self.name).await.unwrap()
     }
 
-    /// What the chart installs, for this test's namespace only.
+    /// The chart's configuration, limited to this test's namespace.
     async fn manifest(&self) -> Value {
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/bindery");
         let arguments = ["template", &self.name, chart, "--show-only=templates/webhook.yaml"];
         let rendered = run("helm", &arguments, "").await.0;
         let mut manifest: Value = serde_saphyr::from_str(rendered.trim_start_matches("---\n")).unwrap();
-        // No namespace limits this one to the test.
+        // This webhook cannot be limited to the test's namespace.
         let webhooks = manifest["webhooks"].as_array_mut().unwrap();
         webhooks.retain(|webhook| webhook["name"] != "brokers.bindery.dev");
         for webhook in webhooks {
@@ -104,7 +105,7 @@ impl Kept {
         manifest
     }
 
-    /// The same, for the server of this test.
+    /// The same configuration, for the server of this test.
     async fn reachable_manifest(&self) -> Value {
         let mut manifest = self.manifest().await;
         for webhook in manifest["webhooks"].as_array_mut().unwrap() {
@@ -120,7 +121,7 @@ impl Kept {
         self.api().patch(&self.name, &parameters, &Patch::Apply(manifest)).await.unwrap()
     }
 
-    /// Waits until every webhook has the bundle, and says what it is.
+    /// Waits until every webhook has the bundle, and returns it.
     async fn published(&self) -> Vec<u8> {
         until("every webhook has the CA bundle", async || bundles(&self.current().await).len() == WEBHOOKS)
             .await;
@@ -130,7 +131,7 @@ impl Kept {
         bundles.remove(0)
     }
 
-    /// Waits for the bundle for less than a keeper that only looks regularly would take.
+    /// Waits for the bundle, but not as long as the interval of the regular checks.
     async fn repaired(&self, bundle: &[u8], after: &str) {
         let began = Instant::now();
         assert_eq!(self.published().await, bundle);
@@ -159,13 +160,13 @@ impl Namespaces for NoDefaults {
     }
 }
 
-/// The bundles that are there.
+/// The bundles of the configuration.
 fn bundles(configuration: &MutatingWebhookConfiguration) -> Vec<Vec<u8>> {
     let webhooks = configuration.webhooks.as_deref().unwrap_or_default();
     webhooks.iter().filter_map(|webhook| Some(webhook.client_config.ca_bundle.as_ref()?.0.clone())).collect()
 }
 
-/// Runs a command that must succeed; its output and what it says beside.
+/// Runs a command that must succeed, and returns stdout and stderr.
 async fn run(program: &str, arguments: &[&str], input: &str) -> (String, String) {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -177,7 +178,7 @@ async fn run(program: &str, arguments: &[&str], input: &str) -> (String, String)
     (out, beside)
 }
 
-/// What a field manager owns, but for the marks of lists and keys.
+/// The fields that a field manager owns, without the marks of lists and keys.
 fn owned(configuration: &MutatingWebhookConfiguration, manager: &str) -> Vec<String> {
     let entries = configuration.metadata.managed_fields.as_deref().unwrap_or_default();
     let entry = entries.iter().find(|entry| entry.manager.as_deref() == Some(manager)).unwrap();
@@ -199,7 +200,7 @@ fn leaves(fields: &Value, path: &str, found: &mut Vec<String>) {
     }
 }
 
-/// P13. Argo CD and Flux apply on the server's side what the chart renders, again and again.
+/// P13. Argo CD and Flux apply the rendered chart again and again, server-side.
 #[tokio::test]
 async fn applying_the_chart_again_leaves_the_bundle_and_the_generation_alone() {
     let kept = Kept::start().await;
@@ -216,7 +217,7 @@ async fn applying_the_chart_again_leaves_the_bundle_and_the_generation_alone() {
             assert_eq!(after.metadata.resource_version, before.metadata.resource_version);
         }
     }
-    // bindery's client leaves out who owns what.
+    // bindery's own client removes `managedFields`.
     let bare: Api<MutatingWebhookConfiguration> = Api::all(Client::try_default().await.unwrap());
     let owned = owned(&bare.get(&kept.name).await.unwrap(), "bindery-ca-bundle");
     assert!(owned.iter().all(|field| field.ends_with("/f:clientConfig/f:caBundle")), "{owned:?}");
@@ -224,9 +225,9 @@ async fn applying_the_chart_again_leaves_the_bundle_and_the_generation_alone() {
     kept.finish().await;
 }
 
-/// Such as a chart of another version does: what bindery owns of a webhook does not keep it there.
+/// For example a chart of another version: fields that bindery owns do not keep a webhook alive.
 #[tokio::test]
-async fn who_applies_the_configuration_can_leave_a_webhook_out() {
+async fn applying_the_configuration_can_remove_a_webhook() {
     let kept = Kept::start().await;
     let mut manifest = kept.manifest().await;
     kept.apply("argocd-controller", &manifest).await;
@@ -239,7 +240,7 @@ async fn who_applies_the_configuration_can_leave_a_webhook_out() {
 }
 
 #[tokio::test]
-async fn a_bundle_that_somebody_strips_is_back_at_once() {
+async fn a_removed_bundle_is_restored_at_once() {
     let kept = Kept::start().await;
     let manifest = kept.manifest().await;
     kept.apply("argocd-controller", &manifest).await;
@@ -261,7 +262,7 @@ async fn a_bundle_that_somebody_strips_is_back_at_once() {
     kept.finish().await;
 }
 
-/// Each kind of workload, with this as its metadata, and this as that of its pods.
+/// A workload of each kind, with this metadata for it and for its pods.
 fn workloads(metadata: &Value, template: &Value) -> Vec<Value> {
     let mut template = json!({
         "metadata": template,
@@ -298,7 +299,7 @@ fn workloads(metadata: &Value, template: &Value) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn whoever_applies_a_workload_that_asks_in_the_wrong_place_is_warned() {
+async fn a_workload_with_a_misplaced_annotation_causes_a_warning() {
     let kept = Kept::start().await;
     kept.apply("tests", &kept.reachable_manifest().await).await;
     kept.published().await;
@@ -325,7 +326,7 @@ async fn whoever_applies_a_workload_that_asks_in_the_wrong_place_is_warned() {
     }
     assert_eq!(kept.workload_reviews() - before, misplaced.len() as u64);
 
-    // Those in order, and those that belong to others, never leave the API server.
+    // Correct workloads, and workloads with an owner, never leave the API server.
     let owner = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "0c9a8d74-9cb7-44dd-b98e-09fd62def2f4"}]);
     let right = [
         workloads(&json!({"name": "web"}), &json!({"annotations": asking})),
@@ -340,7 +341,7 @@ async fn whoever_applies_a_workload_that_asks_in_the_wrong_place_is_warned() {
     kept.finish().await;
 }
 
-/// Nobody has to wait for a warning.
+/// No request has to wait for a warning.
 #[tokio::test]
 async fn workloads_pass_while_the_webhook_is_away() {
     let kept = Kept::start().await;

@@ -1,5 +1,5 @@
-//! The command and the webhook, with the API server between: what `bindery inject` makes of a pod is taken as it is, and is what
-//! the webhook would have made of it.
+//! `bindery inject` and the webhook produce the same pod: the API server accepts a pod that the command patched, and
+//! the webhook would have patched it in the same way.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -31,7 +31,7 @@ fn files() -> Vec<String> {
     fs::read_dir(folder).unwrap().map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect()
 }
 
-/// Every pod of the corpus; those that ask for nothing are made to.
+/// Every pod of the corpus, annotated if it is not yet.
 fn pods() -> Vec<Value> {
     let mut found = Vec::new();
     for text in files() {
@@ -46,7 +46,7 @@ fn pods() -> Vec<Value> {
     found
 }
 
-/// The pod that a controller would make of the template, as far as it can be made here.
+/// The pod that a controller would create from the template, as far as possible without the controller.
 fn as_pod(template: &Value) -> Value {
     let mut made = pod(template["metadata"]["annotations"].clone(), template["spec"].clone());
     let spec = made["spec"].as_object_mut().unwrap();
@@ -56,7 +56,7 @@ fn as_pod(template: &Value) -> Value {
     spec.insert("automountServiceAccountToken".to_owned(), json!(false));
     let list = |field: &str| made["spec"][field].as_array().cloned().unwrap_or_default();
     let mut volumes = list("volumes");
-    // Those that a StatefulSet makes of its external resources.
+    // The volumes that a StatefulSet creates from its claims.
     for mount in list("initContainers")
         .iter()
         .chain(&list("containers"))
@@ -84,7 +84,7 @@ fn by_command(manifests: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_pod_of_the_corpus_is_stored_the_same_whether_the_webhook_or_the_command_has_bound_it() {
+async fn webhook_and_command_produce_the_same_stored_pod_for_the_whole_corpus() {
     let webhook = Webhook::start().await;
     let without = namespace(&webhook.client, json!({})).await;
     for pod in pods() {
@@ -98,7 +98,7 @@ async fn every_pod_of_the_corpus_is_stored_the_same_whether_the_webhook_or_the_c
     webhook.finish().await;
 }
 
-/// The objects that `kubectl` finds in manifests, of the kinds that the cluster knows.
+/// The objects that `kubectl` finds in manifests, of kinds that the cluster knows.
 fn by_kubectl(manifests: &str) -> Vec<Value> {
     let mut kubectl = Command::new("kubectl")
         .args(["create", "--dry-run=client", "--validate=false", "--output=json", "-f", "-"])
@@ -115,7 +115,7 @@ fn by_kubectl(manifests: &str) -> Vec<Value> {
     let mut objects: Vec<Value> =
         serde_json::Deserializer::from_slice(&output.stdout).into_iter().map(Result::unwrap).collect();
     for object in &mut objects {
-        // It writes this one anew, if it is there.
+        // `kubectl` rewrites this annotation where it exists.
         if let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut)
         {
             annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
@@ -128,10 +128,10 @@ fn rows(objects: &[Value]) -> String {
     objects.iter().map(|object| format!("{object}\n")).collect()
 }
 
-/// bindery reads and writes YAML by another library: what it makes of a file is what it makes of the objects that `kubectl`
-/// finds in it.
+/// bindery parses YAML with another library than `kubectl`: injecting a file must equal injecting the objects that
+/// `kubectl` finds in it.
 #[test]
-fn kubectl_reads_in_what_the_command_printed_the_objects_that_it_read_before() {
+fn kubectl_reads_the_injected_objects_from_the_output_of_the_command() {
     let texts = [
         "y", "no", "1_000", "0644", "12:30:45", "1e3", "~", "0x1F", "=", "<<", "#", "a: b", " x", "- a",
         "\u{85}",

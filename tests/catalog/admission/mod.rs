@@ -1,6 +1,6 @@
-//! The webhook as the API server calls it: served from this process, registered as the plain manifests register it. The API
-//! server must run on this machine. No kubelet is needed: most pods are only tried (`dryRun`), and the others wait for a
-//! scheduler that there is not.
+//! The webhook, called by a real API server: it runs in this process and is registered as by the plain manifests. The
+//! API server must run on this machine. No kubelet is needed: most pods are created with `dryRun`, and the others
+//! wait for a scheduler that does not exist.
 
 mod corpus;
 mod others;

@@ -1,4 +1,4 @@
-//! Other people's webhooks, before bindery's and after it (P1, P2, P17).
+//! Other webhooks, before bindery's and after it (P1, P2, P17).
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -17,9 +17,9 @@ fn names(list: &Value) -> Vec<&str> {
     list.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect()
 }
 
-/// P1 and P2: a mesh that adds its sidecar, whichever of the two is called first.
+/// P1 and P2: a mesh adds its sidecar before or after bindery.
 #[tokio::test]
-async fn containers_of_webhooks_before_and_after_are_bound_and_nothing_is_there_twice() {
+async fn containers_of_webhooks_before_and_after_are_bound_without_duplicates() {
     let webhook = Webhook::start().await;
     webhook
         .beside("a-before", |pod| {
@@ -59,9 +59,9 @@ async fn containers_of_webhooks_before_and_after_are_bound_and_nothing_is_there_
     webhook.finish().await;
 }
 
-/// P1: there is nothing to add the second time.
+/// P1: the second call has nothing to add.
 #[tokio::test]
-async fn what_another_webhook_changes_elsewhere_makes_no_second_patch() {
+async fn changes_of_another_webhook_elsewhere_cause_no_second_patch() {
     let webhook = Webhook::start().await;
     webhook.beside("z-after", |_| {}).await;
     webhook.tried(&pod(json!({"bindery.dev/bind": "db"}), json!({}))).await.unwrap();
@@ -72,9 +72,9 @@ async fn what_another_webhook_changes_elsewhere_makes_no_second_patch() {
     webhook.finish().await;
 }
 
-/// P17: as the injectors of agents for tracing do. Both keep their place before the container's own.
+/// P17: injectors of tracing agents do this. Both keep their place before the container's own variables.
 #[tokio::test]
-async fn variables_that_another_webhook_puts_first_do_not_part_bindery_s_from_those_that_use_them() {
+async fn variables_that_another_webhook_puts_first_do_not_break_references_to_bindery_s() {
     let webhook = Webhook::start().await;
     webhook
         .beside("z-after", |pod| {
@@ -91,10 +91,11 @@ async fn variables_that_another_webhook_puts_first_do_not_part_bindery_s_from_th
     webhook.finish().await;
 }
 
-/// P2: an annotation that a webhook adds counts if that webhook is called before bindery's. After it the API server does not
-/// ask: it calls again only whom it has called before. Such a pod is one of those that were missed.
+/// P2: an annotation from another webhook has an effect only if that webhook runs before bindery's. Otherwise the API
+/// server does not call bindery, because it reinvokes only webhooks that it has called before. The pod is then a
+/// missed pod.
 #[tokio::test]
-async fn an_annotation_of_another_webhook_counts_only_if_it_comes_first() {
+async fn an_annotation_of_another_webhook_counts_only_if_it_runs_first() {
     for (name, is_bound) in [("a-before", true), ("z-after", false)] {
         let webhook = Webhook::start().await;
         webhook.beside(name, |pod| pod["metadata"]["annotations"]["bindery.dev/bind"] = json!("db")).await;

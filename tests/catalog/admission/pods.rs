@@ -1,4 +1,4 @@
-//! Pods of every kind, and what becomes of them. The numbers are those of `docs/pitfalls.md`.
+//! The webhook's effect on pods of every kind. The numbers are those of `docs/pitfalls.md`.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -19,9 +19,9 @@ fn of_db() -> Value {
     json!([{"secretRef": {"name": "db-env"}}])
 }
 
-/// P9 and P11: also a pod without any annotations is no error of the condition.
+/// P9 and P11: a pod without any annotations causes no error in the match condition.
 #[tokio::test]
-async fn pods_that_do_not_ask_never_leave_the_api_server() {
+async fn pods_without_annotation_never_leave_the_api_server() {
     let webhook = Webhook::start().await;
     webhook.stop().await;
     let mirror = json!({"bindery.dev/bind": "db", "kubernetes.io/config.mirror": "hash"});
@@ -41,9 +41,9 @@ async fn pods_that_do_not_ask_never_leave_the_api_server() {
     webhook.finish().await;
 }
 
-/// P10 and P28: whoever may edit a namespace or a pod cannot take either out by a label, whatever others call theirs.
+/// P10 and P28: users who may edit a namespace or a pod cannot exclude either by a label.
 #[tokio::test]
-async fn no_label_takes_a_pod_or_a_namespace_out() {
+async fn no_label_excludes_a_pod_or_a_namespace() {
     let labels = json!({
         "bindery.dev/inject": "disabled", "bindery.dev/exclude": "true", "admission.bindery.dev/ignore": "true",
         "app.kubernetes.io/name": "bindery", "app.kubernetes.io/managed-by": "bindery", "control-plane": "true"
@@ -58,7 +58,7 @@ async fn no_label_takes_a_pod_or_a_namespace_out() {
 
 /// P4.
 #[tokio::test]
-async fn a_dry_run_shows_what_would_be_and_leaves_nothing() {
+async fn a_dry_run_shows_the_result_and_leaves_nothing() {
     let webhook = Webhook::start().await;
     let tried = webhook.tried(&pod(asking(), json!({}))).await.unwrap();
     assert_eq!(env_from(&tried, "/spec/containers/0"), of_db());
@@ -70,7 +70,7 @@ async fn a_dry_run_shows_what_would_be_and_leaves_nothing() {
     webhook.finish().await;
 }
 
-/// P3, and P27: the pod of a Job is bound, and gets no container that would never end.
+/// P3 and P27: the pod of a Job is bound, and gets no container that would never end.
 #[tokio::test]
 async fn pods_of_controllers_are_bound_before_they_have_a_name() {
     let webhook = Webhook::start().await;
@@ -103,9 +103,9 @@ async fn pods_of_controllers_are_bound_before_they_have_a_name() {
     webhook.finish().await;
 }
 
-/// Who makes a Deployment does not see the refusal of its pods, but this.
+/// The creator of a Deployment does not see the refusal of its pods, but sees this event.
 #[tokio::test]
-async fn an_owner_is_told_why_its_pods_are_refused() {
+async fn an_owner_gets_an_event_with_the_refusal_of_its_pods() {
     let webhook = Webhook::start().await;
     let mut template = pod(json!({"bindery.dev/bind": "Not_A_Name"}), json!({}));
     template["metadata"]["labels"] = json!({"app": "a"});
@@ -124,9 +124,9 @@ async fn an_owner_is_told_why_its_pods_are_refused() {
     webhook.finish().await;
 }
 
-/// P5: nothing of a pod that exists hangs on bindery, not even its end.
+/// P5: an existing pod does not depend on bindery, not even for its deletion.
 #[tokio::test]
-async fn a_bound_pod_can_be_changed_and_removed_while_bindery_is_away() {
+async fn a_bound_pod_can_be_changed_and_deleted_while_bindery_is_away() {
     let webhook = Webhook::start().await;
     let mut held = pod(asking(), json!({}));
     held["metadata"]["finalizers"] = json!(["example.com/hold"]);
@@ -145,9 +145,9 @@ async fn a_bound_pod_can_be_changed_and_removed_while_bindery_is_away() {
     webhook.finish().await;
 }
 
-/// P6: whoever debugs a pod gets no credentials by it, and needs no bindery for it.
+/// P6: debugging a pod gives no credentials and does not need bindery.
 #[tokio::test]
-async fn an_ephemeral_container_is_left_alone() {
+async fn an_ephemeral_container_is_not_bound() {
     let webhook = Webhook::start().await;
     let created = webhook.created(&pod(asking(), json!({}))).await;
     webhook.stop().await;
@@ -160,9 +160,9 @@ async fn an_ephemeral_container_is_left_alone() {
     webhook.finish().await;
 }
 
-/// P1: Velero makes pods anew from what was stored, perhaps under an older version of bindery.
+/// P1: Velero recreates pods from stored objects, possibly of an older version of bindery.
 #[tokio::test]
-async fn a_restored_pod_is_left_as_it_is() {
+async fn a_restored_pod_is_not_changed() {
     let webhook = Webhook::start().await;
     let bound = json!({"bindery.dev/bind": "db,secret/s", "bindery.dev/env": "HOST=db/host"});
     let two = json!({"containers": [{"name": "app", "image": "app"}, {"name": "web", "image": "web"}]});
@@ -185,7 +185,7 @@ async fn a_restored_pod_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn the_api_server_takes_the_paths_of_windows() {
+async fn the_api_server_accepts_paths_of_windows() {
     let webhook = Webhook::start().await;
     for root in [r"C:\secrets", "D:/secrets", "/var/secrets"] {
         let annotations = json!({"bindery.dev/bind": "db", "bindery.dev/mount-root": root});
@@ -198,7 +198,7 @@ async fn the_api_server_takes_the_paths_of_windows() {
 
 /// P18.
 #[tokio::test]
-async fn the_strictest_standard_of_pod_security_takes_bound_pods() {
+async fn the_strictest_pod_security_standard_accepts_bound_pods() {
     let enforce = json!({"labels": {"pod-security.kubernetes.io/enforce": "restricted"}});
     let locked = json!({
         "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": true,
@@ -211,7 +211,7 @@ async fn the_strictest_standard_of_pod_security_takes_bound_pods() {
         annotations.clone(),
         json!({"containers": [container("app")], "initContainers": [container("init")]}),
     );
-    // The pod that waits for the webhook is not so strict; the standard is enforced once it is there.
+    // The pod that waits for the webhook does not meet the standard, so the standard is enforced afterwards.
     let webhook = Webhook::start().await;
     let path = format!("/api/v1/namespaces/{}", webhook.namespace);
     webhook.send("PATCH", &path, &json!({"metadata": enforce})).await.unwrap();
@@ -243,9 +243,10 @@ async fn forty_containers_of_a_megabyte_are_bound() {
     webhook.finish().await;
 }
 
-/// P7: what the API server does not know of does not even reach the webhook; what it knows and bindery does not comes back.
+/// P7: fields that the API server does not know do not even reach the webhook; fields that only the API server knows
+/// are kept.
 #[tokio::test]
-async fn fields_that_bindery_does_not_read_come_back_as_they_were() {
+async fn fields_that_bindery_does_not_read_are_kept() {
     let webhook = Webhook::start().await;
     let spec = json!({
         "overhead": null, "hostname": "h", "setHostnameAsFQDN": true,

@@ -1,4 +1,4 @@
-//! A namespace with bindery's webhook, and other people's webhooks beside it.
+//! A namespace with bindery's webhook, and other webhooks beside it.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::harness::{client, until};
 
-/// How the plain manifests, and with them the chart, register the webhook.
+/// The registration of the webhook by the plain manifests, which the chart also uses.
 pub(crate) const REGISTRATION: &str = include_str!("../../../webhook-config/4-webhook.yaml");
 
 /// A namespace, and the webhook for it alone.
@@ -48,7 +48,7 @@ pub(super) struct Webhook {
     registered: Mutex<Vec<String>>,
 }
 
-/// What the API server asked about, and what it was answered.
+/// A review and its answer.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) request: Value,
@@ -85,8 +85,8 @@ impl Webhook {
         webhook
     }
 
-    /// Registers somebody else's webhook, which does this to every pod. The API server calls webhooks in the order of their
-    /// configurations' names; bindery's begins with its own.
+    /// Registers another webhook that applies this change to every pod. The API server calls webhooks in the order of
+    /// their configurations' names.
     pub(super) async fn beside(&self, name: &'static str, change: fn(&mut Value)) {
         let change = Change { label: name, change };
         let server = Server::start(Router::new().route("/", post(answer_with)).with_state(change)).await;
@@ -112,11 +112,11 @@ impl Webhook {
         self.asked().clear();
     }
 
-    /// Registers the configuration for this namespace alone, served from here.
+    /// Registers the configuration for this namespace, served by this process.
     async fn register(&self, name: &str, mut configuration: Value, server: &Server) {
         let name = format!("{name}-{}", self.namespace);
         configuration["metadata"]["name"] = json!(name);
-        // No namespace limits this one to the test.
+        // This webhook cannot be limited to the test's namespace.
         let webhooks = configuration["webhooks"].as_array_mut().unwrap();
         webhooks.retain(|webhook| webhook["name"] != "brokers.bindery.dev");
         for webhook in webhooks {
@@ -136,17 +136,17 @@ impl Webhook {
         Api::all(self.client.clone())
     }
 
-    /// What it was asked since it started, or since this was cleared.
+    /// The reviews since the start, or since this was cleared.
     pub(super) fn asked(&self) -> MutexGuard<'_, Vec<Asked>> {
         self.asked.lock().unwrap()
     }
 
-    /// Ends the webhook, but not its registration, as when all its pods are gone.
+    /// Stops the webhook but keeps its registration, as if all its pods were gone.
     pub(super) async fn stop(&self) {
         self.server.stop().await;
     }
 
-    /// What would become of the pod.
+    /// The pod after a dry run.
     pub(super) async fn tried(&self, pod: &Value) -> kube::Result<Value> {
         self.send("POST", &format!("{}/pods?dryRun=All", self.core()), pod).await
     }
@@ -155,7 +155,7 @@ impl Webhook {
         self.send("POST", &format!("{}/pods", self.core()), pod).await.unwrap()
     }
 
-    /// Where the core objects of the namespace are.
+    /// The path of the namespace's core objects.
     pub(super) fn core(&self) -> String {
         format!("/api/v1/namespaces/{}", self.namespace)
     }
@@ -164,7 +164,7 @@ impl Webhook {
         send(&self.client, method, path, body).await
     }
 
-    /// Takes away what is not the namespace's.
+    /// Deletes the cluster-scoped objects of the test.
     pub(super) async fn finish(self) {
         let registered = std::mem::take(&mut *self.registered.lock().unwrap());
         for name in registered {
@@ -175,7 +175,7 @@ impl Webhook {
     }
 }
 
-/// Sends JSON as it is: typed clients would drop what they do not know.
+/// Sends JSON unchanged; typed clients would drop unknown fields.
 pub(super) async fn send(client: &Client, method: &str, path: &str, body: &Value) -> kube::Result<Value> {
     let content =
         if method == "PATCH" { "application/strategic-merge-patch+json" } else { "application/json" };
@@ -184,7 +184,7 @@ pub(super) async fn send(client: &Client, method: &str, path: &str, body: &Value
     client.request(request.body(body).unwrap()).await
 }
 
-/// A new namespace in which pods can be made.
+/// Creates a namespace in which pods can be created.
 pub(super) async fn namespace(client: &Client, mut metadata: Value) -> String {
     metadata["generateName"] = json!("admission-");
     let namespace: Namespace = serde_json::from_value(json!({"metadata": metadata})).unwrap();
@@ -219,7 +219,7 @@ pub(super) fn pod(annotations: Value, spec: Value) -> Value {
 /// An HTTPS server in this process. It ends with the runtime of the test.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    /// What its clients trust.
+    /// The CA bundle for its clients.
     pub(crate) bundle: String,
     serving: JoinHandle<()>,
 }
@@ -238,7 +238,7 @@ impl Server {
         Self { address, bundle: made.bundle, serving }
     }
 
-    /// Ends it, as when all its pods are gone.
+    /// Stops it, as if all its pods were gone.
     pub(crate) async fn stop(&self) {
         self.serving.abort();
         until("nobody listens", async || TcpStream::connect(self.address).await.is_err()).await;
@@ -258,7 +258,7 @@ async fn record(State(seen): State<Seen>, request: Request, next: Next) -> Respo
     Response::from_parts(answer, Body::from(body))
 }
 
-/// What somebody else's webhook does, and the label by which it is known.
+/// The change that another webhook applies, and the label by which it is identified.
 #[derive(Clone, Copy)]
 struct Change {
     label: &'static str,

@@ -26,7 +26,7 @@ use hyper::body::Frame;
 use kube::client::Body;
 use serde_json::json;
 use tokio::sync::Mutex;
-use tower::{BoxError, Layer, Service, ServiceExt};
+use tower::{BoxError, Layer, Service, ServiceExt, util::BoxService};
 
 use super::trim::Trim;
 
@@ -41,36 +41,28 @@ const SHRINK: u32 = 8;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SafeAnswers;
 
-impl<S> Layer<S> for SafeAnswers {
-    type Service = Safe<S>;
+impl<S, B> Layer<S> for SafeAnswers
+where
+    S: Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>, Future: Send> + Send + 'static,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Service = Safe;
 
-    fn layer(&self, inner: S) -> Safe<S> {
-        Safe { inner: Arc::new(Mutex::new(inner)), page: Arc::new(AtomicU32::new(u32::MAX)) }
+    fn layer(&self, inner: S) -> Safe {
+        let inner = inner.map_err(Into::into).map_response(|response| response.map(body::Body::new));
+        Safe { inner: Arc::new(Mutex::new(BoxService::new(inner))), page: Arc::new(AtomicU32::new(u32::MAX)) }
     }
 }
 
-/// A service with safe answers.
-#[derive(Debug)]
-pub(super) struct Safe<S> {
-    inner: Arc<Mutex<S>>,
-    /// The present page size. It grows again when pages are small.
+/// A service whose answers are safe to read. The type of the service below is erased, so that its bounds stand in one place.
+#[derive(Clone, Debug)]
+pub(super) struct Safe {
+    inner: Arc<Mutex<BoxService<Request<Body>, Response<body::Body>, BoxError>>>,
+    /// The maximum number of objects in a page, as far as is known. Grows again when pages are small.
     page: Arc<AtomicU32>,
 }
 
-impl<S> Clone for Safe<S> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), page: self.page.clone() }
-    }
-}
-
-impl<S, B> Service<Request<Body>> for Safe<S>
-where
-    S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send,
-    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
+impl Service<Request<Body>> for Safe {
     type Response = Response<body::Body>;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Response<body::Body>, BoxError>>;
@@ -91,20 +83,13 @@ where
     }
 }
 
-impl<S, B> Safe<S>
-where
-    S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send,
-    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
-    async fn send(&self, request: Request<Body>) -> Result<Response<B>, BoxError> {
+impl Safe {
+    async fn send(&self, request: Request<Body>) -> Result<Response<body::Body>, BoxError> {
         let answer = {
             let mut inner = self.inner.lock().await;
-            inner.ready().await.map_err(Into::into)?.call(request)
+            inner.ready().await?.call(request)
         };
-        answer.await.map_err(Into::into)
+        answer.await
     }
 
     /// Requests a page of a list, with fewer objects if the page is too large. The answer says where the next page
@@ -138,12 +123,8 @@ where
     }
 }
 
-/// Makes an answer safe to parse.
-async fn safe<B>(response: Response<B>) -> Result<Response<body::Body>, BoxError>
-where
-    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
+/// An answer as it can be read.
+async fn safe(response: Response<body::Body>) -> Result<Response<body::Body>, BoxError> {
     let status = response.status();
     let is_json = is_json(&response);
     let (mut head, body) = response.into_parts();
@@ -153,7 +134,7 @@ where
         let said = said.filter(|said| serde_json::from_slice::<kube::core::Status>(said).is_ok());
         return Ok(Response::from_parts(head, said.unwrap_or_else(|| silent(status)).into()));
     }
-    let body = if is_json { body::Body::new(Trimmed::new(body)) } else { body::Body::new(body) };
+    let body = if is_json { body::Body::new(Trimmed::new(body)) } else { body };
     Ok(Response::from_parts(head, body))
 }
 
@@ -194,11 +175,8 @@ fn with_page_size(uri: &Uri, size: u32) -> Uri {
     Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }
 
-/// The whole body, or `None` if it is larger than the limit.
-async fn collected<B>(mut body: B, most: usize) -> Result<Option<Vec<u8>>, BoxError>
-where
-    B: HttpBody<Data = Bytes, Error = BoxError> + Unpin,
-{
+/// The whole body, unless it is larger than this.
+async fn collected(mut body: Trimmed, most: usize) -> Result<Option<Vec<u8>>, BoxError> {
     let mut whole = Vec::new();
     while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         let Ok(data) = frame?.into_data() else { continue };
@@ -211,22 +189,18 @@ where
 }
 
 /// A body that is trimmed while it is read.
-struct Trimmed<B> {
-    body: B,
+struct Trimmed {
+    body: body::Body,
     trim: Trim,
 }
 
-impl<B> Trimmed<B> {
-    fn new(body: B) -> Self {
+impl Trimmed {
+    fn new(body: body::Body) -> Self {
         Self { body, trim: Trim::default() }
     }
 }
 
-impl<B> HttpBody for Trimmed<B>
-where
-    B: HttpBody<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
-{
+impl HttpBody for Trimmed {
     type Data = Bytes;
     type Error = BoxError;
 

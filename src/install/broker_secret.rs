@@ -1,21 +1,23 @@
-//! The secrets of bindery's own broker, which are created once: its password, the key of its store, and the
-//! installation's id. They are in a Secret that Helm does not own.
+//! The Secret of bindery's own broker: its username and password, the encryption key of its store, and the id of the
+//! installation.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{Api, Client, api::PostParams};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
 use rand::{
     Rng,
     distr::{Alphanumeric, SampleString},
 };
 use secrecy::SecretString;
 
-use crate::k8s::{explain, own};
+use super::own_secret::{OwnSecret, OwnSecretError};
 
 const USERNAME: &str = "username";
 const PASSWORD: &str = "password";
 const STORE_KEY: &str = "storeKey";
 const INSTALLATION: &str = "installation";
+/// What to do when a key is missing. bindery generates no replacement: a new store key could not decrypt the store.
+const REMEDY: &str = "restore the Secret from your backup, the broker's store depends on it";
 
 /// The secrets of bindery's own broker. `Debug` shows none of them.
 #[derive(Clone, Debug)]
@@ -30,80 +32,30 @@ pub struct BrokerSecret {
     pub installation: String,
 }
 
-/// Why the broker's secrets are not available.
-#[derive(Debug, thiserror::Error)]
-pub enum BrokerSecretError {
-    /// The API server refused.
-    #[error("Secret {namespace}/{name}: {}; bindery needs get and create on it", explain(source))]
-    Api {
-        /// The Secret's namespace.
-        namespace: String,
-        /// The Secret's name.
-        name: String,
-        /// The API server's answer.
-        #[source]
-        source: Box<kube::Error>,
-    },
-    /// A key is missing. bindery does not replace it, because a new store key could not read the store.
-    #[error(
-        "Secret {name} has no usable key {key:?}; restore the Secret from your backup, because the broker's \
-        store depends on it"
-    )]
-    Incomplete {
-        /// The Secret's name.
-        name: String,
-        /// The missing key.
-        key: &'static str,
-    },
-}
-
 impl BrokerSecret {
-    /// Reads the existing Secret.
-    pub async fn get(client: Client, namespace: &str, name: &str) -> Result<Self, BrokerSecretError> {
-        let secrets: Api<Secret> = Api::namespaced(client, namespace);
-        match secrets.get(name).await {
-            Ok(secret) => Self::read(name, &secret),
-            Err(source) => Err(BrokerSecretError::Api {
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-                source: Box::new(source),
-            }),
-        }
+    /// Reads the Secret, which must exist.
+    ///
+    /// # Errors
+    /// When it does not, a key is missing, or the API server refuses.
+    pub async fn get(client: Client, namespace: &str, name: &str) -> Result<Self, OwnSecretError> {
+        let own = OwnSecret::new(client, namespace, name);
+        Self::decode(&own, &own.get().await?)
     }
 
-    /// Reads the Secret, or creates it if there is none. Replicas that race end with the same Secret.
-    pub async fn get_or_create(
-        client: Client,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Self, BrokerSecretError> {
-        let secrets: Api<Secret> = Api::namespaced(client, namespace);
-        let failed = |source| BrokerSecretError::Api {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            source: Box::new(source),
-        };
-        if let Some(secret) = secrets.get_opt(name).await.map_err(failed)? {
-            return Self::read(name, &secret);
-        }
-        match secrets.create(&PostParams::default(), &generate(name)).await {
-            Ok(secret) => Self::read(name, &secret),
-            Err(kube::Error::Api(status)) if status.code == 409 => {
-                Self::read(name, &secrets.get(name).await.map_err(failed)?)
-            }
-            Err(error) => Err(failed(error)),
-        }
+    /// Reads the Secret, or creates it if there is none.
+    ///
+    /// # Errors
+    /// When a key is missing, or the API server refuses.
+    pub async fn get_or_create(client: Client, namespace: &str, name: &str) -> Result<Self, OwnSecretError> {
+        let own = OwnSecret::new(client, namespace, name);
+        Self::decode(&own, &own.get_or_create(generate).await?)
     }
 
-    fn read(name: &str, secret: &Secret) -> Result<Self, BrokerSecretError> {
+    fn decode(own: &OwnSecret, secret: &Secret) -> Result<Self, OwnSecretError> {
         let text = |key: &'static str| {
-            secret
-                .data
-                .as_ref()
-                .and_then(|data| data.get(key))
-                .and_then(|value| String::from_utf8(value.0.clone()).ok())
-                .filter(|value| !value.is_empty())
-                .ok_or_else(|| BrokerSecretError::Incomplete { name: name.to_owned(), key })
+            own.value(secret, key, REMEDY, |value| {
+                String::from_utf8(value.to_vec()).ok().filter(|value| !value.is_empty())
+            })
         };
         Ok(Self {
             username: text(USERNAME)?,
@@ -114,24 +66,17 @@ impl BrokerSecret {
     }
 }
 
-fn generate(name: &str) -> Secret {
+fn generate() -> [(&'static str, Vec<u8>); 4] {
     let mut random = rand::rng();
     let mut key = [0_u8; 32];
     random.fill_bytes(&mut key);
-    let data = [
+    [
         (USERNAME, "bindery".to_owned()),
         (PASSWORD, Alphanumeric.sample_string(&mut random, 32)),
         (STORE_KEY, STANDARD.encode(key)),
         (INSTALLATION, uuid::Uuid::new_v4().to_string()),
-    ];
-    Secret {
-        metadata: own(name),
-        type_: Some("Opaque".to_owned()),
-        data: Some(
-            data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).collect(),
-        ),
-        ..Secret::default()
-    }
+    ]
+    .map(|(key, value)| (key, value.into_bytes()))
 }
 
 #[cfg(test)]
@@ -139,21 +84,27 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
+    use crate::install::own_secret::manifest;
 
-    #[test]
-    fn a_generated_secret_can_be_read_back() {
-        let read = BrokerSecret::read("bindery-broker", &generate("bindery-broker")).unwrap();
+    fn own() -> OwnSecret {
+        let client = crate::k8s::asking(axum::Router::new());
+        OwnSecret::new(client, "bindery", "bindery-broker")
+    }
+
+    #[tokio::test]
+    async fn a_generated_secret_reads_back_whole() {
+        let read = BrokerSecret::decode(&own(), &manifest("bindery-broker", generate())).unwrap();
         assert_eq!(read.username, "bindery");
         assert_eq!(read.password.expose_secret().len(), 32);
         assert_eq!(STANDARD.decode(read.store_key.expose_secret()).unwrap().len(), 32);
         assert!(!format!("{read:?}").contains(read.password.expose_secret()));
     }
 
-    #[test]
-    fn a_missing_key_is_named() {
-        let mut secret = generate("bindery-broker");
+    #[tokio::test]
+    async fn a_missing_key_is_named() {
+        let mut secret = manifest("bindery-broker", generate());
         secret.data.as_mut().unwrap().remove(STORE_KEY);
-        let message = BrokerSecret::read("bindery-broker", &secret).unwrap_err().to_string();
+        let message = BrokerSecret::decode(&own(), &secret).unwrap_err().to_string();
         assert!(message.contains("storeKey") && message.contains("backup"), "{message}");
     }
 }

@@ -3,5 +3,6 @@
 
 pub mod broker_secret;
 pub mod ca_bundle;
+pub mod own_secret;
 pub mod registration;
 pub mod secret_approvals;

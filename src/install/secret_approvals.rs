@@ -11,18 +11,20 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
-use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{Api, Client, api::PostParams};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
 use rand::Rng;
 use sha2::Sha256;
 
-use crate::k8s::{explain, own};
+use super::own_secret::{OwnSecret, OwnSecretError};
 
 /// The prefix of an approval; the HMAC follows.
 const VERSION: &str = "v1.";
 /// The Secret's key.
 const KEY: &str = "key";
-/// How long the key is cached.
+/// What to do when the key is unusable.
+const REMEDY: &str = "it must be 64 bytes: delete the Secret, and bindery makes it anew";
+/// How long the key is used before it is read again.
 const KEPT: Duration = Duration::from_mins(1);
 /// How soon the key is read again after an invalid approval, which may use a new key.
 const READ_AGAIN: Duration = Duration::from_secs(1);
@@ -30,46 +32,17 @@ const READ_AGAIN: Duration = Duration::from_secs(1);
 /// Issues and verifies the approvals of one installation.
 #[derive(Clone)]
 pub struct Approvals {
-    client: Client,
-    namespace: String,
-    name: String,
+    secret: OwnSecret,
     known: Arc<Mutex<Option<(Instant, Key)>>>,
 }
 
 type Key = [u8; 64];
 
-/// Why the key of approvals is not available.
-#[derive(Debug, thiserror::Error)]
-pub enum ApprovalError {
-    /// The API server refused.
-    #[error("Secret {namespace}/{name}, which has the key of approvals: {}", explain(source))]
-    Api {
-        /// The Secret's namespace.
-        namespace: String,
-        /// The Secret's name.
-        name: String,
-        /// The API server's answer.
-        #[source]
-        source: Box<kube::Error>,
-    },
-    /// The Secret holds no valid key.
-    #[error(
-        "Secret {namespace}/{name} has no usable key {KEY:?} of 64 bytes; delete the Secret, and bindery creates \
-        a new one"
-    )]
-    Unusable {
-        /// The Secret's namespace.
-        namespace: String,
-        /// The Secret's name.
-        name: String,
-    },
-}
-
 impl fmt::Debug for Approvals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Approvals")
-            .field("namespace", &self.namespace)
-            .field("name", &self.name)
+            .field("namespace", &self.secret.namespace())
+            .field("name", &self.secret.name())
             .finish_non_exhaustive()
     }
 }
@@ -78,17 +51,17 @@ impl Approvals {
     /// Uses the key in this Secret of the installation's namespace.
     #[must_use]
     pub fn new(client: Client, namespace: &str, name: &str) -> Self {
-        Self { client, namespace: namespace.to_owned(), name: name.to_owned(), known: Arc::default() }
+        Self { secret: OwnSecret::new(client, namespace, name), known: Arc::default() }
     }
 
     /// Approves the checked content. The first approval of an installation creates the key.
     ///
     /// # Errors
-    /// When the key can neither be read nor created.
-    pub async fn issue(&self, checked: &str) -> Result<String, ApprovalError> {
+    /// When the key can neither be read nor made.
+    pub async fn issue(&self, checked: &str) -> Result<String, OwnSecretError> {
         let key = match self.read(KEPT).await? {
             Some(key) => key,
-            None => self.make().await?,
+            None => self.create().await?,
         };
         Ok(format!("{VERSION}{}", URL_SAFE_NO_PAD.encode(mac(&key, checked).finalize().into_bytes())))
     }
@@ -97,7 +70,7 @@ impl Approvals {
     ///
     /// # Errors
     /// When the key cannot be read.
-    pub async fn verify(&self, checked: &str, approval: &str) -> Result<bool, ApprovalError> {
+    pub async fn verify(&self, checked: &str, approval: &str) -> Result<bool, OwnSecretError> {
         let Some(given) = approval.strip_prefix(VERSION).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
         else {
             return Ok(false);
@@ -111,60 +84,34 @@ impl Approvals {
         Ok(false)
     }
 
-    /// The key, read at most this long ago; `None` if no approval was issued yet.
-    async fn read(&self, age: Duration) -> Result<Option<Key>, ApprovalError> {
+    /// The key, as it was at most this long ago; none where no approval was made yet.
+    async fn read(&self, age: Duration) -> Result<Option<Key>, OwnSecretError> {
         let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, key)) = known
             && at.elapsed() < age
         {
             return Ok(Some(key));
         }
-        match self.secrets().get_opt(&self.name).await.map_err(|source| self.failed(source))? {
-            Some(secret) => self.keep(&secret).map(Some),
+        match self.secret.get_opt().await? {
+            Some(secret) => self.cache(&secret).map(Some),
             None => Ok(None),
         }
     }
 
-    /// Creates the key. Replicas that race end with the same key.
-    async fn make(&self) -> Result<Key, ApprovalError> {
-        let mut key: Key = [0; 64];
-        rand::rng().fill_bytes(&mut key);
-        let secret = Secret {
-            metadata: own(&self.name),
-            type_: Some("Opaque".to_owned()),
-            data: Some([(KEY.to_owned(), ByteString(key.to_vec()))].into()),
-            ..Secret::default()
+    /// Creates the key.
+    async fn create(&self) -> Result<Key, OwnSecretError> {
+        let generate = || {
+            let mut key: Key = [0; 64];
+            rand::rng().fill_bytes(&mut key);
+            [(KEY, key.to_vec())]
         };
-        let made = match self.secrets().create(&PostParams::default(), &secret).await {
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                self.secrets().get(&self.name).await
-            }
-            made => made,
-        };
-        self.keep(&made.map_err(|source| self.failed(source))?)
+        self.cache(&self.secret.get_or_create(generate).await?)
     }
 
-    fn keep(&self, secret: &Secret) -> Result<Key, ApprovalError> {
-        let bytes = secret.data.as_ref().and_then(|data| data.get(KEY));
-        let key = bytes.and_then(|bytes| Key::try_from(bytes.0.as_slice()).ok());
-        let key = key.ok_or_else(|| ApprovalError::Unusable {
-            namespace: self.namespace.clone(),
-            name: self.name.clone(),
-        })?;
+    fn cache(&self, secret: &Secret) -> Result<Key, OwnSecretError> {
+        let key = self.secret.value(secret, KEY, REMEDY, |value| Key::try_from(value).ok())?;
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), key));
         Ok(key)
-    }
-
-    fn secrets(&self) -> Api<Secret> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    fn failed(&self, source: kube::Error) -> ApprovalError {
-        ApprovalError::Api {
-            namespace: self.namespace.clone(),
-            name: self.name.clone(),
-            source: Box::new(source),
-        }
     }
 }
 

@@ -8,13 +8,9 @@ use std::{
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
 use kube::{
-    Client, Resource, ResourceExt,
-    runtime::{
-        events::{Event, EventType, Recorder, Reporter},
-        reflector::{ObjectRef, Store},
-    },
+    Client, ResourceExt,
+    runtime::reflector::{ObjectRef, Store},
 };
-use tracing::debug;
 
 use super::{connections::Connections, keyed_lock::Turns, ledger::Ledger};
 use crate::apis::servicecatalog::{
@@ -23,13 +19,11 @@ use crate::apis::servicecatalog::{
 };
 use crate::{
     install::secret_approvals::Approvals,
-    k8s::{backoff::Retries, explain, namespaces::NamespaceMeta, unreadable::Unreadable},
+    k8s::{backoff::Retries, events::Recorder, namespaces::NamespaceMeta, unreadable::Unreadable},
     telemetry::Metrics,
 };
 
-/// The length limit of an event's note (`events.k8s.io/v1`).
-const LONGEST_NOTE: usize = 1000;
-/// The average interval between checks of a binding's Secrets.
+/// How often a binding's Secrets are read again, on average.
 const SECRETS_READ_EVERY: Duration = Duration::from_mins(10);
 
 /// The caches of the watched kinds.
@@ -99,7 +93,7 @@ pub(super) struct Context {
     pub(super) unreadable: Unreadable,
     /// The uid of the namespace kube-system, which commonly serves as the cluster's id.
     pub(super) cluster_id: String,
-    recorder: Recorder,
+    pub(super) recorder: Recorder,
 }
 
 impl Context {
@@ -110,6 +104,7 @@ impl Context {
         cluster_id: String,
         approvals: Approvals,
     ) -> Self {
+        let recorder = Recorder::new(client.clone(), stores.namespaces.clone());
         Self {
             connections: Connections::new(client.clone(), approvals),
             ledger: Ledger::new(client.clone(), stores.external_resources.clone()),
@@ -117,8 +112,8 @@ impl Context {
             turns: Turns::default(),
             looks: Looks::default(),
             writes: Writes::default(),
-            recorder: Recorder::new(client.clone(), Reporter::from("bindery")),
-            unreadable: Unreadable::with_events(client.clone(), metrics.clone()),
+            unreadable: Unreadable::with_events(recorder.clone(), metrics.clone()),
+            recorder,
             metrics,
             cluster_id,
             stores,
@@ -144,27 +139,6 @@ impl Context {
     /// Whether a namespace is being deleted.
     pub(super) fn is_going(&self, name: &str) -> bool {
         matches!(self.namespace(name), NamespaceState::Terminating { .. })
-    }
-
-    /// Records an event for the object's user, unless the object's namespace is being deleted. A failure to write the
-    /// event is ignored, because the status carries the same information.
-    pub(super) async fn tell<K>(&self, object: &K, failed: bool, reason: &str, action: &str, note: &str)
-    where
-        K: Resource<DynamicType = ()>,
-    {
-        if object.namespace().is_some_and(|name| self.is_going(&name)) {
-            return;
-        }
-        let event = Event {
-            type_: if failed { EventType::Warning } else { EventType::Normal },
-            reason: reason.to_owned(),
-            note: Some(note.chars().take(LONGEST_NOTE / 4).collect()),
-            action: action.to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
-            debug!(error = explain(&error), reason, "event not written");
-        }
     }
 }
 

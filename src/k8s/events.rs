@@ -1,226 +1,216 @@
-//! Events, each told once. An event's name follows from what it says about whom, so that saying it again counts the same
-//! event up, also after another replica has taken over. kube's `Recorder` would write one anew then, and within minutes
-//! keep the old text when only the text is new.
+//! The recorder of Kubernetes events. The name of an event follows from its object, reason and note, so that the same
+//! event again raises the count of the one that is there, also after another replica has become leader. kube's
+//! `Recorder` would create a second event in that case, and would keep the former note when only the note changed.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use k8s_openapi::{
-    api::{core::v1::ObjectReference, events::v1::Event},
+    api::{core::v1::ObjectReference, events::v1},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
     jiff::Timestamp,
 };
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::{Patch, PatchParams, PostParams},
+    runtime::reflector::{ObjectRef, Store},
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::namespaces::Namespaces;
-use crate::{
-    contract::FIELD_MANAGER,
-    k8s::{explain, in_time},
-};
+use super::{explain, in_time, namespaces::NamespaceMeta};
+use crate::contract::FIELD_MANAGER;
 
-/// How long an event's note may be, in bytes (`events.k8s.io/v1`).
-const LONGEST_NOTE: usize = 1024;
-/// The longest name of an object that begins its events' names.
-const LONGEST_NAME: usize = 200;
-/// For how long the same is not said again of the same object, however many of its pods give cause.
-const QUIET: Duration = Duration::from_mins(5);
-/// How long it may take to write an event. What is told of the others must not wait for it.
-const LONGEST_WRITE: Duration = Duration::from_secs(10);
-/// How often the same is said again of a pod that stays as it is: the API server forgets events after an hour.
-pub(super) const AGAIN: Duration = Duration::from_mins(55);
+/// The maximum length of an event's note in bytes, exclusive (`events.k8s.io/v1`).
+const MAX_NOTE: usize = 1024;
+/// The maximum length of an object's name that becomes part of its events' names.
+const MAX_NAME: usize = 200;
+/// The namespace of events about cluster-scoped objects.
+const CLUSTER_SCOPE_NAMESPACE: &str = "default";
+/// How long one write may take. The events of other objects must not wait for it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often to repeat an event whose cause lasts: the API server deletes events after an hour.
+pub const REPEAT_INTERVAL: Duration = Duration::from_mins(55);
+/// How long the recorder counts the repeats of an event after it was last written.
+const COUNT_TTL: Duration = Duration::from_mins(110);
+/// How often counts that are too old are dropped.
+const CLEANUP_INTERVAL: Duration = Duration::from_mins(5);
 
-/// What is told.
+/// An event before it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Notice {
-    /// Whether something is wrong.
-    pub(super) is_warning: bool,
-    /// In one CamelCase word.
-    pub(super) reason: &'static str,
-    /// In a sentence.
-    pub(super) note: String,
+pub struct Event {
+    /// Whether the type is `Warning`; otherwise it is `Normal`.
+    pub is_warning: bool,
+    /// Why: one CamelCase word.
+    pub reason: Cow<'static, str>,
+    /// What bindery was doing: one CamelCase word.
+    pub action: &'static str,
+    /// The message for people. Text that comes from an object which could not be decoded must have passed through
+    /// [`without_values`](super::without_values).
+    pub note: String,
 }
 
-impl Notice {
-    pub(super) fn warning(reason: &'static str, note: String) -> Self {
-        Self { is_warning: true, reason, note }
+impl Event {
+    /// An event of the type `Normal`.
+    pub fn normal(action: &'static str, reason: impl Into<Cow<'static, str>>, note: String) -> Self {
+        Self { is_warning: false, reason: reason.into(), action, note }
+    }
+
+    /// An event of the type `Warning`.
+    pub fn warning(action: &'static str, reason: impl Into<Cow<'static, str>>, note: String) -> Self {
+        Self { is_warning: true, reason: reason.into(), action, note }
     }
 }
 
-/// Writes events.
-pub(super) struct Teller {
+/// Writes events. Clones share the counts.
+#[derive(Clone)]
+pub struct Recorder {
     client: Client,
-    namespaces: Namespaces,
-    /// Which events were told when and how often, by uid of whom they are about and name.
-    told: Mutex<HashMap<String, Told>>,
+    namespaces: Store<NamespaceMeta>,
+    quiet: Duration,
+    counts: Arc<Mutex<Counts>>,
 }
 
-#[derive(Clone, Copy)]
-struct Told {
-    at: Instant,
-    times: i32,
-}
-
-impl Teller {
-    pub(super) fn new(client: Client, namespaces: Namespaces) -> Self {
-        Self { client, namespaces, told: Mutex::default() }
+impl Recorder {
+    /// A recorder that writes every repeat. `namespaces` says which Namespaces are terminating.
+    #[must_use]
+    pub fn new(client: Client, namespaces: Store<NamespaceMeta>) -> Self {
+        Self { client, namespaces, quiet: Duration::ZERO, counts: Arc::default() }
     }
 
-    /// Tells the users of an object, unless they were just told the same or its namespace is being deleted. An event
-    /// that cannot be written is no failure: metrics and `bindery who` tell the same.
-    pub(super) async fn tell(&self, about: &ObjectReference, notice: &Notice) {
-        let namespace = about.namespace.as_deref().unwrap_or_default();
-        if self.namespaces.is_ending(namespace) {
+    /// Drops repeats of an event that come sooner than this after the last one, for events that many objects cause.
+    #[must_use]
+    pub fn with_quiet_period(self, quiet: Duration) -> Self {
+        Self { quiet, ..self }
+    }
+
+    /// Writes an event about an object, unless its namespace is terminating: nothing can be created in there. A failed write
+    /// is logged and is no error for the caller, because statuses, metrics and `bindery who` carry the same facts.
+    pub async fn record(&self, regarding: &ObjectReference, event: &Event) {
+        let namespace = regarding.namespace.as_deref().unwrap_or(CLUSTER_SCOPE_NAMESPACE);
+        if self.is_terminating(namespace) {
             return;
         }
-        let name = event_name(about, notice);
-        let Some(times) = self.turn(&name, Instant::now()) else { return };
-        if let Err(error) = in_time(LONGEST_WRITE, self.write(namespace, &name, about, notice, times)).await {
+        let key = digest(regarding, event);
+        let Some(count) = self.lock().next(key, self.quiet, Instant::now()) else { return };
+        let new = manifest(key, namespace, regarding, event);
+        if let Err(error) = in_time(WRITE_TIMEOUT, self.write(namespace, &new, count)).await {
             debug!(
                 namespace,
-                object = about.name,
-                reason = notice.reason,
+                object = regarding.name,
+                reason = %event.reason,
                 error = explain(&error),
                 "event not written"
             );
-            // Whoever has cause next says it again.
-            self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+            // The next caller with this event tries again, whatever the quiet period is.
+            self.lock().entries.remove(&key);
         }
     }
 
-    /// How often the event will have been told with this time; nothing if it is too soon.
-    fn turn(&self, name: &str, now: Instant) -> Option<i32> {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.retain(|_, told| now < told.at + AGAIN * 2);
-        match told.get_mut(name) {
-            Some(told) if now < told.at + QUIET => None,
-            Some(told) => {
-                *told = Told { at: now, times: told.times.saturating_add(1) };
-                Some(told.times)
-            }
-            None => {
-                told.insert(name.to_owned(), Told { at: now, times: 1 });
-                Some(1)
-            }
-        }
+    fn is_terminating(&self, namespace: &str) -> bool {
+        let known = self.namespaces.get(&ObjectRef::new(namespace));
+        known.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
     }
 
-    async fn write(
-        &self,
-        namespace: &str,
-        name: &str,
-        about: &ObjectReference,
-        notice: &Notice,
-        times: i32,
-    ) -> kube::Result<()> {
-        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+    fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Creates the event, or raises the count of the one that exists.
+    async fn write(&self, namespace: &str, event: &v1::Event, count: i32) -> kube::Result<()> {
+        let api: Api<v1::Event> = Api::namespaced(self.client.clone(), namespace);
         let parameters =
             PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        match api.create(&parameters, &event(name, about, notice)).await {
+        match api.create(&parameters, event).await {
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                // A predecessor's count is not known, and a series begins with the second time.
-                let series = json!({"count": times.max(2), "lastObservedTime": MicroTime(Timestamp::now())});
+                // A former leader's count is not known, and a series begins with the second occurrence.
+                let series = json!({"count": count.max(2), "lastObservedTime": MicroTime(Timestamp::now())});
                 let patch = Patch::Merge(json!({"series": series}));
-                api.patch(name, &PatchParams::default(), &patch).await.map(drop)
+                api.patch(&event.name_any(), &PatchParams::default(), &patch).await.map(drop)
             }
             written => written.map(drop),
         }
     }
 }
 
-fn event_name(about: &ObjectReference, notice: &Notice) -> String {
-    let uid = about.uid.as_deref().unwrap_or_default();
-    let digest = Sha256::digest(format!("{uid}\0{}\0{}", notice.reason, notice.note));
-    let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let name = about.name.as_deref().filter(|name| name.len() <= LONGEST_NAME);
-    format!("{}.{hash}", name.unwrap_or(FIELD_MANAGER))
+/// How often each event has been written, by the digest that is part of its name.
+#[derive(Default)]
+struct Counts {
+    entries: HashMap<u64, Count>,
+    cleaned: Option<Instant>,
 }
 
-fn event(name: &str, about: &ObjectReference, notice: &Notice) -> Event {
+#[derive(Clone, Copy)]
+struct Count {
+    last: Instant,
+    times: i32,
+}
+
+impl Counts {
+    /// The count of an event that occurs now; `None` during its quiet period.
+    fn next(&mut self, key: u64, quiet: Duration, now: Instant) -> Option<i32> {
+        if self.cleaned.is_none_or(|cleaned| now >= cleaned + CLEANUP_INTERVAL) {
+            self.cleaned = Some(now);
+            self.entries.retain(|_, count| now < count.last + COUNT_TTL);
+        }
+        match self.entries.get_mut(&key) {
+            Some(count) if now < count.last + quiet => None,
+            Some(count) => {
+                *count = Count { last: now, times: count.times.saturating_add(1) };
+                Some(count.times)
+            }
+            None => {
+                self.entries.insert(key, Count { last: now, times: 1 });
+                Some(1)
+            }
+        }
+    }
+}
+
+fn digest(regarding: &ObjectReference, event: &Event) -> u64 {
+    let uid = regarding.uid.as_deref().unwrap_or_default();
+    let digest = Sha256::digest(format!("{uid}\0{}\0{}", event.reason, event.note));
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+fn name(key: u64, regarding: &ObjectReference) -> String {
+    let name = regarding.name.as_deref().filter(|name| name.len() <= MAX_NAME);
+    format!("{}.{key:016x}", name.unwrap_or(FIELD_MANAGER))
+}
+
+fn manifest(key: u64, namespace: &str, regarding: &ObjectReference, event: &Event) -> v1::Event {
     let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| FIELD_MANAGER.to_owned());
-    Event {
+    v1::Event {
         metadata: ObjectMeta {
-            name: Some(name.to_owned()),
-            namespace: about.namespace.clone(),
+            name: Some(name(key, regarding)),
+            namespace: Some(namespace.to_owned()),
             ..ObjectMeta::default()
         },
         event_time: Some(MicroTime(Timestamp::now())),
-        type_: Some(if notice.is_warning { "Warning" } else { "Normal" }.to_owned()),
-        reason: Some(notice.reason.to_owned()),
-        note: Some(shortened(&notice.note).to_owned()),
-        action: Some("Bind".to_owned()),
-        regarding: Some(about.clone()),
+        type_: Some(if event.is_warning { "Warning" } else { "Normal" }.to_owned()),
+        reason: Some(event.reason.clone().into_owned()),
+        note: Some(truncated(&event.note).to_owned()),
+        action: Some(event.action.to_owned()),
+        regarding: Some(regarding.clone()),
         reporting_controller: Some(FIELD_MANAGER.to_owned()),
         reporting_instance: Some(instance),
-        ..Event::default()
+        ..v1::Event::default()
     }
 }
 
-fn shortened(note: &str) -> &str {
-    if note.len() < LONGEST_NOTE {
+fn truncated(note: &str) -> &str {
+    if note.len() < MAX_NOTE {
         return note;
     }
-    let end = (0..LONGEST_NOTE).rev().find(|end| note.is_char_boundary(*end)).unwrap_or_default();
+    let end = (0..MAX_NOTE).rev().find(|end| note.is_char_boundary(*end)).unwrap_or_default();
     &note[..end]
 }
 
 #[cfg(test)]
-mod tests {
-    use kube::runtime::reflector;
-
-    use super::*;
-
-    fn about(name: &str, uid: &str) -> ObjectReference {
-        ObjectReference {
-            name: Some(name.to_owned()),
-            uid: Some(uid.to_owned()),
-            ..ObjectReference::default()
-        }
-    }
-
-    fn notice(note: &str) -> Notice {
-        Notice::warning("BindingMissing", note.to_owned())
-    }
-
-    #[test]
-    fn the_same_about_the_same_is_one_event_and_anything_else_another() {
-        let name = event_name(&about("web", "1"), &notice("a"));
-        assert!(name.starts_with("web.") && name.len() == "web.".len() + 16, "{name}");
-        assert_eq!(name, event_name(&about("web", "1"), &notice("a")));
-        assert_ne!(name, event_name(&about("web", "1"), &notice("b")));
-        assert_ne!(name, event_name(&about("web", "2"), &notice("a")));
-        let long = event_name(&about(&"a".repeat(253), "1"), &notice("a"));
-        assert!(long.starts_with("bindery."), "{long}");
-    }
-
-    #[test]
-    fn a_note_is_cut_where_a_character_ends() {
-        let short = "é".repeat(511);
-        assert_eq!(shortened(&short), short);
-        let long = format!("a{}", "é".repeat(600));
-        assert_eq!(shortened(&long).len(), 1023);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_just_said_is_not_said_again() {
-        let service = tower::service_fn(async |_| {
-            Ok::<_, std::io::Error>(axum::http::Response::new(axum::body::Body::empty()))
-        });
-        let teller = Teller::new(Client::new(service, "default"), Namespaces(reflector::store().0));
-        let start = Instant::now();
-        assert_eq!(teller.turn("a", start), Some(1));
-        assert_eq!(teller.turn("a", start + QUIET / 2), None);
-        assert_eq!(teller.turn("b", start + QUIET / 2), Some(1));
-        assert_eq!(teller.turn("a", start + AGAIN), Some(2));
-        assert_eq!(teller.turn("a", start + AGAIN * 4), Some(1), "forgotten as the API server forgets");
-    }
-}
+mod tests;

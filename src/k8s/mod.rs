@@ -6,6 +6,7 @@ pub mod backoff;
 mod client;
 pub mod delete_by_uid;
 mod error;
+pub mod events;
 pub mod leader;
 pub mod list;
 pub mod namespaces;

@@ -4,14 +4,13 @@
 use std::{fmt, sync::Arc};
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Client, Resource,
-    core::error_boundary::InvalidObject,
-    runtime::events::{Event, EventType, Recorder, Reporter},
-};
-use tracing::{debug, warn};
+use kube::{Resource, core::error_boundary::InvalidObject};
+use tracing::warn;
 
-use super::error::{explain, without_values};
+use super::{
+    error::without_values,
+    events::{Event, Recorder},
+};
 use crate::telemetry::Metrics;
 
 /// The reason of the event.
@@ -33,8 +32,8 @@ pub struct Unreadable {
 impl Unreadable {
     /// Also reports by events.
     #[must_use]
-    pub fn with_events(client: Client, metrics: Arc<Metrics>) -> Self {
-        Self { metrics, recorder: Some(Recorder::new(client, Reporter::from("bindery"))) }
+    pub fn with_events(recorder: Recorder, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, recorder: Some(recorder) }
     }
 
     /// For a role that may not write events.
@@ -53,21 +52,11 @@ impl Unreadable {
             "an object cannot be read and is skipped"
         );
         let Some(recorder) = self.recorder.clone() else { return };
-        let event = Event {
-            type_: EventType::Warning,
-            reason: REASON.to_owned(),
-            note: Some(format!(
-                "bindery cannot read this {kind} ({why}) and continues with its last readable version; correct \
-                the object"
-            )),
-            action: "Read".to_owned(),
-            secondary: None,
-        };
-        tokio::spawn(async move {
-            if let Err(error) = recorder.publish(&event, &reference).await {
-                debug!(error = explain(&error), reason = REASON, "event not written");
-            }
-        });
+        let note = format!(
+            "bindery cannot read this {kind} ({why}) and goes on with what it knew before; correct the object"
+        );
+        let event = Event::warning("Read", REASON, note);
+        tokio::spawn(async move { recorder.record(&reference, &event).await });
     }
 }
 

@@ -10,23 +10,19 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams, PostParams},
-    runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tracing::{debug, info};
 
-use super::diff::{Change, Notice, Problem, Step, owner};
+use super::diff::{Change, Problem, Step, owner};
 use crate::{
     apis::servicecatalog::{ServiceBinding, ServiceInstance},
     contract::{FIELD_MANAGER, binding},
-    k8s::{delete_by_uid, explain},
+    k8s::{delete_by_uid, events::Recorder, explain},
 };
 
-/// The length limit of an event's note, in characters of up to four bytes (`events.k8s.io/v1`).
-const LONGEST_NOTE: usize = 250;
-
-/// Why a step failed.
+/// A step that could not be done.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StepError {
     #[error(
@@ -78,8 +74,7 @@ impl<K> Kind for K where
 }
 
 impl Hands {
-    pub(super) fn new(client: Client) -> Self {
-        let recorder = Recorder::new(client.clone(), Reporter::from("bindery"));
+    pub(super) fn new(client: Client, recorder: Recorder) -> Self {
         Self { client, recorder }
     }
 
@@ -101,27 +96,27 @@ impl Hands {
                 info!(namespace, rule = step.rule, "created the instance of a namespace");
             }
             Change::Bind(binding) => self.create(namespace, &step.rule, binding.as_ref()).await?,
-            Change::Mark { instance, annotation, value, notice } => {
+            Change::Mark { instance, annotation, value, event } => {
                 self.annotate(namespace, instance.as_ref(), annotation, value.as_deref()).await?;
-                if let Some(notice) = notice {
-                    self.tell(namespace, instance.as_ref().object_ref(&()), notice).await;
+                if let Some(event) = event {
+                    self.recorder.record(&instance.as_ref().object_ref(&()), event).await;
                 }
             }
             Change::Name { binding, env } => {
                 self.annotate(namespace, binding.as_ref(), binding::ENV, env.as_deref()).await?;
             }
-            Change::End { instance, binding, notice } => {
+            Change::End { instance, binding, event } => {
                 if let Some(binding) = binding {
                     self.delete::<ServiceBinding>(namespace, binding).await?;
                 }
                 if let Some(instance) = instance {
-                    self.tell(namespace, instance.object_ref(&()), notice).await;
+                    self.recorder.record(&instance.object_ref(&()), event).await;
                     self.delete::<ServiceInstance>(namespace, instance).await?;
                     info!(
                         namespace,
                         rule = step.rule,
-                        reason = notice.reason,
-                        "deleted the instance of a namespace"
+                        reason = %event.reason,
+                        "took a namespace its instance"
                     );
                 }
             }
@@ -174,21 +169,6 @@ impl Hands {
         let api: Api<Namespace> = Api::all(self.client.clone());
         let patch = Patch::Merge(json!({"metadata": metadata}));
         unless_gone(api.patch_metadata(&namespace.name_any(), &parameters(), &patch).await)
-    }
-
-    /// Records an event for the users of a namespace. A failure is ignored, because annotations and status carry the
-    /// same information.
-    pub(super) async fn tell(&self, namespace: &str, about: ObjectReference, notice: &Notice) {
-        let event = Event {
-            type_: if notice.is_warning { EventType::Warning } else { EventType::Normal },
-            reason: notice.reason.to_owned(),
-            note: Some(notice.note.chars().take(LONGEST_NOTE).collect()),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = self.recorder.publish(&event, &about).await {
-            debug!(namespace, error = explain(&error), reason = notice.reason, "event not written");
-        }
     }
 }
 

@@ -28,7 +28,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     apply::{Hands, StepError, reference},
-    diff::{Change as StepChange, Finding, Look, Notice, Problem, Seen, Step, look, owner},
+    diff::{Change as StepChange, EVENT_ACTION, Finding, Look, Problem, Seen, Step, look, owner},
     plan::{Plan, Refusals, Share, kept, turn_is_over},
     rule::Rule,
 };
@@ -38,6 +38,7 @@ use crate::{
     contract::branch,
     k8s::{
         backoff::Retries,
+        events::{Event, Recorder},
         explain,
         namespaces::NamespaceMeta,
         unreadable::Unreadable,
@@ -83,7 +84,8 @@ pub(super) struct Controller {
     pub(super) metrics: Arc<Metrics>,
     unreadable: Unreadable,
     pub(super) hands: Hands,
-    /// When the pods of each namespace were last checked, if the ttl depends on them.
+    pub(super) recorder: Recorder,
+    /// When the pods of each namespace were looked at, where that matters.
     looks: Mutex<HashMap<String, Timestamp>>,
     retries: Retries,
     news: news::UnboundedSender<News>,
@@ -131,16 +133,18 @@ impl Controller {
         stores: Stores,
         news: news::UnboundedSender<News>,
     ) -> Self {
+        let recorder = Recorder::new(client.clone(), stores.namespaces.clone());
         Self {
             stores,
             plan: ArcSwap::default(),
             graces: ArcSwap::default(),
             findings: Mutex::default(),
             refusals: Mutex::default(),
-            hands: Hands::new(client.clone()),
+            hands: Hands::new(client.clone(), recorder.clone()),
             looks: Mutex::default(),
             retries: Retries::default(),
-            unreadable: Unreadable::with_events(client.clone(), metrics.clone()),
+            unreadable: Unreadable::with_events(recorder.clone(), metrics.clone()),
+            recorder,
             client,
             own,
             metrics,
@@ -323,9 +327,14 @@ impl Controller {
             if known.is_some_and(|known| known.reason == *reason) {
                 continue;
             }
-            let notice = Notice { reason, note: message.clone(), is_warning: *is_failure };
-            self.hands.tell(&name, reference(namespace), &notice).await;
-            info!(namespace = name, rule, reason, "the service of a namespace is not ready");
+            let event = Event {
+                is_warning: *is_failure,
+                reason: (*reason).into(),
+                action: EVENT_ACTION,
+                note: message.clone(),
+            };
+            self.recorder.record(&reference(namespace), &event).await;
+            info!(namespace = name, rule, reason, "a namespace does not have what it is to have");
         }
     }
 }

@@ -21,9 +21,13 @@ use super::{
 use crate::{
     apis::servicecatalog::{LocalReference, ServiceBinding, ServiceBindingSpec, ServiceInstance},
     contract::{binding, branch},
+    k8s::events::Event,
 };
 
-/// A namespace, its objects that were created for NamespaceBindings, and the plan for it.
+/// The action of events about NamespaceBindings.
+pub(super) const EVENT_ACTION: &str = "Reconcile";
+
+/// A namespace, what was made in it for NamespaceBindings, and what it is to have.
 pub(super) struct Seen<'a> {
     pub(super) namespace: &'a ObjectMeta,
     pub(super) shares: &'a [Share],
@@ -65,20 +69,12 @@ pub(super) enum Change {
         instance: Arc<ServiceInstance>,
         annotation: &'static str,
         value: Option<String>,
-        notice: Option<Notice>,
+        event: Option<Event>,
     },
     /// Sets the names of a binding's variables.
     Name { binding: Arc<ServiceBinding>, env: Option<String> },
-    /// Deletes binding and instance.
-    End { instance: Option<Arc<ServiceInstance>>, binding: Option<Arc<ServiceBinding>>, notice: Notice },
-}
-
-/// An event for the users of the namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Notice {
-    pub(super) reason: &'static str,
-    pub(super) note: String,
-    pub(super) is_warning: bool,
+    /// Deletes them.
+    End { instance: Option<Arc<ServiceInstance>>, binding: Option<Arc<ServiceBinding>>, event: Event },
 }
 
 /// The state of a namespace for the NamespaceBinding's status.
@@ -111,9 +107,8 @@ pub(super) fn look(seen: &Seen<'_>) -> Look {
     }
     for binding in seen.bindings.iter().filter(|binding| !seen.is_to_have(binding.as_ref())) {
         if seen.instances.iter().all(|instance| instance.name_any() != binding.name_any()) {
-            let notice =
-                Notice { reason: "Removed", note: "The instance was deleted".to_owned(), is_warning: false };
-            let change = Change::End { instance: None, binding: Some(binding.clone()), notice };
+            let event = Event::normal(EVENT_ACTION, "Removed", "Its instance is gone".to_owned());
+            let change = Change::End { instance: None, binding: Some(binding.clone()), event };
             look.steps.push(Step { rule: owner(binding.as_ref()).to_owned(), change });
         }
     }
@@ -207,12 +202,9 @@ impl Seen<'_> {
             // A user who deletes the instance wants a new one, and the instance can be deleted only after its
             // binding.
             if let Some(binding) = self.binding(rule).filter(|binding| is_live(binding.as_ref())) {
-                let notice = Notice {
-                    reason: "Removed",
-                    note: "The instance is being deleted".to_owned(),
-                    is_warning: false,
-                };
-                step(Change::End { instance: None, binding: Some(binding.clone()), notice });
+                let note = "Its instance is being deleted".to_owned();
+                let event = Event::normal(EVENT_ACTION, "Removed", note);
+                step(Change::End { instance: None, binding: Some(binding.clone()), event });
             }
             return Finding::default();
         }
@@ -244,13 +236,13 @@ impl Seen<'_> {
                     NamespaceBinding {} ends. To keep it: bindery extend --namespace {name} --for 24h",
                     rule.name()
                 );
-                let notice = Notice { reason: "Expiring", note, is_warning: true };
-                mark(instance, branch::EXPIRES_AT, Some(at.to_string()), Some(notice))
+                let event = Event::warning(EVENT_ACTION, "Expiring", note);
+                mark(instance, branch::EXPIRES_AT, Some(at.to_string()), Some(event))
             }
             Some(Stage::Living { .. }) | None if instance.annotations().contains_key(branch::EXPIRES_AT) => {
-                let note = "The instance is kept, because its time was extended".to_owned();
-                let notice = Notice { reason: "Extended", note, is_warning: false };
-                mark(instance, branch::EXPIRES_AT, None, Some(notice))
+                let note = "It is kept: its time was extended".to_owned();
+                let event = Event::normal(EVENT_ACTION, "Extended", note);
+                mark(instance, branch::EXPIRES_AT, None, Some(event))
             }
             _ => return,
         };
@@ -258,10 +250,9 @@ impl Seen<'_> {
     }
 
     fn expire(&self, rule: &Rule, since: Timestamp, look: &mut Look) {
-        let note =
-            format!("Deleted, because the ttl of the NamespaceBinding {} ended at {since:.0}", rule.name());
-        let notice = Notice { reason: "Expired", note, is_warning: true };
-        end(rule.name(), self.instance(rule), self.binding(rule), notice, look);
+        let note = format!("Deleted: ttl of the NamespaceBinding {} is over since {since:.0}", rule.name());
+        let event = Event::warning(EVENT_ACTION, "Expired", note);
+        end(rule.name(), self.instance(rule), self.binding(rule), event, look);
     }
 
     /// Deletes objects that the namespace should not have any more, after the grace period.
@@ -281,8 +272,8 @@ impl Seen<'_> {
                 "The instance will be deleted at {at:.0} with all its data, because the NamespaceBinding {rule} \
                 does not select the namespace any more. To keep it, restore the namespace's labels"
             );
-            let notice = Notice { reason: "Leaving", note, is_warning: true };
-            let change = mark(instance, branch::LEAVES_AT, Some(at.to_string()), Some(notice));
+            let event = Event::warning(EVENT_ACTION, "Leaving", note);
+            let change = mark(instance, branch::LEAVES_AT, Some(at.to_string()), Some(event));
             look.steps.push(Step { rule: rule.to_owned(), change });
             return;
         };
@@ -293,10 +284,9 @@ impl Seen<'_> {
         let is_its = |binding: &&Arc<ServiceBinding>| {
             owner(binding.as_ref()) == rule && binding.name_any() == instance.name_any()
         };
-        let note =
-            format!("Deleted, because the NamespaceBinding {rule} does not select the namespace any more");
-        let notice = Notice { reason: "Left", note, is_warning: true };
-        end(rule, Some(instance), self.bindings.iter().find(is_its), notice, look);
+        let note = format!("Deleted: the NamespaceBinding {rule} does not select the namespace any more");
+        let event = Event::warning(EVENT_ACTION, "Left", note);
+        end(rule, Some(instance), self.bindings.iter().find(is_its), event, look);
     }
 
     /// The default bindings of the namespace's pods. They include bindings that the namespace waits for, because its
@@ -325,13 +315,13 @@ fn end(
     rule: &str,
     instance: Option<&Arc<ServiceInstance>>,
     binding: Option<&Arc<ServiceBinding>>,
-    notice: Notice,
+    event: Event,
     look: &mut Look,
 ) {
     let instance = instance.filter(|instance| is_live(instance.as_ref())).cloned();
     let binding = binding.filter(|binding| is_live(binding.as_ref())).cloned();
     if instance.is_some() || binding.is_some() {
-        let change = Change::End { instance, binding, notice };
+        let change = Change::End { instance, binding, event };
         look.steps.push(Step { rule: rule.to_owned(), change });
     }
 }
@@ -348,9 +338,9 @@ fn mark(
     instance: &Arc<ServiceInstance>,
     annotation: &'static str,
     value: Option<String>,
-    notice: Option<Notice>,
+    event: Option<Event>,
 ) -> Change {
-    Change::Mark { instance: instance.clone(), annotation, value, notice }
+    Change::Mark { instance: instance.clone(), annotation, value, event }
 }
 
 fn made(

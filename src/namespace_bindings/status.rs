@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::{
     controller::Controller,
-    diff::{Notice, owner},
+    diff::{EVENT_ACTION, owner},
     report::{Case, effect, refusal, report},
     rule::GRACE_SAID,
 };
@@ -23,7 +23,7 @@ use crate::apis::bindery::namespace_binding::{NamespaceBinding, NamespaceBinding
 use crate::{
     apis::servicecatalog::{ServiceBinding, ServiceInstance},
     contract::FIELD_MANAGER,
-    k8s::explain,
+    k8s::{events::Event, explain},
 };
 
 /// Objects by namespace, NamespaceBinding and name.
@@ -146,8 +146,13 @@ impl Controller {
         let before = object.status.clone().unwrap_or_default();
         let grace = object.spec.grace_period.as_deref().unwrap_or(GRACE_SAID);
         if let Some(note) = effect(&before, status, grace) {
-            let notice = Notice { reason: "SpecChanged", note, is_warning: status.leaving > 0 };
-            self.hands.tell("default", object.object_ref(&()), &notice).await;
+            let event = Event {
+                is_warning: status.leaving > 0,
+                reason: "SpecChanged".into(),
+                action: EVENT_ACTION,
+                note,
+            };
+            self.recorder.record(&object.object_ref(&()), &event).await;
         }
         for type_ in ["Accepted", "UpToDate"] {
             let of = |status: &NamespaceBindingStatus| {
@@ -158,8 +163,8 @@ impl Controller {
                 continue;
             }
             let reason = if type_ == "Accepted" { "InvalidSpec" } else { "NewInstancesOnly" };
-            let notice = Notice { reason, note: now.message, is_warning: true };
-            self.hands.tell("default", object.object_ref(&()), &notice).await;
+            let event = Event::warning(EVENT_ACTION, reason, now.message);
+            self.recorder.record(&object.object_ref(&()), &event).await;
         }
     }
 }

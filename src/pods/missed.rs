@@ -17,16 +17,20 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Shared,
-    events::{AGAIN, Notice},
+    EVENT_ACTION, Shared,
     evict::{Evictions, Sibling, Step, is_replaced},
     owner::{Owner, remedy},
     pod::{AskingPod, Share},
+    warning,
     watch::{PodQueue, PodRef},
 };
 use crate::{
     contract,
-    k8s::{delete_by_uid, explain},
+    k8s::{
+        delete_by_uid,
+        events::{Event, REPEAT_INTERVAL},
+        explain,
+    },
 };
 
 /// How often the next eviction is thought about; at most one each time.
@@ -113,7 +117,7 @@ impl Missed {
     fn remind(&mut self) {
         let now = Instant::now();
         for (reference, (_, told)) in &mut self.pods {
-            if told.is_some_and(|told| now >= told + AGAIN) {
+            if told.is_some_and(|told| now >= told + REPEAT_INTERVAL) {
                 *told = None;
                 self.to_tell.push_back(reference.clone());
             }
@@ -129,10 +133,10 @@ impl Missed {
         let owner = self.shared.owners.of(&pod).await;
         let namespace = pod.namespace().unwrap_or_default();
         info!(namespace, pod = pod.name_any(), "a pod asked for bindings and was created without them");
-        self.shared.teller.tell(&pod.object_ref(&()), &notice("it", &pod, owner.as_ref())).await;
+        self.shared.recorder.record(&pod.object_ref(&()), &event("it", &pod, owner.as_ref())).await;
         if let Some(owner) = &owner {
-            let notice = notice("a pod of it", &pod, Some(owner));
-            self.shared.teller.tell(&owner.reference(&namespace), &notice).await;
+            let event = event("a pod of it", &pod, Some(owner));
+            self.shared.recorder.record(&owner.reference(&namespace), &event).await;
         }
     }
 
@@ -209,8 +213,8 @@ impl Missed {
                 let note = format!(
                     "evicted, so that another is made that gets what it asks for: the Namespace says {annotation}: {evict}"
                 );
-                let notice = Notice { is_warning: false, reason: "MissedPodEvicted", note };
-                self.shared.teller.tell(&pod.object_ref(&()), &notice).await;
+                let event = Event::normal(EVENT_ACTION, "MissedPodEvicted", note);
+                self.shared.recorder.record(&pod.object_ref(&()), &event).await;
                 true
             }
             Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => true,
@@ -234,12 +238,12 @@ impl Missed {
             wait.as_secs() / 60
         );
         let namespace = pod.namespace().unwrap_or_default();
-        self.shared.teller.tell(&owner.reference(&namespace), &Notice::warning("MissedAgain", note)).await;
+        self.shared.recorder.record(&owner.reference(&namespace), &warning("MissedAgain", note)).await;
     }
 }
 
 /// What is told of a missed pod to its users, or to those of its owner.
-fn notice(who: &str, pod: &AskingPod, owner: Option<&Owner>) -> Notice {
+fn event(who: &str, pod: &AskingPod, owner: Option<&Owner>) -> Event {
     let namespace = pod.namespace().unwrap_or_default();
     let remedy = remedy(owner, &namespace, &pod.name_any());
     let note = match &pod.share {
@@ -264,7 +268,7 @@ fn notice(who: &str, pod: &AskingPod, owner: Option<&Owner>) -> Notice {
             )
         }
     };
-    Notice::warning("BindingMissed", note)
+    warning("BindingMissed", note)
 }
 
 fn asked_for(pod: &AskingPod) -> String {
@@ -306,7 +310,7 @@ mod tests {
 
     use super::*;
     use crate::pods::{
-        Bindings, Namespaces, Owners, Teller,
+        Bindings, Namespaces, Owners,
         pod::tests::{object, read},
     };
 
@@ -345,10 +349,10 @@ mod tests {
             metrics: Arc::default(),
             unreadable: crate::k8s::unreadable::Unreadable::without_events(Arc::default()),
             pods,
-            namespaces: namespaces.clone(),
+            namespaces,
             bindings: Bindings::new(reflector::store().0),
             owners: Arc::new(Owners::new(client.clone())),
-            teller: Arc::new(Teller::new(client, namespaces)),
+            recorder: Recorder::new(client, reflector::store().0),
             lost_secrets: crate::bindings::LostSecrets::default(),
         };
         let (reachable, is_reachable) = watch::channel(false);
@@ -365,7 +369,7 @@ mod tests {
     fn a_missed_pod_is_told_what_it_lacks_why_and_what_to_do() {
         let pod = read(&object(&json!({}))).unwrap();
         assert_eq!(
-            notice("it", &pod, None).note,
+            event("it", &pod, None).note,
             "it asks for db and has it not in container app: bindery was not asked when it was created (not installed yet, \
              webhook configuration absent, or passed over by failurePolicy Ignore), or its annotations came later, also from \
              another webhook. To bind it: delete the pod and create it again: kubectl delete pod web-1 -n shop"
@@ -379,8 +383,8 @@ mod tests {
         let owner = Owner::of(&serde_json::from_value(owner).unwrap());
         let one = read(&object(&json!({}))).unwrap();
         let other = read(&object(&json!({"metadata": {"name": "web-2", "uid": "u2"}}))).unwrap();
-        let told = notice("a pod of it", &one, Some(&owner));
-        assert_eq!(told, notice("a pod of it", &other, Some(&owner)));
+        let told = event("a pod of it", &one, Some(&owner));
+        assert_eq!(told, event("a pod of it", &other, Some(&owner)));
         assert!(
             told.note.ends_with("To bind it: kubectl rollout restart deployment/web -n shop"),
             "{}",
@@ -392,7 +396,7 @@ mod tests {
     fn what_cannot_be_carried_out_is_named_but_not_repeated() {
         let pod =
             read(&object(&json!({"metadata": {"annotations": {"bindery.dev/bind": "hunter2 hunter2"}}})));
-        let note = notice("it", &pod.unwrap(), None).note;
+        let note = event("it", &pod.unwrap(), None).note;
         assert!(note.contains("metadata.annotations[bindery.dev/bind] cannot be carried out"), "{note}");
         assert!(!note.contains("hunter2"), "{note}");
     }

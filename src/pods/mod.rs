@@ -4,7 +4,6 @@
 
 mod bindings;
 mod diagnosis;
-mod events;
 mod evict;
 pub(crate) mod gates;
 mod listeners;
@@ -18,7 +17,7 @@ mod warned;
 mod watch;
 pub(crate) mod who;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::channel::mpsc::unbounded;
 use kube::{
@@ -31,18 +30,28 @@ use tokio_util::sync::CancellationToken;
 pub use self::refused::WebhookService;
 use self::{
     bindings::{BindingWatch, Bindings},
-    events::Teller,
     namespaces::Namespaces,
     owner::Owners,
     pod::AskingPod,
     watch::PodWatch,
 };
 use crate::{
-    bindings::LostSecrets, injection::InjectSettings, k8s::unreadable::Unreadable, telemetry::Metrics,
+    bindings::LostSecrets,
+    injection::InjectSettings,
+    k8s::{
+        events::{Event, Recorder},
+        unreadable::Unreadable,
+    },
+    telemetry::Metrics,
 };
 
 /// Namespaces whose pods no installation looks at: the cluster itself may depend on them.
 const ALWAYS_LEFT_ALONE: [&str; 2] = ["kube-system", "kube-node-lease"];
+
+/// The action of events about pods.
+const EVENT_ACTION: &str = "Bind";
+/// How long the same event about the same object is not written again, however many of the object's pods cause it.
+const EVENT_QUIET_PERIOD: Duration = Duration::from_mins(5);
 
 /// What the webhook is set up with, so that pods are judged as it judges them.
 #[derive(Clone, Debug, Default)]
@@ -81,8 +90,13 @@ struct Shared {
     namespaces: Namespaces,
     bindings: Bindings,
     owners: Arc<Owners>,
-    teller: Arc<Teller>,
+    recorder: Recorder,
     lost_secrets: LostSecrets,
+}
+
+/// A warning about a pod's bindings, for the pod or its owner.
+fn warning(reason: &'static str, note: String) -> Event {
+    Event::warning(EVENT_ACTION, reason, note)
 }
 
 /// Looks after pods until `stop`. Only one process of an installation may do so at a time; the caller sees to that.
@@ -102,15 +116,16 @@ pub async fn run(
     let (webhook, nudges) = (settings.webhook.clone(), settings.nudge_refused_owners);
     // Nobody evicts before it is known that the successor can be bound.
     let (reachable, is_reachable) = channel(webhook.is_none());
+    let recorder = Recorder::new(client.clone(), namespaces.0.clone()).with_quiet_period(EVENT_QUIET_PERIOD);
     let shared = Shared {
         client: client.clone(),
         metrics: metrics.clone(),
-        unreadable: Unreadable::with_events(client.clone(), metrics.clone()),
+        unreadable: Unreadable::with_events(recorder.clone(), metrics.clone()),
         pods,
-        namespaces: namespaces.clone(),
+        namespaces,
         bindings: Bindings::new(bindings),
         owners: Arc::new(Owners::new(client.clone())),
-        teller: Arc::new(Teller::new(client.clone(), namespaces)),
+        recorder,
         lost_secrets: settings.lost_secrets.clone(),
     };
     let unreadable = shared.unreadable.clone();

@@ -17,11 +17,14 @@ use super::{
     Shared,
     bindings::{BindingQueue, BindingRef},
     diagnosis::{Why, whys},
-    events::{AGAIN, Notice},
     pod::AskingPod,
+    warning,
     watch::{PodQueue, PodRef},
 };
-use crate::k8s::{explain, in_time};
+use crate::k8s::{
+    events::{Event, REPEAT_INTERVAL},
+    explain, in_time,
+};
 
 /// How long a pod may wait before anybody is told.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -47,7 +50,7 @@ struct Held {
 }
 
 /// What a pod's users were told, and when.
-type Told = (Notice, Instant);
+type Told = (Event, Instant);
 
 /// What came of a look at a pod.
 struct Looked {
@@ -189,24 +192,24 @@ async fn tell(shared: &Shared, pod: &AskingPod, told: Option<Told>) -> Option<To
     for binding in whys.iter().filter_map(|why| why.lost.as_deref()) {
         shared.lost_secrets.report(&namespace, binding);
     }
-    let notice = notice("it waits", &whys)?;
-    if let Some((before, at)) = told.filter(|(before, at)| *before == notice && at.elapsed() < AGAIN) {
+    let event = event("it waits", &whys)?;
+    if let Some((before, at)) = told.filter(|(before, at)| *before == event && at.elapsed() < REPEAT_INTERVAL)
+    {
         return Some((before, at));
     }
-    shared.teller.tell(&pod.object_ref(&()), &notice).await;
-    if let (Some(owner), Some(notice)) =
-        (shared.owners.of(pod).await, self::notice("a pod of it waits", &whys))
+    shared.recorder.record(&pod.object_ref(&()), &event).await;
+    if let (Some(owner), Some(event)) = (shared.owners.of(pod).await, self::event("a pod of it waits", &whys))
     {
-        shared.teller.tell(&owner.reference(&namespace), &notice).await;
+        shared.recorder.record(&owner.reference(&namespace), &event).await;
     }
-    Some((notice, Instant::now()))
+    Some((event, Instant::now()))
 }
 
 /// What is told of a waiting pod; nothing when no Secret is what it waits for.
-fn notice(who: &str, whys: &[Why]) -> Option<Notice> {
+fn event(who: &str, whys: &[Why]) -> Option<Event> {
     let first = whys.first()?;
     let texts: Vec<&str> = whys.iter().map(|why| why.text.as_str()).collect();
-    Some(Notice::warning(first.reason, format!("{who} for credentials: {}", texts.join("; and "))))
+    Some(warning(first.reason, format!("{who} for credentials: {}", texts.join("; and "))))
 }
 
 #[cfg(test)]
@@ -231,7 +234,7 @@ mod tests {
     use super::*;
     use crate::{
         pods::{
-            Bindings, Namespaces, Owners, Teller,
+            Bindings, Namespaces, Owners,
             pod::tests::{bound, read},
         },
         telemetry::Metrics,
@@ -266,10 +269,10 @@ mod tests {
             metrics: metrics.clone(),
             unreadable: crate::k8s::unreadable::Unreadable::without_events(Arc::default()),
             pods,
-            namespaces: namespaces.clone(),
+            namespaces,
             bindings: Bindings::new(reflector::store().0),
             owners: Arc::new(Owners::new(client.clone())),
-            teller: Arc::new(Teller::new(client, namespaces)),
+            recorder: Recorder::new(client, reflector::store().0),
             lost_secrets: crate::bindings::LostSecrets::default(),
         };
         let (changed_pods, pod_queue) = unbounded();
@@ -299,15 +302,15 @@ mod tests {
 
     #[test]
     fn all_reasons_are_told_in_one_event() {
-        let notice = notice("it waits", &[why("BindingMissing", "a"), why("SecretMissing", "b")]).unwrap();
+        let event = event("it waits", &[why("BindingMissing", "a"), why("SecretMissing", "b")]).unwrap();
         assert_eq!(
-            (notice.reason, notice.note.as_str()),
+            (&*event.reason, event.note.as_str()),
             ("BindingMissing", "it waits for credentials: a; and b")
         );
     }
 
     #[test]
     fn a_pod_that_waits_for_something_else_is_not_told_of() {
-        assert_eq!(notice("it waits", &[]), None);
+        assert_eq!(event("it waits", &[]), None);
     }
 }

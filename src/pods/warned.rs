@@ -14,11 +14,11 @@ use tracing::{debug, warn};
 
 use super::{
     Shared,
-    events::Notice,
     pod::{AskingPod, Stage},
+    warning,
     watch::{PodQueue, PodRef},
 };
-use crate::k8s::{explain, in_time};
+use crate::k8s::{events::Event, explain, in_time};
 
 /// How long it may take to read the Secrets of a pod's variables.
 const LONGEST_LOOK: Duration = Duration::from_secs(10);
@@ -87,11 +87,11 @@ fn news(told: &mut HashMap<PodRef, Told>, reference: PodRef, pod: &AskingPod) ->
 
 async fn tell(shared: Shared, pod: std::sync::Arc<AskingPod>, news: News) {
     let namespace = pod.namespace().unwrap_or_default();
-    let mut notices: Vec<Notice> =
-        news.warnings.into_iter().map(|warning| Notice::warning("BoundWithWarning", warning)).collect();
+    let mut events: Vec<Event> =
+        news.warnings.into_iter().map(|text| warning("BoundWithWarning", text)).collect();
     if news.compare {
         match in_time(LONGEST_LOOK, hidden(&shared, &namespace, &pod)).await {
-            Ok(hidden) => notices.extend(hidden),
+            Ok(hidden) => events.extend(hidden),
             Err(error) => debug!(
                 namespace,
                 pod = pod.name_any(),
@@ -101,16 +101,16 @@ async fn tell(shared: Shared, pod: std::sync::Arc<AskingPod>, news: News) {
         }
     }
     let owner = shared.owners.of(&pod).await.map(|owner| owner.reference(&namespace));
-    for notice in notices {
-        shared.teller.tell(&pod.object_ref(&()), &notice).await;
+    for event in events {
+        shared.recorder.record(&pod.object_ref(&()), &event).await;
         if let Some(owner) = &owner {
-            shared.teller.tell(owner, &notice).await;
+            shared.recorder.record(owner, &event).await;
         }
     }
 }
 
 /// Which variables of a pod's Secrets others of them hide. Of the Secrets the names of keys are told, never a value.
-async fn hidden(shared: &Shared, namespace: &str, pod: &AskingPod) -> kube::Result<Option<Notice>> {
+async fn hidden(shared: &Shared, namespace: &str, pod: &AskingPod) -> kube::Result<Option<Event>> {
     let api: Api<Secret> = Api::namespaced(shared.client.clone(), namespace);
     let mut keys: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let secrets: HashSet<&str> =
@@ -127,7 +127,7 @@ async fn hidden(shared: &Shared, namespace: &str, pod: &AskingPod) -> kube::Resu
             }
         }
     }
-    Ok(notice(&all))
+    Ok(event(&all))
 }
 
 /// A variable that two Secrets give.
@@ -155,7 +155,7 @@ fn hidden_among<'a>(sources: &'a [(String, String)], keys: &BTreeMap<&str, Vec<S
     hidden
 }
 
-fn notice(hidden: &[Hidden<'_>]) -> Option<Notice> {
+fn event(hidden: &[Hidden<'_>]) -> Option<Event> {
     let text = |it: &Hidden<'_>| format!("{} of Secret {} by that of {}", it.variable, it.loser, it.winner);
     let shown: Vec<String> = hidden.iter().take(LISTED).map(text).collect();
     let more = match hidden.len().saturating_sub(LISTED) {
@@ -168,7 +168,7 @@ fn notice(hidden: &[Hidden<'_>]) -> Option<Notice> {
              ServiceBinding otherwise, in its annotation bindery.dev/env",
             shown.join(", ")
         );
-        Notice::warning("VariableHidden", note)
+        warning("VariableHidden", note)
     })
 }
 
@@ -191,12 +191,12 @@ mod tests {
         ]);
         let hidden = hidden_among(&sources, &keys);
         assert_eq!(
-            notice(&hidden).unwrap().note,
+            event(&hidden).unwrap().note,
             "two bindings give one variable, and the one named first wins: hidden is A_uri of Secret queue-env by that of db, \
              DATABASE_URL of Secret queue-env by that of db-env. Name the variables of one ServiceBinding otherwise, in its \
              annotation bindery.dev/env"
         );
-        assert_eq!(notice(&hidden_among(&sources[1..], &keys)), None);
+        assert_eq!(event(&hidden_among(&sources[1..], &keys)), None);
     }
 
     #[test]

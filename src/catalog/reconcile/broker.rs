@@ -28,7 +28,7 @@ use crate::{
         names,
     },
     contract::{FIELD_MANAGER, approval},
-    k8s::explain,
+    k8s::{events::Event, explain},
 };
 
 /// The interval between reads of a catalog, unless the broker's `relistDuration` sets another. service-catalog waits
@@ -84,7 +84,8 @@ pub(in crate::catalog) async fn reconcile(
             let (reason, message) = told(&left_out);
             status::set_ready(&mut new, true, reason, &message);
             if !left_out.is_empty() && !is_said(&old, &message) {
-                context.tell(&broker, true, reason, "Reconcile", &message).await;
+                let event = Event::warning("Reconcile", reason, message);
+                context.recorder.record(&broker.object_ref(&()), &event).await;
             }
             new.reconciled_generation = generation;
             new.last_catalog_retrieval_time = Some(now());

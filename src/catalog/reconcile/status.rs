@@ -18,6 +18,7 @@ use crate::{
     },
     catalog::context::Context,
     contract::FIELD_MANAGER,
+    k8s::events::Event,
 };
 
 /// A status with conditions.
@@ -99,8 +100,13 @@ where
     for type_ in [ConditionType::Current, ConditionType::Ready] {
         let Some(condition) = new.conditions().get(type_) else { continue };
         if old.conditions().get(type_).is_none_or(|before| before.reason != condition.reason) {
-            let failed = !new.conditions().is_true(type_);
-            context.tell(object, failed, &condition.reason, "Reconcile", &condition.message).await;
+            let event = Event {
+                is_warning: !new.conditions().is_true(type_),
+                reason: condition.reason.clone().into(),
+                action: "Reconcile",
+                note: condition.message.clone(),
+            };
+            context.recorder.record(&object.object_ref(&()), &event).await;
         }
     }
     Ok(())

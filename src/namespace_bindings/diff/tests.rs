@@ -80,15 +80,15 @@ impl Place {
 
     /// Applies steps until there are none, and returns the events.
     fn settle(&mut self, now: i64) -> Vec<&'static str> {
-        let mut notice = Vec::new();
+        let mut reasons = Vec::new();
         for _ in 0..5 {
             let look = self.look(now);
             if look.steps.is_empty() {
-                return notice;
+                return reasons;
             }
-            notice.extend(look.steps.iter().filter_map(|step| match &step.change {
-                Change::Mark { notice, .. } => notice.as_ref().map(|notice| notice.reason),
-                Change::End { notice, .. } => Some(notice.reason),
+            reasons.extend(look.steps.iter().filter_map(|step| match &step.change {
+                Change::Mark { event, .. } => event.as_ref().map(|event| event.reason.to_string()),
+                Change::End { event, .. } => Some(event.reason.to_string()),
                 _ => None,
             }));
             self.carry_out(look);

@@ -2,9 +2,8 @@
 //! are removed.
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 
-use crate::contract::approval;
 use crate::{
     apis::servicecatalog::{
         ExternalResource, ExternalResourceKind, ServiceBinding, ServiceBindingStatus,
@@ -20,6 +19,8 @@ use crate::{
             try_again,
         },
     },
+    contract::approval,
+    k8s::events::Event,
 };
 
 pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Result<Next, ReconcileError> {
@@ -50,8 +51,9 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
         }
         secrets::remove(&secrets, binding).await?;
         context.ledger.remove(&external_resource).await?;
-        let message = "The binding was deleted successfully";
-        context.tell(binding, false, "UnboundSuccessfully", "Unbind", message).await;
+        let note = "The binding was deleted successfully".to_owned();
+        let event = Event::normal("Unbind", "UnboundSuccessfully", note);
+        context.recorder.record(&binding.object_ref(&()), &event).await;
     }
     remove_finalizer(context, &api, binding).await?;
     Ok(Next::Settled)

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 
 use crate::{
     apis::servicecatalog::{
@@ -21,6 +21,7 @@ use crate::{
         },
     },
     contract::approval,
+    k8s::events::Event,
     osb::Operation,
 };
 
@@ -54,8 +55,9 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
     {
         Ok(Released::Done) => {
             context.ledger.remove(&external_resource).await?;
-            let message = "The instance was deprovisioned successfully";
-            context.tell(instance, false, "DeprovisionedSuccessfully", "Deprovision", message).await;
+            let note = "The instance was deprovisioned successfully".to_owned();
+            let event = Event::normal("Deprovision", "DeprovisionedSuccessfully", note);
+            context.recorder.record(&instance.object_ref(&()), &event).await;
             remove_finalizer(context, &api, instance).await?;
             return Ok(Next::Settled);
         }

@@ -93,8 +93,6 @@ pub mod approval {
     pub const APPROVAL: &str = "bindery.dev/secret-approval";
     /// The value that asks for a check.
     pub const CHECK: &str = "check";
-    /// The reason of the condition of an object whose Secrets are not approved.
-    pub const NOT_APPROVED: &str = "SecretNotApproved";
 }
 
 /// Annotations of ExternalResources.

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use crate::contract::{
     self,
-    approval::{APPROVAL, CHECK, NOT_APPROVED},
+    approval::{APPROVAL, CHECK},
 };
 use crate::{
+    apis::servicecatalog::reasons,
     k8s::explain,
     server::certificates::{PublishError, TrustAnchors},
 };
@@ -82,5 +83,5 @@ async fn ask_for_approval(brokers: &Api<DynamicObject>, broker: &DynamicObject) 
 /// Whether the catalog reports that the approval is invalid.
 fn is_refused(broker: &DynamicObject) -> bool {
     let conditions = broker.data.pointer("/status/conditions").and_then(Value::as_array);
-    conditions.into_iter().flatten().any(|condition| condition["reason"] == NOT_APPROVED)
+    conditions.into_iter().flatten().any(|condition| condition["reason"] == reasons::SECRET_NOT_APPROVED)
 }

@@ -8,13 +8,10 @@ use kube::{Api, Client, Resource, ResourceExt};
 
 use super::bindings::SeenBinding;
 use crate::{
-    apis::servicecatalog::{ConditionType, ServiceInstance},
+    apis::servicecatalog::{ConditionType, ServiceInstance, reasons},
     contract::{binding, env_secret_name, pod},
     injection::{Demand, Variables, nearest},
 };
-
-/// Why the binding is not ready when its instance is not: then the instance's words say more.
-const INSTANCE_NOT_READY: &str = "ErrorInstanceNotReady";
 
 /// Every `ServiceBinding` of a namespace; nothing when they cannot be known.
 #[derive(Clone, Debug, Default)]
@@ -108,7 +105,7 @@ async fn look_up<'a>(
         return Ok(Facts { secret, own_variables, binding: Binding::Unknown });
     }
     let binding = match bindings.find(&demand.secret) {
-        Binding::NotReady { why: Some(why), .. } if why.0 == INSTANCE_NOT_READY => {
+        Binding::NotReady { why: Some(why), .. } if why.0 == reasons::ERROR_INSTANCE_NOT_READY => {
             let of = bindings.instance_of(&demand.secret).unwrap_or_default();
             Binding::NotReady { why: Some(why), instance: instance(client, namespace, of).await }
         }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bindery::{
     admission::service_brokers::router,
-    apis::servicecatalog::ClusterServiceBroker,
-    contract::approval::{APPROVAL, CHECK, NOT_APPROVED},
+    apis::servicecatalog::{ClusterServiceBroker, reasons::SECRET_NOT_APPROVED},
+    contract::approval::{APPROVAL, CHECK},
     install::registration::Registration,
     server::certificates::TrustAnchors,
     telemetry::Metrics,
@@ -175,7 +175,7 @@ async fn an_unapproved_reference_waits_and_says_so() {
     forged.labels_mut().clear();
     forged.annotations_mut().insert(APPROVAL.to_owned(), approved.annotations()[APPROVAL].clone());
     brokers(&scene.mallory).create(&make, &forged).await.unwrap();
-    let message = place.broker_is(NOT_APPROVED).await;
+    let message = place.broker_is(SECRET_NOT_APPROVED).await;
     let remedy = format!("kubectl annotate clusterservicebroker {} {APPROVAL}={CHECK}", place.broker.name());
     assert!(message.contains(&remedy) && message.contains("/auth"), "{message}");
     assert_eq!(
@@ -186,7 +186,7 @@ async fn an_unapproved_reference_waits_and_says_so() {
     // The webhook is back; it refuses one author and approves the other.
     let label = json!({"metadata": {"labels": {"checked": place.namespace}}});
     scene.patch(&scene.alice, label).await.unwrap();
-    place.broker_is(NOT_APPROVED).await;
+    place.broker_is(SECRET_NOT_APPROVED).await;
     let asking = json!({"metadata": {"annotations": {APPROVAL: CHECK}}});
     assert!(scene.patch(&scene.mallory, asking.clone()).await.is_err());
     scene.patch(&scene.alice, asking).await.unwrap();
@@ -221,7 +221,7 @@ async fn bindery_registers_itself_before_and_after_the_webhook() {
     };
     let own = json!({"metadata": {"labels": {"checked": place.namespace}}});
     registration.publish(&scene.server.bundle).await.unwrap();
-    place.broker_is(NOT_APPROVED).await;
+    place.broker_is(SECRET_NOT_APPROVED).await;
     registration.publish(&scene.server.bundle).await.unwrap();
     let waiting = place.brokers().get(&place.broker.name()).await.unwrap();
     assert_eq!(waiting.annotations().get(APPROVAL), None, "nothing is written over and over");

@@ -103,6 +103,14 @@ fn every_reason_and_event_has_a_row_and_every_row_is_of_the_code() {
 }
 
 #[test]
+fn the_reasons_of_the_catalog_are_written_in_one_file() {
+    let conditions = rows("Reasons of conditions", "reason");
+    let mut elsewhere = sources::camel_case(&["src/catalog"]);
+    elsewhere.retain(|word, _| conditions.contains(word));
+    assert!(elsewhere.is_empty(), "{elsewhere:?} belong into src/apis/servicecatalog/reasons.rs");
+}
+
+#[test]
 fn every_annotation_and_label_has_a_row_and_stands_in_one_place() {
     let named = |code: &str| -> BTreeSet<String> {
         let literals = code.split('"').skip(1).step_by(2);

@@ -9,6 +9,7 @@ pub mod broker;
 pub mod class;
 pub mod condition;
 pub mod instance;
+pub mod reasons;
 pub mod secrets;
 
 pub use crate::apis::bindery::external_resource::{

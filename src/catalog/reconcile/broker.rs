@@ -19,7 +19,7 @@ use super::{
 use crate::{
     apis::servicecatalog::{
         ClusterServiceBroker, ClusterServiceBrokerStatus, ClusterServiceClass, ClusterServicePlan,
-        ConditionType, broker::RelistBehavior,
+        ConditionType, broker::RelistBehavior, reasons,
     },
     catalog::{
         client::{ClientError, Offers},
@@ -27,7 +27,7 @@ use crate::{
         context::Context,
         names,
     },
-    contract::{FIELD_MANAGER, approval},
+    contract::FIELD_MANAGER,
     k8s::{events::Event, explain},
 };
 
@@ -112,7 +112,7 @@ pub(in crate::catalog) async fn reconcile(
 /// The condition's reason and message after the catalog was read.
 fn told(left_out: &[String]) -> (&'static str, String) {
     if left_out.is_empty() {
-        return ("FetchedCatalog", "Successfully fetched catalog entries from broker.".to_owned());
+        return (reasons::FETCHED_CATALOG, "Successfully fetched catalog entries from broker.".to_owned());
     }
     let shown = left_out.iter().take(LEFT_OUT_TOLD).map(String::as_str).collect::<Vec<_>>().join("; ");
     let more = match left_out.len().saturating_sub(LEFT_OUT_TOLD) {
@@ -123,7 +123,7 @@ fn told(left_out: &[String]) -> (&'static str, String) {
         "The catalog was read, but these entries cannot be used: {shown}{more}; ask the broker's maintainers to \
         correct them"
     );
-    ("FetchedCatalogInPart", message)
+    (reasons::FETCHED_CATALOG_IN_PART, message)
 }
 
 fn is_said(status: &ClusterServiceBrokerStatus, message: &str) -> bool {
@@ -145,15 +145,17 @@ async fn read(
             context.connections.forget(&broker.name_any());
         }
         match error {
-            BrokerError::Credentials(message) => ("ErrorGettingAuthCredentials", message),
-            BrokerError::NotApproved(message) => (approval::NOT_APPROVED, message),
+            BrokerError::Credentials(message) => (reasons::ERROR_GETTING_AUTH_CREDENTIALS, message),
+            BrokerError::NotApproved(message) => (reasons::SECRET_NOT_APPROVED, message),
             BrokerError::Client(error) => {
-                ("ErrorFetchingCatalog", format!("Error getting broker catalog: {error}"))
+                (reasons::ERROR_FETCHING_CATALOG, format!("Error getting broker catalog: {error}"))
             }
         }
     })?;
     let synced = sync(broker, offers, context).await;
-    synced.map_err(|error| ("ErrorSyncingCatalog", format!("Error syncing catalog from broker: {error}")))
+    synced.map_err(|error| {
+        (reasons::ERROR_SYNCING_CATALOG, format!("Error syncing catalog from broker: {error}"))
+    })
 }
 
 /// The time until the next read of the catalog, or `None` if it is read only on request.

@@ -13,21 +13,21 @@ use serde_json::json;
 use tracing::info;
 
 use super::{
-    NAMESPACE_RECREATED, Next, ReconcileError,
+    Next, ReconcileError,
     delete_external::{self, Released, poll_wait},
     has_finalizer, now,
 };
 use crate::{
     apis::servicecatalog::{
         ExternalResource, ExternalResourceKind, ExternalResourceState, ExternalResourceStatus,
-        ServiceBinding, ServiceInstance,
+        ServiceBinding, ServiceInstance, reasons,
     },
     catalog::{
         connections::BrokerError,
         context::Context,
         ledger::{how_to_adopt, is_adopted_by},
     },
-    contract::{FIELD_MANAGER, approval},
+    contract::FIELD_MANAGER,
     osb::Operation,
 };
 
@@ -71,7 +71,7 @@ pub(in crate::catalog) async fn reconcile(
             let message =
                 format!("{}; to have it deleted, delete that object", how_to_adopt(&external_resource, &uid));
             let new = ExternalResourceStatus {
-                reason: Some(NAMESPACE_RECREATED.to_owned()),
+                reason: Some(reasons::NAMESPACE_RECREATED.to_owned()),
                 message: Some(message),
                 ..ExternalResourceStatus::default()
             };
@@ -96,24 +96,24 @@ pub(in crate::catalog) async fn reconcile(
             return Ok(Next::Settled);
         }
         Ok(Released::InProgress { operation, wait }) => {
-            new.reason = Some("Deprovisioning".to_owned());
+            new.reason = Some(reasons::DEPROVISIONING.to_owned());
             new.message = Some("The broker is deleting".to_owned());
             new.operation = Some(operation.unwrap_or_default());
             Next::After(poll_wait(Some(&since), wait))
         }
-        Ok(Released::Failed(about)) => failed(&mut new, "CallFailed", &about),
+        Ok(Released::Failed(about)) => failed(&mut new, reasons::CALL_FAILED, &about),
         Err(Blocked::Bindings(names)) => {
-            new.reason = Some("BlockedByBindings".to_owned());
+            new.reason = Some(reasons::BLOCKED_BY_BINDINGS.to_owned());
             new.message =
                 Some(format!("Waits for the external resources of its bindings: {}", names.join(", ")));
             Next::After(super::delete_external::poll_wait(Some(&since), None))
         }
         Err(Blocked::Broker(error)) => {
             let reason = match &error {
-                BrokerError::Credentials(_) => "ErrorGettingAuthCredentials",
-                BrokerError::NotApproved(_) => approval::NOT_APPROVED,
-                BrokerError::Client(error) if error.is_answer() => "CallFailed",
-                BrokerError::Client(_) => "ErrorCallingBroker",
+                BrokerError::Credentials(_) => reasons::ERROR_GETTING_AUTH_CREDENTIALS,
+                BrokerError::NotApproved(_) => reasons::SECRET_NOT_APPROVED,
+                BrokerError::Client(error) if error.is_answer() => reasons::CALL_FAILED,
+                BrokerError::Client(_) => reasons::ERROR_CALLING_BROKER,
             };
             failed(&mut new, reason, &error.to_string())
         }

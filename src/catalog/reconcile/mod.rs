@@ -48,9 +48,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The interval of retries during that time.
 const AGAIN_WHILE_GOING: Duration = Duration::from_secs(5);
 
-/// The reason when an object has the name and id of an object of an earlier namespace.
-const NAMESPACE_RECREATED: &str = "NamespaceRecreated";
-
 /// The queue of objects to reconcile.
 pub(super) type Queue<K> = UnboundedReceiver<ObjectRef<K>>;
 

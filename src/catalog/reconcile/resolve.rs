@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 
 use crate::{
-    apis::servicecatalog::{ClusterServiceClass, ClusterServicePlan, ServiceInstanceSpec},
+    apis::servicecatalog::{ClusterServiceClass, ClusterServicePlan, ServiceInstanceSpec, reasons},
     catalog::{context::Stores, names::did_you_mean},
 };
 
@@ -115,7 +115,7 @@ fn find_class(
     spec: &ServiceInstanceSpec,
     classes: &[Arc<ClusterServiceClass>],
 ) -> Result<Arc<ClusterServiceClass>, Unresolved> {
-    let reason = "ReferencesNonexistentServiceClass";
+    let reason = reasons::REFERENCES_NONEXISTENT_SERVICE_CLASS;
     let Some(Named { field, name, of_class, .. }) = class_name(spec) else {
         let message = "the spec names no class; set clusterServiceClassExternalName".to_owned();
         return Err(Unresolved { reason, message });
@@ -127,7 +127,7 @@ fn find_class(
     }
     match found[..] {
         [class] if class.is_removed() => Err(Unresolved {
-            reason: "ReferencesDeletedServiceClass",
+            reason: reasons::REFERENCES_DELETED_SERVICE_CLASS,
             message: format!(
                 "the broker {} no longer offers the class {name:?}; choose another: kubectl get clusterserviceclasses",
                 class.spec.cluster_service_broker_name
@@ -157,7 +157,7 @@ fn find_plan(
     class: &str,
     plans: &[&Arc<ClusterServicePlan>],
 ) -> Result<Arc<ClusterServicePlan>, Unresolved> {
-    let reason = "ReferencesNonexistentServicePlan";
+    let reason = reasons::REFERENCES_NONEXISTENT_SERVICE_PLAN;
     let Some(Named { field, name, of_plan, .. }) = plan_name(spec) else {
         return match plans {
             [plan] => Ok(Arc::clone(plan)),

@@ -15,6 +15,7 @@ use super::now;
 use crate::{
     apis::servicecatalog::{
         ClusterServiceBrokerStatus, ConditionType, Conditions, ServiceBindingStatus, ServiceInstanceStatus,
+        reasons,
     },
     catalog::context::Context,
     contract::FIELD_MANAGER,
@@ -64,7 +65,13 @@ pub(super) fn set_ready(
 pub(super) fn set_failed(status: &mut impl ConditionedStatus, reason: &str, message: &str) {
     set_ready(status, false, reason, message);
     let conditions = status.conditions_mut();
-    conditions.set(ConditionType::Failed, true, "ClusterServiceBrokerReturnedFailure", message, now().0);
+    conditions.set(
+        ConditionType::Failed,
+        true,
+        reasons::CLUSTER_SERVICE_BROKER_RETURNED_FAILURE,
+        message,
+        now().0,
+    );
 }
 
 /// Records the start of an operation, once.

@@ -17,6 +17,7 @@ use crate::{
         ServiceBindingStatus, ServiceInstance,
         binding::BindingOperation,
         instance::{ProvisionStatus, ReleaseStatus},
+        reasons,
     },
     bindings::{secrets, variables::Variables},
     catalog::{
@@ -26,11 +27,11 @@ use crate::{
         ledger::{Recorded, external_resource_name, how_to_adopt},
         names::did_you_mean,
         reconcile::{
-            NAMESPACE_RECREATED, Next, ReconcileError, delete_external, has_finalizer, namespace_termination,
-            now, patch, resolve::Offer, status, with_finalizer,
+            Next, ReconcileError, delete_external, has_finalizer, namespace_termination, now, patch,
+            resolve::Offer, status, with_finalizer,
         },
     },
-    contract::{approval, binding as contract},
+    contract::binding as contract,
     k8s::trim::{is_cut, too_deep},
     osb::{BindRequest, BindResponse, Object},
 };
@@ -179,7 +180,7 @@ async fn bind(
     if expiry::left(new, now().0).is_some_and(|left| left.is_zero()) {
         return Err(expiry::not_bound(new).into());
     }
-    status::set_ready(new, true, "InjectedBindResult", "Injected bind result");
+    status::set_ready(new, true, reasons::INJECTED_BIND_RESULT, "Injected bind result");
     Ok(())
 }
 
@@ -191,11 +192,11 @@ fn ready_instance(binding: &ServiceBinding, context: &Context) -> Result<Arc<Ser
         let names: Vec<_> = instances.iter().map(|instance| instance.name_any()).collect();
         let guess = did_you_mean(name, names.iter().map(String::as_str));
         let message = format!("no ServiceInstance named {name:?} in this namespace{guess}");
-        return Err(NotBound::new("ReferencesNonexistentInstance", message, Remedy::Watched));
+        return Err(NotBound::new(reasons::REFERENCES_NONEXISTENT_INSTANCE, message, Remedy::Watched));
     };
     let not_ready = |why: String| {
         let message = format!("ServiceInstance {name:?} {why}");
-        Err(NotBound::new("ErrorInstanceNotReady", message, Remedy::Watched))
+        Err(NotBound::new(reasons::ERROR_INSTANCE_NOT_READY, message, Remedy::Watched))
     };
     if instance.metadata.deletion_timestamp.is_some() {
         return not_ready("is being deleted".to_owned());
@@ -221,7 +222,7 @@ async fn held(instance: &ServiceInstance, context: &Context) -> Result<ExternalR
             "no ExternalResource proves that spec.externalID of ServiceInstance {name:?} belongs to it at the \
             broker; delete the instance and create it again"
         );
-        NotBound::new("ErrorInstanceNotReady", message, Remedy::Retry).into()
+        NotBound::new(reasons::ERROR_INSTANCE_NOT_READY, message, Remedy::Retry).into()
     })
 }
 
@@ -232,13 +233,13 @@ fn offer(held: &ExternalResource, context: &Context) -> Result<Offer, NotBound> 
     let (Some(class), Some(plan)) = (class, plan) else {
         let message = "the broker does not offer the class or plan of the instance any more; register its \
             ClusterServiceBroker again";
-        return Err(NotBound::new("ErrorInstanceRefsUnresolved", message, Remedy::Watched));
+        return Err(NotBound::new(reasons::ERROR_INSTANCE_REFS_UNRESOLVED, message, Remedy::Watched));
     };
     let offer = Offer { class, plan };
     if !offer.is_bindable() {
         let (class, plan) = (&offer.class.spec.external_name, &offer.plan.spec.external_name);
         let message = format!("the plan {plan:?} of the class {class:?} cannot be bound; use another plan");
-        return Err(NotBound::new("ErrorNonbindableServiceClass", message, Remedy::Watched));
+        return Err(NotBound::new(reasons::ERROR_NONBINDABLE_SERVICE_CLASS, message, Remedy::Watched));
     }
     Ok(offer)
 }
@@ -253,12 +254,12 @@ async fn ask(
 ) -> Result<BindResponse, Failure> {
     if binding.spec.parameters.iter().flat_map(Object::values).any(is_cut) {
         let message = format!("{}: delete the binding and create another", too_deep("spec.parameters"));
-        return Err(NotBound::new("ErrorWithParameters", message, Remedy::Watched).into());
+        return Err(NotBound::new(reasons::ERROR_WITH_PARAMETERS, message, Remedy::Watched).into());
     }
     let broker_name = &instance.spec.broker.name;
     let broker = context.stores.broker(broker_name).ok_or_else(|| {
         let message = format!("the ClusterServiceBroker {broker_name:?} does not exist; register it again");
-        NotBound::new("ReferencesNonexistentBroker", message, Remedy::Watched)
+        NotBound::new(reasons::REFERENCES_NONEXISTENT_BROKER, message, Remedy::Watched)
     })?;
     let id = binding.spec.external_id.clone().unwrap_or_default();
     let namespace_uid = context.namespace_uid(&binding.namespace().unwrap_or_default());
@@ -290,7 +291,7 @@ async fn ask(
             context.ledger.remove(&held).await?;
             let message =
                 "the broker deleted credentials of an earlier request; bindery now asks for new ones";
-            return Err(NotBound::new("BindCallFailed", message, Remedy::Retry).into());
+            return Err(NotBound::new(reasons::BIND_CALL_FAILED, message, Remedy::Retry).into());
         }
         Recorded::OtherNamespace(held) => {
             let message = format!(
@@ -298,12 +299,12 @@ async fn ask(
                 externalID or without one",
                 how_to_adopt(&held, namespace_uid.as_deref().unwrap_or_default())
             );
-            return Err(NotBound::new(NAMESPACE_RECREATED, message, Remedy::Retry).into());
+            return Err(NotBound::new(reasons::NAMESPACE_RECREATED, message, Remedy::Retry).into());
         }
         Recorded::Taken => {
             let message = "spec.externalID is the id of another ServiceBinding; delete this ServiceBinding and \
                 create it with another externalID or without one";
-            return Err(NotBound::new("ErrorExternalIDTaken", message, Remedy::Retry).into());
+            return Err(NotBound::new(reasons::ERROR_EXTERNAL_ID_TAKEN, message, Remedy::Retry).into());
         }
     };
     new.unbind_status = Some(ReleaseStatus::Required);
@@ -340,28 +341,30 @@ async fn ask(
     };
     let message =
         format!("the broker's answer has no credentials, {also}; delete the binding and create it again");
-    Err(NotBound::new("BindResultMissing", message, Remedy::Retry).into())
+    Err(NotBound::new(reasons::BIND_RESULT_MISSING, message, Remedy::Retry).into())
 }
 
 fn refused(context: &Context, broker: &str, error: BrokerError) -> NotBound {
     match error {
         BrokerError::Credentials(message) => {
-            NotBound::new("ErrorGettingAuthCredentials", message, Remedy::Retry)
+            NotBound::new(reasons::ERROR_GETTING_AUTH_CREDENTIALS, message, Remedy::Retry)
         }
-        BrokerError::NotApproved(message) => NotBound::new(approval::NOT_APPROVED, message, Remedy::Retry),
+        BrokerError::NotApproved(message) => {
+            NotBound::new(reasons::SECRET_NOT_APPROVED, message, Remedy::Retry)
+        }
         BrokerError::Client(error) if error.is_terminal() => {
             let message =
                 format!("Error binding: {error}; delete the binding and create it with other parameters");
-            NotBound::new("BindCallFailed", message, Remedy::Never)
+            NotBound::new(reasons::BIND_CALL_FAILED, message, Remedy::Never)
         }
         BrokerError::Client(error) => {
             if matches!(error, ClientError::Unauthorized { .. }) {
                 context.connections.forget(broker);
             }
             let (reason, what) = if error.is_answer() {
-                ("BindCallFailed", "Error binding")
+                (reasons::BIND_CALL_FAILED, "Error binding")
             } else {
-                ("ErrorCallingBind", "Error communicating with the broker for binding")
+                (reasons::ERROR_CALLING_BIND, "Error communicating with the broker for binding")
             };
             NotBound::new(reason, format!("{what}: {error}"), Remedy::Retry)
         }

@@ -9,12 +9,9 @@ use k8s_openapi::{
 
 use super::{NotBound, Remedy};
 use crate::{
-    apis::servicecatalog::{ConditionType, ServiceBindingStatus},
+    apis::servicecatalog::{ConditionType, ServiceBindingStatus, reasons},
     catalog::reconcile::status,
 };
-
-/// The reason of a binding whose credentials have expired.
-const REASON: &str = "CredentialsExpired";
 
 /// Parses a broker's `expires_at`, rounded up to whole seconds, which is the precision of a status: credentials must
 /// not be reported as expired too early. An invalid time is ignored.
@@ -47,7 +44,7 @@ pub(super) fn not_bound(status: &ServiceBindingStatus) -> NotBound {
     let message = format!(
         "The credentials expired{end} and cannot log in any more; delete the binding and create it again"
     );
-    NotBound::new(REASON, message, Remedy::Watched)
+    NotBound::new(reasons::CREDENTIALS_EXPIRED, message, Remedy::Watched)
 }
 
 /// Sets the status to expired.
@@ -60,7 +57,10 @@ pub(super) fn tell(status: &mut ServiceBindingStatus) {
 
 /// Whether the status already says that the credentials have expired.
 pub(super) fn is_told(status: &ServiceBindingStatus) -> bool {
-    status.conditions.get(ConditionType::Ready).is_some_and(|ready| ready.reason == REASON)
+    status
+        .conditions
+        .get(ConditionType::Ready)
+        .is_some_and(|ready| ready.reason == reasons::CREDENTIALS_EXPIRED)
 }
 
 #[cfg(test)]

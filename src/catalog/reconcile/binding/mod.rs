@@ -10,7 +10,7 @@ mod write_secrets;
 use std::sync::Arc;
 
 use crate::{
-    apis::servicecatalog::ServiceBinding,
+    apis::servicecatalog::{ServiceBinding, reasons},
     bindings::{secrets::SecretError, variables::VariablesError},
     catalog::{
         context::Context,
@@ -77,13 +77,13 @@ impl From<SecretError> for Failure {
         match error {
             SecretError::Cluster(error) => error.into(),
             SecretError::NameTaken(_) => {
-                NotBound::new("SecretNameTaken", error.to_string(), Remedy::Retry).into()
+                NotBound::new(reasons::SECRET_NAME_TAKEN, error.to_string(), Remedy::Retry).into()
             }
             SecretError::LongName { .. } => {
-                NotBound::new("SecretNameTooLong", error.to_string(), Remedy::Never).into()
+                NotBound::new(reasons::SECRET_NAME_TOO_LONG, error.to_string(), Remedy::Never).into()
             }
             SecretError::Key(_) | SecretError::TooLarge { .. } | SecretError::Refused { .. } => {
-                NotBound::new("ErrorInjectingBindResult", error.to_string(), Remedy::Retry).into()
+                NotBound::new(reasons::ERROR_INJECTING_BIND_RESULT, error.to_string(), Remedy::Retry).into()
             }
         }
     }
@@ -91,6 +91,6 @@ impl From<SecretError> for Failure {
 
 impl From<VariablesError> for Failure {
     fn from(error: VariablesError) -> Self {
-        NotBound::new("ErrorInjectingBindResult", error.to_string(), Remedy::Watched).into()
+        NotBound::new(reasons::ERROR_INJECTING_BIND_RESULT, error.to_string(), Remedy::Watched).into()
     }
 }

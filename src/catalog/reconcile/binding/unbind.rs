@@ -7,7 +7,7 @@ use kube::{Api, Resource, ResourceExt};
 use crate::{
     apis::servicecatalog::{
         ExternalResource, ExternalResourceKind, ServiceBinding, ServiceBindingStatus,
-        binding::BindingOperation, instance::ReleaseStatus,
+        binding::BindingOperation, instance::ReleaseStatus, reasons,
     },
     bindings::secrets,
     catalog::{
@@ -19,7 +19,6 @@ use crate::{
             try_again,
         },
     },
-    contract::approval,
     k8s::events::Event,
 };
 
@@ -52,7 +51,7 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
         secrets::remove(&secrets, binding).await?;
         context.ledger.remove(&external_resource).await?;
         let note = "The binding was deleted successfully".to_owned();
-        let event = Event::normal("Unbind", "UnboundSuccessfully", note);
+        let event = Event::normal("Unbind", reasons::UNBOUND_SUCCESSFULLY, note);
         context.recorder.record(&binding.object_ref(&()), &event).await;
     }
     remove_finalizer(context, &api, binding).await?;
@@ -72,10 +71,10 @@ fn failed(
     status.unbind_status = Some(ReleaseStatus::Required);
     let since = status::start(&mut status).0;
     let reason = match error {
-        BrokerError::Credentials(_) => "ErrorGettingAuthCredentials",
-        BrokerError::NotApproved(_) => approval::NOT_APPROVED,
-        BrokerError::Client(error) if error.is_answer() => "UnbindCallFailed",
-        BrokerError::Client(_) => "ErrorCallingUnbind",
+        BrokerError::Credentials(_) => reasons::ERROR_GETTING_AUTH_CREDENTIALS,
+        BrokerError::NotApproved(_) => reasons::SECRET_NOT_APPROVED,
+        BrokerError::Client(error) if error.is_answer() => reasons::UNBIND_CALL_FAILED,
+        BrokerError::Client(_) => reasons::ERROR_CALLING_UNBIND,
     };
     let message = format!(
         "The broker {} has not deleted the binding since {since:.0}: {error}. bindery retries. To stop retrying \

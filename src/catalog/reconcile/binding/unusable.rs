@@ -4,14 +4,11 @@
 use super::{Failure, NotBound, Remedy};
 use crate::{
     apis::servicecatalog::{
-        ExternalResourceKind, ServiceBinding, ServiceBindingStatus, instance::ReleaseStatus,
+        ExternalResourceKind, ServiceBinding, ServiceBindingStatus, instance::ReleaseStatus, reasons,
     },
     bindings::secrets::SecretError,
     catalog::{context::Context, ledger::external_resource_name, reconcile::delete_external},
 };
-
-/// The reason of a binding whose credentials no Secret can hold.
-const REASON: &str = "ErrorInjectingBindResult";
 
 /// Deletes the credentials at the broker, unless earlier credentials of the binding are in use.
 pub(super) async fn give_back(
@@ -30,14 +27,14 @@ pub(super) async fn give_back(
                 "{error}. bindery has deleted the credentials at the broker. Ask the broker's maintainers, or \
                 bind with other parameters"
             );
-            NotBound::new(REASON, message, Remedy::Never).into()
+            NotBound::new(reasons::ERROR_INJECTING_BIND_RESULT, message, Remedy::Never).into()
         }
         Ok(Err(problem)) => {
             let message = format!(
                 "{error}. The credentials could not be deleted at the broker, and bindery retries: \
                     {problem}"
             );
-            NotBound::new(REASON, message, Remedy::Retry).into()
+            NotBound::new(reasons::ERROR_INJECTING_BIND_RESULT, message, Remedy::Retry).into()
         }
         Err(error) => error.into(),
     }

@@ -9,6 +9,7 @@ use crate::{
     apis::servicecatalog::{
         ExternalResource, ExternalResourceKind, ServiceBinding, ServiceInstance, ServiceInstanceStatus,
         instance::{InstanceOperation, ReleaseStatus},
+        reasons,
     },
     catalog::{
         connections::BrokerError,
@@ -20,7 +21,6 @@ use crate::{
             has_finalizer, remove_finalizer, status, try_again,
         },
     },
-    contract::approval,
     k8s::events::Event,
     osb::Operation,
 };
@@ -37,7 +37,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
     let old = instance.status.clone().unwrap_or_default();
     let mut new = old.clone();
     if let Some(blockers) = blockers(instance, context) {
-        status::set_ready(&mut new, false, "DeprovisionBlockedByExistingCredentials", blockers);
+        status::set_ready(&mut new, false, reasons::DEPROVISION_BLOCKED_BY_EXISTING_CREDENTIALS, blockers);
         status::write(context, &api, instance, &old, new).await?;
         return try_again(context, &api, instance, Next::After(BLOCKED)).await;
     }
@@ -56,7 +56,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
         Ok(Released::Done) => {
             context.ledger.remove(&external_resource).await?;
             let note = "The instance was deprovisioned successfully".to_owned();
-            let event = Event::normal("Deprovision", "DeprovisionedSuccessfully", note);
+            let event = Event::normal("Deprovision", reasons::DEPROVISIONED_SUCCESSFULLY, note);
             context.recorder.record(&instance.object_ref(&()), &event).await;
             remove_finalizer(context, &api, instance).await?;
             return Ok(Next::Settled);
@@ -65,18 +65,24 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
             new.async_op_in_progress = true;
             new.last_operation = operation;
             let message = "The instance is being deprovisioned asynchronously";
-            status::set_ready(&mut new, false, "Deprovisioning", message);
+            status::set_ready(&mut new, false, reasons::DEPROVISIONING, message);
             Next::After(poll_wait(new.operation_start_time.as_ref(), wait))
         }
-        Ok(Released::Failed(about)) => failed(&mut new, &external_resource, "DeprovisionCallFailed", &about),
+        Ok(Released::Failed(about)) => {
+            failed(&mut new, &external_resource, reasons::DEPROVISION_CALL_FAILED, &about)
+        }
         Err(BrokerError::Credentials(about)) => {
-            failed(&mut new, &external_resource, "ErrorGettingAuthCredentials", &about)
+            failed(&mut new, &external_resource, reasons::ERROR_GETTING_AUTH_CREDENTIALS, &about)
         }
         Err(BrokerError::NotApproved(about)) => {
-            failed(&mut new, &external_resource, approval::NOT_APPROVED, &about)
+            failed(&mut new, &external_resource, reasons::SECRET_NOT_APPROVED, &about)
         }
         Err(BrokerError::Client(error)) => {
-            let reason = if error.is_answer() { "DeprovisionCallFailed" } else { "ErrorCallingDeprovision" };
+            let reason = if error.is_answer() {
+                reasons::DEPROVISION_CALL_FAILED
+            } else {
+                reasons::ERROR_CALLING_DEPROVISION
+            };
             failed(&mut new, &external_resource, reason, &error.to_string())
         }
     };

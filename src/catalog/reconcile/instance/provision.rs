@@ -14,6 +14,7 @@ use crate::{
         ClusterServiceBroker, ConditionType, ExternalResource, ExternalResourceKind, ExternalResourceSpec,
         ServiceInstance, ServiceInstanceSpec, ServiceInstanceStatus,
         instance::{InstanceOperation, InstanceProperties, ProvisionStatus, ReleaseStatus},
+        reasons,
     },
     catalog::{
         client::{ClientError, Progress},
@@ -21,14 +22,13 @@ use crate::{
         context::{Context, NamespaceState},
         ledger::{Recorded, external_resource_name, how_to_adopt},
         reconcile::{
-            NAMESPACE_RECREATED, Next, ReconcileError,
+            Next, ReconcileError,
             delete_external::{self, Released, poll_wait},
             has_finalizer, namespace_termination, now, patch,
             resolve::{self, Offer, Unresolved},
             status, with_finalizer,
         },
     },
-    contract::approval,
     k8s::trim::{is_cut, too_deep},
     osb::{Object, Operation, OperationState, ProvisionRequest},
 };
@@ -89,7 +89,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
             let registered = |name: &str| context.stores.broker(name).is_some();
             match context.ledger.record(external_resource.spec, registered).await? {
                 Recorded::Taken => {
-                    status::set_ready(&mut new, false, "ErrorExternalIDTaken", TAKEN);
+                    status::set_ready(&mut new, false, reasons::ERROR_EXTERNAL_ID_TAKEN, TAKEN);
                     Next::Retry
                 }
                 Recorded::OtherNamespace(held) => {
@@ -98,7 +98,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
                         externalID or without one",
                         how_to_adopt(&held, &space)
                     );
-                    status::set_ready(&mut new, false, NAMESPACE_RECREATED, message);
+                    status::set_ready(&mut new, false, reasons::NAMESPACE_RECREATED, message);
                     Next::Retry
                 }
                 Recorded::Elsewhere(held) if Some(&held.spec.uid) == instance.metadata.uid.as_ref() => {
@@ -107,7 +107,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
                 // What an earlier object of this name created may be in use, so it is not deleted to make room.
                 Recorded::Elsewhere(held) => {
                     let message = format!("{INHERITED}: {}", held.name_any());
-                    status::set_ready(&mut new, false, "ErrorExternalIDTaken", message);
+                    status::set_ready(&mut new, false, reasons::ERROR_EXTERNAL_ID_TAKEN, message);
                     Next::Retry
                 }
                 Recorded::Ours { external_resource, is_new } => {
@@ -135,7 +135,10 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
 /// Returns the offer if the parameters can be read.
 fn readable(instance: &ServiceInstance, offer: Offer) -> Result<Offer, Unresolved> {
     if instance.spec.parameters.iter().flat_map(Object::values).any(is_cut) {
-        return Err(Unresolved { reason: "ErrorWithParameters", message: too_deep("spec.parameters") });
+        return Err(Unresolved {
+            reason: reasons::ERROR_WITH_PARAMETERS,
+            message: too_deep("spec.parameters"),
+        });
     }
     Ok(offer)
 }
@@ -158,7 +161,7 @@ fn with_broker(
     match broker {
         Some(broker) => Ok((offer, broker)),
         None => Err(Unresolved {
-            reason: "ReferencesNonexistentBroker",
+            reason: reasons::REFERENCES_NONEXISTENT_BROKER,
             message: format!(
                 "the ClusterServiceBroker {name:?} of the class does not exist or is being deleted; create it"
             ),
@@ -256,18 +259,18 @@ impl Attempt<'_> {
                 }
             }
             Err(BrokerError::Credentials(message)) => {
-                status::set_ready(&mut self.status, false, "ErrorGettingAuthCredentials", message);
+                status::set_ready(&mut self.status, false, reasons::ERROR_GETTING_AUTH_CREDENTIALS, message);
                 Next::Retry
             }
             Err(BrokerError::NotApproved(message)) => {
-                status::set_ready(&mut self.status, false, approval::NOT_APPROVED, message);
+                status::set_ready(&mut self.status, false, reasons::SECRET_NOT_APPROVED, message);
                 Next::Retry
             }
             // The broker holds the id although bindery never asked for it, so the instance is not ours. Without an
             // ExternalResource bindery will never delete it.
             Err(BrokerError::Client(ClientError::Rejected { status: 409, .. })) if self.is_first => {
                 self.context.ledger.remove(&self.external_resource).await?;
-                self.given_up("ErrorExternalIDTaken", HELD_BY_THE_BROKER)
+                self.given_up(reasons::ERROR_EXTERNAL_ID_TAKEN, HELD_BY_THE_BROKER)
             }
             Err(BrokerError::Client(error)) => self.refused(&error),
         })
@@ -297,12 +300,12 @@ impl Attempt<'_> {
         }
         if error.is_terminal() {
             let message = format!("Error provisioning: {error}; change the spec to try again");
-            return self.given_up("ProvisionCallFailed", &message);
+            return self.given_up(reasons::PROVISION_CALL_FAILED, &message);
         }
         let (reason, what) = if error.is_answer() {
-            ("ProvisionCallFailed", "Error provisioning")
+            (reasons::PROVISION_CALL_FAILED, "Error provisioning")
         } else {
-            ("ErrorCallingProvision", "Error communicating with the broker for provisioning")
+            (reasons::ERROR_CALLING_PROVISION, "Error communicating with the broker for provisioning")
         };
         status::set_ready(&mut self.status, false, reason, format!("{what}: {error}"));
         Next::Retry
@@ -319,7 +322,7 @@ impl Attempt<'_> {
         self.status.async_op_in_progress = true;
         self.status.last_operation = operation;
         let message = "The instance is being provisioned asynchronously";
-        status::set_ready(&mut self.status, false, "Provisioning", message);
+        status::set_ready(&mut self.status, false, reasons::PROVISIONING, message);
         Next::After(poll_wait(self.status.operation_start_time.as_ref(), None))
     }
 
@@ -340,7 +343,7 @@ impl Attempt<'_> {
         status::set_ready(
             status,
             true,
-            "ProvisionedSuccessfully",
+            reasons::PROVISIONED_SUCCESSFULLY,
             "The instance was provisioned successfully",
         );
         Next::Settled
@@ -358,7 +361,7 @@ impl Attempt<'_> {
             Err(BrokerError::Client(ClientError::Rejected { status: 404, .. })) => return self.forgotten(),
             Err(error) => {
                 let message = format!("Error polling last operation: {error}");
-                status::set_ready(&mut self.status, false, "ErrorPollingLastOperation", message);
+                status::set_ready(&mut self.status, false, reasons::ERROR_POLLING_LAST_OPERATION, message);
                 return Next::Retry;
             }
         };
@@ -368,13 +371,13 @@ impl Attempt<'_> {
             OperationState::InProgress => {
                 let about = last.description.map(|text| format!(" ({text})")).unwrap_or_default();
                 let message = format!("The instance is being provisioned asynchronously{about}");
-                status::set_ready(&mut self.status, false, "Provisioning", message);
+                status::set_ready(&mut self.status, false, reasons::PROVISIONING, message);
                 Next::After(poll_wait(self.status.operation_start_time.as_ref(), polled.retry_after))
             }
             OperationState::Failed => {
                 let about = last.description.unwrap_or_else(|| "the broker gives no reason".to_owned());
                 let message = format!("Provisioning failed: {about}; change the spec to try again");
-                status::set_ready(&mut self.status, false, "ProvisionCallFailed", message);
+                status::set_ready(&mut self.status, false, reasons::PROVISION_CALL_FAILED, message);
                 self.ended();
                 // The platform deletes an instance whose state is uncertain (spec.md, "Orphan Mitigation").
                 self.status.orphan_mitigation_in_progress = true;
@@ -400,7 +403,7 @@ impl Attempt<'_> {
                 self.status.orphan_mitigation_in_progress = false;
                 let ready = self.status.conditions.get(ConditionType::Ready);
                 let message = ready.map(|ready| ready.message.clone()).unwrap_or_default();
-                self.given_up("ProvisionCallFailed", &message)
+                self.given_up(reasons::PROVISION_CALL_FAILED, &message)
             }
             Ok(Released::InProgress { operation, wait }) => {
                 self.status.async_op_in_progress = true;
@@ -459,6 +462,6 @@ fn compare(
         instances. Undo the change of plan or parameters, or delete the instance and create it again",
         plan.unwrap_or_default()
     );
-    status.conditions.set(ConditionType::Current, false, "UpdatesNotSupported", message, now().0);
+    status.conditions.set(ConditionType::Current, false, reasons::UPDATES_NOT_SUPPORTED, message, now().0);
     status
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 
 use crate::{
-    apis::servicecatalog::{ExternalResource, ServiceInstanceStatus},
+    apis::servicecatalog::{ExternalResource, ServiceInstanceStatus, reasons},
     catalog::{
         context::Context,
         reconcile::{
@@ -39,14 +39,14 @@ pub(super) async fn withdraw(
             new.current_operation = None;
             new.operation_start_time = None;
             let message = format!("The broker {broker} has deleted the instance of the former class or plan");
-            status::set_ready(new, false, "Provisioning", message);
+            status::set_ready(new, false, reasons::PROVISIONING, message);
             return Ok(Next::After(Duration::ZERO));
         }
         Ok(Released::InProgress { operation, wait }) => {
             new.async_op_in_progress = true;
             new.last_operation = operation;
             let message = format!("The broker {broker} is deleting the instance of the former class or plan");
-            status::set_ready(new, false, "Provisioning", message);
+            status::set_ready(new, false, reasons::PROVISIONING, message);
             return Ok(Next::After(poll_wait(new.operation_start_time.as_ref(), wait)));
         }
         Ok(Released::Failed(about)) => about,
@@ -57,6 +57,6 @@ pub(super) async fn withdraw(
         {about}. bindery retries. To stop retrying and leave that instance at the broker: kubectl delete extres \
         {name}"
     );
-    status::set_ready(new, false, "DeprovisionCallFailed", message);
+    status::set_ready(new, false, reasons::DEPROVISION_CALL_FAILED, message);
     Ok(Next::Retry)
 }

@@ -23,7 +23,7 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// How often a binding's Secrets are read again, on average.
+/// The average interval between checks of a binding's Secrets.
 const SECRETS_READ_EVERY: Duration = Duration::from_mins(10);
 
 /// The caches of the watched kinds.

@@ -33,7 +33,7 @@ pub struct BrokerSecret {
 }
 
 impl BrokerSecret {
-    /// Reads the Secret, which must exist.
+    /// Reads the existing Secret.
     ///
     /// # Errors
     /// When it does not, a key is missing, or the API server refuses.

@@ -62,7 +62,7 @@ impl OwnSecret {
         &self.name
     }
 
-    /// Reads the Secret, which must exist.
+    /// Reads the existing Secret.
     ///
     /// # Errors
     /// When it does not, or the API server refuses.

@@ -24,7 +24,7 @@ const VERSION: &str = "v1.";
 const KEY: &str = "key";
 /// What to do when the key is unusable.
 const REMEDY: &str = "it must be 64 bytes: delete the Secret, and bindery makes it anew";
-/// How long the key is used before it is read again.
+/// How long the key is cached.
 const KEPT: Duration = Duration::from_mins(1);
 /// How soon the key is read again after an invalid approval, which may use a new key.
 const READ_AGAIN: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ impl Approvals {
     /// Approves the checked content. The first approval of an installation creates the key.
     ///
     /// # Errors
-    /// When the key can neither be read nor made.
+    /// When the key can neither be read nor created.
     pub async fn issue(&self, checked: &str) -> Result<String, OwnSecretError> {
         let key = match self.read(KEPT).await? {
             Some(key) => key,
@@ -84,7 +84,7 @@ impl Approvals {
         Ok(false)
     }
 
-    /// The key, as it was at most this long ago; none where no approval was made yet.
+    /// The key, read at most this long ago; `None` if no approval was issued yet.
     async fn read(&self, age: Duration) -> Result<Option<Key>, OwnSecretError> {
         let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, key)) = known

@@ -123,7 +123,7 @@ impl Safe {
     }
 }
 
-/// An answer as it can be read.
+/// Makes an answer safe to parse.
 async fn safe(response: Response<body::Body>) -> Result<Response<body::Body>, BoxError> {
     let status = response.status();
     let is_json = is_json(&response);
@@ -175,7 +175,7 @@ fn with_page_size(uri: &Uri, size: u32) -> Uri {
     Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }
 
-/// The whole body, unless it is larger than this.
+/// The whole body, or `None` if it is larger than the limit.
 async fn collected(mut body: Trimmed, most: usize) -> Result<Option<Vec<u8>>, BoxError> {
     let mut whole = Vec::new();
     while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {

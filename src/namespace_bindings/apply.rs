@@ -1,5 +1,5 @@
-//! Carries out steps at the API server. Objects are created and never applied, because an apply would take over
-//! another user's object of the same name. Changes and deletions name the version that was read.
+//! Executes the steps of a diff at the API server. Objects are created, never applied: an apply would take over somebody
+//! else's object of the same name. Changes and deletions carry the uid of the object that was observed.
 
 use std::fmt::Debug;
 
@@ -22,12 +22,11 @@ use crate::{
     k8s::{delete_by_uid, events::Recorder, explain},
 };
 
-/// A step that could not be done.
+/// A step failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StepError {
     #[error(
-        "{kind} {name} already exists and was not created for the NamespaceBinding {rule}; delete it, or set \
-        bindingName"
+        "{kind} {name} already exists and was not created for the NamespaceBinding {rule}; delete it, or set bindingName"
     )]
     NameTaken { kind: String, name: String, rule: String },
     #[error("Kubernetes: {}", explain(.0))]
@@ -35,9 +34,9 @@ pub(super) enum StepError {
 }
 
 impl StepError {
-    /// The problem for the status.
+    /// The problem for the status of the NamespaceBinding.
     pub(super) fn problem(&self) -> Problem {
-        // The API server reports 400 for webhooks that refuse without a code.
+        // The API server answers 400 when a webhook refuses without a code.
         let is_refused = |code| matches!(code, 400 | 403 | 413 | 422);
         let (reason, is_failure) = match self {
             Self::NameTaken { .. } => ("NameTaken", true),
@@ -47,14 +46,14 @@ impl StepError {
         Problem { reason, message: self.to_string(), is_failure }
     }
 
-    /// Whether a correction is needed that bindery cannot watch for.
+    /// Whether a retry fails until somebody changes something that bindery does not watch.
     pub(super) fn is_refusal(&self) -> bool {
         self.problem().is_failure
     }
 }
 
-/// Carries out steps at the API server.
-pub(super) struct Hands {
+/// Executes steps.
+pub(super) struct StepRunner {
     client: Client,
     recorder: Recorder,
 }
@@ -73,16 +72,16 @@ impl<K> Kind for K where
 {
 }
 
-impl Hands {
+impl StepRunner {
     pub(super) fn new(client: Client, recorder: Recorder) -> Self {
         Self { client, recorder }
     }
 
-    /// Carries out a step in a namespace. A terminating namespace accepts nothing new, which is no error.
-    pub(super) async fn carry_out(&self, namespace: &str, step: &Step) -> Result<(), StepError> {
+    /// Executes a step. That a terminating namespace refuses new objects is no error.
+    pub(super) async fn run(&self, namespace: &str, step: &Step) -> Result<(), StepError> {
         match self.change(namespace, step).await {
             Err(StepError::Cluster(kube::Error::Api(status))) if is_terminating(&status) => {
-                debug!(namespace, "is being deleted");
+                debug!(namespace, "the namespace is terminating, so nothing is created in it");
                 Ok(())
             }
             other => other,
@@ -91,21 +90,21 @@ impl Hands {
 
     async fn change(&self, namespace: &str, step: &Step) -> Result<(), StepError> {
         match &step.change {
-            Change::Make(instance) => {
+            Change::CreateInstance(instance) => {
                 self.create(namespace, &step.rule, instance.as_ref()).await?;
-                info!(namespace, rule = step.rule, "created the instance of a namespace");
+                info!(namespace, rule = step.rule, "created the instance of a NamespaceBinding");
             }
-            Change::Bind(binding) => self.create(namespace, &step.rule, binding.as_ref()).await?,
-            Change::Mark { instance, annotation, value, event } => {
+            Change::CreateBinding(binding) => self.create(namespace, &step.rule, binding.as_ref()).await?,
+            Change::AnnotateInstance { instance, annotation, value, event } => {
                 self.annotate(namespace, instance.as_ref(), annotation, value.as_deref()).await?;
                 if let Some(event) = event {
                     self.recorder.record(&instance.as_ref().object_ref(&()), event).await;
                 }
             }
-            Change::Name { binding, env } => {
+            Change::SetBindingEnv { binding, env } => {
                 self.annotate(namespace, binding.as_ref(), binding::ENV, env.as_deref()).await?;
             }
-            Change::End { instance, binding, event } => {
+            Change::Delete { instance, binding, event } => {
                 if let Some(binding) = binding {
                     self.delete::<ServiceBinding>(namespace, binding).await?;
                 }
@@ -116,7 +115,7 @@ impl Hands {
                         namespace,
                         rule = step.rule,
                         reason = %event.reason,
-                        "took a namespace its instance"
+                        "deleted the instance of a NamespaceBinding"
                     );
                 }
             }
@@ -137,7 +136,7 @@ impl Hands {
                         let kind = K::kind(&()).into_owned();
                         Err(StepError::NameTaken { kind, name, rule: rule.to_owned() })
                     }
-                    // The object was created a moment ago and is not in the cache yet, or is already gone.
+                    // Created a moment ago and not in the cache yet, or deleted meanwhile.
                     _ => Ok(()),
                 }
             }
@@ -162,8 +161,12 @@ impl Hands {
         delete_by_uid::delete(&api, &object.name_any(), object.uid()).await
     }
 
-    /// Changes the metadata of a namespace if its version is still the one that was read.
-    pub(super) async fn stamp(&self, namespace: &impl ResourceExt, mut metadata: Value) -> kube::Result<()> {
+    /// Patches the metadata of a Namespace, if it is still the version that was observed.
+    pub(super) async fn patch_namespace(
+        &self,
+        namespace: &impl ResourceExt,
+        mut metadata: Value,
+    ) -> kube::Result<()> {
         metadata["uid"] = json!(namespace.uid());
         metadata["resourceVersion"] = json!(namespace.resource_version());
         let api: Api<Namespace> = Api::all(self.client.clone());
@@ -172,7 +175,7 @@ impl Hands {
     }
 }
 
-/// The reference to a Namespace for events. The reference is inside the namespace, where its users look for events.
+/// A reference to a Namespace for events. Its events are in the namespace itself, where its users look.
 pub(super) fn reference(namespace: &impl ResourceExt) -> ObjectReference {
     ObjectReference {
         api_version: Some("v1".to_owned()),
@@ -188,7 +191,7 @@ fn parameters() -> PatchParams {
     PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
 
-/// An object that is gone or replaced needs no change; the watch reports both soon.
+/// An object that is gone or was replaced needs no change: the watch reports both soon.
 fn unless_gone<T>(done: kube::Result<T>) -> kube::Result<()> {
     match done {
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),

@@ -1,5 +1,4 @@
-//! Compares the present objects of a namespace with the wanted ones, and derives steps, events and the next check.
-//! Pure.
+//! The diff of one namespace: the steps from its observed objects to its plan. Pure.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -13,10 +12,10 @@ use serde_json::Value;
 
 use super::{
     namespace_defaults,
-    plan::{Share, Verdict},
+    plan::{Assignment, Verdict},
     rule::{GRACE, Rule, is_as_wanted},
     template::TemplateError,
-    ttl::{Stage, moment},
+    ttl::{Stage, annotation_time},
 };
 use crate::{
     apis::servicecatalog::{LocalReference, ServiceBinding, ServiceBindingSpec, ServiceInstance},
@@ -27,28 +26,28 @@ use crate::{
 /// The action of events about NamespaceBindings.
 pub(super) const EVENT_ACTION: &str = "Reconcile";
 
-/// A namespace, what was made in it for NamespaceBindings, and what it is to have.
-pub(super) struct Seen<'a> {
+/// A namespace, the objects of NamespaceBindings in it, and its plan.
+pub(super) struct Observed<'a> {
     pub(super) namespace: &'a ObjectMeta,
-    pub(super) shares: &'a [Share],
+    pub(super) assignments: &'a [Assignment],
     pub(super) instances: &'a [Arc<ServiceInstance>],
     pub(super) bindings: &'a [Arc<ServiceBinding>],
-    /// The grace period of the NamespaceBinding of this name, if it exists.
+    /// The grace period of the NamespaceBinding with this name, while it exists.
     pub(super) grace: &'a dyn Fn(&str) -> Option<Duration>,
-    /// The `bindingName`s of invalid NamespaceBindings.
+    /// The binding names of invalid NamespaceBindings.
     pub(super) unread: &'a HashSet<String>,
     pub(super) now: Timestamp,
 }
 
-/// The result: steps, findings, and when to check again.
+/// The steps, the findings for the status, and when to reconcile again.
 #[derive(Debug, Default)]
-pub(super) struct Look {
+pub(super) struct Diff {
     pub(super) steps: Vec<Step>,
-    /// A change of the namespace's metadata.
-    pub(super) stamp: Option<Value>,
-    /// By NamespaceBinding.
+    /// A merge patch of the Namespace's metadata.
+    pub(super) metadata_patch: Option<Value>,
+    /// The findings by name of the NamespaceBinding.
     pub(super) findings: BTreeMap<String, Finding>,
-    pub(super) again: Option<Timestamp>,
+    pub(super) requeue_at: Option<Timestamp>,
 }
 
 /// A change for the NamespaceBinding of this name.
@@ -73,59 +72,61 @@ pub(super) enum Change {
     },
     /// Sets the names of a binding's variables.
     Name { binding: Arc<ServiceBinding>, env: Option<String> },
-    /// Deletes them.
+    /// Deletes instance and binding.
     End { instance: Option<Arc<ServiceInstance>>, binding: Option<Arc<ServiceBinding>>, event: Event },
 }
 
-/// The state of a namespace for the NamespaceBinding's status.
+/// What the status of the NamespaceBinding reports about a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Finding {
-    /// Why the service is not ready.
+    /// Why the namespace does not have its instance.
     pub(super) problem: Option<Problem>,
-    /// Whether the instance differs from what the present spec would create.
+    /// Whether a new instance would get another spec.
     pub(super) is_outdated: bool,
 }
 
-/// Why the service of a namespace is not ready.
+/// Why a namespace does not have its instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Problem {
     pub(super) reason: &'static str,
     pub(super) message: String,
-    /// Whether a user must act.
+    /// Whether somebody must act.
     pub(super) is_failure: bool,
 }
 
-/// Compares the present objects with the wanted ones.
-pub(super) fn look(seen: &Seen<'_>) -> Look {
-    let mut look = Look::default();
-    for share in seen.shares {
-        let finding = seen.look_at(share, &mut look);
-        look.findings.insert(share.rule.name().to_owned(), finding);
+/// Compares plan and observed objects.
+pub(super) fn diff(seen: &Observed<'_>) -> Diff {
+    let mut diff = Diff::default();
+    for assignment in seen.assignments {
+        let finding = seen.diff_assignment(assignment, &mut diff);
+        diff.findings.insert(assignment.rule.name().to_owned(), finding);
     }
-    for instance in seen.instances.iter().filter(|instance| !seen.is_to_have(instance.as_ref())) {
-        seen.let_go(instance, &mut look);
+    for instance in seen.instances.iter().filter(|instance| !seen.is_wanted(instance.as_ref())) {
+        seen.remove_after_grace(instance, &mut diff);
     }
-    for binding in seen.bindings.iter().filter(|binding| !seen.is_to_have(binding.as_ref())) {
+    for binding in seen.bindings.iter().filter(|binding| !seen.is_wanted(binding.as_ref())) {
         if seen.instances.iter().all(|instance| instance.name_any() != binding.name_any()) {
             let event = Event::normal(EVENT_ACTION, "Removed", "Its instance is gone".to_owned());
-            let change = Change::End { instance: None, binding: Some(binding.clone()), event };
-            look.steps.push(Step { rule: owner(binding.as_ref()).to_owned(), change });
+            let change = Change::Delete { instance: None, binding: Some(binding.clone()), event };
+            diff.steps.push(Step { rule: owner(binding.as_ref()).to_owned(), change });
         }
     }
-    look.stamp = namespace_defaults::stamp(seen.namespace, &seen.defaults());
-    look
+    diff.metadata_patch = namespace_defaults::metadata_patch(seen.namespace, &seen.defaults());
+    diff
 }
 
-/// The NamespaceBinding for which an object was created.
+/// The name of the NamespaceBinding that an object belongs to.
 pub(super) fn owner(object: &impl ResourceExt) -> &str {
     object.labels().get(branch::NAMESPACE_BINDING).map_or("", String::as_str)
 }
 
-impl Seen<'_> {
-    /// Whether the plan wants this object to exist.
-    fn is_to_have(&self, object: &impl ResourceExt) -> bool {
+impl Observed<'_> {
+    /// Whether the plan has an assignment for this object.
+    fn is_wanted(&self, object: &impl ResourceExt) -> bool {
         let (owner, name) = (owner(object), object.name_any());
-        self.shares.iter().any(|share| share.rule.name() == owner && share.rule.binding_name() == name)
+        self.assignments
+            .iter()
+            .any(|assignment| assignment.rule.name() == owner && assignment.rule.binding_name() == name)
     }
 
     fn instance(&self, rule: &Rule) -> Option<&Arc<ServiceInstance>> {
@@ -142,33 +143,32 @@ impl Seen<'_> {
         self.bindings.iter().find(is_its)
     }
 
-    fn look_at(&self, share: &Share, look: &mut Look) -> Finding {
-        let rule = &share.rule;
+    fn diff_assignment(&self, assignment: &Assignment, diff: &mut Diff) -> Finding {
+        let rule = &assignment.rule;
         let pending = |reason, message| Finding {
             problem: Some(Problem { reason, message, is_failure: false }),
             is_outdated: false,
         };
-        match &share.verdict {
-            Verdict::Granted { stage } => self.give(rule, *stage, look),
+        match &assignment.verdict {
+            Verdict::Granted { stage } => self.ensure_present(rule, *stage, diff),
             Verdict::OverTotal { limit } => pending(
                 "LimitReached",
                 format!(
-                    "limits.total of the NamespaceBinding {} is {limit}; the namespace waits until another one \
-                    is gone",
+                    "limits.total of the NamespaceBinding {} is {limit}; the namespace waits until another one is deleted",
                     rule.name()
                 ),
             ),
             Verdict::OverLabel { label, value, limit } => pending(
                 "LimitReached",
                 format!(
-                    "limits.perLabel of the NamespaceBinding {} is {limit} for {label}={value}; the namespace \
-                    waits until another one with this label is gone",
+                    "limits.perLabel of the NamespaceBinding {} is {limit} for {label}={value}; the namespace waits until another one \
+                     with this label is deleted",
                     rule.name()
                 ),
             ),
             Verdict::NameClash { with } => {
                 let message = format!(
-                    "the NamespaceBinding {with} already uses the name {}; give {} another bindingName",
+                    "the NamespaceBinding {with} already uses the name {} in this namespace; give {} another bindingName",
                     rule.binding_name(),
                     rule.name()
                 );
@@ -177,92 +177,99 @@ impl Seen<'_> {
                     is_outdated: false,
                 }
             }
-            Verdict::Unfillable { error } => Finding { problem: Some(unfillable(error)), is_outdated: false },
+            Verdict::InvalidTemplate { error } => {
+                Finding { problem: Some(template_problem(error)), is_outdated: false }
+            }
             Verdict::Expired { since } => {
-                self.expire(rule, *since, look);
+                self.expire(rule, *since, diff);
                 Finding::default()
             }
         }
     }
 
-    /// Ensures that the namespace has instance and binding.
-    fn give(&self, rule: &Rule, stage: Option<Stage>, look: &mut Look) -> Finding {
-        let mut step = |change| look.steps.push(Step { rule: rule.name().to_owned(), change });
+    /// Adds the steps after which the namespace has instance and binding.
+    fn ensure_present(&self, rule: &Rule, stage: Option<Stage>, diff: &mut Diff) -> Finding {
+        let mut step = |change| diff.steps.push(Step { rule: rule.name().to_owned(), change });
         let wanted = rule.instance(self.namespace);
-        let problem = wanted.as_ref().err().map(unfillable);
+        let problem = wanted.as_ref().err().map(template_problem);
         let Some(instance) = self.instance(rule) else {
             let Ok(wanted) = wanted else { return Finding { problem, is_outdated: false } };
-            step(Change::Make(Box::new(made(rule, self.namespace, wanted))));
+            step(Change::CreateInstance(Box::new(new_instance(rule, self.namespace, wanted))));
             if self.binding(rule).is_none() {
-                step(Change::Bind(Box::new(bound(rule, self.namespace))));
+                step(Change::CreateBinding(Box::new(new_binding(rule, self.namespace))));
             }
             return Finding::default();
         };
         if instance.metadata.deletion_timestamp.is_some() {
-            // A user who deletes the instance wants a new one, and the instance can be deleted only after its
-            // binding.
+            // A user who deletes the instance wants it recreated. It can be deleted only after its binding.
             if let Some(binding) = self.binding(rule).filter(|binding| is_live(binding.as_ref())) {
                 let note = "Its instance is being deleted".to_owned();
                 let event = Event::normal(EVENT_ACTION, "Removed", note);
-                step(Change::End { instance: None, binding: Some(binding.clone()), event });
+                step(Change::Delete { instance: None, binding: Some(binding.clone()), event });
             }
             return Finding::default();
         }
         match self.binding(rule) {
-            None => step(Change::Bind(Box::new(bound(rule, self.namespace)))),
+            None => step(Change::CreateBinding(Box::new(new_binding(rule, self.namespace)))),
             Some(binding) => {
                 let env = rule.object.spec.env.clone();
                 if is_live(binding.as_ref()) && binding.annotations().get(binding::ENV) != env.as_ref() {
-                    step(Change::Name { binding: binding.clone(), env });
+                    step(Change::SetBindingEnv { binding: binding.clone(), env });
                 }
             }
         }
         if instance.annotations().contains_key(branch::LEAVES_AT) {
-            step(mark(instance, branch::LEAVES_AT, None, None));
+            step(annotate(instance, branch::LEAVES_AT, None, None));
         }
-        self.announce(rule, instance, stage, look);
+        self.announce_expiry(rule, instance, stage, diff);
         let is_outdated = wanted.map_or(true, |wanted| !is_as_wanted(&instance.spec, &wanted));
         Finding { problem, is_outdated }
     }
 
-    /// Announces the end once it is near.
-    fn announce(&self, rule: &Rule, instance: &Arc<ServiceInstance>, stage: Option<Stage>, look: &mut Look) {
-        let said = moment(&instance.metadata, branch::EXPIRES_AT);
+    /// Announces the end of the ttl in an annotation and an event, or withdraws the announcement.
+    fn announce_expiry(
+        &self,
+        rule: &Rule,
+        instance: &Arc<ServiceInstance>,
+        stage: Option<Stage>,
+        diff: &mut Diff,
+    ) {
+        let said = annotation_time(&instance.metadata, branch::EXPIRES_AT);
         let change = match stage {
             Some(Stage::Expiring { at }) if said != Some(at) => {
                 let name = self.namespace.name.as_deref().unwrap_or_default();
                 let note = format!(
-                    "The instance will be deleted at {at:.0} with all its data, because the ttl of the \
-                    NamespaceBinding {} ends. To keep it: bindery extend --namespace {name} --for 24h",
+                    "It will be deleted with all its data at {at:.0}, when the ttl of the NamespaceBinding {} is over. \
+                     To keep it: bindery extend --namespace {name} --for 24h",
                     rule.name()
                 );
                 let event = Event::warning(EVENT_ACTION, "Expiring", note);
-                mark(instance, branch::EXPIRES_AT, Some(at.to_string()), Some(event))
+                annotate(instance, branch::EXPIRES_AT, Some(at.to_string()), Some(event))
             }
             Some(Stage::Living { .. }) | None if instance.annotations().contains_key(branch::EXPIRES_AT) => {
-                let note = "It is kept: its time was extended".to_owned();
+                let note = "It stays: its ttl was extended".to_owned();
                 let event = Event::normal(EVENT_ACTION, "Extended", note);
-                mark(instance, branch::EXPIRES_AT, None, Some(event))
+                annotate(instance, branch::EXPIRES_AT, None, Some(event))
             }
             _ => return,
         };
-        look.steps.push(Step { rule: rule.name().to_owned(), change });
+        diff.steps.push(Step { rule: rule.name().to_owned(), change });
     }
 
-    fn expire(&self, rule: &Rule, since: Timestamp, look: &mut Look) {
-        let note = format!("Deleted: ttl of the NamespaceBinding {} is over since {since:.0}", rule.name());
+    fn expire(&self, rule: &Rule, since: Timestamp, diff: &mut Diff) {
+        let note = format!("Deleted: the ttl of the NamespaceBinding {} was over at {since:.0}", rule.name());
         let event = Event::warning(EVENT_ACTION, "Expired", note);
-        end(rule.name(), self.instance(rule), self.binding(rule), event, look);
+        delete(rule.name(), self.instance(rule), self.binding(rule), event, diff);
     }
 
-    /// Deletes objects that the namespace should not have any more, after the grace period.
-    fn let_go(&self, instance: &Arc<ServiceInstance>, look: &mut Look) {
+    /// Deletes an instance of a namespace that is not selected any more, once the grace period is over.
+    fn remove_after_grace(&self, instance: &Arc<ServiceInstance>, diff: &mut Diff) {
         let rule = owner(instance.as_ref());
-        let (grace, said) = ((self.grace)(rule), moment(&instance.metadata, branch::LEAVES_AT));
-        let extended = moment(self.namespace, branch::EXTENDED_UNTIL).filter(|until| *until > self.now);
+        let (grace, said) = ((self.grace)(rule), annotation_time(&instance.metadata, branch::LEAVES_AT));
+        let extended =
+            annotation_time(self.namespace, branch::EXTENDED_UNTIL).filter(|until| *until > self.now);
         let after = |grace: Duration| extended.unwrap_or(self.now).max(self.now + grace);
-        // The announced time is recomputed, because the spec or the extension may have changed since, and users may
-        // write the annotation.
+        // The annotation may be outdated: the spec changed, the time was extended, or a user wrote it.
         let is_fair = |at: &Timestamp| {
             grace.is_none_or(|grace| *at <= after(grace)) && extended.is_none_or(|until| until <= *at)
         };
@@ -273,60 +280,63 @@ impl Seen<'_> {
                 does not select the namespace any more. To keep it, restore the namespace's labels"
             );
             let event = Event::warning(EVENT_ACTION, "Leaving", note);
-            let change = mark(instance, branch::LEAVES_AT, Some(at.to_string()), Some(event));
-            look.steps.push(Step { rule: rule.to_owned(), change });
+            let change = annotate(instance, branch::LEAVES_AT, Some(at.to_string()), Some(event));
+            diff.steps.push(Step { rule: rule.to_owned(), change });
             return;
         };
         if at > self.now {
-            look.again = Some(look.again.map_or(at, |again| again.min(at)));
+            diff.requeue_at = Some(diff.requeue_at.map_or(at, |requeue_at| requeue_at.min(at)));
             return;
         }
         let is_its = |binding: &&Arc<ServiceBinding>| {
             owner(binding.as_ref()) == rule && binding.name_any() == instance.name_any()
         };
-        let note = format!("Deleted: the NamespaceBinding {rule} does not select the namespace any more");
+        let note =
+            format!("Deleted, because the NamespaceBinding {rule} does not select the namespace any more");
         let event = Event::warning(EVENT_ACTION, "Left", note);
-        end(rule, Some(instance), self.bindings.iter().find(is_its), event, look);
+        delete(rule, Some(instance), self.bindings.iter().find(is_its), event, diff);
     }
 
-    /// The default bindings of the namespace's pods. They include bindings that the namespace waits for, because its
-    /// pods should wait too, bindings that it has not lost yet, and bindings of invalid NamespaceBindings.
+    /// The default bindings of the namespace's pods. They include planned bindings that are not ready, because pods wait for
+    /// those; bindings that will be deleted; and bindings of invalid NamespaceBindings.
     fn defaults(&self) -> Vec<&str> {
-        let gives = |share: &&Share| {
-            share.rule.object.spec.default_for_pods && !matches!(share.verdict, Verdict::NameClash { .. })
+        let gives = |assignment: &&Assignment| {
+            assignment.rule.object.spec.default_for_pods
+                && !matches!(assignment.verdict, Verdict::NameClash { .. })
         };
         let mut names: Vec<&str> =
-            self.shares.iter().filter(gives).map(|share| share.rule.binding_name()).collect();
+            self.assignments.iter().filter(gives).map(|assignment| assignment.rule.binding_name()).collect();
         names.sort_unstable();
         let is_there = |name: &&str| {
-            let leaving = |instance: &&Arc<ServiceInstance>| !self.is_to_have(instance.as_ref());
+            let leaving = |instance: &&Arc<ServiceInstance>| !self.is_wanted(instance.as_ref());
             let leaves =
                 || self.instances.iter().filter(leaving).any(|instance| instance.name_any() == **name);
             !names.contains(name) && (self.unread.contains(*name) || leaves())
         };
-        let leaving: Vec<&str> = namespace_defaults::stamped(self.namespace).filter(is_there).collect();
+        let leaving: Vec<&str> =
+            namespace_defaults::default_bindings(self.namespace).filter(is_there).collect();
         names.extend(leaving);
         names
     }
 }
 
-/// Deletes the objects of a NamespaceBinding that exist.
-fn end(
+/// Adds the step that deletes instance and binding, if they exist.
+fn delete(
     rule: &str,
     instance: Option<&Arc<ServiceInstance>>,
     binding: Option<&Arc<ServiceBinding>>,
     event: Event,
-    look: &mut Look,
+    diff: &mut Diff,
 ) {
     let instance = instance.filter(|instance| is_live(instance.as_ref())).cloned();
     let binding = binding.filter(|binding| is_live(binding.as_ref())).cloned();
     if instance.is_some() || binding.is_some() {
-        let change = Change::End { instance, binding, event };
-        look.steps.push(Step { rule: rule.to_owned(), change });
+        let change = Change::Delete { instance, binding, event };
+        diff.steps.push(Step { rule: rule.to_owned(), change });
     }
 }
 
-fn unfillable(error: &TemplateError) -> Problem {
+fn template_problem(error: &TemplateError) -> Problem {
     Problem { reason: "InvalidTemplate", message: error.to_string(), is_failure: true }
 }
 
@@ -334,42 +344,42 @@ fn is_live(object: &impl ResourceExt) -> bool {
     object.meta().deletion_timestamp.is_none()
 }
 
-fn mark(
+fn annotate(
     instance: &Arc<ServiceInstance>,
     annotation: &'static str,
     value: Option<String>,
     event: Option<Event>,
 ) -> Change {
-    Change::Mark { instance: instance.clone(), annotation, value, event }
+    Change::AnnotateInstance { instance: instance.clone(), annotation, value, event }
 }
 
-fn made(
+fn new_instance(
     rule: &Rule,
     namespace: &ObjectMeta,
     spec: crate::apis::servicecatalog::ServiceInstanceSpec,
 ) -> ServiceInstance {
     let mut instance = ServiceInstance::new(rule.binding_name(), spec);
-    signed(&mut instance.metadata, rule, namespace);
+    set_ownership(&mut instance.metadata, rule, namespace);
     instance
 }
 
-fn bound(rule: &Rule, namespace: &ObjectMeta) -> ServiceBinding {
+fn new_binding(rule: &Rule, namespace: &ObjectMeta) -> ServiceBinding {
     let name = rule.binding_name();
     let spec = ServiceBindingSpec {
         instance_ref: LocalReference { name: name.to_owned() },
         ..ServiceBindingSpec::default()
     };
-    let mut bound = ServiceBinding::new(name, spec);
-    signed(&mut bound.metadata, rule, namespace);
+    let mut new_binding = ServiceBinding::new(name, spec);
+    set_ownership(&mut new_binding.metadata, rule, namespace);
     if let Some(env) = &rule.object.spec.env {
-        bound.annotations_mut().insert(binding::ENV.to_owned(), env.clone());
+        new_binding.annotations_mut().insert(binding::ENV.to_owned(), env.clone());
     }
-    bound
+    new_binding
 }
 
-/// Marks an object as created for a NamespaceBinding. It sets no owner reference, because deleting a NamespaceBinding
-/// would then delete every database at once.
-fn signed(metadata: &mut ObjectMeta, rule: &Rule, namespace: &ObjectMeta) {
+/// Labels an object as belonging to a NamespaceBinding. It gets no owner reference: deleting a NamespaceBinding would delete
+/// every database at once.
+fn set_ownership(metadata: &mut ObjectMeta, rule: &Rule, namespace: &ObjectMeta) {
     let (label, bindery) = binding::MANAGED_BY;
     metadata.namespace.clone_from(&namespace.name);
     metadata.labels = Some(BTreeMap::from([

@@ -1,15 +1,15 @@
-//! `NamespaceBinding`: creates services for every selected namespace, such as those of feature branches. It creates
-//! ordinary ServiceInstances and ServiceBindings; the catalog reconciles those, and deletes them with their
-//! namespace.
+//! The `NamespaceBinding` controller: an instance and a binding for every selected namespace, such as those of feature
+//! branches. It creates ordinary ServiceInstances and ServiceBindings. The catalog reconciles those, and deletes them with
+//! their namespace.
 
 mod apply;
 mod controller;
 mod diff;
+mod last_pod;
 mod namespace_defaults;
 pub mod overview;
 mod plan;
 mod planner;
-mod pods;
 mod report;
 mod rule;
 mod status;
@@ -27,26 +27,25 @@ use tracing::warn;
 pub use crate::apis::bindery::namespace_binding::NamespaceBinding;
 use crate::{k8s::explain, telemetry::Metrics};
 
-/// The interval between checks for the custom resource definition.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How often to check whether the custom resource definition exists.
+const CRD_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The custom resource definitions of this module.
+/// The custom resource definition of NamespaceBindings.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![NamespaceBinding::crd()]
 }
 
-/// The reconciliation of NamespaceBindings ended without a stop.
+/// The controller ended without having been stopped.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "a watch or the reconciliation of NamespaceBindings ended unexpectedly ({0}); this is a defect, report it \
-    with the log"
+    "a task of the NamespaceBinding controller ended unexpectedly ({0}), which is a defect; report it with the log"
 )]
 pub struct NamespacesError(String);
 
-/// Reconciles NamespaceBindings until `stop` is cancelled. The caller ensures that only one process of an
-/// installation does so. `own` is bindery's namespace, which gets no new services. Without the custom resource
-/// definition nothing happens; the rest of bindery does not wait for it.
+/// Runs the controller until `stop`. Only one process of an installation may run it at a time, which the caller ensures.
+/// `own` is bindery's namespace, which never gets an instance. Without the custom resource definition the controller waits;
+/// the other roles do not wait for it.
 ///
 /// # Errors
 /// When a task ends unexpectedly.
@@ -68,8 +67,8 @@ async fn await_definition(client: &Client) {
         let error = explain(&error);
         warn!(
             error,
-            "NamespaceBindings cannot be read; create their definition: bindery crds | kubectl apply -f -"
+            "NamespaceBindings cannot be listed; create their custom resource definition: bindery crds | kubectl apply -f -"
         );
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(CRD_CHECK_INTERVAL).await;
     }
 }

@@ -1,5 +1,5 @@
-//! The default for pods that bindery writes to a Namespace for NamespaceBindings with `defaultForPods`. The webhook
-//! adds it at the Namespace's creation, and the reconciler maintains it. Annotations of a user are never changed.
+//! The label and annotation of a Namespace that bind its pods by default, for NamespaceBindings with `defaultForPods`. The
+//! webhook adds them when the Namespace is created, and the controller keeps them up to date. A user's own annotation stays.
 //! Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::contract::{branch, namespace, pod};
 
-/// The merge patch of a Namespace's metadata that makes these bindings its default, or `None` if nothing must change.
-pub(super) fn stamp(metadata: &ObjectMeta, bindings: &[&str]) -> Option<Value> {
+/// The merge patch of a Namespace's metadata that binds its pods to these bindings by default.
+pub(super) fn metadata_patch(metadata: &ObjectMeta, bindings: &[&str]) -> Option<Value> {
     let (label, enabled) = namespace::INJECT;
     let annotation = |name| metadata.annotations.as_ref().and_then(|all| all.get(name)).map(String::as_str);
     let labelled = metadata.labels.as_ref().and_then(|all| all.get(label)).map(String::as_str);
@@ -30,8 +30,8 @@ pub(super) fn stamp(metadata: &ObjectMeta, bindings: &[&str]) -> Option<Value> {
     Some(json!({"labels": {label: enabled}, "annotations": {pod::BIND: bind, branch::BOUND_BY: bind}}))
 }
 
-/// The bindings that bindery wrote to the Namespace.
-pub(super) fn stamped(metadata: &ObjectMeta) -> impl Iterator<Item = &str> {
+/// The bindings that bindery wrote into the annotation.
+pub(super) fn default_bindings(metadata: &ObjectMeta) -> impl Iterator<Item = &str> {
     let ours = metadata.annotations.as_ref().and_then(|all| all.get(branch::BOUND_BY));
     ours.map(|bindings| bindings.split(',')).into_iter().flatten()
 }
@@ -47,7 +47,7 @@ mod tests {
 
     /// The metadata after the change.
     fn patched(before: &ObjectMeta, bindings: &[&str]) -> Option<ObjectMeta> {
-        let patch = stamp(before, bindings)?;
+        let patch = metadata_patch(before, bindings)?;
         let mut after = json!(before);
         json_patch::merge(&mut after, &patch);
         Some(serde_json::from_value(after).unwrap())
@@ -59,10 +59,10 @@ mod tests {
         let labels = first.labels.clone().unwrap();
         assert_eq!((labels["bindery.dev/inject"].as_str(), labels["team"].as_str()), ("enabled", "blue"));
         assert_eq!(first.annotations.as_ref().unwrap()[pod::BIND], "db");
-        assert_eq!(stamp(&first, &["db"]), None);
+        assert_eq!(metadata_patch(&first, &["db"]), None);
         let second = patched(&first, &["db", "queue"]).unwrap();
         assert_eq!(second.annotations.as_ref().unwrap()[pod::BIND], "db,queue");
-        assert_eq!(stamped(&second).collect::<Vec<_>>(), ["db", "queue"]);
+        assert_eq!(default_bindings(&second).collect::<Vec<_>>(), ["db", "queue"]);
         let last = patched(&second, &[]).unwrap();
         assert_eq!(last.annotations.unwrap_or_default().len(), 0);
         assert_eq!(last.labels.unwrap().len(), 1);
@@ -71,12 +71,12 @@ mod tests {
     #[test]
     fn annotations_of_a_user_stay() {
         let own = metadata(&json!({"bindery.dev/inject": "enabled"}), &json!({pod::BIND: "mine"}));
-        assert_eq!(stamp(&own, &["db"]), None);
-        assert_eq!(stamp(&own, &[]), None);
+        assert_eq!(metadata_patch(&own, &["db"]), None);
+        assert_eq!(metadata_patch(&own, &[]), None);
         let changed = metadata(&json!({}), &json!({pod::BIND: "mine", branch::BOUND_BY: "db"}));
-        assert_eq!(stamp(&changed, &["db"]), None);
+        assert_eq!(metadata_patch(&changed, &["db"]), None);
         let out = metadata(&json!({"bindery.dev/inject": "disabled"}), &json!({}));
-        assert_eq!(stamp(&out, &["db"]), None);
-        assert_eq!(stamp(&metadata(&json!({}), &json!({})), &[]), None);
+        assert_eq!(metadata_patch(&out, &["db"]), None);
+        assert_eq!(metadata_patch(&metadata(&json!({}), &json!({})), &[]), None);
     }
 }

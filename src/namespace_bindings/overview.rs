@@ -1,5 +1,5 @@
-//! The rows of `bindery namespaces`: each namespace and its state for each NamespaceBinding. Pure; it reports objects
-//! and statuses, and decides nothing.
+//! The table of `bindery namespaces`: each namespace and its state for each NamespaceBinding, from the objects and the statuses
+//! that the controller wrote. Pure.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -11,7 +11,7 @@ use super::{
     diff::owner,
     report::{Progress, count, progress},
     rule::Rule,
-    ttl::{Stage, moment, stage},
+    ttl::{Stage, annotation_time, stage},
 };
 use crate::apis::bindery::namespace_binding::NamespaceBinding;
 use crate::{
@@ -20,20 +20,20 @@ use crate::{
     k8s::namespaces::NamespaceMeta,
 };
 
-/// The objects that were read.
+/// The objects that the table shows.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     /// All NamespaceBindings.
     pub rules: Vec<NamespaceBinding>,
-    /// The requested namespaces.
+    /// The namespaces to show.
     pub namespaces: Vec<NamespaceMeta>,
-    /// The instances that were created for NamespaceBindings.
+    /// The instances of NamespaceBindings in them.
     pub instances: Vec<ServiceInstance>,
     /// The bindings of these instances.
     pub bindings: Vec<ServiceBinding>,
 }
 
-/// The state of a namespace for one NamespaceBinding.
+/// A row: a namespace and one NamespaceBinding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Row {
@@ -43,39 +43,39 @@ pub struct Row {
     pub namespace_binding: String,
     /// The name of instance and binding.
     pub binding: String,
-    /// The state of the service.
+    /// The state.
     pub state: State,
-    /// Why the service is not ready, in one word.
+    /// The reason why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Why the service is not ready, in a sentence.
+    /// The message why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// When the service ends.
+    /// When the instance is deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
 }
 
-/// The state of a namespace's service.
+/// The state of a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum State {
-    /// The service is ready.
+    /// Instance and binding are ready.
     Ready,
-    /// The service is not ready yet.
+    /// They are not ready yet.
     Pending,
-    /// A user must act before the service can be ready.
+    /// Somebody must act before they can become ready.
     Failed,
-    /// The service is ready and will end soon.
+    /// They are ready, and the ttl is over soon.
     Expiring,
     /// The ttl is over.
     Expired,
-    /// The namespace is not selected any more, and its service will end soon.
+    /// The namespace is not selected any more, and its instance will be deleted.
     Leaving,
 }
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Pads the text as `{:<8}` requires.
+        // Honours a width such as `{:<8}`.
         f.pad(match self {
             Self::Ready => "Ready",
             Self::Pending => "Pending",
@@ -103,21 +103,21 @@ pub fn rows(found: &Found, now: Timestamp) -> Vec<Row> {
             rows.push(found.row(rule, namespace, now));
         }
         let name = namespace.name_any();
-        let is_left = |instance: &&ServiceInstance| {
+        let is_surplus = |instance: &&ServiceInstance| {
             instance.namespace().as_ref() == Some(&name) && !selecting.contains(&owner(*instance))
         };
-        rows.extend(found.instances.iter().filter(is_left).map(
-            |instance| match refused.get(owner(instance)) {
+        rows.extend(found.instances.iter().filter(is_surplus).map(|instance| {
+            match refused.get(owner(instance)) {
                 Some(why) => found.frozen(instance, why),
                 None => left(instance),
-            },
-        ));
+            }
+        }));
     }
     rows.sort_by(|a, b| (&a.namespace, &a.namespace_binding).cmp(&(&b.namespace, &b.namespace_binding)));
     rows
 }
 
-/// The row of an instance whose NamespaceBinding does not select the namespace any more.
+/// The row of an instance in a namespace that is not selected any more.
 fn left(instance: &ServiceInstance) -> Row {
     Row {
         namespace: instance.namespace().unwrap_or_default(),
@@ -126,12 +126,12 @@ fn left(instance: &ServiceInstance) -> Row {
         state: State::Leaving,
         reason: None,
         message: Some("the namespace is not selected any more".to_owned()),
-        ends_at: moment(&instance.metadata, branch::LEAVES_AT),
+        ends_at: annotation_time(&instance.metadata, branch::LEAVES_AT),
     }
 }
 
 impl Found {
-    /// The invalid NamespaceBindings, and why they are invalid.
+    /// The invalid NamespaceBindings, and why each is invalid.
     #[must_use]
     pub fn refused(&self) -> BTreeMap<&str, String> {
         let mut refused = BTreeMap::new();
@@ -143,7 +143,7 @@ impl Found {
         refused
     }
 
-    /// The row of an instance that stays unchanged because its NamespaceBinding is invalid.
+    /// The row of an instance whose NamespaceBinding is invalid, so that it stays as it is.
     fn frozen(&self, instance: &ServiceInstance, why: &str) -> Row {
         let is_its = |binding: &&ServiceBinding| {
             (binding.namespace(), binding.name_any()) == (instance.namespace(), instance.name_any())
@@ -198,7 +198,8 @@ fn state(
     stage: Option<Stage>,
 ) -> (State, Option<String>, Option<String>) {
     if let Some(Stage::Expired { .. }) = stage {
-        let remedy = format!("the ttl is over; bindery extend --namespace {namespace} --for 24h");
+        let remedy =
+            format!("its ttl is over; to get it back: bindery extend --namespace {namespace} --for 24h");
         return (State::Expired, None, Some(remedy));
     }
     let (state, reason, message) = match progress(instance, binding) {
@@ -224,8 +225,7 @@ fn state(
         Some(known) => (State::Pending, Some(known.reason.clone()), Some(known.message.clone())),
         None if is_cut => {
             let message = format!(
-                "{message}; the NamespaceBinding {} does not list all waiting namespaces: kubectl get events -n \
-                {namespace}",
+                "{message}; the status of the NamespaceBinding {} lists only some waiting namespaces, see: kubectl get events -n {namespace}",
                 rule.name()
             );
             (state, Some(reason), Some(message))
@@ -269,7 +269,7 @@ pub fn table(rows: &[Row], now: Timestamp) -> String {
     lines.iter().map(padded).collect()
 }
 
-/// The distance of a time, such as `in 3h` or `2d ago`.
+/// A time relative to now: `in 3h`, `2d ago`.
 fn ends(at: Timestamp, now: Timestamp) -> String {
     let seconds = at.duration_since(now).as_secs();
     let (length, is_past) = (seconds.unsigned_abs(), seconds < 0);

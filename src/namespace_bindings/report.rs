@@ -1,4 +1,4 @@
-//! The status of a NamespaceBinding: how many namespaces are in each state, and why some are not ready. Pure.
+//! The status of a NamespaceBinding: how many namespaces have their instance and binding, and why the others do not. Pure.
 
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -14,11 +14,11 @@ use super::{
 use crate::apis::bindery::namespace_binding::{NamespaceBindingStatus, WaitingNamespace};
 use crate::apis::servicecatalog::{ConditionType, ServiceBinding, ServiceInstance};
 
-/// How many namespaces the status lists with their reasons.
+/// How many namespaces `status.waiting` lists.
 const LISTED: usize = 20;
 
-/// What is known of one selected namespace.
-pub(super) struct Case<'a> {
+/// The state of one selected namespace.
+pub(super) struct NamespaceCase<'a> {
     pub(super) namespace: String,
     pub(super) verdict: Verdict,
     pub(super) finding: Finding,
@@ -26,7 +26,7 @@ pub(super) struct Case<'a> {
     pub(super) binding: Option<&'a ServiceBinding>,
 }
 
-/// The progress of a namespace's service.
+/// The progress of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     Ready,
@@ -34,7 +34,7 @@ pub(super) enum Progress {
     Failed { reason: String, message: String },
 }
 
-impl Case<'_> {
+impl NamespaceCase<'_> {
     pub(super) fn progress(&self) -> Progress {
         if let Some(Problem { reason, message, is_failure }) = self.finding.problem.clone() {
             let reason = reason.to_owned();
@@ -52,7 +52,7 @@ impl Case<'_> {
     }
 }
 
-/// The progress of an instance and its binding, according to their conditions.
+/// The progress of an instance and its binding, by their conditions.
 pub(super) fn progress(instance: Option<&ServiceInstance>, binding: Option<&ServiceBinding>) -> Progress {
     let instance = instance.and_then(|instance| Some(&instance.status.as_ref()?.conditions));
     let binding = binding.and_then(|binding| Some(&binding.status.as_ref()?.conditions));
@@ -72,11 +72,11 @@ pub(super) fn progress(instance: Option<&ServiceInstance>, binding: Option<&Serv
     Progress::Ready
 }
 
-/// The status of a valid NamespaceBinding. `leaving` is the number of namespaces that are not selected any more.
+/// The status of a valid NamespaceBinding. `leaving` counts the namespaces that it does not select any more.
 pub(super) fn report(
     old: &NamespaceBindingStatus,
     generation: i64,
-    mut cases: Vec<Case<'_>>,
+    mut cases: Vec<NamespaceCase<'_>>,
     leaving: usize,
     now: Timestamp,
 ) -> NamespaceBindingStatus {
@@ -109,7 +109,7 @@ pub(super) fn report(
     }
     (status.pending, status.failed) = (count(pending.len()), count(failed.len()));
     status.waiting = failed.into_iter().chain(pending).take(LISTED).collect();
-    set(&mut status, "Accepted", true, "Accepted", "The spec is valid and applied".to_owned(), now);
+    set(&mut status, "Accepted", true, "Accepted", "The spec is valid and in effect".to_owned(), now);
     let (is_ready, reason, message) = ready(&status);
     set(&mut status, "Ready", is_ready, reason, message, now);
     let (is_current, reason, message) = current(&status);
@@ -117,8 +117,8 @@ pub(super) fn report(
     status
 }
 
-/// The status of an invalid NamespaceBinding: namespaces keep their services.
-pub(super) fn refusal(
+/// The status of an invalid NamespaceBinding: namespaces keep what they have.
+pub(super) fn invalid_spec_status(
     old: &NamespaceBindingStatus,
     generation: i64,
     why: &InvalidRule,
@@ -131,9 +131,9 @@ pub(super) fn refusal(
     status
 }
 
-/// The effects of a changed spec, for the user who changed it. `grace` is the grace period of namespaces that are not
-/// selected any more.
-pub(super) fn effect(
+/// The consequences of a changed spec, for the administrator who changed it. `grace` is how long a namespace that is not
+/// selected any more keeps its instance.
+pub(super) fn spec_change_summary(
     before: &NamespaceBindingStatus,
     now: &NamespaceBindingStatus,
     grace: &str,
@@ -147,11 +147,11 @@ pub(super) fn effect(
         return None;
     }
     let leaving =
-        format!("; no longer selected, so that their services are deleted with the data after {grace}: ");
+        format!("; not selected any more, whose instances are deleted with their data after {grace}: ");
     let more = [
         (now.leaving, leaving.as_str()),
-        (now.expiring, "; whose services will soon be deleted because of the ttl: "),
-        (now.expired, "; whose services the ttl has ended: "),
+        (now.expiring, "; whose ttl is over soon: "),
+        (now.expired, "; whose ttl is over: "),
     ];
     let more = more.iter().filter(|(count, _)| *count > 0).map(|(count, which)| format!("{which}{count}"));
     let selected = format!("The spec has changed. Selected namespaces: {}", now.namespaces);
@@ -177,8 +177,8 @@ fn current(status: &NamespaceBindingStatus) -> (bool, &'static str, String) {
         return (true, "UpToDate", "All instances match the spec".to_owned());
     }
     let message = format!(
-        "Class, plan and parameters apply to new instances. Existing instances that differ: {} of {}. To replace \
-        one by a new, empty instance, delete its ServiceInstance",
+        "Class, plan and parameters apply to new instances only; {} of {} instances were created before and stay as they are. To \
+         recreate an instance without its data, delete its ServiceInstance",
         status.outdated, status.namespaces
     );
     (false, "NewInstancesOnly", message)
@@ -188,7 +188,7 @@ pub(super) fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Sets a condition. Its time changes only with its status.
+/// Sets a condition. `lastTransitionTime` changes only with its status.
 fn set(
     status: &mut NamespaceBindingStatus,
     type_: &str,

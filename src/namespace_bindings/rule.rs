@@ -1,4 +1,4 @@
-//! The validated spec of a `NamespaceBinding`, or why it is invalid. Pure.
+//! A `NamespaceBinding` with its spec parsed and validated. Pure.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,39 +22,39 @@ use crate::{
     k8s::trim::{is_cut, too_deep},
 };
 
-/// The default grace period.
+/// The default of `spec.gracePeriod`.
 pub(super) const GRACE: Duration = Duration::from_hours(1);
-/// The same in the format of the spec.
-pub(super) const GRACE_SAID: &str = "1h";
-/// The longest default of `warnBefore`.
+/// The same as text.
+pub(super) const GRACE_TEXT: &str = "1h";
+/// The maximum of the default of `spec.ttl.warnBefore`.
 const LONGEST_WARNING: Duration = Duration::from_hours(1);
-/// System namespaces, which no pattern selects.
+/// The cluster's own namespaces, which no NamespaceBinding selects.
 const SYSTEM: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
-/// The validated spec.
+/// A valid NamespaceBinding.
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
     pub(super) object: NamespaceBinding,
     selector: Selector,
     pattern: Option<Pattern>,
-    pub(super) ttl: Option<Life>,
+    pub(super) ttl: Option<TtlSpec>,
     pub(super) grace: Duration,
 }
 
-/// How long a namespace keeps its service.
+/// `spec.ttl`, parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Life {
+pub(super) struct TtlSpec {
     pub(super) length: Duration,
     pub(super) since: Since,
     pub(super) warning: Duration,
 }
 
-/// Why a spec is invalid although the API server accepted it.
+/// Why a spec that the API server accepted is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidRule {
     #[error("spec.namespaceSelector: {0}; see kubectl explain namespacebinding.spec.namespaceSelector")]
     Selector(String),
-    #[error("spec.namePattern: {0:?} is not a valid pattern: {1}; write for example feature-*")]
+    #[error("spec.namePattern: {0:?} is no pattern: {1}; write feature-*")]
     Pattern(String, String),
     #[error("spec.env: {0}")]
     Env(String),
@@ -71,7 +71,7 @@ pub(super) enum InvalidRule {
 }
 
 impl Rule {
-    /// Validates a spec.
+    /// Parses and validates a spec.
     pub(super) fn read(object: &NamespaceBinding) -> Result<Self, InvalidRule> {
         let spec = &object.spec;
         let selector = spec.namespace_selector.clone().unwrap_or_default();
@@ -120,12 +120,12 @@ impl Rule {
         self.object.spec.limits.as_ref()
     }
 
-    /// The order in which NamespaceBindings may take a name.
-    pub(super) fn seniority(&self) -> (Option<Timestamp>, &str) {
+    /// The order in which NamespaceBindings get a name that several use: the oldest first.
+    pub(super) fn precedence(&self) -> (Option<Timestamp>, &str) {
         (self.object.creation_timestamp().map(|time| time.0), self.name())
     }
 
-    /// Whether the rule selects the namespace with this metadata.
+    /// Whether the NamespaceBinding selects the namespace with this metadata.
     pub(super) fn selects(&self, namespace: &ObjectMeta) -> bool {
         let name = namespace.name.as_deref().unwrap_or_default();
         let none = BTreeMap::new();
@@ -134,7 +134,7 @@ impl Rule {
             && self.selector.matches(namespace.labels.as_ref().unwrap_or(&none))
     }
 
-    /// The wanted instance of a namespace.
+    /// The spec of the instance for a namespace.
     pub(super) fn instance(&self, namespace: &ObjectMeta) -> Result<ServiceInstanceSpec, TemplateError> {
         let spec = &self.object.spec;
         let none = BTreeMap::new();
@@ -160,14 +160,14 @@ impl Rule {
     }
 }
 
-/// Whether an instance matches the present spec.
+/// Whether an instance has the spec that a new instance would get.
 pub(super) fn is_as_wanted(instance: &ServiceInstanceSpec, wanted: &ServiceInstanceSpec) -> bool {
     instance.cluster_service_class_external_name == wanted.cluster_service_class_external_name
         && instance.cluster_service_plan_external_name == wanted.cluster_service_plan_external_name
         && instance.parameters.clone().unwrap_or_default() == wanted.parameters.clone().unwrap_or_default()
 }
 
-/// Refuses selectors that the API server would refuse in its own kinds, and that readers would interpret differently.
+/// Refuses selectors that the API server would refuse in its own kinds, because libraries disagree on their meaning.
 fn check(expression: &LabelSelectorRequirement) -> Result<(), InvalidRule> {
     let LabelSelectorRequirement { key, operator, values } = expression;
     let (has_values, takes_values) = (
@@ -182,7 +182,7 @@ fn check(expression: &LabelSelectorRequirement) -> Result<(), InvalidRule> {
     Err(InvalidRule::Selector(format!("operator {operator} of key {key} {problem}")))
 }
 
-fn life(object: &NamespaceBinding) -> Result<Option<Life>, InvalidRule> {
+fn life(object: &NamespaceBinding) -> Result<Option<TtlSpec>, InvalidRule> {
     let Some(ttl) = &object.spec.ttl else { return Ok(None) };
     let whole = length("ttl.after", &ttl.after)?;
     let warning = ttl.warn_before.as_deref().map(|text| length("ttl.warnBefore", text)).transpose()?;
@@ -190,7 +190,7 @@ fn life(object: &NamespaceBinding) -> Result<Option<Life>, InvalidRule> {
     if warning >= whole {
         return Err(InvalidRule::Warning);
     }
-    Ok(Some(Life { length: whole, since: ttl.since, warning }))
+    Ok(Some(TtlSpec { length: whole, since: ttl.since, warning }))
 }
 
 fn length(field: &'static str, text: &str) -> Result<Duration, InvalidRule> {

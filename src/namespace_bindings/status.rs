@@ -16,8 +16,8 @@ use tracing::warn;
 use super::{
     controller::Controller,
     diff::{EVENT_ACTION, owner},
-    report::{Case, effect, refusal, report},
-    rule::GRACE_SAID,
+    report::{NamespaceCase, invalid_spec_status, report, spec_change_summary},
+    rule::GRACE_TEXT,
 };
 use crate::apis::bindery::namespace_binding::{NamespaceBinding, NamespaceBindingStatus};
 use crate::{
@@ -36,8 +36,8 @@ fn made<K: Resource<DynamicType = ()>>(objects: Vec<Arc<K>>) -> Made<K> {
 }
 
 impl Controller {
-    /// Writes each outdated status. Returns whether all writes succeeded.
-    pub(super) async fn report(&self) -> bool {
+    /// Writes each status that changed. Returns whether all writes succeeded.
+    pub(super) async fn write_statuses(&self) -> bool {
         let now = Timestamp::now();
         let mut reports = Vec::new();
         {
@@ -45,14 +45,16 @@ impl Controller {
                 (made(self.stores.instances.state()), made(self.stores.bindings.state()));
             let (rules, invalid) = self.rules();
             for rule in rules {
-                let (cases, leaving) =
-                    (self.cases(rule.name(), &instances, &bindings), self.leaving(rule.name(), &instances));
+                let (cases, leaving) = (
+                    self.cases(rule.name(), &instances, &bindings),
+                    self.count_leaving(rule.name(), &instances),
+                );
                 let (old, generation) = known(&rule.object);
                 reports.push((rule.object.clone(), report(&old, generation, cases, leaving, now)));
             }
             for (object, error) in invalid {
                 let (old, generation) = known(&object);
-                reports.push((object.as_ref().clone(), refusal(&old, generation, &error, now)));
+                reports.push((object.as_ref().clone(), invalid_spec_status(&old, generation, &error, now)));
             }
         }
         self.metrics.namespaces(reports.iter().map(|(object, status)| {
@@ -68,7 +70,7 @@ impl Controller {
         let planned = self.plan.load_full();
         for (object, status) in reports {
             let name = object.name_any();
-            // The plan for a newer spec does not exist yet; it will cause the next report.
+            // The plan does not follow the newer spec yet. The next plan triggers the next write.
             let is_newer =
                 planned.generations.get(&name).is_some_and(|known| *known != object.metadata.generation);
             if is_newer || object.status.as_ref() == Some(&status) {
@@ -87,16 +89,16 @@ impl Controller {
         rule: &str,
         instances: &'a Made<ServiceInstance>,
         bindings: &'a Made<ServiceBinding>,
-    ) -> Vec<Case<'a>> {
+    ) -> Vec<NamespaceCase<'a>> {
         let findings = self.lock_findings();
         let planned = self.plan.load();
         let mut cases = Vec::new();
-        for (namespace, shares) in &planned.namespaces {
-            for share in shares.iter().filter(|share| share.rule.name() == rule) {
-                let key = (namespace.clone(), rule.to_owned(), share.rule.binding_name().to_owned());
-                cases.push(Case {
+        for (namespace, assignments) in &planned.namespaces {
+            for assignment in assignments.iter().filter(|assignment| assignment.rule.name() == rule) {
+                let key = (namespace.clone(), rule.to_owned(), assignment.rule.binding_name().to_owned());
+                cases.push(NamespaceCase {
                     namespace: namespace.clone(),
-                    verdict: share.verdict.clone(),
+                    verdict: assignment.verdict.clone(),
                     finding: findings
                         .get(namespace)
                         .and_then(|all| all.get(rule))
@@ -110,12 +112,14 @@ impl Controller {
         cases
     }
 
-    /// How many namespaces that are not selected any more still have an instance of the NamespaceBinding.
-    fn leaving(&self, rule: &str, instances: &Made<ServiceInstance>) -> usize {
+    /// How many namespaces still have an instance that the plan does not want any more.
+    fn count_leaving(&self, rule: &str, instances: &Made<ServiceInstance>) -> usize {
         let planned = self.plan.load();
         let is_given = |namespace: &String, name: &String| {
-            let shares = planned.namespaces.get(namespace).into_iter().flatten();
-            shares.into_iter().any(|share| share.rule.name() == rule && share.rule.binding_name() == name)
+            let assignments = planned.namespaces.get(namespace).into_iter().flatten();
+            assignments
+                .into_iter()
+                .any(|assignment| assignment.rule.name() == rule && assignment.rule.binding_name() == name)
         };
         let left = instances
             .keys()
@@ -140,12 +144,11 @@ impl Controller {
         Ok(())
     }
 
-    /// Records events for the admin about the effects of a changed spec on existing services, and about errors in the
-    /// spec.
+    /// Records events about the consequences of a changed spec and about an invalid spec.
     async fn announce(&self, object: &NamespaceBinding, status: &NamespaceBindingStatus) {
         let before = object.status.clone().unwrap_or_default();
-        let grace = object.spec.grace_period.as_deref().unwrap_or(GRACE_SAID);
-        if let Some(note) = effect(&before, status, grace) {
+        let grace = object.spec.grace_period.as_deref().unwrap_or(GRACE_TEXT);
+        if let Some(note) = spec_change_summary(&before, status, grace) {
             let event = Event {
                 is_warning: status.leaving > 0,
                 reason: "SpecChanged".into(),
@@ -198,9 +201,9 @@ mod tests {
         let (namespaces, instances, bindings) =
             (reflector::store().0, reflector::store().0, reflector::store().0);
         let stores = Stores { rules, namespaces, instances, bindings };
-        let (news, _heard) = tokio::sync::mpsc::unbounded_channel();
+        let (news, _triggers) = tokio::sync::mpsc::unbounded_channel();
         let client = Client::new(routes, "default");
-        Controller::new(client, "bindery".to_owned(), Arc::default(), stores, news).report().await
+        Controller::new(client, "bindery".to_owned(), Arc::default(), stores, news).write_statuses().await
     }
 
     #[tokio::test]

@@ -1,5 +1,5 @@
-//! Builds parameters from the name, labels and annotations of a namespace. Pure. An admin writes the templates; the
-//! values come from users and are never interpreted as templates.
+//! Templates in parameters, rendered with the name, labels and annotations of a namespace. Pure. The templates come from an
+//! administrator; the values come from users and are never interpreted as templates.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use crate::osb::Object;
 
-/// More steps than any real parameter needs, so that no template delays the others.
+/// The maximum number of steps of a template, so that none can block the planner.
 const FUEL: u64 = 10_000;
 
-/// The values that templates may use.
+/// The values that templates can use.
 #[derive(Debug)]
 pub(super) struct Vocabulary<'a> {
     pub(super) name: &'a str,
@@ -32,7 +32,7 @@ impl Vocabulary<'_> {
     }
 }
 
-/// Why a parameter cannot be built.
+/// A template is invalid, or cannot be rendered for a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub(super) struct TemplateError {
@@ -40,7 +40,7 @@ pub(super) struct TemplateError {
     problem: String,
 }
 
-/// Checks templates without rendering them.
+/// Checks the syntax of templates.
 pub(super) fn check(parameters: &Object) -> Result<(), TemplateError> {
     let environment = environment();
     each(parameters, &mut |field, text| {
@@ -55,7 +55,7 @@ pub(super) fn check(parameters: &Object) -> Result<(), TemplateError> {
     .map(drop)
 }
 
-/// The parameters for a namespace.
+/// Renders the parameters for a namespace.
 pub(super) fn fill(parameters: &Object, with: &Vocabulary<'_>) -> Result<Object, TemplateError> {
     let environment = environment();
     let known = with.values();
@@ -63,7 +63,7 @@ pub(super) fn fill(parameters: &Object, with: &Vocabulary<'_>) -> Result<Object,
         environment.render_str(text, known.clone()).map_err(|error| TemplateError {
             field: field.to_owned(),
             problem: format!(
-                "{text:?} cannot be filled for the namespace {}: {}; give it the label or annotation, or add a default: \
+                "{text:?} cannot be rendered for the namespace {}: {}; give it the label or annotation, or add a default: \
                  {{{{ labels.team | default(\"none\") }}}}",
                 with.name,
                 said(&error)
@@ -83,7 +83,7 @@ fn said(error: &minijinja::Error) -> String {
     error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()))
 }
 
-/// The object with each of its strings replaced.
+/// The object with each of its strings replaced, at any depth.
 fn each(
     object: &Object,
     replace: &mut impl FnMut(&str, &str) -> Result<String, TemplateError>,

@@ -1,37 +1,37 @@
-//! How long a namespace keeps its service. Every deletion is announced for at least the warning time, also if the end
-//! was noticed late or the spec changed. Pure.
+//! The ttl: how long a namespace keeps its instance. An instance is deleted only after its expiry was announced for the whole
+//! warning period, also when the controller was away or the spec changed. Pure.
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
 
-use super::rule::Life;
+use super::rule::TtlSpec;
 use crate::apis::bindery::namespace_binding::Since;
 use crate::contract::branch;
 
-/// The stage of a service's life.
+/// Where an instance is in its ttl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// The end is not near.
+    /// Before the warning period.
     Living {
-        /// When the ttl ends.
+        /// When the ttl is over.
         until: Timestamp,
-        /// When the end is announced.
+        /// When the expiry is announced.
         announced_at: Timestamp,
     },
-    /// The end is near and is announced.
+    /// In the warning period.
     Expiring {
-        /// When the ttl ends.
+        /// When the ttl is over.
         at: Timestamp,
     },
-    /// The ttl is over.
+    /// After the ttl.
     Expired {
         /// Since when.
         since: Timestamp,
     },
 }
 
-/// The stage of a namespace's service, given its instance if it exists.
+/// The stage of a namespace and its instance, if it has one.
 pub(super) fn stage(
-    life: &Life,
+    life: &TtlSpec,
     namespace: &ObjectMeta,
     instance: Option<&ObjectMeta>,
     now: Timestamp,
@@ -49,26 +49,26 @@ pub(super) fn stage(
         return Stage::Living { until: end, announced_at: end - life.warning };
     }
     let fair = now + life.warning;
-    // An announcement that is no longer correct is replaced, and so is one that bindery would not have made, because
-    // users may write the annotation.
-    let announced = moment(instance, branch::EXPIRES_AT).filter(|at| (end..=fair).contains(at));
-    // Announced in time, within a small tolerance.
+    // An announcement that is outdated is replaced, and so is one that bindery would not have made: users can write the
+    // annotation.
+    let announced = annotation_time(instance, branch::EXPIRES_AT).filter(|at| (end..=fair).contains(at));
+    // The controller noticed the expiry in time, within a tolerance.
     let in_time = end + life.warning / 10 >= fair;
     let at = announced.unwrap_or(if in_time { end } else { fair });
     if at <= now { Stage::Expired { since: at } } else { Stage::Expiring { at } }
 }
 
-/// When the ttl ends according to spec and namespace.
-fn end(life: &Life, namespace: &ObjectMeta) -> Timestamp {
+/// When the ttl is over, by spec and Namespace.
+fn end(life: &TtlSpec, namespace: &ObjectMeta) -> Timestamp {
     let created = namespace.creation_timestamp.as_ref().map(|time| time.0);
-    let last_pod = moment(namespace, branch::LAST_POD_AT).filter(|_| life.since == Since::LastPod);
+    let last_pod = annotation_time(namespace, branch::LAST_POD_AT).filter(|_| life.since == Since::LastPod);
     let counted = created.max(last_pod).unwrap_or(Timestamp::UNIX_EPOCH);
     let end = counted.saturating_add(life.length).unwrap_or(Timestamp::MAX);
-    moment(namespace, branch::EXTENDED_UNTIL).map_or(end, |extended| extended.max(end))
+    annotation_time(namespace, branch::EXTENDED_UNTIL).map_or(end, |extended| extended.max(end))
 }
 
-/// The time in an annotation; an invalid time counts as missing.
-pub(super) fn moment(object: &ObjectMeta, annotation: &str) -> Option<Timestamp> {
+/// The time in an annotation. A value that is no time is ignored.
+pub(super) fn annotation_time(object: &ObjectMeta, annotation: &str) -> Option<Timestamp> {
     object.annotations.as_ref()?.get(annotation)?.parse().ok()
 }
 
@@ -83,7 +83,7 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + minute * 60).unwrap()
     }
 
-    fn life(since: &str) -> Life {
+    fn life(since: &str) -> TtlSpec {
         rule("r", &json!({"ttl": {"after": "100m", "since": since}})).ttl.unwrap()
     }
 

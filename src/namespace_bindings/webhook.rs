@@ -29,7 +29,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tracing::{debug, info};
 
-use super::{namespace_defaults::stamp, rule::Rule};
+use super::{namespace_defaults::metadata_patch, rule::Rule};
 use crate::apis::bindery::namespace_binding::NamespaceBinding;
 use crate::{
     k8s::{explain_watch, trim::trimmed, unreadable::Unreadable, watch::events, without_values},
@@ -148,7 +148,7 @@ impl Webhook {
 /// The patch of a new Namespace.
 fn patch(rules: &[Rule], metadata: &ObjectMeta) -> Option<json_patch::Patch> {
     let mut selecting: Vec<&Rule> = rules.iter().filter(|rule| rule.selects(metadata)).collect();
-    selecting.sort_by(|a, b| a.seniority().cmp(&b.seniority()));
+    selecting.sort_by(|a, b| a.precedence().cmp(&b.precedence()));
     let mut names = HashSet::new();
     selecting.retain(|rule| names.insert(rule.binding_name()));
     let mut bindings: Vec<&str> = selecting
@@ -159,7 +159,7 @@ fn patch(rules: &[Rule], metadata: &ObjectMeta) -> Option<json_patch::Patch> {
     bindings.sort_unstable();
     let before = json!({"metadata": metadata});
     let mut after = before.clone();
-    json_patch::merge(&mut after, &json!({"metadata": stamp(metadata, &bindings)?}));
+    json_patch::merge(&mut after, &json!({"metadata": metadata_patch(metadata, &bindings)?}));
     Some(json_patch::diff(&before, &after))
 }
 
@@ -173,7 +173,7 @@ mod tests {
         namespace_bindings::rule::tests::{object, rule},
     };
 
-    fn stamped(rules: &[Rule], metadata: &Value) -> Option<Value> {
+    fn default_bindings(rules: &[Rule], metadata: &Value) -> Option<Value> {
         let mut namespace = json!({"metadata": metadata});
         let patch = patch(rules, &serde_json::from_value(metadata.clone()).unwrap())?;
         json_patch::patch(&mut namespace, &patch).unwrap();
@@ -188,14 +188,14 @@ mod tests {
             json!({"name": "feature-x"}),
             json!({"name": "feature-x", "labels": {"team": "blue"}, "annotations": {"a/b": "c"}}),
         ] {
-            let namespace = stamped(&rules, &metadata).unwrap();
+            let namespace = default_bindings(&rules, &metadata).unwrap();
             assert_eq!(namespace["metadata"]["annotations"][pod::BIND], "db,queue");
             assert_eq!(namespace["metadata"]["labels"]["bindery.dev/inject"], "enabled");
             assert_eq!(namespace["metadata"]["labels"]["team"], metadata["labels"]["team"]);
         }
-        assert_eq!(stamped(&rules, &json!({"name": "other"})), None);
+        assert_eq!(default_bindings(&rules, &json!({"name": "other"})), None);
         let own = json!({"name": "feature-x", "annotations": {pod::BIND: "mine"}});
-        assert_eq!(stamped(&rules, &own), None);
+        assert_eq!(default_bindings(&rules, &own), None);
     }
 
     fn asked(operation: &str, kind: &str) -> (&'static str, Value) {

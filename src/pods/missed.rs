@@ -352,7 +352,7 @@ mod tests {
             namespaces,
             bindings: Bindings::new(reflector::store().0),
             owners: Arc::new(Owners::new(client.clone())),
-            recorder: Recorder::new(client, reflector::store().0),
+            recorder: crate::k8s::events::Recorder::new(client, reflector::store().0),
             lost_secrets: crate::bindings::LostSecrets::default(),
         };
         let (reachable, is_reachable) = watch::channel(false);

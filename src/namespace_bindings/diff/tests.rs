@@ -10,7 +10,7 @@ fn at(minute: i64) -> Timestamp {
 /// The test's namespace, `feature-x`.
 struct Place {
     namespace: ObjectMeta,
-    shares: Vec<Share>,
+    assignments: Vec<Assignment>,
     instances: Vec<Arc<ServiceInstance>>,
     bindings: Vec<Arc<ServiceBinding>>,
     unread: HashSet<String>,
@@ -18,7 +18,7 @@ struct Place {
 
 impl Place {
     fn new(rules: &[(Rule, Verdict)]) -> Self {
-        let share = |(rule, verdict): &(Rule, Verdict)| Share {
+        let assignment = |(rule, verdict): &(Rule, Verdict)| Assignment {
             rule: Arc::new(rule.clone()),
             verdict: verdict.clone(),
         };
@@ -27,7 +27,7 @@ impl Place {
                 json!({"name": "feature-x", "uid": "u", "labels": {"team": "blue"}}),
             )
             .unwrap(),
-            shares: rules.iter().map(share).collect(),
+            assignments: rules.iter().map(assignment).collect(),
             instances: Vec::new(),
             bindings: Vec::new(),
             unread: HashSet::new(),
@@ -39,26 +39,26 @@ impl Place {
     }
 
     /// Applies the steps as the API server would.
-    fn carry_out(&mut self, look: Look) {
-        for step in look.steps {
+    fn carry_out(&mut self, diff: Diff) {
+        for step in diff.steps {
             match step.change {
-                Change::Make(instance) => self.instances.push(Arc::from(instance)),
-                Change::Bind(binding) => self.bindings.push(Arc::from(binding)),
-                Change::Mark { annotation, value, .. } => {
+                Change::CreateInstance(instance) => self.instances.push(Arc::from(instance)),
+                Change::CreateBinding(binding) => self.bindings.push(Arc::from(binding)),
+                Change::AnnotateInstance { annotation, value, .. } => {
                     for instance in &mut self.instances {
                         let annotations = Arc::make_mut(instance).annotations_mut();
                         annotations.remove(annotation);
                         annotations.extend(value.clone().map(|value| (annotation.to_owned(), value)));
                     }
                 }
-                Change::Name { env, .. } => {
+                Change::SetBindingEnv { env, .. } => {
                     for binding in &mut self.bindings {
                         let annotations = Arc::make_mut(binding).annotations_mut();
                         annotations.remove(binding::ENV);
                         annotations.extend(env.clone().map(|env| (binding::ENV.to_owned(), env)));
                     }
                 }
-                Change::End { instance, binding, .. } => {
+                Change::Delete { instance, binding, .. } => {
                     self.instances.retain(|own| instance.as_ref() != Some(own));
                     self.bindings.retain(|own| binding.as_ref() != Some(own));
                 }
@@ -66,10 +66,10 @@ impl Place {
         }
     }
 
-    fn look(&self, now: i64) -> Look {
-        look(&Seen {
+    fn diff(&self, now: i64) -> Diff {
+        diff(&Observed {
             namespace: &self.namespace,
-            shares: &self.shares,
+            assignments: &self.assignments,
             instances: &self.instances,
             bindings: &self.bindings,
             grace: &|_| Some(Duration::from_mins(30)),
@@ -82,22 +82,24 @@ impl Place {
     fn settle(&mut self, now: i64) -> Vec<&'static str> {
         let mut reasons = Vec::new();
         for _ in 0..5 {
-            let look = self.look(now);
-            if look.steps.is_empty() {
+            let diff = self.diff(now);
+            if diff.steps.is_empty() {
                 return reasons;
             }
-            reasons.extend(look.steps.iter().filter_map(|step| match &step.change {
-                Change::Mark { event, .. } => event.as_ref().map(|event| event.reason.to_string()),
-                Change::End { event, .. } => Some(event.reason.to_string()),
+            reasons.extend(diff.steps.iter().filter_map(|step| match &step.change {
+                Change::AnnotateInstance { event, .. } => {
+                    event.as_ref().map(|event| event.reason.to_string())
+                }
+                Change::Delete { event, .. } => Some(event.reason.to_string()),
                 _ => None,
             }));
-            self.carry_out(look);
+            self.carry_out(diff);
         }
-        panic!("never settles: {:?}", self.look(now));
+        panic!("never settles: {:?}", self.diff(now));
     }
 
     fn problem(&self) -> Option<&'static str> {
-        self.look(0).findings["db"].problem.as_ref().map(|problem| problem.reason)
+        self.diff(0).findings["db"].problem.as_ref().map(|problem| problem.reason)
     }
 }
 
@@ -128,9 +130,9 @@ fn a_waiting_namespace_gets_nothing_and_an_event_says_why() {
         (Verdict::NameClash { with: "old".to_owned() }, "NameClash", "another bindingName"),
     ] {
         let place = Place::new(&[(rule("db", &json!({})), verdict)]);
-        let look = place.look(0);
-        assert!(look.steps.is_empty(), "{look:?}");
-        let problem = look.findings["db"].problem.clone().unwrap();
+        let diff = place.diff(0);
+        assert!(diff.steps.is_empty(), "{diff:?}");
+        let problem = diff.findings["db"].problem.clone().unwrap();
         assert_eq!(problem.reason, reason);
         assert!(problem.message.contains(word), "{}", problem.message);
     }
@@ -140,11 +142,11 @@ fn a_waiting_namespace_gets_nothing_and_an_event_says_why() {
 fn a_template_that_cannot_be_rendered_changes_nothing() {
     let mut place = Place::granted(&json!({"parameters": {"owner": "{{ labels.owner }}"}}));
     assert_eq!(place.problem(), Some("InvalidTemplate"));
-    assert!(place.look(0).steps.is_empty());
+    assert!(place.diff(0).steps.is_empty());
     place.namespace.labels.as_mut().unwrap().insert("owner".to_owned(), "me".to_owned());
     place.settle(0);
     place.namespace.labels.as_mut().unwrap().remove("owner");
-    assert!(place.look(0).steps.is_empty(), "the namespace keeps its service");
+    assert!(place.diff(0).steps.is_empty(), "it keeps what it has");
 }
 
 #[test]
@@ -152,8 +154,8 @@ fn a_changed_spec_keeps_the_instance_and_renames_the_variables() {
     let mut place = Place::granted(&json!({"env": "A=uri"}));
     place.settle(0);
     let other = rule("db", &json!({"env": "B=uri", "clusterServicePlanExternalName": "large"}));
-    place.shares = vec![Share { rule: Arc::new(other), verdict: Verdict::Granted { stage: None } }];
-    assert!(place.look(0).findings["db"].is_outdated);
+    place.assignments = vec![Assignment { rule: Arc::new(other), verdict: Verdict::Granted { stage: None } }];
+    assert!(place.diff(0).findings["db"].is_outdated);
     place.settle(0);
     assert_eq!(place.instances[0].spec.cluster_service_plan_external_name, None);
     assert_eq!(place.bindings[0].annotations()[binding::ENV], "B=uri");
@@ -176,16 +178,16 @@ fn a_deleted_instance_is_replaced() {
 fn a_namespace_that_is_not_selected_any_more_loses_its_service_after_the_grace_period() {
     let mut place = Place::granted(&json!({}));
     place.settle(0);
-    let shares = std::mem::take(&mut place.shares);
+    let assignments = std::mem::take(&mut place.assignments);
     assert_eq!(place.settle(0), ["Leaving"]);
-    assert_eq!(place.look(29).again, Some(at(30)));
-    assert!(place.look(29).steps.is_empty());
+    assert_eq!(place.diff(29).requeue_at, Some(at(30)));
+    assert!(place.diff(29).steps.is_empty());
 
-    place.shares = shares;
+    place.assignments = assignments;
     assert_eq!(place.settle(29), [""; 0], "the label is back");
     assert!(!place.instances[0].annotations().contains_key(branch::LEAVES_AT));
 
-    place.shares.clear();
+    place.assignments.clear();
     assert_eq!(place.settle(29), ["Leaving"]);
     assert_eq!(place.settle(59), ["Left"]);
     assert!(place.instances.is_empty() && place.bindings.is_empty());
@@ -195,13 +197,13 @@ fn a_namespace_that_is_not_selected_any_more_loses_its_service_after_the_grace_p
 fn the_end_is_announced_cancelled_and_comes() {
     let mut place = Place::granted(&json!({}));
     place.settle(0);
-    place.shares[0].verdict = Verdict::Granted { stage: Some(Stage::Expiring { at: at(60) }) };
+    place.assignments[0].verdict = Verdict::Granted { stage: Some(Stage::Expiring { at: at(60) }) };
     assert_eq!(place.settle(50), ["Expiring"]);
     assert_eq!(place.instances[0].annotations()[branch::EXPIRES_AT], at(60).to_string());
     let living = Stage::Living { until: at(500), announced_at: at(490) };
-    place.shares[0].verdict = Verdict::Granted { stage: Some(living) };
+    place.assignments[0].verdict = Verdict::Granted { stage: Some(living) };
     assert_eq!(place.settle(55), ["Extended"]);
-    place.shares[0].verdict = Verdict::Expired { since: at(500) };
+    place.assignments[0].verdict = Verdict::Expired { since: at(500) };
     assert_eq!(place.settle(500), ["Expired"]);
     assert!(place.instances.is_empty() && place.bindings.is_empty());
 }
@@ -216,17 +218,21 @@ fn the_default_includes_awaited_bindings_and_those_not_lost_yet() {
         (rule("other", &spec), Verdict::NameClash { with: "db".to_owned() }),
     ]);
     place.settle(0);
-    let stamp = place.look(0).stamp.unwrap();
+    let stamp = place.diff(0).metadata_patch.unwrap();
     assert_eq!(stamp["annotations"][pod::BIND], "db,queue");
     let mut metadata = json!(place.namespace);
     json_patch::merge(&mut metadata, &stamp);
     place.namespace = serde_json::from_value(metadata).unwrap();
-    assert_eq!(place.look(0).stamp, None);
+    assert_eq!(place.diff(0).metadata_patch, None);
 
-    place.shares.remove(0);
-    assert_eq!(place.look(0).stamp.unwrap()["annotations"][pod::BIND], "queue,db", "db is still there");
+    place.assignments.remove(0);
+    assert_eq!(
+        place.diff(0).metadata_patch.unwrap()["annotations"][pod::BIND],
+        "queue,db",
+        "db is still there"
+    );
     place.instances.clear();
-    assert_eq!(place.look(0).stamp.unwrap()["annotations"][pod::BIND], "queue");
+    assert_eq!(place.diff(0).metadata_patch.unwrap()["annotations"][pod::BIND], "queue");
 }
 
 /// Grace period and ttl of existing services are independent of other errors.
@@ -234,14 +240,14 @@ fn the_default_includes_awaited_bindings_and_those_not_lost_yet() {
 fn an_instance_whose_template_fails_stays_and_ends_as_before() {
     let mut place = Place::granted(&json!({"parameters": {"owner": "{{ labels.team }}"}}));
     place.settle(0);
-    let shares = std::mem::take(&mut place.shares);
+    let assignments = std::mem::take(&mut place.assignments);
     assert_eq!(place.settle(0), ["Leaving"]);
-    place.shares = shares;
+    place.assignments = assignments;
     place.namespace.labels.as_mut().unwrap().remove("team");
     place.settle(10);
     assert!(!place.instances[0].annotations().contains_key(branch::LEAVES_AT), "it is selected again");
     assert_eq!(place.problem(), Some("InvalidTemplate"));
-    place.shares[0].verdict = Verdict::Granted { stage: Some(Stage::Expiring { at: at(60) }) };
+    place.assignments[0].verdict = Verdict::Granted { stage: Some(Stage::Expiring { at: at(60) }) };
     assert_eq!(place.settle(50), ["Expiring"]);
 }
 
@@ -249,7 +255,7 @@ fn an_instance_whose_template_fails_stays_and_ends_as_before() {
 fn a_pending_deletion_follows_the_present_grace_period() {
     let mut place = Place::granted(&json!({}));
     place.settle(0);
-    place.shares.clear();
+    place.assignments.clear();
     let annotations = Arc::make_mut(&mut place.instances[0]).annotations_mut();
     annotations.insert(branch::LEAVES_AT.to_owned(), at(9_999).to_string());
     assert_eq!(place.settle(0), ["Leaving"], "nobody may stay for ever by writing it on the instance");
@@ -260,7 +266,7 @@ fn a_pending_deletion_follows_the_present_grace_period() {
 fn a_pending_deletion_can_be_postponed_and_is_announced_again_afterwards() {
     let mut place = Place::granted(&json!({}));
     place.settle(0);
-    place.shares.clear();
+    place.assignments.clear();
     assert_eq!(place.settle(0), ["Leaving"]);
     let extend = |place: &mut Place, until: i64| {
         place.namespace.annotations =
@@ -270,13 +276,13 @@ fn a_pending_deletion_can_be_postponed_and_is_announced_again_afterwards() {
     assert_eq!(place.settle(10), [""; 0], "it stays as long anyway");
     extend(&mut place, 500);
     assert_eq!(place.settle(29), ["Leaving"]);
-    assert_eq!(place.look(31).again, Some(at(500)));
+    assert_eq!(place.diff(31).requeue_at, Some(at(500)));
     assert_eq!(place.settle(499), [""; 0]);
     let mut taken_back = Place { namespace: place.namespace.clone(), ..Place::new(&[]) };
     taken_back.instances.clone_from(&place.instances);
     taken_back.namespace.annotations = None;
     assert_eq!(taken_back.settle(100), ["Leaving"]);
-    assert_eq!(taken_back.look(100).again, Some(at(130)));
+    assert_eq!(taken_back.diff(100).requeue_at, Some(at(130)));
     assert_eq!(place.settle(500), ["Left"]);
     assert!(place.instances.is_empty() && place.bindings.is_empty());
 }
@@ -285,11 +291,11 @@ fn a_pending_deletion_can_be_postponed_and_is_announced_again_afterwards() {
 fn the_default_keeps_bindings_of_invalid_namespacebindings() {
     let mut place = Place::granted(&json!({"defaultForPods": true}));
     let mut metadata = json!(place.namespace);
-    json_patch::merge(&mut metadata, &place.look(0).stamp.unwrap());
+    json_patch::merge(&mut metadata, &place.diff(0).metadata_patch.unwrap());
     place.namespace = serde_json::from_value(metadata).unwrap();
-    place.shares.clear();
+    place.assignments.clear();
     place.unread = HashSet::from(["db".to_owned()]);
-    assert_eq!(place.look(0).stamp, None);
+    assert_eq!(place.diff(0).metadata_patch, None);
     place.unread.clear();
-    assert!(place.look(0).stamp.is_some(), "it is gone");
+    assert!(place.diff(0).metadata_patch.is_some(), "it is gone");
 }

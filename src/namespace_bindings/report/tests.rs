@@ -29,8 +29,8 @@ fn case<'a>(
     verdict: Verdict,
     instance: Option<&'a ServiceInstance>,
     binding: Option<&'a ServiceBinding>,
-) -> Case<'a> {
-    Case { namespace: namespace.to_owned(), verdict, finding: Finding::default(), instance, binding }
+) -> NamespaceCase<'a> {
+    NamespaceCase { namespace: namespace.to_owned(), verdict, finding: Finding::default(), instance, binding }
 }
 
 const GRANTED: Verdict = Verdict::Granted { stage: None };
@@ -88,20 +88,23 @@ fn the_effects_of_a_changed_spec_are_reported() {
         report(&NamespaceBindingStatus::default(), generation, vec![expired], leaving, at(5))
     };
     let (new, known) = (NamespaceBindingStatus::default(), of(1, 0));
-    assert_eq!(effect(&new, &known, "1h"), None, "there was no other before");
-    assert!(effect(&new, &of(2, 3), "1h").is_some(), "it was changed before the first report");
-    assert_eq!(effect(&known, &of(1, 3), "1h"), None);
-    let expected = "The spec has changed. Selected namespaces: 1; no longer selected, so that their services are \
-        deleted with the data after 2h: 3; whose services the ttl has ended: 1";
-    assert_eq!(effect(&known, &of(2, 3), "2h").as_deref(), Some(expected));
-    assert_eq!(effect(&known, &refusal(&known, 2, &InvalidRule::Warning, at(9)), "1h"), None);
+    assert_eq!(spec_change_summary(&new, &known, "1h"), None, "there was no other before");
+    assert!(spec_change_summary(&new, &of(2, 3), "1h").is_some(), "it was changed before anybody looked");
+    assert_eq!(spec_change_summary(&known, &of(1, 3), "1h"), None);
+    let expected = "The spec has changed. Selected namespaces: 1; not selected any more, whose instances are deleted with their data \
+                    after 2h: 3; whose ttl is over: 1";
+    assert_eq!(spec_change_summary(&known, &of(2, 3), "2h").as_deref(), Some(expected));
+    assert_eq!(
+        spec_change_summary(&known, &invalid_spec_status(&known, 2, &InvalidRule::Warning, at(9)), "1h"),
+        None
+    );
 }
 
 #[test]
 fn a_condition_keeps_its_time_and_a_report_is_the_same_twice() {
     let first = report(&NamespaceBindingStatus::default(), 1, Vec::new(), 0, at(5));
     assert_eq!(report(&first, 1, Vec::new(), 0, at(9)), first);
-    let refused = refusal(&first, 2, &InvalidRule::Warning, at(9));
+    let refused = invalid_spec_status(&first, 2, &InvalidRule::Warning, at(9));
     assert_eq!(condition(&refused, "Accepted").last_transition_time, Time(at(9)));
     assert_eq!(condition(&refused, "Accepted").observed_generation, Some(2));
     assert_eq!(condition(&refused, "UpToDate").last_transition_time, Time(at(5)));

@@ -122,7 +122,11 @@ fn blockers(instance: &ServiceInstance, context: &Context) -> Option<String> {
 /// Records the start of the deletion, and returns the operation that is already running.
 fn begin(status: &mut ServiceInstanceStatus) -> delete_external::Begun {
     if status.current_operation != Some(InstanceOperation::Deprovision) {
+<<<<<<< HEAD
         // The running operation may be the creation; a deletion cancels it (spec.md, "Deprovisioning").
+=======
+        // An operation that runs may be the creation: a deletion ends it (spec.md, "Deprovisioning").
+>>>>>>> e39e8e6 (Name what NamespaceBindings do in the field's words)
         status.current_operation = Some(InstanceOperation::Deprovision);
         status.async_op_in_progress = false;
         status.last_operation = None;

@@ -1,5 +1,5 @@
-//! Finds out when a pod of a namespace last ran, for a ttl that counts from then. It lists the pods of the affected
-//! namespaces from time to time, because watching all pods of a cluster would cost too much.
+//! When a pod of a namespace last ran, for a ttl that counts from that time. Pods are listed at intervals in the namespaces
+//! with such a ttl; a watch of all pods of the cluster would cost more.
 
 use std::time::Duration;
 
@@ -10,89 +10,88 @@ use tracing::{debug, warn};
 
 use super::{
     controller::Controller,
-    plan::{Share, Verdict, counts_pods},
-    ttl::moment,
+    plan::{Assignment, Verdict, counts_pods},
+    ttl::annotation_time,
 };
 use crate::{
     contract::branch,
     k8s::{explain, list::list, namespaces::NamespaceMeta},
 };
 
-/// The interval between checks: this fraction of the ttl, within these bounds.
+/// The interval between two lists of pods: this part of the ttl, within these bounds.
 const PART: u32 = 20;
 const BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(10));
 
-/// What is known about a namespace's pods.
+/// The result of a check of a namespace's pods.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Activity {
-    /// Whether an instance past its recorded end must stay: a pod is running, or the pods could not be read.
-    pub(super) keeps: bool,
+    /// Whether an instance whose ttl is over by the last annotation must stay: a pod runs, or the list failed.
+    pub(super) is_active: bool,
     /// When to check again.
-    pub(super) again: Option<Timestamp>,
+    pub(super) requeue_at: Option<Timestamp>,
 }
 
 impl Controller {
-    /// Checks the pods of a namespace if it is time, and records in the Namespace when one ran.
-    pub(super) async fn see_pods(
+    /// Lists the pods of a namespace if the interval is over, and annotates the Namespace with the time when one last ran.
+    pub(super) async fn check_pods(
         &self,
         namespace: &NamespaceMeta,
-        shares: &[Share],
+        assignments: &[Assignment],
         now: Timestamp,
     ) -> Activity {
-        let counting = || shares.iter().filter(|share| counts_pods(share));
+        let counting = || assignments.iter().filter(|assignment| counts_pods(assignment));
         let Some(interval) = counting().filter_map(interval).min() else { return Activity::default() };
-        let is_over = counting().any(|share| matches!(share.verdict, Verdict::Expired { .. }));
+        let is_over = counting().any(|assignment| matches!(assignment.verdict, Verdict::Expired { .. }));
         let name = namespace.name_any();
-        let looked = self.lock_looks().get(&name).copied();
+        let looked = self.lock_pod_checks().get(&name).copied();
         if let Some(next) = looked.map(|looked| looked + interval).filter(|next| *next > now && !is_over) {
-            return Activity { keeps: false, again: Some(next) };
+            return Activity { is_active: false, requeue_at: Some(next) };
         }
         let pods: Api<DeserializeGuard<Pod>> = Api::namespaced(self.client.clone(), &name);
         let pods = match list(&pods, ListParams::default()).await {
             Ok(pods) if pods.unread.is_empty() => pods.items,
             Ok(pods) => {
                 let unread = pods.unread.first().map(ToString::to_string);
-                warn!(namespace = name, unread, "a pod cannot be read; the namespace keeps its service");
-                return Activity { keeps: true, again: Some(now + interval) };
+                warn!(namespace = name, unread, "a pod cannot be decoded; the namespace keeps its instances");
+                return Activity { is_active: true, requeue_at: Some(now + interval) };
             }
             Err(error) => {
                 warn!(
                     namespace = name,
                     error = explain(&error),
-                    "pods cannot be listed; the namespace keeps its service"
+                    "pods cannot be listed; the namespace keeps its instances"
                 );
-                return Activity { keeps: true, again: Some(now + interval) };
+                return Activity { is_active: true, requeue_at: Some(now + interval) };
             }
         };
-        self.lock_looks().insert(name.clone(), now);
-        let (seen, noted) = (last_run(&pods, now), moment(&namespace.metadata, branch::LAST_POD_AT));
+        self.lock_pod_checks().insert(name.clone(), now);
+        let (seen, noted) = (last_run(&pods, now), annotation_time(&namespace.metadata, branch::LAST_POD_AT));
         if seen > noted
             && let Some(seen) = seen
         {
             let note = json!({"annotations": {branch::LAST_POD_AT: seen.to_string()}});
-            if let Err(error) = self.hands.stamp(namespace, note).await {
+            if let Err(error) = self.step_runner.patch_namespace(namespace, note).await {
                 debug!(
                     namespace = name,
                     error = explain(&error),
-                    "the time of the last pod was not recorded"
+                    "the time of the last pod cannot be written to the Namespace"
                 );
             }
         }
-        Activity { keeps: keeps(seen, noted, now), again: Some(now + interval) }
+        Activity { is_active: is_running(seen, noted, now), requeue_at: Some(now + interval) }
     }
 }
 
-/// Whether nothing may end yet: a pod is running, or one ran that the decision did not know of. Recording it causes a
-/// new decision.
-fn keeps(seen: Option<Timestamp>, noted: Option<Timestamp>, now: Timestamp) -> bool {
+/// Whether a pod runs, or one ran that the plan did not know of. The annotation makes the planner run again.
+fn is_running(seen: Option<Timestamp>, noted: Option<Timestamp>, now: Timestamp) -> bool {
     seen == Some(now) || seen > noted
 }
 
-fn interval(share: &Share) -> Option<Duration> {
-    share.rule.ttl.map(|life| (life.length / PART).clamp(BOUNDS.0, BOUNDS.1))
+fn interval(assignment: &Assignment) -> Option<Duration> {
+    assignment.rule.ttl.map(|life| (life.length / PART).clamp(BOUNDS.0, BOUNDS.1))
 }
 
-/// When one of the pods last ran; now if one is running.
+/// When one of the pods last ran: now if one runs.
 fn last_run(pods: &[Pod], now: Timestamp) -> Option<Timestamp> {
     let ran = |pod: &Pod| {
         let status = pod.status.as_ref()?;
@@ -127,11 +126,11 @@ mod tests {
     /// A job ran between the last check and the end.
     #[test]
     fn an_unrecorded_run_keeps_an_instance_past_its_end() {
-        assert!(keeps(Some(at(60)), Some(at(10)), at(100)));
-        assert!(keeps(Some(at(60)), None, at(100)));
-        assert!(!keeps(Some(at(10)), Some(at(10)), at(100)), "recorded, and nevertheless over");
-        assert!(!keeps(None, None, at(100)));
-        assert!(keeps(Some(at(100)), Some(at(100)), at(100)), "it runs");
+        assert!(is_running(Some(at(60)), Some(at(10)), at(100)));
+        assert!(is_running(Some(at(60)), None, at(100)));
+        assert!(!is_running(Some(at(10)), Some(at(10)), at(100)), "noted, and over all the same");
+        assert!(!is_running(None, None, at(100)));
+        assert!(is_running(Some(at(100)), Some(at(100)), at(100)), "it runs");
     }
 
     #[test]

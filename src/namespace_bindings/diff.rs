@@ -60,20 +60,20 @@ pub(super) struct Step {
 #[derive(Debug)]
 pub(super) enum Change {
     /// Creates an instance.
-    Make(Box<ServiceInstance>),
+    CreateInstance(Box<ServiceInstance>),
     /// Creates a binding.
-    Bind(Box<ServiceBinding>),
+    CreateBinding(Box<ServiceBinding>),
     /// Sets or removes an annotation of an instance.
-    Mark {
+    AnnotateInstance {
         instance: Arc<ServiceInstance>,
         annotation: &'static str,
         value: Option<String>,
         event: Option<Event>,
     },
     /// Sets the names of a binding's variables.
-    Name { binding: Arc<ServiceBinding>, env: Option<String> },
+    SetBindingEnv { binding: Arc<ServiceBinding>, env: Option<String> },
     /// Deletes instance and binding.
-    End { instance: Option<Arc<ServiceInstance>>, binding: Option<Arc<ServiceBinding>>, event: Event },
+    Delete { instance: Option<Arc<ServiceInstance>>, binding: Option<Arc<ServiceBinding>>, event: Event },
 }
 
 /// What the status of the NamespaceBinding reports about a namespace.

@@ -147,11 +147,11 @@ pub(super) fn spec_change_summary(
         return None;
     }
     let leaving =
-        format!("; not selected any more, whose instances are deleted with their data after {grace}: ");
+        format!("; no longer selected, so that their services are deleted with the data after {grace}: ");
     let more = [
         (now.leaving, leaving.as_str()),
-        (now.expiring, "; whose ttl is over soon: "),
-        (now.expired, "; whose ttl is over: "),
+        (now.expiring, "; whose services will soon be deleted because of the ttl: "),
+        (now.expired, "; whose services the ttl has ended: "),
     ];
     let more = more.iter().filter(|(count, _)| *count > 0).map(|(count, which)| format!("{which}{count}"));
     let selected = format!("The spec has changed. Selected namespaces: {}", now.namespaces);

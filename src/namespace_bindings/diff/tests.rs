@@ -79,7 +79,7 @@ impl Place {
     }
 
     /// Applies steps until there are none, and returns the events.
-    fn settle(&mut self, now: i64) -> Vec<&'static str> {
+    fn settle(&mut self, now: i64) -> Vec<String> {
         let mut reasons = Vec::new();
         for _ in 0..5 {
             let diff = self.diff(now);

@@ -91,8 +91,8 @@ fn the_effects_of_a_changed_spec_are_reported() {
     assert_eq!(spec_change_summary(&new, &known, "1h"), None, "there was no other before");
     assert!(spec_change_summary(&new, &of(2, 3), "1h").is_some(), "it was changed before anybody looked");
     assert_eq!(spec_change_summary(&known, &of(1, 3), "1h"), None);
-    let expected = "The spec has changed. Selected namespaces: 1; not selected any more, whose instances are deleted with their data \
-                    after 2h: 3; whose ttl is over: 1";
+    let expected = "The spec has changed. Selected namespaces: 1; no longer selected, so that their services are \
+        deleted with the data after 2h: 3; whose services the ttl has ended: 1";
     assert_eq!(spec_change_summary(&known, &of(2, 3), "2h").as_deref(), Some(expected));
     assert_eq!(
         spec_change_summary(&known, &invalid_spec_status(&known, 2, &InvalidRule::Warning, at(9)), "1h"),

@@ -2,6 +2,7 @@
 
 mod lost_secrets;
 pub mod readiness;
+pub(crate) mod secret_keys;
 pub(crate) mod secrets;
 pub mod variables;
 

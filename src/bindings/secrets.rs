@@ -15,16 +15,12 @@ use kube::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::variables::as_text;
 use crate::apis::servicecatalog::{ServiceBinding, binding::WrittenSecret};
 use crate::{
     contract::{FIELD_MANAGER, binding as contract, env_secret_name},
     k8s::{delete_by_uid, explain},
-    osb::Credentials,
 };
 
-/// What the API server lets a Secret hold (`MaxSecretSize` of Kubernetes' core API).
-const LARGEST: usize = 1 << 20;
 /// The longest name of an object.
 const LONGEST_NAME: usize = 253;
 /// The type of every Secret that is written.
@@ -43,8 +39,8 @@ pub(crate) enum SecretError {
          beginning with ..)"
     )]
     Key(String),
-    #[error("{what} have {bytes} bytes, and a Secret holds {LARGEST} at most")]
-    TooLarge { what: &'static str, bytes: usize },
+    #[error("{what} have {bytes} bytes, and a Secret holds {limit} at most")]
+    TooLarge { what: &'static str, bytes: usize, limit: usize },
     #[error(
         "the name of the binding has {length} characters, which leave no room for the ending of the Secret with its variables: \
          delete the binding and create it with a name of at most {longest}"
@@ -82,37 +78,6 @@ pub(crate) fn check_names(binding: &ServiceBinding) -> Result<(), SecretError> {
         return Err(SecretError::LongName { length: name.len(), longest });
     }
     Ok(())
-}
-
-/// Refuses data that no Secret holds.
-pub(crate) fn check_size(what: &'static str, data: &BTreeMap<String, String>) -> Result<(), SecretError> {
-    let bytes = data.values().map(String::len).sum();
-    if bytes > LARGEST { Err(SecretError::TooLarge { what, bytes }) } else { Ok(()) }
-}
-
-/// The credentials as a Secret's data.
-pub(crate) fn data(credentials: &Credentials) -> Result<BTreeMap<String, String>, SecretError> {
-    let ok = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let is_key = |key: &str| {
-        !key.is_empty() && key.len() <= 253 && key.bytes().all(ok) && key != "." && !key.starts_with("..")
-    };
-    let data = credentials
-        .expose()
-        .iter()
-        .map(|(key, value)| {
-            if is_key(key) {
-                Ok((key.clone(), as_text(value)))
-            } else {
-                Err(SecretError::Key(shortened(key)))
-            }
-        })
-        .collect::<Result<_, _>>()?;
-    check_size("the credentials", &data)?;
-    Ok(data)
-}
-
-fn shortened(key: &str) -> String {
-    key.chars().take(100).collect()
 }
 
 /// A Secret of the binding.
@@ -319,45 +284,11 @@ mod tests {
         Marks { revision: 3, service: "cockroachdb".to_owned(), expires_at: None }
     }
 
-    fn credentials(value: &serde_json::Value) -> Credentials {
-        value.as_object().unwrap().clone().into()
-    }
-
     #[test]
     fn the_mounted_secret_is_written_last() {
         assert_eq!(names(&binding("b", None)), ["b-env", "b"]);
         assert_eq!(names(&binding("b", Some("b"))), ["b-env", "b"]);
         assert_eq!(names(&binding("b", Some("other"))), ["b-env", "other", "b"]);
-    }
-
-    #[test]
-    fn strings_are_raw_and_the_rest_json() {
-        let data =
-            data(&credentials(&json!({"password": "a\"b", "port": 1, "hosts": ["x"], "tls": true}))).unwrap();
-        assert_eq!(
-            (&*data["password"], &*data["port"], &*data["hosts"], &*data["tls"]),
-            ("a\"b", "1", "[\"x\"]", "true")
-        );
-        assert!(
-            matches!(super::data(&credentials(&json!({"a/b": ""}))), Err(SecretError::Key(key)) if key == "a/b")
-        );
-    }
-
-    #[test]
-    fn what_no_secret_can_hold_is_refused_with_key_and_limit() {
-        let refused = |value: serde_json::Value| data(&credentials(&value)).unwrap_err().to_string();
-        for key in ["", "a b", "..", "..data", ".", "ü", &"k".repeat(254)] {
-            let told = refused(json!({key: "hunter2"}));
-            assert!(
-                told.contains(&shortened(key)) && told.contains("253") && !told.contains("hunter2"),
-                "{told}"
-            );
-        }
-        data(&credentials(&json!({".hidden": "", "a..b": "", "k".repeat(253): ""}))).unwrap();
-        let half = "x".repeat(LARGEST / 2);
-        data(&credentials(&json!({"a": half, "b": half}))).unwrap();
-        let told = refused(json!({"a": half, "b": half, "c": "1"}));
-        assert!(told.contains("1048577") && told.contains("1048576"), "{told}");
     }
 
     #[test]

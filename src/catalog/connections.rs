@@ -66,7 +66,8 @@ impl Connections {
 
     /// Returns the client of a registered broker.
     pub(super) async fn of(&self, broker: &ClusterServiceBroker) -> Result<Arc<BrokerClient>, BrokerError> {
-        let with_credentials = ExternalResourceBroker { url: broker.spec.url.clone(), ..remembered(broker) };
+        let with_credentials =
+            ExternalResourceBroker { url: broker.spec.url.clone(), ..broker_reference(broker) };
         self.connect(with_credentials).await
     }
 
@@ -85,7 +86,7 @@ impl Connections {
 
     /// Whether the Secret with a broker's credentials may be read; true if there is none.
     pub(super) async fn is_approved(&self, broker: &ClusterServiceBroker) -> bool {
-        self.approved(&remembered(broker)).await.is_ok()
+        self.approved(&broker_reference(broker)).await.is_ok()
     }
 
     /// bindery may read every Secret, so it reads only Secrets that the author of the ClusterServiceBroker may read
@@ -179,7 +180,7 @@ impl Connections {
 }
 
 /// The settings of a broker that an ExternalResource stores.
-pub(super) fn remembered(broker: &ClusterServiceBroker) -> ExternalResourceBroker {
+pub(super) fn broker_reference(broker: &ClusterServiceBroker) -> ExternalResourceBroker {
     let approval = broker.annotations().get(approval::APPROVAL).map(String::as_str);
     ExternalResourceBroker::of(&broker.name_any(), &broker.spec, approval)
 }

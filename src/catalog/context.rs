@@ -1,18 +1,17 @@
-//! What the reconcilers share: the API client, watch caches, broker clients, the ledger, retries and locks.
+//! What the reconcilers share: the client, the watch caches, the broker connections, the ledger, back-off and locks.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use kube::{
     Client, ResourceExt,
     runtime::reflector::{ObjectRef, Store},
 };
 
-use super::{connections::Connections, keyed_lock::Turns, ledger::Ledger};
+use super::{
+    connections::Connections, keyed_lock::KeyedLock, ledger::Ledger, own_writes::OwnWrites,
+    secret_checks::SecretChecks,
+};
 use crate::apis::servicecatalog::{
     ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ExternalResource, ServiceBinding,
     ServiceInstance,
@@ -22,9 +21,6 @@ use crate::{
     k8s::{backoff::Retries, events::Recorder, namespaces::NamespaceMeta, unreadable::Unreadable},
     telemetry::Metrics,
 };
-
-/// The average interval between checks of a binding's Secrets.
-const SECRETS_READ_EVERY: Duration = Duration::from_mins(10);
 
 /// The caches of the watched kinds.
 pub(super) struct Stores {
@@ -85,9 +81,9 @@ pub(super) struct Context {
     pub(super) connections: Connections,
     pub(super) ledger: Ledger,
     pub(super) retries: Retries,
-    pub(super) turns: Turns,
-    pub(super) looks: Looks,
-    pub(super) writes: Writes,
+    pub(super) locks: KeyedLock,
+    pub(super) secret_checks: SecretChecks,
+    pub(super) own_writes: OwnWrites,
     pub(super) metrics: Arc<Metrics>,
     /// Reports objects that cannot be read.
     pub(super) unreadable: Unreadable,
@@ -109,9 +105,9 @@ impl Context {
             connections: Connections::new(client.clone(), approvals),
             ledger: Ledger::new(client.clone(), stores.external_resources.clone()),
             retries: Retries::default(),
-            turns: Turns::default(),
-            looks: Looks::default(),
-            writes: Writes::default(),
+            locks: KeyedLock::default(),
+            secret_checks: SecretChecks::default(),
+            own_writes: OwnWrites::default(),
             unreadable: Unreadable::with_events(recorder.clone(), metrics.clone()),
             recorder,
             metrics,
@@ -137,131 +133,7 @@ impl Context {
     }
 
     /// Whether a namespace is being deleted.
-    pub(super) fn is_going(&self, name: &str) -> bool {
+    pub(super) fn is_terminating(&self, name: &str) -> bool {
         matches!(self.namespace(name), NamespaceState::Terminating { .. })
-    }
-}
-
-/// The versions of bindery's latest writes. A reconciler that gets an older version waits for its own write to arrive
-/// in the cache; otherwise it would ask a broker twice.
-#[derive(Debug, Default)]
-pub(super) struct Writes(Mutex<HashMap<String, u64>>);
-
-impl Writes {
-    /// Records the version of an object that bindery wrote.
-    pub(super) fn wrote(&self, meta: &ObjectMeta) {
-        if let (Some(uid), Some(version)) = (&meta.uid, version(meta)) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.clone(), version);
-        }
-    }
-
-    /// Whether this version of an object is at least the one that bindery wrote last.
-    pub(super) fn are_seen(&self, meta: &ObjectMeta) -> bool {
-        let mut writes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let uid = meta.uid.as_deref().unwrap_or_default();
-        let Some(written) = writes.get(uid) else { return true };
-        if version(meta).is_some_and(|version| version < *written) {
-            return false;
-        }
-        writes.remove(uid);
-        true
-    }
-
-    pub(super) fn forget(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-    }
-}
-
-/// Resource versions can be compared as numbers (KEP-5504).
-fn version(meta: &ObjectMeta) -> Option<u64> {
-    meta.resource_version.as_ref()?.parse().ok()
-}
-
-/// The times of the next check of each binding's Secrets.
-#[derive(Debug, Default)]
-pub(super) struct Looks(Mutex<HashMap<String, Look>>);
-
-#[derive(Debug)]
-struct Look {
-    due: Instant,
-    /// The value of the annotation that asks for a check.
-    asked: Option<String>,
-}
-
-impl Looks {
-    /// The time until the next check; zero if the check is due or asked for. After a start the first checks are
-    /// spread over the whole interval.
-    pub(super) fn wait(&self, uid: &str, asked: Option<&str>) -> Duration {
-        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let look = looks.entry(uid.to_owned()).or_insert_with(|| Look {
-            due: Instant::now() + SECRETS_READ_EVERY.mul_f64(rand::random::<f64>()),
-            asked: asked.map(str::to_owned),
-        });
-        if look.asked.as_deref() != asked {
-            return Duration::ZERO;
-        }
-        look.due.saturating_duration_since(Instant::now())
-    }
-
-    /// Whether a new annotation asks for a check. An annotation from before bindery's start does not.
-    pub(super) fn is_asked(&self, uid: &str, asked: Option<&str>) -> bool {
-        self.wait(uid, asked);
-        let looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        looks.get(uid).is_some_and(|look| look.asked.as_deref() != asked)
-    }
-
-    /// Records that the Secrets were checked.
-    pub(super) fn looked(&self, uid: &str, asked: Option<&str>) -> Duration {
-        let wait = SECRETS_READ_EVERY.mul_f64(0.75 + rand::random::<f64>() / 2.0);
-        let look = Look { due: Instant::now() + wait, asked: asked.map(str::to_owned) };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), look);
-        wait
-    }
-
-    /// Makes the next reconcile check the Secrets.
-    pub(super) fn hurry(&self, uid: &str) {
-        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(look) = looks.get_mut(uid) {
-            look.due = Instant::now();
-        }
-    }
-
-    pub(super) fn forget(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_object_older_than_the_last_write_is_ignored() {
-        let meta = |version: &str| ObjectMeta {
-            uid: Some("u".to_owned()),
-            resource_version: Some(version.to_owned()),
-            ..ObjectMeta::default()
-        };
-        let writes = Writes::default();
-        assert!(writes.are_seen(&meta("9")));
-        writes.wrote(&meta("10"));
-        assert!(!writes.are_seen(&meta("9")));
-        assert!(writes.are_seen(&meta("11")));
-        assert!(writes.are_seen(&meta("9")), "seen once is enough");
-    }
-
-    #[test]
-    fn a_new_annotation_causes_a_check_at_once() {
-        let looks = Looks::default();
-        assert!(looks.wait("a", None) <= SECRETS_READ_EVERY);
-        assert!(looks.looked("a", None) > SECRETS_READ_EVERY / 2);
-        assert!(looks.wait("a", None) > Duration::ZERO);
-        assert_eq!(looks.wait("a", Some("1")), Duration::ZERO);
-        looks.looked("a", Some("1"));
-        assert!(looks.wait("a", Some("1")) > Duration::ZERO);
-        looks.hurry("a");
-        assert_eq!(looks.wait("a", Some("1")), Duration::ZERO);
-        looks.looked("a", Some("1"));
-        assert!(looks.wait("a", Some("1")) > Duration::ZERO);
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Queues {
 }
 
 /// Enqueues an object. A closed queue means that the process is stopping.
-fn wake<K: Resource>(queue: &UnboundedSender<ObjectRef<K>>, object: ObjectRef<K>) {
+fn enqueue<K: Resource>(queue: &UnboundedSender<ObjectRef<K>>, object: ObjectRef<K>) {
     let _ = queue.unbounded_send(object);
 }
 
@@ -37,7 +37,7 @@ impl Queues {
         match change {
             Change::Applied { object, beyond_status } => {
                 if *beyond_status {
-                    wake(&self.brokers, ObjectRef::from_obj(object.as_ref()));
+                    enqueue(&self.brokers, ObjectRef::from_obj(object.as_ref()));
                 }
                 // The broker's credentials or its availability may have changed.
                 context.connections.forget(&object.name_any());
@@ -67,14 +67,14 @@ impl Queues {
         let object = match change {
             Change::Applied { object, beyond_status } => {
                 if *beyond_status {
-                    wake(&self.instances, ObjectRef::from_obj(object.as_ref()));
+                    enqueue(&self.instances, ObjectRef::from_obj(object.as_ref()));
                 }
                 object
             }
             Change::Deleted(object) => {
                 forget(context, object.as_ref());
                 if let Some(id) = &object.spec.external_id {
-                    wake(
+                    enqueue(
                         &self.external_resources,
                         ObjectRef::new(&external_resource_name(ExternalResourceKind::ServiceInstance, id)),
                     );
@@ -87,7 +87,7 @@ impl Queues {
             binding.spec.instance_ref.name == name && binding.namespace() == namespace && binding.is_waiting()
         };
         for binding in context.stores.bindings.state_filter(of_instance) {
-            wake(&self.bindings, ObjectRef::from_obj(binding.as_ref()));
+            enqueue(&self.bindings, ObjectRef::from_obj(binding.as_ref()));
         }
     }
 
@@ -95,14 +95,14 @@ impl Queues {
         match change {
             Change::Applied { object, beyond_status } => {
                 if *beyond_status {
-                    wake(&self.bindings, ObjectRef::from_obj(object.as_ref()));
+                    enqueue(&self.bindings, ObjectRef::from_obj(object.as_ref()));
                 }
             }
             Change::Deleted(object) => {
                 forget(context, object.as_ref());
-                context.looks.forget(&object.uid().unwrap_or_default());
+                context.secret_checks.forget(&object.uid().unwrap_or_default());
                 if let Some(id) = &object.spec.external_id {
-                    wake(
+                    enqueue(
                         &self.external_resources,
                         ObjectRef::new(&external_resource_name(ExternalResourceKind::ServiceBinding, id)),
                     );
@@ -110,7 +110,7 @@ impl Queues {
                 // The instance may wait for the deletion of this binding.
                 let instance = ObjectRef::new(&object.spec.instance_ref.name)
                     .within(object.namespace().as_deref().unwrap_or_default());
-                wake(&self.instances, instance);
+                enqueue(&self.instances, instance);
             }
         }
     }
@@ -119,8 +119,8 @@ impl Queues {
     pub(super) fn lost(&self, context: &Context, namespace: &str, name: &str) {
         let reference = ObjectRef::new(name).within(namespace);
         if let Some(uid) = context.stores.bindings.get(&reference).and_then(|binding| binding.uid()) {
-            context.looks.hurry(&uid);
-            wake(&self.bindings, reference);
+            context.secret_checks.make_due(&uid);
+            enqueue(&self.bindings, reference);
         }
     }
 
@@ -128,7 +128,7 @@ impl Queues {
         match change {
             Change::Applied { object, beyond_status } => {
                 if *beyond_status {
-                    wake(&self.external_resources, ObjectRef::from_obj(object.as_ref()));
+                    enqueue(&self.external_resources, ObjectRef::from_obj(object.as_ref()));
                 }
                 if object.annotations().contains_key(ADOPT) {
                     self.heir(object);
@@ -142,12 +142,12 @@ impl Queues {
                         ExternalResourceKind::ServiceInstance,
                         &object.spec.instance_id,
                     );
-                    wake(&self.external_resources, ObjectRef::new(&name));
+                    enqueue(&self.external_resources, ObjectRef::new(&name));
                     let id = Some(&object.spec.instance_id);
                     let of_external_resource =
                         |instance: &ServiceInstance| instance.spec.external_id.as_ref() == id;
                     for instance in context.stores.instances.state_filter(of_external_resource) {
-                        wake(&self.instances, ObjectRef::from_obj(instance.as_ref()));
+                        enqueue(&self.instances, ObjectRef::from_obj(instance.as_ref()));
                     }
                 }
             }
@@ -159,10 +159,10 @@ impl Queues {
         let (name, namespace) = (&external_resource.spec.name, &external_resource.spec.namespace);
         match external_resource.spec.kind {
             ExternalResourceKind::ServiceInstance => {
-                wake(&self.instances, ObjectRef::new(name).within(namespace));
+                enqueue(&self.instances, ObjectRef::new(name).within(namespace));
             }
             ExternalResourceKind::ServiceBinding => {
-                wake(&self.bindings, ObjectRef::new(name).within(namespace));
+                enqueue(&self.bindings, ObjectRef::new(name).within(namespace));
             }
         }
     }
@@ -197,14 +197,14 @@ where
     K: Resource<DynamicType = ()> + Clone,
 {
     for object in store.state_filter(is_waiting) {
-        wake(queue, ObjectRef::from_obj(object.as_ref()));
+        enqueue(queue, ObjectRef::from_obj(object.as_ref()));
     }
 }
 
 fn forget<K: Resource<DynamicType = ()>>(context: &Context, object: &K) {
     let uid = object.uid().unwrap_or_default();
     context.retries.forget(&uid);
-    context.writes.forget(&uid);
+    context.own_writes.forget(&uid);
 }
 
 impl ServiceInstance {

@@ -1,29 +1,29 @@
-//! A lock for each id: two reconcilers never ask a broker about the same id concurrently.
+//! A lock for each key, held by a reconciler while it sends requests about an id to a broker.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-/// The locks by name. A reconciler holds the lock of an id while it asks a broker about that id. Otherwise the
-/// deletion of an ExternalResource could overtake the creation that it must undo.
+/// Locks by key. Without the lock of an id, the deletion for an ExternalResource could overtake the creation that it is meant to
+/// undo.
 #[derive(Debug, Default)]
-pub(super) struct Turns(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
+pub(super) struct KeyedLock(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
 
-impl Turns {
-    /// Waits for the lock and holds it until the guard is dropped.
-    pub(super) async fn take(&self, name: &str) -> tokio::sync::OwnedMutexGuard<()> {
-        let turn = {
+impl KeyedLock {
+    /// Waits for the lock of this key, and holds it until the guard is dropped.
+    pub(super) async fn lock(&self, name: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
             // Nothing panics while it holds the mutex, and the map stays consistent after any panic.
-            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.retain(|_, turn| turn.strong_count() > 0);
-            turns.get(name).and_then(Weak::upgrade).unwrap_or_else(|| {
-                let turn = Arc::default();
-                turns.insert(name.to_owned(), Arc::downgrade(&turn));
-                turn
+            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            locks.retain(|_, lock| lock.strong_count() > 0);
+            locks.get(name).and_then(Weak::upgrade).unwrap_or_else(|| {
+                let lock = Arc::default();
+                locks.insert(name.to_owned(), Arc::downgrade(&lock));
+                lock
             })
         };
-        turn.lock_owned().await
+        lock.lock_owned().await
     }
 }
 
@@ -34,12 +34,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_one_task_holds_a_lock() {
-        let turns = Turns::default();
-        let mine = turns.take("a").await;
-        let other = turns.take("b").await;
-        assert!(tokio::time::timeout(Duration::from_millis(20), turns.take("a")).await.is_err());
+    async fn a_key_is_locked_by_one_at_a_time() {
+        let locks = KeyedLock::default();
+        let mine = locks.lock("a").await;
+        let other = locks.lock("b").await;
+        assert!(tokio::time::timeout(Duration::from_millis(20), locks.lock("a")).await.is_err());
         drop((mine, other));
-        drop(turns.take("a").await);
+        drop(locks.lock("a").await);
     }
 }

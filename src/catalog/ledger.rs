@@ -24,7 +24,7 @@ pub(super) enum Recorded {
     Ours { external_resource: ExternalResource, is_new: bool },
     /// The id belongs to the object, but the request went to another broker, or was for another service or plan. What
     /// that broker may hold must be deleted there before the ExternalResource is removed.
-    Elsewhere(ExternalResource),
+    OtherRequest(ExternalResource),
     /// The id belongs to an object of the same name in an earlier namespace of the same name.
     OtherNamespace(ExternalResource),
     /// The id belongs to another object.
@@ -54,7 +54,7 @@ impl ExternalResourceSpec {
 
     /// Whether both name the same id for the same object, or for another object of the same name, as after a restore
     /// from a backup.
-    fn is_heir_of(&self, other: &Self) -> bool {
+    fn has_identity_of(&self, other: &Self) -> bool {
         self.kind == other.kind
             && self.namespace == other.namespace
             && self.name == other.name
@@ -71,7 +71,7 @@ impl ExternalResourceSpec {
     }
 
     /// This ExternalResource as the successor of `held`: the broker is told the same values as before.
-    fn after(mut self, held: &Self) -> Self {
+    fn inheriting_space(mut self, held: &Self) -> Self {
         let told = held.space_guid.clone().or_else(|| held.namespace_uid.clone());
         self.space_guid = told.filter(|told| Some(told) != self.namespace_uid.as_ref());
         self
@@ -126,16 +126,16 @@ impl Ledger {
             Err(error) => return Err(error),
         }
         let held = self.api.get(&name).await?;
-        if !external_resource.spec.is_heir_of(&held.spec) {
+        if !external_resource.spec.has_identity_of(&held.spec) {
             return Ok(Recorded::Taken);
         }
         if !external_resource.spec.may_take_over(&held) {
             return Ok(Recorded::OtherNamespace(held));
         }
         if !external_resource.spec.is_same_request_as(&held.spec, registered) {
-            return Ok(Recorded::Elsewhere(held));
+            return Ok(Recorded::OtherRequest(held));
         }
-        let wanted = external_resource.spec.after(&held.spec);
+        let wanted = external_resource.spec.inheriting_space(&held.spec);
         if held.spec == wanted {
             return Ok(Recorded::Ours { external_resource: held, is_new: false });
         }
@@ -157,7 +157,7 @@ impl Ledger {
     }
 
     /// Adds the uid of the object's namespace to an ExternalResource of an earlier version.
-    pub(super) async fn note_namespace(
+    pub(super) async fn set_namespace_uid(
         &self,
         external_resource: &ExternalResource,
         namespace_uid: &str,
@@ -183,7 +183,7 @@ impl Ledger {
     }
 
     /// The known ExternalResources of an instance's bindings, which are in the instance's namespace.
-    pub(super) fn bindings_of(&self, instance_id: &str, namespace: &str) -> Vec<String> {
+    pub(super) fn binding_names(&self, instance_id: &str, namespace: &str) -> Vec<String> {
         let of_instance = |external_resource: &ExternalResource| {
             external_resource.spec.kind == ExternalResourceKind::ServiceBinding
                 && external_resource.spec.instance_id == instance_id
@@ -269,12 +269,12 @@ mod tests {
     fn only_an_object_of_the_same_name_inherits_an_external_resource() {
         let external_resource = external_resource();
         let restored = ExternalResourceSpec { uid: "2".to_owned(), ..external_resource.clone() };
-        assert!(restored.is_heir_of(&external_resource));
+        assert!(restored.has_identity_of(&external_resource));
         let thief = ExternalResourceSpec { namespace: "team-b".to_owned(), ..external_resource.clone() };
-        assert!(!thief.is_heir_of(&external_resource));
+        assert!(!thief.has_identity_of(&external_resource));
         let binding =
             ExternalResourceSpec { kind: ExternalResourceKind::ServiceBinding, ..external_resource.clone() };
-        assert!(!binding.is_heir_of(&external_resource));
+        assert!(!binding.has_identity_of(&external_resource));
     }
 
     #[test]
@@ -289,12 +289,12 @@ mod tests {
         assert!(!recreated.may_take_over(&held), "another was meant");
         held.annotations_mut().insert(ADOPT.to_owned(), "ns-2".to_owned());
         assert!(recreated.may_take_over(&held));
-        let after = recreated.clone().after(&held.spec);
+        let after = recreated.clone().inheriting_space(&held.spec);
         assert_eq!(after.space_guid.as_deref(), Some("ns-1"), "the broker knows it by this");
-        let again =
-            ExternalResourceSpec { namespace_uid: Some("ns-3".to_owned()), ..recreated }.after(&after);
+        let again = ExternalResourceSpec { namespace_uid: Some("ns-3".to_owned()), ..recreated }
+            .inheriting_space(&after);
         assert_eq!(again.space_guid.as_deref(), Some("ns-1"));
-        assert_eq!(external_resource().after(&external_resource()).space_guid, None);
+        assert_eq!(external_resource().inheriting_space(&external_resource()).space_guid, None);
     }
 
     #[test]

@@ -9,7 +9,9 @@ mod enqueue;
 mod keyed_lock;
 mod ledger;
 pub mod names;
+mod own_writes;
 mod reconcile;
+mod secret_checks;
 mod wiring;
 
 use std::{sync::Arc, time::Duration};

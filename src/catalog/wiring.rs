@@ -79,10 +79,10 @@ pub(super) fn start(
     let stores = Stores { brokers, classes, plans, instances, bindings, external_resources, namespaces };
     let context = Arc::new(Context::new(client, stores, metrics, cluster_id, settings.approvals));
 
-    let (broker_queue, broker_wakes) = unbounded();
-    let (instance_queue, instance_wakes) = unbounded();
-    let (binding_queue, binding_wakes) = unbounded();
-    let (external_resource_queue, external_resource_wakes) = unbounded();
+    let (broker_queue, broker_receiver) = unbounded();
+    let (instance_queue, instance_receiver) = unbounded();
+    let (binding_queue, binding_receiver) = unbounded();
+    let (external_resource_queue, external_resource_receiver) = unbounded();
     let queues = Queues {
         brokers: broker_queue,
         instances: instance_queue,
@@ -103,12 +103,12 @@ pub(super) fn start(
     watches.spawn(look_for_lost(context.clone(), queues.clone(), settings.lost_secrets));
     let mut tasks = Tasks { context, synced: CancellationToken::new(), watches, reconcilers: JoinSet::new() };
     tasks.await_stores();
-    tasks.reconcile(|stores| &stores.brokers, broker_wakes, stop, broker::reconcile);
-    tasks.reconcile(|stores| &stores.instances, instance_wakes, stop, instance::reconcile);
-    tasks.reconcile(|stores| &stores.bindings, binding_wakes, stop, binding::reconcile);
+    tasks.reconcile(|stores| &stores.brokers, broker_receiver, stop, broker::reconcile);
+    tasks.reconcile(|stores| &stores.instances, instance_receiver, stop, instance::reconcile);
+    tasks.reconcile(|stores| &stores.bindings, binding_receiver, stop, binding::reconcile);
     tasks.reconcile(
         |stores| &stores.external_resources,
-        external_resource_wakes,
+        external_resource_receiver,
         stop,
         external_resource::reconcile,
     );

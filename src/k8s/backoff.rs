@@ -1,4 +1,4 @@
-//! Exponential backoff for each object, with jitter, reset on success.
+//! The exponential backoff of retries: the numbers, and the state of each object, which a success resets.
 
 use std::{
     collections::HashMap,
@@ -8,11 +8,12 @@ use std::{
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-/// The first wait and the longest.
-const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_mins(3);
+/// The first delay. Each further delay doubles, with jitter.
+const MIN_DELAY: Duration = Duration::from_secs(1);
+/// The longest delay.
+const MAX_DELAY: Duration = Duration::from_mins(3);
 
-/// The waits of all failing objects, by uid.
+/// The backoff of all objects that fail, by uid.
 #[derive(Debug, Default)]
 pub struct Retries(Mutex<HashMap<String, Waits>>);
 
@@ -23,7 +24,7 @@ struct Waits {
 }
 
 impl Retries {
-    /// The next wait. A new generation starts from the shortest wait.
+    /// The delay before the next retry. A new generation starts with the first delay.
     pub fn next(&self, uid: &str, generation: Option<i64>) -> Duration {
         let mut waits = locked(&self.0);
         let entry = waits
@@ -34,10 +35,10 @@ impl Retries {
                 }
             })
             .or_insert_with(|| Waits::new(generation));
-        entry.next.next().unwrap_or(LONGEST)
+        entry.next.next().unwrap_or(MAX_DELAY)
     }
 
-    /// Forgets an object that succeeded or is gone.
+    /// Resets the backoff of an object that succeeded or is gone.
     pub fn forget(&self, uid: &str) {
         locked(&self.0).remove(uid);
     }
@@ -46,8 +47,8 @@ impl Retries {
 impl Waits {
     fn new(generation: Option<i64>) -> Self {
         let next = ExponentialBuilder::new()
-            .with_min_delay(SHORTEST)
-            .with_max_delay(LONGEST)
+            .with_min_delay(MIN_DELAY)
+            .with_max_delay(MAX_DELAY)
             .with_jitter()
             .without_max_times()
             .build();
@@ -68,15 +69,15 @@ mod tests {
     fn waits_grow_up_to_the_longest_and_reset() {
         let retries = Retries::default();
         let mut wait = Duration::ZERO;
-        assert!(retries.next("a", Some(1)) < 3 * SHORTEST);
+        assert!(retries.next("a", Some(1)) < 3 * MIN_DELAY);
         for _ in 0..20 {
             wait = retries.next("a", Some(1));
         }
-        assert!(wait >= LONGEST && wait <= 2 * LONGEST, "{wait:?}");
-        assert!(retries.next("b", Some(1)) < 3 * SHORTEST, "another object has its own waits");
-        assert!(retries.next("a", Some(2)) < 3 * SHORTEST, "a new spec is tried at once");
+        assert!(wait >= MAX_DELAY && wait <= 2 * MAX_DELAY, "{wait:?}");
+        assert!(retries.next("b", Some(1)) < 3 * MIN_DELAY, "another object has waits of its own");
+        assert!(retries.next("a", Some(2)) < 3 * MIN_DELAY, "a new spec is tried at once");
         retries.next("a", Some(2));
         retries.forget("a");
-        assert!(retries.next("a", Some(2)) < 3 * SHORTEST);
+        assert!(retries.next("a", Some(2)) < 3 * MIN_DELAY);
     }
 }

@@ -40,7 +40,7 @@ const SHORTEST_RELIST: Duration = Duration::from_secs(10);
 /// found within a second, and a broker that is gone for good causes little load.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(3));
 /// How many skipped entries a message names.
-const LEFT_OUT_TOLD: usize = 5;
+const MAX_LISTED_ENTRIES: usize = 5;
 /// How many objects are written concurrently.
 const WRITES: usize = 8;
 
@@ -67,7 +67,7 @@ pub(in crate::catalog) async fn reconcile(
     let is_read = old.conditions.is_true(ConditionType::Ready) && old.reconciled_generation == generation;
     if is_read && context.connections.is_approved(&broker).await {
         match until_relist(&broker) {
-            None => return Ok(Next::Settled),
+            None => return Ok(Next::AwaitChange),
             Some(wait) if !wait.is_zero() => return Ok(Next::After(wait)),
             Some(_) => {}
         }
@@ -81,9 +81,9 @@ pub(in crate::catalog) async fn reconcile(
     new.url = Some(broker.spec.url.shown());
     let next = match read(&broker, &context).await {
         Ok(left_out) => {
-            let (reason, message) = told(&left_out);
+            let (reason, message) = catalog_condition(&left_out);
             status::set_ready(&mut new, true, reason, &message);
-            if !left_out.is_empty() && !is_said(&old, &message) {
+            if !left_out.is_empty() && !is_reported(&old, &message) {
                 let event = Event::warning("Reconcile", reason, message);
                 context.recorder.record(&broker.object_ref(&()), &event).await;
             }
@@ -92,7 +92,7 @@ pub(in crate::catalog) async fn reconcile(
             new.operation_start_time = None;
             match broker.spec.relist_behavior {
                 RelistBehavior::Duration => Next::After(relist(&broker)),
-                RelistBehavior::Manual => Next::Settled,
+                RelistBehavior::Manual => Next::AwaitChange,
             }
         }
         Err((reason, message)) => {
@@ -110,12 +110,12 @@ pub(in crate::catalog) async fn reconcile(
 }
 
 /// The condition's reason and message after the catalog was read.
-fn told(left_out: &[String]) -> (&'static str, String) {
+fn catalog_condition(left_out: &[String]) -> (&'static str, String) {
     if left_out.is_empty() {
         return (reasons::FETCHED_CATALOG, "Successfully fetched catalog entries from broker.".to_owned());
     }
-    let shown = left_out.iter().take(LEFT_OUT_TOLD).map(String::as_str).collect::<Vec<_>>().join("; ");
-    let more = match left_out.len().saturating_sub(LEFT_OUT_TOLD) {
+    let shown = left_out.iter().take(MAX_LISTED_ENTRIES).map(String::as_str).collect::<Vec<_>>().join("; ");
+    let more = match left_out.len().saturating_sub(MAX_LISTED_ENTRIES) {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
@@ -126,7 +126,7 @@ fn told(left_out: &[String]) -> (&'static str, String) {
     (reasons::FETCHED_CATALOG_IN_PART, message)
 }
 
-fn is_said(status: &ClusterServiceBrokerStatus, message: &str) -> bool {
+fn is_reported(status: &ClusterServiceBrokerStatus, message: &str) -> bool {
     status.conditions.get(ConditionType::Ready).is_some_and(|ready| ready.message == message)
 }
 
@@ -192,7 +192,7 @@ async fn sync(
     let (classes, plans) = objects(broker, &catalog, (owner_of_class, owner_of_plan), &mut left_out);
     if classes.is_empty() && !left_out.is_empty() {
         let problems: Vec<_> = left_out.into_iter().map(|left_out| left_out.problem).collect();
-        return Err(SyncError::Catalog(told(&problems).1));
+        return Err(SyncError::Catalog(catalog_condition(&problems).1));
     }
     let kept: HashSet<String> =
         left_out.iter().flat_map(|left_out| &left_out.ids).map(|id| names::escaped(id)).collect();
@@ -287,7 +287,7 @@ async fn delete(
     context: &Context,
 ) -> Result<Next, ReconcileError> {
     if !has_finalizer(broker) {
-        return Ok(Next::Settled);
+        return Ok(Next::AwaitChange);
     }
     let name = broker.name_any();
     let classes = context.stores.classes.state_filter(|class| class.spec.cluster_service_broker_name == name);
@@ -295,7 +295,7 @@ async fn delete(
     remove::<ClusterServiceClass>(context, classes.iter().map(|class| class.name_any())).await?;
     remove::<ClusterServicePlan>(context, plans.iter().map(|plan| plan.name_any())).await?;
     remove_finalizer(context, api, broker).await?;
-    Ok(Next::Settled)
+    Ok(Next::AwaitChange)
 }
 
 async fn remove<K>(context: &Context, names: impl Iterator<Item = String>) -> kube::Result<()>
@@ -321,10 +321,10 @@ mod tests {
     #[test]
     fn only_a_few_skipped_entries_are_named() {
         let left_out: Vec<_> = (0..7).map(|number| format!("mistake {number}")).collect();
-        let (reason, message) = told(&left_out);
+        let (reason, message) = catalog_condition(&left_out);
         assert_eq!(reason, "FetchedCatalogInPart");
         assert!(message.contains("mistake 4; and 2 more") && !message.contains("mistake 5"), "{message}");
-        assert_eq!(told(&[]).0, "FetchedCatalog");
+        assert_eq!(catalog_condition(&[]).0, "FetchedCatalog");
     }
 
     #[test]

@@ -3,9 +3,6 @@
 
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
-use super::now;
 use crate::{
     apis::servicecatalog::ExternalResource,
     catalog::{
@@ -15,9 +12,6 @@ use crate::{
     },
     osb::{Operation, OperationState},
 };
-
-/// The shortest and longest interval between polls of an operation.
-const POLL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// The progress of a deletion.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,15 +26,6 @@ pub(super) enum Released {
 
 /// An operation that is already running, if there is one. The inner value is its name, if the broker gave it one.
 pub(super) type Begun = Option<Option<Operation>>;
-
-/// The wait before the next poll of an operation that has run since `since`. The broker's own wish counts first;
-/// otherwise the wait is a fifth of the time that the operation has taken, so a short operation is noticed soon and a
-/// long one causes few polls. The wait is never shorter than the minimum.
-pub(super) fn poll_wait(since: Option<&Time>, asked_for: Option<Duration>) -> Duration {
-    let elapsed =
-        since.and_then(|since| Duration::try_from(now().0.duration_since(since.0)).ok()).unwrap_or_default();
-    asked_for.map_or((elapsed / 5).clamp(POLL.0, POLL.1), |wait| wait.max(POLL.0))
-}
 
 /// The keys of the instance to which an ExternalResource belongs.
 pub(super) fn key(external_resource: &ExternalResource) -> InstanceKey {
@@ -176,16 +161,5 @@ mod tests {
             7,
             "elsewhere it may take its time"
         );
-    }
-
-    #[test]
-    fn polls_are_at_least_a_second_apart() {
-        let asked_for = |seconds| poll_wait(None, Some(Duration::from_secs(seconds)));
-        assert_eq!(asked_for(0), Duration::from_secs(1));
-        assert_eq!(asked_for(7), Duration::from_secs(7));
-        assert_eq!(asked_for(300), Duration::from_mins(5), "the broker knows best how long it takes");
-        assert_eq!(poll_wait(None, None), Duration::from_secs(1));
-        let long_ago = Time(now().0 - Duration::from_hours(1));
-        assert_eq!(poll_wait(Some(&long_ago), None), Duration::from_secs(30));
     }
 }

@@ -14,8 +14,9 @@ use tracing::info;
 
 use super::{
     Next, ReconcileError,
-    delete_external::{self, Released, poll_wait},
+    delete_external::{self, Released},
     has_finalizer, now,
+    polling::poll_interval,
 };
 use crate::{
     apis::servicecatalog::{
@@ -32,14 +33,14 @@ use crate::{
 };
 
 /// The wait for a namespace that the watch has not seen yet.
-const UNKNOWN_NAMESPACE: Duration = Duration::from_secs(1);
+const UNKNOWN_NAMESPACE_WAIT: Duration = Duration::from_secs(1);
 
 /// Reconciles an ExternalResource.
 pub(in crate::catalog) async fn reconcile(
     external_resource: Arc<ExternalResource>,
     context: Arc<Context>,
 ) -> Result<Next, ReconcileError> {
-    let _turn = context.turns.take(&external_resource.name_any()).await;
+    let _lock = context.locks.lock(&external_resource.name_any()).await;
     let holder = match external_resource.spec.kind {
         ExternalResourceKind::ServiceInstance => {
             holder::<ServiceInstance>(&external_resource, &context).await?
@@ -52,20 +53,20 @@ pub(in crate::catalog) async fn reconcile(
     let namespace_uid = context.namespace_uid(&external_resource.spec.namespace);
     match (holder, namespace_uid) {
         (Holder::Nobody, _) => {}
-        (_, None) => return Ok(Next::After(UNKNOWN_NAMESPACE)),
+        (_, None) => return Ok(Next::After(UNKNOWN_NAMESPACE_WAIT)),
         (Holder::Itself, Some(uid)) => {
             if external_resource.spec.namespace_uid.is_none() {
-                context.ledger.note_namespace(&external_resource, &uid).await?;
+                context.ledger.set_namespace_uid(&external_resource, &uid).await?;
             }
             write(&context, &external_resource, &old, &ExternalResourceStatus::default()).await?;
-            return Ok(Next::Settled);
+            return Ok(Next::AwaitChange);
         }
         (Holder::Namesake, Some(uid))
             if external_resource.spec.namespace_uid.as_ref() == Some(&uid)
                 || is_adopted_by(&external_resource, Some(&uid)) =>
         {
             write(&context, &external_resource, &old, &ExternalResourceStatus::default()).await?;
-            return Ok(Next::Settled);
+            return Ok(Next::AwaitChange);
         }
         (Holder::Namesake, Some(uid)) => {
             let message =
@@ -76,7 +77,7 @@ pub(in crate::catalog) async fn reconcile(
                 ..ExternalResourceStatus::default()
             };
             write(&context, &external_resource, &old, &new).await?;
-            return Ok(Next::Settled);
+            return Ok(Next::AwaitChange);
         }
     }
     let mut new = old.clone();
@@ -93,20 +94,20 @@ pub(in crate::catalog) async fn reconcile(
                 broker = external_resource.spec.broker.name,
                 "deleted at the broker what the missing object left"
             );
-            return Ok(Next::Settled);
+            return Ok(Next::AwaitChange);
         }
         Ok(Released::InProgress { operation, wait }) => {
             new.reason = Some(reasons::DEPROVISIONING.to_owned());
             new.message = Some("The broker is deleting".to_owned());
             new.operation = Some(operation.unwrap_or_default());
-            Next::After(poll_wait(Some(&since), wait))
+            Next::After(poll_interval(Some(&since), wait))
         }
         Ok(Released::Failed(about)) => failed(&mut new, reasons::CALL_FAILED, &about),
         Err(Blocked::Bindings(names)) => {
             new.reason = Some(reasons::BLOCKED_BY_BINDINGS.to_owned());
             new.message =
                 Some(format!("Waits for the external resources of its bindings: {}", names.join(", ")));
-            Next::After(super::delete_external::poll_wait(Some(&since), None))
+            Next::After(poll_interval(Some(&since), None))
         }
         Err(Blocked::Broker(error)) => {
             let reason = match &error {
@@ -141,7 +142,7 @@ async fn release(
         ExternalResourceKind::ServiceInstance => {
             let bindings = context
                 .ledger
-                .bindings_of(&external_resource.spec.instance_id, &external_resource.spec.namespace);
+                .binding_names(&external_resource.spec.instance_id, &external_resource.spec.namespace);
             if !bindings.is_empty() {
                 return Err(Blocked::Bindings(bindings));
             }
@@ -248,6 +249,6 @@ async fn write(
     });
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     let written = api.patch_status(&external_resource.name_any(), &parameters, &Patch::Apply(body)).await?;
-    context.writes.wrote(&written.metadata);
+    context.own_writes.record(&written.metadata);
     Ok(())
 }

@@ -8,6 +8,7 @@ mod delete_external;
 pub(super) mod external_resource;
 pub(super) mod instance;
 mod namespace_termination;
+mod polling;
 mod resolve;
 mod status;
 
@@ -31,7 +32,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::{Instrument as _, debug, info, info_span, warn};
+use tracing::{Instrument as _, debug, info_span, warn};
 
 use super::context::Context;
 use crate::apis::servicecatalog::FINALIZER;
@@ -42,12 +43,6 @@ const CONCURRENCY: u16 = 128;
 /// The wait after an object turned out to be outdated in the watch cache.
 const STALE: Duration = Duration::from_millis(100);
 
-/// How long an object delays the deletion of its namespace while the broker does not delete what the object stands
-/// for. Afterwards the ExternalResource keeps track of the rest.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// The interval of retries during that time.
-const AGAIN_WHILE_GOING: Duration = Duration::from_secs(5);
-
 /// The queue of objects to reconcile.
 pub(super) type Queue<K> = UnboundedReceiver<ObjectRef<K>>;
 
@@ -55,7 +50,7 @@ pub(super) type Queue<K> = UnboundedReceiver<ObjectRef<K>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Never.
-    Settled,
+    AwaitChange,
     /// After this time.
     After(Duration),
     /// It failed: retry with exponential backoff.
@@ -85,7 +80,7 @@ pub(super) async fn run<K, Work>(
     Work: Future<Output = Result<Next, ReconcileError>> + Send + 'static,
 {
     let work = |object: Arc<K>, context: Arc<Context>| {
-        if !context.writes.are_seen(object.meta()) {
+        if !context.own_writes.is_up_to_date(object.meta()) {
             return std::future::ready(Ok(Action::requeue(STALE))).left_future();
         }
         let started = Instant::now();
@@ -94,7 +89,7 @@ pub(super) async fn run<K, Work>(
         let task = AbortOnDropHandle::new(tokio::spawn(work));
         Box::pin(async move {
             let outcome = task.await.unwrap_or_else(|error| Err(error.into()));
-            Ok::<_, std::convert::Infallible>(settle(object.as_ref(), &context, started, outcome))
+            Ok::<_, std::convert::Infallible>(next_action(object.as_ref(), &context, started, outcome))
         })
         .right_future()
     };
@@ -114,7 +109,12 @@ fn span_of<K: Resource<DynamicType = ()>>(object: &K) -> tracing::Span {
 }
 
 /// Records a reconcile in the metrics and decides when the next one is.
-fn settle<K>(object: &K, context: &Context, started: Instant, outcome: Result<Next, ReconcileError>) -> Action
+fn next_action<K>(
+    object: &K,
+    context: &Context,
+    started: Instant,
+    outcome: Result<Next, ReconcileError>,
+) -> Action
 where
     K: Resource<DynamicType = ()>,
 {
@@ -123,7 +123,7 @@ where
     let kind = kind_of(object);
     let retry = || Action::requeue(context.retries.next(uid, meta.generation));
     let (action, failed) = match outcome {
-        Ok(Next::Settled) => {
+        Ok(Next::AwaitChange) => {
             context.retries.forget(uid);
             (Action::await_change(), false)
         }
@@ -196,7 +196,7 @@ where
         ..PatchParams::default()
     };
     let patched = api.patch(&object.name_any(), &parameters, &Patch::Merge(changes)).await?;
-    context.writes.wrote(patched.meta());
+    context.own_writes.record(patched.meta());
     Ok(patched)
 }
 
@@ -207,56 +207,6 @@ fn with_finalizer<K: Resource>(object: &K) -> Vec<String> {
         finalizers.push(FINALIZER.to_owned());
     }
     finalizers
-}
-
-/// How much longer an object may delay the deletion of its namespace; `None` (no limit) if the namespace stays.
-fn patience<K: Resource>(context: &Context, object: &K) -> Option<Duration> {
-    let namespace = object.namespace().unwrap_or_default();
-    if !context.is_going(&namespace) {
-        return None;
-    }
-    let since = object.meta().deletion_timestamp.as_ref()?.0;
-    let waited = Duration::try_from(now().0.duration_since(since)).unwrap_or_default();
-    Some(PATIENCE.saturating_sub(waited))
-}
-
-/// The time limit for a broker's answer to a deletion; `None` if the namespace stays. An object whose time is over
-/// still gets one request, because bindery may have been away.
-fn answer_time<K: Resource>(context: &Context, object: &K) -> Option<Duration> {
-    patience(context, object).map(|left| left.max(AGAIN_WHILE_GOING))
-}
-
-/// When to retry a failed deletion. If the namespace has waited long enough, the object's finalizer is removed; the
-/// ExternalResource stays, and its reconciler deletes the rest when the broker is back.
-async fn try_again<K>(context: &Context, api: &Api<K>, object: &K, next: Next) -> Result<Next, ReconcileError>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-{
-    match patience(context, object) {
-        None => Ok(next),
-        Some(Duration::ZERO) => {
-            let (namespace, name) = (object.namespace(), object.name_any());
-            info!(
-                kind = kind_of(object),
-                namespace,
-                name,
-                "finalizer removed so that the namespace can go; the ExternalResource's \
-                    reconciler deletes the rest"
-            );
-            // The status was written a moment ago, so the version that was read may be outdated.
-            if let Some(current) = api.get_opt(&name).await?
-                && current.meta().uid == object.meta().uid
-            {
-                remove_finalizer(context, api, &current).await?;
-            }
-            Ok(Next::Settled)
-        }
-        Some(left) => Ok(match next {
-            Next::Retry => Next::RetryAfter(left.min(AGAIN_WHILE_GOING)),
-            Next::After(wait) => Next::After(wait.min(left)),
-            other => other,
-        }),
-    }
 }
 
 /// Removes bindery's finalizer from an object.

@@ -103,7 +103,7 @@ where
     });
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     let written = api.patch_status(&object.name_any(), &parameters, &Patch::Apply(body)).await?;
-    context.writes.wrote(written.meta());
+    context.own_writes.record(written.meta());
     for type_ in [ConditionType::Current, ConditionType::Ready] {
         let Some(condition) = new.conditions().get(type_) else { continue };
         if old.conditions().get(type_).is_none_or(|before| before.reason != condition.reason) {

@@ -10,34 +10,32 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Failure, NotBound, Remedy, expiry, unusable::give_back, write_secrets::keep};
+use super::{
+    Failure, NotBound, Remedy, expiry, request_credentials::request_credentials,
+    revoke_unusable::revoke_unusable, write_secrets::write_secrets,
+};
 use crate::{
     apis::servicecatalog::{
-        ConditionType, ExternalResource, ExternalResourceKind, ExternalResourceSpec, ServiceBinding,
-        ServiceBindingStatus, ServiceInstance,
+        ConditionType, ExternalResource, ExternalResourceKind, ServiceBinding, ServiceBindingStatus,
+        ServiceInstance,
         binding::BindingOperation,
         instance::{ProvisionStatus, ReleaseStatus},
         reasons,
     },
-    bindings::{secrets, variables::Variables},
+    bindings::{secret_keys::secret_data, secrets, variables::Variables},
     catalog::{
-        client::ClientError,
-        connections::{BrokerError, remembered},
         context::{Context, NamespaceState},
-        ledger::{Recorded, external_resource_name, how_to_adopt},
         names::did_you_mean,
         reconcile::{
-            Next, ReconcileError, delete_external, has_finalizer, namespace_termination, now, patch,
-            resolve::Offer, status, with_finalizer,
+            Next, ReconcileError, has_finalizer, namespace_termination, now, patch, resolve::Offer, status,
+            with_finalizer,
         },
     },
     contract::binding as contract,
-    k8s::trim::{is_cut, too_deep},
-    osb::{BindRequest, BindResponse, Object},
 };
 
 /// The wait for a namespace that the watch has not seen yet. The namespace's appearance ends the wait.
-const UNKNOWN_NAMESPACE: Duration = Duration::from_secs(1);
+const UNKNOWN_NAMESPACE_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Result<Next, ReconcileError> {
     let namespace = binding.namespace().unwrap_or_default();
@@ -45,37 +43,37 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
         NamespaceState::Terminating { since } => {
             return namespace_termination::binding(binding, since, context).await;
         }
-        NamespaceState::Unknown => return Ok(Next::After(UNKNOWN_NAMESPACE)),
+        NamespaceState::Unknown => return Ok(Next::After(UNKNOWN_NAMESPACE_WAIT)),
         NamespaceState::Active { .. } => {}
     }
     let old = binding.status.clone().unwrap_or_default();
     if old.conditions.is_true(ConditionType::Failed)
         && Some(old.reconciled_generation) == binding.metadata.generation
     {
-        return Ok(Next::Settled);
+        return Ok(Next::AwaitChange);
     }
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
     let uid = binding.uid().unwrap_or_default();
     let asked = binding.annotations().get(contract::RECONCILE).map(String::as_str);
     let checksum = variables_checksum(binding);
     let api: Api<ServiceBinding> = Api::namespaced(context.client.clone(), &namespace);
-    let has_ended = expiry::left(&old, now().0).is_some_and(|left| left.is_zero());
-    if has_ended && !context.looks.is_asked(&uid, asked) {
+    let has_ended = expiry::time_left(&old, now().0).is_some_and(|left| left.is_zero());
+    if has_ended && !context.secret_checks.is_requested(&uid, asked) {
         let mut new = old.clone();
-        if !expiry::is_told(&old) {
-            expiry::tell(&mut new);
+        if !expiry::is_reported(&old) {
+            expiry::set_expired(&mut new);
         }
         status::write(context, &api, binding, &old, new).await?;
-        return Ok(Next::Settled);
+        return Ok(Next::AwaitChange);
     }
     if old.conditions.is_true(ConditionType::Ready) && old.variables_checksum == checksum {
-        let wait = context.looks.wait(&uid, asked);
+        let wait = context.secret_checks.until_due(&uid, asked);
         if !wait.is_zero() {
-            return Ok(Next::After(expiry::sooner(wait, &old, now().0)));
+            return Ok(Next::After(expiry::or_expiry(wait, &old, now().0)));
         }
         if secrets::untouched(&secrets, binding, &old.secrets).await? {
-            let wait = context.looks.looked(&uid, asked);
-            return Ok(Next::After(expiry::sooner(wait, &old, now().0)));
+            let wait = context.secret_checks.checked(&uid, asked);
+            return Ok(Next::After(expiry::or_expiry(wait, &old, now().0)));
         }
     }
     let binding = prepare(context, &api, binding).await?;
@@ -83,16 +81,16 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
     let next = match bind(&binding, context, &secrets, &mut new).await {
         Ok(()) => {
             new.variables_checksum = checksum;
-            Next::After(expiry::sooner(context.looks.looked(&uid, asked), &new, now().0))
+            Next::After(expiry::or_expiry(context.secret_checks.checked(&uid, asked), &new, now().0))
         }
         Err(Failure::Cluster(error)) => return in_a_living_namespace(error),
         Err(Failure::NotBound(NotBound { reason, message, remedy })) => match remedy {
             Remedy::Watched => {
                 status::set_ready(&mut new, false, reason, message);
-                if expiry::is_told(&new) {
-                    context.looks.looked(&uid, asked);
+                if expiry::is_reported(&new) {
+                    context.secret_checks.checked(&uid, asked);
                 }
-                Next::Settled
+                Next::AwaitChange
             }
             Remedy::Retry => {
                 status::set_ready(&mut new, false, reason, message);
@@ -102,7 +100,7 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
                 status::set_failed(&mut new, reason, &message);
                 new.current_operation = None;
                 new.reconciled_generation = binding.metadata.generation.unwrap_or_default();
-                Next::Settled
+                Next::AwaitChange
             }
         },
     };
@@ -120,7 +118,7 @@ fn in_a_living_namespace(error: ReconcileError) -> Result<Next, ReconcileError> 
             .flat_map(|details| &details.causes)
             .any(|cause| cause.reason == "NamespaceTerminating")
     {
-        return Ok(Next::Settled);
+        return Ok(Next::AwaitChange);
     }
     Err(error)
 }
@@ -169,16 +167,16 @@ async fn bind(
     secrets::read(api, binding).await?; // Checked before the broker is asked, so that no credentials are made that cannot be stored.
     new.current_operation = Some(BindingOperation::Bind);
     status::start(new);
-    let response = ask(binding, &held, &offer, context, new).await?;
-    if let Err(error) = secrets::data(&response.credentials.clone().unwrap_or_default()) {
-        return Err(give_back(binding, context, error, new).await);
+    let response = request_credentials(binding, &held, &offer, context, new).await?;
+    if let Err(error) = secret_data(&response.credentials.clone().unwrap_or_default()) {
+        return Err(revoke_unusable(binding, context, error, new).await);
     }
-    keep(binding, &offer, &variables, &response, api, new).await?;
+    write_secrets(binding, &offer, &variables, &response, api, new).await?;
     new.current_operation = None;
     new.operation_start_time = None;
     new.reconciled_generation = binding.metadata.generation.unwrap_or_default();
-    if expiry::left(new, now().0).is_some_and(|left| left.is_zero()) {
-        return Err(expiry::not_bound(new).into());
+    if expiry::time_left(new, now().0).is_some_and(|left| left.is_zero()) {
+        return Err(expiry::condition(new).into());
     }
     status::set_ready(new, true, reasons::INJECTED_BIND_RESULT, "Injected bind result");
     Ok(())
@@ -242,133 +240,6 @@ fn offer(held: &ExternalResource, context: &Context) -> Result<Offer, NotBound> 
         return Err(NotBound::new(reasons::ERROR_NONBINDABLE_SERVICE_CLASS, message, Remedy::Watched));
     }
     Ok(offer)
-}
-
-/// Asks the broker to create or repeat the credentials.
-async fn ask(
-    binding: &ServiceBinding,
-    instance: &ExternalResource,
-    offer: &Offer,
-    context: &Context,
-    new: &mut ServiceBindingStatus,
-) -> Result<BindResponse, Failure> {
-    if binding.spec.parameters.iter().flat_map(Object::values).any(is_cut) {
-        let message = format!("{}: delete the binding and create another", too_deep("spec.parameters"));
-        return Err(NotBound::new(reasons::ERROR_WITH_PARAMETERS, message, Remedy::Watched).into());
-    }
-    let broker_name = &instance.spec.broker.name;
-    let broker = context.stores.broker(broker_name).ok_or_else(|| {
-        let message = format!("the ClusterServiceBroker {broker_name:?} does not exist; register it again");
-        NotBound::new(reasons::REFERENCES_NONEXISTENT_BROKER, message, Remedy::Watched)
-    })?;
-    let id = binding.spec.external_id.clone().unwrap_or_default();
-    let namespace_uid = context.namespace_uid(&binding.namespace().unwrap_or_default());
-    let external_resource = ExternalResourceSpec {
-        broker: remembered(&broker),
-        kind: ExternalResourceKind::ServiceBinding,
-        namespace: binding.namespace().unwrap_or_default(),
-        namespace_uid: namespace_uid.clone(),
-        space_guid: None,
-        name: binding.name_any(),
-        uid: binding.uid().unwrap_or_default(),
-        instance_id: instance.spec.instance_id.clone(),
-        binding_id: Some(id.clone()),
-        service_id: instance.spec.service_id.clone(),
-        plan_id: instance.spec.plan_id.clone(),
-    };
-    let external_resource = ExternalResource::new(
-        &external_resource_name(ExternalResourceKind::ServiceBinding, &id),
-        external_resource,
-    );
-    let _turn = context.turns.take(&external_resource.name_any()).await;
-    let registered = |name: &str| context.stores.broker(name).is_some();
-    let external_resource = match context.ledger.record(external_resource.spec, registered).await? {
-        Recorded::Ours { external_resource, .. } => external_resource,
-        Recorded::Elsewhere(held) => {
-            delete_external::binding(context, &held)
-                .await
-                .map_err(|error| refused(context, &held.spec.broker.name, error))?;
-            context.ledger.remove(&held).await?;
-            let message =
-                "the broker deleted credentials of an earlier request; bindery now asks for new ones";
-            return Err(NotBound::new(reasons::BIND_CALL_FAILED, message, Remedy::Retry).into());
-        }
-        Recorded::OtherNamespace(held) => {
-            let message = format!(
-                "spec.externalID is taken: {}; or delete this ServiceBinding and create it with another \
-                externalID or without one",
-                how_to_adopt(&held, namespace_uid.as_deref().unwrap_or_default())
-            );
-            return Err(NotBound::new(reasons::NAMESPACE_RECREATED, message, Remedy::Retry).into());
-        }
-        Recorded::Taken => {
-            let message = "spec.externalID is the id of another ServiceBinding; delete this ServiceBinding and \
-                create it with another externalID or without one";
-            return Err(NotBound::new(reasons::ERROR_EXTERNAL_ID_TAKEN, message, Remedy::Retry).into());
-        }
-    };
-    new.unbind_status = Some(ReleaseStatus::Required);
-    let request = BindRequest {
-        service_id: external_resource.spec.service_id.as_str().into(),
-        plan_id: external_resource.spec.plan_id.as_str().into(),
-        // `binding_name` is bindery's own addition: the name of the folder in which pods find the credentials.
-        context: json!({
-            "platform": "kubernetes", "namespace": external_resource.spec.namespace, "clusterid": context.cluster_id,
-            "binding_name": external_resource.spec.name,
-        })
-        .as_object()
-        .cloned(),
-        bind_resource: None,
-        parameters: binding.spec.parameters.clone().filter(|parameters| !parameters.is_empty()),
-    };
-    let asked = async {
-        let client = context.connections.of(&broker).await?;
-        let (key, id) = (delete_external::key(&external_resource), id.as_str().into());
-        let response = client.bind(&key.instance, &id, &request).await?;
-        if response.gives_something() || !offer.class.spec.binding_retrievable {
-            return Ok::<_, BrokerError>(response);
-        }
-        Ok(client.binding(&key, &id).await?)
-    };
-    let response = asked.await.map_err(|error| refused(context, broker_name, error))?;
-    if response.gives_something() {
-        return Ok(response);
-    }
-    let also = if offer.class.spec.binding_retrievable {
-        "neither to the bind request nor to a fetch"
-    } else {
-        "and the service does not allow fetching them"
-    };
-    let message =
-        format!("the broker's answer has no credentials, {also}; delete the binding and create it again");
-    Err(NotBound::new(reasons::BIND_RESULT_MISSING, message, Remedy::Retry).into())
-}
-
-fn refused(context: &Context, broker: &str, error: BrokerError) -> NotBound {
-    match error {
-        BrokerError::Credentials(message) => {
-            NotBound::new(reasons::ERROR_GETTING_AUTH_CREDENTIALS, message, Remedy::Retry)
-        }
-        BrokerError::NotApproved(message) => {
-            NotBound::new(reasons::SECRET_NOT_APPROVED, message, Remedy::Retry)
-        }
-        BrokerError::Client(error) if error.is_terminal() => {
-            let message =
-                format!("Error binding: {error}; delete the binding and create it with other parameters");
-            NotBound::new(reasons::BIND_CALL_FAILED, message, Remedy::Never)
-        }
-        BrokerError::Client(error) => {
-            if matches!(error, ClientError::Unauthorized { .. }) {
-                context.connections.forget(broker);
-            }
-            let (reason, what) = if error.is_answer() {
-                (reasons::BIND_CALL_FAILED, "Error binding")
-            } else {
-                (reasons::ERROR_CALLING_BIND, "Error communicating with the broker for binding")
-            };
-            NotBound::new(reason, format!("{what}: {error}"), Remedy::Retry)
-        }
-    }
 }
 
 fn variables_checksum(binding: &ServiceBinding) -> Option<String> {

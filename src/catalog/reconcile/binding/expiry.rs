@@ -15,7 +15,7 @@ use crate::{
 
 /// Parses a broker's `expires_at`, rounded up to whole seconds, which is the precision of a status: credentials must
 /// not be reported as expired too early. An invalid time is ignored.
-pub(super) fn read(expires_at: &str) -> Option<Time> {
+pub(super) fn parse(expires_at: &str) -> Option<Time> {
     let in_seconds = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil);
     match expires_at.parse::<Timestamp>().and_then(|at| at.round(in_seconds)) {
         Ok(at) => Some(Time(at)),
@@ -28,18 +28,18 @@ pub(super) fn read(expires_at: &str) -> Option<Time> {
 }
 
 /// The remaining lifetime of the credentials, zero if they have expired; `None` if they do not expire.
-pub(super) fn left(status: &ServiceBindingStatus, now: Timestamp) -> Option<Duration> {
+pub(super) fn time_left(status: &ServiceBindingStatus, now: Timestamp) -> Option<Duration> {
     let end = status.expires_at.as_ref()?.0;
     Some(Duration::try_from(end.duration_since(now)).unwrap_or_default())
 }
 
 /// The earlier of this wait and the expiry of the credentials.
-pub(super) fn sooner(wait: Duration, status: &ServiceBindingStatus, now: Timestamp) -> Duration {
-    left(status, now).map_or(wait, |left| wait.min(left))
+pub(super) fn or_expiry(wait: Duration, status: &ServiceBindingStatus, now: Timestamp) -> Duration {
+    time_left(status, now).map_or(wait, |left| wait.min(left))
 }
 
 /// The condition of expired credentials.
-pub(super) fn not_bound(status: &ServiceBindingStatus) -> NotBound {
+pub(super) fn condition(status: &ServiceBindingStatus) -> NotBound {
     let end = status.expires_at.as_ref().map_or_else(String::new, |end| format!(" at {:.0}", end.0));
     let message = format!(
         "The credentials expired{end} and cannot log in any more; delete the binding and create it again"
@@ -48,15 +48,15 @@ pub(super) fn not_bound(status: &ServiceBindingStatus) -> NotBound {
 }
 
 /// Sets the status to expired.
-pub(super) fn tell(status: &mut ServiceBindingStatus) {
-    let NotBound { reason, message, .. } = not_bound(status);
+pub(super) fn set_expired(status: &mut ServiceBindingStatus) {
+    let NotBound { reason, message, .. } = condition(status);
     status.current_operation = None;
     status.operation_start_time = None;
     status::set_ready(status, false, reason, message);
 }
 
 /// Whether the status already says that the credentials have expired.
-pub(super) fn is_told(status: &ServiceBindingStatus) -> bool {
+pub(super) fn is_reported(status: &ServiceBindingStatus) -> bool {
     status
         .conditions
         .get(ConditionType::Ready)
@@ -71,28 +71,28 @@ mod tests {
     fn credentials_expire_at_their_time() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let status = ServiceBindingStatus {
-            expires_at: read("2026-01-01T00:01:00.0Z"),
+            expires_at: parse("2026-01-01T00:01:00.0Z"),
             ..ServiceBindingStatus::default()
         };
         let hour = Duration::from_hours(1);
-        assert_eq!(left(&status, at("2026-01-01T00:00:00Z")), Some(Duration::from_mins(1)));
-        assert_eq!(sooner(hour, &status, at("2026-01-01T00:00:00Z")), Duration::from_mins(1));
-        assert_eq!(left(&status, at("2026-01-01T00:01:00Z")), Some(Duration::ZERO));
-        assert_eq!(left(&status, at("2027-01-01T00:00:00Z")), Some(Duration::ZERO));
-        assert_eq!(sooner(hour, &ServiceBindingStatus::default(), at("2026-01-01T00:00:00Z")), hour);
-        assert_eq!(read("soon"), None);
-        assert_eq!(read("2026-01-01T00:00:59.001Z"), status.expires_at, "rounded up");
+        assert_eq!(time_left(&status, at("2026-01-01T00:00:00Z")), Some(Duration::from_mins(1)));
+        assert_eq!(or_expiry(hour, &status, at("2026-01-01T00:00:00Z")), Duration::from_mins(1));
+        assert_eq!(time_left(&status, at("2026-01-01T00:01:00Z")), Some(Duration::ZERO));
+        assert_eq!(time_left(&status, at("2027-01-01T00:00:00Z")), Some(Duration::ZERO));
+        assert_eq!(or_expiry(hour, &ServiceBindingStatus::default(), at("2026-01-01T00:00:00Z")), hour);
+        assert_eq!(parse("soon"), None);
+        assert_eq!(parse("2026-01-01T00:00:59.001Z"), status.expires_at, "rounded up");
     }
 
     #[test]
     fn the_status_reports_expired_credentials() {
         let mut status = ServiceBindingStatus {
-            expires_at: read("2026-01-01T00:01:00Z"),
+            expires_at: parse("2026-01-01T00:01:00Z"),
             ..ServiceBindingStatus::default()
         };
-        assert!(!is_told(&status));
-        tell(&mut status);
-        assert!(is_told(&status));
+        assert!(!is_reported(&status));
+        set_expired(&mut status);
+        assert!(is_reported(&status));
         let ready = status.conditions.get(ConditionType::Ready).unwrap();
         assert!(
             ready.message.contains("2026-01-01T00:01:00Z") && ready.message.contains("create it again"),

@@ -3,8 +3,9 @@
 
 mod bind;
 mod expiry;
+mod request_credentials;
+mod revoke_unusable;
 mod unbind;
-mod unusable;
 mod write_secrets;
 
 use std::sync::Arc;

@@ -15,8 +15,9 @@ use crate::{
         context::Context,
         ledger::external_resource_name,
         reconcile::{
-            Next, ReconcileError, answer_time, delete_external, has_finalizer, remove_finalizer, status,
-            try_again,
+            Next, ReconcileError, delete_external, has_finalizer,
+            namespace_termination::{broker_timeout, retry_deletion},
+            remove_finalizer, status,
         },
     },
     k8s::events::Event,
@@ -24,19 +25,19 @@ use crate::{
 
 pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Result<Next, ReconcileError> {
     if !has_finalizer(binding) {
-        return Ok(Next::Settled); // If there is an ExternalResource, its reconciler deletes the credentials once the object is gone.
+        return Ok(Next::AwaitChange); // If there is an ExternalResource, its reconciler deletes the credentials once the object is gone.
     }
     let namespace = binding.namespace().unwrap_or_default();
     let api: Api<ServiceBinding> = Api::namespaced(context.client.clone(), &namespace);
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
     let old = binding.status.clone().unwrap_or_default();
     let id = binding.spec.external_id.clone().unwrap_or_default();
-    let _turn = context.turns.take(&external_resource_name(ExternalResourceKind::ServiceBinding, &id)).await;
+    let _lock = context.locks.lock(&external_resource_name(ExternalResourceKind::ServiceBinding, &id)).await;
     let uid = binding.metadata.uid.as_deref();
     if let Some(external_resource) =
         context.ledger.find(ExternalResourceKind::ServiceBinding, &id, uid).await?
     {
-        let limit = answer_time(context, binding);
+        let limit = broker_timeout(context, binding);
         if let Err(error) = delete_external::within(
             limit,
             &external_resource,
@@ -46,7 +47,7 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
         {
             let new = failed(old.clone(), &external_resource, &error);
             status::write(context, &api, binding, &old, new).await?;
-            return try_again(context, &api, binding, Next::Retry).await;
+            return retry_deletion(context, &api, binding, Next::Retry).await;
         }
         secrets::remove(&secrets, binding).await?;
         context.ledger.remove(&external_resource).await?;
@@ -55,7 +56,7 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
         context.recorder.record(&binding.object_ref(&()), &event).await;
     }
     remove_finalizer(context, &api, binding).await?;
-    Ok(Next::Settled)
+    Ok(Next::AwaitChange)
 }
 
 /// Reports a failed deletion: what blocks it, since when, and what to do.

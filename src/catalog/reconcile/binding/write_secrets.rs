@@ -10,6 +10,7 @@ use super::{Failure, expiry};
 use crate::{
     apis::servicecatalog::{ServiceBinding, ServiceBindingStatus, binding::Revision},
     bindings::{
+        secret_keys::{check_size, secret_data},
         secrets::{self, Marks},
         variables::Variables,
     },
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// Writes the Secrets in the order in which pods need them, and updates the status.
-pub(super) async fn keep(
+pub(super) async fn write_secrets(
     binding: &ServiceBinding,
     offer: &Offer,
     variables: &Variables,
@@ -29,8 +30,8 @@ pub(super) async fn keep(
 ) -> Result<(), Failure> {
     let credentials = response.credentials.clone().unwrap_or_default();
     let values = variables.render(&credentials)?;
-    secrets::check_size("the variables", &values)?;
-    let data = secrets::data(&credentials)?;
+    check_size("the variables", &values)?;
+    let data = secret_data(&credentials)?;
     let existing = secrets::read(api, binding).await?;
     let revision = revision(&existing, &data, new);
     let expires_at = response.metadata.as_ref().and_then(|metadata| metadata.expires_at.clone());
@@ -44,7 +45,7 @@ pub(super) async fn keep(
     }
     new.secrets = written;
     new.expires_at =
-        response.metadata.as_ref().and_then(|metadata| expiry::read(metadata.expires_at.as_deref()?));
+        response.metadata.as_ref().and_then(|metadata| expiry::parse(metadata.expires_at.as_deref()?));
     if new.revisions.last().is_none_or(|last| last.n != revision) {
         let username = credentials.expose().get("username").and_then(|name| name.as_str()).map(str::to_owned);
         new.revisions.push(Revision { n: revision, written_at: now(), username });

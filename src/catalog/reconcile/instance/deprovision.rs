@@ -16,9 +16,12 @@ use crate::{
         context::Context,
         ledger::external_resource_name,
         reconcile::{
-            Next, ReconcileError, answer_time,
-            delete_external::{self, Released, poll_wait},
-            has_finalizer, remove_finalizer, status, try_again,
+            Next, ReconcileError,
+            delete_external::{self, Released},
+            has_finalizer,
+            namespace_termination::{broker_timeout, retry_deletion},
+            polling::poll_interval,
+            remove_finalizer, status,
         },
     },
     k8s::events::Event,
@@ -30,73 +33,73 @@ const BLOCKED: Duration = Duration::from_secs(10);
 
 pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> Result<Next, ReconcileError> {
     if !has_finalizer(instance) {
-        return Ok(Next::Settled); // If there is an ExternalResource, its reconciler deletes the instance once the object is gone.
+        return Ok(Next::AwaitChange); // If there is an ExternalResource, its reconciler deletes the instance once the object is gone.
     }
     let namespace = instance.namespace().unwrap_or_default();
     let api: Api<ServiceInstance> = Api::namespaced(context.client.clone(), &namespace);
     let old = instance.status.clone().unwrap_or_default();
     let mut new = old.clone();
-    if let Some(blockers) = blockers(instance, context) {
+    if let Some(blockers) = find_blockers(instance, context) {
         status::set_ready(&mut new, false, reasons::DEPROVISION_BLOCKED_BY_EXISTING_CREDENTIALS, blockers);
         status::write(context, &api, instance, &old, new).await?;
-        return try_again(context, &api, instance, Next::After(BLOCKED)).await;
+        return retry_deletion(context, &api, instance, Next::After(BLOCKED)).await;
     }
     let id = instance.spec.external_id.clone().unwrap_or_default();
-    let _turn = context.turns.take(&external_resource_name(ExternalResourceKind::ServiceInstance, &id)).await;
+    let _lock = context.locks.lock(&external_resource_name(ExternalResourceKind::ServiceInstance, &id)).await;
     let uid = instance.metadata.uid.as_deref();
     let Some(external_resource) =
         context.ledger.find(ExternalResourceKind::ServiceInstance, &id, uid).await?
     else {
         remove_finalizer(context, &api, instance).await?; // No broker holds anything for it.
-        return Ok(Next::Settled);
+        return Ok(Next::AwaitChange);
     };
-    let asking = delete_external::instance(context, &external_resource, begin(&mut new));
-    let next = match delete_external::within(answer_time(context, instance), &external_resource, asking).await
-    {
-        Ok(Released::Done) => {
-            context.ledger.remove(&external_resource).await?;
-            let note = "The instance was deprovisioned successfully".to_owned();
-            let event = Event::normal("Deprovision", reasons::DEPROVISIONED_SUCCESSFULLY, note);
-            context.recorder.record(&instance.object_ref(&()), &event).await;
-            remove_finalizer(context, &api, instance).await?;
-            return Ok(Next::Settled);
-        }
-        Ok(Released::InProgress { operation, wait }) => {
-            new.async_op_in_progress = true;
-            new.last_operation = operation;
-            let message = "The instance is being deprovisioned asynchronously";
-            status::set_ready(&mut new, false, reasons::DEPROVISIONING, message);
-            Next::After(poll_wait(new.operation_start_time.as_ref(), wait))
-        }
-        Ok(Released::Failed(about)) => {
-            failed(&mut new, &external_resource, reasons::DEPROVISION_CALL_FAILED, &about)
-        }
-        Err(BrokerError::Credentials(about)) => {
-            failed(&mut new, &external_resource, reasons::ERROR_GETTING_AUTH_CREDENTIALS, &about)
-        }
-        Err(BrokerError::NotApproved(about)) => {
-            failed(&mut new, &external_resource, reasons::SECRET_NOT_APPROVED, &about)
-        }
-        Err(BrokerError::Client(error)) => {
-            let reason = if error.is_answer() {
-                reasons::DEPROVISION_CALL_FAILED
-            } else {
-                reasons::ERROR_CALLING_DEPROVISION
-            };
-            failed(&mut new, &external_resource, reason, &error.to_string())
-        }
-    };
+    let asking = delete_external::instance(context, &external_resource, start_deprovision(&mut new));
+    let next =
+        match delete_external::within(broker_timeout(context, instance), &external_resource, asking).await {
+            Ok(Released::Done) => {
+                context.ledger.remove(&external_resource).await?;
+                let note = "The instance was deprovisioned successfully".to_owned();
+                let event = Event::normal("Deprovision", reasons::DEPROVISIONED_SUCCESSFULLY, note);
+                context.recorder.record(&instance.object_ref(&()), &event).await;
+                remove_finalizer(context, &api, instance).await?;
+                return Ok(Next::AwaitChange);
+            }
+            Ok(Released::InProgress { operation, wait }) => {
+                new.async_op_in_progress = true;
+                new.last_operation = operation;
+                let message = "The instance is being deprovisioned asynchronously";
+                status::set_ready(&mut new, false, reasons::DEPROVISIONING, message);
+                Next::After(poll_interval(new.operation_start_time.as_ref(), wait))
+            }
+            Ok(Released::Failed(about)) => {
+                failed(&mut new, &external_resource, reasons::DEPROVISION_CALL_FAILED, &about)
+            }
+            Err(BrokerError::Credentials(about)) => {
+                failed(&mut new, &external_resource, reasons::ERROR_GETTING_AUTH_CREDENTIALS, &about)
+            }
+            Err(BrokerError::NotApproved(about)) => {
+                failed(&mut new, &external_resource, reasons::SECRET_NOT_APPROVED, &about)
+            }
+            Err(BrokerError::Client(error)) => {
+                let reason = if error.is_answer() {
+                    reasons::DEPROVISION_CALL_FAILED
+                } else {
+                    reasons::ERROR_CALLING_DEPROVISION
+                };
+                failed(&mut new, &external_resource, reason, &error.to_string())
+            }
+        };
     status::write(context, &api, instance, &old, new).await?;
-    try_again(context, &api, instance, next).await
+    retry_deletion(context, &api, instance, next).await
 }
 
 /// Whether anything still uses the instance.
 pub(super) fn is_used(instance: &ServiceInstance, context: &Context) -> bool {
-    blockers(instance, context).is_some()
+    find_blockers(instance, context).is_some()
 }
 
 /// A message that names what still uses the instance.
-fn blockers(instance: &ServiceInstance, context: &Context) -> Option<String> {
+fn find_blockers(instance: &ServiceInstance, context: &Context) -> Option<String> {
     let (namespace, name) = (instance.namespace(), instance.name_any());
     let of_instance = |binding: &ServiceBinding| {
         binding.spec.instance_ref.name == name && binding.namespace() == namespace && has_finalizer(binding)
@@ -109,7 +112,7 @@ fn blockers(instance: &ServiceInstance, context: &Context) -> Option<String> {
         return Some(format!("Delete its ServiceBindings first; still there: {names}"));
     }
     let id = instance.spec.external_id.as_deref().unwrap_or_default();
-    let external_resources = context.ledger.bindings_of(id, namespace.as_deref().unwrap_or_default());
+    let external_resources = context.ledger.binding_names(id, namespace.as_deref().unwrap_or_default());
     (!external_resources.is_empty()).then(|| {
         let names = external_resources.join(", ");
         format!(
@@ -120,13 +123,9 @@ fn blockers(instance: &ServiceInstance, context: &Context) -> Option<String> {
 }
 
 /// Records the start of the deletion, and returns the operation that is already running.
-fn begin(status: &mut ServiceInstanceStatus) -> delete_external::Begun {
+fn start_deprovision(status: &mut ServiceInstanceStatus) -> delete_external::Begun {
     if status.current_operation != Some(InstanceOperation::Deprovision) {
-<<<<<<< HEAD
         // The running operation may be the creation; a deletion cancels it (spec.md, "Deprovisioning").
-=======
-        // An operation that runs may be the creation: a deletion ends it (spec.md, "Deprovisioning").
->>>>>>> e39e8e6 (Name what NamespaceBindings do in the field's words)
         status.current_operation = Some(InstanceOperation::Deprovision);
         status.async_op_in_progress = false;
         status.last_operation = None;

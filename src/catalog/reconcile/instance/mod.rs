@@ -1,9 +1,11 @@
 //! Reconciles ServiceInstances: `provision` creates an instance, `rollback` deletes what an earlier class or plan
 //! requested, `deprovision` deletes the instance.
 
+mod attempt;
 mod deprovision;
 mod provision;
 mod rollback;
+mod spec_drift;
 
 use std::sync::Arc;
 

@@ -10,7 +10,8 @@ use crate::{
         context::Context,
         reconcile::{
             Next, ReconcileError,
-            delete_external::{self, Released, poll_wait},
+            delete_external::{self, Released},
+            polling::poll_interval,
             status,
         },
     },
@@ -19,7 +20,7 @@ use crate::{
 
 /// Deletes at the former broker what was requested before the class or plan changed: a reply may have been lost, or a
 /// creation may still be running. Afterwards the id can be used again.
-pub(super) async fn withdraw(
+pub(super) async fn roll_back(
     context: &Context,
     held: &ExternalResource,
     new: &mut ServiceInstanceStatus,
@@ -47,7 +48,7 @@ pub(super) async fn withdraw(
             new.last_operation = operation;
             let message = format!("The broker {broker} is deleting the instance of the former class or plan");
             status::set_ready(new, false, reasons::PROVISIONING, message);
-            return Ok(Next::After(poll_wait(new.operation_start_time.as_ref(), wait)));
+            return Ok(Next::After(poll_interval(new.operation_start_time.as_ref(), wait)));
         }
         Ok(Released::Failed(about)) => about,
         Err(error) => error.to_string(),

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Deletes the credentials at the broker, unless earlier credentials of the binding are in use.
-pub(super) async fn give_back(
+pub(super) async fn revoke_unusable(
     binding: &ServiceBinding,
     context: &Context,
     error: SecretError,
@@ -20,7 +20,7 @@ pub(super) async fn give_back(
     if !new.secrets.is_empty() || !matches!(error, SecretError::Key(_) | SecretError::TooLarge { .. }) {
         return error.into();
     }
-    match deleted(binding, context).await {
+    match delete(binding, context).await {
         Ok(Ok(())) => {
             new.unbind_status = Some(ReleaseStatus::NotRequired);
             let message = format!(
@@ -40,9 +40,9 @@ pub(super) async fn give_back(
     }
 }
 
-async fn deleted(binding: &ServiceBinding, context: &Context) -> kube::Result<Result<(), String>> {
+async fn delete(binding: &ServiceBinding, context: &Context) -> kube::Result<Result<(), String>> {
     let id = binding.spec.external_id.clone().unwrap_or_default();
-    let _turn = context.turns.take(&external_resource_name(ExternalResourceKind::ServiceBinding, &id)).await;
+    let _lock = context.locks.lock(&external_resource_name(ExternalResourceKind::ServiceBinding, &id)).await;
     let uid = binding.metadata.uid.as_deref();
     let Some(external_resource) = context.ledger.find(ExternalResourceKind::ServiceBinding, &id, uid).await?
     else {

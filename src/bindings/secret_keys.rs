@@ -1,0 +1,93 @@
+//! The keys and values of a binding's Secret: the broker's credentials, one key each, with strings as they are and other values as
+//! JSON. Pure. Refuses what no Secret can hold.
+
+use std::collections::BTreeMap;
+
+use super::{secrets::SecretError, variables::as_text};
+use crate::osb::Credentials;
+
+/// The maximum size of a Secret's data (`MaxSecretSize` of Kubernetes' core API).
+const MAX_SIZE: usize = 1 << 20;
+/// The maximum length of a key.
+const MAX_KEY: usize = 253;
+/// How many characters of an invalid key an error shows.
+const SHOWN_KEY: usize = 100;
+
+/// The credentials as a Secret's data.
+pub(crate) fn secret_data(credentials: &Credentials) -> Result<BTreeMap<String, String>, SecretError> {
+    let data = credentials
+        .expose()
+        .iter()
+        .map(|(key, value)| {
+            if is_key(key) {
+                Ok((key.clone(), as_text(value)))
+            } else {
+                Err(SecretError::Key(shortened(key)))
+            }
+        })
+        .collect::<Result<_, _>>()?;
+    check_size("the credentials", &data)?;
+    Ok(data)
+}
+
+/// Refuses data that is larger than a Secret can be.
+pub(crate) fn check_size(what: &'static str, data: &BTreeMap<String, String>) -> Result<(), SecretError> {
+    let bytes = data.values().map(String::len).sum();
+    if bytes > MAX_SIZE { Err(SecretError::TooLarge { what, bytes, limit: MAX_SIZE }) } else { Ok(()) }
+}
+
+/// Whether the API server accepts this key in a Secret.
+fn is_key(key: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !key.is_empty()
+        && key.len() <= MAX_KEY
+        && key.bytes().all(is_allowed)
+        && key != "."
+        && !key.starts_with("..")
+}
+
+fn shortened(key: &str) -> String {
+    key.chars().take(SHOWN_KEY).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn credentials(value: &serde_json::Value) -> Credentials {
+        value.as_object().unwrap().clone().into()
+    }
+
+    #[test]
+    fn strings_are_raw_and_the_rest_json() {
+        let data =
+            secret_data(&credentials(&json!({"password": "a\"b", "port": 1, "hosts": ["x"], "tls": true})))
+                .unwrap();
+        assert_eq!(
+            (&*data["password"], &*data["port"], &*data["hosts"], &*data["tls"]),
+            ("a\"b", "1", "[\"x\"]", "true")
+        );
+        assert!(
+            matches!(secret_data(&credentials(&json!({"a/b": ""}))), Err(SecretError::Key(key)) if key == "a/b")
+        );
+    }
+
+    #[test]
+    fn what_no_secret_can_hold_is_refused_with_key_and_limit() {
+        let refused = |value: serde_json::Value| secret_data(&credentials(&value)).unwrap_err().to_string();
+        for key in ["", "a b", "..", "..data", ".", "ü", &"k".repeat(254)] {
+            let told = refused(json!({key: "hunter2"}));
+            assert!(
+                told.contains(&shortened(key)) && told.contains("253") && !told.contains("hunter2"),
+                "{told}"
+            );
+        }
+        secret_data(&credentials(&json!({".hidden": "", "a..b": "", "k".repeat(253): ""}))).unwrap();
+        let half = "x".repeat(MAX_SIZE / 2);
+        secret_data(&credentials(&json!({"a": half, "b": half}))).unwrap();
+        let told = refused(json!({"a": half, "b": half, "c": "1"}));
+        assert!(told.contains("1048577") && told.contains("1048576"), "{told}");
+    }
+}

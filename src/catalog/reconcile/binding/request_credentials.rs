@@ -1,0 +1,172 @@
+//! Requests the credentials of a binding from the broker: records the ExternalResource, sends the bind request, and turns the
+//! broker's errors into conditions.
+
+use kube::ResourceExt;
+use serde_json::json;
+
+use super::{Failure, NotBound, Remedy};
+use crate::{
+    apis::servicecatalog::{
+        ClusterServiceBroker, ExternalResource, ExternalResourceKind, ExternalResourceSpec, ServiceBinding,
+        ServiceBindingStatus, instance::ReleaseStatus, reasons,
+    },
+    catalog::{
+        client::ClientError,
+        connections::{BrokerError, broker_reference},
+        context::Context,
+        ledger::{Recorded, external_resource_name, how_to_adopt},
+        reconcile::{delete_external, resolve::Offer},
+    },
+    k8s::trim::{is_cut, too_deep},
+    osb::{BindRequest, BindResponse, Object},
+};
+
+/// Asks the broker to create or repeat the credentials.
+pub(super) async fn request_credentials(
+    binding: &ServiceBinding,
+    instance: &ExternalResource,
+    offer: &Offer,
+    context: &Context,
+    new: &mut ServiceBindingStatus,
+) -> Result<BindResponse, Failure> {
+    if binding.spec.parameters.iter().flat_map(Object::values).any(is_cut) {
+        let message = format!("{}: delete the binding and create another", too_deep("spec.parameters"));
+        return Err(NotBound::new(reasons::ERROR_WITH_PARAMETERS, message, Remedy::Watched).into());
+    }
+    let broker_name = &instance.spec.broker.name;
+    let broker = context.stores.broker(broker_name).ok_or_else(|| {
+        let message = format!("the ClusterServiceBroker {broker_name:?} does not exist; register it again");
+        NotBound::new(reasons::REFERENCES_NONEXISTENT_BROKER, message, Remedy::Watched)
+    })?;
+    let id = binding.spec.external_id.clone().unwrap_or_default();
+    let spec = external_resource_spec(binding, instance, &broker, context);
+    let _lock = context.locks.lock(&external_resource_name(ExternalResourceKind::ServiceBinding, &id)).await;
+    let external_resource = record(spec, context).await?;
+    new.unbind_status = Some(ReleaseStatus::Required);
+    let request = bind_request(binding, &external_resource, context);
+    let asked = async {
+        let client = context.connections.of(&broker).await?;
+        let (key, id) = (delete_external::key(&external_resource), id.as_str().into());
+        let response = client.bind(&key.instance, &id, &request).await?;
+        if response.gives_something() || !offer.class.spec.binding_retrievable {
+            return Ok::<_, BrokerError>(response);
+        }
+        Ok(client.binding(&key, &id).await?)
+    };
+    let response = asked.await.map_err(|error| condition_of(context, broker_name, error))?;
+    if response.gives_something() {
+        return Ok(response);
+    }
+    let also = if offer.class.spec.binding_retrievable {
+        "neither to the bind request nor to a fetch"
+    } else {
+        "and the service does not allow fetching them"
+    };
+    let message =
+        format!("the broker's answer has no credentials, {also}; delete the binding and create it again");
+    Err(NotBound::new(reasons::BIND_RESULT_MISSING, message, Remedy::Retry).into())
+}
+
+fn external_resource_spec(
+    binding: &ServiceBinding,
+    instance: &ExternalResource,
+    broker: &ClusterServiceBroker,
+    context: &Context,
+) -> ExternalResourceSpec {
+    let namespace = binding.namespace().unwrap_or_default();
+    ExternalResourceSpec {
+        broker: broker_reference(broker),
+        kind: ExternalResourceKind::ServiceBinding,
+        namespace_uid: context.namespace_uid(&namespace),
+        namespace,
+        space_guid: None,
+        name: binding.name_any(),
+        uid: binding.uid().unwrap_or_default(),
+        instance_id: instance.spec.instance_id.clone(),
+        binding_id: Some(binding.spec.external_id.clone().unwrap_or_default()),
+        service_id: instance.spec.service_id.clone(),
+        plan_id: instance.spec.plan_id.clone(),
+    }
+}
+
+/// Records the ExternalResource before the first request to the broker. Deletes at the broker what was requested under the same
+/// id for another plan or service.
+async fn record(spec: ExternalResourceSpec, context: &Context) -> Result<ExternalResource, Failure> {
+    let namespace_uid = spec.namespace_uid.clone().unwrap_or_default();
+    let registered = |name: &str| context.stores.broker(name).is_some();
+    match context.ledger.record(spec, registered).await? {
+        Recorded::Ours { external_resource, .. } => Ok(external_resource),
+        Recorded::OtherRequest(held) => {
+            delete_external::binding(context, &held)
+                .await
+                .map_err(|error| condition_of(context, &held.spec.broker.name, error))?;
+            context.ledger.remove(&held).await?;
+            let message =
+                "the broker deleted credentials of an earlier request; bindery now asks for new ones";
+            Err(NotBound::new(reasons::BIND_CALL_FAILED, message, Remedy::Retry).into())
+        }
+        Recorded::OtherNamespace(held) => {
+            let message = format!(
+                "spec.externalID is taken: {}; or delete this ServiceBinding and create it with another \
+                externalID or without one",
+                how_to_adopt(&held, &namespace_uid)
+            );
+            Err(NotBound::new(reasons::NAMESPACE_RECREATED, message, Remedy::Retry).into())
+        }
+        Recorded::Taken => {
+            let message = "spec.externalID is the id of another ServiceBinding; delete this ServiceBinding and \
+                create it with another externalID or without one";
+            Err(NotBound::new(reasons::ERROR_EXTERNAL_ID_TAKEN, message, Remedy::Retry).into())
+        }
+    }
+}
+
+fn bind_request(
+    binding: &ServiceBinding,
+    external_resource: &ExternalResource,
+    context: &Context,
+) -> BindRequest {
+    BindRequest {
+        service_id: external_resource.spec.service_id.as_str().into(),
+        plan_id: external_resource.spec.plan_id.as_str().into(),
+        // `binding_name` is bindery's own addition: the name of the folder in which pods find the credentials.
+        context: json!({
+            "platform": "kubernetes", "namespace": external_resource.spec.namespace, "clusterid": context.cluster_id,
+            "binding_name": external_resource.spec.name,
+        })
+        .as_object()
+        .cloned(),
+        bind_resource: None,
+        parameters: binding.spec.parameters.clone().filter(|parameters| !parameters.is_empty()),
+    }
+}
+
+/// The condition for an error of a bind request: 400 sets `Failed`, until the spec changes. Everything else is retried with
+/// exponential backoff: 401 and 403 after the credentials for the broker were read again; 409 (the broker holds other credentials
+/// under the id), 422 and 5xx as `BindCallFailed`; no answer as `ErrorCallingBind`.
+fn condition_of(context: &Context, broker: &str, error: BrokerError) -> NotBound {
+    match error {
+        BrokerError::Credentials(message) => {
+            NotBound::new(reasons::ERROR_GETTING_AUTH_CREDENTIALS, message, Remedy::Retry)
+        }
+        BrokerError::NotApproved(message) => {
+            NotBound::new(reasons::SECRET_NOT_APPROVED, message, Remedy::Retry)
+        }
+        BrokerError::Client(error) if error.is_terminal() => {
+            let message =
+                format!("Error binding: {error}; delete the binding and create it with other parameters");
+            NotBound::new(reasons::BIND_CALL_FAILED, message, Remedy::Never)
+        }
+        BrokerError::Client(error) => {
+            if matches!(error, ClientError::Unauthorized { .. }) {
+                context.connections.forget(broker);
+            }
+            let (reason, what) = if error.is_answer() {
+                (reasons::BIND_CALL_FAILED, "Error binding")
+            } else {
+                (reasons::ERROR_CALLING_BIND, "Error communicating with the broker for binding")
+            };
+            NotBound::new(reason, format!("{what}: {error}"), Remedy::Retry)
+        }
+    }
+}

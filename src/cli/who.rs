@@ -8,7 +8,7 @@ use kube::Client;
 use super::excluded_containers::ExcludedContainers;
 use crate::{
     k8s,
-    pods::who::{self, Answer, Holder},
+    pods::holders::{self, Answer, Holder},
 };
 
 /// Show which pods hold which credentials.
@@ -53,7 +53,7 @@ pub(super) async fn run(args: &WhoArgs) -> anyhow::Result<(String, bool)> {
     let client: Client = k8s::client().await?;
     let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let settings = args.excluded.settings();
-    let answer = who::answer(&client, &namespace, args.binding.as_deref(), &settings).await?;
+    let answer = holders::answer(&client, &namespace, args.binding.as_deref(), &settings).await?;
     let is_trouble = answer.holders.iter().any(|holder| holder.state.is_trouble());
     let text = match args.output {
         Format::Json => serde_json::to_string_pretty(&answer)? + "\n",
@@ -107,7 +107,7 @@ fn row(holder: &Holder) -> [String; 7] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pods::who::State;
+    use crate::pods::holders::State;
 
     fn holder(pod: &str, state: State, revision: Option<i64>, detail: Option<&str>) -> Holder {
         Holder {

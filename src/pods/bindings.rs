@@ -156,7 +156,7 @@ impl BindingWatch {
     }
 
     fn tell(&self, binding: &SeenBinding) {
-        self.listeners.tell(&ObjectRef::from_obj(binding));
+        self.listeners.notify(&ObjectRef::from_obj(binding));
     }
 }
 

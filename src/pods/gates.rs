@@ -24,7 +24,7 @@ use super::{
     Shared,
     bindings::{BindingQueue, BindingRef},
     pod::AskingPod,
-    watch::{PodQueue, PodRef},
+    pod_watch::{PodQueue, PodRef},
 };
 use crate::{
     contract::{FIELD_MANAGER, pod::GATE},

@@ -1,21 +1,21 @@
-//! The pods that ask for bindings, watched after they were created: those that the webhook missed and those that wait
-//! are found, and their owners told why. This file lists the controllers and starts them; all share one watch of pods.
-//! Giving pods what they ask for is not done here but at their creation, by `admission`.
+//! The controllers of pods with bindings, after the pods' creation: they find missed and waiting pods, record events with the
+//! cause, open scheduling gates and evict missed pods. All share one watch of pods. The injection itself happens when a pod is
+//! created, in `admission`.
 
 mod bindings;
 mod diagnosis;
-mod evict;
+mod eviction;
 pub(crate) mod gates;
+pub(crate) mod holders;
+mod injection_warnings;
 mod listeners;
-mod missed;
+mod missed_pods;
 mod namespaces;
 mod owner;
 mod pod;
-mod refused;
-mod waiting;
-mod warned;
-mod watch;
-pub(crate) mod who;
+mod pod_watch;
+mod refused_owners;
+mod waiting_pods;
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,13 +27,13 @@ use kube::{
 use tokio::{sync::watch::channel, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub use self::refused::WebhookService;
+pub use self::refused_owners::WebhookService;
 use self::{
     bindings::{BindingWatch, Bindings},
     namespaces::Namespaces,
     owner::Owners,
     pod::AskingPod,
-    watch::PodWatch,
+    pod_watch::PodWatch,
 };
 use crate::{
     bindings::LostSecrets,
@@ -45,39 +45,39 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Namespaces whose pods no installation looks at: the cluster itself may depend on them.
-const ALWAYS_LEFT_ALONE: [&str; 2] = ["kube-system", "kube-node-lease"];
+/// Namespaces that every installation excludes, because the cluster itself may depend on their pods.
+const ALWAYS_EXCLUDED: [&str; 2] = ["kube-system", "kube-node-lease"];
 
 /// The action of events about pods.
 const EVENT_ACTION: &str = "Bind";
 /// How long the same event about the same object is not written again, however many of the object's pods cause it.
 const EVENT_QUIET_PERIOD: Duration = Duration::from_mins(5);
 
-/// What the webhook is set up with, so that pods are judged as it judges them.
+/// The settings of the webhook, so that the controllers judge pods as the webhook does.
 #[derive(Clone, Debug, Default)]
 pub struct PodsSettings {
     /// How pods are injected.
     pub inject: InjectSettings,
-    /// Namespaces that the webhook leaves alone, beside those of the cluster itself.
+    /// Namespaces that the webhook excludes, in addition to the cluster's own.
     pub exclude_namespaces: Vec<String>,
-    /// The webhook's Service. While it cannot be reached no missed pod is evicted; without one this is not looked at.
+    /// The webhook's Service. While it has no ready endpoint no missed pod is evicted; `None` skips this check.
     pub webhook: Option<WebhookService>,
-    /// Whether owners are to be nudged whose pods were refused without the webhook.
+    /// Whether to nudge owners whose pods were refused while the webhook was unavailable.
     pub nudge_refused_owners: bool,
-    /// Where the catalog is told of bindings whose Secrets are gone.
+    /// Reports bindings with lost Secrets to the catalog.
     pub lost_secrets: LostSecrets,
 }
 
 impl PodsSettings {
-    /// Whether the webhook leaves this Namespace alone.
-    fn leaves_alone(&self, namespace: &str) -> bool {
-        ALWAYS_LEFT_ALONE.contains(&namespace) || self.exclude_namespaces.iter().any(|name| name == namespace)
+    /// Whether the webhook excludes this Namespace.
+    fn excludes(&self, namespace: &str) -> bool {
+        ALWAYS_EXCLUDED.contains(&namespace) || self.exclude_namespaces.iter().any(|name| name == namespace)
     }
 }
 
-/// The controllers ended without having been told to.
+/// The controllers ended without having been stopped.
 #[derive(Debug, thiserror::Error)]
-#[error("a watch or controller of pods ended by itself ({0}), which is a defect; report it with the log")]
+#[error("a watch or controller of pods ended unexpectedly ({0}), which is a defect; report it with the log")]
 pub struct PodsError(String);
 
 /// What the controllers share.
@@ -99,10 +99,10 @@ fn warning(reason: &'static str, note: String) -> Event {
     Event::warning(EVENT_ACTION, reason, note)
 }
 
-/// Looks after pods until `stop`. Only one process of an installation may do so at a time; the caller sees to that.
+/// Runs the controllers until `stop`. Only one process of an installation may run them at a time, which the caller ensures.
 ///
 /// # Errors
-/// When a part of it ends by itself, which none does.
+/// When a task ends unexpectedly.
 pub async fn run(
     client: Client,
     settings: PodsSettings,
@@ -114,7 +114,7 @@ pub async fn run(
     let (bindings, binding_writer) = reflector::store();
     let namespaces = Namespaces(namespaces);
     let (webhook, nudges) = (settings.webhook.clone(), settings.nudge_refused_owners);
-    // Nobody evicts before it is known that the successor can be bound.
+    // No pod is evicted before the webhook is known to be available for the successor.
     let (reachable, is_reachable) = channel(webhook.is_none());
     let recorder = Recorder::new(client.clone(), namespaces.0.clone()).with_quiet_period(EVENT_QUIET_PERIOD);
     let shared = Shared {
@@ -133,14 +133,14 @@ pub async fn run(
     let mut pods = PodWatch::new(&shared, settings, pod_writer);
     let mut bindings = BindingWatch::new(&shared, binding_writer);
 
-    // All of them end when this set is dropped.
+    // All tasks end when this set is dropped.
     let mut tasks = JoinSet::new();
-    tasks.spawn(missed::run(shared.clone(), pods.listeners.listen(), is_reachable));
-    tasks.spawn(waiting::run(shared.clone(), pods.listeners.listen(), bindings.listeners.listen()));
-    tasks.spawn(warned::run(shared.clone(), pods.listeners.listen()));
+    tasks.spawn(missed_pods::run(shared.clone(), pods.listeners.listen(), is_reachable));
+    tasks.spawn(waiting_pods::run(shared.clone(), pods.listeners.listen(), bindings.listeners.listen()));
+    tasks.spawn(injection_warnings::run(shared.clone(), pods.listeners.listen()));
     tasks.spawn(gates::run(shared, pods.listeners.listen(), bindings.listeners.listen()));
     if let Some(service) = webhook {
-        tasks.spawn(refused::run(client.clone(), service, nudges, unreadable, reachable));
+        tasks.spawn(refused_owners::run(client.clone(), service, nudges, unreadable, reachable));
     }
     tasks.spawn(namespaces::watch(client, namespace_writer, namespace_changes));
     tasks.spawn(pods.run(changed_namespaces));
@@ -166,7 +166,7 @@ mod tests {
         for (namespace, expected) in
             [("kube-system", true), ("kube-node-lease", true), ("bindery", true), ("shop", false)]
         {
-            assert_eq!(settings.leaves_alone(namespace), expected, "{namespace}");
+            assert_eq!(settings.excludes(namespace), expected, "{namespace}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What Namespaces say for their pods, as they are watched here: all of them, for which are being deleted matters too.
-//! Of each the metadata that is bindery's, no more. The webhook has a watch of its own, of the labelled ones only.
+//! The watch of Namespaces: their defaults for pods, whether missed pods are evicted, and whether they are terminating. Only
+//! bindery's own labels and annotations are kept. The webhook watches the labelled Namespaces by itself.
 
 use std::{collections::HashMap, pin::pin};
 
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// The Namespaces as they were a moment ago.
+/// The cached Namespaces.
 #[derive(Clone)]
 pub(super) struct Namespaces(pub(super) Store<NamespaceMeta>);
 
@@ -32,18 +32,18 @@ impl Namespaces {
         self.0.get(&ObjectRef::new(name))
     }
 
-    /// What the Namespace says for its pods.
+    /// The defaults of the Namespace for its pods.
     pub(super) fn defaults(&self, name: &str) -> Option<NamespaceDefaults> {
         self.get(name).and_then(|namespace| defaults(&namespace))
     }
 
-    /// Whether nothing may be created in it, because it is being deleted.
-    pub(super) fn is_ending(&self, name: &str) -> bool {
+    /// Whether the Namespace is terminating, so that nothing can be created in it.
+    pub(super) fn is_terminating(&self, name: &str) -> bool {
         self.get(name).is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
     }
 
-    /// Whether it wants missed pods to be evicted.
-    pub(super) fn evicts(&self, name: &str) -> bool {
+    /// Whether the Namespace asks for the eviction of missed pods.
+    pub(super) fn evicts_missed_pods(&self, name: &str) -> bool {
         let (annotation, evict) = contract::namespace::MISSED;
         self.get(name).is_some_and(|namespace| {
             namespace.annotations().get(annotation).is_some_and(|value| value == evict)
@@ -51,7 +51,7 @@ impl Namespaces {
     }
 }
 
-/// Watches for ever. Tells the name of a Namespace that has begun to say something else for its pods.
+/// Watches Namespaces, and sends the name of each whose defaults changed. Never ends.
 pub(super) async fn watch(
     client: Client,
     mut writer: Writer<NamespaceMeta>,
@@ -60,16 +60,16 @@ pub(super) async fn watch(
     let api: Api<NamespaceMeta> = Api::all(client);
     let events = watcher(api, watcher::Config::default()).modify(keep_ours).default_backoff();
     let mut events = pin!(events);
-    let mut said: HashMap<String, NamespaceDefaults> = HashMap::new();
-    // The pods of the first ones have not been read yet.
+    let mut known: HashMap<String, NamespaceDefaults> = HashMap::new();
+    // The pods of the first Namespaces have not been read yet.
     let mut is_first = true;
     let mut listed = Vec::new();
-    // A closed queue means that everything ends.
-    let tell = |name| drop(changed.unbounded_send(name));
+    // The queue is closed only during shutdown.
+    let notify = |name| drop(changed.unbounded_send(name));
     while let Some(event) = events.next().await {
         let event = match event {
             Ok(event) => event,
-            // The watch goes on by itself.
+            // The watch reconnects by itself.
             Err(error @ watcher::Error::InitialListFailed(_)) => {
                 warn!(error = explain_watch(&error), "Namespaces cannot be listed");
                 continue;
@@ -81,31 +81,31 @@ pub(super) async fn watch(
         };
         writer.apply_watcher_event(&event);
         match event {
-            watcher::Event::Apply(namespace) if says_something_else(&mut said, &namespace) => {
-                tell(namespace.name_any());
+            watcher::Event::Apply(namespace) if defaults_changed(&mut known, &namespace) => {
+                notify(namespace.name_any());
             }
-            // The store shows them once all are there.
-            watcher::Event::InitApply(namespace) if says_something_else(&mut said, &namespace) => {
+            // The store shows them after the whole list.
+            watcher::Event::InitApply(namespace) if defaults_changed(&mut known, &namespace) => {
                 listed.push(namespace.name_any());
             }
             watcher::Event::InitDone => {
                 let listed = std::mem::take(&mut listed);
-                listed.into_iter().filter(|_| !is_first).for_each(tell);
+                listed.into_iter().filter(|_| !is_first).for_each(notify);
                 is_first = false;
             }
             watcher::Event::Delete(namespace) => {
-                said.remove(&namespace.name_any());
+                known.remove(&namespace.name_any());
             }
             watcher::Event::Apply(_) | watcher::Event::InitApply(_) | watcher::Event::Init => {}
         }
     }
 }
 
-fn says_something_else(said: &mut HashMap<String, NamespaceDefaults>, namespace: &NamespaceMeta) -> bool {
+fn defaults_changed(known: &mut HashMap<String, NamespaceDefaults>, namespace: &NamespaceMeta) -> bool {
     let (name, now) = (namespace.name_any(), defaults(namespace));
     let before = match now.clone() {
-        Some(now) => said.insert(name, now),
-        None => said.remove(&name),
+        Some(now) => known.insert(name, now),
+        None => known.remove(&name),
     };
     before != now
 }

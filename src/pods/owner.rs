@@ -1,5 +1,5 @@
-//! Who made a pod and would make another: the Deployment rather than its `ReplicaSet`, for that is what its user wrote and
-//! looks at. And what that user can do so that the pod is made anew.
+//! The owner of a pod that its user knows: the Deployment rather than its `ReplicaSet`. And how the user has that owner recreate
+//! the pod.
 
 use std::{
     collections::HashMap,
@@ -18,12 +18,12 @@ use tracing::debug;
 use super::pod::AskingPod;
 use crate::k8s::{explain, in_time};
 
-/// How many owners of owners are remembered at most.
-const REMEMBERED: usize = 10_000;
-/// How long it may take to read one. What is told of the others must not wait for it.
-const LONGEST_LOOK: Duration = Duration::from_secs(10);
+/// The maximum number of cached owners of owners.
+const CACHE_SIZE: usize = 10_000;
+/// The time limit of a read. The events of other pods must not wait for it.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The object that a pod's user wrote.
+/// The object that a pod's user created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) api_version: String,
@@ -58,7 +58,7 @@ impl Owner {
     }
 }
 
-/// What makes a pod anew, so that the webhook is asked about it.
+/// How to recreate a pod, so that the webhook injects it.
 pub(crate) fn remedy(owner: Option<&Owner>, namespace: &str, pod: &str) -> String {
     let Some(owner) = owner else {
         return format!("delete the pod and create it again: kubectl delete pod {pod} -n {namespace}");
@@ -69,18 +69,20 @@ pub(crate) fn remedy(owner: Option<&Owner>, namespace: &str, pod: &str) -> Strin
             format!("kubectl rollout restart {}/{name} -n {namespace}", kind.to_lowercase())
         }
         ("apps", "ReplicaSet") | ("", "ReplicationController") => {
-            format!("delete its pods, and the {kind} makes others: kubectl delete pod {pod} -n {namespace}")
+            format!(
+                "delete the pods, and the {kind} creates new ones: kubectl delete pod {pod} -n {namespace}"
+            )
         }
         ("batch", "Job") => format!("delete the Job {name} and create it again"),
-        ("batch", "CronJob") => format!("nothing, if the next run of the CronJob {name} is soon enough"),
-        _ => format!("have the {kind} {name} make its pods anew"),
+        ("batch", "CronJob") => format!("wait for the next run of the CronJob {name}, which is injected"),
+        _ => format!("have the {kind} {name} recreate its pods"),
     }
 }
 
-/// Looks up owners of owners.
+/// Finds and caches owners of owners.
 pub(super) struct Owners {
     client: Client,
-    /// By the uid of the `ReplicaSet` or Job, which keeps its owner for life.
+    /// By the uid of the `ReplicaSet` or Job, whose owner never changes.
     known: Mutex<HashMap<String, Owner>>,
 }
 
@@ -89,23 +91,23 @@ impl Owners {
         Self { client, known: Mutex::default() }
     }
 
-    /// The object to tell about a pod, if another has made it. When the owner's owner cannot be read it is the owner.
+    /// The owner of a pod, if it has one. When the owner's own owner cannot be read this is the direct owner.
     pub(super) async fn of(&self, pod: &AskingPod) -> Option<Owner> {
         let direct = Owner::of(pod.controller()?);
         let namespace = pod.namespace().unwrap_or_default();
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&direct.uid) {
             return Some(known.clone());
         }
-        let above = match (direct.group(), direct.kind.as_str()) {
-            ("apps", "ReplicaSet") => self.above::<ReplicaSet>(&namespace, &direct.name).await,
-            ("batch", "Job") => self.above::<Job>(&namespace, &direct.name).await,
+        let parent = match (direct.group(), direct.kind.as_str()) {
+            ("apps", "ReplicaSet") => self.parent::<ReplicaSet>(&namespace, &direct.name).await,
+            ("batch", "Job") => self.parent::<Job>(&namespace, &direct.name).await,
             _ => return Some(direct),
         };
-        match above {
-            Ok(above) => {
-                let owner = above.unwrap_or_else(|| direct.clone());
+        match parent {
+            Ok(parent) => {
+                let owner = parent.unwrap_or_else(|| direct.clone());
                 let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-                if known.len() >= REMEMBERED {
+                if known.len() >= CACHE_SIZE {
                     known.clear();
                 }
                 known.insert(direct.uid, owner.clone());
@@ -117,20 +119,20 @@ impl Owners {
                     name = direct.name,
                     kind = direct.kind,
                     error = explain(&error),
-                    "its owner is not known"
+                    "the owner of a pod's owner cannot be read"
                 );
                 Some(direct)
             }
         }
     }
 
-    async fn above<K>(&self, namespace: &str, name: &str) -> kube::Result<Option<Owner>>
+    async fn parent<K>(&self, namespace: &str, name: &str) -> kube::Result<Option<Owner>>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
         PartialObjectMeta<K>: DeserializeOwned + Clone + std::fmt::Debug,
     {
         let api: Api<PartialObjectMeta<K>> = Api::namespaced(self.client.clone(), namespace);
-        let object = in_time(LONGEST_LOOK, api.get(name)).await?;
+        let object = in_time(READ_TIMEOUT, api.get(name)).await?;
         Ok(object.owner_references().iter().find(|owner| owner.controller == Some(true)).map(Owner::of))
     }
 }
@@ -148,16 +150,16 @@ mod tests {
     #[case(
         "apps/v1",
         "ReplicaSet",
-        "delete its pods, and the ReplicaSet makes others: kubectl delete pod web-1 -n shop"
+        "delete the pods, and the ReplicaSet creates new ones: kubectl delete pod web-1 -n shop"
     )]
     #[case(
         "v1",
         "ReplicationController",
-        "delete its pods, and the ReplicationController makes others: kubectl delete pod web-1 -n shop"
+        "delete the pods, and the ReplicationController creates new ones: kubectl delete pod web-1 -n shop"
     )]
     #[case("batch/v1", "Job", "delete the Job web and create it again")]
-    #[case("batch/v1", "CronJob", "nothing, if the next run of the CronJob web is soon enough")]
-    #[case("argoproj.io/v1alpha1", "Rollout", "have the Rollout web make its pods anew")]
+    #[case("batch/v1", "CronJob", "wait for the next run of the CronJob web, which is injected")]
+    #[case("argoproj.io/v1alpha1", "Rollout", "have the Rollout web recreate its pods")]
     fn the_remedy_is_one_that_the_owner_has(
         #[case] version: &str,
         #[case] kind: &str,

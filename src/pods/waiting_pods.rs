@@ -1,6 +1,6 @@
-//! Pods that got what they ask for, as far as the webhook goes, and wait for its Secrets. The kubelet says that a Secret
-//! is missing; here pod and owner are told why it is. Each waiting pod has a deadline of its own; others cost nothing.
-//! Several are looked at at a time, so that an answer that does not come silences nothing but what it is about.
+//! Pods that are injected and wait for their Secrets. The kubelet reports that a Secret is missing; the events recorded here say
+//! why. Each waiting pod has a deadline of its own; other pods cost nothing. Several pods are diagnosed concurrently, so that a
+//! read without an answer delays the events of its own pod only.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,103 +18,111 @@ use super::{
     bindings::{BindingQueue, BindingRef},
     diagnosis::{Why, whys},
     pod::AskingPod,
+    pod_watch::{PodQueue, PodRef},
     warning,
-    watch::{PodQueue, PodRef},
 };
 use crate::k8s::{
     events::{Event, REPEAT_INTERVAL},
     explain, in_time,
 };
 
-/// How long a pod may wait before anybody is told.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How often at least it is looked at what a pod waits for.
-const LOOK_AT_LEAST: Duration = Duration::from_mins(2);
-/// How soon after a change of a binding: changes come in groups.
-const AFTER_CHANGE: Duration = Duration::from_millis(500);
-/// How many pods are looked at at the same time.
+/// How long a pod waits before its first event.
+const FIRST_EVENT_AFTER: Duration = Duration::from_secs(5);
+/// The longest interval between two diagnoses of a pod.
+const MAX_INTERVAL: Duration = Duration::from_mins(2);
+/// The wait after a change of a binding, because changes come in groups.
+const DEBOUNCE: Duration = Duration::from_millis(500);
+/// The number of concurrent diagnoses.
 const CONCURRENCY: usize = 32;
-/// How long it may take to find out what a pod waits for.
-const LONGEST_LOOK: Duration = Duration::from_secs(10);
+/// The time limit of a diagnosis.
+const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A pod that may be waiting for a Secret.
-struct Held {
+struct WaitingPod {
     uid: String,
-    /// Its place among the deadlines; none while it is looked at.
+    /// The key of its deadline; `None` during a diagnosis.
     deadline: Option<Key>,
-    /// Whether a binding of it changed while it was looked at, perhaps too early.
-    is_hurried: bool,
-    /// How long until the next look.
-    wait: Duration,
-    told: Option<Told>,
+    /// Whether one of its bindings changed during a diagnosis, which may have missed the change.
+    has_changed: bool,
+    /// The interval before the next diagnosis.
+    interval: Duration,
+    last_event: Option<LastEvent>,
 }
 
-/// What a pod's users were told, and when.
-type Told = (Event, Instant);
+/// The last event about a pod, and its time.
+type LastEvent = (Event, Instant);
 
-/// What came of a look at a pod.
-struct Looked {
+/// The result of a diagnosis.
+struct Diagnosed {
     reference: PodRef,
     uid: String,
-    /// What its users have been told by now.
-    told: Option<Told>,
+    /// The last event, including one of this diagnosis.
+    last_event: Option<LastEvent>,
 }
 
 struct Waiting {
     shared: Shared,
-    held: HashMap<PodRef, Held>,
+    pods: HashMap<PodRef, WaitingPod>,
     deadlines: DelayQueue<PodRef>,
-    /// Pods whose users were told, by namespace.
+    /// The number of pods with an event, by namespace.
     counts: BTreeMap<String, i64>,
 }
 
-/// Runs for ever.
+/// Handles changes and deadlines. Never ends.
 pub(super) async fn run(shared: Shared, mut pods: PodQueue, mut bindings: BindingQueue) {
-    let (held, deadlines) = (HashMap::new(), DelayQueue::new());
-    let mut waiting = Waiting { shared, held, deadlines, counts: BTreeMap::new() };
-    let mut looks = FuturesUnordered::new();
+    let (known, deadlines) = (HashMap::new(), DelayQueue::new());
+    let mut waiting = Waiting { shared, pods: known, deadlines, counts: BTreeMap::new() };
+    let mut diagnoses = FuturesUnordered::new();
     loop {
         tokio::select! {
-            // What starts meanwhile need not be looked at.
+            // Pods that started meanwhile need no diagnosis.
             biased;
             pod = pods.next() => match pod {
-                Some(pod) => waiting.see(pod),
+                Some(pod) => waiting.handle(pod),
                 None => return,
             },
             binding = bindings.next() => match binding {
-                Some(binding) => waiting.hurry(&binding),
+                Some(binding) => waiting.diagnose_soon(&binding),
                 None => return,
             },
-            Some(looked) = looks.next() => waiting.looked(looked),
-            Some(due) = waiting.deadlines.next(), if looks.len() < CONCURRENCY => {
-                looks.extend(waiting.due(due.into_inner()));
+            Some(diagnosed) = diagnoses.next() => waiting.diagnosed(diagnosed),
+            Some(due) = waiting.deadlines.next(), if diagnoses.len() < CONCURRENCY => {
+                diagnoses.extend(waiting.due(due.into_inner()));
             }
         }
     }
 }
 
 impl Waiting {
-    fn see(&mut self, reference: PodRef) {
+    fn handle(&mut self, reference: PodRef) {
         let pod = self.shared.pods.get(&reference).filter(|pod| pod.may_wait());
         let uid = pod.and_then(|pod| pod.uid());
-        if let Some(held) = self.held.get(&reference) {
-            if Some(&held.uid) == uid.as_ref() {
+        if let Some(waiting_pod) = self.pods.get(&reference) {
+            if Some(&waiting_pod.uid) == uid.as_ref() {
                 return;
             }
-            if let Some(deadline) = &held.deadline {
+            if let Some(deadline) = &waiting_pod.deadline {
                 self.deadlines.remove(deadline);
             }
             self.forget(&reference);
         }
         if let Some(uid) = uid {
-            let deadline = Some(self.deadlines.insert(reference.clone(), PATIENCE));
-            self.held
-                .insert(reference, Held { uid, deadline, is_hurried: false, wait: PATIENCE, told: None });
+            let deadline = Some(self.deadlines.insert(reference.clone(), FIRST_EVENT_AFTER));
+            self.pods.insert(
+                reference,
+                WaitingPod {
+                    uid,
+                    deadline,
+                    has_changed: false,
+                    interval: FIRST_EVENT_AFTER,
+                    last_event: None,
+                },
+            );
         }
     }
 
     fn forget(&mut self, reference: &PodRef) {
-        if self.held.remove(reference).is_some_and(|held| held.told.is_some()) {
+        if self.pods.remove(reference).is_some_and(|waiting_pod| waiting_pod.last_event.is_some()) {
             self.count(reference, -1);
         }
     }
@@ -129,71 +137,75 @@ impl Waiting {
         }
     }
 
-    /// A binding has changed: there may be something else to tell those who were told of it, or are just being told.
-    fn hurry(&mut self, binding: &BindingRef) {
-        for (reference, held) in &mut self.held {
+    /// Makes the pods of a changed binding due soon, if they have an event or are being diagnosed.
+    fn diagnose_soon(&mut self, binding: &BindingRef) {
+        for (reference, waiting_pod) in &mut self.pods {
             let is_of = |pod: &AskingPod| pod.asks_for(&binding.name);
-            if (held.told.is_some() || held.deadline.is_none())
+            if (waiting_pod.last_event.is_some() || waiting_pod.deadline.is_none())
                 && reference.namespace == binding.namespace
                 && self.shared.pods.get(reference).is_some_and(|pod| is_of(&pod))
             {
-                match &held.deadline {
-                    Some(deadline) => self.deadlines.reset(deadline, AFTER_CHANGE),
-                    None => held.is_hurried = true,
+                match &waiting_pod.deadline {
+                    Some(deadline) => self.deadlines.reset(deadline, DEBOUNCE),
+                    None => waiting_pod.has_changed = true,
                 }
             }
         }
     }
 
-    /// The look at a pod whose deadline has come, if it still waits.
-    fn due(&mut self, reference: PodRef) -> Option<impl Future<Output = Looked> + use<>> {
+    /// The diagnosis of a pod whose deadline has come, if the pod still waits.
+    fn due(&mut self, reference: PodRef) -> Option<impl Future<Output = Diagnosed> + use<>> {
         let Some(pod) = self.shared.pods.get(&reference).filter(|pod| pod.may_wait()) else {
-            // Whoever removes the pod from the store has told so.
+            // The watch has already reported the removal of the pod from the store.
             self.forget(&reference);
             return None;
         };
-        let held = self.held.get_mut(&reference)?;
-        held.deadline = None;
-        let (shared, uid, told) = (self.shared.clone(), held.uid.clone(), held.told.clone());
-        Some(async move { Looked { reference, uid, told: tell(&shared, &pod, told).await } })
+        let waiting_pod = self.pods.get_mut(&reference)?;
+        waiting_pod.deadline = None;
+        let (shared, uid, last_event) =
+            (self.shared.clone(), waiting_pod.uid.clone(), waiting_pod.last_event.clone());
+        Some(async move {
+            Diagnosed { reference, uid, last_event: report_cause(&shared, &pod, last_event).await }
+        })
     }
 
-    /// A look has ended: sets the pod's next deadline, unless it is gone or another one by now.
-    fn looked(&mut self, Looked { reference, uid, told }: Looked) {
-        let is_it = |held: &&mut Held| held.uid == uid && held.deadline.is_none();
-        let Some(held) = self.held.get_mut(&reference).filter(is_it) else { return };
-        let more = i64::from(told.is_some()) - i64::from(held.told.is_some());
-        held.told = told;
-        held.wait = (held.wait * 2).min(LOOK_AT_LEAST);
-        let is_hurried = std::mem::take(&mut held.is_hurried) && held.told.is_some();
-        let wait = if is_hurried { AFTER_CHANGE } else { held.wait };
-        held.deadline = Some(self.deadlines.insert(reference.clone(), wait));
+    /// Handles the end of a diagnosis: sets the pod's next deadline, unless the pod is gone or was replaced.
+    fn diagnosed(&mut self, Diagnosed { reference, uid, last_event }: Diagnosed) {
+        let is_it = |waiting_pod: &&mut WaitingPod| waiting_pod.uid == uid && waiting_pod.deadline.is_none();
+        let Some(waiting_pod) = self.pods.get_mut(&reference).filter(is_it) else { return };
+        let more = i64::from(last_event.is_some()) - i64::from(waiting_pod.last_event.is_some());
+        waiting_pod.last_event = last_event;
+        waiting_pod.interval = (waiting_pod.interval * 2).min(MAX_INTERVAL);
+        let has_changed = std::mem::take(&mut waiting_pod.has_changed) && waiting_pod.last_event.is_some();
+        let wait = if has_changed { DEBOUNCE } else { waiting_pod.interval };
+        waiting_pod.deadline = Some(self.deadlines.insert(reference.clone(), wait));
         self.count(&reference, more);
     }
 }
 
-/// Looks at what a pod waits for, and tells its users if that is new. What they have been told afterwards.
-async fn tell(shared: &Shared, pod: &AskingPod, told: Option<Told>) -> Option<Told> {
+/// Finds out what a pod waits for, and records an event if that is new. Returns the last event.
+async fn report_cause(shared: &Shared, pod: &AskingPod, last_event: Option<LastEvent>) -> Option<LastEvent> {
     let namespace = pod.namespace().unwrap_or_default();
     let bindings = shared.bindings.of(&namespace);
-    let looked = in_time(LONGEST_LOOK, whys(&shared.client, &namespace, &pod.demands, &bindings));
-    let whys = match looked.await {
+    let diagnosed = in_time(DIAGNOSIS_TIMEOUT, whys(&shared.client, &namespace, &pod.demands, &bindings));
+    let whys = match diagnosed.await {
         Ok(whys) => whys,
         Err(error) => {
             debug!(
                 namespace,
                 pod = pod.name_any(),
                 error = explain(&error),
-                "what a pod waits for cannot be looked up"
+                "what a pod waits for cannot be read"
             );
-            return told;
+            return last_event;
         }
     };
     for binding in whys.iter().filter_map(|why| why.lost.as_deref()) {
         shared.lost_secrets.report(&namespace, binding);
     }
     let event = event("it waits", &whys)?;
-    if let Some((before, at)) = told.filter(|(before, at)| *before == event && at.elapsed() < REPEAT_INTERVAL)
+    if let Some((before, at)) =
+        last_event.filter(|(before, at)| *before == event && at.elapsed() < REPEAT_INTERVAL)
     {
         return Some((before, at));
     }
@@ -205,7 +217,7 @@ async fn tell(shared: &Shared, pod: &AskingPod, told: Option<Told>) -> Option<To
     Some((event, Instant::now()))
 }
 
-/// What is told of a waiting pod; nothing when no Secret is what it waits for.
+/// The event about a waiting pod; `None` if the pod waits for no Secret.
 fn event(who: &str, whys: &[Why]) -> Option<Event> {
     let first = whys.first()?;
     let texts: Vec<&str> = whys.iter().map(|why| why.text.as_str()).collect();
@@ -240,7 +252,7 @@ mod tests {
         telemetry::Metrics,
     };
 
-    /// An API server without Secrets, which answers nothing about the namespace `hung`. Paths are noted.
+    /// An API server without Secrets, which never answers about the namespace `hung`. It records the paths.
     fn api_server(asked: Arc<Mutex<Vec<String>>>) -> Client {
         let service = tower::service_fn(move |request: Request<kube::client::Body>| {
             let path = request.uri().path().to_owned();
@@ -286,13 +298,13 @@ mod tests {
             changed_pods.unbounded_send(reference).unwrap();
         }
         tokio::spawn(run(shared, pod_queue, binding_queue));
-        sleep(PATIENCE + Duration::from_secs(1)).await;
+        sleep(FIRST_EVENT_AFTER + Duration::from_secs(1)).await;
         let text = metrics.encode().unwrap();
         assert!(text.contains("bindery_pods_waiting{namespace=\"shop\"} 1\n"), "{text}");
         let looks = || asked.lock().unwrap().iter().filter(|path| path.contains("/namespaces/hung/")).count();
         assert_eq!(looks(), 1);
-        // Given up, and tried again like any other.
-        sleep(LONGEST_LOOK + PATIENCE * 2).await;
+        // The diagnosis timed out, and is retried.
+        sleep(DIAGNOSIS_TIMEOUT + FIRST_EVENT_AFTER * 2).await;
         assert_eq!(looks(), 2);
     }
 

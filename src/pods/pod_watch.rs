@@ -1,5 +1,5 @@
-//! The one watch of pods that all controllers share. Each pod is judged when it is seen and then forgotten but for the
-//! verdict; pods that ask for nothing are not kept at all.
+//! The watch of pods that all controllers share. A pod is reduced to an `AskingPod` when it is received; pods without bindings
+//! are dropped.
 
 use std::{collections::HashSet, pin::pin};
 
@@ -19,16 +19,16 @@ use tracing::{debug, warn};
 use super::{PodsSettings, Shared, listeners::Listeners, namespaces::Namespaces, pod::AskingPod};
 use crate::k8s::{explain, explain_watch};
 
-/// How many whole pods are held at a time while all are read.
+/// The page size of lists, which bounds the number of whole pods in memory.
 const PAGE: u32 = 100;
 
-/// Which pod to look at: its state is in the store, or it is gone. Controllers are level-triggered.
+/// A pod that changed. Its state is in the store, or the pod is gone: controllers are level-triggered.
 pub(super) type PodRef = ObjectRef<AskingPod>;
 
 /// The pods that changed, for one controller.
 pub(super) type PodQueue = UnboundedReceiver<PodRef>;
 
-/// Reads pods into a store and tells the controllers.
+/// Reads pods into a store and notifies the controllers.
 pub(super) struct PodWatch {
     client: Client,
     namespaces: Namespaces,
@@ -43,39 +43,39 @@ impl PodWatch {
         Self { client, namespaces, settings, writer, listeners: Listeners::default() }
     }
 
-    /// Watches for ever, once the Namespaces are known. `changed` names Namespaces that have begun to say something else.
+    /// Watches pods once the Namespaces are known. Never ends. `changed` yields Namespaces whose defaults changed.
     pub(super) async fn run(mut self, mut changed: UnboundedReceiver<String>) {
         if self.namespaces.0.wait_until_ready().await.is_err() {
-            return; // their watch is gone; whoever runs it notices
+            return; // their watch has ended, which ends the role
         }
         let resource = ApiResource::erase::<Pod>(&());
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
         let events = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
         let mut events = pin!(events);
-        let mut before = Vec::new();
+        let mut former = Vec::new();
         loop {
             tokio::select! {
                 event = events.next() => match event {
-                    Some(Ok(event)) => self.see(event, &mut before),
-                    // The watch goes on by itself.
+                    Some(Ok(event)) => self.handle(event, &mut former),
+                    // The watch reconnects by itself.
                     Some(Err(error @ watcher::Error::InitialListFailed(_))) => {
-                        warn!(error = explain_watch(&error), "pods cannot be listed, so nobody looks after them");
+                        warn!(error = explain_watch(&error), "pods cannot be listed, so waiting and missed pods are not handled");
                     }
                     Some(Err(error)) => debug!(error = explain_watch(&error), "the watch of pods was interrupted"),
                     None => return,
                 },
-                Some(namespace) = changed.next() => self.judge_again(&namespace, &resource).await,
+                Some(namespace) = changed.next() => self.reread_namespace(&namespace, &resource).await,
             }
         }
     }
 
-    fn see(&mut self, event: watcher::Event<DynamicObject>, before: &mut Vec<PodRef>) {
+    fn handle(&mut self, event: watcher::Event<DynamicObject>, former: &mut Vec<PodRef>) {
         let store = self.writer.as_reader();
         match event {
             watcher::Event::Apply(object) => self.apply(&object),
-            watcher::Event::Delete(object) => self.forget(&object),
+            watcher::Event::Delete(object) => self.remove(&object),
             watcher::Event::Init => {
-                *before = references(&store);
+                *former = references(&store);
                 self.writer.apply_watcher_event(&watcher::Event::Init);
             }
             watcher::Event::InitApply(object) => {
@@ -86,9 +86,9 @@ impl PodWatch {
             watcher::Event::InitDone => {
                 self.writer.apply_watcher_event(&watcher::Event::InitDone);
                 let all: HashSet<PodRef> =
-                    std::mem::take(before).into_iter().chain(references(&store)).collect();
+                    std::mem::take(former).into_iter().chain(references(&store)).collect();
                 for pod in all {
-                    self.listeners.tell(&pod);
+                    self.listeners.notify(&pod);
                 }
             }
         }
@@ -99,32 +99,32 @@ impl PodWatch {
             Some(pod) => {
                 let reference = ObjectRef::from_obj(&pod);
                 self.writer.apply_watcher_event(&watcher::Event::Apply(pod));
-                self.listeners.tell(&reference);
+                self.listeners.notify(&reference);
             }
-            None => self.forget(object),
+            None => self.remove(object),
         }
     }
 
-    /// Of a pod that is gone, or of no concern any more.
-    fn forget(&mut self, object: &DynamicObject) {
+    /// Removes a pod that is gone or has no bindings any more.
+    fn remove(&mut self, object: &DynamicObject) {
         let reference = PodRef::new(&object.name_any()).within(&object.namespace().unwrap_or_default());
         if let Some(known) = self.writer.as_reader().get(&reference) {
             self.writer.apply_watcher_event(&watcher::Event::Delete(known.as_ref().clone()));
-            self.listeners.tell(&reference);
+            self.listeners.notify(&reference);
         }
     }
 
     fn read(&self, object: &DynamicObject) -> Option<AskingPod> {
         let namespace = object.namespace().unwrap_or_default();
-        if self.settings.leaves_alone(&namespace) {
+        if self.settings.excludes(&namespace) {
             return AskingPod::read_left_alone(object);
         }
         AskingPod::read(object, self.namespaces.defaults(&namespace).as_ref(), &self.settings.inject)
     }
 
-    /// Reads the pods of a Namespace that has begun to say something else for them. What the watch shows later is newer,
-    /// so it does not matter that this overtakes it.
-    async fn judge_again(&mut self, namespace: &str, resource: &ApiResource) {
+    /// Reads the pods of a Namespace whose defaults changed. The list may overtake the watch, which delivers newer versions
+    /// later.
+    async fn reread_namespace(&mut self, namespace: &str, resource: &ApiResource) {
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, resource);
         let mut page = ListParams::default().limit(PAGE);
         loop {
@@ -134,7 +134,8 @@ impl PodWatch {
                     let error = explain(&error);
                     warn!(
                         namespace,
-                        error, "the pods of a changed Namespace are judged when they change themselves"
+                        error,
+                        "the pods of a changed Namespace cannot be listed; they are read again when they change"
                     );
                     return;
                 }

@@ -15,8 +15,8 @@ use tracing::{debug, warn};
 use super::{
     Shared,
     pod::{AskingPod, Stage},
+    pod_watch::{PodQueue, PodRef},
     warning,
-    watch::{PodQueue, PodRef},
 };
 use crate::k8s::{events::Event, explain, in_time};
 

@@ -1,4 +1,4 @@
-//! Who is to be nudged when. Pure: whoever asks brings the time.
+//! The times at which owners are nudged. Pure: callers pass the time.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -6,61 +6,61 @@ use tokio::time::Instant;
 
 use super::Owner;
 
-/// For how long a refusal matters: a controller's own pauses are no longer than 1,000 s.
-pub(super) const MEMORY: Duration = Duration::from_mins(17);
-/// From ready endpoints to nodes that know them; also the first pause before a nudge.
-const SETTLING: Duration = Duration::from_secs(2);
-/// The longest pause before another nudge of an owner whose pods go on being refused.
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// How long a refusal is remembered: the back-off of Kubernetes' controllers ends at 1,000 s.
+pub(super) const REFUSAL_TTL: Duration = Duration::from_mins(17);
+/// The time until all nodes know new endpoints; also the first pause before a nudge.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// The longest pause between two nudges of an owner whose pods are still refused.
+const MAX_PAUSE: Duration = Duration::from_mins(1);
 
 /// Owners whose pods were refused.
 #[derive(Debug, Default)]
-pub(super) struct Nudges {
+pub(super) struct NudgeSchedule {
     refused: HashMap<Owner, Refused>,
-    is_well: bool,
+    is_available: bool,
 }
 
 #[derive(Debug)]
 struct Refused {
     last: Instant,
-    /// Nudges since the webhook could be reached again.
+    /// The number of nudges since the webhook became available.
     nudges: u32,
-    /// When the next one is due; none while the webhook is away, or nothing has been refused since the last.
+    /// When the next nudge is due; `None` while the webhook is unavailable, or if no pod was refused since the last nudge.
     due: Option<Instant>,
 }
 
-impl Nudges {
-    /// A pod of this owner was refused.
+impl NudgeSchedule {
+    /// Records that a pod of this owner was refused.
     pub(super) fn refused(&mut self, owner: Owner, now: Instant) {
         let refused = self.refused.entry(owner).or_insert(Refused { last: now, nudges: 0, due: None });
         refused.last = now;
-        if self.is_well && refused.due.is_none() {
+        if self.is_available && refused.due.is_none() {
             refused.due = Some(now + pause(refused.nudges));
         }
     }
 
-    /// The webhook can be reached, or not. When it can be reached again, everybody who was refused is nudged: also who
-    /// was nudged before, for controllers do not write an event of every refusal.
-    pub(super) fn webhook_is(&mut self, well: bool, now: Instant) {
-        if well == self.is_well {
+    /// Records whether the webhook is available. When it becomes available, all owners whose pods were refused are scheduled,
+    /// also those that were nudged before, because controllers do not write an event for every refusal.
+    pub(super) fn set_webhook_available(&mut self, is_available_now: bool, now: Instant) {
+        if is_available_now == self.is_available {
             return;
         }
-        self.is_well = well;
-        self.refused.retain(|_, refused| now < refused.last + MEMORY);
+        self.is_available = is_available_now;
+        self.refused.retain(|_, refused| now < refused.last + REFUSAL_TTL);
         for refused in self.refused.values_mut() {
             refused.nudges = 0;
-            refused.due = well.then_some(now + SETTLING);
+            refused.due = is_available_now.then_some(now + FIRST_PAUSE);
         }
     }
 
-    /// When somebody is to be nudged next.
+    /// When the next nudge is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.refused.values().filter_map(|refused| refused.due).min()
     }
 
-    /// Who is to be nudged now.
+    /// The owners to nudge now.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<Owner> {
-        self.refused.retain(|_, refused| refused.due.is_some() || now < refused.last + MEMORY);
+        self.refused.retain(|_, refused| refused.due.is_some() || now < refused.last + REFUSAL_TTL);
         let mut owners = Vec::new();
         for (owner, refused) in &mut self.refused {
             if refused.due.is_some_and(|due| due <= now) {
@@ -73,9 +73,9 @@ impl Nudges {
     }
 }
 
-/// The pause before the next nudge of an owner who had this many already.
+/// The pause before the next nudge of an owner after this number of nudges.
 fn pause(nudges: u32) -> Duration {
-    2_u32.checked_pow(nudges).map_or(LONGEST_PAUSE, |factor| (SETTLING * factor).min(LONGEST_PAUSE))
+    2_u32.checked_pow(nudges).map_or(MAX_PAUSE, |factor| (FIRST_PAUSE * factor).min(MAX_PAUSE))
 }
 
 #[cfg(test)]
@@ -94,56 +94,56 @@ mod tests {
 
     #[test]
     fn nobody_is_nudged_while_the_webhook_is_away() {
-        let (mut nudges, now) = (Nudges::default(), Instant::now());
+        let (mut nudges, now) = (NudgeSchedule::default(), Instant::now());
         nudges.refused(owner("a"), now);
         assert_eq!(nudges.next_due(), None);
-        nudges.webhook_is(true, now);
-        nudges.webhook_is(false, now);
+        nudges.set_webhook_available(true, now);
+        nudges.set_webhook_available(false, now);
         assert_eq!(nudges.next_due(), None);
-        assert!(nudges.take_due(now + MEMORY / 2).is_empty());
+        assert!(nudges.take_due(now + REFUSAL_TTL / 2).is_empty());
     }
 
     #[test]
     fn everybody_who_was_refused_is_nudged_once_when_it_is_back() {
-        let (mut nudges, now) = (Nudges::default(), Instant::now());
+        let (mut nudges, now) = (NudgeSchedule::default(), Instant::now());
         for name in ["a", "b", "a"] {
             nudges.refused(owner(name), now);
         }
         let back = now + Duration::from_mins(3);
-        nudges.webhook_is(true, back);
-        assert_eq!(nudges.next_due(), Some(back + SETTLING));
+        nudges.set_webhook_available(true, back);
+        assert_eq!(nudges.next_due(), Some(back + FIRST_PAUSE));
         assert!(nudges.take_due(back).is_empty(), "not before it is known everywhere");
-        assert_eq!(names(nudges.take_due(back + SETTLING)), ["a", "b"]);
+        assert_eq!(names(nudges.take_due(back + FIRST_PAUSE)), ["a", "b"]);
         assert_eq!(nudges.next_due(), None);
         // One of several endpoints more is no recovery.
-        nudges.webhook_is(true, back + SETTLING);
+        nudges.set_webhook_available(true, back + FIRST_PAUSE);
         assert_eq!(nudges.next_due(), None);
     }
 
     #[test]
     fn the_next_time_it_is_back_everybody_is_nudged_again() {
-        let (mut nudges, now) = (Nudges::default(), Instant::now());
+        let (mut nudges, now) = (NudgeSchedule::default(), Instant::now());
         nudges.refused(owner("a"), now);
         for minutes in [1, 2] {
             let back = now + Duration::from_mins(minutes);
-            nudges.webhook_is(true, back);
-            assert_eq!(names(nudges.take_due(back + SETTLING)), ["a"]);
-            nudges.webhook_is(false, back + SETTLING);
+            nudges.set_webhook_available(true, back);
+            assert_eq!(names(nudges.take_due(back + FIRST_PAUSE)), ["a"]);
+            nudges.set_webhook_available(false, back + FIRST_PAUSE);
         }
     }
 
     #[test]
     fn what_was_refused_long_ago_is_forgotten() {
-        let (mut nudges, now) = (Nudges::default(), Instant::now());
+        let (mut nudges, now) = (NudgeSchedule::default(), Instant::now());
         nudges.refused(owner("a"), now);
-        nudges.webhook_is(true, now + MEMORY);
+        nudges.set_webhook_available(true, now + REFUSAL_TTL);
         assert_eq!(nudges.next_due(), None);
     }
 
     #[test]
     fn who_goes_on_being_refused_is_nudged_ever_more_seldom() {
-        let (mut nudges, mut now) = (Nudges::default(), Instant::now());
-        nudges.webhook_is(true, now);
+        let (mut nudges, mut now) = (NudgeSchedule::default(), Instant::now());
+        nudges.set_webhook_available(true, now);
         let mut pauses = Vec::new();
         for _ in 0..8 {
             nudges.refused(owner("a"), now);

@@ -1,8 +1,8 @@
-//! Owners whose pods the API server refused because it could not reach the webhook. Their controllers try again after
-//! pauses that double, up to minutes; once the webhook answers again each of them is nudged, so that it tries at once.
+//! Owners whose pods the API server refused because it could not reach the webhook. Their controllers retry with a back-off of
+//! up to minutes. Once the webhook is available again bindery nudges each owner, so that its controller retries at once.
 //!
-//! Who was refused is known from the events `FailedCreate` that the controllers write. A nudge is a condition in the
-//! owner's status: a controller looks at whatever changes, and to write a status is not to say what runs.
+//! The events `FailedCreate` of the controllers name the owners. A nudge is a condition in the owner's status: a change of the
+//! status makes the controller reconcile, and it does not change what runs.
 
 use std::{fmt::Debug, future::pending, time::Duration};
 
@@ -28,31 +28,31 @@ use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info, warn};
 
-use self::requeue_owners::{MEMORY, Nudges};
+use self::nudge_schedule::{NudgeSchedule, REFUSAL_TTL};
 use crate::{
     contract::{FIELD_MANAGER, nudge, webhook},
     k8s::{explain, explain_watch, in_time, unreadable::Unreadable, watch::events},
 };
 
-/// How the controllers call what is looked for here.
+/// The reason of the events with which controllers report a refused pod.
 const FAILED_CREATE: &str = "FailedCreate";
-/// How far the beginnings of nudges are apart, so that many owners do not try again in the same moment: 1,000 need 4 s.
-const SPACING: Duration = Duration::from_millis(4);
-/// How many are under way at a time, so that slow answers do not hold up the others.
-const CONCURRENCY: usize = 16;
-/// How long one may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time between two nudges, so that many owners do not retry in the same moment: 1,000 owners take 4 s.
+const NUDGE_INTERVAL: Duration = Duration::from_millis(4);
+/// The number of concurrent nudges, so that slow answers do not delay the other owners.
+const NUDGE_CONCURRENCY: usize = 16;
+/// The time limit of one nudge.
+const NUDGE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the API server reaches the webhook.
+/// The Service through which the API server reaches the webhook.
 #[derive(Clone, Debug)]
 pub struct WebhookService {
-    /// The Service's namespace.
+    /// The namespace.
     pub namespace: String,
-    /// Its name.
+    /// The name.
     pub name: String,
 }
 
-/// A kind whose controller makes pods.
+/// A kind whose controller creates pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum OwnerKind {
     ReplicaSet,
@@ -61,7 +61,7 @@ enum OwnerKind {
     Job,
 }
 
-/// Whose pods were refused.
+/// An owner whose pods were refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Owner {
     kind: OwnerKind,
@@ -69,39 +69,39 @@ struct Owner {
     name: String,
 }
 
-/// Tells for ever whether the webhook can be reached, and nudges owners if that is wanted.
+/// Reports whether the webhook is available, and nudges owners if `nudges` is set. Never ends.
 pub(super) async fn run(
     client: Client,
     service: WebhookService,
     nudges: bool,
     unreadable: Unreadable,
-    is_well: watch::Sender<bool>,
+    is_available: watch::Sender<bool>,
 ) {
     let told = move |well: &bool| {
-        is_well.send_replace(*well);
+        is_available.send_replace(*well);
     };
-    let health = Box::pin(health(&client, &service, unreadable.clone()).inspect(told));
+    let availability = Box::pin(availability(&client, &service, unreadable.clone()).inspect(told));
     if !nudges {
-        return health.for_each(async |_| ()).await;
+        return availability.for_each(async |_| ()).await;
     }
     let (sender, queue) = mpsc::unbounded();
-    let refusals = Box::pin(refusals(&client, unreadable));
-    // A closed queue means that everything ends.
-    let deciding = decide(refusals, health, |owner| drop(sender.unbounded_send(owner)));
+    let watch_refusals = Box::pin(watch_refusals(&client, unreadable));
+    // The queue is closed only during shutdown.
+    let deciding = schedule(watch_refusals, availability, |owner| drop(sender.unbounded_send(owner)));
     let nudge = move |owner: Owner| {
         let client = client.clone();
         async move { owner.nudge(&client).await }
     };
-    tokio::join!(deciding, carry_out(queue, nudge));
+    tokio::join!(deciding, run_nudges(queue, nudge));
 }
 
-/// Tells who is to be nudged, when he is.
-async fn decide(
-    mut refusals: impl Stream<Item = Owner> + Unpin,
-    mut health: impl Stream<Item = bool> + Unpin,
+/// Calls `nudge` for each owner when its nudge is due.
+async fn schedule(
+    mut watch_refusals: impl Stream<Item = Owner> + Unpin,
+    mut availability: impl Stream<Item = bool> + Unpin,
     nudge: impl Fn(Owner),
 ) {
-    let mut nudges = Nudges::default();
+    let mut nudges = NudgeSchedule::default();
     loop {
         let due = async {
             match nudges.next_due() {
@@ -110,8 +110,8 @@ async fn decide(
             }
         };
         tokio::select! {
-            Some(owner) = refusals.next() => nudges.refused(owner, Instant::now()),
-            Some(is_well) = health.next() => nudges.webhook_is(is_well, Instant::now()),
+            Some(owner) = watch_refusals.next() => nudges.refused(owner, Instant::now()),
+            Some(is_available) = availability.next() => nudges.set_webhook_available(is_available, Instant::now()),
             () = due => {
                 for owner in nudges.take_due(Instant::now()) {
                     nudge(owner);
@@ -121,11 +121,11 @@ async fn decide(
     }
 }
 
-/// Whose pods are refused, as it is told; at first what was told a while ago.
-fn refusals(client: &Client, unreadable: Unreadable) -> impl Stream<Item = Owner> + use<> {
+/// The owners whose pods are refused; at first those of recent events.
+fn watch_refusals(client: &Client, unreadable: Unreadable) -> impl Stream<Item = Owner> + use<> {
     let api: Api<DeserializeGuard<Event>> = Api::all(client.clone());
     let told = watcher::Config::default().fields(&format!("reason={FAILED_CREATE}"));
-    // Whoever may write events may write ones that cannot be read, such as of the year 9999.
+    // Anybody who can write events can write undecodable ones, for example of the year 9999.
     let none_is_kept = reflector::store().0;
     events(api, told, none_is_kept, unreadable).filter_map(async |event| match event {
         Ok(watcher::Event::Apply(event) | watcher::Event::InitApply(event)) => {
@@ -133,20 +133,20 @@ fn refusals(client: &Client, unreadable: Unreadable) -> impl Stream<Item = Owner
         }
         Ok(_) => None,
         Err(error) => {
-            // The watch goes on by itself.
+            // The watch reconnects by itself.
             debug!(error = explain_watch(&error), "the watch of events was interrupted");
             None
         }
     })
 }
 
-/// Whose pod was refused for want of the webhook, if the event tells of that and not of long ago.
+/// The owner in an event that reports a pod refused because the webhook was unavailable, unless the event is old.
 fn refused(event: &Event, now: Timestamp) -> Option<Owner> {
     let is_ours = |name: &str| {
         let message = event.message.as_deref().unwrap_or_default();
         message.contains(&format!("failed calling webhook \"{name}\""))
     };
-    let is_recent = last_seen(event).is_none_or(|at| now.duration_since(at).unsigned_abs() < MEMORY);
+    let is_recent = last_seen(event).is_none_or(|at| now.duration_since(at).unsigned_abs() < REFUSAL_TTL);
     let is_told = event.reason.as_deref() == Some(FAILED_CREATE)
         && [webhook::OWN, webhook::DEFAULTS].into_iter().any(is_ours);
     (is_told && is_recent).then(|| Owner::of(&event.involved_object)).flatten()
@@ -175,8 +175,8 @@ impl Owner {
     }
 }
 
-/// Whether the webhook can be reached, as far as its endpoints tell; whenever something about them changes.
-fn health(
+/// Whether the webhook has a ready endpoint, at each change of its endpoints.
+fn availability(
     client: &Client,
     service: &WebhookService,
     unreadable: Unreadable,
@@ -186,14 +186,14 @@ fn health(
     let of_service =
         watcher::Config::default().labels(&format!("kubernetes.io/service-name={}", service.name));
     events(api, of_service, slices.clone(), unreadable).reflect(writer).filter_map(move |event| {
-        let is_well = match event {
+        let is_available = match event {
             Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => None,
             Ok(_) => Some(slices.state().iter().any(|slice| has_ready_endpoint(slice))),
-            // The watch goes on by itself.
+            // The watch reconnects by itself.
             Err(error @ watcher::Error::InitialListFailed(_)) => {
                 warn!(
                     error = explain_watch(&error),
-                    "the webhook's endpoints cannot be listed, so no missed pod is evicted"
+                    "the endpoints of the webhook cannot be listed, so no missed pod is evicted"
                 );
                 None
             }
@@ -202,7 +202,7 @@ fn health(
                 None
             }
         };
-        std::future::ready(is_well)
+        std::future::ready(is_available)
     })
 }
 
@@ -215,13 +215,13 @@ fn has_ready_endpoint(slice: &EndpointSlice) -> bool {
         .any(|endpoint| endpoint.conditions.as_ref().is_none_or(|conditions| is_ready(conditions.ready)))
 }
 
-/// Nudges in the order of the queue, several at a time.
-async fn carry_out<N: Future<Output = ()>>(queue: impl Stream<Item = Owner>, nudge: impl Fn(Owner) -> N) {
+/// Nudges owners in the order of the queue, several at a time.
+async fn run_nudges<N: Future<Output = ()>>(queue: impl Stream<Item = Owner>, nudge: impl Fn(Owner) -> N) {
     let spaced = queue.then(|owner| async {
-        tokio::time::sleep(SPACING).await;
+        tokio::time::sleep(NUDGE_INTERVAL).await;
         owner
     });
-    spaced.map(nudge).buffer_unordered(CONCURRENCY).collect::<()>().await;
+    spaced.map(nudge).buffer_unordered(NUDGE_CONCURRENCY).collect::<()>().await;
 }
 
 impl Owner {
@@ -235,17 +235,17 @@ impl Owner {
             }
         };
         let Self { kind, namespace, name } = self;
-        match in_time(PATIENCE, patched).await {
-            Ok(()) => info!(?kind, namespace, name, "asked to create its refused pods now"),
+        match in_time(NUDGE_TIMEOUT, patched).await {
+            Ok(()) => info!(?kind, namespace, name, "nudged the owner of refused pods"),
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
-            // It tries by itself later, and is heard of again if that is in vain.
+            // Its controller retries later, and writes another event if that fails.
             Err(error) => {
                 warn!(
                     ?kind,
                     namespace,
                     name,
                     error = explain(&error),
-                    "not asked to create its refused pods"
+                    "the owner of refused pods cannot be nudged"
                 );
             }
         }
@@ -264,17 +264,17 @@ impl Owner {
     }
 }
 
-/// Conditions are merged by their type; the time makes each one a change.
+/// The patch of an owner's status. Conditions are merged by their type; the time makes each nudge a change.
 fn condition(now: Timestamp) -> Value {
     json!({"status": {"conditions": [{
         "type": nudge::CONDITION,
         "status": "True",
         "lastTransitionTime": format!("{now:.0}"),
         "reason": "WebhookAnswersAgain",
-        "message": "Pods were refused while bindery's webhook could not be reached; bindery asked for another attempt.",
+        "message": "The API server refused pods while bindery's webhook was unavailable; bindery asks the controller to retry.",
     }]}})
 }
 
-mod requeue_owners;
+mod nudge_schedule;
 #[cfg(test)]
 mod tests;

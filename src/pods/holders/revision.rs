@@ -1,4 +1,4 @@
-//! Which set of credentials a container holds, as far as it can be told from when what was written and started. Pure.
+//! Which revision of the credentials a container holds, as far as the times of writes and starts tell. Pure.
 
 use std::time::Duration;
 
@@ -6,63 +6,63 @@ use jiff::Timestamp;
 
 use crate::apis::servicecatalog::binding::Revision;
 
-/// How far the clocks of the node and of the catalog may be apart, and a kubelet's picture of a Secret behind.
-const VARIABLES: Duration = Duration::from_secs(10);
-/// How long a kubelet may take to refresh files: its sync period of a minute, what it has cached, and some slack.
-const FILES: Duration = Duration::from_mins(2);
+/// The tolerance for the difference between the clocks of node and catalog, and for the kubelet's cached Secret.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(10);
+/// The time in which a kubelet refreshes files: its sync period of a minute, its cache, and a margin.
+const FILE_REFRESH: Duration = Duration::from_mins(2);
 
-/// The credentials that a binding has had.
+/// The history of a binding's credentials.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Life<'a> {
-    /// When the binding was created. What a binding of the same name had before was revoked with it.
+    /// The creation of the binding. Credentials of an earlier binding of the same name are revoked.
     pub(super) created: Option<Timestamp>,
-    /// Newest last.
+    /// The revisions, the newest last.
     pub(super) revisions: &'a [Revision],
 }
 
 /// What a container holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Held {
-    /// The newest set, which has this number.
+    /// The newest revision, which has this number.
     Newest(i64),
-    /// An older set, and since when it is.
+    /// An older revision, and since when it has been outdated.
     Outdated(i64, Timestamp),
-    /// Those of an earlier binding of the same name, which was deleted before this.
+    /// Credentials of an earlier binding of the same name, which was deleted before this time.
     Revoked(Timestamp),
-    /// None: it started without.
+    /// None: it started without credentials.
     Nothing,
-    /// One of several.
+    /// One of several revisions.
     Unknown,
 }
 
-/// What a container that started then has in its environment. One to which the Secret is `optional` may have started without.
+/// What a container that started at this time has in its environment. With an `optional` Secret it may have started without it.
 pub(super) fn in_variables(life: Life<'_>, started: Timestamp, optional: bool) -> Held {
     if let Some(created) = life.created.filter(|created| started < *created) {
-        let is_clear = started + VARIABLES <= created && !optional;
+        let is_clear = started + CLOCK_TOLERANCE <= created && !optional;
         return if is_clear { Held::Revoked(created) } else { Held::Unknown };
     }
     if let Some(first) = life.revisions.first().filter(|_| optional)
-        && started < first.written_at.0 + VARIABLES
+        && started < first.written_at.0 + CLOCK_TOLERANCE
     {
-        return if started + VARIABLES <= first.written_at.0 { Held::Nothing } else { Held::Unknown };
+        return if started + CLOCK_TOLERANCE <= first.written_at.0 { Held::Nothing } else { Held::Unknown };
     }
-    // It read them about when it started.
-    let before = |revision: &Revision| revision.written_at.0 + VARIABLES <= started;
-    let after = |revision: &Revision| revision.written_at.0 >= started + VARIABLES;
+    // A container reads its variables at its start.
+    let before = |revision: &Revision| revision.written_at.0 + CLOCK_TOLERANCE <= started;
+    let after = |revision: &Revision| revision.written_at.0 >= started + CLOCK_TOLERANCE;
     held(life.revisions, before, after)
 }
 
-/// What lies now in the files of a container that started then.
+/// What the files of a container that started at this time hold now.
 pub(super) fn in_files(life: Life<'_>, started: Timestamp, now: Timestamp) -> Held {
-    let is_refreshed = |revision: &Revision| revision.written_at.0 + FILES <= now;
+    let is_refreshed = |revision: &Revision| revision.written_at.0 + FILE_REFRESH <= now;
     let is_older = life.created.is_some_and(|created| started < created);
     if is_older && !life.revisions.first().is_some_and(is_refreshed) {
-        return Held::Unknown; // perhaps still those of the binding before
+        return Held::Unknown; // perhaps still the files of the earlier binding
     }
     held(life.revisions, is_refreshed, |_| false)
 }
 
-/// `before`: written so early that nothing older can be held; `after`: so late that it cannot be held.
+/// `before`: written so early that no older revision can be held; `after`: written so late that it cannot be held.
 fn held(
     revisions: &[Revision],
     before: impl Fn(&Revision) -> bool,
@@ -70,7 +70,7 @@ fn held(
 ) -> Held {
     let first = revisions.iter().rposition(before).unwrap_or_default();
     let possible = revisions.iter().enumerate().skip(first);
-    // There was nothing else to be held than the first.
+    // The first revision is possible even if it was written later: there was no other.
     let possible: Vec<usize> = possible
         .filter(|(index, revision)| *index == 0 || !after(revision))
         .map(|(index, _)| index)

@@ -1,6 +1,6 @@
-//! Pods that asked for bindings and were created without them, because bindery was not there yet, its webhook
-//! configuration was absent, or pods were let pass. They are counted, their owners told, and they are evicted where the
-//! Namespace says so.
+//! Missed pods: they ask for bindings and were created without them, because bindery was not installed yet, the webhook
+//! configuration was absent, or a failure policy let them pass. They are counted, reported in events, and evicted if the
+//! Namespace asks for that.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -18,11 +18,11 @@ use tracing::{info, warn};
 
 use super::{
     EVENT_ACTION, Shared,
-    evict::{Evictions, Sibling, Step, is_replaced},
+    eviction::{Evictions, OwnedPod, Step, is_recreated},
     owner::{Owner, remedy},
     pod::{AskingPod, Share},
+    pod_watch::{PodQueue, PodRef},
     warning,
-    watch::{PodQueue, PodRef},
 };
 use crate::{
     contract,
@@ -33,64 +33,64 @@ use crate::{
     },
 };
 
-/// How often the next eviction is thought about; at most one each time.
-const EVICT_EVERY: Duration = Duration::from_secs(1);
-/// How long to wait after an eviction was refused, mostly by a `PodDisruptionBudget`.
-const REFUSED: Duration = Duration::from_secs(10);
-/// How long an eviction may take. The API server answers at once.
-const EVICTION: Duration = Duration::from_secs(2);
+/// The interval between two evictions.
+const EVICTION_INTERVAL: Duration = Duration::from_secs(1);
+/// The wait after a refused eviction, usually refused by a `PodDisruptionBudget`.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+/// The time limit of an eviction. The API server answers at once.
+const EVICTION_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The missed pods, and what was done about them.
-struct Missed {
+/// The state of the controller.
+struct MissedPods {
     shared: Shared,
-    /// Each with its uid and when its users were told.
+    /// Each missed pod with its uid and the time of its last event.
     pods: HashMap<PodRef, (String, Option<Instant>)>,
-    /// By namespace.
+    /// The number of missed pods by namespace.
     counts: BTreeMap<String, i64>,
-    to_tell: VecDeque<PodRef>,
+    pending_events: VecDeque<PodRef>,
     evictions: Evictions,
-    /// Until when not to ask again to evict a pod of this owner.
-    refused: HashMap<String, Instant>,
-    /// Whether the webhook is there to bind successors: without it they would be refused, and an owner lose its pod.
+    /// Until when no pod of an owner is evicted, by the owner's uid.
+    refused_until: HashMap<String, Instant>,
+    /// Whether the webhook can inject successors. Without it the API server refuses them, and the owner loses its pod.
     is_reachable: watch::Receiver<bool>,
 }
 
-/// Runs for ever.
+/// Handles changes of pods. Never ends.
 pub(super) async fn run(shared: Shared, mut queue: PodQueue, is_reachable: watch::Receiver<bool>) {
-    let mut missed = Missed::new(shared, is_reachable);
-    let mut ticks = interval(EVICT_EVERY);
+    let mut missed = MissedPods::new(shared, is_reachable);
+    let mut ticks = interval(EVICTION_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            // What is counted comes before what is told: there may be thousands to tell.
+            // Counting comes before events, of which there may be thousands.
             biased;
             pod = queue.next() => match pod {
-                Some(pod) => missed.see(pod),
+                Some(pod) => missed.handle(pod),
                 None => return,
             },
             _ = ticks.tick(), if !missed.pods.is_empty() => {
-                missed.remind();
+                missed.repeat_events();
                 missed.evict_next().await;
             }
-            () = std::future::ready(()), if !missed.to_tell.is_empty() => missed.tell_next().await,
+            () = std::future::ready(()), if !missed.pending_events.is_empty() => missed.record_next_event().await,
         }
     }
 }
 
-impl Missed {
+impl MissedPods {
     fn new(shared: Shared, is_reachable: watch::Receiver<bool>) -> Self {
         Self {
             shared,
             pods: HashMap::new(),
             counts: BTreeMap::new(),
-            to_tell: VecDeque::new(),
+            pending_events: VecDeque::new(),
             evictions: Evictions::default(),
-            refused: HashMap::new(),
+            refused_until: HashMap::new(),
             is_reachable,
         }
     }
 
-    fn see(&mut self, reference: PodRef) {
+    fn handle(&mut self, reference: PodRef) {
         let uid = self.shared.pods.get(&reference).filter(|pod| pod.is_missed()).and_then(|pod| pod.uid());
         let before = match &uid {
             Some(uid) if self.pods.get(&reference).is_some_and(|(known, _)| known == uid) => return,
@@ -99,7 +99,7 @@ impl Missed {
         };
         self.count(&reference, i64::from(uid.is_some()) - i64::from(before.is_some()));
         if uid.is_some() {
-            self.to_tell.push_back(reference);
+            self.pending_events.push_back(reference);
         }
     }
 
@@ -113,22 +113,22 @@ impl Missed {
         }
     }
 
-    /// Has pods told of again before what was told is forgotten.
-    fn remind(&mut self) {
+    /// Repeats events before the API server deletes them.
+    fn repeat_events(&mut self) {
         let now = Instant::now();
-        for (reference, (_, told)) in &mut self.pods {
-            if told.is_some_and(|told| now >= told + REPEAT_INTERVAL) {
-                *told = None;
-                self.to_tell.push_back(reference.clone());
+        for (reference, (_, last_event)) in &mut self.pods {
+            if last_event.is_some_and(|last_event| now >= last_event + REPEAT_INTERVAL) {
+                *last_event = None;
+                self.pending_events.push_back(reference.clone());
             }
         }
     }
 
-    async fn tell_next(&mut self) {
-        let Some(reference) = self.to_tell.pop_front() else { return };
+    async fn record_next_event(&mut self) {
+        let Some(reference) = self.pending_events.pop_front() else { return };
         let Some(pod) = self.shared.pods.get(&reference).filter(|pod| pod.is_missed()) else { return };
-        if let Some((_, told)) = self.pods.get_mut(&reference) {
-            *told = Some(Instant::now());
+        if let Some((_, last_event)) = self.pods.get_mut(&reference) {
+            *last_event = Some(Instant::now());
         }
         let owner = self.shared.owners.of(&pod).await;
         let namespace = pod.namespace().unwrap_or_default();
@@ -140,31 +140,31 @@ impl Missed {
         }
     }
 
-    /// Evicts one pod, if there is one that may be.
+    /// Evicts one pod, if there is one that may be evicted.
     async fn evict_next(&mut self) {
         if !*self.is_reachable.borrow() {
             return;
         }
         let now = Instant::now();
-        self.refused.retain(|_, until| now < *until);
-        let families = self.families();
-        self.evictions.keep_only(|owner| families.contains_key(owner), now);
-        for (owner, family) in families {
-            if self.refused.contains_key(&owner) {
+        self.refused_until.retain(|_, until| now < *until);
+        let pods_by_owner = self.pods_by_owner();
+        self.evictions.retain(|owner| pods_by_owner.contains_key(owner), now);
+        for (owner, pods) in pods_by_owner {
+            if self.refused_until.contains_key(&owner) {
                 continue;
             }
-            let siblings: Vec<Sibling> = family.iter().map(|pod| Sibling::of(pod)).collect();
-            match self.evictions.next(&owner, &siblings, now) {
+            let owned_pods: Vec<OwnedPod> = pods.iter().map(|pod| OwnedPod::of(pod)).collect();
+            match self.evictions.next(&owner, &owned_pods, now) {
                 Step::Wait => {}
-                Step::Futile(wait) => self.tell_futile(&family, wait).await,
+                Step::BackOff(wait) => self.report_back_off(&pods, wait).await,
                 Step::Evict(uid) => {
-                    let Some(pod) = family.iter().find(|pod| pod.uid().as_ref() == Some(&uid)) else {
+                    let Some(pod) = pods.iter().find(|pod| pod.uid().as_ref() == Some(&uid)) else {
                         continue;
                     };
                     if self.evict(pod).await {
-                        self.evictions.evicted(&owner, &siblings, now);
+                        self.evictions.record_eviction(&owner, &owned_pods, now);
                     } else {
-                        self.refused.insert(owner, now + REFUSED);
+                        self.refused_until.insert(owner, now + RETRY_AFTER);
                     }
                     return;
                 }
@@ -172,37 +172,38 @@ impl Missed {
         }
     }
 
-    /// The pods of each owner that has missed ones, where pods may be evicted, by the owner's uid.
-    fn families(&self) -> BTreeMap<String, Vec<std::sync::Arc<AskingPod>>> {
-        let mut families: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    /// The pods of each owner with missed pods, in namespaces that ask for evictions, by the owner's uid.
+    fn pods_by_owner(&self) -> BTreeMap<String, Vec<std::sync::Arc<AskingPod>>> {
+        let mut pods_by_owner: BTreeMap<String, Vec<_>> = BTreeMap::new();
         let may_be_evicted = |namespace: &str| {
-            self.shared.namespaces.evicts(namespace) && !self.shared.namespaces.is_ending(namespace)
+            self.shared.namespaces.evicts_missed_pods(namespace)
+                && !self.shared.namespaces.is_terminating(namespace)
         };
         let evicting: Vec<&String> =
             self.counts.keys().filter(|namespace| may_be_evicted(namespace)).collect();
         if evicting.is_empty() {
-            return families;
+            return pods_by_owner;
         }
         let is_there =
             |pod: &AskingPod| pod.namespace().is_some_and(|namespace| evicting.contains(&&namespace));
         for pod in self.shared.pods.state_filter(is_there) {
-            if let Some(owner) = pod.controller().filter(|owner| is_replaced(&pod, owner)) {
-                families.entry(owner.uid.clone()).or_default().push(pod);
+            if let Some(owner) = pod.controller().filter(|owner| is_recreated(&pod, owner)) {
+                pods_by_owner.entry(owner.uid.clone()).or_default().push(pod);
             }
         }
-        families.retain(|_, family| family.iter().any(|pod| pod.is_missed()));
-        families
+        pods_by_owner.retain(|_, pods| pods.iter().any(|pod| pod.is_missed()));
+        pods_by_owner
     }
 
-    /// Whether the pod was evicted, or is gone anyway.
+    /// Evicts a pod. Returns whether the pod is gone.
     async fn evict(&self, pod: &AskingPod) -> bool {
         let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
-        // A StatefulSet calls the successor the same.
+        // The successor in a StatefulSet has the same name.
         let parameters =
             EvictParams { delete_options: Some(delete_by_uid::only(pod.uid())), ..EvictParams::default() };
         let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), &namespace);
-        // kube asks again for minutes what a budget refuses; meanwhile nobody would look after the others.
-        let Ok(evicted) = timeout(EVICTION, api.evict(&name, &parameters)).await else {
+        // kube retries for minutes what a budget refuses, which would delay the other pods.
+        let Ok(evicted) = timeout(EVICTION_TIMEOUT, api.evict(&name, &parameters)).await else {
             info!(namespace, pod = name, "a missed pod cannot be evicted yet");
             return false;
         };
@@ -211,7 +212,8 @@ impl Missed {
                 info!(namespace, pod = name, "evicted a pod that was created without its bindings");
                 let (annotation, evict) = contract::namespace::MISSED;
                 let note = format!(
-                    "evicted, so that another is made that gets what it asks for: the Namespace says {annotation}: {evict}"
+                    "evicted because it was created without its bindings, so that its owner creates another pod: the Namespace has {annotation}: \
+                     {evict}"
                 );
                 let event = Event::normal(EVENT_ACTION, "MissedPodEvicted", note);
                 self.shared.recorder.record(&pod.object_ref(&()), &event).await;
@@ -229,12 +231,13 @@ impl Missed {
         }
     }
 
-    async fn tell_futile(&self, family: &[std::sync::Arc<AskingPod>], wait: Duration) {
-        let Some(pod) = family.first() else { return };
+    async fn report_back_off(&self, pods: &[std::sync::Arc<AskingPod>], wait: Duration) {
+        let Some(pod) = pods.first() else { return };
         let Some(owner) = self.shared.owners.of(pod).await else { return };
         let note = format!(
-            "a pod was evicted because it was created without its bindings, and so was the one in its place: bindery is not \
-             asked about new pods. Look at the MutatingWebhookConfiguration. The next is evicted in {} min at the earliest",
+            "a pod was evicted because it was created without its bindings, and its replacement was created without them as well: the \
+             API server does not call bindery's webhook for new pods. Check the MutatingWebhookConfiguration. The next eviction \
+             follows in {} min at the earliest",
             wait.as_secs() / 60
         );
         let namespace = pod.namespace().unwrap_or_default();
@@ -242,28 +245,29 @@ impl Missed {
     }
 }
 
-/// What is told of a missed pod to its users, or to those of its owner.
+/// The event about a missed pod, for the pod or its owner.
 fn event(who: &str, pod: &AskingPod, owner: Option<&Owner>) -> Event {
     let namespace = pod.namespace().unwrap_or_default();
     let remedy = remedy(owner, &namespace, &pod.name_any());
     let note = match &pod.share {
         Share::Unclear { field } => format!(
-            "{who} asks for bindings that it has not got: {field} cannot be carried out, and bindery did not see it when the pod \
-             was created, for it would have refused it. What is wrong says: kubectl get pod {} -n {namespace} -o yaml | bindery \
-             inject -f -. Correct it in the template, or then: {remedy}",
+            "{who} asks for bindings and does not have them: {field} is invalid, and the API server did not call bindery's webhook, \
+             which would have refused the pod. To see the mistake: kubectl get pod {} -n {namespace} -o yaml | bindery inject -f \
+             -. Correct it in the template, then: {remedy}",
             pod.name_any()
         ),
         Share::Full | Share::Lacking { .. } => {
-            let asks = if pod.is_by_namespace { "is to have, by its Namespace," } else { "asks for" };
+            let asks =
+                if pod.is_by_namespace { "must have, by default of its Namespace," } else { "asks for" };
             format!(
-                "{who} {asks} {} and has it not{}: {}. To bind it: {remedy}",
+                "{who} {asks} {} and does not have it{}: {}. To bind it: {remedy}",
                 asked_for(pod),
                 in_containers(pod),
                 if pod.is_by_namespace {
-                    "it was created before the Namespace said so, or while bindery was not asked"
+                    "it was created before the Namespace had that default, or while the API server did not call bindery's webhook"
                 } else {
-                    "bindery was not asked when it was created (not installed yet, webhook configuration absent, or passed \
-                     over by failurePolicy Ignore), or its annotations came later, also from another webhook"
+                    "the API server did not call bindery's webhook when it was created (not installed yet, no webhook \
+                     configuration, or failurePolicy Ignore), or its annotations were added later, perhaps by another webhook"
                 }
             )
         }
@@ -356,8 +360,8 @@ mod tests {
             lost_secrets: crate::bindings::LostSecrets::default(),
         };
         let (reachable, is_reachable) = watch::channel(false);
-        let mut missed = Missed::new(shared, is_reachable);
-        missed.see(reference);
+        let mut missed = MissedPods::new(shared, is_reachable);
+        missed.handle(reference);
         missed.evict_next().await;
         assert_eq!(evictions.load(Ordering::SeqCst), 0);
         reachable.send_replace(true);
@@ -370,8 +374,8 @@ mod tests {
         let pod = read(&object(&json!({}))).unwrap();
         assert_eq!(
             event("it", &pod, None).note,
-            "it asks for db and has it not in container app: bindery was not asked when it was created (not installed yet, \
-             webhook configuration absent, or passed over by failurePolicy Ignore), or its annotations came later, also from \
+            "it asks for db and does not have it in container app: the API server did not call bindery's webhook when it was created \
+             (not installed yet, no webhook configuration, or failurePolicy Ignore), or its annotations were added later, perhaps by \
              another webhook. To bind it: delete the pod and create it again: kubectl delete pod web-1 -n shop"
         );
     }
@@ -383,12 +387,12 @@ mod tests {
         let owner = Owner::of(&serde_json::from_value(owner).unwrap());
         let one = read(&object(&json!({}))).unwrap();
         let other = read(&object(&json!({"metadata": {"name": "web-2", "uid": "u2"}}))).unwrap();
-        let told = event("a pod of it", &one, Some(&owner));
-        assert_eq!(told, event("a pod of it", &other, Some(&owner)));
+        let last_event = event("a pod of it", &one, Some(&owner));
+        assert_eq!(last_event, event("a pod of it", &other, Some(&owner)));
         assert!(
-            told.note.ends_with("To bind it: kubectl rollout restart deployment/web -n shop"),
+            last_event.note.ends_with("To bind it: kubectl rollout restart deployment/web -n shop"),
             "{}",
-            told.note
+            last_event.note
         );
     }
 
@@ -397,7 +401,7 @@ mod tests {
         let pod =
             read(&object(&json!({"metadata": {"annotations": {"bindery.dev/bind": "hunter2 hunter2"}}})));
         let note = event("it", &pod.unwrap(), None).note;
-        assert!(note.contains("metadata.annotations[bindery.dev/bind] cannot be carried out"), "{note}");
+        assert!(note.contains("metadata.annotations[bindery.dev/bind] is invalid"), "{note}");
         assert!(!note.contains("hunter2"), "{note}");
     }
 }

@@ -97,15 +97,15 @@ fn a_nudge_changes_the_status_alone() {
 async fn whoever_was_refused_is_nudged_after_the_recovery() {
     let (told, nudged) = (Arc::new(Mutex::new(Vec::new())), owner(OwnerKind::Job));
     let sink = told.clone();
-    let refusals = stream::iter([nudged.clone(), nudged.clone()]).chain(stream::pending());
+    let watch_refusals = stream::iter([nudged.clone(), nudged.clone()]).chain(stream::pending());
     let recovery = async {
         tokio::time::sleep(Duration::from_mins(3)).await;
         true
     };
-    let health = stream::iter([false]).chain(stream::once(recovery)).chain(stream::pending());
+    let availability = stream::iter([false]).chain(stream::once(recovery)).chain(stream::pending());
     let started = Instant::now();
     let note = move |owner| sink.lock().unwrap().push((owner, started.elapsed()));
-    let deciding = decide(Box::pin(refusals), Box::pin(health), note);
+    let deciding = schedule(Box::pin(watch_refusals), Box::pin(availability), note);
     let _ = tokio::time::timeout(Duration::from_mins(30), deciding).await;
     let told = told.lock().unwrap();
     let [(owner, at)] = &told[..] else { panic!("nudged {told:?}") };
@@ -123,12 +123,12 @@ async fn a_thousand_owners_are_nudged_in_their_order_within_seconds_and_few_at_a
     let (begun, under_way) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
     let nudge = async |owner: Owner| {
         begun.lock().unwrap().push(owner);
-        assert!(under_way.fetch_add(1, Ordering::SeqCst) < CONCURRENCY);
+        assert!(under_way.fetch_add(1, Ordering::SeqCst) < NUDGE_CONCURRENCY);
         tokio::time::sleep(Duration::from_millis(40)).await;
         under_way.fetch_sub(1, Ordering::SeqCst);
     };
     let started = Instant::now();
-    carry_out(stream::iter(owners(1000)), nudge).await;
+    run_nudges(stream::iter(owners(1000)), nudge).await;
     assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
     assert_eq!(begun.into_inner().unwrap(), owners(1000));
 }
@@ -138,12 +138,12 @@ async fn an_owner_whose_nudge_is_not_answered_does_not_hold_up_the_others() {
     let ended = Mutex::new(Vec::new());
     let nudge = async |owner: Owner| {
         if owner.name == "0" {
-            tokio::time::sleep(PATIENCE).await;
+            tokio::time::sleep(NUDGE_TIMEOUT).await;
         }
         ended.lock().unwrap().push((owner.name, Instant::now()));
     };
     let started = Instant::now();
-    carry_out(stream::iter(owners(100)), nudge).await;
+    run_nudges(stream::iter(owners(100)), nudge).await;
     let ended = ended.into_inner().unwrap();
     let late: Vec<_> = ended.iter().filter(|(_, at)| *at > started + Duration::from_secs(1)).collect();
     assert_eq!((ended.len(), late.len()), (100, 1), "{late:?}");

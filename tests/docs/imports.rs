@@ -106,21 +106,24 @@ impl Source {
     fn read(module: &[String], code: &str, modules: &BTreeSet<Module>) -> Self {
         let mut source = Self::default();
         let (statements, rest) = use_statements(code);
-        let mut leaves = Vec::new();
-        for statement in &statements {
-            expand(statement, &[], &mut leaves);
-        }
-        for (path, name) in leaves {
-            let path = full(module, path, modules);
-            match name {
-                None => source.globs.push(path),
-                Some(name) => {
-                    let names_module = path[0] == "crate" && modules.contains(&path[1..]);
-                    // A module by itself is imported once something in it is used.
-                    if !names_module {
-                        source.uses.insert(path.clone());
+        for statement in statements {
+            let mut leaves = Vec::new();
+            expand(&statement.tree, &[], &mut leaves);
+            for (path, name) in leaves {
+                let path = full(module, path, modules);
+                // What is only passed on is nothing that the file itself needs.
+                let needs = !statement.is_pub || name.as_ref().is_some_and(|name| is_word_in(name, &rest));
+                // A module by itself is imported once something in it is used.
+                let names_module = path[0] == "crate" && modules.contains(&path[1..]);
+                match name {
+                    None if needs => source.globs.push(path),
+                    None => {}
+                    Some(name) => {
+                        if needs && !names_module {
+                            source.uses.insert(path.clone());
+                        }
+                        source.names.insert(name, path);
                     }
-                    source.names.insert(name, path);
                 }
             }
         }
@@ -131,23 +134,14 @@ impl Source {
             };
             source.uses.insert(path);
         }
-        // What is only passed on is nothing that the file itself needs.
-        for (statement, passed_on) in statements.iter().zip(passed_on(code)) {
-            if passed_on {
-                let mut leaves = Vec::new();
-                expand(statement, &[], &mut leaves);
-                for (path, name) in leaves {
-                    let path = full(module, path, modules);
-                    let is_used = name.as_ref().is_some_and(|name| is_word_in(name, &rest));
-                    if !is_used {
-                        source.uses.remove(&path);
-                        source.globs.retain(|glob| *glob != path);
-                    }
-                }
-            }
-        }
         source
     }
+}
+
+/// A `use` statement.
+struct Statement {
+    tree: String,
+    is_pub: bool,
 }
 
 fn join(one: &[String], other: &[String]) -> Vec<String> {
@@ -192,30 +186,24 @@ fn is_word_in(word: &str, code: &str) -> bool {
         .any(|(at, _)| !code[..at].ends_with(is_name) && !code[at + word.len()..].starts_with(is_name))
 }
 
-/// Where `use` statements begin and end.
-fn use_spans(code: &str) -> Vec<(usize, usize)> {
-    let is_keyword = |at: usize| !code[..at].ends_with(is_name);
-    let spans = code.match_indices("use ").filter(|&(at, _)| is_keyword(at));
-    // `impl Trait + use<'_>` has no space behind it.
-    spans.filter_map(|(at, _)| Some((at, at + code[at..].find(';')?))).collect()
-}
-
-/// The trees of all `use` statements, and the code without them.
-fn use_statements(code: &str) -> (Vec<String>, String) {
+/// All `use` statements, and the code without them.
+fn use_statements(code: &str) -> (Vec<Statement>, String) {
     let (mut statements, mut rest, mut end) = (Vec::new(), String::new(), 0);
-    for (from, to) in use_spans(code) {
-        rest.push_str(&code[end..from]);
-        statements.push(code[from + 4..to].to_owned());
-        end = to;
+    // `impl Trait + use<'_>` has no space behind it.
+    for (from, keyword) in code.match_indices("use ") {
+        let before = &code[end.min(from)..from];
+        if from < end || before.ends_with(is_name) {
+            continue;
+        }
+        let Some(length) = code[from..].find(';') else { continue };
+        let visibility = before.rsplit([';', '{', '}', ']']).next().unwrap_or_default();
+        let tree = code[from + keyword.len()..from + length].to_owned();
+        statements.push(Statement { tree, is_pub: is_word_in("pub", visibility) });
+        rest.push_str(before);
+        end = from + length;
     }
     rest.push_str(&code[end..]);
     (statements, rest)
-}
-
-/// Of each `use` statement, whether it is `pub`.
-fn passed_on(code: &str) -> Vec<bool> {
-    let before = |at: usize| code[..at].rsplit([';', '{', '}', ']']).next().unwrap_or_default();
-    use_spans(code).into_iter().map(|(at, _)| is_word_in("pub", before(at))).collect()
 }
 
 /// The paths of a tree, with the local name of each; none for `*`.

@@ -30,7 +30,7 @@ use self::{
 pub use self::{
     backends::{
         BackendLimits, BindingSpec, Bound, Confirmed, Described, ExecutionMode, InstanceSpec, Past, Pending,
-        Progress, Provider, Resource, ResourceKind, ServiceError, Unacceptable,
+        Progress, Provider, Resource, ResourceKind, ServiceError, Unacceptable, Verb,
     },
     engine::Timing,
     restore::{Held, RestoreReport, restore},

@@ -93,10 +93,10 @@ impl Restore<'_> {
             return Ok(());
         };
         // Of a broker that was killed it is free after its lease.
-        let end = Instant::now() + 2 * self.parts.store.lease().unwrap_or_default();
-        let hold = loop {
-            match self.parts.store.hold(id).await? {
-                Some(hold) => break hold,
+        let end = Instant::now() + 2 * self.parts.store.lease_duration().unwrap_or_default();
+        let lease = loop {
+            match self.parts.store.acquire(id).await? {
+                Some(lease) => break lease,
                 None if Instant::now() >= end => {
                     let busy = format!("service instance {id}: a broker is at work on it; restore again");
                     self.report.left_out.push(busy);
@@ -107,9 +107,9 @@ impl Restore<'_> {
         };
         let changes = self.changes(held, &server).await;
         if changes.is_err() {
-            self.parts.store.release(&hold).await?;
+            self.parts.store.release(&lease).await?;
         }
-        Ok(self.parts.store.commit(&hold, changes?, Then::Release).await?)
+        Ok(self.parts.store.commit(&lease, changes?, Then::Release).await?)
     }
 
     async fn changes(
@@ -131,7 +131,7 @@ impl Restore<'_> {
             let state = if is_there { State::Ready } else { State::Failed };
             let past = if *are_parameters_known { Past::None } else { Past::Unknown };
             let settled = provider.settled(past, instance);
-            changes.push(self.records.put_instance(&Instance {
+            changes.push(self.records.put(&Instance {
                 spec: InstanceSpec { settled, ..instance.clone() },
                 server: server.clone(),
                 state,
@@ -188,7 +188,7 @@ impl Restore<'_> {
             context: Object::new(),
             bind_resource: Object::new(),
         };
-        self.records.put_binding(&Binding {
+        self.records.put(&Binding {
             instance: on.id.clone(),
             spec,
             service_id: on.service_id.clone(),

@@ -15,12 +15,16 @@ use tokio::sync::Semaphore;
 
 use super::{
     BindingSpec, Bound, Described, ExecutionMode, InstanceSpec, Pending, Progress, Provider, Resource,
-    ResourceKind, ServiceError, Unacceptable,
+    ResourceKind, ServiceError, Unacceptable, Verb,
 };
 use crate::osb::{BindingId, Endpoint, InstanceId, InstanceMetadata, Object, PlanId};
 
-/// Plans whose id holds this take long.
+/// Plans whose id holds this are asynchronous, for each verb.
 pub const LASTING: &str = "lasting";
+/// Plans of this id are asynchronous for the verbs of instances.
+pub const SLOW_INSTANCE: &str = "slow-instance";
+/// Plans of this id are asynchronous for the verbs of bindings.
+pub const SLOW_BINDING: &str = "slow-binding";
 
 /// Lets so many steps happen and none after: what a kill does, seen from outside.
 #[derive(Clone)]
@@ -226,8 +230,14 @@ fn refuse(parameters: &Object) -> Result<(), Unacceptable> {
 
 #[async_trait]
 impl Provider for Fake {
-    fn execution_mode(&self, plan: &PlanId) -> ExecutionMode {
-        if plan.as_str().contains(LASTING) { ExecutionMode::Asynchronous } else { ExecutionMode::Synchronous }
+    fn execution_mode(&self, plan: &PlanId, verb: Verb) -> ExecutionMode {
+        let is_of_binding = matches!(verb, Verb::Bind | Verb::Unbind);
+        let is_slow = match plan.as_str() {
+            SLOW_INSTANCE => !is_of_binding,
+            SLOW_BINDING => is_of_binding,
+            other => other.contains(LASTING),
+        };
+        if is_slow { ExecutionMode::Asynchronous } else { ExecutionMode::Synchronous }
     }
 
     fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable> {

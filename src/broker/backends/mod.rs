@@ -7,6 +7,7 @@ pub mod fake;
 mod outcome;
 mod resource;
 pub(crate) mod sql;
+mod verb;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
@@ -17,6 +18,7 @@ pub(crate) use self::outcome::reference;
 pub use self::{
     outcome::{Bound, Confirmed, Described, Pending, Progress, ServiceError, Unacceptable},
     resource::{Resource, ResourceKind},
+    verb::Verb,
 };
 pub use crate::broker::config::BackendLimits;
 use crate::{
@@ -99,9 +101,15 @@ pub enum ExecutionMode {
 /// [`Progress::Pending`] until the answer is [`Progress::Done`] or an error.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// How long instances and bindings of this plan take.
-    fn execution_mode(&self, _plan: &PlanId) -> ExecutionMode {
+    /// Whether a verb on instances or bindings of this plan is done within the time of a request. Platforms must poll for the
+    /// verbs that are [`ExecutionMode::Asynchronous`], and only for these.
+    fn execution_mode(&self, _plan: &PlanId, _verb: Verb) -> ExecutionMode {
         ExecutionMode::Synchronous
+    }
+
+    /// The limits of the work on this backend, which the engine keeps to; none unless the backend sets some. No IO.
+    fn limits(&self) -> BackendLimits {
+        BackendLimits::default()
     }
 
     /// The Schemas Object of a plan whose configuration gives none (spec.md, "Schemas Object"); no IO.

@@ -1,16 +1,16 @@
-//! How much a backend may be asked at the same time and in a second: settings that every type of backend has.
+//! Limits of the work on one backend: settings that every type of backend has.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use serde::Deserialize;
 
-/// The limits that the operator sets for the calls to one backend. The engine enforces them; without a limit it calls as often as it
-/// has something to do.
+/// The limits that the operator sets for one backend. The engine enforces them; without a limit it calls as often as it has
+/// something to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct BackendLimits {
-    /// How many calls may run at the same time.
+    /// How many operations may run at the same time.
     pub concurrency: Option<NonZeroUsize>,
-    /// How many calls may start in a second.
+    /// How many calls of operations may start in a second.
     pub requests_per_second: Option<NonZeroU32>,
 }

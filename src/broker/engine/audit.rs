@@ -1,17 +1,20 @@
-//! One log line for each operation that somebody asked for and each look at credentials, and one more when an operation
-//! ends that was going on.
+//! The audit log: one line for each request for an operation or for credentials, and one for the end of each asynchronous
+//! operation.
 
-use super::{BindResult, FetchedBinding, Provisioned, Refusal, Status};
+use super::{BindResult, FetchedBinding, Provisioned, Refusal, RequestContext, Status};
 use crate::{
-    broker::store::records::{Operation, Outcome},
+    broker::store::{
+        Key,
+        records::{Operation, Outcome},
+    },
     osb::{BindingId, InstanceId},
 };
 
-/// Who asks: the platform's originating identity, if it sent one.
+/// Who makes a request: the platform's originating identity, if it sent one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Caller(pub(crate) Option<String>);
 
-/// What is asked for.
+/// What a request is for.
 pub(super) struct Audit {
     pub(super) verb: &'static str,
     pub(super) caller: Caller,
@@ -19,13 +22,13 @@ pub(super) struct Audit {
     pub(super) binding: Option<BindingId>,
 }
 
-/// What the log says of an answer.
+/// The word for an answer in the log.
 pub(super) trait AuditOutcome {
-    fn told(&self) -> &'static str;
+    fn label(&self) -> &'static str;
 }
 
 impl AuditOutcome for Status {
-    fn told(&self) -> &'static str {
+    fn label(&self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Already => "already done",
@@ -35,28 +38,38 @@ impl AuditOutcome for Status {
 }
 
 impl AuditOutcome for Provisioned {
-    fn told(&self) -> &'static str {
-        self.status.told()
+    fn label(&self) -> &'static str {
+        self.status.label()
     }
 }
 
 impl AuditOutcome for BindResult {
-    fn told(&self) -> &'static str {
-        self.status.told()
+    fn label(&self) -> &'static str {
+        self.status.label()
     }
 }
 
 impl AuditOutcome for FetchedBinding {
-    fn told(&self) -> &'static str {
+    fn label(&self) -> &'static str {
         "done"
     }
 }
 
 impl Audit {
+    pub(super) fn of(
+        verb: &'static str,
+        context: &RequestContext,
+        instance: &InstanceId,
+        binding: Option<&BindingId>,
+    ) -> Self {
+        let (caller, instance, binding) = (context.caller.clone(), instance.clone(), binding.cloned());
+        Self { verb, caller, instance, binding }
+    }
+
     pub(super) fn log<T: AuditOutcome>(&self, outcome: &Result<T, Refusal>) {
         let Self { verb, caller, instance, binding } = self;
         let (told, refusal) = match outcome {
-            Ok(answer) => (answer.told(), None),
+            Ok(answer) => (answer.label(), None),
             Err(refusal) => ("refused", Some(tracing::field::display(refusal))),
         };
         tracing::info!(
@@ -72,8 +85,9 @@ impl Audit {
     }
 }
 
-/// Logs the end of an operation that nobody waits for any more.
-pub(super) fn ended(instance: &InstanceId, binding: Option<&BindingId>, operation: &Operation) {
+/// Logs the end of an operation that no request waits for any more.
+pub(super) fn ended(key: &Key, operation: &Operation) {
+    let Key { instance, binding } = key;
     let failure = match &operation.outcome {
         Outcome::Failed(why) => Some(why.as_str()),
         Outcome::InProgress(_) | Outcome::Succeeded => None,
@@ -82,7 +96,7 @@ pub(super) fn ended(instance: &InstanceId, binding: Option<&BindingId>, operatio
         target: "bindery::audit",
         verb = operation.verb.as_str(),
         %instance,
-        binding = binding.map(tracing::field::display),
+        binding = binding.as_ref().map(tracing::field::display),
         caller = operation.caller.as_deref(),
         operation = operation.id,
         outcome = if failure.is_some() { "failed" } else { "done" },

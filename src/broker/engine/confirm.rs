@@ -1,5 +1,4 @@
-//! Whether what is recorded is so on the backend. It is asked when a request is repeated and would be answered from the
-//! records alone, not when a platform reads.
+//! Compares a record with the backend before a repeated request is answered from the record. Reads are not compared.
 
 use std::time::Duration;
 
@@ -11,13 +10,13 @@ use super::{
 };
 use crate::broker::config::BackendName;
 
-/// A backend that has not answered by then is away.
+/// A backend that does not answer within this time counts as unreachable.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 impl Shared {
     /// # Errors
-    /// When the backend has something else than the records say. A backend that is away says nothing of the kind: then the
-    /// records count, for an error would make platforms delete what only cannot be reached.
+    /// When the backend differs from the record. If the backend is unreachable the record counts, for an error would make
+    /// platforms delete what exists.
     pub(super) async fn confirm(
         &self,
         server: &BackendName,

@@ -1,5 +1,5 @@
 //! Calls to backends until they are done: again while the backend is at it, again after a fault that may pass if the
-//! operation is asynchronous, and no longer when the instance is wanted for a delete, lost, or the broker stops.
+//! operation is asynchronous, and no longer when a delete halts it, the lease is lost, or the broker stops.
 
 use std::{pin::pin, time::Duration};
 
@@ -11,34 +11,35 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     super::{
         backends::{InstanceSpec, Pending, Progress, ServiceError},
-        store::{Change, records::Operation},
+        store::records::{Operation, Outcome, Record, Verb},
     },
     Refusal, Shared,
-    leases::Held,
+    leases::LeaseGuard,
+    limits::Slot,
 };
 use crate::broker::config::BackendName;
 
 /// A call to a backend.
 pub(super) type Call<'a, T> = BoxFuture<'a, Result<Progress<T>, ServiceError>>;
 
-/// How an operation is pursued.
+/// When an operation gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetryPolicy {
-    /// One fault ends it, for somebody waits.
+    /// After one fault: a caller waits.
     Once,
-    /// One fault ends it, for it is tried again later; so does a stop, for it is taken up again.
-    Retried,
-    /// One fault ends it, and so does this time: no platform polls for it any longer.
+    /// After one fault or a stop of the broker: recovery resumes it later.
+    Resumed,
+    /// After one fault, or at this time, when platforms stop polling.
     By(Timestamp),
-    /// It goes on through passing faults until then.
+    /// At this time; until then it goes on through faults that may pass.
     Until(Timestamp),
 }
 
 impl RetryPolicy {
     /// When it ends in any case, by the clock that pauses are measured with.
-    fn end(self) -> Option<Instant> {
+    pub(super) fn end(self) -> Option<Instant> {
         let end = match self {
-            Self::Once | Self::Retried => return None,
+            Self::Once | Self::Resumed => return None,
             Self::By(end) | Self::Until(end) => end,
         };
         let left = Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or_default();
@@ -58,7 +59,7 @@ pub(super) enum Ended {
     Failed(ServiceError),
     /// A delete wants the instance.
     Halted,
-    /// Nothing may be written any more: another broker has the instance, or this one stops. What is recorded is taken up.
+    /// Nothing may be written any more: another broker has the lease, or this one stops. What is recorded is resumed later.
     Left,
 }
 
@@ -66,7 +67,7 @@ impl From<Ended> for Refusal {
     fn from(ended: Ended) -> Self {
         match ended {
             Ended::Failed(error) => {
-                tracing::warn!(reference = error.reference(), %error, "a backend could not do what it was asked to");
+                tracing::warn!(reference = error.reference(), %error, "a backend could not do what was requested");
                 Self::Service(error)
             }
             Ended::Halted => Self::Halted,
@@ -76,130 +77,32 @@ impl From<Ended> for Refusal {
 }
 
 impl Shared {
-    /// How an operation is pursued that has just begun, or is taken up again. Of a prompt service a fault is told at once:
-    /// it has tried again already, and platforms show what they are told. When platforms have stopped polling (the plan's
-    /// `maximum_polling_duration`), an operation has failed, also one that a lock in the backend keeps from answering.
-    pub(super) fn retry_policy(&self, operation: &Operation, of: &InstanceSpec) -> RetryPolicy {
+    /// The policy of an operation that begins or is resumed. A fault of a synchronous service ends the operation at once: the
+    /// service has retried already, and platforms show the error. An operation fails when platforms have stopped polling (the
+    /// plan's `maximum_polling_duration`), also one that a lock in the backend keeps from answering.
+    pub(super) fn retry_policy(&self, operation: &Operation, on: &InstanceSpec) -> RetryPolicy {
         if !operation.is_asynchronous {
             return RetryPolicy::Once;
         }
-        let polling = self.polling(&of.service_id, &of.plan_id);
+        let polling = self.offer.plan(&on.service_id, &on.plan_id).ok();
+        let polling = polling.and_then(|offered| offered.plan.maximum_polling_duration);
         let patience = polling.map_or(self.timing.give_up, Duration::from_secs);
         let patience = SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX);
         let end = operation.begun_at.saturating_add(patience).unwrap_or(Timestamp::MAX);
-        if self.is_lasting(&of.service_id, &of.plan_id) {
+        if self.is_asynchronous(operation.verb, &on.service_id, &on.plan_id) {
             RetryPolicy::Until(end)
         } else {
             RetryPolicy::By(end)
         }
     }
 
-    /// Calls until it is done. `told` gets what the backend says it is at, whenever that changes, and answers how that is
-    /// written down. A call that is made while the instance is wanted elsewhere has a while to end, so that nothing of it
-    /// happens later.
-    pub(super) async fn drive<'a, T>(
-        &self,
-        held: &Held,
-        server: &BackendName,
-        retry_policy: RetryPolicy,
-        may_halt: bool,
-        call: impl Fn() -> Call<'a, T>,
-        mut told: impl FnMut(String) -> Change,
-    ) -> Result<T, Ended> {
-        let mut pauses = self.pauses();
-        let mut last = None;
-        let begun = Instant::now();
-        let end = retry_policy.end();
-        let is_over = || end.is_some_and(|end| Instant::now() >= end);
-        loop {
-            let pause = match self.call(held, server, (retry_policy, end), may_halt, call()).await? {
-                Ok(Progress::Done(done)) => return Ok(done),
-                Ok(Progress::Pending(Pending { description, again_after })) => {
-                    let is_late = match retry_policy {
-                        RetryPolicy::By(_) | RetryPolicy::Until(_) => is_over(),
-                        RetryPolicy::Once | RetryPolicy::Retried => begun.elapsed() >= self.timing.give_up,
-                    };
-                    if is_late {
-                        let problem = format!("not done in time, still at: {description}");
-                        return Err(Ended::Failed(ServiceError::new("behind the plan", problem)));
-                    }
-                    pauses = self.pauses();
-                    if last.as_ref() != Some(&description) {
-                        self.show(held, told(description.clone())).await;
-                        last = Some(description);
-                    }
-                    again_after
-                }
-                Err(error) => match retry_policy {
-                    RetryPolicy::Until(_) if error.is_passing() && !is_over() => {
-                        tracing::warn!(%error, "an operation meets an obstacle; trying again");
-                        pauses.next().unwrap_or(self.timing.longest_pause)
-                    }
-                    _ => return Err(Ended::Failed(error)),
-                },
-            };
-            tokio::select! {
-                () = sleep(until(end, pause)) => {}
-                ended = self.ended(held, retry_policy, may_halt) => return Err(ended),
-            }
-        }
-    }
-
-    async fn call<T>(
-        &self,
-        held: &Held,
-        server: &BackendName,
-        (retry_policy, end): (RetryPolicy, Option<Instant>),
-        may_halt: bool,
-        call: Call<'_, T>,
-    ) -> Result<Result<Progress<T>, ServiceError>, Ended> {
-        let limit = until(end, self.timing.call);
-        let mut running = pin!(timeout(limit, async {
-            // Never closed. A backend has room for so many calls of ours.
-            let _permit = match self.calls.get(server) {
-                Some(calls) => calls.acquire().await.ok(),
-                None => None,
-            };
-            call.await
-        }));
-        let answer = tokio::select! {
-            answer = &mut running => answer,
-            ended = self.ended(held, retry_policy, may_halt) => {
-                let last = tokio::select! {
-                    last = timeout(self.timing.halt, running) => last,
-                    () = held.lost.cancelled() => return Err(Ended::Left),
-                };
-                return match (ended, last) {
-                    // A stop need not undo what is done; the next broker would do it again.
-                    (Ended::Left, Ok(Ok(Ok(Progress::Done(done))))) => Ok(Ok(Progress::Done(done))),
-                    (ended, _) => Err(ended),
-                };
-            }
-        };
-        Ok(answer.unwrap_or_else(|_| {
-            let problem = if limit < self.timing.call {
-                "not done in the time for which platforms poll; what blocks it, such as a lock, is still there".to_owned()
-            } else {
-                format!("the service did not answer within {} s", self.timing.call.as_secs())
-            };
-            Err(ServiceError::new("behind the plan", problem).passing())
-        }))
-    }
-
     /// Waits for a reason to make no further call.
-    async fn ended(&self, held: &Held, retry_policy: RetryPolicy, may_halt: bool) -> Ended {
+    pub(super) async fn ended(&self, lease: &LeaseGuard, verb: Verb, retry_policy: RetryPolicy) -> Ended {
         tokio::select! {
-            () = held.lost.cancelled() => Ended::Left,
-            () = held.interrupted.cancelled(), if may_halt => Ended::Halted,
-            // What somebody waits for is brought to its end; the rest is taken up by the next broker.
+            () = lease.lost.cancelled() => Ended::Left,
+            () = lease.interrupted.cancelled(), if verb.is_creation() => Ended::Halted,
+            // What a caller waits for is brought to its end; the rest is resumed by the next broker.
             () = self.stop.cancelled(), if retry_policy != RetryPolicy::Once => Ended::Left,
-        }
-    }
-
-    /// Writes down what a backend is at; when that fails it is only not told.
-    async fn show(&self, held: &Held, change: Change) {
-        if let Err(error) = held.commit(vec![change]).await {
-            tracing::warn!(%error, "cannot record how far an operation is");
         }
     }
 
@@ -210,5 +113,118 @@ impl Shared {
             .without_max_times()
             .with_jitter()
             .build()
+    }
+}
+
+/// The calls of one operation.
+#[derive(Clone, Copy)]
+pub(super) struct Run<'a> {
+    pub(super) engine: &'a Shared,
+    pub(super) lease: &'a LeaseGuard,
+    pub(super) server: &'a BackendName,
+    /// The instance that is worked on.
+    pub(super) on: &'a InstanceSpec,
+    pub(super) retry_policy: RetryPolicy,
+    pub(super) verb: Verb,
+    pub(super) slot: &'a Slot,
+}
+
+impl Run<'_> {
+    /// Calls until it is done. What the backend reports of its progress is written to `record`. A call that is made while a
+    /// delete wants the instance has a while to end, so that nothing of it happens later.
+    pub(super) async fn drive<'c, T>(
+        &self,
+        record: &impl Record,
+        call: impl Fn() -> Call<'c, T>,
+    ) -> Result<T, Ended> {
+        let timing = &self.engine.timing;
+        let mut pauses = self.engine.pauses();
+        let mut last = None;
+        let begun = Instant::now();
+        let end = self.retry_policy.end();
+        let is_over = || end.is_some_and(|end| Instant::now() >= end);
+        loop {
+            tokio::select! {
+                () = self.slot.start_call() => {}
+                ended = self.ended() => return Err(ended),
+            }
+            let pause = match self.call(end, call()).await? {
+                Ok(Progress::Done(done)) => return Ok(done),
+                Ok(Progress::Pending(Pending { description, again_after })) => {
+                    if is_over() || end.is_none() && begun.elapsed() >= timing.give_up {
+                        let problem = format!("not done in time, still at: {description}");
+                        return Err(Ended::Failed(ServiceError::new("behind the plan", problem)));
+                    }
+                    pauses = self.engine.pauses();
+                    if last.as_ref() != Some(&description) {
+                        self.show(record, &description).await;
+                        last = Some(description);
+                    }
+                    again_after
+                }
+                Err(error) => match self.retry_policy {
+                    RetryPolicy::Until(_) if error.is_passing() && !is_over() => {
+                        tracing::warn!(%error, "an operation meets an obstacle; trying again");
+                        pauses.next().unwrap_or(timing.longest_pause)
+                    }
+                    _ => return Err(Ended::Failed(error)),
+                },
+            };
+            tokio::select! {
+                () = sleep(until(end, pause)) => {}
+                ended = self.ended() => return Err(ended),
+            }
+        }
+    }
+
+    async fn call<T>(
+        &self,
+        end: Option<Instant>,
+        call: Call<'_, T>,
+    ) -> Result<Result<Progress<T>, ServiceError>, Ended> {
+        let timing = &self.engine.timing;
+        let limit = until(end, timing.call);
+        let mut running = pin!(timeout(limit, async {
+            let _permit = match self.engine.limits.get(self.server) {
+                Some(limits) => limits.call().await,
+                None => None,
+            };
+            call.await
+        }));
+        let answer = tokio::select! {
+            answer = &mut running => answer,
+            ended = self.ended() => {
+                let last = tokio::select! {
+                    last = timeout(timing.halt, running) => last,
+                    () = self.lease.lost.cancelled() => return Err(Ended::Left),
+                };
+                return match (ended, last) {
+                    // A stop need not undo what is done; the next broker would do it again.
+                    (Ended::Left, Ok(Ok(Ok(Progress::Done(done))))) => Ok(Ok(Progress::Done(done))),
+                    (ended, _) => Err(ended),
+                };
+            }
+        };
+        Ok(answer.unwrap_or_else(|_| {
+            let problem = if limit < timing.call {
+                "not done in the time for which platforms poll; what blocks it, such as a lock, is still there".to_owned()
+            } else {
+                format!("the service did not answer within {} s", timing.call.as_secs())
+            };
+            Err(ServiceError::new("behind the plan", problem).passing())
+        }))
+    }
+
+    async fn ended(&self) -> Ended {
+        self.engine.ended(self.lease, self.verb, self.retry_policy).await
+    }
+
+    /// Records the progress of an operation; when that fails, the operation goes on.
+    async fn show(&self, record: &impl Record, description: &str) {
+        let mut shown = record.clone();
+        shown.operation_mut().outcome = Outcome::InProgress(Some(description.to_owned()));
+        if let Err(error) = self.lease.commit(vec![self.engine.records.put(&shown)]).await {
+            tracing::warn!(%error, "cannot record how far an operation is");
+        }
     }
 }

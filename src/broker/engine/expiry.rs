@@ -1,6 +1,5 @@
-//! What is done regularly on each backend: looking for credentials that are past their time, and completing removals that
-//! left something. Each backend knows what is to be done, so that any broker of the installation can do it, after any
-//! interruption.
+//! Periodic work on each backend: locking out expired credentials, and completing removals that left something. The backend
+//! itself knows what is left to do, so that any broker of the installation can do it after any interruption.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +13,7 @@ use crate::broker::config::BackendName;
 const SETTLING: Duration = Duration::from_mins(5);
 
 impl Engine {
-    /// Locks out whoever is past its time, on each backend apart from the others, until the engine stops.
+    /// Locks out expired credentials on each backend apart from the others, until the engine stops.
     pub(crate) async fn expire(&self) {
         join_all(self.0.providers.iter().map(|(server, provider)| self.expire_on(server, provider))).await;
     }
@@ -48,7 +47,7 @@ impl Engine {
         let watching = async {
             loop {
                 let expired = timeout(timing.call, provider.expire()).await;
-                // A server that is away is said to be so once.
+                // A backend that stays unreachable is logged once.
                 match expired {
                     Ok(Ok(())) => failed = false,
                     Ok(Err(error)) if !failed => {

@@ -1,4 +1,4 @@
-//! What a platform may read: instances, bindings, and how far operations are.
+//! Reads: instances, bindings, and the state of operations.
 
 use super::{
     super::{
@@ -23,7 +23,7 @@ pub(crate) struct FetchedBinding {
 }
 
 impl Engine {
-    /// An instance that is there in full.
+    /// A ready instance.
     pub(crate) async fn instance(&self, id: &InstanceId) -> Result<FetchedInstance, Refusal> {
         let found = self.0.records.instance(id).await?;
         let found = found.ok_or_else(|| Refusal::NotFound(no_instance(id)))?;
@@ -48,7 +48,7 @@ impl Engine {
         })
     }
 
-    /// A binding that is there in full, with its credentials.
+    /// A ready binding with its credentials.
     pub(crate) async fn binding(
         &self,
         caller: Caller,
@@ -59,7 +59,7 @@ impl Engine {
         self.audited(audit, async move |engine| {
             let on = engine.records.instance(&instance).await?;
             let found = engine.records.binding(&instance, &id).await?;
-            // What is on an instance that is being deleted may have been revoked.
+            // The delete of the instance may have revoked the binding.
             let is_deleting = on.is_none_or(|on| on.state == State::Deleting);
             let found = found.filter(|found| found.state == State::Ready && !is_deleting);
             let found = found.ok_or_else(|| Refusal::NotFound(no_binding(&instance, &id)))?;
@@ -69,19 +69,19 @@ impl Engine {
         .await
     }
 
-    /// How far an operation on an instance is: the last one, unless another is named.
+    /// The state of an operation on an instance: the last one unless another is named.
     pub(crate) async fn last_operation(
         &self,
         id: &InstanceId,
         named: Option<&str>,
     ) -> Result<LastOperation, Refusal> {
         match self.0.records.instance(id).await? {
-            Some(found) => told(&found.operation, found.former.as_ref(), &found.past, named),
+            Some(found) => operation_state(&found.operation, found.former.as_ref(), &found.past, named),
             None => self.tombstone(&Key::instance(id), named, no_instance(id)).await,
         }
     }
 
-    /// How far an operation on a binding is: the last one, unless another is named.
+    /// The state of an operation on a binding: the last one unless another is named.
     pub(crate) async fn last_binding_operation(
         &self,
         instance: &InstanceId,
@@ -89,13 +89,13 @@ impl Engine {
         named: Option<&str>,
     ) -> Result<LastOperation, Refusal> {
         match self.0.records.binding(instance, id).await? {
-            Some(found) => told(&found.operation, found.former.as_ref(), &found.past, named),
+            Some(found) => operation_state(&found.operation, found.former.as_ref(), &found.past, named),
             None => self.tombstone(&Key::binding(instance, id), named, no_binding(instance, id)).await,
         }
     }
 
-    /// Of what is gone. The specification lets a broker answer 410 or success; clients exist that take only one of them,
-    /// and tell themselves apart by whether they name the operation.
+    /// The state of an operation on something that is gone. The specification allows 410 and success. Some clients accept only
+    /// one of them; those that accept only 410 name the operation.
     async fn tombstone(
         &self,
         key: &Key,
@@ -114,7 +114,7 @@ impl Engine {
     }
 }
 
-fn told(
+fn operation_state(
     last: &Operation,
     former: Option<&Operation>,
     past: &[PastOperation],
@@ -122,7 +122,7 @@ fn told(
 ) -> Result<LastOperation, Refusal> {
     let Some(named) = named.filter(|named| *named != last.id) else { return Ok(progress(last)) };
     if let Some(former) = former.filter(|former| former.id == named) {
-        // What was begun before has ended, and if nothing else is known, by what came after it.
+        // An earlier operation without an outcome was ended by the one after it.
         return Ok(if former.is_in_progress() { failed_before() } else { progress(former) });
     }
     match past.iter().find(|operation| operation.id == named) {
@@ -147,7 +147,7 @@ fn failed_before() -> LastOperation {
     }
 }
 
-/// The specification's words for it.
+/// The operation in the specification's terms.
 fn progress(operation: &Operation) -> LastOperation {
     let (state, description) = match &operation.outcome {
         Outcome::InProgress(at) => (OperationState::InProgress, at.clone()),
@@ -158,7 +158,7 @@ fn progress(operation: &Operation) -> LastOperation {
     LastOperation {
         state,
         description,
-        // A failed update ends as failed when it is taken back; what is half deleted is of no use.
+        // An update fails when it has been reverted; a half-deleted instance cannot be used.
         instance_usable: match operation.verb {
             Verb::Update => is_failed.then_some(true),
             Verb::Deprovision => is_failed.then_some(false),

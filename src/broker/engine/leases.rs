@@ -1,5 +1,5 @@
-//! One operation at a time on each instance and its bindings, whichever broker of a store works on it. Requests to this
-//! broker wait in the order they came; then the store decides between brokers.
+//! Leases: one operation at a time works on an instance and its bindings. Requests to this broker wait in the order they
+//! came; between the brokers of a store the store decides.
 
 use std::{
     collections::HashMap,
@@ -16,18 +16,18 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-use super::super::store::{Change, Hold, Key, Renewal, Store, StoreError, Then};
+use super::super::store::{Change, Key, Lease, Renewal, Store, StoreError, Then};
 use crate::osb::InstanceId;
 
-/// How often the store is asked whether another broker is done.
+/// How often the store is asked whether another broker has released a lease.
 const FIRST_POLL: Duration = Duration::from_millis(20);
 const LONGEST_POLL: Duration = Duration::from_millis(500);
 /// Another broker's delete is noticed within this.
-const LONGEST_BEAT: Duration = Duration::from_secs(2);
+const LONGEST_HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// See the module.
 #[derive(Clone)]
-pub(super) struct Holds {
+pub(super) struct Leases {
     store: Arc<dyn Store>,
     slots: Slots,
     tasks: TaskTracker,
@@ -35,7 +35,7 @@ pub(super) struct Holds {
 
 type Slots = Arc<Mutex<HashMap<InstanceId, Arc<Slot>>>>;
 
-/// The operations of this broker on one instance: one that has it, and those that wait.
+/// The operations of this broker on one instance: the one that has the lease, and those that wait.
 #[derive(Default)]
 struct Slot {
     queue: Arc<Queue<()>>,
@@ -44,15 +44,15 @@ struct Slot {
 
 #[derive(Default)]
 struct Traffic {
-    /// How to interrupt the operation that has it.
-    has_it: Option<CancellationToken>,
-    /// What that one creates.
+    /// Interrupts the operation that has the lease.
+    current: Option<CancellationToken>,
+    /// What that operation creates.
     created: Option<Key>,
-    /// What those want to delete that wait.
+    /// What waiting operations are to delete.
     wanted: Vec<Key>,
 }
 
-/// A slot as long as somebody needs it. Leaves no empty one behind.
+/// A slot in use. The last user removes it from the table.
 struct InUse {
     slots: Slots,
     instance: InstanceId,
@@ -75,7 +75,7 @@ impl Drop for InUse {
     }
 }
 
-/// Somebody waits to delete something.
+/// A delete that waits for the lease.
 struct Wanted {
     slot: InUse,
     key: Key,
@@ -91,44 +91,44 @@ impl Drop for Wanted {
     }
 }
 
-/// An instance that nobody else works on.
-pub(super) struct Held {
-    hold: Option<Hold>,
+/// The lease on an instance, kept alive until it is released or dropped.
+pub(super) struct LeaseGuard {
+    lease: Option<Lease>,
     store: Arc<dyn Store>,
     tasks: TaskTracker,
-    /// A delete wants the instance, so that creating it may end.
+    /// A delete waits for the lease, so that a creation ends early.
     pub(super) interrupted: CancellationToken,
-    /// Another broker may have the instance by now.
+    /// Another broker may have the lease by now.
     pub(super) lost: CancellationToken,
-    _beat: Option<DropGuard>,
-    place: Place,
+    _heartbeat: Option<DropGuard>,
+    place: SlotGuard,
 }
 
-/// The place at the head of the queue, and the instance with it.
-struct Place {
+/// The head of the slot's queue.
+struct SlotGuard {
     slot: InUse,
     _head: OwnedMutexGuard<()>,
 }
 
-impl Drop for Place {
+impl Drop for SlotGuard {
     fn drop(&mut self) {
         if let Some(mut traffic) = self.slot.traffic() {
-            (traffic.has_it, traffic.created) = (None, None);
+            (traffic.current, traffic.created) = (None, None);
         }
     }
 }
 
-impl Holds {
+impl Leases {
     pub(super) fn new(store: Arc<dyn Store>, tasks: TaskTracker) -> Self {
         Self { store, slots: Slots::default(), tasks }
     }
 
-    /// The instance, if nobody works on it, or nobody does any more within `patience`.
-    pub(super) async fn take(
+    /// The lease, if it is free or becomes so within `patience`.
+    pub(super) async fn acquire(
         &self,
         instance: &InstanceId,
         patience: Duration,
-    ) -> Result<Option<Held>, StoreError> {
+    ) -> Result<Option<LeaseGuard>, StoreError> {
         let deadline = Instant::now() + patience;
         let (slot, queue) = self.slot(instance);
         let head = match queue.clone().try_lock_owned() {
@@ -138,10 +138,10 @@ impl Holds {
         };
         let Some(head) = head else { return Ok(None) };
         let mut poll = FIRST_POLL;
-        let (hold, since) = loop {
+        let (lease, since) = loop {
             let asked = Instant::now();
-            if let Some(hold) = self.store.hold(instance).await? {
-                break (hold, asked);
+            if let Some(lease) = self.store.acquire(instance).await? {
+                break (lease, asked);
             }
             if Instant::now() + poll > deadline {
                 return Ok(None);
@@ -149,7 +149,7 @@ impl Holds {
             sleep(poll).await;
             poll = (2 * poll).min(LONGEST_POLL);
         };
-        Ok(Some(self.held(hold, since, Place { slot, _head: head })))
+        Ok(Some(self.lease(lease, since, SlotGuard { slot, _head: head })))
     }
 
     fn slot(&self, instance: &InstanceId) -> (InUse, Arc<Queue<()>>) {
@@ -158,58 +158,58 @@ impl Holds {
         (InUse { slots: self.slots.clone(), instance: instance.clone(), slot: Some(slot) }, queue)
     }
 
-    /// `since` is no later than when the store began to count.
-    fn held(&self, hold: Hold, since: Instant, place: Place) -> Held {
+    /// `since` is no later than the time from which the store counts the lease's duration.
+    fn lease(&self, lease: Lease, since: Instant, place: SlotGuard) -> LeaseGuard {
         let (interrupted, lost) = (CancellationToken::new(), CancellationToken::new());
         if let Some(mut traffic) = place.slot.traffic() {
-            traffic.has_it = Some(interrupted.clone());
+            traffic.current = Some(interrupted.clone());
         }
-        let beat = self.store.lease().map(|lease| {
+        let heartbeat = self.store.lease_duration().map(|duration| {
             let ended = CancellationToken::new();
             let tokens = (interrupted.clone(), lost.clone());
-            let beat = beat(self.store.clone(), hold.clone(), lease, since, tokens);
-            tokio::spawn(ended.clone().run_until_cancelled_owned(beat));
+            let heartbeat = heartbeat(self.store.clone(), lease.clone(), duration, since, tokens);
+            tokio::spawn(ended.clone().run_until_cancelled_owned(heartbeat));
             ended.drop_guard()
         });
-        Held {
-            hold: Some(hold),
+        LeaseGuard {
+            lease: Some(lease),
             store: self.store.clone(),
             tasks: self.tasks.clone(),
             interrupted,
             lost,
-            _beat: beat,
+            _heartbeat: heartbeat,
             place,
         }
     }
 
-    /// The instance, for a delete of something that is being created: whoever creates it makes room, also those who
-    /// come before it in the queue. What another broker does on the instance is halted whatever it is.
-    pub(super) async fn halt(&self, key: &Key, patience: Duration) -> Result<Option<Held>, StoreError> {
+    /// The lease, for a delete of something that is being created: creations of it end early, also those before the delete in
+    /// the queue. An operation of another broker on the instance is halted whatever it does.
+    pub(super) async fn halt(&self, key: &Key, patience: Duration) -> Result<Option<LeaseGuard>, StoreError> {
         let wanted = Wanted { slot: self.slot(&key.instance).0, key: key.clone() };
         let is_here = wanted.slot.traffic().is_some_and(|mut traffic| {
             traffic.wanted.push(key.clone());
             if traffic.created.as_ref() == Some(key)
-                && let Some(interrupted) = &traffic.has_it
+                && let Some(interrupted) = &traffic.current
             {
                 interrupted.cancel();
             }
-            traffic.has_it.is_some()
+            traffic.current.is_some()
         });
         if !is_here {
             self.store.interrupt(&key.instance).await?;
         }
-        self.take(&key.instance, patience).await
+        self.acquire(&key.instance, patience).await
     }
 
-    /// How many instances are worked on or waited for.
+    /// How many instances are leased or waited for.
     #[cfg(test)]
     pub(super) fn queues(&self) -> usize {
         lock(&self.slots).len()
     }
 }
 
-impl Held {
-    /// Tells that this is being created from now on, so that a delete of it may interrupt.
+impl LeaseGuard {
+    /// Lets a delete of `key` interrupt this operation, which creates it.
     pub(super) fn create(&self, key: &Key) {
         if let Some(mut traffic) = self.place.slot.traffic() {
             traffic.created = Some(key.clone());
@@ -219,73 +219,76 @@ impl Held {
         }
     }
 
-    /// Makes changes to the instance's records, and goes on holding it.
+    /// Makes changes to the instance's records, and keeps the lease.
     pub(super) async fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
-        match &self.hold {
-            Some(hold) => self.store.commit(hold, changes, Then::Keep).await,
+        match &self.lease {
+            Some(lease) => self.store.commit(lease, changes, Then::Keep).await,
             None => Ok(()),
         }
     }
 
-    /// Makes changes to the instance's records, and lets go of it.
-    pub(super) async fn conclude(mut self, changes: Vec<Change>) -> Result<(), StoreError> {
-        let Some(hold) = self.hold.take() else { return Ok(()) };
-        let concluded = self.store.commit(&hold, changes, Then::Release).await;
+    /// Makes changes to the instance's records, if any, and releases the lease.
+    pub(super) async fn finish(mut self, changes: Vec<Change>) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return self.release().await;
+        }
+        let Some(lease) = self.lease.take() else { return Ok(()) };
+        let concluded = self.store.commit(&lease, changes, Then::Release).await;
         if concluded.is_err() {
-            self.hold = Some(hold);
+            self.lease = Some(lease);
         }
         concluded
     }
 
-    /// Lets go of the instance.
+    /// Releases the lease.
     pub(super) async fn release(mut self) -> Result<(), StoreError> {
-        match self.hold.take() {
-            Some(hold) => self.store.release(&hold).await,
+        match self.lease.take() {
+            Some(lease) => self.store.release(&lease).await,
             None => Ok(()),
         }
     }
 
-    /// What the store calls it.
-    pub(super) fn hold(&self) -> Option<&Hold> {
-        self.hold.as_ref()
+    /// The lease as the store knows it.
+    pub(super) fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
     }
 }
 
-impl Drop for Held {
+impl Drop for LeaseGuard {
     fn drop(&mut self) {
-        let Some(hold) = self.hold.take() else { return };
+        let Some(lease) = self.lease.take() else { return };
         let store = self.store.clone();
         self.tasks.spawn(async move {
-            if let Err(error) = store.release(&hold).await {
-                tracing::warn!(instance = %hold.instance, %error, "cannot let go of an instance; its hold runs out by itself");
+            if let Err(error) = store.release(&lease).await {
+                tracing::warn!(instance = %lease.instance, %error, "cannot release a lease; it expires by itself");
             }
         });
     }
 }
 
-/// Keeps a hold alive. Ends when it is lost.
-async fn beat(
+/// Renews a lease until it is lost.
+async fn heartbeat(
     store: Arc<dyn Store>,
-    hold: Hold,
-    lease: Duration,
+    lease: Lease,
+    duration: Duration,
     since: Instant,
     (interrupted, lost): (CancellationToken, CancellationToken),
 ) {
-    let pause = (lease / 5).min(LONGEST_BEAT);
+    let pause = (duration / 5).min(LONGEST_HEARTBEAT);
     let mut renewed = since;
     loop {
         sleep(pause).await;
         let asked = Instant::now();
-        // Nobody else takes it before its end, so that this one ends in time.
-        match timeout_at(renewed + lease.saturating_sub(pause), store.renew(&hold)).await {
-            Ok(Ok(Renewal::Held { interrupted: wanted })) => {
+        // The lease counts as lost one pause before its end, so that no other broker has it by then.
+        match timeout_at(renewed + duration.saturating_sub(pause), store.renew(&lease)).await {
+            Ok(Ok(Renewal::Renewed { interrupted: wanted })) => {
                 renewed = asked;
                 if wanted {
                     interrupted.cancel();
                 }
             }
-            Ok(Err(error)) if renewed.elapsed() + 2 * pause < lease => {
-                tracing::warn!(instance = %hold.instance, %error, "cannot renew a hold; trying again");
+            Ok(Err(error)) if renewed.elapsed() + 2 * pause < duration => {
+                tracing::warn!(instance = %lease.instance, %error, "cannot renew a lease; trying again");
             }
             Ok(Ok(Renewal::Lost) | Err(_)) | Err(_) => {
                 lost.cancel();

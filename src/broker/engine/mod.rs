@@ -1,7 +1,6 @@
-//! Durable operations. Each records what it is about to do, acts on a backend under names derived from the ids, and
-//! records the outcome, so that a request repeated after any interruption ends in the same state. An operation that was
-//! begun runs to its end even when the client hangs up, and one that a platform polls goes on after a restart. HTTP is not
-//! known here.
+//! Durable operations. Each records its intent, acts on a backend under names derived from the ids, and records the outcome,
+//! so that a request repeated after any interruption ends in the same state. An operation runs to its end even when the
+//! client hangs up, and one that a platform polls is resumed after a restart. This module knows nothing of HTTP.
 
 mod audit;
 mod bind;
@@ -11,7 +10,9 @@ mod driver;
 mod expiry;
 mod fetch;
 mod leases;
+mod limits;
 mod offering_check;
+mod operation;
 mod parameters;
 mod provision;
 mod queue;
@@ -26,11 +27,10 @@ mod update;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::timing::Timing;
-use self::{audit::Audit, leases::Holds};
+use self::{audit::Audit, leases::Leases, limits::Limits};
 pub(crate) use self::{
     audit::Caller, bind::BindWanted, fetch::FetchedBinding, offering_check::Offer, refusal::Refusal,
 };
@@ -43,9 +43,6 @@ use crate::{
     osb::{BindingId, Catalog, InstanceId},
 };
 
-/// Calls to one backend under way at the same time.
-const CALLS_AT_ONCE: usize = 64;
-
 /// See the module. Cloning shares it.
 #[derive(Clone)]
 pub(crate) struct Engine(Arc<Shared>);
@@ -54,18 +51,18 @@ struct Shared {
     offer: Offer,
     providers: BTreeMap<BackendName, Arc<dyn Provider>>,
     records: Records,
-    holds: Holds,
+    leases: Leases,
     timing: Timing,
-    /// For each server, so that one that hangs does not hold up the rest.
-    calls: BTreeMap<BackendName, Semaphore>,
+    /// For each backend apart, so that one that hangs does not block the others.
+    limits: BTreeMap<BackendName, Limits>,
     operations: TaskTracker,
-    /// No new work is begun, and operations that go on after a restart are left to it.
+    /// Cancelled when the engine stops: operations that can be resumed are left to the next broker.
     stop: CancellationToken,
 }
 
-/// Who asks, and whether the platform is ready to poll (`accepts_incomplete`).
+/// Who makes a request, and whether the platform is ready to poll (`accepts_incomplete`).
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Asking {
+pub(crate) struct RequestContext {
     pub(crate) caller: Caller,
     pub(crate) accepts_incomplete: bool,
 }
@@ -77,7 +74,7 @@ pub(crate) enum Status {
     Done,
     /// There was nothing left to do.
     Already,
-    /// It goes on; the platform polls for this operation.
+    /// It is in progress; the platform polls for this operation.
     Accepted(String),
 }
 
@@ -92,7 +89,7 @@ pub(crate) struct Provisioned {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct BindResult {
     pub(crate) status: Status,
-    /// There unless it goes on.
+    /// There unless the operation is in progress.
     pub(crate) bound: Option<Bound>,
 }
 
@@ -104,41 +101,41 @@ impl Engine {
         timing: Timing,
     ) -> Self {
         let operations = TaskTracker::new();
-        let holds = Holds::new(records.store.clone(), operations.clone());
-        let calls = |name: &BackendName| (name.clone(), Semaphore::new(CALLS_AT_ONCE));
-        let (calls, stop) = (providers.keys().map(calls).collect(), CancellationToken::new());
-        Self(Arc::new(Shared { offer, providers, records, holds, timing, calls, operations, stop }))
+        let leases = Leases::new(records.store.clone(), operations.clone());
+        let limits = providers.iter().map(|(name, provider)| (name.clone(), Limits::new(provider.limits())));
+        let (limits, stop) = (limits.collect(), CancellationToken::new());
+        Self(Arc::new(Shared { offer, providers, records, leases, timing, limits, operations, stop }))
     }
 
-    /// What is offered.
+    /// The catalog.
     pub(crate) fn catalog(&self) -> Catalog {
         self.0.offer.catalog()
     }
 
-    /// Runs something of the engine's own, which [`Engine::drain`] waits for.
+    /// Runs a task of the engine, which [`Engine::drain`] waits for.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.0.operations.spawn(work);
     }
 
-    /// Waits for the operations that somebody waits for; those that go on after a restart are left where they are.
+    /// Stops the engine and waits for the operations that callers wait for; the others are resumed after a restart.
     pub(crate) async fn drain(&self) {
         self.stop();
         self.0.operations.close();
         self.0.operations.wait().await;
     }
 
-    /// Is cancelled when the engine stops.
+    /// A token that is cancelled when the engine stops.
     pub(crate) fn stopped(&self) -> CancellationToken {
         self.0.stop.clone()
     }
 
-    /// Ends what the engine does by itself.
+    /// Stops the engine's background tasks.
     pub(crate) fn stop(&self) {
         self.0.stop.cancel();
     }
 
-    /// Runs an operation that somebody asked for, and writes down who and what came of it. It runs apart from the request,
-    /// so that dropping the request does not cut it off.
+    /// Runs a request's operation and logs the caller and the outcome. The operation runs apart from the request, so that
+    /// dropping the request does not cut it off.
     async fn audited<T, F>(
         &self,
         audit: Audit,
@@ -161,30 +158,6 @@ impl Engine {
 impl Shared {
     fn provider(&self, server: &BackendName) -> Result<&Arc<dyn Provider>, Refusal> {
         self.providers.get(server).ok_or_else(|| Refusal::UnknownServer(server.clone()))
-    }
-
-    /// Waits for an operation that was begun, as long as the platform does. `None` when it is to poll.
-    async fn outcome<T>(
-        &self,
-        asking: &Asking,
-        is_lasting: bool,
-        running: JoinHandle<Result<T, Refusal>>,
-    ) -> Result<Option<T>, Refusal> {
-        let ended = |joined: Result<Result<T, Refusal>, _>| joined.unwrap_or(Err(Refusal::Interrupted));
-        if !asking.accepts_incomplete {
-            return ended(running.await).map(Some);
-        }
-        if is_lasting {
-            return Ok(None);
-        }
-        match tokio::time::timeout(self.timing.answer, running).await {
-            Ok(joined) => match ended(joined) {
-                // It is recorded as begun, and gone on with: an error would say that nothing comes of it.
-                Err(Refusal::Interrupted | Refusal::Store(_)) => Ok(None),
-                outcome => outcome.map(Some),
-            },
-            Err(_) => Ok(None),
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the catalog offers, and whether a request fits it.
+//! The offerings of the catalog, and whether a request fits them.
 
 use std::collections::HashMap;
 
@@ -70,8 +70,8 @@ impl Offer {
         self.plan(service_id, plan_id).ok().map(|offered| offered.server)
     }
 
-    /// What a binding gives, if the service says that it needs the platform's permission for it. Otherwise platforms may
-    /// hold the answer for invalid, so that whoever offers the service has to know.
+    /// The binding, if the service declares in `requires` what the binding gives. Platforms may reject a binding with an
+    /// undeclared permission, so the operator gets an error.
     pub(super) fn permitted(&self, binding: &Binding, bound: Bound) -> Result<Bound, ServiceError> {
         let Ok(service) = self.service(&binding.service_id) else { return Ok(bound) };
         let given = [
@@ -117,7 +117,7 @@ impl Offered<'_> {
         self.plan.maintenance_info.as_ref().and_then(version)
     }
 
-    /// The platform's idea of the plan's version, if it has one, must be the catalog's.
+    /// The plan's version in a request, if there is one, must be the catalog's.
     pub(super) fn check_maintenance_info(&self, given: Option<&Value>) -> Result<(), Refusal> {
         let Some(given) = given else { return Ok(()) };
         let (given, offered) = (version(given), self.maintenance_version());
@@ -138,7 +138,7 @@ pub(super) fn required(field: &str, value: &str) -> Result<(), Refusal> {
     if value.is_empty() { Err(Refusal::Invalid(format!("{field} is missing or empty"))) } else { Ok(()) }
 }
 
-/// A request names what it is about; other ids are a mistake, and nothing is done.
+/// The ids of a request must be those of the record; others are a mistake of the platform.
 pub(super) fn same_ids(
     what: &str,
     record: (&ServiceId, &PlanId),

@@ -1,22 +1,20 @@
-//! Parameters as platforms send them: what a value of `null` means, and what becomes of those in force when an update sends
-//! others. Pure.
+//! Parameters as platforms send them: the meaning of `null`, and the parameters that result from an update. Pure.
 
 use crate::osb::Object;
 
-/// The parameters that ask for something: one that is `null` counts as left out.
+/// The parameters without those that are `null`, which count as left out.
 pub(super) fn given(parameters: &Object) -> Object {
     let given = parameters.iter().filter(|(_, value)| !value.is_null());
     given.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// What an update sends, as far as it sends anything: platforms send an empty object with every request, such as one that
-/// changes a name, and mean nothing by it.
+/// The parameters that an update sends, if any: platforms send an empty object with requests that change no parameter.
 pub(super) fn sent(parameters: Option<&Object>) -> Option<&Object> {
     parameters.filter(|parameters| !parameters.is_empty())
 }
 
-/// The parameters after an update. Each that it sends takes the place of the one in force, as a whole; `null` takes it away,
-/// and the others stay, so that an update drops no setting that it does not name.
+/// The parameters after an update. Each one that the update sends replaces the one in force as a whole, `null` removes it, and
+/// the others stay.
 pub(super) fn merged(in_force: &Object, sent: Option<&Object>) -> Object {
     let mut merged = in_force.clone();
     for (name, value) in sent.into_iter().flatten() {
@@ -29,7 +27,7 @@ pub(super) fn merged(in_force: &Object, sent: Option<&Object>) -> Object {
     merged
 }
 
-/// Those in force without what an update takes away.
+/// The parameters in force without those that an update removes.
 pub(super) fn without_nulls_of(in_force: &Object, sent: Option<&Object>) -> Object {
     let is_taken =
         |name: &String| sent.is_some_and(|sent| sent.get(name).is_some_and(serde_json::Value::is_null));

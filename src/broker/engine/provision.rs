@@ -1,168 +1,129 @@
-//! Making instances.
+//! Provisioning instances.
 
-use std::sync::Arc;
+use async_trait::async_trait;
 
 use super::{
     super::{
-        backends::{ExecutionMode, InstanceSpec, Past},
+        backends::{Described, InstanceSpec, Past},
         store::{
             State,
-            records::{Instance, Operation, Outcome, Verb},
+            records::{Instance, Verb},
         },
     },
-    Asking, Engine, Provisioned, Refusal, Shared, Status,
-    audit::{self, Audit},
-    driver::{Ended, RetryPolicy},
-    leases::Held,
+    Engine, Provisioned, Refusal, RequestContext, Status,
+    audit::Audit,
+    driver::Run,
     offering_check::required,
+    operation::{Busy, Next, Request, Scope, Work},
     parameters::given,
 };
 use crate::osb::{InstanceId, Object, ProvisionRequest};
 
 impl Engine {
-    /// Makes an instance.
+    /// Provisions an instance.
     pub(crate) async fn provision(
         &self,
-        asking: Asking,
+        context: RequestContext,
         id: InstanceId,
         request: ProvisionRequest,
     ) -> Result<Provisioned, Refusal> {
-        let audit =
-            Audit { verb: "provision", caller: asking.caller.clone(), instance: id.clone(), binding: None };
-        self.audited(audit, async move |engine| engine.provision(asking, id, request).await).await
+        let audit = Audit::of("provision", &context, &id, None);
+        self.perform(context, audit, move |scope| Wanted::checked(scope, id, request)).await
     }
 }
 
-impl Shared {
-    async fn provision(
-        self: Arc<Self>,
-        asking: Asking,
-        id: InstanceId,
-        request: ProvisionRequest,
-    ) -> Result<Provisioned, Refusal> {
-        let offered = self.offer.plan(&request.service_id, &request.plan_id)?;
+/// A request for an instance.
+struct Wanted {
+    spec: InstanceSpec,
+    described: Described,
+}
+
+impl Wanted {
+    fn checked(scope: &Scope<'_>, id: InstanceId, request: ProvisionRequest) -> Result<Self, Refusal> {
+        let offered = scope.engine.offer.plan(&request.service_id, &request.plan_id)?;
         required("organization_guid", &request.organization_guid)?;
         required("space_guid", &request.space_guid)?;
         offered.check_maintenance_info(request.maintenance_info.as_ref())?;
-        let provider = self.provider(offered.server)?.clone();
-        let is_lasting = provider.execution_mode(&request.plan_id) == ExecutionMode::Asynchronous;
-        if is_lasting && !asking.accepts_incomplete {
-            return Err(Refusal::AsyncRequired);
-        }
-        let mut wanted = wanted(id, request, offered.maintenance_version());
-        wanted.settled = provider.settled(Past::None, &wanted);
-        let described = provider.described(&wanted);
-        let answer = |status| Ok(Provisioned { status, described });
-
-        let held = match self.holds.take(&wanted.id, std::time::Duration::ZERO).await? {
-            Some(held) => held,
-            None => match self.busy_provisioning(&wanted, &asking).await? {
-                Some(operation) => return answer(Status::Accepted(operation)),
-                None => self.queue(&wanted.id).await?,
-            },
-        };
-        let record = if let Some(found) = self.records.instance(&wanted.id).await? {
-            same_instance(&found, &wanted)?;
-            match found.state {
-                State::Ready => {
-                    self.confirm(&found.server, &found.spec, None).await?;
-                    held.release().await?;
-                    return answer(Status::Already);
-                }
-                State::Deleting | State::Updating => return Err(Refusal::Concurrency(wanted.id)),
-                State::Creating | State::Failed => again(found, &asking),
-            }
-        } else {
-            offered.schemas.check_create(&given(&wanted.parameters))?;
-            provider.check_instance(&wanted)?;
-            let operation = begin(Verb::Provision, &asking);
-            let (server, state) = (offered.server.clone(), State::Creating);
-            Instance {
-                spec: wanted,
-                server,
-                state,
-                change: None,
-                operation,
-                former: None,
-                past: Vec::new(),
-                was_never_ready: true,
-            }
-        };
-        held.commit(vec![self.records.put_instance(&record)]).await?;
-        let operation = record.operation.id.clone();
-        let retry_policy = self.retry_policy(&record.operation, &record.spec);
-        let driving = self.clone();
-        let running =
-            self.operations.spawn(async move { driving.create_instance(held, record, retry_policy).await });
-        match self.outcome(&asking, is_lasting, running).await? {
-            Some(()) => answer(Status::Done),
-            None => answer(Status::Accepted(operation)),
-        }
-    }
-
-    /// Of an instance that somebody works on: the operation that does what is wanted, if the platform may poll it.
-    async fn busy_provisioning(
-        &self,
-        wanted: &InstanceSpec,
-        asking: &Asking,
-    ) -> Result<Option<String>, Refusal> {
-        let Some(found) = self.records.instance(&wanted.id).await? else { return Ok(None) };
-        same_instance(&found, wanted)?;
-        polled(&wanted.id, &found.operation, Verb::Provision, asking)
-    }
-
-    /// Waits for the instance, as long as a request may.
-    pub(super) async fn queue(&self, instance: &InstanceId) -> Result<Held, Refusal> {
-        let held = self.holds.take(instance, self.timing.queue).await?;
-        held.ok_or_else(|| Refusal::Concurrency(instance.clone()))
-    }
-
-    /// Goes on making an instance, to its end.
-    pub(super) async fn create_instance(
-        &self,
-        held: Held,
-        mut record: Instance,
-        retry_policy: RetryPolicy,
-    ) -> Result<(), Refusal> {
-        let provider = self.provider(&record.server)?;
-        held.create(&record.key());
-        let mut shown = record.clone();
-        let ended = self
-            .drive(
-                &held,
-                &record.server,
-                retry_policy,
-                true,
-                || provider.provision(&record.spec),
-                |at| {
-                    shown.operation.outcome = Outcome::InProgress(Some(at));
-                    self.records.put_instance(&shown)
-                },
-            )
-            .await;
-        let outcome = match ended {
-            Ok(()) => {
-                (record.state, record.operation.outcome) = (State::Ready, Outcome::Succeeded);
-                record.was_never_ready = false;
-                Ok(())
-            }
-            Err(Ended::Left) => return Err(Refusal::Interrupted),
-            Err(ended) => {
-                let refusal = Refusal::from(ended);
-                record.state = State::Failed;
-                record.operation.outcome = Outcome::Failed(refusal.told());
-                Err(refusal)
-            }
-        };
-        held.conclude(vec![self.records.put_instance(&record)]).await?;
-        if record.operation.is_asynchronous {
-            audit::ended(&record.spec.id, None, &record.operation);
-        }
-        outcome
+        let provider = scope.engine.provider(offered.server)?;
+        scope.require_polling(Verb::Provision, &request.service_id, &request.plan_id)?;
+        let mut spec = spec(id, request, offered.maintenance_version());
+        spec.settled = provider.settled(Past::None, &spec);
+        Ok(Self { described: provider.described(&spec), spec })
     }
 }
 
-fn wanted(id: InstanceId, request: ProvisionRequest, maintenance_version: Option<String>) -> InstanceSpec {
+#[async_trait]
+impl Request for Wanted {
+    type Work = Provision;
+    type Answer = Provisioned;
+
+    fn instance(&self) -> &InstanceId {
+        &self.spec.id
+    }
+
+    async fn while_busy(&self, scope: &Scope<'_>) -> Result<Busy<Self>, Refusal> {
+        let Some(found) = scope.engine.records.instance(&self.spec.id).await? else { return Ok(Busy::Wait) };
+        same_instance(&found, &self.spec)?;
+        scope.busy_with(self, &found.operation)
+    }
+
+    async fn plan(&self, scope: &Scope<'_>) -> Result<Next<Self>, Refusal> {
+        let Some(found) = scope.engine.records.instance(&self.spec.id).await? else {
+            return Ok(Next::begin(self.spec.clone(), self.new_instance(scope)?));
+        };
+        same_instance(&found, &self.spec)?;
+        match found.state {
+            State::Ready => {
+                scope.engine.confirm(&found.server, &found.spec, None).await?;
+                Ok(Next::Answer(Vec::new(), self.answer(Status::Already, None)))
+            }
+            State::Deleting | State::Updating => Err(Refusal::Concurrency(found.spec.id)),
+            State::Creating | State::Failed => {
+                Ok(Next::begin(found.spec.clone(), scope.create_again(found, Verb::Provision)))
+            }
+        }
+    }
+
+    fn answer(&self, status: Status, _done: Option<()>) -> Provisioned {
+        Provisioned { status, described: self.described.clone() }
+    }
+}
+
+impl Wanted {
+    /// The record of an instance that is not there, after everything was checked.
+    fn new_instance(&self, scope: &Scope<'_>) -> Result<Instance, Refusal> {
+        let offered = scope.engine.offer.plan(&self.spec.service_id, &self.spec.plan_id)?;
+        offered.schemas.check_create(&given(&self.spec.parameters))?;
+        scope.engine.provider(offered.server)?.check_instance(&self.spec)?;
+        Ok(Instance {
+            spec: self.spec.clone(),
+            server: offered.server.clone(),
+            state: State::Creating,
+            change: None,
+            operation: scope.operation(Verb::Provision),
+            former: None,
+            past: Vec::new(),
+            was_never_ready: true,
+        })
+    }
+}
+
+/// Makes an instance.
+pub(super) struct Provision;
+
+#[async_trait]
+impl Work for Provision {
+    type Record = Instance;
+    type Done = ();
+    const VERB: Verb = Verb::Provision;
+
+    async fn drive(run: &Run<'_>, record: &mut Self::Record) -> Result<(), Refusal> {
+        let provider = run.engine.provider(run.server)?;
+        Ok(run.drive(record, || provider.provision(run.on)).await?)
+    }
+}
+
+fn spec(id: InstanceId, request: ProvisionRequest, maintenance_version: Option<String>) -> InstanceSpec {
     let ProvisionRequest { service_id, plan_id, context, organization_guid, space_guid, parameters, .. } =
         request;
     InstanceSpec {
@@ -176,41 +137,6 @@ fn wanted(id: InstanceId, request: ProvisionRequest, maintenance_version: Option
         maintenance_version,
         settled: Object::new(),
     }
-}
-
-/// The operation's id when it is the one that is asked for; refuses to wait for another that may take long.
-pub(super) fn polled(
-    instance: &InstanceId,
-    operation: &Operation,
-    verb: Verb,
-    asking: &Asking,
-) -> Result<Option<String>, Refusal> {
-    if !operation.is_in_progress() || !operation.is_asynchronous {
-        return Ok(None);
-    }
-    if operation.verb == verb && asking.accepts_incomplete {
-        return Ok(Some(operation.id.clone()));
-    }
-    Err(Refusal::Concurrency(instance.clone()))
-}
-
-/// An operation that is begun now.
-pub(super) fn begin(verb: Verb, asking: &Asking) -> Operation {
-    Operation {
-        is_asynchronous: asking.accepts_incomplete,
-        ..Operation::begin(verb, asking.caller.0.clone())
-    }
-}
-
-/// Takes up a creation that was cut off, or begins it anew after it failed.
-fn again(mut found: Instance, asking: &Asking) -> Instance {
-    if found.state == State::Failed {
-        found.begin(begin(Verb::Provision, asking));
-    } else {
-        found.operation.is_asynchronous |= asking.accepts_incomplete;
-    }
-    found.state = State::Creating;
-    found
 }
 
 /// An id stands for one instance. The context may change, and the version is the plan's.

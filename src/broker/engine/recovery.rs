@@ -1,5 +1,5 @@
-//! Going on with what was begun: operations that the last run, or another broker of the store, was killed in, and deletes
-//! that failed. Creations that no platform polls are marked as failed, for the platform repeats or deletes them.
+//! Recovery: resumes operations in which the last run, or another broker of the store, was killed, and retries deletes that
+//! failed. Creations that no platform polls are marked as failed, for the platform repeats or deletes them.
 
 use std::time::Duration;
 
@@ -12,19 +12,24 @@ use super::{
         backends::InstanceSpec,
         store::{
             Change, Key, State, StoreError,
-            records::{Binding, Instance, Operation, Outcome},
+            records::{Binding, Instance, Operation, Outcome, Record},
         },
     },
     Engine, Refusal, Shared,
+    bind::Bind,
+    deprovision::Deprovision,
     driver::RetryPolicy,
-    leases::Held,
+    leases::LeaseGuard,
+    provision::Provision,
+    unbind::Unbind,
+    update::Update,
 };
 
-/// So many are begun at once, so that requests find room beside them.
+/// How many operations are resumed at once, so that requests find room beside them.
 const AT_ONCE: usize = 32;
 
 impl Engine {
-    /// Finishes what was begun, however long the backends stay away, and looks for more until it is stopped.
+    /// Resumes unfinished operations, however long the backends stay away, until the engine stops.
     pub(crate) async fn recover(&self) {
         let timing = self.0.timing;
         let pauses = || {
@@ -60,7 +65,8 @@ impl Engine {
         }
     }
 
-    /// Goes on with each; answers how many are left, those among them that somebody has in hand and those that take long.
+    /// Resumes each unfinished operation. Answers how many are left, including those that are under way elsewhere and those
+    /// that take long.
     pub(crate) async fn finish_all(&self) -> Result<usize, StoreError> {
         if let Err(error) = self.0.records.store.forget_tombstones(self.0.timing.remember).await {
             tracing::warn!(%error, "cannot forget deletes that ended long ago");
@@ -69,7 +75,7 @@ impl Engine {
         let finishing = unfinished.into_iter().map(async |key| {
             let engine = self.clone();
             let running = self.0.operations.spawn(async move { engine.finish_one(key).await });
-            // What takes long goes on by itself.
+            // An operation that takes longer goes on in its own task.
             timeout(self.0.timing.answer, running).await
         });
         let ended = futures::stream::iter(finishing).buffer_unordered(AT_ONCE);
@@ -95,8 +101,7 @@ impl Engine {
         }
     }
 
-    /// Seals with the present key what a former one sealed, as often as there is something: brokers beside may not have the
-    /// present key yet.
+    /// Seals records with the present key that a former key sealed. This repeats, for other brokers may still use the former key.
     async fn seal_again(&self) {
         if !self.0.records.has_former_keys() {
             return;
@@ -128,102 +133,100 @@ impl Engine {
 
 impl Shared {
     async fn seal_one_again(&self, key: &Key) -> Result<(), Refusal> {
-        let held = self.queue(&key.instance).await?;
-        if let Some(hold) = held.hold() {
-            self.records.seal_again(hold, key).await?;
+        let lease = self.wait_for_lease(&key.instance).await?;
+        if let Some(held) = lease.lease() {
+            self.records.seal_again(held, key).await?;
         }
-        Ok(held.release().await?)
+        Ok(lease.release().await?)
     }
 
-    /// Whether nothing is left to do. Looks again under the hold: a request may have been faster.
+    /// Resumes the operation on `key`, if its lease is free. Answers whether nothing is left to do.
     async fn finish(&self, key: &Key) -> Result<bool, Refusal> {
-        let Some(held) = self.holds.take(&key.instance, Duration::ZERO).await? else { return Ok(false) };
-        self.finish_held(held, key).await
+        let Some(lease) = self.leases.acquire(&key.instance, Duration::ZERO).await? else { return Ok(false) };
+        self.finish_leased(lease, key).await
     }
 
-    /// The same, of an instance that this broker holds.
-    pub(super) async fn finish_held(&self, held: Held, key: &Key) -> Result<bool, Refusal> {
+    /// The same under a lease. Reads the records again, for a request may have been faster.
+    pub(super) async fn finish_leased(&self, lease: LeaseGuard, key: &Key) -> Result<bool, Refusal> {
         let Some(on) = self.records.instance(&key.instance).await? else {
-            // Of a binding this is what was recorded beside the end of its instance's delete.
+            // A binding without an instance was queued while its instance was being deleted.
             let changes = key.binding.is_some().then(|| Change::Remove(key.clone()));
-            held.conclude(changes.into_iter().collect()).await?;
+            lease.finish(changes.into_iter().collect()).await?;
             return Ok(true);
         };
         match &key.binding {
-            None => self.finish_instance(held, on).await?,
+            None => self.finish_instance(lease, on).await?,
             Some(id) => match self.records.binding(&key.instance, id).await? {
-                // It is taken up when the instance is as it was, or as it is to be.
+                // It is resumed after the update of its instance.
                 Some(record) if record.state == State::Creating && on.state == State::Updating => {
-                    held.release().await?;
+                    lease.release().await?;
                     return Ok(false);
                 }
-                Some(record) => self.finish_binding(held, on, record).await?,
-                None => held.release().await?,
+                Some(record) => self.finish_binding(lease, on, record).await?,
+                None => lease.release().await?,
             },
         }
         Ok(true)
     }
 
-    /// Nobody waits for what is taken up.
-    fn resumed(&self, operation: &Operation, of: &InstanceSpec) -> RetryPolicy {
+    /// No request waits for what recovery resumes.
+    fn resumed(&self, operation: &Operation, on: &InstanceSpec) -> RetryPolicy {
         if operation.is_in_progress() && operation.is_asynchronous {
-            self.retry_policy(operation, of)
+            self.retry_policy(operation, on)
         } else {
-            RetryPolicy::Retried
+            RetryPolicy::Resumed
         }
     }
 
-    async fn finish_instance(&self, held: Held, mut record: Instance) -> Result<(), Refusal> {
-        let retry_policy = self.resumed(&record.operation, &record.spec);
+    async fn finish_instance(&self, lease: LeaseGuard, mut record: Instance) -> Result<(), Refusal> {
+        let on = record.spec.clone();
+        let retry_policy = self.resumed(&record.operation, &on);
         match record.state {
             State::Creating if record.operation.is_asynchronous => {
-                self.create_instance(held, record, retry_policy).await
+                self.run::<Provision>(lease, &on, record, retry_policy, None).await
             }
-            State::Creating => {
-                record.state = State::Failed;
-                record.operation.outcome = Outcome::Failed(Refusal::Interrupted.to_string());
-                Ok(held.conclude(vec![self.records.put_instance(&record)]).await?)
+            State::Creating => self.give_up(lease, record).await,
+            State::Updating => {
+                // The caller was left without an answer and may not want half of the change.
+                if !record.operation.is_asynchronous
+                    && let Some(change) = &mut record.change
+                {
+                    change.reverting.get_or_insert_with(|| Refusal::Interrupted.to_string());
+                }
+                match self.run::<Update>(lease, &on, record, retry_policy, None).await {
+                    Err(Refusal::Update { is_taken_back: true, .. }) => Ok(()),
+                    other => other,
+                }
             }
-            State::Updating => match self.resume_change(held, record, retry_policy).await {
-                Err(Refusal::Update { is_taken_back: true, .. }) => Ok(()),
-                other => other,
-            },
-            State::Deleting => self.delete_instance(held, record, retry_policy).await,
-            State::Ready | State::Failed => Ok(held.release().await?),
+            State::Deleting => self.run::<Deprovision>(lease, &on, record, retry_policy, None).await,
+            State::Ready | State::Failed => Ok(lease.release().await?),
         }
     }
 
-    /// Takes a change back whose caller was left without an answer: it may not have wanted half of it.
-    async fn resume_change(
+    async fn finish_binding(
         &self,
-        held: Held,
-        mut record: Instance,
-        retry_policy: RetryPolicy,
+        lease: LeaseGuard,
+        on: Instance,
+        mut record: Binding,
     ) -> Result<(), Refusal> {
-        if !record.operation.is_asynchronous
-            && let Some(change) = &mut record.change
-        {
-            change.reverting.get_or_insert_with(|| Refusal::Interrupted.to_string());
-        }
-        self.change_instance(held, record, retry_policy).await
-    }
-
-    async fn finish_binding(&self, held: Held, on: Instance, mut record: Binding) -> Result<(), Refusal> {
         let retry_policy = self.resumed(&record.operation, &on.spec);
         match record.state {
             State::Creating if record.operation.is_asynchronous && on.state == State::Ready => {
                 if std::mem::take(&mut record.is_queued) {
-                    held.commit(vec![self.records.put_binding(&record)]).await?;
+                    lease.commit(vec![self.records.put(&record)]).await?;
                 }
-                self.create_binding(held, &on, record, retry_policy).await.map(drop)
+                self.run::<Bind>(lease, &on.spec, record, retry_policy, None).await.map(drop)
             }
-            State::Creating => {
-                record.state = State::Failed;
-                record.operation.outcome = Outcome::Failed(Refusal::Interrupted.to_string());
-                Ok(held.conclude(vec![self.records.put_binding(&record)]).await?)
-            }
-            State::Deleting => self.delete_binding(held, &on, record, retry_policy).await,
-            State::Ready | State::Failed | State::Updating => Ok(held.release().await?),
+            State::Creating => self.give_up(lease, record).await,
+            State::Deleting => self.run::<Unbind>(lease, &on.spec, record, retry_policy, None).await,
+            State::Ready | State::Failed | State::Updating => Ok(lease.release().await?),
         }
+    }
+
+    /// Marks a creation as failed that no platform polls: the platform repeats it or deletes what it left.
+    async fn give_up(&self, lease: LeaseGuard, mut record: impl Record) -> Result<(), Refusal> {
+        record.set_state(State::Failed);
+        record.operation_mut().outcome = Outcome::Failed(Refusal::Interrupted.to_string());
+        Ok(lease.finish(vec![self.records.put(&record)]).await?)
     }
 }

@@ -1,4 +1,4 @@
-//! Why an operation was not done, in the specification's terms. [`Refusal::told`] is for users, the
+//! Why an operation was not done, in the specification's terms. [`Refusal::user_message`] is for users, the
 //! error in full for the log.
 
 use super::super::{
@@ -13,10 +13,10 @@ use crate::{
 /// See the module.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
-    /// 400: the request cannot be meant so.
+    /// 400: the request is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// 404: it is asked about something that is not there.
+    /// 404: there is no such instance or binding.
     #[error("{0}")]
     NotFound(String),
     /// 409: the id is taken, with other attributes.
@@ -31,16 +31,19 @@ pub(crate) enum Refusal {
     /// 422: something else is under way on the instance.
     #[error("another operation on service instance {0} is in progress; try again later")]
     Concurrency(InstanceId),
+    /// 422: the backend is at its limit.
+    #[error("as many operations as its limit allows are under way on the service's backend; try again later")]
+    Busy,
     /// 422: the binding needs an application's id.
     #[error("{0}")]
     RequiresApp(String),
     /// 422: not in this state.
     #[error("{0}")]
     NotReady(String),
-    /// 422: what cannot be changed is to be changed.
+    /// 422: the update changes something that cannot be changed.
     #[error("{0}")]
     Unsupported(String),
-    /// 422: the platform's idea of the plan's version is not the catalog's.
+    /// 422: the plan's version in the request is not the catalog's.
     #[error(
         "maintenance_info.version is {given:?}, the catalog says {offered:?}; fetch the catalog again, and leave it out where the catalog has none"
     )]
@@ -88,9 +91,8 @@ fn in_full(error: &ServiceError) -> String {
 }
 
 impl Refusal {
-    /// What users are told: no server, address or error code. Where that leaves out what the operator needs, the log has it
-    /// under the reference in the text.
-    pub(crate) fn told(&self) -> String {
+    /// The text for users: without server, address and error code. The log has these under the reference in the text.
+    pub(crate) fn user_message(&self) -> String {
         match self {
             Self::Service(error) => error.told(),
             Self::Store(_) | Self::Cipher(_) | Self::UnknownServer(_) => {

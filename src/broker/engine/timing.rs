@@ -1,29 +1,29 @@
-//! How long a broker waits for what.
+//! Time limits and intervals of the engine.
 
 use std::time::Duration;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// A request waits so long for another one on the same instance, before it is told to come again.
+    /// How long a request waits for another one on the same instance before it is refused.
     pub queue: Duration,
-    /// A platform that is ready to poll is told to after this.
+    /// A platform that can poll gets 202 after this; one that cannot waits this long for a busy backend.
     pub answer: Duration,
-    /// A backend that has not answered a call by then will not.
+    /// How long a call to a backend may take.
     pub call: Duration,
-    /// What is halted, or stopped with the broker, may take so long to end the call it is in.
+    /// How long the current call of an operation may take that is halted or stopped.
     pub halt: Duration,
-    /// The first pause before an asynchronous operation tries again; the following ones double.
+    /// The first pause before a retry of an asynchronous operation; the following ones double.
     pub first_pause: Duration,
-    /// The longest such pause, and the longest between looking for what an interruption left.
+    /// The longest such pause, and the longest between two runs of recovery.
     pub longest_pause: Duration,
-    /// An asynchronous operation that goes on for longer has failed, unless its plan says how long to poll.
+    /// When an asynchronous operation fails whose plan does not say how long to poll.
     pub give_up: Duration,
-    /// When nothing is left to finish: how often to look.
+    /// The interval of recovery when nothing is unfinished.
     pub idle: Duration,
-    /// How often to look for credentials that are past their time; they outlast it by this much at most.
+    /// The interval of looking for expired credentials; they outlast their time by this much at most.
     pub expiry: Duration,
-    /// How long it is remembered that an asynchronous delete is done.
+    /// How long tombstones of asynchronous deletes are kept.
     pub remember: Duration,
 }
 

@@ -1,145 +1,135 @@
-//! Changing instances. A change that fails is taken back, at once or as soon as that can be done.
+//! Updating instances. A change that fails is reverted, at once or as soon as that can be done.
 
-use std::{sync::Arc, time::Duration};
+use async_trait::async_trait;
 
 use super::{
     super::{
-        backends::{ExecutionMode, InstanceSpec, Past},
+        backends::{InstanceSpec, Past},
         store::{
             State,
-            records::{Instance, Outcome, Transition, Verb},
+            records::{Instance, Record, Transition, Verb},
         },
     },
-    Asking, Engine, Refusal, Shared, Status,
-    audit::{self, Audit},
-    driver::{Ended, RetryPolicy},
-    leases::Held,
+    Engine, Refusal, RequestContext, Shared, Status,
+    audit::Audit,
+    driver::{Ended, RetryPolicy, Run},
     no_instance,
+    operation::{Busy, Conclusion, Next, Request, Scope, Work},
     parameters::{given, merged, sent, without_nulls_of},
-    provision::{begin, polled},
 };
 use crate::osb::{InstanceId, UpdateRequest};
 
 impl Engine {
-    /// Changes an instance.
+    /// Updates an instance.
     pub(crate) async fn update(
         &self,
-        asking: Asking,
+        context: RequestContext,
         id: InstanceId,
         request: UpdateRequest,
     ) -> Result<Status, Refusal> {
-        let audit =
-            Audit { verb: "update", caller: asking.caller.clone(), instance: id.clone(), binding: None };
-        self.audited(audit, async move |engine| engine.update(asking, id, request).await).await
+        let audit = Audit::of("update", &context, &id, None);
+        self.perform(context, audit, move |scope| {
+            scope.engine.offer.service(&request.service_id)?;
+            if let Some(plan_id) = &request.plan_id {
+                let offered = scope.engine.offer.plan(&request.service_id, plan_id)?;
+                offered.check_maintenance_info(request.maintenance_info.as_ref())?;
+            }
+            Ok(Changed { id, request })
+        })
+        .await
     }
 }
 
-impl Shared {
-    async fn update(
-        self: Arc<Self>,
-        asking: Asking,
-        id: InstanceId,
-        request: UpdateRequest,
-    ) -> Result<Status, Refusal> {
-        self.offer.service(&request.service_id)?;
-        if let Some(plan_id) = &request.plan_id {
-            let offered = self.offer.plan(&request.service_id, plan_id)?;
-            offered.check_maintenance_info(request.maintenance_info.as_ref())?;
+/// A request to update an instance.
+struct Changed {
+    id: InstanceId,
+    request: UpdateRequest,
+}
+
+#[async_trait]
+impl Request for Changed {
+    type Work = Update;
+    type Answer = Status;
+
+    fn instance(&self) -> &InstanceId {
+        &self.id
+    }
+
+    async fn while_busy(&self, scope: &Scope<'_>) -> Result<Busy<Self>, Refusal> {
+        let Some(found) = scope.engine.records.instance(&self.id).await? else { return Ok(Busy::Wait) };
+        if found.state == State::Updating
+            && !is_towards(&found, &scope.engine.becoming(&found, &self.request)?)
+        {
+            return Err(Refusal::Concurrency(self.id.clone()));
         }
-        let held = match self.holds.take(&id, Duration::ZERO).await? {
-            Some(held) => held,
-            None => match self.busy_updating(&id, &request, &asking).await? {
-                Some(operation) => return Ok(Status::Accepted(operation)),
-                None => self.queue(&id).await?,
-            },
-        };
-        let found = self.records.instance(&id).await?;
-        let mut record = found.ok_or_else(|| Refusal::NotFound(no_instance(&id)))?;
-        let to = self.becoming(&record, &request)?;
-        match record.state {
-            State::Ready => {}
-            // An update that was cut off; this one goes on with it.
-            State::Updating if is_towards(&record, &to) && !is_reverting(&record) => {}
-            // It is taken back. Whoever polls it is told in the end.
-            State::Updating
-                if is_towards(&record, &to)
-                    && asking.accepts_incomplete
-                    && record.operation.is_asynchronous =>
-            {
-                held.release().await?;
-                return Ok(Status::Accepted(record.operation.id));
-            }
+        scope.busy_with(self, &found.operation)
+    }
+
+    async fn plan(&self, scope: &Scope<'_>) -> Result<Next<Self>, Refusal> {
+        let found = scope.engine.records.instance(&self.id).await?;
+        let found = found.ok_or_else(|| Refusal::NotFound(no_instance(&self.id)))?;
+        let to = scope.engine.becoming(&found, &self.request)?;
+        match found.state {
+            State::Ready => self.change(scope, found, to).await,
+            State::Updating if is_towards(&found, &to) => resume(scope, found),
+            State::Updating | State::Deleting => Err(Refusal::Concurrency(self.id.clone())),
             State::Creating | State::Failed => {
-                return Err(Refusal::NotReady(format!("service instance {id} is not provisioned in full")));
+                Err(Refusal::NotReady(format!("service instance {} is not provisioned in full", self.id)))
             }
-            State::Updating | State::Deleting => return Err(Refusal::Concurrency(id)),
-        }
-        if record.state == State::Ready {
-            if to == record.spec {
-                held.release().await?;
-                return Ok(Status::Already);
-            }
-            self.check_update(&record, &to, &request)?;
-            if is_of_context_only(&record.spec, &to) {
-                record.spec = to;
-                held.conclude(vec![self.records.put_instance(&record)]).await?;
-                return Ok(Status::Done);
-            }
-            self.confirm(&record.server, &record.spec, None).await?;
-        }
-        let is_lasting = [&record.spec.plan_id, &to.plan_id].into_iter().any(|plan| {
-            self.provider(&record.server)
-                .is_ok_and(|provider| provider.execution_mode(plan) == ExecutionMode::Asynchronous)
-        });
-        if is_lasting && !asking.accepts_incomplete {
-            return Err(Refusal::AsyncRequired);
-        }
-        if record.state == State::Ready {
-            record.begin(begin(Verb::Update, &asking));
-            (record.state, record.change) = (State::Updating, Some(Transition { to, reverting: None }));
-        }
-        record.operation.is_asynchronous |= asking.accepts_incomplete;
-        self.begin_update(&asking, held, record, is_lasting).await
-    }
-
-    async fn begin_update(
-        self: Arc<Self>,
-        asking: &Asking,
-        held: Held,
-        record: Instance,
-        is_lasting: bool,
-    ) -> Result<Status, Refusal> {
-        held.commit(vec![self.records.put_instance(&record)]).await?;
-        let operation = record.operation.id.clone();
-        let retry_policy = self.retry_policy(&record.operation, &record.spec);
-        let driving = self.clone();
-        let running =
-            self.operations.spawn(async move { driving.change_instance(held, record, retry_policy).await });
-        match self.outcome(asking, is_lasting, running).await {
-            Ok(Some(())) => Ok(Status::Done),
-            Ok(None) => Ok(Status::Accepted(operation)),
-            // What the instance is now, recovery finds out.
-            Err(refusal @ (Refusal::Store(_) | Refusal::Interrupted)) => {
-                Err(Refusal::Update { problem: refusal.told(), is_taken_back: false, is_of_state: false })
-            }
-            Err(refusal) => Err(refusal),
         }
     }
 
-    /// Of an instance that somebody works on: the operation that does this update, if the platform may poll it.
-    async fn busy_updating(
+    fn answer(&self, status: Status, _done: Option<()>) -> Status {
+        status
+    }
+}
+
+impl Changed {
+    async fn change(
         &self,
-        id: &InstanceId,
-        request: &UpdateRequest,
-        asking: &Asking,
-    ) -> Result<Option<String>, Refusal> {
-        let Some(found) = self.records.instance(id).await? else { return Ok(None) };
-        if found.state == State::Updating && !is_towards(&found, &self.becoming(&found, request)?) {
-            return Err(Refusal::Concurrency(id.clone()));
+        scope: &Scope<'_>,
+        mut record: Instance,
+        to: InstanceSpec,
+    ) -> Result<Next<Self>, Refusal> {
+        if to == record.spec {
+            return Ok(Next::Answer(Vec::new(), Status::Already));
         }
-        polled(id, &found.operation, Verb::Update, asking)
+        scope.engine.check_update(&record, &to, &self.request)?;
+        if is_of_context_only(&record.spec, &to) {
+            record.spec = to;
+            return Ok(Next::Answer(vec![scope.engine.records.put(&record)], Status::Done));
+        }
+        scope.engine.confirm(&record.server, &record.spec, None).await?;
+        require_polling(scope, &record.spec, &to)?;
+        record.begin(scope.operation(Verb::Update));
+        (record.state, record.change) = (State::Updating, Some(Transition { to, reverting: None }));
+        Ok(Next::begin(record.spec.clone(), record))
     }
+}
 
+/// Resumes an update that was cut off. One that is being reverted cannot be resumed, but a platform that polls it is told
+/// its end.
+fn resume(scope: &Scope<'_>, mut record: Instance) -> Result<Next<Changed>, Refusal> {
+    match &record.change {
+        Some(Transition { to, reverting: None }) => {
+            require_polling(scope, &record.spec, to)?;
+            record.operation.is_asynchronous |= scope.context.accepts_incomplete;
+            Ok(Next::begin(record.spec.clone(), record))
+        }
+        _ if scope.context.accepts_incomplete && record.operation.is_asynchronous => {
+            Ok(Next::Answer(Vec::new(), Status::Accepted(record.operation.id)))
+        }
+        _ => Err(Refusal::Concurrency(record.spec.id)),
+    }
+}
+
+fn require_polling(scope: &Scope<'_>, from: &InstanceSpec, to: &InstanceSpec) -> Result<(), Refusal> {
+    [from, to]
+        .into_iter()
+        .try_for_each(|spec| scope.require_polling(Verb::Update, &spec.service_id, &spec.plan_id))
+}
+
+impl Shared {
     /// What the instance is to become. What the request leaves out stays, of the parameters, too.
     fn becoming(&self, found: &Instance, request: &UpdateRequest) -> Result<InstanceSpec, Refusal> {
         let is = &found.spec;
@@ -219,94 +209,98 @@ impl Shared {
         }
         Ok(self.provider(&record.server)?.check_update(is, to)?)
     }
+}
 
-    /// Goes on changing an instance, or taking a change back, to its end.
-    pub(super) async fn change_instance(
-        &self,
-        held: Held,
-        mut record: Instance,
-        retry_policy: RetryPolicy,
-    ) -> Result<(), Refusal> {
-        self.provider(&record.server)?;
+/// Changes an instance, or reverts a change.
+pub(super) struct Update;
+
+#[async_trait]
+impl Work for Update {
+    type Record = Instance;
+    type Done = ();
+    const VERB: Verb = Verb::Update;
+
+    async fn drive(run: &Run<'_>, record: &mut Self::Record) -> Result<(), Refusal> {
         let Some(mut change) = record.change.clone() else { return Err(Refusal::Interrupted) };
         let mut is_of_state = false;
         if change.reverting.is_none() {
-            match self.towards(&held, &record, &record.spec, &change.to, retry_policy).await {
+            match update(run, record, run.on, &change.to).await {
                 Ok(()) => {
                     record.spec = change.to;
-                    record.operation.outcome = Outcome::Succeeded;
-                    return self.end_change(held, record).await;
+                    return Ok(());
                 }
                 Err(Ended::Left) => return Err(Refusal::Interrupted),
                 Err(ended) => {
                     is_of_state = matches!(&ended, Ended::Failed(error) if error.is_refusal());
-                    change.reverting = Some(Refusal::from(ended).told());
+                    change.reverting = Some(Refusal::from(ended).user_message());
                 }
             }
             record.change = Some(change.clone());
-            held.commit(vec![self.records.put_instance(&record)]).await?;
+            run.lease.commit(vec![run.engine.records.put(record)]).await?;
         }
-        let problem = change.reverting.unwrap_or_default();
-        let retry_policy =
-            if retry_policy == RetryPolicy::Once { retry_policy } else { RetryPolicy::Retried };
-        match self.towards(&held, &record, &change.to, &record.spec, retry_policy).await {
-            Ok(()) => {
-                record.operation.outcome = Outcome::Failed(problem.clone());
-                self.end_change(held, record).await?;
-                Err(Refusal::Update { problem, is_taken_back: true, is_of_state })
-            }
-            Err(Ended::Left) => Err(Refusal::Interrupted),
-            Err(ended) => {
-                let why = Refusal::from(ended).told();
-                held.release().await?;
-                let problem = format!("{problem}; taking it back is tried again: {why}");
-                Err(Refusal::Update { problem, is_taken_back: false, is_of_state: false })
-            }
-        }
+        revert(run, record, change, is_of_state).await
     }
 
-    async fn towards(
-        &self,
-        held: &Held,
-        record: &Instance,
-        from: &InstanceSpec,
-        to: &InstanceSpec,
-        retry_policy: RetryPolicy,
-    ) -> Result<(), Ended> {
-        let Ok(provider) = self.provider(&record.server) else { return Err(Ended::Left) };
-        let mut shown = record.clone();
-        self.drive(
-            held,
-            &record.server,
-            retry_policy,
-            false,
-            || provider.update(from, to),
-            |at| {
-                shown.operation.outcome = Outcome::InProgress(Some(at));
-                self.records.put_instance(&shown)
-            },
-        )
-        .await
-    }
-
-    async fn end_change(&self, held: Held, mut record: Instance) -> Result<(), Refusal> {
+    /// A change that is not yet reverted is reverted later.
+    fn conclude(record: &mut Instance, failure: Option<&Refusal>) -> Conclusion {
+        if !matches!(failure, None | Some(Refusal::Update { is_taken_back: true, .. })) {
+            return Conclusion::Unfinished;
+        }
         (record.state, record.change) = (State::Ready, None);
-        held.conclude(vec![self.records.put_instance(&record)]).await?;
-        if record.operation.is_asynchronous {
-            audit::ended(&record.spec.id, None, &record.operation);
-        }
-        Ok(())
+        Conclusion::Recorded
     }
+
+    /// Recovery finds out what the instance is now.
+    fn unrecorded(refusal: Refusal) -> Refusal {
+        Refusal::Update { problem: refusal.user_message(), is_taken_back: false, is_of_state: false }
+    }
+
+    fn is_asynchronous(engine: &Shared, on: &InstanceSpec, record: &Instance) -> bool {
+        let to = record.change.as_ref().map(|change| &change.to);
+        [Some(on), to]
+            .into_iter()
+            .flatten()
+            .any(|spec| engine.is_asynchronous(Verb::Update, &spec.service_id, &spec.plan_id))
+    }
+}
+
+async fn update(
+    run: &Run<'_>,
+    record: &Instance,
+    from: &InstanceSpec,
+    to: &InstanceSpec,
+) -> Result<(), Ended> {
+    let Ok(provider) = run.engine.provider(run.server) else { return Err(Ended::Left) };
+    run.drive(record, || provider.update(from, to)).await
+}
+
+/// Reverts the change. The answer is the failure that made it necessary.
+async fn revert(
+    run: &Run<'_>,
+    record: &Instance,
+    change: Transition,
+    is_of_state: bool,
+) -> Result<(), Refusal> {
+    let problem = change.reverting.unwrap_or_default();
+    let retry_policy = match run.retry_policy {
+        RetryPolicy::Once => RetryPolicy::Once,
+        _ => RetryPolicy::Resumed,
+    };
+    let reverted = update(&Run { retry_policy, ..*run }, record, &change.to, run.on).await;
+    Err(match reverted {
+        Ok(()) => Refusal::Update { problem, is_taken_back: true, is_of_state },
+        Err(Ended::Left) => Refusal::Interrupted,
+        Err(ended) => {
+            let why = Refusal::from(ended).user_message();
+            let problem = format!("{problem}; taking it back is tried again: {why}");
+            Refusal::Update { problem, is_taken_back: false, is_of_state: false }
+        }
+    })
 }
 
 /// Whether the update that is under way is this one.
 fn is_towards(record: &Instance, to: &InstanceSpec) -> bool {
     record.change.as_ref().is_some_and(|change| change.to == *to)
-}
-
-/// Whether it is being taken back.
-fn is_reverting(record: &Instance) -> bool {
-    record.change.as_ref().is_some_and(|change| change.reverting.is_some())
 }
 
 fn is_of_context_only(is: &InstanceSpec, to: &InstanceSpec) -> bool {

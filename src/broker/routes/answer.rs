@@ -80,7 +80,7 @@ impl IntoResponse for Answer {
 
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
-        let description = refusal.told();
+        let description = refusal.user_message();
         let status = match refusal {
             Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
             Refusal::NotFound(_) => StatusCode::NOT_FOUND,
@@ -91,7 +91,9 @@ impl From<Refusal> for Answer {
             }
             Refusal::AsyncRequired => return Self::coded(ErrorCode::AsyncRequired, description),
             Refusal::RequiresApp(_) => return Self::coded(ErrorCode::RequiresApp, description),
-            Refusal::Concurrency(_) => return Self::coded(ErrorCode::ConcurrencyError, description),
+            Refusal::Concurrency(_) | Refusal::Busy => {
+                return Self::coded(ErrorCode::ConcurrencyError, description);
+            }
             Refusal::MaintenanceInfo { .. } => {
                 return Self::coded(ErrorCode::MaintenanceInfoConflict, description);
             }

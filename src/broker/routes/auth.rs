@@ -1,4 +1,4 @@
-//! Who may call: HTTP basic (RFC 7617) and bearer (RFC 6750) authentication. Several logins hold at once, and those in
+//! Who may call: HTTP basic (RFC 7617) and bearer (RFC 6750) authentication. Several logins are valid at once, and those in
 //! files are read again when the files change, so that they can be rotated without a restart.
 
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
@@ -35,7 +35,7 @@ impl Logins {
         Ok(Self { configured: logins.to_vec(), known: ArcSwap::from_pointee(known) })
     }
 
-    /// Reads them anew, and answers whether they changed. After an error those of before hold on.
+    /// Reads them anew, and answers whether they changed. After an error the previous ones stay valid.
     ///
     /// # Errors
     /// As for [`Logins::read`].
@@ -68,7 +68,7 @@ impl Logins {
                 }
                 Err(error) => error.to_string(),
             };
-            // Once is enough for the same trouble.
+            // The same error is logged once.
             if trouble != former_trouble && !trouble.is_empty() {
                 warn!(error = %trouble, "who may call cannot be read; those of before may still call");
             }
@@ -150,7 +150,7 @@ fn tokens(text: &str) -> Result<Vec<&str>, String> {
     Ok(tokens)
 }
 
-/// What the request proves itself with. Two at once prove nothing: others may have read the other one.
+/// The credentials of a request. A request with two of them is refused, for others may have read one of them.
 fn given(headers: &HeaderMap) -> Option<Fingerprint> {
     let mut headers = headers.get_all(AUTHORIZATION).iter();
     let (header, None) = (headers.next()?, headers.next()) else { return None };

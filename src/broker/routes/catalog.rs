@@ -34,7 +34,7 @@ fn answer(catalog: &Catalog, headers: &HeaderMap) -> Response {
     (tag, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// Whether the request says that it has what bears this tag. What cannot be read says nothing.
+/// Whether the request names this tag. A header that cannot be read counts as missing.
 fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     headers
         .get_all(IF_NONE_MATCH)

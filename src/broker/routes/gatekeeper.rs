@@ -1,4 +1,4 @@
-//! What comes first on every route, known or not, in this order: authentication (401), the API's version (412, before the
+//! The checks on every route, known or not, in this order: authentication (401), the API's version (412, before the
 //! body is read), the originating identity (400). The request's identity is echoed and the answer counted, whatever it is.
 
 use axum::{

@@ -18,7 +18,7 @@ pub(crate) use self::auth::Logins;
 use self::{
     answer::Answer,
     gatekeeper::Admitted,
-    request::{Asked, BindBody, Body, OfBinding, OfInstance},
+    request::{BindBody, Body, OfBinding, OfInstance, ParsedQuery},
 };
 use super::engine::{BindResult, Engine, FetchedBinding, Provisioned, Status};
 use crate::{
@@ -73,12 +73,12 @@ async fn provision(
     State(engine): State<Engine>,
     Extension(admitted): Admission,
     OfInstance(id): OfInstance,
-    Asked(asked): Asked,
+    ParsedQuery(query): ParsedQuery,
     Body(mut request): Body<ProvisionRequest>,
 ) -> Result<Answer, Answer> {
     let version = admitted.version;
     request.maintenance_info = compat::maintenance_info(request.maintenance_info, version);
-    let Provisioned { status, described } = engine.provision(asked.asking(admitted), id, request).await?;
+    let Provisioned { status, described } = engine.provision(query.context(admitted), id, request).await?;
     let (status, operation) = created(status);
     let body = ProvisionResponse {
         dashboard_url: described.dashboard_url,
@@ -101,12 +101,12 @@ async fn update(
     State(engine): State<Engine>,
     Extension(admitted): Admission,
     OfInstance(id): OfInstance,
-    Asked(asked): Asked,
+    ParsedQuery(query): ParsedQuery,
     Body(mut request): Body<UpdateRequest>,
 ) -> Result<Answer, Answer> {
     let version = admitted.version;
     request.maintenance_info = compat::maintenance_info(request.maintenance_info, version);
-    let updated = engine.update(asked.asking(admitted), id, request).await;
+    let updated = engine.update(query.context(admitted), id, request).await;
     Ok(changed(updated.map_err(|refusal| Answer::of(refusal, version))?))
 }
 
@@ -114,11 +114,11 @@ async fn deprovision(
     State(engine): State<Engine>,
     Extension(admitted): Admission,
     OfInstance(id): OfInstance,
-    Asked(asked): Asked,
+    ParsedQuery(query): ParsedQuery,
 ) -> Result<Answer, Answer> {
     let version = admitted.version;
-    let (service_id, plan_id) = asked.owner();
-    let deleted = engine.deprovision(asked.asking(admitted), id, service_id, plan_id).await;
+    let (service_id, plan_id) = query.owner();
+    let deleted = engine.deprovision(query.context(admitted), id, service_id, plan_id).await;
     Ok(changed(deleted.map_err(|refusal| Answer::of(refusal, version))?))
 }
 
@@ -126,9 +126,9 @@ async fn instance_operation(
     State(engine): State<Engine>,
     Extension(admitted): Admission,
     OfInstance(id): OfInstance,
-    Asked(asked): Asked,
+    ParsedQuery(query): ParsedQuery,
 ) -> Result<Answer, Answer> {
-    let found = engine.last_operation(&id, asked.operation()).await?;
+    let found = engine.last_operation(&id, query.operation()).await?;
     Ok(Answer::polled(&compat::last_operation(found, admitted.version), admitted.version))
 }
 
@@ -136,12 +136,12 @@ async fn bind(
     State(engine): State<Engine>,
     Extension(admitted): Admission,
     OfBinding(instance, id): OfBinding,
-    Asked(asked): Asked,
+    ParsedQuery(query): ParsedQuery,
     Body(wanted): Body<BindBody>,
 ) -> Result<Answer, Answer> {
     let version = admitted.version;
     let BindResult { status, bound } =
-        engine.bind(asked.asking(admitted), instance, id, wanted.wanted(version)?).await?;
+        engine.bind(query.context(admitted), instance, id, wanted.wanted(version)?).await?;
     let (status, operation) = created(status);
     let body = bound.map_or_else(BindResponse::default, |bound| compat::bound(bound, version));
     Ok(Answer::new(status, &BindResponse { operation, ..body }))
@@ -162,19 +162,19 @@ async fn unbind(
     State(engine): State<Engine>,
     Extension(admitted): Admission,
     OfBinding(instance, id): OfBinding,
-    Asked(asked): Asked,
+    ParsedQuery(query): ParsedQuery,
 ) -> Result<Answer, Answer> {
-    let (service_id, plan_id) = asked.owner();
-    Ok(changed(engine.unbind(asked.asking(admitted), instance, id, service_id, plan_id).await?))
+    let (service_id, plan_id) = query.owner();
+    Ok(changed(engine.unbind(query.context(admitted), instance, id, service_id, plan_id).await?))
 }
 
 async fn binding_operation(
     State(engine): State<Engine>,
     Extension(admitted): Admission,
     OfBinding(instance, id): OfBinding,
-    Asked(asked): Asked,
+    ParsedQuery(query): ParsedQuery,
 ) -> Result<Answer, Answer> {
-    let found = engine.last_binding_operation(&instance, &id, asked.operation()).await?;
+    let found = engine.last_binding_operation(&instance, &id, query.operation()).await?;
     Ok(Answer::polled(&compat::last_operation(found, admitted.version), admitted.version))
 }
 

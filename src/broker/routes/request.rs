@@ -13,7 +13,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    super::engine::{Asking, BindWanted},
+    super::engine::{BindWanted, RequestContext},
     answer::Answer,
     gatekeeper::Admitted,
 };
@@ -34,8 +34,8 @@ pub(super) struct Query {
     accepts_incomplete: Option<String>,
 }
 
-/// [`Query`], read.
-pub(super) struct Asked(pub(super) Query);
+/// [`Query`] as an extractor.
+pub(super) struct ParsedQuery(pub(super) Query);
 
 impl Query {
     /// The service and plan that a delete names; empty when left out, for the engine to judge.
@@ -47,15 +47,15 @@ impl Query {
         )
     }
 
-    /// The operation that is asked about. Some clients send the parameter without a value.
+    /// The operation that the request names. Some clients send the parameter without a value.
     pub(super) fn operation(&self) -> Option<&str> {
         self.operation.as_deref().filter(|operation| !operation.is_empty())
     }
 
-    /// Who asks, and whether the platform polls.
-    pub(super) fn asking(&self, admitted: Admitted) -> Asking {
+    /// Who makes the request, and whether the platform polls.
+    pub(super) fn context(&self, admitted: Admitted) -> RequestContext {
         let accepts_incomplete = self.accepts_incomplete.as_deref() == Some("true");
-        Asking { caller: admitted.caller, accepts_incomplete }
+        RequestContext { caller: admitted.caller, accepts_incomplete }
     }
 }
 
@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for BindBody {
 }
 
 impl BindBody {
-    /// What is wanted. Platforms that know nothing of rotation mean nothing by its field.
+    /// What the request wants. The field for rotation counts only from platforms whose version has rotation.
     pub(super) fn wanted(self, version: ApiVersion) -> Result<BindWanted, Answer> {
         let predecessor = self.0.get("predecessor_binding_id").filter(|id| !id.is_null());
         let is_rotation = version.has_minor(17) && predecessor.is_some();
@@ -82,10 +82,10 @@ impl BindBody {
     }
 }
 
-/// So long a body may take to arrive.
+/// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many levels a body may have. What is recorded of it has a few more, and parsers take 128.
+/// How many levels a body may have. The record of it has a few more, and parsers take 128.
 const MOST_LEVELS: usize = 100;
 
 fn levels(value: &Value) -> usize {
@@ -153,7 +153,7 @@ impl<S: Send + Sync> FromRequestParts<S> for OfBinding {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Asked {
+impl<S: Send + Sync> FromRequestParts<S> for ParsedQuery {
     type Rejection = Answer;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Answer> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Change, Hold, Key, Row, State, Store, StoreError, Then, cipher::Sealed};
+use super::{Change, Key, Lease, Row, State, Store, StoreError, Then, cipher::Sealed};
 use crate::osb::InstanceId;
 
 /// Longer than any trial takes.
@@ -101,27 +101,27 @@ pub(crate) fn binding(instance: &str, id: &str) -> Key {
 }
 
 /// Takes an instance that nobody holds.
-pub(crate) async fn take(store: &impl Store, instance: &InstanceId) -> Hold {
-    store.hold(instance).await.unwrap().expect("nobody holds it")
+pub(crate) async fn take(store: &impl Store, instance: &InstanceId) -> Lease {
+    store.acquire(instance).await.unwrap().expect("nobody holds it")
 }
 
 /// Takes the instance, makes the changes and gives it back.
 pub(crate) async fn change(store: &impl Store, instance: &str, changes: Vec<Change>) {
-    let hold = take(store, &instance.into()).await;
-    store.commit(&hold, changes, Then::Release).await.unwrap();
+    let lease = take(store, &instance.into()).await;
+    store.commit(&lease, changes, Then::Release).await.unwrap();
 }
 
-/// A hold that was never given.
-pub(crate) fn made_up(instance: &InstanceId) -> Hold {
-    Hold { instance: instance.clone(), token: Uuid::new_v4() }
+/// A lease that was never given.
+pub(crate) fn made_up(instance: &InstanceId) -> Lease {
+    Lease { instance: instance.clone(), token: Uuid::new_v4() }
 }
 
 /// Waits until the instance is free, and takes it.
-pub(crate) async fn take_when_free(store: &impl Store, instance: &InstanceId) -> Hold {
+pub(crate) async fn take_when_free(store: &impl Store, instance: &InstanceId) -> Lease {
     let taken = async {
         loop {
-            match store.hold(instance).await.unwrap() {
-                Some(hold) => return hold,
+            match store.acquire(instance).await.unwrap() {
+                Some(lease) => return lease,
                 None => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
@@ -130,5 +130,5 @@ pub(crate) async fn take_when_free(store: &impl Store, instance: &InstanceId) ->
 }
 
 pub(crate) fn is_lost(result: &Result<(), StoreError>) -> bool {
-    matches!(result, Err(StoreError::HoldLost { .. }))
+    matches!(result, Err(StoreError::LeaseLost { .. }))
 }

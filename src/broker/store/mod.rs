@@ -1,7 +1,6 @@
-//! The broker's records: what it was asked to hold and how far it got. [`Store`] is what the engine needs of a store, rows
-//! whose content is sealed; [`sqlite`] is the embedded one, [`postgres`] and [`dynamodb`] are for
-//! several brokers. [`records`] turns rows into
-//! what the engine knows, and `cipher` seals them.
+//! The broker's records: instances, bindings and the state of their operations. [`Store`] is what the engine needs of a store:
+//! rows whose content is sealed, and leases. [`sqlite`] is the embedded store, [`postgres`] and [`dynamodb`] are for several
+//! brokers. [`records`] turns rows into what the engine knows, and `cipher` seals them.
 
 pub(crate) mod cipher;
 #[cfg(test)]
@@ -24,19 +23,19 @@ use crate::{
     osb::{BindingId, InstanceId},
 };
 
-/// How far an instance or a binding is. It is written before the backend is touched, and again when the backend is done.
+/// The state of an instance or a binding. It is written before the first call to the backend and after the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
-    /// Creation was begun; the backend may hold nothing, a part, or all of it.
+    /// Creation has begun; the backend may have nothing, a part, or all of it.
     Creating,
-    /// All of it is there.
+    /// The backend has all of it.
     Ready,
-    /// An update was begun, or is being taken back; the backend may hold either, or something between.
+    /// An update has begun or is being reverted; the backend may have either state, or something between.
     Updating,
-    /// Creation ended without success; the backend may hold nothing, a part, or all of it.
+    /// Creation has failed; the backend may have nothing, a part, or all of it.
     Failed,
-    /// Deletion was begun; the backend may hold all, a part, or nothing of it.
+    /// Deletion has begun; the backend may have all, a part, or nothing of it.
     Deleting,
 }
 
@@ -61,7 +60,7 @@ impl State {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 
-    /// Whether somebody has to go on with it.
+    /// Whether an operation is unfinished, for recovery to resume.
     pub(crate) fn is_unfinished(self) -> bool {
         matches!(self, Self::Creating | Self::Updating | Self::Deleting)
     }
@@ -98,7 +97,7 @@ impl fmt::Display for Key {
 pub(crate) struct Row {
     pub(crate) key: Key,
     pub(crate) state: State,
-    /// Where the instance lives, whatever its plan says later.
+    /// The backend of the instance, whatever its plan says later.
     pub(crate) server: BackendName,
     pub(crate) sealed: Sealed,
 }
@@ -110,40 +109,40 @@ pub(crate) enum Change {
     Put(Row),
     /// Removes the row; nothing happens when there is none.
     Remove(Key),
-    /// Remembers that an asynchronous delete is done, and what it was called. Replaces an earlier one of the same key.
+    /// Remembers the operations on something that was deleted. Replaces an earlier tombstone of the same key.
     Tombstone(Key, String),
 }
 
-/// The right to work on an instance and its bindings, as long as it is held.
+/// The right to work on an instance and its bindings, until it is released or expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Hold {
+pub(crate) struct Lease {
     pub(crate) instance: InstanceId,
-    /// Tells this hold from every other, former ones of the same instance included.
+    /// Tells this lease from every other one, also from earlier ones of the same instance.
     pub(crate) token: Uuid,
 }
 
-/// What became of a hold.
+/// The answer to a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Renewal {
-    /// It is still held, for another [`Store::lease`].
-    Held {
-        /// Whether somebody wants it, to delete what is being created.
+    /// The lease is valid for another [`Store::lease_duration`].
+    Renewed {
+        /// Whether a delete waits for the lease.
         interrupted: bool,
     },
-    /// Somebody else may have it.
+    /// Another broker may have the lease.
     Lost,
 }
 
-/// What becomes of a hold with a commit.
+/// What a commit does with the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
     Keep,
     Release,
 }
 
-/// While it is there, no hold is given on any instance. Dropping it ends that, at once or after a short while.
+/// A freeze: while it lasts, no lease is granted. Dropping it ends the freeze, at once or after a short while.
 pub(crate) trait Frozen: Send {
-    /// Whether it ended by itself, for the store did not answer for too long.
+    /// Whether the freeze ended by itself, because the store did not answer for too long.
     fn is_lost(&self) -> bool;
 }
 
@@ -167,40 +166,40 @@ pub(crate) trait Store: Send + Sync {
     /// The rows of an instance's bindings, in the order of their ids.
     async fn bindings(&self, instance: &InstanceId) -> Result<Vec<Row>, StoreError>;
 
-    /// The rows that somebody has to go on with ([`State::is_unfinished`]).
+    /// The rows with an unfinished operation ([`State::is_unfinished`]).
     async fn unfinished(&self) -> Result<Vec<Key>, StoreError>;
 
     /// The rows that were sealed with another key than this.
     async fn sealed_otherwise(&self, key_id: &str) -> Result<Vec<Key>, StoreError>;
 
-    /// What the asynchronous delete was called that ended so.
+    /// The tombstone of what was deleted, if one is kept.
     async fn tombstone(&self, key: &Key) -> Result<Option<String>, StoreError>;
 
-    /// Forgets the deletes that ended longer ago than this.
+    /// Removes tombstones that are older than this.
     async fn forget_tombstones(&self, age: Duration) -> Result<(), StoreError>;
 
-    /// How long a hold lasts without [`Store::renew`], if it can be lost.
-    fn lease(&self) -> Option<Duration>;
+    /// How long a lease lasts without [`Store::renew`]; nothing if leases do not expire.
+    fn lease_duration(&self) -> Option<Duration>;
 
-    /// Takes the instance, which need not be recorded, unless somebody holds it or the store is frozen.
-    async fn hold(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError>;
+    /// Acquires the lease on an instance, which need not be recorded, unless it is taken or the store is frozen.
+    async fn acquire(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError>;
 
-    /// The hold that is out on the instance, whosever it is: with it something can be recorded beside the holder's work.
-    async fn holder(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError>;
+    /// The current lease on the instance, of any broker. A queued request is recorded under it.
+    async fn current_lease(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError>;
 
-    async fn renew(&self, hold: &Hold) -> Result<Renewal, StoreError>;
+    async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError>;
 
-    /// Tells whoever holds the instance that it is wanted ([`Renewal::Held`]).
+    /// Tells the operation that has the lease that a delete waits ([`Renewal::Renewed`]).
     async fn interrupt(&self, instance: &InstanceId) -> Result<(), StoreError>;
 
-    /// Gives a hold back; nothing happens when it was lost.
-    async fn release(&self, hold: &Hold) -> Result<(), StoreError>;
+    /// Releases a lease; nothing happens when it was lost.
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
 
-    /// Makes all changes or none, provided that the hold is still held ([`StoreError::HoldLost`] otherwise). They
+    /// Makes all changes or none, provided that the lease is valid ([`StoreError::LeaseLost`] otherwise). They
     /// concern its instance only.
-    async fn commit(&self, hold: &Hold, changes: Vec<Change>, then: Then) -> Result<(), StoreError>;
+    async fn commit(&self, lease: &Lease, changes: Vec<Change>, then: Then) -> Result<(), StoreError>;
 
-    /// Waits until nobody holds anything and keeps it so: what has no row now gets none.
+    /// Waits until no lease is left and grants none: what has no row now gets none.
     async fn freeze(&self) -> Result<Box<dyn Frozen>, StoreError>;
 }
 
@@ -215,11 +214,11 @@ pub enum StoreError {
         /// Its message and what to do.
         problem: String,
     },
-    /// The hold ran out, and another broker may have gone on.
+    /// The lease expired, and another broker may have resumed the operation.
     #[error(
-        "the broker's store {store}: service instance {instance} was held for too long without an answer of the store; repeat the request"
+        "the broker's store {store}: the lease on service instance {instance} expired before the store answered; repeat the request"
     )]
-    HoldLost {
+    LeaseLost {
         /// Which store.
         store: String,
         /// The instance.

@@ -1,12 +1,12 @@
-//! The store in PostgreSQL or CockroachDB, for several brokers at once. Holds are rows that run out by the database's clock.
+//! The store in PostgreSQL or CockroachDB, for several brokers at once. Leases are rows that expire by the database's clock.
 //!
-//! Only what both have is used, at whichever isolation they have: PostgreSQL keeps to the order by row locks, CockroachDB,
-//! whose locks are best effort and whose shared ones are off by default, by being serializable
-//! (<https://www.cockroachlabs.com/docs/stable/select-for-update>). So no advisory locks, no LISTEN, no LOCK TABLE.
+//! The store uses only what both databases have, at their default isolation. In PostgreSQL row locks order the transactions.
+//! In CockroachDB, where row locks are best effort and shared ones are off by default, serializable isolation does
+//! (<https://www.cockroachlabs.com/docs/stable/select-for-update>). So there are no advisory locks, LISTEN or LOCK TABLE.
 //!
 //! Everything may be done twice, and is done again after a conflict or a lost connection: a commit says what the rows are
-//! to be, and needs its hold again; a hold is asked for by the same token. That is also why a commit that gives its hold
-//! back does so afterwards, in a statement of its own: a commit whose answer was lost still finds its hold, and the hold of
+//! to be, and needs its lease again; a lease is asked for by the same token. That is also why a commit that gives its lease
+//! back does so afterwards, in a statement of its own: a commit whose answer was lost still finds its lease, and the lease of
 //! one that dies between the two runs out.
 
 mod address;
@@ -28,10 +28,10 @@ use self::{
     connection::{Parameter, Pool, Problem, retries},
     schema::KNOWN,
 };
-use super::{Change, Frozen, Hold, Key, Renewal, Row, State, Store, StoreError, Then, cipher::Sealed};
+use super::{Change, Frozen, Key, Lease, Renewal, Row, State, Store, StoreError, Then, cipher::Sealed};
 use crate::osb::InstanceId;
 
-/// So long a hold lasts without news of its holder.
+/// How long a lease lasts without a renewal.
 const LEASE: Duration = Duration::from_secs(15);
 
 /// See the module. Cloning shares the connections.
@@ -91,14 +91,14 @@ impl Postgres {
         self.pool.rows(sql, parameters).await.map_err(|problem| self.failed(does, &problem))
     }
 
-    /// Makes the changes if the hold is held, and tells whether it is.
-    async fn commit_once(&self, hold: &Hold, changes: &[Change]) -> Result<bool, Problem> {
+    /// Makes the changes if the lease is valid, and answers whether it is.
+    async fn commit_once(&self, lease: &Lease, changes: &[Change]) -> Result<bool, Problem> {
         self.pool
             .once(async |client: &mut Client| {
                 let transaction = client.transaction().await?;
-                let sql = "SELECT 1 FROM bindery_holds WHERE instance = $1 AND token = $2 AND expires_at > now() FOR UPDATE";
-                let id = hold.instance.as_str().as_bytes();
-                if transaction.query_typed(sql, &held_by(hold, &id)).await?.is_empty() {
+                let sql = "SELECT 1 FROM bindery_leases WHERE instance = $1 AND token = $2 AND expires_at > now() FOR UPDATE";
+                let id = lease.instance.as_str().as_bytes();
+                if transaction.query_typed(sql, &lease_parameters(lease, &id)).await?.is_empty() {
                     transaction.rollback().await?;
                     return Ok(false);
                 }
@@ -166,68 +166,69 @@ impl Store for Postgres {
     }
 
     async fn tombstone(&self, key: &Key) -> Result<Option<String>, StoreError> {
-        let sql = format!("SELECT operation FROM bindery_buried WHERE {IS_KEY}");
+        let sql = format!("SELECT operation FROM bindery_tombstones WHERE {IS_KEY}");
         let rows = self.rows("read a deletion", &sql, &Parts::of(key).parameters()).await?;
         Ok(rows.first().map(|row| row.get(0)))
     }
 
     async fn forget_tombstones(&self, age: Duration) -> Result<(), StoreError> {
-        let sql = "DELETE FROM bindery_buried WHERE ended_at < now() - $1 * INTERVAL '1 second'";
+        let sql = "DELETE FROM bindery_tombstones WHERE ended_at < now() - $1 * INTERVAL '1 second'";
         self.rows("forget deletions", sql, &[(&seconds(age), Type::FLOAT8)]).await.map(drop)
     }
 
-    fn lease(&self) -> Option<Duration> {
+    fn lease_duration(&self) -> Option<Duration> {
         Some(self.lease)
     }
 
-    async fn hold(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
-        // The lock on the one row keeps a freeze waiting until the hold can be seen, and this until the freeze can.
-        let sql = "INSERT INTO bindery_holds (instance, token, expires_at, interrupted) \
+    async fn acquire(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError> {
+        // The lock on the one row keeps a freeze waiting until the lease can be seen, and this until the freeze can.
+        let sql = "INSERT INTO bindery_leases (instance, token, expires_at, interrupted) \
                    SELECT $1, $2, now() + $3 * INTERVAL '1 second', FALSE FROM bindery_meta \
                    WHERE frozen_until IS NULL OR frozen_until <= now() FOR SHARE \
                    ON CONFLICT (instance) DO UPDATE SET \
                    token = excluded.token, expires_at = excluded.expires_at, interrupted = excluded.interrupted \
-                   WHERE bindery_holds.expires_at <= now() OR bindery_holds.token = excluded.token RETURNING 1";
-        let hold = Hold { instance: instance.clone(), token: Uuid::new_v4() };
+                   WHERE bindery_leases.expires_at <= now() OR bindery_leases.token = excluded.token RETURNING 1";
+        let lease = Lease { instance: instance.clone(), token: Uuid::new_v4() };
         let id = instance.as_str().as_bytes();
-        let [id, token] = held_by(&hold, &id);
+        let [id, token] = lease_parameters(&lease, &id);
         let rows =
-            self.rows("hold an instance", sql, &[id, token, (&seconds(self.lease), Type::FLOAT8)]).await?;
-        Ok((!rows.is_empty()).then_some(hold))
+            self.rows("acquire a lease", sql, &[id, token, (&seconds(self.lease), Type::FLOAT8)]).await?;
+        Ok((!rows.is_empty()).then_some(lease))
     }
 
-    async fn holder(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
-        let sql = "SELECT token FROM bindery_holds WHERE instance = $1 AND expires_at > now()";
+    async fn current_lease(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError> {
+        let sql = "SELECT token FROM bindery_leases WHERE instance = $1 AND expires_at > now()";
         let id = instance.as_str().as_bytes();
-        let rows = self.rows("look who holds an instance", sql, &[(&id, Type::BYTEA)]).await?;
-        Ok(rows.first().map(|row| Hold { instance: instance.clone(), token: row.get(0) }))
+        let rows = self.rows("read a lease", sql, &[(&id, Type::BYTEA)]).await?;
+        Ok(rows.first().map(|row| Lease { instance: instance.clone(), token: row.get(0) }))
     }
 
-    async fn renew(&self, hold: &Hold) -> Result<Renewal, StoreError> {
-        let sql = "UPDATE bindery_holds SET expires_at = now() + $3 * INTERVAL '1 second' \
+    async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {
+        let sql = "UPDATE bindery_leases SET expires_at = now() + $3 * INTERVAL '1 second' \
                    WHERE instance = $1 AND token = $2 AND expires_at > now() RETURNING interrupted";
-        let id = hold.instance.as_str().as_bytes();
-        let [id, token] = held_by(hold, &id);
-        let rows = self.rows("renew a hold", sql, &[id, token, (&seconds(self.lease), Type::FLOAT8)]).await?;
-        Ok(rows.first().map_or(Renewal::Lost, |row| Renewal::Held { interrupted: row.get(0) }))
+        let id = lease.instance.as_str().as_bytes();
+        let [id, token] = lease_parameters(lease, &id);
+        let rows =
+            self.rows("renew a lease", sql, &[id, token, (&seconds(self.lease), Type::FLOAT8)]).await?;
+        Ok(rows.first().map_or(Renewal::Lost, |row| Renewal::Renewed { interrupted: row.get(0) }))
     }
 
     async fn interrupt(&self, instance: &InstanceId) -> Result<(), StoreError> {
-        let sql = "UPDATE bindery_holds SET interrupted = TRUE WHERE instance = $1 AND expires_at > now()";
+        let sql = "UPDATE bindery_leases SET interrupted = TRUE WHERE instance = $1 AND expires_at > now()";
         let id = instance.as_str().as_bytes();
         self.rows("interrupt what is being done", sql, &[(&id, Type::BYTEA)]).await.map(drop)
     }
 
-    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
-        let sql = "DELETE FROM bindery_holds WHERE instance = $1 AND token = $2";
-        let id = hold.instance.as_str().as_bytes();
-        self.rows("give a hold back", sql, &held_by(hold, &id)).await.map(drop)
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        let sql = "DELETE FROM bindery_leases WHERE instance = $1 AND token = $2";
+        let id = lease.instance.as_str().as_bytes();
+        self.rows("release a lease", sql, &lease_parameters(lease, &id)).await.map(drop)
     }
 
-    async fn commit(&self, hold: &Hold, changes: Vec<Change>, then: Then) -> Result<(), StoreError> {
-        // What an earlier try died of, if it may have committed.
+    async fn commit(&self, lease: &Lease, changes: Vec<Change>, then: Then) -> Result<(), StoreError> {
+        // The error of an earlier attempt that may have committed.
         let mut doubt = None;
-        let committed = (|| self.commit_once(hold, &changes))
+        let committed = (|| self.commit_once(lease, &changes))
             .retry(retries())
             .when(Problem::is_passing)
             .notify(|problem, _| {
@@ -240,9 +241,9 @@ impl Store for Postgres {
         match (committed.map_err(|problem| self.failed("record what was done", &problem))?, doubt) {
             (true, _) => {}
             (false, None) => {
-                return Err(StoreError::HoldLost {
+                return Err(StoreError::LeaseLost {
                     store: self.name.to_string(),
-                    instance: hold.instance.clone(),
+                    instance: lease.instance.clone(),
                 });
             }
             (false, Some(problem)) => {
@@ -252,10 +253,10 @@ impl Store for Postgres {
             }
         }
         if then == Then::Release
-            && let Err(error) = self.release(hold).await
+            && let Err(error) = self.release(lease).await
         {
-            // What counts is recorded.
-            tracing::warn!(instance = %hold.instance, "held until it runs out: {error}");
+            // The changes are recorded.
+            tracing::warn!(instance = %lease.instance, "a lease stays until it expires: {error}");
         }
         Ok(())
     }
@@ -300,7 +301,7 @@ async fn make_change(transaction: &Transaction<'_>, change: &Change) -> Result<(
             transaction.execute_typed(&sql, &[instance, is_binding, binding]).await?;
         }
         Change::Tombstone(_, operation) => {
-            let sql = "INSERT INTO bindery_buried (instance, is_binding, binding, operation, ended_at) \
+            let sql = "INSERT INTO bindery_tombstones (instance, is_binding, binding, operation, ended_at) \
                        VALUES ($1, $2, $3, $4, now()) ON CONFLICT (instance, is_binding, binding) DO UPDATE SET \
                        operation = excluded.operation, ended_at = excluded.ended_at";
             let parameters = [instance, is_binding, binding, (operation as _, Type::TEXT)];
@@ -331,9 +332,9 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The instance, whose bytes are `id`, and the token of a hold.
-fn held_by<'a>(hold: &'a Hold, id: &'a &'a [u8]) -> [Parameter<'a>; 2] {
-    [(id, Type::BYTEA), (&hold.token, Type::UUID)]
+/// The instance, whose bytes are `id`, and the token of a lease.
+fn lease_parameters<'a>(lease: &'a Lease, id: &'a &'a [u8]) -> [Parameter<'a>; 2] {
+    [(id, Type::BYTEA), (&lease.token, Type::UUID)]
 }
 
 fn seconds(duration: Duration) -> f64 {

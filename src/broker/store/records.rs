@@ -1,5 +1,5 @@
-//! What the engine knows of an instance and of a binding, and its way into the sealed rows of a [`Store`]. Nothing here
-//! decides anything.
+//! The records of instances and bindings, and how they become the sealed rows of a [`Store`]. Nothing here decides
+//! anything.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Change, Hold, Key, Row, State, Store, StoreError, Then,
+    Change, Key, Lease, Row, State, Store, StoreError, Then,
     cipher::{Cipher, CipherError},
 };
 use crate::{
@@ -19,37 +19,39 @@ use crate::{
     osb::{BindingId, InstanceId, PlanId, ServiceId},
 };
 
-/// An instance, and how far it is.
+pub(crate) use crate::broker::backends::Verb;
+
+/// An instance and its operations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Instance {
-    /// As it is, or while it is created as it is to be.
+    /// The instance as it is, or as it is being created.
     pub(crate) spec: InstanceSpec,
-    /// Where it lives, whatever its plan says later.
+    /// Its backend, whatever its plan says later.
     pub(crate) server: BackendName,
     pub(crate) state: State,
     /// There while it is [`State::Updating`].
     pub(crate) change: Option<Transition>,
     /// The last operation on it.
     pub(crate) operation: Operation,
-    /// The one before, which somebody may still ask for.
+    /// The operation before, which a platform may still poll.
     pub(crate) former: Option<Operation>,
-    /// Whether it never was [`State::Ready`]: what stands under its name without a mark is not its own then.
+    /// Whether it never was [`State::Ready`]: what has its name and no mark is then not its own.
     #[serde(default)]
     pub(crate) was_never_ready: bool,
-    /// Those before that, the latest last.
+    /// The operations before that, the latest last.
     #[serde(default)]
     pub(crate) past: Vec<PastOperation>,
 }
 
-/// What an instance is becoming.
+/// The change of an instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Transition {
     pub(crate) to: InstanceSpec,
-    /// Whether it failed and is being taken back, and why.
+    /// Why the change failed, while it is being reverted.
     pub(crate) reverting: Option<String>,
 }
 
-/// A binding, and how far it is.
+/// A binding and its operations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Binding {
     pub(crate) instance: InstanceId,
@@ -66,26 +68,26 @@ pub(crate) struct Binding {
     pub(crate) former: Option<Operation>,
     #[serde(default)]
     pub(crate) past: Vec<PastOperation>,
-    /// It waits for the operation that has the instance, and nothing of it was made yet.
+    /// It waits for the operation that has the lease; the backend has nothing of it yet.
     #[serde(default)]
     pub(crate) is_queued: bool,
 }
 
-/// What somebody asked to be done.
+/// An operation that a request began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Operation {
     /// What a platform polls it by.
     pub(crate) id: String,
     pub(crate) verb: Verb,
-    /// Whether the platform was told to poll, so that nobody repeats the request if it is cut off.
+    /// Whether the platform polls, so that it does not repeat the request if the operation is cut off.
     pub(crate) is_asynchronous: bool,
     pub(crate) outcome: Outcome,
     pub(crate) begun_at: Timestamp,
-    /// Who asked for it.
+    /// Who made the request.
     pub(crate) caller: Option<String>,
 }
 
-/// An operation that others came after.
+/// An operation before the last two.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PastOperation {
     pub(crate) id: String,
@@ -98,7 +100,7 @@ impl From<Operation> for PastOperation {
     }
 }
 
-/// So many operations are remembered beside the last two.
+/// How many operations are remembered beside the last two.
 const PAST: usize = 8;
 
 fn begin_after(
@@ -112,35 +114,11 @@ fn begin_after(
     past.drain(..past.len().saturating_sub(PAST));
 }
 
-/// What is done in an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Verb {
-    Provision,
-    Update,
-    Deprovision,
-    Bind,
-    Unbind,
-}
-
-impl Verb {
-    /// The word for it in logs.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Provision => "provision",
-            Self::Update => "update",
-            Self::Deprovision => "deprovision",
-            Self::Bind => "bind",
-            Self::Unbind => "unbind",
-        }
-    }
-}
-
 /// How an operation ended, if it did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Outcome {
-    /// With what the backend says it is at.
+    /// With the backend's description of its progress.
     InProgress(Option<String>),
     Succeeded,
     /// With the reason, for the user.
@@ -164,36 +142,106 @@ impl Operation {
     }
 }
 
-impl Instance {
-    pub(crate) fn key(&self) -> Key {
+/// What operations are about: an instance or a binding.
+pub(crate) trait Record: Clone + Serialize + Send + Sync + 'static {
+    fn key(&self) -> Key;
+
+    fn server(&self) -> &BackendName;
+
+    fn state(&self) -> State;
+
+    fn set_state(&mut self, state: State);
+
+    /// The last operation on it.
+    fn operation(&self) -> &Operation;
+
+    fn operation_mut(&mut self) -> &mut Operation;
+
+    /// Makes this the last operation; those before are remembered.
+    fn begin(&mut self, operation: Operation);
+
+    /// The operation before the last one, and those before that.
+    fn history(&self) -> (Option<&Operation>, &[PastOperation]);
+}
+
+impl Record for Instance {
+    fn key(&self) -> Key {
         Key::instance(&self.spec.id)
     }
 
-    /// Goes over to another operation; those before are remembered.
-    pub(crate) fn begin(&mut self, operation: Operation) {
+    fn server(&self) -> &BackendName {
+        &self.server
+    }
+
+    fn state(&self) -> State {
+        self.state
+    }
+
+    fn set_state(&mut self, state: State) {
+        self.state = state;
+        self.was_never_ready &= state != State::Ready;
+    }
+
+    fn operation(&self) -> &Operation {
+        &self.operation
+    }
+
+    fn operation_mut(&mut self) -> &mut Operation {
+        &mut self.operation
+    }
+
+    fn begin(&mut self, operation: Operation) {
         begin_after(&mut self.operation, &mut self.former, &mut self.past, operation);
+    }
+
+    fn history(&self) -> (Option<&Operation>, &[PastOperation]) {
+        (self.former.as_ref(), &self.past)
     }
 }
 
-impl Binding {
-    pub(crate) fn key(&self) -> Key {
+impl Record for Binding {
+    fn key(&self) -> Key {
         Key::binding(&self.instance, &self.spec.id)
     }
 
-    /// Goes over to another operation; those before are remembered.
-    pub(crate) fn begin(&mut self, operation: Operation) {
+    fn server(&self) -> &BackendName {
+        &self.server
+    }
+
+    fn state(&self) -> State {
+        self.state
+    }
+
+    /// A binding that is worked on is queued no longer.
+    fn set_state(&mut self, state: State) {
+        (self.state, self.is_queued) = (state, false);
+    }
+
+    fn operation(&self) -> &Operation {
+        &self.operation
+    }
+
+    fn operation_mut(&mut self) -> &mut Operation {
+        &mut self.operation
+    }
+
+    fn begin(&mut self, operation: Operation) {
         begin_after(&mut self.operation, &mut self.former, &mut self.past, operation);
+    }
+
+    fn history(&self) -> (Option<&Operation>, &[PastOperation]) {
+        (self.former.as_ref(), &self.past)
     }
 }
 
-/// A store with the key to its records.
+/// A store with the keys to its records.
 #[derive(Clone)]
 pub(crate) struct Records {
     pub(crate) store: Arc<dyn Store>,
     cipher: Arc<Cipher>,
 }
 
-/// Why a record cannot be had.
+/// Why a record cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecordError {
     #[error(transparent)]
@@ -234,18 +282,11 @@ impl Records {
         Ok(rows.into_iter().map(opened).collect())
     }
 
-    /// The change that writes an instance down.
-    pub(crate) fn put_instance(&self, instance: &Instance) -> Change {
-        let key = instance.key();
-        let sealed = self.cipher.seal(&key, instance);
-        Change::Put(Row { key, state: instance.state, server: instance.server.clone(), sealed })
-    }
-
-    /// The change that writes a binding down.
-    pub(crate) fn put_binding(&self, binding: &Binding) -> Change {
-        let key = binding.key();
-        let sealed = self.cipher.seal(&key, binding);
-        Change::Put(Row { key, state: binding.state, server: binding.server.clone(), sealed })
+    /// The change that writes a record.
+    pub(crate) fn put(&self, record: &impl Record) -> Change {
+        let key = record.key();
+        let sealed = self.cipher.seal(&key, record);
+        Change::Put(Row { key, state: record.state(), server: record.server().clone(), sealed })
     }
 
     /// Whether rows may be sealed with another key than the present one.
@@ -258,11 +299,11 @@ impl Records {
         self.store.sealed_otherwise(self.cipher.key_id()).await
     }
 
-    /// Seals a row with the present key, if it is still there. The caller holds its instance.
-    pub(crate) async fn seal_again(&self, hold: &Hold, key: &Key) -> Result<(), RecordError> {
+    /// Seals a row with the present key, if it is still there. The caller has its lease.
+    pub(crate) async fn seal_again(&self, lease: &Lease, key: &Key) -> Result<(), RecordError> {
         let Some(row) = self.store.row(key).await? else { return Ok(()) };
         let record: serde_json::Value = self.cipher.open(key, &row.sealed)?;
         let sealed = self.cipher.seal(key, &record);
-        Ok(self.store.commit(hold, vec![Change::Put(Row { sealed, ..row })], Then::Keep).await?)
+        Ok(self.store.commit(lease, vec![Change::Put(Row { sealed, ..row })], Then::Keep).await?)
     }
 }

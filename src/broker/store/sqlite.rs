@@ -1,4 +1,4 @@
-//! The embedded store: SQLite in a file, for one broker (`lock`), which alone knows the holds. Every commit is on disk
+//! The embedded store: SQLite in a file, for one broker (`lock`), which has the leases in memory. Every commit is on disk
 //! before it returns (<https://www.sqlite.org/pragma.html#pragma_synchronous>, FULL, with a write-ahead log).
 
 mod leases;
@@ -24,16 +24,16 @@ use rusqlite::{
 };
 
 use self::{
-    leases::{Frost, Holds},
+    leases::{Frost, Leases},
     writes::Writer,
 };
-use super::{Change, Frozen, Hold, Key, Renewal, Row, State, Store, StoreError, Then, cipher::Sealed};
+use super::{Change, Frozen, Key, Lease, Renewal, Row, State, Store, StoreError, Then, cipher::Sealed};
 use crate::osb::InstanceId;
 
-/// So long a write waits for another process that writes: a sweep that removes something, a backup.
+/// How long a write waits for another process that writes: a sweep that removes something, a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// See the module. Cloning shares the connections and the holds.
+/// See the module. Cloning shares the connections and the leases.
 #[derive(Clone)]
 pub(crate) struct Sqlite {
     path: Arc<Path>,
@@ -41,7 +41,7 @@ pub(crate) struct Sqlite {
     /// Apart, so that reading does not wait for the disk.
     reader: Arc<Mutex<Connection>>,
     writer: Arc<Writer>,
-    holds: Arc<Holds>,
+    leases: Arc<Leases>,
 }
 
 impl Sqlite {
@@ -78,7 +78,7 @@ impl Sqlite {
             name: named(path),
             reader: Arc::new(Mutex::new(reader)),
             writer: Arc::new(Writer::new(writer)),
-            holds: Arc::default(),
+            leases: Arc::default(),
         }
     }
 
@@ -91,7 +91,7 @@ impl Sqlite {
         self.off_thread(move || work(&reader.lock().unwrap_or_else(PoisonError::into_inner))).await
     }
 
-    /// Writes off the async threads what concerns no instance.
+    /// Writes off the async threads what is not part of an instance's records.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -131,7 +131,7 @@ impl Sqlite {
     }
 }
 
-/// The transaction that keeps other processes from writing, and what keeps this one from giving holds.
+/// The transaction that keeps other processes from writing, and what keeps this one from granting leases.
 struct Freeze {
     #[expect(dead_code, reason = "held, not used; dropped first, which ends its transaction")]
     connection: Connection,
@@ -208,7 +208,7 @@ impl Store for Sqlite {
         self.read(move |connection| {
             let (is_binding, instance, binding) = parts(&key);
             connection
-                .prepare_cached(&format!("SELECT operation FROM buried WHERE {IS_KEY}"))?
+                .prepare_cached(&format!("SELECT operation FROM tombstones WHERE {IS_KEY}"))?
                 .query_row(
                     named_params! {":is_binding": is_binding, ":instance": instance, ":binding": binding},
                     |row| row.get(0),
@@ -222,48 +222,50 @@ impl Store for Sqlite {
         // What is older than time itself is nothing.
         let Ok(before) = Timestamp::now().checked_sub(age) else { return Ok(()) };
         self.write(move |connection| {
-            connection.execute("DELETE FROM buried WHERE ended_at < ?1", [before.as_millisecond()]).map(drop)
+            connection
+                .execute("DELETE FROM tombstones WHERE ended_at < ?1", [before.as_millisecond()])
+                .map(drop)
         })
         .await
     }
 
-    fn lease(&self) -> Option<Duration> {
+    fn lease_duration(&self) -> Option<Duration> {
         None
     }
 
-    async fn hold(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
-        Ok(self.holds.take(instance))
+    async fn acquire(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError> {
+        Ok(self.leases.acquire(instance))
     }
 
-    async fn renew(&self, hold: &Hold) -> Result<Renewal, StoreError> {
-        Ok(self.holds.look(hold))
+    async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {
+        Ok(self.leases.look(lease))
     }
 
-    async fn holder(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
-        Ok(self.holds.holder(instance))
+    async fn current_lease(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError> {
+        Ok(self.leases.current_lease(instance))
     }
 
     async fn interrupt(&self, instance: &InstanceId) -> Result<(), StoreError> {
-        self.holds.interrupt(instance);
+        self.leases.interrupt(instance);
         Ok(())
     }
 
-    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
-        self.holds.release(hold);
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.leases.release(lease);
         Ok(())
     }
 
-    async fn commit(&self, hold: &Hold, changes: Vec<Change>, then: Then) -> Result<(), StoreError> {
-        if self.holds.look(hold) == Renewal::Lost {
-            return Err(StoreError::HoldLost {
+    async fn commit(&self, lease: &Lease, changes: Vec<Change>, then: Then) -> Result<(), StoreError> {
+        if self.leases.look(lease) == Renewal::Lost {
+            return Err(StoreError::LeaseLost {
                 store: self.name.to_string(),
-                instance: hold.instance.clone(),
+                instance: lease.instance.clone(),
             });
         }
-        let (hold, holds) = (hold.clone(), self.holds.clone());
+        let (lease, leases) = (lease.clone(), self.leases.clone());
         let released = move || {
             if then == Then::Release {
-                holds.release(&hold);
+                leases.release(&lease);
             }
         };
         match self.writer.commit(changes, make_change, released).await {
@@ -277,7 +279,7 @@ impl Store for Sqlite {
 
     /// Other processes' writes wait until it is dropped, and fail after [`BUSY_TIMEOUT`]. Reading goes on.
     async fn freeze(&self) -> Result<Box<dyn Frozen>, StoreError> {
-        let frost = self.holds.freeze().await.ok_or_else(|| StoreError::Failed {
+        let frost = self.leases.freeze().await.ok_or_else(|| StoreError::Failed {
             store: self.name.to_string(),
             problem: "instances are being worked on all the time; try again later".to_owned(),
         })?;
@@ -316,7 +318,7 @@ fn make_change(transaction: &Connection, change: &Change) -> rusqlite::Result<()
         ),
         Change::Tombstone(_, operation) => transaction
             .prepare_cached(
-                "INSERT OR REPLACE INTO buried (is_binding, instance, binding, operation, ended_at) \
+                "INSERT OR REPLACE INTO tombstones (is_binding, instance, binding, operation, ended_at) \
                  VALUES (:is_binding, :instance, :binding, :operation, :ended_at)",
             )?
             .execute(named_params! {

@@ -84,9 +84,9 @@ async fn passing_faults_are_outlasted_by_what_is_lasting_only() {
     let bench = Bench::in_memory();
     let broker = bench.open();
     // Of a prompt service everybody is told at once, also who would poll.
-    for asking in [waits(), polls()] {
+    for context in [waits(), polls()] {
         broker.fake.fail("provision", Fault::Passing);
-        broker.provision(asking, "prompt").await.unwrap_err();
+        broker.provision(context, "prompt").await.unwrap_err();
         assert_eq!(broker.state().await, Some(State::Failed));
     }
     broker.deprovision(waits(), "prompt").await.unwrap();
@@ -242,11 +242,11 @@ async fn a_change_on_a_server_that_is_no_longer_configured_is_told() {
     broker.provision(waits(), "prompt").await.unwrap();
     let mut record = broker.0.records.instance(&i()).await.unwrap().unwrap();
     record.server = "old".into();
-    let held = broker.0.queue(&i()).await.unwrap();
-    held.conclude(vec![broker.0.records.put_instance(&record)]).await.unwrap();
+    let lease = broker.0.wait_for_lease(&i()).await.unwrap();
+    lease.finish(vec![broker.0.records.put(&record)]).await.unwrap();
     let fetched = broker.instance(&i()).await.unwrap_err();
     assert!(fetched.to_string().contains("server old is no longer configured"), "{fetched}");
-    assert!(!fetched.told().contains("old"), "{}", fetched.told());
+    assert!(!fetched.user_message().contains("old"), "{}", fetched.user_message());
     let refusal = broker.deprovision(waits(), "prompt").await.unwrap_err().to_string();
     assert!(
         refusal.contains("the broker cannot carry this out at present") && refusal.contains("(reference "),

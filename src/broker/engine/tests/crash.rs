@@ -1,4 +1,4 @@
-//! Killed before and after every write, hold and call, opened again on what was left, and asked again, or not.
+//! Killed before and after every write, lease and call, opened again on what was left, and asked again, or not.
 
 use rstest::rstest;
 use serde_json::json;
@@ -26,29 +26,29 @@ enum What {
 enum How {
     Waiting,
     Polling,
-    Lasting,
+    Asynchronous,
 }
 
 impl How {
     fn plan(self) -> &'static str {
-        if self == Self::Lasting { "lasting" } else { "prompt" }
+        if self == Self::Asynchronous { "lasting" } else { "prompt" }
     }
 
-    fn asking(self) -> Asking {
+    fn context(self) -> RequestContext {
         if self == Self::Waiting { waits() } else { polls() }
     }
 }
 
 /// Asks, and waits for the end of it.
 async fn ask(broker: &Opened, what: What, how: How) -> Result<Status, Refusal> {
-    let (asking, plan) = (how.asking(), how.plan());
+    let (context, plan) = (how.context(), how.plan());
     let status = match what {
-        What::Provision => broker.provision(asking, plan).await,
-        What::Update => broker.update(asking, json!({"parameters": {"size": 2}})).await,
-        What::Bind => broker.bind(asking, plan).await.map(|binded| binded.status),
-        What::Rotate => broker.rotate(asking, "b", "c").await.map(|binded| binded.status),
-        What::Unbind => broker.unbind(asking, plan).await,
-        What::Deprovision => broker.deprovision(asking, plan).await,
+        What::Provision => broker.provision(context, plan).await,
+        What::Update => broker.update(context, json!({"parameters": {"size": 2}})).await,
+        What::Bind => broker.bind(context, plan).await.map(|result| result.status),
+        What::Rotate => broker.rotate(context, "b", "c").await.map(|result| result.status),
+        What::Unbind => broker.unbind(context, plan).await,
+        What::Deprovision => broker.deprovision(context, plan).await,
     };
     broker.at_rest().await;
     status
@@ -126,7 +126,7 @@ async fn is_continued_by_the_same_request(bench: fn() -> Bench, what: What, how:
 async fn what_was_killed_is_continued_by_the_same_request(
     #[values(What::Provision, What::Update, What::Bind, What::Rotate, What::Unbind, What::Deprovision)]
     what: What,
-    #[values(How::Waiting, How::Polling, How::Lasting)] how: How,
+    #[values(How::Waiting, How::Polling, How::Asynchronous)] how: How,
 ) {
     is_continued_by_the_same_request(Bench::in_memory, what, how).await;
 }
@@ -146,7 +146,7 @@ async fn what_was_killed_on_the_embedded_store_is_continued(
 async fn what_was_killed_is_brought_to_an_end_by_the_next_broker(
     #[values(What::Provision, What::Update, What::Bind, What::Rotate, What::Unbind, What::Deprovision)]
     what: What,
-    #[values(How::Waiting, How::Polling, How::Lasting)] how: How,
+    #[values(How::Waiting, How::Polling, How::Asynchronous)] how: How,
 ) {
     killed(Bench::in_memory, what, how, async |bench, killed| {
         let broker = bench.open();
@@ -174,7 +174,7 @@ async fn what_was_killed_is_brought_to_an_end_by_the_next_broker(
 async fn what_was_killed_can_be_deleted(
     #[values(What::Provision, What::Update, What::Bind, What::Rotate, What::Unbind, What::Deprovision)]
     what: What,
-    #[values(How::Waiting, How::Polling, How::Lasting)] how: How,
+    #[values(How::Waiting, How::Polling, How::Asynchronous)] how: How,
     #[values(false, true)] recovers: bool,
 ) {
     killed(Bench::in_memory, what, how, async |bench, killed| {
@@ -231,7 +231,7 @@ async fn nothing_is_bound_on_half_an_instance() {
 async fn a_start_leaves_what_cannot_be_deleted_for_later() {
     let bench = Bench::in_memory();
     prepare(&bench.open(), What::Deprovision, How::Waiting).await;
-    // The hold, and the record of what is intended: two steps each.
+    // The lease, and the record of what is intended: two steps each.
     ask(&bench.open_until(Fuse::after(4)), What::Deprovision, How::Waiting).await.unwrap_err();
     let away = bench.open();
     away.fake.fail("unbind", crate::broker::backends::fake::Fault::Before);

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use crate::{
     broker::{
         backends::fake::Fuse,
-        store::{Change, Frozen, Hold, Key, Renewal, Row, Store, StoreError, Then},
+        store::{Change, Frozen, Key, Lease, Renewal, Row, Store, StoreError, Then},
     },
     osb::InstanceId,
 };
@@ -29,13 +29,13 @@ pub(super) struct Fate {
     pub(super) refused: Arc<AtomicUsize>,
     /// So many succeed before those.
     pub(super) refused_after: Arc<AtomicUsize>,
-    /// Milliseconds that the store takes to answer who wants to hold something.
+    /// Milliseconds that the store takes to answer who wants to lease something.
     pub(super) slow: Arc<AtomicU64>,
-    /// Nobody gets a hold.
-    pub(super) refuse_holds: Arc<AtomicBool>,
+    /// Nobody gets a lease.
+    pub(super) refuse_leases: Arc<AtomicBool>,
     /// Nothing is written, as on a disk that is read-only.
     pub(super) read_only: Arc<AtomicBool>,
-    /// Holds are not renewed.
+    /// Leases are not renewed.
     pub(super) deaf: Arc<AtomicBool>,
 }
 
@@ -47,7 +47,7 @@ impl Fate {
             refused: Arc::default(),
             refused_after: Arc::default(),
             slow: Arc::default(),
-            refuse_holds: Arc::default(),
+            refuse_leases: Arc::default(),
             read_only: Arc::default(),
             deaf: Arc::default(),
         }
@@ -155,44 +155,44 @@ impl Store for Fragile {
         self.read(self.store.forget_tombstones(age)).await
     }
 
-    fn lease(&self) -> Option<Duration> {
-        self.store.lease()
+    fn lease_duration(&self) -> Option<Duration> {
+        self.store.lease_duration()
     }
 
-    async fn hold(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
-        if self.fate.refuse_holds.load(Ordering::SeqCst) {
+    async fn acquire(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError> {
+        if self.fate.refuse_leases.load(Ordering::SeqCst) {
             return Err(failed("no answer"));
         }
-        let held = self.write("holding", self.store.hold(instance)).await;
+        let held = self.write("holding", self.store.acquire(instance)).await;
         sleep(Duration::from_millis(self.fate.slow.load(Ordering::SeqCst))).await;
         held
     }
 
-    async fn holder(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
-        self.read(self.store.holder(instance)).await
+    async fn current_lease(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError> {
+        self.read(self.store.current_lease(instance)).await
     }
 
-    async fn renew(&self, hold: &Hold) -> Result<Renewal, StoreError> {
+    async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {
         if self.fate.deaf.load(Ordering::SeqCst) {
             return Err(failed("no answer"));
         }
-        self.read(self.store.renew(hold)).await
+        self.read(self.store.renew(lease)).await
     }
 
     async fn interrupt(&self, instance: &InstanceId) -> Result<(), StoreError> {
         self.write("interrupting", self.store.interrupt(instance)).await
     }
 
-    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
-        self.write("releasing", self.store.release(hold)).await
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.write("releasing", self.store.release(lease)).await
     }
 
-    async fn commit(&self, hold: &Hold, changes: Vec<Change>, then: Then) -> Result<(), StoreError> {
+    async fn commit(&self, lease: &Lease, changes: Vec<Change>, then: Then) -> Result<(), StoreError> {
         if self.refuses() {
             return Err(failed("disk is full; make space on its disk"));
         }
         let name = named(&changes, then);
-        self.write(&name, self.store.commit(hold, changes, then)).await
+        self.write(&name, self.store.commit(lease, changes, then)).await
     }
 
     async fn freeze(&self) -> Result<Box<dyn Frozen>, StoreError> {

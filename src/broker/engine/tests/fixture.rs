@@ -18,9 +18,17 @@ use super::{
 };
 use crate::{
     broker::{
-        backends::fake::{Fake, Fuse, World},
+        backends::{
+            BackendLimits,
+            fake::{Fake, Fuse, World},
+        },
         config::{LoadedConfig, Offering, StoreKey},
-        store::{Key, State, Store, cipher::Cipher, records::Binding, sqlite::Sqlite},
+        store::{
+            Key, State, Store,
+            cipher::Cipher,
+            records::{Binding, Record},
+            sqlite::Sqlite,
+        },
     },
     osb::{LastOperation, UpdateRequest},
 };
@@ -31,7 +39,9 @@ services:
   - {id: s, name: s, type: cockroachdb, description: d, plan_updateable: true, plans: [
       {id: prompt, name: prompt, description: d, server: main},
       {id: other, name: other, description: d, server: main},
-      {id: lasting, name: lasting, description: d, server: main}]}
+      {id: lasting, name: lasting, description: d, server: main},
+      {id: slow-instance, name: slow-instance, description: d, server: main},
+      {id: slow-binding, name: slow-binding, description: d, server: main}]}
 ";
 
 static OFFERINGS: LazyLock<Vec<Offering>> =
@@ -64,6 +74,7 @@ pub(super) struct Bench {
     pub(super) witness: Witness,
     pub(super) latency: Duration,
     pub(super) timing: Timing,
+    pub(super) limits: BackendLimits,
 }
 
 /// A broker.
@@ -90,6 +101,7 @@ impl Bench {
             witness: Witness::default(),
             latency: Duration::ZERO,
             timing: TIMING,
+            limits: BackendLimits::default(),
         }
     }
 
@@ -129,8 +141,8 @@ impl Bench {
         let store: Arc<dyn Store> = match &self.kept {
             Kept::InFile => Arc::new(Sqlite::open(&self.folder.path().join("db")).unwrap()),
             Kept::InMemory(memory) => {
-                if memory.lease().is_none() {
-                    memory.forget_holds();
+                if memory.lease_duration().is_none() {
+                    memory.forget_leases();
                 }
                 Arc::new(memory.clone())
             }
@@ -144,6 +156,7 @@ impl Bench {
             fate: fate.clone(),
             witness: self.witness.clone(),
             latency: self.latency,
+            limits: self.limits,
         });
         let store = Arc::new(Fragile { store, fate: fate.clone() });
         let engine = Engine::new(
@@ -226,12 +239,12 @@ pub(super) fn password_of(bound: &Bound) -> Option<String> {
     Some(bound.credentials.expose().get("password")?.as_str()?.to_owned())
 }
 
-pub(super) fn waits() -> Asking {
-    Asking::default()
+pub(super) fn waits() -> RequestContext {
+    RequestContext::default()
 }
 
-pub(super) fn polls() -> Asking {
-    Asking { accepts_incomplete: true, ..Asking::default() }
+pub(super) fn polls() -> RequestContext {
+    RequestContext { accepts_incomplete: true, ..RequestContext::default() }
 }
 
 /// The instance and the binding that most tests are about.
@@ -250,7 +263,7 @@ pub(super) fn bind_wanted(plan: &str) -> BindWanted {
 impl Opened {
     pub(super) async fn provision_as(
         &self,
-        asking: Asking,
+        context: RequestContext,
         id: &InstanceId,
         plan: &str,
         size: u64,
@@ -260,42 +273,47 @@ impl Opened {
             "parameters": {"size": size},
         });
         let request = serde_json::from_value(request).unwrap();
-        Ok(self.engine.provision(asking, id.clone(), request).await?.status)
+        Ok(self.engine.provision(context, id.clone(), request).await?.status)
     }
 
-    pub(super) async fn provision(&self, asking: Asking, plan: &str) -> Result<Status, Refusal> {
-        self.provision_as(asking, &i(), plan, 1).await
+    pub(super) async fn provision(&self, context: RequestContext, plan: &str) -> Result<Status, Refusal> {
+        self.provision_as(context, &i(), plan, 1).await
     }
 
-    pub(super) async fn update(&self, asking: Asking, changes: Value) -> Result<Status, Refusal> {
-        self.update_of(asking, &i(), changes).await
+    pub(super) async fn update(&self, context: RequestContext, changes: Value) -> Result<Status, Refusal> {
+        self.update_of(context, &i(), changes).await
     }
 
     pub(super) async fn update_of(
         &self,
-        asking: Asking,
+        context: RequestContext,
         id: &InstanceId,
         mut changes: Value,
     ) -> Result<Status, Refusal> {
         changes["service_id"] = "s".into();
         let request: UpdateRequest = serde_json::from_value(changes).unwrap();
-        self.engine.update(asking, id.clone(), request).await
+        self.engine.update(context, id.clone(), request).await
     }
 
-    pub(super) async fn bind(&self, asking: Asking, plan: &str) -> Result<BindResult, Refusal> {
-        self.engine.bind(asking, i(), b(), bind_wanted(plan)).await
+    pub(super) async fn bind(&self, context: RequestContext, plan: &str) -> Result<BindResult, Refusal> {
+        self.engine.bind(context, i(), b(), bind_wanted(plan)).await
     }
 
-    pub(super) async fn rotate(&self, asking: Asking, from: &str, id: &str) -> Result<BindResult, Refusal> {
-        self.engine.bind(asking, i(), id.into(), BindWanted::Successor(from.into())).await
+    pub(super) async fn rotate(
+        &self,
+        context: RequestContext,
+        from: &str,
+        id: &str,
+    ) -> Result<BindResult, Refusal> {
+        self.engine.bind(context, i(), id.into(), BindWanted::Successor(from.into())).await
     }
 
-    pub(super) async fn unbind(&self, asking: Asking, plan: &str) -> Result<Status, Refusal> {
-        self.engine.unbind(asking, i(), b(), "s".into(), plan.into()).await
+    pub(super) async fn unbind(&self, context: RequestContext, plan: &str) -> Result<Status, Refusal> {
+        self.engine.unbind(context, i(), b(), "s".into(), plan.into()).await
     }
 
-    pub(super) async fn deprovision(&self, asking: Asking, plan: &str) -> Result<Status, Refusal> {
-        self.engine.deprovision(asking, i(), "s".into(), plan.into()).await
+    pub(super) async fn deprovision(&self, context: RequestContext, plan: &str) -> Result<Status, Refusal> {
+        self.engine.deprovision(context, i(), "s".into(), plan.into()).await
     }
 
     /// How far the last operation on the instance is.

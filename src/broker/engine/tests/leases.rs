@@ -84,8 +84,8 @@ async fn a_hold_that_was_answered_late_is_not_kept_too_long() {
     let asked = tokio::time::Instant::now();
     broker.fate.deaf.store(true, Ordering::SeqCst);
     broker.fate.slow.store(6000, Ordering::SeqCst);
-    let held = broker.0.holds.take(&i(), Duration::ZERO).await.unwrap().unwrap();
-    timeout(LEASE, held.lost.cancelled()).await.expect("it is never lost");
+    let lease = broker.0.leases.acquire(&i(), Duration::ZERO).await.unwrap().unwrap();
+    timeout(LEASE, lease.lost.cancelled()).await.expect("it is never lost");
     assert!(asked.elapsed() < LEASE, "lost after {:?}", asked.elapsed());
 }
 
@@ -144,10 +144,10 @@ async fn two_brokers_make_one_thing_of_many_equal_requests() {
 async fn no_queue_is_left_behind() {
     let bench = bench();
     let (one, two) = (bench.open(), bench.open());
-    let held = one.0.holds.take(&i(), Duration::ZERO).await.unwrap().unwrap();
-    assert!(two.0.holds.take(&i(), Duration::from_secs(1)).await.unwrap().is_none());
-    two.fate.refuse_holds.store(true, Ordering::SeqCst);
-    assert!(two.0.holds.take(&i(), Duration::ZERO).await.is_err());
-    drop(held);
-    assert_eq!((one.0.holds.queues(), two.0.holds.queues()), (0, 0));
+    let lease = one.0.leases.acquire(&i(), Duration::ZERO).await.unwrap().unwrap();
+    assert!(two.0.leases.acquire(&i(), Duration::from_secs(1)).await.unwrap().is_none());
+    two.fate.refuse_leases.store(true, Ordering::SeqCst);
+    assert!(two.0.leases.acquire(&i(), Duration::ZERO).await.is_err());
+    drop(lease);
+    assert_eq!((one.0.leases.queues(), two.0.leases.queues()), (0, 0));
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    broker::store::{Change, Frozen, Hold, Key, Renewal, Row, Store, StoreError, Then},
+    broker::store::{Change, Frozen, Key, Lease, Renewal, Row, Store, StoreError, Then},
     osb::InstanceId,
 };
 
@@ -41,7 +41,7 @@ impl Memory {
     }
 
     /// What the end of the only broker does to holds that do not run out.
-    pub(super) fn forget_holds(&self) {
+    pub(super) fn forget_leases(&self) {
         self.lock().held.clear();
     }
 
@@ -59,10 +59,10 @@ impl Memory {
         self.kept.lock().unwrap()
     }
 
-    fn given<T>(&self, hold: &Hold, work: impl FnOnce(&mut Kept) -> T) -> Option<T> {
+    fn given<T>(&self, lease: &Lease, work: impl FnOnce(&mut Kept) -> T) -> Option<T> {
         let mut kept = self.lock();
-        let given = kept.held.get(&hold.instance)?;
-        (given.token == hold.token && is_alive(given, self.lease)).then(|| work(&mut kept))
+        let given = kept.held.get(&lease.instance)?;
+        (given.token == lease.token && is_alive(given, self.lease)).then(|| work(&mut kept))
     }
 }
 
@@ -115,31 +115,31 @@ impl Store for Memory {
         Ok(())
     }
 
-    fn lease(&self) -> Option<Duration> {
+    fn lease_duration(&self) -> Option<Duration> {
         self.lease
     }
 
-    async fn hold(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
+    async fn acquire(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError> {
         let mut kept = self.lock();
         if kept.held.get(instance).is_some_and(|given| is_alive(given, self.lease)) {
             return Ok(None);
         }
         let token = Uuid::new_v4();
         kept.held.insert(instance.clone(), Given { token, since: Instant::now(), interrupted: false });
-        Ok(Some(Hold { instance: instance.clone(), token }))
+        Ok(Some(Lease { instance: instance.clone(), token }))
     }
 
-    async fn holder(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
+    async fn current_lease(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError> {
         let kept = self.lock();
         let given = kept.held.get(instance).filter(|given| is_alive(given, self.lease));
-        Ok(given.map(|given| Hold { instance: instance.clone(), token: given.token }))
+        Ok(given.map(|given| Lease { instance: instance.clone(), token: given.token }))
     }
 
-    async fn renew(&self, hold: &Hold) -> Result<Renewal, StoreError> {
-        let renewed = self.given(hold, |kept| {
-            let given = kept.held.get_mut(&hold.instance)?;
+    async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {
+        let renewed = self.given(lease, |kept| {
+            let given = kept.held.get_mut(&lease.instance)?;
             given.since = Instant::now();
-            Some(Renewal::Held { interrupted: given.interrupted })
+            Some(Renewal::Renewed { interrupted: given.interrupted })
         });
         Ok(renewed.flatten().unwrap_or(Renewal::Lost))
     }
@@ -151,13 +151,13 @@ impl Store for Memory {
         Ok(())
     }
 
-    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
-        self.given(hold, |kept| kept.held.remove(&hold.instance));
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.given(lease, |kept| kept.held.remove(&lease.instance));
         Ok(())
     }
 
-    async fn commit(&self, hold: &Hold, changes: Vec<Change>, then: Then) -> Result<(), StoreError> {
-        let committed = self.given(hold, |kept| {
+    async fn commit(&self, lease: &Lease, changes: Vec<Change>, then: Then) -> Result<(), StoreError> {
+        let committed = self.given(lease, |kept| {
             for change in changes {
                 match change {
                     Change::Put(row) => drop(kept.rows.insert(row.key.clone(), row)),
@@ -166,12 +166,12 @@ impl Store for Memory {
                 }
             }
             if then == Then::Release {
-                kept.held.remove(&hold.instance);
+                kept.held.remove(&lease.instance);
             }
         });
-        committed.ok_or_else(|| StoreError::HoldLost {
+        committed.ok_or_else(|| StoreError::LeaseLost {
             store: "memory".to_owned(),
-            instance: hold.instance.clone(),
+            instance: lease.instance.clone(),
         })
     }
 

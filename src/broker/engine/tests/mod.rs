@@ -5,6 +5,7 @@ mod crash;
 mod faulty_store;
 mod fixture;
 mod leases;
+mod limits;
 mod memory_store;
 mod model;
 mod model_outcomes;

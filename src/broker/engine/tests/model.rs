@@ -1,5 +1,5 @@
 //! Random requests, one after the other or at once, at one broker or two, with faults, kills, restarts and full disks. What
-//! must hold is said in `beliefs` and by [`Bench::discrepancies`]. `BINDERY_SOAK_CASES` sets how many cases are tried.
+//! must lease is said in `beliefs` and by [`Bench::discrepancies`]. `BINDERY_SOAK_CASES` sets how many cases are tried.
 
 use std::time::Duration;
 
@@ -241,11 +241,11 @@ async fn plan(broker: &Opened, on: &'static str) -> String {
 }
 
 async fn ask(broker: &Opened, call: &Call) -> Answer {
-    let asking = Asking { accepts_incomplete: call.polls, ..Asking::default() };
+    let context = RequestContext { accepts_incomplete: call.polls, ..RequestContext::default() };
     let on = InstanceId::from(call.on);
     let plan_id = plan(broker, call.on).await;
     let answer = match &call.ask {
-        Ask::Provision { plan, size } => broker.provision_as(asking, &on, plan, *size).await,
+        Ask::Provision { plan, size } => broker.provision_as(context, &on, plan, *size).await,
         Ask::Update { plan, size } => {
             let mut changes = json!({});
             if let Some(plan) = plan {
@@ -254,19 +254,19 @@ async fn ask(broker: &Opened, call: &Call) -> Answer {
             if let Some(size) = size {
                 changes["parameters"] = json!({"size": size});
             }
-            broker.update_of(asking, &on, changes).await
+            broker.update_of(context, &on, changes).await
         }
         Ask::Bind { id } => {
-            return bound(broker.engine.bind(asking, on, (*id).into(), bind_wanted(&plan_id)).await);
+            return bound(broker.engine.bind(context, on, (*id).into(), bind_wanted(&plan_id)).await);
         }
         Ask::Rotate { from, id } => {
             let wanted = BindWanted::Successor((*from).into());
-            return bound(broker.engine.bind(asking, on, (*id).into(), wanted).await);
+            return bound(broker.engine.bind(context, on, (*id).into(), wanted).await);
         }
         Ask::Unbind { id } => {
-            broker.engine.unbind(asking, on, (*id).into(), "s".into(), plan_id.as_str().into()).await
+            broker.engine.unbind(context, on, (*id).into(), "s".into(), plan_id.as_str().into()).await
         }
-        Ask::Deprovision => broker.engine.deprovision(asking, on, "s".into(), plan_id.as_str().into()).await,
+        Ask::Deprovision => broker.engine.deprovision(context, on, "s".into(), plan_id.as_str().into()).await,
     };
     match answer {
         Ok(Status::Done | Status::Already) => Answer::Done(None),

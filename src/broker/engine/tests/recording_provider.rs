@@ -6,13 +6,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::faulty_store::Fate;
 use crate::{
     broker::backends::{
-        BindingSpec, Bound, Described, ExecutionMode, InstanceSpec, Progress, Provider, Resource,
-        ServiceError, Unacceptable,
+        BackendLimits, BindingSpec, Bound, Described, ExecutionMode, InstanceSpec, Progress, Provider,
+        Resource, ServiceError, Unacceptable, Verb,
         fake::{Fake, Fuse},
     },
     osb::{BindingId, InstanceId, PlanId},
@@ -25,6 +25,9 @@ pub(super) struct Witness(Arc<Mutex<Seen>>);
 #[derive(Default)]
 struct Seen {
     next: usize,
+    /// When calls began, and on which instance.
+    begun: Vec<(Instant, InstanceId)>,
+    most_at_once: usize,
     under_way: Vec<(usize, InstanceId, Fuse, &'static str)>,
     complaints: Vec<String>,
 }
@@ -32,6 +35,16 @@ struct Seen {
 impl Witness {
     pub(super) fn complaints(&self) -> Vec<String> {
         self.0.lock().unwrap().complaints.clone()
+    }
+
+    /// When calls began, and on which instance.
+    pub(super) fn begun(&self) -> Vec<(Instant, InstanceId)> {
+        self.0.lock().unwrap().begun.clone()
+    }
+
+    /// How many calls were under way at once.
+    pub(super) fn most_at_once(&self) -> usize {
+        self.0.lock().unwrap().most_at_once
     }
 
     fn complain(&self, complaint: String) {
@@ -45,6 +58,8 @@ impl Witness {
             let complaint = format!("{call} was called on {instance} during {other}");
             seen.complaints.push(complaint);
         }
+        seen.begun.push((Instant::now(), instance.clone()));
+        seen.most_at_once = seen.most_at_once.max(seen.under_way.len() + 1);
         seen.next += 1;
         let number = seen.next;
         seen.under_way.push((number, instance.clone(), fate.fuse.clone(), call));
@@ -68,6 +83,7 @@ pub(super) struct Watched {
     pub(super) witness: Witness,
     /// How long each call takes.
     pub(super) latency: Duration,
+    pub(super) limits: BackendLimits,
 }
 
 impl Watched {
@@ -91,8 +107,12 @@ impl Watched {
 
 #[async_trait]
 impl Provider for Watched {
-    fn execution_mode(&self, plan: &PlanId) -> ExecutionMode {
-        self.fake.execution_mode(plan)
+    fn execution_mode(&self, plan: &PlanId, verb: Verb) -> ExecutionMode {
+        self.fake.execution_mode(plan, verb)
+    }
+
+    fn limits(&self) -> BackendLimits {
+        self.limits
     }
 
     fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable> {

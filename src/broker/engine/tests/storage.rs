@@ -81,21 +81,21 @@ async fn a_disk_that_fills_up_in_the_middle_leaves_what_a_delete_finds() {
 async fn nothing_secret_lies_in_clear_in_the_file() {
     let bench = Bench::in_file();
     let broker = bench.open();
-    let asking = Asking { caller: Caller(Some("kubernetes hunter2-caller".to_owned())), ..waits() };
+    let context = RequestContext { caller: Caller(Some("kubernetes hunter2-caller".to_owned())), ..waits() };
     let request = json!({
         "service_id": "s", "plan_id": "prompt", "organization_guid": "o", "space_guid": "n",
         "parameters": {"password": "hunter2-parameter"}, "context": {"namespace": "hunter2-context"},
     });
     let request = serde_json::from_value(request).unwrap();
-    broker.engine.provision(asking.clone(), i(), request).await.unwrap();
+    broker.engine.provision(context.clone(), i(), request).await.unwrap();
     let wanted = BindWanted::New(
         serde_json::from_value(
             json!({"service_id": "s", "plan_id": "prompt", "parameters": {"key": "hunter2-binding"}}),
         )
         .unwrap(),
     );
-    let bound = broker.engine.bind(asking.clone(), i(), b(), wanted).await.unwrap().bound.unwrap();
-    broker.update(asking, json!({"parameters": {"password": "hunter2-update"}})).await.unwrap();
+    let bound = broker.engine.bind(context.clone(), i(), b(), wanted).await.unwrap().bound.unwrap();
+    broker.update(context, json!({"parameters": {"password": "hunter2-update"}})).await.unwrap();
     let mut seen = 0;
     for file in std::fs::read_dir(bench.folder()).unwrap().map(Result::unwrap) {
         let bytes = std::fs::read(file.path()).unwrap();
@@ -119,9 +119,9 @@ async fn a_binding_whose_record_does_not_open_goes_with_its_instance() {
     let key = crate::broker::store::Key::binding(&i(), &b());
     let mut row = store.row(&key).await.unwrap().unwrap();
     row.sealed.bytes.reverse();
-    let hold = store.hold(&i()).await.unwrap().unwrap();
+    let lease = store.acquire(&i()).await.unwrap().unwrap();
     let damage = vec![crate::broker::store::Change::Put(row)];
-    store.commit(&hold, damage, crate::broker::store::Then::Release).await.unwrap();
+    store.commit(&lease, damage, crate::broker::store::Then::Release).await.unwrap();
     let refusal = broker.unbind(waits(), "prompt").await.unwrap_err().to_string();
     assert!(refusal.contains("binding b of service instance i is damaged"), "{refusal}");
     broker.deprovision(waits(), "prompt").await.unwrap();

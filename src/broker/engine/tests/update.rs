@@ -86,7 +86,7 @@ async fn a_polled_update_that_is_taken_back_is_still_the_one_to_poll() {
 async fn who_waits_for_an_update_that_was_cut_off_is_not_told_to_poll() {
     let bench = Bench::in_memory();
     bench.open().provision(waits(), "prompt").await.unwrap();
-    // Hold and intent are recorded, then it is killed.
+    // Lease and intent are recorded, then it is killed.
     let _ = bench.open_until(Fuse::after(4)).update(polls(), json!({"parameters": {"size": 2}})).await;
     let broker = bench.open();
     assert_eq!(broker.state().await, Some(State::Updating));

@@ -20,24 +20,24 @@ pub(crate) async fn one_holds_an_instance_and_others_go_on<T: Testbed>() {
     let bed = T::new().await;
     let (one, two) = (bed.open(LONG_LEASE).await, bed.open(LONG_LEASE).await);
     let i: InstanceId = "i".into();
-    let hold = take(&one, &i).await;
-    assert_eq!(one.hold(&i).await.unwrap(), None);
-    assert_eq!(two.hold(&i).await.unwrap(), None);
+    let lease = take(&one, &i).await;
+    assert_eq!(one.acquire(&i).await.unwrap(), None);
+    assert_eq!(two.acquire(&i).await.unwrap(), None);
     take(&two, &"j".into()).await;
-    one.release(&hold).await.unwrap();
+    one.release(&lease).await.unwrap();
     let next = take(&two, &i).await;
-    assert_ne!(next.token, hold.token);
-    assert_eq!(one.hold(&i).await.unwrap(), None);
+    assert_ne!(next.token, lease.token);
+    assert_eq!(one.acquire(&i).await.unwrap(), None);
 }
 
 pub(crate) async fn a_hold_that_was_given_back_is_no_longer_one<T: Testbed>() {
     let bed = T::new().await;
     let store = bed.open(LONG_LEASE).await;
-    let hold = take(&store, &"i".into()).await;
-    assert_eq!(store.renew(&hold).await.unwrap(), Renewal::Held { interrupted: false });
-    store.release(&hold).await.unwrap();
-    store.release(&hold).await.unwrap();
-    assert_eq!(store.renew(&hold).await.unwrap(), Renewal::Lost);
+    let lease = take(&store, &"i".into()).await;
+    assert_eq!(store.renew(&lease).await.unwrap(), Renewal::Renewed { interrupted: false });
+    store.release(&lease).await.unwrap();
+    store.release(&lease).await.unwrap();
+    assert_eq!(store.renew(&lease).await.unwrap(), Renewal::Lost);
     assert_eq!(store.renew(&made_up(&"never".into())).await.unwrap(), Renewal::Lost);
 }
 
@@ -47,28 +47,28 @@ pub(crate) async fn only_its_holder_can_give_a_hold_back<T: Testbed>() {
     let i: InstanceId = "i".into();
     let former = take(&store, &i).await;
     store.release(&former).await.unwrap();
-    let hold = take(&store, &i).await;
+    let lease = take(&store, &i).await;
     for other in [former, made_up(&i)] {
         store.release(&other).await.unwrap();
         assert_eq!(store.renew(&other).await.unwrap(), Renewal::Lost);
     }
-    assert_eq!(store.renew(&hold).await.unwrap(), Renewal::Held { interrupted: false });
-    assert_eq!(store.hold(&i).await.unwrap(), None);
+    assert_eq!(store.renew(&lease).await.unwrap(), Renewal::Renewed { interrupted: false });
+    assert_eq!(store.acquire(&i).await.unwrap(), None);
 }
 
 pub(crate) async fn others_can_record_something_beside_a_holder<T: Testbed>() {
     let bed = T::new().await;
     let (one, two) = (bed.open(LONG_LEASE).await, bed.open(LONG_LEASE).await);
     let (i, b) = (instance("i"), binding("i", "b"));
-    assert_eq!(two.holder(&i.instance).await.unwrap(), None);
-    let hold = take(&one, &i.instance).await;
+    assert_eq!(two.current_lease(&i.instance).await.unwrap(), None);
+    let lease = take(&one, &i.instance).await;
     for store in [&one, &two] {
-        assert_eq!(store.holder(&i.instance).await.unwrap(), Some(hold.clone()));
+        assert_eq!(store.current_lease(&i.instance).await.unwrap(), Some(lease.clone()));
     }
-    two.commit(&hold, vec![put(&b, "beside")], Then::Keep).await.unwrap();
-    one.commit(&hold, vec![put(&i, "own")], Then::Release).await.unwrap();
-    assert_eq!(two.holder(&i.instance).await.unwrap(), None);
-    assert!(is_lost(&two.commit(&hold, vec![Change::Remove(b.clone())], Then::Keep).await));
+    two.commit(&lease, vec![put(&b, "beside")], Then::Keep).await.unwrap();
+    one.commit(&lease, vec![put(&i, "own")], Then::Release).await.unwrap();
+    assert_eq!(two.current_lease(&i.instance).await.unwrap(), None);
+    assert!(is_lost(&two.commit(&lease, vec![Change::Remove(b.clone())], Then::Keep).await));
     assert_eq!(one.row(&b).await.unwrap(), Some(row(&b, State::Ready, "beside")));
 }
 
@@ -85,7 +85,7 @@ pub(crate) async fn a_commit_without_the_hold_changes_nothing<T: Testbed>() {
     for then in [Then::Keep, Then::Release] {
         assert!(is_lost(&store.commit(&former, changes(), then).await), "nobody holds it");
     }
-    let hold = take(&store, &i.instance).await;
+    let lease = take(&store, &i.instance).await;
     for other in [&former, &made_up(&i.instance)] {
         for then in [Then::Keep, Then::Release] {
             assert!(is_lost(&store.commit(other, changes(), then).await), "somebody else holds it");
@@ -95,22 +95,22 @@ pub(crate) async fn a_commit_without_the_hold_changes_nothing<T: Testbed>() {
     assert_eq!(store.row(&i).await.unwrap(), Some(row(&i, State::Ready, "kept")));
     assert_eq!(store.row(&b).await.unwrap(), None);
     assert_eq!(store.tombstone(&i).await.unwrap(), None);
-    assert_eq!(store.renew(&hold).await.unwrap(), Renewal::Held { interrupted: false });
+    assert_eq!(store.renew(&lease).await.unwrap(), Renewal::Renewed { interrupted: false });
 }
 
 pub(crate) async fn a_commit_keeps_the_hold_or_gives_it_back<T: Testbed>() {
     let bed = T::new().await;
     let (one, two) = (bed.open(LONG_LEASE).await, bed.open(LONG_LEASE).await);
     let i = instance("i");
-    let hold = take(&one, &i.instance).await;
-    one.commit(&hold, vec![put(&i, "1")], Then::Keep).await.unwrap();
+    let lease = take(&one, &i.instance).await;
+    one.commit(&lease, vec![put(&i, "1")], Then::Keep).await.unwrap();
     assert_eq!(two.row(&i).await.unwrap(), Some(row(&i, State::Ready, "1")));
-    assert_eq!(two.hold(&i.instance).await.unwrap(), None);
-    one.commit(&hold, vec![put(&i, "2")], Then::Release).await.unwrap();
+    assert_eq!(two.acquire(&i.instance).await.unwrap(), None);
+    one.commit(&lease, vec![put(&i, "2")], Then::Release).await.unwrap();
     let next = take(&two, &i.instance).await;
-    assert!(is_lost(&one.commit(&hold, vec![put(&i, "3")], Then::Release).await));
+    assert!(is_lost(&one.commit(&lease, vec![put(&i, "3")], Then::Release).await));
     assert_eq!(two.row(&i).await.unwrap(), Some(row(&i, State::Ready, "2")));
-    assert_eq!(two.renew(&next).await.unwrap(), Renewal::Held { interrupted: false });
+    assert_eq!(two.renew(&next).await.unwrap(), Renewal::Renewed { interrupted: false });
 }
 
 pub(crate) async fn a_released_instance_is_free_although_it_is_recorded<T: Testbed>() {
@@ -118,9 +118,9 @@ pub(crate) async fn a_released_instance_is_free_although_it_is_recorded<T: Testb
     let store = bed.open(LONG_LEASE).await;
     let i = instance("i");
     for content in ["1", "2", "3"] {
-        let hold = take(&store, &i.instance).await;
-        store.commit(&hold, vec![put(&i, content)], Then::Keep).await.unwrap();
-        store.release(&hold).await.unwrap();
+        let lease = take(&store, &i.instance).await;
+        store.commit(&lease, vec![put(&i, content)], Then::Keep).await.unwrap();
+        store.release(&lease).await.unwrap();
     }
     assert_eq!(store.row(&i).await.unwrap(), Some(row(&i, State::Ready, "3")));
 }
@@ -136,16 +136,16 @@ pub(crate) async fn holders_take_turns<T: Testbed>() {
         holders.spawn(async move {
             let i = instance("i");
             for turn in 0..TURNS {
-                let hold = take_when_free(&store, &i.instance).await;
+                let lease = take_when_free(&store, &i.instance).await;
                 let found = store.row(&i).await.unwrap();
                 let count: usize =
                     found.map_or(0, |row| String::from_utf8(row.sealed.bytes).unwrap().parse().unwrap());
                 let changes = vec![put(&i, &(count + 1).to_string())];
                 if turn % 2 == 0 {
-                    store.commit(&hold, changes, Then::Release).await.unwrap();
+                    store.commit(&lease, changes, Then::Release).await.unwrap();
                 } else {
-                    store.commit(&hold, changes, Then::Keep).await.unwrap();
-                    store.release(&hold).await.unwrap();
+                    store.commit(&lease, changes, Then::Keep).await.unwrap();
+                    store.release(&lease).await.unwrap();
                 }
             }
         });
@@ -160,17 +160,17 @@ pub(crate) async fn a_holder_hears_that_it_is_wanted<T: Testbed>() {
     let (one, two) = (bed.open(LONG_LEASE).await, bed.open(LONG_LEASE).await);
     let (i, j): (InstanceId, InstanceId) = ("i".into(), "j".into());
     two.interrupt(&i).await.unwrap();
-    let hold = take(&one, &i).await;
+    let lease = take(&one, &i).await;
     let other = take(&one, &j).await;
-    assert_eq!(one.renew(&hold).await.unwrap(), Renewal::Held { interrupted: false });
+    assert_eq!(one.renew(&lease).await.unwrap(), Renewal::Renewed { interrupted: false });
     two.interrupt(&i).await.unwrap();
     two.interrupt(&i).await.unwrap();
-    assert_eq!(one.renew(&hold).await.unwrap(), Renewal::Held { interrupted: true });
-    assert_eq!(one.renew(&hold).await.unwrap(), Renewal::Held { interrupted: true });
-    assert_eq!(one.renew(&other).await.unwrap(), Renewal::Held { interrupted: false });
-    one.commit(&hold, vec![put(&instance("i"), "")], Then::Release).await.unwrap();
+    assert_eq!(one.renew(&lease).await.unwrap(), Renewal::Renewed { interrupted: true });
+    assert_eq!(one.renew(&lease).await.unwrap(), Renewal::Renewed { interrupted: true });
+    assert_eq!(one.renew(&other).await.unwrap(), Renewal::Renewed { interrupted: false });
+    one.commit(&lease, vec![put(&instance("i"), "")], Then::Release).await.unwrap();
     let next = take(&two, &i).await;
-    assert_eq!(two.renew(&next).await.unwrap(), Renewal::Held { interrupted: false });
+    assert_eq!(two.renew(&next).await.unwrap(), Renewal::Renewed { interrupted: false });
 }
 
 pub(crate) async fn nobody_holds_anything_while_frozen<T: Testbed>() {
@@ -180,34 +180,34 @@ pub(crate) async fn nobody_holds_anything_while_frozen<T: Testbed>() {
     super::change(&one, "i", vec![put(&i, "1")]).await;
     let frozen = two.freeze().await.unwrap();
     for store in [&one, &two] {
-        assert_eq!(store.hold(&i.instance).await.unwrap(), None);
-        assert_eq!(store.hold(&"new".into()).await.unwrap(), None);
+        assert_eq!(store.acquire(&i.instance).await.unwrap(), None);
+        assert_eq!(store.acquire(&"new".into()).await.unwrap(), None);
         assert_eq!(store.row(&i).await.unwrap(), Some(row(&i, State::Ready, "1")), "reading goes on");
     }
     assert!(is_lost(&one.commit(&made_up(&i.instance), vec![put(&i, "2")], Then::Keep).await));
     drop(frozen);
-    let hold = take_when_free(&one, &i.instance).await;
-    one.commit(&hold, vec![put(&i, "3")], Then::Release).await.unwrap();
+    let lease = take_when_free(&one, &i.instance).await;
+    one.commit(&lease, vec![put(&i, "3")], Then::Release).await.unwrap();
 }
 
 pub(crate) async fn freezing_waits_for_holders<T: Testbed>() {
     let bed = T::new().await;
     let (one, two) = (bed.open(LONG_LEASE).await, bed.open(LONG_LEASE).await);
     let i = instance("i");
-    let hold = take(&one, &i.instance).await;
+    let lease = take(&one, &i.instance).await;
     let mut freezing = Box::pin(two.freeze());
     assert!(timeout(A_WHILE, &mut freezing).await.is_err(), "it is held");
-    one.commit(&hold, vec![put(&i, "1")], Then::Keep).await.unwrap();
-    assert_eq!(one.renew(&hold).await.unwrap(), Renewal::Held { interrupted: false });
-    one.release(&hold).await.unwrap();
+    one.commit(&lease, vec![put(&i, "1")], Then::Keep).await.unwrap();
+    assert_eq!(one.renew(&lease).await.unwrap(), Renewal::Renewed { interrupted: false });
+    one.release(&lease).await.unwrap();
     let frozen = timeout(PATIENCE, freezing).await.unwrap().unwrap();
     assert_eq!(two.row(&i).await.unwrap(), Some(row(&i, State::Ready, "1")), "what was held is seen");
-    assert_eq!(one.hold(&i.instance).await.unwrap(), None);
+    assert_eq!(one.acquire(&i.instance).await.unwrap(), None);
     drop(frozen);
     take_when_free(&one, &i.instance).await;
 }
 
-/// Whoever is given a hold before is waited for, and nobody is given one after.
+/// Whoever is given a lease before is waited for, and nobody is given one after.
 pub(crate) async fn nothing_is_committed_while_frozen<T: Testbed>() {
     const WORKERS: usize = 4;
     let bed = T::new().await;
@@ -217,8 +217,8 @@ pub(crate) async fn nothing_is_committed_while_frozen<T: Testbed>() {
         workers.spawn(async move {
             let i = instance(&worker.to_string());
             for turn in 0.. {
-                let hold = take_when_free(&store, &i.instance).await;
-                store.commit(&hold, vec![put(&i, &turn.to_string())], Then::Release).await.unwrap();
+                let lease = take_when_free(&store, &i.instance).await;
+                store.commit(&lease, vec![put(&i, &turn.to_string())], Then::Release).await.unwrap();
             }
         });
     }
@@ -250,11 +250,11 @@ pub(crate) async fn two_freeze_one_after_the_other_or_at_once<T: Testbed>() {
     let bed = T::new().await;
     let (one, two) = (bed.open(SHORT_LEASE).await, bed.open(SHORT_LEASE).await);
     let i: InstanceId = "i".into();
-    let hold = take(&one, &i).await;
+    let lease = take(&one, &i).await;
     assert!(timeout(A_WHILE / 3, two.freeze()).await.is_err(), "it is held");
-    one.release(&hold).await.unwrap();
-    let hold = take_when_free(&one, &i).await;
-    one.release(&hold).await.unwrap();
+    one.release(&lease).await.unwrap();
+    let lease = take_when_free(&one, &i).await;
+    one.release(&lease).await.unwrap();
 
     let first = timeout(PATIENCE, one.freeze()).await.unwrap().unwrap();
     let mut second = Box::pin(two.freeze());
@@ -264,7 +264,7 @@ pub(crate) async fn two_freeze_one_after_the_other_or_at_once<T: Testbed>() {
         Ok(frozen) => frozen.unwrap(),
         Err(_) => timeout(PATIENCE, second).await.unwrap().unwrap(),
     };
-    assert_eq!(one.hold(&i).await.unwrap(), None);
+    assert_eq!(one.acquire(&i).await.unwrap(), None);
     drop(second);
     take_when_free(&one, &i).await;
 }
@@ -273,21 +273,25 @@ pub(crate) async fn a_hold_runs_out_unless_it_is_renewed<T: Testbed>() {
     let bed = T::new().await;
     let (one, two) = (bed.open(SHORT_LEASE).await, bed.open(SHORT_LEASE).await);
     let i = instance("i");
-    let hold = take(&one, &i.instance).await;
-    let Some(lease) = one.lease() else {
+    let lease = take(&one, &i.instance).await;
+    let Some(duration) = one.lease_duration() else {
         sleep(SHORT_LEASE).await;
-        assert_eq!(two.hold(&i.instance).await.unwrap(), None, "it cannot be lost");
+        assert_eq!(two.acquire(&i.instance).await.unwrap(), None, "it cannot be lost");
         return;
     };
-    assert_eq!(lease, SHORT_LEASE);
-    one.commit(&hold, vec![put(&i, "1")], Then::Keep).await.unwrap();
+    assert_eq!(duration, SHORT_LEASE);
+    one.commit(&lease, vec![put(&i, "1")], Then::Keep).await.unwrap();
     two.interrupt(&i.instance).await.unwrap();
     let next = take_when_free(&two, &i.instance).await;
-    assert_ne!(next.token, hold.token);
-    assert_eq!(two.renew(&next).await.unwrap(), Renewal::Held { interrupted: false }, "that was the former");
-    assert_eq!(one.renew(&hold).await.unwrap(), Renewal::Lost);
-    assert!(is_lost(&one.commit(&hold, vec![put(&i, "late")], Then::Release).await));
-    one.release(&hold).await.unwrap();
+    assert_ne!(next.token, lease.token);
+    assert_eq!(
+        two.renew(&next).await.unwrap(),
+        Renewal::Renewed { interrupted: false },
+        "that was the former"
+    );
+    assert_eq!(one.renew(&lease).await.unwrap(), Renewal::Lost);
+    assert!(is_lost(&one.commit(&lease, vec![put(&i, "late")], Then::Release).await));
+    one.release(&lease).await.unwrap();
     assert_eq!(two.row(&i).await.unwrap(), Some(row(&i, State::Ready, "1")));
     two.commit(&next, vec![put(&i, "2")], Then::Release).await.unwrap();
 }
@@ -295,30 +299,30 @@ pub(crate) async fn a_hold_runs_out_unless_it_is_renewed<T: Testbed>() {
 pub(crate) async fn a_renewed_hold_goes_on<T: Testbed>() {
     let bed = T::new().await;
     // So long that a busy machine does not let it run out.
-    let lease = SHORT_LEASE * 4;
-    let (one, two) = (bed.open(lease).await, bed.open(lease).await);
+    let duration = SHORT_LEASE * 4;
+    let (one, two) = (bed.open(duration).await, bed.open(duration).await);
     let i = instance("i");
-    let hold = take(&one, &i.instance).await;
-    let end = Instant::now() + lease * 3 / 2;
+    let lease = take(&one, &i.instance).await;
+    let end = Instant::now() + duration * 3 / 2;
     while Instant::now() < end {
-        assert_eq!(one.renew(&hold).await.unwrap(), Renewal::Held { interrupted: false });
-        assert_eq!(two.hold(&i.instance).await.unwrap(), None);
-        sleep(lease / 8).await;
+        assert_eq!(one.renew(&lease).await.unwrap(), Renewal::Renewed { interrupted: false });
+        assert_eq!(two.acquire(&i.instance).await.unwrap(), None);
+        sleep(duration / 8).await;
     }
-    one.commit(&hold, vec![put(&i, "1")], Then::Release).await.unwrap();
+    one.commit(&lease, vec![put(&i, "1")], Then::Release).await.unwrap();
 }
 
 pub(crate) async fn freezing_does_not_wait_for_the_dead<T: Testbed>() {
     let bed = T::new().await;
     let (one, two) = (bed.open(SHORT_LEASE).await, bed.open(SHORT_LEASE).await);
-    if one.lease().is_none() {
+    if one.lease_duration().is_none() {
         return;
     }
     let i = instance("i");
-    let hold = take(&one, &i.instance).await;
+    let lease = take(&one, &i.instance).await;
     let frozen = timeout(PATIENCE, two.freeze()).await.unwrap().unwrap();
-    assert!(is_lost(&one.commit(&hold, vec![put(&i, "late")], Then::Release).await));
-    assert_eq!(one.renew(&hold).await.unwrap(), Renewal::Lost, "or it would be held in the frozen store");
+    assert!(is_lost(&one.commit(&lease, vec![put(&i, "late")], Then::Release).await));
+    assert_eq!(one.renew(&lease).await.unwrap(), Renewal::Lost, "or it would be held in the frozen store");
     drop(frozen);
 }
 
@@ -329,7 +333,7 @@ pub(crate) async fn a_freeze_lasts_until_it_is_dropped<T: Testbed>() {
     let frozen = two.freeze().await.unwrap();
     let end = Instant::now() + SHORT_LEASE * 3;
     while Instant::now() < end {
-        assert_eq!(one.hold(&i).await.unwrap(), None);
+        assert_eq!(one.acquire(&i).await.unwrap(), None);
         sleep(SHORT_LEASE / 8).await;
     }
     drop(frozen);

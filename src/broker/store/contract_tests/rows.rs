@@ -176,9 +176,9 @@ pub(crate) async fn deletes_are_remembered_and_forgotten<T: Testbed>() {
 pub(crate) async fn a_commit_without_changes_is_one<T: Testbed>() {
     let bed = T::new().await;
     let store = bed.open(LONG_LEASE).await;
-    let hold = take(&store, &"i".into()).await;
-    store.commit(&hold, Vec::new(), Then::Keep).await.unwrap();
-    store.commit(&hold, Vec::new(), Then::Release).await.unwrap();
+    let lease = take(&store, &"i".into()).await;
+    store.commit(&lease, Vec::new(), Then::Keep).await.unwrap();
+    store.commit(&lease, Vec::new(), Then::Release).await.unwrap();
     take(&store, &"i".into()).await;
 }
 

@@ -1,4 +1,4 @@
-//! Changes under a hold: one transaction that makes all of them, provided that the hold is still held.
+//! Changes under a lease: one transaction that makes all of them, provided that the lease is still valid.
 
 use aws_sdk_dynamodb::{
     error::SdkError,
@@ -10,11 +10,11 @@ use uuid::Uuid;
 use super::{
     DynamoDb, error,
     items::{self, Item, Place, number, string},
-    leases::{self, EXPIRES_AT, HOLD_TOKEN},
+    leases::{self, EXPIRES_AT, LEASE_TOKEN},
 };
-use crate::broker::store::{Change, Hold, StoreError, Then};
+use crate::broker::store::{Change, Lease, StoreError, Then};
 
-/// DynamoDB's limit for a transaction; the hold is one of them.
+/// DynamoDB's limit for a transaction; the lease is one of them.
 const MOST_ACTIONS: usize = 100;
 
 /// What becomes of one item.
@@ -26,24 +26,24 @@ enum Action {
 impl DynamoDb {
     pub(super) async fn change(
         &self,
-        hold: &Hold,
+        lease: &Lease,
         changes: Vec<Change>,
         then: Then,
     ) -> Result<(), StoreError> {
         let now = leases::now();
-        let mut transaction = vec![self.still_held(hold, then, now)?];
+        let mut transaction = vec![self.still_leased(lease, then, now)?];
         for (place, action) in actions(changes, now) {
             transaction.push(self.action(&place, action)?);
         }
         if transaction.len() > MOST_ACTIONS {
             return Err(self.failed(format!(
-                "{} changes at once, and DynamoDB takes {MOST_ACTIONS} with the hold; report this",
+                "{} changes at once, and DynamoDB takes {MOST_ACTIONS} with the lease; report this",
                 transaction.len() - 1
             )));
         }
         match self.transact(transaction).await {
             Ok(_) => Ok(()),
-            Err(error) => Err(self.cancelled(hold, &error)),
+            Err(error) => Err(self.cancelled(lease, &error)),
         }
     }
 
@@ -61,11 +61,11 @@ impl DynamoDb {
         error::past_conflicts(may_pass, || call.clone().send()).await
     }
 
-    /// The condition, with what becomes of the hold: an item has one action in a transaction.
-    fn still_held(&self, hold: &Hold, then: Then, now: u64) -> Result<TransactWriteItem, StoreError> {
-        let place = Place::hold(&hold.instance);
-        let condition = format!("{HOLD_TOKEN} = :token AND {EXPIRES_AT} > :now");
-        let (token, now) = (string(hold.token.to_string()), number(now));
+    /// The condition, with what becomes of the lease: an item has one action in a transaction.
+    fn still_leased(&self, lease: &Lease, then: Then, now: u64) -> Result<TransactWriteItem, StoreError> {
+        let place = Place::lease(&lease.instance);
+        let condition = format!("{LEASE_TOKEN} = :token AND {EXPIRES_AT} > :now");
+        let (token, now) = (string(lease.token.to_string()), number(now));
         let built = match then {
             Then::Keep => ConditionCheck::builder()
                 .table_name(&*self.table)
@@ -102,11 +102,11 @@ impl DynamoDb {
         Ok(built.map_err(|error| self.failed(error.to_string()))?.build())
     }
 
-    fn cancelled(&self, hold: &Hold, error: &SdkError<TransactWriteItemsError>) -> StoreError {
+    fn cancelled(&self, lease: &Lease, error: &SdkError<TransactWriteItemsError>) -> StoreError {
         let reasons = reasons(error);
-        // The hold is the first action, and the only one with a condition.
+        // The lease is the first action, and the only one with a condition.
         if reasons.iter().any(|reason| reason.code() == Some("ConditionalCheckFailed")) {
-            return StoreError::HoldLost { store: self.name.to_string(), instance: hold.instance.clone() };
+            return StoreError::LeaseLost { store: self.name.to_string(), instance: lease.instance.clone() };
         }
         let told: Vec<String> = reasons
             .iter()
@@ -131,7 +131,7 @@ fn actions(changes: Vec<Change>, now: u64) -> Vec<(Place, Action)> {
             Change::Put(row) => (Place::row(&row.key), Action::Put(items::of_row(row))),
             Change::Remove(key) => (Place::row(&key), Action::Delete),
             Change::Tombstone(key, operation) => {
-                (Place::grave(&key), Action::Put(items::of_grave(&key, operation, now)))
+                (Place::tombstone(&key), Action::Put(items::of_tombstone(&key, operation, now)))
             }
         };
         actions.retain(|(other, _)| *other != place);

@@ -90,7 +90,7 @@ pub(super) fn is_conflict<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) ->
     matches!(code, Some("TransactionConflictException" | "TransactionInProgressException"))
 }
 
-/// Repeats a call that meets others on the same item. None means that its condition does not hold, and nothing was done.
+/// Repeats a call that meets others on the same item. None means that its condition does not lease, and nothing was done.
 pub(super) async fn conditional<T, E, R, F>(call: impl FnMut() -> F) -> Result<Option<T>, SdkError<E, R>>
 where
     E: ProvideErrorMetadata,

@@ -18,8 +18,8 @@ pub(super) const PK: &str = "pk";
 pub(super) const SK: &str = "sk";
 /// In items that somebody has to look at later, the partition again. It is the key of an index that holds these only.
 pub(super) const OUTSTANDING: &str = "outstanding";
-/// When a delete ended, in epoch milliseconds.
-pub(super) const BURIED_AT: &str = "buried_at";
+/// In tombstones: when the delete ended, in epoch milliseconds.
+pub(super) const ENDED_AT: &str = "ended_at";
 
 /// The one item that is about no instance.
 const META: &str = "meta";
@@ -29,18 +29,18 @@ const INSTANCE_PREFIX: &str = "i:";
 pub(super) const INSTANCE: &str = "i";
 /// What the sort keys of rows of bindings begin with.
 pub(super) const BINDING_PREFIX: &str = "b:";
-/// The sort key of a hold.
-pub(super) const HOLD: &str = "h";
-/// The sort key of an instance's grave; a binding's goes on with a colon and its id.
-const GRAVE: &str = "d";
+/// The sort key of a lease.
+pub(super) const LEASE: &str = "l";
+/// The sort key of an instance's tombstone; a binding's goes on with a colon and its id.
+const TOMBSTONE: &str = "t";
 
 /// DynamoDB's limits, in bytes.
 const LONGEST_PK: usize = 2048;
 const LONGEST_SK: usize = 1024;
 const LARGEST_ITEM: usize = 400 * 1024;
 
-/// DynamoDB may delete a grave by itself when it is this old, if the table's time to live is on (attribute `ttl`). The
-/// engine forgets it long before.
+/// DynamoDB may delete a tombstone by itself at this age, if the table's time to live is on (attribute `ttl`). The engine
+/// deletes it at about the same age.
 const TTL_SECONDS: u64 = 7 * 24 * 60 * 60;
 
 /// Under which key an item lies.
@@ -63,14 +63,14 @@ impl Place {
         Self { pk: partition(&key.instance), sk }
     }
 
-    pub(super) fn hold(instance: &InstanceId) -> Self {
-        Self { pk: partition(instance), sk: HOLD.to_owned() }
+    pub(super) fn lease(instance: &InstanceId) -> Self {
+        Self { pk: partition(instance), sk: LEASE.to_owned() }
     }
 
-    pub(super) fn grave(key: &Key) -> Self {
+    pub(super) fn tombstone(key: &Key) -> Self {
         let sk = match &key.binding {
-            Some(binding) => format!("{GRAVE}:{}", binding.as_str()),
-            None => GRAVE.to_owned(),
+            Some(binding) => format!("{TOMBSTONE}:{}", binding.as_str()),
+            None => TOMBSTONE.to_owned(),
         };
         Self { pk: partition(&key.instance), sk }
     }
@@ -155,12 +155,12 @@ pub(super) fn row(item: &Item) -> Result<Row, String> {
     Ok(Row { key, state, server, sealed })
 }
 
-pub(super) fn of_grave(key: &Key, operation: String, now: u64) -> Item {
-    let place = Place::grave(key);
+pub(super) fn of_tombstone(key: &Key, operation: String, now: u64) -> Item {
+    let place = Place::tombstone(key);
     let mut item = place.key();
     item.insert(OUTSTANDING.to_owned(), string(place.pk));
     item.insert("operation".to_owned(), string(operation));
-    item.insert(BURIED_AT.to_owned(), number(now));
+    item.insert(ENDED_AT.to_owned(), number(now));
     item.insert("ttl".to_owned(), number(now / 1000 + TTL_SECONDS));
     item
 }

@@ -1,9 +1,9 @@
-//! Who may work on an instance: an item with a token and an end, which its holder moves on. And the freeze, which keeps
-//! everybody from taking one.
+//! Leases: an item for each, with a token and an end that its broker moves on. And the freeze, during which no lease is
+//! granted.
 //!
-//! Taking a hold writes it and then looks whether the store is frozen; a freeze is written before it looks for holds. Both
+//! Acquiring a lease writes it and then looks whether the store is frozen; a freeze is written before it looks for leases. Both
 //! read consistently, so that at least one of them sees the other. A transaction over both items would do as well, but all
-//! holds of all instances would conflict with each other on the item that they have in common.
+//! leases of all instances would conflict with each other on the item that they have in common.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,16 +17,16 @@ use uuid::Uuid;
 
 use super::{
     DynamoDb, error,
-    items::{self, HOLD, Item, PK, Place, SK, count, number, string},
+    items::{self, Item, LEASE, PK, Place, SK, count, number, string},
 };
 use crate::{
-    broker::store::{Frozen, Hold, Renewal, StoreError},
+    broker::store::{Frozen, Lease, Renewal, StoreError},
     osb::InstanceId,
 };
 
-/// Which hold it is.
-pub(super) const HOLD_TOKEN: &str = "hold_token";
-/// When it ends, in epoch milliseconds by its holder's clock.
+/// Which lease it is.
+pub(super) const LEASE_TOKEN: &str = "lease_token";
+/// When it ends, in epoch milliseconds by its broker's clock.
 pub(super) const EXPIRES_AT: &str = "expires_at";
 const INTERRUPTED: &str = "interrupted";
 /// Which freeze it is, and when it ends.
@@ -45,12 +45,12 @@ pub(super) fn millis(duration: Duration) -> u64 {
 }
 
 impl DynamoDb {
-    pub(super) async fn take(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
-        let hold = Hold { instance: instance.clone(), token: Uuid::new_v4() };
-        let mut item = Place::hold(instance).key();
+    pub(super) async fn take(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError> {
+        let lease = Lease { instance: instance.clone(), token: Uuid::new_v4() };
+        let mut item = Place::lease(instance).key();
         items::check_size(&item).map_err(|problem| self.failed(problem))?;
         let now = now();
-        item.insert(HOLD_TOKEN.to_owned(), string(hold.token.to_string()));
+        item.insert(LEASE_TOKEN.to_owned(), string(lease.token.to_string()));
         item.insert(EXPIRES_AT.to_owned(), number(now + millis(self.times.lease)));
         let put = self
             .client
@@ -59,55 +59,55 @@ impl DynamoDb {
             .set_item(Some(item))
             // Its own token: the answer was lost and the call repeated.
             .condition_expression(format!(
-                "attribute_not_exists({PK}) OR {EXPIRES_AT} < :free OR {HOLD_TOKEN} = :token"
+                "attribute_not_exists({PK}) OR {EXPIRES_AT} < :free OR {LEASE_TOKEN} = :token"
             ))
             .expression_attribute_values(":free", number(now.saturating_sub(millis(self.times.margin))))
-            .expression_attribute_values(":token", string(hold.token.to_string()));
+            .expression_attribute_values(":token", string(lease.token.to_string()));
         let taken = error::conditional(|| put.clone().send()).await;
         if taken.map_err(|error| self.refused(&error))?.is_none() {
             return Ok(None);
         }
         match self.is_frozen().await {
-            Ok(false) => Ok(Some(hold)),
-            Ok(true) => self.give_back(&hold).await.map(|()| None),
+            Ok(false) => Ok(Some(lease)),
+            Ok(true) => self.give_back(&lease).await.map(|()| None),
             Err(error) => {
-                if let Err(error) = self.give_back(&hold).await {
-                    tracing::warn!(%instance, "a hold is left until it runs out: {error}");
+                if let Err(error) = self.give_back(&lease).await {
+                    tracing::warn!(%instance, "a lease is left until it runs out: {error}");
                 }
                 Err(error)
             }
         }
     }
 
-    pub(super) async fn prolong(&self, hold: &Hold) -> Result<Renewal, StoreError> {
+    pub(super) async fn prolong(&self, lease: &Lease) -> Result<Renewal, StoreError> {
         let now = now();
         let update = self
             .client
             .update_item()
             .table_name(&*self.table)
-            .set_key(Some(Place::hold(&hold.instance).key()))
+            .set_key(Some(Place::lease(&lease.instance).key()))
             .update_expression(format!("SET {EXPIRES_AT} = :expires"))
-            .condition_expression(format!("{HOLD_TOKEN} = :token AND {EXPIRES_AT} > :now"))
+            .condition_expression(format!("{LEASE_TOKEN} = :token AND {EXPIRES_AT} > :now"))
             .expression_attribute_values(":expires", number(now + millis(self.times.lease)))
-            .expression_attribute_values(":token", string(hold.token.to_string()))
+            .expression_attribute_values(":token", string(lease.token.to_string()))
             .expression_attribute_values(":now", number(now))
             .return_values(ReturnValue::AllNew);
         let renewed = error::conditional(|| update.clone().send()).await;
         Ok(renewed.map_err(|error| self.refused(&error))?.map_or(Renewal::Lost, |updated| {
             let interrupted = updated.attributes().is_some_and(|item| item.contains_key(INTERRUPTED));
-            Renewal::Held { interrupted }
+            Renewal::Renewed { interrupted }
         }))
     }
 
-    pub(super) async fn held_by(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
-        let Some(item) = self.get(&Place::hold(instance)).await? else { return Ok(None) };
-        let is_held = count(&item, EXPIRES_AT).is_some_and(|end| end > now());
-        let token = items::text(&item, HOLD_TOKEN).and_then(|token| token.parse().ok());
-        Ok(token.filter(|_| is_held).map(|token| Hold { instance: instance.clone(), token }))
+    pub(super) async fn lease_on(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError> {
+        let Some(item) = self.get(&Place::lease(instance)).await? else { return Ok(None) };
+        let is_valid = count(&item, EXPIRES_AT).is_some_and(|end| end > now());
+        let token = items::text(&item, LEASE_TOKEN).and_then(|token| token.parse().ok());
+        Ok(token.filter(|_| is_valid).map(|token| Lease { instance: instance.clone(), token }))
     }
 
     pub(super) async fn want(&self, instance: &InstanceId) -> Result<(), StoreError> {
-        let place = Place::hold(instance);
+        let place = Place::lease(instance);
         if !place.fits() {
             return Ok(());
         }
@@ -116,13 +116,13 @@ impl DynamoDb {
         self.update_if(&place, update, format!("attribute_exists({PK})"), values).await.map(drop)
     }
 
-    pub(super) async fn give_back(&self, hold: &Hold) -> Result<(), StoreError> {
-        let values = Item::from([(":token".to_owned(), string(hold.token.to_string()))]);
-        self.delete_if(&Place::hold(&hold.instance), format!("{HOLD_TOKEN} = :token"), values).await
+    pub(super) async fn give_back(&self, lease: &Lease) -> Result<(), StoreError> {
+        let values = Item::from([(":token".to_owned(), string(lease.token.to_string()))]);
+        self.delete_if(&Place::lease(&lease.instance), format!("{LEASE_TOKEN} = :token"), values).await
     }
 
-    /// Marks the store frozen, then waits for those who hold something. A hold that ran out is removed, so that its
-    /// holder cannot commit any more, however late.
+    /// Marks the store frozen, then waits until no lease is left. A lease that expired is removed, so that its operation cannot
+    /// commit any more, however late.
     pub(super) async fn halt(&self) -> Result<Freeze, StoreError> {
         let deadline = Instant::now() + self.times.patience;
         let (freeze, begun) = Freeze::begin(self.clone());
@@ -136,16 +136,16 @@ impl DynamoDb {
                 ));
             }
         }
-        let mut held = self.held().await?;
+        let mut leased = self.leased().await?;
         loop {
             let mut still = Vec::new();
-            for place in held {
-                if self.is_held(&place).await? {
+            for place in leased {
+                if self.is_leased(&place).await? {
                     still.push(place);
                 }
             }
-            held = still;
-            let Some(first) = held.first().and_then(Place::instance) else { return Ok(freeze) };
+            leased = still;
+            let Some(first) = leased.first().and_then(Place::instance) else { return Ok(freeze) };
             if Instant::now() > deadline {
                 return Err(self.failed(format!(
                     "service instance {first} is still worked on; repeat when its operation has ended"
@@ -155,15 +155,15 @@ impl DynamoDb {
         }
     }
 
-    /// Where holds lie.
-    async fn held(&self) -> Result<Vec<Place>, StoreError> {
-        let scan = self.scan().filter_expression(format!("{SK} = :hold"));
-        let scan = scan.expression_attribute_values(":hold", string(HOLD));
+    /// Where leases lie.
+    async fn leased(&self) -> Result<Vec<Place>, StoreError> {
+        let scan = self.scan().filter_expression(format!("{SK} = :lease"));
+        let scan = scan.expression_attribute_values(":lease", string(LEASE));
         let items = self.all(scan.projection_expression(format!("{PK}, {SK}"))).await?;
         Ok(items.iter().filter_map(Place::of).collect())
     }
 
-    async fn is_held(&self, place: &Place) -> Result<bool, StoreError> {
+    async fn is_leased(&self, place: &Place) -> Result<bool, StoreError> {
         let Some(item) = self.get(place).await? else { return Ok(false) };
         let free = now().saturating_sub(millis(self.times.margin));
         if count(&item, EXPIRES_AT).is_some_and(|end| end >= free) {
@@ -254,7 +254,7 @@ impl Frozen for Freeze {
 }
 
 impl Freeze {
-    /// The answer comes when nobody can take a hold any more.
+    /// The answer comes when no lease is granted any more.
     fn begin(store: DynamoDb) -> (Self, oneshot::Receiver<Result<(), StoreError>>) {
         let ended = CancellationToken::new();
         let (begun, answer) = oneshot::channel();

@@ -1,6 +1,6 @@
 //! The store in Amazon DynamoDB: one table, for any number of brokers. Here are the connection, reads, and what [`Store`]
-//! asks for; `table` makes and checks the table, `items` says what lies in it, `holds` gives instances to one broker at a
-//! time, `commit` changes records under a hold, and `error` explains what AWS refuses.
+//! asks for; `table` makes and checks the table, `items` says what lies in it, `leases` gives an instance to one broker at a
+//! time, `commit` changes records under a lease, and `error` explains what AWS refuses.
 
 mod commit;
 mod error;
@@ -22,15 +22,13 @@ use aws_sdk_dynamodb::{
 };
 use aws_smithy_http_client::tls::{Provider as Tls, rustls_provider::CryptoMode};
 
-use self::items::{
-    BINDING_PREFIX, BURIED_AT, INSTANCE, Item, PK, Place, SK, number, partition, string, text,
-};
-use super::{Change, Frozen, Hold, Key, Renewal, Row, Store, StoreError, Then};
+use self::items::{BINDING_PREFIX, ENDED_AT, INSTANCE, Item, PK, Place, SK, number, partition, string, text};
+use super::{Change, Frozen, Key, Lease, Renewal, Row, Store, StoreError, Then};
 use crate::{broker::config::DynamoDbTable, osb::InstanceId};
 
 /// One HTTP request. A transaction that is begun twice takes DynamoDB up to five seconds to tell.
 const ATTEMPT: Duration = Duration::from_secs(5);
-/// A call with its repetitions; a hold outlives it.
+/// A call with its repetitions; a lease outlives it.
 const OPERATION: Duration = Duration::from_secs(12);
 const CONNECT: Duration = Duration::from_secs(3);
 const ATTEMPTS: u32 = 5;
@@ -40,14 +38,14 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 /// How long things last.
 #[derive(Clone, Copy, Debug)]
 struct Times {
-    /// A hold, unless it is renewed.
+    /// A lease, unless it is renewed.
     lease: Duration,
-    /// A hold is taken over only so long after it ran out. It bears that the clocks of two brokers differ: AWS keeps its
-    /// hosts' within a second (Amazon Time Sync). Records stay right with any clocks, since a commit names its hold.
+    /// How long after its end a lease is taken over, because the clocks of two brokers may differ: AWS keeps its hosts' within a
+    /// second (Amazon Time Sync). Records stay right with any clocks, since a commit names its lease.
     margin: Duration,
     /// A freeze, unless it is renewed.
     freeze: Duration,
-    /// How long a freeze waits for holds to end.
+    /// How long a freeze waits for leases to end.
     patience: Duration,
 }
 
@@ -195,7 +193,7 @@ impl Store for DynamoDb {
     }
 
     async fn bindings(&self, instance: &InstanceId) -> Result<Vec<Row>, StoreError> {
-        if !Place::hold(instance).fits() {
+        if !Place::lease(instance).fits() {
             return Ok(Vec::new());
         }
         let query = self.client.query().table_name(&*self.table).consistent_read(true);
@@ -211,10 +209,10 @@ impl Store for DynamoDb {
         self.rows(&items)
     }
 
-    /// By the index, which may be a moment behind: what it says may be done, so look again under a hold; and a change of
-    /// just now may be missing, so come back.
+    /// Reads the index, which may be a moment behind: an operation that it lists may have ended, so recovery reads the record
+    /// again under a lease; one that began just now may be missing until the next run.
     async fn unfinished(&self) -> Result<Vec<Key>, StoreError> {
-        let scan = self.scan_outstanding().filter_expression(format!("attribute_not_exists({BURIED_AT})"));
+        let scan = self.scan_outstanding().filter_expression(format!("attribute_not_exists({ENDED_AT})"));
         Ok(keys(&self.all(scan).await?))
     }
 
@@ -229,49 +227,49 @@ impl Store for DynamoDb {
     }
 
     async fn tombstone(&self, key: &Key) -> Result<Option<String>, StoreError> {
-        let item = self.get(&Place::grave(key)).await?;
+        let item = self.get(&Place::tombstone(key)).await?;
         Ok(item.and_then(|item| text(&item, "operation").map(ToOwned::to_owned)))
     }
 
     async fn forget_tombstones(&self, age: Duration) -> Result<(), StoreError> {
         let before = number(leases::now().saturating_sub(leases::millis(age)));
-        let scan = self.scan_outstanding().filter_expression(format!("{BURIED_AT} < :before"));
+        let scan = self.scan_outstanding().filter_expression(format!("{ENDED_AT} < :before"));
         for item in self.all(scan.expression_attribute_values(":before", before.clone())).await? {
             let Some(place) = Place::of(&item) else { continue };
             // Unless it was replaced meanwhile.
-            let old = format!("{BURIED_AT} < :before");
+            let old = format!("{ENDED_AT} < :before");
             let values = Item::from([(":before".to_owned(), before.clone())]);
             self.delete_if(&place, old, values).await?;
         }
         Ok(())
     }
 
-    fn lease(&self) -> Option<Duration> {
+    fn lease_duration(&self) -> Option<Duration> {
         Some(self.times.lease)
     }
 
-    async fn hold(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
+    async fn acquire(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError> {
         self.take(instance).await
     }
 
-    async fn renew(&self, hold: &Hold) -> Result<Renewal, StoreError> {
-        self.prolong(hold).await
+    async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {
+        self.prolong(lease).await
     }
 
-    async fn holder(&self, instance: &InstanceId) -> Result<Option<Hold>, StoreError> {
-        self.held_by(instance).await
+    async fn current_lease(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError> {
+        self.lease_on(instance).await
     }
 
     async fn interrupt(&self, instance: &InstanceId) -> Result<(), StoreError> {
         self.want(instance).await
     }
 
-    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
-        self.give_back(hold).await
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.give_back(lease).await
     }
 
-    async fn commit(&self, hold: &Hold, changes: Vec<Change>, then: Then) -> Result<(), StoreError> {
-        self.change(hold, changes, then).await
+    async fn commit(&self, lease: &Lease, changes: Vec<Change>, then: Then) -> Result<(), StoreError> {
+        self.change(lease, changes, then).await
     }
 
     async fn freeze(&self) -> Result<Box<dyn Frozen>, StoreError> {

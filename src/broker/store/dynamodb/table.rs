@@ -19,13 +19,16 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     DynamoDb, error,
-    items::{BURIED_AT, OUTSTANDING, PK, Place, SK, count, number, string, text},
+    items::{ENDED_AT, OUTSTANDING, PK, Place, SK, count, number, string, text},
 };
 use crate::broker::store::StoreError;
 
 /// Which schema the items follow. A bindery that changes it brings an older table up to date when it opens it, one version
 /// after the other, by a conditional write of this number each.
-const SCHEMA: u64 = 1;
+const SCHEMA: u64 = 2;
+/// The schema before the first release. Its index projects another attribute, and an index cannot be changed.
+const BEFORE_RELEASE: u64 = 1;
+const PROJECTED_BEFORE_RELEASE: &str = "buried_at";
 const SCHEMA_VERSION: &str = "schema_version";
 pub(super) const INSTALLATION: &str = "installation";
 
@@ -82,7 +85,7 @@ impl DynamoDb {
 
     async fn create(&self) -> Result<(), StoreError> {
         let create = self.client.create_table().table_name(&*self.table);
-        let create = define(create).map_err(|error| self.failed(error.to_string()))?;
+        let create = define(create, ENDED_AT).map_err(|error| self.failed(error.to_string()))?;
         match create.send().await {
             Ok(_) => Ok(()),
             // Another broker was faster.
@@ -103,13 +106,20 @@ impl DynamoDb {
             })
         };
         let keyed = are_keys(table.key_schema(), &[(PK, &KeyType::Hash), (SK, &KeyType::Range)]);
-        let indexed = table.global_secondary_indexes().iter().any(is_outstanding);
+        let indexes = table.global_secondary_indexes();
+        let is_current = |index: &_| is_outstanding(index, ENDED_AT);
+        if !indexes.iter().any(is_current)
+            && indexes.iter().any(|index| is_outstanding(index, PROJECTED_BEFORE_RELEASE))
+        {
+            return Err(self.other_version(BEFORE_RELEASE));
+        }
+        let indexed = indexes.iter().any(is_current);
         if keyed && indexed && [PK, SK, OUTSTANDING].into_iter().all(is_string) {
             return Ok(());
         }
         Err(self.failed(format!(
             "the table was not made by bindery: it needs the string keys `{PK}` (partition) and `{SK}` (sort), and the global \
-             secondary index `{OUTSTANDING}` (partition key `{OUTSTANDING}`, a string; projecting `{BURIED_AT}`); name another \
+             secondary index `{OUTSTANDING}` (partition key `{OUTSTANDING}`, a string; projecting `{ENDED_AT}`); name another \
              table, or make it as docs/stores-dynamodb.md says"
         )))
     }
@@ -135,15 +145,24 @@ impl DynamoDb {
     fn check_version(&self, found: Option<u64>) -> Result<(), StoreError> {
         match found {
             Some(SCHEMA) => Ok(()),
-            Some(found) => Err(StoreError::OtherVersion {
-                store: self.name.to_string(),
-                found: i64::try_from(found).unwrap_or(i64::MAX),
-                known: SCHEMA.cast_signed(),
-                remedy: "run the newer bindery that wrote it, or name another table",
-            }),
+            Some(found) => Err(self.other_version(found)),
             None => Err(self.failed(format!(
                 "the item `meta` has no number `{SCHEMA_VERSION}`; restore the table, see docs/restore.md"
             ))),
+        }
+    }
+
+    fn other_version(&self, found: u64) -> StoreError {
+        let remedy = if found == BEFORE_RELEASE {
+            "it cannot be taken over: delete its instances with the bindery that wrote it, then name another table"
+        } else {
+            "run the newer bindery that wrote it, or name another table"
+        };
+        StoreError::OtherVersion {
+            store: self.name.to_string(),
+            found: i64::try_from(found).unwrap_or(i64::MAX),
+            known: SCHEMA.cast_signed(),
+            remedy,
         }
     }
 
@@ -167,7 +186,10 @@ impl DynamoDb {
 }
 
 /// The table as docs/stores-dynamodb.md describes it, too.
-fn define(create: CreateTableFluentBuilder) -> Result<CreateTableFluentBuilder, BuildError> {
+pub(super) fn define(
+    create: CreateTableFluentBuilder,
+    projected: &str,
+) -> Result<CreateTableFluentBuilder, BuildError> {
     let mut create = create.billing_mode(BillingMode::PayPerRequest);
     for name in [PK, SK, OUTSTANDING] {
         let definition = AttributeDefinition::builder().attribute_name(name);
@@ -175,7 +197,7 @@ fn define(create: CreateTableFluentBuilder) -> Result<CreateTableFluentBuilder, 
     }
     let key = |name: &str, of: KeyType| KeySchemaElement::builder().attribute_name(name).key_type(of).build();
     let projection =
-        Projection::builder().projection_type(ProjectionType::Include).non_key_attributes(BURIED_AT).build();
+        Projection::builder().projection_type(ProjectionType::Include).non_key_attributes(projected).build();
     let index = GlobalSecondaryIndex::builder()
         .index_name(OUTSTANDING)
         .key_schema(key(OUTSTANDING, KeyType::Hash)?)
@@ -195,10 +217,11 @@ fn is_ready(table: &TableDescription) -> bool {
     matches!(table.table_status(), Some(TableStatus::Active | TableStatus::Updating)) && indexed
 }
 
-fn is_outstanding(index: &GlobalSecondaryIndexDescription) -> bool {
+/// Whether the index holds what is outstanding, with this attribute.
+fn is_outstanding(index: &GlobalSecondaryIndexDescription, attribute: &str) -> bool {
     let projected = index.projection().is_some_and(|projection| {
         projection.projection_type() == Some(&ProjectionType::All)
-            || projection.non_key_attributes().iter().any(|name| name == BURIED_AT)
+            || projection.non_key_attributes().iter().any(|name| name == attribute)
     });
     index.index_name() == Some(OUTSTANDING)
         && are_keys(index.key_schema(), &[(OUTSTANDING, &KeyType::Hash)])

@@ -102,11 +102,11 @@ async fn all_pages_are_read() {
     assert_eq!(store.bindings(&"a".into()).await.unwrap().len(), 4);
     assert_eq!(store.sealed_otherwise("other").await.unwrap().len(), 8);
     assert_eq!(store.unfinished().await.unwrap().len(), 8);
-    let hold = take(&store, &"z".into()).await;
+    let lease = take(&store, &"z".into()).await;
     let mut freezing = Box::pin(store.freeze());
     let early = tokio::time::timeout(Duration::from_millis(500), &mut freezing).await;
-    assert!(early.is_err(), "a hold on the last page was not seen");
-    store.release(&hold).await.unwrap();
+    assert!(early.is_err(), "a lease on the last page was not seen");
+    store.release(&lease).await.unwrap();
     freezing.await.unwrap();
 }
 
@@ -145,23 +145,44 @@ async fn a_table_of_somebody_else_is_refused() {
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_refused() {
+async fn other_schemas_are_refused() {
     let table = Table::new().await;
     let store = table.open(LONG_LEASE).await;
-    let newer = store.client.update_item().table_name(&*store.table).set_key(Some(Place::meta().key()));
-    let newer = newer.update_expression("SET schema_version = :two");
-    newer.expression_attribute_values(":two", number(2)).send().await.unwrap();
-    for refused in [store.prepare().await, store.is_prepared().await.map(drop)] {
-        assert!(matches!(refused, Err(StoreError::OtherVersion { found: 2, known: 1, .. })), "{refused:?}");
+    for (version, remedy) in [(1, "cannot be taken over"), (3, "run the newer bindery")] {
+        let other = store.client.update_item().table_name(&*store.table).set_key(Some(Place::meta().key()));
+        let other = other.update_expression("SET schema_version = :version");
+        other.expression_attribute_values(":version", number(version)).send().await.unwrap();
+        for refused in [refusal(store.prepare().await), refusal(store.is_prepared().await)] {
+            assert!(
+                refused.contains(&format!("schema version {version} and this bindery knows 2")),
+                "{refused}"
+            );
+            assert!(refused.contains(remedy), "{refused}");
+        }
+    }
+}
+
+/// Its index projects another attribute, so that it would look like a table of somebody else.
+#[tokio::test]
+async fn a_table_from_before_the_first_release_is_refused_as_such() {
+    let table = Table::new().await;
+    let store = table.connect(Times::of(LONG_LEASE)).await;
+    let create = super::table::define(store.client.create_table().table_name(&*store.table), "buried_at");
+    create.unwrap().send().await.unwrap();
+    for refused in [refusal(store.prepare().await), refusal(store.is_prepared().await)] {
+        assert!(
+            refused.contains("schema version 1") && refused.contains("cannot be taken over"),
+            "{refused}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_record_that_is_too_large_is_refused_and_nothing_else_is_changed() {
     let store = Table::new().await.open(LONG_LEASE).await;
-    let hold = take(&store, &"i".into()).await;
+    let lease = take(&store, &"i".into()).await;
     let too_large = Change::Put(row(&binding("i", "b"), State::Ready, &"x".repeat(410_000)));
-    let refused = store.commit(&hold, vec![put(&instance("i"), ""), too_large], Then::Keep).await;
+    let refused = store.commit(&lease, vec![put(&instance("i"), ""), too_large], Then::Keep).await;
     let refused = refusal(refused);
     assert!(refused.contains("400 KB"), "{refused}");
     assert_eq!(store.row(&instance("i")).await.unwrap(), None);
@@ -172,10 +193,10 @@ async fn ids_longer_than_keys_are_refused_and_not_found() {
     let store = Table::new().await.open(LONG_LEASE).await;
     let long = "x".repeat(3000);
     for refused in [
-        refusal(store.hold(&long.as_str().into()).await),
+        refusal(store.acquire(&long.as_str().into()).await),
         refusal({
-            let hold = take(&store, &"i".into()).await;
-            store.commit(&hold, vec![put(&binding("i", &long), "")], Then::Release).await
+            let lease = take(&store, &"i".into()).await;
+            store.commit(&lease, vec![put(&binding("i", &long), "")], Then::Release).await
         }),
     ] {
         assert!(refused.contains("shorter ids"), "{refused}");
@@ -191,10 +212,10 @@ async fn ids_longer_than_keys_are_refused_and_not_found() {
 #[tokio::test]
 async fn a_transaction_takes_ninety_nine_changes() {
     let store = Table::new().await.open(LONG_LEASE).await;
-    let hold = take(&store, &"i".into()).await;
+    let lease = take(&store, &"i".into()).await;
     let changes = |most: usize| (0..most).map(|number| put(&binding("i", &number.to_string()), "")).collect();
-    store.commit(&hold, changes(99), Then::Keep).await.unwrap();
-    let refused = refusal(store.commit(&hold, changes(100), Then::Keep).await);
+    store.commit(&lease, changes(99), Then::Keep).await.unwrap();
+    let refused = refusal(store.commit(&lease, changes(100), Then::Keep).await);
     assert!(refused.contains("DynamoDB takes 100"), "{refused}");
 }
 
@@ -212,15 +233,15 @@ async fn the_last_change_of_a_record_counts() {
 async fn a_commit_is_repeated_after_conflicts() {
     let table = Table::new().await;
     let direct = table.open(LONG_LEASE).await;
-    let hold = take(&direct, &"i".into()).await;
+    let lease = take(&direct, &"i".into()).await;
     let tricks = [Trick::Conflict, Trick::Conflict, Trick::Conflict];
     let front = Front::start(MOTO.endpoint(), "TransactWriteItems", &tricks).await;
     let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE)).await;
-    store.commit(&hold, vec![put(&instance("i"), "1")], Then::Keep).await.unwrap();
+    store.commit(&lease, vec![put(&instance("i"), "1")], Then::Keep).await.unwrap();
     assert!(direct.row(&instance("i")).await.unwrap().is_some());
     let tokens = front.tokens();
     assert_eq!(tokens, vec![tokens[0].clone(); 4], "another transaction each time");
-    store.commit(&hold, vec![put(&instance("i"), "2")], Then::Keep).await.unwrap();
+    store.commit(&lease, vec![put(&instance("i"), "2")], Then::Keep).await.unwrap();
     assert_ne!(front.tokens()[4], tokens[0], "the same transaction for another commit");
     assert_eq!(direct.row(&instance("i")).await.unwrap(), Some(row(&instance("i"), State::Ready, "2")));
 }
@@ -228,10 +249,10 @@ async fn a_commit_is_repeated_after_conflicts() {
 #[tokio::test]
 async fn calls_on_a_hold_are_repeated_after_conflicts() {
     let table = Table::new().await;
-    let hold = take(&table.open(LONG_LEASE).await, &"i".into()).await;
+    let lease = take(&table.open(LONG_LEASE).await, &"i".into()).await;
     let front = Front::start(MOTO.endpoint(), "UpdateItem", &[Trick::Conflict, Trick::Conflict]).await;
     let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE)).await;
-    assert_eq!(store.renew(&hold).await.unwrap(), Renewal::Held { interrupted: false });
+    assert_eq!(store.renew(&lease).await.unwrap(), Renewal::Renewed { interrupted: false });
     assert!(front.all_tricks_played());
 }
 
@@ -239,11 +260,11 @@ async fn calls_on_a_hold_are_repeated_after_conflicts() {
 async fn a_commit_whose_answer_was_lost_is_made_once() {
     let table = Table::new().await;
     let direct = table.open(LONG_LEASE).await;
-    let hold = take(&direct, &"i".into()).await;
+    let lease = take(&direct, &"i".into()).await;
     let front = Front::start(MOTO.endpoint(), "TransactWriteItems", &[Trick::LoseAnswer]).await;
     let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE)).await;
-    // The first attempt gave the hold back, so a second would find none.
-    store.commit(&hold, vec![put(&instance("i"), "1")], Then::Release).await.unwrap();
+    // The first attempt gave the lease back, so a second would find none.
+    store.commit(&lease, vec![put(&instance("i"), "1")], Then::Release).await.unwrap();
     assert_eq!(front.tokens().len(), 2);
     assert_eq!(direct.row(&instance("i")).await.unwrap(), Some(row(&instance("i"), State::Ready, "1")));
 }
@@ -254,10 +275,10 @@ async fn a_hold_whose_answer_was_lost_is_given_once() {
     let direct = table.open(LONG_LEASE).await;
     let front = Front::start(MOTO.endpoint(), "PutItem", &[Trick::LoseAnswer]).await;
     let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE)).await;
-    let hold = take(&store, &"i".into()).await;
+    let lease = take(&store, &"i".into()).await;
     assert!(front.all_tricks_played());
-    assert_eq!(direct.hold(&"i".into()).await.unwrap(), None);
-    direct.commit(&hold, vec![put(&instance("i"), "1")], Then::Release).await.unwrap();
+    assert_eq!(direct.acquire(&"i".into()).await.unwrap(), None);
+    direct.commit(&lease, vec![put(&instance("i"), "1")], Then::Release).await.unwrap();
 }
 
 #[tokio::test]
@@ -267,7 +288,7 @@ async fn a_hold_that_cannot_be_checked_is_given_back() {
     let denied = Trick::Refuse("AccessDeniedException", "not authorized to perform: dynamodb:GetItem");
     let front = Front::start(MOTO.endpoint(), "GetItem", &[denied]).await;
     let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE)).await;
-    let refused = refusal(store.hold(&"i".into()).await);
+    let refused = refusal(store.acquire(&"i".into()).await);
     assert!(refused.contains("dynamodb:GetItem") && refused.contains("docs/stores-dynamodb.md"), "{refused}");
     take(&direct, &"i".into()).await;
 }
@@ -276,11 +297,11 @@ async fn a_hold_that_cannot_be_checked_is_given_back() {
 async fn what_has_no_hold_left_is_not_taken_for_a_conflict() {
     let table = Table::new().await;
     let direct = table.open(LONG_LEASE).await;
-    let hold = take(&direct, &"i".into()).await;
-    direct.release(&hold).await.unwrap();
+    let lease = take(&direct, &"i".into()).await;
+    direct.release(&lease).await.unwrap();
     let front = Front::start(MOTO.endpoint(), "TransactWriteItems", &[]).await;
     let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE)).await;
-    assert!(is_lost(&store.commit(&hold, vec![put(&instance("i"), "1")], Then::Keep).await));
+    assert!(is_lost(&store.commit(&lease, vec![put(&instance("i"), "1")], Then::Keep).await));
     assert_eq!(front.tokens().len(), 1);
 }
 
@@ -289,10 +310,10 @@ async fn a_freeze_gives_up_beside_another_and_beside_long_work() {
     let table = Table::new().await;
     let times = Times { patience: Duration::from_millis(300), ..Times::of(LONG_LEASE) };
     let (hasty, store) = (table.prepare(times).await.unwrap(), table.open(LONG_LEASE).await);
-    let hold = take(&store, &"i".into()).await;
+    let lease = take(&store, &"i".into()).await;
     let refused = refusal(hasty.freeze().await);
     assert!(refused.contains("service instance i is still worked on"), "{refused}");
-    store.release(&hold).await.unwrap();
+    store.release(&lease).await.unwrap();
     let frozen = store.freeze().await.unwrap();
     let refused = refusal(hasty.freeze().await);
     assert!(refused.contains("as a sweep does"), "{refused}");
@@ -305,7 +326,7 @@ async fn a_freeze_ends_with_its_process() {
     let table = Table::new().await;
     let store = table.open(Duration::from_millis(400)).await;
     assert!(store.mark_frozen(uuid::Uuid::new_v4()).await.unwrap());
-    assert_eq!(store.hold(&"i".into()).await.unwrap(), None);
+    assert_eq!(store.acquire(&"i".into()).await.unwrap(), None);
     contract_tests::take_when_free(&store, &"i".into()).await;
 }
 

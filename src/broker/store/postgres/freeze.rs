@@ -1,4 +1,4 @@
-//! Freezing: a time in the database until which nobody is given a hold, pushed on while the freeze lasts. One that is not
+//! Freezing: a time in the database until which nobody is given a lease, pushed on while the freeze lasts. One that is not
 //! pushed on, since its process ended, runs out.
 
 use std::time::Duration;
@@ -43,7 +43,7 @@ impl Frozen for Freeze {
     }
 }
 
-/// Freezes once nobody else does, and waits until no hold is left. A freeze lasts `lease` without news.
+/// Freezes once nobody else does, and waits until no lease is left. A freeze lasts `lease` without news.
 pub(super) async fn freeze(pool: &Pool, lease: Duration) -> Result<Freeze, Unfrozen> {
     let token = Uuid::new_v4();
     let deadline = Instant::now() + PATIENCE;
@@ -54,9 +54,9 @@ pub(super) async fn freeze(pool: &Pool, lease: Duration) -> Result<Freeze, Unfro
     tokio::spawn(keep(pool.clone(), token, lease, ended));
     let freeze = Freeze { end };
     loop {
-        // This waits for the commit of a hold that ran out meanwhile, and keeps it from another.
-        pool.rows("DELETE FROM bindery_holds WHERE expires_at <= now()", &[]).await?;
-        let sql = "SELECT freezer = $1 AND frozen_until > now(), EXISTS (SELECT 1 FROM bindery_holds) FROM bindery_meta";
+        // This waits for the commit of a lease that ran out meanwhile, and keeps it from another.
+        pool.rows("DELETE FROM bindery_leases WHERE expires_at <= now()", &[]).await?;
+        let sql = "SELECT freezer = $1 AND frozen_until > now(), EXISTS (SELECT 1 FROM bindery_leases) FROM bindery_meta";
         let rows = pool.rows(sql, &[(&token, Type::UUID)]).await?;
         let is_ours = rows.first().and_then(|row| row.get(0)).unwrap_or(false);
         if !is_ours {

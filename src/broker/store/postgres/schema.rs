@@ -2,7 +2,7 @@
 //!
 //! CockroachDB changes schemas atomically one statement at a time, outside of transactions
 //! (<https://www.cockroachlabs.com/docs/stable/online-schema-changes#schema-changes-within-transactions>). So each step is
-//! one statement that may be made twice, and the version is written when it is done.
+//! one statement that may be made twice, and the version is written when all are done.
 
 use backon::Retryable;
 use tokio_postgres::{error::SqlState, types::Type};
@@ -19,10 +19,15 @@ const META: &str = "
         frozen_until TIMESTAMPTZ
     )";
 
-/// Each makes the next schema of the one before, in a single statement that may be repeated. Never change one, add another.
+/// What makes the newest schema, of a new database and of each earlier version: statements that may be repeated, also by
+/// another broker at the same time. Tables that have other names now are renamed first, for a statement that makes a table
+/// under the new name must not come before. A new version adds statements and counts [`KNOWN`] up.
 ///
 /// Ids are bytes: they are arbitrary text, and PostgreSQL's TEXT holds no NUL and may have an order of its own.
-const MIGRATIONS: [&str; 5] = [
+const STATEMENTS: [&str; 8] = [
+    "ALTER TABLE IF EXISTS bindery_buried RENAME TO bindery_tombstones",
+    "ALTER TABLE IF EXISTS bindery_holds RENAME TO bindery_leases",
+    "ALTER INDEX IF EXISTS bindery_buried_ended_at RENAME TO bindery_tombstones_ended_at",
     "CREATE TABLE IF NOT EXISTS bindery_records (
         instance BYTEA NOT NULL,
         is_binding BOOL NOT NULL,
@@ -33,7 +38,7 @@ const MIGRATIONS: [&str; 5] = [
         sealed BYTEA NOT NULL,
         PRIMARY KEY (instance, is_binding, binding)
     )",
-    "CREATE TABLE IF NOT EXISTS bindery_buried (
+    "CREATE TABLE IF NOT EXISTS bindery_tombstones (
         instance BYTEA NOT NULL,
         is_binding BOOL NOT NULL,
         binding BYTEA NOT NULL,
@@ -41,19 +46,18 @@ const MIGRATIONS: [&str; 5] = [
         ended_at TIMESTAMPTZ NOT NULL,
         PRIMARY KEY (instance, is_binding, binding)
     )",
-    "CREATE TABLE IF NOT EXISTS bindery_holds (
+    "CREATE TABLE IF NOT EXISTS bindery_leases (
         instance BYTEA PRIMARY KEY,
         token UUID NOT NULL,
         expires_at TIMESTAMPTZ NOT NULL,
         interrupted BOOL NOT NULL
     )",
     "CREATE INDEX IF NOT EXISTS bindery_records_state ON bindery_records (state)",
-    "CREATE INDEX IF NOT EXISTS bindery_buried_ended_at ON bindery_buried (ended_at)",
+    "CREATE INDEX IF NOT EXISTS bindery_tombstones_ended_at ON bindery_tombstones (ended_at)",
 ];
 
-/// The newest schema.
-#[expect(clippy::cast_possible_wrap, reason = "a handful")]
-pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;
+/// The newest schema. Versions 1 to 5 were the steps to the first one.
+pub(super) const KNOWN: i64 = 6;
 
 /// The version that the database has; 0 when it has nothing of bindery.
 pub(super) async fn version(pool: &Pool) -> Result<i64, Problem> {
@@ -64,7 +68,7 @@ pub(super) async fn version(pool: &Pool) -> Result<i64, Problem> {
     }
 }
 
-/// Takes the steps that are missing. Nothing is done when there is none, or when the version is not known here.
+/// Brings the schema up to date. Nothing is done when it is, or when the version is not known here.
 pub(super) async fn migrate(pool: &Pool) -> Result<i64, Problem> {
     let found = version(pool).await?;
     if !(0..KNOWN).contains(&found) {
@@ -74,12 +78,12 @@ pub(super) async fn migrate(pool: &Pool) -> Result<i64, Problem> {
     let first =
         "INSERT INTO bindery_meta (only_row, schema_version) VALUES (1, 0) ON CONFLICT (only_row) DO NOTHING";
     pool.rows(first, &[]).await?;
-    for (step, migration) in (0..).zip(MIGRATIONS).filter(|(step, _)| *step >= found) {
-        change(pool, migration).await?;
-        // Another broker may be further.
-        let taken = "UPDATE bindery_meta SET schema_version = $1 + 1 WHERE schema_version = $1";
-        pool.rows(taken, &[(&step, Type::INT8)]).await?;
+    for statement in STATEMENTS {
+        change(pool, statement).await?;
     }
+    // Another broker may be further.
+    let known = "UPDATE bindery_meta SET schema_version = $1 WHERE schema_version < $1";
+    pool.rows(known, &[(&KNOWN, Type::INT8)]).await?;
     version(pool).await
 }
 

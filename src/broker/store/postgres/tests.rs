@@ -120,15 +120,15 @@ async fn a_commit_is_made_whole_or_not_at_all() {
     change(&store, "i", vec![put(&i, "before")]).await;
     // Longer than PostgreSQL's indexes take.
     let long: String = (0..1000).map(|_| Uuid::new_v4().to_string()).collect();
-    let hold = take(&store, &i.instance).await;
+    let lease = take(&store, &i.instance).await;
     let changes = vec![put(&i, "after"), put(&b, ""), put(&binding("i", &long), "")];
     for then in [Then::Keep, Then::Release] {
-        let error = refused(store.commit(&hold, changes.clone(), then).await);
+        let error = refused(store.commit(&lease, changes.clone(), then).await);
         assert!(error.contains("SQLSTATE 54000"), "{error}");
     }
     assert_eq!(store.row(&i).await.unwrap().unwrap().sealed.bytes, b"before");
     assert_eq!(store.bindings(&i.instance).await.unwrap(), []);
-    store.commit(&hold, vec![put(&b, "")], Then::Release).await.unwrap();
+    store.commit(&lease, vec![put(&b, "")], Then::Release).await.unwrap();
 }
 
 #[tokio::test]
@@ -153,13 +153,13 @@ async fn looking_at_a_store_leaves_it_as_it_is() {
 async fn stores_of_other_versions_are_refused_and_left_alone(#[case] version: i64) {
     let bed = Database::shared();
     drop(bed.open(LONG_LEASE).await);
-    bed.psql(&format!("DROP TABLE bindery_holds; UPDATE bindery_meta SET schema_version = {version}"));
+    bed.psql(&format!("DROP TABLE bindery_leases; UPDATE bindery_meta SET schema_version = {version}"));
     for opened in [Postgres::open(bed.address()).await, Postgres::open_existing(bed.address(), true).await] {
         let error = refused(opened);
         assert!(error.contains(&format!("schema version {version}")), "{error}");
         assert!(error.contains("newer bindery"), "{error}");
     }
-    assert_eq!(bed.psql("SELECT count(*) FROM pg_tables WHERE tablename = 'bindery_holds'"), ["0"]);
+    assert_eq!(bed.psql("SELECT count(*) FROM pg_tables WHERE tablename = 'bindery_leases'"), ["0"]);
 }
 
 #[tokio::test]
@@ -167,11 +167,42 @@ async fn a_migration_that_was_broken_off_is_taken_up() {
     let bed = Database::shared();
     let store = bed.open(LONG_LEASE).await;
     change(&store, "i", vec![put(&instance("i"), "")]).await;
-    // The second step was taken and not noted, the third one not taken.
-    bed.psql("DROP TABLE bindery_holds; UPDATE bindery_meta SET schema_version = 1");
+    // It broke off before the last tables.
+    bed.psql("DROP TABLE bindery_leases; UPDATE bindery_meta SET schema_version = 1");
     let store = bed.open(LONG_LEASE).await;
     assert_eq!(store.instances().await.unwrap().len(), 1);
     take(&store, &"i".into()).await;
+    assert_eq!(bed.psql("SELECT schema_version FROM bindery_meta"), [KNOWN.to_string()]);
+}
+
+/// What version 5 has, with what it remembers.
+async fn version_five(bed: &Database) -> Key {
+    let store = bed.open(LONG_LEASE).await;
+    let gone = instance("gone");
+    change(&store, "gone", vec![Change::Tombstone(gone.clone(), "delete".to_owned())]).await;
+    bed.psql(
+        "ALTER TABLE bindery_tombstones RENAME TO bindery_buried; ALTER TABLE bindery_leases RENAME TO bindery_holds;
+         ALTER INDEX bindery_tombstones_ended_at RENAME TO bindery_buried_ended_at; UPDATE bindery_meta SET schema_version = 5",
+    );
+    gone
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_that_start_at_once_bring_an_earlier_schema_up_to_date() {
+    let bed = Database::shared();
+    let gone = version_five(&bed).await;
+    let error = refused(Postgres::open_existing(bed.address(), true).await);
+    assert!(error.contains("schema version 5") && error.contains("start this bindery's broker"), "{error}");
+    let mut starts = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        starts.spawn(Postgres::open(bed.address()));
+    }
+    for store in starts.join_all().await {
+        assert_eq!(store.unwrap().tombstone(&gone).await.unwrap().as_deref(), Some("delete"));
+    }
+    take(&bed.open(LONG_LEASE).await, &"i".into()).await;
+    let former = "SELECT count(*) FROM pg_class WHERE relname IN ('bindery_buried', 'bindery_holds', 'bindery_buried_ended_at')";
+    assert_eq!(bed.psql(former), ["0"]);
     assert_eq!(bed.psql("SELECT schema_version FROM bindery_meta"), [KNOWN.to_string()]);
 }
 
@@ -199,13 +230,13 @@ async fn work_goes_on_after_sessions_are_ended() {
     };
     let i = instance("i");
     end();
-    let hold = take(&store, &i.instance).await;
+    let lease = take(&store, &i.instance).await;
     end();
-    store.commit(&hold, vec![put(&i, "1")], Then::Keep).await.unwrap();
+    store.commit(&lease, vec![put(&i, "1")], Then::Keep).await.unwrap();
     end();
-    assert_eq!(store.renew(&hold).await.unwrap(), Renewal::Held { interrupted: false });
+    assert_eq!(store.renew(&lease).await.unwrap(), Renewal::Renewed { interrupted: false });
     end();
-    store.commit(&hold, vec![put(&i, "2")], Then::Release).await.unwrap();
+    store.commit(&lease, vec![put(&i, "2")], Then::Release).await.unwrap();
     end();
     assert_eq!(store.row(&i).await.unwrap().unwrap().sealed.bytes, b"2");
 }
@@ -216,18 +247,18 @@ async fn a_server_that_starts_again_is_waited_for_and_one_that_does_not_is_told(
     let bed = Database::on(server.clone());
     let store = bed.open(LONG_LEASE).await;
     let i = instance("i");
-    let hold = take(&store, &i.instance).await;
+    let lease = take(&store, &i.instance).await;
     server.stop();
     let error = refused(store.row(&i).await);
     assert!(error.contains("check that it runs"), "{error}");
-    let error = refused(store.commit(&hold, vec![put(&i, "1")], Then::Release).await);
+    let error = refused(store.commit(&lease, vec![put(&i, "1")], Then::Release).await);
     assert!(error.contains("check that it runs"), "{error}");
     let refused_at_start = refused(Postgres::open(bed.address()).await);
     assert!(refused_at_start.contains("check that it runs"), "{refused_at_start}");
 
     let commit = tokio::spawn(async move {
         // On a busy machine the server may take longer to start than the store waits, which it says then.
-        while let Err(error) = store.commit(&hold, vec![put(&i, "2")], Then::Release).await {
+        while let Err(error) = store.commit(&lease, vec![put(&i, "2")], Then::Release).await {
             assert!(error.to_string().contains("57P03"), "{error}");
         }
         store.row(&i).await.unwrap().unwrap().sealed.bytes
@@ -249,7 +280,7 @@ const SLOW_HOLDS: &str = "
     CREATE TABLE gate ();
     CREATE FUNCTION pass() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS
         'BEGIN LOCK TABLE gate IN ACCESS SHARE MODE; RETURN NEW; END';
-    CREATE TRIGGER pass BEFORE INSERT ON bindery_holds FOR EACH ROW EXECUTE FUNCTION pass();";
+    CREATE TRIGGER pass BEFORE INSERT ON bindery_leases FOR EACH ROW EXECUTE FUNCTION pass();";
 
 /// For what must not happen.
 const A_WHILE: Duration = Duration::from_secs(1);
@@ -261,11 +292,11 @@ async fn lose_the_answer(then: Then, meanwhile: &str) -> (Database, Postgres, Re
     let address = Address::of(&bed.url(proxy.port(), ""), None).unwrap();
     let store = Postgres::open_with(address, LONG_LEASE).await.unwrap();
     bed.psql(SLOW_COMMITS);
-    let hold = take(&store, &"i".into()).await;
+    let lease = take(&store, &"i".into()).await;
     let gate = bed.lock("gate").await;
     let committing = tokio::spawn({
         let store = store.clone();
-        async move { store.commit(&hold, vec![put(&instance("i"), "1")], then).await }
+        async move { store.commit(&lease, vec![put(&instance("i"), "1")], then).await }
     });
     bed.until_waiting("COMMIT").await;
     proxy.pause();
@@ -286,12 +317,12 @@ async fn a_commit_whose_answer_was_lost_is_one(#[case] then: Then, #[case] holds
     let (bed, store, committed) = lose_the_answer(then, "SELECT").await;
     committed.unwrap();
     assert_eq!(store.row(&instance("i")).await.unwrap().unwrap().sealed.bytes, b"1");
-    assert_eq!(bed.psql("SELECT count(*) FROM bindery_holds"), [holds]);
+    assert_eq!(bed.psql("SELECT count(*) FROM bindery_leases"), [holds]);
 }
 
 #[tokio::test]
 async fn a_commit_that_may_be_done_is_not_told_to_have_lost_its_hold() {
-    let (_bed, _store, committed) = lose_the_answer(Then::Release, "DELETE FROM bindery_holds").await;
+    let (_bed, _store, committed) = lose_the_answer(Then::Release, "DELETE FROM bindery_leases").await;
     assert!(!is_lost(&committed));
     let error = refused(committed);
     assert!(error.contains("may or may not") && error.contains("repeat the request"), "{error}");
@@ -307,13 +338,13 @@ async fn a_freeze_waits_for_the_hold_that_is_being_given() {
         let store = store.clone();
         async move { take(&store, &"i".into()).await }
     });
-    bed.until_waiting("INSERT INTO bindery_holds%").await;
+    bed.until_waiting("INSERT INTO bindery_leases%").await;
     let mut freezing = Box::pin(store.freeze());
-    assert!(timeout(A_WHILE, &mut freezing).await.is_err(), "the hold cannot be seen yet");
+    assert!(timeout(A_WHILE, &mut freezing).await.is_err(), "the lease cannot be seen yet");
     gate.release();
-    let hold = giving.await.unwrap();
+    let lease = giving.await.unwrap();
     assert!(timeout(A_WHILE, &mut freezing).await.is_err(), "it is held");
-    store.commit(&hold, vec![put(&instance("i"), "1")], Then::Release).await.unwrap();
+    store.commit(&lease, vec![put(&instance("i"), "1")], Then::Release).await.unwrap();
     let frozen = freezing.await.unwrap();
     assert!(store.row(&instance("i")).await.unwrap().is_some());
     drop(frozen);
@@ -325,13 +356,13 @@ async fn a_freeze_waits_for_the_commit_of_a_hold_that_ran_out() {
     let store = bed.open(SHORT_LEASE).await;
     bed.psql(SLOW_COMMITS);
     let gate = bed.lock("gate").await;
-    let hold = take(&store, &"i".into()).await;
+    let lease = take(&store, &"i".into()).await;
     let committing = tokio::spawn({
         let store = store.clone();
-        async move { store.commit(&hold, vec![put(&instance("i"), "1")], Then::Keep).await }
+        async move { store.commit(&lease, vec![put(&instance("i"), "1")], Then::Keep).await }
     });
     bed.until_waiting("COMMIT").await;
-    let ran_out = "SELECT EXISTS (SELECT 1 FROM bindery_holds WHERE expires_at < now())";
+    let ran_out = "SELECT EXISTS (SELECT 1 FROM bindery_leases WHERE expires_at < now())";
     bed.server.until_in(&bed.name, ran_out).await;
     let mut freezing = Box::pin(store.freeze());
     assert!(timeout(A_WHILE, &mut freezing).await.is_err(), "the row cannot be seen yet");
@@ -349,11 +380,11 @@ async fn the_freeze_of_a_sweep_that_died_runs_out() {
     bed.psql(
         "UPDATE bindery_meta SET freezer = gen_random_uuid(), frozen_until = clock_timestamp() + interval '2 s'",
     );
-    assert_eq!(store.hold(&"i".into()).await.unwrap(), None);
+    assert_eq!(store.acquire(&"i".into()).await.unwrap(), None);
     take_when_free(&store, &"i".into()).await;
-    bed.psql("UPDATE bindery_meta SET frozen_until = clock_timestamp() + interval '1 s'; DELETE FROM bindery_holds");
+    bed.psql("UPDATE bindery_meta SET frozen_until = clock_timestamp() + interval '1 s'; DELETE FROM bindery_leases");
     let frozen = store.freeze().await.unwrap();
-    assert_eq!(store.hold(&"i".into()).await.unwrap(), None);
+    assert_eq!(store.acquire(&"i".into()).await.unwrap(), None);
     drop(frozen);
 }
 

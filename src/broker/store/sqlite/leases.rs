@@ -1,4 +1,4 @@
-//! Holds in memory, for a store that one process uses. They cannot be lost while it lives.
+//! Leases in memory, for a store that one process uses. They do not expire while the process lives.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -9,16 +9,16 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    broker::store::{Hold, Renewal},
+    broker::store::{Lease, Renewal},
     osb::InstanceId,
 };
 
-/// So long a freeze waits for what is being worked on.
+/// How long a freeze waits for leases to be released.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Who holds what.
+/// The leases that are granted.
 #[derive(Default)]
-pub(super) struct Holds {
+pub(super) struct Leases {
     state: watch::Sender<Given>,
     /// One freezes at a time.
     turn: Arc<Mutex<()>>,
@@ -26,87 +26,87 @@ pub(super) struct Holds {
 
 #[derive(Default)]
 struct Given {
-    held: HashMap<InstanceId, Held>,
+    leased: HashMap<InstanceId, Entry>,
     is_frozen: bool,
 }
 
-struct Held {
+struct Entry {
     token: Uuid,
     interrupted: bool,
 }
 
 impl Given {
-    fn is_held(&self, hold: &Hold) -> bool {
-        self.held.get(&hold.instance).is_some_and(|found| found.token == hold.token)
+    fn is_valid(&self, lease: &Lease) -> bool {
+        self.leased.get(&lease.instance).is_some_and(|found| found.token == lease.token)
     }
 }
 
-impl Holds {
-    pub(super) fn take(&self, instance: &InstanceId) -> Option<Hold> {
+impl Leases {
+    pub(super) fn acquire(&self, instance: &InstanceId) -> Option<Lease> {
         let token = Uuid::new_v4();
         let is_taken = self.state.send_if_modified(|given| {
-            let is_free = !given.is_frozen && !given.held.contains_key(instance);
+            let is_free = !given.is_frozen && !given.leased.contains_key(instance);
             if is_free {
-                given.held.insert(instance.clone(), Held { token, interrupted: false });
+                given.leased.insert(instance.clone(), Entry { token, interrupted: false });
             }
             is_free
         });
-        is_taken.then(|| Hold { instance: instance.clone(), token })
+        is_taken.then(|| Lease { instance: instance.clone(), token })
     }
 
-    pub(super) fn look(&self, hold: &Hold) -> Renewal {
-        match self.state.borrow().held.get(&hold.instance) {
-            Some(found) if found.token == hold.token => Renewal::Held { interrupted: found.interrupted },
+    pub(super) fn look(&self, lease: &Lease) -> Renewal {
+        match self.state.borrow().leased.get(&lease.instance) {
+            Some(found) if found.token == lease.token => Renewal::Renewed { interrupted: found.interrupted },
             _ => Renewal::Lost,
         }
     }
 
-    pub(super) fn holder(&self, instance: &InstanceId) -> Option<Hold> {
+    pub(super) fn current_lease(&self, instance: &InstanceId) -> Option<Lease> {
         let given = self.state.borrow();
-        given.held.get(instance).map(|held| Hold { instance: instance.clone(), token: held.token })
+        given.leased.get(instance).map(|entry| Lease { instance: instance.clone(), token: entry.token })
     }
 
     pub(super) fn interrupt(&self, instance: &InstanceId) {
         self.state.send_modify(|given| {
-            if let Some(held) = given.held.get_mut(instance) {
-                held.interrupted = true;
+            if let Some(entry) = given.leased.get_mut(instance) {
+                entry.interrupted = true;
             }
         });
     }
 
-    pub(super) fn release(&self, hold: &Hold) {
+    pub(super) fn release(&self, lease: &Lease) {
         self.state.send_modify(|given| {
-            if given.is_held(hold) {
-                given.held.remove(&hold.instance);
+            if given.is_valid(lease) {
+                given.leased.remove(&lease.instance);
             }
         });
     }
 
-    /// Gives no more holds, and waits until none is out; nothing when that takes too long.
+    /// Grants no more leases, and waits until all are released; nothing when that takes too long.
     pub(super) async fn freeze(self: &Arc<Self>) -> Option<Frost> {
         let frozen = async {
             let turn = self.turn.clone().lock_owned().await;
             self.state.send_modify(|given| given.is_frozen = true);
-            let frost = Frost { holds: self.clone(), turn };
+            let frost = Frost { leases: self.clone(), turn };
             let mut state = self.state.subscribe();
             // The sender is ours, so that nothing but the wait can end this.
-            state.wait_for(|given| given.held.is_empty()).await.ok()?;
+            state.wait_for(|given| given.leased.is_empty()).await.ok()?;
             Some(frost)
         };
         timeout(PATIENCE, frozen).await.ok().flatten()
     }
 }
 
-/// While it is there, no hold is given.
+/// While it exists, no lease is granted.
 pub(super) struct Frost {
-    holds: Arc<Holds>,
+    leases: Arc<Leases>,
     #[expect(dead_code, reason = "held, not used; dropped after the thaw")]
     turn: OwnedMutexGuard<()>,
 }
 
 impl Drop for Frost {
     fn drop(&mut self) {
-        self.holds.state.send_modify(|given| given.is_frozen = false);
+        self.leases.state.send_modify(|given| given.is_frozen = false);
     }
 }
 
@@ -116,10 +116,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_freeze_that_waits_too_long_is_given_up() {
-        let holds = Arc::new(Holds::default());
-        let hold = holds.take(&"i".into()).unwrap();
-        assert!(holds.freeze().await.is_none());
-        assert!(holds.take(&"j".into()).is_some(), "nothing stays frozen");
-        assert_eq!(holds.look(&hold), Renewal::Held { interrupted: false });
+        let leases = Arc::new(Leases::default());
+        let lease = leases.acquire(&"i".into()).unwrap();
+        assert!(leases.freeze().await.is_none());
+        assert!(leases.acquire(&"j".into()).is_some(), "nothing stays frozen");
+        assert_eq!(leases.look(&lease), Renewal::Renewed { interrupted: false });
     }
 }

@@ -5,7 +5,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::broker::store::StoreError;
 
 /// Each makes the next schema of the one before. Never change one, add another.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE installation (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), id TEXT NOT NULL) STRICT;
     CREATE TABLE records (
         is_binding INTEGER NOT NULL CHECK (is_binding IN (0, 1)),
@@ -27,7 +28,13 @@ const MIGRATIONS: [&str; 1] = ["
     ) STRICT;
     CREATE INDEX records_state ON records (state);
     CREATE INDEX buried_ended_at ON buried (ended_at);
-"];
+",
+    "
+    ALTER TABLE buried RENAME TO tombstones;
+    DROP INDEX buried_ended_at;
+    CREATE INDEX tombstones_ended_at ON tombstones (ended_at);
+",
+];
 
 /// What a file has that is new.
 const NOTHING: i64 = 0;

@@ -43,8 +43,8 @@ async fn records_survive_the_process() {
     let bed = File::new().await;
     let i = instance("i");
     bed.store.installation("one").await.unwrap();
-    let hold = take(&bed.store, &i.instance).await;
-    bed.store.commit(&hold, vec![put(&i, "1")], Then::Keep).await.unwrap();
+    let lease = take(&bed.store, &i.instance).await;
+    bed.store.commit(&lease, vec![put(&i, "1")], Then::Keep).await.unwrap();
     let File { folder, store } = bed;
     drop(store);
     let store = Sqlite::open(&folder.path().join("broker.db")).unwrap();
@@ -101,6 +101,24 @@ async fn looking_at_a_store_leaves_it_as_it_is() {
     assert!(error.contains("writable"), "{error}");
 }
 
+#[tokio::test]
+async fn an_earlier_schema_is_brought_up_to_date_with_what_it_remembers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("broker.db");
+    let (store, gone) = (Sqlite::open(&path).unwrap(), instance("gone"));
+    change(&store, "gone", vec![Change::Tombstone(gone.clone(), "delete".to_owned())]).await;
+    drop(store);
+    let earlier = Connection::open(&path).unwrap();
+    let names = "ALTER TABLE tombstones RENAME TO buried; DROP INDEX tombstones_ended_at;
+                 CREATE INDEX buried_ended_at ON buried (ended_at); PRAGMA user_version = 2;";
+    earlier.execute_batch(names).unwrap();
+    drop(earlier);
+    let error = refused(Sqlite::open_existing(&path, true));
+    assert!(error.contains("schema version 2") && error.contains("start this bindery's broker"), "{error}");
+    let store = Sqlite::open(&path).unwrap();
+    assert_eq!(store.tombstone(&gone).await.unwrap().as_deref(), Some("delete"));
+}
+
 #[rstest::rstest]
 #[case(1, "remove the file")]
 #[case(KNOWN + 1, "newer bindery")]
@@ -150,17 +168,17 @@ async fn a_full_disk_is_told_and_nothing_is_half_done() {
         })
     };
     limit(0).await.unwrap();
-    let hold = take(store, &i.instance).await;
+    let lease = take(store, &i.instance).await;
     let changes = || vec![put(&i, "after"), put(&small, ""), put(&large, &"x".repeat(100_000))];
     for then in [Then::Keep, Then::Release] {
-        let error = refused(store.commit(&hold, changes(), then).await);
+        let error = refused(store.commit(&lease, changes(), then).await);
         assert!(error.contains("sqlite:") && error.contains("make space"), "{error}");
     }
     assert_eq!(store.row(&i).await.unwrap().unwrap().sealed.bytes, b"before");
     assert_eq!(store.bindings(&i.instance).await.unwrap(), []);
     // It is still held, and goes on when there is space.
     limit(1000).await.unwrap();
-    store.commit(&hold, changes(), Then::Release).await.unwrap();
+    store.commit(&lease, changes(), Then::Release).await.unwrap();
     assert_eq!(store.bindings(&i.instance).await.unwrap().len(), 2);
 }
 
@@ -170,8 +188,8 @@ async fn a_store_that_cannot_be_written_is_told_and_read() {
     let i = instance("i");
     change(&bed.store, "i", vec![put(&i, "before")]).await;
     let store = Sqlite::open_existing(&bed.path(), false).unwrap();
-    let hold = take(&store, &i.instance).await;
-    let error = refused(store.commit(&hold, vec![Change::Remove(i.clone())], Then::Release).await);
+    let lease = take(&store, &i.instance).await;
+    let error = refused(store.commit(&lease, vec![Change::Remove(i.clone())], Then::Release).await);
     assert!(error.contains("writable for this user"), "{error}");
     assert_eq!(store.row(&i).await.unwrap().unwrap().sealed.bytes, b"before");
 }
@@ -182,15 +200,15 @@ async fn another_process_cannot_write_to_a_frozen_store() {
     let bed = File::new().await;
     let i = instance("i");
     let sweep = Sqlite::open_existing(&bed.path(), true).unwrap();
-    let hold = take(&bed.store, &i.instance).await;
+    let lease = take(&bed.store, &i.instance).await;
     let frozen = sweep.freeze().await.unwrap();
     bed.store.write(|connection| connection.busy_timeout(Duration::ZERO)).await.unwrap();
-    let error = refused(bed.store.commit(&hold, vec![put(&i, "1")], Then::Release).await);
+    let error = refused(bed.store.commit(&lease, vec![put(&i, "1")], Then::Release).await);
     assert!(error.contains("another process writes to it"), "{error}");
     assert_eq!(sweep.row(&i).await.unwrap(), None);
 
     bed.store.write(|connection| connection.busy_timeout(BUSY_TIMEOUT)).await.unwrap();
-    let mut waiting = Box::pin(bed.store.commit(&hold, vec![put(&i, "2")], Then::Release));
+    let mut waiting = Box::pin(bed.store.commit(&lease, vec![put(&i, "2")], Then::Release));
     assert!(tokio::time::timeout(Duration::from_millis(100), &mut waiting).await.is_err(), "it waits");
     drop(frozen);
     waiting.await.unwrap();
@@ -206,11 +224,11 @@ async fn a_commit_that_fails_leaves_those_beside_it_alone() {
     store.write(|connection| connection.execute_batch(refuse)).await.unwrap();
     let commits = (0..20).map(async |n| {
         let id = instance(&format!("i{n}"));
-        let hold = take(&store, &id.instance).await;
+        let lease = take(&store, &id.instance).await;
         let server = if n % 2 == 0 { "main" } else { "refused" };
         let bound = contract_tests::row(&binding(id.instance.as_str(), "b"), State::Ready, "1");
         let changes = vec![put(&id, "1"), Change::Put(Row { server: server.into(), ..bound })];
-        let is_made = store.commit(&hold, changes, Then::Release).await.is_ok();
+        let is_made = store.commit(&lease, changes, Then::Release).await.is_ok();
         assert_eq!(is_made, n % 2 == 0);
         assert_eq!(store.row(&id).await.unwrap().is_some(), is_made, "{id}");
     });

@@ -1,0 +1,442 @@
+//! One operation, whichever verb it carries out: acquire the instance's lease, record the intent, drive the backend,
+//! conclude by recording the outcome, and audit. A verb gives the checks of its [`Request`] and the calls of its [`Work`];
+//! recovery and the queue resume recorded work through [`Shared::run`], as a request begins it.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::task::JoinHandle;
+
+use super::{
+    super::{
+        backends::{ExecutionMode, InstanceSpec, ServiceError},
+        store::{
+            Change, Key, State,
+            records::{Operation, Outcome, Record, Verb},
+        },
+    },
+    Engine, Refusal, RequestContext, Shared, Status,
+    audit::{self, Audit, AuditOutcome},
+    driver::{Ended, RetryPolicy, Run},
+    leases::LeaseGuard,
+    limits::Slot,
+    tombstone,
+};
+use crate::{
+    broker::config::BackendName,
+    osb::{InstanceId, PlanId, ServiceId},
+};
+
+/// What a verb checks before it records anything, and how it answers.
+#[async_trait]
+pub(super) trait Request: Send + Sync + Sized + 'static {
+    type Work: Work;
+    type Answer: AuditOutcome + Send + 'static;
+
+    fn instance(&self) -> &InstanceId;
+
+    /// What to do while another operation has the instance's lease.
+    async fn while_busy(&self, scope: &Scope<'_>) -> Result<Busy<Self>, Refusal>;
+
+    /// Records the request beside the operation that has the lease, to be carried out after it. Answers the id of the new
+    /// operation, or nothing when the request has to wait.
+    async fn enqueue(&self, _scope: &Scope<'_>) -> Result<Option<String>, Refusal> {
+        Ok(None)
+    }
+
+    /// Checks the request against the records, under the lease.
+    async fn plan(&self, scope: &Scope<'_>) -> Result<Next<Self>, Refusal>;
+
+    /// The answer; `done` is there once the work is.
+    fn answer(&self, status: Status, done: Option<<Self::Work as Work>::Done>) -> Self::Answer;
+}
+
+/// What a request does while another operation has the lease.
+pub(super) enum Busy<R: Request> {
+    /// It is answered from the records.
+    Answer(R::Answer),
+    /// The operation under way does what the request wants; the platform polls it.
+    Poll(String),
+    /// It halts the creation of what it deletes.
+    Halt(Key),
+    /// It waits its turn.
+    Wait,
+}
+
+/// What a request does under the lease.
+pub(super) enum Next<R: Request> {
+    /// Records the intent and begins the work on this instance.
+    Begin(Box<InstanceSpec>, <R::Work as Work>::Record),
+    /// Makes these changes, if any, and answers.
+    Answer(Vec<Change>, R::Answer),
+}
+
+impl<R: Request> Next<R> {
+    pub(super) fn begin(on: InstanceSpec, record: <R::Work as Work>::Record) -> Self {
+        Self::Begin(Box::new(on), record)
+    }
+}
+
+/// What a verb does to the backend, and what its record becomes.
+#[async_trait]
+pub(super) trait Work: 'static {
+    type Record: Record;
+    type Done: Send + 'static;
+    const VERB: Verb;
+
+    /// Calls the backend until it is done.
+    async fn drive(run: &Run<'_>, record: &mut Self::Record) -> Result<Self::Done, Refusal>;
+
+    /// What its end makes of the record.
+    fn conclude(record: &mut Self::Record, failure: Option<&Refusal>) -> Conclusion {
+        match (Self::VERB.is_deletion(), failure) {
+            (true, None) => return Conclusion::Removed,
+            (true, Some(_)) => {}
+            (false, None) => record.set_state(State::Ready),
+            (false, Some(_)) => record.set_state(State::Failed),
+        }
+        Conclusion::Recorded
+    }
+
+    /// What the caller is told of a failure; `message` is what was recorded.
+    fn refusal(refusal: Refusal, _message: String) -> Refusal {
+        refusal
+    }
+
+    /// What the caller is told of an operation whose outcome could not be recorded.
+    fn unrecorded(refusal: Refusal) -> Refusal {
+        refusal
+    }
+
+    /// Whether the work takes longer than a request.
+    fn is_asynchronous(engine: &Shared, on: &InstanceSpec, _record: &Self::Record) -> bool {
+        engine.is_asynchronous(Self::VERB, &on.service_id, &on.plan_id)
+    }
+}
+
+/// What becomes of a record when its work ends.
+pub(super) enum Conclusion {
+    /// It is written with the outcome.
+    Recorded,
+    /// It is removed; a tombstone tells platforms that still poll.
+    Removed,
+    /// It stays as it is, for recovery to go on with.
+    Unfinished,
+}
+
+/// The lease, or an answer that needs none.
+enum Acquired<A> {
+    Lease(LeaseGuard),
+    Answer(A),
+}
+
+/// A request under way.
+pub(super) struct Scope<'a> {
+    pub(super) engine: &'a Arc<Shared>,
+    pub(super) context: &'a RequestContext,
+}
+
+impl Engine {
+    /// Carries out a request: `checked` compares it with the catalog, the rest is the same for every verb.
+    pub(super) async fn perform<R: Request>(
+        &self,
+        context: RequestContext,
+        audit: Audit,
+        checked: impl FnOnce(&Scope<'_>) -> Result<R, Refusal> + Send + 'static,
+    ) -> Result<R::Answer, Refusal> {
+        self.audited(audit, async move |engine| {
+            let scope = Scope { engine: &engine, context: &context };
+            let request = checked(&scope)?;
+            scope.perform(&request).await
+        })
+        .await
+    }
+}
+
+impl Scope<'_> {
+    async fn perform<R: Request>(&self, request: &R) -> Result<R::Answer, Refusal> {
+        let lease = match self.acquire(request).await? {
+            Acquired::Lease(lease) => lease,
+            Acquired::Answer(answer) => return Ok(answer),
+        };
+        match request.plan(self).await? {
+            Next::Begin(on, record) => self.begin(request, lease, *on, record).await,
+            Next::Answer(changes, answer) => {
+                lease.finish(changes).await?;
+                Ok(answer)
+            }
+        }
+    }
+
+    async fn acquire<R: Request>(&self, request: &R) -> Result<Acquired<R::Answer>, Refusal> {
+        let (Self { engine, context }, instance) = (self, request.instance());
+        if let Some(lease) = engine.leases.acquire(instance, Duration::ZERO).await? {
+            return Ok(Acquired::Lease(lease));
+        }
+        let accepted = |operation| Ok(Acquired::Answer(request.answer(Status::Accepted(operation), None)));
+        match request.while_busy(self).await? {
+            Busy::Answer(answer) => return Ok(Acquired::Answer(answer)),
+            Busy::Poll(operation) => return accepted(operation),
+            Busy::Halt(created) => return engine.halt(&created).await.map(Acquired::Lease),
+            Busy::Wait => {}
+        }
+        let patience = engine.patience(context, instance).await?;
+        if let Some(lease) = engine.leases.acquire(instance, patience).await? {
+            return Ok(Acquired::Lease(lease));
+        }
+        if context.accepts_incomplete
+            && let Some(operation) = request.enqueue(self).await?
+        {
+            return accepted(operation);
+        }
+        if patience.is_zero() {
+            return engine.wait_for_lease(instance).await.map(Acquired::Lease);
+        }
+        Err(Refusal::Concurrency(instance.clone()))
+    }
+
+    /// Records the intent, runs the work apart from the request, and waits for its outcome as long as the platform does.
+    async fn begin<R: Request>(
+        &self,
+        request: &R,
+        lease: LeaseGuard,
+        on: InstanceSpec,
+        record: <R::Work as Work>::Record,
+    ) -> Result<R::Answer, Refusal> {
+        let engine = self.engine.clone();
+        let slot = if self.context.accepts_incomplete {
+            None
+        } else {
+            Some(engine.slot_in_time::<R::Work>(&lease, &record).await?)
+        };
+        lease.commit(vec![engine.records.put(&record)]).await?;
+        let operation = record.operation().id.clone();
+        let is_asynchronous = R::Work::is_asynchronous(&engine, &on, &record);
+        let retry_policy = engine.retry_policy(record.operation(), &on);
+        let running = self
+            .engine
+            .operations
+            .spawn(async move { engine.run::<R::Work>(lease, &on, record, retry_policy, slot).await });
+        match self.outcome(is_asynchronous, running).await {
+            Ok(Some(done)) => Ok(request.answer(Status::Done, Some(done))),
+            Ok(None) => Ok(request.answer(Status::Accepted(operation), None)),
+            Err(refusal @ (Refusal::Store(_) | Refusal::Interrupted)) => Err(R::Work::unrecorded(refusal)),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// The outcome of an operation, or nothing when the platform is to poll for it.
+    async fn outcome<T>(
+        &self,
+        is_asynchronous: bool,
+        running: JoinHandle<Result<T, Refusal>>,
+    ) -> Result<Option<T>, Refusal> {
+        let ended = |joined: Result<Result<T, Refusal>, _>| joined.unwrap_or(Err(Refusal::Interrupted));
+        if !self.context.accepts_incomplete {
+            return ended(running.await).map(Some);
+        }
+        if is_asynchronous {
+            return Ok(None);
+        }
+        match tokio::time::timeout(self.engine.timing.answer, running).await {
+            Ok(joined) => match ended(joined) {
+                // The intent is recorded and resumed later: an error would say that nothing comes of it.
+                Err(Refusal::Interrupted | Refusal::Store(_)) => Ok(None),
+                outcome => outcome.map(Some),
+            },
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Refuses a platform that does not poll where it must.
+    pub(super) fn require_polling(
+        &self,
+        verb: Verb,
+        service_id: &ServiceId,
+        plan_id: &PlanId,
+    ) -> Result<(), Refusal> {
+        if !self.context.accepts_incomplete && self.engine.is_asynchronous(verb, service_id, plan_id) {
+            return Err(Refusal::AsyncRequired);
+        }
+        Ok(())
+    }
+
+    /// What a request does that meets this operation: polls it when it is the operation that the request asks for, waits for
+    /// one that ends soon.
+    pub(super) fn busy_with<R: Request>(
+        &self,
+        request: &R,
+        operation: &Operation,
+    ) -> Result<Busy<R>, Refusal> {
+        if !operation.is_in_progress() || !operation.is_asynchronous {
+            return Ok(Busy::Wait);
+        }
+        if operation.verb == R::Work::VERB && self.context.accepts_incomplete {
+            return Ok(Busy::Poll(operation.id.clone()));
+        }
+        Err(Refusal::Concurrency(request.instance().clone()))
+    }
+
+    /// A new operation of this request.
+    pub(super) fn operation(&self, verb: Verb) -> Operation {
+        Operation {
+            is_asynchronous: self.context.accepts_incomplete,
+            ..Operation::begin(verb, self.context.caller.0.clone())
+        }
+    }
+
+    /// Resumes a creation that was cut off, or begins it anew after it failed.
+    pub(super) fn create_again<R: Record>(&self, mut record: R, verb: Verb) -> R {
+        if record.state() == State::Failed {
+            record.begin(self.operation(verb));
+        }
+        record.operation_mut().is_asynchronous |= self.context.accepts_incomplete;
+        record.set_state(State::Creating);
+        record
+    }
+
+    /// Begins a deletion, or resumes one that is under way.
+    pub(super) fn delete<R: Record>(&self, mut record: R, verb: Verb) -> R {
+        if record.state() != State::Deleting || !record.operation().is_in_progress() {
+            record.begin(self.operation(verb));
+        }
+        record.operation_mut().is_asynchronous |= self.context.accepts_incomplete;
+        record.set_state(State::Deleting);
+        record
+    }
+}
+
+impl Shared {
+    /// Waits for the instance's lease, as long as a request may.
+    pub(super) async fn wait_for_lease(&self, instance: &InstanceId) -> Result<LeaseGuard, Refusal> {
+        let lease = self.leases.acquire(instance, self.timing.queue).await?;
+        lease.ok_or_else(|| Refusal::Concurrency(instance.clone()))
+    }
+
+    /// How long a request waits before it is recorded for later: not at all for an operation that takes long.
+    async fn patience(&self, context: &RequestContext, instance: &InstanceId) -> Result<Duration, Refusal> {
+        let found = if context.accepts_incomplete { self.records.instance(instance).await? } else { None };
+        let takes_long = found.is_some_and(|found| {
+            let verbs: &[Verb] = if found.operation.is_in_progress() {
+                &[found.operation.verb]
+            } else {
+                &[Verb::Bind, Verb::Unbind]
+            };
+            let InstanceSpec { service_id, plan_id, .. } = &found.spec;
+            verbs.iter().any(|verb| self.is_asynchronous(*verb, service_id, plan_id))
+        });
+        Ok(if takes_long { Duration::ZERO } else { self.timing.queue })
+    }
+
+    /// Halts the creation of an instance or a binding that is under way, and acquires the lease.
+    async fn halt(&self, created: &Key) -> Result<LeaseGuard, Refusal> {
+        // Long enough also for a broker that was killed meanwhile: a refusal now would leave the creation halted.
+        let expiry = self.records.store.lease_duration().unwrap_or_default();
+        let patience = self.timing.halt + 2 * expiry + self.timing.queue;
+        let lease = self.leases.halt(created, patience).await?;
+        lease.ok_or_else(|| Refusal::Concurrency(created.instance.clone()))
+    }
+
+    /// Runs recorded work to its end: drives the backend, records the outcome, and audits what nobody waits for. Work that
+    /// is interrupted stays as it is recorded.
+    pub(super) async fn run<W: Work>(
+        &self,
+        lease: LeaseGuard,
+        on: &InstanceSpec,
+        mut record: W::Record,
+        retry_policy: RetryPolicy,
+        slot: Option<Slot>,
+    ) -> Result<W::Done, Refusal> {
+        let server = record.server().clone();
+        if !W::VERB.is_deletion() {
+            self.provider(&server)?;
+        }
+        if W::VERB.is_creation() {
+            lease.create(&record.key());
+        }
+        let slot = match slot {
+            Some(slot) => Ok(slot),
+            None => self.slot(&server, &lease, W::VERB, retry_policy).await,
+        };
+        let driven = match slot {
+            Ok(slot) => {
+                let (lease, server, slot) = (&lease, &server, &slot);
+                let run = Run { engine: self, lease, server, on, retry_policy, verb: W::VERB, slot };
+                W::drive(&run, &mut record).await
+            }
+            Err(ended) => Err(ended.into()),
+        };
+        if matches!(driven, Err(Refusal::Interrupted)) {
+            return driven;
+        }
+        let message = driven.as_ref().err().map(Refusal::user_message);
+        let conclusion = W::conclude(&mut record, driven.as_ref().err());
+        if matches!(conclusion, Conclusion::Unfinished) {
+            lease.release().await?;
+            return driven;
+        }
+        record.operation_mut().outcome = message.clone().map_or(Outcome::Succeeded, Outcome::Failed);
+        lease.finish(self.changes(&record, &conclusion)).await?;
+        if record.operation().is_asynchronous {
+            audit::ended(&record.key(), record.operation());
+        }
+        driven.map_err(|refusal| W::refusal(refusal, message.unwrap_or_default()))
+    }
+
+    /// Waits for the operation's turn on the backend.
+    async fn slot(
+        &self,
+        backend: &BackendName,
+        lease: &LeaseGuard,
+        verb: Verb,
+        retry_policy: RetryPolicy,
+    ) -> Result<Slot, Ended> {
+        // A backend that is no longer configured is refused by what would call it.
+        let Some(limits) = self.limits.get(backend) else { return Ok(Slot::default()) };
+        let too_late = async {
+            match retry_policy.end() {
+                Some(end) => tokio::time::sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = self.ended(lease, verb, retry_policy) => Err(ended),
+            slot = limits.slot() => Ok(slot),
+            () = too_late => Err(Ended::Failed(ServiceError::new(
+                backend,
+                "not begun in the time for which platforms poll, for other operations are under way; try again later",
+            ))),
+        }
+    }
+
+    /// The turn of an operation that a request waits for. Nothing is recorded before it, so that a request that was in vain
+    /// leaves nothing.
+    async fn slot_in_time<W: Work>(&self, lease: &LeaseGuard, record: &W::Record) -> Result<Slot, Refusal> {
+        if W::VERB.is_creation() {
+            lease.create(&record.key());
+        }
+        let slot = self.slot(record.server(), lease, W::VERB, RetryPolicy::Once);
+        match tokio::time::timeout(self.timing.answer, slot).await {
+            Ok(slot) => Ok(slot?),
+            Err(_) => Err(Refusal::Busy),
+        }
+    }
+
+    fn changes(&self, record: &impl Record, conclusion: &Conclusion) -> Vec<Change> {
+        match conclusion {
+            Conclusion::Recorded => vec![self.records.put(record)],
+            Conclusion::Removed => {
+                [Change::Remove(record.key())].into_iter().chain(tombstone::of(record)).collect()
+            }
+            Conclusion::Unfinished => Vec::new(),
+        }
+    }
+
+    /// Whether an operation takes longer than a request, as far as the catalog still has the plan.
+    pub(super) fn is_asynchronous(&self, verb: Verb, service_id: &ServiceId, plan_id: &PlanId) -> bool {
+        let server = self.offer.plan(service_id, plan_id).map(|offered| offered.server);
+        let provider = server.and_then(|server| self.provider(server));
+        provider.is_ok_and(|provider| provider.execution_mode(plan_id, verb) == ExecutionMode::Asynchronous)
+    }
+}

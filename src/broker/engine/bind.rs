@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio::try_join;
 
 use super::{
     super::{
@@ -98,13 +99,15 @@ impl Request for Wanted {
 
     async fn plan(&self, scope: &Scope<'_>) -> Result<Next<Self>, Refusal> {
         let busy = || Refusal::Concurrency(self.instance.clone());
-        let on = scope.engine.records.instance(&self.instance).await?;
+        let records = &scope.engine.records;
+        let (on, found) =
+            try_join!(records.instance(&self.instance), records.binding(&self.instance, &self.id))?;
         let on = on.ok_or_else(|| Refusal::NotFound(no_instance(&self.instance)))?;
         // What is still recorded may have been revoked.
         if on.state == State::Deleting {
             return Err(busy());
         }
-        let record = match scope.engine.records.binding(&self.instance, &self.id).await? {
+        let record = match found {
             None => self.new_binding(scope, &on).await?,
             Some(found) => {
                 same_binding(&found, &on, &self.wanted)?;

@@ -1,6 +1,7 @@
 //! Revoking bindings.
 
 use async_trait::async_trait;
+use tokio::try_join;
 
 use super::{
     super::store::{
@@ -96,8 +97,10 @@ impl Request for Unwanted {
 
     async fn plan(&self, scope: &Scope<'_>) -> Result<Next<Self>, Refusal> {
         let gone = || Refusal::Gone(no_binding(&self.instance, &self.id));
-        let record = scope.engine.records.binding(&self.instance, &self.id).await?.ok_or_else(gone)?;
-        let on = scope.engine.records.instance(&self.instance).await?.ok_or_else(gone)?;
+        let records = &scope.engine.records;
+        let (record, on) =
+            try_join!(records.binding(&self.instance, &self.id), records.instance(&self.instance))?;
+        let (record, on) = (record.ok_or_else(gone)?, on.ok_or_else(gone)?);
         // After looking: strict clients expect 410 for what never was, whatever else is wrong.
         self.check(&record, &on)?;
         scope.require_polling(Verb::Unbind, &on.spec.service_id, &on.spec.plan_id)?;

@@ -4,10 +4,11 @@
 //! In CockroachDB, where row locks are best effort and shared ones are off by default, serializable isolation does
 //! (<https://www.cockroachlabs.com/docs/stable/select-for-update>). So there are no advisory locks, LISTEN or LOCK TABLE.
 //!
-//! Everything may be done twice, and is done again after a conflict or a lost connection: a commit says what the rows are
-//! to be, and needs its lease again; a lease is asked for by the same token. That is also why a commit that gives its lease
-//! back does so afterwards, in a statement of its own: a commit whose answer was lost still finds its lease, and the lease of
-//! one that dies between the two runs out.
+//! Every statement may be sent twice, and is done again after a conflict or a lost connection: a commit says what the rows are
+//! to be, and needs its lease again; a lease is acquired by the same token. A commit of one record, which is what most
+//! operations make, is one statement that also releases the lease; when its answer was lost, the record tells whether it was
+//! made. A commit of several changes releases its lease afterwards, in a statement of its own: it still finds the lease when
+//! its answer was lost, and the lease of a broker that dies between the two statements expires.
 
 mod address;
 mod connection;
@@ -89,6 +90,27 @@ impl Postgres {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<tokio_postgres::Row>, StoreError> {
         self.pool.rows(sql, parameters).await.map_err(|problem| self.failed(does, &problem))
+    }
+
+    /// Writes one record if the lease is valid, in one statement and so in one round trip; answers whether it is valid.
+    async fn put_once(&self, lease: &Lease, row: &Row, then: Then) -> Result<bool, Problem> {
+        let parts = Parts::of(&row.key);
+        let [instance, is_binding, binding] = parts.parameters();
+        let (state, server, is_released) = (row.state.as_str(), row.server.as_str(), then == Then::Release);
+        let parameters: [Parameter<'_>; 9] = [
+            instance,
+            is_binding,
+            binding,
+            (&state, Type::TEXT),
+            (&server, Type::TEXT),
+            (&row.sealed.key_id, Type::TEXT),
+            (&row.sealed.bytes, Type::BYTEA),
+            (&lease.token, Type::UUID),
+            (&is_released, Type::BOOL),
+        ];
+        let rows =
+            self.pool.once(async |client: &mut Client| client.query_typed(PUT, &parameters).await).await?;
+        Ok(rows.first().is_some_and(|row| row.get::<_, i64>(0) > 0))
     }
 
     /// Makes the changes if the lease is valid, and answers whether it is.
@@ -180,11 +202,14 @@ impl Store for Postgres {
         Some(self.lease)
     }
 
+    /// The lease need not be on disk before the intent that is recorded under it, and is then: the log is written in order. A
+    /// lease that a crash of the server loses before has done nothing.
     async fn acquire(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError> {
         // The lock on the one row keeps a freeze waiting until the lease can be seen, and this until the freeze can.
         let sql = "INSERT INTO bindery_leases (instance, token, expires_at, interrupted) \
                    SELECT $1, $2, now() + $3 * INTERVAL '1 second', FALSE FROM bindery_meta \
-                   WHERE frozen_until IS NULL OR frozen_until <= now() FOR SHARE \
+                   WHERE (frozen_until IS NULL OR frozen_until <= now()) \
+                   AND set_config('synchronous_commit', 'off', TRUE) IS NOT NULL FOR SHARE \
                    ON CONFLICT (instance) DO UPDATE SET \
                    token = excluded.token, expires_at = excluded.expires_at, interrupted = excluded.interrupted \
                    WHERE bindery_leases.expires_at <= now() OR bindery_leases.token = excluded.token RETURNING 1";
@@ -228,7 +253,11 @@ impl Store for Postgres {
     async fn commit(&self, lease: &Lease, changes: Vec<Change>, then: Then) -> Result<(), StoreError> {
         // The error of an earlier attempt that may have committed.
         let mut doubt = None;
-        let committed = (|| self.commit_once(lease, &changes))
+        let once = async || match changes.as_slice() {
+            [Change::Put(row)] => self.put_once(lease, row, then).await,
+            changes => self.commit_once(lease, changes).await,
+        };
+        let committed = once
             .retry(retries())
             .when(Problem::is_passing)
             .notify(|problem, _| {
@@ -240,6 +269,8 @@ impl Store for Postgres {
             .await;
         match (committed.map_err(|problem| self.failed("record what was done", &problem))?, doubt) {
             (true, _) => {}
+            // An attempt whose answer was lost has released the lease as well.
+            (false, Some(_)) if then == Then::Release && self.is_written(&changes).await? => return Ok(()),
             (false, None) => {
                 return Err(StoreError::LeaseLost {
                     store: self.name.to_string(),
@@ -253,6 +284,7 @@ impl Store for Postgres {
             }
         }
         if then == Then::Release
+            && !matches!(changes.as_slice(), [Change::Put(_)])
             && let Err(error) = self.release(lease).await
         {
             // The changes are recorded.
@@ -311,6 +343,17 @@ async fn make_change(transaction: &Transaction<'_>, change: &Change) -> Result<(
     Ok(())
 }
 
+/// Writes a record and, if `$9` says so, releases the lease. Nothing is written without the lease.
+const PUT: &str = "WITH lease AS ( \
+        SELECT 1 FROM bindery_leases WHERE instance = $1 AND token = $8 AND expires_at > now() FOR UPDATE \
+    ), written AS ( \
+        INSERT INTO bindery_records (instance, is_binding, binding, state, server, key_id, sealed) \
+        SELECT $1, $2, $3, $4, $5, $6, $7 FROM lease ON CONFLICT (instance, is_binding, binding) DO UPDATE SET \
+        state = excluded.state, server = excluded.server, key_id = excluded.key_id, sealed = excluded.sealed RETURNING 1 \
+    ), released AS ( \
+        DELETE FROM bindery_leases WHERE $9 AND instance = $1 AND token = $8 AND EXISTS (SELECT 1 FROM lease) RETURNING 1 \
+    ) SELECT count(*) FROM written";
+
 /// A key as it lies in the tables: an instance has no binding, and a binding may have no name.
 struct Parts<'a> {
     instance: &'a [u8],
@@ -359,6 +402,12 @@ impl Postgres {
             server: row.get::<_, String>(4).into(),
             sealed: Sealed { key_id: row.get(5), bytes: row.get(6) },
         })
+    }
+
+    /// Whether the one record that was to be written is in the table. Sealed bytes differ with each write.
+    async fn is_written(&self, changes: &[Change]) -> Result<bool, StoreError> {
+        let [Change::Put(wanted)] = changes else { return Ok(false) };
+        Ok(self.row(&wanted.key).await?.is_some_and(|found| found.sealed == wanted.sealed))
     }
 
     fn damaged(&self, what: &str) -> StoreError {

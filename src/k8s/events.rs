@@ -58,11 +58,13 @@ pub struct Event {
 
 impl Event {
     /// An event of the type `Normal`.
+    #[must_use]
     pub fn normal(action: &'static str, reason: impl Into<Cow<'static, str>>, note: String) -> Self {
         Self { is_warning: false, reason: reason.into(), action, note }
     }
 
     /// An event of the type `Warning`.
+    #[must_use]
     pub fn warning(action: &'static str, reason: impl Into<Cow<'static, str>>, note: String) -> Self {
         Self { is_warning: true, reason: reason.into(), action, note }
     }
@@ -176,7 +178,7 @@ impl Counts {
 fn digest(regarding: &ObjectReference, event: &Event) -> u64 {
     let uid = regarding.uid.as_deref().unwrap_or_default();
     let digest = Sha256::digest(format!("{uid}\0{}\0{}", event.reason, event.note));
-    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    digest.iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }
 
 fn name(key: u64, regarding: &ObjectReference) -> String {

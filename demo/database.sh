@@ -70,16 +70,16 @@ use_database() {
   while IFS== read -r part value; do url[$part]=$value; done < <(demo/forward --parts "$BINDERY_DEMO_DATABASE_URL")
   say "using the database at ${url[host]}:${url[port]} (BINDERY_DEMO_DATABASE_URL)"
   printf '%s' "${url[password]}" > "$database/password"
-  database_values=(--set "servers.cockroachdb.user=${url[user]}" --set "servers.cockroachdb.database=${url[database]}")
+  database_values=(--set "backends.cockroachdb.user=${url[user]}" --set "backends.cockroachdb.database=${url[database]}")
   if [ -n "${url[sslrootcert]}" ]; then
     cp "${url[sslrootcert]}" "$database/ca.crt"
     # The certificate is for the database's own name, not the example's.
-    if [ $kind_of_cluster != other ]; then database_values+=(--set servers.cockroachdb.sslmode=verify-ca); fi
+    if [ $kind_of_cluster != other ]; then database_values+=(--set backends.cockroachdb.sslmode=verify-ca); fi
   else
-    database_values+=(--set servers.cockroachdb.sslmode=require --set 'servers.cockroachdb.secretKeys={password}')
+    database_values+=(--set backends.cockroachdb.sslmode=require --set 'backends.cockroachdb.secretKeys={password}')
   fi
   if [ $kind_of_cluster = other ]; then
-    database_values+=(--set "servers.cockroachdb.host=${url[host]}" --set "servers.cockroachdb.port=${url[port]}")
+    database_values+=(--set "backends.cockroachdb.host=${url[host]}" --set "backends.cockroachdb.port=${url[port]}")
   else
     forward_database "${url[host]}" "${url[port]}"
   fi

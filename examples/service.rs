@@ -13,13 +13,17 @@ use anyhow::Context;
 use async_trait::async_trait;
 use bindery::{
     broker::{
-        BindingSpec, Bound, Broker, InstanceSpec, Progress, Provider, Resource, ResourceKind, ServiceError,
-        Timing, Unacceptable,
-        config::{BrokerConfig, LoadedConfig, Login, PartialSettings, PasswordSource, StoreKey},
+        Backend, BindingSpec, Bound, Broker, InstanceSpec, PlanSettings, Progress, Provider, Registry,
+        Resource, ServiceError, Timing, Unacceptable,
+        config::{
+            BackendSettings, BrokerConfig, ConfigError, LoadedConfig, Login, PartialSettings, PasswordSource,
+            StoreKey,
+        },
     },
     osb::{BindingId, InstanceId, Object},
     telemetry::Metrics,
 };
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::fs;
 
@@ -32,6 +36,10 @@ struct Folders {
 /// Holds the id of the installation that made a folder.
 const MARK: &str = ".installation";
 const README: &str = "README";
+
+/// What there is to sweep.
+const FOLDER: &str = "folder";
+const TOKEN: &str = "token";
 
 /// A name that is always the same for the same ids, and fits whatever they contain.
 fn name(prefix: &str, ids: &[&str]) -> String {
@@ -122,10 +130,10 @@ impl Folders {
             while let Some(file) = files.next_entry().await? {
                 let name = file.file_name().to_string_lossy().into_owned();
                 if name.starts_with("token-") {
-                    found.push(Resource { kind: ResourceKind::Login, name, ours, exists: true });
+                    found.push(Resource { kind: TOKEN.to_owned(), name, ours, exists: true });
                 }
             }
-            found.push(Resource { kind: ResourceKind::Database, name, ours, exists: true });
+            found.push(Resource { kind: FOLDER.to_owned(), name, ours, exists: true });
         }
         Ok(found)
     }
@@ -217,12 +225,12 @@ impl Provider for Folders {
     }
 
     async fn remove(&self, resource: &Resource) -> Result<(), ServiceError> {
-        if resource.kind == ResourceKind::Database {
+        if resource.kind == FOLDER {
             let is_there = self.is_ours(&resource.name).await?;
             return self.clear(&resource.name, is_there).await;
         }
         let found = self.resources().await?;
-        for folder in found.iter().filter(|found| found.ours && found.kind == ResourceKind::Database) {
+        for folder in found.iter().filter(|found| found.ours && found.kind == FOLDER) {
             let path = self.root.join(&folder.name).join(&resource.name);
             unless_gone(fs::remove_file(&path).await).map_err(|error| failed(&path, &error))?;
         }
@@ -236,20 +244,45 @@ impl Provider for Folders {
     }
 }
 
-/// What is offered, and how. A plan names a server, and [`broker`] says who provides what is there; so host and type
-/// mean nothing here.
+/// The fields of a backend of type `folders`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    root: PathBuf,
+}
+
+impl Backend for Settings {
+    fn provider(&self, installation: &str) -> Arc<dyn Provider> {
+        Arc::new(Folders { root: self.root.clone(), installation: installation.to_owned() })
+    }
+}
+
+/// The fields of a plan on such a backend: none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plan {}
+
+/// Reads the settings of a backend and of the plans on it; no IO.
+fn configure(backend: &BackendSettings, plans: &[PlanSettings]) -> Result<Box<dyn Backend>, ConfigError> {
+    for plan in plans {
+        let Plan {} = plan.settings.parse()?;
+    }
+    Ok(Box::new(backend.settings.parse::<Settings>()?))
+}
+
+/// What is offered, and how.
 fn config(root: &Path) -> anyhow::Result<BrokerConfig> {
-    let loaded = LoadedConfig::from_yaml(
+    let loaded = LoadedConfig::from_yaml(&format!(
         r"
-        servers: {folders: {host: localhost, port: 1, user: nobody, sslmode: disable}}
+        backends: {{folders: {{type: folders, root: {root:?}}}}}
         services:
           - id: 0f5f3c5c-6d1c-4a51-9d0c-5c6a0e1f2a37
             name: folder
-            type: cockroachdb
+            type: folder
             description: A folder per instance, a token per binding
-            plans: [{id: 1d0c9d52-6ad3-44cf-8d4f-4d4c3b6f7a10, name: default, description: Default, server: folders}]
-        ",
-    )?;
+            plans: [{{id: 1d0c9d52-6ad3-44cf-8d4f-4d4c3b6f7a10, name: default, description: Default, backend: folders}}]
+        "
+    ))?;
     let login = Login::Basic {
         username: "platform".to_owned(),
         password: PasswordSource::Given("example".to_owned().into()),
@@ -265,11 +298,8 @@ fn config(root: &Path) -> anyhow::Result<BrokerConfig> {
 /// A broker that offers folders below `root`.
 async fn broker(root: PathBuf) -> anyhow::Result<Broker> {
     fs::create_dir_all(&root).await?;
-    let folders = |installation: &str| {
-        let provider = Folders { root: root.clone(), installation: installation.to_owned() };
-        [("folders".into(), Arc::new(provider) as Arc<dyn Provider>)].into()
-    };
-    Ok(Broker::open_with(config(&root)?, Arc::new(Metrics::new()), Timing::default(), folders).await?)
+    let registry = Registry::default().with("folders", configure);
+    Ok(Broker::open_with(config(&root)?, Arc::new(Metrics::new()), Timing::default(), &registry).await?)
 }
 
 #[tokio::main]

@@ -50,9 +50,9 @@ fn broker(folder: &Path, port: u16) -> Command {
     fs::write(folder.join("password"), PASSWORD).unwrap();
     fs::write(folder.join("key"), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap();
     let config = format!(
-        "servers: {{main: {{user: u, host: 127.0.0.1, port: 1, sslmode: require}}}}\n\
+        "backends: {{main: {{type: postgresql, user: u, host: 127.0.0.1, port: 1, sslmode: require}}}}\n\
          services: [{{id: s, name: cockroachdb, type: cockroachdb, description: d,\n\
-            plans: [{{id: p, name: default, description: d, server: main}}]}}]\n\
+            plans: [{{id: p, name: default, description: d, backend: main}}]}}]\n\
          auth: {{username: platform, passwordFile: {0}/password}}\n\
          store: \"sqlite:{0}/db\"\nstoreKeyFile: {0}/key\n",
         folder.display()

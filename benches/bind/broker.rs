@@ -9,7 +9,7 @@ use std::{
 
 use bindery::{
     broker::{
-        Broker, Providers, Timing,
+        Broker, Provider, Registry, Timing,
         config::{BrokerConfig, LoadedConfig, PartialSettings},
     },
     telemetry::Metrics,
@@ -36,14 +36,14 @@ pub(crate) struct Service {
 impl From<&Postgres> for Service {
     fn from(server: &Postgres) -> Self {
         let at = at(server.port(), &server.password_file(), &server.ca_file());
-        Self { kind: "cockroachdb", server: format!("user: {}, {at}", postgres::ADMIN) }
+        Self { kind: "cockroachdb", server: format!("type: postgresql, user: {}, {at}", postgres::ADMIN) }
     }
 }
 
 impl From<&MariaDb> for Service {
     fn from(server: &MariaDb) -> Self {
         let at = at(server.port(), &server.password_file(), &server.ca_file());
-        Self { kind: "mysql", server: format!("protocol: mysql, user: {}, {at}", mariadb::ADMIN) }
+        Self { kind: "mysql", server: format!("type: mysql, user: {}, {at}", mariadb::ADMIN) }
     }
 }
 
@@ -80,12 +80,13 @@ impl Served {
     }
 
     /// With a service of another kind, and a store in this file.
-    pub(crate) async fn with(store: &str, providers: Providers) -> Self {
+    pub(crate) async fn with(store: &str, provider: Arc<dyn Provider>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let server = "user: u, host: h, port: 1, sslmode: require".to_owned();
+        let server = "type: given".to_owned();
         let config = config(&folder, &Service { kind: "cockroachdb", server }, store);
         let metrics = Arc::new(Metrics::new());
-        let broker = Broker::open_with(config, metrics, Timing::default(), |_| providers).await.unwrap();
+        let registry = Registry::default().with_provider("given", provider);
+        let broker = Broker::open_with(config, metrics, Timing::default(), &registry).await.unwrap();
         Self::of(broker, folder)
     }
 
@@ -143,9 +144,9 @@ fn config(folder: &TempDir, Service { kind, server }: &Service, store: &str) -> 
     fs::write(at("password"), PASSWORD).unwrap();
     fs::write(at("key"), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap();
     let config = format!(
-        "servers: {{main: {{{server}}}}}\n\
+        "backends: {{main: {{{server}}}}}\n\
          services: [{{id: s, name: {kind}, type: {kind}, description: d,\n\
-            plans: [{{id: p, name: default, description: d, server: main}}]}}]\n\
+            plans: [{{id: p, name: default, description: d, backend: main}}]}}]\n\
          auth: {{username: platform, passwordFile: {}}}\n\
          store: \"{store}\"\nstoreKeyFile: {}\n",
         at("password").display(),

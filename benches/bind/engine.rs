@@ -14,7 +14,7 @@ pub(crate) fn alone(criterion: &mut Criterion, runtime: &Runtime) {
     let folder = tempfile::tempdir().unwrap();
     let provider: Arc<dyn Provider> = Arc::new(Fake::default());
     let store = format!("sqlite:{}", folder.path().join("db").display());
-    let served = runtime.block_on(Served::with(&store, [("main".into(), provider)].into()));
+    let served = runtime.block_on(Served::with(&store, provider));
     let instances: Vec<String> = (0..INSTANCES).map(|index| index.to_string()).collect();
     for instance in &instances {
         runtime.block_on(served.provision(instance));

@@ -1,5 +1,4 @@
-//! What a broker, a sweep and a restore are put together from: the store that the settings name, and a provider for each
-//! server.
+//! The parts of a broker, a sweep and a restore: the store that the settings name, and a provider for each backend.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,8 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    BrokerError, Provider, Providers,
-    backends::sql::{mysql, parameters::Plans, postgresql},
+    Backends, BrokerError, Providers,
     store::{
         Store,
         dynamodb::DynamoDb,
@@ -18,13 +16,11 @@ use super::{
     },
 };
 use crate::{
-    broker::config::{
-        BrokerConfig, BrokerSettings, Offering, Protocol, ServerSettings, ServiceSettings, StoreUrl,
-    },
+    broker::config::{BrokerConfig, BrokerSettings, Offering, StoreUrl},
     osb::Object,
 };
 
-/// A predecessor that drains, as in a rolling restart, is given so long to leave the store.
+/// How long a predecessor that drains, as in a rolling restart, may keep the store.
 const PREDECESSOR_ENDS: Duration = Duration::from_secs(30);
 
 /// What a broker and a sweep share.
@@ -35,29 +31,30 @@ pub(super) struct Parts {
 
 impl Parts {
     /// For a broker: makes the store if need be.
-    pub(super) async fn open(
-        config: &BrokerConfig,
-        backends: impl FnOnce(&str) -> Providers,
-    ) -> Result<Self, BrokerError> {
+    pub(super) async fn open(config: &BrokerConfig, backends: &Backends) -> Result<Self, BrokerError> {
         let store = open(&config.settings).await?;
         let proposed = config.settings.installation.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
         let recorded = store.installation(&proposed).await?;
         Self::of(config, store, &recorded, backends)
     }
 
-    /// For a sweep: the store must be there, and is not written to.
-    pub(super) async fn open_existing(config: &BrokerConfig, delete: bool) -> Result<Self, BrokerError> {
+    /// For a sweep: the store must exist, and nothing is written to it.
+    pub(super) async fn open_existing(
+        config: &BrokerConfig,
+        backends: &Backends,
+        delete: bool,
+    ) -> Result<Self, BrokerError> {
         let no_store = || BrokerError::NoStore { store: config.settings.store.to_string() };
         let store = open_existing(&config.settings, delete).await?.ok_or_else(no_store)?;
         let recorded = store.recorded_installation().await?.ok_or_else(no_store)?;
-        Self::of(config, store, &recorded, |installation| databases(&config.services, installation))
+        Self::of(config, store, &recorded, backends)
     }
 
     fn of(
         config: &BrokerConfig,
         store: Arc<dyn Store>,
         recorded: &str,
-        backends: impl FnOnce(&str) -> Providers,
+        backends: &Backends,
     ) -> Result<Self, BrokerError> {
         match &config.settings.installation {
             Some(configured) if *configured != *recorded => {
@@ -66,11 +63,11 @@ impl Parts {
             }
             _ => {}
         }
-        Ok(Self { store, providers: backends(recorded) })
+        Ok(Self { store, providers: backends.providers(recorded) })
     }
 }
 
-/// Keeps others off a store that takes one process at a time.
+/// Locks a store that only one process may use at a time.
 pub(super) async fn lock(config: &BrokerConfig) -> Result<Option<StoreLock>, BrokerError> {
     match &config.settings.store {
         StoreUrl::Sqlite(path) => Ok(Some(StoreLock::take(path, PREDECESSOR_ENDS).await?)),
@@ -78,24 +75,7 @@ pub(super) async fn lock(config: &BrokerConfig) -> Result<Option<StoreLock>, Bro
     }
 }
 
-/// The servers of the configuration.
-pub(super) fn databases(config: &ServiceSettings, installation: &str) -> Providers {
-    let provider = |server: &ServerSettings| {
-        let on_it = config.offerings.iter().flat_map(|offering| {
-            let on_it = offering.plans.iter().filter(|(_, backing)| backing.backend == server.name);
-            on_it.map(|(id, backing)| (id.clone(), (offering.kind, backing.database.clone())))
-        });
-        let plans = Plans::new(on_it.collect());
-        let provider: Arc<dyn Provider> = match server.protocol {
-            Protocol::PostgreSql => Arc::new(postgresql::Databases::new(server.clone(), plans, installation)),
-            Protocol::MySql => Arc::new(mysql::Databases::new(server.clone(), plans, installation)),
-        };
-        (server.name.clone(), provider)
-    };
-    config.servers.iter().map(provider).collect()
-}
-
-/// What is offered, with the variables and schemas of the providers where the configuration gives none.
+/// Completes the offerings with the variables and schemas of the providers where the configuration gives none.
 pub(super) fn described(mut offerings: Vec<Offering>, providers: &Providers) -> Vec<Offering> {
     for Offering { service, plans, .. } in &mut offerings {
         let variables = plans.iter().map(|(id, backing)| {
@@ -112,7 +92,7 @@ pub(super) fn described(mut offerings: Vec<Offering>, providers: &Providers) -> 
     offerings
 }
 
-/// Says in a service's metadata what the variables of its bindings are called, unless the metadata says it.
+/// Names the variables of a service's bindings in its metadata, unless the metadata names them already.
 fn publish(variables: &[(&str, &str)], metadata: &mut Object) {
     let bindery = metadata.entry("bindery").or_insert_with(|| json!({}));
     if let Value::Object(bindery) = bindery
@@ -159,24 +139,24 @@ async fn open_existing(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::config::LoadedConfig;
+    use crate::broker::{Registry, config::LoadedConfig};
 
     /// A plan of each kind of service that says all it can say, one that says nothing, and one with a schema of its own.
     const CONFIG: &str = r#"
-servers:
-  pg: {host: h, port: 1, user: u, sslmode: require}
-  my: {protocol: mysql, host: h, port: 2, user: u, sslmode: require}
+backends:
+  pg: {type: postgresql, host: h, port: 1, user: u, sslmode: require}
+  my: {type: mysql, host: h, port: 2, user: u, sslmode: require}
 services:
   - id: c
     name: cockroachdb
     type: cockroachdb
     description: d
     plans:
-      - {name: plain, description: d, server: pg}
-      - {name: full, description: d, server: pg, database: {encodings: [UTF8], validFor: {default: 1h, maximum: 30d}}}
+      - {name: plain, description: d, backend: pg}
+      - {name: full, description: d, backend: pg, database: {encodings: [UTF8], validFor: {default: 1h, maximum: 30d}}}
       - name: own
         description: d
-        server: pg
+        backend: pg
         schemas:
           service_binding:
             create: {parameters: {$schema: "http://json-schema.org/draft-04/schema#", type: object}}
@@ -187,7 +167,7 @@ services:
     plans:
       - name: full
         description: d
-        server: pg
+        backend: pg
         database:
           access: {default: readonly, allowed: [readonly, readwrite]}
           reclaimPolicy: {default: retain}
@@ -201,12 +181,13 @@ services:
     type: mysql
     description: d
     plans:
-      - {name: full, description: d, server: my, database: {encodings: [utf8mb4], access: {default: owner}}}
+      - {name: full, description: d, backend: my, database: {encodings: [utf8mb4], access: {default: owner}}}
 "#;
 
     fn published() -> Vec<(String, Value)> {
         let config = LoadedConfig::from_yaml(CONFIG).unwrap().services;
-        let offerings = described(config.offerings.clone(), &databases(&config, "i"));
+        let backends = Registry::builtin().configure(&config).unwrap();
+        let offerings = described(config.offerings, &backends.providers("i"));
         let plans = offerings.iter().flat_map(|offering| &offering.service.plans);
         let mut found = Vec::new();
         for plan in plans {
@@ -247,8 +228,10 @@ services:
         let many: Vec<_> = (0..9000).map(|number| format!("extension_{number}")).collect();
         let text =
             CONFIG.replace("extensions: [hstore, pgcrypto]", &format!("extensions: [{}]", many.join(", ")));
-        let error = LoadedConfig::from_yaml(&text).unwrap_err().to_string();
-        assert!(error.contains("plan \"full\": database gives") && error.contains("65536"), "{error}");
+        let config = LoadedConfig::from_yaml(&text).unwrap().services;
+        let error = Registry::builtin().configure(&config).err().unwrap().to_string();
+        let told = "services[1].plans[0].database gives a schema that cannot be published";
+        assert!(error.contains(told) && error.contains("65536"), "{error}");
     }
 
     #[rstest::rstest]
@@ -270,15 +253,15 @@ services:
     #[tokio::test]
     async fn each_type_of_service_publishes_its_variables() {
         let config = LoadedConfig::from_yaml(
-            "servers:\n  pg: {host: h, port: 1, user: u, sslmode: require}\n  my: {protocol: mysql, host: h, port: 1, user: u, sslmode: require}\n\
+            "backends:\n  pg: {type: postgresql, host: h, port: 1, user: u, sslmode: require}\n  my: {type: mysql, host: h, port: 1, user: u, sslmode: require}\n\
              services:\n\
-             - {id: a, name: roaches, type: cockroachdb, description: d, plans: [{name: p, description: d, server: pg}]}\n\
-             - {id: b, name: orders-db, type: postgresql, description: d, plans: [{name: p, description: d, server: pg}]}\n\
-             - {id: c, name: cockroachdb, type: mysql, description: d, plans: [{name: p, description: d, server: my}]}\n\
-             - {id: d, name: own, type: mysql, description: d, metadata: {bindery: {env: {DB: host}}}, plans: [{name: p, description: d, server: my}]}\n",
+             - {id: a, name: roaches, type: cockroachdb, description: d, plans: [{name: p, description: d, backend: pg}]}\n\
+             - {id: b, name: orders-db, type: postgresql, description: d, plans: [{name: p, description: d, backend: pg}]}\n\
+             - {id: c, name: cockroachdb, type: mysql, description: d, plans: [{name: p, description: d, backend: my}]}\n\
+             - {id: d, name: own, type: mysql, description: d, metadata: {bindery: {env: {DB: host}}}, plans: [{name: p, description: d, backend: my}]}\n",
         )
         .unwrap();
-        let providers = databases(&config.services, "tests");
+        let providers = Registry::builtin().configure(&config.services).unwrap().providers("tests");
         let published = described(config.services.offerings, &providers);
         let names = published.iter().map(|offering| {
             let env = &offering.service.metadata.as_ref().unwrap()["bindery"]["env"];

@@ -12,34 +12,32 @@ mod store;
 mod sweep;
 mod tls;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 
 #[cfg(any(test, feature = "fake-backend"))]
 pub use self::backends::fake;
 use self::{
-    assembly::{Parts, databases, described, lock},
+    assembly::{Parts, described, lock},
     engine::{Engine, Offer},
     routes::{Gate, Logins},
     store::{cipher::Cipher, lock::StoreLock, records::Records},
 };
 pub use self::{
     backends::{
-        BackendLimits, BindingSpec, Bound, Confirmed, Described, ExecutionMode, InstanceSpec, Past, Pending,
-        Progress, Provider, Resource, ResourceKind, ServiceError, Unacceptable, Verb,
+        Administrator, Backend, BackendLimits, Backends, BindingSpec, Bound, Confirmed, Described,
+        ExecutionMode, InstanceSpec, Limits, Past, Pending, PlanSettings, Progress, Provider, Providers,
+        Registry, Resource, ServiceError, Unacceptable, Verb,
     },
     engine::Timing,
     restore::{Held, RestoreReport, restore},
-    rotate_admin::{PasswordChangeError, PasswordKeeper, change_password},
+    rotate_admin::{PasswordChangeError, PasswordKeeper, change_password, password_file},
     store::{StoreError, cipher::CipherError},
-    sweep::{Difference, PlatformInstance, SweepReport, sweep},
+    sweep::{Difference, PlatformInstance, SweepReport, sweep, sweep_with},
 };
 use crate::{
-    broker::config::{BackendName, BrokerConfig, BrokerSettings, ConfigError, StoreUrl},
+    broker::config::{BackendName, BrokerConfig, BrokerSettings, ConfigError, ServiceSettings, StoreUrl},
     osb::InstanceId,
     telemetry::Metrics,
 };
@@ -108,8 +106,13 @@ pub struct ServerCheck {
     pub result: Result<String, ServiceError>,
 }
 
-/// The provider for each server that plans name.
-pub type Providers = BTreeMap<BackendName, Arc<dyn Provider>>;
+/// Whether the backends can use their settings and those of the plans on them; no IO.
+///
+/// # Errors
+/// Names the field that cannot be as it is.
+pub fn check_services(services: &ServiceSettings) -> Result<(), ConfigError> {
+    Registry::builtin().configure(services).map(drop)
+}
 
 impl Broker {
     /// Opens the store and goes on with what the last run did not finish. Servers need not be reachable. Waits a while for
@@ -118,12 +121,10 @@ impl Broker {
     /// # Errors
     /// When passwords or the store's key cannot be read, or the store cannot be opened or is in use.
     pub async fn open(config: BrokerConfig, metrics: Arc<Metrics>) -> Result<Self, BrokerError> {
-        let of = config.services.clone();
-        Self::open_with(config, metrics, Timing::default(), |installation| databases(&of, installation)).await
+        Self::open_with(config, metrics, Timing::default(), &Registry::builtin()).await
     }
 
-    /// The same with other backends and patience: `backends` gets the installation's id, which marks what they make, and answers the
-    /// provider for each server that plans name.
+    /// The same with other types of backends and other times.
     ///
     /// # Errors
     /// As [`Broker::open`].
@@ -131,20 +132,22 @@ impl Broker {
         config: BrokerConfig,
         metrics: Arc<Metrics>,
         timing: Timing,
-        backends: impl FnOnce(&str) -> Providers,
+        registry: &Registry,
     ) -> Result<Self, BrokerError> {
+        let backends = registry.configure(&config.services)?;
+        let offerings = backends.offerings(&config.services).await?;
         let BrokerSettings { auth, store, store_key, former_store_keys, .. } = &config.settings;
         let logins = Arc::new(Logins::read(auth).await?);
         let lock = lock(&config).await?;
         // Only an embedded store has a key made with it.
         let exists = !matches!(store, StoreUrl::Sqlite(path) if !path.exists());
         let cipher = Cipher::load(store_key, former_store_keys, exists)?;
-        let Parts { store, providers } = Parts::open(&config, backends).await?;
+        let Parts { store, providers } = Parts::open(&config, &backends).await?;
         tracing::info!(store = store.name(), "the broker's store is open");
-        let offer = Offer::new(described(config.services.offerings, &providers))
+        let offer = Offer::new(described(offerings, &providers))
             .map_err(|error| ConfigError::invalid(error.path, error.problem))?;
         let records = Records::new(store, cipher);
-        let engine = Engine::new(offer, providers.clone(), records, timing);
+        let engine = Engine::new(offer, providers.clone(), &backends.limits(), records, timing);
         let recovering = engine.clone();
         engine.spawn(async move { recovering.recover().await });
         let expiring = engine.clone();

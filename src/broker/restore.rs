@@ -1,6 +1,6 @@
-//! Rebuilding a lost store from what a platform knows and what the backends hold. Nothing on a backend is
-//! changed but what was half-made, and no record that is there. Passwords are not on the backends in clear: a restored binding can be deleted, and bound again
-//! with new credentials, but its credentials cannot be fetched.
+//! Rebuilds a lost store from what a platform knows and what the backends hold. A restore completes on a backend what an interruption
+//! left half-made, and changes nothing else there; it changes no existing record. Backends hold no passwords in clear: a restored
+//! binding can be deleted, and bound again with new credentials, but its credentials cannot be fetched.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     BrokerError,
-    assembly::{Parts, databases, lock},
-    backends::{BindingSpec, InstanceSpec, Past, Progress, Provider},
+    assembly::{Parts, lock},
+    backends::{BindingSpec, InstanceSpec, Past, Progress, Provider, Registry},
     engine::Offer,
     store::{
         Change, Key, State, Then,
@@ -59,11 +59,12 @@ pub struct RestoreReport {
 /// # Errors
 /// When the store or a backend cannot be used. What was restored before stays, and the restore can be repeated.
 pub async fn restore(config: &BrokerConfig, held: &[Held]) -> Result<RestoreReport, BrokerError> {
+    let backends = Registry::builtin().configure(&config.services)?;
+    let offerings = backends.offerings(&config.services).await?;
     let _lock = lock(config).await?;
     let cipher = Cipher::load(&config.settings.store_key, &config.settings.former_store_keys, true)?;
-    let parts = Parts::open(config, |installation| databases(&config.services, installation)).await?;
-    let offer = Offer::new(config.services.offerings.clone())
-        .map_err(|error| ConfigError::invalid(error.path, error.problem))?;
+    let parts = Parts::open(config, &backends).await?;
+    let offer = Offer::new(offerings).map_err(|error| ConfigError::invalid(error.path, error.problem))?;
     let records = Records::new(parts.store.clone(), cipher);
     let mut present = BTreeMap::new();
     for (name, provider) in &parts.providers {

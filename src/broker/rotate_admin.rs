@@ -1,15 +1,18 @@
-//! Changing the password that bindery itself has on a server. The new one is kept beside the old one before the server is
-//! told, and takes its place afterwards; meanwhile brokers try both. So a kill at any point leaves a password that works,
-//! and a repetition goes on where it was cut off.
+//! Changes the password that bindery itself has on a backend. The new password is written beside the old one before the backend gets
+//! it, and replaces the old one afterwards; meanwhile brokers try both. So a password works after a kill at any point, and repeating
+//! the command continues where it was interrupted.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, sleep};
 
-use super::{ServiceError, assembly::databases, backends::sql::password};
-use crate::broker::config::{BackendName, ConfigError, PasswordSource, ServerSettings, ServiceSettings};
+use super::{
+    ServiceError,
+    backends::{Administrator, Backends, Registry},
+};
+use crate::broker::config::{BackendName, ConfigError, PasswordSource, ServiceSettings};
 
 /// The kubelet brings a changed Secret to its volumes within a minute and a half.
 const MOUNTED_WITHIN: Duration = Duration::from_mins(3);
@@ -35,7 +38,7 @@ pub trait PasswordKeeper: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordChangeError {
     /// No such server.
-    #[error("server {0} is not configured; name one of `servers`")]
+    #[error("server {0} is not configured; name one of `backends`")]
     UnknownServer(BackendName),
     /// The password is not in a file.
     #[error(
@@ -78,26 +81,25 @@ pub async fn change_password(
     keeper: &dyn PasswordKeeper,
     settle: Duration,
 ) -> Result<(), PasswordChangeError> {
-    let settings = config.servers.iter().find(|settings| settings.name == *server);
-    let settings = settings.ok_or_else(|| PasswordChangeError::UnknownServer(server.clone()))?;
-    let source = match &settings.password {
+    let backends = Registry::builtin().configure(config)?;
+    let administrators = backends.administrators();
+    let administrator = administrator(&backends, server)?;
+    let source = match &administrator.password {
         Some(source @ PasswordSource::File(_)) => source,
         Some(PasswordSource::Given(_)) | None => return Err(PasswordChangeError::NoFile(server.clone())),
     };
-    let shares = |other: &&ServerSettings| {
-        let is_elsewhere =
-            (&other.host, other.port, &other.user) != (&settings.host, settings.port, &settings.user);
-        is_elsewhere
+    let shares = |other: &Administrator| {
+        other.account != administrator.account
             && matches!((&other.password, source), (Some(PasswordSource::File(a)), PasswordSource::File(b)) if a == b)
     };
-    if let Some(other) = config.servers.iter().find(shares) {
-        return Err(PasswordChangeError::Shared(server.clone(), other.name.clone()));
+    if let Some((other, _)) = administrators.iter().find(|(_, other)| shares(other)) {
+        return Err(PasswordChangeError::Shared(server.clone(), other.clone()));
     }
     let next = match source.read_next().await? {
         // A former change was cut off; the server may know it.
         Some(next) => next,
         None => {
-            let next = password::of_every_kind(&password::generate());
+            let next = (administrator.new_password)();
             keeper.stage(&source.read().await?, &next).await?;
             seen(source, &next).await?;
             next
@@ -105,11 +107,28 @@ pub async fn change_password(
     };
     sleep(settle).await;
     // The installation's mark is on nothing that is done here.
-    let providers = databases(config, "");
+    let providers = backends.providers("");
     let provider = providers.get(server).ok_or_else(|| PasswordChangeError::UnknownServer(server.clone()))?;
     provider.change_password(&next).await?;
     keeper.promote(&next).await?;
     Ok(())
+}
+
+/// The file with the password of a server's administrator.
+///
+/// # Errors
+/// When there is no such server, or its password is in no file.
+pub fn password_file(config: &ServiceSettings, server: &BackendName) -> Result<PathBuf, PasswordChangeError> {
+    let backends = Registry::builtin().configure(config)?;
+    match administrator(&backends, server)?.password {
+        Some(PasswordSource::File(path)) => Ok(path),
+        Some(PasswordSource::Given(_)) | None => Err(PasswordChangeError::NoFile(server.clone())),
+    }
+}
+
+fn administrator(backends: &Backends, server: &BackendName) -> Result<Administrator, PasswordChangeError> {
+    let found = backends.administrators().remove(server);
+    found.ok_or_else(|| PasswordChangeError::UnknownServer(server.clone()))
 }
 
 /// Waits until the file beside the current password's holds the next one.

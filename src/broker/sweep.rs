@@ -1,13 +1,14 @@
-//! Comparing servers with the records. What is left over: what carries this installation's mark on a server and belongs to no record of the store.
-//! Nothing else is ever removed. What is on record and not on its server, or is somebody else's there, is listed. A broker may run beside: its writes wait while a leftover is removed, and are refused when
-//! that takes long; the platform repeats them.
+//! Compares the backends with the records. A leftover carries this installation's mark and has no record in the store; nothing else is
+//! ever removed. The report also lists what a record names and the backend does not hold, or holds with somebody else's mark. A broker
+//! may run at the same time: its writes wait while a leftover is removed. If that takes long, the writes are refused, and the platform
+//! repeats them.
 
 use std::{collections::BTreeSet, fmt};
 
 use super::{
     BrokerError,
     assembly::Parts,
-    backends::{Provider, Resource},
+    backends::{Provider, Registry, Resource},
     store::{Key, Row, State, Store},
 };
 use crate::{
@@ -15,25 +16,25 @@ use crate::{
     osb::{BindingId, InstanceId},
 };
 
-/// What a sweep found, by server.
+/// What a sweep found, by backend.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
-    /// Of this installation, and owned by no record.
+    /// Carries this installation's mark and has no record.
     pub leftover: Vec<(BackendName, Resource)>,
     /// Whether the leftovers were removed.
     pub removed: bool,
-    /// What could not be looked at or removed, and why; the text names it.
+    /// What could not be read or removed; each text names the thing and the reason.
     pub failed: Vec<String>,
-    /// Named like bindery's, without this installation's mark; never touched.
+    /// Has a name like bindery's and not this installation's mark. A sweep never touches it.
     pub foreign: Vec<(BackendName, Resource)>,
-    /// On record, and not on the server as the records say; never touched.
+    /// The records and the backend differ. A sweep never touches it.
     pub differing: Vec<(BackendName, Difference)>,
 }
 
-/// Something on record that the server has not, or that is somebody else's there.
+/// Something that a record names, and that the backend does not hold or that carries somebody else's mark there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Difference {
-    /// What the server calls it.
+    /// What the backend calls it.
     pub name: String,
     /// The instance or the binding that the record is about.
     pub of: String,
@@ -41,27 +42,41 @@ pub struct Difference {
     pub is_foreign: bool,
 }
 
-/// What a platform knows although the store may have lost it: an instance and some of its bindings.
+/// An instance and some of its bindings that a platform knows, although the store may have lost them.
 #[derive(Clone, Debug)]
 pub struct PlatformInstance {
     /// The instance.
     pub instance: InstanceId,
-    /// Of its bindings, those that the platform knows.
+    /// The bindings that the platform knows.
     pub bindings: Vec<BindingId>,
 }
 
-/// Compares each server with the broker's store; with `delete`, removes what is left over. What the platform knows is never left
-/// over, so that a lost store costs nobody a database.
+/// Compares each backend with the broker's store and, with `delete`, removes the leftovers. What the platform knows is never a leftover,
+/// so that a lost store costs nobody a database.
 ///
 /// # Errors
-/// When the store is not there or cannot be read; with `delete` also when a record is on a server that is not configured.
-/// What goes wrong at a server is in the report.
+/// When the store does not exist or cannot be read; with `delete` also when a record names a backend that is not configured. Errors of
+/// a backend are in the report.
 pub async fn sweep(
     config: &BrokerConfig,
     on_platform: &[PlatformInstance],
     delete: bool,
 ) -> Result<SweepReport, BrokerError> {
-    sweep_parts(&Parts::open_existing(config, delete).await?, on_platform, delete).await
+    sweep_with(config, &Registry::builtin(), on_platform, delete).await
+}
+
+/// The same with other types of backends.
+///
+/// # Errors
+/// As [`sweep`].
+pub async fn sweep_with(
+    config: &BrokerConfig,
+    registry: &Registry,
+    on_platform: &[PlatformInstance],
+    delete: bool,
+) -> Result<SweepReport, BrokerError> {
+    let backends = registry.configure(&config.services)?;
+    sweep_parts(&Parts::open_existing(config, &backends, delete).await?, on_platform, delete).await
 }
 
 async fn sweep_parts(
@@ -252,8 +267,8 @@ mod tests {
 
     use super::*;
     use crate::broker::{
-        BindingSpec, Bound, InstanceSpec, Progress, ResourceKind, ServiceError, Unacceptable,
-        backends::fake::Fake, store::sqlite::Sqlite,
+        BindingSpec, Bound, InstanceSpec, Progress, ServiceError, Unacceptable, backends::fake::Fake,
+        store::sqlite::Sqlite,
     };
 
     /// A backend on which two things are left. While one of them is removed, a broker tries to record something.
@@ -306,7 +321,7 @@ mod tests {
         async fn resources(&self) -> Result<Vec<Resource>, ServiceError> {
             Ok(["one", "two"]
                 .map(|name| Resource {
-                    kind: ResourceKind::Login,
+                    kind: "login".to_owned(),
                     name: name.to_owned(),
                     ours: true,
                     exists: true,
@@ -352,7 +367,7 @@ mod tests {
     fn the_report_ends_with_its_result() {
         let item = (
             "main".into(),
-            Resource { kind: ResourceKind::Login, name: "abc".to_owned(), ours: true, exists: true },
+            Resource { kind: "login".to_owned(), name: "abc".to_owned(), ours: true, exists: true },
         );
         let mut report = SweepReport { foreign: vec![item.clone()], ..SweepReport::default() };
         assert_eq!(report.to_string(), "foreign, left alone: login abc on server main\nnothing left over");

@@ -1,14 +1,18 @@
 //! Where the broker's configuration comes from. `bindery broker` reads a file or the environment; in Kubernetes the
 //! services come from a file and the rest from the Secret that bindery maintains.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    broker::config::{
-        BrokerConfig, LoadedConfig, Login, PartialSettings, PasswordSource, StoreKey, StoreUrl,
+    broker::{
+        check_services,
+        config::{
+            BrokerConfig, ConfigError, LoadedConfig, Login, PartialSettings, PasswordSource, StoreKey,
+            StoreUrl,
+        },
     },
     install::broker_secret::BrokerSecret,
 };
@@ -20,7 +24,7 @@ const STORE_IN_KUBERNETES: &str = "sqlite:/var/lib/bindery/broker.db";
 /// The broker settings of the command line.
 #[derive(Debug, clap::Args)]
 pub(super) struct BrokerSource {
-    /// The servers and services to offer. In Kubernetes the default is /etc/bindery/bindery.yaml; elsewhere the
+    /// The backends and services to offer. In Kubernetes the default is /etc/bindery/bindery.yaml; elsewhere the
     /// environment is used when no file is given.
     #[arg(long, env = "BINDERY_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -58,7 +62,7 @@ impl BrokerSource {
     /// The configuration of a broker without Kubernetes.
     pub(super) fn standalone(&self) -> anyhow::Result<BrokerConfig> {
         let loaded = match &self.config {
-            Some(file) => LoadedConfig::from_file(file)?,
+            Some(file) => from_file(file)?,
             None => LoadedConfig::from_env(&|name| std::env::var(name).ok())
                 .context("--config is missing, and the environment holds no complete configuration")?,
         };
@@ -73,7 +77,7 @@ impl BrokerSource {
     /// The configuration of the role `broker`.
     pub(super) fn in_kubernetes(&self, secret: BrokerSecret) -> anyhow::Result<BrokerConfig> {
         let file = self.config.clone().unwrap_or_else(|| PathBuf::from(CONFIG_IN_KUBERNETES));
-        let loaded = LoadedConfig::from_file(&file)?;
+        let loaded = from_file(&file)?;
         ensure!(
             loaded.stated.tls.is_none(),
             "{}: tls applies only to `bindery broker`; in Kubernetes bindery makes the certificate itself. \
@@ -110,6 +114,16 @@ impl BrokerSource {
             ..PartialSettings::default()
         }
     }
+}
+
+/// Reads a configuration file, the settings of its backends included.
+///
+/// # Errors
+/// Names the file and the field.
+pub(super) fn from_file(file: &Path) -> Result<LoadedConfig, ConfigError> {
+    let loaded = LoadedConfig::from_file(file)?;
+    check_services(&loaded.services).map_err(|error| error.in_file(file))?;
+    Ok(loaded)
 }
 
 #[cfg(test)]

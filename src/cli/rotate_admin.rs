@@ -18,10 +18,12 @@ use kube::{
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
+use super::broker_source::from_file;
 use crate::{
     broker::{
         PasswordKeeper, change_password,
-        config::{BackendName, Lifetime, LoadedConfig, PasswordSource, next_to},
+        config::{BackendName, Lifetime, next_to},
+        password_file,
     },
     k8s::{self, explain},
 };
@@ -32,7 +34,7 @@ use crate::{
 /// place afterwards; brokers try both meanwhile. Repeat the command if it was cut off.
 #[derive(Debug, clap::Args)]
 pub(super) struct RotateAdminArgs {
-    /// Which of the configuration's `servers`.
+    /// Which of the configuration's `backends`.
     #[arg(long)]
     server: String,
     /// The Secret that the server's passwordFile is mounted from, in the installation's namespace. Without it the file
@@ -71,7 +73,7 @@ struct InSecret {
 /// # Errors
 /// When the password is the old one, or may be either one; the command can be repeated.
 pub(super) async fn run(args: &RotateAdminArgs) -> anyhow::Result<String> {
-    let services = LoadedConfig::from_file(&args.config)?.services;
+    let services = from_file(&args.config)?.services;
     let server = BackendName::from(args.server.as_str());
     let (keeper, settle): (Box<dyn PasswordKeeper>, _) = match &args.secret {
         Some(name) => {
@@ -79,13 +81,7 @@ pub(super) async fn run(args: &RotateAdminArgs) -> anyhow::Result<String> {
             let keeper = InSecret { api, name: name.clone(), key: args.secret_key.clone() };
             (Box::new(keeper), SECRETS_SETTLE)
         }
-        None => {
-            let settings = services.servers.iter().find(|settings| settings.name == server);
-            match settings.and_then(|settings| settings.password.as_ref()) {
-                Some(PasswordSource::File(path)) => (Box::new(InFile(path.clone())), Duration::ZERO),
-                _ => bail!("servers.{server}.passwordFile: there is none; name a server that has one"),
-            }
-        }
+        None => (Box::new(InFile(password_file(&services, &server)?)), Duration::ZERO),
     };
     let settle = args.settle.map_or(settle, Lifetime::duration);
     change_password(&services, &server, keeper.as_ref(), settle).await?;

@@ -58,9 +58,9 @@ async fn what_lives_on_the_same_server_under_another_name_is_not_left_over() {
     assert_eq!(platform.provision("twice").await.0, 201);
     let credentials = platform.credentials("twice", "b").await;
     let mut config = platform.config().clone();
-    let mut same = config.services.servers[0].clone();
+    let mut same = config.services.backends[0].clone();
     same.name = "same".into();
-    config.services.servers.push(same);
+    config.services.backends.push(same);
 
     let report = sweep(&config, &[], true).await.unwrap().to_string();
     assert!(report.ends_with("nothing left over"), "{report}");
@@ -75,7 +75,7 @@ async fn nothing_is_removed_while_a_record_names_an_unknown_server() {
     assert_eq!(platform.provision("renamed").await.0, 201);
     let credentials = platform.credentials("renamed", "b").await;
     let mut config = platform.config().clone();
-    config.services.servers[0].name = "other".into();
+    config.services.backends[0].name = "other".into();
 
     let error = sweep(&config, &[], true).await.unwrap_err().to_string();
     assert!(error.contains("instance renamed is on server main, which is not configured"), "{error}");

@@ -12,9 +12,9 @@ use crate::{
 /// The broker goes through the pooler, applications to the server.
 async fn through(pooler: &PgBouncer, server: &Postgres) -> Platform {
     Platform::open(&format!(
-        "servers: {{main: {{host: 127.0.0.1, port: {}, clientPort: {}, user: {ADMIN}, passwordFile: {}, sslmode: disable}}}}\n\
+        "backends: {{main: {{type: postgresql, host: 127.0.0.1, port: {}, clientPort: {}, user: {ADMIN}, passwordFile: {}, sslmode: disable}}}}\n\
          services: [{{id: {SERVICE}, name: postgresql, type: postgresql, description: d,\n\
-            plans: [{{id: {PLAN}, name: default, description: d, server: main, database: {{sslmode: require}}}}]}}]",
+            plans: [{{id: {PLAN}, name: default, description: d, backend: main, database: {{sslmode: require}}}}]}}]",
         pooler.port(),
         server.port(),
         server.password_file().display(),

@@ -12,9 +12,9 @@ use crate::{
 async fn on(server: &Postgres) -> Platform {
     let plans = "database: {reclaimPolicy: {allowed: [delete, retain]}}";
     Platform::open(&format!(
-        "servers: {{main: {{host: 127.0.0.1, port: {}, user: {ADMIN}, passwordFile: {}, sslmode: require}}}}\n\
+        "backends: {{main: {{type: postgresql, host: 127.0.0.1, port: {}, user: {ADMIN}, passwordFile: {}, sslmode: require}}}}\n\
          services: [{{id: {SERVICE}, name: postgresql, type: postgresql, description: d,\n\
-            plans: [{{id: {PLAN}, name: default, description: d, server: main, {plans}}}]}}]",
+            plans: [{{id: {PLAN}, name: default, description: d, backend: main, {plans}}}]}}]",
         server.port(),
         server.password_file().display(),
     ))
@@ -120,7 +120,7 @@ async fn another_administrator_takes_over() {
     let [owner, reader] = populated(&platform, &server).await;
     server
         .psql(&format!("CREATE ROLE other LOGIN CREATEROLE CREATEDB NOINHERIT PASSWORD '{ADMIN_PASSWORD}'"));
-    platform.reconfigure(|config| "other".clone_into(&mut config.services.servers[0].user)).await;
+    platform.reconfigure(|config| config.services.backends[0].settings.set("user", "other")).await;
     let said = platform.checked().await.unwrap_err();
     if server.major() < 16 {
         // Its own attribute decides there.

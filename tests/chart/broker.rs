@@ -101,11 +101,11 @@ fn servers_and_plans_of_every_kind_are_passed_on() {
     fs::write(
         &values,
         r"
-servers:
-  my: {protocol: mysql, host: m, port: 3306, user: bindery, secretName: my, secretKeys: [password, ca.crt]}
-  pg: {host: p, port: 5432, user: bindery, maxConnections: 8, secretName: pg, secretKeys: [password, ca.crt, client-ca.crt, client-ca.key]}
+backends:
+  my: {type: mysql, limits: {concurrency: 4, requestsPerSecond: 10}, host: m, port: 3306, user: bindery, secretName: my, secretKeys: [password, ca.crt]}
+  pg: {type: postgresql, host: p, port: 5432, user: bindery, maxConnections: 8, secretName: pg, secretKeys: [password, ca.crt, client-ca.crt, client-ca.key]}
 services:
-- {id: m, name: mysql, type: mysql, description: d, plans: [{name: default, description: d, server: my}]}
+- {id: m, name: mysql, type: mysql, description: d, plans: [{name: default, description: d, backend: my}]}
 - id: p
   name: postgresql
   type: postgresql
@@ -113,7 +113,7 @@ services:
   plans:
   - name: all
     description: d
-    server: pg
+    backend: pg
     database: {access: {default: readonly, allowed: [readonly, owner]}, validFor: {default: 30d, maximum: 90d}, encodings: [UTF8],
       extensions: [hstore], templates: {demo: demo_data}, reclaimPolicy: {default: retain}, sslmode: verify-full, credentials: certificate}
 broker: {rotateAdmin: true}
@@ -123,17 +123,21 @@ broker: {rotateAdmin: true}
     let documents = documents(&rendered(&["--values", values.to_str().unwrap()]));
     let config = broker_config(&documents);
     let loaded = bindery::broker::config::LoadedConfig::from_yaml(&config.to_string()).unwrap();
-    let server =
-        |name: &str| loaded.services.servers.iter().find(|server| server.name.as_str() == name).unwrap();
-    assert_eq!(server("my").protocol, bindery::broker::config::Protocol::MySql);
-    let ca = server("pg").client_ca.as_ref().unwrap();
+    bindery::broker::check_services(&loaded.services).unwrap();
+    let backend = |name: &str| {
+        let found = loaded.services.backends.iter().find(|backend| backend.name.as_str() == name);
+        (found.unwrap(), found.unwrap().settings.parse::<Value>().unwrap())
+    };
+    assert_eq!((backend("my").0.kind.as_str(), backend("pg").0.kind.as_str()), ("mysql", "postgresql"));
+    assert_eq!(backend("my").0.limits.concurrency.map(usize::from), Some(4));
+    let ca = backend("pg").1["clientCa"].clone();
     let files = broker_files(find(&documents, "StatefulSet", "bindery-broker").unwrap());
-    for file in [&ca.cert_file, &ca.key_file] {
-        assert!(files.contains(file.to_str().unwrap()), "{} is not among {files:?}", file.display());
+    for file in [&ca["certFile"], &ca["keyFile"]] {
+        assert!(files.contains(file.as_str().unwrap()), "{file} is not among {files:?}");
     }
-    assert!(files.contains("/etc/bindery/servers/my/password.next"), "{files:?}");
+    assert!(files.contains("/etc/bindery/backends/my/password.next"), "{files:?}");
     let plan = loaded.services.offerings[1].plans.values().next().unwrap();
-    assert_eq!(plan.database.templates["demo"], "demo_data");
+    assert_eq!(plan.plan.parse::<Value>().unwrap()["database"]["templates"]["demo"], "demo_data");
     let role = find(&documents, "Role", "bindery-broker").unwrap();
     let patched: BTreeSet<_> = role["rules"]
         .as_array()

@@ -108,9 +108,13 @@ fn without_the_service_catalog_there_is_only_the_webhook() {
 fn values_that_mean_nothing_are_refused() {
     let misspelt = refusal(&["--set", "admission.replica=3"]);
     assert!(misspelt.contains("'replica' not allowed"), "{misspelt}");
-    let elsewhere = refusal(&["--values", EXAMPLE, "--set", "services[0].plans[0].server=nowhere"]);
+    let renamed = refusal(&["--set", "servers.main.host=db.example"]);
+    assert!(renamed.contains("servers is called `backends` now"), "{renamed}");
+    let renamed = refusal(&["--values", EXAMPLE, "--set", "services[0].plans[0].server=cockroachdb"]);
+    assert!(renamed.contains("'server' not allowed"), "{renamed}");
+    let elsewhere = refusal(&["--values", EXAMPLE, "--set", "services[0].plans[0].backend=nowhere"]);
     assert!(
-        elsewhere.contains(r#"plan "default" of service "cockroachdb" is on server "nowhere""#),
+        elsewhere.contains(r#"plan "default" of service "cockroachdb" names the backend "nowhere""#),
         "{elsewhere}"
     );
 }

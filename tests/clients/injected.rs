@@ -21,9 +21,9 @@ const BINDING: &str = "mydb01-binding";
 /// A broker with one service of this type. The service has an odd name, since the type decides.
 async fn platform(kind: &str, server: &str, plan: &str) -> Platform {
     Platform::open(&format!(
-        "servers: {{main: {{host: {HOST}, {server}}}}}\n\
+        "backends: {{main: {{host: {HOST}, {server}}}}}\n\
          services: [{{id: {SERVICE}, name: any-name, type: {kind}, description: d,\n\
-            plans: [{{id: {PLAN}, name: default, description: d, server: main, database: {{{plan}}}}}]}}]"
+            plans: [{{id: {PLAN}, name: default, description: d, backend: main, database: {{{plan}}}}}]}}]"
     ))
     .await
 }
@@ -31,14 +31,18 @@ async fn platform(kind: &str, server: &str, plan: &str) -> Platform {
 fn settings_of_postgres(server: &Postgres) -> String {
     let (port, password, ca) = (server.port(), server.password_file(), server.ca_file());
     let user = postgres::ADMIN;
-    format!("port: {port}, user: {user}, passwordFile: {}, caFile: {}", password.display(), ca.display())
+    format!(
+        "type: postgresql, port: {port}, user: {user}, passwordFile: {}, caFile: {}",
+        password.display(),
+        ca.display()
+    )
 }
 
 fn settings_of_mariadb(server: &MariaDb) -> String {
     let (port, password, ca) = (server.port(), server.password_file(), server.ca_file());
     let user = mariadb::ADMIN;
     format!(
-        "protocol: mysql, port: {port}, user: {user}, passwordFile: {}, caFile: {}",
+        "type: mysql, port: {port}, user: {user}, passwordFile: {}, caFile: {}",
         password.display(),
         ca.display()
     )

@@ -90,10 +90,10 @@ impl Cluster {
     pub(crate) async fn platform(&self) -> Platform {
         let (host, port) = (&self.host, self.port);
         Platform::open(&format!(
-            "servers: {{main: {{host: {host}, port: {port}, user: {ADMIN}, passwordFile: {},\n\
+            "backends: {{main: {{type: postgresql, host: {host}, port: {port}, user: {ADMIN}, passwordFile: {},\n\
                 sslmode: verify-full, caFile: {}}}}}\n\
              services: [{{id: {SERVICE}, name: cockroachdb, type: cockroachdb, description: d,\n\
-                plans: [{{name: default, description: d, server: main}}]}}]",
+                plans: [{{name: default, description: d, backend: main}}]}}]",
             self.folder.path().join("password").display(),
             self.ca_file.display(),
         ))

@@ -96,24 +96,25 @@ async fn a_known_catalog_is_not_sent_again(store: Store) {
 
 /// What loading a configuration with these services says against it.
 fn refused(services: &str) -> String {
-    let text =
-        format!("servers: {{main: {{host: h, port: 1, user: u, sslmode: require}}}}\nservices: {services}");
+    let text = format!(
+        "backends: {{main: {{type: postgresql, host: h, port: 1, user: u, sslmode: require}}}}\nservices: {services}"
+    );
     LoadedConfig::from_yaml(&text).expect_err("a catalog that the specification forbids").to_string()
 }
 
 fn of_plan(more: &str) -> String {
     format!(
-        "[{{id: s, name: n, type: cockroachdb, description: d, plans: [{{name: p, description: d, server: main{more}}}]}}]"
+        "[{{id: s, name: n, type: cockroachdb, description: d, plans: [{{name: p, description: d, backend: main{more}}}]}}]"
     )
 }
 
 #[test]
 fn ids_and_names_cannot_be_used_twice() {
-    let plan = "{id: p, name: p, description: d, server: main}";
+    let plan = "{id: p, name: p, description: d, backend: main}";
     let service = |id: &str, name: &str, plans: &str| {
         format!("{{id: {id}, name: {name}, type: cockroachdb, description: d, plans: [{plans}]}}")
     };
-    let other = "{id: q, name: p, description: d, server: main}";
+    let other = "{id: q, name: p, description: d, backend: main}";
     for (services, what) in [
         (format!("[{}, {}]", service("s", "a", plan), service("s", "b", other)), "service id"),
         (format!("[{}, {}]", service("s", "a", plan), service("t", "a", other)), "service name"),
@@ -126,13 +127,13 @@ fn ids_and_names_cannot_be_used_twice() {
 }
 
 fn loaded(services: &str) -> LoadedConfig {
-    let servers = "servers: {main: {host: h, port: 1, user: u, sslmode: require}}";
-    LoadedConfig::from_yaml(&format!("{servers}\nservices: {services}")).unwrap()
+    let backends = "backends: {main: {type: postgresql, host: h, port: 1, user: u, sslmode: require}}";
+    LoadedConfig::from_yaml(&format!("{backends}\nservices: {services}")).unwrap()
 }
 
 #[test]
 fn names_differ_by_case() {
-    let plan = |name: &str| format!("{{name: {name}, description: d, server: main}}");
+    let plan = |name: &str| format!("{{name: {name}, description: d, backend: main}}");
     let plans = format!("[{}, {}]", plan("p"), plan("P"));
     let service = |name: &str| {
         format!("{{id: {name}, name: {name}, type: cockroachdb, description: d, plans: {plans}}}")

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::Deref, sync::Arc, time::Duration};
 
 use bindery::{
     broker::{
-        Broker, Provider, Timing,
+        Broker, Provider, Registry, Timing,
         config::{LoadedConfig, PartialSettings},
     },
     telemetry::Metrics,
@@ -40,9 +40,9 @@ pub(crate) const TIMING: Timing = Timing {
 pub(crate) const IMPATIENT: Timing = Timing { queue: Duration::from_millis(20), ..TIMING };
 
 const SERVICES: &str = r#"
-servers:
-  main: {host: h, port: 1, user: u, sslmode: require}
-  second: {host: h, port: 2, user: u, sslmode: require}
+backends:
+  main: {type: fake}
+  second: {type: fake}
 services:
   - id: s
     name: one
@@ -52,20 +52,20 @@ services:
     plan_updateable: true
     metadata: {displayName: One}
     plans:
-      - {id: p, name: prompt, description: At once, server: main, free: false, metadata: {bullets: [fast]}}
-      - {id: p2, name: prompt-too, description: At once, server: main}
-      - {id: q, name: maintained, description: Versioned, server: main, maintenance_info: {version: 1.0.0+a, description: first}}
-      - {id: lasting, name: lasting, description: Takes long, server: main, maximum_polling_duration: 600}
-      - {id: lasting-too, name: lasting-too, description: Takes long, server: main}
-      - {id: unbindable, name: unbindable, description: Without bindings, server: main, bindable: false}
-      - {id: stiff, name: stiff, description: Stays what it is, server: main, plan_updateable: false}
-      - {id: unrotatable, name: unrotatable, description: Without rotation, server: main, binding_rotatable: false}
-      - {id: elsewhere, name: elsewhere, description: On the other server, server: second}
-      - {id: "odd/ü &=", name: odd, description: With an id that needs encoding, server: main}
+      - {id: p, name: prompt, description: At once, backend: main, free: false, metadata: {bullets: [fast]}}
+      - {id: p2, name: prompt-too, description: At once, backend: main}
+      - {id: q, name: maintained, description: Versioned, backend: main, maintenance_info: {version: 1.0.0+a, description: first}}
+      - {id: lasting, name: lasting, description: Takes long, backend: main, maximum_polling_duration: 600}
+      - {id: lasting-too, name: lasting-too, description: Takes long, backend: main}
+      - {id: unbindable, name: unbindable, description: Without bindings, backend: main, bindable: false}
+      - {id: stiff, name: stiff, description: Stays what it is, backend: main, plan_updateable: false}
+      - {id: unrotatable, name: unrotatable, description: Without rotation, backend: main, binding_rotatable: false}
+      - {id: elsewhere, name: elsewhere, description: On the other server, backend: second}
+      - {id: "odd/ü &=", name: odd, description: With an id that needs encoding, backend: main}
       - id: strict
         name: strict
         description: With schemas
-        server: main
+        backend: main
         schemas:
           service_instance:
             create: {parameters: {$schema: "http://json-schema.org/draft-04/schema#", type: object, properties: {size: {type: integer}}}}
@@ -78,7 +78,7 @@ services:
     description: Needs everything of the platform, and takes no context
     requires: [syslog_drain, route_forwarding, volume_mount]
     allow_context_updates: false
-    plans: [{id: t1, name: only, description: The only plan, server: main}]
+    plans: [{id: t1, name: only, description: The only plan, backend: main}]
 "#;
 
 /// See the module. Requests are made with [`Client`], which it derefs to.
@@ -161,8 +161,8 @@ async fn open(folder: &TempDir, place: &Place, fake: &Fake, timing: Timing, serv
     );
     let config = LoadedConfig::from_yaml(&text).unwrap().complete(PartialSettings::default()).unwrap();
     let provider: Arc<dyn Provider> = Arc::new(fake.clone());
-    let providers = ["main", "second"].map(|server| (server.into(), provider.clone())).into();
-    Broker::open_with(config, Arc::new(Metrics::new()), timing, |_| providers).await.unwrap()
+    let registry = Registry::default().with_provider("fake", provider);
+    Broker::open_with(config, Arc::new(Metrics::new()), timing, &registry).await.unwrap()
 }
 
 async fn serve(broker: &Broker) -> SocketAddr {

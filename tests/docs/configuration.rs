@@ -3,33 +3,47 @@
 
 use std::collections::BTreeSet;
 
-use bindery::broker::config::LoadedConfig;
+use bindery::broker::{check_services, config::LoadedConfig};
 use serde_json::Value;
 
 use crate::pages;
 
-const SERVER: &str = "servers.NAME";
+const BACKEND: &str = "backends.NAME";
 const SERVICE: &str = "services[]";
 const PLAN: &str = "services[].plans[]";
 const DATABASE: &str = "services[].plans[].database";
 
+/// A backend whose settings are complete.
+const MAIN: &str = "m: {type: postgresql, host: h, port: 1, user: u, sslmode: require}";
+
 /// Each object whose fields the reference lists, and a file with an unknown field `zzz` in it.
-const OBJECTS: [(&str, &str); 8] = [
-    ("", "zzz: 1"),
-    (SERVER, "servers: {m: {zzz: 1}}"),
-    ("servers.NAME.clientCa", "servers: {m: {clientCa: {zzz: 1}}}"),
-    (SERVICE, "services: [{zzz: 1}]"),
-    (PLAN, "services: [{plans: [{zzz: 1}]}]"),
-    (DATABASE, "services: [{plans: [{database: {zzz: 1}}]}]"),
-    ("auth", "auth: {zzz: 1}"),
-    ("tls", "tls: {zzz: 1}"),
-];
+fn objects() -> [(&'static str, String); 9] {
+    let backend = |more: &str| format!("{{backends: {{m: {{type: postgresql, {more}}}}}, services: []}}");
+    let plan = |more: &str| {
+        format!(
+            "{{backends: {{{MAIN}}}, services: [{{id: s, name: s, type: postgresql, description: d, \
+             plans: [{{name: p, description: d, backend: m, {more}}}]}}]}}"
+        )
+    };
+    [
+        ("", "zzz: 1".to_owned()),
+        (BACKEND, backend("zzz: 1")),
+        ("backends.NAME.limits", backend("limits: {zzz: 1}")),
+        ("backends.NAME.clientCa", backend("clientCa: {zzz: 1}")),
+        (SERVICE, "services: [{zzz: 1}]".to_owned()),
+        (PLAN, plan("zzz: 1")),
+        (DATABASE, plan("database: {zzz: 1}")),
+        ("auth", "auth: {zzz: 1}".to_owned()),
+        ("tls", "tls: {zzz: 1}".to_owned()),
+    ]
+}
 
 /// The fields that the parser takes.
 fn parsed(file: &str) -> BTreeSet<String> {
-    let message = LoadedConfig::from_yaml(file).unwrap_err().to_string();
-    let (_, fields) = message.split_once("expected one of ").unwrap_or_else(|| panic!("{file}: {message}"));
-    let fields = fields.lines().next().unwrap();
+    let checked = LoadedConfig::from_yaml(file).and_then(|loaded| check_services(&loaded.services));
+    let message = checked.unwrap_err().to_string();
+    let (_, fields) = message.split_once("expected ").unwrap_or_else(|| panic!("{file}: {message}"));
+    let fields = fields.lines().next().unwrap().trim_start_matches("one of ").replace(" or ", ", ");
     let field = |field: &str| {
         field.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '_').collect()
     };
@@ -60,9 +74,9 @@ fn listed() -> BTreeSet<String> {
 #[test]
 fn the_reference_lists_what_the_parser_takes() {
     let mut taken = BTreeSet::new();
-    for (object, file) in OBJECTS {
+    for (object, file) in objects() {
         let prefix = if object.is_empty() { String::new() } else { format!("{object}.") };
-        taken.extend(parsed(file).into_iter().map(|field| format!("{prefix}{field}")));
+        taken.extend(parsed(&file).into_iter().map(|field| format!("{prefix}{field}")));
     }
     let listed = listed();
     let missing: Vec<_> = taken.difference(&listed).collect();
@@ -78,13 +92,13 @@ fn the_charts_values_take_the_same_but_for_files() {
         let object = schema.pointer(pointer).unwrap_or_else(|| panic!("{pointer}"));
         object.as_object().unwrap().keys().cloned().collect()
     };
-    let file = |object: &str| parsed(OBJECTS.iter().find(|(name, _)| *name == object).unwrap().1);
-    let mut of_servers = file(SERVER);
+    let file = |object: &str| parsed(&objects().into_iter().find(|(name, _)| *name == object).unwrap().1);
+    let mut of_backends = file(BACKEND);
     for name in ["passwordFile", "caFile", "certFile", "keyFile", "clientCa"] {
-        assert!(of_servers.remove(name), "{name}");
+        assert!(of_backends.remove(name), "{name}");
     }
-    of_servers.extend(["secretName", "secretKeys"].map(ToOwned::to_owned));
-    assert_eq!(fields("/properties/servers/additionalProperties/properties"), of_servers);
+    of_backends.extend(["secretName", "secretKeys"].map(ToOwned::to_owned));
+    assert_eq!(fields("/properties/backends/additionalProperties/properties"), of_backends);
     let services = "/properties/services/items/properties";
     let plans = format!("{services}/plans/items/properties");
     assert_eq!(fields(services), file(SERVICE));

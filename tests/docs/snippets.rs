@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use bindery::broker::config::{LoadedConfig, PartialSettings};
+use bindery::broker::{
+    check_services,
+    config::{LoadedConfig, PartialSettings},
+};
 use serde_json::{Value, json};
 
 use crate::pages::{self, Snippet};
@@ -17,10 +20,10 @@ const PLANS: &str = "# bindery.yaml and values.yaml, under a service\n";
 const OF_CONFIGURATION: [&str; 11] = [
     "admission",
     "auth",
+    "backends",
     "broker",
     "catalog",
     "plans",
-    "servers",
     "services",
     "store",
     "storeKeyFile",
@@ -42,14 +45,13 @@ impl Snippet {
 /// A whole file for the parser, with this in place of some of its parts.
 fn completed(part: &Value) -> String {
     let mut whole = json!({
-        "servers": {"main": {"host": "h", "port": 5432, "user": "u", "sslmode": "require"}},
+        "backends": {"main": {"type": "postgresql", "host": "h", "port": 5432, "user": "u", "sslmode": "require"}},
         "services": [{"id": "s", "name": "s", "type": "postgresql", "description": "d",
-            "plans": [{"name": "p", "description": "d", "server": "main"}]}],
+            "plans": [{"name": "p", "description": "d", "backend": "main"}]}],
         "auth": {"username": "u", "passwordFile": "f"},
         "store": "sqlite:x",
         "storeKeyFile": "k",
     });
-    // Whoever names servers without services has no plan on `main` that could be of another protocol.
     for (name, value) in part.as_object().unwrap() {
         whole[name] = value.clone();
     }
@@ -66,9 +68,11 @@ fn snippets_of_the_configuration_are_taken_where_they_belong() {
     let schema = schema();
     let mut counts = BTreeMap::new();
     let mut parse = |snippet: &Snippet, part: &Value| {
-        let loaded =
-            LoadedConfig::from_yaml(&completed(part)).and_then(|it| it.complete(PartialSettings::default()));
-        if let Err(error) = loaded {
+        let checked = LoadedConfig::from_yaml(&completed(part)).and_then(|loaded| {
+            check_services(&loaded.services)?;
+            loaded.complete(PartialSettings::default())
+        });
+        if let Err(error) = checked {
             panic!("{}: {error}", snippet.at());
         }
         *counts.entry("file").or_insert(0) += 1;

@@ -84,8 +84,8 @@ impl Installation {
 image: {{repository: docker.io/library/bindery, tag: dev, pullPolicy: Never}}
 log: {{format: text, filter: 'bindery=debug,info'}}
 admission: {{excludeNamespaces: [{PLAIN_NAMESPACE}]}}
-servers:
-  main: {{host: '{host}', port: {port}, user: {ADMIN}, database: postgres, sslmode: verify-full, secretName: main-admin, secretKeys: [password, ca.crt]}}
+backends:
+  main: {{type: postgresql, host: '{host}', port: {port}, user: {ADMIN}, database: postgres, sslmode: verify-full, secretName: main-admin, secretKeys: [password, ca.crt]}}
 services:
 - id: e2e250b5-73f8-45fd-9a7f-93c8dddc5f00
   name: cockroachdb
@@ -93,14 +93,14 @@ services:
   description: CockroachDB service broker for creating cloud-native SQL databases.
   bindable: true
   plans:
-  - {{name: default, description: Default, server: main}}
-  - {{name: verified, description: TLS that is verified, server: main, database: {{sslmode: verify-full}}}}
+  - {{name: default, description: Default, backend: main}}
+  - {{name: verified, description: TLS that is verified, backend: main, database: {{sslmode: verify-full}}}}
 - id: 0d2b3a55-9d2c-4b0c-8a64-1f3f7f8b6c11
   name: postgresql
   type: postgresql
   description: PostgreSQL databases.
   bindable: true
-  plans: [{{name: seeded, description: With data, server: main, database: {{templates: {{demo: branch_demo}}}}}}]
+  plans: [{{name: seeded, description: With data, backend: main, database: {{templates: {{demo: branch_demo}}}}}}]
 broker: {{rotateAdmin: true}}
 "
         )

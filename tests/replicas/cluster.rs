@@ -40,9 +40,9 @@ impl Cluster {
         fs::write(at("password"), PASSWORD).unwrap();
         fs::write(at("key"), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap();
         let config = format!(
-            "servers: {{main: {{host: 127.0.0.1, port: {}, user: {ADMIN}, passwordFile: {}, caFile: {}}}}}\n\
+            "backends: {{main: {{type: postgresql, host: 127.0.0.1, port: {}, user: {ADMIN}, passwordFile: {}, caFile: {}}}}}\n\
              services: [{{id: {SERVICE}, name: cockroachdb, type: cockroachdb, description: d,\n\
-                plans: [{{id: {PLAN}, name: default, description: d, server: main}}]}}]\n\
+                plans: [{{id: {PLAN}, name: default, description: d, backend: main}}]}}]\n\
              auth: {{username: platform, passwordFile: {}}}\n\
              store: \"{store}\"\nstoreKeyFile: {}\n",
             server.port(),

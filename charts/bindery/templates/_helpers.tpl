@@ -4,6 +4,9 @@ with the values of the former chart, so each template includes this first. `defa
 cannot read; `make generate` writes it.
 */}}
 {{- define "bindery.defaults" -}}
+{{- if .Values.servers -}}
+{{- fail "servers is called `backends` now, `protocol` of a server `type`, and `server` of a plan `backend`: rename them" -}}
+{{- end -}}
 {{- include "bindery.complete" (list .Values (.Files.Get "defaults.yaml" | fromYaml)) -}}
 {{- end -}}
 
@@ -115,13 +118,13 @@ affinity:
 
 {{/* The broker's configuration file. */}}
 {{- define "bindery.config" -}}
-{{- $servers := dict -}}
-{{- range $name, $server := .Values.servers -}}
-{{- $folder := printf "/etc/bindery/servers/%s" $name -}}
-{{- $entry := omit $server "secretName" "secretKeys" -}}
+{{- $backends := dict -}}
+{{- range $name, $backend := .Values.backends -}}
+{{- $folder := printf "/etc/bindery/backends/%s" $name -}}
+{{- $entry := omit $backend "secretName" "secretKeys" -}}
 {{- $files := dict "password" "passwordFile" "ca.crt" "caFile" "tls.crt" "certFile" "tls.key" "keyFile" -}}
 {{- $clientCa := dict "client-ca.crt" "certFile" "client-ca.key" "keyFile" -}}
-{{- range $key := $server.secretKeys | default (list) -}}
+{{- range $key := $backend.secretKeys | default (list) -}}
 {{- $file := printf "%s/%s" $folder $key -}}
 {{- if hasKey $clientCa $key -}}
 {{- $_ := set $entry "clientCa" (merge (dict (get $clientCa $key) $file) (get $entry "clientCa" | default dict)) -}}
@@ -129,16 +132,16 @@ affinity:
 {{- $_ := set $entry (get $files $key) $file -}}
 {{- end -}}
 {{- end -}}
-{{- $_ := set $servers $name $entry -}}
+{{- $_ := set $backends $name $entry -}}
 {{- end -}}
 {{- range $service := .Values.services -}}
 {{- range $plan := $service.plans -}}
-{{- if not (hasKey $servers $plan.server) -}}
-{{- fail (printf "services: plan %q of service %q names the server %q, which is missing in `servers`" $plan.name $service.name $plan.server) -}}
+{{- if not (hasKey $backends $plan.backend) -}}
+{{- fail (printf "services: plan %q of service %q names the backend %q, which is missing in `backends`" $plan.name $service.name $plan.backend) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- $config := dict "servers" $servers "services" .Values.services "store" (include "bindery.store" .) -}}
+{{- $config := dict "backends" $backends "services" .Values.services "store" (include "bindery.store" .) -}}
 {{- if .Values.broker.storePassword.secretName -}}
 {{- $_ := set $config "storePasswordFile" "/etc/bindery/store-password" -}}
 {{- end -}}

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     BindingSpec, Bound, Described, ExecutionMode, InstanceSpec, Pending, Progress, Provider, Resource,
-    ResourceKind, ServiceError, Unacceptable, Verb,
+    ServiceError, Unacceptable, Verb,
 };
 use crate::osb::{BindingId, Endpoint, InstanceId, InstanceMetadata, Object, PlanId};
 
@@ -337,12 +337,10 @@ impl Provider for Fake {
 
     async fn resources(&self) -> Result<Vec<Resource>, ServiceError> {
         let world = self.world();
-        let made = |kind, name| Resource { kind, name, ours: true, exists: true };
-        let databases =
-            world.databases.keys().map(|id| made(ResourceKind::Database, format!("database-{id}")));
-        let roles = world.roles.iter().map(|id| made(ResourceKind::OwnerRole, format!("role-{id}")));
-        let logins =
-            world.logins.keys().map(|(on, id)| made(ResourceKind::Login, format!("login-{on}-{id}")));
+        let made = |kind: &str, name| Resource { kind: kind.to_owned(), name, ours: true, exists: true };
+        let databases = world.databases.keys().map(|id| made("database", format!("database-{id}")));
+        let roles = world.roles.iter().map(|id| made("owner role", format!("role-{id}")));
+        let logins = world.logins.keys().map(|(on, id)| made("login", format!("login-{on}-{id}")));
         Ok(databases.chain(logins).chain(roles).collect())
     }
 

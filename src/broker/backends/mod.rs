@@ -5,8 +5,9 @@
 #[cfg(any(test, feature = "fake-backend"))]
 pub mod fake;
 mod outcome;
+mod registry;
 mod resource;
-pub(crate) mod sql;
+mod sql;
 mod verb;
 
 use async_trait::async_trait;
@@ -17,7 +18,8 @@ use serde_json::Value;
 pub(crate) use self::outcome::reference;
 pub use self::{
     outcome::{Bound, Confirmed, Described, Pending, Progress, ServiceError, Unacceptable},
-    resource::{Resource, ResourceKind},
+    registry::{Administrator, Backend, Backends, Limits, PlanSettings, Providers, Registry},
+    resource::Resource,
     verb::Verb,
 };
 pub use crate::broker::config::BackendLimits;
@@ -222,7 +224,8 @@ pub trait Provider: Send + Sync {
         Ok(())
     }
 
-    /// What the backend holds that looks like an instance or a binding, whosever it is.
+    /// What the backend holds that looks like an instance or a binding, whosever it is, in the order in which leftovers are to be
+    /// removed.
     ///
     /// # Errors
     /// When it cannot be looked at.

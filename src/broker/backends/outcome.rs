@@ -8,10 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::InstanceSpec;
-use crate::{
-    broker::config::ServerSettings,
-    osb::{Credentials, Endpoint, InstanceMetadata},
-};
+use crate::osb::{Credentials, Endpoint, InstanceMetadata};
 
 /// How far a call got.
 #[derive(Clone, Debug, PartialEq)]
@@ -186,12 +183,6 @@ pub(super) const UNUSABLE: &str = "the database server cannot be used at present
 /// What users are told of what only the operator can mend; the log has what that is.
 pub(super) const MISCONFIGURED: &str =
     "the service is not set up so that this can be done; its operator finds the reason in the broker's log";
-
-/// Where applications reach a server.
-pub(super) fn endpoint(server: &ServerSettings) -> Endpoint {
-    let (host, port) = server.for_clients();
-    Endpoint { host: host.to_owned(), ports: vec![port.to_string()], protocol: Some("tcp".to_owned()) }
-}
 
 /// The answer of a backend that cannot change instances.
 pub(super) fn refuse_changes(from: &InstanceSpec, to: &InstanceSpec) -> Result<(), Unacceptable> {

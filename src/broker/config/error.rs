@@ -48,7 +48,7 @@ impl ConfigError {
         Self::Invalid { field: field.into(), problem: problem.into() }
     }
 
-    pub(super) fn in_file(self, path: &Path) -> Self {
+    pub(crate) fn in_file(self, path: &Path) -> Self {
         Self::InFile { path: path.to_owned(), error: Box::new(self) }
     }
 }

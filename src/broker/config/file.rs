@@ -1,14 +1,14 @@
 //! The shape of bindery's own configuration file, YAML, and its way into settings. Unknown fields are refused.
 //!
 //! ```yaml
-//! servers:
-//!   main: {host: db.example, port: 26257, user: bindery, passwordFile: /etc/bindery/password, caFile: /etc/bindery/ca.crt}
+//! backends:
+//!   main: {type: postgresql, host: db.example, port: 26257, user: bindery, passwordFile: /etc/bindery/password, caFile: /etc/bindery/ca.crt}
 //! services:
 //!   - id: e2e250b5-73f8-45fd-9a7f-93c8dddc5f00
 //!     name: cockroachdb
 //!     type: cockroachdb
 //!     description: A database per instance, a user per binding.
-//!     plans: [{name: default, description: Default, server: main}]
+//!     plans: [{name: default, description: Default, backend: main}]
 //! auth: {username: catalog, passwordFile: /etc/bindery/broker-password}
 //! store: sqlite:/data/broker.db
 //! storeKeyFile: /etc/bindery/store-key
@@ -28,18 +28,37 @@ use serde_json::Value;
 use serde_saphyr::UserMessageFormatter;
 
 use super::{
-    Backing, ClientCa, ConfigError, DatabasePlan, LoadedConfig, Login, Offering, PartialSettings,
-    PasswordSource, Protocol, ServerSettings, ServiceKind, ServiceSettings, SslMode, StoreKey, TlsFiles,
+    BackendSettings, Backing, ConfigError, LoadedConfig, Login, Offering, PartialSettings, PasswordSource,
+    RawSettings, ServiceSettings, StoreKey, TlsFiles,
     offering::{self, MaintenanceInfo, Permission},
     plan_id,
+    raw::parse as read,
 };
-use crate::osb;
+use crate::osb::{self, Object};
+
+/// The fields of every backend.
+const OF_BACKENDS: &[&str] = &["type", "limits"];
+/// The fields of every plan, those of [`Plan`].
+const OF_PLANS: &[&str] = &[
+    "id",
+    "name",
+    "description",
+    "backend",
+    "metadata",
+    "free",
+    "bindable",
+    "plan_updateable",
+    "binding_rotatable",
+    "maximum_polling_duration",
+    "schemas",
+    "maintenance_info",
+];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Document {
     #[serde(default)]
-    servers: BTreeMap<String, Server>,
+    backends: BTreeMap<String, Object>,
     services: Vec<Service>,
     auth: Option<OneOrSeveral>,
     tls: Option<TlsFiles>,
@@ -52,33 +71,12 @@ struct Document {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Server {
-    #[serde(default)]
-    protocol: Protocol,
-    host: String,
-    port: u16,
-    client_host: Option<String>,
-    client_port: Option<u16>,
-    user: String,
-    password_file: Option<PathBuf>,
-    database: Option<String>,
-    #[serde(default)]
-    sslmode: SslMode,
-    ca_file: Option<PathBuf>,
-    cert_file: Option<PathBuf>,
-    key_file: Option<PathBuf>,
-    max_connections: Option<usize>,
-    client_ca: Option<ClientCa>,
-}
-
-#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Service {
     id: String,
     name: String,
     #[serde(rename = "type")]
-    kind: ServiceKind,
+    kind: String,
     description: String,
     #[serde(default = "yes")]
     bindable: bool,
@@ -91,7 +89,7 @@ struct Service {
     #[serde(default = "yes")]
     allow_context_updates: bool,
     metadata: Option<osb::Object>,
-    plans: Vec<Plan>,
+    plans: Vec<Object>,
 }
 
 #[expect(clippy::struct_field_names, reason = "the specification's fields")]
@@ -101,9 +99,7 @@ struct Plan {
     id: Option<String>,
     name: String,
     description: String,
-    server: String,
-    #[serde(default)]
-    database: DatabasePlan,
+    backend: String,
     metadata: Option<osb::Object>,
     free: Option<bool>,
     bindable: Option<bool>,
@@ -143,21 +139,29 @@ pub(super) fn parse(text: &str) -> Result<LoadedConfig, ConfigError> {
     })
     .map_err(|error| {
         let field = path.filter(|path| path != ".").unwrap_or_else(|| "the file".to_owned());
+        if field == "servers" {
+            return renamed("servers", "backends");
+        }
         // What the parser says by itself is for programmers.
         let error = error.render_with_formatter(&UserMessageFormatter);
         ConfigError::invalid(field, format!("cannot be read: {error}"))
     })?;
 
-    let servers = file
-        .servers
+    let backends = file
+        .backends
         .into_iter()
-        .map(|(name, server)| server.settings(&name).checked(&format!("servers.{name}")))
+        .map(|(name, settings)| backend(&name, settings))
         .collect::<Result<Vec<_>, _>>()?;
-    let offerings: Vec<_> = file.services.into_iter().map(Service::offering).collect();
-    offering::check(&offerings, &servers)?;
+    let offerings = file
+        .services
+        .into_iter()
+        .enumerate()
+        .map(|(index, service)| service.offering(&format!("services[{index}]")))
+        .collect::<Result<Vec<_>, _>>()?;
+    offering::check(&offerings, &backends)?;
     let auth = file.auth.map(OneOrSeveral::logins).transpose()?;
     Ok(LoadedConfig {
-        services: ServiceSettings { offerings, servers },
+        services: ServiceSettings { offerings, backends },
         stated: PartialSettings {
             auth: auth.unwrap_or_default(),
             store: file.store.map(|url| url.parse()).transpose()?,
@@ -233,35 +237,48 @@ impl Auth {
     }
 }
 
-impl Server {
-    fn settings(self, name: &str) -> ServerSettings {
-        ServerSettings {
-            name: name.into(),
-            protocol: self.protocol,
-            host: self.host,
-            port: self.port,
-            client_host: self.client_host,
-            client_port: self.client_port,
-            user: self.user,
-            password: self.password_file.map(PasswordSource::File),
-            database: self.database.unwrap_or_else(|| ServerSettings::DEFAULT_DATABASE.to_owned()),
-            sslmode: self.sslmode,
-            ca_file: self.ca_file,
-            cert_file: self.cert_file,
-            key_file: self.key_file,
-            max_connections: self.max_connections.unwrap_or(ServerSettings::DEFAULT_CONNECTIONS),
-            client_ca: self.client_ca,
-        }
+/// A field that has another name by now.
+fn renamed(field: &str, name: &str) -> ConfigError {
+    ConfigError::invalid(field, format!("is called `{name}` now; rename it"))
+}
+
+/// A backend: what every type has is read here, the rest by the backend.
+fn backend(name: &str, mut settings: Object) -> Result<BackendSettings, ConfigError> {
+    let field = format!("backends.{name}");
+    if settings.contains_key("protocol") {
+        return Err(renamed(&format!("{field}.protocol"), "type"));
     }
+    let kind = settings.remove("type").ok_or_else(|| {
+        ConfigError::missing(format!("{field}.type"), "name the type of the backend, such as `postgresql`")
+    })?;
+    let limits = settings.remove("limits").unwrap_or_else(|| Object::new().into());
+    Ok(BackendSettings {
+        name: name.into(),
+        kind: read(kind, &format!("{field}.type"), &[])?,
+        limits: read(limits, &format!("{field}.limits"), &[])?,
+        settings: RawSettings::new(field, settings).beside(OF_BACKENDS),
+    })
+}
+
+/// A plan: what every plan has is read here, the rest by its backend.
+fn plan(field: &str, settings: Object) -> Result<(Plan, RawSettings), ConfigError> {
+    if settings.contains_key("server") {
+        return Err(renamed(&format!("{field}.server"), "backend"));
+    }
+    let (of_every_plan, of_its_backend): (Object, Object) =
+        settings.into_iter().partition(|(name, _)| OF_PLANS.contains(&name.as_str()));
+    let plan = read(of_every_plan.into(), field, &[])?;
+    Ok((plan, RawSettings::new(field, of_its_backend).beside(OF_PLANS)))
 }
 
 impl Service {
-    fn offering(self) -> Offering {
+    fn offering(self, field: &str) -> Result<Offering, ConfigError> {
         let mut backings = BTreeMap::new();
         let mut plans = Vec::new();
-        for plan in self.plans {
+        for (index, settings) in self.plans.into_iter().enumerate() {
+            let (plan, own) = plan(&format!("{field}.plans[{index}]"), settings)?;
             let id = plan.id.map_or_else(|| plan_id(&self.name, &plan.name), Into::into);
-            let backing = Backing { backend: plan.server.into(), database: plan.database };
+            let backing = Backing { backend: plan.backend.into(), plan: own };
             backings.insert(id.clone(), backing);
             plans.push(osb::Plan {
                 id,
@@ -291,7 +308,7 @@ impl Service {
             plans,
             ..offering::abilities()
         };
-        Offering { kind: self.kind, service, plans: backings }
+        Ok(Offering { kind: self.kind, service, plans: backings })
     }
 }
 

@@ -14,3 +14,13 @@ pub struct BackendLimits {
     /// How many calls of operations may start in a second.
     pub requests_per_second: Option<NonZeroU32>,
 }
+
+impl BackendLimits {
+    /// These limits; those of `otherwise` where there is none.
+    pub(crate) fn or(self, otherwise: Self) -> Self {
+        Self {
+            concurrency: self.concurrency.or(otherwise.concurrency),
+            requests_per_second: self.requests_per_second.or(otherwise.requests_per_second),
+        }
+    }
+}

@@ -1,36 +1,46 @@
-//! What the broker offers and how it runs, as plain values: [`ServiceSettings`] (services, plans and the servers behind
+//! What the broker offers and how it runs, as plain values: [`ServiceSettings`] (services, plans and the backends behind
 //! them) and [`BrokerSettings`] (who may call, where records are kept). They come from bindery's own YAML file
 //! (`file`), from the environment of the CockroachDB broker that bindery replaces (`environment`), or from the caller.
-//! Parsing is pure; the files named here are read where they are used. What a plan's JSON Schemas say about parameters is
+//! Parsing is pure; the files named here are read where they are used. The fields of a type of backend are unknown here: they are
+//! kept as [`RawSettings`] for the backend to parse. What a plan's JSON Schemas say about parameters is
 //! here, too ([`Schemas`]): a bad schema is a bad configuration.
 
-mod connections;
-mod database;
+mod backend;
 mod environment;
 mod error;
 mod file;
+mod lifetime;
 mod limits;
 mod login;
 mod offering;
+mod password;
+mod raw;
 mod schema;
-mod server;
+mod sslmode;
 mod store;
 mod tls;
+mod words;
 
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-pub use connections::ConnectionLimit;
-pub use database::{Access, Choice, CredentialKind, DatabasePlan, Kinds, Lifetime, ReclaimPolicy, Validity};
+pub use backend::{BackendName, BackendSettings};
 pub use error::ConfigError;
+pub(crate) use lifetime::LIFETIME_PATTERN;
+pub use lifetime::Lifetime;
 pub use limits::BackendLimits;
 pub use login::Login;
-pub use offering::{Backing, Offering, ServiceKind, plan_id};
+pub(in crate::broker) use offering::check as check_offerings;
+pub use offering::{Backing, Offering, plan_id};
+pub use password::{PasswordSource, next_to};
+pub use raw::RawSettings;
+pub(crate) use schema::DIALECT;
 pub use schema::{SchemaError, Schemas, Violations};
-pub use server::{BackendName, ClientCa, PasswordSource, Protocol, ServerSettings, SslMode, next_to};
+pub use sslmode::SslMode;
 pub use store::{DynamoDbTable, PostgresUrl, StoreUrl};
 pub use tls::TlsFiles;
+pub use words::{Kinds, ReclaimPolicy};
 
 /// Everything `bindery broker` needs.
 #[derive(Clone, Debug)]
@@ -41,13 +51,13 @@ pub struct BrokerConfig {
     pub settings: BrokerSettings,
 }
 
-/// What is offered: services with their plans, and the database servers they live on.
+/// What is offered: services with their plans, and the backends that they live on.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceSettings {
     /// The services; names and ids are unique.
     pub offerings: Vec<Offering>,
-    /// The servers that plans name; names are unique.
-    pub servers: Vec<ServerSettings>,
+    /// The backends that plans name; names are unique.
+    pub backends: Vec<BackendSettings>,
 }
 
 /// How the broker runs: who may call it and where it keeps its records.
@@ -88,7 +98,7 @@ pub struct PartialSettings {
     pub installation: Option<String>,
 }
 
-/// A configuration as its source states it, before the caller's values are added.
+/// A configuration as its source states it, before the caller adds its values.
 #[derive(Clone, Debug)]
 pub struct LoadedConfig {
     /// What is offered.

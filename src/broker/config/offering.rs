@@ -1,15 +1,12 @@
-//! Services and plans as offered: what the catalog says about them, which kind of service they are, and the server
+//! Services and plans as offered: what the catalog says about them, which type of service they are, and the backend
 //! behind each plan. The rules that hold between them are checked here, for every source of configuration.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    fmt,
-};
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{BackendName, ConfigError, DatabasePlan, Protocol, Schemas, ServerSettings};
+use super::{BackendName, BackendSettings, ConfigError, RawSettings, Schemas};
 use crate::osb;
 
 /// What the specification calls safe everywhere.
@@ -22,46 +19,6 @@ const PLAN_IDS: Uuid = Uuid::from_u128(0xdab4_2b46_7339_4bf1_af9b_29db_b728_bf52
 #[must_use]
 pub fn plan_id(service_name: &str, plan_name: &str) -> osb::PlanId {
     Uuid::new_v5(&PLAN_IDS, format!("{service_name}/{plan_name}").as_bytes()).to_string().into()
-}
-
-/// What provides a service: a database per instance and a user per binding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ServiceKind {
-    /// On a CockroachDB cluster, or on a PostgreSQL server that stands in for one.
-    CockroachDb,
-    /// On a PostgreSQL server.
-    PostgreSql,
-    /// On a MySQL or MariaDB server.
-    MySql,
-}
-
-impl ServiceKind {
-    /// The environment variables of a binding whose configuration names none: the name of each, and the key of its value.
-    pub(crate) fn variables(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::CockroachDb => &[("COCKROACH_URL", "uri")],
-            Self::PostgreSql | Self::MySql => &[("DATABASE_URL", "uri")],
-        }
-    }
-
-    /// What its servers speak.
-    pub(super) fn protocol(self) -> Protocol {
-        match self {
-            Self::CockroachDb | Self::PostgreSql => Protocol::PostgreSql,
-            Self::MySql => Protocol::MySql,
-        }
-    }
-}
-
-impl fmt::Display for ServiceKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::CockroachDb => "cockroachdb",
-            Self::PostgreSql => "postgresql",
-            Self::MySql => "mysql",
-        })
-    }
 }
 
 /// What a service needs from the platform.
@@ -125,32 +82,35 @@ impl From<MaintenanceInfo> for serde_json::Value {
 pub struct Backing {
     /// The backend that its instances live on.
     pub backend: BackendName,
-    /// What its instances and bindings are like.
-    pub database: DatabasePlan,
+    /// What its instances and bindings are like, as the backend understands it.
+    pub plan: RawSettings,
 }
 
 /// A service as offered, with what is behind each of its plans.
 #[derive(Clone, Debug)]
 pub struct Offering {
-    /// What provides it.
-    pub kind: ServiceKind,
+    /// Its type, which the backends of its plans must provide.
+    pub kind: String,
     /// What the catalog says.
     pub service: osb::Service,
     /// What is behind each of its plans.
     pub plans: BTreeMap<osb::PlanId, Backing>,
 }
 
-/// Refuses names and ids that are empty or taken twice, names that are too long, services without plans, plans without
-/// a known server and schemas that cannot be used.
-pub(super) fn check(offerings: &[Offering], servers: &[ServerSettings]) -> Result<(), ConfigError> {
+/// Refuses names and ids that are empty or used twice, names that are too long, services without plans, plans without
+/// a known backend, and schemas that cannot be used.
+pub(in crate::broker) fn check(
+    offerings: &[Offering],
+    backends: &[BackendSettings],
+) -> Result<(), ConfigError> {
     let mut names = Unique::new("service name");
     let mut service_ids = Unique::new("service id");
     let mut plan_ids = Unique::new("plan id");
-    let mut known = Unique::new("server name");
-    for server in servers {
-        known.add(server.name.as_str(), "servers")?;
+    let mut known = Unique::new("backend name");
+    for backend in backends {
+        known.add(backend.name.as_str(), "backends")?;
     }
-    for Offering { kind, service, plans } in offerings {
+    for Offering { service, plans, .. } in offerings {
         let field = format!("service {:?}", service.name);
         names.add(&service.name, "services")?;
         check_length(&service.name, &field)?;
@@ -164,16 +124,12 @@ pub(super) fn check(offerings: &[Offering], servers: &[ServerSettings]) -> Resul
             plan_names.add(&plan.name, &field)?;
             check_length(&plan.name, &field)?;
             plan_ids.add(plan.id.as_str(), &field)?;
-            if let Some(backing) = plans.get(&plan.id) {
-                check_server(&backing.backend, *kind, servers, &field)?;
-                backing.database.check(*kind, &format!("{field}: database"))?;
-                if plan.schemas.is_none() {
-                    let generated = osb::Plan { schemas: Some(backing.database.schemas()), ..plan.clone() };
-                    check_schemas(
-                        &generated,
-                        &format!("{field}: database gives a schema that cannot be published"),
-                    )?;
-                }
+            if let Some(backing) = plans.get(&plan.id)
+                && !known.contains(backing.backend.as_str())
+            {
+                let problem =
+                    format!("{:?} is not configured; name one of `backends`", backing.backend.as_str());
+                return Err(ConfigError::invalid(format!("{field}: backend"), problem));
             }
             check_schemas(plan, &field)?;
         }
@@ -184,30 +140,6 @@ pub(super) fn check(offerings: &[Offering], servers: &[ServerSettings]) -> Resul
 fn check_schemas(plan: &osb::Plan, field: &str) -> Result<(), ConfigError> {
     let checked = Schemas::of(plan).map(drop);
     checked.map_err(|error| ConfigError::invalid(format!("{field}: {}", error.path), error.problem))
-}
-
-/// The server must be there, and be one that the kind of service can use.
-fn check_server(
-    name: &BackendName,
-    kind: ServiceKind,
-    servers: &[ServerSettings],
-    field: &str,
-) -> Result<(), ConfigError> {
-    let field = format!("{field}: server");
-    let Some(server) = servers.iter().find(|server| server.name == *name) else {
-        let problem = format!("{:?} is not configured; name one of `servers`", name.as_str());
-        return Err(ConfigError::invalid(field, problem));
-    };
-    let (needed, spoken) = (kind.protocol(), server.protocol);
-    if spoken != needed {
-        let problem = format!(
-            "{:?} speaks {spoken}, and services of type {kind} need {needed}; set servers.{name}.protocol to {needed}, or name \
-             another server",
-            name.as_str()
-        );
-        return Err(ConfigError::invalid(field, problem));
-    }
-    Ok(())
 }
 
 fn check_length(name: &str, field: &str) -> Result<(), ConfigError> {
@@ -225,6 +157,10 @@ struct Unique(HashSet<String>, &'static str);
 impl Unique {
     fn new(what: &'static str) -> Self {
         Self(HashSet::new(), what)
+    }
+
+    fn contains(&self, value: &str) -> bool {
+        self.0.contains(value)
     }
 
     fn add(&mut self, value: &str, field: &str) -> Result<(), ConfigError> {

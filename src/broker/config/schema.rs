@@ -28,7 +28,7 @@ const LONGEST_TEXT: usize = 200;
 const PATTERN_SIZE: usize = 1 << 20;
 
 /// The `$schema` of every schema that is published.
-pub(super) const DIALECT: &str = "http://json-schema.org/draft-04/schema#";
+pub(crate) const DIALECT: &str = "http://json-schema.org/draft-04/schema#";
 
 /// What the parameters of a plan's instances and bindings must be like. Without a schema they may be anything.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +60,14 @@ impl Schemas {
     /// When something stands where the specification has nothing, or a schema is no JSON Schema, too large, or refers to
     /// another document.
     pub fn of(plan: &Plan) -> Result<Self, SchemaError> {
-        let Some(schemas) = &plan.schemas else { return Ok(Self::default()) };
+        plan.schemas.as_ref().map_or_else(|| Ok(Self::default()), Self::parse)
+    }
+
+    /// Compiles a Schemas Object.
+    ///
+    /// # Errors
+    /// As [`Schemas::of`].
+    pub fn parse(schemas: &Value) -> Result<Self, SchemaError> {
         let [instance, binding] = members(schemas, "schemas", ["service_instance", "service_binding"])?;
         let [create, update] = match instance {
             Some(instance) => members(instance, "schemas.service_instance", ["create", "update"])?,

@@ -35,7 +35,7 @@ pub(crate) use self::{
     audit::Caller, bind::BindWanted, fetch::FetchedBinding, offering_check::Offer, refusal::Refusal,
 };
 use super::{
-    backends::{Bound, Described, Provider},
+    backends::{self, Bound, Described, Provider, Providers},
     store::records::Records,
 };
 use crate::{
@@ -49,7 +49,7 @@ pub(crate) struct Engine(Arc<Shared>);
 
 struct Shared {
     offer: Offer,
-    providers: BTreeMap<BackendName, Arc<dyn Provider>>,
+    providers: Providers,
     records: Records,
     leases: Leases,
     timing: Timing,
@@ -96,13 +96,17 @@ pub(crate) struct BindResult {
 impl Engine {
     pub(crate) fn new(
         offer: Offer,
-        providers: BTreeMap<BackendName, Arc<dyn Provider>>,
+        providers: Providers,
+        configured: &backends::Limits,
         records: Records,
         timing: Timing,
     ) -> Self {
         let operations = TaskTracker::new();
         let leases = Leases::new(records.store.clone(), operations.clone());
-        let limits = providers.iter().map(|(name, provider)| (name.clone(), Limits::new(provider.limits())));
+        let limits = providers.iter().map(|(name, provider)| {
+            let configured = configured.get(name).copied().unwrap_or_default();
+            (name.clone(), Limits::new(configured.or(provider.limits())))
+        });
         let (limits, stop) = (limits.collect(), CancellationToken::new());
         Self(Arc::new(Shared { offer, providers, records, leases, timing, limits, operations, stop }))
     }

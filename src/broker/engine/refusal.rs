@@ -79,7 +79,7 @@ pub(crate) enum Refusal {
     #[error("{0}")]
     Cipher(#[from] CipherError),
     /// 500: a record names a server that is not configured.
-    #[error("server {0} is no longer configured, but instances live on it; add it to `servers` again")]
+    #[error("server {0} is no longer configured, but instances live on it; add it to `backends` again")]
     UnknownServer(BackendName),
     /// 500: the operation ended without an outcome.
     #[error("the operation was interrupted; repeat the request")]

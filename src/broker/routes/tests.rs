@@ -9,16 +9,16 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::broker::{
-    backends::{Provider, fake::Fake},
+    backends::{Limits, Provider, fake::Fake},
     config::{LoadedConfig, Login, PasswordSource, StoreKey},
     engine::{Offer, Timing},
     store::{cipher::Cipher, records::Records, sqlite::Sqlite},
 };
 
 const CONFIG: &str = "
-servers: {main: {host: h, port: 1, user: u, sslmode: require}}
-services: [{id: s, name: one, type: cockroachdb, description: d, plans: [{id: p, name: p, description: d, server: main},
-  {id: lasting, name: lasting, description: d, server: main}]}]
+backends: {main: {type: postgresql, host: h, port: 1, user: u, sslmode: require}}
+services: [{id: s, name: one, type: cockroachdb, description: d, plans: [{id: p, name: p, description: d, backend: main},
+  {id: lasting, name: lasting, description: d, backend: main}]}]
 ";
 
 struct Bench {
@@ -37,6 +37,7 @@ impl Bench {
         let engine = Engine::new(
             Offer::new(offerings).unwrap(),
             [("main".into(), provider)].into(),
+            &Limits::new(),
             Records::new(store, cipher),
             Timing::default(),
         );

@@ -1,9 +1,17 @@
 //! Databases by SQL: what PostgreSQL and MySQL share.
 
-pub(crate) mod idle;
-pub(crate) mod mysql;
-pub(crate) mod naming;
-pub(crate) mod obstacle;
-pub(crate) mod parameters;
-pub(crate) mod password;
-pub(crate) mod postgresql;
+mod configure;
+mod connection_limit;
+mod error;
+mod idle;
+mod login;
+pub(super) mod mysql;
+mod naming;
+mod obstacle;
+mod parameters;
+mod password;
+mod plan;
+pub(super) mod postgresql;
+mod resource_kind;
+mod service_kind;
+mod settings;

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
-    broker::config::Access,
+    broker::backends::sql::plan::Access,
     osb::{BindingId, InstanceId},
 };
 

@@ -7,8 +7,12 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::super::{BindingSpec, InstanceSpec, Past, Unacceptable};
+use super::{
+    plan::{Access, CredentialKind, DatabasePlan},
+    service_kind::ServiceKind,
+};
 use crate::{
-    broker::config::{Access, CredentialKind, DatabasePlan, Kinds, Lifetime, ReclaimPolicy, ServiceKind},
+    broker::config::{Kinds, Lifetime, ReclaimPolicy},
     osb::{Object, PlanId, null},
 };
 
@@ -16,6 +20,7 @@ use crate::{
 const RECLAIM_POLICY: &str = "reclaimPolicy";
 
 /// What the plans on one server allow.
+#[derive(Clone)]
 pub(crate) struct Plans {
     plans: BTreeMap<PlanId, (ServiceKind, DatabasePlan)>,
     /// For instances of a plan that is no longer offered.

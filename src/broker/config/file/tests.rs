@@ -1,12 +1,14 @@
 //! A whole file, each way to write a field, and what is said about each mistake.
 
+use serde_json::{Value, json};
+
 use super::*;
-use crate::broker::config::Access;
+use crate::broker::config::BackendLimits;
 
 const GOOD: &str = r"
-servers:
-  main: {host: db.example, port: 26257, user: bindery, passwordFile: /pw, caFile: /ca.crt}
-  lab: {host: lab.example, port: 5432, user: bindery, sslmode: require, database: admin}
+backends:
+  main: {type: postgresql, host: db.example, port: 26257, user: bindery, passwordFile: /pw, caFile: /ca.crt}
+  lab: {type: postgresql, limits: {concurrency: 4, requestsPerSecond: 10}, host: lab.example, port: 5432, user: bindery, sslmode: require, database: admin}
 services:
   - id: svc
     name: cockroachdb
@@ -15,8 +17,8 @@ services:
     tags: [sql]
     metadata: {bindery: {env: {COCKROACH_URL: uri}}}
     plans:
-      - {name: default, description: Default, server: main}
-      - {id: own, name: lab, description: Lab, server: lab, free: false}
+      - {name: default, description: Default, backend: main}
+      - {id: own, name: lab, description: Lab, backend: lab, free: false}
 auth: {username: catalog, passwordFile: /auth}
 store: sqlite:/data/broker.db
 storeKeyFile: /key
@@ -34,53 +36,54 @@ fn a_whole_file_is_understood() {
         serde_json::json!({"bindery": {"env": {"COCKROACH_URL": "uri"}}}),
         "metadata passes through untouched"
     );
-    let main = loaded.services.servers.iter().find(|server| server.name.as_str() == "main").unwrap();
-    assert_eq!((main.sslmode, main.database.as_str()), (SslMode::VerifyFull, "postgres"));
+    let backend = |name: &str| {
+        loaded.services.backends.iter().find(|backend| backend.name.as_str() == name).unwrap().clone()
+    };
+    let (main, lab) = (backend("main"), backend("lab"));
+    assert_eq!((main.kind.as_str(), main.limits), ("postgresql", BackendLimits::default()));
+    assert_eq!(
+        (lab.limits.concurrency.map(usize::from), lab.limits.requests_per_second.map(u32::from)),
+        (Some(4), Some(10))
+    );
+    assert_eq!(
+        main.settings.parse::<Value>().unwrap(),
+        json!({"host": "db.example", "port": 26257, "user": "bindery", "passwordFile": "/pw", "caFile": "/ca.crt"}),
+        "what only the backend understands"
+    );
     assert!(loaded.complete(PartialSettings::default()).is_ok());
 }
 
 #[test]
-fn a_plan_says_what_its_databases_are_like() {
-    let plan = "server: lab, database: {access: {default: readonly}, validFor: {maximum: 30d}, sslmode: verify-full}";
-    let loaded = parse(&GOOD.replace("server: lab", plan)).unwrap();
-    let database = &loaded.services.offerings[0].plans[&"own".into()].database;
-    assert_eq!((database.access.default, database.sslmode), (Access::ReadOnly, Some(SslMode::VerifyFull)));
-    let schemas = database.schemas();
-    let bind = &schemas["service_binding"]["create"]["parameters"]["properties"];
-    assert_eq!(bind["access"]["default"], "readonly");
-    assert!(bind["validFor"]["description"].as_str().unwrap().contains("at most 720h"), "{bind}");
+fn what_only_the_backend_of_a_plan_understands_is_kept_for_it() {
+    let loaded =
+        parse(&GOOD.replace("free: false", "free: false, database: {access: {default: readonly}}")).unwrap();
+    let plan = &loaded.services.offerings[0].plans[&"own".into()].plan;
+    assert_eq!(plan.parse::<Value>().unwrap(), json!({"database": {"access": {"default": "readonly"}}}));
+    assert_eq!(plan.at("database"), "services[0].plans[1].database");
 }
 
+/// They are those that [`Plan`] has.
 #[test]
-fn a_mysql_server_is_named_so() {
-    let mysql = GOOD
-        .replace("  lab: {", "  my: {protocol: mysql, host: m, port: 3306, user: u, sslmode: require}\n  lab: {")
-        .replace("services:", "services:\n  - {id: m, name: mysql, type: mysql, description: d, plans: [{name: p, description: d, server: my}]}");
-    let loaded = parse(&mysql).unwrap();
-    assert_eq!(loaded.services.offerings[0].kind, ServiceKind::MySql);
-    let message = parse(&mysql.replace("server: my", "server: lab")).unwrap_err().to_string();
-    assert!(message.contains("lab") && message.contains("protocol to mysql"), "{message}");
+fn the_fields_of_every_plan_are_known() {
+    let error = read::<Plan>(json!({"zzz": 1}), "plan", &[]).err().unwrap().to_string();
+    let (_, known) = error.split_once("expected one of ").unwrap();
+    let known: Vec<_> = known.split(", ").map(|name| name.trim_matches('`')).collect();
+    assert_eq!(known, OF_PLANS);
 }
 
 #[rstest::rstest]
-#[case::unknown_field("port: 26257", "prot: 26257", &["servers.main", "prot"])]
-#[case::wrong_type("port: 26257", "port: many", &["servers.main.port"])]
-#[case::no_ca(", caFile: /ca.crt", "", &["servers.main.caFile", "require", "verify-full"])]
-#[case::key_without_certificate("sslmode: require", "sslmode: require, keyFile: /k", &["servers.lab.certFile"])]
-#[case::unknown_server("server: lab", "server: nowhere", &["plan \"lab\"", "nowhere", "servers"])]
+#[case::unknown_server("backend: lab", "backend: nowhere", &["plan \"lab\"", "nowhere", "`backends`"])]
+#[case::former_servers("backends:", "servers:", &["servers is called `backends` now"])]
+#[case::former_server("backend: lab", "server: lab", &["services[0].plans[1].server is called `backend` now"])]
+#[case::former_protocol("lab: {type: postgresql,", "lab: {protocol: postgresql,", &["backends.lab.protocol is called `type` now"])]
+#[case::no_type("lab: {type: postgresql,", "lab: {", &["backends.lab.type is missing", "postgresql"])]
+#[case::type_is_no_text("lab: {type: postgresql,", "lab: {type: 1,", &["backends.lab.type", "string"])]
+#[case::no_concurrency("concurrency: 4", "concurrency: 0", &["backends.lab.limits.concurrency"])]
+#[case::unknown_limit("concurrency: 4", "concurency: 4", &["backends.lab.limits", "concurency", "requestsPerSecond"])]
+#[case::wrong_name_type("name: lab", "name: [lab]", &["services[0].plans[1].name"])]
 #[case::duplicate_plan("name: lab", "name: default", &["plan name", "default", "twice"])]
 #[case::no_plan_name("name: lab", "name: ''", &["plan name", "missing"])]
-#[case::unknown_kind("type: cockroachdb", "type: oracle", &["services[0].type", "oracle"])]
 #[case::bad_store("sqlite:/data/broker.db", "mongodb://x", &["store", "sqlite:"])]
-#[case::unknown_access("free: false", "database: {access: {default: admin}}", &["plans[1].database.access.default", "admin", "readonly"])]
-#[case::default_not_allowed("free: false", "database: {access: {allowed: [readonly]}}", &["plan \"lab\"", "database.access.default", "owner"])]
-#[case::default_over_maximum("free: false", "database: {validFor: {default: 2h, maximum: 1h}}", &["database.validFor.default", "2h", "1h"])]
-#[case::bad_lifetime("free: false", "database: {validFor: {default: soon}}", &["plans[1].database.validFor.default", "soon", "24h"])]
-#[case::not_for_cockroachdb("free: false", "database: {extensions: [hstore]}", &["database.extensions", "postgresql", "cockroachdb"])]
-#[case::no_such_encoding("free: false", "database: {encodings: [LATIN1]}", &["database.encodings", "UTF8"])]
-#[case::no_client_host("user: bindery, sslmode", "clientHost: '', user: bindery, sslmode", &["servers.lab.clientHost"])]
-#[case::no_client_port("user: bindery, sslmode", "clientPort: 0, user: bindery, sslmode", &["servers.lab.clientPort"])]
-#[case::too_few_connections("user: bindery, sslmode", "maxConnections: 2, user: bindery, sslmode", &["servers.lab.maxConnections"])]
 #[case::no_semantic_version("free: false", "maintenance_info: {version: v1.0}", &["plans[1].maintenance_info", "v1.0", "MAJOR.MINOR.PATCH"])]
 #[case::no_version("free: false", "maintenance_info: {description: d}", &["plans[1].maintenance_info", "version"])]
 #[case::unknown_maintenance("free: false", "maintenance_info: {version: 1.0.0, x: 1}", &["plans[1].maintenance_info", "x"])]
@@ -96,7 +99,6 @@ fn a_mysql_server_is_named_so() {
 #[case::empty_in_list("auth: {username: catalog, passwordFile: /auth}", "auth: [{tokenFile: /t}, {}]", &["auth[1]"])]
 #[case::no_login("auth: {username: catalog, passwordFile: /auth}", "auth: catalog", &["auth", "tokenFile"])]
 #[case::half_a_certificate("installation: here", "tls: {certFile: /c}", &["tls", "keyFile"])]
-#[case::unknown_sslmode("sslmode: require", "sslmode: prefer", &["servers.lab.sslmode", "prefer", "verify-full"])]
 fn what_is_wrong_is_named(#[case] right: &str, #[case] wrong: &str, #[case] named: &[&str]) {
     let text = GOOD.replace(right, wrong);
     assert_ne!(text, GOOD);

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     broker::{
         backends::{
-            BackendLimits,
+            BackendLimits, Limits,
             fake::{Fake, Fuse, World},
         },
         config::{LoadedConfig, Offering, StoreKey},
@@ -34,14 +34,14 @@ use crate::{
 };
 
 const CONFIG: &str = "
-servers: {main: {host: h, port: 1, user: u, sslmode: require}}
+backends: {main: {type: postgresql, host: h, port: 1, user: u, sslmode: require}}
 services:
   - {id: s, name: s, type: cockroachdb, description: d, plan_updateable: true, plans: [
-      {id: prompt, name: prompt, description: d, server: main},
-      {id: other, name: other, description: d, server: main},
-      {id: lasting, name: lasting, description: d, server: main},
-      {id: slow-instance, name: slow-instance, description: d, server: main},
-      {id: slow-binding, name: slow-binding, description: d, server: main}]}
+      {id: prompt, name: prompt, description: d, backend: main},
+      {id: other, name: other, description: d, backend: main},
+      {id: lasting, name: lasting, description: d, backend: main},
+      {id: slow-instance, name: slow-instance, description: d, backend: main},
+      {id: slow-binding, name: slow-binding, description: d, backend: main}]}
 ";
 
 static OFFERINGS: LazyLock<Vec<Offering>> =
@@ -162,6 +162,7 @@ impl Bench {
         let engine = Engine::new(
             Offer::new(OFFERINGS.clone()).unwrap(),
             [("main".into(), provider)].into(),
+            &Limits::new(),
             Records::new(store, cipher),
             self.timing,
         );

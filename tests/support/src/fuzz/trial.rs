@@ -14,7 +14,7 @@ use axum::{
 };
 use bindery::{
     broker::{
-        Broker, Provider, Timing,
+        Broker, Provider, Registry, Timing,
         config::{LoadedConfig, PartialSettings},
         fake::Fake,
     },
@@ -41,7 +41,7 @@ const PASSWORD: &str = "the-platforms-own-password";
 pub(super) const LOGIN: &str = "Basic cGxhdGZvcm06dGhlLXBsYXRmb3Jtcy1vd24tcGFzc3dvcmQ=";
 
 const CONFIG: &str = r#"
-servers: {main: {host: h, port: 1, user: u, sslmode: require}}
+backends: {main: {type: fake}}
 services:
   - id: s
     name: one
@@ -49,14 +49,14 @@ services:
     description: d
     plan_updateable: true
     plans:
-      - {id: p, name: p, description: d, server: main}
-      - {id: q, name: q, description: d, server: main, maintenance_info: {version: 2.1.1+abcdef}}
-      - {id: lasting, name: lasting, description: d, server: main}
-      - {id: unbindable, name: unbindable, description: d, server: main, bindable: false}
+      - {id: p, name: p, description: d, backend: main}
+      - {id: q, name: q, description: d, backend: main, maintenance_info: {version: 2.1.1+abcdef}}
+      - {id: lasting, name: lasting, description: d, backend: main}
+      - {id: unbindable, name: unbindable, description: d, backend: main, bindable: false}
       - id: shaped
         name: shaped
         description: d
-        server: main
+        backend: main
         schemas:
           service_instance:
             create: &shape
@@ -135,8 +135,8 @@ impl Trial {
         let provider: Arc<dyn Provider> = Arc::new(fake.clone());
         let runtime = Builder::new_current_thread().enable_time().build().unwrap();
         let metrics = Arc::new(Metrics::new());
-        let opening =
-            Broker::open_with(config, metrics, Timing::default(), |_| [("main".into(), provider)].into());
+        let registry = Registry::default().with_provider("fake", provider);
+        let opening = Broker::open_with(config, metrics, Timing::default(), &registry);
         let broker = runtime.block_on(opening).unwrap();
         Self { runtime, broker, fake, logs, inputs: 0, _listening: listening, _folder: folder }
     }

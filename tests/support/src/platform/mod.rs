@@ -37,7 +37,7 @@ pub struct Platform {
 pub type Answer = (u16, Value);
 
 impl Platform {
-    /// With these `servers` and `services` of the configuration file.
+    /// With these `backends` and `services` of the configuration file.
     pub async fn open(services: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);

@@ -53,9 +53,9 @@ impl Platform {
         let (port, password_file, admin) =
             (server.port(), server.password_file().display().to_string(), postgres::ADMIN);
         Self::open(&format!(
-            "servers: {{main: {{host: 127.0.0.1, port: {port}, user: {admin}, passwordFile: {password_file}, {}, {settings}}}}}\n\
+            "backends: {{main: {{type: postgresql, host: 127.0.0.1, port: {port}, user: {admin}, passwordFile: {password_file}, {}, {settings}}}}}\n\
              services: [{{id: {SERVICE}, name: postgresql, type: postgresql, description: d, plan_updateable: true,\n\
-                plans: [{{id: {PLAN}, name: default, description: d, server: main, database: {{{database}}}}}]}}]",
+                plans: [{{id: {PLAN}, name: default, description: d, backend: main, database: {{{database}}}}}]}}]",
             ca_file(server)
         ))
         .await
@@ -81,9 +81,9 @@ fn cockroachdb(server: &Postgres, host: &str, tls: &str) -> String {
     let (port, password_file, admin) =
         (server.port(), server.password_file().display().to_string(), postgres::ADMIN);
     format!(
-        "servers: {{main: {{host: {host}, port: {port}, user: {admin}, passwordFile: {password_file}, {tls}}}}}\n\
+        "backends: {{main: {{type: postgresql, host: {host}, port: {port}, user: {admin}, passwordFile: {password_file}, {tls}}}}}\n\
          services: [{{id: {SERVICE}, name: cockroachdb, type: cockroachdb, description: d,\n\
-            plans: [{{name: default, description: d, server: main}}]}}]"
+            plans: [{{name: default, description: d, backend: main}}]}}]"
     )
 }
 
@@ -91,9 +91,9 @@ fn mysql(server: &MariaDb, tls: &str, database: &str) -> String {
     let (port, password_file, admin) =
         (server.port(), server.password_file().display().to_string(), mariadb::ADMIN);
     format!(
-        "servers: {{main: {{protocol: mysql, host: 127.0.0.1, port: {port}, user: {admin}, passwordFile: {password_file}, \
+        "backends: {{main: {{type: mysql, host: 127.0.0.1, port: {port}, user: {admin}, passwordFile: {password_file}, \
             maxConnections: 4, {tls}}}}}\n\
          services: [{{id: {SERVICE}, name: mysql, type: mysql, description: d,\n\
-            plans: [{{id: {PLAN}, name: default, description: d, server: main, database: {database}}}]}}]"
+            plans: [{{id: {PLAN}, name: default, description: d, backend: main, database: {database}}}]}}]"
     )
 }

@@ -1,6 +1,7 @@
 //! Making logins.
 
 use super::{
+    super::error::Problem,
     BindingSpec, Bound, Databases, InstanceSpec,
     connection::Session,
     credentials::{self, ShownFields},
@@ -8,13 +9,15 @@ use super::{
     error::SqlError,
     marks::{Kind, Mark},
     naming,
-    outcome::endpoint,
     parameters::{BindingParameters, Expiry},
     password,
     server::{has_database, has_login, now},
 };
 use crate::{
-    broker::config::{Access, ConfigError, SslMode},
+    broker::{
+        backends::sql::plan::Access,
+        config::{ConfigError, SslMode},
+    },
     osb::{BindingId, Credentials},
 };
 
@@ -73,10 +76,10 @@ impl Databases {
         let marked = self.marks.named(session, &[database, login]).await?;
         let is_marked = |name: &String| marked.iter().any(|mark| mark.name == *name);
         if !is_marked(database) || !has_database(session, database).await? {
-            return Err(SqlError::Lost { what: format!("database {database} of this installation") });
+            return Err(Problem::Lost { what: format!("database {database} of this installation") }.into());
         }
         if !is_marked(login) && has_login(session, login).await? {
-            return Err(SqlError::Foreign { what: format!("login {login}") });
+            return Err(Problem::Foreign { what: format!("login {login}") }.into());
         }
         session.run([self.marks.write(mark, binding.as_str(), expiry.map(|expiry| expiry.ends_at))]).await
     }
@@ -95,7 +98,7 @@ impl Databases {
     fn bound(&self, credentials: Credentials, expiry: Option<Expiry>) -> Bound {
         Bound {
             credentials,
-            endpoints: vec![endpoint(&self.server.settings)],
+            endpoints: vec![self.server.settings.endpoint()],
             expires_at: expiry.map(|expiry| expiry.ends_at),
             renew_before: expiry.map(|expiry| expiry.renew_before),
             ..Bound::default()

@@ -8,13 +8,15 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
+    super::{
+        error::{ConnectProblem, Problem},
+        login::log_in,
+        settings::ServerSettings,
+    },
     dialect::{self, Dialect, Statement},
     error::{ConnectError, SqlError, is_ended},
 };
-use crate::broker::{
-    config::{ServerSettings, SslMode},
-    tls::{self, Protection},
-};
+use crate::broker::{config::SslMode, tls};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Reading takes no longer, or something is wrong.
@@ -108,24 +110,16 @@ impl Session {
     pub(super) async fn open(server: &ServerSettings) -> Result<Self, ConnectError> {
         timeout(CONNECT_TIMEOUT, Self::connect(server))
             .await
-            .map_err(|_| ConnectError::Timeout(CONNECT_TIMEOUT))?
+            .map_err(|_| ConnectProblem::Timeout(CONNECT_TIMEOUT))?
     }
 
     async fn connect(server: &ServerSettings) -> Result<Self, ConnectError> {
-        let Some(source) = &server.password else { return Self::log_in(server, None).await };
-        let password = source.read().await?;
-        match Self::log_in(server, Some(&password)).await {
-            // It may just be changing.
-            Err(error) if error.is_wrong_login() => match source.read_changed(&password).await? {
-                Some(changed) => Self::log_in(server, Some(&changed)).await,
-                None => Err(error),
-            },
-            outcome => outcome,
-        }
+        let with = |password| Self::log_in(server, password);
+        log_in(server.password.as_ref(), with, ConnectError::is_wrong_login).await
     }
 
-    async fn log_in(server: &ServerSettings, password: Option<&SecretString>) -> Result<Self, ConnectError> {
-        let mut conn = Conn::new(settings(server, password).await?).await?;
+    async fn log_in(server: &ServerSettings, password: Option<SecretString>) -> Result<Self, ConnectError> {
+        let mut conn = Conn::new(settings(server, password.as_ref()).await?).await?;
         let version: Option<String> = conn.query_first("SELECT VERSION()").await?;
         let mut engine = version.as_deref().and_then(Engine::parse).ok_or(ConnectError::UnknownEngine)?;
         if let Engine::MySql { literal_grants, .. } = &mut engine {
@@ -164,7 +158,7 @@ impl Session {
         for Statement { sql, does, done_already } in statements {
             self.is_unanswered = true;
             let ran = timeout(CHANGE_TIMEOUT, self.conn.query_drop(sql)).await;
-            let ran = ran.map_err(|_| SqlError::Timeout { does })?;
+            let ran = ran.map_err(|_| Problem::Timeout { does })?;
             self.is_unanswered = breaks(&ran);
             match ran {
                 Err(mysql_async::Error::Server(refusal)) if done_already.contains(&refusal.code) => {}
@@ -179,7 +173,7 @@ impl Session {
     pub(super) async fn rows(&mut self, does: &'static str, sql: &str) -> Result<Vec<Texts>, SqlError> {
         self.is_unanswered = true;
         let ran = timeout(READ_TIMEOUT, self.conn.query(sql)).await;
-        let ran = ran.map_err(|_| SqlError::Timeout { does })?;
+        let ran = ran.map_err(|_| Problem::Timeout { does })?;
         self.is_unanswered = breaks(&ran);
         let rows: Vec<Row> = ran.map_err(|error| SqlError::Failed { does, error })?;
         Ok(rows.into_iter().map(texts).collect())
@@ -236,14 +230,8 @@ const ANY_NAME: &str = "NotValidForName";
 
 /// What libpq's words mean, as in [`tls`].
 async fn tls(server: &ServerSettings) -> Result<SslOpts, ConnectError> {
-    let protection = Protection {
-        sslmode: server.sslmode,
-        ca_file: server.ca_file.as_deref(),
-        cert_file: server.cert_file.as_deref(),
-        key_file: server.key_file.as_deref(),
-    };
     // The driver's errors do not say which of the files it cannot use.
-    drop(tls::client_config(protection).await?);
+    drop(tls::client_config(server.protection()).await.map_err(ConnectProblem::from)?);
     let mut options = SslOpts::default();
     if let (Some(certificate), Some(key)) = (server.cert_file.clone(), server.key_file.clone()) {
         options = options.with_client_identity(Some(ClientIdentity::new(certificate.into(), key.into())));

@@ -10,7 +10,7 @@ use super::{
     error::NO_SUCH_SESSION,
     quote::{account, identifier},
 };
-use crate::broker::config::Access;
+use crate::broker::backends::sql::plan::Access;
 
 pub(super) use self::{mariadb::MariaDb, mysql::MySql};
 

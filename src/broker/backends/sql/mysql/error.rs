@@ -2,18 +2,18 @@
 //! credential; [`SqlError::told`] puts it in words for users. The numbers are those of <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>,
 //! which MariaDB shares below 1900.
 
-use std::time::Duration;
-
 use mysql_async::{DriverError, Error, IoError};
 
 use crate::broker::{
     backends::{
         Unacceptable,
         outcome::{MISCONFIGURED, UNUSABLE},
-        sql::obstacle::Obstacle,
+        sql::{
+            error::{ConnectProblem, Problem},
+            obstacle::{Failure, Obstacle},
+        },
     },
     config::ConfigError,
-    tls::TlsError,
 };
 
 /// The server has all the sessions that it takes.
@@ -49,14 +49,10 @@ const NO_ROOM: [u16; 3] = [TOO_MANY_CONNECTIONS, TOO_MANY_OF_USER, USER_LIMIT];
 /// A server that cannot be connected to.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
-    #[error("did not answer within {} seconds; check that it runs, its host, port and the network", .0.as_secs())]
-    Timeout(Duration),
+    #[error(transparent)]
+    Shared(#[from] ConnectProblem),
     #[error("{}", refused(.0))]
     Refused(#[from] Error),
-    #[error("{0}")]
-    Password(#[from] ConfigError),
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     #[error("is neither MySQL nor MariaDB; check host and port")]
     UnknownEngine,
     #[error(
@@ -82,50 +78,19 @@ pub(super) enum SqlError {
     Connect(#[from] ConnectError),
     #[error("cannot {does}: {}", told(error))]
     Failed { does: &'static str, error: Error },
-    #[error("cannot {does}: no answer in time")]
-    Timeout { does: &'static str },
-    #[error("cannot {does}: the answer makes no sense")]
-    Answer { does: &'static str },
-    #[error(
-        "{what} exists and does not carry this installation's mark; bindery leaves it alone. Remove or rename it"
-    )]
-    Foreign { what: String },
-    #[error("{what} is missing though it was provisioned; delete the instance and provision it again")]
-    Lost { what: String },
-    #[error("is {found}, which is too old; use {oldest} or later")]
-    TooOld { found: String, oldest: &'static str },
+    #[error(transparent)]
+    Shared(#[from] Problem),
     #[error("administrator {admin} lacks {missing}; docs/databases.md tells what to grant")]
     MissingRights { admin: String, missing: String },
-    #[error("sessions of login {login} do not end")]
-    SessionsStay { login: String },
     #[error("views, routines, triggers or events of another database run as login {login}; drop them")]
     StillDefiner { login: String },
     #[error("database {database} stays locked: {}", lockers(sessions))]
     StillLocked { database: String, sessions: Vec<String> },
     #[error("{0}")]
-    Unacceptable(#[from] Unacceptable),
-    #[error("{0}")]
     CaFile(ConfigError),
 }
 
 impl SqlError {
-    /// The same for users: no address, account, file or error number.
-    pub(super) fn told(&self) -> String {
-        match self {
-            Self::TooOld { .. } | Self::MissingRights { .. } | Self::CaFile(_) => MISCONFIGURED.to_owned(),
-            Self::Failed { does, error: Error::Server(refusal) } => match refusal.code {
-                SYNTAX => format!("cannot {does}: the server does not understand it"),
-                // They name the administrator's account and its host.
-                ACCESS_DENIED | NO_RIGHT_TO_DATABASE | NO_RIGHT_TO_TABLE | NO_RIGHT => {
-                    format!("cannot {does}: {MISCONFIGURED}")
-                }
-                _ => format!("cannot {does}: {}", refusal.message),
-            },
-            Self::Connect(_) | Self::Timeout { .. } | Self::Failed { .. } => UNUSABLE.to_owned(),
-            other => other.to_string(),
-        }
-    }
-
     fn cause(&self) -> Option<&Error> {
         match self {
             Self::Connect(ConnectError::Refused(error)) | Self::Failed { error, .. } => Some(error),
@@ -149,8 +114,43 @@ impl SqlError {
         }
     }
 
-    /// Whether the same work is worth another try. All of it may be repeated.
-    pub(super) fn obstacle(&self) -> Obstacle {
+    /// Whether a lock was waited for in vain.
+    pub(super) fn is_locked(&self) -> bool {
+        self.code() == Some(WAITED_FOR_LOCK)
+    }
+
+    /// Whether the installation has no marks on this server yet.
+    pub(super) fn is_without_marks(&self) -> bool {
+        self.code().is_some_and(|code| [UNKNOWN_DATABASE, UNKNOWN_TABLE].contains(&code))
+    }
+}
+
+impl From<Unacceptable> for SqlError {
+    fn from(error: Unacceptable) -> Self {
+        Problem::from(error).into()
+    }
+}
+
+impl Failure for SqlError {
+    fn told(&self) -> String {
+        match self {
+            Self::Shared(problem) => problem.told(),
+            Self::MissingRights { .. } | Self::CaFile(_) => MISCONFIGURED.to_owned(),
+            Self::Failed { does, error: Error::Server(refusal) } => match refusal.code {
+                SYNTAX => format!("cannot {does}: the server does not understand it"),
+                // They name the administrator's account and its host.
+                ACCESS_DENIED | NO_RIGHT_TO_DATABASE | NO_RIGHT_TO_TABLE | NO_RIGHT => {
+                    format!("cannot {does}: {MISCONFIGURED}")
+                }
+                _ => format!("cannot {does}: {}", refusal.message),
+            },
+            Self::Connect(_) | Self::Failed { .. } => UNUSABLE.to_owned(),
+            other => other.to_string(),
+        }
+    }
+
+    /// All of the work may be repeated.
+    fn obstacle(&self) -> Obstacle {
         let has_no_room = self.code().is_some_and(|code| NO_ROOM.contains(&code));
         let passes = |code| [WAITED_FOR_LOCK, DEADLOCK].contains(&code);
         let is_passing = self.is_lost() || is_ended(self.code()) || self.code().is_some_and(passes);
@@ -161,14 +161,12 @@ impl SqlError {
         }
     }
 
-    /// Whether a lock was waited for in vain.
-    pub(super) fn is_locked(&self) -> bool {
-        self.code() == Some(WAITED_FOR_LOCK)
+    fn waits(&self) -> bool {
+        matches!(self, Self::Connect(_))
     }
 
-    /// Whether the installation has no marks on this server yet.
-    pub(super) fn is_without_marks(&self) -> bool {
-        self.code().is_some_and(|code| [UNKNOWN_DATABASE, UNKNOWN_TABLE].contains(&code))
+    fn is_foreign(&self) -> bool {
+        matches!(self, Self::Shared(Problem::Foreign { .. }))
     }
 }
 
@@ -243,6 +241,8 @@ fn refused(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use mysql_async::ServerError;
 
     use super::*;
@@ -271,7 +271,7 @@ mod tests {
             "cannot create the login: the server does not understand it"
         );
         assert_eq!(failed(1396, "Operation failed").told(), "cannot create the login: Operation failed");
-        let connect = SqlError::Connect(ConnectError::Timeout(Duration::from_secs(1)));
+        let connect = SqlError::Connect(ConnectProblem::Timeout(Duration::from_secs(1)).into());
         assert_eq!(connect.told(), UNUSABLE);
     }
 

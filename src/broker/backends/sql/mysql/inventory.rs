@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Resource, ResourceKind,
+    super::resource_kind::{DATABASE, LOGIN},
+    Resource,
     marks::{Kind, Mark},
     naming,
 };
@@ -27,14 +28,14 @@ pub(super) fn inventory(marks: &[Mark], databases: Vec<String>, logins: Vec<Stri
         databases.into_iter().filter(|name| naming::is_database(name)).chain(marked(true)).collect();
     let logins: BTreeSet<_> =
         logins.into_iter().filter(|name| naming::is_login(name)).chain(marked(false)).collect();
-    let resource = |kind, name: String| {
-        let ours = is_marked(&name, kind == ResourceKind::Database);
+    let resource = |kind: &str, name: String| {
+        let ours = is_marked(&name, kind == DATABASE);
         let exists = there.contains(&name);
-        Resource { kind, name, ours, exists }
+        Resource { kind: kind.to_owned(), name, ours, exists }
     };
-    let databases = databases.into_iter().map(|name| resource(ResourceKind::Database, name));
+    let databases = databases.into_iter().map(|name| resource(DATABASE, name));
     let logins = logins.into_iter().filter(|name| !is_part(name));
-    databases.chain(logins.map(|name| resource(ResourceKind::Login, name))).collect()
+    databases.chain(logins.map(|name| resource(LOGIN, name))).collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
+    super::error::Problem,
     super::naming::digest,
     connection::{Session, Texts},
     dialect::Statement,
@@ -188,7 +189,7 @@ fn mark(row: Texts) -> Result<Mark, SqlError> {
         (Some(name), Some(kind), Some(database)) => Some(Mark { name, kind, database }),
         _ => None,
     };
-    mark.ok_or(SqlError::Answer { does: READS })
+    mark.ok_or_else(|| Problem::Answer { does: READS }.into())
 }
 
 fn datetime(time: Timestamp) -> String {

@@ -16,10 +16,12 @@ mod removal;
 mod rights;
 mod server;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use async_trait::async_trait;
-use backon::Retryable;
 use secrecy::SecretString;
 use serde_json::Value;
 
@@ -33,18 +35,42 @@ use self::{
 };
 use super::{
     super::{
-        BindingSpec, Bound, Confirmed, InstanceSpec, Past, Progress, Provider, Resource, ResourceKind,
-        ServiceError, Unacceptable, outcome,
+        Backend, BindingSpec, Bound, Confirmed, InstanceSpec, Past, PlanSettings, Progress, Provider,
+        Resource, ServiceError, Unacceptable,
     },
+    configure::{DatabaseServer, plans},
+    error::Problem,
     naming,
-    obstacle::{Obstacle, Patience},
+    obstacle::{persist, service_error},
     parameters::{self, Plans},
     password,
+    resource_kind::{DATABASE, LOGIN},
+    service_kind::ServiceKind,
+    settings::ServerSettings,
 };
 use crate::{
-    broker::config::{ReclaimPolicy, ServerSettings, SslMode},
+    broker::config::{BackendSettings, ConfigError, ReclaimPolicy},
     osb::{BindingId, InstanceId, Object, PlanId},
 };
+
+/// Reads the settings of a server and of the plans on it.
+///
+/// # Errors
+/// Names the field that cannot be as it is.
+pub(crate) fn configure(
+    backend: &BackendSettings,
+    plans_on_it: &[PlanSettings],
+) -> Result<Box<dyn Backend>, ConfigError> {
+    let settings = ServerSettings::read(backend)?;
+    if settings.client_ca.is_some() {
+        let problem = "is for backends of type postgresql; leave it out";
+        return Err(ConfigError::invalid(backend.settings.at("clientCa"), problem));
+    }
+    let plans = plans(backend, plans_on_it, &[ServiceKind::MySql])?;
+    Ok(Box::new(DatabaseServer::new(settings, plans, |settings, plans, installation| {
+        Arc::new(Databases::new(settings, plans, installation))
+    })))
+}
 
 /// The databases of one installation on one server.
 pub(crate) struct Databases {
@@ -58,13 +84,7 @@ pub(crate) struct Databases {
 
 impl Databases {
     pub(crate) fn new(settings: ServerSettings, plans: Plans, installation: &str) -> Self {
-        if settings.sslmode == SslMode::Require && settings.ca_file.is_none() {
-            tracing::warn!(
-                server = %settings.name,
-                "sslmode is require and there is no CA file: the connection is encrypted, but the server is not verified; \
-                 set caFile and sslmode: verify-full"
-            );
-        }
+        settings.warn_of_missing_ca();
         let marker = naming::marker(installation);
         let (server, marks) = (Server::new(settings), Marks::new(marker.clone()));
         Self { server, plans, marks, marker, ids_are_hidden: AtomicBool::new(false) }
@@ -75,21 +95,13 @@ impl Databases {
     where
         F: Future<Output = Result<T, SqlError>>,
     {
-        let settings = &self.server.settings;
-        let mut patience = Patience::default();
-        let is_worth_it = |error: &SqlError| patience.allows(error.obstacle());
-        let forget = |error: &SqlError, _| {
+        let forget = |error: &SqlError| {
             if error.is_lost() {
                 self.server.forget_idle();
             }
         };
-        work.retry(Patience::pauses()).when(is_worth_it).notify(forget).await.map_err(|error| {
-            let is_passing = error.obstacle() != Obstacle::Lasting || matches!(error, SqlError::Connect(_));
-            let server = format!("{} ({}:{})", settings.name, settings.host, settings.port);
-            let told = ServiceError::new(server, error.told()).detailed(&error);
-            let told = if matches!(error, SqlError::Foreign { .. }) { told.foreign() } else { told };
-            if is_passing { told.passing() } else { told }
-        })
+        let outcome = persist(work, forget).await;
+        outcome.map_err(|error| service_error(&self.server.settings, &error))
     }
 
     /// Replaces the ids that an earlier version wrote, once per start.
@@ -136,7 +148,7 @@ impl Databases {
         let mut session = self.server.session().await?;
         let engine = session.engine();
         if let Some(oldest) = engine.too_old() {
-            return Err(SqlError::TooOld { found: engine.to_string(), oldest });
+            return Err(Problem::TooOld { found: engine.to_string(), oldest }.into());
         }
         let any = naming::database(&InstanceId::from("any"));
         let missing = rights::missing_rights(&mut session, &any, &self.marker).await?;
@@ -239,11 +251,9 @@ impl Provider for Databases {
 
     async fn remove(&self, resource: &Resource) -> Result<(), ServiceError> {
         let name = &resource.name;
-        match resource.kind {
-            ResourceKind::Database => {
-                self.attempt(|| self.remove_database(name, ReclaimPolicy::Delete)).await
-            }
-            ResourceKind::Login => {
+        match resource.kind.as_str() {
+            DATABASE => self.attempt(|| self.remove_database(name, ReclaimPolicy::Delete)).await,
+            LOGIN => {
                 let removed = || async move {
                     if self.remove_login(name).await? {
                         Ok(())
@@ -253,8 +263,7 @@ impl Provider for Databases {
                 };
                 self.attempt(removed).await
             }
-            // There are none here.
-            ResourceKind::OwnerRole | ResourceKind::AccessRole => Ok(()),
+            kind => Err(ServiceError::new(self.server.settings.address(), format!("holds no {kind}"))),
         }
     }
 

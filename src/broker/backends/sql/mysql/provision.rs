@@ -1,6 +1,7 @@
 //! Making and changing databases.
 
 use super::{
+    super::error::Problem,
     Databases, InstanceSpec,
     dialect::Statement,
     error::SqlError,
@@ -18,7 +19,7 @@ impl Databases {
 
         if self.marks.named(&mut session, &[&database]).await?.is_empty() {
             if has_database(&mut session, &database).await? {
-                return Err(SqlError::Foreign { what: format!("database {database}") });
+                return Err(Problem::Foreign { what: format!("database {database}") }.into());
             }
             session.run(self.marks.create()).await?;
             let mark = Mark { name: database.clone(), kind: Kind::Database, database: database.clone() };

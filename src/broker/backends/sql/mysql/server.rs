@@ -13,13 +13,14 @@ use tokio::{
 };
 
 use super::{
+    super::error::Problem,
     super::idle::Idle,
     connection::{Engine, LOCK_WAIT, Session},
     dialect::Statement,
     error::{ConnectError, SqlError},
     quote::literal,
 };
-use crate::broker::config::ServerSettings;
+use crate::broker::backends::sql::settings::ServerSettings;
 
 /// Whoever finds all sessions in use waits so long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -110,7 +111,9 @@ pub(super) async fn now(session: &mut Session) -> Result<Timestamp, SqlError> {
     const DOES: &str = "read the server's clock";
     let seconds = session.column(DOES, "SELECT UNIX_TIMESTAMP()").await?;
     let seconds = seconds.first().and_then(|seconds| seconds.parse().ok());
-    seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).ok_or(SqlError::Answer { does: DOES })
+    seconds
+        .and_then(|seconds| Timestamp::from_second(seconds).ok())
+        .ok_or_else(|| Problem::Answer { does: DOES }.into())
 }
 
 /// Whether there is such a database.
@@ -161,7 +164,7 @@ pub(super) async fn sessions(
     let sql =
         format!("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = {} AND {which}", literal(login));
     let ids = session.column(DOES, &sql).await?;
-    ids.iter().map(|id| id.parse().map_err(|_| SqlError::Answer { does: DOES })).collect()
+    ids.iter().map(|id| id.parse().map_err(|_| Problem::Answer { does: DOES }.into())).collect()
 }
 
 /// The sessions in a database, with their accounts.

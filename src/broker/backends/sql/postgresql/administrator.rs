@@ -3,13 +3,9 @@
 use secrecy::SecretString;
 
 use super::{
-    Databases, bind,
-    connection::{Engine, Session},
-    credentials,
-    error::SqlError,
-    server::databases,
+    Databases, bind, connection::Session, credentials, engine::Engine, error::SqlError, server::databases,
 };
-use crate::broker::{backends::sql::naming::RETAINED, config::ServiceKind};
+use crate::broker::backends::sql::{error::Problem, naming::RETAINED, service_kind::ServiceKind};
 
 impl Databases {
     pub(super) async fn check_once(&self) -> Result<String, SqlError> {
@@ -81,7 +77,9 @@ impl Databases {
     /// # Errors
     /// When nothing can be made on this version. What was made there earlier can be removed.
     pub(super) fn must_be_recent(engine: Engine) -> Result<(), SqlError> {
-        engine.too_old().map_or(Ok(()), |oldest| Err(SqlError::TooOld { found: engine.to_string(), oldest }))
+        engine
+            .too_old()
+            .map_or(Ok(()), |oldest| Err(Problem::TooOld { found: engine.to_string(), oldest }.into()))
     }
 
     /// Takes the roles of the installation that the administrator cannot change yet, and answers how many these were.

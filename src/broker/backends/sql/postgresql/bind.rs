@@ -3,25 +3,25 @@
 use tokio_postgres::error::SqlState;
 
 use super::{
+    super::error::Problem,
     Databases, Ownership,
-    connection::{Engine, Session},
+    connection::Session,
     credentials::{self, Credential},
     dialect::{InstanceNames, Login},
+    engine::Engine,
     error::SqlError,
     instance_names, naming, ownership,
     server::{members, now, roles},
     sharing::logins_of,
 };
-use crate::broker::{
-    backends::{
-        BindingSpec, Bound, InstanceSpec,
-        outcome::endpoint,
-        sql::{
-            naming::group,
-            parameters::{BindingParameters, Expiry},
-        },
+use crate::broker::backends::{
+    BindingSpec, Bound, InstanceSpec,
+    sql::{
+        connection_limit::ConnectionLimit,
+        naming::group,
+        parameters::{BindingParameters, Expiry},
+        plan::{Access, DatabasePlan},
     },
-    config::{Access, ConnectionLimit, DatabasePlan},
 };
 
 impl Databases {
@@ -42,7 +42,7 @@ impl Databases {
 
         let found = roles(&session, &[&owner, &role, &login]).await?;
         if ownership(&found, &owner, &[&self.marker], &session) != Ownership::Ours {
-            return Err(SqlError::Lost { what: format!("database {database} of this installation") });
+            return Err(Problem::Lost { what: format!("database {database} of this installation") }.into());
         }
         self.must_be_there(&session, &database, &owner).await?;
         if access != Access::Owner {
@@ -61,7 +61,7 @@ impl Databases {
             Login { name: &login, group: &role, verifier: verifier.as_deref(), ends_at, connections };
         let revoked = naming::revoked(&database);
         match ownership(&found, &login, &[&role, &revoked], &session) {
-            Ownership::Foreign => return Err(SqlError::Foreign { what: format!("role {login}") }),
+            Ownership::Foreign => return Err(Problem::Foreign { what: format!("role {login}") }.into()),
             Ownership::Absent => session.run([dialect.create_login(wanted)]).await?,
             Ownership::Ours if found[&login].contains(&revoked) => {
                 let returned = [
@@ -87,7 +87,7 @@ impl Databases {
         let credentials = place.credentials(&login, &credential).await?;
         Ok(Bound {
             credentials,
-            endpoints: vec![endpoint(&self.server.settings)],
+            endpoints: vec![self.server.settings.endpoint()],
             expires_at: ends_at,
             renew_before: expiry.map(|expiry| expiry.renew_before),
             ..Bound::default()
@@ -105,7 +105,7 @@ impl Databases {
     ) -> Result<(), SqlError> {
         let dialect = session.dialect();
         match is_ours {
-            Ownership::Foreign => return Err(SqlError::Foreign { what: format!("role {role}") }),
+            Ownership::Foreign => return Err(Problem::Foreign { what: format!("role {role}") }.into()),
             Ownership::Absent => session.run(dialect.create_group(role, names.marker)).await?,
             Ownership::Ours => {
                 self.take_back(session, names.database, role).await?;

@@ -11,7 +11,7 @@ use rcgen::{
 use x509_parser::time::ASN1Time;
 
 use super::{super::parameters::Expiry, credentials::Credential};
-use crate::broker::config::ClientCa;
+use crate::broker::backends::sql::settings::ClientCa;
 
 /// Clocks differ; a certificate is good from so many seconds before the server's time.
 const CLOCKS_DIFFER: i64 = 300;

@@ -10,8 +10,8 @@ use super::{
     server::{database_owner, roles},
 };
 use crate::broker::{
-    backends::{BindingSpec, Confirmed, InstanceSpec},
-    config::{Access, Kinds},
+    backends::{BindingSpec, Confirmed, InstanceSpec, sql::plan::Access},
+    config::Kinds,
 };
 
 /// What is on the server in place of a database of ours.

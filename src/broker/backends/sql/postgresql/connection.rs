@@ -1,8 +1,7 @@
-//! Connections to a server as its administrator: logging in, timeouts, running statements, and what the server turns out
-//! to be. The password is read anew for each connection.
+//! Connections to a server as its administrator: logging in, timeouts and running statements. The password is read anew for each
+//! connection.
 
 use std::{
-    fmt,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -12,21 +11,23 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_postgres::{
     Client, Config, Connection, NoTls, Row,
     config::SslMode as TlsUse,
-    error::SqlState,
     types::{ToSql, Type},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
-    dialect::{self, Dialect, Statement},
+    super::{
+        error::{ConnectProblem, Problem},
+        login::log_in,
+        settings::ServerSettings,
+    },
+    dialect::{Dialect, Statement},
+    engine::Engine,
     error::{ConnectError, SqlError},
     pooler,
     start::{self, Place, Signature},
 };
-use crate::broker::{
-    config::{ServerSettings, SslMode},
-    tls::{self, Protection},
-};
+use crate::broker::{config::SslMode, tls};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Reading the catalog takes no longer, or something is wrong.
@@ -42,57 +43,6 @@ const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(35);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 3;
-
-/// What a server is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Engine {
-    PostgreSql { major: u32 },
-    CockroachDb { major: u32, minor: u32 },
-}
-
-impl Engine {
-    /// Reads the text of `SELECT version()`. CockroachDB is looked for first: it claims to be some PostgreSQL too.
-    pub(super) fn parse(version: &str) -> Option<Self> {
-        let numbers = |after: &str| {
-            let rest = &version[version.find(after)? + after.len()..];
-            let mut parts = rest.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-            Some((parts.next()?.ok()?, parts.next().and_then(Result::ok).unwrap_or(0)))
-        };
-        if version.contains("CockroachDB") {
-            numbers(" v").map(|(major, minor)| Self::CockroachDb { major, minor })
-        } else {
-            numbers("PostgreSQL ").map(|(major, _)| Self::PostgreSql { major })
-        }
-    }
-
-    pub(super) fn dialect(self) -> &'static dyn Dialect {
-        match self {
-            Self::PostgreSql { major: ..16 } => &dialect::PostgreSql { before_16: true },
-            Self::PostgreSql { .. } => &dialect::PostgreSql { before_16: false },
-            Self::CockroachDb { .. } => &dialect::CockroachDb,
-        }
-    }
-
-    /// The oldest version that will do, if this one is older. Before PostgreSQL 15 the schema `public` belongs to the
-    /// superuser and is open to everybody, and an administrator who is none can neither close it nor share it. Granting
-    /// roles with CREATEROLE alone needs CockroachDB v23.2.
-    pub(super) fn too_old(self) -> Option<&'static str> {
-        match self {
-            Self::PostgreSql { major } if major < 15 => Some("PostgreSQL 15"),
-            Self::CockroachDb { major, minor } if (major, minor) < (23, 2) => Some("CockroachDB v23.2"),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Engine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PostgreSql { major } => write!(f, "PostgreSQL {major}"),
-            Self::CockroachDb { major, minor } => write!(f, "CockroachDB v{major}.{minor}"),
-        }
-    }
-}
 
 /// An open connection to one database of a server.
 pub(super) struct Session {
@@ -182,7 +132,7 @@ impl Session {
         asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<Result<T, tokio_postgres::Error>, SqlError> {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
-        let answer = timeout(within, asked).await.map_err(|_| SqlError::Timeout { does })?;
+        let answer = timeout(within, asked).await.map_err(|_| Problem::Timeout { does })?;
         self.unanswered.fetch_sub(1, Ordering::Relaxed);
         Ok(answer)
     }
@@ -235,28 +185,19 @@ const AT_START: [(&str, &str, u32); 10] = [
 ];
 
 async fn in_time<T>(work: impl Future<Output = Result<T, ConnectError>>) -> Result<T, ConnectError> {
-    timeout(CONNECT_TIMEOUT, work).await.map_err(|_| ConnectError::Timeout(CONNECT_TIMEOUT))?
+    timeout(CONNECT_TIMEOUT, work).await.map_err(|_| ConnectProblem::Timeout(CONNECT_TIMEOUT))?
 }
 
 async fn dial(server: &ServerSettings, config: &Config) -> Result<Dialed, ConnectError> {
-    let Some(source) = &server.password else { return log_in(server, config, None).await };
-    let password = source.read().await?;
-    match log_in(server, config, Some(&password)).await {
-        // It may just be changing.
-        Err(error) if error.is_wrong_login() => match source.read_changed(&password).await? {
-            Some(changed) => log_in(server, config, Some(&changed)).await,
-            None => Err(error),
-        },
-        outcome => outcome,
-    }
+    let with = |password| dial_with(server, config.clone(), password);
+    log_in(server.password.as_ref(), with, ConnectError::is_wrong_login).await
 }
 
-async fn log_in(
+async fn dial_with(
     server: &ServerSettings,
-    config: &Config,
-    password: Option<&SecretString>,
+    mut config: Config,
+    password: Option<SecretString>,
 ) -> Result<Dialed, ConnectError> {
-    let mut config = config.clone();
     if let Some(password) = password {
         config.password(password.expose_secret());
     }
@@ -266,8 +207,8 @@ async fn log_in(
         return Ok(drive(client, connection));
     }
     config.ssl_mode(TlsUse::Require);
-    let tls = MakeRustlsConnect::new(tls::client_config(protection(server)).await?);
-    let (client, connection) = config.connect(tls).await?;
+    let tls = tls::client_config(server.protection()).await.map_err(ConnectProblem::from)?;
+    let (client, connection) = config.connect(MakeRustlsConnect::new(tls)).await?;
     Ok(drive(client, connection))
 }
 
@@ -331,51 +272,14 @@ fn settings(
     config
 }
 
-fn protection(server: &ServerSettings) -> Protection<'_> {
-    Protection {
-        sslmode: server.sslmode,
-        ca_file: server.ca_file.as_deref(),
-        cert_file: server.cert_file.as_deref(),
-        key_file: server.key_file.as_deref(),
-    }
-}
-
-/// Whether a refusal goes away when the same work is done again: conflicts between transactions, a database or template
-/// in use for a moment, a role that another session makes or changes at once, a node that shuts down.
-pub(super) fn is_passing(code: &SqlState) -> bool {
-    [
-        SqlState::T_R_SERIALIZATION_FAILURE,
-        SqlState::T_R_DEADLOCK_DETECTED,
-        SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN,
-        SqlState::UNIQUE_VIOLATION,
-        SqlState::DUPLICATE_OBJECT,
-        SqlState::OBJECT_IN_USE,
-        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-        SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
-        SqlState::ADMIN_SHUTDOWN,
-        SqlState::LOCK_NOT_AVAILABLE,
-    ]
-    .contains(code)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::config::Protocol;
-
-    #[rstest::rstest]
-    #[case("PostgreSQL 15.20 (Debian 15.20-0+deb12u1) on x86_64", "PostgreSQL 15")]
-    #[case("CockroachDB CCL v25.2.13 (x86_64-pc-linux-gnu, built 2026/07/10)", "CockroachDB v25.2")]
-    #[case("CockroachDB v23.2.0 (PostgreSQL 13.0.0 compatible)", "CockroachDB v23.2")]
-    fn engines_are_told_apart(#[case] version: &str, #[case] shown: &str) {
-        assert_eq!(Engine::parse(version).unwrap().to_string(), shown);
-    }
 
     #[test]
     fn changes_of_roles_have_their_five_minutes_and_idle_connections_are_kept_alive() {
         let server = ServerSettings {
             name: "main".into(),
-            protocol: Protocol::PostgreSql,
             host: "h".to_owned(),
             port: 1,
             client_host: None,
@@ -408,15 +312,5 @@ mod tests {
         assert!(on_server > Duration::from_mins(5) && on_server < ANSWER_TIMEOUT, "{on_server:?}");
         assert!(config.get_keepalives() && config.get_keepalives_idle() <= Duration::from_mins(1));
         assert!(config.get_keepalives_interval().is_some() && config.get_keepalives_retries().is_some());
-    }
-
-    #[test]
-    fn old_and_unknown_engines_are_found_out() {
-        assert_eq!(Engine::parse("MariaDB 10.11"), None);
-        assert_eq!(Engine::parse("CockroachDB"), None);
-        assert!(Engine::parse("PostgreSQL 14.23").unwrap().too_old().is_some());
-        assert!(Engine::parse("PostgreSQL 15.0").unwrap().too_old().is_none());
-        assert!(Engine::parse("CockroachDB CCL v23.1.9").unwrap().too_old().is_some());
-        assert!(Engine::parse("CockroachDB CCL v24.1.0").unwrap().too_old().is_none());
     }
 }

@@ -14,7 +14,14 @@ use super::{
     error::SqlError,
 };
 use crate::{
-    broker::config::{ClientCa, CredentialKind, ServerSettings, ServiceKind, SslMode},
+    broker::{
+        backends::sql::{
+            plan::CredentialKind,
+            service_kind::ServiceKind,
+            settings::{ClientCa, ServerSettings},
+        },
+        config::SslMode,
+    },
     osb::{Credentials, Object},
 };
 
@@ -165,12 +172,10 @@ async fn read(file: &Path) -> Result<String, SqlError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::config::Protocol;
 
     fn server(host: &str) -> ServerSettings {
         ServerSettings {
             name: "main".into(),
-            protocol: Protocol::PostgreSql,
             host: host.to_owned(),
             port: 26257,
             client_host: None,

@@ -1,11 +1,12 @@
 //! What differs between the engines: every statement that changes something, as data. Nothing here does IO, so a test
 //! reads the statements that a server would get.
 
+mod access;
 mod cockroachdb;
 mod defaults;
 mod postgresql;
+mod statement;
 
-use jiff::Timestamp;
 use tokio_postgres::error::SqlState;
 
 use super::{
@@ -13,99 +14,20 @@ use super::{
     quote::{identifier, literal},
     server::Object,
 };
-use crate::broker::{backends::sql::naming::RETAINED, config::Access};
+use crate::broker::backends::sql::{naming::RETAINED, plan::Access};
 
-pub(super) use self::{cockroachdb::CockroachDb, defaults::DefaultPrivilege, postgresql::PostgreSql};
+pub(super) use self::{
+    access::rights,
+    cockroachdb::CockroachDb,
+    defaults::DefaultPrivilege,
+    postgresql::PostgreSql,
+    statement::{InWay, InstanceNames, Login, Origin, Statement},
+};
+
+use self::statement::altered_as;
 
 /// What [`Dialect::retain`] does first.
 pub(super) const MARK_RETAINED: &str = "mark what is retained";
-
-/// A statement, and the refusals that mean that there is nothing left to do.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Statement {
-    pub(super) sql: String,
-    /// What it does, in the words of an error message.
-    pub(super) does: &'static str,
-    pub(super) done_already: &'static [SqlState],
-}
-
-impl Statement {
-    fn new(does: &'static str, sql: String) -> Self {
-        Self { sql, does, done_already: &[] }
-    }
-
-    /// The same statement, with other words for what it does.
-    fn called(mut self, does: &'static str) -> Self {
-        self.does = does;
-        self
-    }
-
-    fn unless(mut self, done_already: &'static [SqlState]) -> Self {
-        self.done_already = done_already;
-        self
-    }
-}
-
-/// The names an instance has in the database.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct InstanceNames<'a> {
-    pub(super) database: &'a str,
-    pub(super) owner: &'a str,
-    /// The installation's mark.
-    pub(super) marker: &'a str,
-}
-
-/// What a database is made from.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Origin<'a> {
-    pub(super) encoding: Option<&'a str>,
-    /// The database to copy.
-    pub(super) template: Option<&'a str>,
-}
-
-/// A login, as it is to be.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Login<'a> {
-    pub(super) name: &'a str,
-    /// The role that it is a member of, which gives it its rights.
-    pub(super) group: &'a str,
-    /// What the server stores of the password; none for a login with a certificate.
-    pub(super) verifier: Option<&'a str>,
-    pub(super) ends_at: Option<Timestamp>,
-    /// How many connections it may have open; `None` is as many as the server has.
-    pub(super) connections: Option<u32>,
-}
-
-/// What prepared transactions may be in the way of.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum InWay<'a> {
-    /// The end of a login: all that it prepared.
-    Login(&'a str),
-    /// A change of a role, or of what it owns in the session's database.
-    Role(&'a str),
-    /// Dropping a database: those in it, and all of its owner.
-    Database { database: &'a str, owner: &'a str },
-}
-
-/// What ALTER calls a kind of object that `pg_identify_object` calls otherwise.
-fn altered_as(kind: &str) -> &str {
-    match kind {
-        "COMPOSITE TYPE" => "TYPE",
-        "STATISTICS OBJECT" => "STATISTICS",
-        kind => kind,
-    }
-}
-
-/// What a group of logins may do with tables and sequences that it does not own.
-pub(super) fn rights(access: Access) -> [(&'static str, &'static str); 2] {
-    match access {
-        Access::Owner => [("TABLES", "ALL"), ("SEQUENCES", "ALL")],
-        Access::ReadWrite => {
-            [("TABLES", "SELECT, INSERT, UPDATE, DELETE"), ("SEQUENCES", "USAGE, SELECT, UPDATE")]
-        }
-        Access::ReadOnly => [("TABLES", "SELECT"), ("SEQUENCES", "SELECT")],
-    }
-}
 
 /// The statements of one engine. `admin` is the role that bindery is logged in as.
 pub(super) trait Dialect: Send + Sync {
@@ -169,14 +91,7 @@ pub(super) trait Dialect: Send + Sync {
     /// Lets the members of a group find what is in the schema, and use all that is there: for a session in the instance's
     /// database.
     fn open_schema(&self, schema: &str, group: &str, access: Access) -> Vec<Statement> {
-        // sql-grant, or grant; the syntax is the same.
-        let (schema, group) = (identifier(schema), identifier(group));
-        let on_all = rights(access).map(|(objects, rights)| {
-            let sql = format!("GRANT {rights} ON ALL {objects} IN SCHEMA {schema} TO {group}");
-            Statement::new("open what is in the schema", sql)
-        });
-        let usage = format!("GRANT USAGE ON SCHEMA {schema} TO {group}");
-        std::iter::once(Statement::new("open the schema", usage)).chain(on_all).collect()
+        access::open_schema(schema, group, access)
     }
 
     /// A query for the tables and sequences of a schema that the administrator may act for the owner of, where others' may be
@@ -203,19 +118,7 @@ pub(super) trait Dialect: Send + Sync {
 
     /// Shares what one role makes from now on with the members of a group: for a session in the instance's database.
     fn share(&self, maker: &str, group: &str, access: Access) -> Vec<Statement> {
-        // sql-alterdefaultprivileges, or alter-default-privileges; the syntax is the same.
-        let (maker, group) = (identifier(maker), identifier(group));
-        let mut shared = rights(access).to_vec();
-        match access {
-            Access::Owner => shared.extend([("TYPES", "ALL"), ("SCHEMAS", "ALL"), ("FUNCTIONS", "ALL")]),
-            Access::ReadWrite | Access::ReadOnly => shared.push(("SCHEMAS", "USAGE")),
-        }
-        let share = |(objects, rights)| {
-            let sql =
-                format!("ALTER DEFAULT PRIVILEGES FOR ROLE {maker} GRANT {rights} ON {objects} TO {group}");
-            Statement::new("share what is made", sql)
-        };
-        shared.into_iter().map(share).collect()
+        access::share(maker, group, access)
     }
 
     /// Whether all that a login makes belongs to that login, so that it has to be shared with each group by itself. Otherwise
@@ -382,15 +285,7 @@ pub(super) trait Dialect: Send + Sync {
 
     /// Takes from everybody what a copy of a template may have brought along, but for finding things.
     fn close_schema(&self, schema: &str) -> Vec<Statement> {
-        let schema = identifier(schema);
-        let close = |what: String| {
-            Statement::new("close what the template brought along", format!("REVOKE {what} FROM PUBLIC"))
-        };
-        vec![
-            close(format!("CREATE ON SCHEMA {schema}")),
-            close(format!("ALL ON ALL TABLES IN SCHEMA {schema}")),
-            close(format!("ALL ON ALL SEQUENCES IN SCHEMA {schema}")),
-        ]
+        access::close_schema(schema)
     }
 
     /// Changes the password of the role that is logged in.

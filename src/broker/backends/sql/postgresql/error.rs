@@ -1,22 +1,18 @@
 //! What can go wrong at a server, in words for the operator: the server's message and SQLSTATE, never a statement, a detail
 //! or a credential. [`SqlError::told`] puts it in words for users.
 
-use std::{error::Error as _, path::PathBuf, time::Duration};
+use std::{error::Error as _, path::PathBuf};
 
 use tokio_postgres::error::SqlState;
 
-use super::{
-    certificate::CertificateError, connection::is_passing, dependents::Dependents, dialect::MARK_RETAINED,
-    quote::literal,
-};
-use crate::broker::{
-    backends::{
-        Unacceptable,
-        outcome::{MISCONFIGURED, UNUSABLE},
-        sql::obstacle::Obstacle,
+use super::{certificate::CertificateError, dependents::Dependents, dialect::MARK_RETAINED, quote::literal};
+use crate::broker::backends::{
+    Unacceptable,
+    outcome::{MISCONFIGURED, UNUSABLE},
+    sql::{
+        error::{ConnectProblem, Problem},
+        obstacle::{Failure, Obstacle},
     },
-    config::ConfigError,
-    tls::TlsError,
 };
 
 /// The server takes no further connection, or is starting and takes none yet.
@@ -25,14 +21,10 @@ const NO_ROOM: [SqlState; 2] = [SqlState::TOO_MANY_CONNECTIONS, SqlState::CANNOT
 /// A server that cannot be connected to.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
-    #[error("did not answer within {} seconds; check that it runs, its host, port and the network", .0.as_secs())]
-    Timeout(Duration),
+    #[error(transparent)]
+    Shared(#[from] ConnectProblem),
     #[error("{}", refused(.0))]
     Refused(#[from] tokio_postgres::Error),
-    #[error("{0}")]
-    Password(#[from] ConfigError),
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     #[error("is neither PostgreSQL nor CockroachDB; check host and port")]
     UnknownEngine,
     #[error(
@@ -86,22 +78,14 @@ pub(super) enum SqlError {
     Connect(#[from] ConnectError),
     #[error("cannot {does}: {}", told(error))]
     Failed { does: &'static str, error: tokio_postgres::Error },
-    #[error("cannot {does}: no answer in time")]
-    Timeout { does: &'static str },
-    #[error("cannot {does}: the answer makes no sense")]
-    Answer { does: &'static str },
-    #[error(
-        "{what} exists and does not carry this installation's mark; bindery leaves it alone. Remove or rename it"
-    )]
-    Foreign { what: String },
+    #[error(transparent)]
+    Shared(#[from] Problem),
     #[error("{what} is not on the server; make it, or take it out of the plan")]
     NoTemplate { what: String },
     #[error(
         "everybody may connect to {what} and could hinder its copies; REVOKE CONNECT ON DATABASE … FROM PUBLIC there"
     )]
     OpenTemplate { what: String },
-    #[error("{0}")]
-    Unacceptable(#[from] Unacceptable),
     #[error("is {found}, and services of type postgresql need PostgreSQL; offer it as type cockroachdb")]
     OtherEngine { found: String },
     #[error(
@@ -113,12 +97,8 @@ pub(super) enum SqlError {
     File { path: PathBuf, problem: String },
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    #[error("{what} is missing though it was provisioned; delete the instance and provision it again")]
-    Lost { what: String },
     #[error("{0}")]
     Differs(String),
-    #[error("is {found}, which is too old; use {oldest} or later")]
-    TooOld { found: String, oldest: &'static str },
     #[error("administrator {admin} lacks {missing}; {}", run_or(remedy.as_deref(), "give it these role attributes"))]
     MissingRights { admin: String, missing: String, remedy: Option<String> },
     #[error(
@@ -137,8 +117,6 @@ pub(super) enum SqlError {
          {remedy}"
     )]
     StillMarked { owner: String, remedy: String },
-    #[error("sessions of login {login} do not end")]
-    SessionsStay { login: String },
     #[error(
         "login {login} cannot be locked: another session or transaction is changing that role; end it (pg_locks on pg_authid shows it)"
     )]
@@ -174,31 +152,6 @@ fn held(sessions: &[Holder]) -> String {
 }
 
 impl SqlError {
-    /// The same for users: no address, account, file or error code.
-    pub(super) fn told(&self) -> String {
-        match self {
-            Self::Connect(_) | Self::Timeout { .. } => UNUSABLE.to_owned(),
-            Self::NoTemplate { .. }
-            | Self::OpenTemplate { .. }
-            | Self::OtherEngine { .. }
-            | Self::NoConnectionLimit { .. }
-            | Self::File { .. }
-            | Self::Certificate(_)
-            | Self::TooOld { .. }
-            | Self::MissingRights { .. }
-            | Self::NotAdministrator { .. }
-            | Self::StillMarked { .. } => MISCONFIGURED.to_owned(),
-            Self::Failed { does, error } => match error.as_db_error() {
-                Some(refusal) if self.is_of_state() => {
-                    format!("cannot {does}: {}; remove what is in the way first", refusal.message())
-                }
-                Some(refusal) => format!("cannot {does}: {}", refusal.message()),
-                None => UNUSABLE.to_owned(),
-            },
-            other => other.to_string(),
-        }
-    }
-
     /// Whether what the user has in the database is in the way: something uses an extension, or has a name that the
     /// extension needs.
     pub(super) fn is_of_state(&self) -> bool {
@@ -266,14 +219,44 @@ impl SqlError {
     pub(super) fn concerns_retained(&self) -> bool {
         matches!(self, Self::Failed { does, .. } if *does == MARK_RETAINED)
     }
+}
 
-    /// Whether it was somebody else's, or seems so.
-    pub(super) fn is_foreign(&self) -> bool {
-        matches!(self, Self::Astray { .. } | Self::Foreign { .. })
+impl From<Unacceptable> for SqlError {
+    fn from(error: Unacceptable) -> Self {
+        Problem::from(error).into()
+    }
+}
+
+impl Failure for SqlError {
+    fn told(&self) -> String {
+        match self {
+            Self::Shared(problem) => problem.told(),
+            Self::Connect(_) => UNUSABLE.to_owned(),
+            Self::NoTemplate { .. }
+            | Self::OpenTemplate { .. }
+            | Self::OtherEngine { .. }
+            | Self::NoConnectionLimit { .. }
+            | Self::File { .. }
+            | Self::Certificate(_)
+            | Self::MissingRights { .. }
+            | Self::NotAdministrator { .. }
+            | Self::StillMarked { .. } => MISCONFIGURED.to_owned(),
+            Self::Failed { does, error } => match error.as_db_error() {
+                Some(refusal) if self.is_of_state() => {
+                    format!("cannot {does}: {}; remove what is in the way first", refusal.message())
+                }
+                Some(refusal) => format!("cannot {does}: {}", refusal.message()),
+                None => UNUSABLE.to_owned(),
+            },
+            other => other.to_string(),
+        }
     }
 
-    /// Whether the same work is worth another try.
-    pub(super) fn obstacle(&self) -> Obstacle {
+    fn is_foreign(&self) -> bool {
+        matches!(self, Self::Astray { .. } | Self::Shared(Problem::Foreign { .. }))
+    }
+
+    fn obstacle(&self) -> Obstacle {
         let has_no_room = self.code().is_some_and(|code| NO_ROOM.contains(code));
         let is_passing = match self {
             Self::Failed { error, .. } => {
@@ -289,6 +272,32 @@ impl SqlError {
             (false, false) => Obstacle::Lasting,
         }
     }
+
+    fn waits(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::StaysUnlocked { .. } | Self::Prepared { .. })
+    }
+
+    fn is_refusal(&self) -> bool {
+        self.is_of_state()
+    }
+}
+
+/// Whether a refusal goes away when the same work is done again: conflicts between transactions, a database or template
+/// in use for a moment, a role that another session makes or changes at once, a node that shuts down.
+fn is_passing(code: &SqlState) -> bool {
+    [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN,
+        SqlState::UNIQUE_VIOLATION,
+        SqlState::DUPLICATE_OBJECT,
+        SqlState::OBJECT_IN_USE,
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::LOCK_NOT_AVAILABLE,
+    ]
+    .contains(code)
 }
 
 /// Two sessions that change the same role at once; PostgreSQL has no code of its own for it.
@@ -358,23 +367,27 @@ fn chain(error: &tokio_postgres::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn users_are_told_no_account_address_or_file() {
-        let connect = || SqlError::Connect(ConnectError::Timeout(Duration::from_secs(1)));
+        let connect = || SqlError::Connect(ConnectProblem::Timeout(Duration::from_secs(1)).into());
         let rights = SqlError::MissingRights {
             admin: "root".to_owned(),
             missing: "CREATEDB".to_owned(),
             remedy: None,
         };
         let file = SqlError::File { path: "/etc/ca.key".into(), problem: "is empty".to_owned() };
-        for error in [connect(), rights, file, SqlError::TooOld { found: "9.6".to_owned(), oldest: "13" }] {
+        for error in
+            [connect(), rights, file, Problem::TooOld { found: "9.6".to_owned(), oldest: "13" }.into()]
+        {
             let told = error.told();
             assert!([UNUSABLE, MISCONFIGURED].contains(&told.as_str()), "{told}");
             assert_ne!(told, error.to_string());
         }
-        let foreign = SqlError::Foreign { what: "database cf_x".to_owned() };
+        let foreign = SqlError::from(Problem::Foreign { what: "database cf_x".to_owned() });
         assert_eq!(foreign.told(), foreign.to_string(), "what users can see to they are told");
     }
 }

@@ -1,7 +1,16 @@
 //! What is on a server that looks like ours, and whether it hangs on the installation's marker.
 
-use super::{super::naming, server::Roles};
-use crate::broker::backends::{Resource, ResourceKind};
+use super::{
+    super::{
+        naming,
+        resource_kind::{ACCESS_ROLE, DATABASE, LOGIN, OWNER_ROLE},
+    },
+    server::Roles,
+};
+use crate::broker::backends::Resource;
+
+/// The order in which leftovers are removed: a role that owns or may use something goes after that.
+const REMOVAL: [&str; 4] = [DATABASE, LOGIN, ACCESS_ROLE, OWNER_ROLE];
 
 /// Everything whose name has the form of ours, and whether it hangs on the marker.
 pub(super) fn inventory<'a>(
@@ -12,28 +21,29 @@ pub(super) fn inventory<'a>(
     let is_marked =
         |role: &str| roles.get(role).is_some_and(|groups| groups.iter().any(|group| group == marker));
     let databases = databases.filter(|(name, _)| naming::is_database(name)).map(|(name, owner)| Resource {
-        kind: ResourceKind::Database,
+        kind: DATABASE.to_owned(),
         name: name.to_owned(),
         ours: naming::owned_database(owner) == Some(name) && is_marked(owner),
         exists: true,
     });
     let logins = roles.iter().filter(|(name, _)| naming::is_login(name)).map(|(name, groups)| Resource {
-        kind: ResourceKind::Login,
+        kind: LOGIN.to_owned(),
         name: name.clone(),
         ours: groups.iter().any(|group| naming::grouped_database(group).is_some() && is_marked(group)),
         exists: true,
     });
     let groups = roles.keys().filter(|name| naming::grouped_database(name).is_some()).map(|name| Resource {
         kind: match naming::owned_database(name) {
-            Some(_) => ResourceKind::OwnerRole,
-            None => ResourceKind::AccessRole,
+            Some(_) => OWNER_ROLE.to_owned(),
+            None => ACCESS_ROLE.to_owned(),
         },
         name: name.clone(),
         ours: is_marked(name),
         exists: true,
     });
     let mut found: Vec<_> = databases.chain(logins).chain(groups).collect();
-    found.sort();
+    let position = |resource: &Resource| REMOVAL.iter().position(|kind| *kind == resource.kind);
+    found.sort_by(|a, b| (position(a), &a.name).cmp(&(position(b), &b.name)));
     found
 }
 

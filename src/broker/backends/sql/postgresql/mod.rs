@@ -11,6 +11,7 @@ mod connection;
 mod credentials;
 mod dependents;
 mod dialect;
+mod engine;
 mod error;
 mod inventory;
 mod lockout;
@@ -26,10 +27,9 @@ mod settle;
 mod sharing;
 mod start;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use async_trait::async_trait;
-use backon::Retryable;
 use secrecy::SecretString;
 use serde_json::Value;
 
@@ -42,17 +42,37 @@ use self::{
 };
 use super::{
     super::{
-        BindingSpec, Bound, Confirmed, InstanceSpec, Past, Progress, Provider, Resource, ResourceKind,
-        ServiceError, Unacceptable,
+        Backend, BindingSpec, Bound, Confirmed, InstanceSpec, Past, PlanSettings, Progress, Provider,
+        Resource, ServiceError, Unacceptable,
     },
+    configure::{DatabaseServer, plans},
     naming,
-    obstacle::{Obstacle, Patience},
+    obstacle::{persist, service_error},
     parameters::{BindingParameters, InstanceParameters, Plans},
+    plan::Access,
+    resource_kind::{ACCESS_ROLE, DATABASE, LOGIN, OWNER_ROLE},
+    service_kind::ServiceKind,
+    settings::ServerSettings,
 };
 use crate::{
-    broker::config::{Access, ReclaimPolicy, ServerSettings, ServiceKind, SslMode},
+    broker::config::{BackendSettings, ConfigError, ReclaimPolicy},
     osb::{BindingId, InstanceId, Object, PlanId},
 };
+
+/// Reads the settings of a server and of the plans on it.
+///
+/// # Errors
+/// Names the field that cannot be as it is.
+pub(crate) fn configure(
+    backend: &BackendSettings,
+    plans_on_it: &[PlanSettings],
+) -> Result<Box<dyn Backend>, ConfigError> {
+    let settings = ServerSettings::read(backend)?;
+    let plans = plans(backend, plans_on_it, &[ServiceKind::CockroachDb, ServiceKind::PostgreSql])?;
+    Ok(Box::new(DatabaseServer::new(settings, plans, |settings, plans, installation| {
+        Arc::new(Databases::new(settings, plans, installation))
+    })))
+}
 
 /// The databases of one installation on one server.
 pub(crate) struct Databases {
@@ -74,13 +94,7 @@ enum Ownership {
 
 impl Databases {
     pub(crate) fn new(settings: ServerSettings, plans: Plans, installation: &str) -> Self {
-        if settings.sslmode == SslMode::Require && settings.ca_file.is_none() {
-            tracing::warn!(
-                server = %settings.name,
-                "sslmode is require and there is no CA file: the connection is encrypted, but the server is not verified; \
-                 set caFile and sslmode: verify-full"
-            );
-        }
+        settings.warn_of_missing_ca();
         let for_cockroachdb = plans.all().all(|(kind, _)| *kind == ServiceKind::CockroachDb);
         Self {
             server: Server::new(settings, for_cockroachdb),
@@ -116,36 +130,15 @@ impl Databases {
     where
         F: Future<Output = Result<T, SqlError>>,
     {
-        let outcome = match self.persist(&mut work).await {
+        let outcome = match persist(&mut work, |_| ()).await {
             Err(error) if error.is_denied() => match self.take_roles(error.concerns_retained()).await {
                 Ok(0) => Err(error),
-                Ok(_) => self.persist(&mut work).await,
+                Ok(_) => persist(&mut work, |_| ()).await,
                 Err(lacking) => Err(lacking),
             },
             outcome => outcome,
         };
-        let settings = &self.server.settings;
-        outcome.map_err(|error| {
-            let waits = matches!(
-                error,
-                SqlError::Connect(_) | SqlError::StaysUnlocked { .. } | SqlError::Prepared { .. }
-            );
-            let is_passing = error.obstacle() != Obstacle::Lasting || waits;
-            let server = format!("{} ({}:{})", settings.name, settings.host, settings.port);
-            let told = ServiceError::new(server, error.told()).detailed(&error);
-            let told = if error.is_of_state() { told.refusal() } else { told };
-            let told = if error.is_foreign() { told.foreign() } else { told };
-            if is_passing { told.passing() } else { told }
-        })
-    }
-
-    async fn persist<T, F>(&self, work: &mut impl FnMut() -> F) -> Result<T, SqlError>
-    where
-        F: Future<Output = Result<T, SqlError>>,
-    {
-        let mut patience = Patience::default();
-        let is_worth_it = |error: &SqlError| patience.allows(error.obstacle());
-        work.retry(Patience::pauses()).when(is_worth_it).await
+        outcome.map_err(|error| service_error(&self.server.settings, &error))
     }
 
     /// What was recorded was understood when it was asked for.
@@ -256,19 +249,16 @@ impl Provider for Databases {
     }
 
     async fn remove(&self, resource: &Resource) -> Result<(), ServiceError> {
-        match resource.kind {
-            ResourceKind::Database => {
-                self.attempt(|| Box::pin(self.remove_database(&resource.name, Rest::Refuse))).await
-            }
-            ResourceKind::OwnerRole | ResourceKind::AccessRole => {
-                match naming::grouped_database(&resource.name) {
-                    Some(database) => {
-                        self.attempt(|| Box::pin(self.remove_database(database, Rest::Refuse))).await
-                    }
-                    None => Ok(()),
+        match resource.kind.as_str() {
+            DATABASE => self.attempt(|| Box::pin(self.remove_database(&resource.name, Rest::Refuse))).await,
+            OWNER_ROLE | ACCESS_ROLE => match naming::grouped_database(&resource.name) {
+                Some(database) => {
+                    self.attempt(|| Box::pin(self.remove_database(database, Rest::Refuse))).await
                 }
-            }
-            ResourceKind::Login => self.attempt(|| Box::pin(self.remove_stray_login(&resource.name))).await,
+                None => Ok(()),
+            },
+            LOGIN => self.attempt(|| Box::pin(self.remove_stray_login(&resource.name))).await,
+            kind => Err(ServiceError::new(self.server.settings.address(), format!("holds no {kind}"))),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Making and changing databases.
 
 use super::{
+    super::error::Problem,
     Databases, Ownership, bind,
     connection::Session,
     dialect::{InstanceNames, Origin},
@@ -9,8 +10,14 @@ use super::{
     server::{adoptable, database_owner, members, roles},
 };
 use crate::broker::{
-    backends::{InstanceSpec, sql::parameters::InstanceParameters},
-    config::{Access, DatabasePlan, Kinds},
+    backends::{
+        InstanceSpec,
+        sql::{
+            parameters::InstanceParameters,
+            plan::{Access, DatabasePlan},
+        },
+    },
+    config::Kinds,
 };
 
 /// What stands in the way of another object's change of hands is taken in the next round: views after tables, tables after
@@ -31,11 +38,11 @@ impl Databases {
 
         let found = roles(&session, &[&owner, &self.marker]).await?;
         if ownership(&found, &owner, &[&self.marker], &session) == Ownership::Foreign {
-            return Err(SqlError::Foreign { what: format!("role {owner}") });
+            return Err(Problem::Foreign { what: format!("role {owner}") }.into());
         }
         let exists = match database_owner(&session, &database).await? {
             Some(other) if other != owner => {
-                return Err(SqlError::Foreign { what: format!("database {database}") });
+                return Err(Problem::Foreign { what: format!("database {database}") }.into());
             }
             found => found.is_some(),
         };
@@ -156,7 +163,7 @@ impl Databases {
         match ownership(&found, owner, &[&self.marker], session) {
             Ownership::Ours => Ok(()),
             Ownership::Absent | Ownership::Foreign => {
-                Err(SqlError::Lost { what: format!("database {database} of this installation") })
+                Err(Problem::Lost { what: format!("database {database} of this installation") }.into())
             }
         }
     }
@@ -168,7 +175,7 @@ fn origin<'a>(plan: &'a DatabasePlan, asked: &'a InstanceParameters) -> Result<O
         Some(name) => Some(
             plan.templates
                 .get(name)
-                .ok_or_else(|| SqlError::Lost { what: format!("template {name:?} of the plan") })?
+                .ok_or_else(|| Problem::Lost { what: format!("template {name:?} of the plan") })?
                 .as_str(),
         ),
     };

@@ -3,9 +3,10 @@
 
 use tokio_postgres::error::SqlState;
 
-use crate::broker::config::{Access, Kinds};
+use crate::broker::{backends::sql::plan::Access, config::Kinds};
 
 use super::{
+    super::error::Problem,
     super::naming::group,
     Databases, Ownership,
     connection::Session,
@@ -84,9 +85,10 @@ impl Databases {
             None => {
                 let renamed = databases(session).await?.into_iter().find(|(_, of)| of == owner);
                 if let Some((renamed, owner)) = renamed {
-                    return Err(SqlError::Foreign {
+                    return Err(Problem::Foreign {
                         what: format!("database {renamed}, which belongs to role {owner},"),
-                    });
+                    }
+                    .into());
                 }
             }
         }

@@ -12,11 +12,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::types::Type;
 
 use super::{
-    super::idle::Idle,
-    connection::{Engine, Session},
+    super::{error::Problem, idle::Idle},
+    connection::Session,
+    engine::Engine,
     error::SqlError,
 };
-use crate::broker::config::ServerSettings;
+use crate::broker::backends::sql::settings::ServerSettings;
 
 /// See the module.
 pub(super) struct Server {
@@ -141,7 +142,7 @@ pub(super) async fn now(session: &Session) -> Result<Timestamp, SqlError> {
     let microseconds = rows.first().and_then(|row| row.try_get(0).ok());
     microseconds
         .and_then(|microseconds| Timestamp::from_microsecond(microseconds).ok())
-        .ok_or(SqlError::Answer { does: DOES })
+        .ok_or_else(|| Problem::Answer { does: DOES }.into())
 }
 
 /// Those of the named roles that exist.

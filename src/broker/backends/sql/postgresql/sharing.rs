@@ -14,7 +14,7 @@ use super::{
     removal::groups,
     server::{members, roles},
 };
-use crate::broker::config::{Access, Kinds};
+use crate::broker::{backends::sql::plan::Access, config::Kinds};
 
 /// A role whose members have this access.
 pub(super) type Group = (String, Access);

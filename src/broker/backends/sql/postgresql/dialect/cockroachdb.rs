@@ -200,7 +200,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::{super::DefaultPrivilege, *};
-    use crate::broker::config::{Access, Kinds};
+    use crate::broker::{backends::sql::plan::Access, config::Kinds};
 
     const NAMES: InstanceNames<'_> = InstanceNames { database: "d\"d", owner: "d_owner", marker: "m" };
 

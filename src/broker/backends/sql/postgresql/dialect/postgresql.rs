@@ -4,6 +4,8 @@
 //! Since 16 a role with CREATEROLE changes only roles on which it has ADMIN OPTION, which it gets on those that it makes.
 //! Before 16 it takes this option itself, so that it still has it after an upgrade.
 
+mod dependencies;
+
 use tokio_postgres::error::SqlState;
 
 use super::{
@@ -242,63 +244,18 @@ impl Dialect for PostgreSql {
     /// catalog-pg-shdepend (`a` is a privilege; what belongs to all databases has none), functions-info (aclexplode,
     /// `pg_identify_object`).
     fn grants_of_others(&self, role: &str) -> Option<String> {
-        let role = literal(role);
-        Some(format!(
-            "WITH granted (class, object, acl) AS ( \
-               SELECT 'pg_class'::regclass, oid, relacl FROM pg_class \
-               UNION ALL SELECT 'pg_class'::regclass, attrelid, attacl FROM pg_attribute WHERE attacl IS NOT NULL \
-               UNION ALL SELECT 'pg_proc'::regclass, oid, proacl FROM pg_proc \
-               UNION ALL SELECT 'pg_namespace'::regclass, oid, nspacl FROM pg_namespace \
-               UNION ALL SELECT 'pg_type'::regclass, oid, typacl FROM pg_type \
-               UNION ALL SELECT 'pg_language'::regclass, oid, lanacl FROM pg_language \
-               UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, fdwacl FROM pg_foreign_data_wrapper \
-               UNION ALL SELECT 'pg_foreign_server'::regclass, oid, srvacl FROM pg_foreign_server \
-               UNION ALL SELECT 'pg_largeobject'::regclass, oid, lomacl FROM pg_largeobject_metadata \
-               UNION ALL SELECT 'pg_database'::regclass, oid, datacl FROM pg_database) \
-             SELECT i.type, i.identity, string_agg(DISTINCT a.privilege_type, ', '), o.rolname::text FROM pg_roles r \
-             JOIN pg_shdepend s ON s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid AND s.deptype = 'a' \
-               AND s.dbid IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())) \
-             JOIN granted g ON g.class = s.classid AND g.object = s.objid \
-             CROSS JOIN LATERAL aclexplode(g.acl) a JOIN pg_roles o ON o.oid = a.grantor \
-             CROSS JOIN LATERAL pg_identify_object(s.classid, s.objid, 0) i \
-             WHERE r.rolname = {role} AND a.grantee = r.oid AND pg_has_role(o.oid, 'MEMBER') \
-             GROUP BY i.type, i.identity, o.rolname"
-        ))
+        Some(dependencies::grants_of_others(role))
     }
 
     /// The same pages.
     fn dependents(&self, role: &str) -> Option<String> {
-        Some(format!(
-            "SELECT DISTINCT i.type, i.identity, s.deptype::text, s.dbid = 0 FROM pg_roles r \
-             JOIN pg_shdepend s ON s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid \
-               AND s.dbid IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())) \
-             CROSS JOIN LATERAL pg_identify_object(s.classid, s.objid, 0) i WHERE r.rolname = {} LIMIT 4",
-            literal(role)
-        ))
+        Some(dependencies::dependents(role))
     }
 
     /// view-pg-prepared-xacts, view-pg-locks: a prepared transaction has no process, and is known by its number. Others'
     /// than bindings' are left alone.
     fn prepared(&self, in_way: InWay<'_>) -> Option<String> {
-        const PREPARED: &str =
-            "SELECT DISTINCT p.gid, p.owner::text, p.database::text FROM pg_prepared_xacts p";
-        Some(match in_way {
-            InWay::Login(login) => format!("{PREPARED} WHERE p.owner = {}", literal(login)),
-            InWay::Database { database, owner } => {
-                format!("{PREPARED} WHERE p.database = {} OR p.owner = {}", literal(database), literal(owner))
-            }
-            InWay::Role(role) => format!(
-                "{PREPARED} JOIN pg_locks x ON x.transactionid = p.transaction AND x.pid IS NULL \
-                 JOIN pg_locks l ON l.virtualtransaction = x.virtualtransaction AND l.pid IS NULL \
-                 JOIN pg_roles r ON r.rolname = {} \
-                 WHERE p.owner ~ '^([a-p]{{32}}|cf_[a-p]{{32}}_[a-z]+|bindery_[0-9a-f]{{16}})$' AND pg_has_role(p.owner, 'MEMBER') \
-                 AND (l.locktype = 'object' AND l.classid = 'pg_authid'::regclass AND l.objid = r.oid \
-                   OR l.locktype = 'relation' AND l.relation = 'pg_authid'::regclass AND l.mode = 'RowExclusiveLock' \
-                   OR l.locktype = 'relation' AND p.database = current_database() \
-                     AND l.relation IN (SELECT c.oid FROM pg_class c WHERE c.relowner = r.oid))",
-                literal(role)
-            ),
-        })
+        Some(dependencies::prepared(in_way))
     }
 
     /// sql-alterrole.

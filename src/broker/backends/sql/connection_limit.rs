@@ -12,7 +12,7 @@ const LARGEST: u32 = i32::MAX.cast_unsigned();
 
 /// The limit of a plan: a number, or `unlimited`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionLimit {
+pub(crate) enum ConnectionLimit {
     /// At most so many at the same time.
     AtMost(NonZeroU32),
     /// As many as the server has.
@@ -22,11 +22,10 @@ pub enum ConnectionLimit {
 impl ConnectionLimit {
     /// Of plans that say nothing: enough for the pools of several replicas, and less than half of what a server takes that
     /// is set up with its engine's defaults (PostgreSQL: 100, MySQL and MariaDB: 151).
-    pub const DEFAULT: Self = Self::AtMost(NonZeroU32::MIN.saturating_add(39));
+    pub(crate) const DEFAULT: Self = Self::AtMost(NonZeroU32::MIN.saturating_add(39));
 
     /// The number, if there is a limit.
-    #[must_use]
-    pub fn at_most(self) -> Option<u32> {
+    pub(crate) fn at_most(self) -> Option<u32> {
         match self {
             Self::AtMost(limit) => Some(limit.get()),
             Self::Unlimited => None,

@@ -1,0 +1,56 @@
+//! What can go wrong at a database server of either engine. Each engine's own `error` adds what only it knows; the texts are for the
+//! operator, [`Problem::told`] is for users.
+
+use std::time::Duration;
+
+use crate::broker::{
+    backends::{
+        Unacceptable,
+        outcome::{MISCONFIGURED, UNUSABLE},
+    },
+    config::ConfigError,
+    tls::TlsError,
+};
+
+/// Why a server of either engine cannot be connected to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectProblem {
+    #[error("did not answer within {} seconds; check that it runs, its host, port and the network", .0.as_secs())]
+    Timeout(Duration),
+    #[error("{0}")]
+    Password(#[from] ConfigError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// Why work on a server of either engine failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Problem {
+    #[error("cannot {does}: no answer in time")]
+    Timeout { does: &'static str },
+    #[error("cannot {does}: the answer makes no sense")]
+    Answer { does: &'static str },
+    #[error(
+        "{what} exists and does not carry this installation's mark; bindery leaves it alone. Remove or rename it"
+    )]
+    Foreign { what: String },
+    #[error("{what} is missing though it was provisioned; delete the instance and provision it again")]
+    Lost { what: String },
+    #[error("is {found}, which is too old; use {oldest} or later")]
+    TooOld { found: String, oldest: &'static str },
+    #[error("sessions of login {login} do not end")]
+    SessionsStay { login: String },
+    #[error("{0}")]
+    Unacceptable(#[from] Unacceptable),
+}
+
+impl Problem {
+    /// The same for users: no address, account, file or error code.
+    pub(super) fn told(&self) -> String {
+        match self {
+            Self::Timeout { .. } => UNUSABLE.to_owned(),
+            Self::TooOld { .. } => MISCONFIGURED.to_owned(),
+            other => other.to_string(),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Logging in as the administrator, also while the password changes.
+
+use secrecy::SecretString;
+
+use super::error::ConnectProblem;
+use crate::broker::config::PasswordSource;
+
+/// Logs in with the password as it is now. One that is refused may just be changing: then the password that takes its place is tried
+/// as well.
+pub(super) async fn log_in<T, E, F>(
+    source: Option<&PasswordSource>,
+    log_in: impl Fn(Option<SecretString>) -> F + Send,
+    is_wrong_login: impl Fn(&E) -> bool + Send,
+) -> Result<T, E>
+where
+    T: Send,
+    E: From<ConnectProblem> + Send,
+    F: Future<Output = Result<T, E>> + Send,
+{
+    let Some(source) = source else { return log_in(None).await };
+    let password = source.read().await.map_err(ConnectProblem::from)?;
+    match log_in(Some(password.clone())).await {
+        Err(error) if is_wrong_login(&error) => {
+            match source.read_changed(&password).await.map_err(ConnectProblem::from)? {
+                Some(changed) => log_in(Some(changed)).await,
+                None => Err(error),
+            }
+        }
+        outcome => outcome,
+    }
+}

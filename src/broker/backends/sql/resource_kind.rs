@@ -1,0 +1,10 @@
+//! What SQL databases hold, in the words of `bindery sweep`.
+
+/// A database.
+pub(super) const DATABASE: &str = "database";
+/// A binding's login.
+pub(super) const LOGIN: &str = "login";
+/// A role whose members have some access to a database.
+pub(super) const ACCESS_ROLE: &str = "access role";
+/// The role that owns a database.
+pub(super) const OWNER_ROLE: &str = "owner role";

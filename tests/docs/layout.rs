@@ -75,12 +75,10 @@ const PURE_KUBE: [&str; 6] =
 const IMPURE_STD: [&str; 7] = ["env", "fs", "io", "net", "os", "process", "thread"];
 
 /// Circles that are known, by the folder that holds all of their files, and who opens them. Remove what has been opened.
-const KNOWN_CIRCLES: [&str; 5] = [
-    "broker/backends/sql/postgresql", // backends
-    "broker/config",                  // backends
-    "broker/engine",                  // operation
-    "injection",                      // bindings
-    "pods",                           // events
+const KNOWN_CIRCLES: [&str; 3] = [
+    "broker/engine", // operation
+    "injection",     // bindings
+    "pods",          // events
 ];
 /// Imports between folders that are known to go up, and who turns them round.
 const KNOWN_IMPORTS: [&str; 1] = [

@@ -2,6 +2,7 @@
 //! records of its own and derives every name from the ids, so that the engine can call it again after any interruption.
 //! How to write one is told in `docs/write-a-service.md`.
 
+mod backend;
 #[cfg(any(test, feature = "fake-backend"))]
 pub mod fake;
 mod outcome;
@@ -17,8 +18,9 @@ use serde_json::Value;
 
 pub(crate) use self::outcome::reference;
 pub use self::{
+    backend::{Administrator, Backend, PlanSettings},
     outcome::{Bound, Confirmed, Described, Pending, Progress, ServiceError, Unacceptable},
-    registry::{Administrator, Backend, Backends, Limits, PlanSettings, Providers, Registry},
+    registry::{Backends, Limits, Providers, Registry},
     resource::Resource,
     verb::Verb,
 };

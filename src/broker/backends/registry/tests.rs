@@ -1,5 +1,6 @@
 //! A type of backend that only this file knows: configured from YAML, catalogued, provisioned, bound and swept.
 
+use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -8,9 +9,10 @@ use crate::{
     broker::{
         Broker, Timing,
         backends::fake::Fake,
-        config::{LoadedConfig, Login, PartialSettings, StoreKey},
+        config::{LoadedConfig, Login, PartialSettings, PasswordSource, StoreKey},
         sweep_with,
     },
+    osb::Service,
     telemetry::Metrics,
 };
 

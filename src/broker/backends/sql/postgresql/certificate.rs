@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose,
 };
+use secrecy::SecretString;
 use x509_parser::time::ASN1Time;
 
-use super::{super::parameters::Expiry, credentials::Credential};
+use super::super::parameters::Expiry;
 use crate::broker::backends::sql::settings::ClientCa;
 
 /// Clocks differ; a certificate is good from so many seconds before the server's time.
@@ -31,12 +32,16 @@ pub(super) enum CertificateError {
     Time(Timestamp),
 }
 
+/// A certificate and its key.
+pub(super) struct Issued {
+    /// PEM.
+    pub(super) certificate: String,
+    /// PEM, PKCS #8.
+    pub(super) key: SecretString,
+}
+
 /// Makes a key and a certificate for it.
-pub(super) async fn issue(
-    ca: &ClientCa,
-    login: &str,
-    expiry: Expiry,
-) -> Result<Credential, CertificateError> {
+pub(super) async fn issue(ca: &ClientCa, login: &str, expiry: Expiry) -> Result<Issued, CertificateError> {
     let key = read(&ca.key_file).await?;
     let key = KeyPair::from_pem(&key).map_err(|error| bad(&ca.key_file, &error))?;
     let issuer = Issuer::from_ca_cert_pem(&read(&ca.cert_file).await?, key)
@@ -56,7 +61,7 @@ pub(super) async fn issue(
     wanted.not_after = at(until.as_second())?;
     let own = KeyPair::generate()?;
     let certificate = wanted.signed_by(&own, &issuer)?.pem();
-    Ok(Credential::Certificate { certificate, key: own.serialize_pem().into() })
+    Ok(Issued { certificate, key: own.serialize_pem().into() })
 }
 
 fn bad(path: &Path, problem: &rcgen::Error) -> CertificateError {

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     super::{parameters::Expiry, password},
-    certificate::{self, CertificateError},
+    certificate::{self, CertificateError, Issued},
     error::SqlError,
 };
 use crate::{
@@ -49,7 +49,8 @@ impl Credential {
     ) -> Result<Self, SqlError> {
         Ok(match (kind, ca, expiry) {
             (CredentialKind::Certificate, Some(ca), Some(expiry)) => {
-                certificate::issue(ca, login, expiry).await?
+                let Issued { certificate, key } = certificate::issue(ca, login, expiry).await?;
+                Self::Certificate { certificate, key }
             }
             (CredentialKind::Certificate, ..) => return Err(CertificateError::NoCa.into()),
             (CredentialKind::Password, ..) => Self::Password(password::generate()),

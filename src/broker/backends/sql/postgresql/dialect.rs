@@ -12,7 +12,6 @@ use tokio_postgres::error::SqlState;
 use super::{
     dependents::revoke,
     quote::{identifier, literal},
-    server::Object,
 };
 use crate::broker::backends::sql::{naming::RETAINED, plan::Access};
 
@@ -21,7 +20,7 @@ pub(super) use self::{
     cockroachdb::CockroachDb,
     defaults::DefaultPrivilege,
     postgresql::PostgreSql,
-    statement::{InWay, InstanceNames, Login, Origin, Statement},
+    statement::{InWay, InstanceNames, Login, Object, Origin, Statement},
 };
 
 use self::statement::altered_as;

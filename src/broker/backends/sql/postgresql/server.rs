@@ -14,6 +14,7 @@ use tokio_postgres::types::Type;
 use super::{
     super::{error::Problem, idle::Idle},
     connection::Session,
+    dialect::Object,
     engine::Engine,
     error::SqlError,
 };
@@ -187,15 +188,6 @@ pub(super) async fn database_owner(session: &Session, database: &str) -> Result<
         LEFT JOIN pg_catalog.pg_roles r ON r.oid = d.datdba WHERE d.datname::text = $1";
     let rows = session.rows("look for the database", sql, &[(&database, Type::TEXT)]).await?;
     Ok(rows.first().map(|row| row.get(0)))
-}
-
-/// An object of the session's database, as ALTER names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Object {
-    /// A keyword, such as TABLE.
-    pub(super) kind: String,
-    /// Its name, quoted and complete.
-    pub(super) identity: String,
 }
 
 /// What a copy of a template brought along and somebody else owns than `owner`: user objects and the schema `public`, but

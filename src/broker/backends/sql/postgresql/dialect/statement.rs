@@ -78,3 +78,12 @@ pub(super) fn altered_as(kind: &str) -> &str {
         kind => kind,
     }
 }
+
+/// An object of the session's database, as ALTER names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::broker::backends::sql::postgresql) struct Object {
+    /// A keyword, such as TABLE.
+    pub(in crate::broker::backends::sql::postgresql) kind: String,
+    /// Its name, quoted and complete.
+    pub(in crate::broker::backends::sql::postgresql) identity: String,
+}

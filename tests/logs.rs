@@ -1,5 +1,5 @@
-//! What is logged, at any level: never what others sent. The test runs itself as a process of its own, asks services that
-//! answer with a canary where something else ought to be, logs everything that can be logged, and reads its stderr.
+//! Logs never contain data that others sent, at any level. The test runs itself in a separate process, calls services
+//! that answer with a canary in unexpected places, logs at the highest level, and searches stderr for the canary.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -28,13 +28,13 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-/// In everything that is sent.
+/// A text that is in everything that is sent.
 const CANARY: &str = "canary-hunter2";
-/// Tells the process that it is the one that logs, and where its API server is.
+/// Marks the logging process, and names its API server.
 const CHILD: &str = "BINDERY_TEST_LOGS";
 
-/// Answers that nobody can read: JSON of another form, an object that fits but for one field, no JSON at all, an error that
-/// is no `Status`, an event of a watch.
+/// Answers that cannot be parsed: JSON of another form, an object with one wrong field, no JSON at all, an error that
+/// is no `Status`, and an event of a watch.
 async fn answer(request: axum::extract::Request) -> Response {
     let json = |text: String| ([(CONTENT_TYPE, "application/json")], text).into_response();
     let path = request.uri().path().to_owned();
@@ -70,7 +70,7 @@ async fn serve() -> SocketAddr {
     address
 }
 
-/// Asks for everything there is of a kind; answers why it cannot be read.
+/// Sends every kind of request for a kind, and returns the parse errors.
 async fn ask<K>(api: Api<K>, object: &K) -> Vec<String>
 where
     K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + serde::Serialize,
@@ -93,7 +93,7 @@ where
     failures.iter().flatten().map(explain).collect()
 }
 
-/// Has libraries log what they may: the levels and targets that no filter may let through.
+/// Logs at the levels and targets of libraries that no filter may admit.
 fn speak_as_libraries() {
     macro_rules! speak {
         ($($target:literal),*) => {$(
@@ -129,7 +129,7 @@ async fn log_everything(format: LogFormat, kubernetes: SocketAddr) {
     logs::start(format, &filter, None).unwrap();
     speak_as_libraries();
     let config = kube::Config::new(format!("http://{kubernetes}").parse().unwrap());
-    // kube's client as it is logs whole bodies; bindery's own gives errors that are logged.
+    // kube's own client logs whole bodies; bindery's client returns errors that are logged.
     let bare = Client::try_from(config).unwrap();
     for (client, is_own) in [(k8s::client().await.unwrap(), true), (bare, false)] {
         let mut failures = ask(Api::<Pod>::namespaced(client.clone(), "shop"), &Pod::default()).await;

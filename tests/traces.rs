@@ -1,4 +1,4 @@
-//! The traces that the program exports to a collector, configured as OpenTelemetry prescribes.
+//! The traces that the program exports to a collector, with OpenTelemetry's standard configuration.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -12,13 +12,13 @@ use std::{
 use axum::{Router, body::Bytes, http::HeaderMap, routing::post};
 use tokio::{sync::mpsc, time::timeout};
 
-/// The one of the example in W3C's recommendation.
+/// The example of W3C's recommendation.
 const TRACE: [u8; 16] = *b"\x0a\xf7\x65\x19\x16\xcd\x43\xdd\x84\x48\xeb\x21\x1c\x80\x31\x9c";
 const TRACE_PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const PASSWORD: &str = "platform-password";
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A collector: where it is, and what it gets.
+/// Starts a collector, and returns its address and the received requests.
 async fn collector() -> (SocketAddr, mpsc::UnboundedReceiver<(HeaderMap, Bytes)>) {
     let (exported, exports) = mpsc::unbounded_channel();
     let receive = async move |headers: HeaderMap, body: Bytes| {
@@ -31,7 +31,7 @@ async fn collector() -> (SocketAddr, mpsc::UnboundedReceiver<(HeaderMap, Bytes)>
     (address, exports)
 }
 
-/// The program, which ends with the test.
+/// The running program, which ends with the test.
 struct Running(Child);
 
 impl Drop for Running {
@@ -45,7 +45,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A broker that never has to reach its server.
+/// A broker that never has to connect to its server.
 fn broker(folder: &Path, port: u16) -> Command {
     fs::write(folder.join("password"), PASSWORD).unwrap();
     fs::write(folder.join("key"), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap();
@@ -66,7 +66,7 @@ fn broker(folder: &Path, port: u16) -> Command {
 }
 
 #[tokio::test]
-async fn a_request_to_the_broker_is_a_span_of_the_platform_s_trace() {
+async fn a_request_to_the_broker_is_a_span_in_the_platforms_trace() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (collector, mut exports) = collector().await;
     let folder = tempfile::tempdir().unwrap();
@@ -106,7 +106,7 @@ async fn a_request_to_the_broker_is_a_span_of_the_platform_s_trace() {
 }
 
 #[test]
-fn a_protocol_that_bindery_does_not_speak_is_refused_at_the_start() {
+fn an_unsupported_protocol_is_refused_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = broker(folder.path(), free_port());
     command

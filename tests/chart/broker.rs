@@ -1,4 +1,4 @@
-//! The broker: where it keeps its records, what it is told, and how its replicas are replaced.
+//! The broker: its store, its configuration, and the replacement of its replicas.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,7 @@ fn without_services_there_is_no_broker() {
     assert!(documents.iter().all(|document| !name(document).contains("broker")));
 }
 
-/// A broker whose store is a database, and all that belongs to it.
+/// Values for a broker with a database as its store.
 const SHARED_STORE: [&str; 10] = [
     "--set",
     "broker.store=postgres://bindery@db.example:5432/bindery?sslrootcert=/etc/bindery/store-tls/ca.crt",
@@ -73,7 +73,7 @@ fn brokers_that_share_a_store_are_replaced_one_by_one() {
     assert_eq!(find(&count, "Deployment", "bindery-broker").unwrap()["spec"]["replicas"], 5);
 }
 
-/// The binary reads what the chart writes, and every file that it is to read is mounted.
+/// The binary accepts the configuration that the chart writes, and every file in it is mounted.
 #[test]
 fn the_brokers_configuration_names_the_files_of_its_secrets() {
     let documents = example_with(&SHARED_STORE);
@@ -93,7 +93,7 @@ fn the_brokers_configuration_names_the_files_of_its_secrets() {
     }
 }
 
-/// A MySQL server, one of PostgreSQL with a client CA, and a plan that says all that plans can.
+/// A MySQL server, a PostgreSQL server with a client CA, and a plan with all settings.
 #[test]
 fn servers_and_plans_of_every_kind_are_passed_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -150,7 +150,7 @@ broker: {rotateAdmin: true}
 }
 
 #[test]
-fn a_role_of_the_cloud_is_given_by_annotations() {
+fn annotations_assign_a_cloud_role_to_the_broker() {
     let annotation =
         r"broker.serviceAccountAnnotations.eks\.amazonaws\.com/role-arn=arn:aws:iam::1:role/bindery";
     let documents =
@@ -164,7 +164,7 @@ fn a_role_of_the_cloud_is_given_by_annotations() {
 }
 
 #[test]
-fn a_restore_runs_before_the_broker_with_the_rights_it_needs_and_no_others() {
+fn a_restore_runs_before_the_broker_with_only_the_rights_that_it_needs() {
     for store in [&[][..], &SHARED_STORE[..]] {
         let arguments = [store, &["--set", "broker.restore=true"]].concat();
         let (without, with) = (example_with(store), example_with(&arguments));
@@ -194,7 +194,7 @@ fn a_restore_runs_before_the_broker_with_the_rights_it_needs_and_no_others() {
 }
 
 #[test]
-fn a_store_that_cannot_be_meant_is_refused() {
+fn an_invalid_store_is_refused() {
     let refused = |set: &str| refusal(&["--values", EXAMPLE, "--set", set]);
     for password in ["postgres://bindery:s3cret@db/bindery", "postgres://bindery@db/bindery?password=s3cret"]
     {

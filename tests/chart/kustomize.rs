@@ -1,4 +1,4 @@
-//! The example for Kustomize: names in annotations follow those of the objects.
+//! The Kustomize example: names in annotations follow the names of the objects.
 
 use std::{path::Path, process::Command};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::rendered::{find, program};
 
-/// What Kustomize makes of a folder of the example, as `kubectl` has it.
+/// The output of Kustomize, as built into `kubectl`, for a folder of the example.
 fn kustomized(folder: &str) -> Vec<Value> {
     let output = Command::new(program("kubectl"))
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kustomize"))

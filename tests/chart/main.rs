@@ -1,4 +1,4 @@
-//! What the chart and the plain manifests promise, checked on what Helm renders. No cluster is needed.
+//! Checks of the manifests that Helm renders and of the plain manifests. No cluster is needed.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod broker;
@@ -58,7 +58,7 @@ fn pods_are_locked_down() {
     }
 }
 
-/// By default nobody is sent anything; what holds a password is refused, since values are no place for one.
+/// By default traces go nowhere. A header with a password is refused, because values are no place for one.
 #[test]
 fn traces_go_where_the_values_say() {
     let endpoint = |documents: &[Value], role: &str| {
@@ -79,7 +79,7 @@ fn traces_go_where_the_values_say() {
 }
 
 #[test]
-fn the_plain_manifests_say_what_the_chart_says() {
+fn the_plain_manifests_equal_the_chart() {
     let chart = example();
     for plain in folder("webhook-config") {
         if kind(&plain) == "Namespace" {
@@ -105,7 +105,7 @@ fn without_the_service_catalog_there_is_only_the_webhook() {
 }
 
 #[test]
-fn values_that_mean_nothing_are_refused() {
+fn invalid_values_are_refused() {
     let misspelt = refusal(&["--set", "admission.replica=3"]);
     assert!(misspelt.contains("'replica' not allowed"), "{misspelt}");
     let renamed = refusal(&["--set", "servers.main.host=db.example"]);
@@ -120,7 +120,7 @@ fn values_that_mean_nothing_are_refused() {
 }
 
 #[test]
-fn the_charts_definitions_are_those_of_the_binary() {
+fn the_charts_crds_equal_those_of_the_binary() {
     let printed = Command::new(env!("CARGO_BIN_EXE_bindery")).arg("crds").output().unwrap();
     let printed = documents(&String::from_utf8(printed.stdout).unwrap());
     assert!(!printed.is_empty(), "`bindery crds` printed nothing");

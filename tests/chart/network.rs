@@ -1,10 +1,10 @@
-//! The network policies: none unless wanted, then one for the ports of each role.
+//! The network policies: none by default, otherwise one for the ports of each role.
 
 use serde_json::{Value, json};
 
 use crate::rendered::{example, example_with, find, kind, refusal};
 
-/// Who may connect to a port of a role; None if anybody may.
+/// The allowed clients of a role's port, or `None` if every client may connect.
 fn from(documents: &[Value], role: &str, port: &str) -> Option<Value> {
     let policy = find(documents, "NetworkPolicy", role).unwrap();
     assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]));
@@ -14,12 +14,12 @@ fn from(documents: &[Value], role: &str, port: &str) -> Option<Value> {
 }
 
 #[test]
-fn there_are_none_unless_wanted() {
+fn there_are_none_by_default() {
     assert!(example().iter().all(|document| kind(document) != "NetworkPolicy"));
 }
 
 #[test]
-fn each_port_lets_in_whom_it_serves() {
+fn each_port_accepts_only_its_clients() {
     let plain = example_with(&["--set", "networkPolicy.enabled=true"]);
     assert_eq!(from(&plain, "bindery-admission", "admission"), None, "API servers cannot be told");
     let catalog = json!({"app.kubernetes.io/name": "bindery", "app.kubernetes.io/instance": "bindery",
@@ -50,7 +50,7 @@ fn each_port_lets_in_whom_it_serves() {
     }
 }
 
-/// A policy selects the pods that it is for, by ports that their containers name.
+/// A policy selects the right pods and uses port names of their containers.
 #[test]
 fn policies_fit_the_pods() {
     let documents = example_with(&["--set", "networkPolicy.enabled=true"]);
@@ -82,7 +82,7 @@ fn policies_fit_the_pods() {
 }
 
 #[test]
-fn a_block_that_is_none_is_refused() {
+fn an_invalid_address_block_is_refused() {
     for wrong in ["10.0.0.1", "example.com/24"] {
         refusal(&[
             "--set",

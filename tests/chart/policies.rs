@@ -1,5 +1,4 @@
-//! What the API server's policies leave of the rights of bindery's accounts. What they do is tested against an API server, in
-//! `tests/catalog`.
+//! The policies that limit bindery's accounts. `tests/catalog` tests their effect against an API server.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +40,7 @@ fn every_policy_refuses_and_fails_closed() {
 }
 
 #[test]
-fn policies_go_with_the_rights_that_they_narrow() {
+fn policies_exist_together_with_the_rights_that_they_limit() {
     let without = documents(&rendered(&["--set", "apis.serviceCatalog=false"]));
     assert_eq!(policies(&without), ["bindery-own-secrets"].into());
     let unregistered = example_with(&["--set", "broker.register="]);
@@ -50,9 +49,9 @@ fn policies_go_with_the_rights_that_they_narrow() {
     assert!(!policies(&unnudged).contains("bindery-catalog-statuses"));
 }
 
-/// All rights to write what users write, too, have a policy.
+/// Every right to write objects that users also write has a policy.
 #[test]
-fn the_catalogs_writes_are_narrowed_by_kind() {
+fn policies_limit_the_catalogs_writes_of_each_kind() {
     let documents = example();
     let narrowed: BTreeSet<String> = documents
         .iter()
@@ -63,7 +62,7 @@ fn the_catalogs_writes_are_narrowed_by_kind() {
         .flat_map(|rule| strings(&rule["resources"]))
         .map(str::to_owned)
         .collect();
-    // Kinds of bindery's own, what is only told, and pods that are asked to go.
+    // Kinds of bindery's own, events, and evictions.
     let own = [
         "externalresources",
         "externalresources/status",
@@ -95,7 +94,7 @@ fn the_catalogs_writes_are_narrowed_by_kind() {
 }
 
 #[test]
-fn policies_know_the_names_that_the_code_uses() {
+fn policies_use_the_names_of_the_code() {
     let documents = example();
     let policy = |name: &str| find(&documents, "ValidatingAdmissionPolicy", name).unwrap();
     let namespaces = policy("bindery-catalog-namespaces");

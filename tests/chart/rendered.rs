@@ -1,4 +1,5 @@
-//! What Helm renders, and the plain manifests, as documents. Helm comes from `tests/cluster/build`, or from the PATH.
+//! Parses the manifests that Helm renders and the plain manifests. Helm comes from `tests/cluster/build`, or from the
+//! PATH.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 pub(crate) const EXAMPLE: &str = "examples/cockroachdb/values.yaml";
 
-/// A program of the test cluster, or that of the PATH.
+/// A program of the test cluster, or else from the PATH.
 pub(crate) fn program(name: &str) -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),

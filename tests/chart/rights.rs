@@ -1,4 +1,4 @@
-//! What bindery's accounts may do, and that it is no more than they need.
+//! The rights of bindery's accounts: they have what they need and no more.
 
 use std::collections::BTreeSet;
 
@@ -40,24 +40,25 @@ fn only_the_catalog_reaches_secrets_of_other_namespaces() {
     assert_eq!(reach, ["bindery-catalog"]);
 }
 
-/// P22: whoever makes pods makes the webhook act. All over the cluster it only reads, except for its own configuration.
+/// P22: anyone who creates pods triggers the webhook. Across the cluster it only reads, except for its own
+/// configuration.
 #[test]
-fn the_webhook_cannot_be_made_to_do_what_its_user_may_not() {
+fn the_webhook_cannot_be_used_for_what_its_user_may_not_do() {
     let documents = example();
     let role = find(&documents, "ClusterRole", "bindery-admission").unwrap();
     for rule in role["rules"].as_array().unwrap() {
         let reads = strings(&rule["verbs"]).is_subset(&["get", "list", "watch"].into());
         let (its_own, named) = (strings(&rule["resourceNames"]), BTreeSet::from(["bindery"]));
-        // A question to the API server, which changes nothing.
+        // A SubjectAccessReview is a question and changes nothing.
         let asks = strings(&rule["resources"]) == ["subjectaccessreviews"].into();
         assert!(reads || its_own == named || asks, "{rule}");
         assert!(!strings(&rule["resources"]).contains("secrets"), "{rule}");
     }
 }
 
-/// Namespaces are labelled, never made or deleted; what NamespaceBindings say is read and never changed.
+/// Namespaces are labelled but never created or deleted; NamespaceBindings are read but never changed.
 #[test]
-fn namespaces_and_namespacebindings_are_touched_no_more_than_needed() {
+fn rights_to_namespaces_and_namespacebindings_are_minimal() {
     let documents = example();
     let verbs = |resource: &str| -> BTreeSet<(&str, &str)> {
         rules(&documents)
@@ -80,9 +81,9 @@ fn namespaces_and_namespacebindings_are_touched_no_more_than_needed() {
     assert_eq!(verbs("namespacebindings/status"), [catalog("patch")].into());
 }
 
-/// It finds them, tells their owners and evicts; what it may patch, a policy says.
+/// The catalog finds pods, writes events for their owners and evicts; a policy limits what it may patch.
 #[test]
-fn the_catalog_looks_at_pods_and_their_owners_and_evicts() {
+fn the_catalog_may_read_pods_and_their_owners_and_evict() {
     let documents = example();
     let may = |resource: &str| -> BTreeSet<&str> {
         rules(&documents)
@@ -100,7 +101,7 @@ fn the_catalog_looks_at_pods_and_their_owners_and_evicts() {
     assert_eq!(may("events"), ["create", "list", "patch", "watch"].into());
 }
 
-/// Every right of a role on a resource, as `verb resource`, those of its Role and its `ClusterRole`.
+/// Every right of a role on a resource, as `verb resource`, from its Role and its `ClusterRole`.
 pub(crate) fn rights<'a>(documents: &'a [Value], role: &str, resources: &[&str]) -> BTreeSet<String> {
     let of_role = rules(documents).filter(|(name, _)| *name == role).map(|(_, rule)| rule);
     let said = |rule: &'a Value| {
@@ -117,9 +118,9 @@ pub(crate) fn set(rights: &[&str]) -> BTreeSet<String> {
     rights.iter().map(|&right| right.to_owned()).collect()
 }
 
-/// Whoever may patch pods may change the images that they run.
+/// The right to patch pods includes the images that they run.
 #[test]
-fn the_catalog_may_patch_pods_only_under_a_policy_that_leaves_the_gate() {
+fn the_catalog_may_patch_pods_only_under_the_policy_for_gates() {
     for documents in [example(), example_with(&["--set", "admission.gateWaitingPods=false"])] {
         assert!(rights(&documents, "bindery-catalog", &["pods"]).contains("patch pods"));
         let policy = find(&documents, "ValidatingAdmissionPolicy", "bindery-catalog-pods").unwrap();
@@ -140,9 +141,9 @@ fn the_catalog_may_patch_pods_only_under_a_policy_that_leaves_the_gate() {
     }
 }
 
-/// A status does not say what runs; the workload itself does.
+/// A status does not decide what runs; only the workload's spec does.
 #[test]
-fn owners_are_nudged_by_their_status_alone_and_only_if_wanted() {
+fn owners_are_nudged_only_by_their_status_and_only_if_enabled() {
     let workloads = ["replicasets", "statefulsets", "daemonsets", "jobs"];
     let statuses = workloads.map(|kind| format!("{kind}/status"));
     let statuses: Vec<&str> = statuses.iter().map(String::as_str).collect();
@@ -164,7 +165,7 @@ fn owners_are_nudged_by_their_status_alone_and_only_if_wanted() {
     }
 }
 
-/// What the broker may do in the whole cluster: group/resource, and the verbs.
+/// The broker's rights in the whole cluster, as group/resource with the verbs.
 pub(crate) fn cluster_rights(documents: &[Value]) -> BTreeSet<String> {
     let rules = find(documents, "ClusterRole", "bindery-broker").unwrap()["rules"].as_array().unwrap();
     let said = |rule: &Value| {
@@ -189,9 +190,9 @@ fn the_upgrade_hook_may_change_exactly_the_charts_definitions() {
     assert_eq!(allowed, definitions.iter().map(name).collect());
 }
 
-/// Kubernetes adds them to its own roles: who views, edits or administers a namespace does so with these kinds, too.
+/// Kubernetes aggregates these rights into its own roles view, edit and admin.
 #[test]
-fn users_of_a_namespace_may_use_what_is_in_it_and_change_nothing_else() {
+fn users_of_a_namespace_may_change_only_its_own_objects() {
     let label = |role: &Value, of: &str| {
         role["metadata"]["labels"][format!("rbac.authorization.k8s.io/aggregate-to-{of}")] == "true"
     };
@@ -216,7 +217,7 @@ fn users_of_a_namespace_may_use_what_is_in_it_and_change_nothing_else() {
 }
 
 #[test]
-fn everybody_sees_what_is_offered_unless_told_otherwise() {
+fn every_user_may_read_the_offers_by_default() {
     let on = example();
     let subject = &find(&on, "ClusterRoleBinding", "bindery-offers").unwrap()["subjects"][0];
     assert_eq!((&subject["kind"], &subject["name"]), (&json!("Group"), &json!("system:authenticated")));

@@ -1,6 +1,6 @@
 //! Upgrades of a release. `helm upgrade --reuse-values` renders the new templates with the values of the former chart
-//! (Helm's `reuseValues` puts them in the place of the new chart's), so a value that is new is absent then. Here a copy
-//! of the chart with other default values stands for such a release.
+//! (Helm's `reuseValues` replaces the new chart's values by them), so new values are absent. A copy of the chart with
+//! other default values simulates such a release.
 
 use std::{fs, path::Path, process::Command};
 
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::rendered::{EXAMPLE, helm_chart, rendered};
 
-/// The rendering of the chart as a release sees it whose own values are these.
+/// The rendering for a release with exactly these values.
 fn reusing(values: &str) -> Result<String, String> {
     let folder = TempDir::new().unwrap();
     let chart = folder.path().join("bindery");
@@ -25,7 +25,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// Every field of a map, and of the maps in it, as JSON pointers.
+/// Every field of a map and of its nested maps, as JSON pointers.
 fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     for (key, inner) in value.as_object().into_iter().flatten() {
         let pointer = format!("{at}/{key}");
@@ -35,7 +35,7 @@ fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
 }
 
 #[test]
-fn a_release_that_lacks_any_value_renders_as_with_the_default() {
+fn a_missing_value_renders_like_its_default() {
     let values: Value = serde_saphyr::from_str(&read("charts/bindery/values.yaml")).unwrap();
     let wanted = rendered(&["--values", EXAMPLE]);
     let mut all = Vec::new();
@@ -51,14 +51,14 @@ fn a_release_that_lacks_any_value_renders_as_with_the_default() {
 }
 
 #[test]
-fn the_values_of_the_former_chart_render_as_the_defaults_do() {
+fn the_values_of_the_former_chart_render_like_the_defaults() {
     let found = reusing(&read("tests/chart/former-values.yaml")).unwrap();
     assert!(found == rendered(&["--values", EXAMPLE]));
 }
 
-/// `false` and "" are what an administrator set, not values that are missing.
+/// `false` and "" are values that an administrator set, not missing values.
 #[test]
-fn a_value_that_is_set_to_nothing_stays_so() {
+fn an_empty_value_stays_empty() {
     let values =
         read("charts/bindery/values.yaml").replace("gateWaitingPods: true", "gateWaitingPods: false");
     let values = values.replace("register: bindery", r#"register: """#);
@@ -68,7 +68,7 @@ fn a_value_that_is_set_to_nothing_stays_so() {
 }
 
 #[test]
-fn the_defaults_that_templates_complete_values_with_are_those_of_the_chart() {
+fn the_defaults_in_templates_equal_those_of_the_chart() {
     assert!(
         read("charts/bindery/defaults.yaml") == read("charts/bindery/values.yaml"),
         "run `make generate`"
@@ -76,7 +76,7 @@ fn the_defaults_that_templates_complete_values_with_are_those_of_the_chart() {
 }
 
 #[test]
-fn a_digest_takes_the_place_of_the_tag() {
+fn a_digest_overrides_the_tag() {
     let digest = format!("sha256:{}", "0".repeat(64));
     let found = rendered(&["--values", EXAMPLE, "--set", &format!("image.digest={digest}")]);
     assert!(found.contains(&format!("image: bindery@{digest}\n")));

@@ -1,4 +1,4 @@
-//! Whom the API server asks about what, and how the webhook's servers come and go.
+//! What the API server sends to the webhook, and how the webhook's servers start and stop.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ const NO_MIRROR_POD: &str =
     "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations)";
 
 #[test]
-fn the_webhook_is_asked_only_about_new_pods_that_want_credentials() {
+fn only_new_annotated_pods_are_sent_to_the_webhook() {
     let documents = example();
     let [own, defaults] = webhooks(&documents);
     for webhook in [own, defaults] {
@@ -47,9 +47,9 @@ fn the_webhook_is_asked_only_about_new_pods_that_want_credentials() {
     assert_eq!(own["namespaceSelector"]["matchLabels"], Value::Null, "no label takes a namespace out");
 }
 
-/// No pod is asked about twice: a pod has the annotation, or it has not.
+/// Each pod is reviewed by only one of the two webhooks: a pod has the annotation or it has not.
 #[test]
-fn pods_that_say_nothing_are_asked_about_where_the_namespace_is_labelled() {
+fn pods_without_annotation_are_sent_from_labelled_namespaces() {
     let documents = example();
     let [_, defaults] = webhooks(&documents);
     let silent = "!has(object.metadata.annotations) || !object.metadata.annotations.exists(name, \
@@ -67,9 +67,9 @@ fn pods_that_say_nothing_are_asked_about_where_the_namespace_is_labelled() {
     assert_eq!(namespaces, [["get", "list", "watch"].into()]);
 }
 
-/// It only warns, so nobody has to wait for it, or fails without it.
+/// This webhook only warns, so no request waits for it or fails without it.
 #[test]
-fn workloads_that_ask_where_it_does_nothing_are_looked_at_and_never_held_up() {
+fn workloads_with_misplaced_annotations_are_reviewed_but_never_delayed() {
     let documents = example();
     let [_, _, workloads, ..] = all_webhooks(&documents) else { panic!("no webhook for workloads") };
     assert_eq!((&workloads["failurePolicy"], &workloads["timeoutSeconds"]), (&json!("Ignore"), &json!(1)));
@@ -96,7 +96,7 @@ fn workloads_that_ask_where_it_does_nothing_are_looked_at_and_never_held_up() {
     assert_eq!(names, ["asks-for-credentials", "has-no-owner", "pods-do-not-ask"]);
 }
 
-/// A pod that ends answers until everybody knows, then drains, before it is killed.
+/// A terminating pod serves until all clients know, then drains, before it is killed.
 #[test]
 fn the_grace_period_covers_pause_and_drain() {
     let documents = example();
@@ -106,7 +106,7 @@ fn the_grace_period_covers_pause_and_drain() {
     assert!(pause + drains < pod["terminationGracePeriodSeconds"].as_u64().unwrap());
 }
 
-/// P12: a pod waits for the answer; P25: pods are asked about in whichever version they come.
+/// P12: a pod waits for the answer. P25: pods are reviewed in every API version.
 #[test]
 fn the_api_server_does_not_wait_long_for_the_webhook() {
     for webhook in all_webhooks(&example()) {
@@ -116,9 +116,9 @@ fn the_api_server_does_not_wait_long_for_the_webhook() {
     }
 }
 
-/// P14: what takes the place of a webhook's pod is ready before that one goes, and never do both go at once.
+/// P14: a replacement is ready before a webhook's pod stops, and never do both pods stop at once.
 #[test]
-fn a_webhook_is_always_there() {
+fn a_webhook_is_always_available() {
     let documents = example();
     let admission = find(&documents, "Deployment", "bindery-admission").unwrap();
     assert!(admission["spec"]["replicas"].as_u64().unwrap() >= 2);
@@ -130,9 +130,9 @@ fn a_webhook_is_always_there() {
     assert_eq!(budget["spec"], json!({"maxUnavailable": 1, "selector": admission["spec"]["selector"]}));
 }
 
-/// No namespace waits for bindery; the reconciler does what the webhook could not.
+/// No namespace waits for bindery; the reconciler adds what the webhook could not.
 #[test]
-fn the_webhook_for_namespaces_is_asked_about_new_ones_and_can_be_away() {
+fn the_webhook_for_namespaces_reviews_new_ones_and_may_be_away() {
     let documents = example();
     let [.., webhook] = all_webhooks(&documents) else { panic!("no webhooks") };
     assert_eq!(strings(&webhook["rules"][0]["operations"]), ["CREATE"].into());
@@ -144,11 +144,11 @@ fn the_webhook_for_namespaces_is_asked_about_new_ones_and_can_be_away() {
     assert!(rules(&without).all(|(_, rule)| !strings(&rule["resources"]).contains("namespacebindings")));
 }
 
-/// By the name that no editor of a namespace can change.
+/// By the namespace's name, which no editor of a namespace can change.
 #[test]
-fn namespaces_that_are_left_out_are_left_out_of_all_webhooks() {
+fn excluded_namespaces_are_excluded_from_all_webhooks() {
     let documents = example_with(&["--set", "admission.excludeNamespaces={monitoring,kube-system}"]);
-    // One is about objects that are in no namespace.
+    // One webhook reviews cluster-scoped objects.
     let of_namespaces = |webhook: &&Value| webhook["name"] != "brokers.bindery.dev";
     for webhook in all_webhooks(&documents).iter().filter(of_namespaces) {
         let expression = &webhook["namespaceSelector"]["matchExpressions"][0];
@@ -161,9 +161,9 @@ fn namespaces_that_are_left_out_are_left_out_of_all_webhooks() {
     }
 }
 
-/// Who looks after pods has to judge them as the webhook does.
+/// The catalog must evaluate pods as the webhook does.
 #[test]
-fn what_the_webhook_leaves_out_nobody_is_told_of() {
+fn no_events_are_written_about_excluded_pods() {
     let settings = ["admission.excludeNamespaces={monitoring,vpn}", "admission.excludeContainers={proxy}"];
     let documents = example_with(&["--set", settings[0], "--set", settings[1]]);
     let arguments = |role: &str| {
@@ -176,7 +176,7 @@ fn what_the_webhook_leaves_out_nobody_is_told_of() {
     }
 }
 
-/// By these names the API server's messages call them.
+/// The API server's messages use these names.
 #[test]
 fn the_webhooks_are_called_as_the_catalog_expects() {
     use bindery::contract::webhook::{DEFAULTS, OWN};
@@ -186,7 +186,7 @@ fn the_webhooks_are_called_as_the_catalog_expects() {
 }
 
 #[test]
-fn a_certificate_of_ones_own_is_served_from_its_secret() {
+fn a_certificate_of_the_user_is_served_from_its_secret() {
     let documents = documents(&rendered(&["--set", "admission.tlsSecretName=mine"]));
     let pod = documents
         .iter()
@@ -198,7 +198,7 @@ fn a_certificate_of_ones_own_is_served_from_its_secret() {
 }
 
 #[test]
-fn pods_wait_behind_gates_only_with_a_catalog_and_if_wanted() {
+fn pods_are_gated_only_with_a_catalog_and_if_enabled() {
     let known = ["servicebindings", "leases"];
     let on = example();
     assert!(arguments(&on, "bindery-admission").contains("--gate-waiting-pods=true"));
@@ -211,9 +211,9 @@ fn pods_wait_behind_gates_only_with_a_catalog_and_if_wanted() {
     }
 }
 
-/// Without it a ClusterServiceBroker that names a Secret is not stored; nothing else of one waits for it.
+/// Without the webhook a ClusterServiceBroker that names a Secret is not stored; no other change waits for it.
 #[test]
-fn the_webhook_for_brokers_is_asked_who_may_have_a_secret_sent_where() {
+fn the_webhook_for_brokers_reviews_references_to_secrets() {
     use bindery::{admission::service_brokers::PATH, contract::approval::APPROVAL};
     let documents = example();
     let is_it = |webhook: &&Value| webhook["name"] == "brokers.bindery.dev";

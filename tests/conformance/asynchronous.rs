@@ -1,4 +1,4 @@
-//! Operations that take long: when a platform must poll, what polling tells, and requests that are repeated meanwhile.
+//! Asynchronous operations: when a platform must poll, the answers to polls, and repeated requests.
 
 use std::time::Duration;
 
@@ -13,23 +13,23 @@ use crate::{
 };
 
 on_each_store!(
-    a_lasting_plan_requires_polling,
+    an_asynchronous_plan_requires_polling,
     a_repeated_provision_is_the_same_operation,
     a_repeated_update_is_the_same_operation,
     a_repeated_deprovision_is_the_same_operation,
     a_repeated_bind_is_the_same_operation,
     a_repeated_unbind_is_the_same_operation,
-    who_polls_is_not_kept_waiting,
+    a_polling_platform_does_not_wait,
     an_operation_in_progress_says_so,
     an_operation_that_failed_says_so,
     an_ended_operation_is_remembered,
-    an_operation_goes_on_after_a_restart,
-    an_operation_that_is_not_known_is_400,
-    the_operation_of_what_never_was_is_404,
+    an_operation_continues_after_a_restart,
+    an_unknown_operation_is_400,
+    the_operation_of_an_unknown_instance_is_404,
     an_update_is_polled_with_the_old_plan,
 );
 
-async fn a_lasting_plan_requires_polling(store: Store) {
+async fn an_asynchronous_plan_requires_polling(store: Store) {
     let at = Platform::on(store).await;
     at.put(I, instance("lasting")).await.must_be("AsyncRequired");
     at.put(&format!("{I}?accepts_incomplete=false"), instance("lasting")).await.must_be("AsyncRequired");
@@ -105,7 +105,7 @@ async fn a_repeated_unbind_is_the_same_operation(store: Store) {
     assert_eq!(at.calls("unbind"), 1);
 }
 
-async fn who_polls_is_not_kept_waiting(store: Store) {
+async fn a_polling_platform_does_not_wait(store: Store) {
     let at = Platform::with(store, Timing { answer: Duration::from_millis(20), ..TIMING }).await;
     let held = at.hold().await;
     let operation = at.put(&polled(I), instance("p")).await.operation();
@@ -168,7 +168,7 @@ async fn an_ended_operation_is_remembered(store: Store) {
     assert_eq!(at.get(&first).await.must(200)["state"], "succeeded", "the one before is known by its id");
 }
 
-async fn an_operation_goes_on_after_a_restart(store: Store) {
+async fn an_operation_continues_after_a_restart(store: Store) {
     let at = Platform::on(store).await;
     let held = at.hold().await;
     let operation = at.put(&polled(I), instance("lasting")).await.operation();
@@ -181,7 +181,7 @@ async fn an_operation_goes_on_after_a_restart(store: Store) {
     at.put(&polled(I), instance("lasting")).await.must(200);
 }
 
-async fn an_operation_that_is_not_known_is_400(store: Store) {
+async fn an_unknown_operation_is_400(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     at.bound("p").await;
@@ -194,7 +194,7 @@ async fn an_operation_that_is_not_known_is_400(store: Store) {
     at.get(&format!("{I}/last_operation?operation=")).await.must(200);
 }
 
-async fn the_operation_of_what_never_was_is_404(store: Store) {
+async fn the_operation_of_an_unknown_instance_is_404(store: Store) {
     let at = Platform::on(store).await;
     at.get(&format!("{I}/last_operation")).await.must(404);
     at.get(&format!("{B}/last_operation")).await.must(404);

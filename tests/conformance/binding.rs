@@ -1,4 +1,4 @@
-//! Making bindings.
+//! Creating bindings.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What is offered, and which catalogs cannot be configured.
+//! The catalog, and configurations that are refused.
 
 use std::collections::HashSet;
 

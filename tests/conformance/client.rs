@@ -1,4 +1,4 @@
-//! What a platform sends. Every answer is examined by `strict` before a test gets to see it.
+//! The requests of a platform. `strict` checks every answer before a test sees it.
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,5 @@
-//! That `docs/conformance.md` names a test for each demand, that the tests are there and run, on every store, and that no
-//! test shows what nobody demands.
+//! Checks that `docs/conformance.md` names a test for each demand, that these tests exist and run on every store, and
+//! that no test lacks a demand.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,5 +1,6 @@
-//! What the Open Service Broker API demands of a broker, one named test for each demand of `docs/conformance.md`, over real
-//! HTTP and on each store. The service behind the broker is in memory; what a real one does is in `tests/broker`.
+//! The demands of the Open Service Broker API on a broker, with one named test for each demand of
+//! `docs/conformance.md`, over real HTTP and on each store. The service behind the broker is in memory;
+//! `tests/broker` covers real databases.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails in a test fails the test")]
 

@@ -1,4 +1,4 @@
-//! What a platform may rely on when it does not know what became of a request.
+//! The guarantees for a platform that does not know the result of a request.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Which of several mistakes is told.
+//! Which of several mistakes is reported.
 
 use bindery::osb::header;
 use serde_json::json;

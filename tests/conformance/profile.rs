@@ -1,4 +1,4 @@
-//! What Kubernetes sends (profile.md).
+//! The requests of Kubernetes (profile.md).
 
 use serde_json::json;
 

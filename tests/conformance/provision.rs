@@ -1,4 +1,4 @@
-//! Making instances.
+//! Creating instances.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Bindings that take another one's place.
+//! Bindings that replace another one.
 
 use serde_json::{Value, json};
 

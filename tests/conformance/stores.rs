@@ -1,4 +1,4 @@
-//! The stores that the suite runs on. Each test gets a place of its own.
+//! The stores on which the suite runs. Each test gets its own.
 
 use std::{any::Any, path::Path, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! Examines answers as strictly as the strictest platforms: no field that the request's version does not know, no `null`,
-//! every field of its type, and nothing that belongs elsewhere. What is wrong is listed.
+//! Checks answers as strictly as the strictest platforms: only fields that the request's version knows, no `null`,
+//! every field of its type, and no misplaced field. Lists what is wrong.
 
 use serde_json::{Map, Value};
 

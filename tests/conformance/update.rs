@@ -1,4 +1,4 @@
-//! Changing instances.
+//! Updating instances.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! Each version of the API gets the fields it knows and no others. `strict` examines every answer of a whole life; what
-//! is asked here besides is that the fields are there once they are known.
+//! Each version of the API gets exactly the fields that it knows. `strict` checks every answer for unknown fields;
+//! the tests here check that known fields are present.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! The reference of the configuration file, against the parser and the chart's schema. What the parser knows it says itself,
-//! when it refuses a field.
+//! Compares the reference of the configuration file with the parser and the chart's schema. The parser lists its
+//! fields when it refuses an unknown one.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ fn objects() -> [(&'static str, String); 9] {
     ]
 }
 
-/// The fields that the parser takes.
+/// The fields that the parser accepts.
 fn parsed(file: &str) -> BTreeSet<String> {
     let checked = LoadedConfig::from_yaml(file).and_then(|loaded| check_services(&loaded.services));
     let message = checked.unwrap_err().to_string();
@@ -47,11 +47,11 @@ fn parsed(file: &str) -> BTreeSet<String> {
     let field = |field: &str| {
         field.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '_').collect()
     };
-    // What follows the last one is where the mistake stands.
+    // The text after the last field says where the mistake is.
     fields.split(", ").map(|text| text.split(' ').next().unwrap()).map(field).collect()
 }
 
-/// The fields that the reference lists, as whole paths.
+/// The fields in the reference, as full paths.
 fn listed() -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     for cell in pages::first_cells("docs/broker.md", None, "field") {
@@ -65,14 +65,14 @@ fn listed() -> BTreeSet<String> {
             before = path;
         }
     }
-    // The table of ClusterServiceBroker's fields begins alike.
+    // The table of ClusterServiceBroker's fields has the same heading.
     let of_brokers = ["url", "authInfo", "caBundle", "insecureSkipTLSVerify", "relist"];
     paths.retain(|path| !of_brokers.iter().any(|other| path.starts_with(other)));
     paths
 }
 
 #[test]
-fn the_reference_lists_what_the_parser_takes() {
+fn the_reference_lists_the_fields_of_the_parser() {
     let mut taken = BTreeSet::new();
     for (object, file) in objects() {
         let prefix = if object.is_empty() { String::new() } else { format!("{object}.") };
@@ -86,7 +86,7 @@ fn the_reference_lists_what_the_parser_takes() {
 }
 
 #[test]
-fn the_charts_values_take_the_same_but_for_files() {
+fn the_charts_values_accept_the_same_fields_except_files() {
     let schema: Value = serde_json::from_str(&pages::read("charts/bindery/values.schema.json")).unwrap();
     let fields = |pointer: &str| -> BTreeSet<String> {
         let object = schema.pointer(pointer).unwrap_or_else(|| panic!("{pointer}"));

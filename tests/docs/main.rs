@@ -1,5 +1,5 @@
-//! The pages are held to the code: tables of what bindery writes for others to read, the reference of the configuration file,
-//! and every snippet of YAML.
+//! Compares the pages with the code: the tables of everything that bindery writes, the reference of the configuration
+//! file, and every YAML snippet.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

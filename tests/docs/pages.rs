@@ -1,4 +1,4 @@
-//! Reading pages: tables and snippets.
+//! Reads tables and snippets from pages.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ pub(crate) fn all() -> Vec<String> {
     names
 }
 
-/// The first cells of the rows of each table whose head begins with this word, below a heading if one is given.
+/// The first cells of the rows of each table whose header starts with this word, optionally below a heading.
 pub(crate) fn first_cells(page: &str, heading: Option<&str>, head: &str) -> Vec<String> {
     let text = read(page);
     let section = match heading {
@@ -53,7 +53,7 @@ pub(crate) fn first_cells(page: &str, heading: Option<&str>, head: &str) -> Vec<
     cells
 }
 
-/// The words in backticks of a cell.
+/// The words in backticks in a cell.
 pub(crate) fn words(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }

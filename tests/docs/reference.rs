@@ -6,7 +6,7 @@ use bindery::telemetry::Metrics;
 
 use crate::{pages, sources};
 
-/// The parts that write conditions and events.
+/// The modules that write conditions and events.
 const PARTS: [&str; 8] = [
     "src/contract.rs",
     "src/apis",
@@ -83,7 +83,7 @@ fn rows(heading: &str, head: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_reason_and_event_has_a_row_and_every_row_is_of_the_code() {
+fn the_tables_of_reasons_and_events_match_the_code() {
     let mut written = sources::camel_case(&PARTS);
     for word in NO_REASONS {
         written.remove(*word);
@@ -111,7 +111,7 @@ fn the_reasons_of_the_catalog_are_written_in_one_file() {
 }
 
 #[test]
-fn every_annotation_and_label_has_a_row_and_stands_in_one_place() {
+fn every_annotation_and_label_has_a_row_and_one_definition() {
     let named = |code: &str| -> BTreeSet<String> {
         let literals = code.split('"').skip(1).step_by(2);
         let ours = literals.filter(|text| {
@@ -123,10 +123,10 @@ fn every_annotation_and_label_has_a_row_and_stands_in_one_place() {
     };
     let contract = sources::code(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/contract.rs"));
     let mut written = named(&contract);
-    // The beginning of a name that ends with a container's.
+    // A prefix of names that end with a container's name.
     assert!(written.remove("bindery.dev/bind."));
     written.insert("bindery.dev/bind.CONTAINER".to_owned());
-    // A condition's type.
+    // The type of a condition.
     written.remove("bindery.dev/Nudged");
     assert_eq!(rows("Annotations and labels", "name"), written, "{PAGE} (left) and src/contract.rs");
     for file in sources::files(&["src"]).iter().filter(|file| !file.ends_with("src/contract.rs")) {
@@ -136,14 +136,14 @@ fn every_annotation_and_label_has_a_row_and_stands_in_one_place() {
     }
 }
 
-/// The metrics that are registered, as they appear: without anything counted, most are not written yet.
+/// The names of the registered metrics as they are exported. Without counts, most metrics are not exported yet.
 fn registered() -> BTreeSet<String> {
     let code =
         sources::code(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/telemetry/metrics.rs"));
     let name_of = |call: &str| {
         let mut texts = call.split('"');
         let (name, rest) = (texts.nth(1).unwrap(), texts.nth(2).unwrap());
-        // `, metrics.osb_requests.clone()`, whose type says whether it is a counter.
+        // `, metrics.osb_requests.clone()`: the field's type says whether it is a counter.
         let field = rest.split('.').nth(1).unwrap();
         let (_, declared) =
             code.split_once(&format!("\n    {field}: ")).unwrap_or_else(|| panic!("{name}: {field}"));

@@ -1,5 +1,6 @@
-//! Every snippet of YAML in the pages. One of the configuration says in its first line which file it belongs into, and is
-//! taken there: by the parser, the chart's schema or both. Manifests of bindery's kinds fit their CRDs. All others are YAML.
+//! Checks every YAML snippet in the pages. The first line of a configuration snippet names its file, and the parser,
+//! the chart's schema or both must accept it. Manifests of bindery's kinds must match their CRDs. All others must be
+//! YAML.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +14,10 @@ use crate::pages::{self, Snippet};
 
 const IN_THE_FILE: &str = "# bindery.yaml\n";
 const IN_VALUES: &str = "# values.yaml\n";
-/// A list of plans, which is the same in both.
+/// A list of plans, which is the same in both files.
 const PLANS: &str = "# bindery.yaml and values.yaml, under a service\n";
 
-/// What only a configuration has at its top.
+/// Top-level fields that only a configuration file has.
 const OF_CONFIGURATION: [&str; 11] = [
     "admission",
     "auth",
@@ -42,7 +43,7 @@ impl Snippet {
     }
 }
 
-/// A whole file for the parser, with this in place of some of its parts.
+/// A complete configuration file with parts replaced by this one.
 fn completed(part: &Value) -> String {
     let mut whole = json!({
         "backends": {"main": {"type": "postgresql", "host": "h", "port": 5432, "user": "u", "sslmode": "require"}},
@@ -64,7 +65,7 @@ fn schema() -> jsonschema::Validator {
 }
 
 #[test]
-fn snippets_of_the_configuration_are_taken_where_they_belong() {
+fn snippets_of_the_configuration_are_accepted() {
     let schema = schema();
     let mut counts = BTreeMap::new();
     let mut parse = |snippet: &Snippet, part: &Value| {
@@ -108,9 +109,9 @@ fn snippets_of_the_configuration_are_taken_where_they_belong() {
     assert!(counts["file"] > 5, "{counts:?}");
 }
 
-/// `kubectl apply` would refuse what does not fit, or the API server would drop it.
+/// `kubectl apply` would refuse unknown fields, or the API server would drop them.
 #[test]
-fn manifests_of_our_kinds_fit_their_crds() {
+fn manifests_of_our_kinds_match_their_crds() {
     let crds = serde_saphyr::from_multiple::<Value>(&pages::read("charts/bindery/crds/crds.yaml")).unwrap();
     let mut validators = BTreeMap::new();
     for crd in &crds {
@@ -168,9 +169,9 @@ fn close(schema: &mut Value) {
     }
 }
 
-/// A page that names an annotation has the name right.
+/// Annotations in snippets must have the right name.
 #[test]
-fn snippets_name_no_annotation_that_does_nothing() {
+fn snippets_use_only_known_annotations() {
     let known = pages::first_cells("docs/reference.md", Some("Annotations and labels"), "name");
     let known: Vec<_> = known.iter().flat_map(|cell| pages::words(cell)).collect();
     for snippet in pages::yaml() {

@@ -1,4 +1,4 @@
-//! Reading the source without its tests: the words that it has as literals.
+//! Reads string literals from the source, without tests.
 
 use std::{
     collections::BTreeMap,
@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// These files, and those below these folders, without tests.
+/// These files, and the files below these folders, without tests.
 pub(crate) fn files(below: &[&str]) -> Vec<PathBuf> {
     let all = below.iter().map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(name));
     let (mut files, mut folders): (Vec<_>, Vec<_>) = all.partition(|path| path.is_file());
@@ -27,7 +27,7 @@ pub(crate) fn files(below: &[&str]) -> Vec<PathBuf> {
     files
 }
 
-/// The code of a file: without comments, attributes of one line, and tests at its end.
+/// The code of a file, without comments, attributes of one line, and tests at its end.
 pub(crate) fn code(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
@@ -38,7 +38,7 @@ pub(crate) fn code(file: &Path) -> String {
     text.lines().filter(is_code).map(|line| format!("{line}\n")).collect()
 }
 
-/// The literals of the code below these folders that are one word in `CamelCase`, and a file of each.
+/// The `CamelCase` literals of the code below these folders, each with a file that contains it.
 pub(crate) fn camel_case(below: &[&str]) -> BTreeMap<String, PathBuf> {
     let mut words = BTreeMap::new();
     for file in files(below) {

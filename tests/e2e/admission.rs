@@ -1,4 +1,4 @@
-//! What the API server does with pods through the webhook, and without it.
+//! Pods that the API server creates with and without the webhook.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn a_dry_run_shows_the_injection_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_pod_that_does_not_ask_is_not_touched() {
+async fn a_pod_without_annotation_is_not_touched() {
     let scenario = Scenario::new("untouched").await;
     scenario.apply(PLAIN_POD).await.expect_success();
     let pod = scenario.api::<Pod>().get("plain").await.unwrap();
@@ -55,7 +55,7 @@ async fn an_annotation_that_cannot_be_parsed_is_refused_with_the_remedy() {
 }
 
 #[tokio::test]
-async fn while_bindery_is_down_only_pods_that_ask_are_refused() {
+async fn while_bindery_is_down_only_annotated_pods_are_refused() {
     let scenario = Scenario::alone("down").await;
     scenario.installation.scale("deployment/e2e-admission", 0).await;
     let plain = scenario.apply(PLAIN_POD).await;
@@ -69,12 +69,12 @@ async fn while_bindery_is_down_only_pods_that_ask_are_refused() {
     assert!(refused.contains("bindery"), "{refused}");
     scenario.running("plain").await;
 
-    // Being ready again is what recovers: nobody has to do anything else.
+    // A ready webhook is sufficient for recovery; no other step is needed.
     scenario.apply(POD).await.expect_success();
     scenario.finish(&[]).await;
 }
 
-/// The API server asks about a pod that names bindings for one container only.
+/// The API server also calls the webhook for a pod with bindings for only one container.
 #[tokio::test]
 async fn a_container_may_have_bindings_of_its_own() {
     let scenario = Scenario::new("one-container").await;
@@ -89,7 +89,7 @@ async fn a_container_may_have_bindings_of_its_own() {
     scenario.finish(&[&credentials]).await;
 }
 
-/// What the scenario's Namespace says for its pods; label and annotation in one step.
+/// Sets the defaults of the scenario's Namespace, with label and annotations in one step.
 async fn say(scenario: &Scenario, annotations: &str) {
     let namespace = &scenario.namespace;
     let manifest = format!(
@@ -99,20 +99,20 @@ async fn say(scenario: &Scenario, annotations: &str) {
     scenario.apply(&manifest).await.expect_success();
 }
 
-/// What would become of a pod now.
+/// The pod after a dry run.
 async fn shown(scenario: &Scenario, manifest: &str) -> Pod {
     let arguments = ["apply", "--dry-run=server", "--output=json", "-f", "-"];
     let shown = scenario.kubectl_with_input(&arguments, manifest).await.expect_success();
     serde_json::from_str(&shown).unwrap()
 }
 
-/// The Secrets that the first container takes variables from.
+/// The Secrets from which the first container takes variables.
 fn env_from(pod: &Pod) -> Vec<&str> {
     let sources = pod.spec.as_ref().unwrap().containers[0].env_from.as_deref().unwrap_or_default();
     sources.iter().map(|source| source.secret_ref.as_ref().unwrap().name.as_str()).collect()
 }
 
-/// API server and webhook each learn of a Namespace's change a moment later.
+/// API server and webhook each learn of a change of a Namespace a moment later.
 async fn until_bound_to(scenario: &Scenario, secrets: &[&str]) {
     let wait = async {
         while env_from(&shown(scenario, PLAIN_POD).await) != secrets {
@@ -122,7 +122,7 @@ async fn until_bound_to(scenario: &Scenario, secrets: &[&str]) {
     timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("pods are not bound to {secrets:?} by default"));
 }
 
-/// A controller's pods: the namespace in the object is empty, and there is no name yet.
+/// Pods of a controller: the object has no namespace and no name yet.
 const PLAIN_REPLICAS: &str = r"
 apiVersion: apps/v1
 kind: ReplicaSet
@@ -135,13 +135,13 @@ spec:
 ";
 
 #[tokio::test]
-async fn a_labelled_namespace_binds_the_pods_that_say_nothing_themselves() {
+async fn a_labelled_namespace_binds_pods_without_annotation() {
     let scenario = Scenario::new("defaults").await;
     let asking = |annotations: &str| PLAIN_POD.replace("name: plain", &format!("name: plain, {annotations}"));
     say(&scenario, "bindery.dev/bind: mydb01-binding").await;
     until_bound_to(&scenario, &["mydb01-binding-env"]).await;
 
-    // Who says it himself is not concerned, and can opt out.
+    // A pod with its own annotation does not get the default, and can opt out.
     let own = asking("annotations: {bindery.dev/bind: own}");
     assert_eq!(env_from(&shown(&scenario, &own).await), ["own-env"]);
     let out = asking("annotations: {bindery.dev/bind: ''}");

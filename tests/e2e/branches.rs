@@ -1,4 +1,4 @@
-//! Branches: namespaces that come with a database, in the real cluster with real pods and data.
+//! Namespaces of feature branches, each with a database, in a real cluster with real pods and data.
 
 mod killed;
 
@@ -20,7 +20,7 @@ const DEFAULT: &str =
 
 /// A NamespaceBinding for the branches of one test, which share a label.
 struct Branches {
-    /// Where none of it happens; it holds the turn.
+    /// A scenario that none of the branches uses; it holds the turn.
     scenario: Scenario,
     name: String,
 }
@@ -45,7 +45,7 @@ spec:
         Self { scenario, name }
     }
 
-    /// A namespace and a pod of it, which says nothing of any database, in one apply.
+    /// Creates a namespace and a pod in it with one apply. The pod does not mention a database.
     async fn branch(&self, suffix: &str) -> String {
         let namespace = format!("{}-{suffix}", self.name);
         let manifest = format!(
@@ -64,7 +64,7 @@ spec:
 ",
             self.name
         );
-        // The account that pods have by default takes a moment; `kubectl apply` does not wait for it.
+        // The default service account takes a moment; `kubectl apply` does not wait for it.
         let started = Instant::now();
         loop {
             let applied = run("kubectl", &["apply", "-f", "-"], &manifest).await;
@@ -77,7 +77,7 @@ spec:
         }
     }
 
-    /// `bindery wait`, as CI has it.
+    /// `bindery wait`, as in CI.
     async fn wait(&self, namespace: &str) -> Output {
         bindery(&["wait", "--namespace", namespace, "--timeout", "2m"]).await
     }
@@ -96,7 +96,7 @@ spec:
         kubectl(&["delete", "namespace", namespace, "--wait=false"]).await;
     }
 
-    /// How long it took for the namespace to go.
+    /// Waits until the namespace is gone, and returns how long that took.
     async fn gone(&self, namespace: &str) -> Duration {
         let started = Instant::now();
         let api: Api<Namespace> = Api::all(self.scenario.client.clone());
@@ -131,13 +131,13 @@ spec:
         self.scenario.installation.postgres.psql(count)
     }
 
-    /// The branch is deleted, and nothing stays.
+    /// Deletes the branch and checks that nothing is left.
     async fn ends(self, namespace: &str) {
         self.delete(namespace).await;
         self.ended(namespace).await;
     }
 
-    /// Nothing stays of a branch that was deleted.
+    /// Checks that nothing is left of a deleted branch.
     async fn ended(self, namespace: &str) {
         self.gone(namespace).await;
         self.settled(namespace).await;
@@ -162,7 +162,7 @@ async fn bindery(arguments: &[&str]) -> Output {
 }
 
 #[tokio::test]
-async fn a_branch_lives_with_data_of_its_own_and_takes_it_along() {
+async fn a_branch_has_its_own_data_until_it_is_deleted() {
     let scenario = Scenario::alone("branch-life").await;
     let postgres = &scenario.installation.postgres;
     postgres.psql("create database branch_demo owner bindery");
@@ -210,7 +210,7 @@ async fn a_branch_cannot_enter_anothers_database() {
 }
 
 #[tokio::test]
-async fn a_branch_goes_while_the_database_is_down() {
+async fn a_branch_is_deleted_while_the_database_is_down() {
     let branches = Branches::start(Scenario::alone("branch-down").await, DEFAULT).await;
     let namespace = branches.branch("a").await;
     branches.running(&namespace).await;
@@ -227,10 +227,10 @@ async fn a_branch_goes_while_the_database_is_down() {
     branches.finish().await;
 }
 
-/// The catalog and the webhook are away while a branch comes and another goes; both are seen to afterwards. Kubernetes
-/// deletes pods before all else, so a pod that does not end keeps its database, and goes on to have it.
+/// Catalog and webhook are away while one branch is created and another deleted; both complete afterwards. Kubernetes
+/// deletes pods before everything else, so a pod that does not end keeps its database and can use it.
 #[tokio::test]
-async fn branches_come_and_go_while_bindery_is_down() {
+async fn branches_are_created_and_deleted_while_bindery_is_down() {
     let branches = Branches::start(Scenario::alone("branch-away").await, DEFAULT).await;
     let going = branches.branch("going").await;
     branches.running(&going).await;

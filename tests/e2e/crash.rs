@@ -1,19 +1,19 @@
-//! bindery killed (-9) at three named moments of the story. The database holds the moment still: a lock on its table
-//! of roles lets the broker's statement wait, as long as the test needs to kill who sent it. The statement itself may
-//! well take effect afterwards, which is the worst case.
+//! Kills bindery (-9) at three points of the story. A lock on the database's table of roles makes the broker's
+//! statement wait, so the test can kill the process that sent it. The statement may still take effect afterwards,
+//! which is the worst case.
 
 use crate::{
     installation::Installation,
     scenario::{BINDING, INSTANCE, POD, Scenario},
 };
 
-/// While this is held, nobody can make, change or drop a role; logins go on.
+/// While this lock is held, roles cannot be created, changed or dropped; logins still work.
 const NO_ROLE_CHANGES: &str = "begin; lock table pg_authid in share row exclusive mode;";
 
 const BROKER_WAITS: &str =
     "select count(*) > 0 from pg_stat_activity where usename = 'bindery' and wait_event_type = 'Lock'";
 
-/// Kills broker and catalog while the broker's statement waits, then lets go.
+/// Kills broker and catalog while the broker's statement waits, then releases the lock.
 pub(crate) async fn kill_while_waiting(installation: &Installation, act: impl AsyncFnOnce()) {
     let held = installation.postgres.hold(NO_ROLE_CHANGES);
     installation
@@ -28,7 +28,7 @@ pub(crate) async fn kill_while_waiting(installation: &Installation, act: impl As
     installation.recovered().await;
 }
 
-/// After the interruption the story goes on by itself, and leaves nothing.
+/// After the interruption the story completes by itself and leaves nothing.
 async fn ends_as_always(scenario: Scenario) {
     scenario.running("client-app01").await;
     let credentials = scenario.credentials("mydb01-binding").await;

@@ -1,4 +1,4 @@
-//! What users are told when something is wrong, and that mending it is enough.
+//! What users see when something is wrong, and that a correction is sufficient.
 
 use crate::{
     installation::{NAMESPACE, RELEASE, kubectl},
@@ -6,7 +6,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn an_unknown_class_is_named_with_the_nearest_and_mended_by_an_apply() {
+async fn an_unknown_class_gets_a_suggestion_and_an_apply_corrects_it() {
     let scenario = Scenario::new("unknown-class").await;
     let mistyped = INSTANCE.replace("ExternalName: cockroachdb", "ExternalName: cockroachd");
     scenario.apply(&mistyped).await.expect_success();
@@ -57,7 +57,7 @@ async fn an_unreachable_database_is_named_and_the_story_goes_on_when_it_is_back(
     }
     let condition = scenario.instance_says("mydb01", "ProvisionCallFailed").await;
     postgres.start_again();
-    // Users learn no address; the broker's log has it under the reference.
+    // Users see no address; the broker's log has it, under the reference.
     let (told, reference) = condition.message.split_once("(reference ").expect("a reference");
     assert!(told.contains("the database server cannot be used at present"), "{told}");
     let reference = reference.split(')').next().unwrap();

@@ -1,4 +1,4 @@
-//! Pods that wait for their bindings behind a scheduling gate, with a real scheduler and kubelet.
+//! Pods that wait behind a scheduling gate for their bindings, with a real scheduler and kubelet.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::{
     scenario::{BINDING, INSTANCE, LIMIT, POD, Scenario, run},
 };
 
-/// The kubelet looks for a missing Secret after 15.5 s, and then after 31.5 s: without the gate a pod whose Secret comes
-/// after this long starts 10 s later still.
+/// The kubelet retries a missing Secret after 15.5 s and then after 31.5 s. Without the gate, a pod whose Secret
+/// appears after this time would start more than 10 s later.
 const LONG: Duration = Duration::from_secs(18);
-/// From the Secret to the running container: scheduling, volumes, the container's start. Here the machine is busy.
+/// From the Secret to the running container: scheduling, volumes and the container's start, on a busy machine.
 const SOON: Duration = Duration::from_secs(5);
 
 fn gates(pod: &Pod) -> Vec<&str> {
@@ -30,15 +30,15 @@ fn is_gated(pod: Option<&Pod>) -> bool {
     pod.is_some_and(|pod| gates(pod) == ["bindery.dev/binding"])
 }
 
-/// What would become of a pod now.
+/// The pod after a dry run.
 async fn shown(scenario: &Scenario, manifest: &str) -> Pod {
     let arguments = ["create", "--dry-run=server", "--output=json", "-f", "-"];
     let shown = scenario.kubectl_with_input(&arguments, manifest).await.expect_success();
     serde_json::from_str(&shown).unwrap()
 }
 
-/// Waits until pods of a binding that does not exist get a gate, or none any more: the webhook looks now and then
-/// whether a catalog is there.
+/// Waits until pods of a missing binding get a gate, or no gate any more: the webhook checks at intervals whether a
+/// catalog runs.
 async fn until_gated(scenario: &Scenario, gated: bool) {
     let pod = POD.replace("mydb01-binding", "nobody").replace("name: client-app01", "name: shown");
     let wait = async {
@@ -49,7 +49,7 @@ async fn until_gated(scenario: &Scenario, gated: bool) {
     timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("gated is not {gated}"));
 }
 
-/// Makes a pod that waits. A webhook server may not know yet that there is a catalog, and then the pod is made again.
+/// Creates a waiting pod. If a webhook server does not know yet that a catalog runs, the pod is created again.
 async fn waiting(scenario: &Scenario, name: &str) {
     let make = async {
         loop {
@@ -73,7 +73,7 @@ async fn a_pod_whose_secret_comes_late_starts_with_it() {
     waiting(&scenario, "client-app01").await;
     let described = scenario.kubectl(&["get", "pod", "client-app01"]).await.expect_success();
     assert!(described.contains("SchedulingGated"), "{described}");
-    // No condition can be awaited: it is the waiting that the kubelet would have made worse.
+    // There is no condition to wait for: the test needs the waiting time itself.
     tokio::time::sleep(LONG).await;
     scenario.apply(INSTANCE).await.expect_success();
     scenario.until::<Secret>("mydb01-binding", "there", |secret: Option<&Secret>| secret.is_some()).await;
@@ -99,16 +99,16 @@ metadata: {name: mydb01-binding}
 stringData: {uri: none}
 ";
 
-/// As a backup restores it: nobody writes these Secrets, so no binding tells of them.
+/// As after a restore from a backup: bindery did not write these Secrets, so no binding reports them.
 #[tokio::test]
-async fn a_pod_that_comes_with_its_secrets_is_let_go_at_once() {
+async fn the_gate_of_a_pod_with_existing_secrets_is_opened_at_once() {
     let scenario = Scenario::new("restored").await;
     scenario.apply(RESTORED).await.expect_success();
     let before = Instant::now();
     scenario.apply(POD).await.expect_success();
     scenario.running("client-app01").await;
     assert!(before.elapsed() < SOON, "running after {:?}", before.elapsed());
-    // Secrets that come later than the pod are looked for.
+    // bindery also looks for Secrets that appear after the pod.
     scenario.kubectl(&["delete", "secret", "mydb01-binding"]).await.expect_success();
     waiting(&scenario, "second").await;
     scenario.apply(RESTORED).await.expect_success();
@@ -120,14 +120,14 @@ async fn a_pod_that_comes_with_its_secrets_is_let_go_at_once() {
 }
 
 #[tokio::test]
-async fn without_the_catalog_no_pod_waits_for_it() {
+async fn without_a_catalog_no_pod_is_gated() {
     let scenario = Scenario::alone("uncatalogued").await;
     for manifest in [INSTANCE, BINDING] {
         scenario.apply(manifest).await.expect_success();
     }
     let credentials = scenario.credentials("mydb01-binding").await;
     scenario.installation.scale("deployment/e2e-catalog", 0).await;
-    // Its Secrets are there: no gate, however long the catalog has been away.
+    // The Secrets exist, so there is no gate, however long the catalog has been away.
     scenario.apply(POD).await.expect_success();
     let pod = scenario.api::<Pod>().get("client-app01").await.unwrap();
     assert!(gates(&pod).is_empty(), "{:?}", gates(&pod));
@@ -139,13 +139,13 @@ async fn without_the_catalog_no_pod_waits_for_it() {
 }
 
 #[tokio::test]
-async fn an_uninstallation_lets_all_pods_go() {
+async fn an_uninstall_opens_all_gates() {
     let scenario = Scenario::alone("let-go").await;
     waiting(&scenario, "client-app01").await;
-    // Of an installation that is gone already, so that this one stays.
+    // Uninstalls an installation that is already gone, so that this one stays.
     let program = env!("CARGO_BIN_EXE_bindery");
     let said = run(program, &["uninstall", "--force", "--name=gone"], "").await.expect_success();
-    // Pods of others may wait as well.
+    // Pods of other scenarios may wait as well.
     let opened = said.trim_end().rsplit_once("gates of waiting pods: ").unwrap().1;
     assert!(opened.parse::<usize>().unwrap() >= 1, "{said}");
     let pod = scenario.api::<Pod>().get("client-app01").await.unwrap();
@@ -162,16 +162,16 @@ spec:
   containers: [{name: main, image: 'busybox:1.35', imagePullPolicy: Never, command: [sleep, '3600']}]
 ";
 
-/// The cluster as the catalog may use it.
+/// Access to the cluster with the catalog's rights.
 async fn as_the_catalog() -> Client {
     let mut config = Config::infer().await.unwrap();
     config.auth_info.impersonate = Some(format!("system:serviceaccount:{NAMESPACE}:{RELEASE}-catalog"));
     Client::try_from(config).unwrap()
 }
 
-/// The right to patch pods is that of opening bindery's gate, and no other.
+/// The right to patch pods only allows opening bindery's gate.
 #[tokio::test]
-async fn the_catalog_may_change_nothing_else_of_a_pod() {
+async fn the_catalog_may_change_only_the_gate_of_a_pod() {
     let scenario = Scenario::new("confined").await;
     scenario.apply(HELD).await.expect_success();
     let pods: Api<Pod> = Api::namespaced(as_the_catalog().await, &scenario.namespace);

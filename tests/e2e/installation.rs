@@ -1,4 +1,4 @@
-//! bindery as a user installs it: a PostgreSQL with TLS, the chart, and both ready. Made once for all scenarios.
+//! bindery as a user installs it: a PostgreSQL with TLS and the chart. All scenarios share one installation.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -13,13 +13,13 @@ use crate::{
     turns::Turns,
 };
 
-/// Where the release lives.
+/// The namespace of the release.
 pub(crate) const NAMESPACE: &str = "bindery-e2e";
 /// The release's name.
 pub(crate) const RELEASE: &str = "e2e";
 /// The labels of the release's pods.
 const OURS: &str = "app.kubernetes.io/instance=e2e";
-/// The namespace that the release's webhook leaves alone, for the installation without Helm.
+/// The namespace that the release's webhook excludes, for the installation without Helm.
 pub(crate) const PLAIN_NAMESPACE: &str = "bindery-plain-client";
 
 /// The database server and the release.
@@ -30,7 +30,7 @@ pub(crate) struct Installation {
 }
 
 impl Installation {
-    /// The installation, made by whoever asks first.
+    /// The installation, which the first caller creates.
     pub(crate) async fn get() -> &'static Self {
         static INSTALLATION: OnceCell<Installation> = OnceCell::const_new();
         INSTALLATION.get_or_init(Self::make).await
@@ -106,7 +106,7 @@ broker: {{rotateAdmin: true}}
         )
     }
 
-    /// Upgrades the release with these values beside those that it has, and waits until all of it is ready.
+    /// Upgrades the release with these additional values, and waits until it is ready.
     pub(crate) async fn upgrade(&self, values: &[&str]) {
         let chart = repository().join("charts/bindery").display().to_string();
         let mut arguments =
@@ -122,13 +122,13 @@ broker: {{rotateAdmin: true}}
         }
     }
 
-    /// Scales a role's workload and waits until that many pods run and no more.
+    /// Scales a role's workload, and waits until exactly that many pods run.
     pub(crate) async fn scale(&self, workload: &str, replicas: usize) {
         kubectl(&["--namespace", NAMESPACE, "scale", workload, &format!("--replicas={replicas}")]).await;
         self.settled(workload.rsplit('-').next().expect("a name"), replicas).await;
     }
 
-    /// Waits until that many pods of a role are ready, and none beside them is still ending.
+    /// Waits until that many pods of a role are ready and no other is still terminating.
     pub(crate) async fn settled(&self, role: &str, replicas: usize) {
         ready(&of_role(role), replicas).await;
     }
@@ -138,8 +138,8 @@ broker: {{rotateAdmin: true}}
         self.pods(role).await.iter().any(is_ready)
     }
 
-    /// Kills a role's processes as `kill -9` does. Other pods take the place of theirs at once: the kubelet would start
-    /// containers that died before only after a while that doubles each time.
+    /// Kills a role's processes as `kill -9` does. New pods replace the old ones at once, because the kubelet would
+    /// restart failed containers only with exponential backoff.
     pub(crate) async fn kill(&self, role: &str) {
         let found = run("pgrep", &["--full", &format!("^/usr/bin/bindery serve --roles={role} ")], "").await;
         let processes: Vec<&str> = found.stdout.split_whitespace().collect();
@@ -157,7 +157,7 @@ broker: {{rotateAdmin: true}}
         pods(&of_role(role)).await
     }
 
-    /// Waits until every pod of bindery is there and ready, and no other.
+    /// Waits until every pod of bindery is ready and no other exists.
     pub(crate) async fn recovered(&self) {
         let replicas = ["get", "deployments,statefulsets", "--selector", OURS, "--output"];
         let replicas = [&["--namespace", NAMESPACE], &replicas[..], &["jsonpath={.items[*].spec.replicas}"]];
@@ -166,20 +166,20 @@ broker: {{rotateAdmin: true}}
         ready(OURS, wanted).await;
     }
 
-    /// What `bindery sweep` says in the broker's pod.
+    /// The output of `bindery sweep` in the broker's pod.
     pub(crate) async fn sweep(&self) -> String {
         let broker = self.pods("broker").await.first().expect("a broker").name_any();
         kubectl(&["--namespace", NAMESPACE, "exec", &broker, "--", "bindery", "sweep"]).await
     }
 }
 
-/// The release's pods that these labels name.
+/// The release's pods with these labels.
 async fn pods(labels: &str) -> Vec<Pod> {
     let api: Api<Pod> = Api::namespaced(Client::try_default().await.unwrap(), NAMESPACE);
     api.list(&ListParams::default().labels(labels)).await.unwrap().items
 }
 
-/// Waits until that many pods are ready, and none beside them is still ending.
+/// Waits until that many pods are ready and no other is still terminating.
 async fn ready(labels: &str, wanted: usize) {
     for _ in 0..600 {
         let pods = pods(labels).await;

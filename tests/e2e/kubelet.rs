@@ -1,4 +1,4 @@
-//! What the kubelet makes of an injected pod. The Secrets are made by hand: no database is needed to see it.
+//! Injected pods in a real kubelet. The test writes the Secrets itself, so no database is needed.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use crate::scenario::{LIMIT, Scenario};
 
-/// What bindery would write for a binding `db`, and a Secret of somebody else.
+/// The Secrets that bindery would write for a binding `db`, and a Secret of another owner.
 const SECRETS: &str = r"
 apiVersion: v1
 kind: Secret
@@ -24,8 +24,8 @@ metadata: {name: plain}
 stringData: {key: the-key, other: hidden}
 ";
 
-/// A pod that the strictest standard takes, and that has variables of its own: before bindery's and after them, twice, and of
-/// names that the binding has as well.
+/// A pod that meets the strictest standard and has its own variables: before and after bindery's, repeated, and with
+/// names that the binding also uses.
 const FACTS: &str = r"
 apiVersion: v1
 kind: Pod
@@ -61,8 +61,8 @@ spec:
     securityContext: *locked
 ";
 
-/// P17, P18, and P6: `$(NAME)` sees what bindery adds, the container's own variables win, of two the last; the root file system
-/// may be read-only; whoever debugs the pod gets no credentials.
+/// P17, P18 and P6: `$(NAME)` sees bindery's variables, the container's own variables win, and the last of equal
+/// names wins; the root file system may be read-only; a debugging container gets no credentials.
 #[tokio::test]
 async fn a_locked_down_pod_has_its_variables_and_files_in_every_container_but_the_debugger_s() {
     let scenario = Scenario::new("kubelet").await;
@@ -135,7 +135,7 @@ spec:
   - {name: main, image: 'busybox:1.35', imagePullPolicy: Never, command: [sleep, '3600'], volumeMounts: [{name: own, mountPath: /var/secrets}]}
 ";
 
-/// The kubelet makes the folder also where nothing can be written.
+/// The kubelet creates the folder even if containers cannot write there.
 #[tokio::test]
 async fn a_binding_s_folder_may_lie_in_another_volume() {
     let scenario = Scenario::new("nested").await;

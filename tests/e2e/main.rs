@@ -1,6 +1,6 @@
-//! The installed product in a real cluster: each scenario in a namespace of its own, all on one cluster and one
-//! PostgreSQL. Run by `tests/run cluster`, which builds the images first. The tests use what users use: `kubectl`, `helm` and
-//! `psql`; they watch with a client of their own, so that nothing waits longer than it must.
+//! The installed product in a real cluster. Each scenario has its own namespace; all share one cluster and one
+//! PostgreSQL. `tests/run cluster` builds the images first and runs this suite. The tests use the users' tools:
+//! `kubectl`, `helm` and `psql`. They watch with their own client, so that no wait is longer than necessary.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod admission;

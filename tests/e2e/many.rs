@@ -1,5 +1,5 @@
-//! Many branches at once, and a controller that is killed among them; beside the same statements and calls made one after
-//! the other by hand. `BINDERY_SOAK_NAMESPACES=1000` is the full size.
+//! Many branches at once, with a controller that is killed meanwhile, compared with the same statements and calls one
+//! after the other. `BINDERY_SOAK_NAMESPACES=1000` is the full size.
 
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ use crate::{
     scenario::{Scenario, run},
 };
 
-/// How many namespaces are made at the same time: that many pipelines.
+/// How many namespaces are created concurrently, like that many pipelines.
 const PIPELINES: usize = 16;
 
 fn size() -> usize {
@@ -45,7 +45,7 @@ impl Many {
         Api::all(self.client.clone())
     }
 
-    /// Makes them, some at a time; answers when each was made.
+    /// Creates the namespaces, some concurrently, and returns when each was created.
     async fn make(&self) -> HashMap<String, Instant> {
         let made = Mutex::new(HashMap::new());
         stream::iter(0..self.size)
@@ -60,7 +60,7 @@ impl Many {
         made.into_inner().unwrap()
     }
 
-    /// Makes them; answers how long it took until each had instance and binding, in order.
+    /// Creates the namespaces, and returns the sorted times until each had instance and binding.
     async fn delays(&self) -> Vec<Duration> {
         let (made, bound) = tokio::join!(self.make(), self.bound());
         let mut delays: Vec<Duration> = bound.iter().map(|(name, seen)| *seen - made[name]).collect();
@@ -68,14 +68,14 @@ impl Many {
         delays
     }
 
-    /// When each was seen to have a binding, whatever comes of it.
+    /// When each namespace's binding was first seen, regardless of its state.
     async fn bound(&self) -> HashMap<String, Instant> {
         let api: Api<PartialObjectMeta<ServiceBinding>> = Api::all(self.client.clone());
         let ours = watcher::Config::default().labels("bindery.dev/namespace-binding");
         let mut watched = pin!(watcher(api, ours).default_backoff().applied_objects());
         let mut seen = HashMap::new();
         while let Some(binding) = watched.next().await {
-            // A watch that broke begins anew.
+            // An interrupted watch restarts.
             let Ok(binding) = binding else { continue };
             let namespace = binding.namespace().unwrap();
             if namespace.starts_with(&self.prefix) {
@@ -88,7 +88,7 @@ impl Many {
         seen
     }
 
-    /// Deletes them and waits until they are gone.
+    /// Deletes the namespaces and waits until they are gone.
     async fn remove(&self) -> Duration {
         let started = Instant::now();
         stream::iter(0..self.size)
@@ -110,8 +110,8 @@ impl Many {
         assert!(started.elapsed() < limit, "{} take longer than {limit:?}", self.prefix);
     }
 
-    /// What bindery asks of API server and database for one of them, for all, one after the other: how long it takes to
-    /// make it all, and to remove it.
+    /// Sends the requests and statements that bindery needs for one namespace, for all namespaces one after the
+    /// other. Returns the times for creation and removal.
     async fn by_hand(&self, installation: &Installation) -> (Duration, Duration) {
         let (server, kinds) =
             (&installation.postgres, ["instance", "binding", "claim-1", "claim-2", "env", "secret"]);
@@ -155,7 +155,7 @@ impl Many {
     }
 }
 
-/// The memory of the catalog that works, in MiB: the largest of its processes.
+/// The memory of the active catalog in MiB: the largest of its processes.
 async fn memory() -> u64 {
     let found = run("pgrep", &["--full", "^/usr/bin/bindery serve --roles=catalog "], "").await;
     let processes: Vec<&str> = found.stdout.split_whitespace().collect();
@@ -164,7 +164,7 @@ async fn memory() -> u64 {
 }
 
 #[tokio::test]
-async fn many_branches_come_and_go_and_the_controller_is_killed_among_them() {
+async fn many_branches_are_created_and_deleted_while_the_controller_is_killed() {
     let scenario = Scenario::alone("many").await;
     let (client, installation) = (scenario.client.clone(), scenario.installation);
     let many = |kind: &str, size: usize| {
@@ -208,7 +208,7 @@ async fn many_branches_come_and_go_and_the_controller_is_killed_among_them() {
     let (delays, ()) = tokio::join!(branches.delays(), halfway);
     let creation = started.elapsed();
     let delay = |part: usize| delays[(delays.len() - 1) * part / 100];
-    // Whoever was killed last may not be back yet.
+    // The process that was killed last may not be back yet.
     installation.recovered().await;
     let (after, removal) = (memory().await, branches.remove().await);
     println!(

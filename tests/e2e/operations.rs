@@ -1,4 +1,4 @@
-//! What operators see: health and metrics of every role, over the API server as `kubectl` reaches them.
+//! What operators see: health and metrics of every role, read through the API server as with `kubectl`.
 
 use kube::ResourceExt;
 
@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn every_role_tells_its_health_and_counts_what_it_does() {
+async fn every_role_reports_health_and_metrics() {
     let scenario = Scenario::new("operations").await;
     for manifest in [INSTANCE, BINDING, POD] {
         scenario.apply(manifest).await.expect_success();
@@ -74,7 +74,8 @@ async fn logs_of(role: &str) -> String {
     kubectl(&["--namespace", NAMESPACE, "logs", "--selector", &selector, "--tail=-1"]).await
 }
 
-/// The Secret is changed in the API, reaches the broker's volume by the kubelet, and the server takes nothing else any more.
+/// The new password is in the Secret, the kubelet brings it to the broker's volume, and the server accepts only the
+/// new one.
 #[tokio::test]
 async fn the_administrators_password_is_changed_in_its_secret() {
     let scenario = Scenario::alone("rotated").await;
@@ -101,7 +102,7 @@ async fn the_administrators_password_is_changed_in_its_secret() {
     assert_ne!(before["password"], after["password"]);
     assert!(after["password.next"].is_null(), "it has taken the former's place");
 
-    // The volume still has both; a broker that starts now finds the one that is right.
+    // The volume still has both passwords; a broker that starts now finds the valid one.
     scenario.installation.kill("broker").await;
     scenario.installation.recovered().await;
     for manifest in [INSTANCE, BINDING] {

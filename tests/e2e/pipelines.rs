@@ -1,4 +1,4 @@
-//! The examples for pipelines, run as they stand: every shell line, with the rights that they say are enough.
+//! The pipeline examples, run unchanged: every shell line, with exactly the documented rights.
 
 use std::{collections::BTreeMap, fs, path::Path, process::Stdio};
 
@@ -21,7 +21,7 @@ fn example(name: &str) -> Value {
     serde_saphyr::from_str(&text).unwrap()
 }
 
-/// A machine on which pipelines run: bindery on the PATH, and a kubeconfig of the pipelines' account.
+/// A machine that runs pipelines: bindery on the PATH, and a kubeconfig of the pipelines' account.
 struct Runner {
     folder: TempDir,
     namespace: String,
@@ -76,7 +76,7 @@ impl Runner {
     }
 }
 
-/// What no scenario may find afterwards.
+/// Checks that the scenario left nothing.
 async fn finish(scenario: Scenario) {
     let folder = repository().join(EXAMPLES);
     for name in ["namespacebinding.yaml", "pipeline-rights.yaml"] {
@@ -96,7 +96,7 @@ fn strings(list: &Value) -> impl Iterator<Item = &str> {
 }
 
 #[tokio::test]
-async fn the_workflow_for_github_works_line_by_line() {
+async fn every_line_of_the_github_workflow_works() {
     let scenario = Scenario::alone("pipeline-github").await;
     let workflow = example("github-actions.yaml");
     let runner = Runner::new("feature-17").await;
@@ -111,7 +111,7 @@ async fn the_workflow_for_github_works_line_by_line() {
 }
 
 #[tokio::test]
-async fn the_jobs_for_gitlab_work_line_by_line() {
+async fn every_line_of_the_gitlab_jobs_works() {
     let scenario = Scenario::alone("pipeline-gitlab").await;
     let jobs = example("gitlab-ci.yml");
     let runner = Runner::new("feature-login-page").await;
@@ -124,9 +124,9 @@ async fn the_jobs_for_gitlab_work_line_by_line() {
     finish(scenario).await;
 }
 
-/// What Argo CD does with an Application of the set: the namespace with its labels, then what the source includes.
+/// The actions of Argo CD for an Application of the set: create the namespace with its labels, then apply the source.
 #[tokio::test]
-async fn what_argo_cd_would_do_gets_a_database() {
+async fn the_actions_of_argo_cd_create_a_database() {
     let scenario = Scenario::alone("pipeline-argo").await;
     let runner = Runner::new("feature-18").await;
     let set = example("argocd-applicationset.yaml");

@@ -41,7 +41,7 @@ async fn the_plain_manifests_and_bindery_certs_inject_a_pod() {
     scenario.finish(&[]).await;
 }
 
-/// Removes the installation, also when the test fails: other scenarios' pods would meet its webhook.
+/// Removes the installation, even if the test fails, because its webhook would affect pods of other scenarios.
 struct Installed;
 
 impl Drop for Installed {
@@ -59,7 +59,7 @@ fn folder() -> PathBuf {
     repository().join("webhook-config")
 }
 
-/// `kubectl apply -f`, with the image that these tests have.
+/// `kubectl apply -f`, with the image of these tests.
 async fn apply(file: &str) {
     let manifest = fs::read_to_string(folder().join(file)).unwrap();
     let manifest = manifest.replace("image: bindery:0.1.0", "image: docker.io/library/bindery:dev");

@@ -1,5 +1,5 @@
-//! Pods that bindery's catalog looks after once they exist: they are told what they wait for, and those that the webhook
-//! missed are found and, where the Namespace says so, replaced.
+//! Pods after creation: events say what they wait for, and missed pods are found and, if the Namespace asks for it,
+//! replaced.
 
 use std::{
     process::{Command, Stdio},
@@ -20,7 +20,7 @@ use crate::{
     scenario::{BINDING, INSTANCE, LIMIT, POD, Scenario},
 };
 
-/// Waits until an object's users are told this for that reason, and answers the whole text.
+/// Waits for an event on an object with this reason and text, and returns the whole message.
 async fn told(scenario: &Scenario, kind: &str, name: &str, reason: &str, what: &str) -> String {
     let wait = async {
         loop {
@@ -47,7 +47,7 @@ async fn told(scenario: &Scenario, kind: &str, name: &str, reason: &str, what: &
 }
 
 #[tokio::test]
-async fn a_pod_before_its_binding_is_told_the_nearest_name_and_starts_when_the_binding_comes() {
+async fn a_pod_before_its_binding_gets_a_suggested_name_and_starts_with_the_binding() {
     let scenario = Scenario::new("nearest").await;
     for manifest in [INSTANCE, BINDING] {
         scenario.apply(manifest).await.expect_success();
@@ -77,7 +77,7 @@ spec:
       containers: [{name: main, image: 'busybox:1.35', imagePullPolicy: Never, command: [sleep, '3600']}]
 ";
 
-/// The pods of the Deployment that do not end, and of them those that are bound and run.
+/// The number of the Deployment's pods that are not terminating, and of those that are bound and running.
 async fn pods(scenario: &Scenario) -> (usize, usize) {
     let pods = scenario.api::<Pod>().list(&ListParams::default().labels("app=web")).await.unwrap();
     let pods: Vec<Pod> = pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
@@ -103,7 +103,8 @@ async fn until_pods_are_let_pass(scenario: &Scenario) {
     timeout(LIMIT, wait).await.expect("nobody binds pods any more");
 }
 
-/// The webhook configuration is away while this lives. However the test ends, others need it.
+/// Removes the webhook configuration until this is dropped. It is restored even if the test fails, because other
+/// scenarios need it.
 struct WithoutWebhook(MutatingWebhookConfiguration);
 
 impl WithoutWebhook {
@@ -128,7 +129,7 @@ impl Drop for WithoutWebhook {
 }
 
 #[tokio::test]
-async fn pods_made_without_the_webhook_are_found_told_and_evicted_where_the_namespace_says_so() {
+async fn missed_pods_are_found_reported_and_evicted_if_the_namespace_asks_for_it() {
     let scenario = Scenario::alone("missed").await;
     for manifest in [INSTANCE, BINDING] {
         scenario.apply(manifest).await.expect_success();

@@ -11,7 +11,7 @@ use crate::scenario::{LIMIT, Scenario};
 /// From a ready webhook to all pods running.
 const SOON: Duration = Duration::from_secs(10);
 
-/// One of each kind; what they need is there.
+/// One owner of each kind, and the objects that they need.
 const SECRET_AND_JOB: &str = r"
 apiVersion: v1
 kind: Secret
@@ -41,7 +41,7 @@ spec:
     spec: {containers: [{name: main, image: 'busybox:1.35', imagePullPolicy: Never, command: [sleep, '3600']}]}
 ";
 
-/// All four, and what they ask for.
+/// All four owners and the objects that they need.
 fn owners() -> String {
     let apps = ["Deployment", "StatefulSet", "DaemonSet"]
         .map(|kind| APP.replace("KIND", kind).replace("NAME", &kind.to_lowercase()));
@@ -50,7 +50,8 @@ fn owners() -> String {
 
 const APPS: [&str; 4] = ["deployment", "statefulset", "daemonset", "job"];
 
-/// Refusals after which the next attempt is more than 20 s away: the pauses are 5 ms that double, and a Job's 1 s.
+/// Refusals after which the next retry is more than 20 s away: the backoff starts at 5 ms, for Jobs at 1 s, and
+/// doubles.
 fn is_far_off(event: &Event) -> bool {
     let enough = match event.involved_object.kind.as_deref() {
         Some("Job") => 6,
@@ -60,7 +61,7 @@ fn is_far_off(event: &Event) -> bool {
     event.count >= Some(enough)
 }
 
-/// Waits until all four have tried so often that their next attempt is far off.
+/// Waits until all four owners have failed so often that their next retry is far away.
 async fn until_far_off(scenario: &Scenario) {
     let events: Api<Event> = scenario.api();
     let failed = ListParams::default().fields("reason=FailedCreate");
@@ -80,7 +81,7 @@ async fn after_an_outage_refused_pods_run_within_seconds() {
     let installation = scenario.installation;
     installation.scale("deployment/e2e-admission", 0).await;
     scenario.apply(&owners()).await.expect_success();
-    // As long as a soak test wants it, or as short as it still says something.
+    // As long as a soak test wants, or as short as is still meaningful.
     match std::env::var("BINDERY_SOAK_AWAY_SECONDS") {
         Ok(seconds) => tokio::time::sleep(Duration::from_secs(seconds.parse().unwrap())).await,
         Err(_) => until_far_off(&scenario).await,
@@ -102,7 +103,7 @@ async fn after_an_outage_refused_pods_run_within_seconds() {
     let took = took.unwrap_or_else(|_| panic!("not all pods run:\n{}", state.all()));
     println!("running {} ms after the webhook was ready", took.as_millis());
     assert!(took < SOON, "running {took:?} after the webhook was ready:\n{}", state.all());
-    // What runs has not been touched; what was asked stands in the status.
+    // Running pods have not been touched; the request is in the status.
     let nudged = [
         "get",
         "job",

@@ -1,11 +1,12 @@
-//! The broker's store lost with all it held, or exchanged for another, and rebuilt from the ExternalResources while pods go on.
+//! The broker's store is lost, or replaced by another, and rebuilt from the ExternalResources while pods keep
+//! running.
 
 use crate::{
     installation::{NAMESPACE, kubectl},
     scenario::{BINDING, INSTANCE, POD, Scenario, run},
 };
 
-/// Empties the volume of the store, as a user would who has lost it.
+/// Empties the volume of the store, as if a user had lost it.
 const EMPTIED: &str = r"
 apiVersion: v1
 kind: Pod
@@ -43,7 +44,7 @@ async fn a_lost_store_is_rebuilt_from_the_external_resources() {
 
     installation.upgrade(&["broker.restore=true"]).await;
     let report = kubectl(&[&in_release[..], &["logs", "e2e-broker-0", "--container=restore"]].concat()).await;
-    // The instance and its binding; what is left out is held by other brokers of the cluster.
+    // The instance and its binding. The ExternalResources that are left out belong to other brokers of the cluster.
     assert!(report.contains("2 restored, 0 not on the server, "), "{report}");
     assert!(report.contains(" 0 had a record"), "{report}");
     assert_eq!(scenario.sql("client-app01", "select id from t").await.expect_success().trim(), "42");
@@ -61,7 +62,7 @@ async fn a_lost_store_is_rebuilt_from_the_external_resources() {
         .await;
 }
 
-/// Two brokers on a database in place of one on a volume, and back.
+/// Replaces one broker with a volume by two brokers with a shared database, and back.
 #[tokio::test]
 async fn several_brokers_take_over_and_share_a_database() {
     let scenario = Scenario::alone("shared-store").await;
@@ -97,7 +98,7 @@ async fn several_brokers_take_over_and_share_a_database() {
             assert_eq!(postgres.psql_in("store", "select count(*) from bindery_records"), ["0"]);
             let back = "broker.store=,broker.storePassword.secretName=,broker.storeTls.secretName=";
             installation.upgrade(&[back, "broker.restore=false"]).await;
-            // What others have made by one that is still ending would be on the wrong store.
+            // Objects that other scenarios create at a broker that is still terminating would be in the wrong store.
             installation.settled("broker", 1).await;
         })
         .await;

@@ -50,7 +50,7 @@ async fn no_admission_fails_while_the_webhooks_are_rolled() {
         kubectl(&["--namespace", NAMESPACE, "rollout", "restart", "deployment/e2e-admission"]).await;
         let status = ["rollout", "status", "deployment/e2e-admission", "--timeout=120s"];
         kubectl(&[&["--namespace", NAMESPACE][..], &status].concat()).await;
-        // Ready is one thing; the old ones still drain.
+        // The new servers are ready, but the old ones are still draining.
         scenario.installation.settled("admission", 2).await;
         assert!(uids(&scenario).await.iter().all(|uid| !before.contains(uid)), "a replica was not replaced");
         rolls += 1;

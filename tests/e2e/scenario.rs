@@ -1,4 +1,4 @@
-//! A scenario: a namespace of its own, and the steps that users take in it.
+//! A scenario: its own namespace, and the steps of a user in it.
 
 use std::{fmt::Debug, process::Stdio, time::Duration};
 
@@ -16,7 +16,7 @@ use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 use crate::{installation::Installation, turns::Turn};
 
-/// Longer than anything may take here, also while two cores do everything at once.
+/// The limit of every wait, long enough for two cores under full load.
 pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 
 /// The story's manifests, as a user finds them in `examples/`.
@@ -47,7 +47,7 @@ impl<K> Watched for K where
 {
 }
 
-/// A namespace and what is needed to act in it. Others run beside it, except a scenario that has bindery for itself.
+/// A namespace and access to it. Scenarios run side by side, unless one needs bindery for itself.
 pub(crate) struct Scenario {
     pub(crate) client: Client,
     pub(crate) namespace: String,
@@ -56,19 +56,19 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    /// A scenario that others may run beside.
+    /// A scenario that can run beside others.
     pub(crate) async fn new(name: &str) -> Self {
         let installation = Installation::get().await;
         Self::start(named(name), installation, installation.turns.shared().await).await
     }
 
-    /// A scenario that does to bindery what others must not see.
+    /// A scenario that disturbs bindery and so runs alone.
     pub(crate) async fn alone(name: &str) -> Self {
         let installation = Installation::get().await;
         Self::start(named(name), installation, installation.turns.own().await).await
     }
 
-    /// A scenario that has bindery for itself, in the namespace of this name.
+    /// A scenario that runs alone, in the namespace of this name.
     pub(crate) async fn alone_in(namespace: &str) -> Self {
         let installation = Installation::get().await;
         let metadata = ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() };
@@ -147,7 +147,7 @@ impl Scenario {
         says(binding.as_ref()).expect("it was so a moment ago")
     }
 
-    /// Waits until binding and Secret are there, and answers the Secret's values.
+    /// Waits until binding and Secret exist, and returns the Secret's values.
     pub(crate) async fn credentials(&self, binding: &str) -> Credentials {
         self.binding_says(binding, "InjectedBindResult").await;
         Credentials(self.api::<Secret>().get(binding).await.unwrap())
@@ -166,14 +166,14 @@ impl Scenario {
         self.exec(pod, &["sh", "-c", &script]).await
     }
 
-    /// Deletes binding and instance as a user would, then sees to it that nothing of this scenario is left anywhere.
+    /// Deletes binding and instance as a user would, then checks that nothing of this scenario is left anywhere.
     pub(crate) async fn finish(self, credentials: &[&Credentials]) {
         self.finish_with(credentials, async || {}).await;
     }
 
-    /// [`Scenario::finish`] with something more to see to, while the scenario still has its turn.
+    /// [`Scenario::finish`] with an additional check while the scenario still has its turn.
     pub(crate) async fn finish_with(self, credentials: &[&Credentials], and: impl AsyncFnOnce()) {
-        // The containers only sleep, as process 1, which ignores the polite signal.
+        // The containers only sleep as process 1, which ignores SIGTERM.
         let pods = ["delete", "pods", "--all", "--grace-period=1", "--timeout=120s"];
         self.kubectl(&pods).await.expect_success();
         let others = ["delete", "servicebindings,serviceinstances", "--all", "--timeout=120s"];
@@ -186,7 +186,7 @@ impl Scenario {
             .unwrap();
     }
 
-    /// No ExternalResource, no Secret, no role and no database of this scenario.
+    /// Checks that no ExternalResource, Secret, role or database of this scenario is left.
     pub(crate) async fn nothing_left(&self, credentials: &[&Credentials]) {
         let external_resources =
             Api::<ExternalResource>::all(self.client.clone()).list(&ListParams::default()).await.unwrap();
@@ -235,7 +235,7 @@ impl Credentials {
     }
 }
 
-/// What a command printed, and whether it succeeded.
+/// The output of a command, and whether it succeeded.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) success: bool,
@@ -270,7 +270,7 @@ pub(crate) async fn run(program: &str, arguments: &[&str], input: &str) -> Outpu
         .spawn()
         .unwrap_or_else(|error| panic!("{program}: {error}"));
     let mut stdin = child.stdin.take().expect("piped");
-    // A program that does not read its input has closed it; that is its affair.
+    // A program that does not read its input may close it.
     let _ = stdin.write_all(input.as_bytes()).await;
     drop(stdin);
     let output = timeout(LIMIT * 2, child.wait_with_output())

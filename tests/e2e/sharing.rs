@@ -3,7 +3,7 @@
 use crate::scenario::{BINDING, INSTANCE, POD, Scenario};
 
 #[tokio::test]
-async fn two_bindings_share_tables_and_either_can_go() {
+async fn two_bindings_share_tables_and_each_can_be_deleted() {
     let scenario = Scenario::new("sharing").await;
     scenario.apply(INSTANCE).await.expect_success();
     for number in ["1", "2"] {
@@ -69,9 +69,9 @@ async fn a_vanished_namespace_leaves_nothing() {
     scenario.nothing_left(&[&credentials]).await;
 }
 
-/// The URL says where the CA lies, and the pod has it there.
+/// The URL names the CA's file, and the pod has that file.
 #[tokio::test]
-async fn a_plan_that_verifies_works_with_the_url_alone() {
+async fn a_verifying_plan_works_with_only_the_url() {
     let scenario = Scenario::new("verified").await;
     let instance = INSTANCE.replace("PlanExternalName: default", "PlanExternalName: verified");
     for manifest in [&instance, BINDING, POD] {

@@ -1,4 +1,4 @@
-//! The story, its three applies in every order.
+//! The story, with its three applies in every order.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
@@ -8,7 +8,7 @@ use crate::{
     scenario::{BINDING, INSTANCE, POD, Scenario},
 };
 
-/// Applies in this order, then uses, revokes and removes what came of it.
+/// Applies the manifests in this order, then uses, revokes and deletes the result.
 async fn story(name: &str, manifests: [&str; 3]) {
     let scenario = Scenario::new(name).await;
     for manifest in manifests {
@@ -73,7 +73,7 @@ async fn a_live_session_ends_with_its_binding() {
 }
 
 #[tokio::test]
-async fn a_secret_of_somebody_else_is_never_overwritten() {
+async fn a_secret_of_another_owner_is_never_overwritten() {
     let scenario = Scenario::new("taken").await;
     let secret = Secret {
         metadata: ObjectMeta { name: Some("mydb01-binding".to_owned()), ..ObjectMeta::default() },

@@ -1,26 +1,26 @@
-//! Who may act when: scenarios wait more than they compute, so several run side by side, and those that need bindery for
-//! themselves come one after the other once the rest is through. So the runner may start all of them at once
+//! Schedules the scenarios. They wait more than they compute, so several run side by side; scenarios that need
+//! bindery for themselves run one after the other at the end. The runner may start all of them at once
 //! (`--test-threads`).
 
 use tokio::sync::watch;
 
-/// How many scenarios run side by side: more than that is slower than they expect, on two cores.
+/// How many scenarios run side by side; on two cores more would exceed their time limits.
 const SIDE_BY_SIDE: usize = 6;
 
 #[derive(Debug, Default)]
 struct State {
-    /// Those that share, running or waiting.
+    /// Scenarios that can run beside others, running or waiting.
     sharing: usize,
-    /// Those of them that run.
+    /// The running ones among them.
     running: usize,
-    /// Whether one runs that has everything for itself.
+    /// Whether a scenario that needs bindery for itself is running.
     is_owned: bool,
 }
 
-/// Hands out leave to act.
+/// Grants turns.
 pub(crate) struct Turns(watch::Sender<State>);
 
-/// Leave to act until this is dropped.
+/// A turn, until dropped.
 pub(crate) struct Turn {
     state: watch::Sender<State>,
     is_own: bool,
@@ -31,7 +31,7 @@ impl Turns {
         Self(watch::Sender::default())
     }
 
-    /// Waits until there is room beside the others.
+    /// Waits for a turn beside other scenarios.
     pub(crate) async fn shared(&self) -> Turn {
         self.0.send_modify(|state| state.sharing += 1);
         self.take(false, |state| {
@@ -42,7 +42,7 @@ impl Turns {
         .await
     }
 
-    /// Waits until nobody else runs, and nobody wants to who would share.
+    /// Waits until no other scenario runs or waits for a shared turn.
     pub(crate) async fn own(&self) -> Turn {
         self.take(true, |state| {
             let is_free = !state.is_owned && state.sharing == 0;

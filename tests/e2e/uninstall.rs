@@ -1,4 +1,4 @@
-//! An uninstall that is refused, and the way back from it, as `docs/install.md` has it.
+//! A refused uninstall and the way back from it, as described in `docs/install.md`.
 
 use crate::{
     installation::{NAMESPACE, RELEASE, kubectl},
@@ -33,7 +33,7 @@ helm rollback {RELEASE} "$revision" --namespace {NAMESPACE} --wait --timeout 2m"
     run("sh", &["-c", &script], "").await.expect_success();
     let status = run("helm", &["status", RELEASE, "--namespace", NAMESPACE], "").await.expect_success();
     assert!(status.contains("STATUS: deployed"), "{status}");
-    // The next uninstall would remove what the refused one left; its pod is none of the release's roles.
+    // The next uninstall would delete the remains of the refused one; its pod belongs to no role of the release.
     kubectl(&["--namespace", NAMESPACE, "delete", &job]).await;
     scenario.installation.recovered().await;
     scenario.finish(&[]).await;

@@ -1,4 +1,4 @@
-//! Whether what is there is what the platform was told: no more, no less.
+//! Checks that brokers and databases hold exactly what the platform was told.
 
 use futures::stream::{self, StreamExt};
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::{
 
 const AT_ONCE: usize = 8;
 
-/// Of the brokers, and of the databases' server.
+/// Checks the brokers and the databases' server.
 pub(crate) async fn exactly(held: &[Instance], platform: &Platform, server: &Postgres) {
     let asked = stream::iter(held).for_each_concurrent(AT_ONCE, async |instance| {
         let found = platform.fetch(&instance.path).await.0;
@@ -41,7 +41,7 @@ async fn is_as_told(binding: &Binding, platform: &Platform, server: &Postgres) {
         assert_eq!(status, 404, "{}", binding.path);
         if binding.credentials != Value::Null {
             let refused = log_in(&binding.credentials, server).await.unwrap_err();
-            // Of a role that is gone; its database may be, too.
+            // The role is gone, and possibly its database.
             let codes = [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION];
             assert!(codes.contains(refused.code().unwrap()), "{refused:?}");
         }

@@ -1,4 +1,4 @@
-//! Brokers as processes on one store, which can be killed.
+//! Broker processes on one store, which can be killed.
 
 use std::{
     fs::{self, File},
@@ -17,7 +17,7 @@ use crate::{
     postgres::{ADMIN, Postgres},
 };
 
-/// Longer than a broker needs to start, also beside a compiler.
+/// Longer than a broker needs to start, even beside a compiler.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// See the module.
@@ -33,7 +33,7 @@ struct Replica {
 }
 
 impl Cluster {
-    /// So many brokers, whose databases are on the server.
+    /// Starts this many brokers, with databases on the server.
     pub(crate) async fn start(server: &Postgres, replicas: usize, store: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
@@ -65,7 +65,7 @@ impl Cluster {
         self.replicas.iter().map(|replica| replica.address).collect()
     }
 
-    /// Kills one broker after the other and starts it again; answers how often.
+    /// Kills and restarts one broker after the other, and returns how often.
     pub(crate) async fn kill_until(&self, end: Instant, life: Duration) -> usize {
         let mut kills = 0;
         loop {
@@ -82,7 +82,7 @@ impl Cluster {
         }
     }
 
-    /// What `bindery sweep` says.
+    /// The output of `bindery sweep`.
     pub(crate) fn sweep(&self) -> String {
         let mut sweep = Command::new(env!("CARGO_BIN_EXE_bindery"));
         sweep.arg("sweep").arg("--config").arg(self.path("config"));
@@ -92,7 +92,7 @@ impl Cluster {
         said
     }
 
-    /// What all brokers logged.
+    /// The logs of all brokers.
     pub(crate) fn logs(&self) -> String {
         let logs = (0..self.replicas.len()).map(|index| fs::read_to_string(self.log(index)).unwrap());
         logs.collect()
@@ -113,7 +113,7 @@ impl Cluster {
         *replica.process.lock().unwrap() = Some(broker.spawn().unwrap());
     }
 
-    /// Waits until a broker takes requests.
+    /// Waits until a broker accepts requests.
     async fn serves(&self, index: usize) {
         let deadline = Instant::now() + TIMEOUT;
         while TcpStream::connect(self.replicas[index].address).is_err() {
@@ -149,7 +149,7 @@ impl Drop for Replica {
     }
 }
 
-/// An address that nobody listens on.
+/// An address without a listener.
 fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

@@ -1,5 +1,5 @@
-//! The load: workers that make instances and bindings, use them, and delete some of them. What they were told they have is
-//! written down, and what they were told is gone.
+//! The load: workers create instances and bindings, use them, and delete some. The test records what the brokers said
+//! exists, and what they said is gone.
 
 use std::time::Instant;
 
@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use crate::platform::{Made, Platform};
 
-/// An instance that a worker dealt with.
+/// An instance that a worker created.
 #[derive(Debug)]
 pub(crate) struct Instance {
     pub(crate) path: String,
-    /// Whether it is still there.
+    /// Whether it should still exist.
     pub(crate) is_kept: bool,
     pub(crate) bindings: Vec<Binding>,
 }
@@ -25,13 +25,13 @@ impl Instance {
     }
 }
 
-/// A binding that a worker dealt with.
+/// A binding that a worker created.
 #[derive(Debug)]
 pub(crate) struct Binding {
     pub(crate) path: String,
-    /// What the broker answered, if it was made.
+    /// The broker's answer, if the binding was created.
     pub(crate) credentials: Value,
-    /// Whether it is still there.
+    /// Whether it should still exist.
     pub(crate) is_kept: bool,
 }
 
@@ -46,11 +46,11 @@ impl<'a> Load<'a> {
         Self { end, platform }
     }
 
-    /// What one worker has dealt with when its time is over.
+    /// Runs one worker until its time is over, and returns its instances.
     pub(crate) async fn work(&self) -> Vec<Instance> {
         let mut dealt_with = Vec::new();
         while Instant::now() < self.end {
-            // Something must be kept, or there is nothing to look at.
+            // At least one object must be kept for the check.
             let is_first = !dealt_with.iter().any(Instance::keeps_something);
             dealt_with.push(self.instance(is_first).await);
         }
@@ -66,7 +66,7 @@ impl<'a> Load<'a> {
         let mut bindings = join_all((0..count).map(|_| self.binding(&path, is_first))).await;
         let is_kept = is_first || chance(0.3);
         if !is_kept {
-            // With whatever bindings are left on it.
+            // Together with its remaining bindings.
             self.platform.delete(&path).await;
             for binding in &mut bindings {
                 binding.is_kept = false;
@@ -75,7 +75,7 @@ impl<'a> Load<'a> {
         Instance { path, is_kept, bindings }
     }
 
-    /// Makes something, and sometimes asks for it again, as a platform does that forgot about the first time.
+    /// Creates an object, and sometimes repeats the request, like a platform that forgot the first one.
     async fn made(&self, path: &str) -> Option<Value> {
         let Made::Yes(first) = self.platform.make(path).await else { return None };
         if chance(0.7) {

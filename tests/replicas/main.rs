@@ -1,7 +1,8 @@
 //! Brokers that are killed under load: several processes on one store in PostgreSQL, and one on a store in a file. A
-//! platform that repeats and cleans up as the specification says must end with exactly what it was told it has.
+//! platform that retries and cleans up according to the specification must end with exactly the objects that it was
+//! told exist.
 //!
-//! `BINDERY_SOAK_SECONDS` says how long the load lasts; without it a few seconds.
+//! `BINDERY_SOAK_SECONDS` sets the duration of the load; the default is a few seconds.
 
 #![expect(
     clippy::unwrap_used,
@@ -21,16 +22,16 @@ use bindery_test_support::postgres::{self, Postgres};
 
 use self::{cluster::Cluster, load::Load, platform::Platform};
 
-/// At once.
+/// The number of concurrent workers.
 const WORKERS: usize = 6;
-/// How long a broker serves before it is killed: this at least, and up to three times as long.
+/// The minimum time before a broker is killed; the maximum is three times as long.
 const LIFE: Duration = Duration::from_millis(1200);
 
-/// Two at a time would make each other slow.
+/// Two tests at a time would slow each other down.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_brokers_on_one_database_lose_and_double_nothing_when_killed() {
+async fn two_brokers_on_one_database_lose_and_duplicate_nothing_when_killed() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     server.psql(&format!("CREATE DATABASE records OWNER {}", postgres::ADMIN));
     let store = format!(
@@ -44,7 +45,7 @@ async fn two_brokers_on_one_database_lose_and_double_nothing_when_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_on_a_file_loses_and_doubles_nothing_when_killed() {
+async fn a_broker_on_a_file_loses_and_duplicates_nothing_when_killed() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     let folder = tempfile::tempdir().unwrap();
     let store = format!("sqlite:{}", folder.path().join("broker.db").display());

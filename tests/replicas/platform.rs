@@ -1,4 +1,5 @@
-//! A platform's side of the Open Service Broker API: what it makes of each answer, and of none. It asks any of the brokers.
+//! The platform side of the Open Service Broker API: it reacts to each answer and to missing answers, and asks any of
+//! the brokers.
 
 use std::{
     collections::BTreeMap,
@@ -15,9 +16,9 @@ pub(crate) const SERVICE: &str = "s";
 pub(crate) const PLAN: &str = "p";
 pub(crate) const PASSWORD: &str = "the-platforms-own-password";
 
-/// No answer comes after this.
+/// The time limit of an answer.
 const ANSWER: Duration = Duration::from_secs(30);
-/// What a platform repeats is done by then: what a killed broker had in hand is free again long before.
+/// The time limit of all retries; the leases of a killed broker expire long before.
 const PATIENCE: Duration = Duration::from_mins(3);
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -28,7 +29,7 @@ pub(crate) struct Platform {
     counted: Mutex<Counted>,
 }
 
-/// How often each answer was had, and none.
+/// How often each status, or no answer, was received.
 #[derive(Clone, Default)]
 pub(crate) struct Counted(BTreeMap<u16, usize>);
 
@@ -51,12 +52,12 @@ impl fmt::Display for Counted {
 /// A status and a body.
 type Answer = (u16, Value);
 
-/// What became of something that was to be made.
+/// The result of a creation.
 #[derive(Debug)]
 pub(crate) enum Made {
-    /// It is there; the last answer's body.
+    /// The object exists; contains the body of the last answer.
     Yes(Value),
-    /// It failed, and all of it is gone again.
+    /// The creation failed, and nothing is left of it.
     No,
 }
 
@@ -71,8 +72,8 @@ impl Platform {
         self.counted.lock().unwrap().clone()
     }
 
-    /// Makes an instance or a binding: repeats the request, or gives up and deletes what may have come of it, where the
-    /// specification has it so ("Orphan Mitigation").
+    /// Creates an instance or a binding. Repeats the request, or gives up and deletes what may have been created, as
+    /// the specification requires ("Orphan Mitigation").
     pub(crate) async fn make(&self, path: &str) -> Made {
         let deadline = Instant::now() + PATIENCE;
         let asked = format!("{path}?accepts_incomplete={}", rand::rng().random_bool(0.5));
@@ -82,7 +83,7 @@ impl Platform {
             assert!(Instant::now() < deadline, "{path} is not made");
             match self.ask("PUT", &asked, Some(&body)).await {
                 Some((200 | 201, body)) => return Made::Yes(body),
-                // It is there. The same request again tells the rest.
+                // The object exists. The same request again returns its data.
                 Some((202, _)) if self.polled(path).await => {}
                 Some((422, body)) if body["error"] == "ConcurrencyError" => self.pause().await,
                 None | Some((202 | 500.., _)) => {
@@ -97,7 +98,7 @@ impl Platform {
         }
     }
 
-    /// Deletes until the broker says that it is done.
+    /// Deletes until the broker confirms the deletion.
     pub(crate) async fn delete(&self, path: &str) {
         let deadline = Instant::now() + PATIENCE;
         let accepts = rand::rng().random_bool(0.5);
@@ -116,7 +117,7 @@ impl Platform {
         }
     }
 
-    /// What a broker says is there, asked until there is an answer.
+    /// Fetches an object, and retries until there is an answer.
     pub(crate) async fn fetch(&self, path: &str) -> Answer {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -130,7 +131,7 @@ impl Platform {
         }
     }
 
-    /// Polls the last operation until it has ended; whether it succeeded.
+    /// Polls the last operation until it has ended, and returns whether it succeeded.
     async fn polled(&self, path: &str) -> bool {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -144,8 +145,8 @@ impl Platform {
         }
     }
 
-    /// Asks one of the brokers; `None` when there is no answer. A broker that takes no connection did not get the
-    /// request, so that another one is asked, as any load balancer does.
+    /// Sends a request to one of the brokers; `None` if there is no answer. A broker that refuses the connection did
+    /// not get the request, so the next broker is asked, as by a load balancer.
     async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
         let deadline = Instant::now() + ANSWER;
         while Instant::now() < deadline {
@@ -167,7 +168,7 @@ impl Platform {
                 Err(_) => None,
                 Ok(response) => {
                     let status = response.status().as_u16();
-                    // The rest of an answer can be lost, too.
+                    // The rest of an answer can be lost as well.
                     response.json().await.ok().map(|body| (status, body))
                 }
             };

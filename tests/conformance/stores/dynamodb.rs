@@ -1,5 +1,5 @@
-//! A table of its own on a moto that all tests share. The broker takes its account from the environment, as in production;
-//! moto takes any.
+//! A separate table on a moto that all tests share. The broker takes its account from the environment, as in
+//! production; moto accepts any.
 
 use std::{
     path::Path,

@@ -1,4 +1,4 @@
-//! A database of its own on a real PostgreSQL that all tests share, as long as one of them runs.
+//! A separate database on a real PostgreSQL that all tests share while one of them runs.
 
 use std::{
     path::Path,

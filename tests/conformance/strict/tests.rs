@@ -1,4 +1,4 @@
-//! That the examination finds what is wrong.
+//! Checks that `strict` finds mistakes.
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
 use rstest::rstest;

@@ -1,5 +1,5 @@
-//! bindery killed (-9) at four named moments of a branch's life. As in `crash`, something holds the moment still: a lock
-//! in the database, or a policy of the API server's that refuses bindery its next step.
+//! Kills bindery (-9) at four points of a branch's life. As in `crash`, something stops bindery at the right moment:
+//! a lock in the database, or a policy of the API server that refuses bindery's next step.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ struct Forbidden {
 }
 
 impl Forbidden {
-    /// Sets it up and waits until `tried`, a command in the namespace, is refused.
+    /// Creates the policy and waits until `tried`, a command in the namespace, is refused.
     async fn start(branches: &Branches, operation: &str, resource: &str, tried: (&[&str], &str)) -> Self {
         let name = branches.name.clone();
         let manifest = format!(
@@ -66,7 +66,7 @@ impl Branches {
         Api::namespaced(self.scenario.client.clone(), namespace)
     }
 
-    /// Kills the catalog, and waits until one is there again.
+    /// Kills the catalog, and waits until another one is active.
     async fn kill_catalog(&self) {
         self.scenario.installation.kill("catalog").await;
         self.scenario.installation.recovered().await;
@@ -124,7 +124,7 @@ async fn killed_between_a_branchs_instance_and_its_binding() {
     let made = branches.instances(&namespace).get("db").await.unwrap();
     branches.kill_catalog().await;
     forbidden.end().await;
-    // Until the controller has asked again, the refusal stands.
+    // The refusal stands until the controller retries.
     until("the binding", async || branches.wait(&namespace).await.success.then_some(())).await;
     let instance = branches.instances(&namespace).get("db").await.unwrap();
     assert_eq!(instance.metadata.uid, made.metadata.uid, "the instance is the one that was made before");

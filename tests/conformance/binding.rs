@@ -12,19 +12,19 @@ use crate::{
 on_each_store!(
     a_new_binding_is_201_with_credentials,
     the_same_binding_again_is_200_with_its_credentials,
-    a_lasting_binding_is_202_without_credentials,
-    what_a_binding_needs_may_not_be_left_out,
+    an_asynchronous_bind_is_202_without_credentials,
+    required_fields_of_a_binding_may_not_be_missing,
     a_binding_of_another_plan_is_400,
     another_binding_of_the_same_id_is_409,
     a_binding_that_needs_an_app_says_so,
     a_plan_may_be_unbindable,
-    nothing_can_be_bound_that_is_not_there,
-    what_a_platform_adds_is_welcome,
-    each_binding_has_credentials_of_its_own,
-    a_binding_says_how_long_it_lasts,
-    endpoints_are_told_in_full,
-    what_the_service_requires_may_be_given,
-    what_the_service_does_not_require_is_not_given,
+    a_missing_instance_cannot_be_bound,
+    additional_fields_of_a_platform_are_accepted,
+    each_binding_has_its_own_credentials,
+    a_binding_reports_its_lifetime,
+    endpoints_are_complete,
+    fields_of_required_permissions_are_returned,
+    fields_of_other_permissions_are_not_returned,
     parameters_that_break_the_bindings_schema_are_400,
 );
 
@@ -48,7 +48,7 @@ async fn the_same_binding_again_is_200_with_its_credentials(store: Store) {
     assert_eq!(at.calls("bind"), 1);
 }
 
-async fn a_lasting_binding_is_202_without_credentials(store: Store) {
+async fn an_asynchronous_bind_is_202_without_credentials(store: Store) {
     let at = Platform::on(store).await;
     at.made("lasting").await;
     let body = at.put(&polled(B), binding("lasting")).await.must(202);
@@ -57,7 +57,7 @@ async fn a_lasting_binding_is_202_without_credentials(store: Store) {
     at.put(&polled(B), binding("lasting")).await.must(200);
 }
 
-async fn what_a_binding_needs_may_not_be_left_out(store: Store) {
+async fn required_fields_of_a_binding_may_not_be_missing(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     for field in ["service_id", "plan_id"] {
@@ -109,7 +109,7 @@ async fn a_plan_may_be_unbindable(store: Store) {
     at.put(B, binding("unbindable")).await.must_say(400, "not bindable");
 }
 
-async fn nothing_can_be_bound_that_is_not_there(store: Store) {
+async fn a_missing_instance_cannot_be_bound(store: Store) {
     let at = Platform::on(store).await;
     at.put(B, binding("p")).await.must(404);
     at.fake.fail("provision", Fault::Half);
@@ -118,7 +118,7 @@ async fn nothing_can_be_bound_that_is_not_there(store: Store) {
     assert_eq!(at.calls("bind"), 0);
 }
 
-async fn what_a_platform_adds_is_welcome(store: Store) {
+async fn additional_fields_of_a_platform_are_accepted(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     let more = json!({"context": {"platform": "kubernetes", "namespace": "n", "clusterid": "c"}, "app_guid": "a",
@@ -126,7 +126,7 @@ async fn what_a_platform_adds_is_welcome(store: Store) {
     at.put(B, but(binding("p"), &more)).await.must(201);
 }
 
-async fn each_binding_has_credentials_of_its_own(store: Store) {
+async fn each_binding_has_its_own_credentials(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     let first = at.put(B, binding("p")).await.must(201);
@@ -138,7 +138,7 @@ async fn each_binding_has_credentials_of_its_own(store: Store) {
 }
 
 /// `strict` examines the times' form and order.
-async fn a_binding_says_how_long_it_lasts(store: Store) {
+async fn a_binding_reports_its_lifetime(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     let wanted = but(binding("p"), &json!({"parameters": {"expires_in": 3600}}));
@@ -148,7 +148,7 @@ async fn a_binding_says_how_long_it_lasts(store: Store) {
     assert_eq!(at.put(B2, binding("p")).await.must(201)["metadata"], Value::Null);
 }
 
-async fn endpoints_are_told_in_full(store: Store) {
+async fn endpoints_are_complete(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     let endpoints = json!([{"host": "fake.example", "ports": ["1"], "protocol": "tcp"}]);
@@ -166,7 +166,7 @@ fn gifts() -> [(&'static str, Value); 3] {
     ]
 }
 
-async fn what_the_service_requires_may_be_given(store: Store) {
+async fn fields_of_required_permissions_are_returned(store: Store) {
     let at = Platform::on(store).await;
     at.made("t1").await;
     for (field, value) in gifts() {
@@ -178,7 +178,7 @@ async fn what_the_service_requires_may_be_given(store: Store) {
 }
 
 /// A platform may hold such an answer for invalid, so the mistake is told to whoever offers the service.
-async fn what_the_service_does_not_require_is_not_given(store: Store) {
+async fn fields_of_other_permissions_are_not_returned(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     for (field, value) in gifts() {

@@ -14,7 +14,7 @@ on_each_store!(
     the_catalog_has_what_is_required,
     the_catalog_says_what_is_configured,
     ids_and_names_are_unique,
-    services_say_that_they_can_be_fetched,
+    services_report_whether_they_can_be_fetched,
     a_catalog_may_be_empty,
     a_known_catalog_is_not_sent_again,
 );
@@ -68,7 +68,7 @@ async fn ids_and_names_are_unique(store: Store) {
     }
 }
 
-async fn services_say_that_they_can_be_fetched(store: Store) {
+async fn services_report_whether_they_can_be_fetched(store: Store) {
     for service in services(store).await {
         assert_eq!([&service["instances_retrievable"], &service["bindings_retrievable"]], [true, true]);
     }
@@ -162,7 +162,7 @@ fn names_are_of_a_safe_length() {
 }
 
 #[test]
-fn permissions_are_those_of_the_specification() {
+fn only_permissions_of_the_specification_are_accepted() {
     let error = refused(&of_plan("").replace("id: s", "id: s, requires: [root]"));
     assert!(error.contains("syslog_drain"), "{error}");
 }

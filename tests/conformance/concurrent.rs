@@ -1,4 +1,4 @@
-//! Requests that meet work on the same instance or binding.
+//! Concurrent requests for the same instance or binding.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use crate::{
 };
 
 on_each_store!(
-    requests_at_the_same_time_make_one_instance,
-    another_instance_is_409_also_while_it_is_made,
-    another_binding_is_409_also_while_it_is_made,
-    requests_that_meet_are_told_to_come_again,
+    concurrent_equal_requests_create_one_instance,
+    another_instance_is_409_even_during_the_creation,
+    another_binding_is_409_even_during_the_creation,
+    concurrent_requests_get_a_concurrency_error,
     bindings_wait_for_their_instance,
-    bindings_that_meet_are_made_one_after_the_other,
-    a_binding_that_waits_can_be_deleted,
-    a_binding_is_deleted_after_what_is_under_way,
-    bindings_that_wait_are_made_after_a_restart,
-    what_is_there_is_told_beside_what_is_under_way,
+    concurrent_binds_are_carried_out_one_after_the_other,
+    a_waiting_binding_can_be_deleted,
+    an_unbind_follows_the_operation_in_progress,
+    waiting_binds_are_carried_out_after_a_restart,
+    an_existing_binding_is_answered_during_other_operations,
 );
 
-async fn requests_at_the_same_time_make_one_instance(store: Store) {
+async fn concurrent_equal_requests_create_one_instance(store: Store) {
     let at = Platform::on(store).await;
     let held = at.hold().await;
     let requests = [I, I, &polled(I)].map(|path| at.begin("PUT", path, Some(instance("p"))));
@@ -39,7 +39,7 @@ async fn requests_at_the_same_time_make_one_instance(store: Store) {
     assert_eq!(at.calls("provision"), 1);
 }
 
-async fn another_instance_is_409_also_while_it_is_made(store: Store) {
+async fn another_instance_is_409_even_during_the_creation(store: Store) {
     let at = Platform::on(store).await;
     let _held = at.hold().await;
     at.put(&polled(I), instance("lasting")).await.must(202);
@@ -50,7 +50,7 @@ async fn another_instance_is_409_also_while_it_is_made(store: Store) {
     }
 }
 
-async fn another_binding_is_409_also_while_it_is_made(store: Store) {
+async fn another_binding_is_409_even_during_the_creation(store: Store) {
     let at = Platform::on(store).await;
     at.made("lasting").await;
     let _held = at.hold().await;
@@ -58,7 +58,7 @@ async fn another_binding_is_409_also_while_it_is_made(store: Store) {
     at.put(&polled(B), but(binding("lasting"), &json!({"parameters": {"a": 1}}))).await.must(409);
 }
 
-async fn requests_that_meet_are_told_to_come_again(store: Store) {
+async fn concurrent_requests_get_a_concurrency_error(store: Store) {
     let at = Platform::with(store, IMPATIENT).await;
     at.made("lasting").await;
     at.bound("lasting").await;
@@ -99,7 +99,7 @@ async fn bindings_wait_for_their_instance(store: Store) {
 }
 
 /// Cloud Foundry binds many applications to one instance at once, and does not repeat what was refused.
-async fn bindings_that_meet_are_made_one_after_the_other(store: Store) {
+async fn concurrent_binds_are_carried_out_one_after_the_other(store: Store) {
     for plan in ["lasting", "p"] {
         let at = Platform::with(store, Timing { answer: Duration::from_millis(20), ..IMPATIENT }).await;
         at.made(plan).await;
@@ -127,7 +127,7 @@ async fn bindings_that_meet_are_made_one_after_the_other(store: Store) {
     }
 }
 
-async fn a_binding_that_waits_can_be_deleted(store: Store) {
+async fn a_waiting_binding_can_be_deleted(store: Store) {
     let at = Platform::with(store, IMPATIENT).await;
     at.made("lasting").await;
     let held = at.hold().await;
@@ -145,7 +145,7 @@ async fn a_binding_that_waits_can_be_deleted(store: Store) {
     assert_eq!((at.calls("bind"), at.fake.world().logins.len()), (1, 0));
 }
 
-async fn a_binding_is_deleted_after_what_is_under_way(store: Store) {
+async fn an_unbind_follows_the_operation_in_progress(store: Store) {
     let at = Platform::with(store, IMPATIENT).await;
     at.made("lasting").await;
     at.bound("lasting").await;
@@ -164,7 +164,7 @@ async fn a_binding_is_deleted_after_what_is_under_way(store: Store) {
     assert_eq!(at.fake.world().logins.len(), 1);
 }
 
-async fn bindings_that_wait_are_made_after_a_restart(store: Store) {
+async fn waiting_binds_are_carried_out_after_a_restart(store: Store) {
     let at = Platform::with(store, IMPATIENT).await;
     at.made("lasting").await;
     let held = at.hold().await;
@@ -180,7 +180,7 @@ async fn bindings_that_wait_are_made_after_a_restart(store: Store) {
     assert_eq!(at.state(&second, &operation).await, "succeeded");
 }
 
-async fn what_is_there_is_told_beside_what_is_under_way(store: Store) {
+async fn an_existing_binding_is_answered_during_other_operations(store: Store) {
     let at = Platform::with(store, IMPATIENT).await;
     at.made("lasting").await;
     at.bound("lasting").await;

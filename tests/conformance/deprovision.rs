@@ -10,17 +10,17 @@ use crate::{
 };
 
 on_each_store!(
-    an_instance_that_is_removed_is_200,
-    a_lasting_removal_is_202_with_an_operation,
-    an_instance_that_is_gone_is_410,
-    a_removal_names_service_and_plan,
-    a_removal_of_another_plans_instance_is_400,
-    a_failed_removal_says_that_nothing_works,
-    a_failed_lasting_removal_says_that_nothing_works,
-    what_is_being_removed_cannot_be_used,
+    a_deprovision_is_200,
+    an_asynchronous_deprovision_is_202_with_an_operation,
+    a_missing_instance_is_410,
+    a_deprovision_names_service_and_plan,
+    a_deprovision_with_another_plan_is_400,
+    a_failed_deprovision_says_that_the_instance_is_unusable,
+    a_failed_asynchronous_deprovision_says_that_the_instance_is_unusable,
+    an_instance_that_is_being_deleted_cannot_be_used,
 );
 
-async fn an_instance_that_is_removed_is_200(store: Store) {
+async fn a_deprovision_is_200(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     at.bound("p").await;
@@ -30,7 +30,7 @@ async fn an_instance_that_is_removed_is_200(store: Store) {
     at.get(B).await.must(404);
 }
 
-async fn a_lasting_removal_is_202_with_an_operation(store: Store) {
+async fn an_asynchronous_deprovision_is_202_with_an_operation(store: Store) {
     let at = Platform::on(store).await;
     at.made("lasting").await;
     at.delete(&polled(&owned(I, "lasting"))).await.operation();
@@ -38,7 +38,7 @@ async fn a_lasting_removal_is_202_with_an_operation(store: Store) {
     assert!(at.fake.world().is_empty());
 }
 
-async fn an_instance_that_is_gone_is_410(store: Store) {
+async fn a_missing_instance_is_410(store: Store) {
     let at = Platform::on(store).await;
     at.delete(&owned(I, "p")).await.must(410);
     at.made("p").await;
@@ -49,7 +49,7 @@ async fn an_instance_that_is_gone_is_410(store: Store) {
     at.put(I, instance("p2")).await.must(201);
 }
 
-async fn a_removal_names_service_and_plan(store: Store) {
+async fn a_deprovision_names_service_and_plan(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     for query in ["", "?service_id=s", "?plan_id=p", "?service_id=&plan_id=p", "?service_id=s&plan_id="] {
@@ -58,7 +58,7 @@ async fn a_removal_names_service_and_plan(store: Store) {
     at.get(I).await.must(200);
 }
 
-async fn a_removal_of_another_plans_instance_is_400(store: Store) {
+async fn a_deprovision_with_another_plan_is_400(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     at.delete(&owned(I, "p2")).await.must(400);
@@ -67,7 +67,7 @@ async fn a_removal_of_another_plans_instance_is_400(store: Store) {
     at.get(I).await.must(200);
 }
 
-async fn a_failed_removal_says_that_nothing_works(store: Store) {
+async fn a_failed_deprovision_says_that_the_instance_is_unusable(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     at.fake.fail("deprovision", Fault::Half);
@@ -75,7 +75,7 @@ async fn a_failed_removal_says_that_nothing_works(store: Store) {
     at.get(I).await.must(404);
 }
 
-async fn a_failed_lasting_removal_says_that_nothing_works(store: Store) {
+async fn a_failed_asynchronous_deprovision_says_that_the_instance_is_unusable(store: Store) {
     let at = Platform::on(store).await;
     at.made("lasting").await;
     at.bound("lasting").await;
@@ -93,7 +93,7 @@ async fn a_failed_lasting_removal_says_that_nothing_works(store: Store) {
     assert_eq!(at.ended(I).await["state"], "succeeded");
 }
 
-async fn what_is_being_removed_cannot_be_used(store: Store) {
+async fn an_instance_that_is_being_deleted_cannot_be_used(store: Store) {
     let at = Platform::on(store).await;
     at.made("lasting").await;
     at.bound("lasting").await;

@@ -12,13 +12,13 @@ use crate::{
 
 on_each_store!(
     an_error_tells_what_is_wrong,
-    what_still_works_is_told_of_updates_and_deletes_only,
+    only_updates_and_deletes_report_what_still_works,
     a_refused_request_changes_nothing,
-    there_is_nothing_beyond_the_specification,
+    routes_beyond_the_specification_are_refused,
     ids_in_the_path_may_hold_any_characters,
     malformed_encodings_are_400,
     null_counts_as_absent,
-    users_are_told_no_server,
+    errors_for_users_name_no_server,
     ids_in_the_query_may_hold_any_characters,
     operations_need_no_encoding,
 );
@@ -48,7 +48,7 @@ async fn an_error_tells_what_is_wrong(store: Store) {
     waiting.abort();
 }
 
-async fn what_still_works_is_told_of_updates_and_deletes_only(store: Store) {
+async fn only_updates_and_deletes_report_what_still_works(store: Store) {
     let at = Platform::on(store).await;
     let told = |answer: crate::client::Answer| {
         let body = answer.must(500);
@@ -93,7 +93,7 @@ async fn a_refused_request_changes_nothing(store: Store) {
     assert_eq!((read().await, at.fake.world().clone()), (before, world));
 }
 
-async fn there_is_nothing_beyond_the_specification(store: Store) {
+async fn routes_beyond_the_specification_are_refused(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     for path in
@@ -167,7 +167,7 @@ async fn null_counts_as_absent(store: Store) {
 }
 
 /// Addresses, accounts and error codes are the operator's; the reference leads to them in the log.
-async fn users_are_told_no_server(store: Store) {
+async fn errors_for_users_name_no_server(store: Store) {
     let at = Platform::on(store).await;
     let told = |answer: crate::client::Answer| {
         let text = answer.must(500)["description"].as_str().unwrap().to_owned();

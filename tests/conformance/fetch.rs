@@ -10,21 +10,21 @@ use crate::{
 };
 
 on_each_store!(
-    a_fetched_instance_is_as_it_was_asked_for,
-    an_instance_that_is_not_there_is_404,
-    an_instance_that_is_being_made_is_404,
-    an_instance_that_could_not_be_made_is_404,
+    a_fetched_instance_equals_its_request,
+    a_missing_instance_is_404,
+    an_instance_that_is_being_created_is_404,
+    an_instance_whose_creation_failed_is_404,
     an_instance_that_is_being_updated_is_422,
     an_instance_can_be_fetched_once_it_succeeded,
     hints_may_be_given,
     a_fetched_instance_tells_its_maintenance_version,
-    a_fetched_binding_is_the_one_that_was_made,
-    a_binding_that_is_not_there_is_404,
-    a_binding_that_is_being_made_is_404,
+    a_fetched_binding_equals_the_created_one,
+    a_missing_binding_is_404,
+    a_binding_that_is_being_created_is_404,
     a_binding_can_be_fetched_once_it_succeeded,
 );
 
-async fn a_fetched_instance_is_as_it_was_asked_for(store: Store) {
+async fn a_fetched_instance_equals_its_request(store: Store) {
     let at = Platform::on(store).await;
     at.put(I, but(instance("p"), &json!({"parameters": {"a": null, "b": [1]}}))).await.must(201);
     assert_eq!(
@@ -35,7 +35,7 @@ async fn a_fetched_instance_is_as_it_was_asked_for(store: Store) {
     );
 }
 
-async fn an_instance_that_is_not_there_is_404(store: Store) {
+async fn a_missing_instance_is_404(store: Store) {
     let at = Platform::on(store).await;
     at.get(I).await.must(404);
     at.made("p").await;
@@ -43,14 +43,14 @@ async fn an_instance_that_is_not_there_is_404(store: Store) {
     at.get(I).await.must(404);
 }
 
-async fn an_instance_that_is_being_made_is_404(store: Store) {
+async fn an_instance_that_is_being_created_is_404(store: Store) {
     let at = Platform::on(store).await;
     let _held = at.hold().await;
     at.put(&polled(I), instance("lasting")).await.must(202);
     at.get(I).await.must(404);
 }
 
-async fn an_instance_that_could_not_be_made_is_404(store: Store) {
+async fn an_instance_whose_creation_failed_is_404(store: Store) {
     let at = Platform::on(store).await;
     at.fake.fail("provision", Fault::Half);
     at.put(I, instance("p")).await.must_say(500, "half-way");
@@ -89,7 +89,7 @@ async fn a_fetched_instance_tells_its_maintenance_version(store: Store) {
     assert_eq!(at.get(I).await.must(200)["maintenance_info"], json!({"version": "1.0.0+a"}));
 }
 
-async fn a_fetched_binding_is_the_one_that_was_made(store: Store) {
+async fn a_fetched_binding_equals_the_created_one(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     let wanted = but(binding("p"), &json!({"parameters": {"expires_in": 100}}));
@@ -98,7 +98,7 @@ async fn a_fetched_binding_is_the_one_that_was_made(store: Store) {
     assert_eq!(at.get(B).await.must(200), expected);
 }
 
-async fn a_binding_that_is_not_there_is_404(store: Store) {
+async fn a_missing_binding_is_404(store: Store) {
     let at = Platform::on(store).await;
     at.get(B).await.must(404);
     at.made("p").await;
@@ -109,7 +109,7 @@ async fn a_binding_that_is_not_there_is_404(store: Store) {
     at.get(B).await.must(404);
 }
 
-async fn a_binding_that_is_being_made_is_404(store: Store) {
+async fn a_binding_that_is_being_created_is_404(store: Store) {
     let at = Platform::on(store).await;
     at.made("lasting").await;
     let _held = at.hold().await;

@@ -1,4 +1,4 @@
-//! Deletes during a creation, and what polling tells after a delete.
+//! Deletes during a creation, and the answers to polls after a delete.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use crate::{
 };
 
 on_each_store!(
-    a_delete_halts_a_lasting_creation,
-    a_delete_halts_a_creation_that_somebody_waits_for,
-    a_delete_halts_a_lasting_binding,
-    a_finished_delete_is_told_to_each_client_as_it_wants,
-    a_finished_unbinding_is_told_to_each_client_as_it_wants,
-    a_delete_that_was_waited_for_is_forgotten,
-    a_creation_that_failed_stays_failed_after_its_delete,
-    a_creation_that_was_halted_stays_failed_after_its_delete,
-    a_binding_that_failed_stays_failed_after_its_delete,
+    a_delete_cancels_an_asynchronous_creation,
+    a_delete_cancels_a_synchronous_creation,
+    a_delete_cancels_an_asynchronous_bind,
+    a_finished_delete_is_reported_as_each_client_expects,
+    a_finished_unbind_is_reported_as_each_client_expects,
+    a_synchronous_delete_is_forgotten,
+    a_failed_creation_stays_failed_after_its_delete,
+    a_cancelled_creation_stays_failed_after_its_delete,
+    a_failed_bind_stays_failed_after_its_delete,
 );
 
-async fn a_delete_halts_a_lasting_creation(store: Store) {
+async fn a_delete_cancels_an_asynchronous_creation(store: Store) {
     let at = Platform::on(store).await;
     let held = at.hold().await;
     let created = at.put(&polled(I), instance("lasting")).await.operation();
@@ -39,7 +39,7 @@ async fn a_delete_halts_a_lasting_creation(store: Store) {
     assert_eq!((at.calls("provision"), at.fake.world().is_empty()), (0, true));
 }
 
-async fn a_delete_halts_a_creation_that_somebody_waits_for(store: Store) {
+async fn a_delete_cancels_a_synchronous_creation(store: Store) {
     let at = Platform::on(store).await;
     let held = at.hold().await;
     let creating = at.begin("PUT", I, Some(instance("p")));
@@ -53,7 +53,7 @@ async fn a_delete_halts_a_creation_that_somebody_waits_for(store: Store) {
     at.get(I).await.must(404);
 }
 
-async fn a_delete_halts_a_lasting_binding(store: Store) {
+async fn a_delete_cancels_an_asynchronous_bind(store: Store) {
     let at = Platform::on(store).await;
     at.made("lasting").await;
     let held = at.hold().await;
@@ -67,7 +67,7 @@ async fn a_delete_halts_a_lasting_binding(store: Store) {
     assert_eq!((at.calls("bind"), at.fake.world().logins.len()), (0, 0));
 }
 
-async fn a_finished_delete_is_told_to_each_client_as_it_wants(store: Store) {
+async fn a_finished_delete_is_reported_as_each_client_expects(store: Store) {
     let at = Platform::on(store).await;
     at.made("lasting").await;
     let operation = at.delete(&polled(&owned(I, "lasting"))).await.operation();
@@ -78,7 +78,7 @@ async fn a_finished_delete_is_told_to_each_client_as_it_wants(store: Store) {
     }
 }
 
-async fn a_finished_unbinding_is_told_to_each_client_as_it_wants(store: Store) {
+async fn a_finished_unbind_is_reported_as_each_client_expects(store: Store) {
     let at = Platform::on(store).await;
     at.made("lasting").await;
     at.bound("lasting").await;
@@ -90,7 +90,7 @@ async fn a_finished_unbinding_is_told_to_each_client_as_it_wants(store: Store) {
     }
 }
 
-async fn a_delete_that_was_waited_for_is_forgotten(store: Store) {
+async fn a_synchronous_delete_is_forgotten(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     at.bound("p").await;
@@ -100,7 +100,7 @@ async fn a_delete_that_was_waited_for_is_forgotten(store: Store) {
     at.get(&format!("{I}/last_operation")).await.must(404);
 }
 
-async fn a_creation_that_failed_stays_failed_after_its_delete(store: Store) {
+async fn a_failed_creation_stays_failed_after_its_delete(store: Store) {
     let at = Platform::on(store).await;
     at.fake.fail("provision", Fault::Half);
     let failed = at.put(&polled(I), instance("lasting")).await.operation();
@@ -120,7 +120,7 @@ async fn a_creation_that_failed_stays_failed_after_its_delete(store: Store) {
     }
 }
 
-async fn a_creation_that_was_halted_stays_failed_after_its_delete(store: Store) {
+async fn a_cancelled_creation_stays_failed_after_its_delete(store: Store) {
     let at = Platform::with(store, Timing { answer: Duration::from_millis(20), ..TIMING }).await;
     for (plan, delete) in [("lasting", polled(&owned(I, "lasting"))), ("p", owned(I, "p"))] {
         let held = at.hold().await;
@@ -136,7 +136,7 @@ async fn a_creation_that_was_halted_stays_failed_after_its_delete(store: Store) 
     }
 }
 
-async fn a_binding_that_failed_stays_failed_after_its_delete(store: Store) {
+async fn a_failed_bind_stays_failed_after_its_delete(store: Store) {
     let at = Platform::on(store).await;
     at.made("lasting").await;
     at.fake.fail("bind", Fault::Half);

@@ -14,18 +14,18 @@ on_each_store!(
     a_request_without_a_version_is_412,
     an_unsupported_version_is_told_which_to_use,
     the_version_comes_before_the_body,
-    a_newer_minor_version_is_welcome,
-    a_kubernetes_identity_is_welcome,
+    a_newer_minor_version_is_accepted,
+    a_kubernetes_identity_is_accepted,
     an_identity_may_be_left_out,
     a_malformed_identity_changes_nothing,
     the_requests_identity_is_echoed,
-    every_route_wants_authentication,
+    every_route_requires_authentication,
     wrong_credentials_are_401,
-    a_bearer_token_is_as_good,
+    a_bearer_token_is_accepted,
     unknown_fields_are_ignored,
     every_answer_is_json,
     another_content_type_is_400,
-    a_body_that_cannot_be_read_is_400,
+    an_unparsable_body_is_400,
 );
 
 /// Every route, and one that is none.
@@ -67,12 +67,12 @@ async fn the_version_comes_before_the_body(store: Store) {
     }
 }
 
-async fn a_newer_minor_version_is_welcome(store: Store) {
+async fn a_newer_minor_version_is_accepted(store: Store) {
     let at = Platform::on(store).await;
     at.speaking("2.18").get("/v2/catalog").await.must(200);
 }
 
-async fn a_kubernetes_identity_is_welcome(store: Store) {
+async fn a_kubernetes_identity_is_accepted(store: Store) {
     let at = Platform::on(store).await;
     let identity = json!({"username": "duke", "uid": "c2dde242", "groups": ["admin"], "extra": {"k": ["v"]}});
     let value = format!("kubernetes {}", BASE64_STANDARD.encode(identity.to_string()));
@@ -114,7 +114,7 @@ async fn the_requests_identity_is_echoed(store: Store) {
     }
 }
 
-async fn every_route_wants_authentication(store: Store) {
+async fn every_route_requires_authentication(store: Store) {
     let at = Platform::on(store).await;
     for (method, path) in ROUTES {
         // Neither is the version looked at, nor what is asked for.
@@ -136,7 +136,7 @@ async fn wrong_credentials_are_401(store: Store) {
     }
 }
 
-async fn a_bearer_token_is_as_good(store: Store) {
+async fn a_bearer_token_is_accepted(store: Store) {
     let at = Platform::on(store).await;
     for token in ["token-1", "token-2"] {
         let request = at.bare("GET", "/v2/catalog").header(header::API_VERSION, "2.17").bearer_auth(token);
@@ -190,7 +190,7 @@ async fn another_content_type_is_400(store: Store) {
     assert_eq!(typed(&at, "Application/JSON").await, 200);
 }
 
-async fn a_body_that_cannot_be_read_is_400(store: Store) {
+async fn an_unparsable_body_is_400(store: Store) {
     let at = Platform::on(store).await;
     for (method, path) in [("PUT", I), ("PATCH", I), ("PUT", B)] {
         for text in ["", "{", "[]", "null", "\"text\"", "{} {}"] {

@@ -11,7 +11,7 @@ use crate::{
 on_each_store!(
     another_version_is_a_conflict_for_a_new_instance,
     another_version_is_a_conflict_for_an_update,
-    the_catalogs_version_is_welcome,
+    the_catalogs_version_is_accepted,
     a_plan_without_a_version_takes_none,
     only_the_version_is_read,
     an_update_brings_the_catalogs_new_version,
@@ -43,7 +43,7 @@ async fn another_version_is_a_conflict_for_an_update(store: Store) {
     assert_eq!(at.calls("update"), 0);
 }
 
-async fn the_catalogs_version_is_welcome(store: Store) {
+async fn the_catalogs_version_is_accepted(store: Store) {
     let at = Platform::on(store).await;
     at.put(I, versioned("q", &json!({"version": "1.0.0+a"}))).await.must(201);
     let body = json!({"service_id": "s", "maintenance_info": {"version": "1.0.0+a"}});

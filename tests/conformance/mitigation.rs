@@ -13,21 +13,21 @@ use crate::{
 };
 
 on_each_store!(
-    deletes_of_what_never_was_are_410_again_and_again,
-    an_instance_that_was_half_made_can_be_deleted,
-    a_binding_that_was_half_made_can_be_deleted,
-    an_instance_that_failed_while_polled_can_be_deleted,
-    an_instance_whose_caller_hung_up_can_be_deleted,
-    a_binding_whose_caller_hung_up_can_be_deleted,
+    repeated_deletes_of_unknown_ids_are_410,
+    a_half_created_instance_can_be_deleted,
+    a_half_created_binding_can_be_deleted,
+    an_instance_whose_operation_failed_can_be_deleted,
+    an_instance_with_a_lost_answer_can_be_deleted,
+    a_binding_with_a_lost_answer_can_be_deleted,
     a_delete_may_be_repeated_until_it_succeeds,
-    a_failed_delete_is_finished_by_the_broker,
-    a_failed_update_leaves_the_instance_in_use,
-    who_is_told_to_come_again_left_nothing,
+    the_broker_completes_a_failed_delete,
+    a_failed_update_keeps_the_instance_usable,
+    a_concurrency_error_leaves_nothing,
 );
 
 const FAULTS: [Fault; 3] = [Fault::Before, Fault::Half, Fault::After];
 
-async fn deletes_of_what_never_was_are_410_again_and_again(store: Store) {
+async fn repeated_deletes_of_unknown_ids_are_410(store: Store) {
     let at = Platform::on(store).await;
     for _ in 0..3 {
         at.delete(&owned(I, "p")).await.must(410);
@@ -38,7 +38,7 @@ async fn deletes_of_what_never_was_are_410_again_and_again(store: Store) {
     assert_eq!(at.calls("deprovision") + at.calls("unbind"), 0, "nobody was bothered");
 }
 
-async fn an_instance_that_was_half_made_can_be_deleted(store: Store) {
+async fn a_half_created_instance_can_be_deleted(store: Store) {
     let at = Platform::on(store).await;
     for fault in FAULTS {
         at.fake.fail("provision", fault);
@@ -49,7 +49,7 @@ async fn an_instance_that_was_half_made_can_be_deleted(store: Store) {
     }
 }
 
-async fn a_binding_that_was_half_made_can_be_deleted(store: Store) {
+async fn a_half_created_binding_can_be_deleted(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     for fault in FAULTS {
@@ -61,7 +61,7 @@ async fn a_binding_that_was_half_made_can_be_deleted(store: Store) {
     }
 }
 
-async fn an_instance_that_failed_while_polled_can_be_deleted(store: Store) {
+async fn an_instance_whose_operation_failed_can_be_deleted(store: Store) {
     let at = Platform::on(store).await;
     for fault in FAULTS {
         at.fake.fail("provision", fault);
@@ -73,7 +73,7 @@ async fn an_instance_that_failed_while_polled_can_be_deleted(store: Store) {
     }
 }
 
-async fn an_instance_whose_caller_hung_up_can_be_deleted(store: Store) {
+async fn an_instance_with_a_lost_answer_can_be_deleted(store: Store) {
     let at = Platform::on(store).await;
     let held = at.hold().await;
     let caller = at.begin("PUT", I, Some(instance("p")));
@@ -86,7 +86,7 @@ async fn an_instance_whose_caller_hung_up_can_be_deleted(store: Store) {
     assert!(at.fake.world().is_empty());
 }
 
-async fn a_binding_whose_caller_hung_up_can_be_deleted(store: Store) {
+async fn a_binding_with_a_lost_answer_can_be_deleted(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     let held = at.hold().await;
@@ -117,7 +117,7 @@ async fn a_delete_may_be_repeated_until_it_succeeds(store: Store) {
     assert!(at.fake.world().is_empty());
 }
 
-async fn a_failed_delete_is_finished_by_the_broker(store: Store) {
+async fn the_broker_completes_a_failed_delete(store: Store) {
     let at = Platform::with(store, Timing { idle: Duration::from_millis(5), ..TIMING }).await;
     at.made("p").await;
     at.fake.fail("deprovision", Fault::Half);
@@ -126,7 +126,7 @@ async fn a_failed_delete_is_finished_by_the_broker(store: Store) {
     until("it is gone", async || at.delete(&owned(I, "p")).await.status == 410).await;
 }
 
-async fn a_failed_update_leaves_the_instance_in_use(store: Store) {
+async fn a_failed_update_keeps_the_instance_usable(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     at.bound("p").await;
@@ -138,7 +138,7 @@ async fn a_failed_update_leaves_the_instance_in_use(store: Store) {
     }
 }
 
-async fn who_is_told_to_come_again_left_nothing(store: Store) {
+async fn a_concurrency_error_leaves_nothing(store: Store) {
     let at = Platform::with(store, IMPATIENT).await;
     at.made("lasting").await;
     let held = at.hold().await;

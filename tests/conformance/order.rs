@@ -12,12 +12,12 @@ use crate::{
 on_each_store!(
     authentication_comes_before_the_version,
     the_version_comes_before_everything_else,
-    a_delete_of_an_instance_wants_its_ids_first,
+    a_delete_of_an_instance_checks_ids_first,
     a_delete_of_a_binding_says_410_before_400,
-    polling_is_required_before_anything_is_looked_for,
+    polling_is_required_before_the_lookup,
     an_existing_binding_is_409_rather_than_400,
     an_empty_text_counts_as_missing,
-    a_conflict_comes_before_what_is_wrong_with_parameters,
+    a_conflict_comes_before_invalid_parameters,
 );
 
 async fn authentication_comes_before_the_version(store: Store) {
@@ -36,7 +36,7 @@ async fn the_version_comes_before_everything_else(store: Store) {
     old.put(I, json!({})).await.must(412);
 }
 
-async fn a_delete_of_an_instance_wants_its_ids_first(store: Store) {
+async fn a_delete_of_an_instance_checks_ids_first(store: Store) {
     let at = Platform::on(store).await;
     at.delete(I).await.must(400);
     at.delete(&format!("{I}?service_id=s")).await.must(400);
@@ -56,7 +56,7 @@ async fn a_delete_of_a_binding_says_410_before_400(store: Store) {
     at.delete(B).await.must(400);
 }
 
-async fn polling_is_required_before_anything_is_looked_for(store: Store) {
+async fn polling_is_required_before_the_lookup(store: Store) {
     let at = Platform::on(store).await;
     at.delete(&owned(I, "lasting")).await.must_be("AsyncRequired");
     at.delete(&owned(B, "lasting")).await.must_be("AsyncRequired");
@@ -82,7 +82,7 @@ async fn an_empty_text_counts_as_missing(store: Store) {
     }
 }
 
-async fn a_conflict_comes_before_what_is_wrong_with_parameters(store: Store) {
+async fn a_conflict_comes_before_invalid_parameters(store: Store) {
     let at = Platform::on(store).await;
     at.made("strict").await;
     at.put(I, but(instance("strict"), &json!({"parameters": {"size": "large"}}))).await.must(409);

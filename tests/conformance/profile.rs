@@ -8,9 +8,9 @@ use crate::{
     stores::Store,
 };
 
-on_each_store!(the_context_of_kubernetes_is_welcome, a_context_does_not_replace_organization_and_space,);
+on_each_store!(the_context_of_kubernetes_is_accepted, a_context_does_not_replace_organization_and_space,);
 
-async fn the_context_of_kubernetes_is_welcome(store: Store) {
+async fn the_context_of_kubernetes_is_accepted(store: Store) {
     let at = Platform::on(store).await;
     let mut context = json!({"platform": "kubernetes", "namespace": "dev", "clusterid": "c", "instance_name": "db",
         "namespace_annotations": {"example.com/a": "1"}, "instance_annotations": {"example.com/b": "2"}});

@@ -11,12 +11,12 @@ use crate::{
 on_each_store!(
     a_new_instance_is_201,
     the_same_instance_again_is_200_and_says_the_same,
-    a_lasting_instance_is_202_with_an_operation,
-    a_flag_without_need_is_ignored,
-    what_is_required_may_not_be_left_out,
+    an_asynchronous_provision_is_202_with_an_operation,
+    an_unneeded_accepts_incomplete_is_ignored,
+    required_fields_may_not_be_missing,
     unknown_services_and_plans_are_400,
     another_instance_of_the_same_id_is_409,
-    a_change_of_context_is_no_other_instance,
+    a_changed_context_is_still_the_same_instance,
     the_first_answer_has_the_dashboard,
     labels_and_attributes_are_told,
     parameters_that_break_the_schema_are_400,
@@ -40,7 +40,7 @@ async fn the_same_instance_again_is_200_and_says_the_same(store: Store) {
     assert_eq!(at.calls("provision"), 1);
 }
 
-async fn a_lasting_instance_is_202_with_an_operation(store: Store) {
+async fn an_asynchronous_provision_is_202_with_an_operation(store: Store) {
     let at = Platform::on(store).await;
     let operation = at.put(&polled(I), instance("lasting")).await.operation();
     assert!(!operation.is_empty());
@@ -48,13 +48,13 @@ async fn a_lasting_instance_is_202_with_an_operation(store: Store) {
     at.put(&polled(I), instance("lasting")).await.must(200);
 }
 
-async fn a_flag_without_need_is_ignored(store: Store) {
+async fn an_unneeded_accepts_incomplete_is_ignored(store: Store) {
     let at = Platform::on(store).await;
     at.put(&polled(I), instance("p")).await.must(201);
     at.put(&format!("{I}2?accepts_incomplete=false"), instance("p")).await.must(201);
 }
 
-async fn what_is_required_may_not_be_left_out(store: Store) {
+async fn required_fields_may_not_be_missing(store: Store) {
     let at = Platform::on(store).await;
     for field in ["service_id", "plan_id", "organization_guid", "space_guid"] {
         at.put(I, but(instance("p"), &json!({field: null}))).await.must_say(400, field);
@@ -94,7 +94,7 @@ async fn another_instance_of_the_same_id_is_409(store: Store) {
     assert_eq!(at.calls("provision"), 1);
 }
 
-async fn a_change_of_context_is_no_other_instance(store: Store) {
+async fn a_changed_context_is_still_the_same_instance(store: Store) {
     let at = Platform::on(store).await;
     at.put(I, instance("p")).await.must(201);
     let same = json!({"parameters": {}, "context": {"platform": "kubernetes", "instance_name": "n"}});

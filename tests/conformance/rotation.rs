@@ -9,15 +9,15 @@ use crate::{
 };
 
 on_each_store!(
-    a_successor_needs_its_predecessor_only,
+    a_rotation_needs_only_its_predecessor,
     a_plan_must_allow_rotation,
-    a_predecessor_must_be_there,
+    a_predecessor_must_exist,
     a_predecessor_must_not_have_expired,
     a_predecessor_and_its_successor_both_work,
     a_successor_has_the_predecessors_parameters,
     the_same_rotation_again_is_200,
     another_rotation_of_the_same_id_is_409,
-    a_lasting_rotation_is_202,
+    an_asynchronous_rotation_is_202,
     a_predecessor_can_be_deleted_alone,
 );
 
@@ -27,7 +27,7 @@ fn succeeding(predecessor: &str) -> Value {
     json!({"predecessor_binding_id": predecessor})
 }
 
-async fn a_successor_needs_its_predecessor_only(store: Store) {
+async fn a_rotation_needs_only_its_predecessor(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     let first = at.put(B, binding("p")).await.must(201);
@@ -44,7 +44,7 @@ async fn a_plan_must_allow_rotation(store: Store) {
     assert_eq!(at.calls("bind"), 1);
 }
 
-async fn a_predecessor_must_be_there(store: Store) {
+async fn a_predecessor_must_exist(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     at.put(SUCCESSOR, succeeding("b")).await.must_say(400, "predecessor_binding_id");
@@ -108,7 +108,7 @@ async fn another_rotation_of_the_same_id_is_409(store: Store) {
     at.put(B, succeeding("b2")).await.must(409);
 }
 
-async fn a_lasting_rotation_is_202(store: Store) {
+async fn an_asynchronous_rotation_is_202(store: Store) {
     let at = Platform::on(store).await;
     at.made("lasting").await;
     at.bound("lasting").await;

@@ -9,14 +9,14 @@ use crate::{
 };
 
 on_each_store!(
-    a_binding_that_is_revoked_is_200,
-    a_lasting_revocation_is_202_with_an_operation,
-    a_binding_that_is_gone_is_410,
-    a_revocation_names_service_and_plan,
-    a_revocation_after_a_change_of_plan_names_either,
+    an_unbind_is_200,
+    an_asynchronous_unbind_is_202_with_an_operation,
+    a_missing_binding_is_410,
+    an_unbind_names_service_and_plan,
+    an_unbind_after_a_change_of_plan_may_name_either_plan,
 );
 
-async fn a_binding_that_is_revoked_is_200(store: Store) {
+async fn an_unbind_is_200(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     at.bound("p").await;
@@ -25,7 +25,7 @@ async fn a_binding_that_is_revoked_is_200(store: Store) {
     at.get(I).await.must(200);
 }
 
-async fn a_lasting_revocation_is_202_with_an_operation(store: Store) {
+async fn an_asynchronous_unbind_is_202_with_an_operation(store: Store) {
     let at = Platform::on(store).await;
     at.made("lasting").await;
     at.bound("lasting").await;
@@ -34,7 +34,7 @@ async fn a_lasting_revocation_is_202_with_an_operation(store: Store) {
     assert!(at.fake.world().logins.is_empty());
 }
 
-async fn a_binding_that_is_gone_is_410(store: Store) {
+async fn a_missing_binding_is_410(store: Store) {
     let at = Platform::on(store).await;
     at.delete(&owned(B, "p")).await.must(410);
     at.made("p").await;
@@ -45,7 +45,7 @@ async fn a_binding_that_is_gone_is_410(store: Store) {
     at.put(B, binding("p")).await.must(201);
 }
 
-async fn a_revocation_names_service_and_plan(store: Store) {
+async fn an_unbind_names_service_and_plan(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     at.bound("p").await;
@@ -56,7 +56,7 @@ async fn a_revocation_names_service_and_plan(store: Store) {
     at.get(B).await.must(200);
 }
 
-async fn a_revocation_after_a_change_of_plan_names_either(store: Store) {
+async fn an_unbind_after_a_change_of_plan_may_name_either_plan(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     for named in ["p", "p2"] {

@@ -10,22 +10,22 @@ use crate::{
 };
 
 on_each_store!(
-    an_update_that_is_done_is_200,
-    a_lasting_update_is_202_with_an_operation,
+    a_synchronous_update_is_200,
+    an_asynchronous_update_is_202_with_an_operation,
     the_service_must_be_named,
     an_unknown_plan_is_400,
-    what_is_not_there_cannot_be_updated,
+    a_missing_instance_cannot_be_updated,
     without_a_plan_the_plan_stays,
     without_parameters_the_parameters_stay,
     parameters_that_are_not_named_stay,
     no_parameters_mean_nothing,
-    null_takes_a_parameter_away,
+    null_removes_a_parameter,
     a_repeated_update_changes_nothing_more,
     another_plan_must_allow_what_the_instance_has,
-    an_update_to_what_is_already_so_is_200,
+    an_update_without_changes_is_200,
     a_context_alone_may_be_updated_if_the_service_says_so,
     a_context_alone_is_422_if_the_service_does_not,
-    a_plan_is_changed_only_if_it_says_so,
+    a_plan_is_changed_only_if_it_is_updateable,
     an_unsupported_change_is_422,
     a_plan_elsewhere_is_422,
     parameters_that_break_the_updates_schema_are_400,
@@ -34,8 +34,8 @@ on_each_store!(
     a_failed_update_changes_nothing,
     a_failed_update_says_what_still_works,
     an_update_that_the_instances_state_refuses_is_422,
-    a_failed_lasting_update_says_what_still_works,
-    an_update_that_cannot_be_taken_back_says_so,
+    a_failed_asynchronous_update_says_what_still_works,
+    an_update_that_cannot_be_rolled_back_says_so,
     an_update_that_failed_may_be_repeated,
 );
 
@@ -54,7 +54,7 @@ fn database(at: &Platform) -> Database {
     at.fake.world().databases[&"i".into()].clone()
 }
 
-async fn an_update_that_is_done_is_200(store: Store) {
+async fn a_synchronous_update_is_200(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     at.patch(I, to(&json!({"plan_id": "p2", "parameters": {"a": 1}}))).await.must(200);
@@ -63,7 +63,7 @@ async fn an_update_that_is_done_is_200(store: Store) {
     assert_eq!(database(&at).plan, "p2".into());
 }
 
-async fn a_lasting_update_is_202_with_an_operation(store: Store) {
+async fn an_asynchronous_update_is_202_with_an_operation(store: Store) {
     let at = Platform::on(store).await;
     at.made("lasting").await;
     at.patch(&polled(I), to(&json!({"plan_id": "lasting-too"}))).await.operation();
@@ -88,7 +88,7 @@ async fn an_unknown_plan_is_400(store: Store) {
     at.patch(I, to(&json!({"plan_id": "t1"}))).await.must_say(400, "plan_id");
 }
 
-async fn what_is_not_there_cannot_be_updated(store: Store) {
+async fn a_missing_instance_cannot_be_updated(store: Store) {
     let at = Platform::on(store).await;
     at.patch(I, to(&json!({"plan_id": "p2"}))).await.must(404);
     at.fake.fail("provision", Fault::Half);
@@ -144,7 +144,7 @@ async fn no_parameters_mean_nothing(store: Store) {
     at.patch(&format!("{I}2"), renamed).await.must_say(422, "context");
 }
 
-async fn null_takes_a_parameter_away(store: Store) {
+async fn null_removes_a_parameter(store: Store) {
     let at = Platform::on(store).await;
     sized(&at, "p", json!({"a": 1, "b": 2, "nothing": null})).await;
     at.put(I, but(instance("p"), &json!({"parameters": {"a": 1, "b": 2}}))).await.must(200);
@@ -179,7 +179,7 @@ async fn another_plan_must_allow_what_the_instance_has(store: Store) {
     assert_eq!(at.get(I).await.must(200)["parameters"], json!({"size": 2, "keep": 1}));
 }
 
-async fn an_update_to_what_is_already_so_is_200(store: Store) {
+async fn an_update_without_changes_is_200(store: Store) {
     let at = Platform::on(store).await;
     sized(&at, "p", json!({"a": 1})).await;
     at.patch(I, to(&json!({}))).await.must(200);
@@ -201,7 +201,7 @@ async fn a_context_alone_is_422_if_the_service_does_not(store: Store) {
     at.patch(I, to(&context)).await.must_say(422, "context");
 }
 
-async fn a_plan_is_changed_only_if_it_says_so(store: Store) {
+async fn a_plan_is_changed_only_if_it_is_updateable(store: Store) {
     let at = Platform::on(store).await;
     at.made("stiff").await;
     at.patch(I, to(&json!({"plan_id": "p"}))).await.must_say(422, "stiff");
@@ -296,7 +296,7 @@ async fn an_update_that_the_instances_state_refuses_is_422(store: Store) {
     at.patch(I, to(&json!({"parameters": {"a": 2}}))).await.must(500);
 }
 
-async fn a_failed_lasting_update_says_what_still_works(store: Store) {
+async fn a_failed_asynchronous_update_says_what_still_works(store: Store) {
     let at = Platform::on(store).await;
     at.made("lasting").await;
     at.fake.fail("update", Fault::Half);
@@ -307,7 +307,7 @@ async fn a_failed_lasting_update_says_what_still_works(store: Store) {
     assert_eq!(at.get(I).await.must(200)["parameters"], Value::Null);
 }
 
-async fn an_update_that_cannot_be_taken_back_says_so(store: Store) {
+async fn an_update_that_cannot_be_rolled_back_says_so(store: Store) {
     let at = Platform::with(
         store,
         bindery::broker::Timing { idle: std::time::Duration::from_millis(5), ..TIMING },

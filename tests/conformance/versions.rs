@@ -11,12 +11,12 @@ use crate::{
 };
 
 on_each_store!(
-    a_platform_of_2_13_gets_what_it_knows,
-    a_platform_of_2_14_gets_what_it_knows,
-    a_platform_of_2_15_gets_what_it_knows,
-    a_platform_of_2_16_gets_what_it_knows,
-    a_platform_of_2_17_gets_what_it_knows,
-    what_a_platform_does_not_know_it_does_not_mean,
+    a_platform_with_2_13_gets_the_fields_it_knows,
+    a_platform_with_2_14_gets_the_fields_it_knows,
+    a_platform_with_2_15_gets_the_fields_it_knows,
+    a_platform_with_2_16_gets_the_fields_it_knows,
+    a_platform_with_2_17_gets_the_fields_it_knows,
+    newer_fields_of_an_older_platform_are_ignored,
 );
 
 /// What is seen over a life, with the version that brought it.
@@ -108,28 +108,28 @@ async fn updated(at: &Platform, client: &Client) -> Seen {
     vec![("Retry-After", retry)]
 }
 
-async fn a_platform_of_2_13_gets_what_it_knows(store: Store) {
+async fn a_platform_with_2_13_gets_the_fields_it_knows(store: Store) {
     life(store, "2.13").await;
 }
 
-async fn a_platform_of_2_14_gets_what_it_knows(store: Store) {
+async fn a_platform_with_2_14_gets_the_fields_it_knows(store: Store) {
     life(store, "2.14").await;
 }
 
-async fn a_platform_of_2_15_gets_what_it_knows(store: Store) {
+async fn a_platform_with_2_15_gets_the_fields_it_knows(store: Store) {
     life(store, "2.15").await;
 }
 
-async fn a_platform_of_2_16_gets_what_it_knows(store: Store) {
+async fn a_platform_with_2_16_gets_the_fields_it_knows(store: Store) {
     life(store, "2.16").await;
 }
 
-async fn a_platform_of_2_17_gets_what_it_knows(store: Store) {
+async fn a_platform_with_2_17_gets_the_fields_it_knows(store: Store) {
     life(store, "2.17").await;
 }
 
 /// To an older platform a newer field is an extension, which is ignored.
-async fn what_a_platform_does_not_know_it_does_not_mean(store: Store) {
+async fn newer_fields_of_an_older_platform_are_ignored(store: Store) {
     let at = Platform::on(store).await;
     let info = json!({"maintenance_info": {"version": "9.0.0"}});
     at.speaking("2.14").put(I, but(instance("p"), &info)).await.must(201);

@@ -1,4 +1,4 @@
-//! Reconciles ClusterServiceBrokers: reads a broker's catalog and updates the class and plan objects.
+//! Reconciles every ClusterServiceBroker: reads a broker's catalog and updates the class and plan objects.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 

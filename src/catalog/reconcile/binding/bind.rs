@@ -164,7 +164,8 @@ async fn bind(
         &offer.class.spec.external_name,
     )?;
     secrets::check_names(binding)?;
-    secrets::read(api, binding).await?; // Checked before the broker is asked, so that no credentials are made that cannot be stored.
+    // Checked before the broker is asked, so that no credentials are made that cannot be stored.
+    secrets::read(api, binding).await?;
     new.current_operation = Some(BindingOperation::Bind);
     status::start(new);
     let response = request_credentials(binding, &held, &offer, context, new).await?;

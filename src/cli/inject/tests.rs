@@ -270,7 +270,7 @@ fn unreadable_files_are_named() {
     let path = folder.path().join("latin1.yaml");
     fs::write(&path, b"a: \xe4").unwrap();
     let error = bindery(&["-f", path.to_str().unwrap()], "").unwrap_err();
-    assert!(error.contains("latin1.yaml: it is not UTF-8; convert it"), "{error}");
+    assert!(error.contains("latin1.yaml: the file is not UTF-8; convert it"), "{error}");
     let error = bindery(&["-f", "-", "-f", "-"], "").unwrap_err();
     assert_eq!(error, "-f - is given 2 times; give it once, because standard input can be read only once");
     assert!(bindery(&[], "").unwrap_err().contains("--filename <FILE>"));

@@ -200,6 +200,6 @@ mod tests {
             to_secret("bindery-admission-tls", &ServingCertificate::generate(&[], Timestamp::now()).unwrap());
         secret.data.as_mut().unwrap().remove("tls.key");
         let message = from_secret(&secret).unwrap_err().to_string();
-        assert!(message.contains("tls.key") && message.contains("delete it"), "{message}");
+        assert!(message.contains("tls.key") && message.contains("delete the Secret"), "{message}");
     }
 }

@@ -1,4 +1,5 @@
-//! `bindery rotate-admin`: another password for the administrator of a database server, kept where the old one is.
+//! `bindery rotate-admin`: changes the administrator's password of a database server, and stores the new password
+//! where the old one was.
 
 use std::{
     io::Write,
@@ -28,23 +29,24 @@ use crate::{
     k8s::{self, explain},
 };
 
-/// Change the password that bindery has on a database server.
+/// Change the administrator's password of a database server.
 ///
-/// The new password is kept beside the old one before the server is told, with `.next` added to the name, and takes its
-/// place afterwards; brokers try both meanwhile. Repeat the command if it was cut off.
+/// The new password is first stored beside the old one, under the same name with `.next` appended. Then the server
+/// gets the new password, and finally it replaces the old one. Meanwhile brokers try both. If the command was
+/// interrupted, repeat it.
 #[derive(Debug, clap::Args)]
 pub(super) struct RotateAdminArgs {
     /// Which of the configuration's `backends`.
     #[arg(long)]
     server: String,
-    /// The Secret that the server's passwordFile is mounted from, in the installation's namespace. Without it the file
-    /// itself is written.
+    /// The Secret from which the server's passwordFile is mounted, in the installation's namespace. Without it the
+    /// command writes the file itself.
     #[arg(long)]
     secret: Option<String>,
     /// The password's key in that Secret.
     #[arg(long, default_value = "password", requires = "secret")]
     secret_key: String,
-    /// How long to leave other brokers to see what is in the Secret: 90s unless there is none.
+    /// How long to wait until other brokers have read the changed Secret. Default: 90s, or no wait without a Secret.
     #[arg(long)]
     settle: Option<Lifetime>,
     /// The installation's namespace.
@@ -55,7 +57,7 @@ pub(super) struct RotateAdminArgs {
     config: PathBuf,
 }
 
-/// Kubelets bring a changed Secret to volumes within this time.
+/// Kubelets update mounted Secrets within this time.
 const SECRETS_SETTLE: Duration = Duration::from_secs(90);
 
 /// The password in its file.
@@ -68,10 +70,10 @@ struct InSecret {
     key: String,
 }
 
-/// What was done, for people.
+/// Returns a report of what was done.
 ///
 /// # Errors
-/// When the password is the old one, or may be either one; the command can be repeated.
+/// When the password is still the old one, or may be either one. The command can be repeated.
 pub(super) async fn run(args: &RotateAdminArgs) -> anyhow::Result<String> {
     let services = from_file(&args.config)?.services;
     let server = BackendName::from(args.server.as_str());
@@ -109,7 +111,7 @@ impl PasswordKeeper for InSecret {
         let found = match self.api.get(&self.name).await {
             Ok(found) => found,
             Err(error) => bail!(
-                "Secret {}: {}; name the right one, and let bindery get and patch it",
+                "Secret {}: {}; name the right Secret, and let bindery get and patch it",
                 self.name,
                 explain(&error)
             ),
@@ -123,7 +125,7 @@ impl PasswordKeeper for InSecret {
                 self.name
             );
         }
-        // Nobody has written to it since.
+        // The patch fails if the Secret was changed since.
         let version = found.metadata.resource_version;
         let next = STANDARD.encode(next.expose_secret());
         self.patch(json!({"metadata": {"resourceVersion": version}, "data": {self.staged(): next}})).await
@@ -150,7 +152,7 @@ impl InSecret {
     }
 }
 
-/// For whom another file is, and never half.
+/// Writes a file with the permissions of another file, atomically.
 fn write_like(model: &Path, path: &Path, text: &str) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;

@@ -92,7 +92,7 @@ pub struct ServiceBindingStatus {
     /// The credentials that bindery has written, newest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub revisions: Vec<Revision>,
-    /// The versions of the Secrets that bindery wrote. Any other version is a change by somebody else.
+    /// The versions of the Secrets that bindery wrote. Any other version is a change by another client.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<WrittenSecret>,
     /// SHA-256 of the annotation that names the variables, for noticing a change.

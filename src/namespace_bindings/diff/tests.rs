@@ -258,7 +258,7 @@ fn a_pending_deletion_follows_the_present_grace_period() {
     place.assignments.clear();
     let annotations = Arc::make_mut(&mut place.instances[0]).annotations_mut();
     annotations.insert(branch::LEAVES_AT.to_owned(), at(9_999).to_string());
-    assert_eq!(place.settle(0), ["Leaving"], "nobody may stay for ever by writing it on the instance");
+    assert_eq!(place.settle(0), ["Leaving"], "users must not extend the time by writing the annotation");
     assert_eq!(place.instances[0].annotations()[branch::LEAVES_AT], at(30).to_string());
 }
 

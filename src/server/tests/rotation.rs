@@ -1,5 +1,5 @@
-//! A change of authority under load: whoever trusts the bundle from before or the one from after, and whenever he hears
-//! of it, meets a certificate that he trusts.
+//! A change of authority under load: a client that trusts the former or the new bundle, whenever it learns of the new
+//! one, always meets a certificate that it trusts.
 
 use std::sync::{
     Mutex,
@@ -25,7 +25,7 @@ const PACE: Pace = Pace {
     spread: Duration::from_millis(1500),
 };
 
-/// What is published, for those who watch it.
+/// Publishes bundles to the clients that watch it.
 struct Published(watch::Sender<String>);
 
 #[async_trait]
@@ -40,7 +40,7 @@ impl TrustAnchors for Published {
     }
 }
 
-/// An API server that knows one Secret.
+/// An API server with one Secret.
 async fn api_server(secret: Arc<Mutex<Secret>>) -> kube::Client {
     let read = async |State(secret): State<Arc<Mutex<Secret>>>| Json(secret.lock().unwrap().clone());
     let router = Router::new().route("/api/v1/namespaces/n/secrets/s", get(read)).with_state(secret);
@@ -70,16 +70,16 @@ async fn keeper(
     }
 }
 
-/// A server whose certificate is kept in a Secret.
+/// A server whose certificate is stored in a Secret.
 struct Served {
     secret: Arc<Mutex<Secret>>,
-    /// The bundle that is published.
+    /// The published bundle.
     known: watch::Receiver<String>,
     address: SocketAddr,
     _stop: DropGuard,
 }
 
-/// Serves with this certificate, once its bundle is published.
+/// Serves with this certificate once its bundle is published.
 async fn served(first: &ServingCertificate, pace: Pace) -> Served {
     let secret = Arc::new(Mutex::new(to_secret("s", first)));
     let (published, known) = watch::channel(String::new());
@@ -97,7 +97,7 @@ async fn served(first: &ServingCertificate, pace: Pace) -> Served {
     Served { secret, known, address, _stop: guard }
 }
 
-/// Opens one connection after the other, each trusting the bundle that was published so long ago.
+/// Opens one connection after the other with the bundle that was published this long ago.
 async fn connects(
     address: SocketAddr,
     mut published: watch::Receiver<String>,
@@ -126,7 +126,7 @@ async fn connects(
 async fn no_handshake_fails_while_the_authority_changes() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (first, second) = (made(), made());
-    // As `renewed` makes it of an authority in its last year.
+    // As `renewed` creates it for an authority in its last year.
     let second = ServingCertificate { bundle: format!("{}{}", second.bundle, first.bundle), ..second };
     let Served { secret, known, address, _stop } = served(&first, PACE).await;
 
@@ -164,7 +164,8 @@ async fn no_handshake_fails_while_the_authority_changes() {
     }
 }
 
-/// As when the Secret is deleted: there is nothing to wait for, since nobody trusts what was there before.
+/// As after the deletion of the Secret: waiting would not help, because clients with the new bundle do not trust the
+/// former certificate.
 #[tokio::test]
 async fn a_certificate_of_an_unrelated_authority_is_presented_at_once() {
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -51,7 +51,7 @@ const APART: [(&str, &[&str]); 3] = [
 ];
 
 /// Folders that do no IO and know no async runtime. They import each other and nothing else of bindery.
-const PURE: [&str; 5] = ["apis", "osb", "injection", "policy", "contract"];
+const PURE: &[&str] = &["apis", "osb", "injection", "policy", "contract"];
 /// The crates that pure folders use; of `kube` only what describes kinds.
 const PURE_CRATES: [&str; 14] = [
     "base64",
@@ -75,13 +75,14 @@ const PURE_KUBE: [&str; 6] =
 const IMPURE_STD: [&str; 7] = ["env", "fs", "io", "net", "os", "process", "thread"];
 
 /// Circles that are known, by the folder that holds all of their files, and who opens them. Remove what has been opened.
-const KNOWN_CIRCLES: [&str; 3] = [
-    "broker/engine", // operation
-    "injection",     // bindings
-    "pods",          // events
+const KNOWN_CIRCLES: &[&str] = &[
+    "broker/backends/sql/postgresql", // backends: connection and start (CHANGE_TIMEOUT)
+    "broker/config",                  // backends: settings and store (StoreKey)
+    "injection",                      // bindings
+    "pods",                           // bindings
 ];
 /// Imports between folders that are known to go up, and who turns them round.
-const KNOWN_IMPORTS: [&str; 1] = [
+const KNOWN_IMPORTS: &[&str] = &[
     "bindings imports admission", // bindings
 ];
 

@@ -32,21 +32,25 @@ pub struct Fuse(Arc<AtomicUsize>);
 
 impl Fuse {
     /// Lets so many steps happen.
+    #[must_use]
     pub fn after(steps: usize) -> Self {
         Self(Arc::new(AtomicUsize::new(steps)))
     }
 
     /// Lets all steps happen.
+    #[must_use]
     pub fn never() -> Self {
         Self::after(usize::MAX)
     }
 
     /// Whether the next step still happens.
+    #[must_use]
     pub fn holds(&self) -> bool {
         self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
     }
 
     /// Whether it is gone.
+    #[must_use]
     pub fn is_gone(&self) -> bool {
         self.0.load(Ordering::SeqCst) == 0
     }
@@ -100,6 +104,7 @@ pub struct World {
 
 impl World {
     /// Whether nothing is left, of any instance.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.roles.is_empty() && self.databases.is_empty() && self.logins.is_empty()
     }
@@ -122,6 +127,7 @@ impl Default for Fake {
 
 impl Fake {
     /// A backend that works on this world, until the fuse is gone.
+    #[must_use]
     pub fn new(world: Arc<Mutex<World>>, fuse: Fuse) -> Self {
         Self { world, fuse, permits: Arc::new(Semaphore::new(1000)) }
     }

@@ -1,7 +1,7 @@
 //! The audit log: one line for each request for an operation or for credentials, and one for the end of each asynchronous
 //! operation.
 
-use super::{BindResult, FetchedBinding, Provisioned, Refusal, RequestContext, Status};
+use super::{BindResult, Provisioned, Refusal, RequestContext, Status};
 use crate::{
     broker::store::{
         Key,
@@ -46,12 +46,6 @@ impl AuditOutcome for Provisioned {
 impl AuditOutcome for BindResult {
     fn label(&self) -> &'static str {
         self.status.label()
-    }
-}
-
-impl AuditOutcome for FetchedBinding {
-    fn label(&self) -> &'static str {
-        "done"
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
         },
     },
     Caller, Engine, Refusal,
-    audit::Audit,
+    audit::{Audit, AuditOutcome},
     no_binding, no_instance,
     tombstone::Tombstone,
 };
@@ -20,6 +20,12 @@ use crate::osb::{BindingId, FetchedInstance, InstanceId, LastOperation, Object, 
 pub(crate) struct FetchedBinding {
     pub(crate) bound: Bound,
     pub(crate) parameters: Object,
+}
+
+impl AuditOutcome for FetchedBinding {
+    fn label(&self) -> &'static str {
+        "done"
+    }
 }
 
 impl Engine {

@@ -1,7 +1,6 @@
-//! Which environment variables a binding gives, and what stands in them: the content of the Secret `<binding>-env`.
-//! Pure. The sources are, nearest first, the annotation `bindery.dev/env` of the binding, `metadata.bindery.env` of the
-//! plan, that of the service, and what is known about well-known services, by the service's name or else by the key `type`
-//! of the credentials; the nearest one that is there decides alone.
+//! The environment variables of a binding, which are the content of the Secret `<binding>-env`. Pure. The sources are, nearest first, the annotation `bindery.dev/env` of the binding, `metadata.bindery.env` of the
+//! plan, that of the service, and what bindery knows of well-known services, by the service's name or else by the key `type`
+//! of the credentials. Only the nearest source counts.
 //!
 //! An entry is `NAME=key`, the value of a key of the credentials, or `NAME=template`, in which `{key}` stands for the
 //! percent-encoded value, `{key|raw}` for the value as it is, and `{{` and `}}` for braces. Entries stand on lines of
@@ -11,13 +10,14 @@ use std::collections::BTreeMap;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::osb::{Credentials, Object};
 
 /// What [`Credentials`] are percent-encoded with: all but RFC 3986's unreserved characters.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// What is known about services whose catalog says nothing: the service's name or its type, the variable, the key.
+/// The variables of services whose catalog names none: the service's name or its type, the variable, the key.
 const WELL_KNOWN: [(&str, &str, &str); 7] = [
     ("cockroachdb", "COCKROACH_URL", "uri"),
     ("postgresql", "DATABASE_URL", "uri"),
@@ -49,7 +49,7 @@ pub enum VariablesError {
     },
 }
 
-/// Checks what will stand in a binding's annotation `bindery.dev/env`.
+/// Checks a text for a binding's annotation `bindery.dev/env`.
 pub(crate) fn check_variables(text: &str) -> Result<(), VariablesError> {
     Variables::parse("what the variables are called", text).map(drop)
 }
@@ -102,10 +102,8 @@ impl Variables {
         if let Some(text) = annotation {
             return Self::parse(&format!("annotation {}", crate::contract::binding::ENV), text);
         }
-        for (metadata, source_name) in [(plan, "plan"), (class, "service")] {
-            if let Some(value) = metadata.and_then(|metadata| metadata.get("bindery")?.get("env")) {
-                return Self::from_metadata(&format!("metadata.bindery.env of the {source_name}"), value);
-            }
+        if let Some((source_name, value)) = named_by_catalog(plan, class) {
+            return Self::from_metadata(&format!("metadata.bindery.env of the {source_name}"), value);
         }
         let source_name = format!("what bindery knows of {service}");
         Ok(Self { source_name, optional: true, entries: well_known(service) })
@@ -205,6 +203,30 @@ impl Variables {
     }
 }
 
+/// What the metadata of the plan, or else of the service, says of variables, and which of them it is.
+fn named_by_catalog<'a>(
+    plan: Option<&'a Object>,
+    class: Option<&'a Object>,
+) -> Option<(&'static str, &'a Value)> {
+    let env = |metadata: Option<&'a Object>| metadata?.get("bindery")?.get("env");
+    env(plan).map(|value| ("plan", value)).or_else(|| env(class).map(|value| ("service", value)))
+}
+
+/// SHA-256 of the source that names the variables of a binding, by which a change of the source is seen.
+pub(crate) fn checksum(
+    annotation: Option<&str>,
+    plan: Option<&Object>,
+    class: Option<&Object>,
+    service: &str,
+) -> String {
+    let text = match (annotation, named_by_catalog(plan, class)) {
+        (Some(text), _) => text.to_owned(),
+        (None, Some((_, value))) => value.to_string(),
+        (None, None) => format!("what bindery knows of {service}"),
+    };
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The variables of a well-known service or type of service.
 fn well_known(of: &str) -> Vec<Entry> {
     let known = WELL_KNOWN.iter().filter(|(name, ..)| *name == of);
@@ -298,129 +320,4 @@ fn placeholder(text: &str) -> Result<Piece, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-
-    fn credentials() -> Credentials {
-        let object = json!({"host": "h", "port": 26257, "username": "u@x", "password": "p/w: d", "uri": "postgres://x"});
-        object.as_object().unwrap().clone().into()
-    }
-
-    fn rendered(text: &str) -> Result<Vec<String>, String> {
-        let variables = Variables::find(Some(text), None, None, "any").map_err(|error| error.to_string())?;
-        let values = variables.render(&credentials()).map_err(|error| error.to_string())?;
-        Ok(values.into_iter().map(|(name, value)| format!("{name}={value}")).collect())
-    }
-
-    fn object(value: &Value) -> Object {
-        value.as_object().unwrap().clone()
-    }
-
-    #[test]
-    fn keys_and_templates_become_values() {
-        for (text, expected) in [
-            ("DB_URL=uri", vec!["DB_URL=postgres://x"]),
-            (" A = host , B = port ", vec!["A=h", "B=26257"]),
-            ("A=host\n\nB=port\n", vec!["A=h", "B=26257"]),
-            (
-                "DSN=pg://{username}:{password}@{host}:{port}/x?a=1,2",
-                vec!["DSN=pg://u%40x:p%2Fw%3A%20d@h:26257/x?a=1,2"],
-            ),
-            ("P={password|raw}", vec!["P=p/w: d"]),
-            ("D=Driver={{PostgreSQL}};UID={username|raw}", vec!["D=Driver={PostgreSQL};UID=u@x"]),
-            ("spring.datasource.url=uri", vec!["spring.datasource.url=postgres://x"]),
-            ("", vec![]),
-        ] {
-            assert_eq!(rendered(text).unwrap(), expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn mistakes_name_the_entry_and_show_no_value() {
-        for (text, word) in [
-            ("DB_URL", "NAME=key"),
-            ("1A=uri", "1A"),
-            ("A=", "missing"),
-            ("A=uri,A=host", "twice"),
-            ("A={uri", "without }"),
-            ("A=uri}", "without {"),
-            ("A={}", "no key"),
-            ("A={uri|base64}", "base64"),
-            ("A=url", "no key \"url\"; they have host"),
-        ] {
-            let message = rendered(text).unwrap_err();
-            assert!(
-                message.starts_with("annotation bindery.dev/env, entry") && message.contains(word),
-                "{message}"
-            );
-            assert!(!message.contains("p/w"), "{message}");
-        }
-    }
-
-    #[test]
-    fn the_nearest_source_decides() {
-        let plan = object(&json!({"bindery": {"env": {"P": "host"}}}));
-        let class = object(&json!({"bindery": {"env": "C=host"}, "displayName": "x"}));
-        let names = |annotation, plan, class| {
-            let variables = Variables::find(annotation, plan, class, "cockroachdb").unwrap();
-            variables.render(&credentials()).unwrap().into_keys().collect::<Vec<_>>()
-        };
-        assert_eq!(names(Some("A=host"), Some(&plan), Some(&class)), ["A"]);
-        assert_eq!(names(None, Some(&plan), Some(&class)), ["P"]);
-        assert_eq!(names(None, None, Some(&class)), ["C"]);
-        assert_eq!(names(None, None, None), ["COCKROACH_URL"]);
-        assert!(names(Some(""), None, None).is_empty());
-    }
-
-    #[test]
-    fn a_well_known_variable_without_its_key_is_left_out() {
-        let variables = Variables::find(None, None, None, "dh-sqs").unwrap();
-        let queue: Credentials = object(&json!({"QueueURL": "https://q"})).into();
-        assert_eq!(
-            variables.render(&queue).unwrap(),
-            [("QUEUE_URL".to_owned(), "https://q".to_owned())].into()
-        );
-        assert!(Variables::find(None, None, None, "mysql").unwrap().render(&queue).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_service_of_any_name_gives_the_variables_of_its_type() {
-        let orders: Credentials = object(&json!({"type": "postgresql", "uri": "postgres://x"})).into();
-        let names = |class: Option<&Object>, service, credentials| {
-            variables(None, None, class, service, credentials).unwrap().into_keys().collect::<Vec<_>>()
-        };
-        assert_eq!(names(None, "orders-db", &orders), ["DATABASE_URL"]);
-        assert_eq!(names(None, "cockroachdb", &orders), ["COCKROACH_URL"], "the name is nearer");
-        let none = object(&json!({"bindery": {"env": ""}}));
-        assert!(names(Some(&none), "orders-db", &orders).is_empty(), "the catalog is nearer");
-        let odd: Credentials = object(&json!({"type": ["mysql"], "uri": "u"})).into();
-        assert!(names(None, "orders-db", &odd).is_empty());
-    }
-
-    #[test]
-    fn metadata_of_another_shape_is_an_error() {
-        for env in [json!(["A=b"]), json!({"A": 1})] {
-            let plan = object(&json!({"bindery": {"env": env}}));
-            assert!(Variables::find(None, Some(&plan), None, "x").unwrap_err().to_string().contains("plan"));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_makes_it_panic(text in ".{0,60}|[A-Z={}|,a-z\n]{0,60}") {
-            let _ = rendered(&text);
-        }
-
-        #[test]
-        fn an_encoded_value_decodes_to_itself(password in ".{0,20}") {
-            let given: Credentials = object(&json!({"password": password})).into();
-            let variables = Variables::find(Some("P={password}"), None, None, "x").unwrap();
-            let value = variables.render(&given).unwrap().remove("P").unwrap();
-            let decoded = percent_encoding::percent_decode_str(&value).decode_utf8().unwrap();
-            prop_assert_eq!(decoded.into_owned(), password);
-        }
-    }
-}
+mod tests;

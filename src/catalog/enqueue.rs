@@ -11,7 +11,7 @@ use kube::{
 use super::{context::Context, ledger::external_resource_name};
 use crate::apis::servicecatalog::{
     ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ConditionType, ExternalResource,
-    ExternalResourceKind, ServiceBinding, ServiceInstance,
+    ExternalResourceKind, ExternalResourceSpec, ServiceBinding, ServiceInstance,
 };
 use crate::{
     contract::external_resource::ADOPT,
@@ -49,17 +49,30 @@ impl Queues {
     }
 
     pub(super) fn class(&self, context: &Context, change: &Change<ClusterServiceClass>) {
-        self.offer(context, change);
+        let Change::Applied { object, beyond_status } = change else { return };
+        self.waiting_objects(context);
+        if *beyond_status {
+            self.bindings_of(context, |of| of.service_id == object.spec.external_id);
+        }
     }
 
     pub(super) fn plan(&self, context: &Context, change: &Change<ClusterServicePlan>) {
-        self.offer(context, change);
+        let Change::Applied { object, beyond_status } = change else { return };
+        self.waiting_objects(context);
+        if *beyond_status {
+            self.bindings_of(context, |of| of.plan_id == object.spec.external_id);
+        }
     }
 
-    fn offer<K: Resource>(&self, context: &Context, change: &Change<K>) {
-        match change {
-            Change::Applied { .. } => self.waiting_objects(context),
-            Change::Deleted(_) => {}
+    /// The bindings of a class or plan: their variables may be called otherwise now.
+    fn bindings_of(&self, context: &Context, is_of: impl Fn(&ExternalResourceSpec) -> bool) {
+        let external_resources = context.stores.external_resources.state_filter(|external_resource| {
+            external_resource.spec.kind == ExternalResourceKind::ServiceBinding
+                && is_of(&external_resource.spec)
+        });
+        for external_resource in external_resources {
+            let ExternalResourceSpec { name, namespace, .. } = &external_resource.spec;
+            wake(&self.bindings, ObjectRef::new(name).within(namespace));
         }
     }
 

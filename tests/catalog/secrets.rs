@@ -1,10 +1,10 @@
 //! The Secrets of a binding: their content, their ownership, and their restoration.
 
-use bindery::apis::servicecatalog::ServiceBinding;
+use bindery::apis::servicecatalog::{ClusterServicePlan, ServiceBinding};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    ResourceExt,
-    api::{Patch, PatchParams, PostParams},
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
@@ -92,6 +92,25 @@ async fn variables_follow_the_annotation() {
     place.binding_is("b", "InjectedBindResult").await;
     let variables = place.secret("b-env").await.unwrap();
     assert_eq!(variables.data.as_ref().unwrap().keys().collect::<Vec<_>>(), ["X"]);
+    assert_eq!(variables.annotations()["bindery.dev/revision"], "1", "the credentials are the same");
+}
+
+/// Without an annotation the plan's metadata names them.
+#[tokio::test]
+async fn variables_follow_the_plan() {
+    let place = bound(json!({})).await;
+    let plans: Api<ClusterServicePlan> = Api::all(place.client.clone());
+    let all = plans.list(&ListParams::default()).await.unwrap();
+    for plan in all.iter().filter(|plan| plan.spec.cluster_service_broker_name == place.broker.name()) {
+        let changes = json!({"spec": {"externalMetadata": {"bindery": {"env": "DB_HOST=host"}}}});
+        plans.patch(&plan.name_any(), &PatchParams::default(), &Patch::Merge(changes)).await.unwrap();
+    }
+    until("the variables of the plan", async || {
+        let data = place.secret("b-env").await.unwrap().data.unwrap_or_default();
+        data.keys().eq(["DB_HOST"])
+    })
+    .await;
+    let variables = place.secret("b-env").await.unwrap();
     assert_eq!(variables.annotations()["bindery.dev/revision"], "1", "the credentials are the same");
 }
 

@@ -95,7 +95,7 @@ pub struct ServiceBindingStatus {
     /// The versions of the Secrets that bindery wrote. Any other version is a change by another client.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<WrittenSecret>,
-    /// SHA-256 of the annotation that names the variables, for noticing a change.
+    /// SHA-256 of the annotation, or of the catalog's metadata, that names the variables, for noticing a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variables_checksum: Option<String>,
 }

@@ -7,12 +7,14 @@ use std::{sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
-    Failure, NotBound, Remedy, expiry, request_credentials::request_credentials,
-    revoke_unusable::revoke_unusable, write_secrets::write_secrets,
+    Failure, NotBound, Remedy, expiry,
+    offer::{named_variables, offer, variables_checksum},
+    request_credentials::request_credentials,
+    revoke_unusable::revoke_unusable,
+    write_secrets::write_secrets,
 };
 use crate::{
     apis::servicecatalog::{
@@ -55,7 +57,7 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
     let uid = binding.uid().unwrap_or_default();
     let asked = binding.annotations().get(contract::RECONCILE).map(String::as_str);
-    let checksum = variables_checksum(binding);
+    let names = named_variables(binding, context);
     let api: Api<ServiceBinding> = Api::namespaced(context.client.clone(), &namespace);
     let has_ended = expiry::time_left(&old, now().0).is_some_and(|left| left.is_zero());
     if has_ended && !context.secret_checks.is_requested(&uid, asked) {
@@ -66,13 +68,15 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
         status::write(context, &api, binding, &old, new).await?;
         return Ok(Next::AwaitChange);
     }
-    if old.conditions.is_true(ConditionType::Ready) && old.variables_checksum == checksum {
+    if old.conditions.is_true(ConditionType::Ready) && names.is_what_is_written(&old) {
         let wait = context.secret_checks.until_due(&uid, asked);
         if !wait.is_zero() {
+            names.noted(context, &api, binding, &old).await?;
             return Ok(Next::After(expiry::or_expiry(wait, &old, now().0)));
         }
         if secrets::untouched(&secrets, binding, &old.secrets).await? {
             let wait = context.secret_checks.checked(&uid, asked);
+            names.noted(context, &api, binding, &old).await?;
             return Ok(Next::After(expiry::or_expiry(wait, &old, now().0)));
         }
     }
@@ -80,7 +84,6 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
     let mut new = old.clone();
     let next = match bind(&binding, context, &secrets, &mut new).await {
         Ok(()) => {
-            new.variables_checksum = checksum;
             Next::After(expiry::or_expiry(context.secret_checks.checked(&uid, asked), &new, now().0))
         }
         Err(Failure::Cluster(error)) => return in_a_living_namespace(error),
@@ -173,6 +176,7 @@ async fn bind(
         return Err(revoke_unusable(binding, context, error, new).await);
     }
     write_secrets(binding, &offer, &variables, &response, api, new).await?;
+    new.variables_checksum = Some(variables_checksum(binding, Some(&offer)));
     new.current_operation = None;
     new.operation_start_time = None;
     new.reconciled_generation = binding.metadata.generation.unwrap_or_default();
@@ -223,27 +227,4 @@ async fn held(instance: &ServiceInstance, context: &Context) -> Result<ExternalR
         );
         NotBound::new(reasons::ERROR_INSTANCE_NOT_READY, message, Remedy::Retry).into()
     })
-}
-
-/// The class and plan from which the instance was made.
-fn offer(held: &ExternalResource, context: &Context) -> Result<Offer, NotBound> {
-    let class = context.stores.classes.find(|known| known.spec.external_id == held.spec.service_id);
-    let plan = context.stores.plans.find(|known| known.spec.external_id == held.spec.plan_id);
-    let (Some(class), Some(plan)) = (class, plan) else {
-        let message = "the broker does not offer the class or plan of the instance any more; register its \
-            ClusterServiceBroker again";
-        return Err(NotBound::new(reasons::ERROR_INSTANCE_REFS_UNRESOLVED, message, Remedy::Watched));
-    };
-    let offer = Offer { class, plan };
-    if !offer.is_bindable() {
-        let (class, plan) = (&offer.class.spec.external_name, &offer.plan.spec.external_name);
-        let message = format!("the plan {plan:?} of the class {class:?} cannot be bound; use another plan");
-        return Err(NotBound::new(reasons::ERROR_NONBINDABLE_SERVICE_CLASS, message, Remedy::Watched));
-    }
-    Ok(offer)
-}
-
-fn variables_checksum(binding: &ServiceBinding) -> Option<String> {
-    let text = binding.annotations().get(contract::ENV)?;
-    Some(Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect())
 }

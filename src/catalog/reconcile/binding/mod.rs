@@ -3,6 +3,7 @@
 
 mod bind;
 mod expiry;
+mod offer;
 mod request_credentials;
 mod revoke_unusable;
 mod unbind;

@@ -1,0 +1,94 @@
+//! What a binding is of, and what names its variables: the annotation, or the catalog's metadata. A binding follows a change of
+//! either.
+
+use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
+
+use super::{NotBound, Remedy};
+use crate::{
+    apis::servicecatalog::{ExternalResource, ExternalResourceKind, ServiceBinding, ServiceBindingStatus, reasons},
+    bindings::variables,
+    catalog::{
+        context::Context,
+        ledger::external_resource_name,
+        reconcile::{ReconcileError, resolve::Offer, status},
+    },
+    contract::binding as contract,
+};
+
+/// The class and plan from which the instance was made.
+pub(super) fn offer(held: &ExternalResource, context: &Context) -> Result<Offer, NotBound> {
+    let class = context.stores.classes.find(|known| known.spec.external_id == held.spec.service_id);
+    let plan = context.stores.plans.find(|known| known.spec.external_id == held.spec.plan_id);
+    let (Some(class), Some(plan)) = (class, plan) else {
+        let message = "the broker does not offer the class or plan of the instance any more; register its \
+            ClusterServiceBroker again";
+        return Err(NotBound::new(reasons::ERROR_INSTANCE_REFS_UNRESOLVED, message, Remedy::Watched));
+    };
+    let offer = Offer { class, plan };
+    if !offer.is_bindable() {
+        let (class, plan) = (&offer.class.spec.external_name, &offer.plan.spec.external_name);
+        let message = format!("the plan {plan:?} of the class {class:?} cannot be bound; use another plan");
+        return Err(NotBound::new(reasons::ERROR_NONBINDABLE_SERVICE_CLASS, message, Remedy::Watched));
+    }
+    Ok(offer)
+}
+
+/// What the binding was made from, if it has been asked for and is offered now.
+fn known_offer(binding: &ServiceBinding, context: &Context) -> Option<Offer> {
+    let id = binding.spec.external_id.as_deref()?;
+    let name = external_resource_name(ExternalResourceKind::ServiceBinding, id);
+    let held = context.stores.external_resources.get(&ObjectRef::new(&name))?;
+    offer(&held, context).ok()
+}
+
+/// What names the variables of a binding.
+pub(super) enum Names {
+    /// A source of this checksum; `by_annotation` is whether it is the binding's own.
+    Known { checksum: String, by_annotation: bool },
+    /// Neither the annotation nor, at the moment, the catalog.
+    Unknown,
+}
+
+pub(super) fn named_variables(binding: &ServiceBinding, context: &Context) -> Names {
+    let offer = known_offer(binding, context);
+    let by_annotation = binding.annotations().contains_key(contract::ENV);
+    if offer.is_none() && !by_annotation {
+        return Names::Unknown;
+    }
+    Names::Known { checksum: variables_checksum(binding, offer.as_ref()), by_annotation }
+}
+
+impl Names {
+    /// Whether the Secret of the variables was written with these. Versions of bindery that noted annotations only left no checksum
+    /// where the catalog names the variables: theirs are taken to be right.
+    pub(super) fn is_what_is_written(&self, status: &ServiceBindingStatus) -> bool {
+        match (self, &status.variables_checksum) {
+            (Self::Unknown, _) => true,
+            (Self::Known { checksum, .. }, Some(written)) => checksum == written,
+            (Self::Known { by_annotation, .. }, None) => !by_annotation,
+        }
+    }
+
+    /// Notes the checksum where an earlier version left none.
+    pub(super) async fn noted(
+        &self,
+        context: &Context,
+        api: &Api<ServiceBinding>,
+        binding: &ServiceBinding,
+        old: &ServiceBindingStatus,
+    ) -> Result<(), ReconcileError> {
+        let Self::Known { checksum, .. } = self else { return Ok(()) };
+        let new = ServiceBindingStatus { variables_checksum: Some(checksum.clone()), ..old.clone() };
+        status::write(context, api, binding, old, new).await?;
+        Ok(())
+    }
+}
+
+pub(super) fn variables_checksum(binding: &ServiceBinding, offer: Option<&Offer>) -> String {
+    variables::checksum(
+        binding.annotations().get(contract::ENV).map(String::as_str),
+        offer.and_then(|offer| offer.plan.spec.external_metadata.as_ref()),
+        offer.and_then(|offer| offer.class.spec.external_metadata.as_ref()),
+        offer.map(|offer| offer.class.spec.external_name.as_str()).unwrap_or_default(),
+    )
+}

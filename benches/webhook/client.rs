@@ -6,7 +6,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{Request, StatusCode, header},
 };
-use bindery::admission::webhook;
+use bindery::admission::pods;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{
@@ -51,7 +51,7 @@ impl Client {
     pub(crate) async fn ask(&self, review: &Review) {
         let mut sender = self.0.clone();
         sender.ready().await.unwrap();
-        let request = Request::post(format!("https://{NAME}{}?timeout=5s", webhook::PATH))
+        let request = Request::post(format!("https://{NAME}{}?timeout=5s", pods::PATH))
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::CONTENT_LENGTH, review.body.len())
             .body(Body::from(review.body.clone()))

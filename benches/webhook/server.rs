@@ -14,7 +14,8 @@ use axum::{Json, Router, body::Bytes, extract::DefaultBodyLimit, routing::post};
 use bindery::{
     admission::{
         namespaces::{NamespaceUnread, Namespaces},
-        webhook,
+        pods,
+        router::Routes,
     },
     injection::NamespaceDefaults,
     server::{PresentedCertificate, TlsSettings, pki::ServingCertificate, serve_tls},
@@ -113,7 +114,7 @@ pub(crate) fn serve() {
 }
 
 fn inject() -> Router {
-    webhook::router(Arc::default(), Arc::new(NoDefaults), None, Arc::new(Metrics::new()), Router::new())
+    Routes::of_pods(Arc::default(), Arc::new(NoDefaults), None, Arc::new(Metrics::new())).into_router()
 }
 
 struct NoDefaults;
@@ -142,5 +143,5 @@ fn allow() -> Router {
         let response = json!({"uid": request.uid, "allowed": true});
         Json(json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}))
     };
-    Router::new().route(webhook::PATH, post(answer)).layer(DefaultBodyLimit::max(8 << 20))
+    Router::new().route(pods::PATH, post(answer)).layer(DefaultBodyLimit::max(8 << 20))
 }

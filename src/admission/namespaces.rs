@@ -1,5 +1,5 @@
-//! The Namespaces that say what their pods are bound to: labelled ones only, and of them the metadata only, watched.
-//! One that the watch has not shown yet is looked up (P16).
+//! The Namespaces whose annotations bind their pods. A watch keeps the metadata of labelled Namespaces; a Namespace that the watch
+//! has not shown yet is looked up (P16).
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -33,14 +33,14 @@ const PART: &str = "namespaces";
 /// How long a look-up may take. The API server waits for an answer about the pod meanwhile.
 const LOOK_UP: Duration = Duration::from_secs(2);
 
-/// Where the webhook learns what a Namespace says for its pods.
+/// Tells the webhook what the annotations of a Namespace give its pods.
 #[async_trait]
 pub trait Namespaces: Send + Sync {
-    /// What the Namespace of this name says for its pods, if it says anything.
+    /// The defaults for pods of the Namespace of this name, if it has any.
     async fn defaults(&self, namespace: &str) -> Result<Option<NamespaceDefaults>, NamespaceUnread>;
 }
 
-/// Nobody knows what a Namespace says.
+/// The annotations of a Namespace cannot be read.
 #[derive(Debug, Error)]
 #[error(
     "Namespace {namespace} cannot be read: {reason}; try again, and if this goes on, let bindery get, list and watch \
@@ -95,7 +95,7 @@ fn read(namespace: &str, metadata: &ObjectMeta) -> Option<NamespaceDefaults> {
     )
 }
 
-/// Keeps the store for ever. What was known stays known while the API server is away.
+/// Keeps the store up to date for ever. What was known stays known while the API server is away.
 async fn watch(api: Api<NamespaceMeta>, writer: Writer<NamespaceMeta>, readiness: Readiness) {
     let (label, enabled) = namespace::INJECT;
     let labelled = watcher::Config::default().labels(&format!("{label}={enabled}"));

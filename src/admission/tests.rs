@@ -2,23 +2,24 @@
 
 mod defaults;
 mod gates;
+mod handlers;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use axum::{
-    Router,
     body::{Body, Bytes, to_bytes},
     http::{Request, StatusCode, header},
-    routing::post as post_route,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::{
+    namespace_defaults::PATH as DEFAULTS_PATH,
     namespaces::{NamespaceUnread, Namespaces},
-    webhook::{DEFAULTS_PATH, PATH, router},
+    pods::PATH,
+    router::Routes,
 };
 use crate::injection::{InjectSettings, NamespaceDefaults, inject};
 use crate::telemetry::Metrics;
@@ -52,7 +53,7 @@ async fn post_to(path: &str, known: Known, body: impl Into<Body>) -> (StatusCode
     let metrics = Arc::new(Metrics::new());
     let request =
         Request::post(path).header(header::CONTENT_TYPE, "application/json").body(body.into()).unwrap();
-    let router = router(Arc::default(), Arc::new(known), None, metrics.clone(), Router::new());
+    let router = Routes::of_pods(Arc::default(), Arc::new(known), None, metrics.clone()).into_router();
     let response = router.oneshot(request).await.unwrap();
     let status = response.status();
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
@@ -143,7 +144,7 @@ async fn a_pod_is_patched_to_what_the_command_line_makes_of_it() {
     );
 }
 
-/// P21: who asks is a controller, not the person behind it; who may bind is said where the binding is made.
+/// P21: the author of a pod is a controller, not the person behind it. RBAC on ServiceBindings decides who may bind.
 #[tokio::test]
 async fn the_answer_does_not_depend_on_who_asks() {
     let mut other = review(&pod());
@@ -325,34 +326,8 @@ async fn a_pod_of_endless_values_is_refused() {
         "{message}"
     );
     assert_eq!(outcome, "refused");
-    // Of a workload nothing is asked.
+    // A workload is not bound, however large.
     let mut workload = review(&large);
     workload["request"]["kind"] = json!({"group": "apps", "version": "v1", "kind": "Deployment"});
     assert_eq!(answer(&workload).await.0, json!({"uid": UID, "allowed": true}));
-}
-
-/// P12: whoever never ends his body does not hold a connection for ever, whatever the path.
-#[tokio::test(start_paused = true)]
-async fn a_request_that_takes_too_long_is_given_up() {
-    let others = Router::new().route("/other", post_route(async |_: Bytes| StatusCode::OK));
-    let (namespaces, metrics) = (Arc::new(Known::default()), Arc::new(Metrics::new()));
-    let router = router(Arc::default(), namespaces, None, metrics, others);
-    for path in [PATH, "/other"] {
-        let endless = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
-        let request = Request::post(path).body(endless).unwrap();
-        let response = tokio::time::timeout(Duration::from_mins(1), router.clone().oneshot(request)).await;
-        assert_eq!(response.unwrap().unwrap().status(), StatusCode::REQUEST_TIMEOUT, "{path}");
-    }
-}
-
-/// P12: what other parts answer on this port is shed and limited likewise.
-#[tokio::test]
-async fn the_limit_of_bodies_is_that_of_all_paths() {
-    let others = Router::new().route("/other", post_route(async |_: Bytes| StatusCode::OK));
-    let (namespaces, metrics) = (Arc::new(Known::default()), Arc::new(Metrics::new()));
-    let router = router(Arc::default(), namespaces, None, metrics, others);
-    for (size, expected) in [(3 << 20, StatusCode::OK), (9 << 20, StatusCode::PAYLOAD_TOO_LARGE)] {
-        let request = Request::post("/other").body(Body::from(vec![b' '; size])).unwrap();
-        assert_eq!(router.clone().oneshot(request).await.unwrap().status(), expected);
-    }
 }

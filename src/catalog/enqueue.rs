@@ -72,7 +72,7 @@ impl Queues {
         });
         for external_resource in external_resources {
             let ExternalResourceSpec { name, namespace, .. } = &external_resource.spec;
-            wake(&self.bindings, ObjectRef::new(name).within(namespace));
+            enqueue(&self.bindings, ObjectRef::new(name).within(namespace));
         }
     }
 

@@ -12,8 +12,15 @@ use tracing::info;
 
 use super::broker_source::BrokerSource;
 use crate::{
-    admission::{gates::Awaited, namespaces::WatchedNamespaces, service_brokers, webhook},
-    bindings::{LostSecrets, readiness::WatchedBindings},
+    admission::{
+        namespaces::WatchedNamespaces,
+        router::Routes,
+        service_brokers::{self, ServiceBrokerHandler},
+    },
+    bindings::{
+        LostSecrets,
+        awaited::{Awaited, WatchedBindings},
+    },
     broker::Broker,
     catalog::{self, CatalogSettings},
     injection::InjectSettings,
@@ -22,7 +29,7 @@ use crate::{
         secret_approvals::Approvals,
     },
     k8s::{self, leader::Election, unreadable::Unreadable},
-    namespace_bindings,
+    namespace_bindings::{self, webhook::NewNamespaceHandler},
     pods::{self, PodsSettings, WebhookService},
     server::{
         self, PresentedCertificate, TlsSettings,
@@ -215,15 +222,14 @@ impl Roles {
         let settings = self.args.injection.settings();
         let (labelled, watch) = WatchedNamespaces::new(self.client.clone(), self.readiness.clone());
         let awaited = self.args.admission.gate_waiting_pods.then(|| self.watch_bindings(tasks));
-        let (stamping, rules) = namespace_bindings::webhook::router(
-            self.client.clone(),
-            self.metrics.clone(),
-            self.readiness.clone(),
-        );
-        let checking = service_brokers::router(self.client.clone(), self.approvals(), self.metrics.clone());
+        let (new_namespaces, rules) =
+            NewNamespaceHandler::new(self.client.clone(), self.metrics.clone(), self.readiness.clone());
+        let brokers = ServiceBrokerHandler::new(self.client.clone(), self.approvals());
         let (settings, labelled) = (Arc::new(settings), Arc::new(labelled));
-        let router =
-            webhook::router(settings, labelled, awaited, self.metrics.clone(), stamping.merge(checking));
+        let router = Routes::of_pods(settings, labelled, awaited, self.metrics.clone())
+            .handle(namespace_bindings::webhook::PATH, new_namespaces)
+            .handle(service_brokers::PATH, brokers)
+            .into_router();
         let stop = self.stop.clone();
         tasks.spawn(async move {
             stop.run_until_cancelled(futures::future::join(watch, rules)).await;

@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bindery::{
-    admission::service_brokers::router,
+    admission::{
+        router::Routes,
+        service_brokers::{PATH, ServiceBrokerHandler},
+    },
     apis::servicecatalog::{ClusterServiceBroker, reasons::SECRET_NOT_APPROVED},
     contract::approval::{APPROVAL, CHECK},
     install::registration::Registration,
@@ -52,7 +55,8 @@ impl Scene {
         grant(&place).await;
         let user = async |name: &str| client_of(&format!("{name}-{}", place.namespace), &[]).await;
         let (mallory, alice) = (user("mallory").await, user("alice").await);
-        let routes = router(place.client.clone(), approvals(&place.client), Arc::new(Metrics::new()));
+        let handler = ServiceBrokerHandler::new(place.client.clone(), approvals(&place.client));
+        let routes = Routes::new(Arc::new(Metrics::new())).handle(PATH, handler).into_router();
         let server = Server::start(routes).await;
         register(&place, &server).await;
         let scene = Self { place, mallory, alice, server };

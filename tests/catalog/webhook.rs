@@ -11,11 +11,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use axum::Router;
 use bindery::{
     admission::{
         namespaces::{NamespaceUnread, Namespaces},
-        webhook,
+        router::Routes,
     },
     injection::NamespaceDefaults,
     install::ca_bundle::WebhookBundle,
@@ -75,7 +74,7 @@ impl Kept {
         tokio::spawn(keeper.maintain(stop.clone()));
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let router =
-            webhook::router(Arc::default(), Arc::new(NoDefaults), None, metrics.clone(), Router::new());
+            Routes::of_pods(Arc::default(), Arc::new(NoDefaults), None, metrics.clone()).into_router();
         let tls = TlsSettings { certificate: presented, clients: None };
         tokio::spawn(serve_tls(address, router, tls, stop.clone()));
         Self { client, name, metrics, address, _stop: stop.drop_guard() }

@@ -43,7 +43,7 @@ fn only_new_annotated_pods_are_sent_to_the_webhook() {
                   (name == 'bindery.dev/bind' || name.startsWith('bindery.dev/bind.')) \
                   && object.metadata.annotations[name] != '')";
     assert_eq!(expressions(own), [asking, NO_MIRROR_POD]);
-    assert_eq!(own["clientConfig"]["service"]["path"], bindery::admission::webhook::PATH);
+    assert_eq!(own["clientConfig"]["service"]["path"], bindery::admission::pods::PATH);
     assert_eq!(own["namespaceSelector"]["matchLabels"], Value::Null, "no label takes a namespace out");
 }
 
@@ -55,7 +55,7 @@ fn pods_without_annotation_are_sent_from_labelled_namespaces() {
     let silent = "!has(object.metadata.annotations) || !object.metadata.annotations.exists(name, \
                   name == 'bindery.dev/bind' || name.startsWith('bindery.dev/bind.'))";
     assert_eq!(expressions(defaults), [silent, NO_MIRROR_POD]);
-    assert_eq!(defaults["clientConfig"]["service"]["path"], bindery::admission::webhook::DEFAULTS_PATH);
+    assert_eq!(defaults["clientConfig"]["service"]["path"], bindery::admission::namespace_defaults::PATH);
     let (label, enabled) = bindery::contract::namespace::INJECT;
     assert_eq!(defaults["namespaceSelector"]["matchLabels"], json!({label: enabled}));
     let namespaces: Vec<_> = rules(&documents)
@@ -77,7 +77,7 @@ fn workloads_with_misplaced_annotations_are_reviewed_but_never_delayed() {
         (&workloads["sideEffects"], &workloads["reinvocationPolicy"]),
         (&json!("None"), &json!("Never"))
     );
-    assert_eq!(workloads["clientConfig"]["service"]["path"], bindery::admission::webhook::WORKLOADS_PATH);
+    assert_eq!(workloads["clientConfig"]["service"]["path"], bindery::admission::workloads::PATH);
     let rules = workloads["rules"].as_array().unwrap();
     let resources: BTreeSet<_> = rules.iter().flat_map(|rule| strings(&rule["resources"])).collect();
     let wanted = [

@@ -1,7 +1,7 @@
 //! Pods whose bindings have no Secrets yet.
 
 use super::*;
-use crate::admission::gates::Awaited;
+use crate::bindings::awaited::Awaited;
 
 /// The bindings of the namespace `shop` that are waited for.
 struct Waits(&'static [&'static str]);
@@ -19,7 +19,7 @@ async fn admitted(waited_for: &'static [&'static str], pod: &Value) -> Value {
     let known = Known(BTreeMap::from([("shop".to_owned(), bind)]));
     let path = if pod["metadata"]["annotations"].is_null() { DEFAULTS_PATH } else { PATH };
     let waits = Some(Arc::new(Waits(waited_for)) as _);
-    let router = router(Arc::default(), Arc::new(known), waits, Arc::default(), axum::Router::new());
+    let router = Routes::of_pods(Arc::default(), Arc::new(known), waits, Arc::default()).into_router();
     let request = Request::post(path).body(Body::from(review(pod).to_string())).unwrap();
     let body = to_bytes(router.oneshot(request).await.unwrap().into_body(), usize::MAX).await.unwrap();
     let response = serde_json::from_slice::<Value>(&body).unwrap()["response"].take();
@@ -53,6 +53,7 @@ async fn one_binding_of_several_is_enough_and_a_plain_secret_never_is() {
     };
     assert_eq!(gates(&admitted(&["b"], &bound_to("a,b")).await), &gate());
     assert_eq!(gates(&admitted(&["b"], &bound_to("a,secret/b")).await), &Value::Null);
+    assert_eq!(gates(&admitted(&["b"], &bound_to("a,configmap/b")).await), &Value::Null);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bindery::{
-    admission::{namespaces::WatchedNamespaces, webhook::router},
+    admission::{namespaces::WatchedNamespaces, router::Routes},
     server::{PresentedCertificate, TlsSettings, pki::ServingCertificate, serve_tls},
     telemetry::{Metrics, ops::Readiness},
 };
@@ -69,9 +69,9 @@ impl Webhook {
         let (namespaces, watch) = WatchedNamespaces::new(client.clone(), Readiness::default());
         tokio::spawn(watch);
         let asked = Seen::default();
-        let router =
-            router(Arc::default(), Arc::new(namespaces), None, Arc::new(Metrics::new()), Router::new())
-                .layer(middleware::from_fn_with_state(asked.clone(), record));
+        let router = Routes::of_pods(Arc::default(), Arc::new(namespaces), None, Arc::new(Metrics::new()))
+            .into_router()
+            .layer(middleware::from_fn_with_state(asked.clone(), record));
         let server = Server::start(router).await;
         let webhook = Self { client, namespace, asked, server, registered: Mutex::default() };
         let configuration = serde_saphyr::from_str(REGISTRATION).unwrap();

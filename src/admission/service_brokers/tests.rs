@@ -1,0 +1,191 @@
+use std::sync::{Arc, Mutex};
+
+use axum::{
+    Router,
+    extract::{Request as HttpRequest, State},
+    http::{Method, StatusCode},
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::admission::router::Routes;
+
+/// An API server that lets `alice` get the Secret `own/token`, and keeps one Secret of bindery's.
+#[derive(Clone, Default)]
+struct Cluster {
+    key: Arc<Mutex<Option<Value>>>,
+    reviews: Arc<Mutex<Vec<Value>>>,
+    is_away: bool,
+}
+
+async fn serve(State(cluster): State<Cluster>, request: HttpRequest) -> Response {
+    let (path, method) = (request.uri().path().to_owned(), request.method().clone());
+    let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
+    if path.ends_with("subjectaccessreviews") {
+        if cluster.is_away {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
+        let mut review: Value = serde_json::from_slice(&body).unwrap();
+        let asked = &review["spec"];
+        let attributes = &asked["resourceAttributes"];
+        let allowed = asked["user"] == "alice"
+            && [&attributes["verb"], &attributes["resource"]] == ["get", "secrets"]
+            && [&attributes["namespace"], &attributes["name"]] == ["own", "token"];
+        cluster.reviews.lock().unwrap().push(asked.clone());
+        review["status"] = json!({"allowed": allowed});
+        return axum::Json(review).into_response();
+    }
+    let mut key = cluster.key.lock().unwrap();
+    if method == Method::POST {
+        *key = Some(serde_json::from_slice(&body).unwrap());
+    }
+    let missing =
+        json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404, "message": ""});
+    match &*key {
+        Some(key) => axum::Json(key.clone()).into_response(),
+        None => (StatusCode::NOT_FOUND, axum::Json(missing)).into_response(),
+    }
+}
+
+impl Cluster {
+    fn client(&self) -> Client {
+        Client::new(Router::new().fallback(any(serve)).with_state(self.clone()), "bindery")
+    }
+
+    fn approvals(&self) -> Approvals {
+        Approvals::new(self.client(), "bindery", "bindery-approvals")
+    }
+
+    /// The answer's `response`, and the object as it would be stored.
+    async fn asked(&self, user: &str, old: Option<&Value>, new: &Value) -> (Value, Value) {
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "u", "operation": if old.is_some() { "UPDATE" } else { "CREATE" },
+                "kind": {"group": "servicecatalog.k8s.io", "version": "v1beta1", "kind": "ClusterServiceBroker"},
+                "userInfo": {"username": user, "groups": ["g"], "extra": {"scope": ["s"]}},
+                "object": new, "oldObject": old,
+            },
+        });
+        let handler = ServiceBrokerHandler::new(self.client(), self.approvals());
+        let router = Routes::new(Arc::default()).handle(PATH, handler).into_router();
+        let request = HttpRequest::post(PATH).body(axum::body::Body::from(review.to_string())).unwrap();
+        let answer = router.oneshot(request).await.unwrap();
+        let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        let response = serde_json::from_slice::<Value>(&body).unwrap()["response"].take();
+        let mut stored = new.clone();
+        if let Some(patch) = response["patch"].as_str() {
+            let patch: json_patch::Patch = serde_json::from_slice(&STANDARD.decode(patch).unwrap()).unwrap();
+            json_patch::patch(&mut stored, &patch).unwrap();
+        }
+        (response, stored)
+    }
+
+    async fn is_approved(&self, stored: &Value) -> bool {
+        let broker: Broker = serde_json::from_value(stored.clone()).unwrap();
+        let approval = broker.approval().unwrap_or_default().to_owned();
+        self.approvals().verify(&broker.read().checked(), &approval).await.unwrap()
+    }
+}
+
+fn broker(url: &str, secret: &str) -> Value {
+    let reference = json!({"namespace": "own", "name": secret});
+    json!({"metadata": {"name": "b", "annotations": {"a": "b"}},
+        "spec": {"url": url, "authInfo": {"bearer": {"secretRef": reference}}}})
+}
+
+fn with(mut object: Value, pointer: &str, value: Value) -> Value {
+    *object.pointer_mut(pointer).unwrap() = value;
+    object
+}
+
+#[tokio::test]
+async fn an_author_who_may_get_the_secret_is_approved_and_another_refused() {
+    let cluster = Cluster::default();
+    let wanted = broker("https://b", "token");
+    let (response, stored) = cluster.asked("alice", None, &wanted).await;
+    assert_eq!(response["allowed"], true);
+    assert!(cluster.is_approved(&stored).await, "{stored}");
+    let asked = cluster.reviews.lock().unwrap().pop().unwrap();
+    assert_eq!((&asked["groups"], &asked["extra"]), (&json!(["g"]), &json!({"scope": ["s"]})));
+    for (user, wanted) in [("mallory", wanted), ("alice", broker("https://b", "other"))] {
+        let (response, _) = cluster.asked(user, None, &wanted).await;
+        assert_eq!((&response["allowed"], &response["status"]["code"]), (&json!(false), &json!(403)));
+        let message = response["status"]["message"].as_str().unwrap();
+        assert!(message.contains("own/") && message.contains(user), "{message}");
+    }
+}
+
+/// The Secret was somebody else's choice, and the editor would send it elsewhere.
+#[tokio::test]
+async fn who_changes_where_a_secret_goes_must_be_able_to_get_it() {
+    let cluster = Cluster::default();
+    let (_, stored) = cluster.asked("alice", None, &broker("https://b", "token")).await;
+    for (pointer, value) in [
+        ("/spec/url", json!("https://mallory")),
+        ("/spec", {
+            let mut spec = stored["spec"].clone();
+            spec["insecureSkipTLSVerify"] = json!(true);
+            spec
+        }),
+        ("/spec", {
+            let mut spec = stored["spec"].clone();
+            spec["caBundle"] = json!("bXk=");
+            spec
+        }),
+    ] {
+        let changed = with(stored.clone(), pointer, value);
+        assert!(!cluster.is_approved(&changed).await, "{changed}");
+        let (response, _) = cluster.asked("mallory", Some(&stored), &changed).await;
+        assert_eq!(response["allowed"], false, "{changed}");
+        let (response, changed) = cluster.asked("alice", Some(&stored), &changed).await;
+        assert!(response["allowed"] == true && cluster.is_approved(&changed).await, "{changed}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_covered_can_be_changed_by_anybody_and_keeps_its_approval() {
+    let cluster = Cluster::default();
+    let (_, stored) = cluster.asked("alice", None, &broker("https://b", "token")).await;
+    let mut relisted = stored.clone();
+    relisted["spec"]["relistRequests"] = json!(1);
+    let stripped = with(relisted.clone(), "/metadata/annotations", Value::Null);
+    let forged = with(relisted.clone(), "/metadata/annotations", json!({APPROVAL: "v1.AAAA"}));
+    for changed in [relisted, stripped, forged] {
+        let (response, changed) = cluster.asked("mallory", Some(&stored), &changed).await;
+        assert_eq!(response["allowed"], true, "{response}");
+        assert!(cluster.is_approved(&changed).await, "{changed}");
+    }
+}
+
+/// As after an upgrade, or after a time without the webhook.
+#[tokio::test]
+async fn an_object_without_approval_gets_one_when_its_author_asks() {
+    let cluster = Cluster::default();
+    let stored = broker("https://b", "token");
+    let labelled = with(stored.clone(), "/metadata/annotations", json!({"other": "controller"}));
+    let (response, after) = cluster.asked("alice", Some(&stored), &labelled).await;
+    assert!(response["allowed"] == true && !cluster.is_approved(&after).await, "nobody asked");
+    let asking = with(stored.clone(), "/metadata/annotations", json!({APPROVAL: "check"}));
+    let (response, _) = cluster.asked("mallory", Some(&stored), &asking).await;
+    assert_eq!(response["allowed"], false);
+    let (_, after) = cluster.asked("alice", Some(&stored), &asking).await;
+    assert!(cluster.is_approved(&after).await);
+}
+
+#[tokio::test]
+async fn what_cannot_be_checked_is_refused_and_what_names_no_secret_is_let_through() {
+    let away = Cluster { is_away: true, ..Cluster::default() };
+    let (response, _) = away.asked("alice", None, &broker("https://b", "token")).await;
+    assert_eq!((&response["allowed"], &response["status"]["code"]), (&json!(false), &json!(503)));
+    for spec in [json!({"url": "https://b"}), json!({"url": "https://b", "authInfo": {}})] {
+        let (response, _) = away.asked("x", None, &json!({"metadata": {"name": "b"}, "spec": spec})).await;
+        assert_eq!(response, json!({"uid": "u", "allowed": true}));
+    }
+    let (response, _) = away.asked("x", None, &json!({"metadata": {}, "spec": {"authInfo": {}}})).await;
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(response["allowed"] == false && message.contains("url"), "{response}");
+}

@@ -22,7 +22,7 @@ pub enum ReclaimPolicy {
 
 /// Annotations of a pod (template).
 pub mod pod {
-    /// Comma-separated bindings of the pod's namespace; `secret/NAME` names a plain Secret.
+    /// Comma-separated bindings of the pod's namespace; `secret/NAME` names a plain Secret, `configmap/NAME` a ConfigMap.
     pub const BIND: &str = "bindery.dev/bind";
     /// The prefix of `bindery.dev/bind.CONTAINER`: bindings of that container only, in addition to those of all
     /// containers.

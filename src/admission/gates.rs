@@ -1,23 +1,16 @@
-//! The scheduling gate of a pod whose bindings have no Secrets yet. The kubelet would look for them with pauses of up to
-//! two minutes; behind the gate the pod is not given to a kubelet until the catalog sees the Secrets and opens it. Here
-//! stands who gets a gate; opening it is the catalog's (`pods::gates`).
+//! The scheduling gate of a pod whose bindings have no Secrets yet. The kubelet would look for the Secrets with pauses of up to
+//! two minutes; a pod behind the gate gets no node before the catalog sees the Secrets and opens the gate. `bindings::awaited` knows
+//! which pods have to wait, this module adds the gate, and `pods::gates` opens it.
 
 use json_patch::{AddOperation, PatchOperation, jsonptr::PointerBuf};
 use serde_json::{Value, json};
 
 use crate::contract::pod::GATE;
 
-/// Where the webhook learns which bindings are waited for.
-pub trait Awaited: Send + Sync {
-    /// Whether a pod of this namespace with these bindings is to wait behind a gate: somebody will open it, and of one
-    /// of them it is not known that its Secrets have been written. Answers from what is known; waits for nothing.
-    fn is_any(&self, namespace: &str, bindings: &[String]) -> bool;
-}
-
-/// What puts the gate on the pod; nothing if it is there, or the API server would not have it.
+/// What puts the gate on the pod; nothing if the gate is there, or the API server would refuse it.
 pub(super) fn gate(pod: &Value) -> Option<PatchOperation> {
     let spec = pod.get("spec")?.as_object()?;
-    // Nobody is to schedule a pod that has its node already.
+    // The scheduler leaves alone a pod that has its node already, and the API server refuses a gate on it.
     if spec.get("nodeName").and_then(Value::as_str).is_some_and(|node| !node.is_empty()) {
         return None;
     }

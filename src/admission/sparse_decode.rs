@@ -1,18 +1,21 @@
-//! Reads of a pod what an injection looks at. Most of a large pod is probes, resources and values of variables; to make
-//! a tree of them would take most of the time that an answer takes. What is left out is named here, so that whatever
-//! this version does not know is read. Reading less changes no patch: a patch only adds, and says where by what was read.
-//! A pod's variables are read only if its annotations may name some, for nothing else looks at them.
+//! Decodes only the fields that injection reads. Most of a large pod is probes, resources and values of variables; a tree of
+//! these would take most of the time that an answer takes. This module lists what is left out, so that fields which this version
+//! does not know are read. Reading less changes no patch: a patch only adds, at places that were read. A pod's variables are
+//! read only if its annotations may name some, because nothing else looks at them.
 //!
-//! A tree can take a hundred times the memory of its text, so only so many values are read.
+//! A tree can take a hundred times the memory of its text, so the number of values is limited.
 
 use std::{borrow::Cow, cell::Cell, fmt};
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::{Map, Number, Value};
 
-use crate::injection::may_name_variables;
+use crate::injection::{NameOnly, may_name_variables};
 
-/// What of a value is read.
+/// How much of a value is read.
 enum Shape {
     Whole,
     /// An object without some of its fields; the fields that have a shape of their own.
@@ -26,8 +29,7 @@ enum Shape {
     /// The variables of a container. None is read if the annotations that were read before leave them alone; the API
     /// server writes an object's metadata first.
     Variables,
-    /// One of them, without its value. If only its name is left, it is read as that text: a pod may have thousands, and a
-    /// map for each would take most of the time and memory. The injection knows it.
+    /// One of them, without its value. If only its name is left, a [`NameOnly`] stands for it.
     Variable,
 }
 
@@ -65,10 +67,7 @@ const OBJECT: Shape = Shape::Without(
                     ("initContainers", CONTAINERS),
                     (
                         "volumes",
-                        Shape::Each(&Shape::Without(
-                            &["emptyDir"],
-                            &[("configMap", Shape::Presence), ("downwardAPI", Shape::Presence)],
-                        )),
+                        Shape::Each(&Shape::Without(&["emptyDir"], &[("downwardAPI", Shape::Presence)])),
                     ),
                 ],
             ),
@@ -82,7 +81,7 @@ const MOST_VALUES: usize = 50_000;
 
 /// An object that a webhook is asked about.
 #[derive(Debug, Default)]
-pub(super) enum Object {
+pub enum Object {
     /// There is none.
     #[default]
     None,
@@ -98,25 +97,26 @@ impl Object {
     }
 }
 
-/// Reads an object that a webhook is asked about, for `#[serde(deserialize_with)]`.
-pub(super) fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Object, D::Error> {
-    let state = State {
-        left: Cell::new(MOST_VALUES),
-        is_exceeded: Cell::new(false),
-        variables_matter: Cell::new(true),
-    };
-    let value = Reader { shape: &OBJECT, state: &state }.deserialize(deserializer)?;
-    Ok(match value {
-        _ if state.is_exceeded.get() => Object::TooMuch,
-        Value::Null => Object::None,
-        value => Object::Read(value),
-    })
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let state = State {
+            left: Cell::new(MOST_VALUES),
+            is_exceeded: Cell::new(false),
+            variables_matter: Cell::new(true),
+        };
+        let value = Reader { shape: &OBJECT, state: &state }.deserialize(deserializer)?;
+        Ok(match value {
+            _ if state.is_exceeded.get() => Self::TooMuch,
+            Value::Null => Self::None,
+            value => Self::Read(value),
+        })
+    }
 }
 
 /// The field of a variable that is always read.
 const NAME: &str = "name";
 
-/// How far the reading is.
+/// How far reading has got.
 struct State {
     /// How many values may yet be read.
     left: Cell<usize>,
@@ -157,7 +157,7 @@ impl Reader<'_> {
             }
         }
         Ok(match name {
-            Some(Value::String(name)) if rest.is_empty() => Value::String(name),
+            Some(Value::String(name)) if rest.is_empty() => NameOnly::of(name),
             name => {
                 rest.extend(name.map(|name| (NAME.to_owned(), name)));
                 Value::Object(rest)

@@ -1,9 +1,10 @@
-//! What a binding is to a pod: its Secrets, its variables, and whether they are there.
+//! What a binding is to a pod: its state, its Secrets and its variables.
 
+pub mod awaited;
 mod lost_secrets;
-pub mod readiness;
 pub(crate) mod secret_keys;
 pub(crate) mod secrets;
+pub mod state;
 pub mod variables;
 
 pub use self::lost_secrets::LostSecrets;

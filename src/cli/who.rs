@@ -24,7 +24,7 @@ use crate::{
         2 on an error."
 )]
 pub(super) struct WhoArgs {
-    /// A ServiceBinding, or secret/NAME. The default is all bindings of the namespace and all that its pods ask for.
+    /// A ServiceBinding, secret/NAME or configmap/NAME. The default is all bindings of the namespace and all that its pods ask for.
     binding: Option<String>,
     /// The namespace. The default is that of the kubeconfig.
     #[arg(short, long)]

@@ -7,18 +7,20 @@ use serde_json::{Map, Value};
 
 use super::{
     InjectSettings,
-    annotations::{Ask, Bound},
+    entries::Bound,
     error::{InjectError, Problem, listed, shown},
     fields::{list, text},
     names::nearest,
+    request::{Request, is_bound},
+    source::Object,
 };
 use crate::contract::pod;
 
-/// What is added to one pod, at most: more does not fit into the API server's store.
+/// The most entries that are added to one pod: more do not fit into the API server's store.
 const MOST_ADDITIONS: usize = 20_000;
 
-/// How often entries are compared for one pod, at most: some hundredths of a second. A pod that fits into the store needs far
-/// fewer; the webhook is asked about others, too.
+/// The most comparisons of entries for one pod, which take some hundredths of a second. A pod that fits into the store needs far
+/// fewer, but the API server asks the webhook before it checks the size.
 const MOST_COMPARISONS: usize = 5_000_000;
 
 /// A container or init container of the pod.
@@ -28,15 +30,15 @@ pub(super) struct Container<'a> {
     index: usize,
     pub(super) name: &'a str,
     fields: &'a Map<String, Value>,
-    /// Whether it gets what is for all containers.
+    /// Whether the container gets what is for all containers.
     pub(super) is_chosen: bool,
     /// What it is bound to, the winner first.
     pub(super) bound: Vec<Bound<'a>>,
 }
 
 impl<'a> Container<'a> {
-    pub(super) fn is_bound_to(&self, secret: &str) -> bool {
-        self.bound.iter().any(|bound| bound.secret == secret)
+    pub(super) fn is_bound_to(&self, object: Object<'_>) -> bool {
+        is_bound(&self.bound, object)
     }
 
     fn field(&self, name: &str) -> String {
@@ -68,31 +70,31 @@ impl<'a> Container<'a> {
 /// The containers that are bound to anything, init containers and with them native sidecars first.
 pub(super) fn bound_containers<'a>(
     spec: &'a Map<String, Value>,
-    ask: &Ask<'a>,
+    request: &Request<'a>,
     settings: &InjectSettings,
 ) -> Result<Vec<Container<'a>>, InjectError> {
     let mut containers = containers(spec)?;
-    for own in &ask.own {
+    for own in &request.own {
         refuse_unknown(own.container, &format!("{}{}", pod::BIND_CONTAINER, own.container), &containers)?;
     }
-    for name in ask.containers.iter().flatten() {
+    for name in request.containers.iter().flatten() {
         refuse_unknown(name, pod::CONTAINERS, &containers)?;
     }
     for container in &mut containers {
-        container.is_chosen = match &ask.containers {
+        container.is_chosen = match &request.containers {
             Some(named) => named.contains(&container.name),
             None => !settings.excludes(container.name),
         };
     }
-    refuse_endless_work(spec, &containers, ask)?;
+    refuse_endless_work(spec, &containers, request)?;
     for container in &mut containers {
-        container.bound = ask.bound_to(container.name, container.is_chosen);
+        container.bound = request.bound_to(container.name, container.is_chosen);
     }
     containers.retain(|container| !container.bound.is_empty());
     Ok(containers)
 }
 
-/// All containers and init containers; ephemeral ones come later and by themselves, and are left alone (P6).
+/// All containers and init containers. Ephemeral containers are added later, by a subresource, and are left alone (P6).
 fn containers(spec: &Map<String, Value>) -> Result<Vec<Container<'_>>, InjectError> {
     let mut containers = Vec::new();
     for kind in ["initContainers", "containers"] {
@@ -109,19 +111,19 @@ fn containers(spec: &Map<String, Value>) -> Result<Vec<Container<'_>>, InjectErr
     Ok(containers)
 }
 
-/// Refuses what only somebody asks for who wants to keep the webhook busy. Nothing has been done for it yet.
+/// Refuses a request that would keep the webhook busy, before any work is done for it.
 fn refuse_endless_work(
     spec: &Map<String, Value>,
     containers: &[Container<'_>],
-    ask: &Ask<'_>,
+    request: &Request<'_>,
 ) -> Result<(), InjectError> {
-    let own: HashMap<&str, usize> = ask.own.iter().map(|own| (own.container, own.bound.len())).collect();
+    let own: HashMap<&str, usize> = request.own.iter().map(|own| (own.container, own.bound.len())).collect();
     let volumes = length(spec, "volumes");
     let (mut additions, mut comparisons) = (0, 0);
     for container in containers {
-        let for_all = if container.is_chosen { ask.bound.len() } else { 0 };
+        let for_all = if container.is_chosen { request.bound.len() } else { 0 };
         let bound = for_all + own.get(container.name).unwrap_or(&0);
-        let named = if bound == 0 { 0 } else { ask.named() };
+        let named = if bound == 0 { 0 } else { request.named() };
         let length = |list| length(container.fields, list);
         let mounts = length("volumeMounts") + length("volumeDevices");
         additions += 2 * bound + named;

@@ -1,16 +1,13 @@
-//! What a Namespace says for those of its pods that do not say themselves what they are bound to. Pure as well: who
-//! calls brings the Namespace.
+//! The annotations of a Namespace, which bind those of its pods that have no such annotations. Pure: the caller brings the
+//! Namespace.
 
 use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
 
 use super::{
-    InjectError, InjectSettings, Injection, MIRROR_POD,
-    annotations::{Ask, misspelt},
-    annotations_of,
-    folder::System,
-    pod::bind,
+    InjectError, InjectSettings, Injection, MIRROR_POD, annotations::misspelt, annotations_of,
+    folder::System, pod::bind, request::Request,
 };
 use crate::contract::{namespace, pod};
 
@@ -26,8 +23,8 @@ pub struct NamespaceDefaults {
 }
 
 impl NamespaceDefaults {
-    /// What a Namespace with these labels and annotations says for its pods: nothing unless it is labelled for that
-    /// and binds something.
+    /// The defaults of a Namespace with these labels and annotations; `None` unless the label switches them on and the
+    /// annotations bind something.
     #[must_use]
     pub fn read(
         namespace: &str,
@@ -45,7 +42,7 @@ impl NamespaceDefaults {
         Some(Self { namespace: namespace.to_owned(), annotations })
     }
 
-    /// The annotations by which the pod is bound: each is its own if it has it, otherwise the Namespace's. `None` if
+    /// The annotations by which the pod is bound: the pod's own where it has them, the Namespace's otherwise. `None` if
     /// the Namespace names containers and the pod has none of them.
     pub(super) fn completed(&self, pod: &Value, own: &Map<String, Value>) -> Option<Map<String, Value>> {
         let mut annotations = self.annotations.clone();
@@ -62,27 +59,33 @@ impl NamespaceDefaults {
         Some(annotations)
     }
 
-    /// Says of an annotation that the pod does not have itself whose it is.
+    /// Names the Namespace in an error about an annotation that the pod has from there.
     pub(super) fn attributed(&self, error: InjectError, own: &Map<String, Value>) -> InjectError {
         let is_wrong = |name: &&str| !own.contains_key(*name) && error.is_of_annotation(name);
         if INHERITED.iter().any(is_wrong) { error.of_namespace(&self.namespace) } else { error }
     }
 }
 
-/// Whether what the pod is bound to is for its Namespace to say: it does not say it itself, and it can be bound.
+/// Whether the Namespace decides what the pod is bound to: the pod has no annotation for that, and is no mirror pod.
 #[must_use]
 pub fn takes_defaults(pod: &Value) -> bool {
     annotations_of(pod).is_none_or(leave_it_to_the_namespace)
 }
 
-pub(super) fn leave_it_to_the_namespace(annotations: &Map<String, Value>) -> bool {
+/// Whether a pod with these annotations, its own, may name variables one by one, or its Namespace for it. Otherwise the variables
+/// that the pod has do not matter.
+pub(crate) fn may_name_variables(annotations: &Map<String, Value>) -> bool {
+    annotations.contains_key(pod::ENV) || leave_it_to_the_namespace(annotations)
+}
+
+fn leave_it_to_the_namespace(annotations: &Map<String, Value>) -> bool {
     let says_otherwise =
         |name: &String| name == pod::BIND || name.starts_with(pod::BIND_CONTAINER) || name == MIRROR_POD;
     !annotations.keys().any(says_otherwise)
 }
 
-/// Finds what `pod` lacks of the bindings that its Namespace gives it; nothing if the pod says itself what it is bound
-/// to, be it nothing.
+/// Finds what `pod` lacks of the bindings that its Namespace gives it; nothing if the pod's own annotations decide, also if they bind
+/// nothing.
 ///
 /// # Errors
 /// As for [`super::inject`].
@@ -99,8 +102,8 @@ pub fn inject_defaults(
     let Some(annotations) = defaults.completed(pod, own) else {
         return Ok(Injection::default());
     };
-    let injected = match Ask::read(&annotations, System::of(pod)) {
-        Ok(Some(ask)) => bind(pod, &ask, settings),
+    let injected = match Request::parse(&annotations, System::of(pod)) {
+        Ok(Some(request)) => bind(pod, &request, settings),
         Ok(None) => Ok(Injection::default()),
         Err(error) => Err(error),
     };
@@ -109,8 +112,8 @@ pub fn inject_defaults(
     Ok(injection)
 }
 
-/// Of the containers that a list names those that the pod has. A pod that lacks some is no mistake, as it would be if
-/// the list were the pod's; `None` if it lacks all. What cannot be a name stays, for others to refuse.
+/// The containers in a Namespace's list that the pod has; `None` if it has none of them. In the pod's own list a container that is not
+/// there would be a mistake. An empty entry stays, so that the parser refuses it.
 fn limited_to_present(named: &str, pod: &Value) -> Option<String> {
     if named.trim().is_empty() {
         return Some(String::new());

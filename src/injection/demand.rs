@@ -1,44 +1,73 @@
-//! What a pod asks for, told apart by Secret: for those who say what it holds, lacks or waits for. What has to be added
-//! to the pod for that is for `pod` to say.
+//! What a pod asks for, one value for each binding, Secret and ConfigMap. From this `pods` tells what the pod holds, lacks or waits
+//! for; `injection::pod` decides what is added to the pod.
 
 use serde_json::{Map, Value};
 
 use super::{
-    InjectError, InjectSettings, MIRROR_POD, NamespaceDefaults,
-    annotations::{Ask, Bound},
-    annotations_of,
+    InjectError, InjectSettings, MIRROR_POD, NamespaceDefaults, annotations_of,
     container::{Container, bound_containers},
+    entries::Bound,
     error::Problem,
     folder::System,
+    request::Request,
+    source::{Object, ObjectKind, Source},
     takes_defaults,
 };
-/// A binding or plain Secret that a pod asks for.
+use crate::contract::env_secret_name;
+
+/// A ServiceBinding, Secret or ConfigMap that a pod asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Demand {
-    /// The name of the Secret, and of the ServiceBinding if it is one.
-    pub secret: String,
-    /// Whether it is a ServiceBinding.
-    pub is_binding: bool,
+    /// Where it comes from.
+    pub source: Source,
+    /// The name of the ServiceBinding, the Secret or the ConfigMap.
+    pub name: String,
     /// The containers that get it.
     pub containers: Vec<String>,
-    /// The Secrets without which they cannot start.
-    pub secrets: Vec<String>,
+    /// The names of the objects, of the kind that holds its keys, without which they cannot start.
+    pub needs: Vec<String>,
     /// The variables that they get.
     pub variables: Variables,
     /// Whether they get files.
     pub files: bool,
     /// The keys without which they cannot start, because the pod names them one by one.
     pub keys: Vec<String>,
-    /// Whether they start also without it; then `secrets` and `keys` are empty.
+    /// Whether they start also without it; then `needs` and `keys` are empty.
     pub is_optional: bool,
 }
 
-/// The variables that a pod gets of a binding or Secret.
+impl Demand {
+    /// As the annotation writes it.
+    #[must_use]
+    pub fn label(&self) -> String {
+        Bound { source: self.source, name: &self.name }.to_string()
+    }
+
+    /// Whether it is the ServiceBinding of this name.
+    #[must_use]
+    pub fn is_binding(&self, name: &str) -> bool {
+        self.source == Source::ServiceBinding && self.name == name
+    }
+
+    /// The Secret with the variables of the ServiceBinding, if it is one.
+    #[must_use]
+    pub fn env_secret(&self) -> Option<String> {
+        (self.source == Source::ServiceBinding).then(|| env_secret_name(&self.name))
+    }
+
+    /// Whether it gives the pod this object.
+    #[must_use]
+    pub fn gives(&self, kind: ObjectKind, name: &str) -> bool {
+        self.source.holder() == kind && (self.name == name || self.env_secret().as_deref() == Some(name))
+    }
+}
+
+/// The variables that a pod gets of what it is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variables {
     /// None.
     None,
-    /// Some that it names itself, out of the Secret's keys.
+    /// Some that it names itself, out of the object's keys.
     Named,
     /// Those that the binding has of its own, for which there is another Secret; perhaps named ones as well.
     Own,
@@ -74,55 +103,54 @@ fn of(
     annotations: &Map<String, Value>,
     settings: &InjectSettings,
 ) -> Result<Vec<Demand>, InjectError> {
-    let Some(ask) = Ask::read(annotations, System::of(pod))? else { return Ok(Vec::new()) };
+    let Some(request) = Request::parse(annotations, System::of(pod))? else { return Ok(Vec::new()) };
     let Some(Value::Object(spec)) = pod.get("spec") else {
         return Err(InjectError::new("spec", Problem::Shape("an object; it holds the containers")));
     };
-    let containers = bound_containers(spec, &ask, settings)?;
+    let containers = bound_containers(spec, &request, settings)?;
     let mut all: Vec<Demand> = Vec::new();
     for bound in containers.iter().flat_map(|container| &container.bound) {
-        if !all.iter().any(|demand| demand.secret == bound.secret) {
-            all.push(ask.demand(*bound, &containers));
+        if !all
+            .iter()
+            .any(|demand| (demand.source.holder(), &*demand.name) == (bound.object().kind, bound.name))
+        {
+            all.push(request.demand(*bound, &containers));
         }
     }
     Ok(all)
 }
 
-impl Ask<'_> {
+impl Request<'_> {
     fn demand(&self, bound: Bound<'_>, containers: &[Container<'_>]) -> Demand {
+        let object = bound.object();
         let variables = self.variables(&[bound]);
-        let selected = self.selected(bound.secret);
-        let gives_own = bound.env_secret().is_some_and(|own| self.gives_all_of(bound, &own));
+        let env_secret = bound
+            .env_secret()
+            .filter(|name| self.gives_all_of(bound, Object { kind: ObjectKind::Secret, name }));
+        let gives_own = env_secret.is_some();
         let mut keys: Vec<String> = variables
             .iter()
             .map(|variable| variable.key)
-            .chain(selected.iter().map(|file| file.key))
+            .chain(self.selected(object).iter().map(|file| file.key))
             .map(str::to_owned)
             .collect();
         keys.sort();
         keys.dedup();
-        let files = self.mounted().contains(&bound.secret);
-        let named = !variables.is_empty() || self.gives_all_of(bound, bound.secret);
-        let is_optional = self.is_optional(bound.secret);
+        let files = self.mounted().contains(&object);
+        let named = !variables.is_empty() || self.gives_all_of(bound, object);
+        let is_optional = self.is_optional(object);
+        let mut needs: Vec<String> =
+            env_secret.into_iter().chain((files || named).then(|| bound.name.to_owned())).collect();
         if is_optional {
             keys.clear();
+            needs.clear();
         }
-        let credentials = (files || named).then(|| bound.secret.to_owned());
+        let gets = |container: &&Container<'_>| container.is_bound_to(object);
         Demand {
-            secret: bound.secret.to_owned(),
-            is_binding: bound.is_binding,
-            containers: containers
-                .iter()
-                .filter(|container| container.is_bound_to(bound.secret))
-                .map(|container| container.name.to_owned())
-                .collect(),
-            secrets: bound
-                .env_secret()
-                .filter(|_| gives_own)
-                .into_iter()
-                .chain(credentials)
-                .filter(|_| !is_optional)
-                .collect(),
+            source: bound.source,
+            name: bound.name.to_owned(),
+            containers: containers.iter().filter(gets).map(|container| container.name.to_owned()).collect(),
+            needs,
             variables: if gives_own {
                 Variables::Own
             } else if named {
@@ -136,9 +164,9 @@ impl Ask<'_> {
         }
     }
 
-    /// Whether all keys of this Secret become variables for who is bound to `bound`.
-    fn gives_all_of(&self, bound: Bound<'_>, secret: &str) -> bool {
-        self.env_from(&[bound]).iter().any(|entry| entry.secret == secret)
+    /// Whether all keys of this object become variables for containers that are bound to `bound`.
+    fn gives_all_of(&self, bound: Bound<'_>, object: Object<'_>) -> bool {
+        self.env_from(&[bound]).iter().any(|entry| entry.object() == object)
     }
 }
 
@@ -169,10 +197,10 @@ mod tests {
     #[test]
     fn a_binding_gives_its_variables_and_files_to_all_containers_that_are_not_excluded() {
         let expected = Demand {
-            secret: "db".to_owned(),
-            is_binding: true,
+            source: Source::ServiceBinding,
+            name: "db".to_owned(),
             containers: names(&["migrate", "app"]),
-            secrets: names(&["db-env", "db"]),
+            needs: names(&["db-env", "db"]),
             variables: Variables::Own,
             files: true,
             keys: Vec::new(),
@@ -185,21 +213,28 @@ mod tests {
     fn what_one_container_is_bound_to_is_its_own() {
         let all = of_pod(&json!({"bindery.dev/bind": "db", "bindery.dev/bind.app": "queue,db"}));
         let told: Vec<_> =
-            all.iter().map(|demand| (demand.secret.as_str(), demand.containers.clone())).collect();
+            all.iter().map(|demand| (demand.name.as_str(), demand.containers.clone())).collect();
         assert_eq!(told, [("db", names(&["migrate", "app"])), ("queue", names(&["app"]))]);
     }
 
     #[test]
     fn keys_that_are_named_have_to_be_there() {
         let all = of_pod(&json!({
-            "bindery.dev/bind": "db,secret/tls",
+            "bindery.dev/bind": "db,secret/tls,configmap/app,configmap/db",
             "bindery.dev/as": "env",
-            "bindery.dev/env": "HOST=db/host,NAME=db/host,ALL_*=tls/*",
+            "bindery.dev/env": "HOST=db/host,NAME=db/host,ALL_*=tls/*,LEVEL=app/level,*=configmap/db/*",
             "bindery.dev/files": "ca.crt=db/ca",
         }));
-        let [db, tls] = all.as_slice() else { panic!("{all:?}") };
+        let [db, tls, app, db_too] = all.as_slice() else { panic!("{all:?}") };
         assert_eq!((&db.keys, db.variables, db.files), (&names(&["ca", "host"]), Variables::Own, true));
         assert_eq!((&tls.keys, tls.variables, tls.files), (&names(&[]), Variables::Named, false));
+        assert_eq!((&app.keys, app.variables, app.files), (&names(&["level"]), Variables::Named, false));
+        let labels = [db, tls, app, db_too].map(Demand::label);
+        assert_eq!(labels, ["db", "secret/tls", "configmap/app", "configmap/db"]);
+        assert_eq!(
+            (&app.needs, &db_too.needs, &db_too.keys),
+            (&names(&["app"]), &names(&["db"]), &names(&[]))
+        );
     }
 
     #[test]
@@ -223,7 +258,7 @@ mod tests {
         if !env.is_empty() {
             annotations["bindery.dev/env"] = json!(env);
         }
-        assert_eq!(of_pod(&annotations)[0].secrets, expected);
+        assert_eq!(of_pod(&annotations)[0].needs, expected);
     }
 
     #[test]
@@ -231,7 +266,7 @@ mod tests {
         let all = of_pod(&json!({
             "bindery.dev/bind": "db,queue", "bindery.dev/optional": "db", "bindery.dev/env": "HOST=db/host,URL=queue/url"
         }));
-        assert_eq!((all[0].is_optional, &all[0].secrets, &all[0].keys), (true, &names(&[]), &names(&[])));
+        assert_eq!((all[0].is_optional, &all[0].needs, &all[0].keys), (true, &names(&[]), &names(&[])));
         assert_eq!((all[1].is_optional, &all[1].keys), (false, &names(&["url"])));
         assert!(all[0].files && all[0].variables == Variables::Own);
     }
@@ -247,7 +282,7 @@ mod tests {
         let annotations = BTreeMap::from([(pod::BIND.to_owned(), "db".to_owned())]);
         let defaults = NamespaceDefaults::read("shop", &labels, &annotations);
         let all = demands(&pod_with(own), defaults.as_ref(), &InjectSettings::default()).unwrap();
-        assert_eq!(all.iter().map(|demand| demand.secret.as_str()).collect::<Vec<_>>(), expected);
+        assert_eq!(all.iter().map(|demand| demand.name.as_str()).collect::<Vec<_>>(), expected);
     }
 
     #[test]

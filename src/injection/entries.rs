@@ -1,11 +1,15 @@
-//! The entries of `bindery.dev/env` and `bindery.dev/files`: what a pod wants of single keys. All have the form
-//! `NAME=BINDING/KEY`, so there is one to learn; a star on both sides stands for every key.
+//! The entries of annotations. Those of `bindery.dev/bind` name what a pod is bound to; those of `bindery.dev/env` and
+//! `bindery.dev/files` say what becomes of single keys. The latter have one form, `NAME=BINDING/KEY`; a star on both sides
+//! stands for every key.
+
+use std::fmt;
 
 use super::{
-    annotations::{Bound, PLAIN_SECRET},
     error::{MOST_ENTRIES, Problem, shown},
-    names::{is_file_path, is_secret_key, is_variable_name},
+    names::{LONGEST_NAME, is_file_path, is_object_name, is_secret_key, is_variable_name},
+    source::{Object, Source},
 };
+use crate::contract::env_secret_name;
 
 /// Stands for every key of a binding, and for its name in the variable's.
 const EVERY: char = '*';
@@ -13,30 +17,106 @@ const EVERY: char = '*';
 /// The highest mode of a file that Kubernetes takes.
 const HIGHEST_MODE: u32 = 0o777;
 
-/// A variable out of one key of a Secret.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Variable<'a> {
-    pub(super) name: &'a str,
-    pub(super) secret: &'a str,
-    pub(super) key: &'a str,
+/// Something that a pod is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound<'a> {
+    /// Where it comes from.
+    pub source: Source,
+    /// The name of the ServiceBinding, the Secret or the ConfigMap.
+    pub name: &'a str,
 }
 
-/// All keys of a Secret, as variables with a prefix.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct AllKeys<'a> {
+impl<'a> Bound<'a> {
+    /// Reads an entry of `bindery.dev/bind`.
+    pub(super) fn read(entry: &'a str) -> Result<Self, Problem> {
+        let (source, name) = Source::split(entry);
+        // The Secret with the variables of a ServiceBinding needs a name as well.
+        let has_room = source != Source::ServiceBinding || env_secret_name(name).len() <= LONGEST_NAME;
+        if is_object_name(name) && has_room {
+            return Ok(Self { source, name });
+        }
+        Err(match source {
+            Source::ServiceBinding => Problem::BindingName(shown(entry)),
+            Source::Secret | Source::ConfigMap => {
+                Problem::ObjectName { written: shown(entry), origin: source }
+            }
+        })
+    }
+
+    /// What an annotation means that refers to something in `bound`. A name without a prefix means the ServiceBinding of
+    /// that name or, without one, the Secret or ConfigMap.
+    pub(super) fn find(written: &str, bound: &[Self]) -> Result<Self, NotFound> {
+        let (source, name) = Source::split(written);
+        let mut found = bound.iter().filter(|bound| bound.name == name);
+        if let Some(exact) = found.clone().find(|bound| bound.source == source) {
+            return Ok(*exact);
+        }
+        match (source, found.next()) {
+            (Source::ServiceBinding, Some(one)) if found.all(|other| other.source == one.source) => Ok(*one),
+            (Source::ServiceBinding, Some(_)) => Err(NotFound::Ambiguous),
+            _ => Err(NotFound::NotBound),
+        }
+    }
+
+    /// The object that holds the keys.
+    #[must_use]
+    pub const fn object(&self) -> Object<'a> {
+        Object { kind: self.source.holder(), name: self.name }
+    }
+
+    /// The Secret with the variables; only ServiceBindings have one.
+    pub(super) fn env_secret(&self) -> Option<String> {
+        (self.source == Source::ServiceBinding).then(|| env_secret_name(self.name))
+    }
+}
+
+/// As annotations write it.
+impl fmt::Display for Bound<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.source.prefix(), self.name)
+    }
+}
+
+/// Why a name in an annotation refers to nothing that is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotFound {
+    /// Nothing of that name is bound.
+    NotBound,
+    /// A Secret and a ConfigMap of that name are bound.
+    Ambiguous,
+}
+
+/// A variable with the value of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable<'a> {
+    /// The variable's name.
+    pub name: &'a str,
+    /// The object that has the key.
+    pub object: Object<'a>,
+    /// The key.
+    pub key: &'a str,
+}
+
+/// All keys of an object, as variables with a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllKeys<'a> {
     /// May be empty.
-    pub(super) prefix: &'a str,
-    pub(super) secret: &'a str,
+    pub prefix: &'a str,
+    /// The object that has the keys.
+    pub object: Object<'a>,
 }
 
-/// A file out of one key of a Secret.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct File<'a> {
-    /// Relative to the folder of the Secret.
-    pub(super) path: &'a str,
-    pub(super) secret: &'a str,
-    pub(super) key: &'a str,
-    pub(super) mode: Option<u32>,
+/// A file with the value of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File<'a> {
+    /// Relative to the folder of the object.
+    pub path: &'a str,
+    /// The object that has the key.
+    pub object: Object<'a>,
+    /// The key.
+    pub key: &'a str,
+    /// The file's permissions; without one Kubernetes' default.
+    pub mode: Option<u32>,
 }
 
 /// Reads `NAME=BINDING/KEY` and `PREFIX*=BINDING/*`.
@@ -54,7 +134,7 @@ pub(super) fn read_variables<'a>(
                 if !prefix.is_empty() && !is_variable_name(prefix) {
                     return Err(Problem::VariableName(shown(prefix)));
                 }
-                let wanted = AllKeys { prefix, secret: secret_of(name, source, bound)? };
+                let wanted = AllKeys { prefix, object: object_of(name, source, bound)? };
                 if all_keys.contains(&wanted) {
                     return Err(Problem::Twice(shown(entry)));
                 }
@@ -65,11 +145,11 @@ pub(super) fn read_variables<'a>(
                     return Err(Problem::VariableName(shown(name)));
                 }
                 check_key(key)?;
-                let secret = secret_of(name, source, bound)?;
+                let object = object_of(name, source, bound)?;
                 if variables.iter().any(|other| other.name == name) {
                     return Err(Problem::Twice(shown(name)));
                 }
-                variables.push(Variable { name, secret, key });
+                variables.push(Variable { name, object, key });
             }
             _ => return Err(Problem::AllKeysForm(shown(entry))),
         }
@@ -91,18 +171,18 @@ pub(super) fn read_files<'a>(value: &'a str, bound: &[Bound<'a>]) -> Result<Vec<
             None => (key, None),
         };
         check_key(key)?;
-        let file = File { path, secret: secret_of(path, source, bound)?, key, mode };
-        for other in files.iter().filter(|other| other.secret == file.secret) {
+        let file = File { path, object: object_of(path, source, bound)?, key, mode };
+        for other in files.iter().filter(|other| other.object == file.object) {
             other.refuse_beside(&file)?;
         }
         files.push(file);
     }
-    // An annotation without an entry would mount nothing, or everything: better to ask.
+    // Nobody knows whether an annotation without an entry means nothing, or everything.
     if files.is_empty() { Err(Problem::Empty) } else { Ok(files) }
 }
 
 impl File<'_> {
-    /// The kubelet could not write both.
+    /// Refuses two files that the kubelet could not write side by side.
     fn refuse_beside(&self, other: &Self) -> Result<(), Problem> {
         let is_in =
             |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
@@ -126,13 +206,13 @@ struct Reference<'a> {
 impl<'a> Reference<'a> {
     fn read(entry: &'a str) -> Option<Self> {
         let (name, reference) = entry.split_once('=')?;
-        // No key contains a slash, but `secret/NAME` does.
+        // No key contains a slash, but `secret/NAME` and `configmap/NAME` do.
         let (source, key) = reference.rsplit_once('/')?;
         Some(Self { name: name.trim_end(), source: source.trim_start(), key: key.trim() })
     }
 }
 
-/// The entries between commas and new lines. They may be empty, because both separators in a row are natural to write.
+/// The entries between commas and new lines. A comma at the end of a line makes an empty entry, which is skipped.
 fn entries(value: &str) -> Result<Vec<&str>, Problem> {
     let entries = value.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
     let entries: Vec<&str> = entries.take(MOST_ENTRIES + 1).collect();
@@ -143,15 +223,12 @@ fn check_key(key: &str) -> Result<(), Problem> {
     if is_secret_key(key) { Ok(()) } else { Err(Problem::SecretKey(shown(key))) }
 }
 
-/// The Secret that an entry means, which must be bound.
-fn secret_of<'a>(name: &str, source: &'a str, bound: &[Bound<'a>]) -> Result<&'a str, Problem> {
-    let found = match source.strip_prefix(PLAIN_SECRET) {
-        Some(secret) => bound.iter().find(|bound| bound.secret == secret && !bound.is_binding),
-        None => bound.iter().find(|bound| bound.secret == source),
-    };
-    match found {
-        Some(bound) => Ok(bound.secret),
-        None => Err(Problem::NotBound { name: shown(name), source_name: shown(source) }),
+/// The object that an entry means, which must be bound.
+fn object_of<'a>(name: &str, source: &str, bound: &[Bound<'a>]) -> Result<Object<'a>, Problem> {
+    match Bound::find(source, bound) {
+        Ok(bound) => Ok(bound.object()),
+        Err(NotFound::Ambiguous) => Err(Problem::Ambiguous(shown(source))),
+        Err(NotFound::NotBound) => Err(Problem::NotBound { name: shown(name), source_name: shown(source) }),
     }
 }
 
@@ -167,28 +244,35 @@ mod tests {
 
     use super::*;
 
-    const BOUND: [Bound<'_>; 2] =
-        [Bound { secret: "b", is_binding: true }, Bound { secret: "s", is_binding: false }];
+    const BOUND: [Bound<'_>; 4] = [
+        Bound { source: Source::ServiceBinding, name: "b" },
+        Bound { source: Source::Secret, name: "s" },
+        Bound { source: Source::ConfigMap, name: "c" },
+        Bound { source: Source::ConfigMap, name: "s" },
+    ];
 
     #[test]
     fn a_star_on_both_sides_stands_for_every_key() {
-        let value = "DB_* = b/*, *=s/*\nDB_*=secret/s/*,HOST=b/host";
+        let value = "DB_* = b/*, *=c/*\nDB_*=secret/s/*,HOST=b/host,DB_*=configmap/s/*,C_* = configmap/c/*";
         let (variables, all_keys) = read_variables(value, &BOUND).unwrap();
-        assert_eq!(variables, [Variable { name: "HOST", secret: "b", key: "host" }]);
-        let all_keys: Vec<_> = all_keys.iter().map(|all| (all.prefix, all.secret)).collect();
-        assert_eq!(all_keys, [("DB_", "b"), ("", "s"), ("DB_", "s")]);
+        assert_eq!(variables, [Variable { name: "HOST", object: BOUND[0].object(), key: "host" }]);
+        let all_keys: Vec<_> = all_keys.iter().map(|all| (all.prefix, all.object.to_string())).collect();
+        let all_keys: Vec<_> = all_keys.iter().map(|(prefix, name)| (*prefix, name.as_str())).collect();
+        assert_eq!(
+            all_keys,
+            [("DB_", "b"), ("", "configmap/c"), ("DB_", "s"), ("DB_", "configmap/s"), ("C_", "configmap/c")]
+        );
     }
 
     #[test]
     fn files_have_a_path_and_perhaps_a_mode() {
-        let value =
-            "tls.key=b/key:0400,\ncerts/ca.crt = secret/s/ca.crt\na=b/key : 640,c=b/key:0,..a/..b=s/x:777";
-        let files = read_files(value, &[BOUND[0], BOUND[1]]);
+        let value = "tls.key=b/key:0400,\ncerts/ca.crt = secret/s/ca.crt\na=b/key : 640,c=b/key:0,..a/..b=configmap/s/x:777";
+        let files = read_files(value, &BOUND);
         assert_eq!(files, Err(Problem::FilePath("..a/..b".to_owned())));
         let files = read_files(&value.replace("..a", "a.."), &BOUND).map(|files| {
             files
                 .iter()
-                .map(|file| format!("{} {} {} {:?}", file.path, file.secret, file.key, file.mode))
+                .map(|file| format!("{} {} {} {:?}", file.path, file.object, file.key, file.mode))
                 .collect()
         });
         let expected = [
@@ -196,14 +280,14 @@ mod tests {
             "certs/ca.crt s ca.crt None",
             "a b key Some(416)",
             "c b key Some(0)",
-            "a../..b s x Some(511)",
+            "a../..b configmap/s x Some(511)",
         ];
         assert_eq!(files, Ok(expected.map(str::to_owned).to_vec()));
     }
 
     #[test]
     fn the_same_path_in_two_folders_is_no_clash() {
-        assert_eq!(read_files("a=b/x,a=s/x,ab=b/x", &BOUND).unwrap().len(), 3);
+        assert_eq!(read_files("a=b/x,a=secret/s/x,a=configmap/s/x,ab=b/x", &BOUND).unwrap().len(), 4);
     }
 
     #[rstest]
@@ -222,7 +306,9 @@ mod tests {
     #[case("k=b/key:1777", Problem::Mode("1777".to_owned()))]
     #[case("k=b/key:77777777777777", Problem::Mode("77777777777777".to_owned()))]
     #[case("k=b/key:u+r", Problem::Mode("u+r".to_owned()))]
-    #[case("k=c/key", Problem::NotBound { name: "k".to_owned(), source_name: "c".to_owned() })]
+    #[case("k=d/key", Problem::NotBound { name: "k".to_owned(), source_name: "d".to_owned() })]
+    #[case("k=configmap/b/key", Problem::NotBound { name: "k".to_owned(), source_name: "configmap/b".to_owned() })]
+    #[case("k=s/key", Problem::Ambiguous("s".to_owned()))]
     #[case("k=secret/b/key", Problem::NotBound { name: "k".to_owned(), source_name: "secret/b".to_owned() })]
     #[case("k=b/x,k=b/y", Problem::Twice("k".to_owned()))]
     #[case("k/a=b/x,k=b/y", Problem::FileAsFolder { inner: "k/a".to_owned(), outer: "k".to_owned() })]
@@ -238,9 +324,29 @@ mod tests {
     #[case("DB=b/*", Problem::AllKeysForm("DB=b/*".to_owned()))]
     #[case("DB-*=b/*", Problem::VariableName("DB-".to_owned()))]
     #[case("D*B*=b/*", Problem::VariableName("D*B".to_owned()))]
-    #[case("DB_*=c/*", Problem::NotBound { name: "DB_*".to_owned(), source_name: "c".to_owned() })]
+    #[case("DB_*=d/*", Problem::NotBound { name: "DB_*".to_owned(), source_name: "d".to_owned() })]
+    #[case("DB_*=s/*", Problem::Ambiguous("s".to_owned()))]
     #[case("DB_*=b/*,DB_*=b/*", Problem::Twice("DB_*=b/*".to_owned()))]
     fn stars_that_say_nothing_are_refused(#[case] value: &str, #[case] expected: Problem) {
         assert_eq!(read_variables(value, &BOUND), Err(expected));
+    }
+
+    fn all(entries: &[&'static str]) -> Vec<Bound<'static>> {
+        entries.iter().map(|entry| Bound::read(entry).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_name_without_a_prefix_means_the_binding_first() {
+        let found = |written: &str, bound: &[Bound<'_>]| Bound::find(written, bound).map(|it| it.to_string());
+        let bound = all(&["db", "secret/smtp", "configmap/db", "configmap/app"]);
+        assert_eq!(found("db", &bound).as_deref(), Ok("db"));
+        assert_eq!(found("configmap/db", &bound).as_deref(), Ok("configmap/db"));
+        assert_eq!(found("secret/db", &bound), Err(NotFound::NotBound));
+        assert_eq!(found("smtp", &bound).as_deref(), Ok("secret/smtp"));
+        assert_eq!(found("app", &bound).as_deref(), Ok("configmap/app"));
+        assert_eq!(found("x", &bound), Err(NotFound::NotBound));
+        let both = all(&["secret/app", "configmap/app"]);
+        assert_eq!(found("app", &both), Err(NotFound::Ambiguous));
+        assert_eq!(found("secret/app", &both).as_deref(), Ok("secret/app"));
     }
 }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::names::LONGEST_NAME;
+use super::{names::LONGEST_NAME, source::Source};
 use crate::contract::pod;
 
 /// How much of a user's text an error repeats.
@@ -11,8 +11,8 @@ const SHOWN: usize = 100;
 /// How many names an error lists.
 const LISTED: usize = 20;
 
-/// The most entries that an annotation may have, so that nobody keeps the webhook busy with one that the API server would
-/// refuse afterwards.
+/// The most entries that an annotation may have. The webhook spends no time on more: the API server would refuse such a pod
+/// afterwards.
 pub(super) const MOST_ENTRIES: usize = 500;
 
 /// A field of the pod that keeps it from being injected.
@@ -20,7 +20,7 @@ pub(super) const MOST_ENTRIES: usize = 500;
 #[error("{field}{}: {problem}", of_namespace(.namespace.as_deref()))]
 pub struct InjectError {
     field: String,
-    /// The Namespace whose annotation it is, if it is not the pod's.
+    /// The Namespace that has the annotation, if the pod does not.
     namespace: Option<String>,
     problem: Problem,
 }
@@ -108,26 +108,54 @@ pub enum Problem {
     #[error(
         "`{0}` is not the name of a binding (lower-case letters, digits, `-` and `.`, at most {longest}, first and last \
          a letter or digit); write the names of ServiceBindings in the pod's namespace, separated by commas, or \
-         secret/NAME for a Secret",
+         secret/NAME for a Secret, configmap/NAME for a ConfigMap",
         longest = LONGEST_NAME - "-env".len()
     )]
     BindingName(String),
-    /// Not what a Secret can be called.
+    /// Not what a Secret or a ConfigMap can be called.
     #[error(
-        "`{0}` does not name a Secret (lower-case letters, digits, `-` and `.`, at most {LONGEST_NAME}, first and last a \
-         letter or digit); write secret/NAME with the name of a Secret in the pod's namespace"
+        "`{written}` does not name a {kind} (lower-case letters, digits, `-` and `.`, at most {LONGEST_NAME}, first and last a \
+         letter or digit); write {prefix}NAME with the name of a {kind} in the pod's namespace",
+        kind = .origin.holder().name(), prefix = .origin.prefix()
     )]
-    SecretName(String),
+    ObjectName {
+        /// What the annotation has.
+        written: String,
+        /// What its prefix stands for.
+        origin: Source,
+    },
     /// A way of delivery that does not exist.
     #[error("`{0}` is unknown; write `env`, `files` or `env,files`")]
     Delivery(String),
-    /// A plain Secret that would give the pod nothing.
+    /// A plain Secret or a ConfigMap that would give the pod nothing.
     #[error(
-        "`env` alone gives the pod nothing of `secret/{0}`, because no variables are known for a plain Secret; add \
-         `files`, or name the variables in {env}: NAME=secret/{0}/KEY",
+        "`env` alone gives the pod nothing of `{written}`, because no variables are known for a {}; add `files`, or name the \
+         variables in {env}: NAME={written}/KEY",
+        if *.origin == Source::ConfigMap { "ConfigMap" } else { "plain Secret" },
         env = pod::ENV
     )]
-    NothingOfSecret(String),
+    NothingOf {
+        /// What the annotation has.
+        written: String,
+        /// What its prefix stands for.
+        origin: Source,
+    },
+    /// A Secret and a ConfigMap of one name whose files a container would have in one folder.
+    #[error(
+        "`{one}` and `{other}` would give container {container} their files in one folder, {folder}; rename one of them, bind them \
+         to different containers with {own}CONTAINER, or take variables only with {delivery}: env",
+        own = pod::BIND_CONTAINER, delivery = pod::AS
+    )]
+    SameFolder {
+        /// The one that is named first.
+        one: String,
+        /// The other one.
+        other: String,
+        /// The container.
+        container: String,
+        /// The folder.
+        folder: String,
+    },
     /// Not a variable's definition.
     #[error("`{0}` is not of the form NAME=BINDING/KEY; write for example DB_HOST=mydb01-binding/host")]
     VariableForm(String),
@@ -140,7 +168,7 @@ pub enum Problem {
          client.key=mydb01-binding/tls.key:0400"
     )]
     FileForm(String),
-    /// Not where a file of a Secret can lie.
+    /// Not where a file of a binding can lie.
     #[error(
         "`{0}` is not the path of a file; write one that is relative to the binding's folder, without `..`, `.`, `//`, \
          `:`, `\\` and control characters, such as client.key"
@@ -160,8 +188,10 @@ pub enum Problem {
     /// Not what a variable can be called.
     #[error("`{0}` is not a variable's name; use letters, digits and `_`, and no digit first")]
     VariableName(String),
-    /// Not what a key of a Secret can be called.
-    #[error("`{0}` is not a key of a Secret; use at most {LONGEST_NAME} letters, digits, `-`, `_` and `.`")]
+    /// Not what a key can be called.
+    #[error(
+        "`{0}` is not a key of a Secret or a ConfigMap; use at most {LONGEST_NAME} letters, digits, `-`, `_` and `.`"
+    )]
     SecretKey(String),
     /// A variable or a file out of something that is not bound.
     #[error("`{name}` refers to `{source_name}`, which is not bound; add it to {bind}", bind = pod::BIND)]
@@ -171,6 +201,9 @@ pub enum Problem {
         /// What it refers to.
         source_name: String,
     },
+    /// A name that a Secret and a ConfigMap have, both of which are bound.
+    #[error("`{0}` is a Secret and a ConfigMap here; write secret/{0} or configmap/{0}")]
+    Ambiguous(String),
     /// Optional is something that is not bound.
     #[error(
         "`{0}` is not bound, so it cannot be optional; write names that {bind} has, separated by commas, or true for all",
@@ -208,11 +241,11 @@ pub enum Problem {
     )]
     WindowsFolder(String),
     /// Another volume has the name that bindery gives to the binding's.
-    #[error("is not the Secret `{0}`, for which bindery uses this volume name; rename your volume")]
+    #[error("is not the {0}, for which bindery uses this volume name; rename your volume")]
     VolumeTaken(String),
     /// A volume that bindery would mount gives other files than it should.
     #[error(
-        "gives other files of the Secret `{0}` than {files} asks for; remove the volume and its mounts, and bindery adds \
+        "gives other files of the {0} than {files} asks for; remove the volume and its mounts, and bindery adds \
          them anew",
         files = pod::FILES
     )]
@@ -227,15 +260,15 @@ impl Problem {
             Self::Shape(_) => "shape",
             Self::Empty | Self::EmptyEntry(_) => "empty",
             Self::Twice(_) => "twice",
-            Self::BindingName(_) | Self::SecretName(_) => "name",
-            Self::Delivery(_) | Self::NothingOfSecret(_) => "delivery",
+            Self::BindingName(_) | Self::ObjectName { .. } => "name",
+            Self::Delivery(_) | Self::NothingOf { .. } => "delivery",
             Self::VariableForm(_) | Self::AllKeysForm(_) | Self::VariableName(_) => "variable",
             Self::FileForm(_) | Self::FilePath(_) | Self::FileAsFolder { .. } | Self::Mode(_) => "file",
             Self::SecretKey(_) => "key",
-            Self::NotBound { .. } | Self::NotOptional(_) => "not-bound",
+            Self::NotBound { .. } | Self::Ambiguous(_) | Self::NotOptional(_) => "not-bound",
             Self::NoContainer { .. } => "no-container",
             Self::MountRoot(_) | Self::WindowsMountRoot(_) | Self::WindowsFolder(_) => "mount-root",
-            Self::VolumeTaken(_) | Self::OtherFiles(_) => "volume",
+            Self::SameFolder { .. } | Self::VolumeTaken(_) | Self::OtherFiles(_) => "volume",
             Self::TooManyEntries | Self::TooMuch | Self::TooManyValues => "size",
         }
     }
@@ -253,7 +286,7 @@ fn annotation_field(name: &str) -> String {
     format!("metadata.annotations[{name}]")
 }
 
-/// A user's text as an error repeats it: on one line, and not endlessly.
+/// A user's text as an error repeats it: on one line, and shortened.
 pub(super) fn shown(text: &str) -> String {
     let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
     if text.chars().nth(SHOWN).is_some() {
@@ -275,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_many_names_some_are_listed() {
+    fn a_long_list_of_names_is_cut() {
         assert_eq!(listed(&["a\n", "b"]), "a\\n, b");
         let many = listed(&["x"; 30]);
         assert!(many.starts_with("x, x") && many.ends_with(", x, and 10 more"), "{many}");

@@ -22,7 +22,24 @@ pub(super) fn text<'a>(value: &'a Value, path: &[&str]) -> Option<&'a str> {
     path.iter().try_fold(value, |value, field| value.get(field))?.as_str()
 }
 
-/// The name of a container's variable. The webhook reads of most variables nothing else, and then they are their name.
+/// Stands in a container's `env` for a variable of which nothing but the name matters, because it has a value of its own.
+/// A pod may have thousands of these; a map for each would take most of the time and memory that reading the pod takes. Those who
+/// read pods write it, and it never leaves the process.
+pub(crate) struct NameOnly;
+
+impl NameOnly {
+    /// The placeholder for a variable of this name.
+    pub(crate) fn of(name: String) -> Value {
+        Value::String(name)
+    }
+
+    /// The name, if the entry is a placeholder.
+    fn read(entry: &Value) -> Option<&str> {
+        entry.as_str()
+    }
+}
+
+/// The name of a container's variable.
 pub(super) fn variable_name(variable: &Value) -> Option<&str> {
-    variable.as_str().or_else(|| text(variable, &["name"]))
+    NameOnly::read(variable).or_else(|| text(variable, &["name"]))
 }

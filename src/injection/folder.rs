@@ -10,15 +10,18 @@ use crate::contract::pod;
 
 /// The operating system that a pod says it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum System {
+pub enum System {
+    /// Linux, unless the pod says otherwise.
     Linux,
+    /// Windows.
     Windows,
 }
 
 impl System {
     /// What `spec.os` says, or else the node selector
     /// (<https://kubernetes.io/docs/concepts/windows/user-guide/#ensuring-os-specific-workloads-land-on-the-appropriate-container-host>).
-    pub(super) fn of(pod: &Value) -> Self {
+    #[must_use]
+    pub fn of(pod: &Value) -> Self {
         let named = text(pod, &["spec", "os", "name"])
             .or_else(|| text(pod, &["spec", "nodeSelector", "kubernetes.io/os"]));
         if named == Some("windows") { Self::Windows } else { Self::Linux }
@@ -27,7 +30,7 @@ impl System {
 
 /// The folder in which each binding gets its folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct MountRoot<'a> {
+pub struct MountRoot<'a> {
     /// Without the separator at its end; empty for the root folder.
     folder: &'a str,
     /// What parts folders: a Windows pod may have either.
@@ -36,12 +39,17 @@ pub(super) struct MountRoot<'a> {
 }
 
 impl<'a> MountRoot<'a> {
-    /// On Windows the kubelet puts `/var/secrets` on drive C.
-    pub(super) fn default_on(system: System) -> Self {
+    /// `/var/secrets`, which the kubelet of Windows puts on drive C.
+    #[must_use]
+    pub fn default_on(system: System) -> Self {
         Self { folder: pod::DEFAULT_MOUNT_ROOT, separator: '/', system }
     }
 
-    pub(super) fn read(value: &'a str, system: System) -> Result<Self, Problem> {
+    /// Reads a path.
+    ///
+    /// # Errors
+    /// When nothing can be mounted there.
+    pub fn read(value: &'a str, system: System) -> Result<Self, Problem> {
         match (after_drive(value), system) {
             (Some(_), System::Linux) => Err(Problem::WindowsFolder(shown(value))),
             (Some(folders), System::Windows) => Self::on_drive(value, folders),
@@ -77,9 +85,9 @@ impl<'a> MountRoot<'a> {
         Ok(Self { folder, separator, system: System::Windows })
     }
 
-    /// The folder of a Secret.
-    pub(super) fn folder_of(&self, secret: &str) -> String {
-        format!("{}{}{secret}", self.folder, self.separator)
+    /// The folder of a binding, a Secret or a ConfigMap of this name.
+    pub(super) fn folder_of(&self, name: &str) -> String {
+        format!("{}{}{name}", self.folder, self.separator)
     }
 
     /// Whether the path lies below the other one, which it is not itself.
@@ -101,6 +109,12 @@ impl<'a> MountRoot<'a> {
             System::Linux => folders(path).eq(folders(other)),
             System::Windows => folders(&on_windows(path)).eq(folders(&on_windows(other))),
         }
+    }
+}
+
+impl Default for MountRoot<'_> {
+    fn default() -> Self {
+        Self::default_on(System::Linux)
     }
 }
 

@@ -1,5 +1,5 @@
-//! What an earlier patch left in a pod: volumes under bindery's names, and mounts of them, of Secrets that are not asked for any more.
-//! The injection takes nothing away, so it tells of them. Pure.
+//! What an earlier patch left in a pod: volumes under bindery's names, and their mounts, of Secrets and ConfigMaps that the pod
+//! does not ask for any more. The injection removes nothing, so it warns. Pure.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,6 +10,7 @@ use super::{
     container::Container,
     fields::text,
     names::{VOLUME_PREFIX, volume_name},
+    source::{Object, ObjectKind},
 };
 
 /// How many leftovers are reported at most, each in one warning.
@@ -20,11 +21,11 @@ pub(super) fn all_leftovers(pod: &Value) -> Vec<Warning> {
     leftovers(pod, &[], &[])
 }
 
-/// The leftovers in a pod whose containers are bound so, and of whose Secrets these are mounted.
-pub(super) fn leftovers(pod: &Value, bound: &[Container<'_>], mounted: &[&str]) -> Vec<Warning> {
+/// The leftovers in a pod whose containers are `bound`, and which mounts these objects.
+pub(super) fn leftovers(pod: &Value, bound: &[Container<'_>], mounted: &[Object<'_>]) -> Vec<Warning> {
     let list =
         |of: &'static str| pod.get("spec").and_then(|spec| spec.get(of)?.as_array()).into_iter().flatten();
-    let of_bindery: HashMap<&str, &str> = list("volumes").filter_map(of_bindery).collect();
+    let of_bindery: HashMap<&str, Object<'_>> = list("volumes").filter_map(of_bindery).collect();
     if of_bindery.is_empty() {
         return Vec::new();
     }
@@ -32,35 +33,39 @@ pub(super) fn leftovers(pod: &Value, bound: &[Container<'_>], mounted: &[&str]) 
     let mut found = BTreeSet::new();
     for container in list("initContainers").chain(list("containers")) {
         let name = text(container, &["name"]).unwrap_or_default();
-        let is_wanted = |secret: &str| {
+        let is_wanted = |object: Object<'_>| {
             let is_it = |container: &&Container<'_>| container.name == name;
-            mounted.contains(&secret) && bound.iter().find(is_it).is_some_and(|it| it.is_bound_to(secret))
+            mounted.contains(&object) && bound.iter().find(is_it).is_some_and(|it| it.is_bound_to(object))
         };
         let mounts = container.get("volumeMounts").and_then(Value::as_array).into_iter().flatten();
         for volume in mounts.filter_map(|mount| text(mount, &["name"])) {
             found.extend(
                 of_bindery
                     .get(volume)
-                    .filter(|secret| !is_wanted(secret))
-                    .map(|secret| (*secret, volume, name)),
+                    .filter(|object| !is_wanted(**object))
+                    .map(|object| (*object, volume, name)),
             );
         }
     }
-    let has_mount: BTreeSet<&str> = found.iter().map(|(secret, ..)| *secret).collect();
+    let has_mount: BTreeSet<Object<'_>> = found.iter().map(|(object, ..)| *object).collect();
     let unused =
-        of_bindery.iter().filter(|(_, secret)| !mounted.contains(*secret) && !has_mount.contains(*secret));
-    let unused: BTreeSet<(&str, &str, &str)> =
-        unused.map(|(volume, secret)| (*secret, *volume, "")).collect();
-    let warning = |(secret, volume, container): (&str, &str, &str)| Warning::Leftover {
+        of_bindery.iter().filter(|(_, object)| !mounted.contains(*object) && !has_mount.contains(*object));
+    let unused: BTreeSet<(Object<'_>, &str, &str)> =
+        unused.map(|(volume, object)| (*object, *volume, "")).collect();
+    let warning = |(object, volume, container): (Object<'_>, &str, &str)| Warning::Leftover {
         container: (!container.is_empty()).then(|| container.to_owned()),
         volume: volume.to_owned(),
-        secret: secret.to_owned(),
+        object: object.to_string(),
     };
     found.into_iter().chain(unused).take(MOST).map(warning).collect()
 }
 
-/// The name and the Secret of a volume that bindery has made.
-fn of_bindery(volume: &Value) -> Option<(&str, &str)> {
-    let (name, secret) = (text(volume, &["name"])?, text(volume, &["secret", "secretName"])?);
-    (name.starts_with(VOLUME_PREFIX) && name == volume_name(secret)).then_some((name, secret))
+/// The name and the object of a volume that bindery has made.
+fn of_bindery(volume: &Value) -> Option<(&str, Object<'_>)> {
+    let name = text(volume, &["name"]).filter(|name| name.starts_with(VOLUME_PREFIX))?;
+    let object = ObjectKind::ALL.into_iter().find_map(|kind| {
+        let object = text(volume, &[kind.volume_field(), kind.volume_name_field()])?;
+        Some(Object { kind, name: object })
+    })?;
+    (name == volume_name(object)).then_some((name, object))
 }

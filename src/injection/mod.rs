@@ -2,7 +2,8 @@
 //! webhook and `bindery inject` give the same answer, before and after a binding exists.
 //!
 //! The answer is a JSON patch of `add` operations alone. So nothing that the user set can be changed or removed, fields
-//! that this version of bindery does not know survive, and the patch stays small however large the pod is.
+//! that this version of bindery does not know survive, and the patch stays small however large the pod is. What a pod is to get is a
+//! [`Request`], which mostly is read from annotations, but need not be.
 
 mod annotations;
 mod container;
@@ -16,31 +17,33 @@ mod leftovers;
 mod mounts;
 mod names;
 mod pod;
+mod request;
+mod source;
+mod volume;
 mod warning;
 pub mod workload;
 
 use json_patch::{Patch, PatchError};
 use serde_json::{Map, Value};
 
-use self::{
-    annotations::{Ask, misspelt},
-    folder::System,
-    leftovers::all_leftovers,
-};
+use self::{annotations::misspelt, leftovers::all_leftovers};
+pub(crate) use self::{defaults::may_name_variables, fields::NameOnly, names::nearest};
 pub use self::{
     defaults::{NamespaceDefaults, inject_defaults, takes_defaults},
     demand::{Demand, Variables, demands},
+    entries::{AllKeys, Bound, File, Variable},
     error::{InjectError, Problem},
+    folder::{MountRoot, System},
+    request::{Optional, Own, Request},
+    source::{Object, ObjectKind, Source},
     warning::Warning,
 };
-pub(crate) use annotations::may_name_variables;
-pub(crate) use names::nearest;
 
 /// The annotation by which the kubelet marks the API server's copy of a static pod. Such a pod may not refer to
 /// Secrets, so it is left alone (<https://kubernetes.io/docs/tasks/configure-pod-container/static-pod/>).
 const MIRROR_POD: &str = "kubernetes.io/config.mirror";
 
-/// What the installation, not the pod, decides about an injection.
+/// The installation's part in an injection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InjectSettings {
     /// Containers that are bound only when `bindery.dev/containers` names them. A star at the end stands for any ending.
@@ -92,14 +95,14 @@ impl Default for InjectSettings {
     }
 }
 
-/// What a pod lacks of the bindings it asks for, and what its owner should know.
+/// What a pod lacks of the bindings that it asks for, and warnings for its owner.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Injection {
     /// `add` operations relative to the pod (template); empty when there is nothing to add.
     pub patch: Patch,
-    /// What was left out or is hidden because the pod says otherwise.
+    /// What was left out or is hidden because of the pod's own fields.
     pub warnings: Vec<Warning>,
-    /// The bindings without which the pod cannot start, whether anything is to be added or not.
+    /// The ServiceBindings without which the pod cannot start, whether anything is to be added or not.
     pub bindings: Vec<String>,
 }
 
@@ -126,8 +129,8 @@ impl Injection {
 pub fn inject(pod: &Value, settings: &InjectSettings) -> Result<Injection, InjectError> {
     match annotations_of(pod) {
         Some(annotations) if !annotations.contains_key(MIRROR_POD) => {
-            let mut injection = match Ask::read(annotations, System::of(pod))? {
-                Some(ask) => pod::bind(pod, &ask, settings)?,
+            let mut injection = match Request::parse(annotations, System::of(pod))? {
+                Some(request) => pod::bind(pod, &request, settings)?,
                 None => Injection { warnings: all_leftovers(pod), ..Injection::default() },
             };
             injection.warnings.extend(misspelt(annotations));
@@ -136,6 +139,19 @@ pub fn inject(pod: &Value, settings: &InjectSettings) -> Result<Injection, Injec
         Some(_) => Ok(Injection::default()),
         None => Ok(Injection { warnings: all_leftovers(pod), ..Injection::default() }),
     }
+}
+
+/// Finds what `pod`, a Pod or a pod template, lacks of a request, whatever its annotations say.
+///
+/// # Errors
+/// When the pod cannot have it: it lacks a container that is named, something of its own is in the way, or its fields are not
+/// shaped as Kubernetes defines them.
+pub fn inject_request(
+    pod: &Value,
+    request: &Request<'_>,
+    settings: &InjectSettings,
+) -> Result<Injection, InjectError> {
+    pod::bind(pod, request, settings)
 }
 
 fn annotations_of(pod: &Value) -> Option<&Map<String, Value>> {

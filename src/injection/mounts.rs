@@ -1,10 +1,17 @@
-//! What the pod's own mounts mean for what is mounted beside them and below them.
+//! The pod's own mounts: below some of them nothing can be mounted, and parts of volumes are never refreshed.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::{Warning, container::Container, error::InjectError, fields::text, folder::MountRoot};
+use super::{
+    Warning,
+    container::Container,
+    error::InjectError,
+    fields::text,
+    folder::MountRoot,
+    source::{Object, ObjectKind},
+};
 
 /// Volumes whose mounts are always read-only, and in which the kubelet creates the folders of mounts below them.
 const PROJECTED: [&str; 4] = ["configMap", "downwardAPI", "projected", "secret"];
@@ -12,7 +19,7 @@ const PROJECTED: [&str; 4] = ["configMap", "downwardAPI", "projected", "secret"]
 /// What `hostPath.type` says of what is no folder.
 const FILES: [&str; 5] = ["BlockDevice", "CharDevice", "File", "FileOrCreate", "Socket"];
 
-/// How many mounts of a container are looked at that let nothing be mounted below them.
+/// The most mounts of a container that are looked at as ones that let nothing be mounted below them.
 const MOST_BLOCKING: usize = 100;
 
 /// The pod's volumes by name.
@@ -70,7 +77,7 @@ impl<'m, 'a> Blocking<'m, 'a> {
         Self { present, paths, root }
     }
 
-    /// The one that keeps `path` from being mounted. Another mount between them may have the folder.
+    /// The mount that keeps `path` from being mounted, unless another mount between both has the folder.
     pub(super) fn above(&self, path: &str) -> Option<&'a str> {
         let above = self.paths.iter().filter(|above| self.root.is_below(path, above));
         let above = *above.max_by_key(|above| above.len())?;
@@ -79,8 +86,8 @@ impl<'m, 'a> Blocking<'m, 'a> {
     }
 }
 
-/// Warns of parts of bound Secrets that the pod mounts itself: they stay as they were when the container started, so that new
-/// credentials never arrive (P19).
+/// Warns of parts of bound objects that the pod mounts itself: the kubelet never refreshes these, so that new credentials never
+/// arrive (P19).
 pub(super) fn never_refreshed(
     container: &Container<'_>,
     volumes: &Volumes<'_>,
@@ -89,22 +96,30 @@ pub(super) fn never_refreshed(
     let mut warnings = Vec::new();
     for (path, mount) in container.mounts()?.into_iter().filter(|(_, mount)| is_of_a_part(mount)) {
         let Some(volume) = volumes.of_mount(mount) else { continue };
-        // At the binding's own folder it is said that something else is mounted.
-        let is_it =
-            |secret: &&str| container.is_bound_to(secret) && !root.is_same(path, &root.folder_of(secret));
-        let secret = secrets_of(volume).find(is_it);
-        warnings.extend(secret.map(|secret| Warning::NeverRefreshed {
+        // Another warning tells of what is mounted at the binding's own folder.
+        let is_it = |object: &Object<'_>| {
+            container.is_bound_to(*object) && !root.is_same(path, &root.folder_of(object.name))
+        };
+        let object = objects_of(volume).find(is_it);
+        warnings.extend(object.map(|object| Warning::NeverRefreshed {
             container: container.name.to_owned(),
             path: path.to_owned(),
-            secret: secret.to_owned(),
+            object: object.to_string(),
         }));
     }
     Ok(warnings)
 }
 
-/// The Secrets that a volume gives.
-fn secrets_of(volume: &Value) -> impl Iterator<Item = &str> {
+/// The Secrets and ConfigMaps that a volume gives.
+fn objects_of(volume: &Value) -> impl Iterator<Item = Object<'_>> {
     let sources = volume.pointer("/projected/sources").and_then(Value::as_array);
-    let projected = sources.into_iter().flatten().filter_map(|source| text(source, &["secret", "name"]));
-    text(volume, &["secret", "secretName"]).into_iter().chain(projected)
+    let projected = sources.into_iter().flatten().flat_map(|source| {
+        let of =
+            |kind: ObjectKind| Some(Object { kind, name: text(source, &[kind.volume_field(), "name"])? });
+        ObjectKind::ALL.into_iter().filter_map(of).collect::<Vec<_>>()
+    });
+    let own = |kind: ObjectKind| {
+        Some(Object { kind, name: text(volume, &[kind.volume_field(), kind.volume_name_field()])? })
+    };
+    ObjectKind::ALL.into_iter().filter_map(own).chain(projected)
 }

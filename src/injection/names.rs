@@ -2,7 +2,9 @@
 
 use sha2::{Digest, Sha256};
 
-/// The longest name of an object, and of a key of a Secret.
+use super::source::{Object, ObjectKind};
+
+/// The longest name of an object, and the longest key.
 pub(super) const LONGEST_NAME: usize = 253;
 
 /// How the names of bindery's volumes begin.
@@ -33,7 +35,7 @@ pub(super) fn is_variable_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Whether this can be a key of a Secret (`IsConfigMapKey` of `k8s.io/apimachinery`).
+/// Whether this can be a key of a Secret or a ConfigMap (`IsConfigMapKey` of `k8s.io/apimachinery`).
 pub(super) fn is_secret_key(key: &str) -> bool {
     !key.is_empty()
         && key.len() <= LONGEST_NAME
@@ -65,10 +67,14 @@ pub(crate) fn nearest<'a>(given: &str, existing: &[&'a str]) -> Option<&'a str> 
         .max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
 }
 
-/// The name of the volume that holds this Secret: short enough for a label, without dots, and the same in every pod
-/// and on every call (P1).
-pub(super) fn volume_name(secret: &str) -> String {
-    let digest = Sha256::digest(secret);
+/// The name of the volume that holds this object: short enough for a label, without dots, and the same in every pod
+/// and on every call (P1). A Secret and a ConfigMap of one name have different volumes.
+pub(super) fn volume_name(object: Object<'_>) -> String {
+    let digest = match object.kind {
+        ObjectKind::Secret => Sha256::digest(object.name),
+        // No Secret has a slash in its name.
+        ObjectKind::ConfigMap => Sha256::digest(object.to_string()),
+    };
     let mut name = String::from(VOLUME_PREFIX);
     for byte in &digest[..8] {
         for nibble in [byte >> 4, byte & 0xf] {
@@ -143,11 +149,17 @@ mod tests {
     #[test]
     fn a_volume_name_is_a_dns_label_however_long_the_binding_is() {
         let long = format!("{}.{}", "a".repeat(120), "b".repeat(120));
-        for secret in ["mydb01-binding", "a.b.c", &long] {
-            let name = volume_name(secret);
+        for (name, kind) in ["mydb01-binding", "a.b.c", &long]
+            .into_iter()
+            .flat_map(|name| ObjectKind::ALL.map(|kind| (name, kind)))
+        {
+            let name = volume_name(Object { kind, name });
             assert!(name.len() <= 63 && is_dns_label(&name), "{name}");
         }
         // The name is seen in manifests that `bindery inject` wrote, so it must not change between versions.
-        assert_eq!(volume_name("mydb01-binding"), "bindery-ad3894d3d5b3d5cb");
+        let [secret, config_map] =
+            ObjectKind::ALL.map(|kind| volume_name(Object { kind, name: "mydb01-binding" }));
+        assert_eq!(secret, "bindery-ad3894d3d5b3d5cb");
+        assert_eq!(config_map, "bindery-ba6ab7376af3b5a0");
     }
 }

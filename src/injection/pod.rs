@@ -1,137 +1,110 @@
-//! What a pod lacks of what it asks for, found by comparing its content. No mark on the pod is trusted: whether
-//! something has been injected is seen from the pod itself, container by container (P1).
+//! Finds what a pod lacks of what it asks for, by comparing its content, container by container. No mark on the pod is trusted
+//! (P1).
+
+use std::collections::HashMap;
 
 use json_patch::{AddOperation, PatchOperation, jsonptr::PointerBuf};
 use serde_json::{Value, json};
 
 use super::{
     InjectSettings, Injection, Warning,
-    annotations::{Ask, EnvFrom},
     container::{Container, bound_containers},
-    entries::{File, Variable},
-    error::{InjectError, Problem},
+    entries::{Bound, Variable},
+    error::{InjectError, Problem, shown},
     fields::{list, text, variable_name},
     leftovers::leftovers,
     mounts::{Blocking, Volumes, is_of_a_part, never_refreshed},
-    names::volume_name,
+    request::{EnvFrom, Request},
+    source::{Object, Source},
+    volume::Mounted,
 };
+use crate::contract::pod::{BIND, BIND_CONTAINER};
 
-/// Finds everything that `pod` lacks of `ask`.
-pub(super) fn bind(pod: &Value, ask: &Ask<'_>, settings: &InjectSettings) -> Result<Injection, InjectError> {
+/// Finds everything that `pod` lacks of `request`.
+pub(super) fn bind(
+    pod: &Value,
+    request: &Request<'_>,
+    settings: &InjectSettings,
+) -> Result<Injection, InjectError> {
     let Some(Value::Object(spec)) = pod.get("spec") else {
         return Err(InjectError::new("spec", Problem::Shape("an object; it holds the containers")));
     };
-    let containers = bound_containers(spec, ask, settings)?;
+    let containers = bound_containers(spec, request, settings)?;
     let mut injection = Injection::default();
-    if !ask.bound.is_empty() && !containers.iter().any(|container| container.is_chosen) {
+    if !request.bound.is_empty() && !containers.iter().any(|container| container.is_chosen) {
         injection.warnings.push(Warning::NothingBound);
     }
     let volumes = list(spec, "volumes", || "spec.volumes".to_owned())?;
-    let mut mounted: Vec<Mounted<'_>> =
-        ask.mounted().into_iter().map(|secret| Mounted::of(secret, ask)).collect();
+    let objects = request.mounted();
+    let mut mounted: Vec<Mounted<'_>> = objects.iter().map(|object| Mounted::of(*object, request)).collect();
     let own = volumes.unwrap_or_default();
     let by_name = Volumes::of(own);
     for container in &containers {
-        injection.add_mounts(container, &mut mounted, own, &by_name, ask)?;
-        injection.warnings.extend(never_refreshed(container, &by_name, ask.mount_root)?);
-        injection.add_env_from(container, &ask.env_from(&container.bound))?;
-        injection.add_variables(container, ask)?;
+        refuse_shared_folder(container, request)?;
+        injection.add_mounts(container, &mut mounted, own, &by_name, request)?;
+        injection.warnings.extend(never_refreshed(container, &by_name, request.mount_root)?);
+        injection.add_env_from(container, &request.env_from(&container.bound))?;
+        injection.add_variables(container, request)?;
     }
     let mut missing = Vec::new();
     for mounted in mounted.iter().filter(|mounted| mounted.is_needed) {
         missing.extend(mounted.missing_volume(own)?);
     }
     injection.append(PointerBuf::from_tokens(["spec", "volumes"]), volumes.is_some(), missing);
-    injection.warnings.extend(leftovers(pod, &containers, &ask.mounted()));
-    injection.bindings = needed_bindings(&containers, ask);
+    injection.warnings.extend(leftovers(pod, &containers, &objects));
+    injection.bindings = needed_bindings(&containers, request);
     Ok(injection)
 }
 
-/// The bindings of all containers that are not optional, each once.
-fn needed_bindings(containers: &[Container<'_>], ask: &Ask<'_>) -> Vec<String> {
+/// The ServiceBindings of all containers that are not optional, each once.
+fn needed_bindings(containers: &[Container<'_>], request: &Request<'_>) -> Vec<String> {
     let mut names: Vec<&str> = Vec::new();
-    for bound in containers.iter().flat_map(|container| &container.bound).filter(|bound| bound.is_binding) {
-        if !names.contains(&bound.secret) && !ask.is_optional(bound.secret) {
-            names.push(bound.secret);
+    for bound in containers.iter().flat_map(|container| &container.bound) {
+        let is_needed = bound.source == Source::ServiceBinding && !request.is_optional(bound.object());
+        if is_needed && !names.contains(&bound.name) {
+            names.push(bound.name);
         }
     }
     names.into_iter().map(str::to_owned).collect()
 }
 
-/// A Secret the files of which are wanted.
-struct Mounted<'a> {
-    secret: &'a str,
-    /// What bindery calls its volume.
-    volume: String,
-    path: String,
-    /// Its only files that are wanted; all of them if there are none.
-    selected: Vec<&'a File<'a>>,
-    /// Whether a container mounts bindery's volume.
-    is_needed: bool,
-    optional: bool,
-}
-
-impl<'a> Mounted<'a> {
-    fn of(secret: &'a str, ask: &'a Ask<'a>) -> Self {
-        let (volume, path) = (volume_name(secret), ask.mount_root.folder_of(secret));
-        let (selected, optional) = (ask.selected(secret), ask.is_optional(secret));
-        Self { secret, volume, path, selected, is_needed: false, optional }
-    }
-
-    /// Whether the volume of this name gives what is wanted. An older version may have called bindery's otherwise, or the
-    /// user mounts the Secret himself.
-    fn is_given_by(&self, name: &str, volumes: &[Value]) -> bool {
-        let gives = |volume: &Value| {
-            text(volume, &["name"]) == Some(name)
-                && text(volume, &["secret", "secretName"]) == Some(self.secret)
-                && gives_just(volume, &self.selected)
-        };
-        // Whether bindery's own does is said where it is added.
-        name == self.volume || volumes.iter().any(gives)
-    }
-
-    /// The volume, if the pod lacks it.
-    fn missing_volume(&self, volumes: &[Value]) -> Result<Option<Value>, InjectError> {
-        let Some(present) = volumes.iter().find(|volume| text(volume, &["name"]) == Some(&self.volume))
+/// Refuses a Secret and a ConfigMap of one name in one container: both would be mounted at one path.
+fn refuse_shared_folder(container: &Container<'_>, request: &Request<'_>) -> Result<(), InjectError> {
+    let mut folders: HashMap<&str, &Bound<'_>> = HashMap::new();
+    for bound in container.bound.iter().filter(|bound| request.wants_files_of(bound.object())) {
+        let Some(other) = folders.insert(bound.name, bound).filter(|other| other.object() != bound.object())
         else {
-            let mut volume = json!({"name": self.volume, "secret": {"secretName": self.secret}});
-            if !self.selected.is_empty() {
-                volume["secret"]["items"] = self.selected.iter().map(|file| file.item()).collect();
-            }
-            if self.optional {
-                volume["secret"]["optional"] = Value::Bool(true);
-            }
-            return Ok(Some(volume));
+            continue;
         };
-        let problem = if text(present, &["secret", "secretName"]) != Some(self.secret) {
-            Problem::VolumeTaken(self.secret.to_owned())
-        } else if gives_just(present, &self.selected) {
-            // Its other fields, such as the default mode that the API server fills in, are not bindery's.
-            return Ok(None);
-        } else {
-            // Nothing can be taken away from it, and a file that is not selected must not be seen.
-            Problem::OtherFiles(self.secret.to_owned())
+        let is_own = request.own.iter().any(|own| own.container == container.name);
+        let annotation = if is_own { format!("{BIND_CONTAINER}{}", container.name) } else { BIND.to_owned() };
+        let problem = Problem::SameFolder {
+            one: other.to_string(),
+            other: bound.to_string(),
+            container: shown(container.name),
+            folder: shown(&request.mount_root.folder_of(bound.name)),
         };
-        Err(InjectError::new(format!("spec.volumes[{}]", self.volume), problem))
+        return Err(InjectError::annotation(&annotation, problem));
     }
+    Ok(())
 }
 
 impl Injection {
-    /// Mounts the Secrets that the container is bound to read-only, each unless something else is at its path.
+    /// Mounts what the container is bound to read-only, each object unless something else is at its path.
     fn add_mounts(
         &mut self,
         container: &Container<'_>,
         mounted: &mut [Mounted<'_>],
         volumes: &[Value],
         by_name: &Volumes<'_>,
-        ask: &Ask<'_>,
+        request: &Request<'_>,
     ) -> Result<(), InjectError> {
         let present = container.mounts()?;
-        let blocking = Blocking::among(&present, by_name, ask.mount_root);
+        let blocking = Blocking::among(&present, by_name, request.mount_root);
         let mut missing = Vec::new();
-        for mounted in mounted.iter_mut().filter(|mounted| container.is_bound_to(mounted.secret)) {
+        for mounted in mounted.iter_mut().filter(|mounted| container.is_bound_to(mounted.object)) {
             let path = &mounted.path;
-            let Some((_, mount)) = present.iter().find(|(taken, _)| ask.mount_root.is_same(taken, path))
+            let Some((_, mount)) = present.iter().find(|(taken, _)| request.mount_root.is_same(taken, path))
             else {
                 mounted.is_needed = true;
                 self.warn_of_blocked(container, blocking.above(path));
@@ -144,7 +117,8 @@ impl Injection {
                 self.warnings.push(Warning::MountTaken { container, path });
             } else if let Some(volume) = volumes.iter().find(|volume| text(volume, &["name"]) == Some(user)) {
                 self.warn_of_blocked(container, blocking.above(path));
-                self.compare_optional(container, mounted.secret, mounted.optional, volume, "/secret");
+                let reference = volume.get(mounted.object.kind.volume_field());
+                self.compare_optional(container, mounted.object, mounted.optional, reference);
             }
             mounted.is_needed |= user == mounted.volume;
         }
@@ -153,18 +127,19 @@ impl Injection {
         Ok(())
     }
 
-    /// Adds the variables of whole Secrets. In `envFrom` the last one wins, so the winner goes last, and all of them
+    /// Adds the variables of whole objects. In `envFrom` the last one wins, so the winner goes last, and all of them
     /// before what the container has.
     fn add_env_from(&mut self, container: &Container<'_>, wanted: &[EnvFrom<'_>]) -> Result<(), InjectError> {
         let present = container.list("envFrom")?;
         let is = |entry: &Value, wanted: &EnvFrom<'_>| wanted.is(entry);
         let missing = Missing::of(wanted, present.unwrap_or_default(), is, is);
         if let Some(loser) = missing.loser {
-            let (container, secret) = (container.name.to_owned(), loser.secret.clone());
-            self.warnings.push(Warning::OtherOrder { container, secret });
+            let (container, object) = (container.name.to_owned(), loser.object().to_string());
+            self.warnings.push(Warning::OtherOrder { container, object });
         }
         for (entry, wanted) in missing.present {
-            self.compare_optional(container, &wanted.secret, wanted.optional, entry, "/secretRef");
+            let reference = entry.get(wanted.kind.env_from_field());
+            self.compare_optional(container, wanted.object(), wanted.optional, reference);
         }
         let entries = missing.places.into_iter().map(|(at, wanted)| (at, wanted.entry()));
         self.insert(container.pointer("envFrom"), present.is_some(), entries.collect());
@@ -172,10 +147,10 @@ impl Injection {
     }
 
     /// Adds single variables before the container's own, so that those can refer to them as `$(NAME)` (P17).
-    fn add_variables(&mut self, container: &Container<'_>, ask: &Ask<'_>) -> Result<(), InjectError> {
-        let variables = &ask.variables(&container.bound)[..];
+    fn add_variables(&mut self, container: &Container<'_>, request: &Request<'_>) -> Result<(), InjectError> {
+        let variables = &request.variables(&container.bound)[..];
         let present = container.list("env")?;
-        // The webhook has read the list only if some may be wanted: `may_name_variables`, in `lean`.
+        // The webhook has read the list only if it matters (`may_name_variables`).
         if variables.is_empty() {
             return Ok(());
         }
@@ -184,15 +159,16 @@ impl Injection {
         for variable in variables {
             let Some(in_effect) = entries.iter().rfind(|entry| is(entry, variable)) else { continue };
             if variable.is_defined_by(in_effect) {
-                let (optional, path) = (ask.is_optional(variable.secret), "/valueFrom/secretKeyRef");
-                self.compare_optional(container, variable.secret, optional, in_effect, path);
+                let object = variable.object;
+                let reference = in_effect.get("valueFrom").and_then(|from| from.get(object.kind.key_field()));
+                self.compare_optional(container, object, request.is_optional(object), reference);
             } else {
                 let (container, variable) = (container.name.to_owned(), variable.name.to_owned());
                 self.warnings.push(Warning::VariableTaken { container, variable });
             }
         }
         let missing = Missing::of(variables, entries, is, |entry, variable| variable.is_defined_by(entry));
-        let entry = |variable: &Variable<'_>| variable.entry(ask.is_optional(variable.secret));
+        let entry = |variable: &Variable<'_>| variable.entry(request.is_optional(variable.object));
         let entries = missing.places.into_iter().map(|(at, variable)| (at, entry(variable)));
         self.insert(container.pointer("env"), present.is_some(), entries.collect());
         Ok(())
@@ -205,23 +181,24 @@ impl Injection {
         );
     }
 
-    /// Warns if the pod refers to a Secret itself, and otherwise than it asks for: nothing of it is changed.
+    /// Warns if the pod refers to an object itself, and is optional otherwise than the request has it: bindery changes nothing
+    /// of the reference.
     fn compare_optional(
         &mut self,
         container: &Container<'_>,
-        secret: &str,
+        object: Object<'_>,
         is_wanted: bool,
-        entry: &Value,
-        path: &str,
+        reference: Option<&Value>,
     ) {
-        if is_optional(entry, path) == is_wanted {
+        let is_optional = reference.and_then(|it| it.get("optional")) == Some(&Value::Bool(true));
+        if is_optional == is_wanted {
             return;
         }
-        let (container, secret) = (container.name.to_owned(), secret.to_owned());
+        let (container, object) = (container.name.to_owned(), object.to_string());
         let warning = if is_wanted {
-            Warning::Needed { container, secret }
+            Warning::Needed { container, object }
         } else {
-            Warning::Optional { container, secret }
+            Warning::Optional { container, object }
         };
         // Single variables mostly come from the same few Secrets.
         if !self.warnings.iter().rev().take(20).any(|known| *known == warning) {
@@ -258,70 +235,39 @@ impl Injection {
 
 impl Variable<'_> {
     fn entry(&self, optional: bool) -> Value {
-        let mut reference = json!({"name": self.secret, "key": self.key});
+        let Object { kind, name } = self.object;
+        let mut reference = json!({"name": name, "key": self.key});
         if optional {
             reference["optional"] = Value::Bool(true);
         }
-        json!({"name": self.name, "valueFrom": {"secretKeyRef": reference}})
+        json!({"name": self.name, "valueFrom": {kind.key_field(): reference}})
     }
 
     fn is_defined_by(&self, entry: &Value) -> bool {
-        let reference = |field| text(entry, &["valueFrom", "secretKeyRef", field]);
+        let Object { kind, name } = self.object;
+        let reference = |field| text(entry, &["valueFrom", kind.key_field(), field]);
         text(entry, &["name"]) == Some(self.name)
-            && reference("name") == Some(self.secret)
+            && reference("name") == Some(name)
             && reference("key") == Some(self.key)
     }
 }
 
 impl EnvFrom<'_> {
     fn entry(&self) -> Value {
-        let mut entry = json!({"secretRef": {"name": self.secret}});
+        let mut reference = json!({"name": self.name});
+        if self.optional {
+            reference["optional"] = Value::Bool(true);
+        }
+        let mut entry = json!({self.kind.env_from_field(): reference});
         if !self.prefix.is_empty() {
             entry["prefix"] = Value::from(self.prefix);
-        }
-        if self.optional {
-            entry["secretRef"]["optional"] = Value::Bool(true);
         }
         entry
     }
 
     fn is(&self, entry: &Value) -> bool {
-        text(entry, &["secretRef", "name"]) == Some(&self.secret)
+        text(entry, &[self.kind.env_from_field(), "name"]) == Some(&self.name)
             && text(entry, &["prefix"]).unwrap_or_default() == self.prefix
-    }
-}
-
-impl File<'_> {
-    fn item(&self) -> Value {
-        let mut item = json!({"key": self.key, "path": self.path});
-        if let Some(mode) = self.mode {
-            item["mode"] = Value::from(mode);
-        }
-        item
-    }
-
-    fn is(&self, item: &Value) -> bool {
-        let mode = item.get("mode").filter(|mode| !mode.is_null());
-        text(item, &["key"]) == Some(self.key)
-            && text(item, &["path"]) == Some(self.path)
-            && mode.map(Value::as_u64) == self.mode.map(|mode| Some(mode.into()))
-    }
-}
-
-/// Whether a container may start although the Secret that is referred to at `path` is not there.
-fn is_optional(entry: &Value, path: &str) -> bool {
-    entry.pointer(path).and_then(|reference| reference.get("optional")) == Some(&Value::Bool(true))
-}
-
-/// Whether the volume of a Secret gives these files and no others; all of them if none are selected.
-fn gives_just(volume: &Value, selected: &[&File<'_>]) -> bool {
-    match volume.pointer("/secret/items") {
-        None | Some(Value::Null) => selected.is_empty(),
-        Some(Value::Array(items)) => {
-            items.len() == selected.len()
-                && selected.iter().all(|file| items.iter().any(|item| file.is(item)))
-        }
-        Some(_) => false,
     }
 }
 

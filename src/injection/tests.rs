@@ -5,8 +5,10 @@ use serde_json::{Value, json};
 use super::*;
 
 mod choices;
+mod config_maps;
 mod limits;
 mod mounts;
+mod requests;
 
 const SECRET: &str = "mydb01-binding";
 const VOLUME: &str = "bindery-ad3894d3d5b3d5cb";

@@ -1,4 +1,4 @@
-//! What the owner of a pod should know although the pod is admitted.
+//! Warnings: what the owner of a pod should know although the pod is admitted.
 
 use std::fmt;
 
@@ -22,26 +22,26 @@ pub enum Warning {
         /// The variable.
         variable: String,
     },
-    /// The container names the bindings' Secrets in another order than the annotation.
+    /// The container's `envFrom` has the bindings in another order than the annotation.
     OtherOrder {
         /// The container.
         container: String,
-        /// The Secret that loses, although its binding is named earlier.
-        secret: String,
+        /// The Secret or ConfigMap that loses, although its binding is named earlier.
+        object: String,
     },
-    /// The container has the Secret from the pod itself, in a way that lets it start without.
+    /// The pod itself refers to the object, and lets the container start without it.
     Optional {
         /// The container.
         container: String,
-        /// The Secret.
-        secret: String,
+        /// The Secret or ConfigMap.
+        object: String,
     },
-    /// The container has the Secret from the pod itself, in a way that does not let it start without, which the pod asks for.
+    /// The pod itself refers to the object, and does not let the container start without it, which the annotation asks for.
     Needed {
         /// The container.
         container: String,
-        /// The Secret.
-        secret: String,
+        /// The Secret or ConfigMap.
+        object: String,
     },
     /// The folder of a binding lies below a mount of the pod's own in which no folder can be made.
     BelowReadOnly {
@@ -50,14 +50,14 @@ pub enum Warning {
         /// Where the mount is.
         path: String,
     },
-    /// The pod itself mounts a part of a bound Secret, which the kubelet never refreshes.
+    /// The pod itself mounts a part of a bound object, which the kubelet never refreshes.
     NeverRefreshed {
         /// The container.
         container: String,
         /// Where it is mounted.
         path: String,
-        /// The Secret.
-        secret: String,
+        /// The Secret or ConfigMap.
+        object: String,
     },
     /// Something that bindery added for a binding that is not asked for any more.
     Leftover {
@@ -65,8 +65,8 @@ pub enum Warning {
         container: Option<String>,
         /// The volume.
         volume: String,
-        /// Its Secret.
-        secret: String,
+        /// Its Secret or ConfigMap.
+        object: String,
     },
     /// All containers are excluded by the installation.
     NothingBound,
@@ -98,22 +98,22 @@ impl fmt::Display for Warning {
             Self::VariableTaken { container, variable } => {
                 write!(f, "container {container}: its own variable {variable} hides that of {}", pod::ENV)
             }
-            Self::OtherOrder { container, secret } => {
+            Self::OtherOrder { container, object } => {
                 write!(
                     f,
-                    "container {container}: envFrom keeps its order, so {secret} loses to what it should win over"
+                    "container {container}: envFrom keeps its order, so {object} loses to what it should win over"
                 )
             }
-            Self::Optional { container, secret } => {
+            Self::Optional { container, object } => {
                 write!(
                     f,
-                    "container {container}: its own reference to {secret} is optional, so it does not wait for it"
+                    "container {container}: its own reference to {object} is optional, so it does not wait for it"
                 )
             }
-            Self::Needed { container, secret } => {
+            Self::Needed { container, object } => {
                 write!(
                     f,
-                    "container {container}: its own reference to {secret} is not optional, so it waits for it"
+                    "container {container}: its own reference to {object} is not optional, so it waits for it"
                 )
             }
             Self::BelowReadOnly { container, path } => {
@@ -123,20 +123,20 @@ impl fmt::Display for Warning {
                     pod::MOUNT_ROOT
                 )
             }
-            Self::NeverRefreshed { container, path, secret } => {
+            Self::NeverRefreshed { container, path, object } => {
                 write!(
                     f,
-                    "container {container}: {path}, a subPath of {secret}, never gets new credentials; mount the whole volume"
+                    "container {container}: {path}, a subPath of {object}, never gets new values; mount the whole volume"
                 )
             }
-            Self::Leftover { container: Some(container), volume, secret } => {
+            Self::Leftover { container: Some(container), volume, object } => {
                 write!(
                     f,
-                    "container {container} still mounts {secret}, which it does not ask for; remove {volume}"
+                    "container {container} still mounts {object}, which it does not ask for; remove {volume}"
                 )
             }
-            Self::Leftover { container: None, volume, secret } => {
-                write!(f, "the volume {volume} of {secret}, which nothing asks for, is left; remove it")
+            Self::Leftover { container: None, volume, object } => {
+                write!(f, "the volume {volume} of {object}, which nothing asks for, is left; remove it")
             }
             Self::NothingBound => {
                 write!(
@@ -169,24 +169,24 @@ mod tests {
         for warning in [
             Warning::MountTaken { container: container(), path: "/var/secrets/mydb01-binding".to_owned() },
             Warning::VariableTaken { container: container(), variable: "COCKROACH_PASSWORD".to_owned() },
-            Warning::OtherOrder { container: container(), secret: "mydb01-binding-env".to_owned() },
-            Warning::Optional { container: container(), secret: "mydb01-binding-env".to_owned() },
-            Warning::Needed { container: container(), secret: "mydb01-binding-env".to_owned() },
+            Warning::OtherOrder { container: container(), object: "mydb01-binding-env".to_owned() },
+            Warning::Optional { container: container(), object: "mydb01-binding-env".to_owned() },
+            Warning::Needed { container: container(), object: "mydb01-binding-env".to_owned() },
             Warning::BelowReadOnly { container: container(), path: "/var/secrets".to_owned() },
             Warning::NeverRefreshed {
                 container: container(),
                 path: "/etc/app/db.key".to_owned(),
-                secret: "mydb01-binding".to_owned(),
+                object: "mydb01-binding".to_owned(),
             },
             Warning::Leftover {
                 container: Some(container()),
                 volume: "bindery-ad3894d3d5b3d5cb".to_owned(),
-                secret: "mydb01-binding".to_owned(),
+                object: "mydb01-binding".to_owned(),
             },
             Warning::Leftover {
                 container: None,
                 volume: "bindery-ad3894d3d5b3d5cb".to_owned(),
-                secret: "mydb01-binding".to_owned(),
+                object: "mydb01-binding".to_owned(),
             },
             Warning::NothingBound,
             Warning::Misspelt {

@@ -53,8 +53,8 @@ fn binding_key(annotations: &Value) -> Option<&str> {
     annotations.as_object()?.keys().find(binds).map(String::as_str)
 }
 
-/// Annotations of pods in an object whose kind bindery does not know, such as a Rollout. They are for the webhook, which sees the
-/// pods that are made of it.
+/// Annotations of pods in an object whose kind bindery does not know, such as a Rollout. The webhook acts on these when the pods are
+/// created.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UnknownTemplate<'a> {
     kind: &'a str,

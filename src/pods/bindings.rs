@@ -1,5 +1,4 @@
-//! The bindings that pods wait for, as little of each as it takes to say whether it is ready and why not. Where
-//! the kind is not installed there are none.
+//! The watch of the bindings that pods wait for. Where the kind is not installed there are none.
 
 use std::{
     pin::pin,
@@ -10,48 +9,41 @@ use std::{
 };
 
 use futures::{StreamExt, channel::mpsc::UnboundedReceiver};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
-    Api, Client, Resource,
+    Api, Client, Resource as _, ResourceExt,
     runtime::{
         WatchStreamExt,
         reflector::{ObjectRef, Store, store::Writer},
         watcher,
     },
 };
-use serde::Deserialize;
 use tracing::debug;
 
-use super::{Shared, diagnosis::BindingsOf, listeners::Listeners};
+use super::{Shared, listeners::Listeners};
 use crate::{
-    apis::servicecatalog::{ConditionType, Conditions, LocalReference, ServiceBinding, binding::Revision},
+    bindings::state::{BindingState, SeenBinding},
     k8s::{explain_watch, unreadable::Unreadable, watch::events},
 };
 
-/// A ServiceBinding.
-#[derive(Resource, Clone, Debug, Deserialize)]
-#[resource(inherit = "ServiceBinding")]
-pub(crate) struct SeenBinding {
-    metadata: ObjectMeta,
-    spec: Spec,
-    #[serde(default)]
-    status: Status,
-}
+/// Every ServiceBinding of a namespace; nothing when they cannot be known.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BindingsOf(pub(crate) Option<Vec<Arc<SeenBinding>>>);
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Spec {
-    instance_ref: LocalReference,
-    /// Not kept of a binding that is watched.
-    secret_name: Option<String>,
-}
+impl BindingsOf {
+    /// The binding of this name, if there is one.
+    pub(crate) fn get(&self, name: &str) -> Option<&SeenBinding> {
+        self.0.iter().flatten().find(|binding| binding.name_any() == name).map(Arc::as_ref)
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Status {
-    conditions: Conditions,
-    /// Not kept of a binding that is watched.
-    revisions: Vec<Revision>,
+    /// What the binding of this name is to a pod; `None` when that cannot be known.
+    pub(crate) fn state(&self, name: &str) -> Option<BindingState> {
+        self.0.as_ref().map(|_| BindingState::of(self.get(name)))
+    }
+
+    /// The names of all.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.0.iter().flatten().filter_map(|binding| binding.meta().name.as_deref()).collect()
+    }
 }
 
 /// The bindings as they were a moment ago.
@@ -69,41 +61,13 @@ impl Bindings {
 
     /// Those of a namespace.
     pub(super) fn of(&self, namespace: &str) -> BindingsOf {
-        let is_there = |binding: &SeenBinding| binding.metadata.namespace.as_deref() == Some(namespace);
+        let is_there = |binding: &SeenBinding| binding.meta().namespace.as_deref() == Some(namespace);
         BindingsOf(self.is_known.load(Ordering::Relaxed).then(|| self.store.state_filter(is_there)))
     }
 }
 
 /// Which binding has changed.
 pub(super) type BindingRef = ObjectRef<SeenBinding>;
-
-impl SeenBinding {
-    /// Whether its Secrets have been written.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.status.conditions.is_true(ConditionType::Ready)
-    }
-
-    /// Why it is not ready: reason and message, if anything has been said of it yet.
-    pub(crate) fn why_not_ready(&self) -> Option<(&str, &str)> {
-        let ready = self.status.conditions.get(ConditionType::Ready)?;
-        Some((&ready.reason, &ready.message))
-    }
-
-    /// The credentials that were written, newest last.
-    pub(crate) fn revisions(&self) -> &[Revision] {
-        &self.status.revisions
-    }
-
-    /// The Secret that it wants beside that of its own name.
-    pub(crate) fn secret_name(&self) -> Option<&str> {
-        self.spec.secret_name.as_deref()
-    }
-
-    /// The instance that it is of.
-    pub(crate) fn instance(&self) -> &str {
-        &self.spec.instance_ref.name
-    }
-}
 
 /// The bindings that changed, for one controller.
 pub(super) type BindingQueue = UnboundedReceiver<BindingRef>;
@@ -128,7 +92,7 @@ impl BindingWatch {
     pub(super) async fn run(mut self) {
         let api = Api::all(self.client.clone());
         let (known, unreadable) = (self.writer.as_reader(), self.unreadable.clone());
-        let events = events(api, watcher::Config::default(), known, unreadable).modify(strip);
+        let events = events(api, watcher::Config::default(), known, unreadable).modify(SeenBinding::shrink);
         let mut events = pin!(events);
         while let Some(event) = events.next().await {
             match event {
@@ -158,11 +122,4 @@ impl BindingWatch {
     fn tell(&self, binding: &SeenBinding) {
         self.listeners.notify(&ObjectRef::from_obj(binding));
     }
-}
-
-fn strip(binding: &mut SeenBinding) {
-    let ObjectMeta { name, namespace, uid, resource_version, .. } = std::mem::take(&mut binding.metadata);
-    binding.status.revisions = Vec::new();
-    binding.spec.secret_name = None;
-    binding.metadata = ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() };
 }

@@ -1,6 +1,6 @@
 //! Opens the gates of pods that the webhook made wait for their bindings (`admission::gates`): at once when a binding
-//! becomes ready, and by looking now and then for Secrets that come from elsewhere. A pod is let go when the Secrets of
-//! all its bindings are there; those of others it finds, or waits for, on its node.
+//! becomes ready, and by a look now and then for Secrets that somebody else writes. The gate opens when the Secrets of all
+//! the pod's ServiceBindings exist. Plain Secrets and ConfigMaps are not waited for here: the kubelet waits for them.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     contract::{FIELD_MANAGER, pod::GATE},
+    injection::{Demand, Source},
     k8s::{explain, in_time},
 };
 
@@ -54,7 +55,7 @@ pub(super) async fn run(shared: Shared, mut pods: PodQueue, mut bindings: Bindin
                 None => waiting.forget(&pod),
             },
             Some(binding) = bindings.next() => {
-                if shared.bindings.store.get(&binding).is_some_and(|binding| binding.is_ready()) {
+                if shared.bindings.store.get(&binding).is_some_and(|binding| binding.state().is_ready()) {
                     waiting.look_where(|pod| gated(&shared, pod).is_some_and(|pod| asks_for(&pod, &binding)));
                 }
             }
@@ -85,13 +86,14 @@ fn gated(shared: &Shared, pod: &PodRef) -> Option<Arc<AskingPod>> {
     shared.pods.get(pod).filter(|pod| pod.is_gated())
 }
 
-/// Has the catalog look after the Secrets of bindings that are ready: one of them is gone, or the pod would not wait for it.
+/// Has the catalog look after the Secrets of bindings that ought to have theirs: one of them is gone, or the pod would not wait.
 fn report_lost(shared: &Shared, pod: &AskingPod) {
     let namespace = pod.namespace().unwrap_or_default();
-    for demand in pod.demands.iter().filter(|demand| demand.is_binding && !demand.secrets.is_empty()) {
-        let binding = shared.bindings.store.get(&BindingRef::new(&demand.secret).within(&namespace));
-        if binding.is_some_and(|binding| binding.is_ready()) {
-            shared.lost_secrets.report(&namespace, &demand.secret);
+    let is_needed = |demand: &&Demand| demand.source == Source::ServiceBinding && !demand.needs.is_empty();
+    for demand in pod.demands.iter().filter(is_needed) {
+        let binding = shared.bindings.store.get(&BindingRef::new(&demand.name).within(&namespace));
+        if binding.is_some_and(|binding| binding.is_up_to_date()) {
+            shared.lost_secrets.report(&namespace, &demand.name);
         }
     }
 }

@@ -7,18 +7,20 @@ use std::{
 };
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::{
-    Shared,
-    pod::{AskingPod, Stage},
+    Shared, objects,
+    pod::{AskingPod, Stage, VariableSource},
     pod_watch::{PodQueue, PodRef},
     warning,
 };
-use crate::k8s::{events::Event, explain, in_time};
+use crate::{
+    injection::ObjectKind,
+    k8s::{events::Event, explain, in_time},
+};
 
 /// How long it may take to read the Secrets of a pod's variables.
 const LONGEST_LOOK: Duration = Duration::from_secs(10);
@@ -109,15 +111,17 @@ async fn tell(shared: Shared, pod: std::sync::Arc<AskingPod>, news: News) {
     }
 }
 
-/// Which variables of a pod's Secrets others of them hide. Of the Secrets the names of keys are told, never a value.
+/// The keys of objects, by kind and name.
+type Keys<'a> = BTreeMap<(ObjectKind, &'a str), Vec<String>>;
+
+/// Which variables of a pod's Secrets and ConfigMaps are hidden by others. The event has the names of keys, never a value.
 async fn hidden(shared: &Shared, namespace: &str, pod: &AskingPod) -> kube::Result<Option<Event>> {
-    let api: Api<Secret> = Api::namespaced(shared.client.clone(), namespace);
-    let mut keys: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let secrets: HashSet<&str> =
-        pod.variable_sources.iter().flatten().map(|(_, secret)| secret.as_str()).collect();
-    for secret in secrets {
-        let data = api.get_opt(secret).await?.and_then(|secret| secret.data).unwrap_or_default();
-        keys.insert(secret, data.into_keys().collect());
+    let objects: HashSet<(ObjectKind, &str)> =
+        pod.variable_sources.iter().flatten().map(|source| (source.kind, source.name.as_str())).collect();
+    let mut keys = Keys::new();
+    for (kind, name) in objects {
+        let found = objects::keys(&shared.client, namespace, kind, name).await?;
+        keys.insert((kind, name), found.unwrap_or_default());
     }
     let mut all: Vec<Hidden<'_>> = Vec::new();
     for sources in &pod.variable_sources {
@@ -130,25 +134,27 @@ async fn hidden(shared: &Shared, namespace: &str, pod: &AskingPod) -> kube::Resu
     Ok(event(&all))
 }
 
-/// A variable that two Secrets give.
+/// A variable that two objects give.
 #[derive(Debug, PartialEq, Eq)]
 struct Hidden<'a> {
     variable: String,
-    loser: &'a str,
-    winner: &'a str,
+    loser: &'a VariableSource,
+    winner: &'a VariableSource,
 }
 
-/// The variables that are hidden in a container that gets these Secrets, the winner last.
-fn hidden_among<'a>(sources: &'a [(String, String)], keys: &BTreeMap<&str, Vec<String>>) -> Vec<Hidden<'a>> {
-    let mut winners: BTreeMap<String, &str> = BTreeMap::new();
+/// The variables that are hidden in a container that gets these objects, the winner last.
+fn hidden_among<'a>(sources: &'a [VariableSource], keys: &Keys<'_>) -> Vec<Hidden<'a>> {
+    let mut winners: BTreeMap<String, &VariableSource> = BTreeMap::new();
     let mut hidden = Vec::new();
-    for (prefix, secret) in sources.iter().rev() {
-        for key in keys.get(secret.as_str()).into_iter().flatten() {
-            let variable = format!("{prefix}{key}");
+    for source in sources.iter().rev() {
+        for key in keys.get(&(source.kind, source.name.as_str())).into_iter().flatten() {
+            let variable = format!("{}{key}", source.prefix);
             match winners.get(&variable) {
-                Some(winner) if *winner != secret => hidden.push(Hidden { variable, loser: secret, winner }),
+                Some(winner) if (winner.kind, &winner.name) != (source.kind, &source.name) => {
+                    hidden.push(Hidden { variable, loser: source, winner });
+                }
                 Some(_) => {}
-                None => drop(winners.insert(variable, secret)),
+                None => drop(winners.insert(variable, source)),
             }
         }
     }
@@ -156,7 +162,11 @@ fn hidden_among<'a>(sources: &'a [(String, String)], keys: &BTreeMap<&str, Vec<S
 }
 
 fn event(hidden: &[Hidden<'_>]) -> Option<Event> {
-    let text = |it: &Hidden<'_>| format!("{} of Secret {} by that of {}", it.variable, it.loser, it.winner);
+    let text = |it: &Hidden<'_>| {
+        let Hidden { variable, loser, winner } = it;
+        let kind = if loser.kind == winner.kind { String::new() } else { format!("{} ", winner.kind.name()) };
+        format!("{variable} of {} {} by that of {kind}{}", loser.kind.name(), loser.name, winner.name)
+    };
     let shown: Vec<String> = hidden.iter().take(LISTED).map(text).collect();
     let more = match hidden.len().saturating_sub(LISTED) {
         0 => String::new(),
@@ -181,22 +191,34 @@ mod tests {
 
     #[test]
     fn a_variable_that_two_bindings_give_is_the_last_one_s() {
-        let sources = [("", "queue-env"), ("", "db-env"), ("A_", "db"), ("A_", "db")]
-            .map(|(prefix, secret)| (prefix.to_owned(), secret.to_owned()));
+        let (secret, config_map) = (ObjectKind::Secret, ObjectKind::ConfigMap);
+        let sources = [
+            ("", config_map, "db-env"),
+            ("", secret, "queue-env"),
+            ("", secret, "db-env"),
+            ("A_", secret, "db"),
+            ("A_", secret, "db"),
+        ]
+        .map(|(prefix, kind, name)| VariableSource {
+            prefix: prefix.to_owned(),
+            kind,
+            name: name.to_owned(),
+        });
         let keys = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
         let keys = BTreeMap::from([
-            ("queue-env", keys(&["A_uri", "DATABASE_URL", "QUEUE_URL"])),
-            ("db-env", keys(&["DATABASE_URL"])),
-            ("db", keys(&["uri"])),
+            ((config_map, "db-env"), keys(&["QUEUE_URL"])),
+            ((secret, "queue-env"), keys(&["A_uri", "DATABASE_URL", "QUEUE_URL"])),
+            ((secret, "db-env"), keys(&["DATABASE_URL"])),
+            ((secret, "db"), keys(&["uri"])),
         ]);
         let hidden = hidden_among(&sources, &keys);
         assert_eq!(
             event(&hidden).unwrap().note,
             "two bindings give one variable, and the one named first wins: hidden is A_uri of Secret queue-env by that of db, \
-             DATABASE_URL of Secret queue-env by that of db-env. Name the variables of one ServiceBinding otherwise, in its \
+             DATABASE_URL of Secret queue-env by that of db-env, QUEUE_URL of ConfigMap db-env by that of Secret queue-env. Name the variables of one ServiceBinding otherwise, in its \
              annotation bindery.dev/env"
         );
-        assert_eq!(event(&hidden_among(&sources[1..], &keys)), None);
+        assert_eq!(event(&hidden_among(&sources[2..], &keys)), None);
     }
 
     #[test]

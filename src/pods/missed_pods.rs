@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     contract,
+    injection::Demand,
     k8s::{
         delete_by_uid,
         events::{Event, REPEAT_INTERVAL},
@@ -276,15 +277,7 @@ fn event(who: &str, pod: &AskingPod, owner: Option<&Owner>) -> Event {
 }
 
 fn asked_for(pod: &AskingPod) -> String {
-    let names: Vec<String> = pod
-        .demands
-        .iter()
-        .map(
-            |demand| {
-                if demand.is_binding { demand.secret.clone() } else { format!("secret/{}", demand.secret) }
-            },
-        )
-        .collect();
+    let names: Vec<String> = pod.demands.iter().map(Demand::label).collect();
     names.join(", ")
 }
 

@@ -11,6 +11,7 @@ mod injection_warnings;
 mod listeners;
 mod missed_pods;
 mod namespaces;
+mod objects;
 mod owner;
 mod pod;
 mod pod_watch;

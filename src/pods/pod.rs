@@ -10,10 +10,10 @@ use kube::{Resource, core::DynamicObject};
 use serde_json::{Value, json};
 
 use crate::{
-    contract::{self, env_secret_name, pod::GATE},
+    contract::{self, pod::GATE},
     injection::{
-        Demand, InjectError, InjectSettings, Injection, NamespaceDefaults, demands, inject, inject_defaults,
-        takes_defaults,
+        Demand, InjectError, InjectSettings, Injection, NamespaceDefaults, ObjectKind, Source, demands,
+        inject, inject_defaults, takes_defaults,
     },
 };
 
@@ -42,8 +42,16 @@ pub(crate) struct AskingPod {
     pub(crate) gates: Vec<String>,
     /// What the webhook warns of, or would have.
     pub(super) warnings: Vec<String>,
-    /// Of containers that get variables of several Secrets that it asks for: these, each with its prefix, the winner last.
-    pub(super) variable_sources: Vec<Vec<(String, String)>>,
+    /// Of each container that gets all keys of several objects that it asks for: these, the winner last.
+    pub(super) variable_sources: Vec<Vec<VariableSource>>,
+}
+
+/// An object all keys of which become variables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct VariableSource {
+    pub(super) prefix: String,
+    pub(super) kind: ObjectKind,
+    pub(super) name: String,
 }
 
 /// Whether a pod got what it asks for.
@@ -145,7 +153,7 @@ impl AskingPod {
 
     /// Whether it asks for this binding.
     pub(crate) fn asks_for(&self, binding: &str) -> bool {
-        self.demands.iter().any(|demand| demand.is_binding && demand.secret == binding)
+        self.demands.iter().any(|demand| demand.is_binding(binding))
     }
 }
 
@@ -159,8 +167,8 @@ impl AskingPod {
     pub(super) fn needed_secrets(&self) -> Vec<String> {
         self.demands
             .iter()
-            .filter(|demand| demand.is_binding)
-            .flat_map(|demand| demand.secrets.clone())
+            .filter(|demand| demand.source == Source::ServiceBinding)
+            .flat_map(|demand| demand.needs.clone())
             .collect()
     }
 }
@@ -187,21 +195,20 @@ fn injection(
     }
 }
 
-/// The Secrets of which single containers get all variables, if there are several.
-fn variable_sources(pod: &Value, demands: &[Demand]) -> Vec<Vec<(String, String)>> {
-    let is_asked_for = |secret: &str| {
-        demands.iter().any(|demand| demand.secret == secret || secret == env_secret_name(&demand.secret))
+/// The objects all keys of which single containers get as variables, where there are several.
+fn variable_sources(pod: &Value, demands: &[Demand]) -> Vec<Vec<VariableSource>> {
+    let source = |entry: &Value| {
+        let (kind, name) = ObjectKind::ALL
+            .into_iter()
+            .find_map(|kind| Some((kind, entry.get(kind.env_from_field())?.get("name")?.as_str()?)))?;
+        let prefix = entry.get("prefix").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let is_asked_for = demands.iter().any(|demand| demand.gives(kind, name));
+        is_asked_for.then(|| VariableSource { prefix, kind, name: name.to_owned() })
     };
-    let mut all: Vec<Vec<(String, String)>> = Vec::new();
+    let mut all: Vec<Vec<VariableSource>> = Vec::new();
     for kind in ["/spec/initContainers", "/spec/containers"] {
         for container in pod.pointer(kind).and_then(Value::as_array).into_iter().flatten() {
             let entries = container.get("envFrom").and_then(Value::as_array).into_iter().flatten();
-            let source = |entry: &Value| {
-                let secret =
-                    entry.pointer("/secretRef/name")?.as_str().filter(|secret| is_asked_for(secret))?;
-                let prefix = entry.get("prefix").and_then(Value::as_str).unwrap_or_default();
-                Some((prefix.to_owned(), secret.to_owned()))
-            };
             let sources: Vec<_> = entries.filter_map(source).collect();
             if sources.len() > 1 && !all.contains(&sources) {
                 all.push(sources);

@@ -116,7 +116,7 @@ async fn deeply_nested_objects_affect_only_their_writers() {
     for external_resource in place.external_resources().await {
         spoil::<ExternalResource>(
             &client,
-            "/apis/bindery.dev/v1alpha1/external_resources",
+            "/apis/bindery.dev/v1alpha1/externalresources",
             &external_resource.name_any(),
         )
         .await;

@@ -13,7 +13,7 @@ use bindery::{
 };
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{Namespace, Pod, Secret},
+    core::v1::{ConfigMap, Namespace, Pod, Secret},
     events::v1::Event,
     policy::v1::PodDisruptionBudget,
 };
@@ -243,6 +243,25 @@ async fn a_missing_key_of_a_secret_is_named_without_any_value() {
     let note = until_told(&place, "Pod", "web", "SecretKeyMissing", "no key \"hots\"").await;
     assert!(note.contains("(did you mean \"host\"?); it has: host, port"), "{note}");
     assert!(!note.contains("hunter2"), "{note}");
+}
+
+#[tokio::test]
+async fn a_pod_that_waits_for_a_config_map_is_told_so() {
+    let place = place().await;
+    let asking = json!({"bindery.dev/bind": "configmap/app", "bindery.dev/env": "LEVEL=app/level"});
+    create::<Pod>(&place, "web", bound(&asking)).await;
+    until_told(&place, "Pod", "web", "ConfigMapMissing", "no ConfigMap named \"app\"").await;
+    create::<ConfigMap>(&place, "app", json!({"data": {"levels": "info"}})).await;
+    let note = until_told(&place, "Pod", "web", "ConfigMapKeyMissing", "no key \"level\"").await;
+    assert!(note.contains("(did you mean \"levels\"?); it has: levels"), "{note}");
+    let output = bindery(&["who", "configmap/app", "-n", &place.namespace, "-o", "json"]).await;
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["holders"][0]["binding"], "configmap/app", "{answer}");
+    assert_eq!(
+        (&answer["holders"][0]["state"], output.status.code()),
+        (&json!("waiting"), Some(1)),
+        "{answer}"
+    );
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ fn the_catalog_may_read_pods_and_their_owners_and_evict() {
     };
     assert_eq!(may("pods"), ["list", "patch", "watch"].into());
     assert_eq!(may("pods/eviction"), ["create"].into());
-    for owner in ["replicasets", "jobs"] {
+    for owner in ["replicasets", "jobs", "configmaps"] {
         assert_eq!(may(owner), ["get"].into(), "{owner}");
     }
     assert_eq!(may("events"), ["create", "list", "patch", "watch"].into());

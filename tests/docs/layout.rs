@@ -76,15 +76,11 @@ const IMPURE_STD: [&str; 7] = ["env", "fs", "io", "net", "os", "process", "threa
 
 /// Circles that are known, by the folder that holds all of their files, and who opens them. Remove what has been opened.
 const KNOWN_CIRCLES: &[&str] = &[
-    "broker/backends/sql/postgresql", // backends: connection and start (CHANGE_TIMEOUT)
-    "broker/config",                  // backends: settings and store (StoreKey)
-    "injection",                      // bindings
-    "pods",                           // bindings
+    "broker/backends/sql/postgresql", // connection and start (CHANGE_TIMEOUT)
+    "broker/config",                  // settings and store (StoreKey)
 ];
-/// Imports between folders that are known to go up, and who turns them round.
-const KNOWN_IMPORTS: &[&str] = &[
-    "bindings imports admission", // bindings
-];
+/// Imports between folders that are known to go up.
+const KNOWN_IMPORTS: &[&str] = &[];
 
 fn imports() -> &'static Imports {
     static IMPORTS: LazyLock<Imports> =

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use crate::scenario::{LIMIT, Scenario};
 
-/// The Secrets that bindery would write for a binding `db`, and a Secret of another owner.
+/// The Secrets that bindery would write for a binding `db`, and a Secret and a ConfigMap of another owner.
 const SECRETS: &str = r"
 apiVersion: v1
 kind: Secret
@@ -22,6 +22,11 @@ apiVersion: v1
 kind: Secret
 metadata: {name: plain}
 stringData: {key: the-key, other: hidden}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: features}
+data: {dark-mode: 'on'}
 ";
 
 /// A pod that meets the strictest standard and has its own variables: before and after bindery's, repeated, and with
@@ -32,11 +37,12 @@ kind: Pod
 metadata:
   name: facts
   annotations:
-    bindery.dev/bind: db, secret/plain
+    bindery.dev/bind: db, secret/plain, configmap/features
     bindery.dev/env: |
       HOST=db/host
       PORT=db/port
       DB_*=db/*
+      DARK_MODE=configmap/features/dark-mode
     bindery.dev/files: client.key=secret/plain/key:0440
 spec:
   securityContext: {runAsNonRoot: true, runAsUser: 1000, fsGroup: 1000, seccompProfile: {type: RuntimeDefault}}
@@ -80,14 +86,17 @@ async fn a_locked_down_pod_has_its_variables_and_files_in_every_container_but_th
             scenario.kubectl(&command).await.expect_success()
         }
     };
-    let variables = "echo $ADDRESS $OF_BINDING $TWICE $LEVEL $DB_uri";
-    let expected = "tcp://db.example.com:5432 postgres://db second own postgres://db\n";
+    let variables = "echo $ADDRESS $OF_BINDING $TWICE $LEVEL $DB_uri $DARK_MODE";
+    let expected = "tcp://db.example.com:5432 postgres://db second own postgres://db on\n";
     assert_eq!(said("main", variables).await, expected);
     let logs = scenario.kubectl(&["logs", "facts", "--container=main"]).await.expect_success();
     assert_eq!(logs, "postgres://db tcp://db.example.com:5432\n");
-    assert_eq!(said("sidecar", variables).await, "binding binding postgres://db\n");
+    assert_eq!(said("sidecar", variables).await, "binding binding postgres://db on\n");
     let files = "cd /var/secrets; ls *; cat plain/client.key; stat -L -c %a plain/client.key";
-    assert_eq!(said("main", files).await, "db:\nhost\nport\nuri\n\nplain:\nclient.key\nthe-key440\n");
+    assert_eq!(
+        said("main", files).await,
+        "db:\nhost\nport\nuri\n\nfeatures:\ndark-mode\n\nplain:\nclient.key\nthe-key440\n"
+    );
 
     let debug = [
         "debug",

@@ -6,8 +6,9 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 use async_trait::async_trait;
 use bindery::{
     admission::{
+        namespace_defaults::PATH as DEFAULTS_PATH,
         namespaces::{NamespaceUnread, Namespaces},
-        webhook::{DEFAULTS_PATH, PATH},
+        pods::PATH,
     },
     cli::inject::Outcome,
     injection::NamespaceDefaults,
@@ -186,8 +187,9 @@ fn both_ways_come_to_the_same_if_every_pod_asks() {
             each_template(document, None, &mut |_, template| {
                 if bind_annotations(template).next().is_none() {
                     let annotations = &mut template["metadata"]["annotations"];
-                    annotations["bindery.dev/bind"] = json!("everybody, secret/all");
-                    annotations["bindery.dev/env"] = json!("EVERYBODY=everybody/key\nALL_*=secret/all/*");
+                    annotations["bindery.dev/bind"] = json!("everybody, secret/all, configmap/config");
+                    annotations["bindery.dev/env"] =
+                        json!("EVERYBODY=everybody/key\nALL_*=secret/all/*\nLEVEL=config/level");
                 }
             });
         }

@@ -25,7 +25,8 @@ fn without_bindery(mut pod: Value, original: &Value) -> Value {
             || (env_secret.ends_with("-env") && entry.get("prefix").is_none())
             || entry["prefix"] == "ALL_"
             || (name.starts_with("VAR")
-                && entry["valueFrom"]["secretKeyRef"]["name"].as_str().is_some_and(|of| of != "other"))
+                && (entry["valueFrom"].get("configMapKeyRef").is_some()
+                    || entry["valueFrom"]["secretKeyRef"]["name"].as_str().is_some_and(|of| of != "other")))
     };
     let mut strip = |pointer: String| {
         let Some((parent, field)) = pointer.rsplit_once('/') else { panic!("{pointer} is no pointer") };
@@ -53,6 +54,11 @@ fn winner(container: &Value) -> Option<&str> {
     let entries = container["envFrom"].as_array()?;
     let unprefixed = entries.iter().rfind(|entry| entry.get("prefix").is_none())?;
     unprefixed.pointer("/secretRef/name").or_else(|| unprefixed.pointer("/configMapRef/name"))?.as_str()
+}
+
+/// The name in `secret/NAME`, `configmap/NAME` or `NAME`.
+fn without_prefix(written: &str) -> &str {
+    written.rsplit('/').next().unwrap()
 }
 
 fn annotation<'a>(pod: &'a Value, name: &str) -> Option<&'a str> {
@@ -138,13 +144,13 @@ proptest! {
             for entry in entries {
                 let mut fields: Vec<&str> = entry.as_object().unwrap().keys().map(String::as_str).collect();
                 fields.retain(|field| *field != "prefix");
-                let expected: &[&str] = match list {
-                    "volumes" => &["name", "secret"],
-                    "volumeMounts" => &["mountPath", "name", "readOnly"],
-                    "env" => &["name", "valueFrom"],
-                    _ => &["secretRef"],
+                let expected: &[&[&str]] = match list {
+                    "volumes" => &[&["name", "secret"], &["configMap", "name"]],
+                    "volumeMounts" => &[&["mountPath", "name", "readOnly"]],
+                    "env" => &[&["name", "valueFrom"]],
+                    _ => &[&["secretRef"], &["configMapRef"]],
                 };
-                prop_assert_eq!(fields, expected);
+                prop_assert!(expected.contains(&&fields[..]), "{:?} in {}", fields, list);
             }
         }
     }
@@ -152,15 +158,18 @@ proptest! {
     /// The pod starts without what it calls optional, and waits for everything else.
     #[test]
     fn what_is_added_is_optional_just_as_the_pod_asks(pod in pod()) {
-        let is_optional = |secret: &str| match annotation(&pod, "bindery.dev/optional") {
+        let is_optional = |bound: &str| match annotation(&pod, "bindery.dev/optional") {
             None | Some("false") => false,
             Some("true") => true,
-            Some(names) => names.split(',').any(|name| name.trim_start_matches("secret/") == secret),
+            Some(names) => names.split(',').any(|name| without_prefix(name) == bound),
         };
         for operation in injection(&pod).patch.iter() {
             let json_patch::PatchOperation::Add(add) = operation else { panic!("{operation} does not add") };
             for entry in add.value.as_array().cloned().unwrap_or_else(|| vec![add.value.clone()]) {
-                for path in ["/secret", "/secretRef", "/valueFrom/secretKeyRef"] {
+                for path in [
+                    "/secret", "/secretRef", "/valueFrom/secretKeyRef",
+                    "/configMap", "/configMapRef", "/valueFrom/configMapKeyRef",
+                ] {
                     let Some(reference) = entry.pointer(path) else { continue };
                     let name = reference["secretName"].as_str().or(reference["name"].as_str()).unwrap();
                     let secret = if entry.get("prefix").is_none() { name.trim_end_matches("-env") } else { name };
@@ -211,7 +220,7 @@ proptest! {
         let result = injected(&pod);
         for (before, after) in containers(&pod).iter().zip(&containers(&result)) {
             let bound = bound(&pod, before["name"].as_str().unwrap());
-            let first = bound.iter().find(|name| !name.starts_with("secret/")).map(|name| format!("{name}-env"));
+            let first = bound.iter().find(|name| !name.contains('/')).map(|name| format!("{name}-env"));
             match winner(before) {
                 Some(own) => prop_assert_eq!(winner(after), Some(own)),
                 None if annotation(&pod, "bindery.dev/as") == Some("files") => prop_assert_eq!(winner(after), None),
@@ -232,7 +241,7 @@ proptest! {
             let mut expected: Vec<String> = bound(&pod, container["name"].as_str().unwrap())
                 .into_iter()
                 .filter(|name| has_all || files.contains(&format!("={name}/")))
-                .map(|name| name.trim_start_matches("secret/").to_owned())
+                .map(|name| without_prefix(&name).to_owned())
                 .collect();
             let mounts = container["volumeMounts"].as_array().into_iter().flatten();
             let folder = |mount: &Value| {
@@ -254,13 +263,17 @@ proptest! {
             if !volume["name"].as_str().unwrap().starts_with("bindery-") {
                 continue;
             }
-            let secret = volume["secret"]["secretName"].as_str().unwrap();
+            let (prefix, source) = match volume.get("secret") {
+                Some(secret) => ("secret/", secret),
+                None => ("configmap/", &volume["configMap"]),
+            };
+            let name = source["secretName"].as_str().or(source["name"].as_str()).unwrap();
             let is_selected =
-                [format!("={secret}/"), format!("=secret/{secret}/")].iter().any(|source| files.contains(source));
+                [format!("={name}/"), format!("={prefix}{name}/")].iter().any(|source| files.contains(source));
             let items = json!([
                 {"key": "tls.key", "path": "client.key", "mode": 0o400}, {"key": "ca", "path": "ca/root"}
             ]);
-            prop_assert_eq!(volume["secret"].get("items"), is_selected.then_some(&items));
+            prop_assert_eq!(source.get("items"), is_selected.then_some(&items));
         }
     }
 

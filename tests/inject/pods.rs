@@ -8,8 +8,8 @@ use proptest::{
 };
 use serde_json::{Map, Value, json};
 
-/// What pods of these tests may be bound to; the last one is a plain Secret.
-const BINDINGS: [&str; 4] = ["alpha", "beta.db", "gamma", "secret/delta"];
+/// What pods of these tests may be bound to; the last ones are a plain Secret and a ConfigMap.
+const BINDINGS: [&str; 5] = ["alpha", "beta.db", "gamma", "secret/delta", "configmap/epsilon"];
 
 /// What single containers of these tests may be bound to.
 const OWN_BINDINGS: [&str; 3] = ["own.db", "alpha", "beta.db"];
@@ -78,7 +78,7 @@ fn annotations(
             for (container, own) in own {
                 annotate(&format!("bindery.dev/bind.{container}"), own.join(","));
             }
-            // A plain Secret as `env` alone needs variables.
+            // A plain Secret and a ConfigMap as `env` alone need variables.
             if has_variables || delivery == Some("env") {
                 let mut entries = variables.clone();
                 if has_all_keys {
@@ -123,6 +123,7 @@ fn container(name: &'static str) -> impl Strategy<Value = Value> {
     let mounts = prop_oneof![
         Just(json!({"name": "own", "mountPath": "/data"})),
         Just(json!({"name": "own", "mountPath": "/var/secrets/alpha"})),
+        Just(json!({"name": "own", "mountPath": "/var/secrets/epsilon"})),
         Just(json!({"name": "own", "mountPath": "/etc/creds/gamma/"})),
         Just(json!({"name": "own", "mountPath": "c:/CREDS/alpha/"})),
     ];
@@ -141,6 +142,7 @@ fn volumes() -> impl Strategy<Value = Option<Value>> {
     list(prop_oneof![
         Just(json!({"name": "own", "emptyDir": {}})),
         Just(json!({"name": "same-secret", "secret": {"secretName": "alpha"}})),
+        Just(json!({"name": "same-map", "configMap": {"name": "epsilon", "defaultMode": 420}})),
     ])
 }
 

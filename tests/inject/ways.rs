@@ -10,8 +10,10 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bindery::{
     admission::{
+        namespace_defaults::PATH as DEFAULTS_PATH,
         namespaces::{NamespaceUnread, Namespaces},
-        webhook::{DEFAULTS_PATH, PATH, router},
+        pods::PATH,
+        router::Routes,
     },
     cli::inject::{InjectArgs, Outcome, run},
     injection::NamespaceDefaults,
@@ -35,7 +37,7 @@ struct Cli {
 
 /// The Namespace of pods that do not say themselves what they are bound to.
 const SHOP: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {bindery.dev/inject: enabled}, \
-                    annotations: {bindery.dev/bind: 'alpha,secret/delta', bindery.dev/containers: 'app, worker'}}}";
+                    annotations: {bindery.dev/bind: 'alpha,secret/delta,configmap/zeta', bindery.dev/containers: 'app, worker'}}}";
 
 /// What [`SHOP`] says; no other Namespace is asked for.
 struct Shop;
@@ -76,7 +78,8 @@ pub(crate) fn by_webhook_at(
     let request = Request::post(path).body(Body::from(review.to_string())).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let answer: Value = runtime.block_on(async {
-        let router = router(Arc::default(), namespaces, None, Arc::new(Metrics::new()), axum::Router::new());
+        let router =
+            Routes::of_pods(Arc::default(), namespaces, None, Arc::new(Metrics::new())).into_router();
         let response = router.oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         serde_json::from_slice(&to_bytes(response.into_body(), usize::MAX).await.unwrap()).unwrap()

@@ -3,11 +3,15 @@
 use rstest::rstest;
 
 use super::*;
+use crate::injection::{
+    request::EnvFrom,
+    source::{Object, ObjectKind, Source},
+};
 
 fn read(annotations: &[(&str, &str)]) -> Result<Option<Vec<String>>, String> {
     let annotations = map(annotations);
-    match Ask::read(&annotations, System::Linux) {
-        Ok(ask) => Ok(ask.map(|ask| ask.bound.iter().map(|bound| bound.secret.to_owned()).collect())),
+    match Request::parse(&annotations, System::Linux) {
+        Ok(ask) => Ok(ask.map(|ask| ask.bound.iter().map(|bound| bound.name.to_owned()).collect())),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -22,17 +26,19 @@ fn a_pod_without_the_annotation_or_with_an_empty_one_asks_for_nothing() {
     assert_eq!(read(&[(pod::AS, "rubbish")]), Ok(None));
     assert_eq!(read(&[(pod::BIND, " \n"), (pod::AS, "rubbish")]), Ok(None));
     let null = Map::from_iter([(pod::BIND.to_owned(), Value::Null)]);
-    assert_eq!(Ask::read(&null, System::Linux), Ok(None));
+    assert_eq!(Request::parse(&null, System::Linux), Ok(None));
 }
 
 #[test]
 fn one_binding_gets_the_defaults() {
     let annotations = map(&[(pod::BIND, "mydb01-binding")]);
-    let ask = Ask::read(&annotations, System::Linux).unwrap().unwrap();
+    let ask = Request::parse(&annotations, System::Linux).unwrap().unwrap();
+    let binding = Bound { source: Source::ServiceBinding, name: "mydb01-binding" };
+    assert_eq!(ask, Request::new(vec![binding]));
     assert_eq!(
         ask,
-        Ask {
-            bound: vec![Bound { secret: "mydb01-binding", is_binding: true }],
+        Request {
+            bound: vec![binding],
             own: vec![],
             env: true,
             files: true,
@@ -50,19 +56,32 @@ fn one_binding_gets_the_defaults() {
 #[test]
 fn everything_can_be_said_with_spaces_and_new_lines_around_it() {
     let annotations = map(&[
-        (pod::BIND, " b , secret/s,secret\n"),
+        (pod::BIND, " b , secret/s,secret, configmap/c,configmap\n"),
         (pod::AS, "files , env"),
-        (pod::ENV, "A=b/k,\nB = secret/s/tls.key\n\nC=s/k,D=secret/k\n"),
+        (pod::ENV, "A=b/k,\nB = secret/s/tls.key\n\nC=s/k,D=secret/k,E=configmap/k,F=configmap/c/k,G=c/k\n"),
         (pod::CONTAINERS, "app, migrate"),
         (pod::MOUNT_ROOT, "/etc/creds/"),
     ]);
-    let ask = Ask::read(&annotations, System::Linux).unwrap().unwrap();
+    let ask = Request::parse(&annotations, System::Linux).unwrap().unwrap();
     assert_eq!(
         ask.bound.iter().map(Bound::env_secret).collect::<Vec<_>>(),
-        [Some("b-env".to_owned()), None, Some("secret-env".to_owned())]
+        ["b-env", "", "secret-env", "", "configmap-env"]
+            .map(|name| (!name.is_empty()).then(|| name.to_owned()))
     );
-    let variables: Vec<_> = ask.variables.iter().map(|v| (v.name, v.secret, v.key)).collect();
-    assert_eq!(variables, [("A", "b", "k"), ("B", "s", "tls.key"), ("C", "s", "k"), ("D", "secret", "k")]);
+    let variables: Vec<String> =
+        ask.variables.iter().map(|v| format!("{} {} {}", v.name, v.object.described(), v.key)).collect();
+    assert_eq!(
+        variables,
+        [
+            "A Secret `b` k",
+            "B Secret `s` tls.key",
+            "C Secret `s` k",
+            "D Secret `secret` k",
+            "E Secret `configmap` k",
+            "F ConfigMap `c` k",
+            "G ConfigMap `c` k",
+        ]
+    );
     assert_eq!(ask.containers, Some(vec!["app", "migrate"]));
     assert_eq!((ask.env, ask.files), (true, true));
     assert_eq!(ask.mount_root.folder_of("b"), "/etc/creds/b");
@@ -74,7 +93,7 @@ fn everything_can_be_said_with_spaces_and_new_lines_around_it() {
 #[case("env,files", true, true)]
 fn as_selects_the_ways_of_delivery(#[case] value: &str, #[case] env: bool, #[case] files: bool) {
     let annotations = map(&[(pod::BIND, "b"), (pod::AS, value)]);
-    let ask = Ask::read(&annotations, System::Linux).unwrap().unwrap();
+    let ask = Request::parse(&annotations, System::Linux).unwrap().unwrap();
     assert_eq!((ask.env, ask.files), (env, files));
 }
 
@@ -87,6 +106,10 @@ fn as_selects_the_ways_of_delivery(#[case] value: &str, #[case] env: bool, #[cas
 #[case(pod::BIND, "other/db", "`other/db` is not the name of a binding")]
 #[case(pod::BIND, "secret/", "`secret/` does not name a Secret")]
 #[case(pod::BIND, "secret/../x", "`secret/../x` does not name a Secret")]
+#[case(pod::BIND, "configmap/", "`configmap/` does not name a ConfigMap (lower-case letters")]
+#[case(pod::BIND, "configmap/A", "`configmap/A` does not name a ConfigMap")]
+#[case(pod::BIND, "configmap/a,configmap/a", "`configmap/a` is named twice")]
+#[case(pod::ENV, "A=configmap/b/host", "`A` refers to `configmap/b`, which is not bound")]
 #[case(pod::AS, "", "is empty; fill it in or leave it out")]
 #[case(pod::AS, "env,volume", "`volume` is unknown; write `env`, `files` or `env,files`")]
 #[case(pod::AS, "env,env", "`env` is named twice")]
@@ -129,7 +152,7 @@ fn a_malformed_value_is_refused_with_its_field_the_token_and_a_remedy(
 ) {
     let mut annotations = map(&[(pod::BIND, "b")]);
     annotations.insert(annotation.to_owned(), Value::from(value));
-    let error = Ask::read(&annotations, System::Linux).unwrap_err().to_string();
+    let error = Request::parse(&annotations, System::Linux).unwrap_err().to_string();
     let expected = format!("metadata.annotations[{annotation}]: {expected}");
     assert!(error.starts_with(&expected), "{error}\ninstead of\n{expected}");
     assert!(error.contains(';'), "no remedy in: {error}");
@@ -152,15 +175,15 @@ fn a_container_has_its_own_bindings_first_and_then_those_of_all() {
         ("bindery.dev/bind.app", "x, b"),
         ("bindery.dev/bind.empty", " "),
     ]);
-    let ask = Ask::read(&annotations, System::Linux).unwrap().unwrap();
+    let ask = Request::parse(&annotations, System::Linux).unwrap().unwrap();
     let bound = |container, is_chosen| {
-        ask.bound_to(container, is_chosen).iter().map(|bound| bound.secret).collect::<Vec<_>>()
+        ask.bound_to(container, is_chosen).iter().map(|bound| bound.name).collect::<Vec<_>>()
     };
     assert_eq!(bound("app", true), ["x", "b", "a", "c"]);
     assert_eq!(bound("app", false), ["x", "b"]);
     assert_eq!(bound("empty", true), ["a", "b", "c"]);
     assert_eq!(bound("empty", false), [""; 0]);
-    assert_eq!(ask.mounted(), ["a", "b", "c", "x"]);
+    assert_eq!(ask.mounted().iter().map(|object| object.name).collect::<Vec<_>>(), ["a", "b", "c", "x"]);
 }
 
 #[test]
@@ -175,22 +198,22 @@ fn bindings_of_one_container_need_none_of_all() {
 #[test]
 fn what_is_named_wins_over_what_a_binding_gives_by_itself() {
     let annotations =
-        map(&[(pod::BIND, "a,b,secret/s"), (pod::AS, "env,files"), (pod::ENV, "P_*=b/*,*=s/*,Q_*=a/*")]);
-    let ask = Ask::read(&annotations, System::Linux).unwrap().unwrap();
+        map(&[(pod::BIND, "a,b,secret/s,configmap/c"), (pod::ENV, "P_*=b/*,*=s/*,Q_*=a/*,R_*=c/*")]);
+    let ask = Request::parse(&annotations, System::Linux).unwrap().unwrap();
     let env_from = |bound: &[Bound<'_>]| -> Vec<_> {
-        ask.env_from(bound).into_iter().map(|entry| format!("{}{}", entry.prefix, entry.secret)).collect()
+        ask.env_from(bound).into_iter().map(|entry| format!("{}{}", entry.prefix, entry.object())).collect()
     };
-    assert_eq!(env_from(&ask.bound), ["b-env", "a-env", "Q_a", "s", "P_b"]);
+    assert_eq!(env_from(&ask.bound), ["b-env", "a-env", "R_configmap/c", "Q_a", "s", "P_b"]);
     assert_eq!(env_from(&ask.bound[..1]), ["a-env", "Q_a"]);
 }
 
 #[test]
 fn a_secret_that_is_named_in_two_ways_is_taken_once() {
     let annotations = map(&[(pod::BIND, "a,secret/a-env"), (pod::ENV, "*=a-env/*")]);
-    let ask = Ask::read(&annotations, System::Linux).unwrap().unwrap();
+    let ask = Request::parse(&annotations, System::Linux).unwrap().unwrap();
     assert_eq!(
         ask.env_from(&ask.bound),
-        [EnvFrom { prefix: "", secret: "a-env".to_owned(), optional: false }]
+        [EnvFrom { prefix: "", kind: ObjectKind::Secret, name: "a-env".to_owned(), optional: false }]
     );
 }
 
@@ -210,10 +233,41 @@ fn a_plain_secret_as_env_needs_variables_of_its_own() {
 }
 
 #[test]
+fn a_config_map_as_env_needs_variables_of_its_own() {
+    let env = [(pod::BIND, "configmap/c,secret/c"), (pod::AS, "env")];
+    let named = (pod::ENV, "A=secret/c/k");
+    assert_eq!(
+        read(&[env[0], env[1], named]).unwrap_err(),
+        "metadata.annotations[bindery.dev/as]: `env` alone gives the pod nothing of `configmap/c`, because no variables \
+         are known for a ConfigMap; add `files`, or name the variables in bindery.dev/env: NAME=configmap/c/KEY"
+    );
+    assert!(read(&[env[0], env[1], (pod::ENV, "A=secret/c/k,B=configmap/c/k")]).is_ok());
+    assert!(read(&[env[0], env[1], named, (pod::FILES, "k=configmap/c/k")]).is_ok());
+    let error = read(&[env[0], (pod::ENV, "A=c/k")]).unwrap_err();
+    assert!(
+        error.ends_with("`c` is a Secret and a ConfigMap here; write secret/c or configmap/c"),
+        "{error}"
+    );
+    let error = read(&[env[0], (pod::OPTIONAL, "c")]).unwrap_err();
+    assert!(
+        error.ends_with("`c` is a Secret and a ConfigMap here; write secret/c or configmap/c"),
+        "{error}"
+    );
+}
+
+#[test]
+fn only_the_object_that_is_named_is_optional() {
+    let annotations = map(&[(pod::BIND, "b,secret/c,configmap/c"), (pod::OPTIONAL, "configmap/c")]);
+    let ask = Request::parse(&annotations, System::Linux).unwrap().unwrap();
+    let of = |kind, name| ask.is_optional(Object { kind, name });
+    assert!(of(ObjectKind::ConfigMap, "c") && !of(ObjectKind::Secret, "c") && !of(ObjectKind::Secret, "b"));
+}
+
+#[test]
 fn a_value_that_is_not_a_string_is_refused() {
     let annotations = Map::from_iter([(pod::BIND.to_owned(), Value::from(5))]);
     assert_eq!(
-        Ask::read(&annotations, System::Linux).unwrap_err().to_string(),
+        Request::parse(&annotations, System::Linux).unwrap_err().to_string(),
         "metadata.annotations[bindery.dev/bind]: must be a string; put the value in quotes"
     );
 }

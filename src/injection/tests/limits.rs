@@ -12,7 +12,7 @@ fn containers(count: usize) -> Value {
 }
 
 #[test]
-fn an_annotation_has_an_end() {
+fn an_annotation_may_have_500_entries() {
     let bindings = |count| many(count, |number| format!("b{number}"));
     let variables = |count| many(count, |number| format!("V{number}=b/k"));
     let prefixes = |count| many(count, |number| format!("P{number}*=b/*"));
@@ -42,7 +42,7 @@ fn an_annotation_has_an_end() {
 }
 
 #[test]
-fn so_have_all_bindings_of_single_containers_together() {
+fn all_bindings_of_single_containers_together_are_limited() {
     let mut annotations = json!({"bindery.dev/bind": "b"});
     for number in 0..500 {
         annotations[format!("bindery.dev/bind.c{number:03}")] = json!(format!("b{number}"));
@@ -54,7 +54,7 @@ fn so_have_all_bindings_of_single_containers_together() {
 }
 
 #[test]
-fn a_pod_that_would_take_for_ever_is_refused() {
+fn a_pod_that_would_take_too_long_is_refused() {
     let bind = many(500, |number| format!("b{number}"));
     let expected = "metadata.annotations[bindery.dev/bind]: asks for more than a pod can hold: its containers, their lists \
                     and what is bound to them are too many; bind less, or name the containers that need it in \
@@ -78,7 +78,7 @@ fn a_pod_that_would_take_for_ever_is_refused() {
 
 /// To find the nearest name takes the product of both lengths, in time and in memory.
 #[test]
-fn names_of_any_length_are_answered_shortly() {
+fn an_error_about_a_long_name_is_short() {
     let (asked, present) = ("a".repeat(1 << 20), "b".repeat(1 << 20));
     for annotations in [
         json!({"bindery.dev/bind": "b", "bindery.dev/containers": asked}),
@@ -96,7 +96,7 @@ fn names_of_any_length_are_answered_shortly() {
 }
 
 #[test]
-fn of_many_containers_only_some_are_listed() {
+fn a_long_list_of_containers_is_cut() {
     let annotations = json!({"bindery.dev/bind": "b", "bindery.dev/containers": "nope"});
     let error = refused(&pod(annotations, containers(1000)));
     assert!(error.ends_with("c18, c19, and 980 more"), "{error}");
@@ -104,7 +104,7 @@ fn of_many_containers_only_some_are_listed() {
 
 /// What users have: a pod of 40 containers and a megabyte.
 #[test]
-fn huge_pods_of_good_people_are_bound() {
+fn large_pods_that_fit_into_the_store_are_bound() {
     let env: Value =
         (0..250).map(|number| json!({"name": format!("V{number}"), "value": "x".repeat(64)})).collect();
     let containers: Value =

@@ -146,7 +146,7 @@ fn a_part_of_a_bound_secret_is_never_refreshed(#[case] source: &Value) {
     volume["name"] = json!("own");
     let mount = json!({"name": "own", "mountPath": "/etc/app/password", "subPath": "password"});
     let (result, warnings) = injected(&mounting(&json!([mount]), &json!([volume])));
-    let warning = "container app: /etc/app/password, a subPath of mydb01-binding, never gets new credentials; mount the whole volume";
+    let warning = "container app: /etc/app/password, a subPath of mydb01-binding, never gets new values; mount the whole volume";
     assert_eq!(warnings, [warning]);
     assert_eq!(
         result["spec"]["containers"][0]["volumeMounts"][1]["mountPath"], FOLDER,

@@ -20,8 +20,9 @@ use self::{
     question::{Question, SeenPod, unclear},
     revision::Held,
 };
-use super::{bindings::SeenBinding, diagnosis::BindingsOf};
+use super::bindings::BindingsOf;
 use crate::{
+    bindings::state::{BindingState, SeenBinding},
     injection::{InjectSettings, NamespaceDefaults, nearest},
     k8s::{explain, list::list},
 };
@@ -46,10 +47,10 @@ pub(crate) struct Answer {
     pub(crate) notes: Vec<String>,
 }
 
-/// One way in which a container has a Secret of the binding, whether it asks for it or not, or lacks what it asks for.
+/// One way in which a container has a Secret of the binding, or a ConfigMap, whether it asks for it or not, or lacks what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Holder {
-    /// The binding, or `secret/NAME`.
+    /// The binding, or `secret/NAME` or `configmap/NAME`.
     pub(crate) binding: String,
     pub(crate) pod: String,
     pub(crate) container: String,
@@ -83,7 +84,7 @@ pub(crate) enum State {
     Unknown,
     /// It does not run yet, or not now.
     Stopped,
-    /// It waits for a Secret.
+    /// It waits for a Secret or ConfigMap.
     Waiting,
     /// It was created without.
     Missed,
@@ -179,12 +180,11 @@ impl Answer {
 impl BindingsOf {
     /// That a binding exists which no pod asks for.
     fn expect(&self, name: &str, namespace: &str) -> Result<(), WhoError> {
-        let names: Vec<String> = self.0.iter().flatten().map(|binding| binding.name_any()).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        if names.contains(&name) {
+        if self.state(name).is_some_and(|state| state != BindingState::Missing) {
             return Ok(());
         }
-        let guess = nearest(name, &names).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+        let guess =
+            nearest(name, &self.names()).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
         Err(WhoError::Nobody { name: name.to_owned(), namespace: namespace.to_owned(), guess })
     }
 }

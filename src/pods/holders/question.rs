@@ -1,5 +1,5 @@
-//! What is asked of the pods of a namespace, and what each of them answers: what it has by its references to Secrets, and what it lacks
-//! of what it asks for.
+//! What is asked of the pods of a namespace, and what each of them answers: what it has by its references to Secrets and ConfigMaps,
+//! and what it lacks of what it asks for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,18 +14,16 @@ use super::{
     revision::{Life, in_files, in_variables},
 };
 use crate::{
+    bindings::state::SeenBinding,
     contract::env_secret_name,
-    injection::{Demand, InjectSettings, NamespaceDefaults, Variables},
+    injection::{Demand, InjectSettings, NamespaceDefaults, Object, ObjectKind, Source, Variables},
     k8s::explain,
     pods::{
-        bindings::SeenBinding,
-        diagnosis::{BindingsOf, whys},
+        bindings::BindingsOf,
+        diagnosis::whys,
         pod::{AskingPod, Share},
     },
 };
-
-/// What is written before the name of a plain Secret.
-const PLAIN_SECRET: &str = "secret/";
 
 /// A pod that has not ended, and what it has. One that is being deleted counts: it works until it is gone.
 pub(super) struct SeenPod {
@@ -68,14 +66,17 @@ pub(super) fn unclear(pod: &AskingPod) -> Option<&str> {
     if let Share::Unclear { field } = &pod.share { Some(field) } else { None }
 }
 
+/// Why a pod waits for an object, by the object's kind and name.
+pub(super) type Waits = BTreeMap<(ObjectKind, String), String>;
+
 /// What is asked, and what is known to answer it.
 pub(super) struct Question<'a> {
     name: Option<&'a str>,
     pub(super) bindings: BindingsOf,
     /// Bindings that pods ask for, by the names of their Secrets.
     asked_for: BTreeMap<String, String>,
-    /// Plain Secrets that pods ask for.
-    plain: BTreeSet<String>,
+    /// Plain Secrets and ConfigMaps that pods ask for.
+    plain: BTreeSet<(ObjectKind, String)>,
     /// Of Secrets without a binding, whether they exist.
     pub(super) exist: BTreeMap<String, bool>,
 }
@@ -83,60 +84,52 @@ pub(super) struct Question<'a> {
 impl<'a> Question<'a> {
     pub(super) fn new(name: Option<&'a str>, pods: &[SeenPod], bindings: BindingsOf) -> Self {
         let (mut asked_for, mut plain) = (BTreeMap::new(), BTreeSet::new());
-        for demand in pods.iter().flat_map(SeenPod::demands) {
-            if demand.is_binding {
-                for secret in [demand.secret.clone(), env_secret_name(&demand.secret)] {
-                    asked_for.insert(secret, demand.secret.clone());
-                }
-            } else {
-                plain.insert(demand.secret.clone());
-            }
-        }
-        match name.map(|name| (name, name.strip_prefix(PLAIN_SECRET))) {
-            Some((_, Some(secret))) => drop(plain.insert(secret.to_owned())),
-            // It may be gone, and its pods not.
-            Some((name, None)) => {
+        let demanded = pods.iter().flat_map(SeenPod::demands).map(|demand| (demand.source, &*demand.name));
+        // What is asked about may be gone, and its pods not.
+        for (source, name) in demanded.chain(name.map(Source::split)) {
+            if source == Source::ServiceBinding {
                 for secret in [name.to_owned(), env_secret_name(name)] {
                     asked_for.insert(secret, name.to_owned());
                 }
+            } else {
+                plain.insert((source.holder(), name.to_owned()));
             }
-            None => {}
         }
         Self { name, bindings, asked_for, plain, exist: BTreeMap::new() }
     }
 
-    /// What users call a Secret, and its binding if there is one: that of a binding is its own, however a pod came by it.
-    /// Nothing if nobody has asked about the Secret.
-    fn named(&self, secret: &str) -> Option<(String, Option<&SeenBinding>)> {
-        if let Some(binding) = self.bindings.0.iter().flatten().find(|binding| binding.has_secret(secret)) {
-            return Some((binding.name_any(), Some(binding)));
+    /// What users call an object, and its binding if there is one: the Secret of a binding is the binding's, however a pod came by
+    /// it. Nothing if nobody has asked about the object.
+    fn named(&self, object: Object<'_>) -> Option<(String, Option<&SeenBinding>)> {
+        let Object { kind, name } = object;
+        if kind == ObjectKind::Secret {
+            if let Some(binding) = self.bindings.0.iter().flatten().find(|binding| binding.has_secret(name)) {
+                return Some((binding.name_any(), Some(binding)));
+            }
+            if let Some(binding) = self.asked_for.get(name) {
+                return Some((binding.clone(), None));
+            }
         }
-        if let Some(binding) = self.asked_for.get(secret) {
-            return Some((binding.clone(), None));
-        }
-        self.plain.contains(secret).then(|| (format!("{PLAIN_SECRET}{secret}"), None))
+        self.plain.contains(&(kind, name.to_owned())).then(|| (plain_label(object), None))
     }
 
-    /// Whether the answer is to be about a Secret that users call so.
-    fn is_about(&self, label: &str, secret: &str) -> bool {
-        self.name.is_none_or(|name| name == label || name.strip_prefix(PLAIN_SECRET) == Some(secret))
+    /// Whether the answer is to be about an object that users call so.
+    fn is_about(&self, label: &str, object: Object<'_>) -> bool {
+        self.name.is_none_or(|name| name == label || name == plain_label(object))
     }
 
-    /// For which of its Secrets the pod waits, and why.
-    pub(super) async fn waits(
-        &self,
-        client: &Client,
-        namespace: &str,
-        pod: &SeenPod,
-    ) -> BTreeMap<String, String> {
-        let mut waits = BTreeMap::new();
+    /// For which of its Secrets and ConfigMaps the pod waits, and why.
+    pub(super) async fn waits(&self, client: &Client, namespace: &str, pod: &SeenPod) -> Waits {
+        let mut waits = Waits::new();
         for demand in pod.asking.iter().filter(|pod| pod.may_wait()).flat_map(|pod| &pod.demands) {
-            if !self.is_about(&label(demand), &demand.secret) {
+            if !self.is_about(&demand.label(), object_of(demand)) {
                 continue;
             }
             if let Some(why) = self::waits(client, namespace, demand, &self.bindings).await {
-                waits.insert(env_secret_name(&demand.secret), why.clone());
-                waits.insert(demand.secret.clone(), why);
+                let kind = demand.source.holder();
+                for name in demand.env_secret().into_iter().chain([demand.name.clone()]) {
+                    waits.insert((kind, name), why.clone());
+                }
             }
         }
         waits
@@ -145,36 +138,32 @@ impl<'a> Question<'a> {
     /// Looks whether Secrets are there that have no binding. One that is not was revoked with its binding.
     pub(super) async fn look_up_lost(&mut self, client: &Client, namespace: &str, pod: &SeenPod) {
         let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-        for reference in &pod.references {
-            let secret = &reference.secret;
-            let Some((label, None)) = self.named(secret) else { continue };
-            let is_known = self.bindings.0.is_none() || self.exist.contains_key(secret);
-            if is_known || self.plain.contains(secret) || !self.is_about(&label, secret) {
+        for object in pod.references.iter().map(Reference::object) {
+            let Some((label, None)) = self.named(object) else { continue };
+            let is_known = self.bindings.0.is_none() || self.exist.contains_key(object.name);
+            let is_plain = self.plain.contains(&(object.kind, object.name.to_owned()));
+            if is_known || is_plain || !self.is_about(&label, object) {
                 continue;
             }
             // Whoever may not see it cannot tell.
-            let exists = !matches!(api.get_metadata_opt(secret).await, Ok(None));
-            self.exist.insert(secret.clone(), exists);
+            let exists = !matches!(api.get_metadata_opt(object.name).await, Ok(None));
+            self.exist.insert(object.name.to_owned(), exists);
         }
     }
 
     /// A pod's containers, and how each has what it has or lacks what it asks for.
-    pub(super) fn holders(
-        &self,
-        pod: &SeenPod,
-        waits: &BTreeMap<String, String>,
-        now: Timestamp,
-    ) -> Vec<Holder> {
+    pub(super) fn holders(&self, pod: &SeenPod, waits: &Waits, now: Timestamp) -> Vec<Holder> {
         let mut holders: Vec<Holder> = Vec::new();
         for reference in pod.references.iter().filter(|reference| !pod.done.contains(&reference.container)) {
-            let Some((label, binding)) = self.named(&reference.secret) else { continue };
-            if !self.is_about(&label, &reference.secret) {
+            let object = reference.object();
+            let Some((label, binding)) = self.named(object) else { continue };
+            if !self.is_about(&label, object) {
                 continue;
             }
             let started = pod.started(&reference.container);
             let mut holder = Holder::new(label, pod, &reference.container, reference.way.name());
             holder.since = started.or(pod.created);
-            if let Some(why) = waits.get(&reference.secret) {
+            if let Some(why) = waits.get(&(object.kind, object.name.to_owned())) {
                 (holder.state, holder.detail) = (State::Waiting, Some(why.clone()));
             } else if let Some(started) = started {
                 self.hold(&mut holder, reference, binding, started, now);
@@ -197,7 +186,8 @@ impl<'a> Question<'a> {
         now: Timestamp,
     ) {
         let Some(binding) = binding else {
-            if self.exist.get(&reference.secret) == Some(&false) {
+            let object = reference.object();
+            if object.kind == ObjectKind::Secret && self.exist.get(object.name) == Some(&false) {
                 let detail = "there is no ServiceBinding of this name any more".to_owned();
                 (holder.state, holder.detail) = (State::Revoked, Some(detail));
             } else {
@@ -218,8 +208,8 @@ impl<'a> Question<'a> {
         let Some(asking) = &pod.asking else { return Vec::new() };
         let mut missing = Vec::new();
         for demand in &asking.demands {
-            let label = label(demand);
-            if !self.is_about(&label, &demand.secret) {
+            let label = demand.label();
+            if !self.is_about(&label, object_of(demand)) {
                 continue;
             }
             let ways = [(Way::Env, demand.variables != Variables::None), (Way::Files, demand.files)];
@@ -241,12 +231,7 @@ impl<'a> Question<'a> {
 }
 
 impl SeenBinding {
-    /// Whether a Secret of this name is one of its own.
-    fn has_secret(&self, secret: &str) -> bool {
-        let name = self.name_any();
-        name == secret || env_secret_name(&name) == secret || self.secret_name() == Some(secret)
-    }
-
+    /// The credentials that it has had.
     fn life(&self) -> Life<'_> {
         let created = self.creation_timestamp().map(|time| time.0);
         Life { created, revisions: self.revisions() }
@@ -257,13 +242,21 @@ impl SeenBinding {
 async fn waits(client: &Client, namespace: &str, demand: &Demand, bindings: &BindingsOf) -> Option<String> {
     match whys(client, namespace, std::slice::from_ref(demand), bindings).await {
         Ok(whys) => whys.into_iter().next().map(|why| why.text),
-        Err(error) => Some(format!("perhaps, for its Secret cannot be looked up: {}", explain(&error))),
+        Err(error) => Some(format!("perhaps: what it needs cannot be looked up: {}", explain(&error))),
     }
 }
 
-/// What users call what is asked for.
-fn label(demand: &Demand) -> String {
-    if demand.is_binding { demand.secret.clone() } else { format!("{PLAIN_SECRET}{}", demand.secret) }
+fn object_of(demand: &Demand) -> Object<'_> {
+    Object { kind: demand.source.holder(), name: &demand.name }
+}
+
+/// What users call an object that is not a binding's.
+fn plain_label(object: Object<'_>) -> String {
+    let source = match object.kind {
+        ObjectKind::Secret => Source::Secret,
+        ObjectKind::ConfigMap => Source::ConfigMap,
+    };
+    format!("{}{}", source.prefix(), object.name)
 }
 
 fn is_lacking(pod: &AskingPod, container: &str) -> bool {

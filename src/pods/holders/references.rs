@@ -1,29 +1,39 @@
-//! Which Secrets a pod really has, and in which way: what its containers refer to, whatever its annotations say now. Pure.
+//! Which Secrets and ConfigMaps a pod really has, and in which way: what its containers refer to, whatever its annotations say
+//! now. Pure.
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::injection::{Object, ObjectKind};
+
 /// Stands for the container in what a pod has as a whole.
 const WHOLE_POD: &str = "-";
 
-/// A container's reference to a Secret.
+/// A container's reference to a Secret or ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Reference {
     pub(super) container: String,
     pub(super) way: Way,
-    pub(super) secret: String,
-    /// Whether the container starts also without the Secret.
+    kind: ObjectKind,
+    name: String,
+    /// Whether the container starts also without the object.
     pub(super) optional: bool,
 }
 
-/// How a container has a Secret.
+impl Reference {
+    pub(super) fn object(&self) -> Object<'_> {
+        Object { kind: self.kind, name: &self.name }
+    }
+}
+
+/// How a container has a Secret or ConfigMap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Way {
     /// As variables, which stay as they were when the container started.
     Env,
-    /// As files, which follow the Secret.
+    /// As files, which follow the object.
     Files,
     /// As a file or folder of a volume (`subPath`), which stays as it was when the container started.
     SubPath,
@@ -52,15 +62,17 @@ pub(super) fn references(pod: &Value) -> BTreeSet<Reference> {
     let volumes: Vec<Given<'_>> = list(pod, "/spec/volumes").flat_map(given_by).collect();
     for container in containers(pod) {
         let name = text(container, "/name").unwrap_or_default();
-        let mut add = |secret: &str, way, optional| {
-            let (secret, container) = (secret.to_owned(), name.to_owned());
-            found.insert(Reference { container, way, secret, optional });
+        let mut add = |object: Object<'_>, way, optional| {
+            let (container, Object { kind, name }) = (name.to_owned(), object);
+            found.insert(Reference { container, way, kind, name: name.to_owned(), optional });
         };
-        let from = list(container, "/envFrom").map(|entry| entry.pointer("/secretRef"));
-        let single = list(container, "/env").map(|entry| entry.pointer("/valueFrom/secretKeyRef"));
-        for reference in from.chain(single).flatten() {
-            if let Some(secret) = text(reference, "/name") {
-                add(secret, Way::Env, is_optional(reference));
+        for kind in ObjectKind::ALL {
+            let from = list(container, "/envFrom").map(|entry| entry.get(kind.env_from_field()));
+            let single = list(container, "/env").map(|entry| entry.get("valueFrom")?.get(kind.key_field()));
+            for reference in from.chain(single).flatten() {
+                if let Some(name) = text(reference, "/name") {
+                    add(Object { kind, name }, Way::Env, is_optional(reference));
+                }
             }
         }
         for mount in list(container, "/volumeMounts") {
@@ -70,21 +82,21 @@ pub(super) fn references(pod: &Value) -> BTreeSet<Reference> {
                 .any(|path| text(mount, path).is_some_and(|it| !it.is_empty()));
             for given in volumes.iter().filter(|given| Some(given.volume) == volume) {
                 let way = if given.way == Way::Files && is_part { Way::SubPath } else { given.way };
-                add(given.secret, way, given.optional);
+                add(given.object, way, given.optional);
             }
         }
     }
     for secret in list(pod, "/spec/imagePullSecrets").filter_map(|entry| text(entry, "/name")) {
-        let (secret, container) = (secret.to_owned(), WHOLE_POD.to_owned());
-        found.insert(Reference { container, way: Way::Pull, secret, optional: true });
+        let (name, container) = (secret.to_owned(), WHOLE_POD.to_owned());
+        found.insert(Reference { container, way: Way::Pull, kind: ObjectKind::Secret, name, optional: true });
     }
     found
 }
 
-/// A Secret in a volume.
+/// A Secret or ConfigMap in a volume.
 struct Given<'a> {
     volume: &'a str,
-    secret: &'a str,
+    object: Object<'a>,
     way: Way,
     optional: bool,
 }
@@ -95,22 +107,27 @@ fn given_by(volume: &Value) -> Vec<Given<'_>> {
     sources.flat_map(|(kind, source)| of_source(name, kind, source)).collect()
 }
 
-fn of_source<'a>(volume: &'a str, kind: &str, source: &'a Value) -> Vec<Given<'a>> {
-    let given = |secret, way, optional| Given { volume, secret, way, optional };
-    let file = |secret: &'a Value, path| Some(given(text(secret, path)?, Way::Files, is_optional(secret)));
-    match kind {
-        "secret" => file(source, "/secretName").into_iter().collect(),
-        "projected" => {
-            let secrets = list(source, "/sources").filter_map(|source| source.get("secret"));
-            secrets.filter_map(|secret| file(secret, "/name")).collect()
-        }
-        // Azure calls it otherwise than all others.
-        _ => ["/secretRef/name", "/nodePublishSecretRef/name", "/secretName"]
-            .iter()
-            .filter_map(|path| text(source, path))
-            .map(|secret| given(secret, Way::Volume, false))
-            .collect(),
+fn of_source<'a>(volume: &'a str, field: &str, source: &'a Value) -> Vec<Given<'a>> {
+    let given = |kind, name, way, optional| Given { volume, object: Object { kind, name }, way, optional };
+    let files = |kind, object: &'a Value, name_field: &str| {
+        Some(given(kind, object.get(name_field)?.as_str()?, Way::Files, is_optional(object)))
+    };
+    if let Some(kind) = ObjectKind::ALL.into_iter().find(|kind| kind.volume_field() == field) {
+        return files(kind, source, kind.volume_name_field()).into_iter().collect();
     }
+    if field == "projected" {
+        let of = |kind: ObjectKind| {
+            let sources = list(source, "/sources");
+            sources.filter_map(move |source| files(kind, source.get(kind.volume_field())?, "name"))
+        };
+        return ObjectKind::ALL.into_iter().flat_map(of).collect();
+    }
+    // Azure calls it otherwise than all others.
+    ["/secretRef/name", "/nodePublishSecretRef/name", "/secretName"]
+        .iter()
+        .filter_map(|path| text(source, path))
+        .map(|secret| given(ObjectKind::Secret, secret, Way::Volume, false))
+        .collect()
 }
 
 fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
@@ -160,23 +177,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_way_of_a_secret_into_a_pod_is_found() {
+    fn every_way_of_a_secret_or_config_map_into_a_pod_is_found() {
         let pod = json!({"spec": {
             "imagePullSecrets": [{"name": "registry"}],
             "initContainers": [{"name": "init", "env": [
                 {"name": "A", "value": "db"}, {"name": "B", "valueFrom": {"secretKeyRef": {"name": "db", "key": "k", "optional": true}}},
             ]}],
             "containers": [
-                {"name": "app", "envFrom": [{"configMapRef": {"name": "db"}}, {"secretRef": {"name": "db-env"}}], "volumeMounts": [
+                {"name": "app", "envFrom": [{"configMapRef": {"name": "db"}}, {"secretRef": {"name": "db-env"}}],
+                 "env": [{"name": "L", "valueFrom": {"configMapKeyRef": {"name": "app", "key": "level", "optional": true}}}], "volumeMounts": [
                     {"name": "files", "mountPath": "/a"}, {"name": "both", "mountPath": "/b"},
                     {"name": "files", "mountPath": "/c", "subPath": "key"}, {"name": "shares", "mountPath": "/d"},
+                    {"name": "config", "mountPath": "/e"},
                 ]},
                 {"name": "bare"},
             ],
             "ephemeralContainers": [{"name": "debug", "volumeMounts": [{"name": "files", "mountPath": "/a"}]}],
             "volumes": [
                 {"name": "files", "secret": {"secretName": "db"}},
-                {"name": "both", "projected": {"sources": [{"secret": {"name": "queue"}}, {"secret": {"name": "db", "optional": true}}]}},
+                {"name": "both", "projected": {"sources": [{"secret": {"name": "queue"}}, {"secret": {"name": "db", "optional": true}}, {"configMap": {"name": "app"}}]}},
+                {"name": "config", "configMap": {"name": "logging"}},
                 {"name": "shares", "azureFile": {"secretName": "azure"}},
                 {"name": "unused", "csi": {"nodePublishSecretRef": {"name": "csi"}}},
             ],
@@ -186,7 +206,7 @@ mod tests {
             .map(|it| {
                 format!(
                     "{} {} {}{}",
-                    it.secret,
+                    it.object(),
                     it.container,
                     it.way.name(),
                     if it.optional { "?" } else { "" }
@@ -198,9 +218,13 @@ mod tests {
             [
                 "registry - image pull?",
                 "db-env app env",
+                "configmap/app app env?",
+                "configmap/db app env",
                 "db app files",
                 "db app files?",
                 "queue app files",
+                "configmap/app app files",
+                "configmap/logging app files",
                 "db app subPath",
                 "azure app volume",
                 "db debug files",

@@ -1,10 +1,11 @@
-use std::collections::BTreeMap;
-
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::pods::pod::tests::{bound, object};
+use crate::{
+    injection::ObjectKind,
+    pods::pod::tests::{bound, object},
+};
 
 /// A binding `db` that was created at 08:00, with revisions of 08:00 and 10:00.
 fn db() -> Value {
@@ -32,7 +33,8 @@ fn asked(name: Option<&str>, object: &DynamicObject, bindings: &[Value], waits: 
     let bindings = bindings.iter().map(|binding| Arc::new(serde_json::from_value(binding.clone()).unwrap()));
     let mut question = Question::new(name, &pods, BindingsOf(Some(bindings.collect())));
     question.exist.extend([("db".to_owned(), false), ("db-env".to_owned(), false)]);
-    let waits = waits.map(|why| ["db", "db-env"].map(|secret| (secret.to_owned(), why.to_owned())));
+    let waits =
+        waits.map(|why| ["db", "db-env"].map(|name| ((ObjectKind::Secret, name.to_owned()), why.to_owned())));
     let waits = waits.into_iter().flatten().collect();
     let now = "2026-11-21T12:00:00Z".parse().unwrap();
     let holders = question.holders(&pods[0], &waits, now);
@@ -110,6 +112,29 @@ fn a_pod_that_never_asked_counts_by_its_references(#[case] container: &Value, #[
     assert_eq!(asked(Some("queue"), &object(&changes), &[db()], None), []);
 }
 
+/// Nobody counts the revisions of a ConfigMap.
+#[test]
+fn config_maps_count_where_pods_ask_for_them_or_somebody_asks_about_them() {
+    let mut changes = running("2026-11-21T11:00:00Z");
+    changes["metadata"]["annotations"]["bindery.dev/bind"] = json!("configmap/app");
+    changes["metadata"]["annotations"]["bindery.dev/env"] = json!("LEVEL=app/level");
+    let expected = [app("env", None, State::Unknown, None), app("files", None, State::Unknown, None)];
+    let asking = bound(&changes);
+    for name in [None, Some("configmap/app")] {
+        assert_eq!(asked(name, &asking, &[db()], None), expected);
+    }
+    for name in ["app", "secret/app", "configmap/db"] {
+        assert_eq!(asked(Some(name), &asking, &[db()], None), [], "{name}");
+    }
+    let missed = [app("env", None, State::Missed, None), app("files", None, State::Missed, None)];
+    assert_eq!(asked(Some("configmap/app"), &object(&changes), &[], None), missed);
+
+    let mut silent = asking;
+    silent.metadata.annotations = None;
+    assert_eq!(asked(Some("configmap/app"), &silent, &[], None), expected);
+    assert_eq!(asked(None, &silent, &[], None), []);
+}
+
 /// It works until it is gone.
 #[test]
 fn a_pod_that_ends_still_holds() {
@@ -175,7 +200,7 @@ async fn whether_a_secret_without_a_binding_exists_is_looked_up_once() {
     assert_eq!(asked.lock().unwrap().len(), 2, "db and db-env");
     let now = "2026-11-21T12:00:00Z".parse().unwrap();
     let states: Vec<State> =
-        question.holders(&pods[0], &BTreeMap::new(), now).iter().map(|it| it.state).collect();
+        question.holders(&pods[0], &question::Waits::new(), now).iter().map(|it| it.state).collect();
     assert_eq!(states, [State::Unknown, State::Unknown]);
 }
 

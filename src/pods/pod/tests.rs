@@ -152,8 +152,13 @@ fn what_the_webhook_would_warn_of_is_kept() {
 fn the_variables_of_several_bindings_are_kept_in_their_order() {
     let mut changes = json!({"metadata": {"annotations": {"bindery.dev/bind": "db,queue"}}});
     let pod = read(&bound(&changes)).unwrap();
-    let sources = |pairs: &[(&str, &str)]| {
-        pairs.iter().map(|(prefix, secret)| ((*prefix).to_owned(), (*secret).to_owned())).collect::<Vec<_>>()
+    let source = |kind, prefix: &str, name: &str| VariableSource {
+        prefix: prefix.to_owned(),
+        kind,
+        name: name.to_owned(),
+    };
+    let sources = |pairs: &[(&str, &str)]| -> Vec<_> {
+        pairs.iter().map(|(prefix, name)| source(ObjectKind::Secret, prefix, name)).collect()
     };
     assert_eq!(
         pod.variable_sources,
@@ -162,6 +167,10 @@ fn the_variables_of_several_bindings_are_kept_in_their_order() {
     );
     changes["metadata"]["annotations"] = json!({"bindery.dev/bind": "db", "bindery.dev/env": "A_*=db/*"});
     assert_eq!(read(&bound(&changes)).unwrap().variable_sources, [sources(&[("", "db-env"), ("A_", "db")])]);
+    changes["metadata"]["annotations"] =
+        json!({"bindery.dev/bind": "db,configmap/app", "bindery.dev/env": "*=app/*"});
+    let expected = [source(ObjectKind::Secret, "", "db-env"), source(ObjectKind::ConfigMap, "", "app")];
+    assert_eq!(read(&bound(&changes)).unwrap().variable_sources, [expected]);
     changes["metadata"]["annotations"] = json!({"bindery.dev/bind": "db"});
     assert!(read(&bound(&changes)).unwrap().variable_sources.is_empty(), "one alone hides nothing");
 }

@@ -29,8 +29,7 @@ use crate::{
         context::{Context, NamespaceState},
         names::did_you_mean,
         reconcile::{
-            Next, ReconcileError, has_finalizer, namespace_termination, now, patch, resolve::Offer, status,
-            with_finalizer,
+            Next, ReconcileError, has_finalizer, namespace_termination, now, patch, status, with_finalizer,
         },
     },
     contract::binding as contract,
@@ -83,9 +82,7 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
     let binding = prepare(context, &api, binding).await?;
     let mut new = old.clone();
     let next = match bind(&binding, context, &secrets, &mut new).await {
-        Ok(()) => {
-            Next::After(expiry::or_expiry(context.secret_checks.checked(&uid, asked), &new, now().0))
-        }
+        Ok(()) => Next::After(expiry::or_expiry(context.secret_checks.checked(&uid, asked), &new, now().0)),
         Err(Failure::Cluster(error)) => return in_a_living_namespace(error),
         Err(Failure::NotBound(NotBound { reason, message, remedy })) => match remedy {
             Remedy::Watched => {

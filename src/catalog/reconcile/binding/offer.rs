@@ -5,7 +5,9 @@ use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 
 use super::{NotBound, Remedy};
 use crate::{
-    apis::servicecatalog::{ExternalResource, ExternalResourceKind, ServiceBinding, ServiceBindingStatus, reasons},
+    apis::servicecatalog::{
+        ExternalResource, ExternalResourceKind, ServiceBinding, ServiceBindingStatus, reasons,
+    },
     bindings::variables,
     catalog::{
         context::Context,

@@ -1,5 +1,5 @@
-//! Of which bindings the Secrets have been written, as the webhook knows it from a watch that keeps nothing but
-//! their names; and whether the catalog is there to write the others'.
+//! Tracks which bindings are ready, in a watch that keeps nothing but their names, and whether a catalog is there to make the
+//! others ready: pods that wait for such bindings get a scheduling gate.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,43 +9,32 @@ use std::{
 use futures::{StreamExt, pin_mut};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
-    Api, Client, Resource,
+    Api, Client, Resource as _,
     core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
         watcher::{self, Event, watcher},
     },
 };
-use serde::{Deserialize, de::IgnoredAny};
 use tracing::{debug, info};
 
-use crate::admission::gates::Awaited;
-use crate::{
-    apis::servicecatalog::ServiceBinding,
-    k8s::{
-        explain_watch,
-        leader::{Leadership, observe},
-        unreadable::Unreadable,
-    },
+use super::state::SeenBinding;
+use crate::k8s::{
+    explain_watch,
+    leader::{Leadership, observe},
+    unreadable::Unreadable,
 };
 
-/// A ServiceBinding, as little of it as tells whether its Secrets have been written.
-#[derive(Resource, Clone, Debug, Deserialize)]
-#[resource(inherit = "ServiceBinding")]
-struct Seen {
-    metadata: ObjectMeta,
-    status: Option<SeenStatus>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct SeenStatus {
-    secrets: Vec<IgnoredAny>,
+/// Tells the webhook which bindings pods have to wait for.
+pub trait Awaited: Send + Sync {
+    /// Whether a pod of this namespace with these bindings is to wait behind a gate: a catalog will open the gate, and one
+    /// of the bindings is not known to be ready. Answers from what is known; waits for nothing.
+    fn is_any(&self, namespace: &str, bindings: &[String]) -> bool;
 }
 
 /// What is known of the bindings, and of the catalog.
 pub struct WatchedBindings {
-    written: Arc<Written>,
+    ready: Arc<Ready>,
     catalog: Leadership,
 }
 
@@ -58,31 +47,31 @@ impl WatchedBindings {
         unreadable: Unreadable,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (catalog, observing) = observe(client.clone(), namespace, lease);
-        let written = Arc::new(Written::default());
-        let watching = watch(client, written.clone(), unreadable);
+        let ready = Arc::new(Ready::default());
+        let watching = watch(client, ready.clone(), unreadable);
         let both = async {
             tokio::join!(observing, watching);
         };
-        // It would make every future that holds it a large one.
-        (Self { written, catalog }, Box::pin(both))
+        // On the heap: every future that holds it would be large.
+        (Self { ready, catalog }, Box::pin(both))
     }
 }
 
 impl Awaited for WatchedBindings {
     fn is_any(&self, namespace: &str, bindings: &[String]) -> bool {
-        self.catalog.is_held() && self.written.lacks_any(namespace, bindings)
+        self.catalog.is_held() && self.ready.lacks_any(namespace, bindings)
     }
 }
 
-/// The bindings whose Secrets have been written; nothing before they have been read once.
+/// The bindings that are ready; nothing before they have been read once.
 #[derive(Debug, Default)]
-struct Written(RwLock<Option<Names>>);
+struct Ready(RwLock<Option<Names>>);
 
 /// Names by namespace.
 #[derive(Debug, Default)]
 struct Names(HashMap<String, HashSet<String>>);
 
-impl Written {
+impl Ready {
     fn lacks_any(&self, namespace: &str, bindings: &[String]) -> bool {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let Some(Names(known)) = known.as_ref() else { return false };
@@ -90,7 +79,7 @@ impl Written {
         bindings.iter().any(|binding| !names.is_some_and(|names| names.contains(binding)))
     }
 
-    /// Whether the binding is known to have its Secrets.
+    /// Whether the binding is known to be ready.
     fn has(&self, binding: &ObjectMeta) -> bool {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let names = known.as_ref().and_then(|Names(known)| known.get(binding.namespace.as_deref()?));
@@ -102,18 +91,18 @@ impl Written {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(names);
     }
 
-    fn note(&self, binding: &ObjectMeta, is_written: bool) {
+    fn note(&self, binding: &ObjectMeta, is_ready: bool) {
         if let Some(names) = self.0.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            names.note(binding, is_written);
+            names.note(binding, is_ready);
         }
     }
 }
 
 impl Names {
-    fn note(&mut self, binding: &ObjectMeta, is_written: bool) {
+    fn note(&mut self, binding: &ObjectMeta, is_ready: bool) {
         let (namespace, name) =
             (binding.namespace.clone().unwrap_or_default(), binding.name.clone().unwrap_or_default());
-        if is_written {
+        if is_ready {
             self.0.entry(namespace).or_default().insert(name);
         } else if let Some(names) = self.0.get_mut(&namespace) {
             names.remove(&name);
@@ -124,27 +113,21 @@ impl Names {
     }
 }
 
-/// A binding that is being deleted loses its Secrets.
-fn is_written(binding: &Seen) -> bool {
-    binding.metadata.deletion_timestamp.is_none()
-        && binding.status.as_ref().is_some_and(|status| !status.secrets.is_empty())
-}
-
-/// The same for a binding that may be unreadable. An unreadable binding is reported and changes nothing.
-fn read(binding: &DeserializeGuard<Seen>, unreadable: &Unreadable) -> Option<bool> {
+/// Whether a binding is ready; `None` for one that cannot be read, which is reported and changes nothing.
+fn read(binding: &DeserializeGuard<SeenBinding>, unreadable: &Unreadable) -> Option<bool> {
     match &binding.0 {
-        Ok(binding) => Some(is_written(binding)),
+        Ok(binding) => Some(binding.state().is_ready()),
         Err(invalid) => {
-            unreadable.tell::<Seen>(&(), invalid);
+            unreadable.tell::<SeenBinding>(&(), invalid);
             None
         }
     }
 }
 
-/// Keeps what is known for ever. It stays known while the API server is away. Without the custom resource definition
-/// nothing is ever known.
-async fn watch(client: Client, written: Arc<Written>, unreadable: Unreadable) {
-    let api: Api<DeserializeGuard<Seen>> = Api::all(client);
+/// Runs for ever. What is known stays known while the API server is away. Without the custom resource definition nothing is
+/// ever known.
+async fn watch(client: Client, ready: Arc<Ready>, unreadable: Unreadable) {
+    let api: Api<DeserializeGuard<SeenBinding>> = Api::all(client);
     let events = watcher(api, watcher::Config::default()).default_backoff();
     pin_mut!(events);
     let mut listed = Names::default();
@@ -152,19 +135,19 @@ async fn watch(client: Client, written: Arc<Written>, unreadable: Unreadable) {
         match event {
             Ok(Event::Init) => listed = Names::default(),
             Ok(Event::InitApply(binding)) => {
-                let is_written = read(&binding, &unreadable).unwrap_or_else(|| written.has(binding.meta()));
-                listed.note(binding.meta(), is_written);
+                let is_ready = read(&binding, &unreadable).unwrap_or_else(|| ready.has(binding.meta()));
+                listed.note(binding.meta(), is_ready);
             }
             Ok(Event::InitDone) => {
                 info!("the ServiceBindings are known");
-                written.replace(std::mem::take(&mut listed));
+                ready.replace(std::mem::take(&mut listed));
             }
             Ok(Event::Apply(binding)) => {
-                if let Some(is_written) = read(&binding, &unreadable) {
-                    written.note(binding.meta(), is_written);
+                if let Some(is_ready) = read(&binding, &unreadable) {
+                    ready.note(binding.meta(), is_ready);
                 }
             }
-            Ok(Event::Delete(binding)) => written.note(binding.meta(), false),
+            Ok(Event::Delete(binding)) => ready.note(binding.meta(), false),
             // The watch goes on by itself.
             Err(error) => debug!(error = explain_watch(&error), "ServiceBindings cannot be watched"),
         }
@@ -194,7 +177,7 @@ mod tests {
         Unreadable::without_events(Arc::default())
     }
 
-    fn seen(value: Value) -> Seen {
+    fn seen(value: Value) -> SeenBinding {
         serde_json::from_value(value).unwrap()
     }
 
@@ -218,58 +201,48 @@ mod tests {
     }
 
     #[test]
-    fn before_the_first_list_nothing_is_missed() {
-        assert!(!Written::default().lacks_any("shop", &["b".to_owned()]));
+    fn before_the_first_list_no_binding_is_awaited() {
+        assert!(!Ready::default().lacks_any("shop", &["b".to_owned()]));
     }
 
     #[test]
-    fn one_of_several_that_is_not_written_is_enough() {
-        let written = Written::default();
-        written.replace(Names::default());
-        written.note(&seen(binding("a", &with_secrets())).metadata, true);
-        assert!(!written.lacks_any("shop", &["a".to_owned()]));
-        assert!(written.lacks_any("shop", &["a".to_owned(), "b".to_owned()]));
-        assert!(written.lacks_any("elsewhere", &["a".to_owned()]), "of another namespace");
-        written.note(&seen(binding("a", &with_secrets())).metadata, false);
-        assert!(written.lacks_any("shop", &["a".to_owned()]));
+    fn one_binding_of_several_that_is_not_ready_is_enough() {
+        let ready = Ready::default();
+        ready.replace(Names::default());
+        ready.note(seen(binding("a", &with_secrets())).meta(), true);
+        assert!(!ready.lacks_any("shop", &["a".to_owned()]));
+        assert!(ready.lacks_any("shop", &["a".to_owned(), "b".to_owned()]));
+        assert!(ready.lacks_any("elsewhere", &["a".to_owned()]), "of another namespace");
+        ready.note(seen(binding("a", &with_secrets())).meta(), false);
+        assert!(ready.lacks_any("shop", &["a".to_owned()]));
     }
 
     #[test]
-    fn only_a_binding_that_keeps_its_secrets_counts_as_written() {
-        assert!(is_written(&seen(binding("b", &with_secrets()))));
-        assert!(!is_written(&seen(binding("b", &Value::Null))));
-        assert!(!is_written(&seen(binding("b", &json!({"conditions": []})))));
-        let mut going = binding("b", &with_secrets());
-        going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-        assert!(!is_written(&seen(going)));
-    }
-
-    #[test]
-    fn one_that_cannot_be_read_says_nothing() {
+    fn a_binding_that_cannot_be_read_changes_nothing() {
         let bad = json!({"conditions": [], "secrets": "canary"});
         let guard = |status: &Value| serde_json::from_value(binding("b", status)).unwrap();
         assert_eq!(read(&guard(&bad), &unreadable()), None);
         assert_eq!(read(&guard(&with_secrets()), &unreadable()), Some(true));
-        let written = Written::default();
-        let meta = seen(binding("b", &Value::Null)).metadata;
-        assert!(!written.has(&meta));
-        written.replace(Names::default());
-        written.note(&meta, true);
-        assert!(written.has(&meta));
+        let ready = Ready::default();
+        let meta = seen(binding("b", &Value::Null)).meta().clone();
+        assert!(!ready.has(&meta));
+        ready.replace(Names::default());
+        ready.note(&meta, true);
+        assert!(ready.has(&meta));
     }
 
     #[tokio::test]
-    async fn the_watch_keeps_up() {
+    async fn the_watch_follows_changes() {
         let events = [
             json!({"type": "MODIFIED", "object": binding("late", &with_secrets())}),
             json!({"type": "DELETED", "object": binding("early", &with_secrets())}),
         ];
         let listed = [binding("early", &with_secrets()), binding("late", &Value::Null)];
-        let written = Arc::new(Written::default());
-        let watching = tokio::spawn(watch(api_server(&listed, &events), written.clone(), unreadable()));
+        let ready = Arc::new(Ready::default());
+        let watching = tokio::spawn(watch(api_server(&listed, &events), ready.clone(), unreadable()));
         let keeps_up = async {
-            while !written.lacks_any("shop", &["early".to_owned()])
-                || written.lacks_any("shop", &["late".to_owned()])
+            while !ready.lacks_any("shop", &["early".to_owned()])
+                || ready.lacks_any("shop", &["late".to_owned()])
             {
                 tokio::task::yield_now().await;
             }

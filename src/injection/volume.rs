@@ -1,0 +1,105 @@
+//! The volume of an object whose files containers get: what bindery calls it, where it is mounted, and which volumes of the pod's
+//! own give the same files.
+
+use serde_json::{Value, json};
+
+use super::{
+    entries::File,
+    error::{InjectError, Problem},
+    fields::text,
+    names::volume_name,
+    request::Request,
+    source::Object,
+};
+
+/// An object whose files containers get.
+pub(super) struct Mounted<'a> {
+    pub(super) object: Object<'a>,
+    /// What bindery calls its volume.
+    pub(super) volume: String,
+    pub(super) path: String,
+    /// The only files of the object that containers get; all of them if there are none.
+    selected: Vec<&'a File<'a>>,
+    /// Whether a container mounts bindery's volume.
+    pub(super) is_needed: bool,
+    pub(super) optional: bool,
+}
+
+impl<'a> Mounted<'a> {
+    pub(super) fn of(object: Object<'a>, request: &'a Request<'a>) -> Self {
+        let (volume, path) = (volume_name(object), request.mount_root.folder_of(object.name));
+        let (selected, optional) = (request.selected(object), request.is_optional(object));
+        Self { object, volume, path, selected, is_needed: false, optional }
+    }
+
+    /// Whether a volume has the files of the object.
+    fn is_in(&self, volume: &Value) -> bool {
+        let kind = self.object.kind;
+        text(volume, &[kind.volume_field(), kind.volume_name_field()]) == Some(self.object.name)
+    }
+
+    /// Whether the volume of this name gives the wanted files. An older version may have given bindery's volume another name, or
+    /// the pod itself mounts the object.
+    pub(super) fn is_given_by(&self, name: &str, volumes: &[Value]) -> bool {
+        let gives = |volume: &Value| {
+            text(volume, &["name"]) == Some(name) && self.is_in(volume) && self.gives_just_selected(volume)
+        };
+        // Whether bindery's own volume does is checked where the volume is added.
+        name == self.volume || volumes.iter().any(gives)
+    }
+
+    /// Whether the volume of the object gives the selected files and no others; all of them if none are selected.
+    fn gives_just_selected(&self, volume: &Value) -> bool {
+        match volume.get(self.object.kind.volume_field()).and_then(|source| source.get("items")) {
+            None | Some(Value::Null) => self.selected.is_empty(),
+            Some(Value::Array(items)) => {
+                items.len() == self.selected.len()
+                    && self.selected.iter().all(|file| items.iter().any(|item| file.is(item)))
+            }
+            Some(_) => false,
+        }
+    }
+
+    /// The volume, if the pod lacks it.
+    pub(super) fn missing_volume(&self, volumes: &[Value]) -> Result<Option<Value>, InjectError> {
+        let Some(present) = volumes.iter().find(|volume| text(volume, &["name"]) == Some(&self.volume))
+        else {
+            let kind = self.object.kind;
+            let mut source = json!({kind.volume_name_field(): self.object.name});
+            if !self.selected.is_empty() {
+                source["items"] = self.selected.iter().map(|file| file.item()).collect();
+            }
+            if self.optional {
+                source["optional"] = Value::Bool(true);
+            }
+            return Ok(Some(json!({"name": self.volume, kind.volume_field(): source})));
+        };
+        let problem = if !self.is_in(present) {
+            Problem::VolumeTaken(self.object.described())
+        } else if self.gives_just_selected(present) {
+            // Its other fields, such as the default mode that the API server fills in, are not bindery's.
+            return Ok(None);
+        } else {
+            // Nothing can be taken away from it, and a file that is not selected must not be seen.
+            Problem::OtherFiles(self.object.described())
+        };
+        Err(InjectError::new(format!("spec.volumes[{}]", self.volume), problem))
+    }
+}
+
+impl File<'_> {
+    fn item(&self) -> Value {
+        let mut item = json!({"key": self.key, "path": self.path});
+        if let Some(mode) = self.mode {
+            item["mode"] = Value::from(mode);
+        }
+        item
+    }
+
+    fn is(&self, item: &Value) -> bool {
+        let mode = item.get("mode").filter(|mode| !mode.is_null());
+        text(item, &["key"]) == Some(self.key)
+            && text(item, &["path"]) == Some(self.path)
+            && mode.map(Value::as_u64) == self.mode.map(|mode| Some(mode.into()))
+    }
+}

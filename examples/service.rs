@@ -274,14 +274,15 @@ fn configure(backend: &BackendSettings, plans: &[PlanSettings]) -> Result<Box<dy
 fn config(root: &Path) -> anyhow::Result<BrokerConfig> {
     let loaded = LoadedConfig::from_yaml(&format!(
         r"
-        backends: {{folders: {{type: folders, root: {root:?}}}}}
+        backends: {{folders: {{type: folders, root: {}}}}}
         services:
           - id: 0f5f3c5c-6d1c-4a51-9d0c-5c6a0e1f2a37
             name: folder
             type: folder
             description: A folder per instance, a token per binding
             plans: [{{id: 1d0c9d52-6ad3-44cf-8d4f-4d4c3b6f7a10, name: default, description: Default, backend: folders}}]
-        "
+        ",
+        serde_json::to_string(root)?
     ))?;
     let login = Login::Basic {
         username: "platform".to_owned(),

@@ -35,7 +35,7 @@ impl Handler<Object> for NamespaceDefaultsHandler {
     async fn review(&self, request: &Request<Object>) -> Result<Decision, MalformedReview> {
         let pod = match request.created()? {
             Created::Pod(pod) => pod,
-            other => return Ok(self.binder.decide_about(request, other)),
+            other => return Ok(self.binder.decide_about(request, &other)),
         };
         // No Namespace is looked up for a pod that it has no say in.
         if !takes_defaults(pod) {

@@ -40,7 +40,7 @@ impl Handler<Object> for PodHandler {
     async fn review(&self, request: &Request<Object>) -> Result<Decision, MalformedReview> {
         Ok(match request.created()? {
             Created::Pod(pod) => self.0.decide(request, pod, inject(pod, &self.0.settings)),
-            other => self.0.decide_about(request, other),
+            other => self.0.decide_about(request, &other),
         })
     }
 }

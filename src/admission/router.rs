@@ -81,7 +81,6 @@ impl Routes {
     }
 
     /// All of them, under their limits.
-    #[must_use]
     pub fn into_router(self) -> Router {
         let router = self
             .router

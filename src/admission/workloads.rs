@@ -25,6 +25,6 @@ impl Handler<Object> for WorkloadHandler {
     const NAME: &'static str = "workload";
 
     async fn review(&self, request: &Request<Object>) -> Result<Decision, MalformedReview> {
-        Ok(self.0.decide_about(request, request.created()?))
+        Ok(self.0.decide_about(request, &request.created()?))
     }
 }

@@ -73,6 +73,19 @@ impl InjectError {
     }
 }
 
+/// A Secret and a ConfigMap of one name whose files a container would have in one folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SameFolder {
+    /// The one that is named first.
+    pub one: String,
+    /// The other one.
+    pub other: String,
+    /// The container.
+    pub container: String,
+    /// The folder.
+    pub folder: String,
+}
+
 /// What is wrong with a field, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Problem {
@@ -144,18 +157,10 @@ pub enum Problem {
     #[error(
         "`{one}` and `{other}` would give container {container} their files in one folder, {folder}; rename one of them, bind them \
          to different containers with {own}CONTAINER, or take variables only with {delivery}: env",
+        one = .0.one, other = .0.other, container = .0.container, folder = .0.folder,
         own = pod::BIND_CONTAINER, delivery = pod::AS
     )]
-    SameFolder {
-        /// The one that is named first.
-        one: String,
-        /// The other one.
-        other: String,
-        /// The container.
-        container: String,
-        /// The folder.
-        folder: String,
-    },
+    SameFolder(Box<SameFolder>),
     /// Not a variable's definition.
     #[error("`{0}` is not of the form NAME=BINDING/KEY; write for example DB_HOST=mydb01-binding/host")]
     VariableForm(String),

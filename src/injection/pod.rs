@@ -10,7 +10,7 @@ use super::{
     InjectSettings, Injection, Warning,
     container::{Container, bound_containers},
     entries::{Bound, Variable},
-    error::{InjectError, Problem, shown},
+    error::{InjectError, Problem, SameFolder, shown},
     fields::{list, text, variable_name},
     leftovers::leftovers,
     mounts::{Blocking, Volumes, is_of_a_part, never_refreshed},
@@ -78,12 +78,12 @@ fn refuse_shared_folder(container: &Container<'_>, request: &Request<'_>) -> Res
         };
         let is_own = request.own.iter().any(|own| own.container == container.name);
         let annotation = if is_own { format!("{BIND_CONTAINER}{}", container.name) } else { BIND.to_owned() };
-        let problem = Problem::SameFolder {
+        let problem = Problem::SameFolder(Box::new(SameFolder {
             one: other.to_string(),
             other: bound.to_string(),
             container: shown(container.name),
             folder: shown(&request.mount_root.folder_of(bound.name)),
-        };
+        }));
         return Err(InjectError::annotation(&annotation, problem));
     }
     Ok(())

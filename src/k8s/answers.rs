@@ -54,10 +54,12 @@ where
     }
 }
 
+type Inner = BoxService<Request<Body>, Response<body::Body>, BoxError>;
+
 /// A service whose answers are safe to read. The type of the service below is erased, so that its bounds stand in one place.
 #[derive(Clone, Debug)]
 pub(super) struct Safe {
-    inner: Arc<Mutex<BoxService<Request<Body>, Response<body::Body>, BoxError>>>,
+    inner: Arc<Mutex<Inner>>,
     /// The maximum number of objects in a page, as far as is known. Grows again when pages are small.
     page: Arc<AtomicU32>,
 }

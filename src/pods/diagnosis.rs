@@ -6,7 +6,7 @@ use kube::{Api, Client};
 use super::{bindings::BindingsOf, objects};
 use crate::{
     apis::servicecatalog::{ConditionType, ServiceInstance, reasons},
-    bindings::state::BindingState,
+    bindings::state::{BindingState, SeenBinding},
     contract::{binding, env_secret_name, pod},
     injection::{Demand, ObjectKind, Source, Variables, nearest},
 };
@@ -103,7 +103,7 @@ async fn look_up<'a>(
     }
     let binding = match Binding::find(&demand.name, bindings) {
         Binding::NotReady { why: Some(why), .. } if why.0 == reasons::ERROR_INSTANCE_NOT_READY => {
-            let of = bindings.get(&demand.name).map(|binding| binding.instance()).unwrap_or_default();
+            let of = bindings.get(&demand.name).map(SeenBinding::instance).unwrap_or_default();
             Binding::NotReady { why: Some(why), instance: instance(client, namespace, of).await }
         }
         found => found,

@@ -1,7 +1,5 @@
 //! The inputs that the fuzz targets begin with, run by the code that the targets run: what held for them holds.
 
-#![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
-
 use std::{fs, path::Path};
 
 use bindery_test_support::fuzz as targets;

@@ -1,7 +1,7 @@
 //! The `mysql` service as a platform sees it, on a real MariaDB over real TLS, with an administrator who has the documented
 //! grants and no more. Applications are the `mariadb` client.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails in a test's set-up fails the test")]
+#![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
 
 mod access;
 mod admin;

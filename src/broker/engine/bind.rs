@@ -49,7 +49,7 @@ impl Engine {
             if let BindWanted::New(request) = &wanted {
                 check_bindable(scope, scope.engine.offer.plan(&request.service_id, &request.plan_id)?)?;
             }
-            Ok(Wanted { instance, id, wanted })
+            Ok(Wanted { instance, id, what: wanted })
         })
         .await
     }
@@ -59,7 +59,7 @@ impl Engine {
 struct Wanted {
     instance: InstanceId,
     id: BindingId,
-    wanted: BindWanted,
+    what: BindWanted,
 }
 
 #[async_trait]
@@ -78,7 +78,7 @@ impl Request for Wanted {
         }
         let found = scope.engine.records.binding(&self.instance, &self.id).await?;
         let Some(found) = found else { return Ok(Busy::Wait) };
-        same_binding(&found, &on, &self.wanted)?;
+        same_binding(&found, &on, &self.what)?;
         if found.state == State::Ready && found.bound.is_some() {
             scope.engine.confirm(&on.server, &on.spec, Some(&found.spec)).await?;
             return Ok(Busy::Answer(self.answer(Status::Already, found.bound)));
@@ -110,7 +110,7 @@ impl Request for Wanted {
         let record = match found {
             None => self.new_binding(scope, &on).await?,
             Some(found) => {
-                same_binding(&found, &on, &self.wanted)?;
+                same_binding(&found, &on, &self.what)?;
                 match found.state {
                     State::Ready => return self.recorded(scope, &on, found).await,
                     State::Creating | State::Failed => {
@@ -157,7 +157,7 @@ impl Wanted {
     async fn new_binding(&self, scope: &Scope<'_>, on: &Instance) -> Result<Binding, Refusal> {
         let offered = scope.engine.offer.plan(&on.spec.service_id, &on.spec.plan_id)?;
         let provider = scope.engine.provider(&on.server)?;
-        let (spec, predecessor) = match &self.wanted {
+        let (spec, predecessor) = match &self.what {
             BindWanted::New(request) => {
                 let what = format!("service instance {}", on.spec.id);
                 same_ids(

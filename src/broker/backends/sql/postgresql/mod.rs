@@ -212,7 +212,7 @@ impl Provider for Databases {
 
     async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError> {
         let (database, login) = (naming::database(&on.id), naming::login(&on.id, &binding.id));
-        self.attempt(|| self.remove_login(&login, &database, Rest::Later)).await.map(Progress::Done)
+        Box::pin(self.attempt(|| self.remove_login(&login, &database, Rest::Later))).await.map(Progress::Done)
     }
 
     async fn confirm(
@@ -229,7 +229,7 @@ impl Provider for Databases {
     }
 
     async fn settle(&self) -> Result<(), ServiceError> {
-        self.attempt(|| self.settle_once()).await
+        Box::pin(self.attempt(|| self.settle_once())).await
     }
 
     async fn resources(&self) -> Result<Vec<Resource>, ServiceError> {

@@ -46,7 +46,7 @@ impl Databases {
         let groups = roles(&session, &[login]).await?.remove(login).unwrap_or_default();
         let database = groups.iter().find_map(|group| naming::grouped_database(group));
         match database {
-            Some(database) => self.remove_login(login, database, Rest::Refuse).await,
+            Some(database) => Box::pin(self.remove_login(login, database, Rest::Refuse)).await,
             None => Ok(()),
         }
     }
@@ -59,11 +59,11 @@ impl Databases {
         let removed = match ownership(&found, &owner, &[&self.marker], &session) {
             // The owner goes last: whatever else there was is gone, unless another user dropped the owner.
             Ownership::Absent => match database_owner(&session, database).await? {
-                None => self.drop_groups(&session, database, None, rest).await,
+                None => Box::pin(self.drop_groups(&session, database, None, rest)).await,
                 Some(other) => Err(self.astray_database(database, &other, &owner)),
             },
             Ownership::Foreign => Err(self.astray_role(&owner)),
-            Ownership::Ours => self.remove_owned(&session, database, &owner, rest).await,
+            Ownership::Ours => Box::pin(self.remove_owned(&session, database, &owner, rest)).await,
         };
         self.drop_empty_group(&session, database).await?;
         removed
@@ -97,7 +97,7 @@ impl Databases {
             let dropped = self.drop_or_settle(session, login, database, None, rest).await;
             result = result.and(dropped);
         }
-        result = result.and(self.drop_groups(session, database, None, rest).await);
+        result = result.and(Box::pin(self.drop_groups(session, database, None, rest)).await);
         result.and(self.drop_or_settle(session, owner, database, None, rest).await)
     }
 
@@ -142,7 +142,7 @@ impl Databases {
                 for login in self.lock_all_out(&session, database, &owner).await? {
                     self.drop_or_settle(&session, &login, database, Some(database), Rest::Later).await?;
                 }
-                self.drop_groups(&session, database, Some(database), Rest::Later).await?;
+                Box::pin(self.drop_groups(&session, database, Some(database), Rest::Later)).await?;
                 self.drop_empty_group(&session, database).await?;
                 session.run(dialect.close_off(database)).await?;
                 self.turn_mark(&session, &owner).await?;

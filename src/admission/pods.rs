@@ -127,7 +127,7 @@ impl Binder {
     }
 
     /// What becomes of anything but a pod that can be read.
-    pub(super) fn decide_about(&self, request: &Request<Object>, created: Created<'_>) -> Decision {
+    pub(super) fn decide_about(&self, request: &Request<Object>, created: &Created<'_>) -> Decision {
         match created {
             // Well-formed, and its user is told as of any other mistake in a pod.
             Created::LargePod => self.decide(request, &Value::Null, Err(InjectError::too_many_values())),

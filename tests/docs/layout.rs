@@ -74,14 +74,6 @@ const PURE_KUBE: [&str; 6] =
 /// What does IO or waits in the standard library.
 const IMPURE_STD: [&str; 7] = ["env", "fs", "io", "net", "os", "process", "thread"];
 
-/// Circles that are known, by the folder that holds all of their files, and who opens them. Remove what has been opened.
-const KNOWN_CIRCLES: &[&str] = &[
-    "broker/backends/sql/postgresql", // connection and start (CHANGE_TIMEOUT)
-    "broker/config",                  // settings and store (StoreKey)
-];
-/// Imports between folders that are known to go up.
-const KNOWN_IMPORTS: &[&str] = &[];
-
 fn imports() -> &'static Imports {
     static IMPORTS: LazyLock<Imports> =
         LazyLock::new(|| Imports::below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")));
@@ -92,9 +84,7 @@ fn imports() -> &'static Imports {
 fn folders_import_what_stands_below_them() {
     let mut wrong = String::new();
     for (from, to) in against_the_order(imports()) {
-        if !KNOWN_IMPORTS.contains(&format!("{} imports {}", from[0], to[0]).as_str()) {
-            writeln!(wrong, "{} imports {}", from.join("/"), to.join("/")).unwrap();
-        }
+        writeln!(wrong, "{} imports {}", from.join("/"), to.join("/")).unwrap();
     }
     assert_eq!(wrong, "");
 }
@@ -107,11 +97,7 @@ fn pure_folders_do_no_io() {
 
 #[test]
 fn no_files_import_each_other_in_a_circle() {
-    let is_known = |circle: &Vec<String>| {
-        KNOWN_CIRCLES.iter().any(|folder| circle.iter().all(|file| file.starts_with(folder)))
-    };
-    let wrong: Vec<_> = circles(imports()).into_iter().filter(|circle| !is_known(circle)).collect();
-    assert_eq!(wrong, Vec::<Vec<String>>::new());
+    assert_eq!(circles(imports()), Vec::<Vec<String>>::new());
 }
 
 #[test]

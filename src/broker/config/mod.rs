@@ -36,9 +36,9 @@ pub use password::{PasswordSource, next_to};
 pub use raw::RawSettings;
 pub(crate) use schema::DIALECT;
 pub use schema::{SchemaError, Schemas, Violations};
-pub use settings::{BrokerConfig, BrokerSettings, LoadedConfig, PartialSettings, ServiceSettings, StoreKey};
+pub use settings::{BrokerConfig, BrokerSettings, LoadedConfig, PartialSettings, ServiceSettings};
 pub use sslmode::SslMode;
-pub use store::{DynamoDbTable, PostgresUrl, StoreUrl};
+pub use store::{DynamoDbTable, PostgresUrl, StoreKey, StoreUrl};
 pub use tls::TlsFiles;
 pub use words::{Kinds, ReclaimPolicy};
 

@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use secrecy::SecretString;
-
-use super::{BackendSettings, Login, Offering, PasswordSource, StoreUrl, TlsFiles};
+use super::{BackendSettings, Login, Offering, PasswordSource, StoreKey, StoreUrl, TlsFiles};
 
 /// Everything `bindery broker` needs.
 #[derive(Clone, Debug)]
@@ -71,15 +69,4 @@ pub struct LoadedConfig {
     pub stated: PartialSettings,
     /// Whether a key that nobody names is kept beside the store, with `.key` added, and made with it.
     pub key_beside_store: bool,
-}
-
-/// Where the key for credentials at rest comes from: 32 bytes in base64.
-#[derive(Clone, Debug)]
-pub enum StoreKey {
-    /// A file that must exist.
-    File(PathBuf),
-    /// A file that is made, readable by its owner only, when neither it nor the store exists yet.
-    FileOrNew(PathBuf),
-    /// The key itself, as a caller holds it.
-    Given(SecretString),
 }

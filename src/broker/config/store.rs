@@ -5,10 +5,21 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{ConfigError, StoreKey};
+use super::ConfigError;
 
 const FORMS: &str = "write it as `sqlite:/path/to/file`, `postgres://USER@HOST:PORT/DATABASE` \
                      or `dynamodb:TABLE?region=REGION`";
+
+/// Where the key for credentials at rest comes from: 32 bytes in base64.
+#[derive(Clone, Debug)]
+pub enum StoreKey {
+    /// A file that must exist.
+    File(PathBuf),
+    /// A file that is made, readable by its owner only, when neither it nor the store exists yet.
+    FileOrNew(PathBuf),
+    /// The key itself, as a caller holds it.
+    Given(SecretString),
+}
 
 /// Where the broker keeps its records.
 #[derive(Clone, Debug, PartialEq, Eq)]

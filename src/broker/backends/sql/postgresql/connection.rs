@@ -25,16 +25,13 @@ use super::{
     engine::Engine,
     error::{ConnectError, SqlError},
     pooler,
-    start::{self, Place, Signature},
+    start::{self, CHANGE_TIMEOUT, Place, Signature},
 };
 use crate::broker::{config::SslMode, tls};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Reading the catalog takes no longer, or something is wrong.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// CockroachDB may take five minutes to change a role (docs: "Considerations for schema changes on roles"), and what is
-/// dropped or handed over may be large.
-pub(super) const CHANGE_TIMEOUT: Duration = Duration::from_mins(6);
 /// The server's own timeout comes first, so that its answer tells what was cancelled.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(365);
 /// What is sent is acknowledged by then, whatever the server does with it.

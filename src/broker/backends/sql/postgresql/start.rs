@@ -2,12 +2,15 @@
 //! pooler may hand over a connection in any state. So everything that matters is set by SQL and read back, with names that
 //! are found whatever the search path is, before any other statement runs.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use tokio_postgres::Client;
 
-use super::{connection::CHANGE_TIMEOUT, error::ConnectError};
+use super::error::ConnectError;
 
+/// CockroachDB may take five minutes to change a role (docs: "Considerations for schema changes on roles"), and what is
+/// dropped or handed over may be large.
+pub(super) const CHANGE_TIMEOUT: Duration = Duration::from_mins(6);
 const SEARCH_PATH: &str = "pg_catalog, pg_temp";
 /// A session that keeps a lock must not keep the administrator's for long; it is ended, or the work is done again.
 const LOCK_TIMEOUT: &str = "3s";

@@ -1,4 +1,5 @@
 //! Maps paths to handlers, and puts all of them under the same limits: one path without limits would hold up all.
+//! `cli::serve` adds the paths of `service_brokers` and `namespace_bindings::webhook`.
 
 use std::{
     sync::Arc,

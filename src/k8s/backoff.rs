@@ -1,4 +1,5 @@
-//! The exponential backoff of retries: the numbers, and the state of each object, which a success resets.
+//! The exponential backoff of retries: the numbers, and the state of each object, which a success resets. For
+//! controllers; `broker::engine::timing` has the numbers of the broker.
 
 use std::{
     collections::HashMap,

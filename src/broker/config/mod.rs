@@ -6,16 +6,16 @@
 //! here, too ([`Schemas`]): a bad schema is a bad configuration.
 
 mod backend;
+mod backend_limits;
 mod environment;
 mod error;
 mod file;
 mod lifetime;
-mod limits;
 mod login;
 mod offering;
+mod parameter_schemas;
 mod password;
 mod raw;
-mod schema;
 mod settings;
 mod sslmode;
 mod store;
@@ -25,17 +25,17 @@ mod words;
 use std::path::Path;
 
 pub use backend::{BackendName, BackendSettings};
+pub use backend_limits::BackendLimits;
 pub use error::ConfigError;
 pub(crate) use lifetime::LIFETIME_PATTERN;
 pub use lifetime::Lifetime;
-pub use limits::BackendLimits;
 pub use login::Login;
 pub(in crate::broker) use offering::check as check_offerings;
 pub use offering::{Backing, Offering, plan_id};
+pub(crate) use parameter_schemas::DIALECT;
+pub use parameter_schemas::{SchemaError, Schemas, Violations};
 pub use password::{PasswordSource, next_to};
 pub use raw::RawSettings;
-pub(crate) use schema::DIALECT;
-pub use schema::{SchemaError, Schemas, Violations};
 pub use settings::{BrokerConfig, BrokerSettings, LoadedConfig, PartialSettings, ServiceSettings};
 pub use sslmode::SslMode;
 pub use store::{DynamoDbTable, PostgresUrl, StoreKey, StoreUrl};

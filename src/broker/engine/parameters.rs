@@ -1,4 +1,5 @@
-//! Parameters as platforms send them: the meaning of `null`, and the parameters that result from an update. Pure.
+//! Parameters as platforms send them: the meaning of `null`, and the parameters that result from an update. `config::parameter_schemas` checks
+//! them against a plan's JSON Schema. Pure.
 
 use crate::osb::Object;
 

@@ -77,7 +77,7 @@ fn instances_that_a_changed_spec_does_not_affect_are_reported() {
     let status = report(&NamespaceBindingStatus::default(), 1, vec![case], 0, at(5));
     let current = condition(&status, "UpToDate");
     assert_eq!((current.status.as_str(), current.reason.as_str()), ("False", "NewInstancesOnly"));
-    assert!(current.message.contains("Existing instances that differ: 1 of 1."), "{}", current.message);
+    assert!(current.message.contains("1 of 1 instances were created before"), "{}", current.message);
     assert_eq!(condition(&status, "Ready").message, "1 are ready");
 }
 

@@ -1,10 +1,10 @@
 //! Databases by SQL: what PostgreSQL and MySQL share.
 
+mod admin_login;
 mod configure;
 mod connection_limit;
 mod error;
 mod idle;
-mod login;
 pub(super) mod mysql;
 mod naming;
 mod obstacle;

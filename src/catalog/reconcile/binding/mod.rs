@@ -2,6 +2,7 @@
 //! them.
 
 mod bind;
+mod broker_errors;
 mod expiry;
 mod offer;
 mod request_credentials;

@@ -1,17 +1,15 @@
-//! Requests the credentials of a binding from the broker: records the ExternalResource, sends the bind request, and turns the
-//! broker's errors into conditions.
+//! Requests the credentials of a binding from the broker: records the ExternalResource and sends the bind request.
 
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::{Failure, NotBound, Remedy};
+use super::{Failure, NotBound, Remedy, broker_errors::condition_of};
 use crate::{
     apis::servicecatalog::{
         ClusterServiceBroker, ExternalResource, ExternalResourceKind, ExternalResourceSpec, ServiceBinding,
         ServiceBindingStatus, instance::ReleaseStatus, reasons,
     },
     catalog::{
-        client::ClientError,
         connections::{BrokerError, broker_reference},
         context::Context,
         ledger::{Recorded, external_resource_name, how_to_adopt},
@@ -138,35 +136,5 @@ fn bind_request(
         .cloned(),
         bind_resource: None,
         parameters: binding.spec.parameters.clone().filter(|parameters| !parameters.is_empty()),
-    }
-}
-
-/// The condition for an error of a bind request: 400 sets `Failed`, until the spec changes. Everything else is retried with
-/// exponential backoff: 401 and 403 after the credentials for the broker were read again; 409 (the broker holds other credentials
-/// under the id), 422 and 5xx as `BindCallFailed`; no answer as `ErrorCallingBind`.
-fn condition_of(context: &Context, broker: &str, error: BrokerError) -> NotBound {
-    match error {
-        BrokerError::Credentials(message) => {
-            NotBound::new(reasons::ERROR_GETTING_AUTH_CREDENTIALS, message, Remedy::Retry)
-        }
-        BrokerError::NotApproved(message) => {
-            NotBound::new(reasons::SECRET_NOT_APPROVED, message, Remedy::Retry)
-        }
-        BrokerError::Client(error) if error.is_terminal() => {
-            let message =
-                format!("Error binding: {error}; delete the binding and create it with other parameters");
-            NotBound::new(reasons::BIND_CALL_FAILED, message, Remedy::Never)
-        }
-        BrokerError::Client(error) => {
-            if matches!(error, ClientError::Unauthorized { .. }) {
-                context.connections.forget(broker);
-            }
-            let (reason, what) = if error.is_answer() {
-                (reasons::BIND_CALL_FAILED, "Error binding")
-            } else {
-                (reasons::ERROR_CALLING_BIND, "Error communicating with the broker for binding")
-            };
-            NotBound::new(reason, format!("{what}: {error}"), Remedy::Retry)
-        }
     }
 }

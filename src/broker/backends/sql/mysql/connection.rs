@@ -9,8 +9,8 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
     super::{
+        admin_login::log_in,
         error::{ConnectProblem, Problem},
-        login::log_in,
         settings::ServerSettings,
     },
     dialect::{self, Dialect, Statement},

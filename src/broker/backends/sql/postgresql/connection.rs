@@ -17,8 +17,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     super::{
+        admin_login::log_in,
         error::{ConnectProblem, Problem},
-        login::log_in,
         settings::ServerSettings,
     },
     dialect::{Dialect, Statement},

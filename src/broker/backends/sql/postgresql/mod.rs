@@ -11,6 +11,7 @@ mod connection;
 mod credentials;
 mod dependents;
 mod dialect;
+mod drop_role;
 mod engine;
 mod error;
 mod inventory;
@@ -20,12 +21,11 @@ mod pooler;
 mod prepared;
 mod provision;
 mod quote;
-mod release;
 mod removal;
 mod server;
-mod settle;
 mod sharing;
 mod start;
+mod undroppable_roles;
 
 use std::sync::{Arc, atomic::AtomicBool};
 
@@ -38,7 +38,7 @@ use self::{
     dialect::InstanceNames,
     error::SqlError,
     server::{Roles, Server, all_roles, databases},
-    settle::Rest,
+    undroppable_roles::Rest,
 };
 use super::{
     super::{

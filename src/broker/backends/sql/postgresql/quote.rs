@@ -1,4 +1,4 @@
-//! The only two ways in which text becomes part of a statement.
+//! How names and values become part of a statement. Identities that the server itself quoted are inserted as they are.
 
 /// An identifier, quoted: <https://www.postgresql.org/docs/15/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>.
 pub(super) fn identifier(name: &str) -> String {

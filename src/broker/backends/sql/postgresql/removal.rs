@@ -14,7 +14,7 @@ use super::{
     error::{Holder, SqlError},
     naming, ownership,
     server::{Roles, database_owner, databases, members, roles},
-    settle::Rest,
+    undroppable_roles::Rest,
 };
 
 impl Databases {

@@ -169,8 +169,8 @@ async fn existing_pods_of_a_namespace_with_a_new_default_count_as_missed() {
         &json!({"labels": {"bindery.dev/inject": "enabled"}, "annotations": {"bindery.dev/bind": "db"}}),
     )
     .await;
-    let note = until_told(&place, "Pod", "silent", "BindingMissed", "by its Namespace, db").await;
-    assert!(note.contains("it was created before the Namespace said so"), "{note}");
+    let note = until_told(&place, "Pod", "silent", "BindingMissed", "by default of its Namespace, db").await;
+    assert!(note.contains("it was created before the Namespace had that default"), "{note}");
     assert_eq!(metric("pods_missed", &place), Some(1));
     say(&place, &json!({"labels": {"bindery.dev/inject": null}})).await;
     until("nothing is asked for any more", async || metric("pods_missed", &place).is_none()).await;
@@ -198,16 +198,19 @@ async fn missed_pods_are_evicted_if_the_namespace_asks_for_it_and_not_repeatedly
     .await;
 
     say(&place, &json!({"annotations": {"bindery.dev/missed-pods": "evict"}})).await;
-    until_told(&place, "Deployment", "web", "MissedAgain", "not asked about new pods").await;
+    until_told(&place, "Deployment", "web", "MissedAgain", "does not call bindery's webhook for new pods")
+        .await;
     assert_eq!(pods_of(&place, "web").await.intersection(&web).count(), 1, "one of two was evicted");
     assert_eq!(pods_of(&place, "kept").await, kept, "a budget is respected");
     assert_eq!(place.api::<Pod>().get("bare").await.unwrap().uid(), bare, "nobody would replace it");
     deploy(&place, "late", 1, asking()).await;
     // A pod that cannot be evicted does not delay the others.
-    until_told(&place, "Deployment", "late", "MissedAgain", "not asked about new pods").await;
+    until_told(&place, "Deployment", "late", "MissedAgain", "does not call bindery's webhook for new pods")
+        .await;
 
     place.delete::<PodDisruptionBudget>("kept").await;
-    until_told(&place, "Deployment", "kept", "MissedAgain", "not asked about new pods").await;
+    until_told(&place, "Deployment", "kept", "MissedAgain", "does not call bindery's webhook for new pods")
+        .await;
     assert_eq!(pods_of(&place, "web").await.intersection(&web).count(), 1, "it is not tried again and again");
 }
 

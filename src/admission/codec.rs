@@ -1,7 +1,7 @@
-//! The parts of `admission.k8s.io/v1`'s `AdmissionReview` that bindery reads and writes
+//! Decodes and encodes `AdmissionReview` of `admission.k8s.io/v1`
 //! (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>). kube's own type reads
-//! the object's metadata into a struct, which drops fields that it does not know; here each handler says how much of the object is
-//! read, and the rest is skipped.
+//! the object's metadata into a struct, which drops unknown fields. Here each handler declares which parts of the
+//! object it needs, and the decoder skips the rest.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{
@@ -16,28 +16,28 @@ use crate::k8s::{trim::trimmed, without_values};
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
-/// Why a body is not a review that can be answered.
+/// Why a request body is not a review that can be answered.
 #[derive(Debug, Error)]
 pub enum MalformedReview {
-    /// It is not JSON, or not shaped as a review.
+    /// The body is not JSON or does not have the structure of a review.
     #[error("the body is not an AdmissionReview: {}", without_values(&.0.to_string()))]
     Json(#[from] serde_json::Error),
-    /// It is a review of another version.
+    /// The review has an unsupported version.
     #[error("apiVersion is `{0}`; set admissionReviewVersions of the webhook to [v1]")]
     Version(String),
-    /// It is something else.
+    /// The body is an object of another kind.
     #[error("kind is `{0}`; only an AdmissionReview can be answered")]
     Kind(String),
-    /// It has no request.
+    /// The review has no request.
     #[error("request is missing; an AdmissionReview to answer has one")]
     NoRequest,
-    /// Its request has no uid.
+    /// The request has no uid.
     #[error("request.uid is empty; without it no answer can be told apart from others")]
     NoUid,
-    /// Its request has no object.
+    /// The request has no object.
     #[error("request.object is missing; a pod to create has one")]
     NoObject,
-    /// Its request has no namespace.
+    /// The request has no namespace.
     #[error("request.namespace is missing or no name; a pod to create has one")]
     NoNamespace,
 }
@@ -50,7 +50,7 @@ struct Review<R> {
     request: Option<R>,
 }
 
-/// What the API server asks about.
+/// The request in a review.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request<T, Before = IgnoredAny, Author = IgnoredAny> {
@@ -58,15 +58,15 @@ pub struct Request<T, Before = IgnoredAny, Author = IgnoredAny> {
     kind: GroupVersionKind,
     sub_resource: Option<String>,
     operation: String,
-    /// The namespace of the request; that of the object is empty for pods made by controllers (P3).
+    /// The namespace of the request. The object's own namespace is empty in pods that controllers create (P3).
     namespace: Option<String>,
-    /// The object as it is to be.
+    /// The object that is to be stored.
     #[serde(default)]
     pub(crate) object: T,
-    /// The object as it was.
+    /// The stored object before the change.
     #[serde(default)]
     pub(crate) old_object: Before,
-    /// Who asks.
+    /// The user who sent the request to the API server.
     #[serde(default)]
     pub(crate) user_info: Author,
 }
@@ -78,14 +78,15 @@ struct GroupVersionKind {
     kind: String,
 }
 
-/// What is read of a review whose object cannot be read.
+/// The only field that is decoded from a review whose object cannot be decoded.
 #[derive(Debug, Deserialize)]
 struct Identified {
     uid: String,
 }
 
 impl<T, Before, Author> Request<T, Before, Author> {
-    /// Whether this is about objects of a kind, and not about a subresource (P6). An empty group is that of Kubernetes' core.
+    /// Whether the request concerns an object of this kind itself, not a subresource (P6). The core group is the empty
+    /// string.
     pub(crate) fn is_of(&self, group: &str, kind: &str) -> bool {
         let is_whole = self.sub_resource.as_deref().is_none_or(str::is_empty);
         is_whole && self.kind.group == group && self.kind.kind == kind
@@ -96,18 +97,17 @@ impl<T, Before, Author> Request<T, Before, Author> {
         &self.kind.version
     }
 
-    /// Whether an object is created.
     pub(crate) fn is_creation(&self) -> bool {
         self.operation == "CREATE"
     }
 
-    /// Whether an object is created or changed, and not a subresource.
+    /// Whether the request creates or updates an object itself, not a subresource.
     pub(crate) fn is_written(&self) -> bool {
         matches!(self.operation.as_str(), "CREATE" | "UPDATE")
             && self.sub_resource.as_deref().is_none_or(str::is_empty)
     }
 
-    /// The namespace of the request. It becomes part of a path, so nothing else may pass for a name.
+    /// The namespace of the request. It becomes part of a URL path, so anything that is not a valid name is refused.
     pub(crate) fn namespace(&self) -> Result<&str, MalformedReview> {
         let is_name = |name: &&str| {
             !name.is_empty()
@@ -121,24 +121,24 @@ impl<T, Before, Author> Request<T, Before, Author> {
     }
 }
 
-/// What can be made of a body.
+/// The result of decoding a body.
 pub(super) enum Reading<R> {
     Request(R),
-    /// A review of this uid, with an object that cannot be read.
+    /// A review whose uid was decoded but whose object was not.
     Unreadable {
         uid: String,
         why: serde_json::Error,
     },
 }
 
-/// Reads the request out of a review.
+/// Decodes the request of a review.
 pub(super) fn read<T, Before, Author>(
     body: &[u8],
 ) -> Result<Reading<Request<T, Before, Author>>, MalformedReview>
 where
     Request<T, Before, Author>: DeserializeOwned,
 {
-    // Few objects nest so deep that they have to be trimmed first.
+    // Trimming costs time, and only objects with very deep nesting need it.
     let read: Result<Review<Request<T, Before, Author>>, _> =
         serde_json::from_slice(body).or_else(|_| serde_json::from_slice(&trimmed(body)));
     match read.map(Review::into_request) {
@@ -175,7 +175,7 @@ pub(super) struct Answer<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Response<'a> {
-    /// Echoes the request's (P8).
+    /// The uid of the request (P8).
     uid: &'a str,
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -201,7 +201,7 @@ struct Status<'a> {
 }
 
 impl<'a> Answer<'a> {
-    /// The answer to the request of this uid.
+    /// Encodes the response to the request with this uid.
     #[expect(
         clippy::expect_used,
         reason = "a patch consists of strings and JSON values, which always can be written"

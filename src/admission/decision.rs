@@ -1,39 +1,39 @@
-//! What a handler decides about an object. `codec` makes the answer of it.
+//! The decision of a handler about an object. `codec` encodes it as the response.
 
 use json_patch::Patch;
 
-/// What becomes of an object.
+/// The decision about an object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// As metrics count it.
+    /// The value of the `outcome` label in metrics.
     pub(super) outcome: &'static str,
-    /// What is changed of an object that is allowed.
+    /// The changes to an allowed object.
     pub(super) patch: Patch,
-    /// What the author should know.
+    /// Warnings for the user who sent the request.
     pub(super) warnings: Vec<String>,
-    /// Why the object is refused, if it is.
+    /// Why the object is refused; `None` if it is allowed.
     pub(super) denial: Option<Denial>,
 }
 
 /// Why an object is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Denial {
-    /// What the author's client gets as status.
+    /// The status that the user's client receives.
     pub(super) status: DenialStatus,
-    /// In words, with a remedy.
+    /// The reason and a remedy, for the user.
     pub(super) message: String,
 }
 
-/// The status that the API server itself has for such an error.
+/// The status that the API server itself uses for such an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DenialStatus {
-    /// The object is not shaped as Kubernetes defines it.
+    /// The object does not have the structure that Kubernetes defines.
     BadRequest,
-    /// The author may not.
+    /// The user lacks a permission.
     Forbidden,
-    /// The object says something impossible.
+    /// A field of the object has an invalid value.
     Invalid,
-    /// It cannot be decided now. Whoever tries again may succeed.
+    /// The object cannot be checked now. A retry may succeed.
     ServiceUnavailable,
 }
 
@@ -50,13 +50,13 @@ impl DenialStatus {
 }
 
 impl Decision {
-    /// Lets the object pass as it is.
+    /// Allows the object unchanged.
     #[must_use]
     pub fn unchanged() -> Self {
         Self::patch("unchanged", Patch(Vec::new()))
     }
 
-    /// Lets the object pass with these changes.
+    /// Allows the object with these changes.
     #[must_use]
     pub fn patch(outcome: &'static str, patch: Patch) -> Self {
         Self { outcome, patch, warnings: Vec::new(), denial: None }
@@ -68,7 +68,7 @@ impl Decision {
         Self { denial: Some(Denial { status, message }), ..Self::patch(outcome, Patch(Vec::new())) }
     }
 
-    /// The same decision, with what the author should know.
+    /// Adds warnings for the user who sent the request.
     #[must_use]
     pub fn with_warnings(mut self, warnings: Vec<String>) -> Self {
         self.warnings = warnings;

@@ -1,16 +1,16 @@
-//! The scheduling gate of a pod whose bindings have no Secrets yet. The kubelet would look for the Secrets with pauses of up to
-//! two minutes; a pod behind the gate gets no node before the catalog sees the Secrets and opens the gate. `bindings::awaited` knows
-//! which pods have to wait, this module adds the gate, and `pods::gates` opens it.
+//! Adds a scheduling gate to a pod whose bindings have no Secrets yet. Without the gate the kubelet would retry with
+//! pauses of up to two minutes; with it the pod gets a node only after the catalog sees the Secrets and opens the gate.
+//! `bindings::awaited` knows which pods have to wait, and `pods::gates` opens the gate.
 
 use json_patch::{AddOperation, PatchOperation, jsonptr::PointerBuf};
 use serde_json::{Value, json};
 
 use crate::contract::pod::GATE;
 
-/// What puts the gate on the pod; nothing if the gate is there, or the API server would refuse it.
+/// The patch that adds the gate; `None` if the pod has the gate, or the API server would refuse it.
 pub(super) fn gate(pod: &Value) -> Option<PatchOperation> {
     let spec = pod.get("spec")?.as_object()?;
-    // The scheduler leaves alone a pod that has its node already, and the API server refuses a gate on it.
+    // The scheduler ignores a pod that already has a node, and the API server refuses a gate on it.
     if spec.get("nodeName").and_then(Value::as_str).is_some_and(|node| !node.is_empty()) {
         return None;
     }
@@ -50,7 +50,7 @@ mod tests {
         assert_eq!(gated(json!({"spec": spec}))["schedulingGates"], *expected);
     }
 
-    /// P1: the API server asks again after other webhooks.
+    /// P1: the API server calls the webhook again after other webhooks changed the pod.
     #[test]
     fn a_gate_that_is_there_is_not_added_again() {
         let spec = gated(json!({"spec": {}}));

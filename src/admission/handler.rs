@@ -1,4 +1,5 @@
-//! What a webhook is: a request in, a decision out. HTTP, the format of reviews, limits and metrics are not its business.
+//! The interface of a webhook: it receives a request and returns a decision. The router handles HTTP, encoding, limits
+//! and metrics.
 
 use serde::de::IgnoredAny;
 
@@ -7,22 +8,23 @@ use super::{
     decision::Decision,
 };
 
-/// Reviews objects of one sort. `T` is as much of the object as the handler looks at, `Before` the same of the object as it was,
-/// and `Author` of who asks. What a handler does not ask for is skipped without being parsed.
+/// Reviews objects of one kind. `T` has the fields of the object that the handler reads, `Before` those of the old
+/// object, and `Author` those of the user. The decoder skips all other fields.
 pub trait Handler<T, Before = IgnoredAny, Author = IgnoredAny>: Send + Sync + 'static {
-    /// How metrics call the webhook.
+    /// The webhook's name in metrics.
     const NAME: &'static str;
 
-    /// Decides what becomes of the object.
+    /// Decides about the object.
     ///
-    /// A review without something that the API server always sends is [`MalformedReview`], which `failurePolicy` decides about.
+    /// If a field is absent that the API server always sends, the result is [`MalformedReview`], and the webhook's
+    /// `failurePolicy` decides.
     fn review(
         &self,
         request: &Request<T, Before, Author>,
     ) -> impl Future<Output = Result<Decision, MalformedReview>> + Send;
 
-    /// What becomes of an object that cannot be read as a `T`, because the API server has not compared it with its schema yet. Without
-    /// a decision the review is malformed.
+    /// Decides about an object that cannot be decoded as a `T`, because the API server has not validated it against its
+    /// schema yet. With `None` the review counts as malformed.
     fn unreadable(&self, _why: &str) -> Option<Decision> {
         None
     }

@@ -1,7 +1,6 @@
-//! The admission webhooks. `router` maps each path to a handler, `codec` reads reviews and writes answers, and each handler has a
-//! file. TLS belongs to `server`, the registration of the webhooks to the chart.
-//!
-//! A new webhook is a file that implements [`Handler`], and a line where the process is put together.
+//! The admission webhooks. `router` maps each path to a handler, `codec` decodes reviews and encodes responses, and
+//! each handler has its own file. `server` provides TLS, and the chart registers the webhooks. A new webhook needs a
+//! file that implements [`Handler`], and one line where the process is assembled.
 
 mod codec;
 mod decision;

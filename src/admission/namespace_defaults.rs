@@ -1,4 +1,5 @@
-//! The webhook for pods that do not say what they are bound to, in Namespaces that do. It decides from the pod and its Namespace.
+//! The webhook for pods without binding annotations in Namespaces that have some. It decides from the pod and its
+//! Namespace.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::injection::{Injection, inject_defaults, takes_defaults};
 
-/// Where the webhook configuration points to for pods that do not say what they are bound to.
+/// The path of this webhook in the webhook configuration.
 pub const PATH: &str = "/mutate-namespace-defaults";
 
 /// Binds pods by the annotations of their Namespaces.
@@ -37,7 +38,7 @@ impl Handler<Object> for NamespaceDefaultsHandler {
             Created::Pod(pod) => pod,
             other => return Ok(self.binder.decide_about(request, &other)),
         };
-        // No Namespace is looked up for a pod that it has no say in.
+        // Namespace defaults do not apply to this pod, so the Namespace need not be looked up.
         if !takes_defaults(pod) {
             return Ok(self.binder.decide(request, pod, Ok(Injection::default())));
         }
@@ -46,7 +47,7 @@ impl Handler<Object> for NamespaceDefaultsHandler {
             Ok(None) => Ok(Injection::default()),
             Err(error) => {
                 warn!(%error, pod = name(pod), owner = owner(pod), "postponed a pod");
-                // The pod's owner tries again.
+                // The pod's owner retries.
                 return Ok(Decision::deny("postponed", DenialStatus::ServiceUnavailable, error.to_string()));
             }
         };

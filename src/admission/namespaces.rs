@@ -1,5 +1,5 @@
-//! The Namespaces whose annotations bind their pods. A watch keeps the metadata of labelled Namespaces; a Namespace that the watch
-//! has not shown yet is looked up (P16).
+//! The Namespaces whose annotations bind their pods. A watch caches the metadata of labelled Namespaces; a Namespace
+//! that the watch has not delivered yet is read from the API server (P16).
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -27,16 +27,16 @@ use crate::{
     telemetry::ops::Readiness,
 };
 
-/// How readiness calls this part.
+/// The name of this component in the readiness report.
 const PART: &str = "namespaces";
 
-/// How long a look-up may take. The API server waits for an answer about the pod meanwhile.
+/// The time limit of a read. The API server waits for the webhook's answer meanwhile.
 const LOOK_UP: Duration = Duration::from_secs(2);
 
-/// Tells the webhook what the annotations of a Namespace give its pods.
+/// Provides the webhook with the defaults of Namespaces.
 #[async_trait]
 pub trait Namespaces: Send + Sync {
-    /// The defaults for pods of the Namespace of this name, if it has any.
+    /// The defaults for pods of the Namespace with this name, if it has any.
     async fn defaults(&self, namespace: &str) -> Result<Option<NamespaceDefaults>, NamespaceUnread>;
 }
 
@@ -49,18 +49,19 @@ pub trait Namespaces: Send + Sync {
 pub struct NamespaceUnread {
     /// The Namespace's name.
     pub namespace: String,
-    /// Why.
+    /// The cause.
     pub reason: String,
 }
 
-/// The labelled Namespaces as they were a moment ago.
+/// The cached Namespaces that have bindery's label.
 pub struct WatchedNamespaces {
     api: Api<NamespaceMeta>,
     labelled: Store<NamespaceMeta>,
 }
 
 impl WatchedNamespaces {
-    /// The Namespaces, and the watch that keeps them and has to be run. Nothing is ready before it has read them once.
+    /// Returns the cache and the future of its watch, which the caller must run. The process is not ready before the
+    /// first list.
     pub fn new(client: Client, readiness: Readiness) -> (Self, impl Future<Output = ()> + Send + use<>) {
         readiness.wait_for(PART, "the labelled Namespaces have not been read yet");
         let api = Api::all(client);
@@ -95,7 +96,7 @@ fn read(namespace: &str, metadata: &ObjectMeta) -> Option<NamespaceDefaults> {
     )
 }
 
-/// Keeps the store up to date for ever. What was known stays known while the API server is away.
+/// Keeps the cache up to date. Never ends. The cache survives an outage of the API server.
 async fn watch(api: Api<NamespaceMeta>, writer: Writer<NamespaceMeta>, readiness: Readiness) {
     let (label, enabled) = namespace::INJECT;
     let labelled = watcher::Config::default().labels(&format!("{label}={enabled}"));
@@ -110,7 +111,7 @@ async fn watch(api: Api<NamespaceMeta>, writer: Writer<NamespaceMeta>, readiness
                 info!("the labelled Namespaces are known");
             }
             Ok(_) => {}
-            // The watch goes on by itself.
+            // The watch reconnects by itself.
             Err(error) if is_ready => {
                 debug!(error = explain_watch(&error), "the watch of Namespaces was interrupted");
             }

@@ -1,5 +1,5 @@
-//! The webhook for pods that say what they are bound to. It decides from the request alone and has no side effects, so a dry run
-//! gets the same answer (P4).
+//! The webhook for pods with binding annotations of their own. It decides from the request alone and has no side
+//! effects, so a dry run gets the same answer (P4).
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Where the webhook configuration points to for pods that say what they are bound to.
+/// The path of this webhook in the webhook configuration.
 pub const PATH: &str = "/mutate";
 
 /// Binds pods by their own annotations.
@@ -45,7 +45,7 @@ impl Handler<Object> for PodHandler {
     }
 }
 
-/// What the webhooks share that are asked about pods.
+/// What the webhooks for pods share.
 #[derive(Clone)]
 pub(super) struct Binder {
     pub(super) settings: Arc<InjectSettings>,
@@ -53,18 +53,18 @@ pub(super) struct Binder {
     metrics: Arc<Metrics>,
 }
 
-/// What is created.
+/// The object that a request creates.
 pub(super) enum Created<'a> {
     Pod(&'a Value),
-    /// A pod with too many values to be read.
+    /// A pod with more values than the decoder accepts.
     LargePod,
-    /// Something else, or nothing.
+    /// Another kind of object, or no creation.
     NoPod,
 }
 
 impl Request<Object> {
-    /// The pod, if one is created. Everything else passes: most fields of a pod that exists cannot be changed (P5), and its
-    /// subresources are not pods (P6).
+    /// The pod that the request creates. All other requests are allowed: most fields of an existing pod are immutable
+    /// (P5), and its subresources are not pods (P6).
     pub(super) fn created(&self) -> Result<Created<'_>, MalformedReview> {
         if !self.is_of("", "Pod") || self.version() != "v1" || !self.is_creation() {
             return Ok(Created::NoPod);
@@ -76,7 +76,7 @@ impl Request<Object> {
         }
     }
 
-    /// What is wrong with workloads, for which the webhook may be registered as well.
+    /// Warnings about annotations on workloads, for which the webhook may be registered as well.
     fn misplaced_annotations(&self) -> Vec<String> {
         let written = self.object.value().filter(|_| self.is_written());
         let workloads = written.map(workloads).unwrap_or_default();
@@ -97,7 +97,7 @@ impl Binder {
         Self { settings, awaited, metrics }
     }
 
-    /// What becomes of a pod that is injected so.
+    /// The decision about a pod with this result of the injection.
     pub(super) fn decide(
         &self,
         request: &Request<Object>,
@@ -110,7 +110,7 @@ impl Binder {
             Ok(injection) => injection,
             Err(error) => {
                 self.metrics.refusal(namespace, error.problem().reason());
-                // Not the whole error: it repeats what the user wrote, which may be a credential in the wrong place.
+                // Only the field is logged: the error quotes the user's text, which may be a misplaced credential.
                 info!(namespace, pod = name(pod), owner = owner(pod), field = error.field(), "refused a pod");
                 return refuse(&error);
             }
@@ -126,17 +126,17 @@ impl Binder {
         Decision::patch("injected", injection.patch).with_warnings(warnings)
     }
 
-    /// What becomes of anything but a pod that can be read.
+    /// The decision about every request except the creation of a readable pod.
     pub(super) fn decide_about(&self, request: &Request<Object>, created: &Created<'_>) -> Decision {
         match created {
-            // Well-formed, and its user is told as of any other mistake in a pod.
+            // The review is well-formed, so the pod is refused like any other invalid pod.
             Created::LargePod => self.decide(request, &Value::Null, Err(InjectError::too_many_values())),
             Created::NoPod => Decision::unchanged().with_warnings(request.misplaced_annotations()),
             Created::Pod(_) => Decision::unchanged(),
         }
     }
 
-    /// Puts a gate on a pod that would only wait on its node.
+    /// Adds a scheduling gate to a pod whose Secrets do not exist yet.
     fn hold_back(&self, namespace: &str, pod: &Value, injection: &mut Injection) {
         let Some(awaited) = self.awaited.as_ref().filter(|_| !namespace.is_empty()) else { return };
         if awaited.is_any(namespace, &injection.bindings) {
@@ -145,7 +145,7 @@ impl Binder {
     }
 }
 
-/// Refuses a pod, with the codes that the API server itself uses for such errors.
+/// Refuses a pod with the status code that the API server itself uses for such errors.
 fn refuse(error: &InjectError) -> Decision {
     let status = match error.problem() {
         Problem::Shape(_) => DenialStatus::BadRequest,
@@ -158,7 +158,7 @@ fn texts(warnings: &[Warning]) -> Vec<String> {
     warnings.iter().map(ToString::to_string).collect()
 }
 
-/// A pod made by a controller has no name yet, only the beginning of one (P3).
+/// The pod's name, or the prefix of its name if a controller created it (P3).
 pub(super) fn name(pod: &Value) -> &str {
     let field = |name| pod.get("metadata")?.get(name)?.as_str();
     field("name").or_else(|| field("generateName")).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Maps paths to handlers, and puts all of them under the same limits: one path without limits would hold up all.
+//! Maps paths to handlers and applies the same limits to all paths: a path without limits could block the others.
 //! `cli::serve` adds the paths of `service_brokers` and `namespace_bindings::webhook`.
 
 use std::{
@@ -35,7 +35,7 @@ use crate::{
     telemetry::{Metrics, traces},
 };
 
-/// Only a slow body can take so long. The API server waits for at most 10 s unless told otherwise (P12).
+/// Only a slowly sent body takes this long. The API server waits for at most 10 s by default (P12).
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Handlers and their paths.
@@ -45,13 +45,13 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// No path yet.
+    /// Creates a router without paths.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self { router: Router::new(), metrics }
     }
 
-    /// The paths of the webhooks that bind pods. Without `awaited` no pod gets a gate.
+    /// Adds the webhooks that bind pods. Without `awaited` no pod gets a scheduling gate.
     #[must_use]
     pub fn of_pods(
         settings: Arc<InjectSettings>,
@@ -66,7 +66,7 @@ impl Routes {
             .handle(workloads::PATH, WorkloadHandler::new(binder))
     }
 
-    /// Has the handler answer `POST` to the path.
+    /// Adds a handler for `POST` requests to this path.
     #[must_use]
     pub fn handle<T, Before, Author, H>(self, path: &str, handler: H) -> Self
     where
@@ -81,19 +81,19 @@ impl Routes {
         Self { router: self.router.route(path, route), ..self }
     }
 
-    /// All of them, under their limits.
+    /// Builds the router, with the limits around all paths.
     pub fn into_router(self) -> Router {
         let router = self
             .router
             .layer(from_fn_with_state(Load::new(self.metrics), shed))
             .layer(DefaultBodyLimit::max(LARGEST_BODY))
             .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT));
-        // Each layer costs about a microsecond, also when it does nothing.
+        // Each layer costs about a microsecond, even if it does nothing.
         if traces::are_made() { router.layer(from_fn(traced)) } else { router }
     }
 }
 
-/// The span of an admission, which is part of the API server's trace if that makes one.
+/// Records the span of an admission, as a part of the API server's trace if there is one.
 async fn traced(request: axum::extract::Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let (kind, empty) = ("server", field::Empty);
@@ -102,7 +102,7 @@ async fn traced(request: axum::extract::Request, next: Next) -> Response {
     next.run(request).instrument(span).await
 }
 
-/// A handler, and where its outcomes are counted.
+/// A handler and the metrics that count its outcomes.
 type Entry<H> = Arc<(H, Arc<Metrics>)>;
 
 async fn answer<T, Before, Author, H>(
@@ -127,7 +127,7 @@ where
     response
 }
 
-/// The outcome to count, and the answer.
+/// Reviews a body. Returns the outcome to count and the response.
 async fn review<T, Before, Author, H>(
     handler: &H,
     body: &[u8],

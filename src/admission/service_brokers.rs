@@ -1,7 +1,7 @@
-//! The webhook for objects that have bindery read Secrets. It asks the API server whether the author may get these Secrets, and
-//! writes an approval into the object; bindery reads no Secret without one. The webhook checks when an object is created, and when an
-//! update changes what an approval covers, or asks for a check. It keeps an approval that still fits, so that a user who edits
-//! the rest of the object need not be able to read the Secret.
+//! The webhook for objects that make bindery read Secrets. It asks the API server whether the user may get these
+//! Secrets, and writes an approval into the object; bindery reads no Secret without an approval. The webhook checks the
+//! permission when an object is created, when an update changes a field that the approval covers, and when the user
+//! requests a check. It keeps a valid approval, so a user who edits other fields needs no access to the Secret.
 
 use std::collections::BTreeMap;
 
@@ -30,24 +30,24 @@ use crate::{
     k8s::explain,
 };
 
-/// Where the webhook configuration points to for objects that have bindery read Secrets.
+/// The path of this webhook in the webhook configuration.
 pub const PATH: &str = "/check-secrets";
 
-/// Checks that authors of ClusterServiceBrokers may get the Secrets that these name.
+/// Checks that users who write a ClusterServiceBroker may get the Secrets that it names.
 pub struct ServiceBrokerHandler {
     client: Client,
     approvals: Approvals,
 }
 
 impl ServiceBrokerHandler {
-    /// Asks the API server, and has approvals issued.
+    /// Creates a handler that checks permissions with the API server and has approvals issued.
     #[must_use]
     pub fn new(client: Client, approvals: Approvals) -> Self {
         Self { client, approvals }
     }
 }
 
-/// A ClusterServiceBroker, as far as an approval covers it.
+/// The fields of a ClusterServiceBroker that an approval covers.
 #[derive(Deserialize)]
 pub struct Broker {
     metadata: Metadata,
@@ -74,13 +74,13 @@ impl Broker {
     }
 }
 
-/// What becomes of an object.
+/// The result of the check.
 enum Verdict {
-    /// The object names no Secret, or nobody asks for a check.
+    /// The object names no Secret, or the update needs no check.
     Unchanged,
-    /// The object is to have this approval.
+    /// The approval to write into the object.
     Approved(String),
-    /// The author may not have bindery read the Secret, or that cannot be found out.
+    /// The user may not get the Secret, or the permission cannot be checked.
     Refused(DenialStatus, String),
 }
 
@@ -116,7 +116,7 @@ impl ServiceBrokerHandler {
             return Verdict::Unchanged;
         }
         if let Some(before) = before.filter(|before| before.checked() == wanted.checked()) {
-            // A controller that sets a label asks for no check, and must not approve what it does not know.
+            // An update of other fields, such as a label by a controller, must not cause an approval.
             if before.approval == wanted.approval {
                 return Verdict::Unchanged;
             }
@@ -130,7 +130,7 @@ impl ServiceBrokerHandler {
         self.approve(&wanted, author).await
     }
 
-    /// Approves what an object refers to, if its author may get all of it.
+    /// Issues an approval if the user may get all Secrets that the object names.
     async fn approve(&self, wanted: &impl UsesSecrets, author: &UserInfo) -> Verdict {
         for secret in wanted.secrets() {
             match self.may_get(secret, author).await {
@@ -180,7 +180,7 @@ fn refused(secret: &SecretReference, author: &UserInfo) -> Verdict {
     Verdict::Refused(DenialStatus::Forbidden, message)
 }
 
-/// Refuses what cannot be checked now. The author can try again.
+/// Refuses an object that cannot be checked now. The user can retry.
 fn postponed(why: &str) -> Verdict {
     warn!(error = why, "cannot check a reference to a Secret");
     let message =
@@ -188,7 +188,7 @@ fn postponed(why: &str) -> Verdict {
     Verdict::Refused(DenialStatus::ServiceUnavailable, message)
 }
 
-/// What gives the object its approval; nothing when it has it.
+/// The patch that writes the approval; empty if the object already has it.
 fn patch(object: &Broker, approval: &str) -> Patch {
     if object.approval() == Some(approval) {
         return Patch(Vec::new());

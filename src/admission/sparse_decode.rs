@@ -1,9 +1,8 @@
-//! Decodes only the fields that injection reads. Most of a large pod is probes, resources and values of variables; a tree of
-//! these would take most of the time that an answer takes. This module lists what is left out, so that fields which this version
-//! does not know are read. Reading less changes no patch: a patch only adds, at places that were read. A pod's variables are
-//! read only if its annotations may name some, because nothing else looks at them.
-//!
-//! A tree can take a hundred times the memory of its text, so the number of values is limited.
+//! Decodes only the fields that injection reads. Most of a large pod is probes, resources and values of variables, and
+//! building a tree of these would take most of the response time. The shapes below list the fields to skip, so fields
+//! that this version does not know are still decoded. Skipping does not change the patch: a patch only adds, at places
+//! that were decoded. A pod's variables are decoded only if its annotations may name variables, because nothing else
+//! reads them. A tree can take a hundred times the memory of its text, so the number of values is limited.
 
 use std::{borrow::Cow, cell::Cell, fmt};
 
@@ -15,21 +14,21 @@ use serde_json::{Map, Number, Value};
 
 use crate::injection::{NameOnly, may_name_variables};
 
-/// How much of a value is read.
+/// How much of a value is decoded.
 enum Shape {
     Whole,
-    /// An object without some of its fields; the fields that have a shape of their own.
+    /// An object without the fields in the first list; the second list gives nested shapes.
     Without(&'static [&'static str], &'static [(&'static str, Shape)]),
-    /// Only whether it is there.
+    /// Only whether the value exists.
     Presence,
-    /// A list of such.
+    /// A list whose elements have this shape.
     Each(&'static Shape),
     /// The annotations of the object.
     Annotations,
-    /// The variables of a container. None is read if the annotations that were read before leave them alone; the API
-    /// server writes an object's metadata first.
+    /// The variables of a container. They are skipped if the annotations name no variables; the API server writes an
+    /// object's metadata first, so the annotations are known by then.
     Variables,
-    /// One of them, without its value. If only its name is left, a [`NameOnly`] stands for it.
+    /// One variable, without its value. A [`NameOnly`] replaces a variable of which only the name is left.
     Variable,
 }
 
@@ -53,7 +52,7 @@ const CONTAINERS: Shape = Shape::Each(&Shape::Without(
     &[("env", Shape::Variables)],
 ));
 
-/// A pod, or an object with a pod template, which is read whole.
+/// A pod, or an object with a pod template, which is decoded completely.
 const OBJECT: Shape = Shape::Without(
     &["status"],
     &[
@@ -75,19 +74,19 @@ const OBJECT: Shape = Shape::Without(
     ],
 );
 
-/// The most values that are read of an object; what is left out does not count. A pod of 40 containers with 200 variables
-/// each has 16,000 of them; the tree of the worst kind takes 35 MiB.
+/// The maximum number of decoded values per object, without the skipped ones. A pod of 40 containers with 200 variables
+/// each has 16,000; the largest tree within this limit takes 35 MiB.
 const MOST_VALUES: usize = 50_000;
 
-/// An object that a webhook is asked about.
+/// The object of a review.
 #[derive(Debug, Default)]
 pub enum Object {
-    /// There is none.
+    /// The review has no object.
     #[default]
     None,
-    /// What is looked at of it.
+    /// The decoded fields.
     Read(Value),
-    /// It has too many values to be read.
+    /// The object has too many values.
     TooMuch,
 }
 
@@ -113,20 +112,20 @@ impl<'de> Deserialize<'de> for Object {
     }
 }
 
-/// The field of a variable that is always read.
+/// The field of a variable that is always decoded.
 const NAME: &str = "name";
 
-/// How far reading has got.
+/// The progress of decoding.
 struct State {
-    /// How many values may yet be read.
+    /// How many more values may be decoded.
     left: Cell<usize>,
     is_exceeded: Cell<bool>,
-    /// Whether the pod's own variables may matter, as far as is known.
+    /// Whether injection may read the pod's own variables, according to the annotations so far.
     variables_matter: Cell<bool>,
 }
 
 impl State {
-    /// Whether there is room for another value. The rest of the text is skipped once there is none.
+    /// Counts a value against the limit. Once the limit is reached the rest of the text is skipped.
     fn takes_one(&self) -> bool {
         let left = self.left.get().checked_sub(1);
         self.is_exceeded.set(left.is_none());
@@ -260,7 +259,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 }
 
-/// A field's name, copied only if it has to be.
+/// A field's name, copied only if necessary.
 struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {

@@ -1,4 +1,4 @@
-//! The webhook through its router, as the API server calls it.
+//! Calls the webhook through its router, as the API server does.
 
 mod defaults;
 mod gates;
@@ -26,7 +26,7 @@ use crate::telemetry::Metrics;
 
 const UID: &str = "0c9a8d74-9cb7-44dd-b98e-09fd62def2f4";
 
-/// Annotated Namespaces by name, all labelled. Only the one called `unread` cannot be read.
+/// Annotated Namespaces by name, all labelled. Reading the Namespace `unread` fails.
 #[derive(Clone, Default)]
 struct Known(BTreeMap<String, BTreeMap<String, String>>);
 
@@ -44,7 +44,7 @@ impl Namespaces for Known {
     }
 }
 
-/// Posts a body and gives the status, the body and the outcome that was counted.
+/// Posts a body. Returns the status, the body and the counted outcome.
 async fn post(body: impl Into<Body>) -> (StatusCode, Bytes, String) {
     post_to(PATH, Known::default(), body).await
 }
@@ -67,7 +67,7 @@ async fn post_to(path: &str, known: Known, body: impl Into<Body>) -> (StatusCode
     (status, body, outcome.unwrap().to_owned())
 }
 
-/// Posts a review and gives its response and the outcome that was counted.
+/// Posts a review. Returns its response and the counted outcome.
 async fn answer(review: &Value) -> (Value, String) {
     answer_at(PATH, Known::default(), review).await
 }
@@ -80,7 +80,7 @@ async fn answer_at(path: &str, known: Known, review: &Value) -> (Value, String) 
         (&answer["apiVersion"], &answer["kind"]),
         (&json!("admission.k8s.io/v1"), &json!("AdmissionReview"))
     );
-    // P8: whatever the answer is.
+    // P8: the response always echoes the uid.
     assert_eq!(answer["response"]["uid"], UID);
     (answer["response"].clone(), outcome)
 }
@@ -129,7 +129,7 @@ fn patched(pod: &Value, response: &Value) -> Value {
     pod
 }
 
-/// P7: also the fields that this version of bindery does not know are there afterwards.
+/// P7: fields that this version of bindery does not know are preserved.
 #[tokio::test]
 async fn a_pod_is_patched_to_what_the_command_line_makes_of_it() {
     let (response, outcome) = answer(&review(&pod())).await;
@@ -152,7 +152,7 @@ async fn the_answer_does_not_depend_on_who_asks() {
     assert_eq!(answer(&other).await, answer(&review(&pod())).await);
 }
 
-/// P3: the name that a controller's pod will have is not known yet, and its namespace may not be in it.
+/// P3: a pod of a controller has no name yet, and may have no namespace.
 #[tokio::test]
 async fn a_pod_gets_the_same_whether_it_has_a_name_and_a_namespace_or_not() {
     let (nameless, _) = answer(&review(&pod())).await;
@@ -163,7 +163,7 @@ async fn a_pod_gets_the_same_whether_it_has_a_name_and_a_namespace_or_not() {
     assert_eq!(named["patch"], nameless["patch"]);
 }
 
-/// P4: nothing is done outside of the object, so there is nothing to leave out.
+/// P4: the webhook has no side effects that a dry run would have to skip.
 #[tokio::test]
 async fn a_dry_run_gets_the_same_answer() {
     let mut dry = review(&pod());
@@ -171,7 +171,7 @@ async fn a_dry_run_gets_the_same_answer() {
     assert_eq!(answer(&dry).await, answer(&review(&pod())).await);
 }
 
-/// P1: the API server calls again after other webhooks.
+/// P1: the API server calls the webhook again after other webhooks.
 #[tokio::test]
 async fn the_answer_to_its_own_output_has_no_patch() {
     let (response, _) = answer(&review(&pod())).await;
@@ -225,7 +225,7 @@ async fn a_pod_that_kubernetes_could_not_read_is_refused_as_a_bad_request() {
     assert_eq!(outcome, "refused");
 }
 
-/// P5: most fields of a pod that exists cannot be changed; P6: a subresource is something else.
+/// P5: most fields of an existing pod are immutable; P6: a subresource is not a pod.
 #[tokio::test]
 async fn all_but_the_creation_of_a_pod_passes_untouched() {
     let with = |field: &str, value: Value| {
@@ -302,7 +302,7 @@ async fn a_body_that_is_no_review_is_a_bad_request() {
     }
 }
 
-/// P25: axum's own limit of 2 MiB is less than what the API server takes.
+/// P25: axum's default limit of 2 MiB is below the API server's.
 #[tokio::test]
 async fn objects_as_large_as_kubernetes_allows_are_read_and_endless_ones_are_not() {
     let mut pod = pod();
@@ -313,7 +313,7 @@ async fn objects_as_large_as_kubernetes_allows_are_read_and_endless_ones_are_not
     assert_eq!((status, outcome.as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "malformed"));
 }
 
-/// P12: it takes no memory that others need, and is refused as any other pod is.
+/// P12: an oversized pod must not use memory that other requests need, and is refused like any other invalid pod.
 #[tokio::test]
 async fn a_pod_of_endless_values_is_refused() {
     let mut large = pod();
@@ -326,7 +326,7 @@ async fn a_pod_of_endless_values_is_refused() {
         "{message}"
     );
     assert_eq!(outcome, "refused");
-    // A workload is not bound, however large.
+    // Workloads are not bound, whatever their size.
     let mut workload = review(&large);
     workload["request"]["kind"] = json!({"group": "apps", "version": "v1", "kind": "Deployment"});
     assert_eq!(answer(&workload).await.0, json!({"uid": UID, "allowed": true}));

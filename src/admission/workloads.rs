@@ -1,5 +1,5 @@
-//! The webhook for workloads, such as Deployments. It changes nothing and refuses nothing: it warns of annotations that stand on
-//! the workload instead of its pod template.
+//! The webhook for workloads such as Deployments. It changes and refuses nothing: it warns about annotations on the
+//! workload that belong on its pod template.
 
 use super::{
     codec::{MalformedReview, Request},
@@ -9,10 +9,10 @@ use super::{
     sparse_decode::Object,
 };
 
-/// Where the webhook configuration points to for workloads.
+/// The path of this webhook in the webhook configuration.
 pub const PATH: &str = "/warn-of-workloads";
 
-/// Warns of annotations in the wrong place.
+/// Warns about misplaced annotations.
 pub struct WorkloadHandler(Binder);
 
 impl WorkloadHandler {

@@ -1,5 +1,5 @@
-//! Tracks which bindings are ready, in a watch that keeps nothing but their names, and whether a catalog is there to make the
-//! others ready: pods that wait for such bindings get a scheduling gate.
+//! Tracks which bindings are ready, with a watch that caches only their names, and whether a catalog is running. If one
+//! is, the webhook adds a scheduling gate to pods whose bindings are not ready.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,19 +27,20 @@ use crate::k8s::{
 
 /// Tells the webhook which bindings pods have to wait for.
 pub trait Awaited: Send + Sync {
-    /// Whether a pod of this namespace with these bindings is to wait behind a gate: a catalog will open the gate, and one
-    /// of the bindings is not known to be ready. Answers from what is known; waits for nothing.
+    /// Whether a pod of this namespace with these bindings needs a scheduling gate: a catalog is running, which will
+    /// open the gate, and one of the bindings is not known to be ready. Answers from the cache, without waiting.
     fn is_any(&self, namespace: &str, bindings: &[String]) -> bool;
 }
 
-/// What is known of the bindings, and of the catalog.
+/// The cached readiness of bindings, and whether a catalog is running.
 pub struct WatchedBindings {
     ready: Arc<Ready>,
     catalog: Leadership,
 }
 
 impl WatchedBindings {
-    /// The bindings, and the watches that keep what is known of them and have to be run. `lease` is the catalog's.
+    /// Returns the cache and the future of its watches, which the caller must run. `lease` is the name of the catalog's
+    /// lease.
     pub fn new(
         client: Client,
         namespace: &str,
@@ -52,7 +53,7 @@ impl WatchedBindings {
         let both = async {
             tokio::join!(observing, watching);
         };
-        // On the heap: every future that holds it would be large.
+        // Boxed, because every future that contains it would be large.
         (Self { ready, catalog }, Box::pin(both))
     }
 }
@@ -63,7 +64,7 @@ impl Awaited for WatchedBindings {
     }
 }
 
-/// The bindings that are ready; nothing before they have been read once.
+/// The bindings that are ready; empty before the first list.
 #[derive(Debug, Default)]
 struct Ready(RwLock<Option<Names>>);
 
@@ -79,14 +80,13 @@ impl Ready {
         bindings.iter().any(|binding| !names.is_some_and(|names| names.contains(binding)))
     }
 
-    /// Whether the binding is known to be ready.
     fn has(&self, binding: &ObjectMeta) -> bool {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let names = known.as_ref().and_then(|Names(known)| known.get(binding.namespace.as_deref()?));
         names.is_some_and(|names| binding.name.as_ref().is_some_and(|name| names.contains(name)))
     }
 
-    /// Replaces what is known by what a list had.
+    /// Replaces all names with those of a new list.
     fn replace(&self, names: Names) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(names);
     }
@@ -113,7 +113,7 @@ impl Names {
     }
 }
 
-/// Whether a binding is ready; `None` for one that cannot be read, which is reported and changes nothing.
+/// Whether a binding is ready; `None` for an undecodable one, which is reported and changes nothing.
 fn read(binding: &DeserializeGuard<SeenBinding>, unreadable: &Unreadable) -> Option<bool> {
     match &binding.0 {
         Ok(binding) => Some(binding.state().is_ready()),
@@ -124,8 +124,8 @@ fn read(binding: &DeserializeGuard<SeenBinding>, unreadable: &Unreadable) -> Opt
     }
 }
 
-/// Runs for ever. What is known stays known while the API server is away. Without the custom resource definition nothing is
-/// ever known.
+/// Watches bindings. Never ends. The cache survives an outage of the API server. Without the custom resource definition
+/// the cache stays empty.
 async fn watch(client: Client, ready: Arc<Ready>, unreadable: Unreadable) {
     let api: Api<DeserializeGuard<SeenBinding>> = Api::all(client);
     let events = watcher(api, watcher::Config::default()).default_backoff();
@@ -148,7 +148,7 @@ async fn watch(client: Client, ready: Arc<Ready>, unreadable: Unreadable) {
                 }
             }
             Ok(Event::Delete(binding)) => ready.note(binding.meta(), false),
-            // The watch goes on by itself.
+            // The watch reconnects by itself.
             Err(error) => debug!(error = explain_watch(&error), "ServiceBindings cannot be watched"),
         }
     }
@@ -181,7 +181,7 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    /// An API server with these bindings, the watch of which tells these events and then nothing.
+    /// An API server that lists these bindings and sends these watch events.
     fn api_server(bindings: &[Value], events: &[Value]) -> Client {
         let list = json!({
             "apiVersion": "servicecatalog.k8s.io/v1beta1", "kind": "ServiceBindingList",

@@ -1,5 +1,5 @@
-//! Reports of bindings whose Secrets are missing. The catalog may not watch Secrets, but it watches the pods that
-//! wait for them.
+//! Reports bindings whose Secrets are missing. The catalog may not watch Secrets, but it watches the pods that wait for
+//! them.
 
 use std::{
     collections::HashSet,

@@ -1,4 +1,4 @@
-//! What a binding is to a pod: its state, its Secrets and its variables.
+//! What a pod gets from a binding: the binding's state, its Secrets and its variables.
 
 pub mod awaited;
 mod lost_secrets;

@@ -1,5 +1,5 @@
-//! The keys and values of a binding's Secret: the broker's credentials, one key each, with strings as they are and other values as
-//! JSON. Pure. Refuses what no Secret can hold.
+//! The keys and values of a binding's Secret: one key for each of the broker's credentials, with strings unchanged and
+//! other values as JSON. Pure. Refuses keys and sizes that Kubernetes does not allow in a Secret.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ pub(crate) fn secret_data(credentials: &Credentials) -> Result<BTreeMap<String, 
     Ok(data)
 }
 
-/// Refuses data that is larger than a Secret can be.
+/// Refuses data that exceeds the maximum size of a Secret.
 pub(crate) fn check_size(what: &'static str, data: &BTreeMap<String, String>) -> Result<(), SecretError> {
     let bytes = data.values().map(String::len).sum();
     if bytes > MAX_SIZE { Err(SecretError::TooLarge { what, bytes, limit: MAX_SIZE }) } else { Ok(()) }

@@ -1,8 +1,7 @@
-//! The Secrets of a binding: what stands in them (pure), and writing them without ever touching one that is somebody
-//! else's. Secrets are not watched or listed; what is known of one comes from reading it.
-//!
-//! They are written by create, and by merge patch against the version that was read: a server-side apply would take
-//! over a Secret that somebody made in between, and create one anew in a namespace that is being deleted.
+//! The Secrets of a binding: computes their content (pure) and writes them, but never changes a Secret that another
+//! owner created. Secrets are not watched or listed; each is read when needed. Writes are creates, and merge patches
+//! with the resource version that was read: a server-side apply would take over a Secret that another user created in
+//! between, and would recreate one in a terminating namespace.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +20,7 @@ use crate::{
     k8s::{delete_by_uid, explain},
 };
 
-/// The longest name of an object.
+/// The maximum length of an object's name.
 const LONGEST_NAME: usize = 253;
 /// The type of every Secret that is written.
 const OPAQUE: &str = "Opaque";
@@ -46,14 +45,14 @@ pub(crate) enum SecretError {
          delete the binding and create it with a name of at most {longest}"
     )]
     LongName { length: usize, longest: usize },
-    // The API server's own message may quote what was sent.
+    // The API server's own message may quote the credentials.
     #[error("Secret {name:?} cannot be written: status {code}, {reason}")]
     Refused { name: String, code: u16, reason: String },
     #[error("{}", explain(.0))]
     Cluster(#[from] kube::Error),
 }
 
-/// What is written of a binding beside its data.
+/// The metadata of a binding's Secrets.
 pub(crate) struct Marks {
     pub(crate) revision: i64,
     /// The service's name.
@@ -61,7 +60,7 @@ pub(crate) struct Marks {
     pub(crate) expires_at: Option<String>,
 }
 
-/// The names of a binding's Secrets in the order of writing: the variables first, the one that pods mount last.
+/// The names of a binding's Secrets in the order of writing: the variables first, the Secret that pods mount last.
 pub(crate) fn names(binding: &ServiceBinding) -> Vec<String> {
     let name = binding.name_any();
     let mut names = vec![env_secret_name(&name)];
@@ -70,7 +69,8 @@ pub(crate) fn names(binding: &ServiceBinding) -> Vec<String> {
     names
 }
 
-/// Refuses a name that leaves no room for the ending of the Secret with the variables: pods look for it under that name.
+/// Refuses a name that is too long for the suffix of the Secret with the variables, whose name pods derive from the
+/// binding.
 pub(crate) fn check_names(binding: &ServiceBinding) -> Result<(), SecretError> {
     let name = binding.name_any();
     if env_secret_name(&name).len() > LONGEST_NAME {
@@ -80,7 +80,7 @@ pub(crate) fn check_names(binding: &ServiceBinding) -> Result<(), SecretError> {
     Ok(())
 }
 
-/// A Secret of the binding.
+/// The content of one of the binding's Secrets.
 pub(crate) fn desired(
     binding: &ServiceBinding,
     name: &str,
@@ -113,7 +113,7 @@ pub(crate) fn desired(
     }
 }
 
-/// A name as the value of a label: itself, or a hash when it is too long.
+/// A name as a label value: the name itself, or a hash if it is too long.
 fn label(name: &str) -> String {
     if name.len() <= 63 {
         return name.to_owned();
@@ -128,7 +128,7 @@ fn belongs_to(meta: &ObjectMeta, binding: &ServiceBinding) -> bool {
         .any(|owner| owner.controller == Some(true) && Some(&owner.uid) == binding.metadata.uid.as_ref())
 }
 
-/// Reads the binding's Secrets as they are, absent ones as `None`, and refuses when a name is taken.
+/// Reads the binding's Secrets, `None` for absent ones. Fails if another owner has a Secret of that name.
 pub(crate) async fn read(
     api: &Api<Secret>,
     binding: &ServiceBinding,
@@ -140,7 +140,7 @@ pub(crate) async fn read(
             return Err(SecretError::NameTaken(name.clone())); // spec.secretName is that of the variables
         }
         let secret = api.get_opt(name).await?;
-        // The type of a Secret cannot change, and bindery writes no other.
+        // The type of a Secret is immutable, and bindery writes only this one.
         let is_ours = |secret: &Secret| {
             belongs_to(&secret.metadata, binding) && secret.type_.as_deref() == Some(OPAQUE)
         };
@@ -152,8 +152,8 @@ pub(crate) async fn read(
     Ok(found)
 }
 
-/// Whether the Secrets are as they were left. Reads no data. Which there are follows from the binding; what the status
-/// says of others is not looked at.
+/// Whether the Secrets are unchanged since the last write. Reads no data. The names come from the binding, not from the
+/// status.
 pub(crate) async fn untouched(
     api: &Api<Secret>,
     binding: &ServiceBinding,
@@ -173,7 +173,7 @@ pub(crate) async fn untouched(
     Ok(true)
 }
 
-/// Writes a Secret over what was read before; nothing when it is as it should be.
+/// Writes a Secret over the version that was read; does nothing if the content is already correct.
 pub(crate) async fn write(
     api: &Api<Secret>,
     desired: &Secret,
@@ -209,7 +209,7 @@ pub(crate) async fn write(
     }
 }
 
-/// The merge patch from one to the other. It names the version that it is made for.
+/// The merge patch from the existing to the desired Secret, with the resource version to which it applies.
 fn difference(existing: &Secret, desired: &Secret) -> Option<serde_json::Value> {
     let marked = |get: fn(&ObjectMeta) -> &Option<BTreeMap<String, String>>| {
         let existing = get(&existing.metadata).clone().unwrap_or_default();
@@ -244,12 +244,12 @@ fn difference(existing: &Secret, desired: &Secret) -> Option<serde_json::Value> 
     }))
 }
 
-/// The revision that is in a Secret.
+/// The revision of the credentials in a Secret.
 pub(crate) fn revision(secret: &Secret) -> Option<i64> {
     secret.annotations().get(contract::REVISION)?.parse().ok()
 }
 
-/// Removes the binding's Secrets. Which there are follows from the binding, and whose they are from their owner reference:
+/// Deletes the binding's Secrets. The names come from the binding and the ownership from the owner reference, because
 /// the status could name any Secret.
 pub(crate) async fn remove(api: &Api<Secret>, binding: &ServiceBinding) -> kube::Result<()> {
     for name in names(binding) {

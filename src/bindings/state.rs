@@ -1,4 +1,4 @@
-//! What a ServiceBinding is to a pod at the moment, and as much of a ServiceBinding as it takes to say so.
+//! The state of a ServiceBinding as pods see it, and the fields of a ServiceBinding from which it follows.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -10,36 +10,36 @@ use crate::{
     contract::env_secret_name,
 };
 
-/// What a binding is to a pod at the moment.
+/// The state of a binding as pods see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BindingState {
-    /// There is no ServiceBinding of this name.
+    /// No ServiceBinding of this name exists.
     Missing,
-    /// Its Secrets have not been written, or go because it is being deleted.
+    /// The Secrets have not been written yet, or the binding is being deleted and its Secrets with it.
     NotReady,
-    /// A pod can have it.
+    /// Pods can use the binding.
     Ready {
-        /// The Secrets that have been written for it.
+        /// The Secrets that have been written for the binding.
         secrets: Vec<String>,
-        /// When its credentials end, if they do by themselves.
+        /// When the credentials expire, if they do.
         expires_at: Option<Timestamp>,
     },
 }
 
 impl BindingState {
-    /// The state of a binding that may be there.
+    /// The state of a binding; `None` if it does not exist.
     pub(crate) fn of(binding: Option<&SeenBinding>) -> Self {
         binding.map_or(Self::Missing, SeenBinding::state)
     }
 
-    /// Whether a pod can have it.
+    /// Whether pods can use the binding.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         matches!(self, Self::Ready { .. })
     }
 }
 
-/// A ServiceBinding, as far as pods are concerned.
+/// The fields of a ServiceBinding that matter to pods.
 #[derive(Resource, Clone, Debug, Deserialize)]
 #[resource(inherit = "ServiceBinding")]
 pub(crate) struct SeenBinding {
@@ -70,13 +70,12 @@ struct Named {
     name: String,
 }
 
-/// `null` counts as absent, as it does for Kubernetes.
+/// `null` counts as absent, as in Kubernetes.
 fn or_default<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Status, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl SeenBinding {
-    /// What it is to a pod.
     pub(crate) fn state(&self) -> BindingState {
         let Status { secrets, expires_at, .. } = &self.status;
         if self.is_ending() || secrets.is_empty() {
@@ -88,39 +87,39 @@ impl SeenBinding {
         }
     }
 
-    /// Whether it is being deleted, and its Secrets with it.
+    /// Whether the binding is being deleted, and its Secrets with it.
     pub(crate) fn is_ending(&self) -> bool {
         self.metadata.deletion_timestamp.is_some()
     }
 
-    /// Whether its Secrets are as its spec asks for. One that has Secrets may fail to get new ones.
+    /// Whether the Secrets match the current spec. A binding with Secrets may fail to get new ones.
     pub(crate) fn is_up_to_date(&self) -> bool {
         self.status.conditions.is_true(ConditionType::Ready)
     }
 
-    /// What its condition says: reason and message, if anything has been said yet.
+    /// The reason and message of the binding's condition, if it has one.
     pub(crate) fn condition(&self) -> Option<(&str, &str)> {
         let ready = self.status.conditions.get(ConditionType::Ready)?;
         Some((&ready.reason, &ready.message))
     }
 
-    /// The credentials that were written, newest last.
+    /// The revisions of the credentials, the newest last.
     pub(crate) fn revisions(&self) -> &[Revision] {
         &self.status.revisions
     }
 
-    /// The instance that it is of.
+    /// The name of the binding's instance.
     pub(crate) fn instance(&self) -> &str {
         &self.spec.instance_ref.name
     }
 
-    /// Whether a Secret of this name is one of its own.
+    /// Whether a Secret of this name belongs to the binding.
     pub(crate) fn has_secret(&self, secret: &str) -> bool {
         let name = self.name_any();
         name == secret || env_secret_name(&name) == secret || self.spec.secret_name.as_deref() == Some(secret)
     }
 
-    /// Drops what only `bindery who` reads, so that ten thousand bindings in a store take little memory.
+    /// Drops the fields that only `bindery who` reads, so that ten thousand cached bindings take little memory.
     pub(crate) fn shrink(&mut self) {
         let ObjectMeta { name, namespace, uid, resource_version, deletion_timestamp, .. } =
             std::mem::take(&mut self.metadata);

@@ -1,10 +1,9 @@
-//! The environment variables of a binding, which are the content of the Secret `<binding>-env`. Pure. The sources are, nearest first, the annotation `bindery.dev/env` of the binding, `metadata.bindery.env` of the
-//! plan, that of the service, and what bindery knows of well-known services, by the service's name or else by the key `type`
-//! of the credentials. Only the nearest source counts.
-//!
-//! An entry is `NAME=key`, the value of a key of the credentials, or `NAME=template`, in which `{key}` stands for the
-//! percent-encoded value, `{key|raw}` for the value as it is, and `{{` and `}}` for braces. Entries stand on lines of
-//! their own; those without a brace may share a line, separated by commas.
+//! The environment variables of a binding, which are the content of the Secret `<binding>-env`. Pure. The names come
+//! from one source, the first of: the binding's annotation `bindery.dev/env`, `metadata.bindery.env` of the plan, that
+//! of the service, and bindery's built-in list of well-known services, by the service's name or else by the key `type`
+//! of the credentials. An entry is `NAME=key`, the value of a key of the credentials, or `NAME=template`, in which
+//! `{key}` stands for the percent-encoded value, `{key|raw}` for the unchanged value, and `{{` and `}}` for braces.
+//! Each entry has its own line; entries without a brace may share a line, separated by commas.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +13,10 @@ use sha2::{Digest, Sha256};
 
 use crate::osb::{Credentials, Object};
 
-/// What [`Credentials`] are percent-encoded with: all but RFC 3986's unreserved characters.
+/// The characters of [`Credentials`] that are percent-encoded: all except RFC 3986's unreserved characters.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The variables of services whose catalog names none: the service's name or its type, the variable, the key.
+/// The variables of services whose catalog names none: the service's name or type, the variable, the key.
 const WELL_KNOWN: [(&str, &str, &str); 7] = [
     ("cockroachdb", "COCKROACH_URL", "uri"),
     ("postgresql", "DATABASE_URL", "uri"),
@@ -28,28 +27,28 @@ const WELL_KNOWN: [(&str, &str, &str); 7] = [
     ("sqs", "QUEUE_ARN", "QueueARN"),
 ];
 
-/// Something is wrong with the names of variables. Says where, and never shows a value.
+/// The definition of a variable is invalid. The error names the source and never shows a value.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum VariablesError {
-    /// An entry cannot be used.
+    /// An entry is invalid.
     #[error("{source_name}, entry {entry:?}: {problem}")]
     Entry {
-        /// The annotation, or whose metadata.
+        /// The annotation, or the metadata of the plan or service.
         source_name: String,
         /// The entry, or its name.
         entry: String,
-        /// What is wrong, and the remedy.
+        /// The problem and its remedy.
         problem: String,
     },
-    /// The metadata is of another type.
+    /// The metadata has the wrong type.
     #[error("{source_name} must be an object of strings or a string")]
     Shape {
-        /// Whose metadata.
+        /// The metadata of the plan or service.
         source_name: String,
     },
 }
 
-/// Checks a text for a binding's annotation `bindery.dev/env`.
+/// Validates the value of a binding's annotation `bindery.dev/env`.
 pub(crate) fn check_variables(text: &str) -> Result<(), VariablesError> {
     Variables::parse("what the variables are called", text).map(drop)
 }
@@ -58,17 +57,18 @@ pub(crate) fn check_variables(text: &str) -> Result<(), VariablesError> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Variables {
     source_name: String,
-    /// Built-in ones whose key is missing are left out; asked-for ones are an error.
+    /// Whether a variable whose key is missing is skipped, as in the built-in list, instead of being an error.
     optional: bool,
     entries: Vec<Entry>,
 }
 
-/// The variables of a binding with their values, as they stand in the Secret `<binding>-env`: `annotation` is the
-/// ServiceBinding's `bindery.dev/env`, `plan` and `class` are their metadata in the broker's catalog, and `service` is the
-/// service's name there. The nearest source decides alone.
+/// The variables of a binding with their values, as in the Secret `<binding>-env`: `annotation` is the ServiceBinding's
+/// `bindery.dev/env`, `plan` and `class` are their metadata in the broker's catalog, and `service` is the service's
+/// name in the catalog. Only the first existing source counts.
 ///
 /// # Errors
-/// Names the source and the entry that cannot be used.
+///
+/// Fails with an error that names the source and the invalid entry.
 pub fn variables(
     annotation: Option<&str>,
     plan: Option<&Object>,
@@ -92,7 +92,7 @@ enum Piece {
 }
 
 impl Variables {
-    /// The variables named by the nearest source that there is.
+    /// The variables that the first existing source names.
     pub(crate) fn find(
         annotation: Option<&str>,
         plan: Option<&Object>,
@@ -170,7 +170,7 @@ impl Variables {
         let mut values = BTreeMap::new();
         let of_type;
         let entries = match credentials.expose().get("type") {
-            // The Service Binding specification's key for the type; a service may have any name.
+            // The key for the type in the Service Binding specification; a service may have any name.
             Some(Value::String(kind)) if self.optional && self.entries.is_empty() => {
                 of_type = well_known(kind);
                 &of_type
@@ -203,7 +203,7 @@ impl Variables {
     }
 }
 
-/// What the metadata of the plan, or else of the service, says of variables, and which of them it is.
+/// The variables in the metadata of the plan, or else of the service, and which of the two it was.
 fn named_by_catalog<'a>(
     plan: Option<&'a Object>,
     class: Option<&'a Object>,
@@ -212,7 +212,7 @@ fn named_by_catalog<'a>(
     env(plan).map(|value| ("plan", value)).or_else(|| env(class).map(|value| ("service", value)))
 }
 
-/// SHA-256 of the source that names the variables of a binding, by which a change of the source is seen.
+/// SHA-256 of the source that names a binding's variables, to detect a change of the source.
 pub(crate) fn checksum(
     annotation: Option<&str>,
     plan: Option<&Object>,
@@ -238,7 +238,7 @@ fn well_known(of: &str) -> Vec<Entry> {
 }
 
 impl Entry {
-    /// The value, or the key that is missing.
+    /// Returns the value, or the missing key as the error.
     fn render(&self, credentials: &Object) -> Result<String, String> {
         let mut text = String::new();
         for piece in &self.pieces {
@@ -258,8 +258,8 @@ impl Entry {
     }
 }
 
-/// A credential's value as it stands in a Secret: strings as they are, everything else as JSON
-/// (service-catalog `pkg/controller/controller_binding.go`, `injectServiceBinding`).
+/// A credential's value as it is written to a Secret: strings unchanged, everything else as JSON (service-catalog
+/// `pkg/controller/controller_binding.go`, `injectServiceBinding`).
 pub(crate) fn as_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -267,7 +267,7 @@ pub(crate) fn as_text(value: &Value) -> String {
     }
 }
 
-/// What Kubernetes accepts as the name of a variable (`IsEnvVarName`) and at the same time as the key of a Secret.
+/// Whether Kubernetes accepts the name as a variable (`IsEnvVarName`) and as a key of a Secret.
 fn is_variable_name(name: &str) -> bool {
     let ok = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     name.bytes().all(ok)

@@ -1,4 +1,4 @@
-//! The watched Namespaces before an API server that tells what it was asked for.
+//! The cached Namespaces against a stand-in for the API server that records its requests.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -19,13 +19,14 @@ use serde_json::{Value, json};
 use super::*;
 use crate::contract::pod;
 
-/// An API server with one labelled Namespace, `known`, and another that a watch does not show yet, `new`.
+/// An API server with the labelled Namespace `known` in its list, and the Namespace `new`, which the watch has not
+/// delivered yet.
 #[derive(Clone)]
 struct ApiServer {
     forbids: Arc<AtomicBool>,
-    /// Path, accepted media type and label selector of each request.
+    /// The path, the accepted media type and the label selector of each request.
     asked: Arc<Mutex<Vec<(String, String, String)>>>,
-    /// What the watch tells, and its other end until somebody watches.
+    /// The sender of watch events, and its receiver until a watch connects.
     events: mpsc::Sender<Value>,
     watched: Arc<Mutex<Option<mpsc::Receiver<Value>>>>,
 }
@@ -68,7 +69,7 @@ impl ApiServer {
         asked.push((path.to_owned(), accept.to_owned(), selector.unwrap_or_default()));
     }
 
-    /// Paths of single Namespaces that were asked for.
+    /// The paths of single Namespaces that were requested.
     fn looked_up(&self) -> Vec<String> {
         let asked = self.asked.lock().unwrap();
         asked.iter().map(|(path, ..)| path).filter(|path| !path.is_empty()).cloned().collect()
@@ -115,7 +116,7 @@ async fn get_one(State(server): State<ApiServer>, Path(name): Path<String>, head
     }
 }
 
-/// The defaults of a Namespace that binds this.
+/// The defaults of a Namespace that binds this binding.
 fn binds(name: &str, binding: &str) -> Option<NamespaceDefaults> {
     let (label, enabled) = namespace::INJECT;
     let entry = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
@@ -131,7 +132,7 @@ async fn until(what: &str, mut is: impl FnMut() -> bool) {
     tokio::time::timeout(Duration::from_secs(30), wait).await.unwrap_or_else(|_| panic!("never {what}"));
 }
 
-/// Namespaces that have been read once.
+/// The cached Namespaces after the first list.
 async fn ready(server: &ApiServer) -> WatchedNamespaces {
     let readiness = Readiness::default();
     let (namespaces, watch) = WatchedNamespaces::new(server.client(), readiness.clone());
@@ -177,7 +178,7 @@ async fn what_the_watch_shows_is_known_afterwards() {
         known(&namespaces).is_some_and(|known| read("known", &known.metadata) == binds("known", "changed"))
     })
     .await;
-    // It has lost its label.
+    // The Namespace lost its label.
     server.events.send(json!({"type": "DELETED", "object": changed})).await.unwrap();
     until("unknown", || known(&namespaces).is_none()).await;
 }

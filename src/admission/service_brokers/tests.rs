@@ -59,7 +59,7 @@ impl Cluster {
         Approvals::new(self.client(), "bindery", "bindery-approvals")
     }
 
-    /// The answer's `response`, and the object as it would be stored.
+    /// The `response` of the answer, and the object after the patch.
     async fn asked(&self, user: &str, old: Option<&Value>, new: &Value) -> (Value, Value) {
         let review = json!({
             "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
@@ -119,7 +119,7 @@ async fn an_author_who_may_get_the_secret_is_approved_and_another_refused() {
     }
 }
 
-/// The Secret was somebody else's choice, and the editor would send it elsewhere.
+/// The editor chose the URL but not the Secret, and would receive a Secret that another user selected.
 #[tokio::test]
 async fn who_changes_where_a_secret_goes_must_be_able_to_get_it() {
     let cluster = Cluster::default();
@@ -161,7 +161,7 @@ async fn what_is_not_covered_can_be_changed_by_anybody_and_keeps_its_approval() 
     }
 }
 
-/// As after an upgrade, or after a time without the webhook.
+/// As after an upgrade, or after an outage of the webhook.
 #[tokio::test]
 async fn an_object_without_approval_gets_one_when_its_author_asks() {
     let cluster = Cluster::default();

@@ -27,7 +27,7 @@ fn an_object_of_endless_values_is_not_read() {
     assert!(is_too_much(&with("other", 600_000)));
     assert!(is_too_much(&with("volumes", MOST_VALUES / 2)));
     assert!(is_too_much(&json!({"metadata": vec![Value::Null; MOST_VALUES]})));
-    // What is left out takes no memory.
+    // Skipped fields take no memory.
     assert!(!is_too_much(&with("tolerations", 600_000)));
     assert!(!is_too_much(&with("volumes", MOST_VALUES / 2 - 2)));
 }
@@ -59,7 +59,7 @@ fn what_an_injection_does_not_look_at_is_left_out() {
     assert_eq!(read(&pod), expected);
 }
 
-/// Those of a pod to which the Namespace may give some matter, too.
+/// The variables of a pod that its Namespace may bind are decoded, too.
 #[test]
 fn variables_are_read_only_if_they_matter() {
     let env = json!([{"name": "A", "value": "1"}]);
@@ -80,7 +80,7 @@ fn variables_are_read_only_if_they_matter() {
     }
 }
 
-/// What is not shaped as Kubernetes has it is told by the injection, not here.
+/// The injection reports fields that violate the Kubernetes schema; the decoder does not.
 #[test]
 fn what_has_another_shape_is_read_whole() {
     for odd in [
@@ -104,7 +104,7 @@ fn the_template_of_a_workload_is_read_whole() {
     assert_eq!(read(&workload), workload);
 }
 
-/// Also when each of the fields that are left out is of the wrong kind, or the pod says more than usual.
+/// Holds also if each skipped field has the wrong type, or the pod has unusual additional fields.
 #[test]
 fn the_injection_is_the_same() {
     let mut pod = json!({

@@ -1,8 +1,8 @@
-//! The entry for pods that do not say what they are bound to.
+//! The webhook for pods without binding annotations of their own.
 
 use super::*;
 
-/// A Namespace `shop` with these annotations, and its label.
+/// A Namespace `shop` with these annotations and bindery's label.
 fn shop(annotations: &[(&str, &str)]) -> Known {
     let annotations =
         annotations.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -13,7 +13,7 @@ fn bound() -> Known {
     shop(&[("bindery.dev/bind", "mydb01-binding")])
 }
 
-/// A pod of the Namespace `shop` as a controller makes it: without a name and a namespace (P3).
+/// A pod of the Namespace `shop` as a controller creates it: without a name and a namespace (P3).
 fn silent_pod() -> Value {
     let mut pod = pod();
     pod["metadata"].as_object_mut().unwrap().remove("annotations");
@@ -38,7 +38,7 @@ async fn a_silent_pod_becomes_what_it_would_if_it_said_the_same() {
     assert_eq!(result["metadata"], silent_pod()["metadata"]);
 }
 
-/// P4.
+/// P4: a dry run gets the same answer.
 #[tokio::test]
 async fn a_dry_run_gets_the_same_answer_from_the_namespace() {
     let mut dry = review(&silent_pod());
@@ -46,7 +46,7 @@ async fn a_dry_run_gets_the_same_answer_from_the_namespace() {
     assert_eq!(by_namespace(bound(), &dry).await, by_namespace(bound(), &review(&silent_pod())).await);
 }
 
-/// P1: the API server calls again after other webhooks, and the pod still says nothing itself.
+/// P1: the API server calls the webhook again after other webhooks, and the pod still has no annotations of its own.
 #[tokio::test]
 async fn the_answer_to_what_the_namespace_did_has_no_patch() {
     let (response, _) = by_namespace(bound(), &review(&silent_pod())).await;
@@ -54,7 +54,7 @@ async fn the_answer_to_what_the_namespace_did_has_no_patch() {
     assert_eq!(by_namespace(bound(), &review(&result)).await, nothing_to_do());
 }
 
-/// The other entry is asked about these; here not even their Namespace is read.
+/// The other webhook reviews pods with annotations; this one does not even read their Namespace.
 #[tokio::test]
 async fn a_pod_that_says_what_it_is_bound_to_is_left_to_the_other_entry() {
     for bind in [json!("own"), json!(""), json!("a,,b")] {
@@ -66,7 +66,7 @@ async fn a_pod_that_says_what_it_is_bound_to_is_left_to_the_other_entry() {
     }
 }
 
-/// A pod that says nothing gets nothing where only pods that do are asked about, whatever its Namespace says.
+/// The webhook for annotated pods never applies Namespace defaults.
 #[tokio::test]
 async fn the_other_entry_does_not_look_at_the_namespace() {
     assert_eq!(answer_at(PATH, bound(), &review(&silent_pod())).await, nothing_to_do());
@@ -79,7 +79,7 @@ async fn a_namespace_that_says_nothing_leaves_its_pods_alone() {
     }
 }
 
-/// P3: that of the object is empty or, who knows, another one.
+/// P3: the namespace in the object may be empty or differ.
 #[tokio::test]
 async fn the_namespace_is_the_request_s() {
     let mut pod = silent_pod();
@@ -103,7 +103,7 @@ async fn a_mistake_of_the_namespace_refuses_the_pod_and_says_whose_it_is() {
     assert_eq!(outcome, "refused");
 }
 
-/// P9: a pod that may have to get credentials does not start without them.
+/// P9: a pod that may need credentials must not start without them.
 #[tokio::test]
 async fn a_pod_whose_namespace_cannot_be_read_is_postponed() {
     let mut review = review(&silent_pod());
@@ -125,7 +125,7 @@ async fn a_pod_whose_namespace_cannot_be_read_is_postponed() {
     assert_eq!(outcome, "postponed");
 }
 
-/// It is asked for at the API server, with bindery's rights.
+/// The Namespace is read from the API server with bindery's permissions.
 #[tokio::test]
 async fn a_review_without_a_namespace_or_with_a_path_for_one_is_malformed() {
     for namespace in [json!(null), json!(""), json!("shop/pods"), json!(".."), json!("shop?watch=1")] {

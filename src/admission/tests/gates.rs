@@ -3,7 +3,7 @@
 use super::*;
 use crate::bindings::awaited::Awaited;
 
-/// The bindings of the namespace `shop` that are waited for.
+/// Bindings of the namespace `shop` that are not ready.
 struct Waits(&'static [&'static str]);
 
 impl Awaited for Waits {
@@ -13,7 +13,7 @@ impl Awaited for Waits {
     }
 }
 
-/// What the API server makes of the pod, asking both entries like it does.
+/// The pod after the API server called both webhooks.
 async fn admitted(waited_for: &'static [&'static str], pod: &Value) -> Value {
     let bind = BTreeMap::from([("bindery.dev/bind".to_owned(), "mydb01-binding".to_owned())]);
     let known = Known(BTreeMap::from([("shop".to_owned(), bind)]));
@@ -71,14 +71,14 @@ async fn a_pod_that_leaves_it_to_its_namespace_waits_likewise() {
     assert_eq!(gates(&admitted(&["other"], &silent).await), &Value::Null);
 }
 
-/// P1: the API server asks again after other webhooks.
+/// P1: the API server calls the webhook again after other webhooks.
 #[tokio::test]
 async fn asked_again_the_gate_is_there_once() {
     let once = admitted(&["mydb01-binding"], &pod()).await;
     assert_eq!(admitted(&["mydb01-binding"], &once).await, once);
 }
 
-/// What has become ready meanwhile is for the catalog to see, which opens the gate.
+/// The webhook never removes a gate: the catalog opens it when the binding becomes ready.
 #[tokio::test]
 async fn a_gate_is_never_taken_off_here() {
     let gated = admitted(&["mydb01-binding"], &pod()).await;

@@ -10,7 +10,7 @@ use crate::admission::{
     workloads::PATH as WORKLOADS_PATH,
 };
 
-/// P12: a body that never ends does not hold a connection for ever, whatever the path.
+/// P12: a body that never ends must not hold a connection forever, on any path.
 #[tokio::test(start_paused = true)]
 async fn a_request_that_takes_too_long_is_given_up() {
     let router = with_another_handler();
@@ -22,7 +22,7 @@ async fn a_request_that_takes_too_long_is_given_up() {
     }
 }
 
-/// P12: what other parts answer on this port is shed and limited likewise.
+/// P12: routes that other components serve on this port have the same load shedding and limits.
 #[tokio::test]
 async fn the_limit_of_bodies_is_that_of_all_paths() {
     let router = with_another_handler();
@@ -33,7 +33,7 @@ async fn the_limit_of_bodies_is_that_of_all_paths() {
     }
 }
 
-/// Refuses what `mallory` asks for, and warns everybody else. Looks at the object as it was, and at who asks.
+/// Refuses the requests of `mallory`, and returns a warning to all other users. Reads the old object and the user.
 struct OtherHandler;
 
 impl Handler<Value, Value, Value> for OtherHandler {
@@ -57,7 +57,8 @@ fn with_another_handler() -> axum::Router {
     Routes::of_pods(Arc::default(), namespaces, None, metrics).handle("/other", OtherHandler).into_router()
 }
 
-/// A handler that validates is a file and a line: it gets what it asks for, and its decision becomes the answer.
+/// A validating webhook needs only a handler and a route: it receives the fields that it declares, and its decision
+/// becomes the response.
 #[tokio::test]
 async fn a_handler_of_another_path_reads_what_it_wants_and_answers() {
     let mut review = review(&pod());

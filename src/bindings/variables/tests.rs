@@ -75,7 +75,7 @@ fn the_nearest_source_decides() {
     assert!(names(Some(""), None, None).is_empty());
 }
 
-/// What a binding has changes with the nearest source, and with no other.
+/// The checksum changes with the source that counts, and with no other.
 #[test]
 fn the_checksum_is_that_of_the_nearest_source() {
     let metadata = |env: Value| object(&json!({"bindery": {"env": env}}));

@@ -1,4 +1,4 @@
-//! The watch of the bindings that pods wait for. Where the kind is not installed there are none.
+//! The watch of the ServiceBindings that pods wait for. Without the custom resource definition there are none.
 
 use std::{
     pin::pin,
@@ -25,32 +25,31 @@ use crate::{
     k8s::{explain_watch, unreadable::Unreadable, watch::events},
 };
 
-/// Every ServiceBinding of a namespace; nothing when they cannot be known.
+/// The ServiceBindings of a namespace; `None` when they cannot be read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BindingsOf(pub(crate) Option<Vec<Arc<SeenBinding>>>);
 
 impl BindingsOf {
-    /// The binding of this name, if there is one.
     pub(crate) fn get(&self, name: &str) -> Option<&SeenBinding> {
         self.0.iter().flatten().find(|binding| binding.name_any() == name).map(Arc::as_ref)
     }
 
-    /// What the binding of this name is to a pod; `None` when that cannot be known.
+    /// The state of the binding with this name; `None` when bindings cannot be read.
     pub(crate) fn state(&self, name: &str) -> Option<BindingState> {
         self.0.as_ref().map(|_| BindingState::of(self.get(name)))
     }
 
-    /// The names of all.
+    /// The names of all bindings.
     pub(crate) fn names(&self) -> Vec<&str> {
         self.0.iter().flatten().filter_map(|binding| binding.meta().name.as_deref()).collect()
     }
 }
 
-/// The bindings as they were a moment ago.
+/// The cached bindings.
 #[derive(Clone)]
 pub(super) struct Bindings {
     pub(super) store: Store<SeenBinding>,
-    /// Whether they have been read once.
+    /// Whether the first list has arrived.
     is_known: Arc<AtomicBool>,
 }
 
@@ -59,20 +58,20 @@ impl Bindings {
         Self { store, is_known: Arc::default() }
     }
 
-    /// Those of a namespace.
+    /// The bindings of a namespace.
     pub(super) fn of(&self, namespace: &str) -> BindingsOf {
         let is_there = |binding: &SeenBinding| binding.meta().namespace.as_deref() == Some(namespace);
         BindingsOf(self.is_known.load(Ordering::Relaxed).then(|| self.store.state_filter(is_there)))
     }
 }
 
-/// Which binding has changed.
+/// A binding that changed.
 pub(super) type BindingRef = ObjectRef<SeenBinding>;
 
-/// The bindings that changed, for one controller.
+/// The queue of changed bindings for one controller.
 pub(super) type BindingQueue = UnboundedReceiver<BindingRef>;
 
-/// Reads bindings into a store and tells the controllers.
+/// Caches bindings and notifies the controllers.
 pub(super) struct BindingWatch {
     client: Client,
     unreadable: Unreadable,
@@ -88,7 +87,7 @@ impl BindingWatch {
         Self { client, unreadable, bindings, writer, listeners: Listeners::default() }
     }
 
-    /// Watches for ever.
+    /// Watches bindings. Never ends.
     pub(super) async fn run(mut self) {
         let api = Api::all(self.client.clone());
         let (known, unreadable) = (self.writer.as_reader(), self.unreadable.clone());
@@ -100,7 +99,7 @@ impl BindingWatch {
                     self.writer.apply_watcher_event(&event);
                     self.tell_of(&event);
                 }
-                // The watch goes on by itself, also when the kind appears later.
+                // The watch reconnects by itself, and continues if the kind is installed later.
                 Err(error) => {
                     debug!(error = explain_watch(&error), "the watch of ServiceBindings was interrupted");
                 }

@@ -1,5 +1,5 @@
-//! Why a pod waits for its credentials, in words. This module looks up what exists; a pure function decides what that means.
-//! The words have the names of keys, never a value.
+//! Explains why a pod waits for its credentials. One part looks up which objects exist, and a pure function derives the
+//! cause. The text contains names of keys, never a value.
 
 use kube::{Api, Client};
 
@@ -11,14 +11,14 @@ use crate::{
     injection::{Demand, ObjectKind, Source, Variables, nearest},
 };
 
-/// A reason to wait.
+/// The cause of a wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Why {
-    /// In one CamelCase word.
+    /// The reason as one CamelCase word.
     pub(crate) reason: &'static str,
-    /// In a sentence, with what to do.
+    /// The explanation and its remedy, in a sentence.
     pub(crate) text: String,
-    /// The binding, if it is ready and its Secret is gone: the catalog writes it again once it is told.
+    /// A ready binding whose Secret is missing: the catalog recreates the Secret after a report.
     pub(crate) lost: Option<String>,
 }
 
@@ -28,47 +28,47 @@ impl Why {
     }
 }
 
-/// What is there of what a pod waits for.
+/// The objects that exist among those a pod needs.
 #[derive(Debug, PartialEq, Eq)]
 struct Facts<'a> {
-    /// The Secret or ConfigMap that has the keys.
+    /// The Secret or ConfigMap that contains the keys.
     holder: Found,
-    /// Whether the Secret of the binding's variables exists.
+    /// Whether the Secret with the binding's variables exists.
     own_variables: bool,
     binding: Binding<'a>,
 }
 
-/// A Secret or ConfigMap.
+/// The state of a Secret or ConfigMap.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
     Missing,
-    /// It exists; its keys do not matter.
+    /// The object exists; its keys do not matter.
     Present,
-    /// It exists, with these keys.
+    /// The object exists and has these keys.
     Keys(Vec<String>),
 }
 
-/// A ServiceBinding.
+/// The state of a ServiceBinding.
 #[derive(Debug, PartialEq, Eq)]
 enum Binding<'a> {
-    /// Nobody knows.
+    /// The state cannot be read.
     Unknown,
     Missing {
-        /// One whose name is like the one that was asked for.
+        /// An existing binding with a similar name.
         near: Option<&'a str>,
     },
     NotReady {
-        /// Reason and message, once there are any.
+        /// The reason and message of the condition, if it is set.
         why: Option<(&'a str, &'a str)>,
-        /// The instance's name, reason and message, if it is what the binding waits for.
+        /// The instance's name, reason and message, if the binding waits for its instance.
         instance: Option<[String; 3]>,
     },
-    /// It is being deleted, and its Secrets with it.
+    /// The binding is being deleted, and its Secrets with it.
     Ending,
     Ready,
 }
 
-/// Why these demands cannot be met now; nothing when they can.
+/// Why these demands are not met; empty when they are.
 pub(crate) async fn whys(
     client: &Client,
     namespace: &str,
@@ -111,7 +111,7 @@ async fn look_up<'a>(
     Ok(Facts { holder, own_variables, binding })
 }
 
-/// Why an instance is not ready. One that cannot be read has nothing to add.
+/// Why an instance is not ready. `None` if it cannot be read.
 async fn instance(client: &Client, namespace: &str, name: &str) -> Option<[String; 3]> {
     let api: Api<ServiceInstance> = Api::namespaced(client.clone(), namespace);
     let instance = api.get_opt(name).await.ok()??;
@@ -129,7 +129,7 @@ impl<'a> Binding<'a> {
             }
             (BindingState::NotReady, Some(binding)) if binding.is_ending() => Self::Ending,
             (BindingState::Ready { .. }, Some(binding)) if binding.is_up_to_date() => Self::Ready,
-            // One that had its Secrets and cannot have them again says why, too.
+            // A binding that lost its Secrets and cannot get new ones has a condition with the cause, too.
             (_, Some(binding)) => Self::NotReady { why: binding.condition(), instance: None },
         }
     }

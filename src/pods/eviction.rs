@@ -1,6 +1,6 @@
-//! The choice of the next missed pod to evict, so that its owner creates an injected one. An owner loses one pod at a time, and
-//! the next one only when a successor is injected and ready: while the webhook still misses pods an eviction achieves nothing,
-//! and an owner that cannot create pods would lose them one by one. Pure.
+//! The choice of the next missed pod to evict, so that its owner creates an injected one. An owner loses one pod at a
+//! time, and the next only when an injected successor is ready: while the webhook is not called for new pods an
+//! eviction achieves nothing, and an owner that cannot create pods would lose them one by one. Pure.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,12 +11,12 @@ use tokio::time::Instant;
 
 use super::pod::{AskingPod, Share};
 
-/// The back-off after a successor was missed as well, at first and at most.
+/// The first and the longest back-off after the successor was missed as well.
 const MIN_BACK_OFF: Duration = Duration::from_mins(10);
 const MAX_BACK_OFF: Duration = Duration::from_hours(6);
 
-/// Whether this owner replaces an evicted pod without a loss. A Job would count the eviction as a failure, and a pod that is
-/// meant to end, such as a step of a workflow, usually fails its workflow.
+/// Whether this owner replaces an evicted pod without harm. A Job would count the eviction as a failure, and a pod that
+/// runs to completion, such as a step of a workflow, usually fails its workflow.
 pub(super) fn is_recreated(pod: &AskingPod, owner: &OwnerReference) -> bool {
     pod.runs_for_ever && !matches!(owner.kind.as_str(), "Job" | "Node")
 }
@@ -27,25 +27,25 @@ pub(super) struct Evictions(HashMap<String, Attempt>);
 
 #[derive(Debug)]
 struct Attempt {
-    /// The pods that existed then; any other pod is a successor.
+    /// The pods that existed at the eviction; any other pod is a successor.
     before: Vec<String>,
     /// The back-off if a successor is missed.
     wait: Duration,
-    /// The end of the back-off, once a successor was missed.
+    /// The end of the back-off; `None` unless a successor was missed.
     backing_off_until: Option<Instant>,
     /// When the pod was evicted.
     at: Instant,
 }
 
 impl Attempt {
-    /// Whether the eviction still matters although no pod is missed now: an owner of one pod has none until the successor is
-    /// created.
+    /// Whether the eviction still matters although no pod is missed now: an owner with one replica has no pod until the
+    /// successor is created.
     fn is_recent(&self, now: Instant) -> bool {
         now < self.backing_off_until.unwrap_or(self.at + self.wait)
     }
 }
 
-/// A pod of an owner, as far as the choice needs it.
+/// The state of an owner's pod that the choice depends on.
 #[derive(Clone, Debug)]
 pub(super) struct OwnedPod {
     pub(super) uid: String,
@@ -68,19 +68,18 @@ impl OwnedPod {
     }
 }
 
-/// What to do about an owner's pods.
+/// The next step for an owner's pods.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Evict the pod with this uid: it is the first of its owner, or the last eviction succeeded.
+    /// Evict the pod with this uid: it is the owner's first eviction, or the last one succeeded.
     Evict(String),
-    /// Wait for something to change.
+    /// Wait for a change.
     Wait,
-    /// The successor was missed as well: nothing is evicted for this time.
+    /// The successor was missed as well: evict nothing for this time.
     BackOff(Duration),
 }
 
 impl Evictions {
-    /// The next step for an owner with these pods.
     pub(super) fn next(&mut self, owner: &str, pods: &[OwnedPod], now: Instant) -> Step {
         let Some(first) = first_candidate(pods) else {
             self.0.retain(|known, attempt| known != owner || attempt.is_recent(now));
@@ -195,7 +194,7 @@ mod tests {
         assert_eq!(evictions.next("o", &[pod("b", true, true)], now + MIN_BACK_OFF), evict("b"));
     }
 
-    /// As of a `StatefulSet` of one replica: its next pod is made when the former one is gone.
+    /// A `StatefulSet` with one replica creates its next pod after the former one is gone.
     #[test]
     fn an_owner_without_pods_for_a_moment_is_not_forgotten() {
         let (mut evictions, mut now) = (Evictions::default(), Instant::now());
@@ -236,7 +235,7 @@ mod tests {
         }
     }
 
-    /// Such as those of workflows and pipelines, whose owners are of kinds that nobody can list.
+    /// Such as the pods of workflows and pipelines, whose owners have kinds that bindery cannot list.
     #[test]
     fn pods_that_are_to_end_stay() {
         let owner = OwnerReference { kind: "TaskRun".to_owned(), ..OwnerReference::default() };

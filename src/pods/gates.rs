@@ -1,6 +1,6 @@
-//! Opens the gates of pods that the webhook made wait for their bindings (`admission::gates`): at once when a binding
-//! becomes ready, and by a look now and then for Secrets that somebody else writes. The gate opens when the Secrets of all
-//! the pod's ServiceBindings exist. Plain Secrets and ConfigMaps are not waited for here: the kubelet waits for them.
+//! Opens the scheduling gates that the webhook added (`admission::gates`): at once when a binding becomes ready, and by
+//! periodic checks for Secrets that another writer creates. A gate opens when the Secrets of all ServiceBindings of the
+//! pod exist. Gates do not wait for plain Secrets and ConfigMaps: the kubelet does.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -32,18 +32,18 @@ use crate::{
     k8s::{explain, in_time},
 };
 
-/// How soon a Secret is looked for again at the earliest and at the latest, if no binding tells of it.
+/// The shortest and the longest interval between two checks of a pod when no binding changes.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// How many pods' Secrets are looked for at the same time.
+/// The number of concurrent checks.
 const CONCURRENCY: usize = 32;
-/// How long that may take.
+/// The time limit of a check.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long an API server may go on asking a webhook whose configuration is gone.
+/// How long an API server may still call a webhook after its configuration was deleted.
 const LAST_ONES: Duration = Duration::from_secs(2);
-/// How many pods are read at a time when all are.
+/// The page size of the list of all pods.
 const PAGE: u32 = 100;
 
-/// Opens gates for ever.
+/// Opens gates. Never ends.
 pub(super) async fn run(shared: Shared, mut pods: PodQueue, mut bindings: BindingQueue) {
     let mut waiting = Waiting::default();
     let mut looks = JoinSet::new();
@@ -81,12 +81,12 @@ pub(super) async fn run(shared: Shared, mut pods: PodQueue, mut bindings: Bindin
     }
 }
 
-/// The pod, if it waits behind a gate.
+/// The pod, if it has bindery's gate.
 fn gated(shared: &Shared, pod: &PodRef) -> Option<Arc<AskingPod>> {
     shared.pods.get(pod).filter(|pod| pod.is_gated())
 }
 
-/// Has the catalog look after the Secrets of bindings that ought to have theirs: one of them is gone, or the pod would not wait.
+/// Reports up-to-date bindings of a gated pod to the catalog: a Secret of one of them must be missing.
 fn report_lost(shared: &Shared, pod: &AskingPod) {
     let namespace = pod.namespace().unwrap_or_default();
     let is_needed = |demand: &&Demand| demand.source == Source::ServiceBinding && !demand.needs.is_empty();
@@ -102,26 +102,26 @@ fn asks_for(pod: &AskingPod, binding: &BindingRef) -> bool {
     pod.meta().namespace == binding.namespace && pod.asks_for(&binding.name)
 }
 
-/// How long to leave a pod that waits: the longer it has waited, the longer.
+/// The interval before the next check, which grows with the pod's age.
 fn pause(pod: &AskingPod) -> Duration {
     let created = pod.meta().creation_timestamp.as_ref().map(|time| time.0);
     let age = created.map_or(Duration::ZERO, |at| jiff::Timestamp::now().duration_since(at).unsigned_abs());
     let (earliest, latest) = LOOK_AGAIN;
-    // Spread, so that pods that were created together are not looked at together for ever.
+    // Jitter, so that pods that were created together are not always checked together.
     (age / 4).clamp(earliest, latest).mul_f64(0.75 + rand::random::<f64>() / 2.0)
 }
 
-/// The pods that wait, and when each is looked at again.
+/// The gated pods and the time of each one's next check.
 #[derive(Default)]
 struct Waiting {
     pods: HashMap<PodRef, Key>,
     due: DelayQueue<PodRef>,
-    /// Those that are looked at now. One may be there twice.
+    /// The pods that are being checked. A pod can be in the list twice.
     looking: Vec<PodRef>,
 }
 
 impl Waiting {
-    /// Looks at a pod after this time, whatever was to be before.
+    /// Schedules the check of a pod after this time, in place of an earlier schedule.
     fn look(&mut self, pod: PodRef, after: Duration) {
         match self.pods.get(&pod) {
             Some(key) => self.due.reset(key, after),
@@ -132,7 +132,7 @@ impl Waiting {
         }
     }
 
-    /// Looks at once at those that it is true of; also at those that are looked at now, for that may have been too early.
+    /// Schedules an immediate check of the matching pods, also of those whose running check may have missed the change.
     fn look_where(&mut self, is: impl Fn(&PodRef) -> bool) {
         let all = self.pods.keys().chain(&self.looking);
         let chosen: HashSet<PodRef> = all.filter(|pod| is(pod)).cloned().collect();
@@ -141,7 +141,7 @@ impl Waiting {
         }
     }
 
-    /// A look has ended. Looks again later, unless another look is due already.
+    /// Handles the end of a check: schedules the next one, unless one is scheduled already.
     fn looked(&mut self, pod: &PodRef, is_open: bool, pause: Duration) {
         if let Some(at) = self.looking.iter().position(|other| other == pod) {
             self.looking.swap_remove(at);
@@ -158,15 +158,15 @@ impl Waiting {
     }
 }
 
-/// What came of a look at a pod.
+/// The result of a check.
 struct Look {
     pod: Arc<AskingPod>,
     is_open: bool,
 }
 
-/// Opens the pod's gate if its Secrets are there.
+/// Opens the pod's gate if its Secrets exist.
 async fn look(client: Client, pod: Arc<AskingPod>, at_once: Arc<Semaphore>) -> Look {
-    // Nobody closes the semaphore.
+    // The semaphore is never closed.
     let _turn = at_once.acquire().await;
     let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
     let opened = async {
@@ -180,7 +180,7 @@ async fn look(client: Client, pod: Arc<AskingPod>, at_once: Arc<Semaphore>) -> L
     };
     let is_open = match in_time(PATIENCE, opened).await {
         Ok(is_open) => is_open,
-        // The pod is gone, or another one by now.
+        // The pod is gone or was replaced.
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
             debug!(namespace, pod = name, status = status.message, "not opened");
             false
@@ -208,20 +208,20 @@ async fn has_all(api: &Api<Secret>, names: &[String]) -> kube::Result<bool> {
     Ok(true)
 }
 
-/// Takes bindery's gate, and no other, off a pod; off that of this uid if one is given.
+/// Removes bindery's gate from a pod, and no other gate. With a uid, only from the pod with this uid.
 ///
 /// # Errors
-/// What the API server answers: 404 if the pod is gone, 409 if it is another one.
+/// Fails with the API server's error: 404 if the pod is gone, 409 if it was replaced.
 pub(crate) async fn open(api: &Api<Pod>, name: &str, uid: Option<&str>) -> kube::Result<()> {
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     api.patch_metadata(name, &parameters, &Patch::Strategic(without_gate(uid))).await.map(drop)
 }
 
-/// Opens the gates of all pods, since nobody will be left to do it, and answers how many there were. New ones must not
-/// be made any more; an API server that has not heard of that yet is given a moment.
+/// Opens the gates of all pods before bindery is uninstalled, and returns their number. The webhook must not add new
+/// ones any more; the function waits briefly for API servers that have not noticed this yet.
 ///
 /// # Errors
-/// What the API server answers.
+/// Fails with the API server's error.
 pub(crate) async fn open_all(client: Client) -> kube::Result<usize> {
     let mut opened = open_pending(&client).await?;
     tokio::time::sleep(LAST_ONES).await;
@@ -254,7 +254,7 @@ fn has_gate(pod: &Pod) -> bool {
     gates.into_iter().flatten().any(|gate| gate.name == GATE)
 }
 
-/// Gates are merged by their names, so nobody has to know how many there are.
+/// The patch that removes the gate. Gates are merged by name, so other gates need not be known.
 fn without_gate(uid: Option<&str>) -> Value {
     let mut patch = json!({"spec": {"schedulingGates": [{"$patch": "delete", "name": GATE}]}});
     if let Some(uid) = uid {
@@ -271,7 +271,7 @@ mod tests {
         PodRef::new(name).within("shop")
     }
 
-    /// The pods that are due within this time, in their order.
+    /// The pods whose check is due within this time, in order.
     async fn due_within(waiting: &mut Waiting, time: Duration) -> Vec<String> {
         let mut names = Vec::new();
         let until = tokio::time::sleep(time);

@@ -1,5 +1,5 @@
-//! Pods that got what they ask for, but otherwise than their users may think: what the webhook warned of, which of a controller's
-//! pods nobody sees, and variables that two bindings give. Pod and owner are told once.
+//! Reports warnings about injected pods in events: what the webhook warned about, which users of controllers never see,
+//! and variables that several bindings define. Each warning is reported once for the pod and once for its owner.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -22,22 +22,22 @@ use crate::{
     k8s::{events::Event, explain, in_time},
 };
 
-/// How long it may take to read the Secrets of a pod's variables.
+/// The time limit of reading the Secrets of a pod's variables.
 const LONGEST_LOOK: Duration = Duration::from_secs(10);
-/// At how many pods to look at the same time.
+/// The number of pods that are examined concurrently.
 const CONCURRENCY: usize = 8;
-/// How many hidden variables are named.
+/// The maximum number of hidden variables in an event.
 const LISTED: usize = 5;
 
-/// What has been said of a pod.
+/// The warnings that were reported about a pod.
 struct Told {
     uid: String,
     warnings: Vec<String>,
-    /// Whether its variables have been looked at.
+    /// Whether its variables have been compared.
     is_compared: bool,
 }
 
-/// Runs for ever.
+/// Handles changes of pods. Never ends.
 pub(super) async fn run(shared: Shared, mut pods: PodQueue) {
     let mut told: HashMap<PodRef, Told> = HashMap::new();
     let mut looks = JoinSet::new();
@@ -60,22 +60,22 @@ pub(super) async fn run(shared: Shared, mut pods: PodQueue) {
     }
 }
 
-/// What is to be told of a pod.
+/// The warnings to report about a pod.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct News {
     warnings: Vec<String>,
-    /// Whether its variables are to be looked at, for the Secrets are there.
+    /// Whether to compare its variables. Only a started pod is certain to have its Secrets.
     compare: bool,
 }
 
-/// What is new about a pod; nothing if all of it has been told.
+/// The warnings that have not been reported yet; `None` if there are none.
 fn news(told: &mut HashMap<PodRef, Told>, reference: PodRef, pod: &AskingPod) -> Option<News> {
     let uid = pod.uid().unwrap_or_default();
     let known = told.get(&reference).filter(|told| told.uid == uid);
     let is_new = |warning: &&String| !known.is_some_and(|known| known.warnings.contains(warning));
     let is_compared = known.is_some_and(|known| known.is_compared);
     let news = News {
-        // What a missed pod would be warned of is not its first trouble.
+        // A missed pod is reported as missed; warnings about its injection would distract.
         warnings: pod.warnings.iter().filter(|_| !pod.is_missed()).filter(is_new).cloned().collect(),
         compare: !is_compared && !pod.variable_sources.is_empty() && pod.stage == Stage::Started,
     };
@@ -114,7 +114,7 @@ async fn tell(shared: Shared, pod: std::sync::Arc<AskingPod>, news: News) {
 /// The keys of objects, by kind and name.
 type Keys<'a> = BTreeMap<(ObjectKind, &'a str), Vec<String>>;
 
-/// Which variables of a pod's Secrets and ConfigMaps are hidden by others. The event has the names of keys, never a value.
+/// The event about variables that other objects hide. It contains the names of keys, never a value.
 async fn hidden(shared: &Shared, namespace: &str, pod: &AskingPod) -> kube::Result<Option<Event>> {
     let objects: HashSet<(ObjectKind, &str)> =
         pod.variable_sources.iter().flatten().map(|source| (source.kind, source.name.as_str())).collect();
@@ -134,7 +134,7 @@ async fn hidden(shared: &Shared, namespace: &str, pod: &AskingPod) -> kube::Resu
     Ok(event(&all))
 }
 
-/// A variable that two objects give.
+/// A variable that two objects define.
 #[derive(Debug, PartialEq, Eq)]
 struct Hidden<'a> {
     variable: String,
@@ -142,7 +142,7 @@ struct Hidden<'a> {
     winner: &'a VariableSource,
 }
 
-/// The variables that are hidden in a container that gets these objects, the winner last.
+/// The hidden variables in a container with these objects, of which the last one wins.
 fn hidden_among<'a>(sources: &'a [VariableSource], keys: &Keys<'_>) -> Vec<Hidden<'a>> {
     let mut winners: BTreeMap<String, &VariableSource> = BTreeMap::new();
     let mut hidden = Vec::new();

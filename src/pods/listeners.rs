@@ -3,7 +3,7 @@
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use kube::{Resource, runtime::reflector::ObjectRef};
 
-/// The queues of the controllers that react to a kind. The state is in the store: controllers are level-triggered.
+/// The queues of the controllers that react to a kind. They carry only references; the state is in the store.
 pub(super) struct Listeners<K: Resource<DynamicType = ()> + 'static>(Vec<UnboundedSender<ObjectRef<K>>>);
 
 impl<K: Resource<DynamicType = ()> + 'static> Default for Listeners<K> {

@@ -1,6 +1,6 @@
-//! Missed pods: they ask for bindings and were created without them, because bindery was not installed yet, the webhook
-//! configuration was absent, or a failure policy let them pass. They are counted, reported in events, and evicted if the
-//! Namespace asks for that.
+//! Missed pods: pods that ask for bindings but were created without them, because bindery was not installed yet, the
+//! webhook configuration was absent, or the failure policy allowed them. They are counted, reported in events, and
+//! evicted if the Namespace enables that.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -36,7 +36,7 @@ use crate::{
 
 /// The interval between two evictions.
 const EVICTION_INTERVAL: Duration = Duration::from_secs(1);
-/// The wait after a refused eviction, usually refused by a `PodDisruptionBudget`.
+/// The wait after a refused eviction, which usually a `PodDisruptionBudget` refused.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// The time limit of an eviction. The API server answers at once.
 const EVICTION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -50,9 +50,9 @@ struct MissedPods {
     counts: BTreeMap<String, i64>,
     pending_events: VecDeque<PodRef>,
     evictions: Evictions,
-    /// Until when no pod of an owner is evicted, by the owner's uid.
+    /// The time until which no pod of an owner is evicted, by the owner's uid.
     refused_until: HashMap<String, Instant>,
-    /// Whether the webhook can inject successors. Without it the API server refuses them, and the owner loses its pod.
+    /// Whether the webhook is available. Without it the API server refuses the successor, and the owner loses its pod.
     is_reachable: watch::Receiver<bool>,
 }
 
@@ -141,7 +141,7 @@ impl MissedPods {
         }
     }
 
-    /// Evicts one pod, if there is one that may be evicted.
+    /// Evicts one pod, if an eviction is allowed.
     async fn evict_next(&mut self) {
         if !*self.is_reachable.borrow() {
             return;
@@ -173,7 +173,7 @@ impl MissedPods {
         }
     }
 
-    /// The pods of each owner with missed pods, in namespaces that ask for evictions, by the owner's uid.
+    /// The pods of owners with missed pods, in Namespaces that enable evictions, by the owner's uid.
     fn pods_by_owner(&self) -> BTreeMap<String, Vec<std::sync::Arc<AskingPod>>> {
         let mut pods_by_owner: BTreeMap<String, Vec<_>> = BTreeMap::new();
         let may_be_evicted = |namespace: &str| {
@@ -203,7 +203,7 @@ impl MissedPods {
         let parameters =
             EvictParams { delete_options: Some(delete_by_uid::only(pod.uid())), ..EvictParams::default() };
         let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), &namespace);
-        // kube retries for minutes what a budget refuses, which would delay the other pods.
+        // kube retries refused evictions for minutes, which would delay the other pods.
         let Ok(evicted) = timeout(EVICTION_TIMEOUT, api.evict(&name, &parameters)).await else {
             info!(namespace, pod = name, "a missed pod cannot be evicted yet");
             return false;

@@ -1,6 +1,6 @@
-//! The controllers of pods with bindings, after the pods' creation: they find missed and waiting pods, record events with the
-//! cause, open scheduling gates and evict missed pods. All share one watch of pods. The injection itself happens when a pod is
-//! created, in `admission`.
+//! The controllers of existing pods with bindings: they find missed and waiting pods, record events with the cause,
+//! open scheduling gates and evict missed pods. All share one watch of pods. `admission` injects pods at their
+//! creation.
 
 mod bindings;
 mod diagnosis;
@@ -51,7 +51,7 @@ const ALWAYS_EXCLUDED: [&str; 2] = ["kube-system", "kube-node-lease"];
 
 /// The action of events about pods.
 const EVENT_ACTION: &str = "Bind";
-/// How long the same event about the same object is not written again, however many of the object's pods cause it.
+/// How long an event about an object is not repeated, however many of the object's pods cause it.
 const EVENT_QUIET_PERIOD: Duration = Duration::from_mins(5);
 
 /// The settings of the webhook, so that the controllers judge pods as the webhook does.
@@ -76,7 +76,7 @@ impl PodsSettings {
     }
 }
 
-/// The controllers ended without having been stopped.
+/// The controllers ended unexpectedly.
 #[derive(Debug, thiserror::Error)]
 #[error("a watch or controller of pods ended unexpectedly ({0}), which is a defect; report it with the log")]
 pub struct PodsError(String);
@@ -100,10 +100,10 @@ fn warning(reason: &'static str, note: String) -> Event {
     Event::warning(EVENT_ACTION, reason, note)
 }
 
-/// Runs the controllers until `stop`. Only one process of an installation may run them at a time, which the caller ensures.
+/// Runs the controllers until `stop`. The caller must ensure that only one process of an installation runs them.
 ///
 /// # Errors
-/// When a task ends unexpectedly.
+/// Fails when a task ends unexpectedly.
 pub async fn run(
     client: Client,
     settings: PodsSettings,
@@ -115,7 +115,7 @@ pub async fn run(
     let (bindings, binding_writer) = reflector::store();
     let namespaces = Namespaces(namespaces);
     let (webhook, nudges) = (settings.webhook.clone(), settings.nudge_refused_owners);
-    // No pod is evicted before the webhook is known to be available for the successor.
+    // No pod is evicted until the webhook is known to be available for the successor.
     let (reachable, is_reachable) = channel(webhook.is_none());
     let recorder = Recorder::new(client.clone(), namespaces.0.clone()).with_quiet_period(EVENT_QUIET_PERIOD);
     let shared = Shared {

@@ -1,5 +1,5 @@
-//! The watch of Namespaces: their defaults for pods, whether missed pods are evicted, and whether they are terminating. Only
-//! bindery's own labels and annotations are kept. The webhook watches the labelled Namespaces by itself.
+//! The watch of Namespaces: their defaults for pods, whether missed pods are evicted, and whether they are terminating.
+//! Only bindery's own labels and annotations are cached. The webhook has its own watch of labelled Namespaces.
 
 use std::{collections::HashMap, pin::pin};
 
@@ -42,7 +42,7 @@ impl Namespaces {
         self.get(name).is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
     }
 
-    /// Whether the Namespace asks for the eviction of missed pods.
+    /// Whether the Namespace enables the eviction of missed pods.
     pub(super) fn evicts_missed_pods(&self, name: &str) -> bool {
         let (annotation, evict) = contract::namespace::MISSED;
         self.get(name).is_some_and(|namespace| {
@@ -84,7 +84,7 @@ pub(super) async fn watch(
             watcher::Event::Apply(namespace) if defaults_changed(&mut known, &namespace) => {
                 notify(namespace.name_any());
             }
-            // The store shows them after the whole list.
+            // The store shows these Namespaces only after the whole list.
             watcher::Event::InitApply(namespace) if defaults_changed(&mut known, &namespace) => {
                 listed.push(namespace.name_any());
             }

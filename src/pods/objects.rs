@@ -1,4 +1,5 @@
-//! Looks up the Secrets and ConfigMaps that pods refer to: whether they exist, and the names of their keys. No value is kept.
+//! Looks up the Secrets and ConfigMaps that pods refer to: whether they exist, and the names of their keys. No value is
+//! kept.
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client};

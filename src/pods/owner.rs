@@ -1,5 +1,5 @@
-//! The owner of a pod that its user knows: the Deployment rather than its `ReplicaSet`. And how the user has that owner recreate
-//! the pod.
+//! Finds the owner of a pod that its user created, such as the Deployment instead of its `ReplicaSet`, and the command
+//! by which the user recreates the pod.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ const CACHE_SIZE: usize = 10_000;
 /// The time limit of a read. The events of other pods must not wait for it.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The object that a pod's user created.
+/// The object that the user created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) api_version: String,
@@ -58,7 +58,7 @@ impl Owner {
     }
 }
 
-/// How to recreate a pod, so that the webhook injects it.
+/// The instruction to recreate a pod, so that the webhook injects it.
 pub(crate) fn remedy(owner: Option<&Owner>, namespace: &str, pod: &str) -> String {
     let Some(owner) = owner else {
         return format!("delete the pod and create it again: kubectl delete pod {pod} -n {namespace}");
@@ -91,7 +91,7 @@ impl Owners {
         Self { client, known: Mutex::default() }
     }
 
-    /// The owner of a pod, if it has one. When the owner's own owner cannot be read this is the direct owner.
+    /// The owner of a pod, if it has one. If the owner's own owner cannot be read, this is the direct owner.
     pub(super) async fn of(&self, pod: &AskingPod) -> Option<Owner> {
         let direct = Owner::of(pod.controller()?);
         let namespace = pod.namespace().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! A pod that asks for bindings, and what is to be known of it: what it asks for, whether it got it, and how far it is.
-//! Pure; little enough is kept that ten thousand of them are no burden.
+//! A pod that asks for bindings: its demands, whether they are met, and how far its start is. Pure. Only the fields
+//! that controllers need are kept, so that ten thousand cached pods take little memory.
 
 use json_patch::PatchOperation;
 use k8s_openapi::{
@@ -17,32 +17,29 @@ use crate::{
     },
 };
 
-/// How many warnings are kept of a pod.
+/// The maximum number of warnings that are kept of a pod.
 const MOST_WARNINGS: usize = 10;
 
-/// A pod that asks for bindings and neither ends nor has ended. Stores hold it as the kind that it is.
+/// A pod that asks for bindings, has not ended and is not being deleted. Stores treat it as a Pod.
 #[derive(Resource, Clone, Debug)]
 #[resource(inherit = "Pod")]
 pub(crate) struct AskingPod {
-    /// Its names, times, version and owner.
+    /// Its names, times, resource version and owners.
     metadata: ObjectMeta,
-    /// What it asks for.
+    /// The objects that the pod asks for.
     pub(crate) demands: Vec<Demand>,
-    /// Whether the Namespace asks for it.
+    /// Whether the demands come from the Namespace's annotations.
     pub(crate) is_by_namespace: bool,
-    /// Whether it got it.
+    /// Whether the pod got what it asks for.
     pub(crate) share: Share,
-    /// How far it is.
     pub(crate) stage: Stage,
-    /// Whether it is ready.
     pub(crate) is_ready: bool,
-    /// Whether its containers start again whenever they end, so that somebody wants it for ever.
+    /// Whether its containers are always restarted, so that the pod is not meant to end.
     pub(super) runs_for_ever: bool,
-    /// Its scheduling gates.
     pub(crate) gates: Vec<String>,
-    /// What the webhook warns of, or would have.
+    /// The warnings that the webhook issued, or would have issued.
     pub(super) warnings: Vec<String>,
-    /// Of each container that gets all keys of several objects that it asks for: these, the winner last.
+    /// For each container with all keys of several demanded objects: these objects, the winner last.
     pub(super) variable_sources: Vec<Vec<VariableSource>>,
 }
 
@@ -57,33 +54,34 @@ pub(super) struct VariableSource {
 /// Whether a pod got what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Share {
-    /// It has all of it.
+    /// The pod has everything.
     Full,
-    /// It was created without it, or without some of it.
+    /// The pod was created without some or all of it.
     Lacking {
         /// The containers that lack something.
         containers: Vec<String>,
     },
-    /// It could not be given it; the webhook would have refused the pod.
+    /// The pod cannot be injected; the webhook would have refused it.
     Unclear {
-        /// The field that cannot be understood, or is in the way.
+        /// The field that is invalid or conflicts.
         field: String,
     },
 }
 
-/// How far a pod is, as far as Secrets matter.
+/// The stages of a pod's start that matter for Secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// No node yet.
+    /// The pod has no node yet.
     Unscheduled,
-    /// On a node, and a container that ought to run has not been started. It may wait for a Secret, or for an image.
+    /// The pod has a node, but none of its containers has started, or one cannot be configured. The pod may wait for a
+    /// Secret, or for an image.
     Starting,
-    /// As far as it gets by itself.
+    /// A container has started, and the kubelet reports none that cannot be configured.
     Started,
 }
 
 impl AskingPod {
-    /// What is to be known of a pod; `None` when it asks for nothing, ends, or has ended.
+    /// Reads a pod; `None` if it asks for nothing, is being deleted or has ended.
     pub(crate) fn read(
         object: &DynamicObject,
         defaults: Option<&NamespaceDefaults>,
@@ -98,7 +96,7 @@ impl AskingPod {
         let pod = json!({"metadata": {"annotations": annotations}, "spec": object.data.get("spec")});
         let gates = names_in(&object.data, "/spec/schedulingGates");
         let (demands, injected) = match demands(&pod, defaults, settings) {
-            // Somebody has to open its gate, even if its Namespace has changed its mind since.
+            // bindery must open its own gate, even if the Namespace has changed its defaults since.
             Ok(demands) if demands.is_empty() && !gates.iter().any(|gate| gate == GATE) => return None,
             Ok(demands) => (demands, injection(&pod, defaults, settings)),
             Err(error) => (Vec::new(), Err(error)),
@@ -119,8 +117,8 @@ impl AskingPod {
         })
     }
 
-    /// The same of a pod in a namespace that the webhook leaves alone. It gets nothing, so it asks for nothing whatever it
-    /// says; but if it has bindery's gate from before, it is to be let go.
+    /// Reads a pod of a namespace that the webhook excludes. Its annotations are ignored, so it has no demands. `None`
+    /// unless it has bindery's gate from an earlier time, which must be opened.
     pub(super) fn read_left_alone(object: &DynamicObject) -> Option<Self> {
         if !names_in(&object.data, "/spec/schedulingGates").iter().any(|gate| gate == GATE) {
             return None;
@@ -130,12 +128,12 @@ impl AskingPod {
         Self::read(&silent, None, &InjectSettings::default())
     }
 
-    /// Whether it was created without something that it asks for.
+    /// Whether the pod was created without something that it asks for.
     pub(crate) fn is_missed(&self) -> bool {
         self.share != Share::Full
     }
 
-    /// Whether it may be waiting for a Secret: it has a place for it, and is held back or has not started everything.
+    /// Whether the pod may be waiting for a Secret: it is injected, and it is gated or starting.
     pub(crate) fn may_wait(&self) -> bool {
         let is_held_back = || self.gates.iter().any(|gate| gate == contract::pod::GATE);
         !self.is_missed()
@@ -146,24 +144,24 @@ impl AskingPod {
             }
     }
 
-    /// The object that made it and would make another in its place.
+    /// The controller, which would replace the pod.
     pub(crate) fn controller(&self) -> Option<&OwnerReference> {
         self.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
     }
 
-    /// Whether it asks for this binding.
+    /// Whether the pod asks for this binding.
     pub(crate) fn asks_for(&self, binding: &str) -> bool {
         self.demands.iter().any(|demand| demand.is_binding(binding))
     }
 }
 
 impl AskingPod {
-    /// Whether it waits behind bindery's gate.
+    /// Whether the pod has bindery's gate.
     pub(super) fn is_gated(&self) -> bool {
         self.gates.iter().any(|gate| gate == GATE)
     }
 
-    /// The Secrets of its bindings without which it cannot start.
+    /// The Secrets of the pod's bindings without which it cannot start.
     pub(super) fn needed_secrets(&self) -> Vec<String> {
         self.demands
             .iter()
@@ -183,7 +181,7 @@ impl Share {
     }
 }
 
-/// What the webhook would do to the pod.
+/// The injection that the webhook would compute.
 fn injection(
     pod: &Value,
     defaults: Option<&NamespaceDefaults>,
@@ -195,7 +193,7 @@ fn injection(
     }
 }
 
-/// The objects all keys of which single containers get as variables, where there are several.
+/// For each container that gets all keys of several objects as variables: these objects.
 fn variable_sources(pod: &Value, demands: &[Demand]) -> Vec<Vec<VariableSource>> {
     let source = |entry: &Value| {
         let (kind, name) = ObjectKind::ALL
@@ -218,7 +216,7 @@ fn variable_sources(pod: &Value, demands: &[Demand]) -> Vec<Vec<VariableSource>>
     all
 }
 
-/// The containers that an injection would add something to.
+/// The containers to which an injection would add something.
 fn lacking(pod: &Value, injection: &Injection) -> Vec<String> {
     let mut names = Vec::new();
     for step in injection.patch.iter() {
@@ -246,13 +244,13 @@ impl Stage {
                 || state("terminated")
                 || status.get("lastState").and_then(Value::as_object).is_some_and(|last| !last.is_empty())
         };
-        // The kubelet's word for a container whose variables cannot be had.
+        // The kubelet's reason for a container whose variables cannot be set.
         let is_held = |status: &Value| {
             status
                 .pointer("/state/waiting/reason")
                 .is_some_and(|reason| reason == "CreateContainerConfigError")
         };
-        // Volumes come before the first container, so one that was started has them all.
+        // The kubelet sets up volumes before the first container, so a started container has them all.
         if statuses(pod).any(is_held) || !statuses(pod).any(has_started) {
             Self::Starting
         } else {
@@ -282,7 +280,7 @@ fn names_in(pod: &Value, list: &str) -> Vec<String> {
     entries.into_iter().flatten().filter_map(|entry| entry.get("name")?.as_str()).map(str::to_owned).collect()
 }
 
-/// Of the metadata what is asked for.
+/// The metadata that controllers need.
 fn kept(metadata: &ObjectMeta) -> ObjectMeta {
     ObjectMeta {
         name: metadata.name.clone(),

@@ -22,7 +22,7 @@ use crate::k8s::{explain, explain_watch};
 /// The page size of lists, which bounds the number of whole pods in memory.
 const PAGE: u32 = 100;
 
-/// A pod that changed. Its state is in the store, or the pod is gone: controllers are level-triggered.
+/// A pod that changed. The queue carries only the reference: the state is in the store, or the pod is gone.
 pub(super) type PodRef = ObjectRef<AskingPod>;
 
 /// The pods that changed, for one controller.

@@ -1,7 +1,7 @@
-//! Owners whose pods the API server refused because it could not reach the webhook. Their controllers retry with a back-off of
-//! up to minutes. Once the webhook is available again bindery nudges each owner, so that its controller retries at once.
-//!
-//! The events `FailedCreate` of the controllers name the owners. A nudge is a condition in the owner's status: a change of the
+//! Owners whose pods the API server refused because it could not reach the webhook. Their controllers retry with a
+//! back-off of up to minutes. Once the webhook is available again bindery nudges each owner, so that its controller
+//! retries at once. The controllers' `FailedCreate` events name the owners. A nudge is a condition in the owner's
+//! status: the change makes the controller reconcile, and it does not affect running pods.
 //! status makes the controller reconcile, and it does not change what runs.
 
 use std::{fmt::Debug, future::pending, time::Duration};
@@ -36,7 +36,7 @@ use crate::{
 
 /// The reason of the events with which controllers report a refused pod.
 const FAILED_CREATE: &str = "FailedCreate";
-/// The time between two nudges, so that many owners do not retry in the same moment: 1,000 owners take 4 s.
+/// The time between two nudges, so that many owners do not retry at the same moment: 1,000 owners take 4 s.
 const NUDGE_INTERVAL: Duration = Duration::from_millis(4);
 /// The number of concurrent nudges, so that slow answers do not delay the other owners.
 const NUDGE_CONCURRENCY: usize = 16;
@@ -46,9 +46,9 @@ const NUDGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The Service through which the API server reaches the webhook.
 #[derive(Clone, Debug)]
 pub struct WebhookService {
-    /// The namespace.
+    /// The Service's namespace.
     pub namespace: String,
-    /// The name.
+    /// The Service's name.
     pub name: String,
 }
 
@@ -125,7 +125,7 @@ async fn schedule(
 fn watch_refusals(client: &Client, unreadable: Unreadable) -> impl Stream<Item = Owner> + use<> {
     let api: Api<DeserializeGuard<Event>> = Api::all(client.clone());
     let told = watcher::Config::default().fields(&format!("reason={FAILED_CREATE}"));
-    // Anybody who can write events can write undecodable ones, for example of the year 9999.
+    // Any user who can write events can write undecodable ones, for example of the year 9999.
     let none_is_kept = reflector::store().0;
     events(api, told, none_is_kept, unreadable).filter_map(async |event| match event {
         Ok(watcher::Event::Apply(event) | watcher::Event::InitApply(event)) => {

@@ -1,6 +1,6 @@
-//! Pods that are injected and wait for their Secrets. The kubelet reports that a Secret is missing; the events recorded here say
-//! why. Each waiting pod has a deadline of its own; other pods cost nothing. Several pods are diagnosed concurrently, so that a
-//! read without an answer delays the events of its own pod only.
+//! Pods that are injected and wait for their Secrets. The kubelet reports that a Secret is missing; the events recorded
+//! here explain the cause. Each waiting pod has its own deadline; other pods cost nothing. Several pods are diagnosed
+//! concurrently, so that a read that hangs delays only the events of its own pod.
 
 use std::{
     collections::{BTreeMap, HashMap},

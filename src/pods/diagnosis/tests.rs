@@ -90,7 +90,7 @@ fn a_config_map_is_told_of_like_a_secret() {
     assert_eq!(told(&keys(&["level"])), None);
 }
 
-/// The names of a ConfigMap's keys are read, of a Secret nothing but whether it exists.
+/// The keys of a ConfigMap are read; of a Secret only its existence.
 #[tokio::test]
 async fn a_config_map_is_looked_up_where_it_is() {
     let service = tower::service_fn(move |request: axum::http::Request<kube::client::Body>| {

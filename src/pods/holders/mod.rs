@@ -1,5 +1,5 @@
-//! Who holds which set of credentials: the answer of `bindery who`, looked up with the rights of whoever asks. How it is
-//! printed is up to `cli`.
+//! Finds which pods hold which credentials: the answer of `bindery who`, looked up with the permissions of its user.
+//! `cli` prints it.
 
 mod question;
 mod references;
@@ -27,7 +27,7 @@ use crate::{
     k8s::{explain, list::list},
 };
 
-/// The question cannot be answered.
+/// The holders cannot be found.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WhoError {
     #[error("the pods of namespace {namespace} cannot be listed: {reason}")]
@@ -38,69 +38,69 @@ pub(crate) enum WhoError {
     Nobody { name: String, namespace: String, guess: String },
 }
 
-/// The answer.
+/// The result of `bindery who`.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Answer {
     pub(crate) holders: Vec<Holder>,
-    /// What could not be looked up, and what that leaves out.
+    /// What could not be looked up, and what is missing from the result therefore.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) notes: Vec<String>,
 }
 
-/// One way in which a container has a Secret of the binding, or a ConfigMap, whether it asks for it or not, or lacks what it asks for.
+/// One way in which a container holds a Secret of a binding or a ConfigMap, or lacks one that the pod asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Holder {
-    /// The binding, or `secret/NAME` or `configmap/NAME`.
+    /// The name of the binding, or `secret/NAME` or `configmap/NAME`.
     pub(crate) binding: String,
     pub(crate) pod: String,
     pub(crate) container: String,
-    /// `env`, `files`, `subPath` (files that stay as they were when the container started), `volume` (a volume's driver has it)
-    /// or `image pull`.
+    /// `env`, `files`, `subPath` (files that are never refreshed after the container's start), `volume` (read by a
+    /// volume's driver) or `image pull`.
     pub(crate) how: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) revision: Option<i64>,
     pub(crate) state: State,
-    /// Since when the container runs, or the pod exists.
+    /// The start of the container, or else the creation of the pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) since: Option<Timestamp>,
-    /// What `state` leaves open.
+    /// Details of `state`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) detail: Option<String>,
 }
 
-/// Whether a container holds what it asks for.
+/// Whether a container holds the credentials that the pod asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
-    /// The newest credentials.
+    /// The container holds the newest credentials.
     Held,
-    /// Older ones.
+    /// The container holds older credentials.
     Outdated,
-    /// Those of a binding of the same name that was deleted: they work no more.
+    /// The container holds revoked credentials of a deleted binding of the same name.
     Revoked,
-    /// It started without, which it may.
+    /// The container started without the credentials, which are optional.
     Without,
-    /// It runs with some; which cannot be told.
+    /// The container holds credentials of an unknown revision.
     Unknown,
-    /// It does not run yet, or not now.
+    /// The container is not running.
     Stopped,
-    /// It waits for a Secret or ConfigMap.
+    /// The container waits for a Secret or ConfigMap.
     Waiting,
-    /// It was created without.
+    /// The pod was created without the credentials.
     Missed,
 }
 
 impl State {
-    /// Whether somebody ought to do something.
+    /// Whether the user has to act.
     pub(crate) fn is_trouble(self) -> bool {
         matches!(self, Self::Outdated | Self::Revoked | Self::Waiting | Self::Missed)
     }
 }
 
-/// Who holds what in a namespace; of one binding if `name` is given.
+/// The holders in a namespace; only those of one binding if `name` is given.
 ///
 /// # Errors
-/// When pods may not be listed, or nothing is known of the binding that was named.
+/// Fails when pods cannot be listed, or the named binding is unknown.
 pub(crate) async fn answer(
     client: &Client,
     namespace: &str,
@@ -178,7 +178,7 @@ impl Answer {
 }
 
 impl BindingsOf {
-    /// That a binding exists which no pod asks for.
+    /// Fails unless the binding is known to exist. Called when no pod asks for it.
     fn expect(&self, name: &str, namespace: &str) -> Result<(), WhoError> {
         if self.state(name).is_some_and(|state| state != BindingState::Missing) {
             return Ok(());
@@ -190,7 +190,7 @@ impl BindingsOf {
 }
 
 impl Holder {
-    /// One that does not run (yet).
+    /// A holder that is not running.
     fn new(binding: String, pod: &SeenPod, container: &str, how: &'static str) -> Self {
         Self {
             binding,

@@ -1,5 +1,5 @@
-//! What is asked of the pods of a namespace, and what each of them answers: what it has by its references to Secrets and ConfigMaps,
-//! and what it lacks of what it asks for.
+//! Finds, for each pod of a namespace, which Secrets and ConfigMaps it holds through its references, and which ones it
+//! asks for but lacks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,11 +25,11 @@ use crate::{
     },
 };
 
-/// A pod that has not ended, and what it has. One that is being deleted counts: it works until it is gone.
+/// A pod that has not ended, and its references. A pod that is being deleted counts, because it runs until it is gone.
 pub(super) struct SeenPod {
     pub(super) name: String,
     pub(super) created: Option<Timestamp>,
-    /// What it asks for, if anything; nothing of a pod that ends.
+    /// The pod's demands; `None` if it has none or is being deleted.
     pub(super) asking: Option<AskingPod>,
     references: BTreeSet<Reference>,
     running: Vec<(String, Timestamp)>,
@@ -69,15 +69,15 @@ pub(super) fn unclear(pod: &AskingPod) -> Option<&str> {
 /// Why a pod waits for an object, by the object's kind and name.
 pub(super) type Waits = BTreeMap<(ObjectKind, String), String>;
 
-/// What is asked, and what is known to answer it.
+/// The query, and the known objects from which it is answered.
 pub(super) struct Question<'a> {
     name: Option<&'a str>,
     pub(super) bindings: BindingsOf,
-    /// Bindings that pods ask for, by the names of their Secrets.
+    /// The bindings that pods ask for, by the names of their Secrets.
     asked_for: BTreeMap<String, String>,
-    /// Plain Secrets and ConfigMaps that pods ask for.
+    /// The plain Secrets and ConfigMaps that pods ask for.
     plain: BTreeSet<(ObjectKind, String)>,
-    /// Of Secrets without a binding, whether they exist.
+    /// Whether Secrets without a binding exist.
     pub(super) exist: BTreeMap<String, bool>,
 }
 
@@ -85,7 +85,7 @@ impl<'a> Question<'a> {
     pub(super) fn new(name: Option<&'a str>, pods: &[SeenPod], bindings: BindingsOf) -> Self {
         let (mut asked_for, mut plain) = (BTreeMap::new(), BTreeSet::new());
         let demanded = pods.iter().flat_map(SeenPod::demands).map(|demand| (demand.source, &*demand.name));
-        // What is asked about may be gone, and its pods not.
+        // The named object may be deleted while pods still hold it.
         for (source, name) in demanded.chain(name.map(Source::split)) {
             if source == Source::ServiceBinding {
                 for secret in [name.to_owned(), env_secret_name(name)] {
@@ -98,8 +98,8 @@ impl<'a> Question<'a> {
         Self { name, bindings, asked_for, plain, exist: BTreeMap::new() }
     }
 
-    /// What users call an object, and its binding if there is one: the Secret of a binding is the binding's, however a pod came by
-    /// it. Nothing if nobody has asked about the object.
+    /// The label of an object in the result, and its binding if there is one: a Secret of a binding counts as the
+    /// binding, whatever way the pod refers to it. `None` if the object is not part of the query.
     fn named(&self, object: Object<'_>) -> Option<(String, Option<&SeenBinding>)> {
         let Object { kind, name } = object;
         if kind == ObjectKind::Secret {
@@ -113,12 +113,12 @@ impl<'a> Question<'a> {
         self.plain.contains(&(kind, name.to_owned())).then(|| (plain_label(object), None))
     }
 
-    /// Whether the answer is to be about an object that users call so.
+    /// Whether the query includes the object with this label.
     fn is_about(&self, label: &str, object: Object<'_>) -> bool {
         self.name.is_none_or(|name| name == label || name == plain_label(object))
     }
 
-    /// For which of its Secrets and ConfigMaps the pod waits, and why.
+    /// The Secrets and ConfigMaps that the pod waits for, and why.
     pub(super) async fn waits(&self, client: &Client, namespace: &str, pod: &SeenPod) -> Waits {
         let mut waits = Waits::new();
         for demand in pod.asking.iter().filter(|pod| pod.may_wait()).flat_map(|pod| &pod.demands) {
@@ -135,7 +135,7 @@ impl<'a> Question<'a> {
         waits
     }
 
-    /// Looks whether Secrets are there that have no binding. One that is not was revoked with its binding.
+    /// Looks up whether Secrets without a binding exist. A missing one was revoked with its binding.
     pub(super) async fn look_up_lost(&mut self, client: &Client, namespace: &str, pod: &SeenPod) {
         let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
         for object in pod.references.iter().map(Reference::object) {
@@ -145,13 +145,13 @@ impl<'a> Question<'a> {
             if is_known || is_plain || !self.is_about(&label, object) {
                 continue;
             }
-            // Whoever may not see it cannot tell.
+            // Without permission to read the Secret its state is unknown, so it does not count as missing.
             let exists = !matches!(api.get_metadata_opt(object.name).await, Ok(None));
             self.exist.insert(object.name.to_owned(), exists);
         }
     }
 
-    /// A pod's containers, and how each has what it has or lacks what it asks for.
+    /// The ways in which a pod's containers hold credentials, or lack those that the pod asks for.
     pub(super) fn holders(&self, pod: &SeenPod, waits: &Waits, now: Timestamp) -> Vec<Holder> {
         let mut holders: Vec<Holder> = Vec::new();
         for reference in pod.references.iter().filter(|reference| !pod.done.contains(&reference.container)) {
@@ -168,7 +168,7 @@ impl<'a> Question<'a> {
             } else if let Some(started) = started {
                 self.hold(&mut holder, reference, binding, started, now);
             }
-            // `secretKeyRef`s and the variables of the binding are one way.
+            // `secretKeyRef`s and the variables of the binding count as one way.
             if !holders.contains(&holder) {
                 holders.push(holder);
             }
@@ -203,7 +203,7 @@ impl<'a> Question<'a> {
         holder.hold(&held);
     }
 
-    /// What the pod asks for and its containers do not have.
+    /// The demands of the pod that its containers lack.
     fn missing(&self, pod: &SeenPod, holders: &[Holder]) -> Vec<Holder> {
         let Some(asking) = &pod.asking else { return Vec::new() };
         let mut missing = Vec::new();
@@ -231,14 +231,14 @@ impl<'a> Question<'a> {
 }
 
 impl SeenBinding {
-    /// The credentials that it has had.
+    /// The history of the binding's credentials.
     fn life(&self) -> Life<'_> {
         let created = self.creation_timestamp().map(|time| time.0);
         Life { created, revisions: self.revisions() }
     }
 }
 
-/// Why a pod waits for what it asks for; nothing if it does not.
+/// Why a pod waits for an object that it asks for; `None` if it does not wait.
 async fn waits(client: &Client, namespace: &str, demand: &Demand, bindings: &BindingsOf) -> Option<String> {
     match whys(client, namespace, std::slice::from_ref(demand), bindings).await {
         Ok(whys) => whys.into_iter().next().map(|why| why.text),
@@ -250,7 +250,7 @@ fn object_of(demand: &Demand) -> Object<'_> {
     Object { kind: demand.source.holder(), name: &demand.name }
 }
 
-/// What users call an object that is not a binding's.
+/// The label of an object without a binding.
 fn plain_label(object: Object<'_>) -> String {
     let source = match object.kind {
         ObjectKind::Secret => Source::Secret,

@@ -1,4 +1,4 @@
-//! Which Secrets and ConfigMaps a pod really has, and in which way: what its containers refer to, whatever its annotations say
+//! Finds the Secrets and ConfigMaps that a pod's containers refer to, and in which way, whatever its annotations are
 //! now. Pure.
 
 use std::collections::BTreeSet;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::injection::{Object, ObjectKind};
 
-/// Stands for the container in what a pod has as a whole.
+/// Replaces the container's name in references of the whole pod.
 const WHOLE_POD: &str = "-";
 
 /// A container's reference to a Secret or ConfigMap.
@@ -18,7 +18,7 @@ pub(super) struct Reference {
     pub(super) way: Way,
     kind: ObjectKind,
     name: String,
-    /// Whether the container starts also without the object.
+    /// Whether the container can start without the object.
     pub(super) optional: bool,
 }
 
@@ -28,23 +28,23 @@ impl Reference {
     }
 }
 
-/// How a container has a Secret or ConfigMap.
+/// The way in which a container uses a Secret or ConfigMap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Way {
-    /// As variables, which stay as they were when the container started.
+    /// As variables, which keep their values from the container's start.
     Env,
-    /// As files, which follow the object.
+    /// As files, which are refreshed when the object changes.
     Files,
-    /// As a file or folder of a volume (`subPath`), which stays as it was when the container started.
+    /// As a file or folder of a volume (`subPath`), which keeps its content from the container's start.
     SubPath,
-    /// A volume's driver has it.
+    /// Through a volume's driver.
     Volume,
-    /// The kubelet pulls images with it.
+    /// As an image pull secret of the kubelet.
     Pull,
 }
 
 impl Way {
-    /// As users are told of it.
+    /// The name in the output of `bindery who`.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Env => "env",
@@ -56,7 +56,7 @@ impl Way {
     }
 }
 
-/// All references of a pod, each once.
+/// All references of a pod, without duplicates.
 pub(super) fn references(pod: &Value) -> BTreeSet<Reference> {
     let mut found = BTreeSet::new();
     let volumes: Vec<Given<'_>> = list(pod, "/spec/volumes").flat_map(given_by).collect();
@@ -122,7 +122,7 @@ fn of_source<'a>(volume: &'a str, field: &str, source: &'a Value) -> Vec<Given<'
         };
         return ObjectKind::ALL.into_iter().flat_map(of).collect();
     }
-    // Azure calls it otherwise than all others.
+    // Azure's driver uses another field name than all others.
     ["/secretRef/name", "/nodePublishSecretRef/name", "/secretName"]
         .iter()
         .filter_map(|path| text(source, path))
@@ -136,7 +136,7 @@ fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
         .flat_map(|path| list(pod, path))
 }
 
-/// The containers that run, and since when; ephemeral ones as well.
+/// The running containers and their start times, with ephemeral containers.
 pub(super) fn running(pod: &Value) -> Vec<(String, Timestamp)> {
     let since = |status: &Value| {
         Some((text(status, "/name")?.to_owned(), text(status, "/state/running/startedAt")?.parse().ok()?))
@@ -148,7 +148,7 @@ pub(super) fn running(pod: &Value) -> Vec<(String, Timestamp)> {
         .collect()
 }
 
-/// The init containers that have run, and the ephemeral ones: they hold nothing any more.
+/// The init and ephemeral containers that have ended: they hold nothing any more.
 pub(super) fn done(pod: &Value) -> Vec<String> {
     ["/status/initContainerStatuses", "/status/ephemeralContainerStatuses"]
         .into_iter()

@@ -1,4 +1,4 @@
-//! Which revision of the credentials a container holds, as far as the times of writes and starts tell. Pure.
+//! Derives which revision of the credentials a container holds from the times of writes and starts. Pure.
 
 use std::time::Duration;
 
@@ -20,22 +20,23 @@ pub(super) struct Life<'a> {
     pub(super) revisions: &'a [Revision],
 }
 
-/// What a container holds.
+/// The credentials that a container holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Held {
-    /// The newest revision, which has this number.
+    /// The newest revision, with this number.
     Newest(i64),
-    /// An older revision, and since when it has been outdated.
+    /// An older revision, and the time since which it has been outdated.
     Outdated(i64, Timestamp),
     /// Credentials of an earlier binding of the same name, which was deleted before this time.
     Revoked(Timestamp),
-    /// None: it started without credentials.
+    /// No credentials: the container started without them.
     Nothing,
     /// One of several revisions.
     Unknown,
 }
 
-/// What a container that started at this time has in its environment. With an `optional` Secret it may have started without it.
+/// The credentials in the environment of a container with this start time. An `optional` Secret may have been absent
+/// then.
 pub(super) fn in_variables(life: Life<'_>, started: Timestamp, optional: bool) -> Held {
     if let Some(created) = life.created.filter(|created| started < *created) {
         let is_clear = started + CLOCK_TOLERANCE <= created && !optional;
@@ -46,13 +47,13 @@ pub(super) fn in_variables(life: Life<'_>, started: Timestamp, optional: bool) -
     {
         return if started + CLOCK_TOLERANCE <= first.written_at.0 { Held::Nothing } else { Held::Unknown };
     }
-    // A container reads its variables at its start.
+    // A container's variables are set at its start.
     let before = |revision: &Revision| revision.written_at.0 + CLOCK_TOLERANCE <= started;
     let after = |revision: &Revision| revision.written_at.0 >= started + CLOCK_TOLERANCE;
     held(life.revisions, before, after)
 }
 
-/// What the files of a container that started at this time hold now.
+/// The credentials in the files of a container with this start time.
 pub(super) fn in_files(life: Life<'_>, started: Timestamp, now: Timestamp) -> Held {
     let is_refreshed = |revision: &Revision| revision.written_at.0 + FILE_REFRESH <= now;
     let is_older = life.created.is_some_and(|created| started < created);
@@ -62,7 +63,8 @@ pub(super) fn in_files(life: Life<'_>, started: Timestamp, now: Timestamp) -> He
     held(life.revisions, is_refreshed, |_| false)
 }
 
-/// `before`: written so early that no older revision can be held; `after`: written so late that it cannot be held.
+/// `before`: written so early that an older revision is impossible; `after`: written so late that this revision is
+/// impossible.
 fn held(
     revisions: &[Revision],
     before: impl Fn(&Revision) -> bool,
@@ -70,7 +72,7 @@ fn held(
 ) -> Held {
     let first = revisions.iter().rposition(before).unwrap_or_default();
     let possible = revisions.iter().enumerate().skip(first);
-    // The first revision is possible even if it was written later: there was no other.
+    // The first revision is possible even if it was written later, because there was no other.
     let possible: Vec<usize> = possible
         .filter(|(index, revision)| *index == 0 || !after(revision))
         .map(|(index, _)| index)
@@ -133,7 +135,7 @@ mod tests {
         assert_eq!(in_files(life, at(950), at(now)), expected);
     }
 
-    /// The binding was deleted and made anew at 1000; its credentials were written at 1002.
+    /// The binding was deleted and recreated at 1000; its credentials were written at 1002.
     #[rstest]
     #[case::long_before(500, false, Held::Revoked(at(1000)))]
     #[case::before(990, false, Held::Revoked(at(1000)))]

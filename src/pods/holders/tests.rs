@@ -62,7 +62,7 @@ fn a_container_that_started_since_holds_the_newest() {
     assert_eq!(told(&bound(&running("2026-11-21T11:00:00Z")), &[db()]), expected);
 }
 
-/// The credentials with which the container started were revoked with the binding that was deleted.
+/// The container's credentials were revoked when the earlier binding was deleted.
 #[test]
 fn a_binding_made_anew_is_not_what_an_older_container_holds() {
     let since = Some("since 2026-11-21T08:00:00Z");
@@ -78,7 +78,7 @@ fn what_has_no_binding_any_more_is_revoked() {
     assert_eq!(told(&bound(&running("2026-11-21T11:00:00Z")), &[]), expected);
 }
 
-/// Who deletes a binding that nobody asks for any more would cut this pod off.
+/// A user who deletes an apparently unused binding would break this pod.
 #[test]
 fn a_pod_counts_by_what_it_has_and_not_by_what_its_annotations_say_now() {
     let mut pod = bound(&running("2026-11-21T11:00:00Z"));
@@ -112,7 +112,7 @@ fn a_pod_that_never_asked_counts_by_its_references(#[case] container: &Value, #[
     assert_eq!(asked(Some("queue"), &object(&changes), &[db()], None), []);
 }
 
-/// Nobody counts the revisions of a ConfigMap.
+/// ConfigMaps have no revisions.
 #[test]
 fn config_maps_count_where_pods_ask_for_them_or_somebody_asks_about_them() {
     let mut changes = running("2026-11-21T11:00:00Z");
@@ -135,7 +135,7 @@ fn config_maps_count_where_pods_ask_for_them_or_somebody_asks_about_them() {
     assert_eq!(asked(None, &silent, &[], None), []);
 }
 
-/// It works until it is gone.
+/// A pod that is being deleted uses its credentials until it is gone.
 #[test]
 fn a_pod_that_ends_still_holds() {
     let mut changes = running("2026-11-21T11:00:00Z");
@@ -179,7 +179,7 @@ fn an_init_container_that_is_done_holds_nothing() {
     assert_eq!(told(&bound(&changes), &[db()]).len(), 2, "env and files of app");
 }
 
-/// A Secret that is there without a binding is somebody's own.
+/// A Secret that exists without a binding belongs to another owner.
 #[tokio::test]
 async fn whether_a_secret_without_a_binding_exists_is_looked_up_once() {
     let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));

@@ -19,7 +19,7 @@ use crate::pods::{
     pod::tests::{object, read},
 };
 
-/// An API server that evicts a pod, as often as it is told to.
+/// An API server that allows and counts evictions.
 async fn api_server(evictions: Arc<AtomicUsize>) -> Client {
     let evict = async |State(evictions): State<Arc<AtomicUsize>>| {
         evictions.fetch_add(1, Ordering::SeqCst);
@@ -33,7 +33,7 @@ async fn api_server(evictions: Arc<AtomicUsize>) -> Client {
     Client::try_from(Config::new(url.parse().unwrap())).unwrap()
 }
 
-/// The successor would be refused, and the owner have lost its pod.
+/// The API server would refuse the successor, and the owner would lose its pod.
 #[tokio::test]
 async fn nothing_is_evicted_while_the_webhook_cannot_be_reached() {
     let evictions = Arc::new(AtomicUsize::new(0));
@@ -81,7 +81,7 @@ fn a_missed_pod_is_told_what_it_lacks_why_and_what_to_do() {
     );
 }
 
-/// One event for all pods of a Deployment, so the text must not name one of them.
+/// One event covers all pods of a Deployment, so the text must not name one of them.
 #[test]
 fn what_an_owner_is_told_is_the_same_for_all_its_pods() {
     let owner = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "d"});

@@ -5,7 +5,7 @@ use rstest::rstest;
 use super::*;
 use crate::contract::{self, pod};
 
-/// A pod as the API server has it; `changes` are merged into it.
+/// A pod as the API server returns it, with `changes` merged into it.
 pub(in crate::pods) fn object(changes: &Value) -> DynamicObject {
     let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -17,7 +17,7 @@ pub(in crate::pods) fn object(changes: &Value) -> DynamicObject {
     serde_json::from_value(pod).unwrap()
 }
 
-/// The same pod after the webhook has seen it.
+/// The same pod after its injection.
 pub(in crate::pods) fn bound(changes: &Value) -> DynamicObject {
     let mut pod = serde_json::to_value(object(changes)).unwrap();
     inject(&pod, &InjectSettings::default()).unwrap().apply(&mut pod).unwrap();
@@ -49,7 +49,7 @@ fn a_pod_that_was_not_bound_lacks_it_in_its_containers() {
     assert_eq!(pod.share, Share::Lacking { containers: vec!["app".to_owned(), "worker".to_owned()] });
 }
 
-/// A mark is no proof: the content is looked at.
+/// A mark proves nothing: the content of the pod is compared.
 #[test]
 fn a_container_that_was_added_after_the_webhook_lacks_it() {
     let mut pod = bound(&json!({}));
@@ -134,7 +134,7 @@ fn what_is_said_of_a_pod_is_kept() {
     assert_eq!(pod.meta().annotations, None, "only what is needed stays");
 }
 
-/// What the webhook warns of never reaches those whose pods a controller makes, so it is kept for an event.
+/// Users of controllers never see the webhook's warnings, so these are kept for an event.
 #[test]
 fn what_the_webhook_would_warn_of_is_kept() {
     let mut changes = json!({"spec": {"containers": [{
@@ -196,7 +196,7 @@ fn a_gated_pod_is_kept_even_if_it_asks_for_nothing_any_more() {
     assert!(pod.needed_secrets().is_empty());
 }
 
-/// Its namespace was left out after the webhook made it wait.
+/// The namespace was excluded after the webhook had added the gate.
 #[test]
 fn a_gated_pod_where_none_is_bound_is_let_go_and_no_other_is_looked_at() {
     let gated = json!({"spec": {"schedulingGates": [{"name": GATE}], "nodeName": null}});

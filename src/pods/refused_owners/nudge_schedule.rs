@@ -115,7 +115,7 @@ mod tests {
         assert!(nudges.take_due(back).is_empty(), "not before it is known everywhere");
         assert_eq!(names(nudges.take_due(back + FIRST_PAUSE)), ["a", "b"]);
         assert_eq!(nudges.next_due(), None);
-        // One of several endpoints more is no recovery.
+        // An additional endpoint is not a recovery.
         nudges.set_webhook_available(true, back + FIRST_PAUSE);
         assert_eq!(nudges.next_due(), None);
     }

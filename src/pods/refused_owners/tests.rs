@@ -1,4 +1,4 @@
-//! Which events tell of a refusal, and what becomes of it.
+//! Which events report a refusal, and when owners are nudged.
 
 use std::sync::{
     Arc, Mutex,
@@ -82,7 +82,7 @@ fn the_webhook_is_well_with_one_ready_endpoint(#[case] endpoints: &Value, #[case
     assert_eq!(has_ready_endpoint(&serde_json::from_value(slice).unwrap()), expected);
 }
 
-/// The condition is of a shape that all four kinds have, and each is new.
+/// All four kinds accept the condition, and each nudge changes it.
 #[test]
 fn a_nudge_changes_the_status_alone() {
     let at = |time: &str| condition(time.parse().unwrap());
@@ -117,7 +117,7 @@ fn owners(count: usize) -> Vec<Owner> {
     (0..count).map(|number| Owner { name: number.to_string(), ..owner(OwnerKind::ReplicaSet) }).collect()
 }
 
-/// Two seconds pass before the first, and pods are to run within ten.
+/// The first nudge is due after two seconds, so that pods run within ten.
 #[tokio::test(start_paused = true)]
 async fn a_thousand_owners_are_nudged_in_their_order_within_seconds_and_few_at_a_time() {
     let (begun, under_way) = (Mutex::new(Vec::new()), AtomicUsize::new(0));

@@ -1,4 +1,4 @@
-//! Reads the annotations of a pod, or those that a pod has from its Namespace, into a [`Request`].
+//! Parses the annotations of a pod, or those that apply from its Namespace, into a [`Request`].
 
 use serde_json::{Map, Value};
 
@@ -13,10 +13,10 @@ use super::{
 use crate::contract::{GROUP, pod};
 
 impl<'a> Request<'a> {
-    /// Reads the annotations; `None` when the pod asks for nothing, or opts out by an empty `bindery.dev/bind`.
+    /// Parses the annotations; `None` when the pod asks for nothing, or opts out with an empty `bindery.dev/bind`.
     ///
     /// # Errors
-    /// When an annotation cannot be understood.
+    /// Fails when an annotation is invalid.
     pub fn parse(annotations: &'a Map<String, Value>, system: System) -> Result<Option<Self>, InjectError> {
         let bound = match text(annotations, pod::BIND)?.unwrap_or_default() {
             "" => Vec::new(),
@@ -52,7 +52,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Warns of annotations of bindery's that it does not know: a misspelt one may be why a container gets no credentials.
+/// Warns about unknown annotations with bindery's prefix: a misspelt one may be why a container gets no credentials.
 pub(super) fn misspelt(annotations: &Map<String, Value>) -> Vec<Warning> {
     const READ: [&str; 7] =
         [pod::BIND, pod::AS, pod::ENV, pod::FILES, pod::CONTAINERS, pod::MOUNT_ROOT, pod::OPTIONAL];
@@ -86,7 +86,7 @@ impl<'a> Optional<'a> {
     }
 }
 
-/// The trimmed value of an annotation. Kubernetes reads `null` as an empty string.
+/// The trimmed value of an annotation. Kubernetes treats `null` as an empty string.
 fn text<'a>(annotations: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, InjectError> {
     match annotations.get(name) {
         None => Ok(None),
@@ -100,7 +100,7 @@ fn within<T>(annotation: &str, result: Result<T, Problem>) -> Result<T, InjectEr
     result.map_err(|problem| InjectError::annotation(annotation, problem))
 }
 
-/// The entries of a comma-separated list. An entry that comes twice is an error.
+/// The entries of a comma-separated list. A duplicate entry is an error.
 fn list(value: &str) -> Result<Vec<&str>, Problem> {
     if value.is_empty() {
         return Err(Problem::Empty);
@@ -125,7 +125,7 @@ fn read_bound(value: &str) -> Result<Vec<Bound<'_>>, Problem> {
     let mut all: Vec<Bound<'_>> = Vec::new();
     for entry in list(value)? {
         let bound = Bound::read(entry)?;
-        // A binding and the Secret of its name would be the same volume at the same path.
+        // A binding and the Secret of the same name would be the same volume at the same path.
         if all.iter().any(|other| other.object() == bound.object()) {
             return Err(Problem::Twice(shown(bound.name)));
         }
@@ -134,7 +134,7 @@ fn read_bound(value: &str) -> Result<Vec<Bound<'_>>, Problem> {
     Ok(all)
 }
 
-/// Reads `bindery.dev/bind.CONTAINER` of every container. An empty annotation asks for nothing.
+/// Parses `bindery.dev/bind.CONTAINER` of every container. An empty annotation asks for nothing.
 fn read_own<'a>(
     annotations: &'a Map<String, Value>,
     for_all: &[Bound<'a>],
@@ -152,7 +152,7 @@ fn read_own<'a>(
         if count > MOST_ENTRIES {
             return Err(InjectError::annotation(name, Problem::TooManyEntries));
         }
-        // A container may name what all containers have, but not as another source.
+        // A container may repeat an object that all containers get, but not from another source.
         let is_otherwise = |other: &Bound<'_>| {
             for_all.iter().any(|bound| bound.object() == other.object() && bound.source != other.source)
         };

@@ -1,4 +1,4 @@
-//! The containers of a pod, and which of them are bound to what.
+//! The containers of a pod, and the objects to which each is bound.
 
 use std::collections::HashMap;
 
@@ -16,11 +16,11 @@ use super::{
 };
 use crate::contract::pod;
 
-/// The most entries that are added to one pod: more do not fit into the API server's store.
+/// The maximum number of entries that are added to one pod: more exceed the size limit of the API server's store.
 const MOST_ADDITIONS: usize = 20_000;
 
-/// The most comparisons of entries for one pod, which take some hundredths of a second. A pod that fits into the store needs far
-/// fewer, but the API server asks the webhook before it checks the size.
+/// The maximum number of comparisons of entries for one pod, which take some hundredths of a second. A pod that fits
+/// into the store needs far fewer, but the API server calls the webhook before it checks the size.
 const MOST_COMPARISONS: usize = 5_000_000;
 
 /// A container or init container of the pod.
@@ -30,9 +30,9 @@ pub(super) struct Container<'a> {
     index: usize,
     pub(super) name: &'a str,
     fields: &'a Map<String, Value>,
-    /// Whether the container gets what is for all containers.
+    /// Whether the container gets the objects that are bound for all containers.
     pub(super) is_chosen: bool,
-    /// What it is bound to, the winner first.
+    /// The objects to which the container is bound, the winner first.
     pub(super) bound: Vec<Bound<'a>>,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Container<'a> {
         list(self.fields, name, || self.field(name))
     }
 
-    /// What is mounted, or attached as a device, with its path.
+    /// The container's volume mounts and devices, with their paths.
     pub(super) fn mounts(&self) -> Result<Vec<(&'a str, &'a Value)>, InjectError> {
         let mut mounts = Vec::new();
         for (list, field) in [("volumeMounts", "mountPath"), ("volumeDevices", "devicePath")] {
@@ -67,7 +67,7 @@ impl<'a> Container<'a> {
     }
 }
 
-/// The containers that are bound to anything, init containers and with them native sidecars first.
+/// The containers that are bound to anything. Init containers come first, and native sidecars with them.
 pub(super) fn bound_containers<'a>(
     spec: &'a Map<String, Value>,
     request: &Request<'a>,
@@ -94,7 +94,8 @@ pub(super) fn bound_containers<'a>(
     Ok(containers)
 }
 
-/// All containers and init containers. Ephemeral containers are added later, by a subresource, and are left alone (P6).
+/// All containers and init containers. Ephemeral containers are added later through a subresource, and are not injected
+/// (P6).
 fn containers(spec: &Map<String, Value>) -> Result<Vec<Container<'_>>, InjectError> {
     let mut containers = Vec::new();
     for kind in ["initContainers", "containers"] {
@@ -111,7 +112,7 @@ fn containers(spec: &Map<String, Value>) -> Result<Vec<Container<'_>>, InjectErr
     Ok(containers)
 }
 
-/// Refuses a request that would keep the webhook busy, before any work is done for it.
+/// Refuses a request that would take too much time, before any of the work is done.
 fn refuse_endless_work(
     spec: &Map<String, Value>,
     containers: &[Container<'_>],

@@ -1,5 +1,5 @@
-//! The annotations of a Namespace, which bind those of its pods that have no such annotations. Pure: the caller brings the
-//! Namespace.
+//! The annotations of a Namespace, which bind those of its pods that have no binding annotations. Pure: the caller
+//! reads the Namespace.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,11 +11,11 @@ use super::{
 };
 use crate::contract::{namespace, pod};
 
-/// The annotations that a pod can have from its Namespace.
+/// The annotations that a pod can inherit from its Namespace.
 const INHERITED: [&str; 7] =
     [pod::BIND, pod::AS, pod::ENV, pod::FILES, pod::CONTAINERS, pod::MOUNT_ROOT, pod::OPTIONAL];
 
-/// The annotations of a Namespace that hold for its pods.
+/// The annotations of a Namespace that apply to its pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamespaceDefaults {
     namespace: String,
@@ -23,7 +23,7 @@ pub struct NamespaceDefaults {
 }
 
 impl NamespaceDefaults {
-    /// The defaults of a Namespace with these labels and annotations; `None` unless the label switches them on and the
+    /// The defaults of a Namespace with these labels and annotations; `None` unless the label enables them and the
     /// annotations bind something.
     #[must_use]
     pub fn read(
@@ -42,8 +42,8 @@ impl NamespaceDefaults {
         Some(Self { namespace: namespace.to_owned(), annotations })
     }
 
-    /// The annotations by which the pod is bound: the pod's own where it has them, the Namespace's otherwise. `None` if
-    /// the Namespace names containers and the pod has none of them.
+    /// The annotations that apply to the pod: its own, and the Namespace's where it has none. `None` if the Namespace
+    /// names containers and the pod has none of them.
     pub(super) fn completed(&self, pod: &Value, own: &Map<String, Value>) -> Option<Map<String, Value>> {
         let mut annotations = self.annotations.clone();
         if let Some(Value::String(named)) = annotations.get_mut(pod::CONTAINERS)
@@ -59,21 +59,21 @@ impl NamespaceDefaults {
         Some(annotations)
     }
 
-    /// Names the Namespace in an error about an annotation that the pod has from there.
+    /// Adds the Namespace to an error about an annotation that the pod inherits.
     pub(super) fn attributed(&self, error: InjectError, own: &Map<String, Value>) -> InjectError {
         let is_wrong = |name: &&str| !own.contains_key(*name) && error.is_of_annotation(name);
         if INHERITED.iter().any(is_wrong) { error.of_namespace(&self.namespace) } else { error }
     }
 }
 
-/// Whether the Namespace decides what the pod is bound to: the pod has no annotation for that, and is no mirror pod.
+/// Whether the Namespace decides what the pod is bound to: the pod has no binding annotation, and is not a mirror pod.
 #[must_use]
 pub fn takes_defaults(pod: &Value) -> bool {
     annotations_of(pod).is_none_or(leave_it_to_the_namespace)
 }
 
-/// Whether a pod with these annotations, its own, may name variables one by one, or its Namespace for it. Otherwise the variables
-/// that the pod has do not matter.
+/// Whether a pod with these annotations, or its Namespace, may name single variables. If not, the variables that the
+/// pod already has do not matter.
 pub(crate) fn may_name_variables(annotations: &Map<String, Value>) -> bool {
     annotations.contains_key(pod::ENV) || leave_it_to_the_namespace(annotations)
 }
@@ -84,8 +84,8 @@ fn leave_it_to_the_namespace(annotations: &Map<String, Value>) -> bool {
     !annotations.keys().any(says_otherwise)
 }
 
-/// Finds what `pod` lacks of the bindings that its Namespace gives it; nothing if the pod's own annotations decide, also if they bind
-/// nothing.
+/// Finds what `pod` lacks of the bindings from its Namespace; nothing if the pod has binding annotations of its own,
+/// even empty ones.
 ///
 /// # Errors
 /// As for [`super::inject`].
@@ -112,8 +112,8 @@ pub fn inject_defaults(
     Ok(injection)
 }
 
-/// The containers in a Namespace's list that the pod has; `None` if it has none of them. In the pod's own list a container that is not
-/// there would be a mistake. An empty entry stays, so that the parser refuses it.
+/// The containers in a Namespace's list that the pod has; `None` if it has none of them. In the pod's own list an
+/// unknown container is an error. An empty entry is kept, so that the parser refuses it.
 fn limited_to_present(named: &str, pod: &Value) -> Option<String> {
     if named.trim().is_empty() {
         return Some(String::new());
@@ -158,13 +158,13 @@ mod tests {
         pod["spec"].take()
     }
 
-    /// The pod's spec with what it gets by default.
+    /// The pod's spec after the injection of its Namespace's defaults.
     fn injected(pod: &Value, annotations: &[(&str, &str)]) -> Value {
         let injection = inject_defaults(pod, &defaults(annotations), &InjectSettings::default()).unwrap();
         spec_of(pod.clone(), &injection)
     }
 
-    /// The spec of a pod that has these annotations itself.
+    /// The spec of a pod after the injection of its own annotations.
     fn asked(annotations: &Value) -> Value {
         let pod = pod_with(annotations);
         let injection = inject(&pod, &InjectSettings::default()).unwrap();
@@ -269,7 +269,7 @@ mod tests {
         );
     }
 
-    /// P1: also after another webhook added a container.
+    /// P1: holds also after another webhook added a container.
     #[test]
     fn what_is_there_is_not_added_again() {
         let defaults = defaults(&[(pod::BIND, "db")]);

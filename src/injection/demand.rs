@@ -1,5 +1,5 @@
-//! What a pod asks for, one value for each binding, Secret and ConfigMap. From this `pods` tells what the pod holds, lacks or waits
-//! for; `injection::pod` decides what is added to the pod.
+//! The demands of a pod: one value for each binding, Secret and ConfigMap that it asks for. `pods` compares the demands
+//! with what the pod holds, lacks or waits for; `injection::pod` decides what is added to the pod.
 
 use serde_json::{Map, Value};
 
@@ -18,62 +18,63 @@ use crate::contract::env_secret_name;
 /// A ServiceBinding, Secret or ConfigMap that a pod asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Demand {
-    /// Where it comes from.
+    /// The source of the binding.
     pub source: Source,
     /// The name of the ServiceBinding, the Secret or the ConfigMap.
     pub name: String,
-    /// The containers that get it.
+    /// The containers that get the object.
     pub containers: Vec<String>,
-    /// The names of the objects, of the kind that holds its keys, without which they cannot start.
+    /// The names of the objects that must exist before the containers can start. Their kind is the one that holds the
+    /// keys.
     pub needs: Vec<String>,
-    /// The variables that they get.
+    /// The variables that the containers get.
     pub variables: Variables,
-    /// Whether they get files.
+    /// Whether the containers get files.
     pub files: bool,
-    /// The keys without which they cannot start, because the pod names them one by one.
+    /// The keys that must exist before the containers can start, because the pod names them one by one.
     pub keys: Vec<String>,
-    /// Whether they start also without it; then `needs` and `keys` are empty.
+    /// Whether the containers can start without the object; then `needs` and `keys` are empty.
     pub is_optional: bool,
 }
 
 impl Demand {
-    /// As the annotation writes it.
+    /// The name as an annotation writes it.
     #[must_use]
     pub fn label(&self) -> String {
         Bound { source: self.source, name: &self.name }.to_string()
     }
 
-    /// Whether it is the ServiceBinding of this name.
+    /// Whether the demand is for the ServiceBinding of this name.
     #[must_use]
     pub fn is_binding(&self, name: &str) -> bool {
         self.source == Source::ServiceBinding && self.name == name
     }
 
-    /// The Secret with the variables of the ServiceBinding, if it is one.
+    /// The Secret with the variables, if the demand is for a ServiceBinding.
     #[must_use]
     pub fn env_secret(&self) -> Option<String> {
         (self.source == Source::ServiceBinding).then(|| env_secret_name(&self.name))
     }
 
-    /// Whether it gives the pod this object.
+    /// Whether the demand gives the pod this object.
     #[must_use]
     pub fn gives(&self, kind: ObjectKind, name: &str) -> bool {
         self.source.holder() == kind && (self.name == name || self.env_secret().as_deref() == Some(name))
     }
 }
 
-/// The variables that a pod gets of what it is bound to.
+/// The variables that a pod gets from a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variables {
-    /// None.
+    /// No variables.
     None,
-    /// Some that it names itself, out of the object's keys.
+    /// Variables that the pod names itself, from keys of the object.
     Named,
-    /// Those that the binding has of its own, for which there is another Secret; perhaps named ones as well.
+    /// The binding's own variables from the Secret `<binding>-env`, perhaps in addition to named ones.
     Own,
 }
 
-/// What `pod` asks for, or its Namespace for it; nothing if it opts out or is not for bindery to bind.
+/// The demands of `pod`, from its own annotations or its Namespace's; empty if the pod opts out or may not be injected.
 ///
 /// # Errors
 /// As for [`super::inject`].

@@ -1,5 +1,5 @@
-//! The entries of annotations. Those of `bindery.dev/bind` name what a pod is bound to; those of `bindery.dev/env` and
-//! `bindery.dev/files` say what becomes of single keys. The latter have one form, `NAME=BINDING/KEY`; a star on both sides
+//! Parses the entries of annotations. Entries of `bindery.dev/bind` name the objects to which a pod is bound; entries
+//! of `bindery.dev/env` and `bindery.dev/files` map single keys, in the form `NAME=BINDING/KEY`. A star on both sides
 //! stands for every key.
 
 use std::fmt;
@@ -11,26 +11,26 @@ use super::{
 };
 use crate::contract::env_secret_name;
 
-/// Stands for every key of a binding, and for its name in the variable's.
+/// Stands for every key of a binding, and for the key's name in the variable's.
 const EVERY: char = '*';
 
-/// The highest mode of a file that Kubernetes takes.
+/// The highest file mode that Kubernetes accepts.
 const HIGHEST_MODE: u32 = 0o777;
 
-/// Something that a pod is bound to.
+/// An object to which a pod is bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound<'a> {
-    /// Where it comes from.
+    /// The source of the binding.
     pub source: Source,
     /// The name of the ServiceBinding, the Secret or the ConfigMap.
     pub name: &'a str,
 }
 
 impl<'a> Bound<'a> {
-    /// Reads an entry of `bindery.dev/bind`.
+    /// Parses an entry of `bindery.dev/bind`.
     pub(super) fn read(entry: &'a str) -> Result<Self, Problem> {
         let (source, name) = Source::split(entry);
-        // The Secret with the variables of a ServiceBinding needs a name as well.
+        // The name of the Secret with the variables must not be too long either.
         let has_room = source != Source::ServiceBinding || env_secret_name(name).len() <= LONGEST_NAME;
         if is_object_name(name) && has_room {
             return Ok(Self { source, name });
@@ -43,7 +43,7 @@ impl<'a> Bound<'a> {
         })
     }
 
-    /// What an annotation means that refers to something in `bound`. A name without a prefix means the ServiceBinding of
+    /// Finds the member of `bound` to which an annotation refers. A name without a prefix means the ServiceBinding of
     /// that name or, without one, the Secret or ConfigMap.
     pub(super) fn find(written: &str, bound: &[Self]) -> Result<Self, NotFound> {
         let (source, name) = Source::split(written);
@@ -70,17 +70,17 @@ impl<'a> Bound<'a> {
     }
 }
 
-/// As annotations write it.
+/// The form in annotations.
 impl fmt::Display for Bound<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.source.prefix(), self.name)
     }
 }
 
-/// Why a name in an annotation refers to nothing that is bound.
+/// Why a name in an annotation does not refer to exactly one bound object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotFound {
-    /// Nothing of that name is bound.
+    /// No object of that name is bound.
     NotBound,
     /// A Secret and a ConfigMap of that name are bound.
     Ambiguous,
@@ -100,7 +100,7 @@ pub struct Variable<'a> {
 /// All keys of an object, as variables with a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllKeys<'a> {
-    /// May be empty.
+    /// The prefix, which may be empty.
     pub prefix: &'a str,
     /// The object that has the keys.
     pub object: Object<'a>,
@@ -109,17 +109,17 @@ pub struct AllKeys<'a> {
 /// A file with the value of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File<'a> {
-    /// Relative to the folder of the object.
+    /// The path relative to the folder of the object.
     pub path: &'a str,
     /// The object that has the key.
     pub object: Object<'a>,
     /// The key.
     pub key: &'a str,
-    /// The file's permissions; without one Kubernetes' default.
+    /// The file's permissions; `None` for Kubernetes' default.
     pub mode: Option<u32>,
 }
 
-/// Reads `NAME=BINDING/KEY` and `PREFIX*=BINDING/*`.
+/// Parses `NAME=BINDING/KEY` and `PREFIX*=BINDING/*`.
 pub(super) fn read_variables<'a>(
     value: &'a str,
     bound: &[Bound<'a>],
@@ -157,7 +157,7 @@ pub(super) fn read_variables<'a>(
     Ok((variables, all_keys))
 }
 
-/// Reads `PATH=BINDING/KEY` and `PATH=BINDING/KEY:MODE`.
+/// Parses `PATH=BINDING/KEY` and `PATH=BINDING/KEY:MODE`.
 pub(super) fn read_files<'a>(value: &'a str, bound: &[Bound<'a>]) -> Result<Vec<File<'a>>, Problem> {
     let mut files: Vec<File<'a>> = Vec::new();
     for entry in entries(value)? {
@@ -177,12 +177,12 @@ pub(super) fn read_files<'a>(value: &'a str, bound: &[Bound<'a>]) -> Result<Vec<
         }
         files.push(file);
     }
-    // Nobody knows whether an annotation without an entry means nothing, or everything.
+    // An annotation without an entry could mean no file or all files, so it is an error.
     if files.is_empty() { Err(Problem::Empty) } else { Ok(files) }
 }
 
 impl File<'_> {
-    /// Refuses two files that the kubelet could not write side by side.
+    /// Refuses two files of which one would be a folder of the other.
     fn refuse_beside(&self, other: &Self) -> Result<(), Problem> {
         let is_in =
             |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
@@ -196,7 +196,7 @@ impl File<'_> {
     }
 }
 
-/// An entry, taken apart.
+/// An entry, split into its parts.
 struct Reference<'a> {
     name: &'a str,
     source: &'a str,
@@ -212,7 +212,7 @@ impl<'a> Reference<'a> {
     }
 }
 
-/// The entries between commas and new lines. A comma at the end of a line makes an empty entry, which is skipped.
+/// The entries between commas and line breaks. A comma at the end of a line creates an empty entry, which is skipped.
 fn entries(value: &str) -> Result<Vec<&str>, Problem> {
     let entries = value.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
     let entries: Vec<&str> = entries.take(MOST_ENTRIES + 1).collect();
@@ -223,7 +223,7 @@ fn check_key(key: &str) -> Result<(), Problem> {
     if is_secret_key(key) { Ok(()) } else { Err(Problem::SecretKey(shown(key))) }
 }
 
-/// The object that an entry means, which must be bound.
+/// The object to which an entry refers, which must be bound.
 fn object_of<'a>(name: &str, source: &str, bound: &[Bound<'a>]) -> Result<Object<'a>, Problem> {
     match Bound::find(source, bound) {
         Ok(bound) => Ok(bound.object()),

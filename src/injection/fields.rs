@@ -1,10 +1,10 @@
-//! Fields of raw JSON, read as Kubernetes reads them.
+//! Access to fields of raw JSON, with the rules of Kubernetes.
 
 use serde_json::{Map, Value};
 
 use super::error::{InjectError, Problem};
 
-/// A list of the object; `null` counts as absent, as it does for Kubernetes.
+/// A list in the object; `null` counts as absent, as in Kubernetes.
 pub(super) fn list<'a>(
     object: &'a Map<String, Value>,
     name: &str,
@@ -22,9 +22,9 @@ pub(super) fn text<'a>(value: &'a Value, path: &[&str]) -> Option<&'a str> {
     path.iter().try_fold(value, |value, field| value.get(field))?.as_str()
 }
 
-/// Stands in a container's `env` for a variable of which nothing but the name matters, because it has a value of its own.
-/// A pod may have thousands of these; a map for each would take most of the time and memory that reading the pod takes. Those who
-/// read pods write it, and it never leaves the process.
+/// Replaces a variable in a container's `env` when only the variable's name matters, because it has a literal value. A
+/// pod may have thousands of these; a map for each would take most of the time and memory of decoding. The decoder
+/// creates it, and it never leaves the process.
 pub(crate) struct NameOnly;
 
 impl NameOnly {

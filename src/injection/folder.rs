@@ -1,4 +1,4 @@
-//! Folders to mount at, on Linux and on Windows, and when two of them are the same.
+//! Mount paths on Linux and Windows, and whether two paths are the same folder.
 
 use serde_json::Value;
 
@@ -8,17 +8,17 @@ use super::{
 };
 use crate::contract::pod;
 
-/// The operating system that a pod says it is for.
+/// The operating system of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum System {
-    /// Linux, unless the pod says otherwise.
+    /// Linux, the default.
     Linux,
     /// Windows.
     Windows,
 }
 
 impl System {
-    /// What `spec.os` says, or else the node selector
+    /// The operating system in `spec.os`, or else in the node selector
     /// (<https://kubernetes.io/docs/concepts/windows/user-guide/#ensuring-os-specific-workloads-land-on-the-appropriate-container-host>).
     #[must_use]
     pub fn of(pod: &Value) -> Self {
@@ -28,27 +28,27 @@ impl System {
     }
 }
 
-/// The folder in which each binding gets its folder.
+/// The folder that contains the folders of all bindings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MountRoot<'a> {
-    /// Without the separator at its end; empty for the root folder.
+    /// The path without a trailing separator; empty for the root folder.
     folder: &'a str,
-    /// What parts folders: a Windows pod may have either.
+    /// The separator of folders. Windows pods may use either one.
     separator: char,
     system: System,
 }
 
 impl<'a> MountRoot<'a> {
-    /// `/var/secrets`, which the kubelet of Windows puts on drive C.
+    /// `/var/secrets`, which the Windows kubelet puts on drive C.
     #[must_use]
     pub fn default_on(system: System) -> Self {
         Self { folder: pod::DEFAULT_MOUNT_ROOT, separator: '/', system }
     }
 
-    /// Reads a path.
+    /// Parses a path.
     ///
     /// # Errors
-    /// When nothing can be mounted there.
+    /// Fails when nothing can be mounted there.
     pub fn read(value: &'a str, system: System) -> Result<Self, Problem> {
         match (after_drive(value), system) {
             (Some(_), System::Linux) => Err(Problem::WindowsFolder(shown(value))),
@@ -72,7 +72,7 @@ impl<'a> MountRoot<'a> {
         }
     }
 
-    /// `folders` is what follows the drive and its separator.
+    /// `folders` is the part after the drive and its separator.
     fn on_drive(value: &'a str, folders: &str) -> Result<Self, Problem> {
         let separators = ['\\', '/'];
         let bare = folders.strip_suffix(separators).unwrap_or(folders);
@@ -90,7 +90,7 @@ impl<'a> MountRoot<'a> {
         format!("{}{}{name}", self.folder, self.separator)
     }
 
-    /// Whether the path lies below the other one, which it is not itself.
+    /// Whether `path` lies below `above`. A path is not below itself.
     pub(super) fn is_below(&self, path: &str, above: &str) -> bool {
         let is_below = |path: &str, above: &str| {
             let deeper = folders(path).count().saturating_sub(folders(above).count());
@@ -102,8 +102,8 @@ impl<'a> MountRoot<'a> {
         }
     }
 
-    /// Whether two paths are the same folder. The kubelet starts at the root, whether a path says so or not. Windows takes
-    /// either separator and any case, and drive C if none is named.
+    /// Whether two paths are the same folder. The kubelet treats relative paths as starting at the root. Windows
+    /// ignores case, accepts either separator, and uses drive C by default.
     pub(super) fn is_same(&self, path: &str, other: &str) -> bool {
         match self.system {
             System::Linux => folders(path).eq(folders(other)),
@@ -118,7 +118,7 @@ impl Default for MountRoot<'_> {
     }
 }
 
-/// What follows `C:\` or `C:/`.
+/// The part after `C:\` or `C:/`.
 fn after_drive(path: &str) -> Option<&str> {
     let (drive, folders) = path.split_once(':')?;
     let is_drive = matches!(drive.as_bytes(), [letter] if letter.is_ascii_alphabetic());
@@ -129,13 +129,13 @@ fn is_no_folder(name: &str) -> bool {
     matches!(name, "" | "." | "..")
 }
 
-/// Whether Windows has no file of this name
+/// Whether Windows does not allow this file name
 /// (<https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file#naming-conventions>).
 fn is_impossible_on_windows(name: &str) -> bool {
     name.ends_with(['.', ' ']) || name.contains(|c: char| r#"<>:"|?*\"#.contains(c) || c.is_control())
 }
 
-/// The folders of a path, the innermost first: most paths differ there.
+/// The folders of a path, the innermost first, because most paths differ there.
 fn folders(path: &str) -> impl Iterator<Item = &str> {
     path.rsplit('/').filter(is_named)
 }
@@ -144,7 +144,7 @@ fn is_named(folder: &&str) -> bool {
     !matches!(*folder, "" | ".")
 }
 
-/// The path of a Windows pod as one on Linux would be written.
+/// The path of a Windows pod in the notation of Linux.
 fn on_windows(path: &str) -> String {
     let path = path.replace('\\', "/").to_lowercase();
     path.strip_prefix("c:").unwrap_or(&path).to_owned()
@@ -235,7 +235,7 @@ mod tests {
         assert!(!windows.is_same("/var/secrets/b", r"D:\var\secrets\b"));
     }
 
-    /// The kubelet mounts what the API server takes for two paths over each other.
+    /// The API server considers these two paths different, but the kubelet mounts one over the other.
     #[test]
     fn on_linux_too_one_folder_has_several_names() {
         let linux = MountRoot::default_on(System::Linux);

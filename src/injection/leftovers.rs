@@ -1,5 +1,5 @@
-//! What an earlier patch left in a pod: volumes under bindery's names, and their mounts, of Secrets and ConfigMaps that the pod
-//! does not ask for any more. The injection removes nothing, so it warns. Pure.
+//! Finds leftovers of an earlier patch: volumes with bindery's names, and their mounts, of Secrets and ConfigMaps that
+//! the pod does not ask for any more. The injection removes nothing, so it warns about them. Pure.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,7 +13,7 @@ use super::{
     source::{Object, ObjectKind},
 };
 
-/// How many leftovers are reported at most, each in one warning.
+/// The maximum number of leftovers that are reported, each in one warning.
 const MOST: usize = 10;
 
 /// The leftovers in a pod that asks for nothing.
@@ -29,7 +29,7 @@ pub(super) fn leftovers(pod: &Value, bound: &[Container<'_>], mounted: &[Object<
     if of_bindery.is_empty() {
         return Vec::new();
     }
-    // Sorted, so that each is there once and the order is always the same.
+    // Sorted, to avoid duplicates and for a stable order.
     let mut found = BTreeSet::new();
     for container in list("initContainers").chain(list("containers")) {
         let name = text(container, &["name"]).unwrap_or_default();
@@ -60,7 +60,7 @@ pub(super) fn leftovers(pod: &Value, bound: &[Container<'_>], mounted: &[Object<
     found.into_iter().chain(unused).take(MOST).map(warning).collect()
 }
 
-/// The name and the object of a volume that bindery has made.
+/// The name and the object of a volume that bindery created.
 fn of_bindery(volume: &Value) -> Option<(&str, Object<'_>)> {
     let name = text(volume, &["name"]).filter(|name| name.starts_with(VOLUME_PREFIX))?;
     let object = ObjectKind::ALL.into_iter().find_map(|kind| {

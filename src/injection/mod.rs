@@ -1,9 +1,8 @@
-//! The injection: a pod (template) in, what has to be added to it out. Pure: no IO, no clock, no look-up, so the
-//! webhook and `bindery inject` give the same answer, before and after a binding exists.
-//!
-//! The answer is a JSON patch of `add` operations alone. So nothing that the user set can be changed or removed, fields
-//! that this version of bindery does not know survive, and the patch stays small however large the pod is. What a pod is to get is a
-//! [`Request`], which mostly is read from annotations, but need not be.
+//! The injection: computes the patch that adds bindings to a pod or pod template. Pure: it does no I/O, reads no clock
+//! and looks nothing up, so the webhook and `bindery inject` give the same result, before and after a binding exists.
+//! The result is a JSON patch with only `add` operations: it cannot change or remove the user's fields, fields that
+//! this version of bindery does not know are preserved, and the patch stays small for large pods. A [`Request`] states
+//! what a pod is to get; usually it is parsed from annotations.
 
 mod annotations;
 mod container;
@@ -40,13 +39,13 @@ pub use self::{
 };
 
 /// The annotation by which the kubelet marks the API server's copy of a static pod. Such a pod may not refer to
-/// Secrets, so it is left alone (<https://kubernetes.io/docs/tasks/configure-pod-container/static-pod/>).
+/// Secrets, so it is not injected (<https://kubernetes.io/docs/tasks/configure-pod-container/static-pod/>).
 const MIRROR_POD: &str = "kubernetes.io/config.mirror";
 
-/// The installation's part in an injection.
+/// The settings of the installation for injection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InjectSettings {
-    /// Containers that are bound only when `bindery.dev/containers` names them. A star at the end stands for any ending.
+    /// Containers that are bound only when `bindery.dev/containers` names them. A star at the end matches any suffix.
     pub exclude_containers: Vec<String>,
 }
 
@@ -80,7 +79,7 @@ impl InjectSettings {
         "vault-agent-init",
     ];
 
-    /// Whether a container gets nothing unless it is named.
+    /// Whether a container gets nothing unless an annotation names it.
     fn excludes(&self, container: &str) -> bool {
         self.exclude_containers.iter().any(|excluded| match excluded.strip_suffix('*') {
             Some(beginning) => container.starts_with(beginning),
@@ -95,28 +94,28 @@ impl Default for InjectSettings {
     }
 }
 
-/// What a pod lacks of the bindings that it asks for, and warnings for its owner.
+/// The additions that a pod needs for its bindings, and warnings for its owner.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Injection {
-    /// `add` operations relative to the pod (template); empty when there is nothing to add.
+    /// `add` operations relative to the pod (template); empty when nothing is missing.
     pub patch: Patch,
     /// What was left out or is hidden because of the pod's own fields.
     pub warnings: Vec<Warning>,
-    /// The ServiceBindings without which the pod cannot start, whether anything is to be added or not.
+    /// The ServiceBindings without which the pod cannot start, even if the patch is empty.
     pub bindings: Vec<String>,
 }
 
 impl Injection {
-    /// Whether the pod is right as it is.
+    /// Whether the pod needs no changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.patch.is_empty()
     }
 
-    /// Adds what is missing to the pod that [`inject`] was asked about.
+    /// Applies the patch to the pod that was passed to [`inject`].
     ///
     /// # Errors
-    /// When it is another pod, which lacks a field that the patch builds upon; it is then left unchanged.
+    /// Fails when it is another pod, without a field that the patch requires; the pod is then unchanged.
     pub fn apply(&self, pod: &mut Value) -> Result<(), PatchError> {
         json_patch::patch(pod, &self.patch)
     }
@@ -125,7 +124,7 @@ impl Injection {
 /// Finds what `pod`, a Pod or a pod template, lacks of the bindings that its annotations ask for.
 ///
 /// # Errors
-/// When an annotation cannot be understood, or the pod's own fields are not shaped as Kubernetes defines them.
+/// Fails when an annotation is invalid, or the pod's own fields violate the Kubernetes schema.
 pub fn inject(pod: &Value, settings: &InjectSettings) -> Result<Injection, InjectError> {
     match annotations_of(pod) {
         Some(annotations) if !annotations.contains_key(MIRROR_POD) => {
@@ -141,11 +140,11 @@ pub fn inject(pod: &Value, settings: &InjectSettings) -> Result<Injection, Injec
     }
 }
 
-/// Finds what `pod`, a Pod or a pod template, lacks of a request, whatever its annotations say.
+/// Finds what `pod`, a Pod or a pod template, lacks of a request. Ignores the pod's annotations.
 ///
 /// # Errors
-/// When the pod cannot have it: it lacks a container that is named, something of its own is in the way, or its fields are not
-/// shaped as Kubernetes defines them.
+/// Fails when the request cannot be met: the pod lacks a named container, one of its own fields conflicts, or its
+/// fields violate the Kubernetes schema.
 pub fn inject_request(
     pod: &Value,
     request: &Request<'_>,

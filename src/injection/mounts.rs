@@ -1,4 +1,4 @@
-//! The pod's own mounts: below some of them nothing can be mounted, and parts of volumes are never refreshed.
+//! Checks the pod's own mounts: nothing can be mounted below some of them, and parts of volumes are never refreshed.
 
 use std::collections::HashMap;
 
@@ -13,13 +13,13 @@ use super::{
     source::{Object, ObjectKind},
 };
 
-/// Volumes whose mounts are always read-only, and in which the kubelet creates the folders of mounts below them.
+/// Volumes whose mounts are always read-only, but in which the kubelet creates the folders for mounts below them.
 const PROJECTED: [&str; 4] = ["configMap", "downwardAPI", "projected", "secret"];
 
-/// What `hostPath.type` says of what is no folder.
+/// The values of `hostPath.type` that are not folders.
 const FILES: [&str; 5] = ["BlockDevice", "CharDevice", "File", "FileOrCreate", "Socket"];
 
-/// The most mounts of a container that are looked at as ones that let nothing be mounted below them.
+/// The maximum number of a container's mounts that are checked for blocking mounts below them.
 const MOST_BLOCKING: usize = 100;
 
 /// The pod's volumes by name.
@@ -34,7 +34,7 @@ impl<'a> Volumes<'a> {
         self.0.get(text(mount, &["name"])?).copied()
     }
 
-    /// Whether no folder can be made in the mount, so that a container with another mount below it does not start.
+    /// Whether no folder can be created in the mount, so that a container with a mount below it cannot start.
     fn takes_no_folder(&self, mount: &Value) -> bool {
         if mount.get("devicePath").is_some() {
             return true;
@@ -54,12 +54,12 @@ impl<'a> Volumes<'a> {
     }
 }
 
-/// Whether the mount gives one folder or file of its volume, not the volume.
+/// Whether the mount is a single folder or file of its volume.
 pub(super) fn is_of_a_part(mount: &Value) -> bool {
     ["subPath", "subPathExpr"].iter().any(|field| text(mount, &[field]).is_some_and(|path| !path.is_empty()))
 }
 
-/// Mounts in which no folder can be made, so that nothing can be mounted below them.
+/// Mounts in which no folder can be created, so that nothing can be mounted below them.
 pub(super) struct Blocking<'m, 'a> {
     present: &'m [(&'a str, &'a Value)],
     paths: Vec<&'a str>,
@@ -77,7 +77,7 @@ impl<'m, 'a> Blocking<'m, 'a> {
         Self { present, paths, root }
     }
 
-    /// The mount that keeps `path` from being mounted, unless another mount between both has the folder.
+    /// The mount that blocks a mount at `path`, unless another mount in between provides the folder.
     pub(super) fn above(&self, path: &str) -> Option<&'a str> {
         let above = self.paths.iter().filter(|above| self.root.is_below(path, above));
         let above = *above.max_by_key(|above| above.len())?;
@@ -86,8 +86,8 @@ impl<'m, 'a> Blocking<'m, 'a> {
     }
 }
 
-/// Warns of parts of bound objects that the pod mounts itself: the kubelet never refreshes these, so that new credentials never
-/// arrive (P19).
+/// Warns about parts of bound objects that the pod mounts itself: the kubelet never refreshes these, so new credentials
+/// do not arrive (P19).
 pub(super) fn never_refreshed(
     container: &Container<'_>,
     volumes: &Volumes<'_>,
@@ -96,7 +96,7 @@ pub(super) fn never_refreshed(
     let mut warnings = Vec::new();
     for (path, mount) in container.mounts()?.into_iter().filter(|(_, mount)| is_of_a_part(mount)) {
         let Some(volume) = volumes.of_mount(mount) else { continue };
-        // Another warning tells of what is mounted at the binding's own folder.
+        // Another warning covers mounts at the binding's own folder.
         let is_it = |object: &Object<'_>| {
             container.is_bound_to(*object) && !root.is_same(path, &root.folder_of(object.name))
         };
@@ -110,7 +110,7 @@ pub(super) fn never_refreshed(
     Ok(warnings)
 }
 
-/// The Secrets and ConfigMaps that a volume gives.
+/// The Secrets and ConfigMaps in a volume.
 fn objects_of(volume: &Value) -> impl Iterator<Item = Object<'_>> {
     let sources = volume.pointer("/projected/sources").and_then(Value::as_array);
     let projected = sources.into_iter().flatten().flat_map(|source| {

@@ -1,25 +1,25 @@
-//! The rules of Kubernetes for the names that annotations may contain, and the name bindery gives a volume.
+//! Kubernetes' rules for the names in annotations, and the name of bindery's volumes.
 
 use sha2::{Digest, Sha256};
 
 use super::source::{Object, ObjectKind};
 
-/// The longest name of an object, and the longest key.
+/// The maximum length of an object's name, and of a key.
 pub(super) const LONGEST_NAME: usize = 253;
 
-/// How the names of bindery's volumes begin.
+/// The prefix of the names of bindery's volumes.
 pub(super) const VOLUME_PREFIX: &str = "bindery-";
 
-/// The longest name of a container.
+/// The maximum length of a container's name.
 const LONGEST_LABEL: usize = 63;
 
-/// Whether this can be an object's name: a DNS-1123 subdomain
+/// Whether this is a valid name of an object: a DNS-1123 subdomain
 /// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>).
 pub(super) fn is_object_name(name: &str) -> bool {
     name.len() <= LONGEST_NAME && name.split('.').all(is_dns_label)
 }
 
-/// A part of a subdomain; unlike a DNS-1123 label on its own it has no limit of 63 characters.
+/// A part of a subdomain; unlike a separate DNS-1123 label it may exceed 63 characters.
 fn is_dns_label(label: &str) -> bool {
     let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = label.as_bytes();
@@ -28,14 +28,15 @@ fn is_dns_label(label: &str) -> bool {
         && bytes.iter().all(|byte| alphanumeric(*byte) || *byte == b'-')
 }
 
-/// Whether this can be an environment variable's name on every version of Kubernetes and in every shell: a C identifier.
+/// Whether this is a valid name of an environment variable in every version of Kubernetes and every shell: a C
+/// identifier.
 pub(super) fn is_variable_name(name: &str) -> bool {
     !name.starts_with(|first: char| first.is_ascii_digit())
         && !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Whether this can be a key of a Secret or a ConfigMap (`IsConfigMapKey` of `k8s.io/apimachinery`).
+/// Whether this is a valid key of a Secret or a ConfigMap (`IsConfigMapKey` of `k8s.io/apimachinery`).
 pub(super) fn is_secret_key(key: &str) -> bool {
     !key.is_empty()
         && key.len() <= LONGEST_NAME
@@ -44,8 +45,8 @@ pub(super) fn is_secret_key(key: &str) -> bool {
         && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
-/// Whether a file of a Secret can lie here: a relative path that does not leave its folder, as the API server
-/// (`validateLocalNonReservedPath`) and the kubelet (`AtomicWriter`) have it, and Windows as well.
+/// Whether this is a valid path of a file of a Secret: a relative path that does not leave its folder, by the rules of
+/// the API server (`validateLocalNonReservedPath`), the kubelet (`AtomicWriter`) and Windows.
 pub(super) fn is_file_path(path: &str) -> bool {
     const LONGEST_PATH: usize = 4096;
     const LONGEST_FILE_NAME: usize = 255;
@@ -55,8 +56,9 @@ pub(super) fn is_file_path(path: &str) -> bool {
         && path.split('/').all(|name| !matches!(name, "" | "." | "..") && name.len() <= LONGEST_FILE_NAME)
 }
 
-/// The one of `existing` that somebody who wrote `given` most likely meant. What is too long to be a container's name is like
-/// no other: comparing takes the product of both lengths in time and memory, and nobody has checked the pod's names yet.
+/// The member of `existing` that is most similar to the misspelt name `given`. Texts that are too long for a
+/// container's name match nothing: comparing takes time and memory proportional to the product of the lengths, and the
+/// pod's names are not validated yet.
 pub(crate) fn nearest<'a>(given: &str, existing: &[&'a str]) -> Option<&'a str> {
     let likeness = |name: &str| strsim::normalized_damerau_levenshtein(given, name);
     let is_short = |name: &str| name.len() <= LONGEST_LABEL;
@@ -67,12 +69,12 @@ pub(crate) fn nearest<'a>(given: &str, existing: &[&'a str]) -> Option<&'a str> 
         .max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
 }
 
-/// The name of the volume that holds this object: short enough for a label, without dots, and the same in every pod
-/// and on every call (P1). A Secret and a ConfigMap of one name have different volumes.
+/// The name of the volume for this object: short enough for a label, without dots, and the same in every pod and on
+/// every call (P1). A Secret and a ConfigMap of the same name have different volumes.
 pub(super) fn volume_name(object: Object<'_>) -> String {
     let digest = match object.kind {
         ObjectKind::Secret => Sha256::digest(object.name),
-        // No Secret has a slash in its name.
+        // The slash avoids a collision with a Secret, whose name cannot contain one.
         ObjectKind::ConfigMap => Sha256::digest(object.to_string()),
     };
     let mut name = String::from(VOLUME_PREFIX);
@@ -156,7 +158,7 @@ mod tests {
             let name = volume_name(Object { kind, name });
             assert!(name.len() <= 63 && is_dns_label(&name), "{name}");
         }
-        // The name is seen in manifests that `bindery inject` wrote, so it must not change between versions.
+        // Manifests written by `bindery inject` contain the name, so it must not change between versions.
         let [secret, config_map] =
             ObjectKind::ALL.map(|kind| volume_name(Object { kind, name: "mydb01-binding" }));
         assert_eq!(secret, "bindery-ad3894d3d5b3d5cb");

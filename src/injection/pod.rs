@@ -1,5 +1,5 @@
-//! Finds what a pod lacks of what it asks for, by comparing its content, container by container. No mark on the pod is trusted
-//! (P1).
+//! Finds what a pod lacks of a request by comparing the pod's content, container by container. Marks on the pod are not
+//! trusted (P1).
 
 use std::collections::HashMap;
 
@@ -56,7 +56,7 @@ pub(super) fn bind(
     Ok(injection)
 }
 
-/// The ServiceBindings of all containers that are not optional, each once.
+/// The ServiceBindings of all containers that are not optional, without duplicates.
 fn needed_bindings(containers: &[Container<'_>], request: &Request<'_>) -> Vec<String> {
     let mut names: Vec<&str> = Vec::new();
     for bound in containers.iter().flat_map(|container| &container.bound) {
@@ -68,7 +68,7 @@ fn needed_bindings(containers: &[Container<'_>], request: &Request<'_>) -> Vec<S
     names.into_iter().map(str::to_owned).collect()
 }
 
-/// Refuses a Secret and a ConfigMap of one name in one container: both would be mounted at one path.
+/// Refuses a Secret and a ConfigMap of the same name in one container: both would be mounted at one path.
 fn refuse_shared_folder(container: &Container<'_>, request: &Request<'_>) -> Result<(), InjectError> {
     let mut folders: HashMap<&str, &Bound<'_>> = HashMap::new();
     for bound in container.bound.iter().filter(|bound| request.wants_files_of(bound.object())) {
@@ -90,7 +90,7 @@ fn refuse_shared_folder(container: &Container<'_>, request: &Request<'_>) -> Res
 }
 
 impl Injection {
-    /// Mounts what the container is bound to read-only, each object unless something else is at its path.
+    /// Mounts the objects to which the container is bound, read-only. Skips an object if another mount is at its path.
     fn add_mounts(
         &mut self,
         container: &Container<'_>,
@@ -127,8 +127,8 @@ impl Injection {
         Ok(())
     }
 
-    /// Adds the variables of whole objects. In `envFrom` the last one wins, so the winner goes last, and all of them
-    /// before what the container has.
+    /// Adds the variables of whole objects. In `envFrom` the last entry wins, so the winner is added last, and all
+    /// entries before the container's own.
     fn add_env_from(&mut self, container: &Container<'_>, wanted: &[EnvFrom<'_>]) -> Result<(), InjectError> {
         let present = container.list("envFrom")?;
         let is = |entry: &Value, wanted: &EnvFrom<'_>| wanted.is(entry);
@@ -146,11 +146,12 @@ impl Injection {
         Ok(())
     }
 
-    /// Adds single variables before the container's own, so that those can refer to them as `$(NAME)` (P17).
+    /// Adds single variables before the container's own, so that the container's variables can refer to them as
+    /// `$(NAME)` (P17).
     fn add_variables(&mut self, container: &Container<'_>, request: &Request<'_>) -> Result<(), InjectError> {
         let variables = &request.variables(&container.bound)[..];
         let present = container.list("env")?;
-        // The webhook has read the list only if it matters (`may_name_variables`).
+        // The webhook has decoded the list only if it matters (`may_name_variables`).
         if variables.is_empty() {
             return Ok(());
         }
@@ -181,8 +182,8 @@ impl Injection {
         );
     }
 
-    /// Warns if the pod refers to an object itself, and is optional otherwise than the request has it: bindery changes nothing
-    /// of the reference.
+    /// Warns if the pod has its own reference to an object whose `optional` differs from the request: bindery does not
+    /// change the reference.
     fn compare_optional(
         &mut self,
         container: &Container<'_>,
@@ -206,7 +207,7 @@ impl Injection {
         }
     }
 
-    /// Adds to the end of a list, which is made if it is not there (P7).
+    /// Appends entries to a list, which is created if it is missing (P7).
     fn append(&mut self, list: PointerBuf, is_there: bool, entries: Vec<Value>) {
         if is_there {
             for entry in entries {
@@ -217,7 +218,8 @@ impl Injection {
         }
     }
 
-    /// Adds entries to a list, each before the entry that now has its index. The indices do not fall.
+    /// Inserts entries into a list, each before the entry that currently has its index. The indices must be in
+    /// ascending order.
     fn insert(&mut self, list: PointerBuf, is_there: bool, entries: Vec<(usize, Value)>) {
         if is_there {
             for (earlier, (at, entry)) in entries.into_iter().enumerate() {
@@ -271,20 +273,20 @@ impl EnvFrom<'_> {
     }
 }
 
-/// Which of the wanted entries a list lacks, and where they belong.
+/// The wanted entries that a list lacks, and their positions.
 struct Missing<'w, 'p, W> {
-    /// The index of the entry to stand before, and what is wanted there.
+    /// The index before which to insert, and the wanted entry.
     places: Vec<(usize, &'w W)>,
-    /// The entries that are there, and what they stand for.
+    /// The existing entries, and the wanted entries to which they correspond.
     present: Vec<(&'p Value, &'w W)>,
-    /// A wanted entry that is there, but before one that it should follow.
+    /// A wanted entry that exists, but before one that should precede it.
     loser: Option<&'w W>,
 }
 
 impl<'w, 'p, W> Missing<'w, 'p, W> {
-    /// The wanted entries belong at the start of the list, in their order. Those that are there stay where they are;
-    /// the others are put between them, but never behind an entry that is the pod's own. `is` tells whether an entry
-    /// takes the place of what is wanted, `is_same` whether it is just what bindery would add.
+    /// The wanted entries belong at the start of the list, in their order. Existing ones keep their position; the
+    /// others are inserted between them, but never after one of the pod's own entries. `is` tells whether an entry
+    /// takes the place of a wanted one, `is_same` whether it is exactly what bindery would add.
     fn of(
         wanted: &'w [W],
         present: &'p [Value],

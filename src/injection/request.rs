@@ -1,5 +1,4 @@
-//! What a pod is to get, as a value: annotations are one way to write it down. Whether the pod can have it is decided by
-//! `pod`.
+//! The request: what a pod is to get. Annotations are one way to write it. `pod` decides whether the pod can get it.
 
 use super::{
     entries::{AllKeys, Bound, File, Variable},
@@ -11,43 +10,43 @@ use super::{
 /// What a pod is to get, and in which way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// For every container that is chosen. The first wins over later ones.
+    /// The objects for every chosen container. The first wins over later ones.
     pub bound: Vec<Bound<'a>>,
-    /// For single containers, whether they are chosen or not. These win over [`Request::bound`].
+    /// The objects for single containers, chosen or not. These win over [`Request::bound`].
     pub own: Vec<Own<'a>>,
     /// Whether containers get all variables of each ServiceBinding.
     pub env: bool,
-    /// Whether containers get the files of everything that is bound.
+    /// Whether containers get the files of all bound objects.
     pub files: bool,
-    /// Variables that are named one by one; containers get these whatever [`Request::env`] says.
+    /// Variables that are named one by one; containers get these independently of [`Request::env`].
     pub variables: Vec<Variable<'a>>,
-    /// Objects all keys of which become variables, whatever [`Request::env`] says.
+    /// Objects all keys of which become variables, independently of [`Request::env`].
     pub all_keys: Vec<AllKeys<'a>>,
-    /// The only files of their objects; containers get these whatever [`Request::files`] says.
+    /// The selected files of their objects; containers get these independently of [`Request::files`].
     pub selected: Vec<File<'a>>,
-    /// The only containers to choose, if any are named.
+    /// The chosen containers; `None` for all that the installation does not exclude.
     pub containers: Option<Vec<&'a str>>,
-    /// The folder in which each of `bound` gets a folder.
+    /// The folder that contains the folder of each bound object.
     pub mount_root: MountRoot<'a>,
-    /// What the pod starts without as well.
+    /// The objects without which the pod can start.
     pub optional: Optional<'a>,
 }
 
-/// What a pod starts without as well.
+/// The objects without which the pod can start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Optional<'a> {
-    /// Everything that is bound.
+    /// All bound objects.
     All,
-    /// These.
+    /// Only these objects.
     Only(Vec<Bound<'a>>),
 }
 
-/// What one container alone is bound to.
+/// The objects to which a single container is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Own<'a> {
     /// The container's name.
     pub container: &'a str,
-    /// The first wins over later ones.
+    /// The objects. The first wins over later ones.
     pub bound: Vec<Bound<'a>>,
 }
 
@@ -67,7 +66,8 @@ impl EnvFrom<'_> {
 }
 
 impl<'a> Request<'a> {
-    /// Variables and files of `bound` for all containers that the installation does not exclude, in a pod for Linux.
+    /// A request for variables and files of `bound` in all containers that the installation does not exclude, in a pod
+    /// for Linux.
     #[must_use]
     pub fn new(bound: Vec<Bound<'a>>) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Everything that is bound, for all containers and for single ones.
+    /// All bound objects, those for all containers and those for single ones.
     fn every(&self) -> impl Iterator<Item = &Bound<'a>> {
         self.bound.iter().chain(self.own.iter().flat_map(|own| &own.bound))
     }
@@ -104,7 +104,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether the pod starts also without this, or without the Secret of its variables.
+    /// Whether the pod can start without this object, which may be the Secret with a binding's variables.
     pub(super) fn is_optional(&self, object: Object<'_>) -> bool {
         match &self.optional {
             Optional::All => true,
@@ -112,7 +112,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// What a container is bound to, the winner first.
+    /// The objects to which a container is bound, the winner first.
     pub(super) fn bound_to(&self, container: &str, is_chosen: bool) -> Vec<Bound<'a>> {
         let own = self.own.iter().find(|own| own.container == container);
         let mut bound = own.map(|own| own.bound.clone()).unwrap_or_default();
@@ -123,7 +123,7 @@ impl<'a> Request<'a> {
         bound
     }
 
-    /// The objects whose files containers get, each once.
+    /// The objects whose files containers get, without duplicates.
     pub(super) fn mounted(&self) -> Vec<Object<'a>> {
         let mut objects = Vec::new();
         for object in self.every().map(Bound::object) {
@@ -134,7 +134,7 @@ impl<'a> Request<'a> {
         objects
     }
 
-    /// How many variables, or prefixes, are named.
+    /// The number of named variables and prefixes.
     pub(super) fn named(&self) -> usize {
         self.variables.len() + self.all_keys.len()
     }
@@ -143,18 +143,18 @@ impl<'a> Request<'a> {
         self.files || self.selected.iter().any(|file| file.object == object)
     }
 
-    /// The only files of the object that containers get; all of them if none are named.
+    /// The selected files of the object; empty if containers get all of them.
     pub(super) fn selected(&self, object: Object<'_>) -> Vec<&File<'a>> {
         self.selected.iter().filter(|file| file.object == object).collect()
     }
 
-    /// The variables that are named one by one, for a container that is bound to these.
+    /// The variables that are named one by one, for a container with these objects.
     pub(super) fn variables(&self, bound: &[Bound<'_>]) -> Vec<&Variable<'a>> {
         self.variables.iter().filter(|variable| is_bound(bound, variable.object)).collect()
     }
 
-    /// The entries of `envFrom` for a container that is bound to these, the winner last. What the pod itself names wins
-    /// over the variables that a ServiceBinding has.
+    /// The entries of `envFrom` for a container with these objects, the winner last. Entries that the pod names win
+    /// over a ServiceBinding's own variables.
     pub(super) fn env_from(&self, bound: &[Bound<'_>]) -> Vec<EnvFrom<'a>> {
         let bindings = bound.iter().filter(|_| self.env).filter_map(|bound| {
             let (kind, optional) = (ObjectKind::Secret, self.is_optional(bound.object()));
@@ -167,7 +167,7 @@ impl<'a> Request<'a> {
         });
         let mut entries: Vec<EnvFrom<'a>> = Vec::new();
         for entry in named.chain(bindings) {
-            // A plain Secret may be called like the Secret of a binding's variables.
+            // A plain Secret may have the name of the Secret with a binding's variables.
             let is_same =
                 |other: &EnvFrom<'_>| (other.prefix, other.object()) == (entry.prefix, entry.object());
             if !entries.iter().any(is_same) {
@@ -179,7 +179,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Whether the object is that of something in `bound`.
+/// Whether the object belongs to a member of `bound`.
 pub(super) fn is_bound(bound: &[Bound<'_>], object: Object<'_>) -> bool {
     bound.iter().any(|bound| bound.object() == object)
 }

@@ -1,23 +1,23 @@
-//! What a pod can be bound to, how annotations write it, and which Kubernetes object holds its keys.
+//! The sources of a pod's bindings, their prefixes in annotations, and the Kubernetes object that holds their keys.
 
 use std::fmt;
 
-/// Where a pod's bindings come from.
+/// The source of a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
-    /// A ServiceBinding: the catalog writes a Secret of its name, and another with its variables.
+    /// A ServiceBinding: the catalog writes a Secret of its name, and another Secret with its variables.
     ServiceBinding,
-    /// A Secret that somebody else writes.
+    /// A Secret that another owner writes.
     Secret,
     /// A ConfigMap.
     ConfigMap,
 }
 
 impl Source {
-    /// The sources that annotations name with a prefix.
+    /// The sources that have a prefix in annotations.
     const PREFIXED: [Self; 2] = [Self::Secret, Self::ConfigMap];
 
-    /// What annotations write before the name.
+    /// The prefix of the name in annotations.
     #[must_use]
     pub const fn prefix(self) -> &'static str {
         match self {
@@ -36,7 +36,7 @@ impl Source {
         }
     }
 
-    /// The source and the name that an annotation writes as one.
+    /// Splits an annotation's text into the source and the name.
     #[must_use]
     pub fn split(written: &str) -> (Self, &str) {
         Self::PREFIXED
@@ -46,7 +46,7 @@ impl Source {
     }
 }
 
-/// The kinds of objects that a pod takes variables and files from.
+/// The kinds of objects from which a pod gets variables and files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectKind {
     /// `v1` Secret.
@@ -56,7 +56,7 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    /// Both of them.
+    /// Both kinds.
     pub const ALL: [Self; 2] = [Self::Secret, Self::ConfigMap];
 
     /// The kind's name.
@@ -68,7 +68,7 @@ impl ObjectKind {
         }
     }
 
-    /// The field of a volume, or of a source of a projected volume, that refers to such an object.
+    /// The field that refers to such an object in a volume, or in a source of a projected volume.
     #[must_use]
     pub const fn volume_field(self) -> &'static str {
         match self {
@@ -77,7 +77,7 @@ impl ObjectKind {
         }
     }
 
-    /// The field in a volume's [`ObjectKind::volume_field`] that has the object's name. A projected volume has it in `name`.
+    /// The field with the object's name inside a volume's [`ObjectKind::volume_field`]. A projected volume uses `name`.
     #[must_use]
     pub const fn volume_name_field(self) -> &'static str {
         match self {
@@ -86,7 +86,7 @@ impl ObjectKind {
         }
     }
 
-    /// The field of an entry of `envFrom` that refers to such an object.
+    /// The field that refers to such an object in an entry of `envFrom`.
     #[must_use]
     pub const fn env_from_field(self) -> &'static str {
         match self {
@@ -95,7 +95,7 @@ impl ObjectKind {
         }
     }
 
-    /// The field of a variable's `valueFrom` that refers to a key of such an object.
+    /// The field that refers to a key of such an object in a variable's `valueFrom`.
     #[must_use]
     pub const fn key_field(self) -> &'static str {
         match self {
@@ -105,23 +105,23 @@ impl ObjectKind {
     }
 }
 
-/// An object that a pod refers to, in the pod's namespace.
+/// An object in the pod's namespace to which the pod refers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Object<'a> {
-    /// Its kind.
+    /// The object's kind.
     pub kind: ObjectKind,
-    /// Its name.
+    /// The object's name.
     pub name: &'a str,
 }
 
 impl Object<'_> {
-    /// The object with its kind, as errors name it.
+    /// The object with its kind, for errors.
     pub(super) fn described(&self) -> String {
         format!("{} `{}`", self.kind.name(), self.name)
     }
 }
 
-/// Warnings name Secrets without their kind.
+/// The object for warnings, which name Secrets without their kind.
 impl fmt::Display for Object<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {

@@ -1,4 +1,4 @@
-//! The injection's rules, one test each. The laws that hold for every pod are property tests in `tests/inject`.
+//! The rules of the injection, one test each. The laws that hold for every pod are property tests in `tests/inject`.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ mod requests;
 const SECRET: &str = "mydb01-binding";
 const VOLUME: &str = "bindery-ad3894d3d5b3d5cb";
 
-/// A pod with the annotations and containers, injected; and the warnings.
+/// The injected pod and the warnings.
 fn injected(pod: &Value) -> (Value, Vec<String>) {
     let injection = inject(pod, &InjectSettings::default()).unwrap();
     let mut result = pod.clone();
@@ -147,7 +147,7 @@ fn an_unknown_container_is_refused_with_the_names_there_are() {
     );
 }
 
-/// In envFrom the last one wins.
+/// In `envFrom` the last entry wins.
 #[test]
 fn the_first_binding_wins_over_later_ones_and_the_containers_own_variables_over_all() {
     let own = json!([{"configMapRef": {"name": "own"}}]);
@@ -190,7 +190,7 @@ fn an_env_from_with_a_prefix_is_something_else() {
     assert_eq!(result["spec"]["containers"][0]["envFrom"], expected);
 }
 
-/// P17: the container's own variables may refer to those before them.
+/// P17: the container's own variables may refer to variables before them.
 #[test]
 fn named_variables_go_before_the_containers_own_and_never_replace_one() {
     let own = json!([{"name": "PORT", "value": "1"}, {"name": "URL", "value": "http://$(HOST):$(PORT)"}]);
@@ -254,7 +254,7 @@ fn a_pod_that_has_been_stored_and_comes_back_is_left_alone() {
     assert!(inject(&stored, &InjectSettings::default()).unwrap().is_empty());
 }
 
-/// P1: a status annotation would say that this pod is done.
+/// P1: a status annotation would falsely mark this pod as done.
 #[test]
 fn a_container_that_another_webhook_added_is_bound_on_reinvocation() {
     let (mut pod, _) = injected(&bound(json!([{"name": "app"}])));
@@ -267,7 +267,7 @@ fn a_container_that_another_webhook_added_is_bound_on_reinvocation() {
     assert_eq!(result["spec"]["volumes"].as_array().unwrap().len(), 1);
 }
 
-/// P1: names must not come from values that differ between calls; P3: a pod of a controller has no name yet.
+/// P1: names must not depend on values that differ between calls; P3: a pod of a controller has no name yet.
 #[test]
 fn the_volume_is_called_the_same_whatever_the_pod_is_called() {
     let (nameless, _) = injected(&bound(json!([{"name": "a"}])));
@@ -287,7 +287,7 @@ fn another_volume_of_bindery_s_name_is_refused_and_never_mounted_as_the_credenti
     );
 }
 
-/// P7: the lists may be missing, or null as Go writes empty ones, or be there.
+/// P7: the lists may exist, be missing, or be `null`, as Go encodes empty ones.
 #[test]
 fn lists_are_made_where_they_are_missing_or_null() {
     let expected = injected(&bound(json!([{"name": "a"}]))).0["spec"].clone();
@@ -340,7 +340,7 @@ fn fields_of_the_wrong_shape_are_named() {
     assert_eq!(with(json!({"containers": [{"name": "a"}], "volumes": 1})), "spec.volumes: must be a list");
 }
 
-/// P7: nothing is replaced or removed, so that unknown and unusual fields survive.
+/// P7: nothing is replaced or removed, so unknown and unusual fields are preserved.
 #[test]
 fn the_patch_only_adds() {
     let mut pod = bound(json!([{"name": "a", "env": [{"name": "X"}], "futureField": {"a/b~c": [1.5]}}]));

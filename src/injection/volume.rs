@@ -1,5 +1,5 @@
-//! The volume of an object whose files containers get: what bindery calls it, where it is mounted, and which volumes of the pod's
-//! own give the same files.
+//! The volume of an object whose files containers get: its name, its mount path, and which of the pod's own volumes
+//! contain the same files.
 
 use serde_json::{Value, json};
 
@@ -15,10 +15,10 @@ use super::{
 /// An object whose files containers get.
 pub(super) struct Mounted<'a> {
     pub(super) object: Object<'a>,
-    /// What bindery calls its volume.
+    /// The name of bindery's volume.
     pub(super) volume: String,
     pub(super) path: String,
-    /// The only files of the object that containers get; all of them if there are none.
+    /// The selected files of the object; empty if containers get all of them.
     selected: Vec<&'a File<'a>>,
     /// Whether a container mounts bindery's volume.
     pub(super) is_needed: bool,
@@ -32,23 +32,23 @@ impl<'a> Mounted<'a> {
         Self { object, volume, path, selected, is_needed: false, optional }
     }
 
-    /// Whether a volume has the files of the object.
+    /// Whether a volume contains the files of the object.
     fn is_in(&self, volume: &Value) -> bool {
         let kind = self.object.kind;
         text(volume, &[kind.volume_field(), kind.volume_name_field()]) == Some(self.object.name)
     }
 
-    /// Whether the volume of this name gives the wanted files. An older version may have given bindery's volume another name, or
-    /// the pod itself mounts the object.
+    /// Whether the volume of this name contains the wanted files. An older version may have used another name for
+    /// bindery's volume, or the pod mounts the object itself.
     pub(super) fn is_given_by(&self, name: &str, volumes: &[Value]) -> bool {
         let gives = |volume: &Value| {
             text(volume, &["name"]) == Some(name) && self.is_in(volume) && self.gives_just_selected(volume)
         };
-        // Whether bindery's own volume does is checked where the volume is added.
+        // The check of bindery's own volume is where the volume is added.
         name == self.volume || volumes.iter().any(gives)
     }
 
-    /// Whether the volume of the object gives the selected files and no others; all of them if none are selected.
+    /// Whether the volume contains exactly the selected files of the object; all of them if none are selected.
     fn gives_just_selected(&self, volume: &Value) -> bool {
         match volume.get(self.object.kind.volume_field()).and_then(|source| source.get("items")) {
             None | Some(Value::Null) => self.selected.is_empty(),
@@ -60,7 +60,7 @@ impl<'a> Mounted<'a> {
         }
     }
 
-    /// The volume, if the pod lacks it.
+    /// The volume to add; `None` if the pod has it.
     pub(super) fn missing_volume(&self, volumes: &[Value]) -> Result<Option<Value>, InjectError> {
         let Some(present) = volumes.iter().find(|volume| text(volume, &["name"]) == Some(&self.volume))
         else {
@@ -77,10 +77,10 @@ impl<'a> Mounted<'a> {
         let problem = if !self.is_in(present) {
             Problem::VolumeTaken(self.object.described())
         } else if self.gives_just_selected(present) {
-            // Its other fields, such as the default mode that the API server fills in, are not bindery's.
+            // Its other fields, such as the default mode that the API server fills in, do not matter.
             return Ok(None);
         } else {
-            // Nothing can be taken away from it, and a file that is not selected must not be seen.
+            // A patch removes nothing, and the container must not see a file that is not selected.
             Problem::OtherFiles(self.object.described())
         };
         Err(InjectError::new(format!("spec.volumes[{}]", self.volume), problem))

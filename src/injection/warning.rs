@@ -1,83 +1,83 @@
-//! Warnings: what the owner of a pod should know although the pod is admitted.
+//! Warnings: problems that the owner of an admitted pod should know about.
 
 use std::fmt;
 
 use crate::contract::pod;
 
-/// Something that was left out, or is hidden, because the pod says otherwise. The texts stay under the 120 characters
-/// that Kubernetes recommends for a warning as long as the names in them are short.
+/// Something that was left out or is hidden because of the pod's own fields. The texts stay within the 120 characters
+/// that Kubernetes recommends for a warning, as long as the names in them are short.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
-    /// The container already has something at the binding's folder.
+    /// The container already has a mount at the binding's folder.
     MountTaken {
         /// The container.
         container: String,
-        /// Where the binding's files would have been.
+        /// The path for the binding's files.
         path: String,
     },
-    /// The container already defines a variable that the annotation defines as well.
+    /// The container already defines a variable of the annotation.
     VariableTaken {
         /// The container.
         container: String,
         /// The variable.
         variable: String,
     },
-    /// The container's `envFrom` has the bindings in another order than the annotation.
+    /// The container's `envFrom` has another order than the annotation.
     OtherOrder {
         /// The container.
         container: String,
-        /// The Secret or ConfigMap that loses, although its binding is named earlier.
+        /// The Secret or ConfigMap that loses, although the annotation names its binding earlier.
         object: String,
     },
-    /// The pod itself refers to the object, and lets the container start without it.
+    /// The pod has its own reference to the object, which lets the container start without it.
     Optional {
         /// The container.
         container: String,
         /// The Secret or ConfigMap.
         object: String,
     },
-    /// The pod itself refers to the object, and does not let the container start without it, which the annotation asks for.
+    /// The pod has its own reference to the object, which is required although the annotation makes it optional.
     Needed {
         /// The container.
         container: String,
         /// The Secret or ConfigMap.
         object: String,
     },
-    /// The folder of a binding lies below a mount of the pod's own in which no folder can be made.
+    /// The folder of a binding lies below one of the pod's own mounts, in which no folder can be created.
     BelowReadOnly {
         /// The container.
         container: String,
-        /// Where the mount is.
+        /// The path of the mount.
         path: String,
     },
-    /// The pod itself mounts a part of a bound object, which the kubelet never refreshes.
+    /// The pod mounts a part of a bound object itself, which the kubelet never refreshes.
     NeverRefreshed {
         /// The container.
         container: String,
-        /// Where it is mounted.
+        /// The path of the mount.
         path: String,
         /// The Secret or ConfigMap.
         object: String,
     },
-    /// Something that bindery added for a binding that is not asked for any more.
+    /// Something that bindery added for a binding that the pod does not ask for any more.
     Leftover {
-        /// The container that still mounts it, if one does.
+        /// The container that still mounts the volume, if one does.
         container: Option<String>,
         /// The volume.
         volume: String,
-        /// Its Secret or ConfigMap.
+        /// The Secret or ConfigMap in the volume.
         object: String,
     },
-    /// All containers are excluded by the installation.
+    /// The installation excludes all containers.
     NothingBound,
-    /// The annotation is not known, but one that is called nearly so.
+    /// The annotation is unknown, and similar to a known one.
     Misspelt {
         /// The annotation.
         annotation: String,
-        /// The one that was meant, most likely.
+        /// The similar known annotation.
         meant: String,
     },
-    /// The annotation stands on a workload instead of its pod template.
+    /// The annotation is on a workload instead of its pod template.
     Misplaced {
         /// The annotation.
         annotation: String,

@@ -1,4 +1,4 @@
-//! Where the pods are in a manifest: the pod template of every workload kind, and of those in a List.
+//! Finds the pods in a manifest: the pod template of every workload kind, also in a List.
 
 use std::fmt;
 
@@ -7,16 +7,16 @@ use serde_json::Value;
 use super::Warning;
 use crate::contract::{GROUP, pod};
 
-/// A pod, or the template of pods, in a manifest.
+/// A pod or pod template in a manifest.
 #[derive(Debug)]
 pub struct Workload<'a> {
     /// The kind of the object, such as `Deployment`.
     pub kind: &'a str,
-    /// The object's name, or what its name will start with.
+    /// The object's name, or its `generateName`.
     pub name: &'a str,
-    /// The object itself.
+    /// The whole object.
     pub object: &'a Value,
-    /// The Pod or pod template in it.
+    /// The pod or pod template.
     pub template: &'a Value,
     /// The fields from the object to its template, such as `spec.template`; empty for a Pod.
     pub template_path: &'static str,
@@ -25,8 +25,8 @@ pub struct Workload<'a> {
 }
 
 impl Workload<'_> {
-    /// Warns of an annotation that stands on the object although it binds only on the template. A Deployment hands its
-    /// annotations down to its `ReplicaSet`s, whose owner cannot correct them there.
+    /// Warns about an annotation on the object that takes effect only on the template. A Deployment copies its
+    /// annotations to its `ReplicaSet`s, for which no warning is issued, because users cannot correct them there.
     #[must_use]
     pub fn misplaced_annotation(&self) -> Option<Warning> {
         let is_owned = self
@@ -53,8 +53,8 @@ fn binding_key(annotations: &Value) -> Option<&str> {
     annotations.as_object()?.keys().find(binds).map(String::as_str)
 }
 
-/// Annotations of pods in an object whose kind bindery does not know, such as a Rollout. The webhook acts on these when the pods are
-/// created.
+/// Annotations of pods in an object whose kind bindery does not know, such as a Rollout. The webhook injects these pods
+/// when they are created.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UnknownTemplate<'a> {
     kind: &'a str,
@@ -75,7 +75,7 @@ impl fmt::Display for UnknownTemplate<'_> {
     }
 }
 
-/// The annotations in a manifest that ask for bindings where [`workloads`] finds no pods.
+/// The binding annotations in a manifest at places where [`workloads`] finds no pods.
 #[must_use]
 pub fn unknown_templates(manifest: &Value) -> Vec<UnknownTemplate<'_>> {
     let mut found = Vec::new();
@@ -96,7 +96,7 @@ fn collect_unknown<'a>(object: &'a Value, found: &mut Vec<UnknownTemplate<'a>>) 
     if is_bindery || template_path(api_version, kind).is_some() {
         return;
     }
-    // What stands on the object itself may be anybody's business.
+    // Annotations on the object itself may have another purpose.
     let parts = object.as_object().into_iter().flatten().filter(|(name, _)| *name != "metadata");
     for (field, part) in parts {
         annotations_in(part, field, &mut |path, annotation| {
@@ -105,7 +105,7 @@ fn collect_unknown<'a>(object: &'a Value, found: &mut Vec<UnknownTemplate<'a>>) 
     }
 }
 
-/// Calls `each` with the annotations below a field that bind, and where they are.
+/// Calls `each` with the path and name of every binding annotation below a field.
 fn annotations_in<'a>(value: &'a Value, path: &str, each: &mut impl FnMut(String, &'a str)) {
     match value {
         Value::Object(fields) => {
@@ -126,7 +126,7 @@ fn annotations_in<'a>(value: &'a Value, path: &str, each: &mut impl FnMut(String
     }
 }
 
-/// The pods and pod templates in a manifest: none if its kind holds no pods, or several if it is a List.
+/// The pods and pod templates in a manifest: none if its kind has no pods, or several if it is a List.
 #[must_use]
 pub fn workloads(manifest: &Value) -> Vec<Workload<'_>> {
     let mut found = Vec::new();
@@ -137,7 +137,7 @@ pub fn workloads(manifest: &Value) -> Vec<Workload<'_>> {
 /// The API version and kind of an object.
 type TypeMeta<'a> = (&'a str, &'a str);
 
-/// `listed_as` is what the entries of a typed list are when they do not say so themselves.
+/// `listed_as` is the type of the entries of a typed list, which may omit it.
 fn collect<'a>(
     object: &'a Value,
     listed_as: Option<TypeMeta<'a>>,
@@ -168,7 +168,7 @@ fn collect<'a>(
     }
 }
 
-/// Where this kind has its pod template.
+/// The location of the pod template in this kind.
 fn template_path(api_version: &str, kind: &str) -> Option<&'static str> {
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     match (group, kind) {
@@ -182,7 +182,7 @@ fn template_path(api_version: &str, kind: &str) -> Option<&'static str> {
     }
 }
 
-/// The object's name, or what its name will start with.
+/// The object's name, or its `generateName`.
 fn name_of(object: &Value) -> &str {
     let metadata = |name| object.get("metadata")?.get(name)?.as_str();
     metadata("name").or_else(|| metadata("generateName")).unwrap_or_default()

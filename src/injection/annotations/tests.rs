@@ -1,4 +1,4 @@
-//! The annotations, one rule each.
+//! The rules for annotations, one test each.
 
 use rstest::rstest;
 

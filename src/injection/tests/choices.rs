@@ -1,4 +1,4 @@
-//! What a pod can choose: which of its containers get what, under which names, and where.
+//! The choices of a pod: which containers get which objects, under which names and at which paths.
 
 use super::*;
 
@@ -76,7 +76,7 @@ fn a_native_sidecar_is_bound_as_any_other_container_unless_it_is_excluded() {
     assert_eq!(sidecars[1], pod["spec"]["initContainers"][1]);
 }
 
-/// In envFrom the last one wins.
+/// In `envFrom` the last entry wins.
 #[test]
 fn all_keys_with_a_prefix_win_over_bindings_and_lose_to_the_containers_own() {
     let annotations =
@@ -125,7 +125,7 @@ fn selected_files_are_mounted_whatever_as_says_and_nothing_else() {
     assert_eq!(result["spec"]["volumes"].as_array().unwrap().len(), 1);
 }
 
-/// P1: Kubernetes may give the items back in its own words.
+/// P1: Kubernetes may return the items in another notation.
 #[test]
 fn selected_files_that_are_there_are_known_again() {
     let (mut stored, _) = injected(&with_files("k=a/k,l=a/l:0440"));
@@ -192,7 +192,7 @@ fn a_mount_of_the_users_own_is_seen_under_each_name_that_windows_has_for_it() {
     assert_eq!(warnings.len(), 1);
 }
 
-/// Otherwise every container would have what only one was meant to, and nobody the wiser.
+/// Otherwise a typo would silently give every container what only one was meant to get.
 #[test]
 fn an_annotation_that_is_misspelt_is_pointed_out() {
     let annotations = json!({
@@ -299,7 +299,7 @@ fn only_what_is_bound_can_be_optional() {
     assert!(error.ends_with("is empty; fill it in or leave it out"), "{error}");
 }
 
-/// Each under the name that its own injector gives it.
+/// Each container has the name that its injector gives it.
 #[test]
 fn sidecars_of_others_get_nothing_unless_they_are_named() {
     let sidecars = [

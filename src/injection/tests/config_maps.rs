@@ -99,7 +99,7 @@ fn a_secret_and_a_config_map_of_one_name_have_different_volumes_and_keep_apart()
     assert_eq!(injected(&result), (result.clone(), vec![]), "twice is once");
 }
 
-/// The users' own mount of the ConfigMap is known again; a Secret of the same name is something else.
+/// The user's own mount of the ConfigMap is recognized; a Secret of the same name is another object.
 #[test]
 fn a_config_map_that_the_pod_mounts_itself_is_not_mounted_again() {
     let mut pod = asking(&json!({}));

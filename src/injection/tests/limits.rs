@@ -1,5 +1,5 @@
-//! Pods that are meant to keep the webhook busy. It is asked before the API server checks a pod, so names may be of any length
-//! and lists of any size, as long as the request has at most 3 MiB.
+//! Pods that are designed to keep the webhook busy. The API server calls the webhook before it validates a pod, so
+//! names may have any length and lists any size, as long as the request has at most 3 MiB.
 
 use super::*;
 
@@ -76,7 +76,7 @@ fn a_pod_that_would_take_too_long_is_refused() {
     assert_eq!(injection.patch.len(), 3, "volumes, mounts, and variables");
 }
 
-/// To find the nearest name takes the product of both lengths, in time and in memory.
+/// Finding the most similar name takes time and memory proportional to the product of both lengths.
 #[test]
 fn an_error_about_a_long_name_is_short() {
     let (asked, present) = ("a".repeat(1 << 20), "b".repeat(1 << 20));
@@ -102,7 +102,7 @@ fn a_long_list_of_containers_is_cut() {
     assert!(error.ends_with("c18, c19, and 980 more"), "{error}");
 }
 
-/// What users have: a pod of 40 containers and a megabyte.
+/// A large but realistic pod, of 40 containers and a megabyte.
 #[test]
 fn large_pods_that_fit_into_the_store_are_bound() {
     let env: Value =

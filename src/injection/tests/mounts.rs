@@ -1,4 +1,4 @@
-//! What a container has mounted already, and what that means for the folder of a binding.
+//! A container's existing mounts, and their effect on the folder of a binding.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn mounting(mounts: &Value, volumes: &Value) -> Value {
     pod
 }
 
-/// P1: Velero restores pods as they were, also those of an older version that called the volume otherwise.
+/// P1: Velero restores pods unchanged, also those of an older version with other volume names.
 #[test]
 fn a_secret_that_is_mounted_under_another_volume_s_name_is_not_mounted_again() {
     let mount = json!({"name": "old-name", "mountPath": FOLDER});
@@ -49,7 +49,7 @@ fn what_gives_something_else_at_the_folder_is_pointed_out() {
     }
 }
 
-/// The API server takes these for different paths; the kubelet mounts one over the other.
+/// The API server considers these paths different; the kubelet mounts one over the other.
 #[test]
 fn the_same_folder_written_otherwise_is_seen() {
     for path in
@@ -64,7 +64,7 @@ fn the_same_folder_written_otherwise_is_seen() {
     }
 }
 
-/// It is the pod's own and stays, but such a pod starts without its credentials.
+/// The mount belongs to the pod and is kept, but the pod starts without its credentials.
 #[test]
 fn what_the_pod_has_of_a_secret_as_optional_is_pointed_out() {
     let warning = |secret: &str| {
@@ -90,7 +90,8 @@ fn what_the_pod_has_of_a_secret_as_optional_is_pointed_out() {
     }
 }
 
-/// The runtime makes the folder to mount at, and can make none in these; in the kubelet's own volumes the kubelet does.
+/// The runtime creates the mount's folder, and cannot in these volumes; in the kubelet's own volumes the kubelet
+/// creates it.
 #[rstest::rstest]
 #[case::read_only_claim(&json!({"readOnly": true}), &json!({"persistentVolumeClaim": {"claimName": "c"}}), true)]
 #[case::external_resource(&json!({}), &json!({"persistentVolumeClaim": {"claimName": "c"}}), false)]
@@ -137,7 +138,7 @@ fn a_device_above_a_binding_is_a_file() {
     assert!(warnings[0].contains("/var/secrets above its binding is read-only or a file"), "{warnings:?}");
 }
 
-/// P19: the kubelet refreshes volumes, not parts of them.
+/// P19: the kubelet refreshes whole volumes, not parts of them.
 #[rstest::rstest]
 #[case::secret(&json!({"secret": {"secretName": SECRET}}))]
 #[case::projected(&json!({"projected": {"sources": [{"configMap": {"name": "c"}}, {"secret": {"name": SECRET}}]}}))]

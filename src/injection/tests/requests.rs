@@ -1,4 +1,4 @@
-//! An injection that no annotation asks for.
+//! Injections without annotations.
 
 use super::*;
 

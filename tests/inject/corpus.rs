@@ -1,5 +1,5 @@
-//! Manifests shaped like those of popular charts (`tests/corpus`): webhook and command come to the same pods, and what asks
-//! for nothing stays byte for byte.
+//! Manifests like those of popular charts (`tests/corpus`): webhook and command must produce the same pods, and
+//! documents that ask for nothing must stay unchanged byte for byte.
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
@@ -43,7 +43,7 @@ impl Manifests {
         Self { name: self.name.clone(), text: change(&self.text) }
     }
 
-    /// The documents as text. The rule is simpler than the command's own, and enough for this corpus.
+    /// The documents as text. The parsing is simpler than the command's, and sufficient for this corpus.
     fn documents(&self) -> Vec<&str> {
         let starts_anew = |line: &str| match self.name.rsplit('.').next() {
             // Either one object in the whole file, or one on each line.
@@ -70,12 +70,12 @@ fn parsed(document: &str) -> Value {
         .unwrap_or_else(|error| panic!("{error}\n{document}"))
 }
 
-/// What the webhook would make of the document if its pods were created, with these Namespaces in the cluster.
+/// The document after the webhook reviewed its pods, with these Namespaces in the cluster.
 fn by_webhook(document: &Value, namespaces: &Arc<Known>) -> Value {
     let mut result = document.clone();
     each_template(&mut result, None, &mut |namespace, template| {
         let asks = bind_annotations(template).next().is_some();
-        // The API server would not ask about pods of a namespace that says nothing.
+        // The API server does not call the webhook for unannotated pods in a namespace without the label.
         if !asks && !namespaces.0.contains_key(namespace) {
             return;
         }
@@ -90,8 +90,8 @@ fn by_webhook(document: &Value, namespaces: &Arc<Known>) -> Value {
     result
 }
 
-/// Calls `each` with every pod template and its namespace. Written down once more, so that the command is not compared with
-/// itself.
+/// Calls `each` with every pod template and its namespace. Independent of the command's code, so that the test does not
+/// compare the command with itself.
 fn each_template(object: &mut Value, listed: Option<&str>, each: &mut dyn FnMut(&str, &mut Value)) {
     let kind = object["kind"].as_str().or(listed).unwrap_or_default().to_owned();
     if let Some(items) = object.get_mut("items").and_then(Value::as_array_mut) {
@@ -118,7 +118,7 @@ fn bind_annotations(template: &Value) -> impl Iterator<Item = &String> {
     annotations.into_iter().flat_map(|all| all.keys()).filter(|name| name.starts_with("bindery.dev/bind"))
 }
 
-/// The Namespaces of a file that say something.
+/// The Namespaces of a file that bind their pods.
 #[derive(Default)]
 struct Known(BTreeMap<String, NamespaceDefaults>);
 
@@ -142,7 +142,7 @@ impl Namespaces for Known {
     }
 }
 
-/// Compares what the command printed with what the webhook does, document by document; answers how many were patched.
+/// Compares the command's output with the webhook's result, document by document. Returns how many were patched.
 fn compare(manifests: &Manifests) -> usize {
     let documents = manifests.documents();
     let values: Vec<Value> = documents.iter().map(|document| parsed(document)).collect();

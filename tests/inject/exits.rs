@@ -1,4 +1,4 @@
-//! What a script learns from `bindery inject`.
+//! The exit codes and output of `bindery inject` for scripts.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 
 const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, annotations: {bindery.dev/bind: BIND}}\nspec: {containers: [{name: a}]}\n";
 
-/// The exit code, and what is printed.
+/// The exit code and the output.
 fn bindery(arguments: &[&str], bind: &str) -> (i32, String) {
     let mut bindery = Command::new(env!("CARGO_BIN_EXE_bindery"))
         .args(["inject", "-f", "-"])
@@ -36,7 +36,7 @@ fn an_error_is_told_from_a_difference_and_both_from_success() {
     assert_eq!(bindery(&[], "My_DB"), (1, String::new()));
 }
 
-/// The exit code, and what is printed of these files.
+/// The exit code and the output for these files.
 fn of_files(arguments: &[&str], files: &[PathBuf]) -> (i32, String) {
     let mut bindery = Command::new(env!("CARGO_BIN_EXE_bindery"));
     bindery.arg("inject").args(arguments).stderr(Stdio::null());
@@ -58,7 +58,7 @@ fn a_folder_gives_what_its_files_give_one_after_another() {
     for file in &files {
         let (code, alone) = of_files(&[], std::slice::from_ref(file));
         assert_eq!(code, 0);
-        // Among others the objects of a JSON file are kept apart.
+        // Among other files, the objects of a JSON stream are separated.
         for part in
             if file.ends_with("stream.json") { alone.split_inclusive('\n').collect() } else { vec![&*alone] }
         {
@@ -73,7 +73,8 @@ fn a_folder_gives_what_its_files_give_one_after_another() {
     assert_eq!(of_files(&["--no-such-option"], &files).0, 2);
 }
 
-/// A parser's advice to programmers helps no user, and the lines around a mistake in a kubeconfig hold credentials.
+/// A parser's advice to programmers does not help users, and the lines around an error in a kubeconfig contain
+/// credentials.
 #[test]
 fn a_mistake_in_a_kubeconfig_is_told_without_what_stands_around_it() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What holds for the injection of any pod.
+//! The laws that hold for the injection of every pod.
 
 use bindery::injection::{InjectSettings, Injection, inject, workload::workloads};
 use proptest::prelude::*;
@@ -16,7 +16,7 @@ pub(crate) fn injected(pod: &Value) -> Value {
     pod
 }
 
-/// Takes away whatever the injection would add, wherever it is. These pods have none of it of their own.
+/// Removes everything that the injection would add. These pods have none of it themselves.
 fn without_bindery(mut pod: Value, original: &Value) -> Value {
     let is_of_bindery = |entry: &Value| {
         let name = entry["name"].as_str().unwrap_or_default();
@@ -49,7 +49,7 @@ fn without_bindery(mut pod: Value, original: &Value) -> Value {
     pod
 }
 
-/// The variables that the container sees from `envFrom`, if every Secret had the variable `X`: the last one wins.
+/// The winning object in the container's `envFrom` if every Secret had the variable `X`: the last one.
 fn winner(container: &Value) -> Option<&str> {
     let entries = container["envFrom"].as_array()?;
     let unprefixed = entries.iter().rfind(|entry| entry.get("prefix").is_none())?;
@@ -75,7 +75,7 @@ fn containers_mut(pod: &mut Value) -> impl Iterator<Item = &mut Value> {
     lists.filter(|(kind, _)| kind.ends_with("ontainers")).flat_map(|(_, list)| list.as_array_mut().unwrap())
 }
 
-/// What the annotations bind the container to, the winner first.
+/// The objects to which the annotations bind the container, the winner first.
 fn bound(pod: &Value, container: &str) -> Vec<String> {
     let list =
         |name: &str| annotation(pod, name).map(|list| list.split(',').map(|entry| entry.trim().to_owned()));
@@ -94,13 +94,13 @@ fn bound(pod: &Value, container: &str) -> Vec<String> {
 }
 
 proptest! {
-    /// P1.
+    /// P1: a second injection changes nothing.
     #[test]
     fn twice_is_once(pod in pod()) {
         prop_assert!(injection(&injected(&pod)).is_empty());
     }
 
-    /// P1: whichever container another webhook adds, and wherever.
+    /// P1: another webhook may add any container at any position.
     #[test]
     fn a_container_that_is_added_later_is_bound_and_the_rest_stays(
         mut pod in pod(),
@@ -115,7 +115,7 @@ proptest! {
         add(&mut before);
         let mut after = injected(&pod);
         add(&mut after);
-        // Volumes may stand in another order, when the first container has a mount of its own at a path.
+        // The order of volumes may differ if the first container has its own mount at a path.
         let (mut before, mut after) = (injected(&before), injected(&after));
         for pod in [&mut before, &mut after] {
             if let Some(volumes) = pod["spec"]["volumes"].as_array_mut() {
@@ -130,8 +130,8 @@ proptest! {
         prop_assert_eq!(without_bindery(injected(&pod), &pod), pod);
     }
 
-    /// P20: no value stands in the pod, only where it is; P19: a subPath would never be refreshed; P27: a container that is
-    /// added may never end; P7: no annotation is touched, so no name has to be escaped.
+    /// P20: pods contain references, never values; P19: a subPath would never be refreshed; P27: an added container may
+    /// never end; P7: annotations are unchanged, so no name has to be escaped.
     #[test]
     fn only_references_are_added_and_only_in_four_lists(pod in pod()) {
         for operation in injection(&pod).patch.iter() {
@@ -155,7 +155,7 @@ proptest! {
         }
     }
 
-    /// The pod starts without what it calls optional, and waits for everything else.
+    /// The pod can start without its optional objects, and waits for all others.
     #[test]
     fn what_is_added_is_optional_just_as_the_pod_asks(pod in pod()) {
         let is_optional = |bound: &str| match annotation(&pod, "bindery.dev/optional") {
@@ -179,17 +179,17 @@ proptest! {
         }
     }
 
-    /// P18: also nobody's security context.
+    /// P18: also the security contexts are unchanged.
     #[test]
     fn no_container_is_added(pod in pod()) {
         let names = |pod: &Value| -> Vec<Value> { containers(pod).iter().map(|it| it["name"].clone()).collect() };
         prop_assert_eq!(names(&injected(&pod)), names(&pod));
     }
 
-    /// Kubernetes refuses a pod otherwise.
+    /// Kubernetes would refuse other pods.
     #[test]
     fn no_volume_and_no_path_is_there_twice_and_every_mount_has_its_volume(mut pod in pod()) {
-        // The pod's own lists may be wrong in this way; bindery's additions must not be.
+        // The pod's own lists may violate this; bindery's additions must not.
         for container in pod["spec"]["containers"].as_array_mut().unwrap() {
             container.as_object_mut().unwrap().remove("volumeMounts");
         }
@@ -307,7 +307,7 @@ proptest! {
         }
     }
 
-    /// Whatever can be injected, the patch fits the pod and leaves nothing to add.
+    /// If a pod can be injected, the patch applies, and a second injection adds nothing.
     #[test]
     fn an_odd_pod_is_injected_or_refused_and_never_panics(pod in odd_pod()) {
         if let Ok(injection) = inject(&pod, &InjectSettings::default()) {

@@ -1,4 +1,4 @@
-//! Laws of the injection that hold for every pod, whichever way it is injected, and what scripts learn of it.
+//! The laws that hold for the injection of every pod, by webhook or command, and the command's results for scripts.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -1,4 +1,4 @@
-//! What `docs/bind-a-pod.md` says of the annotations is so.
+//! Checks the statements of `docs/bind-a-pod.md` about annotations.
 
 use std::{fs, path::Path};
 
@@ -17,7 +17,7 @@ fn annotated(annotations: &Map<String, Value>, containers: &[&str]) -> Value {
     json!({"metadata": {"annotations": annotations}, "spec": {"containers": containers}})
 }
 
-/// The examples that are annotations of a pod.
+/// The examples of a pod's annotations.
 fn examples() -> Vec<Map<String, Value>> {
     let page = page();
     let blocks = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
@@ -59,7 +59,7 @@ fn there_is_an_example_of_every_annotation() {
     }
 }
 
-/// The table of refusals: `| `as: volume` | ``text`` |`, in which `(…)` stands for something that is left out.
+/// The table of refusals: `| `as: volume` | ``text`` |`, in which `(…)` stands for omitted text.
 #[test]
 fn every_refusal_is_worded_so() {
     let page = page();

@@ -1,4 +1,4 @@
-//! `docs/pitfalls.md` names tests that exist, for every pitfall.
+//! Checks that `docs/pitfalls.md` names an existing test for every pitfall.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The tests of each row, by the number of its pitfall.
+/// The tests of each row, by the number of the pitfall.
 fn rows() -> BTreeMap<usize, Vec<String>> {
     let page = fs::read_to_string(repository().join("docs/pitfalls.md")).unwrap();
     let row = |line: &str| {
@@ -32,7 +32,7 @@ fn sources(path: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The functions of a suite that are tests, by their names.
+/// The names of the test functions of a suite.
 fn tests_of(suite: &str) -> BTreeSet<String> {
     let mut files = Vec::new();
     match suite {
@@ -45,7 +45,7 @@ fn tests_of(suite: &str) -> BTreeSet<String> {
     files.iter().flat_map(|file| tests_in(&fs::read_to_string(file).unwrap())).collect()
 }
 
-/// A function is a test if an attribute above it says so; other attributes may stand between.
+/// A function is a test if an attribute above it says so; other attributes may be in between.
 fn tests_in(source: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut is_test = false;

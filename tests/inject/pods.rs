@@ -1,4 +1,4 @@
-//! Pods to inject: well-formed ones that ask for bindings and have lists of their own, and arbitrary JSON.
+//! Generates pods to inject: well-formed ones with bindings and lists of their own, and arbitrary JSON.
 
 use proptest::{
     collection::vec,
@@ -8,13 +8,13 @@ use proptest::{
 };
 use serde_json::{Map, Value, json};
 
-/// What pods of these tests may be bound to; the last ones are a plain Secret and a ConfigMap.
+/// The objects to which these pods may be bound; the last two are a plain Secret and a ConfigMap.
 const BINDINGS: [&str; 5] = ["alpha", "beta.db", "gamma", "secret/delta", "configmap/epsilon"];
 
-/// What single containers of these tests may be bound to.
+/// The objects to which single containers may be bound.
 const OWN_BINDINGS: [&str; 3] = ["own.db", "alpha", "beta.db"];
 
-/// The names of containers; the last one is excluded unless it is named.
+/// The names of containers; the last one is excluded unless an annotation names it.
 const CONTAINERS: [&str; 5] = ["app", "worker", "migrate", "init-db", "istio-proxy"];
 
 /// A pod with annotations, containers, and lists in them as users write them.
@@ -78,7 +78,7 @@ fn annotations(
             for (container, own) in own {
                 annotate(&format!("bindery.dev/bind.{container}"), own.join(","));
             }
-            // A plain Secret and a ConfigMap as `env` alone need variables.
+            // A plain Secret or a ConfigMap with `env` alone requires named variables.
             if has_variables || delivery == Some("env") {
                 let mut entries = variables.clone();
                 if has_all_keys {
@@ -108,7 +108,7 @@ fn annotations(
     )
 }
 
-/// A container; some of its entries take the place of what would be injected.
+/// A container; some of its entries conflict with what would be injected.
 fn container(name: &'static str) -> impl Strategy<Value = Value> {
     let env = prop_oneof![
         Just(json!({"name": "OWN", "value": "$(VAR0)"})),
@@ -151,7 +151,7 @@ fn list(entry: impl Strategy<Value = Value>) -> impl Strategy<Value = Option<Val
     option::of(vec(entry, 0..=3).prop_map(Value::from))
 }
 
-/// Any JSON in which the fields that the injection reads turn up in unlikely places with unlikely values.
+/// Arbitrary JSON with the fields that the injection reads in unlikely places and with unlikely values.
 pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -171,7 +171,7 @@ pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A pod that asks for bindings, with anything at all where its fields should be.
+/// A pod with bindings and arbitrary values in its fields.
 pub(crate) fn odd_pod() -> impl Strategy<Value = Value> {
     let annotation = (sample::select(&FIELDS[..7]), any_json());
     (pod(), vec(annotation, 0..3), vec((any::<prop::sample::Index>(), any_json()), 0..3)).prop_map(

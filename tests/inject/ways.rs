@@ -1,4 +1,4 @@
-//! The webhook and the command line come to the same pod.
+//! The webhook and the command must produce the same pod.
 
 use std::sync::Arc;
 
@@ -35,11 +35,11 @@ struct Cli {
     args: InjectArgs,
 }
 
-/// The Namespace of pods that do not say themselves what they are bound to.
+/// The Namespace of pods without binding annotations of their own.
 const SHOP: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {bindery.dev/inject: enabled}, \
                     annotations: {bindery.dev/bind: 'alpha,secret/delta,configmap/zeta', bindery.dev/containers: 'app, worker'}}}";
 
-/// What [`SHOP`] says; no other Namespace is asked for.
+/// Provides the defaults of [`SHOP`]; no other Namespace is requested.
 struct Shop;
 
 #[async_trait]
@@ -52,7 +52,7 @@ impl Namespaces for Shop {
     }
 }
 
-/// What the API server makes of the webhook's answer, or why the pod is refused.
+/// The pod after the webhook's patch, or the reason for its refusal.
 fn by_webhook(pod: &Value) -> Result<Value, String> {
     by_webhook_at(PATH, "shop", Arc::new(Shop), pod)
 }
@@ -96,12 +96,12 @@ pub(crate) fn by_webhook_at(
     Ok(pod)
 }
 
-/// What `bindery inject -f -` prints for this text, or its error.
+/// The output of `bindery inject -f -` for this text, or its error.
 pub(crate) fn by_command(text: &str) -> Result<String, String> {
     by_command_with(&[], text).map(|(printed, _)| printed)
 }
 
-/// The same with more arguments, and what a script learns.
+/// The same with more arguments, and with the outcome.
 pub(crate) fn by_command_with(arguments: &[&str], text: &str) -> Result<(String, Outcome), String> {
     let args = Cli::parse_from([&["inject", "-f", "-"], arguments].concat()).args;
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());

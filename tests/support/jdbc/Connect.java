@@ -15,7 +15,7 @@ public final class Connect {
         try (Connection connection = DriverManager.getConnection(url);
                 Statement statement = connection.createStatement()) {
             if (isPostgres) {
-                // The login's statistics are not shown to the owner role that it acts as.
+                // The owner role that the login assumes may not see the login's statistics.
                 statement.execute("SET ROLE NONE");
             }
             String user = isPostgres ? "SELECT session_user" : "SELECT SUBSTRING_INDEX(USER(), '@', 1)";

@@ -1,4 +1,4 @@
-//! Certificates of a private authority, as files.
+//! Certificates of a private CA, in files.
 
 use std::{
     fs,
@@ -8,11 +8,11 @@ use std::{
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-/// An authority that signs certificates.
+/// A CA that signs certificates.
 pub(crate) struct Authority(Issuer<'static, KeyPair>);
 
 impl Authority {
-    /// Makes an authority of this name, and writes its certificate.
+    /// Creates a CA with this name, and writes its certificate.
     pub(crate) fn create(name: &str, certificate_file: &Path) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
@@ -22,19 +22,19 @@ impl Authority {
         Self(Issuer::new(params, key))
     }
 
-    /// Writes the authority's key, so that [`Self::open`] can sign with it.
+    /// Writes the CA's key, so that [`Self::open`] can sign with it.
     pub(crate) fn write_key(&self, file: &Path) {
         fs::write(file, self.0.key().serialize_pem()).unwrap();
     }
 
-    /// The authority of these files.
+    /// Reads the CA from these files.
     pub(crate) fn open((certificate_file, key_file): &(PathBuf, PathBuf)) -> Self {
         let key = KeyPair::from_pem(&fs::read_to_string(key_file).unwrap()).unwrap();
         Self(Issuer::from_ca_cert_pem(&fs::read_to_string(certificate_file).unwrap(), key).unwrap())
     }
 
-    /// Writes a certificate for this subject, valid for these names, and its key. The subject must not be the authority's
-    /// name, or OpenSSL takes the certificate for a self-signed one.
+    /// Writes a certificate for this subject, valid for these names, and its key. The subject must differ from the CA's
+    /// name, or OpenSSL treats the certificate as self-signed.
     pub(crate) fn issue(&self, subject: &str, names: &[&str], certificate_file: &Path, key_file: &Path) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();

@@ -1,5 +1,4 @@
-//! The environment of a server whose clock is not this machine's: libfaketime (Debian's package `faketime`) puts itself
-//! between.
+//! The environment of a server with a shifted clock, through libfaketime (Debian's package `faketime`).
 
 use std::path::Path;
 
@@ -8,7 +7,7 @@ const LIBRARIES: [&str; 2] = [
     "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
 ];
 
-/// The clock is so far ahead, such as `+2h`; what a server measures by the monotonic clock stays right.
+/// Sets the clock ahead by this time, such as `+2h`; the monotonic clock is not shifted.
 pub fn ahead(by: &'static str) -> [(&'static str, &'static str); 3] {
     let library = LIBRARIES.into_iter().find(|library| Path::new(library).exists());
     let library = library.expect("libfaketime: apt-get install faketime");

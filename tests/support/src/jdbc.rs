@@ -1,5 +1,5 @@
-//! Java applications for tests: a program that connects with a `jdbcURL`, by drivers from Maven Central that `tests/preflight
-//! jdbc` puts below the target folder.
+//! Java applications for tests: a program that connects with a `jdbcURL`, by drivers from Maven Central that
+//! `tests/preflight jdbc` puts below the target folder.
 
 use std::{
     io::Write,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::target_folder::in_target;
 
-/// A driver; its archive's name.
+/// A driver, by the name of its archive.
 #[derive(Clone, Copy, Debug)]
 pub struct Driver(&'static str);
 
@@ -21,12 +21,12 @@ pub const MYSQL: Driver = Driver("mysql-connector-j");
 pub const MARIADB: Driver = Driver("mariadb-java-client");
 
 impl Driver {
-    /// Connects; answers who is logged in, whether encrypted, and by which driver, or the error.
+    /// Connects. Returns the user, whether the connection is encrypted, and the driver; or the error.
     pub fn connect(self, url: &str) -> Result<String, String> {
         self.run(url, &[])
     }
 
-    /// The same in a JVM that trusts this CA and no other.
+    /// Connects in a JVM that trusts only this CA.
     pub fn connect_trusting(self, ca: &Path, url: &str) -> Result<String, String> {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("trusted");
@@ -43,7 +43,7 @@ impl Driver {
         let archive = in_target("jdbc").join(self.0).with_extension("jar");
         assert!(archive.exists(), "{}: run tests/preflight jdbc", archive.display());
         let mut java = Command::new("java");
-        // It does not run for long enough to be worth more.
+        // The program runs too briefly for more optimization.
         java.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]).args(options);
         java.arg("--class-path").arg(archive).arg(program);
         java.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,4 +1,4 @@
-//! Changes of the administrator's password with a keeper of the test's own, which are cut off where it matters.
+//! Changes of the administrator's password with a test keeper that interrupts them at chosen points.
 
 use std::{
     fs,
@@ -14,16 +14,16 @@ use bindery::broker::{
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
-/// Where a change is cut off.
+/// The point of the interruption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// The new password is kept, and the server does not know it.
+    /// The new password is stored, but the server still has the old one.
     AfterStaging,
-    /// The server knows the new password, and the file has the old one.
+    /// The server has the new password, but the file still has the old one.
     BeforePromotion,
 }
 
-/// Keeps the password in its file, up to some point.
+/// Keeps the password in its file, up to the point of interruption.
 struct Keeper {
     file: PathBuf,
     cut: Option<Cut>,
@@ -35,7 +35,7 @@ impl Keeper {
         Self { file: file.to_owned(), cut, reached: Notify::new() }
     }
 
-    /// Does not come back from where the change is cut off.
+    /// Never returns at the point of the interruption.
     async fn passes(&self, point: Cut) {
         if self.cut == Some(point) {
             self.reached.notify_one();
@@ -58,12 +58,12 @@ impl PasswordKeeper for Keeper {
     }
 }
 
-/// Changes the password of server `main` to the end.
+/// Changes the password of server `main` completely.
 pub async fn change(services: &ServiceSettings, file: &Path) -> Result<(), PasswordChangeError> {
     change_password(services, &"main".into(), &Keeper::new(file, None), Duration::ZERO).await
 }
 
-/// Begins to change the password of server `main`, as somebody does who is killed there.
+/// Begins to change the password of server `main`, like a process that is killed at the cut.
 pub async fn begin_to_change(services: &ServiceSettings, file: &Path, cut: Cut) {
     let (server, keeper) = ("main".into(), Keeper::new(file, Some(cut)));
     tokio::select! {

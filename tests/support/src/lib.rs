@@ -1,7 +1,7 @@
-//! What the suites, benchmarks, fuzz targets and the library's own tests share: real servers in temporary folders, stand-ins
-//! for what cannot be had, and a broker to ask. The backend in memory that goes with it is `bindery::broker::fake`, in the
-//! library behind the feature `fake-backend`: the library's unit tests have types of their own, which a backend in this
-//! crate could not implement.
+//! Code that the suites, benchmarks, fuzz targets and the library's own tests share: real servers in temporary folders,
+//! stand-ins for unavailable servers, and a broker to send requests to. The backend in memory is
+//! `bindery::broker::fake`, in the library behind the feature `fake-backend`: the library's unit tests have types of
+//! their own, which a backend in this crate could not implement.
 
 #![allow(clippy::missing_panics_doc, clippy::must_use_candidate, reason = "what fails here fails the test")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails here fails the test")]

@@ -1,8 +1,6 @@
-//! A private MariaDB for tests: a temporary folder, TLS with a CA made on the spot, and an administrator with exactly the
-//! grants that `docs/databases.md` tells. It is stopped when dropped.
-//!
-//! The version is that of Debian's package. `BINDERY_TEST_MARIADB=11` names the one that `tests/preflight mariadb-11`
-//! fetches.
+//! A private MariaDB for tests: a temporary folder, TLS with a new CA, and an administrator with exactly the grants in
+//! `docs/databases.md`. It is stopped when dropped. The version is that of Debian's package, or
+//! `BINDERY_TEST_MARIADB=11` selects the one that `tests/preflight mariadb-11` downloads.
 
 use std::{
     env, fs,
@@ -27,7 +25,7 @@ pub const ADMIN: &str = "bindery";
 /// The administrator's password.
 pub const ADMIN_PASSWORD: &str = "the-administrators-password";
 
-/// What `docs/databases.md` tells operators to run.
+/// The statements that `docs/databases.md` tells operators to run.
 const GRANTS: &str = r"
     GRANT CREATE USER, PROCESS, CONNECTION ADMIN ON *.* TO 'bindery'@'%';
     GRANT SELECT (User, Host) ON mysql.user TO 'bindery'@'%';
@@ -57,12 +55,12 @@ impl MariaDb {
         })
     }
 
-    /// Starts a server whose certificate bears this name. It does not wait for the disk.
+    /// Starts a server whose certificate has this name. It does not wait for the disk.
     pub fn start(name: &str) -> Self {
         Self::start_with(name, false)
     }
 
-    /// Starts a server that waits for the disk, as one does that is used.
+    /// Starts a server that waits for the disk, as in production.
     pub fn start_durable(name: &str) -> Self {
         Self::start_with(name, true)
     }
@@ -99,7 +97,7 @@ impl MariaDb {
         server
     }
 
-    /// Starts the server again on the same port after [`MariaDb::stop`], and waits until it answers.
+    /// Restarts the server on the same port after [`MariaDb::stop`], and waits until it answers.
     pub fn start_again(&self) {
         let at = |option: &str, name: &str| format!("--{option}={}", self.path(name).display());
         let log = fs::File::create(self.path("log")).unwrap();
@@ -112,7 +110,7 @@ impl MariaDb {
             .args([at("datadir", "data"), at("socket", "socket"), format!("--port={}", self.port)])
             .args([at("ssl-ca", "ca.crt"), at("ssl-cert", "server.crt"), at("ssl-key", "server.key")])
             .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--max-connections=200"])
-            // What is committed outlives the server, and the machine if it is to.
+            // Commits survive a crash of the server, and with `is_durable` a crash of the machine.
             .arg(format!("--innodb-flush-log-at-trx-commit={}", if self.is_durable { 1 } else { 2 }))
             .arg("--innodb-buffer-pool-size=16M")
             .args(["--event-scheduler=ON", "--general-log=ON", &at("general-log-file", "statements")])
@@ -124,14 +122,14 @@ impl MariaDb {
         *self.child.lock().unwrap() = Some(child);
     }
 
-    /// Starts the server again with these variables in its environment.
+    /// Restarts the server with these environment variables.
     pub fn start_again_with(&self, environment: &[(&'static str, &'static str)]) {
         self.stop();
         environment.clone_into(&mut self.environment.lock().unwrap());
         self.start_again();
     }
 
-    /// Stops the server at once, as if it crashed; the data stays.
+    /// Stops the server at once, as in a crash; the data is preserved.
     pub fn stop(&self) {
         if let Some(mut child) = self.child.lock().unwrap().take() {
             let _ = child.kill();
@@ -139,33 +137,33 @@ impl MariaDb {
         }
     }
 
-    /// Runs statements as root over the local socket; answers the rows, columns parted by tabs.
+    /// Runs statements as root over the local socket. Returns the rows, with columns separated by tabs.
     pub fn root(&self, sql: &str) -> Vec<String> {
         let mut client = self.root_client();
         rows(client.args(["-e", sql])).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// Runs statements as an application does, the server's certificate verified; answers the rows or the error.
+    /// Runs statements as an application that verifies the server's certificate. Returns the rows or the error.
     pub fn query(&self, credentials: &Value, sql: &str) -> Result<Vec<String>, String> {
         rows(self.client(credentials).args(["-e", sql]))
     }
 
-    /// The same with one statement that has others inside.
+    /// Runs one statement that contains others.
     pub fn define(&self, credentials: &Value, sql: &str) {
         let defined = rows(self.client(credentials).args(["--delimiter=//", "-e", sql]));
         defined.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
-    /// The same, without TLS.
+    /// Runs statements as an application without TLS.
     pub fn query_plainly(credentials: &Value, sql: &str) -> Result<Vec<String>, String> {
         rows(plain_client(credentials).args(["--skip-ssl", "-e", sql]))
     }
 
-    /// Whether credentials are refused, and not for want of a server.
+    /// Whether the server refuses the credentials; another error fails the test.
     pub fn is_refused(&self, credentials: &Value) -> bool {
         match self.query(credentials, "SELECT 1") {
             Ok(_) => false,
-            // Access denied, or MariaDB's word for a locked account.
+            // Access denied, or MariaDB's error for a locked account.
             Err(error) => {
                 assert!(error.contains("ERROR 1045") || error.contains("ERROR 4151"), "{error}");
                 true
@@ -173,12 +171,12 @@ impl MariaDb {
         }
     }
 
-    /// Opens a session of an application and keeps it until it ends.
+    /// Opens an application's session, which lasts until the server ends it.
     pub async fn session(&self, credentials: &Value) -> Session {
         self.session_with(credentials, "SELECT SLEEP(600)").await
     }
 
-    /// The same with a statement that takes long.
+    /// Opens an application's session with a slow statement.
     pub async fn session_with(&self, credentials: &Value, sql: &str) -> Session {
         let login = credentials["username"].as_str().unwrap();
         let count = format!("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = '{login}'");
@@ -200,12 +198,12 @@ impl MariaDb {
         session
     }
 
-    /// Waits until a question, in SQL, is answered with 1.
+    /// Waits until this SQL query returns 1.
     pub async fn until(&self, question: &str) {
         until(question, || self.root(question) == ["1"]).await;
     }
 
-    /// The statements that the server was sent, as its general log has them.
+    /// The statements in the server's general log.
     pub fn statements(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.path("statements")).unwrap()).into_owned()
     }
@@ -230,7 +228,7 @@ impl MariaDb {
         self.path("admin-password")
     }
 
-    /// The database, logins, rights and marks of credentials, as far as they are still there.
+    /// What still exists of the credentials' database, logins, rights and marks.
     pub fn left_of(&self, credentials: &[&Value]) -> Vec<String> {
         let names: Vec<_> = credentials.iter().map(|each| format!("'{}'", text(each, "username"))).collect();
         let (database, names) = (text(credentials[0], "database"), names.join(", "));
@@ -243,13 +241,13 @@ impl MariaDb {
         left
     }
 
-    /// What the administrator logs in with.
+    /// The administrator's credentials.
     pub fn administrator(&self) -> Value {
         json!({"host": "127.0.0.1", "port": self.port().to_string(), "username": ADMIN, "password": ADMIN_PASSWORD,
             "database": "information_schema"})
     }
 
-    /// A column of the marks, of all installations, of a database or a login.
+    /// A column of the marks of a database or login, in all installations.
     pub fn marks(&self, column: &str, of: &str) -> Vec<String> {
         let schemas = self.root(
             "SELECT TABLE_SCHEMA FROM information_schema.TABLES WHERE TABLE_NAME = 'marks' AND TABLE_SCHEMA LIKE 'bindery%'",
@@ -282,14 +280,14 @@ impl MariaDb {
         rows(self.root_client().args(["-e", "SELECT 1"])).is_ok()
     }
 
-    /// A program of the server, by its place below the server's folder; MariaDB refuses to run as root.
+    /// A program of the server, by its path below the server's folder. MariaDB refuses to run as root.
     fn command(&self, program: &str) -> Command {
         let program = match fetched() {
             Some(fetched) => fetched.join(program),
             None => Path::new(program).file_name().map(PathBuf::from).unwrap(),
         };
         let mut command = MYSQL.command(&program, &self.environment.lock().unwrap());
-        // A server that starts removes the temporary tables of all others in the same folder.
+        // A starting server deletes the temporary tables of all servers with the same temporary folder.
         command.current_dir(self.folder.path()).env("TMPDIR", self.folder.path());
         command
     }
@@ -301,12 +299,12 @@ impl Drop for MariaDb {
     }
 }
 
-/// The folder of the server that `tests/preflight` fetched, if it is to be used.
+/// The folder of the server that `tests/preflight` downloaded, if it is selected.
 fn fetched() -> Option<PathBuf> {
     let major = env::var("BINDERY_TEST_MARIADB").ok()?;
     let found = in_target(&format!("servers/mariadb-{major}"));
     assert!(found.join("release").exists(), "MariaDB {major} is missing: tests/preflight mariadb-{major}");
-    // The user that servers run as may not be able to follow a link from here.
+    // The user that runs servers may lack access to the symbolic link.
     Some(found.canonicalize().unwrap())
 }
 

@@ -1,5 +1,5 @@
-//! AWS for tests: moto, from the Python environment that `tests/preflight aws` makes. It is stopped when dropped, and ends
-//! by itself with the process that started it, so that it may be kept in a static.
+//! AWS for tests: moto, from the Python environment that `tests/preflight aws` creates. It is stopped when dropped, and
+//! ends with the process that started it, so that a static can hold it.
 
 use std::{
     io::{BufRead, BufReader},
@@ -8,8 +8,8 @@ use std::{
 
 use crate::target_folder::in_target;
 
-/// One request at a time, unlike `moto_server`: moto undoes a transaction by putting back a copy of the table, and with it
-/// takes back what others wrote meanwhile. Ends when nobody holds its standard input any more.
+/// The server's program. It handles one request at a time, unlike `moto_server`: moto rolls back a transaction by
+/// restoring a copy of the table, which would undo concurrent writes. It ends when its standard input is closed.
 const SERVER: &str = r"
 import os, sys, threading
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
@@ -44,7 +44,7 @@ impl Moto {
         let python = in_target("venv/bin/python");
         let mut child = Command::new(&python)
             .args(["-c", SERVER])
-            // Nobody's account, whatever the machine is logged in to.
+            // No real AWS account may be used, even if the machine has credentials.
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -57,7 +57,7 @@ impl Moto {
         Self { child, port }
     }
 
-    /// Where it answers.
+    /// The URL of the server.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }

@@ -1,4 +1,4 @@
-//! Server processes: the user that they run as, the wait until they answer, and sessions that only wait.
+//! Server processes: their user, the wait until they answer, and sessions that only wait.
 
 use std::{
     fs,
@@ -8,20 +8,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Longer than anything takes, also beside a compiler.
+/// Longer than anything takes, even during a compilation.
 pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Variables of a server's environment.
 pub(crate) type Environment = Vec<(&'static str, &'static str)>;
 
-/// The user of a Debian package. Its server refuses to run as root, so a test that runs as root starts it as this user.
+/// The user of a Debian package. Its server refuses to run as root, so a test that runs as root uses this user.
 pub(crate) struct PackageUser {
     pub(crate) name: &'static str,
     pub(crate) package: &'static str,
 }
 
 impl PackageUser {
-    /// User and group to change to, if any.
+    /// The user and group to change to, if any.
     fn ids(&self) -> Option<(u32, u32)> {
         let id = |arguments: &[&str]| -> u32 {
             let output = Command::new("id").args(arguments).output().unwrap();
@@ -33,14 +33,14 @@ impl PackageUser {
         (id(&["-u"]) == 0).then(|| (id(&["-u", self.name]), id(&["-g", self.name])))
     }
 
-    /// Makes a file or a folder the user's.
+    /// Gives a file or folder to the user.
     pub(crate) fn own(&self, path: &Path) {
         if let Some((user, group)) = self.ids() {
             chown(path, Some(user), Some(group)).unwrap();
         }
     }
 
-    /// A program that runs as the user with these variables.
+    /// A command that runs a program as the user with these environment variables.
     pub(crate) fn command(&self, program: &Path, environment: &Environment) -> Command {
         let mut command = match self.ids() {
             Some((user, group)) => {
@@ -51,13 +51,13 @@ impl PackageUser {
             }
             None => Command::new("env"),
         };
-        // `env` sets them last: a library that is preloaded into `setpriv` would make files as root.
+        // `env` comes after `setpriv`: a library that is preloaded into `setpriv` would create files as root.
         command.args(environment.iter().map(|(name, value)| format!("{name}={value}"))).arg(program);
         command
     }
 }
 
-/// Waits until a server that was started answers.
+/// Waits until a started server answers.
 pub(crate) fn wait_until_ready(server: &str, child: &mut Child, log: &Path, is_ready: impl Fn() -> bool) {
     let deadline = Instant::now() + TIMEOUT;
     while !is_ready() {
@@ -70,7 +70,7 @@ pub(crate) fn wait_until_ready(server: &str, child: &mut Child, log: &Path, is_r
     }
 }
 
-/// Waits until a question to a server has the answer yes.
+/// Waits until this condition holds.
 pub(crate) async fn until(question: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + TIMEOUT;
     while !is_so() {
@@ -79,7 +79,7 @@ pub(crate) async fn until(question: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// A session of an application that only waits.
+/// An application's session that only waits.
 pub struct Session(pub(crate) Child);
 
 impl Session {

@@ -1,16 +1,16 @@
-//! Where `tests/preflight` puts what it fetches: Cargo's target folder.
+//! The folder for the downloads of `tests/preflight`: Cargo's target folder.
 
 use std::{
     env,
     path::{Path, PathBuf},
 };
 
-/// The top of the repository.
+/// The root of the repository.
 pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Something below the target folder.
+/// A path below the target folder.
 pub(crate) fn in_target(name: &str) -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     repository().join(target).join(name)

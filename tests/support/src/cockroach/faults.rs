@@ -1,12 +1,12 @@
-//! What goes wrong, at which of the administrator's statements. They are counted, so a fault comes at the same place
-//! every time.
+//! Faults at chosen statements of the administrator. The statements are counted, so a fault always happens at the same
+//! place.
 
 use std::collections::BTreeSet;
 
-/// What goes wrong.
+/// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing is done, and this SQLSTATE is the answer.
+    /// The statement is not run, and this SQLSTATE is returned.
     Refused(&'static str),
     /// The connection drops before the statement takes effect.
     LostBefore,
@@ -14,7 +14,7 @@ pub enum Fault {
     LostAfter,
 }
 
-/// The plan of a stand-in, and what it saw.
+/// The planned faults of a stand-in, and the statements that it received.
 #[derive(Default)]
 pub struct Faults {
     seen: Vec<&'static str>,
@@ -23,22 +23,22 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Counts from now on, and lets this fault happen at the statement of that number, the first being 0.
+    /// Restarts the count, and plans this fault for the statement with this number, from 0 on.
     pub fn at(&mut self, number: usize, fault: Fault) {
         *self = Self { at: Some((number, fault)), ..Self::default() };
     }
 
-    /// From now on, lets this fault happen at the first statement of each form.
+    /// Plans this fault for the first statement of each form from now on.
     pub fn at_each_form(&mut self, fault: Fault) {
         *self = Self { each: Some((fault, BTreeSet::new())), ..Self::default() };
     }
 
-    /// The forms of the statements since the last plan was made, in their order.
+    /// The forms of the statements since the last plan, in order.
     pub fn seen(&self) -> &[&'static str] {
         &self.seen
     }
 
-    /// A statement comes: what is to go wrong?
+    /// Records a statement and returns the fault that is planned for it.
     pub(super) fn next(&mut self, form: &'static str) -> Option<Fault> {
         let number = self.seen.len();
         self.seen.push(form);

@@ -1,5 +1,5 @@
-//! What takes a second connection to PostgreSQL, as its superuser. None stays open: PostgreSQL drops no database with a
-//! session in it.
+//! Work on a second connection to PostgreSQL, as its superuser. Each connection is closed afterwards, because
+//! PostgreSQL does not drop a database with a session in it.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use tokio_postgres::{Client, Config, Error, NoTls};
 
 use super::statements::Job;
 
-/// Where the superuser gets in without a password.
+/// The socket at which the superuser needs no password.
 #[derive(Clone)]
 pub(super) struct Socket {
     pub(super) folder: PathBuf,
@@ -16,7 +16,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// The file that PostgreSQL listens at.
+    /// The path of PostgreSQL's socket.
     pub(super) fn path(&self) -> PathBuf {
         self.folder.join(format!(".s.PGSQL.{}", self.port))
     }
@@ -28,7 +28,7 @@ impl Socket {
         Ok((client, tokio::spawn(connection)))
     }
 
-    /// A connection for some work, closed after it.
+    /// Opens a connection for some work, and closes it afterwards.
     async fn with<T>(
         &self,
         database: &str,
@@ -41,12 +41,12 @@ impl Socket {
         done
     }
 
-    /// Whether a query has a row.
+    /// Whether a query returns a row.
     pub(super) async fn has_row(&self, database: &str, query: &str) -> Result<bool, Error> {
         self.with(database, async |client| Ok(!client.query(query, &[]).await?.is_empty())).await
     }
 
-    /// Does a job for `user`, whose session is in `database`.
+    /// Runs a job for `user`, whose session is in `database`.
     pub(super) async fn run(&self, job: &Job, user: &str, database: &str) -> Result<(), Error> {
         match job {
             Job::Within { database, sql } => self.run_as(user, database, sql).await,
@@ -85,7 +85,7 @@ impl Socket {
         .await
     }
 
-    /// PostgreSQL's DROP OWNED takes default privileges along, CockroachDB's does not: they are put back as they were.
+    /// Restores the default privileges after DROP OWNED, which removes them in PostgreSQL but not in CockroachDB.
     async fn drop_owned(&self, role: &str, user: &str, database: &str) -> Result<(), Error> {
         let keep = format!(
             "CREATE TEMPORARY TABLE kept ON COMMIT DROP AS SELECT * FROM pg_default_acl \

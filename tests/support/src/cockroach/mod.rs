@@ -1,7 +1,8 @@
-//! A stand-in for CockroachDB: a relay before a PostgreSQL that says it is CockroachDB, lets through only the statements
-//! that CockroachDB's documentation was asked about (`statements`), refuses what CockroachDB refuses, and lets connections
-//! drop and transactions fail where a test wants it (`faults`). It shows that bindery keeps to its list and what it does
-//! after refusals; it does not show that CockroachDB takes the list.
+//! A stand-in for CockroachDB: a relay in front of a PostgreSQL server that identifies itself as CockroachDB. It
+//! forwards only statements that were checked against CockroachDB's documentation (`statements`), refuses what
+//! CockroachDB refuses, and drops connections and fails transactions as planned by a test (`faults`). It proves that
+//! bindery sends only the listed statements, and how bindery handles refusals; it does not prove that CockroachDB
+//! accepts the list.
 
 mod faults;
 mod jobs;
@@ -35,10 +36,10 @@ use crate::certificates::Authority;
 /// Roles with this prefix are the stand-in's system privileges: `GRANT SYSTEM x TO r` is membership in `system:x`.
 pub const SYSTEM: &str = "system:";
 
-/// What a client sends to ask for TLS (`SSLRequest`).
+/// The message by which a client requests TLS (`SSLRequest`).
 const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
-/// A running stand-in. It ends when dropped; PostgreSQL goes on.
+/// A running stand-in. It stops when dropped; PostgreSQL continues to run.
 pub struct StandIn {
     port: u16,
     folder: TempDir,
@@ -47,7 +48,7 @@ pub struct StandIn {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Default)]
 struct Shared {
     faults: Mutex<Faults>,
@@ -65,7 +66,8 @@ impl Shared {
 }
 
 impl StandIn {
-    /// Starts before a PostgreSQL whose socket is in `sockets`, with a certificate for 127.0.0.1 by a CA of its own.
+    /// Starts in front of a PostgreSQL server whose socket is in `sockets`, with a certificate for 127.0.0.1 from its
+    /// own CA.
     pub fn before(sockets: PathBuf, port: u16) -> Self {
         let folder = tempfile::Builder::new().prefix("bindery-stand-in-").tempdir().unwrap();
         let acceptor = acceptor(&folder);
@@ -76,7 +78,7 @@ impl StandIn {
         let (stop, stopped) = oneshot::channel();
         let socket = Socket { folder: sockets, port };
         let accepting = accept(listener, acceptor, socket, Arc::clone(&shared));
-        // Tests have a runtime each; this has one of its own, so that it outlives whichever comes first.
+        // Each test has its own runtime; the stand-in needs another one to outlive the first test.
         let thread = std::thread::spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -90,17 +92,17 @@ impl StandIn {
         self.port
     }
 
-    /// The CA of its certificate.
+    /// The CA of the stand-in's certificate.
     pub fn ca_file(&self) -> PathBuf {
         self.folder.path().join("ca.crt")
     }
 
-    /// What goes wrong, and what was seen.
+    /// The planned faults, and the statements received.
     pub fn faults(&self) -> MutexGuard<'_, Faults> {
         self.shared.faults()
     }
 
-    /// The statements that came and are on no list; those asked for are not held against anybody.
+    /// Returns and clears the statements that are on no list, so that they no longer fail the test.
     pub fn unknown(&self) -> Vec<String> {
         std::mem::take(&mut *self.shared.unknown.lock().unwrap())
     }
@@ -124,14 +126,14 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, socket: Socket, sh
         let (stream, _) = listener.accept().await.unwrap();
         let (acceptor, socket, shared) = (acceptor.clone(), socket.clone(), Arc::clone(&shared));
         sessions.spawn(async move {
-            // An error here is a connection that its client closed.
+            // An error here means that the client closed the connection.
             let _ = receive(stream, acceptor, socket, shared).await;
         });
         while sessions.try_join_next().is_some() {}
     }
 }
 
-/// A connection from its first byte: TLS or nothing.
+/// Handles a connection from its first byte. TLS is required.
 async fn receive(
     stream: TcpStream,
     acceptor: TlsAcceptor,

@@ -1,4 +1,4 @@
-//! One connection: the login is passed on, then each request is judged before PostgreSQL sees any of it.
+//! One connection: the login is forwarded, and each request is judged before PostgreSQL receives any of it.
 
 use std::{io, sync::Arc};
 
@@ -16,13 +16,13 @@ use super::{
 };
 use crate::postgres::ADMIN;
 
-/// What the server says that it is, at login and in `SELECT version()`.
+/// The version at login and in `SELECT version()`.
 const VERSION: &str = "CockroachDB CCL v25.2.13 (stand-in)";
 
-/// What became of a request.
+/// The result of a request.
 enum Done {
     Answered,
-    /// The connection is to be dropped.
+    /// The connection must be dropped.
     Lost,
 }
 
@@ -33,11 +33,11 @@ struct Session<S> {
     shared: Arc<Shared>,
     user: String,
     database: String,
-    /// As `ReadyForQuery` last told it.
+    /// The transaction status of the last `ReadyForQuery`.
     transaction: u8,
 }
 
-/// Serves a connection until either side ends it.
+/// Serves a connection until either side closes it.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut client: Side<S>,
     socket: Socket,
@@ -60,12 +60,12 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    /// Passes the login on; whether it succeeded.
+    /// Forwards the login. Returns whether it succeeded.
     async fn log_in(&mut self) -> io::Result<bool> {
         while let Some(mut frame) = self.server.next().await? {
             let mut asks = false;
             match frame.tag() {
-                // AuthenticationOk is 0 and AuthenticationSASLFinal is 12: these are answered with nothing.
+                // The client does not answer AuthenticationOk (0) and AuthenticationSASLFinal (12).
                 b'R' => {
                     let kind = frame.body()[3];
                     asks = ![0, 12].contains(&kind);
@@ -96,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let mut request = Vec::new();
         loop {
             tokio::select! {
-                // The server speaks by itself only when it ends the session.
+                // The server sends a message without a request only when it ends the session.
                 frame = self.server.next() => match frame? {
                     Some(frame) => self.client.send(frame.bytes()).await?,
                     None => return Ok(()),
@@ -119,7 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// A whole request: a Query, or all up to a Sync.
+    /// Handles a whole request: a Query, or all messages up to a Sync.
     async fn request(&mut self, request: &[Frame]) -> io::Result<Done> {
         let sql = request.iter().find_map(|frame| match frame.tag() {
             b'Q' => frame.strings(0).into_iter().next(),
@@ -127,7 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             _ => None,
         });
         let Some(sql) = sql else {
-            // Something that was judged when it was prepared.
+            // The statement was judged when it was prepared.
             let answer = self.relay(request).await?;
             return self.answer(&answer).await;
         };
@@ -192,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Frame::new(b'Z', &[self.transaction])
     }
 
-    /// An error, which ends a transaction for PostgreSQL, too.
+    /// Returns an error, which fails the transaction in PostgreSQL, too.
     async fn refuse(&mut self, code: &str, message: &str) -> io::Result<Vec<u8>> {
         if self.transaction == b'T' {
             self.relay(&[query("refused")]).await?;
@@ -200,7 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Ok([error(code, message).bytes(), self.ready().bytes()].concat())
     }
 
-    /// PostgreSQL's answer to a request, up to `ReadyForQuery` or the end.
+    /// Forwards a request and returns PostgreSQL's answer, up to `ReadyForQuery` or the end.
     async fn relay(&mut self, request: &[Frame]) -> io::Result<Vec<u8>> {
         let bytes: Vec<u8> = request.iter().flat_map(|frame| frame.bytes().to_vec()).collect();
         self.server.send(&bytes).await?;
@@ -216,7 +216,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 }
 
-/// The request with another statement.
+/// The request with its statement replaced.
 fn with(request: &[Frame], sql: &str) -> Vec<Frame> {
     let frames = request.iter().map(|frame| match frame.tag() {
         b'P' => parse(frame, sql),

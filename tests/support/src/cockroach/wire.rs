@@ -1,6 +1,6 @@
 //! PostgreSQL's messages as frames, as far as a relay reads and writes them itself
-//! (<https://www.postgresql.org/docs/15/protocol-message-formats.html>). Answers pass through unread, so there is nothing
-//! here for a crate that decodes rows and logins; `postgres-protocol` reads only the server's half.
+//! (<https://www.postgresql.org/docs/15/protocol-message-formats.html>). Answers are forwarded undecoded, so no crate
+//! that decodes rows and logins is needed; `postgres-protocol` reads only the server's half.
 
 use std::io;
 
@@ -30,19 +30,19 @@ impl Frame {
         &self.0
     }
 
-    /// The strings of the body from some place on, each ended by a zero.
+    /// The zero-terminated strings of the body from this offset on.
     pub(super) fn strings(&self, from: usize) -> Vec<String> {
         let strings = self.body()[from..].split(|&byte| byte == 0);
         strings.map(|string| String::from_utf8_lossy(string).into_owned()).collect()
     }
 }
 
-/// Query: a statement by itself.
+/// Query: a simple statement.
 pub(super) fn query(sql: &str) -> Frame {
     Frame::new(b'Q', &[sql.as_bytes(), b"\0"].concat())
 }
 
-/// Parse, with another statement than it had.
+/// Parse, with its statement replaced.
 pub(super) fn parse(original: &Frame, sql: &str) -> Frame {
     let strings = original.strings(0);
     let types = &original.body()[strings[0].len() + strings[1].len() + 2..];
@@ -66,7 +66,7 @@ pub(super) fn parameter(name: &str, value: &str) -> Frame {
     Frame::new(b'S', format!("{name}\0{value}\0").as_bytes())
 }
 
-/// `AuthenticationSASL` with SCRAM alone: binding to the channel would show the relay.
+/// `AuthenticationSASL` with SCRAM only: channel binding would detect the relay.
 pub(super) fn scram() -> Frame {
     Frame::new(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0")
 }
@@ -82,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Side<S> {
         Self { stream, read: Vec::new() }
     }
 
-    /// The next message, `None` at the end. May be dropped while it waits.
+    /// The next message, `None` at the end. Cancel-safe.
     pub(super) async fn next(&mut self) -> io::Result<Option<Frame>> {
         Ok(self.take(1).await?.map(Frame))
     }
@@ -111,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Side<S> {
         self.stream.flush().await
     }
 
-    /// The stream, before anything is read that is not TLS.
+    /// The stream, for the switch to TLS before anything else is read.
     pub(super) fn into_inner(self) -> S {
         self.stream
     }

@@ -1,4 +1,5 @@
-//! What the fuzz targets (`fuzz`, a package of its own) run. `tests/fuzz` runs the same code, to keep the targets honest.
+//! The code of the fuzz targets (`fuzz`, a separate package). `tests/fuzz` runs the same code, so that the targets stay
+//! correct.
 
 mod targets;
 mod trial;

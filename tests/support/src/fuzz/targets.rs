@@ -1,6 +1,6 @@
-//! What each target does with an input, and what has to come of it. An input is taken for the body of one request, or for
-//! a whole request; the requests around it are those of a platform. Afterwards all is gone again, so that each input
-//! stands for itself.
+//! The fuzz targets: what each does with an input, and the required result. An input is the body of one request, or a
+//! whole request; the other requests are those of a platform. Everything is deleted afterwards, so that inputs are
+//! independent.
 
 use axum::{
     body::Body,
@@ -13,7 +13,7 @@ use super::trial::{Answer, LOGIN, Trial, on_trial};
 const INSTANCE: &str = "/v2/service_instances/i";
 const BINDING: &str = "/v2/service_instances/i/service_bindings/b";
 const PREDECESSOR: &str = "/v2/service_instances/i/service_bindings/old";
-/// Those that poll, and those that do not.
+/// The query of platforms that do not poll, and of those that do.
 const PATIENCE: [&str; 2] = ["", "?accepts_incomplete=true"];
 
 /// The input is the body of a request for an instance.
@@ -56,7 +56,7 @@ pub fn update(body: &[u8]) {
     });
 }
 
-/// The input is the body of a request for a binding, also in another one's place.
+/// The input is the body of a request for a binding, also one that replaces another binding.
 pub fn bind(body: &[u8]) {
     on_trial(async |trial| {
         for (plan, patience) in [("p", PATIENCE[0]), ("lasting", PATIENCE[1]), ("shaped", PATIENCE[1])] {
@@ -90,12 +90,12 @@ pub fn bind(body: &[u8]) {
     });
 }
 
-/// The input is a whole request, as HTTP/1 writes it. It is sent as it is, and with the right password.
+/// The input is a whole HTTP/1 request. It is sent unchanged, and with the right password.
 pub fn request(text: &[u8]) {
     let Some(with_any) = read(text) else { return };
     let Some(mut with_right) = read(text) else { return };
     with_right.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static(LOGIN));
-    // The scheme may be written otherwise, and padding left out.
+    // The scheme may have another spelling, and padding may be missing.
     let right = LOGIN.trim_start_matches("Basic ").trim_end_matches('=').as_bytes();
     let given = with_any.headers().get_all(AUTHORIZATION);
     let has_right = given.iter().any(|given| given.as_bytes().windows(right.len()).any(|part| part == right));
@@ -106,14 +106,14 @@ pub fn request(text: &[u8]) {
         assert!(has_right || answer.status == 401, "{answer:?} without the right password");
         let answer = trial.send(with_right, text).await;
         assert_ne!(answer.status, 401, "{answer:?} with the right password");
-        // It may have asked for other instances, too; they go with the broker.
+        // The request may have created other instances; these end with the broker.
         trial.settled(INSTANCE).await;
         trial.settled(BINDING).await;
         trial.clear().await;
     });
 }
 
-/// A request from its text: a line with method and path, headers, an empty line, the body.
+/// Parses a request: a line with method and path, headers, an empty line, the body.
 fn read(text: &[u8]) -> Option<Request<Body>> {
     let mut rest = text;
     let mut line = || {
@@ -150,7 +150,7 @@ impl Trial {
         assert!(made.is_success(), "{made:?}");
     }
 
-    /// Waits for what goes on, which has to succeed; whether something did.
+    /// Waits for the running operation, which must succeed. Returns whether there was one.
     async fn settles(&self, answer: &Answer, path: &str) -> bool {
         let goes_on = answer.status == 202;
         if goes_on {
@@ -161,7 +161,7 @@ impl Trial {
         goes_on
     }
 
-    /// Deletes as a platform does that is not sure what there is.
+    /// Deletes like a platform that does not know what exists.
     async fn remove(&self, path: &str, plan: &str) {
         let path_and_owner = format!("{path}?service_id=s&plan_id={plan}&accepts_incomplete=true");
         let removed = self.ask("DELETE", &path_and_owner, b"").await;
@@ -173,13 +173,13 @@ impl Trial {
         assert_eq!(again.status, 410, "{again:?}");
     }
 
-    /// Deletes all; then nothing is left.
+    /// Deletes the instance, and checks that nothing is left.
     async fn remove_instance(&self) {
         self.clear().await;
         assert!(self.fake.world().is_empty(), "something is left");
     }
 
-    /// Deletes the instance and its bindings, whatever plan it has.
+    /// Deletes the instance and its bindings, whatever its plan.
     async fn clear(&self) {
         let found = self.ask("GET", INSTANCE, b"").await;
         let plan = found.body.get("plan_id").and_then(Value::as_str).unwrap_or("p");

@@ -1,5 +1,5 @@
-//! A broker under trial: its real router over a store in a temporary folder and a service in memory, and what has to
-//! hold of its answers whatever it is asked. Which requests are made is told in `targets`.
+//! A broker under test: its real router over a store in a temporary folder and a service in memory, and the invariants
+//! of its answers. `targets` makes the requests.
 
 use std::{
     cell::RefCell,
@@ -27,13 +27,13 @@ use tower::ServiceExt;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::{fmt::MakeWriter, util::SubscriberInitExt};
 
-/// A new broker, on a new store, after so many inputs.
+/// The number of inputs after which a new broker with a new store starts.
 const INPUTS: usize = 500;
-/// Nothing that the broker says is larger, unless it repeats what it was sent.
+/// The maximum size of an answer, without repeated input.
 const LONGEST_ANSWER: usize = 16 << 10;
-/// How often what was sent may come back: once in the words of an error, with each byte escaped.
+/// The maximum growth of repeated input: each byte is escaped once in an error.
 const REPEATED: usize = 8;
-/// Longer than anything takes.
+/// Longer than any request takes.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 const PASSWORD: &str = "the-platforms-own-password";
@@ -72,7 +72,7 @@ services:
           service_binding: {create: *shape}
 "#;
 
-/// See the module.
+/// A broker under test.
 pub(super) struct Trial {
     runtime: Runtime,
     broker: Broker,
@@ -83,7 +83,7 @@ pub(super) struct Trial {
     _folder: TempDir,
 }
 
-/// What the broker answered.
+/// An answer of the broker.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -152,7 +152,7 @@ impl Trial {
         self.send(request.unwrap(), &[path.as_bytes(), body].concat()).await
     }
 
-    /// Sends any request, which is made of this text, and checks what holds of every answer.
+    /// Sends any request, which was made from this text, and checks the invariants of the answer.
     pub(super) async fn send(&self, request: Request<Body>, text_sent: &[u8]) -> Answer {
         let method = request.method().clone();
         let longest = LONGEST_ANSWER + REPEATED * text_sent.len();
@@ -170,7 +170,8 @@ impl Trial {
         answer
     }
 
-    /// Polls the last operation of something until it has ended, and answers how; `None` if there is none.
+    /// Polls the last operation of an instance or binding until it ends, and returns its result; `None` if there is
+    /// none.
     pub(super) async fn settled(&self, path: &str) -> Option<Value> {
         let deadline = Instant::now() + TIMEOUT;
         loop {
@@ -185,9 +186,9 @@ impl Trial {
     }
 }
 
-/// What is secret stands in the answers that are to have it, and nowhere else.
+/// Checks that secrets are only in the answers that should contain them.
 fn check_secrets(answer: &Answer, said: &str, text_sent: &[u8]) {
-    // An input may send the password as something else, which is told back.
+    // An input may send the password in another field, which an error repeats.
     let encoded = LOGIN.trim_start_matches("Basic ");
     let is_told_back = |secret: &str| text_sent.windows(secret.len()).any(|word| word == secret.as_bytes());
     for secret in [PASSWORD, encoded] {
@@ -195,7 +196,7 @@ fn check_secrets(answer: &Answer, said: &str, text_sent: &[u8]) {
     }
     let is_told = [200, 201].contains(&answer.status) && answer.body.contains_key("credentials");
     assert!(is_told || !answer.body.contains_key("credentials"), "credentials: {said}");
-    // The service in memory calls its passwords so, and an input may do, too.
+    // The service in memory uses this prefix for its passwords, and an input may contain it, too.
     let is_sent = text_sent.windows(9).any(|word| word == b"password-");
     assert!(is_told || is_sent || !said.contains("password-"), "a password: {said}");
 }
@@ -205,7 +206,7 @@ fn parsed(status: u16, text: &str) -> Answer {
     Answer { status, body }
 }
 
-/// What holds of every answer.
+/// Checks the invariants of every answer.
 fn check(answer: &Answer, has_body: bool) {
     const STATUSES: [u16; 14] = [200, 201, 202, 304, 400, 401, 404, 405, 409, 410, 412, 413, 422, 431];
     assert!(STATUSES.contains(&answer.status), "{answer:?}");
@@ -218,7 +219,7 @@ fn check(answer: &Answer, has_body: bool) {
     assert!(text("error").is_none_or(is_word), "{answer:?}");
 }
 
-/// What was logged since it was looked at last.
+/// The log since the last call.
 #[derive(Clone, Default)]
 struct Logs(Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! What the tests do as a platform: requests to the router of a broker with a store of its own. Shared by the suites.
+//! The platform of the tests: it sends requests to the router of a broker with its own store. Shared by the suites.
 
 mod services;
 
@@ -28,7 +28,7 @@ const AUTHORIZATION: &str = "Basic Y2F0YWxvZzpzZWNyZXQ=";
 pub struct Platform {
     folder: TempDir,
     config: BrokerConfig,
-    /// The configuration's file.
+    /// The content of the configuration file.
     pub text: String,
     pub broker: Broker,
 }
@@ -37,7 +37,7 @@ pub struct Platform {
 pub type Answer = (u16, Value);
 
 impl Platform {
-    /// With these `backends` and `services` of the configuration file.
+    /// Opens a broker with these `backends` and `services` of the configuration file.
     pub async fn open(services: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
@@ -54,13 +54,13 @@ impl Platform {
         Self { folder, config, text, broker }
     }
 
-    /// Opens the broker anew on the same store, as after a restart.
+    /// Reopens the broker on the same store, as after a restart.
     pub async fn restart(&mut self) {
         self.broker.drain().await;
         self.broker = Broker::open(self.config.clone(), Arc::new(Metrics::new())).await.unwrap();
     }
 
-    /// Opens the broker anew on the same store, with this changed in the configuration's file.
+    /// Reopens the broker on the same store, with `from` replaced by `to` in the configuration file.
     pub async fn restart_with(&mut self, from: &str, to: &str) {
         assert!(self.text.contains(from), "{}", self.text);
         self.text = self.text.replace(from, to);
@@ -69,18 +69,18 @@ impl Platform {
         self.restart().await;
     }
 
-    /// Opens the broker anew on the same store with another configuration.
+    /// Reopens the broker on the same store with another configuration.
     pub async fn reconfigure(&mut self, change: impl FnOnce(&mut BrokerConfig)) {
         change(&mut self.config);
         self.restart().await;
     }
 
-    /// What the broker says of its only server.
+    /// The result of the broker's check of its only server.
     pub async fn checked(&self) -> Result<String, String> {
         self.broker.check_servers().await.remove(0).result.map_err(|error| error.to_string())
     }
 
-    /// Opens the broker anew with an installation of a known name, which a lost store does not take along.
+    /// Reopens the broker with a fixed installation id, which survives the loss of the store.
     pub async fn keep_installation(&mut self) {
         self.broker.drain().await;
         std::fs::remove_file(self.folder.path().join("broker.db")).unwrap();
@@ -113,7 +113,7 @@ impl Platform {
         send(self.broker.router(), "PUT", &path(instance, None), Some(body)).await
     }
 
-    /// Provisions, which must succeed.
+    /// Provisions and asserts success.
     pub async fn provisioned(&self, instance: &str) {
         let answer = self.provision(instance).await;
         assert_eq!(answer.0, 201, "{answer:?}");
@@ -128,7 +128,7 @@ impl Platform {
         send(self.broker.router(), "DELETE", &(path(instance, None) + &plan()), None).await
     }
 
-    /// Deprovisions, which must succeed.
+    /// Deprovisions and asserts success.
     pub async fn deprovisioned(&self, instance: &str) {
         let answer = self.deprovision(instance).await;
         assert_eq!(answer.0, 200, "{answer:?}");
@@ -143,13 +143,13 @@ impl Platform {
         send(self.broker.router(), "PUT", &path(instance, Some(binding)), Some(body)).await
     }
 
-    /// Binds anew in the place of another binding.
+    /// Creates a binding that replaces another one.
     pub async fn rotate(&self, instance: &str, binding: &str, predecessor: &str) -> Answer {
         let body = json!({"predecessor_binding_id": predecessor});
         send(self.broker.router(), "PUT", &path(instance, Some(binding)), Some(body)).await
     }
 
-    /// Binds, which must succeed, and answers the credentials.
+    /// Binds, asserts success and returns the credentials.
     pub async fn credentials(&self, instance: &str, binding: &str) -> Value {
         self.credentials_with(instance, binding, json!({})).await
     }
@@ -160,13 +160,13 @@ impl Platform {
         body["credentials"].take()
     }
 
-    /// Binds a login that may only read.
+    /// Binds a login with read access only.
     pub async fn reader(&self, instance: &str, binding: &str) -> Value {
         self.credentials_with(instance, binding, json!({"access": "readonly"})).await
     }
 
-    /// Binds for an hour on a server whose clock is two hours ahead: the server's clock says when the binding ends, or it
-    /// would have ended already. Answers the credentials and their end.
+    /// Binds for an hour on a server whose clock is two hours ahead. The expiry must follow the server's clock, or the
+    /// binding would have expired already. Returns the credentials and their expiry.
     pub async fn credentials_by_a_clock_ahead(&self, instance: &str) -> (Value, Timestamp) {
         let (status, mut body) = self.bind_with(instance, "b", json!({"validFor": "1h"})).await;
         assert_eq!(status, 201, "{body}");
@@ -176,7 +176,7 @@ impl Platform {
         (body["credentials"].take(), ends_at)
     }
 
-    /// Binds, which must succeed, with this name on Kubernetes; answers the credentials.
+    /// Binds with this name in the Kubernetes context, asserts success and returns the credentials.
     pub async fn credentials_named(&self, instance: &str, name: &str) -> Value {
         let body = json!({"service_id": SERVICE, "plan_id": PLAN, "context": {"binding_name": name}});
         let (status, mut body) =
@@ -189,19 +189,19 @@ impl Platform {
         send(self.broker.router(), "DELETE", &(path(instance, Some(binding)) + &plan()), None).await
     }
 
-    /// What marks on servers are called, once the installation has a known name.
+    /// The name of the installation's mark on servers, once its id is fixed.
     pub fn mark(&self) -> String {
         let installation = self.config.settings.installation.as_deref().unwrap();
         let hex: String = Sha256::digest(installation).iter().map(|byte| format!("{byte:02x}")).collect();
         format!("bindery_{}", &hex[..16])
     }
 
-    /// Removes an instance from the store behind the broker's back.
+    /// Deletes an instance from the store directly.
     pub fn forget(&self, instance: &str) {
         self.forget_where("instance", instance);
     }
 
-    /// The same with a binding.
+    /// Deletes a binding from the store directly.
     pub fn forget_binding(&self, binding: &str) {
         self.forget_where("binding", binding);
     }
@@ -213,12 +213,12 @@ impl Platform {
     }
 }
 
-/// A credential.
+/// The text of a credential.
 pub fn text<'a>(credentials: &'a Value, key: &str) -> &'a str {
     credentials[key].as_str().unwrap()
 }
 
-/// What a cluster's external resources say of an instance.
+/// The content of a cluster's ExternalResources for an instance.
 pub fn held(instance: &str, bindings: &[&str]) -> Held {
     Held {
         instance: InstanceSpec {

@@ -8,9 +8,9 @@ use crate::{
     postgres::{self, Postgres},
 };
 
-/// A database server that a broker may have a service on.
+/// A database server for a service of a broker.
 pub trait Server {
-    /// A service with nothing but defaults, as the configuration file has it.
+    /// A service with default settings, in the format of the configuration file.
     fn service(&self) -> String;
 }
 
@@ -33,22 +33,22 @@ impl Server for MariaDb {
 }
 
 impl Platform {
-    /// With a service that has nothing but defaults.
+    /// Opens a broker with a service that has default settings.
     pub async fn on(server: &impl Server) -> Self {
         Self::open(&server.service()).await
     }
 
-    /// With the host of a PostgreSQL and its TLS settings as given.
+    /// Opens a broker with this host of a PostgreSQL server and these TLS settings.
     pub async fn with(server: &Postgres, host: &str, tls: &str) -> Self {
         Self::open(&cockroachdb(server, host, tls)).await
     }
 
-    /// With a service of type postgresql, and what its plan says of its databases.
+    /// Opens a broker with a service of type postgresql and these database settings of its plan.
     pub async fn postgresql(server: &Postgres, database: &str) -> Self {
         Self::postgresql_with(server, "", database).await
     }
 
-    /// The same, with more settings of the server.
+    /// Opens the same broker with more settings of the server.
     pub async fn postgresql_with(server: &Postgres, settings: &str, database: &str) -> Self {
         let (port, password_file, admin) =
             (server.port(), server.password_file().display().to_string(), postgres::ADMIN);
@@ -61,12 +61,12 @@ impl Platform {
         .await
     }
 
-    /// With a service of type mysql, and what its plan says of its databases.
+    /// Opens a broker with a service of type mysql and these database settings of its plan.
     pub async fn mysql(server: &MariaDb, database: &str) -> Self {
         Self::mysql_with(server, &format!("caFile: {}", server.ca_file().display()), database).await
     }
 
-    /// The same, with the server's TLS settings as given.
+    /// Opens the same broker with these TLS settings of the server.
     pub async fn mysql_with(server: &MariaDb, tls: &str, database: &str) -> Self {
         Self::open(&mysql(server, tls, database)).await
     }
@@ -76,7 +76,7 @@ fn ca_file(server: &Postgres) -> String {
     format!("caFile: {}", server.ca_file().display())
 }
 
-/// A service of the type that takes CockroachDB and PostgreSQL.
+/// A service of the type for CockroachDB and PostgreSQL.
 fn cockroachdb(server: &Postgres, host: &str, tls: &str) -> String {
     let (port, password_file, admin) =
         (server.port(), server.password_file().display().to_string(), postgres::ADMIN);

@@ -9,18 +9,18 @@ use super::{ADMIN, POSTGRES, Postgres};
 use crate::certificates::Authority;
 
 impl Postgres {
-    /// From now on logins but the administrator's need a client certificate; answers the files of the authority that signs
+    /// Requires a client certificate for all logins except the administrator's. Returns the files of the CA that signs
     /// them, certificate and key.
     pub fn want_certificates(&self) -> (PathBuf, PathBuf) {
         self.want(&format!("hostssl all {ADMIN} all scram-sha-256\n"))
     }
 
-    /// The same, and the administrator's login needs one, too.
+    /// Requires a client certificate for all logins, including the administrator's.
     pub fn want_certificates_of_all(&self) -> (PathBuf, PathBuf) {
         self.want("")
     }
 
-    /// Makes a client's key and a certificate for it, of this authority and for this name.
+    /// Creates a client's key, and a certificate of this CA for this name.
     pub fn client_certificate(
         authority: &(PathBuf, PathBuf),
         name: &str,

@@ -1,8 +1,7 @@
-//! A private PostgreSQL for tests: a temporary folder, TLS with a CA made on the spot, passwords by SCRAM, and an
-//! administrator who is no superuser. It is stopped when dropped. Shared by the suites.
-//!
-//! The version is that of Debian's package. `BINDERY_TEST_POSTGRES=18` names another one, and a test may ask for one by
-//! itself; `tests/preflight postgresql-18` fetches it.
+//! A private PostgreSQL for tests: a temporary folder, TLS with a new CA, passwords by SCRAM, and an administrator who
+//! is not a superuser. It is stopped when dropped. Shared by the suites. The version is that of Debian's package.
+//! `BINDERY_TEST_POSTGRES=18` selects another one, and so may a single test; `tests/preflight postgresql-18` downloads
+//! it.
 
 mod client_certificates;
 mod sessions;
@@ -55,7 +54,8 @@ impl Postgres {
         })
     }
 
-    /// Starts a server on `listen` (an address, or `*`) whose certificate bears `names`. It does not wait for the disk.
+    /// Starts a server on `listen` (an address, or `*`) whose certificate has these names. It does not wait for the
+    /// disk.
     pub fn start(listen: &str, names: &[&str]) -> Self {
         Self::start_with(binaries(), listen, names, false)
     }
@@ -65,7 +65,7 @@ impl Postgres {
         Self::start_with(fetched(&major.to_string()), "127.0.0.1", &["127.0.0.1"], false)
     }
 
-    /// Starts a server that waits for the disk, as one does that is used.
+    /// Starts a server that waits for the disk, as in production.
     pub fn start_durable(listen: &str, names: &[&str]) -> Self {
         Self::start_with(binaries(), listen, names, true)
     }
@@ -102,7 +102,7 @@ impl Postgres {
         server
     }
 
-    /// Starts the server again on the same port after [`Postgres::stop`], and waits until it answers.
+    /// Restarts the server on the same port after [`Postgres::stop`], and waits until it answers.
     pub fn start_again(&self) {
         let listen = format!("listen_addresses={}", self.listen);
         let sockets = format!("unix_socket_directories={}", self.folder.path().display());
@@ -117,7 +117,7 @@ impl Postgres {
             "ssl_key_file=../server.key",
             if self.is_durable { "fsync=on" } else { "fsync=off" },
             "max_connections=200",
-            // The default since 14.
+            // The default since version 14.
             "password_encryption=scram-sha-256",
             "max_prepared_transactions=20",
         ] {
@@ -130,35 +130,35 @@ impl Postgres {
         *self.child.lock().unwrap() = Some(child);
     }
 
-    /// Starts the server again with these variables in its environment.
+    /// Restarts the server with these environment variables.
     pub fn start_again_with(&self, environment: &[(&'static str, &'static str)]) {
         self.stop();
         environment.clone_into(&mut self.environment.lock().unwrap());
         self.start_again();
     }
 
-    /// Changes a setting that takes a new start.
+    /// Changes a setting that requires a restart.
     pub fn set(&self, setting: &str, value: &str) {
         self.psql(&format!("ALTER SYSTEM SET {setting} = {value}"));
         self.stop();
         self.start_again();
     }
 
-    /// Stops the server at once; the data stays.
+    /// Stops the server at once; the data is preserved.
     pub fn stop(&self) {
         if let Some(mut child) = self.child.lock().unwrap().take() {
-            // SIGQUIT is PostgreSQL's immediate shutdown: it takes its children along.
+            // SIGQUIT is PostgreSQL's immediate shutdown, which also ends its child processes.
             let _ = Command::new("kill").args(["-QUIT", &child.id().to_string()]).status();
             let _ = child.wait();
         }
     }
 
-    /// Runs statements as the superuser over the local socket; answers the rows, columns parted by `|`.
+    /// Runs statements as the superuser over the local socket. Returns the rows, with columns separated by `|`.
     pub fn psql(&self, sql: &str) -> Vec<String> {
         self.psql_in("postgres", sql)
     }
 
-    /// The same, in some database.
+    /// Runs statements as the superuser in this database.
     pub fn psql_in(&self, database: &str, sql: &str) -> Vec<String> {
         let mut psql = Command::new("psql");
         psql.arg("-XAtq").args(["-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", sql]);
@@ -192,12 +192,12 @@ impl Postgres {
         self.folder.path().join(name)
     }
 
-    /// How often the server has logged this since it started.
+    /// How often the server has logged this text since its start.
     pub fn times_logged(&self, text: &str) -> usize {
         fs::read_to_string(self.path("log")).unwrap().matches(text).count()
     }
 
-    /// Waits until the server has logged this more than so many times.
+    /// Waits until the server has logged this text more than this number of times.
     pub async fn logs_more(&self, text: &str, times: usize) {
         until(text, || self.times_logged(text) > times).await;
     }
@@ -214,7 +214,7 @@ impl Postgres {
         assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// A program of the server, in its folder; PostgreSQL refuses to run as root.
+    /// A program of the server, run in its folder. PostgreSQL refuses to run as root.
     fn command(&self, program: &str) -> Command {
         let mut command = POSTGRES.command(&self.binaries.join(program), &self.environment.lock().unwrap());
         command.current_dir(self.folder.path());
@@ -227,7 +227,7 @@ pub fn as_nobody(program: &Path) -> Command {
     POSTGRES.command(program, &Environment::new())
 }
 
-/// Makes a file or a folder that of the user which [`as_nobody`] runs as.
+/// Gives a file or folder to the user of [`as_nobody`].
 pub fn own(path: &Path) {
     POSTGRES.own(path);
 }

@@ -1,4 +1,4 @@
-//! Sessions: of the superuser with locks, of applications that wait, and with a binding's URL.
+//! Sessions: a superuser's with locks, applications' that only wait, and those with a binding's URL.
 
 use std::{
     io::Write,
@@ -17,12 +17,12 @@ use super::Postgres;
 use crate::process::{Session, until};
 
 impl Postgres {
-    /// Begins a superuser's session with these statements and keeps it open, with the locks that they took.
+    /// Opens a superuser's session, runs these statements, and keeps it open with its locks.
     pub fn hold(&self, sql: &str) -> Held {
         self.hold_in("postgres", sql)
     }
 
-    /// The same, in some database.
+    /// Opens the same session in this database.
     pub fn hold_in(&self, database: &str, sql: &str) -> Held {
         let mut psql = Command::new("psql")
             .args(["-Xq", "-U", "postgres", "-d", database])
@@ -36,7 +36,7 @@ impl Postgres {
         Held { input, psql }
     }
 
-    /// Opens a session of an application with this URL and keeps it.
+    /// Opens an application's session with this URL and keeps it open.
     pub fn session(url: &str) -> Session {
         let psql = Command::new("psql")
             .args(["-Xq", url, "-c", "select pg_sleep(600)"])
@@ -48,23 +48,23 @@ impl Postgres {
         Session(psql)
     }
 
-    /// Opens a session of an application with this URL, the server's certificate verified.
+    /// Opens an application's session with this URL, and verifies the server's certificate.
     pub async fn connect(&self, url: &str) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
         connect(url, &self.ca_file()).await
     }
 
-    /// Waits until a question, in SQL, is answered with true.
+    /// Waits until this SQL query returns true.
     pub async fn until(&self, question: &str) {
         self.until_in("postgres", question).await;
     }
 
-    /// The same, in some database.
+    /// Waits until this SQL query returns true in this database.
     pub async fn until_in(&self, database: &str, question: &str) {
         until(question, || self.psql_in(database, question) == ["t"]).await;
     }
 }
 
-/// Opens a session with this URL at a server that has a certificate of this authority.
+/// Opens a session with this URL at a server whose certificate is from this CA.
 pub async fn connect(url: &str, ca_file: &Path) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca_file).unwrap()).unwrap();
@@ -79,14 +79,14 @@ pub async fn connect(url: &str, ca_file: &Path) -> Result<tokio_postgres::Client
     Ok(client)
 }
 
-/// A session of the superuser, kept open.
+/// An open session of the superuser.
 pub struct Held {
     input: ChildStdin,
     psql: Child,
 }
 
 impl Held {
-    /// Ends the session; its locks are released.
+    /// Ends the session, which releases its locks.
     pub fn release(mut self) {
         drop(self.input);
         self.psql.wait().unwrap();

@@ -1,4 +1,4 @@
-//! Servers of other versions, and the ways from one to another: an upgrade, a dump, a standby that follows nobody.
+//! Servers of other versions, and changes of a server: an upgrade, a dump and restore, a standby without a primary.
 
 use std::{env, fs, path::PathBuf, process::Command};
 
@@ -25,7 +25,8 @@ impl Postgres {
         let file = other.path("dump.sql");
         let mut dump = String::from_utf8(dump.stdout).unwrap();
         if self.major() < 16 && other.major() >= 16 {
-            // What the pg_dumpall of 16 and later does, since older servers have grantors that newer ones refuse.
+            // pg_dumpall of version 16 and later does the same, since older servers have grantors that newer ones
+            // refuse.
             let grant = |line: &str| match line.split_once(" GRANTED BY ") {
                 Some((grant, _)) if line.starts_with("GRANT ") => format!("{grant};\n"),
                 _ => format!("{line}\n"),
@@ -33,7 +34,7 @@ impl Postgres {
             dump = dump.lines().map(grant).collect();
         }
         fs::write(&file, dump).unwrap();
-        // Roles that both servers have are in the dump, too.
+        // The dump contains roles that both servers have.
         let restored = local("psql", other).args(["-Xq", "-d", "postgres", "-f"]).arg(file).output().unwrap();
         let errors = String::from_utf8_lossy(&restored.stderr);
         let unexpected: Vec<_> = errors
@@ -43,7 +44,7 @@ impl Postgres {
         assert!(restored.status.success() && unexpected.is_empty(), "{unexpected:?}");
     }
 
-    /// Goes on at the address of another server, which stops, as after an upgrade.
+    /// Replaces another server at its address, and stops that server, as in an upgrade.
     pub fn take_place_of(&mut self, other: &Self) {
         other.stop();
         self.stop();
@@ -51,7 +52,7 @@ impl Postgres {
         self.start_again();
     }
 
-    /// Starts the server anew as a standby that follows nobody.
+    /// Restarts the server as a standby without a primary.
     pub fn demote(&self) {
         if let Some(mut child) = self.child.lock().unwrap().take() {
             // SIGINT is PostgreSQL's fast shutdown, with a checkpoint.
@@ -72,18 +73,18 @@ pub(super) fn binaries() -> PathBuf {
     }
 }
 
-/// What `tests/preflight` fetched.
+/// The programs that `tests/preflight` downloaded.
 pub(super) fn fetched(major: &str) -> PathBuf {
     let found = in_target(&format!("servers/postgresql-{major}/native/bin"));
     assert!(
         found.join("initdb").exists(),
         "PostgreSQL {major} is missing: tests/preflight postgresql-{major}"
     );
-    // The user that servers run as may not be able to follow a link from here.
+    // The user that runs servers may lack access to the symbolic link.
     found.canonicalize().unwrap()
 }
 
-/// Debian keeps each version's programs in a folder of its own.
+/// The programs of Debian's package, which has a separate folder for each version.
 fn packaged() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let found = versions.map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").exists());

@@ -1,9 +1,8 @@
-//! What the stand-in for CockroachDB makes of a statement: an allow-list, each entry with where CockroachDB says that it
-//! takes this, and what PostgreSQL is asked instead. What is on neither list is refused, so that a statement which nobody
-//! looked up fails a test.
-//!
-//! Sources are pages below <https://www.cockroachlabs.com/docs/v25.2/>, issues of cockroachdb/cockroach (`#…`), and its
-//! own tests (`logic_test/…`). A new statement of the dialect is one more line in `administrators`.
+//! The statements that the stand-in for CockroachDB accepts: an allow-list, in which each entry names CockroachDB's
+//! documentation of the statement and the statement that PostgreSQL runs instead, and a list of refused statements. A
+//! statement on neither list is refused, so that a statement which nobody checked fails a test. Sources are pages below
+//! <https://www.cockroachlabs.com/docs/v25.2/>, issues of cockroachdb/cockroach (`#…`), and its own tests
+//! (`logic_test/…`). A new statement of the dialect needs one entry in `administrators`.
 
 mod administrators;
 mod sources;
@@ -15,29 +14,29 @@ use self::{
     tokens::{Placed, Token, begins, fits, has, tokens},
 };
 
-/// Who sends a statement.
+/// The sender of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {
-    /// bindery: only what is on its list.
+    /// bindery, which may send only the statements on its list.
     Administrator,
-    /// A binding's login: any plain statement.
+    /// A binding's login, which may send any plain statement.
     Application,
 }
 
-/// What becomes of a statement.
+/// What the stand-in does with a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// PostgreSQL runs this on the same connection.
     Run(String),
-    /// Nothing, if the query has a row; otherwise `Run`.
+    /// Does nothing if the query returns a row; otherwise like `Run`.
     Unless { query: String, run: String },
-    /// Something for a second connection.
+    /// Runs a job on a second connection.
     Elsewhere(Job),
-    /// An error.
+    /// Returns an error.
     Refuse { code: &'static str, message: String },
 }
 
-/// What takes a second connection, since PostgreSQL cannot say it in the session's own.
+/// Work on a second connection, because PostgreSQL cannot do it in the session's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Job {
     /// Runs `sql` as the same user in another database.
@@ -61,17 +60,17 @@ pub enum Job {
     },
 }
 
-/// An entry's form stands for a statement in messages and counts.
+/// The verdict on a statement, and the form that identifies the statement in messages and counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
     pub form: &'static str,
     pub verdict: Verdict,
 }
 
-/// What PostgreSQL does for an allowed statement. In the texts, `{0}` is the first quoted thing that the form leaves open,
-/// and `{0:held}` is the same as a string literal.
+/// What PostgreSQL runs for an allowed statement. In the texts, `{0}` is the first quoted token that matched a
+/// placeholder of the form, and `{0:held}` is the same as a string literal.
 enum Does {
-    /// The same.
+    /// The same statement.
     Same,
     Instead(&'static str),
     Unless(&'static str, &'static str),
@@ -80,9 +79,9 @@ enum Does {
 }
 
 struct Allowed {
-    /// The statement; a quoted `?` is any such, and OBJECTS is any type of objects.
+    /// The statement; a quoted `?` matches any token of its kind, and OBJECTS any type of objects.
     form: &'static str,
-    /// Where CockroachDB says that it takes this.
+    /// CockroachDB's documentation of the statement.
     #[expect(dead_code, reason = "for whoever reads or extends the list")]
     source: &'static str,
     does: Does,
@@ -92,10 +91,10 @@ const fn allow(form: &'static str, source: &'static str, does: Does) -> Allowed 
     Allowed { form, source, does }
 }
 
-/// alter-default-privileges; ROUTINES is what show-default-privileges calls functions (#108285).
+/// alter-default-privileges; show-default-privileges calls functions ROUTINES (#108285).
 const OBJECTS: [&str; 6] = ["TABLES", "SEQUENCES", "TYPES", "SCHEMAS", "FUNCTIONS", "ROUTINES"];
 
-/// What CockroachDB refuses and PostgreSQL would not: how it begins, what it holds, SQLSTATE, source.
+/// The statements that CockroachDB refuses and PostgreSQL accepts: the beginning, a required part, SQLSTATE, source.
 pub const REFUSED: &[(&str, &str, &str, &str)] = &[
     (
         "ALTER",
@@ -120,7 +119,7 @@ pub const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("ALTER DEFAULT PRIVILEGES", "LARGE OBJECTS", "42601", "alter-default-privileges: not in the grammar"),
 ];
 
-/// What applications say; how it begins.
+/// The beginnings of the statements that applications may send.
 const APPLICATIONS: [&str; 27] = [
     "BEGIN",
     "COMMIT",
@@ -151,7 +150,7 @@ const APPLICATIONS: [&str; 27] = [
     "REVOKE",
 ];
 
-/// What CockroachDB would make of a statement.
+/// Judges a statement as CockroachDB would.
 pub fn judge(sender: Sender, sql: &str) -> Judgement {
     let Some(placed) = tokens(sql) else { return unknown(sql) };
     let said: Vec<Token> = placed.iter().map(|placed| placed.token.clone()).collect();
@@ -177,7 +176,7 @@ pub fn judge(sender: Sender, sql: &str) -> Judgement {
     Judgement { form: "", verdict: Verdict::Run(sql.to_owned()) }
 }
 
-/// The form of what is on no list.
+/// The form of a statement that is on no list.
 pub const UNKNOWN: &str = "unknown";
 
 fn unknown(sql: &str) -> Judgement {
@@ -204,7 +203,7 @@ fn pattern(form: &str) -> Vec<Token> {
     tokens(form).expect("a form").into_iter().map(|placed| placed.token).collect()
 }
 
-/// What stands where the form leaves something open, if the statement has that form.
+/// The tokens that match the placeholders of the form; `None` if the statement does not have the form.
 fn opened(said: &[Token], form: &[Token]) -> Option<Vec<Token>> {
     if said.len() != form.len() {
         return None;
@@ -231,7 +230,7 @@ fn fill(text: &str, open: &[Token]) -> String {
     filled
 }
 
-/// The statement with a query in place of every `[SHOW …]`, and PostgreSQL's name for the type STRING.
+/// The statement with each `[SHOW …]` replaced by a query, and the type STRING by PostgreSQL's name for it.
 fn shown(sql: &str, placed: &[Placed]) -> String {
     let mut text = String::new();
     let mut copied = 0;

@@ -1,6 +1,7 @@
-//! What PostgreSQL answers for CockroachDB's `[SHOW …]`, with the columns that bindery reads.
+//! The queries that replace CockroachDB's `[SHOW …]` in PostgreSQL, with the columns that bindery reads.
 
-/// `SHOW …` (a quoted `?` is any such), and the query that stands for it. `{0}` is the first thing named.
+/// A `SHOW …` form (a quoted `?` matches any token of its kind), and the query that replaces it. `{0}` is the first
+/// name.
 pub(super) struct Source {
     pub(super) shows: &'static str,
     pub(super) query: &'static str,
@@ -12,7 +13,7 @@ pub(super) const SOURCES: [Source; 9] = [
         shows: "SHOW CLUSTER SESSIONS",
         query: "SELECT pid::text AS session_id, usename::text AS user_name FROM pg_stat_activity",
     },
-    // show-databases: those that the user may connect to. What is CONNECT there is TEMPORARY here (see `statements`).
+    // show-databases: those to which the user may connect. TEMPORARY replaces CONNECT here (see `statements`).
     Source {
         shows: "SHOW DATABASES",
         query: "SELECT datname AS database_name, pg_get_userbyid(datdba) AS owner FROM pg_database \
@@ -40,7 +41,8 @@ pub(super) const SOURCES: [Source; 9] = [
             FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member JOIN pg_roles g ON g.oid = m.roleid \
             WHERE g.rolname ~ '^system:'",
     },
-    // show-default-privileges; logic_test/show_default_privileges: also what nobody granted is listed, but in no schema.
+    // show-default-privileges; logic_test/show_default_privileges: built-in defaults are listed, too, but without a
+    // schema.
     Source {
         shows: r#"SHOW DEFAULT PRIVILEGES FOR ROLE "?""#,
         query: "SELECT * FROM {defaults} WHERE role = {0:held} AND schema IS NULL",
@@ -59,8 +61,8 @@ pub(super) const SOURCES: [Source; 9] = [
     },
 ];
 
-/// The default privileges of every role in the database, one row each: those written down, and for all other types those
-/// that every role has from the start.
+/// The default privileges of every role in the database, one row each: the stored ones, and the built-in ones for all
+/// other types.
 pub(super) const DEFAULTS: &str = "(SELECT pg_get_userbyid(defaclrole)::text AS role, nspname::text AS schema, \
     CASE type WHEN 'r' THEN 'tables' WHEN 'S' THEN 'sequences' WHEN 'T' THEN 'types' WHEN 'n' THEN 'schemas' ELSE 'routines' END \
     AS object_type, CASE a.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(a.grantee)::text END AS grantee, \

@@ -1,22 +1,22 @@
-//! Statements in pieces, as far as it takes to compare them and to put parts of one into another.
+//! Splits statements into tokens, as far as needed to compare statements and to copy parts between them.
 
 use std::ops::Range;
 
-/// A piece of a statement.
+/// A token of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Token {
     /// A keyword, an unquoted name or a number.
     Word(String),
-    /// What stands in double quotes.
+    /// A text in double quotes.
     Name(String),
-    /// What stands in single quotes.
+    /// A text in single quotes.
     Text(String),
-    /// Anything else.
+    /// Any other character.
     Mark(char),
 }
 
 impl Token {
-    /// The piece as a statement has it.
+    /// The token as SQL.
     pub(super) fn sql(&self) -> String {
         match self {
             Self::Word(word) => word.clone(),
@@ -26,12 +26,12 @@ impl Token {
         }
     }
 
-    /// What it holds, as a string literal.
+    /// The token's content as a string literal.
     pub(super) fn literal(&self) -> String {
         format!("E'{}'", self.held().replace('\\', "\\\\").replace('\'', "''"))
     }
 
-    /// What it holds, without quotes.
+    /// The token's content without quotes.
     pub(super) fn held(&self) -> String {
         match self {
             Self::Word(held) | Self::Name(held) | Self::Text(held) => held.clone(),
@@ -40,15 +40,15 @@ impl Token {
     }
 }
 
-/// A token and where it stands.
+/// A token and its position.
 #[derive(Clone, Debug)]
 pub(super) struct Placed {
     pub(super) token: Token,
     pub(super) at: Range<usize>,
 }
 
-/// Takes a statement to pieces; `None` when a quote is not closed. Dollar quotes are words and marks to this, which only
-/// makes it refuse more.
+/// Splits a statement into tokens; `None` when a quote is not closed. Dollar quotes are not supported: they become
+/// words and marks, so more statements are refused.
 pub(super) fn tokens(sql: &str) -> Option<Vec<Placed>> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -81,7 +81,7 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// What stands between quotes, and how long it is with them.
+/// The text between quotes, and its length with them.
 fn quoted(text: &str, quote: char, has_escapes: bool) -> Option<(String, usize)> {
     let mut held = String::new();
     let mut characters = text.char_indices().skip(1).peekable();
@@ -99,17 +99,18 @@ fn quoted(text: &str, quote: char, has_escapes: bool) -> Option<(String, usize)>
     None
 }
 
-/// Whether `words` stand in `tokens` somewhere, one after the other; keywords in either case.
+/// Whether `tokens` contain `words` consecutively. The case of keywords does not matter.
 pub(super) fn has(tokens: &[Token], words: &[Token]) -> bool {
     words.is_empty() || tokens.windows(words.len()).any(|part| begins(part, words))
 }
 
-/// Whether `tokens` begin with `words`; keywords in either case, and a quoted `?` is any such.
+/// Whether `tokens` begin with `words`. The case of keywords does not matter, and a quoted `?` matches any token of its
+/// kind.
 pub(super) fn begins(tokens: &[Token], words: &[Token]) -> bool {
     tokens.len() >= words.len() && tokens.iter().zip(words).all(|(token, word)| fits(token, word).is_some())
 }
 
-/// Whether a token is what a pattern says there; `Some(true)` if the pattern takes anything of the kind.
+/// Whether a token matches the pattern; `Some(true)` if the pattern is a placeholder.
 pub(super) fn fits(token: &Token, pattern: &Token) -> Option<bool> {
     match (token, pattern) {
         (Token::Name(_), Token::Name(any)) | (Token::Text(_), Token::Text(any)) if any == "?" => Some(true),

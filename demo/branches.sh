@@ -1,4 +1,4 @@
-# Three branches through their life: `make demo-branches`. The first three steps are the story's.
+# The life of three feature branches (`make demo-branches`). The first three steps are those of story.sh.
 # shellcheck shell=bash
 
 branch_image=docker.io/cockroachdb/cockroach:v2.0.3
@@ -45,7 +45,7 @@ make_template() {
   show_sql "revoke connect on database demo_shop from public"
 }
 
-# A namespace and its pod in one apply; `kubectl apply` does not wait for the account that pods have by default.
+# Applies a namespace and its pod together, with retries: `kubectl apply` does not wait for the default service account.
 branch() { # name
   local began=$SECONDS
   say "applying the namespace feature-$1 with a pod"

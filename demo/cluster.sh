@@ -1,4 +1,4 @@
-# Where the demo runs: a cluster made for it (tests/cluster), kind, or any other that KUBECONFIG names.
+# The cluster of the demo: one created for it (tests/cluster), kind, or any other that KUBECONFIG names.
 # shellcheck shell=bash
 
 cluster=$BINDERY_DEMO_DIR/cluster
@@ -9,7 +9,7 @@ case ${KUBECONFIG:+$(kubectl config current-context 2> /dev/null)} in
 esac
 if [ -n "${KUBECONFIG:-}" ] && [ $kind_of_cluster = own ]; then kind_of_cluster=other; fi
 
-# Runs a command where the cluster can be reached.
+# Runs a command in the network of the cluster.
 inside() {
   if [ $kind_of_cluster = own ]; then tests/cluster/enter "$cluster" "$@"; else "$@"; fi
 }
@@ -82,7 +82,8 @@ end_cluster() {
     mv "$cluster/log" "$log/cluster"
     return 0
   fi
-  # Somebody's own cluster: take back what the demo put there. The definitions of bindery's resources stay, as with any uninstall.
+  # An existing cluster: remove what the demo created. The definitions of bindery's resources remain, as with any
+  # uninstall.
   {
     kubectl delete --ignore-not-found --wait -f examples/cockroachdb/clientapp.yaml -f examples/cockroachdb/servicebinding.yaml \
       -f examples/cockroachdb/serviceinstance.yaml

@@ -1,5 +1,6 @@
-# The database of the demo: a PostgreSQL made for the run, standing in for CockroachDB at the address that the example names,
-# or the one that BINDERY_DEMO_DATABASE_URL names. The chart learns of it by the Secret cockroachdb-admin and `database_values`.
+# The database of the demo: a PostgreSQL created for the run, which replaces CockroachDB at the address in the example,
+# or the server in BINDERY_DEMO_DATABASE_URL. The chart gets it through the Secret cockroachdb-admin and
+# `database_values`.
 # shellcheck shell=bash
 
 database=$BINDERY_DEMO_DIR/database
@@ -20,7 +21,7 @@ start_database() {
   if [ $kind_of_cluster != other ]; then publish_database; fi
 }
 
-# Where this machine is seen from pods.
+# The address of this machine as seen from pods.
 machine_address() {
   case $kind_of_cluster in
     own) echo 10.99.0.1 ;;
@@ -54,7 +55,7 @@ ssl_cert_file = '$database/server.crt'
 ssl_key_file = '$database/server.key'
 fsync = off
 CONF
-  # Over the network only with TLS and a password.
+  # Network access requires TLS and a password.
   printf '%s\n' 'local all postgres peer' 'hostssl all all 0.0.0.0/0 scram-sha-256' > "$data/pg_hba.conf"
   as_postgres "$postgresql/pg_ctl" start --wait --silent --pgdata "$data" --log "$database/server.log"
   admin_sql "create role bindery login createrole createdb password '$(cat "$database/password")'" > /dev/null
@@ -63,7 +64,8 @@ CONF
 
 as_postgres() { inside runuser --user postgres -- "$@"; }
 
-# Takes user, password, database and CA from the URL; the address stays the example's, from where it is forwarded.
+# Takes user, password, database and CA from the URL; the address remains the example's, from which connections are
+# forwarded.
 use_database() {
   local part
   declare -gA url=()
@@ -73,7 +75,7 @@ use_database() {
   database_values=(--set "backends.cockroachdb.user=${url[user]}" --set "backends.cockroachdb.database=${url[database]}")
   if [ -n "${url[sslrootcert]}" ]; then
     cp "${url[sslrootcert]}" "$database/ca.crt"
-    # The certificate is for the database's own name, not the example's.
+    # The certificate has the database's own name, not the example's.
     if [ $kind_of_cluster != other ]; then database_values+=(--set backends.cockroachdb.sslmode=verify-ca); fi
   else
     database_values+=(--set backends.cockroachdb.sslmode=require --set 'backends.cockroachdb.secretKeys={password}')
@@ -86,7 +88,7 @@ use_database() {
   show_sql "select split_part(version(), ' on ', 1) as version"
 }
 
-# The cluster is in a network of its own. A socket file is the one thing that both networks see.
+# The cluster has its own network. Only a socket file is accessible from both networks.
 forward_database() { # host port
   demo/forward --unix-to "$database/forward" "$1" "$2" > "$log/forward-outside.log" 2>&1 &
   echo $! > "$database/forward.pid"
@@ -94,7 +96,7 @@ forward_database() { # host port
   inside demo/forward --tcp-to "$(machine_address)" $port "$database/forward" > "$log/forward-inside.log" 2>&1 &
 }
 
-# The name and port that the example's plan has, as a Service without pods.
+# The name and port of the example's plan, as a Service without pods.
 publish_database() {
   say "publishing it under the name that the example uses: $host:$port"
   show kubectl apply -f - << YAML
@@ -112,7 +114,7 @@ endpoints: [{addresses: ["$(machine_address)"]}]
 YAML
 }
 
-# SQL by the server's own administrator, past bindery.
+# Runs SQL as the server's own administrator, without bindery.
 admin_sql() {
   if [ -n "${BINDERY_DEMO_DATABASE_URL:-}" ]; then
     psql "$BINDERY_DEMO_DATABASE_URL" --quiet --command "$1" "${@:2}"
@@ -125,7 +127,7 @@ admin_value() { admin_sql "$1" --tuples-only --no-align; }
 
 end_database() {
   if [ -e "$database/forward.pid" ]; then kill "$(cat "$database/forward.pid")" 2> /dev/null || true; fi
-  # In a cluster made for the run, the server is among its processes and ends with it.
+  # In a cluster created for the run, the server is one of its processes and ends with it.
   if [ -e "$database/data/postmaster.pid" ] && [ $kind_of_cluster != own ]; then
     as_postgres "$postgresql/pg_ctl" stop --mode immediate --silent --pgdata "$database/data" || true
   fi

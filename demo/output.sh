@@ -1,4 +1,4 @@
-# What the demo prints: numbered steps, indented output of the commands, and how long each step took.
+# The output of the demo: numbered steps, indented output of the commands, and the duration of each step.
 # shellcheck shell=bash
 
 if [ -t 1 ]; then bold=$(printf '\033[1m') plain=$(printf '\033[0m'); else bold='' plain=''; fi
@@ -17,22 +17,22 @@ step_done() { printf '    done in %d s, %d s since the start\n' $((SECONDS - ste
 
 say() { printf '    %s\n' "$*"; }
 
-# What is being checked, for the message if it differs.
+# The name of the current check, for the message if it fails.
 expect() { attempt=$*; }
 
-# Prints a command and its output; fails as it does.
+# Prints a command and its output, and returns its exit code.
 show() {
   printf '    $ %s\n' "$(quoted "$@")"
   "$@" 2>&1 | indent
 }
 
-# The same for SQL by the server's own administrator.
+# The same for SQL as the server's own administrator.
 show_sql() {
   printf '    sql> %s\n' "$1"
   admin_sql "$1" 2>&1 | indent
 }
 
-# The words of a command as one would type them.
+# The words of a command as a user would type them.
 quoted() {
   local word words=()
   for word; do
@@ -41,7 +41,7 @@ quoted() {
   echo "${words[*]}"
 }
 
-# Starts a long command beside what comes next, its output in a log.
+# Starts a long command in the background, with its output in a log.
 begin() { # what command...
   begun_what=$1 begun_log=$log/$(tr -c 'a-zA-Z0-9\n' '-' <<< "$1").log
   shift
@@ -49,7 +49,7 @@ begin() { # what command...
   begun_job=$!
 }
 
-# Waits for what was begun, and says every 15 s that it still runs.
+# Waits for a background command, and prints every 15 s that it still runs.
 await_begun() {
   local what=$begun_what name=$begun_log job=$begun_job waited=0
   expect "$what"
@@ -80,7 +80,7 @@ await() { # seconds what command...
   done
 }
 
-# Fails unless two values are the same.
+# Fails unless two values are equal.
 same() { # what expected found
   expect "$1"
   if [ "$2" = "$3" ]; then return; fi

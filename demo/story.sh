@@ -1,4 +1,4 @@
-# The six steps. Each says what it does, shows what really happens, and checks it.
+# The six steps. Each prints what it does, shows the result, and checks it.
 # shellcheck shell=bash
 
 example=examples/cockroachdb
@@ -26,7 +26,7 @@ story() {
   check_nothing_left
 }
 
-# The build goes on while the cluster's programs are built and the cluster starts.
+# The build runs while the cluster's programs are built and the cluster starts.
 begin_build() {
   if [ -n "${BINDERY_DEMO_IMAGE:-}${BINDERY_DEMO_BINARY:-}" ]; then return; fi
   begin "building bindery (cargo build --profile demo; minutes on the first run)" cargo build --locked --profile demo --bin bindery
@@ -152,7 +152,7 @@ check_nothing_left() {
   if [ -z "${BINDERY_DEMO_DATABASE_URL:-}" ]; then
     same "databases that are not PostgreSQL's own" 0 \
       "$(admin_value "select count(*) from pg_database where datname not in ('postgres', 'template0', 'template1')")"
-    # One role without a login is the installation's own: the mark of what it made.
+    # One role without a login belongs to the installation: it marks what the installation created.
     same "roles that can log in beside the administrators" 0 \
       "$(admin_value "select count(*) from pg_roles where rolcanlogin and rolname not in ('postgres', 'bindery')")"
     same "roles of databases" 0 "$(admin_value "select count(*) from pg_roles where rolname like 'cf\\_%'")"

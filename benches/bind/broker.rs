@@ -1,4 +1,4 @@
-//! The broker, serving HTTP, and a client that keeps its connections.
+//! The broker as an HTTP server, and a client with persistent connections.
 
 use std::{
     fs,
@@ -27,7 +27,7 @@ use crate::{
 
 const PASSWORD: &str = "secret";
 
-/// A service, and the server that its plan names.
+/// A service, and the server in its plan.
 pub(crate) struct Service {
     kind: &'static str,
     server: String,
@@ -51,7 +51,7 @@ fn at(port: u16, password: &Path, ca: &Path) -> String {
     format!("host: 127.0.0.1, port: {port}, passwordFile: {}, caFile: {}", password.display(), ca.display())
 }
 
-/// See the module.
+/// A broker that serves HTTP, and its client.
 pub(crate) struct Served {
     http: Client,
     address: SocketAddr,
@@ -61,7 +61,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// On a server, with a store of its own, and some instances.
+    /// Starts a broker with its own store and some instances on a server.
     pub(crate) async fn start(service: impl Into<Service>, store: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = config(&folder, &service.into(), store);
@@ -79,7 +79,7 @@ impl Served {
         served
     }
 
-    /// With a service of another kind, and a store in this file.
+    /// Starts a broker with a provider of another kind, and a store in this file.
     pub(crate) async fn with(store: &str, provider: Arc<dyn Provider>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let server = "type: given".to_owned();
@@ -101,7 +101,7 @@ impl Served {
         Self { http, address, instances: Vec::new(), _broker: broker, _folder: folder }
     }
 
-    /// The instances' databases.
+    /// The databases of the instances.
     pub(crate) fn databases(&self) -> Vec<String> {
         self.instances.iter().map(|(_, database)| database.clone()).collect()
     }
@@ -110,7 +110,7 @@ impl Served {
         self.ask(Method::PUT, instance, 201).await;
     }
 
-    /// Sends a request, which must be answered so.
+    /// Sends a request, and asserts the status of the answer.
     pub(crate) async fn ask(&self, method: Method, path: &str, expected: u16) -> Value {
         let request = self
             .http

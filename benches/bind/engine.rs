@@ -1,4 +1,4 @@
-//! What the broker costs alone: requests over HTTP to a broker with a service in memory and a store in a file.
+//! The cost of the broker alone: HTTP requests to a broker with a service in memory and a store in a file.
 
 use std::sync::Arc;
 

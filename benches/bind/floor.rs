@@ -1,4 +1,4 @@
-//! What a database does at most: the statements that the broker sends, without the broker.
+//! The maximum speed of a database: the broker's statements without the broker.
 
 mod mariadb;
 mod postgres;

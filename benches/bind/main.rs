@@ -1,7 +1,6 @@
-//! How fast bindings are made and removed: by the broker over HTTP, beside the same statements without it, on a real
-//! PostgreSQL and a real MariaDB that wait for the disk; and what the broker costs alone, with a service in memory. `make bench`.
-//!
-//! `BINDERY_BENCH_SECONDS` says how long each of the rounds lasts that are compared.
+//! The speed of creating and removing bindings: by the broker over HTTP, compared with the same statements without it,
+//! on a real PostgreSQL and a real MariaDB that wait for the disk; and the cost of the broker alone, with a service in
+//! memory. `make bench` runs it. `BINDERY_BENCH_SECONDS` sets the length of each round.
 
 #![expect(
     clippy::unwrap_used,
@@ -30,12 +29,12 @@ use self::{
 
 const INSTANCES: usize = 8;
 const WORKERS: [usize; 2] = [1, 8];
-/// Each compares all once, so that whatever else the machine does meets all of them.
+/// Each round measures everything once, so that other load on the machine affects all candidates alike.
 const ROUNDS: usize = 5;
 
-/// Makes and removes bindings on so many instances.
+/// Creates and removes bindings on several instances.
 trait Bindings {
-    /// Makes one and removes it again.
+    /// Creates a binding and removes it again.
     async fn pair(&self, worker: usize, instance: usize);
 }
 
@@ -71,13 +70,13 @@ async fn on_mariadb() {
     compare("MariaDB", &floor, &[("a file", &in_file)]).await;
 }
 
-/// What the server is asked for a pair, but for names and other texts.
+/// The statements of a pair, with names and other texts replaced.
 async fn statements(server: &MariaDb, bindings: &impl Bindings) -> Vec<String> {
     let before = server.statements().len();
     bindings.pair(0, 0).await;
     let log = server.statements();
     let asked = log[before..].lines().filter_map(|line| line.split_once(" Query\t")).map(|(_, sql)| sql);
-    // Brokers look for logins past their time whenever they like.
+    // The broker's checks for expired logins run at any time.
     let asked = asked.filter(|sql| !sql.contains("expires_at <=") && !sql.starts_with("SET "));
     asked.map(|sql| sql.split('\'').step_by(2).collect::<Vec<_>>().join("'…'")).collect()
 }
@@ -86,7 +85,7 @@ fn most_workers() -> usize {
     WORKERS.into_iter().max().unwrap()
 }
 
-/// Prints how brokers with such stores do beside the SQL alone.
+/// Prints the rates of brokers with these stores beside that of the SQL alone.
 async fn compare(server: &str, floor: &impl Bindings, brokers: &[(&str, &Served)]) {
     for workers in WORKERS {
         let mut rounds = Vec::new();
@@ -108,7 +107,7 @@ async fn compare(server: &str, floor: &impl Bindings, brokers: &[(&str, &Served)
     }
 }
 
-/// Pairs each second.
+/// The number of pairs per second.
 async fn rate(bindings: &impl Bindings, workers: usize) -> f64 {
     let seconds = std::env::var("BINDERY_BENCH_SECONDS").map_or(2, |seconds| seconds.parse().unwrap());
     let begin = Instant::now();

@@ -1,4 +1,4 @@
-//! One HTTP/2 connection with TLS, as an API server has it to a webhook.
+//! One HTTP/2 connection with TLS, like that of an API server to a webhook.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,12 +21,12 @@ use crate::{
     server::{NAME, Server},
 };
 
-/// See the module.
+/// A client with one connection.
 #[derive(Clone)]
 pub(crate) struct Client(SendRequest<Body>);
 
 impl Client {
-    /// Connects as soon as the server can be reached.
+    /// Connects as soon as the server is available.
     pub(crate) async fn connect(server: &Server) -> Self {
         let (stream, authority) = loop {
             let stream = TcpStream::connect(server.address).await;
@@ -47,7 +47,7 @@ impl Client {
         Self(sender)
     }
 
-    /// Asks, and has the whole answer.
+    /// Sends a review, and reads the whole answer.
     pub(crate) async fn ask(&self, review: &Review) {
         let mut sender = self.0.clone();
         sender.ready().await.unwrap();

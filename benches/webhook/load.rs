@@ -1,4 +1,4 @@
-//! How a server is asked: as fast as it answers, or regularly, however long its answers take.
+//! Two kinds of load: as fast as the server answers, or at a fixed rate, however long the answers take.
 
 use std::{
     sync::Arc,
@@ -11,10 +11,10 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use crate::{client::Client, reviews::Review};
 
-/// Requests at a time.
+/// The number of concurrent requests.
 const WORKERS: usize = 8;
 
-/// How many were answered, in which time.
+/// Sends requests without pauses. Returns the number of answers and the time.
 pub(crate) async fn flat_out(client: &Client, review: &Review, span: Duration) -> (u32, Duration) {
     let begin = Instant::now();
     let work = async |()| {
@@ -29,7 +29,7 @@ pub(crate) async fn flat_out(client: &Client, review: &Review, span: Duration) -
     (answered.into_iter().sum(), begin.elapsed())
 }
 
-/// How long answers took, the shortest first.
+/// The latencies of answers, the shortest first.
 pub(crate) struct Latencies(Vec<Duration>);
 
 impl Latencies {
@@ -48,14 +48,14 @@ impl Latencies {
     }
 }
 
-/// Asks at the review's rate. An answer took from the moment its question was due, whether or not it could be asked then:
-/// a server that is slow for a while cannot slow down its clients (no coordinated omission).
+/// Sends requests at the review's rate. A latency counts from the time at which its request was due, even if it was
+/// sent later: a server that is slow for a while cannot slow down its clients (no coordinated omission).
 pub(crate) async fn paced(client: &Client, review: &Review, span: Duration) -> Latencies {
     let count = review.rate * u32::try_from(span.as_secs()).unwrap();
     let (answered, mut answers) = mpsc::unbounded_channel();
     let review = Arc::new(Review { body: review.body.clone(), ..*review });
     let (runtime, client) = (Handle::current(), client.clone());
-    // tokio's clock ticks in milliseconds, a thread's is finer.
+    // tokio's clock has a resolution of milliseconds, a thread's is finer.
     let pacer = thread::spawn(move || {
         let begin = Instant::now();
         for number in 0..count {

@@ -1,8 +1,7 @@
-//! What an injection costs, beside a webhook that allows everything on the very same stack: HTTP/2, TLS, the same server,
-//! the same reading of the body, one connection as an API server has. Each server is a process of its own, so that what it
-//! takes of processor and memory is its own. `make bench`.
-//!
-//! `BINDERY_BENCH_SECONDS` says how long each of the rounds lasts that are compared. Long ones show whether memory grows.
+//! The cost of an injection, compared with a webhook that allows everything on the same stack: HTTP/2, TLS, the same
+//! server and decoding, and one connection, as an API server has. Each server is a separate process, so that its
+//! processor time and memory can be measured. `make bench` runs it. `BINDERY_BENCH_SECONDS` sets the length of each
+//! round; long rounds show whether memory grows.
 
 #![expect(
     clippy::unwrap_used,
@@ -25,18 +24,18 @@ use self::{
     server::Server,
 };
 
-/// Each measures all once, so that whatever else the machine does meets all of them.
+/// Each round measures everything once, so that other load on the machine affects all servers alike.
 const ROUNDS: usize = 5;
-/// What answers.
+/// The servers.
 const KINDS: [&str; 2] = [server::ALLOW, server::INJECT];
 
-/// What one round says of a server.
+/// The measurements of one server in one round.
 struct Figures {
     per_second: f64,
     busy_cpu: Duration,
     paced: Latencies,
     paced_cpu: Duration,
-    /// Held at its end.
+    /// The memory at the end of the round.
     memory_mib: f64,
 }
 
@@ -45,7 +44,7 @@ fn main() {
     if server::is_one() {
         return server::serve();
     }
-    // `cargo test --benches` only wants to know that it builds and starts.
+    // `cargo test --benches` only checks that the benchmark builds and starts.
     let seconds = std::env::var("BINDERY_BENCH_SECONDS").map_or(3, |seconds| seconds.parse().unwrap());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(compare(Duration::from_secs(seconds)));

@@ -1,17 +1,17 @@
-//! What the API server asks: about pods of three sizes, each bound to one binding.
+//! The reviews: pods of three sizes, each with one binding.
 
 use axum::body::Bytes;
 use serde_json::{Value, json};
 
-/// A question, and how often it is asked when it is asked regularly.
+/// A review, and its rate under load at a fixed rate.
 pub(crate) struct Review {
     pub(crate) name: &'static str,
     pub(crate) rate: u32,
     pub(crate) body: Bytes,
 }
 
-/// A pod as short as can be; one as a Deployment of a web application has it; and one as large as etcd takes, of which no
-/// machine here could read a thousand each second.
+/// A minimal pod; a pod like that of a web application's Deployment; and a pod as large as etcd accepts, of which no
+/// machine here could decode a thousand per second.
 pub(crate) fn all() -> [Review; 3] {
     let small = json!([{"name": "app", "image": "registry.example/app:1"}]);
     let typical: Vec<Value> = (0..3).map(|number| container(number, 12)).collect();

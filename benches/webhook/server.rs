@@ -1,4 +1,4 @@
-//! The servers that are compared, each this very program once more.
+//! The servers that are compared, each a process of this program.
 
 use std::{
     fs,
@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-/// A server that answers yes to all.
+/// A server that allows everything.
 pub(crate) const ALLOW: &str = "allow";
 /// bindery's webhook.
 pub(crate) const INJECT: &str = "inject";
@@ -38,7 +38,7 @@ const KIND: &str = "BINDERY_BENCH_SERVE";
 const FOLDER: &str = "BINDERY_BENCH_FOLDER";
 const ADDRESS: &str = "BINDERY_BENCH_ADDRESS";
 
-/// A server that runs, and ends when this is dropped.
+/// A running server, which ends when dropped.
 pub(crate) struct Server {
     process: Child,
     folder: TempDir,
@@ -58,18 +58,18 @@ impl Server {
         Self { process, folder, address }
     }
 
-    /// The authority to trust, once the server has made it.
+    /// The CA to trust, once the server has created it.
     pub(crate) fn authority(&self) -> Option<String> {
         fs::read_to_string(self.folder.path().join("ca.crt")).ok()
     }
 
-    /// The processor time that it has taken so far.
+    /// The server's processor time so far.
     pub(crate) fn cpu(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
         tasks.map(|task| task_cpu(&task.unwrap().path())).sum()
     }
 
-    /// A figure of `proc_pid_status(5)`.
+    /// A value of `proc_pid_status(5)`, in MiB.
     pub(crate) fn memory_mib(&self, figure: &str) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(figure)).unwrap();
@@ -77,7 +77,7 @@ impl Server {
     }
 }
 
-/// In nanoseconds, where the kernel counts them.
+/// The processor time of a task; kernels count it in nanoseconds.
 fn task_cpu(task: &Path) -> Duration {
     let text = fs::read_to_string(task.join("schedstat")).unwrap();
     Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
@@ -95,7 +95,7 @@ pub(crate) fn is_one() -> bool {
     std::env::var_os(KIND).is_some()
 }
 
-/// Serves until it is killed.
+/// Serves until the process is killed.
 pub(crate) fn serve() {
     let variable = |name| std::env::var(name).unwrap();
     let router = if variable(KIND) == INJECT { inject() } else { allow() };
@@ -108,7 +108,7 @@ pub(crate) fn serve() {
     fs::rename(&written, Path::new(&folder).join("ca.crt")).unwrap();
     let tls = TlsSettings { certificate: presented, clients: None };
     let address = variable(ADDRESS).parse().unwrap();
-    // As `bindery serve` has it.
+    // The same runtime as in `bindery serve`.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(serve_tls(address, router, tls, CancellationToken::new())).unwrap();
 }
@@ -136,7 +136,7 @@ struct Request {
     uid: String,
 }
 
-/// What every webhook has to do: read the review, and name it in the answer.
+/// The work of every webhook: decode the review, and echo its uid in the answer.
 fn allow() -> Router {
     let answer = async |body: Bytes| -> Json<Value> {
         let Review { request } = serde_json::from_slice(&body).unwrap();

@@ -25,7 +25,7 @@ async fn readers_read_writers_change_rows_and_owners_do_all() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     assert_eq!(platform.provision("ranks").await.0, 201);
-    // A reader that was there before any owner, and one after.
+    // One reader is bound before any owner, and one after.
     let (_, early) = bound(&platform, &server, ["ranks", "early"], "readonly").await;
     let (credentials, owner) = bound(&platform, &server, ["ranks", "owner"], "owner").await;
     owner
@@ -47,7 +47,7 @@ async fn readers_read_writers_change_rows_and_owners_do_all() {
         }
         writer.batch_execute(&format!("DELETE FROM {table}")).await.unwrap();
     }
-    // What is made from now on, in schemas that are made from now on.
+    // Objects that are created later, in schemas that are created later.
     owner.batch_execute("CREATE SCHEMA later; CREATE TABLE later.t (id serial, v text)").await.unwrap();
     writer.batch_execute("INSERT INTO later.t (v) VALUES ('a')").await.unwrap();
     for reader in [&early, &late] {
@@ -104,7 +104,7 @@ async fn a_reader_is_let_in_again_when_its_group_was_half_made() {
         "SELECT k.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles k ON k.oid = m.member \
          WHERE r.rolname = '{database}_owner' AND k.rolname LIKE 'bindery\\_%'"
     ));
-    // As a kill leaves it that comes before the rights.
+    // The state after a crash before the rights were granted.
     server.psql(&format!("SET ROLE {ADMIN}; CREATE ROLE {database}_readonly NOLOGIN ROLE {}", marker[0]));
     let (_, reader) = bound(&platform, &server, ["half-made", "reader"], "readonly").await;
     reader.batch_execute("SELECT * FROM t").await.unwrap();
@@ -119,7 +119,7 @@ async fn a_binding_ends_at_its_time_with_its_sessions() {
     assert_eq!(status, 201);
     let ends: jiff::Timestamp = body["metadata"]["expires_at"].as_str().unwrap().parse().unwrap();
     let renew: jiff::Timestamp = body["metadata"]["renew_before"].as_str().unwrap().parse().unwrap();
-    // Ends are rounded to seconds, so they may be a little more than this from now.
+    // Expiries are rounded to seconds, so they may be slightly later.
     let days = |until: jiff::Timestamp| (until.duration_since(jiff::Timestamp::now()).as_hours() + 12) / 24;
     assert_eq!((days(ends), days(renew)), (30, 20), "{body}");
 

@@ -1,4 +1,4 @@
-//! The administrator gets another password while brokers work, by the command and by what is behind it.
+//! Changes of the administrator's password while brokers run, through the command and through its library function.
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
@@ -25,7 +25,7 @@ async fn is_refused(server: &Postgres, password: &str) -> bool {
     }
 }
 
-/// Binds and unbinds over sessions that this broker has to make anew.
+/// Binds and unbinds over sessions that this broker has to reconnect.
 async fn works(server: &Postgres, platform: &Platform, binding: &str) {
     let sessions = format!("FROM pg_stat_activity WHERE usename = '{ADMIN}'");
     server.psql(&format!("SELECT pg_terminate_backend(pid) {sessions}"));

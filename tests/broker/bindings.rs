@@ -1,4 +1,4 @@
-//! From provisioning to deprovisioning, as applications live through it.
+//! The life of instances and bindings from provisioning to deprovisioning, as applications see it.
 
 use sha2::{Digest, Sha256};
 
@@ -43,7 +43,7 @@ async fn bindings_share_a_database_and_end_one_by_one() {
     assert_eq!(platform.unbind("share", "two").await.0, 410);
 }
 
-/// The database, owner role and logins of credentials, as far as they are still there.
+/// What still exists of the credentials' database, owner role and logins.
 fn nothing_of(server: &Postgres, credentials: &[&serde_json::Value]) -> Vec<String> {
     let database = credentials[0]["database"].as_str().unwrap();
     let logins: Vec<_> =
@@ -109,8 +109,8 @@ async fn other_instances_cannot_be_entered() {
     }
 }
 
-/// Whatever a user did: owns objects under its own name, has default privileges both ways, was granted rights by
-/// another, holds a large object in the maintenance database.
+/// Whatever a user did: owns objects under its own name, has default privileges in both directions, has rights granted
+/// by another user, holds a large object in the maintenance database.
 #[tokio::test]
 async fn unbinding_works_whatever_the_user_did() {
     let server = Postgres::shared();
@@ -154,7 +154,7 @@ async fn unbinding_works_whatever_the_user_did() {
     assert_eq!(nothing_of(&server, &[&one, &two]), Vec::<String>::new());
 }
 
-/// Every role may be granted something by any other, in any database, and cannot be dropped while it is.
+/// Any role may be granted rights by any other role in any database, and cannot be dropped while it has them.
 #[tokio::test]
 async fn nobody_keeps_another_from_being_unbound() {
     let server = Postgres::shared();
@@ -173,7 +173,7 @@ async fn nobody_keeps_another_from_being_unbound() {
             format!("SET ROLE NONE; CREATE TABLE t (a int); GRANT SELECT ON t TO \"{login}\", \"{owner}\"");
         session.batch_execute(&sql).await.unwrap();
     }
-    // In the maintenance database, which everybody may enter.
+    // In the maintenance database, to which every role may connect.
     let mut elsewhere = tenant.clone();
     let uri = tenant["uri"].as_str().unwrap();
     elsewhere["uri"] = uri.replace(tenant["database"].as_str().unwrap(), "postgres").into();
@@ -189,7 +189,7 @@ async fn nobody_keeps_another_from_being_unbound() {
     assert_eq!(platform.deprovision("tenant").await, (200, serde_json::json!({})));
 }
 
-/// As an earlier bindery left them: the administrator may not act for them yet.
+/// The logins of an earlier bindery: the administrator may not act for them yet.
 #[tokio::test]
 async fn logins_of_an_earlier_release_are_no_obstacle() {
     let server = Postgres::shared();
@@ -198,7 +198,7 @@ async fn logins_of_an_earlier_release_are_no_obstacle() {
     let victim = platform.credentials("early", "b").await;
     let other = platform.credentials("early", "c").await;
     let (login, granter) = (victim["username"].as_str().unwrap(), other["username"].as_str().unwrap());
-    // Not what PostgreSQL 16 and later gave it when it made the login.
+    // Revokes bindery's own grant, but not the one that PostgreSQL 16 and later adds when a role creates a login.
     server.psql(&format!("REVOKE \"{granter}\" FROM {ADMIN} GRANTED BY {ADMIN}"));
     let session = connect(&server, &other).await.unwrap();
     let sql = format!("SET ROLE NONE; CREATE TABLE t (a int); GRANT SELECT ON t TO \"{login}\"");
@@ -209,7 +209,7 @@ async fn logins_of_an_earlier_release_are_no_obstacle() {
     assert_eq!(nothing_of(&server, &[&victim, &other]), Vec::<String>::new());
 }
 
-/// Its name has the form of ours; its owner is nobody that this administrator may act for.
+/// The database has a name of bindery's form, and an owner for whom this administrator may not act.
 #[tokio::test]
 async fn another_installations_database_is_no_obstacle() {
     let server = Postgres::shared();
@@ -269,14 +269,14 @@ async fn many_instances_at_once_do_not_get_in_each_others_way() {
     futures::future::join_all(lives).await;
 }
 
-/// As the comment on a database shows the id of its instance.
+/// An instance's id as the comment on its database shows it.
 fn shown(id: &str) -> String {
     let hex: String = Sha256::digest(id).iter().map(|byte| format!("{byte:02x}")).collect();
     format!(" instance sha256:{hex}")
 }
 
-/// Every login can read the comments of all databases, and with an id its owner's data could be asked for elsewhere. The
-/// comments of an earlier version are replaced at the start.
+/// Every login can read the comments of all databases, and with an id a user could request its owner's data elsewhere,
+/// so comments must not contain ids. The comments of an earlier version are replaced at the start.
 #[tokio::test]
 async fn no_login_finds_the_ids_of_others() {
     let server = Postgres::shared();
@@ -312,7 +312,7 @@ async fn no_login_finds_the_ids_of_others() {
     }
 }
 
-/// Ids are any text; names are derived, and the mark keeps a digest of the id for people.
+/// Ids can be any text; names are derived from them, and the mark contains a digest of the id for operators.
 #[tokio::test]
 async fn hostile_ids_do_no_harm() {
     let server = Postgres::shared();

@@ -1,5 +1,5 @@
-//! How many sessions the broker has open, and what is there after many workers at once: so many rounds each, or as long as
-//! `BINDERY_SOAK_SECONDS` says.
+//! The number of the broker's sessions, and the result of many concurrent workers: a fixed number of rounds each, or as
+//! long as `BINDERY_SOAK_SECONDS` says.
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,8 @@ fn sessions(server: &Postgres) -> usize {
     server.psql(&sql)[0].parse().unwrap()
 }
 
-/// Some bind to read and write, so that sessions in the instance's database are needed beside those elsewhere. Each leaves
-/// its last binding.
+/// Some workers bind with read and write access, so that the broker needs sessions in the instance's database and
+/// elsewhere. Each worker keeps its last binding.
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_at_once_leave_just_their_roles_and_never_too_many_sessions() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);

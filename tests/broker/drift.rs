@@ -1,4 +1,5 @@
-//! Servers that are no longer as the records say: what administrators dropped, locked, or restored as somebody else's.
+//! Drift: servers that differ from the records because administrators dropped or locked something, or restored it with
+//! another owner.
 
 use bindery::broker::sweep;
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use crate::{
     server::{connect, is_refused},
 };
 
-/// The answer is 422 and names what differs.
+/// Asserts that the answer is 422 and names the difference.
 fn tells((status, body): (u16, Value), words: &[&str]) {
     let description = body["description"].as_str().unwrap_or_default();
     assert!(status == 422 && words.iter().all(|word| description.contains(word)), "{status} {body}");
@@ -27,7 +28,7 @@ async fn a_login_that_is_gone_or_locked_is_told_when_it_is_asked_for_again() {
     ];
     let database = text(&gone, "database");
     let [gone, locked] = [text(&gone, "username"), text(&locked, "username")];
-    // Its default privileges are in its database.
+    // The role's default privileges are in its database.
     server.psql_in(database, &format!("DROP OWNED BY \"{gone}\""));
     server.psql(&format!("DROP OWNED BY \"{gone}\"; DROP ROLE \"{gone}\"; ALTER ROLE \"{locked}\" NOLOGIN"));
 
@@ -39,7 +40,7 @@ async fn a_login_that_is_gone_or_locked_is_told_when_it_is_asked_for_again() {
     assert!(report.contains(&format!("on record, not on the server: {gone} {of}")), "{report}");
     assert!(!report.contains(text(&right, "username")) && report.ends_with("nothing left over"), "{report}");
 
-    // What is asked for is so: nobody can log in with it.
+    // Unbinding succeeds, because nobody can log in with the login.
     assert_eq!(platform.unbind("drift", "gone").await.0, 200);
     let again = platform.credentials("drift", "gone").await;
     connect(&server, &again).await.unwrap();
@@ -72,7 +73,7 @@ async fn a_database_that_is_gone_is_told_and_its_instance_can_be_deleted() {
     assert!(report.ends_with("nothing left over") && !report.contains(database), "{report}");
 }
 
-/// As after a restore by another role, which then owns the data.
+/// The state after a restore by another role, which then owns the data.
 #[tokio::test]
 async fn a_database_that_became_somebody_elses_is_told_and_never_dropped() {
     let server = Postgres::shared();
@@ -101,7 +102,7 @@ async fn a_database_that_became_somebody_elses_is_told_and_never_dropped() {
     assert_eq!(server.psql_in(database, "SELECT count(*) FROM t"), ["0"]);
     assert!(is_refused(&server, &credentials).await, "its logins are locked out first");
 
-    // One of the remedies: it is put out of the way.
+    // One of the remedies: the administrator renames the database.
     server.until(&format!("SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = '{database}'")).await;
     server.psql(&format!("ALTER DATABASE \"{database}\" RENAME TO kept_of_theirs"));
     assert_eq!(platform.deprovision("theirs").await.0, 200);
@@ -110,7 +111,7 @@ async fn a_database_that_became_somebody_elses_is_told_and_never_dropped() {
     server.psql("DROP ROLE dba");
 }
 
-/// Put out of the way under another name, or with tables that still belong to its former owner: the data stays.
+/// The administrator renamed the database, and in one case also changed its owner: the data is preserved.
 #[tokio::test]
 async fn data_that_an_administrator_put_elsewhere_outlives_its_instance() {
     let server = Postgres::shared();
@@ -131,7 +132,7 @@ async fn data_that_an_administrator_put_elsewhere_outlives_its_instance() {
         }
         let (status, body) = platform.deprovision(instance).await;
         match to {
-            // It would be reported as gone, and is there under its owner's name.
+            // Success would report the data as deleted, although the owner role still has it.
             None => assert!(status == 500 && body["description"].as_str().unwrap().contains(&kept), "{body}"),
             Some(_) => assert_eq!(status, 200, "{body}"),
         }
@@ -142,7 +143,7 @@ async fn data_that_an_administrator_put_elsewhere_outlives_its_instance() {
     }
 }
 
-/// Another role stands in the login's place: it is not ours to drop, and is not said to be gone.
+/// Another role has the login's name: bindery must not drop it, and must not report the login as removed.
 #[tokio::test]
 async fn a_login_that_became_somebody_elses_is_not_reported_as_revoked() {
     let server = Postgres::shared();
@@ -159,7 +160,7 @@ async fn a_login_that_became_somebody_elses_is_not_reported_as_revoked() {
     assert_eq!(platform.deprovision("replaced").await.0, 200);
 }
 
-/// A server that is away differs in nothing: an error would make platforms delete what is there.
+/// An unavailable server is not drift: reporting drift would make platforms delete existing instances.
 #[tokio::test]
 async fn a_server_that_is_away_is_answered_for_from_the_records() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
@@ -172,7 +173,7 @@ async fn a_server_that_is_away_is_answered_for_from_the_records() {
     assert_eq!((status, &body["credentials"]), (200, &credentials));
 }
 
-/// FORCE ends no session of a superuser when the administrator is none.
+/// FORCE ends no session of a superuser if the administrator is not a superuser.
 #[tokio::test]
 async fn a_superusers_session_that_keeps_a_database_is_named() {
     let server = Postgres::shared();

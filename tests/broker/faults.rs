@@ -1,4 +1,4 @@
-//! Servers that cannot be used: the answer says why and what to do, and the same request works once it is mended.
+//! Unusable servers: the answer contains the cause and the remedy, and the same request succeeds after the repair.
 
 use std::{
     sync::{
@@ -94,7 +94,7 @@ async fn missing_rights_are_named() {
     assert_eq!(server.psql("SELECT rolname FROM pg_roles WHERE rolname LIKE 'cf%'"), Vec::<String>::new());
 }
 
-/// libpq, "Protection Provided in Different Modes".
+/// The modes in libpq's documentation, "Protection Provided in Different Modes".
 #[tokio::test]
 async fn sslmodes_check_what_libpq_checks() {
     let server = Postgres::shared();
@@ -117,7 +117,7 @@ async fn sslmodes_check_what_libpq_checks() {
     works(&server, "sslmode: disable".to_owned()).await.unwrap_err();
 }
 
-/// Sessions that the broker kept are dead after a restart, and nobody notices.
+/// After a restart of the server the broker's sessions are dead; users must not notice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_in_the_middle_of_everything_leaves_nothing() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
@@ -129,7 +129,7 @@ async fn a_restart_in_the_middle_of_everything_leaves_nothing() {
         let access = ["owner", "readwrite", "readonly"][worker];
         for round in 0..15 {
             let binding = format!("{worker}-{round}");
-            // Some fail, and are deleted as a platform does.
+            // Some requests fail; the platform then deletes the binding.
             let _ = platform.bind_with("i", &binding, serde_json::json!({"access": access})).await;
             while ![200, 410].contains(&platform.unbind("i", &binding).await.0) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -171,7 +171,7 @@ async fn the_administrator_may_have_a_client_certificate_and_another_one_later()
     let check = async || platform.broker.check_servers().await.remove(0).result;
     let error = check().await.unwrap_err().to_string();
     assert!(error.contains("certificate authentication failed") && error.contains("certFile"), "{error}");
-    // It is read anew for each connection.
+    // The file is read again for each connection.
     issue(ADMIN);
     check().await.unwrap();
     assert_eq!(platform.provision("i").await.0, 201);

@@ -1,5 +1,5 @@
-//! What others granted to the roles of an instance: nothing of it keeps a binding or an instance from being removed, and
-//! what has to stay on the server stays visible until it can go.
+//! Grants to an instance's roles by other users: none prevents the removal of a binding or an instance, and what must
+//! remain on the server is reported until it can be removed.
 
 use bindery::broker::sweep;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ fn role(server: &Postgres, name: &str) -> Vec<String> {
 
 const GONE: Vec<String> = Vec::new();
 
-/// An administrator's own database, with a table in it.
+/// Creates a database of an administrator, with a table in it.
 fn make_foreign(server: &Postgres, name: &str, sql: &str) {
     server.psql(&format!("CREATE DATABASE {name}"));
     server.psql_in(name, sql);
@@ -52,7 +52,7 @@ async fn what_an_administrator_granted_elsewhere_is_told_and_the_login_goes_when
         "{told}"
     );
 
-    // The instance goes all the same.
+    // The instance is deprovisioned anyway.
     assert_eq!(platform.deprovision("helped").await, (200, json!({})));
     let gone = format!("SELECT 1 FROM pg_database WHERE datname = '{database}'");
     assert_eq!((server.psql(&gone), role(&server, login)), (GONE, vec!["f".to_owned()]));
@@ -95,7 +95,7 @@ async fn a_database_goes_before_roles_that_an_administrator_granted_something() 
             roles[0]
         ),
     );
-    // Nobody but superusers may look there.
+    // Only superusers may connect to this database.
     server.psql("REVOKE CONNECT ON DATABASE rooting_app FROM PUBLIC");
     assert_eq!(platform.deprovision("rooted").await, (200, json!({})));
     assert!(is_refused(&server, &credentials).await && is_refused(&server, &reader).await);
@@ -105,7 +105,7 @@ async fn a_database_goes_before_roles_that_an_administrator_granted_something() 
     let told = report.failed.join("\n");
     assert!(told.contains("database rooting_app, which the administrator may not enter"), "{told}");
 
-    // The same id is taken again, with all that is left of it.
+    // The same id can be used again, together with everything that is left of it.
     assert_eq!(platform.provision("rooted").await.0, 201);
     let again = platform.credentials("rooted", "b").await;
     let again_reader = platform.credentials_with("rooted", "r", json!({"access": "readonly"})).await;
@@ -121,7 +121,7 @@ async fn a_database_goes_before_roles_that_an_administrator_granted_something() 
     assert_eq!(server.psql(&left), GONE);
 }
 
-/// DROP OWNED leaves what somebody granted who may grant and does not own the object.
+/// DROP OWNED keeps grants by users with the grant option who do not own the object.
 #[tokio::test]
 async fn grants_of_those_who_may_grant_are_no_obstacle() {
     let server = Postgres::shared();
@@ -153,7 +153,7 @@ async fn grants_of_those_who_may_grant_are_no_obstacle() {
         ))
         .await
         .unwrap();
-    // Under its own name, without the owner's rights it would be the owner who grants.
+    // Under the login's own name: with the owner's rights the grantor would be the owner.
     connect(&server, &two)
         .await
         .unwrap()
@@ -175,7 +175,7 @@ async fn grants_of_those_who_may_grant_are_no_obstacle() {
     }
 }
 
-/// Another tenant's table that cannot be had: its owner's sessions are ended, but not those of an administrator.
+/// A locked table of another tenant: its owner's sessions are ended, but not those of an administrator.
 #[tokio::test]
 async fn a_foreign_database_that_is_locked_holds_nobody_up() {
     let server = Postgres::shared();
@@ -194,7 +194,7 @@ async fn a_foreign_database_that_is_locked_holds_nobody_up() {
     assert_eq!(platform.unbind("locked-guest", "b").await.0, 200);
     assert!(is_refused(&server, &guest).await);
     assert_eq!(role(&server, login), ["f"]);
-    // Bound again, it works as ever.
+    // A new binding works normally.
     let again = platform.credentials("locked-guest", "b").await;
     connect(&server, &again).await.unwrap().batch_execute("CREATE TABLE mine (a int)").await.unwrap();
     assert_eq!(platform.unbind("locked-guest", "b").await.0, 200);
@@ -206,7 +206,7 @@ async fn a_foreign_database_that_is_locked_holds_nobody_up() {
     }
 }
 
-/// As an earlier release left them: the roles were members of the marker.
+/// The state after an earlier release, in which the roles were members of the marker.
 #[tokio::test]
 async fn nobody_becomes_the_marker_and_earlier_marks_are_turned() {
     let server = Postgres::shared();
@@ -220,7 +220,7 @@ async fn nobody_becomes_the_marker_and_earlier_marks_are_turned() {
     let reader = platform.credentials_with("marked-earlier", "r", json!({"access": "readonly"})).await;
     let (marker, database) = (platform.mark(), text(&earlier, "database"));
     for group in ["owner", "readonly"] {
-        // As the administrator: from PostgreSQL 16 on, a grant is taken back as its grantor only.
+        // As the administrator: from PostgreSQL 16 on, only the grantor can revoke a grant.
         server.psql(&format!(
             "SET ROLE {ADMIN}; REVOKE {database}_{group} FROM {marker}; GRANT {marker} TO {database}_{group}"
         ));
@@ -231,7 +231,7 @@ async fn nobody_becomes_the_marker_and_earlier_marks_are_turned() {
     };
     assert!(refused(&credentials).await);
     assert!(!refused(&earlier).await, "what the release before allowed");
-    // The former marks count.
+    // The marks of the earlier release are still valid.
     assert_eq!(platform.bind("marked-earlier", "c").await.0, 201);
     platform.broker.check_servers().await;
     for credentials in [&credentials, &earlier, &reader] {

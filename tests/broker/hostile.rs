@@ -1,4 +1,4 @@
-//! Users who stand in the way of others, or of the administrator, with all that an owner's login may do.
+//! Users who obstruct others or the administrator by all means of an owner's login.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use crate::{
     server::{connect, is_refused, outside},
 };
 
-/// Nothing takes as long as a statement may.
+/// Shorter than the time limit of a statement.
 const SOON: Duration = Duration::from_secs(45);
 
-/// A session of a login outside of its database, as the owner.
+/// A session of a login outside of its database, as the owner role.
 async fn owner_outside(server: &Postgres, credentials: &Value) -> Client {
     let session = outside(server, credentials).await;
     let owner = format!("SET ROLE {}_owner", text(credentials, "database"));
@@ -53,7 +53,7 @@ async fn the_administrator_runs_nobodys_functions() {
         ))
         .await
         .unwrap();
-    // Each of them has the administrator enter the database.
+    // Each of these requests makes the administrator connect to the database.
     let reader = platform.reader("evil", "reader").await;
     connect(&server, &reader).await.unwrap();
     session.batch_execute("SET ROLE NONE; CREATE TABLE public.own (a int)").await.unwrap();
@@ -103,7 +103,7 @@ async fn an_owner_cannot_keep_its_database_from_being_dropped() {
     }
 }
 
-/// Names of roles are public, and whoever may grant something may grant it to somebody else's login.
+/// Role names are public, and a user can grant rights on its objects to another tenant's login.
 #[tokio::test]
 async fn nobody_keeps_anothers_login_from_being_dropped() {
     let server = Postgres::shared();
@@ -143,7 +143,7 @@ async fn nobody_keeps_anothers_login_from_being_dropped() {
         server.psql(&format!("ALTER DATABASE {database} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1"));
         server.psql(&format!("ALTER DATABASE {database} RESET ALL"));
     }
-    // The right to connect is the owner's to take from itself, and the administrator has it as a member of the owner.
+    // The owner can revoke its own right to connect, which the administrator has only as a member of the owner role.
     for grantees in [format!("{database}_owner"), format!("{database}_owner, {ADMIN}, PUBLIC")] {
         let victim = platform.credentials("blocked", "b").await;
         let login = text(&victim, "username");
@@ -156,7 +156,7 @@ async fn nobody_keeps_anothers_login_from_being_dropped() {
             Vec::<String>::new()
         );
     }
-    // A grant that is neither given nor taken back yet.
+    // A grant whose transaction is still open.
     let victim = platform.credentials("blocked", "b").await;
     session
         .batch_execute(&format!("BEGIN; GRANT SELECT ON t TO {}", text(&victim, "username")))
@@ -212,7 +212,7 @@ async fn nobody_enters_what_is_retained_and_nothing_in_it_is_dropped() {
     server.psql(&format!("DROP ROLE {database}_owner"));
 }
 
-/// As an interruption leaves it that comes between locking a login and ending its sessions.
+/// The state after a crash between locking a login and ending its sessions.
 #[tokio::test]
 async fn sessions_of_an_expired_login_end_also_when_it_is_locked() {
     let server = Postgres::shared();

@@ -1,4 +1,4 @@
-//! The `jdbcURL` of credentials, as Java applications use it.
+//! The credentials' `jdbcURL` as Java applications use it.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -14,7 +14,7 @@ fn encrypted(credentials: &Value) -> String {
     format!("{} encrypted by PostgreSQL JDBC Driver", credentials["username"].as_str().unwrap())
 }
 
-/// Writes the keys as they are mounted in a pod, and answers the URL for this folder.
+/// Writes the keys as a pod mounts them, and returns the URL for this folder.
 fn mounted(credentials: &Value, folder: &Path, name: &str) -> String {
     for key in ["ca.crt", "tls.crt", "tls.key"] {
         let Some(text) = credentials[key].as_str() else { continue };

@@ -1,4 +1,4 @@
-//! Sweeping, and what is not bindery's to touch.
+//! Sweeps, and objects that bindery must not touch.
 
 use bindery::broker::{PlatformInstance, restore, sweep};
 
@@ -30,7 +30,7 @@ async fn only_leftovers_of_this_installation_are_swept() {
         "{report}"
     );
 
-    // An ExternalResource owns what the store has lost.
+    // An ExternalResource still refers to what the store has lost.
     let on_platform = [PlatformInstance { instance: "lost".into(), bindings: vec!["b".into()] }];
     let report = sweep(platform.config(), &on_platform, true).await.unwrap().to_string();
     assert!(report.ends_with("nothing left over"), "{report}");
@@ -50,7 +50,8 @@ async fn only_leftovers_of_this_installation_are_swept() {
     assert_eq!(neighbour.deprovision("foreign").await.0, 200);
 }
 
-/// Each plan may name a server of its own, and all of them may be one; then each lists the others' databases.
+/// Each plan may name its own server, and several names may mean the same server, so that each lists the others'
+/// databases.
 #[tokio::test]
 async fn what_lives_on_the_same_server_under_another_name_is_not_left_over() {
     let server = Postgres::shared();
@@ -89,7 +90,7 @@ fn kind_and_name(name: &serde_json::Value) -> String {
     format!("{} {name}", if name.starts_with("cf_") { "database" } else { "login" })
 }
 
-/// Without the records everything would seem left over.
+/// Without the records everything would look like a leftover.
 #[tokio::test]
 async fn a_sweep_without_the_brokers_store_is_refused() {
     let server = Postgres::shared();
@@ -100,7 +101,8 @@ async fn a_sweep_without_the_brokers_store_is_refused() {
     assert!(error.contains("/nowhere/broker.db does not exist"), "{error}");
 }
 
-/// Two installations that are given the same id want the same database; who comes second is told, and removes nothing.
+/// Two installations with the same instance id need the same database: the second one gets an error, and removes
+/// nothing.
 #[tokio::test]
 async fn what_another_installation_made_is_left_alone() {
     let server = Postgres::shared();
@@ -131,11 +133,11 @@ async fn a_role_that_bindery_did_not_make_is_left_alone() {
     assert!(body["description"].as_str().unwrap().contains(&format!("role {login} exists")), "{body}");
     assert_eq!(platform.unbind("occupied", "b").await.0, 200);
     assert_eq!(platform.deprovision("occupied").await.0, 200);
-    // It is still there to be dropped.
+    // The role was not dropped, or this would fail.
     server.psql(&format!("DROP ROLE \"{login}\""));
 }
 
-/// What the external resources and the marks still say is enough to delete everything, and to bind again.
+/// The ExternalResources and the marks suffice to delete everything, and to bind again.
 #[tokio::test]
 async fn a_lost_store_is_rebuilt_from_external_resources_and_marks() {
     let server = Postgres::shared();
@@ -167,7 +169,8 @@ async fn a_lost_store_is_rebuilt_from_external_resources_and_marks() {
     assert_eq!(sweep(platform.config(), &[], false).await.unwrap().leftover, []);
 }
 
-/// Store and installation lost: whoever is given the name of the former mark owns what hangs on it. `docs/restore.md` tells how.
+/// Store and installation are lost: a new installation with the name of the former mark owns everything that it marks.
+/// `docs/restore.md` explains the procedure.
 #[tokio::test]
 async fn a_renamed_mark_hands_everything_to_another_installation() {
     let server = Postgres::shared();

@@ -1,5 +1,5 @@
-//! What one binding may take of a server, and the broker's way in when clients have taken the rest. How long a binding lasts by
-//! the server's clock.
+//! The limits of one binding on a server, and the broker's access when clients have used all other connections; also
+//! the expiry of bindings by the server's clock.
 
 use std::time::Duration;
 
@@ -27,12 +27,12 @@ async fn take(server: &Postgres, credentials: &Value) -> Vec<Client> {
     }
 }
 
-/// The room of a [`small`] server.
+/// The number of sessions on a [`small`] server.
 const ROOM: usize = 8;
-/// What a server logs of a session that it has no room for.
+/// The server's log message for a session that exceeds the limit.
 const REFUSED: &str = "remaining connection slots are reserved";
 
-/// The same, until all room is taken; a session that ends at the same time keeps its room for a moment.
+/// Opens sessions until all connections are used. A session that is ending keeps its connection for a moment.
 async fn take_all(server: &Postgres, credentials: &Value) -> Vec<Client> {
     let full = format!(
         "SELECT count(*) = {ROOM} FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename <> 'postgres'"
@@ -49,14 +49,14 @@ fn limit_of(server: &Postgres, credentials: &Value) -> String {
     server.psql(&format!("SELECT rolconnlimit FROM pg_roles WHERE rolname = '{login}'")).remove(0)
 }
 
-/// Gives a server room for a few sessions besides those of superusers.
+/// Limits a server to a few sessions in addition to those of superusers.
 fn small(server: Postgres) -> Postgres {
     let max: usize = server.psql("SHOW max_connections")[0].parse().unwrap();
     server.set("superuser_reserved_connections", &(max - ROOM).to_string());
     server
 }
 
-/// A broker whose plan limits no binding, as earlier releases did not, and a login of instance `i`.
+/// A broker whose plan does not limit bindings, as in earlier releases, and a login of instance `i`.
 async fn without_limit(server: &Postgres) -> (Platform, Value) {
     let platform = Platform::postgresql(server, "maxConnectionsPerBinding: unlimited").await;
     platform.provisioned("i").await;
@@ -64,7 +64,7 @@ async fn without_limit(server: &Postgres) -> (Platform, Value) {
     (platform, greedy)
 }
 
-/// Ends the broker with its sessions, as a kill does.
+/// Stops the broker and its sessions, as in a crash.
 async fn end_broker(server: &Postgres, platform: &Platform) {
     platform.broker.drain().await;
     server.psql(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ADMIN}'"));
@@ -91,7 +91,7 @@ async fn a_binding_has_no_more_connections_than_its_plan_says() {
     platform.deprovisioned("few").await;
 }
 
-/// A login keeps its limit until it is touched: by an update of its instance, or when it is made anew.
+/// A login keeps its limit until its instance is updated or the login is recreated.
 #[tokio::test]
 async fn the_limit_has_a_default_and_reaches_existing_logins_with_an_update() {
     let server = Postgres::shared();
@@ -107,7 +107,7 @@ async fn the_limit_has_a_default_and_reaches_existing_logins_with_an_update() {
     platform.deprovisioned("limit").await;
 }
 
-/// As logins of earlier releases are, and those of plans that say `unlimited`.
+/// Logins of earlier releases, and of plans with `unlimited`.
 #[tokio::test]
 async fn a_broker_that_runs_revokes_whoever_took_all_connections() {
     let server = small(Postgres::start("127.0.0.1", &["127.0.0.1"]));
@@ -117,7 +117,7 @@ async fn a_broker_that_runs_revokes_whoever_took_all_connections() {
     server.psql(&format!("CREATE ROLE \"{foreign}\""));
     let mut taken = take_all(&server, &greedy).await;
     assert!(!taken.is_empty());
-    // A request that fails does not cost the broker its session.
+    // A failed request does not cost the broker its session.
     assert_eq!(platform.bind("i", "foreign").await.0, 500);
     taken.extend(take_all(&server, &greedy).await);
     assert_eq!(platform.unbind("i", "greedy").await, (200, json!({})));
@@ -148,7 +148,7 @@ async fn a_broker_that_starts_waits_for_a_connection_and_says_what_it_lacks() {
     platform.deprovisioned("i").await;
 }
 
-/// `reserved_connections`, since PostgreSQL 16.
+/// `reserved_connections` exists since PostgreSQL 16.
 #[tokio::test]
 async fn a_broker_that_starts_on_a_full_server_has_its_reserved_connections() {
     let server = small(Postgres::version(18));
@@ -164,7 +164,8 @@ async fn a_broker_that_starts_on_a_full_server_has_its_reserved_connections() {
     platform.deprovisioned("i").await;
 }
 
-/// A server that is two hours ahead would end the credentials at once, and one behind two hours late.
+/// By the broker's clock, a server that is two hours ahead would end the credentials at once, and one that is behind
+/// two hours late.
 #[tokio::test]
 async fn a_binding_ends_by_the_clock_of_its_server() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);

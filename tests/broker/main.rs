@@ -1,4 +1,4 @@
-//! The broker as a platform sees it, on a real PostgreSQL over real TLS, with an administrator who is no superuser.
+//! The broker as a platform sees it, on a real PostgreSQL over TLS, with an administrator who is not a superuser.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails in a test's set-up fails the test")]
 

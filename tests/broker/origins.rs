@@ -1,4 +1,4 @@
-//! What a database starts as, what it has, and what becomes of it.
+//! The template of a database, its extensions, and its reclaim policy.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::{
     server::{connect, is_refused},
 };
 
-/// A name that only stays a name when it is quoted.
+/// A name that is valid only in quotes.
 const TEMPLATE: &str = r#"de"mo; --"#;
 
 fn make_template(server: &Postgres) {
@@ -43,7 +43,7 @@ async fn an_instance_starts_as_a_copy_of_a_template_and_is_its_own() {
 
     let credentials = platform.credentials("copied", "b").await;
     let session = connect(&server, &credentials).await.unwrap();
-    // Everything in it belongs to the owner: it can be changed and dropped.
+    // The owner can change and drop everything in the database.
     for sql in [
         "INSERT INTO shop.orders (state, price) VALUES ('new', 3)",
         "INSERT INTO shop.lines (\"order\") VALUES (1)",
@@ -112,7 +112,7 @@ async fn extensions_come_and_go_with_the_parameters() {
     assert_eq!(platform.update("extended", json!({"extensions": ["hstore", "pgcrypto"]})).await.0, 200);
     assert_eq!(installed(), ["hstore", "pgcrypto"]);
 
-    // One that is in use stays, and so does all else.
+    // An extension that is in use is kept, and so is everything else.
     let session = connect(&server, &credentials).await.unwrap();
     session.batch_execute("CREATE TABLE t (a hstore)").await.unwrap();
     let (status, body) = platform.update("extended", json!({"extensions": []})).await;
@@ -132,7 +132,8 @@ async fn extensions_come_and_go_with_the_parameters() {
     platform.deprovision("extended").await;
 }
 
-/// What Cloud Foundry sends with a change of name, and an update of something else, leave what protects the data.
+/// An update without a reclaim policy keeps the current one, such as Cloud Foundry's change of a name or a change of
+/// another parameter.
 #[tokio::test]
 async fn no_update_makes_data_go_that_is_to_stay() {
     let server = Postgres::shared();
@@ -150,7 +151,7 @@ async fn no_update_makes_data_go_that_is_to_stay() {
     server.psql(&format!("DROP DATABASE {database}"));
     server.psql(&format!("DROP ROLE {database}_owner"));
 
-    // To say so takes it away.
+    // Only an explicit `null` resets the policy.
     assert_eq!(platform.provision_with("gone", json!({"reclaimPolicy": "retain"})).await.0, 201);
     let database = platform.credentials("gone", "b").await["database"].as_str().unwrap().to_owned();
     assert_eq!(platform.update("gone", json!({"reclaimPolicy": null})).await.0, 200);

@@ -22,7 +22,7 @@ pub(crate) struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts it with these settings beside the address.
+    /// Starts the pooler with these settings in addition to the address.
     pub(crate) fn start(server: &Postgres, settings: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("bindery-pgbouncer-").tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -1,4 +1,4 @@
-//! A broker that reaches its server through a pooler.
+//! A broker that connects to its server through a pooler.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::{
     server::connect,
 };
 
-/// The broker goes through the pooler, applications to the server.
+/// A broker that connects through the pooler, while applications connect to the server directly.
 async fn through(pooler: &PgBouncer, server: &Postgres) -> Platform {
     Platform::open(&format!(
         "backends: {{main: {{type: postgresql, host: 127.0.0.1, port: {}, clientPort: {}, user: {ADMIN}, passwordFile: {}, sslmode: disable}}}}\n\
@@ -22,7 +22,7 @@ async fn through(pooler: &PgBouncer, server: &Postgres) -> Platform {
     .await
 }
 
-/// `PgBouncer` 1.18 refuses start-up options, or drops them.
+/// `PgBouncer` 1.18 refuses start-up options, or ignores them.
 #[tokio::test]
 async fn behind_a_pool_of_sessions_the_administrator_runs_nobodys_functions() {
     let server = Postgres::shared();
@@ -72,7 +72,7 @@ async fn behind_a_pool_of_sessions_the_administrator_runs_nobodys_functions() {
     }
 }
 
-/// There the state of a session would be that of another one's transactions.
+/// With transaction pooling, transactions of different clients share a session and its state.
 #[tokio::test]
 async fn a_pool_of_transactions_is_refused() {
     let server = Postgres::shared();
@@ -92,7 +92,8 @@ async fn a_pool_of_transactions_is_refused() {
     let pooler = PgBouncer::start(&server, "pool_mode = session\ndefault_pool_size = 1");
     let platform = through(&pooler, &server).await;
     let mut told = String::new();
-    // The pool's only connection may be with the broker's look for expired logins at first: then the server is silent.
+    // The broker's check for expired logins may use the pool's only connection at first; then the server does not
+    // answer.
     for _ in 0..10 {
         told = platform.checked().await.unwrap_err();
         if told.contains("more connections") {

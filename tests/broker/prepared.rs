@@ -1,4 +1,4 @@
-//! Prepared transactions: they outlive their sessions and keep their locks.
+//! Prepared transactions, which outlive their sessions and keep their locks.
 
 use serde_json::json;
 use tokio_postgres::Client;
@@ -19,7 +19,7 @@ fn prepared(server: &Postgres, gid: &str) -> Vec<String> {
     server.psql(&format!("SELECT gid FROM pg_prepared_xacts WHERE gid LIKE '{gid}%'"))
 }
 
-/// A login changes its own role, which needs no right, and prepares the transaction: its role cannot be changed any more.
+/// A login changes its own role, which requires no permission, and prepares the transaction: this locks its role.
 #[tokio::test]
 async fn a_login_that_prepared_a_change_of_its_role_is_locked_out() {
     let server = Postgres::shared();
@@ -70,7 +70,7 @@ async fn a_login_past_its_time_is_locked_out_whatever_it_prepared() {
     platform.deprovisioned("late").await;
 }
 
-/// Of what another binding of the instance prepared, only what is in the way ends.
+/// Of the transactions that another binding of the instance prepared, only those that block are rolled back.
 #[tokio::test]
 async fn transactions_of_other_bindings_stay_prepared() {
     let server = Postgres::shared();
@@ -118,7 +118,7 @@ async fn a_database_is_dropped_whatever_was_prepared_in_it() {
     }
 }
 
-/// The grant keeps the victim's role locked, and no session can be ended.
+/// The grant locks the victim's role, and there is no session to end.
 #[tokio::test]
 async fn a_prepared_grant_keeps_no_other_login_from_being_dropped() {
     let server = Postgres::shared();
@@ -140,7 +140,7 @@ async fn a_prepared_grant_keeps_no_other_login_from_being_dropped() {
     }
 }
 
-/// What an administrator of the server prepared is not bindery's to end; the answer tells what to do.
+/// bindery must not end transactions that an administrator of the server prepared; the answer contains the remedy.
 #[tokio::test]
 async fn a_prepared_transaction_of_a_superuser_is_told_with_the_remedy() {
     let server = Postgres::shared();

@@ -1,4 +1,4 @@
-//! Credentials of plans that want TLS to be verified, or certificates in place of passwords; used by `psql` as a pod would.
+//! Credentials of plans with verified TLS or with certificates instead of passwords, used by `psql` as in a pod.
 
 use std::{path::Path, process::Command};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{platform::Platform, postgres::Postgres};
 
-/// Runs a query with these keys as files, as they are mounted in a pod.
+/// Runs a query with these keys as files, as a pod mounts them.
 fn psql(keys: &Value, folder: &Path, uri: &str) -> Result<String, String> {
     for key in ["ca.crt", "tls.crt", "tls.key"] {
         let Some(text) = keys[key].as_str() else { continue };
@@ -63,7 +63,7 @@ async fn certificates_take_the_place_of_passwords() {
     let user = keys["username"].as_str().unwrap();
     assert_eq!(psql(keys, folder.path(), &uri).unwrap(), user);
 
-    // It is good for its own login only, and only as long as the binding is there.
+    // The certificate is valid only for its own login, and only while the binding exists.
     let mut other = platform.credentials("certified", "other").await;
     (other["tls.crt"], other["tls.key"]) = (keys["tls.crt"].clone(), keys["tls.key"].clone());
     let crossed = uri.replace(user, other["username"].as_str().unwrap());

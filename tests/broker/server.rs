@@ -1,22 +1,22 @@
-//! What tests do as an application: sessions with the credentials that the broker gave.
+//! Application sessions with the broker's credentials.
 
 use serde_json::Value;
 use tokio_postgres::{Client, error::SqlState};
 
 use crate::{platform::text, postgres::Postgres};
 
-/// A session with a binding's `uri`, the server's certificate verified.
+/// Opens a session with a binding's `uri`, and verifies the server's certificate.
 pub(crate) async fn connect(server: &Postgres, credentials: &Value) -> Result<Client, tokio_postgres::Error> {
     server.connect(credentials["uri"].as_str().unwrap()).await
 }
 
-/// A session of a login outside of its database, in the maintenance database.
+/// Opens a session of a login outside of its database, in the maintenance database.
 pub(crate) async fn outside(server: &Postgres, credentials: &Value) -> Client {
     let uri = text(credentials, "uri").replace(&format!("/{}?", text(credentials, "database")), "/postgres?");
     server.connect(&uri).await.unwrap()
 }
 
-/// Whether credentials are refused, and not for want of a server.
+/// Whether the server refuses the credentials; an unavailable server does not count.
 pub(crate) async fn is_refused(server: &Postgres, credentials: &Value) -> bool {
     match connect(server, credentials).await {
         Ok(_) => false,

@@ -1,4 +1,4 @@
-//! What a login makes under its own name, which clients do that leave the owner's role.
+//! Objects that a login creates under its own name, as clients do that leave the owner role.
 
 use serde_json::{Value, json};
 use tokio_postgres::Client;
@@ -48,7 +48,7 @@ async fn what_a_login_makes_under_its_own_name_is_for_all_bindings() {
     let platform = Platform::postgresql(&server, "").await;
     assert_eq!(platform.provision("own").await.0, 201);
     let (_, one) = bound(&platform, &server, ["own", "one"], "owner").await;
-    // Before there is anybody to share with.
+    // Before any other binding exists.
     make(&one, "first").await;
     let (_, early) = bound(&platform, &server, ["own", "early"], "readonly").await;
     reads(&early, "first").await;
@@ -77,14 +77,14 @@ async fn what_a_login_makes_under_its_own_name_is_for_all_bindings() {
             reads(&early, name).await;
         }
     }
-    // What was the login's is the owner's.
+    // The login's objects now belong to the owner role.
     two.batch_execute("ALTER TABLE first ADD b int; DROP TABLE second CASCADE; DROP SCHEMA fourth CASCADE")
         .await
         .unwrap();
     assert_eq!(platform.deprovision("own").await.0, 200);
 }
 
-/// The readers' group is there, and the login made something before that shared nothing.
+/// The readers' group exists, and the login created something earlier that was not shared.
 #[tokio::test]
 async fn grants_are_repeated_when_a_login_goes() {
     let server = Postgres::shared();
@@ -95,7 +95,7 @@ async fn grants_are_repeated_when_a_login_goes() {
     make(&one, "kept").await;
     let (database, login) =
         (credentials["database"].as_str().unwrap(), credentials["username"].as_str().unwrap());
-    // As an earlier release left it.
+    // The state that an earlier release left.
     server.psql_in(
         database,
         &format!(
@@ -134,7 +134,7 @@ async fn readers_and_writers_make_nothing_but_large_objects() {
         ] {
             session.batch_execute(sql).await.expect_err(sql);
         }
-        // docs/databases.md says what a superuser does against it.
+        // docs/databases.md describes how a superuser can prevent it.
         session.batch_execute("SELECT lo_create(0)").await.unwrap();
     }
     assert_eq!(platform.deprovision("own-little").await.0, 200);

@@ -1,5 +1,5 @@
-//! A server that was upgraded, restored or given another administrator: nothing is lost, and nothing is called removed that
-//! is still there.
+//! A server that was upgraded, restored or given another administrator: nothing is lost, and nothing is reported as
+//! removed that still exists.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::{
     postgres::{ADMIN, ADMIN_PASSWORD, Postgres},
 };
 
-/// A broker that goes on when another server takes the place of this one, with other certificates.
+/// A broker that keeps running when another server with other certificates replaces this one.
 async fn on(server: &Postgres) -> Platform {
     let plans = "database: {reclaimPolicy: {allowed: [delete, retain]}}";
     Platform::open(&format!(
@@ -21,7 +21,7 @@ async fn on(server: &Postgres) -> Platform {
     .await
 }
 
-/// A removal that failed is repeated by the broker itself, which may be faster.
+/// The broker retries a failed removal itself, and may finish before the platform's retry.
 fn is_removed(answer: &Answer) -> bool {
     [200, 410].contains(&answer.0)
 }
@@ -31,7 +31,7 @@ fn told(answer: &Answer) -> &str {
     answer.1["description"].as_str().unwrap()
 }
 
-/// The SQL that a message tells somebody to run.
+/// The SQL in a message that a superuser should run.
 fn remedy(told: &str) -> String {
     let (_, sql) = told.rsplit_once("run: ").or_else(|| told.rsplit_once("after this: ")).unwrap();
     sql.split(" (reference ").next().unwrap().to_owned()
@@ -47,7 +47,7 @@ fn roles_of(server: &Postgres, credentials: &[&Value]) -> Vec<String> {
     ))
 }
 
-/// An instance with an owner and a reader; answers the credentials of both.
+/// An instance with an owner and a reader. Returns the credentials of both.
 async fn populated(platform: &Platform, server: &Postgres) -> [Value; 2] {
     assert_eq!(platform.provision("i").await.0, 201);
     let owner = platform.credentials("i", "owner").await;
@@ -56,7 +56,7 @@ async fn populated(platform: &Platform, server: &Postgres) -> [Value; 2] {
     [owner, reader]
 }
 
-/// The whole story from what is there.
+/// Runs the life of a binding on the existing data.
 async fn works(platform: &Platform, server: &Postgres, credentials: [&Value; 2]) {
     let late = platform.credentials_with("i", "late", json!({"access": "readonly"})).await;
     server.connect(text(&late, "uri")).await.unwrap().batch_execute("SELECT * FROM t").await.unwrap();
@@ -70,7 +70,7 @@ async fn works(platform: &Platform, server: &Postgres, credentials: [&Value; 2])
     assert_eq!(roles_of(server, &all), Vec::<String>::new());
 }
 
-/// Takes from the administrator what earlier releases did not give it.
+/// Revokes from the administrator what earlier releases did not grant it.
 fn forget_admin_options(server: &Postgres) {
     server.psql(&format!(
         "UPDATE pg_auth_members SET admin_option = false WHERE member = '{ADMIN}'::regrole; \
@@ -123,7 +123,7 @@ async fn another_administrator_takes_over() {
     platform.reconfigure(|config| config.services.backends[0].settings.set("user", "other")).await;
     let said = platform.checked().await.unwrap_err();
     if server.major() < 16 {
-        // Its own attribute decides there.
+        // On this version the role's own attribute decides.
         assert!(said.contains("lacks INHERIT; let a superuser run: ALTER ROLE \"other\" INHERIT"), "{said}");
     } else {
         let answer = platform.unbind("i", "reader").await;
@@ -164,7 +164,7 @@ async fn nothing_is_called_removed_that_lost_its_mark() {
     assert_eq!(roles_of(&server, &[&owner, &reader]), Vec::<String>::new());
 }
 
-/// As a restore without roles leaves it.
+/// The state after a restore without roles.
 #[tokio::test]
 async fn a_database_without_its_owner_is_not_called_removed() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
@@ -190,7 +190,7 @@ async fn a_database_without_its_owner_is_not_called_removed() {
     assert!(is_removed(&platform.deprovision("i").await));
 }
 
-/// From 16 on each grantor takes back only what it granted itself.
+/// From PostgreSQL 16 on, each grantor can revoke only its own grants.
 #[tokio::test]
 async fn a_retained_database_loses_its_mark_or_the_remedy_is_told() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);

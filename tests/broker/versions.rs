@@ -1,11 +1,11 @@
-//! Servers on which nothing can be made.
+//! Servers on which the broker can create nothing.
 
 use crate::{
     platform::Platform,
     postgres::{ADMIN, Postgres},
 };
 
-/// What the check at the start says; users are told less.
+/// Asserts the message of the check at the start; users get less detail.
 async fn is_told(platform: &Platform, what: &str) {
     let said = platform.checked().await.unwrap_err();
     assert!(said.contains(what), "{said}");
@@ -13,7 +13,7 @@ async fn is_told(platform: &Platform, what: &str) {
     assert!(status == 500 && !body["description"].as_str().unwrap().contains(what), "{status} {body}");
 }
 
-/// Before 15 the schema `public` belongs to the superuser.
+/// Before PostgreSQL 15 the schema `public` belongs to the superuser.
 #[tokio::test]
 async fn versions_before_15_are_refused() {
     let server = Postgres::shared();
@@ -33,7 +33,7 @@ async fn a_standby_is_told_from_a_primary() {
     is_told(&platform, "is a standby").await;
 }
 
-/// An administrator of the server may have frozen it; the owner of a database cannot stop bindery that way.
+/// An administrator of the server may have frozen the database; a database's owner cannot stop bindery that way.
 #[tokio::test]
 async fn a_server_that_is_set_read_only_stays_so() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);

@@ -1,4 +1,4 @@
-//! The clients, and how each is run with an environment of its own. `tests/preflight clients` installs the drivers.
+//! The clients, each run in an environment of its own. `tests/preflight clients` installs the drivers.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use std::{
 
 use crate::page;
 
-/// A client, under the name that the page gives it.
+/// A client, with its name on the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Client {
     Psql,
@@ -27,30 +27,30 @@ pub(crate) enum Client {
     PyMySql,
 }
 
-/// Those of PostgreSQL and CockroachDB.
+/// The clients of PostgreSQL and CockroachDB.
 pub(crate) const OF_POSTGRESQL: [Client; 6] = {
     use Client::{LibPq, NodePg, Pgjdbc, Pgx, Psql, Psycopg};
     [Psql, Pgjdbc, Pgx, LibPq, NodePg, Psycopg]
 };
 
-/// Those of MySQL and MariaDB.
+/// The clients of MySQL and MariaDB.
 pub(crate) const OF_MYSQL: [Client; 6] = {
     use Client::{ConnectorJ, GoMySql, MariaDb, MariaDbConnectorJ, MySql2, PyMySql};
     [MariaDb, ConnectorJ, MariaDbConnectorJ, GoMySql, MySql2, PyMySql]
 };
 
-/// What a client is started with.
+/// The settings with which a client starts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Setting {
-    /// All variables beside `PATH` and `HOME`.
+    /// All variables except `PATH` and `HOME`.
     pub(crate) env: BTreeMap<String, String>,
-    /// What stands in for the folder that the page names.
+    /// The folder that replaces the one on the page.
     pub(crate) folder: PathBuf,
-    /// Words of the page's code that are exchanged.
+    /// Words of the page's code that are replaced.
     pub(crate) exchanged: Vec<(&'static str, String)>,
 }
 
-/// The folder that the page names.
+/// The folder on the page.
 pub(crate) const MOUNTED_AT: &str = "/var/secrets/mydb01-binding";
 
 impl Client {
@@ -71,7 +71,7 @@ impl Client {
         }
     }
 
-    /// The version that is installed, as far as it is pinned; of Debian's clients the one that runs.
+    /// The installed version: the pinned one, or for Debian's clients the one that the program reports.
     pub(crate) fn version(self) -> String {
         let pinned = |file: &str, before: &str, after: char| {
             let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
@@ -104,17 +104,17 @@ impl Client {
         }
     }
 
-    /// Whether it is a driver for Java.
+    /// Whether the client is a Java driver.
     pub(crate) fn is_java(self) -> bool {
         matches!(self, Self::Pgjdbc | Self::ConnectorJ | Self::MariaDbConnectorJ)
     }
 
-    /// Whether its code on the page reads the URL of the service from the variable.
+    /// Whether the client's code on the page reads the service's URL from the variable.
     pub(crate) fn reads_url(self) -> bool {
         matches!(self, Self::Psql | Self::NodePg | Self::Psycopg | Self::MySql2)
     }
 
-    /// Connects with the page's code, and answers who is logged in, or the error.
+    /// Connects with the page's code. Returns the user, or the error.
     pub(crate) fn connect(self, setting: &Setting) -> Result<String, String> {
         let code = |heading: &str| {
             let code = page::code(heading).replace(MOUNTED_AT, &setting.folder.display().to_string());
@@ -179,7 +179,7 @@ impl Client {
         outcomes
     }
 
-    /// The program, with this driver and no other.
+    /// The Java program with only this driver.
     fn java(self) -> Command {
         let archive = match self {
             Self::Pgjdbc => "postgresql",
@@ -197,7 +197,7 @@ impl Client {
 
 const MYSQL_USER: &str = "SELECT SUBSTRING_INDEX(USER(), CHAR(64), 1)";
 
-/// The variable with the URL: that of the type of service.
+/// The variable with the URL, which depends on the type of service.
 fn variable(setting: &Setting) -> &'static str {
     if setting.env.contains_key("COCKROACH_URL") { "COCKROACH_URL" } else { "DATABASE_URL" }
 }
@@ -217,7 +217,8 @@ fn python(code: &str) -> Command {
     python
 }
 
-/// The program that was built with the Go drivers; its source has the page's line, with the driver and variable given to it.
+/// The program that was built with the Go drivers. Its source has the page's line, and takes the driver and the
+/// variable as arguments.
 fn go(driver: &str, heading: &str, variable: &str) -> Command {
     let opened = format!("db, err := sql.Open(\"{driver}\", os.Getenv(");
     assert!(page::code(heading).contains(&opened), "the page's code of {heading} has no {opened}");
@@ -239,7 +240,7 @@ fn run(mut command: Command, setting: &Setting) -> Result<String, String> {
     }
 }
 
-/// Gives a program nothing of this process's environment but the `PATH`, and an empty home.
+/// Clears a program's environment except `PATH`, and sets an empty home.
 fn prepare(command: &mut Command, setting: &Setting) {
     let own: Vec<_> =
         command.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
@@ -250,7 +251,7 @@ fn prepare(command: &mut Command, setting: &Setting) {
     command.envs(&setting.env).stdin(Stdio::null());
 }
 
-/// What a program says of its version.
+/// The output of a program's version option.
 fn said(program: &str) -> String {
     let output = Command::new(program).arg("--version").output().unwrap();
     String::from_utf8(output.stdout).unwrap()
@@ -260,7 +261,7 @@ fn word(text: &str, index: usize) -> &str {
     text.split_whitespace().nth(index).unwrap_or_else(|| panic!("{text}"))
 }
 
-/// What `tests/preflight clients` installed.
+/// A path below the folder of `tests/preflight clients`.
 fn installed(name: &str) -> PathBuf {
     target().join("clients").join(name)
 }

@@ -1,4 +1,4 @@
-//! Each client from what a binding injects, and from what the page says to add.
+//! Each client connects with the variables and files that a binding injects, and the additions on the page.
 
 use std::{collections::BTreeMap, fs, process::Command, thread};
 
@@ -13,12 +13,12 @@ use crate::{
     postgres::{self, Postgres},
 };
 
-/// The name that the servers' certificates bear.
+/// The name in the servers' certificates.
 const HOST: &str = "localhost";
 /// The name of the binding on the page.
 const BINDING: &str = "mydb01-binding";
 
-/// A broker with one service of this type. The service has an odd name, since the type decides.
+/// A broker with one service of this type. The service has an unusual name, because the type is what counts.
 async fn platform(kind: &str, server: &str, plan: &str) -> Platform {
     Platform::open(&format!(
         "backends: {{main: {{host: {HOST}, {server}}}}}\n\
@@ -48,14 +48,14 @@ fn settings_of_mariadb(server: &MariaDb) -> String {
     )
 }
 
-/// A server that takes nothing but TLS.
+/// A server that requires TLS.
 fn mariadb_over_tls() -> MariaDb {
     let server = MariaDb::start(HOST);
     server.root("SET GLOBAL require_secure_transport = ON");
     server
 }
 
-/// A binding, and its keys as files where the page's folder stands for.
+/// A binding, with its keys as files in a folder that replaces the one on the page.
 struct Injected {
     service: Value,
     credentials: Value,
@@ -78,7 +78,7 @@ impl Injected {
         self.credentials["username"].as_str().unwrap()
     }
 
-    /// The environment of a container: what bindery derives, and what the page adds.
+    /// The environment of a container: bindery's variables and the additions on the page.
     fn setting(&self, added: &Added) -> Setting {
         let metadata = |value: &Value| value["metadata"].as_object().cloned();
         let (class, plan) = (metadata(&self.service), metadata(&self.service["plans"][0]));
@@ -109,7 +109,7 @@ impl Injected {
         Setting { env, folder, exchanged }
     }
 
-    /// Connects as the page says, and, where it says that the container needs a variable, not without that.
+    /// Connects as the page describes. If the page adds a variable, checks that connecting fails without it.
     fn try_client(&self, client: Client, cell: &str) {
         let added = page::added(cell);
         let mut setting = self.setting(&added);
@@ -126,7 +126,7 @@ impl Injected {
         }
     }
 
-    /// All clients of a table, with what this column says.
+    /// Connects with all clients of a table, with the additions in this column.
     fn try_all(&self, clients: &[Client], heading: &str, column: usize) {
         let rows = page::table(heading);
         assert_eq!(rows.len(), clients.len(), "the rows below {heading}");
@@ -176,7 +176,7 @@ async fn clients_of_mysql_connect_from_what_is_injected() {
     }
 }
 
-/// The page's template for one binding: every client of PostgreSQL takes it, and verifies the server.
+/// The page's template for one binding: every client of PostgreSQL accepts it, and verifies the server.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_template_has_all_clients_of_postgresql_verify_the_server() {
     let server = Postgres::start("127.0.0.1", &[HOST]);
@@ -187,7 +187,7 @@ async fn one_template_has_all_clients_of_postgresql_verify_the_server() {
     for client in OF_POSTGRESQL {
         assert_eq!(client.connect(&setting).as_deref(), Ok(injected.user()), "{}", client.name());
     }
-    // A server that is somebody else's: the same with the CA of another.
+    // A server of another owner: the same name, but a certificate from another CA.
     let other = Postgres::start("127.0.0.1", &[HOST]);
     fs::copy(other.ca_file(), injected.folder.path().join("ca.crt")).unwrap();
     for client in OF_POSTGRESQL {
@@ -197,7 +197,7 @@ async fn one_template_has_all_clients_of_postgresql_verify_the_server() {
     platform.deprovision("template").await;
 }
 
-/// Whether an error is about certificates, and not about passwords, files or the network.
+/// Whether an error concerns certificates, and not passwords, files or the network.
 pub(crate) fn is_of_tls(error: &str) -> bool {
     let error = error.to_lowercase();
     let is_of = ["certificate", "certification path", "ssl", "tls", "hostname", "x509"];

@@ -1,4 +1,4 @@
-//! `docs/clients.md`, read: its tables, the code below its headings, and the lines that the tables name.
+//! Parses `docs/clients.md`: its tables, the code below its headings, and the lines to which the tables refer.
 
 use std::{env, fs, path::PathBuf, sync::LazyLock};
 
@@ -6,18 +6,18 @@ use serde_json::Value;
 
 static TEXT: LazyLock<String> = LazyLock::new(|| fs::read_to_string(path()).unwrap());
 
-/// Where the generated table stands.
+/// The start of the generated table.
 const BEGIN: &str = "<!-- truth table -->\n";
 const END: &str = "<!-- end of truth table -->";
 
-/// What a cell says to add.
+/// The additions in a table cell.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Added {
     /// The ServiceBinding's annotation `bindery.dev/env`.
     pub(crate) annotation: Option<String>,
     /// The container's own variables.
     pub(crate) env: Vec<(String, String)>,
-    /// What the container runs before its program.
+    /// A command that the container runs before its program.
     pub(crate) before: Option<String>,
 }
 
@@ -25,12 +25,12 @@ fn path() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/clients.md")
 }
 
-/// All code below a heading of the third level.
+/// The code below a heading of the third level.
 pub(crate) fn code(heading: &str) -> String {
     blocks(heading).into_iter().map(|(_, code)| code).collect()
 }
 
-/// The blocks of code below a heading, with their languages.
+/// The code blocks below a heading, with their languages.
 fn blocks(heading: &str) -> Vec<(&'static str, &'static str)> {
     let from = format!("\n### {heading}\n");
     let (_, section) =
@@ -60,7 +60,7 @@ pub(crate) fn table(heading: &str) -> Vec<Vec<&'static str>> {
     rows.skip(2).map(cells).collect()
 }
 
-/// What a cell says to add: `nothing`, or links to lines.
+/// Parses a cell's additions: `nothing`, or links to lines.
 pub(crate) fn added(cell: &str) -> Added {
     let mut all = Added::default();
     if cell == "nothing" {
@@ -80,7 +80,7 @@ pub(crate) fn added(cell: &str) -> Added {
 
 impl Added {
     fn add(&mut self, line: &str) {
-        // A heading begins with a capital letter.
+        // A heading starts with a capital letter.
         let heading = line[..1].to_uppercase() + &line[1..];
         for (language, code) in blocks(&heading) {
             assert_eq!(language, "yaml", "{line}");
@@ -100,7 +100,7 @@ impl Added {
     }
 }
 
-/// The template for one binding that verifies, below the heading of the second level.
+/// The template for one binding with verification, below the heading of the second level.
 pub(crate) fn template_that_verifies() -> String {
     let (_, section) = TEXT.split_once("\n## Verify the server\n").unwrap();
     let (_, code) = section.split_once("```yaml\n").unwrap();
@@ -108,7 +108,7 @@ pub(crate) fn template_that_verifies() -> String {
     yaml["metadata"]["annotations"]["bindery.dev/env"].as_str().unwrap().to_owned()
 }
 
-/// Compares the generated table, or writes it if `BINDERY_WRITE_DOCS` is set.
+/// Compares the generated table with the page, or writes it if `BINDERY_WRITE_DOCS` is set.
 pub(crate) fn keep_truth_table(table: &str) {
     let (before, rest) = TEXT.split_once(BEGIN).unwrap();
     let (shown, after) = rest.split_once(END).unwrap();

@@ -1,6 +1,6 @@
-//! What each client verifies, by mode and with or without the CA: the page's truth table. A client is led to a server whose
-//! certificate bears the host's name, and to one whose certificate bears another; and it is given the CA of somebody else.
-//! What it refuses tells what it verifies.
+//! What each client verifies, by mode and with or without the CA: the page's truth table. Each client connects to a
+//! server whose certificate has the host's name, to one whose certificate has another name, and with another CA. Its
+//! refusals show what it verifies.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ const USER: &str = "app";
 const PASSWORD: &str = "the-apps-password";
 const DATABASE: &str = "app";
 
-/// The words of libpq.
+/// The modes, in the terms of libpq.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Require,
@@ -30,7 +30,7 @@ enum Mode {
     VerifyFull,
 }
 
-/// What a client does: one of the columns.
+/// A column of the table: the mode, and whether the client has the CA.
 type Column = (Mode, bool);
 
 const COLUMNS: [Column; 6] = [
@@ -42,7 +42,7 @@ const COLUMNS: [Column; 6] = [
     (Mode::VerifyFull, true),
 ];
 
-/// Where a client is led to, and whose CA it is given.
+/// The server to which a client connects, and the CA that it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Trial {
     Right,
@@ -50,8 +50,8 @@ enum Trial {
     OtherCa,
 }
 
-/// Where all clients connect to. The certificate of the other server bears `127.0.0.1` alone: a name, since some clients
-/// do not compare addresses.
+/// The host to which all clients connect. The other server's certificate has only `127.0.0.1`. The host is a name,
+/// because some clients do not compare addresses.
 const HOST: &str = "localhost";
 
 impl Mode {
@@ -63,7 +63,7 @@ impl Mode {
         }
     }
 
-    /// The words of MySQL.
+    /// The mode in the terms of MySQL.
     fn in_mysql(self) -> &'static str {
         match self {
             Self::Require => "REQUIRED",
@@ -73,7 +73,7 @@ impl Mode {
     }
 }
 
-/// Two servers, and a folder for each trial with the parts of the credentials, the CA and a trust store that has it.
+/// Two servers, and a folder for each trial with the parts of the credentials, the CA and a trust store with the CA.
 struct Place {
     folder: tempfile::TempDir,
     port: u16,
@@ -105,7 +105,7 @@ impl Place {
         self.folder.path().join(format!("{trial:?}"))
     }
 
-    /// How a client is told so; nothing if the client has no such mode.
+    /// The client's settings for this mode; `None` if the client has no such mode.
     fn setting(&self, client: Client, (mode, has_ca): Column, trial: Trial) -> Option<Setting> {
         let folder = self.at(trial);
         let ca = has_ca.then(|| folder.join("ca.crt").display().to_string());
@@ -167,7 +167,7 @@ impl Place {
         format!("{scheme}://{USER}:{PASSWORD}@{HOST}:{}/{DATABASE}?{query}", self.port(trial))
     }
 
-    /// The same for drivers of Java, which read everything from the URL.
+    /// The same for Java drivers, which read everything from the URL.
     fn url_for_java(&self, client: Client, (mode, has_ca): Column, trial: Trial) -> String {
         let folder = self.at(trial);
         let (scheme, name, mode, ca) = match client {
@@ -190,11 +190,11 @@ impl Place {
         format!("jdbc:{scheme}://{HOST}:{port}/{DATABASE}?user={USER}&password={PASSWORD}&{name}={mode}{ca}")
     }
 
-    /// The row of a client.
+    /// The table row of a client.
     fn row(&self, client: Client) -> String {
         let trials = COLUMNS.map(|column| {
             let trials = [Trial::Right, Trial::OtherName, Trial::OtherCa].into_iter();
-            // Without a CA there is none of somebody else, either.
+            // Without a CA there is no trial with another CA, either.
             trials.filter(move |trial| column.1 || *trial != Trial::OtherCa).map(move |trial| (column, trial))
         });
         let trials: Vec<_> = trials.into_iter().flatten().collect();
@@ -217,7 +217,7 @@ impl Place {
     }
 }
 
-/// What the outcomes say of a client.
+/// The table cell for a client's outcomes.
 fn cell(
     client: Client,
     column: Column,
@@ -242,7 +242,7 @@ fn cell(
     }
 }
 
-/// Makes a trust store of Java from the CA.
+/// Creates a Java trust store from the CA.
 fn trust(folder: &Path) {
     let mut keytool = Command::new("keytool");
     keytool.args(["-importcert", "-noprompt", "-alias", "ca", "-storepass", "changeit", "-file", "ca.crt"]);
@@ -250,7 +250,7 @@ fn trust(folder: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// What the certificates of the two servers bear.
+/// The names in the certificates of the two servers.
 const NAMES: [&str; 2] = [HOST, "127.0.0.1"];
 
 fn postgres(name: &str) -> Postgres {

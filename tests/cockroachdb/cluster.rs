@@ -1,4 +1,4 @@
-//! What the suite runs on, and what its tests see there behind bindery's back.
+//! The cluster under test, and direct access to it without bindery.
 
 use std::{
     io::Write,
@@ -16,10 +16,10 @@ use crate::{
     stand_in::{SYSTEM, StandIn},
 };
 
-/// `stand-in` or `real`; unset, it is a real CockroachDB if there is one.
+/// `stand-in` or `real`; if it is unset, a real CockroachDB is used if there is one.
 const CHOICE: &str = "BINDERY_TEST_COCKROACH";
 
-/// What a test runs on.
+/// The cluster under test.
 pub(crate) struct Cluster {
     kind: Kind,
     host: String,
@@ -34,7 +34,7 @@ enum Kind {
 }
 
 impl Cluster {
-    /// The cluster of a test, with an administrator as docs/broker.md wants it.
+    /// Opens the cluster of a test, with an administrator as in docs/broker.md.
     pub(crate) async fn open() -> Self {
         let wants_real = match std::env::var(CHOICE).as_deref() {
             Ok("stand-in") => false,
@@ -50,7 +50,7 @@ impl Cluster {
         Self::stand_in_before(Postgres::shared())
     }
 
-    /// The stand-in, whatever else there is: for tests of itself, and for faults.
+    /// Opens the stand-in, even if there is a real CockroachDB: for tests of the stand-in itself, and for faults.
     pub(crate) fn stand_in_before(server: Arc<Postgres>) -> Self {
         equip(&server);
         let stand_in = StandIn::before(server.sockets(), server.port());
@@ -86,7 +86,7 @@ impl Cluster {
         }
     }
 
-    /// A broker for this cluster, with a store of its own.
+    /// A broker for this cluster with its own store.
     pub(crate) async fn platform(&self) -> Platform {
         let (host, port) = (&self.host, self.port);
         Platform::open(&format!(
@@ -100,19 +100,19 @@ impl Cluster {
         .await
     }
 
-    /// A session with this URL, the server's certificate verified.
+    /// Opens a session with this URL, and verifies the server's certificate.
     async fn connect(&self, url: &str) -> Result<Client, Error> {
         postgres::connect(url, &self.ca_file).await
     }
 
-    /// A session of bindery's administrator.
+    /// Opens a session of bindery's administrator.
     pub(crate) async fn administrator(&self, database: &str) -> Client {
         let (host, port) = (&self.host, self.port);
         let url = format!("postgres://{ADMIN}:{ADMIN_PASSWORD}@{host}:{port}/{database}?sslmode=require");
         self.connect(&url).await.unwrap()
     }
 
-    /// A session of whoever sees everything, on a real cluster.
+    /// Opens a session of a user with all privileges, on a real cluster.
     async fn root(&self, database: &str) -> Client {
         let Kind::Real(cluster) = &self.kind else { unreachable!("the stand-in has psql") };
         let mut url = cluster.url.clone();
@@ -121,7 +121,8 @@ impl Cluster {
         self.connect(url.as_str()).await.unwrap()
     }
 
-    /// The texts that a query answers to whoever sees everything; one that PostgreSQL and CockroachDB understand alike.
+    /// The texts that a query returns to a user with all privileges. PostgreSQL and CockroachDB must both support the
+    /// query.
     pub(crate) async fn texts(&self, database: &str, sql: &str) -> Vec<String> {
         match &self.kind {
             Kind::StandIn(_, server) => server.psql_in(database, sql),
@@ -132,7 +133,7 @@ impl Cluster {
         }
     }
 
-    /// Those of the database, owner role and logins of credentials that are still there.
+    /// What still exists of the credentials' database, owner role and logins.
     pub(crate) async fn left_of(&self, credentials: &[&serde_json::Value]) -> Vec<String> {
         let named = |key: &str| -> Vec<_> {
             credentials.iter().map(|each| format!("'{}'", each[key].as_str().unwrap())).collect()
@@ -147,7 +148,7 @@ impl Cluster {
     }
 }
 
-/// Gives the administrator what docs/broker.md asks for on CockroachDB, in the stand-in's way.
+/// Grants the administrator what docs/broker.md requires on CockroachDB, in the notation of the stand-in.
 fn equip(server: &Postgres) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock();
@@ -159,12 +160,12 @@ fn equip(server: &Postgres) {
     }
 }
 
-/// A session with a binding's `uri`, the server's certificate verified.
+/// Opens a session with a binding's `uri`, and verifies the server's certificate.
 pub(crate) async fn connect(cluster: &Cluster, credentials: &serde_json::Value) -> Result<Client, Error> {
     cluster.connect(credentials["uri"].as_str().unwrap()).await
 }
 
-/// Whether credentials are refused, and not for want of a server.
+/// Whether the server refuses the credentials; an unavailable server does not count.
 pub(crate) async fn is_refused(cluster: &Cluster, credentials: &serde_json::Value) -> bool {
     match connect(cluster, credentials).await {
         Ok(_) => false,
@@ -183,7 +184,7 @@ fn say_once(text: &str) {
     ONCE.call_once(|| say(text));
 }
 
-/// Says it where the test harness does not capture it, as it would with `eprintln`.
+/// Prints to the terminal; the test harness would capture `eprintln`.
 fn say(text: &str) {
     let mut stderr = std::io::stderr();
     writeln!(stderr, "note: {text}").unwrap();

@@ -1,5 +1,5 @@
-//! What goes wrong on the way to a server: wherever it does, the request ends as it would have, or the same request does
-//! when it comes again. On the stand-in, whatever else there is.
+//! Faults between the broker and the server: wherever one happens, the request succeeds, or its retry does. Always on
+//! the stand-in.
 
 use std::{
     collections::BTreeSet,
@@ -16,7 +16,7 @@ use crate::{
     stand_in::{Fault, Faults},
 };
 
-/// How often a platform asks again.
+/// How often the platform retries.
 const REQUESTS: usize = 8;
 
 /// Repeats a request until it succeeds.
@@ -32,7 +32,7 @@ async fn until_done(what: &str, request: impl AsyncFn() -> (u16, Value)) -> Valu
     panic!("{what}: {answers:#?}");
 }
 
-/// Provisions, binds twice, uses it, and takes everything away again.
+/// Provisions an instance, binds twice, uses the database, and removes everything.
 async fn life(cluster: &Cluster, platform: &Platform, instance: &str) {
     let bind = async |binding: &'static str| {
         until_done("bind", async || platform.bind(instance, binding).await).await["credentials"].take()
@@ -82,11 +82,11 @@ async fn each_kind_once(fault: Fault, instance: &str) {
     assert!(kinds.len() >= 20, "{kinds:#?}");
 }
 
-/// As many lives at once.
+/// The number of concurrent lives.
 const WORKERS: usize = 4;
 
-/// What the server did and bindery does not know of: each statement that changes something, in a life of its own. To lose
-/// the connection before the next one comes to the same.
+/// The server executed a statement but bindery did not get the answer: tested for each statement that changes
+/// something, in a separate life. Losing the connection before the next statement has the same effect.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_may_drop_after_any_statement() {
     let (server, cluster) = start();
@@ -95,7 +95,8 @@ async fn a_connection_may_drop_after_any_statement() {
     *stand_in.faults() = Faults::default();
     life(&cluster, &platform, "undisturbed").await;
     let seen = stand_in.faults().seen().to_vec();
-    // The same statement after the same other is at the same place: the second binding's are those of the first.
+    // A statement with the same predecessor needs no second test: the second binding repeats the first one's
+    // statements.
     let mut known = BTreeSet::new();
     let mut former = "";
     let places: Vec<_> = (0..seen.len())
@@ -114,7 +115,7 @@ async fn a_connection_may_drop_after_any_statement() {
     futures::future::join_all((0..WORKERS).map(each)).await;
 }
 
-/// The login is there and a member of nothing: the same request finishes it, and so does deleting.
+/// The login exists without any membership: a retry of the request completes it, and deleting removes it.
 #[tokio::test]
 async fn a_half_made_login_is_finished_or_removed() {
     let (_server, cluster) = start();
@@ -124,11 +125,11 @@ async fn a_half_made_login_is_finished_or_removed() {
     stand_in.faults().at(0, Fault::Refused("40001"));
     let whole = platform.credentials("half", "whole").await;
     let create = stand_in.faults().seen().iter().position(|form| form.starts_with("CREATE USER")).unwrap();
-    // Without the refusal, the statement after that which makes the login.
+    // Without the refusal at 0 there is one statement less, so this is the number of the statement after CREATE USER.
     let after = create;
 
     for (binding, goes_on) in [("finished", true), ("removed", false)] {
-        // Nothing that passes by itself, so the request fails.
+        // This error is not temporary, so the request fails.
         stand_in.faults().at(after, Fault::Refused("XXA00"));
         let (status, body) = platform.bind("half", binding).await;
         assert_eq!(status, 500, "{body}");
@@ -148,7 +149,7 @@ async fn a_half_made_login_is_finished_or_removed() {
             eprintln!("STATUS {status}");
             assert!([200, 410].contains(&status), "{status} {body}");
         }
-        // What the broker takes back by itself it tries again after a while, if need be.
+        // The broker retries the rollback of a failed request after a while.
         let deadline = Instant::now() + Duration::from_mins(1);
         while !cluster.texts("postgres", made).await.is_empty() {
             assert!(Instant::now() < deadline, "{binding}: a half-made login stays");

@@ -1,5 +1,5 @@
-//! The service `cockroachdb` as a platform sees it: on CockroachDB where there is one, else on the stand-in for it, and
-//! the suite says which (`cluster`).
+//! The service `cockroachdb` as a platform sees it: on CockroachDB if there is one, else on the stand-in. The suite
+//! prints which one it uses (`cluster`).
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails in a test's set-up fails the test")]
 

@@ -1,6 +1,5 @@
-//! A real CockroachDB: the one that `BINDERY_TEST_COCKROACH_URL` names, or one that `cockroach` on the PATH starts.
-//!
-//! The URL is that of a member of `admin` with a password, and `sslrootcert` in it is the file of the cluster's CA:
+//! A real CockroachDB: the one that `BINDERY_TEST_COCKROACH_URL` names, or one that `cockroach` on the PATH starts. The
+//! URL is that of a member of `admin` with a password, and its `sslrootcert` is the file of the cluster's CA:
 //! `postgresql://user:password@host:26257/defaultdb?sslrootcert=/path/ca.crt`.
 
 use std::{
@@ -16,7 +15,7 @@ use url::Url;
 const URL: &str = "BINDERY_TEST_COCKROACH_URL";
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Whether there is one to test with.
+/// Whether there is a real CockroachDB to test with.
 pub(crate) fn is_there() -> bool {
     let starts = || {
         Command::new("cockroach").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
@@ -24,7 +23,7 @@ pub(crate) fn is_there() -> bool {
     std::env::var_os(URL).is_some() || starts()
 }
 
-/// A cluster, for as long as the suite runs.
+/// A cluster that runs as long as the suite.
 pub(crate) struct CockroachDb {
     pub(crate) url: Url,
     pub(crate) ca_file: PathBuf,
@@ -49,7 +48,7 @@ impl CockroachDb {
         Self { url, ca_file, started: None }
     }
 
-    /// cockroach-cert and cockroach-start-single-node.
+    /// Starts a cluster, as in CockroachDB's pages cockroach-cert and cockroach-start-single-node.
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (certs, key) = (folder.path().join("certs"), folder.path().join("ca.key"));

@@ -1,4 +1,5 @@
-//! What CockroachDB refuses and PostgreSQL does not. On a real CockroachDB these tests check the stand-in's external resources.
+//! Statements that CockroachDB refuses and PostgreSQL accepts. On a real CockroachDB these tests verify the stand-in's
+//! assumptions.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::{
     stand_in::REFUSED,
 };
 
-/// A statement for each line of the stand-in's list.
+/// One statement for each entry of the stand-in's list.
 const EXAMPLES: [(&str, &str); 16] = [
     (r#"ALTER ROLE "bindery" SET role = 'bindery'"#, "55P02"),
     (r#"CREATE ROLE "x" IN ROLE "bindery""#, "42601"),
@@ -40,7 +41,7 @@ async fn what_cockroachdb_refuses_is_refused() {
     }
 }
 
-/// Applications neither.
+/// Applications get the same refusals.
 #[tokio::test]
 async fn applications_are_refused_the_same() {
     let cluster = Cluster::open().await;
@@ -56,7 +57,7 @@ async fn applications_are_refused_the_same() {
     assert_eq!(platform.deprovision("plain").await.0, 200);
 }
 
-/// So that a test fails when bindery says something that nobody looked up.
+/// A test must fail if bindery sends a statement that nobody checked.
 #[tokio::test]
 async fn what_nobody_looked_up_is_refused() {
     let cluster = Cluster::stand_in_before(Postgres::shared());
@@ -83,7 +84,7 @@ async fn what_nobody_looked_up_is_refused() {
     assert_eq!(stand_in.unknown(), ["SELECT 1"]);
 }
 
-/// DROP OWNED leaves default privileges in place, and these hold both roles.
+/// DROP OWNED keeps default privileges, which depend on both roles.
 #[tokio::test]
 async fn default_privileges_hold_roles_until_they_are_revoked() {
     let cluster = Cluster::open().await;
@@ -112,7 +113,7 @@ async fn default_privileges_hold_roles_until_they_are_revoked() {
     assert_eq!(code(run(&all).await), "42501", "only for members of admin");
 }
 
-/// The administrator that docs/broker.md describes lacks nothing; one that lacks something is told what.
+/// An administrator as in docs/broker.md has all privileges; if one is missing, the message names it.
 #[tokio::test]
 async fn missing_rights_are_named() {
     let server = Arc::new(Postgres::start("127.0.0.1", &["127.0.0.1"]));

@@ -1,11 +1,11 @@
-//! From provisioning to deprovisioning, as applications live through it.
+//! The life of instances and bindings from provisioning to deprovisioning, as applications see it.
 
 use bindery::broker::sweep;
 
 use crate::cluster::{Cluster, code, connect, is_refused};
 
-/// Whatever is made through one binding is for the other, present and future, and stays when the first one goes: with
-/// tables, schemas and default privileges of its own, and connected.
+/// Objects that one binding creates are accessible to the other, existing and future ones, and survive the first
+/// binding, even if it is connected and has tables, schemas and default privileges of its own.
 #[tokio::test]
 async fn bindings_share_everything_and_leave_nothing() {
     let cluster = Cluster::open().await;
@@ -50,8 +50,8 @@ async fn bindings_share_everything_and_leave_nothing() {
     assert_eq!(cluster.left_of(&[&one, &two]).await, Vec::<String>::new());
 }
 
-/// What a role has from the start is a default privilege like others; taken away, that is written down, and who it
-/// belongs to cannot be dropped (#151879).
+/// A role's built-in privileges count as default privileges. Revoking them is stored as an entry, and its role cannot
+/// be dropped (#151879).
 #[tokio::test]
 async fn default_privileges_that_were_taken_away_are_no_obstacle() {
     let cluster = Cluster::open().await;
@@ -73,7 +73,7 @@ async fn default_privileges_that_were_taken_away_are_no_obstacle() {
     assert_eq!(cluster.left_of(&[&one]).await, Vec::<String>::new());
 }
 
-/// Whoever may only read or write finds what is there and what owners make later, and makes nothing.
+/// Bindings that may only read or write can access existing and later objects of the owners, and cannot create any.
 #[tokio::test]
 async fn each_access_may_do_what_it_says_and_no_more() {
     let cluster = Cluster::open().await;
@@ -122,7 +122,7 @@ async fn each_access_may_do_what_it_says_and_no_more() {
     assert_eq!(cluster.left_of(&[&owner, &readwrite, &readonly, &later]).await, Vec::<String>::new());
 }
 
-/// Deleting the instance takes its bindings along.
+/// Deleting the instance deletes its bindings.
 #[tokio::test]
 async fn an_instance_goes_with_its_bindings() {
     let cluster = Cluster::open().await;

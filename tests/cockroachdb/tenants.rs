@@ -1,5 +1,5 @@
-//! Instances do not see each other. On CockroachDB only the privileges on the public schema see to it: whoever may log in
-//! may connect to every database.
+//! Instances are isolated from each other. On CockroachDB only the privileges on the public schema ensure this, because
+//! every login may connect to every database.
 
 use crate::cluster::{Cluster, code, connect};
 
@@ -35,7 +35,7 @@ async fn nobody_makes_or_reads_anything_in_another_instance() {
     assert_eq!(cluster.left_of(&[&mine, &theirs]).await, Vec::<String>::new());
 }
 
-/// What the former test relies on: until bindery closes it, the public schema is open to all.
+/// The assumption of the former test: until bindery revokes the privileges, the public schema is open to all.
 #[tokio::test]
 async fn a_new_public_schema_is_open_until_it_is_closed() {
     let cluster = Cluster::open().await;

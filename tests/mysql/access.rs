@@ -35,7 +35,7 @@ async fn each_access_may_do_what_it_says_and_no_more() {
         let error = server.query(&reader, sql).unwrap_err();
         assert!(error.contains("denied"), "{sql}: {error}");
     }
-    // Nobody hands rights on.
+    // No login has the grant option.
     let grant =
         format!("GRANT SELECT ON {}.* TO '{}'@'%'", text(&owner, "database"), text(&reader, "username"));
     server.query(&owner, &grant).unwrap_err();
@@ -43,7 +43,7 @@ async fn each_access_may_do_what_it_says_and_no_more() {
     assert_eq!(server.left_of(&[&owner, &writer, &reader]), Vec::<String>::new());
 }
 
-/// `_` in the database of a GRANT stands for any letter.
+/// `_` in the database name of a GRANT matches any character.
 #[tokio::test]
 async fn other_databases_cannot_be_entered() {
     let server = MariaDb::shared();

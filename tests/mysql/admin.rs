@@ -1,4 +1,4 @@
-//! The administrator gets another password while brokers work.
+//! Changes of the administrator's password while brokers run.
 
 use std::fs;
 
@@ -12,14 +12,14 @@ use crate::{
     server::description,
 };
 
-/// The administrator with what its file holds now.
+/// The administrator with the current password in its file.
 fn in_file(server: &MariaDb) -> Value {
     let mut administrator = server.administrator();
     administrator["password"] = fs::read_to_string(server.password_file()).unwrap().trim().into();
     administrator
 }
 
-/// Binds and unbinds over sessions that this broker has to make anew.
+/// Binds and unbinds over sessions that this broker has to reconnect.
 async fn works(server: &MariaDb, platform: &Platform, binding: &str) {
     server.root(&format!("KILL USER {ADMIN}"));
     platform.provision(binding).await;
@@ -52,7 +52,7 @@ async fn a_change_that_is_cut_off_is_ended_by_a_repetition() {
     }
 }
 
-/// What else the account has stays as it was, and no log has the password.
+/// The account's other properties stay unchanged, and no log contains the password.
 #[tokio::test]
 async fn only_the_password_is_changed() {
     let server = MariaDb::start("127.0.0.1");
@@ -71,7 +71,7 @@ async fn only_the_password_is_changed() {
     assert!(!server.statements().contains(new["password"].as_str().unwrap()));
 }
 
-/// Nothing is begun that could not be ended.
+/// A change only starts when the server is available to finish it.
 #[tokio::test]
 async fn a_server_that_is_away_is_told_and_the_change_goes_on_later() {
     let server = MariaDb::start("127.0.0.1");
@@ -87,7 +87,7 @@ async fn a_server_that_is_away_is_told_and_the_change_goes_on_later() {
     assert!(server.is_refused(&server.administrator()));
     works(&server, &platform, "after").await;
 
-    // With neither password there is nothing to be done.
+    // If neither password works, the broker can only report it.
     fs::write(&file, "wrong").unwrap();
     server.root(&format!("KILL USER {ADMIN}"));
     let (status, body) = platform.provision("refused").await;

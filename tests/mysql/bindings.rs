@@ -1,4 +1,4 @@
-//! From provisioning to deprovisioning, as applications live through it.
+//! The life of instances and bindings from provisioning to deprovisioning, as applications see it.
 
 use std::{
     collections::BTreeMap,
@@ -50,7 +50,7 @@ async fn bindings_share_a_database_and_end_one_by_one() {
     assert_eq!(platform.unbind("share", "two").await.0, 410);
 }
 
-/// The parts of a binding's `uri`, under the names of the keys.
+/// The parts of a binding's `uri`, by the names of the keys.
 fn from_uri(uri: &str) -> Value {
     let url = url::Url::parse(uri).unwrap();
     let query = "ssl-mode=REQUIRED&ssl=%7B%22rejectUnauthorized%22%3Afalse%7D";
@@ -71,7 +71,7 @@ async fn no_password_reaches_a_log() {
     assert_eq!(server.left_of(&[&credentials]), Vec::<String>::new(), "the binding goes with its instance");
 }
 
-/// What the broker lost the answer of is made again; only the last password works.
+/// If the store lost a binding, it is created again; only the last password works.
 #[tokio::test]
 async fn a_login_that_is_bound_again_has_one_password_and_one_access() {
     let server = MariaDb::shared();
@@ -104,7 +104,7 @@ async fn credentials_end_with_their_time_and_so_do_sessions() {
     session.ended().await;
     assert!(server.is_refused(&credentials));
     server.query(&lasting, "SELECT 1").unwrap();
-    // Noted, so that nobody looks at it again.
+    // Recorded, so that the login is not checked again.
     let noted = || server.marks("is_locked", text(&credentials, "username"));
     while noted() != ["1"] {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -115,7 +115,7 @@ async fn credentials_end_with_their_time_and_so_do_sessions() {
     assert_eq!(status, 400);
     assert!(description(&body).contains("1h at most"), "{body}");
 
-    // A binding that is made anew has its new time.
+    // A recreated binding has a new expiry.
     platform.forget_binding("b");
     let again = platform.credentials_with("short", "b", json!({"validFor": "1h"})).await;
     server.query(&again, "SELECT 1").unwrap();
@@ -152,7 +152,7 @@ async fn marks_hold_digests_of_ids() {
     assert_eq!(platform.deprovision("former").await.0, 200);
 }
 
-/// Ids are any text; names are derived, and the marks keep digests of ids for people.
+/// Ids can be any text; names are derived from them, and the marks contain digests of ids for operators.
 #[tokio::test]
 async fn hostile_ids_do_no_harm() {
     let server = MariaDb::shared();
@@ -168,7 +168,7 @@ async fn hostile_ids_do_no_harm() {
     }
 }
 
-/// An encoding out of the plan's list, and a plan whose applications verify the server.
+/// An encoding from the plan's list, and a plan whose applications verify the server.
 #[tokio::test]
 async fn a_plan_says_encoding_and_tls() {
     let server = MariaDb::shared();
@@ -200,7 +200,7 @@ async fn workers_on_one_database_leave_exactly_what_they_should() {
     assert_eq!(platform.provision("busy").await.0, 201);
     let kept = platform.credentials("busy", "kept").await;
     server.query(&kept, "CREATE TABLE t (worker int)").unwrap();
-    // So many rounds each, or as long as `BINDERY_SOAK_SECONDS` says.
+    // A fixed number of rounds each, or as long as `BINDERY_SOAK_SECONDS` says.
     let end = std::env::var("BINDERY_SOAK_SECONDS")
         .ok()
         .map(|seconds| Instant::now() + Duration::from_secs(seconds.parse().unwrap()));
@@ -231,7 +231,7 @@ async fn workers_on_one_database_leave_exactly_what_they_should() {
     assert_eq!(server.left_of(&[&kept]), Vec::<String>::new());
 }
 
-/// The broker keeps few sessions, and none is lost on the way.
+/// The broker opens few sessions and leaks none.
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_of_the_broker_are_few() {
     let server = MariaDb::start("127.0.0.1");
@@ -247,7 +247,7 @@ async fn sessions_of_the_broker_are_few() {
         assert_eq!(platform.deprovision(&instance).await, (200, json!({})));
     });
     futures::future::join_all(lives).await;
-    // As many as `maxConnections` says.
+    // The limit is `maxConnections`.
     assert!(most.into_inner() <= 4);
     assert!((1..=4).contains(&sessions(&server)));
     platform.broker.drain().await;
@@ -260,7 +260,7 @@ fn sessions(server: &MariaDb) -> usize {
     found[0].parse().unwrap()
 }
 
-/// What well-known clients make of the `jdbcURL` cannot be run here; its parameters can be looked at.
+/// No Java client runs here, so the test checks only the parameters of the `jdbcURL`.
 #[tokio::test]
 async fn the_jdbc_url_names_the_same_as_the_keys() {
     let server = MariaDb::shared();

@@ -1,4 +1,4 @@
-//! Logins that views, routines, triggers and events run as.
+//! Logins that are the definers of views, routines, triggers and events.
 
 use crate::{mariadb::MariaDb, platform::Platform, server::text};
 
@@ -30,7 +30,7 @@ async fn what_runs_as_a_login_goes_on_without_its_binding() {
     server.query(&two, "DELETE FROM ticks").unwrap();
     server.until(&format!("SELECT COUNT(*) > 1 FROM {database}.ticks")).await;
 
-    // It is part of its database, and nobody's to sweep.
+    // The login is part of its database, so a sweep must not remove it.
     let report = bindery::broker::sweep(platform.config(), &[], true).await.unwrap();
     assert_eq!(report.leftover, [], "{report}");
     assert!(!report.to_string().contains(text(&one, "username")), "{report}");
@@ -40,7 +40,7 @@ async fn what_runs_as_a_login_goes_on_without_its_binding() {
     assert_eq!(server.left_of(&[&one, &two]), Vec::<String>::new());
 }
 
-/// The same binding id gets the same login, which may have been kept.
+/// The same binding id gets the same login, which may still exist.
 #[tokio::test]
 async fn a_kept_login_can_be_bound_again_and_goes_when_nothing_needs_it() {
     let server = MariaDb::shared();
@@ -59,7 +59,7 @@ async fn a_kept_login_can_be_bound_again_and_goes_when_nothing_needs_it() {
     assert_eq!(platform.deprovision("kept").await.0, 200);
 }
 
-/// A long event of a database that is dropped is ended, too.
+/// A running event of a dropped database is ended, too.
 #[tokio::test]
 async fn a_running_event_is_no_obstacle() {
     let server = MariaDb::shared();

@@ -1,4 +1,5 @@
-//! Servers that are no longer as the records say: what administrators dropped, or restored as somebody else's.
+//! Drift: servers that differ from the records because administrators dropped something, or restored it for another
+//! installation.
 
 use bindery::broker::sweep;
 use serde_json::Value;
@@ -9,7 +10,7 @@ use crate::{
     server::{description, text},
 };
 
-/// The answer is 422 and names what differs.
+/// Asserts that the answer is 422 and names the difference.
 fn tells((status, body): (u16, Value), words: &[&str]) {
     assert!(status == 422 && words.iter().all(|word| description(&body).contains(word)), "{status} {body}");
 }
@@ -54,7 +55,7 @@ async fn a_database_that_is_gone_is_told_and_its_instance_can_be_deleted() {
     assert_eq!(server.left_of(&[&credentials]), Vec::<String>::new());
 }
 
-/// As after a restore without the table of marks.
+/// The state after a restore without the table of marks.
 #[tokio::test]
 async fn what_lost_its_mark_is_told_and_never_reported_as_removed() {
     let server = MariaDb::shared();
@@ -85,7 +86,8 @@ async fn what_lost_its_mark_is_told_and_never_reported_as_removed() {
     assert_eq!(server.left_of(&[&credentials]), Vec::<String>::new());
 }
 
-/// Only its own bindings' sessions are ended: another one, with a transaction on a table, keeps the database from being dropped.
+/// Only sessions of the database's own bindings are ended: another session with a transaction on a table blocks the
+/// drop.
 #[tokio::test]
 async fn an_administrators_session_that_keeps_a_database_is_named() {
     let server = MariaDb::shared();

@@ -1,4 +1,4 @@
-//! A server that is away, refuses or lacks something.
+//! Servers that are unavailable, refuse statements or lack something.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -49,7 +49,7 @@ async fn a_wrong_password_and_a_stopped_server_are_told_and_mended() {
     assert_eq!(server.left_of(&[&credentials]), Vec::<String>::new());
 }
 
-/// Sessions that the broker kept are dead after a restart, and nobody notices.
+/// After a restart of the server the broker's sessions are dead; users must not notice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_in_the_middle_of_everything_leaves_nothing() {
     let server = MariaDb::start("127.0.0.1");
@@ -60,7 +60,7 @@ async fn a_restart_in_the_middle_of_everything_leaves_nothing() {
     let worker = async |worker: usize| {
         for round in 0..20 {
             let binding = format!("{worker}-{round}");
-            // Some fail, and are deleted as a platform does.
+            // Some requests fail; the platform then deletes the binding.
             let _ = platform.bind("restarted", &binding).await;
             while ![200, 410].contains(&platform.unbind("restarted", &binding).await.0) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -114,7 +114,7 @@ async fn missing_rights_are_named() {
     assert_eq!(server.root("SELECT COUNT(*) FROM mysql.user WHERE LENGTH(User) = 32"), ["0"]);
 }
 
-/// As libpq's documentation tells, "Protection Provided in Different Modes".
+/// The modes in libpq's documentation, "Protection Provided in Different Modes".
 #[tokio::test]
 async fn sslmodes_check_what_libpq_checks() {
     let server = MariaDb::shared();
@@ -152,14 +152,14 @@ async fn the_administrator_may_have_a_client_certificate() {
     let without = check(&Platform::mysql_with(&server, &ca, "{}").await).await.unwrap_err().to_string();
     assert!(without.contains("certFile"), "{without}");
 
-    // It is read anew for each connection; one that was made stays.
+    // The file is read again for each connection; existing connections continue.
     std::fs::write(&certificate, "none").unwrap();
     check(&platform).await.unwrap();
     let broken = check(&Platform::mysql_with(&server, &with, "{}").await).await.unwrap_err().to_string();
     assert!(broken.contains(&certificate.display().to_string()), "{broken}");
 }
 
-/// As on a replica.
+/// The server is read-only, like a replica.
 #[tokio::test]
 async fn a_server_that_takes_no_changes_is_told() {
     let server = MariaDb::start("127.0.0.1");
@@ -171,7 +171,7 @@ async fn a_server_that_takes_no_changes_is_told() {
     assert!(status == 500 && description(&body).contains("cannot be used at present"), "{status} {body}");
 }
 
-/// As a restore without the marks leaves it.
+/// The state after a restore without the marks.
 #[tokio::test]
 async fn nothing_is_called_removed_that_lost_its_mark() {
     let server = MariaDb::start("127.0.0.1");
@@ -195,7 +195,7 @@ async fn nothing_is_called_removed_that_lost_its_mark() {
         "{status} {body}"
     );
     server.root(&format!("DROP TABLE {schema}.marks; RENAME TABLE {schema}.lost TO {schema}.marks"));
-    // A removal that failed is repeated by the broker itself, which may be faster.
+    // The broker retries a failed removal itself, and may finish before the platform's retry.
     assert!([200, 410].contains(&platform.deprovision("i").await.0));
     assert_eq!(server.left_of(&[&credentials]), Vec::<String>::new());
 }

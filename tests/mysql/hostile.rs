@@ -1,4 +1,4 @@
-//! Users who stand in the way of others, or of the administrator, with all that a login may do.
+//! Users who obstruct others or the administrator by all means of a login.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{mariadb::MariaDb, platform::Platform, server::text};
 
-/// Nothing takes as long as a lock may be held.
+/// Shorter than the time limit of a lock.
 const SOON: Duration = Duration::from_secs(45);
 
 async fn soon(what: &str, work: impl Future<Output = (u16, Value)>) {
@@ -14,7 +14,7 @@ async fn soon(what: &str, work: impl Future<Output = (u16, Value)>) {
     assert_eq!(answer.0, 200, "{what}: {answer:?}");
 }
 
-/// Whatever name a lock of the broker had, a login could have it, too.
+/// If the broker used named locks, a login could hold a lock of the same name.
 #[tokio::test]
 async fn a_login_with_locks_of_its_own_ends_at_its_time() {
     let server = MariaDb::shared();
@@ -58,7 +58,7 @@ async fn events_keep_no_database_from_being_dropped_and_make_none_again() {
     assert_eq!(server.left_of(&[&credentials]), Vec::<String>::new());
 }
 
-/// The server cannot tell what runs as whom in a table that is being made.
+/// While a table is being created, the server cannot tell which code runs as which user in it.
 #[tokio::test]
 async fn a_long_statement_of_one_binding_keeps_no_other_from_being_unbound() {
     let server = MariaDb::shared();

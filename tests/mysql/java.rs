@@ -1,4 +1,4 @@
-//! The `jdbcURL` of credentials, as Java applications use it: either driver takes it as it is.
+//! The credentials' `jdbcURL` as Java applications use it, unchanged, with both drivers.
 
 use crate::{
     jdbc::{MARIADB, MYSQL},
@@ -26,8 +26,8 @@ async fn both_drivers_take_the_url() {
     }
 }
 
-/// The server's certificate is verified against what the application's JVM trusts. MariaDB Connector/J accepts another proof as
-/// well where the server gives it: see [`proves_its_certificate_by_the_password`].
+/// The server's certificate is verified with the CAs that the application's JVM trusts. MariaDB Connector/J also
+/// accepts another proof if the server provides it: see [`proves_its_certificate_by_the_password`].
 #[tokio::test]
 async fn the_url_of_a_plan_that_verifies_is_verified_by_both_drivers() {
     let server = MariaDb::shared();
@@ -54,11 +54,12 @@ async fn the_url_of_a_plan_that_verifies_is_verified_by_both_drivers() {
     platform.deprovision("java-verified").await;
 }
 
-/// Whether the server proves with the password of the account that the certificate is its own. MariaDB 11.4 and newer send a hash of
-/// the password's hash, the scramble and the certificate's fingerprint with the answer to the login ("Zero-Configuration SSL",
-/// <https://mariadb.com/docs/server/security/encryption/data-in-transit-encryption/zero-configuration-ssl>). MariaDB Connector/J
-/// accepts this proof in place of a trusted CA when the URL names no CA, and does not compare host names then
-/// (mariadb-corporation/mariadb-connector-j, `client/tls/MariaDbX509EphemeralTrustingManager.java`).
+/// Whether the server uses the account's password to prove that the certificate is its own. MariaDB 11.4 and newer send
+/// a hash of the password's hash, the scramble and the certificate's fingerprint with the answer to the login
+/// ("Zero-Configuration SSL",
+/// <https://mariadb.com/docs/server/security/encryption/data-in-transit-encryption/zero-configuration-ssl>). MariaDB
+/// Connector/J accepts this proof in place of a trusted CA when the URL names no CA, and does not compare host names
+/// then (mariadb-corporation/mariadb-connector-j, `client/tls/MariaDbX509EphemeralTrustingManager.java`).
 fn proves_its_certificate_by_the_password(server: &MariaDb) -> bool {
     let version = server.root("SELECT VERSION()").concat();
     let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! Sweeping, what is half-made, and what is not bindery's to touch.
+//! Sweeps, incomplete objects, and objects that bindery must not touch.
 
 use bindery::broker::{restore, sweep};
 use serde_json::json;
@@ -37,7 +37,8 @@ async fn only_leftovers_of_this_installation_are_swept() {
     assert_eq!(neighbour.deprovision("foreign").await.0, 200);
 }
 
-/// Two installations that are given the same id want the same database; who comes second is told, and removes nothing.
+/// Two installations with the same instance id need the same database: the second one gets an error, and removes
+/// nothing.
 #[tokio::test]
 async fn what_another_installation_made_is_left_alone() {
     let server = MariaDb::shared();
@@ -66,11 +67,11 @@ async fn a_login_that_bindery_did_not_make_is_left_alone() {
     assert!(description(&body).contains(&format!("login {login} exists")), "{body}");
     assert_eq!(platform.unbind("occupied", "b").await.0, 200);
     assert_eq!(platform.deprovision("occupied").await.0, 200);
-    // It is still there to be dropped.
+    // The login was not dropped, or this would fail.
     server.root(&format!("DROP USER '{login}'@'%'"));
 }
 
-/// Whatever of an earlier attempt is there, and whatever somebody removed by hand.
+/// Any remains of an earlier attempt, and anything that an administrator removed manually.
 #[tokio::test]
 async fn half_made_things_are_completed_and_removed() {
     let server = MariaDb::shared();
@@ -79,17 +80,17 @@ async fn half_made_things_are_completed_and_removed() {
     let credentials = platform.credentials("half", "b").await;
     let (database, login) = (text(&credentials, "database"), text(&credentials, "username"));
 
-    // Marked, and never made.
+    // The login is marked, but was never created.
     server.root(&format!("DROP USER '{login}'@'%'"));
     platform.forget_binding("b");
     let again = platform.credentials("half", "b").await;
     server.query(&again, "SELECT 1").unwrap();
-    // Made, and granted nothing.
+    // The login was created, but has no rights.
     server.root(&format!("REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{login}'@'%'"));
     platform.forget_binding("b");
     let again = platform.credentials("half", "b").await;
     server.query(&again, "CREATE TABLE t (a int)").unwrap();
-    // Gone behind the broker's back.
+    // An administrator dropped the login.
     server.root(&format!("DROP USER '{login}'@'%'"));
     assert_eq!(platform.unbind("half", "b").await, (200, json!({})));
     let other = platform.credentials("half", "other").await;
@@ -131,7 +132,8 @@ async fn a_retained_database_stays_and_is_nobodys() {
     server.root(&format!("DROP DATABASE {database}; DROP USER '{}'@'%'", text(&two, "username")));
 }
 
-/// Store and installation lost: whoever has the table of marks owns what is in it. `docs/databases.md` tells how.
+/// Store and installation are lost: the installation that has the table of marks owns everything in it.
+/// `docs/databases.md` explains the procedure.
 #[tokio::test]
 async fn a_renamed_table_of_marks_hands_everything_to_another_installation() {
     let server = MariaDb::shared();

@@ -1,5 +1,5 @@
-//! What one binding may take of a server, and the broker's way in when clients have taken the rest. How long a binding and its
-//! password last.
+//! The limits of one binding on a server, and the broker's access when clients have used all other connections; also
+//! the expiry of bindings and of their passwords.
 
 use serde_json::json;
 
@@ -38,7 +38,7 @@ async fn the_limit_has_a_default() {
     platform.deprovisioned("limit").await;
 }
 
-/// `default_password_lifetime` counts from the last change; after that a client may do nothing but set another password.
+/// `default_password_lifetime` counts from the last change; after that a client may only set another password.
 #[tokio::test]
 async fn a_password_does_not_expire_by_the_servers_default() {
     let server = MariaDb::start("127.0.0.1");
@@ -50,13 +50,14 @@ async fn a_password_does_not_expire_by_the_servers_default() {
          FLUSH PRIVILEGES",
         text(&credentials, "username")
     ));
-    // It holds for root, too, which can do nothing more from here on.
+    // The setting also applies to root, which can do nothing more from here on.
     server.root("SET GLOBAL default_password_lifetime = 1");
     server.query(&credentials, "CREATE TABLE t (a INT)").unwrap();
     platform.deprovisioned("old").await;
 }
 
-/// A server that is two hours ahead would end the credentials at once, and one behind two hours late.
+/// By the broker's clock, a server that is two hours ahead would end the credentials at once, and one that is behind
+/// two hours late.
 #[tokio::test]
 async fn a_binding_ends_by_the_clock_of_its_server() {
     let server = MariaDb::start("127.0.0.1");

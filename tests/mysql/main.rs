@@ -1,5 +1,5 @@
-//! The `mysql` service as a platform sees it, on a real MariaDB over real TLS, with an administrator who has the documented
-//! grants and no more. Applications are the `mariadb` client.
+//! The `mysql` service as a platform sees it, on a real MariaDB over TLS, with an administrator who has exactly the
+//! documented grants. The `mariadb` client plays the application.
 
 #![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
 

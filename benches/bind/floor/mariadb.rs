@@ -1,4 +1,4 @@
-//! The statements that a bind and an unbind come to on MariaDB (`Databases` in `src/broker/services/mysql`).
+//! The statements of a bind and an unbind on MariaDB (`Databases` in `src/broker/services/mysql`).
 
 use mysql_async::{Conn, OptsBuilder, Row, SslOpts, prelude::Queryable};
 use tokio::sync::Mutex;
@@ -11,7 +11,7 @@ use crate::{
 
 /// `PASSWORD('secret')`.
 const HASH: &str = "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7";
-/// Where views, routines, triggers and events tell their definer.
+/// The tables with the definers of views, routines, triggers and events.
 const DEFINERS: [(&str, &str); 4] = [
     ("VIEWS", "TABLE_SCHEMA"),
     ("ROUTINES", "ROUTINE_SCHEMA"),
@@ -19,7 +19,7 @@ const DEFINERS: [(&str, &str); 4] = [
     ("EVENTS", "EVENT_SCHEMA"),
 ];
 
-/// Over one connection for each worker.
+/// Runs the statements over one connection per worker.
 pub(crate) struct OnMariaDb {
     connections: Vec<Mutex<Conn>>,
     databases: Vec<String>,
@@ -27,7 +27,7 @@ pub(crate) struct OnMariaDb {
 }
 
 impl OnMariaDb {
-    /// Beside a broker that made these databases and their table of marks.
+    /// Connects to a server on which a broker created these databases and their table of marks.
     pub(crate) async fn of(server: &MariaDb, databases: Vec<String>, workers: usize) -> Self {
         let marks =
             server.root("SELECT TABLE_SCHEMA FROM information_schema.TABLES WHERE TABLE_NAME = 'marks'");

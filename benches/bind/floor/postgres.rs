@@ -1,4 +1,4 @@
-//! The statements that a bind and an unbind come to on PostgreSQL (`Databases` in `src/broker/services/postgresql`).
+//! The statements of a bind and an unbind on PostgreSQL (`Databases` in `src/broker/services/postgresql`).
 
 use postgres_protocol::password::scram_sha_256;
 use rustls::{
@@ -14,18 +14,18 @@ use crate::{
     postgres::{ADMIN, ADMIN_PASSWORD, Postgres},
 };
 
-/// What the broker asks for about roles.
+/// The broker's query for roles.
 const ROLES: &str = "SELECT r.rolname::text, g.rolname::text FROM pg_catalog.pg_roles r \
     LEFT JOIN pg_catalog.pg_auth_members m ON m.member = r.oid LEFT JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
     WHERE r.rolname::text = ANY ($1)";
 
-/// Over one connection for each worker, each statement its own transaction.
+/// Runs the statements over one connection per worker, each in its own transaction.
 pub(crate) struct OnPostgres {
     connections: Vec<Client>,
     databases: Vec<String>,
 }
 
-/// The address of a database, for its administrator.
+/// The URL of a database for its administrator.
 pub(crate) fn url(server: &Postgres, database: &str) -> String {
     let (port, ca) = (server.port(), server.ca_file());
     format!("postgresql://{ADMIN}:{ADMIN_PASSWORD}@127.0.0.1:{port}/{database}?sslrootcert={}", ca.display())

@@ -1,4 +1,4 @@
-// Connects with a Go driver as docs/clients.md tells, and prints the user that is logged in.
+// Connects with a Go driver as in docs/clients.md, and prints the user.
 //
 //	clients pgx|postgres|mysql VARIABLE
 //

@@ -52,7 +52,7 @@ const CONTAINERS: Shape = Shape::Each(&Shape::Without(
     &[("env", Shape::Variables)],
 ));
 
-/// A pod, or an object with a pod template, which is decoded completely.
+/// A pod, or an object with a pod template, of which the template is decoded completely.
 const OBJECT: Shape = Shape::Without(
     &["status"],
     &[

@@ -137,7 +137,7 @@ pub(crate) async fn read(
     let names = names(binding);
     for (index, name) in names.iter().enumerate() {
         if names[..index].contains(name) {
-            return Err(SecretError::NameTaken(name.clone())); // spec.secretName is that of the variables
+            return Err(SecretError::NameTaken(name.clone())); // `spec.secretName` names the variables' Secret.
         }
         let secret = api.get_opt(name).await?;
         // The type of a Secret is immutable, and bindery writes only this one.

@@ -67,7 +67,6 @@ pub(crate) struct Variables {
 /// name in the catalog. Only the first existing source counts.
 ///
 /// # Errors
-///
 /// Fails with an error that names the source and the invalid entry.
 pub fn variables(
     annotation: Option<&str>,

@@ -46,7 +46,7 @@ impl PodWatch {
     /// Watches pods once the Namespaces are known. Never ends. `changed` yields Namespaces whose defaults changed.
     pub(super) async fn run(mut self, mut changed: UnboundedReceiver<String>) {
         if self.namespaces.0.wait_until_ready().await.is_err() {
-            return; // their watch has ended, which ends the role
+            return; // The watch of Namespaces has ended, which ends the role.
         }
         let resource = ApiResource::erase::<Pod>(&());
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);

@@ -58,7 +58,7 @@ pub(super) fn in_files(life: Life<'_>, started: Timestamp, now: Timestamp) -> He
     let is_refreshed = |revision: &Revision| revision.written_at.0 + FILE_REFRESH <= now;
     let is_older = life.created.is_some_and(|created| started < created);
     if is_older && !life.revisions.first().is_some_and(is_refreshed) {
-        return Held::Unknown; // perhaps still the files of the earlier binding
+        return Held::Unknown; // The files may still be those of the earlier binding.
     }
     held(life.revisions, is_refreshed, |_| false)
 }

@@ -31,7 +31,7 @@ use tracing_subscriber::{fmt::MakeWriter, util::SubscriberInitExt};
 const INPUTS: usize = 500;
 /// The maximum size of an answer, without repeated input.
 const LONGEST_ANSWER: usize = 16 << 10;
-/// The maximum growth of repeated input: each byte is escaped once in an error.
+/// How many bytes of an answer may repeat one byte of input: an error repeats the input once, with each byte escaped.
 const REPEATED: usize = 8;
 /// Longer than any request takes.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -15,8 +15,9 @@ fn within(open: &[Token], sql: &str) -> Job {
     Job::Within { database: open[0].held(), sql: fill(sql, open) }
 }
 
-/// Every role may CREATE in a new public schema (security-reference/authorization, "Default privileges"); CONNECT is for
-/// all, and only hides the database when it is taken back (#59875): here TEMPORARY, which CockroachDB lacks, stands for it.
+/// Every role may CREATE in a new public schema (security-reference/authorization, "Default privileges"). Every role
+/// also has CONNECT, and revoking it only hides the database (#59875). PostgreSQL's TEMPORARY, which CockroachDB lacks,
+/// replaces CONNECT here.
 pub(super) const ADMINISTRATORS: &[Allowed] = &[
     allow(
         "SELECT pg_catalog.version()",

@@ -1,4 +1,4 @@
-//! The watch of pods that all controllers share. A pod is reduced to an `AskingPod` when it is received; pods without bindings
+//! The watch of pods that all controllers share. Each received pod is reduced to an `AskingPod`; pods without bindings
 //! are dropped.
 
 use std::{collections::HashSet, pin::pin};
@@ -122,8 +122,8 @@ impl PodWatch {
         AskingPod::read(object, self.namespaces.defaults(&namespace).as_ref(), &self.settings.inject)
     }
 
-    /// Reads the pods of a Namespace whose defaults changed. The list may overtake the watch, which delivers newer versions
-    /// later.
+    /// Reads the pods of a Namespace whose defaults changed. The list may overtake the watch, which delivers newer
+    /// versions later.
     async fn reread_namespace(&mut self, namespace: &str, resource: &ApiResource) {
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, resource);
         let mut page = ListParams::default().limit(PAGE);

@@ -13,7 +13,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::admission::router::Routes;
 
-/// An API server that lets `alice` get the Secret `own/token`, and keeps one Secret of bindery's.
+/// An API server that lets `alice` get the Secret `own/token`, and has one Secret of bindery.
 #[derive(Clone, Default)]
 struct Cluster {
     key: Arc<Mutex<Option<Value>>>,

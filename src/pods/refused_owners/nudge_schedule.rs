@@ -25,7 +25,8 @@ struct Refused {
     last: Instant,
     /// The number of nudges since the webhook became available.
     nudges: u32,
-    /// When the next nudge is due; `None` while the webhook is unavailable, or if no pod was refused since the last nudge.
+    /// When the next nudge is due; `None` while the webhook is unavailable, or if no pod was refused since the last
+    /// nudge.
     due: Option<Instant>,
 }
 
@@ -39,8 +40,8 @@ impl NudgeSchedule {
         }
     }
 
-    /// Records whether the webhook is available. When it becomes available, all owners whose pods were refused are scheduled,
-    /// also those that were nudged before, because controllers do not write an event for every refusal.
+    /// Records whether the webhook is available. When it becomes available, all owners whose pods were refused are
+    /// scheduled, including those that were nudged before, because controllers do not write an event for every refusal.
     pub(super) fn set_webhook_available(&mut self, is_available_now: bool, now: Instant) {
         if is_available_now == self.is_available {
             return;

@@ -1,4 +1,4 @@
-//! A backend as it is configured: what the registry's constructors answer, and what they are given of the plans.
+//! A configured backend: what a constructor in the registry returns, and what the constructor receives about each plan.
 
 use std::sync::Arc;
 
@@ -11,28 +11,28 @@ use crate::{
     osb::{PlanId, Service},
 };
 
-/// A backend whose settings have been read. Nothing is connected.
+/// A backend whose settings are parsed. No connection is open yet.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// The services that the backend offers by itself, beside those of the configuration, such as one for each template that it
-    /// finds. They are checked like the configured ones.
+    /// Services that the backend discovers by itself, such as one for each template that it finds. The broker offers them
+    /// in addition to the configured services and checks both in the same way.
     ///
     /// # Errors
-    /// When they cannot be read; the error names the field and the remedy.
+    /// When the services cannot be read; the error names the field and the remedy.
     async fn services(&self) -> Result<Vec<Service>, ConfigError> {
         Ok(Vec::new())
     }
 
-    /// What makes instances and bindings. The installation's id marks all that is made.
+    /// The provider that manages instances and bindings. The provider marks everything it creates with `installation`.
     fn provider(&self, installation: &str) -> Arc<dyn Provider>;
 
-    /// The account that the backend logs in with, if it has a password.
+    /// The account that the backend logs in with, if the account has a password.
     fn administrator(&self) -> Option<Administrator> {
         None
     }
 }
 
-/// A provider that needs no settings is a backend.
+/// A provider without settings is a backend by itself.
 impl Backend for Arc<dyn Provider> {
     fn provider(&self, _installation: &str) -> Arc<dyn Provider> {
         self.clone()
@@ -42,23 +42,23 @@ impl Backend for Arc<dyn Provider> {
 /// The account that a backend logs in with.
 #[derive(Clone, Debug)]
 pub struct Administrator {
-    /// The same for two backends that log in as the same account at the same place.
+    /// Identifies the account: equal for two backends that log in to the same server with the same account.
     pub account: String,
     /// The account's password.
     pub password: Option<PasswordSource>,
-    /// Makes another password that the backend accepts.
+    /// Generates a new password that the backend accepts.
     pub new_password: fn() -> SecretString,
 }
 
-/// A plan on a backend, as the configuration has it.
+/// A configured plan of a backend.
 #[derive(Clone, Debug)]
 pub struct PlanSettings {
-    /// Its id.
+    /// The id of the plan.
     pub id: PlanId,
-    /// The type of its service.
+    /// The type of the plan's service.
     pub service_type: String,
-    /// Whether the configuration gives the JSON Schemas of its parameters.
+    /// Whether the configuration contains JSON Schemas for the plan's parameters.
     pub has_schemas: bool,
-    /// What only the backend understands.
+    /// Settings that only the backend parses.
     pub settings: RawSettings,
 }

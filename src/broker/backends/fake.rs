@@ -1,5 +1,5 @@
-//! A service in memory, for tests of the broker: it makes everything in two steps, so that an interruption can leave half
-//! of it, takes as long as it is told, and fails as it is told. Shared by the library's own tests and the suites.
+//! An in-memory service for tests of the broker, used by the library's own tests and by the integration suites. It creates
+//! everything in two steps, so that an interruption can leave half; tests set its latency and its faults.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -19,103 +19,103 @@ use super::{
 };
 use crate::osb::{BindingId, Endpoint, InstanceId, InstanceMetadata, Object, PlanId};
 
-/// Plans whose id holds this are asynchronous, for each verb.
+/// Plans whose id contains this are asynchronous for every verb.
 pub const LASTING: &str = "lasting";
-/// Plans of this id are asynchronous for the verbs of instances.
+/// Plans with this id are asynchronous for operations on instances.
 pub const SLOW_INSTANCE: &str = "slow-instance";
-/// Plans of this id are asynchronous for the verbs of bindings.
+/// Plans with this id are asynchronous for operations on bindings.
 pub const SLOW_BINDING: &str = "slow-binding";
 
-/// Lets so many steps happen and none after: what a kill does, seen from outside.
+/// Allows a number of steps and fails every later one: the effect of a kill, seen from outside.
 #[derive(Clone)]
 pub struct Fuse(Arc<AtomicUsize>);
 
 impl Fuse {
-    /// Lets so many steps happen.
+    /// Allows this many steps.
     #[must_use]
     pub fn after(steps: usize) -> Self {
         Self(Arc::new(AtomicUsize::new(steps)))
     }
 
-    /// Lets all steps happen.
+    /// Allows all steps.
     #[must_use]
     pub fn never() -> Self {
         Self::after(usize::MAX)
     }
 
-    /// Whether the next step still happens.
+    /// Takes one step; returns whether the step is allowed.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
     }
 
-    /// Whether it is gone.
+    /// Whether all steps are used up.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.0.load(Ordering::SeqCst) == 0
     }
 }
 
-/// What a call does instead of working.
+/// The fault that a call meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Fails at once, for good.
+    /// Fails before it changes anything; a retry does not help.
     Before,
-    /// Does everything, then fails for good.
+    /// Completes the work, then fails; a retry does not help.
     After,
-    /// Does half of it, then fails for good.
+    /// Completes half of the work, then fails; a retry does not help.
     Half,
-    /// Fails at once, but may succeed when it is tried again.
+    /// Fails before it changes anything; a retry may succeed.
     Passing,
-    /// Never answers, and does nothing.
+    /// Never answers and changes nothing.
     Silence,
-    /// Does half of it, then finds that the instance's state is in the way.
+    /// Completes half of the work, then fails because of the instance's state.
     State,
 }
 
-/// An instance as the backend has it.
+/// An instance on the backend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Database {
-    /// The plan that it was made or updated with.
+    /// The plan of the last provision or update.
     pub plan: PlanId,
-    /// The parameters of the same.
+    /// The parameters of the last provision or update.
     pub parameters: Object,
-    /// The version of the same.
+    /// The maintenance version of the last provision or update.
     pub maintenance_version: Option<String>,
 }
 
-/// What exists. It outlives the brokers that work on it.
+/// The backend's contents. They outlive the brokers that use the backend.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct World {
-    /// The first thing that is made of an instance.
+    /// Created in the first step of a provision.
     pub roles: BTreeSet<InstanceId>,
-    /// The second.
+    /// Created in the second step of a provision.
     pub databases: BTreeMap<InstanceId, Database>,
     /// Passwords by binding.
     pub logins: BTreeMap<(InstanceId, BindingId), String>,
-    /// How often each call was made.
+    /// The number of calls of each method.
     pub calls: BTreeMap<&'static str, usize>,
-    /// How many passwords were made; the next one differs.
+    /// The number of passwords generated so far; makes the next password unique.
     made: usize,
-    /// How often the next calls are still at it.
+    /// How many of the next calls return `Progress::Pending`.
     pending: usize,
     faults: VecDeque<(&'static str, Fault)>,
 }
 
 impl World {
-    /// Whether nothing is left, of any instance.
+    /// Whether no instance has left anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.roles.is_empty() && self.databases.is_empty() && self.logins.is_empty()
     }
 }
 
-/// See the module. Cloning shares everything.
+/// The fake service. Clones share all state.
 #[derive(Clone)]
 pub struct Fake {
     world: Arc<Mutex<World>>,
     fuse: Fuse,
-    /// Each call takes a permit for as long as it runs.
+    /// Every call holds one permit while it runs.
     pub permits: Arc<Semaphore>,
 }
 
@@ -126,28 +126,28 @@ impl Default for Fake {
 }
 
 impl Fake {
-    /// A backend that works on this world, until the fuse is gone.
+    /// A backend with the same contents that works until `fuse` is used up.
     #[must_use]
     pub fn new(world: Arc<Mutex<World>>, fuse: Fuse) -> Self {
         Self { world, fuse, permits: Arc::new(Semaphore::new(1000)) }
     }
 
-    /// What exists, to be looked at and changed.
+    /// The backend's contents, for tests to read and change.
     pub fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next call of this name meets this fault; one is used up by each call.
+    /// Makes the next call of this method meet `fault`. Each call uses up one fault.
     pub fn fail(&self, call: &'static str, fault: Fault) {
         self.world().faults.push_back((call, fault));
     }
 
-    /// So many calls answer that they are at it, before one is done.
+    /// Makes the next `times` calls return `Progress::Pending`.
     pub fn be_at_it(&self, times: usize) {
         self.world().pending = times;
     }
 
-    /// No more trouble.
+    /// Removes all pending faults.
     pub fn clear(&self) {
         let mut world = self.world();
         world.faults.clear();
@@ -162,7 +162,7 @@ impl Fake {
         }
     }
 
-    /// Counts the call and meets its fault.
+    /// Counts the call and applies its fault.
     async fn enter(&self, call: &'static str) -> Result<Option<Fault>, ServiceError> {
         let fault = {
             let mut world = self.world();
@@ -182,7 +182,7 @@ impl Fake {
         }
     }
 
-    /// Whether the backend is still at it.
+    /// `Progress::Pending` while calls are set to be pending.
     fn at_it<T>(&self) -> Option<Progress<T>> {
         let mut world = self.world();
         world.pending = world.pending.checked_sub(1)?;
@@ -190,7 +190,7 @@ impl Fake {
         Some(Progress::Pending(Pending { description, again_after: Duration::from_millis(5) }))
     }
 
-    /// Two steps, with a fault between or after them.
+    /// Runs two steps, with a fault between or after them.
     async fn work<T>(
         &self,
         call: &'static str,

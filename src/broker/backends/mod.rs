@@ -1,6 +1,6 @@
-//! What can be provisioned. A [`Provider`] makes, changes and removes instances and bindings on one backend; it keeps no
-//! records of its own and derives every name from the ids, so that the engine can call it again after any interruption.
-//! How to write one is told in `docs/write-a-service.md`.
+//! The interface to what can be provisioned. A [`Provider`] creates, changes and removes instances and bindings on one
+//! backend. It keeps no records and derives every name from ids, so that the engine can repeat a call after any
+//! interruption. `docs/write-a-service.md` shows how to write one.
 
 mod backend;
 #[cfg(any(test, feature = "fake-backend"))]
@@ -30,111 +30,111 @@ use crate::{
     osb::{BindingId, InstanceId, Object, PlanId, ServiceId},
 };
 
-/// An instance as somebody wants it.
+/// The desired state of an instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InstanceSpec {
-    /// Its id, which the platform chose. What the backend calls it is derived from this alone.
+    /// The instance's id, chosen by the platform. Names on the backend derive from this id alone.
     pub id: InstanceId,
-    /// Its service.
+    /// The id of the instance's service.
     pub service_id: ServiceId,
-    /// Its plan.
+    /// The id of the instance's plan.
     pub plan_id: PlanId,
     /// The cluster's id on Kubernetes.
     pub organization_guid: String,
     /// The namespace's uid on Kubernetes.
     pub space_guid: String,
-    /// What the user asks for; fits the plan's schema.
+    /// The user's parameters; valid against the plan's schema.
     pub parameters: Object,
-    /// Where on the platform it belongs (profile.md, "Context Object").
+    /// The platform's context (profile.md, "Context Object").
     pub context: Object,
-    /// The version of the plan's `maintenance_info` that it has or is to have.
+    /// The desired version of the plan's `maintenance_info`.
     pub maintenance_version: Option<String>,
-    /// What [`Provider::settled`] made of the parameters that the user left out.
+    /// The values that [`Provider::settled`] chose for parameters that the user omitted.
     #[serde(default)]
     pub settled: Object,
 }
 
-/// What an instance was before.
+/// What is known about an instance before a change.
 #[derive(Clone, Copy, Debug)]
 pub enum Past<'a> {
-    /// It is made now.
+    /// The instance is being created.
     None,
-    /// It was this, and is updated.
+    /// The instance had this specification and is being updated.
     Known(&'a InstanceSpec),
-    /// It was made earlier, and nobody knows with which parameters.
+    /// The instance exists, but its parameters are unknown.
     Unknown,
 }
 
-/// A binding as somebody wants it.
+/// The desired state of a binding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BindingSpec {
-    /// Its id, which the platform chose.
+    /// The binding's id, chosen by the platform.
     pub id: BindingId,
-    /// What the user asks for; fits the plan's schema.
+    /// The user's parameters; valid against the plan's schema.
     pub parameters: Object,
-    /// Where on the platform it belongs.
+    /// The platform's context.
     pub context: Object,
-    /// What is bound: an application or a route.
+    /// The resource that the binding is for: an application or a route.
     pub bind_resource: Object,
 }
 
 impl BindingSpec {
-    /// The folder in which pods find the keys as files: the default one, if the platform names the binding as bindery's
-    /// catalog does.
+    /// The folder where pods find the credentials as files: the default folder, if the platform names the binding as the
+    /// catalog of bindery does.
     pub(crate) fn mounted_at(&self) -> Option<String> {
         let name = self.context.get("binding_name")?.as_str()?;
         Some(format!("{DEFAULT_MOUNT_ROOT}/{name}"))
     }
 }
 
-/// Whether a backend does its work within the time of a request.
+/// Whether a backend usually completes an operation within one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExecutionMode {
-    /// Within the time of a request, as a rule.
+    /// Usually completes within one request.
     Synchronous,
-    /// Longer: platforms must accept asynchronous operations.
+    /// Takes longer than a request: the platform must accept asynchronous operations and poll.
     Asynchronous,
 }
 
 /// A backend that holds instances and their bindings.
 ///
-/// Every call may be repeated, also after it was cut off at any point, and then ends in the same state. Removing what
-/// is not there succeeds. What does not carry this installation's mark is never changed, and its removal is answered with
-/// [`ServiceError::foreign`]. The engine makes one call at a
-/// time for each instance, gives up on a call that lasts too long by dropping it, and calls again after
-/// [`Progress::Pending`] until the answer is [`Progress::Done`] or an error.
+/// Every call must be idempotent: the engine may repeat a call that was cut off at any point, and the result must be the
+/// same. Removing something that does not exist succeeds. A provider never changes a resource without this installation's
+/// mark; removing such a resource returns [`ServiceError::foreign`]. The engine makes one call at a time per instance,
+/// cancels a call that takes too long by dropping it, and repeats a call that returned [`Progress::Pending`] until the
+/// call returns [`Progress::Done`] or an error.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// Whether a verb on instances or bindings of this plan is done within the time of a request. Platforms must poll for the
-    /// verbs that are [`ExecutionMode::Asynchronous`], and only for these.
+    /// Whether operations of this verb on this plan complete within one request. Platforms must poll for
+    /// [`ExecutionMode::Asynchronous`] operations, and only for these.
     fn execution_mode(&self, _plan: &PlanId, _verb: Verb) -> ExecutionMode {
         ExecutionMode::Synchronous
     }
 
-    /// The limits of the work on this backend, which the engine keeps to; none unless the backend sets some. No IO.
+    /// The concurrency and rate limits of this backend, enforced by the engine. The default is no limit. No IO.
     fn limits(&self) -> BackendLimits {
         BackendLimits::default()
     }
 
-    /// The Schemas Object of a plan whose configuration gives none (spec.md, "Schemas Object"); no IO.
+    /// The Schemas Object of a plan without configured schemas (spec.md, "Schemas Object"). No IO.
     fn schemas(&self, _plan: &PlanId) -> Option<Value> {
         None
     }
 
-    /// The environment variables that bindings of this plan give unless the configuration names others: the name of each,
-    /// and the key of the credentials that is its value. The catalog publishes them as `metadata.bindery.env`; no IO.
+    /// The environment variables of this plan's bindings, unless the configuration names others: pairs of a variable and the
+    /// credentials key that holds its value. The catalog publishes them as `metadata.bindery.env`. No IO.
     fn variables(&self, _plan: &PlanId) -> &'static [(&'static str, &'static str)] {
         &[]
     }
 
-    /// Whether an instance can be had so. Called before anything is recorded or changed; no IO.
+    /// Checks whether this backend can provide the instance, before anything is recorded or changed. No IO.
     ///
     /// # Errors
     /// Names the parameter and the remedy.
     fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable>;
 
-    /// Whether an instance can become so. Called before anything is recorded or changed; no IO. Only the plan, parameters
-    /// and version may differ; both plans live on this backend.
+    /// Checks whether this backend can perform the update, before anything is recorded or changed. Only the plan, the
+    /// parameters and the version may differ; both plans are on this backend. No IO.
     ///
     /// # Errors
     /// Names what cannot be changed and the remedy.
@@ -142,63 +142,65 @@ pub trait Provider: Send + Sync {
         outcome::refuse_changes(from, to)
     }
 
-    /// Values of parameters that the user left out and that must not change by themselves later, neither with the plan's
-    /// configuration nor with a change of plan, such as what becomes of the data in the end. They are recorded with the
-    /// instance and come back as [`InstanceSpec::settled`]; what the user asks for goes before. No IO.
+    /// Fixes parameters that the user omitted and that must stay the same when the plan's configuration or the instance's
+    /// plan changes, such as the reclaim policy. The engine records them with the instance and passes them as
+    /// [`InstanceSpec::settled`]. The user's own parameters take precedence. No IO.
     fn settled(&self, _past: Past<'_>, _wanted: &InstanceSpec) -> Object {
         Object::new()
     }
 
-    /// Whether a binding can be had so. Called before anything is recorded or changed; no IO.
+    /// Checks whether this backend can provide the binding, before anything is recorded or changed. No IO.
     ///
     /// # Errors
     /// Names the parameter and the remedy.
     fn check_binding(&self, on: &InstanceSpec, wanted: &BindingSpec) -> Result<(), Unacceptable>;
 
-    /// What is told of an instance, already while it is made; no IO.
+    /// The dashboard URL and metadata of an instance, available while the instance is still being created. No IO.
     fn described(&self, _instance: &InstanceSpec) -> Described {
         Described::default()
     }
 
-    /// Makes the instance.
+    /// Creates the instance.
     ///
     /// # Errors
-    /// The platform is told, and deletes the instance or asks again.
+    /// The platform receives the error, and deletes the instance or repeats the request.
     async fn provision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError>;
 
-    /// Changes the instance. After an error the engine calls this with `from` and `to` exchanged, until that succeeds.
+    /// Updates the instance. After an error the engine reverts: it calls this with `from` and `to` exchanged until the call
+    /// succeeds.
     ///
     /// # Errors
-    /// The platform is told.
+    /// The platform receives the error.
     async fn update(&self, _from: &InstanceSpec, _to: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
         Ok(Progress::Done(()))
     }
 
-    /// Removes the instance and whatever bindings are left on it. What is there under its name and does not carry the
-    /// installation's mark is an error ([`ServiceError::foreign`]): a removal that did not happen is not reported as one.
+    /// Removes the instance and any bindings left on it. If the instance's name belongs to a resource without the
+    /// installation's mark, this fails with [`ServiceError::foreign`]: nothing was removed, so nothing may be reported as
+    /// removed.
     ///
     /// # Errors
-    /// The engine tries again until it succeeds.
+    /// The engine retries until the call succeeds.
     async fn deprovision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError>;
 
-    /// Makes the binding's own credentials. Called again, it may answer with others; then only the last ones work.
+    /// Creates the binding's own credentials. A repeated call may return different credentials; then only the last are valid.
     ///
     /// # Errors
-    /// The platform is told, and deletes the binding or asks again.
+    /// The platform receives the error, and deletes the binding or repeats the request.
     async fn bind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<Bound>, ServiceError>;
 
-    /// Revokes the binding's credentials and ends the sessions that use them; for what does not carry the installation's mark,
-    /// see [`Provider::deprovision`].
+    /// Revokes the binding's credentials and ends the sessions that use them. Treats resources without the installation's
+    /// mark as [`Provider::deprovision`] does.
     ///
     /// # Errors
-    /// The engine tries again until it succeeds.
+    /// The engine retries until the call succeeds.
     async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError>;
 
-    /// Whether an instance, and a binding of it, is on the backend as it was made. Called when a request for one that is there
-    /// is repeated, and would be answered from the records; it asks the backend one cheap question.
+    /// Checks with one cheap query whether the instance, and optionally a binding of it, still exists on the backend as it
+    /// was created. The engine calls this before it answers a repeated request from its records.
     ///
     /// # Errors
-    /// When the backend cannot be asked: then the records count.
+    /// When the backend cannot be queried; the engine then trusts its records.
     async fn confirm(
         &self,
         _on: &InstanceSpec,
@@ -207,36 +209,37 @@ pub trait Provider: Send + Sync {
         Ok(Confirmed::There)
     }
 
-    /// Locks out whoever is past the time that [`Bound::expires_at`] told, and ends their sessions. Called every few
-    /// seconds, by every broker of the installation, beside any other call; a binding that is made anew in between counts
-    /// with its new time.
+    /// Locks out logins whose [`Bound::expires_at`] has passed and ends their sessions. Every broker of the installation
+    /// calls this every few seconds, concurrently with any other call. A binding that is re-created meanwhile counts with its
+    /// new expiry.
     ///
     /// # Errors
-    /// It is called again.
+    /// The engine calls this again later.
     async fn expire(&self) -> Result<(), ServiceError> {
         Ok(())
     }
 
-    /// Tries to complete removals that succeeded although something was left on the backend: without rights, and kept there
-    /// by what another user did. Called every few minutes, by every broker of the installation, beside any other call.
+    /// Retries removals that succeeded but left something on the backend: a resource without rights that another user's
+    /// objects kept from being dropped. Every broker of the installation calls this every few minutes, concurrently with any
+    /// other call.
     ///
     /// # Errors
-    /// It is called again.
+    /// The engine calls this again later.
     async fn settle(&self) -> Result<(), ServiceError> {
         Ok(())
     }
 
-    /// What the backend holds that looks like an instance or a binding, whosever it is, in the order in which leftovers are to be
-    /// removed.
+    /// Lists every resource on the backend that looks like an instance or a binding, whoever owns it, in the order in which
+    /// leftovers must be removed.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// When the backend cannot be read.
     async fn resources(&self) -> Result<Vec<Resource>, ServiceError>;
 
-    /// The names under which an instance and its bindings appear among [`Provider::resources`], all of them.
+    /// The names that [`Provider::resources`] always lists for an instance and its bindings.
     fn names(&self, instance: &InstanceId, bindings: &[BindingId]) -> Vec<String>;
 
-    /// The names of what an instance may have beside, and has at times.
+    /// The names of resources that an instance has only at times.
     fn other_names(&self, _instance: &InstanceId) -> Vec<String> {
         Vec::new()
     }
@@ -244,18 +247,18 @@ pub trait Provider: Send + Sync {
     /// Removes a resource that carries this installation's mark.
     ///
     /// # Errors
-    /// When it is still there.
+    /// When the resource still exists.
     async fn remove(&self, resource: &Resource) -> Result<(), ServiceError>;
 
-    /// Gives the administrator that it logs in as another password.
+    /// Changes the password of the administrator that this backend logs in as.
     ///
     /// # Errors
-    /// The password may be either one then.
+    /// Afterwards either password may be valid.
     async fn change_password(&self, _next: &SecretString) -> Result<(), ServiceError> {
         Err(ServiceError::new("of this kind", "has no password that bindery can change"))
     }
 
-    /// Connects, and checks that the administrator may do what is needed; answers what the backend is.
+    /// Connects and checks the administrator's rights. Returns the engine and version of the backend.
     ///
     /// # Errors
     /// Names what is missing.

@@ -1,4 +1,4 @@
-//! What a provider answers.
+//! The results and errors of a provider's calls.
 
 use std::{fmt, time::Duration};
 
@@ -10,34 +10,34 @@ use uuid::Uuid;
 use super::InstanceSpec;
 use crate::osb::{Credentials, Endpoint, InstanceMetadata};
 
-/// How far a call got.
+/// The progress of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Progress<T> {
-    /// All of it is done.
+    /// The work is complete.
     Done(T),
-    /// The backend goes on by itself; call again.
+    /// The backend continues by itself; the engine calls again.
     Pending(Pending),
 }
 
-/// What a backend is at.
+/// What the backend is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pending {
-    /// For the user.
+    /// A description for the user.
     pub description: String,
-    /// When it is worth asking again.
+    /// How long to wait before the next call.
     pub again_after: Duration,
 }
 
-/// Whether the backend has what was made.
+/// Whether the backend still has what was created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Confirmed {
-    /// All of it is there.
+    /// Everything exists.
     There,
-    /// Something is missing, or somebody else's. The text names what and the remedy, for the user.
+    /// Something is missing or belongs to another owner. The text names it and the remedy, for the user.
     Differs(String),
 }
 
-/// What is told of an instance.
+/// What platforms may show about an instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Described {
     /// A page to manage the instance.
@@ -46,18 +46,18 @@ pub struct Described {
     pub metadata: Option<InstanceMetadata>,
 }
 
-/// What a binding gives. `Debug` shows no credential.
+/// The contents of a binding. `Debug` shows no credential.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bound {
     /// The keys that the service documents.
     pub credentials: Credentials,
-    /// Where the service listens; all of it that matters, or nothing.
+    /// Every host and port that the service listens on, or nothing.
     #[serde(default)]
     pub endpoints: Vec<Endpoint>,
-    /// When the credentials end.
+    /// When the credentials expire.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
-    /// When they are best renewed, which is before they end.
+    /// When to renew the credentials, before they expire.
     #[serde(default)]
     pub renew_before: Option<Timestamp>,
     /// For services that require `syslog_drain`.
@@ -71,22 +71,22 @@ pub struct Bound {
     pub volume_mounts: Option<Value>,
 }
 
-/// Why something cannot be had as it is wanted. The text is for the user, and names the field and the remedy.
+/// Why a request is rejected. The text is for the user and names the field and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unacceptable {
-    /// The request cannot be meant so: answered 400.
+    /// The request is invalid: 400.
     #[error("{0}")]
     Invalid(String),
-    /// The backend cannot change so: answered 422.
+    /// The backend does not support the change: 422.
     #[error("{0}")]
     Unsupported(String),
-    /// The binding needs an application's id: answered 422 `RequiresApp`.
+    /// The binding needs an application's id: 422 `RequiresApp`.
     #[error("{0}")]
     RequiresApp(String),
 }
 
-/// A backend that could not do what it was asked to. Shown in full it is for the operator, who finds it in the log; what
-/// users are told is [`ServiceError::told`]. Neither holds a statement or a credential.
+/// A failed call to a backend. `Display` has the details, for the operator's log; [`ServiceError::told`] is the text for
+/// users. Neither contains a statement or a credential.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("server {server}: {}", detail.as_ref().unwrap_or(problem))]
 pub struct ServiceError {
@@ -100,8 +100,8 @@ pub struct ServiceError {
 }
 
 impl ServiceError {
-    /// An error of this server, or whatever else the backend is. The problem is told to users, the server is not: the
-    /// text names what failed and the remedy, but no address, account or file.
+    /// Creates an error of `server`. Users see `problem` but not `server`: `problem` names what failed and the remedy, and
+    /// contains no address, account or file.
     pub fn new(server: impl fmt::Display, problem: impl fmt::Display) -> Self {
         Self {
             server: server.to_string(),
@@ -114,77 +114,77 @@ impl ServiceError {
         }
     }
 
-    /// The same error, with what the log says in place of what users are told.
+    /// Replaces the text for the log; the text for users stays.
     #[must_use]
     pub fn detailed(self, detail: impl fmt::Display) -> Self {
         Self { detail: Some(detail.to_string()), ..self }
     }
 
-    /// The same error, but the instance is in a state in which the change cannot be made: its user has to do something
-    /// about that first. An update is answered 422 rather than 500.
+    /// Marks the error as caused by the instance's state, which the user must change first. An update then fails with 422
+    /// instead of 500.
     #[must_use]
     pub fn refusal(self) -> Self {
         Self { is_refusal: true, ..self }
     }
 
-    /// Whether the instance's state is in the way.
+    /// Whether the instance's state caused the error.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         self.is_refusal
     }
 
-    /// For users, with the reference under which the log has the rest.
+    /// The text for users, with the reference that finds the details in the log.
     #[must_use]
     pub fn told(&self) -> String {
         format!("{} (reference {})", self.problem, self.reference)
     }
 
-    /// Under which the log has the error in full.
+    /// The reference that the log has for this error.
     #[must_use]
     pub fn reference(&self) -> &str {
         &self.reference
     }
 
-    /// The same error, but one that may pass by itself: an asynchronous operation goes on trying.
+    /// Marks the error as temporary: an asynchronous operation retries.
     #[must_use]
     pub fn passing(self) -> Self {
         Self { is_passing: true, ..self }
     }
 
-    /// The same error: what stands under the name does not carry this installation's mark.
+    /// Marks the error as foreign: the resource of that name does not carry this installation's mark.
     #[must_use]
     pub fn foreign(self) -> Self {
         Self { is_foreign: true, ..self }
     }
 
-    /// Whether what stands under the name does not carry this installation's mark.
+    /// Whether the resource of that name does not carry this installation's mark.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         self.is_foreign
     }
 
-    /// Whether it may pass by itself.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         self.is_passing
     }
 }
 
-/// What leads from a text for users to a line of the log.
+/// A new reference that links a text for users to a line of the log.
 pub(crate) fn reference() -> String {
     let mut id = Uuid::new_v4().simple().to_string();
     id.truncate(12);
     id
 }
 
-/// What users are told of a server that does not answer, or not as it should; the log has why.
+/// The text for users when the server does not answer or misbehaves; the log has the cause.
 pub(super) const UNUSABLE: &str = "the database server cannot be used at present; try again later";
 
-/// What users are told of what only the operator can mend; the log has what that is.
+/// The text for users when only the operator can fix the problem; the log has the details.
 pub(super) const MISCONFIGURED: &str =
     "the service is not set up so that this can be done; its operator finds the reason in the broker's log";
 
-/// The answer of a backend that cannot change instances.
+/// The result of `check_update` for a backend that cannot change instances.
 pub(super) fn refuse_changes(from: &InstanceSpec, to: &InstanceSpec) -> Result<(), Unacceptable> {
     let changed = [
         ("plan_id", from.plan_id != to.plan_id),

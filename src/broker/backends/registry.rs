@@ -1,5 +1,5 @@
-//! Types of backends by name. A type is a constructor that parses the settings of a backend and of the plans on it; what it makes is
-//! a [`Backend`]. The built-in types are registered in [`Registry::builtin`], and nothing else of the broker names them.
+//! Backend types by name. A type is a constructor that parses the settings of a backend and of its plans and returns a
+//! [`Backend`]. [`Registry::builtin`] registers the built-in types; no other part of the broker names them.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -12,28 +12,28 @@ use crate::{
     osb::PlanId,
 };
 
-/// The provider for each backend that plans name.
+/// The provider of each backend that plans name.
 pub type Providers = BTreeMap<BackendName, Arc<dyn Provider>>;
 
-/// The limits of each backend that has some.
+/// The limits of each backend that has limits.
 pub type Limits = BTreeMap<BackendName, BackendLimits>;
 
-/// Parses the settings of a backend and those of the plans on it.
+/// Parses the settings of a backend and of its plans.
 type Constructor =
     dyn Fn(&BackendSettings, &[PlanSettings]) -> Result<Box<dyn Backend>, ConfigError> + Send + Sync;
 
-/// See the module.
+/// Constructors by backend type.
 #[derive(Clone, Default)]
 pub struct Registry(BTreeMap<String, Arc<Constructor>>);
 
 impl Registry {
-    /// The types that bindery has built in.
+    /// The built-in types.
     #[must_use]
     pub fn builtin() -> Self {
         Self::default().with("mysql", sql::mysql::configure).with("postgresql", sql::postgresql::configure)
     }
 
-    /// The same types and another one.
+    /// Adds a type.
     #[must_use]
     pub fn with<F>(mut self, kind: &str, constructor: F) -> Self
     where
@@ -46,16 +46,16 @@ impl Registry {
         self
     }
 
-    /// The same types and one whose backends are all this provider, whatever their settings say.
+    /// Adds a type whose backends all use `provider` and ignore their settings.
     #[must_use]
     pub fn with_provider(self, kind: &str, provider: Arc<dyn Provider>) -> Self {
         self.with(kind, move |_, _| Ok(Box::new(provider.clone())))
     }
 
-    /// Reads the settings of all backends and plans.
+    /// Parses the settings of all backends and plans.
     ///
     /// # Errors
-    /// When a type is not registered, or a backend cannot use its settings; the error names the field.
+    /// When a type is not registered or a backend rejects its settings; the error names the field.
     pub fn configure(&self, services: &ServiceSettings) -> Result<Backends, ConfigError> {
         let configured = services.backends.iter().map(|settings| {
             let constructor = self.0.get(&settings.kind).ok_or_else(|| {
@@ -97,14 +97,14 @@ struct Configured {
     limits: BackendLimits,
 }
 
-/// The backends of a configuration by name.
+/// The configured backends by name.
 pub struct Backends(BTreeMap<BackendName, Configured>);
 
 impl Backends {
-    /// What is offered: the services of the configuration, and those of the backends.
+    /// The offered services: those of the configuration and those that backends discover.
     ///
     /// # Errors
-    /// When a backend's services cannot be read, or one has a name or an id that is used already.
+    /// When a backend's services cannot be read, or a name or an id is used twice.
     pub async fn offerings(&self, services: &ServiceSettings) -> Result<Vec<Offering>, ConfigError> {
         let mut offerings = services.offerings.clone();
         for (name, configured) in &self.0 {
@@ -123,14 +123,14 @@ impl Backends {
         Ok(offerings)
     }
 
-    /// What makes instances and bindings on each backend, for an installation.
+    /// The provider of each backend, for one installation.
     #[must_use]
     pub fn providers(&self, installation: &str) -> Providers {
         let provider = |configured: &Configured| configured.backend.provider(installation);
         self.0.iter().map(|(name, configured)| (name.clone(), provider(configured))).collect()
     }
 
-    /// How much each backend may be asked.
+    /// The limits of each backend.
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.0.iter().map(|(name, configured)| (name.clone(), configured.limits)).collect()

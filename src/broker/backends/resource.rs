@@ -1,17 +1,17 @@
-//! Things on a backend, as `bindery sweep` lists them.
+//! Resources on a backend, as `bindery sweep` lists them.
 
 use std::fmt;
 
-/// A thing on a backend.
+/// A resource on a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
-    /// What it is, in the backend's words: `database`, `login`, `stack`.
+    /// The kind of resource, in the backend's terms: `database`, `login`, `stack`.
     pub kind: String,
-    /// What the backend calls it.
+    /// The resource's name on the backend.
     pub name: String,
-    /// Whether it carries this installation's mark.
+    /// Whether the resource carries this installation's mark.
     pub ours: bool,
-    /// Whether it is there: of some, only a mark is left.
+    /// Whether the resource exists; otherwise only its mark is left.
     pub exists: bool,
 }
 

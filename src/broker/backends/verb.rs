@@ -1,14 +1,14 @@
-//! The verbs of the Open Service Broker API that change something.
+//! The operations of the Open Service Broker API that change something.
 
 use serde::{Deserialize, Serialize};
 
-/// What an operation does.
+/// The kind of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verb {
-    /// Makes an instance.
+    /// Creates an instance.
     Provision,
-    /// Changes an instance.
+    /// Updates an instance.
     Update,
     /// Removes an instance.
     Deprovision,
@@ -19,7 +19,7 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// The word for it in logs.
+    /// The verb's name in logs.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Provision => "provision",
@@ -30,12 +30,12 @@ impl Verb {
         }
     }
 
-    /// Whether it makes something, so that a delete may halt it.
+    /// Whether the verb creates something, so that a delete may interrupt it.
     pub(crate) fn is_creation(self) -> bool {
         matches!(self, Self::Provision | Self::Bind)
     }
 
-    /// Whether it removes something, so that it is tried again until that is done.
+    /// Whether the verb removes something, so that recovery retries it until it succeeds.
     pub(crate) fn is_deletion(self) -> bool {
         matches!(self, Self::Deprovision | Self::Unbind)
     }

@@ -1,4 +1,4 @@
-//! A type of backend that only this file knows: configured from YAML, catalogued, provisioned, bound and swept.
+//! A backend type that only this file defines: configured from YAML, listed in the catalog, provisioned, bound and swept.
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -22,14 +22,14 @@ services:
   - {id: s, name: queue, type: queue, description: d, plans: [{id: p, name: small, description: d, backend: cloud, size: 1}]}
 ";
 
-/// The fields of the backend.
+/// The settings of the backend.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
     region: String,
 }
 
-/// The fields of a plan.
+/// The settings of a plan.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PlanFields {
@@ -52,7 +52,7 @@ impl Backend for Cloud {
     }
 }
 
-/// Knows the type `cloud`, which finds these services itself.
+/// A registry with the type `cloud`, which discovers `services` itself.
 fn registry(fake: &Fake, services: &[Service]) -> Registry {
     let (fake, services) = (fake.clone(), services.to_vec());
     Registry::default().with("cloud", move |backend, plans| {
@@ -141,7 +141,7 @@ async fn a_registered_type_is_catalogued_provisioned_and_swept() {
     broker.drain().await;
     drop(broker);
 
-    // Somebody lost the records.
+    // Simulates the loss of all records.
     std::fs::remove_file(folder.path().join("db")).unwrap();
     let (config, broker) = open().await;
     broker.drain().await;

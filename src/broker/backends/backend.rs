@@ -14,8 +14,8 @@ use crate::{
 /// A backend whose settings are parsed. No connection is open yet.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// Services that the backend discovers by itself, such as one for each template that it finds. The broker offers them
-    /// in addition to the configured services and checks both in the same way.
+    /// Services that the backend discovers by itself, such as one for each template that it finds. The broker offers
+    /// them in addition to the configured services and checks both in the same way.
     ///
     /// # Errors
     /// When the services cannot be read; the error names the field and the remedy.

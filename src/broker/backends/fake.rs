@@ -1,5 +1,5 @@
-//! An in-memory service for tests of the broker, used by the library's own tests and by the integration suites. It creates
-//! everything in two steps, so that an interruption can leave half; tests set its latency and its faults.
+//! An in-memory service for tests of the broker, used by the library's own tests and by the integration suites. It
+//! creates everything in two steps, so that an interruption can leave half; tests set its latency and its faults.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

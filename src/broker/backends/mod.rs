@@ -79,8 +79,8 @@ pub struct BindingSpec {
 }
 
 impl BindingSpec {
-    /// The folder where pods find the credentials as files: the default folder, if the platform names the binding as the
-    /// catalog of bindery does.
+    /// The folder where pods find the credentials as files: the default folder, if the platform names the binding as
+    /// the catalog of bindery does.
     pub(crate) fn mounted_at(&self) -> Option<String> {
         let name = self.context.get("binding_name")?.as_str()?;
         Some(format!("{DEFAULT_MOUNT_ROOT}/{name}"))
@@ -98,11 +98,11 @@ pub enum ExecutionMode {
 
 /// A backend that holds instances and their bindings.
 ///
-/// Every call must be idempotent: the engine may repeat a call that was cut off at any point, and the result must be the
-/// same. Removing something that does not exist succeeds. A provider never changes a resource without this installation's
-/// mark; removing such a resource returns [`ServiceError::foreign`]. The engine makes one call at a time per instance,
-/// cancels a call that takes too long by dropping it, and repeats a call that returned [`Progress::Pending`] until the
-/// call returns [`Progress::Done`] or an error.
+/// Every call must be idempotent: the engine may repeat a call that was cut off at any point, and the result must be
+/// the same. Removing something that does not exist succeeds. A provider never changes a resource without this
+/// installation's mark; removing such a resource returns [`ServiceError::foreign`]. The engine makes one call at a
+/// time per instance, cancels a call that takes too long by dropping it, and repeats a call that returned
+/// [`Progress::Pending`] until the call returns [`Progress::Done`] or an error.
 #[async_trait]
 pub trait Provider: Send + Sync {
     /// Whether operations of this verb on this plan complete within one request. Platforms must poll for
@@ -121,8 +121,8 @@ pub trait Provider: Send + Sync {
         None
     }
 
-    /// The environment variables of this plan's bindings, unless the configuration names others: pairs of a variable and the
-    /// credentials key that holds its value. The catalog publishes them as `metadata.bindery.env`. No IO.
+    /// The environment variables of this plan's bindings, unless the configuration names others: pairs of a variable
+    /// and the credentials key that holds its value. The catalog publishes them as `metadata.bindery.env`. No IO.
     fn variables(&self, _plan: &PlanId) -> &'static [(&'static str, &'static str)] {
         &[]
     }
@@ -142,9 +142,9 @@ pub trait Provider: Send + Sync {
         outcome::refuse_changes(from, to)
     }
 
-    /// Fixes parameters that the user omitted and that must stay the same when the plan's configuration or the instance's
-    /// plan changes, such as the reclaim policy. The engine records them with the instance and passes them as
-    /// [`InstanceSpec::settled`]. The user's own parameters take precedence. No IO.
+    /// Fixes parameters that the user omitted and that must stay the same when the plan's configuration or the
+    /// instance's plan changes, such as the reclaim policy. The engine records them with the instance and passes them
+    /// as [`InstanceSpec::settled`]. The user's own parameters take precedence. No IO.
     fn settled(&self, _past: Past<'_>, _wanted: &InstanceSpec) -> Object {
         Object::new()
     }
@@ -166,8 +166,8 @@ pub trait Provider: Send + Sync {
     /// The platform receives the error, and deletes the instance or repeats the request.
     async fn provision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError>;
 
-    /// Updates the instance. After an error the engine reverts: it calls this with `from` and `to` exchanged until the call
-    /// succeeds.
+    /// Updates the instance. After an error the engine reverts: it calls this with `from` and `to` exchanged until the
+    /// call succeeds.
     ///
     /// # Errors
     /// The platform receives the error.
@@ -176,28 +176,29 @@ pub trait Provider: Send + Sync {
     }
 
     /// Removes the instance and any bindings left on it. If the instance's name belongs to a resource without the
-    /// installation's mark, this fails with [`ServiceError::foreign`]: nothing was removed, so nothing may be reported as
-    /// removed.
+    /// installation's mark, this fails with [`ServiceError::foreign`]: nothing was removed, so nothing may be reported
+    /// as removed.
     ///
     /// # Errors
     /// The engine retries until the call succeeds.
     async fn deprovision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError>;
 
-    /// Creates the binding's own credentials. A repeated call may return different credentials; then only the last are valid.
+    /// Creates the binding's own credentials. A repeated call may return different credentials; then only the last are
+    /// valid.
     ///
     /// # Errors
     /// The platform receives the error, and deletes the binding or repeats the request.
     async fn bind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<Bound>, ServiceError>;
 
-    /// Revokes the binding's credentials and ends the sessions that use them. Treats resources without the installation's
-    /// mark as [`Provider::deprovision`] does.
+    /// Revokes the binding's credentials and ends the sessions that use them. Treats resources without the
+    /// installation's mark as [`Provider::deprovision`] does.
     ///
     /// # Errors
     /// The engine retries until the call succeeds.
     async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError>;
 
-    /// Checks with one cheap query whether the instance, and optionally a binding of it, still exists on the backend as it
-    /// was created. The engine calls this before it answers a repeated request from its records.
+    /// Checks with one cheap query whether the instance, and optionally a binding of it, still exists on the backend
+    /// as it was created. The engine calls this before it answers a repeated request from its records.
     ///
     /// # Errors
     /// When the backend cannot be queried; the engine then trusts its records.
@@ -209,9 +210,9 @@ pub trait Provider: Send + Sync {
         Ok(Confirmed::There)
     }
 
-    /// Locks out logins whose [`Bound::expires_at`] has passed and ends their sessions. Every broker of the installation
-    /// calls this every few seconds, concurrently with any other call. A binding that is re-created meanwhile counts with its
-    /// new expiry.
+    /// Locks out logins whose [`Bound::expires_at`] has passed and ends their sessions. Every broker of the
+    /// installation calls this every few seconds, concurrently with any other call. A binding that is re-created
+    /// meanwhile counts with its new expiry.
     ///
     /// # Errors
     /// The engine calls this again later.
@@ -219,9 +220,9 @@ pub trait Provider: Send + Sync {
         Ok(())
     }
 
-    /// Retries removals that succeeded but left something on the backend: a resource without rights that another user's
-    /// objects kept from being dropped. Every broker of the installation calls this every few minutes, concurrently with any
-    /// other call.
+    /// Retries removals that succeeded but left something on the backend: a resource without rights that another
+    /// user's objects kept from being dropped. Every broker of the installation calls this every few minutes,
+    /// concurrently with any other call.
     ///
     /// # Errors
     /// The engine calls this again later.
@@ -229,8 +230,8 @@ pub trait Provider: Send + Sync {
         Ok(())
     }
 
-    /// Lists every resource on the backend that looks like an instance or a binding, whoever owns it, in the order in which
-    /// leftovers must be removed.
+    /// Lists every resource on the backend that looks like an instance or a binding, whoever owns it, in the order in
+    /// which leftovers must be removed.
     ///
     /// # Errors
     /// When the backend cannot be read.

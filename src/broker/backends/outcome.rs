@@ -85,8 +85,8 @@ pub enum Unacceptable {
     RequiresApp(String),
 }
 
-/// A failed call to a backend. `Display` has the details, for the operator's log; [`ServiceError::told`] is the text for
-/// users. Neither contains a statement or a credential.
+/// A failed call to a backend. `Display` has the details, for the operator's log; [`ServiceError::told`] is the text
+/// for users. Neither contains a statement or a credential.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("server {server}: {}", detail.as_ref().unwrap_or(problem))]
 pub struct ServiceError {
@@ -100,8 +100,8 @@ pub struct ServiceError {
 }
 
 impl ServiceError {
-    /// Creates an error of `server`. Users see `problem` but not `server`: `problem` names what failed and the remedy, and
-    /// contains no address, account or file.
+    /// Creates an error of `server`. Users see `problem` but not `server`: `problem` names what failed and the remedy,
+    /// and contains no address, account or file.
     pub fn new(server: impl fmt::Display, problem: impl fmt::Display) -> Self {
         Self {
             server: server.to_string(),
@@ -120,8 +120,8 @@ impl ServiceError {
         Self { detail: Some(detail.to_string()), ..self }
     }
 
-    /// Marks the error as caused by the instance's state, which the user must change first. An update then fails with 422
-    /// instead of 500.
+    /// Marks the error as caused by the instance's state, which the user must change first. An update then fails with
+    /// 422 instead of 500.
     #[must_use]
     pub fn refusal(self) -> Self {
         Self { is_refusal: true, ..self }

@@ -1,4 +1,5 @@
-//! A backend type that only this file defines: configured from YAML, listed in the catalog, provisioned, bound and swept.
+//! A backend type that only this file defines: configured from YAML, listed in the catalog, provisioned, bound and
+//! swept.
 
 use async_trait::async_trait;
 use serde::Deserialize;

@@ -1,12 +1,12 @@
-//! Logging in as the administrator, also while the password changes.
+//! Logging in as the administrator, even during a password change.
 
 use secrecy::SecretString;
 
 use super::error::ConnectProblem;
 use crate::broker::config::PasswordSource;
 
-/// Logs in with the password as it is now. One that is refused may just be changing: then the password that takes its place is tried
-/// as well.
+/// Logs in with the current password. If the server rejects it, a change may be in progress: tries the next password,
+/// too.
 pub(super) async fn log_in<T, E, F>(
     source: Option<&PasswordSource>,
     log_in: impl Fn(Option<SecretString>) -> F + Send,

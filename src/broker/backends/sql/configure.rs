@@ -1,4 +1,4 @@
-//! A database server as a backend: its settings and those of the plans on it are read before anything is connected.
+//! A database server as a backend: parses its settings and those of its plans. Opens no connection.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::broker::{
     config::{BackendSettings, ConfigError, Schemas},
 };
 
-/// Connects nothing, and answers what makes databases on the server for an installation.
+/// Creates the provider of a server for an installation. Opens no connection.
 type MakeProvider = fn(ServerSettings, Plans, &str) -> Arc<dyn Provider>;
 
-/// A database server whose settings have been read.
+/// A database server whose settings are parsed.
 pub(super) struct DatabaseServer {
     settings: ServerSettings,
     plans: Plans,
@@ -43,17 +43,17 @@ impl Backend for DatabaseServer {
     }
 }
 
-/// The fields of a plan on a database server.
+/// The settings of a plan on a database server.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Fields {
     database: DatabasePlan,
 }
 
-/// Reads the plans on a server that provides these types of services.
+/// Parses the plans of a server that provides these types of services.
 ///
 /// # Errors
-/// When the server does not provide a plan's type of service, or a field is unknown or cannot be as it is.
+/// When the server does not provide a plan's type of service, or a field is unknown or invalid.
 pub(super) fn plans(
     backend: &BackendSettings,
     plans: &[PlanSettings],

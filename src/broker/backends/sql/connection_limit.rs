@@ -1,27 +1,27 @@
-//! How many connections the login of a binding may have open at the same time.
+//! The limit on open connections of a binding's login.
 
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-/// The word for no limit.
+/// The value for no limit.
 const UNLIMITED: &str = "unlimited";
 
-/// The largest limit that every engine takes (PostgreSQL: `rolconnlimit` is an int4).
+/// The largest limit that every engine accepts (PostgreSQL: `rolconnlimit` is an int4).
 const LARGEST: u32 = i32::MAX.cast_unsigned();
 
 /// The limit of a plan: a number, or `unlimited`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionLimit {
-    /// At most so many at the same time.
+    /// At most this many connections at the same time.
     AtMost(NonZeroU32),
-    /// As many as the server has.
+    /// No limit but the server's.
     Unlimited,
 }
 
 impl ConnectionLimit {
-    /// Of plans that say nothing: enough for the pools of several replicas, and less than half of what a server takes that
-    /// is set up with its engine's defaults (PostgreSQL: 100, MySQL and MariaDB: 151).
+    /// The limit of plans that set none: enough for the connection pools of several replicas, and less than half of a
+    /// server's default limit (PostgreSQL: 100, MySQL and MariaDB: 151).
     pub(crate) const DEFAULT: Self = Self::AtMost(NonZeroU32::MIN.saturating_add(39));
 
     /// The number, if there is a limit.
@@ -33,7 +33,7 @@ impl ConnectionLimit {
     }
 }
 
-/// As it is written.
+/// The limit as written in the configuration.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a number of connections, or `unlimited`")]
 enum Stated {
@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(ConnectionLimit::DEFAULT.at_most(), Some(40));
     }
 
-    /// 0 means no limit on MySQL, and no connection at all on PostgreSQL.
+    /// 0 means no limit in MySQL and no connection at all in PostgreSQL.
     #[rstest::rstest]
     #[case(json!(0), &["0 is not between 1 and 2147483647", "unlimited"])]
     #[case(json!(-1), &["-1", "unlimited"])]

@@ -1,5 +1,5 @@
-//! What can go wrong at a database server of either engine. Each engine's own `error` adds what only it knows; the texts are for the
-//! operator, [`Problem::told`] is for users.
+//! Errors of a database server that both engines share; each engine's `error` module adds its own. The texts are for
+//! the operator; [`Problem::told`] is for users.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::broker::{
     tls::TlsError,
 };
 
-/// Why a server of either engine cannot be connected to.
+/// Why a connection to a server failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectProblem {
     #[error("did not answer within {} seconds; check that it runs, its host, port and the network", .0.as_secs())]
@@ -23,7 +23,7 @@ pub(super) enum ConnectProblem {
     Tls(#[from] TlsError),
 }
 
-/// Why work on a server of either engine failed.
+/// Why work on a server failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
     #[error("cannot {does}: no answer in time")]
@@ -45,7 +45,7 @@ pub(super) enum Problem {
 }
 
 impl Problem {
-    /// The same for users: no address, account, file or error code.
+    /// The text for users: without address, account, file or error code.
     pub(super) fn told(&self) -> String {
         match self {
             Self::Timeout { .. } => UNUSABLE.to_owned(),

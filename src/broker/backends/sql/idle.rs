@@ -1,15 +1,16 @@
-//! Sessions that are kept for a while for the next request.
+//! Idle sessions, kept for a while for the next request.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// As many are kept. With fewer than requests at once, most requests log in anew, which costs as much as what they came for.
+/// The number of sessions kept. With fewer than there are concurrent requests, most requests log in anew, which costs
+/// as much as their work.
 const IDLE_SESSIONS: usize = 16;
-/// A session that was idle for longer may be dead without a sign of it.
+/// A session that was idle for longer may be dead without notice.
 const IDLE_TIME: Duration = Duration::from_mins(1);
 
-/// What is kept for a while, each with the time it was put there.
+/// Idle sessions, each with the time since when it is idle.
 pub(crate) struct Idle<T>(Vec<(Instant, T)>);
 
 impl<T> Default for Idle<T> {
@@ -19,8 +20,8 @@ impl<T> Default for Idle<T> {
 }
 
 impl<T> Idle<T> {
-    /// The last that was put there and is still `usable`; forgets what is not, or is there for too long. The last one stays
-    /// however long it is idle: when clients have taken all other connections of the server, it is the way in.
+    /// Takes the most recent session that is still `usable`; drops unusable and expired ones. The most recent one
+    /// never expires: if clients use all other connections of the server, it is bindery's only access.
     pub(crate) fn take(&mut self, usable: impl Fn(&T) -> bool) -> Option<T> {
         self.0.retain(|(_, kept)| usable(kept));
         let last = self.0.len().saturating_sub(1);

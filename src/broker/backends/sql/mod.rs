@@ -1,4 +1,4 @@
-//! Databases by SQL: what PostgreSQL and MySQL share.
+//! SQL databases: what PostgreSQL and MySQL share.
 
 mod admin_login;
 mod configure;

@@ -1,5 +1,6 @@
-//! Names in the database, derived from the ids alone. Databases and logins are called exactly as the CockroachDB broker
-//! of seed 002 called them (cockroachdb/pcf-crdb-service-broker at 90b9186, `util.go`); owner and marker roles are bindery's.
+//! Names on the server, derived from ids alone. Databases and logins have the names that the CockroachDB broker of
+//! seed 002 gave them (cockroachdb/pcf-crdb-service-broker at 90b9186, `util.go`); owner and marker roles are
+//! bindery's own.
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -20,7 +21,7 @@ const REVOKED_SUFFIX: &str = "_revoked";
 const MARKER_PREFIX: &str = "bindery_";
 const DIGEST_PREFIX: &str = "sha256:";
 
-/// The role that marks the owners of databases which outlive their instances. No installation's marker has this name.
+/// The role that marks the owners of databases that outlive their instances. No installation's marker has this name.
 pub(crate) const RETAINED: &str = "bindery_retained";
 
 /// The database of an instance.
@@ -43,7 +44,7 @@ pub(crate) fn group(database: &str, access: Access) -> String {
     format!("{database}{suffix}")
 }
 
-/// The role whose members have lost their rights on a database, and could not be dropped yet.
+/// The role whose members have lost their rights on a database but could not be dropped yet.
 pub(crate) fn revoked(database: &str) -> String {
     format!("{database}{REVOKED_SUFFIX}")
 }
@@ -53,14 +54,15 @@ pub(crate) fn login(instance: &InstanceId, binding: &BindingId) -> String {
     letters(Uuid::new_v5(&LOGINS, format!("{instance}/{binding}").as_bytes()))
 }
 
-/// The role that marks what an installation made: it is a member of the roles of each database.
+/// The role that marks what an installation created: it is a member of the roles of each database.
 pub(crate) fn marker(installation: &str) -> String {
     let digest = Sha256::digest(installation.as_bytes());
     let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("{MARKER_PREFIX}{hex}")
 }
 
-/// An id as a server may show it to others: with the id itself, another platform could ask for what it stands for.
+/// The digest of an id, safe for a server to show to other tenants: another platform that knew the id could request
+/// its instance.
 pub(crate) fn digest(id: &str) -> String {
     let hex: String = Sha256::digest(id.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{DIGEST_PREFIX}{hex}")
@@ -94,7 +96,7 @@ pub(crate) fn is_login(name: &str) -> bool {
     name.len() == 32 && name.bytes().all(|byte| (b'a'..=b'p').contains(&byte))
 }
 
-/// Each byte as two letters, the low half first.
+/// Encodes each byte as two letters, the low half first.
 fn letters(id: Uuid) -> String {
     let letter = |half: u8| char::from(b'a' + half);
     id.as_bytes().iter().flat_map(|byte| [letter(byte & 0x0f), letter(byte >> 4)]).collect()

@@ -1,4 +1,4 @@
-//! How long work on a server is repeated while an obstacle passes by itself, and what is told when it does not.
+//! Retries while an obstacle is temporary, and the error when it is not.
 
 use std::{fmt, time::Duration};
 
@@ -8,39 +8,40 @@ use tokio::time::Instant;
 use super::settings::ServerSettings;
 use crate::broker::backends::ServiceError;
 
-/// What passes is mostly gone after three seconds.
+/// Most temporary obstacles are gone after three seconds.
 const TRIES: usize = 6;
-/// A server that has no connection left gets one as soon as some client ends its session; a request has time for so long.
+/// A server at its connection limit has room again as soon as a client disconnects; a request has time to wait this
+/// long.
 const ROOM_WITHIN: Duration = Duration::from_secs(20);
 
-/// An obstacle.
+/// The kind of an obstacle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Obstacle {
-    /// The work fails in the same way again.
+    /// A retry fails in the same way.
     Lasting,
-    /// It passes.
+    /// A retry may succeed.
     Passing,
-    /// The server takes no further connection at present, or does not take any yet.
+    /// The server accepts no further connection at present, or none yet.
     NoRoom,
 }
 
-/// An engine's error, as the retries and the user's text need it.
+/// An engine's error, as the retries and the text for users need it.
 pub(super) trait Failure: fmt::Display {
-    /// Whether the same work is worth another try.
+    /// Whether to retry the work.
     fn obstacle(&self) -> Obstacle;
-    /// The same for users: no address, account, file or error code.
+    /// The text for users: without address, account, file or error code.
     fn told(&self) -> String;
-    /// Whether an operation goes on trying although it is not worth another try now.
+    /// Whether an asynchronous operation retries later, although an immediate retry is pointless.
     fn waits(&self) -> bool;
-    /// Whether what stands under the name does not carry the installation's mark.
+    /// Whether the resource of that name does not carry the installation's mark.
     fn is_foreign(&self) -> bool;
-    /// Whether what the user has in the instance is in the way.
+    /// Whether the contents of the user's instance prevent the work.
     fn is_refusal(&self) -> bool {
         false
     }
 }
 
-/// Does the work again while what stands in its way passes by itself. `notice` sees each failure that is worth another try.
+/// Retries the work while an obstacle is temporary. `notice` receives each error before the retry.
 pub(super) async fn persist<T, E, F>(work: impl FnMut() -> F, mut notice: impl FnMut(&E)) -> Result<T, E>
 where
     E: Failure,
@@ -51,7 +52,7 @@ where
     work.retry(Patience::pauses()).when(is_worth_it).notify(|error: &E, _| notice(error)).await
 }
 
-/// What remains of a failure: a text for users, and one for the log that names the server.
+/// Converts an error: a text for users, and one for the log that names the server.
 pub(super) fn service_error(server: &ServerSettings, error: &impl Failure) -> ServiceError {
     let is_passing = error.obstacle() != Obstacle::Lasting || error.waits();
     let told = ServiceError::new(server.address(), error.told()).detailed(error);
@@ -60,7 +61,7 @@ pub(super) fn service_error(server: &ServerSettings, error: &impl Failure) -> Se
     if is_passing { told.passing() } else { told }
 }
 
-/// One piece of work, from its first try on.
+/// The retry budget of one piece of work.
 struct Patience {
     since: Instant,
     tries: usize,
@@ -73,7 +74,7 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// The pauses between tries; [`Patience::allows`] ends them.
+    /// The pauses between tries; [`Patience::allows`] decides when they end.
     fn pauses() -> ExponentialBuilder {
         ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(50))
@@ -82,7 +83,7 @@ impl Patience {
             .with_jitter()
     }
 
-    /// Whether the work is worth another try after this obstacle.
+    /// Whether to retry after this obstacle.
     fn allows(&mut self, obstacle: Obstacle) -> bool {
         self.tries += 1;
         match obstacle {

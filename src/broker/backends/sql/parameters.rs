@@ -1,4 +1,5 @@
-//! What users ask of a database service, and whether its plan allows it. Pure; how it is done is each engine's.
+//! The parameters that users may set for a database service, and whether a plan allows them. Pure; each engine applies
+//! them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,14 +17,14 @@ use crate::{
     osb::{Object, PlanId, null},
 };
 
-/// The parameter that says what becomes of the data.
+/// The parameter for the reclaim policy.
 const RECLAIM_POLICY: &str = "reclaimPolicy";
 
-/// What the plans on one server allow.
+/// The plans of one server.
 #[derive(Clone)]
 pub(crate) struct Plans {
     plans: BTreeMap<PlanId, (ServiceKind, DatabasePlan)>,
-    /// For instances of a plan that is no longer offered.
+    /// Stands in for a plan that is no longer offered.
     other: DatabasePlan,
 }
 
@@ -31,14 +32,14 @@ pub(crate) struct Plans {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct InstanceParameters {
-    /// How the database encodes text: a name that the engine knows.
+    /// The text encoding of the database: a name that the engine knows.
     pub(crate) encoding: Option<String>,
-    /// The extensions to have in the database.
+    /// The extensions in the database.
     #[serde(deserialize_with = "null::as_absent")]
     pub(crate) extensions: Vec<String>,
-    /// What to start as a copy of, in the plan's words.
+    /// The template to copy, by its name in the plan.
     pub(crate) template: Option<String>,
-    /// What becomes of the data in the end.
+    /// What happens to the data when the instance is deleted.
     pub(crate) reclaim_policy: Option<ReclaimPolicy>,
 }
 
@@ -46,9 +47,9 @@ pub(crate) struct InstanceParameters {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct BindingParameters {
-    /// What it may do with the data.
+    /// The access to the data.
     pub(crate) access: Option<Access>,
-    /// How long it lasts.
+    /// The lifetime of the binding.
     pub(crate) valid_for: Option<Lifetime>,
 }
 
@@ -57,10 +58,10 @@ impl Plans {
         Self { plans, other: DatabasePlan::default() }
     }
 
-    /// What a plan that is offered says.
+    /// The settings of an offered plan.
     ///
     /// # Errors
-    /// When it is not offered any more: nothing new is made by what it said.
+    /// When the plan is no longer offered: nothing new may be created with it.
     pub(crate) fn known(&self, id: &PlanId) -> Result<&DatabasePlan, Unacceptable> {
         self.plans.get(id).map(|(_, plan)| plan).ok_or_else(|| {
             Unacceptable::Invalid(format!(
@@ -69,15 +70,15 @@ impl Plans {
         })
     }
 
-    /// What becomes of an instance's data in the end: what was asked for, otherwise what the plan said when the instance was
-    /// made. What the plan allows now does not matter, for it was allowed.
+    /// The reclaim policy of an instance: the requested one, otherwise the plan's default when the instance was
+    /// created. What the plan allows now does not matter.
     pub(crate) fn reclaim_policy(&self, of: &InstanceSpec) -> ReclaimPolicy {
         stated(&of.parameters)
             .or_else(|| stated(&of.settled))
             .unwrap_or_else(|| self.default_policy(&of.plan_id))
     }
 
-    /// Of a plan that is not offered any more nobody knows what it said, and nothing is lost.
+    /// The default of a plan; for a plan that is no longer offered, the policy that loses no data.
     fn default_policy(&self, plan: &PlanId) -> ReclaimPolicy {
         if let Some((_, plan)) = self.plans.get(plan) {
             return plan.reclaim_policy.default;
@@ -86,7 +87,7 @@ impl Plans {
         ReclaimPolicy::Retain
     }
 
-    /// See [`super::super::Provider::settled`]. Data that is kept stays kept, also on a plan that drops it by default.
+    /// See [`super::super::Provider::settled`]. Retained data stays retained, even on a plan that deletes by default.
     pub(crate) fn settled(&self, past: Past<'_>, wanted: &InstanceSpec) -> Object {
         let plan = self.of(&wanted.plan_id);
         let retains = plan.reclaim_policy.allowed.contains(&ReclaimPolicy::Retain);
@@ -101,12 +102,12 @@ impl Plans {
         Object::from_iter([(RECLAIM_POLICY.to_owned(), policy.as_str().into())])
     }
 
-    /// What a plan says.
+    /// The settings of a plan.
     pub(crate) fn of(&self, id: &PlanId) -> &DatabasePlan {
         self.plans.get(id).map_or(&self.other, |(_, plan)| plan)
     }
 
-    /// What kind of service it belongs to.
+    /// The kind of the plan's service.
     pub(crate) fn kind(&self, id: &PlanId) -> ServiceKind {
         self.plans.get(id).map_or(ServiceKind::CockroachDb, |(kind, _)| *kind)
     }
@@ -131,8 +132,8 @@ impl Plans {
         InstanceParameters::read(&wanted.parameters)?.check(self.of(&wanted.plan_id))
     }
 
-    /// See [`super::super::Provider::check_update`]. What stays as it is was allowed once; a new plan must allow it, too, unless it
-    /// cannot be changed any more.
+    /// See [`super::super::Provider::check_update`]. A parameter that does not change was allowed once; a new plan
+    /// must allow it, too, unless the parameter cannot change any more.
     pub(crate) fn check_update(&self, from: &InstanceSpec, to: &InstanceSpec) -> Result<(), Unacceptable> {
         let (had, wanted) =
             (InstanceParameters::read(&from.parameters)?, InstanceParameters::read(&to.parameters)?);
@@ -165,7 +166,7 @@ impl Plans {
 }
 
 impl InstanceParameters {
-    /// Reads what an instance was asked to be.
+    /// Parses the parameters of an instance.
     ///
     /// # Errors
     /// Names the parameter that is unknown or malformed.
@@ -173,10 +174,10 @@ impl InstanceParameters {
         read(parameters)
     }
 
-    /// Whether the plan allows it.
+    /// Checks whether the plan allows the parameters.
     ///
     /// # Errors
-    /// Names the parameter and what is allowed.
+    /// Names the parameter and the allowed values.
     pub(crate) fn check(&self, plan: &DatabasePlan) -> Result<(), Unacceptable> {
         if let Some(encoding) = &self.encoding {
             one_of("encoding", encoding, plan.encodings.iter())?;
@@ -195,19 +196,20 @@ impl InstanceParameters {
         refusing("reclaimPolicy", plan.reclaim_policy.take(self.reclaim_policy)).map(drop)
     }
 
-    /// These without what the instance started from, which no change can concern.
+    /// Removes the parameters that only apply at creation.
     fn without_origin(self) -> Self {
         Self { encoding: None, template: None, ..self }
     }
 
-    /// These without what the instance has already.
+    /// Removes the parameters that the instance already has.
     fn without(mut self, had: &Self) -> Self {
         self.extensions.retain(|extension| !had.extensions.contains(extension));
         self.reclaim_policy = self.reclaim_policy.filter(|policy| had.reclaim_policy != Some(*policy));
         self
     }
 
-    /// Whether an instance that was made with these can come to have others: what it started from stays.
+    /// Checks whether an instance with these parameters can change to `to`: parameters that only apply at creation
+    /// cannot change.
     ///
     /// # Errors
     /// Names the parameter that cannot change.
@@ -221,28 +223,28 @@ impl InstanceParameters {
         }
     }
 
-    /// The encoding, if it is not the engine's own.
+    /// The encoding, unless it is the engine's default.
     pub(crate) fn encoding<'a>(&'a self, plan: &'a DatabasePlan) -> Option<&'a str> {
         self.encoding.as_ref().or_else(|| plan.encodings.first()).map(String::as_str)
     }
 }
 
-/// When a binding ends.
+/// The validity of a binding's credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Expiry {
-    /// The binding is made then, by the clock of the server that ends it.
+    /// The creation time, by the clock of the server that enforces the expiry.
     pub(crate) begins_at: Timestamp,
-    /// The credentials end then.
+    /// When the credentials expire.
     pub(crate) ends_at: Timestamp,
-    /// They are best renewed by then: a third of their time is left for it.
+    /// When to renew the credentials: a third of their lifetime remains.
     pub(crate) renew_before: Timestamp,
 }
 
 impl Expiry {
-    /// That of a binding that is made now: by the server's clock, which is the one that counts.
+    /// The validity of a binding that is created at `now`, by the server's clock.
     pub(crate) fn of(lifetime: Lifetime, now: Timestamp) -> Self {
         let after = |length: Duration| {
-            // Lifetimes are a hundred years at most, and timestamps reach to the year 9999.
+            // Lifetimes are at most a hundred years, and timestamps reach the year 9999.
             let length = SignedDuration::try_from(length).unwrap_or(SignedDuration::ZERO);
             now.checked_add(length).unwrap_or(Timestamp::MAX).round(Unit::Second).unwrap_or(Timestamp::MAX)
         };
@@ -252,7 +254,7 @@ impl Expiry {
 }
 
 impl BindingParameters {
-    /// Reads what a binding was asked to be.
+    /// Parses the parameters of a binding.
     ///
     /// # Errors
     /// Names the parameter that is unknown or malformed.
@@ -260,7 +262,7 @@ impl BindingParameters {
         read(parameters)
     }
 
-    /// What the binding may do with the data.
+    /// The binding's access to the data.
     ///
     /// # Errors
     /// Names what the plan allows.
@@ -268,10 +270,10 @@ impl BindingParameters {
         refusing("access", plan.access.take(self.access))
     }
 
-    /// How long it lasts; `None` is for good, which a certificate cannot be.
+    /// The binding's lifetime; `None` is unlimited, which certificates do not support.
     ///
     /// # Errors
-    /// Names the most that the plan allows.
+    /// Names the maximum that the plan allows.
     pub(crate) fn lifetime(self, plan: &DatabasePlan) -> Result<Option<Lifetime>, Unacceptable> {
         let lifetime = refusing("validFor", plan.valid_for.take(self.valid_for))?;
         Ok(match plan.credentials {
@@ -281,7 +283,7 @@ impl BindingParameters {
     }
 }
 
-/// What parameters say of the data's end. What cannot be read is taken for the word that loses nothing.
+/// The reclaim policy in the parameters. An unreadable value counts as the policy that loses no data.
 fn stated(parameters: &Object) -> Option<ReclaimPolicy> {
     let stated = parameters.get(RECLAIM_POLICY).filter(|value| !value.is_null())?;
     Some(ReclaimPolicy::deserialize(stated).unwrap_or(ReclaimPolicy::Retain))

@@ -3,19 +3,19 @@
 use rand::distr::{Alphanumeric, SampleString};
 use secrecy::{ExposeSecret, SecretString};
 
-/// 190 bits; letters and digits only, so that no URL needs to quote them.
+/// 190 bits; only letters and digits, so that no URL needs to encode them.
 const LENGTH: usize = 32;
 
-/// One of each kind of characters that `validate_password.policy=MEDIUM` of MySQL asks for, all of which a URL takes as they
-/// are: <https://dev.mysql.com/doc/refman/8.4/en/validate-password-options-variables.html>.
+/// One character of each class that MySQL's `validate_password.policy=MEDIUM` requires, all of which are valid in a
+/// URL: <https://dev.mysql.com/doc/refman/8.4/en/validate-password-options-variables.html>.
 const EVERY_KIND: &str = "-0aA";
 
-/// A new password, from the thread's cryptographic generator.
+/// A new password from the thread's cryptographic random generator.
 pub(crate) fn generate() -> SecretString {
     Alphanumeric.sample_string(&mut rand::rng(), LENGTH).into()
 }
 
-/// A password that a server's policy takes, too.
+/// A password that also satisfies a server's password policy.
 pub(crate) fn of_every_kind(generated: &SecretString) -> SecretString {
     format!("{}{EVERY_KIND}", generated.expose_secret()).into()
 }

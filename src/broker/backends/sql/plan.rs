@@ -1,5 +1,5 @@
-//! What a plan of a database service says about its instances and bindings: where they start from, what they may ask for, and
-//! how long they last. Users may ask only for what the plan allows. The JSON Schemas in `schemas` tell platforms what that is.
+//! The settings of a database plan: what instances start from, which parameters users may set, and how long bindings
+//! last. `schemas` publishes what a plan allows to platforms as JSON Schemas.
 
 mod schemas;
 
@@ -10,42 +10,42 @@ use serde::Deserialize;
 use super::{connection_limit::ConnectionLimit, service_kind::ServiceKind, settings::ServerSettings};
 use crate::broker::config::{ConfigError, Kinds, Lifetime, ReclaimPolicy, SslMode};
 
-/// See the module.
+/// The settings of a database plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct DatabasePlan {
-    /// What bindings may do with the data.
+    /// The access of bindings to the data.
     pub(crate) access: Choice<Access>,
-    /// How long bindings last.
+    /// The lifetime of bindings.
     pub(crate) valid_for: Validity,
-    /// The encodings, or character sets, that an instance may have; the first is the default. Empty: the engine's own.
+    /// The allowed encodings, or character sets; the first is the default. Empty: the engine's default only.
     pub(crate) encodings: Vec<String>,
     /// The extensions that an instance may have.
     pub(crate) extensions: Vec<String>,
-    /// The databases that an instance may start as a copy of: what users call each, and its name on the server.
+    /// The databases that an instance may start as a copy of: the name for users, and the name on the server.
     pub(crate) templates: BTreeMap<String, String>,
-    /// What becomes of the data when an instance is deleted.
+    /// What happens to the data when an instance is deleted.
     pub(crate) reclaim_policy: Choice<ReclaimPolicy>,
-    /// What bindings say about TLS; see [`DatabasePlan::sslmode_on`] for when it is left out.
+    /// The TLS mode in bindings; see [`DatabasePlan::sslmode_on`] for the default.
     pub(crate) sslmode: Option<SslMode>,
-    /// What bindings log in with.
+    /// How bindings authenticate.
     pub(crate) credentials: CredentialKind,
-    /// How many connections each binding may have open; [`ConnectionLimit::DEFAULT`] where it is left out and the engine has
-    /// such a limit.
+    /// The connection limit of each binding; the default is [`ConnectionLimit::DEFAULT`] on engines that have such a
+    /// limit.
     pub(crate) max_connections_per_binding: Option<ConnectionLimit>,
 }
 
-/// A default, and what may be asked for instead.
+/// A default and the allowed values.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "Stated<T>", bound = "T: Kinds + Deserialize<'de>")]
 pub(crate) struct Choice<T: Kinds> {
-    /// For whoever asks for nothing.
+    /// The value when a user sets none.
     pub(crate) default: T,
-    /// All that may be asked for.
+    /// The values that a user may set.
     pub(crate) allowed: Vec<T>,
 }
 
-/// A [`Choice`] as it is written.
+/// A [`Choice`] as written in the configuration.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stated<T> {
@@ -53,37 +53,37 @@ struct Stated<T> {
     allowed: Option<Vec<T>>,
 }
 
-/// What a binding may do with an instance's data.
+/// A binding's access to an instance's data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Access {
-    /// Everything, the schema included.
+    /// Everything, including the schema.
     #[default]
     Owner,
     /// Read and change rows.
     ReadWrite,
-    /// Read.
+    /// Read rows.
     ReadOnly,
 }
 
-/// What a binding logs in with.
+/// How a binding authenticates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum CredentialKind {
     /// A password.
     #[default]
     Password,
-    /// A client certificate, which the server's client CA signs.
+    /// A client certificate, signed by the server's client CA.
     Certificate,
 }
 
-/// How long bindings last.
+/// The lifetime of bindings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Validity {
-    /// Those that do not say; for good if left out.
+    /// For bindings that set none; unlimited if absent.
     pub(crate) default: Option<Lifetime>,
-    /// At most; for good if left out.
+    /// The maximum; unlimited if absent.
     pub(crate) maximum: Option<Lifetime>,
 }
 
@@ -105,7 +105,7 @@ impl<T: Kinds> Default for Choice<T> {
     }
 }
 
-/// Without a word on what is allowed, the default is, beside what always is.
+/// Without `allowed`, the default is allowed, in addition to the values that are always allowed.
 impl<T: Kinds> From<Stated<T>> for Choice<T> {
     fn from(Stated { default, allowed }: Stated<T>) -> Self {
         let default = default.unwrap_or_default();
@@ -118,10 +118,10 @@ impl<T: Kinds> From<Stated<T>> for Choice<T> {
 }
 
 impl<T: Kinds> Choice<T> {
-    /// What is asked for, or the default.
+    /// The requested value, or the default.
     ///
     /// # Errors
-    /// Names what is allowed.
+    /// Names the allowed values.
     pub(crate) fn take(&self, asked: Option<T>) -> Result<T, String> {
         match asked {
             None => Ok(self.default),
@@ -147,7 +147,7 @@ impl<T: Kinds> Choice<T> {
 }
 
 impl DatabasePlan {
-    /// Checks what the fields say together, and that the kind of service can do it; `field` is where they stand.
+    /// Checks that the fields are consistent and that the kind of service supports them; `field` is the plan's path.
     pub(crate) fn check(&self, kind: ServiceKind, field: &str) -> Result<(), ConfigError> {
         let at = |name: &str| format!("{field}.{name}");
         self.access.check(&at("access"))?;
@@ -179,7 +179,7 @@ impl DatabasePlan {
         Ok(())
     }
 
-    /// What bindings on a server say about TLS: without a word from the plan, applications encrypt if the broker does.
+    /// The TLS mode in bindings on a server. Without a setting in the plan, applications encrypt if the broker does.
     pub(crate) fn sslmode_on(&self, server: &ServerSettings) -> SslMode {
         self.sslmode.unwrap_or(match server.sslmode {
             SslMode::Disable => SslMode::Disable,
@@ -187,13 +187,13 @@ impl DatabasePlan {
         })
     }
 
-    /// How many connections each binding may have open at the same time; `None` is as many as the server has.
+    /// The connection limit of each binding; `None` is the server's limit.
     pub(crate) fn connections(&self) -> Option<u32> {
         self.max_connections_per_binding.unwrap_or(ConnectionLimit::DEFAULT).at_most()
     }
 }
 
-/// The words become an `enum` of a JSON Schema, which holds each once.
+/// The values become an `enum` of a JSON Schema, which must not repeat a value.
 fn refuse_repeated(words: &[impl AsRef<str>], field: &str) -> Result<(), ConfigError> {
     let mut seen = HashSet::new();
     match words.iter().map(AsRef::as_ref).find(|word| !seen.insert(*word)) {
@@ -206,10 +206,10 @@ fn refuse_repeated(words: &[impl AsRef<str>], field: &str) -> Result<(), ConfigE
 }
 
 impl Validity {
-    /// How long a binding lasts that asks for so much; `None` is for good.
+    /// The lifetime of a binding that requests `asked`; `None` is unlimited.
     ///
     /// # Errors
-    /// Names the most that the plan allows.
+    /// Names the maximum that the plan allows.
     pub(crate) fn take(self, asked: Option<Lifetime>) -> Result<Option<Lifetime>, String> {
         match (asked, self.maximum) {
             (None, maximum) => Ok(self.default.or(maximum)),

@@ -1,4 +1,4 @@
-//! What SQL databases hold, in the words of `bindery sweep`.
+//! The kinds of resources on an SQL server, as `bindery sweep` names them.
 
 /// A database.
 pub(super) const DATABASE: &str = "database";

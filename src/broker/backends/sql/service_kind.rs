@@ -1,11 +1,11 @@
-//! The types of database services, and what their bindings call the environment variables.
+//! The types of database services, and the default environment variables of their bindings.
 
 use std::fmt;
 
-/// What provides a service: a database per instance and a user per binding.
+/// The type of a service that gives each instance a database and each binding a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ServiceKind {
-    /// On a CockroachDB cluster, or on a PostgreSQL server that stands in for one.
+    /// On a CockroachDB cluster, or on a PostgreSQL server instead.
     CockroachDb,
     /// On a PostgreSQL server.
     PostgreSql,
@@ -14,7 +14,7 @@ pub(crate) enum ServiceKind {
 }
 
 impl ServiceKind {
-    /// The word for it.
+    /// The type's name.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::CockroachDb => "cockroachdb",
@@ -23,7 +23,7 @@ impl ServiceKind {
         }
     }
 
-    /// The environment variables of a binding whose configuration names none: the name of each, and the key of its value.
+    /// The environment variables of bindings without configured ones: pairs of a variable and the key of its value.
     pub(crate) fn variables(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::CockroachDb => &[("COCKROACH_URL", "uri")],

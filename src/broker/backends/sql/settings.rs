@@ -1,4 +1,4 @@
-//! How to reach a database server as its administrator, and where applications reach it.
+//! The settings of a database server: how bindery connects as the administrator, and where applications connect.
 
 use std::path::PathBuf;
 
@@ -15,23 +15,23 @@ use crate::{
 /// A database server and how its administrator logs in.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerSettings {
-    /// What plans and records call it.
+    /// The backend's name in plans and records.
     pub(crate) name: BackendName,
     /// Host name or address.
     pub(crate) host: String,
     /// TCP port.
     pub(crate) port: u16,
-    /// The host that applications get, such as a pooler's; `host` if there is none.
+    /// The host for applications, such as a connection pooler's; the default is `host`.
     pub(crate) client_host: Option<String>,
-    /// The TCP port that applications get; `port` if there is none.
+    /// The TCP port for applications; the default is `port`.
     pub(crate) client_port: Option<u16>,
-    /// The administrator; `docs/databases.md` tells the rights that it needs. No superuser.
+    /// The administrator; not a superuser. `docs/databases.md` lists the rights that it needs.
     pub(crate) user: String,
-    /// The administrator's password; none when a client certificate is enough.
+    /// The administrator's password; none if a client certificate is enough.
     pub(crate) password: Option<PasswordSource>,
-    /// The database to be in while others are made and dropped; of no use on MySQL.
+    /// The database to connect to while others are created and dropped; unused on MySQL.
     pub(crate) database: String,
-    /// How the connection is protected.
+    /// The TLS mode of the connection.
     pub(crate) sslmode: SslMode,
     /// The CA's certificates, PEM.
     pub(crate) ca_file: Option<PathBuf>,
@@ -39,13 +39,13 @@ pub(crate) struct ServerSettings {
     pub(crate) cert_file: Option<PathBuf>,
     /// The client's key, PEM.
     pub(crate) key_file: Option<PathBuf>,
-    /// Sessions that the broker has open there at the same time, at most.
+    /// The maximum number of sessions that the broker has open on the server.
     pub(crate) max_connections: usize,
-    /// What signs the client certificates of bindings that have one.
+    /// The CA that signs the client certificates of bindings.
     pub(crate) client_ca: Option<ClientCa>,
 }
 
-/// A certificate authority whose client certificates a server takes as a login (`cert` authentication).
+/// A certificate authority whose client certificates a server accepts for logins (`cert` authentication).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct ClientCa {
@@ -55,7 +55,7 @@ pub(crate) struct ClientCa {
     pub(crate) key_file: PathBuf,
 }
 
-/// The fields of a backend that is a database server.
+/// The settings of a backend that is a database server.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Fields {
@@ -75,19 +75,19 @@ struct Fields {
     client_ca: Option<ClientCa>,
 }
 
-/// The secret of [`BackendSettings`] that is the administrator's password where no file holds it.
+/// The secret of [`BackendSettings`] that holds the administrator's password if no file does.
 const PASSWORD: &str = "password";
 
 impl ServerSettings {
-    /// The maintenance database that exists on PostgreSQL and on CockroachDB alike.
+    /// The maintenance database, which exists on PostgreSQL and on CockroachDB.
     const DEFAULT_DATABASE: &str = "postgres";
-    /// [`ServerSettings::max_connections`] unless told otherwise.
+    /// The default of [`ServerSettings::max_connections`].
     const DEFAULT_CONNECTIONS: usize = 32;
 
-    /// Reads the settings of a backend.
+    /// Parses the settings of a backend.
     ///
     /// # Errors
-    /// When a field is unknown, missing or cannot be as it is; the error names its path.
+    /// When a field is unknown, missing or invalid; the error names its path.
     pub(crate) fn read(backend: &BackendSettings) -> Result<Self, ConfigError> {
         let fields: Fields = backend.settings.parse()?;
         let given = backend.settings.secret(PASSWORD).cloned().map(PasswordSource::Given);
@@ -110,7 +110,7 @@ impl ServerSettings {
         settings.checked(backend.settings.field())
     }
 
-    /// Warns of a connection that is encrypted to a server which nobody verifies.
+    /// Logs a warning if the connection is encrypted but the server is not verified.
     pub(crate) fn warn_of_missing_ca(&self) {
         if self.sslmode == SslMode::Require && self.ca_file.is_none() {
             tracing::warn!(
@@ -121,7 +121,7 @@ impl ServerSettings {
         }
     }
 
-    /// How the connection is protected.
+    /// The protection of the connection.
     pub(crate) fn protection(&self) -> Protection<'_> {
         Protection {
             sslmode: self.sslmode,
@@ -131,23 +131,23 @@ impl ServerSettings {
         }
     }
 
-    /// The server as the log names it.
+    /// The server's name in the log.
     pub(crate) fn address(&self) -> String {
         format!("{} ({}:{})", self.name, self.host, self.port)
     }
 
-    /// Where applications reach the server, as a binding tells it.
+    /// The endpoint that a binding publishes.
     pub(crate) fn endpoint(&self) -> Endpoint {
         let (host, port) = self.for_clients();
         Endpoint { host: host.to_owned(), ports: vec![port.to_string()], protocol: Some("tcp".to_owned()) }
     }
 
-    /// Where applications connect to: host and port.
+    /// The host and port for applications.
     pub(crate) fn for_clients(&self) -> (&str, u16) {
         (self.client_host.as_deref().unwrap_or(&self.host), self.client_port.unwrap_or(self.port))
     }
 
-    /// Checks what the fields say together; `field` is where they stand.
+    /// Checks that the fields are consistent; `field` is the backend's path.
     fn checked(self, field: &str) -> Result<Self, ConfigError> {
         if self.host.is_empty() {
             return Err(ConfigError::missing(format!("{field}.host"), "name the server's host"));

@@ -1,4 +1,4 @@
-//! Making logins.
+//! Creating logins.
 
 use super::{
     super::error::Problem,
@@ -64,7 +64,7 @@ impl Databases {
         Ok(self.bound(credentials::credentials(self.server.settings.for_clients(), shown), expiry))
     }
 
-    /// Marks a login, unless it is somebody else's.
+    /// Marks a login, unless the login belongs to another owner.
     async fn mark_login(
         &self,
         session: &mut Session,
@@ -84,7 +84,7 @@ impl Databases {
         session.run([self.marks.write(mark, binding.as_str(), expiry.map(|expiry| expiry.ends_at))]).await
     }
 
-    /// The text of the CA's file, for applications that verify the server or can choose to.
+    /// The text of the CA file, for applications that verify the server or can choose to.
     async fn ca(&self, sslmode: SslMode) -> Result<Option<String>, SqlError> {
         let Some(path) = self.server.settings.ca_file.clone().filter(|_| sslmode != SslMode::Disable) else {
             return Ok(None);
@@ -106,7 +106,7 @@ impl Databases {
     }
 }
 
-/// Makes a login that is marked, or what there is of it, as it is to be now.
+/// Creates a marked login, or brings an existing one up to date.
 async fn make_login(
     session: &mut Session,
     mark: &Mark,
@@ -116,7 +116,8 @@ async fn make_login(
     let dialect = session.dialect();
     let grant = Statement::grant(access, &dialect.grant_name(&mark.database), entry.login);
     if has_login(session, entry.login).await? {
-        // It may have had other rights. It gets in last.
+        // An existing login may have had other rights. Set the password last, so that nobody logs in before the rights
+        // are set.
         session.run([Statement::revoke_all(entry.login), grant, dialect.set_password(entry)]).await
     } else {
         session.run([dialect.create_login(entry), grant]).await

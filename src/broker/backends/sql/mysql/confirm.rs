@@ -1,4 +1,5 @@
-//! Whether a server has what the records say: databases and accounts are dropped and restored by administrators, too.
+//! Checks whether a server still has what the records say: administrators drop and restore databases and accounts,
+//! too.
 
 use super::{
     BindingSpec, Confirmed, Databases, InstanceSpec,
@@ -10,8 +11,8 @@ use super::{
 };
 
 impl Databases {
-    /// Whether an instance, and a binding of it, is there. A login that is gets the limit of its plan, which may be another
-    /// one now.
+    /// Checks that an instance, and optionally a binding of it, exists. Applies the plan's connection limit to an
+    /// existing login, because the plan may have changed.
     pub(super) async fn confirm_once(
         &self,
         instance: &InstanceSpec,

@@ -1,5 +1,5 @@
-//! Connections to a server as its administrator: logging in, TLS, timeouts, running statements, and what the server turns
-//! out to be. Passwords, the CA and the client's certificate are read anew for each connection.
+//! Administrator connections to a server: login, TLS, timeouts, statements, and detection of the engine. Passwords,
+//! the CA and the client certificate are read again for each connection.
 
 use std::{fmt, time::Duration};
 
@@ -19,26 +19,26 @@ use super::{
 use crate::broker::{config::SslMode, tls};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Reading takes no longer, or something is wrong.
+/// A read that takes longer has a problem.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// A database that is dropped may be large.
+/// Dropping a large database takes long.
 const CHANGE_TIMEOUT: Duration = Duration::from_mins(5);
-/// Before gateways and firewalls forget a connection on which nothing happens.
+/// Shorter than the time after which gateways and firewalls drop an idle connection.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// Seconds, as [`SET_UP`] says.
+/// In seconds; must match [`SET_UP`].
 pub(super) const LOCK_WAIT: u64 = 10;
-/// What a session starts with: a wait for somebody else's lock ends with an error (for a table it is a year otherwise), the
-/// server ends a session that the broker forgot, and neither quoting nor time depends on the server's settings.
+/// The settings of every session: waiting for a lock ends with an error (the default for tables is a year), the server
+/// ends a session that the broker abandoned, and neither quoting nor time zones depend on the server's settings.
 const SET_UP: &str = "SET SESSION autocommit = 1, lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, wait_timeout = 600, \
     time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'";
 
-/// What a server is.
+/// The engine and version of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Engine {
     MySql {
         major: u32,
         minor: u32,
-        /// `partial_revokes`: GRANT takes a database's name as it is, not as a pattern.
+        /// `partial_revokes`: GRANT takes a database's name literally, not as a pattern.
         literal_grants: bool,
     },
     MariaDb {
@@ -48,10 +48,10 @@ pub(super) enum Engine {
 }
 
 impl Engine {
-    /// Reads the text of `SELECT VERSION()`.
+    /// Parses the result of `SELECT VERSION()`.
     pub(super) fn parse(version: &str) -> Option<Self> {
         let is_mariadb = version.contains("MariaDB");
-        // Some proxies put the number in front that MariaDB gives to old replicas.
+        // Some proxies keep the prefix that MariaDB sends to old replicas.
         let numbers = version.strip_prefix("5.5.5-").filter(|_| is_mariadb).unwrap_or(version);
         let mut numbers = numbers.split(|c: char| !c.is_ascii_digit()).map(str::parse);
         let (major, minor) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
@@ -72,9 +72,9 @@ impl Engine {
         }
     }
 
-    /// The oldest version that will do, if this one is older. MySQL before 8.0 has neither the right to end other
-    /// accounts' sessions alone (`CONNECTION_ADMIN`) nor `caching_sha2_password`; MariaDB has `CONNECTION ADMIN` since
-    /// 10.5.2, and 10.6 is the first long-term release with it.
+    /// The oldest supported version, if this version is older. MySQL before 8.0 has neither a separate right to end
+    /// other accounts' sessions (`CONNECTION_ADMIN`) nor `caching_sha2_password`. MariaDB has `CONNECTION ADMIN` since
+    /// 10.5.2, and 10.6 is its first long-term release with it.
     pub(super) fn too_old(self) -> Option<&'static str> {
         match self {
             Self::MySql { major, .. } if major < 8 => Some("MySQL 8.0"),
@@ -93,14 +93,14 @@ impl fmt::Display for Engine {
     }
 }
 
-/// A row as the text protocol brings it.
+/// A row of the text protocol.
 pub(super) type Texts = Vec<Option<String>>;
 
 /// An open connection to a server.
 pub(super) struct Session {
     conn: Conn,
     engine: Engine,
-    /// Whether a statement was sent and not answered, or the connection broke.
+    /// Whether a statement has no answer yet, or the connection broke.
     is_unanswered: bool,
     /// Held while the session is in use.
     pub(super) permit: Option<OwnedSemaphorePermit>,
@@ -123,12 +123,12 @@ impl Session {
         let version: Option<String> = conn.query_first("SELECT VERSION()").await?;
         let mut engine = version.as_deref().and_then(Engine::parse).ok_or(ConnectError::UnknownEngine)?;
         if let Engine::MySql { literal_grants, .. } = &mut engine {
-            // https://dev.mysql.com/doc/refman/8.4/en/partial-revokes.html; unknown before 8.0.16, so it is not named
-            // as a variable.
+            // https://dev.mysql.com/doc/refman/8.4/en/partial-revokes.html. Servers before 8.0.16 do not know the
+            // variable, so SHOW finds no row where SELECT would fail.
             let row: Option<Row> = conn.query_first("SHOW GLOBAL VARIABLES LIKE 'partial_revokes'").await?;
             *literal_grants = row.is_some_and(|row| texts(row).get(1) == Some(&Some("ON".to_owned())));
         }
-        // MySQL's super_read_only turns read_only on, too.
+        // MySQL's super_read_only sets read_only, too.
         let read_only: Option<String> = conn.query_first("SELECT @@GLOBAL.read_only").await?;
         if read_only.is_some_and(|value| !["0", "OFF"].contains(&value.as_str())) {
             return Err(ConnectError::ReadOnly);
@@ -144,13 +144,13 @@ impl Session {
         self.engine.dialect()
     }
 
-    /// Whether it can be used by others.
+    /// Whether the session can be used again.
     pub(super) fn is_usable(&self) -> bool {
         !self.is_unanswered
     }
 
-    /// Runs statements one after the other. Those that change the schema or accounts end a transaction on either engine,
-    /// so there are none.
+    /// Runs statements one after the other, without a transaction: on both engines, statements that change the schema
+    /// or accounts commit implicitly.
     pub(super) async fn run(
         &mut self,
         statements: impl IntoIterator<Item = Statement>,
@@ -169,7 +169,7 @@ impl Session {
         Ok(())
     }
 
-    /// The rows of a query that only reads.
+    /// The rows of a read-only query.
     pub(super) async fn rows(&mut self, does: &'static str, sql: &str) -> Result<Vec<Texts>, SqlError> {
         self.is_unanswered = true;
         let ran = timeout(READ_TIMEOUT, self.conn.query(sql)).await;
@@ -186,7 +186,7 @@ impl Session {
     }
 }
 
-/// Whether an answer is the connection's last: the server's own refusals leave it as it is, but for its end.
+/// Whether an error ends the connection. The server's own errors do not, except those that report the session's end.
 fn breaks<T>(answer: &Result<T, mysql_async::Error>) -> bool {
     match answer {
         Ok(_) => false,
@@ -195,7 +195,7 @@ fn breaks<T>(answer: &Result<T, mysql_async::Error>) -> bool {
     }
 }
 
-/// The text protocol has bytes and NULL only.
+/// The text protocol has only bytes and NULL.
 fn texts(row: Row) -> Texts {
     let text = |value| match value {
         Value::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
@@ -211,10 +211,10 @@ async fn settings(server: &ServerSettings, password: Option<&SecretString>) -> R
         .user(Some(server.user.as_str()))
         .tcp_keepalive(Some(KEEPALIVE))
         .pass(password.map(ExposeSecret::expose_secret))
-        // What is configured is what is connected to, also on the same machine.
+        // Connect to the configured address even on the same machine.
         .prefer_socket(false)
         .stmt_cache_size(0)
-        // Known, so that nobody asks for them at each connection.
+        // A fixed value saves a query per connection.
         .max_allowed_packet(Some(16 << 20))
         .wait_timeout(Some(600))
         .init(vec![SET_UP])
@@ -225,26 +225,26 @@ async fn settings(server: &ServerSettings, password: Option<&SecretString>) -> R
     Ok(builder.into())
 }
 
-/// The name that `verify-ca` puts in place of the server's.
+/// The server name that `verify-ca` uses.
 const ANY_NAME: &str = "NotValidForName";
 
-/// What libpq's words mean, as in [`tls`].
+/// The TLS settings of libpq's `sslmode`, as in [`tls`].
 async fn tls(server: &ServerSettings) -> Result<SslOpts, ConnectError> {
-    // The driver's errors do not say which of the files it cannot use.
+    // The driver's errors do not name the file, so check the files first.
     drop(tls::client_config(server.protection()).await.map_err(ConnectProblem::from)?);
     let mut options = SslOpts::default();
     if let (Some(certificate), Some(key)) = (server.cert_file.clone(), server.key_file.clone()) {
         options = options.with_client_identity(Some(ClientIdentity::new(certificate.into(), key.into())));
     }
     let Some(ca_file) = server.ca_file.clone() else {
-        // The server proves that it has its certificate's key, and nothing else. The driver wants some roots though.
+        // The server proves only that it has the key of its certificate. The driver needs root certificates anyway.
         return Ok(options.with_danger_accept_invalid_certs(true));
     };
     options = options.with_root_certs(vec![ca_file.into()]).with_disable_built_in_roots(true);
     Ok(match server.sslmode {
         SslMode::VerifyFull => options,
-        // mysql_async 0.37 takes an error for one of the name if its text holds this word. That of rustls, which comes
-        // after the chain was found good, does not, but it holds the name that was looked for.
+        // mysql_async 0.37 accepts any TLS error whose text contains this word as an error of the server's name. The
+        // error of rustls, raised after the chain was verified, lacks the word but contains the expected name.
         _ => {
             options.with_danger_skip_domain_validation(true).with_danger_tls_hostname_override(Some(ANY_NAME))
         }

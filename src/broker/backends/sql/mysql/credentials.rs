@@ -1,6 +1,6 @@
-//! A binding's credentials: the well-known keys of the Service Binding specification, a URI that the Node.js driver `mysql2`
-//! takes, a `jdbcURL` that both JDBC drivers take, and the server's CA. `docs/clients.md` tells what each client makes of
-//! them.
+//! A binding's credentials: the well-known keys of the Service Binding specification, a URI for the Node.js driver
+//! `mysql2`, a `jdbcURL` for both JDBC drivers, and the server's CA. `docs/clients.md` describes what each client does
+//! with them.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
@@ -10,10 +10,10 @@ use crate::{
     osb::{Credentials, Object},
 };
 
-/// What a path in a URL is written with; all else is quoted.
+/// Every character outside of this set is percent-encoded in the path of a URL.
 const IN_PATH: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_');
 
-/// What an application is shown.
+/// The values that become credentials.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ShownFields<'a> {
     pub(super) database: &'a str,
@@ -22,11 +22,11 @@ pub(super) struct ShownFields<'a> {
     pub(super) sslmode: SslMode,
     /// The CA's certificates, PEM.
     pub(super) ca: Option<&'a str>,
-    /// The folder in which applications find the keys as files.
+    /// The folder where applications find the credentials as files.
     pub(super) mounted_at: Option<&'a str>,
 }
 
-/// The credentials as an application gets them, with the host and the port that it connects to.
+/// The credentials of an application, with the host and port that it connects to.
 pub(super) fn credentials((host, port): (&str, u16), shown: ShownFields<'_>) -> Credentials {
     let ShownFields { database, login, password, ca, .. } = shown;
     let password = password.expose_secret();
@@ -53,9 +53,9 @@ pub(super) fn credentials((host, port): (&str, u16), shown: ShownFields<'_>) -> 
 }
 
 impl ShownFields<'_> {
-    /// The parameters of the URI: `ssl-mode` and `ssl-ca` are MySQL's own
-    /// (<https://dev.mysql.com/doc/refman/8.4/en/connecting-using-uri-or-key-value-pairs.html>). `mysql2` does not know them
-    /// and reads `ssl` as JSON (`lib/connection_config.js`, `parseUrl`); without it, it does not encrypt at all.
+    /// The TLS parameters of the URI: `ssl-mode` and `ssl-ca` are MySQL's own
+    /// (<https://dev.mysql.com/doc/refman/8.4/en/connecting-using-uri-or-key-value-pairs.html>). `mysql2` ignores both
+    /// and reads `ssl` as JSON (`lib/connection_config.js`, `parseUrl`); without `ssl` it does not encrypt.
     fn tls(&self) -> String {
         let mut parameters = format!("ssl-mode={}", mode(self.sslmode));
         if let Some(file) = self.ca_file() {
@@ -70,9 +70,10 @@ impl ShownFields<'_> {
         format!("{parameters}&ssl={}", utf8_percent_encode(for_node, NON_ALPHANUMERIC))
     }
 
-    /// The parameters of the `jdbcURL`. MySQL Connector/J takes these words for `sslMode`, MariaDB Connector/J 3 takes them as
-    /// aliases of its own (`org.mariadb.jdbc.export.SslMode`), and `jdbc:mysql` only with `permitMysqlScheme`. Only MariaDB's
-    /// reads a CA from a PEM file, `serverSslCert`. Either ignores the other's.
+    /// The TLS parameters of the `jdbcURL`. MySQL Connector/J accepts these values of `sslMode`; MariaDB Connector/J 3
+    /// accepts them as aliases of its own (`org.mariadb.jdbc.export.SslMode`), and accepts `jdbc:mysql` only with
+    /// `permitMysqlScheme`. Only MariaDB's driver reads a CA from a PEM file, `serverSslCert`. Each driver ignores the
+    /// other's parameters.
     fn tls_for_java(&self) -> String {
         let parameters = format!("sslMode={}&permitMysqlScheme=true", mode(self.sslmode));
         match self.ca_file() {
@@ -81,14 +82,15 @@ impl ShownFields<'_> {
         }
     }
 
-    /// The path of the CA's file as it stands in a URL, for those who verify the server.
+    /// The percent-encoded path of the CA file, if the plan verifies the server.
     fn ca_file(&self) -> Option<String> {
         let folder = self.mounted_at.filter(|_| self.sslmode.verifies() && self.ca.is_some())?;
         Some(utf8_percent_encode(&format!("{folder}/ca.crt"), &IN_PATH).to_string())
     }
 }
 
-/// MySQL's word for it: <https://dev.mysql.com/doc/refman/8.4/en/connection-options.html#option_general_ssl-mode>.
+/// MySQL's name of the mode:
+/// <https://dev.mysql.com/doc/refman/8.4/en/connection-options.html#option_general_ssl-mode>.
 fn mode(sslmode: SslMode) -> &'static str {
     match sslmode {
         SslMode::Disable => "DISABLED",

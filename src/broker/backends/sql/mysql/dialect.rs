@@ -1,5 +1,5 @@
-//! What differs between the engines: the statements about accounts, as data. Nothing here does IO, so a test reads the
-//! statements that a server would get. Those of [`Statement`] are the same everywhere.
+//! The account statements that differ between the engines, as data. Nothing here does IO, so tests can compare
+//! statements. The constructors of [`Statement`] are the same for both engines.
 
 mod mariadb;
 mod mysql;
@@ -14,32 +14,32 @@ use crate::broker::backends::sql::plan::Access;
 
 pub(super) use self::{mariadb::MariaDb, mysql::MySql};
 
-/// Whatever `default_password_lifetime` says: the broker ends a binding's credentials at their own time, and nobody renews a
-/// password (<https://dev.mysql.com/doc/refman/8.4/en/password-management.html>,
+/// Overrides `default_password_lifetime`: the broker expires credentials itself, and nobody renews a password
+/// (<https://dev.mysql.com/doc/refman/8.4/en/password-management.html>,
 /// <https://mariadb.com/kb/en/user-password-expiry/>).
 const NEVER_EXPIRES: &str = "PASSWORD EXPIRE NEVER";
 
 const CHANGES_OWN: &str = "change the administrator's password";
 
-/// A statement, and the refusals that mean that there is nothing left to do.
+/// A statement, and the errors that mean that nothing is left to do.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Statement {
     pub(super) sql: String,
-    /// What it does, in the words of an error message.
+    /// What the statement does, for error messages.
     pub(super) does: &'static str,
     pub(super) done_already: &'static [u16],
 }
 
-/// How a login is let in.
+/// How a login may connect.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry<'a> {
     pub(super) login: &'a str,
     pub(super) password: &'a SecretString,
     /// Only over TLS.
     pub(super) is_encrypted: bool,
-    /// Not at all.
+    /// The account is locked.
     pub(super) is_locked: bool,
-    /// How many connections it may have open; `None` is as many as the server allows everybody.
+    /// The maximum number of open connections; `None` is the server's default.
     pub(super) connections: Option<u32>,
 }
 
@@ -48,7 +48,7 @@ impl Entry<'_> {
         if self.is_encrypted { "REQUIRE SSL" } else { "REQUIRE NONE" }
     }
 
-    /// <https://dev.mysql.com/doc/refman/8.4/en/user-resources.html>: 0 is what `max_user_connections` says for everybody.
+    /// <https://dev.mysql.com/doc/refman/8.4/en/user-resources.html>: 0 means the server's `max_user_connections`.
     fn limit(&self) -> String {
         format!("WITH MAX_USER_CONNECTIONS {}", self.connections.unwrap_or(0))
     }
@@ -60,22 +60,22 @@ impl Entry<'_> {
 
 /// The account statements of one engine.
 pub(super) trait Dialect: Send + Sync {
-    /// Makes a login that does not exist yet.
+    /// Creates a login that does not exist yet.
     fn create_login(&self, entry: Entry<'_>) -> Statement;
 
     /// Gives an existing login a new password, and locks or unlocks it.
     fn set_password(&self, entry: Entry<'_>) -> Statement;
 
-    /// Gives the administrator that is logged in another password. Its sessions go on.
+    /// Changes the password of the administrator that is logged in. Open sessions continue.
     fn change_own_password(&self, next: &SecretString) -> Statement;
 
-    /// Makes a password that the engine takes out of a generated one.
+    /// Turns a generated password into one that the engine accepts.
     fn password(&self, generated: SecretString) -> SecretString;
 
-    /// What a database is called in GRANT.
+    /// The name of a database in GRANT.
     fn grant_name(&self, database: &str) -> String;
 
-    /// The right that it takes to end sessions of others.
+    /// The right to end sessions of other accounts.
     fn ending_right(&self) -> &'static str;
 }
 
@@ -89,11 +89,11 @@ impl Statement {
         self
     }
 
-    /// <https://dev.mysql.com/doc/refman/8.4/en/create-database.html>,
-    /// <https://mariadb.com/kb/en/create-database/>. Other character sets than the default come with their own collation.
+    /// <https://dev.mysql.com/doc/refman/8.4/en/create-database.html>, <https://mariadb.com/kb/en/create-database/>. A
+    /// character set other than the default brings its own collation.
     pub(super) fn create_database(name: &str, encoding: Option<&str>) -> Self {
         let encoding = match encoding {
-            // A name out of the plan's list; it is no identifier, and quoting it as one is taken all the same.
+            // The name comes from the plan. It is no identifier, but the engines accept it quoted as one.
             Some(encoding) => format!("CHARACTER SET {}", identifier(encoding)),
             None => "CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci".to_owned(),
         };
@@ -101,12 +101,12 @@ impl Statement {
         Self::new("create the database", sql)
     }
 
-    /// <https://dev.mysql.com/doc/refman/8.4/en/drop-database.html>. Grants on it stay.
+    /// <https://dev.mysql.com/doc/refman/8.4/en/drop-database.html>. Grants on the database stay.
     pub(super) fn drop_database(name: &str) -> Self {
         Self::new("drop the database", format!("DROP DATABASE IF EXISTS {}", identifier(name)))
     }
 
-    /// <https://dev.mysql.com/doc/refman/8.4/en/privileges-provided.html>; `database` is quoted already.
+    /// <https://dev.mysql.com/doc/refman/8.4/en/privileges-provided.html>; `database` is already quoted.
     pub(super) fn grant(access: Access, database: &str, login: &str) -> Self {
         let rights = match access {
             Access::Owner => "ALL PRIVILEGES",
@@ -119,27 +119,27 @@ impl Statement {
         Self::new("grant the login its access", sql)
     }
 
-    /// <https://dev.mysql.com/doc/refman/8.4/en/revoke.html>: takes CREATE USER only.
+    /// <https://dev.mysql.com/doc/refman/8.4/en/revoke.html>: needs only CREATE USER.
     pub(super) fn revoke_all(login: &str) -> Self {
         let sql = format!("REVOKE ALL PRIVILEGES, GRANT OPTION FROM {}", account(login));
         Self::new("take back what was granted to the login", sql)
     }
 
-    /// <https://dev.mysql.com/doc/refman/8.4/en/account-locking.html>: who is in stays in, and what runs as the account goes
-    /// on.
+    /// <https://dev.mysql.com/doc/refman/8.4/en/account-locking.html>: open sessions continue, and so does what runs
+    /// as the account.
     pub(super) fn lock_login(login: &str) -> Self {
         let sql = format!("ALTER USER IF EXISTS {} ACCOUNT LOCK", account(login));
         Self::new("lock the login", sql)
     }
 
-    /// <https://dev.mysql.com/doc/refman/8.4/en/alter-user.html>: the rest of the account stays as it is.
+    /// <https://dev.mysql.com/doc/refman/8.4/en/alter-user.html>: other properties of the account stay.
     pub(super) fn limit_connections(login: &str, connections: Option<u32>) -> Self {
         let limit = connections.unwrap_or(0);
         let sql = format!("ALTER USER IF EXISTS {} WITH MAX_USER_CONNECTIONS {limit}", account(login));
         Self::new("limit the login's connections", sql)
     }
 
-    /// The same page.
+    /// <https://dev.mysql.com/doc/refman/8.4/en/account-locking.html>.
     pub(super) fn unlock_login(login: &str) -> Self {
         let sql = format!("ALTER USER IF EXISTS {} ACCOUNT UNLOCK", account(login));
         Self::new("unlock the login", sql)
@@ -150,7 +150,8 @@ impl Statement {
         Self::new("end the login's session", format!("KILL CONNECTION {id}")).unless(&[NO_SUCH_SESSION])
     }
 
-    /// <https://dev.mysql.com/doc/refman/8.4/en/drop-user.html>: with what was granted to it; sessions go on.
+    /// <https://dev.mysql.com/doc/refman/8.4/en/drop-user.html>: drops the account's grants, too; open sessions
+    /// continue.
     pub(super) fn drop_login(login: &str) -> Self {
         Self::new("drop the login", format!("DROP USER IF EXISTS {}", account(login)))
     }
@@ -201,7 +202,7 @@ mod tests {
         assert_eq!(on_mysql.sql, "ALTER USER USER() IDENTIFIED BY 'secret'");
     }
 
-    /// `_` stands for any letter, unless partial revokes are on.
+    /// `_` matches any character, unless partial revokes are enabled.
     #[test]
     fn a_grant_is_for_one_database() {
         for engine in [&MariaDb as &dyn Dialect, &MySql { literal_grants: false }] {

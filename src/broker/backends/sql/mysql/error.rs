@@ -1,6 +1,6 @@
-//! What can go wrong at a server, in words for the operator: the server's message and error number, never a statement or a
-//! credential; [`SqlError::told`] puts it in words for users. The numbers are those of <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>,
-//! which MariaDB shares below 1900.
+//! Errors of a server, with texts for the operator: the server's message and error number, never a statement or a
+//! credential. [`SqlError::told`] is the text for users. The numbers are those of
+//! <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>, which MariaDB shares below 1900.
 
 use mysql_async::{DriverError, Error, IoError};
 
@@ -16,10 +16,10 @@ use crate::broker::{
     config::ConfigError,
 };
 
-/// The server has all the sessions that it takes.
+/// The server has reached its connection limit.
 const TOO_MANY_CONNECTIONS: u16 = 1040;
 const SERVER_ENDS: u16 = 1053;
-/// Its message quotes the statement.
+/// The server's message quotes the statement.
 const SYNTAX: u16 = 1064;
 const WAITED_FOR_LOCK: u16 = 1205;
 const DEADLOCK: u16 = 1213;
@@ -28,12 +28,12 @@ const NO_SUCH_HOST: u16 = 1130;
 const NO_RIGHT_TO_DATABASE: u16 = 1044;
 const NO_RIGHT_TO_TABLE: u16 = 1142;
 const NO_RIGHT: u16 = 1227;
-/// MariaDB: somebody ended this session.
+/// MariaDB: this session was killed.
 const KILLED: u16 = 1927;
 const UNKNOWN_DATABASE: u16 = 1049;
 const UNKNOWN_TABLE: u16 = 1146;
 
-/// KILL of a session that has ended.
+/// KILL of a session that has already ended.
 pub(super) const NO_SUCH_SESSION: u16 = 1094;
 /// MySQL since 8.0.22: DROP USER of an account that views, routines, triggers or events run as.
 pub(super) const IS_DEFINER: u16 = 4006;
@@ -41,12 +41,12 @@ pub(super) const IS_DEFINER: u16 = 4006;
 /// MySQL: `password_history` or `password_reuse_interval`.
 pub(super) const USED_BEFORE: u16 = 3638;
 
-/// The administrator has all the sessions that its account may have; the second is that of `GRANT … WITH`.
+/// The administrator's account has reached its session limit; the second code is for a limit set by `GRANT … WITH`.
 const TOO_MANY_OF_USER: u16 = 1203;
 const USER_LIMIT: u16 = 1226;
 const NO_ROOM: [u16; 3] = [TOO_MANY_CONNECTIONS, TOO_MANY_OF_USER, USER_LIMIT];
 
-/// A server that cannot be connected to.
+/// Why a connection failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     #[error(transparent)]
@@ -65,13 +65,13 @@ pub(super) enum ConnectError {
 }
 
 impl ConnectError {
-    /// Whether the password is not the right one.
+    /// Whether the server rejected the password.
     pub(super) fn is_wrong_login(&self) -> bool {
         matches!(self, Self::Refused(Error::Server(refusal)) if refusal.code == ACCESS_DENIED)
     }
 }
 
-/// Work that failed, at whichever step.
+/// Why work on a server failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SqlError {
     #[error("{0}")]
@@ -98,7 +98,7 @@ impl SqlError {
         }
     }
 
-    /// The server's number for it.
+    /// The server's error number.
     pub(super) fn code(&self) -> Option<u16> {
         match self.cause()? {
             Error::Server(refusal) => Some(refusal.code),
@@ -106,7 +106,7 @@ impl SqlError {
         }
     }
 
-    /// Whether a connection broke that had been made.
+    /// Whether an established connection broke.
     pub(super) fn is_lost(&self) -> bool {
         match self {
             Self::Failed { error, .. } => error.is_fatal() || is_ended(self.code()),
@@ -114,12 +114,12 @@ impl SqlError {
         }
     }
 
-    /// Whether a lock was waited for in vain.
+    /// Whether waiting for a lock timed out.
     pub(super) fn is_locked(&self) -> bool {
         self.code() == Some(WAITED_FOR_LOCK)
     }
 
-    /// Whether the installation has no marks on this server yet.
+    /// Whether the installation has no table of marks on this server yet.
     pub(super) fn is_without_marks(&self) -> bool {
         self.code().is_some_and(|code| [UNKNOWN_DATABASE, UNKNOWN_TABLE].contains(&code))
     }
@@ -138,7 +138,7 @@ impl Failure for SqlError {
             Self::MissingRights { .. } | Self::CaFile(_) => MISCONFIGURED.to_owned(),
             Self::Failed { does, error: Error::Server(refusal) } => match refusal.code {
                 SYNTAX => format!("cannot {does}: the server does not understand it"),
-                // They name the administrator's account and its host.
+                // The server's messages name the administrator's account and its host.
                 ACCESS_DENIED | NO_RIGHT_TO_DATABASE | NO_RIGHT_TO_TABLE | NO_RIGHT => {
                     format!("cannot {does}: {MISCONFIGURED}")
                 }
@@ -149,7 +149,7 @@ impl Failure for SqlError {
         }
     }
 
-    /// All of the work may be repeated.
+    /// All work here is idempotent.
     fn obstacle(&self) -> Obstacle {
         let has_no_room = self.code().is_some_and(|code| NO_ROOM.contains(&code));
         let passes = |code| [WAITED_FOR_LOCK, DEADLOCK].contains(&code);
@@ -170,7 +170,7 @@ impl Failure for SqlError {
     }
 }
 
-/// What may keep a database locked once its logins are out, and the remedy.
+/// What may lock a database after its logins are locked out, and the remedy.
 fn lockers(sessions: &[String]) -> String {
     if sessions.is_empty() {
         return "a prepared transaction may keep it, which XA RECOVER shows and XA ROLLBACK ends, or a session that uses it from \
@@ -180,7 +180,7 @@ fn lockers(sessions: &[String]) -> String {
     format!("session {} is in it; end it with KILL, or wait until it ends", sessions.join(", session "))
 }
 
-/// Whether the server's certificate is refused, or ours, or there is no TLS.
+/// Whether the server's or the client's certificate was rejected, or the server has no TLS.
 fn is_of_tls(error: &Error) -> bool {
     match error {
         Error::Io(IoError::Tls(_)) | Error::Driver(DriverError::NoClientSslFlagFromServer) => true,
@@ -191,12 +191,12 @@ fn is_of_tls(error: &Error) -> bool {
     }
 }
 
-/// Whether the session has ended.
+/// Whether the error code means that the session has ended.
 pub(super) fn is_ended(code: Option<u16>) -> bool {
     code.is_some_and(|code| [SERVER_ENDS, KILLED].contains(&code))
 }
 
-/// The server's message with its number, or what the connection died of.
+/// The server's message with its number, or why the connection ended.
 fn told(error: &Error) -> String {
     match error {
         Error::Server(refusal) if refusal.code == SYNTAX => {
@@ -205,7 +205,7 @@ fn told(error: &Error) -> String {
         Error::Server(refusal) => format!("{} (error {})", refusal.message, refusal.code),
         Error::Io(IoError::Io(error)) => error.to_string(),
         Error::Io(IoError::Tls(error)) => format!("TLS: {error}"),
-        // Others may show what was sent or received.
+        // Other errors may contain data that was sent or received.
         Error::Driver(DriverError::ConnectionClosed) => "the connection was closed".to_owned(),
         Error::Driver(DriverError::NoClientSslFlagFromServer) => "the server offers no TLS".to_owned(),
         Error::Driver(DriverError::UnknownAuthPlugin { name }) => {
@@ -215,7 +215,7 @@ fn told(error: &Error) -> String {
     }
 }
 
-/// Why a connection was not made, and the remedy.
+/// Why a connection was refused, and the remedy.
 fn refused(error: &Error) -> String {
     let told = told(error);
     match error {
@@ -252,7 +252,7 @@ mod tests {
         SqlError::Failed { does: "create the login", error: error.into() }
     }
 
-    /// The server quotes what it does not understand, which may be a password.
+    /// The server quotes a statement that it cannot parse, and the statement may contain a password.
     #[test]
     fn no_statement_is_told() {
         let shown = failed(1064, "You have an error near 'secret'").to_string();

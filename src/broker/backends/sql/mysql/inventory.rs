@@ -1,4 +1,4 @@
-//! What is on a server that looks like ours, and whether it is marked.
+//! Lists what looks like bindery's on a server, and whether it is marked.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +9,8 @@ use super::{
     naming,
 };
 
-/// Everything whose name has the form of ours, and whether it is marked. What is marked and not there is listed, too, so that
-/// its mark is removed. A login that is kept for its database's sake is part of it.
+/// Everything whose name has bindery's form, and whether it is marked. Includes marks without a resource, so that a
+/// sweep removes the mark. A login that is kept for the sake of its database counts as a part of the database.
 pub(super) fn inventory(marks: &[Mark], databases: Vec<String>, logins: Vec<String>) -> Vec<Resource> {
     let is_marked = |name: &str, is_database: bool| {
         marks.iter().any(|mark| mark.name == name && (mark.kind == Kind::Database) == is_database)

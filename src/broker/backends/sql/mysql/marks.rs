@@ -1,7 +1,7 @@
-//! What an installation made on a server: a row for each database and login, in a table of the installation's own. A row is
-//! written before the thing is made, and removed after it is gone; what has none is foreign.
-//!
-//! MySQL has no comments on databases and no roles that could carry a mark safely, so there is a database for it.
+//! Marks: one row for each database and login that an installation created, in a table of the installation's own. The
+//! row is written before the resource is created and removed after it is gone; a resource without a row is foreign.
+//! MySQL has no comments on databases and no roles that could safely carry a mark, so the marks have a database of
+//! their own.
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -19,13 +19,13 @@ const TABLE: &str = "marks";
 const READS: &str = "read the marks";
 const WRITES: &str = "write the mark";
 
-/// What a mark is for.
+/// The kind of a marked resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Database,
-    /// Of a binding.
+    /// The login of a binding.
     Login,
-    /// Of a binding that is gone, kept for what runs as it; it goes with its database.
+    /// The login of a deleted binding, kept because something runs as it; dropped with its database.
     Definer,
 }
 
@@ -48,7 +48,7 @@ impl Kind {
 pub(super) struct Mark {
     pub(super) name: String,
     pub(super) kind: Kind,
-    /// The database that it is in; for a database, itself.
+    /// The database that the resource belongs to; for a database, its own name.
     pub(super) database: String,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// In a database of this name.
+    /// Marks in a database of this name.
     pub(super) fn new(schema: String) -> Self {
         Self { schema }
     }
@@ -67,7 +67,8 @@ impl Marks {
         format!("{}.{TABLE}", identifier(&self.schema))
     }
 
-    /// Makes the table, if need be. Times are UTC; `id` is the digest of the platform's id, for people who look.
+    /// Creates the table if it does not exist. Times are UTC; `id` is the digest of the platform's id, for human
+    /// readers.
     pub(super) fn create(&self) -> [Statement; 2] {
         let table = format!(
             "CREATE TABLE IF NOT EXISTS {} (\
@@ -84,7 +85,7 @@ impl Marks {
         [schema, table].map(|sql| Statement::new("create the table of marks", sql))
     }
 
-    /// Marks a database or a login, for the first time or anew.
+    /// Marks a database or a login; replaces an existing mark.
     pub(super) fn write(&self, mark: &Mark, id: &str, expires_at: Option<Timestamp>) -> Statement {
         let expires_at = expires_at.map_or_else(|| "NULL".to_owned(), |time| literal(&datetime(time)));
         let sql = format!(
@@ -98,7 +99,7 @@ impl Marks {
         Statement::new(WRITES, sql)
     }
 
-    /// Replaces the ids that an earlier version wrote with their digests.
+    /// Replaces ids that an earlier version wrote with their digests.
     pub(super) async fn hide_ids(&self, session: &mut Session) -> Result<(), SqlError> {
         let sql = format!(
             "UPDATE {} SET id = CONCAT('sha256:', SHA2(id, 256)) WHERE id NOT REGEXP '^sha256:[0-9a-f]{{64}}$'",
@@ -110,7 +111,7 @@ impl Marks {
         }
     }
 
-    /// Notes that a login is locked because its time is over, if it still is.
+    /// Records that a login is locked, if it is still expired.
     pub(super) fn lock(&self, login: &str) -> Statement {
         let sql = format!(
             "UPDATE {} SET is_locked = TRUE WHERE name = {} AND expires_at <= UTC_TIMESTAMP()",
@@ -120,7 +121,7 @@ impl Marks {
         Statement::new(WRITES, sql)
     }
 
-    /// Notes that a login is kept for what runs as it.
+    /// Records that a login is kept because something runs as it.
     pub(super) fn keep_definer(&self, login: &str) -> Statement {
         let sql = format!(
             "UPDATE {} SET kind = {}, expires_at = NULL, is_locked = TRUE WHERE name = {}",
@@ -136,13 +137,13 @@ impl Marks {
         Statement::new("remove the mark", sql)
     }
 
-    /// Those of these names.
+    /// The marks of the named resources.
     pub(super) async fn named(&self, session: &mut Session, names: &[&str]) -> Result<Vec<Mark>, SqlError> {
         let names: Vec<_> = names.iter().map(|name| literal(name)).collect();
         self.read(session, &format!("name IN ({})", names.join(", "))).await
     }
 
-    /// That of a database, and those of its logins.
+    /// The marks of a database and of its logins.
     pub(super) async fn of_database(
         &self,
         session: &mut Session,
@@ -151,8 +152,8 @@ impl Marks {
         self.read(session, &format!("database_name = {}", literal(database))).await
     }
 
-    /// Those of logins past their time that nobody has locked yet, or that have sessions all the same: a client that was
-    /// logging in while the login was locked gets in.
+    /// The marks of expired logins that are not locked yet or still have sessions: a client that was logging in while
+    /// its login was being locked may have a session.
     pub(super) async fn expired(&self, session: &mut Session) -> Result<Vec<Mark>, SqlError> {
         let condition = format!(
             "expires_at <= UTC_TIMESTAMP() AND (NOT is_locked OR name IN \
@@ -161,7 +162,7 @@ impl Marks {
         self.read(session, &condition).await
     }
 
-    /// Whether a login is past its time.
+    /// Whether a login has expired.
     pub(super) async fn is_expired(&self, session: &mut Session, login: &str) -> Result<bool, SqlError> {
         let condition = format!("name = {} AND expires_at <= UTC_TIMESTAMP()", literal(login));
         Ok(!self.read(session, &condition).await?.is_empty())
@@ -171,7 +172,7 @@ impl Marks {
         self.read(session, "TRUE").await
     }
 
-    /// An installation that never made anything here has no table.
+    /// An installation that has created nothing on this server has no table.
     async fn read(&self, session: &mut Session, condition: &str) -> Result<Vec<Mark>, SqlError> {
         let sql =
             format!("SELECT name, kind, database_name FROM {} WHERE {condition} ORDER BY name", self.table());

@@ -1,6 +1,6 @@
-//! MySQL and MariaDB: an instance is a database, a binding is an account with rights on it. There is nothing on either
-//! engine that a database could belong to, so an installation keeps a table of what it made (`marks`); what is not in it is
-//! foreign and left alone. How each engine says it is in `dialect`.
+//! MySQL and MariaDB: an instance is a database, and a binding is an account with rights on it. Databases have no
+//! owner on these engines, so an installation keeps a table of what it created (`marks`); everything else is foreign
+//! and is never changed. `dialect` has the statements of each engine.
 
 mod bind;
 mod confirm;
@@ -53,10 +53,10 @@ use crate::{
     osb::{BindingId, InstanceId, Object, PlanId},
 };
 
-/// Reads the settings of a server and of the plans on it.
+/// Parses the settings of a server and of its plans.
 ///
 /// # Errors
-/// Names the field that cannot be as it is.
+/// Names the invalid field.
 pub(crate) fn configure(
     backend: &BackendSettings,
     plans_on_it: &[PlanSettings],
@@ -78,7 +78,7 @@ pub(crate) struct Databases {
     plans: Plans,
     marker: String,
     marks: Marks,
-    /// Whether no mark of an earlier version holds an id any more.
+    /// Whether the ids in marks of earlier versions have been replaced.
     ids_are_hidden: AtomicBool,
 }
 
@@ -90,7 +90,7 @@ impl Databases {
         Self { server, plans, marks, marker, ids_are_hidden: AtomicBool::new(false) }
     }
 
-    /// Does the work again while what stands in its way passes by itself, and puts what remains in words.
+    /// Retries the work while an obstacle is temporary, and converts the remaining error.
     async fn attempt<T, F>(&self, work: impl FnMut() -> F) -> Result<T, ServiceError>
     where
         F: Future<Output = Result<T, SqlError>>,
@@ -115,7 +115,7 @@ impl Databases {
         Ok(())
     }
 
-    /// The logins that are past their time.
+    /// The expired logins.
     async fn expired_once(&self) -> Result<Vec<Mark>, SqlError> {
         let mut session = self.server.session().await?;
         let expired = self.marks.expired(&mut session).await?;
@@ -127,7 +127,7 @@ impl Databases {
         if self.marks.is_expired(&mut session, login).await? {
             lock_out(&mut session, login).await?;
             session.run([self.marks.lock(login)]).await?;
-            // It may have been bound anew in between, with more time.
+            // The login may have been bound again meanwhile, with a later expiry.
             if self.marks.is_expired(&mut session, login).await? {
                 tracing::info!(login, "is past its time and locked");
             } else {
@@ -197,7 +197,7 @@ impl Provider for Databases {
         self.attempt(|| self.provision_once(instance)).await.map(Progress::Done)
     }
 
-    /// The logins get the limit of the plan, which may be another one now.
+    /// Applies the plan's connection limit to the logins: the plan may be a different one now.
     async fn update(&self, _from: &InstanceSpec, to: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
         self.attempt(|| self.update_once(to)).await.map(Progress::Done)
     }
@@ -226,7 +226,7 @@ impl Provider for Databases {
         self.attempt(|| self.confirm_once(on, binding)).await
     }
 
-    /// A login that cannot be locked out now keeps no other from it.
+    /// A login that cannot be locked out does not prevent the lockout of others.
     async fn expire(&self) -> Result<(), ServiceError> {
         let mut result = Ok(());
         for mark in self.attempt(|| self.expired_once()).await? {

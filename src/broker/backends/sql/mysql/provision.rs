@@ -1,4 +1,4 @@
-//! Making and changing databases.
+//! Creating and updating databases.
 
 use super::{
     super::error::Problem,
@@ -33,7 +33,7 @@ impl Databases {
     }
 
     pub(super) async fn update_once(&self, instance: &InstanceSpec) -> Result<(), SqlError> {
-        // What a plan said that is not offered any more is not known.
+        // The settings of a plan that is no longer offered are unknown.
         let Ok(plan) = self.plans.known(&instance.plan_id) else { return Ok(()) };
         let database = naming::database(&instance.id);
         let mut session = self.server.session().await?;

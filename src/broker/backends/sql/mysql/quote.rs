@@ -1,14 +1,14 @@
-//! The only ways in which text becomes part of a statement.
+//! Quoting: the only ways in which text becomes part of a statement.
 
 use std::fmt::Write as _;
 
-/// An identifier, quoted: <https://dev.mysql.com/doc/refman/8.4/en/identifiers.html>.
+/// A quoted identifier: <https://dev.mysql.com/doc/refman/8.4/en/identifiers.html>.
 pub(super) fn identifier(name: &str) -> String {
-    // NUL cannot stand in an identifier at all; the server would refuse it.
+    // An identifier cannot contain NUL; the server would reject it.
     format!("`{}`", name.replace('\0', "").replace('`', "``"))
 }
 
-/// A string, as hexadecimal digits: nothing in it can end it, whatever `sql_mode` says of quotes and backslashes
+/// A string as hexadecimal digits, which is safe for every `sql_mode`: nothing in the text can end it
 /// (<https://dev.mysql.com/doc/refman/8.4/en/hexadecimal-literals.html>).
 pub(super) fn literal(text: &str) -> String {
     let mut hex = String::with_capacity(text.len() * 2);
@@ -19,18 +19,19 @@ pub(super) fn literal(text: &str) -> String {
     format!("_utf8mb4 X'{hex}'")
 }
 
-/// A string where the grammar takes no hexadecimal digits: names of accounts, passwords. Quotes are doubled, which holds in
-/// every `sql_mode`; backslashes, which do not, are left out, as is NUL: no name or password of ours has any.
+/// A quoted string where the grammar allows no hexadecimal digits: account names and passwords. Doubling quotes is
+/// safe in every `sql_mode`; backslashes are not, so they and NUL are removed. No name or password of bindery contains
+/// any.
 pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace(['\0', '\\'], "").replace('\'', "''"))
 }
 
-/// The account of a login. An account is a user and a host; those of bindery are for any host.
+/// The account of a login: a user and a host. Bindery's accounts are valid for any host.
 pub(super) fn account(login: &str) -> String {
     format!("{}@'%'", quoted(login))
 }
 
-/// A database's name as GRANT takes it: a pattern, in which `_` and `%` stand for other letters
+/// A database's name in GRANT, which is a pattern: `_` and `%` are wildcards
 /// (<https://dev.mysql.com/doc/refman/8.4/en/grant.html>, "Database Privileges").
 pub(super) fn pattern(database: &str) -> String {
     identifier(&database.replace('\\', "\\\\").replace('_', "\\_").replace('%', "\\%"))

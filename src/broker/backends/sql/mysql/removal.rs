@@ -1,5 +1,5 @@
-//! Taking databases and logins away, so that it works whatever the login made, was granted or has open, and whatever an
-//! earlier attempt left.
+//! Removing databases and logins, whatever the login created, was granted or has open, and whatever an earlier attempt
+//! left.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use super::{
 };
 use crate::broker::config::ReclaimPolicy;
 
-/// Ended sessions are gone after this long, or something is wrong.
+/// Killed sessions that remain longer indicate a problem.
 const SESSIONS_END: Duration = Duration::from_secs(10);
 const SESSIONS_POLL: Duration = Duration::from_millis(10);
 
 impl Databases {
-    /// Removes a login. One that something runs as is kept, locked, so that this goes on working; it goes with its database.
-    /// The answer is whether it is gone.
+    /// Removes a login. A login that something runs as is locked and kept, so that this continues to work, and is
+    /// dropped with its database. Returns whether the login is gone.
     pub(super) async fn remove_login(&self, login: &str) -> Result<bool, SqlError> {
         let mut session = self.server.session().await?;
         let mark = self.marks.named(&mut session, &[login]).await?.pop();
@@ -46,7 +46,7 @@ impl Databases {
         Ok(is_gone)
     }
 
-    /// Drops logins that were kept although their database is gone, as far as nothing runs as them any more.
+    /// Drops logins that were kept although their database is gone, if nothing runs as them any more.
     pub(super) async fn settle_once(&self) -> Result<(), SqlError> {
         let mut session = self.server.session().await?;
         let marks = self.marks.all(&mut session).await?;
@@ -63,7 +63,8 @@ impl Databases {
         Ok(())
     }
 
-    /// Removes a database and the logins left on it, or hands it over as it is: without a mark it is nobody's.
+    /// Removes a database and its logins, or, to retain the data, removes the logins and the mark and keeps the
+    /// database.
     pub(super) async fn remove_database(
         &self,
         database: &str,
@@ -77,7 +78,7 @@ impl Databases {
         for login in &logins {
             lock_out(&mut session, login).await?;
             if policy == ReclaimPolicy::Delete && has_login(&mut session, login).await? {
-                // An event that runs as the login would keep the database locked, or make it again.
+                // An event that runs as the login would keep the database locked or re-create it.
                 session.run([Statement::revoke_all(login)]).await?;
                 end_sessions(&mut session, login, Sessions::All).await?;
             }
@@ -85,11 +86,12 @@ impl Databases {
         if is_ours && policy == ReclaimPolicy::Delete {
             drop_database(&mut session, database).await?;
         }
-        // A grant outlives its database, and would hold for another of that name; it goes with the login.
+        // A grant outlives its database and would apply to a new database of that name, so drop the login with its
+        // grants.
         for login in logins {
             let is_dropped = self.drop_unless_definer(&mut session, login, database).await?;
             if !is_dropped && policy == ReclaimPolicy::Delete {
-                // Something in another database runs as it. It is locked, and goes when nothing does any more.
+                // Something in another database runs as the login: keep it locked until nothing does.
                 tracing::warn!(
                     login,
                     "is dropped later: {}",
@@ -107,8 +109,8 @@ impl Databases {
         Ok(())
     }
 
-    /// Drops a login that is locked out. One that something runs as is left with a password that nobody knows; the
-    /// answer is whether it was dropped.
+    /// Drops a locked-out login. A login that something runs as gets an unknown password instead. Returns whether the
+    /// login was dropped.
     async fn drop_unless_definer(
         &self,
         session: &mut Session,
@@ -116,7 +118,7 @@ impl Databases {
         database: &str,
     ) -> Result<bool, SqlError> {
         if !defines(session, login, database).await? {
-            // An event that was dropped may still run.
+            // A dropped event may still be running.
             end_sessions(session, login, Sessions::All).await?;
             match session.run([Statement::drop_login(login)]).await {
                 Err(error) if error.code() == Some(IS_DEFINER) => {}
@@ -132,7 +134,7 @@ impl Databases {
     }
 }
 
-/// No binding has a session there, or may make the database again; administrators may have one.
+/// Drops the database. No binding has a session in it or can re-create it; administrators may have sessions.
 async fn drop_database(session: &mut Session, database: &str) -> Result<(), SqlError> {
     match session.run([Statement::drop_database(database)]).await {
         Err(error) if error.is_locked() => {
@@ -144,11 +146,11 @@ async fn drop_database(session: &mut Session, database: &str) -> Result<(), SqlE
     }
 }
 
-/// Logs the prepared transactions of the server, one of which may keep a database locked. The server does not tell which
-/// database a transaction is in, so none is rolled back: it could be another tenant's.
+/// Logs the server's prepared transactions, any of which may keep a database locked. The server does not report the
+/// database of a transaction, so none is rolled back: it could belong to another tenant.
 async fn tell_prepared(session: &mut Session, database: &str) {
-    // https://dev.mysql.com/doc/refman/8.4/en/xa-statements.html: format, two lengths, then the name. MySQL wants a right for
-    // it that bindery can do without.
+    // https://dev.mysql.com/doc/refman/8.4/en/xa-statements.html: format, two lengths, then the name. MySQL requires a
+    // right for this that bindery can do without.
     match session.rows("list prepared transactions", "XA RECOVER").await {
         Ok(rows) => {
             let names: Vec<_> = rows.iter().filter_map(|row| row.last()?.as_deref()).collect();
@@ -158,13 +160,13 @@ async fn tell_prepared(session: &mut Session, database: &str) {
     }
 }
 
-/// Keeps a login out from now on: first it cannot log in, then its sessions end.
+/// Locks a login out: first prevents new sessions, then ends the existing ones.
 pub(super) async fn lock_out(session: &mut Session, login: &str) -> Result<(), SqlError> {
     session.run([Statement::lock_login(login)]).await?;
     end_sessions(session, login, Sessions::OfClients).await
 }
 
-/// One by one on both engines: MariaDB's KILL USER would end the events, too, that run as the login.
+/// Ends sessions one by one on both engines: MariaDB's KILL USER would also end events that run as the login.
 async fn end_sessions(session: &mut Session, login: &str, which: Sessions) -> Result<(), SqlError> {
     let deadline = Instant::now() + SESSIONS_END;
     loop {

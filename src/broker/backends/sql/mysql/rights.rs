@@ -1,4 +1,4 @@
-//! What the administrator may do, read from `SHOW GRANTS`. What an operator grants it stands in `docs/databases.md`:
+//! Checks the administrator's rights, read from `SHOW GRANTS`. `docs/databases.md` documents what an operator grants:
 //!
 //! ```sql
 //! GRANT CREATE USER, PROCESS, CONNECTION ADMIN ON *.* TO 'bindery'@'%';   -- MySQL: CONNECTION_ADMIN
@@ -9,8 +9,8 @@
 
 use super::{connection::Session, error::SqlError};
 
-/// What `ALL PRIVILEGES` of a database are everywhere; a server lists them when somebody has not all of its own
-/// (<https://dev.mysql.com/doc/refman/8.4/en/privileges-provided.html>).
+/// The rights that `ALL PRIVILEGES` on a database includes on both engines. An account without some of an engine's
+/// rights has the others listed one by one (<https://dev.mysql.com/doc/refman/8.4/en/privileges-provided.html>).
 const ON_DATABASES: [&str; 18] = [
     "ALTER",
     "ALTER ROUTINE",
@@ -38,7 +38,7 @@ const OPTION: &str = "GRANT OPTION";
 #[derive(Debug, PartialEq, Eq)]
 struct Grant<'a> {
     rights: Vec<&'a str>,
-    /// The part before the dot, and that after it; with their quotes.
+    /// The parts before and after the dot, with their quotes.
     database: &'a str,
     object: &'a str,
     with_option: bool,
@@ -64,21 +64,21 @@ impl<'a> Grant<'a> {
         if right == OPTION { self.with_option } else { is_in }
     }
 
-    /// Whether it is for all tables of this database.
+    /// Whether the row applies to all tables of this database.
     fn covers(&self, database: &str) -> bool {
         self.object == "*"
             && (self.database == "*"
                 || matches(self.database.trim_matches('`').as_bytes(), database.as_bytes()))
     }
 
-    /// Whether accounts can be read with it.
+    /// Whether the row allows reading accounts.
     fn shows_accounts(&self) -> bool {
         let place = (self.database.trim_matches('`'), self.object.trim_matches('`'));
         self.has("SELECT") && matches!(place, ("*" | "mysql", "*") | ("mysql", "user"))
     }
 }
 
-/// At commas that are not within the brackets of a list of columns.
+/// Splits at commas outside of the parentheses of a column list.
 fn split(rights: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0_i32;
     let parts = rights.split(move |c| {
@@ -88,7 +88,7 @@ fn split(rights: &str) -> impl Iterator<Item = &str> {
     parts.map(str::trim)
 }
 
-/// LIKE, as GRANT understands a database's name.
+/// Matches like LIKE, as GRANT does for a database's name.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     match pattern {
         [] => name.is_empty(),
@@ -99,7 +99,7 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
     }
 }
 
-/// The rights that are missing, in words.
+/// Descriptions of the missing rights.
 fn missing(rows: &[String], ending_right: &str, database: &str, marks: &str) -> Vec<String> {
     let grants: Vec<_> = rows.iter().filter_map(|row| Grant::parse(row)).collect();
     let everywhere = |right: &str| {
@@ -130,7 +130,7 @@ fn missing(rows: &[String], ending_right: &str, database: &str, marks: &str) -> 
     missing
 }
 
-/// The rights that the administrator lacks for databases and marks of such names.
+/// The rights that the administrator lacks for databases and marks of bindery's names.
 pub(super) async fn missing_rights(
     session: &mut Session,
     database: &str,
@@ -138,8 +138,8 @@ pub(super) async fn missing_rights(
 ) -> Result<Vec<String>, SqlError> {
     const DOES: &str = "read its own rights";
     let mut rows = session.column(DOES, "SHOW GRANTS").await?;
-    // https://dev.mysql.com/doc/refman/8.4/en/show-grants.html: those of active roles are shown if they are named; MariaDB
-    // shows them anyway.
+    // https://dev.mysql.com/doc/refman/8.4/en/show-grants.html: MySQL shows the rights of active roles only with
+    // USING; MariaDB always shows them.
     let roles = session.column(DOES, "SELECT CURRENT_ROLE()").await?;
     if let Some(roles) = roles.first().filter(|roles| roles.contains('@')) {
         rows = session.column(DOES, &format!("SHOW GRANTS FOR CURRENT_USER() USING {roles}")).await?;

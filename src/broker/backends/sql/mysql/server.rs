@@ -1,4 +1,4 @@
-//! One database server: its settings, the sessions that are open to it, and what can be read there.
+//! One database server: its settings, its open sessions, and queries about it.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -22,13 +22,13 @@ use super::{
 };
 use crate::broker::backends::sql::settings::ServerSettings;
 
-/// Whoever finds all sessions in use waits so long.
+/// How long a call waits for a session when all are in use.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// See the module.
+/// A server and its sessions.
 pub(super) struct Server {
     pub(super) settings: ServerSettings,
-    /// One permit for each session in use. Those that are idle are used first, so that no more than these are ever open.
+    /// One permit per session in use. Idle sessions are reused first, so that at most this many are open.
     in_use: Arc<Semaphore>,
     idle: SharedIdle,
     engine: OnceLock<Engine>,
@@ -36,10 +36,10 @@ pub(super) struct Server {
 
 type SharedIdle = Arc<Mutex<Idle<Session>>>;
 
-/// A session. It is kept for the next request when it is dropped, whatever came of the work: when clients have taken all
-/// connections of the server, there is no other.
+/// A session in use. Dropping it returns the session to the idle ones, even after a failure: if clients use all
+/// connections of the server, bindery cannot open another.
 pub(super) struct Lent {
-    /// There until it is dropped.
+    /// `Some` until dropped.
     session: Option<Session>,
     idle: SharedIdle,
 }
@@ -63,7 +63,7 @@ impl DerefMut for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(mut session) = self.session.take().filter(Session::is_usable) {
-            // Freed only when the session is there to be found.
+            // Release the permit only after the session is among the idle ones.
             let permit = session.permit.take();
             locked(&self.idle).put(session);
             drop(permit);
@@ -81,7 +81,7 @@ impl Server {
         Self { settings, in_use, idle: SharedIdle::default(), engine: OnceLock::new() }
     }
 
-    /// A session.
+    /// Takes an idle session or opens one.
     pub(super) async fn session(&self) -> Result<Lent, SqlError> {
         let busy = || ConnectError::Busy { limit: self.settings.max_connections };
         let permit = timeout(BUSY_TIMEOUT, self.in_use.clone().acquire_owned())
@@ -100,13 +100,13 @@ impl Server {
         Ok(Lent { session: Some(session), idle: self.idle.clone() })
     }
 
-    /// Ends the idle sessions: one broke, so the others may have, too.
+    /// Closes the idle sessions: when one breaks, the others may be broken, too.
     pub(super) fn forget_idle(&self) {
         locked(&self.idle).clear();
     }
 }
 
-/// What the server's clock says: the one that ends credentials.
+/// The time of the server's clock, which decides when credentials expire.
 pub(super) async fn now(session: &mut Session) -> Result<Timestamp, SqlError> {
     const DOES: &str = "read the server's clock";
     let seconds = session.column(DOES, "SELECT UNIX_TIMESTAMP()").await?;
@@ -116,13 +116,13 @@ pub(super) async fn now(session: &mut Session) -> Result<Timestamp, SqlError> {
         .ok_or_else(|| Problem::Answer { does: DOES }.into())
 }
 
-/// Whether there is such a database.
+/// Whether the database exists.
 pub(super) async fn has_database(session: &mut Session, name: &str) -> Result<bool, SqlError> {
     let sql = format!("SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}", literal(name));
     Ok(!session.rows("look for the database", &sql).await?.is_empty())
 }
 
-/// Whether there is such a login.
+/// Whether the login exists.
 pub(super) async fn has_login(session: &mut Session, name: &str) -> Result<bool, SqlError> {
     let sql = format!("SELECT 1 FROM mysql.user WHERE User = {} AND Host = '%'", literal(name));
     Ok(!session.rows("look for the login", &sql).await?.is_empty())
@@ -133,26 +133,26 @@ pub(super) async fn databases(session: &mut Session) -> Result<Vec<String>, SqlE
     session.column("list databases", "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA").await
 }
 
-/// All accounts for any host.
+/// All accounts that are valid for any host.
 pub(super) async fn logins(session: &mut Session) -> Result<Vec<String>, SqlError> {
     session.column("list logins", "SELECT User FROM mysql.user WHERE Host = '%'").await
 }
 
-/// Whose sessions are meant.
+/// Which sessions of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sessions {
-    /// Those of clients. An event that runs as the login goes on.
+    /// Sessions of clients; events that run as the login continue.
     OfClients,
-    /// All.
+    /// All sessions.
     All,
 }
 
-/// A condition for sessions of clients that can still do something: `Connect` is how events that run are shown, too, but
-/// those have no port.
+/// Selects sessions of clients that can still run something. The command `Connect` also stands for running events,
+/// which have no port.
 pub(super) const OF_CLIENTS: &str = "(COMMAND <> 'Connect' OR HOST LIKE '%:%') AND COMMAND <> 'Killed'";
 
-/// The ids of a login's sessions. `information_schema.PROCESSLIST` is deprecated on MySQL, but there whatever the server's
-/// settings are; the one of `performance_schema` is empty when that is switched off
+/// The ids of a login's sessions. MySQL has deprecated `information_schema.PROCESSLIST`, but it works with any
+/// settings; the table in `performance_schema` is empty when that is disabled
 /// (<https://dev.mysql.com/doc/refman/8.4/en/information-schema-processlist-table.html>).
 pub(super) async fn sessions(
     session: &mut Session,
@@ -177,9 +177,9 @@ pub(super) async fn sessions_in(session: &mut Session, database: &str) -> Result
     session.column("look for sessions in the database", &sql).await
 }
 
-/// Whether views, routines, triggers or events of a database may run as a login. They fail when it is dropped; so does every
-/// INSERT into a table with such a trigger. What somebody keeps locked cannot be looked at: the server leaves it out without
-/// a word, but for the time that it waited.
+/// Whether views, routines, triggers or events of a database may run as a login. They fail when the login is dropped,
+/// and so does every INSERT into a table with such a trigger. The server silently omits what is locked after waiting
+/// for it, so the only sign is the time that the query took.
 pub(super) async fn defines(session: &mut Session, login: &str, database: &str) -> Result<bool, SqlError> {
     const WAIT: Duration = Duration::from_secs(1);
     let wait = |seconds: u64| {
@@ -189,7 +189,7 @@ pub(super) async fn defines(session: &mut Session, login: &str, database: &str) 
     let started = Instant::now();
     let found = found_definitions(session, login, database).await;
     let waited = started.elapsed() >= WAIT;
-    // The session is used again, whatever came of it.
+    // Restore the setting whatever the result, because the session is reused.
     session.run([wait(LOCK_WAIT)]).await?;
     match found {
         Err(error) if error.is_locked() => Ok(true),

@@ -1,4 +1,4 @@
-//! What plans allow, what updates change, and what stays settled.
+//! What plans allow, what updates change, and which parameters stay settled.
 
 use serde_json::json;
 
@@ -53,7 +53,7 @@ fn what_an_instance_started_from_stays() {
     assert!(matches!(&refused, Unacceptable::Unsupported(told) if told.contains("encoding")), "{refused}");
 }
 
-/// Two plans: `keeps` retains by default, `drops` allows nothing but to delete.
+/// Two plans: `keeps` has the given default policy, `drops` allows only deletion.
 fn plans(keeps_by_default: &str) -> Plans {
     let plan = |value: Value| (ServiceKind::PostgreSql, serde_json::from_value(value).unwrap());
     let keeps = json!({"reclaimPolicy": {"default": keeps_by_default, "allowed": ["delete", "retain"]},
@@ -80,7 +80,7 @@ fn settled(plans: &Plans, past: Past<'_>, mut wanted: InstanceSpec) -> InstanceS
     wanted
 }
 
-/// Neither a change of the configuration nor of the plan makes data go that was to stay.
+/// Neither a change of the configuration nor of the plan deletes data that was to be retained.
 #[test]
 fn data_that_is_kept_by_default_stays_kept() {
     let made = settled(&plans("retain"), Past::None, spec("keeps", json!({})));
@@ -115,7 +115,7 @@ fn of_an_instance_whose_parameters_are_lost_the_data_is_kept_if_it_could_be() {
     );
 }
 
-/// A plan may allow less by now than it did.
+/// A plan may now allow less than when the instance was created.
 #[test]
 fn an_update_may_leave_what_is_no_longer_allowed() {
     let plans = plans("delete");

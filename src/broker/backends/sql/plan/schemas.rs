@@ -1,4 +1,4 @@
-//! The JSON Schemas of a plan that gives none: what its instances and bindings may ask for.
+//! The generated JSON Schemas of a plan without configured ones.
 
 use serde_json::{Value, json};
 

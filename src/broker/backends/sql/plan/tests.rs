@@ -1,4 +1,4 @@
-//! What plans of databases say, and what cannot be said.
+//! Valid and invalid settings of database plans.
 
 use serde_json::{Value, json};
 

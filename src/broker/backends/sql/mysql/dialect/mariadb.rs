@@ -8,11 +8,12 @@ use super::{
     CHANGES_OWN, Dialect, Entry, NEVER_EXPIRES, Statement,
 };
 
-/// See the module.
+/// The dialect of MariaDB.
 pub(in crate::broker::backends::sql::mysql) struct MariaDb;
 
 impl Dialect for MariaDb {
-    /// <https://mariadb.com/kb/en/create-user/>: the hash instead of the password, so that no log has it.
+    /// <https://mariadb.com/kb/en/create-user/>: sends the hash instead of the password, so that no log has the
+    /// password.
     fn create_login(&self, entry: Entry<'_>) -> Statement {
         let (login, hash, require) = (account(entry.login), hash(entry.password), entry.require());
         let sql = format!(
@@ -35,8 +36,8 @@ impl Dialect for MariaDb {
         Statement::new("set the login's password", sql)
     }
 
-    /// <https://mariadb.com/kb/en/set-password/>: of the account that is logged in, and nothing else about it; the hash, as for
-    /// logins.
+    /// <https://mariadb.com/kb/en/set-password/>: changes only the password of the current account; sends the hash, as
+    /// for logins.
     fn change_own_password(&self, next: &SecretString) -> Statement {
         Statement::new(CHANGES_OWN, format!("SET PASSWORD = {}", quoted(&hash(next))))
     }
@@ -56,7 +57,7 @@ impl Dialect for MariaDb {
     }
 }
 
-/// What `PASSWORD()` answers: <https://mariadb.com/kb/en/authentication-plugin-mysql_native_password/>.
+/// The result of `PASSWORD()`: <https://mariadb.com/kb/en/authentication-plugin-mysql_native_password/>.
 fn hash(password: &SecretString) -> String {
     let twice = Sha1::digest(Sha1::digest(password.expose_secret()));
     let hex: String = twice.iter().map(|byte| format!("{byte:02X}")).collect();

@@ -1,5 +1,5 @@
-//! MySQL 8. Written after its manual (<https://dev.mysql.com/doc/refman/8.4/en/>, the page named at each statement); none of
-//! it was run on MySQL by this project's tests.
+//! MySQL 8. Written from its manual (<https://dev.mysql.com/doc/refman/8.4/en/>, the page is named at each statement);
+//! this project's tests did not run these statements on MySQL.
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -12,9 +12,10 @@ use super::{
 };
 use crate::broker::backends::sql::password::of_every_kind;
 
-/// See the module.
+/// The dialect of MySQL.
 pub(in crate::broker::backends::sql::mysql) struct MySql {
-    /// <https://dev.mysql.com/doc/refman/8.4/en/partial-revokes.html>: with `partial_revokes`, `_` and `%` mean themselves.
+    /// <https://dev.mysql.com/doc/refman/8.4/en/partial-revokes.html>: with `partial_revokes`, `_` and `%` are
+    /// literal.
     pub(in crate::broker::backends::sql::mysql) literal_grants: bool,
 }
 
@@ -42,8 +43,8 @@ impl Dialect for MySql {
         Statement::new("set the login's password", sql)
     }
 
-    /// <https://dev.mysql.com/doc/refman/8.4/en/alter-user.html>. No other password was ever the same, so if it was used before,
-    /// it is this change that was cut off.
+    /// <https://dev.mysql.com/doc/refman/8.4/en/alter-user.html>. Generated passwords are unique, so a password that
+    /// was used before means that this change was interrupted after it succeeded.
     fn change_own_password(&self, next: &SecretString) -> Statement {
         let sql = format!("ALTER USER USER() IDENTIFIED BY {}", quoted(next.expose_secret()));
         Statement::new(CHANGES_OWN, sql).unless(&[USED_BEFORE])

@@ -1,5 +1,5 @@
-//! Records at rest: AES-256-GCM (NIST SP 800-38D) with a random nonce for each, bound to what the record is about, so that
-//! one that was moved to another's place does not open.
+//! Encryption of records at rest: AES-256-GCM (NIST SP 800-38D) with a random nonce per record. The record's key is
+//! authenticated, so that a record that was moved to another key does not decrypt.
 
 use std::{
     fmt, fs,
@@ -25,7 +25,7 @@ use crate::broker::config::StoreKey;
 const NONCE_LENGTH: usize = 12;
 const KEY_LENGTH: usize = 32;
 
-/// An encrypted record, and which key opens it.
+/// An encrypted record and the id of its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sealed {
     pub(crate) key_id: String,
@@ -33,7 +33,7 @@ pub(crate) struct Sealed {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// The key that records are sealed with, and former ones that open what they sealed.
+/// The current key, which seals records, and former keys, which still open the records that they sealed.
 pub(crate) struct Cipher {
     current: SealingKey,
     former: Vec<SealingKey>,
@@ -50,7 +50,7 @@ impl fmt::Debug for Cipher {
     }
 }
 
-/// A store key that cannot be used, or credentials that it does not open.
+/// A store key that cannot be used, or a record that no key opens.
 #[derive(Debug, thiserror::Error)]
 pub enum CipherError {
     /// The key's file cannot be read.
@@ -58,7 +58,7 @@ pub enum CipherError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: std::io::Error,
     },
     /// The key's file cannot be written.
@@ -66,35 +66,35 @@ pub enum CipherError {
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: std::io::Error,
     },
     /// The key is not 32 bytes in base64.
     #[error("the store key is not {KEY_LENGTH} bytes in base64; make one with `openssl rand -base64 32`")]
     Malformed,
-    /// The record was sealed with another key.
+    /// The record was sealed with a key that is not configured.
     #[error(
         "{record} was sealed with store key {sealed_with}, the configured key is {configured}; \
          restore the former key, or name it among `formerStoreKeyFiles`"
     )]
     WrongKey {
-        /// What the record is about.
+        /// The name of the record.
         record: String,
-        /// Which key it needs.
+        /// The id of the key that the record needs.
         sealed_with: String,
-        /// Which key there is.
+        /// The id of the configured key.
         configured: String,
     },
     /// The sealed bytes were changed or belong to another record.
     #[error("{record} is damaged in the store; restore the store from a backup, or see docs/restore.md")]
     Damaged {
-        /// What the record is about.
+        /// The name of the record.
         record: String,
     },
 }
 
 impl Cipher {
-    /// Takes the keys from where the configuration says. `store_exists` tells whether a new key may be made.
+    /// Loads the configured keys. Creates a missing key only if the store does not exist yet.
     pub(crate) fn load(key: &StoreKey, former: &[PathBuf], store_exists: bool) -> Result<Self, CipherError> {
         let current = SealingKey::load(key, store_exists)?;
         let former = former.iter().map(|path| SealingKey::read(path)).collect::<Result<_, _>>()?;
@@ -105,7 +105,7 @@ impl Cipher {
         !self.former.is_empty()
     }
 
-    /// What the current key is called in the store.
+    /// The id of the current key in the store.
     pub(crate) fn key_id(&self) -> &str {
         &self.current.id
     }
@@ -170,7 +170,7 @@ impl SealingKey {
     }
 }
 
-/// The ids, so that no two keys give the same bytes.
+/// The authenticated data: an encoding of the ids in which no two keys are equal.
 fn associated(Key { instance, binding }: &Key) -> Vec<u8> {
     let instance = instance.as_str().as_bytes();
     let mut bytes = [&(instance.len() as u64).to_be_bytes(), instance].concat();

@@ -1,5 +1,5 @@
-//! What every [`Store`] must do, as tests: `rows` for what is kept, `holds` for who may work. A store joins in by a
-//! [`Testbed`] and `trials::contract!(ItsTestbed)` among its own tests. What only one store can do is tested there.
+//! Tests that every [`Store`] must pass: `rows` for the records, `leases` for leases and freezes. A store implements
+//! [`Testbed`] and calls `trials::contract!(ItsTestbed)` in its own tests, next to tests of what only that store does.
 
 pub(crate) mod leases;
 pub(crate) mod rows;
@@ -11,25 +11,25 @@ use uuid::Uuid;
 use super::{Change, Key, Lease, Row, State, Store, StoreError, Then, cipher::Sealed};
 use crate::osb::InstanceId;
 
-/// Longer than any trial takes.
+/// Longer than any test takes.
 pub(crate) const LONG_LEASE: Duration = Duration::from_mins(5);
-/// So short that a trial can wait for its end, and long enough to be renewed on a busy machine.
+/// Short enough to wait for its expiry, and long enough to be renewed on a busy machine.
 pub(crate) const SHORT_LEASE: Duration = Duration::from_secs(2);
-/// What is awaited happens sooner, or never.
+/// The timeout of every wait.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Where a kind of store is tried: records that no other trial sees, empty at first.
+/// Sets up a store for one test: records that no other test sees, empty at first.
 pub(crate) trait Testbed: Sized {
     type Store: Store + 'static;
 
     async fn new() -> Self;
 
-    /// A broker's own handle on the records. Two of them are two replicas, if the store is for several; they may share
-    /// everything if it is for one process.
+    /// Opens a broker's own handle on the records. Two handles stand for two replicas if the store supports several
+    /// brokers; they may share everything if the store is for one process.
     async fn open(&self, lease: Duration) -> Self::Store;
 }
 
-/// Makes a test of each trial: `trials::contract!(ItsTestbed);`
+/// Generates the tests of a store: `trials::contract!(ItsTestbed);`
 macro_rules! contract {
     ($testbed:ty) => {
         $crate::broker::store::contract_tests::contract! { $testbed, rows:
@@ -87,7 +87,7 @@ pub(crate) fn row(key: &Key, state: State, content: &str) -> Row {
     Row { key: key.clone(), state, server: "main".into(), sealed: sealed(content) }
 }
 
-/// A row that is ready.
+/// A change that writes a ready row.
 pub(crate) fn put(key: &Key, content: &str) -> Change {
     Change::Put(row(key, State::Ready, content))
 }
@@ -100,23 +100,23 @@ pub(crate) fn binding(instance: &str, id: &str) -> Key {
     Key::binding(&instance.into(), &id.into())
 }
 
-/// Takes an instance that nobody holds.
+/// Acquires the lease on an instance that has none.
 pub(crate) async fn take(store: &impl Store, instance: &InstanceId) -> Lease {
     store.acquire(instance).await.unwrap().expect("nobody holds it")
 }
 
-/// Takes the instance, makes the changes and gives it back.
+/// Acquires the lease, commits the changes and releases the lease.
 pub(crate) async fn change(store: &impl Store, instance: &str, changes: Vec<Change>) {
     let lease = take(store, &instance.into()).await;
     store.commit(&lease, changes, Then::Release).await.unwrap();
 }
 
-/// A lease that was never given.
+/// A lease that was never granted.
 pub(crate) fn made_up(instance: &InstanceId) -> Lease {
     Lease { instance: instance.clone(), token: Uuid::new_v4() }
 }
 
-/// Waits until the instance is free, and takes it.
+/// Waits until the instance's lease is free, and acquires it.
 pub(crate) async fn take_when_free(store: &impl Store, instance: &InstanceId) -> Lease {
     let taken = async {
         loop {

@@ -1,5 +1,5 @@
-//! Keeps a second broker off a store. The engine's locks are in memory, so two brokers on the same records would work on
-//! the same instance at once. The kernel gives the lock up when its process ends, however it ends.
+//! Prevents a second broker from using a store. The embedded store's leases are in memory, so two brokers on the same
+//! records would work on the same instance at once. The kernel releases the lock when its process ends in any way.
 
 use std::{
     fs::{File, TryLockError},
@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_millis(200);
 pub(crate) struct StoreLock(#[expect(dead_code, reason = "held, not used")] File);
 
 impl StoreLock {
-    /// Takes the lock on the file beside the store, with `.lock` added, once its holder ends within `patience`.
+    /// Locks the file beside the store, with `.lock` added; waits up to `patience` for the present owner to end.
     pub(crate) async fn take(store: &Path, patience: Duration) -> Result<Self, StoreError> {
         let mut path = store.as_os_str().to_owned();
         path.push(".lock");

@@ -1,6 +1,6 @@
-//! The broker's records: instances, bindings and the state of their operations. [`Store`] is what the engine needs of a store:
-//! rows whose content is sealed, and leases. [`sqlite`] is the embedded store, [`postgres`] and [`dynamodb`] are for several
-//! brokers. [`records`] turns rows into what the engine knows, and `cipher` seals them.
+//! The broker's records: instances, bindings and the state of their operations. [`Store`] is the engine's interface to
+//! a store: rows with sealed content, and leases. [`sqlite`] is the embedded store; [`postgres`] and [`dynamodb`]
+//! serve several brokers. [`records`] converts between rows and the engine's types, and `cipher` seals rows.
 
 pub(crate) mod cipher;
 #[cfg(test)]
@@ -23,19 +23,20 @@ use crate::{
     osb::{BindingId, InstanceId},
 };
 
-/// The state of an instance or a binding. It is written before the first call to the backend and after the last.
+/// The state of an instance or a binding, written before the first call to the backend and after the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
-    /// Creation has begun; the backend may have nothing, a part, or all of it.
+    /// A creation has begun; the backend may have nothing, a part, or everything.
     Creating,
-    /// The backend has all of it.
+    /// The backend has everything.
     Ready,
-    /// An update has begun or is being reverted; the backend may have either state, or something between.
+    /// An update has begun or is being reverted; the backend may have the old state, the new one, or something
+    /// between.
     Updating,
-    /// Creation has failed; the backend may have nothing, a part, or all of it.
+    /// A creation has failed; the backend may have nothing, a part, or everything.
     Failed,
-    /// Deletion has begun; the backend may have all, a part, or nothing of it.
+    /// A deletion has begun; the backend may have everything, a part, or nothing.
     Deleting,
 }
 
@@ -44,7 +45,7 @@ impl State {
     pub(crate) const ALL: [Self; 5] =
         [Self::Creating, Self::Ready, Self::Updating, Self::Failed, Self::Deleting];
 
-    /// The word for it in stores.
+    /// The state's name in stores.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Creating => "creating",
@@ -55,18 +56,18 @@ impl State {
         }
     }
 
-    /// Reads the word.
+    /// Parses the name of a state.
     pub(crate) fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 
-    /// Whether an operation is unfinished, for recovery to resume.
+    /// Whether recovery must resume an operation.
     pub(crate) fn is_unfinished(self) -> bool {
         matches!(self, Self::Creating | Self::Updating | Self::Deleting)
     }
 }
 
-/// What a row is about: an instance, or a binding of it.
+/// The key of a row: an instance, or a binding of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) instance: InstanceId,
@@ -92,12 +93,12 @@ impl fmt::Display for Key {
     }
 }
 
-/// A record as it lies in a store: what it is about in clear, the rest sealed.
+/// A record as stored: its key in the clear, its content sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) key: Key,
     pub(crate) state: State,
-    /// The backend of the instance, whatever its plan says later.
+    /// The backend that the instance is on, even if its plan now names another.
     pub(crate) server: BackendName,
     pub(crate) sealed: Sealed,
 }
@@ -107,21 +108,21 @@ pub(crate) struct Row {
 pub(crate) enum Change {
     /// Adds the row or replaces it.
     Put(Row),
-    /// Removes the row; nothing happens when there is none.
+    /// Removes the row, if it exists.
     Remove(Key),
-    /// Remembers the operations on something that was deleted. Replaces an earlier tombstone of the same key.
+    /// Keeps a tombstone: the operations on something that was deleted. Replaces an earlier tombstone of the same key.
     Tombstone(Key, String),
 }
 
-/// The right to work on an instance and its bindings, until it is released or expires.
+/// The exclusive right to work on an instance and its bindings, until released or expired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lease {
     pub(crate) instance: InstanceId,
-    /// Tells this lease from every other one, also from earlier ones of the same instance.
+    /// Unique to this lease, also among earlier leases of the same instance.
     pub(crate) token: Uuid,
 }
 
-/// The answer to a renewal.
+/// The result of a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Renewal {
     /// The lease is valid for another [`Store::lease_duration`].
@@ -133,85 +134,87 @@ pub(crate) enum Renewal {
     Lost,
 }
 
-/// What a commit does with the lease.
+/// What happens to the lease after a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
     Keep,
     Release,
 }
 
-/// A freeze: while it lasts, no lease is granted. Dropping it ends the freeze, at once or after a short while.
+/// A freeze: the store grants no lease while it lasts. Dropping it ends the freeze, at once or after a short while.
 pub(crate) trait Frozen: Send {
-    /// Whether the freeze ended by itself, because the store did not answer for too long.
+    /// Whether the freeze ended early, because the store did not answer for too long.
     fn is_lost(&self) -> bool;
 }
 
-/// Durable records. A change that has returned survives a crash. Reads see every change that returned before they began.
+/// Durable records. A completed change survives a crash. A read sees every change that completed before the read
+/// began.
 #[async_trait]
 pub(crate) trait Store: Send + Sync {
-    /// What the store is called in messages: its address without credentials.
+    /// The store's name in messages: its address without credentials.
     fn name(&self) -> &str;
 
-    /// The id of the installation whose records these are: `proposed`, if there is none yet.
+    /// The id of the installation that owns the records; records `proposed` if there is none yet.
     async fn installation(&self, proposed: &str) -> Result<String, StoreError>;
 
-    /// The id of the installation whose records these are, if a broker has ever used the store.
+    /// The id of the installation that owns the records, if a broker has ever used the store.
     async fn recorded_installation(&self) -> Result<Option<String>, StoreError>;
 
     async fn row(&self, key: &Key) -> Result<Option<Row>, StoreError>;
 
-    /// The rows of all instances, in the order of their ids, without bindings.
+    /// The rows of all instances, ordered by id, without bindings.
     async fn instances(&self) -> Result<Vec<Row>, StoreError>;
 
-    /// The rows of an instance's bindings, in the order of their ids.
+    /// The rows of an instance's bindings, ordered by id.
     async fn bindings(&self, instance: &InstanceId) -> Result<Vec<Row>, StoreError>;
 
-    /// The rows with an unfinished operation ([`State::is_unfinished`]).
+    /// The keys of rows with an unfinished operation ([`State::is_unfinished`]).
     async fn unfinished(&self) -> Result<Vec<Key>, StoreError>;
 
-    /// The rows that were sealed with another key than this.
+    /// The keys of rows that were sealed with another key than `key_id`.
     async fn sealed_otherwise(&self, key_id: &str) -> Result<Vec<Key>, StoreError>;
 
-    /// The tombstone of what was deleted, if one is kept.
+    /// The tombstone of something that was deleted, if one is kept.
     async fn tombstone(&self, key: &Key) -> Result<Option<String>, StoreError>;
 
-    /// Removes tombstones that are older than this.
+    /// Removes tombstones older than `age`.
     async fn forget_tombstones(&self, age: Duration) -> Result<(), StoreError>;
 
-    /// How long a lease lasts without [`Store::renew`]; nothing if leases do not expire.
+    /// How long a lease lasts without [`Store::renew`]; `None` if leases do not expire.
     fn lease_duration(&self) -> Option<Duration>;
 
-    /// Acquires the lease on an instance, which need not be recorded, unless it is taken or the store is frozen.
+    /// Acquires the lease on an instance, whether or not the instance has a record. `None` if the lease is taken or
+    /// the store is frozen.
     async fn acquire(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError>;
 
-    /// The current lease on the instance, of any broker. A queued request is recorded under it.
+    /// The current lease on the instance, of any broker. A queued request is recorded under this lease.
     async fn current_lease(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError>;
 
     async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError>;
 
-    /// Tells the operation that has the lease that a delete waits ([`Renewal::Renewed`]).
+    /// Tells the operation that has the lease that a delete is waiting ([`Renewal::Renewed`]).
     async fn interrupt(&self, instance: &InstanceId) -> Result<(), StoreError>;
 
-    /// Releases a lease; nothing happens when it was lost.
+    /// Releases a lease; does nothing if the lease was lost.
     async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
 
-    /// Makes all changes or none, provided that the lease is valid ([`StoreError::LeaseLost`] otherwise). They
-    /// concern its instance only.
+    /// Makes all changes or none, on the condition that the lease is valid ([`StoreError::LeaseLost`] otherwise). The
+    /// changes may only concern the lease's instance.
     async fn commit(&self, lease: &Lease, changes: Vec<Change>, then: Then) -> Result<(), StoreError>;
 
-    /// Waits until no lease is left and grants none: what has no row now gets none.
+    /// Waits until no lease is left, and grants none: no new record can appear while the freeze lasts.
     async fn freeze(&self) -> Result<Box<dyn Frozen>, StoreError>;
 }
 
 /// A store that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The store refuses, or cannot be reached.
+    /// The store reports an error or cannot be reached.
     #[error("the broker's store {store}: {problem}")]
     Failed {
-        /// Which store.
+        /// The store's name.
         store: String,
-        /// Its message and what to do.
+        /// The store's message and the remedy.
         problem: String,
     },
     /// The lease expired, and another broker may have resumed the operation.
@@ -219,29 +222,29 @@ pub enum StoreError {
         "the broker's store {store}: the lease on service instance {instance} expired before the store answered; repeat the request"
     )]
     LeaseLost {
-        /// Which store.
+        /// The store's name.
         store: String,
         /// The instance.
         instance: InstanceId,
     },
-    /// Another broker uses it.
+    /// Another broker uses the store.
     #[error(
         "the broker's store {store} is in use by another broker; run one broker on a store, and start the next one when it has ended"
     )]
     InUse {
-        /// Which store.
+        /// The store's name.
         store: String,
     },
-    /// Another bindery wrote it.
+    /// The schema is from an unknown version of bindery.
     #[error("the broker's store {store} has schema version {found} and this bindery knows {known}; {remedy}")]
     OtherVersion {
-        /// Which store.
+        /// The store's name.
         store: String,
-        /// Its version.
+        /// The store's schema version.
         found: i64,
-        /// The newest known here.
+        /// The newest version that this bindery knows.
         known: i64,
-        /// What to do.
+        /// The remedy.
         remedy: &'static str,
     },
 }

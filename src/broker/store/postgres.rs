@@ -1,14 +1,13 @@
-//! The store in PostgreSQL or CockroachDB, for several brokers at once. Leases are rows that expire by the database's clock.
-//!
-//! The store uses only what both databases have, at their default isolation. In PostgreSQL row locks order the transactions.
-//! In CockroachDB, where row locks are best effort and shared ones are off by default, serializable isolation does
-//! (<https://www.cockroachlabs.com/docs/stable/select-for-update>). So there are no advisory locks, LISTEN or LOCK TABLE.
-//!
-//! Every statement may be sent twice, and is done again after a conflict or a lost connection: a commit says what the rows are
-//! to be, and needs its lease again; a lease is acquired by the same token. A commit of one record, which is what most
-//! operations make, is one statement that also releases the lease; when its answer was lost, the record tells whether it was
-//! made. A commit of several changes releases its lease afterwards, in a statement of its own: it still finds the lease when
-//! its answer was lost, and the lease of a broker that dies between the two statements expires.
+//! The store in PostgreSQL or CockroachDB, for several brokers at once. Leases are rows that expire by the database's
+//! clock. The store uses only what both databases support at their default isolation level: no advisory locks, LISTEN
+//! or LOCK TABLE. In PostgreSQL, row locks order the transactions; in CockroachDB, where row locks are best effort and
+//! shared locks are off by default, serializable isolation does
+//! (<https://www.cockroachlabs.com/docs/stable/select-for-update>). Every statement is idempotent and is retried after
+//! a conflict or a lost connection: a commit states the final rows and checks its lease again, and a lease is acquired
+//! with the same token. A commit of one record, the most frequent case, is one statement that also releases the lease;
+//! if its answer is lost, the record shows whether it was committed. A commit of several changes releases its lease in
+//! a second statement, so that a retry still finds the lease; if the broker dies between the statements, the lease
+//! expires.
 
 mod address;
 mod connection;
@@ -32,10 +31,10 @@ use self::{
 use super::{Change, Frozen, Key, Lease, Renewal, Row, State, Store, StoreError, Then, cipher::Sealed};
 use crate::osb::InstanceId;
 
-/// How long a lease lasts without a renewal.
+/// How long a lease lasts without renewal.
 const LEASE: Duration = Duration::from_secs(15);
 
-/// See the module. Cloning shares the connections.
+/// A pool of connections. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Postgres {
     name: Arc<str>,
@@ -44,7 +43,7 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// Connects, and brings the schema up to date, in the first schema of the user's search path.
+    /// Connects and upgrades the schema, in the first schema of the user's search path.
     pub(crate) async fn open(address: Address) -> Result<Self, StoreError> {
         Self::open_with(address, LEASE).await
     }
@@ -56,7 +55,7 @@ impl Postgres {
         store.of_version(found)
     }
 
-    /// Opens a broker's store as it is: nothing is made or migrated, and unless `writable` nothing can be written.
+    /// Opens an existing store; creates and migrates nothing, and is read-only unless `writable`.
     pub(crate) async fn open_existing(mut address: Address, writable: bool) -> Result<Self, StoreError> {
         address.set_options(writable);
         let store = Self::at(address, LEASE);
@@ -82,7 +81,7 @@ impl Postgres {
         StoreError::Failed { store: self.name.to_string(), problem: format!("cannot {does}: {problem}") }
     }
 
-    /// The rows that a statement answers; it may be sent twice.
+    /// The rows of a query that may be sent twice.
     async fn rows(
         &self,
         does: &str,
@@ -92,7 +91,7 @@ impl Postgres {
         self.pool.rows(sql, parameters).await.map_err(|problem| self.failed(does, &problem))
     }
 
-    /// Writes one record if the lease is valid, in one statement and so in one round trip; answers whether it is valid.
+    /// Writes one record if the lease is valid, in a single round trip; returns whether the lease is valid.
     async fn put_once(&self, lease: &Lease, row: &Row, then: Then) -> Result<bool, Problem> {
         let parts = Parts::of(&row.key);
         let [instance, is_binding, binding] = parts.parameters();
@@ -113,7 +112,7 @@ impl Postgres {
         Ok(rows.first().is_some_and(|row| row.get::<_, i64>(0) > 0))
     }
 
-    /// Makes the changes if the lease is valid, and answers whether it is.
+    /// Makes the changes if the lease is valid; returns whether the lease is valid.
     async fn commit_once(&self, lease: &Lease, changes: &[Change]) -> Result<bool, Problem> {
         self.pool
             .once(async |client: &mut Client| {
@@ -202,10 +201,11 @@ impl Store for Postgres {
         Some(self.lease)
     }
 
-    /// The lease need not be on disk before the intent that is recorded under it, and is then: the log is written in order. A
-    /// lease that a crash of the server loses before has done nothing.
+    /// Does not wait for the disk: the log is written in order, so a lease is durable before anything recorded under
+    /// it. A server crash can only lose a lease under which nothing was recorded.
     async fn acquire(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError> {
-        // The lock on the one row keeps a freeze waiting until the lease can be seen, and this until the freeze can.
+        // Locking the freeze row makes a freeze wait until this lease is visible, and makes this wait until a freeze
+        // is.
         let sql = "INSERT INTO bindery_leases (instance, token, expires_at, interrupted) \
                    SELECT $1, $2, now() + $3 * INTERVAL '1 second', FALSE FROM bindery_meta \
                    WHERE (frozen_until IS NULL OR frozen_until <= now()) \
@@ -269,7 +269,7 @@ impl Store for Postgres {
             .await;
         match (committed.map_err(|problem| self.failed("record what was done", &problem))?, doubt) {
             (true, _) => {}
-            // An attempt whose answer was lost has released the lease as well.
+            // An attempt whose answer was lost has also released the lease.
             (false, Some(_)) if then == Then::Release && self.is_written(&changes).await? => return Ok(()),
             (false, None) => {
                 return Err(StoreError::LeaseLost {
@@ -287,13 +287,13 @@ impl Store for Postgres {
             && !matches!(changes.as_slice(), [Change::Put(_)])
             && let Err(error) = self.release(lease).await
         {
-            // The changes are recorded.
+            // The changes are committed, so this is no failure.
             tracing::warn!(instance = %lease.instance, "a lease stays until it expires: {error}");
         }
         Ok(())
     }
 
-    /// A crashed sweep's freeze ends after two leases.
+    /// The freeze of a crashed sweep expires after twice the duration of a lease.
     async fn freeze(&self) -> Result<Box<dyn Frozen>, StoreError> {
         let frozen =
             freeze::freeze(&self.pool, self.lease * 2).await.map_err(|problem| StoreError::Failed {
@@ -343,7 +343,7 @@ async fn make_change(transaction: &Transaction<'_>, change: &Change) -> Result<(
     Ok(())
 }
 
-/// Writes a record and, if `$9` says so, releases the lease. Nothing is written without the lease.
+/// Writes a record and, if `$9` is true, releases the lease. Writes nothing without the lease.
 const PUT: &str = "WITH lease AS ( \
         SELECT 1 FROM bindery_leases WHERE instance = $1 AND token = $8 AND expires_at > now() FOR UPDATE \
     ), written AS ( \
@@ -354,7 +354,7 @@ const PUT: &str = "WITH lease AS ( \
         DELETE FROM bindery_leases WHERE $9 AND instance = $1 AND token = $8 AND EXISTS (SELECT 1 FROM lease) RETURNING 1 \
     ) SELECT count(*) FROM written";
 
-/// A key as it lies in the tables: an instance has no binding, and a binding may have no name.
+/// A key in the columns of the tables: an instance has no binding, while a binding may have an empty id.
 struct Parts<'a> {
     instance: &'a [u8],
     is_binding: bool,
@@ -375,7 +375,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The instance, whose bytes are `id`, and the token of a lease.
+/// The parameters that identify a lease: the instance as bytes (`id`) and the token.
 fn lease_parameters<'a>(lease: &'a Lease, id: &'a &'a [u8]) -> [Parameter<'a>; 2] {
     [(id, Type::BYTEA), (&lease.token, Type::UUID)]
 }
@@ -404,7 +404,7 @@ impl Postgres {
         })
     }
 
-    /// Whether the one record that was to be written is in the table. Sealed bytes differ with each write.
+    /// Whether the table contains the one record to write. Sealed bytes differ with each write, so they identify it.
     async fn is_written(&self, changes: &[Change]) -> Result<bool, StoreError> {
         let [Change::Put(wanted)] = changes else { return Ok(false) };
         Ok(self.row(&wanted.key).await?.is_some_and(|found| found.sealed == wanted.sealed))

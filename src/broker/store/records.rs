@@ -1,5 +1,5 @@
-//! The records of instances and bindings, and how they become the sealed rows of a [`Store`]. Nothing here decides
-//! anything.
+//! The records of instances and bindings, and their conversion to the sealed rows of a [`Store`]. This module makes no
+//! decisions.
 
 use std::sync::Arc;
 
@@ -26,28 +26,29 @@ pub(crate) use crate::broker::backends::Verb;
 pub(crate) struct Instance {
     /// The instance as it is, or as it is being created.
     pub(crate) spec: InstanceSpec,
-    /// Its backend, whatever its plan says later.
+    /// The backend that the instance is on, even if its plan now names another.
     pub(crate) server: BackendName,
     pub(crate) state: State,
-    /// There while it is [`State::Updating`].
+    /// Present while the state is [`State::Updating`].
     pub(crate) change: Option<Transition>,
-    /// The last operation on it.
+    /// The latest operation.
     pub(crate) operation: Operation,
-    /// The operation before, which a platform may still poll.
+    /// The operation before the latest, which a platform may still poll.
     pub(crate) former: Option<Operation>,
-    /// Whether it never was [`State::Ready`]: what has its name and no mark is then not its own.
+    /// Whether the instance was never [`State::Ready`]: a resource with its name but without a mark is then not its
+    /// own.
     #[serde(default)]
     pub(crate) was_never_ready: bool,
-    /// The operations before that, the latest last.
+    /// Earlier operations, the latest last.
     #[serde(default)]
     pub(crate) past: Vec<PastOperation>,
 }
 
-/// The change of an instance.
+/// An update in progress.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Transition {
     pub(crate) to: InstanceSpec,
-    /// Why the change failed, while it is being reverted.
+    /// Why the update failed, while it is being reverted.
     pub(crate) reverting: Option<String>,
 }
 
@@ -58,32 +59,32 @@ pub(crate) struct Binding {
     pub(crate) spec: BindingSpec,
     pub(crate) service_id: ServiceId,
     pub(crate) plan_id: PlanId,
-    /// The binding in whose place this one was made.
+    /// The binding that this one replaces.
     pub(crate) predecessor: Option<BindingId>,
     pub(crate) server: BackendName,
     pub(crate) state: State,
-    /// There when it is [`State::Ready`], and afterwards.
+    /// Present since the binding became [`State::Ready`].
     pub(crate) bound: Option<Bound>,
     pub(crate) operation: Operation,
     pub(crate) former: Option<Operation>,
     #[serde(default)]
     pub(crate) past: Vec<PastOperation>,
-    /// It waits for the operation that has the lease; the backend has nothing of it yet.
+    /// Whether the binding is queued behind another operation's lease; the backend has nothing of it yet.
     #[serde(default)]
     pub(crate) is_queued: bool,
 }
 
-/// An operation that a request began.
+/// An operation started by a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Operation {
-    /// What a platform polls it by.
+    /// The id by which platforms poll the operation.
     pub(crate) id: String,
     pub(crate) verb: Verb,
-    /// Whether the platform polls, so that it does not repeat the request if the operation is cut off.
+    /// Whether the platform polls; if so, it does not repeat the request after an interruption.
     pub(crate) is_asynchronous: bool,
     pub(crate) outcome: Outcome,
     pub(crate) begun_at: Timestamp,
-    /// Who made the request.
+    /// The caller that sent the request.
     pub(crate) caller: Option<String>,
 }
 
@@ -100,7 +101,7 @@ impl From<Operation> for PastOperation {
     }
 }
 
-/// How many operations are remembered beside the last two.
+/// How many operations to keep besides the last two.
 const PAST: usize = 8;
 
 fn begin_after(
@@ -114,14 +115,14 @@ fn begin_after(
     past.drain(..past.len().saturating_sub(PAST));
 }
 
-/// How an operation ended, if it did.
+/// The state of an operation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Outcome {
-    /// With the backend's description of its progress.
+    /// Holds the backend's description of its progress.
     InProgress(Option<String>),
     Succeeded,
-    /// With the reason, for the user.
+    /// Holds the reason, for the user.
     Failed(String),
 }
 
@@ -142,7 +143,7 @@ impl Operation {
     }
 }
 
-/// What operations are about: an instance or a binding.
+/// The record of an instance or a binding.
 pub(crate) trait Record: Clone + Serialize + Send + Sync + 'static {
     fn key(&self) -> Key;
 
@@ -152,15 +153,15 @@ pub(crate) trait Record: Clone + Serialize + Send + Sync + 'static {
 
     fn set_state(&mut self, state: State);
 
-    /// The last operation on it.
+    /// The latest operation.
     fn operation(&self) -> &Operation;
 
     fn operation_mut(&mut self) -> &mut Operation;
 
-    /// Makes this the last operation; those before are remembered.
+    /// Makes `operation` the latest; keeps the earlier ones.
     fn begin(&mut self, operation: Operation);
 
-    /// The operation before the last one, and those before that.
+    /// The operation before the latest, and the earlier ones.
     fn history(&self) -> (Option<&Operation>, &[PastOperation]);
 }
 
@@ -212,7 +213,7 @@ impl Record for Binding {
         self.state
     }
 
-    /// A binding that is worked on is queued no longer.
+    /// A binding whose operation has started is no longer queued.
     fn set_state(&mut self, state: State) {
         (self.state, self.is_queued) = (state, false);
     }
@@ -234,7 +235,7 @@ impl Record for Binding {
     }
 }
 
-/// A store with the keys to its records.
+/// A store with the keys for its records.
 #[derive(Clone)]
 pub(crate) struct Records {
     pub(crate) store: Arc<dyn Store>,
@@ -269,7 +270,7 @@ impl Records {
         Ok(row.map(|row| self.cipher.open(&row.key, &row.sealed)).transpose()?)
     }
 
-    /// The bindings of an instance; `None` for one whose record does not open.
+    /// The bindings of an instance; `None` for each record that cannot be decrypted.
     pub(crate) async fn bindings_that_open(
         &self,
         instance: &InstanceId,
@@ -289,17 +290,17 @@ impl Records {
         Change::Put(Row { key, state: record.state(), server: record.server().clone(), sealed })
     }
 
-    /// Whether rows may be sealed with another key than the present one.
+    /// Whether rows may be sealed with former keys.
     pub(crate) fn has_former_keys(&self) -> bool {
         self.cipher.has_former_keys()
     }
 
-    /// The rows that a former key sealed.
+    /// The keys of rows that are sealed with a former key.
     pub(crate) async fn sealed_with_former_keys(&self) -> Result<Vec<Key>, StoreError> {
         self.store.sealed_otherwise(self.cipher.key_id()).await
     }
 
-    /// Seals a row with the present key, if it is still there. The caller has its lease.
+    /// Re-encrypts a row with the current key, if the row still exists. The caller has its lease.
     pub(crate) async fn seal_again(&self, lease: &Lease, key: &Key) -> Result<(), RecordError> {
         let Some(row) = self.store.row(key).await? else { return Ok(()) };
         let record: serde_json::Value = self.cipher.open(key, &row.sealed)?;

@@ -1,5 +1,5 @@
-//! The embedded store: SQLite in a file, for one broker (`lock`), which has the leases in memory. Every commit is on disk
-//! before it returns (<https://www.sqlite.org/pragma.html#pragma_synchronous>, FULL, with a write-ahead log).
+//! The embedded store: an SQLite file, for one broker (`lock`), which keeps its leases in memory. Every commit is on
+//! disk before it returns (<https://www.sqlite.org/pragma.html#pragma_synchronous>, FULL, with a write-ahead log).
 
 mod leases;
 mod schema;
@@ -30,22 +30,22 @@ use self::{
 use super::{Change, Frozen, Key, Lease, Renewal, Row, State, Store, StoreError, Then, cipher::Sealed};
 use crate::osb::InstanceId;
 
-/// How long a write waits for another process that writes: a sweep that removes something, a backup.
+/// How long a write waits for another process that writes: a sweep that deletes, or a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// See the module. Cloning shares the connections and the leases.
+/// An open store. Clones share the connections and the leases.
 #[derive(Clone)]
 pub(crate) struct Sqlite {
     path: Arc<Path>,
     name: Arc<str>,
-    /// Apart, so that reading does not wait for the disk.
+    /// A separate connection, so that reads do not wait for the disk.
     reader: Arc<Mutex<Connection>>,
     writer: Arc<Writer>,
     leases: Arc<Leases>,
 }
 
 impl Sqlite {
-    /// Opens the file, makes it if need be, readable by its owner only, and brings its schema up to date.
+    /// Opens the file, creates it if needed, readable only by its owner, and upgrades its schema.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let name = named(path);
         make(path).map_err(|error| StoreError::Failed {
@@ -59,7 +59,7 @@ impl Sqlite {
         Ok(Self::of(path, reader, connection))
     }
 
-    /// Opens a broker's store as it is: nothing is made or migrated, and unless `writable` nothing can be written.
+    /// Opens an existing store; creates and migrates nothing, and is read-only unless `writable`.
     pub(crate) fn open_existing(path: &Path, writable: bool) -> Result<Self, StoreError> {
         let name = named(path);
         let open = || {
@@ -82,7 +82,7 @@ impl Sqlite {
         }
     }
 
-    /// Reads off the async threads.
+    /// Reads on a blocking thread.
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -91,7 +91,7 @@ impl Sqlite {
         self.off_thread(move || work(&reader.lock().unwrap_or_else(PoisonError::into_inner))).await
     }
 
-    /// Writes off the async threads what is not part of an instance's records.
+    /// Writes on a blocking thread what does not belong to an instance's records.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -112,7 +112,7 @@ impl Sqlite {
         }
     }
 
-    /// The rows, or what they are about, that a condition holds for.
+    /// Selects rows, or their keys, by a condition.
     async fn select<T: Send + 'static>(
         &self,
         columns: &str,
@@ -131,7 +131,7 @@ impl Sqlite {
     }
 }
 
-/// The transaction that keeps other processes from writing, and what keeps this one from granting leases.
+/// The transaction that blocks writes of other processes, and the guard that prevents leases in this one.
 struct Freeze {
     #[expect(dead_code, reason = "held, not used; dropped first, which ends its transaction")]
     connection: Connection,
@@ -140,7 +140,7 @@ struct Freeze {
 }
 
 impl Frozen for Freeze {
-    /// The file's lock ends with its process only.
+    /// The file's lock ends only with the process.
     fn is_lost(&self) -> bool {
         false
     }
@@ -219,7 +219,7 @@ impl Store for Sqlite {
     }
 
     async fn forget_tombstones(&self, age: Duration) -> Result<(), StoreError> {
-        // What is older than time itself is nothing.
+        // An age beyond the range of timestamps matches no tombstone.
         let Ok(before) = Timestamp::now().checked_sub(age) else { return Ok(()) };
         self.write(move |connection| {
             connection
@@ -277,13 +277,13 @@ impl Store for Sqlite {
         }
     }
 
-    /// Other processes' writes wait until it is dropped, and fail after [`BUSY_TIMEOUT`]. Reading goes on.
+    /// Writes of other processes wait until the freeze is dropped, and fail after [`BUSY_TIMEOUT`]. Reads continue.
     async fn freeze(&self) -> Result<Box<dyn Frozen>, StoreError> {
         let frost = self.leases.freeze().await.ok_or_else(|| StoreError::Failed {
             store: self.name.to_string(),
             problem: "instances are being worked on all the time; try again later".to_owned(),
         })?;
-        // A connection of its own: what the shared one wrote would be lost with the transaction.
+        // Use a separate connection: writes on the shared one would be rolled back with this transaction.
         let path = self.path.clone();
         let connection = self.off_thread(move || {
             let connection = open_as_it_is(&path, true)?;
@@ -329,7 +329,7 @@ fn make_change(transaction: &Connection, change: &Change) -> rusqlite::Result<()
     written.map(drop)
 }
 
-/// A key as it lies in the tables: an instance has no binding, and a binding may have no name.
+/// A key in the columns of the tables: an instance has no binding, while a binding may have an empty id.
 fn parts(key: &Key) -> (bool, &str, &str) {
     match &key.binding {
         Some(binding) => (true, key.instance.as_str(), binding.as_str()),
@@ -369,10 +369,12 @@ fn named(path: &Path) -> Arc<str> {
     format!("sqlite:{}", path.display()).into()
 }
 
-/// SQLite gives a log of its own the rights of the file, and a new file those of everybody's umask.
+/// Creates the file with restrictive permissions: SQLite copies them to its log, but would create the file by the
+/// umask.
 fn make(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        // Opening it here would end SQLite's locks on it (<https://www.sqlite.org/howtocorrupt.html>, 2.2).
+        // Opening an existing file here would release SQLite's locks on it
+        // (<https://www.sqlite.org/howtocorrupt.html>, 2.2).
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         made => made.map(drop),
     }
@@ -406,6 +408,7 @@ fn failed(name: &str, error: &rusqlite::Error) -> StoreError {
         }
         _ => "check the file, its folder and the free space",
     };
-    // rusqlite's message for a statement that fails to compile would quote it; ours are constant and compile.
+    // rusqlite's error of a statement that does not compile would quote the statement; bindery's are constant and
+    // compile.
     StoreError::Failed { store: name.to_owned(), problem: format!("{error}; {remedy}") }
 }

@@ -1,4 +1,4 @@
-//! Who may work: holds, their leases, and freezing.
+//! Leases and freezes.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     osb::InstanceId,
 };
 
-/// For what must not happen: as long as a slow machine needs to do it.
+/// How long a test waits to see that something does not happen.
 const A_WHILE: Duration = Duration::from_millis(300);
 
 pub(crate) async fn one_holds_an_instance_and_others_go_on<T: Testbed>() {
@@ -125,7 +125,7 @@ pub(crate) async fn a_released_instance_is_free_although_it_is_recorded<T: Testb
     assert_eq!(store.row(&i).await.unwrap(), Some(row(&i, State::Ready, "3")));
 }
 
-/// Counting up by reading and writing loses nothing when one holds the instance at a time.
+/// Concurrent read-modify-write increments lose nothing, because only one caller at a time has the lease.
 pub(crate) async fn holders_take_turns<T: Testbed>() {
     const HOLDERS: usize = 6;
     const TURNS: usize = 5;
@@ -207,7 +207,7 @@ pub(crate) async fn freezing_waits_for_holders<T: Testbed>() {
     take_when_free(&one, &i.instance).await;
 }
 
-/// Whoever is given a lease before is waited for, and nobody is given one after.
+/// A freeze waits for leases that were granted before it, and prevents new ones.
 pub(crate) async fn nothing_is_committed_while_frozen<T: Testbed>() {
     const WORKERS: usize = 4;
     let bed = T::new().await;
@@ -245,7 +245,7 @@ pub(crate) async fn nothing_is_committed_while_frozen<T: Testbed>() {
     workers.abort_all();
 }
 
-/// Somebody who gives up waiting for a freeze leaves nothing frozen, and neither of two ends the other's.
+/// A caller that stops waiting for a freeze leaves nothing frozen, and of two freezes neither ends the other.
 pub(crate) async fn two_freeze_one_after_the_other_or_at_once<T: Testbed>() {
     let bed = T::new().await;
     let (one, two) = (bed.open(SHORT_LEASE).await, bed.open(SHORT_LEASE).await);
@@ -298,7 +298,7 @@ pub(crate) async fn a_hold_runs_out_unless_it_is_renewed<T: Testbed>() {
 
 pub(crate) async fn a_renewed_hold_goes_on<T: Testbed>() {
     let bed = T::new().await;
-    // So long that a busy machine does not let it run out.
+    // Long enough that the lease does not expire on a busy machine.
     let duration = SHORT_LEASE * 4;
     let (one, two) = (bed.open(duration).await, bed.open(duration).await);
     let i = instance("i");

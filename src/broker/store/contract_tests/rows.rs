@@ -1,4 +1,4 @@
-//! What is kept: the installation, rows, and deletes that ended.
+//! The records: the installation, rows and tombstones.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub(crate) async fn rows_are_put_replaced_and_removed<T: Testbed>() {
     assert_eq!(store.row(&b).await.unwrap(), Some(row(&b, State::Ready, "2")));
     change(&store, "i", vec![Change::Put(row(&b, State::Deleting, "3"))]).await;
     assert_eq!(store.bindings(&i.instance).await.unwrap(), [row(&b, State::Deleting, "3")]);
-    // What is not there can be removed too.
+    // Removing a row that does not exist is no error.
     change(&store, "i", vec![Change::Remove(b.clone()), Change::Remove(binding("i", "never"))]).await;
     assert_eq!(store.bindings(&i.instance).await.unwrap(), []);
     assert_eq!(store.instances().await.unwrap(), [row(&i, State::Ready, "1")]);
@@ -59,7 +59,7 @@ pub(crate) async fn every_part_of_a_row_comes_back<T: Testbed>() {
     }
 }
 
-/// Ids are whatever a platform sends, up to some hundred bytes.
+/// Ids may be any text that a platform sends, up to some hundred bytes.
 pub(crate) async fn odd_ids_are_kept_apart<T: Testbed>() {
     let bed = T::new().await;
     let store = bed.open(LONG_LEASE).await;
@@ -82,7 +82,7 @@ pub(crate) async fn odd_ids_are_kept_apart<T: Testbed>() {
         }
     }
     assert_eq!(store.instances().await.unwrap().len(), ids.len());
-    // An instance is not its binding without a name, nor the other way round.
+    // An instance differs from its binding with an empty id.
     change(&store, "a", vec![Change::Remove(instance("a"))]).await;
     change(&store, "A", vec![Change::Remove(binding("A", ""))]).await;
     for (key, is_there) in

@@ -1,4 +1,4 @@
-//! Changes under a lease: one transaction that makes all of them, provided that the lease is still valid.
+//! Commits: one transaction makes all changes, on the condition that the lease is still valid.
 
 use aws_sdk_dynamodb::{
     error::SdkError,
@@ -14,10 +14,10 @@ use super::{
 };
 use crate::broker::store::{Change, Lease, StoreError, Then};
 
-/// DynamoDB's limit for a transaction; the lease is one of them.
+/// DynamoDB's limit per transaction, including the action on the lease.
 const MOST_ACTIONS: usize = 100;
 
-/// What becomes of one item.
+/// What a commit does to one item.
 enum Action {
     Put(Item),
     Delete,
@@ -47,8 +47,8 @@ impl DynamoDb {
         }
     }
 
-    /// Every attempt bears the same token, so that one whose answer was lost is not made twice: DynamoDB remembers tokens
-    /// for ten minutes, and this gives up within two.
+    /// Sends the same token with every attempt, so that a transaction whose answer was lost is not applied twice:
+    /// DynamoDB remembers tokens for ten minutes, and the retries end within two.
     async fn transact(
         &self,
         transaction: Vec<TransactWriteItem>,
@@ -61,7 +61,7 @@ impl DynamoDb {
         error::past_conflicts(may_pass, || call.clone().send()).await
     }
 
-    /// The condition, with what becomes of the lease: an item has one action in a transaction.
+    /// The lease condition, combined with the change of the lease: a transaction allows one action per item.
     fn still_leased(&self, lease: &Lease, then: Then, now: u64) -> Result<TransactWriteItem, StoreError> {
         let place = Place::lease(&lease.instance);
         let condition = format!("{LEASE_TOKEN} = :token AND {EXPIRES_AT} > :now");
@@ -104,7 +104,7 @@ impl DynamoDb {
 
     fn cancelled(&self, lease: &Lease, error: &SdkError<TransactWriteItemsError>) -> StoreError {
         let reasons = reasons(error);
-        // The lease is the first action, and the only one with a condition.
+        // The lease is the first action and the only one with a condition.
         if reasons.iter().any(|reason| reason.code() == Some("ConditionalCheckFailed")) {
             return StoreError::LeaseLost { store: self.name.to_string(), instance: lease.instance.clone() };
         }
@@ -123,7 +123,7 @@ impl DynamoDb {
     }
 }
 
-/// What becomes of which item; of several changes of one the last counts, as if they were made one after the other.
+/// The action for each item. The last of several changes to an item wins, as if they were applied in order.
 fn actions(changes: Vec<Change>, now: u64) -> Vec<(Place, Action)> {
     let mut actions: Vec<(Place, Action)> = Vec::with_capacity(changes.len());
     for change in changes {
@@ -149,12 +149,12 @@ fn reasons(error: &SdkError<TransactWriteItemsError>) -> &[CancellationReason] {
     }
 }
 
-/// AWS tells of the actions that were not to blame, too.
+/// AWS also lists the actions that did not cause the cancellation.
 fn is_fine(reason: &CancellationReason) -> bool {
     matches!(reason.code(), None | Some("None"))
 }
 
-/// Whether the transaction was cancelled only by what passes: others on the same items, or too many of them.
+/// Whether only temporary causes cancelled the transaction: conflicts on the same items, or throttling.
 fn may_pass(error: &SdkError<TransactWriteItemsError>) -> bool {
     let mut blamed = reasons(error).iter().filter(|reason| !is_fine(reason)).peekable();
     let passes = |reason: &CancellationReason| {

@@ -1,4 +1,4 @@
-//! What DynamoDB refuses, in words that say what to do; and the repetition of what met another transaction.
+//! Errors of DynamoDB with their remedies, and the retry of conflicting calls.
 
 use std::{error::Error, fmt::Debug, time::Duration};
 
@@ -7,7 +7,7 @@ use backon::{ExponentialBuilder, Retryable};
 
 use crate::broker::store::StoreError;
 
-/// Why the SDK's call failed. The response is left out: nothing here needs it, and its `Debug` is long.
+/// Why the SDK's call failed. Omits the response, because its `Debug` output is long.
 pub(super) fn explain<E, R>(error: &SdkError<E, R>) -> String
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -38,7 +38,7 @@ where
 const CREDENTIALS_OR_NETWORK: &str =
     "check the network, the endpoint, the region and the broker's AWS credentials";
 
-/// An error and its causes, without saying anything twice.
+/// An error and its causes, without repetitions.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -84,13 +84,13 @@ fn remedy(code: &str) -> &'static str {
     }
 }
 
-/// Whether the call met another one on the same item and did nothing, so that it may simply be repeated.
+/// Whether another call on the same item caused the failure; the call changed nothing and can be retried.
 pub(super) fn is_conflict<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
     let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
     matches!(code, Some("TransactionConflictException" | "TransactionInProgressException"))
 }
 
-/// Repeats a call that meets others on the same item. None means that its condition does not lease, and nothing was done.
+/// Retries a call that conflicts on its item. `None` means that the condition did not hold and nothing was changed.
 pub(super) async fn conditional<T, E, R, F>(call: impl FnMut() -> F) -> Result<Option<T>, SdkError<E, R>>
 where
     E: ProvideErrorMetadata,
@@ -107,7 +107,7 @@ where
     }
 }
 
-/// Repeats a call while it meets others on the same item. The SDK repeats what was throttled or got no answer, not this.
+/// Retries a call while it conflicts on its item. The SDK retries throttling and missing answers, but not conflicts.
 pub(super) async fn past_conflicts<T, E, F>(again: fn(&E) -> bool, call: impl FnMut() -> F) -> Result<T, E>
 where
     F: Future<Output = Result<T, E>>,
@@ -120,7 +120,7 @@ where
     call.retry(delays).when(again).await
 }
 
-/// A sentence about the store.
+/// An error of the store.
 pub(super) fn failed(store: &str, problem: impl Into<String>) -> StoreError {
     StoreError::Failed { store: store.to_owned(), problem: problem.into() }
 }

@@ -1,4 +1,4 @@
-//! What an item looks like: under which key it lies, and how rows become items and back.
+//! The layout of items: their keys, and the conversion between rows and items.
 
 use std::collections::HashMap;
 
@@ -9,29 +9,30 @@ use crate::{
     osb::InstanceId,
 };
 
-/// Attributes by name. None of the names is a reserved word, so that expressions can say them.
+/// Attributes by name. No name is a reserved word, so expressions can use the names directly.
 pub(super) type Item = HashMap<String, AttributeValue>;
 
-/// The partition: [`META`], or an instance.
+/// The partition key: [`META`], or an instance.
 pub(super) const PK: &str = "pk";
-/// Which item of the partition.
+/// The sort key: the kind of item.
 pub(super) const SK: &str = "sk";
-/// In items that somebody has to look at later, the partition again. It is the key of an index that holds these only.
+/// Items with unfinished work repeat their partition key in this attribute. It is the key of an index of only those
+/// items.
 pub(super) const OUTSTANDING: &str = "outstanding";
-/// In tombstones: when the delete ended, in epoch milliseconds.
+/// The end of the delete, in tombstones, in epoch milliseconds.
 pub(super) const ENDED_AT: &str = "ended_at";
 
-/// The one item that is about no instance.
+/// The one item that belongs to no instance.
 const META: &str = "meta";
-/// What partitions of instances begin with: keys are never empty, ids may be.
+/// The prefix of an instance's partition key: DynamoDB's keys must not be empty, but ids may be.
 const INSTANCE_PREFIX: &str = "i:";
 /// The sort key of an instance's row.
 pub(super) const INSTANCE: &str = "i";
-/// What the sort keys of rows of bindings begin with.
+/// The prefix of the sort keys of bindings.
 pub(super) const BINDING_PREFIX: &str = "b:";
 /// The sort key of a lease.
 pub(super) const LEASE: &str = "l";
-/// The sort key of an instance's tombstone; a binding's goes on with a colon and its id.
+/// The sort key of an instance's tombstone; a binding's tombstone appends a colon and the binding's id.
 const TOMBSTONE: &str = "t";
 
 /// DynamoDB's limits, in bytes.
@@ -39,11 +40,11 @@ const LONGEST_PK: usize = 2048;
 const LONGEST_SK: usize = 1024;
 const LARGEST_ITEM: usize = 400 * 1024;
 
-/// DynamoDB may delete a tombstone by itself at this age, if the table's time to live is on (attribute `ttl`). The engine
-/// deletes it at about the same age.
+/// The age at which DynamoDB may delete a tombstone, if the table's time to live is enabled (attribute `ttl`). The
+/// engine deletes tombstones at about the same age.
 const TTL_SECONDS: u64 = 7 * 24 * 60 * 60;
 
-/// Under which key an item lies.
+/// The key of an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) pk: String,
@@ -75,12 +76,12 @@ impl Place {
         Self { pk: partition(&key.instance), sk }
     }
 
-    /// Where an item lies that was read.
+    /// The key of an item that was read.
     pub(super) fn of(item: &Item) -> Option<Self> {
         Some(Self { pk: text(item, PK)?.to_owned(), sk: text(item, SK)?.to_owned() })
     }
 
-    /// Whether DynamoDB takes such keys. What does not fit is not there.
+    /// Whether the key is within DynamoDB's limits. An item whose key is not cannot exist.
     pub(super) fn fits(&self) -> bool {
         self.pk.len() <= LONGEST_PK && self.sk.len() <= LONGEST_SK
     }
@@ -89,12 +90,12 @@ impl Place {
         Item::from([(PK.to_owned(), string(&self.pk)), (SK.to_owned(), string(&self.sk))])
     }
 
-    /// The instance whose partition it is.
+    /// The instance of the partition.
     pub(super) fn instance(&self) -> Option<InstanceId> {
         self.pk.strip_prefix(INSTANCE_PREFIX).map(Into::into)
     }
 
-    /// What the row is about that lies here, if it is one.
+    /// The row's key, if the item is a row.
     pub(super) fn row_key(&self) -> Option<Key> {
         let instance = self.instance()?;
         if self.sk == INSTANCE {
@@ -105,7 +106,7 @@ impl Place {
     }
 }
 
-/// The partition of an instance.
+/// The partition key of an instance.
 pub(super) fn partition(instance: &InstanceId) -> String {
     format!("{INSTANCE_PREFIX}{}", instance.as_str())
 }
@@ -139,7 +140,7 @@ pub(super) fn of_row(row: Row) -> Item {
     item
 }
 
-/// Reads a row; the error says what is wrong with the item.
+/// Converts an item to a row; the error says what is wrong with the item.
 pub(super) fn row(item: &Item) -> Result<Row, String> {
     let key = Place::of(item)
         .and_then(|place| place.row_key())
@@ -165,7 +166,7 @@ pub(super) fn of_tombstone(key: &Key, operation: String, now: u64) -> Item {
     item
 }
 
-/// Refuses what DynamoDB would: the error names the limit.
+/// Rejects an item that DynamoDB would reject; the error names the limit.
 pub(super) fn check_size(item: &Item) -> Result<(), String> {
     let length = |name| text(item, name).map_or(0, str::len);
     if length(PK) > LONGEST_PK || length(SK) > LONGEST_SK {
@@ -187,7 +188,7 @@ fn size(value: &AttributeValue) -> usize {
     match value {
         AttributeValue::S(text) => text.len(),
         AttributeValue::B(bytes) => bytes.as_ref().len(),
-        // At most 38 digits, two in a byte, and one byte more.
+        // DynamoDB stores two digits per byte plus one byte; 38 digits at most.
         AttributeValue::N(digits) => digits.len() / 2 + 2,
         _ => 1,
     }

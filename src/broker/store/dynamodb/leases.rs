@@ -1,9 +1,7 @@
-//! Leases: an item for each, with a token and an end that its broker moves on. And the freeze, during which no lease is
-//! granted.
-//!
-//! Acquiring a lease writes it and then looks whether the store is frozen; a freeze is written before it looks for leases. Both
-//! read consistently, so that at least one of them sees the other. A transaction over both items would do as well, but all
-//! leases of all instances would conflict with each other on the item that they have in common.
+//! Leases, each an item with a token and an expiry that its broker extends, and the freeze, during which no lease is
+//! granted. A broker writes its lease and then checks whether the store is frozen; a freeze is written before it
+//! checks for leases. Both reads are consistent, so at least one side sees the other. A transaction over both items
+//! would also work, but all leases would conflict on the freeze's item.
 
 use std::time::{Duration, SystemTime};
 
@@ -24,18 +22,18 @@ use crate::{
     osb::InstanceId,
 };
 
-/// Which lease it is.
+/// The lease's token.
 pub(super) const LEASE_TOKEN: &str = "lease_token";
-/// When it ends, in epoch milliseconds by its broker's clock.
+/// The lease's expiry, in epoch milliseconds by the clock of its broker.
 pub(super) const EXPIRES_AT: &str = "expires_at";
 const INTERRUPTED: &str = "interrupted";
-/// Which freeze it is, and when it ends.
+/// The freeze's token and its expiry.
 const FROZEN_BY: &str = "frozen_by";
 const FROZEN_UNTIL: &str = "frozen_until";
 
 const POLL: Duration = Duration::from_millis(250);
 
-/// Epoch milliseconds.
+/// The current time in epoch milliseconds.
 pub(super) fn now() -> u64 {
     millis(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
@@ -57,7 +55,7 @@ impl DynamoDb {
             .put_item()
             .table_name(&*self.table)
             .set_item(Some(item))
-            // Its own token: the answer was lost and the call repeated.
+            // Accept our own token: an earlier attempt may have succeeded without an answer.
             .condition_expression(format!(
                 "attribute_not_exists({PK}) OR {EXPIRES_AT} < :free OR {LEASE_TOKEN} = :token"
             ))
@@ -121,14 +119,14 @@ impl DynamoDb {
         self.delete_if(&Place::lease(&lease.instance), format!("{LEASE_TOKEN} = :token"), values).await
     }
 
-    /// Marks the store frozen, then waits until no lease is left. A lease that expired is removed, so that its operation cannot
-    /// commit any more, however late.
+    /// Marks the store frozen, then waits until no lease is left. Removes expired leases, so that their operations can
+    /// never commit.
     pub(super) async fn halt(&self) -> Result<Freeze, StoreError> {
         let deadline = Instant::now() + self.times.patience;
         let (freeze, begun) = Freeze::begin(self.clone());
         match timeout_at(deadline, begun).await {
             Ok(Ok(begun)) => begun?,
-            // The task never ends without an answer, unless the process does.
+            // The task always answers, unless the process ends.
             Ok(Err(_)) => return Err(self.failed("the broker is ending; repeat")),
             Err(_) => {
                 return Err(self.failed(
@@ -155,7 +153,7 @@ impl DynamoDb {
         }
     }
 
-    /// Where leases lie.
+    /// The keys of all leases.
     async fn leased(&self) -> Result<Vec<Place>, StoreError> {
         let scan = self.scan().filter_expression(format!("{SK} = :lease"));
         let scan = scan.expression_attribute_values(":lease", string(LEASE));
@@ -171,7 +169,7 @@ impl DynamoDb {
         }
         let values = Item::from([(":free".to_owned(), number(free))]);
         self.delete_if(place, format!("{EXPIRES_AT} < :free"), values).await?;
-        // It is still there if it was renewed just now.
+        // The lease still exists if it was renewed just now.
         Ok(self.get(place).await?.is_some())
     }
 
@@ -180,7 +178,7 @@ impl DynamoDb {
         Ok(meta.and_then(|meta| count(&meta, FROZEN_UNTIL)).is_some_and(|until| until > now()))
     }
 
-    /// Begins or prolongs a freeze, unless there is another.
+    /// Begins or extends a freeze, unless another freeze is active.
     pub(super) async fn mark_frozen(&self, token: Uuid) -> Result<bool, StoreError> {
         let now = now();
         let condition = format!(
@@ -202,7 +200,7 @@ impl DynamoDb {
         self.update_if(&Place::meta(), update, format!("{FROZEN_BY} = :token"), values).await.map(drop)
     }
 
-    /// Whether the condition held and the item was changed.
+    /// Updates the item if the condition holds; returns whether it held.
     async fn update_if(
         &self,
         place: &Place,
@@ -222,7 +220,7 @@ impl DynamoDb {
         Ok(done.map_err(|error| self.refused(&error))?.is_some())
     }
 
-    /// Removes the item if the condition holds.
+    /// Deletes the item if the condition holds.
     pub(super) async fn delete_if(
         &self,
         place: &Place,
@@ -240,7 +238,7 @@ impl DynamoDb {
     }
 }
 
-/// Keeps the store frozen until it is dropped. If its process is killed, the freeze runs out.
+/// Keeps the store frozen until dropped. If the process is killed, the freeze expires.
 #[derive(Debug)]
 pub(super) struct Freeze {
     _ends: DropGuard,
@@ -254,7 +252,7 @@ impl Frozen for Freeze {
 }
 
 impl Freeze {
-    /// The answer comes when no lease is granted any more.
+    /// Starts a freeze. The receiver gets the result once no lease can be granted any more.
     fn begin(store: DynamoDb) -> (Self, oneshot::Receiver<Result<(), StoreError>>) {
         let ended = CancellationToken::new();
         let (begun, answer) = oneshot::channel();
@@ -269,7 +267,7 @@ impl Freeze {
     }
 }
 
-/// Requests are not cut off, only pauses: so the last one ends what an earlier one began, whenever that arrives.
+/// Interrupts only pauses, never requests: so the last request ends the freeze, even if an earlier one arrives late.
 async fn keep_frozen(
     store: DynamoDb,
     ended: CancellationToken,
@@ -282,7 +280,7 @@ async fn keep_frozen(
     {
         marked = store.mark_frozen(token).await;
     }
-    // Nobody listens if the freeze was given up meanwhile.
+    // The caller may have stopped waiting for the freeze.
     let _ = begun.send(marked.map(drop));
     let (mut prolonged, pause) = (Instant::now(), store.times.freeze / 6);
     while ended.run_until_cancelled(sleep(pause)).await.is_some() {

@@ -1,6 +1,6 @@
-//! The store in Amazon DynamoDB: one table, for any number of brokers. Here are the connection, reads, and what [`Store`]
-//! asks for; `table` makes and checks the table, `items` says what lies in it, `leases` gives an instance to one broker at a
-//! time, `commit` changes records under a lease, and `error` explains what AWS refuses.
+//! The store in Amazon DynamoDB: one table for any number of brokers. This module has the connection, reads and the
+//! implementation of [`Store`]. `table` creates and checks the table, `items` defines its layout, `leases` grants
+//! leases, `commit` changes records under a lease, and `error` explains the errors of AWS.
 
 mod commit;
 mod error;
@@ -26,30 +26,31 @@ use self::items::{BINDING_PREFIX, ENDED_AT, INSTANCE, Item, PK, Place, SK, numbe
 use super::{Change, Frozen, Key, Lease, Renewal, Row, Store, StoreError, Then};
 use crate::{broker::config::DynamoDbTable, osb::InstanceId};
 
-/// One HTTP request. A transaction that is begun twice takes DynamoDB up to five seconds to tell.
+/// The timeout of one HTTP request. DynamoDB may take five seconds to detect a repeated transaction.
 const ATTEMPT: Duration = Duration::from_secs(5);
-/// A call with its repetitions; a lease outlives it.
+/// The timeout of a call with its retries; shorter than a lease.
 const OPERATION: Duration = Duration::from_secs(12);
 const CONNECT: Duration = Duration::from_secs(3);
 const ATTEMPTS: u32 = 5;
-/// DynamoDB answers within milliseconds, so the SDK's second is long.
+/// DynamoDB answers within milliseconds, so the SDK's default of a second is too long.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
-/// How long things last.
+/// The durations of leases and freezes.
 #[derive(Clone, Copy, Debug)]
 struct Times {
-    /// A lease, unless it is renewed.
+    /// A lease without renewal.
     lease: Duration,
-    /// How long after its end a lease is taken over, because the clocks of two brokers may differ: AWS keeps its hosts' within a
-    /// second (Amazon Time Sync). Records stay right with any clocks, since a commit names its lease.
+    /// How long after its expiry another broker may take over a lease: the clocks of brokers may differ. AWS keeps its
+    /// hosts' clocks within a second (Amazon Time Sync). Clocks cannot corrupt records, because a commit checks its
+    /// lease.
     margin: Duration,
-    /// A freeze, unless it is renewed.
+    /// A freeze without renewal.
     freeze: Duration,
     /// How long a freeze waits for leases to end.
     patience: Duration,
 }
 
-/// Longer than a call takes, repetitions included.
+/// Longer than a call with its retries.
 const LEASE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -59,7 +60,7 @@ impl Times {
     }
 }
 
-/// See the module. Clones share connections and credentials.
+/// A table and a client. Clones share connections and credentials.
 #[derive(Clone)]
 pub(crate) struct DynamoDb {
     client: Client,
@@ -69,14 +70,14 @@ pub(crate) struct DynamoDb {
 }
 
 impl DynamoDb {
-    /// Opens the table, makes it if need be, and checks its schema.
+    /// Opens the table, creates it if needed, and checks its schema.
     pub(crate) async fn open(address: &DynamoDbTable) -> Result<Self, StoreError> {
         let store = Self::connect(address, default_chain(), Times::of(LEASE)).await?;
         store.prepare().await?;
         Ok(store)
     }
 
-    /// Opens a broker's table as it is, if there is one: nothing is made.
+    /// Opens an existing broker's table; creates nothing.
     pub(crate) async fn open_existing(address: &DynamoDbTable) -> Result<Option<Self>, StoreError> {
         let store = Self::connect(address, default_chain(), Times::of(LEASE)).await?;
         Ok(store.is_prepared().await?.then_some(store))
@@ -125,7 +126,7 @@ impl DynamoDb {
         self.failed(error::explain(error))
     }
 
-    /// The item, as it is after every write that has returned.
+    /// Reads an item consistently.
     async fn get(&self, place: &Place) -> Result<Option<Item>, StoreError> {
         if !place.fits() {
             return Ok(None);
@@ -135,18 +136,17 @@ impl DynamoDb {
         Ok(got.item)
     }
 
-    /// Reads the whole table, as it is after every write that has returned.
+    /// Reads the whole table consistently.
     fn scan(&self) -> ScanFluentBuilder {
         self.client.scan().table_name(&*self.table).consistent_read(true)
     }
 
-    /// Reads the index of what is [outstanding](items::OUTSTANDING). DynamoDB brings indexes up to date a moment after the
-    /// table, and does not read them consistently.
+    /// Reads the index of [outstanding](items::OUTSTANDING) items. Indexes are eventually consistent.
     fn scan_outstanding(&self) -> ScanFluentBuilder {
         self.client.scan().table_name(&*self.table).index_name(items::OUTSTANDING)
     }
 
-    /// All pages.
+    /// Reads all pages.
     async fn all(&self, scan: ScanFluentBuilder) -> Result<Vec<Item>, StoreError> {
         let pages = scan.into_paginator().items().send();
         pages.collect::<Result<_, _>>().await.map_err(|error| self.refused(&error))
@@ -157,7 +157,7 @@ impl DynamoDb {
     }
 }
 
-/// Environment, profile, web identity (IRSA), container and EKS pod identity, instance.
+/// The SDK's default credentials: environment, profile, web identity (IRSA), container and EKS pod identity, instance.
 fn default_chain() -> ConfigLoader {
     aws_config::defaults(BehaviorVersion::v2026_01_12())
 }
@@ -183,7 +183,7 @@ impl Store for DynamoDb {
         row.map_err(|problem| self.failed(problem))
     }
 
-    /// Reads the whole table: there is no order among partitions.
+    /// Reads the whole table, because partitions have no order.
     async fn instances(&self) -> Result<Vec<Row>, StoreError> {
         let scan = self.scan().filter_expression(format!("{SK} = :instance"));
         let items = self.all(scan.expression_attribute_values(":instance", string(INSTANCE))).await?;
@@ -205,12 +205,12 @@ impl Store for DynamoDb {
             .items()
             .send();
         let items: Vec<Item> = pages.collect::<Result<_, _>>().await.map_err(|error| self.refused(&error))?;
-        // The sort key orders them by their bytes, as ids are ordered here.
+        // DynamoDB orders sort keys by bytes, which is the order that ids need.
         self.rows(&items)
     }
 
-    /// Reads the index, which may be a moment behind: an operation that it lists may have ended, so recovery reads the record
-    /// again under a lease; one that began just now may be missing until the next run.
+    /// Reads the index, which may be stale. A listed operation may have ended, so recovery reads the record again
+    /// under a lease; an operation that began just now may be missing until the next run.
     async fn unfinished(&self) -> Result<Vec<Key>, StoreError> {
         let scan = self.scan_outstanding().filter_expression(format!("attribute_not_exists({ENDED_AT})"));
         Ok(keys(&self.all(scan).await?))
@@ -236,7 +236,7 @@ impl Store for DynamoDb {
         let scan = self.scan_outstanding().filter_expression(format!("{ENDED_AT} < :before"));
         for item in self.all(scan.expression_attribute_values(":before", before.clone())).await? {
             let Some(place) = Place::of(&item) else { continue };
-            // Unless it was replaced meanwhile.
+            // Do not delete a tombstone that was replaced meanwhile.
             let old = format!("{ENDED_AT} < :before");
             let values = Item::from([(":before".to_owned(), before.clone())]);
             self.delete_if(&place, old, values).await?;
@@ -277,7 +277,7 @@ impl Store for DynamoDb {
     }
 }
 
-/// What the rows among these items are about.
+/// The keys of the rows among these items.
 fn keys(items: &[Item]) -> Vec<Key> {
     items.iter().filter_map(|item| Place::of(item)?.row_key()).collect()
 }

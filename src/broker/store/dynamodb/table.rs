@@ -1,5 +1,5 @@
-//! The table: made when there is none, and refused when it is not what this bindery knows. Its one item that is about no
-//! instance holds the schema's version, the installation's id, and a freeze.
+//! The table: created if it does not exist, and rejected if its schema is unknown. The one item that belongs to no
+//! instance holds the schema's version, the installation's id and the freeze.
 
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ use super::{
 };
 use crate::broker::store::StoreError;
 
-/// Which schema the items follow. A bindery that changes it brings an older table up to date when it opens it, one version
-/// after the other, by a conditional write of this number each.
+/// The version of the items' schema. A bindery that changes the schema upgrades an older table when it opens the
+/// table, version by version, with a conditional write of each number.
 const SCHEMA: u64 = 2;
 /// The schema before the first release. Its index projects another attribute, and an index cannot be changed.
 const BEFORE_RELEASE: u64 = 1;
@@ -32,12 +32,12 @@ const PROJECTED_BEFORE_RELEASE: &str = "buried_at";
 const SCHEMA_VERSION: &str = "schema_version";
 pub(super) const INSTALLATION: &str = "installation";
 
-/// AWS makes a table within seconds, as a rule.
+/// AWS usually creates a table within seconds.
 const READY_WITHIN: Duration = Duration::from_mins(2);
 const POLL: Duration = Duration::from_millis(500);
 
 impl DynamoDb {
-    /// Makes the table if there is none, and sees that it is what is known here.
+    /// Creates the table if it does not exist, and checks its schema.
     pub(super) async fn prepare(&self) -> Result<(), StoreError> {
         let mut table = self.describe().await?;
         if table.is_none() {
@@ -50,7 +50,7 @@ impl DynamoDb {
                 _ if Instant::now() > deadline => {
                     return Err(self.failed("the table is not ready; see its status in the AWS console"));
                 }
-                // Also a table that was just made and that AWS does not tell about yet.
+                // AWS may not list a table that was just created.
                 _ => sleep(POLL).await,
             }
             table = self.describe().await?;
@@ -60,7 +60,7 @@ impl DynamoDb {
         Ok(())
     }
 
-    /// Whether a broker has prepared the table; if so, it is what is known here.
+    /// Whether a broker has prepared the table; checks the schema if so.
     pub(super) async fn is_prepared(&self) -> Result<bool, StoreError> {
         let Some(table) = self.describe().await? else { return Ok(false) };
         self.check(&table)?;
@@ -88,7 +88,7 @@ impl DynamoDb {
         let create = define(create, ENDED_AT).map_err(|error| self.failed(error.to_string()))?;
         match create.send().await {
             Ok(_) => Ok(()),
-            // Another broker was faster.
+            // Another broker created the table first.
             Err(error)
                 if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) =>
             {
@@ -124,7 +124,7 @@ impl DynamoDb {
         )))
     }
 
-    /// Writes the schema's version into a new table, and reads it in others.
+    /// Writes the schema's version into a new table; reads the version of an existing one.
     async fn mark(&self) -> Result<(), StoreError> {
         if let Some(meta) = self.get(&Place::meta()).await? {
             return self.check_version(count(&meta, SCHEMA_VERSION));
@@ -137,7 +137,7 @@ impl DynamoDb {
         if put.map_err(|error| self.refused(&error))?.is_some() {
             return Ok(());
         }
-        // Another broker was faster, or the answer was lost and the call repeated.
+        // Another broker was first, or the answer to an earlier attempt was lost.
         let meta = self.get(&Place::meta()).await?;
         self.check_version(meta.and_then(|meta| count(&meta, SCHEMA_VERSION)))
     }
@@ -185,7 +185,7 @@ impl DynamoDb {
     }
 }
 
-/// The table as docs/stores-dynamodb.md describes it, too.
+/// The definition of the table; docs/stores-dynamodb.md repeats it.
 pub(super) fn define(
     create: CreateTableFluentBuilder,
     projected: &str,
@@ -217,7 +217,7 @@ fn is_ready(table: &TableDescription) -> bool {
     matches!(table.table_status(), Some(TableStatus::Active | TableStatus::Updating)) && indexed
 }
 
-/// Whether the index holds what is outstanding, with this attribute.
+/// Whether the index holds outstanding items and projects this attribute.
 fn is_outstanding(index: &GlobalSecondaryIndexDescription, attribute: &str) -> bool {
     let projected = index.projection().is_some_and(|projection| {
         projection.projection_type() == Some(&ProjectionType::All)

@@ -1,6 +1,6 @@
-//! What the store in DynamoDB does beyond the contract, on moto. moto knows no `ClientRequestToken`, no conflicts between
-//! transactions and no permissions: [`Front`] stands before it for these. Its indexes are never behind, and an item in a
-//! transaction may be larger than 400 KB.
+//! Tests of the DynamoDB store beyond the contract, on moto. moto lacks `ClientRequestToken`, transaction conflicts
+//! and permissions; [`Front`] is a proxy that adds them. moto's indexes are never stale, and items in a transaction
+//! may exceed 400 KB.
 
 use std::sync::{
     LazyLock,
@@ -27,7 +27,7 @@ static MOTO: LazyLock<Moto> = LazyLock::new(Moto::start);
 
 const SECRET: &str = "hunter2hunter2";
 
-/// A table of its own, which the first to open it makes.
+/// A table of its own, created by the first broker that opens it.
 struct Table(DynamoDbTable);
 
 impl Table {
@@ -39,7 +39,7 @@ impl Table {
         })
     }
 
-    /// The same table, somewhere else.
+    /// The same table at another endpoint.
     fn behind(&self, endpoint: &str) -> Self {
         Self::at(&self.0.table, endpoint)
     }
@@ -76,7 +76,7 @@ fn refusal<T>(result: Result<T, StoreError>) -> String {
     result.err().expect("it is refused").to_string()
 }
 
-/// Two rows of 300 KB each fill a page.
+/// A row of 300 KB: two of them fill a page.
 fn large(key: &Key, state: State) -> Change {
     Change::Put(row(key, state, &"x".repeat(300_000)))
 }
@@ -162,7 +162,7 @@ async fn other_schemas_are_refused() {
     }
 }
 
-/// Its index projects another attribute, so that it would look like a table of somebody else.
+/// The old index projects another attribute, so the table would look like a foreign one.
 #[tokio::test]
 async fn a_table_from_before_the_first_release_is_refused_as_such() {
     let table = Table::new().await;
@@ -263,7 +263,7 @@ async fn a_commit_whose_answer_was_lost_is_made_once() {
     let lease = take(&direct, &"i".into()).await;
     let front = Front::start(MOTO.endpoint(), "TransactWriteItems", &[Trick::LoseAnswer]).await;
     let store = table.behind(front.endpoint()).connect(Times::of(LONG_LEASE)).await;
-    // The first attempt gave the lease back, so a second would find none.
+    // The first attempt released the lease, so a second would not find it.
     store.commit(&lease, vec![put(&instance("i"), "1")], Then::Release).await.unwrap();
     assert_eq!(front.tokens().len(), 2);
     assert_eq!(direct.row(&instance("i")).await.unwrap(), Some(row(&instance("i"), State::Ready, "1")));

@@ -1,6 +1,6 @@
-//! Where the store is, out of a URL as libpq writes it
-//! (<https://www.postgresql.org/docs/15/libpq-connect.html#LIBPQ-CONNSTRING>). Not all that libpq knows is taken, and what
-//! is not taken is refused.
+//! The store's address, parsed from a libpq URL
+//! (<https://www.postgresql.org/docs/15/libpq-connect.html#LIBPQ-CONNSTRING>). Parameters that bindery does not
+//! support are rejected.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -9,10 +9,11 @@ use tokio_postgres::{Config, config::TargetSessionAttrs};
 
 use crate::broker::config::{ConfigError, PasswordSource, PostgresUrl, SslMode};
 
-/// The server's timeouts are shorter than [`super::connection::ANSWER_TIMEOUT`], so that it is the one to tell.
+/// The server's timeouts are shorter than [`super::connection::ANSWER_TIMEOUT`], so that the server reports the
+/// timeout.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// What is sent is acknowledged by then, or the connection is given up and the work done again on another.
+/// If the peer does not acknowledge data within this time, the connection is dropped and the work retried on another.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(8);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -20,7 +21,7 @@ const KEEPALIVE_RETRIES: u32 = 2;
 
 const EXAMPLE: &str = "write it as `postgresql://user@host:26257/database?sslrootcert=/path/to/ca.crt`, with %-escapes for odd characters";
 
-/// A database, and how to log in there.
+/// A database and the login for it.
 #[derive(Clone)]
 pub(crate) struct Address {
     /// The URL without password and parameters.
@@ -36,17 +37,17 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Takes the URL apart. The password is in the URL or in `password`, if there is one.
+    /// Parses the URL. The password is in the URL or in `password`, if there is one.
     ///
     /// # Errors
-    /// When the URL is none, or says something that cannot be done. The message does not show it.
+    /// When the URL is invalid or requests something unsupported. The message does not show the URL.
     pub(crate) fn parse(url: &PostgresUrl, password: Option<PasswordSource>) -> Result<Self, ConfigError> {
         let whole = url.expose();
         let (base, parameters) = whole.split_once('?').unwrap_or((whole, ""));
         if !is_clear(base) {
             return Err(invalid(EXAMPLE));
         }
-        // Its errors may show a part of the URL.
+        // The parser's errors may show a part of the URL.
         let parsed: Config = base.parse().map_err(|_| invalid(EXAMPLE))?;
         if parsed.get_hosts().is_empty() || parsed.get_dbname().is_none_or(str::is_empty) {
             return Err(invalid(EXAMPLE));
@@ -103,7 +104,7 @@ impl Address {
                 })?;
                 self.connect_timeout = Duration::from_secs(seconds);
             }
-            // Not the whole of it: somebody may have taken a password for a parameter.
+            // Do not print the whole parameter: it may be a part of a password that was not encoded.
             _ => {
                 return Err(invalid(
                     "has an unknown parameter; known are sslmode, sslrootcert, sslcert, sslkey, connect_timeout and \
@@ -135,14 +136,14 @@ impl Address {
         Ok(self)
     }
 
-    /// What the server is told of each session. CockroachDB takes session variables in this way too
-    /// (<https://www.cockroachlabs.com/docs/stable/connection-parameters>, "Supported options parameters"). A broker that
-    /// hangs in a transaction must not keep the others from its locks.
+    /// Sets the options of each session. CockroachDB accepts session variables in this way, too
+    /// (<https://www.cockroachlabs.com/docs/stable/connection-parameters>, "Supported options parameters"). The
+    /// timeouts keep a broker that hangs in a transaction from blocking the others.
     pub(super) fn set_options(&mut self, writable: bool) {
         let timeout = SERVER_TIMEOUT.as_millis();
         let mut options =
             format!("-c statement_timeout={timeout} -c idle_in_transaction_session_timeout={timeout}");
-        // Of several hosts the one that can be written to: a standby may not have what was just written.
+        // Of several hosts, use the writable one: a standby may lag behind.
         self.config.target_session_attrs(if writable {
             TargetSessionAttrs::ReadWrite
         } else {
@@ -159,7 +160,7 @@ fn invalid(problem: impl Into<String>) -> ConfigError {
     ConfigError::invalid("store", problem)
 }
 
-/// Whether it is clear what of the URL up to its parameters is the password.
+/// Whether the password in the URL can be recognized unambiguously.
 fn is_clear(base: &str) -> bool {
     let parts = || {
         let (authority, database) = base.split_once("://")?.1.split_once('/')?;
@@ -177,7 +178,7 @@ mod tests {
     use crate::broker::config::StoreUrl;
 
     impl Address {
-        /// Out of the text of a configuration.
+        /// Parses the address in a configuration.
         pub(in super::super) fn of(url: &str, password: Option<PasswordSource>) -> Result<Self, ConfigError> {
             let StoreUrl::Postgres(url) = url.parse()? else { panic!("{url}") };
             Self::parse(&url, password)

@@ -1,4 +1,4 @@
-//! Connections to the database and the pool of them, what can go wrong on one, and what is worth another try.
+//! Connections to the database: the pool, errors, and which errors to retry.
 
 use std::{error::Error as _, time::Duration};
 
@@ -24,17 +24,17 @@ use crate::broker::{
     tls::{self, Protection, TlsError},
 };
 
-/// The server's own timeout comes first.
+/// Longer than the server's own timeout.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
-/// So many sessions a broker has at most, each with one short transaction at a time.
+/// The maximum number of sessions of a broker, each with one short transaction at a time.
 const POOL_SIZE: usize = 10;
-/// So long one waits for a session that others have.
+/// How long to wait for a session when all are in use.
 const POOL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A parameter of a statement, with its type, so that no round trip is spent on asking for it.
+/// A typed parameter of a statement; giving the type saves a round trip.
 pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// Why nothing came of a statement or a transaction.
+/// Why a statement or a transaction failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
     #[error("{}", refused(.0))]
@@ -59,7 +59,7 @@ impl Problem {
         }
     }
 
-    /// Whether the same work is worth another try at once: a conflict, or a server that went away and may be back.
+    /// Whether an immediate retry may succeed: after a conflict, or when the server may have restarted.
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Refused(error) | Self::Failed(error) => {
@@ -69,7 +69,7 @@ impl Problem {
         }
     }
 
-    /// Whether the work may be done although it failed.
+    /// Whether the work may have been committed despite the error.
     pub(super) fn leaves_doubt(&self) -> bool {
         match self {
             Self::Failed(error) => error.code().is_none_or(|code| {
@@ -83,9 +83,9 @@ impl Problem {
     }
 }
 
-/// Conflicts of transactions, which CockroachDB leaves to its clients
-/// (<https://www.cockroachlabs.com/docs/stable/transaction-retry-error-reference>), also when it does not know how the
-/// transaction ended; servers that end, start or hand over.
+/// Codes worth a retry: conflicts of transactions, which CockroachDB leaves to its clients
+/// (<https://www.cockroachlabs.com/docs/stable/transaction-retry-error-reference>), including those with an unknown
+/// outcome; and servers that shut down, start or fail over.
 fn is_passing(code: &SqlState) -> bool {
     let known = [
         SqlState::T_R_SERIALIZATION_FAILURE,
@@ -101,14 +101,14 @@ fn is_passing(code: &SqlState) -> bool {
     known.contains(code) || code.code().starts_with("08")
 }
 
-/// Whether the connection ended or could not be made, rather than being refused for what was said on it.
+/// Whether the connection ended or could not be opened, as opposed to an error that the server reported.
 fn lost_its_connection(error: &tokio_postgres::Error) -> bool {
     let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
-    // A certificate that is not trusted is an `io::Error` too.
+    // An untrusted certificate is an `io::Error`, too.
     error.is_closed() || io.is_some_and(|io| io.get_ref().is_none_or(|inner| !inner.is::<rustls::Error>()))
 }
 
-/// The server's message with its code, or what the connection died of; never a statement or a detail.
+/// The server's message with its code, or why the connection ended; never a statement or a detail.
 fn told(error: &tokio_postgres::Error) -> String {
     match (error.as_db_error(), error.source()) {
         (Some(refusal), _) => format!("{} (SQLSTATE {})", refusal.message(), refusal.code().code()),
@@ -117,7 +117,7 @@ fn told(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// Why a connection was not made, and the remedy.
+/// Why a connection was refused, and the remedy.
 fn refused(error: &tokio_postgres::Error) -> String {
     let told = told(error);
     let remedy = match error.code() {
@@ -137,7 +137,7 @@ fn refused(error: &tokio_postgres::Error) -> String {
     format!("cannot connect: {told}; {remedy}")
 }
 
-/// Makes connections. The password is read anew for each.
+/// Opens connections. Reads the password again for each.
 struct Manager(Address);
 
 impl managed::Manager for Manager {
@@ -146,7 +146,7 @@ impl managed::Manager for Manager {
 
     async fn create(&self) -> Result<Client, Problem> {
         let address = &self.0;
-        // Each host has its own time; this is for what comes after connecting.
+        // Each host has its own connect timeout; this one also covers the steps after connecting.
         let hosts = u32::try_from(address.config.get_hosts().len()).unwrap_or(u32::MAX);
         let patience = address.connect_timeout * (hosts + 1);
         timeout(patience, connect(address)).await.map_err(|_| Problem::Timeout(patience))?
@@ -181,12 +181,13 @@ async fn connect(address: &Address) -> Result<Client, Problem> {
     Ok(client)
 }
 
-/// Lets the connection work. It ends when the client is dropped, or with an error that the client reports at its next use.
+/// Drives the connection. It ends when the client is dropped, or with an error that the client reports at its next
+/// use.
 fn attend<S: TlsStream + Unpin + Send + 'static>(connection: Connection<Socket, S>) {
     tokio::spawn(connection);
 }
 
-/// A few connections, made when they are needed.
+/// A small pool of connections, opened on demand.
 #[derive(Clone)]
 pub(super) struct Pool(managed::Pool<Manager>);
 
@@ -198,7 +199,7 @@ impl Pool {
         Self(builder.build().expect("its runtime is named"))
     }
 
-    /// The rows that a statement answers. It is sent again when that may help: only for one that may be done twice.
+    /// The rows of a query. Retries it, so the query must be idempotent.
     pub(super) async fn rows(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Problem> {
         (|| self.once(async |client| client.query_typed(sql, parameters).await))
             .retry(retries())
@@ -207,7 +208,7 @@ impl Pool {
             .await
     }
 
-    /// Works on a connection. One that did not answer, or is in an unknown state, is not used again.
+    /// Runs work on a connection. Discards a connection that did not answer or is in an unknown state.
     pub(super) async fn once<T>(
         &self,
         work: impl AsyncFnOnce(&mut Client) -> Result<T, tokio_postgres::Error>,
@@ -230,7 +231,7 @@ impl Pool {
     }
 }
 
-/// Enough for a server that starts again, and for some brokers that want the same row.
+/// Enough for a server restart and for several brokers that contend for one row.
 pub(super) fn retries() -> ExponentialBuilder {
     ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(20))

@@ -1,5 +1,5 @@
-//! Freezing: a time in the database until which nobody is given a lease, pushed on while the freeze lasts. One that is not
-//! pushed on, since its process ended, runs out.
+//! Freezes: a time in the database until which no lease is granted. The freezing process extends the time while the
+//! freeze lasts; if the process dies, the freeze expires.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use super::{
 };
 use crate::broker::store::Frozen;
 
-/// So long a freeze waits for what is being worked on, and for another freeze.
+/// How long a freeze waits for active leases and for another freeze.
 const PATIENCE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(100);
 
-/// Why nothing is frozen.
+/// Why a freeze failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unfrozen {
     #[error(transparent)]
@@ -31,9 +31,9 @@ pub(super) enum Unfrozen {
     Lost,
 }
 
-/// Ends the freeze when it is dropped.
+/// Ends the freeze when dropped.
 pub(super) struct Freeze {
-    /// Dropping it is heard; that nobody listens any more is the end.
+    /// Dropping this tells the task to end the freeze; the task's end tells that the freeze is lost.
     end: oneshot::Sender<()>,
 }
 
@@ -43,7 +43,8 @@ impl Frozen for Freeze {
     }
 }
 
-/// Freezes once nobody else does, and waits until no lease is left. A freeze lasts `lease` without news.
+/// Waits for any other freeze to end, freezes, and waits until no lease is left. Without extension a freeze lasts
+/// `lease`.
 pub(super) async fn freeze(pool: &Pool, lease: Duration) -> Result<Freeze, Unfrozen> {
     let token = Uuid::new_v4();
     let deadline = Instant::now() + PATIENCE;
@@ -54,7 +55,7 @@ pub(super) async fn freeze(pool: &Pool, lease: Duration) -> Result<Freeze, Unfro
     tokio::spawn(keep(pool.clone(), token, lease, ended));
     let freeze = Freeze { end };
     loop {
-        // This waits for the commit of a lease that ran out meanwhile, and keeps it from another.
+        // This waits for a commit under a lease that expired meanwhile, and prevents later ones.
         pool.rows("DELETE FROM bindery_leases WHERE expires_at <= now()", &[]).await?;
         let sql = "SELECT freezer = $1 AND frozen_until > now(), EXISTS (SELECT 1 FROM bindery_leases) FROM bindery_meta";
         let rows = pool.rows(sql, &[(&token, Type::UUID)]).await?;
@@ -77,7 +78,7 @@ async fn wait(deadline: Instant) -> Result<(), Unfrozen> {
     Ok(())
 }
 
-/// Takes the freeze, or pushes it on. Nothing happens when another has it.
+/// Begins the freeze or extends it. Does nothing if another freeze is active.
 async fn push(pool: &Pool, token: Uuid, lease: Duration, may_begin: bool) -> Result<bool, Problem> {
     let sql = "UPDATE bindery_meta SET freezer = $1, frozen_until = now() + $2 * INTERVAL '1 second' \
                WHERE freezer = $1 AND frozen_until > now() \
@@ -87,7 +88,7 @@ async fn push(pool: &Pool, token: Uuid, lease: Duration, may_begin: bool) -> Res
     Ok(!pool.rows(sql, &parameters).await?.is_empty())
 }
 
-/// Pushes the freeze on until it is ended, and lifts it then.
+/// Extends the freeze until it is ended, then lifts it.
 async fn keep(pool: Pool, token: Uuid, lease: Duration, mut ended: oneshot::Receiver<()>) {
     let mut pushed = Instant::now();
     while timeout(lease / 4, &mut ended).await.is_err() {

@@ -1,15 +1,14 @@
-//! The tables, and how a database comes to have the newest ones: forward only, and by several brokers at once.
-//!
-//! CockroachDB changes schemas atomically one statement at a time, outside of transactions
-//! (<https://www.cockroachlabs.com/docs/stable/online-schema-changes#schema-changes-within-transactions>). So each step is
-//! one statement that may be made twice, and the version is written when all are done.
+//! The tables and their migrations: forward only, and safe when several brokers migrate at once. CockroachDB changes
+//! schemas atomically only one statement at a time, outside of transactions
+//! (<https://www.cockroachlabs.com/docs/stable/online-schema-changes#schema-changes-within-transactions>). So each
+//! step is one idempotent statement, and the version is written after all steps.
 
 use backon::Retryable;
 use tokio_postgres::{error::SqlState, types::Type};
 
 use super::connection::{Pool, Problem, retries};
 
-/// Where the version is kept, and what all brokers must agree on.
+/// Holds the version and other data that all brokers share.
 const META: &str = "
     CREATE TABLE IF NOT EXISTS bindery_meta (
         only_row INT PRIMARY KEY CHECK (only_row = 1),
@@ -19,11 +18,11 @@ const META: &str = "
         frozen_until TIMESTAMPTZ
     )";
 
-/// What makes the newest schema, of a new database and of each earlier version: statements that may be repeated, also by
-/// another broker at the same time. Tables that have other names now are renamed first, for a statement that makes a table
-/// under the new name must not come before. A new version adds statements and counts [`KNOWN`] up.
+/// The statements that create or upgrade to the newest schema. All are idempotent, even when another broker runs them
+/// at the same time. Renames come first, because creating a table under its new name would prevent its rename. A new
+/// version appends statements and increments [`KNOWN`].
 ///
-/// Ids are bytes: they are arbitrary text, and PostgreSQL's TEXT holds no NUL and may have an order of its own.
+/// Ids are bytes: they are arbitrary text, and PostgreSQL's TEXT cannot hold NUL and may have a collation.
 const STATEMENTS: [&str; 8] = [
     "ALTER TABLE IF EXISTS bindery_buried RENAME TO bindery_tombstones",
     "ALTER TABLE IF EXISTS bindery_holds RENAME TO bindery_leases",
@@ -56,10 +55,10 @@ const STATEMENTS: [&str; 8] = [
     "CREATE INDEX IF NOT EXISTS bindery_tombstones_ended_at ON bindery_tombstones (ended_at)",
 ];
 
-/// The newest schema. Versions 1 to 5 were the steps to the first one.
+/// The newest schema. Versions 1 to 5 led to the first release.
 pub(super) const KNOWN: i64 = 6;
 
-/// The version that the database has; 0 when it has nothing of bindery.
+/// The database's schema version; 0 if it has no tables of bindery.
 pub(super) async fn version(pool: &Pool) -> Result<i64, Problem> {
     match pool.rows("SELECT schema_version FROM bindery_meta", &[]).await {
         Ok(rows) => Ok(rows.first().map_or(0, |row| row.get(0))),
@@ -68,7 +67,7 @@ pub(super) async fn version(pool: &Pool) -> Result<i64, Problem> {
     }
 }
 
-/// Brings the schema up to date. Nothing is done when it is, or when the version is not known here.
+/// Upgrades the schema. Does nothing if the schema is current or its version is unknown; returns the version.
 pub(super) async fn migrate(pool: &Pool) -> Result<i64, Problem> {
     let found = version(pool).await?;
     if !(0..KNOWN).contains(&found) {
@@ -81,13 +80,13 @@ pub(super) async fn migrate(pool: &Pool) -> Result<i64, Problem> {
     for statement in STATEMENTS {
         change(pool, statement).await?;
     }
-    // Another broker may be further.
+    // Another broker may have a newer version.
     let known = "UPDATE bindery_meta SET schema_version = $1 WHERE schema_version < $1";
     pool.rows(known, &[(&KNOWN, Type::INT8)]).await?;
     version(pool).await
 }
 
-/// Makes a change that another broker may be making: PostgreSQL then finds the name taken, for all of IF NOT EXISTS.
+/// Runs a change that another broker may be running: PostgreSQL then reports a duplicate name despite IF NOT EXISTS.
 async fn change(pool: &Pool, statement: &str) -> Result<(), Problem> {
     let is_taken = |problem: &Problem| {
         let taken = [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_TABLE, SqlState::DUPLICATE_OBJECT];

@@ -1,4 +1,4 @@
-//! What the store in PostgreSQL does beyond the contract, on a real one: versions, lost connections, other replicas.
+//! Tests of the PostgreSQL store beyond the contract, on a real server: versions, lost connections, other replicas.
 
 mod proxy;
 
@@ -16,7 +16,7 @@ use crate::broker::{
     },
 };
 
-/// A database of its own on the server that all tests share, as long as one of them runs.
+/// A database of its own on a server that all tests share while any of them runs.
 struct Database {
     server: Arc<Server>,
     name: String,
@@ -47,7 +47,7 @@ impl Database {
         self.server.psql_in(&self.name, sql)
     }
 
-    /// Waits until a statement waits for a lock.
+    /// Waits until a statement blocks on a lock.
     async fn until_waiting(&self, statement: &str) {
         let is_waiting = format!(
             "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND \
@@ -56,7 +56,7 @@ impl Database {
         self.server.until_in(&self.name, &is_waiting).await;
     }
 
-    /// Keeps everybody from a table.
+    /// Locks a table.
     async fn lock(&self, table: &str) -> Held {
         let held = self.server.hold_in(&self.name, &format!("BEGIN; LOCK TABLE {table};"));
         let is_locked = format!(
@@ -82,7 +82,7 @@ impl Testbed for Database {
 
 contract_tests::contract!(Database);
 
-/// A database that refuses what cannot be put in an order, as CockroachDB does.
+/// A database at serializable isolation, which rejects conflicting transactions as CockroachDB does.
 mod serializable {
     use super::*;
 
@@ -118,7 +118,7 @@ async fn a_commit_is_made_whole_or_not_at_all() {
     let store = bed.open(LONG_LEASE).await;
     let (i, b) = (instance("i"), binding("i", "b"));
     change(&store, "i", vec![put(&i, "before")]).await;
-    // Longer than PostgreSQL's indexes take.
+    // Longer than PostgreSQL's indexes allow.
     let long: String = (0..1000).map(|_| Uuid::new_v4().to_string()).collect();
     let lease = take(&store, &i.instance).await;
     let changes = vec![put(&i, "after"), put(&b, ""), put(&binding("i", &long), "")];
@@ -167,7 +167,7 @@ async fn a_migration_that_was_broken_off_is_taken_up() {
     let bed = Database::shared();
     let store = bed.open(LONG_LEASE).await;
     change(&store, "i", vec![put(&instance("i"), "")]).await;
-    // It broke off before the last tables.
+    // Simulates a migration that was interrupted before the last tables.
     bed.psql("DROP TABLE bindery_leases; UPDATE bindery_meta SET schema_version = 1");
     let store = bed.open(LONG_LEASE).await;
     assert_eq!(store.instances().await.unwrap().len(), 1);
@@ -175,7 +175,7 @@ async fn a_migration_that_was_broken_off_is_taken_up() {
     assert_eq!(bed.psql("SELECT schema_version FROM bindery_meta"), [KNOWN.to_string()]);
 }
 
-/// What version 5 has, with what it remembers.
+/// Creates the schema of version 5 with a tombstone.
 async fn version_five(bed: &Database) -> Key {
     let store = bed.open(LONG_LEASE).await;
     let gone = instance("gone");
@@ -247,7 +247,7 @@ async fn a_server_that_starts_again_is_waited_for_and_one_that_does_not_is_told(
     let bed = Database::on(server.clone());
     let store = bed.open(LONG_LEASE).await;
     let i = instance("i");
-    // A lease alone may be lost with the server; one under which something is recorded is not.
+    // A server crash may lose a lease, but not one under which something was recorded.
     let lease = take(&store, &i.instance).await;
     store.commit(&lease, vec![put(&i, "0")], Then::Keep).await.unwrap();
     server.stop();
@@ -259,7 +259,7 @@ async fn a_server_that_starts_again_is_waited_for_and_one_that_does_not_is_told(
     assert!(refused_at_start.contains("check that it runs"), "{refused_at_start}");
 
     let commit = tokio::spawn(async move {
-        // On a busy machine the server may take longer to start than the store waits, which it says then.
+        // On a busy machine the server may take longer to start than the store retries.
         while let Err(error) = store.commit(&lease, vec![put(&i, "2")], Then::Release).await {
             assert!(error.to_string().contains("57P03"), "{error}");
         }
@@ -269,7 +269,7 @@ async fn a_server_that_starts_again_is_waited_for_and_one_that_does_not_is_told(
     assert_eq!(commit.await.unwrap(), b"2");
 }
 
-/// Keeps commits waiting at their very end until the table `gate` is free.
+/// Blocks commits at their end until the table `gate` is unlocked.
 const SLOW_COMMITS: &str = "
     CREATE TABLE gate ();
     CREATE FUNCTION pass() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS
@@ -277,17 +277,17 @@ const SLOW_COMMITS: &str = "
     CREATE CONSTRAINT TRIGGER pass AFTER INSERT ON bindery_records DEFERRABLE INITIALLY DEFERRED
         FOR EACH ROW EXECUTE FUNCTION pass();";
 
-/// Keeps holds waiting in the same way.
+/// Blocks lease acquisitions in the same way.
 const SLOW_HOLDS: &str = "
     CREATE TABLE gate ();
     CREATE FUNCTION pass() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS
         'BEGIN LOCK TABLE gate IN ACCESS SHARE MODE; RETURN NEW; END';
     CREATE TRIGGER pass BEFORE INSERT ON bindery_leases FOR EACH ROW EXECUTE FUNCTION pass();";
 
-/// For what must not happen.
+/// How long a test waits to see that something does not happen.
 const A_WHILE: Duration = Duration::from_secs(1);
 
-/// Cuts the connection while the server commits, so that the answer is lost. `meanwhile` happens before the next try.
+/// Cuts the connection while the server commits, so that the answer is lost. Runs `meanwhile` before the retry.
 async fn lose_the_answer(then: Then, meanwhile: &str) -> (Database, Postgres, Result<(), StoreError>) {
     let bed = Database::shared();
     let proxy = Proxy::to(bed.server.port()).await;
@@ -311,7 +311,8 @@ async fn lose_the_answer(then: Then, meanwhile: &str) -> (Database, Postgres, Re
     (bed, store, committed)
 }
 
-/// The lease, the record, the intent, and the outcome with the end of the lease: two of them wait for the disk.
+/// Four round trips: the lease, the record, the intent, and the outcome with the release. Two of them wait for the
+/// disk.
 #[tokio::test]
 async fn an_operation_takes_four_round_trips() {
     let bed = Database::shared();

@@ -1,4 +1,4 @@
-//! Leases in memory, for a store that one process uses. They do not expire while the process lives.
+//! In-memory leases for a store that one process uses. They do not expire while the process lives.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -13,14 +13,14 @@ use crate::{
     osb::InstanceId,
 };
 
-/// How long a freeze waits for leases to be released.
+/// How long a freeze waits for active leases.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The leases that are granted.
+/// The active leases.
 #[derive(Default)]
 pub(super) struct Leases {
     state: watch::Sender<Given>,
-    /// One freezes at a time.
+    /// Serializes freezes.
     turn: Arc<Mutex<()>>,
 }
 
@@ -82,14 +82,14 @@ impl Leases {
         });
     }
 
-    /// Grants no more leases, and waits until all are released; nothing when that takes too long.
+    /// Grants no more leases, and waits until all are released; `None` after a timeout.
     pub(super) async fn freeze(self: &Arc<Self>) -> Option<Frost> {
         let frozen = async {
             let turn = self.turn.clone().lock_owned().await;
             self.state.send_modify(|given| given.is_frozen = true);
             let frost = Frost { leases: self.clone(), turn };
             let mut state = self.state.subscribe();
-            // The sender is ours, so that nothing but the wait can end this.
+            // `self` owns the sender, so only the timeout can end this early.
             state.wait_for(|given| given.leased.is_empty()).await.ok()?;
             Some(frost)
         };
@@ -97,7 +97,7 @@ impl Leases {
     }
 }
 
-/// While it exists, no lease is granted.
+/// No lease is granted while this exists.
 pub(super) struct Frost {
     leases: Arc<Leases>,
     #[expect(dead_code, reason = "held, not used; dropped after the thaw")]

@@ -1,10 +1,10 @@
-//! The tables, and how a file comes to have the newest ones. `user_version` says which it has.
+//! The tables and their migrations. `user_version` holds the schema's version.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::broker::store::StoreError;
 
-/// Each makes the next schema of the one before. Never change one, add another.
+/// Each entry upgrades the schema by one version. Never change an entry; append another.
 const MIGRATIONS: [&str; 2] = [
     "
     CREATE TABLE installation (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), id TEXT NOT NULL) STRICT;
@@ -36,16 +36,16 @@ const MIGRATIONS: [&str; 2] = [
 ",
 ];
 
-/// What a file has that is new.
+/// The version of a new file.
 const NOTHING: i64 = 0;
-/// The schema before the first release. It kept in clear what is sealed now, and nothing reads it.
+/// The schema before the first release. It stored in the clear what is sealed now; no later version reads it.
 const BEFORE_RELEASE: i64 = 1;
 
-/// The newest schema.
+/// The newest schema version.
 #[expect(clippy::cast_possible_wrap, reason = "a handful")]
 pub(super) const KNOWN: i64 = BEFORE_RELEASE + MIGRATIONS.len() as i64;
 
-/// A schema that cannot be worked with.
+/// An unsupported schema version.
 #[derive(Debug)]
 pub(super) struct OtherVersion(i64);
 
@@ -63,7 +63,7 @@ impl OtherVersion {
     }
 }
 
-/// Takes the steps that are missing, all or none.
+/// Applies the missing migrations, all or none.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<Result<(), OtherVersion>> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version = version(&transaction)?;
@@ -80,7 +80,7 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<Result<()
     transaction.commit().map(Ok)
 }
 
-/// Whether the schema is the newest as it is.
+/// Checks that the schema has the newest version.
 pub(super) fn check(connection: &Connection) -> rusqlite::Result<Result<(), OtherVersion>> {
     let version = version(connection)?;
     Ok(if version == KNOWN { Ok(()) } else { Err(OtherVersion(version)) })

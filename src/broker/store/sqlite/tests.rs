@@ -1,4 +1,4 @@
-//! What the store in a file does beyond the contract: the file itself, and what goes wrong with it.
+//! Tests of the SQLite store beyond the contract: the file, and its faults.
 
 use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 
@@ -176,7 +176,7 @@ async fn a_full_disk_is_told_and_nothing_is_half_done() {
     }
     assert_eq!(store.row(&i).await.unwrap().unwrap().sealed.bytes, b"before");
     assert_eq!(store.bindings(&i.instance).await.unwrap(), []);
-    // It is still held, and goes on when there is space.
+    // The lease is still valid; work continues once the disk has space.
     limit(1000).await.unwrap();
     store.commit(&lease, changes(), Then::Release).await.unwrap();
     assert_eq!(store.bindings(&i.instance).await.unwrap().len(), 2);
@@ -194,7 +194,7 @@ async fn a_store_that_cannot_be_written_is_told_and_read() {
     assert_eq!(store.row(&i).await.unwrap().unwrap().sealed.bytes, b"before");
 }
 
-/// A broker beside a sweep: its writes wait, and fail when that takes long; nothing is half done.
+/// A broker beside a sweep: its writes wait, and fail after a timeout without being half done.
 #[tokio::test]
 async fn another_process_cannot_write_to_a_frozen_store() {
     let bed = File::new().await;
@@ -215,7 +215,7 @@ async fn another_process_cannot_write_to_a_frozen_store() {
     assert!(sweep.row(&i).await.unwrap().is_some());
 }
 
-/// They may share a transaction, and must not share their fate.
+/// Commits may share a transaction, but one that fails must not affect the others.
 #[tokio::test]
 async fn a_commit_that_fails_leaves_those_beside_it_alone() {
     let store = File::new().await.store;

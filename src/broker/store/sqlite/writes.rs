@@ -1,5 +1,5 @@
-//! Writing: commits that come while the disk is waited for share the next wait. Each is all or nothing for itself; what
-//! they share is the transaction that makes them durable.
+//! Group commit: commits that arrive during a disk write share the next transaction, and thus its wait for the disk.
+//! Each commit is still atomic by itself.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,20 +8,20 @@ use tokio::sync::oneshot;
 
 use crate::broker::store::Change;
 
-/// The connection that writes, and what is to be written next.
+/// The writing connection, and the commits that wait for it.
 pub(super) struct Writer {
     connection: Mutex<Connection>,
     waiting: Mutex<Vec<Commit>>,
 }
 
-/// Changes that are made together, and what happens when they are durable.
+/// Changes to make together, and what to do once they are durable.
 struct Commit {
     changes: Vec<Change>,
     then: Box<dyn FnOnce() + Send>,
     told: oneshot::Sender<Result<(), Arc<rusqlite::Error>>>,
 }
 
-/// Makes a change in the transaction that is open.
+/// Applies a change in the open transaction.
 type Make = fn(&Connection, &Change) -> rusqlite::Result<()>;
 
 impl Writer {
@@ -29,14 +29,14 @@ impl Writer {
         Self { connection: Mutex::new(connection), waiting: Mutex::default() }
     }
 
-    /// The connection, for what is no commit.
+    /// The connection, for writes outside of a commit.
     pub(super) fn connection(&self) -> MutexGuard<'_, Connection> {
         // A transaction that panicked was rolled back when it was dropped.
         lock(&self.connection)
     }
 
-    /// Makes all changes or none. `then` happens when they are durable, also if nobody waits for the answer any more;
-    /// nothing comes when the writing panicked.
+    /// Makes all changes or none. Calls `then` once they are durable, even if nobody waits for the answer any more;
+    /// gives no answer if the write panicked.
     pub(super) fn commit(
         self: &Arc<Self>,
         changes: Vec<Change>,
@@ -48,7 +48,7 @@ impl Writer {
         let writer = self.clone();
         tokio::task::spawn_blocking(move || {
             let mut connection = writer.connection();
-            // Whoever had the connection before may have written these, too.
+            // The previous owner of the connection may have written these commits already.
             let commits = std::mem::take(&mut *lock(&writer.waiting));
             if !commits.is_empty() {
                 write(&mut connection, commits, make);
@@ -60,7 +60,7 @@ impl Writer {
 
 fn write(connection: &mut Connection, commits: Vec<Commit>, make: Make) {
     let each: Vec<_> = commits.iter().map(|commit| commit.changes.as_slice()).collect();
-    // Whoever no longer waits needs no answer.
+    // A receiver that was dropped needs no answer.
     match write_all(connection, &each, make) {
         Ok(written) => {
             for (commit, written) in commits.into_iter().zip(written) {
@@ -79,7 +79,7 @@ fn write(connection: &mut Connection, commits: Vec<Commit>, make: Make) {
     }
 }
 
-/// One transaction; a commit that fails leaves the others alone.
+/// Writes commits in one transaction; a commit that fails does not affect the others.
 fn write_all(
     connection: &mut Connection,
     commits: &[&[Change]],
@@ -90,7 +90,7 @@ fn write_all(
     for changes in commits {
         let made = write_one(&mut transaction, changes, make);
         match made {
-            // A full disk and the like have taken back the whole of it.
+            // Errors such as a full disk have rolled back the whole transaction.
             Err(error) if transaction.is_autocommit() => return Err(error),
             made => written.push(made),
         }
@@ -100,7 +100,7 @@ fn write_all(
 }
 
 fn write_one(transaction: &mut Transaction<'_>, changes: &[Change], make: Make) -> rusqlite::Result<()> {
-    // Dropping it takes back what was made.
+    // Dropping an uncommitted savepoint rolls it back.
     let savepoint = transaction.savepoint()?;
     changes.iter().try_for_each(|change| make(&savepoint, change))?;
     savepoint.commit()

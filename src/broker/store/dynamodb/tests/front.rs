@@ -1,5 +1,5 @@
-//! Stands before moto and does what a network and DynamoDB do and moto does not: loses answers, has conflicts, refuses, and
-//! knows a transaction again by its token.
+//! A proxy in front of moto that behaves like a network and like DynamoDB where moto does not: it loses answers,
+//! reports conflicts, rejects calls, and detects repeated transactions by their token.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -15,14 +15,14 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-/// What happens to a call instead of an answer.
+/// What happens to a call instead of its normal answer.
 #[derive(Clone)]
 pub(super) enum Trick {
-    /// It is done, and nobody hears of it.
+    /// The call is executed, but its answer is lost.
     LoseAnswer,
-    /// It is not done, since it met another on the same item.
+    /// The call is not executed, because of a conflict on its item.
     Conflict,
-    /// It is not done, for this reason.
+    /// The call is not executed, with this error code and message.
     Refuse(&'static str, &'static str),
 }
 
@@ -36,14 +36,14 @@ struct Shared {
     client: reqwest::Client,
     operation: &'static str,
     tricks: Mutex<VecDeque<Trick>>,
-    /// The tokens of the calls that tricks were for, in their order.
+    /// The tokens of the calls of the operation, in order.
     tokens: Mutex<Vec<String>>,
-    /// The tokens of what was done.
+    /// The tokens of the executed calls.
     done: Mutex<HashSet<String>>,
 }
 
 impl Front {
-    /// Plays the tricks on the first calls of this operation, and lets all others pass.
+    /// Applies the tricks to the first calls of this operation, and passes all other calls through.
     pub(super) async fn start(moto: String, operation: &'static str, tricks: &[Trick]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let state = Arc::new(Shared {

@@ -1,4 +1,4 @@
-//! A TCP proxy whose connections can be cut, and that counts what clients send.
+//! A TCP proxy that can cut connections and counts what clients send.
 
 use std::sync::{
     Arc, Mutex,
@@ -12,7 +12,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-/// Listens on a port of its own, as long as the test runs.
+/// Listens on a port of its own while the test runs.
 pub(super) struct Proxy {
     port: u16,
     connections: Arc<Mutex<Vec<AbortHandle>>>,
@@ -49,7 +49,7 @@ impl Proxy {
         self.port
     }
 
-    /// How often clients sent something: round trips, as a client sends nothing more until it has the answer.
+    /// The number of round trips: a client sends nothing more until it has the answer.
     pub(super) fn sent(&self) -> usize {
         self.sent.load(Ordering::SeqCst)
     }
@@ -59,7 +59,7 @@ impl Proxy {
         self.connections.lock().unwrap().drain(..).for_each(|connection| connection.abort());
     }
 
-    /// Lets new connections wait.
+    /// Blocks new connections.
     pub(super) fn pause(&self) {
         self.goes.send_replace(false);
     }

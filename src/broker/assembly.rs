@@ -1,4 +1,4 @@
-//! The parts of a broker, a sweep and a restore: the store that the settings name, and a provider for each backend.
+//! The parts of a broker, a sweep and a restore: the configured store, and a provider for each backend.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,17 +20,17 @@ use crate::{
     osb::Object,
 };
 
-/// How long a predecessor that drains, as in a rolling restart, may keep the store.
+/// How long a broker that drains, as in a rolling restart, may keep the store locked.
 const PREDECESSOR_ENDS: Duration = Duration::from_secs(30);
 
-/// What a broker and a sweep share.
+/// The parts that a broker and a sweep share.
 pub(super) struct Parts {
     pub(super) store: Arc<dyn Store>,
     pub(super) providers: Providers,
 }
 
 impl Parts {
-    /// For a broker: makes the store if need be.
+    /// Opens the parts of a broker; creates the store if needed.
     pub(super) async fn open(config: &BrokerConfig, backends: &Backends) -> Result<Self, BrokerError> {
         let store = open(&config.settings).await?;
         let proposed = config.settings.installation.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
@@ -38,7 +38,7 @@ impl Parts {
         Self::of(config, store, &recorded, backends)
     }
 
-    /// For a sweep: the store must exist, and nothing is written to it.
+    /// Opens the parts of a sweep: the store must exist and is opened read-only.
     pub(super) async fn open_existing(
         config: &BrokerConfig,
         backends: &Backends,
@@ -67,7 +67,7 @@ impl Parts {
     }
 }
 
-/// Locks a store that only one process may use at a time.
+/// Locks a store that supports only one process.
 pub(super) async fn lock(config: &BrokerConfig) -> Result<Option<StoreLock>, BrokerError> {
     match &config.settings.store {
         StoreUrl::Sqlite(path) => Ok(Some(StoreLock::take(path, PREDECESSOR_ENDS).await?)),
@@ -75,7 +75,7 @@ pub(super) async fn lock(config: &BrokerConfig) -> Result<Option<StoreLock>, Bro
     }
 }
 
-/// Completes the offerings with the variables and schemas of the providers where the configuration gives none.
+/// Adds the providers' variables and schemas to offerings that configure none.
 pub(super) fn described(mut offerings: Vec<Offering>, providers: &Providers) -> Vec<Offering> {
     for Offering { service, plans, .. } in &mut offerings {
         let variables = plans.iter().map(|(id, backing)| {
@@ -92,7 +92,8 @@ pub(super) fn described(mut offerings: Vec<Offering>, providers: &Providers) -> 
     offerings
 }
 
-/// Names the variables of a service's bindings in its metadata, unless the metadata names them already.
+/// Publishes the environment variables of a service's bindings in its metadata, unless the metadata already names
+/// some.
 fn publish(variables: &[(&str, &str)], metadata: &mut Object) {
     let bindery = metadata.entry("bindery").or_insert_with(|| json!({}));
     if let Value::Object(bindery) = bindery
@@ -103,7 +104,7 @@ fn publish(variables: &[(&str, &str)], metadata: &mut Object) {
     }
 }
 
-/// Opens the store; makes it, or brings it up to date, if need be.
+/// Opens the store; creates or upgrades it if needed.
 async fn open(settings: &BrokerSettings) -> Result<Arc<dyn Store>, BrokerError> {
     Ok(match &settings.store {
         StoreUrl::Sqlite(path) => Arc::new(Sqlite::open(path)?),
@@ -115,8 +116,8 @@ async fn open(settings: &BrokerSettings) -> Result<Arc<dyn Store>, BrokerError> 
     })
 }
 
-/// Opens the store as it is: nothing is made or brought up to date, and unless `writable` nothing can be written. `None`
-/// when there is no such store.
+/// Opens an existing store; creates and migrates nothing, and is read-only unless `writable`. `None` if the store does
+/// not exist.
 async fn open_existing(
     settings: &BrokerSettings,
     writable: bool,
@@ -128,7 +129,7 @@ async fn open_existing(
             let address = postgres::Address::parse(url, settings.store_password.clone())?;
             Some(Arc::new(Box::pin(Postgres::open_existing(address, writable)).await?))
         }
-        // Only a freeze is ever written through it.
+        // DynamoDB has no read-only mode; the callers write nothing but a freeze.
         StoreUrl::DynamoDb(table) => match Box::pin(DynamoDb::open_existing(table)).await? {
             Some(store) => Some(Arc::new(store)),
             None => None,
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
     use crate::broker::{Registry, config::LoadedConfig};
 
-    /// A plan of each kind of service that says all it can say, one that says nothing, and one with a schema of its own.
+    /// For each kind of service: a plan with every setting, a plan with none, and a plan with its own schema.
     const CONFIG: &str = r#"
 backends:
   pg: {type: postgresql, host: h, port: 1, user: u, sslmode: require}
@@ -202,7 +203,8 @@ services:
         found
     }
 
-    /// What Cloud Foundry's controller asks of each schema before it takes a catalog (`catalog_schemas.rb`, `schema.rb`).
+    /// The rules that Cloud Foundry's controller applies to each schema of a catalog (`catalog_schemas.rb`,
+    /// `schema.rb`).
     #[test]
     fn every_published_schema_is_one_that_every_platform_takes() {
         let published = published();

@@ -1,5 +1,5 @@
-//! The Open Service Broker: `routes` (HTTP) → `engine` (durable operations) → `store` (records) and `services` (backends).
-//! [`Broker`] puts them together; serving its router, with or without TLS, is the caller's.
+//! The Open Service Broker: `routes` (HTTP) → `engine` (durable operations) → `store` (records) and `backends`
+//! (providers). [`Broker`] assembles them; the caller serves its router, with or without TLS.
 
 mod assembly;
 mod backends;
@@ -42,28 +42,28 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// A broker with its store open. Servers are connected to when they are needed.
+/// A broker with an open store. It connects to servers on demand.
 pub struct Broker {
     engine: Engine,
     gate: Gate,
     providers: Providers,
-    /// Nobody else has the store, until this is drained.
+    /// Locks the store until the broker is drained.
     lock: Mutex<Option<StoreLock>>,
 }
 
-/// Why a broker or a sweep could not start.
+/// Why a broker or a sweep failed to start.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// The configuration cannot be used.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The store cannot be used.
+    /// The store is unusable.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A backend cannot be used.
+    /// A backend is unusable.
     #[error(transparent)]
     Service(#[from] ServiceError),
-    /// The store's key cannot be used.
+    /// The store's key is unusable.
     #[error(transparent)]
     Cipher(#[from] CipherError),
     /// There is no store to compare servers with.
@@ -71,16 +71,16 @@ pub enum BrokerError {
         "the broker's store {store} does not exist or was never used, so everything would seem left over; name the store that the broker uses"
     )]
     NoStore {
-        /// Where it was looked for.
+        /// The store's address.
         store: String,
     },
-    /// Somebody's instance is on a server that nobody looks at.
+    /// A record names a server that is not configured, so its instance cannot be checked.
     #[error(
         "service instance {instance} is on server {server}, which is not configured, so what is left over cannot be told; \
          add the server under that name again"
     )]
     UnconfiguredServer {
-        /// What its record calls the server.
+        /// The server's name in the record.
         server: BackendName,
         /// The instance.
         instance: InstanceId,
@@ -90,33 +90,33 @@ pub enum BrokerError {
         "the store belongs to installation {recorded:?} and the configuration says {configured:?}; name the right store, or that installation"
     )]
     OtherInstallation {
-        /// Whose records the store holds.
+        /// The installation in the store.
         recorded: String,
-        /// What the configuration says.
+        /// The installation in the configuration.
         configured: String,
     },
 }
 
-/// What a server is, or why it cannot be used.
+/// The engine of a server, or why the server is unusable.
 #[derive(Debug)]
 pub struct ServerCheck {
-    /// Which server.
+    /// The server's name.
     pub server: BackendName,
-    /// Its engine, such as `CockroachDB v25.2`.
+    /// The server's engine, such as `CockroachDB v25.2`.
     pub result: Result<String, ServiceError>,
 }
 
-/// Whether the backends can use their settings and those of the plans on them; no IO.
+/// Checks the settings of all backends and plans. No IO.
 ///
 /// # Errors
-/// Names the field that cannot be as it is.
+/// Names the invalid field.
 pub fn check_services(services: &ServiceSettings) -> Result<(), ConfigError> {
     Registry::builtin().configure(services).map(drop)
 }
 
 impl Broker {
-    /// Opens the store and goes on with what the last run did not finish. Servers need not be reachable. Waits a while for
-    /// another broker to end, if the store takes one at a time.
+    /// Opens the store and resumes unfinished operations. Servers need not be reachable. Waits a while for another
+    /// broker to end, if the store supports only one.
     ///
     /// # Errors
     /// When passwords or the store's key cannot be read, or the store cannot be opened or is in use.
@@ -124,7 +124,7 @@ impl Broker {
         Self::open_with(config, metrics, Timing::default(), &Registry::builtin()).await
     }
 
-    /// The same with other types of backends and other times.
+    /// Opens a broker with other backend types and time limits.
     ///
     /// # Errors
     /// As [`Broker::open`].
@@ -139,7 +139,7 @@ impl Broker {
         let BrokerSettings { auth, store, store_key, former_store_keys, .. } = &config.settings;
         let logins = Arc::new(Logins::read(auth).await?);
         let lock = lock(&config).await?;
-        // Only an embedded store has a key made with it.
+        // Only the embedded store can be known to be new; its key is created with it.
         let exists = !matches!(store, StoreUrl::Sqlite(path) if !path.exists());
         let cipher = Cipher::load(store_key, former_store_keys, exists)?;
         let Parts { store, providers } = Parts::open(&config, &backends).await?;
@@ -164,7 +164,7 @@ impl Broker {
         routes::router(self.engine.clone(), self.gate.clone())
     }
 
-    /// Connects to each server, and logs what it is or why it cannot be used.
+    /// Connects to each server, and logs its engine or why it is unusable.
     pub async fn check_servers(&self) -> Vec<ServerCheck> {
         let checks = self.providers.iter().map(async |(server, provider)| {
             let result = provider.check().await;
@@ -176,7 +176,7 @@ impl Broker {
         futures::future::join_all(checks).await
     }
 
-    /// Waits for the operations that were begun, and gives the store up; call it when no more requests are served.
+    /// Waits for running operations and releases the store; call this once no more requests are served.
     pub async fn drain(&self) {
         self.engine.drain().await;
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();

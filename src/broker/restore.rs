@@ -1,6 +1,7 @@
-//! Rebuilds a lost store from what a platform knows and what the backends hold. A restore completes on a backend what an interruption
-//! left half-made, and changes nothing else there; it changes no existing record. Backends hold no passwords in clear: a restored
-//! binding can be deleted, and bound again with new credentials, but its credentials cannot be fetched.
+//! Rebuilds a lost store from what a platform knows and what the backends hold. On a backend, a restore completes what
+//! an interruption left half-done and changes nothing else; it changes no existing record. Backends hold no passwords
+//! in the clear, so a restored binding's credentials cannot be fetched: it can be deleted, or bound again with new
+//! credentials.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,38 +27,38 @@ use crate::{
     osb::{BindingId, Object},
 };
 
-/// How often it is looked whether another broker is done with an instance.
+/// How often to check whether another broker has released an instance.
 const POLL: Duration = Duration::from_millis(200);
 
-/// An instance that a platform holds, and its bindings.
+/// An instance that a platform knows, and its bindings.
 #[derive(Clone, Debug)]
 pub struct Held {
-    /// As the platform asked for it.
+    /// The instance as the platform requested it.
     pub instance: InstanceSpec,
-    /// Whether these are its parameters; otherwise the platform does not know them any more, and what protects data counts
-    /// as asked for.
+    /// Whether the platform still knows the instance's parameters. If not, those that protect data count as requested.
     pub are_parameters_known: bool,
-    /// The ids of its bindings.
+    /// The ids of the instance's bindings.
     pub bindings: Vec<BindingId>,
 }
 
-/// What a restore did.
+/// The result of a restore.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RestoreReport {
     /// Instances and bindings that have a record again.
     pub restored: Vec<String>,
-    /// Known to the platform, but not on the backend: recorded as failed, so that the platform can delete them or ask again.
+    /// Instances and bindings that the platform knows but the backend does not hold. They are recorded as failed, so
+    /// that the platform can delete them or request them again.
     pub missing: Vec<String>,
-    /// Not of this broker, or in use by it just now.
+    /// Instances and bindings that this broker does not offer, or that it is using at present.
     pub left_out: Vec<String>,
-    /// How many had a record.
+    /// The number of instances and bindings that already had a record.
     pub recorded: usize,
 }
 
-/// Adds a record for each instance and binding that has none. What an interruption left half-made is completed.
+/// Adds a record for each instance and binding that has none. Completes what an interruption left half-done.
 ///
 /// # Errors
-/// When the store or a backend cannot be used. What was restored before stays, and the restore can be repeated.
+/// When the store or a backend is unusable. What was already restored stays, and the restore can be repeated.
 pub async fn restore(config: &BrokerConfig, held: &[Held]) -> Result<RestoreReport, BrokerError> {
     let backends = Registry::builtin().configure(&config.services)?;
     let offerings = backends.offerings(&config.services).await?;
@@ -81,7 +82,7 @@ struct Restore<'a> {
     parts: &'a Parts,
     records: Records,
     offer: Offer,
-    /// The names of what each backend holds with this installation's mark.
+    /// The names of everything on each backend that carries this installation's mark.
     present: BTreeMap<BackendName, BTreeSet<String>>,
     report: RestoreReport,
 }
@@ -93,7 +94,7 @@ impl Restore<'_> {
             self.report.left_out.push(format!("service instance {id}: its plan is not of this broker"));
             return Ok(());
         };
-        // Of a broker that was killed it is free after its lease.
+        // The lease of a broker that was killed expires within this time.
         let end = Instant::now() + 2 * self.parts.store.lease_duration().unwrap_or_default();
         let lease = loop {
             match self.parts.store.acquire(id).await? {
@@ -124,7 +125,7 @@ impl Restore<'_> {
         let is_there = self.holds(server, &provider.names(id, &[]));
         if self.is_missing(&Key::instance(id), is_there).await? {
             if is_there {
-                // The last step may be missing, and nobody would take it any more.
+                // The last step may be missing, and the engine would not resume it.
                 while let Progress::Pending(pending) = provider.provision(instance).await? {
                     sleep(pending.again_after).await;
                 }
@@ -152,7 +153,8 @@ impl Restore<'_> {
         Ok(changes)
     }
 
-    /// Where the instance is: on the server that holds it, whatever its plan says now, and on its plan's otherwise.
+    /// The instance's server: the one that holds the instance, even if its plan now names another; otherwise the
+    /// plan's.
     fn server(&self, instance: &InstanceSpec) -> Option<BackendName> {
         let planned = self.offer.server(&instance.service_id, &instance.plan_id)?;
         let others = self.parts.providers.keys().filter(|server| *server != planned);
@@ -170,7 +172,7 @@ impl Restore<'_> {
         present.is_some_and(|present| names.iter().all(|name| present.contains(name)))
     }
 
-    /// Whether there is no record, which the report says.
+    /// Whether there is no record. Adds the result to the report.
     async fn is_missing(&mut self, key: &Key, is_there: bool) -> Result<bool, BrokerError> {
         if self.parts.store.row(key).await?.is_some() {
             self.report.recorded += 1;
@@ -181,7 +183,7 @@ impl Restore<'_> {
         Ok(true)
     }
 
-    /// Without credentials: failed, so that it can be deleted or bound again.
+    /// A record without credentials: marked as failed, so that the binding can be deleted or bound again.
     fn put_binding(&self, on: &InstanceSpec, server: &BackendName, id: &BindingId) -> Change {
         let spec = BindingSpec {
             id: id.clone(),
@@ -218,7 +220,7 @@ fn restored(verb: Verb, is_there: bool) -> Operation {
 }
 
 impl RestoreReport {
-    /// Whether nothing was left out that this broker could restore.
+    /// Whether everything that this broker can restore was restored.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         !self.left_out.iter().any(|left_out| left_out.ends_with("restore again"))

@@ -1,6 +1,6 @@
-//! Changes the password that bindery itself has on a backend. The new password is written beside the old one before the backend gets
-//! it, and replaces the old one afterwards; meanwhile brokers try both. So a password works after a kill at any point, and repeating
-//! the command continues where it was interrupted.
+//! Rotates bindery's own password on a backend. The new password is stored beside the old one before the backend gets
+//! it, and replaces the old one afterwards; brokers try both meanwhile. So one of them works after a kill at any
+//! point, and repeating the command resumes the rotation.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -14,27 +14,27 @@ use super::{
 };
 use crate::broker::config::{BackendName, ConfigError, PasswordSource, ServiceSettings};
 
-/// The kubelet brings a changed Secret to its volumes within a minute and a half.
+/// The kubelet updates a mounted Secret within a minute and a half.
 const MOUNTED_WITHIN: Duration = Duration::from_mins(3);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Where a password is kept that brokers read from a file: the file itself, or the Secret that is mounted there.
+/// Stores the password that brokers read from a file: the file itself, or the Secret that is mounted there.
 #[async_trait]
 pub trait PasswordKeeper: Send + Sync {
-    /// Keeps the next password beside the current one.
+    /// Stores the next password beside the current one.
     ///
     /// # Errors
-    /// When it cannot be kept; nothing is changed then.
+    /// When the password cannot be stored; nothing has changed then.
     async fn stage(&self, current: &SecretString, next: &SecretString) -> anyhow::Result<()>;
 
-    /// Puts the next password in the place of the current one.
+    /// Replaces the current password with the next one.
     ///
     /// # Errors
-    /// When it is still beside it; it can be done again.
+    /// When the next password is still beside the current one; the call can be repeated.
     async fn promote(&self, next: &SecretString) -> anyhow::Result<()>;
 }
 
-/// A password that was not changed, or not to the end.
+/// Why a rotation failed or is incomplete.
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordChangeError {
     /// No such server.
@@ -45,7 +45,7 @@ pub enum PasswordChangeError {
         "the password of server {0} is in no file, so the new one could not be kept; give it a passwordFile"
     )]
     NoFile(BackendName),
-    /// Another server's administrator has the same password.
+    /// Another server's administrator has the same password file.
     #[error(
         "servers {0} and {1} have one passwordFile; give each a file of its own, for each has a password of its own then"
     )]
@@ -53,28 +53,29 @@ pub enum PasswordChangeError {
     /// A password cannot be read.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The keeper failed.
+    /// The password could not be stored.
     #[error("{0:#}")]
     Keeper(#[from] anyhow::Error),
-    /// The next password is kept, and the broker does not see it.
+    /// The next password is stored, but the broker does not see it.
     #[error(
         "the new password is kept, but {file}.next does not hold it after {} s; mount the Secret's key there, and repeat", .waited.as_secs()
     )]
     NotMounted {
-        /// The current password's file.
+        /// The file with the current password.
         file: String,
-        /// How long it was waited for.
+        /// How long the rotation waited.
         waited: Duration,
     },
-    /// The server failed.
+    /// The server reported an error.
     #[error("{0}; the new password is kept beside the old one: repeat")]
     Service(#[from] ServiceError),
 }
 
-/// Changes the administrator's password on a server. `settle` is how long other brokers may take to see what was kept.
+/// Rotates the administrator's password on a server. `settle` is how long other brokers may take to see the stored
+/// password.
 ///
 /// # Errors
-/// What was not done is done by a repetition.
+/// When the rotation is incomplete; a repetition resumes it.
 pub async fn change_password(
     config: &ServiceSettings,
     server: &BackendName,
@@ -96,7 +97,7 @@ pub async fn change_password(
         return Err(PasswordChangeError::Shared(server.clone(), other.clone()));
     }
     let next = match source.read_next().await? {
-        // A former change was cut off; the server may know it.
+        // An earlier rotation was interrupted; the server may already have this password.
         Some(next) => next,
         None => {
             let next = (administrator.new_password)();
@@ -106,7 +107,7 @@ pub async fn change_password(
         }
     };
     sleep(settle).await;
-    // The installation's mark is on nothing that is done here.
+    // The rotation creates nothing, so the installation's mark is not needed.
     let providers = backends.providers("");
     let provider = providers.get(server).ok_or_else(|| PasswordChangeError::UnknownServer(server.clone()))?;
     provider.change_password(&next).await?;
@@ -117,7 +118,7 @@ pub async fn change_password(
 /// The file with the password of a server's administrator.
 ///
 /// # Errors
-/// When there is no such server, or its password is in no file.
+/// When there is no such server, or its password is not in a file.
 pub fn password_file(config: &ServiceSettings, server: &BackendName) -> Result<PathBuf, PasswordChangeError> {
     let backends = Registry::builtin().configure(config)?;
     match administrator(&backends, server)?.password {
@@ -131,7 +132,7 @@ fn administrator(backends: &Backends, server: &BackendName) -> Result<Administra
     found.ok_or_else(|| PasswordChangeError::UnknownServer(server.clone()))
 }
 
-/// Waits until the file beside the current password's holds the next one.
+/// Waits until the file beside the current password's contains the next one.
 async fn seen(source: &PasswordSource, next: &SecretString) -> Result<(), PasswordChangeError> {
     let deadline = Instant::now() + MOUNTED_WITHIN;
     loop {

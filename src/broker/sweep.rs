@@ -1,7 +1,7 @@
-//! Compares the backends with the records. A leftover carries this installation's mark and has no record in the store; nothing else is
-//! ever removed. The report also lists what a record names and the backend does not hold, or holds with somebody else's mark. A broker
-//! may run at the same time: its writes wait while a leftover is removed. If that takes long, the writes are refused, and the platform
-//! repeats them.
+//! Compares the backends with the records. A leftover carries this installation's mark and has no record in the store;
+//! a sweep removes nothing else. The report also lists what a record names but the backend lacks or holds with a
+//! foreign mark. A broker may run at the same time: its writes wait while a leftover is removed; if that takes long,
+//! they fail and the platform retries.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -16,33 +16,33 @@ use crate::{
     osb::{BindingId, InstanceId},
 };
 
-/// What a sweep found, by backend.
+/// The results of a sweep, by backend.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
-    /// Carries this installation's mark and has no record.
+    /// Resources with this installation's mark and without a record.
     pub leftover: Vec<(BackendName, Resource)>,
     /// Whether the leftovers were removed.
     pub removed: bool,
-    /// What could not be read or removed; each text names the thing and the reason.
+    /// What could not be read or removed; each text names the resource and the cause.
     pub failed: Vec<String>,
-    /// Has a name like bindery's and not this installation's mark. A sweep never touches it.
+    /// Resources with a name like bindery's but without this installation's mark. A sweep never changes them.
     pub foreign: Vec<(BackendName, Resource)>,
-    /// The records and the backend differ. A sweep never touches it.
+    /// Drift between the records and the backend. A sweep never changes it.
     pub differing: Vec<(BackendName, Difference)>,
 }
 
-/// Something that a record names, and that the backend does not hold or that carries somebody else's mark there.
+/// A resource that a record names, but that is missing on the backend or carries a foreign mark.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Difference {
-    /// What the backend calls it.
+    /// The resource's name on the backend.
     pub name: String,
-    /// The instance or the binding that the record is about.
+    /// The instance or binding of the record.
     pub of: String,
-    /// Whether something of that name is there, without this installation's mark.
+    /// Whether a resource of that name exists without this installation's mark.
     pub is_foreign: bool,
 }
 
-/// An instance and some of its bindings that a platform knows, although the store may have lost them.
+/// An instance and those of its bindings that a platform knows, although the store may have lost them.
 #[derive(Clone, Debug)]
 pub struct PlatformInstance {
     /// The instance.
@@ -51,12 +51,12 @@ pub struct PlatformInstance {
     pub bindings: Vec<BindingId>,
 }
 
-/// Compares each backend with the broker's store and, with `delete`, removes the leftovers. What the platform knows is never a leftover,
-/// so that a lost store costs nobody a database.
+/// Compares each backend with the broker's store and, with `delete`, removes the leftovers. What the platform knows is
+/// never a leftover, so that a lost store causes no data loss.
 ///
 /// # Errors
-/// When the store does not exist or cannot be read; with `delete` also when a record names a backend that is not configured. Errors of
-/// a backend are in the report.
+/// When the store does not exist or cannot be read; with `delete` also when a record names a backend that is not
+/// configured. Errors of a backend are in the report.
 pub async fn sweep(
     config: &BrokerConfig,
     on_platform: &[PlatformInstance],
@@ -65,7 +65,7 @@ pub async fn sweep(
     sweep_with(config, &Registry::builtin(), on_platform, delete).await
 }
 
-/// The same with other types of backends.
+/// Sweeps with other backend types.
 ///
 /// # Errors
 /// As [`sweep`].
@@ -126,8 +126,7 @@ async fn sweep_parts(
     Ok(report)
 }
 
-/// What is on record for this server, and not as the records say. What is made or removed at the same time is looked at once
-/// more.
+/// The drift of this server. Checks everything twice, so that what changes during the sweep is not reported.
 async fn differing(
     parts: &Parts,
     server: &BackendName,
@@ -170,8 +169,8 @@ async fn differences(
     Ok(found)
 }
 
-/// Removes a resource, unless it has come to have a record. A broker records what it makes before it makes it: what has no
-/// record now, and can get none while the store is frozen, is nobody's.
+/// Removes a resource, unless it has a record by now. A broker records what it creates before it creates it: so a
+/// resource without a record is unused, and it cannot get a record while the store is frozen.
 async fn remove(parts: &Parts, provider: &dyn Provider, resource: &Resource) -> Result<bool, String> {
     let frozen = parts.store.freeze().await.map_err(|error| error.to_string())?;
     let known = known(parts.store.as_ref(), provider).await.map_err(|error| error.to_string())?;
@@ -185,7 +184,7 @@ async fn remove(parts: &Parts, provider: &dyn Provider, resource: &Resource) -> 
     Ok(true)
 }
 
-/// A record on a server that is not configured may be of one that is, under its former name or address.
+/// A record on a server that is not configured may belong to a configured server, under its former name or address.
 async fn refuse_unconfigured(parts: &Parts) -> Result<(), BrokerError> {
     let instances = parts.store.instances().await?;
     match instances.into_iter().find(|row| !parts.providers.contains_key(&row.server)) {
@@ -194,8 +193,8 @@ async fn refuse_unconfigured(parts: &Parts) -> Result<(), BrokerError> {
     }
 }
 
-/// The names of everything that the store has a record of, whichever server it is on: names come from the ids alone, and
-/// two configured servers may be one.
+/// The names of everything with a record in the store, on any server: names derive from ids alone, and two configured
+/// servers may be the same one.
 async fn known(store: &dyn Store, provider: &dyn Provider) -> Result<BTreeSet<String>, BrokerError> {
     let mut names = BTreeSet::new();
     for Row { key: Key { instance, .. }, .. } in store.instances().await? {
@@ -213,7 +212,7 @@ fn all_names(provider: &dyn Provider, instance: &InstanceId, bindings: &[Binding
 }
 
 impl SweepReport {
-    /// Whether everything was looked at and, if asked for, removed.
+    /// Whether the sweep checked everything and, if requested, removed it.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.failed.is_empty()
@@ -271,7 +270,7 @@ mod tests {
         store::sqlite::Sqlite,
     };
 
-    /// A backend on which two things are left. While one of them is removed, a broker tries to record something.
+    /// A backend with two leftovers. While one of them is removed, a broker tries to write a record.
     struct TwoLeft {
         broker: Mutex<rusqlite::Connection>,
         writes: Mutex<Vec<bool>>,
@@ -344,7 +343,7 @@ mod tests {
         }
     }
 
-    /// Otherwise an id that is used again meanwhile would lose what was just made for it.
+    /// Without a freeze, the sweep could remove what a broker has just created under a reused id.
     #[tokio::test]
     async fn nobody_records_anything_while_a_leftover_is_removed() {
         let folder = tempfile::tempdir().unwrap();

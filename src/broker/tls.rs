@@ -1,5 +1,5 @@
-//! TLS towards PostgreSQL and CockroachDB after libpq's `sslmode`, for services and for the store. The CA and the client's
-//! certificate are read anew for each connection, so that mounted Secrets may change.
+//! TLS for PostgreSQL and CockroachDB by libpq's `sslmode`, for services and for the store. The CA and the client
+//! certificate are read again for each connection, so that mounted Secrets may change.
 
 use std::{
     fmt,
@@ -19,7 +19,7 @@ use rustls::{
 
 use crate::broker::config::SslMode;
 
-/// What a connection is protected with; not for `sslmode: disable`.
+/// The protection of a connection; not for `sslmode: disable`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Protection<'a> {
     pub(crate) sslmode: SslMode,
@@ -28,7 +28,7 @@ pub(crate) struct Protection<'a> {
     pub(crate) key_file: Option<&'a Path>,
 }
 
-/// TLS that cannot be set up.
+/// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
     #[error("TLS file {}: {problem}", path.display())]
@@ -43,7 +43,7 @@ impl TlsError {
     }
 }
 
-/// How to protect a connection.
+/// The TLS configuration of a connection.
 pub(crate) async fn client_config(protection: Protection<'_>) -> Result<ClientConfig, TlsError> {
     let Protection { sslmode, ca_file, cert_file, key_file } = protection;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -89,11 +89,11 @@ async fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     tokio::fs::read(path).await.map_err(|error| TlsError::file(path, error))
 }
 
-/// `verify-ca`: the certificate must come from the CA, whatever name it bears.
+/// `verify-ca`: the CA must have signed the certificate; any name is accepted.
 #[derive(Debug)]
 struct AnyName(Arc<WebPkiServerVerifier>);
 
-/// `require` without a CA: the server proves that it has its certificate's key, and nothing else.
+/// `require` without a CA: the server proves only that it has the key of its certificate.
 #[derive(Debug)]
 struct Unverified(Arc<CryptoProvider>);
 
@@ -107,7 +107,7 @@ impl ServerCertVerifier for AnyName {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         match self.0.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
-            // The name is looked at last, when the chain was found good.
+            // rustls checks the name last, after the chain was verified.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),

@@ -1,5 +1,5 @@
-//! A backend as a configuration names it: what every type of backend has (name, type, limits), and the settings of its own that only
-//! the backend understands.
+//! A configured backend: what every type of backend has (name, type, limits), and settings that only the backend
+//! parses.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{BackendLimits, RawSettings};
 
-/// What a configuration calls a backend; the records of the broker's store refer to it.
+/// A backend's name in the configuration; records in the broker's store refer to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BackendName(String);
 
 impl BackendName {
-    /// The name as it was given.
+    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -41,12 +41,12 @@ impl fmt::Display for BackendName {
 /// A backend, such as a database server or an account of a cloud.
 #[derive(Clone, Debug)]
 pub struct BackendSettings {
-    /// What plans and records call it.
+    /// The backend's name in plans and records.
     pub name: BackendName,
-    /// Its type, which a constructor is registered for.
+    /// The backend's type, for which a constructor is registered.
     pub kind: String,
-    /// How much it may be asked.
+    /// The concurrency and rate limits.
     pub limits: BackendLimits,
-    /// What only the backend understands.
+    /// Settings that only the backend parses.
     pub settings: RawSettings,
 }

@@ -1,22 +1,21 @@
-//! Limits of the work on one backend: settings that every type of backend has.
+//! Concurrency and rate limits of one backend, which every type of backend has.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use serde::Deserialize;
 
-/// The limits that the operator sets for one backend. The engine enforces them; without a limit it calls as often as it has
-/// something to do.
+/// The limits that the operator sets for one backend, enforced by the engine. An absent limit is unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct BackendLimits {
-    /// How many operations may run at the same time.
+    /// The maximum number of concurrent operations.
     pub concurrency: Option<NonZeroUsize>,
-    /// How many calls of operations may start in a second.
+    /// The maximum number of calls per second.
     pub requests_per_second: Option<NonZeroU32>,
 }
 
 impl BackendLimits {
-    /// These limits; those of `otherwise` where there is none.
+    /// Takes each absent limit from `otherwise`.
     pub(crate) fn or(self, otherwise: Self) -> Self {
         Self {
             concurrency: self.concurrency.or(otherwise.concurrency),

@@ -1,8 +1,8 @@
-//! The environment of the CockroachDB broker that bindery replaces (cockroachdb/pcf-crdb-service-broker at 90b9186,
-//! `README.md` and `config.go`): `SERVICES`, `PRECONFIGURED_PLANS`, `CUSTOM_PLANS`, `SECURITY_USER_NAME`,
-//! `SECURITY_USER_PASSWORD`, `PGSSLCERT`, `PGSSLKEY`, with libpq's `PGSSLROOTCERT` and `PGPASSWORD`. As in that broker, unknown
-//! members of the JSON are ignored; what was fatal there is an error here. The plans' addresses become settings of a backend, which only
-//! the backend understands.
+//! The environment variables of the CockroachDB broker that bindery replaces (cockroachdb/pcf-crdb-service-broker at
+//! 90b9186, `README.md` and `config.go`): `SERVICES`, `PRECONFIGURED_PLANS`, `CUSTOM_PLANS`, `SECURITY_USER_NAME`,
+//! `SECURITY_USER_PASSWORD`, `PGSSLCERT`, `PGSSLKEY`, with libpq's `PGSSLROOTCERT` and `PGPASSWORD`. As in that
+//! broker, unknown members of the JSON are ignored; its fatal errors are errors here, too. The addresses in plans
+//! become settings of a backend, which only the backend parses.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use super::{
 };
 use crate::osb::{self, null::as_absent};
 
-/// Where records are kept unless `BINDERY_STORE` says otherwise; the key lies beside it, with `.key` added.
+/// The store unless `BINDERY_STORE` names another; the key is beside it, with `.key` added.
 const DEFAULT_STORE: &str = "bindery-broker.db";
 
-/// The type of the former broker's services, and that of the backends which provide them.
+/// The type of the former broker's services and of their backends.
 const SERVICE_TYPE: &str = "cockroachdb";
 const BACKEND_TYPE: &str = "postgresql";
 
@@ -57,12 +57,12 @@ struct Plan {
     #[serde(default, deserialize_with = "as_absent")]
     crdb_port: String,
     crdb_admin_user: Option<String>,
-    /// Where applications connect to. The former broker has neither this field nor the next.
+    /// The host that applications connect to. The former broker has neither this field nor the next.
     crdb_client_host: Option<String>,
     crdb_client_port: Option<String>,
 }
 
-/// A plan as the Pivotal tile writes it: a map of these by arbitrary keys.
+/// A plan as the Pivotal tile writes it, in a map with arbitrary keys.
 #[derive(Deserialize)]
 struct CustomPlan {
     guid: String,
@@ -97,7 +97,7 @@ pub(super) fn parse(variable: &impl Fn(&str) -> Option<String>) -> Result<Loaded
         let offering = plan.offering(&mut offerings, &field)?;
         let backend = plan.backend(variable, &offering.service.name, &field)?;
         let plan = plan.offered(&offering.service);
-        // Two plans of one id are found by the check below, which wants to see both.
+        // Two plans with the same id are reported by the check below, which needs both.
         let backing =
             Backing { backend: backend.name.clone(), plan: RawSettings::new(field, osb::Object::new()) };
         offering.plans.insert(plan.id.clone(), backing);
@@ -171,7 +171,7 @@ impl Plan {
         Ok(())
     }
 
-    /// The backend of the plan. It is named after the plan, so that records find it again when its address or
+    /// The backend of the plan, named after the plan, so that records still refer to it after its address or
     /// administrator changes.
     fn backend(
         &self,

@@ -1,8 +1,8 @@
-//! What can be wrong with a configuration. Each message names the file or variable, the field, and the remedy.
+//! Errors of a configuration. Each message names the file or variable, the field, and the remedy.
 
 use std::path::{Path, PathBuf};
 
-/// A configuration that cannot be used.
+/// Why a configuration is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -10,31 +10,31 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: std::io::Error,
     },
-    /// A field that must be there is not.
+    /// A required field is missing.
     #[error("{field} is missing: {remedy}")]
     Missing {
-        /// Which one.
+        /// The field.
         field: String,
-        /// What to do.
+        /// The remedy.
         remedy: String,
     },
-    /// A field cannot have the value it has.
+    /// A field has an invalid value.
     #[error("{field} {problem}")]
     Invalid {
-        /// Which one.
+        /// The field.
         field: String,
-        /// What is wrong with it and what to do.
+        /// The problem and the remedy.
         problem: String,
     },
-    /// Any of these, in a file.
+    /// An error in a file.
     #[error("{}: {error}", path.display())]
     InFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong in it.
+        /// The error.
         error: Box<Self>,
     },
 }

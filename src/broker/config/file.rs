@@ -1,4 +1,4 @@
-//! The shape of bindery's own configuration file, YAML, and its way into settings. Unknown fields are refused.
+//! Bindery's own configuration file in YAML, and its conversion to settings. Unknown fields are rejected.
 //!
 //! ```yaml
 //! backends:
@@ -38,7 +38,7 @@ use crate::osb::{self, Object};
 
 /// The fields of every backend.
 const OF_BACKENDS: &[&str] = &["type", "limits"];
-/// The fields of every plan, those of [`Plan`].
+/// The fields of every plan; must match [`Plan`].
 const OF_PLANS: &[&str] = &[
     "id",
     "name",
@@ -119,7 +119,7 @@ struct Auth {
     token_file: Option<PathBuf>,
 }
 
-/// `auth` as one object or as a list of them. By hand, because errors of an untagged enum name no field.
+/// `auth` as one object or as a list. Deserialized by hand, because errors of an untagged enum name no field.
 enum OneOrSeveral {
     One(Auth),
     Several(Vec<Auth>),
@@ -142,7 +142,7 @@ pub(super) fn parse(text: &str) -> Result<LoadedConfig, ConfigError> {
         if field == "servers" {
             return renamed("servers", "backends");
         }
-        // What the parser says by itself is for programmers.
+        // The parser's default messages are for programmers.
         let error = error.render_with_formatter(&UserMessageFormatter);
         ConfigError::invalid(field, format!("cannot be read: {error}"))
     })?;
@@ -237,12 +237,12 @@ impl Auth {
     }
 }
 
-/// A field that has another name by now.
+/// The error for a field that was renamed.
 fn renamed(field: &str, name: &str) -> ConfigError {
     ConfigError::invalid(field, format!("is called `{name}` now; rename it"))
 }
 
-/// A backend: what every type has is read here, the rest by the backend.
+/// Parses a backend: the fields that every type has; the backend itself parses the rest.
 fn backend(name: &str, mut settings: Object) -> Result<BackendSettings, ConfigError> {
     let field = format!("backends.{name}");
     if settings.contains_key("protocol") {
@@ -260,7 +260,7 @@ fn backend(name: &str, mut settings: Object) -> Result<BackendSettings, ConfigEr
     })
 }
 
-/// A plan: what every plan has is read here, the rest by its backend.
+/// Parses a plan: the fields that every plan has; its backend parses the rest.
 fn plan(field: &str, settings: Object) -> Result<(Plan, RawSettings), ConfigError> {
     if settings.contains_key("server") {
         return Err(renamed(&format!("{field}.server"), "backend"));
@@ -287,7 +287,7 @@ impl Service {
                 metadata: plan.metadata,
                 free: plan.free,
                 bindable: plan.bindable,
-                // Whatever can be bound can be bound anew.
+                // Every plan that can be bound also supports rotation.
                 binding_rotatable: plan.binding_rotatable.or(plan.bindable).or(Some(self.bindable)),
                 plan_updateable: plan.plan_updateable,
                 schemas: plan.schemas,

@@ -1,21 +1,21 @@
-//! A length of time as configurations, parameters and annotations write it.
+//! A duration in configurations, parameters and annotations.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// The form of [`Lifetime`], for JSON Schema.
+/// The syntax of [`Lifetime`], for JSON Schema.
 pub(crate) const LIFETIME_PATTERN: &str = "^([0-9]+(w|d|h|m|s) ?)+$";
 
-/// A length of time, written with the units w, d (of 24 hours), h, m and s: `30d`, `1h 30m`.
+/// A duration with the units w, d (24 hours), h, m and s: `30d`, `1h 30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lifetime(Duration);
 
 impl Lifetime {
-    /// How long a binding lasts that has a certificate and says nothing of it: 90 days.
+    /// The default lifetime of a binding with a certificate: 90 days.
     pub const OF_CERTIFICATES: Self = Self(Duration::from_hours(90 * 24));
 
-    /// As a duration of whole seconds.
+    /// The duration in whole seconds.
     #[must_use]
     pub fn duration(self) -> Duration {
         self.0
@@ -30,7 +30,7 @@ impl FromStr for Lifetime {
         let span: jiff::Span = text.parse().map_err(|_| malformed())?;
         let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| malformed())?;
         match u64::try_from(length.as_secs()) {
-            // Of the years that are left, databases take no more than some ten thousand.
+            // A hundred years at most: databases accept years up to about ten thousand.
             Ok(seconds @ 1..=3_155_760_000) => Ok(Self(Duration::from_secs(seconds))),
             _ => Err(format!("{text:?} is not between 1s and 100 years; write it as 90m, 24h or 30d")),
         }

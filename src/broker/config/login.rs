@@ -1,26 +1,27 @@
-//! Who may call the broker. Several may at once, so that a password or a token can be replaced without an outage.
+//! The callers of the broker. Several may be valid at once, so that a password or a token can be rotated without an
+//! outage.
 
 use super::{ConfigError, PasswordSource};
 
 /// A caller of the broker.
 #[derive(Clone, Debug)]
 pub enum Login {
-    /// A user with a password (HTTP basic authentication). The same user may be there with another password.
+    /// A user with a password (HTTP basic authentication). The same user may appear again with another password.
     Basic {
         /// The user's name, without a colon.
         username: String,
         /// The password.
         password: PasswordSource,
     },
-    /// Whoever has a token (HTTP bearer authentication).
+    /// The owner of a token (HTTP bearer authentication).
     Bearer {
-        /// The tokens, one to a line.
+        /// The tokens, one per line.
         tokens: PasswordSource,
     },
 }
 
 impl Login {
-    /// Refuses names that HTTP basic authentication cannot carry; `field` is where the name stands.
+    /// Rejects names that HTTP basic authentication cannot carry; `field` is the name's path.
     pub(super) fn basic(
         username: String,
         password: PasswordSource,
@@ -36,7 +37,7 @@ impl Login {
         Ok(Self::Basic { username, password })
     }
 
-    /// What holds the password or the tokens.
+    /// The source of the password or of the tokens.
     pub(crate) fn source(&self) -> &PasswordSource {
         match self {
             Self::Basic { password, .. } => password,

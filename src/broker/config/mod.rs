@@ -1,9 +1,9 @@
-//! What the broker offers and how it runs, as plain values: [`ServiceSettings`] (services, plans and the backends behind
-//! them) and [`BrokerSettings`] (who may call, where records are kept). They come from bindery's own YAML file
-//! (`file`), from the environment of the CockroachDB broker that bindery replaces (`environment`), or from the caller.
-//! Parsing is pure; the files named here are read where they are used. The fields of a type of backend are unknown here: they are
-//! kept as [`RawSettings`] for the backend to parse. What a plan's JSON Schemas say about parameters is
-//! here, too ([`Schemas`]): a bad schema is a bad configuration.
+//! The configuration of the broker as plain values: [`ServiceSettings`] (services, plans and their backends) and
+//! [`BrokerSettings`] (callers and store). Its sources are bindery's own YAML file (`file`), the environment of the
+//! CockroachDB broker that bindery replaces (`environment`), and the caller. Parsing is pure; the code that uses a
+//! named file reads it. The settings of a backend type are kept as [`RawSettings`] for the backend to parse.
+//! [`Schemas`] compiles the JSON Schemas of a plan's parameters here, because an invalid schema makes the
+//! configuration invalid.
 
 mod backend;
 mod backend_limits;
@@ -46,34 +46,34 @@ impl LoadedConfig {
     /// Reads bindery's own configuration file.
     ///
     /// # Errors
-    /// When the file cannot be read or says something that cannot be done; the error names the field.
+    /// When the file cannot be read or is invalid; the error names the field.
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
         Self::from_yaml(&text).map_err(|error| error.in_file(path))
     }
 
-    /// Parses the text of bindery's own configuration file.
+    /// Parses bindery's own configuration file.
     ///
     /// # Errors
-    /// When it says something that cannot be done; the error names the field.
+    /// When the text is invalid; the error names the field.
     pub fn from_yaml(text: &str) -> Result<Self, ConfigError> {
         file::parse(text)
     }
 
-    /// Reads the environment variables of the CockroachDB broker that bindery replaces, and `BINDERY_STORE`,
-    /// `BINDERY_STORE_KEY_FILE`, `BINDERY_INSTALLATION` beside them. `variable` looks one up.
+    /// Reads the environment variables of the CockroachDB broker that bindery replaces, and in addition
+    /// `BINDERY_STORE`, `BINDERY_STORE_KEY_FILE` and `BINDERY_INSTALLATION`. `variable` looks a variable up.
     ///
     /// # Errors
-    /// When a variable is missing or says something that cannot be done; the error names it.
+    /// When a variable is missing or invalid; the error names it.
     pub fn from_env(variable: &impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         environment::parse(variable)
     }
 
-    /// Adds what the caller knows: its values win over those of the source.
+    /// Adds the caller's values, which take precedence over those of the source.
     ///
     /// # Errors
-    /// When neither says who may call or where records are kept.
+    /// When neither names the callers of the broker or the store.
     pub fn complete(self, caller: PartialSettings) -> Result<BrokerConfig, ConfigError> {
         let stated = self.stated;
         let auth = if caller.auth.is_empty() { stated.auth } else { caller.auth };
@@ -112,7 +112,7 @@ impl LoadedConfig {
     }
 }
 
-/// A store has one password at most, and only a database server asks for one.
+/// A store has at most one password, and only a database server uses one.
 fn check_password(store: &StoreUrl, has_file: bool) -> Result<(), ConfigError> {
     let problem = match store {
         StoreUrl::Postgres(url) if has_file && url.has_password() => {
@@ -126,7 +126,7 @@ fn check_password(store: &StoreUrl, has_file: bool) -> Result<(), ConfigError> {
     Err(ConfigError::invalid("storePasswordFile", problem))
 }
 
-/// An installation without a name would have the mark of every other one.
+/// An empty name is invalid: every installation without a name would have the same mark.
 fn named(installation: Option<String>) -> Result<Option<String>, ConfigError> {
     match installation {
         Some(name) if name.trim().is_empty() => Err(ConfigError::invalid(

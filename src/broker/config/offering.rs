@@ -1,5 +1,5 @@
-//! Services and plans as offered: what the catalog says about them, which type of service they are, and the backend
-//! behind each plan. The rules that hold between them are checked here, for every source of configuration.
+//! The offered services and plans: their catalog entries, the type of each service, and the backend of each plan. The
+//! consistency checks here apply to every source of configuration.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::{BackendName, BackendSettings, ConfigError, RawSettings, Schemas};
 use crate::osb;
 
-/// What the specification calls safe everywhere.
+/// The length that the specification calls safe everywhere.
 const LONGEST_NAME: usize = 255;
 
-/// The name space of plan ids that are derived from names (cockroachdb/pcf-crdb-service-broker, `util.go`).
+/// The namespace of plan ids that derive from names (cockroachdb/pcf-crdb-service-broker, `util.go`).
 const PLAN_IDS: Uuid = Uuid::from_u128(0xdab4_2b46_7339_4bf1_af9b_29db_b728_bf52);
 
 /// The id of a plan that is configured without one.
@@ -21,7 +21,7 @@ pub fn plan_id(service_name: &str, plan_name: &str) -> osb::PlanId {
     Uuid::new_v5(&PLAN_IDS, format!("{service_name}/{plan_name}").as_bytes()).to_string().into()
 }
 
-/// What a service needs from the platform.
+/// A permission that a service needs from the platform.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Permission {
@@ -31,7 +31,7 @@ pub(super) enum Permission {
 }
 
 impl Permission {
-    /// The word for it.
+    /// The permission's name.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::SyslogDrain => "syslog_drain",
@@ -41,7 +41,7 @@ impl Permission {
     }
 }
 
-/// The version of what a plan's instances run on.
+/// The version of a plan's instances.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MaintenanceInfo {
@@ -49,7 +49,7 @@ pub(super) struct MaintenanceInfo {
     description: Option<String>,
 }
 
-/// Semantic Versioning 2.0.0, as the specification wants it.
+/// A version by Semantic Versioning 2.0.0, as the specification requires.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
 struct SemanticVersion(String);
@@ -77,28 +77,28 @@ impl From<MaintenanceInfo> for serde_json::Value {
     }
 }
 
-/// What is behind a plan.
+/// The backend of a plan and the plan's settings there.
 #[derive(Clone, Debug)]
 pub struct Backing {
-    /// The backend that its instances live on.
+    /// The backend of the plan's instances.
     pub backend: BackendName,
-    /// What its instances and bindings are like, as the backend understands it.
+    /// The plan's settings, which only the backend parses.
     pub plan: RawSettings,
 }
 
-/// A service as offered, with what is behind each of its plans.
+/// An offered service, with the backend of each plan.
 #[derive(Clone, Debug)]
 pub struct Offering {
-    /// Its type, which the backends of its plans must provide.
+    /// The service's type, which the backends of its plans must provide.
     pub kind: String,
-    /// What the catalog says.
+    /// The service's catalog entry.
     pub service: osb::Service,
-    /// What is behind each of its plans.
+    /// The backend of each plan.
     pub plans: BTreeMap<osb::PlanId, Backing>,
 }
 
-/// Refuses names and ids that are empty or used twice, names that are too long, services without plans, plans without
-/// a known backend, and schemas that cannot be used.
+/// Rejects names and ids that are empty or repeated, names that are too long, services without plans, plans with an
+/// unknown backend, and invalid schemas.
 pub(in crate::broker) fn check(
     offerings: &[Offering],
     backends: &[BackendSettings],
@@ -151,7 +151,7 @@ fn check_length(name: &str, field: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Values that may occur once, and what they are called.
+/// Values that must be unique, and their description.
 struct Unique(HashSet<String>, &'static str);
 
 impl Unique {
@@ -175,7 +175,7 @@ impl Unique {
     }
 }
 
-/// What every service here can do unless its configuration says otherwise; the rest is to be filled in.
+/// The default abilities of a service; the remaining fields are to be filled in.
 pub(super) fn abilities() -> osb::Service {
     osb::Service {
         id: String::new().into(),
@@ -197,7 +197,7 @@ pub(super) fn abilities() -> osb::Service {
 mod tests {
     use super::*;
 
-    /// Upstream's own test, and the id that the seed's cluster showed.
+    /// From the former broker's own test, and an id that the seed's cluster had.
     #[test]
     fn plan_ids_are_those_of_the_cockroachdb_broker() {
         assert_eq!(plan_id("cockroachdb", "default").as_str(), "d9a19cc6-fbae-597e-af9d-2c3fc640e42c");

@@ -1,7 +1,8 @@
-//! The JSON Schemas of a plan's parameters (spec.md, "Schemas Object"): compiled when the configuration is read, asked at
-//! each request. Only draft-04 is accepted, because it is the one draft that every platform must understand; Cloud Foundry
-//! refuses a whole catalog for a schema of another draft. Pure: nothing is fetched, from the network or from files. What is
-//! said about a violation names the place and the rule and never repeats a text that was sent, which may be a secret.
+//! The JSON Schemas of a plan's parameters (spec.md, "Schemas Object"): compiled when the configuration is read and
+//! applied to each request. Only draft-04 is accepted: it is the one draft that every platform must support, and Cloud
+//! Foundry rejects a whole catalog for a schema of another draft. Pure: nothing is fetched from the network or from
+//! files. Messages about a violation name the place and the rule and never repeat a text from the request, which may
+//! be a secret.
 
 mod draft04;
 
@@ -18,19 +19,19 @@ use crate::osb::{Object, Plan};
 /// spec.md: schemas "MUST NOT be larger than 64kB".
 const LARGEST: usize = 64 * 1024;
 
-/// A user mends a few mistakes at a time.
+/// The maximum number of violations in a message: a user fixes a few mistakes at a time.
 const VIOLATIONS_TOLD: usize = 5;
 
-/// Names that users chose, and rules, are cut here.
+/// The length at which names that users chose, and rules, are cut.
 const LONGEST_TEXT: usize = 200;
 
-/// A pattern's automaton stays within so many bytes.
+/// The maximum size of a pattern's automaton, in bytes.
 const PATTERN_SIZE: usize = 1 << 20;
 
-/// The `$schema` of every schema that is published.
+/// The `$schema` of every published schema.
 pub(crate) const DIALECT: &str = "http://json-schema.org/draft-04/schema#";
 
-/// What the parameters of a plan's instances and bindings must be like. Without a schema they may be anything.
+/// The schemas for the parameters of a plan's instances and bindings. Without a schema, any parameters are valid.
 #[derive(Clone, Debug, Default)]
 pub struct Schemas {
     create: Option<Validator>,
@@ -38,26 +39,26 @@ pub struct Schemas {
     bind: Option<Validator>,
 }
 
-/// A schema that cannot be used.
+/// Why a schema is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path} {problem}")]
 pub struct SchemaError {
-    /// Where it stands in the plan.
+    /// The schema's path in the plan.
     pub path: String,
-    /// What is wrong with it and what to do.
+    /// The problem and the remedy.
     pub problem: String,
 }
 
-/// What is wrong with parameters: the place and the rule, for the user.
+/// The violations of a schema: the place and the rule of each, for the user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("; "))]
 pub struct Violations(Vec<String>);
 
 impl Schemas {
-    /// Compiles what the plan says.
+    /// Compiles the schemas of a plan.
     ///
     /// # Errors
-    /// When something stands where the specification has nothing, or a schema is no JSON Schema, too large, or refers to
+    /// When the Schemas Object has an unspecified member, or a schema is not a JSON Schema, is too large, or refers to
     /// another document.
     pub fn of(plan: &Plan) -> Result<Self, SchemaError> {
         plan.schemas.as_ref().map_or_else(|| Ok(Self::default()), Self::parse)
@@ -87,15 +88,15 @@ impl Schemas {
     /// Checks the parameters of a new instance.
     ///
     /// # Errors
-    /// When they break the plan's schema.
+    /// When they violate the plan's schema.
     pub fn check_create(&self, parameters: &Object) -> Result<(), Violations> {
         check(self.create.as_ref(), parameters)
     }
 
-    /// Checks the parameters that an update of an instance sends.
+    /// Checks the parameters of an update.
     ///
     /// # Errors
-    /// When they break the plan's schema.
+    /// When they violate the plan's schema.
     pub fn check_update(&self, parameters: &Object) -> Result<(), Violations> {
         check(self.update.as_ref(), parameters)
     }
@@ -103,13 +104,13 @@ impl Schemas {
     /// Checks the parameters of a new binding.
     ///
     /// # Errors
-    /// When they break the plan's schema.
+    /// When they violate the plan's schema.
     pub fn check_bind(&self, parameters: &Object) -> Result<(), Violations> {
         check(self.bind.as_ref(), parameters)
     }
 }
 
-/// The members of an object that may have these and no others.
+/// The members of an object that may have only these members.
 fn members<'a, const N: usize>(
     value: &'a Value,
     path: &str,
@@ -158,7 +159,7 @@ fn compile(schema: &Value, path: &str) -> Result<Validator, SchemaError> {
         .with_draft(Draft::Draft4)
         .offline()
         .should_validate_formats(true)
-        // Time linear in the text, whatever the pattern: no look-around, no back references.
+        // Matches every pattern in linear time: no look-around, no back references.
         .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_SIZE).dfa_size_limit(PATTERN_SIZE))
         .build(schema)
         .map_err(|error| {
@@ -170,7 +171,7 @@ fn compile(schema: &Value, path: &str) -> Result<Validator, SchemaError> {
         })
 }
 
-/// What is wrong with a schema, and the remedy where a later draft would have it so.
+/// The message for an invalid schema, with the remedy if a later draft would allow it.
 fn told_of_schema(error: &ValidationError<'_>) -> String {
     let place = error.instance_path().as_str();
     let told = format!("at {place:?}: {}", clipped(&error.to_string()));
@@ -198,7 +199,7 @@ fn told(error: ValidationError<'_>) -> String {
     format!("parameters{}: {}", clipped(error.instance_path().as_str()), rule(&error))
 }
 
-/// The rule that was broken, in plain words. The crate's own messages quote what was sent.
+/// A description of the violated rule. The crate's own messages quote the request.
 fn rule(error: &ValidationError<'_>) -> String {
     use ValidationErrorKind as Kind;
     let given = Given(error.instance());
@@ -225,7 +226,7 @@ fn rule(error: &ValidationError<'_>) -> String {
         Kind::Enum { options } => format!("{given} is not one of {}", clipped(&options.to_string())),
         Kind::Format { format } => format!("is not of the format {:?}", clipped(format)),
         Kind::Pattern { pattern } => format!("does not match the pattern {:?}", clipped(pattern)),
-        // `additionalProperties: false` alone is reported so, at the object and without the member's name.
+        // A violation of `additionalProperties: false` is reported at the object, without the member's name.
         Kind::FalseSchema if error.schema_path().as_str().ends_with("/additionalProperties") => {
             "has a member, and none is allowed here".to_owned()
         }
@@ -236,7 +237,7 @@ fn rule(error: &ValidationError<'_>) -> String {
     }
 }
 
-/// What was sent, as far as it is no secret: texts and what may hold them are only named.
+/// A value of the request as messages may show it: texts and containers are only named, because they may be secret.
 struct Given<'a>(&'a Value);
 
 impl fmt::Display for Given<'_> {

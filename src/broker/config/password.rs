@@ -1,4 +1,4 @@
-//! Passwords that a configuration names: where they come from, and how one is read while it changes.
+//! The passwords of a configuration: their sources, and how to read one during a rotation.
 
 use std::{
     io::ErrorKind,
@@ -9,8 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::ConfigError;
 
-/// A password, or the file that holds it. Files are read when the password is needed, so that a mounted Secret may
-/// change; a line break at the end is not part of the password.
+/// A password, or the file that holds it. A file is read whenever the password is needed, so that a mounted Secret may
+/// change; a trailing line break is not part of the password.
 #[derive(Clone, Debug)]
 pub enum PasswordSource {
     /// The password itself.
@@ -20,7 +20,7 @@ pub enum PasswordSource {
 }
 
 impl PasswordSource {
-    /// The password as of now.
+    /// Reads the current password.
     ///
     /// # Errors
     /// When the file cannot be read; the error names it.
@@ -31,12 +31,12 @@ impl PasswordSource {
         }
     }
 
-    /// The password to try when `refused` was refused: the one that is going to take its place, or that has just done so.
+    /// The password to try after `refused` was rejected: the one that is about to replace it, or has just replaced it.
     ///
     /// # Errors
     /// As [`PasswordSource::read_next`] and [`PasswordSource::read`].
     pub async fn read_changed(&self, refused: &SecretString) -> Result<Option<SecretString>, ConfigError> {
-        // In this order: it is gone from there only once it is here.
+        // The order matters: the next password leaves the file beside only after it is in this one.
         if let Some(next) = self.read_next().await? {
             return Ok(Some(next));
         }
@@ -44,10 +44,10 @@ impl PasswordSource {
         Ok((current.expose_secret() != refused.expose_secret()).then_some(current))
     }
 
-    /// The password that is going to take its place, while it is being changed: in a file beside it, with `.next` added.
+    /// The next password, during a rotation: from the file beside the current one, with `.next` added.
     ///
     /// # Errors
-    /// When there is such a file and it cannot be read.
+    /// When the file exists and cannot be read.
     pub async fn read_next(&self) -> Result<Option<SecretString>, ConfigError> {
         let Self::File(path) = self else { return Ok(None) };
         match read_password(&next_to(path)).await {
@@ -58,7 +58,7 @@ impl PasswordSource {
     }
 }
 
-/// Where the password is written that is going to take the place of the one in a file.
+/// The file for the next password, beside the file of the current one.
 #[must_use]
 pub fn next_to(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

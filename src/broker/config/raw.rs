@@ -1,4 +1,4 @@
-//! Settings that a backend parses by itself. The configuration knows where they stand and what they are, not what they mean.
+//! Settings that a backend parses. The configuration keeps their path and values without interpreting them.
 
 use std::collections::BTreeMap;
 
@@ -9,70 +9,70 @@ use serde_json::Value;
 use super::ConfigError;
 use crate::osb::Object;
 
-/// An object of the configuration whose fields only a backend understands.
+/// An object of the configuration that only a backend parses.
 #[derive(Clone, Debug, Default)]
 pub struct RawSettings {
-    /// Where the object stands, for errors.
+    /// The object's path, for errors.
     field: String,
     values: Object,
-    /// What the source of the configuration holds itself and must not be shown.
+    /// Secrets from the source of the configuration, which must not be shown.
     secrets: BTreeMap<String, SecretString>,
-    /// The fields that the object has beside, which the configuration parses.
+    /// The object's other fields, which the configuration parses.
     neutral: &'static [&'static str],
 }
 
 impl RawSettings {
-    /// Settings that stand in this field of the configuration.
+    /// Settings at this path of the configuration.
     #[must_use]
     pub fn new(field: impl Into<String>, values: Object) -> Self {
         Self { field: field.into(), values, ..Self::default() }
     }
 
-    /// The same settings, with the fields that the object has beside them: errors name them as well.
+    /// Adds the object's other fields, so that errors name them as well.
     pub(super) fn beside(self, neutral: &'static [&'static str]) -> Self {
         Self { neutral, ..self }
     }
 
-    /// The same settings with a secret that stands in no file. [`RawSettings::parse`] does not see it.
+    /// Adds a secret that is not in a file. [`RawSettings::parse`] does not see it.
     #[must_use]
     pub fn with_secret(mut self, name: &str, secret: SecretString) -> Self {
         self.secrets.insert(name.to_owned(), secret);
         self
     }
 
-    /// Changes one field.
+    /// Sets a field.
     pub fn set(&mut self, name: &str, value: impl Into<Value>) {
         self.values.insert(name.to_owned(), value.into());
     }
 
-    /// The secret of this name, if the source of the configuration holds one.
+    /// The named secret, if the source of the configuration holds one.
     #[must_use]
     pub fn secret(&self, name: &str) -> Option<&SecretString> {
         self.secrets.get(name)
     }
 
-    /// Where the object stands, for errors.
+    /// The object's path, for errors.
     #[must_use]
     pub fn field(&self) -> &str {
         &self.field
     }
 
-    /// Where one of the fields stands, for errors.
+    /// The path of a field, for errors.
     #[must_use]
     pub fn at(&self, name: &str) -> String {
         format!("{}.{name}", self.field)
     }
 
-    /// Reads the fields.
+    /// Parses the fields.
     ///
     /// # Errors
-    /// When a field is unknown or cannot be read; the error names its path.
+    /// When a field is unknown or invalid; the error names its path.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         parse(Value::Object(self.values.clone()), &self.field, self.neutral)
     }
 }
 
-/// Reads a value that stands in `field`. An error about an unknown field lists the `neutral` fields, too.
+/// Parses a value at the path `field`. An error about an unknown field lists the `neutral` fields, too.
 pub(super) fn parse<T: DeserializeOwned>(
     value: Value,
     field: &str,

@@ -1,19 +1,19 @@
-//! The values that a configuration comes to, whatever its source.
+//! The values of a configuration, whatever its source.
 
 use std::path::PathBuf;
 
 use super::{BackendSettings, Login, Offering, PasswordSource, StoreKey, StoreUrl, TlsFiles};
 
-/// Everything `bindery broker` needs.
+/// Everything that `bindery broker` needs.
 #[derive(Clone, Debug)]
 pub struct BrokerConfig {
-    /// What is offered.
+    /// The offered services.
     pub services: ServiceSettings,
     /// How the broker runs.
     pub settings: BrokerSettings,
 }
 
-/// What is offered: services with their plans, and the backends that they live on.
+/// The offered services with their plans, and the backends of those plans.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceSettings {
     /// The services; names and ids are unique.
@@ -22,26 +22,26 @@ pub struct ServiceSettings {
     pub backends: Vec<BackendSettings>,
 }
 
-/// How the broker runs: who may call it and where it keeps its records.
+/// How the broker runs: its callers and its store.
 #[derive(Clone, Debug)]
 pub struct BrokerSettings {
-    /// Who may call; any of them. Never empty.
+    /// The callers of the broker. Never empty.
     pub auth: Vec<Login>,
-    /// Where records are kept.
+    /// The store of the records.
     pub store: StoreUrl,
-    /// The password for the store, where it needs one that is not in its address.
+    /// The store's password, if it needs one that is not in its address.
     pub store_password: Option<PasswordSource>,
-    /// What credentials at rest are encrypted with.
+    /// The key that encrypts the records.
     pub store_key: StoreKey,
-    /// Files with keys that credentials were encrypted with before; they are still read with them.
+    /// Files with former keys, which still decrypt older records.
     pub former_store_keys: Vec<PathBuf>,
-    /// How the broker speaks TLS by itself; without it, it speaks plain HTTP.
+    /// The broker's TLS files; without them, it serves plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// Marks everything this installation makes. Without one the store invents it once and keeps it.
+    /// The mark of everything that this installation creates. If absent, the store generates one and keeps it.
     pub installation: Option<String>,
 }
 
-/// The parts of [`BrokerSettings`] that one source happens to say; a caller fills the rest.
+/// The settings of [`BrokerSettings`] that one source provides; the caller adds the rest.
 #[derive(Clone, Debug, Default)]
 pub struct PartialSettings {
     /// See [`BrokerSettings::auth`].
@@ -60,13 +60,13 @@ pub struct PartialSettings {
     pub installation: Option<String>,
 }
 
-/// A configuration as its source states it, before the caller adds its values.
+/// A configuration as its source provides it, before the caller adds its values.
 #[derive(Clone, Debug)]
 pub struct LoadedConfig {
-    /// What is offered.
+    /// The offered services.
     pub services: ServiceSettings,
-    /// What the source says about running the broker.
+    /// The source's settings for running the broker.
     pub stated: PartialSettings,
-    /// Whether a key that nobody names is kept beside the store, with `.key` added, and made with it.
+    /// Whether an unconfigured key is kept beside the store, with `.key` added, and created with the store.
     pub key_beside_store: bool,
 }

@@ -1,19 +1,19 @@
-//! How a connection to a database server is protected. The names of the modes are libpq's
+//! The TLS mode of a connection to a database server. The names of the modes are libpq's
 //! (<https://www.postgresql.org/docs/15/libpq-ssl.html>, "Protection Provided in Different Modes").
 
 use std::fmt;
 
 use serde::Deserialize;
 
-/// How a connection is protected, in libpq's words.
+/// The protection of a connection, in libpq's terms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SslMode {
     /// No TLS.
     Disable,
-    /// TLS; verified against the CA if there is one, as libpq does, and otherwise not at all.
+    /// TLS; verified against the CA if there is one, as in libpq, and not verified otherwise.
     Require,
-    /// TLS with a certificate of the CA, for whatever name.
+    /// TLS with a certificate of the CA, for any name.
     VerifyCa,
     /// TLS with a certificate of the CA for this host.
     #[default]
@@ -21,13 +21,13 @@ pub enum SslMode {
 }
 
 impl SslMode {
-    /// Whether a CA is needed.
+    /// Whether the mode needs a CA.
     #[must_use]
     pub fn verifies(self) -> bool {
         matches!(self, Self::VerifyCa | Self::VerifyFull)
     }
 
-    /// The word for it.
+    /// The mode's name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

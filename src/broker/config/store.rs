@@ -1,5 +1,5 @@
-//! Where the broker keeps its records, as one address: a file, a database in PostgreSQL or CockroachDB, or a table in
-//! `DynamoDB`. An address may hold a password, so none is ever printed whole.
+//! The address of the broker's store: a file, a database in PostgreSQL or CockroachDB, or a table in `DynamoDB`. An
+//! address may contain a password, so no address is ever printed whole.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -10,18 +10,18 @@ use super::ConfigError;
 const FORMS: &str = "write it as `sqlite:/path/to/file`, `postgres://USER@HOST:PORT/DATABASE` \
                      or `dynamodb:TABLE?region=REGION`";
 
-/// Where the key for credentials at rest comes from: 32 bytes in base64.
+/// The source of the key that encrypts records: 32 bytes in base64.
 #[derive(Clone, Debug)]
 pub enum StoreKey {
     /// A file that must exist.
     File(PathBuf),
-    /// A file that is made, readable by its owner only, when neither it nor the store exists yet.
+    /// A file that is created, readable only by its owner, if neither the file nor the store exists.
     FileOrNew(PathBuf),
-    /// The key itself, as a caller holds it.
+    /// The key itself, from the caller.
     Given(SecretString),
 }
 
-/// Where the broker keeps its records.
+/// The address of the broker's store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
     /// `sqlite:PATH`: an embedded database in a file.
@@ -32,23 +32,24 @@ pub enum StoreUrl {
     DynamoDb(DynamoDbTable),
 }
 
-/// The address of a database, which may hold a password. `Debug` and `Display` show neither it nor the options.
+/// The address of a database, which may contain a password. `Debug` and `Display` show neither the password nor the
+/// options.
 #[derive(Clone)]
 pub struct PostgresUrl(SecretString);
 
-/// A table and where it is.
+/// A table and its location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DynamoDbTable {
     /// The table's name.
     pub table: String,
-    /// Its region; without one the environment of the AWS SDK says it.
+    /// The table's region; the default comes from the environment of the AWS SDK.
     pub region: Option<String>,
-    /// Whom to call instead of AWS.
+    /// The URL to call instead of AWS.
     pub endpoint: Option<String>,
 }
 
 impl StoreUrl {
-    /// Where the key lies that nobody names: beside a file, and nowhere else.
+    /// The place of an unconfigured key: beside a file; there is none for other stores.
     pub(super) fn key_beside(&self) -> Option<StoreKey> {
         let Self::Sqlite(path) = self else { return None };
         let mut key = path.clone().into_os_string();
@@ -65,7 +66,7 @@ impl FromStr for StoreUrl {
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(PathBuf::from(path))),
             Some(("postgres" | "postgresql", rest)) => PostgresUrl::parse(text, rest).map(Self::Postgres),
             Some(("dynamodb", rest)) => DynamoDbTable::parse(rest).map(Self::DynamoDb),
-            // The text is not shown: it may hold a password.
+            // The text is not shown because it may contain a password.
             _ => Err(ConfigError::invalid("store", format!("is not a known address of a store; {FORMS}"))),
         }
     }
@@ -99,7 +100,7 @@ impl PostgresUrl {
         self.0.expose_secret()
     }
 
-    /// Whether the address itself holds a password.
+    /// Whether the address contains a password.
     #[must_use]
     pub fn has_password(&self) -> bool {
         let (_, userinfo, rest) = self.parts();
@@ -109,8 +110,8 @@ impl PostgresUrl {
         in_options || userinfo.is_some_and(|userinfo| userinfo.contains(':'))
     }
 
-    /// Scheme, what stands before the last `@`, and the rest. A password that was not encoded as it should be is
-    /// still left of that `@`.
+    /// The scheme, the part before the last `@`, and the rest. Even a password that was not encoded correctly is
+    /// before that `@`.
     fn parts(&self) -> (&str, Option<&str>, &str) {
         let (scheme, place) = self.expose().split_once("://").unwrap_or(("postgres", ""));
         match place.rsplit_once('@') {
@@ -159,7 +160,7 @@ impl fmt::Display for DynamoDbTable {
 impl DynamoDbTable {
     fn parse(text: &str) -> Result<Self, ConfigError> {
         let (table, options) = text.split_once('?').unwrap_or((text, ""));
-        // The rule of DynamoDB for the names of tables.
+        // DynamoDB's rule for table names.
         let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         if !(3..=255).contains(&table.len()) || !table.chars().all(allowed) {
             return Err(ConfigError::invalid(
@@ -192,7 +193,7 @@ impl DynamoDbTable {
                     && url.password().is_none()
             })
         {
-            // Not shown: it may hold a password.
+            // The text is not shown because it may contain a password.
             let problem = "has an endpoint that cannot be called; write it as `https://HOST:PORT`";
             return Err(ConfigError::invalid("store", problem));
         }

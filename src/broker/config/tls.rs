@@ -1,10 +1,10 @@
-//! The files of a server that speaks TLS itself.
+//! The TLS files of a server.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-/// What a server presents, and whom it asks for a certificate.
+/// A server's certificate, and the CAs of its clients.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsFiles {
@@ -14,7 +14,7 @@ pub struct TlsFiles {
     /// Its private key, PEM.
     #[serde(rename = "keyFile")]
     pub key: PathBuf,
-    /// The CAs whose clients may connect, PEM. Without them clients need no certificate.
+    /// The CAs whose clients may connect, PEM. Without them, clients need no certificate.
     #[serde(rename = "clientCaFile")]
     pub client_ca: Option<PathBuf>,
 }

@@ -1,12 +1,12 @@
-//! Closed sets of words, and the words for what becomes of the data in the end, which every service with data has.
+//! Closed sets of words, and the reclaim policies, which every service with data has.
 
 pub use crate::contract::ReclaimPolicy;
 
 /// A closed set of words.
 pub trait Kinds: Copy + Default + PartialEq + 'static {
-    /// All of them.
+    /// All words of the set.
     const ALL: &'static [Self];
-    /// Those that plans allow which say nothing.
+    /// The words that a plan allows by default.
     const ALLOWED: &'static [Self] = Self::ALL;
     /// The word.
     fn as_str(self) -> &'static str;
@@ -14,7 +14,7 @@ pub trait Kinds: Copy + Default + PartialEq + 'static {
 
 impl Kinds for ReclaimPolicy {
     const ALL: &'static [Self] = &[Self::Delete, Self::Retain];
-    // Or anybody could leave databases behind.
+    // Retention must be allowed explicitly, or any user could leave databases behind.
     const ALLOWED: &'static [Self] = &[Self::Delete];
 
     fn as_str(self) -> &'static str {

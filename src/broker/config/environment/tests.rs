@@ -1,4 +1,4 @@
-//! What the former broker's environment comes to, and what is said about each mistake.
+//! The configuration that the former broker's environment yields, and the message for each mistake.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! A whole file, each way to write a field, and what is said about each mistake.
+//! A complete file, every way to write a field, and the message for each mistake.
 
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ fn what_only_the_backend_of_a_plan_understands_is_kept_for_it() {
     assert_eq!(plan.at("database"), "services[0].plans[1].database");
 }
 
-/// They are those that [`Plan`] has.
+/// `OF_PLANS` lists exactly the fields of [`Plan`].
 #[test]
 fn the_fields_of_every_plan_are_known() {
     let error = read::<Plan>(json!({"zzz": 1}), "plan", &[]).err().unwrap().to_string();
@@ -179,7 +179,7 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(message.starts_with("/nowhere/bindery.yaml: "), "{message}");
 }
 
-/// A parser's advice to programmers helps no user.
+/// The parser's advice for programmers does not help users.
 #[test]
 fn a_key_that_is_there_twice_is_told_in_the_words_of_users() {
     let error = parse("services: []\nservices: []\n").unwrap_err().to_string();

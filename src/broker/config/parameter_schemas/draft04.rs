@@ -1,10 +1,10 @@
-//! What the metaschema leaves open. Keywords that later drafts of JSON Schema brought are ignored by draft-04, so that a rule
-//! written with one would be enforced by no platform and by no broker: they are refused, each with what draft-04 has instead.
-//! An `enum` holds each value once and at least one, as the text of draft-04 says and older metaschemas demand.
+//! Checks that the metaschema lacks. Draft-04 ignores keywords of later drafts, so that no platform or broker would
+//! enforce a rule with one: such keywords are rejected, each with the alternative in draft-04. An `enum` holds at
+//! least one value and no value twice, as the text of draft-04 says and older metaschemas require.
 
 use serde_json::{Map, Value};
 
-/// Keywords that mean nothing in draft-04, and the remedy.
+/// Keywords that draft-04 does not define, each with the remedy.
 const LATER: [(&str, &str); 20] = [
     ("$anchor", "refer to it by `#/definitions/NAME`"),
     ("$defs", "write `definitions`"),
@@ -32,10 +32,10 @@ const LATER: [(&str, &str); 20] = [
 const SCHEMAS: [&str; 7] =
     ["additionalItems", "additionalProperties", "allOf", "anyOf", "items", "not", "oneOf"];
 
-/// Keywords whose value holds schemas by names that the author chose.
+/// Keywords whose value maps names that the author chose to schemas.
 const BY_NAME: [&str; 4] = ["definitions", "dependencies", "patternProperties", "properties"];
 
-/// Refuses the first mistake, wherever a schema may stand.
+/// Reports the first mistake, at any place where a schema may be.
 pub(super) fn check(schema: &Value) -> Result<(), String> {
     let mut open = vec![(String::new(), schema)];
     while let Some((place, schema)) = open.pop() {
@@ -49,7 +49,7 @@ pub(super) fn check(schema: &Value) -> Result<(), String> {
                 let items = list.iter().enumerate();
                 open.extend(items.map(|(index, item)| (format!("{place}/{index}"), item)));
             }
-            // No schema; what may stand there is the metaschema's to say.
+            // Not a schema; the metaschema checks what is allowed here.
             _ => {}
         }
     }

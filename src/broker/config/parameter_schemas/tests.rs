@@ -1,4 +1,4 @@
-//! Which schemas are taken, what is said about parameters, and that nothing that is sent comes back as text.
+//! Which schemas are accepted, the messages about parameters, and that no message repeats a text from the request.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -11,7 +11,7 @@ fn of(schemas: Value) -> Result<Schemas, SchemaError> {
     Schemas::of(&plan)
 }
 
-/// A plan whose instances are created with this schema.
+/// The schemas of a plan with this schema for new instances.
 fn creating(mut schema: Value) -> Result<Schemas, SchemaError> {
     for (keyword, value) in [("$schema", DIALECT), ("type", "object")] {
         if schema.get(keyword).is_none() {
@@ -55,7 +55,7 @@ fn each_action_has_its_own_schema() {
     assert!(schemas.check_bind(&having("b")).is_ok() && schemas.check_bind(&having("c")).is_err());
 }
 
-/// Platforms must understand draft-04 and need no other; Cloud Foundry refuses the catalog for the least of these.
+/// Platforms must support draft-04 and no other draft; Cloud Foundry rejects the catalog for any of these.
 #[rstest::rstest]
 #[case::draft_06(json!({"$schema": "http://json-schema.org/draft-06/schema#"}), "draft-06")]
 #[case::draft_07(json!({"$schema": "http://json-schema.org/draft-07/schema#"}), "write `$schema: http://json-schema.org/draft-04/schema#`")]
@@ -81,7 +81,7 @@ fn what_is_not_of_draft_04_is_refused_with_what_draft_04_has(#[case] schema: Val
     assert!(error.problem.contains(named), "{error}");
 }
 
-/// A parameter may be called like a keyword, and a value may hold anything.
+/// A parameter may have the name of a keyword, and a value may contain anything.
 #[test]
 fn only_keywords_are_keywords() {
     let schema = json!({"properties": {"const": {"type": "string", "default": {"if": 1}}, "if": {"enum": [{"const": 1}]}},
@@ -164,7 +164,7 @@ fn long_names_are_cut() {
     assert!(message.len() < 300, "{message}");
 }
 
-/// A reference may lead back to where it stands.
+/// A reference may be recursive.
 #[rstest::rstest]
 #[case(json!({"$ref": "#"}))]
 #[case(json!({"allOf": [{"$ref": "#"}]}))]
@@ -183,7 +183,7 @@ fn a_nested_kind_may_refer_to_itself() {
     assert_eq!(message, "parameters/child/child/size: the text is not of type integer");
 }
 
-/// The classic of catastrophic backtracking.
+/// A classic case of catastrophic backtracking.
 #[test]
 fn no_pattern_takes_long() {
     let schemas = creating(json!({"properties": {"a": {"pattern": "^(a+)+$"}}})).unwrap();
@@ -220,7 +220,7 @@ const KEYWORDS: [&str; 24] = [
     "definitions",
 ];
 
-/// JSON whose objects have these members; `text` makes its strings.
+/// Generates JSON whose objects have these members; `text` generates the strings.
 fn json_of(
     names: impl Strategy<Value = String> + Clone + 'static,
     text: impl Strategy<Value = String> + 'static,
@@ -245,7 +245,7 @@ fn keyword() -> impl Strategy<Value = String> + Clone {
     prop::sample::select(KEYWORDS.as_slice()).prop_map(str::to_owned)
 }
 
-/// What keywords take: types, references, patterns.
+/// Values of keywords: types, references, patterns.
 fn word() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("string".to_owned()),

@@ -1,5 +1,5 @@
-//! The audit log: one line for each request for an operation or for credentials, and one for the end of each asynchronous
-//! operation.
+//! The audit log: one line for each request for an operation or for credentials, and one for the end of each
+//! asynchronous operation.
 
 use super::{BindResult, Provisioned, Refusal, RequestContext, Status};
 use crate::{
@@ -10,11 +10,11 @@ use crate::{
     osb::{BindingId, InstanceId},
 };
 
-/// Who makes a request: the platform's originating identity, if it sent one.
+/// The caller of a request: the platform's originating identity, if the platform sent one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Caller(pub(crate) Option<String>);
 
-/// What a request is for.
+/// The subject of a request.
 pub(super) struct Audit {
     pub(super) verb: &'static str,
     pub(super) caller: Caller,
@@ -22,7 +22,7 @@ pub(super) struct Audit {
     pub(super) binding: Option<BindingId>,
 }
 
-/// The word for an answer in the log.
+/// The outcome of a request in the log.
 pub(super) trait AuditOutcome {
     fn label(&self) -> &'static str;
 }
@@ -79,7 +79,7 @@ impl Audit {
     }
 }
 
-/// Logs the end of an operation that no request waits for any more.
+/// Logs the end of an operation for which no request waits any more.
 pub(super) fn ended(key: &Key, operation: &Operation) {
     let Key { instance, binding } = key;
     let failure = match &operation.outcome {

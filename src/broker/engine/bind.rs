@@ -1,4 +1,4 @@
-//! Creating bindings, also as another one's successor.
+//! Creating bindings, also as the successor of another binding (rotation).
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -22,12 +22,12 @@ use super::{
 };
 use crate::osb::{BindRequest, BindingId, InstanceId, Object};
 
-/// What a request for a binding wants.
+/// The binding that a request asks for.
 #[derive(Clone, Debug)]
 pub(crate) enum BindWanted {
-    /// One as described.
+    /// A new binding.
     New(BindRequest),
-    /// One like that other, with credentials of its own.
+    /// A successor of an existing binding, with its own credentials.
     Successor(BindingId),
 }
 
@@ -103,7 +103,7 @@ impl Request for Wanted {
         let (on, found) =
             try_join!(records.instance(&self.instance), records.binding(&self.instance, &self.id))?;
         let on = on.ok_or_else(|| Refusal::NotFound(no_instance(&self.instance)))?;
-        // What is still recorded may have been revoked.
+        // A binding that is still recorded may already have been revoked.
         if on.state == State::Deleting {
             return Err(busy());
         }
@@ -114,7 +114,7 @@ impl Request for Wanted {
                 match found.state {
                     State::Ready => return self.recorded(scope, &on, found).await,
                     State::Creating | State::Failed => {
-                        // The plan may allow less by now.
+                        // The plan may have become stricter.
                         scope.engine.provider(&on.server)?.check_binding(&on.spec, &found.spec)?;
                         scope.create_again(found, Verb::Bind)
                     }
@@ -153,7 +153,7 @@ impl Wanted {
         Ok(Next::Answer(Vec::new(), self.answer(Status::Already, Some(bound))))
     }
 
-    /// The record of a binding that is not there, after everything was checked.
+    /// Checks the request and creates the record of a new binding.
     async fn new_binding(&self, scope: &Scope<'_>, on: &Instance) -> Result<Binding, Refusal> {
         let offered = scope.engine.offer.plan(&on.spec.service_id, &on.spec.plan_id)?;
         let provider = scope.engine.provider(&on.server)?;
@@ -223,7 +223,7 @@ fn check_bindable(scope: &Scope<'_>, offered: Offered<'_>) -> Result<(), Refusal
     scope.require_polling(Verb::Bind, &service.id, &plan.id)
 }
 
-/// The binding that another is to succeed.
+/// The binding that a successor replaces.
 async fn predecessor(
     scope: &Scope<'_>,
     on: &Instance,
@@ -260,7 +260,7 @@ fn spec(id: BindingId, request: BindRequest) -> BindingSpec {
     }
 }
 
-/// An id stands for one binding. The context may change, and the instance's plan.
+/// Rejects a request that reuses an id for another binding. The context and the instance's plan may differ.
 fn same_binding(found: &Binding, on: &Instance, wanted: &BindWanted) -> Result<(), Refusal> {
     let differs = match wanted {
         BindWanted::New(request) => {

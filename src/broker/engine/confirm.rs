@@ -1,4 +1,4 @@
-//! Compares a record with the backend before a repeated request is answered from the record. Reads are not compared.
+//! Compares a record with the backend before a repeated request is answered from the record. Reads do not compare.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 impl Shared {
     /// # Errors
-    /// When the backend differs from the record. If the backend is unreachable the record counts, for an error would make
-    /// platforms delete what exists.
+    /// When the backend differs from the record. If the backend is unreachable, the record counts, because an error
+    /// would make platforms delete what exists.
     pub(super) async fn confirm(
         &self,
         server: &BackendName,

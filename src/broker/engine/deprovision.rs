@@ -46,7 +46,7 @@ struct Unwanted {
 }
 
 impl Unwanted {
-    /// The request names the instance's plan; during an update that is the one before or the one after.
+    /// The request must name the instance's plan; during an update, either the old plan or the new one.
     fn check(&self, found: &Instance) -> Result<(), Refusal> {
         let named = (&self.service_id, &self.plan_id);
         let after = found.change.as_ref().map(|change| (&change.to.service_id, &change.to.plan_id));
@@ -104,7 +104,7 @@ impl Work for Deprovision {
         for (key, binding) in run.engine.records.bindings_that_open(&run.on.id).await? {
             match binding {
                 Some(binding) => revoke_with_instance(run, &binding, record).await?,
-                // Removing the instance removes whatever bindings are on it; until then the row is kept.
+                // Removing the instance also removes its bindings; the row stays until then.
                 None => {
                     tracing::warn!(%key, "the record cannot be opened; it goes with its instance");
                     unreadable.push(Change::Remove(key));
@@ -112,7 +112,7 @@ impl Work for Deprovision {
             }
         }
         match run.drive(record, || provider.deprovision(run.on)).await {
-            // What stands there was made by somebody else, which is why this instance was never made.
+            // The resource of that name is foreign, which is why the instance could not be created.
             Err(Ended::Failed(error)) if error.is_foreign() && record.was_never_ready => {
                 tracing::warn!(instance = %run.on.id, "left alone: {error}");
             }
@@ -129,12 +129,12 @@ impl Work for Deprovision {
     }
 }
 
-/// Revokes a binding that is still on the instance. Progress is written to the instance's record.
+/// Revokes a binding of an instance that is being deleted. Writes the progress to the instance's record.
 async fn revoke_with_instance(run: &Run<'_>, binding: &Binding, on: &Instance) -> Result<(), Refusal> {
     tracing::warn!(instance = %run.on.id, binding = %binding.spec.id, "the instance is deleted with this binding on it");
     revoke(run, binding, on).await?;
     let removed = Change::Remove(binding.key());
-    // A delete of its own that failed, and that a platform may still poll.
+    // The binding's own delete failed, and a platform may still poll it.
     let tombstone = (binding.state == State::Deleting).then(|| tombstone::of(binding)).flatten();
     Ok(run.lease.commit([removed].into_iter().chain(tombstone).collect()).await?)
 }

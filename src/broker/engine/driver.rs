@@ -1,5 +1,5 @@
-//! Calls to backends until they are done: again while the backend is at it, again after a fault that may pass if the
-//! operation is asynchronous, and no longer when a delete halts it, the lease is lost, or the broker stops.
+//! Calls backends until the work is done: polls while the backend is busy, retries temporary errors of asynchronous
+//! operations, and ends early when a delete interrupts the operation, the lease is lost, or the broker stops.
 
 use std::{pin::pin, time::Duration};
 
@@ -22,21 +22,21 @@ use crate::broker::config::BackendName;
 /// A call to a backend.
 pub(super) type Call<'a, T> = BoxFuture<'a, Result<Progress<T>, ServiceError>>;
 
-/// When an operation gives up.
+/// When an operation stops retrying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetryPolicy {
-    /// After one fault: a caller waits.
+    /// After the first error: a caller waits for the result.
     Once,
-    /// After one fault or a stop of the broker: recovery resumes it later.
+    /// After the first error or when the broker stops: recovery resumes the operation later.
     Resumed,
-    /// After one fault, or at this time, when platforms stop polling.
+    /// After the first error, or at this time, when platforms stop polling.
     By(Timestamp),
-    /// At this time; until then it goes on through faults that may pass.
+    /// At this time; retries temporary errors until then.
     Until(Timestamp),
 }
 
 impl RetryPolicy {
-    /// When it ends in any case, by the clock that pauses are measured with.
+    /// The deadline, by the clock that measures pauses.
     pub(super) fn end(self) -> Option<Instant> {
         let end = match self {
             Self::Once | Self::Resumed => return None,
@@ -47,19 +47,20 @@ impl RetryPolicy {
     }
 }
 
-/// A length of time, or what is left until the end.
+/// `limit`, or the time until the deadline if that is shorter.
 fn until(end: Option<Instant>, limit: Duration) -> Duration {
     end.map_or(limit, |end| limit.min(end.saturating_duration_since(Instant::now())))
 }
 
-/// Why calling came to an end.
+/// Why the calls ended without success.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// The backend could not do it.
+    /// The backend reported an error.
     Failed(ServiceError),
-    /// A delete wants the instance.
+    /// A delete of the instance interrupted the operation.
     Halted,
-    /// Nothing may be written any more: another broker has the lease, or this one stops. What is recorded is resumed later.
+    /// The operation must not write any more, because another broker has the lease or this broker stops. It is resumed
+    /// later.
     Left,
 }
 
@@ -77,9 +78,9 @@ impl From<Ended> for Refusal {
 }
 
 impl Shared {
-    /// The policy of an operation that begins or is resumed. A fault of a synchronous service ends the operation at once: the
-    /// service has retried already, and platforms show the error. An operation fails when platforms have stopped polling (the
-    /// plan's `maximum_polling_duration`), also one that a lock in the backend keeps from answering.
+    /// The retry policy of an operation that begins or is resumed. An error of a synchronous service ends the
+    /// operation at once: the service has already retried, and platforms show the error. Every operation fails when
+    /// platforms stop polling (the plan's `maximum_polling_duration`), even one that a lock in the backend blocks.
     pub(super) fn retry_policy(&self, operation: &Operation, on: &InstanceSpec) -> RetryPolicy {
         if !operation.is_asynchronous {
             return RetryPolicy::Once;
@@ -96,12 +97,12 @@ impl Shared {
         }
     }
 
-    /// Waits for a reason to make no further call.
+    /// Waits for a reason to make no more calls.
     pub(super) async fn ended(&self, lease: &LeaseGuard, verb: Verb, retry_policy: RetryPolicy) -> Ended {
         tokio::select! {
             () = lease.lost.cancelled() => Ended::Left,
             () = lease.interrupted.cancelled(), if verb.is_creation() => Ended::Halted,
-            // What a caller waits for is brought to its end; the rest is resumed by the next broker.
+            // Complete what a caller waits for; the next broker resumes the rest.
             () = self.stop.cancelled(), if retry_policy != RetryPolicy::Once => Ended::Left,
         }
     }
@@ -122,7 +123,7 @@ pub(super) struct Run<'a> {
     pub(super) engine: &'a Shared,
     pub(super) lease: &'a LeaseGuard,
     pub(super) server: &'a BackendName,
-    /// The instance that is worked on.
+    /// The instance that the operation works on.
     pub(super) on: &'a InstanceSpec,
     pub(super) retry_policy: RetryPolicy,
     pub(super) verb: Verb,
@@ -130,8 +131,8 @@ pub(super) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Calls until it is done. What the backend reports of its progress is written to `record`. A call that is made while a
-    /// delete wants the instance has a while to end, so that nothing of it happens later.
+    /// Repeats a call until it is done. Writes the backend's progress to `record`. When a delete interrupts the
+    /// operation, the current call gets some time to end, so that none of its effects come later.
     pub(super) async fn drive<'c, T>(
         &self,
         record: &impl Record,
@@ -199,7 +200,7 @@ impl Run<'_> {
                     () = self.lease.lost.cancelled() => return Err(Ended::Left),
                 };
                 return match (ended, last) {
-                    // A stop need not undo what is done; the next broker would do it again.
+                    // The result arrived despite the stop; keep it, or the next broker would repeat the call.
                     (Ended::Left, Ok(Ok(Ok(Progress::Done(done))))) => Ok(Ok(Progress::Done(done))),
                     (ended, _) => Err(ended),
                 };
@@ -219,7 +220,7 @@ impl Run<'_> {
         self.engine.ended(self.lease, self.verb, self.retry_policy).await
     }
 
-    /// Records the progress of an operation; when that fails, the operation goes on.
+    /// Records the progress of an operation; the operation continues if that fails.
     async fn show(&self, record: &impl Record, description: &str) {
         let mut shown = record.clone();
         shown.operation_mut().outcome = Outcome::InProgress(Some(description.to_owned()));

@@ -1,5 +1,5 @@
-//! Periodic work on each backend: locking out expired credentials, and completing removals that left something. The backend
-//! itself knows what is left to do, so that any broker of the installation can do it after any interruption.
+//! Periodic work on each backend: locking out expired credentials, and completing removals that left something. The
+//! backend itself knows what is left to do, so that any broker of the installation can do it after any interruption.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,16 +9,16 @@ use tokio::time::{sleep, timeout};
 use super::{Engine, Provider};
 use crate::broker::config::BackendName;
 
-/// How often to try again to complete removals.
+/// The interval for completing removals.
 const SETTLING: Duration = Duration::from_mins(5);
 
 impl Engine {
-    /// Locks out expired credentials on each backend apart from the others, until the engine stops.
+    /// Locks out expired credentials until the engine stops, on each backend separately.
     pub(crate) async fn expire(&self) {
         join_all(self.0.providers.iter().map(|(server, provider)| self.expire_on(server, provider))).await;
     }
 
-    /// Tries again to complete removals that left something, on each backend apart from the others, until the engine stops.
+    /// Completes removals that left something until the engine stops, on each backend separately.
     pub(crate) async fn settle(&self) {
         join_all(self.0.providers.iter().map(|(server, provider)| self.settle_on(server, provider))).await;
     }
@@ -47,7 +47,7 @@ impl Engine {
         let watching = async {
             loop {
                 let expired = timeout(timing.call, provider.expire()).await;
-                // A backend that stays unreachable is logged once.
+                // Log a backend that stays unreachable only once.
                 match expired {
                     Ok(Ok(())) => failed = false,
                     Ok(Err(error)) if !failed => {

@@ -75,7 +75,7 @@ impl Engine {
         .await
     }
 
-    /// The state of an operation on an instance: the last one unless another is named.
+    /// The state of an operation on an instance: the named operation, or the latest one.
     pub(crate) async fn last_operation(
         &self,
         id: &InstanceId,
@@ -87,7 +87,7 @@ impl Engine {
         }
     }
 
-    /// The state of an operation on a binding: the last one unless another is named.
+    /// The state of an operation on a binding: the named operation, or the latest one.
     pub(crate) async fn last_binding_operation(
         &self,
         instance: &InstanceId,
@@ -100,8 +100,8 @@ impl Engine {
         }
     }
 
-    /// The state of an operation on something that is gone. The specification allows 410 and success. Some clients accept only
-    /// one of them; those that accept only 410 name the operation.
+    /// The state of an operation on something that was deleted. The specification allows 410 and success, but some
+    /// clients accept only one of them; those that accept only 410 name the operation.
     async fn tombstone(
         &self,
         key: &Key,
@@ -128,7 +128,7 @@ fn operation_state(
 ) -> Result<LastOperation, Refusal> {
     let Some(named) = named.filter(|named| *named != last.id) else { return Ok(progress(last)) };
     if let Some(former) = former.filter(|former| former.id == named) {
-        // An earlier operation without an outcome was ended by the one after it.
+        // An earlier operation without an outcome ended when the next one began.
         return Ok(if former.is_in_progress() { failed_before() } else { progress(former) });
     }
     match past.iter().find(|operation| operation.id == named) {
@@ -142,7 +142,7 @@ fn operation_state(
     }
 }
 
-/// An operation that failed, and whose other details are no longer recorded.
+/// A failed operation whose other details are no longer recorded.
 fn failed_before() -> LastOperation {
     LastOperation {
         state: OperationState::Failed,
@@ -164,7 +164,7 @@ fn progress(operation: &Operation) -> LastOperation {
     LastOperation {
         state,
         description,
-        // An update fails when it has been reverted; a half-deleted instance cannot be used.
+        // A failed update has been reverted; a partly deleted instance is unusable.
         instance_usable: match operation.verb {
             Verb::Update => is_failed.then_some(true),
             Verb::Deprovision => is_failed.then_some(false),

@@ -1,5 +1,5 @@
-//! Leases: one operation at a time works on an instance and its bindings. Requests to this broker wait in the order they
-//! came; between the brokers of a store the store decides.
+//! Leases: only one operation at a time works on an instance and its bindings. Requests to this broker wait in order
+//! of arrival; the store arbitrates between brokers.
 
 use std::{
     collections::HashMap,
@@ -19,13 +19,13 @@ use tokio_util::{
 use super::super::store::{Change, Key, Lease, Renewal, Store, StoreError, Then};
 use crate::osb::InstanceId;
 
-/// How often the store is asked whether another broker has released a lease.
+/// The first interval for checking whether another broker has released a lease.
 const FIRST_POLL: Duration = Duration::from_millis(20);
 const LONGEST_POLL: Duration = Duration::from_millis(500);
-/// Another broker's delete is noticed within this.
+/// The longest interval of renewals; a waiting delete of another broker is noticed within this time.
 const LONGEST_HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// See the module.
+/// Grants leases. Clones share all state.
 #[derive(Clone)]
 pub(super) struct Leases {
     store: Arc<dyn Store>,
@@ -35,7 +35,7 @@ pub(super) struct Leases {
 
 type Slots = Arc<Mutex<HashMap<InstanceId, Arc<Slot>>>>;
 
-/// The operations of this broker on one instance: the one that has the lease, and those that wait.
+/// This broker's operations on one instance: the one that has the lease, and those that wait.
 #[derive(Default)]
 struct Slot {
     queue: Arc<Queue<()>>,
@@ -46,13 +46,13 @@ struct Slot {
 struct Traffic {
     /// Interrupts the operation that has the lease.
     current: Option<CancellationToken>,
-    /// What that operation creates.
+    /// The key that the operation with the lease creates.
     created: Option<Key>,
-    /// What waiting operations are to delete.
+    /// The keys that waiting operations are going to delete.
     wanted: Vec<Key>,
 }
 
-/// A slot in use. The last user removes it from the table.
+/// A reference to a slot. The last one removes the slot from the table.
 struct InUse {
     slots: Slots,
     instance: InstanceId,
@@ -91,20 +91,20 @@ impl Drop for Wanted {
     }
 }
 
-/// The lease on an instance, kept alive until it is released or dropped.
+/// The lease on an instance, renewed until released or dropped.
 pub(super) struct LeaseGuard {
     lease: Option<Lease>,
     store: Arc<dyn Store>,
     tasks: TaskTracker,
-    /// A delete waits for the lease, so that a creation ends early.
+    /// Cancelled when a delete waits for the lease, so that a creation ends early.
     pub(super) interrupted: CancellationToken,
-    /// Another broker may have the lease by now.
+    /// Cancelled when another broker may have the lease.
     pub(super) lost: CancellationToken,
     _heartbeat: Option<DropGuard>,
     place: SlotGuard,
 }
 
-/// The head of the slot's queue.
+/// The first place in the slot's queue.
 struct SlotGuard {
     slot: InUse,
     _head: OwnedMutexGuard<()>,
@@ -123,7 +123,7 @@ impl Leases {
         Self { store, slots: Slots::default(), tasks }
     }
 
-    /// The lease, if it is free or becomes so within `patience`.
+    /// Acquires the lease; waits up to `patience`.
     pub(super) async fn acquire(
         &self,
         instance: &InstanceId,
@@ -158,7 +158,7 @@ impl Leases {
         (InUse { slots: self.slots.clone(), instance: instance.clone(), slot: Some(slot) }, queue)
     }
 
-    /// `since` is no later than the time from which the store counts the lease's duration.
+    /// `since` must not be later than the time when the store granted the lease.
     fn lease(&self, lease: Lease, since: Instant, place: SlotGuard) -> LeaseGuard {
         let (interrupted, lost) = (CancellationToken::new(), CancellationToken::new());
         if let Some(mut traffic) = place.slot.traffic() {
@@ -182,8 +182,8 @@ impl Leases {
         }
     }
 
-    /// The lease, for a delete of something that is being created: creations of it end early, also those before the delete in
-    /// the queue. An operation of another broker on the instance is halted whatever it does.
+    /// Acquires the lease for a delete of `key`, which may be under creation: interrupts creations of `key`, including
+    /// those ahead of the delete in the queue. Interrupts any operation of another broker on the instance.
     pub(super) async fn halt(&self, key: &Key, patience: Duration) -> Result<Option<LeaseGuard>, StoreError> {
         let wanted = Wanted { slot: self.slot(&key.instance).0, key: key.clone() };
         let is_here = wanted.slot.traffic().is_some_and(|mut traffic| {
@@ -201,7 +201,7 @@ impl Leases {
         self.acquire(&key.instance, patience).await
     }
 
-    /// How many instances are leased or waited for.
+    /// The number of instances with an active or awaited lease.
     #[cfg(test)]
     pub(super) fn queues(&self) -> usize {
         lock(&self.slots).len()
@@ -209,7 +209,7 @@ impl Leases {
 }
 
 impl LeaseGuard {
-    /// Lets a delete of `key` interrupt this operation, which creates it.
+    /// Allows a delete of `key` to interrupt this operation, which creates `key`.
     pub(super) fn create(&self, key: &Key) {
         if let Some(mut traffic) = self.place.slot.traffic() {
             traffic.created = Some(key.clone());
@@ -219,7 +219,7 @@ impl LeaseGuard {
         }
     }
 
-    /// Makes changes to the instance's records, and keeps the lease.
+    /// Commits changes to the instance's records, and keeps the lease.
     pub(super) async fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
         match &self.lease {
             Some(lease) => self.store.commit(lease, changes, Then::Keep).await,
@@ -227,7 +227,7 @@ impl LeaseGuard {
         }
     }
 
-    /// Makes changes to the instance's records, if any, and releases the lease.
+    /// Commits changes to the instance's records, if any, and releases the lease.
     pub(super) async fn finish(mut self, changes: Vec<Change>) -> Result<(), StoreError> {
         if changes.is_empty() {
             return self.release().await;
@@ -248,7 +248,7 @@ impl LeaseGuard {
         }
     }
 
-    /// The lease as the store knows it.
+    /// The lease in the store.
     pub(super) fn lease(&self) -> Option<&Lease> {
         self.lease.as_ref()
     }
@@ -279,7 +279,7 @@ async fn heartbeat(
     loop {
         sleep(pause).await;
         let asked = Instant::now();
-        // The lease counts as lost one pause before its end, so that no other broker has it by then.
+        // Treat the lease as lost one pause before it expires, so that no other broker can have it yet.
         match timeout_at(renewed + duration.saturating_sub(pause), store.renew(&lease)).await {
             Ok(Ok(Renewal::Renewed { interrupted: wanted })) => {
                 renewed = asked;

@@ -1,5 +1,5 @@
-//! Limits of the work on one backend: how many operations run at a time, and how many calls start in a second. Operations
-//! that wait are served in the order they came.
+//! Limits of one backend: the number of concurrent operations, and the rate of calls. Waiting operations are served in
+//! order of arrival.
 
 use std::{
     sync::{
@@ -16,26 +16,27 @@ use tokio::{
 
 use super::super::backends::BackendLimits;
 
-/// Calls to one backend under way at the same time, whatever its limits: one that hangs must not take all of the broker.
+/// The maximum number of concurrent calls to one backend, whatever its limits: a backend that hangs must not use up
+/// the broker.
 const CALLS_AT_ONCE: usize = 64;
 
-/// See the module.
+/// The limits of one backend.
 pub(super) struct Limits {
     operations: Option<Arc<Semaphore>>,
     rate: Option<Arc<Rate>>,
     calls: Semaphore,
 }
 
-/// The right of one operation to call a backend, until it is dropped.
+/// Allows one operation to call a backend, until dropped.
 #[derive(Default)]
 pub(super) struct Slot {
     _operation: Option<OwnedSemaphorePermit>,
     rate: Option<Arc<Rate>>,
-    /// The first call was counted with the slot.
+    /// Whether the next call is the first, which was counted with the slot.
     is_first: AtomicBool,
 }
 
-/// When calls may start: evenly spread, without bursts.
+/// The rate limit: evenly spaced calls, without bursts.
 struct Rate {
     interval: Duration,
     next: Mutex<Option<Instant>>,
@@ -53,7 +54,7 @@ impl Limits {
     /// Waits until an operation may run and its first call may start.
     pub(super) async fn slot(&self) -> Slot {
         let operation = match &self.operations {
-            // Never closed.
+            // The semaphore is never closed.
             Some(operations) => operations.clone().acquire_owned().await.ok(),
             None => None,
         };
@@ -63,15 +64,15 @@ impl Limits {
         Slot { _operation: operation, rate: self.rate.clone(), is_first: AtomicBool::new(true) }
     }
 
-    /// Waits until the backend has room for a call.
+    /// Waits for the limit on concurrent calls.
     pub(super) async fn call(&self) -> Option<SemaphorePermit<'_>> {
-        // Never closed.
+        // The semaphore is never closed.
         self.calls.acquire().await.ok()
     }
 }
 
 impl Slot {
-    /// Waits until the operation's next call may start.
+    /// Waits until the rate limit allows the operation's next call.
     pub(super) async fn start_call(&self) {
         if self.is_first.swap(false, Ordering::Relaxed) {
             return;
@@ -84,7 +85,7 @@ impl Slot {
 
 impl Rate {
     async fn start(&self) {
-        // The lock is fair. Who gives up while it waits leaves the time to the next.
+        // The lock is fair. An operation that is cancelled while it waits leaves its turn to the next.
         let mut next = self.next.lock().await;
         if let Some(at) = *next {
             sleep_until(at).await;

@@ -1,6 +1,6 @@
-//! Durable operations. Each records its intent, acts on a backend under names derived from the ids, and records the outcome,
-//! so that a request repeated after any interruption ends in the same state. An operation runs to its end even when the
-//! client hangs up, and one that a platform polls is resumed after a restart. This module knows nothing of HTTP.
+//! Durable operations. Each operation records its intent, acts on a backend under names derived from ids, and records
+//! the outcome, so that repeating a request after any interruption is idempotent. An operation completes even when the
+//! client disconnects, and one that a platform polls is resumed after a restart. This module is independent of HTTP.
 
 mod audit;
 mod bind;
@@ -43,7 +43,7 @@ use crate::{
     osb::{BindingId, Catalog, InstanceId},
 };
 
-/// See the module. Cloning shares it.
+/// The engine. Clones share all state.
 #[derive(Clone)]
 pub(crate) struct Engine(Arc<Shared>);
 
@@ -53,28 +53,28 @@ struct Shared {
     records: Records,
     leases: Leases,
     timing: Timing,
-    /// For each backend apart, so that one that hangs does not block the others.
+    /// Separate for each backend, so that one that hangs does not block the others.
     limits: BTreeMap<BackendName, Limits>,
     operations: TaskTracker,
-    /// Cancelled when the engine stops: operations that can be resumed are left to the next broker.
+    /// Cancelled when the engine stops; the next broker resumes the operations that can be resumed.
     stop: CancellationToken,
 }
 
-/// Who makes a request, and whether the platform is ready to poll (`accepts_incomplete`).
+/// The caller of a request, and whether the platform can poll (`accepts_incomplete`).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RequestContext {
     pub(crate) caller: Caller,
     pub(crate) accepts_incomplete: bool,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Status {
-    /// It was done.
+    /// The operation completed.
     Done,
-    /// There was nothing left to do.
+    /// Nothing was left to do.
     Already,
-    /// It is in progress; the platform polls for this operation.
+    /// The operation is in progress; the platform polls by this id.
     Accepted(String),
 }
 
@@ -89,7 +89,7 @@ pub(crate) struct Provisioned {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct BindResult {
     pub(crate) status: Status,
-    /// There unless the operation is in progress.
+    /// Present unless the operation is in progress.
     pub(crate) bound: Option<Bound>,
 }
 
@@ -116,12 +116,12 @@ impl Engine {
         self.0.offer.catalog()
     }
 
-    /// Runs a task of the engine, which [`Engine::drain`] waits for.
+    /// Runs a background task that [`Engine::drain`] waits for.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.0.operations.spawn(work);
     }
 
-    /// Stops the engine and waits for the operations that callers wait for; the others are resumed after a restart.
+    /// Stops the engine and waits for operations that callers wait for; the others are resumed after a restart.
     pub(crate) async fn drain(&self) {
         self.stop();
         self.0.operations.close();
@@ -138,8 +138,8 @@ impl Engine {
         self.0.stop.cancel();
     }
 
-    /// Runs a request's operation and logs the caller and the outcome. The operation runs apart from the request, so that
-    /// dropping the request does not cut it off.
+    /// Runs a request's operation and logs the caller and the outcome. The operation runs in its own task, so that
+    /// dropping the request does not interrupt it.
     async fn audited<T, F>(
         &self,
         audit: Audit,

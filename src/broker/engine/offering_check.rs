@@ -1,4 +1,4 @@
-//! The offerings of the catalog, and whether a request fits them.
+//! The offered services and plans, and checks of requests against them.
 
 use std::collections::HashMap;
 
@@ -16,13 +16,13 @@ use crate::{
     osb::{Catalog, Plan, PlanId, Service, ServiceId},
 };
 
-/// See the module.
+/// The offered services and plans.
 pub(crate) struct Offer {
     offerings: Vec<Offering>,
     schemas: HashMap<PlanId, Schemas>,
 }
 
-/// A plan of the catalog with its service, the server behind it and the schemas of its parameters.
+/// An offered plan with its service, its server and the schemas of its parameters.
 #[derive(Clone, Copy)]
 pub(super) struct Offered<'a> {
     pub(super) service: &'a Service,
@@ -32,7 +32,7 @@ pub(super) struct Offered<'a> {
 }
 
 impl Offer {
-    /// The configuration has checked its own schemas already; those of a provider are checked here.
+    /// Compiles the schemas. Those of a provider are checked here; the configuration has already checked its own.
     pub(crate) fn new(offerings: Vec<Offering>) -> Result<Self, SchemaError> {
         let mut schemas = HashMap::new();
         for Offering { service, .. } in &offerings {
@@ -65,13 +65,13 @@ impl Offer {
         })
     }
 
-    /// The server behind a plan, if it is offered.
+    /// The server of a plan, if the plan is offered.
     pub(crate) fn server(&self, service_id: &ServiceId, plan_id: &PlanId) -> Option<&BackendName> {
         self.plan(service_id, plan_id).ok().map(|offered| offered.server)
     }
 
-    /// The binding, if the service declares in `requires` what the binding gives. Platforms may reject a binding with an
-    /// undeclared permission, so the operator gets an error.
+    /// Returns the binding if the service declares all of its contents in `requires`. Platforms may reject a binding
+    /// with an undeclared permission, so the operator gets an error instead.
     pub(super) fn permitted(&self, binding: &Binding, bound: Bound) -> Result<Bound, ServiceError> {
         let Ok(service) = self.service(&binding.service_id) else { return Ok(bound) };
         let given = [
@@ -112,12 +112,12 @@ impl Offered<'_> {
         self.plan.plan_updateable.unwrap_or(self.service.plan_updateable)
     }
 
-    /// The version that instances of the plan get.
+    /// The maintenance version of the plan's instances.
     pub(super) fn maintenance_version(&self) -> Option<String> {
         self.plan.maintenance_info.as_ref().and_then(version)
     }
 
-    /// The plan's version in a request, if there is one, must be the catalog's.
+    /// The maintenance version in a request, if any, must match the catalog.
     pub(super) fn check_maintenance_info(&self, given: Option<&Value>) -> Result<(), Refusal> {
         let Some(given) = given else { return Ok(()) };
         let (given, offered) = (version(given), self.maintenance_version());
@@ -133,12 +133,12 @@ fn version(info: &Value) -> Option<String> {
     info.get("version")?.as_str().map(ToOwned::to_owned)
 }
 
-/// An empty string counts as missing.
+/// Rejects an empty value like a missing one.
 pub(super) fn required(field: &str, value: &str) -> Result<(), Refusal> {
     if value.is_empty() { Err(Refusal::Invalid(format!("{field} is missing or empty"))) } else { Ok(()) }
 }
 
-/// The ids of a request must be those of the record; others are a mistake of the platform.
+/// The ids in a request must match the record; a mismatch is a mistake of the platform.
 pub(super) fn same_ids(
     what: &str,
     record: (&ServiceId, &PlanId),

@@ -1,6 +1,6 @@
-//! One operation, whichever verb it carries out: acquire the instance's lease, record the intent, drive the backend,
-//! conclude by recording the outcome, and audit. A verb gives the checks of its [`Request`] and the calls of its [`Work`];
-//! recovery and the queue resume recorded work through [`Shared::run`], as a request begins it.
+//! The life cycle of an operation, the same for every verb: acquire the instance's lease, record the intent, drive the
+//! backend, record the outcome, and audit. A verb implements the checks of [`Request`] and the calls of [`Work`];
+//! recovery and the queue resume recorded work through [`Shared::run`], in the same way as a request begins it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ use crate::{
     osb::{InstanceId, PlanId, ServiceId},
 };
 
-/// What a verb checks before it records anything, and how it answers.
+/// A verb's checks before anything is recorded, and its answers.
 #[async_trait]
 pub(super) trait Request: Send + Sync + Sized + 'static {
     type Work: Work;
@@ -35,11 +35,11 @@ pub(super) trait Request: Send + Sync + Sized + 'static {
 
     fn instance(&self) -> &InstanceId;
 
-    /// What to do while another operation has the instance's lease.
+    /// What the request does while another operation has the instance's lease.
     async fn while_busy(&self, scope: &Scope<'_>) -> Result<Busy<Self>, Refusal>;
 
-    /// Records the request beside the operation that has the lease, to be carried out after it. Answers the id of the new
-    /// operation, or nothing when the request has to wait.
+    /// Queues the request behind the operation that has the lease. Returns the id of the new operation, or `None` if
+    /// the request must wait.
     async fn enqueue(&self, _scope: &Scope<'_>) -> Result<Option<String>, Refusal> {
         Ok(None)
     }
@@ -47,27 +47,27 @@ pub(super) trait Request: Send + Sync + Sized + 'static {
     /// Checks the request against the records, under the lease.
     async fn plan(&self, scope: &Scope<'_>) -> Result<Next<Self>, Refusal>;
 
-    /// The answer; `done` is there once the work is.
+    /// The answer; `done` is present once the work is complete.
     fn answer(&self, status: Status, done: Option<<Self::Work as Work>::Done>) -> Self::Answer;
 }
 
 /// What a request does while another operation has the lease.
 pub(super) enum Busy<R: Request> {
-    /// It is answered from the records.
+    /// Answers from the records.
     Answer(R::Answer),
-    /// The operation under way does what the request wants; the platform polls it.
+    /// The running operation does what the request asks for; the platform polls it.
     Poll(String),
-    /// It halts the creation of what it deletes.
+    /// Interrupts the creation of what the request deletes.
     Halt(Key),
-    /// It waits its turn.
+    /// Waits for the lease.
     Wait,
 }
 
-/// What a request does under the lease.
+/// What a request does once it has the lease.
 pub(super) enum Next<R: Request> {
-    /// Records the intent and begins the work on this instance.
+    /// Records the intent and starts the work on this instance.
     Begin(Box<InstanceSpec>, <R::Work as Work>::Record),
-    /// Makes these changes, if any, and answers.
+    /// Commits these changes, if any, and answers.
     Answer(Vec<Change>, R::Answer),
 }
 
@@ -77,7 +77,7 @@ impl<R: Request> Next<R> {
     }
 }
 
-/// What a verb does to the backend, and what its record becomes.
+/// A verb's work on the backend, and its effect on the record.
 #[async_trait]
 pub(super) trait Work: 'static {
     type Record: Record;
@@ -87,7 +87,7 @@ pub(super) trait Work: 'static {
     /// Calls the backend until it is done.
     async fn drive(run: &Run<'_>, record: &mut Self::Record) -> Result<Self::Done, Refusal>;
 
-    /// What its end makes of the record.
+    /// Updates the record at the end of the work.
     fn conclude(record: &mut Self::Record, failure: Option<&Refusal>) -> Conclusion {
         match (Self::VERB.is_deletion(), failure) {
             (true, None) => return Conclusion::Removed,
@@ -98,12 +98,12 @@ pub(super) trait Work: 'static {
         Conclusion::Recorded
     }
 
-    /// What the caller is told of a failure; `message` is what was recorded.
+    /// The error for the caller; `message` is the recorded one.
     fn refusal(refusal: Refusal, _message: String) -> Refusal {
         refusal
     }
 
-    /// What the caller is told of an operation whose outcome could not be recorded.
+    /// The error for the caller when the outcome could not be recorded.
     fn unrecorded(refusal: Refusal) -> Refusal {
         refusal
     }
@@ -114,30 +114,30 @@ pub(super) trait Work: 'static {
     }
 }
 
-/// What becomes of a record when its work ends.
+/// What happens to the record when its work ends.
 pub(super) enum Conclusion {
-    /// It is written with the outcome.
+    /// The record is written with the outcome.
     Recorded,
-    /// It is removed; a tombstone tells platforms that still poll.
+    /// The record is removed; a tombstone serves platforms that still poll.
     Removed,
-    /// It stays as it is, for recovery to go on with.
+    /// The record stays as it is, and recovery resumes the work.
     Unfinished,
 }
 
-/// The lease, or an answer that needs none.
+/// The lease, or an answer without it.
 enum Acquired<A> {
     Lease(LeaseGuard),
     Answer(A),
 }
 
-/// A request under way.
+/// A request in progress.
 pub(super) struct Scope<'a> {
     pub(super) engine: &'a Arc<Shared>,
     pub(super) context: &'a RequestContext,
 }
 
 impl Engine {
-    /// Carries out a request: `checked` compares it with the catalog, the rest is the same for every verb.
+    /// Runs a request: `checked` compares it with the catalog; the rest is the same for every verb.
     pub(super) async fn perform<R: Request>(
         &self,
         context: RequestContext,
@@ -195,7 +195,7 @@ impl Scope<'_> {
         Err(Refusal::Concurrency(instance.clone()))
     }
 
-    /// Records the intent, runs the work apart from the request, and waits for its outcome as long as the platform does.
+    /// Records the intent, runs the work in its own task, and waits for the outcome as long as the platform does.
     async fn begin<R: Request>(
         &self,
         request: &R,
@@ -225,7 +225,7 @@ impl Scope<'_> {
         }
     }
 
-    /// The outcome of an operation, or nothing when the platform is to poll for it.
+    /// The outcome of an operation, or `None` if the platform must poll for it.
     async fn outcome<T>(
         &self,
         is_asynchronous: bool,
@@ -240,7 +240,7 @@ impl Scope<'_> {
         }
         match tokio::time::timeout(self.engine.timing.answer, running).await {
             Ok(joined) => match ended(joined) {
-                // The intent is recorded and resumed later: an error would say that nothing comes of it.
+                // The intent is recorded and will be resumed, so an error would be wrong.
                 Err(Refusal::Interrupted | Refusal::Store(_)) => Ok(None),
                 outcome => outcome.map(Some),
             },
@@ -248,7 +248,7 @@ impl Scope<'_> {
         }
     }
 
-    /// Refuses a platform that does not poll where it must.
+    /// Rejects a platform that cannot poll when the operation requires polling.
     pub(super) fn require_polling(
         &self,
         verb: Verb,
@@ -261,8 +261,8 @@ impl Scope<'_> {
         Ok(())
     }
 
-    /// What a request does that meets this operation: polls it when it is the operation that the request asks for, waits for
-    /// one that ends soon.
+    /// What a request does while this operation has the lease: it waits for a synchronous operation, polls an asynchronous one
+    /// of the same verb, and fails otherwise.
     pub(super) fn busy_with<R: Request>(
         &self,
         request: &R,
@@ -285,7 +285,7 @@ impl Scope<'_> {
         }
     }
 
-    /// Resumes a creation that was cut off, or begins it anew after it failed.
+    /// Resumes an interrupted creation, or restarts a failed one.
     pub(super) fn create_again<R: Record>(&self, mut record: R, verb: Verb) -> R {
         if record.state() == State::Failed {
             record.begin(self.operation(verb));
@@ -295,7 +295,7 @@ impl Scope<'_> {
         record
     }
 
-    /// Begins a deletion, or resumes one that is under way.
+    /// Begins a deletion, or resumes the current one.
     pub(super) fn delete<R: Record>(&self, mut record: R, verb: Verb) -> R {
         if record.state() != State::Deleting || !record.operation().is_in_progress() {
             record.begin(self.operation(verb));
@@ -307,13 +307,13 @@ impl Scope<'_> {
 }
 
 impl Shared {
-    /// Waits for the instance's lease, as long as a request may.
+    /// Waits for the instance's lease, up to the limit for requests.
     pub(super) async fn wait_for_lease(&self, instance: &InstanceId) -> Result<LeaseGuard, Refusal> {
         let lease = self.leases.acquire(instance, self.timing.queue).await?;
         lease.ok_or_else(|| Refusal::Concurrency(instance.clone()))
     }
 
-    /// How long a request waits before it is recorded for later: not at all for an operation that takes long.
+    /// How long a request waits before it is queued; not at all behind an operation that takes long.
     async fn patience(&self, context: &RequestContext, instance: &InstanceId) -> Result<Duration, Refusal> {
         let found = if context.accepts_incomplete { self.records.instance(instance).await? } else { None };
         let takes_long = found.is_some_and(|found| {
@@ -328,17 +328,18 @@ impl Shared {
         Ok(if takes_long { Duration::ZERO } else { self.timing.queue })
     }
 
-    /// Halts the creation of an instance or a binding that is under way, and acquires the lease.
+    /// Interrupts the creation of an instance or a binding, and acquires the lease.
     async fn halt(&self, created: &Key) -> Result<LeaseGuard, Refusal> {
-        // Long enough also for a broker that was killed meanwhile: a refusal now would leave the creation halted.
+        // Also cover the lease of a broker that is killed meanwhile: an error now would leave the creation
+        // interrupted.
         let expiry = self.records.store.lease_duration().unwrap_or_default();
         let patience = self.timing.halt + 2 * expiry + self.timing.queue;
         let lease = self.leases.halt(created, patience).await?;
         lease.ok_or_else(|| Refusal::Concurrency(created.instance.clone()))
     }
 
-    /// Runs recorded work to its end: drives the backend, records the outcome, and audits what nobody waits for. Work that
-    /// is interrupted stays as it is recorded.
+    /// Runs recorded work to its end: drives the backend, records the outcome, and audits operations without a waiting
+    /// request. Interrupted work stays as recorded.
     pub(super) async fn run<W: Work>(
         &self,
         lease: LeaseGuard,
@@ -383,7 +384,7 @@ impl Shared {
         driven.map_err(|refusal| W::refusal(refusal, message.unwrap_or_default()))
     }
 
-    /// Waits for the operation's turn on the backend.
+    /// Waits for a slot within the backend's limits.
     async fn slot(
         &self,
         backend: &BackendName,
@@ -391,7 +392,7 @@ impl Shared {
         verb: Verb,
         retry_policy: RetryPolicy,
     ) -> Result<Slot, Ended> {
-        // A backend that is no longer configured is refused by what would call it.
+        // The calls themselves report a backend that is no longer configured.
         let Some(limits) = self.limits.get(backend) else { return Ok(Slot::default()) };
         let too_late = async {
             match retry_policy.end() {
@@ -410,8 +411,8 @@ impl Shared {
         }
     }
 
-    /// The turn of an operation that a request waits for. Nothing is recorded before it, so that a request that was in vain
-    /// leaves nothing.
+    /// Waits for the slot of an operation for which a request waits. Nothing is recorded before, so that a request
+    /// that times out leaves nothing.
     async fn slot_in_time<W: Work>(&self, lease: &LeaseGuard, record: &W::Record) -> Result<Slot, Refusal> {
         if W::VERB.is_creation() {
             lease.create(&record.key());
@@ -433,7 +434,7 @@ impl Shared {
         }
     }
 
-    /// Whether an operation takes longer than a request, as far as the catalog still has the plan.
+    /// Whether an operation takes longer than a request. False for a plan that is no longer offered.
     pub(super) fn is_asynchronous(&self, verb: Verb, service_id: &ServiceId, plan_id: &PlanId) -> bool {
         let server = self.offer.plan(service_id, plan_id).map(|offered| offered.server);
         let provider = server.and_then(|server| self.provider(server));

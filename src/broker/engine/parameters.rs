@@ -1,21 +1,21 @@
-//! Parameters as platforms send them: the meaning of `null`, and the parameters that result from an update. `config::parameter_schemas` checks
-//! them against a plan's JSON Schema. Pure.
+//! Parameters in requests: the meaning of `null`, and the parameters after an update. `config::parameter_schemas` checks
+//! parameters against a plan's JSON Schema. Pure.
 
 use crate::osb::Object;
 
-/// The parameters without those that are `null`, which count as left out.
+/// Removes parameters that are `null`, which counts as absent.
 pub(super) fn given(parameters: &Object) -> Object {
     let given = parameters.iter().filter(|(_, value)| !value.is_null());
     given.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// The parameters that an update sends, if any: platforms send an empty object with requests that change no parameter.
+/// The parameters that an update sends, if any: platforms send an empty object in updates that change no parameter.
 pub(super) fn sent(parameters: Option<&Object>) -> Option<&Object> {
     parameters.filter(|parameters| !parameters.is_empty())
 }
 
-/// The parameters after an update. Each one that the update sends replaces the one in force as a whole, `null` removes it, and
-/// the others stay.
+/// The parameters after an update. Each parameter in the update replaces the current value as a whole; `null` removes
+/// it; all others stay.
 pub(super) fn merged(in_force: &Object, sent: Option<&Object>) -> Object {
     let mut merged = in_force.clone();
     for (name, value) in sent.into_iter().flatten() {
@@ -28,7 +28,7 @@ pub(super) fn merged(in_force: &Object, sent: Option<&Object>) -> Object {
     merged
 }
 
-/// The parameters in force without those that an update removes.
+/// The current parameters without those that an update removes.
 pub(super) fn without_nulls_of(in_force: &Object, sent: Option<&Object>) -> Object {
     let is_taken =
         |name: &String| sent.is_some_and(|sent| sent.get(name).is_some_and(serde_json::Value::is_null));

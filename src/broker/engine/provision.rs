@@ -90,7 +90,7 @@ impl Request for Wanted {
 }
 
 impl Wanted {
-    /// The record of an instance that is not there, after everything was checked.
+    /// Checks the request and creates the record of a new instance.
     fn new_instance(&self, scope: &Scope<'_>) -> Result<Instance, Refusal> {
         let offered = scope.engine.offer.plan(&self.spec.service_id, &self.spec.plan_id)?;
         offered.schemas.check_create(&given(&self.spec.parameters))?;
@@ -139,7 +139,7 @@ fn spec(id: InstanceId, request: ProvisionRequest, maintenance_version: Option<S
     }
 }
 
-/// An id stands for one instance. The context may change, and the version is the plan's.
+/// Rejects a request that reuses an id for another instance. The context may differ, and the version is the plan's.
 fn same_instance(found: &Instance, wanted: &InstanceSpec) -> Result<(), Refusal> {
     let is = &found.spec;
     let differs = [

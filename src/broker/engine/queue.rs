@@ -1,5 +1,5 @@
-//! The queue for bindings on an instance whose lease another operation has. The request of a platform that polls is recorded
-//! beside that operation, answered 202, and carried out afterwards by any broker.
+//! The queue for bindings on an instance whose lease another operation has. If the platform polls, its request is
+//! recorded and answered 202, and any broker carries it out afterwards.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::{
 use crate::osb::{BindingId, InstanceId};
 
 impl Shared {
-    /// Withdraws a queued binding before anything is created for it. Returns whether the binding was withdrawn.
+    /// Withdraws a queued binding before anything is created for it; returns whether that succeeded.
     pub(super) async fn withdraw(&self, mut record: Binding) -> Result<bool, Refusal> {
         let Some(lease) = self.records.store.current_lease(&record.instance).await? else { return Ok(false) };
         record.begin(Operation::begin(Verb::Unbind, None));
@@ -22,8 +22,8 @@ impl Shared {
         self.commit_beside(&lease, changes).await
     }
 
-    /// The current lease on a ready instance, if its operation is on another binding: that operation does not write the record
-    /// of this one.
+    /// The current lease on a ready instance, if its operation is on another binding, so that the operation does not
+    /// write this binding's record.
     pub(super) async fn lease_beside(
         &self,
         instance: &InstanceId,
@@ -40,7 +40,7 @@ impl Shared {
         Ok(is_at_another.then_some((lease, on)))
     }
 
-    /// Records a binding under another operation's lease, to be carried out after it.
+    /// Queues a binding under another operation's lease.
     pub(super) async fn record_beside(
         self: &Arc<Self>,
         lease: &Lease,
@@ -49,7 +49,7 @@ impl Shared {
         if !self.commit_beside(lease, vec![self.records.put(record)]).await? {
             return Ok(None);
         }
-        // A delete of the instance may have begun meanwhile and have listed the bindings already.
+        // A delete of the instance may have begun and listed the bindings in the meantime.
         let on = self.records.instance(&record.instance).await?;
         if on.is_none_or(|on| on.state == State::Deleting) && record.is_queued {
             self.commit_beside(lease, vec![Change::Remove(record.key())]).await?;
@@ -67,7 +67,7 @@ impl Shared {
         }
     }
 
-    /// Carries out what was recorded once the lease is free. If this broker ends before, recovery does it.
+    /// Carries out the queued request once the lease is free. If this broker ends first, recovery does.
     fn carry_out_later(self: &Arc<Self>, key: Key) {
         let engine = self.clone();
         self.operations.spawn(async move {

@@ -1,5 +1,6 @@
-//! Recovery: resumes operations in which the last run, or another broker of the store, was killed, and retries deletes that
-//! failed. Creations that no platform polls are marked as failed, for the platform repeats or deletes them.
+//! Recovery: resumes operations that were interrupted when this broker, or another broker of the store, was killed,
+//! and retries failed deletes. Creations that no platform polls are marked as failed: the platform repeats or deletes
+//! them.
 
 use std::time::Duration;
 
@@ -25,11 +26,11 @@ use super::{
     update::Update,
 };
 
-/// How many operations are resumed at once, so that requests find room beside them.
+/// How many operations to resume at once, so that requests still have capacity.
 const AT_ONCE: usize = 32;
 
 impl Engine {
-    /// Resumes unfinished operations, however long the backends stay away, until the engine stops.
+    /// Resumes unfinished operations until the engine stops, however long the backends are unreachable.
     pub(crate) async fn recover(&self) {
         let timing = self.0.timing;
         let pauses = || {
@@ -65,7 +66,7 @@ impl Engine {
         }
     }
 
-    /// Resumes each unfinished operation. Answers how many are left, including those that are under way elsewhere and those
+    /// Resumes each unfinished operation. Returns how many are left, including those that another broker has and those
     /// that take long.
     pub(crate) async fn finish_all(&self) -> Result<usize, StoreError> {
         if let Err(error) = self.0.records.store.forget_tombstones(self.0.timing.remember).await {
@@ -75,7 +76,7 @@ impl Engine {
         let finishing = unfinished.into_iter().map(async |key| {
             let engine = self.clone();
             let running = self.0.operations.spawn(async move { engine.finish_one(key).await });
-            // An operation that takes longer goes on in its own task.
+            // An operation that takes longer continues in its own task.
             timeout(self.0.timing.answer, running).await
         });
         let ended = futures::stream::iter(finishing).buffer_unordered(AT_ONCE);
@@ -101,7 +102,8 @@ impl Engine {
         }
     }
 
-    /// Seals records with the present key that a former key sealed. This repeats, for other brokers may still use the former key.
+    /// Re-encrypts records of former keys with the current key. Repeats, because other brokers may still use a former
+    /// key.
     async fn seal_again(&self) {
         if !self.0.records.has_former_keys() {
             return;
@@ -140,13 +142,13 @@ impl Shared {
         Ok(lease.release().await?)
     }
 
-    /// Resumes the operation on `key`, if its lease is free. Answers whether nothing is left to do.
+    /// Resumes the operation on `key`, if its lease is free. Returns whether nothing is left to do.
     async fn finish(&self, key: &Key) -> Result<bool, Refusal> {
         let Some(lease) = self.leases.acquire(&key.instance, Duration::ZERO).await? else { return Ok(false) };
         self.finish_leased(lease, key).await
     }
 
-    /// The same under a lease. Reads the records again, for a request may have been faster.
+    /// Does the same under a lease. Reads the records again, because a request may have been faster.
     pub(super) async fn finish_leased(&self, lease: LeaseGuard, key: &Key) -> Result<bool, Refusal> {
         let Some(on) = self.records.instance(&key.instance).await? else {
             // A binding without an instance was queued while its instance was being deleted.
@@ -157,7 +159,7 @@ impl Shared {
         match &key.binding {
             None => self.finish_instance(lease, on).await?,
             Some(id) => match self.records.binding(&key.instance, id).await? {
-                // It is resumed after the update of its instance.
+                // The binding is resumed after the update of its instance.
                 Some(record) if record.state == State::Creating && on.state == State::Updating => {
                     lease.release().await?;
                     return Ok(false);
@@ -169,7 +171,7 @@ impl Shared {
         Ok(true)
     }
 
-    /// No request waits for what recovery resumes.
+    /// The retry policy of a resumed operation, for which no request waits.
     fn resumed(&self, operation: &Operation, on: &InstanceSpec) -> RetryPolicy {
         if operation.is_in_progress() && operation.is_asynchronous {
             self.retry_policy(operation, on)
@@ -187,7 +189,7 @@ impl Shared {
             }
             State::Creating => self.give_up(lease, record).await,
             State::Updating => {
-                // The caller was left without an answer and may not want half of the change.
+                // The caller got no answer, and may not want a partial change.
                 if !record.operation.is_asynchronous
                     && let Some(change) = &mut record.change
                 {
@@ -223,7 +225,7 @@ impl Shared {
         }
     }
 
-    /// Marks a creation as failed that no platform polls: the platform repeats it or deletes what it left.
+    /// Marks a creation that no platform polls as failed: the platform repeats it or deletes what it left.
     async fn give_up(&self, lease: LeaseGuard, mut record: impl Record) -> Result<(), Refusal> {
         record.set_state(State::Failed);
         record.operation_mut().outcome = Outcome::Failed(Refusal::Interrupted.to_string());

@@ -1,5 +1,5 @@
-//! Why an operation was not done, in the specification's terms. [`Refusal::user_message`] is for users, the
-//! error in full for the log.
+//! Why an operation failed, in the specification's terms. [`Refusal::user_message`] is the text for users; `Display`
+//! has the details, for the log.
 
 use super::super::{
     backends::{ServiceError, Unacceptable, reference},
@@ -10,72 +10,72 @@ use crate::{
     osb::InstanceId,
 };
 
-/// See the module.
+/// Why an operation failed, with its HTTP status.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     /// 400: the request is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// 404: there is no such instance or binding.
+    /// 404: the instance or binding does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// 409: the id is taken, with other attributes.
+    /// 409: the id is in use with other attributes.
     #[error("{0}")]
     Conflict(String),
     /// 410: there is nothing to delete.
     #[error("{0}")]
     Gone(String),
-    /// 422: the platform has to poll.
+    /// 422: the platform must poll.
     #[error("this plan takes time; send accepts_incomplete=true and poll for the last operation")]
     AsyncRequired,
-    /// 422: something else is under way on the instance.
+    /// 422: another operation on the instance is in progress.
     #[error("another operation on service instance {0} is in progress; try again later")]
     Concurrency(InstanceId),
-    /// 422: the backend is at its limit.
+    /// 422: the backend's limit is reached.
     #[error("as many operations as its limit allows are under way on the service's backend; try again later")]
     Busy,
     /// 422: the binding needs an application's id.
     #[error("{0}")]
     RequiresApp(String),
-    /// 422: not in this state.
+    /// 422: not possible in the present state.
     #[error("{0}")]
     NotReady(String),
-    /// 422: the update changes something that cannot be changed.
+    /// 422: the update changes something immutable.
     #[error("{0}")]
     Unsupported(String),
-    /// 422: the plan's version in the request is not the catalog's.
+    /// 422: the maintenance version in the request does not match the catalog.
     #[error(
         "maintenance_info.version is {given:?}, the catalog says {offered:?}; fetch the catalog again, and leave it out where the catalog has none"
     )]
     MaintenanceInfo {
-        /// What the request says.
+        /// The version in the request.
         given: String,
-        /// What the catalog says.
+        /// The version in the catalog.
         offered: String,
     },
-    /// 500: the backend could not do it.
+    /// 500: the backend reported an error.
     #[error("{}", in_full(.0))]
     Service(ServiceError),
-    /// 500, or 422 where the instance's state is in the way: the update failed.
+    /// 500, or 422 if the instance's state is the cause: the update failed.
     #[error("{problem}")]
     Update {
-        /// What failed, and whether it could be taken back.
+        /// What failed, and whether it was reverted.
         problem: String,
-        /// Whether it was taken back: the instance is as before, and may be updated again.
+        /// Whether the update was reverted: the instance is as before and can be updated again.
         is_taken_back: bool,
-        /// Whether the instance's state is in the way, which its user can change.
+        /// Whether the instance's state is the cause, which the user can change.
         is_of_state: bool,
     },
-    /// 500: the delete failed, and is tried again.
+    /// 500: the delete failed and will be retried.
     #[error("{0}; what is left is removed as soon as that can be done")]
     Delete(String),
-    /// 500: a delete came before the end.
+    /// 500: a delete interrupted the operation.
     #[error("halted, for it is being deleted")]
     Halted,
     /// 500: the record could not be read or written.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// 500: the record does not open.
+    /// 500: the record cannot be decrypted.
     #[error("{0}")]
     Cipher(#[from] CipherError),
     /// 500: a record names a server that is not configured.
@@ -91,7 +91,7 @@ fn in_full(error: &ServiceError) -> String {
 }
 
 impl Refusal {
-    /// The text for users: without server, address and error code. The log has these under the reference in the text.
+    /// The text for users: without server, address and error code, but with the reference that finds these in the log.
     pub(crate) fn user_message(&self) -> String {
         match self {
             Self::Service(error) => error.told(),

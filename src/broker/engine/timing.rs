@@ -2,26 +2,26 @@
 
 use std::time::Duration;
 
-/// See the module.
+/// The time limits and intervals of the engine.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// How long a request waits for another one on the same instance before it is refused.
+    /// How long a request waits for another one on the same instance before it is rejected.
     pub queue: Duration,
-    /// A platform that can poll gets 202 after this; one that cannot waits this long for a busy backend.
+    /// A platform that can poll gets 202 after this time; a request of one that cannot waits this long for a busy backend.
     pub answer: Duration,
     /// How long a call to a backend may take.
     pub call: Duration,
-    /// How long the current call of an operation may take that is halted or stopped.
+    /// How long the current call of an interrupted or stopped operation may continue.
     pub halt: Duration,
-    /// The first pause before a retry of an asynchronous operation; the following ones double.
+    /// The first pause before a retry of an asynchronous operation; the following pauses double.
     pub first_pause: Duration,
     /// The longest such pause, and the longest between two runs of recovery.
     pub longest_pause: Duration,
-    /// When an asynchronous operation fails whose plan does not say how long to poll.
+    /// How long an asynchronous operation retries if its plan has no maximum polling duration.
     pub give_up: Duration,
     /// The interval of recovery when nothing is unfinished.
     pub idle: Duration,
-    /// The interval of looking for expired credentials; they outlast their time by this much at most.
+    /// The interval of the check for expired credentials; credentials outlive their expiry by at most this time.
     pub expiry: Duration,
     /// How long tombstones of asynchronous deletes are kept.
     pub remember: Duration,
@@ -32,7 +32,7 @@ impl Default for Timing {
         Self {
             queue: Duration::from_secs(5),
             answer: Duration::from_secs(15),
-            // CockroachDB may take five minutes to change a role; its provider gives up after six.
+            // CockroachDB may take five minutes to change a role; its provider's timeout is six.
             call: Duration::from_mins(10),
             halt: Duration::from_secs(10),
             first_pause: Duration::from_secs(1),

@@ -1,13 +1,13 @@
-//! Tombstones: what is remembered of the operations on an instance or a binding that is gone. A tombstone has the delete's id
-//! and the ids of those operations that did not succeed, so that the failure of a creation can still be polled after a
-//! delete. Stores keep it as a text. Pure.
+//! Tombstones: what is kept of the operations on a deleted instance or binding. A tombstone holds the ids of the
+//! delete and of the operations that did not succeed, so that a failed creation can still be polled after a delete.
+//! Stores keep a tombstone as text. Pure.
 
 use super::super::store::{
     Change,
     records::{PastOperation, Record},
 };
 
-/// See the module.
+/// The operations on a deleted instance or binding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tombstone {
     pub(super) delete: String,
@@ -15,14 +15,14 @@ pub(super) struct Tombstone {
 }
 
 impl Tombstone {
-    /// Ids are without spaces, and so are texts of earlier versions, which had the delete's id alone.
+    /// Parses ids separated by spaces. Earlier versions wrote only the delete's id.
     pub(super) fn read(text: &str) -> Self {
         let mut ids = text.split(' ').map(ToOwned::to_owned);
         Self { delete: ids.next().unwrap_or_default(), failed: ids.collect() }
     }
 }
 
-/// The change that remembers the operations on something whose delete is done; none where no platform polls.
+/// The change that keeps a tombstone after a delete; `None` if no platform polls.
 pub(super) fn of(record: &impl Record) -> Option<Change> {
     let (delete, (former, past)) = (record.operation(), record.history());
     let is_polled = delete.is_asynchronous || former.is_some_and(|former| former.is_asynchronous);

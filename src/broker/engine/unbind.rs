@@ -45,7 +45,7 @@ struct Unwanted {
 }
 
 impl Unwanted {
-    /// The request names the plan that the instance had when it was bound, or has now.
+    /// The request must name the plan that the instance had when it was bound, or has now.
     fn check(&self, record: &Binding, on: &Instance) -> Result<(), Refusal> {
         required("service_id", self.service_id.as_str())?;
         required("plan_id", self.plan_id.as_str())?;
@@ -101,7 +101,8 @@ impl Request for Unwanted {
         let (record, on) =
             try_join!(records.binding(&self.instance, &self.id), records.instance(&self.instance))?;
         let (record, on) = (record.ok_or_else(gone)?, on.ok_or_else(gone)?);
-        // After looking: strict clients expect 410 for what never was, whatever else is wrong.
+        // Check only after the lookup: strict clients expect 410 for a binding that never existed, whatever else is
+        // wrong.
         self.check(&record, &on)?;
         scope.require_polling(Verb::Unbind, &on.spec.service_id, &on.spec.plan_id)?;
         Ok(Next::begin(on.spec, scope.delete(record, Verb::Unbind)))
@@ -126,12 +127,12 @@ impl Work for Unbind {
     }
 }
 
-/// Revokes a binding's credentials. Its row stays; progress is written to `shown`.
+/// Revokes a binding's credentials. Keeps its row; writes the progress to `shown`.
 pub(super) async fn revoke(run: &Run<'_>, binding: &Binding, shown: &impl Record) -> Result<(), Refusal> {
     let provider = run.engine.provider(&binding.server)?;
     let run = Run { server: &binding.server, ..*run };
     match run.drive(shown, || provider.unbind(run.on, &binding.spec)).await {
-        // What stands there was made by somebody else, which is why this binding was never made.
+        // The resource of that name is foreign, which is why the binding could not be created.
         Err(Ended::Failed(error)) if error.is_foreign() && binding.bound.is_none() => {
             tracing::warn!(instance = %run.on.id, binding = %binding.spec.id, "left alone: {error}");
             Ok(())

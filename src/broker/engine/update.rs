@@ -1,4 +1,4 @@
-//! Updating instances. A change that fails is reverted, at once or as soon as that can be done.
+//! Updating instances. A failed update is reverted, at once or as soon as possible.
 
 use async_trait::async_trait;
 
@@ -107,7 +107,7 @@ impl Changed {
     }
 }
 
-/// Resumes an update that was cut off. One that is being reverted cannot be resumed, but a platform that polls it is told
+/// Resumes an interrupted update. An update that is being reverted cannot be resumed, but a platform can poll it to
 /// its end.
 fn resume(scope: &Scope<'_>, mut record: Instance) -> Result<Next<Changed>, Refusal> {
     match &record.change {
@@ -130,7 +130,7 @@ fn require_polling(scope: &Scope<'_>, from: &InstanceSpec, to: &InstanceSpec) ->
 }
 
 impl Shared {
-    /// What the instance is to become. What the request leaves out stays, of the parameters, too.
+    /// The specification after the update. What the request omits stays, including parameters.
     fn becoming(&self, found: &Instance, request: &UpdateRequest) -> Result<InstanceSpec, Refusal> {
         let is = &found.spec;
         if is.service_id != request.service_id {
@@ -163,7 +163,7 @@ impl Shared {
         Ok(to)
     }
 
-    /// Whether the instance may become so.
+    /// Whether the instance can be updated in this way.
     fn check_update(
         &self,
         record: &Instance,
@@ -211,7 +211,7 @@ impl Shared {
     }
 }
 
-/// Changes an instance, or reverts a change.
+/// Updates an instance, or reverts an update.
 pub(super) struct Update;
 
 #[async_trait]
@@ -241,7 +241,7 @@ impl Work for Update {
         revert(run, record, change, is_of_state).await
     }
 
-    /// A change that is not yet reverted is reverted later.
+    /// A change that is not reverted yet is reverted later.
     fn conclude(record: &mut Instance, failure: Option<&Refusal>) -> Conclusion {
         if !matches!(failure, None | Some(Refusal::Update { is_taken_back: true, .. })) {
             return Conclusion::Unfinished;
@@ -250,7 +250,7 @@ impl Work for Update {
         Conclusion::Recorded
     }
 
-    /// Recovery finds out what the instance is now.
+    /// Recovery determines the instance's state.
     fn unrecorded(refusal: Refusal) -> Refusal {
         Refusal::Update { problem: refusal.user_message(), is_taken_back: false, is_of_state: false }
     }
@@ -274,7 +274,7 @@ async fn update(
     run.drive(record, || provider.update(from, to)).await
 }
 
-/// Reverts the change. The answer is the failure that made it necessary.
+/// Reverts the change. Returns the failure that caused the revert.
 async fn revert(
     run: &Run<'_>,
     record: &Instance,
@@ -298,7 +298,7 @@ async fn revert(
     })
 }
 
-/// Whether the update that is under way is this one.
+/// Whether the update in progress leads to `to`.
 fn is_towards(record: &Instance, to: &InstanceSpec) -> bool {
     record.change.as_ref().is_some_and(|change| change.to == *to)
 }

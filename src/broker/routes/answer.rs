@@ -1,4 +1,4 @@
-//! Answers: a status and a JSON body, and the status that each refusal of the engine has.
+//! Answers: a status and a JSON body, and the status of each [`Refusal`].
 
 use axum::{
     Json,
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use super::super::engine::Refusal;
 use crate::osb::{ApiVersion, ErrorBody, ErrorCode, LastOperation, OperationState};
 
-/// In seconds: when a platform that polls may ask again.
+/// When a platform that polls should ask again, in seconds.
 const RETRY_AFTER: u64 = 2;
 
-/// See the module.
+/// A status and a JSON body.
 #[derive(Debug)]
 pub(super) struct Answer {
     status: StatusCode,
@@ -33,13 +33,13 @@ impl Answer {
         Self { status: StatusCode::OK, body: json!({}), retry_after: None }
     }
 
-    /// How far an operation is, and when to ask again (since 2.15).
+    /// The state of an operation, and when to ask again (since 2.15).
     pub(super) fn polled(operation: &LastOperation, version: ApiVersion) -> Self {
         let is_going_on = operation.state == OperationState::InProgress && version.has_minor(15);
         Self { retry_after: is_going_on.then_some(RETRY_AFTER), ..Self::new(StatusCode::OK, operation) }
     }
 
-    /// The answer to a refused change or delete of an instance, with what is said about its use (since 2.16).
+    /// The answer to a failed change or delete of an instance, with whether the instance is usable (since 2.16).
     pub(super) fn of(refusal: Refusal, version: ApiVersion) -> Self {
         let (usable, repeatable) = match &refusal {
             Refusal::Update { is_taken_back, .. } => (Some(*is_taken_back), Some(*is_taken_back)),
@@ -62,7 +62,7 @@ impl Answer {
         Self::new(status, &ErrorBody::described(description))
     }
 
-    /// An error to which the specification gives a meaning.
+    /// An error with a code of the specification.
     fn coded(code: ErrorCode, description: String) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, &ErrorBody::coded(code, description))
     }

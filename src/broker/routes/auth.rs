@@ -1,5 +1,5 @@
-//! Who may call: HTTP basic (RFC 7617) and bearer (RFC 6750) authentication. Several logins are valid at once, and those in
-//! files are read again when the files change, so that they can be rotated without a restart.
+//! Authentication: HTTP basic (RFC 7617) and bearer (RFC 6750). Several logins are valid at once, and files are read
+//! again when they change, so that credentials can be rotated without a restart.
 
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
@@ -14,12 +14,12 @@ use tracing::{info, warn};
 
 use crate::broker::config::{ConfigError, Login, PasswordSource};
 
-/// How often the files are looked at.
+/// The interval of checking the files.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
 
 type Fingerprint = [u8; 32];
 
-/// Who may call, as of now. Only digests are kept; comparing them tells nothing about lengths.
+/// The current logins. Only digests are kept, so that comparisons do not reveal lengths.
 pub(crate) struct Logins {
     configured: Vec<Login>,
     known: ArcSwap<HashSet<Fingerprint>>,
@@ -35,7 +35,7 @@ impl Logins {
         Ok(Self { configured: logins.to_vec(), known: ArcSwap::from_pointee(known) })
     }
 
-    /// Reads them anew, and answers whether they changed. After an error the previous ones stay valid.
+    /// Reads the files again; returns whether the logins changed. After an error the previous logins stay valid.
     ///
     /// # Errors
     /// As for [`Logins::read`].
@@ -48,7 +48,7 @@ impl Logins {
         Ok(changed)
     }
 
-    /// Looks at the files until `stop`.
+    /// Reloads the files periodically until `stop`.
     pub(crate) async fn watch(&self, stop: CancellationToken) {
         if !self.configured.iter().any(|login| matches!(login.source(), PasswordSource::File(_))) {
             return;
@@ -68,7 +68,7 @@ impl Logins {
                 }
                 Err(error) => error.to_string(),
             };
-            // The same error is logged once.
+            // Log a persistent error once.
             if trouble != former_trouble && !trouble.is_empty() {
                 warn!(error = %trouble, "who may call cannot be read; those of before may still call");
             }
@@ -76,15 +76,15 @@ impl Logins {
         }
     }
 
-    /// Whether a request names one of the logins.
+    /// Whether a request has valid credentials.
     pub(super) fn admit(&self, headers: &HeaderMap) -> bool {
         let Some(given) = given(headers) else { return false };
-        // All of them are compared, whichever fits.
+        // Compare all logins, so that the time does not depend on which one matches.
         let known = self.known.load();
         known.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&given)).into()
     }
 
-    /// What a request that is not let in is told to send.
+    /// The `WWW-Authenticate` challenges for an unauthenticated request.
     pub(super) fn challenges(&self) -> impl Iterator<Item = HeaderValue> {
         let basic = self.configured.iter().any(|login| matches!(login, Login::Basic { .. }));
         let bearer = self.configured.iter().any(|login| matches!(login, Login::Bearer { .. }));
@@ -123,7 +123,7 @@ async fn fingerprints(logins: &[Login]) -> Result<HashSet<Fingerprint>, ConfigEr
     Ok(known)
 }
 
-/// The field, and the file if it is one.
+/// The field, with the file if there is one.
 fn named(login: &Login, field: &str) -> String {
     match login.source() {
         PasswordSource::File(path) => format!("auth: {field} {}", path.display()),
@@ -131,11 +131,11 @@ fn named(login: &Login, field: &str) -> String {
     }
 }
 
-/// One token to a line.
+/// Parses one token per line.
 fn tokens(text: &str) -> Result<Vec<&str>, String> {
     let mut tokens = Vec::new();
     for (line, token) in text.lines().map(str::trim).enumerate().filter(|(_, token)| !token.is_empty()) {
-        // The characters of RFC 6750 ("b64token"), which is all that a header can carry.
+        // The characters of RFC 6750 ("b64token"), which are all that the header can carry.
         if !token.chars().all(|c| c.is_ascii_alphanumeric() || "-._~+/=".contains(c)) {
             return Err(format!(
                 "has in line {} a character that no token can have; use letters, digits and -._~+/=",
@@ -150,7 +150,7 @@ fn tokens(text: &str) -> Result<Vec<&str>, String> {
     Ok(tokens)
 }
 
-/// The credentials of a request. A request with two of them is refused, for others may have read one of them.
+/// The credentials of a request. Rejects several `Authorization` headers, because a proxy may have read another one.
 fn given(headers: &HeaderMap) -> Option<Fingerprint> {
     let mut headers = headers.get_all(AUTHORIZATION).iter();
     let (header, None) = (headers.next()?, headers.next()) else { return None };
@@ -165,7 +165,7 @@ fn given(headers: &HeaderMap) -> Option<Fingerprint> {
     }
 }
 
-/// A token and a password of the same text are two things.
+/// Distinguishes a token from a password with the same text.
 fn fingerprint(scheme: &str, credentials: &[u8]) -> Fingerprint {
     Sha256::new().chain_update(scheme).chain_update([0]).chain_update(credentials).finalize().into()
 }

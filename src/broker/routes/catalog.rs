@@ -1,5 +1,5 @@
-//! The catalog with its entity tag: a platform that has it already is told so (spec.md, "Catalog Management"; RFC 9110,
-//! 13.1.2). The tag is a digest of what this version of the API gets to see.
+//! The catalog with its entity tag: a platform that has the current catalog gets 304 (spec.md, "Catalog Management";
+//! RFC 9110, 13.1.2). The tag is a digest of the catalog for the platform's API version.
 
 use axum::{
     Extension,
@@ -34,7 +34,7 @@ fn answer(catalog: &Catalog, headers: &HeaderMap) -> Response {
     (tag, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// Whether the request names this tag. A header that cannot be read counts as missing.
+/// Whether the request has this tag. An unreadable header counts as missing.
 fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     headers
         .get_all(IF_NONE_MATCH)
@@ -43,7 +43,7 @@ fn is_known(headers: &HeaderMap, tag: &str) -> bool {
         .any(|list| names(list, tag))
 }
 
-/// RFC 9110, 8.8.3: `*`, or entity tags in quotes with commas between. The comparison is weak: `W/` does not count.
+/// RFC 9110, 8.8.3: `*`, or a comma-separated list of quoted entity tags. The comparison is weak: `W/` is ignored.
 fn names(list: &str, tag: &str) -> bool {
     if list.trim() == "*" {
         return true;

@@ -1,5 +1,5 @@
-//! Which fields a platform of an older version of the API gets: all of this in one place. Receivers must ignore what they
-//! do not know, but some clients' schemas forbid extra members. Source: servicebroker `release-notes.md` and the tags.
+//! Which fields a platform with an older API version gets; no other module decides this. Receivers must ignore unknown
+//! fields, but some clients' schemas forbid extra members. Source: servicebroker `release-notes.md` and the tags.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -12,13 +12,12 @@ use crate::{
     },
 };
 
-/// What a request says about the plan's version, which came with 2.15: from an older platform it is an extension, to be
-/// ignored.
+/// The maintenance version in a request, a field since 2.15. From an older platform it is an extension and is ignored.
 pub(super) fn maintenance_info(given: Option<Value>, version: ApiVersion) -> Option<Value> {
     given.filter(|_| version.has_minor(15))
 }
 
-/// The catalog as a platform of this version knows it.
+/// The catalog for a platform of this version.
 pub(super) fn catalog(mut catalog: Catalog, version: ApiVersion) -> Catalog {
     catalog.services.iter_mut().for_each(|service| trim_service(service, version));
     catalog
@@ -55,19 +54,19 @@ pub(super) fn instance_metadata(
     Some(metadata)
 }
 
-/// An instance as a platform of this version knows it.
+/// An instance for a platform of this version.
 pub(super) fn fetched_instance(found: FetchedInstance, version: ApiVersion) -> FetchedInstance {
     FetchedInstance {
         maintenance_info: found.maintenance_info.filter(|_| version.has_minor(15)),
-        // With a fetch metadata came one version later than with a provision.
+        // A fetch returns metadata one version later than a provision does.
         metadata: found.metadata.filter(|_| version.has_minor(17)),
         ..found
     }
 }
 
-/// What a binding gives to a platform of this version.
+/// The contents of a binding for a platform of this version.
 pub(super) fn bound(bound: Bound, version: ApiVersion) -> BindResponse {
-    // The specification wants the renewal before the end, whatever the service says.
+    // The specification requires the renewal before the expiry, whatever the service says.
     let renew_before = bound.renew_before.map(|at| bound.expires_at.map_or(at, |end| at.min(end)));
     let metadata = BindingMetadata {
         expires_at: bound.expires_at.map(timestamp),
@@ -85,7 +84,7 @@ pub(super) fn bound(bound: Bound, version: ApiVersion) -> BindResponse {
     }
 }
 
-/// How far an operation is, for a platform of this version.
+/// The state of an operation for a platform of this version.
 pub(super) fn last_operation(found: LastOperation, version: ApiVersion) -> LastOperation {
     let is_known = |_: &bool| version.has_minor(16);
     LastOperation {
@@ -95,7 +94,7 @@ pub(super) fn last_operation(found: LastOperation, version: ApiVersion) -> LastO
     }
 }
 
-/// `yyyy-mm-ddThh:mm:ss.sZ`, as the specification's pattern wants it.
+/// Formats `yyyy-mm-ddThh:mm:ss.sZ`, which the specification's pattern requires.
 fn timestamp(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%1fZ").to_string()
 }

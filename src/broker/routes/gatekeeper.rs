@@ -1,5 +1,5 @@
-//! The checks on every route, known or not, in this order: authentication (401), the API's version (412, before the
-//! body is read), the originating identity (400). The request's identity is echoed and the answer counted, whatever it is.
+//! The checks on every route, known or not, in this order: authentication (401), API version (412, before the body is
+//! read), originating identity (400). Every answer echoes the request's identity and is counted.
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -17,7 +17,7 @@ use crate::{
     telemetry::traces,
 };
 
-/// What a request that was let in says about itself.
+/// The headers of a request that passed the checks.
 #[derive(Clone, Debug)]
 pub(super) struct Admitted {
     pub(super) version: ApiVersion,
@@ -74,7 +74,7 @@ fn version(headers: &HeaderMap) -> Result<ApiVersion, UnsupportedVersion> {
     String::from_utf8_lossy(header.as_bytes()).parse()
 }
 
-/// What the metrics call a request.
+/// The verb of a request in the metrics.
 fn verb(method: &Method, path: Option<&str>) -> &'static str {
     match (method, path) {
         (&Method::GET, Some(super::CATALOG)) => "catalog",
@@ -90,7 +90,7 @@ fn verb(method: &Method, path: Option<&str>) -> &'static str {
     }
 }
 
-/// What the metrics call an answer.
+/// The result of a request in the metrics.
 fn result(status: StatusCode) -> &'static str {
     match status.as_u16() {
         200 => "ok",

@@ -1,5 +1,5 @@
-//! The originating identity header (spec.md, "Originating Identity"): a platform's name and base64 JSON, of which the
-//! log gets the user.
+//! The originating identity header (spec.md, "Originating Identity"): a platform's name and base64 JSON, from which
+//! the log gets the user.
 
 use axum::http::{HeaderMap, StatusCode};
 use base64::{
@@ -10,7 +10,7 @@ use base64::{
 use super::{super::engine::Caller, answer::Answer};
 use crate::osb::{Object, header::ORIGINATING_IDENTITY};
 
-/// Platforms differ in whether they pad.
+/// Platforms may omit the padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -21,7 +21,7 @@ pub(super) fn caller(headers: &HeaderMap) -> Result<Caller, Answer> {
     let parsed = value.to_str().ok().and_then(|value| {
         let (platform, encoded) = value.trim().split_once(' ')?;
         let identity: Object = serde_json::from_slice(&BASE64.decode(encoded.trim()).ok()?).ok()?;
-        // Kubernetes calls it `username`, Cloud Foundry `user_id` (profile.md); others may call it anything.
+        // Kubernetes has `username`, Cloud Foundry `user_id` (profile.md); other platforms may have any member.
         let user = ["username", "user_id"].into_iter().find_map(|key| identity.get(key)?.as_str());
         Some(format!("{platform} {}", user.unwrap_or("(unnamed)")))
     });

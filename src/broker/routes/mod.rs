@@ -1,6 +1,6 @@
-//! The Open Service Broker API over HTTP (spec.md v2.17): what a request says becomes a call to the engine, and what the
-//! engine answers becomes a status and a body. The checks that come first on every route are in `gatekeeper`; which
-//! fields an older platform gets is in `compat`.
+//! The Open Service Broker API over HTTP (spec.md v2.17): converts requests to calls of the engine, and its results to
+//! a status and a body. `gatekeeper` has the checks on every route; `compat` decides which fields an older platform
+//! gets.
 
 mod answer;
 mod auth;
@@ -33,7 +33,7 @@ use axum::{
     routing::{get, put},
 };
 
-/// Parameters and context are small; nobody needs more.
+/// Parameters and context are small; a larger body is an error.
 const BODY_LIMIT: usize = 1 << 20;
 
 pub(crate) const CATALOG: &str = "/v2/catalog";
@@ -43,7 +43,7 @@ pub(crate) const BINDING: &str = "/v2/service_instances/{instance}/service_bindi
 pub(crate) const BINDING_OPERATION: &str =
     "/v2/service_instances/{instance}/service_bindings/{binding}/last_operation";
 
-/// What the checks on every route need.
+/// The state of the checks on every route.
 #[derive(Clone)]
 pub(crate) struct Gate {
     pub(crate) logins: Arc<Logins>,
@@ -178,7 +178,7 @@ async fn binding_operation(
     Ok(Answer::polled(&compat::last_operation(found, admitted.version), admitted.version))
 }
 
-/// The status of a request to create, and the operation if it goes on.
+/// The status for a creation, and the operation if it is still in progress.
 fn created(status: Status) -> (StatusCode, Option<Operation>) {
     match status {
         Status::Done => (StatusCode::CREATED, None),
@@ -187,7 +187,7 @@ fn created(status: Status) -> (StatusCode, Option<Operation>) {
     }
 }
 
-/// The answer to a request to change or delete.
+/// The answer to an update or a delete.
 fn changed(status: Status) -> Answer {
     match status {
         Status::Done | Status::Already => Answer::empty(),

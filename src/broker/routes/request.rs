@@ -1,5 +1,5 @@
-//! What a request says: ids from the path and the query, which arrive percent-encoded, and JSON bodies. What cannot be
-//! read is answered 400 with a body of the API.
+//! Parsing requests: percent-encoded ids from the path and the query, and JSON bodies. An unreadable request gets 400
+//! with a body as in the API.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use super::{
 };
 use crate::osb::{ApiVersion, BindingId, InstanceId, Object, PlanId, RotateRequest, ServiceId};
 
-/// The instance that the path names.
+/// The instance in the path.
 pub(super) struct OfInstance(pub(super) InstanceId);
 
-/// The binding that the path names, with its instance.
+/// The binding in the path, with its instance.
 pub(super) struct OfBinding(pub(super) InstanceId, pub(super) BindingId);
 
-/// What the query says, as far as it says it.
+/// The query parameters.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Query {
     service_id: Option<ServiceId>,
@@ -38,7 +38,7 @@ pub(super) struct Query {
 pub(super) struct ParsedQuery(pub(super) Query);
 
 impl Query {
-    /// The service and plan that a delete names; empty when left out, for the engine to judge.
+    /// The service and plan of a delete; empty if absent, which the engine then rejects.
     pub(super) fn owner(&self) -> (ServiceId, PlanId) {
         let nobody = || (ServiceId::from(""), PlanId::from(""));
         (
@@ -47,19 +47,19 @@ impl Query {
         )
     }
 
-    /// The operation that the request names. Some clients send the parameter without a value.
+    /// The operation in the query. Some clients send the parameter without a value.
     pub(super) fn operation(&self) -> Option<&str> {
         self.operation.as_deref().filter(|operation| !operation.is_empty())
     }
 
-    /// Who makes the request, and whether the platform polls.
+    /// The caller, and whether the platform can poll.
     pub(super) fn context(&self, admitted: Admitted) -> RequestContext {
         let accepts_incomplete = self.accepts_incomplete.as_deref() == Some("true");
         RequestContext { caller: admitted.caller, accepts_incomplete }
     }
 }
 
-/// The body of a request for a binding: of its own, or in another one's place.
+/// The body of a request for a new binding or for a successor.
 pub(super) struct BindBody(Object);
 
 impl<'de> Deserialize<'de> for BindBody {
@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for BindBody {
 }
 
 impl BindBody {
-    /// What the request wants. The field for rotation counts only from platforms whose version has rotation.
+    /// The requested binding. Ignores the field for rotation from platforms whose version lacks rotation.
     pub(super) fn wanted(self, version: ApiVersion) -> Result<BindWanted, Answer> {
         let predecessor = self.0.get("predecessor_binding_id").filter(|id| !id.is_null());
         let is_rotation = version.has_minor(17) && predecessor.is_some();
@@ -85,7 +85,7 @@ impl BindBody {
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many levels a body may have. The record of it has a few more, and parsers take 128.
+/// The maximum nesting of a body. Its record adds a few levels, and parsers accept 128.
 const MOST_LEVELS: usize = 100;
 
 fn levels(value: &Value) -> usize {
@@ -103,7 +103,7 @@ fn unreadable(what: &str, why: impl std::fmt::Display) -> Answer {
     Answer::described(StatusCode::BAD_REQUEST, format!("{what} cannot be read: {why}"))
 }
 
-/// A body's members; the error names the field.
+/// Deserializes a body; the error names the field.
 fn members<T: DeserializeOwned>(body: Value) -> Result<T, Answer> {
     serde_path_to_error::deserialize(body).map_err(|error| {
         let (path, problem) = (error.path().to_string(), error.inner());
@@ -111,8 +111,8 @@ fn members<T: DeserializeOwned>(body: Value) -> Result<T, Answer> {
     })
 }
 
-/// Refuses a part of the URI in which a `%` does not begin an octet, or the octets are no UTF-8 (RFC 3986, 2.1 and 2.5).
-/// Decoders take the former for itself and the latter for a replacement character, so that two ids would become one.
+/// Rejects a part of the URI with a `%` that does not begin an octet, or with octets that are not UTF-8 (RFC 3986, 2.1
+/// and 2.5). Decoders would keep the former and replace the latter, so that two ids could become equal.
 fn check_encoding(what: &str, text: &str) -> Result<(), Answer> {
     let mut rest = text.as_bytes();
     while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
@@ -170,7 +170,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Answer> {
         let content_type =
             request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default().to_owned());
-        // Some clients send none; what they send is JSON all the same.
+        // Some clients send no content type; their bodies are JSON anyway.
         if let Some(other) = content_type.filter(|content_type| !is_json(content_type)) {
             let why = format!("Content-Type is {other:?}; send application/json");
             return Err(unreadable("the body", why));
@@ -190,7 +190,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             }
             _ => unreadable("the body", error),
         })?;
-        // An object first: a list would be taken for the fields in their order.
+        // Parse an object first: serde would accept a list as the fields in order.
         let body: Object = serde_json::from_slice(&bytes).map_err(|error| unreadable("the body", error))?;
         let body = Value::Object(body);
         if levels(&body) > MOST_LEVELS {
@@ -226,7 +226,7 @@ mod tests {
         }
     }
 
-    /// What is accepted can be recorded, which takes some levels more, and be read again.
+    /// A body that is accepted can be recorded, which adds some levels, and read again.
     #[tokio::test]
     async fn a_body_that_no_record_could_be_read_with_is_refused() {
         let accepted = answered(MOST_LEVELS).await.unwrap();

@@ -1,4 +1,4 @@
-//! What is counted of answers. What is answered is tried over HTTP, in `tests/conformance`.
+//! Tests of the metrics of answers; `tests/conformance` tests the answers over HTTP.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Operations that a platform polls, and those that nobody waits for any more.
+//! Operations that a platform polls, and those for which no request waits any more.
 
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ async fn a_waiting_operation_does_not_wait_for_ever() {
 async fn passing_faults_are_outlasted_by_what_is_lasting_only() {
     let bench = Bench::in_memory();
     let broker = bench.open();
-    // Of a prompt service everybody is told at once, also who would poll.
+    // A fast service answers at once, even to platforms that can poll.
     for context in [waits(), polls()] {
         broker.fake.fail("provision", Fault::Passing);
         broker.provision(context, "prompt").await.unwrap_err();
@@ -99,7 +99,7 @@ async fn passing_faults_are_outlasted_by_what_is_lasting_only() {
     assert!(broker.instance(&i()).await.is_ok());
 }
 
-/// A lock keeps the backend from answering: the operation ends with the platform's patience, and says so.
+/// A lock blocks the backend: the operation fails when platforms stop polling, and says so.
 #[tokio::test(start_paused = true)]
 async fn an_operation_that_is_blocked_ends_when_platforms_stop_polling() {
     for plan in ["prompt", "lasting"] {
@@ -123,7 +123,7 @@ async fn an_operation_that_is_blocked_ends_when_platforms_stop_polling() {
     }
 }
 
-/// A delete that is blocked has failed for the platform, is still recorded, and is done once nothing blocks it.
+/// A blocked delete fails for the platform but stays recorded, and completes once nothing blocks it.
 #[tokio::test(start_paused = true)]
 async fn a_blocked_delete_fails_in_time_and_is_done_later() {
     let mut bench = Bench::in_memory();
@@ -180,7 +180,7 @@ async fn a_delete_halts_a_creation_that_others_wait_for() {
     assert!(bench.world().databases.is_empty());
 }
 
-/// An unbind of what a kill left halts nobody else's binding.
+/// An unbind that a kill left unfinished interrupts no other binding.
 #[tokio::test(start_paused = true)]
 async fn an_unbind_halts_its_own_binding_only() {
     let mut bench = Bench::in_memory();
@@ -219,7 +219,7 @@ async fn what_is_left_of_an_unbind_is_told_after_its_instance_is_gone() {
     );
 }
 
-/// What was revoked is not given out: the delete may have got to this binding.
+/// Credentials that may be revoked are not returned: the delete may have reached this binding.
 #[tokio::test(start_paused = true)]
 async fn credentials_on_a_half_deleted_instance_are_not_given_out() {
     let bench = Bench::in_memory();

@@ -1,4 +1,4 @@
-//! Killed before and after every write, lease and call, opened again on what was left, and asked again, or not.
+//! Kills the broker before and after every write, lease and call, reopens it, and repeats the request or not.
 
 use rstest::rstest;
 use serde_json::json;
@@ -10,7 +10,7 @@ use super::{
 use crate::broker::backends::fake::Fuse;
 use crate::broker::store::State;
 
-/// What is killed.
+/// The operation that is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     Provision,
@@ -21,7 +21,7 @@ enum What {
     Deprovision,
 }
 
-/// How it was asked for.
+/// How the operation was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
     Waiting,
@@ -39,7 +39,7 @@ impl How {
     }
 }
 
-/// Asks, and waits for the end of it.
+/// Sends the request and waits for the end of the operation.
 async fn ask(broker: &Opened, what: What, how: How) -> Result<Status, Refusal> {
     let (context, plan) = (how.context(), how.plan());
     let status = match what {
@@ -65,7 +65,7 @@ async fn prepare(broker: &Opened, what: What, how: How) {
     }
 }
 
-/// A bench for each step before which the operation can be killed, with the words for where that was.
+/// Runs `then` on a bench for each step before which the operation can be killed, with a description of the step.
 async fn killed(bench: fn() -> Bench, what: What, how: How, then: impl AsyncFn(&Bench, &str)) {
     for steps in 0.. {
         let bench = bench();
@@ -139,8 +139,8 @@ async fn what_was_killed_on_the_embedded_store_is_continued(
     is_continued_by_the_same_request(Bench::in_file, what, How::Waiting).await;
 }
 
-/// Nobody repeats anything. What a platform polls is done, deletes are done, other changes are taken back, and other
-/// creations are there or can be deleted.
+/// Without any repeated request, polled operations and deletes complete, other updates are reverted, and other
+/// creations either exist or can be deleted.
 #[rstest]
 #[tokio::test(start_paused = true)]
 async fn what_was_killed_is_brought_to_an_end_by_the_next_broker(
@@ -192,7 +192,7 @@ async fn what_was_killed_can_be_deleted(
     .await;
 }
 
-/// The next broker is killed, too, wherever it can be while it recovers.
+/// Kills the next broker, too, at every step of its recovery.
 #[rstest]
 #[tokio::test(start_paused = true)]
 async fn a_recovery_that_is_killed_is_recovered(
@@ -231,7 +231,7 @@ async fn nothing_is_bound_on_half_an_instance() {
 async fn a_start_leaves_what_cannot_be_deleted_for_later() {
     let bench = Bench::in_memory();
     prepare(&bench.open(), What::Deprovision, How::Waiting).await;
-    // The lease, and the record of what is intended: two steps each.
+    // The lease and the intent take two steps each.
     ask(&bench.open_until(Fuse::after(4)), What::Deprovision, How::Waiting).await.unwrap_err();
     let away = bench.open();
     away.fake.fail("unbind", crate::broker::backends::fake::Fault::Before);

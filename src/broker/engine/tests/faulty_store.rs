@@ -1,4 +1,4 @@
-//! A store as one broker sees it: gone when the broker is killed, and failing when it is told to.
+//! A store as one broker sees it, with faults: it disappears when the broker is killed, and fails on demand.
 
 use std::{
     sync::{
@@ -19,21 +19,21 @@ use crate::{
     osb::InstanceId,
 };
 
-/// What befalls a broker. Cloning shares it.
+/// The faults of a broker. Clones share them.
 #[derive(Clone)]
 pub(super) struct Fate {
     pub(super) fuse: Fuse,
-    /// The steps that were taken, to tell where it was killed.
+    /// The steps so far, to report where the broker was killed.
     trail: Arc<Mutex<Vec<String>>>,
-    /// So many of the next commits are refused, as by a full disk.
+    /// How many of the next commits fail, as on a full disk.
     pub(super) refused: Arc<AtomicUsize>,
-    /// So many succeed before those.
+    /// How many commits succeed before those.
     pub(super) refused_after: Arc<AtomicUsize>,
-    /// Milliseconds that the store takes to answer who wants to lease something.
+    /// The delay of each lease request, in milliseconds.
     pub(super) slow: Arc<AtomicU64>,
-    /// Nobody gets a lease.
+    /// No lease is granted.
     pub(super) refuse_leases: Arc<AtomicBool>,
-    /// Nothing is written, as on a disk that is read-only.
+    /// Every write fails, as on a read-only disk.
     pub(super) read_only: Arc<AtomicBool>,
     /// Leases are not renewed.
     pub(super) deaf: Arc<AtomicBool>,
@@ -53,7 +53,7 @@ impl Fate {
         }
     }
 
-    /// Takes a step, if the broker still lives.
+    /// Takes a step; returns whether the broker is still alive.
     pub(super) fn step(&self, name: impl FnOnce() -> String) -> bool {
         if !self.fuse.holds() {
             return false;
@@ -62,13 +62,13 @@ impl Fate {
         true
     }
 
-    /// Where it was killed.
+    /// The steps before the kill.
     pub(super) fn trail(&self) -> String {
         self.trail.lock().unwrap().join(", ")
     }
 }
 
-/// See the module.
+/// A store with faults.
 pub(super) struct Fragile {
     pub(super) store: Arc<dyn Store>,
     pub(super) fate: Fate,

@@ -1,4 +1,4 @@
-//! A store and a world that outlive the brokers opened on them, and requests to those.
+//! A store and a backend that outlive the brokers that use them, and requests to these brokers.
 
 use std::{
     ops::Deref,
@@ -60,13 +60,13 @@ pub(super) const TIMING: Timing = Timing {
     remember: Duration::from_hours(1),
 };
 
-/// Where records are.
+/// The store of a bench.
 enum Kept {
     InFile,
     InMemory(Memory),
 }
 
-/// See the module.
+/// A store and a backend.
 pub(super) struct Bench {
     folder: TempDir,
     kept: Kept,
@@ -77,7 +77,7 @@ pub(super) struct Bench {
     pub(super) limits: BackendLimits,
 }
 
-/// A broker.
+/// A broker on the bench.
 pub(super) struct Opened {
     pub(super) engine: Engine,
     pub(super) fake: Fake,
@@ -105,22 +105,22 @@ impl Bench {
         }
     }
 
-    /// Each call to the backend takes so long.
+    /// Adds a delay to each call to the backend.
     pub(super) fn with_latency(self, latency: Duration) -> Self {
         Self { latency, ..self }
     }
 
-    /// On the embedded store.
+    /// A bench with the embedded store.
     pub(super) fn in_file() -> Self {
         Self::on(Kept::InFile)
     }
 
-    /// For one broker.
+    /// A bench with an in-memory store for one broker.
     pub(super) fn in_memory() -> Self {
         Self::on(Kept::InMemory(Memory::new(None)))
     }
 
-    /// For several brokers.
+    /// A bench with an in-memory store for several brokers.
     pub(super) fn shared(lease: Duration) -> Self {
         Self::on(Kept::InMemory(Memory::new(Some(lease))))
     }
@@ -136,7 +136,7 @@ impl Bench {
         self.open_until(Fuse::never())
     }
 
-    /// A broker that lives so long. Former ones of a store for one are dead.
+    /// Opens a broker that lives for a number of steps. Earlier brokers of a store for one broker must be dead.
     pub(super) fn open_until(&self, fuse: Fuse) -> Opened {
         let store: Arc<dyn Store> = match &self.kept {
             Kept::InFile => Arc::new(Sqlite::open(&self.folder.path().join("db")).unwrap()),
@@ -169,7 +169,7 @@ impl Bench {
         Opened { engine, fake: service, fate }
     }
 
-    /// Where the file is.
+    /// The folder of the store's file.
     pub(super) fn folder(&self) -> &std::path::Path {
         self.folder.path()
     }
@@ -178,7 +178,7 @@ impl Bench {
         self.world.lock().unwrap().clone()
     }
 
-    /// Whether the world holds what the records say, when nothing is under way; what is wrong.
+    /// The differences between the backend and the records while nothing is in progress.
     pub(super) async fn discrepancies(&self, broker: &Opened) -> Vec<String> {
         let mut wrong = self.witness.complaints();
         let mut world = self.world();
@@ -215,7 +215,7 @@ impl Bench {
         wrong
     }
 
-    /// Brings everything to its end.
+    /// Completes all unfinished operations.
     pub(super) async fn settle(&self, broker: &Opened) {
         for _ in 0..100 {
             if broker.finish_all().await.unwrap() == 0 && broker.finish_all().await.unwrap() == 0 {
@@ -248,7 +248,7 @@ pub(super) fn polls() -> RequestContext {
     RequestContext { accepts_incomplete: true, ..RequestContext::default() }
 }
 
-/// The instance and the binding that most tests are about.
+/// The instance that most tests use.
 pub(super) fn i() -> InstanceId {
     "i".into()
 }
@@ -317,7 +317,7 @@ impl Opened {
         self.engine.deprovision(context, i(), "s".into(), plan.into()).await
     }
 
-    /// How far the last operation on the instance is.
+    /// The state of the last operation on the instance.
     pub(super) async fn last(&self) -> Result<LastOperation, Refusal> {
         self.last_operation(&i(), None).await
     }
@@ -326,7 +326,7 @@ impl Opened {
         Some(self.0.records.instance(&i()).await.unwrap()?.state)
     }
 
-    /// Waits until nobody works on anything, or the broker is dead.
+    /// Waits until no operation is in progress, or the broker is dead.
     pub(super) async fn at_rest(&self) {
         until(async || {
             self.fate.fuse.is_gone() || self.0.records.store.unfinished().await.unwrap().is_empty()
@@ -334,7 +334,7 @@ impl Opened {
         .await;
     }
 
-    /// Waits until the backend was called so often.
+    /// Waits until the backend has received this many calls.
     pub(super) async fn called(&self, call: &str, times: usize) {
         until(async || self.fake.world().calls.get(call).is_some_and(|calls| *calls >= times)).await;
     }
@@ -343,13 +343,13 @@ impl Opened {
         self.0.records.store.row(key).await.unwrap().is_some()
     }
 
-    /// The engine, for a request that goes on beside the test.
+    /// A handle for requests that run concurrently with the test.
     pub(super) fn beside(&self) -> Self {
         Self { engine: self.engine.clone(), fake: self.fake.clone(), fate: self.fate.clone() }
     }
 }
 
-/// Waits until something holds; far longer than that can take.
+/// Waits for a condition, with a generous timeout.
 pub(super) async fn until(holds: impl AsyncFn() -> bool) {
     let end = Instant::now() + Duration::from_mins(2);
     while !holds().await {

@@ -1,4 +1,4 @@
-//! Several brokers on one store: who has an instance, and what becomes of it when it is lost.
+//! Several brokers on one store: who has an instance's lease, and what happens when it is lost.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -70,13 +70,13 @@ async fn a_broker_that_cannot_renew_stops_before_another_begins() {
     one.fate.deaf.store(true, Ordering::SeqCst);
     assert!(matches!(creating.await.unwrap(), Ok(Status::Accepted(_))));
     until(async || !bench.memory().is_held(&i())).await;
-    // The witness complains if the first is still at it.
+    // The witness fails the test if the first broker's call is still running.
     assert_eq!(two.finish_all().await.unwrap(), 0);
     bench.settle_well(&two, "the first one lost it").await;
     assert!(two.instance(&i()).await.is_ok());
 }
 
-/// The first renewal is due by the time at which the store began to count.
+/// A lease is lost within its duration counted from the request, even if the store answered late.
 #[tokio::test(start_paused = true)]
 async fn a_hold_that_was_answered_late_is_not_kept_too_long() {
     let bench = bench();
@@ -108,7 +108,7 @@ async fn what_was_lost_in_the_middle_is_not_recorded_over_another_ones_work() {
         });
         until(async || one.state().await.is_some_and(State::is_unfinished)).await;
         bench.memory().expire(&i());
-        // Longer than a beat.
+        // Longer than the interval of renewals.
         sleep(Duration::from_secs(3)).await;
         drop(all);
         let answer = running.await.unwrap();

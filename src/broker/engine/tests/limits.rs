@@ -1,4 +1,4 @@
-//! Limits of the work on a backend, and verbs of one plan that differ in how long they take.
+//! Limits of a backend, and plans with both synchronous and asynchronous verbs.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
     osb::OperationState,
 };
 
-/// One operation at a time.
+/// A bench whose backend allows one operation at a time.
 fn one_at_a_time() -> Bench {
     let mut bench = Bench::in_memory().with_latency(Duration::from_millis(1200));
     bench.limits = BackendLimits { concurrency: Some(1.try_into().unwrap()), ..BackendLimits::default() };
@@ -30,7 +30,7 @@ async fn provision(broker: &Opened, context: RequestContext, id: &str) -> Result
     broker.provision_as(context, &id.into(), "prompt", 1).await
 }
 
-/// A request that goes on beside the test.
+/// A request that runs concurrently with the test.
 fn beside(
     broker: &Opened,
     context: RequestContext,
@@ -140,7 +140,7 @@ async fn so_many_calls_start_in_a_second() {
     let mut bench = Bench::in_memory();
     bench.limits = BackendLimits { requests_per_second: NonZeroU32::new(2), ..BackendLimits::default() };
     let broker = bench.open();
-    // Each instance is asked for three times until it is there.
+    // Four pending answers and two final ones make six calls.
     broker.fake.be_at_it(4);
     let answers = ["a", "b"].map(|id| beside(&broker, waits(), id));
     for answer in answers {
@@ -154,7 +154,7 @@ async fn so_many_calls_start_in_a_second() {
     assert!(begun[5] - begun[0] < Duration::from_secs(3), "no slower than need be");
 }
 
-/// An RDS instance takes minutes, its user a second.
+/// As with RDS: an instance takes minutes, a user a second.
 #[tokio::test(start_paused = true)]
 async fn polling_is_demanded_for_the_verbs_that_take_long_only() {
     let bench = Bench::in_memory();
@@ -189,7 +189,7 @@ async fn a_binding_may_take_longer_than_its_instance() {
     assert!(bench.world().is_empty());
 }
 
-/// Only a fault of the verb that takes long is outlasted.
+/// Only asynchronous verbs retry temporary errors.
 #[tokio::test(start_paused = true)]
 async fn a_passing_fault_ends_the_quick_verb_of_a_slow_plan() {
     let bench = Bench::in_memory();

@@ -1,4 +1,4 @@
-//! A store in memory, for one broker or, with leases that end by tokio's clock, for several.
+//! An in-memory store for one broker or, with leases that expire by tokio's clock, for several.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,7 +15,7 @@ use crate::{
     osb::InstanceId,
 };
 
-/// See the module. Cloning shares it, as brokers share a database.
+/// An in-memory store. Clones share its contents, as brokers share a database.
 #[derive(Clone)]
 pub(super) struct Memory {
     kept: Arc<Mutex<Kept>>,
@@ -40,12 +40,12 @@ impl Memory {
         Self { kept: Arc::default(), lease }
     }
 
-    /// What the end of the only broker does to holds that do not run out.
+    /// Drops the leases that do not expire, as the end of the only broker does.
     pub(super) fn forget_leases(&self) {
         self.lock().held.clear();
     }
 
-    /// Takes an instance away from whoever holds it.
+    /// Makes the lease on an instance expire.
     pub(super) fn expire(&self, instance: &InstanceId) {
         self.lock().held.remove(instance);
     }

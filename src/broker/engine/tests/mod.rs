@@ -1,4 +1,5 @@
-//! The engine on a service in memory: killed at every step, asked by many at once, on stores that fail and are shared.
+//! Tests of the engine with an in-memory service: kills at every step, concurrent requests, and stores that fail or
+//! are shared.
 
 mod asynchronous;
 mod crash;

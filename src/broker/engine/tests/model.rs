@@ -1,5 +1,5 @@
-//! Random requests, one after the other or at once, at one broker or two, with faults, kills, restarts and full disks. What
-//! must lease is said in `beliefs` and by [`Bench::discrepancies`]. `BINDERY_SOAK_CASES` sets how many cases are tried.
+//! Random requests, sequential and concurrent, to one broker or two, with faults, kills, restarts and full disks.
+//! `model_outcomes` and [`Bench::discrepancies`] define what must hold. `BINDERY_SOAK_CASES` sets the number of cases.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::broker::backends::fake::{Fault, Fuse};
 
-/// A request. Instances, bindings and sizes are few, so that requests meet.
+/// A request. The sets of instances, bindings and sizes are small, so that requests conflict.
 #[derive(Clone, Debug)]
 pub(super) enum Ask {
     Provision { plan: &'static str, size: u64 },
@@ -89,13 +89,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A run: what was done is told when it fails.
+/// A run. Its history is printed when it fails.
 struct Run {
     bench: Bench,
     brokers: Vec<Opened>,
     recovers: bool,
     beliefs: Beliefs,
-    /// Something may have failed for a reason.
+    /// Whether a failure may have a legitimate cause.
     is_troubled: bool,
 }
 
@@ -117,7 +117,7 @@ impl Run {
         }
     }
 
-    /// The broker, or a new one in the place of one that is dead.
+    /// The broker, or a new one if it is dead.
     fn broker(&mut self, at: usize) -> &Opened {
         let at = at % self.brokers.len();
         if self.brokers[at].fate.fuse.is_gone() {
@@ -149,7 +149,7 @@ impl Run {
             Step::Restart { at, gracefully, lives_for } => {
                 self.is_troubled |= lives_for.is_some();
                 let at = at % self.brokers.len();
-                // One that is not dead has to end before the next one of an embedded store begins.
+                // A broker that is not dead must end before the next one of an embedded store starts.
                 if *gracefully || self.brokers.len() == 1 || !self.brokers[at].fate.fuse.is_gone() {
                     let drained = timeout(Duration::from_mins(5), self.brokers[at].drain()).await;
                     drained.map_err(|_| "a broker does not stop")?;
@@ -188,14 +188,14 @@ impl Run {
                 return Err(format!("{call:?} failed without a reason: {why}"));
             }
             if call.hangs_up_after.is_some() && calls.iter().any(deletes) {
-                // It may halt a creation at any time.
+                // The request may interrupt a creation at any time.
                 self.is_troubled = true;
             }
         }
         self.beliefs.learn(&answers)
     }
 
-    /// Brings everything to its end without further trouble, and looks whether it is as it should be.
+    /// Completes all operations without further faults, and checks the result.
     async fn settle(&mut self) -> Result<(), String> {
         for at in 0..self.brokers.len() {
             self.broker(at);
@@ -204,7 +204,7 @@ impl Run {
             self.replace(at, Fuse::never());
         }
         self.broker(0).fake.clear();
-        // What a broker left that was killed runs out first.
+        // Longer than the lease of a broker that was killed.
         sleep(Duration::from_secs(5)).await;
         self.bench.settle(&self.brokers[0]).await;
         let wrong = self.bench.discrepancies(&self.brokers[0]).await;
@@ -215,7 +215,7 @@ impl Run {
         self.beliefs.check(&self.brokers[0]).await
     }
 
-    /// Everything can be deleted.
+    /// Checks that everything can be deleted.
     async fn clear(&mut self) -> Result<(), String> {
         self.settle().await?;
         for on in ["i", "j"] {
@@ -234,7 +234,7 @@ impl Run {
     }
 }
 
-/// The plan of the instance, as the platform knows it.
+/// The instance's plan, as the platform knows it.
 async fn plan(broker: &Opened, on: &'static str) -> String {
     let found = broker.0.records.instance(&on.into()).await.ok().flatten();
     found.map_or_else(|| "prompt".to_owned(), |found| found.spec.plan_id.as_str().to_owned())

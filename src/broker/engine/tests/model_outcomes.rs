@@ -1,4 +1,4 @@
-//! What a platform may believe after the answers it got: which instances and bindings may be there, and how.
+//! What a platform may conclude from the answers it got: which instances and bindings may exist, and in which state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,19 +9,19 @@ use super::{
 };
 use crate::osb::OperationState;
 
-/// What a platform got.
+/// The answer that a platform got.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
-    /// Done, now or before, with a binding's password.
+    /// Done, now or earlier, with a binding's password.
     Done(Option<String>),
     Accepted(String),
-    /// 4xx: nothing was done.
+    /// 4xx: nothing was changed.
     Refused,
     /// 5xx
     Failed(String),
     /// The broker was killed.
     Lost,
-    /// The platform did not wait; it may happen later.
+    /// The platform did not wait; the operation may happen later.
     HungUp,
 }
 
@@ -30,7 +30,7 @@ type Shape = (String, u64);
 
 #[derive(Clone, Debug)]
 struct Instance {
-    /// `None` when it is not there, or not in full.
+    /// The possible states; `None` means absent or incomplete.
     may_be: BTreeSet<Option<Shape>>,
 }
 
@@ -44,7 +44,7 @@ impl Default for Instance {
 struct Login {
     may_be_gone: bool,
     may_be_there: bool,
-    /// As it was answered, unless it may be another by now.
+    /// The password in the answer, unless another one may be valid by now.
     password: Option<String>,
 }
 
@@ -54,7 +54,7 @@ impl Default for Login {
     }
 }
 
-/// An operation that was accepted, and how many requests there had been for its instance.
+/// An accepted operation, and the number of requests for its instance so far.
 struct Polled {
     on: &'static str,
     ask: Ask,
@@ -63,15 +63,15 @@ struct Polled {
     before: BTreeSet<Option<Shape>>,
 }
 
-/// See the module.
+/// What the platform may conclude.
 #[derive(Default)]
 pub(super) struct Beliefs {
     instances: BTreeMap<&'static str, Instance>,
     logins: BTreeMap<(&'static str, &'static str), Login>,
     polled: Vec<Polled>,
-    /// Requests that were not refused, by instance.
+    /// The number of requests that were not rejected, by instance.
     numbers: BTreeMap<&'static str, usize>,
-    /// Requests that nobody waited for.
+    /// Requests for which nobody waited.
     later: Vec<Call>,
 }
 
@@ -80,14 +80,14 @@ fn changed(from: &Shape, plan: Option<&str>, size: Option<u64>) -> Shape {
 }
 
 impl Beliefs {
-    /// Takes the answers to requests in that were sent at the same time.
+    /// Takes into account the answers to concurrent requests.
     pub(super) fn learn(&mut self, answers: &[(Call, Answer)]) -> Result<(), String> {
         let answers: Vec<_> =
             answers.iter().filter(|(_, answer)| !matches!(answer, Answer::Refused)).collect();
         for (call, answer) in &answers {
             let number = self.numbers.entry(call.on).or_default();
             *number += 1;
-            // Of several, the last one is not known.
+            // Of several concurrent operations, the last one is unknown.
             if let Answer::Accepted(operation) = answer
                 && answers.len() == 1
             {
@@ -103,7 +103,7 @@ impl Beliefs {
         if is_alone && let [(call, answer)] = answers.as_slice() {
             match answer {
                 Answer::Done(password) => self.is_done(call, password.as_deref())?,
-                // Nothing of a failed update remains.
+                // A failed update leaves no change.
                 Answer::Failed(_) if matches!(call.ask, Ask::Update { .. }) => {}
                 _ => self.may_be_done(call),
             }
@@ -123,7 +123,7 @@ impl Beliefs {
         Ok(())
     }
 
-    /// Equal requests for a binding at the same time are answered alike, unless it is deleted between them.
+    /// Equal concurrent requests for a binding get equal answers, unless the binding is deleted between them.
     fn same_passwords(&self, answers: &[&(Call, Answer)]) -> Result<(), String> {
         let mut passwords: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for (call, answer) in answers {
@@ -206,7 +206,7 @@ impl Beliefs {
         }
     }
 
-    /// Compares with what is there after everything came to its end, which is believed from now on.
+    /// Compares the expectations with the actual state after all operations have ended, then adopts the actual state.
     pub(super) async fn check(&mut self, broker: &Opened) -> Result<(), String> {
         for (on, instance) in &mut self.instances {
             let found = broker.instance(&(*on).into()).await.ok();
@@ -240,7 +240,7 @@ impl Beliefs {
         Ok(())
     }
 
-    /// The last operation ended as it is told.
+    /// Checks the outcome that polling reports for an operation.
     async fn check_polled(&self, broker: &Opened, polled: &Polled) -> Result<(), String> {
         let Polled { on, ask, operation, before, .. } = polled;
         let (instance, named) = (InstanceId::from(*on), Some(operation.as_str()));

@@ -1,4 +1,5 @@
-//! A provider that is watched: whether the engine keeps its promises to providers, and where a broker was killed.
+//! A provider that observes its calls: whether the engine keeps its promises to providers, and where a broker was
+//! killed.
 
 use std::{
     sync::{Arc, Mutex},
@@ -18,14 +19,14 @@ use crate::{
     osb::{BindingId, InstanceId, PlanId},
 };
 
-/// What was seen of all brokers of a test. Cloning shares it.
+/// Observations of all brokers of a test. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Witness(Arc<Mutex<Seen>>);
 
 #[derive(Default)]
 struct Seen {
     next: usize,
-    /// When calls began, and on which instance.
+    /// The start of each call, with its instance.
     begun: Vec<(Instant, InstanceId)>,
     most_at_once: usize,
     under_way: Vec<(usize, InstanceId, Fuse, &'static str)>,
@@ -37,12 +38,12 @@ impl Witness {
         self.0.lock().unwrap().complaints.clone()
     }
 
-    /// When calls began, and on which instance.
+    /// The start of each call, with its instance.
     pub(super) fn begun(&self) -> Vec<(Instant, InstanceId)> {
         self.0.lock().unwrap().begun.clone()
     }
 
-    /// How many calls were under way at once.
+    /// The maximum number of concurrent calls.
     pub(super) fn most_at_once(&self) -> usize {
         self.0.lock().unwrap().most_at_once
     }
@@ -67,7 +68,7 @@ impl Witness {
     }
 }
 
-/// Ends a call, also when it is dropped.
+/// Records the end of a call, even when the call is dropped.
 struct Leaving(Witness, usize);
 
 impl Drop for Leaving {
@@ -76,12 +77,12 @@ impl Drop for Leaving {
     }
 }
 
-/// See the module.
+/// A provider with observed calls.
 pub(super) struct Watched {
     pub(super) fake: Fake,
     pub(super) fate: Fate,
     pub(super) witness: Witness,
-    /// How long each call takes.
+    /// The duration of each call.
     pub(super) latency: Duration,
     pub(super) limits: BackendLimits,
 }

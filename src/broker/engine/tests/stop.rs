@@ -1,4 +1,4 @@
-//! A broker that stops: what somebody waits for ends, the rest is left to the next one, at once.
+//! A broker that stops: operations with a waiting request complete; the next broker resumes the rest at once.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn what_is_polled_is_left_to_the_next_broker_at_once(
     assert!(next.instance(&i()).await.is_ok());
 }
 
-/// A call that ends within the time it is given counts, so that it is not made again.
+/// The result of a call that ends within the grace period counts, so that the call is not repeated.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_ends_in_time_is_not_repeated() {
     let bench = Bench::shared(LEASE).with_latency(Duration::from_millis(500));

@@ -1,4 +1,4 @@
-//! Stores that do not write: requests fail with the reason, and nothing is left that a delete does not find.
+//! Stores that reject writes: requests fail with the cause, and leave nothing that a delete does not find.
 
 use std::sync::atomic::Ordering;
 
@@ -42,7 +42,7 @@ async fn nothing_is_touched_that_cannot_be_recorded() {
     assert!(bench.world().is_empty());
 }
 
-/// The disk is full at the n-th write of each operation, for a while.
+/// Makes the disk full at the n-th write of each operation, for a while.
 async fn full(broker: &Opened, writes_before: usize, during: impl AsyncFnOnce(Opened)) {
     broker.fate.refused_after.store(writes_before, Ordering::SeqCst);
     broker.fate.refused.store(2, Ordering::SeqCst);
@@ -76,7 +76,7 @@ async fn a_disk_that_fills_up_in_the_middle_leaves_what_a_delete_finds() {
     }
 }
 
-/// Passwords, and what users send and who they are, which may be as secret.
+/// Passwords, and the identities and parameters that users send, which may be as secret.
 #[tokio::test]
 async fn nothing_secret_lies_in_clear_in_the_file() {
     let bench = Bench::in_file();
@@ -108,7 +108,7 @@ async fn nothing_secret_lies_in_clear_in_the_file() {
     assert!(seen > 0, "the store's files were not looked at");
 }
 
-/// Neither the instance nor its other bindings are to be kept because of it.
+/// A record that cannot be decrypted must not keep the instance and its other bindings.
 #[tokio::test]
 async fn a_binding_whose_record_does_not_open_goes_with_its_instance() {
     let bench = Bench::in_memory();

@@ -1,4 +1,4 @@
-//! Changes that fail, and those that meet others.
+//! Updates that fail, and updates that conflict with other operations.
 
 use rstest::rstest;
 use serde_json::json;
@@ -43,7 +43,7 @@ async fn a_failed_update_leaves_everything_as_it_was(
     assert_eq!((last.state, last.instance_usable), (OperationState::Failed, Some(true)));
 }
 
-/// An answer 500 would say that nothing was changed.
+/// A 500 would mean that nothing was changed.
 #[tokio::test(start_paused = true)]
 async fn an_outage_at_the_end_of_a_polled_update_is_no_refusal() {
     let bench = Bench::in_memory();
@@ -62,7 +62,7 @@ async fn an_outage_at_the_end_of_a_polled_update_is_no_refusal() {
     assert!(matches!(answer, Ok(Status::Accepted(_))), "{answer:?}, but the change was made");
 }
 
-/// spec.md, "Blocking Operations" and the 202 of an update that is repeated.
+/// spec.md, "Blocking Operations", and the 202 of a repeated update.
 #[tokio::test(start_paused = true)]
 async fn a_polled_update_that_is_taken_back_is_still_the_one_to_poll() {
     let bench = Bench::in_memory();
@@ -86,7 +86,7 @@ async fn a_polled_update_that_is_taken_back_is_still_the_one_to_poll() {
 async fn who_waits_for_an_update_that_was_cut_off_is_not_told_to_poll() {
     let bench = Bench::in_memory();
     bench.open().provision(waits(), "prompt").await.unwrap();
-    // Lease and intent are recorded, then it is killed.
+    // The broker is killed after the lease and the intent are recorded.
     let _ = bench.open_until(Fuse::after(4)).update(polls(), json!({"parameters": {"size": 2}})).await;
     let broker = bench.open();
     assert_eq!(broker.state().await, Some(State::Updating));

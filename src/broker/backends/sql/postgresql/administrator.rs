@@ -1,4 +1,4 @@
-//! The administrator's own account: whether it may do what is needed, which roles it can change, and its password.
+//! The administrator's account: its rights, the roles that it can change, and its password.
 
 use secrecy::SecretString;
 
@@ -43,7 +43,7 @@ impl Databases {
         Ok(engine)
     }
 
-    /// Says so when clients can take all connections, those of the administrator included.
+    /// Logs when the server reserves no connection for the administrator, so that clients can use up all of them.
     async fn look_for_reserve(&self, session: &Session) -> Result<(), SqlError> {
         let Some(query) = session.dialect().has_reserve() else { return Ok(()) };
         let rows = session.rows("look for reserved connections", query, &[]).await?;
@@ -65,7 +65,7 @@ impl Databases {
         Ok(())
     }
 
-    /// A service has the engine that it is called after; only PostgreSQL can stand in for CockroachDB.
+    /// A service must run on the engine that it is named after; only PostgreSQL may stand in for CockroachDB.
     fn check_kinds(&self, engine: Engine) -> Result<(), SqlError> {
         let wants_postgresql = self.plans.all().any(|(kind, _)| *kind == ServiceKind::PostgreSql);
         if wants_postgresql && matches!(engine, Engine::CockroachDb { .. }) {
@@ -75,14 +75,14 @@ impl Databases {
     }
 
     /// # Errors
-    /// When nothing can be made on this version. What was made there earlier can be removed.
+    /// When this version of the engine supports no new resources. Existing ones can still be removed.
     pub(super) fn must_be_recent(engine: Engine) -> Result<(), SqlError> {
         engine
             .too_old()
             .map_or(Ok(()), |oldest| Err(Problem::TooOld { found: engine.to_string(), oldest }.into()))
     }
 
-    /// Takes the roles of the installation that the administrator cannot change yet, and answers how many these were.
+    /// Takes ADMIN OPTION on the installation's roles that the administrator cannot change yet; returns their number.
     pub(super) async fn take_roles(&self, with_retained: bool) -> Result<usize, SqlError> {
         let session = self.server.session().await?;
         let among = if with_retained { [self.marker.as_str(), RETAINED] } else { [self.marker.as_str(); 2] };
@@ -90,8 +90,8 @@ impl Databases {
         Ok(taken)
     }
 
-    /// After an upgrade to PostgreSQL 16, a restore, or a change of the administrator's name it may have ADMIN OPTION on
-    /// none of them, and from 16 on only somebody who has this option can give it.
+    /// After an upgrade to PostgreSQL 16, a restore, or a rename of the administrator, the administrator may have
+    /// ADMIN OPTION on none of the roles; since version 16 only a role with this option can grant it.
     async fn take_roles_in(&self, session: &Session, among: &[&str]) -> Result<usize, SqlError> {
         let dialect = session.dialect();
         let Some(query) = dialect.unheld_roles(among) else { return Ok(0) };

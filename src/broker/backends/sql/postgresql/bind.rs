@@ -1,4 +1,4 @@
-//! Making logins, and the groups that give them their rights.
+//! Creating logins, and the groups that give them their rights.
 
 use tokio_postgres::error::SqlState;
 
@@ -74,7 +74,8 @@ impl Databases {
             Ownership::Ours => session.run([dialect.renew_login(wanted)]).await?,
         }
         session.run(dialect.equip_login(wanted, names)).await?;
-        // What this login grants to others is in the way of dropping them, and only one who may act for it takes it back.
+        // Grants that this login made to other roles prevent these from being dropped, and only a member of the login
+        // can revoke them.
         session.run([dialect.act_for(&login, self.admin())]).await?;
         self.share(&session, &login, access, names).await?;
         let place = credentials::Place {
@@ -94,7 +95,7 @@ impl Databases {
         })
     }
 
-    /// Makes a group with its rights, unless it is there with all of them.
+    /// Creates a group with its rights, unless it exists with all of them.
     async fn ensure_group(
         &self,
         session: &Session,
@@ -125,7 +126,7 @@ impl Databases {
             logins.into_iter().chain([names.owner.to_owned()]).collect()
         };
         let inside = self.enter(session, names.database, names.owner).await?;
-        // First what is to come, then what is there: nothing is made in between that is missed.
+        // Share future objects before existing ones, so that nothing created in between is missed.
         for maker in makers {
             inside.run(dialect.share(&maker, role, access)).await?;
         }
@@ -135,7 +136,7 @@ impl Databases {
         session.run([dialect.admit(names.database, role)]).await
     }
 
-    /// Lets a group use what is in a schema; what is not the instance's there, it leaves alone.
+    /// Lets a group use the contents of a schema, except what does not belong to the instance.
     async fn open_schema(
         &self,
         inside: &Session,
@@ -158,7 +159,7 @@ impl Databases {
 }
 
 /// # Errors
-/// When a plan limits connections on an engine that has no such limit.
+/// When a plan limits connections on an engine without such a limit.
 pub(super) fn must_limit(engine: Engine, plan: &DatabasePlan) -> Result<(), SqlError> {
     match plan.max_connections_per_binding {
         Some(ConnectionLimit::AtMost(_)) if !engine.dialect().limits_connections() => {

@@ -1,6 +1,6 @@
-//! Client certificates for logins: the common name is the login's (PostgreSQL's `cert` authentication, auth-cert;
-//! CockroachDB's client certificates). Another one for the same login does not revoke the first: who is not to log in
-//! any more is locked out on the server.
+//! Client certificates for logins. The common name is the login's name (PostgreSQL's `cert` authentication, auth-cert;
+//! CockroachDB's client certificates). A new certificate does not revoke an earlier one of the same login: the server
+//! must lock the login out.
 
 use std::path::{Path, PathBuf};
 
@@ -14,10 +14,10 @@ use x509_parser::time::ASN1Time;
 use super::super::parameters::Expiry;
 use crate::broker::backends::sql::settings::ClientCa;
 
-/// Clocks differ; a certificate is good from so many seconds before the server's time.
+/// Certificates are valid from this many seconds before the server's time, because clocks differ.
 const CLOCKS_DIFFER: i64 = 300;
 
-/// A certificate that cannot be made.
+/// Why a certificate could not be created.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CertificateError {
     #[error(
@@ -40,7 +40,7 @@ pub(super) struct Issued {
     pub(super) key: SecretString,
 }
 
-/// Makes a key and a certificate for it.
+/// Creates a key and a certificate for it.
 pub(super) async fn issue(ca: &ClientCa, login: &str, expiry: Expiry) -> Result<Issued, CertificateError> {
     let key = read(&ca.key_file).await?;
     let key = KeyPair::from_pem(&key).map_err(|error| bad(&ca.key_file, &error))?;

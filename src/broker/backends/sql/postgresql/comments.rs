@@ -1,6 +1,6 @@
-//! The comment on each database, which tells people whose it is. Every login of the server can read the comments of all
-//! databases, so a comment holds the digest of the instance's id, never the id. Earlier versions wrote the id: those comments
-//! are replaced.
+//! The comment on each database, which tells human readers who owns the database. Every login of the server can read
+//! the comments of all databases, so a comment contains the digest of the instance's id, never the id. Comments of
+//! earlier versions, which contain the id, are replaced.
 
 use std::sync::atomic::Ordering;
 
@@ -18,7 +18,8 @@ impl Databases {
         format!("bindery installation={} instance", self.installation)
     }
 
-    /// Replaces the comments that hold an id, once per start. A comment that cannot be replaced stops nothing else.
+    /// Replaces comments that contain an id, once per start. A comment that cannot be replaced does not block anything
+    /// else.
     pub(super) async fn hide_ids(&self) -> Result<(), SqlError> {
         if self.ids_are_hidden.load(Ordering::Relaxed) {
             return Ok(());

@@ -1,4 +1,5 @@
-//! Whether a server has what the records say: databases and roles are dropped, renamed and restored by administrators, too.
+//! Checks whether a server still has what the records say: administrators drop, rename and restore databases and
+//! roles, too.
 
 use tokio_postgres::types::Type;
 
@@ -14,21 +15,21 @@ use crate::broker::{
     config::Kinds,
 };
 
-/// What is on the server in place of a database of ours.
+/// What the server has under the name of an instance's database.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// The database, with its owner.
+    /// The instance's database, with its owner role.
     Ours,
-    /// No such database.
+    /// No database.
     Nothing,
-    /// A database of that name that belongs to another role.
+    /// A database that belongs to another role.
     OfOther(String),
     /// A database whose owner does not carry the installation's mark.
     Unmarked,
 }
 
 impl Databases {
-    /// What there is of an instance's database.
+    /// Looks for an instance's database.
     pub(super) async fn find(&self, session: &Session, database: &str) -> Result<Found, SqlError> {
         let owner = naming::owner(database);
         Ok(match database_owner(session, database).await? {
@@ -44,8 +45,8 @@ impl Databases {
         })
     }
 
-    /// Whether an instance, and a binding of it, is there. A login that is gets the limit of its plan, which may be another
-    /// one now.
+    /// Checks that an instance, and optionally a binding of it, exists. Applies the plan's connection limit to an
+    /// existing login, because the plan may have changed.
     pub(super) async fn confirm_once(
         &self,
         instance: &InstanceSpec,
@@ -69,7 +70,7 @@ impl Databases {
     }
 
     /// # Errors
-    /// When an instance's database is gone, or belongs to somebody else.
+    /// When an instance's database is missing or belongs to another owner.
     pub(super) async fn must_be_there(
         &self,
         session: &Session,
@@ -111,7 +112,7 @@ impl Databases {
     }
 }
 
-/// What is wrong with it, and the remedy.
+/// The problem and the remedy.
 fn problem(found: &Found, database: &str, owner: &str, marker: &str) -> Option<String> {
     match found {
         Found::Ours => None,
@@ -130,7 +131,7 @@ fn problem(found: &Found, database: &str, owner: &str, marker: &str) -> Option<S
     }
 }
 
-/// Whether a login is locked before its time.
+/// Whether a login is locked although it has not expired.
 async fn is_locked(session: &Session, login: &str) -> Result<bool, SqlError> {
     let sql = "SELECT NOT rolcanlogin AND (rolvaliduntil IS NULL OR rolvaliduntil > now()) FROM pg_catalog.pg_roles \
         WHERE rolname::text = $1";

@@ -1,4 +1,4 @@
-//! Connections to a server as its administrator: logging in, timeouts and running statements. The password is read anew for each
+//! Administrator connections to a server: login, timeouts and statements. The password is read again for each
 //! connection.
 
 use std::{
@@ -30,13 +30,13 @@ use super::{
 use crate::broker::{config::SslMode, tls};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Reading the catalog takes no longer, or something is wrong.
+/// Catalog queries that take longer have a problem.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// The server's own timeout comes first, so that its answer tells what was cancelled.
+/// Longer than the server's own timeout, so that the server reports what it cancelled.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(365);
-/// What is sent is acknowledged by then, whatever the server does with it.
+/// If the peer does not acknowledge data within this time, the connection is broken.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(35);
-/// Before gateways and firewalls forget a connection on which nothing happens.
+/// Shorter than the time after which gateways and firewalls drop an idle connection.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 3;
@@ -45,22 +45,22 @@ const KEEPALIVE_RETRIES: u32 = 3;
 pub(super) struct Session {
     client: Client,
     engine: Engine,
-    /// How many statements were sent and not answered.
+    /// The number of statements without an answer.
     unanswered: AtomicUsize,
-    /// Whether a pooler stands between.
+    /// Whether the connection goes through a pooler.
     is_pooled: bool,
-    /// Its place among those that may be open.
+    /// Counts this session towards the limit on open sessions.
     permit: Option<OwnedSemaphorePermit>,
 }
 
-/// A connection that was let in, and the version of `CockroachDB` that the server announced by itself.
+/// An authenticated connection, and the version that a `CockroachDB` server announces by itself.
 struct Dialed {
     client: Client,
     announced: Option<String>,
 }
 
 impl Session {
-    /// Opens a session; the engine may be known from another one.
+    /// Opens a session. The engine may be known from another session.
     pub(super) async fn open(
         server: &ServerSettings,
         database: &str,
@@ -115,13 +115,13 @@ impl Session {
         self.client.is_closed()
     }
 
-    /// Whether it can be used by others: it is open, and waits for no answer that was given up. What a pooler does with a
-    /// session may change at any time, and a session that is kept keeps a connection of the pool.
+    /// Whether the session can be reused: it is open and has no abandoned statement. Sessions through a pooler are not
+    /// reused: the pooler may change them at any time, and an idle one would occupy a connection of the pool.
     pub(super) fn is_usable(&self) -> bool {
         !self.is_pooled && !self.is_closed() && self.unanswered.load(Ordering::Relaxed) == 0
     }
 
-    /// Waits for an answer. One that does not come in time, or is not waited for any more, leaves the session unusable.
+    /// Waits for an answer. After a timeout or cancellation the session is unusable.
     async fn answer<T>(
         &self,
         within: Duration,
@@ -134,8 +134,8 @@ impl Session {
         Ok(answer)
     }
 
-    /// Runs statements one after the other, each its own transaction: neither engine makes or drops databases inside one,
-    /// and CockroachDB ends one before every change of the schema.
+    /// Runs statements one after the other, each in its own transaction: neither engine creates or drops databases
+    /// inside a transaction, and CockroachDB commits before every schema change.
     pub(super) async fn run(&self, statements: impl IntoIterator<Item = Statement>) -> Result<(), SqlError> {
         for Statement { sql, does, done_already } in statements {
             match self.answer(ANSWER_TIMEOUT, does, self.client.batch_execute(&sql)).await? {
@@ -147,7 +147,7 @@ impl Session {
         Ok(())
     }
 
-    /// The rows of a query that only reads.
+    /// The rows of a read-only query.
     pub(super) async fn rows(
         &self,
         does: &'static str,
@@ -164,11 +164,11 @@ impl Session {
     }
 }
 
-/// Settings that keep a session from starting or from working, each with the first PostgreSQL version that knows it. The
-/// owner of a database can give all of them other values there. The remaining settings of the owner are taken back by the
-/// first statements of the session ([`start`]).
+/// Settings that can prevent a session from starting or working, each with the first PostgreSQL version that knows it.
+/// The owner of a database can change all of them there. The first statements of the session reset the owner's other
+/// settings ([`start`]).
 const AT_START: [(&str, &str, u32); 10] = [
-    // A library that does not exist ends the session.
+    // A library that does not exist would end the session.
     ("local_preload_libraries", "", 0),
     ("role", "none", 0),
     ("lock_timeout", "3s", 0),
@@ -214,7 +214,7 @@ where
     S: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
 {
     let announced = connection.parameter("crdb_version").map(ToOwned::to_owned);
-    // Ends when the client is dropped, or with an error that the client reports at its next use.
+    // The task ends when the client is dropped, or with an error that the client reports at its next use.
     tokio::spawn(connection);
     Dialed { client, announced }
 }
@@ -224,13 +224,13 @@ async fn text(client: &Client, sql: &str) -> Result<String, ConnectError> {
     Ok(rows.first().map(|row| row.get(0)).unwrap_or_default())
 }
 
-/// How to connect, but for the password and TLS.
+/// The connection settings except the password and TLS.
 ///
-/// The owner of a database sets defaults for sessions in it, those of the administrator included (ALTER DATABASE … SET).
-/// Start-up options win over these defaults (runtime-config: "Parameter Interaction via the Configuration File";
-/// CockroachDB, connection-parameters: "Supported options parameters"), so they keep a time limit of a tenant from
-/// ending the session before [`start`] sets everything by SQL. Poolers drop or refuse options: `signature` is only
-/// found on a connection that leads to the server itself.
+/// The owner of a database can set defaults for all sessions in it, including the administrator's (ALTER DATABASE …
+/// SET). Start-up options override these defaults (runtime-config: "Parameter Interaction via the Configuration File";
+/// CockroachDB, connection-parameters: "Supported options parameters"), so that a tenant's timeout cannot end the
+/// session before [`start`] sets everything by SQL. Poolers drop or reject options: `signature` only arrives on a
+/// direct connection to the server.
 fn settings(
     server: &ServerSettings,
     database: &str,
@@ -254,11 +254,11 @@ fn settings(
         "-c statement_timeout={} -c search_path=pg_catalog -c {signature}",
         CHANGE_TIMEOUT.as_millis()
     );
-    // In the maintenance database only an administrator of the server says so.
+    // Only an administrator of the server can set defaults for the maintenance database.
     if database != server.database {
         options.push_str(" -c default_transaction_read_only=off");
     }
-    // A server refuses settings that it does not know. The first session, before the engine is known, is in the
+    // A server rejects settings that it does not know. The first session, which detects the engine, is in the
     // maintenance database, which no user owns.
     if let Some(Engine::PostgreSql { major }) = known {
         for (name, value, _) in AT_START.into_iter().filter(|(.., since)| *since <= major) {

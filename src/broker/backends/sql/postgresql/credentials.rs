@@ -1,7 +1,7 @@
-//! A binding's credentials. Those of `cockroachdb` are the seven keys that the CockroachDB broker of seed 002 gives
-//! (cockroachdb/pcf-crdb-service-broker at 90b9186, `broker.go`), with a `jdbcURL` that JDBC understands; other services
-//! add the well-known keys of the Service Binding specification ("Well-known Secret Entries") and the server's CA. What a
-//! plan asks for beyond, TLS that verifies or a client certificate, comes as files.
+//! A binding's credentials. Those of `cockroachdb` are the seven keys of the CockroachDB broker of seed 002
+//! (cockroachdb/pcf-crdb-service-broker at 90b9186, `broker.go`), with a `jdbcURL` that works with JDBC; other
+//! services add the well-known keys of the Service Binding specification ("Well-known Secret Entries") and the
+//! server's CA. A plan with TLS verification or client certificates adds files.
 
 use std::path::Path;
 
@@ -25,10 +25,10 @@ use crate::{
     osb::{Credentials, Object},
 };
 
-/// What a path in a URL is written with; all else is quoted.
+/// Every character outside of this set is percent-encoded in the path of a URL.
 const IN_PATH: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_');
 
-/// What a login logs in with.
+/// What a login authenticates with.
 pub(super) enum Credential {
     Password(SecretString),
     Certificate {
@@ -40,7 +40,7 @@ pub(super) enum Credential {
 }
 
 impl Credential {
-    /// A new one for a login.
+    /// Creates a credential for a login.
     pub(super) async fn new(
         kind: CredentialKind,
         login: &str,
@@ -57,7 +57,8 @@ impl Credential {
         })
     }
 
-    /// What the server stores instead of the password (RFC 5803), made here so that no statement carries the password.
+    /// The password's SCRAM verifier (RFC 5803), which the server stores; computed here so that no statement contains
+    /// the password.
     pub(super) fn verifier(&self) -> Option<String> {
         match self {
             Self::Password(password) => Some(verifier(password)),
@@ -71,21 +72,21 @@ pub(super) fn verifier(password: &SecretString) -> String {
     postgres_protocol::password::scram_sha_256(password.expose_secret().as_bytes())
 }
 
-/// Where a login leads to, and how.
+/// Where and how a login connects.
 pub(super) struct Place<'a> {
     pub(super) server: &'a ServerSettings,
     pub(super) kind: ServiceKind,
     pub(super) sslmode: SslMode,
     pub(super) database: &'a str,
-    /// Where applications find the keys as files.
+    /// The folder where applications find the credentials as files.
     pub(super) mounted_at: Option<String>,
 }
 
 impl Place<'_> {
-    /// The credentials as an application gets them.
+    /// The credentials of an application.
     ///
     /// # Errors
-    /// When the CA's file cannot be read.
+    /// When the CA file cannot be read.
     pub(super) async fn credentials(
         &self,
         login: &str,
@@ -98,8 +99,8 @@ impl Place<'_> {
         Ok(self.keys(login, credential, ca).into())
     }
 
-    /// Whether applications get the server's CA: if the plan says that they verify the server, and for other services than
-    /// `cockroachdb`, whose keys are those of the seed, also if they can choose to.
+    /// Whether applications get the server's CA: if the plan verifies the server; and, for services other than
+    /// `cockroachdb` (whose keys are fixed by the seed), also if applications can choose to verify.
     fn gives_ca(&self) -> bool {
         self.sslmode.verifies() || (self.kind != ServiceKind::CockroachDb && self.sslmode != SslMode::Disable)
     }
@@ -111,7 +112,7 @@ impl Place<'_> {
         let tls = self.tls(credential, ca.is_some());
         let (password, for_java) = match credential {
             Credential::Password(password) => (Some(password.expose_secret()), ""),
-            // pgjdbc reads PEM since 42.7.9, and takes the key for one of RSA unless told.
+            // pgjdbc reads PEM since 42.7.9, and assumes an RSA key by default.
             Credential::Certificate { .. } => (None, "&pemKeyAlgorithm=EC"),
         };
         let with = |before: &str| password.map_or_else(String::new, |password| format!("{before}{password}"));
@@ -144,12 +145,12 @@ impl Place<'_> {
         keys.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect()
     }
 
-    /// The parameters of a URL (libpq-connect, "Parameter Key Words"; pgjdbc has the same names for them).
+    /// The TLS parameters of a URL (libpq-connect, "Parameter Key Words"; pgjdbc has the same names).
     fn tls(&self, credential: &Credential, has_ca: bool) -> String {
         let mut parameters = format!("sslmode={}", self.sslmode);
         let Some(folder) = &self.mounted_at else { return parameters };
         let mut files = Vec::new();
-        // With `require` libpq and others would verify the server, too.
+        // With `require` and a CA, libpq and other clients would verify the server, too.
         if has_ca && self.sslmode.verifies() {
             files.push(("sslrootcert", "ca.crt"));
         }

@@ -1,5 +1,5 @@
-//! What depends on a role, so that the server does not drop it: objects by name, with the statement that ends it. The server
-//! itself names only those in the session's database.
+//! What depends on a role and prevents its removal: each object by name, with the statement that removes the
+//! dependency. The server itself names only objects in the session's database.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use tokio_postgres::Row;
 
 use super::quote::identifier;
 
-/// Something that depends on a role, so that the role cannot be dropped.
+/// A dependency that prevents a role from being dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Dependent {
     pub(super) database: String,
-    /// What and how, and the statement that ends it; none if the administrator may not look.
+    /// The object and its dependency, and the statement that removes it; `None` if the administrator may not look.
     pub(super) object: Option<(String, String)>,
 }
 
@@ -38,7 +38,7 @@ impl Dependent {
     }
 }
 
-/// sql-revoke: what it calls a kind of object that `pg_identify_object` calls otherwise.
+/// sql-revoke: the keyword for a kind of object, where it differs from the name in `pg_identify_object`.
 pub(super) fn revoke(privileges: &str, kind: &str, identity: &str, role: &str) -> String {
     let kind = match kind {
         "view" | "materialized view" | "foreign table" => "TABLE".to_owned(),
@@ -49,7 +49,7 @@ pub(super) fn revoke(privileges: &str, kind: &str, identity: &str, role: &str) -
     format!("REVOKE {privileges} ON {kind} {identity} FROM {}", identifier(role))
 }
 
-/// What depends on a role, with the remedies.
+/// The dependencies of a role, with the remedies.
 #[derive(Debug)]
 pub(super) struct Dependents(Vec<Dependent>);
 

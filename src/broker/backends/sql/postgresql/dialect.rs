@@ -1,5 +1,5 @@
-//! What differs between the engines: every statement that changes something, as data. Nothing here does IO, so a test
-//! reads the statements that a server would get.
+//! The statements that differ between the engines, as data: every statement that changes something. Nothing here does
+//! IO, so that tests can compare statements.
 
 mod access;
 mod cockroachdb;
@@ -25,81 +25,80 @@ pub(super) use self::{
 
 use self::statement::altered_as;
 
-/// What [`Dialect::retain`] does first.
+/// The description of the first statement of [`Dialect::retain`].
 pub(super) const MARK_RETAINED: &str = "mark what is retained";
 
-/// The statements of one engine. `admin` is the role that bindery is logged in as.
+/// The statements of one engine. `admin` is the role that bindery logs in as.
 pub(super) trait Dialect: Send + Sync {
-    /// Whether a role is made and marked in one statement. If not, a kill can leave a role of ours that is a member of
-    /// nothing, and such a role has to be taken for ours.
+    /// Whether one statement creates and marks a role. If not, a kill can leave a role of bindery's without any
+    /// membership, so that a role without one must count as bindery's.
     fn marks_at_creation(&self) -> bool;
 
-    /// Makes the installation's marker role, if need be.
+    /// Creates the installation's marker role, if it does not exist.
     fn create_marker(&self, marker: &str) -> Statement;
 
-    /// Makes a role that cannot log in, marked: the marker is its member.
+    /// Creates a marked role that cannot log in: the marker is its member.
     fn create_group(&self, role: &str, marker: &str) -> Vec<Statement>;
 
-    /// Makes the administrator a member of a role, so that it may act for it.
+    /// Makes the administrator a member of a role, so that it can act as the role.
     fn act_for(&self, role: &str, admin: &str) -> Statement {
-        // GRANT of a role is the same everywhere; one that is a member already stays one.
+        // Both engines grant roles with this statement; repeating it has no effect.
         Statement::new("act for the role", format!("GRANT {} TO {}", identifier(role), identifier(admin)))
     }
 
-    /// A query for the roles among those of an installation, and of these names beside, that the administrator cannot
-    /// change or act for, and whether it has ADMIN OPTION on each. The first name is the installation's marker.
+    /// A query for those of an installation's roles, and of the named roles, that the administrator cannot change or
+    /// act as, with whether it has ADMIN OPTION on each. The first name is the installation's marker.
     fn unheld_roles(&self, _roles: &[&str]) -> Option<String> {
         None
     }
 
-    /// Whether the administrator can take ADMIN OPTION on such roles by itself.
+    /// Whether the administrator can grant itself ADMIN OPTION on such roles.
     fn takes_unheld_roles(&self) -> bool {
         false
     }
 
-    /// What a superuser runs so that an administrator can change the roles of an installation.
+    /// The statements with which a superuser allows an administrator to change the roles of an installation.
     fn hand_over_roles(&self, _marker: &str, _admin: &str) -> Option<String> {
         None
     }
 
-    /// Makes the database.
+    /// Creates the database.
     fn create_database(&self, names: InstanceNames<'_>, origin: Origin<'_>) -> Statement;
 
-    /// Keeps everybody but the owner out, and writes the mark as a comment.
+    /// Revokes all access except the owner's, and writes the mark as a comment.
     fn lock_down(&self, names: InstanceNames<'_>, comment: &str) -> Vec<Statement>;
 
-    /// Makes a login that does not exist yet.
+    /// Creates a login that does not exist yet.
     fn create_login(&self, login: Login<'_>) -> Statement;
 
-    /// Gives an existing login a new password and lets it log in.
+    /// Gives an existing login a new password and allows it to log in.
     fn renew_login(&self, login: Login<'_>) -> Statement;
 
-    /// Changes how many connections a login may have open; `None` where the engine has no such limit.
+    /// Changes a login's connection limit; `None` where the engine has no such limit.
     fn limit_connections(&self, _login: &str, _connections: Option<u32>) -> Option<Statement> {
         None
     }
 
-    /// Whether the engine limits how many connections a login may have open.
+    /// Whether the engine limits the connections of a login.
     fn limits_connections(&self) -> bool {
         self.limit_connections("", None).is_some()
     }
 
-    /// Gives a login the rights of its group, and makes an owner's login act as the owner in the instance's database.
+    /// Gives a login the rights of its group. An owner's login acts as the owner in the instance's database.
     fn equip_login(&self, login: Login<'_>, names: InstanceNames<'_>) -> Vec<Statement>;
 
-    /// Lets the members of a group find what is in the schema, and use all that is there: for a session in the instance's
-    /// database.
+    /// Gives the members of a group access to a schema and everything in it; for a session in the instance's database.
     fn open_schema(&self, schema: &str, group: &str, access: Access) -> Vec<Statement> {
         access::open_schema(schema, group, access)
     }
 
-    /// A query for the tables and sequences of a schema that the administrator may act for the owner of, where others' may be
-    /// among them: name, and whether it is a sequence.
+    /// A query for the tables and sequences of a schema whose owner the administrator can act as, on engines where objects of
+    /// others may be among them. Columns: name, whether it is a sequence.
     fn relations(&self, _schema: &str) -> Option<String> {
         None
     }
 
-    /// Lets the members of a group use one of them.
+    /// Gives the members of a group access to a table or sequence.
     fn open_relation(
         &self,
         schema: &str,
@@ -115,41 +114,42 @@ pub(super) trait Dialect: Send + Sync {
         Statement::new("open what is in the schema", sql)
     }
 
-    /// Shares what one role makes from now on with the members of a group: for a session in the instance's database.
+    /// Gives the members of a group access to what a role creates in future; for a session in the instance's database.
     fn share(&self, maker: &str, group: &str, access: Access) -> Vec<Statement> {
         access::share(maker, group, access)
     }
 
-    /// Whether all that a login makes belongs to that login, so that it has to be shared with each group by itself. Otherwise
-    /// it belongs to the owner, unless the login leaves the owner's role.
+    /// Whether a login owns what it creates, so that each login must share its objects with each group. Otherwise the
+    /// owner role owns the objects, unless the login leaves that role.
     fn logins_own(&self) -> bool;
 
-    /// A query for those of the logins `$1` that do not share with a group what they make in the session's database; none
-    /// where each login is told when it is made.
+    /// A query for those of the logins `$1` whose new objects in the session's database are not shared with a group;
+    /// `None` where every login is set up when it is created.
     fn makers_that_keep(&self, _group: &str) -> Option<String> {
         None
     }
 
-    /// Queries for what logins `$1` own in the session's database and a group may not use: schemas; tables and sequences as
-    /// [`Dialect::relations`] tells them, with the schema first.
+    /// Queries for objects of the logins `$1` in the session's database that a group may not use: schemas; and tables
+    /// and sequences, with the columns of [`Dialect::relations`] after the schema.
     fn kept_from(&self, _group: &str) -> Option<(String, String)> {
         None
     }
 
-    /// Lets the members of a group use a schema that a login made under its own name.
+    /// Gives the members of a group access to a schema that a login created under its own name.
     fn open_own_schema(&self, schema: &str, group: &str, access: Access) -> Statement {
         let rights = if access == Access::Owner { "ALL" } else { "USAGE" };
         let sql = format!("GRANT {rights} ON SCHEMA {} TO {}", identifier(schema), identifier(group));
         Statement::new("open the login's schema", sql)
     }
 
-    /// Lets the members of a group into the database. It comes last of what a group gets, so that one that has it has all.
+    /// Allows the members of a group to connect to the database. This is a group's last grant, so a group that has it
+    /// is complete.
     fn admit(&self, database: &str, group: &str) -> Statement {
         let sql = format!("GRANT CONNECT ON DATABASE {} TO {}", identifier(database), identifier(group));
         Statement::new("open the database", sql)
     }
 
-    /// A query for whether a group was let in: the functions of `pg_catalog` are those of either engine.
+    /// A query for whether a group may connect; both engines have these functions of `pg_catalog`.
     fn is_admitted(&self, database: &str, group: &str) -> String {
         format!(
             "SELECT pg_catalog.has_database_privilege({}, {}, 'CONNECT')",
@@ -158,70 +158,70 @@ pub(super) trait Dialect: Send + Sync {
         )
     }
 
-    /// Makes an extension.
+    /// Creates an extension.
     fn create_extension(&self, extension: &str) -> Statement {
-        // sql-createextension. The session's search path names no schema that could be made things in.
+        // sql-createextension. The session's search path contains no schema for new objects.
         let sql = format!("CREATE EXTENSION IF NOT EXISTS {} SCHEMA public", identifier(extension));
         Statement::new("create the extension", sql)
     }
 
-    /// Drops an extension that nothing uses.
+    /// Drops an extension that is not in use.
     fn drop_extension(&self, extension: &str) -> Statement {
         // sql-dropextension.
         Statement::new("drop the extension", format!("DROP EXTENSION IF EXISTS {}", identifier(extension)))
     }
 
-    /// Acts as another role from here on, for a session that is not kept.
+    /// Switches to another role; the session must not be reused.
     fn set_role(&self, role: &str) -> Statement {
         Statement::new("act as the role", format!("SET ROLE {}", identifier(role)))
     }
 
-    /// Acts as the administrator again.
+    /// Switches back to the administrator.
     fn reset_role(&self) -> Statement {
         Statement::new("act as the administrator again", "SET ROLE NONE".to_owned())
     }
 
-    /// A query for what was granted to a role in the session's database by roles that do not own the object, as far as the
-    /// administrator may act for them: type of the object as `pg_identify_object` calls it, its identity, the privileges, the
-    /// grantor.
-    /// Nothing where the administrator revokes for all grantors.
+    /// A query for the grants to a role in the session's database that were made by roles other than the object's
+    /// owner, as far as the administrator can act as the grantor. Columns: the object's type as in
+    /// `pg_identify_object`, its identity, the privileges, the grantor. `None` where the administrator can revoke for
+    /// all grantors.
     fn grants_of_others(&self, _role: &str) -> Option<String> {
         None
     }
 
-    /// Takes back privileges that the current role granted to another one on an object, as the server named it. They are
-    /// listed, since for ALL the server revokes as the owner if the current role is a member of the owner.
+    /// Revokes privileges on an object, named as by the server, that the current role granted to another role. The
+    /// privileges are listed, because for ALL the server would revoke as the owner if the current role is a member of
+    /// the owner.
     fn take_back(&self, (kind, identity): (&str, &str), privileges: &str, role: &str) -> Statement {
         let sql = format!("{} CASCADE", revoke(privileges, kind, identity, role));
         Statement::new("take back what was granted to the role", sql)
     }
 
-    /// A query for what depends on a role in the session's database: type and identity of the object, how it depends
-    /// (`pg_shdepend.deptype`), whether the object belongs to all databases.
+    /// A query for what depends on a role in the session's database. Columns: the object's type and identity, the kind
+    /// of dependency (`pg_shdepend.deptype`), whether the object belongs to all databases.
     fn dependents(&self, _role: &str) -> Option<String> {
         None
     }
 
-    /// A query for prepared transactions that are in the way of something: what they are called, who prepared them,
-    /// their database.
+    /// A query for prepared transactions that block something. Columns: name, role, database.
     fn prepared(&self, _in_way: InWay<'_>) -> Option<String> {
         None
     }
 
-    /// Ends a prepared transaction of the current role in the session's database.
+    /// Rolls back a prepared transaction of the current role in the session's database.
     fn roll_back(&self, gid: &str) -> Statement {
         Statement::new("roll the prepared transaction back", format!("ROLLBACK PREPARED {}", literal(gid)))
     }
 
-    /// Hands an object over.
+    /// Changes the owner of an object.
     fn change_owner(&self, object: &Object, owner: &str) -> Statement {
-        // The server itself wrote kind and identity, quoted.
+        // The server itself returned kind and identity, already quoted.
         let Object { kind, identity } = object;
         let sql = format!("ALTER {} {identity} OWNER TO {}", altered_as(kind), identifier(owner));
         Statement::new("hand over what the template brought along", sql)
     }
 
-    /// Makes a role a member of another one.
+    /// Makes a role a member of another role.
     fn grant_role(&self, role: &str, to: &str) -> Statement {
         let sql = format!("GRANT {} TO {}", identifier(role), identifier(to));
         Statement::new("give the role its rights", sql)
@@ -232,14 +232,14 @@ pub(super) trait Dialect: Send + Sync {
         Statement::new("end the membership", format!("REVOKE {} FROM {}", identifier(role), identifier(from)))
     }
 
-    /// Turns the mark of an earlier release round, which made the role a member of the marker. Statements that are sent
-    /// together are one transaction: the role is never without a mark. Neither engine has a circle of memberships.
+    /// Reverses the mark of an earlier release, in which the role was a member of the marker. Statements that are sent
+    /// together are one transaction, so the role is never unmarked. Neither engine allows circular memberships.
     fn turn_mark(&self, role: &str, marker: &str) -> Statement {
         let (end, mark) = (self.revoke_role(marker, role).sql, self.grant_role(role, marker).sql);
         Statement::new("turn the mark round", format!("{end}; {mark}"))
     }
 
-    /// A query for those who granted a membership.
+    /// A query for the grantors of a membership.
     fn grantors(&self, role: &str, member: &str) -> String {
         format!(
             "SELECT pg_catalog.pg_get_userbyid(m.grantor)::text FROM pg_catalog.pg_auth_members m \
@@ -250,7 +250,7 @@ pub(super) trait Dialect: Send + Sync {
         )
     }
 
-    /// Takes the installation's mark from a role, and puts the one of what is retained in its place.
+    /// Replaces the installation's mark on a role with the mark for retained data.
     fn retain(&self, role: &str, marker: &str) -> Vec<Statement> {
         vec![
             self.create_marker(RETAINED),
@@ -265,24 +265,24 @@ pub(super) trait Dialect: Send + Sync {
         Statement::new("mark the database", sql)
     }
 
-    /// A query for the databases whose comment begins with `$1`, with that comment: the functions of `pg_catalog` are those
-    /// of either engine.
+    /// A query for the databases whose comment begins with `$1`, with the comment; both engines have these functions
+    /// of `pg_catalog`.
     fn comments(&self) -> &'static str {
         "SELECT datname::text, shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database \
          WHERE starts_with(shobj_description(oid, 'pg_database'), $1)"
     }
 
-    /// A query for the logins, members of a group that has `$1` as its mark, that are past their time, and can still log
-    /// in or have sessions.
+    /// A query for expired logins that can still log in or have sessions, among the members of groups with the mark
+    /// `$1`.
     fn expired_logins(&self) -> &'static str;
 
-    /// A query for whether a role is past its time.
+    /// A query for whether a role has expired.
     fn is_expired(&self, role: &str) -> String {
         let role = literal(role);
         format!("SELECT count(*) FROM pg_catalog.pg_roles WHERE rolname = {role} AND rolvaliduntil <= now()")
     }
 
-    /// Takes from everybody what a copy of a template may have brought along, but for finding things.
+    /// Revokes PUBLIC's rights that a copied template may contain, except the right to look objects up.
     fn close_schema(&self, schema: &str) -> Vec<Statement> {
         access::close_schema(schema)
     }
@@ -293,32 +293,32 @@ pub(super) trait Dialect: Send + Sync {
         Statement::new("change the administrator's password", sql)
     }
 
-    /// Undoes what the owner of a database may have set to keep others out of it, or from dropping it.
+    /// Undoes an owner's settings that prevent others from connecting to a database or dropping it.
     fn open_up(&self, _database: &str, _owner: &str) -> Vec<Statement> {
         Vec::new()
     }
 
-    /// Keeps everybody out of a database, and ends the sessions in it.
+    /// Prevents all connections to a database, and ends its sessions.
     fn close_off(&self, _database: &str) -> Vec<Statement> {
         Vec::new()
     }
 
-    /// Keeps a role from logging in again, for good.
+    /// Prevents a role from logging in, for good.
     fn disable_login(&self, role: &str) -> Statement;
 
-    /// Keeps a role from logging in until [`Dialect::resume_login`].
+    /// Prevents a role from logging in until [`Dialect::resume_login`].
     fn suspend_login(&self, role: &str) -> Statement {
         Statement::new("lock the login", format!("ALTER ROLE {} NOLOGIN", identifier(role)))
             .unless(&[SqlState::UNDEFINED_OBJECT])
     }
 
-    /// Lets a role log in again.
+    /// Allows a role to log in again.
     fn resume_login(&self, role: &str) -> Statement {
         Statement::new("unlock the login", format!("ALTER ROLE {} LOGIN", identifier(role)))
             .unless(&[SqlState::UNDEFINED_OBJECT])
     }
 
-    /// Ends the sessions of bindings that keep a role, or what it owns in the session's database, locked.
+    /// Ends sessions of bindings that lock a role, or the role's objects in the session's database.
     fn end_lockers(&self, _role: &str) -> Option<Statement> {
         None
     }
@@ -329,32 +329,32 @@ pub(super) trait Dialect: Send + Sync {
     /// A query for the number of a role's sessions.
     fn count_sessions(&self, role: &str) -> String;
 
-    /// A query for the databases that may hold something which belongs to a role or was granted to it.
+    /// A query for the databases that may contain objects of a role or grants to it.
     fn databases_of(&self, role: &str) -> String;
 
-    /// Queries for the default privileges that keep a role from being dropped; none where dropping what it owns takes them
-    /// along. Rows: role (empty for all roles), type, grantee.
+    /// Queries for the default privileges that prevent a role from being dropped; none where DROP OWNED removes them.
+    /// Columns: role (empty for all roles), type, grantee.
     fn default_privileges(&self, role: &str, schema: Option<&str>) -> Vec<String>;
 
-    /// A query for the schemas of the session's database, but for the engine's own.
+    /// A query for the schemas of the session's database, except the engine's own.
     fn schemas(&self) -> &'static str;
 
-    /// Leaves a role no default privileges of its own in the session's database but those that every role has: where what
-    /// was taken away from these is written down, it keeps the role from being dropped.
+    /// Resets a role's default privileges in the session's database to the built-in ones: where a role has revoked
+    /// built-in privileges, the entry would prevent it from being dropped.
     fn reset_defaults(&self, _role: &str) -> Vec<Statement> {
         Vec::new()
     }
 
-    /// Hands what a role owns in the session's database to another role.
+    /// Reassigns what a role owns in the session's database to another role.
     fn reassign(&self, role: &str, to: &str) -> Statement {
         // sql-reassign-owned, or reassign-owned.
         let sql = format!("REASSIGN OWNED BY {} TO {}", identifier(role), identifier(to));
         Statement::new("hand the login's objects to the owner", sql)
     }
 
-    /// Drops what a role owns in the session's database and takes back what was granted to it.
+    /// Drops what a role owns in the session's database, and revokes what was granted to the role.
     fn drop_owned(&self, role: &str) -> Statement {
-        // sql-drop-owned; drop-owned-by, which has no CASCADE (0A000): after REASSIGN it only takes grants back.
+        // sql-drop-owned; drop-owned-by, which has no CASCADE (0A000): after REASSIGN it only revokes grants.
         Statement::new(
             "take back what was granted to the login",
             format!("DROP OWNED BY {}", identifier(role)),
@@ -364,28 +364,30 @@ pub(super) trait Dialect: Send + Sync {
     /// Drops a role.
     fn drop_role(&self, role: &str) -> Statement;
 
-    /// Drops a database, with the sessions in it.
+    /// Drops a database and ends its sessions.
     fn drop_database(&self, database: &str) -> Statement;
 
-    /// A query for whether a role owns something in a database, where the server can say so.
+    /// A query for whether a role owns something in a database, where the server can tell.
     fn owns_in(&self, _role: &str, _database: &str) -> Option<String> {
         None
     }
 
-    /// A query for sessions that keep a database from being dropped with the sessions in it, if any can: process id and role.
+    /// A query for sessions that prevent a database from being dropped although the drop ends sessions, if that can
+    /// happen. Columns: process id, role.
     fn sessions_in(&self, _database: &str) -> Option<String> {
         None
     }
 
-    /// A query for whether the administrator has connections that are reserved for it; `None` where there are none.
+    /// A query for whether connections are reserved for the administrator; `None` where the engine has no such
+    /// reserve.
     fn has_reserve(&self) -> Option<&'static str> {
         None
     }
 
-    /// A query for the rights that the administrator lacks, a row each.
+    /// A query for the rights that the administrator lacks, one per row.
     fn missing_rights(&self) -> String;
 
-    /// What a superuser runs to give the administrator the attributes that it lacks.
+    /// The statement with which a superuser gives the administrator its missing attributes.
     fn give_rights(&self, _admin: &str, _missing: &[String]) -> Option<String> {
         None
     }

@@ -1,6 +1,6 @@
-//! Dropping a role: what it owns goes to the owner of the database, what was granted to it is taken back, in its own database
-//! and in every other one. Foreign databases get little time: the role is locked out before anything here begins, and a
-//! removal must not depend on what another tenant does in another database.
+//! Dropping a role: its objects are reassigned to the owner of the database, and its grants are revoked, in its own
+//! database and in every other one. Foreign databases get little time: the role is already locked out, and a removal
+//! must not depend on what another tenant does in another database.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ use super::{
     sharing::{groups_of, share_what_is},
 };
 
-/// For all foreign databases together.
+/// The time limit for all foreign databases together.
 const ELSEWHERE: Duration = Duration::from_secs(15);
 
 impl Databases {
-    /// Drops a role. In most cases nothing is in the way; otherwise its objects and grants go first, those in its own
-    /// database, then those in all others.
+    /// Drops a role. Usually nothing depends on it; otherwise removes its objects and grants first, in its own
+    /// database, then in all others.
     pub(super) async fn drop_role(
         &self,
         session: &Session,
@@ -47,7 +47,7 @@ impl Databases {
             Err(_) => tracing::info!(role, "other databases take too long to give the role up"),
         }
         match (drop_role().await, failed) {
-            // Another try may do.
+            // A retry may succeed.
             (Err(_), Some(error)) if error.is_conflict() && !session.is_closed() => Err(error),
             (Err(dropped), Some(error)) => {
                 tracing::warn!(server = %self.server.settings.name, role, "the role is not released everywhere: {error}");
@@ -57,14 +57,14 @@ impl Databases {
         }
     }
 
-    /// Releases a role in all databases that hold something of it. A failure in one of them does not hold up the others;
-    /// the answer is the first failure.
+    /// Releases a role in all databases with objects of the role or grants to it. A failure in one does not block the
+    /// others; returns the first failure.
     async fn release_elsewhere(&self, session: &Session, role: &str) -> Result<(), SqlError> {
         let dialect = session.dialect();
         let mut places = session.texts("look for the role's objects", &dialect.databases_of(role)).await?;
-        // What was granted on shared objects is taken back from any database.
+        // Grants on shared objects can be revoked from any database.
         places.push(self.server.settings.database.clone());
-        // This is rarely what is in the way, and takes many statements.
+        // Default privileges are rarely the cause, and resetting them takes many statements.
         let reset = dialect.reset_defaults(role);
         let mut result = Ok(());
         for place in places {
@@ -73,8 +73,9 @@ impl Databases {
         result
     }
 
-    /// Gives what the role owns in a database of this installation to that database's owner, and takes back what was
-    /// granted to it. What it owns elsewhere is dropped: there is no owner to give it to. `then` follows, in the same database.
+    /// In a database of this installation, gives the role's objects to the database's owner, and revokes what was
+    /// granted to the role. In other databases, drops the objects: there is no owner to give them to. Runs `then` in
+    /// the same database.
     async fn release(
         &self,
         session: &Session,
@@ -102,9 +103,9 @@ impl Databases {
         released
     }
 
-    /// Whether a database holds the data of an instance, which belongs to its owner role, though the database is not the
-    /// instance's: an administrator restored or renamed it there. What tenants make as the owner in the maintenance database,
-    /// which is open to all, is no data.
+    /// Whether a database holds the data of an instance, owned by the instance's owner role, although it is not the
+    /// instance's database: an administrator restored it there or renamed it. Objects that tenants create as the owner
+    /// in the maintenance database, which is open to all, do not count as data.
     async fn holds_data(&self, session: &Session, role: &str, database: &str) -> Result<bool, SqlError> {
         if naming::owned_database(role).is_none() || database == self.server.settings.database {
             return Ok(false);
@@ -114,7 +115,7 @@ impl Databases {
         Ok(rows.first().is_some_and(|row| row.get(0)))
     }
 
-    /// The same, in the database; `heir` gets what the role owns, if there is one.
+    /// Releases a role in the session's database; `heir`, if any, gets the role's objects.
     async fn release_inside(
         &self,
         session: &Session,
@@ -129,13 +130,13 @@ impl Databases {
         };
         let inside = match entered {
             Ok(inside) => inside,
-            // It was dropped in between.
+            // The database was dropped meanwhile.
             Err(error) if error.code() == Some(&SqlState::INVALID_CATALOG_NAME) => return Ok(()),
             Err(error) => return Err(error),
         };
         let dialect = inside.dialect();
         if let Some(heir) = heir.filter(|heir| *heir != role) {
-            // The heir keeps what the groups may do.
+            // Share the role's objects with the groups first; the heir keeps these grants.
             let groups = groups_of(session, database).await?;
             share_what_is(&inside, &[role.to_owned()], &groups).await?;
             self.run_past_locks(&inside, role, dialect.reassign(role, heir)).await?;
@@ -148,8 +149,8 @@ impl Databases {
         inside.run(then.iter().cloned()).await
     }
 
-    /// Takes back what users granted who may grant without owning the object (WITH GRANT OPTION): the administrator
-    /// revokes as the owner otherwise, which leaves these grants.
+    /// Revokes grants of users who may grant without owning the object (WITH GRANT OPTION): a revoke by the
+    /// administrator acts as the owner, which leaves such grants.
     async fn revoke_of_grantors(&self, inside: &Session, role: &str) -> Result<(), SqlError> {
         let dialect = inside.dialect();
         let Some(query) = dialect.grants_of_others(role) else { return Ok(()) };
@@ -164,8 +165,9 @@ impl Databases {
         inside.run([dialect.reset_role()]).await
     }
 
-    /// Makes the administrator a member of every login of a database. A privilege is taken back by a member of its grantor,
-    /// and any login may have granted one under its own name; logins that an earlier bindery made lack this.
+    /// Makes the administrator a member of every login of a database: only a member of the grantor can revoke a
+    /// privilege, and any login may have granted one under its own name. Logins of an earlier bindery lack this
+    /// membership.
     pub(super) async fn act_for_logins(&self, session: &Session, database: &str) -> Result<(), SqlError> {
         let groups = groups(database);
         let groups: Vec<_> = groups.iter().map(String::as_str).collect();
@@ -175,7 +177,7 @@ impl Databases {
     }
 }
 
-/// Whether the role was not dropped because something depends on it.
+/// Whether something depends on the role, so that it was not dropped.
 fn is_held(dropped: Result<(), SqlError>) -> Result<bool, SqlError> {
     match dropped {
         Ok(()) => Ok(false),

@@ -1,10 +1,10 @@
-//! Which engine, and which version of it, a server turns out to be.
+//! The engine and version of a server.
 
 use std::fmt;
 
 use super::dialect::{self, Dialect};
 
-/// What a server is.
+/// The engine and version of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Engine {
     PostgreSql { major: u32 },
@@ -12,7 +12,7 @@ pub(super) enum Engine {
 }
 
 impl Engine {
-    /// Reads the text of `SELECT version()`. CockroachDB is looked for first: it claims to be some PostgreSQL too.
+    /// Parses the result of `SELECT version()`. Checks for CockroachDB first, because it also claims to be PostgreSQL.
     pub(super) fn parse(version: &str) -> Option<Self> {
         let numbers = |after: &str| {
             let rest = &version[version.find(after)? + after.len()..];
@@ -34,9 +34,9 @@ impl Engine {
         }
     }
 
-    /// The oldest version that will do, if this one is older. Before PostgreSQL 15 the schema `public` belongs to the
-    /// superuser and is open to everybody, and an administrator who is none can neither close it nor share it. Granting
-    /// roles with CREATEROLE alone needs CockroachDB v23.2.
+    /// The oldest supported version, if this version is older. Before PostgreSQL 15, a superuser owns the schema
+    /// `public`, which is open to everybody, and an administrator without superuser rights can neither close nor share
+    /// it. Granting roles with only CREATEROLE requires CockroachDB v23.2.
     pub(super) fn too_old(self) -> Option<&'static str> {
         match self {
             Self::PostgreSql { major } if major < 15 => Some("PostgreSQL 15"),

@@ -1,5 +1,5 @@
-//! What can go wrong at a server, in words for the operator: the server's message and SQLSTATE, never a statement, a detail
-//! or a credential. [`SqlError::told`] puts it in words for users.
+//! Errors of a server, with texts for the operator: the server's message and SQLSTATE, never a statement, a detail or
+//! a credential. [`SqlError::told`] is the text for users.
 
 use std::{error::Error as _, path::PathBuf};
 
@@ -15,10 +15,10 @@ use crate::broker::backends::{
     },
 };
 
-/// The server takes no further connection, or is starting and takes none yet.
+/// The server has reached its connection limit, or is starting.
 const NO_ROOM: [SqlState; 2] = [SqlState::TOO_MANY_CONNECTIONS, SqlState::CANNOT_CONNECT_NOW];
 
-/// A server that cannot be connected to.
+/// Why a connection failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     #[error(transparent)]
@@ -52,12 +52,13 @@ pub(super) enum ConnectError {
 }
 
 impl ConnectError {
-    /// Whether the password is not the right one.
+    /// Whether the server rejected the password.
     pub(super) fn is_wrong_login(&self) -> bool {
         self.code().is_some_and(is_wrong_login)
     }
 
-    /// Whether a pooler takes no start-up options: `PgBouncer` answers with the first, Amazon's RDS Proxy with the second.
+    /// Whether a pooler rejects start-up options: `PgBouncer` with the first error, Amazon's RDS Proxy with the
+    /// second.
     pub(super) fn refuses_options(&self) -> bool {
         let codes = [SqlState::PROTOCOL_VIOLATION, SqlState::FEATURE_NOT_SUPPORTED];
         self.code().is_some_and(|code| codes.contains(code))
@@ -71,7 +72,7 @@ impl ConnectError {
     }
 }
 
-/// Work that failed, at whichever step.
+/// Why work on a server failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SqlError {
     #[error("{0}")]
@@ -131,14 +132,14 @@ pub(super) enum SqlError {
     Depended { role: String, on: Dependents },
 }
 
-/// A session that is in the way.
+/// A session that blocks the work.
 #[derive(Debug)]
 pub(super) struct Holder {
     pub(super) pid: i32,
     pub(super) role: String,
 }
 
-/// Which sessions are in the way, and the remedy.
+/// The blocking sessions, and the remedy.
 fn held(sessions: &[Holder]) -> String {
     let named: Vec<_> =
         sessions.iter().map(|Holder { pid, role }| format!("session {pid} of role {role}")).collect();
@@ -152,8 +153,8 @@ fn held(sessions: &[Holder]) -> String {
 }
 
 impl SqlError {
-    /// Whether what the user has in the database is in the way: something uses an extension, or has a name that the
-    /// extension needs.
+    /// Whether the contents of the user's database prevent the work: something uses an extension, or has a name that
+    /// the extension needs.
     pub(super) fn is_of_state(&self) -> bool {
         let in_the_way = [
             SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
@@ -166,7 +167,7 @@ impl SqlError {
             && self.code().is_some_and(|code| in_the_way.contains(code))
     }
 
-    /// The server's own code for it.
+    /// The server's error code.
     pub(super) fn code(&self) -> Option<&SqlState> {
         match self {
             Self::Connect(error) => error.code(),
@@ -175,12 +176,12 @@ impl SqlError {
         }
     }
 
-    /// Whether something depends on the role that was to be dropped.
+    /// Whether something depends on the role to be dropped.
     pub(super) fn is_of_dependents(&self) -> bool {
         self.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST)
     }
 
-    /// Whether the work came into conflict with that of another session, or lost its session.
+    /// Whether the work conflicted with another session, or lost its session.
     pub(super) fn is_conflict(&self) -> bool {
         let conflicts = [
             SqlState::T_R_SERIALIZATION_FAILURE,
@@ -198,8 +199,8 @@ impl SqlError {
         }
     }
 
-    /// Whether a database does not let the administrator in, which its owner can bring about: no right to connect, no
-    /// connections at all, or a limit on them.
+    /// Whether a database rejects the administrator, which its owner can cause: no right to connect, no connections
+    /// allowed, or a limit on connections.
     pub(super) fn is_shut_out(&self) -> bool {
         let shut = [
             SqlState::INSUFFICIENT_PRIVILEGE,
@@ -214,8 +215,8 @@ impl SqlError {
         matches!(self, Self::Failed { .. }) && self.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
     }
 
-    /// Whether the administrator lacks a right on the role that marks what is retained, which another installation may have
-    /// made.
+    /// Whether the administrator lacks a right on the role that marks retained data, which another installation may
+    /// have created.
     pub(super) fn concerns_retained(&self) -> bool {
         matches!(self, Self::Failed { does, .. } if *does == MARK_RETAINED)
     }
@@ -282,8 +283,8 @@ impl Failure for SqlError {
     }
 }
 
-/// Whether a refusal goes away when the same work is done again: conflicts between transactions, a database or template
-/// in use for a moment, a role that another session makes or changes at once, a node that shuts down.
+/// Whether a retry may succeed: conflicts between transactions, a database or template that is briefly in use, a role
+/// that another session creates or changes at the same time, a node that shuts down.
 fn is_passing(code: &SqlState) -> bool {
     [
         SqlState::T_R_SERIALIZATION_FAILURE,
@@ -300,14 +301,14 @@ fn is_passing(code: &SqlState) -> bool {
     .contains(code)
 }
 
-/// Two sessions that change the same role at once; PostgreSQL has no code of its own for it.
+/// Two sessions change the same role at once; PostgreSQL has no separate code for this.
 fn is_concurrent(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_some_and(|refusal| {
         *refusal.code() == SqlState::INTERNAL_ERROR && refusal.message().contains("concurrently")
     })
 }
 
-/// The server's message with its code, or what the connection died of.
+/// The server's message with its code, or why the connection ended.
 fn told(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(refusal) => format!("{} (SQLSTATE {})", refusal.message(), refusal.code().code()),
@@ -315,7 +316,7 @@ fn told(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// Why a connection was not made, and the remedy.
+/// Why a connection was refused, and the remedy.
 fn refused(error: &tokio_postgres::Error) -> String {
     match error.code() {
         Some(code) if is_wrong_login(code) => {

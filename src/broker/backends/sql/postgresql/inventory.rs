@@ -1,4 +1,4 @@
-//! What is on a server that looks like ours, and whether it hangs on the installation's marker.
+//! Lists what looks like bindery's on a server, and whether it is connected to the installation's marker.
 
 use super::{
     super::{
@@ -9,10 +9,10 @@ use super::{
 };
 use crate::broker::backends::Resource;
 
-/// The order in which leftovers are removed: a role that owns or may use something goes after that.
+/// The order in which leftovers are removed: a role is removed after what it owns or may use.
 const REMOVAL: [&str; 4] = [DATABASE, LOGIN, ACCESS_ROLE, OWNER_ROLE];
 
-/// Everything whose name has the form of ours, and whether it hangs on the marker.
+/// Everything whose name has bindery's form, and whether it is connected to the marker.
 pub(super) fn inventory<'a>(
     roles: &Roles,
     databases: impl Iterator<Item = (&'a str, &'a str)>,

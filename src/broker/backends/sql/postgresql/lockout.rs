@@ -1,5 +1,5 @@
-//! Keeping logins out: those that are revoked, and those that are past their time. Whoever is kept out may do what it can
-//! against it, so nothing here waits for a lock that a login's own session holds.
+//! Locking out logins that are revoked or expired. A locked-out login may resist, so nothing here waits for a lock
+//! that the login's own session holds.
 
 use std::time::Duration;
 
@@ -15,31 +15,31 @@ use super::{
     naming,
 };
 
-/// A login is locked and its sessions are gone after this long, or something is wrong.
+/// If locking a login and ending its sessions takes longer, there is a problem.
 const LOCKED_WITHIN: Duration = Duration::from_secs(30);
 const SESSIONS_POLL: Duration = Duration::from_millis(20);
 
 impl Databases {
-    /// Keeps a login out from now on, for good.
+    /// Locks a login out, for good.
     pub(super) async fn lock_out(&self, session: &Session, login: &str) -> Result<(), SqlError> {
         self.lock(session, login, session.dialect().disable_login(login)).await
     }
 
-    /// Locks the login before anything else; ends what of its own keeps its role from being locked, as long as it takes; then
-    /// ends its sessions and prepared transactions.
+    /// Locks the login first. Meanwhile ends those of its sessions and transactions that prevent its role from being
+    /// changed, until that succeeds; then ends the rest.
     async fn lock(&self, session: &Session, login: &str, lock: Statement) -> Result<(), SqlError> {
         let dialect = session.dialect();
         let deadline = Instant::now() + LOCKED_WITHIN;
         loop {
             match session.run([lock.clone()]).await {
-                // Another broker was quicker.
+                // Another broker has already dropped the login.
                 Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
                 Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
                     if Instant::now() > deadline {
                         return Err(SqlError::StaysUnlocked { login: login.to_owned() });
                     }
                     session.run([dialect.act_for(login, self.admin())]).await?;
-                    // Sessions last: what they prepare until then is found in the next round.
+                    // End sessions last: the next round finds what they prepare until then.
                     self.roll_back(session, InWay::Role(login)).await?;
                     session.run([dialect.end_sessions(login)]).await?;
                 }
@@ -51,7 +51,7 @@ impl Databases {
             acting => acting?,
         }
         self.end_sessions(session, login, deadline).await?;
-        // What it prepared keeps its locks; nobody could roll it back once the role is gone.
+        // A prepared transaction keeps its locks, and could not be rolled back once the role is gone.
         match self.roll_back(session, InWay::Login(login)).await {
             Err(SqlError::Prepared { .. }) => Ok(()),
             ended => ended,
@@ -72,7 +72,7 @@ impl Databases {
         }
     }
 
-    /// Runs a statement on a role, or on what it owns; sessions of bindings that keep it from that are ended.
+    /// Runs a statement on a role or its objects; ends sessions of bindings that block it.
     pub(super) async fn run_past_locks(
         &self,
         session: &Session,
@@ -89,7 +89,7 @@ impl Databases {
         }
     }
 
-    /// Locks the logins that are past their time. What fails for one of them does not hold up the others.
+    /// Locks expired logins. A failure for one of them does not block the others.
     pub(super) async fn expire_once(&self) -> Result<(), SqlError> {
         let session = self.server.session_for_expiry().await?;
         let expired = session.dialect().expired_logins();
@@ -104,7 +104,7 @@ impl Databases {
         failed.map_or(Ok(()), Err)
     }
 
-    /// A binding that failed may be made anew meanwhile, with more time: then it is let in again.
+    /// A failed binding may be re-created meanwhile with a later expiry; its login is then allowed again.
     async fn expire_login(&self, session: &Session, login: &str) -> Result<(), SqlError> {
         let dialect = session.dialect();
         let is_expired = async || {

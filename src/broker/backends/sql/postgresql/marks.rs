@@ -1,11 +1,11 @@
-//! The installation's mark on its roles: the marker role is a member of each of them. Logins must not be members of the
-//! marker, or all tenants could act as one role (SET ROLE). Earlier releases made the roles members of the marker, and every
-//! login with them; these marks still count, and are turned round when the broker starts.
+//! The installation's mark on its roles: the marker role is a member of each of them. Logins must not be members of
+//! the marker, or all tenants could act as one role (SET ROLE). In earlier releases the roles, and with them every
+//! login, were members of the marker; these marks still count, and are reversed when the broker starts.
 
 use super::{Databases, connection::Session, error::SqlError, naming, server::members};
 
 impl Databases {
-    /// Turns the marks of an earlier release round.
+    /// Reverses the marks of an earlier release.
     pub(super) async fn turn_marks(&self, session: &Session) -> Result<(), SqlError> {
         for role in self.unturned(session).await? {
             session.run([session.dialect().turn_mark(&role, &self.marker)]).await?;
@@ -14,7 +14,7 @@ impl Databases {
         Ok(())
     }
 
-    /// The same for one role.
+    /// Reverses the mark of one role.
     pub(super) async fn turn_mark(&self, session: &Session, role: &str) -> Result<(), SqlError> {
         if self.unturned(session).await?.iter().any(|unturned| unturned == role) {
             session.run([session.dialect().turn_mark(role, &self.marker)]).await?;

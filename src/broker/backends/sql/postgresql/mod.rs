@@ -1,6 +1,7 @@
-//! PostgreSQL and CockroachDB: an instance is a database with an owner role that nobody logs in as, a binding is a login
-//! that is a member of it, or of another role with fewer rights. The installation's marker role is a member of these roles;
-//! what is not in that tree is foreign and left alone. How each engine says it is in `dialect`.
+//! PostgreSQL and CockroachDB: an instance is a database with an owner role that cannot log in; a binding is a login
+//! that is a member of the owner role or of a role with fewer rights. The installation's marker role is a member of
+//! these roles; everything outside of this tree is foreign and is never changed. `dialect` has the statements of each
+//! engine.
 
 mod administrator;
 mod bind;
@@ -59,10 +60,10 @@ use crate::{
     osb::{BindingId, InstanceId, Object, PlanId},
 };
 
-/// Reads the settings of a server and of the plans on it.
+/// Parses the settings of a server and of its plans.
 ///
 /// # Errors
-/// Names the field that cannot be as it is.
+/// Names the invalid field.
 pub(crate) fn configure(
     backend: &BackendSettings,
     plans_on_it: &[PlanSettings],
@@ -80,11 +81,11 @@ pub(crate) struct Databases {
     plans: Plans,
     installation: String,
     marker: String,
-    /// Whether no comment of an earlier version shows an id any more.
+    /// Whether the ids in comments of earlier versions have been replaced.
     ids_are_hidden: AtomicBool,
 }
 
-/// Whose a role is.
+/// The owner of a role.
 #[derive(Debug, PartialEq, Eq)]
 enum Ownership {
     Absent,
@@ -113,7 +114,7 @@ impl Databases {
         InstanceNames { database, owner, marker: &self.marker }
     }
 
-    /// A session in a database of an instance, whatever its owner did to keep others out.
+    /// Opens a session in an instance's database, even if the database's owner has prevented connections.
     async fn enter(&self, session: &Session, database: &str, owner: &str) -> Result<Session, SqlError> {
         match self.server.session_in(database).await {
             Err(error) if error.is_shut_out() => {
@@ -124,8 +125,8 @@ impl Databases {
         }
     }
 
-    /// Does the work again while what stands in its way passes by itself, and puts what remains in words. What is denied
-    /// is tried once more if the administrator could take the roles that it lacked.
+    /// Retries the work while an obstacle is temporary, and converts the remaining error. Retries once more after
+    /// missing rights if the administrator could take the roles that it lacked.
     async fn attempt<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, ServiceError>
     where
         F: Future<Output = Result<T, SqlError>>,
@@ -141,7 +142,7 @@ impl Databases {
         outcome.map_err(|error| service_error(&self.server.settings, &error))
     }
 
-    /// What was recorded was understood when it was asked for.
+    /// Recorded parameters were valid when they were requested.
     fn understood<T>(&self, read: Result<T, Unacceptable>) -> Result<T, ServiceError> {
         read.map_err(|error| ServiceError::new(&self.server.settings.name, error))
     }
@@ -277,8 +278,8 @@ fn instance_names(instance: &InstanceId) -> (String, String) {
     (database, owner)
 }
 
-/// Whose a role is: ours when it is a member of one of `groups`, or bears one as its mark. A role that has neither may be one of ours that
-/// an interruption left unmarked, where the engine cannot make and mark in one statement.
+/// The owner of a role: this installation if the role is a member of one of `groups`, or carries one as its mark.
+/// Where the engine cannot create and mark a role in one statement, an interruption may have left a role with neither.
 fn ownership(roles: &Roles, role: &str, groups: &[&str], session: &Session) -> Ownership {
     match roles.get(role) {
         None => Ownership::Absent,

@@ -1,5 +1,5 @@
-//! Whether a pooler keeps each session on one server process. One that does not (`PgBouncer`: `pool_mode = transaction` or
-//! `statement`) would run a session's statements in the state of another session.
+//! Detects whether a pooler keeps each session on one server process. A pooler that does not (`PgBouncer`: `pool_mode
+//! = transaction` or `statement`) would run a session's statements with the state of another session.
 
 use std::time::Duration;
 
@@ -9,20 +9,21 @@ use tokio_postgres::Client;
 use super::error::ConnectError;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections may still be on their way to the pool at the first.
+/// In the first round, connections may still be returning to the pool.
 const ROUNDS: usize = 3;
-/// A pool that hands its connections out in turn gives the session another one by then.
+/// A pool that rotates its connections assigns the session another one within this many statements.
 const IN_A_ROW: usize = 3;
 
-/// Looks at the processes that two sessions of the same kind meet. A pooler that shares processes gives the session
-/// another one soon if it hands them out in turn; if it hands out the one that was used last, the twin gets the session's.
+/// Compares the server processes of two sessions of the same kind. A pooler that shares processes either rotates them,
+/// so that the session soon gets another one, or hands out the one that was used last, so that the twin gets the
+/// session's.
 ///
 /// # Errors
-/// When it does not keep sessions, or that cannot be told.
+/// When the pooler does not keep sessions, or the check is inconclusive.
 pub(super) async fn must_keep_sessions(session: &Client, twin: &Client) -> Result<(), ConnectError> {
     match timeout(ANSWER_TIMEOUT, look(session, twin)).await {
         Ok(Ok(true)) => Ok(()),
-        // Statement pooling refuses BEGIN.
+        // Statement pooling rejects BEGIN.
         Ok(Ok(false) | Err(_)) => Err(ConnectError::Pooler),
         Err(_) => Err(ConnectError::PoolTooSmall),
     }

@@ -1,6 +1,6 @@
-//! Prepared transactions (PREPARE TRANSACTION) of logins. They outlive their sessions, keep their locks for ever, and with
-//! one a login can keep its own role from being locked. A transaction is rolled back in the database where it was prepared, by
-//! the role that prepared it; the administrator acts for that role.
+//! Prepared transactions (PREPARE TRANSACTION) of logins. They outlive their sessions and keep their locks without
+//! limit; a login can use one to prevent its own role from being locked. A transaction must be rolled back in the
+//! database where it was prepared and by the role that prepared it; the administrator acts as that role.
 
 use tokio_postgres::error::SqlState;
 
@@ -11,18 +11,18 @@ use super::{
 /// A prepared transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Prepared {
-    /// What its user called it: any text.
+    /// The name that the user gave the transaction: any text.
     pub(super) gid: String,
-    /// The role that prepared it; none if that role is gone.
+    /// The role that prepared the transaction; `None` if that role is gone.
     pub(super) owner: Option<String>,
     pub(super) database: String,
 }
 
 impl Databases {
-    /// Rolls back the prepared transactions of bindings that are in the way of something.
+    /// Rolls back the prepared transactions of bindings that block something.
     ///
     /// # Errors
-    /// Names one that only a superuser can roll back, and how.
+    /// Names one that only a superuser can roll back, with the remedy.
     pub(super) async fn roll_back(&self, session: &Session, in_way: InWay<'_>) -> Result<(), SqlError> {
         let Some(query) = session.dialect().prepared(in_way) else { return Ok(()) };
         let rows = session.rows("look for prepared transactions", &query, &[]).await?;
@@ -57,7 +57,7 @@ impl Databases {
             inside.run([dialect.set_role(owner)]).await?;
         }
         match inside.run([dialect.roll_back(gid)]).await {
-            // It ended meanwhile.
+            // The transaction has ended meanwhile.
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => Ok(()),
             ended => ended,
         }

@@ -1,4 +1,4 @@
-//! Making and changing databases.
+//! Creating and updating databases.
 
 use super::{
     super::error::Problem,
@@ -20,8 +20,7 @@ use crate::broker::{
     config::Kinds,
 };
 
-/// What stands in the way of another object's change of hands is taken in the next round: views after tables, tables after
-/// types.
+/// An object whose owner cannot be changed yet is retried in the next round: views after tables, tables after types.
 const ROUNDS: usize = 8;
 
 impl Databases {
@@ -67,8 +66,8 @@ impl Databases {
         Ok(())
     }
 
-    /// Hands what a template brought along to the owner. REASSIGN OWNED would not do: it hands over the template, too, if
-    /// it has the same owner.
+    /// Gives the contents of a copied template to the owner. REASSIGN OWNED is unsuitable: it would also reassign the
+    /// template, if the template has the same owner.
     async fn adopt(&self, session: &Session, database: &str, owner: &str) -> Result<(), SqlError> {
         let inside = self.enter(session, database, owner).await?;
         let mut last = None;
@@ -82,7 +81,7 @@ impl Databases {
                 return Ok(());
             }
             for object in found {
-                // What is left is seen in the next round, or was taken along by another object.
+                // The next round retries what failed here, unless the change of another object included it.
                 if let Err(error) = inside.run([inside.dialect().change_owner(&object, owner)]).await {
                     last = Some(error);
                 }
@@ -91,7 +90,7 @@ impl Databases {
         last.map_or(Ok(()), Err)
     }
 
-    /// Makes and drops extensions as the owner, who may do so with those that the server trusts.
+    /// Creates and drops extensions as the owner, which may do so with trusted extensions.
     async fn set_extensions(
         &self,
         session: &Session,
@@ -125,7 +124,7 @@ impl Databases {
         let (database, owner) = instance_names(&instance.id);
         let session = self.server.session().await?;
         self.must_be_ours(&session, &database, &owner).await?;
-        // What a plan said that is not offered any more is not known.
+        // The settings of a plan that is no longer offered are unknown.
         if let Ok(plan) = self.plans.known(&instance.plan_id) {
             self.limit_logins(&session, &database, plan).await?;
         }
@@ -134,7 +133,7 @@ impl Databases {
         Ok(())
     }
 
-    /// Gives the logins of a database the limit of their plan, which may be another one now.
+    /// Applies the plan's connection limit to the logins of a database: the plan may be a different one now.
     async fn limit_logins(
         &self,
         session: &Session,
@@ -152,7 +151,7 @@ impl Databases {
     }
 
     /// # Errors
-    /// When the instance's database is not there any more.
+    /// When the instance's database is missing.
     pub(super) async fn must_be_ours(
         &self,
         session: &Session,

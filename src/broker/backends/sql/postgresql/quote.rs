@@ -1,13 +1,13 @@
 //! How names and values become part of a statement. Identities that the server itself quoted are inserted as they are.
 
-/// An identifier, quoted: <https://www.postgresql.org/docs/15/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>.
+/// A quoted identifier: <https://www.postgresql.org/docs/15/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>.
 pub(super) fn identifier(name: &str) -> String {
-    // NUL cannot stand in a statement at all; the server would refuse it.
+    // A statement cannot contain NUL; the server would reject it.
     format!("\"{}\"", name.replace('\0', "").replace('"', "\"\""))
 }
 
-/// A string literal, quoted. A backslash makes it an escape string, which means the same whatever
-/// `standard_conforming_strings` says:
+/// A quoted string literal. A backslash makes it an escape string, which has the same meaning for every value of
+/// `standard_conforming_strings`:
 /// <https://www.postgresql.org/docs/15/sql-syntax-lexical.html#SQL-SYNTAX-STRINGS-ESCAPE>.
 pub(super) fn literal(text: &str) -> String {
     let doubled = text.replace('\0', "").replace('\'', "''");

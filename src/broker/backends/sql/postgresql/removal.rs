@@ -1,5 +1,5 @@
-//! Taking databases and logins away, so that it works whatever the login owns, was granted or has open, and whatever an
-//! earlier attempt left. A login is locked out first; what cannot be dropped then loses its rights and is dropped later.
+//! Removing databases and logins, whatever the login owns, was granted or has open, and whatever an earlier attempt
+//! left. A login is locked out first; one that cannot be dropped then loses its rights and is dropped later.
 
 use tokio_postgres::error::SqlState;
 
@@ -57,7 +57,7 @@ impl Databases {
         let session = self.server.session().await?;
         let found = roles(&session, &[&owner]).await?;
         let removed = match ownership(&found, &owner, &[&self.marker], &session) {
-            // The owner goes last: whatever else there was is gone, unless another user dropped the owner.
+            // The owner is dropped last, so everything else is gone, unless another user dropped the owner.
             Ownership::Absent => match database_owner(&session, database).await? {
                 None => Box::pin(self.drop_groups(&session, database, None, rest)).await,
                 Some(other) => Err(self.astray_database(database, &other, &owner)),
@@ -69,7 +69,7 @@ impl Databases {
         removed
     }
 
-    /// The database goes before its roles: then only what is elsewhere can keep them.
+    /// Drops the database before its roles, so that only objects elsewhere can prevent their removal.
     async fn remove_owned(
         &self,
         session: &Session,
@@ -81,7 +81,7 @@ impl Databases {
         match database_owner(session, database).await? {
             Some(other) if other != owner => return Err(self.astray_database(database, &other, owner)),
             Some(_) => self.drop_database(session, database, owner).await?,
-            // Under another name it would lose its data with its owner.
+            // Dropping the owner would also drop the data of a renamed database.
             None => {
                 let renamed = databases(session).await?.into_iter().find(|(_, of)| of == owner);
                 if let Some((renamed, owner)) = renamed {
@@ -101,8 +101,8 @@ impl Databases {
         result.and(self.drop_or_settle(session, owner, database, None, rest).await)
     }
 
-    /// Drops a database of ours, whatever its users did to keep it. A session that the administrator may not end, such as a
-    /// superuser's, keeps it all the same; the error names it.
+    /// Drops a database of this installation, whatever its users did to prevent it. A session that the administrator
+    /// may not end, such as a superuser's, still prevents the drop; the error names it.
     async fn drop_database(&self, session: &Session, database: &str, owner: &str) -> Result<(), SqlError> {
         let dialect = session.dialect();
         let drop_database = || session.run([dialect.drop_database(database)]);
@@ -128,7 +128,7 @@ impl Databases {
         Err(SqlError::InUse { database: database.to_owned(), sessions })
     }
 
-    /// Removes the logins of a database and keeps it, with its owner, out of the installation's hands.
+    /// Removes the logins of a database, and releases the database and its owner from the installation.
     pub(super) async fn retain_database(&self, database: &str) -> Result<(), SqlError> {
         let owner = naming::owner(database);
         let session = self.server.session().await?;
@@ -154,7 +154,7 @@ impl Databases {
         Ok(())
     }
 
-    /// Since PostgreSQL 16, REVOKE takes back only what the role itself granted, and says so in a warning.
+    /// Since PostgreSQL 16, REVOKE removes only what the role itself granted, and reports the rest only as a warning.
     async fn must_be_unmarked(&self, session: &Session, owner: &str) -> Result<(), SqlError> {
         let marks = roles(session, &[owner]).await?.remove(owner).unwrap_or_default();
         if !marks.contains(&self.marker) {
@@ -186,7 +186,7 @@ impl Databases {
         }
     }
 
-    /// Locks out the logins of a database, and answers which they are.
+    /// Locks out the logins of a database, and returns them.
     async fn lock_all_out(
         &self,
         session: &Session,
@@ -194,7 +194,7 @@ impl Databases {
         owner: &str,
     ) -> Result<Vec<String>, SqlError> {
         match session.run([session.dialect().act_for(owner, self.admin())]).await {
-            // Another broker was quicker.
+            // Another broker has already dropped the group.
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => return Ok(Vec::new()),
             acting => acting?,
         }
@@ -208,7 +208,7 @@ impl Databases {
         Ok(logins)
     }
 
-    /// Drops the roles of a database beside its owner.
+    /// Drops the roles of a database except its owner.
     async fn drop_groups(
         &self,
         session: &Session,
@@ -229,7 +229,7 @@ impl Databases {
     }
 }
 
-/// Whether the role owns a database that outlived its instance.
+/// Whether the role owns a retained database.
 fn is_retained(found: &Roles, role: &str) -> bool {
     found.get(role).is_some_and(|groups| groups.iter().any(|group| group == naming::RETAINED))
 }
@@ -239,7 +239,7 @@ pub(super) fn groups(database: &str) -> Vec<String> {
     Access::ALL.iter().map(|access| group(database, *access)).collect()
 }
 
-/// The same, and the group of its roles that have lost theirs.
+/// These roles, and the group for revoked roles.
 fn all_groups(database: &str) -> Vec<String> {
     groups(database).into_iter().chain([naming::revoked(database)]).collect()
 }

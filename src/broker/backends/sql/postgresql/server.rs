@@ -1,5 +1,5 @@
-//! One database server: its settings, a few open sessions, and what can be read there. Reading goes over `pg_catalog`,
-//! which both engines have.
+//! One database server: its settings, a few open sessions, and queries about it. The queries use `pg_catalog`, which
+//! both engines have.
 
 use std::{
     collections::BTreeMap,
@@ -20,31 +20,31 @@ use super::{
 };
 use crate::broker::backends::sql::settings::ServerSettings;
 
-/// See the module.
+/// A server and its sessions.
 pub(super) struct Server {
     pub(super) settings: ServerSettings,
     idle: SharedIdle,
     engine: OnceLock<Engine>,
-    /// Whether users think of it as CockroachDB.
+    /// Whether users know the service as CockroachDB.
     for_cockroachdb: bool,
-    /// Sessions of the maintenance database that are in use. Idle ones have no permit: a new one is opened only when none
-    /// is idle, so that there are never more than this.
+    /// One permit per session of the maintenance database in use. Idle sessions have no permit, but are reused before
+    /// a new one is opened, so that at most this many are open.
     maintenance: Arc<Semaphore>,
-    /// Sessions in other databases. Who has one never waits for one of the maintenance database, so that nobody waits for
-    /// ever.
+    /// One permit per session in another database. A task with such a session never waits for one of the maintenance
+    /// database, which prevents deadlocks.
     inside: Arc<Semaphore>,
-    /// The session that looks for expired logins: it does not wait for whatever takes long.
+    /// The session that checks for expired logins, separate so that it does not wait for long work.
     expiry: Arc<Semaphore>,
 }
 
 type SharedIdle = Arc<Mutex<Idle<Arc<Session>>>>;
 
-/// A session of the maintenance database. It is kept for the next request when it is dropped, whatever came of the work:
-/// when clients have taken all connections of the server, there is no other.
+/// A session of the maintenance database in use. Dropping it returns the session to the idle ones, even after a
+/// failure: if clients use all connections of the server, bindery cannot open another.
 pub(super) struct Lent {
     session: Arc<Session>,
     idle: SharedIdle,
-    /// Freed after the session is there to be found.
+    /// Released only after the session is among the idle ones.
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -68,7 +68,7 @@ fn locked(idle: &SharedIdle) -> MutexGuard<'_, Idle<Arc<Session>>> {
     idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Roles by name, each with the roles that it is a direct member of, and with the marks that it bears.
+/// Roles by name, each with the roles that it is a direct member of and the marks that it carries.
 pub(super) type Roles = BTreeMap<String, Vec<String>>;
 
 impl Server {
@@ -87,12 +87,12 @@ impl Server {
         }
     }
 
-    /// A session in the maintenance database.
+    /// Takes or opens a session in the maintenance database.
     pub(super) async fn session(&self) -> Result<Lent, SqlError> {
         self.pooled(&self.maintenance).await
     }
 
-    /// A session in the maintenance database that waits for no other but its like.
+    /// A session in the maintenance database that waits only for other checks for expired logins.
     pub(super) async fn session_for_expiry(&self) -> Result<Lent, SqlError> {
         self.pooled(&self.expiry).await
     }
@@ -108,7 +108,7 @@ impl Server {
         Ok(Lent { session, idle: self.idle.clone(), _permit: permit })
     }
 
-    /// A session of its own in some database.
+    /// Opens a separate session in a database.
     pub(super) async fn session_in(&self, database: &str) -> Result<Session, SqlError> {
         let permit = self.inside.clone().acquire_owned().await.ok();
         let mut session = self.open(database).await?;
@@ -124,7 +124,7 @@ impl Server {
         Ok(session)
     }
 
-    /// What users are told that the server is.
+    /// The server's engine, for users.
     pub(super) fn told(&self, engine: Engine) -> String {
         match engine {
             Engine::PostgreSql { .. } if self.for_cockroachdb => {
@@ -135,7 +135,7 @@ impl Server {
     }
 }
 
-/// What the server's clock says: the one that ends credentials.
+/// The time of the server's clock, which decides when credentials expire.
 pub(super) async fn now(session: &Session) -> Result<Timestamp, SqlError> {
     const DOES: &str = "read the server's clock";
     let sql = "SELECT (extract(epoch FROM pg_catalog.now()) * 1000000)::int8";
@@ -146,7 +146,7 @@ pub(super) async fn now(session: &Session) -> Result<Timestamp, SqlError> {
         .ok_or_else(|| Problem::Answer { does: DOES }.into())
 }
 
-/// Those of the named roles that exist.
+/// The named roles that exist.
 pub(super) async fn roles(session: &Session, names: &[&str]) -> Result<Roles, SqlError> {
     let sql = "SELECT r.rolname::text, g.rolname::text FROM pg_catalog.pg_roles r \
         LEFT JOIN pg_catalog.pg_auth_members m ON m.member = r.oid LEFT JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
@@ -156,7 +156,7 @@ pub(super) async fn roles(session: &Session, names: &[&str]) -> Result<Roles, Sq
     grouped(session, sql, names).await
 }
 
-/// The members of the named roles, each with those of these roles that it is a member of.
+/// The members of the named roles, each with the named roles that it is a member of.
 pub(super) async fn members(session: &Session, names: &[&str]) -> Result<Roles, SqlError> {
     let sql = "SELECT r.rolname::text, g.rolname::text FROM pg_catalog.pg_roles r \
         JOIN pg_catalog.pg_auth_members m ON m.member = r.oid JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
@@ -182,7 +182,7 @@ pub(super) async fn databases(session: &Session) -> Result<BTreeMap<String, Stri
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// The owner of a database, if there is such a database.
+/// The owner of a database, if the database exists.
 pub(super) async fn database_owner(session: &Session, database: &str) -> Result<Option<String>, SqlError> {
     let sql = "SELECT COALESCE(r.rolname::text, '') FROM pg_catalog.pg_database d \
         LEFT JOIN pg_catalog.pg_roles r ON r.oid = d.datdba WHERE d.datname::text = $1";
@@ -190,8 +190,8 @@ pub(super) async fn database_owner(session: &Session, database: &str) -> Result<
     Ok(rows.first().map(|row| row.get(0)))
 }
 
-/// What a copy of a template brought along and somebody else owns than `owner`: user objects and the schema `public`, but
-/// for what follows another object by itself or belongs to an extension. PostgreSQL only (functions-info, `pg_identify_object`).
+/// The objects from a copied template that `owner` does not own: user objects and the schema `public`, except objects
+/// that follow another one or belong to an extension. PostgreSQL only (functions-info, `pg_identify_object`).
 pub(super) async fn adoptable(session: &Session, owner: &str) -> Result<Vec<Object>, SqlError> {
     let sql = "WITH o (classid, objid, owner) AS ( \
           SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass, oid, nspowner FROM pg_catalog.pg_namespace \

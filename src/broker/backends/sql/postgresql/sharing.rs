@@ -1,6 +1,7 @@
-//! Sharing what a login makes under its own name with the other bindings of the instance: with the owner and with the groups
-//! that have fewer rights. Where logins act as the owner, they make little so, but a client can leave the owner's role
-//! (SET ROLE NONE; on some versions DISCARD ALL). Then only the login could use what it makes, also after bindings are added.
+//! Shares objects that a login creates under its own name with the other bindings of the instance: with the owner and
+//! with the groups that have fewer rights. Where logins act as the owner, such objects are rare, but a client can
+//! leave the owner's role (SET ROLE NONE; on some versions DISCARD ALL). Without sharing, only the login could use
+//! these objects.
 
 use tokio_postgres::types::Type;
 
@@ -16,12 +17,12 @@ use super::{
 };
 use crate::broker::{backends::sql::plan::Access, config::Kinds};
 
-/// A role whose members have this access.
+/// A role and the access of its members.
 pub(super) type Group = (String, Access);
 
 impl Databases {
-    /// Shares what a new login is going to make, and what the others have made. Only a second binding has others to share
-    /// with, so that the first one costs no session in the database.
+    /// Shares the future objects of a new login and the existing objects of the others. The first binding has nobody
+    /// to share with, and so costs no session in the database.
     pub(super) async fn share(
         &self,
         session: &Session,
@@ -61,7 +62,7 @@ pub(super) async fn logins_of(session: &Session, database: &str) -> Result<Vec<S
     Ok(members.filter(|role| naming::is_login(role)).collect())
 }
 
-/// Those groups of a database that there are.
+/// The existing groups of a database.
 pub(super) async fn groups_of(session: &Session, database: &str) -> Result<Vec<Group>, SqlError> {
     let all: Vec<Group> = Access::ALL.iter().map(|access| (group(database, *access), *access)).collect();
     let names: Vec<_> = all.iter().map(|(role, _)| role.as_str()).collect();
@@ -69,7 +70,7 @@ pub(super) async fn groups_of(session: &Session, database: &str) -> Result<Vec<G
     Ok(all.into_iter().filter(|(role, _)| found.contains_key(role)).collect())
 }
 
-/// Shares with a group what logins make from now on, as far as they do not yet.
+/// Shares the future objects of logins with a group, where this is not set up yet.
 async fn share_what_comes(
     inside: &Session,
     logins: &[String],
@@ -84,7 +85,7 @@ async fn share_what_comes(
     Ok(())
 }
 
-/// Lets groups use what logins have made under their own names, as far as they may not yet.
+/// Gives groups access to the existing objects of logins, where they lack it.
 pub(super) async fn share_what_is(
     inside: &Session,
     logins: &[String],

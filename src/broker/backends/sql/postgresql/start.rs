@@ -1,6 +1,6 @@
-//! How a session on PostgreSQL starts. The owner of a database can set almost every parameter for sessions in it, and a
-//! pooler may hand over a connection in any state. So everything that matters is set by SQL and read back, with names that
-//! are found whatever the search path is, before any other statement runs.
+//! The start of a session on PostgreSQL. The owner of a database can set almost every parameter for sessions in it,
+//! and a pooler may hand over a connection in any state. So before any other statement, everything that matters is set
+//! by SQL and read back, with names that do not depend on the search path.
 
 use std::{fmt, time::Duration};
 
@@ -12,24 +12,26 @@ use super::error::ConnectError;
 /// dropped or handed over may be large.
 pub(super) const CHANGE_TIMEOUT: Duration = Duration::from_mins(6);
 const SEARCH_PATH: &str = "pg_catalog, pg_temp";
-/// A session that keeps a lock must not keep the administrator's for long; it is ended, or the work is done again.
+/// A session that keeps a lock must not block the administrator for long; it is ended, or the work is retried.
 const LOCK_TIMEOUT: &str = "3s";
 
-/// view-pg-settings: what else the owner of the database set gets the value that is built in.
+/// view-pg-settings: resets the database owner's other settings to the built-in values.
 const BUILT_IN: &str = "; SELECT pg_catalog.set_config(s.name, s.boot_val, false) \
     FROM pg_catalog.pg_settings s WHERE s.source OPERATOR(pg_catalog.=) 'database' \
     AND s.context OPERATOR(pg_catalog.=) 'user' AND s.name OPERATOR(pg_catalog.!~~) 'transaction%'";
 
-/// A value that a server process has only if it was started for this connection: a start-up option with a random number.
+/// Identifies a direct connection: a start-up option with a random number, which only a server process started for
+/// this connection has.
 pub(super) struct Signature(u32);
 
 impl Signature {
     pub(super) fn new() -> Self {
-        // Odd, so that it is shown in milliseconds; some days at least, so that it ends nothing.
+        // Odd, so that the server shows it in milliseconds; at least some days, so that the timeout never takes
+        // effect.
         Self((rand::random::<u32>() >> 2) | (1 << 29) | 1)
     }
 
-    /// What the server shows.
+    /// The value as the server shows it.
     fn shown(&self) -> String {
         format!("{}ms", self.0)
     }
@@ -41,19 +43,19 @@ impl fmt::Display for Signature {
     }
 }
 
-/// Where a session is.
+/// The kind of the session's database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// In the database whose parameters only administrators of the server set.
+    /// A database whose parameters only administrators of the server set.
     Maintenance,
-    /// In a database whose owner is a tenant.
+    /// A database whose owner is a tenant.
     Instance,
 }
 
-/// Sets everything, and answers whether the connection leads to the server itself.
+/// Sets all parameters; returns whether the connection is direct.
 ///
 /// # Errors
-/// When nothing can be written there, or the session is not as it is to be.
+/// When the server is read-only, or a parameter does not have the value that was set.
 pub(super) async fn start(
     client: &Client,
     major: u32,
@@ -78,13 +80,13 @@ pub(super) async fn start(
     client.batch_execute(&settings(major)).await?;
     let is_direct = signed == signature.shown();
     match verify(client).await {
-        // Statements that follow each other reached different server processes.
+        // Consecutive statements reached different server processes.
         Err(ConnectError::Unsettled { .. }) if !is_direct => Err(ConnectError::Pooler),
         verified => verified.map(|()| is_direct),
     }
 }
 
-/// What a tenant may have set otherwise (runtime-config-client, runtime-config-compatible, runtime-config-wal).
+/// Parameters that a tenant may have changed (runtime-config-client, runtime-config-compatible, runtime-config-wal).
 fn settings(major: u32) -> String {
     let mut settings = format!(
         "SET SESSION AUTHORIZATION DEFAULT; SET ROLE NONE; SET search_path = {SEARCH_PATH}; \
@@ -107,7 +109,7 @@ fn settings(major: u32) -> String {
 }
 
 /// # Errors
-/// Names what is not as it was set.
+/// Names a parameter that does not have the value that was set.
 async fn verify(client: &Client) -> Result<(), ConnectError> {
     let rows = client
         .query_typed(

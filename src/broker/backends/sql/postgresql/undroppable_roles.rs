@@ -1,7 +1,7 @@
-//! Roles that cannot be dropped, because something outside of bindery's reach depends on them: another tenant's grant, or one
-//! that an administrator made in a database of their own. Such a role is without rights: it cannot log in, is a member of no
-//! group and has no members. It waits as a member of the instance's group for revoked roles until nothing depends on it;
-//! every broker tries to drop it from time to time, and `bindery sweep` lists it.
+//! Roles that cannot be dropped because something outside of bindery's control depends on them: another tenant's
+//! grant, or an administrator's grant in another database. Such a role has no rights: it cannot log in, belongs to no
+//! other group and has no members. It waits as a member of the instance's group for revoked roles until nothing
+//! depends on it; every broker retries the drop periodically, and `bindery sweep` lists the role.
 
 use std::time::Duration;
 
@@ -17,26 +17,26 @@ use super::{
     server::{Roles, all_roles, databases, members, roles},
 };
 
-/// A conflict with another session is over after so many more tries.
+/// A conflict with another session ends within this many retries.
 const TRIES: usize = 7;
 const PAUSE: Duration = Duration::from_millis(100);
-/// An error names no more than these of what depends on a role.
+/// How many dependencies an error names.
 const NAMED: usize = 3;
 
-/// What becomes of a removal that something keeps from being completed.
+/// What a removal does when a dependency prevents the drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
-    /// It succeeds: the rights are gone, and the role is dropped later.
+    /// Succeeds: the rights are gone, and the role is dropped later.
     Later,
-    /// It fails with what depends on the role.
+    /// Fails, and names what depends on the role.
     Refuse,
 }
 
 impl Databases {
-    /// Drops a role of a database that is locked out, or takes away its rights and leaves the rest for later.
+    /// Drops a locked-out role of a database, or removes its rights and leaves the rest for later.
     ///
     /// # Errors
-    /// When the server does not do either; with [`Rest::Refuse`], also when the role is still there.
+    /// When neither succeeds; with [`Rest::Refuse`], also when the role still exists.
     pub(super) async fn drop_or_settle(
         &self,
         session: &Session,
@@ -61,8 +61,8 @@ impl Databases {
         }
     }
 
-    /// Makes a role a member of the group for revoked roles and of no other, and takes back its own membership from all
-    /// members that are not bindery's.
+    /// Makes a role a member of the group for revoked roles and of no other, and removes all its members except
+    /// bindery's own.
     async fn take_rights(&self, session: &Session, role: &str, database: &str) -> Result<(), SqlError> {
         let dialect = session.dialect();
         let revoked = naming::revoked(database);
@@ -87,7 +87,7 @@ impl Databases {
         session.run(changes).await
     }
 
-    /// Gives a role that was left for later to its database again.
+    /// Makes a role that was left for later a role of its database again.
     pub(super) async fn take_back(
         &self,
         session: &Session,
@@ -99,8 +99,8 @@ impl Databases {
         session.run(waits.then(|| session.dialect().revoke_role(&revoked, role))).await
     }
 
-    /// Drops the roles that were left for later, as far as nothing depends on them any more. A role that stays does not
-    /// hold up the others.
+    /// Drops the roles that were left for later, if nothing depends on them any more. A role that stays does not block
+    /// the others.
     pub(super) async fn settle_once(&self) -> Result<(), SqlError> {
         let session = self.server.session().await?;
         let all = all_roles(&session).await?;
@@ -112,7 +112,7 @@ impl Databases {
         for group in groups {
             let Some(database) = naming::grouped_database(group) else { continue };
             let is_there = databases.contains_key(database);
-            // A role with rights on the database waits only once the database is gone.
+            // An access role counts as waiting only once the database is gone.
             let may_go = |role: &str| {
                 naming::is_login(role) || !is_there && naming::grouped_database(role) == Some(database)
             };
@@ -131,7 +131,7 @@ impl Databases {
         Ok(())
     }
 
-    /// Drops the group for revoked roles, unless a role still waits in it: without the group, a role bears no mark.
+    /// Drops the group for revoked roles, unless it still has members: without the group, these would be unmarked.
     pub(super) async fn drop_empty_group(&self, session: &Session, database: &str) -> Result<(), SqlError> {
         let revoked = naming::revoked(database);
         let found = roles(session, &[&revoked]).await?;
@@ -152,25 +152,25 @@ impl Databases {
         }
     }
 
-    /// Whether a role is the group for revoked roles of a database, with this installation's mark.
+    /// Whether a role is a database's group for revoked roles and carries this installation's mark.
     fn is_revoked_group(&self, roles: &Roles, role: &str) -> bool {
         let is_one = naming::grouped_database(role).is_some_and(|database| naming::revoked(database) == role);
         is_one && roles.get(role).is_some_and(|marks| marks.contains(&self.marker))
     }
 
-    /// The error with what depends on the role, if that is why it was not dropped.
+    /// Adds what depends on a role to the error, if that is why the role was not dropped.
     async fn explained(&self, session: &Session, role: &str, error: SqlError) -> SqlError {
         if !error.is_of_dependents() {
             return error;
         }
         match self.dependents(session, role).await {
             Ok(found) if !found.is_empty() => SqlError::Depended { role: role.to_owned(), on: found.into() },
-            // The server's own message has to do.
+            // Use the server's own message.
             Ok(_) | Err(_) => error,
         }
     }
 
-    /// What depends on a role, as far as it can be looked at: objects by name where the administrator may connect.
+    /// What depends on a role, by name in databases where the administrator may connect.
     async fn dependents(&self, session: &Session, role: &str) -> Result<Vec<Dependent>, SqlError> {
         let dialect = session.dialect();
         let Some(query) = dialect.dependents(role) else { return Ok(Vec::new()) };

@@ -1,9 +1,9 @@
-//! What the members of a group of logins may do: the statements that either engine understands.
+//! The statements for the access of login groups; both engines accept them.
 
 use super::{super::quote::identifier, Statement};
 use crate::broker::backends::sql::plan::Access;
 
-/// What a group of logins may do with tables and sequences that it does not own.
+/// The privileges of a group on tables and sequences that it does not own.
 pub(in crate::broker::backends::sql::postgresql) fn rights(
     access: Access,
 ) -> [(&'static str, &'static str); 2] {

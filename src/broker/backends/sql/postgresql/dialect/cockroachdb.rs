@@ -1,9 +1,8 @@
-//! CockroachDB 23.2 and later. Written after its documentation (<https://www.cockroachlabs.com/docs/v25.2/>, the page
-//! named at each statement) and source; none of it was run on a CockroachDB cluster by this project's tests.
-//!
-//! What differs from PostgreSQL: a role cannot be set for a database (55P02), so logins share by default privileges;
-//! DROP OWNED leaves default privileges in place; every role may create in a new database's public schema; sessions are
-//! cancelled by a statement; a role has no limit of connections (create-user, "Parameters").
+//! CockroachDB 23.2 and later. Written from its documentation (<https://www.cockroachlabs.com/docs/v25.2/>, the page
+//! is named at each statement) and source; this project's tests did not run these statements on a CockroachDB cluster.
+//! Differences from PostgreSQL: a role cannot be set for a database (55P02), so logins share objects by default
+//! privileges; DROP OWNED leaves default privileges; every role may create objects in a new database's public schema;
+//! a statement cancels sessions; a role has no connection limit (create-user, "Parameters").
 
 use tokio_postgres::error::SqlState;
 
@@ -12,10 +11,10 @@ use super::{
     Dialect, InstanceNames, Login, Origin, Statement,
 };
 
-/// The types of objects that default privileges know (alter-default-privileges).
+/// The types of objects in default privileges (alter-default-privileges).
 const OBJECT_TYPES: [&str; 5] = ["TABLES", "SEQUENCES", "TYPES", "SCHEMAS", "FUNCTIONS"];
 
-/// See the module.
+/// The dialect of CockroachDB.
 pub(in crate::broker::backends::sql::postgresql) struct CockroachDb;
 
 impl Dialect for CockroachDb {
@@ -35,16 +34,16 @@ impl Dialect for CockroachDb {
         vec![Statement::new("create the role", sql), self.grant_role(role, marker).called("mark the role")]
     }
 
-    /// create-database: OWNER together with IF NOT EXISTS since v23.1. The only encoding is UTF8, and nothing can be copied
-    /// without a backup; plans say neither.
+    /// create-database: OWNER together with IF NOT EXISTS since v23.1. UTF8 is the only encoding, and only a backup
+    /// can be copied, so plans have neither setting.
     fn create_database(&self, names: InstanceNames<'_>, _origin: Origin<'_>) -> Statement {
         let (database, owner) = (identifier(names.database), identifier(names.owner));
         let sql = format!("CREATE DATABASE IF NOT EXISTS {database} OWNER {owner}");
         Statement::new("create the database", sql)
     }
 
-    /// revoke, grant, comment-on. CONNECT only hides the database (cockroachdb/cockroach#59875); what keeps others out is
-    /// the schema's privileges.
+    /// revoke, grant, comment-on. Without CONNECT a database is only hidden (cockroachdb/cockroach#59875); the
+    /// schema's privileges prevent access.
     fn lock_down(&self, names: InstanceNames<'_>, comment: &str) -> Vec<Statement> {
         let (database, owner) = (identifier(names.database), identifier(names.owner));
         vec![
@@ -64,7 +63,7 @@ impl Dialect for CockroachDb {
         ]
     }
 
-    /// create-user; a SCRAM verifier is stored as it is (security-reference/authentication,
+    /// create-user; the server stores a SCRAM verifier as it is (security-reference/authentication,
     /// `server.user_login.store_client_pre_hashed_passwords.enabled`, on by default).
     fn create_login(&self, login: Login<'_>) -> Statement {
         let sql = format!("CREATE USER {} WITH {}", identifier(login.name), options(login));
@@ -82,8 +81,8 @@ impl Dialect for CockroachDb {
         vec![self.grant_role(login.group, login.name)]
     }
 
-    /// alter-default-privileges: it is the creator that counts, so each login needs its own; FOR ROLE asks that the
-    /// administrator is a member.
+    /// alter-default-privileges: they depend on the creator, so each login needs its own; FOR ROLE requires that the
+    /// administrator is a member of the login.
     fn logins_own(&self) -> bool {
         true
     }
@@ -94,7 +93,7 @@ impl Dialect for CockroachDb {
         Statement::new("disable the login", sql)
     }
 
-    /// cancel-session, with show-sessions as its source.
+    /// cancel-session, with the result of show-sessions.
     fn end_sessions(&self, role: &str) -> Statement {
         let sql = format!(
             "CANCEL SESSIONS IF EXISTS (SELECT session_id FROM [SHOW CLUSTER SESSIONS] WHERE user_name = {})",
@@ -107,12 +106,12 @@ impl Dialect for CockroachDb {
         format!("SELECT count(*) FROM [SHOW CLUSTER SESSIONS] WHERE user_name = {}", literal(role))
     }
 
-    /// show-databases. DROP ROLE looks at all databases of the cluster and says only in words which one holds something.
+    /// show-databases. DROP ROLE checks all databases of the cluster and names the database only in its message.
     fn databases_of(&self, _role: &str) -> String {
         "SELECT database_name::text FROM [SHOW DATABASES] WHERE database_name <> 'system'".to_owned()
     }
 
-    /// show-default-privileges: those of the role and those that favour it.
+    /// show-default-privileges: those of the role, and those in favour of the role.
     fn default_privileges(&self, role: &str, schema: Option<&str>) -> Vec<String> {
         let (role, within) =
             (identifier(role), schema.map_or_else(String::new, |s| format!(" IN SCHEMA {}", identifier(s))));
@@ -142,9 +141,9 @@ impl Dialect for CockroachDb {
          WHERE schema_name NOT IN ('crdb_internal', 'information_schema', 'pg_catalog', 'pg_extension')"
     }
 
-    /// alter-default-privileges; since v25.2.x a role whose own ones were revoked is not dropped
-    /// (cockroachdb/cockroach#151879). An entry is removed by the REVOKE after which it says nothing
-    /// (`catprivilege.RevokeDefaultPrivileges`), not by a GRANT.
+    /// alter-default-privileges; since v25.2.x a role whose own privileges were revoked cannot be dropped
+    /// (cockroachdb/cockroach#151879). A REVOKE that leaves an entry without effect removes the entry
+    /// (`catprivilege.RevokeDefaultPrivileges`); a GRANT does not.
     fn reset_defaults(&self, role: &str) -> Vec<Statement> {
         let role = identifier(role);
         let own = OBJECT_TYPES.map(|objects| format!("GRANT ALL ON {objects} TO {role}"));
@@ -161,13 +160,13 @@ impl Dialect for CockroachDb {
         changes.map(alter).collect()
     }
 
-    /// drop-role. For one that is gone, some versions answer 42704 in spite of IF EXISTS (cockroachdb/cockroach#134538).
+    /// drop-role. For a missing role, some versions report 42704 despite IF EXISTS (cockroachdb/cockroach#134538).
     fn drop_role(&self, role: &str) -> Statement {
         Statement::new("drop the role", format!("DROP ROLE IF EXISTS {}", identifier(role)))
             .unless(&[SqlState::UNDEFINED_OBJECT])
     }
 
-    /// drop-database: sessions in it do not stand in the way.
+    /// drop-database: sessions in the database do not prevent the drop.
     fn drop_database(&self, database: &str) -> Statement {
         Statement::new(
             "drop the database",
@@ -175,8 +174,8 @@ impl Dialect for CockroachDb {
         )
     }
 
-    /// show-users, show-system-grants, security-reference/authorization ("Supported privileges"): role options,
-    /// system privileges, or membership in `admin`, which has them all.
+    /// show-users, show-system-grants, security-reference/authorization ("Supported privileges"): role options, system
+    /// privileges, or membership in `admin`, which includes all of them.
     fn missing_rights(&self) -> String {
         "SELECT right_name FROM (VALUES ('CREATEROLE'), ('CREATEDB'), ('CREATELOGIN'), ('CANCELQUERY'), ('VIEWACTIVITY')) \
          AS rights (right_name) \
@@ -187,7 +186,7 @@ impl Dialect for CockroachDb {
     }
 }
 
-/// create-user: role options, of which NULL takes one back.
+/// create-user: role options; NULL removes one.
 fn options(login: Login<'_>) -> String {
     let password = login.verifier.map_or_else(|| "NULL".to_owned(), literal);
     let ends_at = login.ends_at.map_or_else(|| "NULL".to_owned(), |time| literal(&time.to_string()));
@@ -204,7 +203,7 @@ mod tests {
 
     const NAMES: InstanceNames<'_> = InstanceNames { database: "d\"d", owner: "d_owner", marker: "m" };
 
-    /// Everything this dialect can say, with names that need quotes.
+    /// Every statement of this dialect, with names that need quotes.
     fn all() -> Vec<String> {
         let privilege = |role: Option<&str>, schema: Option<&str>| DefaultPrivilege {
             role: role.map(ToOwned::to_owned),

@@ -2,7 +2,8 @@
 
 use super::{super::quote::identifier, Statement};
 
-/// A row of `SHOW DEFAULT PRIVILEGES`: what objects of this type get that `role` makes (anyone, if `None`).
+/// A row of `SHOW DEFAULT PRIVILEGES`: a privilege on the objects of this type that `role` creates (any role, if
+/// `None`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::broker::backends::sql::postgresql) struct DefaultPrivilege {
     pub(in crate::broker::backends::sql::postgresql) role: Option<String>,
@@ -12,15 +13,15 @@ pub(in crate::broker::backends::sql::postgresql) struct DefaultPrivilege {
 }
 
 impl DefaultPrivilege {
-    /// Whether nobody granted it: a role has all rights on what it makes, and everybody may use types and functions.
-    /// CockroachDB lists these, too.
+    /// Whether the privilege is built in: a role has all rights on what it creates, and PUBLIC may use types and
+    /// functions. CockroachDB lists these, too.
     pub(in crate::broker::backends::sql::postgresql) fn is_builtin(&self) -> bool {
         let for_everybody = self.grantee == "public"
             && ["types", "functions", "routines"].contains(&self.object_type.as_str());
         self.role.as_ref() == Some(&self.grantee) || for_everybody
     }
 
-    /// Takes it back; the syntax is the same everywhere (ALTER DEFAULT PRIVILEGES, in either documentation).
+    /// Revokes the privilege; both engines have the same syntax (ALTER DEFAULT PRIVILEGES, in either documentation).
     pub(in crate::broker::backends::sql::postgresql) fn revoke(&self) -> Statement {
         let Self { role, schema, object_type, grantee } = self;
         let makers = role
@@ -28,7 +29,7 @@ impl DefaultPrivilege {
             .map_or_else(|| "ALL ROLES".to_owned(), |role| format!("ROLE {}", identifier(role)));
         let within =
             schema.as_deref().map_or_else(String::new, |schema| format!(" IN SCHEMA {}", identifier(schema)));
-        // The type is a keyword and comes from the server's own list.
+        // The type is a keyword from the server's own list.
         let objects = object_type.to_ascii_uppercase();
         let grantee = identifier(grantee);
         let sql =

@@ -1,8 +1,7 @@
-//! PostgreSQL 15 and later. Sources: the reference pages named at each statement
-//! (<https://www.postgresql.org/docs/18/>); each was run as an administrator with CREATEROLE and CREATEDB only.
-//!
-//! Since 16 a role with CREATEROLE changes only roles on which it has ADMIN OPTION, which it gets on those that it makes.
-//! Before 16 it takes this option itself, so that it still has it after an upgrade.
+//! PostgreSQL 15 and later. The documentation is at <https://www.postgresql.org/docs/18/>, the page is named at each
+//! statement; all statements were run as an administrator with only CREATEROLE and CREATEDB. Since version 16, a role
+//! with CREATEROLE can change only roles on which it has ADMIN OPTION, which it gets on the roles that it creates.
+//! Before 16 the administrator grants itself this option, so that it still has the option after an upgrade.
 
 mod dependencies;
 
@@ -13,20 +12,20 @@ use super::{
     Dialect, InWay, InstanceNames, Login, Origin, RETAINED, Statement,
 };
 
-/// Two sessions that make the same role at once get either of these (`pg_authid`'s unique index).
+/// Two sessions that create the same role at once get either of these errors (`pg_authid`'s unique index).
 const ROLE_EXISTS: &[SqlState] = &[SqlState::DUPLICATE_OBJECT, SqlState::UNIQUE_VIOLATION];
 
-/// Names of roles that give access to a database, and of logins, as patterns.
+/// Patterns of the names of groups and of logins.
 const GROUPS: &str = "^cf_[a-p]{32}_(owner|readwrite|readonly|revoked)$";
 const LOGINS: &str = "^[a-p]{32}$";
 
-/// See the module.
+/// The dialect of PostgreSQL.
 pub(in crate::broker::backends::sql::postgresql) struct PostgreSql {
     pub(in crate::broker::backends::sql::postgresql) before_16: bool,
 }
 
 impl PostgreSql {
-    /// Part of CREATE ROLE: the administrator gets ADMIN OPTION on the role, which it has by itself since 16.
+    /// A clause of CREATE ROLE: gives the administrator ADMIN OPTION on the role, which is automatic since 16.
     fn administered(&self) -> &'static str {
         if self.before_16 { " ADMIN CURRENT_USER" } else { "" }
     }
@@ -43,8 +42,8 @@ impl Dialect for PostgreSql {
         Statement::new("create the marker role", sql).unless(ROLE_EXISTS)
     }
 
-    /// sql-grant: since 16 a membership has options of its own, and without INHERIT an administrator that is NOINHERIT
-    /// could use none of the role's rights.
+    /// sql-grant: since 16 a membership has its own options; without INHERIT, a NOINHERIT administrator could use none
+    /// of the role's rights.
     fn act_for(&self, role: &str, _admin: &str) -> Statement {
         let options = if self.before_16 { "ADMIN OPTION" } else { "INHERIT TRUE, SET TRUE" };
         let sql = format!("GRANT {} TO CURRENT_USER WITH {options}", identifier(role));
@@ -56,7 +55,7 @@ impl Dialect for PostgreSql {
         let roles: Vec<_> = roles.iter().map(|role| literal(role)).collect();
         let (named, marker) = (roles.join(", "), roles.first()?);
         let admin = "pg_catalog.pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')";
-        // Before 16 a membership without INHERIT comes from the administrator's own attribute.
+        // Before 16 the INHERIT of a membership comes from the administrator's attribute.
         let uses = if self.before_16 { "true" } else { "pg_catalog.pg_has_role(r.oid, 'USAGE')" };
         Some(format!(
             "WITH groups AS ({}), \
@@ -73,7 +72,7 @@ impl Dialect for PostgreSql {
         self.before_16
     }
 
-    /// plpgsql: the same roles as [`Dialect::unheld_roles`], each by a statement of its own.
+    /// plpgsql: one statement for each role of [`Dialect::unheld_roles`].
     fn hand_over_roles(&self, marker: &str, admin: &str) -> Option<String> {
         let options = if self.before_16 { "ADMIN OPTION" } else { "ADMIN OPTION, INHERIT TRUE, SET TRUE" };
         let (marker, retained, admin) = (literal(marker), literal(RETAINED), literal(admin));
@@ -93,24 +92,24 @@ impl Dialect for PostgreSql {
         vec![Statement::new("create the role", sql).unless(ROLE_EXISTS)]
     }
 
-    /// sql-createdatabase; manage-ag-templatedbs: only template0 takes another encoding, and every encoding goes with the
-    /// locale C.
+    /// sql-createdatabase; manage-ag-templatedbs: only template0 can be copied with another encoding, and only the
+    /// locale C works with every encoding.
     fn create_database(&self, names: InstanceNames<'_>, origin: Origin<'_>) -> Statement {
         let from = match origin {
             Origin { template: Some(template), .. } => identifier(template),
             Origin { encoding: Some(encoding), .. } => {
                 format!("template0 ENCODING {} LC_COLLATE 'C' LC_CTYPE 'C'", literal(encoding))
             }
-            // Anybody may be in template1, and then it cannot be copied.
+            // Anybody may be connected to template1, which prevents copying it.
             Origin { .. } => "template0".to_owned(),
         };
         let (database, owner) = (identifier(names.database), identifier(names.owner));
-        // Nobody comes in before it is closed to the public.
+        // Allow no connections until the public has lost its rights.
         let sql = format!("CREATE DATABASE {database} OWNER {owner} TEMPLATE {from} ALLOW_CONNECTIONS false");
         Statement::new("create the database", sql).unless(&[SqlState::DUPLICATE_DATABASE])
     }
 
-    /// sql-revoke, sql-grant, sql-comment; ddl-priv lists what PUBLIC may do with a new database.
+    /// sql-revoke, sql-grant, sql-comment; ddl-priv lists PUBLIC's rights on a new database.
     fn lock_down(&self, names: InstanceNames<'_>, comment: &str) -> Vec<Statement> {
         let (database, owner) = (identifier(names.database), identifier(names.owner));
         vec![
@@ -124,7 +123,7 @@ impl Dialect for PostgreSql {
         ]
     }
 
-    /// sql-createrole; a SCRAM verifier as password is stored as it is. VALID UNTIL holds for passwords only, which is why
+    /// sql-createrole; the server stores a SCRAM verifier as it is. VALID UNTIL applies only to passwords, so
     /// [`Dialect::expired_logins`] are locked out as well.
     fn create_login(&self, login: Login<'_>) -> Statement {
         let (attributes, group) = (attributes(login), identifier(login.group));
@@ -145,7 +144,8 @@ impl Dialect for PostgreSql {
         Some(Statement::new("limit the login's connections", sql).unless(&[SqlState::UNDEFINED_OBJECT]))
     }
 
-    /// sql-alterrole (IN DATABASE … SET role): whatever an owner's login makes belongs to the owner, hence to all of them.
+    /// sql-alterrole (IN DATABASE … SET role): the owner role owns what its logins create, so all of these logins can
+    /// use it.
     fn equip_login(&self, login: Login<'_>, names: InstanceNames<'_>) -> Vec<Statement> {
         if login.group != names.owner {
             return Vec::new();
@@ -159,8 +159,8 @@ impl Dialect for PostgreSql {
         false
     }
 
-    /// sql-alterdatabase, sql-grant: its owner may set all this, and take back its own right to connect, which is the
-    /// administrator's, too.
+    /// sql-alterdatabase, sql-grant: the owner may change all these settings, and may revoke its own right to connect,
+    /// on which the administrator depends.
     fn open_up(&self, database: &str, owner: &str) -> Vec<Statement> {
         let properties = format!(
             "ALTER DATABASE {} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1 IS_TEMPLATE false",
@@ -169,7 +169,7 @@ impl Dialect for PostgreSql {
         vec![Statement::new("open the database", properties), self.admit(database, owner)]
     }
 
-    /// sql-alterdatabase: the limit holds for all but superusers; functions-admin.
+    /// sql-alterdatabase: the limit applies to all except superusers; functions-admin.
     fn close_off(&self, database: &str) -> Vec<Statement> {
         let limit = format!("ALTER DATABASE {} WITH CONNECTION LIMIT 0", identifier(database));
         let sessions = format!(
@@ -183,8 +183,8 @@ impl Dialect for PostgreSql {
         ]
     }
 
-    /// view-pg-locks: a GRANT to a role keeps it from being dropped until its transaction ends, and a table can be locked by
-    /// whoever may use it.
+    /// view-pg-locks: a GRANT to a role prevents the role from being dropped until its transaction ends, and anybody
+    /// with access to a table can lock it.
     fn end_lockers(&self, role: &str) -> Option<Statement> {
         let role = literal(role);
         let sql = format!(
@@ -208,7 +208,7 @@ impl Dialect for PostgreSql {
         ))
     }
 
-    /// catalog-pg-default-acl: that of schemas is made last of those that all groups have.
+    /// catalog-pg-default-acl: the default privileges for schemas are the last ones that every group gets.
     fn makers_that_keep(&self, group: &str) -> Option<String> {
         Some(format!(
             "SELECT r.rolname::text FROM pg_roles r WHERE r.rolname::text = ANY ($1) AND NOT EXISTS ( \
@@ -218,7 +218,7 @@ impl Dialect for PostgreSql {
         ))
     }
 
-    /// functions-info; what is in schemas that begin with `pg_` is temporary.
+    /// functions-info; schemas whose names begin with `pg_` are temporary.
     fn kept_from(&self, group: &str) -> Option<(String, String)> {
         let group = literal(group);
         let schemas = format!(
@@ -241,19 +241,19 @@ impl Dialect for PostgreSql {
            AND (l.rolcanlogin OR EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.usesysid = l.oid))"
     }
 
-    /// catalog-pg-shdepend (`a` is a privilege; what belongs to all databases has none), functions-info (aclexplode,
+    /// catalog-pg-shdepend (`a` is a privilege; objects of all databases have none), functions-info (aclexplode,
     /// `pg_identify_object`).
     fn grants_of_others(&self, role: &str) -> Option<String> {
         Some(dependencies::grants_of_others(role))
     }
 
-    /// The same pages.
+    /// See [`Self::grants_of_others`].
     fn dependents(&self, role: &str) -> Option<String> {
         Some(dependencies::dependents(role))
     }
 
-    /// view-pg-prepared-xacts, view-pg-locks: a prepared transaction has no process, and is known by its number. Others'
-    /// than bindings' are left alone.
+    /// view-pg-prepared-xacts, view-pg-locks: a prepared transaction has no process and is identified by its number.
+    /// Only transactions of bindings are included.
     fn prepared(&self, in_way: InWay<'_>) -> Option<String> {
         Some(dependencies::prepared(in_way))
     }
@@ -288,12 +288,12 @@ impl Dialect for PostgreSql {
         )
     }
 
-    /// sql-drop-owned takes default privileges along.
+    /// sql-drop-owned also removes default privileges.
     fn default_privileges(&self, _role: &str, _schema: Option<&str>) -> Vec<String> {
         Vec::new()
     }
 
-    /// catalog-pg-namespace; names that begin with `pg_` are the system's (ddl-schemas).
+    /// catalog-pg-namespace; names that begin with `pg_` are reserved (ddl-schemas).
     fn schemas(&self) -> &'static str {
         "SELECT nspname::text FROM pg_catalog.pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema' \
            AND pg_catalog.pg_has_role(nspowner, 'USAGE')"
@@ -320,7 +320,7 @@ impl Dialect for PostgreSql {
         ))
     }
 
-    /// sql-dropdatabase: FORCE ends no session that its user may not end; monitoring-stats (`pg_stat_activity`).
+    /// sql-dropdatabase: FORCE cannot end sessions that its user may not end; monitoring-stats (`pg_stat_activity`).
     fn sessions_in(&self, database: &str) -> Option<String> {
         Some(format!(
             "SELECT pid, COALESCE(usename::text, 'of the server') FROM pg_catalog.pg_stat_activity WHERE datname = {} \
@@ -337,7 +337,7 @@ impl Dialect for PostgreSql {
         )
     }
 
-    /// view-pg-roles. Since 16 memberships say whether they inherit.
+    /// view-pg-roles. Since 16 each membership has its own inherit option.
     fn missing_rights(&self) -> String {
         let inherits = if self.before_16 { "r.rolinherit" } else { "true" };
         format!(
@@ -359,8 +359,8 @@ impl Dialect for PostgreSql {
     }
 }
 
-/// A query for the roles of databases that carry a mark, which is quoted already; earlier releases marked the other way
-/// round.
+/// A query for the database roles with a mark, which must be quoted; includes marks of earlier releases, which are
+/// reversed.
 fn groups(marker: &str) -> String {
     format!(
         "SELECT g.oid FROM pg_catalog.pg_roles k JOIN pg_catalog.pg_auth_members m ON k.oid IN (m.member, m.roleid) \
@@ -375,7 +375,7 @@ fn attributes(login: Login<'_>) -> String {
     format!("PASSWORD {password} VALID UNTIL {} CONNECTION LIMIT {limit}", literal(&ends_at))
 }
 
-/// sql-createrole: -1 is no limit.
+/// sql-createrole: -1 means no limit.
 fn limit(connections: Option<u32>) -> i64 {
     connections.map_or(-1, i64::from)
 }

@@ -1,13 +1,13 @@
-//! A statement as data, and what statements are about.
+//! A statement as data, and the arguments of statements.
 
 use jiff::Timestamp;
 use tokio_postgres::error::SqlState;
 
-/// A statement, and the refusals that mean that there is nothing left to do.
+/// A statement, and the errors that mean that nothing is left to do.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::broker::backends::sql::postgresql) struct Statement {
     pub(in crate::broker::backends::sql::postgresql) sql: String,
-    /// What it does, in the words of an error message.
+    /// What the statement does, for error messages.
     pub(in crate::broker::backends::sql::postgresql) does: &'static str,
     pub(in crate::broker::backends::sql::postgresql) done_already: &'static [SqlState],
 }
@@ -17,7 +17,7 @@ impl Statement {
         Self { sql, does, done_already: &[] }
     }
 
-    /// The same statement, with other words for what it does.
+    /// Replaces the description.
     pub(super) fn called(mut self, does: &'static str) -> Self {
         self.does = does;
         self
@@ -29,16 +29,16 @@ impl Statement {
     }
 }
 
-/// The names an instance has in the database.
+/// The names of an instance on the server.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::broker::backends::sql::postgresql) struct InstanceNames<'a> {
     pub(in crate::broker::backends::sql::postgresql) database: &'a str,
     pub(in crate::broker::backends::sql::postgresql) owner: &'a str,
-    /// The installation's mark.
+    /// The installation's marker role.
     pub(in crate::broker::backends::sql::postgresql) marker: &'a str,
 }
 
-/// What a database is made from.
+/// The source of a new database.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::broker::backends::sql::postgresql) struct Origin<'a> {
     pub(in crate::broker::backends::sql::postgresql) encoding: Option<&'a str>,
@@ -46,31 +46,31 @@ pub(in crate::broker::backends::sql::postgresql) struct Origin<'a> {
     pub(in crate::broker::backends::sql::postgresql) template: Option<&'a str>,
 }
 
-/// A login, as it is to be.
+/// The desired state of a login.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::broker::backends::sql::postgresql) struct Login<'a> {
     pub(in crate::broker::backends::sql::postgresql) name: &'a str,
-    /// The role that it is a member of, which gives it its rights.
+    /// The group that gives the login its rights.
     pub(in crate::broker::backends::sql::postgresql) group: &'a str,
-    /// What the server stores of the password; none for a login with a certificate.
+    /// The SCRAM verifier of the password; `None` for a login with a certificate.
     pub(in crate::broker::backends::sql::postgresql) verifier: Option<&'a str>,
     pub(in crate::broker::backends::sql::postgresql) ends_at: Option<Timestamp>,
-    /// How many connections it may have open; `None` is as many as the server has.
+    /// The connection limit; `None` is the server's limit.
     pub(in crate::broker::backends::sql::postgresql) connections: Option<u32>,
 }
 
-/// What prepared transactions may be in the way of.
+/// What a prepared transaction may block.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::broker::backends::sql::postgresql) enum InWay<'a> {
-    /// The end of a login: all that it prepared.
+    /// The removal of a login: includes every transaction that the login prepared.
     Login(&'a str),
-    /// A change of a role, or of what it owns in the session's database.
+    /// A change of a role, or of its objects in the session's database.
     Role(&'a str),
-    /// Dropping a database: those in it, and all of its owner.
+    /// Dropping a database: includes every transaction in the database and every one of its owner.
     Database { database: &'a str, owner: &'a str },
 }
 
-/// What ALTER calls a kind of object that `pg_identify_object` calls otherwise.
+/// ALTER's keyword for a kind of object, where it differs from the name in `pg_identify_object`.
 pub(super) fn altered_as(kind: &str) -> &str {
     match kind {
         "COMPOSITE TYPE" => "TYPE",
@@ -84,6 +84,6 @@ pub(super) fn altered_as(kind: &str) -> &str {
 pub(in crate::broker::backends::sql::postgresql) struct Object {
     /// A keyword, such as TABLE.
     pub(in crate::broker::backends::sql::postgresql) kind: String,
-    /// Its name, quoted and complete.
+    /// The object's full name, quoted.
     pub(in crate::broker::backends::sql::postgresql) identity: String,
 }

@@ -23,7 +23,7 @@ fn on_postgresql_owners_act_as_the_owner() {
     assert!(POSTGRESQL.equip_login(Login { group: "g", ..LOGIN }, NAMES).is_empty());
 }
 
-/// A role that 16 and later do not let the administrator change would outlive its binding.
+/// Since version 16, a role that the administrator cannot change would outlive its binding.
 #[test]
 fn before_16_admin_option_is_taken_with_the_role() {
     let before_16 = PostgreSql { before_16: true };
@@ -106,7 +106,7 @@ fn on_cockroachdb_the_public_schema_is_closed() {
     assert!(statements.contains(&r#"COMMENT ON DATABASE "d" IS 'it''s'"#.to_owned()), "{statements:?}");
 }
 
-/// Only REVOKE removes an entry that says nothing any more.
+/// Only REVOKE removes an entry without effect.
 #[test]
 fn on_cockroachdb_defaults_are_reset_by_grants_and_a_revoke_at_last() {
     let reset = sql(CockroachDb.reset_defaults("b"));

@@ -1,4 +1,4 @@
-//! Queries for what keeps a role or a database from being dropped: grants, objects and prepared transactions.
+//! Queries for what prevents a role or a database from being dropped: grants, objects and prepared transactions.
 
 use super::{InWay, literal};
 

@@ -2,7 +2,8 @@
 //!
 //! ```yaml
 //! backends:
-//!   main: {type: postgresql, host: db.example, port: 26257, user: bindery, passwordFile: /etc/bindery/password, caFile: /etc/bindery/ca.crt}
+//!   main: {type: postgresql, host: db.example, port: 26257, user: bindery,
+//!     passwordFile: /etc/bindery/password, caFile: /etc/bindery/ca.crt}
 //! services:
 //!   - id: e2e250b5-73f8-45fd-9a7f-93c8dddc5f00
 //!     name: cockroachdb

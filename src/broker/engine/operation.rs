@@ -261,8 +261,8 @@ impl Scope<'_> {
         Ok(())
     }
 
-    /// What a request does while this operation has the lease: it waits for a synchronous operation, polls an asynchronous one
-    /// of the same verb, and fails otherwise.
+    /// What a request does while this operation has the lease: it waits for a synchronous operation, polls an
+    /// asynchronous one of the same verb, and fails otherwise.
     pub(super) fn busy_with<R: Request>(
         &self,
         request: &R,

@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct Timing {
     /// How long a request waits for another one on the same instance before it is rejected.
     pub queue: Duration,
-    /// A platform that can poll gets 202 after this time; a request of one that cannot waits this long for a busy backend.
+    /// A platform that can poll gets 202 after this time; a request of one that cannot waits this long for a busy
+    /// backend.
     pub answer: Duration,
     /// How long a call to a backend may take.
     pub call: Duration,

@@ -92,8 +92,8 @@ pub(super) trait Dialect: Send + Sync {
         access::open_schema(schema, group, access)
     }
 
-    /// A query for the tables and sequences of a schema whose owner the administrator can act as, on engines where objects of
-    /// others may be among them. Columns: name, whether it is a sequence.
+    /// A query for the tables and sequences of a schema whose owner the administrator can act as, on engines where
+    /// objects of others may be among them. Columns: name, whether it is a sequence.
     fn relations(&self, _schema: &str) -> Option<String> {
         None
     }
@@ -303,7 +303,7 @@ pub(super) trait Dialect: Send + Sync {
         Vec::new()
     }
 
-    /// Prevents a role from logging in, for good.
+    /// Prevents a role from logging in permanently.
     fn disable_login(&self, role: &str) -> Statement;
 
     /// Prevents a role from logging in until [`Dialect::resume_login`].

@@ -20,7 +20,7 @@ const LOCKED_WITHIN: Duration = Duration::from_secs(30);
 const SESSIONS_POLL: Duration = Duration::from_millis(20);
 
 impl Databases {
-    /// Locks a login out, for good.
+    /// Locks a login out permanently.
     pub(super) async fn lock_out(&self, session: &Session, login: &str) -> Result<(), SqlError> {
         self.lock(session, login, session.dialect().disable_login(login)).await
     }

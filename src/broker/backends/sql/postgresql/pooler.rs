@@ -1,5 +1,5 @@
-//! Detects whether a pooler keeps each session on one server process. A pooler that does not (`PgBouncer`: `pool_mode
-//! = transaction` or `statement`) would run a session's statements with the state of another session.
+//! Detects whether a pooler keeps each session on one server process. A pooler that does not, such as `PgBouncer` with
+//! `pool_mode = transaction` or `statement`, would run a session's statements with the state of another session.
 
 use std::time::Duration;
 

@@ -32,7 +32,6 @@ pub(crate) enum BindWanted {
 }
 
 impl Engine {
-    /// Creates a binding.
     pub(crate) async fn bind(
         &self,
         context: RequestContext,
@@ -193,7 +192,6 @@ impl Wanted {
     }
 }
 
-/// Creates a binding.
 pub(super) struct Bind;
 
 #[async_trait]

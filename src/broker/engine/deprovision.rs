@@ -88,7 +88,6 @@ impl Request for Unwanted {
     }
 }
 
-/// Removes an instance.
 pub(super) struct Deprovision;
 
 #[async_trait]

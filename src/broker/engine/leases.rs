@@ -240,7 +240,6 @@ impl LeaseGuard {
         concluded
     }
 
-    /// Releases the lease.
     pub(super) async fn release(mut self) -> Result<(), StoreError> {
         match self.lease.take() {
             Some(lease) => self.store.release(&lease).await,

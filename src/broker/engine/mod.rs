@@ -111,7 +111,6 @@ impl Engine {
         Self(Arc::new(Shared { offer, providers, records, leases, timing, limits, operations, stop }))
     }
 
-    /// The catalog.
     pub(crate) fn catalog(&self) -> Catalog {
         self.0.offer.catalog()
     }

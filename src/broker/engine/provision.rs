@@ -20,7 +20,6 @@ use super::{
 use crate::osb::{InstanceId, Object, ProvisionRequest};
 
 impl Engine {
-    /// Provisions an instance.
     pub(crate) async fn provision(
         &self,
         context: RequestContext,
@@ -108,7 +107,6 @@ impl Wanted {
     }
 }
 
-/// Makes an instance.
 pub(super) struct Provision;
 
 #[async_trait]

@@ -18,7 +18,6 @@ use super::{
 use crate::osb::{BindingId, InstanceId, PlanId, ServiceId};
 
 impl Engine {
-    /// Revokes a binding.
     pub(crate) async fn unbind(
         &self,
         context: RequestContext,
@@ -113,7 +112,6 @@ impl Request for Unwanted {
     }
 }
 
-/// Revokes a binding.
 pub(super) struct Unbind;
 
 #[async_trait]

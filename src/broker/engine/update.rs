@@ -20,7 +20,6 @@ use super::{
 use crate::osb::{InstanceId, UpdateRequest};
 
 impl Engine {
-    /// Updates an instance.
     pub(crate) async fn update(
         &self,
         context: RequestContext,

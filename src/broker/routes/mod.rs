@@ -50,7 +50,6 @@ pub(crate) struct Gate {
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// The routes of the broker.
 pub(crate) fn router(engine: Engine, gate: Gate) -> Router {
     Router::new()
         .route(CATALOG, get(catalog::fetch))

@@ -96,7 +96,6 @@ fn levels(value: &Value) -> usize {
     }
 }
 
-/// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
 
 fn unreadable(what: &str, why: impl std::fmt::Display) -> Answer {

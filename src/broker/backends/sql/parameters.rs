@@ -112,7 +112,6 @@ impl Plans {
         self.plans.get(id).map_or(ServiceKind::CockroachDb, |(kind, _)| *kind)
     }
 
-    /// All plans.
     pub(crate) fn all(&self) -> impl Iterator<Item = &(ServiceKind, DatabasePlan)> {
         self.plans.values()
     }

@@ -104,7 +104,7 @@ impl Databases {
         failed.map_or(Ok(()), Err)
     }
 
-    /// A failed binding may be re-created meanwhile with a later expiry; its login is then allowed again.
+    /// Locks an expired login. Unlocks it if its binding was re-created meanwhile with a later expiry.
     async fn expire_login(&self, session: &Session, login: &str) -> Result<(), SqlError> {
         let dialect = session.dialect();
         let is_expired = async || {

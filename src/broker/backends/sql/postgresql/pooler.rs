@@ -15,11 +15,11 @@ const ROUNDS: usize = 3;
 const IN_A_ROW: usize = 3;
 
 /// Compares the server processes of two sessions of the same kind. A pooler that shares processes either rotates them,
-/// so that the session soon gets another one, or hands out the one that was used last, so that the twin gets the
-/// session's.
+/// so that the session soon gets another process, or hands out the one that was used last, so that the second session gets
+/// the first one's.
 ///
 /// # Errors
-/// When the pooler does not keep sessions, or the check is inconclusive.
+/// When the pooler does not keep sessions, or the check times out.
 pub(super) async fn must_keep_sessions(session: &Client, twin: &Client) -> Result<(), ConnectError> {
     match timeout(ANSWER_TIMEOUT, look(session, twin)).await {
         Ok(Ok(true)) => Ok(()),

@@ -194,7 +194,7 @@ impl Databases {
         owner: &str,
     ) -> Result<Vec<String>, SqlError> {
         match session.run([session.dialect().act_for(owner, self.admin())]).await {
-            // Another broker has already dropped the group.
+            // Another broker has already dropped the owner.
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => return Ok(Vec::new()),
             acting => acting?,
         }

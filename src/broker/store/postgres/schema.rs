@@ -80,7 +80,7 @@ pub(super) async fn migrate(pool: &Pool) -> Result<i64, Problem> {
     for statement in STATEMENTS {
         change(pool, statement).await?;
     }
-    // Another broker may have a newer version.
+    // Another broker may have written a newer version.
     let known = "UPDATE bindery_meta SET schema_version = $1 WHERE schema_version < $1";
     pool.rows(known, &[(&KNOWN, Type::INT8)]).await?;
     version(pool).await

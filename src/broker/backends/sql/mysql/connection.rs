@@ -19,7 +19,7 @@ use super::{
 use crate::broker::{config::SslMode, tls};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A read that takes longer has a problem.
+/// Longer than any read takes on a healthy server.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Dropping a large database takes long.
 const CHANGE_TIMEOUT: Duration = Duration::from_mins(5);

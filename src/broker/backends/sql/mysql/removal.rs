@@ -17,7 +17,7 @@ use super::{
 };
 use crate::broker::config::ReclaimPolicy;
 
-/// Killed sessions that remain longer indicate a problem.
+/// Ending the sessions of a login fails after this time.
 const SESSIONS_END: Duration = Duration::from_secs(10);
 const SESSIONS_POLL: Duration = Duration::from_millis(10);
 

@@ -30,7 +30,7 @@ use super::{
 use crate::broker::{config::SslMode, tls};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Catalog queries that take longer have a problem.
+/// Longer than any catalog query takes on a healthy server.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longer than the server's own timeout, so that the server reports what it cancelled.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(365);

@@ -15,7 +15,7 @@ use super::{
     naming,
 };
 
-/// If locking a login and ending its sessions takes longer, there is a problem.
+/// Locking a login and ending its sessions fails after this time.
 const LOCKED_WITHIN: Duration = Duration::from_secs(30);
 const SESSIONS_POLL: Duration = Duration::from_millis(20);
 

@@ -15,8 +15,8 @@ const ROUNDS: usize = 3;
 const IN_A_ROW: usize = 3;
 
 /// Compares the server processes of two sessions of the same kind. A pooler that shares processes either rotates them,
-/// so that the session soon gets another process, or hands out the one that was used last, so that the second session gets
-/// the first one's.
+/// so that the session soon gets another process, or hands out the one that was used last, so that the second session
+/// gets the first one's.
 ///
 /// # Errors
 /// When the pooler does not keep sessions, or the check times out.

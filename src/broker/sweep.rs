@@ -126,7 +126,7 @@ async fn sweep_parts(
     Ok(report)
 }
 
-/// The drift of this server. Checks everything twice, so that what changes during the sweep is not reported.
+/// The drift of this server. Checks apparent drift twice, so that concurrent changes are not reported.
 async fn differing(
     parts: &Parts,
     server: &BackendName,

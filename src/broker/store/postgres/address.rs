@@ -104,7 +104,7 @@ impl Address {
                 })?;
                 self.connect_timeout = Duration::from_secs(seconds);
             }
-            // Do not print the whole parameter: it may be a part of a password that was not encoded.
+            // Do not print the parameter: it may be a part of a password that was not encoded.
             _ => {
                 return Err(invalid(
                     "has an unknown parameter; known are sslmode, sslrootcert, sslcert, sslkey, connect_timeout and \

@@ -63,8 +63,8 @@ impl Databases {
         Ok(())
     }
 
-    /// Removes a database and its logins, or, to retain the data, removes the logins and the mark and keeps the
-    /// database.
+    /// Removes a database and its logins; with [`ReclaimPolicy::Retain`], keeps the database and removes its logins and
+    /// its mark. A database without a mark is foreign.
     pub(super) async fn remove_database(
         &self,
         database: &str,

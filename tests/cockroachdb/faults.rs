@@ -146,7 +146,6 @@ async fn a_half_made_login_is_finished_or_removed() {
                 .unwrap();
         } else {
             let (status, body) = platform.unbind("half", binding).await;
-            eprintln!("STATUS {status}");
             assert!([200, 410].contains(&status), "{status} {body}");
         }
         // The broker retries the rollback of a failed request after a while.

@@ -3,7 +3,6 @@
 
 use std::{pin::pin, time::Duration};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep, timeout};
@@ -106,15 +105,6 @@ impl Shared {
             () = self.stop.cancelled(), if retry_policy != RetryPolicy::Once => Ended::Left,
         }
     }
-
-    fn pauses(&self) -> impl Iterator<Item = Duration> {
-        ExponentialBuilder::default()
-            .with_min_delay(self.timing.first_pause)
-            .with_max_delay(self.timing.longest_pause)
-            .without_max_times()
-            .with_jitter()
-            .build()
-    }
 }
 
 /// The calls of one operation.
@@ -139,7 +129,7 @@ impl Run<'_> {
         call: impl Fn() -> Call<'c, T>,
     ) -> Result<T, Ended> {
         let timing = &self.engine.timing;
-        let mut pauses = self.engine.pauses();
+        let mut pauses = self.engine.timing.pauses();
         let mut last = None;
         let begun = Instant::now();
         let end = self.retry_policy.end();
@@ -156,7 +146,7 @@ impl Run<'_> {
                         let problem = format!("not done in time, still at: {description}");
                         return Err(Ended::Failed(ServiceError::new("behind the plan", problem)));
                     }
-                    pauses = self.engine.pauses();
+                    pauses = self.engine.timing.pauses();
                     if last.as_ref() != Some(&description) {
                         self.show(record, &description).await;
                         last = Some(description);

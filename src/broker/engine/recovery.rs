@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::StreamExt;
 use tokio::time::timeout;
 
@@ -33,20 +32,12 @@ impl Engine {
     /// Resumes unfinished operations until the engine stops, however long the backends are unreachable.
     pub(crate) async fn recover(&self) {
         let timing = self.0.timing;
-        let pauses = || {
-            ExponentialBuilder::default()
-                .with_min_delay(timing.first_pause)
-                .with_max_delay(timing.longest_pause)
-                .without_max_times()
-                .with_jitter()
-                .build()
-        };
-        let mut growing = pauses();
+        let mut growing = timing.pauses();
         let stop = self.0.stop.clone();
         while !stop.is_cancelled() {
             let pause = match self.finish_all().await {
                 Ok(0) => {
-                    growing = pauses();
+                    growing = timing.pauses();
                     timing.idle
                 }
                 Ok(left) => {

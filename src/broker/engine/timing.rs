@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
+
 /// The time limits and intervals of the engine.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
@@ -26,6 +28,18 @@ pub struct Timing {
     pub expiry: Duration,
     /// How long tombstones of asynchronous deletes are kept.
     pub remember: Duration,
+}
+
+impl Timing {
+    /// The pauses between retries, without end.
+    pub(super) fn pauses(&self) -> impl Iterator<Item = Duration> + use<> {
+        ExponentialBuilder::default()
+            .with_min_delay(self.first_pause)
+            .with_max_delay(self.longest_pause)
+            .without_max_times()
+            .with_jitter()
+            .build()
+    }
 }
 
 impl Default for Timing {

@@ -141,15 +141,27 @@ broker: {{rotateAdmin: true}}
     /// Kills a role's processes as `kill -9` does. New pods replace the old ones at once, because the kubelet would
     /// restart failed containers only with exponential backoff.
     pub(crate) async fn kill(&self, role: &str) {
-        let found = run("pgrep", &["--full", &format!("^/usr/bin/bindery serve --roles={role} ")], "").await;
-        let processes: Vec<&str> = found.stdout.split_whitespace().collect();
-        assert!(!processes.is_empty(), "no process has the role {role}");
+        let processes = self.processes(role).await;
         let mut arguments = vec!["-KILL"];
-        arguments.extend(processes);
+        arguments.extend(processes.iter().map(String::as_str));
         run("kill", &arguments, "").await.expect_success();
         let labels = of_role(role);
         let delete = ["delete", "pods", "--selector", &labels, "--force", "--grace-period=0"];
         kubectl(&[&["--namespace", NAMESPACE], &delete[..]].concat()).await;
+    }
+
+    /// The process ids of a role, of which there is at least one.
+    async fn processes(&self, role: &str) -> Vec<String> {
+        let found = run("pgrep", &["--full", &format!("^/usr/bin/bindery serve --roles={role} ")], "").await;
+        let processes: Vec<String> = found.stdout.split_whitespace().map(str::to_owned).collect();
+        assert!(!processes.is_empty(), "no process has the role {role}");
+        processes
+    }
+
+    /// The memory of a role: that of the largest of its processes, which is the active catalog.
+    pub(crate) async fn memory(&self, role: &str) -> Memory {
+        let processes = self.processes(role).await;
+        processes.iter().map(|process| Memory::of(process)).max_by_key(|memory| memory.resident()).unwrap()
     }
 
     /// The pods of a role.
@@ -170,6 +182,31 @@ broker: {{rotateAdmin: true}}
     pub(crate) async fn sweep(&self) -> String {
         let broker = self.pods("broker").await.first().expect("a broker").name_any();
         kubectl(&["--namespace", NAMESPACE, "exec", &broker, "--", "bindery", "sweep"]).await
+    }
+}
+
+/// The resident memory of a process in KiB.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    /// What the process wrote.
+    pub(crate) anonymous: u64,
+    /// What the process read of its program, which the system can read again.
+    pub(crate) of_files: u64,
+}
+
+impl Memory {
+    fn of(process: &str) -> Self {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let field = |name: &str| {
+            let value =
+                status.lines().find_map(|line| line.strip_prefix(name)).expect("a process has memory");
+            value.trim_end_matches("kB").trim().parse().unwrap()
+        };
+        Self { anonymous: field("RssAnon:"), of_files: field("RssFile:") }
+    }
+
+    pub(crate) fn resident(self) -> u64 {
+        self.anonymous + self.of_files
     }
 }
 

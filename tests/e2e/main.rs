@@ -11,6 +11,7 @@ mod gates;
 mod installation;
 mod kubelet;
 mod many;
+mod memory;
 mod operations;
 mod pipelines;
 mod plain;

@@ -22,7 +22,7 @@ use tokio::time::sleep;
 
 use crate::{
     installation::{Installation, kubectl},
-    scenario::{Scenario, run},
+    scenario::Scenario,
 };
 
 /// How many namespaces are created concurrently, like that many pipelines.
@@ -155,14 +155,6 @@ impl Many {
     }
 }
 
-/// The memory of the active catalog in MiB: the largest of its processes.
-async fn memory() -> u64 {
-    let found = run("pgrep", &["--full", "^/usr/bin/bindery serve --roles=catalog "], "").await;
-    let processes: Vec<&str> = found.stdout.split_whitespace().collect();
-    let shown = run("ps", &["-o", "rss=", "-p", &processes.join(",")], "").await.expect_success();
-    shown.split_whitespace().map(|kib| kib.parse::<u64>().unwrap() / 1024).max().unwrap()
-}
-
 #[tokio::test]
 async fn many_branches_are_created_and_deleted_while_the_controller_is_killed() {
     let scenario = Scenario::alone("many").await;
@@ -186,6 +178,7 @@ async fn many_branches_are_created_and_deleted_while_the_controller_is_killed() 
     scenario.apply(&rule.to_string()).await.expect_success();
     let alone = one.delays().await[0];
     one.remove().await;
+    let memory = async || installation.memory("catalog").await.resident() / 1024;
     let before = memory().await;
     let started = Instant::now();
     let halfway = async {

@@ -27,7 +27,7 @@ use crate::{
     k8s::{
         self, explain,
         list::{Listed, list},
-        no_answer,
+        timeout_error,
     },
     namespace_bindings::{
         NamespaceBinding,
@@ -127,7 +127,7 @@ impl Unread {
 
     /// The API server did not answer in time.
     fn silence() -> Self {
-        Self::to("read from the API server")(no_answer())
+        Self::to("read from the API server")(timeout_error())
     }
 
     /// Whether a retry may succeed: the API server is unreachable, starting or overloaded.

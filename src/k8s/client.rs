@@ -73,13 +73,13 @@ fn yaml_error(error: &InferConfigError) -> Option<String> {
 /// Limits the time of a request to the API server. The client's own limits are those of a watch.
 ///
 /// # Errors
-/// The error of `asking`, or [`kube::Error::Service`] when the time is over.
-pub async fn in_time<T>(limit: Duration, asking: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
-    timeout(limit, asking).await.unwrap_or_else(|_| Err(no_answer()))
+/// The error of `request`, or [`kube::Error::Service`] when the time is over.
+pub async fn with_timeout<T>(limit: Duration, request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    timeout(limit, request).await.unwrap_or_else(|_| Err(timeout_error()))
 }
 
 /// The error of an API server that does not answer in time.
 #[must_use]
-pub fn no_answer() -> kube::Error {
+pub fn timeout_error() -> kube::Error {
     kube::Error::Service(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer").into())
 }

@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{explain, in_time, namespaces::NamespaceMeta};
+use super::{explain, with_timeout, namespaces::NamespaceMeta};
 use crate::contract::FIELD_MANAGER;
 
 /// The maximum length of an event's note in bytes, exclusive (`events.k8s.io/v1`).
@@ -102,7 +102,7 @@ impl Recorder {
         let key = digest(regarding, event);
         let Some(count) = self.lock().next(key, self.quiet, Instant::now()) else { return };
         let new = manifest(key, namespace, regarding, event);
-        if let Err(error) = in_time(WRITE_TIMEOUT, self.write(namespace, &new, count)).await {
+        if let Err(error) = with_timeout(WRITE_TIMEOUT, self.write(namespace, &new, count)).await {
             debug!(
                 namespace,
                 object = regarding.name,

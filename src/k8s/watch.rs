@@ -47,7 +47,7 @@ pub async fn watch<K>(
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let store = writer.as_reader();
-    let events = events(api, config, store.clone(), unreadable);
+    let events = event_stream(api, config, store.clone(), unreadable);
     pin_mut!(events);
     let mut before = Vec::new();
     while let Some(event) = events.next().await {
@@ -102,7 +102,7 @@ where
 
 /// The events of a kind's objects, without fields that bindery never reads. An unreadable object is reported, and
 /// keeps the version in `known`.
-pub fn events<K>(
+pub fn event_stream<K>(
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
     known: Store<K>,

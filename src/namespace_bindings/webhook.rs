@@ -22,7 +22,7 @@ use super::{namespace_defaults::metadata_patch, rule::Rule};
 use crate::{
     admission::{Decision, Handler, MalformedReview, Request},
     apis::bindery::namespace_binding::NamespaceBinding,
-    k8s::{explain_watch, unreadable::Unreadable, watch::events},
+    k8s::{explain_watch, unreadable::Unreadable, watch::event_stream},
     telemetry::{Metrics, ops::Readiness},
 };
 
@@ -57,7 +57,7 @@ impl NewNamespaceHandler {
         let unreadable = Unreadable::without_events(metrics);
         let api: Api<DeserializeGuard<NamespaceBinding>> = Api::all(client);
         let watch = async move {
-            let events = events(api, watcher::Config::default(), writer.as_reader(), unreadable);
+            let events = event_stream(api, watcher::Config::default(), writer.as_reader(), unreadable);
             pin_mut!(events);
             while let Some(event) = events.next().await {
                 match event {

@@ -22,7 +22,7 @@ use tracing::debug;
 use super::{Shared, listeners::Listeners};
 use crate::{
     bindings::state::{BindingState, SeenBinding},
-    k8s::{explain_watch, unreadable::Unreadable, watch::events},
+    k8s::{explain_watch, unreadable::Unreadable, watch::event_stream},
 };
 
 /// The ServiceBindings of a namespace; `None` when they cannot be read.
@@ -91,7 +91,7 @@ impl BindingWatch {
     pub(super) async fn run(mut self) {
         let api = Api::all(self.client.clone());
         let (known, unreadable) = (self.writer.as_reader(), self.unreadable.clone());
-        let events = events(api, watcher::Config::default(), known, unreadable).modify(SeenBinding::shrink);
+        let events = event_stream(api, watcher::Config::default(), known, unreadable).modify(SeenBinding::shrink);
         let mut events = pin!(events);
         while let Some(event) = events.next().await {
             match event {

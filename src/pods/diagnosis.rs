@@ -13,7 +13,7 @@ use crate::{
 
 /// The cause of a wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Why {
+pub(crate) struct Cause {
     /// The reason as one CamelCase word.
     pub(crate) reason: &'static str,
     /// The explanation and its remedy, in a sentence.
@@ -22,7 +22,7 @@ pub(crate) struct Why {
     pub(crate) lost: Option<String>,
 }
 
-impl Why {
+impl Cause {
     fn new(reason: &'static str, text: String) -> Self {
         Self { reason, text, lost: None }
     }
@@ -59,7 +59,7 @@ enum Binding<'a> {
     },
     NotReady {
         /// The reason and message of the condition, if it is set.
-        why: Option<(&'a str, &'a str)>,
+        condition: Option<(&'a str, &'a str)>,
         /// The instance's name, reason and message, if the binding waits for its instance.
         instance: Option<[String; 3]>,
     },
@@ -69,18 +69,18 @@ enum Binding<'a> {
 }
 
 /// Why these demands are not met; empty when they are.
-pub(crate) async fn whys(
+pub(crate) async fn diagnose(
     client: &Client,
     namespace: &str,
     demands: &[Demand],
     bindings: &BindingsOf,
-) -> kube::Result<Vec<Why>> {
-    let mut whys = Vec::new();
+) -> kube::Result<Vec<Cause>> {
+    let mut causes = Vec::new();
     for demand in demands.iter().filter(|demand| !demand.is_optional) {
         let facts = look_up(client, namespace, demand, bindings).await?;
-        whys.extend(why(demand, &facts));
+        causes.extend(cause(demand, &facts));
     }
-    Ok(whys)
+    Ok(causes)
 }
 
 async fn look_up<'a>(
@@ -102,9 +102,9 @@ async fn look_up<'a>(
         return Ok(Facts { holder, own_variables, binding: Binding::Unknown });
     }
     let binding = match Binding::find(&demand.name, bindings) {
-        Binding::NotReady { why: Some(why), .. } if why.0 == reasons::ERROR_INSTANCE_NOT_READY => {
+        Binding::NotReady { condition: Some(condition), .. } if condition.0 == reasons::ERROR_INSTANCE_NOT_READY => {
             let of = bindings.get(&demand.name).map(SeenBinding::instance).unwrap_or_default();
-            Binding::NotReady { why: Some(why), instance: instance(client, namespace, of).await }
+            Binding::NotReady { condition: Some(condition), instance: instance(client, namespace, of).await }
         }
         found => found,
     };
@@ -130,12 +130,12 @@ impl<'a> Binding<'a> {
             (BindingState::NotReady, Some(binding)) if binding.is_ending() => Self::Ending,
             (BindingState::Ready { .. }, Some(binding)) if binding.is_up_to_date() => Self::Ready,
             // A binding that lost its Secrets and cannot get new ones has a condition with the cause, too.
-            (_, Some(binding)) => Self::NotReady { why: binding.condition(), instance: None },
+            (_, Some(binding)) => Self::NotReady { condition: binding.condition(), instance: None },
         }
     }
 }
 
-fn why(demand: &Demand, facts: &Facts<'_>) -> Option<Why> {
+fn cause(demand: &Demand, facts: &Facts<'_>) -> Option<Cause> {
     let name = &demand.name;
     let kind = demand.source.holder();
     match (&facts.holder, facts.own_variables) {
@@ -153,31 +153,31 @@ fn why(demand: &Demand, facts: &Facts<'_>) -> Option<Why> {
                 kind.name(),
                 pod::BIND
             );
-            Some(Why::new(reason, text))
+            Some(Cause::new(reason, text))
         }
         (Found::Keys(present), _) => missing_keys(kind, name, &demand.keys, present),
         (Found::Present, _) => None,
     }
 }
 
-fn of_binding(name: &str, secret: &str, binding: &Binding<'_>) -> Why {
+fn of_binding(name: &str, secret: &str, binding: &Binding<'_>) -> Cause {
     match binding {
-        Binding::Missing { near: Some(near) } => Why::new(
+        Binding::Missing { near: Some(near) } => Cause::new(
             "BindingMissing",
             format!("no ServiceBinding named {name:?} in this namespace; did you mean {near:?}?"),
         ),
-        Binding::Missing { near: None } => Why::new(
+        Binding::Missing { near: None } => Cause::new(
             "BindingMissing",
             format!(
                 "no ServiceBinding named {name:?} in this namespace; create it, or correct {}",
                 pod::BIND
             ),
         ),
-        Binding::NotReady { why: None, .. } => Why::new(
+        Binding::NotReady { condition: None, .. } => Cause::new(
             "BindingNotReady",
             format!("ServiceBinding {name:?} is new and has not been looked at yet"),
         ),
-        Binding::NotReady { why: Some((reason, message)), instance } => {
+        Binding::NotReady { condition: Some((reason, message)), instance } => {
             let instance = instance.as_ref().map(|[name, reason, message]| {
                 format!("; ServiceInstance {name:?} is not ready: {reason}: {message}")
             });
@@ -185,9 +185,9 @@ fn of_binding(name: &str, secret: &str, binding: &Binding<'_>) -> Why {
                 "ServiceBinding {name:?} is not ready: {reason}: {message}{}",
                 instance.unwrap_or_default()
             );
-            Why::new("BindingNotReady", text)
+            Cause::new("BindingNotReady", text)
         }
-        Binding::Ending => Why::new(
+        Binding::Ending => Cause::new(
             "BindingNotReady",
             format!(
                 "ServiceBinding {name:?} is being deleted; create it again once it is gone, or correct {}",
@@ -200,16 +200,16 @@ fn of_binding(name: &str, secret: &str, binding: &Binding<'_>) -> Why {
                  wait for it, and at once after: kubectl annotate servicebinding {name} {}=now --overwrite",
                 binding::RECONCILE
             );
-            Why { lost: Some(name.to_owned()), ..Why::new("SecretMissing", text) }
+            Cause { lost: Some(name.to_owned()), ..Cause::new("SecretMissing", text) }
         }
-        Binding::Unknown => Why::new(
+        Binding::Unknown => Cause::new(
             "SecretMissing",
             format!("no Secret named {secret:?} in this namespace, and its ServiceBinding cannot be read"),
         ),
     }
 }
 
-fn missing_keys(kind: ObjectKind, name: &str, wanted: &[String], present: &[String]) -> Option<Why> {
+fn missing_keys(kind: ObjectKind, name: &str, wanted: &[String], present: &[String]) -> Option<Cause> {
     let present: Vec<&str> = present.iter().map(String::as_str).collect();
     let missing: Vec<String> = wanted
         .iter()
@@ -234,7 +234,7 @@ fn missing_keys(kind: ObjectKind, name: &str, wanted: &[String], present: &[Stri
         ObjectKind::Secret => "SecretKeyMissing",
         ObjectKind::ConfigMap => "ConfigMapKeyMissing",
     };
-    Some(Why::new(reason, text))
+    Some(Cause::new(reason, text))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use tokio::time::Instant;
 
-use super::pod::{AskingPod, Share};
+use super::pod::{AskingPod, Coverage};
 
 /// The first and the longest back-off after the successor was missed as well.
 const MIN_BACK_OFF: Duration = Duration::from_mins(10);
@@ -62,7 +62,7 @@ impl OwnedPod {
             uid: pod.uid().unwrap_or_default(),
             created: pod.creation_timestamp().map(|time| time.0),
             is_missed: pod.is_missed(),
-            can_be_injected: !matches!(pod.share, Share::Unclear { .. }),
+            can_be_injected: !matches!(pod.coverage, Coverage::Unclear { .. }),
             is_ready: pod.is_ready,
         }
     }

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     contract::{FIELD_MANAGER, pod::GATE},
     injection::{Demand, Source},
-    k8s::{explain, in_time},
+    k8s::{explain, with_timeout},
 };
 
 /// The shortest and the longest interval between two checks of a pod when no binding changes.
@@ -178,7 +178,7 @@ async fn look(client: Client, pod: Arc<AskingPod>, at_once: Arc<Semaphore>) -> L
         }
         Ok::<_, kube::Error>(is_complete)
     };
-    let is_open = match in_time(PATIENCE, opened).await {
+    let is_open = match with_timeout(PATIENCE, opened).await {
         Ok(is_open) => is_open,
         // The pod is gone or was replaced.
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {

@@ -19,18 +19,18 @@ use super::{
 };
 use crate::{
     injection::ObjectKind,
-    k8s::{events::Event, explain, in_time},
+    k8s::{events::Event, explain, with_timeout},
 };
 
 /// The time limit of reading the Secrets of a pod's variables.
-const LONGEST_LOOK: Duration = Duration::from_secs(10);
+const COMPARISON_TIMEOUT: Duration = Duration::from_secs(10);
 /// The number of pods that are examined concurrently.
 const CONCURRENCY: usize = 8;
 /// The maximum number of hidden variables in an event.
 const LISTED: usize = 5;
 
 /// The warnings that were reported about a pod.
-struct Told {
+struct Reported {
     uid: String,
     warnings: Vec<String>,
     /// Whether its variables have been compared.
@@ -39,22 +39,22 @@ struct Told {
 
 /// Handles changes of pods. Never ends.
 pub(super) async fn run(shared: Shared, mut pods: PodQueue) {
-    let mut told: HashMap<PodRef, Told> = HashMap::new();
-    let mut looks = JoinSet::new();
+    let mut reported: HashMap<PodRef, Reported> = HashMap::new();
+    let mut reports = JoinSet::new();
     loop {
         tokio::select! {
-            pod = pods.next(), if looks.len() < CONCURRENCY => {
+            pod = pods.next(), if reports.len() < CONCURRENCY => {
                 let Some(reference) = pod else { return };
                 let Some(pod) = shared.pods.get(&reference) else {
-                    told.remove(&reference);
+                    reported.remove(&reference);
                     continue;
                 };
-                if let Some(news) = news(&mut told, reference, &pod) {
-                    looks.spawn(tell(shared.clone(), pod, news));
+                if let Some(unreported) = unreported(&mut reported, reference, &pod) {
+                    reports.spawn(report(shared.clone(), pod, unreported));
                 }
             }
-            Some(ended) = looks.join_next() => if let Err(error) = ended {
-                warn!(%error, "a look at a pod panicked");
+            Some(ended) = reports.join_next() => if let Err(error) = ended {
+                warn!(%error, "the report about a pod panicked");
             },
         }
     }
@@ -62,37 +62,37 @@ pub(super) async fn run(shared: Shared, mut pods: PodQueue) {
 
 /// The warnings to report about a pod.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct News {
+struct Unreported {
     warnings: Vec<String>,
     /// Whether to compare its variables. Only a started pod is certain to have its Secrets.
     compare: bool,
 }
 
 /// The warnings that have not been reported yet; `None` if there are none.
-fn news(told: &mut HashMap<PodRef, Told>, reference: PodRef, pod: &AskingPod) -> Option<News> {
+fn unreported(reported: &mut HashMap<PodRef, Reported>, reference: PodRef, pod: &AskingPod) -> Option<Unreported> {
     let uid = pod.uid().unwrap_or_default();
-    let known = told.get(&reference).filter(|told| told.uid == uid);
+    let known = reported.get(&reference).filter(|reported| reported.uid == uid);
     let is_new = |warning: &&String| !known.is_some_and(|known| known.warnings.contains(warning));
     let is_compared = known.is_some_and(|known| known.is_compared);
-    let news = News {
+    let unreported = Unreported {
         // A missed pod is reported as missed; warnings about its injection would distract.
         warnings: pod.warnings.iter().filter(|_| !pod.is_missed()).filter(is_new).cloned().collect(),
         compare: !is_compared && !pod.variable_sources.is_empty() && pod.stage == Stage::Started,
     };
-    if news == News::default() {
+    if unreported == Unreported::default() {
         return None;
     }
-    let is_compared = is_compared || news.compare;
-    told.insert(reference, Told { uid, warnings: pod.warnings.clone(), is_compared });
-    Some(news)
+    let is_compared = is_compared || unreported.compare;
+    reported.insert(reference, Reported { uid, warnings: pod.warnings.clone(), is_compared });
+    Some(unreported)
 }
 
-async fn tell(shared: Shared, pod: std::sync::Arc<AskingPod>, news: News) {
+async fn report(shared: Shared, pod: std::sync::Arc<AskingPod>, unreported: Unreported) {
     let namespace = pod.namespace().unwrap_or_default();
     let mut events: Vec<Event> =
-        news.warnings.into_iter().map(|text| warning("BoundWithWarning", text)).collect();
-    if news.compare {
-        match in_time(LONGEST_LOOK, hidden(&shared, &namespace, &pod)).await {
+        unreported.warnings.into_iter().map(|text| warning("BoundWithWarning", text)).collect();
+    if unreported.compare {
+        match with_timeout(COMPARISON_TIMEOUT, hidden(&shared, &namespace, &pod)).await {
             Ok(hidden) => events.extend(hidden),
             Err(error) => debug!(
                 namespace,
@@ -222,8 +222,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_of_a_pod_is_not_told_again() {
-        let mut told = HashMap::new();
+    fn each_warning_about_a_pod_is_reported_once() {
+        let mut reported = HashMap::new();
         let changes = json!({
             "metadata": {"annotations": {"bindery.dev/bind": "db,queue"}},
             "spec": {"containers": [{"name": "app", "volumeMounts": [{"name": "own", "mountPath": "/var/secrets/db"}]}],
@@ -232,12 +232,12 @@ mod tests {
         });
         let mut pod = read(&bound(&changes)).unwrap();
         let reference = || PodRef::new("web-1").within("shop");
-        let first = news(&mut told, reference(), &pod).unwrap();
+        let first = unreported(&mut reported, reference(), &pod).unwrap();
         assert_eq!((first.warnings.len(), first.compare), (1, false), "the Secrets may not be there yet");
         pod.stage = Stage::Started;
-        assert_eq!(news(&mut told, reference(), &pod), Some(News { warnings: vec![], compare: true }));
-        assert_eq!(news(&mut told, reference(), &pod), None);
+        assert_eq!(unreported(&mut reported, reference(), &pod), Some(Unreported { warnings: vec![], compare: true }));
+        assert_eq!(unreported(&mut reported, reference(), &pod), None);
         let other = read(&bound(&json!({"metadata": {"uid": "u2"}}))).unwrap();
-        assert_eq!(news(&mut told, reference(), &other), None, "nothing is to be said of its successor");
+        assert_eq!(unreported(&mut reported, reference(), &other), None, "the successor of this name has no warnings");
     }
 }

@@ -20,7 +20,7 @@ use super::{
     EVENT_ACTION, Shared,
     eviction::{Evictions, OwnedPod, Step, is_recreated},
     owner::{Owner, remedy},
-    pod::{AskingPod, Share},
+    pod::{AskingPod, Coverage},
     pod_watch::{PodQueue, PodRef},
     warning,
 };
@@ -250,14 +250,14 @@ impl MissedPods {
 fn event(who: &str, pod: &AskingPod, owner: Option<&Owner>) -> Event {
     let namespace = pod.namespace().unwrap_or_default();
     let remedy = remedy(owner, &namespace, &pod.name_any());
-    let note = match &pod.share {
-        Share::Unclear { field } => format!(
+    let note = match &pod.coverage {
+        Coverage::Unclear { field } => format!(
             "{who} asks for bindings and does not have them: {field} is invalid, and the API server did not call bindery's webhook, \
              which would have refused the pod. To see the mistake: kubectl get pod {} -n {namespace} -o yaml | bindery inject -f \
              -. Correct it in the template, then: {remedy}",
             pod.name_any()
         ),
-        Share::Full | Share::Lacking { .. } => {
+        Coverage::Full | Coverage::Lacking { .. } => {
             let asks =
                 if pod.is_by_namespace { "must have, by default of its Namespace," } else { "asks for" };
             format!(
@@ -282,8 +282,8 @@ fn asked_for(pod: &AskingPod) -> String {
 }
 
 fn in_containers(pod: &AskingPod) -> String {
-    match &pod.share {
-        Share::Lacking { containers } if !containers.is_empty() => {
+    match &pod.coverage {
+        Coverage::Lacking { containers } if !containers.is_empty() => {
             format!(" in container {}", containers.join(", "))
         }
         _ => String::new(),

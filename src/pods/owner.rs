@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tracing::debug;
 
 use super::pod::AskingPod;
-use crate::k8s::{explain, in_time};
+use crate::k8s::{explain, with_timeout};
 
 /// The maximum number of cached owners of owners.
 const CACHE_SIZE: usize = 10_000;
@@ -132,7 +132,7 @@ impl Owners {
         PartialObjectMeta<K>: DeserializeOwned + Clone + std::fmt::Debug,
     {
         let api: Api<PartialObjectMeta<K>> = Api::namespaced(self.client.clone(), namespace);
-        let object = in_time(READ_TIMEOUT, api.get(name)).await?;
+        let object = with_timeout(READ_TIMEOUT, api.get(name)).await?;
         Ok(object.owner_references().iter().find(|owner| owner.controller == Some(true)).map(Owner::of))
     }
 }

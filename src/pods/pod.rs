@@ -31,7 +31,7 @@ pub(crate) struct AskingPod {
     /// Whether the demands come from the Namespace's annotations.
     pub(crate) is_by_namespace: bool,
     /// Whether the pod got what it asks for.
-    pub(crate) share: Share,
+    pub(crate) coverage: Coverage,
     pub(crate) stage: Stage,
     pub(crate) is_ready: bool,
     /// Whether its containers are always restarted, so that the pod is not meant to end.
@@ -53,7 +53,7 @@ pub(super) struct VariableSource {
 
 /// Whether a pod got what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Share {
+pub(crate) enum Coverage {
     /// The pod has everything.
     Full,
     /// The pod was created without some or all of it.
@@ -108,7 +108,7 @@ impl AskingPod {
             variable_sources: variable_sources(&pod, &demands),
             demands,
             is_by_namespace: takes_defaults(&pod),
-            share: Share::of(&pod, injected),
+            coverage: Coverage::of(&pod, injected),
             warnings,
             stage: Stage::of(&object.data),
             is_ready: has_condition(&object.data, "Ready"),
@@ -130,7 +130,7 @@ impl AskingPod {
 
     /// Whether the pod was created without something that it asks for.
     pub(crate) fn is_missed(&self) -> bool {
-        self.share != Share::Full
+        self.coverage != Coverage::Full
     }
 
     /// Whether the pod may be waiting for a Secret: it is injected, and it is gated or starting.
@@ -171,7 +171,7 @@ impl AskingPod {
     }
 }
 
-impl Share {
+impl Coverage {
     fn of(pod: &Value, injected: Result<Injection, InjectError>) -> Self {
         match injected {
             Ok(injection) if injection.is_empty() => Self::Full,

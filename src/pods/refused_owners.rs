@@ -31,7 +31,7 @@ use tracing::{debug, info, warn};
 use self::nudge_schedule::{NudgeSchedule, REFUSAL_TTL};
 use crate::{
     contract::{FIELD_MANAGER, nudge, webhook},
-    k8s::{explain, explain_watch, in_time, unreadable::Unreadable, watch::events},
+    k8s::{explain, explain_watch, with_timeout, unreadable::Unreadable, watch::event_stream},
 };
 
 /// The reason of the events with which controllers report a refused pod.
@@ -77,10 +77,10 @@ pub(super) async fn run(
     unreadable: Unreadable,
     is_available: watch::Sender<bool>,
 ) {
-    let told = move |well: &bool| {
+    let report = move |well: &bool| {
         is_available.send_replace(*well);
     };
-    let availability = Box::pin(availability(&client, &service, unreadable.clone()).inspect(told));
+    let availability = Box::pin(availability(&client, &service, unreadable.clone()).inspect(report));
     if !nudges {
         return availability.for_each(async |_| ()).await;
     }
@@ -124,10 +124,10 @@ async fn schedule(
 /// The owners whose pods are refused; at first those of recent events.
 fn watch_refusals(client: &Client, unreadable: Unreadable) -> impl Stream<Item = Owner> + use<> {
     let api: Api<DeserializeGuard<Event>> = Api::all(client.clone());
-    let told = watcher::Config::default().fields(&format!("reason={FAILED_CREATE}"));
+    let failed_creations = watcher::Config::default().fields(&format!("reason={FAILED_CREATE}"));
     // Any user who can write events can write undecodable ones, for example of the year 9999.
     let none_is_kept = reflector::store().0;
-    events(api, told, none_is_kept, unreadable).filter_map(async |event| match event {
+    event_stream(api, failed_creations, none_is_kept, unreadable).filter_map(async |event| match event {
         Ok(watcher::Event::Apply(event) | watcher::Event::InitApply(event)) => {
             refused(&event, Timestamp::now())
         }
@@ -147,9 +147,9 @@ fn refused(event: &Event, now: Timestamp) -> Option<Owner> {
         message.contains(&format!("failed calling webhook \"{name}\""))
     };
     let is_recent = last_seen(event).is_none_or(|at| now.duration_since(at).unsigned_abs() < REFUSAL_TTL);
-    let is_told = event.reason.as_deref() == Some(FAILED_CREATE)
+    let is_refusal = event.reason.as_deref() == Some(FAILED_CREATE)
         && [webhook::OWN, webhook::DEFAULTS].into_iter().any(is_ours);
-    (is_told && is_recent).then(|| Owner::of(&event.involved_object)).flatten()
+    (is_refusal && is_recent).then(|| Owner::of(&event.involved_object)).flatten()
 }
 
 fn last_seen(event: &Event) -> Option<Timestamp> {
@@ -185,7 +185,7 @@ fn availability(
     let (slices, writer) = reflector::store();
     let of_service =
         watcher::Config::default().labels(&format!("kubernetes.io/service-name={}", service.name));
-    events(api, of_service, slices.clone(), unreadable).reflect(writer).filter_map(move |event| {
+    event_stream(api, of_service, slices.clone(), unreadable).reflect(writer).filter_map(move |event| {
         let is_available = match event {
             Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => None,
             Ok(_) => Some(slices.state().iter().any(|slice| has_ready_endpoint(slice))),
@@ -235,7 +235,7 @@ impl Owner {
             }
         };
         let Self { kind, namespace, name } = self;
-        match in_time(NUDGE_TIMEOUT, patched).await {
+        match with_timeout(NUDGE_TIMEOUT, patched).await {
             Ok(()) => info!(?kind, namespace, name, "nudged the owner of refused pods"),
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
             // Its controller retries later, and writes another event if that fails.

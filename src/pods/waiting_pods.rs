@@ -16,14 +16,14 @@ use tracing::debug;
 use super::{
     Shared,
     bindings::{BindingQueue, BindingRef},
-    diagnosis::{Why, whys},
+    diagnosis::{Cause, diagnose},
     pod::AskingPod,
     pod_watch::{PodQueue, PodRef},
     warning,
 };
 use crate::k8s::{
     events::{Event, REPEAT_INTERVAL},
-    explain, in_time,
+    explain, with_timeout,
 };
 
 /// How long a pod waits before its first event.
@@ -187,9 +187,9 @@ impl Waiting {
 async fn report_cause(shared: &Shared, pod: &AskingPod, last_event: Option<LastEvent>) -> Option<LastEvent> {
     let namespace = pod.namespace().unwrap_or_default();
     let bindings = shared.bindings.of(&namespace);
-    let diagnosed = in_time(DIAGNOSIS_TIMEOUT, whys(&shared.client, &namespace, &pod.demands, &bindings));
-    let whys = match diagnosed.await {
-        Ok(whys) => whys,
+    let diagnosed = with_timeout(DIAGNOSIS_TIMEOUT, diagnose(&shared.client, &namespace, &pod.demands, &bindings));
+    let causes = match diagnosed.await {
+        Ok(causes) => causes,
         Err(error) => {
             debug!(
                 namespace,
@@ -200,17 +200,17 @@ async fn report_cause(shared: &Shared, pod: &AskingPod, last_event: Option<LastE
             return last_event;
         }
     };
-    for binding in whys.iter().filter_map(|why| why.lost.as_deref()) {
+    for binding in causes.iter().filter_map(|cause| cause.lost.as_deref()) {
         shared.lost_secrets.report(&namespace, binding);
     }
-    let event = event("it waits", &whys)?;
+    let event = event("it waits", &causes)?;
     if let Some((before, at)) =
         last_event.filter(|(before, at)| *before == event && at.elapsed() < REPEAT_INTERVAL)
     {
         return Some((before, at));
     }
     shared.recorder.record(&pod.object_ref(&()), &event).await;
-    if let (Some(owner), Some(event)) = (shared.owners.of(pod).await, self::event("a pod of it waits", &whys))
+    if let (Some(owner), Some(event)) = (shared.owners.of(pod).await, self::event("a pod of it waits", &causes))
     {
         shared.recorder.record(&owner.reference(&namespace), &event).await;
     }
@@ -218,9 +218,9 @@ async fn report_cause(shared: &Shared, pod: &AskingPod, last_event: Option<LastE
 }
 
 /// The event about a waiting pod; `None` if the pod waits for no Secret.
-fn event(who: &str, whys: &[Why]) -> Option<Event> {
-    let first = whys.first()?;
-    let texts: Vec<&str> = whys.iter().map(|why| why.text.as_str()).collect();
+fn event(who: &str, causes: &[Cause]) -> Option<Event> {
+    let first = causes.first()?;
+    let texts: Vec<&str> = causes.iter().map(|cause| cause.text.as_str()).collect();
     Some(warning(first.reason, format!("{who} for credentials: {}", texts.join("; and "))))
 }
 
@@ -308,13 +308,13 @@ mod tests {
         assert_eq!(looks(), 2);
     }
 
-    fn why(reason: &'static str, text: &str) -> Why {
-        Why { reason, text: text.to_owned(), lost: None }
+    fn cause(reason: &'static str, text: &str) -> Cause {
+        Cause { reason, text: text.to_owned(), lost: None }
     }
 
     #[test]
-    fn all_reasons_are_told_in_one_event() {
-        let event = event("it waits", &[why("BindingMissing", "a"), why("SecretMissing", "b")]).unwrap();
+    fn one_event_names_all_causes() {
+        let event = event("it waits", &[cause("BindingMissing", "a"), cause("SecretMissing", "b")]).unwrap();
         assert_eq!(
             (&*event.reason, event.note.as_str()),
             ("BindingMissing", "it waits for credentials: a; and b")
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_waits_for_something_else_is_not_told_of() {
+    fn a_pod_that_waits_for_something_else_gets_no_event() {
         assert_eq!(event("it waits", &[]), None);
     }
 }

@@ -37,16 +37,16 @@ fn keys(keys: &[&str]) -> Facts<'static> {
     "BindingMissing: no ServiceBinding named \"db\" in this namespace; create it, or correct bindery.dev/bind"
 )]
 #[case::new(
-    missing(Binding::NotReady { why: None, instance: None }),
+    missing(Binding::NotReady { condition: None, instance: None }),
     "BindingNotReady: ServiceBinding \"db\" is new and has not been looked at yet"
 )]
 #[case::refused_by_the_broker(
-    missing(Binding::NotReady { why: Some(("BindCallFailed", "Error binding: full")), instance: None }),
+    missing(Binding::NotReady { condition: Some(("BindCallFailed", "Error binding: full")), instance: None }),
     "BindingNotReady: ServiceBinding \"db\" is not ready: BindCallFailed: Error binding: full"
 )]
 #[case::waiting_for_the_instance(
     missing(Binding::NotReady {
-        why: Some(("ErrorInstanceNotReady", "ServiceInstance \"i\" is not ready")),
+        condition: Some(("ErrorInstanceNotReady", "ServiceInstance \"i\" is not ready")),
         instance: Some(["i".to_owned(), "Provisioning".to_owned(), "takes a while".to_owned()]),
     }),
     "BindingNotReady: ServiceBinding \"db\" is not ready: ErrorInstanceNotReady: ServiceInstance \"i\" is not ready; \
@@ -66,28 +66,28 @@ fn keys(keys: &[&str]) -> Facts<'static> {
     "SecretMissing: no Secret named \"db\" in this namespace, and its ServiceBinding cannot be read"
 )]
 fn a_binding_that_is_waited_for_says_why(#[case] facts: Facts<'static>, #[case] expected: &str) {
-    let why = why(&demand(Source::ServiceBinding, &[]), &facts).unwrap();
-    assert_eq!(format!("{}: {}", why.reason, why.text), expected);
+    let cause = cause(&demand(Source::ServiceBinding, &[]), &facts).unwrap();
+    assert_eq!(format!("{}: {}", cause.reason, cause.text), expected);
 }
 
 #[test]
 fn a_plain_secret_has_no_binding_to_ask() {
-    let why = why(&demand(Source::Secret, &[]), &missing(Binding::Unknown)).unwrap();
-    assert_eq!(why.reason, "SecretMissing");
-    assert_eq!(why.text, "no Secret named \"db\" in this namespace; create it, or correct bindery.dev/bind");
+    let cause = cause(&demand(Source::Secret, &[]), &missing(Binding::Unknown)).unwrap();
+    assert_eq!(cause.reason, "SecretMissing");
+    assert_eq!(cause.text, "no Secret named \"db\" in this namespace; create it, or correct bindery.dev/bind");
 }
 
 #[test]
-fn a_config_map_is_told_of_like_a_secret() {
+fn a_config_map_is_diagnosed_like_a_secret() {
     let demand = demand(Source::ConfigMap, &["level"]);
-    let told = |facts: &Facts<'_>| why(&demand, facts).map(|why| format!("{}: {}", why.reason, why.text));
+    let explained = |facts: &Facts<'_>| cause(&demand, facts).map(|cause| format!("{}: {}", cause.reason, cause.text));
     let expected = "ConfigMapMissing: no ConfigMap named \"db\" in this namespace; create it, or correct bindery.dev/bind";
     let facts = Facts { holder: Found::Missing, own_variables: true, binding: Binding::Unknown };
-    assert_eq!(told(&facts).as_deref(), Some(expected));
+    assert_eq!(explained(&facts).as_deref(), Some(expected));
     let expected = "ConfigMapKeyMissing: ConfigMap \"db\" has no key \"level\" (did you mean \"levels\"?); it has: levels. \
                     Correct bindery.dev/env or bindery.dev/files";
-    assert_eq!(told(&keys(&["levels"])).as_deref(), Some(expected));
-    assert_eq!(told(&keys(&["level"])), None);
+    assert_eq!(explained(&keys(&["levels"])).as_deref(), Some(expected));
+    assert_eq!(explained(&keys(&["level"])), None);
 }
 
 /// The keys of a ConfigMap are read; of a Secret only its existence.
@@ -105,18 +105,18 @@ async fn a_config_map_is_looked_up_where_it_is() {
     for (keys, reason) in
         [(&["level", "logo"][..], None), (&["other"][..], Some("ConfigMapKeyMissing")), (&[][..], None)]
     {
-        let whys = whys(&client, "shop", &[demand(Source::ConfigMap, keys)], &bindings).await.unwrap();
-        assert_eq!(whys.first().map(|why| why.reason), reason, "{keys:?}");
+        let causes = diagnose(&client, "shop", &[demand(Source::ConfigMap, keys)], &bindings).await.unwrap();
+        assert_eq!(causes.first().map(|cause| cause.reason), reason, "{keys:?}");
     }
 }
 
 #[test]
 fn keys_are_named_values_are_not_known() {
-    let why =
-        why(&demand(Source::ServiceBinding, &["hots", "port", "zzz"]), &keys(&["host", "port"])).unwrap();
-    assert_eq!(why.reason, "SecretKeyMissing");
+    let cause =
+        cause(&demand(Source::ServiceBinding, &["hots", "port", "zzz"]), &keys(&["host", "port"])).unwrap();
+    assert_eq!(cause.reason, "SecretKeyMissing");
     assert_eq!(
-        why.text,
+        cause.text,
         "Secret \"db\" has no key \"hots\" (did you mean \"host\"?) and no key \"zzz\"; it has: host, port. Correct \
          bindery.dev/env or bindery.dev/files"
     );
@@ -124,9 +124,9 @@ fn keys_are_named_values_are_not_known() {
 
 #[test]
 fn what_is_all_there_is_not_waited_for() {
-    assert_eq!(why(&demand(Source::ServiceBinding, &["port"]), &keys(&["host", "port"])), None);
+    assert_eq!(cause(&demand(Source::ServiceBinding, &["port"]), &keys(&["host", "port"])), None);
     let facts = Facts { holder: Found::Present, own_variables: true, binding: Binding::Unknown };
-    assert_eq!(why(&demand(Source::Secret, &[]), &facts), None);
+    assert_eq!(cause(&demand(Source::Secret, &[]), &facts), None);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn the_nearest_binding_is_one_of_the_namespace() {
     let bindings = BindingsOf(Some(vec![binding(&json!({}))]));
     let find = |name: &str| Binding::find(name, &bindings);
     assert_eq!(find("mydb01-bindign"), Binding::Missing { near: Some("mydb01-binding") });
-    assert_eq!(find("mydb01-binding"), Binding::NotReady { why: None, instance: None });
+    assert_eq!(find("mydb01-binding"), Binding::NotReady { condition: None, instance: None });
     assert_eq!(find("queue"), Binding::Missing { near: None });
     assert_eq!(Binding::find("queue", &BindingsOf(None)), Binding::Unknown);
 }
@@ -156,7 +156,7 @@ fn a_binding_whose_secrets_are_gone_says_whether_they_come_back() {
     let missing = Some(("BindResultMissing", "m"));
     for (changes, expected) in [
         (json!({"status": ready("True")}), Binding::Ready),
-        (json!({"status": ready("False")}), Binding::NotReady { why: missing, instance: None }),
+        (json!({"status": ready("False")}), Binding::NotReady { condition: missing, instance: None }),
         (json!({"status": ready("True"), "metadata": ending}), Binding::Ending),
     ] {
         let bindings = BindingsOf(Some(vec![binding(&changes)]));

@@ -1,7 +1,7 @@
 //! Finds which pods hold which credentials: the answer of `bindery who`, looked up with the permissions of its user.
 //! `cli` prints it.
 
-mod question;
+mod query;
 mod references;
 mod revision;
 
@@ -17,7 +17,7 @@ use kube::{
 use serde::Serialize;
 
 use self::{
-    question::{Question, SeenPod, unclear},
+    query::{Query, SeenPod, unclear},
     revision::Held,
 };
 use super::bindings::BindingsOf;
@@ -120,7 +120,7 @@ pub(crate) async fn answer(
     answer.notes.extend(objects.unread.iter().map(|unread| format!("pod {unread} and is left out")));
     let seen = |object| SeenPod::read(object, defaults.as_ref(), settings);
     let pods: Vec<SeenPod> = objects.items.iter().filter_map(seen).collect();
-    let mut question = Question::new(name, &pods, bindings);
+    let mut query = Query::new(name, &pods, bindings);
     for pod in &pods {
         if let Some(field) = pod.asking.as_ref().and_then(unclear) {
             let pod = &pod.name;
@@ -128,12 +128,12 @@ pub(crate) async fn answer(
                 .notes
                 .push(format!("pod {pod}: {field} cannot be carried out, so what it asks for is not known"));
         }
-        let waits = question.waits(client, namespace, pod).await;
-        question.look_up_lost(client, namespace, pod).await;
-        answer.holders.extend(question.holders(pod, &waits, now));
+        let waits = query.waits(client, namespace, pod).await;
+        query.look_up_lost(client, namespace, pod).await;
+        answer.holders.extend(query.holders(pod, &waits, now));
     }
     if let Some(name) = name.filter(|_| answer.holders.is_empty()) {
-        question.bindings.expect(name, namespace)?;
+        query.bindings.expect(name, namespace)?;
     }
     answer.holders.sort_by(|one, other| {
         let order = |holder: &Holder| (holder.binding.clone(), holder.pod.clone());

@@ -26,26 +26,26 @@ fn running(since: &str) -> Value {
 }
 
 /// Container, way, revision, state and detail.
-type Told = (String, &'static str, Option<i64>, State, Option<String>);
+type Row = (String, &'static str, Option<i64>, State, Option<String>);
 
-fn asked(name: Option<&str>, object: &DynamicObject, bindings: &[Value], waits: Option<&str>) -> Vec<Told> {
+fn query(name: Option<&str>, object: &DynamicObject, bindings: &[Value], waits: Option<&str>) -> Vec<Row> {
     let pods = vec![SeenPod::read(object, None, &InjectSettings::default()).unwrap()];
     let bindings = bindings.iter().map(|binding| Arc::new(serde_json::from_value(binding.clone()).unwrap()));
-    let mut question = Question::new(name, &pods, BindingsOf(Some(bindings.collect())));
-    question.exist.extend([("db".to_owned(), false), ("db-env".to_owned(), false)]);
+    let mut query = Query::new(name, &pods, BindingsOf(Some(bindings.collect())));
+    query.exist.extend([("db".to_owned(), false), ("db-env".to_owned(), false)]);
     let waits =
-        waits.map(|why| ["db", "db-env"].map(|name| ((ObjectKind::Secret, name.to_owned()), why.to_owned())));
+        waits.map(|cause| ["db", "db-env"].map(|name| ((ObjectKind::Secret, name.to_owned()), cause.to_owned())));
     let waits = waits.into_iter().flatten().collect();
     let now = "2026-11-21T12:00:00Z".parse().unwrap();
-    let holders = question.holders(&pods[0], &waits, now);
+    let holders = query.holders(&pods[0], &waits, now);
     holders.into_iter().map(|it| (it.container, it.how, it.revision, it.state, it.detail)).collect()
 }
 
-fn told(object: &DynamicObject, bindings: &[Value]) -> Vec<Told> {
-    asked(Some("db"), object, bindings, None)
+fn all_holders(object: &DynamicObject, bindings: &[Value]) -> Vec<Row> {
+    query(Some("db"), object, bindings, None)
 }
 
-fn app(how: &'static str, revision: Option<i64>, state: State, detail: Option<&str>) -> Told {
+fn app(how: &'static str, revision: Option<i64>, state: State, detail: Option<&str>) -> Row {
     ("app".to_owned(), how, revision, state, detail.map(str::to_owned))
 }
 
@@ -53,13 +53,13 @@ fn app(how: &'static str, revision: Option<i64>, state: State, detail: Option<&s
 fn variables_stay_and_files_follow() {
     let since = Some("since 2026-11-21T10:00:00Z");
     let expected = [app("env", Some(1), State::Outdated, since), app("files", Some(2), State::Held, None)];
-    assert_eq!(told(&bound(&running("2026-11-21T09:00:00Z")), &[db()]), expected);
+    assert_eq!(all_holders(&bound(&running("2026-11-21T09:00:00Z")), &[db()]), expected);
 }
 
 #[test]
 fn a_container_that_started_since_holds_the_newest() {
     let expected = [app("env", Some(2), State::Held, None), app("files", Some(2), State::Held, None)];
-    assert_eq!(told(&bound(&running("2026-11-21T11:00:00Z")), &[db()]), expected);
+    assert_eq!(all_holders(&bound(&running("2026-11-21T11:00:00Z")), &[db()]), expected);
 }
 
 /// The container's credentials were revoked when the earlier binding was deleted.
@@ -67,7 +67,7 @@ fn a_container_that_started_since_holds_the_newest() {
 fn a_binding_made_anew_is_not_what_an_older_container_holds() {
     let since = Some("since 2026-11-21T08:00:00Z");
     let expected = [app("env", None, State::Revoked, since), app("files", Some(2), State::Held, None)];
-    assert_eq!(told(&bound(&running("2026-11-21T07:30:00Z")), &[db()]), expected);
+    assert_eq!(all_holders(&bound(&running("2026-11-21T07:30:00Z")), &[db()]), expected);
     assert!(State::Revoked.is_trouble());
 }
 
@@ -75,7 +75,7 @@ fn a_binding_made_anew_is_not_what_an_older_container_holds() {
 fn what_has_no_binding_any_more_is_revoked() {
     let gone = Some("there is no ServiceBinding of this name any more");
     let expected = [app("env", None, State::Revoked, gone), app("files", None, State::Revoked, gone)];
-    assert_eq!(told(&bound(&running("2026-11-21T11:00:00Z")), &[]), expected);
+    assert_eq!(all_holders(&bound(&running("2026-11-21T11:00:00Z")), &[]), expected);
 }
 
 /// A user who deletes an apparently unused binding would break this pod.
@@ -85,7 +85,7 @@ fn a_pod_counts_by_what_it_has_and_not_by_what_its_annotations_say_now() {
     for annotations in [json!({"bindery.dev/bind": "new"}), json!({})] {
         pod.metadata.annotations = serde_json::from_value(annotations).unwrap();
         let expected = [app("env", Some(2), State::Held, None), app("files", Some(2), State::Held, None)];
-        assert_eq!(told(&pod, &[db()]), expected);
+        assert_eq!(all_holders(&pod, &[db()]), expected);
     }
 }
 
@@ -107,9 +107,9 @@ fn a_pod_that_never_asked_counts_by_its_references(#[case] container: &Value, #[
         {"name": "projected", "projected": {"sources": [{"secret": {"name": "db"}}]}},
         {"name": "driver", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "db"}}},
     ]});
-    assert_eq!(told(&object(&changes), &[db()]), [app(how, Some(2), State::Held, None)]);
-    assert_eq!(asked(None, &object(&changes), &[db()], None).len(), 1, "also without a name");
-    assert_eq!(asked(Some("queue"), &object(&changes), &[db()], None), []);
+    assert_eq!(all_holders(&object(&changes), &[db()]), [app(how, Some(2), State::Held, None)]);
+    assert_eq!(query(None, &object(&changes), &[db()], None).len(), 1, "also without a name");
+    assert_eq!(query(Some("queue"), &object(&changes), &[db()], None), []);
 }
 
 /// ConfigMaps have no revisions.
@@ -121,18 +121,18 @@ fn config_maps_count_where_pods_ask_for_them_or_somebody_asks_about_them() {
     let expected = [app("env", None, State::Unknown, None), app("files", None, State::Unknown, None)];
     let asking = bound(&changes);
     for name in [None, Some("configmap/app")] {
-        assert_eq!(asked(name, &asking, &[db()], None), expected);
+        assert_eq!(query(name, &asking, &[db()], None), expected);
     }
     for name in ["app", "secret/app", "configmap/db"] {
-        assert_eq!(asked(Some(name), &asking, &[db()], None), [], "{name}");
+        assert_eq!(query(Some(name), &asking, &[db()], None), [], "{name}");
     }
     let missed = [app("env", None, State::Missed, None), app("files", None, State::Missed, None)];
-    assert_eq!(asked(Some("configmap/app"), &object(&changes), &[], None), missed);
+    assert_eq!(query(Some("configmap/app"), &object(&changes), &[], None), missed);
 
     let mut silent = asking;
     silent.metadata.annotations = None;
-    assert_eq!(asked(Some("configmap/app"), &silent, &[], None), expected);
-    assert_eq!(asked(None, &silent, &[], None), []);
+    assert_eq!(query(Some("configmap/app"), &silent, &[], None), expected);
+    assert_eq!(query(None, &silent, &[], None), []);
 }
 
 /// A pod that is being deleted uses its credentials until it is gone.
@@ -140,7 +140,7 @@ fn config_maps_count_where_pods_ask_for_them_or_somebody_asks_about_them() {
 fn a_pod_that_ends_still_holds() {
     let mut changes = running("2026-11-21T11:00:00Z");
     changes["metadata"]["deletionTimestamp"] = json!("2026-11-21T11:59:00Z");
-    assert_eq!(told(&bound(&changes), &[db()]).len(), 2);
+    assert_eq!(all_holders(&bound(&changes), &[db()]).len(), 2);
     changes["status"]["phase"] = json!("Succeeded");
     assert!(SeenPod::read(&bound(&changes), None, &InjectSettings::default()).is_none());
 }
@@ -148,16 +148,16 @@ fn a_pod_that_ends_still_holds() {
 #[test]
 fn a_missed_pod_holds_nothing_though_it_runs() {
     let expected = [app("env", None, State::Missed, None), app("files", None, State::Missed, None)];
-    assert_eq!(told(&object(&running("2026-11-21T11:00:00Z")), &[db()]), expected);
+    assert_eq!(all_holders(&object(&running("2026-11-21T11:00:00Z")), &[db()]), expected);
 }
 
 #[test]
 fn a_waiting_pod_says_for_what() {
     let pod = bound(&json!({"status": {"phase": "Pending"}}));
-    let why = Some("no ServiceBinding");
-    let expected = [app("env", None, State::Waiting, why), app("files", None, State::Waiting, why)];
-    assert_eq!(asked(Some("db"), &pod, &[], why), expected);
-    assert_eq!(told(&pod, &[])[0], app("env", None, State::Stopped, None), "it waits for something else");
+    let cause = Some("no ServiceBinding");
+    let expected = [app("env", None, State::Waiting, cause), app("files", None, State::Waiting, cause)];
+    assert_eq!(query(Some("db"), &pod, &[], cause), expected);
+    assert_eq!(all_holders(&pod, &[])[0], app("env", None, State::Stopped, None), "it waits for something else");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn who_started_without_what_is_optional_holds_nothing() {
     let mut late = db();
     late["status"]["revisions"] = json!([{"n": 1, "writtenAt": "2026-11-21T10:00:00Z"}]);
     let expected = [app("env", None, State::Without, None), app("files", Some(1), State::Held, None)];
-    assert_eq!(told(&bound(&changes), &[late]), expected);
+    assert_eq!(all_holders(&bound(&changes), &[late]), expected);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn an_init_container_that_is_done_holds_nothing() {
     changes["spec"] = json!({"initContainers": [{"name": "init"}]});
     changes["status"]["initContainerStatuses"] =
         json!([{"name": "init", "state": {"terminated": {"exitCode": 0}}}]);
-    assert_eq!(told(&bound(&changes), &[db()]).len(), 2, "env and files of app");
+    assert_eq!(all_holders(&bound(&changes), &[db()]).len(), 2, "env and files of app");
 }
 
 /// A Secret that exists without a binding belongs to another owner.
@@ -193,14 +193,14 @@ async fn whether_a_secret_without_a_binding_exists_is_looked_up_once() {
     let client = Client::new(service, "shop");
     let seen = || SeenPod::read(&bound(&running("2026-11-21T11:00:00Z")), None, &InjectSettings::default());
     let pods = [seen().unwrap(), seen().unwrap()];
-    let mut question = Question::new(Some("db"), &pods, BindingsOf(Some(Vec::new())));
+    let mut query = Query::new(Some("db"), &pods, BindingsOf(Some(Vec::new())));
     for pod in &pods {
-        question.look_up_lost(&client, "shop", pod).await;
+        query.look_up_lost(&client, "shop", pod).await;
     }
     assert_eq!(asked.lock().unwrap().len(), 2, "db and db-env");
     let now = "2026-11-21T12:00:00Z".parse().unwrap();
     let states: Vec<State> =
-        question.holders(&pods[0], &question::Waits::new(), now).iter().map(|it| it.state).collect();
+        query.holders(&pods[0], &query::Waits::new(), now).iter().map(|it| it.state).collect();
     assert_eq!(states, [State::Unknown, State::Unknown]);
 }
 

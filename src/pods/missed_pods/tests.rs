@@ -71,7 +71,7 @@ async fn nothing_is_evicted_while_the_webhook_cannot_be_reached() {
 }
 
 #[test]
-fn a_missed_pod_is_told_what_it_lacks_why_and_what_to_do() {
+fn the_event_about_a_missed_pod_names_lack_cause_and_remedy() {
     let pod = read(&object(&json!({}))).unwrap();
     assert_eq!(
         event("it", &pod, None).note,
@@ -83,7 +83,7 @@ fn a_missed_pod_is_told_what_it_lacks_why_and_what_to_do() {
 
 /// One event covers all pods of a Deployment, so the text must not name one of them.
 #[test]
-fn what_an_owner_is_told_is_the_same_for_all_its_pods() {
+fn the_event_about_an_owner_is_the_same_for_all_its_pods() {
     let owner = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "d"});
     let owner = Owner::of(&serde_json::from_value(owner).unwrap());
     let one = read(&object(&json!({}))).unwrap();

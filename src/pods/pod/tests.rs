@@ -38,7 +38,7 @@ fn defaults(bind: &str) -> NamespaceDefaults {
 #[test]
 fn a_pod_that_was_bound_lacks_nothing() {
     let pod = read(&bound(&json!({}))).unwrap();
-    assert_eq!(pod.share, Share::Full);
+    assert_eq!(pod.coverage, Coverage::Full);
     assert!(!pod.is_missed() && pod.asks_for("db") && !pod.asks_for("other"));
 }
 
@@ -46,7 +46,7 @@ fn a_pod_that_was_bound_lacks_nothing() {
 fn a_pod_that_was_not_bound_lacks_it_in_its_containers() {
     let two = json!({"spec": {"containers": [{"name": "app"}, {"name": "worker"}, {"name": "istio-proxy"}]}});
     let pod = read(&object(&two)).unwrap();
-    assert_eq!(pod.share, Share::Lacking { containers: vec!["app".to_owned(), "worker".to_owned()] });
+    assert_eq!(pod.coverage, Coverage::Lacking { containers: vec!["app".to_owned(), "worker".to_owned()] });
 }
 
 /// A mark proves nothing: the content of the pod is compared.
@@ -54,7 +54,7 @@ fn a_pod_that_was_not_bound_lacks_it_in_its_containers() {
 fn a_container_that_was_added_after_the_webhook_lacks_it() {
     let mut pod = bound(&json!({}));
     pod.data["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "late"}));
-    assert_eq!(read(&pod).unwrap().share, Share::Lacking { containers: vec!["late".to_owned()] });
+    assert_eq!(read(&pod).unwrap().coverage, Coverage::Lacking { containers: vec!["late".to_owned()] });
 }
 
 #[rstest]
@@ -81,7 +81,7 @@ fn a_pod_may_be_asked_for_by_its_namespace() {
 #[test]
 fn a_pod_that_the_webhook_would_refuse_says_which_field() {
     let pod = read(&object(&json!({"metadata": {"annotations": {"bindery.dev/bind": "a,,b"}}}))).unwrap();
-    assert_eq!(pod.share, Share::Unclear { field: "metadata.annotations[bindery.dev/bind]".to_owned() });
+    assert_eq!(pod.coverage, Coverage::Unclear { field: "metadata.annotations[bindery.dev/bind]".to_owned() });
 }
 
 #[rstest]
@@ -141,7 +141,7 @@ fn what_the_webhook_would_warn_of_is_kept() {
         "name": "app", "volumeMounts": [{"name": "own", "mountPath": "/var/secrets", "readOnly": true}]
     }], "volumes": [{"name": "own", "emptyDir": {}}]}});
     let pod = read(&bound(&changes)).unwrap();
-    assert_eq!(pod.share, Share::Full);
+    assert_eq!(pod.coverage, Coverage::Full);
     assert_eq!(pod.warnings.len(), 1);
     assert!(pod.warnings[0].contains("/var/secrets above its binding is read-only"), "{:?}", pod.warnings);
     changes["spec"]["containers"][0]["volumeMounts"] = json!([]);

@@ -42,8 +42,8 @@ fn an_event_tells_whose_pod_was_refused(
     #[case] kind: &str,
     #[case] expected: OwnerKind,
 ) {
-    let told = event(&json!({"involvedObject": {"apiVersion": version, "kind": kind}}));
-    assert_eq!(refused(&told, now()), Some(owner(expected)));
+    let refusal = event(&json!({"involvedObject": {"apiVersion": version, "kind": kind}}));
+    assert_eq!(refused(&refusal, now()), Some(owner(expected)));
 }
 
 #[rstest]
@@ -95,8 +95,8 @@ fn a_nudge_changes_the_status_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_was_refused_is_nudged_after_the_recovery() {
-    let (told, nudged) = (Arc::new(Mutex::new(Vec::new())), owner(OwnerKind::Job));
-    let sink = told.clone();
+    let (received, nudged) = (Arc::new(Mutex::new(Vec::new())), owner(OwnerKind::Job));
+    let sink = received.clone();
     let watch_refusals = stream::iter([nudged.clone(), nudged.clone()]).chain(stream::pending());
     let recovery = async {
         tokio::time::sleep(Duration::from_mins(3)).await;
@@ -107,8 +107,8 @@ async fn whoever_was_refused_is_nudged_after_the_recovery() {
     let note = move |owner| sink.lock().unwrap().push((owner, started.elapsed()));
     let deciding = schedule(Box::pin(watch_refusals), Box::pin(availability), note);
     let _ = tokio::time::timeout(Duration::from_mins(30), deciding).await;
-    let told = told.lock().unwrap();
-    let [(owner, at)] = &told[..] else { panic!("nudged {told:?}") };
+    let received = received.lock().unwrap();
+    let [(owner, at)] = &received[..] else { panic!("nudged {received:?}") };
     assert_eq!(*owner, nudged);
     assert!((181..190).contains(&at.as_secs()), "{at:?}");
 }

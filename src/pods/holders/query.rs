@@ -20,8 +20,8 @@ use crate::{
     k8s::explain,
     pods::{
         bindings::BindingsOf,
-        diagnosis::whys,
-        pod::{AskingPod, Share},
+        diagnosis::diagnose,
+        pod::{AskingPod, Coverage},
     },
 };
 
@@ -63,14 +63,14 @@ impl SeenPod {
 }
 
 pub(super) fn unclear(pod: &AskingPod) -> Option<&str> {
-    if let Share::Unclear { field } = &pod.share { Some(field) } else { None }
+    if let Coverage::Unclear { field } = &pod.coverage { Some(field) } else { None }
 }
 
 /// Why a pod waits for an object, by the object's kind and name.
 pub(super) type Waits = BTreeMap<(ObjectKind, String), String>;
 
 /// The query, and the known objects from which it is answered.
-pub(super) struct Question<'a> {
+pub(super) struct Query<'a> {
     name: Option<&'a str>,
     pub(super) bindings: BindingsOf,
     /// The bindings that pods ask for, by the names of their Secrets.
@@ -81,7 +81,7 @@ pub(super) struct Question<'a> {
     pub(super) exist: BTreeMap<String, bool>,
 }
 
-impl<'a> Question<'a> {
+impl<'a> Query<'a> {
     pub(super) fn new(name: Option<&'a str>, pods: &[SeenPod], bindings: BindingsOf) -> Self {
         let (mut asked_for, mut plain) = (BTreeMap::new(), BTreeSet::new());
         let demanded = pods.iter().flat_map(SeenPod::demands).map(|demand| (demand.source, &*demand.name));
@@ -125,10 +125,10 @@ impl<'a> Question<'a> {
             if !self.is_about(&demand.label(), object_of(demand)) {
                 continue;
             }
-            if let Some(why) = self::waits(client, namespace, demand, &self.bindings).await {
+            if let Some(cause) = self::waits(client, namespace, demand, &self.bindings).await {
                 let kind = demand.source.holder();
                 for name in demand.env_secret().into_iter().chain([demand.name.clone()]) {
-                    waits.insert((kind, name), why.clone());
+                    waits.insert((kind, name), cause.clone());
                 }
             }
         }
@@ -163,8 +163,8 @@ impl<'a> Question<'a> {
             let started = pod.started(&reference.container);
             let mut holder = Holder::new(label, pod, &reference.container, reference.way.name());
             holder.since = started.or(pod.created);
-            if let Some(why) = waits.get(&(object.kind, object.name.to_owned())) {
-                (holder.state, holder.detail) = (State::Waiting, Some(why.clone()));
+            if let Some(cause) = waits.get(&(object.kind, object.name.to_owned())) {
+                (holder.state, holder.detail) = (State::Waiting, Some(cause.clone()));
             } else if let Some(started) = started {
                 self.hold(&mut holder, reference, binding, started, now);
             }
@@ -240,8 +240,8 @@ impl SeenBinding {
 
 /// Why a pod waits for an object that it asks for; `None` if it does not wait.
 async fn waits(client: &Client, namespace: &str, demand: &Demand, bindings: &BindingsOf) -> Option<String> {
-    match whys(client, namespace, std::slice::from_ref(demand), bindings).await {
-        Ok(whys) => whys.into_iter().next().map(|why| why.text),
+    match diagnose(client, namespace, std::slice::from_ref(demand), bindings).await {
+        Ok(causes) => causes.into_iter().next().map(|cause| cause.text),
         Err(error) => Some(format!("perhaps: what it needs cannot be looked up: {}", explain(&error))),
     }
 }
@@ -260,9 +260,9 @@ fn plain_label(object: Object<'_>) -> String {
 }
 
 fn is_lacking(pod: &AskingPod, container: &str) -> bool {
-    match &pod.share {
-        Share::Full => false,
-        Share::Lacking { containers } => containers.iter().any(|lacking| lacking == container),
-        Share::Unclear { .. } => true,
+    match &pod.coverage {
+        Coverage::Full => false,
+        Coverage::Lacking { containers } => containers.iter().any(|lacking| lacking == container),
+        Coverage::Unclear { .. } => true,
     }
 }

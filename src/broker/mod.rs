@@ -66,7 +66,7 @@ pub enum BrokerError {
     /// The store's key is unusable.
     #[error(transparent)]
     Cipher(#[from] CipherError),
-    /// There is no store to compare servers with.
+    /// There is no store to compare backends with.
     #[error(
         "the broker's store {store} does not exist or was never used, so everything would seem left over; name the store that the broker uses"
     )]
@@ -74,14 +74,14 @@ pub enum BrokerError {
         /// The store's address.
         store: String,
     },
-    /// A record names a server that is not configured, so its instance cannot be checked.
+    /// A record names a backend that is not configured, so its instance cannot be checked.
     #[error(
-        "service instance {instance} is on server {server}, which is not configured, so what is left over cannot be told; \
-         add the server under that name again"
+        "service instance {instance} is on backend {backend}, which is not configured, so its leftovers are unknown; \
+         add the backend under that name again"
     )]
-    UnconfiguredServer {
-        /// The server's name in the record.
-        server: BackendName,
+    UnconfiguredBackend {
+        /// The backend's name in the record.
+        backend: BackendName,
         /// The instance.
         instance: InstanceId,
     },

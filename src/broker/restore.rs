@@ -231,7 +231,7 @@ impl fmt::Display for RestoreReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
             ("restored", &self.restored),
-            ("known to the platform, but not on the server", &self.missing),
+            ("known to the platform, but not on the backend", &self.missing),
             ("left out", &self.left_out),
         ];
         for (word, names) in parts {
@@ -242,7 +242,7 @@ impl fmt::Display for RestoreReport {
         let [restored, missing, left_out] = parts.map(|(_, names)| names.len());
         write!(
             f,
-            "{restored} restored, {missing} not on the server, {left_out} left out, {} had a record",
+            "{restored} restored, {missing} not on the backend, {left_out} left out, {} had a record",
             self.recorded
         )
     }
@@ -262,8 +262,8 @@ mod tests {
         };
         assert_eq!(
             report.to_string(),
-            "restored: service instance a\nknown to the platform, but not on the server: service instance b\n\
-             1 restored, 1 not on the server, 0 left out, 3 had a record"
+            "restored: service instance a\nknown to the platform, but not on the backend: service instance b\n\
+             1 restored, 1 not on the backend, 0 left out, 3 had a record"
         );
     }
 }

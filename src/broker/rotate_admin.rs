@@ -37,17 +37,17 @@ pub trait PasswordKeeper: Send + Sync {
 /// Why a rotation failed or is incomplete.
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordChangeError {
-    /// No such server.
-    #[error("server {0} is not configured; name one of `backends`")]
-    UnknownServer(BackendName),
+    /// No such backend.
+    #[error("backend {0} is not configured; name one of `backends`")]
+    UnknownBackend(BackendName),
     /// The password is not in a file.
     #[error(
-        "the password of server {0} is in no file, so the new one could not be kept; give it a passwordFile"
+        "the password of backend {0} is in no file, so the new one could not be kept; give it a passwordFile"
     )]
     NoFile(BackendName),
-    /// Another server's administrator has the same password file.
+    /// Another backend's administrator has the same password file.
     #[error(
-        "servers {0} and {1} have one passwordFile; give each a file of its own, for each has a password of its own then"
+        "backends {0} and {1} have one passwordFile; give each its own file, because each gets its own password"
     )]
     Shared(BackendName, BackendName),
     /// A password cannot be read.
@@ -66,35 +66,35 @@ pub enum PasswordChangeError {
         /// How long the rotation waited.
         waited: Duration,
     },
-    /// The server reported an error.
+    /// The backend reported an error.
     #[error("{0}; the new password is kept beside the old one: repeat")]
     Service(#[from] ServiceError),
 }
 
-/// Rotates the administrator's password on a server. `settle` is how long other brokers may take to see the stored
+/// Rotates the administrator's password on a backend. `settle` is how long other brokers may take to see the stored
 /// password.
 ///
 /// # Errors
 /// When the rotation is incomplete; a repetition resumes it.
 pub async fn change_password(
     config: &ServiceSettings,
-    server: &BackendName,
+    backend: &BackendName,
     keeper: &dyn PasswordKeeper,
     settle: Duration,
 ) -> Result<(), PasswordChangeError> {
     let backends = Registry::builtin().configure(config)?;
     let administrators = backends.administrators();
-    let administrator = administrator(&backends, server)?;
+    let administrator = administrator(&backends, backend)?;
     let source = match &administrator.password {
         Some(source @ PasswordSource::File(_)) => source,
-        Some(PasswordSource::Given(_)) | None => return Err(PasswordChangeError::NoFile(server.clone())),
+        Some(PasswordSource::Given(_)) | None => return Err(PasswordChangeError::NoFile(backend.clone())),
     };
     let shares = |other: &Administrator| {
         other.account != administrator.account
             && matches!((&other.password, source), (Some(PasswordSource::File(a)), PasswordSource::File(b)) if a == b)
     };
     if let Some((other, _)) = administrators.iter().find(|(_, other)| shares(other)) {
-        return Err(PasswordChangeError::Shared(server.clone(), other.clone()));
+        return Err(PasswordChangeError::Shared(backend.clone(), other.clone()));
     }
     let next = match source.read_next().await? {
         // An earlier rotation was interrupted; the server may already have this password.
@@ -109,27 +109,27 @@ pub async fn change_password(
     sleep(settle).await;
     // The rotation creates nothing, so the installation's mark is not needed.
     let providers = backends.providers("");
-    let provider = providers.get(server).ok_or_else(|| PasswordChangeError::UnknownServer(server.clone()))?;
+    let provider = providers.get(backend).ok_or_else(|| PasswordChangeError::UnknownBackend(backend.clone()))?;
     provider.change_password(&next).await?;
     keeper.promote(&next).await?;
     Ok(())
 }
 
-/// The file with the password of a server's administrator.
+/// The file with the password of a backend's administrator.
 ///
 /// # Errors
-/// When there is no such server, or its password is not in a file.
-pub fn password_file(config: &ServiceSettings, server: &BackendName) -> Result<PathBuf, PasswordChangeError> {
+/// When there is no such backend, or its password is not in a file.
+pub fn password_file(config: &ServiceSettings, backend: &BackendName) -> Result<PathBuf, PasswordChangeError> {
     let backends = Registry::builtin().configure(config)?;
-    match administrator(&backends, server)?.password {
+    match administrator(&backends, backend)?.password {
         Some(PasswordSource::File(path)) => Ok(path),
-        Some(PasswordSource::Given(_)) | None => Err(PasswordChangeError::NoFile(server.clone())),
+        Some(PasswordSource::Given(_)) | None => Err(PasswordChangeError::NoFile(backend.clone())),
     }
 }
 
-fn administrator(backends: &Backends, server: &BackendName) -> Result<Administrator, PasswordChangeError> {
-    let found = backends.administrators().remove(server);
-    found.ok_or_else(|| PasswordChangeError::UnknownServer(server.clone()))
+fn administrator(backends: &Backends, backend: &BackendName) -> Result<Administrator, PasswordChangeError> {
+    let found = backends.administrators().remove(backend);
+    found.ok_or_else(|| PasswordChangeError::UnknownBackend(backend.clone()))
 }
 
 /// Waits until the file beside the current password's contains the next one.

@@ -188,7 +188,7 @@ async fn remove(parts: &Parts, provider: &dyn Provider, resource: &Resource) -> 
 async fn refuse_unconfigured(parts: &Parts) -> Result<(), BrokerError> {
     let instances = parts.store.instances().await?;
     match instances.into_iter().find(|row| !parts.providers.contains_key(&row.server)) {
-        Some(row) => Err(BrokerError::UnconfiguredServer { server: row.server, instance: row.key.instance }),
+        Some(row) => Err(BrokerError::UnconfiguredBackend { backend: row.server, instance: row.key.instance }),
         None => Ok(()),
     }
 }
@@ -221,27 +221,27 @@ impl SweepReport {
 
 impl fmt::Display for SweepReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (server, resource) in &self.foreign {
-            writeln!(f, "foreign, left alone: {resource} on server {server}")?;
+        for (backend, resource) in &self.foreign {
+            writeln!(f, "foreign, left alone: {resource} on backend {backend}")?;
         }
-        for (server, Difference { name, of, is_foreign }) in &self.differing {
+        for (backend, Difference { name, of, is_foreign }) in &self.differing {
             let what = if *is_foreign {
-                "on record, but somebody else's on the server"
+                "on record, but owned by somebody else on the backend"
             } else {
-                "on record, not on the server"
+                "on record, not on the backend"
             };
-            writeln!(f, "{what}: {name} of {of} on server {server}")?;
+            writeln!(f, "{what}: {name} of {of} on backend {backend}")?;
         }
         if !self.differing.is_empty() {
             writeln!(
                 f,
-                "{} on record and not so on the server; docs/operate.md tells what to do",
+                "{} on record and not so on the backend; docs/operate.md tells what to do",
                 self.differing.len()
             )?;
         }
         let word = if self.removed { "removed" } else { "left over" };
-        for (server, resource) in &self.leftover {
-            writeln!(f, "{word}: {resource} on server {server}")?;
+        for (backend, resource) in &self.leftover {
+            writeln!(f, "{word}: {resource} on backend {backend}")?;
         }
         for failed in &self.failed {
             writeln!(f, "{failed}")?;
@@ -369,14 +369,14 @@ mod tests {
             Resource { kind: "login".to_owned(), name: "abc".to_owned(), ours: true, exists: true },
         );
         let mut report = SweepReport { foreign: vec![item.clone()], ..SweepReport::default() };
-        assert_eq!(report.to_string(), "foreign, left alone: login abc on server main\nnothing left over");
+        assert_eq!(report.to_string(), "foreign, left alone: login abc on backend main\nnothing left over");
         let difference =
             Difference { name: "cf_d".to_owned(), of: "service instance i".to_owned(), is_foreign: false };
         report.differing.push(("main".into(), difference));
         let shown = report.to_string();
         assert!(
             shown.contains(
-                "\non record, not on the server: cf_d of service instance i on server main\n1 on record"
+                "\non record, not on the backend: cf_d of service instance i on backend main\n1 on record"
             ),
             "{shown}"
         );
@@ -384,7 +384,7 @@ mod tests {
         assert!(
             report
                 .to_string()
-                .ends_with("left over: login abc on server main\n1 left over; remove with --delete")
+                .ends_with("left over: login abc on backend main\n1 left over; remove with --delete")
         );
         report.removed = true;
         assert!(report.is_complete() && report.to_string().ends_with("\n1 removed"));

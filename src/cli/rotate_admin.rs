@@ -36,10 +36,10 @@ use crate::{
 /// interrupted, repeat it.
 #[derive(Debug, clap::Args)]
 pub(super) struct RotateAdminArgs {
-    /// Which of the configuration's `backends`.
+    /// The name of the backend in the configuration's `backends`.
     #[arg(long)]
-    server: String,
-    /// The Secret from which the server's passwordFile is mounted, in the installation's namespace. Without it the
+    backend: String,
+    /// The Secret from which the backend's passwordFile is mounted, in the installation's namespace. Without it the
     /// command writes the file itself.
     #[arg(long)]
     secret: Option<String>,
@@ -76,18 +76,18 @@ struct InSecret {
 /// When the password is still the old one, or may be either one. The command can be repeated.
 pub(super) async fn run(args: &RotateAdminArgs) -> anyhow::Result<String> {
     let services = from_file(&args.config)?.services;
-    let server = BackendName::from(args.server.as_str());
+    let backend = BackendName::from(args.backend.as_str());
     let (keeper, settle): (Box<dyn PasswordKeeper>, _) = match &args.secret {
         Some(name) => {
             let api = Api::namespaced(k8s::client().await?, &args.namespace);
             let keeper = InSecret { api, name: name.clone(), key: args.secret_key.clone() };
             (Box::new(keeper), SECRETS_SETTLE)
         }
-        None => (Box::new(InFile(password_file(&services, &server)?)), Duration::ZERO),
+        None => (Box::new(InFile(password_file(&services, &backend)?)), Duration::ZERO),
     };
     let settle = args.settle.map_or(settle, Lifetime::duration);
-    change_password(&services, &server, keeper.as_ref(), settle).await?;
-    Ok(format!("server {server}: the administrator has another password\n"))
+    change_password(&services, &backend, keeper.as_ref(), settle).await?;
+    Ok(format!("backend {backend}: the administrator has a new password\n"))
 }
 
 #[async_trait]

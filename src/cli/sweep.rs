@@ -41,7 +41,7 @@ pub(super) struct SweepArgs {
 /// failed; the error then includes the report.
 pub(super) async fn run(args: &SweepArgs) -> anyhow::Result<String> {
     let Some(name) = &args.name else {
-        return told("", &broker::sweep(&args.source.standalone()?, &[], args.delete).await?);
+        return report_or_error("", &broker::sweep(&args.source.standalone()?, &[], args.delete).await?);
     };
     let client = k8s::client().await?;
     let secret = BrokerSecret::get(client.clone(), &args.namespace, &format!("{name}-broker")).await?;
@@ -62,12 +62,12 @@ pub(super) async fn run(args: &SweepArgs) -> anyhow::Result<String> {
             Err(error) => bail!("cannot list ExternalResources: {}", explain(&error)),
         };
     let report = broker::sweep(&config, &on_platform(&external_resources), args.delete).await?;
-    told(&(hint + &released(&external_resources)?), &report)
+    report_or_error(&(hint + &released(&external_resources)?), &report)
 }
 
-fn told(before: &str, report: &SweepReport) -> anyhow::Result<String> {
-    let told = format!("{before}{report}\n");
-    if report.is_complete() { Ok(told) } else { bail!("the sweep is incomplete:\n{told}") }
+fn report_or_error(before: &str, report: &SweepReport) -> anyhow::Result<String> {
+    let text = format!("{before}{report}\n");
+    if report.is_complete() { Ok(text) } else { bail!("the sweep is incomplete:\n{text}") }
 }
 
 fn on_platform(external_resources: &[ExternalResource]) -> Vec<PlatformInstance> {

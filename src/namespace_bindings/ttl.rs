@@ -53,8 +53,8 @@ pub(super) fn stage(
     // annotation.
     let announced = annotation_time(instance, branch::EXPIRES_AT).filter(|at| (end..=fair).contains(at));
     // The controller noticed the expiry in time, within a tolerance.
-    let in_time = end + life.warning / 10 >= fair;
-    let at = announced.unwrap_or(if in_time { end } else { fair });
+    let is_noticed_in_time = end + life.warning / 10 >= fair;
+    let at = announced.unwrap_or(if is_noticed_in_time { end } else { fair });
     if at <= now { Stage::Expired { since: at } } else { Stage::Expiring { at } }
 }
 

@@ -27,7 +27,7 @@ pub struct Metrics {
     admissions_shed: Counter,
     injections: Family<NamespaceLabel, Counter>,
     refusals: Family<RefusalLabels, Counter>,
-    told_apart: Namespaces,
+    namespace_labels: Namespaces,
     certificate_expiry: Family<CertificateLabel, Gauge>,
     pods_missed: Family<NamespaceLabel, Gauge>,
     pods_waiting: Family<NamespaceLabel, Gauge>,
@@ -112,7 +112,7 @@ impl Metrics {
             admissions_shed: Counter::default(),
             injections: Family::default(),
             refusals: Family::default(),
-            told_apart: Namespaces::default(),
+            namespace_labels: Namespaces::default(),
             certificate_expiry: Family::default(),
             pods_missed: Family::default(),
             pods_waiting: Family::default(),
@@ -204,13 +204,13 @@ impl Metrics {
 
     /// Counts a pod of this namespace that was injected.
     pub fn injection(&self, namespace: &str) {
-        let namespace = self.told_apart.label(namespace);
+        let namespace = self.namespace_labels.label(namespace);
         self.injections.get_or_create(&NamespaceLabel { namespace }).inc();
     }
 
     /// Counts a pod of this namespace that was refused: `reason` such as `not-bound`.
     pub fn refusal(&self, namespace: &str, reason: &'static str) {
-        let namespace = self.told_apart.label(namespace);
+        let namespace = self.namespace_labels.label(namespace);
         self.refusals.get_or_create(&RefusalLabels { namespace, reason }).inc();
     }
 

@@ -70,7 +70,7 @@ async fn the_command_puts_the_new_password_into_the_file() {
     fs::write(&config, &platform.text).unwrap();
     let rotate = |server: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bindery"));
-        command.arg("rotate-admin").arg("--config").arg(&config).args(["--server", server]);
+        command.arg("rotate-admin").arg("--config").arg(&config).args(["--backend", server]);
         let output = command.output().unwrap();
         let text = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8(text).unwrap())
@@ -80,7 +80,7 @@ async fn the_command_puts_the_new_password_into_the_file() {
     assert!(!succeeds && output.contains("other") && in_file(&server) == ADMIN_PASSWORD, "{output}");
     fs::set_permissions(server.password_file(), PermissionsExt::from_mode(0o640)).unwrap();
     let (succeeds, output) = rotate("main");
-    assert!(succeeds && output.contains("server main"), "{output}");
+    assert!(succeeds && output.contains("backend main"), "{output}");
     let password = in_file(&server);
     for secret in [ADMIN_PASSWORD, &password] {
         assert!(!output.contains(secret), "{output}");

@@ -36,8 +36,8 @@ async fn a_login_that_is_gone_or_locked_is_told_when_it_is_asked_for_again() {
     tells(platform.bind("drift", "locked").await, &[locked, "is locked", "NOLOGIN"]);
     assert_eq!(platform.bind("drift", "right").await.0, 200);
     let report = sweep(platform.config(), &[], false).await.unwrap().to_string();
-    let of = "of binding gone of service instance drift on server main";
-    assert!(report.contains(&format!("on record, not on the server: {gone} {of}")), "{report}");
+    let of = "of binding gone of service instance drift on backend main";
+    assert!(report.contains(&format!("on record, not on the backend: {gone} {of}")), "{report}");
     assert!(!report.contains(text(&right, "username")) && report.ends_with("nothing left over"), "{report}");
 
     // Unbinding succeeds, because nobody can log in with the login.
@@ -64,7 +64,7 @@ async fn a_database_that_is_gone_is_told_and_its_instance_can_be_deleted() {
     assert!(status >= 400 && body["description"].as_str().unwrap().contains("provision it again"), "{body}");
     let report = sweep(platform.config(), &[], true).await.unwrap().to_string();
     assert!(
-        report.contains(&format!("on record, not on the server: {database} of service instance lost")),
+        report.contains(&format!("on record, not on the backend: {database} of service instance lost")),
         "{report}"
     );
     assert_eq!(platform.deprovision("lost").await.0, 200);
@@ -92,7 +92,7 @@ async fn a_database_that_became_somebody_elses_is_told_and_never_dropped() {
     assert!(status >= 400 && body["description"].as_str().unwrap().contains("dba"), "{body}");
     let report = sweep(platform.config(), &[], true).await.unwrap().to_string();
     assert!(
-        report.contains(&format!("on record, but somebody else's on the server: {database} of")),
+        report.contains(&format!("on record, but owned by somebody else on the backend: {database} of")),
         "{report}"
     );
 

@@ -33,7 +33,7 @@ async fn a_wrong_password_and_a_stopped_server_are_told_and_mended() {
         "{body}"
     );
     let told = platform.broker.check_servers().await.remove(0).result.unwrap_err().to_string();
-    assert!(told.contains("server main (127.0.0.1:") && told.contains("passwordFile"), "{told}");
+    assert!(told.contains("backend main (127.0.0.1:") && told.contains("passwordFile"), "{told}");
 
     std::fs::write(server.password_file(), ADMIN_PASSWORD).unwrap();
     assert_eq!(platform.provision("i").await.0, 201, "an interrupted create goes on");
@@ -87,7 +87,7 @@ async fn missing_rights_are_named() {
     let told = description(&body);
     assert!(told.contains("cannot create the database: permission denied"), "{body}");
     assert!(
-        !told.contains("SQLSTATE") && !told.contains("server main") && !told.contains("CREATE DATABASE \""),
+        !told.contains("SQLSTATE") && !told.contains("backend main") && !told.contains("CREATE DATABASE \""),
         "{body}"
     );
     assert_eq!(platform.deprovision("i").await.0, 200);

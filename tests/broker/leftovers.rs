@@ -79,7 +79,7 @@ async fn nothing_is_removed_while_a_record_names_an_unknown_server() {
     config.services.backends[0].name = "other".into();
 
     let error = sweep(&config, &[], true).await.unwrap_err().to_string();
-    assert!(error.contains("instance renamed is on server main, which is not configured"), "{error}");
+    assert!(error.contains("instance renamed is on backend main, which is not configured"), "{error}");
     assert!(sweep(&config, &[], false).await.unwrap().to_string().ends_with("nothing left over"));
     crate::server::connect(&server, &credentials).await.unwrap();
     assert_eq!(platform.deprovision("renamed").await.0, 200);

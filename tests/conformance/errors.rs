@@ -171,7 +171,7 @@ async fn errors_for_users_name_no_server(store: Store) {
     let at = Platform::on(store).await;
     let told = |answer: crate::client::Answer| {
         let text = answer.must(500)["description"].as_str().unwrap().to_owned();
-        assert!(text.contains("told to fail") && !text.contains("server fake"), "{text}");
+        assert!(text.contains("told to fail") && !text.contains("backend fake"), "{text}");
         assert!(text.contains("(reference ") && !text.contains("CODE42"), "{text}");
     };
     at.fake.fail("provision", Fault::Before);
@@ -179,7 +179,7 @@ async fn errors_for_users_name_no_server(store: Store) {
     at.fake.fail("provision", Fault::Before);
     told(at.put(&polled(I), instance("p")).await);
     let last = at.get(&format!("{I}/last_operation")).await.must(200)["description"].to_string();
-    assert!(last.contains("(reference ") && !last.contains("server fake"), "{last}");
+    assert!(last.contains("(reference ") && !last.contains("backend fake"), "{last}");
     at.put(I, instance("p")).await.must(201);
     at.fake.fail("update", Fault::Before);
     told(at.patch(I, json!({"service_id": "s", "plan_id": "p2"})).await);

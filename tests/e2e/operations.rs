@@ -92,12 +92,12 @@ async fn the_administrators_password_is_changed_in_its_secret() {
         "--",
         "bindery",
         "rotate-admin",
-        "--server=main",
+        "--backend=main",
         "--secret=main-admin",
         "--settle=1s",
     ];
     let said = kubectl(&[&in_release[..], &rotate].concat()).await;
-    assert!(said.contains("server main"), "{said}");
+    assert!(said.contains("backend main"), "{said}");
     let after: serde_json::Value = serde_json::from_str(&read().await).unwrap();
     assert_ne!(before["password"], after["password"]);
     assert!(after["password.next"].is_null(), "it has taken the former's place");
@@ -109,7 +109,7 @@ async fn the_administrators_password_is_changed_in_its_secret() {
         scenario.apply(manifest).await.expect_success();
     }
     let credentials = scenario.credentials("mydb01-binding").await;
-    let wrong = [&rotate[..5], &["--server=main", "--secret=e2e-broker"]].concat();
+    let wrong = [&rotate[..5], &["--backend=main", "--secret=e2e-broker"]].concat();
     let refused = run("kubectl", &[&in_release[..], &wrong].concat(), "").await.expect_failure();
     assert!(refused.contains("e2e-broker"), "{refused}");
     scenario.finish(&[&credentials]).await;

@@ -45,7 +45,7 @@ async fn a_lost_store_is_rebuilt_from_the_external_resources() {
     installation.upgrade(&["broker.restore=true"]).await;
     let report = kubectl(&[&in_release[..], &["logs", "e2e-broker-0", "--container=restore"]].concat()).await;
     // The instance and its binding. The ExternalResources that are left out belong to other brokers of the cluster.
-    assert!(report.contains("2 restored, 0 not on the server, "), "{report}");
+    assert!(report.contains("2 restored, 0 not on the backend, "), "{report}");
     assert!(report.contains(" 0 had a record"), "{report}");
     assert_eq!(scenario.sql("client-app01", "select id from t").await.expect_success().trim(), "42");
     assert!(installation.sweep().await.contains("nothing left over"));

@@ -79,7 +79,7 @@ async fn a_server_that_is_away_is_told_and_the_change_goes_on_later() {
     let platform = Platform::on(&server).await;
     server.stop();
     let error = change(&platform.config().services, &file).await.unwrap_err().to_string();
-    assert!(error.contains("server main") || error.contains("main (127.0.0.1"), "{error}");
+    assert!(error.contains("backend main") || error.contains("main (127.0.0.1"), "{error}");
     assert!(error.contains("repeat") && !error.contains(ADMIN_PASSWORD), "{error}");
     server.start_again();
     works(&server, &platform, "between").await;

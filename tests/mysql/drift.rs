@@ -28,7 +28,7 @@ async fn a_login_that_is_gone_is_told_when_it_is_asked_for_again() {
     tells(platform.bind("drift", "gone").await, &[login, "not on the database server", "make it anew"]);
     assert_eq!(platform.bind("drift", "right").await.0, 200);
     let report = sweep(platform.config(), &[], false).await.unwrap().to_string();
-    assert!(report.contains(&format!("on record, not on the server: {login} of binding gone")), "{report}");
+    assert!(report.contains(&format!("on record, not on the backend: {login} of binding gone")), "{report}");
     assert!(!report.contains(text(&right, "username")), "{report}");
     assert_eq!(platform.unbind("drift", "gone").await.0, 200);
     assert_eq!(platform.deprovision("drift").await.0, 200);
@@ -48,7 +48,7 @@ async fn a_database_that_is_gone_is_told_and_its_instance_can_be_deleted() {
     tells(platform.bind("lost", "b").await, &told);
     let report = sweep(platform.config(), &[], false).await.unwrap().to_string();
     assert!(
-        report.contains(&format!("on record, not on the server: {database} of service instance lost")),
+        report.contains(&format!("on record, not on the backend: {database} of service instance lost")),
         "{report}"
     );
     assert_eq!(platform.deprovision("lost").await.0, 200);
@@ -71,7 +71,7 @@ async fn what_lost_its_mark_is_told_and_never_reported_as_removed() {
     tells(platform.provision("unmarked").await, &told);
     let report = sweep(platform.config(), &[], true).await.unwrap().to_string();
     assert!(
-        report.contains(&format!("on record, but somebody else's on the server: {database} of")),
+        report.contains(&format!("on record, but owned by somebody else on the backend: {database} of")),
         "{report}"
     );
     for ((status, body), what) in

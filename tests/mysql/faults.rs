@@ -24,7 +24,7 @@ async fn a_wrong_password_and_a_stopped_server_are_told_and_mended() {
         "{body}"
     );
     let told = platform.broker.check_servers().await.remove(0).result.unwrap_err().to_string();
-    assert!(told.contains("server main (127.0.0.1:") && told.contains("passwordFile"), "{told}");
+    assert!(told.contains("backend main (127.0.0.1:") && told.contains("passwordFile"), "{told}");
     std::fs::write(server.password_file(), ADMIN_PASSWORD).unwrap();
     assert_eq!(platform.provision("i").await.0, 201, "an interrupted create goes on");
     let credentials = platform.credentials("i", "b").await;

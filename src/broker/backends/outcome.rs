@@ -85,12 +85,12 @@ pub enum Unacceptable {
     RequiresApp(String),
 }
 
-/// A failed call to a backend. `Display` has the details, for the operator's log; [`ServiceError::told`] is the text
+/// A failed call to a backend. `Display` has the details, for the operator's log; [`ServiceError::user_message`] is the text
 /// for users. Neither contains a statement or a credential.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("server {server}: {}", detail.as_ref().unwrap_or(problem))]
+#[error("backend {backend}: {}", detail.as_ref().unwrap_or(problem))]
 pub struct ServiceError {
-    server: String,
+    backend: String,
     problem: String,
     detail: Option<String>,
     reference: String,
@@ -100,11 +100,11 @@ pub struct ServiceError {
 }
 
 impl ServiceError {
-    /// Creates an error of `server`. Users see `problem` but not `server`: `problem` names what failed and the remedy,
+    /// Creates an error of `backend`. Users see `problem` but not `backend`: `problem` names what failed and the remedy,
     /// and contains no address, account or file.
-    pub fn new(server: impl fmt::Display, problem: impl fmt::Display) -> Self {
+    pub fn new(backend: impl fmt::Display, problem: impl fmt::Display) -> Self {
         Self {
-            server: server.to_string(),
+            backend: backend.to_string(),
             problem: problem.to_string(),
             detail: None,
             reference: reference(),
@@ -135,7 +135,7 @@ impl ServiceError {
 
     /// The text for users, with the reference that finds the details in the log.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn user_message(&self) -> String {
         format!("{} (reference {})", self.problem, self.reference)
     }
 

@@ -20,7 +20,7 @@ use crate::osb::{Object, Plan};
 const LARGEST: usize = 64 * 1024;
 
 /// The maximum number of violations in a message: a user fixes a few mistakes at a time.
-const VIOLATIONS_TOLD: usize = 5;
+const VIOLATIONS_LISTED: usize = 5;
 
 /// The length at which names that users chose, and rules, are cut.
 const LONGEST_TEXT: usize = 200;
@@ -166,36 +166,36 @@ fn compile(schema: &Value, path: &str) -> Result<Validator, SchemaError> {
             wrong(if let ValidationErrorKind::Referencing(error) = error.kind() {
                 format!("has a reference that cannot be followed ({error}); refer to this schema only")
             } else {
-                format!("is no JSON Schema of draft-04: {}", told_of_schema(&error))
+                format!("is no JSON Schema of draft-04: {}", schema_error(&error))
             })
         })
 }
 
 /// The message for an invalid schema, with the remedy if a later draft would allow it.
-fn told_of_schema(error: &ValidationError<'_>) -> String {
+fn schema_error(error: &ValidationError<'_>) -> String {
     let place = error.instance_path().as_str();
-    let told = format!("at {place:?}: {}", clipped(&error.to_string()));
+    let message = format!("at {place:?}: {}", clipped(&error.to_string()));
     let keyword = place.rsplit('/').next().unwrap_or_default();
     if matches!(keyword, "exclusiveMinimum" | "exclusiveMaximum") {
         let limit = if keyword.ends_with("Minimum") { "minimum" } else { "maximum" };
-        return format!("{told}; write the number as `{limit}`, and `{keyword}: true` beside it");
+        return format!("{message}; write the number as `{limit}`, and `{keyword}: true` beside it");
     }
     match error.instance().as_ref() {
-        Value::Bool(true) => format!("{told}; a schema that allows everything is {{}}"),
-        Value::Bool(false) => format!("{told}; a schema that allows nothing is {{not: {{}}}}"),
-        _ => told,
+        Value::Bool(true) => format!("{message}; a schema that allows everything is {{}}"),
+        Value::Bool(false) => format!("{message}; a schema that allows nothing is {{not: {{}}}}"),
+        _ => message,
     }
 }
 
 fn check(validator: Option<&Validator>, parameters: &Object) -> Result<(), Violations> {
     let Some(validator) = validator else { return Ok(()) };
     let parameters = Value::Object(parameters.clone());
-    let told: Vec<_> = validator.iter_errors(&parameters).take(VIOLATIONS_TOLD).map(told).collect();
-    if told.is_empty() { Ok(()) } else { Err(Violations(told)) }
+    let violations: Vec<_> = validator.iter_errors(&parameters).take(VIOLATIONS_LISTED).map(violation).collect();
+    if violations.is_empty() { Ok(()) } else { Err(Violations(violations)) }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map asks for")]
-fn told(error: ValidationError<'_>) -> String {
+fn violation(error: ValidationError<'_>) -> String {
     format!("parameters{}: {}", clipped(error.instance_path().as_str()), rule(&error))
 }
 

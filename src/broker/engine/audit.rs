@@ -62,7 +62,7 @@ impl Audit {
 
     pub(super) fn log<T: AuditOutcome>(&self, outcome: &Result<T, Refusal>) {
         let Self { verb, caller, instance, binding } = self;
-        let (told, refusal) = match outcome {
+        let (label, refusal) = match outcome {
             Ok(answer) => (answer.label(), None),
             Err(refusal) => ("refused", Some(tracing::field::display(refusal))),
         };
@@ -72,9 +72,9 @@ impl Audit {
             %instance,
             binding = binding.as_ref().map(tracing::field::display),
             caller = caller.0.as_deref(),
-            outcome = told,
+            outcome = label,
             refusal,
-            "{verb} {told}",
+            "{verb} {label}",
         );
     }
 }

@@ -160,7 +160,7 @@ impl Engine {
 
 impl Shared {
     fn provider(&self, server: &BackendName) -> Result<&Arc<dyn Provider>, Refusal> {
-        self.providers.get(server).ok_or_else(|| Refusal::UnknownServer(server.clone()))
+        self.providers.get(server).ok_or_else(|| Refusal::UnknownBackend(server.clone()))
     }
 }
 

@@ -207,7 +207,7 @@ impl Scope<'_> {
         let slot = if self.context.accepts_incomplete {
             None
         } else {
-            Some(engine.slot_in_time::<R::Work>(&lease, &record).await?)
+            Some(engine.slot_for_waiting_request::<R::Work>(&lease, &record).await?)
         };
         lease.commit(vec![engine.records.put(&record)]).await?;
         let operation = record.operation().id.clone();
@@ -413,7 +413,7 @@ impl Shared {
 
     /// Waits for the slot of an operation for which a request waits. Nothing is recorded before, so that a request
     /// that times out leaves nothing.
-    async fn slot_in_time<W: Work>(&self, lease: &LeaseGuard, record: &W::Record) -> Result<Slot, Refusal> {
+    async fn slot_for_waiting_request<W: Work>(&self, lease: &LeaseGuard, record: &W::Record) -> Result<Slot, Refusal> {
         if W::VERB.is_creation() {
             lease.create(&record.key());
         }

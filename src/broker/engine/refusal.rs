@@ -78,9 +78,9 @@ pub(crate) enum Refusal {
     /// 500: the record cannot be decrypted.
     #[error("{0}")]
     Cipher(#[from] CipherError),
-    /// 500: a record names a server that is not configured.
-    #[error("server {0} is no longer configured, but instances live on it; add it to `backends` again")]
-    UnknownServer(BackendName),
+    /// 500: a record names a backend that is not configured.
+    #[error("backend {0} is no longer configured, but instances live on it; add it to `backends` again")]
+    UnknownBackend(BackendName),
     /// 500: the operation ended without an outcome.
     #[error("the operation was interrupted; repeat the request")]
     Interrupted,
@@ -94,8 +94,8 @@ impl Refusal {
     /// The text for users: without server, address and error code, but with the reference that finds these in the log.
     pub(crate) fn user_message(&self) -> String {
         match self {
-            Self::Service(error) => error.told(),
-            Self::Store(_) | Self::Cipher(_) | Self::UnknownServer(_) => {
+            Self::Service(error) => error.user_message(),
+            Self::Store(_) | Self::Cipher(_) | Self::UnknownBackend(_) => {
                 let reference = reference();
                 tracing::warn!(reference, error = %self, "a request cannot be carried out");
                 format!(

@@ -103,7 +103,7 @@ impl From<Refusal> for Answer {
             | Refusal::Halted
             | Refusal::Store(_)
             | Refusal::Cipher(_)
-            | Refusal::UnknownServer(_)
+            | Refusal::UnknownBackend(_)
             | Refusal::Interrupted => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::described(status, description)

@@ -28,7 +28,7 @@ impl StoreLock {
         let options = tokio::fs::OpenOptions::new().create(true).append(true).open(&path).await;
         let file = options.map_err(failed)?.into_std().await;
         let deadline = Instant::now() + patience;
-        let mut is_told = false;
+        let mut is_logged = false;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Self(file)),
@@ -38,9 +38,9 @@ impl StoreLock {
                 }
                 Err(TryLockError::WouldBlock) => {}
             }
-            if !is_told {
+            if !is_logged {
                 tracing::info!(store = %store.display(), "another broker uses the store; waiting for its end");
-                is_told = true;
+                is_logged = true;
             }
             tokio::time::sleep(POLL).await;
         }

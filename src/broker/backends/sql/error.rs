@@ -1,5 +1,5 @@
 //! Errors of a database server that both engines share; each engine's `error` module adds its own. The texts are for
-//! the operator; [`Problem::told`] is for users.
+//! the operator; [`Problem::user_message`] is for users.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub(super) enum Problem {
 
 impl Problem {
     /// The text for users: without address, account, file or error code.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn user_message(&self) -> String {
         match self {
             Self::Timeout { .. } => UNUSABLE.to_owned(),
             Self::TooOld { .. } => MISCONFIGURED.to_owned(),

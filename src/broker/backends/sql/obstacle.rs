@@ -30,7 +30,7 @@ pub(super) trait Failure: fmt::Display {
     /// Whether to retry the work.
     fn obstacle(&self) -> Obstacle;
     /// The text for users: without address, account, file or error code.
-    fn told(&self) -> String;
+    fn user_message(&self) -> String;
     /// Whether an asynchronous operation retries later, although an immediate retry is pointless.
     fn waits(&self) -> bool;
     /// Whether the resource of that name does not carry the installation's mark.
@@ -55,10 +55,10 @@ where
 /// Converts an error: a text for users, and one for the log that names the server.
 pub(super) fn service_error(server: &ServerSettings, error: &impl Failure) -> ServiceError {
     let is_passing = error.obstacle() != Obstacle::Lasting || error.waits();
-    let told = ServiceError::new(server.address(), error.told()).detailed(error);
-    let told = if error.is_refusal() { told.refusal() } else { told };
-    let told = if error.is_foreign() { told.foreign() } else { told };
-    if is_passing { told.passing() } else { told }
+    let converted = ServiceError::new(server.address(), error.user_message()).detailed(error);
+    let converted = if error.is_refusal() { converted.refusal() } else { converted };
+    let converted = if error.is_foreign() { converted.foreign() } else { converted };
+    if is_passing { converted.passing() } else { converted }
 }
 
 /// The retry budget of one piece of work.

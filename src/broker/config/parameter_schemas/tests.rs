@@ -151,10 +151,10 @@ fn place_and_rule_are_named_and_no_text_is_repeated(
 }
 
 #[test]
-fn five_violations_are_told() {
+fn five_violations_are_listed() {
     let schema = json!({"additionalProperties": {"type": "integer"}});
     let many = said(schema, &json!({"a": "", "b": "", "c": "", "d": "", "e": "", "f": "", "g": ""}));
-    assert_eq!(many.matches("is not of type integer").count(), VIOLATIONS_TOLD, "{many}");
+    assert_eq!(many.matches("is not of type integer").count(), VIOLATIONS_LISTED, "{many}");
 }
 
 #[test]

@@ -245,7 +245,7 @@ async fn a_change_on_a_server_that_is_no_longer_configured_is_told() {
     let lease = broker.0.wait_for_lease(&i()).await.unwrap();
     lease.finish(vec![broker.0.records.put(&record)]).await.unwrap();
     let fetched = broker.instance(&i()).await.unwrap_err();
-    assert!(fetched.to_string().contains("server old is no longer configured"), "{fetched}");
+    assert!(fetched.to_string().contains("backend old is no longer configured"), "{fetched}");
     assert!(!fetched.user_message().contains("old"), "{}", fetched.user_message());
     let refusal = broker.deprovision(waits(), "prompt").await.unwrap_err().to_string();
     assert!(

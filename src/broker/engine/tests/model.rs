@@ -292,7 +292,7 @@ fn refused(refusal: &Refusal) -> Answer {
         | Refusal::Halted
         | Refusal::Store(_)
         | Refusal::Cipher(_)
-        | Refusal::UnknownServer(_)
+        | Refusal::UnknownBackend(_)
         | Refusal::Interrupted => Answer::Failed(refusal.to_string()),
         _ => Answer::Refused,
     }

@@ -108,7 +108,7 @@ impl DynamoDb {
         if reasons.iter().any(|reason| reason.code() == Some("ConditionalCheckFailed")) {
             return StoreError::LeaseLost { store: self.name.to_string(), instance: lease.instance.clone() };
         }
-        let told: Vec<String> = reasons
+        let described: Vec<String> = reasons
             .iter()
             .filter(|reason| !is_fine(reason))
             .map(|reason| {
@@ -116,10 +116,10 @@ impl DynamoDb {
                 format!("{}: {message}", reason.code().unwrap_or("an error without a code"))
             })
             .collect();
-        if told.is_empty() {
+        if described.is_empty() {
             return self.refused(error);
         }
-        self.failed(format!("a transaction was cancelled: {}; repeat the request", told.join(", ")))
+        self.failed(format!("a transaction was cancelled: {}; repeat the request", described.join(", ")))
     }
 }
 

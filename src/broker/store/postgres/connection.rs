@@ -39,7 +39,7 @@ pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 pub(super) enum Problem {
     #[error("{}", refused(.0))]
     Refused(tokio_postgres::Error),
-    #[error("{}", told(.0))]
+    #[error("{}", server_message(.0))]
     Failed(tokio_postgres::Error),
     #[error("no answer within {} seconds; check that it runs, and the network", .0.as_secs())]
     Timeout(Duration),
@@ -109,7 +109,7 @@ fn lost_its_connection(error: &tokio_postgres::Error) -> bool {
 }
 
 /// The server's message with its code, or why the connection ended; never a statement or a detail.
-fn told(error: &tokio_postgres::Error) -> String {
+fn server_message(error: &tokio_postgres::Error) -> String {
     match (error.as_db_error(), error.source()) {
         (Some(refusal), _) => format!("{} (SQLSTATE {})", refusal.message(), refusal.code().code()),
         (None, Some(source)) => format!("{error}: {source}"),
@@ -119,7 +119,7 @@ fn told(error: &tokio_postgres::Error) -> String {
 
 /// Why a connection was refused, and the remedy.
 fn refused(error: &tokio_postgres::Error) -> String {
-    let told = told(error);
+    let message = server_message(error);
     let remedy = match error.code() {
         Some(code)
             if [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION].contains(code) =>
@@ -127,14 +127,14 @@ fn refused(error: &tokio_postgres::Error) -> String {
             "check user, password and sslcert"
         }
         Some(code) if *code == SqlState::INVALID_CATALOG_NAME => "make the database, or name another",
-        Some(code) if *code == SqlState::PROTOCOL_VIOLATION && told.contains("startup parameter") => {
+        Some(code) if *code == SqlState::PROTOCOL_VIOLATION && message.contains("startup parameter") => {
             "a pooler that takes no start-up options is no place for the store; name the server itself in the URL"
         }
         Some(_) => "check the URL",
-        None if told.contains("certificate") || told.contains("TLS") => "check sslrootcert and sslmode",
+        None if message.contains("certificate") || message.contains("TLS") => "check sslrootcert and sslmode",
         None => "check that it runs, its host, port and the network",
     };
-    format!("cannot connect: {told}; {remedy}")
+    format!("cannot connect: {message}; {remedy}")
 }
 
 /// Opens connections. Reads the password again for each.

@@ -18,7 +18,7 @@ pub(super) struct Writer {
 struct Commit {
     changes: Vec<Change>,
     then: Box<dyn FnOnce() + Send>,
-    told: oneshot::Sender<Result<(), Arc<rusqlite::Error>>>,
+    reply: oneshot::Sender<Result<(), Arc<rusqlite::Error>>>,
 }
 
 /// Applies a change in the open transaction.
@@ -43,8 +43,8 @@ impl Writer {
         make: Make,
         then: impl FnOnce() + Send + 'static,
     ) -> oneshot::Receiver<Result<(), Arc<rusqlite::Error>>> {
-        let (told, answer) = oneshot::channel();
-        lock(&self.waiting).push(Commit { changes, then: Box::new(then), told });
+        let (reply, answer) = oneshot::channel();
+        lock(&self.waiting).push(Commit { changes, then: Box::new(then), reply });
         let writer = self.clone();
         tokio::task::spawn_blocking(move || {
             let mut connection = writer.connection();
@@ -67,13 +67,13 @@ fn write(connection: &mut Connection, commits: Vec<Commit>, make: Make) {
                 if written.is_ok() {
                     (commit.then)();
                 }
-                let _ = commit.told.send(written.map_err(Arc::new));
+                let _ = commit.reply.send(written.map_err(Arc::new));
             }
         }
         Err(error) => {
             let error = Arc::new(error);
             for commit in commits {
-                let _ = commit.told.send(Err(error.clone()));
+                let _ = commit.reply.send(Err(error.clone()));
             }
         }
     }

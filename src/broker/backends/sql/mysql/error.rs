@@ -1,5 +1,5 @@
 //! Errors of a server, with texts for the operator: the server's message and error number, never a statement or a
-//! credential. [`SqlError::told`] is the text for users. The numbers are those of
+//! credential. [`SqlError::user_message`] is the text for users. The numbers are those of
 //! <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>, which MariaDB shares below 1900.
 
 use mysql_async::{DriverError, Error, IoError};
@@ -76,7 +76,7 @@ impl ConnectError {
 pub(super) enum SqlError {
     #[error("{0}")]
     Connect(#[from] ConnectError),
-    #[error("cannot {does}: {}", told(error))]
+    #[error("cannot {does}: {}", server_message(error))]
     Failed { does: &'static str, error: Error },
     #[error(transparent)]
     Shared(#[from] Problem),
@@ -132,9 +132,9 @@ impl From<Unacceptable> for SqlError {
 }
 
 impl Failure for SqlError {
-    fn told(&self) -> String {
+    fn user_message(&self) -> String {
         match self {
-            Self::Shared(problem) => problem.told(),
+            Self::Shared(problem) => problem.user_message(),
             Self::MissingRights { .. } | Self::CaFile(_) => MISCONFIGURED.to_owned(),
             Self::Failed { does, error: Error::Server(refusal) } => match refusal.code {
                 SYNTAX => format!("cannot {does}: the server does not understand it"),
@@ -197,7 +197,7 @@ pub(super) fn is_ended(code: Option<u16>) -> bool {
 }
 
 /// The server's message with its number, or why the connection ended.
-fn told(error: &Error) -> String {
+fn server_message(error: &Error) -> String {
     match error {
         Error::Server(refusal) if refusal.code == SYNTAX => {
             format!("the server does not understand it (error {SYNTAX})")
@@ -217,25 +217,25 @@ fn told(error: &Error) -> String {
 
 /// Why a connection was refused, and the remedy.
 fn refused(error: &Error) -> String {
-    let told = told(error);
+    let message = server_message(error);
     match error {
         Error::Server(refusal) if refusal.code == ACCESS_DENIED => {
-            format!("refuses the administrator's login: {told}; check user, passwordFile and certFile")
+            format!("refuses the administrator's login: {message}; check user, passwordFile and certFile")
         }
         Error::Server(refusal) if refusal.code == NO_SUCH_HOST => {
             format!(
-                "refuses the connection: {told}; make the administrator's account for this host, or for '%'"
+                "refuses the connection: {message}; make the administrator's account for this host, or for '%'"
             )
         }
         Error::Server(refusal) if NO_ROOM.contains(&refusal.code) => {
             format!(
-                "takes no more connections: {told}; end sessions there, and give bindery a way of its own as \
+                "takes no more connections: {message}; end sessions there, and give bindery a way of its own as \
                  docs/databases.md tells"
             )
         }
-        Error::Server(_) => format!("refuses the connection: {told}"),
-        _ if is_of_tls(error) => format!("cannot be reached: {told}; check caFile and sslmode"),
-        _ => format!("cannot be reached: {told}; check that it runs, its host, port and the network"),
+        Error::Server(_) => format!("refuses the connection: {message}"),
+        _ if is_of_tls(error) => format!("cannot be reached: {message}; check caFile and sslmode"),
+        _ => format!("cannot be reached: {message}; check that it runs, its host, port and the network"),
     }
 }
 
@@ -254,7 +254,7 @@ mod tests {
 
     /// The server quotes a statement that it cannot parse, and the statement may contain a password.
     #[test]
-    fn no_statement_is_told() {
+    fn no_error_contains_a_statement() {
         let shown = failed(1064, "You have an error near 'secret'").to_string();
         assert_eq!(shown, "cannot create the login: the server does not understand it (error 1064)");
         let shown = failed(1396, "Operation CREATE USER failed for 'u'@'%'").to_string();
@@ -262,17 +262,17 @@ mod tests {
     }
 
     #[test]
-    fn users_are_told_no_account_address_or_number() {
+    fn users_see_no_account_address_or_number() {
         let denied = "Access denied for user 'bindery'@'10.0.0.1' to database 'cf_x'";
-        let told = failed(1044, denied).told();
-        assert!(told.starts_with("cannot create the login: ") && !told.contains("10.0.0.1"), "{told}");
+        let message = failed(1044, denied).user_message();
+        assert!(message.starts_with("cannot create the login: ") && !message.contains("10.0.0.1"), "{message}");
         assert_eq!(
-            failed(1064, "near 'secret'").told(),
+            failed(1064, "near 'secret'").user_message(),
             "cannot create the login: the server does not understand it"
         );
-        assert_eq!(failed(1396, "Operation failed").told(), "cannot create the login: Operation failed");
+        assert_eq!(failed(1396, "Operation failed").user_message(), "cannot create the login: Operation failed");
         let connect = SqlError::Connect(ConnectProblem::Timeout(Duration::from_secs(1)).into());
-        assert_eq!(connect.told(), UNUSABLE);
+        assert_eq!(connect.user_message(), UNUSABLE);
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl Databases {
         if let Err(error) = self.turn_marks(&session).await {
             tracing::warn!(server = %self.server.settings.name, "the marks of an earlier release stay: {error}");
         }
-        let engine = self.server.told(session.engine());
+        let engine = self.server.engine_for_users(session.engine());
         let known = databases(&session).await?;
         let templates = self.plans.all().flat_map(|(_, plan)| plan.templates.iter());
         for (template, database) in templates {

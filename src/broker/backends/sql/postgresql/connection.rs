@@ -90,9 +90,9 @@ impl Session {
             };
             Ok(Self { client, engine, unanswered: AtomicUsize::new(0), is_pooled, permit: None })
         };
-        let session = in_time(opening).await?;
+        let session = within_connect_timeout(opening).await?;
         if session.is_pooled {
-            let twin = in_time(dial(server, &settings(server, database, known, None))).await;
+            let twin = within_connect_timeout(dial(server, &settings(server, database, known, None))).await;
             let Dialed { client: twin, .. } = twin.map_err(|_| ConnectError::PoolTooSmall)?;
             pooler::must_keep_sessions(&session.client, &twin).await?;
         }
@@ -181,7 +181,7 @@ const AT_START: [(&str, &str, u32); 10] = [
     ("transaction_timeout", "0", 17),
 ];
 
-async fn in_time<T>(work: impl Future<Output = Result<T, ConnectError>>) -> Result<T, ConnectError> {
+async fn within_connect_timeout<T>(work: impl Future<Output = Result<T, ConnectError>>) -> Result<T, ConnectError> {
     timeout(CONNECT_TIMEOUT, work).await.map_err(|_| ConnectProblem::Timeout(CONNECT_TIMEOUT))?
 }
 

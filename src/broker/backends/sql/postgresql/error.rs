@@ -1,5 +1,5 @@
 //! Errors of a server, with texts for the operator: the server's message and SQLSTATE, never a statement, a detail or
-//! a credential. [`SqlError::told`] is the text for users.
+//! a credential. [`SqlError::user_message`] is the text for users.
 
 use std::{error::Error as _, path::PathBuf};
 
@@ -77,7 +77,7 @@ impl ConnectError {
 pub(super) enum SqlError {
     #[error("{0}")]
     Connect(#[from] ConnectError),
-    #[error("cannot {does}: {}", told(error))]
+    #[error("cannot {does}: {}", server_message(error))]
     Failed { does: &'static str, error: tokio_postgres::Error },
     #[error(transparent)]
     Shared(#[from] Problem),
@@ -229,9 +229,9 @@ impl From<Unacceptable> for SqlError {
 }
 
 impl Failure for SqlError {
-    fn told(&self) -> String {
+    fn user_message(&self) -> String {
         match self {
-            Self::Shared(problem) => problem.told(),
+            Self::Shared(problem) => problem.user_message(),
             Self::Connect(_) => UNUSABLE.to_owned(),
             Self::NoTemplate { .. }
             | Self::OpenTemplate { .. }
@@ -309,7 +309,7 @@ fn is_concurrent(error: &tokio_postgres::Error) -> bool {
 }
 
 /// The server's message with its code, or why the connection ended.
-fn told(error: &tokio_postgres::Error) -> String {
+fn server_message(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(refusal) => format!("{} (SQLSTATE {})", refusal.message(), refusal.code().code()),
         None => chain(error),
@@ -322,20 +322,20 @@ fn refused(error: &tokio_postgres::Error) -> String {
         Some(code) if is_wrong_login(code) => {
             format!(
                 "refuses the administrator's login: {}; check user, passwordFile and certFile",
-                told(error)
+                server_message(error)
             )
         }
         Some(code) if *code == SqlState::INVALID_CATALOG_NAME => {
-            format!("refuses the connection: {}; check the setting `database`", told(error))
+            format!("refuses the connection: {}; check the setting `database`", server_message(error))
         }
         Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => {
             format!(
                 "takes no more connections: {}; end sessions there, and keep some for bindery as docs/databases.md tells \
                  (reserved_connections)",
-                told(error)
+                server_message(error)
             )
         }
-        Some(_) => format!("refuses the connection: {}", told(error)),
+        Some(_) => format!("refuses the connection: {}", server_message(error)),
         None => {
             let chain = chain(error);
             let remedy = if chain.contains("password missing") {
@@ -373,7 +373,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_are_told_no_account_address_or_file() {
+    fn users_see_no_account_address_or_file() {
         let connect = || SqlError::Connect(ConnectProblem::Timeout(Duration::from_secs(1)).into());
         let rights = SqlError::MissingRights {
             admin: "root".to_owned(),
@@ -384,11 +384,11 @@ mod tests {
         for error in
             [connect(), rights, file, Problem::TooOld { found: "9.6".to_owned(), oldest: "13" }.into()]
         {
-            let told = error.told();
-            assert!([UNUSABLE, MISCONFIGURED].contains(&told.as_str()), "{told}");
-            assert_ne!(told, error.to_string());
+            let message = error.user_message();
+            assert!([UNUSABLE, MISCONFIGURED].contains(&message.as_str()), "{message}");
+            assert_ne!(message, error.to_string());
         }
         let foreign = SqlError::from(Problem::Foreign { what: "database cf_x".to_owned() });
-        assert_eq!(foreign.told(), foreign.to_string(), "what users can see to they are told");
+        assert_eq!(foreign.user_message(), foreign.to_string(), "users see what they can correct");
     }
 }

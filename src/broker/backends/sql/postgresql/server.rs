@@ -119,13 +119,13 @@ impl Server {
     async fn open(&self, database: &str) -> Result<Session, SqlError> {
         let session = Session::open(&self.settings, database, self.engine.get().copied()).await?;
         if self.engine.set(session.engine()).is_ok() {
-            tracing::info!(server = %self.settings.name, "engine: {}", self.told(session.engine()));
+            tracing::info!(server = %self.settings.name, "engine: {}", self.engine_for_users(session.engine()));
         }
         Ok(session)
     }
 
     /// The server's engine, for users.
-    pub(super) fn told(&self, engine: Engine) -> String {
+    pub(super) fn engine_for_users(&self, engine: Engine) -> String {
         match engine {
             Engine::PostgreSql { .. } if self.for_cockroachdb => {
                 format!("{engine} (standing in for CockroachDB)")

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_is_told_apart_from_damage() {
+    fn a_wrong_key_is_distinguished_from_damage() {
         let sealed = cipher(1).seal(&about("b"), &secret());
         let error = cipher(2).open::<String>(&about("b"), &sealed).unwrap_err().to_string();
         assert!(error.contains("binding b of service instance i"), "{error}");

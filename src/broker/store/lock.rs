@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn one_holds_it_and_the_next_one_waits_for_its_end() {
+    async fn the_lock_admits_one_process_and_the_next_waits() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("broker.db");
         let held = StoreLock::take(&store, Duration::ZERO).await.unwrap();

@@ -1,16 +1,15 @@
 //! The embedded store: an SQLite file, for one broker (`lock`), which keeps its leases in memory. Every commit is on
 //! disk before it returns (<https://www.sqlite.org/pragma.html#pragma_synchronous>, FULL, with a write-ahead log).
 
+mod file;
 mod leases;
+mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
 mod writes;
 
 use std::{
-    fs::OpenOptions,
-    io,
-    os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -18,20 +17,16 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension, ToSql, named_params,
-    types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
-};
+use rusqlite::{Connection, OptionalExtension, named_params};
 
 use self::{
+    file::{create, failed, open_existing, open_writable, store_name},
     leases::{Frost, Leases},
+    rows::{IS_KEY, KEY, ROW, key, make_change, parts, row},
     writes::Writer,
 };
-use super::{Change, Frozen, Key, Lease, Renewal, Row, State, Store, StoreError, Then, cipher::Sealed};
+use super::{Change, Frozen, Key, Lease, Renewal, Row, State, Store, StoreError, Then};
 use crate::osb::InstanceId;
-
-/// How long a write waits for another process that writes: a sweep that deletes, or a backup.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An open store. Clones share the connections and the leases.
 #[derive(Clone)]
@@ -47,25 +42,25 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     /// Opens the file, creates it if needed, readable only by its owner, and upgrades its schema.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let name = named(path);
-        make(path).map_err(|error| StoreError::Failed {
+        let name = store_name(path);
+        create(path).map_err(|error| StoreError::Failed {
             store: name.to_string(),
             problem: format!("cannot be made: {error}; check its folder"),
         })?;
-        let mut connection = prepare(path).map_err(|error| failed(&name, &error))?;
+        let mut connection = open_writable(path).map_err(|error| failed(&name, &error))?;
         let migrated = schema::migrate(&mut connection).map_err(|error| failed(&name, &error))?;
         migrated.map_err(|version| version.refused(&name))?;
-        let reader = open_as_it_is(path, false).map_err(|error| failed(&name, &error))?;
+        let reader = open_existing(path, false).map_err(|error| failed(&name, &error))?;
         Ok(Self::of(path, reader, connection))
     }
 
     /// Opens an existing store; creates and migrates nothing, and is read-only unless `writable`.
     pub(crate) fn open_existing(path: &Path, writable: bool) -> Result<Self, StoreError> {
-        let name = named(path);
+        let name = store_name(path);
         let open = || {
-            let reader = open_as_it_is(path, false)?;
+            let reader = open_existing(path, false)?;
             let checked = schema::check(&reader)?;
-            Ok((reader, open_as_it_is(path, writable)?, checked))
+            Ok((reader, open_existing(path, writable)?, checked))
         };
         let (reader, writer, checked) = open().map_err(|error| failed(&name, &error))?;
         checked.map_err(|version| version.refused(&name))?;
@@ -75,7 +70,7 @@ impl Sqlite {
     fn of(path: &Path, reader: Connection, writer: Connection) -> Self {
         Self {
             path: path.into(),
-            name: named(path),
+            name: store_name(path),
             reader: Arc::new(Mutex::new(reader)),
             writer: Arc::new(Writer::new(writer)),
             leases: Arc::default(),
@@ -277,7 +272,7 @@ impl Store for Sqlite {
         }
     }
 
-    /// Writes of other processes wait until the freeze is dropped, and fail after [`BUSY_TIMEOUT`]. Reads continue.
+    /// Writes of other processes wait until the freeze is dropped, and fail after `BUSY_TIMEOUT`. Reads continue.
     async fn freeze(&self) -> Result<Box<dyn Frozen>, StoreError> {
         let frost = self.leases.freeze().await.ok_or_else(|| StoreError::Failed {
             store: self.name.to_string(),
@@ -286,129 +281,10 @@ impl Store for Sqlite {
         // Use a separate connection: writes on the shared one would be rolled back with this transaction.
         let path = self.path.clone();
         let connection = self.off_thread(move || {
-            let connection = open_as_it_is(&path, true)?;
+            let connection = open_existing(&path, true)?;
             connection.execute_batch("BEGIN IMMEDIATE")?;
             Ok(connection)
         });
         Ok(Box::new(Freeze { connection: connection.await?, frost }))
     }
-}
-
-const ROW: &str = "is_binding, instance, binding, state, server, key_id, sealed";
-const KEY: &str = "is_binding, instance, binding";
-const IS_KEY: &str = "is_binding = :is_binding AND instance = :instance AND binding = :binding";
-
-fn make_change(transaction: &Connection, change: &Change) -> rusqlite::Result<()> {
-    let (Change::Put(Row { key, .. }) | Change::Remove(key) | Change::Tombstone(key, _)) = change;
-    let (is_binding, instance, binding) = parts(key);
-    let written = match change {
-        Change::Put(Row { key: _, state, server, sealed }) => transaction
-            .prepare_cached(
-                "INSERT INTO records (is_binding, instance, binding, state, server, key_id, sealed) \
-                 VALUES (:is_binding, :instance, :binding, :state, :server, :key_id, :sealed) \
-                 ON CONFLICT (is_binding, instance, binding) DO UPDATE SET \
-                 state = excluded.state, server = excluded.server, key_id = excluded.key_id, sealed = excluded.sealed",
-            )?
-            .execute(named_params! {
-                ":is_binding": is_binding, ":instance": instance, ":binding": binding,
-                ":state": state, ":server": server.as_str(), ":key_id": sealed.key_id, ":sealed": sealed.bytes,
-            }),
-        Change::Remove(_) => transaction.prepare_cached(&format!("DELETE FROM records WHERE {IS_KEY}"))?.execute(
-            named_params! {":is_binding": is_binding, ":instance": instance, ":binding": binding},
-        ),
-        Change::Tombstone(_, operation) => transaction
-            .prepare_cached(
-                "INSERT OR REPLACE INTO tombstones (is_binding, instance, binding, operation, ended_at) \
-                 VALUES (:is_binding, :instance, :binding, :operation, :ended_at)",
-            )?
-            .execute(named_params! {
-                ":is_binding": is_binding, ":instance": instance, ":binding": binding,
-                ":operation": operation, ":ended_at": Timestamp::now().as_millisecond(),
-            }),
-    };
-    written.map(drop)
-}
-
-/// A key in the columns of the tables: an instance has no binding, while a binding may have an empty id.
-fn parts(key: &Key) -> (bool, &str, &str) {
-    match &key.binding {
-        Some(binding) => (true, key.instance.as_str(), binding.as_str()),
-        None => (false, key.instance.as_str(), ""),
-    }
-}
-
-fn key(row: &rusqlite::Row<'_>) -> rusqlite::Result<Key> {
-    let is_binding: bool = row.get(0)?;
-    let binding = is_binding.then(|| row.get::<_, String>(2)).transpose()?;
-    Ok(Key { instance: row.get::<_, String>(1)?.into(), binding: binding.map(Into::into) })
-}
-
-fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
-    Ok(Row {
-        key: key(row)?,
-        state: row.get(3)?,
-        server: row.get::<_, String>(4)?.into(),
-        sealed: Sealed { key_id: row.get(5)?, bytes: row.get(6)? },
-    })
-}
-
-impl ToSql for State {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::from(self.as_str()))
-    }
-}
-
-impl FromSql for State {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let word = value.as_str()?;
-        Self::parse(word).ok_or_else(|| FromSqlError::Other(format!("unknown state {word:?}").into()))
-    }
-}
-
-fn named(path: &Path) -> Arc<str> {
-    format!("sqlite:{}", path.display()).into()
-}
-
-/// Creates the file with restrictive permissions: SQLite copies them to its log, but would create the file by the
-/// umask.
-fn make(path: &Path) -> io::Result<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        // Opening an existing file here would release SQLite's locks on it
-        // (<https://www.sqlite.org/howtocorrupt.html>, 2.2).
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.map(drop),
-    }
-}
-
-fn prepare(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    Ok(connection)
-}
-
-fn open_as_it_is(path: &Path, writable: bool) -> rusqlite::Result<Connection> {
-    let access = if writable { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
-    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    Ok(connection)
-}
-
-fn failed(name: &str, error: &rusqlite::Error) -> StoreError {
-    let remedy = match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "make space on its disk",
-        Some(ErrorCode::ReadOnly) => "make the file and its folder writable for this user",
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "another process writes to it, such as a sweep; try again when that has ended"
-        }
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            "name the right file, or restore it from a backup"
-        }
-        _ => "check the file, its folder and the free space",
-    };
-    // rusqlite's error of a statement that does not compile would quote the statement; bindery's are constant and
-    // compile.
-    StoreError::Failed { store: name.to_owned(), problem: format!("{error}; {remedy}") }
 }

@@ -16,7 +16,7 @@ use crate::{
 /// How long a test waits to see that something does not happen.
 const A_WHILE: Duration = Duration::from_millis(300);
 
-pub(crate) async fn one_holds_an_instance_and_others_go_on<T: Testbed>() {
+pub(crate) async fn an_instance_has_one_lease_and_other_instances_are_free<T: Testbed>() {
     let bed = T::new().await;
     let (one, two) = (bed.open(LONG_LEASE).await, bed.open(LONG_LEASE).await);
     let i: InstanceId = "i".into();
@@ -30,7 +30,7 @@ pub(crate) async fn one_holds_an_instance_and_others_go_on<T: Testbed>() {
     assert_eq!(one.acquire(&i).await.unwrap(), None);
 }
 
-pub(crate) async fn a_hold_that_was_given_back_is_no_longer_one<T: Testbed>() {
+pub(crate) async fn a_released_lease_is_lost<T: Testbed>() {
     let bed = T::new().await;
     let store = bed.open(LONG_LEASE).await;
     let lease = take(&store, &"i".into()).await;
@@ -41,7 +41,7 @@ pub(crate) async fn a_hold_that_was_given_back_is_no_longer_one<T: Testbed>() {
     assert_eq!(store.renew(&made_up(&"never".into())).await.unwrap(), Renewal::Lost);
 }
 
-pub(crate) async fn only_its_holder_can_give_a_hold_back<T: Testbed>() {
+pub(crate) async fn only_its_holder_can_release_a_lease<T: Testbed>() {
     let bed = T::new().await;
     let store = bed.open(LONG_LEASE).await;
     let i: InstanceId = "i".into();
@@ -56,7 +56,7 @@ pub(crate) async fn only_its_holder_can_give_a_hold_back<T: Testbed>() {
     assert_eq!(store.acquire(&i).await.unwrap(), None);
 }
 
-pub(crate) async fn others_can_record_something_beside_a_holder<T: Testbed>() {
+pub(crate) async fn other_processes_can_commit_under_a_current_lease<T: Testbed>() {
     let bed = T::new().await;
     let (one, two) = (bed.open(LONG_LEASE).await, bed.open(LONG_LEASE).await);
     let (i, b) = (instance("i"), binding("i", "b"));
@@ -72,7 +72,7 @@ pub(crate) async fn others_can_record_something_beside_a_holder<T: Testbed>() {
     assert_eq!(one.row(&b).await.unwrap(), Some(row(&b, State::Ready, "beside")));
 }
 
-pub(crate) async fn a_commit_without_the_hold_changes_nothing<T: Testbed>() {
+pub(crate) async fn a_commit_without_the_lease_changes_nothing<T: Testbed>() {
     let bed = T::new().await;
     let store = bed.open(LONG_LEASE).await;
     let (i, b) = (instance("i"), binding("i", "b"));
@@ -98,7 +98,7 @@ pub(crate) async fn a_commit_without_the_hold_changes_nothing<T: Testbed>() {
     assert_eq!(store.renew(&lease).await.unwrap(), Renewal::Renewed { interrupted: false });
 }
 
-pub(crate) async fn a_commit_keeps_the_hold_or_gives_it_back<T: Testbed>() {
+pub(crate) async fn a_commit_keeps_or_releases_the_lease<T: Testbed>() {
     let bed = T::new().await;
     let (one, two) = (bed.open(LONG_LEASE).await, bed.open(LONG_LEASE).await);
     let i = instance("i");
@@ -126,7 +126,7 @@ pub(crate) async fn a_released_instance_is_free_although_it_is_recorded<T: Testb
 }
 
 /// Concurrent read-modify-write increments lose nothing, because only one caller at a time has the lease.
-pub(crate) async fn holders_take_turns<T: Testbed>() {
+pub(crate) async fn leases_of_one_instance_are_exclusive<T: Testbed>() {
     const HOLDERS: usize = 6;
     const TURNS: usize = 5;
     let bed = T::new().await;
@@ -155,7 +155,7 @@ pub(crate) async fn holders_take_turns<T: Testbed>() {
     assert_eq!(counted, Some(row(&instance("i"), State::Ready, &(HOLDERS * TURNS).to_string())));
 }
 
-pub(crate) async fn a_holder_hears_that_it_is_wanted<T: Testbed>() {
+pub(crate) async fn a_renewal_reports_an_interruption<T: Testbed>() {
     let bed = T::new().await;
     let (one, two) = (bed.open(LONG_LEASE).await, bed.open(LONG_LEASE).await);
     let (i, j): (InstanceId, InstanceId) = ("i".into(), "j".into());
@@ -173,7 +173,7 @@ pub(crate) async fn a_holder_hears_that_it_is_wanted<T: Testbed>() {
     assert_eq!(two.renew(&next).await.unwrap(), Renewal::Renewed { interrupted: false });
 }
 
-pub(crate) async fn nobody_holds_anything_while_frozen<T: Testbed>() {
+pub(crate) async fn no_lease_is_granted_while_frozen<T: Testbed>() {
     let bed = T::new().await;
     let (one, two) = (bed.open(LONG_LEASE).await, bed.open(LONG_LEASE).await);
     let i = instance("i");
@@ -190,7 +190,7 @@ pub(crate) async fn nobody_holds_anything_while_frozen<T: Testbed>() {
     one.commit(&lease, vec![put(&i, "3")], Then::Release).await.unwrap();
 }
 
-pub(crate) async fn freezing_waits_for_holders<T: Testbed>() {
+pub(crate) async fn a_freeze_waits_for_leases<T: Testbed>() {
     let bed = T::new().await;
     let (one, two) = (bed.open(LONG_LEASE).await, bed.open(LONG_LEASE).await);
     let i = instance("i");
@@ -269,7 +269,7 @@ pub(crate) async fn two_freeze_one_after_the_other_or_at_once<T: Testbed>() {
     take_when_free(&one, &i).await;
 }
 
-pub(crate) async fn a_hold_runs_out_unless_it_is_renewed<T: Testbed>() {
+pub(crate) async fn a_lease_expires_unless_it_is_renewed<T: Testbed>() {
     let bed = T::new().await;
     let (one, two) = (bed.open(SHORT_LEASE).await, bed.open(SHORT_LEASE).await);
     let i = instance("i");
@@ -296,7 +296,7 @@ pub(crate) async fn a_hold_runs_out_unless_it_is_renewed<T: Testbed>() {
     two.commit(&next, vec![put(&i, "2")], Then::Release).await.unwrap();
 }
 
-pub(crate) async fn a_renewed_hold_goes_on<T: Testbed>() {
+pub(crate) async fn a_renewed_lease_stays_valid<T: Testbed>() {
     let bed = T::new().await;
     // Long enough that the lease does not expire on a busy machine.
     let duration = SHORT_LEASE * 4;

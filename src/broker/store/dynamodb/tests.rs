@@ -247,7 +247,7 @@ async fn a_commit_is_repeated_after_conflicts() {
 }
 
 #[tokio::test]
-async fn calls_on_a_hold_are_repeated_after_conflicts() {
+async fn calls_on_a_lease_are_retried_after_conflicts() {
     let table = Table::new().await;
     let lease = take(&table.open(LONG_LEASE).await, &"i".into()).await;
     let front = Front::start(MOTO.endpoint(), "UpdateItem", &[Trick::Conflict, Trick::Conflict]).await;
@@ -270,7 +270,7 @@ async fn a_commit_whose_answer_was_lost_is_made_once() {
 }
 
 #[tokio::test]
-async fn a_hold_whose_answer_was_lost_is_given_once() {
+async fn a_lease_whose_answer_was_lost_is_granted_once() {
     let table = Table::new().await;
     let direct = table.open(LONG_LEASE).await;
     let front = Front::start(MOTO.endpoint(), "PutItem", &[Trick::LoseAnswer]).await;
@@ -282,7 +282,7 @@ async fn a_hold_whose_answer_was_lost_is_given_once() {
 }
 
 #[tokio::test]
-async fn a_hold_that_cannot_be_checked_is_given_back() {
+async fn a_lease_that_cannot_be_checked_is_released() {
     let table = Table::new().await;
     let direct = table.open(LONG_LEASE).await;
     let denied = Trick::Refuse("AccessDeniedException", "not authorized to perform: dynamodb:GetItem");
@@ -294,7 +294,7 @@ async fn a_hold_that_cannot_be_checked_is_given_back() {
 }
 
 #[tokio::test]
-async fn what_has_no_hold_left_is_not_taken_for_a_conflict() {
+async fn a_lost_lease_is_not_reported_as_a_conflict() {
     let table = Table::new().await;
     let direct = table.open(LONG_LEASE).await;
     let lease = take(&direct, &"i".into()).await;

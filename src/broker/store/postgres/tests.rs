@@ -1,5 +1,6 @@
 //! Tests of the PostgreSQL store beyond the contract, on a real server: versions, lost connections, other replicas.
 
+mod interruptions;
 mod proxy;
 
 use std::time::Instant;
@@ -113,7 +114,7 @@ fn refused<T>(opened: Result<T, StoreError>) -> String {
 }
 
 #[tokio::test]
-async fn a_commit_is_made_whole_or_not_at_all() {
+async fn a_commit_is_atomic() {
     let bed = Database::shared();
     let store = bed.open(LONG_LEASE).await;
     let (i, b) = (instance("i"), binding("i", "b"));
@@ -132,7 +133,7 @@ async fn a_commit_is_made_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn looking_at_a_store_leaves_it_as_it_is() {
+async fn opening_an_existing_store_changes_nothing() {
     let bed = Database::shared();
     let error = refused(Postgres::open_existing(bed.address(), true).await);
     assert!(error.contains("schema version 0") && error.contains("start this bindery's broker"), "{error}");
@@ -150,7 +151,7 @@ async fn looking_at_a_store_leaves_it_as_it_is() {
 #[case(KNOWN + 1)]
 #[case(-1)]
 #[tokio::test]
-async fn stores_of_other_versions_are_refused_and_left_alone(#[case] version: i64) {
+async fn stores_of_other_versions_are_refused_and_not_changed(#[case] version: i64) {
     let bed = Database::shared();
     drop(bed.open(LONG_LEASE).await);
     bed.psql(&format!("DROP TABLE bindery_leases; UPDATE bindery_meta SET schema_version = {version}"));
@@ -163,7 +164,7 @@ async fn stores_of_other_versions_are_refused_and_left_alone(#[case] version: i6
 }
 
 #[tokio::test]
-async fn a_migration_that_was_broken_off_is_taken_up() {
+async fn an_interrupted_migration_is_resumed() {
     let bed = Database::shared();
     let store = bed.open(LONG_LEASE).await;
     change(&store, "i", vec![put(&instance("i"), "")]).await;
@@ -188,7 +189,7 @@ async fn version_five(bed: &Database) -> Key {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn brokers_that_start_at_once_bring_an_earlier_schema_up_to_date() {
+async fn brokers_that_start_concurrently_migrate_an_earlier_schema() {
     let bed = Database::shared();
     let gone = version_five(&bed).await;
     let error = refused(Postgres::open_existing(bed.address(), true).await);
@@ -207,7 +208,7 @@ async fn brokers_that_start_at_once_bring_an_earlier_schema_up_to_date() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn brokers_that_start_at_once_make_the_tables_together() {
+async fn brokers_that_start_concurrently_create_the_tables() {
     let bed = Database::shared();
     let mut starts = tokio::task::JoinSet::new();
     for _ in 0..8 {
@@ -220,7 +221,7 @@ async fn brokers_that_start_at_once_make_the_tables_together() {
 }
 
 #[tokio::test]
-async fn work_goes_on_after_sessions_are_ended() {
+async fn the_store_reconnects_after_its_sessions_end() {
     let bed = Database::shared();
     let store = bed.open(LONG_LEASE).await;
     let end = || {
@@ -242,7 +243,7 @@ async fn work_goes_on_after_sessions_are_ended() {
 }
 
 #[tokio::test]
-async fn a_server_that_starts_again_is_waited_for_and_one_that_does_not_is_told() {
+async fn the_store_waits_for_a_restarting_server_and_reports_a_stopped_one() {
     let server = Arc::new(Server::start("127.0.0.1", &["127.0.0.1"]));
     let bed = Database::on(server.clone());
     let store = bed.open(LONG_LEASE).await;
@@ -269,48 +270,6 @@ async fn a_server_that_starts_again_is_waited_for_and_one_that_does_not_is_told(
     assert_eq!(commit.await.unwrap(), b"2");
 }
 
-/// Blocks commits at their end until the table `gate` is unlocked.
-const SLOW_COMMITS: &str = "
-    CREATE TABLE gate ();
-    CREATE FUNCTION pass() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS
-        'BEGIN LOCK TABLE gate IN ACCESS SHARE MODE; RETURN NULL; END';
-    CREATE CONSTRAINT TRIGGER pass AFTER INSERT ON bindery_records DEFERRABLE INITIALLY DEFERRED
-        FOR EACH ROW EXECUTE FUNCTION pass();";
-
-/// Blocks lease acquisitions in the same way.
-const SLOW_HOLDS: &str = "
-    CREATE TABLE gate ();
-    CREATE FUNCTION pass() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS
-        'BEGIN LOCK TABLE gate IN ACCESS SHARE MODE; RETURN NEW; END';
-    CREATE TRIGGER pass BEFORE INSERT ON bindery_leases FOR EACH ROW EXECUTE FUNCTION pass();";
-
-/// How long a test waits to see that something does not happen.
-const A_WHILE: Duration = Duration::from_secs(1);
-
-/// Cuts the connection while the server commits, so that the answer is lost. Runs `meanwhile` before the retry.
-async fn lose_the_answer(then: Then, meanwhile: &str) -> (Database, Postgres, Result<(), StoreError>) {
-    let bed = Database::shared();
-    let proxy = Proxy::to(bed.server.port()).await;
-    let address = Address::of(&bed.url(proxy.port(), ""), None).unwrap();
-    let store = Postgres::open_with(address, LONG_LEASE).await.unwrap();
-    bed.psql(SLOW_COMMITS);
-    let lease = take(&store, &"i".into()).await;
-    let gate = bed.lock("gate").await;
-    let committing = tokio::spawn({
-        let store = store.clone();
-        async move { store.commit(&lease, vec![put(&instance("i"), "1")], then).await }
-    });
-    bed.until_waiting("WITH lease%").await;
-    proxy.pause();
-    proxy.cut();
-    gate.release();
-    bed.server.until_in(&bed.name, "SELECT EXISTS (SELECT 1 FROM bindery_records)").await;
-    bed.psql(meanwhile);
-    proxy.go_on();
-    let committed = committing.await.unwrap();
-    (bed, store, committed)
-}
-
 /// Four round trips: the lease, the record, the intent, and the outcome with the release. Two of them wait for the
 /// disk.
 #[tokio::test]
@@ -331,88 +290,8 @@ async fn an_operation_takes_four_round_trips() {
     assert!(is_lost(&store.commit(&lease, vec![put(&i, "late")], Then::Keep).await));
 }
 
-#[rstest::rstest]
-#[case(Then::Keep, "1")]
-#[case(Then::Release, "0")]
 #[tokio::test]
-async fn a_commit_whose_answer_was_lost_is_one(#[case] then: Then, #[case] holds: &str) {
-    let (bed, store, committed) = lose_the_answer(then, "SELECT").await;
-    committed.unwrap();
-    assert_eq!(store.row(&instance("i")).await.unwrap().unwrap().sealed.bytes, b"1");
-    assert_eq!(bed.psql("SELECT count(*) FROM bindery_leases"), [holds]);
-}
-
-#[tokio::test]
-async fn a_commit_that_may_be_done_is_not_told_to_have_lost_its_hold() {
-    let meanwhile = "DELETE FROM bindery_leases; DELETE FROM bindery_records";
-    let (_bed, _store, committed) = lose_the_answer(Then::Release, meanwhile).await;
-    assert!(!is_lost(&committed));
-    let error = refused(committed);
-    assert!(error.contains("may or may not") && error.contains("repeat the request"), "{error}");
-}
-
-#[tokio::test]
-async fn a_freeze_waits_for_the_hold_that_is_being_given() {
-    let bed = Database::shared();
-    let store = bed.open(LONG_LEASE).await;
-    bed.psql(SLOW_HOLDS);
-    let gate = bed.lock("gate").await;
-    let giving = tokio::spawn({
-        let store = store.clone();
-        async move { take(&store, &"i".into()).await }
-    });
-    bed.until_waiting("INSERT INTO bindery_leases%").await;
-    let mut freezing = Box::pin(store.freeze());
-    assert!(timeout(A_WHILE, &mut freezing).await.is_err(), "the lease cannot be seen yet");
-    gate.release();
-    let lease = giving.await.unwrap();
-    assert!(timeout(A_WHILE, &mut freezing).await.is_err(), "it is held");
-    store.commit(&lease, vec![put(&instance("i"), "1")], Then::Release).await.unwrap();
-    let frozen = freezing.await.unwrap();
-    assert!(store.row(&instance("i")).await.unwrap().is_some());
-    drop(frozen);
-}
-
-#[tokio::test]
-async fn a_freeze_waits_for_the_commit_of_a_hold_that_ran_out() {
-    let bed = Database::shared();
-    let store = bed.open(SHORT_LEASE).await;
-    bed.psql(SLOW_COMMITS);
-    let gate = bed.lock("gate").await;
-    let lease = take(&store, &"i".into()).await;
-    let committing = tokio::spawn({
-        let store = store.clone();
-        async move { store.commit(&lease, vec![put(&instance("i"), "1")], Then::Keep).await }
-    });
-    bed.until_waiting("WITH lease%").await;
-    let ran_out = "SELECT EXISTS (SELECT 1 FROM bindery_leases WHERE expires_at < now())";
-    bed.server.until_in(&bed.name, ran_out).await;
-    let mut freezing = Box::pin(store.freeze());
-    assert!(timeout(A_WHILE, &mut freezing).await.is_err(), "the row cannot be seen yet");
-    gate.release();
-    committing.await.unwrap().unwrap();
-    let frozen = freezing.await.unwrap();
-    assert!(store.row(&instance("i")).await.unwrap().is_some());
-    drop(frozen);
-}
-
-#[tokio::test]
-async fn the_freeze_of_a_sweep_that_died_runs_out() {
-    let bed = Database::shared();
-    let store = bed.open(LONG_LEASE).await;
-    bed.psql(
-        "UPDATE bindery_meta SET freezer = gen_random_uuid(), frozen_until = clock_timestamp() + interval '2 s'",
-    );
-    assert_eq!(store.acquire(&"i".into()).await.unwrap(), None);
-    take_when_free(&store, &"i".into()).await;
-    bed.psql("UPDATE bindery_meta SET frozen_until = clock_timestamp() + interval '1 s'; DELETE FROM bindery_leases");
-    let frozen = store.freeze().await.unwrap();
-    assert_eq!(store.acquire(&"i".into()).await.unwrap(), None);
-    drop(frozen);
-}
-
-#[tokio::test]
-async fn a_statement_that_waits_too_long_is_given_up() {
+async fn a_statement_that_waits_too_long_is_cancelled() {
     let bed = Database::shared();
     let store = bed.open(LONG_LEASE).await;
     let locked = bed.lock("bindery_records").await;
@@ -425,7 +304,7 @@ async fn a_statement_that_waits_too_long_is_given_up() {
 }
 
 #[tokio::test]
-async fn the_password_is_read_anew_and_a_wrong_one_told() {
+async fn the_password_is_read_again_and_a_wrong_one_reported() {
     let bed = Database::shared();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");

@@ -4,7 +4,7 @@ use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 
 use tempfile::TempDir;
 
-use super::{schema::KNOWN, *};
+use super::{file::BUSY_TIMEOUT, schema::KNOWN, *};
 use crate::broker::store::contract_tests::{self, Testbed, binding, change, instance, put, take};
 
 struct File {
@@ -86,7 +86,7 @@ async fn each_commit_is_on_disk_before_it_returns() {
 }
 
 #[tokio::test]
-async fn looking_at_a_store_leaves_it_as_it_is() {
+async fn opening_an_existing_store_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("broker.db");
     let error = refused(Sqlite::open_existing(&path, true));
@@ -123,7 +123,7 @@ async fn an_earlier_schema_is_brought_up_to_date_with_what_it_remembers() {
 #[case(1, "remove the file")]
 #[case(KNOWN + 1, "newer bindery")]
 #[case(-1, "restore")]
-fn stores_of_other_versions_are_refused_and_left_alone(#[case] version: i64, #[case] remedy: &str) {
+fn stores_of_other_versions_are_refused_and_not_changed(#[case] version: i64, #[case] remedy: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("broker.db");
     let other = Connection::open(&path).unwrap();
@@ -155,7 +155,7 @@ fn a_file_that_cannot_be_used_is_named_with_the_remedy() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_and_nothing_is_half_done() {
+async fn a_full_disk_is_reported_and_nothing_is_partly_written() {
     let bed = File::new().await;
     let store = &bed.store;
     let (i, small, large) = (instance("i"), binding("i", "small"), binding("i", "large"));
@@ -183,7 +183,7 @@ async fn a_full_disk_is_told_and_nothing_is_half_done() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_written_is_told_and_read() {
+async fn a_read_only_store_is_reported_and_can_be_read() {
     let bed = File::new().await;
     let i = instance("i");
     change(&bed.store, "i", vec![put(&i, "before")]).await;

@@ -226,7 +226,7 @@ services:
     }
 
     #[test]
-    fn a_schema_that_is_made_too_large_is_told_when_the_configuration_is_read() {
+    fn a_generated_schema_that_is_too_large_is_reported_when_the_configuration_is_read() {
         let many: Vec<_> = (0..9000).map(|number| format!("extension_{number}")).collect();
         let text =
             CONFIG.replace("extensions: [hstore, pgcrypto]", &format!("extensions: [{}]", many.join(", ")));

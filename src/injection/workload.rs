@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_of_kinds_that_are_not_known_are_told_of_where_they_ask() {
+    fn unknown_kinds_with_annotated_pods_are_reported() {
         let rollout = json!({
             "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": "web", "annotations": {"bindery.dev/bind": "x"}},
             "spec": {"template": {"metadata": {"annotations": {"bindery.dev/bind": "db"}}}}

@@ -21,7 +21,7 @@ async fn bound(platform: &Platform, server: &Postgres, on: [&str; 2], access: &s
 }
 
 #[tokio::test]
-async fn readers_read_writers_change_rows_and_owners_do_all() {
+async fn readers_read_writers_change_rows_and_owners_do_everything() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     assert_eq!(platform.provision("ranks").await.0, 201);
@@ -78,7 +78,7 @@ async fn readers_read_writers_change_rows_and_owners_do_all() {
 }
 
 #[tokio::test]
-async fn an_instance_goes_with_every_kind_of_binding_on_it() {
+async fn an_instance_is_deleted_after_bindings_of_every_kind() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     platform.provision("every-kind").await;
@@ -93,7 +93,7 @@ async fn an_instance_goes_with_every_kind_of_binding_on_it() {
 }
 
 #[tokio::test]
-async fn a_reader_is_let_in_again_when_its_group_was_half_made() {
+async fn a_reader_gets_access_when_its_incomplete_group_is_completed() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     platform.provision("half-made").await;
@@ -111,7 +111,7 @@ async fn a_reader_is_let_in_again_when_its_group_was_half_made() {
 }
 
 #[tokio::test]
-async fn a_binding_ends_at_its_time_with_its_sessions() {
+async fn an_expired_binding_is_locked_and_its_sessions_end() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "validFor: {default: 30d, maximum: 60d}").await;
     platform.provision("timed").await;
@@ -138,7 +138,7 @@ async fn a_binding_ends_at_its_time_with_its_sessions() {
 }
 
 #[tokio::test]
-async fn a_plan_says_what_bindings_may_ask_for() {
+async fn a_plan_limits_what_bindings_may_request() {
     let server = Postgres::shared();
     let plan = "access: {default: readonly, allowed: [readonly, readwrite]}, validFor: {maximum: 1h}";
     let platform = Platform::postgresql(&server, plan).await;
@@ -163,7 +163,7 @@ async fn a_plan_says_what_bindings_may_ask_for() {
 }
 
 #[tokio::test]
-async fn a_rotated_binding_has_the_access_and_the_time_of_the_former_and_both_work() {
+async fn a_rotated_binding_keeps_access_and_expiry_and_both_passwords_work() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     platform.provision("rotated").await;

@@ -36,7 +36,7 @@ async fn works(server: &Postgres, platform: &Platform, binding: &str) {
 }
 
 #[tokio::test]
-async fn a_change_that_is_cut_off_is_ended_by_a_repetition() {
+async fn an_interrupted_password_change_is_completed_by_repeating_the_command() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     let file = server.password_file();
     let before = Platform::on(&server).await;
@@ -61,7 +61,7 @@ async fn a_change_that_is_cut_off_is_ended_by_a_repetition() {
 }
 
 #[tokio::test]
-async fn the_command_puts_the_new_password_into_the_file() {
+async fn the_command_writes_the_new_password_to_the_file() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     let platform = Platform::on(&server).await;
     works(&server, &platform, "before").await;

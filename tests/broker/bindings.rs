@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn bindings_share_a_database_and_end_one_by_one() {
+async fn bindings_share_a_database_and_are_deleted_separately() {
     let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("share").await.0, 201);
@@ -71,7 +71,7 @@ async fn a_repeated_request_gets_the_same_answer() {
 }
 
 #[tokio::test]
-async fn the_password_is_nowhere_in_the_store() {
+async fn the_store_contains_no_password() {
     let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     platform.provision("sealed").await;
@@ -88,7 +88,7 @@ async fn the_password_is_nowhere_in_the_store() {
 }
 
 #[tokio::test]
-async fn other_instances_cannot_be_entered() {
+async fn logins_cannot_connect_to_other_instances() {
     let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     for instance in ["mine", "theirs"] {
@@ -112,7 +112,7 @@ async fn other_instances_cannot_be_entered() {
 /// Whatever a user did: owns objects under its own name, has default privileges in both directions, has rights granted
 /// by another user, holds a large object in the maintenance database.
 #[tokio::test]
-async fn unbinding_works_whatever_the_user_did() {
+async fn unbinding_succeeds_whatever_the_user_did() {
     let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     platform.provision("mess").await;
@@ -156,7 +156,7 @@ async fn unbinding_works_whatever_the_user_did() {
 
 /// Any role may be granted rights by any other role in any database, and cannot be dropped while it has them.
 #[tokio::test]
-async fn nobody_keeps_another_from_being_unbound() {
+async fn no_login_can_prevent_the_unbinding_of_another() {
     let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     for instance in ["victim", "tenant"] {
@@ -191,7 +191,7 @@ async fn nobody_keeps_another_from_being_unbound() {
 
 /// The logins of an earlier bindery: the administrator may not act for them yet.
 #[tokio::test]
-async fn logins_of_an_earlier_release_are_no_obstacle() {
+async fn grants_that_bindery_lost_do_not_block_unbinding() {
     let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("early").await.0, 201);
@@ -211,7 +211,7 @@ async fn logins_of_an_earlier_release_are_no_obstacle() {
 
 /// The database has a name of bindery's form, and an owner for whom this administrator may not act.
 #[tokio::test]
-async fn another_installations_database_is_no_obstacle() {
+async fn objects_in_a_database_of_another_installation_do_not_block_unbinding() {
     let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("guest").await.0, 201);
@@ -232,7 +232,7 @@ async fn another_installations_database_is_no_obstacle() {
 }
 
 #[tokio::test]
-async fn what_is_made_carries_the_marks() {
+async fn created_objects_carry_the_installations_marks() {
     let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     platform.provision("mark'ed").await;
@@ -254,7 +254,7 @@ async fn what_is_made_carries_the_marks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_instances_at_once_do_not_get_in_each_others_way() {
+async fn many_instances_are_created_concurrently() {
     let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     let lives = (0..16).map(async |number| {
@@ -278,7 +278,7 @@ fn shown(id: &str) -> String {
 /// Every login can read the comments of all databases, and with an id a user could request its owner's data elsewhere,
 /// so comments must not contain ids. The comments of an earlier version are replaced at the start.
 #[tokio::test]
-async fn no_login_finds_the_ids_of_others() {
+async fn no_login_can_read_the_ids_of_other_instances() {
     let server = Postgres::shared();
     let mut platform = Platform::on(&server).await;
     let (victim, spy) = ("capability-of-the-victim", "spy");

@@ -24,7 +24,7 @@ fn sessions(server: &Postgres) -> usize {
 /// Some workers bind with read and write access, so that the broker needs sessions in the instance's database and
 /// elsewhere. Each worker keeps its last binding.
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_at_once_leave_just_their_roles_and_never_too_many_sessions() {
+async fn concurrent_workers_leave_only_their_roles_and_stay_below_the_session_limit() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     let platform = Platform::postgresql_with(&server, &format!("maxConnections: {MAX}"), "").await;
     for instance in ["shared", "other"] {

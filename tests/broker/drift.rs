@@ -17,7 +17,7 @@ fn tells((status, body): (u16, Value), words: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_login_that_is_gone_or_locked_is_told_when_it_is_asked_for_again() {
+async fn a_missing_or_locked_login_is_reported_when_the_bind_is_repeated() {
     let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("drift").await.0, 201);
@@ -48,7 +48,7 @@ async fn a_login_that_is_gone_or_locked_is_told_when_it_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_gone_is_told_and_its_instance_can_be_deleted() {
+async fn a_missing_database_is_reported_and_its_instance_can_be_deleted() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "extensions: [hstore]").await;
     assert_eq!(platform.provision("lost").await.0, 201);
@@ -75,7 +75,7 @@ async fn a_database_that_is_gone_is_told_and_its_instance_can_be_deleted() {
 
 /// The state after a restore by another role, which then owns the data.
 #[tokio::test]
-async fn a_database_that_became_somebody_elses_is_told_and_never_dropped() {
+async fn a_database_that_changed_owner_is_reported_and_never_dropped() {
     let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("theirs").await.0, 201);
@@ -113,7 +113,7 @@ async fn a_database_that_became_somebody_elses_is_told_and_never_dropped() {
 
 /// The administrator renamed the database, and in one case also changed its owner: the data is preserved.
 #[tokio::test]
-async fn data_that_an_administrator_put_elsewhere_outlives_its_instance() {
+async fn data_that_an_administrator_moved_elsewhere_outlives_its_instance() {
     let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     for (instance, to) in [("renamed", None), ("given", Some("keeper"))] {
@@ -145,7 +145,7 @@ async fn data_that_an_administrator_put_elsewhere_outlives_its_instance() {
 
 /// Another role has the login's name: bindery must not drop it, and must not report the login as removed.
 #[tokio::test]
-async fn a_login_that_became_somebody_elses_is_not_reported_as_revoked() {
+async fn a_login_without_its_owner_role_is_not_reported_as_revoked() {
     let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("replaced").await.0, 201);
@@ -162,7 +162,7 @@ async fn a_login_that_became_somebody_elses_is_not_reported_as_revoked() {
 
 /// An unavailable server is not drift: reporting drift would make platforms delete existing instances.
 #[tokio::test]
-async fn a_server_that_is_away_is_answered_for_from_the_records() {
+async fn requests_are_answered_from_the_records_while_the_server_is_unreachable() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("away").await.0, 201);
@@ -175,7 +175,7 @@ async fn a_server_that_is_away_is_answered_for_from_the_records() {
 
 /// FORCE ends no session of a superuser if the administrator is not a superuser.
 #[tokio::test]
-async fn a_superusers_session_that_keeps_a_database_is_named() {
+async fn the_error_names_a_superusers_session_that_blocks_the_drop_of_a_database() {
     let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("held").await.0, 201);

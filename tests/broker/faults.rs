@@ -21,7 +21,7 @@ fn description(body: &serde_json::Value) -> &str {
 }
 
 #[tokio::test]
-async fn a_wrong_password_and_a_stopped_server_are_told_and_mended() {
+async fn a_wrong_password_and_a_stopped_server_are_reported_and_the_broker_recovers() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     std::fs::write(server.password_file(), "wrong").unwrap();
     let platform = Platform::on(&server).await;
@@ -60,7 +60,7 @@ async fn a_wrong_password_and_a_stopped_server_are_told_and_mended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_broker_is_kept_off_the_store() {
+async fn a_second_broker_cannot_open_the_store() {
     let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     let open = || Broker::open(platform.config().clone(), Arc::new(Metrics::new()));
@@ -119,7 +119,7 @@ async fn sslmodes_check_what_libpq_checks() {
 
 /// After a restart of the server the broker's sessions are dead; users must not notice.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_in_the_middle_of_everything_leaves_nothing() {
+async fn a_restart_during_every_operation_leaves_nothing_behind() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     let platform = Platform::postgresql(&server, "").await;
     assert_eq!(platform.provision("i").await.0, 201);
@@ -159,7 +159,7 @@ async fn a_restart_in_the_middle_of_everything_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn the_administrator_may_have_a_client_certificate_and_another_one_later() {
+async fn the_administrator_may_use_a_client_certificate_and_renew_it() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);

@@ -23,7 +23,7 @@ fn make_foreign(server: &Postgres, name: &str, sql: &str) {
 }
 
 #[tokio::test]
-async fn what_an_administrator_granted_elsewhere_is_told_and_the_login_goes_when_it_may() {
+async fn grants_elsewhere_are_reported_and_the_login_is_dropped_once_they_are_revoked() {
     let server = Postgres::shared();
     let mut platform = Platform::postgresql(&server, "").await;
     platform.provision("helped").await;
@@ -71,7 +71,7 @@ async fn what_an_administrator_granted_elsewhere_is_told_and_the_login_goes_when
 }
 
 #[tokio::test]
-async fn a_database_goes_before_roles_that_an_administrator_granted_something() {
+async fn a_database_is_dropped_although_its_roles_have_grants_elsewhere() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     platform.provision("rooted").await;
@@ -123,7 +123,7 @@ async fn a_database_goes_before_roles_that_an_administrator_granted_something() 
 
 /// DROP OWNED keeps grants by users with the grant option who do not own the object.
 #[tokio::test]
-async fn grants_of_those_who_may_grant_are_no_obstacle() {
+async fn grants_by_roles_with_grant_option_do_not_block_the_drop_of_a_login() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     for instance in ["chaining", "chained"] {
@@ -177,7 +177,7 @@ async fn grants_of_those_who_may_grant_are_no_obstacle() {
 
 /// A locked table of another tenant: its owner's sessions are ended, but not those of an administrator.
 #[tokio::test]
-async fn a_foreign_database_that_is_locked_holds_nobody_up() {
+async fn a_locked_foreign_database_does_not_delay_unbinding() {
     let server = Postgres::shared();
     let mut platform = Platform::postgresql(&server, "").await;
     for instance in ["locked-host", "locked-guest"] {
@@ -208,7 +208,7 @@ async fn a_foreign_database_that_is_locked_holds_nobody_up() {
 
 /// The state after an earlier release, in which the roles were members of the marker.
 #[tokio::test]
-async fn nobody_becomes_the_marker_and_earlier_marks_are_turned() {
+async fn no_role_can_become_the_marker_and_marks_of_earlier_releases_are_reversed() {
     let server = Postgres::shared();
     let mut platform = Platform::postgresql(&server, "").await;
     platform.keep_installation().await;

@@ -29,7 +29,7 @@ async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
 }
 
 #[tokio::test]
-async fn the_administrator_runs_nobodys_functions() {
+async fn the_administrator_never_runs_functions_of_tenants() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     for instance in ["evil", "victim"] {
@@ -70,7 +70,7 @@ async fn the_administrator_runs_nobodys_functions() {
 }
 
 #[tokio::test]
-async fn a_login_cannot_keep_its_role_from_being_locked() {
+async fn a_login_cannot_prevent_its_role_from_being_locked() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     platform.provisioned("clinging").await;
@@ -89,7 +89,7 @@ async fn a_login_cannot_keep_its_role_from_being_locked() {
 }
 
 #[tokio::test]
-async fn an_owner_cannot_keep_its_database_from_being_dropped() {
+async fn an_owner_cannot_prevent_the_drop_of_its_database() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     for property in ["IS_TEMPLATE true", "CONNECTION LIMIT 0", "ALLOW_CONNECTIONS false"] {
@@ -105,7 +105,7 @@ async fn an_owner_cannot_keep_its_database_from_being_dropped() {
 
 /// Role names are public, and a user can grant rights on its objects to another tenant's login.
 #[tokio::test]
-async fn nobody_keeps_anothers_login_from_being_dropped() {
+async fn no_login_can_prevent_the_drop_of_another() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     for instance in ["blocker", "blocked"] {
@@ -170,7 +170,7 @@ async fn nobody_keeps_anothers_login_from_being_dropped() {
 }
 
 #[tokio::test]
-async fn a_session_in_the_engines_template_stops_nobody() {
+async fn a_session_in_the_engines_template_does_not_block_provisioning() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     platform.provisioned("sitting").await;
@@ -185,7 +185,7 @@ async fn a_session_in_the_engines_template_stops_nobody() {
 }
 
 #[tokio::test]
-async fn nobody_enters_what_is_retained_and_nothing_in_it_is_dropped() {
+async fn a_retained_database_accepts_no_login_and_keeps_its_contents() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "reclaimPolicy: {allowed: [delete, retain]}").await;
     assert_eq!(platform.provision_with("kept", json!({"reclaimPolicy": "retain"})).await.0, 201);
@@ -214,7 +214,7 @@ async fn nobody_enters_what_is_retained_and_nothing_in_it_is_dropped() {
 
 /// The state after a crash between locking a login and ending its sessions.
 #[tokio::test]
-async fn sessions_of_an_expired_login_end_also_when_it_is_locked() {
+async fn sessions_of_an_expired_login_end_even_if_it_is_already_locked() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     platform.provisioned("lingering").await;

@@ -28,7 +28,7 @@ fn mounted(credentials: &Value, folder: &Path, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_url_of_either_service_is_taken() {
+async fn jdbc_accepts_the_url_of_each_service() {
     let server = Postgres::shared();
     for platform in [Platform::on(&server).await, Platform::postgresql(&server, "").await] {
         platform.provision("java").await;
@@ -42,7 +42,7 @@ async fn the_url_of_either_service_is_taken() {
 }
 
 #[tokio::test]
-async fn the_url_of_a_plan_that_verifies_finds_the_ca() {
+async fn jdbc_connects_with_the_url_of_a_plan_that_verifies_the_server() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "sslmode: verify-full").await;
     platform.provision("java-verified").await;
@@ -60,7 +60,7 @@ async fn the_url_of_a_plan_that_verifies_finds_the_ca() {
 }
 
 #[tokio::test]
-async fn the_url_of_a_plan_with_certificates_finds_certificate_and_key() {
+async fn jdbc_connects_with_the_url_of_a_plan_with_client_certificates() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     let (certificate, key) = server.want_certificates();
     let ca = format!("clientCa: {{certFile: {}, keyFile: {}}}", certificate.display(), key.display());

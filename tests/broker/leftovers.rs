@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn only_leftovers_of_this_installation_are_swept() {
+async fn a_sweep_removes_only_leftovers_of_this_installation() {
     let server = Postgres::shared();
     let (platform, neighbour) = (Platform::on(&server).await, Platform::on(&server).await);
     for (platform, instance) in [(&platform, "kept"), (&platform, "lost"), (&neighbour, "foreign")] {
@@ -53,7 +53,7 @@ async fn only_leftovers_of_this_installation_are_swept() {
 /// Each plan may name its own server, and several names may mean the same server, so that each lists the others'
 /// databases.
 #[tokio::test]
-async fn what_lives_on_the_same_server_under_another_name_is_not_left_over() {
+async fn objects_on_the_same_server_under_another_backend_name_are_no_leftovers() {
     let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("twice").await.0, 201);
@@ -70,7 +70,7 @@ async fn what_lives_on_the_same_server_under_another_name_is_not_left_over() {
 }
 
 #[tokio::test]
-async fn nothing_is_removed_while_a_record_names_an_unknown_server() {
+async fn a_sweep_removes_nothing_while_a_record_names_an_unconfigured_backend() {
     let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("renamed").await.0, 201);
@@ -104,7 +104,7 @@ async fn a_sweep_without_the_brokers_store_is_refused() {
 /// Two installations with the same instance id need the same database: the second one gets an error, and removes
 /// nothing.
 #[tokio::test]
-async fn what_another_installation_made_is_left_alone() {
+async fn objects_of_another_installation_are_not_changed() {
     let server = Postgres::shared();
     let (first, second) = (Platform::on(&server).await, Platform::on(&server).await);
     assert_eq!(first.provision("wanted").await.0, 201);
@@ -121,7 +121,7 @@ async fn what_another_installation_made_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_role_that_bindery_did_not_make_is_left_alone() {
+async fn a_role_that_bindery_did_not_create_is_not_changed() {
     let server = Postgres::shared();
     let platform = Platform::on(&server).await;
     platform.provision("occupied").await;
@@ -172,7 +172,7 @@ async fn a_lost_store_is_rebuilt_from_external_resources_and_marks() {
 /// Store and installation are lost: a new installation with the name of the former mark owns everything that it marks.
 /// `docs/restore.md` explains the procedure.
 #[tokio::test]
-async fn a_renamed_mark_hands_everything_to_another_installation() {
+async fn renaming_the_marker_transfers_everything_to_another_installation() {
     let server = Postgres::shared();
     let (mut former, mut new) = (Platform::on(&server).await, Platform::on(&server).await);
     for platform in [&mut former, &mut new] {

@@ -72,7 +72,7 @@ async fn end_broker(server: &Postgres, platform: &Platform) {
 }
 
 #[tokio::test]
-async fn a_binding_has_no_more_connections_than_its_plan_says() {
+async fn a_binding_has_at_most_the_connections_of_its_plan() {
     let server = Postgres::shared();
     let mut platform = Platform::postgresql(&server, "maxConnectionsPerBinding: 3").await;
     platform.provisioned("few").await;
@@ -93,7 +93,7 @@ async fn a_binding_has_no_more_connections_than_its_plan_says() {
 
 /// A login keeps its limit until its instance is updated or the login is recreated.
 #[tokio::test]
-async fn the_limit_has_a_default_and_reaches_existing_logins_with_an_update() {
+async fn the_connection_limit_has_a_default_and_an_update_applies_it_to_existing_logins() {
     let server = Postgres::shared();
     let mut platform = Platform::postgresql(&server, "extensions: [hstore]").await;
     platform.provisioned("limit").await;
@@ -109,7 +109,7 @@ async fn the_limit_has_a_default_and_reaches_existing_logins_with_an_update() {
 
 /// Logins of earlier releases, and of plans with `unlimited`.
 #[tokio::test]
-async fn a_broker_that_runs_revokes_whoever_took_all_connections() {
+async fn a_running_broker_can_revoke_a_binding_that_uses_all_connections() {
     let server = small(Postgres::start("127.0.0.1", &["127.0.0.1"]));
     let (platform, greedy) = without_limit(&server).await;
     let foreign = text(&platform.credentials("i", "foreign").await, "username").to_owned();
@@ -126,7 +126,7 @@ async fn a_broker_that_runs_revokes_whoever_took_all_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_starts_waits_for_a_connection_and_says_what_it_lacks() {
+async fn a_starting_broker_waits_for_a_connection_and_reports_the_missing_right() {
     let server = small(Postgres::start("127.0.0.1", &["127.0.0.1"]));
     let (mut platform, greedy) = without_limit(&server).await;
     end_broker(&server, &platform).await;
@@ -150,7 +150,7 @@ async fn a_broker_that_starts_waits_for_a_connection_and_says_what_it_lacks() {
 
 /// `reserved_connections` exists since PostgreSQL 16.
 #[tokio::test]
-async fn a_broker_that_starts_on_a_full_server_has_its_reserved_connections() {
+async fn a_broker_that_starts_on_a_full_server_uses_the_reserved_connections() {
     let server = small(Postgres::version(18));
     server.set("reserved_connections", "3");
     server.psql(&format!("GRANT pg_use_reserved_connections TO {ADMIN}"));
@@ -167,7 +167,7 @@ async fn a_broker_that_starts_on_a_full_server_has_its_reserved_connections() {
 /// By the broker's clock, a server that is two hours ahead would end the credentials at once, and one that is behind
 /// two hours late.
 #[tokio::test]
-async fn a_binding_ends_by_the_clock_of_its_server() {
+async fn a_binding_expires_by_the_clock_of_its_server() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     server.start_again_with(&clock::ahead("+2h"));
     let platform = Platform::postgresql(&server, "").await;

@@ -31,7 +31,7 @@ fn make_template(server: &Postgres) {
 }
 
 #[tokio::test]
-async fn an_instance_starts_as_a_copy_of_a_template_and_is_its_own() {
+async fn an_instance_starts_as_an_independent_copy_of_a_template() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     make_template(&server);
     let plan = format!("templates: {{demo: '{TEMPLATE}'}}");
@@ -74,7 +74,7 @@ async fn an_instance_starts_as_a_copy_of_a_template_and_is_its_own() {
 }
 
 #[tokio::test]
-async fn a_template_that_is_not_there_is_named() {
+async fn the_error_names_a_missing_template() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "templates: {demo: nowhere}").await;
     let error = platform.broker.check_servers().await.remove(0).result.unwrap_err().to_string();
@@ -82,7 +82,7 @@ async fn a_template_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn an_instance_has_the_encoding_that_it_asks_for() {
+async fn an_instance_has_the_requested_encoding() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "encodings: [UTF8, LATIN1]").await;
     for (instance, parameters, encoding) in
@@ -99,7 +99,7 @@ async fn an_instance_has_the_encoding_that_it_asks_for() {
 }
 
 #[tokio::test]
-async fn extensions_come_and_go_with_the_parameters() {
+async fn extensions_are_created_and_dropped_with_the_parameters() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "extensions: [hstore, pgcrypto]").await;
     assert_eq!(platform.provision_with("extended", json!({"extensions": ["hstore"]})).await.0, 201);
@@ -135,7 +135,7 @@ async fn extensions_come_and_go_with_the_parameters() {
 /// An update without a reclaim policy keeps the current one, such as Cloud Foundry's change of a name or a change of
 /// another parameter.
 #[tokio::test]
-async fn no_update_makes_data_go_that_is_to_stay() {
+async fn no_update_removes_the_retention_of_data() {
     let server = Postgres::shared();
     let plan = "reclaimPolicy: {allowed: [delete, retain]}, extensions: [hstore]";
     let mut platform = Platform::postgresql(&server, plan).await;
@@ -163,7 +163,7 @@ async fn no_update_makes_data_go_that_is_to_stay() {
 }
 
 #[tokio::test]
-async fn what_is_to_be_retained_outlasts_its_instance() {
+async fn retained_data_outlives_its_instance() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     let platform = Platform::postgresql(&server, "reclaimPolicy: {allowed: [delete, retain]}").await;
     assert_eq!(platform.provision_with("retained", json!({"reclaimPolicy": "retain"})).await.0, 201);

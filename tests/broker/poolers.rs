@@ -24,7 +24,7 @@ async fn through(pooler: &PgBouncer, server: &Postgres) -> Platform {
 
 /// `PgBouncer` 1.18 refuses start-up options, or ignores them.
 #[tokio::test]
-async fn behind_a_pool_of_sessions_the_administrator_runs_nobodys_functions() {
+async fn behind_a_session_pooler_the_administrator_never_runs_functions_of_tenants() {
     let server = Postgres::shared();
     for options in ["", ", options"] {
         let settings =
@@ -74,7 +74,7 @@ async fn behind_a_pool_of_sessions_the_administrator_runs_nobodys_functions() {
 
 /// With transaction pooling, transactions of different clients share a session and its state.
 #[tokio::test]
-async fn a_pool_of_transactions_is_refused() {
+async fn a_pooler_in_transaction_mode_is_refused() {
     let server = Postgres::shared();
     for settings in [
         "pool_mode = transaction\nignore_startup_parameters = options",

@@ -21,7 +21,7 @@ fn prepared(server: &Postgres, gid: &str) -> Vec<String> {
 
 /// A login changes its own role, which requires no permission, and prepares the transaction: this locks its role.
 #[tokio::test]
-async fn a_login_that_prepared_a_change_of_its_role_is_locked_out() {
+async fn a_login_that_prepared_a_change_of_its_role_is_locked() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     platform.provisioned("preparing").await;
@@ -56,7 +56,7 @@ async fn a_login_that_prepared_a_change_of_its_role_is_locked_out() {
 }
 
 #[tokio::test]
-async fn a_login_past_its_time_is_locked_out_whatever_it_prepared() {
+async fn an_expired_login_is_locked_despite_its_prepared_transactions() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     platform.provisioned("late").await;
@@ -90,7 +90,7 @@ async fn transactions_of_other_bindings_stay_prepared() {
 }
 
 #[tokio::test]
-async fn a_database_is_dropped_whatever_was_prepared_in_it() {
+async fn a_database_with_prepared_transactions_is_dropped() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     for shut in [false, true] {
@@ -120,7 +120,7 @@ async fn a_database_is_dropped_whatever_was_prepared_in_it() {
 
 /// The grant locks the victim's role, and there is no session to end.
 #[tokio::test]
-async fn a_prepared_grant_keeps_no_other_login_from_being_dropped() {
+async fn a_prepared_grant_does_not_prevent_the_drop_of_another_login() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     for instance in ["granting", "granted"] {
@@ -142,7 +142,7 @@ async fn a_prepared_grant_keeps_no_other_login_from_being_dropped() {
 
 /// bindery must not end transactions that an administrator of the server prepared; the answer contains the remedy.
 #[tokio::test]
-async fn a_prepared_transaction_of_a_superuser_is_told_with_the_remedy() {
+async fn a_prepared_transaction_of_a_superuser_is_reported_with_the_remedy() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     platform.provisioned("audited").await;

@@ -20,7 +20,7 @@ fn psql(keys: &Value, folder: &Path, uri: &str) -> Result<String, String> {
 }
 
 #[tokio::test]
-async fn a_plan_that_verifies_gives_what_clients_need_for_it() {
+async fn a_plan_that_verifies_the_server_gives_clients_its_ca() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "sslmode: verify-full").await;
     platform.provision("verified").await;
@@ -39,7 +39,7 @@ async fn a_plan_that_verifies_gives_what_clients_need_for_it() {
 }
 
 #[tokio::test]
-async fn certificates_take_the_place_of_passwords() {
+async fn client_certificates_replace_passwords() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     let (certificate, key) = server.want_certificates();
     let ca = format!("clientCa: {{certFile: {}, keyFile: {}}}", certificate.display(), key.display());
@@ -79,7 +79,7 @@ async fn certificates_take_the_place_of_passwords() {
 }
 
 #[tokio::test]
-async fn a_plan_with_certificates_needs_an_authority() {
+async fn a_plan_with_client_certificates_needs_a_ca() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "credentials: certificate").await;
     platform.provision("no-authority").await;

@@ -43,7 +43,7 @@ async fn writes(session: &Client, name: &str) {
 }
 
 #[tokio::test]
-async fn what_a_login_makes_under_its_own_name_is_for_all_bindings() {
+async fn objects_that_a_login_creates_under_its_own_name_are_shared_with_all_bindings() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     assert_eq!(platform.provision("own").await.0, 201);
@@ -86,7 +86,7 @@ async fn what_a_login_makes_under_its_own_name_is_for_all_bindings() {
 
 /// The readers' group exists, and the login created something earlier that was not shared.
 #[tokio::test]
-async fn grants_are_repeated_when_a_login_goes() {
+async fn grants_are_repeated_when_a_login_is_dropped() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     assert_eq!(platform.provision("own-late").await.0, 201);
@@ -114,7 +114,7 @@ async fn grants_are_repeated_when_a_login_goes() {
 }
 
 #[tokio::test]
-async fn readers_and_writers_make_nothing_but_large_objects() {
+async fn readers_and_writers_can_create_only_large_objects() {
     let server = Postgres::shared();
     let platform = Platform::postgresql(&server, "").await;
     assert_eq!(platform.provision("own-little").await.0, 201);

@@ -80,7 +80,7 @@ fn forget_admin_options(server: &Postgres) {
 }
 
 #[tokio::test]
-async fn after_an_upgrade_the_remedy_is_told_and_is_enough() {
+async fn after_an_upgrade_the_error_names_a_sufficient_remedy() {
     let old = Postgres::version(15);
     let mut new = Postgres::version(18);
     let platform = on(&old).await;
@@ -100,7 +100,7 @@ async fn after_an_upgrade_the_remedy_is_told_and_is_enough() {
 }
 
 #[tokio::test]
-async fn an_upgrade_needs_no_remedy_when_the_broker_ran_before() {
+async fn an_upgrade_needs_no_remedy_if_the_broker_ran_before() {
     let old = Postgres::version(15);
     let mut new = Postgres::version(18);
     let platform = on(&old).await;
@@ -114,7 +114,7 @@ async fn an_upgrade_needs_no_remedy_when_the_broker_ran_before() {
 }
 
 #[tokio::test]
-async fn another_administrator_takes_over() {
+async fn another_administrator_can_take_over() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     let mut platform = on(&server).await;
     let [owner, reader] = populated(&platform, &server).await;
@@ -136,7 +136,7 @@ async fn another_administrator_takes_over() {
 }
 
 #[tokio::test]
-async fn nothing_is_called_removed_that_lost_its_mark() {
+async fn objects_that_lost_their_mark_are_not_reported_as_removed() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     let platform = on(&server).await;
     let [owner, reader] = populated(&platform, &server).await;
@@ -166,7 +166,7 @@ async fn nothing_is_called_removed_that_lost_its_mark() {
 
 /// The state after a restore without roles.
 #[tokio::test]
-async fn a_database_without_its_owner_is_not_called_removed() {
+async fn a_database_without_its_owner_is_not_reported_as_removed() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     let platform = on(&server).await;
     let [owner, _] = populated(&platform, &server).await;
@@ -192,7 +192,7 @@ async fn a_database_without_its_owner_is_not_called_removed() {
 
 /// From PostgreSQL 16 on, each grantor can revoke only its own grants.
 #[tokio::test]
-async fn a_retained_database_loses_its_mark_or_the_remedy_is_told() {
+async fn a_retained_database_loses_its_mark_or_the_error_names_the_remedy() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     let platform = on(&server).await;
     assert_eq!(platform.provision_with("i", json!({"reclaimPolicy": "retain"})).await.0, 201);

@@ -25,7 +25,7 @@ async fn versions_before_15_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standby_is_told_from_a_primary() {
+async fn a_standby_is_recognized() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     let platform = Platform::on(&server).await;
     platform.checked().await.unwrap();
@@ -35,7 +35,7 @@ async fn a_standby_is_told_from_a_primary() {
 
 /// An administrator of the server may have frozen the database; a database's owner cannot stop bindery that way.
 #[tokio::test]
-async fn a_server_that_is_set_read_only_stays_so() {
+async fn a_read_only_server_stays_read_only() {
     let server = Postgres::start("127.0.0.1", &["127.0.0.1"]);
     let platform = Platform::on(&server).await;
     server.psql("ALTER SYSTEM SET default_transaction_read_only = on");

@@ -146,7 +146,7 @@ const TABLE_OF_MYSQL: &str = "MySQL and MariaDB";
 
 /// The columns of the page's first table. `postgresql` and `cockroachdb` run on PostgreSQL.
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_of_postgresql_connect_from_what_is_injected() {
+async fn postgresql_clients_connect_with_the_injected_credentials() {
     let server = Postgres::start("127.0.0.1", &[HOST]);
     let settings = settings_of_postgres(&server);
     for (column, kind, plan, keys) in [
@@ -164,7 +164,7 @@ async fn clients_of_postgresql_connect_from_what_is_injected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_of_mysql_connect_from_what_is_injected() {
+async fn mysql_clients_connect_with_the_injected_credentials() {
     let server = mariadb_over_tls();
     let settings = settings_of_mariadb(&server);
     for (column, plan) in [(2, ""), (3, "sslmode: verify-full")] {
@@ -178,7 +178,7 @@ async fn clients_of_mysql_connect_from_what_is_injected() {
 
 /// The page's template for one binding: every client of PostgreSQL accepts it, and verifies the server.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_template_has_all_clients_of_postgresql_verify_the_server() {
+async fn one_template_makes_all_postgresql_clients_verify_the_server() {
     let server = Postgres::start("127.0.0.1", &[HOST]);
     let platform = platform("postgresql", &settings_of_postgres(&server), "").await;
     let injected = Injected::new(&platform, "template").await;

@@ -270,7 +270,7 @@ fn mariadb(name: &str) -> MariaDb {
 }
 
 #[test]
-fn the_page_says_what_each_client_verifies() {
+fn the_page_lists_what_each_client_verifies() {
     let (of_postgres, of_mariadb) = (NAMES.map(postgres), NAMES.map(mariadb));
     let postgres = Place::new(&of_postgres.each_ref().map(|server| (server.port(), server.ca_file())));
     let mariadb = Place::new(&of_mariadb.each_ref().map(|server| (server.port(), server.ca_file())));

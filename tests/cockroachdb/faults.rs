@@ -117,7 +117,7 @@ async fn a_connection_may_drop_after_any_statement() {
 
 /// The login exists without any membership: a retry of the request completes it, and deleting removes it.
 #[tokio::test]
-async fn a_half_made_login_is_finished_or_removed() {
+async fn an_incomplete_login_is_completed_or_removed() {
     let (_server, cluster) = start();
     let platform = cluster.platform().await;
     assert_eq!(platform.provision("half").await.0, 201);

@@ -32,7 +32,7 @@ const EXAMPLES: [(&str, &str); 16] = [
 ];
 
 #[tokio::test]
-async fn what_cockroachdb_refuses_is_refused() {
+async fn the_stand_in_refuses_what_cockroachdb_refuses() {
     let cluster = Cluster::open().await;
     let session = cluster.administrator("postgres").await;
     assert_eq!(EXAMPLES.len(), REFUSED.len());
@@ -43,7 +43,7 @@ async fn what_cockroachdb_refuses_is_refused() {
 
 /// Applications get the same refusals.
 #[tokio::test]
-async fn applications_are_refused_the_same() {
+async fn applications_get_the_same_refusals() {
     let cluster = Cluster::open().await;
     let platform = cluster.platform().await;
     assert_eq!(platform.provision("plain").await.0, 201);
@@ -59,7 +59,7 @@ async fn applications_are_refused_the_same() {
 
 /// A test must fail if bindery sends a statement that nobody checked.
 #[tokio::test]
-async fn what_nobody_looked_up_is_refused() {
+async fn the_stand_in_refuses_unverified_statements() {
     let cluster = Cluster::stand_in_before(Postgres::shared());
     let stand_in = cluster.stand_in();
     let session = cluster.administrator("postgres").await;
@@ -86,7 +86,7 @@ async fn what_nobody_looked_up_is_refused() {
 
 /// DROP OWNED keeps default privileges, which depend on both roles.
 #[tokio::test]
-async fn default_privileges_hold_roles_until_they_are_revoked() {
+async fn default_privileges_block_the_drop_of_a_role_until_they_are_revoked() {
     let cluster = Cluster::open().await;
     let session = cluster.administrator("postgres").await;
     let run = async |sql: &str| session.batch_execute(sql).await;

@@ -7,7 +7,7 @@ use crate::cluster::{Cluster, code, connect, is_refused};
 /// Objects that one binding creates are accessible to the other, existing and future ones, and survive the first
 /// binding, even if it is connected and has tables, schemas and default privileges of its own.
 #[tokio::test]
-async fn bindings_share_everything_and_leave_nothing() {
+async fn bindings_share_all_objects_and_leave_nothing_behind() {
     let cluster = Cluster::open().await;
     let platform = cluster.platform().await;
     assert_eq!(platform.provision("shared").await, (201, serde_json::json!({})));
@@ -53,7 +53,7 @@ async fn bindings_share_everything_and_leave_nothing() {
 /// A role's built-in privileges count as default privileges. Revoking them is stored as an entry, and its role cannot
 /// be dropped (#151879).
 #[tokio::test]
-async fn default_privileges_that_were_taken_away_are_no_obstacle() {
+async fn revoked_default_privileges_do_not_block_deletion() {
     let cluster = Cluster::open().await;
     let platform = cluster.platform().await;
     assert_eq!(platform.provision("fewer").await.0, 201);
@@ -75,7 +75,7 @@ async fn default_privileges_that_were_taken_away_are_no_obstacle() {
 
 /// Bindings that may only read or write can access existing and later objects of the owners, and cannot create any.
 #[tokio::test]
-async fn each_access_may_do_what_it_says_and_no_more() {
+async fn each_access_level_has_exactly_its_rights() {
     let cluster = Cluster::open().await;
     let platform = cluster.platform().await;
     assert_eq!(platform.provision("levels").await.0, 201);
@@ -124,7 +124,7 @@ async fn each_access_may_do_what_it_says_and_no_more() {
 
 /// Deleting the instance deletes its bindings.
 #[tokio::test]
-async fn an_instance_goes_with_its_bindings() {
+async fn an_instance_is_deleted_after_its_bindings() {
     let cluster = Cluster::open().await;
     let platform = cluster.platform().await;
     assert_eq!(platform.provision("whole").await.0, 201);
@@ -140,7 +140,7 @@ async fn an_instance_goes_with_its_bindings() {
 }
 
 #[tokio::test]
-async fn the_engine_is_told() {
+async fn the_check_reports_the_engine() {
     let cluster = Cluster::open().await;
     let platform = cluster.platform().await;
     let engine = platform.broker.check_servers().await.remove(0).result.unwrap();

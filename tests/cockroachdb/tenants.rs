@@ -4,7 +4,7 @@
 use crate::cluster::{Cluster, code, connect};
 
 #[tokio::test]
-async fn nobody_makes_or_reads_anything_in_another_instance() {
+async fn logins_cannot_create_or_read_objects_in_other_instances() {
     let cluster = Cluster::open().await;
     let platform = cluster.platform().await;
     for instance in ["mine", "theirs"] {
@@ -37,7 +37,7 @@ async fn nobody_makes_or_reads_anything_in_another_instance() {
 
 /// The assumption of the former test: until bindery revokes the privileges, the public schema is open to all.
 #[tokio::test]
-async fn a_new_public_schema_is_open_until_it_is_closed() {
+async fn a_new_public_schema_is_open_until_bindery_closes_it() {
     let cluster = Cluster::open().await;
     let platform = cluster.platform().await;
     assert_eq!(platform.provision("visitor").await.0, 201);

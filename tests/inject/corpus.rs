@@ -164,7 +164,7 @@ fn compare(manifests: &Manifests) -> usize {
 }
 
 #[test]
-fn both_ways_come_to_the_same_in_every_chart_and_the_rest_stays_byte_for_byte() {
+fn webhook_and_command_inject_the_same_in_every_chart_and_change_nothing_else() {
     for manifests in corpus() {
         let patched = compare(&manifests);
         assert!(patched > 0, "{} asks for nothing", manifests.name);
@@ -179,7 +179,7 @@ fn both_ways_come_to_the_same_in_every_chart_and_the_rest_stays_byte_for_byte() 
 }
 
 #[test]
-fn both_ways_come_to_the_same_if_every_pod_asks() {
+fn webhook_and_command_inject_the_same_if_every_pod_is_annotated() {
     for manifests in corpus() {
         let mut documents: Vec<Value> = manifests.documents().into_iter().map(parsed).collect();
         documents.retain(|document| !document.is_null());
@@ -202,7 +202,7 @@ fn both_ways_come_to_the_same_if_every_pod_asks() {
 }
 
 #[test]
-fn what_the_command_printed_it_prints_again() {
+fn the_command_is_idempotent_on_its_own_output() {
     for manifests in corpus() {
         let once = by_command(&manifests.text).unwrap();
         assert_eq!(by_command(&once).unwrap(), once, "{}", manifests.name);

@@ -25,7 +25,7 @@ fn bindery(arguments: &[&str], bind: &str) -> (i32, String) {
 }
 
 #[test]
-fn an_error_is_told_from_a_difference_and_both_from_success() {
+fn exit_codes_distinguish_error_difference_and_success() {
     assert_eq!(bindery(&["--diff"], "''"), (0, String::new()));
     let (code, diff) = bindery(&["--diff"], "b");
     assert_eq!(code, 1);
@@ -48,7 +48,7 @@ fn of_files(arguments: &[&str], files: &[PathBuf]) -> (i32, String) {
 }
 
 #[test]
-fn a_folder_gives_what_its_files_give_one_after_another() {
+fn a_folder_gives_the_output_of_its_files_in_order() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
     let mut files: Vec<PathBuf> = fs::read_dir(&corpus).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
@@ -76,7 +76,7 @@ fn a_folder_gives_what_its_files_give_one_after_another() {
 /// A parser's advice to programmers does not help users, and the lines around an error in a kubeconfig contain
 /// credentials.
 #[test]
-fn a_mistake_in_a_kubeconfig_is_told_without_what_stands_around_it() {
+fn an_error_in_a_kubeconfig_is_reported_without_the_surrounding_lines() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config");
     fs::write(&file, "apiVersion: v1\nusers: [{name: a, user: {token: hunter2, token: hunter2}}]\n").unwrap();

@@ -26,7 +26,7 @@ fn examples() -> Vec<Map<String, Value>> {
 }
 
 #[test]
-fn every_example_binds_something_without_a_warning() {
+fn every_example_injects_a_binding_without_a_warning() {
     for example in examples() {
         let mut pod = annotated(&example, &["app", "web", "migrate"]);
         if example.get(pod::MOUNT_ROOT).is_some_and(|root| root.as_str().unwrap().contains('\\')) {
@@ -61,7 +61,7 @@ fn there_is_an_example_of_every_annotation() {
 
 /// The table of refusals: `| `as: volume` | ``text`` |`, in which `(…)` stands for omitted text.
 #[test]
-fn every_refusal_is_worded_so() {
+fn every_refusal_has_the_documented_text() {
     let page = page();
     let table = page
         .split("\n## Refusals\n")

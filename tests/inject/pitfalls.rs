@@ -80,7 +80,7 @@ fn every_pitfall_names_tests_that_exist() {
 }
 
 #[test]
-fn what_is_no_test_is_not_taken_for_one() {
+fn only_tests_count_as_tests() {
     let source = "#[test]\nfn a() {}\nfn b() {}\n#[rstest]\n#[case(1)]\nasync fn c<T>() {}\n// fn d()\n#[tokio::test(x)]\nasync fn e() {}";
     assert_eq!(tests_in(source), ["a", "c", "e"]);
 }

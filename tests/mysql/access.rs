@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::{mariadb::MariaDb, platform::Platform, server::text};
 
 #[tokio::test]
-async fn each_access_may_do_what_it_says_and_no_more() {
+async fn each_access_level_has_exactly_its_rights() {
     let server = MariaDb::shared();
     let platform = Platform::on(&server).await;
     platform.provision("levels").await;
@@ -45,7 +45,7 @@ async fn each_access_may_do_what_it_says_and_no_more() {
 
 /// `_` in the database name of a GRANT matches any character.
 #[tokio::test]
-async fn other_databases_cannot_be_entered() {
+async fn logins_cannot_use_other_databases() {
     let server = MariaDb::shared();
     let platform = Platform::on(&server).await;
     for instance in ["mine", "theirs"] {

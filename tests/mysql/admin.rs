@@ -28,7 +28,7 @@ async fn works(server: &MariaDb, platform: &Platform, binding: &str) {
 }
 
 #[tokio::test]
-async fn a_change_that_is_cut_off_is_ended_by_a_repetition() {
+async fn an_interrupted_password_change_is_completed_by_repeating_the_command() {
     let server = MariaDb::start("127.0.0.1");
     let file = server.password_file();
     let before = Platform::on(&server).await;
@@ -73,7 +73,7 @@ async fn only_the_password_is_changed() {
 
 /// A change only starts when the server is available to finish it.
 #[tokio::test]
-async fn a_server_that_is_away_is_told_and_the_change_goes_on_later() {
+async fn an_unreachable_server_is_reported_and_the_change_is_resumed_later() {
     let server = MariaDb::start("127.0.0.1");
     let file = server.password_file();
     let platform = Platform::on(&server).await;

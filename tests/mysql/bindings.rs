@@ -14,7 +14,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn bindings_share_a_database_and_end_one_by_one() {
+async fn bindings_share_a_database_and_are_deleted_separately() {
     let server = MariaDb::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("share").await.0, 201);
@@ -60,7 +60,7 @@ fn from_uri(uri: &str) -> Value {
 }
 
 #[tokio::test]
-async fn no_password_reaches_a_log() {
+async fn no_log_contains_a_password() {
     let server = MariaDb::shared();
     let platform = Platform::on(&server).await;
     platform.provision("logged").await;
@@ -73,7 +73,7 @@ async fn no_password_reaches_a_log() {
 
 /// If the store lost a binding, it is created again; only the last password works.
 #[tokio::test]
-async fn a_login_that_is_bound_again_has_one_password_and_one_access() {
+async fn a_login_that_is_bound_again_has_one_password_and_one_access_level() {
     let server = MariaDb::shared();
     let platform = Platform::on(&server).await;
     platform.provision("rebound").await;
@@ -91,7 +91,7 @@ async fn a_login_that_is_bound_again_has_one_password_and_one_access() {
 }
 
 #[tokio::test]
-async fn credentials_end_with_their_time_and_so_do_sessions() {
+async fn expired_credentials_are_locked_and_their_sessions_end() {
     let server = MariaDb::shared();
     let platform = Platform::mysql(&server, "{validFor: {maximum: 1h}}").await;
     platform.provision("short").await;
@@ -126,7 +126,7 @@ async fn credentials_end_with_their_time_and_so_do_sessions() {
 
 /// The marks of an earlier version are replaced at the start.
 #[tokio::test]
-async fn marks_hold_digests_of_ids() {
+async fn marks_contain_digests_of_ids() {
     let server = MariaDb::shared();
     let mut platform = Platform::on(&server).await;
     assert_eq!(platform.provision("capability").await.0, 201);
@@ -170,7 +170,7 @@ async fn hostile_ids_do_no_harm() {
 
 /// An encoding from the plan's list, and a plan whose applications verify the server.
 #[tokio::test]
-async fn a_plan_says_encoding_and_tls() {
+async fn a_plan_sets_encoding_and_tls() {
     let server = MariaDb::shared();
     let plan = "{encodings: [latin1, utf8mb4], sslmode: verify-full}";
     let platform = Platform::mysql(&server, plan).await;
@@ -194,7 +194,7 @@ async fn a_plan_says_encoding_and_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_on_one_database_leave_exactly_what_they_should() {
+async fn concurrent_workers_on_one_database_leave_the_expected_objects() {
     let server = MariaDb::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("busy").await.0, 201);
@@ -233,7 +233,7 @@ async fn workers_on_one_database_leave_exactly_what_they_should() {
 
 /// The broker opens few sessions and leaks none.
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_of_the_broker_are_few() {
+async fn the_broker_opens_few_sessions() {
     let server = MariaDb::start("127.0.0.1");
     let platform = Platform::on(&server).await;
     let most = std::sync::atomic::AtomicUsize::new(0);
@@ -262,7 +262,7 @@ fn sessions(server: &MariaDb) -> usize {
 
 /// No Java client runs here, so the test checks only the parameters of the `jdbcURL`.
 #[tokio::test]
-async fn the_jdbc_url_names_the_same_as_the_keys() {
+async fn the_jdbc_url_agrees_with_the_keys() {
     let server = MariaDb::shared();
     let platform = Platform::on(&server).await;
     platform.provision("jdbc").await;

@@ -3,7 +3,7 @@
 use crate::{mariadb::MariaDb, platform::Platform, server::text};
 
 #[tokio::test]
-async fn what_runs_as_a_login_goes_on_without_its_binding() {
+async fn routines_of_a_login_continue_to_work_without_its_binding() {
     let server = MariaDb::shared();
     let platform = Platform::on(&server).await;
     platform.provision("definer").await;
@@ -42,7 +42,7 @@ async fn what_runs_as_a_login_goes_on_without_its_binding() {
 
 /// The same binding id gets the same login, which may still exist.
 #[tokio::test]
-async fn a_kept_login_can_be_bound_again_and_goes_when_nothing_needs_it() {
+async fn a_login_kept_as_definer_can_be_bound_again_and_is_dropped_when_unused() {
     let server = MariaDb::shared();
     let platform = Platform::on(&server).await;
     platform.provision("kept").await;
@@ -61,7 +61,7 @@ async fn a_kept_login_can_be_bound_again_and_goes_when_nothing_needs_it() {
 
 /// A running event of a dropped database is ended, too.
 #[tokio::test]
-async fn a_running_event_is_no_obstacle() {
+async fn a_running_event_does_not_block_deprovisioning() {
     let server = MariaDb::shared();
     let platform = Platform::on(&server).await;
     platform.provision("event").await;

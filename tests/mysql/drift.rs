@@ -16,7 +16,7 @@ fn tells((status, body): (u16, Value), words: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_login_that_is_gone_is_told_when_it_is_asked_for_again() {
+async fn a_missing_login_is_reported_when_the_bind_is_repeated() {
     let server = MariaDb::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("drift").await.0, 201);
@@ -35,7 +35,7 @@ async fn a_login_that_is_gone_is_told_when_it_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_gone_is_told_and_its_instance_can_be_deleted() {
+async fn a_missing_database_is_reported_and_its_instance_can_be_deleted() {
     let server = MariaDb::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("lost").await.0, 201);
@@ -57,7 +57,7 @@ async fn a_database_that_is_gone_is_told_and_its_instance_can_be_deleted() {
 
 /// The state after a restore without the table of marks.
 #[tokio::test]
-async fn what_lost_its_mark_is_told_and_never_reported_as_removed() {
+async fn objects_without_their_mark_are_reported_and_never_counted_as_removed() {
     let server = MariaDb::shared();
     let mut platform = Platform::on(&server).await;
     platform.keep_installation().await;
@@ -89,7 +89,7 @@ async fn what_lost_its_mark_is_told_and_never_reported_as_removed() {
 /// Only sessions of the database's own bindings are ended: another session with a transaction on a table blocks the
 /// drop.
 #[tokio::test]
-async fn an_administrators_session_that_keeps_a_database_is_named() {
+async fn the_error_names_an_administrators_session_that_blocks_the_drop_of_a_database() {
     let server = MariaDb::shared();
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("held").await.0, 201);

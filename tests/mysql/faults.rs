@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_wrong_password_and_a_stopped_server_are_told_and_mended() {
+async fn a_wrong_password_and_a_stopped_server_are_reported_and_the_broker_recovers() {
     let server = MariaDb::start("127.0.0.1");
     std::fs::write(server.password_file(), "wrong").unwrap();
     let platform = Platform::on(&server).await;
@@ -51,7 +51,7 @@ async fn a_wrong_password_and_a_stopped_server_are_told_and_mended() {
 
 /// After a restart of the server the broker's sessions are dead; users must not notice.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_in_the_middle_of_everything_leaves_nothing() {
+async fn a_restart_during_every_operation_leaves_nothing_behind() {
     let server = MariaDb::start("127.0.0.1");
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("restarted").await.0, 201);
@@ -140,7 +140,7 @@ async fn sslmodes_check_what_libpq_checks() {
 }
 
 #[tokio::test]
-async fn the_administrator_may_have_a_client_certificate() {
+async fn the_administrator_may_use_a_client_certificate() {
     let server = MariaDb::start("127.0.0.1");
     server.root("ALTER USER 'bindery'@'%' REQUIRE X509");
     let ca = format!("caFile: {}", server.ca_file().display());
@@ -161,7 +161,7 @@ async fn the_administrator_may_have_a_client_certificate() {
 
 /// The server is read-only, like a replica.
 #[tokio::test]
-async fn a_server_that_takes_no_changes_is_told() {
+async fn a_read_only_server_is_reported() {
     let server = MariaDb::start("127.0.0.1");
     let platform = Platform::on(&server).await;
     server.root("SET GLOBAL read_only = ON");
@@ -173,7 +173,7 @@ async fn a_server_that_takes_no_changes_is_told() {
 
 /// The state after a restore without the marks.
 #[tokio::test]
-async fn nothing_is_called_removed_that_lost_its_mark() {
+async fn objects_that_lost_their_mark_are_not_reported_as_removed() {
     let server = MariaDb::start("127.0.0.1");
     let platform = Platform::on(&server).await;
     assert_eq!(platform.provision("i").await.0, 201);

@@ -16,7 +16,7 @@ async fn soon(what: &str, work: impl Future<Output = (u16, Value)>) {
 
 /// If the broker used named locks, a login could hold a lock of the same name.
 #[tokio::test]
-async fn a_login_with_locks_of_its_own_ends_at_its_time() {
+async fn a_login_that_takes_the_brokers_named_lock_is_locked_at_its_expiry() {
     let server = MariaDb::shared();
     let platform = Platform::on(&server).await;
     platform.provision("locking").await;
@@ -30,7 +30,7 @@ async fn a_login_with_locks_of_its_own_ends_at_its_time() {
 }
 
 #[tokio::test]
-async fn events_keep_no_database_from_being_dropped_and_make_none_again() {
+async fn events_do_not_prevent_the_drop_of_a_database_or_recreate_it() {
     let server = MariaDb::start("127.0.0.1");
     server.root("SET GLOBAL event_scheduler = ON");
     let platform = Platform::on(&server).await;
@@ -60,7 +60,7 @@ async fn events_keep_no_database_from_being_dropped_and_make_none_again() {
 
 /// While a table is being created, the server cannot tell which code runs as which user in it.
 #[tokio::test]
-async fn a_long_statement_of_one_binding_keeps_no_other_from_being_unbound() {
+async fn a_long_statement_of_one_binding_does_not_block_the_unbinding_of_others() {
     let server = MariaDb::shared();
     let platform = Platform::on(&server).await;
     platform.provision("long").await;
@@ -79,7 +79,7 @@ async fn a_long_statement_of_one_binding_keeps_no_other_from_being_unbound() {
 }
 
 #[tokio::test]
-async fn a_prepared_transaction_is_told_with_the_remedy() {
+async fn a_prepared_transaction_is_reported_with_the_remedy() {
     let server = MariaDb::start("127.0.0.1");
     let platform = Platform::on(&server).await;
     platform.provision("prepared").await;

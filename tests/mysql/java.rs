@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn both_drivers_take_the_url() {
+async fn both_drivers_accept_the_url() {
     let server = MariaDb::shared();
     for (plan, how) in [("{}", "encrypted"), ("{sslmode: disable}", "in the clear")] {
         let platform = Platform::mysql(&server, plan).await;
@@ -29,7 +29,7 @@ async fn both_drivers_take_the_url() {
 /// The server's certificate is verified with the CAs that the application's JVM trusts. MariaDB Connector/J also
 /// accepts another proof if the server provides it: see [`proves_its_certificate_by_the_password`].
 #[tokio::test]
-async fn the_url_of_a_plan_that_verifies_is_verified_by_both_drivers() {
+async fn both_drivers_verify_the_server_with_the_url_of_a_plan_that_verifies() {
     let server = MariaDb::shared();
     let platform = Platform::mysql(&server, "{sslmode: verify-full}").await;
     platform.provision("java-verified").await;

@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn only_leftovers_of_this_installation_are_swept() {
+async fn a_sweep_removes_only_leftovers_of_this_installation() {
     let server = MariaDb::shared();
     let (platform, neighbour) = (Platform::on(&server).await, Platform::on(&server).await);
     for (platform, instance) in [(&platform, "kept"), (&platform, "lost"), (&neighbour, "foreign")] {
@@ -40,7 +40,7 @@ async fn only_leftovers_of_this_installation_are_swept() {
 /// Two installations with the same instance id need the same database: the second one gets an error, and removes
 /// nothing.
 #[tokio::test]
-async fn what_another_installation_made_is_left_alone() {
+async fn objects_of_another_installation_are_not_changed() {
     let server = MariaDb::shared();
     let (first, second) = (Platform::on(&server).await, Platform::on(&server).await);
     assert_eq!(first.provision("wanted").await.0, 201);
@@ -55,7 +55,7 @@ async fn what_another_installation_made_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_login_that_bindery_did_not_make_is_left_alone() {
+async fn a_login_that_bindery_did_not_create_is_not_changed() {
     let server = MariaDb::shared();
     let platform = Platform::on(&server).await;
     platform.provision("occupied").await;
@@ -73,7 +73,7 @@ async fn a_login_that_bindery_did_not_make_is_left_alone() {
 
 /// Any remains of an earlier attempt, and anything that an administrator removed manually.
 #[tokio::test]
-async fn half_made_things_are_completed_and_removed() {
+async fn incomplete_objects_are_completed_and_removed() {
     let server = MariaDb::shared();
     let platform = Platform::on(&server).await;
     platform.provision("half").await;
@@ -106,7 +106,7 @@ async fn half_made_things_are_completed_and_removed() {
 }
 
 #[tokio::test]
-async fn a_retained_database_stays_and_is_nobodys() {
+async fn a_retained_database_stays_without_an_owner() {
     let server = MariaDb::shared();
     let platform = Platform::mysql(&server, "{reclaimPolicy: {allowed: [delete, retain]}}").await;
     let parameters = json!({"reclaimPolicy": "retain"});
@@ -135,7 +135,7 @@ async fn a_retained_database_stays_and_is_nobodys() {
 /// Store and installation are lost: the installation that has the table of marks owns everything in it.
 /// `docs/databases.md` explains the procedure.
 #[tokio::test]
-async fn a_renamed_table_of_marks_hands_everything_to_another_installation() {
+async fn renaming_the_table_of_marks_transfers_everything_to_another_installation() {
     let server = MariaDb::shared();
     let (mut former, mut new) = (Platform::on(&server).await, Platform::on(&server).await);
     for platform in [&mut former, &mut new] {

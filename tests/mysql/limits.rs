@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{clock, mariadb::MariaDb, platform::Platform, server::text};
 
 #[tokio::test]
-async fn a_binding_has_no_more_connections_than_its_plan_says() {
+async fn a_binding_has_at_most_the_connections_of_its_plan() {
     let server = MariaDb::shared();
     let mut platform = Platform::mysql(&server, "{maxConnectionsPerBinding: 2}").await;
     platform.provisioned("few").await;
@@ -27,7 +27,7 @@ async fn a_binding_has_no_more_connections_than_its_plan_says() {
 }
 
 #[tokio::test]
-async fn the_limit_has_a_default() {
+async fn the_connection_limit_has_a_default() {
     let server = MariaDb::shared();
     let platform = Platform::on(&server).await;
     platform.provisioned("limit").await;
@@ -40,7 +40,7 @@ async fn the_limit_has_a_default() {
 
 /// `default_password_lifetime` counts from the last change; after that a client may only set another password.
 #[tokio::test]
-async fn a_password_does_not_expire_by_the_servers_default() {
+async fn the_servers_default_password_expiry_does_not_apply() {
     let server = MariaDb::start("127.0.0.1");
     let platform = Platform::on(&server).await;
     platform.provisioned("old").await;
@@ -59,7 +59,7 @@ async fn a_password_does_not_expire_by_the_servers_default() {
 /// By the broker's clock, a server that is two hours ahead would end the credentials at once, and one that is behind
 /// two hours late.
 #[tokio::test]
-async fn a_binding_ends_by_the_clock_of_its_server() {
+async fn a_binding_expires_by_the_clock_of_its_server() {
     let server = MariaDb::start("127.0.0.1");
     server.start_again_with(&clock::ahead("+2h"));
     let platform = Platform::on(&server).await;

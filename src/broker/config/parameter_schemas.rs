@@ -190,7 +190,8 @@ fn schema_error(error: &ValidationError<'_>) -> String {
 fn check(validator: Option<&Validator>, parameters: &Object) -> Result<(), Violations> {
     let Some(validator) = validator else { return Ok(()) };
     let parameters = Value::Object(parameters.clone());
-    let violations: Vec<_> = validator.iter_errors(&parameters).take(VIOLATIONS_LISTED).map(violation).collect();
+    let violations: Vec<_> =
+        validator.iter_errors(&parameters).take(VIOLATIONS_LISTED).map(violation).collect();
     if violations.is_empty() { Ok(()) } else { Err(Violations(violations)) }
 }
 

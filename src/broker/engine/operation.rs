@@ -413,7 +413,11 @@ impl Shared {
 
     /// Waits for the slot of an operation for which a request waits. Nothing is recorded before, so that a request
     /// that times out leaves nothing.
-    async fn slot_for_waiting_request<W: Work>(&self, lease: &LeaseGuard, record: &W::Record) -> Result<Slot, Refusal> {
+    async fn slot_for_waiting_request<W: Work>(
+        &self,
+        lease: &LeaseGuard,
+        record: &W::Record,
+    ) -> Result<Slot, Refusal> {
         if W::VERB.is_creation() {
             lease.create(&record.key());
         }

@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_changed_file_holds_after_a_reload() {
+    async fn a_changed_file_applies_after_a_reload() {
         let folder = tempfile::tempdir().unwrap();
         let logins = Logins::read(&in_files(folder.path())).await.unwrap();
         assert!(!logins.reload().await.unwrap());
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_an_error_all_of_those_before_hold_on() {
+    async fn after_an_error_the_former_logins_stay_valid() {
         let folder = tempfile::tempdir().unwrap();
         let logins = Logins::read(&in_files(folder.path())).await.unwrap();
         std::fs::write(folder.path().join("password"), "new").unwrap();

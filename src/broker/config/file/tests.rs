@@ -181,7 +181,7 @@ fn a_file_that_cannot_be_read_is_named() {
 
 /// The parser's advice for programmers does not help users.
 #[test]
-fn a_key_that_is_there_twice_is_told_in_the_words_of_users() {
+fn a_duplicate_key_is_reported_in_the_words_of_users() {
     let error = parse("services: []\nservices: []\n").unwrap_err().to_string();
     assert!(error.contains("duplicate mapping key: services not allowed here"), "{error}");
     assert!(!error.contains("Policy"), "{error}");

@@ -42,7 +42,7 @@ async fn a_prompt_plan_that_takes_long_is_polled_under_one_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_creation_that_was_cut_off_is_not_told_to_poll() {
+async fn a_request_that_waits_for_an_interrupted_creation_is_not_asked_to_poll() {
     let bench = Bench::in_memory();
     let _ = bench.open_until(Fuse::after(4)).provision(polls(), "prompt").await;
     let broker = bench.open();
@@ -144,7 +144,7 @@ async fn a_blocked_delete_fails_in_time_and_is_done_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delete_halts_a_creation_and_both_are_told_apart() {
+async fn a_delete_halts_a_creation_and_each_has_its_own_operation() {
     let bench = Bench::in_memory();
     let broker = bench.open();
     broker.fake.be_at_it(usize::MAX);
@@ -202,7 +202,7 @@ async fn an_unbind_halts_its_own_binding_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_left_of_an_unbind_is_told_after_its_instance_is_gone() {
+async fn the_outcome_of_an_unbind_is_available_after_its_instance_is_deleted() {
     let bench = Bench::in_memory();
     let broker = bench.open();
     broker.provision(waits(), "prompt").await.unwrap();
@@ -236,7 +236,7 @@ async fn credentials_on_a_half_deleted_instance_are_not_given_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_on_a_server_that_is_no_longer_configured_is_told() {
+async fn a_change_on_a_backend_that_is_no_longer_configured_is_reported() {
     let bench = Bench::in_memory();
     let broker = bench.open();
     broker.provision(waits(), "prompt").await.unwrap();

@@ -19,7 +19,7 @@ fn bench() -> Bench {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hold_lasts_as_long_as_the_call_does() {
+async fn a_lease_lasts_as_long_as_the_call() {
     let mut bench = Bench::shared(LEASE);
     bench.latency = Duration::from_secs(18);
     let (one, two) = (bench.open(), bench.open());
@@ -78,7 +78,7 @@ async fn a_broker_that_cannot_renew_stops_before_another_begins() {
 
 /// A lease is lost within its duration counted from the request, even if the store answered late.
 #[tokio::test(start_paused = true)]
-async fn a_hold_that_was_answered_late_is_not_kept_too_long() {
+async fn a_lease_that_is_granted_late_expires_in_time() {
     let bench = bench();
     let broker = bench.open();
     let asked = tokio::time::Instant::now();

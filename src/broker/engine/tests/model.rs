@@ -317,7 +317,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_world_is_what_the_records_say_and_the_platform_was_told(
+    fn backend_records_and_answers_agree(
         replicas in 1..3_usize, recovers in any::<bool>(), steps in vec(step(), 1..20),
     ) {
         let paused = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();

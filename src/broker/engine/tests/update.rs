@@ -83,7 +83,7 @@ async fn a_polled_update_that_is_taken_back_is_still_the_one_to_poll() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_an_update_that_was_cut_off_is_not_told_to_poll() {
+async fn a_request_that_waits_for_an_interrupted_update_is_not_asked_to_poll() {
     let bench = Bench::in_memory();
     bench.open().provision(waits(), "prompt").await.unwrap();
     // The broker is killed after the lease and the intent are recorded.

@@ -123,6 +123,25 @@ pub mod branch {
     pub const BOUND_BY: &str = "bindery.dev/bound-by-namespace-bindings";
 }
 
+/// The environment variables of well-known services, by the service's name or type: pairs of a variable and the
+/// credentials key that holds its value. The broker publishes them in its catalog; the catalog's controllers use them
+/// for brokers that publish none.
+const WELL_KNOWN_VARIABLES: [(&str, Variables); 5] = [
+    ("cockroachdb", &[("COCKROACH_URL", "uri")]),
+    ("postgresql", &[("DATABASE_URL", "uri")]),
+    ("mysql", &[("DATABASE_URL", "uri")]),
+    ("dh-sqs", &[("QUEUE_URL", "QueueURL"), ("QUEUE_ARN", "QueueARN")]),
+    ("sqs", &[("QUEUE_URL", "QueueURL"), ("QUEUE_ARN", "QueueARN")]),
+];
+
+/// Pairs of an environment variable and the credentials key that holds its value.
+pub(crate) type Variables = &'static [(&'static str, &'static str)];
+
+/// The environment variables of a service that names none; empty for unknown names.
+pub(crate) fn well_known_variables(service: &str) -> Variables {
+    WELL_KNOWN_VARIABLES.iter().find(|(name, _)| *name == service).map_or(&[], |(_, variables)| variables)
+}
+
 /// The name of the Secret with a binding's environment variables, derived from the binding's name. The webhook refers
 /// to it before it exists.
 #[must_use]

@@ -11,21 +11,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::osb::{Credentials, Object};
+use crate::{
+    contract::well_known_variables,
+    osb::{Credentials, Object},
+};
 
 /// The characters of [`Credentials`] that are percent-encoded: all except RFC 3986's unreserved characters.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// The variables of services whose catalog names none: the service's name or type, the variable, the key.
-const WELL_KNOWN: [(&str, &str, &str); 7] = [
-    ("cockroachdb", "COCKROACH_URL", "uri"),
-    ("postgresql", "DATABASE_URL", "uri"),
-    ("mysql", "DATABASE_URL", "uri"),
-    ("dh-sqs", "QUEUE_URL", "QueueURL"),
-    ("dh-sqs", "QUEUE_ARN", "QueueARN"),
-    ("sqs", "QUEUE_URL", "QueueURL"),
-    ("sqs", "QUEUE_ARN", "QueueARN"),
-];
 
 /// The definition of a variable is invalid. The error names the source and never shows a value.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -228,12 +220,11 @@ pub(crate) fn checksum(
 
 /// The variables of a well-known service or type of service.
 fn well_known(of: &str) -> Vec<Entry> {
-    let known = WELL_KNOWN.iter().filter(|(name, ..)| *name == of);
-    let entries = known.map(|(_, name, key)| Entry {
+    let entry = |(name, key): &(&str, &str)| Entry {
         name: (*name).to_owned(),
         pieces: vec![Piece::Key { key: (*key).to_owned(), raw: true }],
-    });
-    entries.collect()
+    };
+    well_known_variables(of).iter().map(entry).collect()
 }
 
 impl Entry {

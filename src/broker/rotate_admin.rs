@@ -109,7 +109,8 @@ pub async fn change_password(
     sleep(settle).await;
     // The rotation creates nothing, so the installation's mark is not needed.
     let providers = backends.providers("");
-    let provider = providers.get(backend).ok_or_else(|| PasswordChangeError::UnknownBackend(backend.clone()))?;
+    let provider =
+        providers.get(backend).ok_or_else(|| PasswordChangeError::UnknownBackend(backend.clone()))?;
     provider.change_password(&next).await?;
     keeper.promote(&next).await?;
     Ok(())
@@ -119,7 +120,10 @@ pub async fn change_password(
 ///
 /// # Errors
 /// When there is no such backend, or its password is not in a file.
-pub fn password_file(config: &ServiceSettings, backend: &BackendName) -> Result<PathBuf, PasswordChangeError> {
+pub fn password_file(
+    config: &ServiceSettings,
+    backend: &BackendName,
+) -> Result<PathBuf, PasswordChangeError> {
     let backends = Registry::builtin().configure(config)?;
     match administrator(&backends, backend)?.password {
         Some(PasswordSource::File(path)) => Ok(path),

@@ -188,7 +188,9 @@ async fn remove(parts: &Parts, provider: &dyn Provider, resource: &Resource) -> 
 async fn refuse_unconfigured(parts: &Parts) -> Result<(), BrokerError> {
     let instances = parts.store.instances().await?;
     match instances.into_iter().find(|row| !parts.providers.contains_key(&row.server)) {
-        Some(row) => Err(BrokerError::UnconfiguredBackend { backend: row.server, instance: row.key.instance }),
+        Some(row) => {
+            Err(BrokerError::UnconfiguredBackend { backend: row.server, instance: row.key.instance })
+        }
         None => Ok(()),
     }
 }

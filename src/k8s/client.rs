@@ -74,7 +74,10 @@ fn yaml_error(error: &InferConfigError) -> Option<String> {
 ///
 /// # Errors
 /// The error of `request`, or [`kube::Error::Service`] when the time is over.
-pub async fn with_timeout<T>(limit: Duration, request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+pub async fn with_timeout<T>(
+    limit: Duration,
+    request: impl Future<Output = kube::Result<T>>,
+) -> kube::Result<T> {
     timeout(limit, request).await.unwrap_or_else(|_| Err(timeout_error()))
 }
 

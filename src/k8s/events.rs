@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{explain, with_timeout, namespaces::NamespaceMeta};
+use super::{explain, namespaces::NamespaceMeta, with_timeout};
 use crate::contract::FIELD_MANAGER;
 
 /// The maximum length of an event's note in bytes, exclusive (`events.k8s.io/v1`).

@@ -91,7 +91,8 @@ impl BindingWatch {
     pub(super) async fn run(mut self) {
         let api = Api::all(self.client.clone());
         let (known, unreadable) = (self.writer.as_reader(), self.unreadable.clone());
-        let events = event_stream(api, watcher::Config::default(), known, unreadable).modify(SeenBinding::shrink);
+        let events =
+            event_stream(api, watcher::Config::default(), known, unreadable).modify(SeenBinding::shrink);
         let mut events = pin!(events);
         while let Some(event) = events.next().await {
             match event {

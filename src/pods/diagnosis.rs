@@ -102,7 +102,9 @@ async fn look_up<'a>(
         return Ok(Facts { holder, own_variables, binding: Binding::Unknown });
     }
     let binding = match Binding::find(&demand.name, bindings) {
-        Binding::NotReady { condition: Some(condition), .. } if condition.0 == reasons::ERROR_INSTANCE_NOT_READY => {
+        Binding::NotReady { condition: Some(condition), .. }
+            if condition.0 == reasons::ERROR_INSTANCE_NOT_READY =>
+        {
             let of = bindings.get(&demand.name).map(SeenBinding::instance).unwrap_or_default();
             Binding::NotReady { condition: Some(condition), instance: instance(client, namespace, of).await }
         }

@@ -69,7 +69,11 @@ struct Unreported {
 }
 
 /// The warnings that have not been reported yet; `None` if there are none.
-fn unreported(reported: &mut HashMap<PodRef, Reported>, reference: PodRef, pod: &AskingPod) -> Option<Unreported> {
+fn unreported(
+    reported: &mut HashMap<PodRef, Reported>,
+    reference: PodRef,
+    pod: &AskingPod,
+) -> Option<Unreported> {
     let uid = pod.uid().unwrap_or_default();
     let known = reported.get(&reference).filter(|reported| reported.uid == uid);
     let is_new = |warning: &&String| !known.is_some_and(|known| known.warnings.contains(warning));
@@ -235,9 +239,16 @@ mod tests {
         let first = unreported(&mut reported, reference(), &pod).unwrap();
         assert_eq!((first.warnings.len(), first.compare), (1, false), "the Secrets may not be there yet");
         pod.stage = Stage::Started;
-        assert_eq!(unreported(&mut reported, reference(), &pod), Some(Unreported { warnings: vec![], compare: true }));
+        assert_eq!(
+            unreported(&mut reported, reference(), &pod),
+            Some(Unreported { warnings: vec![], compare: true })
+        );
         assert_eq!(unreported(&mut reported, reference(), &pod), None);
         let other = read(&bound(&json!({"metadata": {"uid": "u2"}}))).unwrap();
-        assert_eq!(unreported(&mut reported, reference(), &other), None, "the successor of this name has no warnings");
+        assert_eq!(
+            unreported(&mut reported, reference(), &other),
+            None,
+            "the successor of this name has no warnings"
+        );
     }
 }

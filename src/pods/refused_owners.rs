@@ -31,7 +31,7 @@ use tracing::{debug, info, warn};
 use self::nudge_schedule::{NudgeSchedule, REFUSAL_TTL};
 use crate::{
     contract::{FIELD_MANAGER, nudge, webhook},
-    k8s::{explain, explain_watch, with_timeout, unreadable::Unreadable, watch::event_stream},
+    k8s::{explain, explain_watch, unreadable::Unreadable, watch::event_stream, with_timeout},
 };
 
 /// The reason of the events with which controllers report a refused pod.

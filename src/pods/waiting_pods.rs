@@ -187,7 +187,8 @@ impl Waiting {
 async fn report_cause(shared: &Shared, pod: &AskingPod, last_event: Option<LastEvent>) -> Option<LastEvent> {
     let namespace = pod.namespace().unwrap_or_default();
     let bindings = shared.bindings.of(&namespace);
-    let diagnosed = with_timeout(DIAGNOSIS_TIMEOUT, diagnose(&shared.client, &namespace, &pod.demands, &bindings));
+    let diagnosed =
+        with_timeout(DIAGNOSIS_TIMEOUT, diagnose(&shared.client, &namespace, &pod.demands, &bindings));
     let causes = match diagnosed.await {
         Ok(causes) => causes,
         Err(error) => {
@@ -210,7 +211,8 @@ async fn report_cause(shared: &Shared, pod: &AskingPod, last_event: Option<LastE
         return Some((before, at));
     }
     shared.recorder.record(&pod.object_ref(&()), &event).await;
-    if let (Some(owner), Some(event)) = (shared.owners.of(pod).await, self::event("a pod of it waits", &causes))
+    if let (Some(owner), Some(event)) =
+        (shared.owners.of(pod).await, self::event("a pod of it waits", &causes))
     {
         shared.recorder.record(&owner.reference(&namespace), &event).await;
     }

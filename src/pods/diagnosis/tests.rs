@@ -74,13 +74,17 @@ fn a_binding_that_is_waited_for_says_why(#[case] facts: Facts<'static>, #[case] 
 fn a_plain_secret_has_no_binding_to_ask() {
     let cause = cause(&demand(Source::Secret, &[]), &missing(Binding::Unknown)).unwrap();
     assert_eq!(cause.reason, "SecretMissing");
-    assert_eq!(cause.text, "no Secret named \"db\" in this namespace; create it, or correct bindery.dev/bind");
+    assert_eq!(
+        cause.text,
+        "no Secret named \"db\" in this namespace; create it, or correct bindery.dev/bind"
+    );
 }
 
 #[test]
 fn a_config_map_is_diagnosed_like_a_secret() {
     let demand = demand(Source::ConfigMap, &["level"]);
-    let explained = |facts: &Facts<'_>| cause(&demand, facts).map(|cause| format!("{}: {}", cause.reason, cause.text));
+    let explained =
+        |facts: &Facts<'_>| cause(&demand, facts).map(|cause| format!("{}: {}", cause.reason, cause.text));
     let expected = "ConfigMapMissing: no ConfigMap named \"db\" in this namespace; create it, or correct bindery.dev/bind";
     let facts = Facts { holder: Found::Missing, own_variables: true, binding: Binding::Unknown };
     assert_eq!(explained(&facts).as_deref(), Some(expected));

@@ -33,8 +33,8 @@ fn query(name: Option<&str>, object: &DynamicObject, bindings: &[Value], waits: 
     let bindings = bindings.iter().map(|binding| Arc::new(serde_json::from_value(binding.clone()).unwrap()));
     let mut query = Query::new(name, &pods, BindingsOf(Some(bindings.collect())));
     query.exist.extend([("db".to_owned(), false), ("db-env".to_owned(), false)]);
-    let waits =
-        waits.map(|cause| ["db", "db-env"].map(|name| ((ObjectKind::Secret, name.to_owned()), cause.to_owned())));
+    let waits = waits
+        .map(|cause| ["db", "db-env"].map(|name| ((ObjectKind::Secret, name.to_owned()), cause.to_owned())));
     let waits = waits.into_iter().flatten().collect();
     let now = "2026-11-21T12:00:00Z".parse().unwrap();
     let holders = query.holders(&pods[0], &waits, now);
@@ -157,7 +157,11 @@ fn a_waiting_pod_says_for_what() {
     let cause = Some("no ServiceBinding");
     let expected = [app("env", None, State::Waiting, cause), app("files", None, State::Waiting, cause)];
     assert_eq!(query(Some("db"), &pod, &[], cause), expected);
-    assert_eq!(all_holders(&pod, &[])[0], app("env", None, State::Stopped, None), "it waits for something else");
+    assert_eq!(
+        all_holders(&pod, &[])[0],
+        app("env", None, State::Stopped, None),
+        "it waits for something else"
+    );
 }
 
 #[test]

@@ -81,7 +81,10 @@ fn a_pod_may_be_asked_for_by_its_namespace() {
 #[test]
 fn a_pod_that_the_webhook_would_refuse_says_which_field() {
     let pod = read(&object(&json!({"metadata": {"annotations": {"bindery.dev/bind": "a,,b"}}}))).unwrap();
-    assert_eq!(pod.coverage, Coverage::Unclear { field: "metadata.annotations[bindery.dev/bind]".to_owned() });
+    assert_eq!(
+        pod.coverage,
+        Coverage::Unclear { field: "metadata.annotations[bindery.dev/bind]".to_owned() }
+    );
 }
 
 #[rstest]

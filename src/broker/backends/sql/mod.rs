@@ -3,6 +3,7 @@
 mod admin_login;
 mod configure;
 mod connection_limit;
+mod drift;
 mod error;
 mod idle;
 pub(super) mod mysql;
@@ -11,6 +12,7 @@ mod obstacle;
 mod parameters;
 mod password;
 mod plan;
+mod plan_methods;
 pub(super) mod postgresql;
 mod resource_kind;
 mod service_kind;

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_lasts_is_told_at_once_and_a_full_server_is_waited_for() {
+    async fn lasting_errors_are_reported_at_once_and_a_full_server_is_retried() {
         assert!(!Patience::default().allows(Obstacle::Lasting));
         let mut patience = Patience::default();
         assert!((0..TRIES).all(|_| patience.allows(Obstacle::Passing)));

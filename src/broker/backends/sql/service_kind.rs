@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::contract::{Variables, well_known_variables};
+
 /// The type of a service that gives each instance a database and each binding a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ServiceKind {
@@ -23,12 +25,9 @@ impl ServiceKind {
         }
     }
 
-    /// The environment variables of bindings without configured ones: pairs of a variable and the key of its value.
-    pub(crate) fn variables(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::CockroachDb => &[("COCKROACH_URL", "uri")],
-            Self::PostgreSql | Self::MySql => &[("DATABASE_URL", "uri")],
-        }
+    /// The environment variables of bindings without configured ones.
+    pub(crate) fn variables(self) -> Variables {
+        well_known_variables(self.as_str())
     }
 }
 

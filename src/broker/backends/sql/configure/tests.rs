@@ -31,7 +31,7 @@ fn backend(text: &str) -> BackendSettings {
 }
 
 #[test]
-fn a_server_is_verified_unless_told_otherwise() {
+fn a_server_is_verified_by_default() {
     let settings = ServerSettings::read(&backend("host: h, port: 1, user: u, caFile: /ca")).unwrap();
     assert_eq!((settings.sslmode, settings.database.as_str()), (SslMode::VerifyFull, "postgres"));
     assert_eq!(settings.for_clients(), ("h", 1));
@@ -40,7 +40,7 @@ fn a_server_is_verified_unless_told_otherwise() {
 }
 
 #[test]
-fn a_password_that_no_file_holds_is_taken_from_the_source() {
+fn a_password_without_a_file_is_taken_from_the_source() {
     let mut backend = backend("host: h, port: 1, user: u, sslmode: disable");
     backend.settings = backend.settings.with_secret("password", "s3cret".into());
     let settings = ServerSettings::read(&backend).unwrap();

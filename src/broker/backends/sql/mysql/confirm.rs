@@ -2,6 +2,7 @@
 //! too.
 
 use super::{
+    super::drift::{BIND_AGAIN, missing_database, missing_login},
     BindingSpec, Confirmed, Databases, InstanceSpec,
     dialect::Statement,
     error::SqlError,
@@ -27,10 +28,7 @@ impl Databases {
         let is_marked =
             |name: &str, kind: Kind| marks.iter().any(|mark| mark.name == name && mark.kind == kind);
         if !has_database(&mut session, &database).await? {
-            return Ok(Confirmed::Differs(format!(
-                "database {database} is on record, and not on the database server; restore it, or delete the service instance \
-                 and provision it again"
-            )));
+            return Ok(Confirmed::Differs(missing_database(&database, "restore it")));
         }
         if !is_marked(&database, Kind::Database) {
             return Ok(Confirmed::Differs(format!(
@@ -39,10 +37,13 @@ impl Databases {
             )));
         }
         let Some(login) = login else { return Ok(Confirmed::There) };
-        if !has_login(&mut session, &login).await? || !is_marked(&login, Kind::Login) {
+        if !has_login(&mut session, &login).await? {
+            return Ok(Confirmed::Differs(missing_login(&login)));
+        }
+        if !is_marked(&login, Kind::Login) {
             return Ok(Confirmed::Differs(format!(
-                "login {login} is on record, and this installation's account of that name is not on the database server; \
-                 delete the binding and make it anew"
+                "login {login} on the database server does not carry this installation's mark; drop that account, then \
+                 {BIND_AGAIN}"
             )));
         }
         if let Ok(plan) = self.plans.known(&instance.plan_id) {

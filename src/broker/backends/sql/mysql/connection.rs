@@ -260,7 +260,7 @@ mod tests {
     #[case("5.5.5-10.6.3-MariaDB-log", "MariaDB 10.6")]
     #[case("8.0.36", "MySQL 8.0")]
     #[case("8.4.2-2-Percona", "MySQL 8.4")]
-    fn engines_are_told_apart(#[case] version: &str, #[case] shown: &str) {
+    fn engines_are_recognized(#[case] version: &str, #[case] shown: &str) {
         let engine = Engine::parse(version).unwrap();
         assert_eq!(engine.to_string(), shown);
         assert_eq!(engine.too_old(), None);

@@ -265,12 +265,18 @@ mod tests {
     fn users_see_no_account_address_or_number() {
         let denied = "Access denied for user 'bindery'@'10.0.0.1' to database 'cf_x'";
         let message = failed(1044, denied).user_message();
-        assert!(message.starts_with("cannot create the login: ") && !message.contains("10.0.0.1"), "{message}");
+        assert!(
+            message.starts_with("cannot create the login: ") && !message.contains("10.0.0.1"),
+            "{message}"
+        );
         assert_eq!(
             failed(1064, "near 'secret'").user_message(),
             "cannot create the login: the server does not understand it"
         );
-        assert_eq!(failed(1396, "Operation failed").user_message(), "cannot create the login: Operation failed");
+        assert_eq!(
+            failed(1396, "Operation failed").user_message(),
+            "cannot create the login: Operation failed"
+        );
         let connect = SqlError::Connect(ConnectProblem::Timeout(Duration::from_secs(1)).into());
         assert_eq!(connect.user_message(), UNUSABLE);
     }

@@ -23,7 +23,6 @@ use std::sync::{
 
 use async_trait::async_trait;
 use secrecy::SecretString;
-use serde_json::Value;
 
 use self::{
     dialect::Statement,
@@ -35,8 +34,8 @@ use self::{
 };
 use super::{
     super::{
-        Backend, BindingSpec, Bound, Confirmed, InstanceSpec, Past, PlanSettings, Progress, Provider,
-        Resource, ServiceError, Unacceptable,
+        Backend, BindingSpec, Bound, Confirmed, InstanceSpec, PlanSettings, Progress, Provider, Resource,
+        ServiceError,
     },
     configure::{DatabaseServer, plans},
     error::Problem,
@@ -44,13 +43,14 @@ use super::{
     obstacle::{persist, service_error},
     parameters::{self, Plans},
     password,
+    plan_methods::plan_methods,
     resource_kind::{DATABASE, LOGIN},
     service_kind::ServiceKind,
     settings::ServerSettings,
 };
 use crate::{
     broker::config::{BackendSettings, ConfigError, ReclaimPolicy},
-    osb::{BindingId, InstanceId, Object, PlanId},
+    osb::{BindingId, InstanceId},
 };
 
 /// Parses the settings of a server and of its plans.
@@ -169,29 +169,7 @@ impl Databases {
 
 #[async_trait]
 impl Provider for Databases {
-    fn schemas(&self, plan: &PlanId) -> Option<Value> {
-        self.plans.schemas(plan)
-    }
-
-    fn variables(&self, plan: &PlanId) -> &'static [(&'static str, &'static str)] {
-        self.plans.variables(plan)
-    }
-
-    fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable> {
-        self.plans.check_instance(wanted)
-    }
-
-    fn check_update(&self, from: &InstanceSpec, to: &InstanceSpec) -> Result<(), Unacceptable> {
-        self.plans.check_update(from, to)
-    }
-
-    fn settled(&self, past: Past<'_>, wanted: &InstanceSpec) -> Object {
-        self.plans.settled(past, wanted)
-    }
-
-    fn check_binding(&self, on: &InstanceSpec, wanted: &BindingSpec) -> Result<(), Unacceptable> {
-        self.plans.check_binding(on, wanted)
-    }
+    plan_methods!();
 
     async fn provision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
         self.attempt(|| self.provision_once(instance)).await.map(Progress::Done)

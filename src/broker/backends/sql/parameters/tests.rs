@@ -168,7 +168,7 @@ fn a_binding_is_renewed_while_a_third_of_its_time_is_left() {
 #[case(json!({"validFor": "1mo"}), &["validFor", "30d"])]
 #[case(json!({"validFor": 60}), &["validFor", "string"])]
 #[case(json!({"access": "admin"}), &["access", "admin", "readonly"])]
-fn malformed_bindings_are_told_how(#[case] parameters: Value, #[case] told: &[&str]) {
+fn errors_of_malformed_bindings_name_the_field(#[case] parameters: Value, #[case] told: &[&str]) {
     let message = BindingParameters::read(&object(parameters)).unwrap_err().to_string();
     assert!(told.iter().all(|word| message.contains(word)), "{message}");
 }

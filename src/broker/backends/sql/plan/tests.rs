@@ -31,7 +31,7 @@ fn a_maximum_is_a_default_too() {
 }
 
 #[test]
-fn platforms_are_told_what_a_plan_allows() {
+fn the_catalog_shows_what_a_plan_allows() {
     let plan = json!({"extensions": ["hstore"], "access": {"allowed": ["owner"]}});
     let plan: DatabasePlan = serde_json::from_value(plan).unwrap();
     let schemas = plan.schemas();

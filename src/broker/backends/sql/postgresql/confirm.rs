@@ -4,6 +4,7 @@
 use tokio_postgres::types::Type;
 
 use super::{
+    super::drift::{BIND_AGAIN, missing_database, missing_login},
     Databases, Ownership,
     connection::Session,
     error::SqlError,
@@ -92,20 +93,17 @@ impl Databases {
         login: &str,
         database: &str,
     ) -> Result<Option<String>, SqlError> {
-        const REMEDY: &str = "delete the binding and make it anew";
         let groups: Vec<_> = Access::ALL.iter().map(|access| naming::group(database, *access)).collect();
         let groups: Vec<_> = groups.iter().map(String::as_str).collect();
         let found = roles(session, &[login]).await?;
         Ok(match ownership(&found, login, &groups, session) {
-            Ownership::Absent => {
-                Some(format!("login {login} is on record, and not on the database server; {REMEDY}"))
-            }
+            Ownership::Absent => Some(missing_login(login)),
             Ownership::Foreign => Some(format!(
                 "role {login} on the database server has no access to {database}: another one was made in the login's place, \
-                 or its membership was revoked; drop that role, then {REMEDY}"
+                 or its membership was revoked; drop that role, then {BIND_AGAIN}"
             )),
             Ownership::Ours if is_locked(session, login).await? => Some(format!(
-                "login {login} is locked on the database server (NOLOGIN); unlock it there, or {REMEDY}"
+                "login {login} is locked on the database server (NOLOGIN); unlock it there, or {BIND_AGAIN}"
             )),
             Ownership::Ours => None,
         })
@@ -116,10 +114,7 @@ impl Databases {
 fn problem(found: &Found, database: &str, owner: &str, marker: &str) -> Option<String> {
     match found {
         Found::Ours => None,
-        Found::Nothing => Some(format!(
-            "database {database} is on record, and not on the database server; restore it with its roles, or delete the service \
-             instance and provision it again"
-        )),
+        Found::Nothing => Some(missing_database(database, "restore it with its roles")),
         Found::OfOther(other) => Some(format!(
             "database {database} on the database server belongs to role {other} in place of {owner}; give it back \
              (ALTER DATABASE {database} OWNER TO {owner}), or rename or drop it and delete the service instance"

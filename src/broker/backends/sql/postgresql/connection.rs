@@ -181,7 +181,9 @@ const AT_START: [(&str, &str, u32); 10] = [
     ("transaction_timeout", "0", 17),
 ];
 
-async fn within_connect_timeout<T>(work: impl Future<Output = Result<T, ConnectError>>) -> Result<T, ConnectError> {
+async fn within_connect_timeout<T>(
+    work: impl Future<Output = Result<T, ConnectError>>,
+) -> Result<T, ConnectError> {
     timeout(CONNECT_TIMEOUT, work).await.map_err(|_| ConnectProblem::Timeout(CONNECT_TIMEOUT))?
 }
 

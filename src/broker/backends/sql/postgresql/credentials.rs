@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verifier_does_not_hold_the_password() {
+    fn a_verifier_does_not_contain_the_password() {
         let verifier = verifier(&"correct-horse".into());
         assert!(verifier.starts_with("SCRAM-SHA-256$4096:") && !verifier.contains("correct-horse"));
     }

@@ -63,7 +63,7 @@ mod tests {
     #[case("PostgreSQL 15.20 (Debian 15.20-0+deb12u1) on x86_64", "PostgreSQL 15")]
     #[case("CockroachDB CCL v25.2.13 (x86_64-pc-linux-gnu, built 2026/07/10)", "CockroachDB v25.2")]
     #[case("CockroachDB v23.2.0 (PostgreSQL 13.0.0 compatible)", "CockroachDB v23.2")]
-    fn engines_are_told_apart(#[case] version: &str, #[case] shown: &str) {
+    fn engines_are_recognized(#[case] version: &str, #[case] shown: &str) {
         assert_eq!(Engine::parse(version).unwrap().to_string(), shown);
     }
 

@@ -32,7 +32,6 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use async_trait::async_trait;
 use secrecy::SecretString;
-use serde_json::Value;
 
 use self::{
     connection::Session,
@@ -43,21 +42,22 @@ use self::{
 };
 use super::{
     super::{
-        Backend, BindingSpec, Bound, Confirmed, InstanceSpec, Past, PlanSettings, Progress, Provider,
-        Resource, ServiceError, Unacceptable,
+        Backend, BindingSpec, Bound, Confirmed, InstanceSpec, PlanSettings, Progress, Provider, Resource,
+        ServiceError, Unacceptable,
     },
     configure::{DatabaseServer, plans},
     naming,
     obstacle::{persist, service_error},
     parameters::{BindingParameters, InstanceParameters, Plans},
     plan::Access,
+    plan_methods::plan_methods,
     resource_kind::{ACCESS_ROLE, DATABASE, LOGIN, OWNER_ROLE},
     service_kind::ServiceKind,
     settings::ServerSettings,
 };
 use crate::{
     broker::config::{BackendSettings, ConfigError, ReclaimPolicy},
-    osb::{BindingId, InstanceId, Object, PlanId},
+    osb::{BindingId, InstanceId},
 };
 
 /// Parses the settings of a server and of its plans.
@@ -160,29 +160,7 @@ impl Databases {
 
 #[async_trait]
 impl Provider for Databases {
-    fn schemas(&self, plan: &PlanId) -> Option<Value> {
-        self.plans.schemas(plan)
-    }
-
-    fn variables(&self, plan: &PlanId) -> &'static [(&'static str, &'static str)] {
-        self.plans.variables(plan)
-    }
-
-    fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable> {
-        self.plans.check_instance(wanted)
-    }
-
-    fn check_update(&self, from: &InstanceSpec, to: &InstanceSpec) -> Result<(), Unacceptable> {
-        self.plans.check_update(from, to)
-    }
-
-    fn settled(&self, past: Past<'_>, wanted: &InstanceSpec) -> Object {
-        self.plans.settled(past, wanted)
-    }
-
-    fn check_binding(&self, on: &InstanceSpec, wanted: &BindingSpec) -> Result<(), Unacceptable> {
-        self.plans.check_binding(on, wanted)
-    }
+    plan_methods!();
 
     async fn provision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
         let asked = self.understood(InstanceParameters::read(&instance.parameters))?;

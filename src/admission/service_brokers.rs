@@ -23,7 +23,7 @@ use super::{
 use crate::{
     apis::{
         bindery::external_resource::ExternalResourceBroker,
-        servicecatalog::{ClusterServiceBrokerSpec, UsesSecrets, broker::SecretReference},
+        servicecatalog::{ClusterServiceBrokerSpec, UsesSecrets, broker::SecretReference, scope::BrokerKey},
     },
     contract::approval::APPROVAL,
     install::secret_approvals::Approvals,
@@ -66,11 +66,9 @@ impl Broker {
     }
 
     fn read(&self) -> ExternalResourceBroker {
-        ExternalResourceBroker::of(
-            self.metadata.name.as_deref().unwrap_or_default(),
-            &self.spec,
-            self.approval(),
-        )
+        let key = BrokerKey { namespace: None, name: self.metadata.name.clone().unwrap_or_default() };
+        let ClusterServiceBrokerSpec { common, auth_info } = &self.spec;
+        ExternalResourceBroker::new(key, common, auth_info.clone(), self.approval())
     }
 }
 
@@ -175,7 +173,7 @@ fn refused(secret: &SecretReference, author: &UserInfo) -> Verdict {
     info!(author, namespace, secret = name, "refused a reference to a Secret that its author may not get");
     let message = format!(
         "spec.authInfo names Secret {namespace}/{name}, which user {author:?} may not get; bindery would send its content \
-         to spec.url. Ask for the right to get that Secret, name another, or have somebody with the right write the object"
+         to spec.common.url. Ask for the right to get that Secret, name another, or have somebody with the right write the object"
     );
     Verdict::Refused(DenialStatus::Forbidden, message)
 }

@@ -8,13 +8,15 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client};
 
 use super::client::{BrokerClient, ClientError, Credentials, Endpoint, Queue};
 use crate::apis::{
     bindery::external_resource::ExternalResourceBroker,
     servicecatalog::{
-        AuthInfo, ClusterServiceBroker, ExternalResource, UsesSecrets, broker::SecretReference,
+        AuthInfo, ExternalResource, UsesSecrets,
+        broker::SecretReference,
+        scope::{BrokerKey, BrokerObject},
     },
 };
 use crate::{contract::approval, install::secret_approvals::Approvals, k8s::explain};
@@ -47,10 +49,10 @@ impl BrokerError {
 pub(super) struct Connections {
     cluster: Client,
     approvals: Approvals,
-    made: Mutex<HashMap<String, Made>>,
+    made: Mutex<HashMap<BrokerKey, Made>>,
     /// One queue for each broker, shared by its clients. Queues are never removed, because the number of brokers is
     /// small.
-    queues: Mutex<HashMap<String, Arc<Queue>>>,
+    queues: Mutex<HashMap<BrokerKey, Arc<Queue>>>,
 }
 
 struct Made {
@@ -65,9 +67,9 @@ impl Connections {
     }
 
     /// Returns the client of a registered broker.
-    pub(super) async fn of(&self, broker: &ClusterServiceBroker) -> Result<Arc<BrokerClient>, BrokerError> {
+    pub(super) async fn of(&self, broker: &dyn BrokerObject) -> Result<Arc<BrokerClient>, BrokerError> {
         let with_credentials =
-            ExternalResourceBroker { url: broker.spec.url.clone(), ..broker_reference(broker) };
+            ExternalResourceBroker { url: broker.common().url.clone(), ..ExternalResourceBroker::of(broker) };
         self.connect(with_credentials).await
     }
 
@@ -76,7 +78,7 @@ impl Connections {
     pub(super) async fn of_external_resource(
         &self,
         external_resource: &ExternalResource,
-        registered: Option<&ClusterServiceBroker>,
+        registered: Option<&dyn BrokerObject>,
     ) -> Result<Arc<BrokerClient>, BrokerError> {
         match registered {
             Some(broker) => self.of(broker).await,
@@ -85,8 +87,8 @@ impl Connections {
     }
 
     /// Whether the Secret with a broker's credentials may be read; true if there is none.
-    pub(super) async fn is_approved(&self, broker: &ClusterServiceBroker) -> bool {
-        self.approved(&broker_reference(broker)).await.is_ok()
+    pub(super) async fn is_approved(&self, broker: &dyn BrokerObject) -> bool {
+        self.approved(&ExternalResourceBroker::of(broker)).await.is_ok()
     }
 
     /// bindery may read every Secret, so it reads only Secrets that the author of the ClusterServiceBroker may read
@@ -104,12 +106,12 @@ impl Connections {
     }
 
     /// Makes the next use read the credentials again, because the broker refused them.
-    pub(super) fn forget(&self, name: &str) {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    pub(super) fn forget(&self, broker: &BrokerKey) {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(broker);
     }
 
     async fn connect(&self, from: ExternalResourceBroker) -> Result<Arc<BrokerClient>, BrokerError> {
-        if let Some(made) = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(&from.name)
+        if let Some(made) = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(&from.key())
             && made.from == from
             && made.at.elapsed() < KEPT
         {
@@ -128,15 +130,15 @@ impl Connections {
             ca_bundle: from.ca_bundle.clone(),
             credentials,
         })?;
-        let client = Arc::new(client.in_queue(self.queue(&from.name)));
+        let client = Arc::new(client.in_queue(self.queue(&from.key())));
         let made = Made { client: client.clone(), at: Instant::now(), from };
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(made.from.name.clone(), made);
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(made.from.key(), made);
         Ok(client)
     }
 
-    fn queue(&self, broker: &str) -> Arc<Queue> {
+    fn queue(&self, broker: &BrokerKey) -> Arc<Queue> {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        queues.entry(broker.to_owned()).or_default().clone()
+        queues.entry(broker.clone()).or_default().clone()
     }
 
     async fn credentials(&self, auth: &AuthInfo) -> Result<Credentials, BrokerError> {
@@ -179,21 +181,16 @@ impl Connections {
     }
 }
 
-/// The settings of a broker that an ExternalResource stores.
-pub(super) fn broker_reference(broker: &ClusterServiceBroker) -> ExternalResourceBroker {
-    let approval = broker.annotations().get(approval::APPROVAL).map(String::as_str);
-    ExternalResourceBroker::of(&broker.name_any(), &broker.spec, approval)
-}
-
 fn not_approved(broker: &ExternalResourceBroker) -> String {
     let named: Vec<_> =
         broker.secrets().iter().map(|secret| format!("{}/{}", secret.namespace, secret.name)).collect();
-    let (named, name) = (named.join(", "), &broker.name);
+    let (named, name, kind) = (named.join(", "), &broker.name, broker.key().kind());
+    let within = broker.namespace.as_ref().map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
     format!(
-        "Secret {named} is not used: bindery's webhook has not checked that an author of ClusterServiceBroker \
-        {name} may get it. When the webhook is registered and running, request the check as a user who may get \
-        the Secret: kubectl annotate clusterservicebroker {name} {}={} --overwrite; if the ClusterServiceBroker \
-        is gone, create it again",
+        "Secret {named} is not used: bindery's webhook has not checked that an author of {kind} {name} may get it. \
+        When the webhook is registered and running, request the check as a user who may get the Secret: kubectl \
+        annotate {} {name}{within} {}={} --overwrite; if the {kind} is gone, create it again",
+        kind.to_lowercase(),
         approval::APPROVAL,
         approval::CHECK,
     )

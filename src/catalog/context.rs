@@ -15,6 +15,7 @@ use super::{
 use crate::apis::servicecatalog::{
     ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ExternalResource, ServiceBinding,
     ServiceInstance,
+    scope::{BrokerKey, BrokerObject},
 };
 use crate::{
     install::secret_approvals::Approvals,
@@ -48,8 +49,9 @@ impl Stores {
         );
     }
 
-    pub(super) fn broker(&self, name: &str) -> Option<Arc<ClusterServiceBroker>> {
-        self.brokers.get(&ObjectRef::new(name))
+    pub(super) fn broker(&self, key: &BrokerKey) -> Option<Arc<dyn BrokerObject>> {
+        let broker = self.brokers.get(&ObjectRef::new(&key.name))?;
+        Some(broker)
     }
 
     pub(super) fn class(&self, name: &str) -> Option<Arc<ClusterServiceClass>> {

@@ -11,7 +11,7 @@ use kube::{
 use super::{context::Context, ledger::external_resource_name};
 use crate::apis::servicecatalog::{
     ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ConditionType, ExternalResource,
-    ExternalResourceKind, ExternalResourceSpec, ServiceBinding, ServiceInstance,
+    ExternalResourceKind, ExternalResourceSpec, ServiceBinding, ServiceInstance, scope::BrokerObject as _,
 };
 use crate::{
     contract::external_resource::ADOPT,
@@ -40,7 +40,7 @@ impl Queues {
                     enqueue(&self.brokers, ObjectRef::from_obj(object.as_ref()));
                 }
                 // The broker's credentials or its availability may have changed.
-                context.connections.forget(&object.name_any());
+                context.connections.forget(&object.key());
                 self.waiting_objects(context);
                 self.releasing_external_resources(context, &object.name_any());
             }
@@ -52,7 +52,7 @@ impl Queues {
         let Change::Applied { object, beyond_status } = change else { return };
         self.waiting_objects(context);
         if *beyond_status {
-            self.bindings_of(context, |of| of.service_id == object.spec.external_id);
+            self.bindings_of(context, |of| of.service_id == object.spec.common.external_id);
         }
     }
 
@@ -60,7 +60,7 @@ impl Queues {
         let Change::Applied { object, beyond_status } = change else { return };
         self.waiting_objects(context);
         if *beyond_status {
-            self.bindings_of(context, |of| of.plan_id == object.spec.external_id);
+            self.bindings_of(context, |of| of.plan_id == object.spec.common.external_id);
         }
     }
 

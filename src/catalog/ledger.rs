@@ -10,7 +10,9 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::names;
-use crate::apis::servicecatalog::{ExternalResource, ExternalResourceKind, ExternalResourceSpec};
+use crate::apis::servicecatalog::{
+    ExternalResource, ExternalResourceKind, ExternalResourceSpec, scope::BrokerKey,
+};
 use crate::{
     contract::{FIELD_MANAGER, external_resource::ADOPT},
     k8s::delete_by_uid,
@@ -79,10 +81,10 @@ impl ExternalResourceSpec {
 
     /// Whether `other` describes the same request to the broker. A broker that is registered under another name now
     /// counts as the same if it offers the same service and plan; otherwise deletions would not find it.
-    fn is_same_request_as(&self, other: &Self, registered: impl Fn(&str) -> bool) -> bool {
+    fn is_same_request_as(&self, other: &Self, registered: impl Fn(&BrokerKey) -> bool) -> bool {
         self.service_id == other.service_id
             && self.plan_id == other.plan_id
-            && (self.broker.name == other.broker.name || !registered(&other.broker.name))
+            && (self.broker.key() == other.broker.key() || !registered(&other.broker.key()))
     }
 }
 
@@ -114,7 +116,7 @@ impl Ledger {
     pub(super) async fn record(
         &self,
         spec: ExternalResourceSpec,
-        registered: impl Fn(&str) -> bool,
+        registered: impl Fn(&BrokerKey) -> bool,
     ) -> kube::Result<Recorded> {
         let name = external_resource_name(spec.kind, spec.id());
         let external_resource = ExternalResource::new(&name, spec);
@@ -248,7 +250,8 @@ mod tests {
 
     #[test]
     fn an_external_resource_stays_with_the_broker_that_was_asked() {
-        let (external_resource, known, gone) = (external_resource(), |_: &str| true, |_: &str| false);
+        let (external_resource, known, gone) =
+            (external_resource(), |_: &BrokerKey| true, |_: &BrokerKey| false);
         let at = |name: &str| ExternalResourceBroker {
             name: name.to_owned(),
             ..ExternalResourceBroker::default()

@@ -175,7 +175,7 @@ impl Place {
     /// Registers the broker with an approved Secret; `spec` overrides the defaults.
     pub(crate) async fn register(&self, spec: Value) {
         let mut broker = self.unapproved(&spec);
-        let checked = ExternalResourceBroker::of(&self.broker.name(), &broker.spec, None).checked();
+        let checked = ExternalResourceBroker::of(&broker).checked();
         let approval = approvals(&self.client).issue(&checked).await.unwrap();
         broker.annotations_mut().insert(APPROVAL.to_owned(), approval);
         self.brokers().create(&PostParams::default(), &broker).await.unwrap();

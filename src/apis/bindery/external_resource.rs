@@ -9,8 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::super::servicecatalog::{
-    AuthInfo, BrokerUrl, ClusterServiceBrokerSpec, UsesSecrets, broker::SecretReference,
+    AuthInfo, BrokerUrl, CommonServiceBrokerSpec, UsesSecrets,
+    broker::SecretReference,
+    scope::{BrokerKey, BrokerObject},
 };
+use crate::contract::approval;
 
 /// What the broker was asked to hold, at which broker, for which object.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,7 +73,10 @@ pub struct ExternalResourceSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalResourceBroker {
-    /// The name of the ClusterServiceBroker.
+    /// The namespace of a ServiceBroker; absent for a ClusterServiceBroker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The name of the ClusterServiceBroker or ServiceBroker.
     pub name: String,
     /// The broker's address, without user name and password.
     pub url: BrokerUrl,
@@ -92,15 +98,34 @@ pub struct ExternalResourceBroker {
 impl ExternalResourceBroker {
     /// Copies the broker's settings, except credentials in its URL.
     #[must_use]
-    pub fn of(name: &str, spec: &ClusterServiceBrokerSpec, approval: Option<&str>) -> Self {
+    pub fn of(broker: &dyn BrokerObject) -> Self {
+        let approval = broker.annotation(approval::APPROVAL);
+        Self::new(broker.key(), broker.common(), broker.auth_info(), approval)
+    }
+
+    /// The parts of a broker object that decide where requests and credentials go.
+    #[must_use]
+    pub fn new(
+        key: BrokerKey,
+        common: &CommonServiceBrokerSpec,
+        auth_info: Option<AuthInfo>,
+        approval: Option<&str>,
+    ) -> Self {
         Self {
-            name: name.to_owned(),
-            url: spec.url.shown().as_str().into(),
-            insecure_skip_tls_verify: spec.insecure_skip_tls_verify,
-            ca_bundle: spec.ca_bundle.clone(),
-            auth_info: spec.auth_info.clone(),
+            namespace: key.namespace,
+            name: key.name,
+            url: common.url.shown().as_str().into(),
+            insecure_skip_tls_verify: common.insecure_skip_tls_verify,
+            ca_bundle: common.ca_bundle.clone(),
+            auth_info,
             approval: approval.map(str::to_owned),
         }
+    }
+
+    /// The broker object.
+    #[must_use]
+    pub fn key(&self) -> BrokerKey {
+        BrokerKey { namespace: self.namespace.clone(), name: self.name.clone() }
     }
 }
 
@@ -113,16 +138,13 @@ impl UsesSecrets for ExternalResourceBroker {
     }
 
     fn checked(&self) -> String {
-        let url = self.url.shown();
-        json!([
-            "ClusterServiceBroker",
-            self.name,
-            url,
-            self.insecure_skip_tls_verify,
-            self.ca_bundle,
-            self.auth_info
-        ])
-        .to_string()
+        let (kind, url) = (self.key().kind(), self.url.shown());
+        let checked =
+            json!([kind, self.name, url, self.insecure_skip_tls_verify, self.ca_bundle, self.auth_info]);
+        match &self.namespace {
+            Some(namespace) => json!([checked, namespace]).to_string(),
+            None => checked.to_string(),
+        }
     }
 }
 

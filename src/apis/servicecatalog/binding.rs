@@ -7,7 +7,14 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LocalReference, condition::Conditions, instance::ReleaseStatus};
+use super::{
+    LocalReference,
+    condition::Conditions,
+    instance::ReleaseStatus,
+    names::{absent_if_empty, default_if_null},
+    parameters::{ParametersFromSource, UserInfo},
+    secret_transform::SecretTransform,
+};
 use crate::osb::Object;
 
 /// Which instance to bind, and where to write the credentials.
@@ -23,6 +30,9 @@ use crate::osb::Object;
     category = "all",
     category = "svcat",
     label("svcat", "true"),
+    selectable = ".spec.externalID",
+    selectable = ".spec.instanceRef.name",
+    selectable = ".spec.secretName",
     annotation("api-approved.kubernetes.io", "unapproved, API of the retired service-catalog"),
     validation = Rule::new("self.metadata.name.size() <= 249").message(
         "the name of a ServiceBinding may have at most 249 characters, because the name of its second Secret \
@@ -34,33 +44,40 @@ use crate::osb::Object;
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!has(oldSelf.secretName) || (has(self.secretName) && self.secretName == oldSelf.secretName)")
-        .message("a binding's spec cannot change: secretName is set; delete the binding and create another"),
-    validation = Rule::new("!has(oldSelf.externalID) || (has(self.externalID) && self.externalID == oldSelf.externalID)")
-        .message("a binding's spec cannot change: externalID is set; delete the binding and create another"),
-    validation = Rule::new("has(self.parameters) == has(oldSelf.parameters) && (!has(self.parameters) || self.parameters == oldSelf.parameters)")
-        .message("a binding's spec cannot change: the broker was given its parameters; delete the binding and create another")
-)]
 pub struct ServiceBindingSpec {
     /// The instance, in the same namespace.
-    #[x_kube(validation = Rule::new("self == oldSelf")
-        .message("a binding's spec cannot change: instanceRef is set; delete the binding and create another"))]
     pub instance_ref: LocalReference,
     /// The parameters of the binding, according to the plan's schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::any_object")]
     pub parameters: Option<Object>,
+    /// Parameters from Secrets of the namespace. No parameter may have two sources. The author of the spec must be
+    /// allowed to get the Secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "default_if_null")]
+    #[schemars(length(max = 32))]
+    pub parameters_from: Vec<ParametersFromSource>,
     /// The Secret with the credentials. Default: the binding's name. Pods always use the Secret named after the
     /// binding.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "super::object_name")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "absent_if_empty")]
+    #[schemars(schema_with = "super::names::optional_object_name")]
     pub secret_name: Option<String>,
+    /// Changes of the credentials before the Secret is written, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "default_if_null")]
+    #[schemars(length(max = 64))]
+    pub secret_transforms: Vec<SecretTransform>,
     /// The binding's id at the broker. Default: a random UUID.
-    #[serde(default, rename = "externalID", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255))]
+    #[serde(
+        default,
+        rename = "externalID",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "absent_if_empty"
+    )]
+    #[schemars(length(max = 255))]
     #[x_kube(validation = Rule::new("self != '.' && self != '..'").message("externalID cannot be . or .. because it becomes part of a path"))]
     pub external_id: Option<String>,
+    /// The user who created the binding; written by the webhook, and sent to the broker as the originating identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_info: Option<UserInfo>,
 }
 
 /// The state of the binding.
@@ -69,8 +86,11 @@ pub struct ServiceBindingSpec {
 pub struct ServiceBindingStatus {
     /// `Ready`, `Failed`.
     pub conditions: Conditions,
-    /// Always false: bindery waits for the broker's answer to a bind.
+    /// Whether an asynchronous operation of the broker is in progress.
     pub async_op_in_progress: bool,
+    /// The broker's name of the operation in progress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_operation: Option<String>,
     /// The operation in progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current_operation: Option<BindingOperation>,
@@ -79,7 +99,13 @@ pub struct ServiceBindingStatus {
     /// When the operation was first tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation_start_time: Option<Time>,
-    /// Always false: bindery repeats a bind under the same id instead.
+    /// What the operation in progress asks of the broker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_progress_properties: Option<BindingProperties>,
+    /// What the broker was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_properties: Option<BindingProperties>,
+    /// Whether bindery is deleting the remains of a failed bind.
     pub orphan_mitigation_in_progress: bool,
     /// The progress of the deletion at the broker.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,6 +133,22 @@ pub enum BindingOperation {
     Bind,
     /// Deleting.
     Unbind,
+}
+
+/// What the broker is asked for, or was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BindingProperties {
+    /// The parameters; those from Secrets are `<redacted>`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::any_object")]
+    pub parameters: Option<Object>,
+    /// SHA-256 of the parameters, under the name of the old API.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "absent_if_empty")]
+    pub parameter_checksum: Option<String>,
+    /// The user whose binding it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_info: Option<UserInfo>,
 }
 
 /// One set of credentials of a binding.

@@ -1,4 +1,4 @@
-//! `ClusterServiceBroker`: an Open Service Broker that the whole cluster may use.
+//! `ClusterServiceBroker` and `ServiceBroker`: an Open Service Broker that the whole cluster or one namespace may use.
 
 #![expect(unreachable_pub, reason = "KubeSchema repeats the structs inside a function")]
 
@@ -9,15 +9,71 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::condition::Conditions;
+use super::{LocalReference, condition::Conditions, names::absent_if_empty};
 
-/// How to reach the broker.
+/// How to reach a broker and how to read its catalog: what both kinds share.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommonServiceBrokerSpec {
+    /// The address of the broker, http or https. May contain a user name and password, but a Secret in `authInfo` is
+    /// better.
+    #[x_kube(validation = Rule::new("self.startsWith('http://') || self.startsWith('https://')")
+        .message("the broker's url must begin with http:// or https://"))]
+    #[schemars(length(max = 2048))]
+    pub url: BrokerUrl,
+    /// Accept any certificate. Anyone who can intercept the traffic can then read the credentials of every service.
+    #[serde(default, rename = "insecureSkipTLSVerify", skip_serializing_if = "is_false")]
+    pub insecure_skip_tls_verify: bool,
+    /// The certificate authorities to trust for this broker, PEM in base64. Default: those of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::bytes")]
+    pub ca_bundle: Option<ByteString>,
+    /// Whether bindery reads the catalog again at intervals. Default: `Duration`.
+    #[serde(default)]
+    pub relist_behavior: RelistBehavior,
+    /// The interval between reads of the catalog, such as `1h30m`. Default: `15m`; minimum: 10 seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "absent_if_empty")]
+    #[schemars(schema_with = "super::names::optional_duration")]
+    pub relist_duration: Option<String>,
+    /// Increase the number to make bindery read the catalog at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relist_requests: Option<i64>,
+    /// Which classes and plans of the catalog become objects. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog_restrictions: Option<CatalogRestrictions>,
+}
+
+/// Rules that a class or plan must satisfy to become an object, such as `spec.externalName in (small, large)`. All
+/// rules must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CatalogRestrictions {
+    /// Rules for classes, over `name`, `spec.externalName` and `spec.externalID`.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "super::names::default_if_null"
+    )]
+    #[schemars(length(max = 100), inner(length(max = 4096)))]
+    pub service_class: Vec<String>,
+    /// Rules for plans, over `name`, `spec.externalName`, `spec.externalID`, `spec.free` and the class:
+    /// `spec.clusterServiceClass.name`, or `spec.serviceClass.name` for a ServiceBroker.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "super::names::default_if_null"
+    )]
+    #[schemars(length(max = 100), inner(length(max = 4096)))]
+    pub service_plan: Vec<String>,
+}
+
+/// A broker that the whole cluster may use.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "servicecatalog.k8s.io",
     version = "v1beta1",
     kind = "ClusterServiceBroker",
-    status = "ClusterServiceBrokerStatus",
+    status = "ServiceBrokerStatus",
     derive = "PartialEq",
     doc = "An Open Service Broker that the whole cluster may use",
     category = "all",
@@ -32,32 +88,42 @@ use super::condition::Conditions;
 #[x_kube(validation = Rule::new("!(has(self.caBundle) && has(self.insecureSkipTLSVerify) && self.insecureSkipTLSVerify)")
     .message("caBundle and insecureSkipTLSVerify: true exclude each other; remove insecureSkipTLSVerify"))]
 pub struct ClusterServiceBrokerSpec {
-    /// The address of the broker, http or https. May contain a user name and password, but a Secret in `authInfo` is
-    /// better.
-    #[x_kube(validation = Rule::new("self.startsWith('http://') || self.startsWith('https://')")
-        .message("the broker's url must begin with http:// or https://"))]
-    #[schemars(length(max = 2048))]
-    pub url: BrokerUrl,
-    /// Accept any certificate. Anyone who can intercept the traffic can then read the credentials of every service.
-    #[serde(default, rename = "insecureSkipTLSVerify", skip_serializing_if = "is_false")]
-    pub insecure_skip_tls_verify: bool,
-    /// The certificate authorities to trust for this broker, PEM in base64. Default: those of the system.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "super::bytes")]
-    pub ca_bundle: Option<ByteString>,
+    /// What both kinds of brokers share.
+    #[serde(flatten)]
+    pub common: CommonServiceBrokerSpec,
     /// The credentials for the broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_info: Option<AuthInfo>,
-    /// Whether bindery reads the catalog again at intervals.
-    #[serde(default)]
-    pub relist_behavior: RelistBehavior,
-    /// The interval between reads of the catalog, such as `1h30m`. Default: `15m`; minimum: 10 seconds.
+}
+
+/// A broker that only its namespace may use.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "servicecatalog.k8s.io",
+    version = "v1beta1",
+    kind = "ServiceBroker",
+    namespaced,
+    status = "ServiceBrokerStatus",
+    derive = "PartialEq",
+    doc = "An Open Service Broker that only its namespace may use",
+    category = "all",
+    category = "svcat",
+    label("svcat", "true"),
+    annotation("api-approved.kubernetes.io", "unapproved, API of the retired service-catalog"),
+    printcolumn = r#"{"name": "URL", "type": "string", "jsonPath": ".status.url"}"#,
+    printcolumn = r#"{"name": "Status", "type": "string", "jsonPath": ".status.lastConditionState"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.caBundle) && has(self.insecureSkipTLSVerify) && self.insecureSkipTLSVerify)")
+    .message("caBundle and insecureSkipTLSVerify: true exclude each other; remove insecureSkipTLSVerify"))]
+pub struct ServiceBrokerSpec {
+    /// What both kinds of brokers share.
+    #[serde(flatten)]
+    pub common: CommonServiceBrokerSpec,
+    /// The credentials for the broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
-    pub relist_duration: Option<String>,
-    /// Increase the number to make bindery read the catalog at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub relist_requests: Option<i64>,
+    pub auth_info: Option<LocalAuthInfo>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
@@ -123,6 +189,40 @@ pub struct AuthSecret {
     pub secret_ref: SecretReference,
 }
 
+/// The credentials with which bindery authenticates to a ServiceBroker: one of two kinds.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("has(self.basic) != has(self.bearer)").message("authInfo holds either basic or bearer"))]
+pub struct LocalAuthInfo {
+    /// A Secret with the keys `username` and `password`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic: Option<LocalAuthSecret>,
+    /// A Secret with the key `token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<LocalAuthSecret>,
+}
+
+impl LocalAuthInfo {
+    /// The same references with the namespace of the ServiceBroker.
+    #[must_use]
+    pub fn within(&self, namespace: &str) -> AuthInfo {
+        let within = |secret: &LocalAuthSecret| AuthSecret {
+            secret_ref: SecretReference {
+                namespace: namespace.to_owned(),
+                name: secret.secret_ref.name.clone(),
+            },
+        };
+        AuthInfo { basic: self.basic.as_ref().map(within), bearer: self.bearer.as_ref().map(within) }
+    }
+}
+
+/// The reference to credentials for a ServiceBroker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalAuthSecret {
+    /// The Secret, in the namespace of the ServiceBroker.
+    pub secret_ref: LocalReference,
+}
+
 /// A Secret in any namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SecretReference {
@@ -137,8 +237,9 @@ pub struct SecretReference {
 /// When the catalog is read again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RelistBehavior {
-    /// Every `relistDuration`.
+    /// Every `relistDuration`. An empty string means the same.
     #[default]
+    #[serde(alias = "")]
     Duration,
     /// Only when the spec changes, for example `relistRequests`.
     Manual,
@@ -147,8 +248,8 @@ pub enum RelistBehavior {
 /// The state of the catalog.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub struct ClusterServiceBrokerStatus {
-    /// `Ready`.
+pub struct ServiceBrokerStatus {
+    /// `Ready`, `Failed`.
     pub conditions: Conditions,
     /// `spec.url` without user name and password, which `kubectl get` must not show.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,7 +275,8 @@ mod tests {
         let url = BrokerUrl::from("http://user:hunter2@broker.default:8080/x");
         assert_eq!(url.shown(), "http://broker.default:8080/x");
         assert_eq!(BrokerUrl::from("http://broker.default").shown(), "http://broker.default");
-        let spec = ClusterServiceBrokerSpec { url, ..ClusterServiceBrokerSpec::default() };
+        let common = CommonServiceBrokerSpec { url, ..CommonServiceBrokerSpec::default() };
+        let spec = ClusterServiceBrokerSpec { common, auth_info: None };
         assert!(!format!("{spec:?}").contains("hunter2"));
         assert!(!format!("{:?}", BrokerUrl::from("ht tp://u:hunter2@h")).contains("hunter2"));
     }

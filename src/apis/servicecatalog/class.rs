@@ -1,33 +1,15 @@
-//! `ClusterServiceClass` and `ClusterServicePlan`: a broker's catalog as objects. bindery writes them, users read them.
+//! Classes, `ClusterServiceClass` and `ServiceClass`: the services of a broker's catalog as objects. bindery writes them, users read them.
 
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::LocalReference;
 use crate::osb::Object;
 
-/// A service that a broker offers.
-#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[kube(
-    group = "servicecatalog.k8s.io",
-    version = "v1beta1",
-    kind = "ClusterServiceClass",
-    plural = "clusterserviceclasses",
-    status = "CatalogStatus",
-    derive = "PartialEq",
-    doc = "A service that a broker offers; written by bindery",
-    category = "all",
-    category = "svcat",
-    label("svcat", "true"),
-    annotation("api-approved.kubernetes.io", "unapproved, API of the retired service-catalog"),
-    printcolumn = r#"{"name": "External-Name", "type": "string", "jsonPath": ".spec.externalName"}"#,
-    printcolumn = r#"{"name": "Broker", "type": "string", "jsonPath": ".spec.clusterServiceBrokerName"}"#,
-    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
-)]
+/// A service that a broker offers: what both kinds of classes share.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct ClusterServiceClassSpec {
+pub struct CommonServiceClassSpec {
     /// The service's name in the catalog.
     pub external_name: String,
     /// The service's id in the catalog.
@@ -48,67 +30,84 @@ pub struct ClusterServiceClassSpec {
     #[schemars(schema_with = "super::any_object")]
     pub external_metadata: Option<Object>,
     /// Words to find the service by.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "super::names::default_if_null"
+    )]
     pub tags: Vec<String>,
     /// Permissions that the service needs from the platform.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "super::names::default_if_null"
+    )]
     pub requires: Vec<String>,
-    /// The broker that offers the service.
-    pub cluster_service_broker_name: String,
+    /// Parameters for every new instance, below those of the plan and of the instance. Users may set them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::any_object")]
+    pub default_provision_parameters: Option<Object>,
 }
 
-/// A plan of a service.
+/// A service that a cluster's broker offers.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "servicecatalog.k8s.io",
     version = "v1beta1",
-    kind = "ClusterServicePlan",
+    kind = "ClusterServiceClass",
+    plural = "clusterserviceclasses",
     status = "CatalogStatus",
     derive = "PartialEq",
-    doc = "A plan of a service; written by bindery",
+    doc = "A service that a broker offers; written by bindery",
     category = "all",
     category = "svcat",
     label("svcat", "true"),
     annotation("api-approved.kubernetes.io", "unapproved, API of the retired service-catalog"),
+    selectable = ".spec.externalName",
+    selectable = ".spec.externalID",
+    selectable = ".spec.clusterServiceBrokerName",
     printcolumn = r#"{"name": "External-Name", "type": "string", "jsonPath": ".spec.externalName"}"#,
     printcolumn = r#"{"name": "Broker", "type": "string", "jsonPath": ".spec.clusterServiceBrokerName"}"#,
-    printcolumn = r#"{"name": "Class", "type": "string", "jsonPath": ".spec.clusterServiceClassRef.name"}"#,
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
-pub struct ClusterServicePlanSpec {
-    /// The plan's name in the catalog.
-    pub external_name: String,
-    /// The plan's id in the catalog.
-    #[serde(rename = "externalID")]
-    pub external_id: String,
-    /// The description for users.
-    pub description: String,
-    /// Overrides the class's `bindable`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bindable: Option<bool>,
-    /// Whether instances cost nothing.
-    pub free: bool,
-    /// The plan's `metadata`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "super::any_object")]
-    pub external_metadata: Option<Object>,
-    /// The JSON Schema of the parameters of an instance.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "super::any_object")]
-    pub instance_create_parameter_schema: Option<Value>,
-    /// The JSON Schema of the parameters of an instance's update.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "super::any_object")]
-    pub instance_update_parameter_schema: Option<Value>,
-    /// The JSON Schema of the parameters of a binding.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "super::any_object")]
-    pub service_binding_create_parameter_schema: Option<Value>,
-    /// The broker that offers the plan.
+pub struct ClusterServiceClassSpec {
+    /// What both kinds of classes share.
+    #[serde(flatten)]
+    pub common: CommonServiceClassSpec,
+    /// The ClusterServiceBroker that offers the service.
     pub cluster_service_broker_name: String,
-    /// The class of the plan.
-    pub cluster_service_class_ref: LocalReference,
+}
+
+/// A service that a namespace's broker offers.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "servicecatalog.k8s.io",
+    version = "v1beta1",
+    kind = "ServiceClass",
+    plural = "serviceclasses",
+    namespaced,
+    status = "CatalogStatus",
+    derive = "PartialEq",
+    doc = "A service that a broker of the namespace offers; written by bindery",
+    category = "all",
+    category = "svcat",
+    label("svcat", "true"),
+    annotation("api-approved.kubernetes.io", "unapproved, API of the retired service-catalog"),
+    selectable = ".spec.externalName",
+    selectable = ".spec.externalID",
+    selectable = ".spec.serviceBrokerName",
+    printcolumn = r#"{"name": "External-Name", "type": "string", "jsonPath": ".spec.externalName"}"#,
+    printcolumn = r#"{"name": "Broker", "type": "string", "jsonPath": ".spec.serviceBrokerName"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceClassSpec {
+    /// What both kinds of classes share.
+    #[serde(flatten)]
+    pub common: CommonServiceClassSpec,
+    /// The ServiceBroker that offers the service.
+    pub service_broker_name: String,
 }
 
 /// Whether the broker still offers a class or plan.
@@ -117,20 +116,4 @@ pub struct ClusterServicePlanSpec {
 pub struct CatalogStatus {
     /// The broker's catalog no longer lists the entry. Existing instances continue; new instances are refused.
     pub removed_from_broker_catalog: bool,
-}
-
-impl ClusterServiceClass {
-    /// Whether the broker has stopped offering it.
-    #[must_use]
-    pub fn is_removed(&self) -> bool {
-        self.status.as_ref().is_some_and(|status| status.removed_from_broker_catalog)
-    }
-}
-
-impl ClusterServicePlan {
-    /// Whether the broker has stopped offering it.
-    #[must_use]
-    pub fn is_removed(&self) -> bool {
-        self.status.as_ref().is_some_and(|status| status.removed_from_broker_catalog)
-    }
 }

@@ -14,6 +14,8 @@ pub enum ConditionType {
     Ready,
     /// The object failed permanently: bindery does not retry before the spec changes.
     Failed,
+    /// bindery deletes at the broker what a failed operation may have left.
+    OrphanMitigation,
 }
 
 /// `True` or `False`; bindery never writes `Unknown`.

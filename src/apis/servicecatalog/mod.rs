@@ -1,15 +1,20 @@
 //! The types and custom resource definitions of `servicecatalog.k8s.io/v1beta1` (kubernetes-retired/service-catalog
 //! `pkg/apis/servicecatalog/v1beta1/types.go`). Pure.
 //!
-//! Schemas omit fields of the old API that bindery does not use, so the API server warns about them instead of
-//! storing a setting without effect.
+//! Go clients serialise the zero value of every field, so an empty string means an absent value in every optional
+//! string.
 
 pub mod binding;
 pub mod broker;
 pub mod class;
 pub mod condition;
 pub mod instance;
+pub(crate) mod names;
+pub mod parameters;
+pub mod plan;
 pub mod reasons;
+pub mod scope;
+pub mod secret_transform;
 pub mod secrets;
 
 pub use crate::apis::bindery::external_resource::{
@@ -18,11 +23,18 @@ pub use crate::apis::bindery::external_resource::{
 };
 pub use binding::{ServiceBinding, ServiceBindingSpec, ServiceBindingStatus};
 pub use broker::{
-    AuthInfo, BrokerUrl, ClusterServiceBroker, ClusterServiceBrokerSpec, ClusterServiceBrokerStatus,
+    AuthInfo, BrokerUrl, ClusterServiceBroker, ClusterServiceBrokerSpec, CommonServiceBrokerSpec,
+    ServiceBroker, ServiceBrokerSpec, ServiceBrokerStatus,
 };
-pub use class::{ClusterServiceClass, ClusterServiceClassSpec, ClusterServicePlan, ClusterServicePlanSpec};
+pub use class::{
+    ClusterServiceClass, ClusterServiceClassSpec, CommonServiceClassSpec, ServiceClass, ServiceClassSpec,
+};
 pub use condition::{Condition, ConditionType, Conditions};
 pub use instance::{ServiceInstance, ServiceInstanceSpec, ServiceInstanceStatus};
+pub use parameters::{ParametersFromSource, UserInfo};
+pub use plan::{
+    ClusterServicePlan, ClusterServicePlanSpec, CommonServicePlanSpec, ServicePlan, ServicePlanSpec,
+};
 pub use secrets::UsesSecrets;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -40,6 +52,9 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         ClusterServiceBroker::crd(),
         ClusterServiceClass::crd(),
         ClusterServicePlan::crd(),
+        ServiceBroker::crd(),
+        ServiceClass::crd(),
+        ServicePlan::crd(),
         ServiceInstance::crd(),
         ServiceBinding::crd(),
         ExternalResource::crd(),
@@ -89,6 +104,9 @@ mod tests {
                 "clusterservicebrokers.servicecatalog.k8s.io",
                 "clusterserviceclasses.servicecatalog.k8s.io",
                 "clusterserviceplans.servicecatalog.k8s.io",
+                "servicebrokers.servicecatalog.k8s.io",
+                "serviceclasses.servicecatalog.k8s.io",
+                "serviceplans.servicecatalog.k8s.io",
                 "serviceinstances.servicecatalog.k8s.io",
                 "servicebindings.servicecatalog.k8s.io",
                 "externalresources.bindery.dev",

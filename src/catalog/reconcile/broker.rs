@@ -18,8 +18,10 @@ use super::{
 };
 use crate::{
     apis::servicecatalog::{
-        ClusterServiceBroker, ClusterServiceBrokerStatus, ClusterServiceClass, ClusterServicePlan,
-        ConditionType, broker::RelistBehavior, reasons,
+        ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ConditionType, ServiceBrokerStatus,
+        broker::RelistBehavior,
+        reasons,
+        scope::{BrokerKey, BrokerObject as _, ClassObject as _, PlanObject as _},
     },
     catalog::{
         client::{ClientError, Offers},
@@ -65,7 +67,7 @@ pub(in crate::catalog) async fn reconcile(
     let old = broker.status.clone().unwrap_or_default();
     let generation = broker.metadata.generation.unwrap_or_default();
     let is_read = old.conditions.is_true(ConditionType::Ready) && old.reconciled_generation == generation;
-    if is_read && context.connections.is_approved(&broker).await {
+    if is_read && context.connections.is_approved(broker.as_ref()).await {
         match until_relist(&broker) {
             None => return Ok(Next::AwaitChange),
             Some(wait) if !wait.is_zero() => return Ok(Next::After(wait)),
@@ -78,7 +80,7 @@ pub(in crate::catalog) async fn reconcile(
             .await?;
     }
     let mut new = old.clone();
-    new.url = Some(broker.spec.url.shown());
+    new.url = Some(broker.spec.common.url.shown());
     let next = match read(&broker, &context).await {
         Ok(left_out) => {
             let (reason, message) = catalog_condition(&left_out);
@@ -90,7 +92,7 @@ pub(in crate::catalog) async fn reconcile(
             new.reconciled_generation = generation;
             new.last_catalog_retrieval_time = Some(now());
             new.operation_start_time = None;
-            match broker.spec.relist_behavior {
+            match broker.spec.common.relist_behavior {
                 RelistBehavior::Duration => Next::After(relist(&broker)),
                 RelistBehavior::Manual => Next::AwaitChange,
             }
@@ -126,7 +128,7 @@ fn catalog_condition(left_out: &[String]) -> (&'static str, String) {
     (reasons::FETCHED_CATALOG_IN_PART, message)
 }
 
-fn is_reported(status: &ClusterServiceBrokerStatus, message: &str) -> bool {
+fn is_reported(status: &ServiceBrokerStatus, message: &str) -> bool {
     status.conditions.get(ConditionType::Ready).is_some_and(|ready| ready.message == message)
 }
 
@@ -142,7 +144,7 @@ async fn read(
     };
     let offers = fetched.await.map_err(|error| {
         if matches!(error.client(), Some(ClientError::Unauthorized { .. })) {
-            context.connections.forget(&broker.name_any());
+            context.connections.forget(&broker.key());
         }
         match error {
             BrokerError::Credentials(message) => (reasons::ERROR_GETTING_AUTH_CREDENTIALS, message),
@@ -160,7 +162,7 @@ async fn read(
 
 /// The time until the next read of the catalog, or `None` if it is read only on request.
 fn until_relist(broker: &ClusterServiceBroker) -> Option<Duration> {
-    if broker.spec.relist_behavior == RelistBehavior::Manual {
+    if broker.spec.common.relist_behavior == RelistBehavior::Manual {
         return None;
     }
     let last = broker.status.as_ref()?.last_catalog_retrieval_time.as_ref()?;
@@ -170,8 +172,12 @@ fn until_relist(broker: &ClusterServiceBroker) -> Option<Duration> {
 
 fn relist(broker: &ClusterServiceBroker) -> Duration {
     // The API server validates the duration.
-    let given =
-        broker.spec.relist_duration.as_ref().and_then(|text| text.parse::<kube::core::Duration>().ok());
+    let given = broker
+        .spec
+        .common
+        .relist_duration
+        .as_ref()
+        .and_then(|text| text.parse::<kube::core::Duration>().ok());
     given.map_or(RELIST, |given| Duration::from(given).max(SHORTEST_RELIST))
 }
 
@@ -183,7 +189,11 @@ async fn sync(
     context: &Context,
 ) -> Result<Vec<String>, SyncError> {
     let name = broker.name_any();
-    let other = |owner: String| (owner != name && context.stores.broker(&owner).is_some()).then_some(owner);
+    let other = |owner: String| {
+        (owner != name
+            && context.stores.broker(&BrokerKey { namespace: None, name: owner.clone() }).is_some())
+        .then_some(owner)
+    };
     let owner_of_class = |id: &str| other(context.stores.class(id)?.spec.cluster_service_broker_name.clone());
     let owner_of_plan = |id: &str| {
         other(context.stores.plans.get(&ObjectRef::new(id))?.spec.cluster_service_broker_name.clone())
@@ -331,9 +341,9 @@ mod tests {
     fn catalogs_are_read_every_fifteen_minutes_by_default() {
         let mut broker = ClusterServiceBroker::new("b", ClusterServiceBrokerSpec::default());
         assert_eq!(relist(&broker), RELIST);
-        broker.spec.relist_duration = Some("1h30m".to_owned());
+        broker.spec.common.relist_duration = Some("1h30m".to_owned());
         assert_eq!(relist(&broker), Duration::from_mins(90));
-        broker.spec.relist_duration = Some("1s".to_owned());
+        broker.spec.common.relist_duration = Some("1s".to_owned());
         assert_eq!(relist(&broker), SHORTEST_RELIST);
     }
 }

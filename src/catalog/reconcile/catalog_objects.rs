@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     apis::servicecatalog::{
         ClusterServiceBroker, ClusterServiceClass, ClusterServiceClassSpec, ClusterServicePlan,
-        ClusterServicePlanSpec, LocalReference,
+        ClusterServicePlanSpec, CommonServiceClassSpec, CommonServicePlanSpec, LocalReference,
     },
     catalog::{client::LeftOut, names},
     osb::{Catalog, Plan, Service},
@@ -62,7 +62,7 @@ pub(super) fn objects(
 }
 
 fn class(broker: &ClusterServiceBroker, service: &Service) -> ClusterServiceClass {
-    let spec = ClusterServiceClassSpec {
+    let common = CommonServiceClassSpec {
         external_name: service.name.clone(),
         external_id: service.id.to_string(),
         description: service.description.clone(),
@@ -72,8 +72,9 @@ fn class(broker: &ClusterServiceBroker, service: &Service) -> ClusterServiceClas
         external_metadata: service.metadata.clone(),
         tags: service.tags.clone(),
         requires: service.requires.clone(),
-        cluster_service_broker_name: broker.name_any(),
+        default_provision_parameters: None,
     };
+    let spec = ClusterServiceClassSpec { common, cluster_service_broker_name: broker.name_any() };
     let mut class = ClusterServiceClass::new(&names::escaped(service.id.as_str()), spec);
     class.metadata.owner_references = broker.controller_owner_ref(&()).map(|owner| vec![owner]);
     class
@@ -88,7 +89,7 @@ fn plan(broker: &ClusterServiceBroker, plan: &Plan, class: &str) -> ClusterServi
             .cloned()
     };
     let schema = |path: &str| -> Option<Value> { schema(&format!("{path}/parameters")) };
-    let spec = ClusterServicePlanSpec {
+    let common = CommonServicePlanSpec {
         external_name: plan.name.clone(),
         external_id: plan.id.to_string(),
         description: plan.description.clone(),
@@ -98,6 +99,11 @@ fn plan(broker: &ClusterServiceBroker, plan: &Plan, class: &str) -> ClusterServi
         instance_create_parameter_schema: schema("/service_instance/create"),
         instance_update_parameter_schema: schema("/service_instance/update"),
         service_binding_create_parameter_schema: schema("/service_binding/create"),
+        service_binding_create_response_schema: None,
+        default_provision_parameters: None,
+    };
+    let spec = ClusterServicePlanSpec {
+        common,
         cluster_service_broker_name: broker.name_any(),
         cluster_service_class_ref: LocalReference { name: class.to_owned() },
     };
@@ -132,13 +138,13 @@ mod tests {
         let (classes, plans, left_out) = made(&offered);
         assert_eq!(left_out, Vec::<String>::new());
         let class = &classes["e2e250b5-73f8-45fd-9a7f-93c8dddc5f00"];
-        assert_eq!((&*class.spec.external_name, class.spec.bindable), ("cockroachdb", true));
+        assert_eq!((&*class.spec.common.external_name, class.spec.common.bindable), ("cockroachdb", true));
         assert_eq!(class.spec.cluster_service_broker_name, "b");
         let plan = &plans["z50z1"];
-        assert_eq!((&*plan.spec.external_id, plan.spec.free), ("P1", true));
+        assert_eq!((&*plan.spec.common.external_id, plan.spec.common.free), ("P1", true));
         assert_eq!(plan.spec.cluster_service_class_ref.name, class.name_any());
-        assert_eq!(plan.spec.instance_create_parameter_schema, Some(json!({"type": "object"})));
-        assert_eq!(plan.spec.instance_update_parameter_schema, None);
+        assert_eq!(plan.spec.common.instance_create_parameter_schema, Some(json!({"type": "object"})));
+        assert_eq!(plan.spec.common.instance_update_parameter_schema, None);
     }
 
     fn made(

@@ -82,22 +82,22 @@ async fn connect(
     context: &Context,
     external_resource: &ExternalResource,
 ) -> Result<std::sync::Arc<BrokerClient>, BrokerError> {
-    let registered = context.stores.broker(&external_resource.spec.broker.name);
+    let registered = context.stores.broker(&external_resource.spec.broker.key());
     context.connections.of_external_resource(external_resource, registered.as_deref()).await
 }
 
 /// Refused credentials are read again at the next attempt. ExternalResources do not store credentials from a URL.
 fn refused(context: &Context, external_resource: &ExternalResource, error: ClientError) -> BrokerError {
-    let name = &external_resource.spec.broker.name;
+    let broker = external_resource.spec.broker.key();
     if !matches!(error, ClientError::Unauthorized { .. }) {
         return error.into();
     }
-    context.connections.forget(name);
-    if context.stores.broker(name).is_some() {
+    context.connections.forget(&broker);
+    if context.stores.broker(&broker).is_some() {
         return error.into();
     }
     BrokerError::Credentials(format!(
-        "the broker refused the credentials and its ClusterServiceBroker {name:?} is gone; register it again"
+        "the broker refused the credentials and its {broker} is gone; register it again"
     ))
 }
 

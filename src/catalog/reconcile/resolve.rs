@@ -6,15 +6,18 @@ use std::sync::Arc;
 use kube::ResourceExt;
 
 use crate::{
-    apis::servicecatalog::{ClusterServiceClass, ClusterServicePlan, ServiceInstanceSpec, reasons},
+    apis::servicecatalog::{
+        ClusterServiceClass, ClusterServicePlan, ServiceInstanceSpec, reasons,
+        scope::{ClassObject, PlanObject},
+    },
     catalog::{context::Stores, names::did_you_mean},
 };
 
 /// The class and plan of an instance.
 #[derive(Clone, Debug)]
 pub(super) struct Offer {
-    pub(super) class: Arc<ClusterServiceClass>,
-    pub(super) plan: Arc<ClusterServicePlan>,
+    pub(super) class: Arc<dyn ClassObject>,
+    pub(super) plan: Arc<dyn PlanObject>,
 }
 
 /// The condition's reason and message when the class or plan cannot be found.
@@ -27,7 +30,7 @@ pub(super) struct Unresolved {
 impl Offer {
     /// Whether the plan's instances can be bound.
     pub(super) fn is_bindable(&self) -> bool {
-        self.plan.spec.bindable.unwrap_or(self.class.spec.bindable)
+        self.plan.common().bindable.unwrap_or(self.class.common().bindable)
     }
 }
 
@@ -60,15 +63,15 @@ fn names<'a>(external: Option<&'a str>, id: Option<&'a str>, object: Option<&'a 
     let by_external_name = external.map(|name| Named {
         field: "named",
         name,
-        of_class: |class| &class.spec.external_name,
-        of_plan: |plan| &plan.spec.external_name,
+        of_class: |class| &class.spec.common.external_name,
+        of_plan: |plan| &plan.spec.common.external_name,
     });
     let by_id = || {
         id.map(|name| Named {
             field: "with the id",
             name,
-            of_class: |class| &class.spec.external_id,
-            of_plan: |plan| &plan.spec.external_id,
+            of_class: |class| &class.spec.common.external_id,
+            of_plan: |plan| &plan.spec.common.external_id,
         })
     };
     let by_object = || {
@@ -89,7 +92,7 @@ pub(super) fn user_specified(
 ) -> (Option<String>, Option<String>) {
     let class = class_name(spec).map(|class| format!("ClusterServiceClass/{}", class.name));
     let plan = plan_name(spec).map(|plan| plan.name.to_owned());
-    (class, plan.or_else(|| offer.map(|offer| offer.plan.spec.external_name.clone())))
+    (class, plan.or_else(|| offer.map(|offer| offer.plan.common().external_name.clone())))
 }
 
 /// Finds the class and plan that the spec names.
@@ -107,7 +110,7 @@ fn find(
         plan.spec.cluster_service_class_ref.name == class.name_any() && !plan.is_removed()
     };
     let plans: Vec<_> = plans.iter().filter(of_class).collect();
-    let plan = find_plan(spec, &class.spec.external_name, &plans)?;
+    let plan = find_plan(spec, &class.spec.common.external_name, &plans)?;
     Ok(Offer { class, plan })
 }
 
@@ -168,7 +171,7 @@ fn find_plan(
                 ),
             }),
             several => {
-                let names = listed(several, |plan| plan.spec.external_name.as_str());
+                let names = listed(several, |plan| plan.spec.common.external_name.as_str());
                 let message = format!("the class {class:?} has several plans; name one of {names}");
                 Err(Unresolved { reason, message })
             }
@@ -201,24 +204,29 @@ fn or_semicolon(guess: &str) -> &str {
 mod tests {
     use super::*;
     use crate::apis::servicecatalog::{
-        ClusterServiceClassSpec, ClusterServicePlanSpec, LocalReference, class::CatalogStatus,
+        ClusterServiceClassSpec, ClusterServicePlanSpec, CommonServiceClassSpec, CommonServicePlanSpec,
+        LocalReference, class::CatalogStatus,
     };
 
     fn class(id: &str, name: &str) -> Arc<ClusterServiceClass> {
-        let spec = ClusterServiceClassSpec {
+        let common = CommonServiceClassSpec {
             external_name: name.to_owned(),
             external_id: id.to_uppercase(),
             bindable: true,
-            cluster_service_broker_name: format!("broker-of-{id}"),
-            ..ClusterServiceClassSpec::default()
+            ..CommonServiceClassSpec::default()
         };
+        let spec = ClusterServiceClassSpec { common, cluster_service_broker_name: format!("broker-of-{id}") };
         Arc::new(ClusterServiceClass::new(id, spec))
     }
 
     fn plan(id: &str, name: &str, class: &str) -> Arc<ClusterServicePlan> {
-        let spec = ClusterServicePlanSpec {
+        let common = CommonServicePlanSpec {
             external_name: name.to_owned(),
             external_id: id.to_uppercase(),
+            ..CommonServicePlanSpec::default()
+        };
+        let spec = ClusterServicePlanSpec {
+            common,
             cluster_service_class_ref: LocalReference { name: class.to_owned() },
             ..ClusterServicePlanSpec::default()
         };
@@ -233,7 +241,7 @@ mod tests {
         let classes = [class("c1", "cockroachdb"), class("c2", "sqs")];
         let plans = [plan("p1", "default", "c1"), plan("p2", "standard", "c2"), plan("p3", "fifo", "c2")];
         find(&spec(json), &classes, &plans)
-            .map(|offer| (offer.class.name_any(), offer.plan.name_any()))
+            .map(|offer| (offer.class.object_name().to_owned(), offer.plan.object_name().to_owned()))
             .map_err(|error| (error.reason, error.message))
     }
 
@@ -283,7 +291,10 @@ mod tests {
         let mut removed = (*class("c2", "db")).clone();
         removed.status = Some(CatalogStatus { removed_from_broker_catalog: true });
         let removed = Arc::new(removed);
-        assert_eq!(find(&one, &[class("c1", "db"), removed.clone()], &plans).unwrap().class.name_any(), "c1");
+        assert_eq!(
+            find(&one, &[class("c1", "db"), removed.clone()], &plans).unwrap().class.object_name(),
+            "c1"
+        );
         assert_eq!(find(&one, &[removed], &plans).unwrap_err().reason, "ReferencesDeletedServiceClass");
     }
 }

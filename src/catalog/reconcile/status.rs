@@ -14,8 +14,7 @@ use serde_json::json;
 use super::now;
 use crate::{
     apis::servicecatalog::{
-        ClusterServiceBrokerStatus, ConditionType, Conditions, ServiceBindingStatus, ServiceInstanceStatus,
-        reasons,
+        ConditionType, Conditions, ServiceBindingStatus, ServiceBrokerStatus, ServiceInstanceStatus, reasons,
     },
     catalog::context::Context,
     contract::FIELD_MANAGER,
@@ -48,7 +47,7 @@ macro_rules! conditioned {
         }
     )+};
 }
-conditioned!(ClusterServiceBrokerStatus, ServiceInstanceStatus, ServiceBindingStatus);
+conditioned!(ServiceBrokerStatus, ServiceInstanceStatus, ServiceBindingStatus);
 
 /// Sets `Ready` and removes `Failed`.
 pub(super) fn set_ready(

@@ -159,9 +159,9 @@ async fn bind(
     let offer = offer(&held, context)?;
     let variables = Variables::find(
         binding.annotations().get(contract::ENV).map(String::as_str),
-        offer.plan.spec.external_metadata.as_ref(),
-        offer.class.spec.external_metadata.as_ref(),
-        &offer.class.spec.external_name,
+        offer.plan.common().external_metadata.as_ref(),
+        offer.class.common().external_metadata.as_ref(),
+        &offer.class.common().external_name,
     )?;
     secrets::check_names(binding)?;
     // Checked before the broker is asked, so that no credentials are made that cannot be stored.

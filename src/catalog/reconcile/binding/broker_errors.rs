@@ -2,14 +2,14 @@
 
 use super::{NotBound, Remedy};
 use crate::{
-    apis::servicecatalog::reasons,
+    apis::servicecatalog::{reasons, scope::BrokerKey},
     catalog::{client::ClientError, connections::BrokerError, context::Context},
 };
 
 /// The condition for an error of a bind request: 400 sets `Failed`, until the spec changes. Everything else is retried with
 /// exponential backoff: 401 and 403 after the credentials for the broker were read again; 409 (the broker holds other credentials
 /// under the id), 422 and 5xx as `BindCallFailed`; no answer as `ErrorCallingBind`.
-pub(super) fn condition_of(context: &Context, broker: &str, error: BrokerError) -> NotBound {
+pub(super) fn condition_of(context: &Context, broker: &BrokerKey, error: BrokerError) -> NotBound {
     match error {
         BrokerError::Credentials(message) => {
             NotBound::new(reasons::ERROR_GETTING_AUTH_CREDENTIALS, message, Remedy::Retry)

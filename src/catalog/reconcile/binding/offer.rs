@@ -7,6 +7,7 @@ use super::{NotBound, Remedy};
 use crate::{
     apis::servicecatalog::{
         ExternalResource, ExternalResourceKind, ServiceBinding, ServiceBindingStatus, reasons,
+        scope::{ClassObject as _, PlanObject as _},
     },
     bindings::variables,
     catalog::{
@@ -19,8 +20,8 @@ use crate::{
 
 /// The class and plan from which the instance was made.
 pub(super) fn offer(held: &ExternalResource, context: &Context) -> Result<Offer, NotBound> {
-    let class = context.stores.classes.find(|known| known.spec.external_id == held.spec.service_id);
-    let plan = context.stores.plans.find(|known| known.spec.external_id == held.spec.plan_id);
+    let class = context.stores.classes.find(|known| known.common().external_id == held.spec.service_id);
+    let plan = context.stores.plans.find(|known| known.common().external_id == held.spec.plan_id);
     let (Some(class), Some(plan)) = (class, plan) else {
         let message = "the broker does not offer the class or plan of the instance any more; register its \
             ClusterServiceBroker again";
@@ -28,7 +29,7 @@ pub(super) fn offer(held: &ExternalResource, context: &Context) -> Result<Offer,
     };
     let offer = Offer { class, plan };
     if !offer.is_bindable() {
-        let (class, plan) = (&offer.class.spec.external_name, &offer.plan.spec.external_name);
+        let (class, plan) = (&offer.class.common().external_name, &offer.plan.common().external_name);
         let message = format!("the plan {plan:?} of the class {class:?} cannot be bound; use another plan");
         return Err(NotBound::new(reasons::ERROR_NONBINDABLE_SERVICE_CLASS, message, Remedy::Watched));
     }
@@ -89,8 +90,8 @@ impl Names {
 pub(super) fn variables_checksum(binding: &ServiceBinding, offer: Option<&Offer>) -> String {
     variables::checksum(
         binding.annotations().get(contract::ENV).map(String::as_str),
-        offer.and_then(|offer| offer.plan.spec.external_metadata.as_ref()),
-        offer.and_then(|offer| offer.class.spec.external_metadata.as_ref()),
-        offer.map(|offer| offer.class.spec.external_name.as_str()).unwrap_or_default(),
+        offer.and_then(|offer| offer.plan.common().external_metadata.as_ref()),
+        offer.and_then(|offer| offer.class.common().external_metadata.as_ref()),
+        offer.map(|offer| offer.class.common().external_name.as_str()).unwrap_or_default(),
     )
 }

@@ -5,12 +5,18 @@ use serde_json::json;
 
 use super::{Failure, NotBound, Remedy, broker_errors::condition_of};
 use crate::{
-    apis::servicecatalog::{
-        ClusterServiceBroker, ExternalResource, ExternalResourceKind, ExternalResourceSpec, ServiceBinding,
-        ServiceBindingStatus, instance::ReleaseStatus, reasons,
+    apis::{
+        bindery::external_resource::ExternalResourceBroker,
+        servicecatalog::{
+            ExternalResource, ExternalResourceKind, ExternalResourceSpec, ServiceBinding,
+            ServiceBindingStatus,
+            instance::ReleaseStatus,
+            reasons,
+            scope::{BrokerKey, BrokerObject},
+        },
     },
     catalog::{
-        connections::{BrokerError, broker_reference},
+        connections::BrokerError,
         context::Context,
         ledger::{Recorded, external_resource_name, how_to_adopt},
         reconcile::{delete_external, resolve::Offer},
@@ -31,31 +37,31 @@ pub(super) async fn request_credentials(
         let message = format!("{}: delete the binding and create another", too_deep("spec.parameters"));
         return Err(NotBound::new(reasons::ERROR_WITH_PARAMETERS, message, Remedy::Watched).into());
     }
-    let broker_name = &instance.spec.broker.name;
-    let broker = context.stores.broker(broker_name).ok_or_else(|| {
-        let message = format!("the ClusterServiceBroker {broker_name:?} does not exist; register it again");
+    let broker_key = instance.spec.broker.key();
+    let broker = context.stores.broker(&broker_key).ok_or_else(|| {
+        let message = format!("the {broker_key} does not exist; register it again");
         NotBound::new(reasons::REFERENCES_NONEXISTENT_BROKER, message, Remedy::Watched)
     })?;
     let id = binding.spec.external_id.clone().unwrap_or_default();
-    let spec = external_resource_spec(binding, instance, &broker, context);
+    let spec = external_resource_spec(binding, instance, broker.as_ref(), context);
     let _lock = context.locks.lock(&external_resource_name(ExternalResourceKind::ServiceBinding, &id)).await;
     let external_resource = record(spec, context).await?;
     new.unbind_status = Some(ReleaseStatus::Required);
     let request = bind_request(binding, &external_resource, context);
     let asked = async {
-        let client = context.connections.of(&broker).await?;
+        let client = context.connections.of(broker.as_ref()).await?;
         let (key, id) = (delete_external::key(&external_resource), id.as_str().into());
         let response = client.bind(&key.instance, &id, &request).await?;
-        if response.gives_something() || !offer.class.spec.binding_retrievable {
+        if response.gives_something() || !offer.class.common().binding_retrievable {
             return Ok::<_, BrokerError>(response);
         }
         Ok(client.binding(&key, &id).await?)
     };
-    let response = asked.await.map_err(|error| condition_of(context, broker_name, error))?;
+    let response = asked.await.map_err(|error| condition_of(context, &broker_key, error))?;
     if response.gives_something() {
         return Ok(response);
     }
-    let also = if offer.class.spec.binding_retrievable {
+    let also = if offer.class.common().binding_retrievable {
         "neither to the bind request nor to a fetch"
     } else {
         "and the service does not allow fetching them"
@@ -68,12 +74,12 @@ pub(super) async fn request_credentials(
 fn external_resource_spec(
     binding: &ServiceBinding,
     instance: &ExternalResource,
-    broker: &ClusterServiceBroker,
+    broker: &dyn BrokerObject,
     context: &Context,
 ) -> ExternalResourceSpec {
     let namespace = binding.namespace().unwrap_or_default();
     ExternalResourceSpec {
-        broker: broker_reference(broker),
+        broker: ExternalResourceBroker::of(broker),
         kind: ExternalResourceKind::ServiceBinding,
         namespace_uid: context.namespace_uid(&namespace),
         namespace,
@@ -91,13 +97,13 @@ fn external_resource_spec(
 /// id for another plan or service.
 async fn record(spec: ExternalResourceSpec, context: &Context) -> Result<ExternalResource, Failure> {
     let namespace_uid = spec.namespace_uid.clone().unwrap_or_default();
-    let registered = |name: &str| context.stores.broker(name).is_some();
+    let registered = |broker: &BrokerKey| context.stores.broker(broker).is_some();
     match context.ledger.record(spec, registered).await? {
         Recorded::Ours { external_resource, .. } => Ok(external_resource),
         Recorded::OtherRequest(held) => {
             delete_external::binding(context, &held)
                 .await
-                .map_err(|error| condition_of(context, &held.spec.broker.name, error))?;
+                .map_err(|error| condition_of(context, &held.spec.broker.key(), error))?;
             context.ledger.remove(&held).await?;
             let message =
                 "the broker deleted credentials of an earlier request; bindery now asks for new ones";

@@ -35,7 +35,7 @@ pub(super) async fn write_secrets(
     let existing = secrets::read(api, binding).await?;
     let revision = revision(&existing, &data, new);
     let expires_at = response.metadata.as_ref().and_then(|metadata| metadata.expires_at.clone());
-    let marks = Marks { revision, service: offer.class.spec.external_name.clone(), expires_at };
+    let marks = Marks { revision, service: offer.class.common().external_name.clone(), expires_at };
     let variables_name = env_secret_name(&binding.name_any());
     let mut written = Vec::new();
     for (name, existing) in &existing {

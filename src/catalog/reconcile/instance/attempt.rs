@@ -9,9 +9,10 @@ use serde_json::json;
 use super::spec_drift::properties;
 use crate::{
     apis::servicecatalog::{
-        ClusterServiceBroker, ConditionType, ExternalResource, ServiceInstance, ServiceInstanceStatus,
+        ConditionType, ExternalResource, ServiceInstance, ServiceInstanceStatus,
         instance::{InstanceOperation, ProvisionStatus, ReleaseStatus},
         reasons,
+        scope::BrokerObject,
     },
     catalog::{
         client::{ClientError, Progress},
@@ -37,7 +38,7 @@ pub(super) struct Attempt<'a> {
     pub(super) context: &'a Context,
     pub(super) instance: ServiceInstance,
     pub(super) offer: Offer,
-    pub(super) broker: &'a ClusterServiceBroker,
+    pub(super) broker: &'a dyn BrokerObject,
     pub(super) external_resource: ExternalResource,
     /// Whether this is the first request to the broker for the id.
     pub(super) is_first: bool,
@@ -122,7 +123,7 @@ impl Attempt<'_> {
 
     fn set_request_failed(&mut self, error: &ClientError) -> Next {
         if matches!(error, ClientError::Unauthorized { .. }) {
-            self.context.connections.forget(&self.broker.name_any());
+            self.context.connections.forget(&self.broker.key());
         }
         if error.is_terminal() {
             let message = format!("Error provisioning: {error}; change the spec to try again");

@@ -9,12 +9,16 @@ use uuid::Uuid;
 
 use super::{attempt::Attempt, deprovision::is_used, rollback::roll_back, spec_drift::report_drift};
 use crate::{
-    apis::servicecatalog::{
-        ClusterServiceBroker, ConditionType, ExternalResource, ExternalResourceKind, ExternalResourceSpec,
-        ServiceInstance, instance::ProvisionStatus, reasons,
+    apis::{
+        bindery::external_resource::ExternalResourceBroker,
+        servicecatalog::{
+            ConditionType, ExternalResource, ExternalResourceKind, ExternalResourceSpec, ServiceInstance,
+            instance::ProvisionStatus,
+            reasons,
+            scope::{BrokerKey, BrokerObject},
+        },
     },
     catalog::{
-        connections::broker_reference,
         context::{Context, NamespaceState},
         ledger::{Recorded, external_resource_name, how_to_adopt},
         reconcile::{
@@ -64,9 +68,9 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
             Next::AwaitChange
         }
         Ok((offer, broker)) => {
-            let external_resource = external_resource(&instance, &namespace_uid, &offer, &broker);
+            let external_resource = external_resource(&instance, &namespace_uid, &offer, broker.as_ref());
             let _lock = context.locks.lock(&external_resource.name_any()).await;
-            let registered = |name: &str| context.stores.broker(name).is_some();
+            let registered = |broker: &BrokerKey| context.stores.broker(broker).is_some();
             match context.ledger.record(external_resource.spec, registered).await? {
                 Recorded::Taken => {
                     status::set_ready(&mut new, false, reasons::ERROR_EXTERNAL_ID_TAKEN, TAKEN);
@@ -95,7 +99,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
                         context,
                         instance: instance.clone(),
                         offer,
-                        broker: &broker,
+                        broker: broker.as_ref(),
                         external_resource,
                         is_first: is_new,
                         status: new,
@@ -132,16 +136,14 @@ const INHERITED: &str = "spec.externalID belongs to an earlier ServiceInstance o
 fn with_broker(
     offer: Offer,
     context: &Context,
-) -> Result<(Offer, std::sync::Arc<ClusterServiceBroker>), Unresolved> {
-    let name = &offer.class.spec.cluster_service_broker_name;
-    let broker = context.stores.broker(name).filter(|broker| broker.metadata.deletion_timestamp.is_none());
+) -> Result<(Offer, std::sync::Arc<dyn BrokerObject>), Unresolved> {
+    let name = offer.class.broker();
+    let broker = context.stores.broker(&name).filter(|broker| !broker.is_being_deleted());
     match broker {
         Some(broker) => Ok((offer, broker)),
         None => Err(Unresolved {
             reason: reasons::REFERENCES_NONEXISTENT_BROKER,
-            message: format!(
-                "the ClusterServiceBroker {name:?} of the class does not exist or is being deleted; create it"
-            ),
+            message: format!("the {name} of the class does not exist or is being deleted; create it"),
         }),
     }
 }
@@ -165,11 +167,11 @@ async fn prepare(
         let name = |reference: &Option<crate::apis::servicecatalog::LocalReference>| {
             reference.as_ref().map(|reference| reference.name.clone())
         };
-        if name(&instance.spec.cluster_service_class_ref) != offer.class.metadata.name
-            || name(&instance.spec.cluster_service_plan_ref) != offer.plan.metadata.name
+        if name(&instance.spec.cluster_service_class_ref).as_deref() != Some(offer.class.object_name())
+            || name(&instance.spec.cluster_service_plan_ref).as_deref() != Some(offer.plan.object_name())
         {
-            changes["spec"]["clusterServiceClassRef"] = json!({"name": offer.class.name_any()});
-            changes["spec"]["clusterServicePlanRef"] = json!({"name": offer.plan.name_any()});
+            changes["spec"]["clusterServiceClassRef"] = json!({"name": offer.class.object_name()});
+            changes["spec"]["clusterServicePlanRef"] = json!({"name": offer.plan.object_name()});
         }
     }
     if changes == json!({}) {
@@ -183,11 +185,11 @@ fn external_resource(
     instance: &ServiceInstance,
     namespace_uid: &str,
     offer: &Offer,
-    broker: &ClusterServiceBroker,
+    broker: &dyn BrokerObject,
 ) -> ExternalResource {
     let id = instance.spec.external_id.clone().unwrap_or_default();
     let spec = ExternalResourceSpec {
-        broker: broker_reference(broker),
+        broker: ExternalResourceBroker::of(broker),
         kind: ExternalResourceKind::ServiceInstance,
         namespace: instance.namespace().unwrap_or_default(),
         namespace_uid: Some(namespace_uid.to_owned()),
@@ -196,8 +198,8 @@ fn external_resource(
         uid: instance.uid().unwrap_or_default(),
         instance_id: id.clone(),
         binding_id: None,
-        service_id: offer.class.spec.external_id.clone(),
-        plan_id: offer.plan.spec.external_id.clone(),
+        service_id: offer.class.common().external_id.clone(),
+        plan_id: offer.plan.common().external_id.clone(),
     };
     ExternalResource::new(&external_resource_name(ExternalResourceKind::ServiceInstance, &id), spec)
 }

@@ -18,13 +18,14 @@ use crate::{
 /// What the broker was told, for comparison with later specs.
 pub(super) fn properties(spec: &ServiceInstanceSpec, offer: &Offer) -> InstanceProperties {
     InstanceProperties {
-        cluster_service_plan_external_name: offer.plan.spec.external_name.clone(),
-        cluster_service_plan_external_id: offer.plan.spec.external_id.clone(),
+        cluster_service_plan_external_name: offer.plan.common().external_name.clone(),
+        cluster_service_plan_external_id: offer.plan.common().external_id.clone(),
         parameter_checksum: spec
             .parameters
             .as_ref()
             .filter(|parameters| !parameters.is_empty())
             .map(checksum),
+        ..InstanceProperties::default()
     }
 }
 

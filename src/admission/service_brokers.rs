@@ -131,9 +131,9 @@ impl ServiceBrokerHandler {
     /// Issues an approval if the user may get all Secrets that the object names.
     async fn approve(&self, wanted: &impl UsesSecrets, author: &UserInfo) -> Verdict {
         for secret in wanted.secrets() {
-            match self.may_get(secret, author).await {
+            match self.may_get(&secret, author).await {
                 Ok(true) => {}
-                Ok(false) => return refused(secret, author),
+                Ok(false) => return refused(&secret, author),
                 Err(error) => return postponed(&explain(&error)),
             }
         }

@@ -9,8 +9,8 @@ use kube::{
 };
 
 use super::{
-    connections::Connections, keyed_lock::KeyedLock, ledger::Ledger, own_writes::OwnWrites,
-    secret_checks::SecretChecks,
+    approved_secrets::ApprovedSecrets, connections::Connections, keyed_lock::KeyedLock, ledger::Ledger,
+    own_writes::OwnWrites, secret_checks::SecretChecks,
 };
 use crate::apis::servicecatalog::{
     ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ExternalResource, ServiceBinding,
@@ -81,6 +81,7 @@ pub(super) struct Context {
     pub(super) client: Client,
     pub(super) stores: Stores,
     pub(super) connections: Connections,
+    pub(super) secrets: ApprovedSecrets,
     pub(super) ledger: Ledger,
     pub(super) retries: Retries,
     pub(super) locks: KeyedLock,
@@ -104,6 +105,7 @@ impl Context {
     ) -> Self {
         let recorder = Recorder::new(client.clone(), stores.namespaces.clone());
         Self {
+            secrets: ApprovedSecrets::new(client.clone(), approvals.clone()),
             connections: Connections::new(client.clone(), approvals),
             ledger: Ledger::new(client.clone(), stores.external_resources.clone()),
             retries: Retries::default(),

@@ -2,6 +2,7 @@
 //! and the ledger of ExternalResources. This file starts them. `reconcile` handles each kind of object, and `enqueue`
 //! decides which objects a change affects.
 
+mod approved_secrets;
 pub mod client;
 mod connections;
 mod context;
@@ -10,6 +11,7 @@ mod keyed_lock;
 mod ledger;
 pub mod names;
 mod own_writes;
+mod parameters;
 mod reconcile;
 mod secret_checks;
 mod wiring;

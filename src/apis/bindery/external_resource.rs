@@ -132,9 +132,10 @@ impl ExternalResourceBroker {
 /// The address and the certificate authorities decide who receives the credentials, so they are part of the approval.
 /// Credentials in the URL are not: they come from the author.
 impl UsesSecrets for ExternalResourceBroker {
-    fn secrets(&self) -> Vec<&SecretReference> {
+    fn secrets(&self) -> Vec<SecretReference> {
         let auth = self.auth_info.iter();
-        auth.flat_map(|auth| [&auth.basic, &auth.bearer]).flatten().map(|auth| &auth.secret_ref).collect()
+        let named = auth.flat_map(|auth| [&auth.basic, &auth.bearer]).flatten();
+        named.map(|auth| auth.secret_ref.clone()).collect()
     }
 
     fn checked(&self) -> String {

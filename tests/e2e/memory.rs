@@ -14,16 +14,15 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    installation::Installation,
-    operations::metrics_of,
-    scenario::{LIMIT, Scenario},
+    installation::{Installation, NAMESPACE},
+    scenario::{LIMIT, Scenario, run},
 };
 
 /// The limit for all roles in one process, in MiB.
 const MOST: u64 = 64;
 const ROLES: [&str; 3] = ["admission", "broker", "catalog"];
 /// How many bindings one instance has.
-const PER_INSTANCE: usize = 500;
+const PER_INSTANCE: usize = 50;
 /// How many bindings are created concurrently.
 const CLIENTS: usize = 16;
 
@@ -80,13 +79,19 @@ impl Bindings<'_> {
     async fn all_reconciled(&self) {
         let counter = r#"bindery_reconcile_duration_seconds_count{kind="ServiceBinding"} "#;
         loop {
-            let metrics = metrics_of(self.scenario, "catalog").await;
-            let counts = metrics.lines().filter_map(|line| line.strip_prefix(counter));
-            if counts.map(|count| count.parse::<usize>().unwrap()).sum::<usize>() >= self.size {
+            let mut reconciled = 0;
+            for pod in self.scenario.installation.pods("catalog").await {
+                let port = format!("/api/v1/namespaces/{NAMESPACE}/pods/{}:9090/proxy", pod.name_any());
+                // A pod that starts does not answer yet.
+                let metrics = run("kubectl", &["get", "--raw", &format!("{port}/metrics")], "").await.stdout;
+                let counts = metrics.lines().filter_map(|line| line.strip_prefix(counter));
+                reconciled += counts.map(|count| count.parse::<usize>().unwrap()).sum::<usize>();
+            }
+            if reconciled >= self.size {
                 return;
             }
             self.in_time();
-            sleep(Duration::from_millis(200)).await;
+            sleep(Duration::from_millis(500)).await;
         }
     }
 

@@ -53,7 +53,7 @@ async fn every_role_reports_health_and_metrics() {
 }
 
 /// The metrics of all pods of a role, which must be healthy and ready.
-pub(crate) async fn metrics_of(scenario: &Scenario, role: &str) -> String {
+async fn metrics_of(scenario: &Scenario, role: &str) -> String {
     let mut metrics = String::new();
     for pod in scenario.installation.pods(role).await {
         let port = format!("/api/v1/namespaces/{NAMESPACE}/pods/{}:9090/proxy", pod.name_any());

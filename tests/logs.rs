@@ -149,7 +149,7 @@ async fn log_everything(format: LogFormat, kubernetes: SocketAddr) {
     })
     .unwrap();
     let request: BindRequest = serde_json::from_value(json!({"service_id": "s", "plan_id": "p"})).unwrap();
-    let error = broker.bind(&"i".into(), &"b".into(), &request).await.unwrap_err();
+    let error = broker.bind(&"i".into(), &"b".into(), &request, None).await.unwrap_err();
     tracing::error!(target: "bindery::test", %error, "cannot be read");
     let dynamodb = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())

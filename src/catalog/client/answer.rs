@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::jiff::{Timestamp, fmt::rfc2822};
 use reqwest::{Response, StatusCode, header};
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -26,7 +27,7 @@ pub(super) struct Answer {
 impl Answer {
     /// Reads the response of a request.
     pub(super) async fn read(url: &Url, response: reqwest::Result<Response>) -> Result<Self, ClientError> {
-        let mut response = response.map_err(|error| ClientError::unreachable(url, &error))?;
+        let mut response = response.map_err(|error| ClientError::without_answer(url, &error))?;
         let status = response.status();
         let text =
             |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -34,18 +35,22 @@ impl Answer {
             return Err(ClientError::NotOsb(NotOsb::Redirect { status: status.as_u16() }));
         }
         let html_type = text(header::CONTENT_TYPE).starts_with("text/html");
-        let retry_after = text(header::RETRY_AFTER).parse().ok().map(Duration::from_secs);
+        let retry_after = wait(text(header::RETRY_AFTER), Timestamp::now());
         let mut body = Vec::new();
-        while let Some(chunk) =
-            response.chunk().await.map_err(|error| ClientError::unreachable(url, &error))?
-        {
-            if body.len() + chunk.len() > LARGEST {
-                return Err(ClientError::NotOsb(NotOsb::TooLarge { megabytes: LARGEST >> 20 }));
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() > LARGEST => {
+                    let status = status.as_u16();
+                    return Err(ClientError::NotOsb(NotOsb::TooLarge { status, megabytes: LARGEST >> 20 }));
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => break,
+                // The status alone says that the broker has done nothing.
+                Err(_) if status.is_client_error() => break,
+                Err(error) => return Err(ClientError::without_answer(url, &error)),
             }
-            body.extend_from_slice(&chunk);
         }
         let is_html = html_type || body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<');
-        let retry_after = retry_after.map(|wait| wait.min(LONGEST_RETRY_AFTER));
         Ok(Self { status, is_html, retry_after, body })
     }
 
@@ -102,5 +107,39 @@ impl Answer {
 
     pub(super) fn progress(&self, operation: Option<Operation>) -> Progress {
         if self.status == StatusCode::ACCEPTED { Progress::InProgress(operation) } else { Progress::Done }
+    }
+}
+
+/// The wait that `Retry-After` asks for: seconds, or a date (RFC 9110, section 10.2.3).
+fn wait(value: &str, now: Timestamp) -> Option<Duration> {
+    let asked = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let until = rfc2822::parse(value).ok()?.timestamp();
+            Duration::try_from(until.duration_since(now)).unwrap_or_default()
+        }
+    };
+    Some(asked.min(LONGEST_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_a_number_of_seconds_or_a_date() {
+        let now = "2026-11-29T18:00:00Z".parse().unwrap();
+        for (value, seconds) in [
+            ("7", Some(7)),
+            ("Sun, 29 Nov 2026 18:00:20 GMT", Some(20)),
+            ("Sun, 29 Nov 2026 17:00:00 GMT", Some(0)),
+            ("Mon, 30 Nov 2026 18:00:00 GMT", Some(600)),
+            ("86400", Some(600)),
+            ("soon", None),
+            ("-1", None),
+            ("", None),
+        ] {
+            assert_eq!(wait(value, now), seconds.map(Duration::from_secs), "{value}");
+        }
     }
 }

@@ -34,7 +34,7 @@ pub enum ClientError {
         "{0} is a link-local or metadata address, which bindery never calls; check spec.url of the broker"
     )]
     RefusedAddress(String),
-    /// The broker did not answer.
+    /// The broker could not be reached, so it has not received the request.
     #[error("no answer from {url}: {cause}; check that the broker runs and that spec.url is right")]
     Unreachable {
         /// The URL, without credentials and path.
@@ -42,6 +42,17 @@ pub enum ClientError {
         /// The innermost cause.
         cause: String,
     },
+    /// The request was sent, and no complete answer came: the broker may have acted.
+    #[error("no answer from {url}: {cause}; check the broker's log and load")]
+    NoReply {
+        /// The URL, without credentials and path.
+        url: String,
+        /// Why.
+        cause: String,
+    },
+    /// The broker still works on the request; the request must be repeated.
+    #[error("the broker is still working on the request; bindery asks again")]
+    Unfinished,
     /// The broker has not yet answered as many requests as it may get at a time.
     #[error("the broker is slow: it has not answered earlier requests yet; bindery retries")]
     Busy,
@@ -105,6 +116,8 @@ pub enum NotOsb {
     },
     /// An answer that is larger than any broker's.
     TooLarge {
+        /// Its status.
+        status: u16,
         /// The limit.
         megabytes: usize,
     },
@@ -118,13 +131,25 @@ impl fmt::Display for NotOsb {
                 write!(f, "answered a redirect, status {status}, which is not followed")
             }
             Self::Status { status } => write!(f, "answered status {status}, which this request cannot have"),
-            Self::TooLarge { megabytes } => write!(f, "answered more than {megabytes} MiB"),
+            Self::TooLarge { status, megabytes } => {
+                write!(f, "answered more than {megabytes} MiB, status {status}")
+            }
         }
     }
 }
 
+impl NotOsb {
+    fn status(&self) -> u16 {
+        let (Self::Html { status }
+        | Self::Redirect { status }
+        | Self::Status { status }
+        | Self::TooLarge { status, .. }) = self;
+        *status
+    }
+}
+
 impl ClientError {
-    pub(super) fn unreachable(url: &Url, error: &reqwest::Error) -> Self {
+    pub(super) fn without_answer(url: &Url, error: &reqwest::Error) -> Self {
         let mut source = error.source();
         while let Some(cause) = source {
             if let Some(refused) = cause.downcast_ref::<Refused>() {
@@ -133,7 +158,8 @@ impl ClientError {
             source = cause.source();
         }
         let cause = if error.is_timeout() { "it took too long".to_owned() } else { causes(error) };
-        Self::Unreachable { url: url.origin().ascii_serialization(), cause }
+        let url = url.origin().ascii_serialization();
+        if error.is_connect() { Self::Unreachable { url, cause } } else { Self::NoReply { url, cause } }
     }
 
     /// Whether a retry without a change is useless because the request itself is wrong. Only 400 means that
@@ -143,11 +169,28 @@ impl ClientError {
         matches!(self, Self::Rejected { status: 400, .. })
     }
 
+    /// After a provision or a bind: whether the broker may hold something that its answer does not confirm, so that
+    /// the platform deletes it (spec.md, "Orphan Mitigation"). That is so without an answer, after a server error, and
+    /// after a success other than 200 that cannot be used. 408 means that the broker did not receive the request.
+    #[must_use]
+    pub fn needs_orphan_mitigation(&self) -> bool {
+        match self {
+            Self::NoReply { .. } => true,
+            Self::Rejected { status, .. } | Self::Malformed { status, .. } => is_uncertain(*status),
+            Self::NotOsb(not_osb) => is_uncertain(not_osb.status()),
+            _ => false,
+        }
+    }
+
     /// Whether the broker answered at all.
     #[must_use]
     pub fn is_answer(&self) -> bool {
         matches!(self, Self::Rejected { .. } | Self::Malformed { .. })
     }
+}
+
+fn is_uncertain(status: u16) -> bool {
+    matches!(status, 201..=299 | 500..=599)
 }
 
 /// The innermost cause, which is the informative one ("Connection refused", "certificate has expired").

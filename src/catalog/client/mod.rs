@@ -4,66 +4,39 @@
 
 mod address;
 mod answer;
+mod bindings;
+mod endpoint;
 mod error;
+mod identity;
+mod instances;
 mod offers;
 mod queue;
+mod request;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use k8s_openapi::ByteString;
-use percent_encoding::percent_decode_str;
-use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap, redirect};
-use secrecy::{ExposeSecret, SecretString};
+use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
+use secrecy::ExposeSecret;
 use tracing::{Instrument as _, field, info_span};
 use url::Url;
 use uuid::Uuid;
 
-use self::answer::Answer;
 pub(super) use self::queue::Queue;
+use self::{
+    answer::Answer,
+    request::{About, Request},
+};
 pub use self::{
+    bindings::Bound,
+    endpoint::{Credentials, Endpoint},
     error::ClientError,
+    identity::Identity,
     offers::{LeftOut, Offers},
 };
-use crate::apis::servicecatalog::BrokerUrl;
 use crate::{
-    osb::{
-        ApiVersion, AsyncResponse, BindRequest, BindResponse, BindingId, InstanceId, LastOperation,
-        Operation, PlanId, ProvisionRequest, ProvisionResponse, ServiceId, header,
-    },
+    osb::{ApiVersion, AsyncResponse, InstanceId, LastOperation, Operation, PlanId, ServiceId, header},
     telemetry::traces,
 };
-
-/// The time limit of a request after its turn has come, including connecting.
-const TIMEOUT: Duration = Duration::from_mins(1);
-/// The time limit of connecting; short, so that a dead broker does not delay the others.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The credentials for a broker.
-#[derive(Clone, Debug)]
-pub enum Credentials {
-    /// HTTP basic authentication.
-    Basic {
-        /// The user.
-        username: String,
-        /// The password.
-        password: SecretString,
-    },
-    /// A bearer token.
-    Bearer(SecretString),
-}
-
-/// All settings of a broker's client.
-#[derive(Debug)]
-pub struct Endpoint {
-    /// The broker's address. Credentials in it are used unless `credentials` is set.
-    pub url: BrokerUrl,
-    /// Accept any certificate.
-    pub insecure_skip_tls_verify: bool,
-    /// The certificate authorities to trust, PEM. Default: those of the system.
-    pub ca_bundle: Option<ByteString>,
-    /// Overrides credentials in the URL.
-    pub credentials: Option<Credentials>,
-}
 
 /// The progress of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +47,7 @@ pub enum Progress {
     InProgress(Option<Operation>),
 }
 
-/// The answer to a provision.
+/// The answer to a provision or an update.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provisioned {
     /// The progress.
@@ -120,25 +93,9 @@ impl fmt::Debug for BrokerClient {
 impl BrokerClient {
     /// Creates a client for this endpoint without calling it.
     pub fn new(endpoint: &Endpoint) -> Result<Self, ClientError> {
-        let (base, in_url) = split_url(&endpoint.url)?;
+        let (base, in_url) = endpoint::split_url(&endpoint.url)?;
         address::check(&base)?;
-        let mut http = reqwest::Client::builder()
-            .user_agent(concat!("bindery/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            // A proxy would resolve the name itself and could call addresses that the resolver refuses.
-            .no_proxy()
-            .timeout(TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .dns_resolver(address::Resolver)
-            .tls_danger_accept_invalid_certs(endpoint.insecure_skip_tls_verify);
-        if let Some(bundle) = &endpoint.ca_bundle {
-            let certificates = reqwest::Certificate::from_pem_bundle(&bundle.0)
-                .ok()
-                .filter(|certificates| !certificates.is_empty())
-                .ok_or(ClientError::BadCaBundle)?;
-            http = http.tls_certs_only(certificates);
-        }
-        let http = http.build().map_err(|error| ClientError::Tls(error::causes(&error)))?;
+        let http = endpoint.http()?;
         let credentials = endpoint.credentials.clone().or(in_url);
         Ok(Self { http, base, credentials, queue: Arc::default() })
     }
@@ -150,55 +107,17 @@ impl BrokerClient {
 
     /// `GET /v2/catalog`; unusable entries are skipped.
     pub async fn catalog(&self) -> Result<Offers, ClientError> {
-        let answer = self.send(self.request(Method::GET, &["catalog"])?).await?.expect(&[StatusCode::OK])?;
+        let answer =
+            self.send(self.request(Method::GET, About::Catalog)?).await?.expect(&[StatusCode::OK])?;
         offers::read(answer.json()?).map_err(ClientError::BadCatalog)
     }
 
-    /// `PUT /v2/service_instances/:instance_id`, asynchronously if the broker requires it.
-    pub async fn provision(
-        &self,
-        id: &InstanceId,
-        body: &ProvisionRequest,
-    ) -> Result<Provisioned, ClientError> {
-        let request = self
-            .request(Method::PUT, &["service_instances", id.as_str()])?
-            .query_pair("accepts_incomplete", "true")
-            .json(body);
-        let answer =
-            self.send(request).await?.expect(&[StatusCode::OK, StatusCode::CREATED, StatusCode::ACCEPTED])?;
-        let response: ProvisionResponse = answer.json()?;
-        Ok(Provisioned {
-            progress: answer.progress(response.operation),
-            dashboard_url: response.dashboard_url,
-        })
+    fn request(&self, method: Method, about: About<'_>) -> Result<Request, ClientError> {
+        Request::new(&self.base, method, about)
     }
 
-    /// `GET /v2/service_instances/:instance_id/last_operation`.
-    pub async fn last_operation(
-        &self,
-        key: &InstanceKey,
-        operation: Option<&Operation>,
-    ) -> Result<Polled, ClientError> {
-        let mut request = self
-            .request(Method::GET, &["service_instances", key.instance.as_str(), "last_operation"])?
-            .of(key);
-        if let Some(operation) = operation {
-            request = request.query_pair("operation", operation.as_str());
-        }
-        let answer = self.send(request).await?;
-        if answer.status() == StatusCode::GONE {
-            return Ok(Polled { operation: None, retry_after: None });
-        }
-        let answer = answer.expect(&[StatusCode::OK])?;
-        Ok(Polled { operation: Some(answer.json()?), retry_after: answer.retry_after() })
-    }
-
-    /// `DELETE /v2/service_instances/:instance_id`. An unknown instance (410) counts as success.
-    pub async fn deprovision(&self, key: &InstanceKey) -> Result<Progress, ClientError> {
-        let request = self
-            .request(Method::DELETE, &["service_instances", key.instance.as_str()])?
-            .of(key)
-            .query_pair("accepts_incomplete", "true");
+    /// Sends a request for a deletion.
+    async fn delete(&self, request: Request) -> Result<Progress, ClientError> {
         let answer =
             self.send(request).await?.expect(&[StatusCode::OK, StatusCode::ACCEPTED, StatusCode::GONE])?;
         if answer.status() == StatusCode::ACCEPTED {
@@ -209,43 +128,15 @@ impl BrokerClient {
         Ok(Progress::Done)
     }
 
-    /// `PUT /v2/service_instances/:instance_id/service_bindings/:binding_id`, synchronously.
-    pub async fn bind(
-        &self,
-        instance: &InstanceId,
-        binding: &BindingId,
-        body: &BindRequest,
-    ) -> Result<BindResponse, ClientError> {
-        let path = ["service_instances", instance.as_str(), "service_bindings", binding.as_str()];
-        let request = self.request(Method::PUT, &path)?.json(body);
-        self.send(request).await?.expect(&[StatusCode::OK, StatusCode::CREATED])?.json()
-    }
-
-    /// `GET /v2/service_instances/:instance_id/service_bindings/:binding_id`, of services whose bindings are retrievable.
-    pub async fn binding(&self, key: &InstanceKey, binding: &BindingId) -> Result<BindResponse, ClientError> {
-        let path = ["service_instances", key.instance.as_str(), "service_bindings", binding.as_str()];
-        let request = self.request(Method::GET, &path)?.of(key);
-        self.send(request).await?.expect(&[StatusCode::OK])?.json()
-    }
-
-    /// `DELETE /v2/service_instances/:instance_id/service_bindings/:binding_id`. 410 is success.
-    pub async fn unbind(&self, key: &InstanceKey, binding: &BindingId) -> Result<(), ClientError> {
-        let path = ["service_instances", key.instance.as_str(), "service_bindings", binding.as_str()];
-        let request = self.request(Method::DELETE, &path)?.of(key);
-        self.send(request).await?.expect(&[StatusCode::OK, StatusCode::GONE])?.refuse_html()
-    }
-
-    fn request(&self, method: Method, path: &[&str]) -> Result<Request, ClientError> {
-        if let Some(segment) = path.iter().find(|segment| matches!(**segment, "" | "." | "..")) {
-            return Err(ClientError::BadId((*segment).to_owned()));
+    /// Sends a poll.
+    async fn poll(&self, request: Request) -> Result<Polled, ClientError> {
+        let answer = self.send(request).await?;
+        if answer.status() == StatusCode::GONE {
+            answer.refuse_html()?;
+            return Ok(Polled { operation: None, retry_after: None });
         }
-        let mut url = self.base.clone();
-        url.path_segments_mut()
-            .map_err(|()| ClientError::BadUrl("it has no host".to_owned()))?
-            .pop_if_empty()
-            .push("v2")
-            .extend(path);
-        Ok(Request { method, url, body: None })
+        let answer = answer.expect(&[StatusCode::OK])?;
+        Ok(Polled { operation: Some(answer.json()?), retry_after: answer.retry_after() })
     }
 
     async fn send(&self, request: Request) -> Result<Answer, ClientError> {
@@ -271,6 +162,10 @@ impl BrokerClient {
             .header(header::API_VERSION, ApiVersion::LATEST.to_string())
             .header(header::REQUEST_IDENTITY, Uuid::new_v4().to_string())
             .headers(trace);
+        let response = match request.identity {
+            Some(identity) => response.header(header::ORIGINATING_IDENTITY, identity),
+            None => response,
+        };
         let response = match request.body {
             Some(body) => response.header(reqwest::header::CONTENT_TYPE, "application/json").body(body),
             None => response,
@@ -287,53 +182,6 @@ impl BrokerClient {
             None => request,
         }
     }
-}
-
-/// A request before it is sent.
-struct Request {
-    method: Method,
-    url: Url,
-    body: Option<Vec<u8>>,
-}
-
-impl Request {
-    fn query_pair(mut self, name: &str, value: &str) -> Self {
-        self.url.query_pairs_mut().append_pair(name, value);
-        self
-    }
-
-    fn of(self, key: &InstanceKey) -> Self {
-        self.query_pair("service_id", key.service.as_str()).query_pair("plan_id", key.plan.as_str())
-    }
-
-    fn json(mut self, body: &impl serde::Serialize) -> Self {
-        #[expect(
-            clippy::expect_used,
-            reason = "the requests' types have string keys and no fallible members"
-        )]
-        let body = serde_json::to_vec(body).expect("an Open Service Broker request is JSON");
-        self.body = Some(body);
-        self
-    }
-}
-
-/// Splits the URL into the address and the credentials.
-fn split_url(url: &BrokerUrl) -> Result<(Url, Option<Credentials>), ClientError> {
-    let mut base = Url::parse(url.expose()).map_err(|error| ClientError::BadUrl(error.to_string()))?;
-    if !matches!(base.scheme(), "http" | "https") {
-        return Err(ClientError::BadUrl(format!("its scheme is {}", base.scheme())));
-    }
-    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let credentials =
-        (!base.username().is_empty() || base.password().is_some()).then(|| Credentials::Basic {
-            username: decoded(base.username()),
-            password: decoded(base.password().unwrap_or_default()).into(),
-        });
-    let stripped = base.set_username("").and_then(|()| base.set_password(None));
-    stripped.map_err(|()| ClientError::BadUrl("it has no host".to_owned()))?;
-    base.set_query(None);
-    base.set_fragment(None);
-    Ok((base, credentials))
 }
 
 #[cfg(test)]

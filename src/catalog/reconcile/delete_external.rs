@@ -57,10 +57,12 @@ pub(super) async fn binding(
 ) -> Result<(), BrokerError> {
     let client = connect(context, external_resource).await?;
     let id = external_resource.spec.binding_id.as_deref().unwrap_or_default();
-    client
-        .unbind(&key(external_resource), &id.into())
-        .await
-        .map_err(|error| refused(context, external_resource, error))
+    let unbound = match client.unbind(&key(external_resource), &id.into(), None).await {
+        Ok(Progress::Done) => Ok(()),
+        Ok(Progress::InProgress(_)) => Err(ClientError::Unfinished),
+        Err(error) => Err(error),
+    };
+    unbound.map_err(|error| refused(context, external_resource, error))
 }
 
 /// Runs a request with a time limit, if there is one: a broker that never answers takes a minute for each call. The
@@ -102,7 +104,7 @@ fn refused(context: &Context, external_resource: &ExternalResource, error: Clien
 }
 
 async fn delete(client: &BrokerClient, key: &InstanceKey) -> Result<Released, ClientError> {
-    Ok(match client.deprovision(key).await? {
+    Ok(match client.deprovision(key, None).await? {
         Progress::Done => Released::Done,
         Progress::InProgress(operation) => {
             Released::InProgress { operation: operation.map(|operation| operation.to_string()), wait: None }
@@ -115,7 +117,7 @@ async fn poll(
     key: &InstanceKey,
     operation: Option<Operation>,
 ) -> Result<Released, ClientError> {
-    let polled = client.last_operation(key, operation.as_ref()).await?;
+    let polled = client.last_operation(key, operation.as_ref(), None).await?;
     let Some(last) = polled.operation else { return Ok(Released::Done) };
     Ok(match last.state {
         // The operation that succeeded may be the creation, because the status that names it can be written by users.

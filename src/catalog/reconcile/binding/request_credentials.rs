@@ -16,6 +16,7 @@ use crate::{
         },
     },
     catalog::{
+        client::{Bound, ClientError},
         connections::BrokerError,
         context::Context,
         ledger::{Recorded, external_resource_name, how_to_adopt},
@@ -51,11 +52,13 @@ pub(super) async fn request_credentials(
     let asked = async {
         let client = context.connections.of(broker.as_ref()).await?;
         let (key, id) = (delete_external::key(&external_resource), id.as_str().into());
-        let response = client.bind(&key.instance, &id, &request).await?;
+        let Bound::Done(response) = client.bind(&key.instance, &id, &request, None).await? else {
+            return Err(ClientError::Unfinished.into());
+        };
         if response.gives_something() || !offer.class.common().binding_retrievable {
-            return Ok::<_, BrokerError>(response);
+            return Ok::<_, BrokerError>(*response);
         }
-        Ok(client.binding(&key, &id).await?)
+        Ok(client.binding(&key, &id, None).await?)
     };
     let response = asked.await.map_err(|error| condition_of(context, &broker_key, error))?;
     if response.gives_something() {
@@ -142,5 +145,6 @@ fn bind_request(
         .cloned(),
         bind_resource: None,
         parameters: binding.spec.parameters.clone().filter(|parameters| !parameters.is_empty()),
+        predecessor_binding_id: None,
     }
 }

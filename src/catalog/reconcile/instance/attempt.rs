@@ -68,7 +68,7 @@ impl Attempt<'_> {
         let id = self.external_resource.spec.instance_id.as_str().into();
         let asked = async {
             let client = self.context.connections.of(self.broker).await?;
-            Ok::<_, BrokerError>(client.provision(&id, &request).await?)
+            Ok::<_, BrokerError>(client.provision(&id, &request, None).await?)
         };
         Ok(match asked.await {
             Ok(answer) => {
@@ -181,7 +181,7 @@ impl Attempt<'_> {
         let key = delete_external::key(&self.external_resource);
         let asked = async {
             let client = self.context.connections.of(self.broker).await?;
-            Ok::<_, BrokerError>(client.last_operation(&key, operation.as_ref()).await?)
+            Ok::<_, BrokerError>(client.last_operation(&key, operation.as_ref(), None).await?)
         };
         let polled = match asked.await {
             Ok(polled) => polled,

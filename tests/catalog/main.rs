@@ -11,6 +11,7 @@ mod harness;
 mod kubectl;
 mod ledger;
 mod namespaces;
+mod own_broker;
 mod pods;
 mod policies;
 mod schema;

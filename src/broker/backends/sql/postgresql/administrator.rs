@@ -15,7 +15,7 @@ impl Databases {
         self.plans.all().try_for_each(|(_, plan)| bind::must_limit(session.engine(), plan))?;
         let missing = session.texts("read its own rights", &session.dialect().missing_rights()).await?;
         if !missing.is_empty() {
-            let remedy = session.dialect().give_rights(self.admin(), &missing);
+            let remedy = session.dialect().missing_rights_remedy(self.admin(), &missing);
             return Err(SqlError::MissingRights {
                 admin: self.admin().to_owned(),
                 missing: missing.join(", "),
@@ -35,7 +35,7 @@ impl Databases {
             if !known.contains_key(database) {
                 return Err(SqlError::NoTemplate { what });
             }
-            let is_open = session.dialect().is_admitted(database, "public");
+            let is_open = session.dialect().may_connect(database, "public");
             if session.rows("look at the template", &is_open, &[]).await?.iter().any(|row| row.get(0)) {
                 return Err(SqlError::OpenTemplate { what });
             }
@@ -45,7 +45,7 @@ impl Databases {
 
     /// Logs when the server reserves no connection for the administrator, so that clients can use up all of them.
     async fn look_for_reserve(&self, session: &Session) -> Result<(), SqlError> {
-        let Some(query) = session.dialect().has_reserve() else { return Ok(()) };
+        let Some(query) = session.dialect().uses_reserved_connections() else { return Ok(()) };
         let rows = session.rows("look for reserved connections", query, &[]).await?;
         if !rows.first().is_some_and(|row| row.get(0)) {
             let admin = self.admin();
@@ -94,13 +94,13 @@ impl Databases {
     /// ADMIN OPTION on none of the roles; since version 16 only a role with this option can grant it.
     async fn take_roles_in(&self, session: &Session, among: &[&str]) -> Result<usize, SqlError> {
         let dialect = session.dialect();
-        let Some(query) = dialect.unheld_roles(among) else { return Ok(0) };
+        let Some(query) = dialect.roles_without_admin_option(among) else { return Ok(0) };
         let mut taken = 0;
         let mut lacking = Vec::new();
         for row in session.rows("look for roles that the administrator cannot change", &query, &[]).await? {
             let (role, has_admin_option): (String, bool) = (row.get(0), row.get(1));
-            if has_admin_option || dialect.takes_unheld_roles() {
-                session.run([dialect.act_for(&role, self.admin())]).await?;
+            if has_admin_option || dialect.can_take_admin_option() {
+                session.run([dialect.join_role(&role, self.admin())]).await?;
                 taken += 1;
             } else {
                 lacking.push(role);
@@ -111,7 +111,7 @@ impl Databases {
             admin: self.admin().to_owned(),
             count: lacking.len(),
             example: example.clone(),
-            remedy: dialect.hand_over_roles(&self.marker, self.admin()).unwrap_or_default(),
+            remedy: dialect.admin_option_remedy(&self.marker, self.admin()).unwrap_or_default(),
         })
     }
 }

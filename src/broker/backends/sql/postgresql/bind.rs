@@ -11,7 +11,7 @@ use super::{
     engine::Engine,
     error::SqlError,
     instance_names, naming, ownership,
-    server::{members, now, roles},
+    server::{Roles, members, now, roles},
     sharing::logins_of,
 };
 use crate::broker::backends::{
@@ -40,15 +40,7 @@ impl Databases {
         let dialect = session.dialect();
         must_limit(session.engine(), plan)?;
 
-        let found = roles(&session, &[&owner, &role, &login]).await?;
-        if ownership(&found, &owner, &[&self.marker], &session) != Ownership::Ours {
-            return Err(Problem::Lost { what: format!("database {database} of this installation") }.into());
-        }
-        self.must_be_there(&session, &database, &owner).await?;
-        if access != Access::Owner {
-            let is_ours = ownership(&found, &role, &[&self.marker], &session);
-            self.ensure_group(&session, names, access, &role, &is_ours).await?;
-        }
+        let found = self.find_roles(&session, names, access, [&role, &login]).await?;
         let expiry = match asked.lifetime(plan)? {
             Some(lifetime) => Some(Expiry::of(lifetime, now(&session).await?)),
             None => None,
@@ -59,24 +51,11 @@ impl Databases {
         let (verifier, connections) = (credential.verifier(), plan.connections());
         let wanted =
             Login { name: &login, group: &role, verifier: verifier.as_deref(), ends_at, connections };
-        let revoked = naming::revoked(&database);
-        match ownership(&found, &login, &[&role, &revoked], &session) {
-            Ownership::Foreign => return Err(Problem::Foreign { what: format!("role {login}") }.into()),
-            Ownership::Absent => session.run([dialect.create_login(wanted)]).await?,
-            Ownership::Ours if found[&login].contains(&revoked) => {
-                let returned = [
-                    dialect.grant_role(&role, &login),
-                    dialect.renew_login(wanted),
-                    dialect.revoke_role(&revoked, &login),
-                ];
-                session.run(returned).await?;
-            }
-            Ownership::Ours => session.run([dialect.renew_login(wanted)]).await?,
-        }
-        session.run(dialect.equip_login(wanted, names)).await?;
+        self.ensure_login(&session, &found, wanted, &naming::revoked(&database)).await?;
+        session.run(dialect.grant_login_rights(wanted, names)).await?;
         // Grants that this login made to other roles prevent these from being dropped, and only a member of the login
         // can revoke them.
-        session.run([dialect.act_for(&login, self.admin())]).await?;
+        session.run([dialect.join_role(&login, self.admin())]).await?;
         self.share(&session, &login, access, names).await?;
         let place = credentials::Place {
             server: &self.server.settings,
@@ -95,6 +74,56 @@ impl Databases {
         })
     }
 
+    /// Reads the roles of the instance, and creates the group that the binding needs.
+    ///
+    /// # Errors
+    /// When the instance's database or its owner is not this installation's.
+    async fn find_roles(
+        &self,
+        session: &Session,
+        names: InstanceNames<'_>,
+        access: Access,
+        [role, login]: [&str; 2],
+    ) -> Result<Roles, SqlError> {
+        let InstanceNames { database, owner, .. } = names;
+        let found = roles(session, &[owner, role, login]).await?;
+        if ownership(&found, owner, &[&self.marker], session) != Ownership::Ours {
+            return Err(Problem::Lost { what: format!("database {database} of this installation") }.into());
+        }
+        self.must_be_there(session, database, owner).await?;
+        if access != Access::Owner {
+            let is_ours = ownership(&found, role, &[&self.marker], session);
+            self.ensure_group(session, names, access, role, &is_ours).await?;
+        }
+        Ok(found)
+    }
+
+    /// Creates the login, or renews the password of an existing one. A login that an earlier unbind could only strip
+    /// of its rights (a member of `revoked`) gets its group back.
+    async fn ensure_login(
+        &self,
+        session: &Session,
+        found: &Roles,
+        wanted: Login<'_>,
+        revoked: &str,
+    ) -> Result<(), SqlError> {
+        let dialect = session.dialect();
+        let Login { name: login, group, .. } = wanted;
+        match ownership(found, login, &[group, revoked], session) {
+            Ownership::Foreign => Err(Problem::Foreign { what: format!("role {login}") }.into()),
+            Ownership::Absent => session.run([dialect.create_login(wanted)]).await,
+            Ownership::Ours if found[login].iter().any(|of| of == revoked) => {
+                let returned = [
+                    dialect.grant_role(group, login),
+                    dialect.renew_login(wanted),
+                    dialect.revoke_role(revoked, login),
+                ];
+                session.run(returned).await
+            }
+            Ownership::Ours => session.run([dialect.renew_login(wanted)]).await,
+        }
+    }
+
     /// Creates a group with its rights, unless it exists with all of them.
     async fn ensure_group(
         &self,
@@ -110,14 +139,14 @@ impl Databases {
             Ownership::Absent => session.run(dialect.create_group(role, names.marker)).await?,
             Ownership::Ours => {
                 self.take_back(session, names.database, role).await?;
-                let query = dialect.is_admitted(names.database, role);
+                let query = dialect.may_connect(names.database, role);
                 let rows = session.rows("look at the group's rights", &query, &[]).await?;
                 if rows.first().is_some_and(|row| row.get(0)) {
                     return Ok(());
                 }
             }
         }
-        let makers: Vec<String> = if dialect.logins_own() {
+        let makers: Vec<String> = if dialect.logins_own_objects() {
             let logins = members(session, &[names.owner]).await?.into_keys();
             logins.filter(|role| naming::is_login(role)).collect()
         } else {
@@ -128,12 +157,12 @@ impl Databases {
         let inside = self.enter(session, names.database, names.owner).await?;
         // Share future objects before existing ones, so that nothing created in between is missed.
         for maker in makers {
-            inside.run(dialect.share(&maker, role, access)).await?;
+            inside.run(dialect.share_future_objects(&maker, role, access)).await?;
         }
         for schema in inside.texts("list schemas", dialect.schemas()).await? {
             self.open_schema(&inside, &schema, role, access).await?;
         }
-        session.run([dialect.admit(names.database, role)]).await
+        session.run([dialect.grant_connect(names.database, role)]).await
     }
 
     /// Lets a group use the contents of a schema, except what does not belong to the instance.
@@ -145,11 +174,13 @@ impl Databases {
         access: Access,
     ) -> Result<(), SqlError> {
         let dialect = inside.dialect();
-        match inside.run(dialect.open_schema(schema, role, access)).await {
+        match inside.run(dialect.grant_on_schema(schema, role, access)).await {
             Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
-                let Some(query) = dialect.relations(schema) else { return Err(error) };
+                let Some(query) = dialect.grantable_relations(schema) else { return Err(error) };
                 for row in inside.rows("list what is in the schema", &query, &[]).await? {
-                    inside.run([dialect.open_relation(schema, row.get(0), row.get(1), role, access)]).await?;
+                    inside
+                        .run([dialect.grant_on_relation(schema, row.get(0), row.get(1), role, access)])
+                        .await?;
                 }
                 Ok(())
             }

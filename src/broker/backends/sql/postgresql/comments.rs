@@ -27,14 +27,15 @@ impl Databases {
         let session = self.server.session_for_expiry().await?;
         let dialect = session.dialect();
         let former = format!("{}=", self.comment_prefix());
-        let rows = session.rows("read comments", dialect.comments(), &[(&former, Type::TEXT)]).await?;
+        let rows =
+            session.rows("read comments", dialect.marked_databases(), &[(&former, Type::TEXT)]).await?;
         for row in rows {
             let (database, comment): (String, String) = (row.get(0), row.get(1));
             let Some(id) = comment.strip_prefix(&former).filter(|_| naming::is_database(&database)) else {
                 continue;
             };
-            let replaced = dialect.comment(&database, &self.comment_on(id));
-            let acting = dialect.act_for(&naming::owner(&database), self.admin());
+            let replaced = dialect.write_mark(&database, &self.comment_on(id));
+            let acting = dialect.join_role(&naming::owner(&database), self.admin());
             match session.run([acting, replaced]).await {
                 Ok(()) => tracing::info!(database, "the comment shows the instance's id no longer"),
                 Err(error) => {

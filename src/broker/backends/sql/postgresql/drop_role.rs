@@ -61,11 +61,12 @@ impl Databases {
     /// others; returns the first failure.
     async fn release_elsewhere(&self, session: &Session, role: &str) -> Result<(), SqlError> {
         let dialect = session.dialect();
-        let mut places = session.texts("look for the role's objects", &dialect.databases_of(role)).await?;
+        let mut places =
+            session.texts("look for the role's objects", &dialect.databases_with_dependents(role)).await?;
         // Grants on shared objects can be revoked from any database.
         places.push(self.server.settings.database.clone());
         // Default privileges are rarely the cause, and resetting them takes many statements.
-        let reset = dialect.reset_defaults(role);
+        let reset = dialect.reset_default_privileges(role);
         let mut result = Ok(());
         for place in places {
             result = result.and(self.release(session, role, &place, &reset).await);
@@ -98,7 +99,7 @@ impl Databases {
         let heir = is_ours.then_some(owner.as_str());
         let released = self.release_inside(session, role, database, heir, then).await;
         if is_retained {
-            session.run(session.dialect().close_off(database)).await?;
+            session.run(session.dialect().forbid_connections(database)).await?;
         }
         released
     }
@@ -110,7 +111,7 @@ impl Databases {
         if naming::owned_database(role).is_none() || database == self.server.settings.database {
             return Ok(false);
         }
-        let Some(query) = session.dialect().owns_in(role, database) else { return Ok(false) };
+        let Some(query) = session.dialect().owns_objects_in(role, database) else { return Ok(false) };
         let rows = session.rows("look for what the role owns", &query, &[]).await?;
         Ok(rows.first().is_some_and(|row| row.get(0)))
     }
@@ -139,7 +140,7 @@ impl Databases {
             // Share the role's objects with the groups first; the heir keeps these grants.
             let groups = groups_of(session, database).await?;
             share_what_is(&inside, &[role.to_owned()], &groups).await?;
-            self.run_past_locks(&inside, role, dialect.reassign(role, heir)).await?;
+            self.run_past_locks(&inside, role, dialect.reassign_owned(role, heir)).await?;
         }
         for privilege in default_privileges(&inside, role).await? {
             inside.run([privilege.revoke()]).await?;
@@ -153,13 +154,13 @@ impl Databases {
     /// administrator acts as the owner, which leaves such grants.
     async fn revoke_of_grantors(&self, inside: &Session, role: &str) -> Result<(), SqlError> {
         let dialect = inside.dialect();
-        let Some(query) = dialect.grants_of_others(role) else { return Ok(()) };
+        let Some(query) = dialect.grants_by_others(role) else { return Ok(()) };
         let rows = inside.rows("look for grants to the role", &query, &[]).await?;
         if rows.is_empty() {
             return Ok(());
         }
         for row in rows {
-            let take_back = dialect.take_back((row.get(0), row.get(1)), row.get(2), role);
+            let take_back = dialect.revoke_grant((row.get(0), row.get(1)), row.get(2), role);
             inside.run([dialect.set_role(row.get(3)), take_back]).await?;
         }
         inside.run([dialect.reset_role()]).await
@@ -173,7 +174,7 @@ impl Databases {
         let groups: Vec<_> = groups.iter().map(String::as_str).collect();
         let members = members(session, &groups).await?.into_keys();
         let logins = members.filter(|role| naming::is_login(role));
-        session.run(logins.map(|login| session.dialect().act_for(&login, self.admin()))).await
+        session.run(logins.map(|login| session.dialect().join_role(&login, self.admin()))).await
     }
 }
 

@@ -38,7 +38,7 @@ impl Databases {
                     if Instant::now() > deadline {
                         return Err(SqlError::StaysUnlocked { login: login.to_owned() });
                     }
-                    session.run([dialect.act_for(login, self.admin())]).await?;
+                    session.run([dialect.join_role(login, self.admin())]).await?;
                     // End sessions last: the next round finds what they prepare until then.
                     self.roll_back(session, InWay::Role(login)).await?;
                     session.run([dialect.end_sessions(login)]).await?;
@@ -46,7 +46,7 @@ impl Databases {
                 locked => break locked?,
             }
         }
-        match session.run([dialect.act_for(login, self.admin())]).await {
+        match session.run([dialect.join_role(login, self.admin())]).await {
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
             acting => acting?,
         }
@@ -81,7 +81,7 @@ impl Databases {
     ) -> Result<(), SqlError> {
         match session.run([statement.clone()]).await {
             Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
-                session.run(session.dialect().end_lockers(role)).await?;
+                session.run(session.dialect().end_blocking_sessions(role)).await?;
                 self.roll_back(session, InWay::Role(role)).await?;
                 session.run([statement]).await
             }
@@ -115,9 +115,9 @@ impl Databases {
         if !is_expired().await? {
             return Ok(());
         }
-        self.lock(session, login, dialect.suspend_login(login)).await?;
+        self.lock(session, login, dialect.lock_login(login)).await?;
         if !is_expired().await? {
-            return session.run([dialect.resume_login(login)]).await;
+            return session.run([dialect.unlock_login(login)]).await;
         }
         tracing::info!(server = %self.server.settings.name, login, "the login is past its time: locked");
         Ok(())

@@ -8,7 +8,7 @@ impl Databases {
     /// Reverses the marks of an earlier release.
     pub(super) async fn turn_marks(&self, session: &Session) -> Result<(), SqlError> {
         for role in self.unturned(session).await? {
-            session.run([session.dialect().turn_mark(&role, &self.marker)]).await?;
+            session.run([session.dialect().reverse_mark(&role, &self.marker)]).await?;
             tracing::info!(server = %self.server.settings.name, role, "the mark of an earlier release is turned round");
         }
         Ok(())
@@ -17,7 +17,7 @@ impl Databases {
     /// Reverses the mark of one role.
     pub(super) async fn turn_mark(&self, session: &Session, role: &str) -> Result<(), SqlError> {
         if self.unturned(session).await?.iter().any(|unturned| unturned == role) {
-            session.run([session.dialect().turn_mark(role, &self.marker)]).await?;
+            session.run([session.dialect().reverse_mark(role, &self.marker)]).await?;
         }
         Ok(())
     }

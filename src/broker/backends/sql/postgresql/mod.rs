@@ -118,7 +118,7 @@ impl Databases {
     async fn enter(&self, session: &Session, database: &str, owner: &str) -> Result<Session, SqlError> {
         match self.server.session_in(database).await {
             Err(error) if error.is_shut_out() => {
-                session.run(session.dialect().open_up(database, owner)).await?;
+                session.run(session.dialect().allow_connections(database, owner)).await?;
                 self.server.session_in(database).await
             }
             entered => entered,

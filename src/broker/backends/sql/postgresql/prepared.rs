@@ -24,7 +24,7 @@ impl Databases {
     /// # Errors
     /// Names one that only a superuser can roll back, with the remedy.
     pub(super) async fn roll_back(&self, session: &Session, in_way: InWay<'_>) -> Result<(), SqlError> {
-        let Some(query) = session.dialect().prepared(in_way) else { return Ok(()) };
+        let Some(query) = session.dialect().prepared_transactions(in_way) else { return Ok(()) };
         let rows = session.rows("look for prepared transactions", &query, &[]).await?;
         let found =
             rows.iter().map(|row| Prepared { gid: row.get(0), owner: row.get(1), database: row.get(2) });
@@ -56,7 +56,7 @@ impl Databases {
         if let Some(owner) = owner {
             inside.run([dialect.set_role(owner)]).await?;
         }
-        match inside.run([dialect.roll_back(gid)]).await {
+        match inside.run([dialect.roll_back_prepared(gid)]).await {
             // The transaction has ended meanwhile.
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => Ok(()),
             ended => ended,

@@ -49,7 +49,7 @@ impl Databases {
             session.run([dialect.create_marker(&self.marker)]).await?;
         }
         session.run(dialect.create_group(&owner, &self.marker)).await?;
-        session.run([dialect.act_for(&owner, self.admin())]).await?;
+        session.run([dialect.join_role(&owner, self.admin())]).await?;
         if found.contains_key(&owner) {
             self.take_back(&session, &database, &owner).await?;
         }
@@ -58,7 +58,7 @@ impl Databases {
             session.run([dialect.create_database(names, origin)]).await?;
         }
         let comment = self.comment_on(instance.id.as_str());
-        session.run(dialect.lock_down(names, &comment)).await?;
+        session.run(dialect.restrict_access(names, &comment)).await?;
         if asked.template.is_some() {
             self.adopt(&session, &database, &owner).await?;
         }
@@ -76,13 +76,13 @@ impl Databases {
             if found.is_empty() {
                 let dialect = inside.dialect();
                 for schema in inside.texts("list schemas", dialect.schemas()).await? {
-                    inside.run(dialect.close_schema(&schema)).await?;
+                    inside.run(dialect.revoke_public_rights(&schema)).await?;
                 }
                 return Ok(());
             }
             for object in found {
                 // The next round retries what failed here, unless the change of another object included it.
-                if let Err(error) = inside.run([inside.dialect().change_owner(&object, owner)]).await {
+                if let Err(error) = inside.run([inside.dialect().change_object_owner(&object, owner)]).await {
                     last = Some(error);
                 }
             }

@@ -113,9 +113,9 @@ impl Databases {
             dropped => return dropped,
         }
         self.roll_back(session, InWay::Database { database, owner }).await?;
-        session.run(dialect.open_up(database, owner)).await?;
+        session.run(dialect.allow_connections(database, owner)).await?;
         let Err(error) = drop_database().await else { return Ok(()) };
-        let Some(query) = dialect.sessions_in(database) else { return Err(error) };
+        let Some(query) = dialect.sessions_in_database(database) else { return Err(error) };
         let is_held = [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::OBJECT_IN_USE];
         if !error.code().is_some_and(|code| is_held.contains(code)) {
             return Err(error);
@@ -144,9 +144,9 @@ impl Databases {
                 }
                 Box::pin(self.drop_groups(&session, database, Some(database), Rest::Later)).await?;
                 self.drop_empty_group(&session, database).await?;
-                session.run(dialect.close_off(database)).await?;
+                session.run(dialect.forbid_connections(database)).await?;
                 self.turn_mark(&session, &owner).await?;
-                session.run(dialect.retain(&owner, &self.marker)).await?;
+                session.run(dialect.mark_retained(&owner, &self.marker)).await?;
                 self.must_be_unmarked(&session, &owner).await?;
                 tracing::info!(database, "the instance is deleted and its database retained");
             }
@@ -161,7 +161,7 @@ impl Databases {
             return Ok(());
         }
         let grantors = session
-            .texts("look who marked the role", &session.dialect().grantors(owner, &self.marker))
+            .texts("look who marked the role", &session.dialect().grantors_of_membership(owner, &self.marker))
             .await?;
         let revoke =
             |grantor: &String| format!("REVOKE {owner} FROM {} GRANTED BY \"{grantor}\"", self.marker);
@@ -193,7 +193,7 @@ impl Databases {
         database: &str,
         owner: &str,
     ) -> Result<Vec<String>, SqlError> {
-        match session.run([session.dialect().act_for(owner, self.admin())]).await {
+        match session.run([session.dialect().join_role(owner, self.admin())]).await {
             // Another broker has already dropped the owner.
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => return Ok(Vec::new()),
             acting => acting?,
@@ -221,7 +221,7 @@ impl Databases {
         let mut result = Ok(());
         for role in &groups {
             if ownership(&found, role, &[&self.marker], session) == Ownership::Ours {
-                session.run([session.dialect().act_for(role, self.admin())]).await?;
+                session.run([session.dialect().join_role(role, self.admin())]).await?;
                 result = result.and(self.drop_or_settle(session, role, database, home, rest).await);
             }
         }

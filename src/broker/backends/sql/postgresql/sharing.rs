@@ -32,11 +32,11 @@ impl Databases {
     ) -> Result<(), SqlError> {
         let dialect = session.dialect();
         let found = groups_of(session, names.database).await?;
-        if dialect.logins_own() {
+        if dialect.logins_own_objects() {
             if access == Access::Owner {
                 let inside = self.enter(session, names.database, names.owner).await?;
                 for (role, access) in found {
-                    inside.run(dialect.share(login, &role, access)).await?;
+                    inside.run(dialect.share_future_objects(login, &role, access)).await?;
                 }
             }
             return Ok(());
@@ -77,10 +77,10 @@ async fn share_what_comes(
     (role, access): &Group,
 ) -> Result<(), SqlError> {
     let dialect = inside.dialect();
-    let Some(query) = dialect.makers_that_keep(role) else { return Ok(()) };
+    let Some(query) = dialect.logins_that_share_nothing(role) else { return Ok(()) };
     let makers = inside.rows("look at default privileges", &query, &[(&logins, Type::TEXT_ARRAY)]).await?;
     for maker in makers {
-        inside.run(dialect.share(maker.get(0), role, *access)).await?;
+        inside.run(dialect.share_future_objects(maker.get(0), role, *access)).await?;
     }
     Ok(())
 }
@@ -93,12 +93,14 @@ pub(super) async fn share_what_is(
 ) -> Result<(), SqlError> {
     let dialect = inside.dialect();
     for (role, access) in groups {
-        let Some((schemas, relations)) = dialect.kept_from(role) else { continue };
+        let Some((schemas, relations)) = dialect.unshared_objects(role) else { continue };
         for row in inside.rows("list schemas of logins", &schemas, &[(&logins, Type::TEXT_ARRAY)]).await? {
-            inside.run([dialect.open_own_schema(row.get(0), role, *access)]).await?;
+            inside.run([dialect.grant_on_login_schema(row.get(0), role, *access)]).await?;
         }
         for row in inside.rows("list tables of logins", &relations, &[(&logins, Type::TEXT_ARRAY)]).await? {
-            inside.run([dialect.open_relation(row.get(0), row.get(1), row.get(2), role, *access)]).await?;
+            inside
+                .run([dialect.grant_on_relation(row.get(0), row.get(1), row.get(2), role, *access)])
+                .await?;
         }
     }
     Ok(())

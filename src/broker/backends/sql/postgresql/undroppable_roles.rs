@@ -71,7 +71,7 @@ impl Databases {
             session.run([dialect.create_marker(&self.marker)]).await?;
             session.run(dialect.create_group(&revoked, &self.marker)).await?;
         }
-        session.run([dialect.act_for(&revoked, self.admin())]).await?;
+        session.run([dialect.join_role(&revoked, self.admin())]).await?;
         session.run([dialect.grant_role(&revoked, role)]).await?;
         let mut changes = Vec::new();
         for group in found.get(role).into_iter().flatten() {
@@ -174,7 +174,8 @@ impl Databases {
     async fn dependents(&self, session: &Session, role: &str) -> Result<Vec<Dependent>, SqlError> {
         let dialect = session.dialect();
         let Some(query) = dialect.dependents(role) else { return Ok(Vec::new()) };
-        let mut places = session.texts("look for the role's objects", &dialect.databases_of(role)).await?;
+        let mut places =
+            session.texts("look for the role's objects", &dialect.databases_with_dependents(role)).await?;
         places.push(self.server.settings.database.clone());
         let mut found = Vec::new();
         for database in places {

@@ -16,7 +16,7 @@ pub(in crate::broker::backends::sql::postgresql) fn rights(
     }
 }
 
-/// See [`super::Dialect::open_schema`].
+/// See [`super::GrantStatements::grant_on_schema`].
 pub(super) fn open_schema(schema: &str, group: &str, access: Access) -> Vec<Statement> {
     // sql-grant, or grant; the syntax is the same.
     let (schema, group) = (identifier(schema), identifier(group));
@@ -28,7 +28,7 @@ pub(super) fn open_schema(schema: &str, group: &str, access: Access) -> Vec<Stat
     std::iter::once(Statement::new("open the schema", usage)).chain(on_all).collect()
 }
 
-/// See [`super::Dialect::share`].
+/// See [`super::GrantStatements::share_future_objects`].
 pub(super) fn share(maker: &str, group: &str, access: Access) -> Vec<Statement> {
     // sql-alterdefaultprivileges, or alter-default-privileges; the syntax is the same.
     let (maker, group) = (identifier(maker), identifier(group));
@@ -44,7 +44,7 @@ pub(super) fn share(maker: &str, group: &str, access: Access) -> Vec<Statement> 
     shared.into_iter().map(share).collect()
 }
 
-/// See [`super::Dialect::close_schema`].
+/// See [`super::GrantStatements::revoke_public_rights`].
 pub(super) fn close_schema(schema: &str) -> Vec<Statement> {
     let schema = identifier(schema);
     let close = |what: String| {

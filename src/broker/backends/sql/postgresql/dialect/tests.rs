@@ -1,4 +1,7 @@
+mod cockroachdb;
+
 use super::*;
+use crate::broker::backends::sql::plan::Access;
 
 const POSTGRESQL: PostgreSql = PostgreSql { before_16: false };
 const NAMES: InstanceNames<'_> = InstanceNames { database: "d", owner: "o", marker: "m" };
@@ -12,15 +15,15 @@ fn sql(statements: impl IntoIterator<Item = Statement>) -> Vec<String> {
 #[test]
 fn on_postgresql_owners_act_as_the_owner() {
     assert_eq!(
-        sql(POSTGRESQL.equip_login(LOGIN, NAMES)),
+        sql(POSTGRESQL.grant_login_rights(LOGIN, NAMES)),
         [r#"ALTER ROLE "b" IN DATABASE "d" SET role = 'o'"#]
     );
-    assert!(!POSTGRESQL.logins_own());
+    assert!(!POSTGRESQL.logins_own_objects());
     assert_eq!(
         POSTGRESQL.create_login(LOGIN).sql,
         r#"CREATE ROLE "b" LOGIN PASSWORD 'SCRAM' VALID UNTIL 'infinity' CONNECTION LIMIT 5 IN ROLE "o""#
     );
-    assert!(POSTGRESQL.equip_login(Login { group: "g", ..LOGIN }, NAMES).is_empty());
+    assert!(POSTGRESQL.grant_login_rights(Login { group: "g", ..LOGIN }, NAMES).is_empty());
 }
 
 /// Since version 16, a role that the administrator cannot change would outlive its binding.
@@ -32,8 +35,11 @@ fn before_16_admin_option_is_taken_with_the_role() {
         sql(before_16.create_group("g", "m")),
         [r#"CREATE ROLE "g" NOLOGIN ROLE "m" ADMIN CURRENT_USER"#]
     );
-    assert_eq!(before_16.act_for("b", "a").sql, r#"GRANT "b" TO CURRENT_USER WITH ADMIN OPTION"#);
-    assert_eq!(POSTGRESQL.act_for("b", "a").sql, r#"GRANT "b" TO CURRENT_USER WITH INHERIT TRUE, SET TRUE"#);
+    assert_eq!(before_16.join_role("b", "a").sql, r#"GRANT "b" TO CURRENT_USER WITH ADMIN OPTION"#);
+    assert_eq!(
+        POSTGRESQL.join_role("b", "a").sql,
+        r#"GRANT "b" TO CURRENT_USER WITH INHERIT TRUE, SET TRUE"#
+    );
 }
 
 #[test]
@@ -52,9 +58,9 @@ fn connections_are_limited_where_the_engine_can() {
 /// CockroachDB refuses SET role with 55P02 and has no IN ROLE.
 #[test]
 fn on_cockroachdb_logins_share_by_default_privileges() {
-    assert_eq!(sql(CockroachDb.equip_login(LOGIN, NAMES)), [r#"GRANT "o" TO "b""#]);
-    assert!(CockroachDb.logins_own());
-    let shared = sql(CockroachDb.share("b", "o", Access::Owner));
+    assert_eq!(sql(CockroachDb.grant_login_rights(LOGIN, NAMES)), [r#"GRANT "o" TO "b""#]);
+    assert!(CockroachDb.logins_own_objects());
+    let shared = sql(CockroachDb.share_future_objects("b", "o", Access::Owner));
     assert_eq!(shared.len(), 5);
     assert_eq!(shared[0], r#"ALTER DEFAULT PRIVILEGES FOR ROLE "b" GRANT ALL ON TABLES TO "o""#);
     let database = CockroachDb.create_database(NAMES, Origin::default());
@@ -64,10 +70,10 @@ fn on_cockroachdb_logins_share_by_default_privileges() {
 
 #[test]
 fn readers_read_and_writers_write_rows() {
-    let opened = sql(POSTGRESQL.open_schema("S x", "g", Access::ReadOnly));
+    let opened = sql(POSTGRESQL.grant_on_schema("S x", "g", Access::ReadOnly));
     assert_eq!(opened[0], r#"GRANT USAGE ON SCHEMA "S x" TO "g""#);
     assert_eq!(opened[1], r#"GRANT SELECT ON ALL TABLES IN SCHEMA "S x" TO "g""#);
-    let shared = sql(POSTGRESQL.share("o", "g", Access::ReadWrite)).join(";");
+    let shared = sql(POSTGRESQL.share_future_objects("o", "g", Access::ReadWrite)).join(";");
     assert!(shared.contains("GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES"), "{shared}");
     assert!(shared.contains("GRANT USAGE ON SCHEMAS") && !shared.contains("ALL"), "{shared}");
 }
@@ -98,7 +104,7 @@ fn a_login_ends_at_its_time() {
 /// Every role may create in the public schema of a new CockroachDB database.
 #[test]
 fn on_cockroachdb_the_public_schema_is_closed() {
-    let statements = sql(CockroachDb.lock_down(NAMES, "it's"));
+    let statements = sql(CockroachDb.restrict_access(NAMES, "it's"));
     assert!(
         statements.contains(&r#"REVOKE CREATE, USAGE ON SCHEMA "d".public FROM public"#.to_owned()),
         "{statements:?}"
@@ -109,12 +115,12 @@ fn on_cockroachdb_the_public_schema_is_closed() {
 /// Only REVOKE removes an entry without effect.
 #[test]
 fn on_cockroachdb_defaults_are_reset_by_grants_and_a_revoke_at_last() {
-    let reset = sql(CockroachDb.reset_defaults("b"));
+    let reset = sql(CockroachDb.reset_default_privileges("b"));
     assert_eq!(reset[0], r#"ALTER DEFAULT PRIVILEGES FOR ROLE "b" GRANT ALL ON TABLES TO "b""#);
     let (last, grants) = reset.split_last().unwrap();
     assert!(grants.iter().all(|grant| grant.contains(" GRANT ")), "{grants:?}");
     assert_eq!(last, r#"ALTER DEFAULT PRIVILEGES FOR ROLE "b" REVOKE ALL ON TABLES FROM "public""#);
-    assert!(POSTGRESQL.reset_defaults("b").is_empty());
+    assert!(POSTGRESQL.reset_default_privileges("b").is_empty());
 }
 
 #[test]

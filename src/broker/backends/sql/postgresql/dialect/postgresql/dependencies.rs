@@ -2,8 +2,8 @@
 
 use super::{InWay, literal};
 
-/// See [`super::Dialect::grants_of_others`].
-pub(super) fn grants_of_others(role: &str) -> String {
+/// See [`super::super::DependencyStatements::grants_by_others`].
+pub(in crate::broker::backends::sql::postgresql::dialect) fn grants_of_others(role: &str) -> String {
     let role = literal(role);
     format!(
         "WITH granted (class, object, acl) AS ( \
@@ -28,8 +28,8 @@ pub(super) fn grants_of_others(role: &str) -> String {
     )
 }
 
-/// See [`super::Dialect::dependents`].
-pub(super) fn dependents(role: &str) -> String {
+/// See [`super::super::DependencyStatements::dependents`].
+pub(in crate::broker::backends::sql::postgresql::dialect) fn dependents(role: &str) -> String {
     format!(
         "SELECT DISTINCT i.type, i.identity, s.deptype::text, s.dbid = 0 FROM pg_roles r \
          JOIN pg_shdepend s ON s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid \
@@ -39,8 +39,8 @@ pub(super) fn dependents(role: &str) -> String {
     )
 }
 
-/// See [`super::Dialect::prepared`].
-pub(super) fn prepared(in_way: InWay<'_>) -> String {
+/// See [`super::super::SessionStatements::prepared_transactions`].
+pub(in crate::broker::backends::sql::postgresql::dialect) fn prepared(in_way: InWay<'_>) -> String {
     const PREPARED: &str = "SELECT DISTINCT p.gid, p.owner::text, p.database::text FROM pg_prepared_xacts p";
     match in_way {
         InWay::Login(login) => format!("{PREPARED} WHERE p.owner = {}", literal(login)),

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::broker::config::BackendName;
 
-/// A backend that does not answer within this time counts as unreachable.
+/// A backend that does not answer within this time counts as unreachable. The time includes the wait for the rate limit.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 impl Shared {
@@ -24,10 +24,14 @@ impl Shared {
         binding: Option<&BindingSpec>,
     ) -> Result<(), Refusal> {
         let provider = self.provider(server)?;
-        match timeout(ANSWERS_WITHIN, provider.confirm(on, binding)).await {
+        let confirmed = async {
+            let _permit = self.permit_outside_operations(server).await;
+            provider.confirm(on, binding).await
+        };
+        match timeout(ANSWERS_WITHIN, confirmed).await {
             Ok(Ok(Confirmed::There)) => return Ok(()),
             Ok(Ok(Confirmed::Differs(problem))) => {
-                tracing::warn!(%server, instance = %on.id, "the records and the server differ: {problem}");
+                tracing::warn!(%server, instance = %on.id, "the records and the backend differ: {problem}");
                 return Err(Refusal::NotReady(problem));
             }
             Ok(Err(error)) => {

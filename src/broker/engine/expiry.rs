@@ -27,10 +27,13 @@ impl Engine {
         let timing = self.0.timing;
         let settling = async {
             loop {
-                match timeout(timing.call, provider.settle()).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::debug!(%server, "cannot complete removals: {error}"),
-                    Err(_) => tracing::debug!(%server, "completing removals takes too long"),
+                {
+                    let _permit = self.0.permit_outside_operations(server).await;
+                    match timeout(timing.call, provider.settle()).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => tracing::debug!(%server, "cannot complete removals: {error}"),
+                        Err(_) => tracing::debug!(%server, "completing removals takes too long"),
+                    }
                 }
                 sleep(SETTLING).await;
             }
@@ -46,7 +49,10 @@ impl Engine {
         let mut failed = false;
         let watching = async {
             loop {
-                let expired = timeout(timing.call, provider.expire()).await;
+                let expired = {
+                    let _permit = self.0.permit_outside_operations(server).await;
+                    timeout(timing.call, provider.expire()).await
+                };
                 // Log a backend that stays unreachable only once.
                 match expired {
                     Ok(Ok(())) => failed = false,

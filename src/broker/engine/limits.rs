@@ -1,5 +1,5 @@
-//! Limits of one backend: the number of concurrent operations, and the rate of calls. Waiting operations are served in
-//! order of arrival.
+//! Limits of one backend: the number of concurrent operations, and the rate of all calls. Waiting operations are served
+//! in order of arrival.
 
 use std::{
     sync::{
@@ -62,6 +62,15 @@ impl Limits {
             rate.start().await;
         }
         Slot { _operation: operation, rate: self.rate.clone(), is_first: AtomicBool::new(true) }
+    }
+
+    /// Waits until a call outside of an operation may start, such as a check or a lockout. The limit on operations does
+    /// not apply, so that a lockout does not wait for a slow operation.
+    pub(super) async fn call_outside_operations(&self) -> Option<SemaphorePermit<'_>> {
+        if let Some(rate) = &self.rate {
+            rate.start().await;
+        }
+        self.call().await
     }
 
     /// Waits for the limit on concurrent calls.

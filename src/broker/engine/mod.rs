@@ -7,6 +7,7 @@ mod bind;
 mod confirm;
 mod deprovision;
 mod driver;
+mod execution;
 mod expiry;
 mod fetch;
 mod leases;
@@ -27,6 +28,7 @@ mod update;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use tokio::sync::SemaphorePermit;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::timing::Timing;
@@ -161,6 +163,11 @@ impl Engine {
 impl Shared {
     fn provider(&self, server: &BackendName) -> Result<&Arc<dyn Provider>, Refusal> {
         self.providers.get(server).ok_or_else(|| Refusal::UnknownBackend(server.clone()))
+    }
+
+    /// Waits until a call outside of an operation may start on this backend.
+    async fn permit_outside_operations(&self, server: &BackendName) -> Option<SemaphorePermit<'_>> {
+        self.limits.get(server)?.call_outside_operations().await
     }
 }
 

@@ -154,6 +154,27 @@ async fn so_many_calls_start_in_a_second() {
     assert!(begun[5] - begun[0] < Duration::from_secs(3), "no slower than need be");
 }
 
+/// A repeated request is compared with the backend before it is answered.
+#[tokio::test(start_paused = true)]
+async fn calls_outside_of_operations_keep_the_rate_limit() {
+    let mut bench = Bench::in_memory();
+    bench.limits = BackendLimits { requests_per_second: NonZeroU32::new(2), ..BackendLimits::default() };
+    let broker = bench.open();
+    let (expiring, settling) = (broker.beside(), broker.beside());
+    let background = tokio::spawn(async move { tokio::join!(expiring.expire(), settling.settle()) });
+    assert_eq!(provision(&broker, waits(), "a").await.unwrap(), Status::Done);
+    for _ in 0..4 {
+        assert_eq!(provision(&broker, waits(), "a").await.unwrap(), Status::Already);
+    }
+    broker.stop();
+    background.await.unwrap();
+    let begun = bench.witness.all_begun();
+    assert_eq!(begun.len(), 7, "a lockout, a completion of removals, a creation and four comparisons");
+    for pair in begun.windows(2) {
+        assert!(pair[1] - pair[0] >= Duration::from_millis(500), "{:?}", pair[1] - pair[0]);
+    }
+}
+
 /// As with RDS: an instance takes minutes, a user a second.
 #[tokio::test(start_paused = true)]
 async fn polling_is_demanded_for_the_verbs_that_take_long_only() {

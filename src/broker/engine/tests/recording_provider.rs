@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep};
 use super::faulty_store::Fate;
 use crate::{
     broker::backends::{
-        BackendLimits, BindingSpec, Bound, Described, ExecutionMode, InstanceSpec, Progress, Provider,
-        Resource, ServiceError, Unacceptable, Verb,
+        BackendLimits, BindingSpec, Bound, Confirmed, Described, ExecutionMode, InstanceSpec, Progress,
+        Provider, Resource, ServiceError, Unacceptable, Verb,
         fake::{Fake, Fuse},
     },
     osb::{BindingId, InstanceId, PlanId},
@@ -28,6 +28,8 @@ struct Seen {
     next: usize,
     /// The start of each call, with its instance.
     begun: Vec<(Instant, InstanceId)>,
+    /// The start of each call outside of operations.
+    outside_operations: Vec<Instant>,
     most_at_once: usize,
     under_way: Vec<(usize, InstanceId, Fuse, &'static str)>,
     complaints: Vec<String>,
@@ -41,6 +43,19 @@ impl Witness {
     /// The start of each call, with its instance.
     pub(super) fn begun(&self) -> Vec<(Instant, InstanceId)> {
         self.0.lock().unwrap().begun.clone()
+    }
+
+    /// The start of each call, also of those outside of operations, in order.
+    pub(super) fn all_begun(&self) -> Vec<Instant> {
+        let seen = self.0.lock().unwrap();
+        let of_operations = seen.begun.iter().map(|(at, _)| *at);
+        let mut all: Vec<_> = of_operations.chain(seen.outside_operations.iter().copied()).collect();
+        all.sort();
+        all
+    }
+
+    fn enter_outside_operations(&self) {
+        self.0.lock().unwrap().outside_operations.push(Instant::now());
     }
 
     /// The maximum number of concurrent calls.
@@ -154,6 +169,25 @@ impl Provider for Watched {
 
     async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError> {
         self.call(&on.id, "unbind", self.fake.unbind(on, binding)).await
+    }
+
+    async fn confirm(
+        &self,
+        on: &InstanceSpec,
+        binding: Option<&BindingSpec>,
+    ) -> Result<Confirmed, ServiceError> {
+        self.witness.enter_outside_operations();
+        self.fake.confirm(on, binding).await
+    }
+
+    async fn expire(&self) -> Result<(), ServiceError> {
+        self.witness.enter_outside_operations();
+        self.fake.expire().await
+    }
+
+    async fn settle(&self) -> Result<(), ServiceError> {
+        self.witness.enter_outside_operations();
+        self.fake.settle().await
     }
 
     async fn resources(&self) -> Result<Vec<Resource>, ServiceError> {

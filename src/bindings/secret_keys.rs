@@ -7,7 +7,7 @@ use super::{secrets::SecretError, variables::as_text};
 use crate::osb::Credentials;
 
 /// The maximum size of a Secret's data (`MaxSecretSize` of Kubernetes' core API).
-const MAX_SIZE: usize = 1 << 20;
+pub(super) const MAX_SIZE: usize = 1 << 20;
 /// The maximum length of a key.
 const MAX_KEY: usize = 253;
 /// How many characters of an invalid key an error shows.

@@ -11,6 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::secret_keys::MAX_SIZE;
 use crate::{
     contract::well_known_variables,
     osb::{Credentials, Object},
@@ -18,6 +19,9 @@ use crate::{
 
 /// The characters of [`Credentials`] that are percent-encoded: all except RFC 3986's unreserved characters.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The maximum number of variables of a binding. Users and brokers write the list.
+const MOST_VARIABLES: usize = 1000;
 
 /// The definition of a variable is invalid. The error names the source and never shows a value.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -139,6 +143,11 @@ impl Variables {
             );
             return Err(self.error(entry, &problem));
         }
+        if self.entries.len() == MOST_VARIABLES {
+            return Err(
+                self.error(entry, &format!("a binding has at most {MOST_VARIABLES} variables; name fewer"))
+            );
+        }
         if self.entries.iter().any(|other| other.name == name) {
             return Err(self.error(entry, &format!("{name} is named twice")));
         }
@@ -158,7 +167,7 @@ impl Variables {
         &self,
         credentials: &Credentials,
     ) -> Result<BTreeMap<String, String>, VariablesError> {
-        let mut values = BTreeMap::new();
+        let (mut values, mut left) = (BTreeMap::new(), MAX_SIZE);
         let of_type;
         let entries = match credentials.expose().get("type") {
             // The key for the type in the Service Binding specification; a service may have any name.
@@ -169,12 +178,19 @@ impl Variables {
             _ => &self.entries,
         };
         for entry in entries {
-            match entry.render(credentials.expose()) {
+            match entry.render(credentials.expose(), &mut left) {
                 Ok(value) => {
                     values.insert(entry.name.clone(), value);
                 }
-                Err(_) if self.optional => {}
-                Err(key) => {
+                Err(NoValue::TooLarge) => {
+                    let problem = format!(
+                        "the values of all variables together exceed {MAX_SIZE} bytes, the limit of a Secret; shorten the \
+                         templates"
+                    );
+                    return Err(self.error(&entry.name, &problem));
+                }
+                Err(NoValue::Missing(_)) if self.optional => {}
+                Err(NoValue::Missing(key)) => {
                     let keys: Vec<&str> = credentials.expose().keys().map(String::as_str).collect();
                     let problem =
                         format!("the credentials have no key {key:?}; they have {}", keys.join(", "));
@@ -227,15 +243,24 @@ fn well_known(of: &str) -> Vec<Entry> {
     well_known_variables(of).iter().map(entry).collect()
 }
 
+/// Why a variable has no value.
+enum NoValue {
+    /// The credentials lack this key.
+    Missing(String),
+    /// The values exceed the size of a Secret.
+    TooLarge,
+}
+
 impl Entry {
-    /// Returns the value, or the missing key as the error.
-    fn render(&self, credentials: &Object) -> Result<String, String> {
+    /// Returns the value, and subtracts its size from `left`. Checks the size with each piece, because a short template
+    /// can repeat a long value very often.
+    fn render(&self, credentials: &Object, left: &mut usize) -> Result<String, NoValue> {
         let mut text = String::new();
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(literal) => text.push_str(literal),
                 Piece::Key { key, raw } => {
-                    let value = as_text(credentials.get(key).ok_or_else(|| key.clone())?);
+                    let value = as_text(credentials.get(key).ok_or_else(|| NoValue::Missing(key.clone()))?);
                     if *raw {
                         text.push_str(&value);
                     } else {
@@ -243,7 +268,11 @@ impl Entry {
                     }
                 }
             }
+            if text.len() > *left {
+                return Err(NoValue::TooLarge);
+            }
         }
+        *left -= text.len();
         Ok(text)
     }
 }

@@ -10,6 +10,9 @@ pub(super) const LONGEST_NAME: usize = 253;
 /// The prefix of the names of bindery's volumes.
 pub(super) const VOLUME_PREFIX: &str = "bindery-";
 
+/// The maximum number of names among which the most similar one is searched.
+const MOST_COMPARED: usize = 500;
+
 /// The maximum length of a container's name.
 const LONGEST_LABEL: usize = 63;
 
@@ -58,14 +61,17 @@ pub(super) fn is_file_path(path: &str) -> bool {
 
 /// The member of `existing` that is most similar to the misspelt name `given`. Texts that are too long for a
 /// container's name match nothing: comparing takes time and memory proportional to the product of the lengths, and the
-/// pod's names are not validated yet.
+/// pod's names are not validated yet. Only the first [`MOST_COMPARED`] names are compared, because a user may have
+/// created any number of them.
 pub(crate) fn nearest<'a>(given: &str, existing: &[&'a str]) -> Option<&'a str> {
     let likeness = |name: &str| strsim::normalized_damerau_levenshtein(given, name);
     let is_short = |name: &str| name.len() <= LONGEST_LABEL;
     existing
         .iter()
         .copied()
-        .filter(|name| is_short(given) && is_short(name) && likeness(name) > 0.5)
+        .filter(|name| is_short(given) && is_short(name))
+        .take(MOST_COMPARED)
+        .filter(|name| likeness(name) > 0.5)
         .max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
 }
 
@@ -146,6 +152,10 @@ mod tests {
         assert_eq!(nearest("web", &["migrate", "app"]), None);
         let (long, longer) = ("a".repeat(1 << 20), "a".repeat(1 << 20) + "b");
         assert_eq!(nearest(&long, &["web", &longer]), None);
+        let mut many = vec!["other"; MOST_COMPARED];
+        many.push("web");
+        assert_eq!(nearest("wbe", &many), None);
+        assert_eq!(nearest("wbe", &many[1..]), Some("web"));
     }
 
     #[test]

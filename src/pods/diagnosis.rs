@@ -1,6 +1,8 @@
 //! Explains why a pod waits for its credentials. One part looks up which objects exist, and a pure function derives the
 //! cause. The text contains names of keys, never a value.
 
+use std::collections::HashSet;
+
 use kube::{Api, Client};
 
 use super::{bindings::BindingsOf, objects};
@@ -10,6 +12,12 @@ use crate::{
     contract::{binding, env_secret_name, pod},
     injection::{Demand, ObjectKind, Source, Variables, nearest},
 };
+
+/// The maximum number of missing and of present keys in an explanation. Users decide how many keys a pod names and an
+/// object has: each pair that is compared takes time.
+const MOST_LISTED: usize = 20;
+/// The maximum number of causes of one wait. An event has no room for more.
+const MOST_CAUSES: usize = 20;
 
 /// The cause of a wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +76,7 @@ enum Binding<'a> {
     Ready,
 }
 
-/// Why these demands are not met; empty when they are.
+/// Why these demands are not met; empty when they are. Names at most [`MOST_CAUSES`] causes.
 pub(crate) async fn diagnose(
     client: &Client,
     namespace: &str,
@@ -79,6 +87,9 @@ pub(crate) async fn diagnose(
     for demand in demands.iter().filter(|demand| !demand.is_optional) {
         let facts = look_up(client, namespace, demand, bindings).await?;
         causes.extend(cause(demand, &facts));
+        if causes.len() == MOST_CAUSES {
+            break;
+        }
     }
     Ok(causes)
 }
@@ -211,24 +222,32 @@ fn of_binding(name: &str, secret: &str, binding: &Binding<'_>) -> Cause {
     }
 }
 
+/// How many of `count` names a text leaves out.
+fn not_listed(count: usize) -> String {
+    match count.saturating_sub(MOST_LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    }
+}
+
 fn missing_keys(kind: ObjectKind, name: &str, wanted: &[String], present: &[String]) -> Option<Cause> {
-    let present: Vec<&str> = present.iter().map(String::as_str).collect();
-    let missing: Vec<String> = wanted
-        .iter()
-        .filter(|key| !present.contains(&key.as_str()))
-        .map(|key| match nearest(key, &present) {
-            Some(near) => format!("no key {key:?} (did you mean {near:?}?)"),
-            None => format!("no key {key:?}"),
-        })
-        .collect();
+    let known: HashSet<&str> = present.iter().map(String::as_str).collect();
+    let missing: Vec<&str> = wanted.iter().map(String::as_str).filter(|key| !known.contains(key)).collect();
     if missing.is_empty() {
         return None;
     }
+    let present: Vec<&str> = present.iter().map(String::as_str).collect();
+    let described = missing.iter().take(MOST_LISTED).map(|key| match nearest(key, &present) {
+        Some(near) => format!("no key {key:?} (did you mean {near:?}?)"),
+        None => format!("no key {key:?}"),
+    });
     let text = format!(
-        "{} {name:?} has {}; it has: {}. Correct {} or {}",
+        "{} {name:?} has {}{}; it has: {}{}. Correct {} or {}",
         kind.name(),
-        missing.join(" and "),
-        present.join(", "),
+        described.collect::<Vec<_>>().join(" and "),
+        not_listed(missing.len()),
+        present.iter().take(MOST_LISTED).copied().collect::<Vec<_>>().join(", "),
+        not_listed(present.len()),
         pod::ENV,
         pod::FILES
     );

@@ -26,6 +26,9 @@ use crate::{
 const COMPARISON_TIMEOUT: Duration = Duration::from_secs(10);
 /// The number of pods that are examined concurrently.
 const CONCURRENCY: usize = 8;
+/// The maximum number of keys that are compared for a pod. Users decide how many keys an object has, and in how many
+/// containers the object is.
+const MOST_KEYS: usize = 100_000;
 /// The maximum number of hidden variables in an event.
 const LISTED: usize = 5;
 
@@ -127,31 +130,39 @@ async fn hidden(shared: &Shared, namespace: &str, pod: &AskingPod) -> kube::Resu
         let found = objects::keys(&shared.client, namespace, kind, name).await?;
         keys.insert((kind, name), found.unwrap_or_default());
     }
-    let mut all: Vec<Hidden<'_>> = Vec::new();
-    for sources in &pod.variable_sources {
-        for hidden in hidden_among(sources, &keys) {
-            if !all.contains(&hidden) {
+    Ok(event(&hidden_in_all(&pod.variable_sources, &keys)))
+}
+
+/// The hidden variables of all containers, without duplicates.
+fn hidden_in_all<'a>(containers: &'a [Vec<VariableSource>], keys: &Keys<'_>) -> Vec<Hidden<'a>> {
+    let (mut all, mut known, mut left) = (Vec::new(), HashSet::new(), MOST_KEYS);
+    for sources in containers {
+        for hidden in hidden_among(sources, keys, &mut left) {
+            if known.insert(hidden.clone()) {
                 all.push(hidden);
             }
         }
     }
-    Ok(event(&all))
+    all
 }
 
 /// A variable that two objects define.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Hidden<'a> {
     variable: String,
     loser: &'a VariableSource,
     winner: &'a VariableSource,
 }
 
-/// The hidden variables in a container with these objects, of which the last one wins.
-fn hidden_among<'a>(sources: &'a [VariableSource], keys: &Keys<'_>) -> Vec<Hidden<'a>> {
+/// The hidden variables in a container with these objects, of which the last one wins. Looks at no more keys than are
+/// `left`, and counts them down.
+fn hidden_among<'a>(sources: &'a [VariableSource], keys: &Keys<'_>, left: &mut usize) -> Vec<Hidden<'a>> {
     let mut winners: BTreeMap<String, &VariableSource> = BTreeMap::new();
     let mut hidden = Vec::new();
     for source in sources.iter().rev() {
         for key in keys.get(&(source.kind, source.name.as_str())).into_iter().flatten() {
+            let Some(rest) = left.checked_sub(1) else { return hidden };
+            *left = rest;
             let variable = format!("{}{key}", source.prefix);
             match winners.get(&variable) {
                 Some(winner) if (winner.kind, &winner.name) != (source.kind, &source.name) => {
@@ -215,14 +226,35 @@ mod tests {
             ((secret, "db-env"), keys(&["DATABASE_URL"])),
             ((secret, "db"), keys(&["uri"])),
         ]);
-        let hidden = hidden_among(&sources, &keys);
+        let hidden = hidden_among(&sources, &keys, &mut { MOST_KEYS });
         assert_eq!(
             event(&hidden).unwrap().note,
             "two bindings give one variable, and the one named first wins: hidden is A_uri of Secret queue-env by that of db, \
              DATABASE_URL of Secret queue-env by that of db-env, QUEUE_URL of ConfigMap db-env by that of Secret queue-env. Name the variables of one ServiceBinding otherwise, in its \
              annotation bindery.dev/env"
         );
-        assert_eq!(event(&hidden_among(&sources[2..], &keys)), None);
+        assert_eq!(event(&hidden_among(&sources[2..], &keys, &mut { MOST_KEYS })), None);
+    }
+
+    /// Users decide how many keys an object has. Comparing all pairs would keep a thread of the controller busy for
+    /// minutes.
+    #[test]
+    fn objects_with_very_many_keys_are_compared_quickly() {
+        let source = |name: &str| VariableSource {
+            prefix: String::new(),
+            kind: ObjectKind::ConfigMap,
+            name: name.to_owned(),
+        };
+        let many: Vec<String> = (0..150_000).map(|number| format!("{number:a>40}")).collect();
+        let (few, names) = (many[..40_000].to_vec(), ["a", "b", "c"]);
+        let keys = Keys::from(names.map(|name| {
+            ((ObjectKind::ConfigMap, name), if name == "a" { many.clone() } else { few.clone() })
+        }));
+        let containers = vec![vec![source("b"), source("c")], names.map(source).to_vec()];
+        let begun = std::time::Instant::now();
+        let hidden = hidden_in_all(&containers, &keys);
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        assert_eq!(hidden.len(), 40_000, "those of the first container; the second adds none");
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(crate) struct AskingPod {
 }
 
 /// An object all keys of which become variables.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct VariableSource {
     pub(super) prefix: String,
     pub(super) kind: ObjectKind,

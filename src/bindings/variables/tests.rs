@@ -141,3 +141,29 @@ proptest! {
         prop_assert_eq!(decoded.into_owned(), password);
     }
 }
+
+/// Users write the templates: without a limit, a short one would use up the catalog's memory.
+#[test]
+fn values_cannot_exceed_the_size_of_a_secret() {
+    let long =
+        json!({"k": "v".repeat(1 << 16), "s": " ".repeat(1 << 16)}).as_object().unwrap().clone().into();
+    let render = |text: &str| Variables::find(Some(text), None, None, "any").unwrap().render(&long);
+    assert_eq!(render(&format!("A={}", "{k}".repeat(16))).unwrap()["A"].len(), MAX_SIZE);
+    for text in [
+        format!("A={}", "{k|raw}".repeat(30_000)),
+        format!("A={}", "{s}".repeat(6)),
+        format!("A={}\nB=k", "{k}".repeat(16)),
+    ] {
+        let error = render(&text).unwrap_err().to_string();
+        assert!(error.contains("exceed 1048576 bytes"), "{error}");
+    }
+}
+
+/// Comparing each name with all others would take minutes for the longest possible list.
+#[test]
+fn a_binding_has_a_limited_number_of_variables() {
+    let list = |count: usize| (0..count).map(|number| format!("V{number}=k\n")).collect::<String>();
+    assert!(check_variables(&list(MOST_VARIABLES)).is_ok());
+    let error = check_variables(&list(MOST_VARIABLES + 1)).unwrap_err().to_string();
+    assert!(error.contains("at most 1000 variables"), "{error}");
+}

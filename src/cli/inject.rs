@@ -195,21 +195,58 @@ impl Work {
         document: &Document<'_>,
         settings: &InjectSettings,
     ) -> anyhow::Result<Option<Change>> {
-        let Contents { value: before, has_comments, repeated } = match document.read() {
-            Ok(contents) => contents,
-            // Kubernetes accepts some YAML that the specification forbids. Such a document is copied if it cannot ask
-            // for a binding.
+        let Some(Contents { value: before, has_comments, repeated }) = self.read(place, document)? else {
+            return Ok(None);
+        };
+        let injections = self.injections(place, &before, has_comments, settings)?;
+        for asking in unknown_templates(&before) {
+            self.notes.push(format!("{place}: {asking}"));
+        }
+        if injections.is_empty() {
+            return Ok(None);
+        }
+        // The rewritten document keeps only the last of repeated keys.
+        for (line, key) in repeated {
+            let file = place.split(": document").next().unwrap_or(place);
+            self.notes.push(format!(
+                "{file}: line {line}: the key {key:?} is repeated; the last value is used, as by kubectl"
+            ));
+        }
+        let mut after = before.clone();
+        for (pointer, injection) in injections {
+            let template = after.pointer_mut(&pointer).context("its pod template has moved")?;
+            injection.apply(template)?;
+        }
+        Ok(Some(Change { before, after }))
+    }
+
+    /// The contents of a document. Kubernetes accepts some YAML that the specification forbids; such a document is
+    /// copied (`None`) if it cannot ask for a binding.
+    fn read(&mut self, place: &str, document: &Document<'_>) -> anyhow::Result<Option<Contents>> {
+        match document.read() {
+            Ok(contents) => Ok(Some(contents)),
             Err(error) if !document.text.contains(GROUP) => {
                 self.notes.push(format!(
                     "{place}: left unchanged, because it cannot be read and does not mention \
                         {GROUP}: {error:#}"
                 ));
-                return Ok(None);
+                Ok(None)
             }
-            Err(error) => return Err(error),
-        };
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The injections into the workloads of a document, each with the pointer to its pod template. Adds the notes
+    /// about them.
+    fn injections(
+        &mut self,
+        place: &str,
+        document: &Value,
+        has_comments: bool,
+        settings: &InjectSettings,
+    ) -> anyhow::Result<Vec<(String, Injection)>> {
         let mut injections: Vec<(String, Injection)> = Vec::new();
-        for workload in workloads(&before) {
+        for workload in workloads(document) {
             let name = format!("{} {}", workload.kind, workload.name);
             let injection = self
                 .namespaces
@@ -235,25 +272,7 @@ impl Work {
                 injections.push((workload.pointer, injection));
             }
         }
-        for asking in unknown_templates(&before) {
-            self.notes.push(format!("{place}: {asking}"));
-        }
-        if injections.is_empty() {
-            return Ok(None);
-        }
-        // The rewritten document keeps only the last of repeated keys.
-        for (line, key) in repeated {
-            let file = place.split(": document").next().unwrap_or(place);
-            self.notes.push(format!(
-                "{file}: line {line}: the key {key:?} is repeated; the last value is used, as by kubectl"
-            ));
-        }
-        let mut after = before.clone();
-        for (pointer, injection) in injections {
-            let template = after.pointer_mut(&pointer).context("its pod template has moved")?;
-            injection.apply(template)?;
-        }
-        Ok(Some(Change { before, after }))
+        Ok(injections)
     }
 }
 

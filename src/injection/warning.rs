@@ -88,73 +88,52 @@ pub enum Warning {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+impl Warning {
+    fn text(&self) -> String {
         match self {
-            Self::MountTaken { container, path } => {
-                write!(
-                    f,
-                    "container {container}: {path} is mounted by the pod itself; its binding is not mounted"
-                )
-            }
+            Self::MountTaken { container, path } => format!(
+                "container {container}: {path} is mounted by the pod itself; its binding is not mounted"
+            ),
             Self::VariableTaken { container, variable } => {
-                write!(f, "container {container}: its own variable {variable} hides that of {}", pod::ENV)
+                format!("container {container}: its own variable {variable} hides that of {}", pod::ENV)
             }
-            Self::OtherOrder { container, object } => {
-                write!(
-                    f,
-                    "container {container}: envFrom keeps its order, so {object} loses to what it should win over"
-                )
-            }
-            Self::Optional { container, object } => {
-                write!(
-                    f,
-                    "container {container}: its own reference to {object} is optional, so it does not wait for it"
-                )
-            }
-            Self::Needed { container, object } => {
-                write!(
-                    f,
-                    "container {container}: its own reference to {object} is not optional, so it waits for it"
-                )
-            }
-            Self::BelowReadOnly { container, path } => {
-                write!(
-                    f,
-                    "container {container} may not start: {path} above its binding is read-only or a file; set {}",
-                    pod::MOUNT_ROOT
-                )
-            }
-            Self::NeverRefreshed { container, path, object } => {
-                write!(
-                    f,
-                    "container {container}: {path}, a subPath of {object}, never gets new values; mount the whole volume"
-                )
-            }
-            Self::Leftover { container: Some(container), volume, object } => {
-                write!(
-                    f,
-                    "container {container} still mounts {object}, which it does not ask for; remove {volume}"
-                )
-            }
+            Self::OtherOrder { container, object } => format!(
+                "container {container}: envFrom keeps its order, so {object} loses to what it should win over"
+            ),
+            Self::Optional { container, object } => format!(
+                "container {container}: its own reference to {object} is optional, so it does not wait for it"
+            ),
+            Self::Needed { container, object } => format!(
+                "container {container}: its own reference to {object} is not optional, so it waits for it"
+            ),
+            Self::BelowReadOnly { container, path } => format!(
+                "container {container} may not start: {path} above its binding is read-only or a file; set {}",
+                pod::MOUNT_ROOT
+            ),
+            Self::NeverRefreshed { container, path, object } => format!(
+                "container {container}: {path}, a subPath of {object}, never gets new values; mount the whole volume"
+            ),
+            Self::Leftover { container: Some(container), volume, object } => format!(
+                "container {container} still mounts {object}, which it does not ask for; remove {volume}"
+            ),
             Self::Leftover { container: None, volume, object } => {
-                write!(f, "the volume {volume} of {object}, which nothing asks for, is left; remove it")
+                format!("the volume {volume} of {object}, which nothing asks for, is left; remove it")
             }
-            Self::NothingBound => {
-                write!(
-                    f,
-                    "{} binds no container: all are excluded; name some in {}",
-                    pod::BIND,
-                    pod::CONTAINERS
-                )
-            }
+            Self::NothingBound => format!(
+                "{} binds no container: all are excluded; name some in {}",
+                pod::BIND,
+                pod::CONTAINERS
+            ),
             Self::Misspelt { annotation, meant } => {
-                write!(f, "{annotation} means nothing to bindery; did you mean {meant}?")
+                format!("{annotation} means nothing to bindery; did you mean {meant}?")
             }
-            Self::Misplaced { annotation, template_path } => {
-                write!(
-                    f,
-                    "{annotation} in metadata.annotations binds nothing; move it to {template_path}.metadata.annotations"
-                )
-            }
+            Self::Misplaced { annotation, template_path } => format!(
+                "{annotation} in metadata.annotations binds nothing; move it to {template_path}.metadata.annotations"
+            ),
         }
     }
 }

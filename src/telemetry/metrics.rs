@@ -120,40 +120,44 @@ impl Metrics {
             unreadable: Family::default(),
             registry: Registry::default(),
         };
-        registry.register(
-            "osb_requests",
-            "Open Service Broker requests answered",
-            metrics.osb_requests.clone(),
-        );
-        registry.register("reconcile_duration_seconds", "Time a reconcile took", metrics.reconciles.clone());
-        registry.register("reconcile_errors", "Reconciles that failed", metrics.reconcile_errors.clone());
+        metrics.register_reconciliation(&mut registry);
         metrics.register_admission(&mut registry);
+        metrics.register_objects(&mut registry);
+        Self { registry, ..metrics }
+    }
+
+    fn register_reconciliation(&self, registry: &mut Registry) {
+        registry.register("osb_requests", "Open Service Broker requests answered", self.osb_requests.clone());
+        registry.register("reconcile_duration_seconds", "Time a reconcile took", self.reconciles.clone());
+        registry.register("reconcile_errors", "Reconciles that failed", self.reconcile_errors.clone());
+    }
+
+    fn register_objects(&self, registry: &mut Registry) {
         registry.register(
             "certificate_expiry_timestamp_seconds",
             "When a serving certificate expires, in seconds since 1970",
-            metrics.certificate_expiry.clone(),
+            self.certificate_expiry.clone(),
         );
         registry.register(
             "pods_missed",
             "Pods that asked for bindings and were created without them",
-            metrics.pods_missed.clone(),
+            self.pods_missed.clone(),
         );
         registry.register(
             "pods_waiting",
             "Pods that have waited for more than five seconds for a Secret",
-            metrics.pods_waiting.clone(),
+            self.pods_waiting.clone(),
         );
         registry.register(
             "namespaces",
             "Namespaces that a NamespaceBinding selects",
-            metrics.namespaces.clone(),
+            self.namespaces.clone(),
         );
         registry.register(
             "unreadable_objects",
             "Objects of the API server that could not be read and were skipped, counted at each read",
-            metrics.unreadable.clone(),
+            self.unreadable.clone(),
         );
-        Self { registry, ..metrics }
     }
 
     fn register_admission(&self, registry: &mut Registry) {

@@ -14,10 +14,12 @@ pub mod fuzz;
 pub mod jdbc;
 pub mod keeper;
 pub mod mariadb;
+pub mod ministack;
 pub mod moto;
 pub mod platform;
 pub mod postgres;
 mod process;
+mod python_server;
 mod target_folder;
 
 pub use bindery::broker::fake;

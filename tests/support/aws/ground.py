@@ -1,0 +1,295 @@
+"""AWS for tests: ministack, made stricter where bindery depends on what AWS does.
+
+Prints the port it listens on, and ends when its standard input is closed. Tests set faults while it runs: a POST to
+/_ground with a JSON object of the names in FAULTS; a GET of /_ground answers the calls received so far. The launcher
+replaces functions of ministack 1.5.33 by name, so the version is pinned with its hashes in requirements.txt.
+"""
+
+import asyncio
+import contextvars
+import itertools
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from urllib.parse import parse_qs
+
+LISTENER = socket.create_server(("127.0.0.1", 0))
+PORT = LISTENER.getsockname()[1]
+# ministack reads these while it is imported.
+os.environ |= {"AUTH": "true", "GATEWAY_PORT": str(PORT), "MINISTACK_HOST": "127.0.0.1", "MINISTACK_ACCOUNT_ID": "123456789012"}
+
+import hypercorn.asyncio
+import hypercorn.config
+import ministack.app as gateway
+import ministack.core.iam_evaluator as evaluator
+import ministack.services.cloudformation.handlers as handlers
+import ministack.services.cloudformation.provisioners as provisioners
+import ministack.services.cloudformation.stacks as stacks
+import ministack.services.iam as iam
+import ministack.services.s3 as s3
+
+FAULTS = {
+    "delay": 0,  # seconds that each resource of a stack takes
+    "key_lag": 0,  # seconds before a new access key or role is known
+    "throttle": 0,  # every Nth call of CloudFormation and IAM is refused with Throttling
+    "unavailable": 0,  # this many next calls answer 503
+    "hang_at": 0,  # the call with this number, and all later ones, get no answer
+    "hang_after_work": False,  # whether the call that hangs has had its effect
+}
+CALLS = []
+COUNT = itertools.count(1)
+BORN = {}  # access key or role name -> time of creation
+DEPLOY_ROLES = {}  # stack name -> role ARN
+
+
+# 1. The deploy role: it must exist, the caller must be allowed to pass it, and its policies limit the stack.
+
+ACTIONS = {
+    "AWS::SQS::Queue": ("sqs:CreateQueue", "sqs:DeleteQueue", "arn:aws:sqs:{region}:{account}:{name}"),
+    "AWS::SNS::Topic": ("sns:CreateTopic", "sns:DeleteTopic", "arn:aws:sns:{region}:{account}:{name}"),
+    "AWS::S3::Bucket": ("s3:CreateBucket", "s3:DeleteBucket", "arn:aws:s3:::{name}"),
+    "AWS::DynamoDB::Table": ("dynamodb:CreateTable", "dynamodb:DeleteTable", "arn:aws:dynamodb:{region}:{account}:table/{name}"),
+    "AWS::IAM::User": ("iam:CreateUser", "iam:DeleteUser", "arn:aws:iam::{account}:user/{name}"),
+}
+
+
+def check_deploy_role(resource_type, stack, name, is_delete):
+    role = DEPLOY_ROLES.get(stack)
+    if role is None or resource_type not in ACTIONS:
+        return
+    create, delete, arn = ACTIONS[resource_type]
+    account, region = role.split(":")[4], "us-east-1"
+    name = name.lower() if resource_type == "AWS::S3::Bucket" else name
+    action = delete if is_delete else create
+    arn = arn.format(region=region, account=account, name=name.rsplit("/")[-1].rsplit(":")[-1])
+    role_name = role.rsplit("/")[-1]
+    caller = f"arn:aws:sts::{account}:assumed-role/{role_name}/AWSCloudFormation"
+    context = evaluator.EvalContext(caller, "AssumedRole", account, action, arn, region)
+    if evaluator.evaluate(context, evaluator._gather_role_policies(role_name, account)).decision != "Allow":
+        raise ValueError(
+            f"User: {caller} is not authorized to perform: {action} on resource: {arn} because no identity-based policy "
+            f"allows the {action} action (Service: {resource_type.split('::')[1]}, Status Code: 403, Request ID: ground)"
+        )
+
+
+provision_resource, delete_resource = stacks._provision_resource, stacks._delete_resource
+
+
+def provision(resource_type, logical_id, properties, stack):
+    time.sleep(FAULTS["delay"])
+    check_deploy_role(resource_type, stack, f"{stack}-{logical_id}-GROUND", False)
+    return provision_resource(resource_type, logical_id, properties, stack)
+
+
+def delete(resource_type, physical_id, properties, stack=None, logical_id=None):
+    time.sleep(FAULTS["delay"])
+    check_deploy_role(resource_type, stack, physical_id, True)
+    if resource_type == "AWS::S3::Bucket" and s3._buckets.get(physical_id, {}).get("objects"):
+        raise ValueError("The bucket you tried to delete is not empty (Service: S3, Status Code: 409, Request ID: ground)")
+    return delete_resource(resource_type, physical_id, properties, stack, logical_id)
+
+
+stacks._provision_resource, stacks._delete_resource = provision, delete
+# A resource that takes time must not block the server.
+stacks._runs_on_worker_thread = lambda resource_type: True
+
+create_stack = handlers._ACTION_HANDLERS["CreateStack"]
+LIVE = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED")
+
+
+def strict_create_stack(params):
+    name, role = handlers._p(params, "StackName"), handlers._p(params, "RoleARN")
+    if role:
+        key = CALLER.get()
+        denied = evaluator.enforce(key, "iam:PassRole", "iam", "us-east-1", role)
+        if denied is not None:
+            caller = getattr(denied, "principal_arn", "") or "the caller"
+            message = f"User: {caller} is not authorized to perform: iam:PassRole on resource: {role} because no identity-based policy allows the iam:PassRole action"
+            return handlers._error("AccessDenied", message, 403)
+        if role.rsplit("/")[-1] not in iam._roles:
+            return handlers._error("ValidationError", f"Role {role} is invalid or cannot be assumed")
+    existing = handlers._resolve_stack(name)
+    if existing and existing.get("StackStatus") in LIVE:
+        return handlers._error("AlreadyExistsException", f"Stack [{name}] already exists")
+    response = create_stack(params)
+    if response[0] == 200:
+        DEPLOY_ROLES.pop(name, None)
+        if role:
+            DEPLOY_ROLES[name] = role
+    return response
+
+
+handlers._ACTION_HANDLERS["CreateStack"] = strict_create_stack
+
+# 2. Limits of IAM that ministack does not have.
+
+create_access_key, create_user, create_role = iam._create_access_key, iam._create_user, iam._create_role
+
+
+def strict_create_access_key(params):
+    user = iam._p(params, "UserName")
+    if sum(key["UserName"] == user for key in iam._access_keys.values()) >= 2:
+        return iam._error(409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2", ns="iam")
+    before = set(iam._access_keys)
+    response = create_access_key(params)
+    for key in set(iam._access_keys) - before:
+        BORN[key] = time.monotonic()
+    return response
+
+
+def limited_name(create, parameter):
+    def checked(params):
+        name = iam._p(params, parameter)
+        if len(name) > 64:
+            message = f"1 validation error detected: Value at '{parameter}' failed to satisfy constraint: Member must have length less than or equal to 64"
+            return iam._error(400, "ValidationError", message, ns="iam")
+        response = create(params)
+        BORN[name] = time.monotonic()
+        return response
+
+    return checked
+
+
+def replace_in(module, old, new):
+    """Replaces a function under its name and in the tables of actions."""
+    for name, value in list(vars(module).items()):
+        if value is old:
+            setattr(module, name, new)
+        elif type(value) is dict:
+            for key, entry in value.items():
+                if entry is old:
+                    value[key] = new
+
+
+replace_in(iam, create_access_key, strict_create_access_key)
+replace_in(iam, create_user, limited_name(create_user, "UserName"))
+replace_in(iam, create_role, limited_name(create_role, "RoleName"))
+
+# 3. The condition key aws:PrincipalArn of a session is the ARN of its role.
+
+resolve_condition_key = evaluator._resolve_condition_key
+
+
+def resolve_key(key, context):
+    if key.lower() == "aws:principalarn" and context.principal_type == "AssumedRole":
+        name = context.principal_arn.split("/")[1]
+        role = iam._roles.get(name)
+        return role["Arn"] if role else f"arn:aws:iam::{context.principal_account}:role/{name}"
+    return resolve_condition_key(key, context)
+
+
+evaluator._resolve_condition_key = resolve_key
+
+# 4. Faults of every call, and their control.
+
+CALLER = contextvars.ContextVar("caller", default="")
+RELEASED = None
+
+
+def error_body(code, message):
+    return f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error><RequestId>ground</RequestId></ErrorResponse>".encode()
+
+
+async def respond(send, status, body, headers=()):
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def read(receive):
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return body
+
+
+async def control(scope, send, body):
+    global RELEASED, COUNT
+    if scope["method"] == "POST":
+        wanted = json.loads(body)
+        unknown = set(wanted) - set(FAULTS) - {"reset_calls"}
+        assert not unknown, unknown
+        if wanted.pop("reset_calls", False):
+            CALLS.clear()
+            COUNT = itertools.count(1)
+        FAULTS.update(wanted)
+        if not FAULTS["hang_at"]:
+            RELEASED.set()
+            RELEASED = asyncio.Event()
+    await respond(send, 200, json.dumps(CALLS).encode(), [(b"content-type", b"application/json")])
+
+
+def refusal(service, key, body):
+    """The error that a fault makes of a call, if any."""
+    form = parse_qs(body.decode("utf-8", "replace"))
+    born = BORN.get(key, 0)
+    role = form.get("RoleArn", [""])[0].rsplit("/")[-1]
+    if born and time.monotonic() - born < FAULTS["key_lag"]:
+        return 403, "InvalidClientTokenId", "The security token included in the request is invalid."
+    if service == "sts" and role in BORN and time.monotonic() - BORN[role] < FAULTS["key_lag"]:
+        return 403, "AccessDenied", f"User is not authorized to perform: sts:AssumeRole on resource: {form['RoleArn'][0]}"
+    if FAULTS["unavailable"] > 0:
+        FAULTS["unavailable"] -= 1
+        return 503, "ServiceUnavailable", "Service is unavailable"
+    if FAULTS["throttle"] and service in ("cloudformation", "iam") and len(CALLS) % FAULTS["throttle"] == 0:
+        return 400, "Throttling", "Rate exceeded"
+    return None
+
+
+async def app(scope, receive, send):
+    global RELEASED
+    RELEASED = RELEASED or asyncio.Event()
+    if scope["type"] != "http":
+        await gateway_app(scope, receive, send)
+        return
+    body = await read(receive)
+    if scope["path"] == "/_ground":
+        await control(scope, send, body)
+        return
+    headers = dict(scope["headers"])
+    credential = headers.get(b"authorization", b"").decode().partition("Credential=")[2].split(",")[0].split("/")
+    key, service = credential[0], credential[3] if len(credential) > 3 else ""
+    CALLER.set(key)
+    target = headers.get(b"x-amz-target", b"").decode().rpartition(".")[2]
+    action = target or parse_qs(body.decode("utf-8", "replace")).get("Action", [""])[0] or scope["method"]
+    number = next(COUNT)
+    CALLS.append(f"{service}:{action}")
+    is_hung = FAULTS["hang_at"] and number >= FAULTS["hang_at"]
+    if is_hung and not (FAULTS["hang_after_work"] and number == FAULTS["hang_at"]):
+        await RELEASED.wait()
+        return
+    refused = refusal(service, key, body)
+    if refused:
+        status, code, message = refused
+        await respond(send, status, error_body(code, message), [(b"content-type", b"text/xml"), (b"x-amzn-errortype", code.encode())])
+        return
+
+    async def replay():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def swallow(message):
+        pass
+
+    await gateway_app(scope, replay, swallow if is_hung else send)
+    if is_hung:
+        await RELEASED.wait()
+
+
+def end_with_caller():
+    sys.stdin.read()
+    os._exit(0)
+
+
+gateway_app = gateway.app
+if __name__ == "__main__":
+    logging.disable(logging.CRITICAL)
+    threading.Thread(target=end_with_caller, daemon=True).start()
+    config = hypercorn.config.Config()
+    config.bind = [f"fd://{LISTENER.fileno()}"]
+    print(PORT, flush=True)
+    asyncio.run(hypercorn.asyncio.serve(app, config))

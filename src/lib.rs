@@ -7,6 +7,7 @@ pub mod bindings;
 pub mod broker;
 pub mod catalog;
 pub mod cli;
+pub mod cloud;
 pub mod contract;
 pub mod injection;
 pub mod install;

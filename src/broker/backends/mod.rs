@@ -2,13 +2,16 @@
 //! backend. It keeps no records and derives every name from ids, so that the engine can repeat a call after any
 //! interruption. `docs/write-a-service.md` shows how to write one.
 
+mod aws;
 mod backend;
+mod choice;
 #[cfg(any(test, feature = "fake-backend"))]
 pub mod fake;
 mod outcome;
 mod registry;
 mod resource;
 mod sql;
+mod validity;
 mod verb;
 
 use async_trait::async_trait;

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use super::{Administrator, Backend, BackendLimits, PlanSettings, Provider, sql};
+use super::{Administrator, Backend, BackendLimits, PlanSettings, Provider, aws, sql};
 use crate::{
     broker::config::{
         BackendName, BackendSettings, Backing, ConfigError, Offering, RawSettings, ServiceSettings,
@@ -30,7 +30,10 @@ impl Registry {
     /// The built-in types.
     #[must_use]
     pub fn builtin() -> Self {
-        Self::default().with("mysql", sql::mysql::configure).with("postgresql", sql::postgresql::configure)
+        Self::default()
+            .with("aws", aws::configure)
+            .with("mysql", sql::mysql::configure)
+            .with("postgresql", sql::postgresql::configure)
     }
 
     /// Adds a type.

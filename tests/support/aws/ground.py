@@ -34,15 +34,16 @@ import ministack.services.s3 as s3
 
 FAULTS = {
     "delay": 0,  # seconds that each resource of a stack takes
-    "key_lag": 0,  # seconds before a new access key or role is known
+    "key_lag": 0,  # seconds until an access key or role that is created now is known
     "throttle": 0,  # every Nth call of CloudFormation and IAM is refused with Throttling
     "unavailable": 0,  # this many next calls answer 503
+    "fail_updates": 0,  # this many next updates of resources fail
     "hang_at": 0,  # the call with this number, and all later ones, get no answer
     "hang_after_work": False,  # whether the call that hangs has had its effect
 }
 CALLS = []
 COUNT = itertools.count(1)
-BORN = {}  # access key or role name -> time of creation
+KNOWN_AT = {}  # access key, user or role name -> when all of AWS knows it
 DEPLOY_ROLES = {}  # stack name -> role ARN
 
 
@@ -77,6 +78,15 @@ def check_deploy_role(resource_type, stack, name, is_delete):
 
 
 provision_resource, delete_resource = stacks._provision_resource, stacks._delete_resource
+update_resource = stacks._update_resource
+
+
+def update(*arguments):
+    time.sleep(FAULTS["delay"])
+    if FAULTS["fail_updates"] > 0:
+        FAULTS["fail_updates"] -= 1
+        raise ValueError("The update was told to fail (Service: Ground, Status Code: 400, Request ID: ground)")
+    return update_resource(*arguments)
 
 
 def provision(resource_type, logical_id, properties, stack):
@@ -93,7 +103,7 @@ def delete(resource_type, physical_id, properties, stack=None, logical_id=None):
     return delete_resource(resource_type, physical_id, properties, stack, logical_id)
 
 
-stacks._provision_resource, stacks._delete_resource = provision, delete
+stacks._provision_resource, stacks._delete_resource, stacks._update_resource = provision, delete, update
 # A resource that takes time must not block the server.
 stacks._runs_on_worker_thread = lambda resource_type: True
 
@@ -105,7 +115,8 @@ def strict_create_stack(params):
     name, role = handlers._p(params, "StackName"), handlers._p(params, "RoleARN")
     if role:
         key = CALLER.get()
-        denied = evaluator.enforce(key, "iam:PassRole", "iam", "us-east-1", role)
+        passed_to = {"iam:PassedToService": "cloudformation.amazonaws.com"}
+        denied = evaluator.enforce(key, "iam:PassRole", "iam", "us-east-1", role, passed_to)
         if denied is not None:
             caller = getattr(denied, "principal_arn", "") or "the caller"
             message = f"User: {caller} is not authorized to perform: iam:PassRole on resource: {role} because no identity-based policy allows the iam:PassRole action"
@@ -137,7 +148,7 @@ def strict_create_access_key(params):
     before = set(iam._access_keys)
     response = create_access_key(params)
     for key in set(iam._access_keys) - before:
-        BORN[key] = time.monotonic()
+        KNOWN_AT[key] = time.monotonic() + FAULTS["key_lag"]
     return response
 
 
@@ -148,7 +159,7 @@ def limited_name(create, parameter):
             message = f"1 validation error detected: Value at '{parameter}' failed to satisfy constraint: Member must have length less than or equal to 64"
             return iam._error(400, "ValidationError", message, ns="iam")
         response = create(params)
-        BORN[name] = time.monotonic()
+        KNOWN_AT[name] = time.monotonic() + FAULTS["key_lag"]
         return response
 
     return checked
@@ -195,7 +206,8 @@ def error_body(code, message):
 
 
 async def respond(send, status, body, headers=()):
-    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    headers = [*headers, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
@@ -227,11 +239,11 @@ async def control(scope, send, body):
 def refusal(service, key, body):
     """The error that a fault makes of a call, if any."""
     form = parse_qs(body.decode("utf-8", "replace"))
-    born = BORN.get(key, 0)
     role = form.get("RoleArn", [""])[0].rsplit("/")[-1]
-    if born and time.monotonic() - born < FAULTS["key_lag"]:
+    is_unknown = lambda name: time.monotonic() < KNOWN_AT.get(name, 0)
+    if is_unknown(key):
         return 403, "InvalidClientTokenId", "The security token included in the request is invalid."
-    if service == "sts" and role in BORN and time.monotonic() - BORN[role] < FAULTS["key_lag"]:
+    if service == "sts" and is_unknown(role):
         return 403, "AccessDenied", f"User is not authorized to perform: sts:AssumeRole on resource: {form['RoleArn'][0]}"
     if FAULTS["unavailable"] > 0:
         FAULTS["unavailable"] -= 1

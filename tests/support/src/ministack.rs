@@ -38,7 +38,7 @@ impl Key {
         Self {
             id: text("AWS_ACCESS_KEY_ID").unwrap(),
             secret: text("AWS_SECRET_ACCESS_KEY").unwrap(),
-            session_token: text("AWS_SESSION_TOKEN"),
+            session_token: text("AWS_SESSION_TOKEN").filter(|token| !token.is_empty()),
         }
     }
 }
@@ -115,7 +115,7 @@ impl Ministack {
 
     /// Ends all faults and forgets the calls.
     pub fn reset(&self) {
-        self.set(&json!({"delay": 0, "key_lag": 0, "throttle": 0, "unavailable": 0, "hang_at": 0,
+        self.set(&json!({"delay": 0, "key_lag": 0, "throttle": 0, "unavailable": 0, "fail_updates": 0, "hang_at": 0,
             "hang_after_work": false, "reset_calls": true}));
     }
 

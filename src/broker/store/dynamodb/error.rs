@@ -5,7 +5,7 @@ use std::{error::Error, fmt::Debug, time::Duration};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use backon::{ExponentialBuilder, Retryable};
 
-use crate::broker::store::StoreError;
+use crate::{broker::store::StoreError, cloud::aws::sdk};
 
 /// Why the SDK's call failed. Omits the response, because its `Debug` output is long.
 pub(super) fn explain<E, R>(error: &SdkError<E, R>) -> String
@@ -24,33 +24,12 @@ where
             "no answer in time; check the network and the endpoint, and the table's throttling metrics"
                 .to_owned()
         }
-        SdkError::DispatchFailure(failure) => {
-            let problem = failure.as_connector_error().map_or_else(String::new, |error| chain(error));
-            format!("cannot be asked: {problem}; {CREDENTIALS_OR_NETWORK}")
-        }
-        other => {
-            let source = other.source().map_or_else(|| other.to_string(), chain);
-            format!("cannot be asked: {source}; {CREDENTIALS_OR_NETWORK}")
-        }
+        other => format!("cannot be asked: {}; {CREDENTIALS_OR_NETWORK}", sdk::cause(other)),
     }
 }
 
 const CREDENTIALS_OR_NETWORK: &str =
     "check the network, the endpoint, the region and the broker's AWS credentials";
-
-/// An error and its causes, without repetitions.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
 
 fn remedy(code: &str) -> &'static str {
     match code {

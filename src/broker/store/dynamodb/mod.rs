@@ -16,15 +16,14 @@ use async_trait::async_trait;
 use aws_config::ConfigLoader;
 use aws_sdk_dynamodb::{
     Client,
-    config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig},
+    config::{Region, retry::RetryConfig, timeout::TimeoutConfig},
     error::{ProvideErrorMetadata, SdkError},
     operation::scan::builders::ScanFluentBuilder,
 };
-use aws_smithy_http_client::tls::{Provider as Tls, rustls_provider::CryptoMode};
 
 use self::items::{BINDING_PREFIX, ENDED_AT, INSTANCE, Item, PK, Place, SK, number, partition, string, text};
 use super::{Change, Frozen, Key, Lease, Renewal, Row, Store, StoreError, Then};
-use crate::{broker::config::DynamoDbTable, osb::InstanceId};
+use crate::{broker::config::DynamoDbTable, cloud::aws::sdk, osb::InstanceId};
 
 /// The timeout of one HTTP request. DynamoDB may take five seconds to detect a repeated transaction.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -72,20 +71,22 @@ pub(crate) struct DynamoDb {
 impl DynamoDb {
     /// Opens the table, creates it if needed, and checks its schema.
     pub(crate) async fn open(address: &DynamoDbTable) -> Result<Self, StoreError> {
-        let store = Self::connect(address, default_chain(), Times::of(LEASE)).await?;
+        let store = Self::connect(address, sdk::default_chain(), Times::of(LEASE)).await?;
         store.prepare().await?;
         Ok(store)
     }
 
     /// Opens an existing broker's table; creates nothing.
     pub(crate) async fn open_existing(address: &DynamoDbTable) -> Result<Option<Self>, StoreError> {
-        let store = Self::connect(address, default_chain(), Times::of(LEASE)).await?;
+        let store = Self::connect(address, sdk::default_chain(), Times::of(LEASE)).await?;
         Ok(store.is_prepared().await?.then_some(store))
     }
 
-    async fn connect(address: &DynamoDbTable, chain: ConfigLoader, times: Times) -> Result<Self, StoreError> {
-        let http = aws_smithy_http_client::Builder::new();
-        let mut chain = chain.http_client(http.tls_provider(Tls::Rustls(CryptoMode::Ring)).build_https());
+    async fn connect(
+        address: &DynamoDbTable,
+        mut chain: ConfigLoader,
+        times: Times,
+    ) -> Result<Self, StoreError> {
         if let Some(region) = &address.region {
             chain = chain.region(Region::new(region.clone()));
         }
@@ -155,11 +156,6 @@ impl DynamoDb {
     fn rows(&self, items: &[Item]) -> Result<Vec<Row>, StoreError> {
         items.iter().map(items::row).collect::<Result<_, _>>().map_err(|problem| self.failed(problem))
     }
-}
-
-/// The SDK's default credentials: environment, profile, web identity (IRSA), container and EKS pod identity, instance.
-fn default_chain() -> ConfigLoader {
-    aws_config::defaults(BehaviorVersion::v2026_01_12())
 }
 
 #[async_trait]

@@ -46,7 +46,7 @@ impl Table {
 
     async fn connect(&self, times: Times) -> DynamoDb {
         let credentials = Credentials::new("AKIA", SECRET, None, None, "tests");
-        let chain = default_chain().credentials_provider(credentials);
+        let chain = sdk::default_chain().credentials_provider(credentials);
         DynamoDb::connect(&self.0, chain, times).await.unwrap()
     }
 

@@ -96,6 +96,11 @@ impl Platform {
         self.folder.path().to_owned()
     }
 
+    /// Sends a request of the Open Service Broker API.
+    pub async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+        send(self.broker.router(), method, path, body).await
+    }
+
     /// The service of the catalog.
     pub async fn service(&self) -> Value {
         let (status, mut body) = send(self.broker.router(), "GET", "/v2/catalog", None).await;

@@ -76,7 +76,10 @@ fn each_type_of_server_provides_its_types_of_services() {
     let message = check(&mysql.replace("backend: my", "backend: lab")).unwrap_err().to_string();
     assert!(message.contains("services[0].plans[0].backend is \"lab\" of type postgresql"), "{message}");
     let message = check(&mysql.replace("type: mysql, host", "type: oracle, host")).unwrap_err().to_string();
-    assert!(message.contains("backends.my.type") && message.contains("mysql or postgresql"), "{message}");
+    assert!(
+        message.contains("backends.my.type") && message.contains("aws or mysql or postgresql"),
+        "{message}"
+    );
     let with_ca = mysql.replace("host: m", "clientCa: {certFile: /c, keyFile: /k}, host: m");
     let message = check(&with_ca).unwrap_err().to_string();
     assert!(message.contains("backends.my.clientCa is for backends of type postgresql"), "{message}");

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Choice, DatabasePlan, Validity};
-use crate::broker::config::{DIALECT, Kinds, LIFETIME_PATTERN};
+use super::DatabasePlan;
+use crate::broker::config::DIALECT;
 
 impl DatabasePlan {
     /// The Schemas Object of a plan whose configuration gives none (spec.md, "Schemas Object").
@@ -32,8 +32,7 @@ impl DatabasePlan {
         }
         let bind = json!({
             "access": self.access.schema("What the binding may do with the data."),
-            "validFor": {"type": "string", "pattern": LIFETIME_PATTERN,
-                "description": self.valid_for.description()},
+            "validFor": self.valid_for.schema(),
         });
         let object = |properties: Value| {
             json!({"parameters": {"$schema": DIALECT, "type": "object",
@@ -44,25 +43,5 @@ impl DatabasePlan {
             "service_instance": {"create": instance, "update": instance},
             "service_binding": {"create": object(bind)},
         })
-    }
-}
-
-impl<T: Kinds> Choice<T> {
-    fn schema(&self, description: &str) -> Value {
-        let words: Vec<_> = self.allowed.iter().map(|allowed| allowed.as_str()).collect();
-        json!({"type": "string", "enum": words, "default": self.default.as_str(), "description": description})
-    }
-}
-
-impl Validity {
-    fn description(self) -> String {
-        let mut text = "How long the credentials last, as 90m, 24h or 30d".to_owned();
-        if let Some(default) = self.default {
-            text = format!("{text}; {default} if left out");
-        }
-        if let Some(maximum) = self.maximum {
-            text = format!("{text}; at most {maximum}");
-        }
-        text + "."
     }
 }

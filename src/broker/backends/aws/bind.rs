@@ -1,0 +1,175 @@
+//! Bindings: each has a user or a role of its own, with one policy for the resources of its instance. Removing the user
+//! or role revokes the credentials, also those of sessions that have not ended.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use super::{
+    Services,
+    credentials::credentials,
+    error, naming,
+    plan::{Granted, Plan},
+};
+use crate::{
+    broker::backends::{BindingSpec, Bound, InstanceSpec, ServiceError},
+    cloud::aws::{
+        policy::{self, Use},
+        sessions::{LONGEST_CHAINED, SessionRequest},
+        users::{AccessKey, Principal, PrincipalRequest},
+    },
+    osb::{BindingId, InstanceId},
+};
+
+/// How long AWS may take until it knows a new key or role.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// An access key and what belongs to it.
+struct Issued {
+    key: AccessKey,
+    token: Option<SecretString>,
+    /// When the credentials were made, and when they end.
+    validity: Option<(Timestamp, Timestamp)>,
+}
+
+impl Services {
+    pub(super) async fn bind_once(
+        &self,
+        on: &InstanceSpec,
+        binding: &BindingSpec,
+    ) -> Result<Bound, ServiceError> {
+        let plan = self.plan(on)?;
+        let granted =
+            plan.grant(&binding.parameters).map_err(|error| ServiceError::new(&self.name, error))?;
+        let stack = self.stack_of(on).await?.filter(|stack| stack.status.is_usable()).ok_or_else(|| {
+            let problem = format!(
+                "stack {} is missing or unusable; wait for the instance, or provision it again",
+                naming::stack(&on.id)
+            );
+            ServiceError::new(&self.name, problem)
+        })?;
+        // An earlier attempt may have left credentials that nobody knows.
+        self.remove_principal(&on.id, &binding.id).await?;
+        let statements = plan.service.definition.statements(granted.access(), &stack.outputs);
+        let usage = match granted {
+            Granted::User(_) => Use::User,
+            Granted::Session(..) => Use::Session,
+        };
+        let policy =
+            policy::document(&statements, usage).map_err(|error| ServiceError::new(&self.name, error))?;
+        let issued = self.issue(on, binding, granted, &policy).await?;
+        let region = self.account.region().await.map_err(|error| self.failed(&error))?;
+        Ok(bound(plan, &stack.outputs, &region, &issued))
+    }
+
+    async fn issue(
+        &self,
+        on: &InstanceSpec,
+        binding: &BindingSpec,
+        granted: Granted,
+        policy: &str,
+    ) -> Result<Issued, ServiceError> {
+        let (name, path) =
+            (naming::principal(&on.id, &binding.id), naming::instance_path(&self.installation, &on.id));
+        let mut tags = self.settings.tags.clone();
+        tags.extend(naming::binding_tags(&self.installation, on, binding));
+        let boundary = self.settings.boundary.as_deref();
+        let wanted = PrincipalRequest { name: &name, path: &path, policy, boundary, tags: &tags };
+        let issued = match granted {
+            Granted::User(_) => {
+                let key = self.account.create_user(&wanted).await.map_err(|error| self.failed(&error))?;
+                Issued { key, token: None, validity: None }
+            }
+            Granted::Session(_, duration) => self.session(&wanted, duration).await?,
+        };
+        let known = self.account.wait_until_known(&issued.key, issued.token.as_ref(), PATIENCE).await;
+        known.map_err(|error| self.failed(&error))?;
+        Ok(issued)
+    }
+
+    async fn session(
+        &self,
+        wanted: &PrincipalRequest<'_>,
+        duration: Duration,
+    ) -> Result<Issued, ServiceError> {
+        let failed = |error| self.failed(&error);
+        let caller = self.account.caller().await.map_err(failed)?;
+        // AWS refuses a longer session to a caller that has assumed a role.
+        let duration = if caller.is_session() { duration.min(LONGEST_CHAINED) } else { duration };
+        let trust = policy::trust(&caller, wanted.name);
+        let role =
+            self.account.create_role(wanted, &trust, duration.max(LONGEST_CHAINED)).await.map_err(failed)?;
+        let request = SessionRequest {
+            role_arn: &role,
+            name: wanted.name,
+            external_id: Some(wanted.name),
+            policy: Some(wanted.policy),
+            duration,
+        };
+        let begun = Timestamp::now();
+        let session = self.account.assume_role(&request, PATIENCE).await.map_err(failed)?;
+        Ok(Issued {
+            key: session.key,
+            token: Some(session.token),
+            validity: Some((begun, session.expires_at)),
+        })
+    }
+
+    /// Removes the user and the role of a binding. The plan may have changed its kind of credentials.
+    pub(super) async fn remove_principal(
+        &self,
+        instance: &InstanceId,
+        binding: &BindingId,
+    ) -> Result<(), ServiceError> {
+        let name = naming::principal(instance, binding);
+        let failed = |error| self.failed(&error);
+        if let Some(user) = self.account.user(&name).await.map_err(failed)? {
+            self.check_ours("user", &user)?;
+            self.account.delete_user(&name).await.map_err(failed)?;
+        }
+        if let Some(role) = self.account.role(&name).await.map_err(failed)? {
+            self.check_ours("role", &role)?;
+            self.account.delete_role(&name).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Removes all users and roles below a path of this installation.
+    pub(super) async fn remove_principals(&self, path: &str) -> Result<(), ServiceError> {
+        let failed = |error| self.failed(&error);
+        for user in self.account.users(path).await.map_err(failed)? {
+            self.account.delete_user(&user.name).await.map_err(failed)?;
+        }
+        for role in self.account.roles(path).await.map_err(failed)? {
+            self.account.delete_role(&role.name).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn check_ours(&self, kind: &str, principal: &Principal) -> Result<(), ServiceError> {
+        if self.owns(principal) {
+            return Ok(());
+        }
+        Err(error::foreign(&self.name, &format!("{kind} {}", principal.name)))
+    }
+
+    pub(super) fn owns(&self, principal: &Principal) -> bool {
+        principal.path.starts_with(&naming::installation_path(&self.installation))
+    }
+}
+
+fn bound(plan: &Plan, outputs: &BTreeMap<String, String>, region: &str, issued: &Issued) -> Bound {
+    let Issued { key, token, validity } = issued;
+    // The last third of the time is left for the renewal.
+    let renew_before = validity.map(|(begun, end)| {
+        let length = end.duration_since(begun);
+        begun.checked_add(length / 3 * 2).unwrap_or(end).round(jiff::Unit::Second).unwrap_or(end)
+    });
+    Bound {
+        credentials: credentials(plan, outputs, region, key, token.as_ref()).into(),
+        expires_at: validity.map(|(_, end)| end),
+        renew_before,
+        ..Bound::default()
+    }
+}

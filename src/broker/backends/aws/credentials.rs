@@ -1,0 +1,88 @@
+//! The keys of a binding's credentials: the outputs of the stack, as the service's name has them, and the access key
+//! under the names of AWS's own variables.
+
+use std::collections::BTreeMap;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{definition::Keys, plan::Plan};
+use crate::{cloud::aws::users::AccessKey, osb::Object};
+
+const ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
+const SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
+const SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
+const REGION: &str = "AWS_REGION";
+
+/// The credentials of a binding. The session token of an access key without one is empty, which SDKs take for absent:
+/// so the variables of a service are the same for both kinds of credentials.
+pub(super) fn credentials(
+    plan: &Plan,
+    outputs: &BTreeMap<String, String>,
+    region: &str,
+    key: &AccessKey,
+    token: Option<&SecretString>,
+) -> Object {
+    let (keys, prefix) = plan.keys();
+    let mut all = Object::new();
+    let mut add = |key: String, value: &str| all.insert(key, value.into());
+    for (name, value) in outputs {
+        add(named(keys, name), value);
+    }
+    add(ACCESS_KEY_ID.to_owned(), &key.id);
+    add(SECRET_ACCESS_KEY.to_owned(), key.secret.expose_secret());
+    add(SESSION_TOKEN.to_owned(), token.map_or("", ExposeSecret::expose_secret));
+    add(REGION.to_owned(), region);
+    if let Some(prefix) = prefix {
+        add(format!("{prefix}_{ACCESS_KEY_ID}"), &key.id);
+        add(format!("{prefix}_{SECRET_ACCESS_KEY}"), key.secret.expose_secret());
+    }
+    all
+}
+
+/// The environment variables of a plan's bindings, each with the key of its value.
+pub(super) fn variables(plan: &Plan) -> Vec<(String, String)> {
+    let (keys, _) = plan.keys();
+    let outputs = plan.variables().iter().map(|output| (upper_case(output), named(keys, output)));
+    let aws = [ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN, REGION];
+    outputs.chain(aws.map(|name| (name.to_owned(), name.to_owned()))).collect()
+}
+
+fn named(keys: Keys, output: &str) -> String {
+    match keys {
+        Keys::AsOutputs => output.to_owned(),
+        Keys::UpperCase => upper_case(output),
+    }
+}
+
+/// `QueueURL` as `QUEUE_URL`, by the rule of the AWS Service Broker (pkg/broker/util.go): an underscore before each
+/// upper-case letter that has a lower-case neighbour and is neither first nor last.
+fn upper_case(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let mut text = String::new();
+    for (at, letter) in letters.iter().enumerate() {
+        let is_inside = at > 0 && at + 1 < letters.len();
+        let has_lower_neighbour =
+            is_inside && (letters[at - 1].is_lowercase() || letters[at + 1].is_lowercase());
+        if letter.is_uppercase() && has_lower_neighbour {
+            text.push('_');
+        }
+        text.extend(letter.to_uppercase());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case("QueueURL", "QUEUE_URL")]
+    #[case("TableArn", "TABLE_ARN")]
+    #[case("S3Region", "S3_REGION")]
+    #[case("DBName", "DB_NAME")]
+    #[case("DeadLetterQueueARN", "DEAD_LETTER_QUEUE_ARN")]
+    #[case("TopicARN", "TOPIC_ARN")]
+    fn outputs_become_upper_case_as_in_the_aws_service_broker(#[case] output: &str, #[case] expected: &str) {
+        assert_eq!(upper_case(output), expected);
+    }
+}

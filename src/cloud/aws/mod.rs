@@ -1,0 +1,29 @@
+//! Amazon Web Services. An [`Account`] calls CloudFormation, IAM and STS in one region: [`stacks`], [`users`],
+//! [`roles`] and [`sessions`] have the operations, [`policy`] and [`template`] the documents (pure). `sdk` is the set-up
+//! that all clients of the SDK share.
+
+mod account;
+mod call;
+mod credentials;
+mod error;
+pub mod policy;
+mod rate;
+pub mod roles;
+pub(crate) mod sdk;
+pub mod sessions;
+mod stack_name;
+mod stack_status;
+pub mod stacks;
+pub mod template;
+#[cfg(test)]
+mod tests;
+pub mod users;
+
+pub use self::{
+    account::{Account, AccountSettings, AssumedRole},
+    call::{Call, Retry},
+    credentials::Credentials,
+    error::{AwsError, ErrorKind, missing_statement},
+    stack_name::stack_name,
+    stack_status::StackStatus,
+};

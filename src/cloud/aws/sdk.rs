@@ -1,0 +1,43 @@
+//! The set-up that all clients of the SDK share: TLS by ring, the default chain of credentials, and the text of errors
+//! that did not come from a service.
+
+use std::{error::Error, fmt::Debug};
+
+use aws_config::{BehaviorVersion, ConfigLoader};
+use aws_sdk_sts::error::SdkError;
+use aws_smithy_http_client::tls::{Provider as Tls, rustls_provider::CryptoMode};
+
+/// The SDK's default credentials: environment, profile, web identity (IRSA), container and EKS pod identity, instance.
+pub(crate) fn default_chain() -> ConfigLoader {
+    let http = aws_smithy_http_client::Builder::new();
+    aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(http.tls_provider(Tls::Rustls(CryptoMode::Ring)).build_https())
+}
+
+/// The cause of a failed call that no service answered, without the response, whose `Debug` output is long.
+pub(crate) fn cause<E, R>(error: &SdkError<E, R>) -> String
+where
+    E: Error + 'static,
+    R: Debug,
+{
+    match error {
+        SdkError::DispatchFailure(failure) => {
+            failure.as_connector_error().map_or_else(String::new, |error| chain(error))
+        }
+        other => other.source().map_or_else(|| other.to_string(), chain),
+    }
+}
+
+/// An error and its causes, without repetitions.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,286 @@
+//! Stacks of CloudFormation: create, describe, update, delete, and what their events say. Every change carries a token,
+//! so that a repeated request starts nothing twice, and is made under the deploy role if there is one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use aws_sdk_cloudformation::types::{
+    Parameter, ResourceStatus, Stack as SdkStack, StackEvent, StackStatus as SdkStatus, Tag,
+};
+
+use super::{Account, AwsError, Call, ErrorKind, StackStatus};
+
+/// A stack to create or to update to.
+#[derive(Clone, Copy, Debug)]
+pub struct StackRequest<'a> {
+    /// The stack's name.
+    pub name: &'a str,
+    /// The template's text.
+    pub template: &'a str,
+    /// The values of the template's parameters. They are visible to everybody who may describe the stack, so none is
+    /// secret.
+    pub parameters: &'a BTreeMap<String, String>,
+    /// Tags of the stack, which CloudFormation gives to the resources, too.
+    pub tags: &'a BTreeMap<String, String>,
+    /// The role under which CloudFormation works.
+    pub role_arn: Option<&'a str>,
+    /// Identifies the request: a repetition with the same token starts nothing.
+    pub token: &'a str,
+}
+
+/// A stack as CloudFormation describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// The stack's id, an ARN.
+    pub id: String,
+    /// The stack's name.
+    pub name: String,
+    /// The state.
+    pub status: StackStatus,
+    /// The values of the parameters.
+    pub parameters: BTreeMap<String, String>,
+    /// The values of the outputs.
+    pub outputs: BTreeMap<String, String>,
+    /// The tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A resource that failed, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The resource's name in the template.
+    pub resource: String,
+    /// The resource's type.
+    pub kind: String,
+    /// CloudFormation's reason.
+    pub reason: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.resource, self.kind, self.reason)
+    }
+}
+
+/// What the events say about the current or last operation of a stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// The first resource that failed.
+    pub first_failure: Option<Failure>,
+    /// The resources that are done.
+    pub done: BTreeSet<String>,
+    /// The resources that CloudFormation works on.
+    pub in_progress: BTreeSet<String>,
+}
+
+impl Account {
+    /// The stack of this name, unless it was deleted.
+    ///
+    /// # Errors
+    /// When CloudFormation does not answer or refuses.
+    pub async fn stack(&self, name: &str) -> Result<Option<Stack>, AwsError> {
+        let clients = self.clients().await?;
+        let call = Call::read("cloudformation:DescribeStacks", name);
+        let described =
+            self.call(call, || clients.cloudformation.describe_stacks().stack_name(name).send()).await;
+        let stacks = match described {
+            Ok(output) => output.stacks.unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(stacks.into_iter().map(Stack::from).find(|stack| !stack.status.is_deleted()))
+    }
+
+    /// All stacks of the account in its region.
+    ///
+    /// # Errors
+    /// When CloudFormation does not answer or refuses.
+    pub async fn stacks(&self) -> Result<Vec<Stack>, AwsError> {
+        let clients = self.clients().await?;
+        let call = Call::read("cloudformation:DescribeStacks", "*");
+        let (mut found, mut next) = (Vec::new(), None);
+        loop {
+            let request = || clients.cloudformation.describe_stacks().set_next_token(next.clone()).send();
+            let page = self.call(call, request).await?;
+            found.extend(page.stacks.unwrap_or_default().into_iter().map(Stack::from));
+            next = page.next_token;
+            if next.is_none() {
+                found.retain(|stack| !stack.status.is_deleted());
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Starts to create a stack.
+    ///
+    /// # Errors
+    /// Of kind [`ErrorKind::Exists`] when a stack of that name exists.
+    pub async fn create_stack(&self, request: &StackRequest<'_>) -> Result<(), AwsError> {
+        let clients = self.clients().await?;
+        let call = Call::write("cloudformation:CreateStack", request.name);
+        let create = || {
+            clients
+                .cloudformation
+                .create_stack()
+                .stack_name(request.name)
+                .template_body(request.template)
+                .set_parameters(Some(parameters(request.parameters)))
+                .set_tags(Some(tags(request.tags)))
+                .set_role_arn(request.role_arn.map(ToOwned::to_owned))
+                .client_request_token(request.token)
+                .send()
+        };
+        self.call(call, create).await.map(drop)
+    }
+
+    /// Starts to update a stack. Returns whether there is anything to update.
+    ///
+    /// # Errors
+    /// When CloudFormation does not answer or refuses.
+    pub async fn update_stack(&self, request: &StackRequest<'_>) -> Result<bool, AwsError> {
+        let clients = self.clients().await?;
+        let call = Call::write("cloudformation:UpdateStack", request.name);
+        let update = || {
+            clients
+                .cloudformation
+                .update_stack()
+                .stack_name(request.name)
+                .template_body(request.template)
+                .set_parameters(Some(parameters(request.parameters)))
+                .set_tags(Some(tags(request.tags)))
+                .set_role_arn(request.role_arn.map(ToOwned::to_owned))
+                .client_request_token(request.token)
+                .send()
+        };
+        match self.call(call, update).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.message().contains("No updates are to be performed") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Continues the rollback of an update that failed.
+    ///
+    /// # Errors
+    /// When CloudFormation does not answer or refuses.
+    pub async fn continue_update_rollback(&self, name: &str, role_arn: Option<&str>) -> Result<(), AwsError> {
+        let clients = self.clients().await?;
+        let call = Call::write("cloudformation:ContinueUpdateRollback", name);
+        let request = || {
+            let request = clients.cloudformation.continue_update_rollback().stack_name(name);
+            request.set_role_arn(role_arn.map(ToOwned::to_owned)).send()
+        };
+        self.call(call, request).await.map(drop)
+    }
+
+    /// Starts to delete a stack. Succeeds if there is none.
+    ///
+    /// # Errors
+    /// When CloudFormation does not answer or refuses.
+    pub async fn delete_stack(&self, name: &str, role_arn: Option<&str>) -> Result<(), AwsError> {
+        let clients = self.clients().await?;
+        let call = Call::write("cloudformation:DeleteStack", name);
+        let request = || {
+            let request = clients.cloudformation.delete_stack().stack_name(name);
+            request.set_role_arn(role_arn.map(ToOwned::to_owned)).send()
+        };
+        self.call(call, request).await.map(drop)
+    }
+
+    /// What the events say about the current or last operation of a stack.
+    ///
+    /// # Errors
+    /// When CloudFormation does not answer or refuses.
+    pub async fn stack_history(&self, name: &str) -> Result<History, AwsError> {
+        let clients = self.clients().await?;
+        let call = Call::read("cloudformation:DescribeStackEvents", name);
+        let (mut events, mut next) = (Vec::new(), None);
+        loop {
+            let request = || {
+                let request = clients.cloudformation.describe_stack_events().stack_name(name);
+                request.set_next_token(next.clone()).send()
+            };
+            let page = self.call(call, request).await?;
+            let begun = extend_to_start(&mut events, page.stack_events.unwrap_or_default());
+            next = page.next_token;
+            if begun || next.is_none() {
+                return Ok(History::of(events));
+            }
+        }
+    }
+}
+
+/// Adds events, the newest first, until the one that began the operation. Returns whether that was found.
+fn extend_to_start(events: &mut Vec<StackEvent>, page: Vec<StackEvent>) -> bool {
+    for event in page {
+        let is_stack = event.physical_resource_id == event.stack_id;
+        let status = event.resource_status.as_ref().map_or("", ResourceStatus::as_str);
+        let starts = matches!(status, "CREATE_IN_PROGRESS" | "UPDATE_IN_PROGRESS" | "DELETE_IN_PROGRESS");
+        if is_stack && starts {
+            return true;
+        }
+        if !is_stack {
+            events.push(event);
+        }
+    }
+    false
+}
+
+impl History {
+    /// The history in these events of resources, the newest first.
+    fn of(events: Vec<StackEvent>) -> Self {
+        let mut history = Self::default();
+        for event in events.into_iter().rev() {
+            let status = event.resource_status.map(|status| status.as_str().to_owned()).unwrap_or_default();
+            let resource = event.logical_resource_id.unwrap_or_default();
+            let reason = event.resource_status_reason.unwrap_or_default();
+            if status.ends_with("_FAILED") {
+                history.in_progress.remove(&resource);
+                // Resources that CloudFormation gave up because of another are not the cause.
+                if history.first_failure.is_none() && !reason.contains("cancelled") {
+                    let kind = event.resource_type.unwrap_or_default();
+                    history.first_failure = Some(Failure { resource, kind, reason });
+                }
+            } else if status.ends_with("_IN_PROGRESS") {
+                history.done.remove(&resource);
+                history.in_progress.insert(resource);
+            } else {
+                history.in_progress.remove(&resource);
+                history.done.insert(resource);
+            }
+        }
+        history
+    }
+}
+
+impl From<SdkStack> for Stack {
+    fn from(stack: SdkStack) -> Self {
+        let pairs = |pairs: Vec<(Option<String>, Option<String>)>| -> BTreeMap<String, String> {
+            pairs.into_iter().filter_map(|(key, value)| Some((key?, value?))).collect()
+        };
+        let of_parameters = stack.parameters.unwrap_or_default().into_iter();
+        let of_outputs = stack.outputs.unwrap_or_default().into_iter();
+        let of_tags = stack.tags.unwrap_or_default().into_iter();
+        Self {
+            id: stack.stack_id.unwrap_or_default(),
+            name: stack.stack_name.unwrap_or_default(),
+            status: StackStatus::new(stack.stack_status.as_ref().map_or("", SdkStatus::as_str)),
+            parameters: pairs(of_parameters.map(|p| (p.parameter_key, p.parameter_value)).collect()),
+            outputs: pairs(of_outputs.map(|output| (output.output_key, output.output_value)).collect()),
+            tags: pairs(of_tags.map(|tag| (tag.key, tag.value)).collect()),
+        }
+    }
+}
+
+fn parameters(values: &BTreeMap<String, String>) -> Vec<Parameter> {
+    let parameter = |(key, value): (&String, &String)| {
+        Parameter::builder().parameter_key(key).parameter_value(value).build()
+    };
+    values.iter().map(parameter).collect()
+}
+
+fn tags(values: &BTreeMap<String, String>) -> Vec<Tag> {
+    values.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}

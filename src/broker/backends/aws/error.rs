@@ -12,7 +12,7 @@ use crate::{
 const UNAVAILABLE: &str = "AWS cannot be used at present; try again later";
 
 /// An error of a call, for users and for the log.
-pub(super) fn of_call(server: &str, error: &AwsError) -> ServiceError {
+pub(super) fn of_call(backend: &str, error: &AwsError) -> ServiceError {
     let told = match error.kind() {
         ErrorKind::Denied | ErrorKind::Credentials => MISCONFIGURED.to_owned(),
         ErrorKind::Throttled | ErrorKind::Unavailable => UNAVAILABLE.to_owned(),
@@ -24,12 +24,12 @@ pub(super) fn of_call(server: &str, error: &AwsError) -> ServiceError {
             format!("AWS refused the request: {}", without_accounts(error.message()))
         }
     };
-    let told = ServiceError::new(server, told).detailed(error);
+    let told = ServiceError::new(backend, told).detailed(error);
     if error.is_passing() { told.passing() } else { told }
 }
 
 /// The error of a stack that CloudFormation could not bring into the wanted state.
-pub(super) fn of_stack(server: &str, does: &str, stack: &Stack, failure: Option<&Failure>) -> ServiceError {
+pub(super) fn of_stack(backend: &str, does: &str, stack: &Stack, failure: Option<&Failure>) -> ServiceError {
     let status = &stack.status;
     let way_out = status.way_out().unwrap_or("remove the cause and try again");
     let detail = failure.map_or_else(|| "no event has a reason".to_owned(), ToString::to_string);
@@ -45,15 +45,15 @@ pub(super) fn of_stack(server: &str, does: &str, stack: &Stack, failure: Option<
         || way_out.to_owned(),
         |statement| format!("add the statement {statement} to the policy of the deploy role"),
     );
-    ServiceError::new(server, told).detailed(format!("stack {} is {status}: {detail}; {remedy}", stack.id))
+    ServiceError::new(backend, told).detailed(format!("stack {} is {status}: {detail}; {remedy}", stack.id))
 }
 
 /// A resource of that name does not carry the installation's mark.
-pub(super) fn foreign(server: &str, what: &str) -> ServiceError {
+pub(super) fn foreign(backend: &str, what: &str) -> ServiceError {
     let problem = format!(
         "{what} exists and does not carry this installation's mark; bindery leaves it alone. Remove or rename it"
     );
-    ServiceError::new(server, problem).foreign()
+    ServiceError::new(backend, problem).foreign()
 }
 
 /// The text with every number of an account replaced.
@@ -102,7 +102,8 @@ mod tests {
     #[test]
     fn users_see_the_first_reason_without_the_account() {
         let failure = failure("arn:aws:sqs:eu-west-1:123456789012:q is wrong");
-        let told = of_stack("aws", "the creation", &stack("ROLLBACK_COMPLETE"), Some(&failure)).told();
+        let told =
+            of_stack("aws", "the creation", &stack("ROLLBACK_COMPLETE"), Some(&failure)).user_message();
         assert!(told.contains("Queue: arn:aws:sqs:eu-west-1:ACCOUNT:q is wrong"), "{told}");
         assert!(told.contains("created anew"), "{told}");
     }
@@ -113,7 +114,7 @@ mod tests {
             "User: arn:aws:sts::123456789012:assumed-role/d/C is not authorized to perform: sqs:CreateQueue on resource: arn:aws:sqs:eu-west-1:123456789012:q because",
         );
         let error = of_stack("aws", "the creation", &stack("ROLLBACK_COMPLETE"), Some(&failure));
-        assert!(!error.told().contains("sqs:CreateQueue"), "{}", error.told());
+        assert!(!error.user_message().contains("sqs:CreateQueue"), "{}", error.user_message());
         let log = error.to_string();
         assert!(log.contains(r#""Action":"sqs:CreateQueue""#) && log.contains("deploy role"), "{log}");
     }

@@ -110,7 +110,7 @@ impl Services {
     }
 
     fn offered(&self, instance: &InstanceSpec) -> Result<&Plan, Unacceptable> {
-        self.plan(instance).map_err(|error| Unacceptable::Invalid(error.told()))
+        self.plan(instance).map_err(|error| Unacceptable::Invalid(error.user_message()))
     }
 }
 

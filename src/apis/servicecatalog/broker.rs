@@ -153,7 +153,20 @@ impl BrokerUrl {
         if url.set_username("").is_err() || url.set_password(None).is_err() {
             return "(not a URL of a host)".to_owned();
         }
-        url.to_string()
+        // The text is compared with the parsed URL, because only the parser decides what the user name is.
+        match self.without_userinfo() {
+            Some(text) if url::Url::parse(&text).is_ok_and(|parsed| parsed == url) => text,
+            _ => url.to_string(),
+        }
+    }
+
+    /// The text without what is before the last `@` of the authority.
+    fn without_userinfo(&self) -> Option<String> {
+        let (scheme, rest) = self.0.split_once("://")?;
+        let end = rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let (_, host) = authority.rsplit_once('@')?;
+        Some(format!("{scheme}://{host}{path}"))
     }
 }
 
@@ -275,6 +288,14 @@ mod tests {
         let url = BrokerUrl::from("http://user:hunter2@broker.default:8080/x");
         assert_eq!(url.shown(), "http://broker.default:8080/x");
         assert_eq!(BrokerUrl::from("http://broker.default").shown(), "http://broker.default");
+        for (given, shown) in [
+            ("http://user:hunter2@broker", "http://broker"),
+            ("https://user@Broker:443?a=b@c", "https://Broker:443?a=b@c"),
+            ("http://a@b:hunter2@broker/x@y", "http://broker/x@y"),
+            ("http:\\\\user:hunter2@broker", "http://broker/"),
+        ] {
+            assert_eq!(BrokerUrl::from(given).shown(), shown, "{given}");
+        }
         let common = CommonServiceBrokerSpec { url, ..CommonServiceBrokerSpec::default() };
         let spec = ClusterServiceBrokerSpec { common, auth_info: None };
         assert!(!format!("{spec:?}").contains("hunter2"));

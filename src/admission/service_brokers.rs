@@ -23,7 +23,11 @@ use super::{
 use crate::{
     apis::{
         bindery::external_resource::ExternalResourceBroker,
-        servicecatalog::{ClusterServiceBrokerSpec, UsesSecrets, broker::SecretReference, scope::BrokerKey},
+        servicecatalog::{
+            AuthInfo, CommonServiceBrokerSpec, UsesSecrets,
+            broker::{AuthSecret, SecretReference},
+            scope::BrokerKey,
+        },
     },
     contract::approval::APPROVAL,
     install::secret_approvals::Approvals,
@@ -33,7 +37,7 @@ use crate::{
 /// The path of this webhook in the webhook configuration.
 pub const PATH: &str = "/check-secrets";
 
-/// Checks that users who write a ClusterServiceBroker may get the Secrets that it names.
+/// Checks that users who write a ClusterServiceBroker or ServiceBroker may get the Secrets that it names.
 pub struct ServiceBrokerHandler {
     client: Client,
     approvals: Approvals,
@@ -47,11 +51,38 @@ impl ServiceBrokerHandler {
     }
 }
 
-/// The fields of a ClusterServiceBroker that an approval covers.
+/// The fields of a ClusterServiceBroker or ServiceBroker that an approval covers.
 #[derive(Deserialize)]
 pub struct Broker {
     metadata: Metadata,
-    spec: ClusterServiceBrokerSpec,
+    spec: Spec,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    #[serde(flatten)]
+    common: CommonServiceBrokerSpec,
+    auth_info: Option<References>,
+}
+
+#[derive(Deserialize)]
+struct References {
+    basic: Option<Reference>,
+    bearer: Option<Reference>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Reference {
+    secret_ref: Secret,
+}
+
+/// The reference of a ServiceBroker has no namespace, and that of a ClusterServiceBroker must have one.
+#[derive(Deserialize)]
+struct Secret {
+    namespace: Option<String>,
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -65,10 +96,24 @@ impl Broker {
         self.metadata.annotations.as_ref()?.get(APPROVAL).map(String::as_str)
     }
 
-    fn read(&self) -> ExternalResourceBroker {
-        let key = BrokerKey { namespace: None, name: self.metadata.name.clone().unwrap_or_default() };
-        let ClusterServiceBrokerSpec { common, auth_info } = &self.spec;
-        ExternalResourceBroker::new(key, common, auth_info.clone(), self.approval())
+    /// What the approval covers. `namespace` is that of a ServiceBroker: it uses only Secrets of its own namespace.
+    fn read(&self, namespace: Option<&str>) -> ExternalResourceBroker {
+        let name = self.metadata.name.clone().unwrap_or_default();
+        let key = BrokerKey { namespace: namespace.map(str::to_owned), name };
+        let secret = |reference: &Reference| AuthSecret {
+            secret_ref: SecretReference {
+                namespace: match namespace {
+                    Some(namespace) => namespace.to_owned(),
+                    None => reference.secret_ref.namespace.clone().unwrap_or_default(),
+                },
+                name: reference.secret_ref.name.clone(),
+            },
+        };
+        let auth_info = self.spec.auth_info.as_ref().map(|references| AuthInfo {
+            basic: references.basic.as_ref().map(secret),
+            bearer: references.bearer.as_ref().map(secret),
+        });
+        ExternalResourceBroker::new(key, &self.spec.common, auth_info, self.approval())
     }
 }
 
@@ -89,11 +134,15 @@ impl Handler<Option<Broker>, Option<Broker>, UserInfo> for ServiceBrokerHandler 
         &self,
         request: &Request<Option<Broker>, Option<Broker>, UserInfo>,
     ) -> Result<Decision, MalformedReview> {
-        let is_broker = request.is_of("servicecatalog.k8s.io", "ClusterServiceBroker");
+        let is_of = |kind| request.is_of("servicecatalog.k8s.io", kind);
+        let is_broker = is_of("ClusterServiceBroker") || is_of("ServiceBroker");
         let Some(object) = request.object.as_ref().filter(|_| is_broker && request.is_written()) else {
             return Ok(Decision::unchanged());
         };
-        let verdict = self.judge(object, request.old_object.as_ref(), &request.user_info).await;
+        let namespace = if is_of("ServiceBroker") { Some(request.namespace()?) } else { None };
+        let wanted = object.read(namespace);
+        let before = request.old_object.as_ref().map(|broker| broker.read(namespace));
+        let verdict = self.judge(wanted, before, &request.user_info).await;
         Ok(match verdict {
             Verdict::Unchanged => Decision::unchanged(),
             Verdict::Approved(approval) => Decision::patch("approved", patch(object, &approval)),
@@ -108,8 +157,15 @@ impl Handler<Option<Broker>, Option<Broker>, UserInfo> for ServiceBrokerHandler 
 }
 
 impl ServiceBrokerHandler {
-    async fn judge(&self, object: &Broker, old_object: Option<&Broker>, author: &UserInfo) -> Verdict {
-        let (wanted, before) = (object.read(), old_object.map(Broker::read));
+    async fn judge(
+        &self,
+        wanted: ExternalResourceBroker,
+        before: Option<ExternalResourceBroker>,
+        author: &UserInfo,
+    ) -> Verdict {
+        if let Some(secret) = wanted.secrets().iter().find(|secret| secret.namespace.is_empty()) {
+            return without_namespace(secret);
+        }
         if wanted.secrets().is_empty() {
             return Verdict::Unchanged;
         }
@@ -167,13 +223,22 @@ impl ServiceBrokerHandler {
     }
 }
 
+fn without_namespace(secret: &SecretReference) -> Verdict {
+    let message = format!(
+        "spec.authInfo names Secret {:?} without its namespace; set secretRef.namespace",
+        secret.name
+    );
+    Verdict::Refused(DenialStatus::Invalid, message)
+}
+
 fn refused(secret: &SecretReference, author: &UserInfo) -> Verdict {
     let SecretReference { namespace, name } = secret;
     let author = author.username.as_deref().unwrap_or_default();
     info!(author, namespace, secret = name, "refused a reference to a Secret that its author may not get");
     let message = format!(
-        "spec.authInfo names Secret {namespace}/{name}, which user {author:?} may not get; bindery would send its content \
-         to spec.common.url. Ask for the right to get that Secret, name another, or have somebody with the right write the object"
+        "broker forbidden access to auth secret ({namespace}/{name}): user {author:?} may not get the Secret, and bindery \
+        would send its content to spec.url. Ask for the right to get that Secret, name another, or have somebody with \
+        the right write the object"
     );
     Verdict::Refused(DenialStatus::Forbidden, message)
 }

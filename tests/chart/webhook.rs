@@ -219,7 +219,10 @@ fn the_webhook_for_brokers_reviews_references_to_secrets() {
     let is_it = |webhook: &&Value| webhook["name"] == "brokers.bindery.dev";
     let webhook = all_webhooks(&documents).iter().find(is_it).unwrap();
     assert_eq!(strings(&webhook["rules"][0]["operations"]), ["CREATE", "UPDATE"].into());
-    assert_eq!(strings(&webhook["rules"][0]["resources"]), ["clusterservicebrokers"].into());
+    assert_eq!(
+        strings(&webhook["rules"][0]["resources"]),
+        ["clusterservicebrokers", "servicebrokers"].into()
+    );
     assert_eq!((&webhook["failurePolicy"], &webhook["sideEffects"]), (&json!("Fail"), &json!("None")));
     assert_eq!(webhook["clientConfig"]["service"]["path"], PATH);
     assert_eq!((&webhook["namespaceSelector"], &webhook["objectSelector"]), (&Value::Null, &Value::Null));

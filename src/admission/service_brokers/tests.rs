@@ -61,11 +61,14 @@ impl Cluster {
 
     /// The `response` of the answer, and the object after the patch.
     async fn asked(&self, user: &str, old: Option<&Value>, new: &Value) -> (Value, Value) {
+        let namespace = &new["metadata"]["namespace"];
+        let kind = if namespace.is_null() { "ClusterServiceBroker" } else { "ServiceBroker" };
         let review = json!({
             "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
             "request": {
                 "uid": "u", "operation": if old.is_some() { "UPDATE" } else { "CREATE" },
-                "kind": {"group": "servicecatalog.k8s.io", "version": "v1beta1", "kind": "ClusterServiceBroker"},
+                "kind": {"group": "servicecatalog.k8s.io", "version": "v1beta1", "kind": kind},
+                "namespace": namespace,
                 "userInfo": {"username": user, "groups": ["g"], "extra": {"scope": ["s"]}},
                 "object": new, "oldObject": old,
             },
@@ -87,7 +90,10 @@ impl Cluster {
     async fn is_approved(&self, stored: &Value) -> bool {
         let broker: Broker = serde_json::from_value(stored.clone()).unwrap();
         let approval = broker.approval().unwrap_or_default().to_owned();
-        self.approvals().verify(&broker.read().checked(), &approval).await.unwrap()
+        self.approvals()
+            .verify(&broker.read(stored["metadata"]["namespace"].as_str()).checked(), &approval)
+            .await
+            .unwrap()
     }
 }
 
@@ -188,4 +194,31 @@ async fn what_cannot_be_checked_is_refused_and_what_names_no_secret_is_let_throu
     let (response, _) = away.asked("x", None, &json!({"metadata": {}, "spec": {"authInfo": {}}})).await;
     let message = response["status"]["message"].as_str().unwrap();
     assert!(response["allowed"] == false && message.contains("url"), "{response}");
+}
+
+#[tokio::test]
+async fn a_namespaced_broker_uses_only_secrets_of_its_own_namespace() {
+    let cluster = Cluster::default();
+    let broker = |namespace: &str, secret: Value| {
+        json!({"metadata": {"name": "b", "namespace": namespace},
+            "spec": {"url": "https://b", "authInfo": {"basic": {"secretRef": secret}}}})
+    };
+    let (response, stored) = cluster.asked("alice", None, &broker("own", json!({"name": "token"}))).await;
+    assert!(response["allowed"] == true && cluster.is_approved(&stored).await, "{response}");
+    let elsewhere = broker("other", json!({"name": "token", "namespace": "own"}));
+    let (response, _) = cluster.asked("alice", None, &elsewhere).await;
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(message.starts_with("broker forbidden access to auth secret (other/token)"), "{message}");
+    let mut moved = stored.clone();
+    moved["metadata"]["namespace"] = json!("other");
+    assert!(!cluster.is_approved(&moved).await, "an approval holds in one namespace only");
+}
+
+#[tokio::test]
+async fn a_cluster_broker_must_name_the_namespace_of_its_secret() {
+    let spec = json!({"url": "https://b", "authInfo": {"basic": {"secretRef": {"name": "token"}}}});
+    let (response, _) =
+        Cluster::default().asked("alice", None, &json!({"metadata": {"name": "b"}, "spec": spec})).await;
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(response["allowed"] == false && message.contains("set secretRef.namespace"), "{message}");
 }

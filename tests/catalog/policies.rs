@@ -385,5 +385,14 @@ async fn developers_use_the_catalog_in_their_namespace() {
         for kind in ["clusterservicebrokers", "externalresources"] {
             assert!(!allowed(&format!("get {kind}"), None).await, "{role} get {kind}");
         }
+        let may_see_brokers = allowed("get servicebrokers", namespace).await;
+        assert_eq!(may_see_brokers, role != "view", "{role}: a URL may hold a password");
+        for kind in ["servicebrokers", "serviceclasses", "serviceplans"] {
+            for verb in writes {
+                let is_allowed = allowed(&format!("{verb} {kind}"), namespace).await;
+                assert_eq!(is_allowed, role == "admin", "{role} {verb} {kind}");
+            }
+            assert!(!allowed(&format!("patch {kind}/status"), namespace).await, "{role} {kind}/status");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Clients for brokers, built from a ClusterServiceBroker or from an ExternalResource's copy of its settings, with
+//! Clients for brokers, built from a broker object or from an ExternalResource's copy of its settings, with
 //! credentials from Secrets. Clients are cached for a while, so that connections are reused.
 
 use std::{
@@ -8,7 +8,10 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client};
+use kube::{
+    Api, Client,
+    runtime::reflector::{ObjectRef, Store},
+};
 
 use super::client::{BrokerClient, ClientError, Credentials, Endpoint, Queue};
 use crate::apis::{
@@ -19,10 +22,17 @@ use crate::apis::{
         scope::{BrokerKey, BrokerObject},
     },
 };
-use crate::{contract::approval, install::secret_approvals::Approvals, k8s::explain};
+use crate::{
+    contract::approval,
+    install::secret_approvals::Approvals,
+    k8s::{explain, namespaces::NamespaceMeta},
+};
 
 /// How long a client is used before the Secret with its credentials is read again.
 const KEPT: Duration = Duration::from_mins(1);
+
+/// How long an unused client is remembered, for a namespace that is being deleted.
+const REMEMBERED: Duration = Duration::from_hours(1);
 
 /// Why bindery cannot call a broker.
 #[derive(Debug, thiserror::Error)]
@@ -49,21 +59,23 @@ impl BrokerError {
 pub(super) struct Connections {
     cluster: Client,
     approvals: Approvals,
+    namespaces: Store<NamespaceMeta>,
     made: Mutex<HashMap<BrokerKey, Made>>,
-    /// One queue for each broker, shared by its clients. Queues are never removed, because the number of brokers is
-    /// small.
+    /// One queue for each broker, shared by its clients.
     queues: Mutex<HashMap<BrokerKey, Arc<Queue>>>,
 }
 
 struct Made {
     from: ExternalResourceBroker,
     at: Instant,
+    /// Whether the credentials must be read again.
+    is_stale: bool,
     client: Arc<BrokerClient>,
 }
 
 impl Connections {
-    pub(super) fn new(cluster: Client, approvals: Approvals) -> Self {
-        Self { cluster, approvals, made: Mutex::default(), queues: Mutex::default() }
+    pub(super) fn new(cluster: Client, approvals: Approvals, namespaces: Store<NamespaceMeta>) -> Self {
+        Self { cluster, approvals, namespaces, made: Mutex::default(), queues: Mutex::default() }
     }
 
     /// Returns the client of a registered broker.
@@ -91,8 +103,7 @@ impl Connections {
         self.approved(&ExternalResourceBroker::of(broker)).await.is_ok()
     }
 
-    /// bindery may read every Secret, so it reads only Secrets that the author of the ClusterServiceBroker may read
-    /// as well.
+    /// bindery may read every Secret, so it reads only Secrets that the author of the broker object may read as well.
     async fn approved(&self, from: &ExternalResourceBroker) -> Result<(), BrokerError> {
         if from.secrets().is_empty() {
             return Ok(());
@@ -107,12 +118,15 @@ impl Connections {
 
     /// Makes the next use read the credentials again, because the broker refused them.
     pub(super) fn forget(&self, broker: &BrokerKey) {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(broker);
+        if let Some(made) = self.made.lock().unwrap_or_else(PoisonError::into_inner).get_mut(broker) {
+            made.is_stale = true;
+        }
     }
 
     async fn connect(&self, from: ExternalResourceBroker) -> Result<Arc<BrokerClient>, BrokerError> {
         if let Some(made) = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(&from.key())
             && made.from == from
+            && !made.is_stale
             && made.at.elapsed() < KEPT
         {
             return Ok(made.client.clone());
@@ -120,7 +134,10 @@ impl Connections {
         let credentials = match &from.auth_info {
             Some(auth) => {
                 self.approved(&from).await?;
-                Some(self.credentials(auth).await?)
+                match self.credentials(auth).await {
+                    Ok(credentials) => Some(credentials),
+                    Err(error) => return self.of_terminating_namespace(&from).ok_or(error),
+                }
             }
             None => None,
         };
@@ -131,13 +148,31 @@ impl Connections {
             credentials,
         })?;
         let client = Arc::new(client.in_queue(self.queue(&from.key())));
-        let made = Made { client: client.clone(), at: Instant::now(), from };
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(made.from.key(), made);
+        let made = Made { client: client.clone(), at: Instant::now(), is_stale: false, from };
+        let mut all = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, made| made.at.elapsed() < REMEMBERED);
+        all.insert(made.from.key(), made);
         Ok(client)
+    }
+
+    /// The last client of a broker whose Secret is in a terminating namespace. Kubernetes may delete the Secret before the
+    /// instances of the namespace, and the broker must still be asked to delete them.
+    fn of_terminating_namespace(&self, from: &ExternalResourceBroker) -> Option<Arc<BrokerClient>> {
+        let is_terminating = |secret: &SecretReference| {
+            let namespace = self.namespaces.get(&ObjectRef::new(&secret.namespace));
+            namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
+        };
+        if !from.secrets().iter().all(is_terminating) {
+            return None;
+        }
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = made.get(&from.key()).filter(|made| made.from.checked() == from.checked())?;
+        Some(known.client.clone())
     }
 
     fn queue(&self, broker: &BrokerKey) -> Arc<Queue> {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.retain(|_, queue| Arc::strong_count(queue) > 1);
         queues.entry(broker.clone()).or_default().clone()
     }
 

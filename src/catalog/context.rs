@@ -14,8 +14,8 @@ use super::{
 };
 use crate::apis::servicecatalog::{
     ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ExternalResource, ServiceBinding,
-    ServiceInstance,
-    scope::{BrokerKey, BrokerObject},
+    ServiceBroker, ServiceClass, ServiceInstance, ServicePlan,
+    scope::{BrokerKey, BrokerObject, ClassObject, PlanObject},
 };
 use crate::{
     install::secret_approvals::Approvals,
@@ -25,9 +25,12 @@ use crate::{
 
 /// The caches of the watched kinds.
 pub(super) struct Stores {
-    pub(super) brokers: Store<ClusterServiceBroker>,
-    pub(super) classes: Store<ClusterServiceClass>,
-    pub(super) plans: Store<ClusterServicePlan>,
+    pub(super) cluster_brokers: Store<ClusterServiceBroker>,
+    pub(super) cluster_classes: Store<ClusterServiceClass>,
+    pub(super) cluster_plans: Store<ClusterServicePlan>,
+    pub(super) brokers: Store<ServiceBroker>,
+    pub(super) classes: Store<ServiceClass>,
+    pub(super) plans: Store<ServicePlan>,
     pub(super) instances: Store<ServiceInstance>,
     pub(super) bindings: Store<ServiceBinding>,
     pub(super) external_resources: Store<ExternalResource>,
@@ -39,6 +42,9 @@ impl Stores {
     pub(super) async fn synced(&self) {
         // A store whose watch ended never becomes ready; the task that runs the watches notices that.
         let _ = tokio::join!(
+            self.cluster_brokers.wait_until_ready(),
+            self.cluster_classes.wait_until_ready(),
+            self.cluster_plans.wait_until_ready(),
             self.brokers.wait_until_ready(),
             self.classes.wait_until_ready(),
             self.plans.wait_until_ready(),
@@ -49,13 +55,49 @@ impl Stores {
         );
     }
 
+    /// The broker of this name, of the cluster or of a namespace.
     pub(super) fn broker(&self, key: &BrokerKey) -> Option<Arc<dyn BrokerObject>> {
-        let broker = self.brokers.get(&ObjectRef::new(&key.name))?;
-        Some(broker)
+        match &key.namespace {
+            None => Some(self.cluster_brokers.get(&ObjectRef::new(&key.name))?),
+            Some(namespace) => Some(self.brokers.get(&ObjectRef::new(&key.name).within(namespace))?),
+        }
     }
 
-    pub(super) fn class(&self, name: &str) -> Option<Arc<ClusterServiceClass>> {
-        self.classes.get(&ObjectRef::new(name))
+    /// The classes of the cluster, or those of a namespace.
+    pub(super) fn classes_of(&self, namespace: Option<&str>) -> Vec<Arc<dyn ClassObject>> {
+        match namespace {
+            None => self.cluster_classes.state().into_iter().map(|class| class as _).collect(),
+            Some(_) => {
+                let classes = self.classes.state_filter(|class| class.namespace().as_deref() == namespace);
+                classes.into_iter().map(|class| class as _).collect()
+            }
+        }
+    }
+
+    /// The plans of the cluster, or those of a namespace.
+    pub(super) fn plans_of(&self, namespace: Option<&str>) -> Vec<Arc<dyn PlanObject>> {
+        match namespace {
+            None => self.cluster_plans.state().into_iter().map(|plan| plan as _).collect(),
+            Some(_) => {
+                let plans = self.plans.state_filter(|plan| plan.namespace().as_deref() == namespace);
+                plans.into_iter().map(|plan| plan as _).collect()
+            }
+        }
+    }
+
+    /// The class with this id in the catalog of a broker. A broker may be registered under another name now, so a
+    /// class of another broker in the same scope is the second choice.
+    pub(super) fn class_with_id(&self, broker: &BrokerKey, id: &str) -> Option<Arc<dyn ClassObject>> {
+        let mut classes = self.classes_of(broker.namespace.as_deref());
+        classes.retain(|class| class.common().external_id == id);
+        classes.into_iter().max_by_key(|class| class.broker() == *broker)
+    }
+
+    /// The plan with this id in the catalog of a broker, see [`Self::class_with_id`].
+    pub(super) fn plan_with_id(&self, broker: &BrokerKey, id: &str) -> Option<Arc<dyn PlanObject>> {
+        let mut plans = self.plans_of(broker.namespace.as_deref());
+        plans.retain(|plan| plan.common().external_id == id);
+        plans.into_iter().max_by_key(|plan| plan.broker() == *broker)
     }
 }
 
@@ -106,7 +148,7 @@ impl Context {
         let recorder = Recorder::new(client.clone(), stores.namespaces.clone());
         Self {
             secrets: ApprovedSecrets::new(client.clone(), approvals.clone()),
-            connections: Connections::new(client.clone(), approvals),
+            connections: Connections::new(client.clone(), approvals, stores.namespaces.clone()),
             ledger: Ledger::new(client.clone(), stores.external_resources.clone()),
             retries: Retries::default(),
             locks: KeyedLock::default(),

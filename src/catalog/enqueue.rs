@@ -8,10 +8,15 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 
-use super::{context::Context, ledger::external_resource_name};
+use super::{
+    context::Context,
+    ledger::external_resource_name,
+    scopes::{BrokerKind, CatalogKind},
+};
 use crate::apis::servicecatalog::{
-    ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ConditionType, ExternalResource,
-    ExternalResourceKind, ExternalResourceSpec, ServiceBinding, ServiceInstance, scope::BrokerObject as _,
+    ClusterServiceBroker, ConditionType, ExternalResource, ExternalResourceKind, ExternalResourceSpec,
+    LocalReference, ServiceBinding, ServiceBroker, ServiceInstance,
+    scope::{BrokerKey, ClassObject, PlanObject},
 };
 use crate::{
     contract::external_resource::ADOPT,
@@ -21,7 +26,8 @@ use crate::{
 /// The queues of the reconcilers.
 #[derive(Clone)]
 pub(super) struct Queues {
-    pub(super) brokers: UnboundedSender<ObjectRef<ClusterServiceBroker>>,
+    pub(super) cluster_brokers: UnboundedSender<ObjectRef<ClusterServiceBroker>>,
+    pub(super) brokers: UnboundedSender<ObjectRef<ServiceBroker>>,
     pub(super) instances: UnboundedSender<ObjectRef<ServiceInstance>>,
     pub(super) bindings: UnboundedSender<ObjectRef<ServiceBinding>>,
     pub(super) external_resources: UnboundedSender<ObjectRef<ExternalResource>>,
@@ -33,41 +39,63 @@ fn enqueue<K: Resource>(queue: &UnboundedSender<ObjectRef<K>>, object: ObjectRef
 }
 
 impl Queues {
-    pub(super) fn broker(&self, context: &Context, change: &Change<ClusterServiceBroker>) {
+    pub(super) fn broker<B: BrokerKind>(&self, context: &Context, change: &Change<B>) {
         match change {
             Change::Applied { object, beyond_status } => {
+                let key = object.key();
                 if *beyond_status {
-                    enqueue(&self.brokers, ObjectRef::from_obj(object.as_ref()));
+                    self.broker_of(&key);
                 }
                 // The broker's credentials or its availability may have changed.
-                context.connections.forget(&object.key());
-                self.waiting_objects(context);
-                self.releasing_external_resources(context, &object.name_any());
+                context.connections.forget(&key);
+                self.waiting_objects(context, &key);
+                self.releasing_external_resources(context, &key);
             }
             Change::Deleted(object) => forget(context, object.as_ref()),
         }
     }
 
-    pub(super) fn class(&self, context: &Context, change: &Change<ClusterServiceClass>) {
-        let Change::Applied { object, beyond_status } = change else { return };
-        self.waiting_objects(context);
-        if *beyond_status {
-            self.bindings_of(context, |of| of.service_id == object.spec.common.external_id);
+    fn broker_of(&self, key: &BrokerKey) {
+        match &key.namespace {
+            None => enqueue(&self.cluster_brokers, ObjectRef::new(&key.name)),
+            Some(namespace) => enqueue(&self.brokers, ObjectRef::new(&key.name).within(namespace)),
         }
     }
 
-    pub(super) fn plan(&self, context: &Context, change: &Change<ClusterServicePlan>) {
+    pub(super) fn class<C>(&self, context: &Context, change: &Change<C>)
+    where
+        C: ClassObject + CatalogKind,
+    {
         let Change::Applied { object, beyond_status } = change else { return };
-        self.waiting_objects(context);
+        let (broker, id) = (object.broker(), &object.common().external_id);
+        self.waiting_objects(context, &broker);
         if *beyond_status {
-            self.bindings_of(context, |of| of.plan_id == object.spec.common.external_id);
+            self.bindings_of(context, &broker, |of| of.service_id == *id);
         }
     }
 
-    /// The bindings of a class or plan: their variables may be called otherwise now.
-    fn bindings_of(&self, context: &Context, is_of: impl Fn(&ExternalResourceSpec) -> bool) {
+    pub(super) fn plan<P>(&self, context: &Context, change: &Change<P>)
+    where
+        P: PlanObject + CatalogKind,
+    {
+        let Change::Applied { object, beyond_status } = change else { return };
+        let (broker, id) = (object.broker(), &object.common().external_id);
+        self.waiting_objects(context, &broker);
+        if *beyond_status {
+            self.bindings_of(context, &broker, |of| of.plan_id == *id);
+        }
+    }
+
+    /// The bindings of a class or plan of a broker: their variables may be called otherwise now.
+    fn bindings_of(
+        &self,
+        context: &Context,
+        broker: &BrokerKey,
+        is_of: impl Fn(&ExternalResourceSpec) -> bool,
+    ) {
         let external_resources = context.stores.external_resources.state_filter(|external_resource| {
             external_resource.spec.kind == ExternalResourceKind::ServiceBinding
+                && external_resource.spec.broker.namespace == broker.namespace
                 && is_of(&external_resource.spec)
         });
         for external_resource in external_resources {
@@ -86,6 +114,7 @@ impl Queues {
             }
             Change::Deleted(object) => {
                 forget(context, object.as_ref());
+                self.broker_of_unused_offer(context, object);
                 if let Some(id) = &object.spec.external_id {
                     enqueue(
                         &self.external_resources,
@@ -149,6 +178,7 @@ impl Queues {
             }
             Change::Deleted(object) => {
                 forget(context, object.as_ref());
+                self.broker_in_less_use(context, &object.spec);
                 // The instance can be deleted after its last binding.
                 if object.spec.kind == ExternalResourceKind::ServiceBinding {
                     let name = external_resource_name(
@@ -164,6 +194,42 @@ impl Queues {
                     }
                 }
             }
+        }
+    }
+
+    /// Enqueues the broker of an instance that is gone, if the broker has withdrawn the class or plan.
+    fn broker_of_unused_offer(&self, context: &Context, instance: &ServiceInstance) {
+        let (stores, spec) = (&context.stores, &instance.spec);
+        let namespace = instance.namespace();
+        let is = |reference: &Option<LocalReference>, name: &str| {
+            reference.as_ref().is_some_and(|reference| reference.name == name)
+        };
+        for (scope, class, plan) in [
+            (None, &spec.cluster_service_class_ref, &spec.cluster_service_plan_ref),
+            (namespace.as_deref(), &spec.service_class_ref, &spec.service_plan_ref),
+        ] {
+            if class.is_none() && plan.is_none() {
+                continue;
+            }
+            let of_class = stores.classes_of(scope).into_iter().filter(|known| known.is_removed());
+            let of_plan = stores.plans_of(scope).into_iter().filter(|known| known.is_removed());
+            let of_class =
+                of_class.filter(|known| is(class, known.object_name())).map(|known| known.broker());
+            let of_plan = of_plan.filter(|known| is(plan, known.object_name())).map(|known| known.broker());
+            of_class.chain(of_plan).for_each(|broker| self.broker_of(&broker));
+        }
+    }
+
+    /// Enqueues the broker of an ExternalResource that is gone, if something of the broker may be unused now: a class
+    /// or plan that the broker has withdrawn, or the broker itself in a terminating namespace.
+    fn broker_in_less_use(&self, context: &Context, of: &ExternalResourceSpec) {
+        let broker = of.broker.key();
+        let class = context.stores.class_with_id(&broker, &of.service_id);
+        let plan = context.stores.plan_with_id(&broker, &of.plan_id);
+        let is_withdrawn =
+            class.is_some_and(|class| class.is_removed()) || plan.is_some_and(|plan| plan.is_removed());
+        if is_withdrawn || broker.namespace.as_deref().is_some_and(|name| context.is_terminating(name)) {
+            self.broker_of(&broker);
         }
     }
 
@@ -190,17 +256,23 @@ impl Queues {
         waiting(&context.stores.bindings, &self.bindings, |binding| {
             binding.namespace() == name && (goes || binding.is_waiting())
         });
+        waiting(&context.stores.brokers, &self.brokers, |broker| broker.namespace() == name && goes);
     }
 
-    /// All objects whose spec is not fulfilled yet.
-    fn waiting_objects(&self, context: &Context) {
-        waiting(&context.stores.instances, &self.instances, ServiceInstance::is_waiting);
-        waiting(&context.stores.bindings, &self.bindings, ServiceBinding::is_waiting);
+    /// All objects whose spec is not fulfilled yet and that may use the broker.
+    fn waiting_objects(&self, context: &Context, broker: &BrokerKey) {
+        let may_use = |namespace: Option<String>| broker.namespace.is_none() || broker.namespace == namespace;
+        waiting(&context.stores.instances, &self.instances, |instance| {
+            instance.is_waiting() && may_use(instance.namespace())
+        });
+        waiting(&context.stores.bindings, &self.bindings, |binding| {
+            binding.is_waiting() && may_use(binding.namespace())
+        });
     }
 
-    fn releasing_external_resources(&self, context: &Context, broker: &str) {
+    fn releasing_external_resources(&self, context: &Context, broker: &BrokerKey) {
         waiting(&context.stores.external_resources, &self.external_resources, |external_resource| {
-            external_resource.spec.broker.name == broker && external_resource.status.is_some()
+            external_resource.spec.broker.key() == *broker && external_resource.status.is_some()
         });
     }
 }

@@ -8,11 +8,14 @@ mod connections;
 mod context;
 mod enqueue;
 mod keyed_lock;
+mod labels;
 mod ledger;
 pub mod names;
 mod own_writes;
 mod parameters;
 mod reconcile;
+mod restrictions;
+mod scopes;
 mod secret_checks;
 mod wiring;
 
@@ -26,7 +29,7 @@ use tracing::info;
 
 use crate::apis::servicecatalog::{
     ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ExternalResource, ServiceBinding,
-    ServiceInstance,
+    ServiceBroker, ServiceClass, ServiceInstance, ServicePlan,
 };
 pub(crate) use crate::bindings::variables::check_variables;
 pub use crate::{
@@ -106,6 +109,9 @@ async fn await_definitions(client: &Client, readiness: &Readiness) {
             served::<ClusterServiceBroker>(client).await,
             served::<ClusterServiceClass>(client).await,
             served::<ClusterServicePlan>(client).await,
+            served::<ServiceBroker>(client).await,
+            served::<ServiceClass>(client).await,
+            served::<ServicePlan>(client).await,
             served::<ServiceInstance>(client).await,
             served::<ServiceBinding>(client).await,
             served::<ExternalResource>(client).await,

@@ -22,8 +22,15 @@ use super::{
     reconcile::{self, binding, broker, external_resource, instance},
 };
 use crate::{
+    apis::servicecatalog::{
+        ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ExternalResource, ServiceBinding,
+        ServiceBroker, ServiceClass, ServiceInstance, ServicePlan,
+    },
     bindings::LostSecrets,
-    k8s::watch::{self, Change},
+    k8s::{
+        namespaces::NamespaceMeta,
+        watch::{self, Change},
+    },
     telemetry::Metrics,
 };
 
@@ -69,6 +76,58 @@ pub(super) fn start(
     settings: CatalogSettings,
     stop: &CancellationToken,
 ) -> Tasks {
+    let (stores, writers) = stores();
+    let context = Arc::new(Context::new(client, stores, metrics, cluster_id, settings.approvals));
+    let (queues, receivers) = queues();
+
+    let mut watches = JoinSet::new();
+    let mut watching = Watching { watches: &mut watches, context: &context, queues: &queues };
+    watching.start(writers.cluster_brokers, Queues::broker);
+    watching.start(writers.cluster_classes, Queues::class);
+    watching.start(writers.cluster_plans, Queues::plan);
+    watching.start(writers.brokers, Queues::broker);
+    watching.start(writers.classes, Queues::class);
+    watching.start(writers.plans, Queues::plan);
+    watching.start(writers.instances, Queues::instance);
+    watching.start(writers.bindings, Queues::binding);
+    watching.start(writers.external_resources, Queues::external_resource);
+    watching.start(writers.namespaces, Queues::namespace);
+
+    watches.spawn(look_for_lost(context.clone(), queues.clone(), settings.lost_secrets));
+    let mut tasks = Tasks { context, synced: CancellationToken::new(), watches, reconcilers: JoinSet::new() };
+    tasks.await_stores();
+    tasks.reconcile(|stores| &stores.cluster_brokers, receivers.cluster_brokers, stop, broker::reconcile);
+    tasks.reconcile(|stores| &stores.brokers, receivers.brokers, stop, broker::reconcile);
+    tasks.reconcile(|stores| &stores.instances, receivers.instances, stop, instance::reconcile);
+    tasks.reconcile(|stores| &stores.bindings, receivers.bindings, stop, binding::reconcile);
+    let external_resources = receivers.external_resources;
+    tasks.reconcile(
+        |stores| &stores.external_resources,
+        external_resources,
+        stop,
+        external_resource::reconcile,
+    );
+    tasks
+}
+
+/// The writers of the watch caches.
+struct Writers {
+    cluster_brokers: Writer<ClusterServiceBroker>,
+    cluster_classes: Writer<ClusterServiceClass>,
+    cluster_plans: Writer<ClusterServicePlan>,
+    brokers: Writer<ServiceBroker>,
+    classes: Writer<ServiceClass>,
+    plans: Writer<ServicePlan>,
+    instances: Writer<ServiceInstance>,
+    bindings: Writer<ServiceBinding>,
+    external_resources: Writer<ExternalResource>,
+    namespaces: Writer<NamespaceMeta>,
+}
+
+fn stores() -> (Stores, Writers) {
+    let (cluster_brokers, cluster_broker_writer) = reflector::store();
+    let (cluster_classes, cluster_class_writer) = reflector::store();
+    let (cluster_plans, cluster_plan_writer) = reflector::store();
     let (brokers, broker_writer) = reflector::store();
     let (classes, class_writer) = reflector::store();
     let (plans, plan_writer) = reflector::store();
@@ -76,43 +135,56 @@ pub(super) fn start(
     let (bindings, binding_writer) = reflector::store();
     let (external_resources, external_resource_writer) = reflector::store();
     let (namespaces, namespace_writer) = reflector::store();
-    let stores = Stores { brokers, classes, plans, instances, bindings, external_resources, namespaces };
-    let context = Arc::new(Context::new(client, stores, metrics, cluster_id, settings.approvals));
+    let stores = Stores {
+        cluster_brokers,
+        cluster_classes,
+        cluster_plans,
+        brokers,
+        classes,
+        plans,
+        instances,
+        bindings,
+        external_resources,
+        namespaces,
+    };
+    let writers = Writers {
+        cluster_brokers: cluster_broker_writer,
+        cluster_classes: cluster_class_writer,
+        cluster_plans: cluster_plan_writer,
+        brokers: broker_writer,
+        classes: class_writer,
+        plans: plan_writer,
+        instances: instance_writer,
+        bindings: binding_writer,
+        external_resources: external_resource_writer,
+        namespaces: namespace_writer,
+    };
+    (stores, writers)
+}
 
-    let (broker_queue, broker_receiver) = unbounded();
-    let (instance_queue, instance_receiver) = unbounded();
-    let (binding_queue, binding_receiver) = unbounded();
-    let (external_resource_queue, external_resource_receiver) = unbounded();
+/// The receiving ends of the queues.
+struct Receivers {
+    cluster_brokers: reconcile::Queue<ClusterServiceBroker>,
+    brokers: reconcile::Queue<ServiceBroker>,
+    instances: reconcile::Queue<ServiceInstance>,
+    bindings: reconcile::Queue<ServiceBinding>,
+    external_resources: reconcile::Queue<ExternalResource>,
+}
+
+fn queues() -> (Queues, Receivers) {
+    let (cluster_broker_queue, cluster_brokers) = unbounded();
+    let (broker_queue, brokers) = unbounded();
+    let (instance_queue, instances) = unbounded();
+    let (binding_queue, bindings) = unbounded();
+    let (external_resource_queue, external_resources) = unbounded();
     let queues = Queues {
+        cluster_brokers: cluster_broker_queue,
         brokers: broker_queue,
         instances: instance_queue,
         bindings: binding_queue,
         external_resources: external_resource_queue,
     };
-
-    let mut watches = JoinSet::new();
-    let mut watching = Watching { watches: &mut watches, context: &context, queues: &queues };
-    watching.start(broker_writer, Queues::broker);
-    watching.start(class_writer, Queues::class);
-    watching.start(plan_writer, Queues::plan);
-    watching.start(instance_writer, Queues::instance);
-    watching.start(binding_writer, Queues::binding);
-    watching.start(external_resource_writer, Queues::external_resource);
-    watching.start(namespace_writer, Queues::namespace);
-
-    watches.spawn(look_for_lost(context.clone(), queues.clone(), settings.lost_secrets));
-    let mut tasks = Tasks { context, synced: CancellationToken::new(), watches, reconcilers: JoinSet::new() };
-    tasks.await_stores();
-    tasks.reconcile(|stores| &stores.brokers, broker_receiver, stop, broker::reconcile);
-    tasks.reconcile(|stores| &stores.instances, instance_receiver, stop, instance::reconcile);
-    tasks.reconcile(|stores| &stores.bindings, binding_receiver, stop, binding::reconcile);
-    tasks.reconcile(
-        |stores| &stores.external_resources,
-        external_resource_receiver,
-        stop,
-        external_resource::reconcile,
-    );
-    tasks
+    (queues, Receivers { cluster_brokers, brokers, instances, bindings, external_resources })
 }
 
 /// Enqueues bindings whose Secrets are reported as missing; never returns.

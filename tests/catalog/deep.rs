@@ -8,7 +8,7 @@ use bindery::{
     admission::namespaces::WatchedNamespaces,
     apis::servicecatalog::{
         ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ExternalResource, ServiceBinding,
-        ServiceInstance,
+        ServiceBroker, ServiceClass, ServiceInstance, ServicePlan,
     },
     namespace_bindings::NamespaceBinding,
     telemetry::ops::Readiness,
@@ -56,6 +56,26 @@ where
         client.request::<Value>(request.body(object.to_string().into_bytes()).unwrap()).await.is_ok()
     })
     .await;
+}
+
+/// Creates a broker, a class and a plan of the namespace with deeply nested `managedFields`.
+async fn create_deep_offers(client: &Client, namespace: &str) {
+    let api_version = "servicecatalog.k8s.io/v1beta1";
+    let offer = |more: Value| {
+        let mut spec = json!({"externalName": "deep", "externalID": "deep", "description": "", "bindable": true,
+            "serviceBrokerName": "deep"});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec
+    };
+    for (kind, plural, spec) in [
+        ("ServiceBroker", "servicebrokers", json!({"url": "http://127.0.0.1:1"})),
+        ("ServiceClass", "serviceclasses", offer(json!({}))),
+        ("ServicePlan", "serviceplans", offer(json!({"free": true, "serviceClassRef": {"name": "deep"}}))),
+    ] {
+        let metadata = json!({"name": "deep", "managedFields": managed(api_version)});
+        let object = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec});
+        send(client, "POST", &format!("/apis/{api_version}/namespaces/{namespace}/{plural}"), &object).await;
+    }
 }
 
 /// Whether a plain client cannot list the kind, which proves that the test works.
@@ -121,6 +141,7 @@ async fn deeply_nested_objects_affect_only_their_writers() {
         )
         .await;
     }
+    create_deep_offers(&client, &place.namespace).await;
     stops_others::<Namespace>().await;
     stops_others::<Pod>().await;
     stops_others::<k8s_openapi::api::core::v1::Event>().await;
@@ -130,6 +151,9 @@ async fn deeply_nested_objects_affect_only_their_writers() {
     stops_others::<ClusterServiceBroker>().await;
     stops_others::<ClusterServiceClass>().await;
     stops_others::<ClusterServicePlan>().await;
+    stops_others::<ServiceBroker>().await;
+    stops_others::<ServiceClass>().await;
+    stops_others::<ServicePlan>().await;
     stops_others::<ExternalResource>().await;
 
     // The new catalog lists all objects again, and serves the others.

@@ -299,7 +299,7 @@ impl Place {
 }
 
 /// Waits until the Ready condition has this reason, and returns its message.
-async fn is<K>(api: &Api<K>, name: &str, reason: &str) -> String
+pub(crate) async fn is<K>(api: &Api<K>, name: &str, reason: &str) -> String
 where
     K: Clone + Debug + DeserializeOwned + Serialize,
 {

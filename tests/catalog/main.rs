@@ -5,11 +5,13 @@
 mod admission;
 mod approvals;
 mod broker;
+mod catalogs;
 mod deep;
 mod faults;
 mod harness;
 mod kubectl;
 mod ledger;
+mod namespaced;
 mod namespaces;
 mod own_broker;
 mod pods;

@@ -12,6 +12,18 @@ pub const FETCHED_CATALOG_IN_PART: &str = "FetchedCatalogInPart";
 pub const ERROR_FETCHING_CATALOG: &str = "ErrorFetchingCatalog";
 /// The broker's catalog cannot be used.
 pub const ERROR_SYNCING_CATALOG: &str = "ErrorSyncingCatalog";
+/// A class of a ClusterServiceBroker that is being deleted cannot be deleted.
+pub const ERROR_DELETING_CLUSTER_SERVICE_CLASS: &str = "ErrorDeletingClusterServiceClass";
+/// A plan of a ClusterServiceBroker that is being deleted cannot be deleted.
+pub const ERROR_DELETING_CLUSTER_SERVICE_PLAN: &str = "ErrorDeletingClusterServicePlan";
+/// A class of a ServiceBroker that is being deleted cannot be deleted.
+pub const ERROR_DELETING_SERVICE_CLASS: &str = "ErrorDeletingServiceClass";
+/// A plan of a ServiceBroker that is being deleted cannot be deleted.
+pub const ERROR_DELETING_SERVICE_PLAN: &str = "ErrorDeletingServicePlan";
+/// The ClusterServiceBroker is deleted with its classes and plans. An event only: the object is gone.
+pub const DELETED_CLUSTER_SERVICE_BROKER_SUCCESSFULLY: &str = "DeletedClusterServiceBrokerSuccessfully";
+/// The ServiceBroker is deleted with its classes and plans. An event only: the object is gone.
+pub const DELETED_SUCCESSFULLY: &str = "DeletedSuccessfully";
 
 // Access to a broker, for every kind.
 
@@ -39,6 +51,8 @@ pub const REFERENCES_NONEXISTENT_SERVICE_CLASS: &str = "ReferencesNonexistentSer
 pub const REFERENCES_DELETED_SERVICE_CLASS: &str = "ReferencesDeletedServiceClass";
 /// The class has no such plan.
 pub const REFERENCES_NONEXISTENT_SERVICE_PLAN: &str = "ReferencesNonexistentServicePlan";
+/// The broker does not offer the plan any more.
+pub const REFERENCES_DELETED_SERVICE_PLAN: &str = "ReferencesDeletedServicePlan";
 
 // Provisioning, updating and deprovisioning a ServiceInstance.
 
@@ -98,10 +112,12 @@ pub const ERROR_CALLING_UNBIND: &str = "ErrorCallingUnbind";
 /// The broker revoked the credentials. An event only: the object is gone.
 pub const UNBOUND_SUCCESSFULLY: &str = "UnboundSuccessfully";
 
-// `Failed` of a ServiceInstance or ServiceBinding.
+// `Failed`.
 
 /// The broker refused for good; the reason of `Ready` says why.
 pub const CLUSTER_SERVICE_BROKER_RETURNED_FAILURE: &str = "ClusterServiceBrokerReturnedFailure";
+/// The operation has failed for a week; the reason of `Ready` says why.
+pub const ERROR_RECONCILIATION_RETRY_TIMEOUT: &str = "ErrorReconciliationRetryTimeout";
 
 // `status.reason` of an ExternalResource.
 

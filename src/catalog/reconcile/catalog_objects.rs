@@ -8,28 +8,53 @@ use serde_json::Value;
 
 use crate::{
     apis::servicecatalog::{
-        ClusterServiceBroker, ClusterServiceClass, ClusterServiceClassSpec, ClusterServicePlan,
-        ClusterServicePlanSpec, CommonServiceClassSpec, CommonServicePlanSpec, LocalReference,
+        CommonServiceClassSpec, CommonServicePlanSpec,
+        scope::{ClassObject, PlanObject},
     },
-    catalog::{client::LeftOut, names},
+    catalog::{
+        client::LeftOut,
+        names,
+        restrictions::Restrictions,
+        scopes::{BrokerKind, Offered},
+    },
     osb::{Catalog, Plan, Service},
 };
 
-pub(super) type Objects = (BTreeMap<String, ClusterServiceClass>, BTreeMap<String, ClusterServicePlan>);
+/// The objects of a catalog, by name.
+#[derive(Debug)]
+pub(super) struct Objects<B: BrokerKind> {
+    pub(super) classes: BTreeMap<String, B::Class>,
+    pub(super) plans: BTreeMap<String, B::Plan>,
+}
+
+/// Whether bindery made the class or plan for a broker of this kind and name, as the owner reference tells. Objects
+/// without one are made by users. The uid does not count, because a broker may be created again under its name.
+pub(super) fn is_made_for<B: BrokerKind>(broker: &B, object: &impl Resource) -> bool {
+    let (kind, api_version, key) = (B::kind(&()), B::api_version(&()), broker.key());
+    object
+        .owner_references()
+        .iter()
+        .any(|owner| owner.kind == kind && owner.api_version == api_version && owner.name == key.name)
+}
 
 /// The objects of a catalog, by name. `owners` says which other broker offers a class or a plan; entries with an id
-/// that is in use are skipped. Pure.
-pub(super) fn objects(
-    broker: &ClusterServiceBroker,
+/// that is in use are skipped. Entries that `restrictions` exclude, and services that lose all plans by them, get no
+/// objects. Pure.
+pub(super) fn objects<B: BrokerKind>(
+    broker: &B,
     catalog: &Catalog,
     (owner_of_class, owner_of_plan): (impl Fn(&str) -> Option<String>, impl Fn(&str) -> Option<String>),
+    restrictions: &Restrictions,
     left_out: &mut Vec<LeftOut>,
-) -> Objects {
-    let (mut classes, mut plans) = Objects::default();
+) -> Objects<B> {
+    let (mut classes, mut plans) = (BTreeMap::new(), BTreeMap::new());
     let mut leave_out = |problem: String, ids: Vec<String>| left_out.push(LeftOut { problem, ids });
     for service in &catalog.services {
-        let class = class(broker, service);
+        let class: B::Class = class(broker, service);
         let (class_name, named) = (class.name_any(), format!("service {:?}", service.name));
+        if !restrictions.admit_class(&|property: &str| class_property(&class, property)) {
+            continue;
+        }
         let taken = owner_of_class(&class_name)
             .map(|other| format!("the broker {other} already offers an entry with this id"));
         let twice = classes.contains_key(&class_name).then(|| "another service has the same id".to_owned());
@@ -37,10 +62,14 @@ pub(super) fn objects(
             leave_out(format!("{named}: {problem}"), Vec::new());
             continue;
         }
-        let mut of_class = BTreeMap::new();
+        let (mut of_class, mut is_excluded) = (BTreeMap::new(), false);
         for offered in &service.plans {
-            let plan = plan(broker, offered, &class_name);
+            let plan: B::Plan = plan(broker, offered, &class_name);
             let name = plan.name_any();
+            if !restrictions.admit_plan(&|property: &str| plan_property(&plan, property)) {
+                is_excluded = true;
+                continue;
+            }
             let taken = owner_of_plan(&name)
                 .map(|other| format!("the broker {other} already offers an entry with this id"));
             let is_twice = plans.contains_key(&name) || of_class.contains_key(&name);
@@ -51,6 +80,9 @@ pub(super) fn objects(
                 None => drop(of_class.insert(name, plan)),
             }
         }
+        if of_class.is_empty() && is_excluded {
+            continue;
+        }
         if of_class.is_empty() && !service.plans.is_empty() {
             leave_out(format!("{named}: none of its plans can be used"), vec![service.id.to_string()]);
             continue;
@@ -58,10 +90,10 @@ pub(super) fn objects(
         plans.extend(of_class);
         classes.insert(class_name, class);
     }
-    (classes, plans)
+    Objects { classes, plans }
 }
 
-fn class(broker: &ClusterServiceBroker, service: &Service) -> ClusterServiceClass {
+fn class<B: BrokerKind>(broker: &B, service: &Service) -> B::Class {
     let common = CommonServiceClassSpec {
         external_name: service.name.clone(),
         external_id: service.id.to_string(),
@@ -74,13 +106,10 @@ fn class(broker: &ClusterServiceBroker, service: &Service) -> ClusterServiceClas
         requires: service.requires.clone(),
         default_provision_parameters: None,
     };
-    let spec = ClusterServiceClassSpec { common, cluster_service_broker_name: broker.name_any() };
-    let mut class = ClusterServiceClass::new(&names::escaped(service.id.as_str()), spec);
-    class.metadata.owner_references = broker.controller_owner_ref(&()).map(|owner| vec![owner]);
-    class
+    owned_by(broker, broker.class(&names::escaped(service.id.as_str()), common))
 }
 
-fn plan(broker: &ClusterServiceBroker, plan: &Plan, class: &str) -> ClusterServicePlan {
+fn plan<B: BrokerKind>(broker: &B, plan: &Plan, class: &str) -> B::Plan {
     let schema = |path: &str| {
         plan.schemas
             .as_ref()
@@ -102,13 +131,33 @@ fn plan(broker: &ClusterServiceBroker, plan: &Plan, class: &str) -> ClusterServi
         service_binding_create_response_schema: None,
         default_provision_parameters: None,
     };
-    let spec = ClusterServicePlanSpec {
-        common,
-        cluster_service_broker_name: broker.name_any(),
-        cluster_service_class_ref: LocalReference { name: class.to_owned() },
-    };
-    let mut object = ClusterServicePlan::new(&names::escaped(plan.id.as_str()), spec);
-    object.metadata.owner_references = broker.controller_owner_ref(&()).map(|owner| vec![owner]);
+    owned_by(broker, broker.plan(&names::escaped(plan.id.as_str()), class, common))
+}
+
+/// The value of a property in a rule of `spec.catalogRestrictions`.
+fn class_property(class: &dyn ClassObject, property: &str) -> String {
+    match property {
+        "spec.externalName" => class.common().external_name.clone(),
+        "spec.externalID" => class.common().external_id.clone(),
+        _ => class.object_name().to_owned(),
+    }
+}
+
+fn plan_property(plan: &dyn PlanObject, property: &str) -> String {
+    match property {
+        "spec.externalName" => plan.common().external_name.clone(),
+        "spec.externalID" => plan.common().external_id.clone(),
+        "spec.free" => plan.common().free.to_string(),
+        "name" => plan.object_name().to_owned(),
+        _ => plan.class_name().to_owned(),
+    }
+}
+
+/// The object with its labels and its owner.
+fn owned_by<K: Offered>(broker: &impl BrokerKind, mut object: K) -> K {
+    let labels = object.look_up_labels();
+    object.meta_mut().labels = Some(labels);
+    object.meta_mut().owner_references = broker.controller_owner_ref(&()).map(|owner| vec![owner]);
     object
 }
 
@@ -117,7 +166,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::apis::servicecatalog::ClusterServiceBrokerSpec;
+    use crate::apis::servicecatalog::{
+        ClusterServiceBroker, ClusterServiceBrokerSpec, ClusterServiceClass, ClusterServicePlan,
+        broker::CatalogRestrictions,
+    };
 
     fn broker() -> ClusterServiceBroker {
         ClusterServiceBroker::new("b", ClusterServiceBrokerSpec::default())
@@ -150,9 +202,37 @@ mod tests {
     fn made(
         offered: &Catalog,
     ) -> (BTreeMap<String, ClusterServiceClass>, BTreeMap<String, ClusterServicePlan>, Vec<String>) {
+        made_with(offered, &Restrictions::default())
+    }
+
+    #[test]
+    fn excluded_classes_and_plans_get_no_objects() {
+        let plan = |id: &str, free: bool| json!({"id": id, "name": id, "free": free});
+        let offered = catalog(json!({"services": [
+            {"id": "a", "name": "a", "bindable": true, "plans": [plan("a-free", true), plan("a-paid", false)]},
+            {"id": "b", "name": "b", "bindable": true, "plans": [plan("b-paid", false)]},
+            {"id": "c", "name": "c", "bindable": true, "plans": [plan("c-free", true)]},
+            {"id": "theirs", "name": "theirs", "bindable": true, "plans": []},
+        ]}));
+        let rules = CatalogRestrictions {
+            service_class: vec!["spec.externalName notin (c, theirs)".to_owned()],
+            service_plan: vec!["spec.free=true".to_owned()],
+        };
+        let rules = Restrictions::parse(Some(&rules), ClusterServiceBroker::CLASS_PROPERTY).unwrap();
+        let (classes, plans, left_out) = made_with(&offered, &rules);
+        assert_eq!(classes.keys().collect::<Vec<_>>(), ["a"], "b has no plan that satisfies the rules");
+        assert_eq!(plans.keys().collect::<Vec<_>>(), ["a-free"]);
+        assert_eq!(left_out, Vec::<String>::new(), "an excluded entry is no problem");
+    }
+
+    fn made_with(
+        offered: &Catalog,
+        restrictions: &Restrictions,
+    ) -> (BTreeMap<String, ClusterServiceClass>, BTreeMap<String, ClusterServicePlan>, Vec<String>) {
         let owner = |id: &str| id.starts_with("theirs").then(|| "them".to_owned());
         let mut left_out = Vec::new();
-        let (classes, plans) = objects(&broker(), offered, (owner, owner), &mut left_out);
+        let Objects { classes, plans } =
+            objects(&broker(), offered, (owner, owner), restrictions, &mut left_out);
         (classes, plans, left_out.into_iter().map(|left_out| left_out.problem).collect())
     }
 

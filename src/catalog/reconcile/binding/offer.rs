@@ -7,7 +7,6 @@ use super::{NotBound, Remedy};
 use crate::{
     apis::servicecatalog::{
         ExternalResource, ExternalResourceKind, ServiceBinding, ServiceBindingStatus, reasons,
-        scope::{ClassObject as _, PlanObject as _},
     },
     bindings::variables,
     catalog::{
@@ -20,11 +19,13 @@ use crate::{
 
 /// The class and plan from which the instance was made.
 pub(super) fn offer(held: &ExternalResource, context: &Context) -> Result<Offer, NotBound> {
-    let class = context.stores.classes.find(|known| known.common().external_id == held.spec.service_id);
-    let plan = context.stores.plans.find(|known| known.common().external_id == held.spec.plan_id);
+    let broker = held.spec.broker.key();
+    let class = context.stores.class_with_id(&broker, &held.spec.service_id);
+    let plan = context.stores.plan_with_id(&broker, &held.spec.plan_id);
     let (Some(class), Some(plan)) = (class, plan) else {
-        let message = "the broker does not offer the class or plan of the instance any more; register its \
-            ClusterServiceBroker again";
+        let message = format!(
+            "the broker does not offer the class or plan of the instance any more; register the {broker} again"
+        );
         return Err(NotBound::new(reasons::ERROR_INSTANCE_REFS_UNRESOLVED, message, Remedy::Watched));
     };
     let offer = Offer { class, plan };

@@ -25,6 +25,6 @@ pub(in crate::catalog) async fn reconcile(
     if instance.metadata.deletion_timestamp.is_some() {
         deprovision::reconcile(&instance, &context).await
     } else {
-        provision::reconcile(&instance, &context).await
+        Box::pin(provision::reconcile(&instance, &context)).await
     }
 }

@@ -12,7 +12,8 @@ use crate::{
     apis::{
         bindery::external_resource::ExternalResourceBroker,
         servicecatalog::{
-            ConditionType, ExternalResource, ExternalResourceKind, ExternalResourceSpec, ServiceInstance,
+            ConditionType, ExternalResource, ExternalResourceKind, ExternalResourceSpec, LocalReference,
+            ServiceInstance, ServiceInstanceSpec,
             instance::ProvisionStatus,
             reasons,
             scope::{BrokerKey, BrokerObject},
@@ -20,6 +21,7 @@ use crate::{
     },
     catalog::{
         context::{Context, NamespaceState},
+        labels,
         ledger::{Recorded, external_resource_name, how_to_adopt},
         reconcile::{
             Next, ReconcileError, has_finalizer, namespace_termination, patch,
@@ -45,7 +47,8 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
     };
     let api: Api<ServiceInstance> = Api::namespaced(context.client.clone(), &namespace);
     let old = instance.status.clone().unwrap_or_default();
-    let offer = resolve::resolve(&instance.spec, &context.stores).and_then(|offer| readable(instance, offer));
+    let offer = resolve::resolve(&instance.spec, &namespace, &context.stores)
+        .and_then(|offer| readable(instance, offer));
     if old.provision_status == Some(ProvisionStatus::Provisioned) {
         let new = report_drift(instance, offer, old.clone());
         status::write(context, &api, instance, &old, new).await?;
@@ -163,21 +166,45 @@ async fn prepare(
     if instance.spec.external_id.is_none() {
         changes["spec"]["externalID"] = json!(Uuid::new_v4().to_string());
     }
+    let mut completed = instance.clone();
     if let Some(offer) = offer {
-        let name = |reference: &Option<crate::apis::servicecatalog::LocalReference>| {
-            reference.as_ref().map(|reference| reference.name.clone())
-        };
-        if name(&instance.spec.cluster_service_class_ref).as_deref() != Some(offer.class.object_name())
-            || name(&instance.spec.cluster_service_plan_ref).as_deref() != Some(offer.plan.object_name())
-        {
-            changes["spec"]["clusterServiceClassRef"] = json!({"name": offer.class.object_name()});
-            changes["spec"]["clusterServicePlanRef"] = json!({"name": offer.plan.object_name()});
+        for (field, name) in set_references(&mut completed.spec, offer) {
+            changes["spec"][field] = json!({"name": name});
         }
+    }
+    let wanted = labels::of_instance(&completed);
+    if wanted.iter().any(|(name, value)| instance.labels().get(name) != Some(value)) {
+        changes["metadata"]["labels"] = json!(wanted);
     }
     if changes == json!({}) {
         return Ok(instance.clone());
     }
     Ok(patch(context, api, instance, changes).await?)
+}
+
+/// Sets the references to class and plan, of the cluster or of the namespace. Returns the changed fields and the names.
+fn set_references<'a>(spec: &mut ServiceInstanceSpec, offer: &'a Offer) -> Vec<(&'static str, &'a str)> {
+    let (class, plan) = (offer.class.object_name(), offer.plan.object_name());
+    let references = if offer.class.broker().namespace.is_none() {
+        [
+            ("clusterServiceClassRef", &mut spec.cluster_service_class_ref, class),
+            ("clusterServicePlanRef", &mut spec.cluster_service_plan_ref, plan),
+        ]
+    } else {
+        [
+            ("serviceClassRef", &mut spec.service_class_ref, class),
+            ("servicePlanRef", &mut spec.service_plan_ref, plan),
+        ]
+    };
+    let mut changed = Vec::new();
+    for (field, reference, name) in references {
+        let wanted = Some(LocalReference { name: name.to_owned() });
+        if *reference != wanted {
+            *reference = wanted;
+            changed.push((field, name));
+        }
+    }
+    changed
 }
 
 /// The ExternalResource for this instance.

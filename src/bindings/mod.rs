@@ -1,10 +1,12 @@
 //! What a pod gets from a binding: the binding's state, its Secrets and its variables.
 
 pub mod awaited;
+mod json_path;
 mod lost_secrets;
 pub(crate) mod secret_keys;
 pub(crate) mod secrets;
 pub mod state;
+pub(crate) mod transforms;
 pub mod variables;
 
 pub use self::lost_secrets::LostSecrets;

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{secrets::SecretError, variables::as_text};
-use crate::osb::Credentials;
+use k8s_openapi::ByteString;
+
+use super::{secrets::SecretError, transforms::SecretContent};
 
 /// The maximum size of a Secret's data (`MaxSecretSize` of Kubernetes' core API).
 pub(super) const MAX_SIZE: usize = 1 << 20;
@@ -14,16 +15,11 @@ const MAX_KEY: usize = 253;
 const SHOWN_KEY: usize = 100;
 
 /// The credentials as a Secret's data.
-pub(crate) fn secret_data(credentials: &Credentials) -> Result<BTreeMap<String, String>, SecretError> {
-    let data = credentials
-        .expose()
-        .iter()
+pub(crate) fn secret_data(content: SecretContent) -> Result<BTreeMap<String, ByteString>, SecretError> {
+    let data = content
+        .into_data()
         .map(|(key, value)| {
-            if is_key(key) {
-                Ok((key.clone(), as_text(value)))
-            } else {
-                Err(SecretError::Key(shortened(key)))
-            }
+            if is_key(&key) { Ok((key, value)) } else { Err(SecretError::Key(shortened(&key))) }
         })
         .collect::<Result<_, _>>()?;
     check_size("the credentials", &data)?;
@@ -31,13 +27,16 @@ pub(crate) fn secret_data(credentials: &Credentials) -> Result<BTreeMap<String, 
 }
 
 /// Refuses data that exceeds the maximum size of a Secret.
-pub(crate) fn check_size(what: &'static str, data: &BTreeMap<String, String>) -> Result<(), SecretError> {
-    let bytes = data.values().map(String::len).sum();
+pub(crate) fn check_size(
+    what: &'static str,
+    data: &BTreeMap<String, ByteString>,
+) -> Result<(), SecretError> {
+    let bytes = data.values().map(|value| value.0.len()).sum();
     if bytes > MAX_SIZE { Err(SecretError::TooLarge { what, bytes, limit: MAX_SIZE }) } else { Ok(()) }
 }
 
 /// Whether the API server accepts this key in a Secret.
-fn is_key(key: &str) -> bool {
+pub(super) fn is_key(key: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     !key.is_empty()
         && key.len() <= MAX_KEY
@@ -46,7 +45,7 @@ fn is_key(key: &str) -> bool {
         && !key.starts_with("..")
 }
 
-fn shortened(key: &str) -> String {
+pub(super) fn shortened(key: &str) -> String {
     key.chars().take(SHOWN_KEY).collect()
 }
 
@@ -55,9 +54,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::osb::Credentials;
 
-    fn credentials(value: &serde_json::Value) -> Credentials {
-        value.as_object().unwrap().clone().into()
+    fn credentials(value: &serde_json::Value) -> SecretContent {
+        SecretContent::from(&Credentials::from(value.as_object().unwrap().clone()))
     }
 
     #[test]
@@ -65,10 +65,8 @@ mod tests {
         let data =
             secret_data(&credentials(&json!({"password": "a\"b", "port": 1, "hosts": ["x"], "tls": true})))
                 .unwrap();
-        assert_eq!(
-            (&*data["password"], &*data["port"], &*data["hosts"], &*data["tls"]),
-            ("a\"b", "1", "[\"x\"]", "true")
-        );
+        let values = ["password", "port", "hosts", "tls"].map(|key| std::str::from_utf8(&data[key].0).unwrap());
+        assert_eq!(values, ["a\"b", "1", "[\"x\"]", "true"]);
         assert!(
             matches!(secret_data(&credentials(&json!({"a/b": ""}))), Err(SecretError::Key(key)) if key == "a/b")
         );

@@ -14,6 +14,7 @@ use kube::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::transforms::TransformError;
 use crate::apis::servicecatalog::{ServiceBinding, binding::WrittenSecret};
 use crate::{
     contract::{FIELD_MANAGER, binding as contract, env_secret_name},
@@ -45,6 +46,8 @@ pub(crate) enum SecretError {
          delete the binding and create it with a name of at most {longest}"
     )]
     LongName { length: usize, longest: usize },
+    #[error(transparent)]
+    Transform(#[from] TransformError),
     // The API server's own message may quote the credentials.
     #[error("Secret {name:?} cannot be written: status {code}, {reason}")]
     Refused { name: String, code: u16, reason: String },
@@ -84,7 +87,7 @@ pub(crate) fn check_names(binding: &ServiceBinding) -> Result<(), SecretError> {
 pub(crate) fn desired(
     binding: &ServiceBinding,
     name: &str,
-    data: BTreeMap<String, String>,
+    data: BTreeMap<String, ByteString>,
     marks: &Marks,
 ) -> Secret {
     let (managed_by, manager) = contract::MANAGED_BY;
@@ -108,7 +111,7 @@ pub(crate) fn desired(
             ..ObjectMeta::default()
         },
         type_: Some(OPAQUE.to_owned()),
-        data: Some(data.into_iter().map(|(key, value)| (key, ByteString(value.into_bytes()))).collect()),
+        data: Some(data),
         ..Secret::default()
     }
 }
@@ -317,7 +320,7 @@ mod tests {
     #[test]
     fn a_patch_takes_away_what_is_no_longer_there() {
         let one = |pairs: &[(&str, &str)]| {
-            let data = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            let data = pairs.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec()))).collect();
             desired(&binding("b", None), "b", data, &marks())
         };
         assert_eq!(difference(&one(&[("a", "1")]), &one(&[("a", "1")])), None);

@@ -10,11 +10,11 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    Failure, NotBound, Remedy, expiry,
+    Failure, NotBound, Remedy, content, expiry,
     offer::{named_variables, offer, variables_checksum},
     request_credentials::request_credentials,
     revoke_unusable::revoke_unusable,
-    write_secrets::write_secrets,
+    write_secrets::{Content, write_secrets},
 };
 use crate::{
     apis::servicecatalog::{
@@ -24,7 +24,7 @@ use crate::{
         instance::{ProvisionStatus, ReleaseStatus},
         reasons,
     },
-    bindings::{secret_keys::secret_data, secrets, variables::Variables},
+    bindings::{secrets, variables::Variables},
     catalog::{
         context::{Context, NamespaceState},
         names::did_you_mean,
@@ -165,14 +165,19 @@ async fn bind(
     )?;
     secrets::check_names(binding)?;
     // Checked before the broker is asked, so that no credentials are made that cannot be stored.
+    content::check(binding)?;
+    let sources = content::read_sources(binding, context).await?;
     secrets::read(api, binding).await?;
     new.current_operation = Some(BindingOperation::Bind);
     status::start(new);
     let response = request_credentials(binding, &held, &offer, context, new).await?;
-    if let Err(error) = secret_data(&response.credentials.clone().unwrap_or_default()) {
-        return Err(revoke_unusable(binding, context, error, new).await);
-    }
-    write_secrets(binding, &offer, &variables, &response, api, new).await?;
+    let data = match content::secret_data(binding, &response, &sources) {
+        Ok(data) => data,
+        Err(error) => return Err(revoke_unusable(binding, context, error, new).await),
+    };
+    let variables = content::variables(&variables, &response)?;
+    let content = Content { offer: &offer, response: &response, data, variables };
+    write_secrets(binding, &content, api, new).await?;
     new.variables_checksum = Some(variables_checksum(binding, Some(&offer)));
     new.current_operation = None;
     new.operation_start_time = None;

@@ -3,6 +3,7 @@
 
 mod bind;
 mod broker_errors;
+mod content;
 mod expiry;
 mod offer;
 mod request_credentials;
@@ -84,6 +85,10 @@ impl From<SecretError> for Failure {
             }
             SecretError::LongName { .. } => {
                 NotBound::new(reasons::SECRET_NAME_TOO_LONG, error.to_string(), Remedy::Never).into()
+            }
+            SecretError::Transform(_) => {
+                let message = format!("{error}; delete the binding and create it with other secretTransforms");
+                NotBound::new(reasons::ERROR_INJECTING_BIND_RESULT, message, Remedy::Never).into()
             }
             SecretError::Key(_) | SecretError::TooLarge { .. } | SecretError::Refused { .. } => {
                 NotBound::new(reasons::ERROR_INJECTING_BIND_RESULT, error.to_string(), Remedy::Retry).into()

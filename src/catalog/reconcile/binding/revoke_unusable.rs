@@ -17,7 +17,7 @@ pub(super) async fn revoke_unusable(
     error: SecretError,
     new: &mut ServiceBindingStatus,
 ) -> Failure {
-    if !new.secrets.is_empty() || !matches!(error, SecretError::Key(_) | SecretError::TooLarge { .. }) {
+    if !new.secrets.is_empty() || !matches!(error, SecretError::Key(_) | SecretError::TooLarge { .. } | SecretError::Transform(_)) {
         return error.into();
     }
     match delete(binding, context).await {
@@ -25,7 +25,7 @@ pub(super) async fn revoke_unusable(
             new.unbind_status = Some(ReleaseStatus::NotRequired);
             let message = format!(
                 "{error}. bindery has deleted the credentials at the broker. Ask the broker's maintainers, or \
-                bind with other parameters"
+                delete the binding and create it with other parameters or secretTransforms"
             );
             NotBound::new(reasons::ERROR_INJECTING_BIND_RESULT, message, Remedy::Never).into()
         }

@@ -3,51 +3,56 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, ResourceExt};
 
 use super::{Failure, expiry};
 use crate::{
     apis::servicecatalog::{ServiceBinding, ServiceBindingStatus, binding::Revision},
-    bindings::{
-        secret_keys::{check_size, secret_data},
-        secrets::{self, Marks},
-        variables::Variables,
-    },
+    bindings::secrets::{self, Marks},
     catalog::reconcile::{now, resolve::Offer},
     contract::env_secret_name,
-    osb::BindResponse,
+    osb::{BindResponse, Credentials},
 };
+
+/// What is written into a binding's Secrets.
+pub(super) struct Content<'a> {
+    pub(super) offer: &'a Offer,
+    pub(super) response: &'a BindResponse,
+    /// The data of the Secret that pods mount.
+    pub(super) data: BTreeMap<String, ByteString>,
+    /// The data of the Secret with the variables.
+    pub(super) variables: BTreeMap<String, ByteString>,
+}
 
 /// Writes the Secrets in the order in which pods need them, and updates the status.
 pub(super) async fn write_secrets(
     binding: &ServiceBinding,
-    offer: &Offer,
-    variables: &Variables,
-    response: &BindResponse,
+    content: &Content<'_>,
     api: &Api<Secret>,
     new: &mut ServiceBindingStatus,
 ) -> Result<(), Failure> {
-    let credentials = response.credentials.clone().unwrap_or_default();
-    let values = variables.render(&credentials)?;
-    check_size("the variables", &values)?;
-    let data = secret_data(&credentials)?;
+    let Content { offer, response, data, variables } = content;
     let existing = secrets::read(api, binding).await?;
-    let revision = revision(&existing, &data, new);
+    let credentials = response.credentials.as_ref().map(Credentials::expose);
+    let username = credentials
+        .and_then(|credentials| credentials.get("username"))
+        .and_then(|name| name.as_str())
+        .map(str::to_owned);
+    let revision = revision(&existing, data, username.as_ref(), new);
     let expires_at = response.metadata.as_ref().and_then(|metadata| metadata.expires_at.clone());
     let marks = Marks { revision, service: offer.class.common().external_name.clone(), expires_at };
     let variables_name = env_secret_name(&binding.name_any());
     let mut written = Vec::new();
     for (name, existing) in &existing {
-        let data = if *name == variables_name { values.clone() } else { data.clone() };
-        let desired = secrets::desired(binding, name, data, &marks);
+        let data = if *name == variables_name { variables } else { data };
+        let desired = secrets::desired(binding, name, data.clone(), &marks);
         written.push(secrets::write(api, &desired, existing.as_ref()).await?);
     }
     new.secrets = written;
     new.expires_at =
         response.metadata.as_ref().and_then(|metadata| expiry::parse(metadata.expires_at.as_deref()?));
     if new.revisions.last().is_none_or(|last| last.n != revision) {
-        let username = credentials.expose().get("username").and_then(|name| name.as_str()).map(str::to_owned);
         new.revisions.push(Revision { n: revision, written_at: now(), username });
     }
     Ok(())
@@ -58,26 +63,23 @@ pub(super) async fn write_secrets(
 /// revision; then only the user name identifies the credentials.
 fn revision(
     existing: &[(String, Option<Secret>)],
-    data: &BTreeMap<String, String>,
+    data: &BTreeMap<String, ByteString>,
+    username: Option<&String>,
     status: &ServiceBindingStatus,
 ) -> i64 {
     let mounted = existing.last().and_then(|(_, secret)| secret.as_ref());
     let known = status.revisions.last();
     let Some(number) = known.map(|last| last.n).max(mounted.and_then(secrets::revision)) else { return 1 };
-    let same_data = mounted.and_then(|secret| secret.data.as_ref()).is_some_and(|held| {
-        held.len() == data.len()
-            && held.iter().all(|(key, value)| data.get(key).map(String::as_bytes) == Some(&value.0))
-    });
+    let same_data = mounted.and_then(|secret| secret.data.as_ref()) == Some(data);
     let as_written = status.secrets.last().zip(mounted).is_some_and(|(written, mounted)| {
         Some(&written.resource_version) == mounted.metadata.resource_version.as_ref()
     });
-    let same_user = known.is_none_or(|last| last.username.as_ref() == data.get("username"));
+    let same_user = known.is_none_or(|last| last.username.as_ref() == username);
     if same_data || (!as_written && same_user) { number } else { number.saturating_add(1) }
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::ByteString;
     use serde_json::json;
 
     use super::*;
@@ -90,16 +92,18 @@ mod tests {
             "secrets": [{"name": "b", "uid": "x", "resourceVersion": "1"}],
         }))
         .unwrap();
+        let data = |pairs: &[(&str, &str)]| -> BTreeMap<String, ByteString> {
+            let pairs = pairs.iter();
+            pairs.map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec()))).collect()
+        };
         let secret = held.map(|pairs| {
             let mut secret = Secret::default();
             secret.metadata.resource_version = Some(version.to_owned());
-            let bytes =
-                |(key, value): &(&str, &str)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec()));
-            secret.data = Some(pairs.iter().map(bytes).collect());
+            secret.data = Some(data(pairs));
             secret
         });
-        let data = answered.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        revision(&[("b".to_owned(), secret)], &data, &status)
+        let username = answered[0].1.to_owned();
+        revision(&[("b".to_owned(), secret)], &data(answered), Some(&username), &status)
     }
 
     #[test]
@@ -113,6 +117,6 @@ mod tests {
         assert_eq!(next(Some(&old), "1", &new_user), 3, "another user");
         assert_eq!(next(Some(&old), "1", &new_password), 3, "another password");
         assert_eq!(next(None, "", &new_user), 3, "lost, and another user");
-        assert_eq!(revision(&[], &BTreeMap::new(), &ServiceBindingStatus::default()), 1, "the first");
+        assert_eq!(revision(&[], &BTreeMap::new(), None, &ServiceBindingStatus::default()), 1, "the first");
     }
 }

@@ -74,6 +74,18 @@ pub mod binding {
     pub const ENV: &str = "bindery.dev/env";
     /// Annotation of a ServiceBinding: a new value makes bindery check its Secrets at once.
     pub const RECONCILE: &str = "bindery.dev/reconcile";
+    /// Annotation of a ServiceBinding: labels for its Secrets, `name=value` separated by commas, or a JSON object.
+    pub const SECRET_LABELS: &str = "bindery.dev/secret-labels";
+    /// Annotation of a ServiceBinding: annotations for its Secrets, in the same form.
+    pub const SECRET_ANNOTATIONS: &str = "bindery.dev/secret-annotations";
+    /// Annotation of a ServiceBinding: keys of its Secret with facts about the instance, such as `instance_name,plan`.
+    pub const SECRET_KEYS: &str = "bindery.dev/secret-keys";
+    /// Annotation of a ClusterServicePlan, a ServicePlan or a Namespace: a JSON object with parameters for bindings that do not
+    /// set them. Those of the Namespace count before those of the plan.
+    pub const DEFAULT_PARAMETERS: &str = "bindery.dev/default-bind-parameters";
+    /// Annotation of a Secret: the names of the labels and annotations that it has because of [`SECRET_LABELS`] and
+    /// [`SECRET_ANNOTATIONS`].
+    pub const SECRET_EXTRAS: &str = "bindery.dev/secret-extras";
     /// Label of a Secret: the binding's name, hashed if it is longer than a label may be.
     pub const BINDING: &str = "bindery.dev/binding";
     /// Annotation of a Secret: the number of its credentials, increased with each rotation.

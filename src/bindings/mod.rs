@@ -3,6 +3,7 @@
 pub mod awaited;
 mod json_path;
 mod lost_secrets;
+pub(crate) mod secret_extras;
 pub(crate) mod secret_keys;
 pub(crate) mod secrets;
 pub mod state;

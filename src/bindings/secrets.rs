@@ -14,7 +14,10 @@ use kube::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::transforms::TransformError;
+use super::{
+    secret_extras::{self, Extras},
+    transforms::TransformError,
+};
 use crate::apis::servicecatalog::{ServiceBinding, binding::WrittenSecret};
 use crate::{
     contract::{FIELD_MANAGER, binding as contract, env_secret_name},
@@ -61,6 +64,8 @@ pub(crate) struct Marks {
     /// The service's name.
     pub(crate) service: String,
     pub(crate) expires_at: Option<String>,
+    /// What the binding's annotations add.
+    pub(crate) extras: Extras,
 }
 
 /// The names of a binding's Secrets in the order of writing: the variables first, the Secret that pods mount last.
@@ -92,20 +97,25 @@ pub(crate) fn desired(
 ) -> Secret {
     let (managed_by, manager) = contract::MANAGED_BY;
     let full_name = binding.name_any();
-    let mut annotations = BTreeMap::from([
+    // bindery's own names come last, so that they count.
+    let mut labels = marks.extras.labels.clone();
+    labels.extend([
+        (managed_by.to_owned(), manager.to_owned()),
+        (contract::BINDING.to_owned(), label(&full_name)),
+    ]);
+    let mut annotations = marks.extras.annotations.clone();
+    annotations.extend([
         (contract::BINDING.to_owned(), full_name.clone()),
         (contract::REVISION.to_owned(), marks.revision.to_string()),
         (contract::TYPE.to_owned(), marks.service.clone()),
     ]);
+    annotations.extend(marks.extras.recorded().map(|record| (contract::SECRET_EXTRAS.to_owned(), record)));
     annotations.extend(marks.expires_at.clone().map(|at| (contract::EXPIRES_AT.to_owned(), at)));
     Secret {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
             namespace: binding.namespace(),
-            labels: Some(BTreeMap::from([
-                (managed_by.to_owned(), manager.to_owned()),
-                (contract::BINDING.to_owned(), label(&full_name)),
-            ])),
+            labels: Some(labels),
             annotations: Some(annotations),
             owner_references: binding.controller_owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
@@ -214,16 +224,14 @@ pub(crate) async fn write(
 
 /// The merge patch from the existing to the desired Secret, with the resource version to which it applies.
 fn difference(existing: &Secret, desired: &Secret) -> Option<serde_json::Value> {
-    let marked = |get: fn(&ObjectMeta) -> &Option<BTreeMap<String, String>>| {
-        let existing = get(&existing.metadata).clone().unwrap_or_default();
-        get(&desired.metadata).iter().flatten().all(|(key, value)| existing.get(key) == Some(value))
-    };
-    let expiry = |secret: &Secret| secret.annotations().get(contract::EXPIRES_AT).cloned();
-    if existing.data == desired.data
-        && marked(|meta| &meta.labels)
-        && marked(|meta| &meta.annotations)
-        && expiry(existing) == expiry(desired)
-    {
+    let (labels, annotations) = (existing.labels(), existing.annotations());
+    let (former_labels, former_annotations) =
+        secret_extras::formerly_written(annotations.get(contract::SECRET_EXTRAS));
+    let optional = [contract::EXPIRES_AT, contract::SECRET_EXTRAS].map(str::to_owned);
+    let labels = changes(labels, desired.labels(), &former_labels);
+    let annotations =
+        changes(annotations, desired.annotations(), &[former_annotations, optional.to_vec()].concat());
+    if existing.data == desired.data && labels.is_empty() && annotations.is_empty() {
         return None;
     }
     let mut data = json!(desired.data);
@@ -232,19 +240,28 @@ fn difference(existing: &Secret, desired: &Secret) -> Option<serde_json::Value> 
             data[key] = serde_json::Value::Null;
         }
     }
-    let mut annotations = json!(desired.metadata.annotations);
-    if expiry(desired).is_none() {
-        annotations[contract::EXPIRES_AT] = serde_json::Value::Null;
-    }
     Some(json!({
         "metadata": {
             "uid": existing.metadata.uid,
             "resourceVersion": existing.metadata.resource_version,
-            "labels": desired.metadata.labels,
+            "labels": labels,
             "annotations": annotations,
         },
         "data": data,
     }))
+}
+
+/// The entries to set, and to remove with `null`: those of `removable` that are no longer desired.
+fn changes(
+    existing: &BTreeMap<String, String>,
+    desired: &BTreeMap<String, String>,
+    removable: &[String],
+) -> BTreeMap<String, Option<String>> {
+    let set = desired.iter().filter(|(name, value)| existing.get(*name) != Some(value));
+    let removed =
+        removable.iter().filter(|name| existing.contains_key(*name) && !desired.contains_key(*name));
+    let set = set.map(|(name, value)| (name.clone(), Some(value.clone())));
+    set.chain(removed.map(|name| (name.clone(), None))).collect()
 }
 
 /// The revision of the credentials in a Secret.
@@ -284,7 +301,12 @@ mod tests {
     }
 
     fn marks() -> Marks {
-        Marks { revision: 3, service: "cockroachdb".to_owned(), expires_at: None }
+        Marks {
+            revision: 3,
+            service: "cockroachdb".to_owned(),
+            expires_at: None,
+            extras: Extras::default(),
+        }
     }
 
     #[test]
@@ -315,6 +337,23 @@ mod tests {
         let mut stranger = binding("b", None);
         stranger.metadata.uid = Some("v".to_owned());
         assert!(!belongs_to(&secret.metadata, &stranger));
+    }
+
+    #[test]
+    fn labels_from_annotations_come_and_go_and_never_replace_bindery_s_own() {
+        let secret = |labels: &[(&str, &str)]| {
+            let mut extras = Extras::default();
+            extras.labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            desired(&binding("b", None), "b", BTreeMap::new(), &Marks { extras, ..marks() })
+        };
+        let labelled = secret(&[("team", "a"), ("app.kubernetes.io/managed-by", "me")]);
+        assert_eq!(labelled.labels()["app.kubernetes.io/managed-by"], "bindery");
+        assert_eq!(labelled.labels()["team"], "a");
+        let patch = difference(&labelled, &secret(&[("tier", "db")])).unwrap();
+        assert_eq!(patch["metadata"]["labels"], json!({"team": null, "tier": "db"}));
+        let patch = difference(&labelled, &secret(&[])).unwrap();
+        assert_eq!(patch["metadata"]["annotations"], json!({"bindery.dev/secret-extras": null}));
+        assert_eq!(difference(&labelled, &labelled.clone()), None);
     }
 
     #[test]

@@ -111,6 +111,16 @@ impl SecretContent {
         texts.chain(self.binary)
     }
 
+    /// The same content with these texts for keys that it does not have.
+    pub(crate) fn or_facts(mut self, facts: BTreeMap<String, String>) -> Self {
+        for (key, text) in facts {
+            if !self.binary.contains_key(&key) {
+                self.values.entry(key).or_insert(Value::String(text));
+            }
+        }
+        self
+    }
+
     fn apply(
         &mut self,
         transform: &SecretTransform,

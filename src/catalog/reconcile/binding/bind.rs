@@ -24,7 +24,7 @@ use crate::{
         instance::{ProvisionStatus, ReleaseStatus},
         reasons,
     },
-    bindings::{secrets, variables::Variables},
+    bindings::{secret_extras::Extras, secrets, variables::Variables},
     catalog::{
         context::{Context, NamespaceState},
         names::did_you_mean,
@@ -163,6 +163,7 @@ async fn bind(
         offer.class.common().external_metadata.as_ref(),
         &offer.class.common().external_name,
     )?;
+    let extras = Extras::parse(binding.annotations())?;
     secrets::check_names(binding)?;
     // Checked before the broker is asked, so that no credentials are made that cannot be stored.
     content::check(binding)?;
@@ -171,12 +172,13 @@ async fn bind(
     new.current_operation = Some(BindingOperation::Bind);
     status::start(new);
     let response = request_credentials(binding, &held, &offer, context, new).await?;
-    let data = match content::secret_data(binding, &response, &sources) {
+    let facts = content::facts(&extras, binding, &held, &offer);
+    let data = match content::secret_data(binding, &response, &sources, facts) {
         Ok(data) => data,
         Err(error) => return Err(revoke_unusable(binding, context, error, new).await),
     };
     let variables = content::variables(&variables, &response)?;
-    let content = Content { offer: &offer, response: &response, data, variables };
+    let content = Content { offer: &offer, response: &response, data, variables, extras };
     write_secrets(binding, &content, api, new).await?;
     new.variables_checksum = Some(variables_checksum(binding, Some(&offer)));
     new.current_operation = None;

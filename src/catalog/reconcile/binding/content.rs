@@ -7,14 +7,15 @@ use k8s_openapi::ByteString;
 
 use super::{Failure, NotBound, Remedy};
 use crate::{
-    apis::servicecatalog::{ServiceBinding, reasons},
+    apis::servicecatalog::{ExternalResource, ServiceBinding, reasons},
     bindings::{
+        secret_extras::{Extras, Facts},
         secret_keys,
         secrets::SecretError,
         transforms::{self, SecretContent, Sources},
         variables::Variables,
     },
-    catalog::context::Context,
+    catalog::{context::Context, reconcile::resolve::Offer},
     osb::BindResponse,
 };
 
@@ -32,11 +33,12 @@ pub(super) async fn read_sources(binding: &ServiceBinding, _context: &Context) -
     Ok(Sources::new())
 }
 
-/// The data of the Secret that pods mount.
+/// The data of the Secret that pods mount. A key of the credentials counts before a fact of the same name.
 pub(super) fn secret_data(
     binding: &ServiceBinding,
     response: &BindResponse,
     sources: &Sources,
+    facts: BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, ByteString>, SecretError> {
     let credentials = response.credentials.clone().unwrap_or_default();
     let transforms = &binding.spec.secret_transforms;
@@ -45,7 +47,24 @@ pub(super) fn secret_data(
     } else {
         transforms::apply(transforms, &credentials, sources)?
     };
-    secret_keys::secret_data(content)
+    secret_keys::secret_data(content.or_facts(facts))
+}
+
+/// The facts that the binding's annotation asks for.
+pub(super) fn facts(
+    extras: &Extras,
+    binding: &ServiceBinding,
+    instance: &ExternalResource,
+    offer: &Offer,
+) -> BTreeMap<String, String> {
+    let class = offer.class.common();
+    extras.facts(&Facts {
+        instance_name: &binding.spec.instance_ref.name,
+        instance_id: &instance.spec.instance_id,
+        service: &class.external_name,
+        plan: &offer.plan.common().external_name,
+        tags: &class.tags,
+    })
 }
 
 /// The data of the Secret with the variables.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::{
     apis::servicecatalog::{ServiceBinding, reasons},
-    bindings::{secrets::SecretError, variables::VariablesError},
+    bindings::{secret_extras::ExtrasError, secrets::SecretError, variables::VariablesError},
     catalog::{
         context::Context,
         reconcile::{Next, ReconcileError},
@@ -99,6 +99,12 @@ impl From<SecretError> for Failure {
 
 impl From<VariablesError> for Failure {
     fn from(error: VariablesError) -> Self {
+        NotBound::new(reasons::ERROR_INJECTING_BIND_RESULT, error.to_string(), Remedy::Watched).into()
+    }
+}
+
+impl From<ExtrasError> for Failure {
+    fn from(error: ExtrasError) -> Self {
         NotBound::new(reasons::ERROR_INJECTING_BIND_RESULT, error.to_string(), Remedy::Watched).into()
     }
 }

@@ -2,13 +2,14 @@
 //! either.
 
 use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
+use sha2::{Digest, Sha256};
 
 use super::{NotBound, Remedy};
 use crate::{
     apis::servicecatalog::{
         ExternalResource, ExternalResourceKind, ServiceBinding, ServiceBindingStatus, reasons,
     },
-    bindings::variables,
+    bindings::{secret_extras, variables},
     catalog::{
         context::Context,
         ledger::external_resource_name,
@@ -88,11 +89,16 @@ impl Names {
     }
 }
 
+/// The checksum covers the annotations for the Secrets as well, which a binding follows like its variables.
 pub(super) fn variables_checksum(binding: &ServiceBinding, offer: Option<&Offer>) -> String {
-    variables::checksum(
+    let names = variables::checksum(
         binding.annotations().get(contract::ENV).map(String::as_str),
         offer.and_then(|offer| offer.plan.common().external_metadata.as_ref()),
         offer.and_then(|offer| offer.class.common().external_metadata.as_ref()),
         offer.map(|offer| offer.class.common().external_name.as_str()).unwrap_or_default(),
-    )
+    );
+    match secret_extras::source(binding.annotations()) {
+        None => names,
+        Some(source) => Sha256::digest(names + &source).iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
 }

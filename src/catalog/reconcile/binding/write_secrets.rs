@@ -9,7 +9,10 @@ use kube::{Api, ResourceExt};
 use super::{Failure, expiry};
 use crate::{
     apis::servicecatalog::{ServiceBinding, ServiceBindingStatus, binding::Revision},
-    bindings::secrets::{self, Marks},
+    bindings::{
+        secret_extras::Extras,
+        secrets::{self, Marks},
+    },
     catalog::reconcile::{now, resolve::Offer},
     contract::env_secret_name,
     osb::{BindResponse, Credentials},
@@ -23,6 +26,8 @@ pub(super) struct Content<'a> {
     pub(super) data: BTreeMap<String, ByteString>,
     /// The data of the Secret with the variables.
     pub(super) variables: BTreeMap<String, ByteString>,
+    /// What the binding's annotations add to both.
+    pub(super) extras: Extras,
 }
 
 /// Writes the Secrets in the order in which pods need them, and updates the status.
@@ -32,7 +37,7 @@ pub(super) async fn write_secrets(
     api: &Api<Secret>,
     new: &mut ServiceBindingStatus,
 ) -> Result<(), Failure> {
-    let Content { offer, response, data, variables } = content;
+    let Content { offer, response, data, variables, extras } = content;
     let existing = secrets::read(api, binding).await?;
     let credentials = response.credentials.as_ref().map(Credentials::expose);
     let username = credentials
@@ -41,7 +46,8 @@ pub(super) async fn write_secrets(
         .map(str::to_owned);
     let revision = revision(&existing, data, username.as_ref(), new);
     let expires_at = response.metadata.as_ref().and_then(|metadata| metadata.expires_at.clone());
-    let marks = Marks { revision, service: offer.class.common().external_name.clone(), expires_at };
+    let service = offer.class.common().external_name.clone();
+    let marks = Marks { revision, service, expires_at, extras: extras.clone() };
     let variables_name = env_secret_name(&binding.name_any());
     let mut written = Vec::new();
     for (name, existing) in &existing {

@@ -138,8 +138,9 @@ fn entries(text: &str, short: bool) -> Result<BTreeMap<String, String>, String> 
     }
     let mut entries = BTreeMap::new();
     if text.trim_start().starts_with('{') {
-        let object: BTreeMap<String, Value> = serde_json::from_str(text)
-            .map_err(|error| format!("it is no JSON object (line {}, column {})", error.line(), error.column()))?;
+        let object: BTreeMap<String, Value> = serde_json::from_str(text).map_err(|error| {
+            format!("it is no JSON object (line {}, column {})", error.line(), error.column())
+        })?;
         for (name, value) in object {
             let Value::String(value) = value else {
                 return Err(format!("the value of {:?} must be a string", shortened(&name)));
@@ -202,7 +203,10 @@ fn check_name(name: &str) -> Result<(), String> {
     });
     let is_informative = domain == Some(APP_DOMAIN) && name != contract::MANAGED_BY.0;
     if is_reserved && !is_informative {
-        return Err(format!("the name {:?} is reserved for bindery and Kubernetes; choose another", shortened(name)));
+        return Err(format!(
+            "the name {:?} is reserved for bindery and Kubernetes; choose another",
+            shortened(name)
+        ));
     }
     Ok(())
 }
@@ -239,7 +243,8 @@ mod tests {
 
     #[test]
     fn annotations_are_pairs_or_json() {
-        let labels = parse(contract::SECRET_LABELS, "team=a, example.com/tier=db\napp.kubernetes.io/name=x").unwrap();
+        let labels =
+            parse(contract::SECRET_LABELS, "team=a, example.com/tier=db\napp.kubernetes.io/name=x").unwrap();
         assert_eq!(
             labels.labels,
             map(&[("team", "a"), ("example.com/tier", "db"), ("app.kubernetes.io/name", "x")])
@@ -252,10 +257,16 @@ mod tests {
 
     #[test]
     fn keys_tell_facts_about_the_instance() {
-        let extras = parse(contract::SECRET_KEYS, "instance_name,plan,service=type,tags,id=instance_guid").unwrap();
+        let extras =
+            parse(contract::SECRET_KEYS, "instance_name,plan,service=type,tags,id=instance_guid").unwrap();
         let tags = ["sql".to_owned()];
-        let facts =
-            Facts { instance_name: "db", instance_id: "i-1", service: "postgresql", plan: "small", tags: &tags };
+        let facts = Facts {
+            instance_name: "db",
+            instance_id: "i-1",
+            service: "postgresql",
+            plan: "small",
+            tags: &tags,
+        };
         let expected = [
             ("instance_name", "db"),
             ("plan", "small"),

@@ -301,12 +301,7 @@ mod tests {
     }
 
     fn marks() -> Marks {
-        Marks {
-            revision: 3,
-            service: "cockroachdb".to_owned(),
-            expires_at: None,
-            extras: Extras::default(),
-        }
+        Marks { revision: 3, service: "cockroachdb".to_owned(), expires_at: None, extras: Extras::default() }
     }
 
     #[test]
@@ -343,7 +338,8 @@ mod tests {
     fn labels_from_annotations_come_and_go_and_never_replace_bindery_s_own() {
         let secret = |labels: &[(&str, &str)]| {
             let mut extras = Extras::default();
-            extras.labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            extras.labels =
+                labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
             desired(&binding("b", None), "b", BTreeMap::new(), &Marks { extras, ..marks() })
         };
         let labelled = secret(&[("team", "a"), ("app.kubernetes.io/managed-by", "me")]);
@@ -359,7 +355,10 @@ mod tests {
     #[test]
     fn a_patch_takes_away_what_is_no_longer_there() {
         let one = |pairs: &[(&str, &str)]| {
-            let data = pairs.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec()))).collect();
+            let data = pairs
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec())))
+                .collect();
             desired(&binding("b", None), "b", data, &marks())
         };
         assert_eq!(difference(&one(&[("a", "1")]), &one(&[("a", "1")])), None);

@@ -54,16 +54,18 @@ pub(crate) fn check(transforms: &[SecretTransform]) -> Result<(), TransformError
     for (index, transform) in transforms.iter().enumerate() {
         let checked = match transform {
             SecretTransform { rename_key: Some(rename), .. } => check_key("renameKey.to", &rename.to),
-            SecretTransform { add_key: Some(add), .. } => check_key("addKey.key", &add.key).and_then(|()| {
-                match &add.json_path_expression {
+            SecretTransform { add_key: Some(add), .. } => {
+                check_key("addKey.key", &add.key).and_then(|()| match &add.json_path_expression {
                     Some(text) => Template::parse(text).map(drop).map_err(|error| in_expression(&error)),
                     None => Ok(()),
-                }
-            }),
+                })
+            }
             SecretTransform { add_keys_from: Some(from), .. } if from.secret_ref.is_none() => {
                 Err("addKeysFrom.secretRef is missing; name a Secret".to_owned())
             }
-            SecretTransform { add_keys_from: Some(_), .. } | SecretTransform { remove_key: Some(_), .. } => Ok(()),
+            SecretTransform { add_keys_from: Some(_), .. } | SecretTransform { remove_key: Some(_), .. } => {
+                Ok(())
+            }
             _ => Err("it is empty; write one of renameKey, addKey, addKeysFrom and removeKey".to_owned()),
         };
         checked.map_err(|problem| TransformError { index, problem })?;
@@ -161,8 +163,9 @@ impl SecretContent {
                 self.values = values;
             }
             let keys = || self.values.keys().map(|key| shortened(key)).collect::<Vec<_>>().join(", ");
-            let rendered =
-                rendered.map_err(|error| format!("{}; the credentials have the keys {}", in_expression(&error), keys()))?;
+            let rendered = rendered.map_err(|error| {
+                format!("{}; the credentials have the keys {}", in_expression(&error), keys())
+            })?;
             self.set(&add.key, Value::String(rendered));
         } else if let Some(text) = &add.string_value {
             self.set(&add.key, Value::String(text.clone()));
@@ -213,7 +216,11 @@ mod tests {
     }
 
     fn credentials() -> Credentials {
-        json!({"host": "db", "port": 5432, "password": "hunter2", "tls": {"ca": "x"}}).as_object().unwrap().clone().into()
+        json!({"host": "db", "port": 5432, "password": "hunter2", "tls": {"ca": "x"}})
+            .as_object()
+            .unwrap()
+            .clone()
+            .into()
     }
 
     fn applied(value: Value) -> Result<BTreeMap<String, ByteString>, TransformError> {
@@ -280,7 +287,10 @@ mod tests {
             {"addKey": {"key": "a", "jsonPathExpression": "{.password}{.port}"}},
         ]));
         let message = failed.unwrap_err().to_string();
-        assert!(message.starts_with("spec.secretTransforms[1]: addKey.jsonPathExpression: {.port}"), "{message}");
+        assert!(
+            message.starts_with("spec.secretTransforms[1]: addKey.jsonPathExpression: {.port}"),
+            "{message}"
+        );
         assert!(message.contains("host, password, tls") && !message.contains("hunter2"), "{message}");
     }
 
@@ -295,7 +305,10 @@ mod tests {
         ] {
             let refused = check(&transforms(json!([{"removeKey": {"key": "a"}}, transform]))).unwrap_err();
             let message = refused.to_string();
-            assert!(message.starts_with("spec.secretTransforms[1]: ") && message.contains(words), "{message}");
+            assert!(
+                message.starts_with("spec.secretTransforms[1]: ") && message.contains(words),
+                "{message}"
+            );
         }
         check(&transforms(json!([{"renameKey": {"from": "a b", "to": "b"}}]))).unwrap();
     }

@@ -7,7 +7,8 @@ use super::{Comparison, Node, Path, Selector, Step};
 /// How deep filters and ranges may nest.
 const MAX_DEPTH: usize = 4;
 /// What ends the name of a field.
-const ENDS_NAME: &[char] = &['.', '[', ']', '{', '}', '(', ')', '=', '!', '<', '>', ',', ' ', '\'', '"', '$', '@', '*'];
+const ENDS_NAME: &[char] =
+    &['.', '[', ']', '{', '}', '(', ')', '=', '!', '<', '>', ',', ' ', '\'', '"', '$', '@', '*'];
 
 pub(super) fn template(text: &str) -> Result<Vec<Node>, String> {
     let mut rest = text;
@@ -78,7 +79,11 @@ fn braced(text: &str) -> Result<(&str, &str), String> {
 fn whole_path(text: &str) -> Result<Path, String> {
     let mut rest = text;
     let path = path(&mut rest, 0).map_err(|problem| format!("{{{text}}}: {problem}"))?;
-    if rest.is_empty() { Ok(path) } else { Err(format!("{{{text}}}: {rest:?} cannot follow a path; write {{.name}}")) }
+    if rest.is_empty() {
+        Ok(path)
+    } else {
+        Err(format!("{{{text}}}: {rest:?} cannot follow a path; write {{.name}}"))
+    }
 }
 
 fn path(rest: &mut &str, depth: usize) -> Result<Path, String> {
@@ -166,15 +171,18 @@ fn index_or_slice(rest: &mut &str) -> Result<Selector, String> {
     *rest = &rest[end..];
     let number = |part: &str| match part.trim() {
         "" => Ok(None),
-        digits => digits.parse::<i64>().map(Some).map_err(|_| {
-            format!("[{text}] is no index, slice, quoted name, * or ?(filter)")
-        }),
+        digits => digits
+            .parse::<i64>()
+            .map(Some)
+            .map_err(|_| format!("[{text}] is no index, slice, quoted name, * or ?(filter)")),
     };
     let parts = text.split(':').map(number).collect::<Result<Vec<_>, _>>()?;
     match *parts.as_slice() {
         [Some(index)] => Ok(Selector::Index(index)),
         [from, to] => Ok(Selector::Slice(from, to, 1)),
-        [from, to, step] if step.is_none_or(|step| step > 0) => Ok(Selector::Slice(from, to, step.unwrap_or(1))),
+        [from, to, step] if step.is_none_or(|step| step > 0) => {
+            Ok(Selector::Slice(from, to, step.unwrap_or(1)))
+        }
         _ => Err(format!("[{text}] is no index or slice")),
     }
 }

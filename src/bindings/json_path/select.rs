@@ -14,9 +14,9 @@ pub(super) fn path<'a>(
     let found = selected(path, root, current, budget)?;
     let may_be_empty = path.steps.iter().any(|step| match step {
         Step::Descend => false,
-        Step::Select(selectors) => selectors.iter().any(|selector| {
-            matches!(selector, Selector::All | Selector::Slice(..) | Selector::Filter(..))
-        }),
+        Step::Select(selectors) => selectors
+            .iter()
+            .any(|selector| matches!(selector, Selector::All | Selector::Slice(..) | Selector::Filter(..))),
     });
     if found.is_empty() && !may_be_empty {
         return Err(PathError::Nothing(path.text.clone()));
@@ -76,9 +76,9 @@ fn select<'a>(
     budget.spend()?;
     match selector {
         Selector::Field(name) => found.extend(value.get(name)),
-        Selector::Index(index) => found.extend(
-            value.as_array().and_then(|items| items.get(position(*index, items.len())?)),
-        ),
+        Selector::Index(index) => {
+            found.extend(value.as_array().and_then(|items| items.get(position(*index, items.len())?)))
+        }
         Selector::Slice(from, to, step) => {
             let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
             for item in slice(items, *from, *to, *step) {

@@ -15,7 +15,7 @@ use crate::{
         transforms::{self, SecretContent, Sources},
         variables::Variables,
     },
-    catalog::{context::Context, reconcile::resolve::Offer},
+    catalog::{approved_secrets, context::Context, reconcile::resolve::Offer},
     osb::BindResponse,
 };
 
@@ -24,13 +24,27 @@ pub(super) fn check(binding: &ServiceBinding) -> Result<(), SecretError> {
     Ok(transforms::check(&binding.spec.secret_transforms)?)
 }
 
-/// Reads the Secrets that `addKeysFrom` names.
-#[expect(clippy::unused_async)]
-pub(super) async fn read_sources(binding: &ServiceBinding, _context: &Context) -> Result<Sources, Failure> {
-    if !transforms::sources(&binding.spec.secret_transforms).is_empty() {
-        return Err(NotBound::new(reasons::SECRET_NOT_APPROVED, "", Remedy::Retry).into());
+/// Reads the Secrets that `addKeysFrom` names, if the webhook has approved them.
+pub(super) async fn read_sources(binding: &ServiceBinding, context: &Context) -> Result<Sources, NotBound> {
+    let references = transforms::sources(&binding.spec.secret_transforms);
+    if references.is_empty() {
+        return Ok(Sources::new());
     }
-    Ok(Sources::new())
+    let not_bound = |error: approved_secrets::SecretError| {
+        let reason = match error {
+            approved_secrets::SecretError::NotApproved(_) => reasons::SECRET_NOT_APPROVED,
+            _ => reasons::ERROR_INJECTING_BIND_RESULT,
+        };
+        NotBound::new(reason, error.to_string(), Remedy::Retry)
+    };
+    context.secrets.check(binding).await.map_err(not_bound)?;
+    let mut sources = Sources::new();
+    for reference in references {
+        let secret = context.secrets.read(reference, "spec.secretTransforms").await.map_err(not_bound)?;
+        sources
+            .insert((reference.namespace.clone(), reference.name.clone()), secret.data.unwrap_or_default());
+    }
+    Ok(sources)
 }
 
 /// The data of the Secret that pods mount. A key of the credentials counts before a fact of the same name.

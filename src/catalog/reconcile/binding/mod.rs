@@ -87,7 +87,8 @@ impl From<SecretError> for Failure {
                 NotBound::new(reasons::SECRET_NAME_TOO_LONG, error.to_string(), Remedy::Never).into()
             }
             SecretError::Transform(_) => {
-                let message = format!("{error}; delete the binding and create it with other secretTransforms");
+                let message =
+                    format!("{error}; delete the binding and create it with other secretTransforms");
                 NotBound::new(reasons::ERROR_INJECTING_BIND_RESULT, message, Remedy::Never).into()
             }
             SecretError::Key(_) | SecretError::TooLarge { .. } | SecretError::Refused { .. } => {

@@ -17,7 +17,9 @@ pub(super) async fn revoke_unusable(
     error: SecretError,
     new: &mut ServiceBindingStatus,
 ) -> Failure {
-    if !new.secrets.is_empty() || !matches!(error, SecretError::Key(_) | SecretError::TooLarge { .. } | SecretError::Transform(_)) {
+    if !new.secrets.is_empty()
+        || !matches!(error, SecretError::Key(_) | SecretError::TooLarge { .. } | SecretError::Transform(_))
+    {
         return error.into();
     }
     match delete(binding, context).await {

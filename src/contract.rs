@@ -80,6 +80,9 @@ pub mod binding {
     pub const SECRET_ANNOTATIONS: &str = "bindery.dev/secret-annotations";
     /// Annotation of a ServiceBinding: keys of its Secret with facts about the instance, such as `instance_name,plan`.
     pub const SECRET_KEYS: &str = "bindery.dev/secret-keys";
+    /// Annotation of a ClusterServicePlan, a ServicePlan or a Namespace: a JSON object with parameters for bindings that do not
+    /// set them. Those of the Namespace count before those of the plan.
+    pub const DEFAULT_PARAMETERS: &str = "bindery.dev/default-bind-parameters";
     /// Annotation of a Secret: the names of the labels and annotations that it has because of [`SECRET_LABELS`] and
     /// [`SECRET_ANNOTATIONS`].
     pub const SECRET_EXTRAS: &str = "bindery.dev/secret-extras";

@@ -118,6 +118,13 @@ impl Parameters {
     }
 }
 
+/// What a status shows of parameters, without those from Secrets.
+pub(super) fn without_redacted(shown: &Object) -> Object {
+    let mut known = shown.clone();
+    known.retain(|_, value| *value != json!(REDACTED));
+    known
+}
+
 /// The defaults for a new instance: those of the plan count before those of the class.
 pub(super) fn defaults(of_class: Option<&Object>, of_plan: Option<&Object>) -> Option<Object> {
     let mut defaults = of_class.cloned().unwrap_or_default();

@@ -4,6 +4,7 @@
 
 mod admission;
 mod approvals;
+mod bindings;
 mod broker;
 mod catalogs;
 mod deep;

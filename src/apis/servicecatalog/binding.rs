@@ -2,6 +2,8 @@
 
 #![expect(unreachable_pub, reason = "KubeSchema repeats the structs inside a function")]
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -121,6 +123,10 @@ pub struct ServiceBindingStatus {
     /// The versions of the Secrets that bindery wrote. Any other version is a change by another client.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<WrittenSecret>,
+    /// A checksum of each field of the spec from which the credentials were made. A change of the spec since then is not
+    /// applied.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub spec_checksums: BTreeMap<String, String>,
     /// SHA-256 of the annotation, or of the catalog's metadata, that names the variables, for noticing a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variables_checksum: Option<String>,

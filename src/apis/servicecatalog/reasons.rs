@@ -68,6 +68,8 @@ pub const ERROR_CALLING_PROVISION: &str = "ErrorCallingProvision";
 pub const ERROR_POLLING_LAST_OPERATION: &str = "ErrorPollingLastOperation";
 /// The spec changed after the instance was created (condition `Current`).
 pub const UPDATES_NOT_SUPPORTED: &str = "UpdatesNotSupported";
+/// The broker has deleted the remains of a failed creation.
+pub const ORPHAN_MITIGATION_SUCCESSFUL: &str = "OrphanMitigationSuccessful";
 /// The broker is deleting the instance.
 pub const DEPROVISIONING: &str = "Deprovisioning";
 /// Bindings of the instance still exist.
@@ -91,6 +93,18 @@ pub const ERROR_INSTANCE_REFS_UNRESOLVED: &str = "ErrorInstanceRefsUnresolved";
 pub const ERROR_NONBINDABLE_SERVICE_CLASS: &str = "ErrorNonbindableServiceClass";
 /// The broker refused to create credentials.
 pub const BIND_CALL_FAILED: &str = "BindCallFailed";
+/// The request for credentials is under way.
+pub const BINDING_REQUEST_IN_FLIGHT: &str = "BindingRequestInFlight";
+/// The broker is creating the credentials.
+pub const BINDING: &str = "Binding";
+/// The broker has created credentials and does not hand them out.
+pub const FETCHING_BINDING_FAILED: &str = "FetchingBindingFailed";
+/// The broker has not created the credentials within the time for retries.
+pub const ASYNC_OPERATION_TIMEOUT: &str = "AsyncOperationTimeout";
+/// The broker may hold what a failed bind left, and bindery deletes it.
+pub const SERVICE_BINDING_NEEDS_ORPHAN_MITIGATION: &str = "ServiceBindingNeedsOrphanMitigation";
+/// The spec changed after the credentials were made. The credentials are kept.
+pub const SPEC_CHANGE_IGNORED: &str = "SpecChangeIgnored";
 /// The broker did not answer the request for credentials.
 pub const ERROR_CALLING_BIND: &str = "ErrorCallingBind";
 /// The broker confirmed the binding without its credentials.
@@ -105,6 +119,12 @@ pub const SECRET_NAME_TAKEN: &str = "SecretNameTaken";
 pub const SECRET_NAME_TOO_LONG: &str = "SecretNameTooLong";
 /// The credentials have expired.
 pub const CREDENTIALS_EXPIRED: &str = "CredentialsExpired";
+/// The request to revoke the credentials is under way.
+pub const UNBINDING_REQUEST_IN_FLIGHT: &str = "UnbindingRequestInFlight";
+/// The broker is revoking the credentials.
+pub const UNBINDING: &str = "Unbinding";
+/// The credentials are revoked, and the Secrets cannot be deleted.
+pub const ERROR_EJECTING_SERVICE_BINDING: &str = "ErrorEjectingServiceBinding";
 /// The broker failed to revoke the credentials.
 pub const UNBIND_CALL_FAILED: &str = "UnbindCallFailed";
 /// The broker did not answer the request to revoke the credentials.

@@ -73,6 +73,8 @@ pub trait PlanObject: fmt::Debug + Send + Sync {
     fn class_name(&self) -> &str;
     /// The fields that both kinds share.
     fn common(&self) -> &CommonServicePlanSpec;
+    /// The value of an annotation.
+    fn annotation(&self, name: &str) -> Option<&str>;
     /// Whether the broker has stopped offering the plan.
     fn is_removed(&self) -> bool;
 }
@@ -119,6 +121,9 @@ macro_rules! catalog_object {
             }
             $(fn class_name(&self) -> &str {
                 &self.spec.$class.name
+            }
+            fn annotation(&self, name: &str) -> Option<&str> {
+                self.annotations().get(name).map(String::as_str)
             })?
             fn common(&self) -> &$common {
                 &self.spec.common

@@ -50,21 +50,6 @@ pub(super) async fn instance(
     outcome.map_err(|error| refused(context, external_resource, error))
 }
 
-/// Deletes a binding.
-pub(super) async fn binding(
-    context: &Context,
-    external_resource: &ExternalResource,
-) -> Result<(), BrokerError> {
-    let client = connect(context, external_resource).await?;
-    let id = external_resource.spec.binding_id.as_deref().unwrap_or_default();
-    let unbound = match client.unbind(&key(external_resource), &id.into(), None).await {
-        Ok(Progress::Done) => Ok(()),
-        Ok(Progress::InProgress(_)) => Err(ClientError::Unfinished),
-        Err(error) => Err(error),
-    };
-    unbound.map_err(|error| refused(context, external_resource, error))
-}
-
 /// Runs a request with a time limit, if there is one: a broker that never answers takes a minute for each call. The
 /// broker may still carry out a request that timed out; deletions are idempotent.
 pub(super) async fn within<T>(
@@ -80,7 +65,8 @@ pub(super) async fn within<T>(
     })
 }
 
-async fn connect(
+/// The client for the broker of an ExternalResource.
+pub(super) async fn connect(
     context: &Context,
     external_resource: &ExternalResource,
 ) -> Result<std::sync::Arc<BrokerClient>, BrokerError> {
@@ -89,7 +75,11 @@ async fn connect(
 }
 
 /// Refused credentials are read again at the next attempt. ExternalResources do not store credentials from a URL.
-fn refused(context: &Context, external_resource: &ExternalResource, error: ClientError) -> BrokerError {
+pub(super) fn refused(
+    context: &Context,
+    external_resource: &ExternalResource,
+    error: ClientError,
+) -> BrokerError {
     let broker = external_resource.spec.broker.key();
     if !matches!(error, ClientError::Unauthorized { .. }) {
         return error.into();

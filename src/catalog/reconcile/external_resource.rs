@@ -13,7 +13,7 @@ use serde_json::json;
 use tracing::info;
 
 use super::{
-    Next, ReconcileError,
+    Next, ReconcileError, delete_binding,
     delete_external::{self, Released},
     has_finalizer, now,
     polling::poll_interval,
@@ -135,10 +135,9 @@ async fn release(
     begun: delete_external::Begun,
 ) -> Result<Released, Blocked> {
     match external_resource.spec.kind {
-        ExternalResourceKind::ServiceBinding => delete_external::binding(context, external_resource)
-            .await
-            .map(|()| Released::Done)
-            .map_err(Blocked::Broker),
+        ExternalResourceKind::ServiceBinding => {
+            delete_binding::step(context, external_resource, begun, None).await.map_err(Blocked::Broker)
+        }
         ExternalResourceKind::ServiceInstance => {
             let bindings = context
                 .ledger

@@ -4,6 +4,8 @@
 pub(super) mod binding;
 pub(super) mod broker;
 mod catalog_objects;
+mod deadline;
+mod delete_binding;
 mod delete_external;
 pub(super) mod external_resource;
 pub(super) mod instance;

@@ -78,21 +78,22 @@ pub(super) fn start(status: &mut impl ConditionedStatus) -> Time {
     status.operation_start_time_mut().get_or_insert_with(now).clone()
 }
 
-/// Writes the status of an object if it differs from the present one, and records an event for a new reason.
+/// Writes the status of an object if it differs from the present one, and records an event for a new reason. Returns
+/// the status that the object has now.
 pub(super) async fn write<K, S>(
     context: &Context,
     api: &Api<K>,
     object: &K,
     old: &S,
     mut new: S,
-) -> kube::Result<()>
+) -> kube::Result<S>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     S: ConditionedStatus,
 {
     *new.last_condition_state_mut() = new.conditions().last_state();
     if *old == new {
-        return Ok(());
+        return Ok(new);
     }
     let body = json!({
         "apiVersion": K::api_version(&()),
@@ -115,5 +116,5 @@ where
             context.recorder.record(&object.object_ref(&()), &event).await;
         }
     }
-    Ok(())
+    Ok(new)
 }

@@ -2,7 +2,7 @@
 //! ExternalResource, asks the broker and writes the Secrets. The same steps restore lost or changed Secrets, because
 //! a broker answers a repeated bind with the same credentials.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt};
@@ -10,26 +10,27 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    Failure, NotBound, Remedy, content, expiry,
+    Failure, NotBound, Remedy,
+    bound_instance::{held, ready_instance},
+    content, deadline, expiry,
     offer::{named_variables, offer, variables_checksum},
-    request_credentials::request_credentials,
+    parameters,
+    request_credentials::{Request, request_credentials},
     revoke_unusable::revoke_unusable,
+    spec_drift,
     write_secrets::{Content, write_secrets},
 };
 use crate::{
     apis::servicecatalog::{
-        ConditionType, ExternalResource, ExternalResourceKind, ServiceBinding, ServiceBindingStatus,
-        ServiceInstance,
-        binding::BindingOperation,
-        instance::{ProvisionStatus, ReleaseStatus},
-        reasons,
+        ConditionType, ExternalResourceKind, ServiceBinding, ServiceBindingStatus, binding::BindingOperation,
+        instance::ReleaseStatus, reasons,
     },
     bindings::{secret_extras::Extras, secrets, variables::Variables},
     catalog::{
         context::{Context, NamespaceState},
-        names::did_you_mean,
         reconcile::{
-            Next, ReconcileError, has_finalizer, namespace_termination, now, patch, status, with_finalizer,
+            Next, ReconcileError, deadline::RETRY_DURATION, has_finalizer, namespace_termination, now, patch,
+            status, with_finalizer,
         },
     },
     contract::binding as contract,
@@ -49,15 +50,25 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
     }
     let old = binding.status.clone().unwrap_or_default();
     if old.conditions.is_true(ConditionType::Failed)
+        && !old.orphan_mitigation_in_progress
         && Some(old.reconciled_generation) == binding.metadata.generation
     {
+        return Ok(Next::AwaitChange);
+    }
+    let api: Api<ServiceBinding> = Api::namespaced(context.client.clone(), &namespace);
+    let binding = &prepare(context, &api, binding).await?;
+    let changed = spec_drift::changed(&binding.spec, &old);
+    if !changed.is_empty() {
+        let mut new = old.clone();
+        let is_ready = old.conditions.is_true(ConditionType::Ready);
+        status::set_ready(&mut new, is_ready, reasons::SPEC_CHANGE_IGNORED, spec_drift::message(&changed));
+        status::write(context, &api, binding, &old, new).await?;
         return Ok(Next::AwaitChange);
     }
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
     let uid = binding.uid().unwrap_or_default();
     let asked = binding.annotations().get(contract::RECONCILE).map(String::as_str);
     let names = named_variables(binding, context);
-    let api: Api<ServiceBinding> = Api::namespaced(context.client.clone(), &namespace);
     let has_ended = expiry::time_left(&old, now().0).is_some_and(|left| left.is_zero());
     if has_ended && !context.secret_checks.is_requested(&uid, asked) {
         let mut new = old.clone();
@@ -67,7 +78,8 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
         status::write(context, &api, binding, &old, new).await?;
         return Ok(Next::AwaitChange);
     }
-    if old.conditions.is_true(ConditionType::Ready) && names.is_what_is_written(&old) {
+    let is_reported = spec_drift::is_reported(&old);
+    if old.conditions.is_true(ConditionType::Ready) && !is_reported && names.is_what_is_written(&old) {
         let wait = context.secret_checks.until_due(&uid, asked);
         if !wait.is_zero() {
             names.noted(context, &api, binding, &old).await?;
@@ -79,33 +91,46 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
             return Ok(Next::After(expiry::or_expiry(wait, &old, now().0)));
         }
     }
-    let binding = prepare(context, &api, binding).await?;
-    let mut new = old.clone();
-    let next = match bind(&binding, context, &secrets, &mut new).await {
+    let (mut old, mut new) = (old.clone(), old);
+    let next = match bind(binding, context, &api, &mut old, &mut new).await {
         Ok(()) => Next::After(expiry::or_expiry(context.secret_checks.checked(&uid, asked), &new, now().0)),
         Err(Failure::Cluster(error)) => return in_a_living_namespace(error),
-        Err(Failure::NotBound(NotBound { reason, message, remedy })) => match remedy {
-            Remedy::Watched => {
-                status::set_ready(&mut new, false, reason, message);
-                if expiry::is_reported(&new) {
-                    context.secret_checks.checked(&uid, asked);
-                }
-                Next::AwaitChange
+        Err(Failure::NotBound(not_bound)) => {
+            let not_bound = deadline::or_given_up(not_bound, &mut new, RETRY_DURATION, now().0);
+            if matches!(not_bound.remedy, Remedy::Watched) && expiry::is_expiry(&not_bound) {
+                context.secret_checks.checked(&uid, asked);
             }
-            Remedy::Retry => {
-                status::set_ready(&mut new, false, reason, message);
-                Next::Retry
-            }
-            Remedy::Never => {
-                status::set_failed(&mut new, reason, &message);
-                new.current_operation = None;
-                new.reconciled_generation = binding.metadata.generation.unwrap_or_default();
-                Next::AwaitChange
-            }
-        },
+            report(not_bound, binding, &mut new)
+        }
     };
-    status::write(context, &api, &binding, &old, new).await?;
+    status::write(context, &api, binding, &old, new).await?;
     Ok(next)
+}
+
+/// Puts the reason into the status, and decides when to try again.
+fn report(not_bound: NotBound, binding: &ServiceBinding, new: &mut ServiceBindingStatus) -> Next {
+    let NotBound { reason, message, remedy } = not_bound;
+    match remedy {
+        Remedy::Never => {
+            status::set_failed(new, reason, &message);
+            if reason == reasons::ERROR_NONBINDABLE_SERVICE_CLASS {
+                new.conditions.set(ConditionType::Failed, true, reason, message, now().0);
+            }
+            new.current_operation = None;
+            new.operation_start_time = None;
+            new.in_progress_properties = None;
+            new.reconciled_generation = binding.metadata.generation.unwrap_or_default();
+            return Next::AwaitChange;
+        }
+        // A failure for good stays visible during the mitigation.
+        Remedy::Mitigate(_) => new.conditions.set(ConditionType::Ready, false, reason, message, now().0),
+        Remedy::Watched | Remedy::Retry | Remedy::After(_) => status::set_ready(new, false, reason, message),
+    }
+    match remedy {
+        Remedy::Watched | Remedy::Never => Next::AwaitChange,
+        Remedy::Retry | Remedy::Mitigate(None) => Next::Retry,
+        Remedy::After(wait) | Remedy::Mitigate(Some(wait)) => Next::After(wait),
+    }
 }
 
 /// A terminating namespace accepts no new objects; this is no error.
@@ -135,7 +160,8 @@ async fn prepare(
         changes["metadata"] = json!({"finalizers": with_finalizer(binding)});
     }
     if binding.spec.external_id.is_none() {
-        changes["spec"]["externalID"] = json!(Uuid::new_v4().to_string());
+        let id = former_id(context, binding).unwrap_or_else(|| Uuid::new_v4().to_string());
+        changes["spec"]["externalID"] = json!(id);
     }
     if binding.spec.secret_name.is_none() {
         changes["spec"]["secretName"] = json!(binding.name_any());
@@ -146,13 +172,27 @@ async fn prepare(
     Ok(patch(context, api, binding, changes).await?)
 }
 
+/// The id under which a broker was asked before. A client that replaces the object, while the webhook is away, drops the id from
+/// the spec.
+fn former_id(context: &Context, binding: &ServiceBinding) -> Option<String> {
+    binding.status.as_ref()?;
+    let uid = binding.uid()?;
+    let of_binding = context
+        .stores
+        .external_resources
+        .find(|held| held.spec.kind == ExternalResourceKind::ServiceBinding && held.spec.uid == uid)?;
+    of_binding.spec.binding_id.clone()
+}
+
 /// Takes all steps in order.
 async fn bind(
     binding: &ServiceBinding,
     context: &Context,
-    api: &Api<Secret>,
+    bindings: &Api<ServiceBinding>,
+    old: &mut ServiceBindingStatus,
     new: &mut ServiceBindingStatus,
 ) -> Result<(), Failure> {
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), &binding.namespace().unwrap_or_default());
     new.unbind_status.get_or_insert(ReleaseStatus::NotRequired);
     let instance = ready_instance(binding, context)?;
     let held = held(&instance, context).await?;
@@ -168,10 +208,12 @@ async fn bind(
     // Checked before the broker is asked, so that no credentials are made that cannot be stored.
     content::check(binding)?;
     let sources = content::read_sources(binding, context).await?;
-    secrets::read(api, binding).await?;
+    secrets::read(&api, binding).await?;
+    let parameters = parameters::find(binding, &offer, context, new).await?;
     new.current_operation = Some(BindingOperation::Bind);
     status::start(new);
-    let response = request_credentials(binding, &held, &offer, context, new).await?;
+    let request = Request { binding, instance: &held, offer: &offer, parameters, context, api: bindings };
+    let response = request_credentials(&request, old, new).await?;
     let facts = content::facts(&extras, binding, &held, &offer);
     let data = match content::secret_data(binding, &response, &sources, facts) {
         Ok(data) => data,
@@ -179,8 +221,9 @@ async fn bind(
     };
     let variables = content::variables(&variables, &response)?;
     let content = Content { offer: &offer, response: &response, data, variables, extras };
-    write_secrets(binding, &content, api, new).await?;
+    write_secrets(binding, &content, &api, new).await?;
     new.variables_checksum = Some(variables_checksum(binding, Some(&offer)));
+    new.external_properties = new.in_progress_properties.take().or(new.external_properties.take());
     new.current_operation = None;
     new.operation_start_time = None;
     new.reconciled_generation = binding.metadata.generation.unwrap_or_default();
@@ -189,46 +232,4 @@ async fn bind(
     }
     status::set_ready(new, true, reasons::INJECTED_BIND_RESULT, "Injected bind result");
     Ok(())
-}
-
-fn ready_instance(binding: &ServiceBinding, context: &Context) -> Result<Arc<ServiceInstance>, NotBound> {
-    let namespace = binding.namespace();
-    let name = &binding.spec.instance_ref.name;
-    let instances = context.stores.instances.state_filter(|instance| instance.namespace() == namespace);
-    let Some(instance) = instances.iter().find(|instance| instance.name_any() == *name) else {
-        let names: Vec<_> = instances.iter().map(|instance| instance.name_any()).collect();
-        let guess = did_you_mean(name, names.iter().map(String::as_str));
-        let message = format!("no ServiceInstance named {name:?} in this namespace{guess}");
-        return Err(NotBound::new(reasons::REFERENCES_NONEXISTENT_INSTANCE, message, Remedy::Watched));
-    };
-    let not_ready = |why: String| {
-        let message = format!("ServiceInstance {name:?} {why}");
-        Err(NotBound::new(reasons::ERROR_INSTANCE_NOT_READY, message, Remedy::Watched))
-    };
-    if instance.metadata.deletion_timestamp.is_some() {
-        return not_ready("is being deleted".to_owned());
-    }
-    let status = instance.status.as_ref();
-    if status.is_some_and(|status| status.provision_status == Some(ProvisionStatus::Provisioned)) {
-        return Ok(instance.clone());
-    }
-    let reason =
-        status.map(|status| status.last_condition_state.as_str()).filter(|reason| !reason.is_empty());
-    not_ready(format!("is not ready: {}; kubectl describe serviceinstance {name}", reason.unwrap_or("new")))
-}
-
-/// The ExternalResource of the instance. Only the ExternalResource proves that the broker's instance belongs to this
-/// object: users can write the object's status and the objects that its spec refers to.
-async fn held(instance: &ServiceInstance, context: &Context) -> Result<ExternalResource, Failure> {
-    let (id, uid) = (instance.spec.external_id.as_deref(), instance.metadata.uid.as_deref());
-    let external_resource =
-        context.ledger.find(ExternalResourceKind::ServiceInstance, id.unwrap_or_default(), uid).await?;
-    external_resource.ok_or_else(|| {
-        let name = instance.name_any();
-        let message = format!(
-            "no ExternalResource proves that spec.externalID of ServiceInstance {name:?} belongs to it at the \
-            broker; delete the instance and create it again"
-        );
-        NotBound::new(reasons::ERROR_INSTANCE_NOT_READY, message, Remedy::Retry).into()
-    })
 }

@@ -55,6 +55,11 @@ pub(super) fn set_expired(status: &mut ServiceBindingStatus) {
     status::set_ready(status, false, reason, message);
 }
 
+/// Whether this is the condition of expired credentials.
+pub(super) fn is_expiry(not_bound: &NotBound) -> bool {
+    not_bound.reason == reasons::CREDENTIALS_EXPIRED
+}
+
 /// Whether the status already says that the credentials have expired.
 pub(super) fn is_reported(status: &ServiceBindingStatus) -> bool {
     status

@@ -1,22 +1,29 @@
-//! Reconciles ServiceBindings: `bind` creates credentials, `write_secrets` keeps them in Secrets, `unbind` deletes
-//! them.
+//! Reconciles ServiceBindings: `bind` creates credentials, `conversation` asks the broker, `orphans` deletes what a failed bind
+//! left, `write_secrets` keeps the credentials in Secrets, `unbind` deletes them.
 
 mod bind;
+mod bound_instance;
 mod broker_errors;
 mod content;
+mod conversation;
+mod deadline;
 mod expiry;
 mod offer;
+mod orphans;
+mod parameters;
 mod request_credentials;
 mod revoke_unusable;
+mod spec_drift;
 mod unbind;
 mod write_secrets;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
-    apis::servicecatalog::{ServiceBinding, reasons},
+    apis::servicecatalog::{ServiceBinding, ServiceBindingStatus, reasons},
     bindings::{secret_extras::ExtrasError, secrets::SecretError, variables::VariablesError},
     catalog::{
+        client::Identity,
         context::Context,
         reconcile::{Next, ReconcileError},
     },
@@ -48,6 +55,10 @@ enum Remedy {
     Watched,
     /// No watched event, so bindery retries.
     Retry,
+    /// Time: bindery looks again after it.
+    After(Duration),
+    /// The deletion of what a failed bind left, which goes on after this time, or is retried.
+    Mitigate(Option<Duration>),
     /// Only a change of the spec.
     Never,
 }
@@ -56,6 +67,17 @@ impl NotBound {
     fn new(reason: &'static str, message: impl Into<String>, remedy: Remedy) -> Self {
         Self { reason, message: message.into(), remedy }
     }
+}
+
+/// The operation at the broker has ended.
+fn clear_operation(status: &mut ServiceBindingStatus) {
+    status.async_op_in_progress = false;
+    status.last_operation = None;
+}
+
+/// The user whose binding it is, for the broker.
+fn identity(binding: &ServiceBinding) -> Option<Identity> {
+    binding.spec.user_info.as_ref().map(Identity::of)
 }
 
 /// A step fails with a condition for the user, or with an error of the cluster.

@@ -32,8 +32,10 @@ pub(super) fn offer(held: &ExternalResource, context: &Context) -> Result<Offer,
     let offer = Offer { class, plan };
     if !offer.is_bindable() {
         let (class, plan) = (&offer.class.common().external_name, &offer.plan.common().external_name);
-        let message = format!("the plan {plan:?} of the class {class:?} cannot be bound; use another plan");
-        return Err(NotBound::new(reasons::ERROR_NONBINDABLE_SERVICE_CLASS, message, Remedy::Watched));
+        let message = format!(
+            "the plan {plan:?} of the class {class:?} cannot be bound; delete the binding and use another plan"
+        );
+        return Err(NotBound::new(reasons::ERROR_NONBINDABLE_SERVICE_CLASS, message, Remedy::Never));
     }
     Ok(offer)
 }

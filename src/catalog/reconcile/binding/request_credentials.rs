@@ -1,43 +1,52 @@
 //! Requests the credentials of a binding from the broker: records the ExternalResource and sends the bind request.
 
-use kube::ResourceExt;
+use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::{Failure, NotBound, Remedy, broker_errors::condition_of};
+use super::{
+    Failure, NotBound, Remedy, broker_errors::condition_of, clear_operation, conversation::Conversation,
+    identity, orphans, parameters::properties, spec_drift,
+};
 use crate::{
     apis::{
         bindery::external_resource::ExternalResourceBroker,
         servicecatalog::{
             ExternalResource, ExternalResourceKind, ExternalResourceSpec, ServiceBinding,
             ServiceBindingStatus,
+            binding::BindingOperation,
             instance::ReleaseStatus,
             reasons,
             scope::{BrokerKey, BrokerObject},
         },
     },
     catalog::{
-        client::{Bound, ClientError},
-        connections::BrokerError,
         context::Context,
         ledger::{Recorded, external_resource_name, how_to_adopt},
-        reconcile::{delete_external, resolve::Offer},
+        parameters::Parameters,
+        reconcile::{delete_binding, delete_external, resolve::Offer, status},
     },
-    k8s::trim::{is_cut, too_deep},
-    osb::{BindRequest, BindResponse, Object},
+    osb::{BindRequest, BindResponse},
 };
 
-/// Asks the broker to create or repeat the credentials.
+/// One request for the credentials of a binding.
+pub(super) struct Request<'a> {
+    pub(super) binding: &'a ServiceBinding,
+    /// The ExternalResource of the instance.
+    pub(super) instance: &'a ExternalResource,
+    pub(super) offer: &'a Offer,
+    pub(super) parameters: Parameters,
+    pub(super) context: &'a Context,
+    pub(super) api: &'a Api<ServiceBinding>,
+}
+
+/// Takes the next step towards the credentials: asks the broker to create or repeat them, polls an asynchronous bind, or deletes
+/// what a failed bind left. `old` is the status that the object has.
 pub(super) async fn request_credentials(
-    binding: &ServiceBinding,
-    instance: &ExternalResource,
-    offer: &Offer,
-    context: &Context,
+    request: &Request<'_>,
+    old: &mut ServiceBindingStatus,
     new: &mut ServiceBindingStatus,
 ) -> Result<BindResponse, Failure> {
-    if binding.spec.parameters.iter().flat_map(Object::values).any(is_cut) {
-        let message = format!("{}: delete the binding and create another", too_deep("spec.parameters"));
-        return Err(NotBound::new(reasons::ERROR_WITH_PARAMETERS, message, Remedy::Watched).into());
-    }
+    let Request { binding, instance, context, .. } = *request;
     let broker_key = instance.spec.broker.key();
     let broker = context.stores.broker(&broker_key).ok_or_else(|| {
         let message = format!("the {broker_key} does not exist; register it again");
@@ -46,32 +55,34 @@ pub(super) async fn request_credentials(
     let id = binding.spec.external_id.clone().unwrap_or_default();
     let spec = external_resource_spec(binding, instance, broker.as_ref(), context);
     let _lock = context.locks.lock(&external_resource_name(ExternalResourceKind::ServiceBinding, &id)).await;
-    let external_resource = record(spec, context).await?;
-    new.unbind_status = Some(ReleaseStatus::Required);
-    let request = bind_request(binding, &external_resource, context);
-    let asked = async {
-        let client = context.connections.of(broker.as_ref()).await?;
-        let (key, id) = (delete_external::key(&external_resource), id.as_str().into());
-        let Bound::Done(response) = client.bind(&key.instance, &id, &request, None).await? else {
-            return Err(ClientError::Unfinished.into());
-        };
-        if response.gives_something() || !offer.class.common().binding_retrievable {
-            return Ok::<_, BrokerError>(*response);
-        }
-        Ok(client.binding(&key, &id, None).await?)
-    };
-    let response = asked.await.map_err(|error| condition_of(context, &broker_key, error))?;
-    if response.gives_something() {
-        return Ok(response);
+    let (external_resource, is_new) = record(spec, context).await?;
+    if is_new {
+        // The status describes an operation on an ExternalResource that is gone.
+        new.orphan_mitigation_in_progress = false;
+        clear_operation(new);
     }
-    let also = if offer.class.common().binding_retrievable {
-        "neither to the bind request nor to a fetch"
-    } else {
-        "and the service does not allow fetching them"
+    if new.orphan_mitigation_in_progress {
+        return Err(orphans::mitigate(binding, &external_resource, context, new).await?.into());
+    }
+    let conversation = Conversation {
+        request,
+        broker: broker.as_ref(),
+        key: delete_external::key(instance),
+        id: id.as_str().into(),
+        identity: identity(binding),
     };
-    let message =
-        format!("the broker's answer has no credentials, {also}; delete the binding and create it again");
-    Err(NotBound::new(reasons::BIND_RESULT_MISSING, message, Remedy::Retry).into())
+    if new.async_op_in_progress {
+        return Ok(conversation.poll(new).await?);
+    }
+    new.unbind_status = Some(ReleaseStatus::Required);
+    new.in_progress_properties = Some(properties(binding, &request.parameters));
+    new.spec_checksums = spec_drift::checksums(&binding.spec);
+    if new.secrets.is_empty() && old.current_operation != Some(BindingOperation::Bind) {
+        let message = "Binding request for ServiceBinding in-flight to Broker";
+        status::set_ready(new, false, reasons::BINDING_REQUEST_IN_FLIGHT, message);
+        *old = status::write(context, request.api, binding, old, new.clone()).await?;
+    }
+    Ok(conversation.bind(bind_request(request, &external_resource), new).await?)
 }
 
 fn external_resource_spec(
@@ -98,13 +109,13 @@ fn external_resource_spec(
 
 /// Records the ExternalResource before the first request to the broker. Deletes at the broker what was requested under the same
 /// id for another plan or service.
-async fn record(spec: ExternalResourceSpec, context: &Context) -> Result<ExternalResource, Failure> {
+async fn record(spec: ExternalResourceSpec, context: &Context) -> Result<(ExternalResource, bool), Failure> {
     let namespace_uid = spec.namespace_uid.clone().unwrap_or_default();
     let registered = |broker: &BrokerKey| context.stores.broker(broker).is_some();
     match context.ledger.record(spec, registered).await? {
-        Recorded::Ours { external_resource, .. } => Ok(external_resource),
+        Recorded::Ours { external_resource, is_new } => Ok((external_resource, is_new)),
         Recorded::OtherRequest(held) => {
-            delete_external::binding(context, &held)
+            delete_binding::at_once(context, &held)
                 .await
                 .map_err(|error| condition_of(context, &held.spec.broker.key(), error))?;
             context.ledger.remove(&held).await?;
@@ -128,23 +139,20 @@ async fn record(spec: ExternalResourceSpec, context: &Context) -> Result<Externa
     }
 }
 
-fn bind_request(
-    binding: &ServiceBinding,
-    external_resource: &ExternalResource,
-    context: &Context,
-) -> BindRequest {
+fn bind_request(request: &Request<'_>, external_resource: &ExternalResource) -> BindRequest {
+    let spec = &external_resource.spec;
     BindRequest {
-        service_id: external_resource.spec.service_id.as_str().into(),
-        plan_id: external_resource.spec.plan_id.as_str().into(),
+        service_id: spec.service_id.as_str().into(),
+        plan_id: spec.plan_id.as_str().into(),
         // `binding_name` is bindery's own addition: the name of the folder in which pods find the credentials.
         context: json!({
-            "platform": "kubernetes", "namespace": external_resource.spec.namespace, "clusterid": context.cluster_id,
-            "binding_name": external_resource.spec.name,
+            "platform": "kubernetes", "namespace": spec.namespace, "clusterid": request.context.cluster_id,
+            "binding_name": spec.name,
         })
         .as_object()
         .cloned(),
         bind_resource: None,
-        parameters: binding.spec.parameters.clone().filter(|parameters| !parameters.is_empty()),
+        parameters: request.parameters.to_send(),
         predecessor_binding_id: None,
     }
 }

@@ -7,7 +7,7 @@ use crate::{
         ExternalResourceKind, ServiceBinding, ServiceBindingStatus, instance::ReleaseStatus, reasons,
     },
     bindings::secrets::SecretError,
-    catalog::{context::Context, ledger::external_resource_name, reconcile::delete_external},
+    catalog::{context::Context, ledger::external_resource_name, reconcile::delete_binding},
 };
 
 /// Deletes the credentials at the broker, unless earlier credentials of the binding are in use.
@@ -50,7 +50,7 @@ async fn delete(binding: &ServiceBinding, context: &Context) -> kube::Result<Res
     else {
         return Ok(Ok(()));
     };
-    if let Err(error) = delete_external::binding(context, &external_resource).await {
+    if let Err(error) = delete_binding::at_once(context, &external_resource).await {
         return Ok(Err(error.to_string()));
     }
     context.ledger.remove(&external_resource).await?;

@@ -1,0 +1,67 @@
+//! The end of retries: a bind that has failed or run for longer than the retry duration is given up. Pure.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::{NotBound, Remedy, orphans};
+use crate::{
+    apis::servicecatalog::{ServiceBindingStatus, reasons},
+    catalog::reconcile::deadline,
+};
+
+/// The failure, or its end if the bind has had its time. Credentials that are in use are repaired without an end.
+pub(super) fn or_given_up(
+    failure: NotBound,
+    new: &mut ServiceBindingStatus,
+    limit: Duration,
+    now: Timestamp,
+) -> NotBound {
+    let is_retried = matches!(failure.remedy, Remedy::Retry | Remedy::After(_) | Remedy::Mitigate(_));
+    let is_over = deadline::is_over(new.operation_start_time.as_ref(), limit, now);
+    if !is_retried || !is_over || !new.secrets.is_empty() {
+        return failure;
+    }
+    let message = deadline::message(limit, &failure.message, "Delete the binding and create it again");
+    if new.async_op_in_progress && !new.orphan_mitigation_in_progress {
+        let failure = NotBound::new(reasons::ASYNC_OPERATION_TIMEOUT, message, Remedy::Never);
+        // The mitigation has a time of its own.
+        new.operation_start_time = None;
+        return orphans::start(new, failure);
+    }
+    // What the broker may hold is deleted with the object.
+    new.orphan_mitigation_in_progress = false;
+    NotBound::new(reasons::ERROR_RECONCILIATION_RETRY_TIMEOUT, message, Remedy::Never)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+
+    fn given_up(status: &mut ServiceBindingStatus, remedy: Remedy, seconds: i64) -> &'static str {
+        let start = Timestamp::from_second(1000).unwrap();
+        status.operation_start_time = Some(Time(start));
+        let failure = NotBound::new(reasons::BIND_CALL_FAILED, "no disk", remedy);
+        let now = Timestamp::from_second(1000 + seconds).unwrap();
+        or_given_up(failure, status, Duration::from_mins(1), now).reason
+    }
+
+    #[test]
+    fn a_bind_is_given_up_after_its_time() {
+        let mut status = ServiceBindingStatus::default();
+        assert_eq!(given_up(&mut status, Remedy::Retry, 60), "BindCallFailed");
+        assert_eq!(given_up(&mut status, Remedy::Watched, 61), "BindCallFailed", "not tried");
+        assert_eq!(given_up(&mut status, Remedy::Retry, 61), "ErrorReconciliationRetryTimeout");
+    }
+
+    #[test]
+    fn an_asynchronous_bind_that_never_ends_is_deleted() {
+        let mut status =
+            ServiceBindingStatus { async_op_in_progress: true, ..ServiceBindingStatus::default() };
+        let reason = given_up(&mut status, Remedy::After(Duration::ZERO), 61);
+        assert_eq!(reason, "ServiceBindingNeedsOrphanMitigation");
+        assert!(status.orphan_mitigation_in_progress && status.operation_start_time.is_none());
+    }
+}

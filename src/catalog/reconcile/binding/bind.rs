@@ -65,32 +65,10 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
         status::write(context, &api, binding, &old, new).await?;
         return Ok(Next::AwaitChange);
     }
-    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
-    let uid = binding.uid().unwrap_or_default();
-    let asked = binding.annotations().get(contract::RECONCILE).map(String::as_str);
-    let names = named_variables(binding, context);
-    let has_ended = expiry::time_left(&old, now().0).is_some_and(|left| left.is_zero());
-    if has_ended && !context.secret_checks.is_requested(&uid, asked) {
-        let mut new = old.clone();
-        if !expiry::is_reported(&old) {
-            expiry::set_expired(&mut new);
-        }
-        status::write(context, &api, binding, &old, new).await?;
-        return Ok(Next::AwaitChange);
+    if let Some(next) = settled(binding, context, &api, &old).await? {
+        return Ok(next);
     }
-    let is_reported = spec_drift::is_reported(&old);
-    if old.conditions.is_true(ConditionType::Ready) && !is_reported && names.is_what_is_written(&old) {
-        let wait = context.secret_checks.until_due(&uid, asked);
-        if !wait.is_zero() {
-            names.noted(context, &api, binding, &old).await?;
-            return Ok(Next::After(expiry::or_expiry(wait, &old, now().0)));
-        }
-        if secrets::untouched(&secrets, binding, &old.secrets).await? {
-            let wait = context.secret_checks.checked(&uid, asked);
-            names.noted(context, &api, binding, &old).await?;
-            return Ok(Next::After(expiry::or_expiry(wait, &old, now().0)));
-        }
-    }
+    let (uid, asked) = (binding.uid().unwrap_or_default(), self::asked(binding));
     let (mut old, mut new) = (old.clone(), old);
     let next = match bind(binding, context, &api, &mut old, &mut new).await {
         Ok(()) => Next::After(expiry::or_expiry(context.secret_checks.checked(&uid, asked), &new, now().0)),
@@ -107,9 +85,59 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
     Ok(next)
 }
 
+/// What to do with a binding that needs nothing from the broker: its credentials have expired, or its Secrets are as they were
+/// written.
+async fn settled(
+    binding: &ServiceBinding,
+    context: &Context,
+    api: &Api<ServiceBinding>,
+    old: &ServiceBindingStatus,
+) -> Result<Option<Next>, ReconcileError> {
+    let secrets: Api<Secret> =
+        Api::namespaced(context.client.clone(), &binding.namespace().unwrap_or_default());
+    let uid = binding.uid().unwrap_or_default();
+    let asked = self::asked(binding);
+    let names = named_variables(binding, context);
+    let has_ended = expiry::time_left(old, now().0).is_some_and(|left| left.is_zero());
+    if has_ended && !context.secret_checks.is_requested(&uid, asked) {
+        let mut new = old.clone();
+        if !expiry::is_reported(old) {
+            expiry::set_expired(&mut new);
+        }
+        status::write(context, api, binding, old, new).await?;
+        return Ok(Some(Next::AwaitChange));
+    }
+    let is_reported = spec_drift::is_reported(old);
+    if old.conditions.is_true(ConditionType::Ready) && !is_reported && names.is_what_is_written(old) {
+        let wait = context.secret_checks.until_due(&uid, asked);
+        if !wait.is_zero() {
+            names.noted(context, api, binding, old).await?;
+            return Ok(Some(Next::After(expiry::or_expiry(wait, old, now().0))));
+        }
+        if secrets::untouched(&secrets, binding, &old.secrets).await? {
+            let wait = context.secret_checks.checked(&uid, asked);
+            names.noted(context, api, binding, old).await?;
+            return Ok(Some(Next::After(expiry::or_expiry(wait, old, now().0))));
+        }
+    }
+    Ok(None)
+}
+
+/// The annotation that asks for a check of the Secrets.
+fn asked(binding: &ServiceBinding) -> Option<&str> {
+    binding.annotations().get(contract::RECONCILE).map(String::as_str)
+}
+
 /// Puts the reason into the status, and decides when to try again.
 fn report(not_bound: NotBound, binding: &ServiceBinding, new: &mut ServiceBindingStatus) -> Next {
     let NotBound { reason, message, remedy } = not_bound;
+    let remedy = match remedy {
+        // The plan can no longer be bound, but the credentials work.
+        Remedy::Never if reason == reasons::ERROR_NONBINDABLE_SERVICE_CLASS && !new.secrets.is_empty() => {
+            Remedy::Watched
+        }
+        remedy => remedy,
+    };
     match remedy {
         Remedy::Never => {
             status::set_failed(new, reason, &message);

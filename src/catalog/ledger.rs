@@ -81,9 +81,10 @@ impl ExternalResourceSpec {
 
     /// Whether `other` describes the same request to the broker. A broker that is registered under another name now
     /// counts as the same if it offers the same service and plan; otherwise deletions would not find it.
+    /// A binding keeps its credentials when its instance changes the plan.
     fn is_same_request_as(&self, other: &Self, registered: impl Fn(&BrokerKey) -> bool) -> bool {
         self.service_id == other.service_id
-            && self.plan_id == other.plan_id
+            && (self.plan_id == other.plan_id || self.kind == ExternalResourceKind::ServiceBinding)
             && (self.broker.key() == other.broker.key() || !registered(&other.broker.key()))
     }
 }
@@ -264,6 +265,8 @@ mod tests {
         assert!(other_broker.is_same_request_as(&external_resource, gone), "the broker has another name now");
         let other_plan = ExternalResourceSpec { plan_id: "q".to_owned(), ..external_resource.clone() };
         assert!(!other_plan.is_same_request_as(&external_resource, gone));
+        let binding = ExternalResourceSpec { kind: ExternalResourceKind::ServiceBinding, ..other_plan };
+        assert!(binding.is_same_request_as(&external_resource, gone), "the instance was updated");
         let other_service = ExternalResourceSpec { service_id: "t".to_owned(), ..external_resource.clone() };
         assert!(!other_service.is_same_request_as(&external_resource, gone));
     }

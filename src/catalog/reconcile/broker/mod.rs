@@ -228,7 +228,7 @@ mod tests {
         };
         let mut status = ServiceBrokerStatus::default();
         let minute = Duration::from_mins(1);
-        assert_eq!(failing(&mut status, RETRY_DEADLINE - minute), "ErrorFetchingCatalog");
+        assert_eq!(failing(&mut status, Duration::from_hours(7 * 24 - 1)), "ErrorFetchingCatalog");
         assert_eq!(failing(&mut status, RETRY_DEADLINE), "Failed");
         let failed = status.conditions.get(ConditionType::Failed).cloned().unwrap();
         assert_eq!(failed.reason, "ErrorReconciliationRetryTimeout");

@@ -66,11 +66,10 @@ fn braced(text: &str) -> Result<(&str, &str), String> {
             _ if is_escaped => is_escaped = false,
             (_, '\\') => is_escaped = true,
             (Some(open), _) if open == char => quote = None,
-            (Some(_), _) => {}
             (None, '"' | '\'') => quote = Some(char),
             (None, '}') => return Ok((text[..at].trim(), &text[at + 1..])),
             (None, '{') => return Err("a { stands inside braces".to_owned()),
-            (None, _) => {}
+            _ => {}
         }
     }
     Err("a { is not closed".to_owned())

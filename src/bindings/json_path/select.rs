@@ -77,7 +77,7 @@ fn select<'a>(
     match selector {
         Selector::Field(name) => found.extend(value.get(name)),
         Selector::Index(index) => {
-            found.extend(value.as_array().and_then(|items| items.get(position(*index, items.len())?)))
+            found.extend(value.as_array().and_then(|items| items.get(position(*index, items.len())?)));
         }
         Selector::Slice(from, to, step) => {
             let items = value.as_array().map(Vec::as_slice).unwrap_or_default();

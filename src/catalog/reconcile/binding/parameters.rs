@@ -68,7 +68,7 @@ fn defaults(
     of_namespace: Option<&str>,
 ) -> Result<Option<Object>, String> {
     let read = |what: &str, text: Option<&str>| {
-        text.map(|text| serde_json::from_str::<Object>(text)).transpose().map_err(|_| {
+        text.map(serde_json::from_str::<Object>).transpose().map_err(|_| {
             let name = contract::DEFAULT_PARAMETERS;
             format!(
                 "annotation {name} of {what} is no JSON object; an administrator must write one, such as \

@@ -1,5 +1,7 @@
 //! ServiceBindings: what their Secrets hold, and how the broker is asked for credentials.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 mod asynchronous;
 mod content;
 mod mitigation;

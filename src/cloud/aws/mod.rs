@@ -10,6 +10,7 @@ pub mod policy;
 mod rate;
 pub mod roles;
 pub(crate) mod sdk;
+mod send;
 pub mod sessions;
 mod stack_name;
 mod stack_status;

@@ -77,7 +77,7 @@ async fn settled(account: &Account, name: &str) -> Option<Stack> {
 #[tokio::test]
 async fn a_stack_is_created_updated_and_deleted() {
     let Of { account, secret: _secret } = account(&SERVER, &Key::root());
-    let (parameters, tags) = (pairs(&[("Delay", "7")]), pairs(&[("bindery.dev/installation", "tests")]));
+    let (parameters, tags) = (pairs(&[("Delay", "7")]), pairs(&[("bindery:installation", "tests")]));
     let request = StackRequest {
         name: "lifecycle",
         template: QUEUE,

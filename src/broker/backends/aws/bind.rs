@@ -167,7 +167,7 @@ fn bound(plan: &Plan, outputs: &BTreeMap<String, String>, region: &str, issued: 
         begun.checked_add(length / 3 * 2).unwrap_or(end).round(jiff::Unit::Second).unwrap_or(end)
     });
     Bound {
-        credentials: credentials(plan, outputs, region, key, token.as_ref()).into(),
+        credentials: credentials(plan.naming(), outputs, region, key, token.as_ref()).into(),
         expires_at: validity.map(|(_, end)| end),
         renew_before,
         ..Bound::default()

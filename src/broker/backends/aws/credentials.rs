@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{definition::Keys, plan::Plan};
+use super::definition::{Keys, Naming};
 use crate::{cloud::aws::users::AccessKey, osb::Object};
 
 const ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
@@ -16,33 +16,32 @@ const REGION: &str = "AWS_REGION";
 /// The credentials of a binding. The session token of an access key without one is empty, which SDKs take for absent:
 /// so the variables of a service are the same for both kinds of credentials.
 pub(super) fn credentials(
-    plan: &Plan,
+    naming: &Naming,
     outputs: &BTreeMap<String, String>,
     region: &str,
     key: &AccessKey,
     token: Option<&SecretString>,
 ) -> Object {
-    let (keys, prefix) = plan.keys();
     let mut all = Object::new();
     let mut add = |key: String, value: &str| all.insert(key, value.into());
     for (name, value) in outputs {
-        add(named(keys, name), value);
+        add(named(naming.keys, name), value);
     }
     add(ACCESS_KEY_ID.to_owned(), &key.id);
     add(SECRET_ACCESS_KEY.to_owned(), key.secret.expose_secret());
     add(SESSION_TOKEN.to_owned(), token.map_or("", ExposeSecret::expose_secret));
     add(REGION.to_owned(), region);
-    if let Some(prefix) = prefix {
+    if let Some(prefix) = &naming.prefix {
         add(format!("{prefix}_{ACCESS_KEY_ID}"), &key.id);
         add(format!("{prefix}_{SECRET_ACCESS_KEY}"), key.secret.expose_secret());
     }
     all
 }
 
-/// The environment variables of a plan's bindings, each with the key of its value.
-pub(super) fn variables(plan: &Plan) -> Vec<(String, String)> {
-    let (keys, _) = plan.keys();
-    let outputs = plan.variables().iter().map(|output| (upper_case(output), named(keys, output)));
+/// The environment variables of bindings with these outputs, each with the key of its value.
+pub(super) fn variables(naming: &Naming, outputs: &[String]) -> Vec<(String, String)> {
+    let keys = naming.keys;
+    let outputs = outputs.iter().map(|output| (upper_case(output), named(keys, output)));
     let aws = [ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN, REGION];
     outputs.chain(aws.map(|name| (name.to_owned(), name.to_owned()))).collect()
 }

@@ -17,7 +17,7 @@ pub(super) const STACK_PREFIX: &str = "AWSServiceBroker";
 /// The path of everything that bindery creates in IAM.
 pub(super) const ROOT_PATH: &str = "/bindery/";
 /// The tag of a stack that marks its installation.
-pub(super) const INSTALLATION_TAG: &str = "bindery.dev/installation";
+pub(super) const INSTALLATION_TAG: &str = "bindery:installation";
 
 /// Tags have at most 256 characters.
 const LONGEST_TAG: usize = 256;
@@ -54,10 +54,10 @@ pub(super) fn instance_tags(installation: &str, instance: &InstanceSpec) -> BTre
     let context = |name: &str| instance.context.get(name).and_then(Value::as_str).unwrap_or_default();
     tags(&[
         (INSTALLATION_TAG, installation),
-        ("bindery.dev/instance-id", instance.id.as_str()),
-        ("bindery.dev/cluster", &instance.organization_guid),
-        ("bindery.dev/namespace", context("namespace")),
-        ("bindery.dev/instance", context("instance_name")),
+        ("bindery:instance-id", instance.id.as_str()),
+        ("bindery:cluster", &instance.organization_guid),
+        ("bindery:namespace", context("namespace")),
+        ("bindery:instance", context("instance_name")),
     ])
 }
 
@@ -70,10 +70,10 @@ pub(super) fn binding_tags(
     let context = |name: &str| binding.context.get(name).and_then(Value::as_str).unwrap_or_default();
     tags(&[
         (INSTALLATION_TAG, installation),
-        ("bindery.dev/instance-id", on.id.as_str()),
-        ("bindery.dev/binding-id", binding.id.as_str()),
-        ("bindery.dev/namespace", context("namespace")),
-        ("bindery.dev/binding", context("binding_name")),
+        ("bindery:instance-id", on.id.as_str()),
+        ("bindery:binding-id", binding.id.as_str()),
+        ("bindery:namespace", context("namespace")),
+        ("bindery:binding", context("binding_name")),
     ])
 }
 

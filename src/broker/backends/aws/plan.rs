@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     credentials,
-    definition::{Access, Keys, PlanMetadata},
+    definition::{Access, Naming, PlanMetadata},
     settings::{CredentialKind, OfferedService},
 };
 use crate::{
@@ -99,7 +99,10 @@ pub(super) fn catalog_entry(service: &OfferedService) -> osb::Service {
 impl Plan {
     fn catalog_entry(&self) -> osb::Plan {
         let variables: Map<String, Value> =
-            credentials::variables(self).into_iter().map(|(name, key)| (name, key.into())).collect();
+            credentials::variables(self.naming(), &self.service.definition.service.variables)
+                .into_iter()
+                .map(|(name, key)| (name, key.into()))
+                .collect();
         osb::Plan {
             id: plan_id(&self.service.name, &self.name),
             name: self.name.clone(),
@@ -115,15 +118,9 @@ impl Plan {
         }
     }
 
-    /// The keys of the credentials.
-    pub(super) fn keys(&self) -> (Keys, Option<&str>) {
-        let naming = &self.service.definition.service.names[&self.service.kind];
-        (naming.keys, naming.prefix.as_deref())
-    }
-
-    /// The outputs that become environment variables.
-    pub(super) fn variables(&self) -> &[String] {
-        &self.service.definition.service.variables
+    /// How the credentials are called.
+    pub(super) fn naming(&self) -> &Naming {
+        &self.service.definition.service.names[&self.service.kind]
     }
 
     /// Whether users may set a parameter.

@@ -10,6 +10,7 @@ pub mod namespace_defaults;
 pub mod namespaces;
 pub mod pods;
 pub mod router;
+mod secret_rights;
 pub mod service_brokers;
 mod sparse_decode;
 pub mod workloads;

@@ -1,24 +1,18 @@
-//! The webhook for objects that make bindery read Secrets. It asks the API server whether the user may get these
-//! Secrets, and writes an approval into the object; bindery reads no Secret without an approval. The webhook checks the
-//! permission when an object is created, when an update changes a field that the approval covers, and when the user
-//! requests a check. It keeps a valid approval, so a user who edits other fields needs no access to the Secret.
+//! The webhook for brokers that name a Secret: `secret_rights` checks that the author may get the Secret, and the
+//! approval goes into the object.
 
 use std::collections::BTreeMap;
 
-use json_patch::{AddOperation, Patch, PatchOperation, jsonptr::PointerBuf};
-use k8s_openapi::api::{
-    authentication::v1::UserInfo,
-    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
-};
-use kube::{Api, Client, api::PostParams};
+use json_patch::Patch;
+use k8s_openapi::api::authentication::v1::UserInfo;
+use kube::Client;
 use serde::Deserialize;
-use serde_json::{Value, json};
-use tracing::{info, warn};
 
 use super::{
     codec::{MalformedReview, Request},
     decision::{Decision, DenialStatus},
     handler::Handler,
+    secret_rights::{Approvable, Purpose, SecretRights, Verdict, annotate},
 };
 use crate::{
     apis::{
@@ -31,23 +25,25 @@ use crate::{
     },
     contract::approval::APPROVAL,
     install::secret_approvals::Approvals,
-    k8s::explain,
 };
 
 /// The path of this webhook in the webhook configuration.
 pub const PATH: &str = "/check-secrets";
 
 /// Checks that users who write a ClusterServiceBroker or ServiceBroker may get the Secrets that it names.
-pub struct ServiceBrokerHandler {
-    client: Client,
-    approvals: Approvals,
-}
+pub struct ServiceBrokerHandler(SecretRights);
+
+const PURPOSE: Purpose = Purpose {
+    field: "spec.authInfo",
+    summary: "broker forbidden access to auth secret",
+    effect: "send its content to spec.url",
+};
 
 impl ServiceBrokerHandler {
     /// Creates a handler that checks permissions with the API server and has approvals issued.
     #[must_use]
     pub fn new(client: Client, approvals: Approvals) -> Self {
-        Self { client, approvals }
+        Self(SecretRights::new(client, approvals))
     }
 }
 
@@ -117,16 +113,6 @@ impl Broker {
     }
 }
 
-/// The result of the check.
-enum Verdict {
-    /// The object names no Secret, or the update needs no check.
-    Unchanged,
-    /// The approval to write into the object.
-    Approved(String),
-    /// The user may not get the Secret, or the permission cannot be checked.
-    Refused(DenialStatus, String),
-}
-
 impl Handler<Option<Broker>, Option<Broker>, UserInfo> for ServiceBrokerHandler {
     const NAME: &'static str = "secrets";
 
@@ -142,10 +128,20 @@ impl Handler<Option<Broker>, Option<Broker>, UserInfo> for ServiceBrokerHandler 
         let namespace = if is_of("ServiceBroker") { Some(request.namespace()?) } else { None };
         let wanted = object.read(namespace);
         let before = request.old_object.as_ref().map(|broker| broker.read(namespace));
-        let verdict = self.judge(wanted, before, &request.user_info).await;
+        let nowhere = wanted.secrets().into_iter().find(|secret| secret.namespace.is_empty());
+        let verdict = match nowhere {
+            Some(secret) => without_namespace(&secret),
+            None => {
+                let before = before.as_ref().map(approvable);
+                self.0.judge(approvable(&wanted), before, &request.user_info, PURPOSE).await
+            }
+        };
         Ok(match verdict {
             Verdict::Unchanged => Decision::unchanged(),
-            Verdict::Approved(approval) => Decision::patch("approved", patch(object, &approval)),
+            Verdict::Approved(approval) => {
+                let patch = annotate(object.metadata.annotations.as_ref(), &approval);
+                Decision::patch("approved", Patch(patch.into_iter().collect()))
+            }
             Verdict::Refused(status, message) => Decision::deny("refused", status, message),
         })
     }
@@ -153,73 +149,6 @@ impl Handler<Option<Broker>, Option<Broker>, UserInfo> for ServiceBrokerHandler 
     fn unreadable(&self, why: &str) -> Option<Decision> {
         let message = format!("the object cannot be read: {why}");
         Some(Decision::deny("malformed", DenialStatus::Invalid, message))
-    }
-}
-
-impl ServiceBrokerHandler {
-    async fn judge(
-        &self,
-        wanted: ExternalResourceBroker,
-        before: Option<ExternalResourceBroker>,
-        author: &UserInfo,
-    ) -> Verdict {
-        if let Some(secret) = wanted.secrets().iter().find(|secret| secret.namespace.is_empty()) {
-            return without_namespace(secret);
-        }
-        if wanted.secrets().is_empty() {
-            return Verdict::Unchanged;
-        }
-        if let Some(before) = before.filter(|before| before.checked() == wanted.checked()) {
-            // An update of other fields, such as a label by a controller, must not cause an approval.
-            if before.approval == wanted.approval {
-                return Verdict::Unchanged;
-            }
-            let approval = before.approval.as_deref().unwrap_or_default();
-            match self.approvals.verify(&before.checked(), approval).await {
-                Ok(true) => return Verdict::Approved(approval.to_owned()),
-                Ok(false) => {}
-                Err(error) => return postponed(&error.to_string()),
-            }
-        }
-        self.approve(&wanted, author).await
-    }
-
-    /// Issues an approval if the user may get all Secrets that the object names.
-    async fn approve(&self, wanted: &impl UsesSecrets, author: &UserInfo) -> Verdict {
-        for secret in wanted.secrets() {
-            match self.may_get(&secret, author).await {
-                Ok(true) => {}
-                Ok(false) => return refused(&secret, author),
-                Err(error) => return postponed(&explain(&error)),
-            }
-        }
-        match self.approvals.issue(&wanted.checked()).await {
-            Ok(approval) => Verdict::Approved(approval),
-            Err(error) => postponed(&error.to_string()),
-        }
-    }
-
-    async fn may_get(&self, secret: &SecretReference, author: &UserInfo) -> kube::Result<bool> {
-        let review = SubjectAccessReview {
-            spec: SubjectAccessReviewSpec {
-                user: author.username.clone(),
-                uid: author.uid.clone(),
-                groups: author.groups.clone(),
-                extra: author.extra.clone(),
-                resource_attributes: Some(ResourceAttributes {
-                    verb: Some("get".to_owned()),
-                    resource: Some("secrets".to_owned()),
-                    namespace: Some(secret.namespace.clone()),
-                    name: Some(secret.name.clone()),
-                    ..ResourceAttributes::default()
-                }),
-                ..SubjectAccessReviewSpec::default()
-            },
-            ..SubjectAccessReview::default()
-        };
-        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        let answer = reviews.create(&PostParams::default(), &review).await?;
-        Ok(answer.status.is_some_and(|status| status.allowed))
     }
 }
 
@@ -231,39 +160,8 @@ fn without_namespace(secret: &SecretReference) -> Verdict {
     Verdict::Refused(DenialStatus::Invalid, message)
 }
 
-fn refused(secret: &SecretReference, author: &UserInfo) -> Verdict {
-    let SecretReference { namespace, name } = secret;
-    let author = author.username.as_deref().unwrap_or_default();
-    info!(author, namespace, secret = name, "refused a reference to a Secret that its author may not get");
-    let message = format!(
-        "broker forbidden access to auth secret ({namespace}/{name}): user {author:?} may not get the Secret, and bindery \
-        would send its content to spec.url. Ask for the right to get that Secret, name another, or have somebody with \
-        the right write the object"
-    );
-    Verdict::Refused(DenialStatus::Forbidden, message)
-}
-
-/// Refuses an object that cannot be checked now. The user can retry.
-fn postponed(why: &str) -> Verdict {
-    warn!(error = why, "cannot check a reference to a Secret");
-    let message =
-        format!("bindery cannot check now whether you may get the Secret of spec.authInfo: {why}; try again");
-    Verdict::Refused(DenialStatus::ServiceUnavailable, message)
-}
-
-/// The patch that writes the approval; empty if the object already has it.
-fn patch(object: &Broker, approval: &str) -> Patch {
-    if object.approval() == Some(approval) {
-        return Patch(Vec::new());
-    }
-    let annotations = ["metadata", "annotations"];
-    let (path, value) = match &object.metadata.annotations {
-        Some(_) => {
-            (PointerBuf::from_tokens(annotations.into_iter().chain([APPROVAL])), Value::from(approval))
-        }
-        None => (PointerBuf::from_tokens(annotations), json!({APPROVAL: approval})),
-    };
-    Patch(vec![PatchOperation::Add(AddOperation { path, value })])
+fn approvable(broker: &ExternalResourceBroker) -> Approvable<'_, ExternalResourceBroker> {
+    Approvable { object: broker, approval: broker.approval.as_deref() }
 }
 
 #[cfg(test)]

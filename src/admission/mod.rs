@@ -2,6 +2,7 @@
 //! each handler has its own file. `server` provides TLS, and the chart registers the webhooks. A new webhook needs a
 //! file that implements [`Handler`], and one line where the process is assembled.
 
+mod authored;
 mod codec;
 mod decision;
 mod gates;
@@ -11,7 +12,9 @@ pub mod namespaces;
 pub mod pods;
 pub mod router;
 mod secret_rights;
+pub mod service_bindings;
 pub mod service_brokers;
+pub mod service_instances;
 mod sparse_decode;
 pub mod workloads;
 

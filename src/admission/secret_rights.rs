@@ -166,3 +166,6 @@ pub(super) fn annotate(
     };
     Some(PatchOperation::Add(AddOperation { path, value }))
 }
+
+#[cfg(test)]
+pub(super) mod stand_in;

@@ -15,7 +15,9 @@ use crate::{
     admission::{
         namespaces::WatchedNamespaces,
         router::Routes,
+        service_bindings::{self, ServiceBindingHandler},
         service_brokers::{self, ServiceBrokerHandler},
+        service_instances::{self, ServiceInstanceHandler},
     },
     bindings::{
         LostSecrets,
@@ -225,10 +227,14 @@ impl Roles {
         let (new_namespaces, rules) =
             NewNamespaceHandler::new(self.client.clone(), self.metrics.clone(), self.readiness.clone());
         let brokers = ServiceBrokerHandler::new(self.client.clone(), self.approvals());
+        let instances = ServiceInstanceHandler::new(self.client.clone(), self.approvals());
+        let bindings = ServiceBindingHandler::new(self.client.clone(), self.approvals());
         let (settings, labelled) = (Arc::new(settings), Arc::new(labelled));
         let router = Routes::of_pods(settings, labelled, awaited, self.metrics.clone())
             .handle(namespace_bindings::webhook::PATH, new_namespaces)
             .handle(service_brokers::PATH, brokers)
+            .handle(service_instances::PATH, instances)
+            .handle(service_bindings::PATH, bindings)
             .into_router();
         let stop = self.stop.clone();
         tasks.spawn(async move {

@@ -141,6 +141,8 @@ mod tests {
                 {"name": "defaults.bindery.dev", "clientConfig": bundle},
                 {"name": "workloads.bindery.dev", "clientConfig": bundle},
                 {"name": "brokers.bindery.dev", "clientConfig": bundle},
+                {"name": "instances.bindery.dev", "clientConfig": bundle},
+                {"name": "bindings.bindery.dev", "clientConfig": bundle},
                 {"name": "namespaces.bindery.dev", "clientConfig": bundle}
             ])
         );

@@ -36,7 +36,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::harness::{client, until};
 
-const WEBHOOKS: usize = 4;
+const WEBHOOKS: usize = 6;
 
 /// A webhook configuration for one namespace, and the task that maintains its bundle.
 struct Kept {

@@ -148,8 +148,9 @@ fn the_webhook_for_namespaces_reviews_new_ones_and_may_be_away() {
 #[test]
 fn excluded_namespaces_are_excluded_from_all_webhooks() {
     let documents = example_with(&["--set", "admission.excludeNamespaces={monitoring,kube-system}"]);
-    // One webhook reviews cluster-scoped objects.
-    let of_namespaces = |webhook: &&Value| webhook["name"] != "brokers.bindery.dev";
+    // Objects of the Service Catalog API have an author in every namespace.
+    let of_namespaces =
+        |webhook: &&Value| webhook["rules"][0]["apiGroups"] != json!(["servicecatalog.k8s.io"]);
     for webhook in all_webhooks(&documents).iter().filter(of_namespaces) {
         let expression = &webhook["namespaceSelector"]["matchExpressions"][0];
         assert_eq!(
@@ -229,4 +230,27 @@ fn the_webhook_for_brokers_reviews_references_to_secrets() {
     let [uses, changes] = expressions(webhook)[..] else { panic!("two conditions") };
     assert_eq!(uses, "has(object.spec.authInfo)");
     assert!(changes.contains(APPROVAL) && changes.contains("object.spec != oldObject.spec"), "{changes}");
+}
+
+/// bindery's catalog never waits for its own webhook, and neither do finalizers, labels and statuses of users' objects.
+#[test]
+fn the_webhooks_for_instances_and_bindings_review_only_specs_of_users() {
+    use bindery::admission::{service_bindings, service_instances};
+    let documents = example_with(&["--namespace", "elsewhere", "--set", "nameOverride=other"]);
+    let configuration = documents.iter().find(|document| kind(document) == "MutatingWebhookConfiguration");
+    let webhooks = configuration.unwrap()["webhooks"].as_array().unwrap();
+    let accounts = documents.iter().filter(|document| kind(document) == "ServiceAccount");
+    let catalog = accounts.map(name).find(|name| name.ends_with("-catalog")).unwrap();
+    for (resource, path) in [("instances", service_instances::PATH), ("bindings", service_bindings::PATH)] {
+        let is_it = |webhook: &&Value| webhook["name"] == format!("{resource}.bindery.dev");
+        let webhook = webhooks.iter().find(is_it).unwrap();
+        assert_eq!(strings(&webhook["rules"][0]["operations"]), ["CREATE", "UPDATE"].into());
+        assert_eq!(strings(&webhook["rules"][0]["resources"]), [&*format!("service{resource}")].into());
+        assert_eq!((&webhook["failurePolicy"], &webhook["sideEffects"]), (&json!("Fail"), &json!("None")));
+        assert_eq!(webhook["clientConfig"]["service"]["path"], path);
+        assert_eq!((&webhook["namespaceSelector"], &webhook["objectSelector"]), (&Value::Null, &Value::Null));
+        let [own, changes] = expressions(webhook)[..] else { panic!("two conditions") };
+        assert_eq!(own, format!("request.userInfo.username != 'system:serviceaccount:elsewhere:{catalog}'"));
+        assert!(changes.contains("object.?spec != oldObject.?spec"), "{changes}");
+    }
 }

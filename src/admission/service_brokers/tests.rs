@@ -1,90 +1,15 @@
-use std::sync::{Arc, Mutex};
-
-use axum::{
-    Router,
-    extract::{Request as HttpRequest, State},
-    http::{Method, StatusCode},
-    response::{IntoResponse, Response},
-    routing::any,
-};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use tower::ServiceExt as _;
+use serde_json::{Value, json};
 
 use super::*;
-use crate::admission::router::Routes;
-
-/// An API server that lets `alice` get the Secret `own/token`, and has one Secret of bindery.
-#[derive(Clone, Default)]
-struct Cluster {
-    key: Arc<Mutex<Option<Value>>>,
-    reviews: Arc<Mutex<Vec<Value>>>,
-    is_away: bool,
-}
-
-async fn serve(State(cluster): State<Cluster>, request: HttpRequest) -> Response {
-    let (path, method) = (request.uri().path().to_owned(), request.method().clone());
-    let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
-    if path.ends_with("subjectaccessreviews") {
-        if cluster.is_away {
-            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-        }
-        let mut review: Value = serde_json::from_slice(&body).unwrap();
-        let asked = &review["spec"];
-        let attributes = &asked["resourceAttributes"];
-        let allowed = asked["user"] == "alice"
-            && [&attributes["verb"], &attributes["resource"]] == ["get", "secrets"]
-            && [&attributes["namespace"], &attributes["name"]] == ["own", "token"];
-        cluster.reviews.lock().unwrap().push(asked.clone());
-        review["status"] = json!({"allowed": allowed});
-        return axum::Json(review).into_response();
-    }
-    let mut key = cluster.key.lock().unwrap();
-    if method == Method::POST {
-        *key = Some(serde_json::from_slice(&body).unwrap());
-    }
-    let missing =
-        json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404, "message": ""});
-    match &*key {
-        Some(key) => axum::Json(key.clone()).into_response(),
-        None => (StatusCode::NOT_FOUND, axum::Json(missing)).into_response(),
-    }
-}
+use crate::admission::secret_rights::stand_in::{Asking, Cluster};
 
 impl Cluster {
-    fn client(&self) -> Client {
-        Client::new(Router::new().fallback(any(serve)).with_state(self.clone()), "bindery")
-    }
-
-    fn approvals(&self) -> Approvals {
-        Approvals::new(self.client(), "bindery", "bindery-approvals")
-    }
-
     /// The `response` of the answer, and the object after the patch.
     async fn asked(&self, user: &str, old: Option<&Value>, new: &Value) -> (Value, Value) {
-        let namespace = &new["metadata"]["namespace"];
-        let kind = if namespace.is_null() { "ClusterServiceBroker" } else { "ServiceBroker" };
-        let review = json!({
-            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-            "request": {
-                "uid": "u", "operation": if old.is_some() { "UPDATE" } else { "CREATE" },
-                "kind": {"group": "servicecatalog.k8s.io", "version": "v1beta1", "kind": kind},
-                "namespace": namespace,
-                "userInfo": {"username": user, "groups": ["g"], "extra": {"scope": ["s"]}},
-                "object": new, "oldObject": old,
-            },
-        });
+        let is_cluster = new["metadata"]["namespace"].is_null();
+        let kind = if is_cluster { "ClusterServiceBroker" } else { "ServiceBroker" };
         let handler = ServiceBrokerHandler::new(self.client(), self.approvals());
-        let router = Routes::new(Arc::default()).handle(PATH, handler).into_router();
-        let request = HttpRequest::post(PATH).body(axum::body::Body::from(review.to_string())).unwrap();
-        let answer = router.oneshot(request).await.unwrap();
-        let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
-        let response = serde_json::from_slice::<Value>(&body).unwrap()["response"].take();
-        let mut stored = new.clone();
-        if let Some(patch) = response["patch"].as_str() {
-            let patch: json_patch::Patch = serde_json::from_slice(&STANDARD.decode(patch).unwrap()).unwrap();
-            json_patch::patch(&mut stored, &patch).unwrap();
-        }
-        (response, stored)
+        Asking { kind, user, old, new }.of(handler).await
     }
 
     async fn is_approved(&self, stored: &Value) -> bool {
@@ -184,7 +109,7 @@ async fn an_object_without_approval_gets_one_when_its_author_asks() {
 
 #[tokio::test]
 async fn what_cannot_be_checked_is_refused_and_what_names_no_secret_is_let_through() {
-    let away = Cluster { is_away: true, ..Cluster::default() };
+    let away = Cluster::away();
     let (response, _) = away.asked("alice", None, &broker("https://b", "token")).await;
     assert_eq!((&response["allowed"], &response["status"]["code"]), (&json!(false), &json!(503)));
     for spec in [json!({"url": "https://b"}), json!({"url": "https://b", "authInfo": {}})] {

@@ -56,7 +56,7 @@ pub struct ServiceBindingSpec {
     /// Parameters from Secrets of the namespace. No parameter may have two sources. The author of the spec must be
     /// allowed to get the Secrets.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "default_if_null")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 32), extend("nullable" = true))]
     pub parameters_from: Vec<ParametersFromSource>,
     /// The Secret with the credentials. Default: the binding's name. Pods always use the Secret named after the
     /// binding.
@@ -65,7 +65,7 @@ pub struct ServiceBindingSpec {
     pub secret_name: Option<String>,
     /// Changes of the credentials before the Secret is written, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "default_if_null")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), extend("nullable" = true))]
     pub secret_transforms: Vec<SecretTransform>,
     /// The binding's id at the broker. Default: a random UUID.
     #[serde(
@@ -110,7 +110,8 @@ pub struct ServiceBindingStatus {
     /// Whether bindery is deleting the remains of a failed bind.
     pub orphan_mitigation_in_progress: bool,
     /// The progress of the deletion at the broker.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "absent_if_empty")]
+    #[schemars(schema_with = "super::instance::release_status")]
     pub unbind_status: Option<ReleaseStatus>,
     /// The word that `kubectl get` shows.
     pub last_condition_state: String,

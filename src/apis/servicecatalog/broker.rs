@@ -6,7 +6,7 @@ use std::fmt;
 
 use k8s_openapi::{ByteString, apimachinery::pkg::apis::meta::v1::Time};
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{LocalReference, condition::Conditions, names::absent_if_empty};
@@ -30,6 +30,7 @@ pub struct CommonServiceBrokerSpec {
     pub ca_bundle: Option<ByteString>,
     /// Whether bindery reads the catalog again at intervals. Default: `Duration`.
     #[serde(default)]
+    #[schemars(schema_with = "relist_behavior")]
     pub relist_behavior: RelistBehavior,
     /// The interval between reads of the catalog, such as `1h30m`. Default: `15m`; minimum: 10 seconds.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "absent_if_empty")]
@@ -54,7 +55,7 @@ pub struct CatalogRestrictions {
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "super::names::default_if_null"
     )]
-    #[schemars(length(max = 100), inner(length(max = 4096)))]
+    #[schemars(length(max = 100), inner(length(max = 4096)), extend("nullable" = true))]
     pub service_class: Vec<String>,
     /// Rules for plans, over `name`, `spec.externalName`, `spec.externalID`, `spec.free` and the class:
     /// `spec.clusterServiceClass.name`, or `spec.serviceClass.name` for a ServiceBroker.
@@ -63,7 +64,7 @@ pub struct CatalogRestrictions {
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "super::names::default_if_null"
     )]
-    #[schemars(length(max = 100), inner(length(max = 4096)))]
+    #[schemars(length(max = 100), inner(length(max = 4096)), extend("nullable" = true))]
     pub service_plan: Vec<String>,
 }
 
@@ -245,6 +246,10 @@ pub struct SecretReference {
     /// Its name.
     #[schemars(schema_with = "super::object_name")]
     pub name: String,
+}
+
+fn relist_behavior(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["Duration", "Manual", ""]})
 }
 
 /// When the catalog is read again.

@@ -35,6 +35,7 @@ pub struct CommonServiceClassSpec {
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "super::names::default_if_null"
     )]
+    #[schemars(extend("nullable" = true))]
     pub tags: Vec<String>,
     /// Permissions that the service needs from the platform.
     #[serde(
@@ -42,6 +43,7 @@ pub struct CommonServiceClassSpec {
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "super::names::default_if_null"
     )]
+    #[schemars(extend("nullable" = true))]
     pub requires: Vec<String>,
     /// Parameters for every new instance, below those of the plan and of the instance. Users may set them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

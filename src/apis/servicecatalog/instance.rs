@@ -4,13 +4,13 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::{
     LocalReference,
     condition::Conditions,
-    names::{absent_if_empty, default_if_null},
+    names::{absent_if_empty, default_if_null, optional_word},
     parameters::{ParametersFromSource, UserInfo},
 };
 use crate::osb::Object;
@@ -144,7 +144,7 @@ pub struct ServiceInstanceSpec {
     /// Parameters from Secrets of the namespace. No parameter may have two sources. The author of the spec must be
     /// allowed to get the Secrets.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "default_if_null")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 32), extend("nullable" = true))]
     pub parameters_from: Vec<ParametersFromSource>,
     /// The instance's id at the broker. Default: a random UUID.
     #[serde(
@@ -202,10 +202,12 @@ pub struct ServiceInstanceStatus {
     #[schemars(schema_with = "super::any_object")]
     pub default_provision_parameters: Option<Object>,
     /// Whether the broker holds the instance.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "absent_if_empty")]
+    #[schemars(schema_with = "provision_status")]
     pub provision_status: Option<ProvisionStatus>,
     /// The progress of the deletion at the broker.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "absent_if_empty")]
+    #[schemars(schema_with = "release_status")]
     pub deprovision_status: Option<ReleaseStatus>,
     /// The word that `kubectl get` shows.
     pub last_condition_state: String,
@@ -254,6 +256,14 @@ pub struct InstanceProperties {
     /// The user whose change it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_info: Option<UserInfo>,
+}
+
+fn provision_status(_: &mut SchemaGenerator) -> Schema {
+    optional_word(&["Provisioned", "NotProvisioned"])
+}
+
+pub(super) fn release_status(_: &mut SchemaGenerator) -> Schema {
+    optional_word(&["NotRequired", "Required", "Succeeded", "Failed"])
 }
 
 /// Whether the broker holds the instance.

@@ -69,9 +69,9 @@ pub struct LocalReference {
     pub name: String,
 }
 
-/// The schema of a JSON object with any members.
+/// The schema of an optional JSON object with any members.
 fn any_object(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+    json_schema!({"type": "object", "nullable": true, "x-kubernetes-preserve-unknown-fields": true})
 }
 
 /// The schema of an object's name that becomes part of a path (RFC 1123 subdomain).
@@ -86,9 +86,9 @@ pub(crate) fn label_name(_: &mut SchemaGenerator) -> Schema {
 
 const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
-/// The schema of bytes, base64 in JSON.
+/// The schema of optional bytes, base64 in JSON.
 pub(crate) fn bytes(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "format": "byte"})
+    json_schema!({"type": "string", "nullable": true, "format": "byte"})
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ pub struct UserInfo {
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "super::names::default_if_null"
     )]
+    #[schemars(extend("nullable" = true))]
     pub groups: Vec<String>,
     /// More attributes that the authenticator provided.
     #[serde(
@@ -48,5 +49,6 @@ pub struct UserInfo {
         skip_serializing_if = "BTreeMap::is_empty",
         deserialize_with = "super::names::default_if_null"
     )]
+    #[schemars(extend("nullable" = true))]
     pub extra: BTreeMap<String, Vec<String>>,
 }

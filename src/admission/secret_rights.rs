@@ -33,6 +33,8 @@ pub(super) struct SecretRights {
 pub(super) struct Purpose {
     /// The field with the references.
     pub(super) field: &'static str,
+    /// The refusal in short.
+    pub(super) summary: &'static str,
     /// What would happen with the content of a Secret.
     pub(super) effect: &'static str,
 }
@@ -131,11 +133,11 @@ impl SecretRights {
 
 fn refused(secret: &SecretReference, author: &UserInfo, purpose: Purpose) -> Verdict {
     let SecretReference { namespace, name } = secret;
-    let Purpose { field, effect } = purpose;
+    let Purpose { summary, effect, .. } = purpose;
     let author = author.username.as_deref().unwrap_or_default();
     info!(author, namespace, secret = name, "refused a reference to a Secret that its author may not get");
     let message = format!(
-        "{field} names Secret {namespace}/{name}, which user {author:?} may not get; bindery would {effect}. Ask for \
+        "{summary} ({namespace}/{name}): user {author:?} may not get the Secret, and bindery would {effect}. Ask for \
          the right to get that Secret, name another, or have somebody with the right write the object"
     );
     Verdict::Refused(DenialStatus::Forbidden, message)

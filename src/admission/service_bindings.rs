@@ -22,6 +22,7 @@ pub const PATH: &str = "/complete-bindings";
 const SECRET_NAME: &str = "secretName";
 const PURPOSE: Purpose = Purpose {
     field: "spec.parametersFrom or spec.secretTransforms",
+    summary: "author forbidden access to a Secret of spec.parametersFrom or spec.secretTransforms",
     effect: "send its content to the broker or copy it to the Secret of the binding",
 };
 const KEPT: &str = "the spec of a ServiceBinding cannot change, and bindery kept the stored spec; for another spec, \

@@ -41,8 +41,11 @@ const PLAN: [(&str, &str); 6] = [
     ("servicePlanExternalID", "servicePlanRef"),
     ("servicePlanName", "servicePlanRef"),
 ];
-const PURPOSE: Purpose =
-    Purpose { field: "spec.parametersFrom", effect: "send the content of the Secret to the broker" };
+const PURPOSE: Purpose = Purpose {
+    field: "spec.parametersFrom",
+    summary: "author forbidden access to a Secret of spec.parametersFrom",
+    effect: "send its content to the broker",
+};
 
 /// Completes new ServiceInstances and records the author of every change.
 pub struct ServiceInstanceHandler(SecretRights);

@@ -92,12 +92,17 @@ impl Asking<'_> {
         Author: Send + Sync + 'static,
         Request<T, Before, Author>: DeserializeOwned + Send + Sync,
     {
+        let namespace = match &self.new["metadata"]["namespace"] {
+            _ if self.kind.starts_with("Cluster") => &Value::Null,
+            Value::Null => &json!("own"),
+            namespace => namespace,
+        };
         let review = json!({
             "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
             "request": {
                 "uid": "u", "operation": if self.old.is_some() { "UPDATE" } else { "CREATE" },
                 "kind": {"group": "servicecatalog.k8s.io", "version": "v1beta1", "kind": self.kind},
-                "namespace": "own",
+                "namespace": namespace,
                 "userInfo": {"username": self.user, "groups": ["g"], "extra": {"scope": ["s"]}},
                 "object": self.new, "oldObject": self.old,
             },

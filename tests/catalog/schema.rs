@@ -32,6 +32,34 @@ async fn invalid_instances_are_refused(#[case] spec: Value, #[case] word: &str) 
     assert!(message.contains(word), "{message}");
 }
 
+/// Class and plan are named by one of six pairs; an empty string names nothing.
+#[tokio::test]
+async fn an_instance_names_class_and_plan_in_exactly_one_way() {
+    let place = Place::new().await;
+    let pairs = ["ExternalName", "ExternalID", "Name"].into_iter().flat_map(|suffix| {
+        ["clusterService", "service"]
+            .map(|prefix| (format!("{prefix}Class{suffix}"), format!("{prefix}Plan{suffix}")))
+    });
+    let pairs: Vec<_> = pairs.collect();
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    let tried = async |spec: Value| {
+        let object = json!({"apiVersion": "servicecatalog.k8s.io/v1beta1", "kind": "ServiceInstance",
+            "metadata": {"name": "db"}, "spec": spec});
+        place.api::<ServiceInstance>().create(&dry, &serde_json::from_value(object).unwrap()).await
+    };
+    for (n, (class, plan)) in pairs.iter().enumerate() {
+        tried(json!({class: "a"})).await.unwrap();
+        tried(json!({class: "a", plan: "b"})).await.unwrap();
+        for (m, (other_class, other_plan)) in pairs.iter().enumerate().filter(|(m, _)| *m != n) {
+            tried(json!({class: "a", plan: "b", other_class: "", other_plan: ""})).await.unwrap();
+            let two = refused(tried(json!({class: "a", other_class: "a"})).await);
+            assert!(two.contains("exactly one of"), "{n} {m}: {two}");
+            let mixed = refused(tried(json!({class: "a", other_plan: "b"})).await);
+            assert!(mixed.contains("same way"), "{n} {m}: {mixed}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn brokers_must_have_an_address() {
     let place = Place::new().await;
@@ -53,22 +81,6 @@ async fn brokers_must_have_an_address() {
         let message = refused(place.brokers().create(&PostParams::default(), &broker(spec)).await);
         assert!(message.contains(word), "{message}");
     }
-}
-
-#[rstest]
-#[case::another_instance(json!({"instanceRef": {"name": "other"}}))]
-#[case::another_secret(json!({"secretName": "other"}))]
-#[case::another_id(json!({"externalID": "other"}))]
-#[case::other_parameters(json!({"parameters": {"role": "reader"}}))]
-#[tokio::test]
-async fn the_spec_of_a_binding_cannot_change(#[case] change: Value) {
-    let place = Place::with_broker().await;
-    place.instance("db", json!({})).await;
-    let spec = json!({"instanceRef": {"name": "db"}, "parameters": {"role": "writer"}});
-    place.create::<ServiceBinding>("ServiceBinding", "b", json!({}), spec).await.unwrap();
-    place.binding_is("b", "InjectedBindResult").await;
-    let message = refused(place.merge::<ServiceBinding>("b", json!({"spec": change})).await);
-    assert!(message.contains("delete the binding and create another"), "{message}");
 }
 
 /// These values become parts of paths and of other names.
@@ -112,13 +124,13 @@ async fn unsupported_fields_cause_a_warning() {
     let place = Place::new().await;
     let api: Api<ServiceInstance> = place.api();
     let object = json!({"apiVersion": "servicecatalog.k8s.io/v1beta1", "kind": "ServiceInstance",
-        "metadata": {"name": "db"}, "spec": {"clusterServiceClassName": "a", "parametersFrom": []}});
+        "metadata": {"name": "db"}, "spec": {"clusterServiceClassName": "a", "paramsFrom": []}});
     let strict = PatchParams {
         field_validation: Some(kube::api::ValidationDirective::Strict),
         ..PatchParams::apply("t")
     };
     let error = api.patch("db", &strict, &Patch::Apply(object)).await.unwrap_err().to_string();
-    assert!(error.contains("parametersFrom"), "{error}");
+    assert!(error.contains("paramsFrom"), "{error}");
 }
 
 #[tokio::test]

@@ -40,7 +40,14 @@ pub enum ClientError {
 /// # Errors
 /// When neither gives access to a cluster.
 pub async fn client() -> Result<Client, ClientError> {
-    let mut config = Config::infer().await.map_err(no_access)?;
+    client_with(Config::infer().await.map_err(no_access)?)
+}
+
+/// The same with this access.
+///
+/// # Errors
+/// When the access cannot be used.
+pub fn client_with(mut config: Config) -> Result<Client, ClientError> {
     config.connect_timeout = Some(CONNECT);
     config.write_timeout = Some(WRITE);
     config.read_timeout = Some(READ);

@@ -73,14 +73,21 @@ pub(crate) async fn client() -> Client {
     k8s::client().await.expect("KUBECONFIG names no cluster that answers")
 }
 
+/// The account of the catalog, which the webhooks' registration names. Here it may do everything.
+const CATALOG_ACCOUNT: &str = "system:serviceaccount:bindery:bindery-catalog";
+
 /// Access to the cluster as another user.
 pub(crate) async fn client_of(user: &str, groups: &[&str]) -> Client {
+    Client::try_from(config_of(user, groups).await).unwrap()
+}
+
+async fn config_of(user: &str, groups: &[&str]) -> Config {
     client().await;
     let mut config = Config::infer().await.unwrap();
     config.auth_info.impersonate = Some(user.to_owned());
     let groups = groups.iter().map(|&group| group.to_owned());
     config.auth_info.impersonate_groups = Some(groups.chain(["system:authenticated".to_owned()]).collect());
-    Client::try_from(config).unwrap()
+    config
 }
 
 /// Starts the catalog unless it runs already.
@@ -100,7 +107,7 @@ fn start_catalog() -> JoinHandle<()> {
     RUNTIME.spawn(async {
         let (metrics, readiness) = (Arc::new(Metrics::new()), Readiness::default());
         let stop = CancellationToken::new();
-        let client = client().await;
+        let client = k8s::client_with(config_of(CATALOG_ACCOUNT, &["system:masters"]).await).unwrap();
         let namespaces =
             namespace_bindings::run(client.clone(), "bindery".to_owned(), metrics.clone(), stop.clone());
         let settings = CatalogSettings { approvals: approvals(&client), lost_secrets: LOST_SECRETS.clone() };

@@ -2,6 +2,7 @@
 //! API server must run on this machine. No kubelet is needed: most pods are created with `dryRun`, and the others
 //! wait for a scheduler that does not exist.
 
+pub(crate) mod catalog_objects;
 mod corpus;
 mod others;
 mod pods;

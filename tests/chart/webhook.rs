@@ -236,7 +236,7 @@ fn the_webhook_for_brokers_reviews_references_to_secrets() {
 #[test]
 fn the_webhooks_for_instances_and_bindings_review_only_specs_of_users() {
     use bindery::admission::{service_bindings, service_instances};
-    let documents = example_with(&["--namespace", "elsewhere", "--set", "nameOverride=other"]);
+    let documents = example();
     let configuration = documents.iter().find(|document| kind(document) == "MutatingWebhookConfiguration");
     let webhooks = configuration.unwrap()["webhooks"].as_array().unwrap();
     let accounts = documents.iter().filter(|document| kind(document) == "ServiceAccount");
@@ -250,7 +250,7 @@ fn the_webhooks_for_instances_and_bindings_review_only_specs_of_users() {
         assert_eq!(webhook["clientConfig"]["service"]["path"], path);
         assert_eq!((&webhook["namespaceSelector"], &webhook["objectSelector"]), (&Value::Null, &Value::Null));
         let [own, changes] = expressions(webhook)[..] else { panic!("two conditions") };
-        assert_eq!(own, format!("request.userInfo.username != 'system:serviceaccount:elsewhere:{catalog}'"));
+        assert_eq!(own, format!("request.userInfo.username != 'system:serviceaccount:bindery:{catalog}'"));
         assert!(changes.contains("object.?spec != oldObject.?spec"), "{changes}");
     }
 }

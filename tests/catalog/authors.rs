@@ -122,7 +122,7 @@ async fn a_changed_spec_of_a_binding_is_put_back_with_a_warning() {
     let patch = r#"{"spec":{"secretName":"x"}}"#;
     let arguments =
         ["patch", "servicebinding", "b", "--as", &user, "-n", &place.namespace, "--type=merge", "-p", patch];
-    let output = std::process::Command::new("kubectl").args(arguments).output().unwrap();
+    let output = tokio::process::Command::new("kubectl").args(arguments).output().await.unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
         output.status.success() && said.contains("Warning: the spec of a ServiceBinding cannot change"),

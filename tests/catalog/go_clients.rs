@@ -170,7 +170,7 @@ fn dump(place: &Place) -> Vec<Value> {
         "reason": reason, "message": "done"}])
     };
     let properties = json!({"clusterServicePlanExternalName": "default", "clusterServicePlanExternalID": "p",
-        "parameters": {"size": 1}, "parametersChecksum": "0".repeat(64), "userInfo": user});
+        "parameters": {"size": 1}, "parameterChecksum": "0".repeat(64), "userInfo": user});
     let broker = json!({"url": "http://broker.invalid", "relistBehavior": "Duration", "relistRequests": 3,
         "relistDuration": "15m0s", "insecureSkipTLSVerify": true});
     let object = |kind: &str, labels: Value, spec: Value, status: Value| {

@@ -22,7 +22,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, ListParams, PostParams},
 };
 use serde_json::{Value, json};
 
@@ -104,5 +104,8 @@ pub(crate) async fn tenant(place: &Place, name: &str, secrets: &[&str]) -> Clien
         .unwrap();
     place.api().create(&PostParams::default(), &role).await.unwrap();
     place.api().create(&PostParams::default(), &binding).await.unwrap();
-    client_of(&user, &["tenants"]).await
+    let client = client_of(&user, &["tenants"]).await;
+    let instances: Api<ServiceInstance> = Api::namespaced(client.clone(), namespace);
+    until("the tenant's rights hold", async || instances.list(&ListParams::default()).await.is_ok()).await;
+    client
 }

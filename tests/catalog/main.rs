@@ -4,8 +4,8 @@
 
 mod admission;
 mod approvals;
-mod bindings;
 mod authors;
+mod bindings;
 mod broker;
 mod catalogs;
 mod deep;

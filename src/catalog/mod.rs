@@ -10,6 +10,7 @@ mod enqueue;
 mod keyed_lock;
 mod labels;
 mod ledger;
+pub mod migration;
 pub mod names;
 mod own_writes;
 mod parameters;

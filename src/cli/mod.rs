@@ -9,6 +9,7 @@ mod crds;
 mod excluded_containers;
 pub mod inject;
 mod manifest;
+mod migrate;
 mod restore;
 mod rotate_admin;
 mod serve;
@@ -55,6 +56,7 @@ enum Command {
     Certs(certs::CertsArgs),
     Sweep(sweep::SweepArgs),
     Restore(restore::RestoreArgs),
+    Migrate(migrate::MigrateArgs),
     RotateAdmin(rotate_admin::RotateAdminArgs),
     Uninstall(uninstall::UninstallArgs),
     Who(who::WhoArgs),
@@ -126,6 +128,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Certs(args) => print(&certs::run(&args)?)?,
         Command::Sweep(args) => print(&sweep::run(&args).await?)?,
         Command::Restore(args) => print(&restore::run(&args).await?)?,
+        Command::Migrate(args) => print(&migrate::run(&args).await?)?,
         Command::RotateAdmin(args) => print(&rotate_admin::run(&args).await?)?,
         Command::Uninstall(args) => print(&uninstall::run(&args).await?)?,
         Command::Who(args) => {

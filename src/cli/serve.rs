@@ -189,7 +189,7 @@ impl Role {
 }
 
 /// The Lease that the active catalog replica holds.
-fn catalog_lease(name: &str) -> String {
+pub(super) fn catalog_lease(name: &str) -> String {
     format!("{name}-catalog")
 }
 

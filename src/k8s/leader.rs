@@ -22,7 +22,7 @@ use kube::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use self::observer::{Leadership, observe};
+pub use self::observer::{Leadership, is_held, observe};
 use super::explain;
 
 /// How long other replicas wait for a silent leader.

@@ -8,5 +8,6 @@ mod imports;
 mod layout;
 mod pages;
 mod reference;
+mod service_catalog;
 mod snippets;
 mod sources;

@@ -52,7 +52,7 @@ pub struct AddKeyTransform {
     /// The value as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub string_value: Option<String>,
-    /// The value as a JSONPath template over the credentials, such as `postgres://{.username}:{.password}@{.host}`.
+    /// The value as a `JSONPath` template over the credentials, such as `postgres://{.username}:{.password}@{.host}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json_path_expression: Option<String>,
 }

@@ -39,6 +39,17 @@ pub fn observe(
     (leadership.clone(), look(leases, lease.to_owned(), leadership))
 }
 
+/// Whether a process holds the Lease of this name now.
+///
+/// # Errors
+/// When the Lease cannot be read.
+pub async fn is_held(client: Client, namespace: &str, lease: &str) -> kube::Result<bool> {
+    let leases: Api<Lease> = Api::namespaced(client, namespace);
+    let leadership = Leadership::default();
+    leadership.saw(leases.get_opt(lease).await?.as_ref(), Instant::now(), Timestamp::now());
+    Ok(leadership.is_held())
+}
+
 async fn look(leases: Api<Lease>, name: String, leadership: Leadership) {
     loop {
         match tokio::time::timeout(REQUEST, leases.get_opt(&name)).await {

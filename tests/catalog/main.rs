@@ -14,6 +14,7 @@ mod go_clients;
 mod harness;
 mod kubectl;
 mod ledger;
+mod migration;
 mod namespaced;
 mod namespaces;
 mod own_broker;

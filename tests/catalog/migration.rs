@@ -1,6 +1,8 @@
 //! Objects that another controller provisioned are taken over: nothing is requested from the broker again, and the
 //! Secrets keep their content.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use bindery::{
     apis::servicecatalog::{ServiceBinding, ServiceInstance},
     catalog::{migration, names::escaped},
@@ -109,13 +111,17 @@ async fn a_secret_of_the_old_controller_keeps_its_content() {
     }))
     .unwrap();
     place.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap();
-    write_status::<ServiceBinding>(&place, "orders-binding", json!({
-        "conditions": [{"type": "Ready", "status": "True", "reason": "InjectedBindResult",
-            "message": "Injected bind result", "lastTransitionTime": "2020-01-01T00:00:00Z"}],
-        "reconciledGeneration": 1, "unbindStatus": "Required", "externalProperties": {},
-    }))
+    write_status::<ServiceBinding>(
+        &place,
+        "orders-binding",
+        json!({
+            "conditions": [{"type": "Ready", "status": "True", "reason": "InjectedBindResult",
+                "message": "Injected bind result", "lastTransitionTime": "2020-01-01T00:00:00Z"}],
+            "reconciledGeneration": 1, "unbindStatus": "Required", "externalProperties": {},
+        }),
+    )
     .await;
-    migration::take_over(&place.client, &[place.namespace.clone()], true).await.unwrap();
+    migration::take_over(&place.client, std::slice::from_ref(&place.namespace), true).await.unwrap();
 
     until("the Secret of the variables is written", async || {
         place.secret("orders-binding-env").await.is_some()

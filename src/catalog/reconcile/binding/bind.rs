@@ -17,7 +17,7 @@ use super::{
     parameters,
     request_credentials::{Request, request_credentials},
     revoke_unusable::revoke_unusable,
-    spec_drift,
+    spec_drift, taken_over,
     write_secrets::{Content, write_secrets},
 };
 use crate::{
@@ -236,16 +236,25 @@ async fn bind(
     // Checked before the broker is asked, so that no credentials are made that cannot be stored.
     content::check(binding)?;
     let sources = content::read_sources(binding, context).await?;
-    secrets::read(&api, binding).await?;
+    let existing = secrets::read(&api, binding).await?;
     let parameters = parameters::find(binding, &offer, context, new).await?;
-    new.current_operation = Some(BindingOperation::Bind);
-    status::start(new);
-    let request = Request { binding, instance: &held, offer: &offer, parameters, context, api: bindings };
-    let response = request_credentials(&request, old, new).await?;
-    let facts = content::facts(&extras, binding, &held, &offer);
-    let data = match content::secret_data(binding, &response, &sources, facts) {
-        Ok(data) => data,
-        Err(error) => return Err(revoke_unusable(binding, context, error, new).await),
+    let (response, data) = match taken_over::content(binding, &existing, old, context).await? {
+        Some(content) => {
+            new.spec_checksums = spec_drift::checksums(&binding.spec);
+            content
+        }
+        None => {
+            new.current_operation = Some(BindingOperation::Bind);
+            status::start(new);
+            let request =
+                Request { binding, instance: &held, offer: &offer, parameters, context, api: bindings };
+            let response = request_credentials(&request, old, new).await?;
+            let facts = content::facts(&extras, binding, &held, &offer);
+            match content::secret_data(binding, &response, &sources, facts) {
+                Ok(data) => (response, data),
+                Err(error) => return Err(revoke_unusable(binding, context, error, new).await),
+            }
+        }
     };
     let variables = content::variables(&variables, &response)?;
     let content = Content { offer: &offer, response: &response, data, variables, extras };

@@ -14,6 +14,7 @@ mod parameters;
 mod request_credentials;
 mod revoke_unusable;
 mod spec_drift;
+mod taken_over;
 mod unbind;
 mod write_secrets;
 

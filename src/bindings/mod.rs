@@ -2,6 +2,7 @@
 
 pub mod awaited;
 mod json_path;
+mod key_names;
 mod lost_secrets;
 pub(crate) mod secret_extras;
 pub(crate) mod secret_keys;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::secret_keys::{is_key, shortened};
+use super::key_names::{is_key, shortened};
 use crate::contract::{GROUP, binding as contract};
 
 /// How many entries an annotation may have.

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 
-use super::{secrets::SecretError, transforms::SecretContent};
+use super::{
+    key_names::{is_key, shortened},
+    secrets::SecretError,
+    transforms::SecretContent,
+};
 
 /// The maximum size of a Secret's data (`MaxSecretSize` of Kubernetes' core API).
 pub(super) const MAX_SIZE: usize = 1 << 20;
-/// The maximum length of a key.
-const MAX_KEY: usize = 253;
-/// How many characters of an invalid key an error shows.
-const SHOWN_KEY: usize = 100;
 
 /// The credentials as a Secret's data.
 pub(crate) fn secret_data(content: SecretContent) -> Result<BTreeMap<String, ByteString>, SecretError> {
@@ -32,20 +32,6 @@ pub(crate) fn secret_data(content: SecretContent) -> Result<BTreeMap<String, Byt
 pub(crate) fn check_size(what: &'static str, data: &BTreeMap<String, ByteString>) -> Result<(), SecretError> {
     let bytes = data.values().map(|value| value.0.len()).sum();
     if bytes > MAX_SIZE { Err(SecretError::TooLarge { what, bytes, limit: MAX_SIZE }) } else { Ok(()) }
-}
-
-/// Whether the API server accepts this key in a Secret.
-pub(super) fn is_key(key: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    !key.is_empty()
-        && key.len() <= MAX_KEY
-        && key.bytes().all(is_allowed)
-        && key != "."
-        && !key.starts_with("..")
-}
-
-pub(super) fn shortened(key: &str) -> String {
-    key.chars().take(SHOWN_KEY).collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     json_path::{Budget, Template},
-    secret_keys::{is_key, shortened},
+    key_names::{is_key, shortened},
     variables::as_text,
 };
 use crate::{

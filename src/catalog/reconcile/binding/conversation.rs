@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     NotBound, Remedy, broker_errors::condition_of, clear_operation, orphans, parameters::are_in_force,
-    request_credentials::Request,
+    request::Request,
 };
 use crate::{
     apis::servicecatalog::{ServiceBindingStatus, reasons, scope::BrokerObject},

@@ -11,6 +11,7 @@ mod expiry;
 mod offer;
 mod orphans;
 mod parameters;
+mod request;
 mod request_credentials;
 mod revoke_unusable;
 mod spec_drift;

@@ -1,11 +1,11 @@
 //! Requests the credentials of a binding from the broker: records the ExternalResource and sends the bind request.
 
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 use serde_json::json;
 
 use super::{
     Failure, NotBound, Remedy, broker_errors::condition_of, clear_operation, conversation::Conversation,
-    identity, orphans, parameters::properties, spec_drift,
+    identity, orphans, parameters::properties, request::Request, spec_drift,
 };
 use crate::{
     apis::{
@@ -22,22 +22,10 @@ use crate::{
     catalog::{
         context::Context,
         ledger::{Recorded, external_resource_name, how_to_adopt},
-        parameters::Parameters,
         reconcile::{delete_binding, delete_external, resolve::Offer, status},
     },
     osb::{BindRequest, BindResponse},
 };
-
-/// One request for the credentials of a binding.
-pub(super) struct Request<'a> {
-    pub(super) binding: &'a ServiceBinding,
-    /// The ExternalResource of the instance.
-    pub(super) instance: &'a ExternalResource,
-    pub(super) offer: &'a Offer,
-    pub(super) parameters: Parameters,
-    pub(super) context: &'a Context,
-    pub(super) api: &'a Api<ServiceBinding>,
-}
 
 /// Takes the next step towards the credentials: asks the broker to create or repeat them, polls an asynchronous bind, or deletes
 /// what a failed bind left. `old` is the status that the object has.

@@ -22,7 +22,7 @@ use crate::{
     catalog::{
         context::Context,
         ledger::{Recorded, external_resource_name, how_to_adopt},
-        reconcile::{delete_binding, delete_external, resolve::Offer, status},
+        reconcile::{delete_binding, delete_external, status},
     },
     osb::{BindRequest, BindResponse},
 };

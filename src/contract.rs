@@ -107,6 +107,16 @@ pub mod approval {
     pub const CHECK: &str = "check";
 }
 
+/// Annotations of ServiceInstances.
+pub mod instance {
+    /// Annotation: `true` keeps the instance at the broker although the object is deleted.
+    pub const DELETION_PROTECTION: &str = "bindery.dev/deletion-protection";
+    /// Annotation: with `true`, deleting the instance deletes its bindings.
+    pub const CASCADING_DELETION: &str = "bindery.dev/cascading-deletion";
+    /// Annotation: how often the Secrets of `spec.parametersFrom` are read again, such as `10m`.
+    pub const REREAD_PARAMETERS: &str = "bindery.dev/reread-parameters";
+}
+
 /// Annotations of ExternalResources.
 pub mod external_resource {
     /// Annotation: the uid of the namespace whose object of the same name may take over the instance or binding of

@@ -1,6 +1,6 @@
 //! What the reconcilers share: the client, the watch caches, the broker connections, the ledger, back-off and locks.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{
@@ -9,8 +9,8 @@ use kube::{
 };
 
 use super::{
-    approved_secrets::ApprovedSecrets, connections::Connections, keyed_lock::KeyedLock, ledger::Ledger,
-    own_writes::OwnWrites, secret_checks::SecretChecks,
+    CatalogSettings, approved_secrets::ApprovedSecrets, connections::Connections, keyed_lock::KeyedLock,
+    ledger::Ledger, own_writes::OwnWrites, secret_checks::SecretChecks,
 };
 use crate::apis::servicecatalog::{
     ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ExternalResource, ServiceBinding,
@@ -18,7 +18,6 @@ use crate::apis::servicecatalog::{
     scope::{BrokerKey, BrokerObject, ClassObject, PlanObject},
 };
 use crate::{
-    install::secret_approvals::Approvals,
     k8s::{backoff::Retries, events::Recorder, namespaces::NamespaceMeta, unreadable::Unreadable},
     telemetry::Metrics,
 };
@@ -132,6 +131,8 @@ pub(super) struct Context {
     pub(super) metrics: Arc<Metrics>,
     /// Reports objects that cannot be read.
     pub(super) unreadable: Unreadable,
+    /// How long a failing operation at a broker is retried.
+    pub(super) retry_duration: Duration,
     /// The uid of the namespace kube-system, which commonly serves as the cluster's id.
     pub(super) cluster_id: String,
     pub(super) recorder: Recorder,
@@ -143,8 +144,9 @@ impl Context {
         stores: Stores,
         metrics: Arc<Metrics>,
         cluster_id: String,
-        approvals: Approvals,
+        settings: &CatalogSettings,
     ) -> Self {
+        let approvals = settings.approvals.clone();
         let recorder = Recorder::new(client.clone(), stores.namespaces.clone());
         Self {
             secrets: ApprovedSecrets::new(client.clone(), approvals.clone()),
@@ -157,6 +159,7 @@ impl Context {
             unreadable: Unreadable::with_events(recorder.clone(), metrics.clone()),
             recorder,
             metrics,
+            retry_duration: settings.retry_duration,
             cluster_id,
             stores,
             client,

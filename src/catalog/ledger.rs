@@ -72,8 +72,11 @@ impl ExternalResourceSpec {
         self.uid == held.spec.uid || same_namespace || is_adopted_by(held, self.namespace_uid.as_deref())
     }
 
-    /// This ExternalResource as the successor of `held`: the broker is told the same values as before.
-    fn inheriting_space(mut self, held: &Self) -> Self {
+    /// This ExternalResource as the successor of `held`: the broker is told the same values as before, and what is known
+    /// of the instance stays known.
+    fn inheriting(mut self, held: &Self) -> Self {
+        self.provisioned = held.provisioned;
+        self.new_plan_id.clone_from(&held.new_plan_id);
         let told = held.space_guid.clone().or_else(|| held.namespace_uid.clone());
         self.space_guid = told.filter(|told| Some(told) != self.namespace_uid.as_ref());
         self
@@ -138,7 +141,7 @@ impl Ledger {
         if !external_resource.spec.is_same_request_as(&held.spec, registered) {
             return Ok(Recorded::OtherRequest(held));
         }
-        let wanted = external_resource.spec.inheriting_space(&held.spec);
+        let wanted = external_resource.spec.inheriting(&held.spec);
         if held.spec == wanted {
             return Ok(Recorded::Ours { external_resource: held, is_new: false });
         }
@@ -165,11 +168,46 @@ impl Ledger {
         external_resource: &ExternalResource,
         namespace_uid: &str,
     ) -> kube::Result<()> {
+        self.change(external_resource, json!({"namespaceUID": namespace_uid})).await.map(drop)
+    }
+
+    /// Records that the instance was provisioned with this plan: users may keep data in it from now on.
+    pub(super) async fn set_provisioned(
+        &self,
+        external_resource: &ExternalResource,
+        plan_id: &str,
+    ) -> kube::Result<()> {
+        let spec = &external_resource.spec;
+        if spec.provisioned && spec.plan_id == plan_id && spec.new_plan_id.is_none() {
+            return Ok(());
+        }
+        let spec = json!({"provisioned": true, "planID": plan_id, "newPlanID": null});
+        self.change(external_resource, spec).await.map(drop)
+    }
+
+    /// Records the plan to which the broker is about to be asked to change the instance, and returns the
+    /// ExternalResource as it is now.
+    pub(super) async fn set_new_plan(
+        &self,
+        external_resource: ExternalResource,
+        plan_id: &str,
+    ) -> kube::Result<ExternalResource> {
+        let spec = &external_resource.spec;
+        if spec.plan_id == plan_id || spec.new_plan_id.as_deref() == Some(plan_id) {
+            return Ok(external_resource);
+        }
+        self.change(&external_resource, json!({"newPlanID": plan_id})).await
+    }
+
+    async fn change(
+        &self,
+        external_resource: &ExternalResource,
+        spec: Value,
+    ) -> kube::Result<ExternalResource> {
         let patch = Patch::Merge(json!({
-            "metadata": {"resourceVersion": external_resource.resource_version()},
-            "spec": {"namespaceUID": namespace_uid},
+            "metadata": {"resourceVersion": external_resource.resource_version()}, "spec": spec,
         }));
-        self.api.patch(&external_resource.name_any(), &PatchParams::default(), &patch).await.map(drop)
+        self.api.patch(&external_resource.name_any(), &PatchParams::default(), &patch).await
     }
 
     /// The ExternalResource for an id if it belongs to the object with this uid. It is read from the API server
@@ -246,6 +284,8 @@ mod tests {
             binding_id: None,
             service_id: "s".to_owned(),
             plan_id: "p".to_owned(),
+            new_plan_id: None,
+            provisioned: false,
         }
     }
 
@@ -295,12 +335,12 @@ mod tests {
         assert!(!recreated.may_take_over(&held), "another was meant");
         held.annotations_mut().insert(ADOPT.to_owned(), "ns-2".to_owned());
         assert!(recreated.may_take_over(&held));
-        let after = recreated.clone().inheriting_space(&held.spec);
+        let after = recreated.clone().inheriting(&held.spec);
         assert_eq!(after.space_guid.as_deref(), Some("ns-1"), "the broker knows it by this");
-        let again = ExternalResourceSpec { namespace_uid: Some("ns-3".to_owned()), ..recreated }
-            .inheriting_space(&after);
+        let again =
+            ExternalResourceSpec { namespace_uid: Some("ns-3".to_owned()), ..recreated }.inheriting(&after);
         assert_eq!(again.space_guid.as_deref(), Some("ns-1"));
-        assert_eq!(external_resource().inheriting_space(&external_resource()).space_guid, None);
+        assert_eq!(external_resource().inheriting(&external_resource()).space_guid, None);
     }
 
     #[test]

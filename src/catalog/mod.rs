@@ -48,6 +48,9 @@ use crate::{
 const PART: &str = "catalog";
 /// The interval between checks for the CRDs and permissions that the catalog needs.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long a failing operation at a broker is retried unless a setting says otherwise (service-catalog
+/// `--reconciliation-retry-duration`).
+pub const RETRY_DURATION: Duration = Duration::from_hours(7 * 24);
 /// How long running reconciles may take after a stop.
 const GRACE: Duration = Duration::from_secs(10);
 /// The namespace whose uid serves as the cluster's id.
@@ -60,6 +63,8 @@ pub struct CatalogSettings {
     pub approvals: Approvals,
     /// Receives reports of missing Secrets.
     pub lost_secrets: LostSecrets,
+    /// How long a failing operation at a broker is retried before the object is `Failed`.
+    pub retry_duration: Duration,
 }
 
 /// The catalog ended without a stop.
@@ -178,6 +183,7 @@ mod tests {
         let settings = CatalogSettings {
             approvals: Approvals::new(client.clone(), "bindery", "approvals"),
             lost_secrets: LostSecrets::default(),
+            retry_duration: RETRY_DURATION,
         };
         let catalog = run(client, settings, Arc::default(), readiness.clone(), stop.clone());
         let look = async {

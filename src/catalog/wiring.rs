@@ -77,7 +77,7 @@ pub(super) fn start(
     stop: &CancellationToken,
 ) -> Tasks {
     let (stores, writers) = stores();
-    let context = Arc::new(Context::new(client, stores, metrics, cluster_id, settings.approvals));
+    let context = Arc::new(Context::new(client, stores, metrics, cluster_id, &settings));
     let (queues, receivers) = queues();
 
     let mut watches = JoinSet::new();

@@ -1,6 +1,6 @@
 //! `bindery serve`: the roles in a Kubernetes cluster.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use clap::ArgAction;
@@ -101,6 +101,19 @@ struct CatalogArgs {
     #[arg(long, env = "BINDERY_NUDGE_REFUSED_OWNERS", action = ArgAction::Set, default_value_t = true,
           value_name = "BOOL")]
     nudge_refused_owners: bool,
+    /// How long a failing operation at a broker is retried before the object is Failed, such as 168h.
+    #[arg(long, env = "BINDERY_RECONCILIATION_RETRY_DURATION", value_parser = retry_duration,
+          default_value = "168h", value_name = "DURATION")]
+    reconciliation_retry_duration: Duration,
+}
+
+/// Reads a duration of at least a second.
+fn retry_duration(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<kube::core::Duration>().ok().filter(|duration| !duration.is_negative());
+    parsed
+        .map(Duration::from)
+        .filter(|duration| *duration >= Duration::from_secs(1))
+        .ok_or_else(|| "write a duration of at least a second, such as 168h or 30m".to_owned())
 }
 
 /// Settings that the roles `admission` (which binds pods) and `catalog` (which checks pods after creation) must
@@ -314,6 +327,7 @@ impl Roles {
         let mut exclude_namespaces = self.args.injection.exclude_namespaces.clone();
         exclude_namespaces.push(namespace.clone());
         let own = namespace.clone();
+        let retry_duration = self.args.catalog.reconciliation_retry_duration;
         let webhook = WebhookService { namespace: namespace.clone(), name: format!("{name}-admission") };
         let looking_after = PodsSettings {
             inject: self.args.injection.settings(),
@@ -330,6 +344,7 @@ impl Roles {
                 let settings = CatalogSettings {
                     approvals: approvals.clone(),
                     lost_secrets: looking_after.lost_secrets.clone(),
+                    retry_duration,
                 };
                 let pods = pods::run(client.clone(), looking_after.clone(), metrics.clone(), term.clone());
                 async move {

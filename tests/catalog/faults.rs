@@ -178,33 +178,6 @@ async fn an_instance_can_be_deleted_after_its_broker_was_withdrawn() {
 }
 
 #[tokio::test]
-async fn a_changed_plan_is_reported_and_not_applied() {
-    let place = Place::with_broker().await;
-    place.instance("db", json!({})).await;
-    place.instance_is("db", "ProvisionedSuccessfully").await;
-    let other = json!({"spec": {"clusterServicePlanExternalName": "unbindable"}});
-    place.merge::<ServiceInstance>("db", other).await.unwrap();
-    let current = async || -> Value {
-        let instance: ServiceInstance = place.api().get("db").await.unwrap();
-        let status = serde_json::to_value(instance.status.unwrap()).unwrap();
-        assert_eq!(status["lastConditionState"], "Ready");
-        status["conditions"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|c| c["type"] == "Current")
-            .cloned()
-            .unwrap_or_default()
-    };
-    until("a word about updates", async || current().await["reason"] == "UpdatesNotSupported").await;
-    place
-        .merge::<ServiceInstance>("db", json!({"spec": {"clusterServicePlanExternalName": "default"}}))
-        .await
-        .unwrap();
-    until("nothing to say", async || current().await.is_null()).await;
-}
-
-#[tokio::test]
 async fn a_plan_that_cannot_be_bound_is_reported() {
     let place = Place::with_broker().await;
     place.instance("db", json!({"clusterServicePlanExternalName": "unbindable"})).await;

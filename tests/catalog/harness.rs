@@ -110,7 +110,11 @@ fn start_catalog() -> JoinHandle<()> {
         let client = k8s::client_with(config_of(CATALOG_ACCOUNT, &["system:masters"]).await).unwrap();
         let namespaces =
             namespace_bindings::run(client.clone(), "bindery".to_owned(), metrics.clone(), stop.clone());
-        let settings = CatalogSettings { approvals: approvals(&client), lost_secrets: LOST_SECRETS.clone() };
+        let settings = CatalogSettings {
+            approvals: approvals(&client),
+            lost_secrets: LOST_SECRETS.clone(),
+            retry_duration: catalog::RETRY_DURATION,
+        };
         let catalog = catalog::run(client, settings, metrics, readiness, stop);
         tokio::select! {
             ended = catalog => panic!("the catalog ended: {ended:?}"),

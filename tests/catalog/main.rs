@@ -12,6 +12,7 @@ mod deep;
 mod faults;
 mod go_clients;
 mod harness;
+mod instances;
 mod kubectl;
 mod ledger;
 mod migration;

@@ -36,6 +36,7 @@ const NO_REASONS: &[&str] = &[
     "DaemonSet",
     "Delete",
     "Deployment",
+    "OrphanMitigation",
     "Deprovision",
     "Failed",
     "FailedCreate",

@@ -67,6 +67,13 @@ pub struct ExternalResourceSpec {
     /// The plan's id in the catalog.
     #[serde(rename = "planID")]
     pub plan_id: String,
+    /// The plan to which an update has been asked to change the instance. The broker may already use it.
+    #[serde(default, rename = "newPlanID", skip_serializing_if = "Option::is_none")]
+    pub new_plan_id: Option<String>,
+    /// Whether the instance was provisioned once, so that users may keep data in it. bindery never deletes such an
+    /// instance as the remains of a failed creation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub provisioned: bool,
 }
 
 /// How to reach the broker if its ClusterServiceBroker is gone. Refers to credentials but holds none.

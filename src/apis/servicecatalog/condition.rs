@@ -3,13 +3,12 @@
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::Value;
 
 /// The type of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionType {
-    /// `False` while the spec contains a change that bindery does not apply.
-    Current,
     /// The object can be used.
     Ready,
     /// The object failed permanently: bindery does not retry before the spec changes.
@@ -47,9 +46,20 @@ pub struct Condition {
 }
 
 /// The conditions of an object, at most one of each type.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Conditions(Vec<Condition>);
+
+/// Conditions of types that only an earlier version wrote are skipped.
+impl<'de> Deserialize<'de> for Conditions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let all = Option::<Vec<Value>>::deserialize(deserializer)?.unwrap_or_default();
+        let known =
+            all.into_iter().filter(|condition| ConditionType::deserialize(&condition["type"]).is_ok());
+        let read = known.map(serde_json::from_value).collect::<Result<_, _>>();
+        read.map(Self).map_err(|error| D::Error::custom(error.to_string()))
+    }
+}
 
 impl Conditions {
     /// Returns the condition of this type.
@@ -131,6 +141,8 @@ fn without_references(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -161,6 +173,19 @@ mod tests {
     }
 
     #[test]
+    fn a_condition_of_an_earlier_version_is_skipped() {
+        let condition = |type_: &str| {
+            json!({"type": type_, "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": "A",
+                "message": ""})
+        };
+        let read: Conditions =
+            serde_json::from_value(json!([condition("Current"), condition("Ready")])).unwrap();
+        assert_eq!(read.0.len(), 1);
+        assert_eq!(serde_json::from_value::<Conditions>(Value::Null).unwrap(), Conditions::default());
+        assert!(serde_json::from_value::<Conditions>(json!([{"type": "Ready"}])).is_err());
+    }
+
+    #[test]
     fn the_last_condition_is_shown() {
         let mut conditions = Conditions::default();
         assert_eq!(conditions.last_state(), "");
@@ -170,7 +195,8 @@ mod tests {
         assert_eq!(conditions.last_state(), "Failed");
         conditions.remove(ConditionType::Failed);
         conditions.set(ConditionType::Ready, true, "ProvisionedSuccessfully", "", at(1));
-        conditions.set(ConditionType::Current, false, "UpdatesNotSupported", "", at(1));
         assert_eq!(conditions.last_state(), "Ready");
+        conditions.set(ConditionType::OrphanMitigation, true, "StartingInstanceOrphanMitigation", "", at(1));
+        assert_eq!(conditions.last_state(), "OrphanMitigation");
     }
 }

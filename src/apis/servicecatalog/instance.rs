@@ -169,7 +169,7 @@ pub struct ServiceInstanceSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceInstanceStatus {
-    /// `Current`, `Ready`, `Failed`, `OrphanMitigation`.
+    /// `Ready`, `Failed`, `OrphanMitigation`.
     pub conditions: Conditions,
     /// Whether an asynchronous operation of the broker is in progress.
     pub async_op_in_progress: bool,
@@ -197,6 +197,9 @@ pub struct ServiceInstanceStatus {
     /// What is in force at the broker: what the last successful operation asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_properties: Option<InstanceProperties>,
+    /// `spec.updateRequests` at the last operation. A higher number in the spec asks for an update.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update_requests: Option<i64>,
     /// The default parameters with which the instance was provisioned.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::any_object")]

@@ -56,6 +56,8 @@ pub const REFERENCES_DELETED_SERVICE_PLAN: &str = "ReferencesDeletedServicePlan"
 
 // Provisioning, updating and deprovisioning a ServiceInstance.
 
+/// The request to create the instance is under way.
+pub const PROVISION_REQUEST_IN_FLIGHT: &str = "ProvisionRequestInFlight";
 /// The broker is creating the instance.
 pub const PROVISIONING: &str = "Provisioning";
 /// The instance exists.
@@ -66,12 +68,30 @@ pub const PROVISION_CALL_FAILED: &str = "ProvisionCallFailed";
 pub const ERROR_CALLING_PROVISION: &str = "ErrorCallingProvision";
 /// The broker does not report the state of its operation.
 pub const ERROR_POLLING_LAST_OPERATION: &str = "ErrorPollingLastOperation";
-/// The spec changed after the instance was created (condition `Current`).
-pub const UPDATES_NOT_SUPPORTED: &str = "UpdatesNotSupported";
+/// The broker may hold the remains of a failed creation, and bindery deletes them (condition `OrphanMitigation`).
+pub const STARTING_INSTANCE_ORPHAN_MITIGATION: &str = "StartingInstanceOrphanMitigation";
 /// The broker has deleted the remains of a failed creation.
 pub const ORPHAN_MITIGATION_SUCCESSFUL: &str = "OrphanMitigationSuccessful";
+/// The broker has not deleted the remains of a failed creation (condition `OrphanMitigation`).
+pub const ORPHAN_MITIGATION_FAILED: &str = "OrphanMitigationFailed";
+/// The request to change the instance is under way.
+pub const UPDATE_INSTANCE_REQUEST_IN_FLIGHT: &str = "UpdateInstanceRequestInFlight";
+/// The broker is changing the instance.
+pub const UPDATING_INSTANCE: &str = "UpdatingInstance";
+/// The instance has the plan and parameters of the spec.
+pub const INSTANCE_UPDATED_SUCCESSFULLY: &str = "InstanceUpdatedSuccessfully";
+/// The broker, or its catalog, refused to change the instance.
+pub const UPDATE_INSTANCE_CALL_FAILED: &str = "UpdateInstanceCallFailed";
+/// The broker did not answer the request to change the instance.
+pub const ERROR_CALLING_UPDATE_INSTANCE: &str = "ErrorCallingUpdateInstance";
+/// The request to delete the instance is under way.
+pub const DEPROVISION_REQUEST_IN_FLIGHT: &str = "DeprovisionRequestInFlight";
 /// The broker is deleting the instance.
 pub const DEPROVISIONING: &str = "Deprovisioning";
+/// An annotation protects the instance from its deletion.
+pub const DELETION_PROTECTED: &str = "DeletionProtected";
+/// The bindings of the instance are deleted first, as its annotation asks.
+pub const SERVICE_BINDINGS_DELETION: &str = "ServiceBindingsDeletion";
 /// Bindings of the instance still exist.
 pub const DEPROVISION_BLOCKED_BY_EXISTING_CREDENTIALS: &str = "DeprovisionBlockedByExistingCredentials";
 /// The broker failed to delete the instance.
@@ -136,7 +156,7 @@ pub const UNBOUND_SUCCESSFULLY: &str = "UnboundSuccessfully";
 
 /// The broker refused for good; the reason of `Ready` says why.
 pub const CLUSTER_SERVICE_BROKER_RETURNED_FAILURE: &str = "ClusterServiceBrokerReturnedFailure";
-/// The operation has failed for a week; the reason of `Ready` says why.
+/// bindery retried for as long as `--reconciliation-retry-duration` allows.
 pub const ERROR_RECONCILIATION_RETRY_TIMEOUT: &str = "ErrorReconciliationRetryTimeout";
 
 // `status.reason` of an ExternalResource.
@@ -147,3 +167,28 @@ pub const BLOCKED_BY_BINDINGS: &str = "BlockedByBindings";
 pub const CALL_FAILED: &str = "CallFailed";
 /// The broker did not answer.
 pub const ERROR_CALLING_BROKER: &str = "ErrorCallingBroker";
+
+/// The reasons of success and of progress. Their events are `Normal`; those of all others are `Warning`.
+const EXPECTED: &[&str] = &[
+    FETCHED_CATALOG,
+    FETCHED_CATALOG_IN_PART,
+    PROVISION_REQUEST_IN_FLIGHT,
+    PROVISIONING,
+    PROVISIONED_SUCCESSFULLY,
+    ORPHAN_MITIGATION_SUCCESSFUL,
+    UPDATE_INSTANCE_REQUEST_IN_FLIGHT,
+    UPDATING_INSTANCE,
+    INSTANCE_UPDATED_SUCCESSFULLY,
+    DEPROVISION_REQUEST_IN_FLIGHT,
+    DEPROVISIONING,
+    DEPROVISIONED_SUCCESSFULLY,
+    SERVICE_BINDINGS_DELETION,
+    INJECTED_BIND_RESULT,
+    UNBOUND_SUCCESSFULLY,
+];
+
+/// Whether a reason is no failure.
+#[must_use]
+pub fn is_expected(reason: &str) -> bool {
+    EXPECTED.contains(&reason)
+}

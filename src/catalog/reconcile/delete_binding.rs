@@ -1,7 +1,7 @@
 //! Deletes a binding at the broker, or polls its deletion. The steps are the same when a ServiceBinding is deleted, when a failed
 //! bind is cleaned up, and when the object of an ExternalResource is gone.
 
-use super::delete_external::{Begun, Released, connect, key, refused};
+use super::delete_external::{Begun, Released, connect, key_of_binding, refused};
 use crate::{
     apis::servicecatalog::ExternalResource,
     catalog::{
@@ -21,7 +21,7 @@ pub(super) async fn step(
 ) -> Result<Released, BrokerError> {
     let deletion = Deletion {
         client: &*connect(context, external_resource).await?,
-        key: key(external_resource),
+        key: key_of_binding(context, external_resource),
         id: external_resource.spec.binding_id.as_deref().unwrap_or_default().into(),
         identity,
     };

@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
+use kube::runtime::reflector::ObjectRef;
+
 use crate::{
-    apis::servicecatalog::ExternalResource,
+    apis::servicecatalog::{ExternalResource, ExternalResourceKind},
     catalog::{
-        client::{BrokerClient, ClientError, InstanceKey, Progress},
+        client::{BrokerClient, ClientError, Identity, InstanceKey, Progress},
         connections::BrokerError,
         context::Context,
+        ledger::external_resource_name,
     },
     osb::{Operation, OperationState},
 };
@@ -36,17 +39,32 @@ pub(super) fn key(external_resource: &ExternalResource) -> InstanceKey {
     }
 }
 
+/// The keys of a binding's instance. An update may have changed the plan of the instance since the binding was made.
+pub(super) fn key_of_binding(context: &Context, binding: &ExternalResource) -> InstanceKey {
+    let name = external_resource_name(ExternalResourceKind::ServiceInstance, &binding.spec.instance_id);
+    let instance = context.stores.external_resources.get(&ObjectRef::new(&name));
+    key(instance.as_deref().unwrap_or(binding))
+}
+
 /// Deletes an instance, or polls its deletion.
 pub(super) async fn instance(
     context: &Context,
     external_resource: &ExternalResource,
     begun: Begun,
+    identity: Option<&Identity>,
 ) -> Result<Released, BrokerError> {
     let client = connect(context, external_resource).await?;
-    let outcome = match begun {
-        None => delete(&client, &key(external_resource)).await,
-        Some(operation) => poll(&client, &key(external_resource), operation).await,
+    let ask = async |key: &InstanceKey| match &begun {
+        None => delete(&client, key, identity).await,
+        Some(operation) => poll(&client, key, operation.clone(), identity).await,
     };
+    let mut outcome = ask(&key(external_resource)).await;
+    // An update whose end bindery has not seen may have changed the plan.
+    if let (Err(ClientError::Rejected { status: 400, .. }), Some(plan)) =
+        (&outcome, &external_resource.spec.new_plan_id)
+    {
+        outcome = ask(&InstanceKey { plan: plan.as_str().into(), ..key(external_resource) }).await;
+    }
     outcome.map_err(|error| refused(context, external_resource, error))
 }
 
@@ -93,8 +111,12 @@ pub(super) fn refused(
     ))
 }
 
-async fn delete(client: &BrokerClient, key: &InstanceKey) -> Result<Released, ClientError> {
-    Ok(match client.deprovision(key, None).await? {
+async fn delete(
+    client: &BrokerClient,
+    key: &InstanceKey,
+    identity: Option<&Identity>,
+) -> Result<Released, ClientError> {
+    Ok(match client.deprovision(key, identity).await? {
         Progress::Done => Released::Done,
         Progress::InProgress(operation) => {
             Released::InProgress { operation: operation.map(|operation| operation.to_string()), wait: None }
@@ -106,13 +128,14 @@ async fn poll(
     client: &BrokerClient,
     key: &InstanceKey,
     operation: Option<Operation>,
+    identity: Option<&Identity>,
 ) -> Result<Released, ClientError> {
-    let polled = client.last_operation(key, operation.as_ref(), None).await?;
+    let polled = client.last_operation(key, operation.as_ref(), identity).await?;
     let Some(last) = polled.operation else { return Ok(Released::Done) };
     Ok(match last.state {
         // The operation that succeeded may be the creation, because the status that names it can be written by users.
         // A further delete request confirms that the broker holds nothing.
-        OperationState::Succeeded => delete(client, key).await?,
+        OperationState::Succeeded => delete(client, key, identity).await?,
         OperationState::InProgress => Released::InProgress {
             operation: operation.map(|operation| operation.to_string()),
             wait: polled.retry_after,

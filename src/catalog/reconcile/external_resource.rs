@@ -145,7 +145,8 @@ async fn release(
             if !bindings.is_empty() {
                 return Err(Blocked::Bindings(bindings));
             }
-            delete_external::instance(context, external_resource, begun).await.map_err(Blocked::Broker)
+            // The user who deleted the object is not known here.
+            delete_external::instance(context, external_resource, begun, None).await.map_err(Blocked::Broker)
         }
     }
 }

@@ -63,14 +63,12 @@ pub(super) fn set_ready(
 /// Sets `Ready` to false and `Failed` to true: there are no retries before the spec changes.
 pub(super) fn set_failed(status: &mut impl ConditionedStatus, reason: &str, message: &str) {
     set_ready(status, false, reason, message);
-    let conditions = status.conditions_mut();
-    conditions.set(
-        ConditionType::Failed,
-        true,
-        reasons::CLUSTER_SERVICE_BROKER_RETURNED_FAILURE,
-        message,
-        now().0,
-    );
+    let failed = if reason == reasons::ERROR_RECONCILIATION_RETRY_TIMEOUT {
+        reason
+    } else {
+        reasons::CLUSTER_SERVICE_BROKER_RETURNED_FAILURE
+    };
+    status.conditions_mut().set(ConditionType::Failed, true, failed, message, now().0);
 }
 
 /// Records the start of an operation, once.
@@ -104,11 +102,11 @@ where
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     let written = api.patch_status(&object.name_any(), &parameters, &Patch::Apply(body)).await?;
     context.own_writes.record(written.meta());
-    for type_ in [ConditionType::Current, ConditionType::Ready] {
+    for type_ in [ConditionType::Ready, ConditionType::OrphanMitigation] {
         let Some(condition) = new.conditions().get(type_) else { continue };
         if old.conditions().get(type_).is_none_or(|before| before.reason != condition.reason) {
             let event = Event {
-                is_warning: !new.conditions().is_true(type_),
+                is_warning: !reasons::is_expected(&condition.reason),
                 reason: condition.reason.clone().into(),
                 action: "Reconcile",
                 note: condition.message.clone(),

@@ -92,6 +92,8 @@ fn external_resource_spec(
         binding_id: Some(binding.spec.external_id.clone().unwrap_or_default()),
         service_id: instance.spec.service_id.clone(),
         plan_id: instance.spec.plan_id.clone(),
+        new_plan_id: None,
+        provisioned: false,
     }
 }
 

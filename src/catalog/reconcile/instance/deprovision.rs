@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use kube::{Api, Resource, ResourceExt};
 
+use super::{
+    blockers::{self, Blocked},
+    deadline,
+};
 use crate::{
     apis::servicecatalog::{
-        ExternalResource, ExternalResourceKind, ServiceBinding, ServiceInstance, ServiceInstanceStatus,
+        ConditionType, ExternalResource, ExternalResourceKind, ServiceInstance, ServiceInstanceStatus,
         instance::{InstanceOperation, ReleaseStatus},
         reasons,
     },
     catalog::{
+        client::Identity,
         connections::BrokerError,
         context::Context,
         ledger::external_resource_name,
@@ -20,6 +25,7 @@ use crate::{
             delete_external::{self, Released},
             has_finalizer,
             namespace_termination::{broker_timeout, retry_deletion},
+            now,
             polling::poll_interval,
             remove_finalizer, status,
         },
@@ -39,9 +45,12 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
     let api: Api<ServiceInstance> = Api::namespaced(context.client.clone(), &namespace);
     let old = instance.status.clone().unwrap_or_default();
     let mut new = old.clone();
-    if let Some(blockers) = find_blockers(instance, context) {
-        status::set_ready(&mut new, false, reasons::DEPROVISION_BLOCKED_BY_EXISTING_CREDENTIALS, blockers);
+    if let Some(Blocked { reason, message, is_protected }) = blockers::find(instance, context).await? {
+        status::set_ready(&mut new, false, reason, message);
         status::write(context, &api, instance, &old, new).await?;
+        if is_protected {
+            return Ok(Next::AwaitChange); // The change of the annotation enqueues the instance.
+        }
         return retry_deletion(context, &api, instance, Next::After(BLOCKED)).await;
     }
     let id = instance.spec.external_id.clone().unwrap_or_default();
@@ -53,7 +62,11 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
         remove_finalizer(context, &api, instance).await?; // No broker holds anything for it.
         return Ok(Next::AwaitChange);
     };
-    let asking = delete_external::instance(context, &external_resource, start_deprovision(&mut new));
+    let begun = start_deprovision(&mut new);
+    let old = status::write(context, &api, instance, &old, new).await?;
+    let mut new = old.clone();
+    let identity = instance.spec.user_info.as_ref().map(Identity::of);
+    let asking = delete_external::instance(context, &external_resource, begun, identity.as_ref());
     let next =
         match delete_external::within(broker_timeout(context, instance), &external_resource, asking).await {
             Ok(Released::Done) => {
@@ -89,37 +102,19 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
                 failed(&mut new, &external_resource, reason, &error.to_string())
             }
         };
+    give_up_in_time(&mut new, context);
     status::write(context, &api, instance, &old, new).await?;
     retry_deletion(context, &api, instance, next).await
 }
 
-/// Whether anything still uses the instance.
-pub(super) fn is_used(instance: &ServiceInstance, context: &Context) -> bool {
-    find_blockers(instance, context).is_some()
-}
-
-/// A message that names what still uses the instance.
-fn find_blockers(instance: &ServiceInstance, context: &Context) -> Option<String> {
-    let (namespace, name) = (instance.namespace(), instance.name_any());
-    let of_instance = |binding: &ServiceBinding| {
-        binding.spec.instance_ref.name == name && binding.namespace() == namespace && has_finalizer(binding)
-    };
-    let mut bindings: Vec<_> =
-        context.stores.bindings.state_filter(of_instance).iter().map(|binding| binding.name_any()).collect();
-    bindings.sort();
-    if !bindings.is_empty() {
-        let names = bindings.join(", ");
-        return Some(format!("Delete its ServiceBindings first; still there: {names}"));
+/// After the time for retries the deletion counts as failed. The retries go on, because nothing else ends it.
+fn give_up_in_time(status: &mut ServiceInstanceStatus, context: &Context) {
+    let Some(ready) = status.conditions.get(ConditionType::Ready) else { return };
+    let message = ready.message.clone();
+    if deadline::is_over(status.operation_start_time.as_ref(), context.retry_duration, now().0) {
+        status.deprovision_status = Some(ReleaseStatus::Failed);
+        status::set_failed(status, reasons::ERROR_RECONCILIATION_RETRY_TIMEOUT, &message);
     }
-    let id = instance.spec.external_id.as_deref().unwrap_or_default();
-    let external_resources = context.ledger.binding_names(id, namespace.as_deref().unwrap_or_default());
-    (!external_resources.is_empty()).then(|| {
-        let names = external_resources.join(", ");
-        format!(
-            "The broker still holds bindings of this instance whose ServiceBindings are gone; see kubectl \
-            describe extres {names}"
-        )
-    })
 }
 
 /// Records the start of the deletion, and returns the operation that is already running.
@@ -130,6 +125,11 @@ fn start_deprovision(status: &mut ServiceInstanceStatus) -> delete_external::Beg
         status.async_op_in_progress = false;
         status.last_operation = None;
         status.operation_start_time = None;
+        status.in_progress_properties = None;
+        status.orphan_mitigation_in_progress = false;
+        status.conditions.remove(ConditionType::OrphanMitigation);
+        let message = "Deprovision request for ServiceInstance in-flight to Broker";
+        status::set_ready(status, false, reasons::DEPROVISION_REQUEST_IN_FLIGHT, message);
     }
     status.deprovision_status = Some(ReleaseStatus::Required);
     status::start(status);

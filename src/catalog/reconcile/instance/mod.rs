@@ -1,11 +1,21 @@
-//! Reconciles ServiceInstances: `provision` creates an instance, `rollback` deletes what an earlier class or plan
-//! requested, `deprovision` deletes the instance.
+//! Reconciles ServiceInstances. `provision` creates an instance, `update` changes it and `deprovision` deletes it;
+//! `poll` follows asynchronous operations, `orphan` deletes what a failed creation left, and `rollback` deletes what an
+//! earlier class or plan requested.
 
 mod attempt;
+mod blockers;
+mod deadline;
 mod deprovision;
+mod orphan;
+mod poll;
+mod prepare;
+mod properties;
 mod provision;
+mod reread;
 mod rollback;
-mod spec_drift;
+mod send;
+mod update;
+mod wanted;
 
 use std::sync::Arc;
 

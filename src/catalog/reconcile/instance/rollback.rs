@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use crate::{
     apis::servicecatalog::{ExternalResource, ServiceInstanceStatus, reasons},
     catalog::{
+        client::Identity,
         context::Context,
         reconcile::{
             Next, ReconcileError,
@@ -23,6 +24,7 @@ use crate::{
 pub(super) async fn roll_back(
     context: &Context,
     held: &ExternalResource,
+    identity: Option<&Identity>,
     new: &mut ServiceInstanceStatus,
 ) -> Result<Next, ReconcileError> {
     // The running operation may be the creation; a deletion cancels it (spec.md, "Deprovisioning").
@@ -33,12 +35,13 @@ pub(super) async fn roll_back(
     new.last_operation = None;
     status::start(new);
     let (broker, name) = (&held.spec.broker.name, held.name_any());
-    let about = match delete_external::instance(context, held, begun).await {
+    let about = match delete_external::instance(context, held, begun, identity).await {
         Ok(Released::Done) => {
             context.ledger.remove(held).await?;
             new.orphan_mitigation_in_progress = false;
             new.current_operation = None;
             new.operation_start_time = None;
+            new.in_progress_properties = None;
             let message = format!("The broker {broker} has deleted the instance of the former class or plan");
             status::set_ready(new, false, reasons::PROVISIONING, message);
             return Ok(Next::After(Duration::ZERO));

@@ -66,6 +66,11 @@ fn is_held(status: Option<&ServiceInstanceStatus>) -> bool {
     })
 }
 
+fn is_provisioned(instance: &ServiceInstance) -> bool {
+    let status = instance.status.as_ref();
+    status.is_some_and(|status| status.provision_status == Some(ProvisionStatus::Provisioned))
+}
+
 /// Whether the broker holds the binding, or may hold it.
 fn is_bound(status: Option<&ServiceBindingStatus>) -> bool {
     status.is_some_and(|status| {
@@ -108,6 +113,8 @@ fn of_instance(inventory: &Inventory, instance: &ServiceInstance) -> Result<Exte
         binding_id: None,
         service_id: class.common().external_id.clone(),
         plan_id: plan_in_force(inventory, instance, scope.as_deref())?,
+        new_plan_id: None,
+        provisioned: is_provisioned(instance),
     })
 }
 
@@ -152,6 +159,8 @@ fn of_binding(
         name: binding.name_any(),
         uid: binding.uid().unwrap_or_default(),
         binding_id: Some(id),
+        new_plan_id: None,
+        provisioned: false,
         ..instance.clone()
     })
 }

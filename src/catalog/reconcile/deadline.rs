@@ -1,11 +1,9 @@
-//! The end of retries: an operation that has failed or run for longer than [`RETRY_DURATION`] is given up. Pure.
+//! The end of retries: an operation that has failed or run for longer than
+//! `--reconciliation-retry-duration` is given up. Pure.
 
 use std::time::Duration;
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
-
-/// How long a failing operation at a broker is retried.
-pub(super) const RETRY_DURATION: Duration = Duration::from_hours(168);
 
 /// Whether an operation that began at `since` has had its time.
 pub(super) fn is_over(since: Option<&Time>, limit: Duration, now: Timestamp) -> bool {

@@ -30,8 +30,7 @@ use crate::{
     catalog::{
         context::{Context, NamespaceState},
         reconcile::{
-            Next, ReconcileError, deadline::RETRY_DURATION, has_finalizer, namespace_termination, now, patch,
-            status, with_finalizer,
+            Next, ReconcileError, has_finalizer, namespace_termination, now, patch, status, with_finalizer,
         },
     },
     contract::binding as contract,
@@ -75,7 +74,7 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
         Ok(()) => Next::After(expiry::or_expiry(context.secret_checks.checked(&uid, asked), &new, now().0)),
         Err(Failure::Cluster(error)) => return in_a_living_namespace(error),
         Err(Failure::NotBound(not_bound)) => {
-            let not_bound = deadline::or_given_up(not_bound, &mut new, RETRY_DURATION, now().0);
+            let not_bound = deadline::or_given_up(not_bound, &mut new, context.retry_duration, now().0);
             if matches!(not_bound.remedy, Remedy::Watched) && expiry::is_expiry(&not_bound) {
                 context.secret_checks.checked(&uid, asked);
             }

@@ -3,7 +3,6 @@
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::deadline;
 use crate::{
     apis::servicecatalog::{
         ExternalResource, ServiceInstance, ServiceInstanceStatus,
@@ -13,7 +12,7 @@ use crate::{
     catalog::{
         client::Identity,
         context::Context,
-        reconcile::{ReconcileError, now, status},
+        reconcile::{ReconcileError, deadline, now, status},
     },
     osb::Object,
 };

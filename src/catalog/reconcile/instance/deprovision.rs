@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use kube::{Api, Resource, ResourceExt};
 
-use super::{
-    blockers::{self, Blocked},
-    deadline,
-};
+use super::blockers::{self, Blocked};
 use crate::{
     apis::servicecatalog::{
         ConditionType, ExternalResource, ExternalResourceKind, ServiceInstance, ServiceInstanceStatus,
@@ -21,7 +18,7 @@ use crate::{
         context::Context,
         ledger::external_resource_name,
         reconcile::{
-            Next, ReconcileError,
+            Next, ReconcileError, deadline,
             delete_external::{self, Released},
             has_finalizer,
             namespace_termination::{broker_timeout, retry_deletion},

@@ -4,7 +4,6 @@
 
 mod attempt;
 mod blockers;
-mod deadline;
 mod deprovision;
 mod orphan;
 mod poll;

@@ -1,6 +1,6 @@
 //! The request that creates an instance, and what its answer means.
 
-use super::{attempt::Attempt, deadline, poll::PROVISIONING, properties::is_same_request, wanted::Wanted};
+use super::{attempt::Attempt, poll::PROVISIONING, properties::is_same_request, wanted::Wanted};
 use crate::{
     apis::servicecatalog::{
         ConditionType,
@@ -11,7 +11,7 @@ use crate::{
         client::{ClientError, Progress},
         connections::BrokerError,
         parameters::Parameters,
-        reconcile::{Next, ReconcileError, delete_external, polling::poll_interval, status},
+        reconcile::{Next, ReconcileError, deadline, delete_external, polling::poll_interval, status},
     },
     osb::ProvisionRequest,
 };
@@ -140,7 +140,7 @@ impl Attempt<'_> {
     fn give_up(&mut self) -> Next {
         let ready = self.status.conditions.get(ConditionType::Ready);
         let former = ready.map(|ready| ready.message.clone()).unwrap_or_default();
-        let message = deadline::message(self.context.retry_duration, &former);
+        let message = deadline::message(self.context.retry_duration, &former, "Change the spec");
         let is_creating = self.status.async_op_in_progress && !self.status.orphan_mitigation_in_progress;
         status::set_failed(&mut self.status, reasons::ERROR_RECONCILIATION_RETRY_TIMEOUT, &message);
         self.end_operation();

@@ -5,7 +5,6 @@ use kube::Api;
 
 use super::{
     attempt::Attempt,
-    deadline,
     poll::UPDATING,
     prepare::prepare,
     properties::{is_same_request, plan_id},
@@ -23,7 +22,7 @@ use crate::{
         context::Context,
         ledger::external_resource_name,
         reconcile::{
-            Next, ReconcileError, delete_external,
+            Next, ReconcileError, deadline, delete_external,
             polling::poll_interval,
             resolve::{Offer, Unresolved},
             status,
@@ -296,7 +295,7 @@ impl Attempt<'_> {
     fn give_up_update(&mut self) -> Next {
         let ready = self.status.conditions.get(ConditionType::Ready);
         let former = ready.map(|ready| ready.message.clone()).unwrap_or_default();
-        let message = deadline::message(self.context.retry_duration, &former);
+        let message = deadline::message(self.context.retry_duration, &former, "Change the spec");
         set_as_before(&mut self.status, reasons::ERROR_RECONCILIATION_RETRY_TIMEOUT, message);
         self.status.update_requests = self.instance.spec.update_requests;
         self.end_operation();

@@ -1,7 +1,7 @@
 //! Objects as the Go clients of the old API serialise them, with all zero values, and as the old controller stored
 //! them. `tests/preflight svcat` builds the program that prints the former.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 use std::process::{Command, Stdio};
 

@@ -1,7 +1,7 @@
 //! svcat, the command line of the old Service Catalog, on bindery's objects. `tests/preflight svcat` builds it in the
 //! version of `tests/catalog/programs/go.mod`.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 use std::path::{Path, PathBuf};
 

@@ -118,7 +118,7 @@ async fn a_local_reference_to_a_secret_stays_in_the_namespace(
     match neighbours.create(kind, "theft", &spec).await {
         // The tenant may not get a Secret of this name in the own namespace either.
         Err(kube::Error::Api(status)) => {
-            assert!(status.message.contains(&format!("{}/private", neighbours.own.namespace)), "{status:?}")
+            assert!(status.message.contains(&format!("{}/private", neighbours.own.namespace)), "{status:?}");
         }
         Err(error) => panic!("{error}"),
         Ok(stored) => {

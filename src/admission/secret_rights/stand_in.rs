@@ -25,7 +25,7 @@ use crate::{
 #[derive(Clone, Default)]
 pub(in crate::admission) struct Cluster {
     key: Arc<Mutex<Option<Value>>>,
-    /// The SubjectAccessReviews that were asked.
+    /// The `SubjectAccessReview`s that were asked.
     pub(in crate::admission) reviews: Arc<Mutex<Vec<Value>>>,
     is_away: bool,
 }

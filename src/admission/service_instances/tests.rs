@@ -11,7 +11,8 @@ async fn asked(user: &str, old: Option<&Value>, new: &Value) -> (Value, Value) {
 }
 
 fn instance(spec: Value) -> Value {
-    json!({"metadata": {"name": "db"}, "spec": spec})
+    let metadata = json!({"name": "db"});
+    Value::from_iter([("metadata", metadata), ("spec", spec)])
 }
 
 fn named(class: &str, plan: &str) -> Value {

@@ -25,7 +25,7 @@ mod tests {
     #[test]
     fn an_operation_ends_after_its_time() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let (start, limit) = (Time(at(1000)), Duration::from_secs(60));
+        let (start, limit) = (Time(at(1000)), Duration::from_mins(1));
         assert!(!is_over(Some(&start), limit, at(1060)));
         assert!(is_over(Some(&start), limit, at(1061)));
         assert!(!is_over(Some(&start), limit, at(900)), "a clock that was set back");

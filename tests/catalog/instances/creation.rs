@@ -1,5 +1,7 @@
 //! Creations that fail, and orphan mitigation.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use bindery::apis::servicecatalog::{ConditionType, ServiceInstance};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -135,8 +137,7 @@ async fn a_creation_that_is_retried_for_a_week_fails() {
 #[tokio::test]
 async fn the_only_plan_is_written_to_the_spec() {
     let place = Place::new().await;
-    let plans = &mut place.broker.held().catalog["services"][0]["plans"];
-    plans.as_array_mut().unwrap().truncate(1);
+    place.broker.held().catalog["services"][0]["plans"].as_array_mut().unwrap().truncate(1);
     place.register(json!({})).await;
     let spec = json!({"clusterServicePlanExternalName": null});
     place.instance("db", spec).await;

@@ -1,5 +1,7 @@
 //! The life of instances at a scripted broker: what changes them, what their parameters are, and how they end.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 mod creation;
 mod deletion;
 mod parameters;

@@ -1,5 +1,7 @@
 //! Parameters from Secrets, and default parameters.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use bindery::{
     apis::servicecatalog::{ServiceInstance, UsesSecrets},
     contract::approval::APPROVAL,

@@ -11,12 +11,11 @@ async fn bind(Path((_, id)): Ids, request: HttpRequest) -> (StatusCode, String) 
     assert_eq!(request.uri().query(), Some("accepts_incomplete=true"));
     let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
     let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-    let answer = match id.as_str() {
+    match id.as_str() {
         "later" => (StatusCode::ACCEPTED, r#"{"operation": "bind-1"}"#.to_owned()),
         "nameless" => (StatusCode::ACCEPTED, String::new()),
         _ => (StatusCode::CREATED, json!({"credentials": body}).to_string()),
-    };
-    answer
+    }
 }
 
 async fn unbind(Path((_, id)): Ids, request: HttpRequest) -> (StatusCode, &'static str) {

@@ -6,13 +6,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 
 /// Answers with the status that the instance's id names.
-async fn named_status(Path(path): Path<String>, body: &'static str) -> impl IntoResponse {
+fn named_status(path: &str, body: &'static str) -> impl IntoResponse {
     let status = path.split('/').find_map(|segment| segment.parse().ok()).unwrap();
     (StatusCode::from_u16(status).unwrap(), [("content-type", "application/json")], body)
 }
 
 fn broker(body: &'static str) -> BrokerClient {
-    client(&serve(Router::new().route("/{*path}", any(async move |path| named_status(path, body).await))))
+    client(&serve(
+        Router::new().route("/{*path}", any(async move |Path(path): Path<String>| named_status(&path, body))),
+    ))
 }
 
 async fn provision_error(client: &BrokerClient, status: u16) -> Option<ClientError> {

@@ -55,7 +55,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
     let old = instance.status.clone().unwrap_or_default();
     let offer = resolve::resolve(&instance.spec, &namespace, &context.stores);
     if old.provision_status == Some(ProvisionStatus::Provisioned) {
-        return update::reconcile(instance, context, api, offer, namespace_uid).await;
+        return Box::pin(update::reconcile(instance, context, api, offer, namespace_uid)).await;
     }
     if old.conditions.is_true(ConditionType::Failed)
         && !old.orphan_mitigation_in_progress
@@ -78,7 +78,7 @@ pub(super) async fn reconcile(instance: &ServiceInstance, context: &Context) -> 
         Ok((offer, broker, wanted)) => {
             let external_resource = external_resource(&instance, &namespace_uid, &offer, broker.as_ref());
             let creation = Creation { context, api, instance, written: old, status: new, namespace_uid };
-            creation.run(external_resource, wanted).await
+            Box::pin(creation.run(external_resource, wanted)).await
         }
         Err(Unusable { reason, message, next }) => {
             new.observed_generation = instance.metadata.generation.unwrap_or_default();

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 
 /// Answers with the status that the instance's id names.
-fn named_status(path: &str, body: &'static str) -> impl IntoResponse {
+fn named_status(path: &str, body: &'static str) -> impl IntoResponse + use<> {
     let status = path.split('/').find_map(|segment| segment.parse().ok()).unwrap();
     (StatusCode::from_u16(status).unwrap(), [("content-type", "application/json")], body)
 }

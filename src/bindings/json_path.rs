@@ -9,7 +9,7 @@ mod select;
 
 use serde_json::Value;
 
-use super::variables::as_text;
+use super::values::as_text;
 
 /// The largest text that a template may make; a Secret holds no more.
 const MAX_TEXT: usize = 1 << 20;

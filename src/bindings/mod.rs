@@ -9,6 +9,7 @@ pub(crate) mod secret_keys;
 pub(crate) mod secrets;
 pub mod state;
 pub(crate) mod transforms;
+mod values;
 pub mod variables;
 
 pub use self::lost_secrets::LostSecrets;

@@ -9,10 +9,8 @@ use super::{
     key_names::{is_key, shortened},
     secrets::SecretError,
     transforms::SecretContent,
+    values::MAX_SIZE,
 };
-
-/// The maximum size of a Secret's data (`MaxSecretSize` of Kubernetes' core API).
-pub(super) const MAX_SIZE: usize = 1 << 20;
 
 /// The credentials as a Secret's data.
 pub(crate) fn secret_data(content: SecretContent) -> Result<BTreeMap<String, ByteString>, SecretError> {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     json_path::{Budget, Template},
     key_names::{is_key, shortened},
-    variables::as_text,
+    values::as_text,
 };
 use crate::{
     apis::servicecatalog::{

@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::secret_keys::MAX_SIZE;
+use super::values::{MAX_SIZE, as_text};
 use crate::{
     contract::well_known_variables,
     osb::{Credentials, Object},
@@ -274,15 +274,6 @@ impl Entry {
         }
         *left -= text.len();
         Ok(text)
-    }
-}
-
-/// A credential's value as it is written to a Secret: strings unchanged, everything else as JSON (service-catalog
-/// `pkg/controller/controller_binding.go`, `injectServiceBinding`).
-pub(crate) fn as_text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
     }
 }
 

@@ -2,6 +2,8 @@
 //! objects that may wait for it. A status change alone does not enqueue its object, so a failing object cannot keep
 //! itself busy.
 
+use std::sync::Arc;
+
 use futures::channel::mpsc::UnboundedSender;
 use kube::{
     Resource, ResourceExt,
@@ -175,6 +177,7 @@ impl Queues {
                 if object.annotations().contains_key(ADOPT) {
                     self.heir(object);
                 }
+                self.taken_over(context, &object.spec);
             }
             Change::Deleted(object) => {
                 forget(context, object.as_ref());
@@ -230,6 +233,23 @@ impl Queues {
             class.is_some_and(|class| class.is_removed()) || plan.is_some_and(|plan| plan.is_removed());
         if is_withdrawn || broker.namespace.as_deref().is_some_and(|name| context.is_terminating(name)) {
             self.broker_of(&broker);
+        }
+    }
+
+    /// Enqueues a binding that another controller bound, once `bindery migrate` has recorded its ExternalResource.
+    fn taken_over(&self, context: &Context, spec: &ExternalResourceSpec) {
+        if spec.kind != ExternalResourceKind::ServiceBinding {
+            return;
+        }
+        let reference = ObjectRef::new(&spec.name).within(&spec.namespace);
+        let was_bound_elsewhere = |binding: Arc<ServiceBinding>| {
+            let status = binding.status.as_ref();
+            status.is_some_and(|status| {
+                status.secrets.is_empty() && status.conditions.is_true(ConditionType::Ready)
+            })
+        };
+        if context.stores.bindings.get(&reference).is_some_and(was_bound_elsewhere) {
+            enqueue(&self.bindings, reference);
         }
     }
 

@@ -27,6 +27,7 @@ fn every_policy_refuses_and_fails_closed() {
         "bindery-catalog-pods",
         "bindery-catalog-secrets",
         "bindery-catalog-statuses",
+        "bindery-deletion-protection",
         "bindery-namespace-bindings",
         "bindery-own-secrets",
     ];

@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(instance.spec.uid, "u1");
         assert_eq!(instance.spec.namespace_uid.as_deref(), Some("n1"));
         assert_eq!((&*instance.spec.service_id, &*instance.spec.plan_id), ("997B8372", "P0"));
-        assert_eq!(instance.spec.broker.url.expose(), "http://mysql-broker.brokers/");
+        assert_eq!(instance.spec.broker.url.expose(), "http://mysql-broker.brokers");
         assert_eq!(binding.name_any(), "binding-b1");
         assert_eq!((&*binding.spec.instance_id, &*binding.spec.uid), ("i1", "u2"));
         assert!(!format!("{plan:?}").contains("hunter2"));

@@ -1,5 +1,5 @@
-//! Writes a status by server-side apply to the status subresource, only if it changed, and records an event if its
-//! reason changed.
+//! Writes a status to the status subresource, only if it changed, and records an event if its reason changed. A merge
+//! patch is used because server-side apply cannot remove fields that another controller wrote.
 
 use std::fmt::Debug;
 
@@ -9,7 +9,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::now;
 use crate::{
@@ -94,13 +94,11 @@ where
         return Ok(new);
     }
     let body = json!({
-        "apiVersion": K::api_version(&()),
-        "kind": K::kind(&()),
-        "metadata": {"name": object.name_any(), "uid": object.meta().uid},
-        "status": new,
+        "metadata": {"uid": object.meta().uid},
+        "status": merge_patch(&json!(old), json!(new)),
     });
-    let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    let written = api.patch_status(&object.name_any(), &parameters, &Patch::Apply(body)).await?;
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let written = api.patch_status(&object.name_any(), &parameters, &Patch::Merge(body)).await?;
     context.own_writes.record(written.meta());
     for type_ in [ConditionType::Ready, ConditionType::OrphanMitigation] {
         let Some(condition) = new.conditions().get(type_) else { continue };
@@ -115,4 +113,34 @@ where
         }
     }
     Ok(new)
+}
+
+/// The merge patch (RFC 7396) that replaces `old` by `new`: fields that `new` lacks become null.
+fn merge_patch(old: &Value, mut new: Value) -> Value {
+    let (Some(before), Some(after)) = (old.as_object(), new.as_object_mut()) else { return new };
+    for (name, value) in after.iter_mut() {
+        if let Some(former) = before.get(name) {
+            *value = merge_patch(former, value.take());
+        }
+    }
+    for name in before.keys() {
+        after.entry(name.clone()).or_insert(Value::Null);
+    }
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_that_are_gone_are_removed_at_every_depth() {
+        let old = json!({"operationStartTime": "x", "properties": {"parameters": {"a": 1, "b": 2}}, "list": [1, 2]});
+        let new = json!({"properties": {"parameters": {"a": 1}}, "list": [2], "last": "y"});
+        assert_eq!(
+            merge_patch(&old, new),
+            json!({"operationStartTime": null, "properties": {"parameters": {"a": 1, "b": null}}, "list": [2], "last": "y"})
+        );
+        assert_eq!(merge_patch(&json!(null), json!({"a": {}})), json!({"a": {}}));
+    }
 }

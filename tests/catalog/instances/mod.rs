@@ -24,7 +24,7 @@ async fn with_updatable_instance() -> Place {
 
 async fn status(place: &Place) -> ServiceInstanceStatus {
     let instance: ServiceInstance = place.api().get("db").await.unwrap();
-    instance.status.unwrap()
+    instance.status.unwrap_or_default()
 }
 
 async fn change(place: &Place, spec: Value) {

@@ -108,7 +108,13 @@ async fn settled(
         return Ok(Some(Next::AwaitChange));
     }
     let is_reported = spec_drift::is_reported(old);
-    if old.conditions.is_true(ConditionType::Ready) && !is_reported && names.is_what_is_written(old) {
+    let is_ready = old.conditions.is_true(ConditionType::Ready);
+    if is_ready && old.secrets.is_empty() {
+        // Another controller bound it. `bindery migrate` records the ExternalResource, which enqueues the binding.
+        let is_recorded = taken_over::is_recorded(binding, context);
+        return Ok(if is_recorded { None } else { Some(Next::AwaitChange) });
+    }
+    if is_ready && !is_reported && names.is_what_is_written(old) {
         let wait = context.secret_checks.until_due(&uid, asked);
         if !wait.is_zero() {
             names.noted(context, api, binding, old).await?;

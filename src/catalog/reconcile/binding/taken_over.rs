@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::ResourceExt;
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use serde_json::Value;
 
 use crate::{
     apis::servicecatalog::{ConditionType, ExternalResourceKind, ServiceBinding, ServiceBindingStatus},
-    catalog::context::Context,
+    catalog::{context::Context, ledger::external_resource_name},
     osb::{BindResponse, Credentials, Object},
 };
 
@@ -29,6 +29,13 @@ pub(super) async fn content(
     let uid = binding.metadata.uid.as_deref();
     let held = context.ledger.find(ExternalResourceKind::ServiceBinding, id, uid).await?;
     Ok(held.map(|_| (response(data), data.clone())))
+}
+
+/// Whether an ExternalResource of the binding is known.
+pub(super) fn is_recorded(binding: &ServiceBinding, context: &Context) -> bool {
+    let id = binding.spec.external_id.as_deref().unwrap_or_default();
+    let name = external_resource_name(ExternalResourceKind::ServiceBinding, id);
+    context.stores.external_resources.get(&ObjectRef::new(&name)).is_some()
 }
 
 /// The data of the Secret that `spec.secretName` names.

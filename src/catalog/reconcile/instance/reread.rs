@@ -15,7 +15,8 @@ pub(super) fn interval(instance: &ServiceInstance) -> Result<Option<Duration>, S
         return Ok(None);
     }
     let Some(text) = instance.annotations().get(REREAD_PARAMETERS) else { return Ok(None) };
-    let parsed = text.parse::<kube::core::Duration>().ok().filter(|duration| !duration.is_negative());
+    let parsed = text.parse::<kube::core::Duration>().ok();
+    let parsed = parsed.filter(|duration| !text.is_empty() && !duration.is_negative());
     match parsed.map(Duration::from) {
         Some(interval) => Ok(Some(interval.max(SHORTEST))),
         None => Err(format!(

@@ -165,7 +165,7 @@ impl Attempt<'_> {
         status.provision_status = Some(ProvisionStatus::Provisioned);
         status.external_properties = status.in_progress_properties.take();
         status.reconciled_generation = status.observed_generation;
-        status.update_requests = self.instance.spec.update_requests;
+        status.update_requests = Some(self.instance.spec.update_requests.unwrap_or_default());
         status::set_ready(
             status,
             true,

@@ -167,7 +167,7 @@ impl Attempt<'_> {
         let generation = self.instance.metadata.generation.unwrap_or_default();
         self.status.observed_generation = generation;
         self.status.reconciled_generation = generation;
-        self.status.update_requests = self.instance.spec.update_requests;
+        self.status.update_requests = Some(self.instance.spec.update_requests.unwrap_or_default());
         let ready = self.status.conditions.get(ConditionType::Ready);
         if ready.is_none_or(|ready| !reasons::is_expected(&ready.reason))
             && self.status.conditions.is_true(ConditionType::Ready)
@@ -286,7 +286,7 @@ impl Attempt<'_> {
             )
         };
         status::set_ready(&mut self.status, is_usable, reasons::UPDATE_INSTANCE_CALL_FAILED, message);
-        self.status.update_requests = self.instance.spec.update_requests;
+        self.status.update_requests = Some(self.instance.spec.update_requests.unwrap_or_default());
         self.end_operation();
         Next::AwaitChange
     }
@@ -297,7 +297,7 @@ impl Attempt<'_> {
         let former = ready.map(|ready| ready.message.clone()).unwrap_or_default();
         let message = deadline::message(self.context.retry_duration, &former, "Change the spec");
         set_as_before(&mut self.status, reasons::ERROR_RECONCILIATION_RETRY_TIMEOUT, message);
-        self.status.update_requests = self.instance.spec.update_requests;
+        self.status.update_requests = Some(self.instance.spec.update_requests.unwrap_or_default());
         self.end_operation();
         Next::AwaitChange
     }
@@ -315,7 +315,7 @@ impl Attempt<'_> {
             status.dashboard_url = dashboard_url;
         }
         status.reconciled_generation = status.observed_generation;
-        status.update_requests = self.instance.spec.update_requests;
+        status.update_requests = Some(self.instance.spec.update_requests.unwrap_or_default());
         status::set_ready(status, true, reasons::INSTANCE_UPDATED_SUCCESSFULLY, UPDATED);
         self.end_operation();
         // The spec may have changed during an asynchronous update.

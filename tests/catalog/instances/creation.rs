@@ -87,8 +87,11 @@ async fn parameters_that_change_while_the_outcome_is_unknown_start_a_new_creatio
     place.broker.always(Verb::Provision, Answer::error(429, "later").after_acting());
     place.instance("db", json!({"parameters": {"size": 1}})).await;
     place.instance_is("db", "ProvisionCallFailed").await;
-    place.broker.normal(Verb::Provision);
+    // Only after the change, or a retry may still create the instance with the former size.
     change(&place, json!({"parameters": {"size": 2}})).await;
+    until("the former creation is deleted", async || !place.broker.received(Verb::Deprovision).is_empty())
+        .await;
+    place.broker.normal(Verb::Provision);
     place.instance_is("db", "ProvisionedSuccessfully").await;
     assert_eq!(place.broker.held().instances.values().next().unwrap()["parameters"], json!({"size": 2}));
 }

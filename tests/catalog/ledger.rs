@@ -15,7 +15,7 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    broker::Fault,
+    broker::{Answer, Fault, Verb},
     harness::{Place, restart_catalog, until},
 };
 
@@ -125,16 +125,18 @@ async fn another_broker_is_asked_only_when_the_first_holds_nothing() {
     let (place, other) = (Place::with_broker().await, Place::with_broker().await);
     other.broker_is("FetchedCatalog").await;
     place.broker.set(Fault::LosesAnswers);
+    // Orphan mitigation would delete the lost creation.
+    place.broker.always(Verb::Deprovision, Answer::error(500, "the disk is full"));
     place.instance("db", json!({})).await;
     place.instance_is("db", "ProvisionCallFailed").await;
     assert_eq!(place.broker.held().instances.len(), 1);
-    place.broker.set(Fault::Broken);
     let class = json!({"spec": {"clusterServiceClassExternalName": other.broker.name()}});
     place.merge::<ServiceInstance>("db", class).await.unwrap();
     let message = place.instance_is("db", "DeprovisionCallFailed").await;
     assert!(message.contains(&place.broker.name()) && message.contains("the disk is full"), "{message}");
     assert!(other.broker.is_empty());
     place.broker.set(Fault::None);
+    place.broker.normal(Verb::Deprovision);
     place.instance_is("db", "ProvisionedSuccessfully").await;
     assert!(place.broker.is_empty());
     assert_eq!(other.broker.held().instances.len(), 1);

@@ -40,6 +40,15 @@ pub(super) struct ApprovedSecrets {
     approvals: Approvals,
 }
 
+/// The object that names Secrets and carries the approval.
+pub(super) struct Holder<'a> {
+    pub(super) kind: &'a str,
+    /// The namespace of a namespaced object.
+    pub(super) namespace: Option<&'a str>,
+    pub(super) name: &'a str,
+    pub(super) approval: &'a str,
+}
+
 impl ApprovedSecrets {
     pub(super) fn new(cluster: Client, approvals: Approvals) -> Self {
         Self { cluster, approvals }
@@ -50,13 +59,25 @@ impl ApprovedSecrets {
     where
         K: UsesSecrets + Resource<DynamicType = ()>,
     {
-        if object.secrets().is_empty() {
+        let (kind, namespace, name) = (K::kind(&()), object.namespace(), object.name_any());
+        let approval = object.annotations().get(approval::APPROVAL).map_or("", String::as_str);
+        let holder = Holder { kind: &kind, namespace: namespace.as_deref(), name: &name, approval };
+        self.verify(object, &holder).await
+    }
+
+    /// Checks the approval that `holder` carries for the Secrets of `uses`.
+    pub(super) async fn verify(
+        &self,
+        uses: &impl UsesSecrets,
+        holder: &Holder<'_>,
+    ) -> Result<(), SecretError> {
+        let secrets = uses.secrets();
+        if secrets.is_empty() {
             return Ok(());
         }
-        let approval = object.annotations().get(approval::APPROVAL).map_or("", String::as_str);
-        match self.approvals.verify(&object.checked(), approval).await {
+        match self.approvals.verify(&uses.checked(), holder.approval).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(SecretError::NotApproved(not_approved(object))),
+            Ok(false) => Err(SecretError::NotApproved(holder.not_approved(&secrets))),
             Err(error) => Err(SecretError::Unreadable(error.to_string())),
         }
     }
@@ -111,21 +132,23 @@ impl ApprovedSecrets {
     }
 }
 
-/// What to do about a missing approval.
-fn not_approved<K: UsesSecrets + Resource<DynamicType = ()>>(object: &K) -> String {
-    let named: Vec<_> =
-        object.secrets().iter().map(|secret| format!("{}/{}", secret.namespace, secret.name)).collect();
-    let (kind, name) = (K::kind(&()), object.name_any());
-    format!(
-        "Secret {} is not used: bindery's webhook has not checked that an author of {kind} {name} may get it. When \
-        the webhook is registered and running, request the check as a user who may get the Secret: kubectl annotate \
-        {} {name} -n {} {}={} --overwrite",
-        named.join(", "),
-        kind.to_lowercase(),
-        object.namespace().unwrap_or_default(),
-        approval::APPROVAL,
-        approval::CHECK,
-    )
+impl Holder<'_> {
+    /// What to do about a missing approval.
+    fn not_approved(&self, secrets: &[SecretReference]) -> String {
+        let named: Vec<_> =
+            secrets.iter().map(|secret| format!("{}/{}", secret.namespace, secret.name)).collect();
+        let Self { kind, namespace, name, .. } = self;
+        let within = namespace.map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
+        format!(
+            "Secret {} is not used: bindery's webhook has not checked that an author of {kind} {name} may get it. \
+            When the webhook is registered and running, request the check as a user who may get the Secret: kubectl \
+            annotate {} {name}{within} {}={} --overwrite",
+            named.join(", "),
+            kind.to_lowercase(),
+            approval::APPROVAL,
+            approval::CHECK,
+        )
+    }
 }
 
 #[cfg(test)]

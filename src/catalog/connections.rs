@@ -9,24 +9,21 @@ use std::{
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, Client,
+    Client,
     runtime::reflector::{ObjectRef, Store},
 };
 
+use super::approved_secrets::{ApprovedSecrets, Holder, SecretError};
 use super::client::{BrokerClient, ClientError, Credentials, Endpoint, Queue};
 use crate::apis::{
     bindery::external_resource::ExternalResourceBroker,
     servicecatalog::{
-        AuthInfo, ExternalResource, UsesSecrets,
+        AuthInfo, ExternalResource, UsesSecrets as _,
         broker::SecretReference,
         scope::{BrokerKey, BrokerObject},
     },
 };
-use crate::{
-    contract::approval,
-    install::secret_approvals::Approvals,
-    k8s::{explain, namespaces::NamespaceMeta},
-};
+use crate::{install::secret_approvals::Approvals, k8s::namespaces::NamespaceMeta};
 
 /// How long a client is used before the Secret with its credentials is read again.
 const KEPT: Duration = Duration::from_mins(1);
@@ -57,8 +54,7 @@ impl BrokerError {
 
 /// The cached clients, by the settings from which they were built.
 pub(super) struct Connections {
-    cluster: Client,
-    approvals: Approvals,
+    secrets: ApprovedSecrets,
     namespaces: Store<NamespaceMeta>,
     made: Mutex<HashMap<BrokerKey, Made>>,
     /// One queue for each broker, shared by its clients.
@@ -75,7 +71,8 @@ struct Made {
 
 impl Connections {
     pub(super) fn new(cluster: Client, approvals: Approvals, namespaces: Store<NamespaceMeta>) -> Self {
-        Self { cluster, approvals, namespaces, made: Mutex::default(), queues: Mutex::default() }
+        let secrets = ApprovedSecrets::new(cluster, approvals);
+        Self { secrets, namespaces, made: Mutex::default(), queues: Mutex::default() }
     }
 
     /// Returns the client of a registered broker.
@@ -105,15 +102,16 @@ impl Connections {
 
     /// bindery may read every Secret, so it reads only Secrets that the author of the broker object may read as well.
     async fn approved(&self, from: &ExternalResourceBroker) -> Result<(), BrokerError> {
-        if from.secrets().is_empty() {
-            return Ok(());
-        }
+        let key = from.key();
         let approval = from.approval.as_deref().unwrap_or_default();
-        match self.approvals.verify(&from.checked(), approval).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(BrokerError::NotApproved(not_approved(from))),
-            Err(error) => Err(BrokerError::Credentials(error.to_string())),
-        }
+        let holder =
+            Holder { kind: key.kind(), namespace: key.namespace.as_deref(), name: &key.name, approval };
+        self.secrets.verify(from, &holder).await.map_err(|error| match error {
+            SecretError::NotApproved(about) => {
+                BrokerError::NotApproved(format!("{about}; if the {} is gone, create it again", holder.kind))
+            }
+            error => BrokerError::Credentials(error.to_string()),
+        })
     }
 
     /// Makes the next use read the credentials again, because the broker refused them.
@@ -201,34 +199,9 @@ impl Connections {
     }
 
     async fn secret(&self, reference: &SecretReference) -> Result<Secret, BrokerError> {
-        let SecretReference { namespace, name } = reference;
-        let api: Api<Secret> = Api::namespaced(self.cluster.clone(), namespace);
-        match api.get_opt(name).await {
-            Ok(Some(secret)) => Ok(secret),
-            Ok(None) => Err(BrokerError::Credentials(format!(
-                "Secret {namespace}/{name}, which spec.authInfo of the broker names, does not exist; create it"
-            ))),
-            Err(error) => Err(BrokerError::Credentials(format!(
-                "Secret {namespace}/{name}, which spec.authInfo of the broker names, cannot be read: {}",
-                explain(&error)
-            ))),
-        }
+        let read = self.secrets.read(reference, "spec.authInfo of the broker").await;
+        read.map_err(|error| BrokerError::Credentials(error.to_string()))
     }
-}
-
-fn not_approved(broker: &ExternalResourceBroker) -> String {
-    let named: Vec<_> =
-        broker.secrets().iter().map(|secret| format!("{}/{}", secret.namespace, secret.name)).collect();
-    let (named, name, kind) = (named.join(", "), &broker.name, broker.key().kind());
-    let within = broker.namespace.as_ref().map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
-    format!(
-        "Secret {named} is not used: bindery's webhook has not checked that an author of {kind} {name} may get it. \
-        When the webhook is registered and running, request the check as a user who may get the Secret: kubectl \
-        annotate {} {name}{within} {}={} --overwrite; if the {kind} is gone, create it again",
-        kind.to_lowercase(),
-        approval::APPROVAL,
-        approval::CHECK,
-    )
 }
 
 fn value(secret: &Secret, key: &str) -> Option<String> {

@@ -1,6 +1,6 @@
 //! Decides which ExternalResources describe what the brokers hold for existing objects. Pure.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use kube::ResourceExt;
 
@@ -12,7 +12,6 @@ use crate::{
             ExternalResource, ExternalResourceKind, ExternalResourceSpec, ServiceBinding,
             ServiceBindingStatus, ServiceInstance, ServiceInstanceStatus,
             instance::{ProvisionStatus, ReleaseStatus},
-            scope::BrokerObject,
         },
     },
     catalog::ledger::external_resource_name,
@@ -102,7 +101,7 @@ fn of_instance(inventory: &Inventory, instance: &ServiceInstance) -> Result<Exte
         .find(|broker| broker.key() == key)
         .ok_or_else(|| format!("the {key} of its class does not exist; register it first"))?;
     Ok(ExternalResourceSpec {
-        broker: without_credentials(broker),
+        broker: ExternalResourceBroker::of(broker.as_ref()),
         kind: ExternalResourceKind::ServiceInstance,
         namespace_uid: inventory.namespaces.get(&namespace).cloned(),
         namespace,
@@ -165,16 +164,14 @@ fn of_binding(
     })
 }
 
-fn without_credentials(broker: &Arc<dyn BrokerObject>) -> ExternalResourceBroker {
-    ExternalResourceBroker::of(broker.as_ref())
-}
-
 fn full_name(object: &impl ResourceExt) -> String {
     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::{Value, json};
 
     use super::*;

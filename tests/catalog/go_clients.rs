@@ -81,12 +81,15 @@ fn is_readable(object: &Value) -> bool {
     }
 }
 
+/// Deletes the cluster-scoped objects; those of a deleted broker may go with the broker first.
 async fn delete_cluster_objects(place: &Place, bodies: &[Value]) {
     for body in bodies.iter().filter(|body| body["kind"].as_str().unwrap().starts_with("Cluster")) {
         let path = path(place, body["kind"].as_str().unwrap());
-        send(place, "DELETE", &format!("{path}/{}", body["metadata"]["name"].as_str().unwrap()), &json!({}))
-            .await
-            .unwrap();
+        let object = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap());
+        match send(place, "DELETE", &object, &json!({})).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            outcome => drop(outcome.unwrap()),
+        }
     }
 }
 

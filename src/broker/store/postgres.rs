@@ -4,10 +4,10 @@
 //! shared locks are off by default, serializable isolation does
 //! (<https://www.cockroachlabs.com/docs/stable/select-for-update>). Every statement is idempotent and is retried after
 //! a conflict or a lost connection: a commit states the final rows and checks its lease again, and a lease is acquired
-//! with the same token. A commit of one record, the most frequent case, is one statement that also releases the lease;
-//! if its answer is lost, the record shows whether it was committed. A commit of several changes releases its lease in
-//! a second statement, so that a retry still finds the lease; if the broker dies between the statements, the lease
-//! expires.
+//! with the same token. A commit that writes or removes one record, the most frequent case, is one statement that also
+//! releases the lease; if its answer is lost, the record shows whether it was committed. A commit of several changes
+//! releases its lease in a second statement, so that a retry still finds the lease; if the broker dies between the
+//! statements, the lease expires.
 
 mod address;
 mod connection;
@@ -27,7 +27,7 @@ use uuid::Uuid;
 pub(crate) use self::address::Address;
 use self::{
     connection::{Parameter, Pool, Problem, retries},
-    rows::{IS_KEY, KEY, PUT, Parts, ROW, lease_parameters, make_change, seconds},
+    rows::{IS_KEY, KEY, PUT, Parts, REMOVE, ROW, Single, lease_parameters, make_change, seconds},
     schema::KNOWN,
 };
 use super::{Change, Frozen, Key, Lease, Renewal, Row, State, Store, StoreError, Then};
@@ -93,7 +93,42 @@ impl Postgres {
         self.pool.rows(sql, parameters).await.map_err(|problem| self.failed(does, &problem))
     }
 
-    /// Writes one record if the lease is valid, in a single round trip; returns whether the lease is valid.
+    /// Writes or removes one record if the lease is valid, in a single round trip; returns whether the lease is valid.
+    async fn single_once(&self, lease: &Lease, single: Single<'_>, then: Then) -> Result<bool, Problem> {
+        match single {
+            Single::Put(row) => self.put_once(lease, row, then).await,
+            Single::Remove(key, tombstone) => self.remove_once(lease, key, tombstone, then).await,
+        }
+    }
+
+    async fn remove_once(
+        &self,
+        lease: &Lease,
+        key: &Key,
+        tombstone: Option<&str>,
+        then: Then,
+    ) -> Result<bool, Problem> {
+        let parts = Parts::of(key);
+        let [instance, is_binding, binding] = parts.parameters();
+        let is_released = then == Then::Release;
+        let parameters: [Parameter<'_>; 6] = [
+            instance,
+            is_binding,
+            binding,
+            (&lease.token, Type::UUID),
+            (&tombstone, Type::TEXT),
+            (&is_released, Type::BOOL),
+        ];
+        self.counts(REMOVE, &parameters).await
+    }
+
+    /// Whether a statement that must be sent once counts something.
+    async fn counts(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<bool, Problem> {
+        let rows =
+            self.pool.once(async |client: &mut Client| client.query_typed(sql, parameters).await).await?;
+        Ok(rows.first().is_some_and(|row| row.get::<_, i64>(0) > 0))
+    }
+
     async fn put_once(&self, lease: &Lease, row: &Row, then: Then) -> Result<bool, Problem> {
         let parts = Parts::of(&row.key);
         let [instance, is_binding, binding] = parts.parameters();
@@ -109,9 +144,7 @@ impl Postgres {
             (&lease.token, Type::UUID),
             (&is_released, Type::BOOL),
         ];
-        let rows =
-            self.pool.once(async |client: &mut Client| client.query_typed(PUT, &parameters).await).await?;
-        Ok(rows.first().is_some_and(|row| row.get::<_, i64>(0) > 0))
+        self.counts(PUT, &parameters).await
     }
 
     /// Makes the changes if the lease is valid; returns whether the lease is valid.
@@ -246,8 +279,10 @@ impl Store for Postgres {
         self.rows("interrupt what is being done", sql, &[(&id, Type::BYTEA)]).await.map(drop)
     }
 
+    /// Does not wait for the disk: a server crash can only bring back a lease, which expires.
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        let sql = "DELETE FROM bindery_leases WHERE instance = $1 AND token = $2";
+        let sql = "DELETE FROM bindery_leases WHERE instance = $1 AND token = $2 \
+                   AND set_config('synchronous_commit', 'off', TRUE) IS NOT NULL";
         let id = lease.instance.as_str().as_bytes();
         self.rows("release a lease", sql, &lease_parameters(lease, &id)).await.map(drop)
     }
@@ -255,9 +290,10 @@ impl Store for Postgres {
     async fn commit(&self, lease: &Lease, changes: Vec<Change>, then: Then) -> Result<(), StoreError> {
         // The error of an earlier attempt that may have committed.
         let mut doubt = None;
-        let once = async || match changes.as_slice() {
-            [Change::Put(row)] => self.put_once(lease, row, then).await,
-            changes => self.commit_once(lease, changes).await,
+        let single = Single::of(&changes);
+        let once = async || match single {
+            Some(single) => self.single_once(lease, single, then).await,
+            None => self.commit_once(lease, &changes).await,
         };
         let committed = once
             .retry(retries())
@@ -272,7 +308,13 @@ impl Store for Postgres {
         match (committed.map_err(|problem| self.failed("record what was done", &problem))?, doubt) {
             (true, _) => {}
             // An attempt whose answer was lost has also released the lease.
-            (false, Some(_)) if then == Then::Release && self.is_written(&changes).await? => return Ok(()),
+            (false, Some(_))
+                if then == Then::Release
+                    && let Some(single) = single
+                    && self.is_made(single).await? =>
+            {
+                return Ok(());
+            }
             (false, None) => {
                 return Err(StoreError::LeaseLost {
                     store: self.name.to_string(),
@@ -286,7 +328,7 @@ impl Store for Postgres {
             }
         }
         if then == Then::Release
-            && !matches!(changes.as_slice(), [Change::Put(_)])
+            && single.is_none()
             && let Err(error) = self.release(lease).await
         {
             // The changes are committed, so this is no failure.

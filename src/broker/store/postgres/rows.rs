@@ -63,6 +63,43 @@ pub(super) const PUT: &str = "WITH lease AS ( \
         DELETE FROM bindery_leases WHERE $9 AND instance = $1 AND token = $8 AND EXISTS (SELECT 1 FROM lease) RETURNING 1 \
     ) SELECT count(*) FROM written";
 
+/// Removes a record and keeps the tombstone `$5`, if there is one; if `$6` is true, releases the lease. Changes nothing
+/// without the lease.
+pub(super) const REMOVE: &str = "WITH lease AS ( \
+        SELECT 1 FROM bindery_leases WHERE instance = $1 AND token = $4 AND expires_at > now() FOR UPDATE \
+    ), removed AS ( \
+        DELETE FROM bindery_records WHERE instance = $1 AND is_binding = $2 AND binding = $3 \
+        AND EXISTS (SELECT 1 FROM lease) RETURNING 1 \
+    ), kept AS ( \
+        INSERT INTO bindery_tombstones (instance, is_binding, binding, operation, ended_at) \
+        SELECT $1, $2, $3, $5, now() FROM lease WHERE $5 IS NOT NULL ON CONFLICT (instance, is_binding, binding) DO UPDATE SET \
+        operation = excluded.operation, ended_at = excluded.ended_at RETURNING 1 \
+    ), released AS ( \
+        DELETE FROM bindery_leases WHERE $6 AND instance = $1 AND token = $4 AND EXISTS (SELECT 1 FROM lease) RETURNING 1 \
+    ) SELECT count(*) FROM lease";
+
+/// A commit that one statement makes, which also releases the lease.
+#[derive(Clone, Copy)]
+pub(super) enum Single<'a> {
+    Put(&'a Row),
+    /// Removes a record, and keeps a tombstone if there is one.
+    Remove(&'a Key, Option<&'a str>),
+}
+
+impl<'a> Single<'a> {
+    /// `None` if the changes take several statements.
+    pub(super) fn of(changes: &'a [Change]) -> Option<Self> {
+        match changes {
+            [Change::Put(row)] => Some(Self::Put(row)),
+            [Change::Remove(key)] => Some(Self::Remove(key, None)),
+            [Change::Remove(key), Change::Tombstone(of, operation)] if key == of => {
+                Some(Self::Remove(key, Some(operation)))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// A key in the columns of the tables: an instance has no binding, while a binding may have an empty id.
 pub(super) struct Parts<'a> {
     instance: &'a [u8],
@@ -113,10 +150,18 @@ impl Postgres {
         })
     }
 
-    /// Whether the table contains the one record to write. Sealed bytes differ with each write, so they identify it.
-    pub(super) async fn is_written(&self, changes: &[Change]) -> Result<bool, StoreError> {
-        let [Change::Put(wanted)] = changes else { return Ok(false) };
-        Ok(self.row(&wanted.key).await?.is_some_and(|found| found.sealed == wanted.sealed))
+    /// Whether the tables show that a commit was made. Sealed bytes differ with each write, so they identify a record;
+    /// a record that is gone is removed, whoever removed it.
+    pub(super) async fn is_made(&self, single: Single<'_>) -> Result<bool, StoreError> {
+        Ok(match single {
+            Single::Put(wanted) => {
+                self.row(&wanted.key).await?.is_some_and(|found| found.sealed == wanted.sealed)
+            }
+            Single::Remove(key, None) => self.row(key).await?.is_none(),
+            Single::Remove(key, Some(operation)) => {
+                self.row(key).await?.is_none() && self.tombstone(key).await?.as_deref() == Some(operation)
+            }
+        })
     }
 
     fn damaged(&self, what: &str) -> StoreError {

@@ -56,7 +56,9 @@ async fn on_postgres() {
     let in_file = Served::start(&server, &format!("sqlite:{}", folder.path().join("db").display())).await;
     let in_database = Served::start(&server, &floor::url(&server, "records")).await;
     let floor = OnPostgres::of(&server, in_file.databases(), most_workers()).await;
-    compare("PostgreSQL", &floor, &[("a file", &in_file), ("PostgreSQL", &in_database)]).await;
+    compare("PostgreSQL: SQL alone", &floor, &[("a file", &in_file), ("PostgreSQL", &in_database)]).await;
+    let floor = floor.with_records(&server, "records").await;
+    compare("PostgreSQL: SQL and durable records alone", &floor, &[("PostgreSQL", &in_database)]).await;
 }
 
 async fn on_mariadb() {
@@ -67,7 +69,7 @@ async fn on_mariadb() {
     let [expected, found] = [statements(&server, &in_file).await, statements(&server, &floor).await];
     assert_eq!(found, expected, "the broker sends other statements than these");
     server.root("SET GLOBAL general_log = OFF");
-    compare("MariaDB", &floor, &[("a file", &in_file)]).await;
+    compare("MariaDB: SQL alone", &floor, &[("a file", &in_file)]).await;
 }
 
 /// The statements of a pair, with names and other texts replaced.
@@ -85,8 +87,8 @@ fn most_workers() -> usize {
     WORKERS.into_iter().max().unwrap()
 }
 
-/// Prints the rates of brokers with these stores beside that of the SQL alone.
-async fn compare(server: &str, floor: &impl Bindings, brokers: &[(&str, &Served)]) {
+/// Prints the rates of brokers with these stores beside that of a floor.
+async fn compare(name: &str, floor: &impl Bindings, brokers: &[(&str, &Served)]) {
     for workers in WORKERS {
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
@@ -97,12 +99,10 @@ async fn compare(server: &str, floor: &impl Bindings, brokers: &[(&str, &Served)
             rounds.push(round);
         }
         let of = |what: &dyn Fn(&Vec<f64>) -> f64| median(rounds.iter().map(what).collect());
-        println!("{server}, {workers} workers: SQL alone {:.1}", of(&|round| round[0]));
+        println!("{name}, {workers} workers: {:.1}", of(&|round| round[0]));
         for (index, (store, _)) in (1..).zip(brokers) {
             let (pairs, ratio) = (of(&|round| round[index]), of(&|round| round[index] / round[0]));
-            println!(
-                "{server}, {workers} workers: broker with its store in {store} {pairs:.1}, ratio {ratio:.2}"
-            );
+            println!("  broker with its store in {store} {pairs:.1}, ratio {ratio:.2}");
         }
     }
 }

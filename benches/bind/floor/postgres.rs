@@ -5,7 +5,10 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
-use tokio_postgres::{Client, types::Type};
+use tokio_postgres::{
+    Client,
+    types::{ToSql, Type},
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
 
@@ -19,9 +22,14 @@ const ROLES: &str = "SELECT r.rolname::text, g.rolname::text FROM pg_catalog.pg_
     LEFT JOIN pg_catalog.pg_auth_members m ON m.member = r.oid LEFT JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
     WHERE r.rolname::text = ANY ($1)";
 
+/// The size of a record of a binding, sealed.
+const RECORD: usize = 700;
+
 /// Runs the statements over one connection per worker, each in its own transaction.
 pub(crate) struct OnPostgres {
     connections: Vec<Client>,
+    /// Connections to the database of the records, if the floor includes records.
+    records: Vec<Client>,
     databases: Vec<String>,
 }
 
@@ -37,17 +45,50 @@ impl OnPostgres {
         roots.add(CertificateDer::from_pem_file(server.ca_file()).unwrap()).unwrap();
         let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let tls = MakeRustlsConnect::new(tls);
-        let url = url(server, "postgres");
-        let url = url.split('?').next().unwrap();
-        let mut connections = Vec::new();
-        for _ in 0..workers {
-            let (client, connection) =
-                tokio_postgres::connect(&format!("{url}?sslmode=require"), tls.clone()).await.unwrap();
-            tokio::spawn(connection);
-            connections.push(client);
-        }
-        Self { connections, databases }
+        let connections = connect(&tls, &url(server, "postgres"), workers).await;
+        Self { connections, records: Vec::new(), databases }
     }
+
+    /// The same with the least that a durable record takes: the intent and the outcome of each operation are on the disk
+    /// before the next step. Each is one statement on one row of a database on the same server.
+    pub(crate) async fn with_records(self, server: &Postgres, database: &str) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(server.ca_file()).unwrap()).unwrap();
+        let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let records =
+            connect(&MakeRustlsConnect::new(tls), &url(server, database), self.connections.len()).await;
+        let table = "CREATE TABLE floor (id text PRIMARY KEY, state text NOT NULL, sealed bytea NOT NULL)";
+        records[0].batch_execute(table).await.unwrap();
+        Self { records, ..self }
+    }
+
+    /// Records a step of a binding, if the floor includes records.
+    async fn record(&self, worker: usize, login: &str, step: &str) {
+        let Some(client) = self.records.get(worker) else { return };
+        let sealed = [7_u8; RECORD].as_slice();
+        if step == "gone" {
+            let sql = "DELETE FROM floor WHERE id = $1";
+            client.query_typed(sql, &[(&login, Type::TEXT)]).await.unwrap();
+        } else {
+            let sql = "INSERT INTO floor VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET \
+                       state = excluded.state, sealed = excluded.sealed";
+            let values: [(&(dyn ToSql + Sync), Type); 3] =
+                [(&login, Type::TEXT), (&step, Type::TEXT), (&sealed, Type::BYTEA)];
+            client.query_typed(sql, &values).await.unwrap();
+        }
+    }
+}
+
+async fn connect(tls: &MakeRustlsConnect, url: &str, count: usize) -> Vec<Client> {
+    let url = url.split('?').next().unwrap();
+    let mut connections = Vec::new();
+    for _ in 0..count {
+        let (client, connection) =
+            tokio_postgres::connect(&format!("{url}?sslmode=require"), tls.clone()).await.unwrap();
+        tokio::spawn(connection);
+        connections.push(client);
+    }
+    connections
 }
 
 impl Bindings for OnPostgres {
@@ -61,6 +102,7 @@ impl Bindings for OnPostgres {
         let sessions = format!("FROM pg_stat_activity WHERE usename = '{login}'");
         let verifier = scram_sha_256(login.as_bytes());
 
+        self.record(worker, &login, "creating").await;
         roles(&[&owner, &login]).await;
         run(format!(
             "CREATE ROLE \"{login}\" LOGIN PASSWORD '{verifier}' VALID UNTIL 'infinity' IN ROLE \"{owner}\""
@@ -69,11 +111,15 @@ impl Bindings for OnPostgres {
         run(format!("ALTER ROLE \"{login}\" IN DATABASE \"{database}\" SET role = '{owner}'")).await;
         run(format!("GRANT \"{login}\" TO \"{ADMIN}\"")).await;
 
+        self.record(worker, &login, "ready").await;
+
+        self.record(worker, &login, "deleting").await;
         roles(&[&login]).await;
         run(format!("ALTER ROLE \"{login}\" NOLOGIN PASSWORD NULL")).await;
         run(format!("GRANT \"{login}\" TO \"{ADMIN}\"")).await;
         run(format!("SELECT pg_terminate_backend(pid) {sessions}")).await;
         client.query_typed(&format!("SELECT count(*) {sessions}"), &[]).await.unwrap();
         run(format!("DROP ROLE IF EXISTS \"{login}\"")).await;
+        self.record(worker, &login, "gone").await;
     }
 }

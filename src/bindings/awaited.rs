@@ -13,7 +13,7 @@ use kube::{
     core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
-        watcher::{self, Event, watcher},
+        watcher::{Event, watcher},
     },
 };
 use tracing::{debug, info};
@@ -23,6 +23,7 @@ use crate::k8s::{
     explain_watch,
     leader::{Leadership, observe},
     unreadable::Unreadable,
+    watch::of_all,
 };
 
 /// Tells the webhook which bindings pods have to wait for.
@@ -128,7 +129,7 @@ fn read(binding: &DeserializeGuard<SeenBinding>, unreadable: &Unreadable) -> Opt
 /// the cache stays empty.
 async fn watch(client: Client, ready: Arc<Ready>, unreadable: Unreadable) {
     let api: Api<DeserializeGuard<SeenBinding>> = Api::all(client);
-    let events = watcher(api, watcher::Config::default()).default_backoff();
+    let events = watcher(api, of_all()).default_backoff();
     pin_mut!(events);
     let mut listed = Names::default();
     while let Some(event) = events.next().await {

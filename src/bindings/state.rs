@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::{Resource, ResourceExt};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     apis::servicecatalog::{ConditionType, Conditions, LocalReference, ServiceBinding, binding::Revision},
@@ -40,7 +40,7 @@ impl BindingState {
 }
 
 /// The fields of a ServiceBinding that matter to pods.
-#[derive(Resource, Clone, Debug, Deserialize)]
+#[derive(Resource, Clone, Debug, Serialize, Deserialize)]
 #[resource(inherit = "ServiceBinding")]
 pub(crate) struct SeenBinding {
     metadata: ObjectMeta,
@@ -49,14 +49,14 @@ pub(crate) struct SeenBinding {
     status: Status,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Spec {
     instance_ref: LocalReference,
     secret_name: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Status {
     conditions: Conditions,
@@ -65,7 +65,7 @@ struct Status {
     revisions: Vec<Revision>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Named {
     name: String,
 }

@@ -18,7 +18,9 @@ use crate::apis::servicecatalog::{
     scope::{BrokerKey, BrokerObject, ClassObject, PlanObject},
 };
 use crate::{
-    k8s::{backoff::Retries, events::Recorder, namespaces::NamespaceMeta, unreadable::Unreadable},
+    k8s::{
+        backoff::Retries, cache::Cache, events::Recorder, namespaces::NamespaceMeta, unreadable::Unreadable,
+    },
     telemetry::Metrics,
 };
 
@@ -30,9 +32,9 @@ pub(super) struct Stores {
     pub(super) brokers: Store<ServiceBroker>,
     pub(super) classes: Store<ServiceClass>,
     pub(super) plans: Store<ServicePlan>,
-    pub(super) instances: Store<ServiceInstance>,
-    pub(super) bindings: Store<ServiceBinding>,
-    pub(super) external_resources: Store<ExternalResource>,
+    pub(super) instances: Cache<ServiceInstance>,
+    pub(super) bindings: Cache<ServiceBinding>,
+    pub(super) external_resources: Cache<ExternalResource>,
     pub(super) namespaces: Store<NamespaceMeta>,
 }
 

@@ -4,16 +4,14 @@
 
 use std::sync::Arc;
 
-use futures::channel::mpsc::UnboundedSender;
-use kube::{
-    Resource, ResourceExt,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 
 use super::{
-    context::Context,
+    context::{Context, Stores},
+    facts::{BindingFacts, ExternalResourceFacts, InstanceFacts},
     ledger::external_resource_name,
     scopes::{BrokerKind, CatalogKind},
+    work_queue::WorkQueue,
 };
 use crate::apis::servicecatalog::{
     ClusterServiceBroker, ConditionType, ExternalResource, ExternalResourceKind, ExternalResourceSpec,
@@ -28,16 +26,11 @@ use crate::{
 /// The queues of the reconcilers.
 #[derive(Clone)]
 pub(super) struct Queues {
-    pub(super) cluster_brokers: UnboundedSender<ObjectRef<ClusterServiceBroker>>,
-    pub(super) brokers: UnboundedSender<ObjectRef<ServiceBroker>>,
-    pub(super) instances: UnboundedSender<ObjectRef<ServiceInstance>>,
-    pub(super) bindings: UnboundedSender<ObjectRef<ServiceBinding>>,
-    pub(super) external_resources: UnboundedSender<ObjectRef<ExternalResource>>,
-}
-
-/// Enqueues an object. A closed queue means that the process is stopping.
-fn enqueue<K: Resource>(queue: &UnboundedSender<ObjectRef<K>>, object: ObjectRef<K>) {
-    let _ = queue.unbounded_send(object);
+    pub(super) cluster_brokers: WorkQueue<ClusterServiceBroker>,
+    pub(super) brokers: WorkQueue<ServiceBroker>,
+    pub(super) instances: WorkQueue<ServiceInstance>,
+    pub(super) bindings: WorkQueue<ServiceBinding>,
+    pub(super) external_resources: WorkQueue<ExternalResource>,
 }
 
 impl Queues {
@@ -59,8 +52,8 @@ impl Queues {
 
     fn broker_of(&self, key: &BrokerKey) {
         match &key.namespace {
-            None => enqueue(&self.cluster_brokers, ObjectRef::new(&key.name)),
-            Some(namespace) => enqueue(&self.brokers, ObjectRef::new(&key.name).within(namespace)),
+            None => self.cluster_brokers.add(&ObjectRef::new(&key.name)),
+            Some(namespace) => self.brokers.add(&ObjectRef::new(&key.name).within(namespace)),
         }
     }
 
@@ -72,7 +65,7 @@ impl Queues {
         let (broker, id) = (object.broker(), &object.common().external_id);
         self.waiting_objects(context, &broker);
         if *beyond_status {
-            self.bindings_of(context, &broker, |of| of.service_id == *id);
+            self.bindings_of(context, &broker, |of| *of.service_id == **id);
         }
     }
 
@@ -84,7 +77,7 @@ impl Queues {
         let (broker, id) = (object.broker(), &object.common().external_id);
         self.waiting_objects(context, &broker);
         if *beyond_status {
-            self.bindings_of(context, &broker, |of| of.plan_id == *id);
+            self.bindings_of(context, &broker, |of| *of.plan_id == **id);
         }
     }
 
@@ -93,24 +86,21 @@ impl Queues {
         &self,
         context: &Context,
         broker: &BrokerKey,
-        is_of: impl Fn(&ExternalResourceSpec) -> bool,
+        is_of: impl Fn(&ExternalResourceFacts) -> bool,
     ) {
-        let external_resources = context.stores.external_resources.state_filter(|external_resource| {
-            external_resource.spec.kind == ExternalResourceKind::ServiceBinding
-                && external_resource.spec.broker.namespace == broker.namespace
-                && is_of(&external_resource.spec)
+        let bindings = context.stores.external_resources.map(|of| {
+            let is_one =
+                of.kind == ExternalResourceKind::ServiceBinding && of.is_in_scope_of(broker) && is_of(of);
+            is_one.then(|| ObjectRef::new(&of.name).within(&of.namespace))
         });
-        for external_resource in external_resources {
-            let ExternalResourceSpec { name, namespace, .. } = &external_resource.spec;
-            enqueue(&self.bindings, ObjectRef::new(name).within(namespace));
-        }
+        add_all(&self.bindings, &bindings);
     }
 
     pub(super) fn instance(&self, context: &Context, change: &Change<ServiceInstance>) {
         let object = match change {
             Change::Applied { object, beyond_status } => {
                 if *beyond_status {
-                    enqueue(&self.instances, ObjectRef::from_obj(object.as_ref()));
+                    self.instances.add(&ObjectRef::from_obj(object.as_ref()));
                 }
                 object
             }
@@ -118,43 +108,39 @@ impl Queues {
                 forget(context, object.as_ref());
                 self.broker_of_unused_offer(context, object);
                 if let Some(id) = &object.spec.external_id {
-                    enqueue(
-                        &self.external_resources,
-                        ObjectRef::new(&external_resource_name(ExternalResourceKind::ServiceInstance, id)),
-                    );
+                    self.external_resources.add(&ObjectRef::new(&external_resource_name(
+                        ExternalResourceKind::ServiceInstance,
+                        id,
+                    )));
                 }
                 object
             }
         };
-        let (namespace, name) = (object.namespace(), object.name_any());
-        let of_instance = |binding: &ServiceBinding| {
-            binding.spec.instance_ref.name == name && binding.namespace() == namespace && binding.is_waiting()
-        };
-        for binding in context.stores.bindings.state_filter(of_instance) {
-            enqueue(&self.bindings, ObjectRef::from_obj(binding.as_ref()));
-        }
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let waiting = |binding: &BindingFacts| *binding.instance == *name && binding.is_waiting;
+        add_all(&self.bindings, &context.stores.bindings.find_in(&namespace, waiting));
     }
 
     pub(super) fn binding(&self, context: &Context, change: &Change<ServiceBinding>) {
         match change {
             Change::Applied { object, beyond_status } => {
                 if *beyond_status {
-                    enqueue(&self.bindings, ObjectRef::from_obj(object.as_ref()));
+                    self.bindings.add(&ObjectRef::from_obj(object.as_ref()));
                 }
             }
             Change::Deleted(object) => {
                 forget(context, object.as_ref());
                 context.secret_checks.forget(&object.uid().unwrap_or_default());
                 if let Some(id) = &object.spec.external_id {
-                    enqueue(
-                        &self.external_resources,
-                        ObjectRef::new(&external_resource_name(ExternalResourceKind::ServiceBinding, id)),
-                    );
+                    self.external_resources.add(&ObjectRef::new(&external_resource_name(
+                        ExternalResourceKind::ServiceBinding,
+                        id,
+                    )));
                 }
                 // The instance may wait for the deletion of this binding.
                 let instance = ObjectRef::new(&object.spec.instance_ref.name)
                     .within(object.namespace().as_deref().unwrap_or_default());
-                enqueue(&self.instances, instance);
+                self.instances.add(&instance);
             }
         }
     }
@@ -164,7 +150,7 @@ impl Queues {
         let reference = ObjectRef::new(name).within(namespace);
         if let Some(uid) = context.stores.bindings.get(&reference).and_then(|binding| binding.uid()) {
             context.secret_checks.make_due(&uid);
-            enqueue(&self.bindings, reference);
+            self.bindings.add(&reference);
         }
     }
 
@@ -172,7 +158,7 @@ impl Queues {
         match change {
             Change::Applied { object, beyond_status } => {
                 if *beyond_status {
-                    enqueue(&self.external_resources, ObjectRef::from_obj(object.as_ref()));
+                    self.external_resources.add(&ObjectRef::from_obj(object.as_ref()));
                 }
                 if object.annotations().contains_key(ADOPT) {
                     self.heir(object);
@@ -188,13 +174,11 @@ impl Queues {
                         ExternalResourceKind::ServiceInstance,
                         &object.spec.instance_id,
                     );
-                    enqueue(&self.external_resources, ObjectRef::new(&name));
-                    let id = Some(&object.spec.instance_id);
+                    self.external_resources.add(&ObjectRef::new(&name));
+                    let id = Some(&*object.spec.instance_id);
                     let of_external_resource =
-                        |instance: &ServiceInstance| instance.spec.external_id.as_ref() == id;
-                    for instance in context.stores.instances.state_filter(of_external_resource) {
-                        enqueue(&self.instances, ObjectRef::from_obj(instance.as_ref()));
-                    }
+                        |instance: &InstanceFacts| instance.external_id.as_deref() == id;
+                    add_all(&self.instances, &context.stores.instances.find(of_external_resource));
                 }
             }
         }
@@ -249,7 +233,7 @@ impl Queues {
             })
         };
         if context.stores.bindings.get(&reference).is_some_and(was_bound_elsewhere) {
-            enqueue(&self.bindings, reference);
+            self.bindings.add(&reference);
         }
     }
 
@@ -258,10 +242,10 @@ impl Queues {
         let (name, namespace) = (&external_resource.spec.name, &external_resource.spec.namespace);
         match external_resource.spec.kind {
             ExternalResourceKind::ServiceInstance => {
-                enqueue(&self.instances, ObjectRef::new(name).within(namespace));
+                self.instances.add(&ObjectRef::new(name).within(namespace));
             }
             ExternalResourceKind::ServiceBinding => {
-                enqueue(&self.bindings, ObjectRef::new(name).within(namespace));
+                self.bindings.add(&ObjectRef::new(name).within(namespace));
             }
         }
     }
@@ -269,40 +253,41 @@ impl Queues {
     /// A new namespace enqueues the objects that wait for it; a terminating namespace enqueues all its objects.
     pub(super) fn namespace(&self, context: &Context, change: &Change<NamespaceMeta>) {
         let Change::Applied { object, beyond_status: true } = change else { return };
-        let (name, goes) = (Some(object.name_any()), object.metadata.deletion_timestamp.is_some());
-        waiting(&context.stores.instances, &self.instances, |instance| {
-            instance.namespace() == name && (goes || instance.is_waiting())
-        });
-        waiting(&context.stores.bindings, &self.bindings, |binding| {
-            binding.namespace() == name && (goes || binding.is_waiting())
-        });
-        waiting(&context.stores.brokers, &self.brokers, |broker| broker.namespace() == name && goes);
+        let (name, goes) = (object.name_any(), object.metadata.deletion_timestamp.is_some());
+        let stores = &context.stores;
+        add_all(&self.instances, &stores.instances.find_in(&name, |instance| goes || instance.is_waiting));
+        add_all(&self.bindings, &stores.bindings.find_in(&name, |binding| goes || binding.is_waiting));
+        if goes {
+            let brokers = stores.brokers.state_filter(|broker| broker.namespace().as_ref() == Some(&name));
+            for broker in brokers {
+                self.brokers.add(&ObjectRef::from_obj(broker.as_ref()));
+            }
+        }
     }
 
     /// All objects whose spec is not fulfilled yet and that may use the broker.
     fn waiting_objects(&self, context: &Context, broker: &BrokerKey) {
-        let may_use = |namespace: Option<String>| broker.namespace.is_none() || broker.namespace == namespace;
-        waiting(&context.stores.instances, &self.instances, |instance| {
-            instance.is_waiting() && may_use(instance.namespace())
-        });
-        waiting(&context.stores.bindings, &self.bindings, |binding| {
-            binding.is_waiting() && may_use(binding.namespace())
-        });
+        let Stores { instances, bindings, .. } = &context.stores;
+        let (instances, bindings) = match &broker.namespace {
+            None => (instances.find(|of| of.is_waiting), bindings.find(|of| of.is_waiting)),
+            Some(namespace) => (
+                instances.find_in(namespace, |of| of.is_waiting),
+                bindings.find_in(namespace, |of| of.is_waiting),
+            ),
+        };
+        add_all(&self.instances, &instances);
+        add_all(&self.bindings, &bindings);
     }
 
     fn releasing_external_resources(&self, context: &Context, broker: &BrokerKey) {
-        waiting(&context.stores.external_resources, &self.external_resources, |external_resource| {
-            external_resource.spec.broker.key() == *broker && external_resource.status.is_some()
-        });
+        let releasing = context.stores.external_resources.find(|of| of.has_status && of.is_of(broker));
+        add_all(&self.external_resources, &releasing);
     }
 }
 
-fn waiting<K>(store: &Store<K>, queue: &UnboundedSender<ObjectRef<K>>, is_waiting: impl Fn(&K) -> bool)
-where
-    K: Resource<DynamicType = ()> + Clone,
-{
-    for object in store.state_filter(is_waiting) {
-        enqueue(queue, ObjectRef::from_obj(object.as_ref()));
+fn add_all<K: Resource<DynamicType = ()>>(queue: &WorkQueue<K>, objects: &[ObjectRef<K>]) {
+    for object in objects {
+        queue.add(object);
     }
 }
 
@@ -310,24 +295,4 @@ fn forget<K: Resource<DynamicType = ()>>(context: &Context, object: &K) {
     let uid = object.uid().unwrap_or_default();
     context.retries.forget(&uid);
     context.own_writes.forget(&uid);
-}
-
-impl ServiceInstance {
-    /// Whether the object still needs work.
-    fn is_waiting(&self) -> bool {
-        let ready = |status: &crate::apis::servicecatalog::ServiceInstanceStatus| {
-            status.conditions.is_true(ConditionType::Ready)
-        };
-        self.metadata.deletion_timestamp.is_some() || !self.status.as_ref().is_some_and(ready)
-    }
-}
-
-impl ServiceBinding {
-    /// Whether the object still needs work.
-    fn is_waiting(&self) -> bool {
-        let ready = |status: &crate::apis::servicecatalog::ServiceBindingStatus| {
-            status.conditions.is_true(ConditionType::Ready)
-        };
-        self.metadata.deletion_timestamp.is_some() || !self.status.as_ref().is_some_and(ready)
-    }
 }

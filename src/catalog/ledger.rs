@@ -5,7 +5,6 @@
 use kube::{
     Api, Client, ResourceExt,
     api::{Patch, PatchParams, PostParams},
-    runtime::reflector::Store,
 };
 use serde_json::{Value, json};
 
@@ -15,7 +14,7 @@ use crate::apis::servicecatalog::{
 };
 use crate::{
     contract::{FIELD_MANAGER, external_resource::ADOPT},
-    k8s::delete_by_uid,
+    k8s::{cache::Cache, delete_by_uid},
 };
 
 /// The result of recording an ExternalResource.
@@ -36,7 +35,7 @@ pub(super) enum Recorded {
 /// The recorded ExternalResources.
 pub(super) struct Ledger {
     api: Api<ExternalResource>,
-    store: Store<ExternalResource>,
+    store: Cache<ExternalResource>,
 }
 
 /// The name of the ExternalResource for an id.
@@ -110,7 +109,7 @@ pub(super) fn how_to_adopt(external_resource: &ExternalResource, namespace_uid: 
 }
 
 impl Ledger {
-    pub(super) fn new(client: Client, store: Store<ExternalResource>) -> Self {
+    pub(super) fn new(client: Client, store: Cache<ExternalResource>) -> Self {
         Self { api: Api::all(client), store }
     }
 
@@ -225,17 +224,12 @@ impl Ledger {
 
     /// The known ExternalResources of an instance's bindings, which are in the instance's namespace.
     pub(super) fn binding_names(&self, instance_id: &str, namespace: &str) -> Vec<String> {
-        let of_instance = |external_resource: &ExternalResource| {
-            external_resource.spec.kind == ExternalResourceKind::ServiceBinding
-                && external_resource.spec.instance_id == instance_id
-                && external_resource.spec.namespace == namespace
-        };
-        let mut names: Vec<String> = self
-            .store
-            .state_filter(of_instance)
-            .iter()
-            .map(|external_resource| external_resource.name_any())
-            .collect();
+        let found = self.store.find(|of| {
+            of.kind == ExternalResourceKind::ServiceBinding
+                && *of.instance_id == *instance_id
+                && *of.namespace == *namespace
+        });
+        let mut names: Vec<String> = found.into_iter().map(|reference| reference.name).collect();
         names.sort();
         names
     }

@@ -7,6 +7,7 @@ pub mod client;
 mod connections;
 mod context;
 mod enqueue;
+mod facts;
 mod keyed_lock;
 mod labels;
 mod ledger;
@@ -19,6 +20,7 @@ mod restrictions;
 mod scopes;
 mod secret_checks;
 mod wiring;
+mod work_queue;
 
 use std::{sync::Arc, time::Duration};
 

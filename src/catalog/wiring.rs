@@ -2,14 +2,10 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use futures::channel::mpsc::unbounded;
 use kube::{
     Api, Client, Resource,
     core::DeserializeGuard,
-    runtime::{
-        reflector::{self, Store, store::Writer},
-        watcher,
-    },
+    runtime::reflector::{self, store::Writer},
 };
 use serde::de::DeserializeOwned;
 use tokio::task::{JoinError, JoinSet};
@@ -20,6 +16,7 @@ use super::{
     context::{Context, Stores},
     enqueue::Queues,
     reconcile::{self, binding, broker, external_resource, instance},
+    work_queue::WorkQueue,
 };
 use crate::{
     apis::servicecatalog::{
@@ -28,8 +25,9 @@ use crate::{
     },
     bindings::LostSecrets,
     k8s::{
+        cache,
         namespaces::NamespaceMeta,
-        watch::{self, Change},
+        watch::{self, CacheReader, CacheWriter, Change},
     },
     telemetry::Metrics,
 };
@@ -78,7 +76,7 @@ pub(super) fn start(
 ) -> Tasks {
     let (stores, writers) = stores();
     let context = Arc::new(Context::new(client, stores, metrics, cluster_id, &settings));
-    let (queues, receivers) = queues();
+    let queues = queues();
 
     let mut watches = JoinSet::new();
     let mut watching = Watching { watches: &mut watches, context: &context, queues: &queues };
@@ -96,17 +94,12 @@ pub(super) fn start(
     watches.spawn(look_for_lost(context.clone(), queues.clone(), settings.lost_secrets));
     let mut tasks = Tasks { context, synced: CancellationToken::new(), watches, reconcilers: JoinSet::new() };
     tasks.await_stores();
-    tasks.reconcile(|stores| &stores.cluster_brokers, receivers.cluster_brokers, stop, broker::reconcile);
-    tasks.reconcile(|stores| &stores.brokers, receivers.brokers, stop, broker::reconcile);
-    tasks.reconcile(|stores| &stores.instances, receivers.instances, stop, instance::reconcile);
-    tasks.reconcile(|stores| &stores.bindings, receivers.bindings, stop, binding::reconcile);
-    let external_resources = receivers.external_resources;
-    tasks.reconcile(
-        |stores| &stores.external_resources,
-        external_resources,
-        stop,
-        external_resource::reconcile,
-    );
+    tasks.reconcile(|stores| &stores.cluster_brokers, &queues.cluster_brokers, stop, broker::reconcile);
+    tasks.reconcile(|stores| &stores.brokers, &queues.brokers, stop, broker::reconcile);
+    tasks.reconcile(|stores| &stores.instances, &queues.instances, stop, instance::reconcile);
+    tasks.reconcile(|stores| &stores.bindings, &queues.bindings, stop, binding::reconcile);
+    let resources = &queues.external_resources;
+    tasks.reconcile(|stores| &stores.external_resources, resources, stop, external_resource::reconcile);
     tasks
 }
 
@@ -118,9 +111,9 @@ struct Writers {
     brokers: Writer<ServiceBroker>,
     classes: Writer<ServiceClass>,
     plans: Writer<ServicePlan>,
-    instances: Writer<ServiceInstance>,
-    bindings: Writer<ServiceBinding>,
-    external_resources: Writer<ExternalResource>,
+    instances: cache::Writer<ServiceInstance>,
+    bindings: cache::Writer<ServiceBinding>,
+    external_resources: cache::Writer<ExternalResource>,
     namespaces: Writer<NamespaceMeta>,
 }
 
@@ -131,9 +124,9 @@ fn stores() -> (Stores, Writers) {
     let (brokers, broker_writer) = reflector::store();
     let (classes, class_writer) = reflector::store();
     let (plans, plan_writer) = reflector::store();
-    let (instances, instance_writer) = reflector::store();
-    let (bindings, binding_writer) = reflector::store();
-    let (external_resources, external_resource_writer) = reflector::store();
+    let (instances, instance_writer) = cache::cache();
+    let (bindings, binding_writer) = cache::cache();
+    let (external_resources, external_resource_writer) = cache::cache();
     let (namespaces, namespace_writer) = reflector::store();
     let stores = Stores {
         cluster_brokers,
@@ -162,29 +155,14 @@ fn stores() -> (Stores, Writers) {
     (stores, writers)
 }
 
-/// The receiving ends of the queues.
-struct Receivers {
-    cluster_brokers: reconcile::Queue<ClusterServiceBroker>,
-    brokers: reconcile::Queue<ServiceBroker>,
-    instances: reconcile::Queue<ServiceInstance>,
-    bindings: reconcile::Queue<ServiceBinding>,
-    external_resources: reconcile::Queue<ExternalResource>,
-}
-
-fn queues() -> (Queues, Receivers) {
-    let (cluster_broker_queue, cluster_brokers) = unbounded();
-    let (broker_queue, brokers) = unbounded();
-    let (instance_queue, instances) = unbounded();
-    let (binding_queue, bindings) = unbounded();
-    let (external_resource_queue, external_resources) = unbounded();
-    let queues = Queues {
-        cluster_brokers: cluster_broker_queue,
-        brokers: broker_queue,
-        instances: instance_queue,
-        bindings: binding_queue,
-        external_resources: external_resource_queue,
-    };
-    (queues, Receivers { cluster_brokers, brokers, instances, bindings, external_resources })
+fn queues() -> Queues {
+    Queues {
+        cluster_brokers: WorkQueue::default(),
+        brokers: WorkQueue::default(),
+        instances: WorkQueue::default(),
+        bindings: WorkQueue::default(),
+        external_resources: WorkQueue::default(),
+    }
 }
 
 /// Enqueues bindings whose Secrets are reported as missing; never returns.
@@ -204,7 +182,7 @@ struct Watching<'a> {
 }
 
 impl Watching<'_> {
-    fn start<K>(&mut self, writer: Writer<K>, tell: fn(&Queues, &Context, &Change<K>))
+    fn start<K>(&mut self, writer: impl CacheWriter<K> + 'static, tell: fn(&Queues, &Context, &Change<K>))
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
@@ -212,7 +190,7 @@ impl Watching<'_> {
         let (context, queues) = (self.context.clone(), self.queues.clone());
         let tell = move |change| tell(&queues, &context, &change);
         let unreadable = self.context.unreadable.clone();
-        self.watches.spawn(watch::watch(api, watcher::Config::default(), unreadable, writer, tell));
+        self.watches.spawn(watch::watch(api, watch::of_all(), unreadable, writer, tell));
     }
 }
 
@@ -226,18 +204,19 @@ impl Tasks {
         });
     }
 
-    fn reconcile<K, Work>(
+    fn reconcile<K, Store, Work>(
         &mut self,
-        store: fn(&Stores) -> &Store<K>,
-        queue: reconcile::Queue<K>,
+        store: fn(&Stores) -> &Store,
+        queue: &WorkQueue<K>,
         stop: &CancellationToken,
         work: fn(Arc<K>, Arc<Context>) -> Work,
     ) where
-        K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+        K: Resource<DynamicType = ()> + Send + Sync + 'static,
+        Store: CacheReader<K> + Sync,
         Work: Future<Output = Result<reconcile::Next, reconcile::ReconcileError>> + Send + 'static,
     {
         let (context, stop, synced) = (self.context.clone(), stop.clone(), self.synced.clone());
-        let store = store(&context.stores).clone();
+        let (store, queue) = (store(&context.stores).clone(), queue.clone());
         self.reconcilers.spawn(async move {
             if stop.run_until_cancelled(synced.cancelled()).await.is_none() {
                 return;

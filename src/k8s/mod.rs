@@ -3,6 +3,7 @@
 
 mod answers;
 pub mod backoff;
+pub(crate) mod cache;
 mod client;
 pub mod delete_by_uid;
 mod error;

@@ -22,6 +22,16 @@ use super::{explain_watch, unreadable::Unreadable};
 /// `kubectl apply` stores a copy of the whole object in this annotation.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
+/// How many objects the API server sends at once when a kind is listed: the answer is in memory as a whole, first as
+/// text and then as objects.
+const PAGE: u32 = 100;
+
+/// A watch of all objects of a kind.
+#[must_use]
+pub fn of_all() -> watcher::Config {
+    watcher::Config::default().page_size(PAGE)
+}
+
 /// A change of an object.
 pub enum Change<K> {
     /// The object is new or changed.
@@ -35,21 +45,67 @@ pub enum Change<K> {
     Deleted(Arc<K>),
 }
 
+/// The reading end of a cache.
+pub trait CacheReader<K: Resource<DynamicType = ()>>: Clone + Send + 'static {
+    /// The object of this name.
+    fn get(&self, reference: &ObjectRef<K>) -> Option<Arc<K>>;
+    /// All objects that are in the cache now.
+    fn all(&self) -> impl Iterator<Item = Arc<K>> + Send + use<Self, K>;
+}
+
+/// The writing end of a cache.
+pub trait CacheWriter<K: Resource<DynamicType = ()>>: Send {
+    /// The reading end.
+    type Reader: CacheReader<K>;
+    /// Returns the reading end.
+    fn reader(&self) -> Self::Reader;
+    /// Applies an event of a watch. A new list replaces the cache when it is complete.
+    fn apply(&mut self, event: &watcher::Event<K>);
+}
+
+impl<K> CacheReader<K> for Store<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    fn get(&self, reference: &ObjectRef<K>) -> Option<Arc<K>> {
+        Self::get(self, reference)
+    }
+
+    fn all(&self) -> impl Iterator<Item = Arc<K>> + Send + use<K> {
+        self.state().into_iter()
+    }
+}
+
+impl<K> CacheWriter<K> for Writer<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    type Reader = Store<K>;
+
+    fn reader(&self) -> Store<K> {
+        self.as_reader()
+    }
+
+    fn apply(&mut self, event: &watcher::Event<K>) {
+        self.apply_watcher_event(event);
+    }
+}
+
 /// Watches a kind, or the part that `config` selects, forever. Updates the cache and then reports each change.
 /// Unreadable objects are reported and keep their last readable version; they do not stop the others.
 pub async fn watch<K>(
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
     unreadable: Unreadable,
-    mut writer: Writer<K>,
+    mut writer: impl CacheWriter<K>,
     mut tell: impl FnMut(Change<K>),
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let store = writer.as_reader();
+    let store = writer.reader();
     let events = event_stream(api, config, store.clone(), unreadable);
     pin_mut!(events);
-    let mut before = Vec::new();
+    let mut before = None;
     while let Some(event) = events.next().await {
         let event = match event {
             Ok(event) => event,
@@ -60,13 +116,13 @@ pub async fn watch<K>(
             }
         };
         if matches!(event, watcher::Event::Init) {
-            before = store.state();
+            before = Some(store.all());
         }
         let known = match &event {
             watcher::Event::Apply(object) => store.get(&ObjectRef::from_obj(object)),
             _ => None,
         };
-        writer.apply_watcher_event(&event);
+        writer.apply(&event);
         match event {
             watcher::Event::Apply(object) => {
                 let beyond_status =
@@ -75,7 +131,7 @@ pub async fn watch<K>(
             }
             watcher::Event::Delete(object) => tell(Change::Deleted(Arc::new(object))),
             watcher::Event::InitDone => {
-                tell_of_all(&store, std::mem::take(&mut before), &mut tell);
+                tell_of_all(&store, before.take().into_iter().flatten(), &mut tell);
             }
             watcher::Event::Init | watcher::Event::InitApply(_) => {}
         }
@@ -83,9 +139,12 @@ pub async fn watch<K>(
 }
 
 /// After a new list: reports missing objects as deleted, and all others as changed.
-fn tell_of_all<K>(store: &Store<K>, before: Vec<Arc<K>>, tell: &mut impl FnMut(Change<K>))
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
+fn tell_of_all<K>(
+    store: &impl CacheReader<K>,
+    before: impl Iterator<Item = Arc<K>>,
+    tell: &mut impl FnMut(Change<K>),
+) where
+    K: Resource<DynamicType = ()>,
 {
     for object in before {
         if store
@@ -95,7 +154,7 @@ where
             tell(Change::Deleted(object));
         }
     }
-    for object in store.state() {
+    for object in store.all() {
         tell(Change::Applied { object, beyond_status: true });
     }
 }
@@ -105,7 +164,7 @@ where
 pub fn event_stream<K>(
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
-    known: Store<K>,
+    known: impl CacheReader<K>,
     unreadable: Unreadable,
 ) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send
 where
@@ -121,7 +180,7 @@ where
 
 fn readable<K>(
     event: watcher::Event<DeserializeGuard<K>>,
-    known: &Store<K>,
+    known: &impl CacheReader<K>,
     unreadable: &Unreadable,
 ) -> Option<watcher::Event<K>>
 where

@@ -106,8 +106,8 @@ pub(super) async fn run(
     let stores = Stores { rules, namespaces, instances, bindings };
     let controller = Arc::new(Controller::new(client, own, metrics, stores, sender));
     let mut tasks = JoinSet::new();
-    let all = watcher::Config::default;
-    let ours = || watcher::Config::default().labels(branch::NAMESPACE_BINDING);
+    let all = watch::of_all;
+    let ours = || watch::of_all().labels(branch::NAMESPACE_BINDING);
     controller.watch(&mut tasks, all(), rule_writer, |_| Trigger::Rules);
     controller.watch(&mut tasks, all(), namespace_writer, |namespace: &NamespaceMeta| {
         Trigger::Namespace(namespace.name_any())

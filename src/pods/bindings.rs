@@ -1,6 +1,7 @@
 //! The watch of the ServiceBindings that pods wait for. Without the custom resource definition there are none.
 
 use std::{
+    collections::BTreeSet,
     pin::pin,
     sync::{
         Arc,
@@ -11,57 +12,97 @@ use std::{
 use futures::{StreamExt, channel::mpsc::UnboundedReceiver};
 use kube::{
     Api, Client, Resource as _, ResourceExt,
-    runtime::{
-        WatchStreamExt,
-        reflector::{ObjectRef, Store, store::Writer},
-        watcher,
-    },
+    runtime::{WatchStreamExt, reflector::ObjectRef, watcher},
 };
 use tracing::debug;
 
 use super::{Shared, listeners::Listeners};
 use crate::{
     bindings::state::{BindingState, SeenBinding},
-    k8s::{explain_watch, unreadable::Unreadable, watch::event_stream},
+    k8s::{
+        cache::{Cache, Cached, Texts, Writer},
+        explain_watch,
+        unreadable::Unreadable,
+        watch::{CacheWriter as _, event_stream, of_all},
+    },
 };
 
-/// The ServiceBindings of a namespace; `None` when they cannot be read.
+/// The ServiceBindings of a namespace.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct BindingsOf(pub(crate) Option<Vec<Arc<SeenBinding>>>);
+pub(crate) struct BindingsOf {
+    /// The bindings that were looked for; `None` when bindings cannot be read.
+    found: Option<Vec<Arc<SeenBinding>>>,
+    /// The names of the others, for guesses.
+    others: Vec<String>,
+}
 
 impl BindingsOf {
+    /// All bindings of a namespace; `None` when they cannot be read.
+    pub(crate) fn all(found: Option<Vec<Arc<SeenBinding>>>) -> Self {
+        Self { found, others: Vec::new() }
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&SeenBinding> {
-        self.0.iter().flatten().find(|binding| binding.name_any() == name).map(Arc::as_ref)
+        self.found().find(|binding| binding.name_any() == name)
+    }
+
+    /// The bindings that were looked for.
+    pub(crate) fn found(&self) -> impl Iterator<Item = &SeenBinding> {
+        self.found.iter().flatten().map(Arc::as_ref)
+    }
+
+    /// Whether bindings can be read.
+    pub(crate) fn are_known(&self) -> bool {
+        self.found.is_some()
     }
 
     /// The state of the binding with this name; `None` when bindings cannot be read.
     pub(crate) fn state(&self, name: &str) -> Option<BindingState> {
-        self.0.as_ref().map(|_| BindingState::of(self.get(name)))
+        self.found.as_ref().map(|_| BindingState::of(self.get(name)))
     }
 
     /// The names of all bindings.
     pub(crate) fn names(&self) -> Vec<&str> {
-        self.0.iter().flatten().filter_map(|binding| binding.meta().name.as_deref()).collect()
+        let found = self.found().filter_map(|binding| binding.meta().name.as_deref());
+        found.chain(self.others.iter().map(String::as_str)).collect()
     }
+}
+
+/// Nothing but names is looked up.
+impl Cached for SeenBinding {
+    type Facts = ();
+
+    fn facts(&self, _: &mut Texts) {}
 }
 
 /// The cached bindings.
 #[derive(Clone)]
 pub(super) struct Bindings {
-    pub(super) store: Store<SeenBinding>,
+    pub(super) store: Cache<SeenBinding>,
     /// Whether the first list has arrived.
     is_known: Arc<AtomicBool>,
 }
 
 impl Bindings {
-    pub(super) fn new(store: Store<SeenBinding>) -> Self {
+    pub(super) fn new(store: Cache<SeenBinding>) -> Self {
         Self { store, is_known: Arc::default() }
     }
 
-    /// The bindings of a namespace.
-    pub(super) fn of(&self, namespace: &str) -> BindingsOf {
-        let is_there = |binding: &SeenBinding| binding.meta().namespace.as_deref() == Some(namespace);
-        BindingsOf(self.is_known.load(Ordering::Relaxed).then(|| self.store.state_filter(is_there)))
+    /// The bindings of these names in a namespace, and the names of the others if one is missing.
+    pub(super) fn of<'a>(&self, namespace: &str, names: impl Iterator<Item = &'a str>) -> BindingsOf {
+        if !self.is_known.load(Ordering::Relaxed) {
+            return BindingsOf::default();
+        }
+        let names: BTreeSet<&str> = names.collect();
+        let get = |name: &&str| self.store.get(&ObjectRef::new(name).within(namespace));
+        let found: Vec<_> = names.iter().filter_map(get).collect();
+        let others = if found.len() < names.len() {
+            let there = self.store.find_in(namespace, |()| true).into_iter();
+            there.map(|binding| binding.name).filter(|name| !names.contains(name.as_str())).collect()
+        } else {
+            Vec::new()
+        };
+        BindingsOf { found: Some(found), others }
     }
 }
 
@@ -90,14 +131,13 @@ impl BindingWatch {
     /// Watches bindings. Never ends.
     pub(super) async fn run(mut self) {
         let api = Api::all(self.client.clone());
-        let (known, unreadable) = (self.writer.as_reader(), self.unreadable.clone());
-        let events =
-            event_stream(api, watcher::Config::default(), known, unreadable).modify(SeenBinding::shrink);
+        let (known, unreadable) = (self.writer.reader(), self.unreadable.clone());
+        let events = event_stream(api, of_all(), known, unreadable).modify(SeenBinding::shrink);
         let mut events = pin!(events);
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
-                    self.writer.apply_watcher_event(&event);
+                    self.writer.apply(&event);
                     self.tell_of(&event);
                 }
                 // The watch reconnects by itself, and continues if the kind is installed later.
@@ -113,7 +153,7 @@ impl BindingWatch {
             watcher::Event::Apply(binding) | watcher::Event::Delete(binding) => self.tell(binding),
             watcher::Event::InitDone => {
                 self.bindings.is_known.store(true, Ordering::Relaxed);
-                self.bindings.store.state().iter().for_each(|binding| self.tell(binding));
+                self.bindings.store.find(|()| true).iter().for_each(|binding| self.listeners.notify(binding));
             }
             watcher::Event::Init | watcher::Event::InitApply(_) => {}
         }

@@ -40,6 +40,7 @@ use crate::{
     bindings::LostSecrets,
     injection::InjectSettings,
     k8s::{
+        cache,
         events::{Event, Recorder},
         unreadable::Unreadable,
     },
@@ -112,7 +113,7 @@ pub async fn run(
 ) -> Result<(), PodsError> {
     let (pods, pod_writer) = reflector::store();
     let (namespaces, namespace_writer) = reflector::store();
-    let (bindings, binding_writer) = reflector::store();
+    let (bindings, binding_writer) = cache::cache();
     let namespaces = Namespaces(namespaces);
     let (webhook, nudges) = (settings.webhook.clone(), settings.nudge_refused_owners);
     // No pod is evicted until the webhook is known to be available for the successor.

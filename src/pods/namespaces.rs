@@ -20,6 +20,7 @@ use crate::{
     k8s::{
         explain_watch,
         namespaces::{NamespaceMeta, keep_ours},
+        watch::of_all,
     },
 };
 
@@ -58,7 +59,7 @@ pub(super) async fn watch(
     changed: UnboundedSender<String>,
 ) {
     let api: Api<NamespaceMeta> = Api::all(client);
-    let events = watcher(api, watcher::Config::default()).modify(keep_ours).default_backoff();
+    let events = watcher(api, of_all()).modify(keep_ours).default_backoff();
     let mut events = pin!(events);
     let mut known: HashMap<String, NamespaceDefaults> = HashMap::new();
     // The pods of the first Namespaces have not been read yet.

@@ -186,7 +186,8 @@ impl Waiting {
 /// Finds out what a pod waits for, and records an event if that is new. Returns the last event.
 async fn report_cause(shared: &Shared, pod: &AskingPod, last_event: Option<LastEvent>) -> Option<LastEvent> {
     let namespace = pod.namespace().unwrap_or_default();
-    let bindings = shared.bindings.of(&namespace);
+    let names = pod.demands.iter().map(|demand| demand.name.as_str());
+    let bindings = shared.bindings.of(&namespace, names);
     let diagnosed =
         with_timeout(DIAGNOSIS_TIMEOUT, diagnose(&shared.client, &namespace, &pod.demands, &bindings));
     let causes = match diagnosed.await {
@@ -284,7 +285,7 @@ mod tests {
             unreadable: crate::k8s::unreadable::Unreadable::without_events(Arc::default()),
             pods,
             namespaces,
-            bindings: Bindings::new(reflector::store().0),
+            bindings: Bindings::new(crate::k8s::cache::cache().0),
             owners: Arc::new(Owners::new(client.clone())),
             recorder: crate::k8s::events::Recorder::new(client, reflector::store().0),
             lost_secrets: crate::bindings::LostSecrets::default(),

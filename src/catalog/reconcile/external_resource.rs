@@ -6,9 +6,8 @@ use std::{sync::Arc, time::Duration};
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
-    runtime::reflector::{ObjectRef, Store},
+    runtime::reflector::ObjectRef,
 };
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use tracing::info;
 
@@ -29,6 +28,7 @@ use crate::{
         ledger::{how_to_adopt, is_adopted_by},
     },
     contract::FIELD_MANAGER,
+    k8s::cache::{Cache, Cached},
     osb::Operation,
 };
 
@@ -160,11 +160,11 @@ fn failed(status: &mut ExternalResourceStatus, reason: &str, about: &str) -> Nex
 }
 
 /// A kind whose objects hold something at a broker.
-trait HasExternalResource: Resource<DynamicType = ()> + 'static {
+trait HasExternalResource: Cached {
     /// The id at the broker.
     fn external_id(&self) -> Option<&str>;
     /// The watch cache of the kind.
-    fn store(context: &Context) -> &Store<Self>
+    fn store(context: &Context) -> &Cache<Self>
     where
         Self: Sized;
 }
@@ -174,7 +174,7 @@ impl HasExternalResource for ServiceInstance {
         self.spec.external_id.as_deref()
     }
 
-    fn store(context: &Context) -> &Store<Self> {
+    fn store(context: &Context) -> &Cache<Self> {
         &context.stores.instances
     }
 }
@@ -184,7 +184,7 @@ impl HasExternalResource for ServiceBinding {
         self.spec.external_id.as_deref()
     }
 
-    fn store(context: &Context) -> &Store<Self> {
+    fn store(context: &Context) -> &Cache<Self> {
         &context.stores.bindings
     }
 }
@@ -202,11 +202,7 @@ enum Holder {
 /// the answer decides whether a database is deleted, and a watch cache may lack unreadable objects.
 async fn holder<K>(external_resource: &ExternalResource, context: &Context) -> kube::Result<Holder>
 where
-    K: HasExternalResource
-        + Resource<Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned,
+    K: HasExternalResource + Resource<Scope = k8s_openapi::NamespaceResourceScope>,
 {
     let id = external_resource.spec.binding_id.as_deref().unwrap_or(&external_resource.spec.instance_id);
     let holds = |object: &K| {

@@ -20,33 +20,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{FutureExt, StreamExt, channel::mpsc::UnboundedReceiver};
+use futures::{StreamExt, stream::FuturesUnordered};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
-    runtime::{
-        applier,
-        controller::{Action, Config},
-        reflector::{ObjectRef, Store},
-    },
+    runtime::reflector::ObjectRef,
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{Instrument as _, debug, info_span, warn};
 
-use super::context::Context;
+use super::{context::Context, work_queue::WorkQueue};
 use crate::apis::servicecatalog::FINALIZER;
-use crate::{k8s::explain, telemetry::traces};
+use crate::{
+    k8s::{explain, watch::CacheReader},
+    telemetry::traces,
+};
 
 /// How many objects of a kind are reconciled concurrently. They mostly wait for a broker.
-const CONCURRENCY: u16 = 128;
+const CONCURRENCY: usize = 128;
 /// The wait after an object turned out to be outdated in the watch cache.
 const STALE: Duration = Duration::from_millis(100);
-
-/// The queue of objects to reconcile.
-pub(super) type Queue<K> = UnboundedReceiver<ObjectRef<K>>;
 
 /// When to reconcile an object again if nothing changes before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,36 +68,59 @@ pub(super) enum ReconcileError {
 
 /// Runs a kind's reconciler over its queue until `stop` is cancelled, then lets running reconciles finish.
 pub(super) async fn run<K, Work>(
-    store: Store<K>,
-    queue: Queue<K>,
+    objects: impl CacheReader<K>,
+    queue: WorkQueue<K>,
     context: Arc<Context>,
     stop: CancellationToken,
     reconcile: impl Fn(Arc<K>, Arc<Context>) -> Work,
 ) where
-    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + Send + Sync + 'static,
     Work: Future<Output = Result<Next, ReconcileError>> + Send + 'static,
 {
-    let work = |object: Arc<K>, context: Arc<Context>| {
-        if !context.own_writes.is_up_to_date(object.meta()) {
-            return std::future::ready(Ok(Action::requeue(STALE))).left_future();
+    let mut running = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some((reference, next)) = running.next() => {
+                queue.done(&reference, next);
+            }
+            reference = queue.next(), if running.len() < CONCURRENCY => {
+                // Objects that vanish while they wait in the queue are no failure.
+                let Some(object) = objects.get(&reference) else {
+                    queue.done(&reference, None);
+                    continue;
+                };
+                if !context.own_writes.is_up_to_date(object.meta()) {
+                    queue.done(&reference, Some(tokio::time::Instant::now() + STALE));
+                    continue;
+                }
+                let work = reconcile(object.clone(), context.clone());
+                running.push(reconcile_one(reference, object, context.clone(), work));
+            }
         }
-        let started = Instant::now();
-        // A task for each reconcile confines a panic to one object.
-        let work = reconcile(object.clone(), context.clone()).instrument(span_of(object.as_ref()));
-        let task = AbortOnDropHandle::new(tokio::spawn(work));
-        Box::pin(async move {
-            let outcome = task.await.unwrap_or_else(|error| Err(error.into()));
-            Ok::<_, std::convert::Infallible>(next_action(object.as_ref(), &context, started, outcome))
-        })
-        .right_future()
-    };
-    let never = |_: Arc<K>, error: &std::convert::Infallible, _: Arc<Context>| match *error {};
-    let queue = queue.map(Ok::<_, std::convert::Infallible>).take_until(stop.cancelled_owned());
-    let config = Config::default().concurrency(CONCURRENCY);
-    applier(work, never, context, store, queue, config)
-        // Objects that vanish while they wait in the queue are no failure.
-        .for_each(|_| std::future::ready(()))
-        .await;
+    }
+    while running.next().await.is_some() {}
+}
+
+/// Starts the reconcile of an object; the future returns when to reconcile the object again.
+fn reconcile_one<K, Work>(
+    reference: ObjectRef<K>,
+    object: Arc<K>,
+    context: Arc<Context>,
+    work: Work,
+) -> impl Future<Output = (ObjectRef<K>, Option<tokio::time::Instant>)>
+where
+    K: Resource<DynamicType = ()> + Send + Sync + 'static,
+    Work: Future<Output = Result<Next, ReconcileError>> + Send + 'static,
+{
+    let started = Instant::now();
+    // A task for each reconcile confines a panic to one object.
+    let task = AbortOnDropHandle::new(tokio::spawn(work.instrument(span_of(object.as_ref()))));
+    async move {
+        let outcome = task.await.unwrap_or_else(|error| Err(error.into()));
+        let wait = until_next(object.as_ref(), &context, started, outcome);
+        (reference, wait.map(|wait| tokio::time::Instant::now() + wait))
+    }
 }
 
 /// The root span of a reconcile.
@@ -110,31 +129,32 @@ fn span_of<K: Resource<DynamicType = ()>>(object: &K) -> tracing::Span {
     info_span!(target: traces::TARGET, "reconcile", kind, namespace = meta.namespace, name = meta.name)
 }
 
-/// Records a reconcile in the metrics and decides when the next one is.
-fn next_action<K>(
+/// Records a reconcile in the metrics and decides how long the object waits for the next one; `None` if only a change leads
+/// to it.
+fn until_next<K>(
     object: &K,
     context: &Context,
     started: Instant,
     outcome: Result<Next, ReconcileError>,
-) -> Action
+) -> Option<Duration>
 where
     K: Resource<DynamicType = ()>,
 {
     let meta = object.meta();
     let uid = meta.uid.as_deref().unwrap_or_default();
     let kind = kind_of(object);
-    let retry = || Action::requeue(context.retries.next(uid, meta.generation));
-    let (action, failed) = match outcome {
+    let retry = || Some(context.retries.next(uid, meta.generation));
+    let (wait, failed) = match outcome {
         Ok(Next::AwaitChange) => {
             context.retries.forget(uid);
-            (Action::await_change(), false)
+            (None, false)
         }
         Ok(Next::After(wait)) => {
             context.retries.forget(uid);
-            (Action::requeue(wait), false)
+            (Some(wait), false)
         }
         Ok(Next::Retry) => (retry(), true),
-        Ok(Next::RetryAfter(wait)) => (Action::requeue(wait), true),
+        Ok(Next::RetryAfter(wait)) => (Some(wait), true),
         Err(ReconcileError::Cluster(kube::Error::Api(status))) if status.is_conflict() => {
             debug!(
                 kind,
@@ -143,7 +163,7 @@ where
                 status = status.message,
                 "seen out of date"
             );
-            (Action::requeue(STALE), false)
+            (Some(STALE), false)
         }
         Err(ReconcileError::Cluster(kube::Error::Api(status))) if status.is_not_found() => {
             debug!(
@@ -161,7 +181,7 @@ where
         }
     };
     context.metrics.reconciled(kind, started.elapsed(), failed);
-    action
+    wait
 }
 
 /// The kind's name as a metric label.

@@ -135,12 +135,12 @@ fn what_is_all_there_is_not_waited_for() {
 
 #[test]
 fn the_nearest_binding_is_one_of_the_namespace() {
-    let bindings = BindingsOf(Some(vec![binding(&json!({}))]));
+    let bindings = BindingsOf::all(Some(vec![binding(&json!({}))]));
     let find = |name: &str| Binding::find(name, &bindings);
     assert_eq!(find("mydb01-bindign"), Binding::Missing { near: Some("mydb01-binding") });
     assert_eq!(find("mydb01-binding"), Binding::NotReady { condition: None, instance: None });
     assert_eq!(find("queue"), Binding::Missing { near: None });
-    assert_eq!(Binding::find("queue", &BindingsOf(None)), Binding::Unknown);
+    assert_eq!(Binding::find("queue", &BindingsOf::all(None)), Binding::Unknown);
 }
 
 fn binding(changes: &serde_json::Value) -> Arc<crate::bindings::state::SeenBinding> {
@@ -163,7 +163,7 @@ fn a_binding_whose_secrets_are_gone_says_whether_they_come_back() {
         (json!({"status": ready("False")}), Binding::NotReady { condition: missing, instance: None }),
         (json!({"status": ready("True"), "metadata": ending}), Binding::Ending),
     ] {
-        let bindings = BindingsOf(Some(vec![binding(&changes)]));
+        let bindings = BindingsOf::all(Some(vec![binding(&changes)]));
         assert_eq!(Binding::find("mydb01-binding", &bindings), expected);
     }
 }

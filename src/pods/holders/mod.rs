@@ -163,7 +163,7 @@ impl Answer {
                 self.notes.extend(bindings.unread.iter().map(|unread| {
                     format!("ServiceBinding {unread}, so its revisions are not known; correct it")
                 }));
-                BindingsOf(Some(bindings.items.into_iter().map(Arc::new).collect()))
+                BindingsOf::all(Some(bindings.items.into_iter().map(Arc::new).collect()))
             }
             Err(error) => {
                 let note = format!(
@@ -171,7 +171,7 @@ impl Answer {
                     explain(&error)
                 );
                 self.notes.push(note);
-                BindingsOf(None)
+                BindingsOf::all(None)
             }
         }
     }

@@ -103,7 +103,7 @@ impl<'a> Query<'a> {
     fn named(&self, object: Object<'_>) -> Option<(String, Option<&SeenBinding>)> {
         let Object { kind, name } = object;
         if kind == ObjectKind::Secret {
-            if let Some(binding) = self.bindings.0.iter().flatten().find(|binding| binding.has_secret(name)) {
+            if let Some(binding) = self.bindings.found().find(|binding| binding.has_secret(name)) {
                 return Some((binding.name_any(), Some(binding)));
             }
             if let Some(binding) = self.asked_for.get(name) {
@@ -140,7 +140,7 @@ impl<'a> Query<'a> {
         let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
         for object in pod.references.iter().map(Reference::object) {
             let Some((label, None)) = self.named(object) else { continue };
-            let is_known = self.bindings.0.is_none() || self.exist.contains_key(object.name);
+            let is_known = !self.bindings.are_known() || self.exist.contains_key(object.name);
             let is_plain = self.plain.contains(&(object.kind, object.name.to_owned()));
             if is_known || is_plain || !self.is_about(&label, object) {
                 continue;

@@ -31,7 +31,7 @@ type Row = (String, &'static str, Option<i64>, State, Option<String>);
 fn query(name: Option<&str>, object: &DynamicObject, bindings: &[Value], waits: Option<&str>) -> Vec<Row> {
     let pods = vec![SeenPod::read(object, None, &InjectSettings::default()).unwrap()];
     let bindings = bindings.iter().map(|binding| Arc::new(serde_json::from_value(binding.clone()).unwrap()));
-    let mut query = Query::new(name, &pods, BindingsOf(Some(bindings.collect())));
+    let mut query = Query::new(name, &pods, BindingsOf::all(Some(bindings.collect())));
     query.exist.extend([("db".to_owned(), false), ("db-env".to_owned(), false)]);
     let waits = waits
         .map(|cause| ["db", "db-env"].map(|name| ((ObjectKind::Secret, name.to_owned()), cause.to_owned())));
@@ -197,7 +197,7 @@ async fn whether_a_secret_without_a_binding_exists_is_looked_up_once() {
     let client = Client::new(service, "shop");
     let seen = || SeenPod::read(&bound(&running("2026-11-21T11:00:00Z")), None, &InjectSettings::default());
     let pods = [seen().unwrap(), seen().unwrap()];
-    let mut query = Query::new(Some("db"), &pods, BindingsOf(Some(Vec::new())));
+    let mut query = Query::new(Some("db"), &pods, BindingsOf::all(Some(Vec::new())));
     for pod in &pods {
         query.look_up_lost(&client, "shop", pod).await;
     }
@@ -213,7 +213,7 @@ async fn whether_a_secret_without_a_binding_exists_is_looked_up_once() {
 #[case::misspelt("dbs", Some("; did you mean \"db\"?"))]
 #[case::unheard_of("queue", Some(""))]
 fn a_name_that_nobody_knows_is_an_error(#[case] name: &str, #[case] guess: Option<&str>) {
-    let bindings = BindingsOf(Some(vec![Arc::new(serde_json::from_value(db()).unwrap())]));
+    let bindings = BindingsOf::all(Some(vec![Arc::new(serde_json::from_value(db()).unwrap())]));
     let error = bindings.expect(name, "shop").err().map(|error| error.to_string());
     let expected = guess.map(|guess| {
         format!(

@@ -55,7 +55,7 @@ async fn nothing_is_evicted_while_the_webhook_cannot_be_reached() {
         unreadable: crate::k8s::unreadable::Unreadable::without_events(Arc::default()),
         pods,
         namespaces,
-        bindings: Bindings::new(reflector::store().0),
+        bindings: Bindings::new(crate::k8s::cache::cache().0),
         owners: Arc::new(Owners::new(client.clone())),
         recorder: crate::k8s::events::Recorder::new(client, reflector::store().0),
         lost_secrets: crate::bindings::LostSecrets::default(),

@@ -211,11 +211,15 @@ async fn prepare(
 fn former_id(context: &Context, binding: &ServiceBinding) -> Option<String> {
     binding.status.as_ref()?;
     let uid = binding.uid()?;
-    let of_binding = context
-        .stores
-        .external_resources
-        .find(|held| held.spec.kind == ExternalResourceKind::ServiceBinding && held.spec.uid == uid)?;
-    of_binding.spec.binding_id.clone()
+    let (namespace, name) = (binding.namespace()?, binding.name_any());
+    let external_resources = &context.stores.external_resources;
+    let of_name = external_resources.find(|held| {
+        held.kind == ExternalResourceKind::ServiceBinding
+            && *held.namespace == *namespace
+            && *held.name == *name
+    });
+    let known = of_name.iter().filter_map(|reference| external_resources.get(reference));
+    known.filter(|held| held.spec.uid == uid).find_map(|held| held.spec.binding_id.clone())
 }
 
 /// Takes all steps in order.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kube::ResourceExt;
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use super::{Failure, NotBound, Remedy};
 use crate::{
@@ -18,12 +18,12 @@ pub(super) fn ready_instance(
     binding: &ServiceBinding,
     context: &Context,
 ) -> Result<Arc<ServiceInstance>, NotBound> {
-    let namespace = binding.namespace();
+    let namespace = binding.namespace().unwrap_or_default();
     let name = &binding.spec.instance_ref.name;
-    let instances = context.stores.instances.state_filter(|instance| instance.namespace() == namespace);
-    let Some(instance) = instances.iter().find(|instance| instance.name_any() == *name) else {
-        let names: Vec<_> = instances.iter().map(|instance| instance.name_any()).collect();
-        let guess = did_you_mean(name, names.iter().map(String::as_str));
+    let instances = &context.stores.instances;
+    let Some(instance) = instances.get(&ObjectRef::new(name).within(&namespace)) else {
+        let others = instances.find_in(&namespace, |_| true);
+        let guess = did_you_mean(name, others.iter().map(|other| other.name.as_str()));
         let message = format!("no ServiceInstance named {name:?} in this namespace{guess}");
         return Err(NotBound::new(reasons::REFERENCES_NONEXISTENT_INSTANCE, message, Remedy::Watched));
     };
@@ -36,7 +36,7 @@ pub(super) fn ready_instance(
     }
     let status = instance.status.as_ref();
     if status.is_some_and(|status| status.provision_status == Some(ProvisionStatus::Provisioned)) {
-        return Ok(instance.clone());
+        return Ok(instance);
     }
     let reason =
         status.map(|status| status.last_condition_state.as_str()).filter(|reason| !reason.is_empty());

@@ -35,7 +35,7 @@ pub(super) async fn content(
 pub(super) fn is_recorded(binding: &ServiceBinding, context: &Context) -> bool {
     let id = binding.spec.external_id.as_deref().unwrap_or_default();
     let name = external_resource_name(ExternalResourceKind::ServiceBinding, id);
-    context.stores.external_resources.get(&ObjectRef::new(&name)).is_some()
+    context.stores.external_resources.has(&ObjectRef::new(&name))
 }
 
 /// The data of the Secret that `spec.secretName` names.

@@ -4,7 +4,7 @@
 use kube::{Api, ResourceExt};
 
 use crate::{
-    apis::servicecatalog::{ExternalResource, scope::BrokerKey},
+    apis::servicecatalog::scope::BrokerKey,
     catalog::{
         context::Context,
         reconcile::{Next, ReconcileError, has_finalizer, remove_finalizer, status},
@@ -66,8 +66,7 @@ pub(super) async fn start_in_terminating_namespace<B: BrokerKind>(
     context: &Context,
 ) -> Result<Next, ReconcileError> {
     let key = broker.key();
-    let is_of_broker = |external_resource: &ExternalResource| external_resource.spec.broker.key() == key;
-    if context.stores.external_resources.find(is_of_broker).is_none() {
+    if !context.stores.external_resources.any(|external_resource| external_resource.is_of(&key)) {
         delete_by_uid::delete(api, &broker.name_any(), broker.uid()).await?;
     }
     Ok(Next::AwaitChange)

@@ -1,15 +1,14 @@
 //! Deletes classes and plans that the broker has withdrawn, once nothing uses them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kube::ResourceExt;
 
 use crate::{
-    apis::servicecatalog::{
-        ExternalResource, ExternalResourceSpec, LocalReference, ServiceInstance, scope::BrokerKey,
-    },
+    apis::servicecatalog::scope::BrokerKey,
     catalog::{
         context::{Context, Stores},
+        facts::{ExternalResourceFacts, InstanceFacts},
         reconcile::catalog_objects::is_made_for,
         scopes::{BrokerKind, Offered},
     },
@@ -28,8 +27,8 @@ pub(super) async fn delete_unused<B: BrokerKind>(broker: &B, context: &Context) 
 async fn delete<B: BrokerKind, K: Offered>(
     broker: &B,
     context: &Context,
-    id: fn(&ExternalResourceSpec) -> &str,
-    references: fn(&ServiceInstance) -> [&Option<LocalReference>; 2],
+    id: fn(&ExternalResourceFacts) -> &Arc<str>,
+    references: fn(&InstanceFacts) -> [&Option<Arc<str>>; 2],
 ) -> kube::Result<()> {
     let key = broker.key();
     let withdrawn = K::store(&context.stores).state_filter(|object| {
@@ -49,30 +48,23 @@ fn is_used<K: Offered>(
     stores: &Stores,
     broker: &BrokerKey,
     object: &K,
-    id: fn(&ExternalResourceSpec) -> &str,
-    references: fn(&ServiceInstance) -> [&Option<LocalReference>; 2],
+    id: fn(&ExternalResourceFacts) -> &Arc<str>,
+    references: fn(&InstanceFacts) -> [&Option<Arc<str>>; 2],
 ) -> bool {
     let name = object.name_any();
-    let holds = |external_resource: &ExternalResource| {
-        let spec = &external_resource.spec;
-        spec.broker.namespace == broker.namespace && id(spec) == object.external_id()
+    let holds = |of: &ExternalResourceFacts| of.is_in_scope_of(broker) && **id(of) == *object.external_id();
+    let is_it = |reference: &Option<Arc<str>>| reference.as_deref() == Some(&*name);
+    let is_referred_to = match &broker.namespace {
+        None => stores.instances.any(|instance| is_it(references(instance)[0])),
+        Some(namespace) => stores.instances.any_in(namespace, |instance| is_it(references(instance)[1])),
     };
-    let refers = |instance: &ServiceInstance| {
-        let [of_cluster, of_namespace] = references(instance);
-        let reference = match &broker.namespace {
-            None => of_cluster,
-            Some(_) if instance.namespace() == broker.namespace => of_namespace,
-            Some(_) => return false,
-        };
-        reference.as_ref().is_some_and(|reference| reference.name == name)
-    };
-    stores.external_resources.find(holds).is_some() || stores.instances.find(refers).is_some()
+    is_referred_to || stores.external_resources.any(holds)
 }
 
-fn class_references(instance: &ServiceInstance) -> [&Option<LocalReference>; 2] {
-    [&instance.spec.cluster_service_class_ref, &instance.spec.service_class_ref]
+fn class_references(instance: &InstanceFacts) -> [&Option<Arc<str>>; 2] {
+    [&instance.cluster_class, &instance.class]
 }
 
-fn plan_references(instance: &ServiceInstance) -> [&Option<LocalReference>; 2] {
-    [&instance.spec.cluster_service_plan_ref, &instance.spec.service_plan_ref]
+fn plan_references(instance: &InstanceFacts) -> [&Option<Arc<str>>; 2] {
+    [&instance.cluster_plan, &instance.plan]
 }

@@ -4,10 +4,7 @@ use kube::{Api, ResourceExt};
 
 use crate::{
     apis::servicecatalog::{ServiceBinding, ServiceInstance, reasons},
-    catalog::{
-        context::Context,
-        reconcile::{ReconcileError, has_finalizer},
-    },
+    catalog::{context::Context, reconcile::ReconcileError},
     contract::instance::{CASCADING_DELETION, DELETION_PROTECTION},
     k8s::delete_by_uid,
 };
@@ -88,12 +85,12 @@ fn is_set(instance: &ServiceInstance, annotation: &str) -> bool {
 
 /// The names of the instance's bindings that hold something at the broker, sorted.
 fn bindings(instance: &ServiceInstance, context: &Context) -> Vec<String> {
-    let (namespace, name) = (instance.namespace(), instance.name_any());
-    let of_instance = |binding: &ServiceBinding| {
-        binding.spec.instance_ref.name == name && binding.namespace() == namespace && has_finalizer(binding)
-    };
-    let mut bindings: Vec<_> =
-        context.stores.bindings.state_filter(of_instance).iter().map(|binding| binding.name_any()).collect();
+    let (namespace, name) = (instance.namespace().unwrap_or_default(), instance.name_any());
+    let found = context
+        .stores
+        .bindings
+        .find_in(&namespace, |binding| *binding.instance == *name && binding.has_finalizer);
+    let mut bindings: Vec<_> = found.into_iter().map(|binding| binding.name).collect();
     bindings.sort();
     bindings
 }

@@ -59,16 +59,19 @@ async fn orphan_mitigation_is_shown_and_retried_and_survives_a_restart() {
     place.broker.asynchronous(Verb::Provision, Course::never());
     place.instance_is("db", "Provisioning").await;
     assert_eq!(mitigation().await, None);
-    let reasons = event_types(&place).await;
-    for (reason, type_) in [
+    let expected = [
         ("ProvisionRequestInFlight", "Normal"),
         ("ProvisionCallFailed", "Warning"),
         ("StartingInstanceOrphanMitigation", "Warning"),
         ("OrphanMitigationSuccessful", "Normal"),
         ("Provisioning", "Normal"),
-    ] {
-        assert!(reasons.contains(&(reason.to_owned(), type_.to_owned())), "{reason}: {reasons:?}");
-    }
+    ];
+    // An event is written after the status.
+    until("the events", async || {
+        let events = event_types(&place).await;
+        expected.iter().all(|(reason, type_)| events.contains(&((*reason).to_owned(), (*type_).to_owned())))
+    })
+    .await;
 }
 
 /// The events of the namespace as reason and type.

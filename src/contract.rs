@@ -124,6 +124,16 @@ pub mod external_resource {
     pub const ADOPT: &str = "bindery.dev/adopt";
 }
 
+/// Annotations and the finalizer of objects of `service-operator.aws`.
+pub mod aws_operator {
+    /// Finalizer: keeps an object until its stack is gone.
+    pub const FINALIZER: &str = "bindery.dev/aws-operator";
+    /// Annotation: `true` lets an update replace a resource that holds data.
+    pub const ALLOW_REPLACEMENT: &str = "bindery.dev/allow-replacement";
+    /// Annotation of a CloudFormationTemplate: the namespaces whose objects may use it, separated by commas; `*` for all.
+    pub const ALLOWED_NAMESPACES: &str = "bindery.dev/allowed-namespaces";
+}
+
 /// Labels and annotations for NamespaceBindings.
 pub mod branch {
     /// Label of a ServiceInstance and a ServiceBinding: the NamespaceBinding for which they were created.

@@ -13,6 +13,7 @@ pub mod injection;
 pub mod install;
 pub mod k8s;
 pub mod namespace_bindings;
+pub mod operators;
 pub mod osb;
 pub mod pods;
 pub mod server;

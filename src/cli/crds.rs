@@ -10,6 +10,7 @@ use kube::{
 };
 
 use crate::{
+    apis::aws_operator,
     catalog, contract,
     k8s::{self, explain},
     namespace_bindings,
@@ -21,6 +22,9 @@ pub(super) struct CrdsArgs {
     /// Apply the definitions to the cluster (server-side apply) instead of printing them.
     #[arg(long)]
     apply: bool,
+    /// The definitions of service-operator.aws, which `bindery aws-operator` serves, instead of bindery's others.
+    #[arg(long)]
+    aws_operator: bool,
 }
 
 /// Prints or applies the definitions.
@@ -29,12 +33,12 @@ pub(super) struct CrdsArgs {
 /// When they cannot be written as YAML or the API server refuses one.
 pub(super) async fn run(args: &CrdsArgs) -> anyhow::Result<String> {
     if !args.apply {
-        return yaml();
+        return yaml(&args.definitions());
     }
     let definitions: Api<CustomResourceDefinition> = Api::all(k8s::client().await?);
     let apply = PatchParams::apply(contract::FIELD_MANAGER).force();
     let mut applied = String::new();
-    for definition in definitions_of_all_parts() {
+    for definition in args.definitions() {
         let name = definition.name_any();
         if let Err(error) = definitions.patch(&name, &apply, &Patch::Apply(&definition)).await {
             bail!("cannot apply {name}: {}", explain(&error));
@@ -44,12 +48,17 @@ pub(super) async fn run(args: &CrdsArgs) -> anyhow::Result<String> {
     Ok(applied)
 }
 
-fn definitions_of_all_parts() -> Vec<CustomResourceDefinition> {
-    [catalog::crds(), namespace_bindings::crds()].concat()
+impl CrdsArgs {
+    fn definitions(&self) -> Vec<CustomResourceDefinition> {
+        if self.aws_operator {
+            return aws_operator::crds();
+        }
+        [catalog::crds(), namespace_bindings::crds()].concat()
+    }
 }
 
-fn yaml() -> anyhow::Result<String> {
-    definitions_of_all_parts()
+fn yaml(definitions: &[CustomResourceDefinition]) -> anyhow::Result<String> {
+    definitions
         .iter()
         .map(|definition| {
             Ok(format!("---\n{}", serde_saphyr::to_string(&serde_json::to_value(definition)?)?))

@@ -1,6 +1,7 @@
 //! The command line: parses arguments, reads the configuration and connects the parts. Each command has its own
 //! module.
 
+mod aws_operator;
 mod branches;
 mod broker;
 mod broker_source;
@@ -51,6 +52,7 @@ enum Command {
     // The doc comments of the argument structs become the help texts of the commands.
     Serve(serve::ServeArgs),
     Broker(broker::BrokerArgs),
+    AwsOperator(aws_operator::AwsOperatorArgs),
     Inject(inject::InjectArgs),
     Crds(crds::CrdsArgs),
     Certs(certs::CertsArgs),
@@ -102,7 +104,7 @@ fn in_runtime(arguments: Arguments) -> anyhow::Result<ExitCode> {
 impl Command {
     /// Whether the command serves requests of others. Only these commands send traces.
     fn serves(&self) -> bool {
-        matches!(self, Self::Serve(_) | Self::Broker(_))
+        matches!(self, Self::Serve(_) | Self::Broker(_) | Self::AwsOperator(_))
     }
 
     /// The exit code of an error.
@@ -120,6 +122,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(args, stop_on_signal()?).await?,
         Command::Broker(args) => broker::run(args, stop_on_signal()?).await?,
+        Command::AwsOperator(args) => aws_operator::run(args, stop_on_signal()?).await?,
         Command::Inject(args) => {
             let outcome = inject::run(args, io::stdin(), io::stdout().lock(), io::stderr().lock())?;
             return Ok(outcome.into());

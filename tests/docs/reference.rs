@@ -7,7 +7,7 @@ use bindery::telemetry::Metrics;
 use crate::{pages, sources};
 
 /// The modules that write conditions and events.
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     "src/contract.rs",
     "src/apis",
     "src/bindings",
@@ -15,6 +15,7 @@ const PARTS: [&str; 8] = [
     "src/install",
     "src/k8s",
     "src/namespace_bindings",
+    "src/operators",
     "src/pods",
 ];
 

@@ -10,7 +10,7 @@ use std::{
 use aws_config::{SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig};
 use aws_sdk_sts::config::{Credentials as SdkCredentials, Region};
 
-use super::{AwsError, Credentials, ErrorKind, rate::TokenBucket, sdk};
+use super::{AwsError, Call, Credentials, ErrorKind, rate::TokenBucket, sdk};
 
 const CONNECT: Duration = Duration::from_secs(3);
 /// The timeout of one request.
@@ -74,6 +74,17 @@ impl Account {
     /// When no region is configured.
     pub async fn region(&self) -> Result<String, AwsError> {
         Ok(self.clients().await?.region.clone())
+    }
+
+    /// The number of the account that the credentials belong to.
+    ///
+    /// # Errors
+    /// When STS does not answer or refuses.
+    pub async fn number(&self) -> Result<String, AwsError> {
+        let clients = self.clients().await?;
+        let call = Call::read("sts:GetCallerIdentity", "*");
+        let identity = self.call(call, || clients.sts.get_caller_identity().send()).await?;
+        identity.account.ok_or_else(|| AwsError::incomplete(call, "Account"))
     }
 
     pub(super) async fn clients(&self) -> Result<Arc<Clients>, AwsError> {

@@ -60,6 +60,16 @@ impl AwsError {
         Self::of_call(call, ErrorKind::Invalid, format!("the answer has no {missing}"), None)
     }
 
+    /// An answer that says why the request is wrong.
+    pub(super) fn refused(call: Call<'_>, reason: impl Into<String>) -> Self {
+        Self::of_call(call, ErrorKind::Invalid, reason.into(), None)
+    }
+
+    /// Work that AWS has not done in time.
+    pub(super) fn unavailable(call: Call<'_>, reason: &str) -> Self {
+        Self::of_call(call, ErrorKind::Unavailable, reason.to_owned(), None)
+    }
+
     pub(super) fn from_sdk<E>(call: Call<'_>, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,

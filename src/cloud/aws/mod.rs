@@ -1,9 +1,10 @@
-//! Amazon Web Services. An [`Account`] calls CloudFormation, IAM and STS in one region: [`stacks`], [`users`],
-//! [`roles`] and [`sessions`] have the operations, [`policy`] and [`template`] the documents (pure). `sdk` is the set-up
+//! Amazon Web Services. An [`Account`] calls CloudFormation, IAM and STS in one region: [`stacks`], [`change_sets`],
+//! [`users`], [`roles`] and [`sessions`] have the operations, [`policy`] and [`template`] the documents (pure). `sdk` is the set-up
 //! that all clients of the SDK share.
 
 mod account;
 mod call;
+pub mod change_sets;
 mod credentials;
 mod error;
 pub mod policy;

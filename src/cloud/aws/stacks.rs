@@ -7,7 +7,7 @@ use std::{
 };
 
 use aws_sdk_cloudformation::types::{
-    Parameter, ResourceStatus, Stack as SdkStack, StackEvent, StackStatus as SdkStatus, Tag,
+    Capability, Parameter, ResourceStatus, Stack as SdkStack, StackEvent, StackStatus as SdkStatus, Tag,
 };
 
 use super::{Account, AwsError, Call, ErrorKind, StackStatus};
@@ -28,6 +28,8 @@ pub struct StackRequest<'a> {
     pub role_arn: Option<&'a str>,
     /// Identifies the request: a repetition with the same token starts nothing.
     pub token: &'a str,
+    /// Whether the template may create users, roles and policies of IAM.
+    pub may_create_principals: bool,
 }
 
 /// A stack as CloudFormation describes it.
@@ -129,6 +131,7 @@ impl Account {
                 .set_parameters(Some(parameters(request.parameters)))
                 .set_tags(Some(tags(request.tags)))
                 .set_role_arn(request.role_arn.map(ToOwned::to_owned))
+                .set_capabilities(request.may_create_principals.then(|| vec![Capability::CapabilityNamedIam]))
                 .client_request_token(request.token)
                 .send()
         };
@@ -151,6 +154,7 @@ impl Account {
                 .set_parameters(Some(parameters(request.parameters)))
                 .set_tags(Some(tags(request.tags)))
                 .set_role_arn(request.role_arn.map(ToOwned::to_owned))
+                .set_capabilities(request.may_create_principals.then(|| vec![Capability::CapabilityNamedIam]))
                 .client_request_token(request.token)
                 .send()
         };
@@ -274,13 +278,13 @@ impl From<SdkStack> for Stack {
     }
 }
 
-fn parameters(values: &BTreeMap<String, String>) -> Vec<Parameter> {
+pub(super) fn parameters(values: &BTreeMap<String, String>) -> Vec<Parameter> {
     let parameter = |(key, value): (&String, &String)| {
         Parameter::builder().parameter_key(key).parameter_value(value).build()
     };
     values.iter().map(parameter).collect()
 }
 
-fn tags(values: &BTreeMap<String, String>) -> Vec<Tag> {
+pub(super) fn tags(values: &BTreeMap<String, String>) -> Vec<Tag> {
     values.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }

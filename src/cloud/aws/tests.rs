@@ -85,6 +85,7 @@ async fn a_stack_is_created_updated_and_deleted() {
         tags: &tags,
         role_arn: None,
         token: "create-1",
+        may_create_principals: false,
     };
     account.create_stack(&request).await.unwrap();
     let stack = settled(&account, "lifecycle").await.unwrap();
@@ -124,6 +125,7 @@ async fn a_failed_stack_tells_the_first_reason() {
         tags: &none,
         role_arn: Some(&role),
         token: "create-1",
+        may_create_principals: false,
     };
     account.create_stack(&request).await.unwrap();
     let stack = settled(&account, "failing").await.unwrap();

@@ -195,7 +195,7 @@ impl Desired<'_> {
 
     fn request<'a>(&'a self, token: &'a str, role_arn: Option<&'a str>) -> StackRequest<'a> {
         let Self { name, template, parameters, tags } = self;
-        StackRequest { name, template, parameters, tags, role_arn, token }
+        StackRequest { name, template, parameters, tags, role_arn, token, may_create_principals: false }
     }
 }
 

@@ -1,0 +1,131 @@
+//! Runs a controller for each kind.
+
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+
+use futures::{StreamExt, TryStreamExt, pin_mut};
+use kube::{
+    Api, Client,
+    runtime::{
+        Controller, WatchStreamExt,
+        controller::{Action, Config},
+        reflector::{self, store::Writer},
+        watcher,
+    },
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::{definitions, policies::DeletionPolicy, reconcile::Operator};
+use crate::{
+    apis::aws_operator::{AwsObject, Kind},
+    cloud::aws::Account,
+    k8s::{explain_watch, namespaces::NamespaceMeta},
+    telemetry::Metrics,
+};
+
+/// How many objects of a kind are reconciled concurrently.
+const CONCURRENCY: u16 = 8;
+/// The prefix of the annotations that a Namespace's objects inherit.
+const ACK: &str = "services.k8s.aws/";
+
+/// The settings of the operator.
+pub struct OperatorSettings {
+    /// The name of the cluster, the first part of the names of all stacks.
+    pub cluster: String,
+    /// The account for objects of Namespaces that ask for no other.
+    pub account: Account,
+    /// The accounts that Namespaces may ask for, by number.
+    pub accounts: BTreeMap<String, Account>,
+    /// The kinds to reconcile.
+    pub kinds: Vec<Kind>,
+    /// The only namespace whose objects are reconciled.
+    pub namespace: Option<String>,
+    /// The namespace of templates for all namespaces.
+    pub default_namespace: Option<String>,
+    /// What becomes of the stacks of deleted objects, unless they or their Namespace say otherwise.
+    pub deletion_policy: DeletionPolicy,
+    /// Whether templates of users may create users, roles and policies of IAM.
+    pub may_create_principals: bool,
+    /// How often stacks that CloudFormation works on are listed.
+    pub poll: Duration,
+}
+
+/// A task of the operator ended without having been stopped.
+#[derive(Debug, thiserror::Error)]
+#[error("a task of the AWS operator ended unexpectedly, which is a defect; report it with the log")]
+pub struct OperatorEnded;
+
+/// Runs the operator until `stop`. Only one process of an installation may run it, which the caller ensures.
+///
+/// # Errors
+/// When a task ends unexpectedly.
+pub async fn run(
+    client: Client,
+    settings: OperatorSettings,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> Result<(), OperatorEnded> {
+    if stop.run_until_cancelled(definitions::establish(&client)).await.is_none() {
+        return Ok(());
+    }
+    let (namespaces, writer) = reflector::store();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(watch_namespaces(client.clone(), writer));
+    // The annotations of the Namespace count from the first reconcile on.
+    let known = namespaces.wait_until_ready();
+    if stop.run_until_cancelled(known).await.is_none() {
+        return Ok(());
+    }
+    let kinds = settings.kinds.clone();
+    let scope = settings.namespace.clone();
+    let operator = Arc::new(Operator::new(client.clone(), settings, namespaces, metrics));
+    for kind in kinds.into_iter().filter(|kind| kind.has_stack()) {
+        let api: Api<AwsObject> = match &scope {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),
+            None => Api::all_with(client.clone(), &kind),
+        };
+        tasks.spawn(control(api, kind, operator.clone(), stop.clone()));
+    }
+    match stop.run_until_cancelled(tasks.join_next()).await {
+        None => {
+            while tasks.len() > 1 {
+                tasks.join_next().await;
+            }
+            Ok(())
+        }
+        Some(_) if stop.is_cancelled() => Ok(()),
+        Some(_) => Err(OperatorEnded),
+    }
+}
+
+async fn control(api: Api<AwsObject>, kind: Kind, operator: Arc<Operator>, stop: CancellationToken) {
+    let reconcile = move |object: Arc<AwsObject>, operator: Arc<Operator>| async move {
+        Ok::<_, Infallible>(operator.reconcile(kind, &object).await)
+    };
+    let never = |_: Arc<AwsObject>, error: &Infallible, _: Arc<Operator>| -> Action { match *error {} };
+    Controller::new_with(api, watcher::Config::default(), kind)
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .graceful_shutdown_on(async move { stop.cancelled().await })
+        .run(reconcile, never, operator)
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+/// Keeps the cache of Namespaces up to date. Never ends.
+async fn watch_namespaces(client: Client, writer: Writer<NamespaceMeta>) {
+    let api = Api::all(client);
+    let keep = |namespace: &mut NamespaceMeta| {
+        let metadata = &mut namespace.metadata;
+        (metadata.managed_fields, metadata.labels) = (None, None);
+        if let Some(annotations) = &mut metadata.annotations {
+            annotations.retain(|name, _| name.starts_with(ACK));
+        }
+    };
+    let events = watcher(api, watcher::Config::default()).modify(keep).default_backoff().reflect(writer);
+    let events = events.inspect_err(|error| {
+        debug!(error = explain_watch(error), "the watch of Namespaces was interrupted");
+    });
+    pin_mut!(events);
+    while events.next().await.is_some() {}
+}

@@ -1,0 +1,50 @@
+//! Why an object is not settled, and the word for it in `status.resourceStatus`.
+
+use super::{
+    accounts::UnknownAccount, outputs::OutputError, policies::BadAnnotation, references::Unresolved,
+};
+use crate::{
+    cloud::aws::{AwsError, template::TemplateError},
+    k8s::explain,
+};
+
+/// Why an object is not settled.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OperatorError {
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    #[error("the API server cannot be asked: {}", explain(.0))]
+    Kubernetes(#[from] kube::Error),
+    #[error(transparent)]
+    Annotation(#[from] BadAnnotation),
+    #[error(transparent)]
+    Account(#[from] UnknownAccount),
+    #[error(transparent)]
+    Reference(#[from] Unresolved),
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+impl OperatorError {
+    /// The word for `status.resourceStatus` where no stack exists that could give one.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Aws(_) => "CallFailed",
+            Self::Kubernetes(_) | Self::Output(_) => "NotWritten",
+            Self::Annotation(_) => "InvalidAnnotation",
+            Self::Account(_) => "AccountNotAllowed",
+            Self::Reference(_) => "Waiting",
+            Self::Template(_) => "InvalidTemplate",
+        }
+    }
+
+    /// Whether another client has changed the object, so that the same step is due again with the new version.
+    pub(super) fn is_conflict(&self) -> bool {
+        let (Self::Kubernetes(error) | Self::Output(OutputError::Kubernetes(error))) = self else {
+            return false;
+        };
+        matches!(error, kube::Error::Api(status) if status.is_conflict() || status.is_not_found())
+    }
+}

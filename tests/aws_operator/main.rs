@@ -1,0 +1,11 @@
+//! The AWS Service Operator's API against a real API server and ministack, an emulator that runs stacks. kubectl plays the
+//! user.
+
+#![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
+
+mod ground;
+mod kinds;
+mod lifecycle;
+mod schema;
+mod seed;
+mod templates;

@@ -43,7 +43,7 @@ pub(super) struct AwsOperatorArgs {
     #[arg(long, env = "BINDERY_DEFAULT_NAMESPACE", value_name = "NAMESPACE")]
     default_namespace: Option<String>,
     /// An account that a Namespace may ask for with services.k8s.aws/owner-account-id, and the role to assume for it:
-    /// NUMBER=ROLE_ARN or NUMBER=ROLE_ARN,EXTERNAL_ID. May be repeated.
+    /// `NUMBER=ROLE_ARN` or `NUMBER=ROLE_ARN,EXTERNAL_ID`. May be repeated.
     #[arg(long = "account", value_parser = other_account, value_name = "ACCOUNT")]
     accounts: Vec<(String, AssumedRole)>,
     /// What becomes of the stacks of deleted objects, unless services.k8s.aws/deletion-policy of the object or of its

@@ -44,7 +44,7 @@ async fn a_subscription_waits_for_its_topic_and_its_queue() {
         "feed",
         &json!({"topicName": "news", "protocol": "sqs", "endpoint": "inbox"}),
     );
-    let waiting = place.is("snssubscription", "feed", "Waiting").await;
+    let waiting = place.is("snssubscription", "feed", "ReferenceNotReady").await;
     let reason = waiting["status"]["resourceStatusReason"].as_str().unwrap();
     assert!(reason.contains("topicName: there is no SNSTopic \"news\""), "{reason}");
     place.apply("SNSTopic", "news", &json!({}));

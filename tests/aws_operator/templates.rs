@@ -34,7 +34,7 @@ async fn a_template_of_another_namespace_must_list_the_reader() {
     let spec =
         json!({"cloudFormationTemplateName": "mine", "cloudFormationTemplateNamespace": other.namespace});
     place.apply("SNSTopic", "news", &spec);
-    let waiting = place.is("snstopic", "news", "Waiting").await;
+    let waiting = place.is("snstopic", "news", "ReferenceNotReady").await;
     let reason = waiting["status"]["resourceStatusReason"].as_str().unwrap();
     assert!(reason.contains("bindery.dev/allowed-namespaces"), "{reason}");
     let listed = format!("bindery.dev/allowed-namespaces={}", place.namespace);

@@ -31,7 +31,11 @@ fn crd(kind: Kind) -> CustomResourceDefinition {
             }],
         },
     });
-    serde_json::from_value(definition).expect("the definition has the fields that Kubernetes documents")
+    #[expect(
+        clippy::expect_used,
+        reason = "the definition has the fields that Kubernetes documents, which a test checks"
+    )]
+    serde_json::from_value(definition).expect("a custom resource definition")
 }
 
 fn columns(kind: Kind) -> Value {

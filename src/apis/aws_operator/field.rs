@@ -139,7 +139,7 @@ impl Field {
                 "{} cannot change, because AWS would replace the resource; create another object",
                 self.path
             );
-            rules(&mut schema).push(json!({"rule": "self == oldSelf", "message": message}));
+            add_rule(&mut schema, "self == oldSelf", &message);
         }
         schema
     }
@@ -151,19 +151,19 @@ fn whole(least: i64, most: i64, default: Option<i64>) -> Value {
         schema["default"] = json!(default);
     }
     if least > 0 {
-        let rule = json!({"rule": format!("self == 0 || self >= {least}"),
-            "message": format!("write {least} to {most}, or leave the field out")});
-        rules(&mut schema).push(rule);
+        let message = format!("write {least} to {most}, or leave the field out");
+        add_rule(&mut schema, &format!("self == 0 || self >= {least}"), &message);
     }
     schema
 }
 
-fn rules(schema: &mut Value) -> &mut Vec<Value> {
-    let rules = &mut schema["x-kubernetes-validations"];
-    if !rules.is_array() {
-        *rules = json!([]);
+/// Adds a validation rule to a schema.
+fn add_rule(schema: &mut Value, rule: &str, message: &str) {
+    let rule = json!({"rule": rule, "message": message});
+    match schema["x-kubernetes-validations"].as_array_mut() {
+        Some(rules) => rules.push(rule),
+        None => schema["x-kubernetes-validations"] = json!([rule]),
     }
-    rules.as_array_mut().expect("it was made an array above")
 }
 
 /// The properties of the fields, and the names of those that are required.

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// How long CloudFormation may take to compute a change set.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A resource that an update replaces, or may replace.

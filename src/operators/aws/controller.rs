@@ -1,6 +1,6 @@
 //! Runs a controller for each kind.
 
-use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc};
 
 use futures::{StreamExt, TryStreamExt, pin_mut};
 use kube::{
@@ -16,10 +16,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{definitions, policies::DeletionPolicy, reconcile::Operator};
+use super::{definitions, reconcile::Operator, settings::OperatorSettings};
 use crate::{
     apis::aws_operator::{AwsObject, Kind},
-    cloud::aws::Account,
     k8s::{explain_watch, namespaces::NamespaceMeta},
     telemetry::Metrics,
 };
@@ -28,28 +27,6 @@ use crate::{
 const CONCURRENCY: u16 = 8;
 /// The prefix of the annotations that a Namespace's objects inherit.
 const ACK: &str = "services.k8s.aws/";
-
-/// The settings of the operator.
-pub struct OperatorSettings {
-    /// The name of the cluster, the first part of the names of all stacks.
-    pub cluster: String,
-    /// The account for objects of Namespaces that ask for no other.
-    pub account: Account,
-    /// The accounts that Namespaces may ask for, by number.
-    pub accounts: BTreeMap<String, Account>,
-    /// The kinds to reconcile.
-    pub kinds: Vec<Kind>,
-    /// The only namespace whose objects are reconciled.
-    pub namespace: Option<String>,
-    /// The namespace of templates for all namespaces.
-    pub default_namespace: Option<String>,
-    /// What becomes of the stacks of deleted objects, unless they or their Namespace say otherwise.
-    pub deletion_policy: DeletionPolicy,
-    /// Whether templates of users may create users, roles and policies of IAM.
-    pub may_create_principals: bool,
-    /// How often stacks that CloudFormation works on are listed.
-    pub poll: Duration,
-}
 
 /// A task of the operator ended without having been stopped.
 #[derive(Debug, thiserror::Error)]

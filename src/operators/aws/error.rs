@@ -31,12 +31,12 @@ impl OperatorError {
     /// The word for `status.resourceStatus` where no stack exists that could give one.
     pub(super) fn word(&self) -> &'static str {
         match self {
-            Self::Aws(_) => "CallFailed",
+            Self::Aws(_) => "AwsCallFailed",
             Self::Kubernetes(_) | Self::Output(_) => "NotWritten",
             Self::Annotation(_) => "InvalidAnnotation",
             Self::Account(_) => "AccountNotAllowed",
-            Self::Reference(_) => "Waiting",
-            Self::Template(_) => "InvalidTemplate",
+            Self::Reference(_) => "ReferenceNotReady",
+            Self::Template(_) => "TemplateUnreadable",
         }
     }
 

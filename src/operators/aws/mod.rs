@@ -15,9 +15,7 @@ mod policies;
 mod reconcile;
 mod references;
 mod report;
+mod settings;
 mod step;
 
-pub use self::{
-    controller::{OperatorSettings, run},
-    policies::DeletionPolicy,
-};
+pub use self::{controller::run, policies::DeletionPolicy, settings::OperatorSettings};

@@ -19,12 +19,12 @@ use tracing::{debug, warn};
 
 use super::{
     accounts::{Accounts, ListedAccount},
-    controller::OperatorSettings,
     desired::{self, Desired},
     error::OperatorError,
     outputs,
     policies::{self, DeletionPolicy},
     references,
+    settings::OperatorSettings,
     step::{Observed, Step},
 };
 use crate::{
@@ -40,7 +40,7 @@ use crate::{
 };
 
 /// How old the list may be for an object whose stack is not under way.
-const LISTING_AGE: Duration = Duration::from_secs(60);
+const LISTING_AGE: Duration = Duration::from_mins(1);
 /// How often a settled object is compared with its stack, which somebody may have deleted.
 pub(super) const RESYNC: Duration = Duration::from_mins(10);
 /// How soon an object is reconciled again after another client has changed it.

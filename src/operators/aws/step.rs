@@ -8,6 +8,7 @@ pub(super) const MOST_ROLLBACKS: i64 = 5;
 
 /// What is known of an object and its stack.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Observed<'a> {
     pub(super) is_deleting: bool,
     pub(super) has_finalizer: bool,

@@ -15,10 +15,11 @@ use bindery::{
     operators::aws::{DeletionPolicy, OperatorSettings},
     telemetry::Metrics,
 };
-use bindery_test_support::ministack::{Ministack, REGION};
+use bindery_test_support::ministack::{ACCOUNT, Key, Ministack, REGION};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt, api::PostParams};
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 use tokio::{
     runtime::Runtime,
     sync::Mutex,
@@ -49,13 +50,22 @@ pub(crate) struct Place {
     _alone: Option<tokio::sync::RwLockWriteGuard<'static, ()>>,
 }
 
+/// A user with exactly the rights in the examples, and the file with its secret.
+static USER: LazyLock<(Key, NamedTempFile)> = LazyLock::new(|| {
+    let policy = example("policy.json").replace("ACCOUNT", ACCOUNT).replace("CLUSTER", CLUSTER);
+    let policy: Value = serde_json::from_str(&policy).unwrap();
+    let key = SERVER.user("operator", &policy["Statement"]);
+    let file = NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &key.secret).unwrap();
+    (key, file)
+});
+
 fn account() -> Account {
-    let secret_file = std::env::temp_dir().join(format!("bindery-operator-tests-{}", std::process::id()));
-    std::fs::write(&secret_file, "test").unwrap();
+    let (key, file) = &*USER;
     Account::new(AccountSettings {
         region: Some(REGION.to_owned()),
         endpoint: Some(SERVER.endpoint()),
-        credentials: Credentials::AccessKey { id: "test".to_owned(), secret_file },
+        credentials: Credentials::AccessKey { id: key.id.clone(), secret_file: file.path().to_owned() },
         requests_per_second: std::num::NonZeroU32::new(1000),
         ..AccountSettings::default()
     })

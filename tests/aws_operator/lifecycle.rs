@@ -1,6 +1,6 @@
 //! Changes, failures, deletions, and stacks of others.
 
-use bindery_test_support::ministack::Request;
+use bindery_test_support::ministack::{Key, Request};
 use serde_json::json;
 
 use crate::ground::{Place, SERVER, ensure_operator, kill_operator, until};
@@ -86,4 +86,80 @@ async fn a_config_map_of_somebody_else_is_left_alone() {
         place.get("configmap", "orders").is_some_and(|found| found["data"]["queueURL"].is_string())
     })
     .await;
+}
+
+/// The attempts are counted in the spec, and the object recovers once the cause is gone.
+#[tokio::test]
+async fn a_creation_that_fails_is_told_and_made_anew() {
+    let place = Place::alone().await;
+    SERVER.set(&json!({"fail_creations": 1}));
+    place.apply("SNSTopic", "news", &json!({}));
+    let complete = place.is("snstopic", "news", "CREATE_COMPLETE").await;
+    SERVER.reset();
+    assert_eq!(complete["spec"]["rollbackCount"], 1, "{complete:#}");
+    assert_eq!(complete["status"]["resourceStatusReason"], "");
+    let events = place.kubectl(&["get", "events"], "").unwrap();
+    assert!(events.contains("The creation was told to fail"), "{events}");
+}
+
+#[tokio::test]
+async fn a_creation_that_always_fails_ends() {
+    let place = Place::alone().await;
+    SERVER.set(&json!({"fail_creations": 1000}));
+    let spec = json!({"rollbackCount": 5});
+    place.apply("SNSTopic", "news", &spec);
+    until("bindery stops", async || {
+        let topic = place.get("snstopic", "news").unwrap();
+        let reason = topic["status"]["resourceStatusReason"].as_str().unwrap_or_default().to_owned();
+        reason.contains("The creation was told to fail")
+            && reason.contains("bindery has tried 5 times and stops")
+    })
+    .await;
+    SERVER.reset();
+    place.apply("SNSTopic", "news", &json!({"rollbackCount": 0}));
+    place.is("snstopic", "news", "CREATE_COMPLETE").await;
+}
+
+#[tokio::test]
+async fn an_update_that_fails_is_told_and_tried_again() {
+    let place = Place::alone().await;
+    place.apply("SQSQueue", "orders", &json!({"visibilityTimeout": 30}));
+    place.is("sqsqueue", "orders", "CREATE_COMPLETE").await;
+    SERVER.set(&json!({"fail_updates": 1}));
+    place.apply("SQSQueue", "orders", &json!({"visibilityTimeout": 60}));
+    place.is("sqsqueue", "orders", "UPDATE_COMPLETE").await;
+    SERVER.reset();
+    assert_eq!(place.stack("sqsqueue", "orders").await.unwrap().parameters["VisibilityTimeout"], "60");
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_not_empty_blocks_its_deletion_and_says_so() {
+    let place = Place::new().await;
+    place.apply("S3Bucket", "bindery-full", &json!({}));
+    place.is("s3bucket", "bindery-full", "CREATE_COMPLETE").await;
+    SERVER.administer(&Request::path("s3", "PUT", "/bindery-full/photo", "x"));
+    place.delete("s3bucket", "bindery-full");
+    let failed = place.is("s3bucket", "bindery-full", "DELETE_FAILED").await;
+    let reason = failed["status"]["resourceStatusReason"].as_str().unwrap();
+    assert!(reason.contains("not empty") && reason.contains("remove what blocks the deletion"), "{reason}");
+    let (status, body) = SERVER.ask(&Key::root(), &Request::path("s3", "DELETE", "/bindery-full/photo", ""));
+    assert_eq!(status, 204, "{body}");
+    place.gone("s3bucket", "bindery-full").await;
+}
+
+#[tokio::test]
+async fn a_change_that_would_lose_data_needs_a_word() {
+    let place = Place::new().await;
+    place.apply("ElastiCache", "cache", &json!({"port": 6379}));
+    place.is("elasticache", "cache", "CREATE_COMPLETE").await;
+    place.apply("ElastiCache", "cache", &json!({"port": 6380}));
+    until("the refusal is told", async || {
+        let cache = place.get("elasticache", "cache").unwrap();
+        let reason = cache["status"]["resourceStatusReason"].as_str().unwrap_or_default().to_owned();
+        reason.contains("replaces Cluster") && reason.contains("allow-replacement")
+    })
+    .await;
+    assert_eq!(place.stack("elasticache", "cache").await.unwrap().parameters["Port"], "6379");
+    place.annotate("elasticache", "cache", "bindery.dev/allow-replacement=true");
+    place.is("elasticache", "cache", "UPDATE_COMPLETE").await;
 }

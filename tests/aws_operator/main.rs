@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
 
 mod ground;
+mod kills;
 mod kinds;
 mod lifecycle;
 mod schema;

@@ -37,6 +37,7 @@ FAULTS = {
     "key_lag": 0,  # seconds until an access key or role that is created now is known
     "throttle": 0,  # every Nth call of CloudFormation and IAM is refused with Throttling
     "unavailable": 0,  # this many next calls answer 503
+    "fail_creations": 0,  # this many next creations of resources fail
     "fail_updates": 0,  # this many next updates of resources fail
     "hang_at": 0,  # the call with this number, and all later ones, get no answer
     "hang_after_work": False,  # whether the call that hangs has had its effect
@@ -91,6 +92,9 @@ def update(*arguments):
 
 def provision(resource_type, logical_id, properties, stack):
     time.sleep(FAULTS["delay"])
+    if FAULTS["fail_creations"] > 0:
+        FAULTS["fail_creations"] -= 1
+        raise ValueError("The creation was told to fail (Service: Ground, Status Code: 400, Request ID: ground)")
     check_deploy_role(resource_type, stack, f"{stack}-{logical_id}-GROUND", False)
     return provision_resource(resource_type, logical_id, properties, stack)
 

@@ -115,7 +115,7 @@ impl Ministack {
 
     /// Ends all faults and forgets the calls.
     pub fn reset(&self) {
-        self.set(&json!({"delay": 0, "key_lag": 0, "throttle": 0, "unavailable": 0, "fail_updates": 0, "hang_at": 0,
+        self.set(&json!({"delay": 0, "key_lag": 0, "throttle": 0, "unavailable": 0, "fail_creations": 0, "fail_updates": 0, "hang_at": 0,
             "hang_after_work": false, "reset_calls": true}));
     }
 

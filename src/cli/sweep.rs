@@ -9,8 +9,10 @@ use super::broker_source::BrokerSource;
 use crate::{
     apis::servicecatalog::{ExternalResource, ExternalResourceState},
     broker::{self, PlatformInstance, SweepReport},
+    cloud::aws::{Account, AccountSettings},
     install::broker_secret::BrokerSecret,
     k8s::{self, explain, list::list},
+    operators::aws::{UnownedStack, unowned_stacks},
 };
 
 /// List databases and users that nothing owns any more, and remove them on request.
@@ -30,8 +32,17 @@ pub(super) struct SweepArgs {
     #[command(flatten)]
     source: BrokerSource,
     /// Remove the listed databases and users.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "aws")]
     delete: bool,
+    /// List instead the stacks of `bindery aws-operator` that no object of service-operator.aws owns. Changes nothing.
+    #[arg(long, requires = "cluster_name")]
+    aws: bool,
+    /// The cluster's name in the names of stacks.
+    #[arg(long, env = "BINDERY_CLUSTER_NAME", value_name = "NAME")]
+    cluster_name: Option<String>,
+    /// The region of the stacks. Default: that of the SDK's chain.
+    #[arg(long, env = "AWS_REGION")]
+    region: Option<String>,
 }
 
 /// Returns a report of what the sweep found.
@@ -40,6 +51,9 @@ pub(super) struct SweepArgs {
 /// When the configuration is invalid, or the store or the API server cannot be read. Also when a part of the sweep
 /// failed; the error then includes the report.
 pub(super) async fn run(args: &SweepArgs) -> anyhow::Result<String> {
+    if let (true, Some(cluster)) = (args.aws, &args.cluster_name) {
+        return stacks(args.region.clone(), cluster).await;
+    }
     let Some(name) = &args.name else {
         return report_or_error("", &broker::sweep(&args.source.standalone()?, &[], args.delete).await?);
     };
@@ -63,6 +77,20 @@ pub(super) async fn run(args: &SweepArgs) -> anyhow::Result<String> {
         };
     let report = broker::sweep(&config, &on_platform(&external_resources), args.delete).await?;
     report_or_error(&(hint + &released(&external_resources)?), &report)
+}
+
+async fn stacks(region: Option<String>, cluster: &str) -> anyhow::Result<String> {
+    let account = Account::new(AccountSettings { region, ..AccountSettings::default() });
+    let unowned = unowned_stacks(&k8s::client().await?, &account, cluster).await?;
+    let mut text = String::new();
+    for UnownedStack { name, status, object } in &unowned {
+        writeln!(
+            text,
+            "stack {name} ({status}) was made for {object}, which is gone: aws cloudformation delete-stack --stack-name {name}"
+        )?;
+    }
+    writeln!(text, "{} stacks without an object", unowned.len())?;
+    Ok(text)
 }
 
 fn report_or_error(before: &str, report: &SweepReport) -> anyhow::Result<String> {

@@ -71,7 +71,7 @@ fn account() -> Account {
     })
 }
 
-async fn client() -> Client {
+pub(crate) async fn client() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     assert!(
         std::env::var_os("KUBECONFIG").is_some(),

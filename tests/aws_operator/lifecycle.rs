@@ -1,9 +1,10 @@
 //! Changes, failures, deletions, and stacks of others.
 
+use bindery::operators::aws::unowned_stacks;
 use bindery_test_support::ministack::{Key, Request};
 use serde_json::json;
 
-use crate::ground::{Place, SERVER, ensure_operator, kill_operator, until};
+use crate::ground::{CLUSTER, Place, SERVER, client, ensure_operator, kill_operator, until};
 
 #[tokio::test]
 async fn a_changed_spec_updates_the_stack() {
@@ -37,7 +38,10 @@ async fn a_retained_stack_stays_and_can_be_adopted() {
     place.annotate("snstopic", "news", "services.k8s.aws/deletion-policy=retain");
     place.delete("snstopic", "news");
     place.gone("snstopic", "news").await;
-    assert!(place.stack("snstopic", "news").await.is_some());
+    let stack = place.stack("snstopic", "news").await.unwrap();
+    let unowned = unowned_stacks(&client().await, &place.account, CLUSTER).await.unwrap();
+    let found = unowned.iter().find(|found| found.name == stack.name).unwrap();
+    assert_eq!(found.object, format!("SNSTopic {}/news", place.namespace));
     place.apply("SNSTopic", "news", &json!({}));
     let taken = place.is("snstopic", "news", "StackNameTaken").await;
     assert_eq!(taken["output"]["topicARN"], "", "the outputs of another object's stack are not told");

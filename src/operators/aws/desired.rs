@@ -114,6 +114,21 @@ pub(super) fn is_of(stack: &Stack, cluster: &str, object: &AwsObject) -> bool {
     has(CLUSTER_TAG, cluster) && has(UID_TAG, &object.uid().unwrap_or_default())
 }
 
+/// The object that a stack of this installation was made for.
+pub(super) struct Origin<'a> {
+    pub(super) kind: Kind,
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+}
+
+/// The object in the marks of a stack; `None` for a stack that is not this installation's.
+pub(super) fn origin<'a>(stack: &'a Stack, cluster: &str) -> Option<Origin<'a>> {
+    let tag = |name: &str| stack.tags.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    let kind = Kind::parse(tag(KIND_TAG)?)?;
+    let origin = Origin { kind, namespace: tag(NAMESPACE_TAG)?, name: tag(NAME_TAG)? };
+    (tag(CLUSTER_TAG)? == cluster).then_some(origin)
+}
+
 /// The first digits of a hash of all parts.
 fn digest(parts: &[&str]) -> String {
     let mut hash = Sha256::new();

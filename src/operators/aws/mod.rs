@@ -17,5 +17,11 @@ mod references;
 mod report;
 mod settings;
 mod step;
+mod sweep;
 
-pub use self::{controller::run, policies::DeletionPolicy, settings::OperatorSettings};
+pub use self::{
+    controller::run,
+    policies::DeletionPolicy,
+    settings::OperatorSettings,
+    sweep::{StackSweepError, UnownedStack, unowned_stacks},
+};

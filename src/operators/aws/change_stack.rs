@@ -23,9 +23,20 @@ impl Operator {
     ) -> Result<Action, OperatorError> {
         let account = &subject.account.account;
         let name = subject.stack.as_ref().map_or("", |stack| &stack.name);
+        let failed =
+            subject.stack.as_ref().filter(|it| it.status.is_stuck() || it.status.is_rolled_back_update());
+        let is_first_deletion =
+            step == Step::Delete && failed.is_none_or(|it| !it.status.is_failed_deletion());
+        if let Some(left) = self.pause_left(subject.object).filter(|_| !is_first_deletion) {
+            self.report(subject, None).await?;
+            return Ok(Action::requeue(left));
+        }
+        if failed.is_some() {
+            self.pause(subject.object);
+        }
         match (step, &subject.desired) {
             (Step::Create, Some(desired)) => {
-                let token = desired.token("create", subject.object.rollback_count());
+                let token = desired.token("create", &subject.object.rollback_count().to_string());
                 account.create_stack(&self.request(desired, &token)).await?;
                 self.has_changed_stack(subject.object);
                 self.report_word(subject, "CREATE_IN_PROGRESS", "").await?;
@@ -36,8 +47,14 @@ impl Operator {
                 self.count_rollback(subject).await?;
                 account.delete_stack(name, None).await?;
             }
-            (Step::ContinueRollback, _) => account.continue_update_rollback(name, None).await?,
-            _ => account.delete_stack(name, None).await?,
+            (Step::ContinueRollback, _) => {
+                self.report(subject, None).await?;
+                account.continue_update_rollback(name, None).await?;
+            }
+            _ => {
+                self.report(subject, None).await?;
+                account.delete_stack(name, None).await?;
+            }
         }
         self.has_changed_stack(subject.object);
         Ok(Action::requeue(SOON))
@@ -46,7 +63,8 @@ impl Operator {
     /// Updates a stack. An update that would replace a resource that holds data needs the annotation.
     async fn update(&self, subject: &Subject<'_>, desired: &Desired) -> Result<Action, OperatorError> {
         let account = &subject.account.account;
-        let token = desired.token("update", subject.object.metadata.generation.unwrap_or_default());
+        // The state of a failed update is written, so the next attempt has another version and another token.
+        let token = desired.token("update", &subject.object.resource_version().unwrap_or_default());
         let request = self.request(desired, &token);
         let must_ask =
             subject.kind.holds_data() && !policies::allows_replacement(subject.object.annotations());

@@ -96,11 +96,10 @@ impl Desired {
             || (self.has_user_template && stack.tags.get(TEMPLATE_TAG) != self.tags.get(TEMPLATE_TAG))
     }
 
-    /// Identifies a request for this stack, so that a repeated one starts nothing. `attempt` distinguishes a creation after
+    /// Identifies a request for this stack, so that a repeated one starts nothing. `attempt` distinguishes attempts after
     /// a failed one.
-    pub(super) fn token(&self, verb: &str, attempt: i64) -> String {
-        let attempt = attempt.to_string();
-        let mut parts = vec![verb, &attempt, &self.template];
+    pub(super) fn token(&self, verb: &str, attempt: &str) -> String {
+        let mut parts = vec![verb, attempt, &self.template];
         let stable = self.parameters.iter().filter(|(name, _)| *name != VERSION_PARAMETER);
         parts.extend(stable.flat_map(|(name, value)| [name.as_str(), value.as_str()]));
         parts.extend(self.tags.get(UID_TAG).map(String::as_str));
@@ -199,7 +198,7 @@ mod tests {
         let mut changed = seed();
         changed.spec["readCapacityUnits"] = json!(7);
         assert!(desired(&changed, None).differs(&stack));
-        assert_ne!(desired(&seed(), None).token("update", 0), desired(&changed, None).token("update", 0));
+        assert_ne!(desired(&seed(), None).token("update", "0"), desired(&changed, None).token("update", "0"));
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub(super) struct Operator {
     pub(super) metrics: Arc<Metrics>,
     /// When bindery last changed an object's stack, by uid: an older list of stacks does not show the change.
     changed: Mutex<HashMap<String, Instant>>,
+    /// When a failed stack may be tried again, by the object's uid.
+    pauses: Mutex<HashMap<String, Instant>>,
 }
 
 /// One object, and what is known of its surroundings.
@@ -95,6 +97,7 @@ impl Operator {
             retries: Retries::default(),
             metrics,
             changed: Mutex::default(),
+            pauses: Mutex::default(),
         }
     }
 
@@ -105,10 +108,7 @@ impl Operator {
         let outcome = self.take_step(kind, object).await;
         self.metrics.reconciled(kind.facts().name, began.elapsed(), outcome.is_err());
         match outcome {
-            Ok(action) => {
-                self.retries.forget(&uid);
-                action
-            }
+            Ok(action) => action,
             Err(error) if error.is_conflict() => Action::requeue(AFTER_CONFLICT),
             Err(error) => {
                 debug!(kind = kind.facts().name, name = object.name_any(), %error, "not settled; retrying");
@@ -234,6 +234,9 @@ impl Operator {
         let failed_update =
             stack.status.is_rolled_back_update().then(|| "the last update was rolled back".to_owned());
         self.write_status(subject, object, stack.status.as_str(), failed_update).await?;
+        if !stack.status.is_rolled_back_update() {
+            self.end_retries(subject.object);
+        }
         Ok(Action::requeue(RESYNC))
     }
 
@@ -269,9 +272,29 @@ impl Operator {
     }
 
     fn forget(&self, object: &AwsObject) {
+        self.end_retries(object);
+        let uid = object.uid().unwrap_or_default();
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+    }
+
+    fn end_retries(&self, object: &AwsObject) {
         let uid = object.uid().unwrap_or_default();
         self.retries.forget(&uid);
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+        self.pauses.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+    }
+
+    /// Begins the pause after an attempt to repair a failed stack. Each pause is longer than the last one.
+    pub(super) fn pause(&self, object: &AwsObject) {
+        let uid = object.uid().unwrap_or_default();
+        let until = Instant::now() + self.retries.next(&uid, None);
+        self.pauses.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, until);
+    }
+
+    /// How long the pause lasts.
+    pub(super) fn pause_left(&self, object: &AwsObject) -> Option<Duration> {
+        let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = pauses.get(&object.uid().unwrap_or_default())?;
+        Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
     async fn report_failure(&self, kind: Kind, object: &AwsObject, error: &OperatorError) {

@@ -5,7 +5,7 @@ use kube::{Api, Client};
 
 use super::desired;
 use crate::{
-    apis::aws_operator::{AwsObject, Kind},
+    apis::aws_operator::AwsObject,
     cloud::aws::{Account, AwsError, stacks::Stack},
 };
 

@@ -7,15 +7,16 @@ use bindery::telemetry::Metrics;
 use crate::{pages, sources};
 
 /// The modules that write conditions and events.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "src/contract.rs",
-    "src/apis",
+    "src/apis/bindery",
+    "src/apis/servicecatalog",
     "src/bindings",
     "src/catalog",
     "src/install",
     "src/k8s",
     "src/namespace_bindings",
-    "src/operators",
+    "src/operators/aws/reasons.rs",
     "src/pods",
 ];
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{
     desired::Desired,
     error::OperatorError,
-    policies,
+    policies, reasons,
     reconcile::{Operator, Subject},
     step::Step,
 };
@@ -79,7 +79,8 @@ impl Operator {
                      bindery.dev/allow-replacement: \"true\"",
                     replaced.join(", ")
                 );
-                self.event(subject, &Event::warning("Update", "ReplacementRefused", told.clone())).await;
+                self.event(subject, &Event::warning("Update", reasons::REPLACEMENT_REFUSED, told.clone()))
+                    .await;
                 self.report(subject, Some(told)).await?;
                 return Ok(Action::requeue(super::reconcile::RESYNC));
             }

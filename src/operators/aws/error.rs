@@ -1,7 +1,7 @@
 //! Why an object is not settled, and the word for it in `status.resourceStatus`.
 
 use super::{
-    accounts::UnknownAccount, outputs::OutputError, policies::BadAnnotation, references::Unresolved,
+    accounts::UnknownAccount, outputs::OutputError, policies::BadAnnotation, reasons, references::Unresolved,
 };
 use crate::{
     cloud::aws::{AwsError, template::TemplateError},
@@ -31,12 +31,12 @@ impl OperatorError {
     /// The word for `status.resourceStatus` where no stack exists that could give one.
     pub(super) fn word(&self) -> &'static str {
         match self {
-            Self::Aws(_) => "AwsCallFailed",
-            Self::Kubernetes(_) | Self::Output(_) => "NotWritten",
-            Self::Annotation(_) => "InvalidAnnotation",
-            Self::Account(_) => "AccountNotAllowed",
-            Self::Reference(_) => "ReferenceNotReady",
-            Self::Template(_) => "TemplateUnreadable",
+            Self::Aws(_) => reasons::AWS_CALL_FAILED,
+            Self::Kubernetes(_) | Self::Output(_) => reasons::NOT_WRITTEN,
+            Self::Annotation(_) => reasons::INVALID_ANNOTATION,
+            Self::Account(_) => reasons::ACCOUNT_NOT_ALLOWED,
+            Self::Reference(_) => reasons::REFERENCE_NOT_READY,
+            Self::Template(_) => reasons::TEMPLATE_UNREADABLE,
         }
     }
 

@@ -12,6 +12,7 @@ mod listing;
 mod models;
 mod outputs;
 mod policies;
+mod reasons;
 mod reconcile;
 mod references;
 mod report;

@@ -23,7 +23,7 @@ use super::{
     error::OperatorError,
     outputs,
     policies::{self, DeletionPolicy},
-    references,
+    reasons, references,
     settings::OperatorSettings,
     step::{Observed, Step},
 };
@@ -185,12 +185,12 @@ impl Operator {
             Step::NameTaken => {
                 let told = "a stack of this name exists and does not carry the marks of this object; bindery leaves it alone. \
                             Remove it, or annotate the object with services.k8s.aws/adoption-policy: adopt";
-                self.report_word(&subject, "StackNameTaken", told).await?;
+                self.report_word(&subject, reasons::STACK_NAME_TAKEN, told).await?;
                 Ok(Action::requeue(RESYNC))
             }
             Step::NothingToAdopt => {
                 let told = "there is no stack to adopt; create it, or use services.k8s.aws/adoption-policy: adopt-or-create";
-                self.report_word(&subject, "NothingToAdopt", told).await?;
+                self.report_word(&subject, reasons::NOTHING_TO_ADOPT, told).await?;
                 Ok(Action::requeue(RESYNC))
             }
             Step::Create
@@ -213,7 +213,7 @@ impl Operator {
     async fn remove_finalizer(&self, subject: &Subject<'_>) -> Result<Action, OperatorError> {
         if let Some(stack) = &subject.stack {
             let note = format!("the stack {} stays", stack.name);
-            self.event(subject, &Event::normal("Delete", "Retained", note)).await;
+            self.event(subject, &Event::normal("Delete", reasons::RETAINED, note)).await;
         }
         let mut object = subject.object.clone();
         object.finalizers_mut().retain(|name| name != FINALIZER);

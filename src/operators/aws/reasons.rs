@@ -1,0 +1,22 @@
+//! The words of bindery's own in `status.resourceStatus` and in events; all others are CloudFormation's.
+
+/// A stack of that name belongs to somebody else.
+pub(super) const STACK_NAME_TAKEN: &str = "StackNameTaken";
+/// The stack to adopt does not exist.
+pub(super) const NOTHING_TO_ADOPT: &str = "NothingToAdopt";
+/// The object is deleted, and its stack stays.
+pub(super) const RETAINED: &str = "Retained";
+/// An update would replace a resource that holds data.
+pub(super) const REPLACEMENT_REFUSED: &str = "ReplacementRefused";
+/// AWS refused a call.
+pub(super) const AWS_CALL_FAILED: &str = "AwsCallFailed";
+/// The object, its `ConfigMap` or its Service cannot be written.
+pub(super) const NOT_WRITTEN: &str = "NotWritten";
+/// An annotation has a value that means nothing.
+pub(super) const INVALID_ANNOTATION: &str = "InvalidAnnotation";
+/// The Namespace asks for an account that is not on the list.
+pub(super) const ACCOUNT_NOT_ALLOWED: &str = "AccountNotAllowed";
+/// An object that the spec names does not exist or has no outputs.
+pub(super) const REFERENCE_NOT_READY: &str = "ReferenceNotReady";
+/// The template of the user cannot be read.
+pub(super) const TEMPLATE_UNREADABLE: &str = "TemplateUnreadable";

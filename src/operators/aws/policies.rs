@@ -74,7 +74,10 @@ pub(super) fn allows_replacement(object: &Annotations) -> bool {
 /// Whether a template of another namespace lists this namespace.
 pub(super) fn allows_namespace(template: &Annotations, namespace: &str) -> bool {
     let listed = template.get(ALLOWED_NAMESPACES).map(String::as_str).unwrap_or_default();
-    listed.split(',').map(str::trim).any(|listed| listed == namespace || listed == "*")
+    listed
+        .split(',')
+        .map(str::trim)
+        .any(|listed| listed == "*" || (listed == namespace && !listed.is_empty()))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::process::Command;
 
-use bindery::apis::servicecatalog::{ServiceBinding, ServiceInstance};
+use bindery::apis::servicecatalog::{ServiceBinding, ServiceBroker, ServiceInstance};
 use k8s_openapi::api::{
     apps::v1::ReplicaSet,
     authorization::v1::SubjectAccessReview,
@@ -186,6 +186,11 @@ async fn the_catalog_may_complete_but_not_change_users_objects() {
         let patch = Patch::Merge(json!({"spec": bad}));
         assert!(is_denied(instances.patch("db", &parameters, &patch).await, policy), "{bad}");
     }
+    place.binding("b", "db", json!({})).await;
+    place.binding_is("b", "InjectedBindResult").await;
+    let bindings: Api<ServiceBinding> = Api::namespaced(catalog.clone(), &place.namespace);
+    let another_name = Patch::Merge(json!({"spec": {"secretName": "other"}}));
+    assert!(is_denied(bindings.patch("b", &parameters, &another_name).await, policy));
     let fine = Patch::Merge(json!({"metadata": {"finalizers": []}}));
     instances.patch("db", &PatchParams { dry_run: true, ..PatchParams::default() }, &fine).await.unwrap();
     let own =
@@ -193,6 +198,14 @@ async fn the_catalog_may_complete_but_not_change_users_objects() {
     let dry = PostParams { dry_run: true, ..PostParams::default() };
     assert!(is_denied(instances.create(&dry, &own).await, policy));
 
+    let named: ServiceBroker = serde_json::from_value(json!({
+        "metadata": {"name": "mine"}, "spec": {"url": place.broker.url()},
+    }))
+    .unwrap();
+    place.api::<ServiceBroker>().create(&PostParams::default(), &named).await.unwrap();
+    let of_namespace: Api<ServiceBroker> = Api::namespaced(catalog.clone(), &place.namespace);
+    let delete = DeleteParams { dry_run: true, ..DeleteParams::default() };
+    assert!(is_denied(of_namespace.delete("mine", &delete).await, "catalog-brokers"));
     let brokers: Api<bindery::apis::servicecatalog::ClusterServiceBroker> = Api::all(catalog);
     let elsewhere = Patch::Merge(json!({"spec": {"url": "http://elsewhere"}}));
     let name = place.broker.name();

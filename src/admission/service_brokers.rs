@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use json_patch::Patch;
+use json_patch::{AddOperation, Patch, PatchOperation, jsonptr::PointerBuf};
 use k8s_openapi::api::authentication::v1::UserInfo;
 use kube::Client;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     codec::{MalformedReview, Request},
@@ -136,11 +137,15 @@ impl Handler<Option<Broker>, Option<Broker>, UserInfo> for ServiceBrokerHandler 
                 self.0.judge(approvable(&wanted), before, &request.user_info, PURPOSE).await
             }
         };
+        let count = kept_count(request.old_object.as_ref(), object);
         Ok(match verdict {
-            Verdict::Unchanged => Decision::unchanged(),
+            Verdict::Unchanged => match count {
+                None => Decision::unchanged(),
+                Some(count) => Decision::patch("completed", Patch(vec![count])),
+            },
             Verdict::Approved(approval) => {
-                let patch = annotate(object.metadata.annotations.as_ref(), &approval);
-                Decision::patch("approved", Patch(patch.into_iter().collect()))
+                let approval = annotate(object.metadata.annotations.as_ref(), &approval);
+                Decision::patch("approved", Patch(approval.into_iter().chain(count).collect()))
             }
             Verdict::Refused(status, message) => Decision::deny("refused", status, message),
         })
@@ -150,6 +155,14 @@ impl Handler<Option<Broker>, Option<Broker>, UserInfo> for ServiceBrokerHandler 
         let message = format!("the object cannot be read: {why}");
         Some(Decision::deny("malformed", DenialStatus::Invalid, message))
     }
+}
+
+/// Keeps the number of `relistRequests`: Go clients write zero for a number that they do not know, as in old manifests.
+fn kept_count(before: Option<&Broker>, object: &Broker) -> Option<PatchOperation> {
+    let count = |broker: &Broker| broker.spec.common.relist_requests.unwrap_or_default();
+    let before = before.map(count).filter(|before| *before != 0 && count(object) == 0)?;
+    let path = PointerBuf::from_tokens(["spec", "relistRequests"]);
+    Some(PatchOperation::Add(AddOperation { path, value: Value::from(before) }))
 }
 
 fn without_namespace(secret: &SecretReference) -> Verdict {

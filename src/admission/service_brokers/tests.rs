@@ -92,6 +92,27 @@ async fn what_is_not_covered_can_be_changed_by_anybody_and_keeps_its_approval() 
     }
 }
 
+#[tokio::test]
+async fn zero_relist_requests_keep_the_count() {
+    let cluster = Cluster::default();
+    let mut stored = json!({"metadata": {"name": "b"}, "spec": {"url": "https://b", "relistRequests": 3}});
+    for secret in [false, true] {
+        if secret {
+            stored["spec"]["authInfo"] = broker("https://b", "token")["spec"]["authInfo"].clone();
+        }
+        for zero in [json!(0), Value::Null] {
+            let mut changed = stored.clone();
+            changed["spec"]["relistRequests"] = zero;
+            let (_, after) = cluster.asked("alice", Some(&stored), &changed).await;
+            assert_eq!(after["spec"]["relistRequests"], 3);
+        }
+        let mut raised = stored.clone();
+        raised["spec"]["relistRequests"] = json!(4);
+        let (_, after) = cluster.asked("alice", Some(&stored), &raised).await;
+        assert_eq!(after["spec"]["relistRequests"], 4);
+    }
+}
+
 /// As after an upgrade, or after an outage of the webhook.
 #[tokio::test]
 async fn an_object_without_approval_gets_one_when_its_author_asks() {

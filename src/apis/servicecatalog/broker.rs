@@ -36,7 +36,7 @@ pub struct CommonServiceBrokerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "absent_if_empty")]
     #[schemars(schema_with = "super::names::optional_duration")]
     pub relist_duration: Option<String>,
-    /// Increase the number to make bindery read the catalog at once.
+    /// Increase the number to make bindery read the catalog at once. Zero keeps the number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relist_requests: Option<i64>,
     /// Which classes and plans of the catalog become objects. Default: all.

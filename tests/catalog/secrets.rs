@@ -1,10 +1,15 @@
 //! The Secrets of a binding: their content, their ownership, and their restoration.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use bindery::apis::servicecatalog::{ClusterServicePlan, ServiceBinding};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::{
+    admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    core::v1::Secret,
+};
 use kube::{
     Api, ResourceExt,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
@@ -161,4 +166,48 @@ async fn a_secret_that_a_user_took_over_stays() {
     place.delete::<ServiceBinding>("b").await;
     place.gone::<ServiceBinding>("b").await;
     assert!(place.secret("b").await.is_some() && place.secret("b-env").await.is_none());
+}
+
+/// A policy for the Secrets of one namespace.
+async fn forbid_deletions(place: &Place) {
+    let of_namespace = json!({"matchLabels": {"kubernetes.io/metadata.name": place.namespace}});
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": place.namespace},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [
+                {"operations": ["DELETE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["secrets"]}]},
+            "validations": [{"expression": "false", "message": "Secrets stay"}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": place.namespace},
+        "spec": {"policyName": place.namespace, "validationActions": ["Deny"],
+            "matchResources": {"namespaceSelector": of_namespace}},
+    });
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(place.client.clone());
+    let policy = serde_json::from_value(policy).unwrap();
+    policies.create(&PostParams::default(), &policy).await.unwrap();
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(place.client.clone());
+    let binding = serde_json::from_value(binding).unwrap();
+    bindings.create(&PostParams::default(), &binding).await.unwrap();
+    let dry = DeleteParams { dry_run: true, ..DeleteParams::default() };
+    let secrets = place.api::<Secret>();
+    until("the policy", async || secrets.delete("b", &dry).await.is_err()).await;
+}
+
+#[tokio::test]
+async fn secrets_that_cannot_be_deleted_keep_the_binding_and_say_why() {
+    let place = Place::with_binding().await;
+    forbid_deletions(&place).await;
+    place.delete::<ServiceBinding>("b").await;
+    let message = place.binding_is("b", "ErrorEjectingServiceBinding").await;
+    assert!(message.contains("the broker has deleted the credentials"), "{message}");
+    assert!(message.contains("Secrets stay") && message.contains("bindery retries"), "{message}");
+    assert!(place.broker.held().bindings.is_empty());
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(place.client.clone());
+    policies.delete(&place.namespace, &DeleteParams::default()).await.unwrap();
+    place.gone::<ServiceBinding>("b").await;
 }

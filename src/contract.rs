@@ -74,6 +74,10 @@ pub mod binding {
     pub const ENV: &str = "bindery.dev/env";
     /// Annotation of a ServiceBinding: a new value makes bindery check its Secrets at once.
     pub const RECONCILE: &str = "bindery.dev/reconcile";
+    /// Annotation of a ServiceBinding: a new value makes bindery replace the credentials, if the plan allows it.
+    pub const ROTATE: &str = "bindery.dev/rotate";
+    /// Annotation of a ServiceBinding: how long the former credentials work after a rotation, such as `10m`.
+    pub const ROTATION_OVERLAP: &str = "bindery.dev/rotation-overlap";
     /// Annotation of a ServiceBinding: labels for its Secrets, `name=value` separated by commas, or a JSON object.
     pub const SECRET_LABELS: &str = "bindery.dev/secret-labels";
     /// Annotation of a ServiceBinding: annotations for its Secrets, in the same form.

@@ -131,7 +131,7 @@ impl Queues {
             Change::Deleted(object) => {
                 forget(context, object.as_ref());
                 context.secret_checks.forget(&object.uid().unwrap_or_default());
-                if let Some(id) = &object.spec.external_id {
+                for id in object.broker_ids() {
                     self.external_resources.add(&ObjectRef::new(&external_resource_name(
                         ExternalResourceKind::ServiceBinding,
                         id,

@@ -2,6 +2,8 @@
 //! broker has confirmed the deletion. An ExternalResource is named after the id, so the API server ensures that no
 //! two objects hold the same id at a broker. Otherwise a user could name another namespace's id and have it deleted.
 
+use std::sync::Arc;
+
 use kube::{
     Api, Client, ResourceExt,
     api::{Patch, PatchParams, PostParams},
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::names;
 use crate::apis::servicecatalog::{
-    ExternalResource, ExternalResourceKind, ExternalResourceSpec, scope::BrokerKey,
+    ExternalResource, ExternalResourceKind, ExternalResourceSpec, ServiceBinding, scope::BrokerKey,
 };
 use crate::{
     contract::{FIELD_MANAGER, external_resource::ADOPT},
@@ -76,6 +78,7 @@ impl ExternalResourceSpec {
     fn inheriting(mut self, held: &Self) -> Self {
         self.provisioned = held.provisioned;
         self.new_plan_id.clone_from(&held.new_plan_id);
+        self.predecessor_id.clone_from(&held.predecessor_id);
         let told = held.space_guid.clone().or_else(|| held.namespace_uid.clone());
         self.space_guid = told.filter(|told| Some(told) != self.namespace_uid.as_ref());
         self
@@ -184,6 +187,11 @@ impl Ledger {
         self.change(external_resource, spec).await.map(drop)
     }
 
+    /// Records that an instance of an earlier version was provisioned.
+    pub(super) async fn mark_provisioned(&self, external_resource: &ExternalResource) -> kube::Result<()> {
+        self.change(external_resource, json!({"provisioned": true})).await.map(drop)
+    }
+
     /// Records the plan to which the broker is about to be asked to change the instance, and returns the
     /// ExternalResource as it is now.
     pub(super) async fn set_new_plan(
@@ -220,6 +228,18 @@ impl Ledger {
     ) -> kube::Result<Option<ExternalResource>> {
         let external_resource = self.api.get_opt(&external_resource_name(kind, id)).await?;
         Ok(external_resource.filter(|external_resource| Some(external_resource.spec.uid.as_str()) == uid))
+    }
+
+    /// The known ExternalResources of a binding: several while its credentials are being replaced.
+    pub(super) fn of_binding(&self, binding: &ServiceBinding) -> Vec<Arc<ExternalResource>> {
+        let (namespace, name) = (binding.namespace().unwrap_or_default(), binding.name_any());
+        let of_name = self.store.find(|held| {
+            held.kind == ExternalResourceKind::ServiceBinding
+                && *held.namespace == *namespace
+                && *held.name == *name
+        });
+        let known = of_name.iter().filter_map(|reference| self.store.get(reference));
+        known.filter(|held| Some(&held.spec.uid) == binding.metadata.uid.as_ref()).collect()
     }
 
     /// The known ExternalResources of an instance's bindings, which are in the instance's namespace.
@@ -276,6 +296,7 @@ mod tests {
             uid: "1".to_owned(),
             instance_id: "id".to_owned(),
             binding_id: None,
+            predecessor_id: None,
             service_id: "s".to_owned(),
             plan_id: "p".to_owned(),
             new_plan_id: None,

@@ -21,13 +21,10 @@ pub struct BindRequest {
     /// The parameters from the user, according to the plan's schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Object>,
-    /// The binding that this one replaces, for plans whose bindings are rotatable (since 2.17). A broker reads a body
-    /// with this member as a [`RotateRequest`].
-    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
-    pub predecessor_binding_id: Option<BindingId>,
 }
 
-/// The body of the same request when the new binding replaces another (spec.md, "Binding Rotation").
+/// The body of the same request when the new binding replaces another, for plans whose bindings are rotatable (since 2.17;
+/// spec.md, "Binding Rotation").
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RotateRequest {
     /// The binding from which the new one takes everything except its credentials.

@@ -287,6 +287,34 @@ async fn an_external_resource_of_an_earlier_version_gets_its_namespace_uid() {
         .await;
 }
 
+/// svcat finds instances by these labels.
+#[tokio::test]
+async fn an_instance_of_an_earlier_version_is_completed() {
+    let place = Place::with_instance().await;
+    let external_resources: Api<ExternalResource> = Api::all(place.client.clone());
+    let held = &place.external_resources().await[0];
+    assert!(held.spec.provisioned);
+    let former = Patch::Merge(json!({"spec": {"provisioned": null}}));
+    external_resources.patch(&held.name_any(), &PatchParams::default(), &former).await.unwrap();
+    place.merge::<ServiceInstance>("db", json!({"metadata": {"labels": null}})).await.unwrap();
+    let is_marked = async || external_resources.get(&held.name_any()).await.unwrap().spec.provisioned;
+    let mut look = 0;
+    until("labels and mark", async || {
+        let instance: ServiceInstance = place.api().get("db").await.unwrap();
+        let label = "servicecatalog.k8s.io/spec.clusterServicePlanRef.name";
+        if instance.labels().contains_key(label) && is_marked().await {
+            return true;
+        }
+        // The first look may have come before the changed ExternalResource.
+        look += 1;
+        let again = json!({"metadata": {"annotations": {"look": look.to_string()}}});
+        place.merge::<ServiceInstance>("db", again).await.unwrap();
+        false
+    })
+    .await;
+    assert_eq!(place.broker.received(Verb::Update).len(), 0);
+}
+
 /// The status names the running operation, and users may be able to write the status.
 #[tokio::test]
 async fn a_forged_operation_leaves_nothing_at_the_broker() {

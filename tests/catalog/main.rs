@@ -19,6 +19,7 @@ mod migration;
 mod namespaced;
 mod namespaces;
 mod own_broker;
+mod own_broker_objects;
 mod pods;
 mod policies;
 mod schema;

@@ -11,7 +11,7 @@ use bindery::{
         config::{LoadedConfig, PartialSettings},
     },
     catalog::client::{Bound, BrokerClient, ClientError, Endpoint, InstanceKey, Progress},
-    osb::{BindRequest, LastOperation, Operation, OperationState, ProvisionRequest},
+    osb::{BindRequest, LastOperation, Operation, OperationState, ProvisionRequest, RotateRequest},
     telemetry::Metrics,
 };
 use bindery_test_support::fake::{Fake, Fault, LASTING, SLOW_BINDING};
@@ -34,8 +34,10 @@ const TIMING: Timing = Timing {
 };
 
 /// A broker, and a client for the instance `i` of one of its plans.
-struct Bench {
-    fake: Fake,
+pub(crate) struct Bench {
+    pub(crate) fake: Fake,
+    /// The broker's address, with user name and password.
+    pub(crate) url: String,
     client: BrokerClient,
     key: InstanceKey,
     _broker: Broker,
@@ -59,6 +61,11 @@ impl Bench {
     }
 
     async fn new(plan: &str) -> Self {
+        Self::serving(("s", "one"), plan).await
+    }
+
+    /// A broker with a service of this id and name, and this plan.
+    pub(crate) async fn serving((service, service_name): (&str, &str), plan: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
@@ -66,7 +73,7 @@ impl Bench {
         std::fs::write(at("key"), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap();
         let config = json!({
             "backends": {"main": {"type": "fake"}},
-            "services": [{"id": "s", "name": "one", "type": "cockroachdb", "description": "d",
+            "services": [{"id": service, "name": service_name, "type": "cockroachdb", "description": "d",
                 "plans": [{"id": plan, "name": plan, "description": "d", "backend": "main"}]}],
             "auth": {"username": "user", "passwordFile": at("password")},
             "store": format!("sqlite:{}", at("broker.db")), "storeKeyFile": at("key"),
@@ -87,15 +94,21 @@ impl Bench {
             ca_bundle: None,
             credentials: None,
         };
-        let key = InstanceKey { instance: "i".into(), service: "s".into(), plan: plan.into() };
-        Self { fake, client: BrokerClient::new(&endpoint).unwrap(), key, _broker: broker, _folder: folder }
+        let key = InstanceKey { instance: "i".into(), service: service.into(), plan: plan.into() };
+        let client = BrokerClient::new(&endpoint).unwrap();
+        Self { fake, url, client, key, _broker: broker, _folder: folder }
     }
 
     async fn bind(&self, id: &str, more: &Value) -> Result<Bound, ClientError> {
         let mut request = json!({"service_id": self.key.service, "plan_id": self.key.plan});
         request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let mut request: BindRequest = serde_json::from_value(request).unwrap();
-        request.predecessor_binding_id = more["predecessor_binding_id"].as_str().map(Into::into);
+        let request: BindRequest = serde_json::from_value(request).unwrap();
+        self.client.bind(&self.key.instance, &id.into(), &request, None).await
+    }
+
+    /// Asks for credentials that replace others.
+    async fn rotate(&self, id: &str, predecessor: &str) -> Result<Bound, ClientError> {
+        let request = RotateRequest { predecessor_binding_id: predecessor.into() };
         self.client.bind(&self.key.instance, &id.into(), &request, None).await
     }
 
@@ -187,10 +200,9 @@ async fn a_failed_asynchronous_binding_is_reported_and_can_be_deleted() {
 async fn a_synchronous_binding_needs_no_poll_and_is_rotated() {
     let bench = Bench::with_instance("prompt").await;
     assert!(matches!(bench.bind("b", &json!({})).await.unwrap(), Bound::Done(_)));
-    let successor = json!({"predecessor_binding_id": "b"});
-    assert!(matches!(bench.bind("c", &successor).await.unwrap(), Bound::Done(_)));
+    assert!(matches!(bench.rotate("c", "b").await.unwrap(), Bound::Done(_)));
     assert_ne!(bench.password("b").await, bench.password("c").await);
-    let unknown = bench.bind("d", &json!({"predecessor_binding_id": "nobody"})).await.unwrap_err();
+    let unknown = bench.rotate("d", "nobody").await.unwrap_err();
     assert!(unknown.is_terminal() && unknown.to_string().contains("predecessor_binding_id"), "{unknown}");
 }
 

@@ -205,7 +205,7 @@ async fn the_catalog_may_complete_but_not_change_users_objects() {
     place.api::<ServiceBroker>().create(&PostParams::default(), &named).await.unwrap();
     let of_namespace: Api<ServiceBroker> = Api::namespaced(catalog.clone(), &place.namespace);
     let delete = DeleteParams { dry_run: true, ..DeleteParams::default() };
-    assert!(is_denied(of_namespace.delete("mine", &delete).await, "catalog-brokers"));
+    assert!(is_denied(of_namespace.delete("mine", &delete).await, "catalog-deletions"));
     let brokers: Api<bindery::apis::servicecatalog::ClusterServiceBroker> = Api::all(catalog);
     let elsewhere = Patch::Merge(json!({"spec": {"url": "http://elsewhere"}}));
     let name = place.broker.name();

@@ -22,6 +22,7 @@ fn every_policy_refuses_and_fails_closed() {
     let wanted = [
         "bindery-broker-registration",
         "bindery-catalog-registrations",
+        "bindery-catalog-deletions",
         "bindery-catalog-namespaces",
         "bindery-catalog-objects",
         "bindery-catalog-pods",

@@ -61,6 +61,9 @@ pub struct ExternalResourceSpec {
     /// The binding's id at the broker, for a binding.
     #[serde(default, rename = "bindingID", skip_serializing_if = "Option::is_none")]
     pub binding_id: Option<String>,
+    /// The binding whose credentials this binding replaces, which every request for these credentials names.
+    #[serde(default, rename = "predecessorID", skip_serializing_if = "Option::is_none")]
+    pub predecessor_id: Option<String>,
     /// The service's id in the catalog.
     #[serde(rename = "serviceID")]
     pub service_id: String,

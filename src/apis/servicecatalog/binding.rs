@@ -101,6 +101,9 @@ pub struct ServiceBindingStatus {
     /// When the operation was first tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation_start_time: Option<Time>,
+    /// When the broker accepted the asynchronous operation, from which the plan's `maximumPollingDuration` counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub polling_start_time: Option<Time>,
     /// What the operation in progress asks of the broker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_progress_properties: Option<BindingProperties>,
@@ -118,6 +121,25 @@ pub struct ServiceBindingStatus {
     /// When the credentials expire, if the broker set a time limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
+    /// When the credentials should be replaced, if the broker says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renew_before: Option<Time>,
+    /// The id of the credentials at the broker, if a rotation has replaced those of `spec.externalID`.
+    #[serde(
+        rename = "externalID",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "absent_if_empty"
+    )]
+    pub external_id: Option<String>,
+    /// The rotation in progress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
+    /// The value of the annotation `bindery.dev/rotate` that bindery has acted on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation_request: Option<String>,
+    /// When the last rotation failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation_failed_at: Option<Time>,
     /// The credentials that bindery has written, newest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub revisions: Vec<Revision>,
@@ -131,6 +153,68 @@ pub struct ServiceBindingStatus {
     /// SHA-256 of the annotation, or of the catalog's metadata, that names the variables, for noticing a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variables_checksum: Option<String>,
+}
+
+/// A rotation: the broker is asked for new credentials, the Secrets get them, and the former ones are deleted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rotation {
+    /// The id of the new credentials.
+    #[serde(rename = "externalID")]
+    pub external_id: String,
+    /// The id of the former credentials.
+    #[serde(rename = "predecessorID")]
+    pub predecessor_id: String,
+    /// Whether the annotation asked for the rotation; otherwise the broker advised it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub requested: bool,
+    /// When the rotation began.
+    pub start_time: Time,
+    /// When the broker accepted the asynchronous operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub polling_start_time: Option<Time>,
+    /// Whether an asynchronous operation of the broker is in progress.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub async_op_in_progress: bool,
+    /// The broker's name of the operation in progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_operation: Option<String>,
+    /// Whether the new credentials are being deleted because the rotation has failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub orphan_mitigation_in_progress: bool,
+    /// Why the rotation has failed for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// When the former credentials are deleted. Set once the Secrets hold the new ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoke_at: Option<Time>,
+}
+
+impl ServiceBinding {
+    /// The id of the credentials in force at the broker. Users may write a status, so only the ExternalResource proves that
+    /// the id is the binding's.
+    #[must_use]
+    pub fn broker_id(&self) -> Option<&str> {
+        let rotated = self.status.as_ref().and_then(|status| status.external_id.as_deref());
+        rotated.or(self.spec.external_id.as_deref())
+    }
+
+    /// All ids under which a broker may hold something for the binding, as far as spec and status tell; each once.
+    #[must_use]
+    pub fn broker_ids(&self) -> Vec<&str> {
+        let status = self.status.as_ref();
+        let rotation = status.and_then(|status| status.rotation.as_ref());
+        let of_rotation =
+            rotation.map(|rotation| [rotation.external_id.as_str(), rotation.predecessor_id.as_str()]);
+        let rotated = status.and_then(|status| status.external_id.as_deref());
+        let mut ids = Vec::new();
+        for id in of_rotation.into_iter().flatten().chain(rotated).chain(self.spec.external_id.as_deref()) {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        ids
+    }
 }
 
 /// The operation at the broker.
@@ -182,4 +266,29 @@ pub struct WrittenSecret {
     pub uid: String,
     /// Its `metadata.resourceVersion`.
     pub resource_version: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_rotation_adds_ids_and_replaces_the_one_in_force() {
+        let binding = |status: serde_json::Value| -> ServiceBinding {
+            let spec = json!({"instanceRef": {"name": "i"}, "externalID": "a"});
+            serde_json::from_value(json!({"metadata": {"name": "b"}, "spec": spec, "status": status}))
+                .unwrap()
+        };
+        let fresh = binding(json!({}));
+        assert_eq!((fresh.broker_id(), fresh.broker_ids()), (Some("a"), vec!["a"]));
+        let rotation = json!({"externalID": "b", "predecessorID": "a", "startTime": "2026-01-01T00:00:00Z"});
+        let begun = binding(json!({"rotation": rotation}));
+        assert_eq!((begun.broker_id(), begun.broker_ids()), (Some("a"), vec!["b", "a"]));
+        let rotated = binding(json!({"rotation": rotation, "externalID": "b"}));
+        assert_eq!((rotated.broker_id(), rotated.broker_ids()), (Some("b"), vec!["b", "a"]));
+        let done = binding(json!({"externalID": "b"}));
+        assert_eq!((done.broker_id(), done.broker_ids()), (Some("b"), vec!["b", "a"]));
+    }
 }

@@ -191,6 +191,9 @@ pub struct ServiceInstanceStatus {
     /// When the operation began or was first tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation_start_time: Option<Time>,
+    /// When the broker accepted the asynchronous operation, from which the plan's `maximumPollingDuration` counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub polling_start_time: Option<Time>,
     /// What the operation in progress asks of the broker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_progress_properties: Option<InstanceProperties>,

@@ -25,6 +25,13 @@ pub struct CommonServicePlanSpec {
     pub bindable: Option<bool>,
     /// Whether instances cost nothing.
     pub free: bool,
+    /// Whether the broker replaces the credentials of a binding on request (bindery's addition).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding_rotatable: Option<bool>,
+    /// For how many seconds an asynchronous operation is polled at most (bindery's addition).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub maximum_polling_duration: Option<i64>,
     /// The plan's `metadata`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::any_object")]

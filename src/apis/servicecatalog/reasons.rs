@@ -147,6 +147,12 @@ pub const UNBINDING: &str = "Unbinding";
 pub const ERROR_EJECTING_SERVICE_BINDING: &str = "ErrorEjectingServiceBinding";
 /// The broker failed to revoke the credentials.
 pub const UNBIND_CALL_FAILED: &str = "UnbindCallFailed";
+/// The broker is asked for credentials that replace those of the binding.
+pub const ROTATING_BINDING: &str = "RotatingBinding";
+/// The credentials could not be replaced; they stay as they were.
+pub const ROTATION_FAILED: &str = "RotationFailed";
+/// The plan does not let the credentials be replaced.
+pub const ROTATION_NOT_OFFERED: &str = "RotationNotOffered";
 /// The broker did not answer the request to revoke the credentials.
 pub const ERROR_CALLING_UNBIND: &str = "ErrorCallingUnbind";
 /// The broker revoked the credentials. An event only: the object is gone.
@@ -186,6 +192,7 @@ const EXPECTED: &[&str] = &[
     BINDING_REQUEST_IN_FLIGHT,
     BINDING,
     INJECTED_BIND_RESULT,
+    ROTATING_BINDING,
     UNBINDING_REQUEST_IN_FLIGHT,
     UNBINDING,
     UNBOUND_SUCCESSFULLY,

@@ -1,9 +1,10 @@
 //! The requests about bindings.
 
 use reqwest::{Method, StatusCode};
+use serde::Serialize;
 
 use super::{BrokerClient, ClientError, Identity, InstanceKey, Polled, Progress, request::About};
-use crate::osb::{AsyncResponse, BindRequest, BindResponse, BindingId, InstanceId, Operation};
+use crate::osb::{AsyncResponse, BindResponse, BindingId, InstanceId, Operation};
 
 /// The answer to a bind.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,12 +17,13 @@ pub enum Bound {
 
 impl BrokerClient {
     /// `PUT /v2/service_instances/:instance_id/service_bindings/:binding_id`, asynchronously if the broker requires
-    /// it.
+    /// it. The body is a [`BindRequest`](crate::osb::BindRequest), or a [`RotateRequest`](crate::osb::RotateRequest) for
+    /// credentials that replace others.
     pub async fn bind(
         &self,
         instance: &InstanceId,
         binding: &BindingId,
-        body: &BindRequest,
+        body: &(impl Serialize + Sync),
         identity: Option<&Identity>,
     ) -> Result<Bound, ClientError> {
         let request = self

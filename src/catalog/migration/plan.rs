@@ -110,6 +110,7 @@ fn of_instance(inventory: &Inventory, instance: &ServiceInstance) -> Result<Exte
         uid: instance.uid().unwrap_or_default(),
         instance_id: id,
         binding_id: None,
+        predecessor_id: None,
         service_id: class.common().external_id.clone(),
         plan_id: plan_in_force(inventory, instance, scope.as_deref())?,
         new_plan_id: None,

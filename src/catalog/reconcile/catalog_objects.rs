@@ -124,6 +124,10 @@ fn plan<B: BrokerKind>(broker: &B, plan: &Plan, class: &str) -> B::Plan {
         description: plan.description.clone(),
         bindable: plan.bindable,
         free: plan.free.unwrap_or(true),
+        binding_rotatable: plan.binding_rotatable,
+        maximum_polling_duration: plan
+            .maximum_polling_duration
+            .and_then(|seconds| i64::try_from(seconds).ok()),
         external_metadata: plan.metadata.clone(),
         instance_create_parameter_schema: schema("/service_instance/create"),
         instance_update_parameter_schema: schema("/service_instance/update"),
@@ -184,8 +188,8 @@ mod tests {
         let offered = catalog(json!({"services": [{
             "id": "e2e250b5-73f8-45fd-9a7f-93c8dddc5f00", "name": "cockroachdb", "description": "SQL", "bindable": true,
             "metadata": {"displayName": "CockroachDB"}, "tags": ["SQL"],
-            "plans": [{"id": "P1", "name": "default", "description": "Default",
-                "schemas": {"service_instance": {"create": {"parameters": {"type": "object"}}}}}]
+            "plans": [{"id": "P1", "name": "default", "description": "Default", "binding_rotatable": true,
+                "maximum_polling_duration": 600, "schemas": {"service_instance": {"create": {"parameters": {"type": "object"}}}}}]
         }]}));
         let (classes, plans, left_out) = made(&offered);
         assert_eq!(left_out, Vec::<String>::new());
@@ -195,6 +199,8 @@ mod tests {
         let plan = &plans["z50z1"];
         assert_eq!((&*plan.spec.common.external_id, plan.spec.common.free), ("P1", true));
         assert_eq!(plan.spec.cluster_service_class_ref.name, class.name_any());
+        let common = &plan.spec.common;
+        assert_eq!((common.binding_rotatable, common.maximum_polling_duration), (Some(true), Some(600)));
         assert_eq!(plan.spec.common.instance_create_parameter_schema, Some(json!({"type": "object"})));
         assert_eq!(plan.spec.common.instance_update_parameter_schema, None);
     }

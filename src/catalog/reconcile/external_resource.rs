@@ -161,8 +161,8 @@ fn failed(status: &mut ExternalResourceStatus, reason: &str, about: &str) -> Nex
 
 /// A kind whose objects hold something at a broker.
 trait HasExternalResource: Cached {
-    /// The id at the broker.
-    fn external_id(&self) -> Option<&str>;
+    /// The ids at the broker.
+    fn ids(&self) -> Vec<&str>;
     /// The watch cache of the kind.
     fn store(context: &Context) -> &Cache<Self>
     where
@@ -170,8 +170,8 @@ trait HasExternalResource: Cached {
 }
 
 impl HasExternalResource for ServiceInstance {
-    fn external_id(&self) -> Option<&str> {
-        self.spec.external_id.as_deref()
+    fn ids(&self) -> Vec<&str> {
+        self.spec.external_id.as_deref().into_iter().collect()
     }
 
     fn store(context: &Context) -> &Cache<Self> {
@@ -180,8 +180,8 @@ impl HasExternalResource for ServiceInstance {
 }
 
 impl HasExternalResource for ServiceBinding {
-    fn external_id(&self) -> Option<&str> {
-        self.spec.external_id.as_deref()
+    fn ids(&self) -> Vec<&str> {
+        self.broker_ids()
     }
 
     fn store(context: &Context) -> &Cache<Self> {
@@ -211,7 +211,7 @@ where
             Holder::Nobody
         } else if object.meta().uid.as_deref() == Some(&external_resource.spec.uid) {
             Holder::Itself
-        } else if object.external_id() == Some(id) {
+        } else if object.ids().contains(&id) {
             Holder::Namesake
         } else {
             Holder::Nobody

@@ -87,6 +87,22 @@ async fn a_failed_bind_is_deleted_and_failed() {
 }
 
 #[tokio::test]
+async fn a_plan_limits_how_long_a_bind_is_polled() {
+    let place = Place::new().await;
+    place.broker.held().catalog["services"][0]["plans"][0]["maximum_polling_duration"] = json!(1);
+    place.broker.asynchronous(Verb::Bind, Course::never());
+    place.register(json!({})).await;
+    place.instance("db", json!({})).await;
+    bind(&place, "b", json!({}), json!({})).await;
+    let message = place.binding_is("b", "BindCallFailed").await;
+    assert!(message.contains("Stopped after 1 seconds"), "{message}");
+    let binding = status(&place, "b").await;
+    assert_eq!(binding["lastConditionState"], "Failed", "{binding}");
+    assert!(place.broker.held().bindings.is_empty(), "it was deleted");
+    place.remove::<ServiceBinding>("b").await;
+}
+
+#[tokio::test]
 async fn requests_under_way_are_shown() {
     let place = Place::with_instance().await;
     place.broker.always(Verb::Bind, Answer::normal().until_released());

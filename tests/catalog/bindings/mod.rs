@@ -6,6 +6,8 @@ mod asynchronous;
 mod content;
 mod mitigation;
 mod parameters;
+mod rotation;
+mod rotation_failures;
 mod spec_changes;
 
 use bindery::apis::servicecatalog::{ServiceBinding, UsesSecrets};

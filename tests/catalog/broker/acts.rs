@@ -172,20 +172,45 @@ impl Held {
             return Outcome::error(404, "no such instance");
         }
         if self.bindings.contains_key(&record.binding) {
-            let body = if self.tells_once { json!({}) } else { self.bound() };
+            let body = if self.tells_once { json!({}) } else { self.bound(&record.binding) };
             return Outcome::new(200, body);
+        }
+        if let Err(problem) = self.succeed(record) {
+            return Outcome::error(400, problem);
         }
         if let Some(refused) = self.refuses_synchronous(record, Verb::Bind) {
             return refused;
         }
         self.bindings.insert(record.binding.clone(), record.instance.clone());
-        self.start(record, Verb::Bind).unwrap_or_else(|| Outcome::new(201, self.bound()))
+        self.start(record, Verb::Bind).unwrap_or_else(|| Outcome::new(201, self.bound(&record.binding)))
     }
 
-    fn bound(&self) -> Value {
+    /// Notes which binding a new one replaces, if it replaces one.
+    fn succeed(&mut self, record: &Record) -> Result<(), &'static str> {
+        let Some(predecessor) = record.body["predecessor_binding_id"].as_str() else { return Ok(()) };
+        if self.catalog["services"][0]["plans"][0]["binding_rotatable"] != true {
+            return Err("the plan is not rotatable");
+        }
+        if self.bindings.get(predecessor) != Some(&record.instance) {
+            return Err("no such predecessor");
+        }
+        if record.body.as_object().is_some_and(|members| members.len() > 1) {
+            return Err("a rotation names its predecessor only");
+        }
+        self.successors.push((record.binding.clone(), predecessor.to_owned()));
+        Ok(())
+    }
+
+    fn bound(&self, binding: &str) -> Value {
         let mut body = json!({"credentials": self.credentials});
+        if let Some(index) = self.successors.iter().position(|(successor, _)| successor == binding) {
+            body["credentials"]["username"] = json!(format!("u{}", index + 2));
+        }
         if let Some(end) = &self.expires_at {
-            body["metadata"] = json!({"expires_at": end});
+            body["metadata"]["expires_at"] = json!(end);
+        }
+        if let Some(end) = &self.renew_before {
+            body["metadata"]["renew_before"] = json!(end);
         }
         body
     }
@@ -195,7 +220,7 @@ impl Held {
         if !self.is_retrievable || is_running || !self.bindings.contains_key(&record.binding) {
             return Outcome::error(404, "no such binding");
         }
-        Outcome::new(200, self.bound())
+        Outcome::new(200, self.bound(&record.binding))
     }
 
     fn unbind(&mut self, record: &Record) -> Outcome {

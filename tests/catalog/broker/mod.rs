@@ -94,8 +94,12 @@ pub(crate) struct Held {
     pub(crate) records: Vec<Record>,
     /// The credentials of new bindings.
     pub(crate) credentials: Value,
+    /// The predecessor of each binding that replaced another. Such a binding has a user of its own: `u2`, `u3`, …
+    pub(crate) successors: Vec<(String, String)>,
     /// The expiry of new bindings.
     pub(crate) expires_at: Option<String>,
+    /// When new bindings should be replaced.
+    pub(crate) renew_before: Option<String>,
     /// Whether bindings can be fetched.
     pub(crate) is_retrievable: bool,
     /// Whether a repeated bind is answered without credentials.
@@ -275,7 +279,9 @@ impl Held {
             requests: Vec::new(),
             records: Vec::new(),
             credentials,
+            successors: Vec::new(),
             expires_at: None,
+            renew_before: None,
             is_retrievable: false,
             tells_once: false,
             catalog,

@@ -110,6 +110,20 @@ async fn a_poll_that_is_answered_with_400_ends_the_creation() {
 }
 
 #[tokio::test]
+async fn a_plan_limits_how_long_a_creation_is_polled() {
+    let place = Place::new().await;
+    place.broker.held().catalog["services"][0]["plans"][0]["maximum_polling_duration"] = json!(1);
+    place.broker.asynchronous(Verb::Provision, Course::never());
+    place.register(json!({})).await;
+    place.instance("db", json!({})).await;
+    let message = place.instance_is("db", "ErrorReconciliationRetryTimeout").await;
+    assert!(message.contains("Stopped after 1 seconds"), "{message}");
+    until("nothing is left", async || place.broker.is_empty()).await;
+    assert_eq!(status(&place).await.last_condition_state, "Failed");
+    assert_eq!(place.broker.received(Verb::Provision).len(), 1);
+}
+
+#[tokio::test]
 async fn a_poll_without_an_answer_is_repeated() {
     let place = Place::with_broker().await;
     place.broker.asynchronous(Verb::Provision, Course::polls(1));

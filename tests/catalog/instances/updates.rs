@@ -50,6 +50,34 @@ async fn a_plan_stays_where_the_class_does_not_allow_changes() {
 }
 
 #[tokio::test]
+async fn all_parameters_are_sent_without_those_that_were_removed() {
+    let place = with_updatable_instance().await;
+    change(&place, json!({"parameters": {"size": null, "role": "read"}})).await;
+    place.instance_is("db", "InstanceUpdatedSuccessfully").await;
+    change(&place, json!({"parameters": null})).await;
+    until("an update", async || place.broker.received(Verb::Update).len() == 2).await;
+    let sent: Vec<_> =
+        place.broker.received(Verb::Update).iter().map(|update| update.body["parameters"].clone()).collect();
+    assert_eq!(sent, [json!({"role": "read"}), json!({})], "as the old Service Catalog did");
+}
+
+#[tokio::test]
+async fn an_update_is_polled_as_long_as_the_plan_allows() {
+    let place = Place::new().await;
+    place.broker.held().catalog["services"][0]["plans"][0]["maximum_polling_duration"] = json!(1);
+    place.register(json!({})).await;
+    place.instance("db", json!({"parameters": {"size": 1}})).await;
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    place.broker.asynchronous(Verb::Update, Course::never());
+    change(&place, json!({"parameters": {"size": 2}})).await;
+    let message = place.instance_is("db", "ErrorReconciliationRetryTimeout").await;
+    assert!(message.contains("Stopped after 1 seconds"), "{message}");
+    let status = status(&place).await;
+    assert!(is_ready(&status), "the instance is as usable as before");
+    assert_eq!(json!(status.external_properties.unwrap().parameters), json!({"size": 1}));
+}
+
+#[tokio::test]
 async fn an_asynchronous_update_is_in_force_only_when_it_has_succeeded() {
     let place = with_updatable_instance().await;
     place.broker.asynchronous(Verb::Update, Course::never());

@@ -10,27 +10,25 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    Failure, NotBound, Remedy,
-    bound_instance::{held, ready_instance},
-    content, deadline, expiry,
-    offer::{named_variables, offer, variables_checksum},
-    parameters,
-    request::Request,
+    Failure, NotBound, Remedy, deadline, expiry,
+    offer::{known_offer, named_variables},
+    preparation::Preparation,
     request_credentials::request_credentials,
     revoke_unusable::revoke_unusable,
-    spec_drift, taken_over,
-    write_secrets::{Content, write_secrets},
+    rotation, spec_drift, taken_over,
 };
 use crate::{
     apis::servicecatalog::{
-        ConditionType, ExternalResourceKind, ServiceBinding, ServiceBindingStatus, binding::BindingOperation,
+        ConditionType, ServiceBinding, ServiceBindingStatus, binding::BindingOperation,
         instance::ReleaseStatus, reasons,
     },
-    bindings::{secret_extras::Extras, secrets, variables::Variables},
+    bindings::secrets,
     catalog::{
         context::{Context, NamespaceState},
         reconcile::{
-            Next, ReconcileError, has_finalizer, namespace_termination, now, patch, status, with_finalizer,
+            Next, ReconcileError,
+            deadline::{Limits, longest_polling},
+            has_finalizer, namespace_termination, now, patch, status, with_finalizer,
         },
     },
     contract::binding as contract,
@@ -66,15 +64,21 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
         return Ok(Next::AwaitChange);
     }
     if let Some(next) = settled(binding, context, &api, &old).await? {
-        return Ok(next);
+        return Box::pin(rotation::step(binding, context, &api, next)).await;
     }
     let (uid, asked) = (binding.uid().unwrap_or_default(), self::asked(binding));
     let (mut old, mut new) = (old.clone(), old);
     let next = match bind(binding, context, &api, &mut old, &mut new).await {
-        Ok(()) => Next::After(expiry::or_expiry(context.secret_checks.checked(&uid, asked), &new, now().0)),
+        Ok(()) => {
+            let wait = expiry::or_expiry(context.secret_checks.checked(&uid, asked), &new, now().0);
+            rotation::sooner(Next::After(wait), binding, &new, context)
+        }
         Err(Failure::Cluster(error)) => return in_a_living_namespace(error),
         Err(Failure::NotBound(not_bound)) => {
-            let not_bound = deadline::or_given_up(not_bound, &mut new, context.retry_duration, now().0);
+            let polling =
+                known_offer(binding, context).and_then(|offer| longest_polling(offer.plan.as_ref()));
+            let limits = Limits { retries: context.retry_duration, polling };
+            let not_bound = deadline::or_given_up(not_bound, &mut new, limits, now().0);
             if matches!(not_bound.remedy, Remedy::Watched) && expiry::is_expiry(&not_bound) {
                 context.secret_checks.checked(&uid, asked);
             }
@@ -152,6 +156,7 @@ fn report(not_bound: NotBound, binding: &ServiceBinding, new: &mut ServiceBindin
             }
             new.current_operation = None;
             new.operation_start_time = None;
+            new.polling_start_time = None;
             new.in_progress_properties = None;
             new.reconciled_generation = binding.metadata.generation.unwrap_or_default();
             return Next::AwaitChange;
@@ -210,16 +215,7 @@ async fn prepare(
 /// the spec.
 fn former_id(context: &Context, binding: &ServiceBinding) -> Option<String> {
     binding.status.as_ref()?;
-    let uid = binding.uid()?;
-    let (namespace, name) = (binding.namespace()?, binding.name_any());
-    let external_resources = &context.stores.external_resources;
-    let of_name = external_resources.find(|held| {
-        held.kind == ExternalResourceKind::ServiceBinding
-            && *held.namespace == *namespace
-            && *held.name == *name
-    });
-    let known = of_name.iter().filter_map(|reference| external_resources.get(reference));
-    known.filter(|held| held.spec.uid == uid).find_map(|held| held.spec.binding_id.clone())
+    context.ledger.of_binding(binding).into_iter().find_map(|held| held.spec.binding_id.clone())
 }
 
 /// Takes all steps in order.
@@ -230,25 +226,9 @@ async fn bind(
     old: &mut ServiceBindingStatus,
     new: &mut ServiceBindingStatus,
 ) -> Result<(), Failure> {
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), &binding.namespace().unwrap_or_default());
     new.unbind_status.get_or_insert(ReleaseStatus::NotRequired);
-    let instance = ready_instance(binding, context)?;
-    let held = held(&instance, context).await?;
-    let offer = offer(&held, context)?;
-    let variables = Variables::find(
-        binding.annotations().get(contract::ENV).map(String::as_str),
-        offer.plan.common().external_metadata.as_ref(),
-        offer.class.common().external_metadata.as_ref(),
-        &offer.class.common().external_name,
-    )?;
-    let extras = Extras::parse(binding.annotations())?;
-    secrets::check_names(binding)?;
-    // Checked before the broker is asked, so that no credentials are made that cannot be stored.
-    content::check(binding)?;
-    let sources = content::read_sources(binding, context).await?;
-    let existing = secrets::read(&api, binding).await?;
-    let parameters = parameters::find(binding, &offer, context, new).await?;
-    let (response, data) = match taken_over::content(binding, &existing, old, context).await? {
+    let prepared = Preparation::of(binding, context, new).await?;
+    let (response, data) = match taken_over::content(binding, &prepared.existing, old, context).await? {
         Some(content) => {
             new.spec_checksums = spec_drift::checksums(&binding.spec);
             content
@@ -256,23 +236,22 @@ async fn bind(
         None => {
             new.current_operation = Some(BindingOperation::Bind);
             status::start(new);
-            let request =
-                Request { binding, instance: &held, offer: &offer, parameters, context, api: bindings };
-            let response = request_credentials(&request, old, new).await?;
-            let facts = content::facts(&extras, binding, &held, &offer);
-            match content::secret_data(binding, &response, &sources, facts) {
+            let response =
+                request_credentials(&prepared.request(binding, context, bindings), old, new).await?;
+            match prepared.data(binding, &response) {
                 Ok(data) => (response, data),
                 Err(error) => return Err(revoke_unusable(binding, context, error, new).await),
             }
         }
     };
-    let variables = content::variables(&variables, &response)?;
-    let content = Content { offer: &offer, response: &response, data, variables, extras };
-    write_secrets(binding, &content, &api, new).await?;
-    new.variables_checksum = Some(variables_checksum(binding, Some(&offer)));
+    if old.secrets.is_empty() {
+        new.rotation_request = rotation::asked(binding).map(str::to_owned);
+    }
+    prepared.write(binding, context, &response, data, new).await?;
     new.external_properties = new.in_progress_properties.take().or(new.external_properties.take());
     new.current_operation = None;
     new.operation_start_time = None;
+    new.polling_start_time = None;
     new.reconciled_generation = binding.metadata.generation.unwrap_or_default();
     if expiry::time_left(new, now().0).is_some_and(|left| left.is_zero()) {
         return Err(expiry::condition(new).into());

@@ -6,6 +6,9 @@ use crate::{
     catalog::{client::ClientError, connections::BrokerError, context::Context},
 };
 
+/// The advice to somebody whose bind was refused.
+pub(super) const OTHER_PARAMETERS: &str = "; delete the binding and create it with other parameters";
+
 /// The condition for an error of a bind request: 400 sets `Failed`, until the spec changes. Everything else is retried with
 /// exponential backoff: 401 and 403 after the credentials for the broker were read again; 409 (the broker holds other credentials
 /// under the id), 422 and 5xx as `BindCallFailed`; no answer as `ErrorCallingBind`.
@@ -18,8 +21,7 @@ pub(super) fn condition_of(context: &Context, broker: &BrokerKey, error: BrokerE
             NotBound::new(reasons::SECRET_NOT_APPROVED, message, Remedy::Retry)
         }
         BrokerError::Client(error) if error.is_terminal() => {
-            let message =
-                format!("Error binding: {error}; delete the binding and create it with other parameters");
+            let message = format!("Error binding: {error}{OTHER_PARAMETERS}");
             NotBound::new(reasons::BIND_CALL_FAILED, message, Remedy::Never)
         }
         BrokerError::Client(error) => {

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::{
-    NotBound, Remedy, broker_errors::condition_of, clear_operation, orphans, parameters::are_in_force,
+    NotBound, Remedy,
+    broker_errors::{OTHER_PARAMETERS, condition_of},
+    clear_operation, orphans,
+    parameters::are_in_force,
     request::Request,
 };
 use crate::{
@@ -11,9 +16,9 @@ use crate::{
     catalog::{
         client::{Bound, BrokerClient, ClientError, Identity, InstanceKey},
         connections::BrokerError,
-        reconcile::polling::poll_interval,
+        reconcile::{now, polling::poll_interval},
     },
-    osb::{BindRequest, BindResponse, BindingId, Operation, OperationState},
+    osb::{BindRequest, BindResponse, BindingId, Operation, OperationState, RotateRequest},
 };
 
 /// The wait before a bind is repeated after its operation has ended.
@@ -28,6 +33,8 @@ pub(super) struct Conversation<'a> {
     pub(super) key: InstanceKey,
     pub(super) id: BindingId,
     pub(super) identity: Option<Identity>,
+    /// Whether the credentials replace others, which stay in use until then.
+    pub(super) is_rotation: bool,
 }
 
 impl Conversation<'_> {
@@ -37,19 +44,51 @@ impl Conversation<'_> {
         body: BindRequest,
         new: &mut ServiceBindingStatus,
     ) -> Result<BindResponse, NotBound> {
-        if !are_in_force(&self.request.parameters, new) {
+        if !are_in_force(self.request.parameters, new) {
             return self.fetch_unchanged().await;
         }
+        self.ask(&body, new).await
+    }
+
+    /// Asks the broker for credentials that replace others. It copies the parameters of those.
+    pub(super) async fn succeed(
+        &self,
+        predecessor: &str,
+        new: &mut ServiceBindingStatus,
+    ) -> Result<BindResponse, NotBound> {
+        self.ask(&RotateRequest { predecessor_binding_id: predecessor.into() }, new).await
+    }
+
+    /// Asks again for credentials that have replaced others.
+    pub(super) async fn repeat_rotation(
+        &self,
+        predecessor: &str,
+        new: &mut ServiceBindingStatus,
+    ) -> Result<BindResponse, NotBound> {
+        // A broker may refuse to repeat the request once the predecessor is deleted.
+        if self.is_retrievable() {
+            let fetched = self.fetch().await.map_err(|error| self.condition_of(error))?;
+            return self.complete(fetched);
+        }
+        self.succeed(predecessor, new).await
+    }
+
+    async fn ask(
+        &self,
+        body: &(impl Serialize + Sync),
+        new: &mut ServiceBindingStatus,
+    ) -> Result<BindResponse, NotBound> {
         let asked = async {
             let client = self.client().await?;
             Ok::<_, BrokerError>(
-                client.bind(&self.key.instance, &self.id, &body, self.identity.as_ref()).await?,
+                client.bind(&self.key.instance, &self.id, body, self.identity.as_ref()).await?,
             )
         };
         match asked.await {
             Ok(Bound::InProgress(operation)) => {
                 new.async_op_in_progress = true;
                 new.last_operation = operation.map(|operation| operation.to_string());
+                new.polling_start_time.get_or_insert_with(now);
                 Err(in_progress(new, None, None))
             }
             Ok(Bound::Done(response)) if response.gives_something() => Ok(*response),
@@ -145,7 +184,8 @@ impl Conversation<'_> {
     /// The broker has failed for good to create the credentials.
     fn failed(&self, new: &mut ServiceBindingStatus, about: &str) -> NotBound {
         let about = self.request.parameters.redacted(about);
-        let message = format!("Error binding: {about}; delete the binding and create it again");
+        let remedy = if self.is_rotation { "" } else { "; delete the binding and create it again" };
+        let message = format!("Error binding: {about}{remedy}");
         orphans::start(new, NotBound::new(reasons::BIND_CALL_FAILED, message, Remedy::Never))
     }
 
@@ -153,6 +193,11 @@ impl Conversation<'_> {
         let mut not_bound = condition_of(self.request.context, &self.broker.key(), error);
         // A broker may quote a parameter that it refuses.
         not_bound.message = self.request.parameters.redacted(&not_bound.message);
+        if self.is_rotation
+            && let Some(message) = not_bound.message.strip_suffix(OTHER_PARAMETERS)
+        {
+            not_bound.message = message.to_owned();
+        }
         not_bound
     }
 

@@ -13,15 +13,14 @@ use crate::{
     catalog::reconcile::status,
 };
 
-/// Parses a broker's `expires_at`, rounded up to whole seconds, which is the precision of a status: credentials must
+/// Parses a broker's `expires_at` or `renew_before`, rounded up to whole seconds, which is the precision of a status: credentials must
 /// not be reported as expired too early. An invalid time is ignored.
 pub(super) fn parse(expires_at: &str) -> Option<Time> {
     let in_seconds = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil);
     match expires_at.parse::<Timestamp>().and_then(|at| at.round(in_seconds)) {
         Ok(at) => Some(Time(at)),
         Err(error) => {
-            tracing::warn!(%error, "a broker's expires_at is not a valid time; the expiry of the credentials is \
-                unknown");
+            tracing::warn!(%error, "a broker's expires_at or renew_before is not a valid time, and is ignored");
             None
         }
     }

@@ -1,5 +1,5 @@
 //! Reconciles ServiceBindings: `bind` creates credentials, `conversation` asks the broker, `orphans` deletes what a failed bind
-//! left, `write_secrets` keeps the credentials in Secrets, `unbind` deletes them.
+//! left, `write_secrets` keeps the credentials in Secrets, `rotation` replaces them, `unbind` deletes them.
 
 mod bind;
 mod bound_instance;
@@ -11,9 +11,11 @@ mod expiry;
 mod offer;
 mod orphans;
 mod parameters;
+mod preparation;
 mod request;
 mod request_credentials;
 mod revoke_unusable;
+mod rotation;
 mod spec_drift;
 mod taken_over;
 mod unbind;
@@ -39,7 +41,7 @@ pub(in crate::catalog) async fn reconcile(
     if binding.metadata.deletion_timestamp.is_some() {
         unbind::reconcile(&binding, &context).await
     } else {
-        bind::reconcile(&binding, &context).await
+        Box::pin(bind::reconcile(&binding, &context)).await
     }
 }
 

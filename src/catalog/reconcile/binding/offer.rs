@@ -41,8 +41,8 @@ pub(super) fn offer(held: &ExternalResource, context: &Context) -> Result<Offer,
 }
 
 /// What the binding was made from, if it has been asked for and is offered now.
-fn known_offer(binding: &ServiceBinding, context: &Context) -> Option<Offer> {
-    let id = binding.spec.external_id.as_deref()?;
+pub(super) fn known_offer(binding: &ServiceBinding, context: &Context) -> Option<Offer> {
+    let id = binding.broker_id()?;
     let name = external_resource_name(ExternalResourceKind::ServiceBinding, id);
     let held = context.stores.external_resources.get(&ObjectRef::new(&name))?;
     offer(&held, context).ok()

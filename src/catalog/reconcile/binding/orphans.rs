@@ -20,6 +20,7 @@ pub(super) fn start(new: &mut ServiceBindingStatus, failure: NotBound) -> NotBou
         return failure;
     }
     clear_operation(new);
+    new.polling_start_time = None;
     new.orphan_mitigation_in_progress = true;
     if matches!(failure.remedy, Remedy::Never) {
         status::set_failed(new, failure.reason, &failure.message);

@@ -13,7 +13,7 @@ pub(super) struct Request<'a> {
     /// The ExternalResource of the instance.
     pub(super) instance: &'a ExternalResource,
     pub(super) offer: &'a Offer,
-    pub(super) parameters: Parameters,
+    pub(super) parameters: &'a Parameters,
     pub(super) context: &'a Context,
     pub(super) api: &'a Api<ServiceBinding>,
 }

@@ -1,5 +1,7 @@
 //! Requests the credentials of a binding from the broker: records the ExternalResource and sends the bind request.
 
+use std::sync::Arc;
+
 use kube::ResourceExt;
 use serde_json::json;
 
@@ -11,8 +13,7 @@ use crate::{
     apis::{
         bindery::external_resource::ExternalResourceBroker,
         servicecatalog::{
-            ExternalResource, ExternalResourceKind, ExternalResourceSpec, ServiceBinding,
-            ServiceBindingStatus,
+            ExternalResource, ExternalResourceKind, ExternalResourceSpec, ServiceBindingStatus,
             binding::BindingOperation,
             instance::ReleaseStatus,
             reasons,
@@ -34,15 +35,11 @@ pub(super) async fn request_credentials(
     old: &mut ServiceBindingStatus,
     new: &mut ServiceBindingStatus,
 ) -> Result<BindResponse, Failure> {
-    let Request { binding, instance, context, .. } = *request;
-    let broker_key = instance.spec.broker.key();
-    let broker = context.stores.broker(&broker_key).ok_or_else(|| {
-        let message = format!("the {broker_key} does not exist; register it again");
-        NotBound::new(reasons::REFERENCES_NONEXISTENT_BROKER, message, Remedy::Watched)
-    })?;
-    let id = binding.spec.external_id.clone().unwrap_or_default();
-    let spec = external_resource_spec(binding, instance, broker.as_ref(), context);
-    let _lock = context.locks.lock(&external_resource_name(ExternalResourceKind::ServiceBinding, &id)).await;
+    let Request { binding, context, .. } = *request;
+    let broker = registered_broker(request)?;
+    let id = binding.broker_id().unwrap_or_default();
+    let spec = external_resource_spec(request, broker.as_ref(), id);
+    let _lock = context.locks.lock(&external_resource_name(ExternalResourceKind::ServiceBinding, id)).await;
     let (external_resource, is_new) = record(spec, context).await?;
     if is_new {
         // The status describes an operation on an ExternalResource that is gone.
@@ -52,18 +49,15 @@ pub(super) async fn request_credentials(
     if new.orphan_mitigation_in_progress {
         return Err(orphans::mitigate(binding, &external_resource, context, new).await?.into());
     }
-    let conversation = Conversation {
-        request,
-        broker: broker.as_ref(),
-        key: delete_external::key(instance),
-        id: id.as_str().into(),
-        identity: identity(binding),
-    };
+    let conversation = conversation(request, broker.as_ref(), id, false);
     if new.async_op_in_progress {
         return Ok(conversation.poll(new).await?);
     }
     new.unbind_status = Some(ReleaseStatus::Required);
-    new.in_progress_properties = Some(properties(binding, &request.parameters));
+    if let Some(predecessor) = &external_resource.spec.predecessor_id {
+        return Ok(conversation.repeat_rotation(predecessor, new).await?);
+    }
+    new.in_progress_properties = Some(properties(binding, request.parameters));
     new.spec_checksums = spec_drift::checksums(&binding.spec);
     if new.secrets.is_empty() && old.current_operation != Some(BindingOperation::Bind) {
         let message = "Binding request for ServiceBinding in-flight to Broker";
@@ -73,12 +67,33 @@ pub(super) async fn request_credentials(
     Ok(conversation.bind(bind_request(request, &external_resource), new).await?)
 }
 
-fn external_resource_spec(
-    binding: &ServiceBinding,
-    instance: &ExternalResource,
+/// The broker of the instance.
+pub(super) fn registered_broker(request: &Request<'_>) -> Result<Arc<dyn BrokerObject>, NotBound> {
+    let key = request.instance.spec.broker.key();
+    request.context.stores.broker(&key).ok_or_else(|| {
+        let message = format!("the {key} does not exist; register it again");
+        NotBound::new(reasons::REFERENCES_NONEXISTENT_BROKER, message, Remedy::Watched)
+    })
+}
+
+/// The requests about the credentials with this id.
+pub(super) fn conversation<'a>(
+    request: &'a Request<'a>,
+    broker: &'a dyn BrokerObject,
+    id: &str,
+    is_rotation: bool,
+) -> Conversation<'a> {
+    let (key, identity) = (delete_external::key(request.instance), identity(request.binding));
+    Conversation { request, broker, key, id: id.into(), identity, is_rotation }
+}
+
+/// What is recorded of the binding's credentials with this id.
+pub(super) fn external_resource_spec(
+    request: &Request<'_>,
     broker: &dyn BrokerObject,
-    context: &Context,
+    id: &str,
 ) -> ExternalResourceSpec {
+    let Request { binding, instance, context, .. } = *request;
     let namespace = binding.namespace().unwrap_or_default();
     ExternalResourceSpec {
         broker: ExternalResourceBroker::of(broker),
@@ -89,7 +104,8 @@ fn external_resource_spec(
         name: binding.name_any(),
         uid: binding.uid().unwrap_or_default(),
         instance_id: instance.spec.instance_id.clone(),
-        binding_id: Some(binding.spec.external_id.clone().unwrap_or_default()),
+        binding_id: Some(id.to_owned()),
+        predecessor_id: None,
         service_id: instance.spec.service_id.clone(),
         plan_id: instance.spec.plan_id.clone(),
         new_plan_id: None,
@@ -99,7 +115,10 @@ fn external_resource_spec(
 
 /// Records the ExternalResource before the first request to the broker. Deletes at the broker what was requested under the same
 /// id for another plan or service.
-async fn record(spec: ExternalResourceSpec, context: &Context) -> Result<(ExternalResource, bool), Failure> {
+pub(super) async fn record(
+    spec: ExternalResourceSpec,
+    context: &Context,
+) -> Result<(ExternalResource, bool), Failure> {
     let namespace_uid = spec.namespace_uid.clone().unwrap_or_default();
     let registered = |broker: &BrokerKey| context.stores.broker(broker).is_some();
     match context.ledger.record(spec, registered).await? {
@@ -143,6 +162,5 @@ fn bind_request(request: &Request<'_>, external_resource: &ExternalResource) -> 
         .cloned(),
         bind_resource: None,
         parameters: request.parameters.to_send(),
-        predecessor_binding_id: None,
     }
 }

@@ -43,10 +43,10 @@ pub(super) async fn revoke_unusable(
 }
 
 async fn delete(binding: &ServiceBinding, context: &Context) -> kube::Result<Result<(), String>> {
-    let id = binding.spec.external_id.clone().unwrap_or_default();
-    let _lock = context.locks.lock(&external_resource_name(ExternalResourceKind::ServiceBinding, &id)).await;
+    let id = binding.broker_id().unwrap_or_default();
+    let _lock = context.locks.lock(&external_resource_name(ExternalResourceKind::ServiceBinding, id)).await;
     let uid = binding.metadata.uid.as_deref();
-    let Some(external_resource) = context.ledger.find(ExternalResourceKind::ServiceBinding, &id, uid).await?
+    let Some(external_resource) = context.ledger.find(ExternalResourceKind::ServiceBinding, id, uid).await?
     else {
         return Ok(Ok(()));
     };

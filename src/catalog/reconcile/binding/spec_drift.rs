@@ -34,7 +34,16 @@ pub(super) fn changed(spec: &ServiceBindingSpec, status: &ServiceBindingStatus) 
     if status.secrets.is_empty() {
         return Vec::new();
     }
-    let present = checksums(spec);
+    let mut present = checksums(spec);
+    // A client that dropped the id from the spec of rotated credentials gets back the one in force.
+    if spec.external_id.is_some() && spec.external_id == status.external_id {
+        present.extend(
+            status
+                .spec_checksums
+                .get_key_value("externalID")
+                .map(|(field, made)| (field.clone(), made.clone())),
+        );
+    }
     let made = status.spec_checksums.iter();
     made.filter(|(field, made)| present.get(*field) != Some(made))
         .map(|(field, _)| format!("spec.{field}"))
@@ -82,6 +91,12 @@ mod tests {
         let fields = changed(&spec, &status);
         assert_eq!(fields, ["spec.instanceRef", "spec.secretName"]);
         assert!(message(&fields).contains("spec.instanceRef, spec.secretName changed"));
+        let mut dropped = spec.clone();
+        (dropped.instance_ref.name, dropped.secret_name) = ("db".to_owned(), Some("b".to_owned()));
+        dropped.external_id = Some("new".to_owned());
+        assert_eq!(changed(&dropped, &status), ["spec.externalID"]);
+        status.external_id = Some("new".to_owned());
+        assert!(changed(&dropped, &status).is_empty(), "the id in force was put back");
         status.spec_checksums.clear();
         assert!(changed(&spec, &status).is_empty(), "an earlier version kept none");
     }

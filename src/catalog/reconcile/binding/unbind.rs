@@ -1,8 +1,11 @@
 //! Deletes a binding: the broker deletes the credentials, then the Secrets, the ExternalResource and the finalizer
 //! are removed.
 
+use std::{collections::BTreeSet, time::Duration};
+
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Resource, ResourceExt};
+use tokio::sync::OwnedMutexGuard;
 
 use super::{clear_operation, identity};
 use crate::{
@@ -35,12 +38,7 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
     let namespace = binding.namespace().unwrap_or_default();
     let api: Api<ServiceBinding> = Api::namespaced(context.client.clone(), &namespace);
     let mut old = binding.status.clone().unwrap_or_default();
-    let id = binding.spec.external_id.clone().unwrap_or_default();
-    let _lock = context.locks.lock(&external_resource_name(ExternalResourceKind::ServiceBinding, &id)).await;
-    let uid = binding.metadata.uid.as_deref();
-    if let Some(external_resource) =
-        context.ledger.find(ExternalResourceKind::ServiceBinding, &id, uid).await?
-    {
+    if let Some((external_resource, _lock)) = next_held(binding, context, None).await? {
         let limit = broker_timeout(context, binding);
         let is_first = old.current_operation != Some(BindingOperation::Unbind) && limit.is_none();
         if is_first {
@@ -52,6 +50,14 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
         let asked = delete_binding::step(context, &external_resource, begun, identity.as_ref());
         let (new, next) = match delete_external::within(limit, &external_resource, asked).await {
             Ok(Released::Done) => {
+                let released = external_resource.spec.binding_id.as_deref();
+                if next_held(binding, context, released).await?.is_some() {
+                    context.ledger.remove(&external_resource).await?;
+                    let mut new = old.clone();
+                    clear_operation(&mut new);
+                    status::write(context, &api, binding, &old, new).await?;
+                    return Ok(Next::After(Duration::ZERO));
+                }
                 return finish(binding, context, &api, &old, &external_resource, is_first).await;
             }
             Ok(Released::InProgress { operation, wait }) => {
@@ -74,6 +80,28 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
     }
     remove_finalizer(context, &api, binding).await?;
     Ok(Next::AwaitChange)
+}
+
+/// The next of the binding's ExternalResources, and the lock on it. While credentials are being replaced there are several; they
+/// are deleted one after the other, always in the same order, because the status holds one operation.
+async fn next_held(
+    binding: &ServiceBinding,
+    context: &Context,
+    released: Option<&str>,
+) -> kube::Result<Option<(ExternalResource, OwnedMutexGuard<()>)>> {
+    let (kind, uid) = (ExternalResourceKind::ServiceBinding, binding.metadata.uid.as_deref());
+    let named = binding.broker_ids();
+    // Those that a changed status does not name.
+    let known = context.ledger.of_binding(binding);
+    let others = known.iter().filter_map(|held| held.spec.binding_id.as_deref());
+    let others: BTreeSet<&str> = others.filter(|id| !named.contains(id)).collect();
+    for id in named.iter().copied().chain(others).filter(|id| Some(*id) != released) {
+        let lock = context.locks.lock(&external_resource_name(kind, id)).await;
+        if let Some(held) = context.ledger.find(kind, id, uid).await? {
+            return Ok(Some((held, lock)));
+        }
+    }
+    Ok(None)
 }
 
 /// The broker holds nothing any more: removes the Secrets, the ExternalResource and the finalizer. `is_outdated` is whether the
@@ -137,6 +165,7 @@ fn begin(status: &mut ServiceBindingStatus) {
     if status.current_operation != Some(BindingOperation::Unbind) {
         status.current_operation = Some(BindingOperation::Unbind);
         status.operation_start_time = None;
+        status.polling_start_time = None;
         status.orphan_mitigation_in_progress = false;
         clear_operation(status);
     }
@@ -144,7 +173,7 @@ fn begin(status: &mut ServiceBindingStatus) {
     status::start(status);
 }
 
-fn reason_of(error: &BrokerError) -> &'static str {
+pub(super) fn reason_of(error: &BrokerError) -> &'static str {
     match error {
         BrokerError::Credentials(_) => reasons::ERROR_GETTING_AUTH_CREDENTIALS,
         BrokerError::NotApproved(_) => reasons::SECRET_NOT_APPROVED,

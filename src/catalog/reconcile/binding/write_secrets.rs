@@ -58,6 +58,8 @@ pub(super) async fn write_secrets(
     new.secrets = written;
     new.expires_at =
         response.metadata.as_ref().and_then(|metadata| expiry::parse(metadata.expires_at.as_deref()?));
+    new.renew_before =
+        response.metadata.as_ref().and_then(|metadata| expiry::parse(metadata.renew_before.as_deref()?));
     if new.revisions.last().is_none_or(|last| last.n != revision) {
         new.revisions.push(Revision { n: revision, written_at: now(), username });
     }

@@ -1,8 +1,11 @@
 //! One attempt to bring an instance closer to its spec at the broker, and the status to write.
 
+use std::time::Duration;
+
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
+use super::properties::plan_id;
 use crate::{
     apis::servicecatalog::{
         ExternalResource, ServiceInstance, ServiceInstanceStatus,
@@ -14,7 +17,7 @@ use crate::{
         context::Context,
         reconcile::{ReconcileError, deadline, now, status},
     },
-    osb::Object,
+    osb::{Object, Operation},
 };
 
 /// One attempt, and the status to write.
@@ -99,11 +102,28 @@ impl Attempt<'_> {
         self.clear_async();
         self.status.current_operation = None;
         self.status.operation_start_time = None;
+        self.status.polling_start_time = None;
         self.status.in_progress_properties = None;
     }
 
     /// Whether the operation has been retried or polled for as long as the settings allow.
     pub(super) fn is_out_of_time(&self) -> bool {
         deadline::is_over(self.status.operation_start_time.as_ref(), self.context.retry_duration, now().0)
+    }
+
+    /// The broker carries out the request asynchronously.
+    pub(super) fn accepted(&mut self, operation: Option<Operation>) {
+        self.status.async_op_in_progress = true;
+        self.status.last_operation = operation.map(|operation| operation.to_string());
+        self.status.polling_start_time.get_or_insert_with(now);
+    }
+
+    /// The plan's limit for polling the operation, if it is exceeded.
+    pub(super) fn exceeded_polling(&self) -> Option<Duration> {
+        let held = &self.external_resource.spec;
+        let plan = self.status.in_progress_properties.as_ref().map_or(held.plan_id.as_str(), plan_id);
+        let plan = self.context.stores.plan_with_id(&held.broker.key(), plan)?;
+        let limit = deadline::longest_polling(plan.as_ref())?;
+        deadline::is_over(self.status.polling_start_time.as_ref(), limit, now().0).then_some(limit)
     }
 }

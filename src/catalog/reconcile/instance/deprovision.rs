@@ -122,6 +122,7 @@ fn start_deprovision(status: &mut ServiceInstanceStatus) -> delete_external::Beg
         status.async_op_in_progress = false;
         status.last_operation = None;
         status.operation_start_time = None;
+        status.polling_start_time = None;
         status.in_progress_properties = None;
         status.orphan_mitigation_in_progress = false;
         status.conditions.remove(ConditionType::OrphanMitigation);

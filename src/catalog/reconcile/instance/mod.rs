@@ -4,6 +4,7 @@
 
 mod attempt;
 mod blockers;
+mod complete;
 mod deprovision;
 mod orphan;
 mod poll;

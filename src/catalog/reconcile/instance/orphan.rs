@@ -25,6 +25,7 @@ impl Attempt<'_> {
             return Next::Retry;
         }
         self.clear_async();
+        self.status.polling_start_time = None;
         self.status.orphan_mitigation_in_progress = true;
         self.set_orphan_mitigation(reasons::STARTING_INSTANCE_ORPHAN_MITIGATION, STARTED);
         Next::Retry

@@ -44,6 +44,9 @@ impl Attempt<'_> {
                 let shown = description.filter(|_| self.instance.spec.parameters_from.is_empty());
                 let about = shown.map(|text| format!(" ({text})")).unwrap_or_default();
                 status::set_ready(&mut self.status, false, reason, format!("{message}{about}"));
+                if let Some(limit) = self.exceeded_polling() {
+                    return Ok(self.give_up_polling(limit));
+                }
                 Next::After(poll_interval(self.status.operation_start_time.as_ref(), wait))
             }
             Report::Failed(last) => {
@@ -67,9 +70,21 @@ impl Attempt<'_> {
             Report::Unread(error) => {
                 let message = format!("Error polling last operation: {error}");
                 status::set_ready(&mut self.status, false, reasons::ERROR_POLLING_LAST_OPERATION, message);
-                Next::Retry
+                match self.exceeded_polling() {
+                    Some(limit) => self.give_up_polling(limit),
+                    None => Next::Retry,
+                }
             }
         })
+    }
+
+    /// The operation has been polled for as long as the plan allows.
+    fn give_up_polling(&mut self, limit: Duration) -> Next {
+        if self.status.current_operation == Some(InstanceOperation::Update) {
+            self.give_up_update(limit)
+        } else {
+            self.give_up(limit)
+        }
     }
 
     async fn ask_for_state(&self) -> Report {

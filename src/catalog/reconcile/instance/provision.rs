@@ -213,6 +213,7 @@ fn external_resource(
         uid: instance.uid().unwrap_or_default(),
         instance_id: id.clone(),
         binding_id: None,
+        predecessor_id: None,
         service_id: offer.class.common().external_id.clone(),
         plan_id: offer.plan.common().external_id.clone(),
         new_plan_id: None,

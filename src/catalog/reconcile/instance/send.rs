@@ -1,5 +1,7 @@
 //! The request that creates an instance, and what its answer means.
 
+use std::time::Duration;
+
 use super::{attempt::Attempt, poll::PROVISIONING, properties::is_same_request, wanted::Wanted};
 use crate::{
     apis::servicecatalog::{
@@ -30,7 +32,7 @@ impl Attempt<'_> {
             self.clear_async();
         }
         if self.is_out_of_time() {
-            return Ok(self.give_up());
+            return Ok(self.give_up(self.context.retry_duration));
         }
         if self.status.orphan_mitigation_in_progress {
             return self.mitigate_orphan().await;
@@ -40,7 +42,7 @@ impl Attempt<'_> {
         }
         match wanted {
             Some(wanted) => self.send_provision(wanted).await,
-            None => Ok(Next::After(std::time::Duration::ZERO)),
+            None => Ok(Next::After(Duration::ZERO)),
         }
     }
 
@@ -66,8 +68,7 @@ impl Attempt<'_> {
                 Progress::Done => self.set_provisioned(answer.dashboard_url).await,
                 Progress::InProgress(operation) => {
                     self.status.dashboard_url = answer.dashboard_url;
-                    self.status.async_op_in_progress = true;
-                    self.status.last_operation = operation.map(|operation| operation.to_string());
+                    self.accepted(operation);
                     status::set_ready(&mut self.status, false, reasons::PROVISIONING, PROVISIONING);
                     Ok(Next::After(poll_interval(self.status.operation_start_time.as_ref(), None)))
                 }
@@ -137,10 +138,10 @@ impl Attempt<'_> {
     }
 
     /// The creation has been retried for too long. What the broker may hold is deleted with the object.
-    fn give_up(&mut self) -> Next {
+    pub(super) fn give_up(&mut self, limit: Duration) -> Next {
         let ready = self.status.conditions.get(ConditionType::Ready);
         let former = ready.map(|ready| ready.message.clone()).unwrap_or_default();
-        let message = deadline::message(self.context.retry_duration, &former, "Change the spec");
+        let message = deadline::message(limit, &former, "Change the spec");
         let is_creating = self.status.async_op_in_progress && !self.status.orphan_mitigation_in_progress;
         status::set_failed(&mut self.status, reasons::ERROR_RECONCILIATION_RETRY_TIMEOUT, &message);
         self.end_operation();
@@ -175,6 +176,6 @@ impl Attempt<'_> {
         self.end_operation();
         // The spec may have changed during an asynchronous creation.
         let is_current = Some(self.status.reconciled_generation) == self.instance.metadata.generation;
-        Ok(if is_current { Next::AwaitChange } else { Next::After(std::time::Duration::ZERO) })
+        Ok(if is_current { Next::AwaitChange } else { Next::After(Duration::ZERO) })
     }
 }

@@ -1,10 +1,13 @@
 //! Changes an instance to the plan and parameters of its spec. Until the broker has confirmed the change, the former
 //! ones count as in force; a failed change leaves the instance as it was.
 
+use std::time::Duration;
+
 use kube::Api;
 
 use super::{
     attempt::Attempt,
+    complete,
     poll::UPDATING,
     prepare::prepare,
     properties::{is_same_request, plan_id},
@@ -79,6 +82,7 @@ pub(super) async fn reconcile(
     let is_reread = !matches!(interval, Ok(None));
     let step = decide(&old, generation, is_reread);
     if step == Step::Nothing {
+        complete::settled(instance, context, &api).await?;
         return Ok(Next::AwaitChange);
     }
     let id = instance.spec.external_id.clone().unwrap_or_default();
@@ -112,7 +116,7 @@ pub(super) async fn reconcile(
         namespace_uid,
     };
     let next = match (step, offer, &interval) {
-        _ if attempt.is_out_of_time() => attempt.give_up_update(),
+        _ if attempt.is_out_of_time() => attempt.give_up_update(context.retry_duration),
         (Step::Poll, ..) => attempt.poll().await?,
         (_, Err(Unresolved { reason, message }), _) => attempt.wait(reason, &message, Next::Retry),
         (_, _, Err(message)) => attempt.wait(reasons::ERROR_WITH_PARAMETERS, message, Next::AwaitChange),
@@ -216,8 +220,7 @@ impl Attempt<'_> {
                     if answer.dashboard_url.is_some() {
                         self.status.dashboard_url = answer.dashboard_url;
                     }
-                    self.status.async_op_in_progress = true;
-                    self.status.last_operation = operation.map(|operation| operation.to_string());
+                    self.accepted(operation);
                     status::set_ready(&mut self.status, false, reasons::UPDATING_INSTANCE, UPDATING);
                     Ok(Next::After(poll_interval(self.status.operation_start_time.as_ref(), None)))
                 }
@@ -248,7 +251,12 @@ impl Attempt<'_> {
             service_id: held.service_id.as_str().into(),
             plan_id: has_other_plan.then(|| plan.into()),
             context: Some(self.origin()),
-            parameters: wanted.parameters.to_send().filter(|_| has_other_parameters || is_repeated),
+            // As in the old Service Catalog: all parameters, without those that were removed; an empty object if none is left.
+            parameters: if has_other_parameters {
+                Some(wanted.parameters.to_send().unwrap_or_default())
+            } else {
+                wanted.parameters.to_send().filter(|_| is_repeated)
+            },
             previous_values: Some(PreviousValues { plan_id: Some(former.into()), maintenance_info: None }),
             maintenance_info: None,
         }
@@ -292,10 +300,10 @@ impl Attempt<'_> {
     }
 
     /// The update has been retried for too long.
-    fn give_up_update(&mut self) -> Next {
+    pub(super) fn give_up_update(&mut self, limit: Duration) -> Next {
         let ready = self.status.conditions.get(ConditionType::Ready);
         let former = ready.map(|ready| ready.message.clone()).unwrap_or_default();
-        let message = deadline::message(self.context.retry_duration, &former, "Change the spec");
+        let message = deadline::message(limit, &former, "Change the spec");
         set_as_before(&mut self.status, reasons::ERROR_RECONCILIATION_RETRY_TIMEOUT, message);
         self.status.update_requests = Some(self.instance.spec.update_requests.unwrap_or_default());
         self.end_operation();
@@ -320,7 +328,7 @@ impl Attempt<'_> {
         self.end_operation();
         // The spec may have changed during an asynchronous update.
         let is_current = Some(self.status.reconciled_generation) == self.instance.metadata.generation;
-        Ok(if is_current { Next::AwaitChange } else { Next::After(std::time::Duration::ZERO) })
+        Ok(if is_current { Next::AwaitChange } else { Next::After(Duration::ZERO) })
     }
 }
 

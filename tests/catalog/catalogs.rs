@@ -10,7 +10,7 @@ use k8s_openapi::api::{
     core::v1::Event,
 };
 use kube::{
-    Api, ResourceExt,
+    Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
@@ -220,52 +220,82 @@ async fn a_broker_that_could_not_be_read_for_a_week_is_failed() {
 }
 
 #[tokio::test]
-async fn a_broker_whose_class_cannot_be_deleted_says_so_and_is_deleted_later() {
-    let place = Place::with_broker().await;
-    place.broker_is("FetchedCatalog").await;
-    let class = format!("service-{}", place.broker.suffix);
-    let policy = forbid_deletion(&place, &class).await;
-    let (name, brokers) = (place.broker.name(), place.brokers());
-    brokers.delete(&name, &DeleteParams::default()).await.unwrap();
-    let said = is::<ClusterServiceBroker>(&brokers, &name, "ErrorDeletingClusterServiceClass").await;
-    assert!(said.contains(&class) && said.contains("kept by a test"), "{said}");
-    let policies: Api<ValidatingAdmissionPolicyBinding> = Api::all(place.client.clone());
-    policies.delete(&policy, &DeleteParams::default()).await.unwrap();
-    until("no broker", async || brokers.get_opt(&name).await.unwrap().is_none()).await;
-    let events: Api<Event> = Api::namespaced(place.client.clone(), "default");
-    until("an event", async || {
-        let all = events.list(&ListParams::default()).await.unwrap();
-        all.iter().any(|event| {
-            event.involved_object.name.as_deref() == Some(&name)
-                && event.reason.as_deref() == Some("DeletedClusterServiceBrokerSuccessfully")
+async fn a_broker_whose_class_or_plan_cannot_be_deleted_says_so_and_is_deleted_later() {
+    for (resource, prefix, reason) in [
+        ("clusterserviceplans", "plan", "ErrorDeletingClusterServicePlan"),
+        ("clusterserviceclasses", "service", "ErrorDeletingClusterServiceClass"),
+    ] {
+        let place = Place::with_broker().await;
+        place.broker_is("FetchedCatalog").await;
+        let kept = format!("{prefix}-{}", place.broker.suffix);
+        let parameters = DeleteParams { dry_run: true, ..DeleteParams::default() };
+        let policy =
+            Policy::forbid_deletion(&place, "servicecatalog.k8s.io", "v1beta1", resource, &kept).await;
+        until("the API server keeps the object", async || match prefix {
+            "plan" => plans(&place).delete(&kept, &parameters).await.is_err(),
+            _ => classes(&place).delete(&kept, &parameters).await.is_err(),
         })
-    })
-    .await;
+        .await;
+        let (name, brokers) = (place.broker.name(), place.brokers());
+        brokers.delete(&name, &DeleteParams::default()).await.unwrap();
+        let said = is::<ClusterServiceBroker>(&brokers, &name, reason).await;
+        assert!(said.contains(&kept) && said.contains("kept by a test"), "{said}");
+        policy.lift().await;
+        until("no broker", async || brokers.get_opt(&name).await.unwrap().is_none()).await;
+        let events: Api<Event> = Api::namespaced(place.client.clone(), "default");
+        until("an event", async || {
+            let all = events.list(&ListParams::default()).await.unwrap();
+            all.iter().any(|event| {
+                event.involved_object.name.as_deref() == Some(&name)
+                    && event.reason.as_deref() == Some("DeletedClusterServiceBrokerSuccessfully")
+            })
+        })
+        .await;
+    }
 }
 
-/// Has the API server refuse to delete a class; returns the name of the policy.
-async fn forbid_deletion(place: &Place, class: &str) -> String {
-    let name = format!("keep-{class}");
-    let policy: ValidatingAdmissionPolicy = serde_json::from_value(json!({
-        "metadata": {"name": name},
-        "spec": {
-            "matchConstraints": {"resourceRules": [{"operations": ["DELETE"], "apiGroups": ["servicecatalog.k8s.io"],
-                "apiVersions": ["v1beta1"], "resources": ["clusterserviceclasses"]}]},
-            "validations": [{"expression": format!("oldObject.metadata.name != '{class}'"),
-                "message": "kept by a test"}],
-        },
-    }))
-    .unwrap();
-    let binding: ValidatingAdmissionPolicyBinding = serde_json::from_value(json!({
-        "metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]},
-    }))
-    .unwrap();
-    let parameters = PostParams::default();
-    let policies: Api<ValidatingAdmissionPolicy> = Api::all(place.client.clone());
-    policies.create(&parameters, &policy).await.unwrap();
-    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(place.client.clone());
-    bindings.create(&parameters, &binding).await.unwrap();
-    let dry = DeleteParams { dry_run: true, ..DeleteParams::default() };
-    until("the API server keeps the class", async || classes(place).delete(class, &dry).await.is_err()).await;
-    name
+/// A policy that keeps an object from being deleted.
+pub(crate) struct Policy {
+    client: Client,
+    name: String,
+}
+
+impl Policy {
+    /// Has the API server refuse to delete objects of this name; it does so soon.
+    pub(crate) async fn forbid_deletion(
+        place: &Place,
+        group: &str,
+        version: &str,
+        resource: &str,
+        object: &str,
+    ) -> Self {
+        let name = format!("keep-{resource}-{object}-{}", place.namespace);
+        let namespace = &place.namespace;
+        let policy: ValidatingAdmissionPolicy = serde_json::from_value(json!({
+            "metadata": {"name": name},
+            "spec": {
+                "matchConstraints": {"resourceRules": [{"operations": ["DELETE"], "apiGroups": [group],
+                    "apiVersions": [version], "resources": [resource]}]},
+                "validations": [{"expression": format!("oldObject.metadata.name != '{object}' || \
+                    (has(oldObject.metadata.namespace) && oldObject.metadata.namespace != '{namespace}')"),
+                    "message": "kept by a test"}],
+            },
+        }))
+        .unwrap();
+        let binding: ValidatingAdmissionPolicyBinding = serde_json::from_value(json!({
+            "metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]},
+        }))
+        .unwrap();
+        let (client, parameters) = (place.client.clone(), PostParams::default());
+        let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
+        policies.create(&parameters, &policy).await.unwrap();
+        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
+        bindings.create(&parameters, &binding).await.unwrap();
+        Self { client, name }
+    }
+
+    pub(crate) async fn lift(self) {
+        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(self.client);
+        bindings.delete(&self.name, &DeleteParams::default()).await.unwrap();
+    }
 }

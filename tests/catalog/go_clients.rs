@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use bindery::apis::servicecatalog::{
     ClusterServiceBroker, ClusterServiceClass, ClusterServicePlan, ServiceBinding, ServiceBroker,
@@ -11,7 +11,11 @@ use bindery::apis::servicecatalog::{
 };
 use serde_json::{Value, json};
 
-use crate::{harness::Place, svcat::program};
+use crate::{
+    broker::Broker,
+    commands::{kubectl, program},
+    harness::{Place, is},
+};
 
 const KINDS: [(&str, &str); 8] = [
     ("ClusterServiceBroker", "clusterservicebrokers"),
@@ -24,11 +28,20 @@ const KINDS: [(&str, &str); 8] = [
     ("ServiceBinding", "servicebindings"),
 ];
 
+/// What the program of `tests/catalog/programs/bodies` prints.
+fn printed(arguments: &[&str]) -> Vec<Value> {
+    let output = Command::new(program("bodies")).args(arguments).output().expect("run tests/preflight svcat");
+    serde_json::Deserializer::from_slice(&output.stdout).into_iter().map(Result::unwrap).collect()
+}
+
+/// The instance `mydb` of `kf create-service SERVICE default mydb`, and the binding of Kf's controller for an App.
+pub(crate) fn bodies_of_kf(service: &str) -> [Value; 2] {
+    printed(&["kf", service]).try_into().expect("run tests/preflight svcat")
+}
+
 /// One object of each kind as the clients serialise it, with a name of the place's own.
 fn bodies(place: &Place) -> Vec<Value> {
-    let output = Command::new(program("bodies")).output().expect("run tests/preflight svcat");
-    let bodies: Vec<Value> =
-        serde_json::Deserializer::from_slice(&output.stdout).into_iter().map(Result::unwrap).collect();
+    let bodies = printed(&[]);
     assert_eq!(bodies.len(), KINDS.len());
     let named = |mut body: Value| {
         body["metadata"]["name"] = json!(format!("zero-{}", place.broker.suffix));
@@ -38,7 +51,7 @@ fn bodies(place: &Place) -> Vec<Value> {
 }
 
 /// The path of the objects of this kind.
-fn path(place: &Place, kind: &str) -> String {
+pub(crate) fn path(place: &Place, kind: &str) -> String {
     let resource = KINDS.iter().find(|known| known.0 == kind).unwrap().1;
     let scope =
         if kind.starts_with("Cluster") { String::new() } else { format!("/namespaces/{}", place.namespace) };
@@ -46,7 +59,7 @@ fn path(place: &Place, kind: &str) -> String {
 }
 
 /// Sends JSON unchanged; a field that the schema does not know is an error.
-async fn send(place: &Place, method: &str, path: &str, body: &Value) -> kube::Result<Value> {
+pub(crate) async fn send(place: &Place, method: &str, path: &str, body: &Value) -> kube::Result<Value> {
     let request = axum::http::Request::builder()
         .method(method)
         .uri(format!("{path}?fieldValidation=Strict"))
@@ -55,7 +68,7 @@ async fn send(place: &Place, method: &str, path: &str, body: &Value) -> kube::Re
 }
 
 /// Replaces the object with a change of the stored one, again after each conflict with a controller.
-async fn replace(place: &Place, path: &str, part: &str, change: impl Fn(&mut Value)) -> Value {
+pub(crate) async fn replace(place: &Place, path: &str, part: &str, change: impl Fn(&mut Value)) -> Value {
     loop {
         let mut object = send(place, "GET", path, &Value::Null).await.unwrap();
         change(&mut object);
@@ -145,23 +158,6 @@ async fn null_means_absent() {
     assert!(is_readable(&stored), "{stored}");
 }
 
-fn kubectl(place: &Place, arguments: &[&str], input: &str) -> String {
-    use std::io::Write as _;
-    let mut process = Command::new("kubectl")
-        .args(arguments)
-        .args(["--namespace", &place.namespace])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = process.wait_with_output().unwrap();
-    let [out, beside] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
-    assert!(output.status.success(), "kubectl {arguments:?}: {beside}");
-    out
-}
-
 /// Objects as the old controller stored them, without what a new cluster decides itself (uid, resourceVersion).
 fn dump(place: &Place) -> Vec<Value> {
     let name = format!("old-{}", place.broker.suffix);
@@ -237,38 +233,79 @@ fn dump(place: &Place) -> Vec<Value> {
     ]
 }
 
-/// A dump of a cluster with the old controller can be applied; no field of it is unknown. What bindery stores can be
+/// `kubectl get -o yaml | kubectl apply -f -` for an object, twice: the first time adds the annotation of `apply`, and
+/// nothing else. Returns the object.
+async fn reapply(place: &Place, resource: &str, name: &str) -> Value {
+    let exported = async || kubectl(place, &["get", resource, name, "-o", "yaml"], "").await;
+    let parsed = |text: &str| -> Value { serde_saphyr::from_str(text).unwrap() };
+    let stored = parsed(&exported().await);
+    let mut said = String::new();
+    for _ in 0..2 {
+        // Without the version a controller that writes the status meanwhile causes no conflict.
+        let again: Vec<_> = exported()
+            .await
+            .lines()
+            .filter(|line| !line.starts_with("  resourceVersion:"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        said = kubectl(place, &["apply", "-f", "-"], &again.concat()).await;
+    }
+    assert!(said.trim_end().ends_with("unchanged"), "{said}");
+    let after = parsed(&exported().await);
+    for field in ["generation", "labels", "ownerReferences", "finalizers"] {
+        assert_eq!(after["metadata"][field], stored["metadata"][field], "{resource}: {field}");
+    }
+    assert_eq!(after["spec"], stored["spec"], "{resource}");
+    after
+}
+
+/// A dump of a cluster with the old controller can be applied; no field of it is unknown. What is stored can be
 /// exported and applied again without a change.
 #[tokio::test]
 async fn objects_of_the_old_controller_and_exported_objects_can_be_applied() {
     let place = Place::new().await;
     let dump = dump(&place);
     let list = json!({"apiVersion": "v1", "kind": "List", "items": dump});
-    kubectl(&place, &["apply", "--validate=strict", "-f", "-"], &list.to_string());
+    kubectl(&place, &["apply", "--validate=strict", "-f", "-"], &list.to_string()).await;
     for object in &dump {
         let kind = object["kind"].as_str().unwrap();
         let resource = KINDS.iter().find(|known| known.0 == kind).unwrap().1;
         let name = object["metadata"]["name"].as_str().unwrap();
-        let exported = || {
-            kubectl(&place, &["get", &format!("{resource}.servicecatalog.k8s.io"), name, "-o", "yaml"], "")
-        };
-        let stored: Value = serde_saphyr::from_str(&exported()).unwrap();
+        let stored = reapply(&place, &format!("{resource}.servicecatalog.k8s.io"), name).await;
         for (field, value) in object["spec"].as_object().unwrap() {
             assert_eq!(&stored["spec"][field], value, "{kind} lost {field}");
         }
         assert!(is_readable(&stored), "{stored}");
-        // Without the version a controller that writes the status meanwhile causes no conflict.
-        let again: Vec<_> = exported()
-            .lines()
-            .filter(|line| !line.starts_with("  resourceVersion:"))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        let said = kubectl(&place, &["apply", "-f", "-"], &again.concat());
-        let after: Value = serde_saphyr::from_str(&exported()).unwrap();
-        assert_eq!(after["metadata"]["generation"], stored["metadata"]["generation"], "{kind}: {said}");
-        assert_eq!(after["spec"], stored["spec"], "{kind}");
     }
     delete_cluster_objects(&place, &dump).await;
+}
+
+/// What bindery itself has written, of both scopes.
+#[tokio::test]
+async fn objects_of_bindery_are_exported_and_applied_without_a_change() {
+    let place = Place::with_binding().await;
+    let other = Broker::start();
+    let spec = json!({"url": other.url()});
+    place.create::<ServiceBroker>("ServiceBroker", "local", json!({}), spec).await.unwrap();
+    is(&place.api::<ServiceBroker>(), "local", "FetchedCatalog").await;
+    let requests = place.broker.held().requests.clone();
+    let [(class, plan), (local_class, local_plan)] = [&place.broker, &other]
+        .map(|broker| (format!("service-{}", broker.suffix), format!("plan-{}", broker.suffix)));
+    for (resource, name) in [
+        ("clusterservicebroker", place.broker.name().as_str()),
+        ("clusterserviceclass", &class),
+        ("clusterserviceplan", &plan),
+        ("servicebroker", "local"),
+        ("serviceclass", &local_class),
+        ("serviceplan", &local_plan),
+        ("serviceinstance", "db"),
+        ("servicebinding.servicecatalog.k8s.io", "b"),
+    ] {
+        reapply(&place, resource, name).await;
+    }
+    assert_eq!(place.broker.held().requests, requests, "nothing is asked of the broker again");
+    place.instance_is("db", "ProvisionedSuccessfully").await;
+    place.binding_is("b", "InjectedBindResult").await;
 }
 
 #[tokio::test]

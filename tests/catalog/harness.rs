@@ -94,12 +94,16 @@ async fn config_of(user: &str, groups: &[&str]) -> Config {
 async fn ensure_catalog(client: &Client) {
     let mut running = CATALOG.lock().await;
     if running.is_none() {
-        let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-        for crd in catalog::crds().into_iter().chain(namespace_bindings::crds()) {
-            let parameters = PatchParams::apply("tests").force();
-            crds.patch(&crd.name_any(), &parameters, &Patch::Apply(&crd)).await.unwrap();
-        }
+        apply_crds(client).await;
         *running = Some(start_catalog());
+    }
+}
+
+pub(crate) async fn apply_crds(client: &Client) {
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for crd in catalog::crds().into_iter().chain(namespace_bindings::crds()) {
+        let parameters = PatchParams::apply("tests").force();
+        crds.patch(&crd.name_any(), &parameters, &Patch::Apply(&crd)).await.unwrap();
     }
 }
 
@@ -130,11 +134,18 @@ pub(crate) fn approvals(client: &Client) -> Approvals {
 
 /// Kills the catalog at any point, and starts another.
 pub(crate) async fn restart_catalog() {
+    while_catalog_is_stopped(std::future::ready(())).await;
+}
+
+/// Kills the catalog at any point, does this work, which must be short, and starts another catalog.
+pub(crate) async fn while_catalog_is_stopped<T>(work: impl Future<Output = T>) -> T {
     let mut running = CATALOG.lock().await;
     let old = running.take().expect("a place was made before");
     old.abort();
     let _ = old.await;
+    let done = work.await;
     *running = Some(start_catalog());
+    done
 }
 
 impl Place {

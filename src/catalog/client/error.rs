@@ -1,7 +1,8 @@
 //! Errors of requests to a broker, each with its remedy. No message contains credentials or a raw body.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, io};
 
+use rustls::CertificateError;
 use url::Url;
 
 use crate::osb::ErrorBody;
@@ -41,6 +42,16 @@ pub enum ClientError {
         url: String,
         /// The innermost cause.
         cause: String,
+    },
+    /// TLS with the broker failed, so it has not received the request.
+    #[error("{url} cannot be trusted: {cause}; {remedy}")]
+    Untrusted {
+        /// The URL, without credentials and path.
+        url: String,
+        /// What is wrong with the certificate, or that there is no TLS.
+        cause: String,
+        /// How to mend it.
+        remedy: &'static str,
     },
     /// The request was sent, and no complete answer came: the broker may have acted.
     #[error("no answer from {url}: {cause}; check the broker's log and load")]
@@ -150,15 +161,23 @@ impl NotOsb {
 
 impl ClientError {
     pub(super) fn without_answer(url: &Url, error: &reqwest::Error) -> Self {
-        let mut source = error.source();
-        while let Some(cause) = source {
-            if let Some(refused) = cause.downcast_ref::<Refused>() {
-                return Self::RefusedAddress(refused.0.clone());
-            }
-            source = cause.source();
+        if let Some(refused) = cause::<Refused>(error) {
+            return Self::RefusedAddress(refused.0.clone());
         }
-        let cause = if error.is_timeout() { "it took too long".to_owned() } else { causes(error) };
-        let url = url.origin().ascii_serialization();
+        let is_http = url.scheme() == "http";
+        let (url, why) = (url.origin().ascii_serialization(), causes(error));
+        if let Some(remedy) = cause::<rustls::Error>(error).and_then(remedy) {
+            return Self::Untrusted { url, cause: why, remedy };
+        }
+        let cause = match cause::<hyper::Error>(error) {
+            _ if error.is_timeout() => "it took too long".to_owned(),
+            Some(answer) if is_http && answer.is_parse() => {
+                format!(
+                    "the answer is not HTTP ({why}): if the port serves https, write spec.url of the broker with https://"
+                )
+            }
+            _ => why,
+        };
         if error.is_connect() { Self::Unreachable { url, cause } } else { Self::NoReply { url, cause } }
     }
 
@@ -191,6 +210,44 @@ impl ClientError {
 
 fn is_uncertain(status: u16) -> bool {
     matches!(status, 201..=299 | 500..=599)
+}
+
+/// The error of this type among the causes, also inside of `io::Error`s, which do not name theirs as a source.
+fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    if let Some(found) = error.downcast_ref() {
+        return Some(found);
+    }
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    inner.and_then(|inner| cause(inner)).or_else(|| cause(error.source()?))
+}
+
+/// What mends an error of TLS that a retry does not mend.
+fn remedy(error: &rustls::Error) -> Option<&'static str> {
+    let certificate = match error {
+        rustls::Error::InvalidCertificate(certificate) => certificate,
+        rustls::Error::InvalidMessage(_) => {
+            return Some(
+                "the port does not speak TLS: write spec.url of the broker with http://, or use its port for https",
+            );
+        }
+        _ => return None,
+    };
+    Some(match certificate {
+        // An authority of the same name with another key leads to a bad signature.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "put the certificate of the authority that signed the broker's certificate into spec.caBundle of the broker"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "write a name that the certificate has into spec.url of the broker, or have a certificate issued for this one"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "renew the broker's certificate"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "check the clocks of the nodes and of the certificate's authority"
+        }
+        _ => "have a valid certificate issued for the broker",
+    })
 }
 
 /// The innermost cause, which is the informative one ("Connection refused", "certificate has expired").

@@ -63,10 +63,9 @@ pub(super) fn set_ready(
 /// Sets `Ready` to false and `Failed` to true: there are no retries before the spec changes.
 pub(super) fn set_failed(status: &mut impl ConditionedStatus, reason: &str, message: &str) {
     set_ready(status, false, reason, message);
-    let failed = if reason == reasons::ERROR_RECONCILIATION_RETRY_TIMEOUT {
-        reason
-    } else {
-        reasons::CLUSTER_SERVICE_BROKER_RETURNED_FAILURE
+    let failed = match reason {
+        reasons::ERROR_RECONCILIATION_RETRY_TIMEOUT | reasons::ASYNC_OPERATION_TIMEOUT => reason,
+        _ => reasons::CLUSTER_SERVICE_BROKER_RETURNED_FAILURE,
     };
     status.conditions_mut().set(ConditionType::Failed, true, failed, message, now().0);
 }

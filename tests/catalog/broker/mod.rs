@@ -38,6 +38,7 @@ mod script;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::{
     collections::BTreeMap,
@@ -54,6 +55,7 @@ pub(crate) use self::{
     operations::Course,
     record::{Record, Verb},
     script::Answer,
+    tls::{Authority, Tls},
 };
 
 /// Frequent faults of a broker: scripts with a name.
@@ -82,8 +84,10 @@ pub(crate) enum Fault {
 /// The state of the broker and the requests that it received.
 #[derive(Debug)]
 pub(crate) struct Held {
-    /// The required password of the user `user`; without one, no authentication.
+    /// The required password of the user `user`; without password and token, no authentication.
     pub(crate) password: Option<String>,
+    /// The required bearer token.
+    pub(crate) token: Option<String>,
     /// The bodies of the provision requests, by instance, with what later updates changed.
     pub(crate) instances: BTreeMap<String, Value>,
     /// The instance of each binding, by binding.
@@ -92,6 +96,9 @@ pub(crate) struct Held {
     pub(crate) requests: Vec<String>,
     /// Every request with all its parts.
     pub(crate) records: Vec<Record>,
+    /// How many requests are not answered yet, and how many that were at most.
+    pub(crate) waiting: usize,
+    pub(crate) most_waiting: usize,
     /// The credentials of new bindings.
     pub(crate) credentials: Value,
     /// The predecessor of each binding that replaced another. Such a binding has a user of its own: `u2`, `u3`, …
@@ -122,6 +129,8 @@ pub(crate) struct Broker {
     /// Changes when answers that wait for their release may go.
     releases: watch::Sender<()>,
     server: Handle<SocketAddr>,
+    /// The certificate of a broker that speaks TLS.
+    tls: Option<Tls>,
 }
 
 impl Broker {
@@ -132,12 +141,25 @@ impl Broker {
         broker
     }
 
+    /// Starts a broker with this certificate.
+    pub(crate) fn start_with(tls: Tls) -> Self {
+        let mut broker = Self { tls: Some(tls), ..Self::unstarted() };
+        broker.serve();
+        broker
+    }
+
+    /// Starts a stopped broker with another certificate.
+    pub(crate) fn renew(&mut self, tls: Tls) {
+        self.tls = Some(tls);
+        self.serve();
+    }
+
     /// A broker with a port that does not serve yet.
     pub(crate) fn unstarted() -> Self {
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let suffix = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
         let held = Arc::new(Mutex::new(Held::new(&suffix)));
-        Self { address, suffix, held, releases: watch::Sender::new(()), server: Handle::new() }
+        Self { address, suffix, held, releases: watch::Sender::new(()), server: Handle::new(), tls: None }
     }
 
     /// Starts to serve at its address.
@@ -155,7 +177,11 @@ impl Broker {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        if self.tls.is_some() {
+            format!("https://localhost:{}", self.address.port())
+        } else {
+            format!("http://{}", self.address)
+        }
     }
 
     /// The name of the service and of the ClusterServiceBroker.
@@ -274,10 +300,13 @@ impl Held {
         }]});
         Self {
             password: None,
+            token: None,
             instances: BTreeMap::new(),
             bindings: BTreeMap::new(),
             requests: Vec::new(),
             records: Vec::new(),
+            waiting: 0,
+            most_waiting: 0,
             credentials,
             successors: Vec::new(),
             expires_at: None,

@@ -32,13 +32,38 @@ struct Dropped;
 /// Serves until the handle's shutdown.
 pub(super) async fn serve(broker: Broker, handle: Handle<SocketAddr>) -> std::io::Result<()> {
     let address = broker.address;
-    let requests = service_fn(move |request: Request<Incoming>| respond(broker.clone(), request));
+    let asked = broker.clone();
+    let requests = service_fn(move |request: Request<Incoming>| respond(asked.clone(), request));
     let connections =
         service_fn(move |_: SocketAddr| std::future::ready(Ok::<_, Infallible>(requests.clone())));
-    axum_server::bind(address).handle(handle).serve(connections).await
+    let server = axum_server::bind(address).handle(handle);
+    match broker.tls {
+        Some(tls) => server.acceptor(tls).serve(connections).await,
+        None => server.serve(connections).await,
+    }
+}
+
+/// Counts a request from its arrival to its answer, or to the end of its connection.
+struct Waiting(Broker);
+
+impl Waiting {
+    fn at(broker: &Broker) -> Self {
+        let mut held = broker.held();
+        held.waiting += 1;
+        held.most_waiting = held.most_waiting.max(held.waiting);
+        drop(held);
+        Self(broker.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.held().waiting -= 1;
+    }
 }
 
 async fn respond(broker: Broker, request: Request<Incoming>) -> Result<Response<Body>, Dropped> {
+    let _waiting = Waiting::at(&broker);
     let record = read(request).await;
     let mut releases = broker.releases.subscribe();
     let answer = broker.held().receive(&record);
@@ -98,10 +123,11 @@ impl Held {
         if record.verb != Some(super::Verb::Catalog) {
             self.requests.push(format!("{} {}", record.method, record.path));
         }
-        let expected = self
+        let basic = self
             .password
             .as_ref()
             .map(|password| format!("Basic {}", STANDARD.encode(format!("user:{password}"))));
+        let expected = basic.or_else(|| self.token.as_ref().map(|token| format!("Bearer {token}")));
         if expected.is_some() && record.headers.get("authorization") != expected.as_ref() {
             return Answer::json(401, &Value::Null);
         }

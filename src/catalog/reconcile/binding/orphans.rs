@@ -71,8 +71,9 @@ fn stop(new: &mut ServiceBindingStatus) -> NotBound {
     new.in_progress_properties = None;
     new.unbind_status = Some(ReleaseStatus::NotRequired);
     if let Some(failed) = new.conditions.get(ConditionType::Failed) {
-        let message = failed.message.clone();
-        return NotBound::new(reasons::BIND_CALL_FAILED, message, Remedy::Never);
+        let is_timeout = failed.reason == reasons::ASYNC_OPERATION_TIMEOUT;
+        let reason = if is_timeout { reasons::ASYNC_OPERATION_TIMEOUT } else { reasons::BIND_CALL_FAILED };
+        return NotBound::new(reason, failed.message.clone(), Remedy::Never);
     }
     let message = "Orphan mitigation was completed successfully";
     NotBound::new(reasons::ORPHAN_MITIGATION_SUCCESSFUL, message, Remedy::Retry)

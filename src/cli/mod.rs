@@ -11,6 +11,7 @@ mod excluded_containers;
 pub mod inject;
 mod manifest;
 mod migrate;
+mod registration;
 mod restore;
 mod rotate_admin;
 mod serve;
@@ -50,7 +51,7 @@ struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     // The doc comments of the argument structs become the help texts of the commands.
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     Broker(broker::BrokerArgs),
     AwsOperator(aws_operator::AwsOperatorArgs),
     Inject(inject::InjectArgs),
@@ -120,7 +121,7 @@ impl Command {
 
 async fn execute(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve(args) => serve::run(args, stop_on_signal()?).await?,
+        Command::Serve(args) => serve::run(*args, stop_on_signal()?).await?,
         Command::Broker(args) => broker::run(args, stop_on_signal()?).await?,
         Command::AwsOperator(args) => aws_operator::run(args, stop_on_signal()?).await?,
         Command::Inject(args) => {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::broker_source::BrokerSource;
+use super::{broker_source::BrokerSource, registration::RegistrationArgs};
 use crate::{
     admission::{
         namespaces::WatchedNamespaces,
@@ -26,10 +26,7 @@ use crate::{
     broker::Broker,
     catalog::{self, CatalogSettings},
     injection::InjectSettings,
-    install::{
-        broker_secret::BrokerSecret, ca_bundle::WebhookBundle, registration::Registration,
-        secret_approvals::Approvals,
-    },
+    install::{broker_secret::BrokerSecret, ca_bundle::WebhookBundle, secret_approvals::Approvals},
     k8s::{self, leader::Election, unreadable::Unreadable},
     namespace_bindings::{self, webhook::NewNamespaceHandler},
     pods::{self, PodsSettings, WebhookService},
@@ -75,9 +72,8 @@ pub(super) struct ServeArgs {
     injection: InjectionArgs,
     #[command(flatten)]
     broker: BrokerSource,
-    /// Register the broker as a ClusterServiceBroker of this name. An empty name disables registration.
-    #[arg(long, env = "BINDERY_REGISTER_BROKER", default_value = "bindery", value_name = "NAME")]
-    register_broker: String,
+    #[command(flatten)]
+    registration: RegistrationArgs,
 }
 
 /// Settings of the role `admission`.
@@ -287,17 +283,8 @@ impl Roles {
         let secret = BrokerSecret::get_or_create(self.client.clone(), namespace, &secret_name).await?;
         let config = self.args.broker.in_kubernetes(secret)?;
         let broker = Broker::open(config, self.metrics.clone()).await?;
-        let anchors: Box<dyn TrustAnchors> = if self.args.register_broker.is_empty() {
-            Box::new(TrustedElsewhere)
-        } else {
-            Box::new(Registration {
-                client: self.client.clone(),
-                name: self.args.register_broker.clone(),
-                url: format!("https://{}", super::service_names(name, "broker", namespace)[0]),
-                secret_namespace: namespace.clone(),
-                secret_name,
-            })
-        };
+        let hosts = self.hosts(Role::Broker);
+        let anchors = self.args.registration.of(&self.client, &hosts[0], namespace, &secret_name);
         let router = broker.router();
         let broker = Arc::new(broker);
         let serving = self.start_tls(
@@ -306,7 +293,7 @@ impl Roles {
             self.args.listen_broker,
             router,
             self.own_certificate(Role::Broker),
-            anchors,
+            Box::new(anchors),
         );
         let checked = broker.clone();
         // An unreachable server is only logged here; each request to it reports the error to its caller.
@@ -380,8 +367,15 @@ impl Roles {
             client: self.client.clone(),
             namespace: namespace.clone(),
             name: format!("{name}-{}-tls", role.name()),
-            dns_names: super::service_names(name, role.name(), namespace),
+            dns_names: self.hosts(role),
         }
+    }
+
+    /// The names in a role's certificate.
+    fn hosts(&self, role: Role) -> Vec<String> {
+        let ServeArgs { name, namespace, registration, .. } = &self.args;
+        let of_service = super::service_names(name, role.name(), namespace);
+        if role == Role::Broker { registration.hosts(of_service) } else { of_service }
     }
 
     /// Starts the maintenance of the role's certificate and returns the server's future, which the caller awaits.

@@ -1,4 +1,5 @@
-//! Registers bindery's own broker as a `ClusterServiceBroker`, like any other broker.
+//! Registers bindery's own broker as a `ClusterServiceBroker`, or for its namespace as a `ServiceBroker`, like any other
+//! broker.
 
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -18,15 +19,35 @@ use crate::{
     server::certificates::{PublishError, TrustAnchors},
 };
 
+/// Who may use the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The whole cluster: a `ClusterServiceBroker`.
+    Cluster,
+    /// The broker's own namespace: a `ServiceBroker`.
+    Namespace,
+}
+
+impl Scope {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Cluster => "ClusterServiceBroker",
+            Self::Namespace => "ServiceBroker",
+        }
+    }
+}
+
 /// The registration. Publishing a bundle registers the broker with it.
 pub struct Registration {
     /// Applies the object.
     pub client: Client,
-    /// The ClusterServiceBroker's name.
+    /// Who may use the broker.
+    pub scope: Scope,
+    /// The object's name.
     pub name: String,
     /// The address of the broker.
     pub url: String,
-    /// The namespace of the Secret with the broker's password.
+    /// The namespace of the broker, and of the Secret with its password.
     pub secret_namespace: String,
     /// The Secret with the broker's password, keys `username` and `password`.
     pub secret_name: String,
@@ -35,17 +56,27 @@ pub struct Registration {
 #[async_trait]
 impl TrustAnchors for Registration {
     async fn publish(&self, bundle: &str) -> Result<(), PublishError> {
-        let kind = GroupVersionKind::gvk("servicecatalog.k8s.io", "v1beta1", "ClusterServiceBroker");
-        let brokers: Api<DynamicObject> = Api::all_with(self.client.clone(), &ApiResource::from_gvk(&kind));
+        let kind = self.scope.kind();
+        let resource =
+            ApiResource::from_gvk(&GroupVersionKind::gvk("servicecatalog.k8s.io", "v1beta1", kind));
+        let (client, namespace) = (self.client.clone(), &self.secret_namespace);
+        let brokers: Api<DynamicObject> = match self.scope {
+            Scope::Cluster => Api::all_with(client, &resource),
+            Scope::Namespace => Api::namespaced_with(client, namespace, &resource),
+        };
+        let secret = match self.scope {
+            Scope::Cluster => json!({"namespace": namespace, "name": self.secret_name}),
+            Scope::Namespace => json!({"name": self.secret_name}),
+        };
         let (label, value) = contract::binding::MANAGED_BY;
         let broker = json!({
             "apiVersion": "servicecatalog.k8s.io/v1beta1",
-            "kind": "ClusterServiceBroker",
+            "kind": kind,
             "metadata": {"name": self.name, "labels": {label: value}},
             "spec": {
                 "url": self.url,
                 "caBundle": STANDARD.encode(bundle),
-                "authInfo": {"basic": {"secretRef": {"namespace": self.secret_namespace, "name": self.secret_name}}},
+                "authInfo": {"basic": {"secretRef": secret}},
             },
         });
         // Applying unchanged content changes nothing, not even the resourceVersion.
@@ -53,10 +84,21 @@ impl TrustAnchors for Registration {
         let applied = brokers.patch(&self.name, &parameters, &Patch::Apply(broker)).await;
         let registered = async { ask_for_approval(&brokers, &applied?).await }.await;
         registered.map_err(|error: kube::Error| PublishError {
-            object: format!("ClusterServiceBroker {}", self.name),
+            object: format!("{kind} {}", self.name),
             reason: explain(&error),
             remedy: "install the CRDs (`bindery crds | kubectl apply --server-side -f -`) and let bindery patch it",
         })
+    }
+}
+
+/// Several registrations of one broker. Without any, somebody else registers it.
+#[async_trait]
+impl TrustAnchors for Vec<Registration> {
+    async fn publish(&self, bundle: &str) -> Result<(), PublishError> {
+        for registration in self {
+            registration.publish(bundle).await?;
+        }
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use bindery::{
     },
     apis::servicecatalog::{ClusterServiceBroker, reasons::SECRET_NOT_APPROVED},
     contract::approval::{APPROVAL, CHECK},
-    install::registration::Registration,
+    install::registration::{Registration, Scope},
     server::certificates::TrustAnchors,
     telemetry::Metrics,
 };
@@ -218,6 +218,7 @@ async fn bindery_registers_itself_before_and_after_the_webhook() {
     let place = &scene.place;
     let registration = Registration {
         client: scene.alice.clone(),
+        scope: Scope::Cluster,
         name: place.broker.name(),
         url: place.broker.url(),
         secret_namespace: place.namespace.clone(),

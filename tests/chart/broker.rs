@@ -31,13 +31,13 @@ const SHARED_STORE: [&str; 10] = [
 ];
 
 /// The broker's configuration file as its pods get it.
-fn broker_config(documents: &[Value]) -> Value {
+pub(crate) fn broker_config(documents: &[Value]) -> Value {
     let file = &find(documents, "ConfigMap", "bindery-broker").unwrap()["data"]["bindery.yaml"];
     serde_saphyr::from_str(file.as_str().unwrap()).unwrap()
 }
 
 /// The files of the broker's pods, below /etc/bindery.
-fn broker_files(workload: &Value) -> BTreeSet<String> {
+pub(crate) fn broker_files(workload: &Value) -> BTreeSet<String> {
     let volumes = workload["spec"]["template"]["spec"]["volumes"].as_array().unwrap();
     let sources =
         volumes.iter().find(|volume| volume["name"] == "config").unwrap()["projected"]["sources"].as_array();

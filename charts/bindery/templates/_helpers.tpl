@@ -4,6 +4,7 @@ with the values of the former chart, so each template includes this first. `defa
 cannot read; `make generate` writes it.
 */}}
 {{- define "bindery.defaults" -}}
+{{- include "bindery.values" . -}}
 {{- if .Values.servers -}}
 {{- fail "servers is called `backends` now, `protocol` of a server `type`, and `server` of a plan `backend`: rename them" -}}
 {{- end -}}
@@ -116,13 +117,25 @@ affinity:
             matchLabels: {{- include "bindery.selector" . | nindent 14 }}
 {{- end -}}
 
+{{/*
+Whether bindery's own broker is installed: it has something to offer. Backends of type aws offer their services by themselves.
+*/}}
+{{- define "bindery.hasBroker" -}}
+{{- $offers := not (empty .Values.services) -}}
+{{- range .Values.backends -}}
+{{- if eq .type "aws" -}}{{- $offers = true -}}{{- end -}}
+{{- end -}}
+{{- if $offers -}}true{{- end -}}
+{{- end -}}
+
 {{/* The broker's configuration file. */}}
 {{- define "bindery.config" -}}
 {{- $backends := dict -}}
 {{- range $name, $backend := .Values.backends -}}
 {{- $folder := printf "/etc/bindery/backends/%s" $name -}}
 {{- $entry := omit $backend "secretName" "secretKeys" -}}
-{{- $files := dict "password" "passwordFile" "ca.crt" "caFile" "tls.crt" "certFile" "tls.key" "keyFile" -}}
+{{- $files := dict "password" "passwordFile" "ca.crt" "caFile" "tls.crt" "certFile" "tls.key" "keyFile"
+      "accessKeyId" "accessKeyIdFile" "secretAccessKey" "secretAccessKeyFile" -}}
 {{- $clientCa := dict "client-ca.crt" "certFile" "client-ca.key" "keyFile" -}}
 {{- range $key := $backend.secretKeys | default (list) -}}
 {{- $file := printf "%s/%s" $folder $key -}}
@@ -131,6 +144,9 @@ affinity:
 {{- else -}}
 {{- $_ := set $entry (get $files $key) $file -}}
 {{- end -}}
+{{- end -}}
+{{- if ($backend.templates).configMap -}}
+{{- $_ := set $entry "templates" (dict "directory" (printf "/etc/bindery-templates/%s" $name)) -}}
 {{- end -}}
 {{- $_ := set $backends $name $entry -}}
 {{- end -}}
@@ -180,11 +196,16 @@ affinity:
       {{- end }}
 {{- end -}}
 
-{{/* What the broker's containers see; the argument: whether the store is elsewhere. */}}
+{{/* What the broker's containers see. */}}
 {{- define "bindery.brokerMounts" -}}
 - {name: config, mountPath: /etc/bindery, readOnly: true}
-{{- if not . }}
+{{- if not .Values.broker.store }}
 - {name: store, mountPath: /var/lib/bindery}
+{{- end }}
+{{- range $name, $backend := .Values.backends }}
+{{- if ($backend.templates).configMap }}
+- {name: templates-{{ $name }}, mountPath: /etc/bindery-templates/{{ $name }}, readOnly: true}
+{{- end }}
 {{- end }}
 {{- end -}}
 

@@ -1,6 +1,8 @@
 //! Checks of the manifests that Helm renders and of the plain manifests. No cluster is needed.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod aws;
+mod aws_servicebroker;
 mod broker;
 mod kustomize;
 mod network;

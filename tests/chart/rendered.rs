@@ -31,11 +31,16 @@ pub(crate) fn helm(arguments: &[&str]) -> Output {
 
 /// Renders a chart.
 pub(crate) fn helm_chart(chart: &Path, arguments: &[&str]) -> Output {
+    helm_release("bindery", "bindery", chart, arguments)
+}
+
+/// Renders a chart for a release in a namespace.
+pub(crate) fn helm_release(release: &str, namespace: &str, chart: &Path, arguments: &[&str]) -> Output {
     Command::new(program("helm"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["template", "bindery"])
+        .args(["template", release])
         .arg(chart)
-        .args(["--namespace", "bindery", "--kube-version", "1.36.0"])
+        .args(["--namespace", namespace, "--kube-version", "1.36.0"])
         .args(arguments)
         .output()
         .expect("helm runs: build it with tests/cluster/build, or install it")

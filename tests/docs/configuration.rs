@@ -98,7 +98,16 @@ fn the_charts_values_accept_the_same_fields_except_files() {
         assert!(of_backends.remove(name), "{name}");
     }
     of_backends.extend(["secretName", "secretKeys"].map(ToOwned::to_owned));
-    assert_eq!(fields("/properties/backends/additionalProperties/properties"), of_backends);
+    assert_eq!(fields("/definitions/backendOnServer/properties"), of_backends);
+    let mut on_aws = parsed("{backends: {m: {type: aws, zzz: 1}}, services: []}");
+    for name in ["accessKeyIdFile", "secretAccessKeyFile"] {
+        assert!(on_aws.remove(name), "{name}");
+    }
+    on_aws.extend(["type", "limits", "secretName", "secretKeys"].map(ToOwned::to_owned));
+    assert_eq!(fields("/definitions/backendOnAws/properties"), on_aws);
+    let of_service = parsed("{backends: {m: {type: aws, services: {s3: {zzz: 1}}}}, services: []}");
+    let in_chart = "/definitions/backendOnAws/properties/services/additionalProperties/properties";
+    assert_eq!(fields(in_chart), of_service);
     let services = "/properties/services/items/properties";
     let plans = format!("{services}/plans/items/properties");
     assert_eq!(fields(services), file(SERVICE));

@@ -8,7 +8,7 @@ use std::{
 };
 
 use aws_config::{SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig};
-use aws_sdk_sts::config::{Credentials as SdkCredentials, Region};
+use aws_sdk_sts::config::{Credentials as SdkCredentials, Region, SharedCredentialsProvider};
 
 use super::{AwsError, Call, Credentials, ErrorKind, rate::TokenBucket, sdk};
 
@@ -87,6 +87,19 @@ impl Account {
         identity.account.ok_or_else(|| AwsError::incomplete(call, "Account"))
     }
 
+    /// The endpoint instead of AWS's own.
+    pub(super) fn endpoint(&self) -> Option<&str> {
+        self.settings.endpoint.as_deref()
+    }
+
+    /// The credentials of all calls.
+    pub(super) async fn credentials_provider(&self) -> Result<SharedCredentialsProvider, AwsError> {
+        self.clients().await?.config.credentials_provider().ok_or_else(|| {
+            let problem = "no AWS credentials are configured; set them, or a source of the SDK's chain";
+            AwsError::before_call("the account", ErrorKind::Credentials, problem)
+        })
+    }
+
     pub(super) async fn clients(&self) -> Result<Arc<Clients>, AwsError> {
         if let Some(clients) = self.opened() {
             return Ok(clients);
@@ -124,7 +137,7 @@ impl Account {
         if let Some(id) = external_id {
             assumed = assumed.external_id(id);
         }
-        let provider = aws_sdk_sts::config::SharedCredentialsProvider::new(assumed.build().await);
+        let provider = SharedCredentialsProvider::new(assumed.build().await);
         Ok(config.into_builder().credentials_provider(provider).build())
     }
 }

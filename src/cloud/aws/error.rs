@@ -93,7 +93,17 @@ impl AwsError {
         Self::of_call(call, kind, format!("{code}: {message}"), request_id)
     }
 
-    fn of_call(call: Call<'_>, kind: ErrorKind, mut message: String, request_id: Option<String>) -> Self {
+    /// An error that a service answered.
+    pub(super) fn answered(call: Call<'_>, code: &str, message: &str, status: u16) -> Self {
+        Self::of_call(call, kind(code, message, status), format!("{code}: {message}"), None)
+    }
+
+    pub(super) fn of_call(
+        call: Call<'_>,
+        kind: ErrorKind,
+        mut message: String,
+        request_id: Option<String>,
+    ) -> Self {
         if let Some((end, _)) = message.char_indices().nth(LONGEST_MESSAGE) {
             message.truncate(end);
             message.push('…');
@@ -183,7 +193,7 @@ fn statement(action: &str, resource: &str) -> String {
 fn kind(code: &str, message: &str, status: u16) -> ErrorKind {
     match code.trim_end_matches("Exception") {
         "AccessDenied" | "Unauthorized" | "UnauthorizedOperation" | "NotAuthorized" => ErrorKind::Denied,
-        "NoSuchEntity" => ErrorKind::NotFound,
+        "NoSuchEntity" | "NoSuchBucket" | "NoSuchKey" => ErrorKind::NotFound,
         // CloudFormation has no code of its own for a stack that does not exist.
         "ValidationError" if message.contains("does not exist") => ErrorKind::NotFound,
         "EntityAlreadyExists" | "AlreadyExists" => ErrorKind::Exists,

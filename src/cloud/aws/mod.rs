@@ -1,12 +1,15 @@
 //! Amazon Web Services. An [`Account`] calls CloudFormation, IAM and STS in one region: [`stacks`], [`change_sets`],
-//! [`users`], [`roles`] and [`sessions`] have the operations, [`policy`] and [`template`] the documents (pure). `sdk` is the set-up
+//! [`users`], [`roles`], [`sessions`] and [`buckets`] have the operations, [`policy`], [`template`] and [`long_form`] the
+//! documents (pure). `sdk` is the set-up
 //! that all clients of the SDK share.
 
 mod account;
+pub mod buckets;
 mod call;
 pub mod change_sets;
 mod credentials;
 mod error;
+pub mod long_form;
 pub mod policy;
 mod rate;
 pub mod roles;
@@ -24,7 +27,7 @@ pub mod users;
 pub use self::{
     account::{Account, AccountSettings, AssumedRole},
     call::{Call, Retry},
-    credentials::Credentials,
+    credentials::{Credentials, KeyId},
     error::{AwsError, ErrorKind, missing_statement},
     stack_name::stack_name,
     stack_status::StackStatus,

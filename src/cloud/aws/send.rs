@@ -26,6 +26,15 @@ impl Account {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + Error + 'static,
     {
+        self.repeating(call, || async { send().await.map_err(|error| AwsError::from_sdk(call, &error)) })
+            .await
+    }
+
+    /// Makes attempts within the rate limit.
+    pub(super) async fn repeating<T, F>(&self, call: Call<'_>, send: impl Fn() -> F) -> Result<T, AwsError>
+    where
+        F: Future<Output = Result<T, AwsError>>,
+    {
         let pauses = ExponentialBuilder::default()
             .with_min_delay(FIRST_PAUSE)
             .with_max_delay(LONGEST_PAUSE)
@@ -33,7 +42,7 @@ impl Account {
             .with_jitter();
         let attempt = || async {
             self.rate.take().await;
-            send().await.map_err(|error| AwsError::from_sdk(call, &error))
+            send().await
         };
         let outcome = attempt.retry(pauses).when(|error| may_repeat(call, error)).await;
         if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Credentials) {

@@ -19,6 +19,8 @@ pub struct StackRequest<'a> {
     pub name: &'a str,
     /// The template's text.
     pub template: &'a str,
+    /// Where CloudFormation reads the template, if its text is too long for a request.
+    pub template_url: Option<&'a str>,
     /// The values of the template's parameters. They are visible to everybody who may describe the stack, so none is
     /// secret.
     pub parameters: &'a BTreeMap<String, String>,
@@ -30,6 +32,12 @@ pub struct StackRequest<'a> {
     pub token: &'a str,
     /// Whether the template may create users, roles and policies of IAM.
     pub may_create_principals: bool,
+}
+
+impl StackRequest<'_> {
+    fn body(&self) -> Option<String> {
+        self.template_url.is_none().then(|| self.template.to_owned())
+    }
 }
 
 /// A stack as CloudFormation describes it.
@@ -127,7 +135,8 @@ impl Account {
                 .cloudformation
                 .create_stack()
                 .stack_name(request.name)
-                .template_body(request.template)
+                .set_template_body(request.body())
+                .set_template_url(request.template_url.map(ToOwned::to_owned))
                 .set_parameters(Some(parameters(request.parameters)))
                 .set_tags(Some(tags(request.tags)))
                 .set_role_arn(request.role_arn.map(ToOwned::to_owned))
@@ -150,7 +159,8 @@ impl Account {
                 .cloudformation
                 .update_stack()
                 .stack_name(request.name)
-                .template_body(request.template)
+                .set_template_body(request.body())
+                .set_template_url(request.template_url.map(ToOwned::to_owned))
                 .set_parameters(Some(parameters(request.parameters)))
                 .set_tags(Some(tags(request.tags)))
                 .set_role_arn(request.role_arn.map(ToOwned::to_owned))

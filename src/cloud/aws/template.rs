@@ -76,6 +76,12 @@ pub struct Output {
 #[error("the template cannot be read: {0}")]
 pub struct TemplateError(String);
 
+impl TemplateError {
+    pub(super) fn new(problem: impl Into<String>) -> Self {
+        Self(problem.into())
+    }
+}
+
 impl Template {
     /// Parses a template.
     ///

@@ -45,7 +45,10 @@ fn settings(server: &Ministack, caller: &Key) -> (AccountSettings, NamedTempFile
     let settings = AccountSettings {
         region: Some(REGION.to_owned()),
         endpoint: Some(server.endpoint()),
-        credentials: Credentials::AccessKey { id: caller.id.clone(), secret_file: secret.path().to_owned() },
+        credentials: Credentials::AccessKey {
+            id: KeyId::Given(caller.id.clone()),
+            secret_file: secret.path().to_owned(),
+        },
         role: None,
         requests_per_second: NonZeroU32::new(1000),
     };
@@ -79,6 +82,7 @@ async fn a_stack_is_created_updated_and_deleted() {
     let Of { account, secret: _secret } = account(&SERVER, &Key::root());
     let (parameters, tags) = (pairs(&[("Delay", "7")]), pairs(&[("bindery:installation", "tests")]));
     let request = StackRequest {
+        template_url: None,
         name: "lifecycle",
         template: QUEUE,
         parameters: &parameters,
@@ -119,6 +123,7 @@ async fn a_failed_stack_tells_the_first_reason() {
     let role = server.deploy_role(&json!([{"Effect": "Allow", "Action": "sns:*", "Resource": "*"}]));
     let none = BTreeMap::new();
     let request = StackRequest {
+        template_url: None,
         name: "failing",
         template: QUEUE,
         parameters: &none,
@@ -338,8 +343,10 @@ async fn what_keeps_calls_from_being_sent_is_named() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    let key =
-        Credentials::AccessKey { id: "a".to_owned(), secret_file: PathBuf::from("/nonexistent/secret") };
+    let key = Credentials::AccessKey {
+        id: KeyId::Given("a".to_owned()),
+        secret_file: PathBuf::from("/nonexistent/secret"),
+    };
     let without = AccountSettings { credentials: key, ..settings };
     let error = Account::new(without).caller().await.unwrap_err().to_string();
     assert!(error.contains("/nonexistent/secret") && error.contains("name the file"), "{error}");

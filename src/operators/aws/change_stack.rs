@@ -103,6 +103,7 @@ impl Operator {
 
     fn request<'a>(&self, desired: &'a Desired, token: &'a str) -> StackRequest<'a> {
         StackRequest {
+            template_url: None,
             name: &desired.name,
             template: &desired.template,
             parameters: &desired.parameters,

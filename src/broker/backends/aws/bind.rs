@@ -60,7 +60,7 @@ impl Services {
             policy::document(&statements, usage).map_err(|error| ServiceError::new(&self.name, error))?;
         let issued = self.issue(on, binding, granted, &policy).await?;
         let region = self.account.region().await.map_err(|error| self.failed(&error))?;
-        Ok(bound(plan, &stack.outputs, &region, &issued))
+        Ok(bound(plan, &plan.service.definition.shown(&stack.outputs), &region, &issued))
     }
 
     async fn issue(

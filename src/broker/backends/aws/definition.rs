@@ -1,7 +1,10 @@
 //! Definitions of services: a CloudFormation template whose metadata say under which names, with which plans and access
 //! levels it is offered. `templates` has those that bindery comes with.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, LazyLock},
+};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,10 +25,14 @@ const METADATA: &str = "Bindery::Service";
 pub(super) struct Definition {
     /// The template's text.
     pub(super) text: String,
+    /// Where CloudFormation reads the text if it is too long for a request.
+    pub(super) url: Option<String>,
     /// The parsed template.
     pub(super) template: Template,
     /// What the metadata say.
     pub(super) service: ServiceMetadata,
+    /// The outputs that are no credentials.
+    hidden_outputs: BTreeSet<String>,
 }
 
 /// The metadata of a template.
@@ -78,6 +85,9 @@ pub(super) struct PlanMetadata {
     /// The values that the plan prescribes.
     #[serde(default)]
     pub(super) values: BTreeMap<String, Value>,
+    /// The values unless backend or user set them.
+    #[serde(default)]
+    pub(super) defaults: BTreeMap<String, Value>,
     /// The parameters without a meaning in this plan.
     #[serde(default)]
     pub(super) hidden: Vec<String>,
@@ -87,8 +97,8 @@ pub(super) struct PlanMetadata {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct StatementTemplate {
-    actions: Vec<String>,
-    resources: Vec<String>,
+    pub(super) actions: Vec<String>,
+    pub(super) resources: Vec<String>,
 }
 
 /// A binding's access to an instance's resources.
@@ -121,12 +131,20 @@ impl Kinds for Access {
 pub(super) enum DefinitionError {
     #[error(transparent)]
     Template(#[from] TemplateError),
-    #[error("the template's metadata have no usable {METADATA}: {0}")]
-    Metadata(String),
-    #[error("{METADATA}: {field} names {name:?}, which is no {kind} of the template")]
+    #[error("the template's metadata have no usable {0}: {1}")]
+    Metadata(&'static str, String),
+    #[error("the metadata: {field} names {name:?}, which is no {kind} of the template")]
     Unknown { field: &'static str, name: String, kind: &'static str },
-    #[error("{METADATA}: the access level {0} is missing")]
+    #[error("the metadata: the access level {0} is missing")]
     NoAccess(&'static str),
+    #[error(
+        "the metadata: {0:?} cannot be the name of a service or plan; use letters, digits, `.`, `_` and `-`"
+    )]
+    Name(String),
+    #[error("the parameter {name}: {problem}")]
+    Parameter { name: String, problem: String },
+    #[error("{0}")]
+    Unsupported(String),
 }
 
 impl Definition {
@@ -135,18 +153,43 @@ impl Definition {
         let template = Template::parse(text)?;
         let metadata = template.metadata.get(METADATA).cloned().unwrap_or_default();
         let service: ServiceMetadata = serde_path_to_error::deserialize(metadata)
-            .map_err(|error| DefinitionError::Metadata(error.to_string()))?;
-        let definition = Self { text: text.to_owned(), template, service };
-        definition.check()?;
+            .map_err(|error| DefinitionError::Metadata(METADATA, error.to_string()))?;
+        let (text, hidden_outputs) = (text.to_owned(), BTreeSet::new());
+        let definition = Self { text, url: None, template, service, hidden_outputs };
+        definition.check(Access::ALL)?;
         Ok(definition)
     }
 
-    fn check(&self) -> Result<(), DefinitionError> {
+    /// A definition made of its parts, with these access levels.
+    pub(super) fn new(
+        text: String,
+        service: ServiceMetadata,
+        hidden_outputs: BTreeSet<String>,
+        levels: &[Access],
+    ) -> Result<Self, DefinitionError> {
+        let template = Template::parse(&text)?;
+        let definition = Self { text, url: None, template, service, hidden_outputs };
+        definition.check(levels)?;
+        Ok(definition)
+    }
+
+    /// The outputs that are credentials.
+    pub(super) fn shown(&self, outputs: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let shown = outputs.iter().filter(|(name, _)| !self.hidden_outputs.contains(*name));
+        shown.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    fn check(&self, levels: &[Access]) -> Result<(), DefinitionError> {
+        self.check_parameters()?;
         let Self { template, service, .. } = self;
+        let names = service.names.keys().chain(service.plans.keys());
+        if let Some(name) = names.into_iter().find(|name| !is_name(name)) {
+            return Err(DefinitionError::Name(name.clone()));
+        }
         let refuse =
             |field, name: &str, kind| Err(DefinitionError::Unknown { field, name: name.to_owned(), kind });
         for plan in service.plans.values() {
-            let named = plan.values.keys().chain(&plan.hidden);
+            let named = plan.values.keys().chain(plan.defaults.keys()).chain(&plan.hidden);
             if let Some(name) = named.into_iter().find(|name| !template.parameters.contains_key(*name)) {
                 return refuse("Plans", name, "parameter");
             }
@@ -161,7 +204,7 @@ impl Definition {
                 return refuse("Variables", name, "output");
             }
         }
-        for access in Access::ALL {
+        for access in levels {
             let Some(statements) = service.access.get(access) else {
                 return Err(DefinitionError::NoAccess(access.as_str()));
             };
@@ -171,6 +214,19 @@ impl Definition {
                 if !template.outputs.contains_key(reference) {
                     return refuse("Access", reference, "output");
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses what makes no schema, and values that the parameters do not take.
+    fn check_parameters(&self) -> Result<(), DefinitionError> {
+        for (name, parameter) in &self.template.parameters {
+            let refuse = |problem: String| DefinitionError::Parameter { name: name.clone(), problem };
+            jsonschema::validator_for(&parameter.schema()).map_err(|error| refuse(error.to_string()))?;
+            let of_plans = self.service.plans.values().flat_map(|plan| [&plan.values, &plan.defaults]);
+            for value in of_plans.filter_map(|values| values.get(name)).chain(&parameter.default) {
+                parameter.text(value).map_err(refuse)?;
             }
         }
         Ok(())
@@ -186,6 +242,14 @@ impl Definition {
         });
         filled.filter(|statement| !statement.resources.is_empty()).collect()
     }
+}
+
+/// Whether a text can name a service or a plan.
+fn is_name(text: &str) -> bool {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    (1..=60).contains(&text.len())
+        && text.chars().all(fits)
+        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
 }
 
 /// The names in `${…}`.
@@ -212,27 +276,13 @@ const BUILT_IN: [&str; 4] = [
 ];
 
 /// The definitions that bindery comes with.
-pub(super) fn built_in() -> &'static [Definition] {
+pub(super) fn built_in() -> &'static [Arc<Definition>] {
     #[expect(clippy::expect_used, reason = "the templates are part of the program, and a test parses them")]
-    static DEFINITIONS: LazyLock<Vec<Definition>> = LazyLock::new(|| {
-        BUILT_IN.iter().map(|text| Definition::parse(text).expect("a built-in template is valid")).collect()
+    static DEFINITIONS: LazyLock<Vec<Arc<Definition>>> = LazyLock::new(|| {
+        let parse = |text: &&str| Arc::new(Definition::parse(text).expect("a built-in template is valid"));
+        BUILT_IN.iter().map(parse).collect()
     });
     &DEFINITIONS
-}
-
-/// The definition with this name.
-pub(super) fn named(name: &str) -> Option<&'static Definition> {
-    built_in().iter().find(|definition| definition.service.names.contains_key(name))
-}
-
-/// All names, in alphabetical order.
-pub(super) fn names() -> Vec<&'static str> {
-    let mut names: Vec<_> = built_in()
-        .iter()
-        .flat_map(|definition| definition.service.names.keys().map(String::as_str))
-        .collect();
-    names.sort_unstable();
-    names
 }
 
 #[cfg(test)]

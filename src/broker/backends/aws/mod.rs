@@ -7,10 +7,15 @@ mod credentials;
 mod definition;
 mod error;
 mod inventory;
+mod legacy;
 mod naming;
+mod overrides;
+mod placement;
 mod plan;
 mod provision;
+mod rules;
 mod settings;
+mod templates;
 #[cfg(test)]
 mod tests;
 
@@ -21,14 +26,19 @@ use std::{
 
 use async_trait::async_trait;
 
-use self::{plan::Plan, settings::Settings};
+use self::{
+    overrides::Place,
+    plan::Plan,
+    settings::{OfferedService, Settings},
+    templates::{Definitions, TemplateSource},
+};
 use super::{
     Backend, BindingSpec, Bound, Confirmed, ExecutionMode, InstanceSpec, PlanSettings, Progress, Provider,
     Resource, ServiceError, Unacceptable, Verb,
 };
 use crate::{
     broker::config::{BackendSettings, ConfigError},
-    cloud::aws::{Account, AwsError},
+    cloud::aws::{Account, AwsError, buckets::Bucket},
     osb::{BindingId, InstanceId, PlanId, Service},
 };
 
@@ -40,7 +50,9 @@ pub(super) fn configure(
     backend: &BackendSettings,
     plans: &[PlanSettings],
 ) -> Result<Box<dyn Backend>, ConfigError> {
-    let settings = Settings::read(backend)?;
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let settings = Settings::read(backend, environment)?;
     if let Some(plan) = plans.first() {
         let problem = format!(
             "is {:?} of type aws, which offers its services by itself; list them under `services` of the backend",
@@ -48,26 +60,68 @@ pub(super) fn configure(
         );
         return Err(ConfigError::invalid(plan.settings.at("backend"), problem));
     }
-    Ok(Box::new(AwsAccount { settings: Arc::new(settings) }))
+    let mut definitions = Definitions::built_in();
+    let services = match &settings.templates {
+        // What is in a bucket is read with the catalog.
+        TemplateSource::Bucket(_) => Vec::new(),
+        TemplateSource::None => settings.services(&definitions)?,
+        TemplateSource::Directory(directory) => {
+            definitions.add_directory(directory).map_err(|error| {
+                let problem = format!("cannot be read: {error}; name a folder with templates");
+                ConfigError::invalid(backend.settings.at("templates.directory"), problem)
+            })?;
+            settings.services(&definitions)?
+        }
+    };
+    Ok(Box::new(AwsAccount {
+        account: Account::new(settings.account.clone()),
+        field: backend.settings.at("templates.bucket"),
+        settings: Arc::new(settings),
+        services: Mutex::new(services),
+    }))
 }
 
 /// An account whose settings are parsed.
 struct AwsAccount {
+    account: Account,
     settings: Arc<Settings>,
+    services: Mutex<Vec<OfferedService>>,
+    /// The path of the bucket in the configuration, for errors.
+    field: String,
+}
+
+impl AwsAccount {
+    fn offered(&self) -> MutexGuard<'_, Vec<OfferedService>> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn read(&self, bucket: &Bucket) -> Result<Vec<OfferedService>, ConfigError> {
+        let mut definitions = Definitions::built_in();
+        definitions.add_bucket(&self.account, bucket).await.map_err(|error| {
+            let problem = format!("cannot be read, so that the catalog would lack its services: {error}");
+            ConfigError::invalid(self.field.clone(), problem)
+        })?;
+        self.settings.services(&definitions)
+    }
 }
 
 #[async_trait]
 impl Backend for AwsAccount {
     async fn services(&self) -> Result<Vec<Service>, ConfigError> {
-        Ok(self.settings.services.iter().map(plan::catalog_entry).collect())
+        if let TemplateSource::Bucket(bucket) = &self.settings.templates {
+            let services = self.read(bucket).await?;
+            *self.offered() = services;
+        }
+        let rules = &self.settings.rules;
+        Ok(self.offered().iter().map(|service| plan::catalog_entry(service, rules)).collect())
     }
 
     fn provider(&self, installation: &str) -> Arc<dyn Provider> {
         let settings = self.settings.clone();
         Arc::new(Services {
             name: settings.name.clone(),
-            account: Account::new(settings.account.clone()),
-            plans: plan::plans(&settings.services),
+            account: self.account.clone(),
+            plans: plan::plans(&self.offered(), &settings.rules),
             installation: installation.to_owned(),
             settings,
             updates: Mutex::default(),
@@ -125,7 +179,7 @@ impl Provider for Services {
     }
 
     fn check_instance(&self, wanted: &InstanceSpec) -> Result<(), Unacceptable> {
-        self.offered(wanted)?.stack_parameters(&wanted.parameters).map(drop)
+        self.offered(wanted)?.stack_parameters(&Place::of(wanted), &wanted.parameters).map(drop)
     }
 
     fn check_update(&self, from: &InstanceSpec, to: &InstanceSpec) -> Result<(), Unacceptable> {
@@ -136,7 +190,7 @@ impl Provider for Services {
             );
             return Err(Unacceptable::Unsupported(problem));
         }
-        self.offered(to)?.check_change(&from.parameters, &to.parameters)
+        self.offered(to)?.check_change(&Place::of(to), &from.parameters, &to.parameters)
     }
 
     fn check_binding(&self, on: &InstanceSpec, wanted: &BindingSpec) -> Result<(), Unacceptable> {

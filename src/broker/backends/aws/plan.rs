@@ -1,7 +1,7 @@
 //! A plan of an offered service: its catalog entry, the parameters that users may set, and their values for a stack and
 //! for a binding.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -10,6 +10,9 @@ use uuid::Uuid;
 use super::{
     credentials,
     definition::{Access, Naming, PlanMetadata},
+    overrides::Place,
+    placement,
+    rules::Rules,
     settings::{CredentialKind, OfferedService},
 };
 use crate::{
@@ -33,6 +36,7 @@ pub(super) struct Plan {
     /// The plan's name.
     pub(super) name: String,
     metadata: PlanMetadata,
+    rules: Arc<Rules>,
 }
 
 /// The parameters of a binding.
@@ -62,11 +66,12 @@ impl Granted {
 }
 
 /// The plans of these services by id.
-pub(super) fn plans(services: &[OfferedService]) -> BTreeMap<PlanId, Plan> {
+pub(super) fn plans(services: &[OfferedService], rules: &Arc<Rules>) -> BTreeMap<PlanId, Plan> {
     let of_service = |service: &OfferedService| {
         let plans = service.definition.service.plans.iter();
         let plans = plans.map(|(name, metadata)| {
-            let plan = Plan { service: service.clone(), name: name.clone(), metadata: metadata.clone() };
+            let (name_of_plan, metadata, rules) = (name.clone(), metadata.clone(), rules.clone());
+            let plan = Plan { service: service.clone(), name: name_of_plan, metadata, rules };
             (plan_id(&service.name, name), plan)
         });
         plans.collect::<Vec<_>>()
@@ -75,10 +80,11 @@ pub(super) fn plans(services: &[OfferedService]) -> BTreeMap<PlanId, Plan> {
 }
 
 /// The catalog entry of a service.
-pub(super) fn catalog_entry(service: &OfferedService) -> osb::Service {
+pub(super) fn catalog_entry(service: &OfferedService, rules: &Arc<Rules>) -> osb::Service {
     let metadata = &service.definition.service;
     let plans = metadata.plans.iter().map(|(name, plan)| {
-        Plan { service: service.clone(), name: name.clone(), metadata: plan.clone() }.catalog_entry()
+        let (name, metadata, rules) = (name.clone(), plan.clone(), rules.clone());
+        Plan { service: service.clone(), name, metadata, rules }.catalog_entry()
     });
     osb::Service {
         id: Uuid::new_v5(&SERVICE_IDS, service.name.as_bytes()).to_string().into(),
@@ -125,9 +131,11 @@ impl Plan {
 
     /// Whether users may set a parameter.
     fn is_open(&self, name: &str) -> bool {
-        !self.metadata.values.contains_key(name)
-            && !self.metadata.hidden.iter().any(|hidden| hidden == name)
-            && !self.service.values.contains_key(name)
+        let is_overridden =
+            self.rules.prescribes_overrides && self.rules.overrides.is_prescribed(&self.service.name, name);
+        let is_hidden = self.metadata.hidden.iter().any(|hidden| hidden == name);
+        let is_prescribed = self.metadata.values.contains_key(name) || self.service.values.contains_key(name);
+        !(is_overridden || is_hidden || is_prescribed)
     }
 
     fn is_updatable(&self, name: &str) -> bool {
@@ -138,7 +146,9 @@ impl Plan {
         let parameters = &self.service.definition.template.parameters;
         let schema = |name: &String| {
             let mut parameter = parameters[name].clone();
-            if let Some(default) = self.service.defaults.get(name) {
+            if let Some(default) =
+                self.service.defaults.get(name).or_else(|| self.metadata.defaults.get(name))
+            {
                 parameter.default = Some(default.clone());
             }
             parameter.schema()
@@ -148,7 +158,12 @@ impl Plan {
         let update: Map<String, Value> =
             open().filter(|name| self.is_updatable(name)).map(|name| (name.clone(), schema(name))).collect();
         let required: Vec<_> = open()
-            .filter(|name| parameters[*name].default.is_none() && !self.service.defaults.contains_key(*name))
+            .filter(|name| {
+                let is_given = self.service.defaults.contains_key(*name)
+                    || self.metadata.defaults.contains_key(*name)
+                    || self.rules.overrides.is_prescribed(&self.service.name, name);
+                parameters[*name].default.is_none() && !is_given
+            })
             .collect();
         let bind = json!({
             "access": self.service.access.schema("What the binding may do with the resource."),
@@ -164,22 +179,34 @@ impl Plan {
             }
             json!({"parameters": schema})
         };
+        // Taken, and not offered: their refusal says what to do.
+        let with_placement = |mut schema: Value| {
+            schema["parameters"]["patternProperties"] = json!({placement::pattern(): {}});
+            schema
+        };
+        let create = with_placement(object(create.into(), &required));
+        let update = with_placement(object(update.into(), &[]));
         json!({
-            "service_instance": {"create": object(create.into(), &required), "update": object(update.into(), &[])},
+            "service_instance": {"create": create, "update": update},
             "service_binding": {"create": object(bind, &[])},
         })
     }
 
-    /// The values of the template's parameters: the template's defaults, those of the backend, what the user sets, and
-    /// what backend and plan prescribe. The last one counts.
+    /// The values of the template's parameters: the template's defaults, those of the backend, what the user sets,
+    /// overrides, and what backend and plan prescribe. The last one counts.
     ///
     /// # Errors
     /// Names the parameter that is unknown, prescribed, wrong or missing.
-    pub(super) fn stack_parameters(&self, given: &Object) -> Result<BTreeMap<String, String>, Unacceptable> {
+    pub(super) fn stack_parameters(
+        &self,
+        place: &Place<'_>,
+        given: &Object,
+    ) -> Result<BTreeMap<String, String>, Unacceptable> {
+        self.rules.placement.user_tags(given)?;
         let parameters = &self.service.definition.template.parameters;
         let refuse =
             |name: &str, problem: String| Err(Unacceptable::Invalid(format!("parameter {name}: {problem}")));
-        for name in given.keys() {
+        for name in given.keys().filter(|name| !placement::has(name)) {
             if !parameters.contains_key(name) {
                 return refuse(name, "is unknown; leave it out".to_owned());
             }
@@ -191,7 +218,10 @@ impl Plan {
         for (name, parameter) in parameters {
             let prescribed = self.metadata.values.get(name).or_else(|| self.service.values.get(name));
             let chosen = given.get(name).filter(|value| !value.is_null());
-            let value = prescribed.or(chosen).or_else(|| self.service.defaults.get(name));
+            let overridden = self.rules.overrides.value(place, &self.service.name, name).map(Value::from);
+            let prescribed = prescribed.or(overridden.as_ref());
+            let defaults = self.service.defaults.get(name).or_else(|| self.metadata.defaults.get(name));
+            let value = prescribed.or(chosen).or(defaults);
             let Some(value) = value.or(parameter.default.as_ref()) else {
                 return refuse(name, "is missing; give it a value".to_owned());
             };
@@ -203,9 +233,43 @@ impl Plan {
         Ok(values)
     }
 
-    /// Refuses a change of a parameter that would replace the resource.
-    pub(super) fn check_change(&self, from: &Object, to: &Object) -> Result<(), Unacceptable> {
-        let (before, after) = (self.stack_parameters(from), self.stack_parameters(to)?);
+    /// The tags of a stack that the user and overrides set.
+    ///
+    /// # Errors
+    /// Names the parameter that is not allowed.
+    pub(super) fn tags(
+        &self,
+        place: &Place<'_>,
+        given: &Object,
+    ) -> Result<BTreeMap<String, String>, Unacceptable> {
+        let mut tags = self.rules.placement.user_tags(given)?;
+        tags.extend(placement::overridden_tags(&self.rules.overrides, place, &self.service.name));
+        Ok(tags)
+    }
+
+    /// Keeps the present values of parameters whose change would replace the resource, whatever defaults and overrides
+    /// say now.
+    pub(super) fn keep(&self, present: &BTreeMap<String, String>, wanted: &mut BTreeMap<String, String>) {
+        for (name, value) in wanted.iter_mut().filter(|(name, _)| !self.is_updatable(name)) {
+            if let Some(present) = present.get(name) {
+                value.clone_from(present);
+            }
+        }
+    }
+
+    /// Refuses a change of a parameter that would replace the resource, and of tags.
+    pub(super) fn check_change(
+        &self,
+        place: &Place<'_>,
+        from: &Object,
+        to: &Object,
+    ) -> Result<(), Unacceptable> {
+        let (before, after) = (self.stack_parameters(place, from), self.stack_parameters(place, to)?);
+        if self.tags(place, from).is_ok_and(|before| self.tags(place, to).is_ok_and(|after| before != after))
+        {
+            let problem = "parameter user_tags cannot be changed; provision another instance";
+            return Err(Unacceptable::Unsupported(problem.to_owned()));
+        }
         // Parameters that a former configuration allowed do not prevent a correction.
         let before = before.unwrap_or_default();
         let changed = after.iter().find(|(name, value)| {

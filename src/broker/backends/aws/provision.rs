@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Services, error, naming};
+use super::{Services, error, naming, overrides::Place};
 use crate::{
     broker::backends::{InstanceSpec, Pending, Progress, ServiceError, Unacceptable},
     cloud::aws::{
@@ -81,7 +81,8 @@ impl Services {
             self.account.continue_update_rollback(&name, role).await.map_err(|error| self.failed(&error))?;
             return Err(failed);
         }
-        let desired = self.desired(to)?;
+        let mut desired = self.desired(to)?;
+        self.plan(to)?.keep(&stack.parameters, &mut desired.parameters);
         if stack.parameters == desired.parameters {
             self.updates().remove(&name);
             return Ok(Progress::Done(()));
@@ -171,12 +172,15 @@ impl Services {
 
     fn desired(&self, instance: &InstanceSpec) -> Result<Desired<'_>, ServiceError> {
         let plan = self.plan(instance)?;
-        let parameters = plan.stack_parameters(&instance.parameters);
-        let parameters = parameters.map_err(|error: Unacceptable| ServiceError::new(&self.name, error))?;
-        let mut tags = self.settings.tags.clone();
+        let (place, given) = (Place::of(instance), &instance.parameters);
+        let refused = |error: Unacceptable| ServiceError::new(&self.name, error);
+        let parameters = plan.stack_parameters(&place, given).map_err(refused)?;
+        let mut tags = plan.tags(&place, given).map_err(refused)?;
+        tags.extend(self.settings.tags.clone());
         tags.extend(naming::instance_tags(&self.installation, instance));
-        let (name, template) = (naming::stack(&instance.id), plan.service.definition.text.as_str());
-        Ok(Desired { name, template, parameters, tags })
+        let (name, definition) = (naming::stack(&instance.id), &*plan.service.definition);
+        let (template, template_url) = (definition.text.as_str(), definition.url.as_deref());
+        Ok(Desired { name, template, template_url, parameters, tags })
     }
 }
 
@@ -184,6 +188,7 @@ impl Services {
 struct Desired<'a> {
     name: String,
     template: &'a str,
+    template_url: Option<&'a str>,
     parameters: BTreeMap<String, String>,
     tags: BTreeMap<String, String>,
 }
@@ -194,8 +199,19 @@ impl Desired<'_> {
     }
 
     fn request<'a>(&'a self, token: &'a str, role_arn: Option<&'a str>) -> StackRequest<'a> {
-        let Self { name, template, parameters, tags } = self;
-        StackRequest { name, template, parameters, tags, role_arn, token, may_create_principals: false }
+        let Self { name, template, template_url, parameters, tags } = self;
+        let may_create_principals = false;
+        let template_url = *template_url;
+        StackRequest {
+            name,
+            template,
+            template_url,
+            parameters,
+            tags,
+            role_arn,
+            token,
+            may_create_principals,
+        }
     }
 }
 

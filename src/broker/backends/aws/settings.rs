@@ -1,20 +1,24 @@
 //! The settings of a backend of type `aws`: the account, the roles, and the services that it offers.
 
-use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf};
+use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    definition::{self, Access, Definition},
+    definition::{Access, Definition},
     naming,
+    overrides::Overrides,
+    placement::Placement,
+    rules::Rules,
+    templates::{Definitions, TemplateFields, TemplateSource},
 };
 use crate::{
     broker::{
         backends::{choice::Choice, validity::Validity},
         config::{BackendSettings, ConfigError, Kinds},
     },
-    cloud::aws::{AccountSettings, AssumedRole, Credentials, policy::check_arn},
+    cloud::aws::{AccountSettings, AssumedRole, Credentials, KeyId, policy::check_arn},
     osb::Object,
 };
 
@@ -25,6 +29,7 @@ struct Fields {
     region: Option<String>,
     endpoint: Option<String>,
     access_key_id: Option<String>,
+    access_key_id_file: Option<PathBuf>,
     secret_access_key_file: Option<PathBuf>,
     role: Option<RoleFields>,
     /// The alias is the name in the AWS Service Broker's own configuration.
@@ -35,8 +40,17 @@ struct Fields {
     #[serde(default)]
     tags: BTreeMap<String, String>,
     #[serde(default)]
+    user_tags: Vec<String>,
+    broker_id: Option<String>,
+    #[serde(default)]
+    prescribe_overrides: bool,
+    templates: Option<TemplateFields>,
+    #[serde(default)]
     services: BTreeMap<String, ServiceFields>,
 }
+
+/// The id of the broker in variables with overrides, as the AWS Service Broker's default.
+const BROKER_ID: &str = "awsservicebroker";
 
 /// A role to assume.
 #[derive(Clone, Debug, Deserialize)]
@@ -90,7 +104,7 @@ pub(super) struct OfferedService {
     pub(super) name: String,
     /// The name of the definition.
     pub(super) kind: String,
-    pub(super) definition: &'static Definition,
+    pub(super) definition: Arc<Definition>,
     pub(super) access: Choice<Access>,
     pub(super) credentials: Choice<CredentialKind>,
     pub(super) valid_for: Validity,
@@ -110,18 +124,36 @@ pub(super) struct Settings {
     pub(super) boundary: Option<String>,
     /// More tags of stacks, users and roles.
     pub(super) tags: BTreeMap<String, String>,
-    pub(super) services: Vec<OfferedService>,
+    pub(super) rules: Arc<Rules>,
+    /// Where more templates are.
+    pub(super) templates: TemplateSource,
+    /// The services as written in the configuration; empty: all of them.
+    services: BTreeMap<String, ServiceFields>,
+    /// The path of `services` in the configuration, for errors.
+    field: String,
 }
 
 impl Settings {
-    /// Parses the settings.
+    /// Parses the settings. Overrides are in the environment.
     ///
     /// # Errors
-    /// Names the invalid field.
-    pub(super) fn read(backend: &BackendSettings) -> Result<Self, ConfigError> {
+    /// Names the invalid field or variable.
+    pub(super) fn read(
+        backend: &BackendSettings,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
         let raw = &backend.settings;
         let fields: Fields = raw.parse()?;
-        let credentials = match (fields.access_key_id, fields.secret_access_key_file) {
+        let id = match (fields.access_key_id, fields.access_key_id_file) {
+            (Some(id), None) => Some(KeyId::Given(id)),
+            (None, Some(file)) => Some(KeyId::File(file)),
+            (None, None) => None,
+            (Some(_), Some(_)) => {
+                let problem = "and accessKeyIdFile are the same; set one of them";
+                return Err(ConfigError::invalid(raw.at("accessKeyId"), problem));
+            }
+        };
+        let credentials = match (id, fields.secret_access_key_file) {
             (None, None) => Credentials::Chain,
             (Some(id), Some(secret_file)) => Credentials::AccessKey { id, secret_file },
             _ => {
@@ -150,15 +182,14 @@ impl Settings {
                 return Err(ConfigError::invalid(raw.at("tags"), problem));
             }
         }
-        let services = if fields.services.is_empty() {
-            definition::names().into_iter().map(|name| (name.to_owned(), ServiceFields::default())).collect()
-        } else {
-            fields.services
+        let role_arn = role.as_ref().map(|role| role.arn.as_str());
+        let rules = Rules {
+            overrides: Overrides::read(fields.broker_id.as_deref().unwrap_or(BROKER_ID), environment),
+            prescribes_overrides: fields.prescribe_overrides,
+            placement: Placement::new(fields.region.as_deref(), role_arn, &fields.user_tags),
         };
-        let offered = |(name, fields): (String, ServiceFields)| {
-            let field = raw.at(&format!("services.{name}"));
-            fields.offered(name, &field)
-        };
+        let templates = fields.templates.map(TemplateSource::try_from).transpose();
+        let templates = templates.map_err(|problem| ConfigError::invalid(raw.at("templates"), problem))?;
         Ok(Self {
             name: backend.name.to_string(),
             account: AccountSettings {
@@ -171,29 +202,61 @@ impl Settings {
             deploy_role: fields.cloudformation_role_arn,
             boundary: fields.permissions_boundary_arn,
             tags: fields.tags,
-            services: services.into_iter().map(offered).collect::<Result<_, _>>()?,
+            rules: Arc::new(rules),
+            templates: templates.unwrap_or_default(),
+            services: fields.services,
+            field: raw.at("services"),
         })
+    }
+
+    /// The services that are offered with these definitions.
+    ///
+    /// # Errors
+    /// Names the invalid field or variable.
+    pub(super) fn services(&self, definitions: &Definitions) -> Result<Vec<OfferedService>, ConfigError> {
+        let all = definitions.names().into_iter().map(|name| (name.to_owned(), ServiceFields::default()));
+        let services = if self.services.is_empty() { all.collect() } else { self.services.clone() };
+        let offered = |(name, fields): (String, ServiceFields)| {
+            let field = format!("{}.{name}", self.field);
+            fields.offered(name, &field, definitions).transpose()
+        };
+        let services = services.into_iter().filter_map(offered).collect::<Result<Vec<_>, _>>()?;
+        let templates: Vec<_> =
+            services.iter().map(|service| (service.name.as_str(), &service.definition.template)).collect();
+        self.rules.check(&templates)?;
+        Ok(services)
     }
 }
 
 impl ServiceFields {
-    fn offered(self, name: String, field: &str) -> Result<OfferedService, ConfigError> {
+    /// The service; none if its template may be one that was left out.
+    fn offered(
+        mut self,
+        name: String,
+        field: &str,
+        definitions: &Definitions,
+    ) -> Result<Option<OfferedService>, ConfigError> {
         let kind = self.kind.unwrap_or_else(|| name.clone());
-        let Some(definition) = definition::named(&kind) else {
-            let known = definition::names().join(", ");
+        let Some(definition) = definitions.named(&kind).cloned() else {
+            if !definitions.rejected.is_empty() {
+                tracing::error!(service = name, template = kind, "a service without a template is left out");
+                return Ok(None);
+            }
+            let known = definitions.names().join(", ");
             let problem = format!("is {kind:?}, which bindery has no template for; take one of {known}");
             return Err(ConfigError::invalid(format!("{field}.type"), problem));
         };
+        self.access.allowed.retain(|level| definition.service.access.contains_key(level));
         self.access.check(&format!("{field}.access"))?;
         self.credentials.check(&format!("{field}.credentials"))?;
         self.valid_for.check(&format!("{field}.validFor"))?;
         for (of, values) in [("defaults", &self.defaults), ("values", &self.values)] {
             for (name, value) in values {
-                check_value(definition, name, value)
+                check_value(&definition, name, value)
                     .map_err(|problem| ConfigError::invalid(format!("{field}.{of}.{name}"), problem))?;
             }
         }
-        Ok(OfferedService {
+        Ok(Some(OfferedService {
             name,
             kind,
             definition,
@@ -202,7 +265,7 @@ impl ServiceFields {
             valid_for: self.valid_for,
             defaults: self.defaults,
             values: self.values,
-        })
+        }))
     }
 }
 

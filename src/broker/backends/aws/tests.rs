@@ -5,8 +5,10 @@ use serde_json::{Value, json};
 
 use super::{
     definition::Access,
+    overrides::Place,
     plan::{Granted, Plan, plans},
     settings::Settings,
+    templates::Definitions,
 };
 use crate::{
     broker::{
@@ -23,10 +25,22 @@ fn configured(settings: &str) -> Result<(), ConfigError> {
 
 /// A plan of the backend with these settings.
 fn plan(settings: &str, service: &str, plan: &str) -> Plan {
+    plan_in(settings, &[], service, plan).unwrap()
+}
+
+/// The same in an environment with these variables.
+fn plan_in(
+    settings: &str,
+    environment: &[(&str, &str)],
+    service: &str,
+    plan: &str,
+) -> Result<Plan, ConfigError> {
     let text = format!("backends:\n  cloud: {{type: aws, {settings}}}\nservices: []");
     let services = LoadedConfig::from_yaml(&text).unwrap().services;
-    let settings = Settings::read(&services.backends[0]).unwrap();
-    plans(&settings.services).remove(&plan_id(service, plan)).unwrap()
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let settings = Settings::read(&services.backends[0], environment)?;
+    let offered = settings.services(&Definitions::built_in())?;
+    Ok(plans(&offered, &settings.rules).remove(&plan_id(service, plan)).unwrap())
 }
 
 fn object(value: Value) -> Object {
@@ -37,6 +51,14 @@ fn object(value: Value) -> Object {
 #[rstest::rstest]
 #[case("regoin: a", "regoin")]
 #[case("accessKeyId: AKIA", "backends.cloud.accessKeyId and secretAccessKeyFile belong together")]
+#[case("templates: {}", "backends.cloud.templates names no place; set one of `directory` and `bucket`")]
+#[case("templates: {directory: /d, prefix: p}", "which belong to `bucket`")]
+#[case("templates: {directory: /nonexistent}", "backends.cloud.templates.directory cannot be read")]
+#[case("accessKeyIdFile: /key/id", "backends.cloud.accessKeyId and secretAccessKeyFile belong together")]
+#[case(
+    "accessKeyId: AKIA, accessKeyIdFile: /key/id, secretAccessKeyFile: /key/secret",
+    "backends.cloud.accessKeyId and accessKeyIdFile are the same"
+)]
 #[case(
     "cloudformationRoleArn: deploy",
     "backends.cloud.cloudformationRoleArn is wrong: \"deploy\" is no ARN"
@@ -81,8 +103,9 @@ fn a_plan_of_the_configuration_cannot_be_on_the_backend() {
 fn the_last_value_of_a_parameter_counts() {
     let settings = "services: {queue: {type: dh-sqs, defaults: {DelaySeconds: 1, VisibilityTimeout: 2}, values: {MaximumMessageSize: 2048}}}";
     let plan = plan(settings, "queue", "standard");
-    let values =
-        plan.stack_parameters(&object(json!({"DelaySeconds": 3, "UsedeadletterQueue": true}))).unwrap();
+    let values = plan
+        .stack_parameters(&Place::default(), &object(json!({"DelaySeconds": 3, "UsedeadletterQueue": true})))
+        .unwrap();
     let value = |name: &str| values[name].as_str();
     assert_eq!(value("DelaySeconds"), "3", "the user before the backend's default");
     assert_eq!(value("VisibilityTimeout"), "2", "the backend's default before the template's");
@@ -96,15 +119,17 @@ fn the_last_value_of_a_parameter_counts() {
 #[case(json!({"FifoQueue": true}), "parameter FifoQueue: is fixed by the plan")]
 #[case(json!({"DelaySeconds": "901"}), "parameter DelaySeconds: is 901; take 0 to 900")]
 fn a_wrong_parameter_is_named(#[case] parameters: Value, #[case] named: &str) {
-    let error = plan("", "dh-sqs", "standard").stack_parameters(&object(parameters)).unwrap_err();
+    let error =
+        plan("", "dh-sqs", "standard").stack_parameters(&Place::default(), &object(parameters)).unwrap_err();
     assert!(error.to_string().contains(named), "{error}");
 }
 
 #[test]
 fn a_parameter_without_a_default_must_be_given() {
-    let error = plan("", "sns", "topicwithsub").stack_parameters(&Object::new()).unwrap_err();
+    let error =
+        plan("", "sns", "topicwithsub").stack_parameters(&Place::default(), &Object::new()).unwrap_err();
     assert!(error.to_string().contains("parameter Endpoint: is missing"), "{error}");
-    let topic = plan("", "sns", "topic").stack_parameters(&Object::new()).unwrap();
+    let topic = plan("", "sns", "topic").stack_parameters(&Place::default(), &Object::new()).unwrap();
     assert_eq!(topic["Endpoint"], "");
 }
 
@@ -116,8 +141,10 @@ fn a_change_that_replaces_the_resource_is_refused() {
         parameters.extend(object(more));
         parameters
     };
-    plan.check_change(&table(json!({})), &table(json!({"BillingMode": "PROVISIONED"}))).unwrap();
-    let refused = plan.check_change(&table(json!({})), &table(json!({"RangeAttributeType": "N"})));
+    plan.check_change(&Place::default(), &table(json!({})), &table(json!({"BillingMode": "PROVISIONED"})))
+        .unwrap();
+    let refused =
+        plan.check_change(&Place::default(), &table(json!({})), &table(json!({"RangeAttributeType": "N"})));
     let Err(Unacceptable::Unsupported(message)) = refused else { panic!("{refused:?}") };
     assert!(message.contains("RangeAttributeType"), "{message}");
 }
@@ -144,4 +171,60 @@ fn a_binding_gets_what_the_plan_allows() {
         let message = grant(parameters).unwrap_err();
         assert!(message.contains(named), "{message}");
     }
+}
+
+#[test]
+fn an_override_is_more_than_the_user_and_less_than_what_is_prescribed() {
+    let environment = [
+        ("PARAM_OVERRIDE_awsservicebroker_all_all_sqs_DelaySeconds", "9"),
+        ("PARAM_OVERRIDE_awsservicebroker_all_all_all_FifoQueue", "true"),
+        ("PARAM_OVERRIDE_awsservicebroker_all_all_all_MaximumMessageSize", "4096"),
+        ("PARAM_OVERRIDE_awsservicebroker_all_all_all_VpcId", "vpc-1"),
+    ];
+    let settings = "services: {sqs: {values: {MaximumMessageSize: 2048}}}";
+    let plan_of = |settings: &str| plan_in(settings, &environment, "sqs", "standard").unwrap();
+    let plan = plan_of(settings);
+    let values = plan.stack_parameters(&Place::default(), &object(json!({"DelaySeconds": 3}))).unwrap();
+    assert_eq!(values["DelaySeconds"], "9", "the override before the user");
+    assert_eq!((values["FifoQueue"].as_str(), values["MaximumMessageSize"].as_str()), ("false", "2048"));
+
+    let plan = plan_of(&format!("prescribeOverrides: true, {settings}"));
+    let refused = plan.stack_parameters(&Place::default(), &object(json!({"DelaySeconds": 3}))).unwrap_err();
+    assert!(refused.to_string().contains("DelaySeconds: is fixed"), "{refused}");
+    let values = plan.stack_parameters(&Place::default(), &Object::new()).unwrap();
+    assert_eq!(values["DelaySeconds"], "9");
+}
+
+#[rstest::rstest]
+#[case("DelaySeconds", "901", "PARAM_OVERRIDE_mine_all_shop_all_DelaySeconds is 901; take 0 to 900")]
+#[case("region", "us-east-1", "a backend is in one region and one account; set its `region`")]
+#[case("target_role_name", "r", "set its `role`, or add a backend")]
+#[case("admin_tags", "team=shop", "is no list of tags")]
+fn a_wrong_override_is_named_with_its_remedy(
+    #[case] parameter: &str,
+    #[case] value: &str,
+    #[case] named: &str,
+) {
+    let variable = format!("PARAM_OVERRIDE_mine_all_shop_all_{parameter}");
+    let environment = [(variable.as_str(), value)];
+    let settings = "region: eu-west-1, brokerId: mine";
+    let message = plan_in(settings, &environment, "sqs", "standard").unwrap_err().to_string();
+    assert!(message.contains(named), "{message}");
+    plan_in("region: eu-west-1", &environment, "sqs", "standard").unwrap();
+}
+
+#[test]
+fn tags_come_from_the_user_and_from_overrides() {
+    let environment =
+        [("PARAM_OVERRIDE_awsservicebroker_all_all_all_admin_tags", r#"[{"Key": "cost", "Value": "7"}]"#)];
+    let plan = plan_in("userTags: [team]", &environment, "sqs", "standard").unwrap();
+    let given = |team: &str| object(json!({"user_tags": [{"Key": "team", "Value": team}]}));
+    let tags = plan.tags(&Place::default(), &given("shop")).unwrap();
+    assert_eq!(tags, [("cost", "7"), ("team", "shop")].map(|(a, b)| (a.to_owned(), b.to_owned())).into());
+    assert!(plan.stack_parameters(&Place::default(), &given("shop")).is_ok());
+    let changed = plan.check_change(&Place::default(), &given("shop"), &given("bank"));
+    assert!(matches!(changed, Err(Unacceptable::Unsupported(_))), "{changed:?}");
+    let foreign = object(json!({"user_tags": [{"Key": "cost", "Value": "8"}]}));
+    let message = plan.stack_parameters(&Place::default(), &foreign).unwrap_err().to_string();
+    assert!(message.contains("allows only team"), "{message}");
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use bindery_test_support::{
-    ministack::{ACCOUNT, Key, Ministack, REGION, Request},
+    ministack::{ACCOUNT, Key, Ministack, REGION, Request, fields},
     platform::{Answer, Platform},
 };
 use serde_json::{Value, json};
@@ -17,13 +17,6 @@ pub(crate) struct Cloud {
     /// The key that the broker calls with.
     pub(crate) broker: Key,
     _secret: NamedTempFile,
-}
-
-/// The statements of a policy in examples/aws.
-pub(crate) fn statements(file: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/aws").join(file);
-    let text = std::fs::read_to_string(path).unwrap().replace("ACCOUNT", ACCOUNT);
-    serde_json::from_str::<Value>(&text).unwrap()["Statement"].take()
 }
 
 /// The configuration of a backend on the account.
@@ -46,8 +39,12 @@ impl Cloud {
     /// With more settings of the backend.
     pub(crate) async fn with(more: &str) -> Self {
         let server = Ministack::start();
-        let broker = server.user("broker", &statements("broker-policy.json"));
-        server.deploy_role(&statements("deploy-policy.json"));
+        let broker = server.create_prerequisites().broker;
+        Self::on(server, broker, more).await
+    }
+
+    /// On an account, with the key of the broker.
+    pub(crate) async fn on(server: Ministack, broker: Key, more: &str) -> Self {
         let secret = NamedTempFile::new().unwrap();
         std::fs::write(secret.path(), &broker.secret).unwrap();
         let platform = Platform::open(&backend(&server, &broker, secret.path(), more)).await;
@@ -201,12 +198,10 @@ impl Cloud {
 pub(crate) fn leftovers(server: &Ministack) -> Vec<String> {
     let ask = |service, action, field: &str| {
         let path: &[(&str, &str)] = if service == "iam" { &[("PathPrefix", "/bindery/")] } else { &[] };
-        let body = server.administer(&Request::query(service, action, path));
-        let start = format!("<{field}>");
-        let found = body.split(&start).skip(1);
-        found.map(|rest| rest.split('<').next().unwrap().to_owned()).collect::<Vec<_>>()
+        fields(&server.administer(&Request::query(service, action, path)), field)
     };
-    let stacks = ask("cloudformation", "DescribeStacks", "StackName");
+    let mut stacks = ask("cloudformation", "DescribeStacks", "StackName");
+    stacks.retain(|name| name.starts_with("AWSServiceBroker-"));
     let (users, roles) = (ask("iam", "ListUsers", "UserName"), ask("iam", "ListRoles", "RoleName"));
     [stacks, users, roles].concat()
 }

@@ -1,9 +1,9 @@
 //! What AWS does wrong, and what the operator forgot: the platform gets the reason, and the next attempt succeeds.
 
-use bindery_test_support::ministack::{DEPLOY_ROLE, Key, Request};
+use bindery_test_support::ministack::{BROKER_USER, DEPLOY_ROLE, Key, Request, fields};
 use serde_json::json;
 
-use crate::cloud::{Cloud, statements, text};
+use crate::cloud::{Cloud, text};
 
 const STANDARD: (&str, &str) = ("dh-sqs", "standard");
 
@@ -53,7 +53,7 @@ async fn a_right_that_the_deploy_role_lacks_fails_the_instance_until_it_is_there
     let (state, description) = cloud.ended("q").await;
     assert_eq!(state, "failed");
     assert!(description.contains("not set up") && !description.contains(DEPLOY_ROLE), "{description}");
-    cloud.server.deploy_role(&statements("deploy-policy.json"));
+    cloud.server.deploy_role(&json!([{"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}]));
     assert_eq!(cloud.provision(STANDARD, "q", json!({})).await.0, 202);
     assert_eq!(cloud.ended("q").await.0, "succeeded");
 }
@@ -62,11 +62,8 @@ async fn a_right_that_the_deploy_role_lacks_fails_the_instance_until_it_is_there
 async fn a_right_that_the_broker_lacks_is_an_error_and_leaves_nothing() {
     let cloud = Cloud::start().await;
     cloud.provisioned(STANDARD, "q", json!({})).await;
-    let mut rights = statements("broker-policy.json");
-    let users =
-        rights.as_array_mut().unwrap().iter_mut().find(|one| one["Sid"] == "UsersOfBindings").unwrap();
-    users["Action"].as_array_mut().unwrap().retain(|action| action != "iam:CreateAccessKey");
-    cloud.server.allow("broker", &rights);
+    let forbidden = json!([{"Effect": "Deny", "Action": "iam:CreateAccessKey", "Resource": "*"}]);
+    cloud.server.allow(BROKER_USER, &forbidden);
     let (status, body) = cloud.bind(STANDARD, "q", "b", json!({})).await;
     assert_eq!(status, 500, "{body}");
     let description = text(&body, "description");
@@ -74,7 +71,12 @@ async fn a_right_that_the_broker_lacks_is_an_error_and_leaves_nothing() {
     assert_eq!(cloud.unbind(STANDARD, "q", "b").await.0, 200);
     assert_eq!(cloud.leftovers().len(), 1, "the stack alone");
 
-    cloud.server.allow("broker", &json!([{"Effect": "Allow", "Action": "sqs:ListQueues", "Resource": "*"}]));
+    let user = ("UserName", BROKER_USER);
+    let attached = cloud.server.administer(&Request::query("iam", "ListAttachedUserPolicies", &[user]));
+    for policy in fields(&attached, "PolicyArn") {
+        let detach = Request::query("iam", "DetachUserPolicy", &[user, ("PolicyArn", &policy)]);
+        cloud.server.administer(&detach);
+    }
     let checked = cloud.platform.checked().await.unwrap_err();
     let statement = r#""Action":"cloudformation:DescribeStacks","Effect":"Allow""#;
     assert!(checked.contains(statement) && !checked.contains(&cloud.broker.secret), "{checked}");

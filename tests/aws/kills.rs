@@ -12,7 +12,7 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 use tokio::time::{sleep, timeout};
 
-use crate::cloud::{backend, leftovers, statements};
+use crate::cloud::{backend, leftovers};
 
 struct Killed {
     server: Ministack,
@@ -23,8 +23,7 @@ struct Killed {
 impl Killed {
     fn start() -> Self {
         let server = Ministack::start();
-        let broker = server.user("broker", &statements("broker-policy.json"));
-        server.deploy_role(&statements("deploy-policy.json"));
+        let broker = server.create_prerequisites().broker;
         let secret = NamedTempFile::new().unwrap();
         std::fs::write(secret.path(), &broker.secret).unwrap();
         let text = backend(&server, &broker, secret.path(), "");

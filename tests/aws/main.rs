@@ -1,5 +1,5 @@
 //! Services of AWS as a platform sees them, on ministack, which enforces policies. The broker and the deploy role have
-//! exactly the rights in examples/aws. curl plays the application.
+//! exactly the rights in examples/aws/prerequisites.yaml. curl plays the application.
 
 #![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
 
@@ -7,5 +7,7 @@ mod cloud;
 mod faults;
 mod kills;
 mod leftovers;
+mod prerequisites;
 mod queues;
 mod services;
+mod templates;

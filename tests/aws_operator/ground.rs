@@ -10,7 +10,7 @@ use std::{
 
 use bindery::{
     apis::aws_operator::Kind,
-    cloud::aws::{Account, AccountSettings, Credentials, stacks::Stack},
+    cloud::aws::{Account, AccountSettings, Credentials, KeyId, stacks::Stack},
     k8s,
     operators::aws::{DeletionPolicy, OperatorSettings},
     telemetry::Metrics,
@@ -65,7 +65,10 @@ fn account() -> Account {
     Account::new(AccountSettings {
         region: Some(REGION.to_owned()),
         endpoint: Some(SERVER.endpoint()),
-        credentials: Credentials::AccessKey { id: key.id.clone(), secret_file: file.path().to_owned() },
+        credentials: Credentials::AccessKey {
+            id: KeyId::Given(key.id.clone()),
+            secret_file: file.path().to_owned(),
+        },
         requests_per_second: std::num::NonZeroU32::new(1000),
         ..AccountSettings::default()
     })

@@ -1,8 +1,9 @@
 """AWS for tests: ministack, made stricter where bindery depends on what AWS does.
 
-Prints the port it listens on, and ends when its standard input is closed. Tests set faults while it runs: a POST to
-/_ground with a JSON object of the names in FAULTS; a GET of /_ground answers the calls received so far. The launcher
-replaces functions of ministack 1.5.33 by name, so the version is pinned with its hashes in requirements.txt.
+Listens on the address that its argument names, prints the port, and ends when its standard input is closed. Tests set
+faults while it runs: a POST to /_ground with a JSON object of the names in FAULTS; a GET of /_ground answers the calls
+received so far. The launcher replaces functions of ministack 1.5.33 by name, so the version is pinned with its hashes in
+requirements.txt.
 """
 
 import asyncio
@@ -17,10 +18,11 @@ import threading
 import time
 from urllib.parse import parse_qs
 
-LISTENER = socket.create_server(("127.0.0.1", 0))
+HOST = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1"
+LISTENER = socket.create_server((HOST, 0))
 PORT = LISTENER.getsockname()[1]
 # ministack reads these while it is imported.
-os.environ |= {"AUTH": "true", "GATEWAY_PORT": str(PORT), "MINISTACK_HOST": "127.0.0.1", "MINISTACK_ACCOUNT_ID": "123456789012"}
+os.environ |= {"AUTH": "true", "GATEWAY_PORT": str(PORT), "MINISTACK_HOST": HOST, "MINISTACK_ACCOUNT_ID": "123456789012"}
 
 import hypercorn.asyncio
 import hypercorn.config
@@ -96,6 +98,9 @@ def provision(resource_type, logical_id, properties, stack):
         FAULTS["fail_creations"] -= 1
         raise ValueError("The creation was told to fail (Service: Ground, Status Code: 400, Request ID: ground)")
     check_deploy_role(resource_type, stack, f"{stack}-{logical_id}-GROUND", False)
+    if resource_type == "AWS::DynamoDB::Table":
+        for index in properties.get("GlobalSecondaryIndexes", []):
+            index["IndexStatus"] = "ACTIVE"
     return provision_resource(resource_type, logical_id, properties, stack)
 
 

@@ -2,9 +2,11 @@
 //! than it is, and sets the faults. Requests beside bindery's own are sent by curl, which signs them.
 
 use std::{
+    collections::BTreeMap,
     io::{Read, Write},
     net::TcpStream,
     process::Command,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -15,6 +17,8 @@ use crate::{python_server::PythonServer, target_folder::repository};
 pub const REGION: &str = "us-east-1";
 /// The only account.
 pub const ACCOUNT: &str = "123456789012";
+/// The user of the broker in `examples/aws/prerequisites.yaml`.
+pub const BROKER_USER: &str = "aws-servicebroker";
 /// The name of the role under which CloudFormation works.
 pub const DEPLOY_ROLE: &str = "aws-servicebroker-cfn-deploy-role";
 
@@ -88,19 +92,39 @@ fn version(service: &str) -> &'static str {
     }
 }
 
+/// What bindery needs on an account.
+pub struct Prerequisites {
+    /// The key that the broker calls with.
+    pub broker: Key,
+    /// The ARN of the role under which CloudFormation works.
+    pub deploy_role: String,
+    /// The policies of the broker.
+    pub policies: Vec<String>,
+    /// The table of the broker's records.
+    pub table: String,
+}
+
 /// A running server.
-pub struct Ministack(PythonServer);
+pub struct Ministack {
+    server: PythonServer,
+    host: String,
+}
 
 impl Ministack {
     /// Starts a server and waits until it listens.
     pub fn start() -> Self {
+        Self::start_at("127.0.0.1")
+    }
+
+    /// Starts a server at an address of this machine, such as one that pods reach.
+    pub fn start_at(host: &str) -> Self {
         let launcher = repository().join("tests/support/aws/ground.py");
-        Self(PythonServer::start(&[launcher.to_str().unwrap()]))
+        Self { server: PythonServer::start(&[launcher.to_str().unwrap(), host]), host: host.to_owned() }
     }
 
     /// The URL of the server.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.0.port())
+        format!("http://{}:{}", self.host, self.server.port())
     }
 
     /// Sets faults; `ground.py` lists them.
@@ -120,7 +144,7 @@ impl Ministack {
     }
 
     fn control(&self, method: &str, body: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.0.port())).unwrap();
+        let mut stream = TcpStream::connect((self.host.as_str(), self.server.port())).unwrap();
         let head = format!(
             "{method} /_ground HTTP/1.1\r\nHost: ground\r\nConnection: close\r\nContent-Length: {}",
             body.len()
@@ -163,6 +187,36 @@ impl Ministack {
         body
     }
 
+    /// Creates a stack as root, and waits until it is complete. Returns its outputs.
+    pub fn create_stack(&self, name: &str, template: &str) -> BTreeMap<String, String> {
+        let named = ("StackName", name);
+        let capability = ("Capabilities.member.1", "CAPABILITY_NAMED_IAM");
+        let create = [named, capability, ("TemplateBody", template)];
+        self.administer(&Request::query("cloudformation", "CreateStack", &create));
+        let deadline = Instant::now() + Duration::from_mins(1);
+        loop {
+            let stack = self.administer(&Request::query("cloudformation", "DescribeStacks", &[named]));
+            if fields(&stack, "StackStatus") == ["CREATE_COMPLETE"] {
+                return fields(&stack, "OutputKey").into_iter().zip(fields(&stack, "OutputValue")).collect();
+            }
+            assert!(Instant::now() < deadline, "{stack}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Creates what bindery needs on the account, from `examples/aws/prerequisites.yaml`.
+    pub fn create_prerequisites(&self) -> Prerequisites {
+        let template = repository().join("examples/aws/prerequisites.yaml");
+        let outputs = self.create_stack("prerequisites", &std::fs::read_to_string(template).unwrap());
+        let output = |name: &str| outputs[name].clone();
+        Prerequisites {
+            broker: self.access_key(&output("BrokerUserName")),
+            deploy_role: output("DeployRoleARN"),
+            policies: ["BrokerPolicyARN", "RecordsPolicyARN"].map(output).into(),
+            table: output("TableName"),
+        }
+    }
+
     /// Gives the deploy role exactly these statements. Returns its ARN.
     pub fn deploy_role(&self, statements: &Value) -> String {
         let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
@@ -181,20 +235,27 @@ impl Ministack {
     pub fn user(&self, user: &str, statements: &Value) -> Key {
         self.administer(&Request::query("iam", "CreateUser", &[("UserName", user)]));
         self.allow(user, statements);
+        self.access_key(user)
+    }
+
+    fn access_key(&self, user: &str) -> Key {
         let body = self.administer(&Request::query("iam", "CreateAccessKey", &[("UserName", user)]));
-        let field = |name: &str| {
-            let (_, rest) = body.split_once(&format!("<{name}>")).unwrap();
-            rest.split_once('<').unwrap().0.to_owned()
-        };
+        let field = |name: &str| fields(&body, name).remove(0);
         Key { id: field("AccessKeyId"), secret: field("SecretAccessKey"), session_token: None }
     }
 
-    /// Replaces the statements of a user.
+    /// Replaces the statements that a user has beside attached policies.
     pub fn allow(&self, user: &str, statements: &Value) {
         let policy = document(statements);
         let put = [("UserName", user), ("PolicyName", "rights"), ("PolicyDocument", &policy)];
         self.administer(&Request::query("iam", "PutUserPolicy", &put));
     }
+}
+
+/// The contents of all elements of this name.
+pub fn fields(xml: &str, name: &str) -> Vec<String> {
+    let start = format!("<{name}>");
+    xml.split(&start).skip(1).map(|rest| rest.split('<').next().unwrap().to_owned()).collect()
 }
 
 fn document(statements: &Value) -> String {

@@ -33,7 +33,7 @@ impl PythonServer {
         Self { child, port }
     }
 
-    /// The port of the server on the loopback address.
+    /// The port of the server.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }

@@ -70,7 +70,7 @@ save_logs() {
   kubectl get clusterservicebrokers,serviceinstances,servicebindings,extres --all-namespaces -o yaml > "$log/catalog.yaml" 2>&1 || true
   local role
   for role in admission catalog broker; do
-    kubectl --namespace bindery logs --all-containers --prefix --selector "app.kubernetes.io/component=$role" --tail 500 \
+    kubectl --namespace "${release_namespace:-bindery}" logs --all-containers --prefix --selector "app.kubernetes.io/component=$role" --tail 500 \
       > "$log/bindery-$role.log" 2>&1 || true
   done
 }

@@ -3,7 +3,6 @@
 
 example=examples/cockroachdb
 secret_keys=$'database\nhost\njdbcURL\npassword\nport\nuri\nusername'
-client_image=docker.io/cockroachdb/cockroach:v2.0.3
 
 story() {
   step "Check this machine, and have a Kubernetes"
@@ -46,8 +45,7 @@ build_bindery() {
   expect "images are made and loaded"
   read -ra archives <<< "$(tests/images "$binary" "$BINDERY_DEMO_DIR/images" demo)"
   load_images "${archives[@]}"
-  say "and, since no registry is at hand, an image of busybox and psql under the name that the example's pod has:"
-  say "$client_image"
+  say "and, since no registry is at hand, images of busybox with psql and with curl under the names that the examples' pods have"
 }
 
 install_bindery() {

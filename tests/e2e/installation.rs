@@ -1,4 +1,5 @@
-//! bindery as a user installs it: a PostgreSQL with TLS and the chart. All scenarios share one installation.
+//! bindery as a user installs it: a PostgreSQL with TLS, an account of AWS, and the chart. All scenarios share one
+//! installation.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -8,6 +9,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use crate::{
+    aws::Account,
     postgres::{ADMIN, Postgres},
     scenario::run,
     turns::Turns,
@@ -25,6 +27,7 @@ pub(crate) const PLAIN_NAMESPACE: &str = "bindery-plain-client";
 /// The database server and the release.
 pub(crate) struct Installation {
     pub(crate) postgres: Postgres,
+    pub(crate) aws: Account,
     pub(crate) turns: Turns,
     _files: TempDir,
 }
@@ -40,8 +43,10 @@ impl Installation {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let address = std::env::var("NODE_IP").expect("NODE_IP: run this as `tests/run cluster`");
         let postgres = Postgres::start(&address, &[&address]);
+        let aws = Account::open(&address);
         let files = TempDir::new().unwrap();
         kubectl(&["create", "namespace", NAMESPACE]).await;
+        aws.make_secret(files.path()).await;
         kubectl(&[
             "--namespace",
             NAMESPACE,
@@ -54,7 +59,8 @@ impl Installation {
         ])
         .await;
         let values = files.path().join("values.yaml");
-        std::fs::write(&values, Self::values(&address, postgres.port())).unwrap();
+        let aws_backend = aws.backend();
+        std::fs::write(&values, Self::values(&address, postgres.port(), &aws_backend)).unwrap();
         let chart = repository().join("charts/bindery");
         let (chart, values) = (chart.display().to_string(), values.display().to_string());
         let install = [
@@ -75,10 +81,10 @@ impl Installation {
             panic!("helm install failed:\n{}\n{}", output.all(), state.all());
         }
         kubectl(&["wait", "--for=condition=Ready", "clusterservicebroker/bindery", "--timeout=60s"]).await;
-        Self { postgres, turns: Turns::new(), _files: files }
+        Self { postgres, aws, turns: Turns::new(), _files: files }
     }
 
-    fn values(host: &str, port: u16) -> String {
+    fn values(host: &str, port: u16, aws: &str) -> String {
         format!(
             r"
 image: {{repository: docker.io/library/bindery, tag: dev, pullPolicy: Never}}
@@ -86,6 +92,7 @@ log: {{format: text, filter: 'bindery=debug,info'}}
 admission: {{excludeNamespaces: [{PLAIN_NAMESPACE}]}}
 backends:
   main: {{type: postgresql, host: '{host}', port: {port}, user: {ADMIN}, database: postgres, sslmode: verify-full, secretName: main-admin, secretKeys: [password, ca.crt]}}
+  {aws}
 services:
 - id: e2e250b5-73f8-45fd-9a7f-93c8dddc5f00
   name: cockroachdb

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod admission;
+mod aws;
 mod branches;
 mod crash;
 mod faults;
@@ -16,6 +17,7 @@ mod operations;
 mod pipelines;
 mod plain;
 mod pods;
+mod queues;
 mod refused;
 mod restore;
 mod rolling;

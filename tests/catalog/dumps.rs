@@ -123,6 +123,9 @@ impl<'a> Lost<'a> {
             json!({"externalName": name, "externalID": id, "description": "d", "bindable": true,
                 "clusterServiceBrokerName": self.place.broker.name()})
         };
+        let mut of_class = offered(&class, &name);
+        // As the broker's catalog has it, so that the variables stay the same when the catalog is read again.
+        of_class["externalMetadata"] = self.place.broker.held().catalog["services"][0]["metadata"].clone();
         let mut of_plan = offered(&plan, "default");
         of_plan["clusterServiceClassRef"] = json!({"name": class});
         of_plan["free"] = json!(true);
@@ -132,7 +135,7 @@ impl<'a> Lost<'a> {
                 "lastCatalogRetrievalTime": "2020-05-04T10:00:00Z"}});
         json!({"apiVersion": "v1", "kind": "List", "items": [
             self.object("ClusterServiceBroker", &name, broker),
-            self.object("ClusterServiceClass", &class, json!({"spec": offered(&class, &name), "status": removed})),
+            self.object("ClusterServiceClass", &class, json!({"spec": of_class, "status": removed})),
             self.object("ClusterServicePlan", &plan, json!({"spec": of_plan, "status": removed})),
             self.instance(true),
             self.binding(true),

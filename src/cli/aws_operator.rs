@@ -79,10 +79,7 @@ fn kind(text: &str) -> Result<Kind, String> {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let parsed = text.parse::<kube::core::Duration>().ok().filter(|duration| !duration.is_negative());
-    parsed
-        .map(Duration::from)
-        .filter(|duration| *duration >= Duration::from_millis(100))
+    super::duration_of_at_least(text, Duration::from_millis(100))
         .ok_or_else(|| "write a duration of at least 100ms, such as 5s".to_owned())
 }
 

@@ -22,6 +22,7 @@ mod who;
 use std::{
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::Parser;
@@ -153,6 +154,12 @@ fn print(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
+}
+
+/// Reads a duration in the syntax of Go, such as `30m`; `None` if the text is none or the duration is too short.
+fn duration_of_at_least(text: &str, least: Duration) -> Option<Duration> {
+    let parsed = text.parse::<kube::core::Duration>().ok().filter(|duration| !duration.is_negative());
+    parsed.map(Duration::from).filter(|duration| *duration >= least)
 }
 
 /// Returns a token that SIGTERM and SIGINT cancel.

@@ -105,10 +105,7 @@ struct CatalogArgs {
 
 /// Reads a duration of at least a second.
 fn retry_duration(text: &str) -> Result<Duration, String> {
-    let parsed = text.parse::<kube::core::Duration>().ok().filter(|duration| !duration.is_negative());
-    parsed
-        .map(Duration::from)
-        .filter(|duration| *duration >= Duration::from_secs(1))
+    super::duration_of_at_least(text, Duration::from_secs(1))
         .ok_or_else(|| "write a duration of at least a second, such as 168h or 30m".to_owned())
 }
 

@@ -8,6 +8,7 @@ pub mod buckets;
 mod call;
 pub mod change_sets;
 mod credentials;
+mod digest;
 mod error;
 pub mod long_form;
 pub mod policy;
@@ -28,6 +29,7 @@ pub use self::{
     account::{Account, AccountSettings, AssumedRole},
     call::{Call, Retry},
     credentials::{Credentials, KeyId},
+    digest::digest,
     error::{AwsError, ErrorKind, missing_statement},
     stack_name::stack_name,
     stack_status::StackStatus,

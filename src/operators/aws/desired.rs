@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use kube::ResourceExt;
-use sha2::{Digest, Sha256};
 
 use super::models;
 use crate::{
     apis::aws_operator::{AwsObject, Kind},
     cloud::aws::{
-        stack_name,
+        digest, stack_name,
         stacks::Stack,
         template::{Template, TemplateError},
     },
@@ -25,6 +24,9 @@ const UID_TAG: &str = "bindery:uid";
 const TEMPLATE_TAG: &str = "bindery:template";
 /// The parameter of the original that changes with every write; bindery gives the generation.
 const VERSION_PARAMETER: &str = "ResourceVersion";
+
+/// How many digits a hash has.
+const DIGITS: usize = 32;
 
 /// The stack that an object wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +83,7 @@ impl Desired {
             (NAMESPACE_TAG, namespace),
             (NAME_TAG, object_name),
             (UID_TAG, object.uid().unwrap_or_default()),
-            (TEMPLATE_TAG, digest(&[&template])),
+            (TEMPLATE_TAG, digest(&[&template], DIGITS)),
         ];
         let tags = tags.map(|(name, value)| (name.to_owned(), value)).into();
         Ok(Self { name: name(cluster, kind, object), template, parameters, tags, has_user_template })
@@ -103,7 +105,7 @@ impl Desired {
         let stable = self.parameters.iter().filter(|(name, _)| *name != VERSION_PARAMETER);
         parts.extend(stable.flat_map(|(name, value)| [name.as_str(), value.as_str()]));
         parts.extend(self.tags.get(UID_TAG).map(String::as_str));
-        format!("{verb}-{}", digest(&parts))
+        format!("{verb}-{}", digest(&parts, DIGITS))
     }
 }
 
@@ -126,16 +128,6 @@ pub(super) fn origin<'a>(stack: &'a Stack, cluster: &str) -> Option<Origin<'a>> 
     let kind = Kind::parse(tag(KIND_TAG)?)?;
     let origin = Origin { kind, namespace: tag(NAMESPACE_TAG)?, name: tag(NAME_TAG)? };
     (tag(CLUSTER_TAG)? == cluster).then_some(origin)
-}
-
-/// The first digits of a hash of all parts.
-fn digest(parts: &[&str]) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part.len().to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::{
     broker::backends::{BindingSpec, InstanceSpec},
-    cloud::aws::stack_name,
+    cloud::aws::{digest, stack_name},
     osb::{BindingId, InstanceId},
 };
 
@@ -86,18 +85,6 @@ pub(super) fn tag_value(text: &str) -> String {
 fn tags(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     let given = pairs.iter().filter(|(_, value)| !value.is_empty());
     given.map(|(key, value)| ((*key).to_owned(), tag_value(value))).collect()
-}
-
-/// The first digits of a hash of all parts. Ids have any length and any content.
-fn digest(parts: &[&str], digits: usize) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part.len().to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    let mut hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    hex.truncate(digits);
-    hex
 }
 
 #[cfg(test)]

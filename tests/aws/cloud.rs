@@ -131,7 +131,8 @@ impl Cloud {
         parameters: Value,
     ) -> Answer {
         let (service_id, plan_id) = self.plan(plan.0, plan.1).await;
-        let body = json!({"service_id": service_id, "plan_id": plan_id, "parameters": parameters});
+        let body = json!({"service_id": service_id, "plan_id": plan_id, "parameters": parameters,
+            "context": {"platform": "kubernetes", "namespace": "shop"}});
         let path = format!("/v2/service_instances/{instance}/service_bindings/{binding}");
         self.platform.ask("PUT", &path, Some(body)).await
     }

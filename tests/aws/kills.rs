@@ -12,7 +12,10 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 use tokio::time::{sleep, timeout};
 
-use crate::cloud::{backend, leftovers};
+use crate::{
+    cloud::{backend, leftovers},
+    pods,
+};
 
 struct Killed {
     server: Ministack,
@@ -23,10 +26,11 @@ struct Killed {
 impl Killed {
     fn start() -> Self {
         let server = Ministack::start();
+        pods::create_cluster(&server);
         let broker = server.create_prerequisites().broker;
         let secret = NamedTempFile::new().unwrap();
         std::fs::write(secret.path(), &broker.secret).unwrap();
-        let text = backend(&server, &broker, secret.path(), "");
+        let text = backend(&server, &broker, secret.path(), &pods::settings());
         let services = LoadedConfig::from_yaml(&text).unwrap().services;
         let backends = Registry::builtin().configure(&services).unwrap();
         let provider = backends.providers("tests").into_values().next().unwrap();
@@ -59,8 +63,7 @@ fn instance() -> InstanceSpec {
 }
 
 fn binding(credentials: &str) -> BindingSpec {
-    let value =
-        json!({"id": "b", "parameters": {"credentials": credentials}, "context": {}, "bind_resource": {}});
+    let value = json!({"id": "b", "parameters": {"credentials": credentials}, "context": {"namespace": "shop"}, "bind_resource": {}});
     serde_json::from_value(value).unwrap()
 }
 
@@ -101,6 +104,7 @@ async fn an_instance_leaves_nothing() {
 #[rstest::rstest]
 #[case("user")]
 #[case("session")]
+#[case("pod-identity")]
 #[tokio::test]
 async fn a_binding_has_one_key_and_leaves_nothing(#[case] credentials: &str) {
     let killed = Killed::start();
@@ -119,6 +123,7 @@ async fn a_binding_has_one_key_and_leaves_nothing(#[case] credentials: &str) {
             let unbind = || killed.provider.unbind(&instance, &binding);
             done(unbind).await.unwrap();
             assert_eq!(leftovers(&killed.server).len(), 1, "killed at call {call}");
+            assert_eq!(pods::associations(&killed.server).len(), 0, "killed at call {call}");
             if is_done {
                 break;
             }
@@ -134,6 +139,7 @@ async fn a_binding_has_one_key_and_leaves_nothing(#[case] credentials: &str) {
         let is_done = killed.killed_at(call, call % 2 == 0, done(unbind)).await;
         done(unbind).await.unwrap();
         assert_eq!(leftovers(&killed.server).len(), 1, "killed at call {call}");
+        assert_eq!(pods::associations(&killed.server).len(), 0, "killed at call {call}");
         if is_done {
             break;
         }

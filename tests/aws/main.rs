@@ -4,9 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
 
 mod cloud;
+mod databases;
 mod faults;
 mod kills;
 mod leftovers;
+mod pods;
 mod prerequisites;
 mod queues;
 mod services;

@@ -14,6 +14,12 @@ use tempfile::TempDir;
 
 use crate::cloud::backend;
 
+/// What parliament finds in the broker's policies.
+const NONE: &[&str] = &[];
+/// What it finds in those of the deploy role, which is meant: the rule that ends old versions of objects could have objects
+/// deleted; actions may be for more kinds of resources than templates have, such as snapshots; and some look at all.
+const MEANT: &[&str] = &["s3:PutLifecycleConfiguration", "RESOURCE_MISMATCH", "RESOURCE_STAR"];
+
 fn program(name: &str) -> Command {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("venv/bin").join(name))
@@ -44,9 +50,10 @@ fn parliament_passes_the_policies_and_aws_takes_their_length() {
     };
     let inline = [("RoleName", DEPLOY_ROLE), ("PolicyName", "deploy")];
     let inline = server.administer(&Request::query("iam", "GetRolePolicy", &inline));
-    let mut policies: Vec<_> = granted.policies.iter().map(|policy| (managed(policy), 6_144)).collect();
-    policies.push((document(&inline, "PolicyDocument"), 10_240));
-    for (policy, longest) in policies {
+    let mut policies: Vec<_> = granted.policies.iter().map(|policy| (managed(policy), 6_144, NONE)).collect();
+    policies.push((managed(&granted.deploy_policy), 6_144, MEANT));
+    policies.push((document(&inline, "PolicyDocument"), 10_240, MEANT));
+    for (policy, longest, meant) in policies {
         assert!(policy.len() <= longest, "{} characters: {policy}", policy.len());
         let mut linter = program("parliament")
             .arg("--json")
@@ -57,9 +64,8 @@ fn parliament_passes_the_policies_and_aws_takes_their_length() {
         linter.stdin.take().unwrap().write_all(policy.as_bytes()).unwrap();
         let output = linter.wait_with_output().unwrap();
         let findings = String::from_utf8(output.stdout).unwrap();
-        // The deploy role sets the rule that ends old versions of objects, and so could have objects deleted.
-        let unexpected: Vec<_> =
-            findings.lines().filter(|line| !line.contains("s3:PutLifecycleConfiguration")).collect();
+        let is_meant = |line: &str| meant.iter().any(|known| line.contains(*known));
+        let unexpected: Vec<_> = findings.lines().filter(|line| !is_meant(line)).collect();
         assert!(unexpected.is_empty(), "{unexpected:?}: {policy}");
     }
 }
@@ -116,7 +122,8 @@ fn the_user_of_the_broker_may_use_its_table() {
         assert!(Instant::now() < deadline && broker.try_wait().unwrap().is_none(), "{log}");
         std::thread::sleep(Duration::from_millis(100));
     };
-    let service = &catalog["services"][0];
+    let services = catalog["services"].as_array().unwrap();
+    let service = services.iter().find(|service| service["name"] == "dh-sqs").unwrap();
     let body = json!({"service_id": service["id"], "plan_id": service["plans"][0]["id"],
         "organization_guid": "o", "space_guid": "s"});
     let body = body.to_string();

@@ -18,7 +18,7 @@ backends:
     region: eu-west-1
     endpoint: https://vpce-1.example.com
     secretName: aws-key
-    secretKeys: [accessKeyId, secretAccessKey]
+    secretKeys: [accessKeyId, secretAccessKey, rds-ca.crt]
     role: {arn: 'arn:aws:iam::210987654321:role/bindery', externalId: contract-7}
     cloudformationRoleArn: arn:aws:iam::123456789012:role/deploy
     permissionsBoundaryArn: arn:aws:iam::123456789012:policy/boundary
@@ -28,12 +28,15 @@ backends:
     brokerId: mine
     prescribeOverrides: true
     templates: {configMap: aws-templates}
+    eks:
+      clusterName: prod
+      oidcProviderArn: arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/A1
     services:
       dh-sqs:
         defaults: {VisibilityTimeout: 30}
         values: {MessageRetentionPeriod: 86400}
         access: {default: readwrite, allowed: [read, readwrite]}
-        credentials: {default: session, allowed: [session]}
+        credentials: {default: session, allowed: [session, irsa, pod-identity]}
         validFor: {default: 1h, maximum: 2h}
       sqs-eu: {type: sqs}
 broker:
@@ -63,11 +66,16 @@ fn a_backend_on_aws_gets_all_its_settings_and_its_key_from_a_secret() {
     settings.retain(|name, _| !name.starts_with("secret"));
     let folder = "/etc/bindery-templates/cloud";
     settings.insert("templates".to_owned(), json!({"directory": folder}));
-    for key in ["accessKeyId", "secretAccessKey"] {
+    let files = [
+        ("accessKeyId", "accessKeyIdFile"),
+        ("secretAccessKey", "secretAccessKeyFile"),
+        ("rds-ca.crt", "rdsCaFile"),
+    ];
+    for (key, setting) in files {
         let file = format!("/etc/bindery/backends/cloud/{key}");
         let mounted = broker_files(find(&documents, "Deployment", "bindery-broker").unwrap());
         assert!(mounted.contains(&file), "{file} is not among {mounted:?}");
-        settings.insert(format!("{key}File"), file.into());
+        settings.insert(setting.to_owned(), file.into());
     }
     assert_eq!(*found, wanted);
     let pod = &find(&documents, "Deployment", "bindery-broker").unwrap()["spec"]["template"]["spec"];
@@ -97,6 +105,16 @@ fn a_backend_on_aws_alone_installs_a_broker_with_the_chain_of_the_sdk() {
 }
 
 #[test]
+fn the_secret_may_have_the_certificates_of_amazon_rds_alone() {
+    let documents =
+        with_values("{backends: {cloud: {type: aws, secretName: aws-rds, secretKeys: [rds-ca.crt]}}}");
+    let broker = find(&documents, "StatefulSet", "bindery-broker").unwrap();
+    let file = "/etc/bindery/backends/cloud/rds-ca.crt";
+    assert!(broker_files(broker).contains(&file.to_owned()), "{:?}", broker_files(broker));
+    assert_eq!(broker_config(&documents)["backends"]["cloud"], json!({"type": "aws", "rdsCaFile": file}));
+}
+
+#[test]
 fn more_variables_reach_the_broker_and_a_restore() {
     let values = VALUES.replace("extraEnv", "restore: true\n  extraEnv");
     let documents = with_values(&values);
@@ -116,6 +134,8 @@ fn settings_that_would_be_ignored_or_show_a_secret_are_refused() {
         ("backends.c.accessKeyId=AKIA", "secretName"),
         ("backends.c.secretName=s", "secretKeys"),
         ("backends.c.secretName=s,backends.c.secretKeys={accessKeyId}", "secretKeys"),
+        ("backends.c.secretName=s,backends.c.secretKeys={accessKeyId,rds-ca.crt}", "secretKeys"),
+        ("backends.c.eks.oidcProviderArn=oidc", "/backends/c/eks/oidcProviderArn"),
         ("backends.c.templates.prefix=p", "/backends/c/templates"),
         ("backends.c.templates.configMap=m,backends.c.templates.bucket=b", "/backends/c/templates"),
         ("backends.c.services.s3.color=red", "'color' not allowed"),

@@ -135,7 +135,8 @@ Whether bindery's own broker is installed: it has something to offer. Backends o
 {{- $folder := printf "/etc/bindery/backends/%s" $name -}}
 {{- $entry := omit $backend "secretName" "secretKeys" -}}
 {{- $files := dict "password" "passwordFile" "ca.crt" "caFile" "tls.crt" "certFile" "tls.key" "keyFile"
-      "accessKeyId" "accessKeyIdFile" "secretAccessKey" "secretAccessKeyFile" -}}
+      "accessKeyId" "accessKeyIdFile" "secretAccessKey" "secretAccessKeyFile"
+      "rds-ca.crt" "rdsCaFile" -}}
 {{- $clientCa := dict "client-ca.crt" "certFile" "client-ca.key" "keyFile" -}}
 {{- range $key := $backend.secretKeys | default (list) -}}
 {{- $file := printf "%s/%s" $folder $key -}}

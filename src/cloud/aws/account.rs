@@ -87,9 +87,9 @@ impl Account {
         identity.account.ok_or_else(|| AwsError::incomplete(call, "Account"))
     }
 
-    /// The endpoint instead of AWS's own.
-    pub(super) fn endpoint(&self) -> Option<&str> {
-        self.settings.endpoint.as_deref()
+    /// The address of a service in the region.
+    pub(super) fn endpoint(&self, service: &str, region: &str) -> String {
+        self.settings.endpoint.clone().unwrap_or_else(|| sdk::address(service, region))
     }
 
     /// The credentials of all calls.

@@ -92,9 +92,7 @@ impl Account {
 
     async fn bucket_url(&self, bucket: &Bucket) -> Result<String, AwsError> {
         let region = self.bucket_region(bucket).await?;
-        let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-        let endpoint =
-            self.endpoint().map_or_else(|| format!("https://s3.{region}.{domain}"), ToOwned::to_owned);
+        let endpoint = self.endpoint("s3", &region);
         Ok(format!("{}/{}", endpoint.trim_end_matches('/'), utf8_percent_encode(&bucket.name, IN_QUERY)))
     }
 
@@ -131,7 +129,7 @@ impl Account {
             return Ok(body);
         }
         let part = |name| elements(&body, name).next().map(text).unwrap_or_default();
-        Err(AwsError::answered(call, &part("Code"), &part("Message"), status.as_u16()))
+        Err(AwsError::of_answer(call, &part("Code"), &part("Message"), status.as_u16(), None))
     }
 
     /// The headers that sign a request.

@@ -94,8 +94,17 @@ impl AwsError {
     }
 
     /// An error that a service answered.
-    pub(super) fn answered(call: Call<'_>, code: &str, message: &str, status: u16) -> Self {
-        Self::of_call(call, kind(code, message, status), format!("{code}: {message}"), None)
+    pub(super) fn of_answer(
+        call: Call<'_>,
+        code: &str,
+        message: &str,
+        status: u16,
+        request_id: Option<String>,
+    ) -> Self {
+        // Codes in JSON come as `com.amazonaws.eks#NotFound` or `NotFound:http://…`.
+        let code = code.split(':').next().unwrap_or_default();
+        let code = code.rsplit('#').next().unwrap_or_default();
+        Self::of_call(call, kind(code, message, status), format!("{code}: {message}"), request_id)
     }
 
     pub(super) fn of_call(
@@ -193,10 +202,10 @@ fn statement(action: &str, resource: &str) -> String {
 fn kind(code: &str, message: &str, status: u16) -> ErrorKind {
     match code.trim_end_matches("Exception") {
         "AccessDenied" | "Unauthorized" | "UnauthorizedOperation" | "NotAuthorized" => ErrorKind::Denied,
-        "NoSuchEntity" | "NoSuchBucket" | "NoSuchKey" => ErrorKind::NotFound,
+        "NoSuchEntity" | "NoSuchBucket" | "NoSuchKey" | "ResourceNotFound" => ErrorKind::NotFound,
         // CloudFormation has no code of its own for a stack that does not exist.
         "ValidationError" if message.contains("does not exist") => ErrorKind::NotFound,
-        "EntityAlreadyExists" | "AlreadyExists" => ErrorKind::Exists,
+        "EntityAlreadyExists" | "AlreadyExists" | "ResourceInUse" => ErrorKind::Exists,
         "Throttling"
         | "Throttled"
         | "ThrottledError"

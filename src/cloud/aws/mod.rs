@@ -1,6 +1,6 @@
 //! Amazon Web Services. An [`Account`] calls CloudFormation, IAM and STS in one region: [`stacks`], [`change_sets`],
-//! [`users`], [`roles`], [`sessions`] and [`buckets`] have the operations, [`policy`], [`template`] and [`long_form`] the
-//! documents (pure). `sdk` is the set-up
+//! [`users`], [`roles`], [`sessions`], [`buckets`], [`secrets`] and [`pod_identity`] have the operations, [`policy`],
+//! [`template`] and [`long_form`] the documents (pure). `signed` has the calls without a client of the SDK, `sdk` the set-up
 //! that all clients of the SDK share.
 
 mod account;
@@ -11,12 +11,15 @@ mod credentials;
 mod digest;
 mod error;
 pub mod long_form;
+pub mod pod_identity;
 pub mod policy;
 mod rate;
 pub mod roles;
 pub(crate) mod sdk;
+pub mod secrets;
 mod send;
 pub mod sessions;
+mod signed;
 mod stack_name;
 mod stack_status;
 pub mod stacks;

@@ -34,6 +34,8 @@ pub struct Statement {
     pub actions: Vec<String>,
     /// The ARNs of the resources.
     pub resources: Vec<String>,
+    /// The region in which everything is allowed, instead of resources: for actions that have none.
+    pub region: Option<String>,
 }
 
 /// Why there is no policy.
@@ -61,12 +63,16 @@ pub enum PolicyError {
 /// When a resource is no ARN, or the document is too long for its use.
 pub fn document(statements: &[Statement], usage: Use) -> Result<String, PolicyError> {
     let mut allowed = Vec::new();
-    for Statement { actions, resources } in statements {
-        if actions.is_empty() || resources.is_empty() {
+    for Statement { actions, resources, region } in statements {
+        if actions.is_empty() || resources.is_empty() && region.is_none() {
             return Err(PolicyError::Empty);
         }
         resources.iter().try_for_each(|arn| check_arn(arn))?;
-        allowed.push(json!({"Effect": "Allow", "Action": actions, "Resource": resources}));
+        allowed.push(match region {
+            None => json!({"Effect": "Allow", "Action": actions, "Resource": resources}),
+            Some(region) => json!({"Effect": "Allow", "Action": actions, "Resource": "*",
+                "Condition": {"StringEquals": {"aws:RequestedRegion": region}}}),
+        });
     }
     let text = json!({"Version": "2012-10-17", "Statement": allowed}).to_string();
     match text.chars().filter(|letter| !letter.is_whitespace()).count() {
@@ -127,12 +133,47 @@ pub fn trust(caller: &Caller, external_id: &str) -> String {
     .to_string()
 }
 
+/// The trust policy of a role that only one service account of a cluster may assume, by a token of the cluster's OIDC
+/// provider (IRSA).
+#[must_use]
+pub fn trust_token(provider_arn: &str, namespace: &str, service_account: &str) -> String {
+    let issuer = provider_arn.split_once(":oidc-provider/").map_or(provider_arn, |(_, issuer)| issuer);
+    let subject = format!("system:serviceaccount:{namespace}:{service_account}");
+    json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow",
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Principal": {"Federated": provider_arn},
+        "Condition": {"StringEquals": {
+            format!("{issuer}:aud"): "sts.amazonaws.com",
+            format!("{issuer}:sub"): subject,
+        }},
+    }]})
+    .to_string()
+}
+
+/// The trust policy of a role that only pods with one service account of a cluster may assume, by EKS Pod Identity.
+#[must_use]
+pub fn trust_pods(cluster: &str, namespace: &str, service_account: &str) -> String {
+    json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow",
+        "Action": ["sts:AssumeRole", "sts:TagSession"],
+        "Principal": {"Service": "pods.eks.amazonaws.com"},
+        "Condition": {"StringEquals": {
+            "aws:RequestTag/eks-cluster-name": cluster,
+            "aws:RequestTag/kubernetes-namespace": namespace,
+            "aws:RequestTag/kubernetes-service-account": service_account,
+        }},
+    }]})
+    .to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn statement(resource: &str) -> Statement {
-        Statement { actions: vec!["sqs:SendMessage".to_owned()], resources: vec![resource.to_owned()] }
+        let (actions, resources) = (vec!["sqs:SendMessage".to_owned()], vec![resource.to_owned()]);
+        Statement { actions, resources, region: None }
     }
 
     #[test]
@@ -175,8 +216,32 @@ mod tests {
 
     #[test]
     fn a_statement_that_allows_nothing_is_refused() {
-        let empty = Statement { actions: Vec::new(), resources: vec!["arn:aws:sqs:r:1:q".to_owned()] };
+        let empty = Statement { actions: Vec::new(), ..statement("arn:aws:sqs:r:1:q") };
         assert_eq!(document(&[empty], Use::User), Err(PolicyError::Empty));
+        let nowhere = Statement { resources: Vec::new(), ..statement("") };
+        assert_eq!(document(&[nowhere], Use::User), Err(PolicyError::Empty));
+    }
+
+    #[test]
+    fn an_action_without_a_resource_is_allowed_in_one_region() {
+        let translate =
+            Statement { resources: Vec::new(), region: Some("eu-west-1".to_owned()), ..statement("") };
+        let text = document(&[translate], Use::User).unwrap();
+        let document: Value = serde_json::from_str(&text).unwrap();
+        let condition = &document["Statement"][0]["Condition"];
+        assert_eq!(condition, &json!({"StringEquals": {"aws:RequestedRegion": "eu-west-1"}}));
+    }
+
+    #[test]
+    fn only_one_service_account_may_assume_a_role() {
+        let provider = "arn:aws:iam::1:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/A1";
+        let trust: Value = serde_json::from_str(&trust_token(provider, "shop", "web")).unwrap();
+        let condition = &trust["Statement"][0]["Condition"]["StringEquals"];
+        assert_eq!(condition["oidc.eks.eu-west-1.amazonaws.com/id/A1:sub"], "system:serviceaccount:shop:web");
+        assert_eq!(condition["oidc.eks.eu-west-1.amazonaws.com/id/A1:aud"], "sts.amazonaws.com");
+        let trust: Value = serde_json::from_str(&trust_pods("prod", "shop", "web")).unwrap();
+        let condition = &trust["Statement"][0]["Condition"]["StringEquals"];
+        assert_eq!(condition["aws:RequestTag/kubernetes-service-account"], "web");
     }
 
     #[test]

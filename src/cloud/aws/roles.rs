@@ -1,6 +1,6 @@
 //! IAM roles with one inline policy, which somebody assumes. Sessions of a role end with the role.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     Account, AwsError, Call, ErrorKind,
@@ -17,7 +17,10 @@ impl Account {
         let call = Call::read("iam:GetRole", name);
         let got = self.call(call, || clients.iam.get_role().role_name(name).send()).await;
         let Some(output) = found(got)? else { return Ok(None) };
-        Ok(output.role.map(|role| Principal { name: role.role_name, path: role.path, arn: role.arn }))
+        Ok(output.role.map(|role| {
+            let tags = role.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect();
+            Principal { name: role.role_name, path: role.path, arn: role.arn, tags }
+        }))
     }
 
     /// The roles below a path.
@@ -36,6 +39,7 @@ impl Account {
                 name: role.role_name,
                 path: role.path,
                 arn: role.arn,
+                tags: BTreeMap::new(),
             }));
             marker = page.marker.filter(|_| page.is_truncated);
             if marker.is_none() {

@@ -41,3 +41,21 @@ fn chain(error: &dyn Error) -> String {
     }
     text
 }
+
+/// The address of a service.
+pub(super) fn address(service: &str, region: &str) -> String {
+    let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+    format!("https://{service}.{region}.{domain}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case("eu-west-1", "https://eks.eu-west-1.amazonaws.com")]
+    #[case("cn-north-1", "https://eks.cn-north-1.amazonaws.com.cn")]
+    fn a_region_has_an_address(#[case] region: &str, #[case] expected: &str) {
+        assert_eq!(address("eks", region), expected);
+    }
+}

@@ -118,7 +118,8 @@ impl Parameter {
             ("maximum", self.max_value.map(number)),
             ("minLength", self.min_length.filter(|_| !is_number).map(Value::from)),
             ("maxLength", self.max_length.filter(|_| !is_number).map(Value::from)),
-            ("pattern", self.allowed_pattern.as_ref().map(text)),
+            // CloudFormation compares the whole value.
+            ("pattern", self.allowed_pattern.as_ref().map(|pattern| format!("^(?:{pattern})$").into())),
             ("description", self.description.as_ref().map(text)),
             ("default", self.default.clone()),
         ];

@@ -142,8 +142,11 @@ async fn a_failed_stack_tells_the_first_reason() {
 
 fn queue_policy() -> String {
     let resources = vec![format!("arn:aws:sqs:{REGION}:{ACCOUNT}:q")];
-    policy::document(&[Statement { actions: vec!["sqs:SendMessage".to_owned()], resources }], Use::User)
-        .unwrap()
+    policy::document(
+        &[Statement { actions: vec!["sqs:SendMessage".to_owned()], resources, region: None }],
+        Use::User,
+    )
+    .unwrap()
 }
 
 /// A kill after any number of calls, before or after the last one had its effect.

@@ -35,6 +35,8 @@ pub struct Principal {
     pub path: String,
     /// The ARN.
     pub arn: String,
+    /// The tags, which only the description of a single role has.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// An access key. `Debug` shows no secret.
@@ -56,7 +58,12 @@ impl Account {
         let call = Call::read("iam:GetUser", name);
         let got = self.call(call, || clients.iam.get_user().user_name(name).send()).await;
         let Some(output) = found(got)? else { return Ok(None) };
-        Ok(output.user.map(|user| Principal { name: user.user_name, path: user.path, arn: user.arn }))
+        Ok(output.user.map(|user| Principal {
+            name: user.user_name,
+            path: user.path,
+            arn: user.arn,
+            tags: BTreeMap::new(),
+        }))
     }
 
     /// The users below a path.
@@ -75,6 +82,7 @@ impl Account {
                 name: user.user_name,
                 path: user.path,
                 arn: user.arn,
+                tags: BTreeMap::new(),
             }));
             marker = page.marker.filter(|_| page.is_truncated);
             if marker.is_none() {

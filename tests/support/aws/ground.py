@@ -33,6 +33,7 @@ import ministack.services.cloudformation.provisioners as provisioners
 import ministack.services.cloudformation.stacks as stacks
 import ministack.services.iam as iam
 import ministack.services.s3 as s3
+import ministack.services.secretsmanager as secretsmanager
 
 FAULTS = {
     "delay": 0,  # seconds that each resource of a stack takes
@@ -41,6 +42,7 @@ FAULTS = {
     "unavailable": 0,  # this many next calls answer 503
     "fail_creations": 0,  # this many next creations of resources fail
     "fail_updates": 0,  # this many next updates of resources fail
+    "databases": {},  # engine -> host, port, user and password of the server that stands in for Amazon RDS
     "hang_at": 0,  # the call with this number, and all later ones, get no answer
     "hang_after_work": False,  # whether the call that hangs has had its effect
 }
@@ -57,6 +59,10 @@ ACTIONS = {
     "AWS::SNS::Topic": ("sns:CreateTopic", "sns:DeleteTopic", "arn:aws:sns:{region}:{account}:{name}"),
     "AWS::S3::Bucket": ("s3:CreateBucket", "s3:DeleteBucket", "arn:aws:s3:::{name}"),
     "AWS::DynamoDB::Table": ("dynamodb:CreateTable", "dynamodb:DeleteTable", "arn:aws:dynamodb:{region}:{account}:table/{name}"),
+    "AWS::Kinesis::Stream": ("kinesis:CreateStream", "kinesis:DeleteStream", "arn:aws:kinesis:{region}:{account}:stream/{name}"),
+    "AWS::Athena::WorkGroup": ("athena:CreateWorkGroup", "athena:DeleteWorkGroup", "arn:aws:athena:{region}:{account}:workgroup/{name}"),
+    "AWS::RDS::DBInstance": ("rds:CreateDBInstance", "rds:DeleteDBInstance", "arn:aws:rds:{region}:{account}:db:awsservicebroker-{name}"),
+    "AWS::RDS::DBCluster": ("rds:CreateDBCluster", "rds:DeleteDBCluster", "arn:aws:rds:{region}:{account}:cluster:awsservicebroker-{name}"),
     "AWS::IAM::User": ("iam:CreateUser", "iam:DeleteUser", "arn:aws:iam::{account}:user/{name}"),
 }
 
@@ -68,6 +74,9 @@ def check_deploy_role(resource_type, stack, name, is_delete):
     create, delete, arn = ACTIONS[resource_type]
     account, region = role.split(":")[4], "us-east-1"
     name = name.lower() if resource_type == "AWS::S3::Bucket" else name
+    if resource_type == "AWS::Kinesis::Stream":
+        # ministack writes the name in lower case, AWS does not.
+        name = name.replace("awsservicebroker", "AWSServiceBroker")
     action = delete if is_delete else create
     arn = arn.format(region=region, account=account, name=name.rsplit("/")[-1].rsplit(":")[-1])
     role_name = role.rsplit("/")[-1]
@@ -78,6 +87,26 @@ def check_deploy_role(resource_type, stack, name, is_delete):
             f"User: {caller} is not authorized to perform: {action} on resource: {arn} because no identity-based policy "
             f"allows the {action} action (Service: {resource_type.split('::')[1]}, Status Code: 403, Request ID: ground)"
         )
+
+
+# A database is a server of the tests, and its master user's password is in Secrets Manager alone.
+
+DATABASES = {"AWS::RDS::DBInstance": "db", "AWS::RDS::DBCluster": "cluster"}
+
+
+def with_database(resource_type, properties, made):
+    name, attributes = made
+    kind = DATABASES.get(resource_type)
+    server = FAULTS["databases"].get(properties.get("Engine"))
+    if not kind or not server or properties.get("DBClusterIdentifier") and kind == "db":
+        return made
+    assert properties["ManageMasterUserPassword"] and "MasterUserPassword" not in properties
+    tag = "aws:rds:primaryDBInstanceArn" if kind == "db" else "aws:rds:primaryDBClusterArn"
+    arn = attributes.get("DBInstanceArn") or attributes["DBClusterArn"]
+    content = json.dumps({"username": server["user"], "password": server["password"]})
+    secret, _ = secretsmanager._store_new_secret(f"rds!{kind}-{name}", content, tags=[{"Key": tag, "Value": arn}])
+    address = {"Endpoint.Address": server["host"], "Endpoint.Port": str(server["port"]), "ReadEndpoint.Address": server["host"]}
+    return name, attributes | address | {"MasterUserSecret.SecretArn": secret}
 
 
 provision_resource, delete_resource = stacks._provision_resource, stacks._delete_resource
@@ -101,7 +130,7 @@ def provision(resource_type, logical_id, properties, stack):
     if resource_type == "AWS::DynamoDB::Table":
         for index in properties.get("GlobalSecondaryIndexes", []):
             index["IndexStatus"] = "ACTIVE"
-    return provision_resource(resource_type, logical_id, properties, stack)
+    return with_database(resource_type, properties, provision_resource(resource_type, logical_id, properties, stack))
 
 
 def delete(resource_type, physical_id, properties, stack=None, logical_id=None):
@@ -109,6 +138,11 @@ def delete(resource_type, physical_id, properties, stack=None, logical_id=None):
     check_deploy_role(resource_type, stack, physical_id, True)
     if resource_type == "AWS::S3::Bucket" and s3._buckets.get(physical_id, {}).get("objects"):
         raise ValueError("The bucket you tried to delete is not empty (Service: S3, Status Code: 409, Request ID: ground)")
+    if resource_type == "AWS::KMS::Key":
+        # A parameter is text, which ministack does not expect here.
+        properties = properties | {"PendingWindowInDays": int(properties.get("PendingWindowInDays", 30))}
+    if resource_type in DATABASES:
+        secretsmanager._secrets.pop(f"rds!{DATABASES[resource_type]}-{physical_id}", None)
     return delete_resource(resource_type, physical_id, properties, stack, logical_id)
 
 

@@ -98,6 +98,8 @@ pub struct Prerequisites {
     pub broker: Key,
     /// The ARN of the role under which CloudFormation works.
     pub deploy_role: String,
+    /// The policy that this role has beside its own.
+    pub deploy_policy: String,
     /// The policies of the broker.
     pub policies: Vec<String>,
     /// The table of the broker's records.
@@ -212,6 +214,7 @@ impl Ministack {
         Prerequisites {
             broker: self.access_key(&output("BrokerUserName")),
             deploy_role: output("DeployRoleARN"),
+            deploy_policy: output("NetworkedServicesPolicyARN"),
             policies: ["BrokerPolicyARN", "RecordsPolicyARN"].map(output).into(),
             table: output("TableName"),
         }

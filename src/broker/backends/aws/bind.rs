@@ -8,12 +8,14 @@ use secrecy::SecretString;
 
 use super::{
     Services,
-    credentials::credentials,
-    error, naming,
-    plan::{Granted, Plan},
+    credentials::{address, credentials, role},
+    error,
+    grant::Granted,
+    naming,
+    plan::Plan,
 };
 use crate::{
-    broker::backends::{BindingSpec, Bound, InstanceSpec, ServiceError},
+    broker::backends::{BindingSpec, Bound, InstanceSpec, Progress, ServiceError},
     cloud::aws::{
         policy::{self, Use},
         sessions::{LONGEST_CHAINED, SessionRequest},
@@ -38,10 +40,12 @@ impl Services {
         &self,
         on: &InstanceSpec,
         binding: &BindingSpec,
-    ) -> Result<Bound, ServiceError> {
+    ) -> Result<Progress<Bound>, ServiceError> {
         let plan = self.plan(on)?;
-        let granted =
-            plan.grant(&binding.parameters).map_err(|error| ServiceError::new(&self.name, error))?;
+        let granted = plan
+            .service
+            .grant(&binding.parameters, &binding.context)
+            .map_err(|error| ServiceError::new(&self.name, error))?;
         let stack = self.stack_of(on).await?.filter(|stack| stack.status.is_usable()).ok_or_else(|| {
             let problem = format!(
                 "stack {} is missing or unusable; wait for the instance, or provision it again",
@@ -51,41 +55,43 @@ impl Services {
         })?;
         // An earlier attempt may have left credentials that nobody knows.
         self.remove_principal(&on.id, &binding.id).await?;
-        let statements = plan.service.definition.statements(granted.access(), &stack.outputs);
-        let usage = match granted {
-            Granted::User(_) => Use::User,
-            Granted::Session(..) => Use::Session,
+        let region = self.account.region().await.map_err(|error| self.failed(&error))?;
+        let definition = &plan.service.definition;
+        let outputs = definition.shown(&stack.outputs);
+        let (access, usage) = match granted {
+            Granted::User(access) => (access, Use::User),
+            Granted::Session(access, _) => (access, Use::Session),
+            Granted::Role(access, _) => (access, Use::Role),
+            Granted::Database(access) => return self.bind_database(on, binding, access, &stack).await,
+            Granted::Address => {
+                let credentials = address(plan.naming(), &outputs, &region).into();
+                return Ok(Progress::Done(Bound { credentials, ..Bound::default() }));
+            }
         };
+        let statements = definition.statements(access, &stack.outputs);
         let policy =
             policy::document(&statements, usage).map_err(|error| ServiceError::new(&self.name, error))?;
-        let issued = self.issue(on, binding, granted, &policy).await?;
-        let region = self.account.region().await.map_err(|error| self.failed(&error))?;
-        Ok(bound(plan, &plan.service.definition.shown(&stack.outputs), &region, &issued))
-    }
-
-    async fn issue(
-        &self,
-        on: &InstanceSpec,
-        binding: &BindingSpec,
-        granted: Granted,
-        policy: &str,
-    ) -> Result<Issued, ServiceError> {
         let (name, path) =
             (naming::principal(&on.id, &binding.id), naming::instance_path(&self.installation, &on.id));
         let mut tags = self.settings.tags.clone();
         tags.extend(naming::binding_tags(&self.installation, on, binding));
         let boundary = self.settings.boundary.as_deref();
-        let wanted = PrincipalRequest { name: &name, path: &path, policy, boundary, tags: &tags };
+        let wanted = PrincipalRequest { name: &name, path: &path, policy: &policy, boundary, tags: &tags };
         let issued = match granted {
-            Granted::User(_) => {
+            Granted::Role(_, whom) => {
+                let arn = self.role_for(&wanted, &whom).await?;
+                let credentials = role(plan.naming(), &outputs, &region, &arn, plan.offers()).into();
+                return Ok(Progress::Done(Bound { credentials, ..Bound::default() }));
+            }
+            Granted::Session(_, duration) => self.session(&wanted, duration).await?,
+            _ => {
                 let key = self.account.create_user(&wanted).await.map_err(|error| self.failed(&error))?;
                 Issued { key, token: None, validity: None }
             }
-            Granted::Session(_, duration) => self.session(&wanted, duration).await?,
         };
         let known = self.account.wait_until_known(&issued.key, issued.token.as_ref(), PATIENCE).await;
         known.map_err(|error| self.failed(&error))?;
-        Ok(issued)
+        Ok(Progress::Done(bound(plan, &outputs, &region, &issued)))
     }
 
     async fn session(
@@ -125,14 +131,10 @@ impl Services {
         let name = naming::principal(instance, binding);
         let failed = |error| self.failed(&error);
         if let Some(user) = self.account.user(&name).await.map_err(failed)? {
-            self.check_ours("user", &user)?;
+            self.check_ours(&user)?;
             self.account.delete_user(&name).await.map_err(failed)?;
         }
-        if let Some(role) = self.account.role(&name).await.map_err(failed)? {
-            self.check_ours("role", &role)?;
-            self.account.delete_role(&name).await.map_err(failed)?;
-        }
-        Ok(())
+        self.remove_role(&name).await
     }
 
     /// Removes all users and roles below a path of this installation.
@@ -142,16 +144,16 @@ impl Services {
             self.account.delete_user(&user.name).await.map_err(failed)?;
         }
         for role in self.account.roles(path).await.map_err(failed)? {
-            self.account.delete_role(&role.name).await.map_err(failed)?;
+            self.remove_role(&role.name).await?;
         }
         Ok(())
     }
 
-    fn check_ours(&self, kind: &str, principal: &Principal) -> Result<(), ServiceError> {
+    fn check_ours(&self, principal: &Principal) -> Result<(), ServiceError> {
         if self.owns(principal) {
             return Ok(());
         }
-        Err(error::foreign(&self.name, &format!("{kind} {}", principal.name)))
+        Err(error::foreign(&self.name, &format!("user {}", principal.name)))
     }
 
     pub(super) fn owns(&self, principal: &Principal) -> bool {
@@ -167,7 +169,7 @@ fn bound(plan: &Plan, outputs: &BTreeMap<String, String>, region: &str, issued: 
         begun.checked_add(length / 3 * 2).unwrap_or(end).round(jiff::Unit::Second).unwrap_or(end)
     });
     Bound {
-        credentials: credentials(plan.naming(), outputs, region, key, token.as_ref()).into(),
+        credentials: credentials(plan.naming(), outputs, region, key, token.as_ref(), plan.offers()).into(),
         expires_at: validity.map(|(_, end)| end),
         renew_before,
         ..Bound::default()

@@ -12,25 +12,35 @@ const ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
 const SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
 const SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
 const REGION: &str = "AWS_REGION";
+const ROLE_ARN: &str = "AWS_ROLE_ARN";
 
-/// The credentials of a binding. The session token of an access key without one is empty, which SDKs take for absent:
-/// so the variables of a service are the same for both kinds of credentials.
+/// The kinds of credentials that bindings of a plan may have. A binding has the keys of all, so that the variables of the
+/// plan are the same for every binding; those of other kinds are empty, which SDKs take for absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Offers {
+    /// Access keys, of a user or a session.
+    pub(super) keys: bool,
+    /// Roles for service accounts.
+    pub(super) roles: bool,
+}
+
+/// The credentials of a binding with an access key, which has a session token or none.
 pub(super) fn credentials(
     naming: &Naming,
     outputs: &BTreeMap<String, String>,
     region: &str,
     key: &AccessKey,
     token: Option<&SecretString>,
+    offers: Offers,
 ) -> Object {
-    let mut all = Object::new();
+    let mut all = address(naming, outputs, region);
     let mut add = |key: String, value: &str| all.insert(key, value.into());
-    for (name, value) in outputs {
-        add(named(naming.keys, name), value);
-    }
     add(ACCESS_KEY_ID.to_owned(), &key.id);
     add(SECRET_ACCESS_KEY.to_owned(), key.secret.expose_secret());
     add(SESSION_TOKEN.to_owned(), token.map_or("", ExposeSecret::expose_secret));
-    add(REGION.to_owned(), region);
+    if offers.roles {
+        add(ROLE_ARN.to_owned(), "");
+    }
     if let Some(prefix) = &naming.prefix {
         add(format!("{prefix}_{ACCESS_KEY_ID}"), &key.id);
         add(format!("{prefix}_{SECRET_ACCESS_KEY}"), key.secret.expose_secret());
@@ -38,12 +48,41 @@ pub(super) fn credentials(
     all
 }
 
+/// What a binding has whose pods get a role: nothing secret.
+pub(super) fn role(
+    naming: &Naming,
+    outputs: &BTreeMap<String, String>,
+    region: &str,
+    role_arn: &str,
+    offers: Offers,
+) -> Object {
+    let mut all = address(naming, outputs, region);
+    all.insert(ROLE_ARN.to_owned(), role_arn.into());
+    if offers.keys {
+        all.extend(
+            [ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN].map(|name| (name.to_owned(), "".into())),
+        );
+    }
+    all
+}
+
+/// What a binding without credentials of its own has.
+pub(super) fn address(naming: &Naming, outputs: &BTreeMap<String, String>, region: &str) -> Object {
+    let mut all: Object =
+        outputs.iter().map(|(name, value)| (named(naming.keys, name), value.as_str().into())).collect();
+    all.insert(REGION.to_owned(), region.into());
+    all
+}
+
 /// The environment variables of bindings with these outputs, each with the key of its value.
-pub(super) fn variables(naming: &Naming, outputs: &[String]) -> Vec<(String, String)> {
+pub(super) fn variables(naming: &Naming, outputs: &[String], offers: Offers) -> Vec<(String, String)> {
     let keys = naming.keys;
     let outputs = outputs.iter().map(|output| (upper_case(output), named(keys, output)));
-    let aws = [ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN, REGION];
-    outputs.chain(aws.map(|name| (name.to_owned(), name.to_owned()))).collect()
+    let of_keys: &[&str] = if offers.keys { &[ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN] } else { &[] };
+    let of_roles: &[&str] = if offers.roles { &[ROLE_ARN] } else { &[] };
+    let aws =
+        of_keys.iter().chain(of_roles).chain(&[REGION]).map(|name| ((*name).to_owned(), (*name).to_owned()));
+    outputs.chain(aws).collect()
 }
 
 fn named(keys: Keys, output: &str) -> String {

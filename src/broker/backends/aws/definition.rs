@@ -1,10 +1,7 @@
 //! Definitions of services: a CloudFormation template whose metadata say under which names, with which plans and access
-//! levels it is offered. `templates` has those that bindery comes with.
+//! levels it is offered. `built_in` has those that bindery comes with.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, LazyLock},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -50,10 +47,22 @@ pub(super) struct ServiceMetadata {
     /// The parameters that an update may change. A change of any other would replace the resource.
     #[serde(default)]
     pub(super) updatable_parameters: Vec<String>,
+    /// The parameters that only the backend's settings may set. Plans in which one has no value are not offered.
+    #[serde(default)]
+    pub(super) operator_parameters: Vec<String>,
+    /// The parameters of the AWS Service Broker that have no meaning any more.
+    #[serde(default)]
+    pub(super) obsolete: BTreeMap<String, Obsolete>,
+    /// The kind of database whose users the bindings are.
+    pub(super) database: Option<DatabaseKind>,
+    /// Whether the service has no credentials, so that bindings share an address. Such a service must be asked for.
+    #[serde(default)]
+    pub(super) shared: bool,
     /// The outputs that become environment variables.
     #[serde(default)]
     pub(super) variables: Vec<String>,
     /// The policy of each access level. A resource may refer to outputs: `${BucketArn}/*`.
+    #[serde(default)]
     pub(super) access: BTreeMap<Access, Vec<StatementTemplate>>,
 }
 
@@ -74,6 +83,32 @@ pub(super) enum Keys {
     AsOutputs,
     /// In upper case: `QUEUE_URL`.
     UpperCase,
+}
+
+/// A parameter of the AWS Service Broker without a meaning.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct Obsolete {
+    /// Why there is no such parameter, and what to do instead.
+    pub(super) reason: String,
+    /// The values that ask for what bindery does anyway.
+    #[serde(default)]
+    pub(super) harmless: Vec<String>,
+}
+
+impl Obsolete {
+    /// Whether the value asks for nothing else than what bindery does.
+    pub(super) fn accepts(&self, value: &Value) -> bool {
+        let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+        value.is_null() || self.harmless.contains(&text)
+    }
+}
+
+/// A kind of database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(super) enum DatabaseKind {
+    PostgreSQL,
+    MySQL,
 }
 
 /// A plan of a service.
@@ -98,7 +133,10 @@ pub(super) struct PlanMetadata {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct StatementTemplate {
     pub(super) actions: Vec<String>,
+    #[serde(default)]
     pub(super) resources: Vec<String>,
+    /// The region in which everything is allowed, for actions that have no resource.
+    pub(super) region: Option<String>,
 }
 
 /// A binding's access to an instance's resources.
@@ -186,34 +224,26 @@ impl Definition {
         if let Some(name) = names.into_iter().find(|name| !is_name(name)) {
             return Err(DefinitionError::Name(name.clone()));
         }
-        let refuse =
-            |field, name: &str, kind| Err(DefinitionError::Unknown { field, name: name.to_owned(), kind });
+        let parameters = |field, names: &mut dyn Iterator<Item = &String>| {
+            refuse_unknown(field, "parameter", names, |name| template.parameters.contains_key(name))
+        };
         for plan in service.plans.values() {
-            let named = plan.values.keys().chain(plan.defaults.keys()).chain(&plan.hidden);
-            if let Some(name) = named.into_iter().find(|name| !template.parameters.contains_key(*name)) {
-                return refuse("Plans", name, "parameter");
-            }
+            let mut named = plan.values.keys().chain(plan.defaults.keys()).chain(&plan.hidden);
+            parameters("Plans", &mut named)?;
         }
-        for name in &service.updatable_parameters {
-            if !template.parameters.contains_key(name) {
-                return refuse("UpdatableParameters", name, "parameter");
-            }
-        }
-        for name in &service.variables {
-            if !template.outputs.contains_key(name) {
-                return refuse("Variables", name, "output");
-            }
-        }
+        parameters("UpdatableParameters", &mut service.updatable_parameters.iter())?;
+        parameters("OperatorParameters", &mut service.operator_parameters.iter())?;
+        let is_output = |name: &str| template.outputs.contains_key(name);
+        // The variables of a database are those of its dialect.
+        refuse_unknown("Variables", "output", service.variables.iter(), is_output)?;
         for access in levels {
-            let Some(statements) = service.access.get(access) else {
+            let statements = service.access.get(access);
+            if statements.is_none() && service.database.is_none() && !service.shared {
                 return Err(DefinitionError::NoAccess(access.as_str()));
-            };
-            for reference in
-                statements.iter().flat_map(|statement| &statement.resources).flat_map(|text| references(text))
-            {
-                if !template.outputs.contains_key(reference) {
-                    return refuse("Access", reference, "output");
-                }
+            }
+            for statement in statements.into_iter().flatten() {
+                let texts = statement.resources.iter().chain(&statement.region);
+                refuse_unknown("Access", "output", texts.flat_map(|text| references(text)), is_output)?;
             }
         }
         Ok(())
@@ -239,8 +269,22 @@ impl Definition {
         let filled = statements.map(|statement| Statement {
             actions: statement.actions.clone(),
             resources: statement.resources.iter().filter_map(|text| fill_in(text, outputs)).collect(),
+            region: statement.region.as_ref().and_then(|text| fill_in(text, outputs)),
         });
-        filled.filter(|statement| !statement.resources.is_empty()).collect()
+        filled.filter(|statement| !statement.resources.is_empty() || statement.region.is_some()).collect()
+    }
+}
+
+/// Refuses a name that the template does not have.
+fn refuse_unknown<T: AsRef<str>>(
+    field: &'static str,
+    kind: &'static str,
+    names: impl IntoIterator<Item = T>,
+    is_known: impl Fn(&str) -> bool,
+) -> Result<(), DefinitionError> {
+    match names.into_iter().find(|name| !is_known(name.as_ref())) {
+        None => Ok(()),
+        Some(name) => Err(DefinitionError::Unknown { field, name: name.as_ref().to_owned(), kind }),
     }
 }
 
@@ -265,24 +309,6 @@ fn fill_in(text: &str, outputs: &BTreeMap<String, String>) -> Option<String> {
         filled = filled.replace(&format!("${{{name}}}"), value);
     }
     Some(filled)
-}
-
-/// The templates that bindery comes with.
-const BUILT_IN: [&str; 4] = [
-    include_str!("templates/sqs.yaml"),
-    include_str!("templates/sns.yaml"),
-    include_str!("templates/s3.yaml"),
-    include_str!("templates/dynamodb.yaml"),
-];
-
-/// The definitions that bindery comes with.
-pub(super) fn built_in() -> &'static [Arc<Definition>] {
-    #[expect(clippy::expect_used, reason = "the templates are part of the program, and a test parses them")]
-    static DEFINITIONS: LazyLock<Vec<Arc<Definition>>> = LazyLock::new(|| {
-        let parse = |text: &&str| Arc::new(Definition::parse(text).expect("a built-in template is valid"));
-        BUILT_IN.iter().map(parse).collect()
-    });
-    &DEFINITIONS
 }
 
 #[cfg(test)]

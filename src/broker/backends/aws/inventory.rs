@@ -46,7 +46,7 @@ impl Services {
         let name = resource.name.as_str();
         match resource.kind.as_str() {
             USER => self.account.delete_user(name).await.map_err(failed),
-            ROLE => self.account.delete_role(name).await.map_err(failed),
+            ROLE => self.remove_role(name).await,
             STACK => {
                 let Some(stack) = self.account.stack(name).await.map_err(failed)? else { return Ok(()) };
                 let Progress::Pending(pending) = self.remove_stack(&stack).await? else { return Ok(()) };

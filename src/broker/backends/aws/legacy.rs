@@ -124,6 +124,10 @@ impl Specification {
             names: [(self.name, naming)].into(),
             plans: self.service_plans.into_iter().map(plan).collect(),
             updatable_parameters: self.updatable_parameters,
+            operator_parameters: Vec::new(),
+            obsolete: BTreeMap::new(),
+            database: None,
+            shared: false,
             variables,
             access: [(Access::ReadWrite, statements)].into(),
         }
@@ -178,7 +182,7 @@ fn statements(policies: &[Policy], template: &mut Value) -> Result<Vec<Statement
         };
         let resources = list(statement.get("Resource")).into_iter();
         let resources = resources.map(|resource| reference(resource, template)).collect();
-        statements.push(StatementTemplate { actions, resources });
+        statements.push(StatementTemplate { actions, resources, region: None });
     }
     if statements.is_empty() {
         let problem = "Bindings.IAM.Policies is empty: bindery gives each binding an access key of its own, which needs a \

@@ -3,16 +3,21 @@
 //! `plan` their plans and parameters, `provision` the stacks, `bind` the users and roles.
 
 mod bind;
+mod built_in;
 mod credentials;
+mod database;
 mod definition;
 mod error;
+mod grant;
 mod inventory;
 mod legacy;
 mod naming;
+mod offered;
 mod overrides;
 mod placement;
 mod plan;
 mod provision;
+mod roles;
 mod rules;
 mod settings;
 mod templates;
@@ -27,9 +32,10 @@ use std::{
 use async_trait::async_trait;
 
 use self::{
+    offered::OfferedService,
     overrides::Place,
     plan::Plan,
-    settings::{OfferedService, Settings},
+    settings::Settings,
     templates::{Definitions, TemplateSource},
 };
 use super::{
@@ -194,7 +200,7 @@ impl Provider for Services {
     }
 
     fn check_binding(&self, on: &InstanceSpec, wanted: &BindingSpec) -> Result<(), Unacceptable> {
-        self.offered(on)?.grant(&wanted.parameters).map(drop)
+        self.offered(on)?.service.grant(&wanted.parameters, &wanted.context).map(drop)
     }
 
     async fn provision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
@@ -210,10 +216,16 @@ impl Provider for Services {
     }
 
     async fn bind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<Bound>, ServiceError> {
-        self.bind_once(on, binding).await.map(Progress::Done)
+        self.bind_once(on, binding).await
     }
 
     async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError> {
+        // Without a plan, the stack says whether the binding is a user of a database.
+        if self.plans.get(&on.plan_id).is_none_or(|plan| plan.service.is_database())
+            && let Progress::Pending(pending) = self.unbind_database(on, binding).await?
+        {
+            return Ok(Progress::Pending(pending));
+        }
         self.remove_principal(&on.id, &binding.id).await.map(Progress::Done)
     }
 
@@ -224,13 +236,18 @@ impl Provider for Services {
     ) -> Result<Confirmed, ServiceError> {
         let name = naming::stack(&on.id);
         let stack = self.account.stack(&name).await.map_err(|error| self.failed(&error))?;
-        if !stack.is_some_and(|stack| self.is_ours(&stack)) {
+        let Some(stack) = stack.filter(|stack| self.is_ours(stack)) else {
             let problem = format!(
                 "stack {name} is missing or not of this installation; delete the instance and provision it again"
             );
             return Ok(Confirmed::Differs(problem));
+        };
+        let plan = self.plans.get(&on.plan_id);
+        let is_shared = plan.is_some_and(|plan| plan.service.definition.service.shared);
+        let Some(binding) = binding.filter(|_| !is_shared) else { return Ok(Confirmed::There) };
+        if plan.is_some_and(|plan| plan.service.is_database()) {
+            return self.confirm_login(on, binding, &stack).await;
         }
-        let Some(binding) = binding else { return Ok(Confirmed::There) };
         let principal = naming::principal(&on.id, &binding.id);
         let user = self.account.user(&principal).await.map_err(|error| self.failed(&error))?;
         let found = match user {

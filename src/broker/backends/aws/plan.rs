@@ -1,33 +1,39 @@
-//! A plan of an offered service: its catalog entry, the parameters that users may set, and their values for a stack and
-//! for a binding.
+//! A plan of an offered service: its catalog entry, the parameters that users may set, and their values for a stack.
+//! `grant` has those of a binding.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{
-    credentials,
-    definition::{Access, Naming, PlanMetadata},
+    credentials::{self, Offers},
+    definition::{DatabaseKind, Naming, Obsolete, PlanMetadata},
+    grant,
+    offered::{CredentialKind, OfferedService},
     overrides::Place,
     placement,
     rules::Rules,
-    settings::{CredentialKind, OfferedService},
 };
 use crate::{
     broker::{
         backends::Unacceptable,
-        config::{DIALECT, Lifetime, plan_id},
+        config::{DIALECT, plan_id},
     },
-    cloud::aws::sessions::LONGEST_CHAINED,
+    contract::well_known_variables,
     osb::{self, Object, PlanId},
 };
 
 /// The namespace of service ids that derive from names.
 const SERVICE_IDS: Uuid = Uuid::from_u128(0x9e5f_6f0c_51b7_4c7e_a0ad_6f1d_2a7d_4c11);
-/// How long sessions last in STS.
-const SESSIONS: (Duration, Duration) = (Duration::from_mins(15), Duration::from_hours(12));
+/// Parameters that every template of the AWS Service Broker took, beside those of `placement`.
+const OF_THE_ACCOUNT: [&str; 5] = [
+    "SBArtifactS3Bucket",
+    "SBArtifactS3KeyPrefix",
+    "aws_access_key",
+    "aws_cloudformation_role_arn",
+    "aws_secret_key",
+];
 
 /// A plan of an offered service.
 #[derive(Clone, Debug)]
@@ -39,53 +45,26 @@ pub(super) struct Plan {
     rules: Arc<Rules>,
 }
 
-/// The parameters of a binding.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-struct BindingParameters {
-    access: Option<Access>,
-    credentials: Option<CredentialKind>,
-    valid_for: Option<Lifetime>,
-}
-
-/// The credentials that a binding gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Granted {
-    /// The access key of a user.
-    User(Access),
-    /// A session of this duration.
-    Session(Access, Duration),
-}
-
-impl Granted {
-    pub(super) fn access(self) -> Access {
-        match self {
-            Self::User(access) | Self::Session(access, _) => access,
-        }
-    }
-}
-
 /// The plans of these services by id.
 pub(super) fn plans(services: &[OfferedService], rules: &Arc<Rules>) -> BTreeMap<PlanId, Plan> {
-    let of_service = |service: &OfferedService| {
-        let plans = service.definition.service.plans.iter();
-        let plans = plans.map(|(name, metadata)| {
-            let (name_of_plan, metadata, rules) = (name.clone(), metadata.clone(), rules.clone());
-            let plan = Plan { service: service.clone(), name: name_of_plan, metadata, rules };
-            (plan_id(&service.name, name), plan)
-        });
-        plans.collect::<Vec<_>>()
+    let with_id = |plan: Plan| (plan_id(&plan.service.name, &plan.name), plan);
+    services.iter().flat_map(|service| of_service(service, rules)).map(with_id).collect()
+}
+
+fn of_service(service: &OfferedService, rules: &Arc<Rules>) -> impl Iterator<Item = Plan> {
+    let plan = |(name, metadata): (&String, &PlanMetadata)| Plan {
+        service: service.clone(),
+        name: name.clone(),
+        metadata: metadata.clone(),
+        rules: rules.clone(),
     };
-    services.iter().flat_map(of_service).collect()
+    service.plans(rules).map(plan)
 }
 
 /// The catalog entry of a service.
 pub(super) fn catalog_entry(service: &OfferedService, rules: &Arc<Rules>) -> osb::Service {
     let metadata = &service.definition.service;
-    let plans = metadata.plans.iter().map(|(name, plan)| {
-        let (name, metadata, rules) = (name.clone(), plan.clone(), rules.clone());
-        Plan { service: service.clone(), name, metadata, rules }.catalog_entry()
-    });
+    let plans = of_service(service, rules).map(|plan| plan.catalog_entry());
     osb::Service {
         id: Uuid::new_v5(&SERVICE_IDS, service.name.as_bytes()).to_string().into(),
         name: service.name.clone(),
@@ -104,11 +83,15 @@ pub(super) fn catalog_entry(service: &OfferedService, rules: &Arc<Rules>) -> osb
 
 impl Plan {
     fn catalog_entry(&self) -> osb::Plan {
-        let variables: Map<String, Value> =
-            credentials::variables(self.naming(), &self.service.definition.service.variables)
-                .into_iter()
-                .map(|(name, key)| (name, key.into()))
-                .collect();
+        let metadata = &self.service.definition.service;
+        let variables: Map<String, Value> = match metadata.database {
+            Some(kind) => variables_of(kind),
+            None => {
+                let offers = self.offers();
+                let variables = credentials::variables(self.naming(), &metadata.variables, offers);
+                variables.into_iter().map(|(name, key)| (name, key.into())).collect()
+            }
+        };
         osb::Plan {
             id: plan_id(&self.service.name, &self.name),
             name: self.name.clone(),
@@ -124,53 +107,71 @@ impl Plan {
         }
     }
 
+    /// The kinds of credentials that bindings may have, as far as keys depend on it.
+    pub(super) fn offers(&self) -> Offers {
+        let is_shared = self.service.definition.service.shared;
+        let allowed = &self.service.credentials.allowed;
+        let has_keys = allowed.contains(&CredentialKind::User) || allowed.contains(&CredentialKind::Session);
+        Offers { keys: has_keys && !is_shared, roles: self.service.offers_roles() && !is_shared }
+    }
+
     /// How the credentials are called.
     pub(super) fn naming(&self) -> &Naming {
         &self.service.definition.service.names[&self.service.kind]
     }
 
-    /// Whether users may set a parameter.
-    fn is_open(&self, name: &str) -> bool {
+    /// Why users may not set a parameter, if they may not.
+    fn closed(&self, name: &str) -> Option<&'static str> {
+        let is_listed = |names: &[String]| names.iter().any(|listed| listed == name);
         let is_overridden =
             self.rules.prescribes_overrides && self.rules.overrides.is_prescribed(&self.service.name, name);
-        let is_hidden = self.metadata.hidden.iter().any(|hidden| hidden == name);
-        let is_prescribed = self.metadata.values.contains_key(name) || self.service.values.contains_key(name);
-        !(is_overridden || is_hidden || is_prescribed)
+        if is_listed(&self.service.definition.service.operator_parameters) {
+            Some("is set by the operator; leave it out")
+        } else if self.metadata.values.contains_key(name)
+            || is_listed(&self.metadata.hidden)
+            || self.service.values.contains_key(name)
+            || is_overridden
+        {
+            Some("is fixed by the plan; leave it out")
+        } else {
+            None
+        }
     }
 
     fn is_updatable(&self, name: &str) -> bool {
         self.service.definition.service.updatable_parameters.iter().any(|updatable| updatable == name)
     }
 
+    /// The default of a parameter: the backend's, the plan's, or the template's.
+    fn default_of(&self, name: &str) -> Option<&Value> {
+        let of_backend = self.service.defaults.get(name).or_else(|| self.metadata.defaults.get(name));
+        of_backend.or_else(|| self.service.definition.template.parameters[name].default.as_ref())
+    }
+
     fn schemas(&self) -> Value {
         let parameters = &self.service.definition.template.parameters;
         let schema = |name: &String| {
             let mut parameter = parameters[name].clone();
-            if let Some(default) =
-                self.service.defaults.get(name).or_else(|| self.metadata.defaults.get(name))
-            {
-                parameter.default = Some(default.clone());
-            }
+            parameter.default = self.default_of(name).cloned();
             parameter.schema()
         };
-        let open = || parameters.keys().filter(|name| self.is_open(name));
-        let create: Map<String, Value> = open().map(|name| (name.clone(), schema(name))).collect();
+        let open = || parameters.keys().filter(|name| self.closed(name).is_none());
+        // An obsolete parameter is in the schema, so that the refusal says why.
+        let obsolete = self.service.definition.service.obsolete.iter();
+        let obsolete = obsolete.map(|(name, Obsolete { reason, .. })| {
+            (name.clone(), json!({"deprecated": true, "description": format!("Refused: {reason}.")}))
+        });
+        let create: Map<String, Value> =
+            open().map(|name| (name.clone(), schema(name))).chain(obsolete).collect();
         let update: Map<String, Value> =
             open().filter(|name| self.is_updatable(name)).map(|name| (name.clone(), schema(name))).collect();
         let required: Vec<_> = open()
             .filter(|name| {
-                let is_given = self.service.defaults.contains_key(*name)
-                    || self.metadata.defaults.contains_key(*name)
-                    || self.rules.overrides.is_prescribed(&self.service.name, name);
-                parameters[*name].default.is_none() && !is_given
+                self.default_of(name).is_none()
+                    && !self.rules.overrides.is_prescribed(&self.service.name, name)
             })
             .collect();
-        let bind = json!({
-            "access": self.service.access.schema("What the binding may do with the resource."),
-            "credentials": self.service.credentials.schema(
-                "An access key that lasts until the binding ends (user), or temporary credentials (session)."),
-            "validFor": self.service.valid_for.schema(),
-        });
+        let bind = grant::schema(&self.service);
         let object = |properties: Value, required: &[&String]| {
             let mut schema = json!({"$schema": DIALECT, "type": "object", "additionalProperties": false,
                 "properties": properties});
@@ -192,7 +193,7 @@ impl Plan {
         })
     }
 
-    /// The values of the template's parameters: the template's defaults, those of the backend, what the user sets,
+    /// The values of the template's parameters: the defaults of template, plan and backend, what the user sets,
     /// overrides, and what backend and plan prescribe. The last one counts.
     ///
     /// # Errors
@@ -206,12 +207,24 @@ impl Plan {
         let parameters = &self.service.definition.template.parameters;
         let refuse =
             |name: &str, problem: String| Err(Unacceptable::Invalid(format!("parameter {name}: {problem}")));
-        for name in given.keys().filter(|name| !placement::has(name)) {
-            if !parameters.contains_key(name) {
-                return refuse(name, "is unknown; leave it out".to_owned());
+        for (name, value) in given.iter().filter(|(name, _)| !placement::has(name)) {
+            match self.service.definition.service.obsolete.get(name) {
+                Some(obsolete) if obsolete.accepts(value) => continue,
+                Some(obsolete) => {
+                    return refuse(name, format!("is refused: {}; leave it out", obsolete.reason));
+                }
+                None => {}
             }
-            if !self.is_open(name) {
-                return refuse(name, "is fixed by the plan; leave it out".to_owned());
+            if !parameters.contains_key(name) {
+                let problem = if OF_THE_ACCOUNT.contains(&name.as_str()) {
+                    "is refused: account, region and roles are settings of the backend; leave it out"
+                } else {
+                    "is unknown; leave it out"
+                };
+                return refuse(name, problem.to_owned());
+            }
+            if let Some(problem) = self.closed(name) {
+                return refuse(name, problem.to_owned());
             }
         }
         let mut values = BTreeMap::new();
@@ -220,9 +233,7 @@ impl Plan {
             let chosen = given.get(name).filter(|value| !value.is_null());
             let overridden = self.rules.overrides.value(place, &self.service.name, name).map(Value::from);
             let prescribed = prescribed.or(overridden.as_ref());
-            let defaults = self.service.defaults.get(name).or_else(|| self.metadata.defaults.get(name));
-            let value = prescribed.or(chosen).or(defaults);
-            let Some(value) = value.or(parameter.default.as_ref()) else {
+            let Some(value) = prescribed.or(chosen).or_else(|| self.default_of(name)) else {
                 return refuse(name, "is missing; give it a value".to_owned());
             };
             match parameter.text(value) {
@@ -283,44 +294,13 @@ impl Plan {
             ))),
         }
     }
-
-    /// The credentials of a binding with these parameters.
-    ///
-    /// # Errors
-    /// Names the parameter that is unknown or not allowed.
-    pub(super) fn grant(&self, given: &Object) -> Result<Granted, Unacceptable> {
-        let parameters: BindingParameters = serde_path_to_error::deserialize(Value::Object(given.clone()))
-            .map_err(|error| {
-                Unacceptable::Invalid(format!(
-                    "parameter {} is not understood: {}",
-                    error.path(),
-                    error.inner()
-                ))
-            })?;
-        let access = refusing("access", self.service.access.take(parameters.access))?;
-        match refusing("credentials", self.service.credentials.take(parameters.credentials))? {
-            CredentialKind::User => match parameters.valid_for {
-                None => Ok(Granted::User(access)),
-                Some(_) => {
-                    let problem =
-                        "the access key of a user has no end; ask for credentials: session, or leave it out";
-                    refusing("validFor", Err(problem.to_owned()))
-                }
-            },
-            CredentialKind::Session => {
-                let asked = refusing("validFor", self.service.valid_for.take(parameters.valid_for))?;
-                let duration = asked.map_or(LONGEST_CHAINED, Lifetime::duration);
-                let (shortest, longest) = SESSIONS;
-                if !(shortest..=longest).contains(&duration) {
-                    let problem = "AWS has sessions of 15m to 12h; ask for such a time".to_owned();
-                    return refusing("validFor", Err(problem));
-                }
-                Ok(Granted::Session(access, duration))
-            }
-        }
-    }
 }
 
-fn refusing<T>(name: &str, taken: Result<T, String>) -> Result<T, Unacceptable> {
-    taken.map_err(|problem| Unacceptable::Invalid(format!("parameter {name}: {problem}")))
+/// The environment variables of a database's users.
+fn variables_of(kind: DatabaseKind) -> Map<String, Value> {
+    let name = match kind {
+        DatabaseKind::PostgreSQL => "postgresql",
+        DatabaseKind::MySQL => "mysql",
+    };
+    well_known_variables(name).iter().map(|(name, key)| ((*name).to_owned(), (*key).into())).collect()
 }

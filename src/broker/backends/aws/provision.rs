@@ -37,7 +37,7 @@ impl Services {
         };
         let status = &stack.status;
         if status.is_usable() {
-            return Ok(Progress::Done(()));
+            return self.provision_database(instance, &stack).await;
         }
         if status.is_in_progress() {
             return Ok(self.progress(&stack).await);

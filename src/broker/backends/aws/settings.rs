@@ -6,8 +6,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
+    built_in::NOT_OFFERED,
     definition::{Access, Definition},
     naming,
+    offered::{CredentialKind, Eks, OfferedService},
     overrides::Overrides,
     placement::Placement,
     rules::Rules,
@@ -39,6 +41,10 @@ struct Fields {
     api_calls_per_second: Option<NonZeroU32>,
     #[serde(default)]
     tags: BTreeMap<String, String>,
+    /// The certificates of Amazon RDS, PEM: without them, databases are not offered.
+    rds_ca_file: Option<PathBuf>,
+    #[serde(default)]
+    eks: Eks,
     #[serde(default)]
     user_tags: Vec<String>,
     broker_id: Option<String>,
@@ -66,50 +72,13 @@ struct RoleFields {
 struct ServiceFields {
     #[serde(rename = "type")]
     kind: Option<String>,
-    access: Choice<Access>,
+    access: Option<Choice<Access>>,
     credentials: Choice<CredentialKind>,
     valid_for: Validity,
     /// Parameters with these values if the user sets none.
     defaults: Object,
     /// Parameters with these values, whatever the user sets.
     values: Object,
-}
-
-/// What a binding's credentials are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum CredentialKind {
-    /// The access key of an IAM user, which lasts until the binding ends.
-    #[default]
-    User,
-    /// Temporary credentials of a role, which end by themselves.
-    Session,
-}
-
-impl Kinds for CredentialKind {
-    const ALL: &'static [Self] = &[Self::User, Self::Session];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Session => "session",
-        }
-    }
-}
-
-/// A service that the backend offers.
-#[derive(Clone, Debug)]
-pub(super) struct OfferedService {
-    /// The name in the catalog.
-    pub(super) name: String,
-    /// The name of the definition.
-    pub(super) kind: String,
-    pub(super) definition: Arc<Definition>,
-    pub(super) access: Choice<Access>,
-    pub(super) credentials: Choice<CredentialKind>,
-    pub(super) valid_for: Validity,
-    pub(super) defaults: Object,
-    pub(super) values: Object,
 }
 
 /// The parsed settings of a backend.
@@ -124,10 +93,14 @@ pub(super) struct Settings {
     pub(super) boundary: Option<String>,
     /// More tags of stacks, users and roles.
     pub(super) tags: BTreeMap<String, String>,
+    /// The certificates of Amazon RDS, PEM.
+    pub(super) rds_ca_file: Option<PathBuf>,
+    /// The cluster whose service accounts get roles.
+    eks: Eks,
     pub(super) rules: Arc<Rules>,
     /// Where more templates are.
     pub(super) templates: TemplateSource,
-    /// The services as written in the configuration; empty: all of them.
+    /// The services as written in the configuration; empty: those that need no setting.
     services: BTreeMap<String, ServiceFields>,
     /// The path of `services` in the configuration, for errors.
     field: String,
@@ -167,6 +140,7 @@ impl Settings {
             ("role.arn", role.as_ref().map(|role| &role.arn)),
             ("cloudformationRoleArn", fields.cloudformation_role_arn.as_ref()),
             ("permissionsBoundaryArn", fields.permissions_boundary_arn.as_ref()),
+            ("eks.oidcProviderArn", fields.eks.oidc_provider_arn.as_ref()),
         ];
         for (name, arn) in arns {
             if let Some(arn) = arn {
@@ -202,6 +176,8 @@ impl Settings {
             deploy_role: fields.cloudformation_role_arn,
             boundary: fields.permissions_boundary_arn,
             tags: fields.tags,
+            rds_ca_file: fields.rds_ca_file,
+            eks: fields.eks,
             rules: Arc::new(rules),
             templates: templates.unwrap_or_default(),
             services: fields.services,
@@ -214,11 +190,11 @@ impl Settings {
     /// # Errors
     /// Names the invalid field or variable.
     pub(super) fn services(&self, definitions: &Definitions) -> Result<Vec<OfferedService>, ConfigError> {
-        let all = definitions.names().into_iter().map(|name| (name.to_owned(), ServiceFields::default()));
-        let services = if self.services.is_empty() { all.collect() } else { self.services.clone() };
+        let services =
+            if self.services.is_empty() { self.unasked(definitions) } else { self.services.clone() };
         let offered = |(name, fields): (String, ServiceFields)| {
             let field = format!("{}.{name}", self.field);
-            fields.offered(name, &field, definitions).transpose()
+            fields.offered(name, &field, definitions, self).transpose()
         };
         let services = services.into_iter().filter_map(offered).collect::<Result<Vec<_>, _>>()?;
         let templates: Vec<_> =
@@ -226,15 +202,28 @@ impl Settings {
         self.rules.check(&templates)?;
         Ok(services)
     }
+
+    /// The services that are offered if none is named: those whose bindings have credentials of their own, and that need
+    /// no more settings.
+    fn unasked(&self, definitions: &Definitions) -> BTreeMap<String, ServiceFields> {
+        let is_ready = |name: &&str| {
+            let fields = ServiceFields::default();
+            let is_shared = definitions.named(name).is_some_and(|definition| definition.service.shared);
+            !is_shared && fields.offered((*name).to_owned(), "", definitions, self).is_ok()
+        };
+        let names = definitions.names().into_iter().filter(is_ready);
+        names.map(|name| (name.to_owned(), ServiceFields::default())).collect()
+    }
 }
 
 impl ServiceFields {
     /// The service; none if its template may be one that was left out.
     fn offered(
-        mut self,
+        self,
         name: String,
         field: &str,
         definitions: &Definitions,
+        settings: &Settings,
     ) -> Result<Option<OfferedService>, ConfigError> {
         let kind = self.kind.unwrap_or_else(|| name.clone());
         let Some(definition) = definitions.named(&kind).cloned() else {
@@ -243,11 +232,25 @@ impl ServiceFields {
                 return Ok(None);
             }
             let known = definitions.names().join(", ");
-            let problem = format!("is {kind:?}, which bindery has no template for; take one of {known}");
+            let why = NOT_OFFERED.iter().find(|(name, _)| *name == kind);
+            let why = why.map_or("bindery has no template for it", |(_, why)| *why);
+            let problem = format!("is {kind:?}, which is not offered: {why}; take one of {known}");
             return Err(ConfigError::invalid(format!("{field}.type"), problem));
         };
-        self.access.allowed.retain(|level| definition.service.access.contains_key(level));
-        self.access.check(&format!("{field}.access"))?;
+        // The first binding of a database makes its tables.
+        let is_database = definition.service.database.is_some();
+        let default = if is_database { Access::Owner } else { Access::default() };
+        let mut access = self.access.unwrap_or_else(|| Choice { default, ..Choice::default() });
+        if !is_database && !definition.service.shared {
+            access.allowed.retain(|level| definition.service.access.contains_key(level));
+        }
+        access.check(&format!("{field}.access"))?;
+        if is_database && settings.rds_ca_file.is_none() {
+            let problem = "is a database of Amazon RDS, and the backend has no rdsCaFile to verify it with; set rdsCaFile to the \
+                           bundle of certificates from https://truststore.pki.rds.amazonaws.com";
+            return Err(ConfigError::invalid(field, problem));
+        }
+        check_cluster(&self.credentials, &settings.eks, &format!("{field}.credentials"))?;
         self.credentials.check(&format!("{field}.credentials"))?;
         self.valid_for.check(&format!("{field}.validFor"))?;
         for (of, values) in [("defaults", &self.defaults), ("values", &self.values)] {
@@ -256,16 +259,38 @@ impl ServiceFields {
                     .map_err(|problem| ConfigError::invalid(format!("{field}.{of}.{name}"), problem))?;
             }
         }
-        Ok(Some(OfferedService {
+        let service = OfferedService {
             name,
             kind,
             definition,
-            access: self.access,
+            access,
             credentials: self.credentials,
             valid_for: self.valid_for,
+            eks: settings.eks.clone(),
             defaults: self.defaults,
             values: self.values,
-        }))
+        };
+        if service.plans(&settings.rules).next().is_none() {
+            let parameters = service.definition.service.operator_parameters.join(", ");
+            let problem = format!("lacks parameters that only the operator sets; set them: {parameters}");
+            return Err(ConfigError::invalid(format!("{field}.values"), problem));
+        }
+        Ok(Some(service))
+    }
+}
+
+/// Roles for service accounts need a cluster.
+fn check_cluster(allowed: &Choice<CredentialKind>, eks: &Eks, field: &str) -> Result<(), ConfigError> {
+    let needs = [
+        (CredentialKind::Irsa, "oidcProviderArn", eks.oidc_provider_arn.is_none()),
+        (CredentialKind::PodIdentity, "clusterName", eks.cluster_name.is_none()),
+    ];
+    match needs.into_iter().find(|(kind, _, is_missing)| *is_missing && allowed.allowed.contains(kind)) {
+        None => Ok(()),
+        Some((kind, setting, _)) => {
+            let problem = format!("has {}, which needs eks.{setting} of the backend; set it", kind.as_str());
+            Err(ConfigError::invalid(field, problem))
+        }
     }
 }
 

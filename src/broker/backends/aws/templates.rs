@@ -13,7 +13,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    definition::{Definition, DefinitionError, built_in},
+    built_in::built_in,
+    definition::{Definition, DefinitionError},
     legacy,
 };
 use crate::cloud::aws::{Account, AwsError, buckets::Bucket, long_form};

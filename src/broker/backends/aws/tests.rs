@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::{
     definition::Access,
+    grant::Granted,
     overrides::Place,
-    plan::{Granted, Plan, plans},
+    plan::{Plan, plans},
     settings::Settings,
     templates::Definitions,
 };
@@ -67,8 +68,16 @@ fn object(value: Value) -> Object {
 #[case("tags: {team: 'ä'}", "backends.cloud.tags")]
 #[case(
     "services: {rds: {}}",
-    "backends.cloud.services.rds.type is \"rds\", which bindery has no template for; take one of dh-sqs"
+    "backends.cloud.services.rds.type is \"rds\", which is not offered: bindery has no template for it; take one of athena"
 )]
+#[case("services: {rdsoracle: {}}", "bindery makes no users of Oracle")]
+#[case("services: {rdspostgresql: {}}", "backends.cloud.services.rdspostgresql is a database of Amazon RDS")]
+#[case(
+    "services: {athena: {}}",
+    "services.athena.values lacks parameters that only the operator sets; set them: S3Source"
+)]
+#[case("services: {s3: {credentials: {allowed: [user, irsa]}}}", "irsa, which needs eks.oidcProviderArn")]
+#[case("eks: {oidcProviderArn: oidc}", "backends.cloud.eks.oidcProviderArn is wrong")]
 #[case(
     "services: {s3: {credentials: {default: session, allowed: [user]}}}",
     "services.s3.credentials.default"
@@ -156,7 +165,9 @@ fn a_binding_gets_what_the_plan_allows() {
         "s3",
         "custom",
     );
-    let grant = |parameters: Value| plan.grant(&object(parameters)).map_err(|error| error.to_string());
+    let grant = |parameters: Value| {
+        plan.service.grant(&object(parameters), &Object::new()).map_err(|error| error.to_string())
+    };
     assert_eq!(grant(json!({})), Ok(Granted::User(Access::Read)));
     let session = grant(json!({"credentials": "session", "validFor": "90m"}));
     assert_eq!(session, Ok(Granted::Session(Access::Read, std::time::Duration::from_mins(90))));
@@ -193,6 +204,17 @@ fn an_override_is_more_than_the_user_and_less_than_what_is_prescribed() {
     assert!(refused.to_string().contains("DelaySeconds: is fixed"), "{refused}");
     let values = plan.stack_parameters(&Place::default(), &Object::new()).unwrap();
     assert_eq!(values["DelaySeconds"], "9");
+}
+
+#[test]
+fn an_override_for_all_instances_sets_what_only_the_operator_may_set() {
+    let environment = [("PARAM_OVERRIDE_awsservicebroker_all_all_athena_S3Source", "s3://sales/2026/")];
+    let plan = plan_in("", &environment, "athena", "default").unwrap();
+    let values = plan.stack_parameters(&Place::default(), &Object::new()).unwrap();
+    assert_eq!(values["S3Source"], "s3://sales/2026/");
+    let asked = object(json!({"S3Source": "s3://salaries/2026/"}));
+    let refused = plan.stack_parameters(&Place::default(), &asked).unwrap_err().to_string();
+    assert!(refused.contains("S3Source: is set by the operator"), "{refused}");
 }
 
 #[rstest::rstest]

@@ -5,6 +5,7 @@ mod configure;
 mod connection_limit;
 mod drift;
 mod error;
+pub(super) mod hosted;
 mod idle;
 pub(super) mod mysql;
 mod naming;

@@ -14,11 +14,36 @@ use tempfile::TempDir;
 
 use crate::cloud::backend;
 
-/// What parliament finds in the broker's policies.
-const NONE: &[&str] = &[];
-/// What it finds in those of the deploy role, which is meant: the rule that ends old versions of objects could have objects
-/// deleted; actions may be for more kinds of resources than templates have, such as snapshots; and some look at all.
-const MEANT: &[&str] = &["s3:PutLifecycleConfiguration", "RESOURCE_MISMATCH", "RESOURCE_STAR"];
+/// What parliament finds in the policies of the deploy role, and is meant: an action, and the kind of resource that the policy
+/// does not have. Templates make no such resource. AWS documents the two of
+/// Kinesis for one stream, too; parliament is older.
+const MEANT: &[(&str, &str)] = &[
+    ("athena:ListTagsForResource", "capacity-reservation/*"),
+    ("athena:ListTagsForResource", "datacatalog/*"),
+    ("athena:TagResource", "capacity-reservation/*"),
+    ("athena:TagResource", "datacatalog/*"),
+    ("athena:UntagResource", "capacity-reservation/*"),
+    ("athena:UntagResource", "datacatalog/*"),
+    // One statement is for the group, another for its network.
+    ("ec2:CreateSecurityGroup", "security-group/*"),
+    ("es:AddTags", "application/*"),
+    ("es:AddTags", "datasource/*"),
+    ("es:ListTags", "application/*"),
+    ("es:ListTags", "datasource/*"),
+    ("es:RemoveTags", "application/*"),
+    ("es:RemoveTags", "datasource/*"),
+    ("kinesis:StartStreamEncryption", "key/*"),
+    ("kinesis:StopStreamEncryption", "key/*"),
+    ("kinesis:UpdateShardCount", "*"),
+    ("kinesis:UpdateStreamMode", "*"),
+    ("lex:CreateBot", "bot-alias/*/*"),
+    // A bot of the first version of Lex.
+    ("lex:DeleteBot", "*:bot:*:*"),
+    ("rds:DeleteDBCluster", "cluster-snapshot:*"),
+    ("route53:ChangeTagsForResource", "healthcheck/*"),
+];
+/// The rule that ends old versions of objects could have objects deleted.
+const MEANT_OF_BUCKETS: &str = "s3:PutLifecycleConfiguration";
 
 fn program(name: &str) -> Command {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
@@ -40,6 +65,24 @@ fn document(answer: &str, field: &str) -> String {
     policy.to_string()
 }
 
+/// Whether all of a finding is meant.
+fn is_meant(finding: &Value) -> bool {
+    let is_known = |mismatch: &Value| {
+        let (action, format) =
+            (mismatch["action"].as_str().unwrap(), mismatch["required_format"].as_str().unwrap());
+        MEANT.iter().any(|(meant, kind)| {
+            *meant == action && (*kind == format || kind.len() > 1 && format.ends_with(kind))
+        })
+    };
+    match finding["issue"].as_str().unwrap() {
+        "RESOURCE_MISMATCH" => finding["detail"].as_array().unwrap().iter().all(is_known),
+        "RESOURCE_POLICY_PRIVILEGE_ESCALATION" => {
+            finding["detail"].as_str().unwrap().ends_with(MEANT_OF_BUCKETS)
+        }
+        _ => false,
+    }
+}
+
 #[test]
 fn parliament_passes_the_policies_and_aws_takes_their_length() {
     let server = Ministack::start();
@@ -50,10 +93,11 @@ fn parliament_passes_the_policies_and_aws_takes_their_length() {
     };
     let inline = [("RoleName", DEPLOY_ROLE), ("PolicyName", "deploy")];
     let inline = server.administer(&Request::query("iam", "GetRolePolicy", &inline));
-    let mut policies: Vec<_> = granted.policies.iter().map(|policy| (managed(policy), 6_144, NONE)).collect();
-    policies.push((managed(&granted.deploy_policy), 6_144, MEANT));
-    policies.push((document(&inline, "PolicyDocument"), 10_240, MEANT));
-    for (policy, longest, meant) in policies {
+    let mut policies: Vec<_> =
+        granted.policies.iter().map(|policy| (managed(policy), 6_144, false)).collect();
+    policies.push((managed(&granted.deploy_policy), 6_144, true));
+    policies.push((document(&inline, "PolicyDocument"), 10_240, true));
+    for (policy, longest, is_of_deploy_role) in policies {
         assert!(policy.len() <= longest, "{} characters: {policy}", policy.len());
         let mut linter = program("parliament")
             .arg("--json")
@@ -64,8 +108,9 @@ fn parliament_passes_the_policies_and_aws_takes_their_length() {
         linter.stdin.take().unwrap().write_all(policy.as_bytes()).unwrap();
         let output = linter.wait_with_output().unwrap();
         let findings = String::from_utf8(output.stdout).unwrap();
-        let is_meant = |line: &str| meant.iter().any(|known| line.contains(*known));
-        let unexpected: Vec<_> = findings.lines().filter(|line| !is_meant(line)).collect();
+        let findings = findings.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let unexpected: Vec<_> =
+            findings.filter(|finding| !(is_of_deploy_role && is_meant(finding))).collect();
         assert!(unexpected.is_empty(), "{unexpected:?}: {policy}");
     }
 }

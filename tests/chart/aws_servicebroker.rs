@@ -130,7 +130,7 @@ fn all_other_values_are_acted_on() {
         r"serviceAccountAnnotations.eks\.amazonaws\.com/role-arn=r",
         "aws.bucket=mine,aws.key=templates/,aws.s3region=us-west-2",
         "aws.vpcid=vpc-1,brokerconfig.brokerid=mine,brokerconfig.prescribeoverrides=false",
-        "extraEnv[0].name=HTTPS_PROXY,extraEnv[0].value=http://proxy:3128",
+        "aws.rdscasecret=rds,extraEnv[0].name=HTTPS_PROXY,extraEnv[0].value=http://proxy:3128",
     ];
     let set: Vec<_> = settings.iter().flat_map(|values| ["--set", values]).collect();
     let documents = rendered(&[&set[..], &["--set-string", "aws.targetaccountid=210987654321"]].concat());
@@ -138,6 +138,7 @@ fn all_other_values_are_acted_on() {
     assert_eq!(
         config["backends"]["aws"],
         json!({"type": "aws", "region": "eu-west-1", "brokerId": "mine", "prescribeOverrides": false, "endpoint": "https://vpce.example.com",
+            "rdsCaFile": "/etc/bindery/backends/aws/rds-ca.crt",
             "role": {"arn": "arn:aws:iam::210987654321:role/teams/bindery"},
             "templates": {"bucket": "mine", "prefix": "templates/", "region": "us-west-2"},
             "cloudformationRoleArn": "arn:aws:iam::123456789012:role/deploy",

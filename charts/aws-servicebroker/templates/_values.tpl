@@ -15,6 +15,10 @@ this first, so it does nothing when it has been done. Helm takes this definition
 {{- $partition := hasPrefix "cn-" $aws.region | ternary "aws-cn" (hasPrefix "us-gov-" $aws.region | ternary "aws-us-gov" "aws") -}}
 {{- $_ := set $backend "role" (dict "arn" (printf "arn:%s:iam::%v:role/%s" $partition $aws.targetaccountid $aws.targetrolename)) -}}
 {{- end -}}
+{{- with $aws.rdscasecret -}}
+{{- $_ := set $backend "secretName" . -}}
+{{- $_ := set $backend "secretKeys" (list "rds-ca.crt") -}}
+{{- end -}}
 {{- if $aws.bucket -}}
 {{- $templates := dict "bucket" $aws.bucket "prefix" $aws.key -}}
 {{- with $aws.s3region -}}{{- $_ := set $templates "region" . -}}{{- end -}}

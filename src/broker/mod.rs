@@ -31,7 +31,7 @@ pub use self::{
         Registry, Resource, ServiceError, Unacceptable, Verb,
     },
     engine::Timing,
-    restore::{Held, RestoreReport, restore},
+    restore::{Held, HeldBinding, RestoreReport, restore},
     rotate_admin::{PasswordChangeError, PasswordKeeper, change_password, password_file},
     store::{StoreError, cipher::CipherError},
     sweep::{Difference, PlatformInstance, SweepReport, sweep, sweep_with},

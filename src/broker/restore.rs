@@ -37,8 +37,19 @@ pub struct Held {
     pub instance: InstanceSpec,
     /// Whether the platform still knows the instance's parameters. If not, those that protect data count as requested.
     pub are_parameters_known: bool,
-    /// The ids of the instance's bindings.
-    pub bindings: Vec<BindingId>,
+    /// The instance's bindings.
+    pub bindings: Vec<HeldBinding>,
+}
+
+/// A binding that a platform knows.
+#[derive(Clone, Debug)]
+pub struct HeldBinding {
+    /// The id under which the platform requested it.
+    pub id: BindingId,
+    /// Its parameters, unless the platform no longer knows them.
+    pub parameters: Option<Object>,
+    /// The binding that it replaced.
+    pub predecessor: Option<BindingId>,
 }
 
 /// The result of a restore.
@@ -145,8 +156,8 @@ impl Restore<'_> {
             }));
         }
         for binding in bindings {
-            let is_there = self.holds(server, &provider.names(id, std::slice::from_ref(binding)));
-            if self.is_missing(&Key::binding(id, binding), is_there).await? {
+            let is_there = self.holds(server, &provider.names(id, std::slice::from_ref(&binding.id)));
+            if self.is_missing(&Key::binding(id, &binding.id), is_there).await? {
                 changes.push(self.put_binding(instance, server, binding));
             }
         }
@@ -184,10 +195,10 @@ impl Restore<'_> {
     }
 
     /// A record without credentials: marked as failed, so that the binding can be deleted or bound again.
-    fn put_binding(&self, on: &InstanceSpec, server: &BackendName, id: &BindingId) -> Change {
+    fn put_binding(&self, on: &InstanceSpec, server: &BackendName, held: &HeldBinding) -> Change {
         let spec = BindingSpec {
-            id: id.clone(),
-            parameters: Object::new(),
+            id: held.id.clone(),
+            parameters: held.parameters.clone().unwrap_or_default(),
             context: Object::new(),
             bind_resource: Object::new(),
         };
@@ -196,7 +207,8 @@ impl Restore<'_> {
             spec,
             service_id: on.service_id.clone(),
             plan_id: on.plan_id.clone(),
-            predecessor: None,
+            predecessor: held.predecessor.clone(),
+            are_parameters_lost: held.parameters.is_none(),
             server: server.clone(),
             state: State::Failed,
             bound: None,

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::broker_source::BrokerSource;
 use crate::{
-    apis::servicecatalog::{ExternalResource, ServiceInstance},
-    broker::{self, Held, InstanceSpec},
+    apis::servicecatalog::{ExternalResource, ServiceBinding, ServiceInstance},
+    broker::{self, Held, HeldBinding, InstanceSpec},
     install::broker_secret::BrokerSecret,
     k8s::{self, explain, list::list, trim::is_cut},
     osb::Object,
@@ -72,9 +72,9 @@ async fn on_platform(client: &Client) -> anyhow::Result<Vec<Held>> {
         );
     }
     for external_resource in &external_resources {
-        let Some(binding) = &external_resource.spec.binding_id else { continue };
+        let Some(id) = &external_resource.spec.binding_id else { continue };
         match held.get_mut(&external_resource.spec.instance_id) {
-            Some(held) => held.bindings.push(binding.as_str().into()),
+            Some(held) => held.bindings.push(binding(client, external_resource, id).await?),
             None => bail!(
                 "ExternalResource {} is for a binding of instance {}, for which there is no ExternalResource; \
                 delete ExternalResource {0} if nothing needs it",
@@ -127,6 +127,26 @@ async fn instance(
         settled: Object::new(),
     };
     Ok(Held { instance, are_parameters_known, bindings: Vec::new() })
+}
+
+/// The binding with its parameters, as far as its ServiceBinding still exists and names them in the clear.
+async fn binding(
+    client: &Client,
+    external_resource: &ExternalResource,
+    id: &str,
+) -> anyhow::Result<HeldBinding> {
+    let spec = &external_resource.spec;
+    let api: Api<ServiceBinding> = Api::namespaced(client.clone(), &spec.namespace);
+    let object = api
+        .get_opt(&spec.name)
+        .await
+        .with_context(|| format!("cannot read {}", external_resource.name_any()))?;
+    let object = object.filter(|object| object.metadata.uid.as_deref() == Some(spec.uid.as_str()));
+    let parameters = object
+        .filter(|object| object.spec.parameters_from.is_empty())
+        .map(|object| object.spec.parameters.unwrap_or_default())
+        .filter(|parameters| !parameters.values().any(is_cut));
+    Ok(HeldBinding { id: id.into(), parameters, predecessor: spec.predecessor_id.as_deref().map(Into::into) })
 }
 
 async fn uid(client: &Client, namespace: &str) -> anyhow::Result<Option<String>> {

@@ -1,9 +1,10 @@
 //! Sweeps, and objects that bindery must not touch.
 
-use bindery::broker::{PlatformInstance, restore, sweep};
+use bindery::broker::{Held, HeldBinding, PlatformInstance, restore, sweep};
+use serde_json::{Value, json};
 
 use crate::{
-    platform::{Platform, held},
+    platform::{Platform, held, text},
     postgres::Postgres,
 };
 
@@ -167,6 +168,53 @@ async fn a_lost_store_is_rebuilt_from_external_resources_and_marks() {
         assert_eq!(platform.deprovision(instance).await.0, 200);
     }
     assert_eq!(sweep(platform.config(), &[], false).await.unwrap().leftover, []);
+}
+
+/// What a binding is follows from what the platform still knows of it. Defaults would give more rights than were asked for.
+#[tokio::test]
+async fn restored_bindings_keep_their_parameters_and_their_predecessor() {
+    let server = Postgres::shared();
+    let mut platform = Platform::on(&server).await;
+    platform.keep_installation().await;
+    platform.provision("kept").await;
+    platform.reader("kept", "former").await;
+    assert_eq!(platform.rotate("kept", "next", "former").await.0, 201);
+    assert_eq!(platform.unbind("kept", "former").await.0, 200);
+    platform.reader("kept", "secret").await;
+    platform.reader("kept", "lost").await;
+    platform.broker.drain().await;
+    for file in ["broker.db", "broker.db-wal", "broker.db-shm"] {
+        let _ = std::fs::remove_file(platform.store().join(file));
+    }
+    let read_only = json!({"access": "readonly"});
+    let known = |id: &str, parameters: Option<&Value>| HeldBinding {
+        id: id.into(),
+        parameters: parameters.map(|parameters| parameters.as_object().unwrap().clone()),
+        predecessor: (id != "secret").then(|| "former".into()),
+    };
+    let bindings = vec![known("next", Some(&read_only)), known("secret", None), known("lost", None)];
+    let held = [Held { bindings, ..held("kept", &[]) }];
+    assert_eq!(restore(platform.config(), &held).await.unwrap().restored.len(), 4);
+    platform.restart().await;
+
+    let (status, body) = platform.rotate("kept", "next", "former").await;
+    assert_eq!(status, 201, "{body}");
+    let reads_only = async |credentials: &Value| {
+        let client = crate::server::connect(&server, credentials).await.unwrap();
+        let refused = client.batch_execute("CREATE TABLE t (id int)").await.unwrap_err();
+        assert_eq!(refused.code().unwrap().code(), "42501", "{refused}");
+    };
+    reads_only(&body["credentials"]).await;
+    let (status, body) = platform.bind_with("kept", "secret", json!({"access": "nonsense"})).await;
+    assert_eq!(status, 400, "{body}");
+    reads_only(&platform.reader("kept", "secret").await).await;
+    let (status, body) = platform.rotate("kept", "lost", "former").await;
+    assert_eq!(status, 400, "{body}");
+    assert!(text(&body, "description").contains("make a new binding"), "{body}");
+    for binding in ["next", "secret", "lost"] {
+        assert_eq!(platform.unbind("kept", binding).await.0, 200);
+    }
+    platform.deprovisioned("kept").await;
 }
 
 /// Store and installation are lost: a new installation with the name of the former mark owns everything that it marks.

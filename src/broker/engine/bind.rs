@@ -77,6 +77,7 @@ impl Request for Wanted {
         }
         let found = scope.engine.records.binding(&self.instance, &self.id).await?;
         let Some(found) = found else { return Ok(Busy::Wait) };
+        let found = self.with_parameters(scope, found)?;
         same_binding(&found, &on, &self.what)?;
         if found.state == State::Ready && found.bound.is_some() {
             scope.engine.confirm(&on.server, &on.spec, Some(&found.spec)).await?;
@@ -109,6 +110,7 @@ impl Request for Wanted {
         let record = match found {
             None => self.new_binding(scope, &on).await?,
             Some(found) => {
+                let found = self.with_parameters(scope, found)?;
                 same_binding(&found, &on, &self.what)?;
                 match found.state {
                     State::Ready => return self.recorded(scope, &on, found).await,
@@ -152,6 +154,26 @@ impl Wanted {
         Ok(Next::Answer(Vec::new(), self.answer(Status::Already, Some(bound))))
     }
 
+    /// A record whose parameters were lost takes those of the request.
+    fn with_parameters(&self, scope: &Scope<'_>, found: Binding) -> Result<Binding, Refusal> {
+        if !found.are_parameters_lost {
+            return Ok(found);
+        }
+        match &self.what {
+            BindWanted::New(request) => {
+                let spec = spec(self.id.clone(), request.clone());
+                let offered = scope.engine.offer.plan(&found.service_id, &found.plan_id)?;
+                offered.schemas.check_bind(&given(&spec.parameters))?;
+                Ok(Binding { spec, are_parameters_lost: false, ..found })
+            }
+            // Its parameters were copied from a binding whose record is lost, too. Defaults could give more rights.
+            BindWanted::Successor(_) => Err(Refusal::Invalid(format!(
+                "predecessor_binding_id: the record of binding {} was lost, and its parameters with it; make a new binding",
+                self.id
+            ))),
+        }
+    }
+
     /// Checks the request and creates the record of a new binding.
     async fn new_binding(&self, scope: &Scope<'_>, on: &Instance) -> Result<Binding, Refusal> {
         let offered = scope.engine.offer.plan(&on.spec.service_id, &on.spec.plan_id)?;
@@ -181,6 +203,7 @@ impl Wanted {
             service_id: on.spec.service_id.clone(),
             plan_id: on.spec.plan_id.clone(),
             predecessor,
+            are_parameters_lost: false,
             server: on.server.clone(),
             state: State::Creating,
             bound: None,

@@ -61,6 +61,9 @@ pub(crate) struct Binding {
     pub(crate) plan_id: PlanId,
     /// The binding that this one replaces.
     pub(crate) predecessor: Option<BindingId>,
+    /// Whether the record was lost, and restored without the parameters: the next request for the binding brings them.
+    #[serde(default)]
+    pub(crate) are_parameters_lost: bool,
     pub(crate) server: BackendName,
     pub(crate) state: State,
     /// Present since the binding became [`State::Ready`].

@@ -65,10 +65,13 @@ impl Conversation<'_> {
         predecessor: &str,
         new: &mut ServiceBindingStatus,
     ) -> Result<BindResponse, NotBound> {
-        // A broker may refuse to repeat the request once the predecessor is deleted.
+        // A broker may refuse to repeat the request once the predecessor is deleted; one that has lost the credentials may create
+        // new ones.
         if self.is_retrievable() {
-            let fetched = self.fetch().await.map_err(|error| self.condition_of(error))?;
-            return self.complete(fetched);
+            match self.fetch().await {
+                Err(BrokerError::Client(ClientError::Rejected { status: 404, .. })) => {}
+                fetched => return self.complete(fetched.map_err(|error| self.condition_of(error))?),
+            }
         }
         self.succeed(predecessor, new).await
     }

@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc};
 use axum::{Router, body::Body, http::Request};
 use bindery::{
     broker::{
-        Broker, Held, InstanceSpec,
+        Broker, Held, HeldBinding, InstanceSpec,
         config::{BrokerConfig, LoadedConfig, PartialSettings},
     },
     telemetry::Metrics,
@@ -238,8 +238,12 @@ pub fn held(instance: &str, bindings: &[&str]) -> Held {
             settled: serde_json::Map::new(),
         },
         are_parameters_known: true,
-        bindings: bindings.iter().map(|&id| id.into()).collect(),
+        bindings: bindings.iter().map(|&id| held_binding(id)).collect(),
     }
+}
+
+fn held_binding(id: &str) -> HeldBinding {
+    HeldBinding { id: id.into(), parameters: Some(serde_json::Map::new()), predecessor: None }
 }
 
 fn path(instance: &str, binding: Option<&str>) -> String {

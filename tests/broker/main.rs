@@ -13,6 +13,7 @@ mod hostile;
 mod java;
 mod leftovers;
 mod limits;
+mod manifest;
 mod origins;
 mod pgbouncer;
 mod poolers;

@@ -200,6 +200,23 @@ async fn lost_labels_return_with_the_next_reading() {
     assert_eq!(plans(&place).get(&name).await.unwrap().labels(), &labels);
 }
 
+/// As with `updateRequests`: a lower number asks for nothing, so it is a mistake. Zero is what Go clients write for no number.
+#[tokio::test]
+async fn the_number_of_requests_to_read_the_catalog_only_grows() {
+    let place = Place::with_broker().await;
+    change(&place, json!({"relistRequests": 3})).await;
+    let brokers = place.brokers();
+    let put = async |count: Value| {
+        let patch = Patch::Merge(json!({"spec": {"relistRequests": count}}));
+        brokers.patch(&place.broker.name(), &PatchParams::default(), &patch).await
+    };
+    let refused = put(json!(2)).await.unwrap_err().to_string();
+    assert!(refused.contains("relistRequests can only grow"), "{refused}");
+    for accepted in [json!(3), json!(0), json!(null), json!(4)] {
+        put(accepted).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_broker_that_could_not_be_read_for_a_week_is_failed() {
     let place = Place::with_broker().await;

@@ -86,8 +86,12 @@ pub struct CatalogRestrictions {
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!(has(self.caBundle) && has(self.insecureSkipTLSVerify) && self.insecureSkipTLSVerify)")
-    .message("caBundle and insecureSkipTLSVerify: true exclude each other; remove insecureSkipTLSVerify"))]
+#[x_kube(
+    validation = Rule::new("!(has(self.caBundle) && has(self.insecureSkipTLSVerify) && self.insecureSkipTLSVerify)")
+        .message("caBundle and insecureSkipTLSVerify: true exclude each other; remove insecureSkipTLSVerify"),
+    validation = Rule::new("!has(oldSelf.relistRequests) || !has(self.relistRequests) || self.relistRequests == 0 || self.relistRequests >= oldSelf.relistRequests")
+        .message("relistRequests can only grow; increase the number to have the catalog read at once")
+)]
 pub struct ClusterServiceBrokerSpec {
     /// What both kinds of brokers share.
     #[serde(flatten)]
@@ -116,8 +120,12 @@ pub struct ClusterServiceBrokerSpec {
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!(has(self.caBundle) && has(self.insecureSkipTLSVerify) && self.insecureSkipTLSVerify)")
-    .message("caBundle and insecureSkipTLSVerify: true exclude each other; remove insecureSkipTLSVerify"))]
+#[x_kube(
+    validation = Rule::new("!(has(self.caBundle) && has(self.insecureSkipTLSVerify) && self.insecureSkipTLSVerify)")
+        .message("caBundle and insecureSkipTLSVerify: true exclude each other; remove insecureSkipTLSVerify"),
+    validation = Rule::new("!has(oldSelf.relistRequests) || !has(self.relistRequests) || self.relistRequests == 0 || self.relistRequests >= oldSelf.relistRequests")
+        .message("relistRequests can only grow; increase the number to have the catalog read at once")
+)]
 pub struct ServiceBrokerSpec {
     /// What both kinds of brokers share.
     #[serde(flatten)]

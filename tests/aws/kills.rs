@@ -10,7 +10,7 @@ use bindery::broker::{
 use bindery_test_support::ministack::{Key, Ministack, Request};
 use serde_json::json;
 use tempfile::NamedTempFile;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::{
     cloud::{backend, leftovers},
@@ -40,7 +40,12 @@ impl Killed {
     /// Runs the work until it stands still at a call, and kills it there. Returns whether the work ended instead.
     async fn killed_at<T>(&self, call: usize, after_work: bool, work: impl Future<Output = T>) -> bool {
         self.server.set(&json!({"reset_calls": true, "hang_at": call, "hang_after_work": after_work}));
-        let is_done = timeout(Duration::from_secs(1), work).await.is_ok();
+        let hung = async {
+            while !self.server.is_hanging() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let is_done = tokio::select! { _ = work => true, () = hung => false };
         self.server.reset();
         is_done
     }

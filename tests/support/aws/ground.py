@@ -2,7 +2,7 @@
 
 Listens on the address that its argument names, prints the port, and ends when its standard input is closed. Tests set
 faults while it runs: a POST to /_ground with a JSON object of the names in FAULTS; a GET of /_ground answers the calls
-received so far. The launcher replaces functions of ministack 1.5.33 by name, so the version is pinned with its hashes in
+received so far, and whether one hangs. The launcher replaces functions of ministack 1.5.33 by name, so the version is pinned with its hashes in
 requirements.txt.
 """
 
@@ -47,6 +47,7 @@ FAULTS = {
     "hang_after_work": False,  # whether the call that hangs has had its effect
 }
 CALLS = []
+HANGING = asyncio.Event()  # set while the call `hang_at` hangs
 COUNT = itertools.count(1)
 KNOWN_AT = {}  # access key, user or role name -> when all of AWS knows it
 DEPLOY_ROLES = {}  # stack name -> role ARN
@@ -273,10 +274,13 @@ async def control(scope, send, body):
             CALLS.clear()
             COUNT = itertools.count(1)
         FAULTS.update(wanted)
+        if "hang_at" in wanted:
+            HANGING.clear()
         if not FAULTS["hang_at"]:
             RELEASED.set()
             RELEASED = asyncio.Event()
-    await respond(send, 200, json.dumps(CALLS).encode(), [(b"content-type", b"application/json")])
+    answer = json.dumps({"calls": CALLS, "hanging": HANGING.is_set()})
+    await respond(send, 200, answer.encode(), [(b"content-type", b"application/json")])
 
 
 def refusal(service, key, body):
@@ -316,7 +320,7 @@ async def app(scope, receive, send):
     CALLS.append(f"{service}:{action}")
     is_hung = FAULTS["hang_at"] and number >= FAULTS["hang_at"]
     if is_hung and not (FAULTS["hang_after_work"] and number == FAULTS["hang_at"]):
-        await RELEASED.wait()
+        await hang(number)
         return
     refused = refusal(service, key, body)
     if refused:
@@ -332,7 +336,13 @@ async def app(scope, receive, send):
 
     await gateway_app(scope, replay, swallow if is_hung else send)
     if is_hung:
-        await RELEASED.wait()
+        await hang(number)
+
+
+async def hang(number):
+    if number == FAULTS["hang_at"]:
+        HANGING.set()
+    await RELEASED.wait()
 
 
 def end_with_caller():

@@ -136,6 +136,15 @@ impl Ministack {
 
     /// The calls since the last reset, as `iam:CreateUser`.
     pub fn calls(&self) -> Vec<String> {
+        serde_json::from_value(self.state()["calls"].take()).unwrap()
+    }
+
+    /// Whether the call `hang_at` has come, and has had its effect if it is to.
+    pub fn is_hanging(&self) -> bool {
+        self.state()["hanging"] == true
+    }
+
+    fn state(&self) -> Value {
         serde_json::from_str(&self.control("GET", "")).unwrap()
     }
 

@@ -41,8 +41,8 @@ async fn answer(request: axum::extract::Request) -> Response {
     let query = request.uri().query().unwrap_or_default().to_owned();
     let metadata = json!({"name": "a", "namespace": "shop", "annotations": {"a": CANARY}});
     if query.contains("watch=true") {
-        let event =
-            json!({"type": "ADDED", "object": {"metadata": metadata, "spec": CANARY, "data": CANARY}});
+        let object = json!({"metadata": metadata, "spec": CANARY, "data": CANARY});
+        let event = format!(r#"{{"type":"ADDED","object":{object}}}"#);
         return json(format!("{event}\n{{\"type\": \"{CANARY}\"\n"));
     }
     if path.ends_with("/broken") {

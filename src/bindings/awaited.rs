@@ -10,7 +10,6 @@ use futures::{StreamExt, pin_mut};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client, Resource as _,
-    core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
         watcher::{Event, watcher},
@@ -21,6 +20,7 @@ use tracing::{debug, info};
 use super::state::SeenBinding;
 use crate::k8s::{
     explain_watch,
+    guarded::Guarded,
     leader::{Leadership, observe},
     unreadable::Unreadable,
     watch::of_all,
@@ -115,7 +115,7 @@ impl Names {
 }
 
 /// Whether a binding is ready; `None` for an undecodable one, which is reported and changes nothing.
-fn read(binding: &DeserializeGuard<SeenBinding>, unreadable: &Unreadable) -> Option<bool> {
+fn read(binding: &Guarded<SeenBinding>, unreadable: &Unreadable) -> Option<bool> {
     match &binding.0 {
         Ok(binding) => Some(binding.state().is_ready()),
         Err(invalid) => {
@@ -128,7 +128,7 @@ fn read(binding: &DeserializeGuard<SeenBinding>, unreadable: &Unreadable) -> Opt
 /// Watches bindings. Never ends. The cache survives an outage of the API server. Without the custom resource definition
 /// the cache stays empty.
 async fn watch(client: Client, ready: Arc<Ready>, unreadable: Unreadable) {
-    let api: Api<DeserializeGuard<SeenBinding>> = Api::all(client);
+    let api: Api<Guarded<SeenBinding>> = Api::all(client);
     let events = watcher(api, of_all()).default_backoff();
     pin_mut!(events);
     let mut listed = Names::default();
@@ -188,7 +188,10 @@ mod tests {
             "apiVersion": "servicecatalog.k8s.io/v1beta1", "kind": "ServiceBindingList",
             "metadata": {"resourceVersion": "1"}, "items": bindings
         });
-        let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
+        // As of the API server: the type comes first.
+        let line =
+            |event: &Value| format!(r#"{{"type":{},"object":{}}}"#, event["type"], event["object"]) + "\n";
+        let lines: String = events.iter().map(line).collect();
         let answer = async move |query: axum::extract::RawQuery| {
             if query.0.is_some_and(|query| query.contains("watch=true")) {
                 let told = futures::stream::once(async { Ok::<_, std::io::Error>(lines) });

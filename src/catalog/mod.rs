@@ -25,7 +25,7 @@ mod work_queue;
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, Resource, ResourceExt, api::ListParams, core::DeserializeGuard};
+use kube::{Api, Client, Resource, ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -42,7 +42,7 @@ pub use crate::{
 use crate::{
     bindings::LostSecrets,
     install::secret_approvals::Approvals,
-    k8s::explain,
+    k8s::{explain, guarded::Guarded},
     telemetry::{Metrics, ops::Readiness},
 };
 
@@ -138,7 +138,7 @@ async fn served<K>(client: &Client) -> Result<(), String>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
 {
-    let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
+    let api: Api<Guarded<K>> = Api::all(client.clone());
     match api.list(&ListParams::default().limit(1)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Err(format!(

@@ -4,7 +4,6 @@ use std::{fmt::Debug, sync::Arc};
 
 use kube::{
     Api, Client, Resource,
-    core::DeserializeGuard,
     runtime::reflector::{self, store::Writer},
 };
 use serde::de::DeserializeOwned;
@@ -26,6 +25,7 @@ use crate::{
     bindings::LostSecrets,
     k8s::{
         cache,
+        guarded::Guarded,
         namespaces::NamespaceMeta,
         watch::{self, CacheReader, CacheWriter, Change},
     },
@@ -186,7 +186,7 @@ impl Watching<'_> {
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
-        let api: Api<DeserializeGuard<K>> = Api::all(self.context.client.clone());
+        let api: Api<Guarded<K>> = Api::all(self.context.client.clone());
         let (context, queues) = (self.context.clone(), self.queues.clone());
         let tell = move |change| tell(&queues, &context, &change);
         let unreadable = self.context.unreadable.clone();

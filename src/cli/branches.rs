@@ -14,7 +14,7 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Resource,
     api::{ListParams, Patch, PatchParams},
-    core::{DeserializeGuard, PartialObjectMeta},
+    core::PartialObjectMeta,
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -26,6 +26,7 @@ use crate::{
     contract::{FIELD_MANAGER, branch},
     k8s::{
         self, explain,
+        guarded::Guarded,
         list::{Listed, list},
         timeout_error,
     },
@@ -164,7 +165,7 @@ async fn made<K>(client: &Client, namespace: Option<&str>) -> Result<Vec<K>, Unr
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
-    let api: Api<DeserializeGuard<K>> = match namespace {
+    let api: Api<Guarded<K>> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };

@@ -2,10 +2,10 @@
 
 use std::fmt::{self, Debug};
 
-use kube::{Api, Resource, ResourceExt, api::ListParams, core::DeserializeGuard};
+use kube::{Api, Resource, ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
 
-use super::unreadable::why;
+use super::{guarded::Guarded, unreadable::why};
 
 /// The page size, as in kubectl.
 const PAGE: u32 = 500;
@@ -48,7 +48,7 @@ impl<K> Listed<K> {
 ///
 /// # Errors
 /// When the API server cannot be reached or refuses.
-pub async fn list<K>(api: &Api<DeserializeGuard<K>>, selected: ListParams) -> kube::Result<Listed<K>>
+pub async fn list<K>(api: &Api<Guarded<K>>, selected: ListParams) -> kube::Result<Listed<K>>
 where
     K: Resource + Clone + Debug + DeserializeOwned,
 {

@@ -8,6 +8,7 @@ mod client;
 pub mod delete_by_uid;
 mod error;
 pub mod events;
+pub mod guarded;
 pub mod leader;
 pub mod list;
 pub mod namespaces;

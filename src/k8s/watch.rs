@@ -7,7 +7,6 @@ use std::{fmt::Debug, sync::Arc};
 use futures::{Stream, StreamExt, pin_mut};
 use kube::{
     Api, Resource, ResourceExt,
-    core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
         reflector::{ObjectRef, Store, store::Writer},
@@ -17,7 +16,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tracing::debug;
 
-use super::{explain_watch, unreadable::Unreadable};
+use super::{explain_watch, guarded::Guarded, unreadable::Unreadable};
 
 /// `kubectl apply` stores a copy of the whole object in this annotation.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -94,7 +93,7 @@ where
 /// Watches a kind, or the part that `config` selects, forever. Updates the cache and then reports each change.
 /// Unreadable objects are reported and keep their last readable version; they do not stop the others.
 pub async fn watch<K>(
-    api: Api<DeserializeGuard<K>>,
+    api: Api<Guarded<K>>,
     config: watcher::Config,
     unreadable: Unreadable,
     mut writer: impl CacheWriter<K>,
@@ -162,7 +161,7 @@ fn tell_of_all<K>(
 /// The events of a kind's objects, without fields that bindery never reads. An unreadable object is reported, and
 /// keeps the version in `known`.
 pub fn event_stream<K>(
-    api: Api<DeserializeGuard<K>>,
+    api: Api<Guarded<K>>,
     config: watcher::Config,
     known: impl CacheReader<K>,
     unreadable: Unreadable,
@@ -179,14 +178,14 @@ where
 }
 
 fn readable<K>(
-    event: watcher::Event<DeserializeGuard<K>>,
+    event: watcher::Event<Guarded<K>>,
     known: &impl CacheReader<K>,
     unreadable: &Unreadable,
 ) -> Option<watcher::Event<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
-    let read = |guard: DeserializeGuard<K>| match guard.0 {
+    let read = |guard: Guarded<K>| match guard.0 {
         Ok(mut object) => {
             object.meta_mut().managed_fields = None;
             object.annotations_mut().remove(LAST_APPLIED);
@@ -231,7 +230,7 @@ mod tests {
     use super::*;
     use crate::{apis::servicecatalog::ServiceBinding, telemetry::Metrics};
 
-    fn binding(uid: &str, instance: &serde_json::Value) -> DeserializeGuard<ServiceBinding> {
+    fn binding(uid: &str, instance: &serde_json::Value) -> Guarded<ServiceBinding> {
         let metadata = json!({"namespace": "shop", "name": "b", "uid": uid});
         serde_json::from_value(json!({"metadata": metadata, "spec": {"instanceRef": {"name": instance}}}))
             .unwrap()

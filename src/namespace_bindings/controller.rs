@@ -13,7 +13,6 @@ use futures::{StreamExt, channel::mpsc};
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::DeserializeGuard,
     runtime::{
         applier,
         controller::{Action, Config},
@@ -40,6 +39,7 @@ use crate::{
         backoff::Retries,
         events::{Event, Recorder},
         explain,
+        guarded::Guarded,
         namespaces::NamespaceMeta,
         unreadable::Unreadable,
         watch::{self, Change},
@@ -160,7 +160,7 @@ impl Controller {
     ) where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
-        let api: Api<DeserializeGuard<K>> = Api::all(self.client.clone());
+        let api: Api<Guarded<K>> = Api::all(self.client.clone());
         let controller = self.clone();
         let unreadable = self.unreadable.clone();
         tasks.spawn(watch::watch(api, config, unreadable, writer, move |change| {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
-use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
+use kube::{Api, ResourceExt, api::ListParams};
 use serde_json::json;
 use tracing::{debug, warn};
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     contract::branch,
-    k8s::{explain, list::list, namespaces::NamespaceMeta},
+    k8s::{explain, guarded::Guarded, list::list, namespaces::NamespaceMeta},
 };
 
 /// The interval between two lists of pods: this part of the ttl, within these bounds.
@@ -47,7 +47,7 @@ impl Controller {
         if let Some(next) = looked.map(|looked| looked + interval).filter(|next| *next > now && !is_over) {
             return Activity { is_active: false, requeue_at: Some(next) };
         }
-        let pods: Api<DeserializeGuard<Pod>> = Api::namespaced(self.client.clone(), &name);
+        let pods: Api<Guarded<Pod>> = Api::namespaced(self.client.clone(), &name);
         let pods = match list(&pods, ListParams::default()).await {
             Ok(pods) if pods.unread.is_empty() => pods.items,
             Ok(pods) => {

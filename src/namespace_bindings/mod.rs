@@ -20,12 +20,15 @@ pub mod webhook;
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{Api, Client, CustomResourceExt, api::ListParams, core::DeserializeGuard};
+use kube::{Api, Client, CustomResourceExt, api::ListParams};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use crate::apis::bindery::namespace_binding::NamespaceBinding;
-use crate::{k8s::explain, telemetry::Metrics};
+use crate::{
+    k8s::{explain, guarded::Guarded},
+    telemetry::Metrics,
+};
 
 /// How often to check whether the custom resource definition exists.
 const CRD_CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -62,7 +65,7 @@ pub async fn run(
 }
 
 async fn await_definition(client: &Client) {
-    let api: Api<DeserializeGuard<NamespaceBinding>> = Api::all(client.clone());
+    let api: Api<Guarded<NamespaceBinding>> = Api::all(client.clone());
     while let Err(error) = api.list(&ListParams::default().limit(1)).await {
         let error = explain(&error);
         warn!(

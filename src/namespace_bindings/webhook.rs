@@ -8,7 +8,6 @@ use futures::{StreamExt, pin_mut};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client,
-    core::DeserializeGuard,
     runtime::{
         reflector::{self, Store},
         watcher::{self, Event},
@@ -22,7 +21,7 @@ use super::{namespace_defaults::metadata_patch, rule::Rule};
 use crate::{
     admission::{Decision, Handler, MalformedReview, Request},
     apis::bindery::namespace_binding::NamespaceBinding,
-    k8s::{explain_watch, unreadable::Unreadable, watch::event_stream},
+    k8s::{explain_watch, guarded::Guarded, unreadable::Unreadable, watch::event_stream},
     telemetry::{Metrics, ops::Readiness},
 };
 
@@ -55,7 +54,7 @@ impl NewNamespaceHandler {
         readiness.wait_for(PART, "the NamespaceBindings have not been read yet");
         let (rules, mut writer) = reflector::store();
         let unreadable = Unreadable::without_events(metrics);
-        let api: Api<DeserializeGuard<NamespaceBinding>> = Api::all(client);
+        let api: Api<Guarded<NamespaceBinding>> = Api::all(client);
         let watch = async move {
             let events = event_stream(api, watcher::Config::default(), writer.as_reader(), unreadable);
             pin_mut!(events);

@@ -13,7 +13,6 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{ListParams, Patch, PatchParams},
-    core::DeserializeGuard,
 };
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, task::JoinSet};
@@ -29,7 +28,7 @@ use super::{
 use crate::{
     contract::{FIELD_MANAGER, pod::GATE},
     injection::{Demand, Source},
-    k8s::{explain, with_timeout},
+    k8s::{explain, guarded::Guarded, with_timeout},
 };
 
 /// The shortest and the longest interval between two checks of a pod when no binding changes.
@@ -233,7 +232,7 @@ async fn open_pending(client: &Client) -> kube::Result<usize> {
     let mut opened = 0;
     let mut page = ListParams::default().fields("status.phase=Pending").limit(PAGE);
     loop {
-        let pods = Api::<DeserializeGuard<Pod>>::all(client.clone()).list(&page).await?;
+        let pods = Api::<Guarded<Pod>>::all(client.clone()).list(&page).await?;
         for pod in pods.items.iter().filter_map(|pod| pod.0.as_ref().ok()).filter(|pod| has_gate(pod)) {
             let api = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
             match open(&api, &pod.name_any(), pod.metadata.uid.as_deref()).await {

@@ -20,7 +20,6 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Resource,
     api::{Patch, PatchParams},
-    core::DeserializeGuard,
     runtime::{WatchStreamExt, reflector, watcher},
 };
 use serde::de::DeserializeOwned;
@@ -31,7 +30,9 @@ use tracing::{debug, info, warn};
 use self::nudge_schedule::{NudgeSchedule, REFUSAL_TTL};
 use crate::{
     contract::{FIELD_MANAGER, nudge, webhook},
-    k8s::{explain, explain_watch, unreadable::Unreadable, watch::event_stream, with_timeout},
+    k8s::{
+        explain, explain_watch, guarded::Guarded, unreadable::Unreadable, watch::event_stream, with_timeout,
+    },
 };
 
 /// The reason of the events with which controllers report a refused pod.
@@ -123,7 +124,7 @@ async fn schedule(
 
 /// The owners whose pods are refused; at first those of recent events.
 fn watch_refusals(client: &Client, unreadable: Unreadable) -> impl Stream<Item = Owner> + use<> {
-    let api: Api<DeserializeGuard<Event>> = Api::all(client.clone());
+    let api: Api<Guarded<Event>> = Api::all(client.clone());
     let failed_creations = watcher::Config::default().fields(&format!("reason={FAILED_CREATE}"));
     // Any user who can write events can write undecodable ones, for example of the year 9999.
     let none_is_kept = reflector::store().0;
@@ -181,7 +182,7 @@ fn availability(
     service: &WebhookService,
     unreadable: Unreadable,
 ) -> impl Stream<Item = bool> + use<> {
-    let api: Api<DeserializeGuard<EndpointSlice>> = Api::namespaced(client.clone(), &service.namespace);
+    let api: Api<Guarded<EndpointSlice>> = Api::namespaced(client.clone(), &service.namespace);
     let (slices, writer) = reflector::store();
     let of_service =
         watcher::Config::default().labels(&format!("kubernetes.io/service-name={}", service.name));

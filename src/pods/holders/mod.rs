@@ -12,7 +12,6 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::{
     Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, ListParams},
-    core::DeserializeGuard,
 };
 use serde::Serialize;
 
@@ -24,7 +23,7 @@ use super::bindings::BindingsOf;
 use crate::{
     bindings::state::{BindingState, SeenBinding},
     injection::{InjectSettings, NamespaceDefaults, nearest},
-    k8s::{explain, list::list},
+    k8s::{explain, guarded::Guarded, list::list},
 };
 
 /// The holders cannot be found.
@@ -111,8 +110,7 @@ pub(crate) async fn answer(
     let defaults = answer.defaults(client, namespace).await;
     let bindings = answer.bindings(client, namespace).await;
     let resource = ApiResource::erase::<Pod>(&());
-    let api: Api<DeserializeGuard<DynamicObject>> =
-        Api::namespaced_with(client.clone(), namespace, &resource);
+    let api: Api<Guarded<DynamicObject>> = Api::namespaced_with(client.clone(), namespace, &resource);
     let objects = list(&api, ListParams::default())
         .await
         .map_err(|error| WhoError::Pods { namespace: namespace.to_owned(), reason: explain(&error) })?;

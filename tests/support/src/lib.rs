@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails here fails the test")]
 #![allow(missing_docs, reason = "names of columns and fields say it")]
 
+pub mod alibaba;
 mod certificates;
 pub mod clock;
 pub mod cockroach;

@@ -37,6 +37,7 @@ const MYSQL: PackageUser = PackageUser { name: "mysql", package: "mariadb-server
 /// A running server.
 pub struct MariaDb {
     folder: TempDir,
+    listen: String,
     port: u16,
     is_durable: bool,
     child: Mutex<Option<Child>>,
@@ -57,19 +58,24 @@ impl MariaDb {
 
     /// Starts a server whose certificate has this name. It does not wait for the disk.
     pub fn start(name: &str) -> Self {
-        Self::start_with(name, false)
+        Self::start_with("127.0.0.1", name, false)
+    }
+
+    /// Starts a server at an address of this machine, such as one that pods reach, whose certificate has this address.
+    pub fn start_at(address: &str) -> Self {
+        Self::start_with(address, address, false)
     }
 
     /// Starts a server that waits for the disk, as in production.
     pub fn start_durable(name: &str) -> Self {
-        Self::start_with(name, true)
+        Self::start_with("127.0.0.1", name, true)
     }
 
-    fn start_with(name: &str, is_durable: bool) -> Self {
+    fn start_with(listen: &str, name: &str, is_durable: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("bindery-mariadb-").tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server =
-            Self { folder, port, is_durable, child: Mutex::default(), environment: Mutex::default() };
+        let port = TcpListener::bind((listen, 0)).unwrap().local_addr().unwrap().port();
+        let (listen, child) = (listen.to_owned(), Mutex::default());
+        let server = Self { folder, listen, port, is_durable, child, environment: Mutex::default() };
         let (certificate, key) = (server.path("server.crt"), server.path("server.key"));
         let authority = Authority::create("tests", &server.ca_file());
         authority.issue("MariaDB", &[name], &certificate, &key);
@@ -109,7 +115,11 @@ impl MariaDb {
         let mut child = server
             .args([at("datadir", "data"), at("socket", "socket"), format!("--port={}", self.port)])
             .args([at("ssl-ca", "ca.crt"), at("ssl-cert", "server.crt"), at("ssl-key", "server.key")])
-            .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--max-connections=200"])
+            .args([
+                "--skip-name-resolve",
+                "--max-connections=200",
+                &format!("--bind-address={}", self.listen),
+            ])
             // Commits survive a crash of the server, and with `is_durable` a crash of the machine.
             .arg(format!("--innodb-flush-log-at-trx-commit={}", if self.is_durable { 1 } else { 2 }))
             .arg("--innodb-buffer-pool-size=16M")

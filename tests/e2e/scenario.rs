@@ -1,10 +1,11 @@
 //! A scenario: its own namespace, and the steps of a user in it.
 
-use std::{fmt::Debug, process::Stdio, time::Duration};
+use std::{fmt::Debug, time::Duration};
 
 use bindery::apis::servicecatalog::{
     Condition, ConditionType, Conditions, ExternalResource, ServiceBinding, ServiceInstance,
 };
+pub(crate) use bindery_test_support::command::{Output, run};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -12,7 +13,7 @@ use kube::{
     runtime::wait::{Condition as Awaited, await_condition, conditions},
 };
 use serde::de::DeserializeOwned;
-use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
+use tokio::time::timeout;
 
 use crate::{installation::Installation, turns::Turn};
 
@@ -233,50 +234,4 @@ impl Credentials {
     pub(crate) fn keys(&self) -> Vec<&str> {
         self.0.data.iter().flatten().map(|(key, _)| key.as_str()).collect()
     }
-}
-
-/// The output of a command, and whether it succeeded.
-#[derive(Debug)]
-pub(crate) struct Output {
-    pub(crate) success: bool,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-impl Output {
-    pub(crate) fn expect_success(self) -> String {
-        assert!(self.success, "the command failed:\n{}", self.all());
-        self.stdout
-    }
-
-    pub(crate) fn expect_failure(self) -> String {
-        assert!(!self.success, "the command succeeded:\n{}", self.all());
-        self.stderr
-    }
-
-    pub(crate) fn all(&self) -> String {
-        format!("{}{}", self.stdout, self.stderr)
-    }
-}
-
-/// Runs a program and waits for it.
-pub(crate) async fn run(program: &str, arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap_or_else(|error| panic!("{program}: {error}"));
-    let mut stdin = child.stdin.take().expect("piped");
-    // A program that does not read its input may close it.
-    let _ = stdin.write_all(input.as_bytes()).await;
-    drop(stdin);
-    let output = timeout(LIMIT * 2, child.wait_with_output())
-        .await
-        .unwrap_or_else(|_| panic!("{program} {arguments:?} does not end"))
-        .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Output { success: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }

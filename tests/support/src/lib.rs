@@ -11,6 +11,7 @@ pub mod alibaba;
 mod certificates;
 pub mod clock;
 pub mod cockroach;
+pub mod command;
 pub mod fuzz;
 pub mod jdbc;
 pub mod keeper;

@@ -126,6 +126,10 @@ pub mod external_resource {
     /// Annotation: the uid of the namespace whose object of the same name may take over the instance or binding of
     /// the ExternalResource. Set by an administrator.
     pub const ADOPT: &str = "bindery.dev/adopt";
+    /// Label of the ExternalResources of stacks: a hash of the cluster's name in the names of the stacks.
+    pub const STACK: &str = "bindery.dev/stack";
+    /// The selector of all ExternalResources that are at brokers.
+    pub const NOT_OF_STACKS: &str = "!bindery.dev/stack";
 }
 
 /// Annotations and the finalizer of objects of `service-operator.aws`.

@@ -4,7 +4,10 @@ use std::{fmt::Debug, sync::Arc};
 
 use kube::{
     Api, Client, Resource,
-    runtime::reflector::{self, store::Writer},
+    runtime::{
+        reflector::{self, store::Writer},
+        watcher,
+    },
 };
 use serde::de::DeserializeOwned;
 use tokio::task::{JoinError, JoinSet};
@@ -23,6 +26,7 @@ use crate::{
         ServiceBroker, ServiceClass, ServiceInstance, ServicePlan,
     },
     bindings::LostSecrets,
+    contract::external_resource::NOT_OF_STACKS,
     k8s::{
         cache,
         guarded::Guarded,
@@ -88,7 +92,8 @@ pub(super) fn start(
     watching.start(writers.plans, Queues::plan);
     watching.start(writers.instances, Queues::instance);
     watching.start(writers.bindings, Queues::binding);
-    watching.start(writers.external_resources, Queues::external_resource);
+    let at_brokers = watch::of_all().labels(NOT_OF_STACKS);
+    watching.start_of(at_brokers, writers.external_resources, Queues::external_resource);
     watching.start(writers.namespaces, Queues::namespace);
 
     watches.spawn(look_for_lost(context.clone(), queues.clone(), settings.lost_secrets));
@@ -186,11 +191,23 @@ impl Watching<'_> {
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
+        self.start_of(watch::of_all(), writer, tell);
+    }
+
+    /// Watches the objects that `selected` selects.
+    fn start_of<K>(
+        &mut self,
+        selected: watcher::Config,
+        writer: impl CacheWriter<K> + 'static,
+        tell: fn(&Queues, &Context, &Change<K>),
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
         let api: Api<Guarded<K>> = Api::all(self.context.client.clone());
         let (context, queues) = (self.context.clone(), self.queues.clone());
         let tell = move |change| tell(&queues, &context, &change);
         let unreadable = self.context.unreadable.clone();
-        self.watches.spawn(watch::watch(api, watch::of_all(), unreadable, writer, tell));
+        self.watches.spawn(watch::watch(api, selected, unreadable, writer, tell));
     }
 }
 

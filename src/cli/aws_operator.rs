@@ -12,7 +12,7 @@ use crate::{
     apis::aws_operator::Kind,
     cloud::aws::{Account, AccountSettings, AssumedRole},
     k8s::{self, leader::Election},
-    operators::aws::{self, DeletionPolicy, OperatorSettings},
+    operators::aws::{self, AccountList, DeletionPolicy, OperatorSettings},
     server,
     telemetry::{
         Metrics,
@@ -46,6 +46,10 @@ pub(super) struct AwsOperatorArgs {
     /// `NUMBER=ROLE_ARN` or `NUMBER=ROLE_ARN,EXTERNAL_ID`. May be repeated.
     #[arg(long = "account", value_parser = other_account, value_name = "ACCOUNT")]
     accounts: Vec<(String, AssumedRole)>,
+    /// A team whose role a Namespace may ask for with services.k8s.aws/team-id: `NAME=ROLE_ARN` or
+    /// `NAME=ROLE_ARN,EXTERNAL_ID`. May be repeated.
+    #[arg(long = "team", value_parser = team, value_name = "TEAM")]
+    teams: Vec<(String, AssumedRole)>,
     /// What becomes of the stacks of deleted objects, unless services.k8s.aws/deletion-policy of the object or of its
     /// Namespace says otherwise.
     #[arg(long, env = "BINDERY_DELETION_POLICY", value_enum, default_value_t)]
@@ -53,6 +57,12 @@ pub(super) struct AwsOperatorArgs {
     /// Let templates of users create users, roles and policies of IAM.
     #[arg(long, env = "BINDERY_ALLOW_IAM")]
     allow_iam: bool,
+    /// A bucket for templates of users that are longer than 51,200 bytes, which CloudFormation takes from a bucket only.
+    #[arg(long, env = "BINDERY_BUCKET", value_name = "BUCKET")]
+    bucket: Option<String>,
+    /// Check all stacks for drift this often, and show it in the status. Default: never.
+    #[arg(long, env = "BINDERY_DRIFT_INTERVAL", value_parser = drift_interval, value_name = "DURATION")]
+    drift_interval: Option<Duration>,
     /// How often stacks that CloudFormation works on are listed.
     #[arg(long, env = "BINDERY_POLL_INTERVAL", value_parser = interval, default_value = "5s", value_name = "DURATION")]
     poll_interval: Duration,
@@ -83,16 +93,29 @@ fn interval(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write a duration of at least 100ms, such as 5s".to_owned())
 }
 
+fn drift_interval(text: &str) -> Result<Duration, String> {
+    super::duration_of_at_least(text, Duration::from_mins(1))
+        .ok_or_else(|| "write a duration of at least 1m, such as 6h".to_owned())
+}
+
 fn other_account(text: &str) -> Result<(String, AssumedRole), String> {
-    let example = "write NUMBER=ROLE_ARN, such as 111122223333=arn:aws:iam::111122223333:role/operator";
-    let (number, role) = text.split_once('=').ok_or(example)?;
+    let is_number = |number: &str| number.len() == 12 && number.bytes().all(|digit| digit.is_ascii_digit());
+    named_role(text).filter(|(number, _)| is_number(number)).ok_or_else(|| {
+        "write NUMBER=ROLE_ARN, such as 111122223333=arn:aws:iam::111122223333:role/operator".to_owned()
+    })
+}
+
+fn team(text: &str) -> Result<(String, AssumedRole), String> {
+    named_role(text).filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+        "write NAME=ROLE_ARN, such as payments=arn:aws:iam::111122223333:role/payments".to_owned()
+    })
+}
+
+fn named_role(text: &str) -> Option<(String, AssumedRole)> {
+    let (name, role) = text.split_once('=')?;
     let (arn, external_id) = role.split_once(',').map_or((role, None), |(arn, id)| (arn, Some(id)));
-    let is_number = number.len() == 12 && number.bytes().all(|digit| digit.is_ascii_digit());
-    if !is_number || !arn.starts_with("arn:") {
-        return Err(example.to_owned());
-    }
     let role = AssumedRole { arn: arn.to_owned(), external_id: external_id.map(ToOwned::to_owned) };
-    Ok((number.to_owned(), role))
+    arn.starts_with("arn:").then(|| (name.to_owned(), role))
 }
 
 /// Runs the operator until `stop` is cancelled or a part fails.
@@ -160,19 +183,24 @@ impl AwsOperatorArgs {
     }
 
     fn settings(&self, account: Account) -> OperatorSettings {
-        let others = self
-            .accounts
-            .iter()
-            .map(|(number, role)| (number.clone(), Account::new(self.account(Some(role.clone())))));
+        let accounts = |roles: &[(String, AssumedRole)]| -> BTreeMap<_, _> {
+            let account = |role: &AssumedRole| Account::new(self.account(Some(role.clone())));
+            roles.iter().map(|(name, role)| (name.clone(), account(role))).collect()
+        };
         OperatorSettings {
             cluster: self.cluster_name.clone(),
-            account,
-            accounts: others.collect::<BTreeMap<_, _>>(),
+            accounts: AccountList {
+                own: account,
+                by_number: accounts(&self.accounts),
+                by_team: accounts(&self.teams),
+            },
             kinds: if self.resources.is_empty() { Kind::ALL.to_vec() } else { self.resources.clone() },
             namespace: self.k8s_namespace.clone().filter(|name| !name.is_empty()),
             default_namespace: self.default_namespace.clone().filter(|name| !name.is_empty()),
             deletion_policy: self.deletion_policy,
             may_create_principals: self.allow_iam,
+            bucket: self.bucket.clone().filter(|name| !name.is_empty()),
+            drift_interval: self.drift_interval,
             poll: self.poll_interval,
         }
     }
@@ -190,6 +218,15 @@ mod tests {
         assert_eq!(role.external_id.as_deref(), Some("contract-7"));
         for wrong in ["111122223333", "1=arn:aws:iam::1:role/o", "111122223333=o"] {
             assert!(other_account(wrong).unwrap_err().contains("NUMBER=ROLE_ARN"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_team_needs_a_name_and_a_role() {
+        let (name, role) = team("payments=arn:aws:iam::111122223333:role/payments").unwrap();
+        assert_eq!((name.as_str(), role.external_id), ("payments", None));
+        for wrong in ["payments", "=arn:aws:iam::1:role/o", "payments=o"] {
+            assert!(team(wrong).unwrap_err().contains("NAME=ROLE_ARN"), "{wrong}");
         }
     }
 

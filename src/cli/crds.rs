@@ -10,10 +10,10 @@ use kube::{
 };
 
 use crate::{
-    apis::aws_operator,
     catalog, contract,
     k8s::{self, explain},
     namespace_bindings,
+    operators::aws,
 };
 
 /// Print the custom resource definitions, or apply them.
@@ -51,7 +51,7 @@ pub(super) async fn run(args: &CrdsArgs) -> anyhow::Result<String> {
 impl CrdsArgs {
     fn definitions(&self) -> Vec<CustomResourceDefinition> {
         if self.aws_operator {
-            return aws_operator::crds();
+            return aws::definitions();
         }
         [catalog::crds(), namespace_bindings::crds()].concat()
     }

@@ -11,6 +11,7 @@ use super::broker_source::BrokerSource;
 use crate::{
     apis::servicecatalog::{ExternalResource, ServiceBinding, ServiceInstance},
     broker::{self, Held, HeldBinding, InstanceSpec},
+    contract::external_resource::NOT_OF_STACKS,
     install::broker_secret::BrokerSecret,
     k8s::{self, explain, list::list, trim::is_cut},
     osb::Object,
@@ -53,14 +54,18 @@ pub(super) async fn run(args: &RestoreArgs) -> anyhow::Result<String> {
 
 /// Reads all ExternalResources, grouped by instance.
 async fn on_platform(client: &Client) -> anyhow::Result<Vec<Held>> {
-    let external_resources =
-        match list::<ExternalResource>(&Api::all(client.clone()), ListParams::default()).await {
-            Ok(external_resources) => match external_resources.complete() {
-                Ok(external_resources) => external_resources,
-                Err(unread) => bail!("ExternalResource {unread}; correct or delete it"),
-            },
-            Err(error) => bail!("cannot list ExternalResources: {}", explain(&error)),
-        };
+    let external_resources = match list::<ExternalResource>(
+        &Api::all(client.clone()),
+        ListParams::default().labels(NOT_OF_STACKS),
+    )
+    .await
+    {
+        Ok(external_resources) => match external_resources.complete() {
+            Ok(external_resources) => external_resources,
+            Err(unread) => bail!("ExternalResource {unread}; correct or delete it"),
+        },
+        Err(error) => bail!("cannot list ExternalResources: {}", explain(&error)),
+    };
     let cluster = uid(client, "kube-system").await?.unwrap_or_default();
     let mut held: BTreeMap<String, Held> = BTreeMap::new();
     for external_resource in

@@ -10,6 +10,7 @@ use crate::{
     apis::servicecatalog::{ExternalResource, ExternalResourceState},
     broker::{self, PlatformInstance, SweepReport},
     cloud::aws::{Account, AccountSettings},
+    contract::external_resource::NOT_OF_STACKS,
     install::broker_secret::BrokerSecret,
     k8s::{self, explain, list::list},
     operators::aws::{UnownedStack, unowned_stacks},
@@ -60,21 +61,25 @@ pub(super) async fn run(args: &SweepArgs) -> anyhow::Result<String> {
     let client = k8s::client().await?;
     let secret = BrokerSecret::get(client.clone(), &args.namespace, &format!("{name}-broker")).await?;
     let config = args.source.in_kubernetes(secret)?;
-    let (external_resources, hint) =
-        match list::<ExternalResource>(&Api::all(client), ListParams::default()).await {
-            // Without this ExternalResource its database would look unowned.
-            Ok(external_resources) => match external_resources.complete() {
-                Ok(external_resources) => (external_resources, String::new()),
-                Err(unread) => bail!(
-                    "ExternalResource {unread}, so the sweep cannot know what it owns; correct or delete it"
-                ),
-            },
-            // An installation without the Service Catalog API has no ExternalResources or may not read them.
-            Err(kube::Error::Api(status)) if [403, 404].contains(&status.code) => {
-                (Vec::new(), format!("ExternalResources are not checked: {}\n", status.message))
-            }
-            Err(error) => bail!("cannot list ExternalResources: {}", explain(&error)),
-        };
+    let (external_resources, hint) = match list::<ExternalResource>(
+        &Api::all(client),
+        ListParams::default().labels(NOT_OF_STACKS),
+    )
+    .await
+    {
+        // Without this ExternalResource its database would look unowned.
+        Ok(external_resources) => match external_resources.complete() {
+            Ok(external_resources) => (external_resources, String::new()),
+            Err(unread) => bail!(
+                "ExternalResource {unread}, so the sweep cannot know what it owns; correct or delete it"
+            ),
+        },
+        // An installation without the Service Catalog API has no ExternalResources or may not read them.
+        Err(kube::Error::Api(status)) if [403, 404].contains(&status.code) => {
+            (Vec::new(), format!("ExternalResources are not checked: {}\n", status.message))
+        }
+        Err(error) => bail!("cannot list ExternalResources: {}", explain(&error)),
+    };
     let report = broker::sweep(&config, &on_platform(&external_resources), args.delete).await?;
     report_or_error(&(hint + &released(&external_resources)?), &report)
 }
@@ -83,11 +88,12 @@ async fn stacks(region: Option<String>, cluster: &str) -> anyhow::Result<String>
     let account = Account::new(AccountSettings { region, ..AccountSettings::default() });
     let unowned = unowned_stacks(&k8s::client().await?, &account, cluster).await?;
     let mut text = String::new();
-    for UnownedStack { name, status, object } in &unowned {
-        writeln!(
-            text,
-            "stack {name} ({status}) was made for {object}, which is gone: aws cloudformation delete-stack --stack-name {name}"
-        )?;
+    for UnownedStack { name, status, object, progress } in &unowned {
+        let next = match progress {
+            Some(progress) => progress.clone(),
+            None => format!("aws cloudformation delete-stack --stack-name {name}"),
+        };
+        writeln!(text, "stack {name} ({status}) was made for {object}, which is gone: {next}")?;
     }
     writeln!(text, "{} stacks without an object", unowned.len())?;
     Ok(text)

@@ -39,6 +39,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const REPEAT_INTERVAL: Duration = Duration::from_mins(55);
 /// How long the recorder counts the repeats of an event after it was last written.
 const COUNT_TTL: Duration = Duration::from_mins(110);
+/// The quiet period of an event that is written once. The API server has deleted the event by then.
+const ONCE: Duration = COUNT_TTL;
 /// How often counts that are too old are dropped.
 const CLEANUP_INTERVAL: Duration = Duration::from_mins(5);
 
@@ -95,12 +97,22 @@ impl Recorder {
     /// Writes an event about an object, unless its namespace is terminating: nothing can be created in there. A failed write
     /// is logged and is no error for the caller, because statuses, metrics and `bindery who` carry the same facts.
     pub async fn record(&self, regarding: &ObjectReference, event: &Event) {
+        self.record_as(regarding, event, digest(regarding, event, None), self.quiet).await;
+    }
+
+    /// Writes an event about an occurrence that another system has given an id. However often the occurrence is seen, by
+    /// this replica or another, the event is written once.
+    pub async fn record_once(&self, regarding: &ObjectReference, event: &Event, occurrence: &str) {
+        self.record_as(regarding, event, digest(regarding, event, Some(occurrence)), ONCE).await;
+    }
+
+    async fn record_as(&self, regarding: &ObjectReference, event: &Event, key: u64, quiet: Duration) {
         let namespace = regarding.namespace.as_deref().unwrap_or(CLUSTER_SCOPE_NAMESPACE);
         if self.is_terminating(namespace) {
             return;
         }
-        let key = digest(regarding, event);
-        let Some(count) = self.lock().next(key, self.quiet, Instant::now()) else { return };
+        let Some(count) = self.lock().next(key, quiet, Instant::now()) else { return };
+        let count = Some(count).filter(|_| quiet != ONCE);
         let new = manifest(key, namespace, regarding, event);
         if let Err(error) = with_timeout(WRITE_TIMEOUT, self.write(namespace, &new, count)).await {
             debug!(
@@ -124,13 +136,14 @@ impl Recorder {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Creates the event, or raises the count of the one that exists.
-    async fn write(&self, namespace: &str, event: &v1::Event, count: i32) -> kube::Result<()> {
+    /// Creates the event, or raises the count of the one that exists; without a count, that one is left as it is.
+    async fn write(&self, namespace: &str, event: &v1::Event, count: Option<i32>) -> kube::Result<()> {
         let api: Api<v1::Event> = Api::namespaced(self.client.clone(), namespace);
         let parameters =
             PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         match api.create(&parameters, event).await {
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                let Some(count) = count else { return Ok(()) };
                 // A former leader's count is not known, and a series begins with the second occurrence.
                 let series = json!({"count": count.max(2), "lastObservedTime": MicroTime(Timestamp::now())});
                 let patch = Patch::Merge(json!({"series": series}));
@@ -175,9 +188,13 @@ impl Counts {
     }
 }
 
-fn digest(regarding: &ObjectReference, event: &Event) -> u64 {
+fn digest(regarding: &ObjectReference, event: &Event, occurrence: Option<&str>) -> u64 {
     let uid = regarding.uid.as_deref().unwrap_or_default();
-    let digest = Sha256::digest(format!("{uid}\0{}\0{}", event.reason, event.note));
+    let mut text = format!("{uid}\0{}\0{}", event.reason, event.note);
+    if let Some(occurrence) = occurrence {
+        text = format!("{text}\0{occurrence}");
+    }
+    let digest = Sha256::digest(text);
     digest.iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }
 

@@ -1,21 +1,23 @@
 //! The cluster, the account, one operator for all tests, and a namespace for each test.
 
 use std::{
-    io::Write,
+    collections::BTreeMap,
     path::PathBuf,
-    process::{Command, Stdio},
     sync::{Arc, LazyLock},
     time::Duration,
 };
 
 use bindery::{
     apis::aws_operator::Kind,
-    cloud::aws::{Account, AccountSettings, Credentials, KeyId, stacks::Stack},
+    cloud::aws::{Account, AccountSettings, AssumedRole, Credentials, KeyId, stacks::Stack},
     k8s,
-    operators::aws::{DeletionPolicy, OperatorSettings},
+    operators::aws::{AccountList, DeletionPolicy, OperatorSettings},
     telemetry::Metrics,
 };
-use bindery_test_support::ministack::{ACCOUNT, Key, Ministack, REGION};
+use bindery_test_support::{
+    command::run_blocking,
+    ministack::{ACCOUNT, Key, Ministack, REGION, Request},
+};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt, api::PostParams};
 use serde_json::{Value, json};
@@ -42,6 +44,14 @@ static OPERATOR: LazyLock<Mutex<Option<JoinHandle<()>>>> = LazyLock::new(|| Mute
 /// Held by tests that stop the operator or set faults, and shared by all others.
 static ALONE: LazyLock<tokio::sync::RwLock<()>> = LazyLock::new(|| tokio::sync::RwLock::new(()));
 
+/// Another account, and the role in it for the operator.
+pub(crate) const OTHER_ACCOUNT: &str = "444455556666";
+/// A team with a role of its own in the first account, which may make queues only.
+pub(crate) const TEAM: &str = "payments";
+/// The bucket for long templates.
+pub(crate) const BUCKET: &str = "bindery-operator";
+const ROLE: &str = "operator-role";
+
 /// A namespace, and access to the cluster and to the account.
 pub(crate) struct Place {
     pub(crate) namespace: String,
@@ -53,24 +63,67 @@ pub(crate) struct Place {
 /// A user with exactly the rights in the examples, and the file with its secret.
 static USER: LazyLock<(Key, NamedTempFile)> = LazyLock::new(|| {
     let policy = example("policy.json").replace("ACCOUNT", ACCOUNT).replace("CLUSTER", CLUSTER);
-    let policy: Value = serde_json::from_str(&policy).unwrap();
+    let mut policy: Value = serde_json::from_str(&policy).unwrap();
+    let roles = [role(OTHER_ACCOUNT), role(ACCOUNT)];
+    let assume = json!({"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": roles});
+    let templates = json!({"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"],
+        "Resource": format!("arn:aws:s3:::{BUCKET}/bindery-templates/*")});
+    policy["Statement"].as_array_mut().unwrap().extend([assume, templates]);
     let key = SERVER.user("operator", &policy["Statement"]);
+    let everything = json!([{"Effect": "Allow", "Action": "*", "Resource": "*"}]);
+    make_role(OTHER_ACCOUNT, &everything);
+    let queues = format!("arn:aws:cloudformation:*:{ACCOUNT}:stack/{CLUSTER}-sqsqueue-*");
+    make_role(
+        ACCOUNT,
+        &json!([{"Effect": "Allow", "Action": ["sqs:*", "cloudformation:DescribeStacks"], "Resource": "*"},
+            {"Effect": "Allow", "Action": "cloudformation:*", "Resource": queues}]),
+    );
     let file = NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &key.secret).unwrap();
     (key, file)
 });
 
-fn account() -> Account {
+fn role(account: &str) -> String {
+    format!("arn:aws:iam::{account}:role/{ROLE}")
+}
+
+/// Makes the role with these statements, as the root of its account.
+fn make_role(account: &str, statements: &Value) {
+    let root = Key { id: account.to_owned(), ..Key::root() };
+    let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
+        "Principal": {"AWS": format!("arn:aws:iam::{ACCOUNT}:user/operator")}}]});
+    let policy = json!({"Version": "2012-10-17", "Statement": statements});
+    let (name, trust, policy) = (("RoleName", ROLE), trust.to_string(), policy.to_string());
+    for (action, parameters) in [
+        ("CreateRole", vec![name, ("AssumeRolePolicyDocument", trust.as_str())]),
+        ("PutRolePolicy", vec![name, ("PolicyName", "rights"), ("PolicyDocument", policy.as_str())]),
+    ] {
+        let (status, body) = SERVER.ask(&root, &Request::query("iam", action, &parameters));
+        assert_eq!(status, 200, "{body}");
+    }
+}
+
+/// How many objects the test of scale makes. The full size has the operator's default pace.
+pub(crate) fn scale() -> Option<usize> {
+    std::env::var("BINDERY_SOAK_OBJECTS").ok().map(|count| count.parse().unwrap())
+}
+
+pub(crate) fn account() -> Account {
+    account_with(None)
+}
+
+fn account_with(role: Option<AssumedRole>) -> Account {
     let (key, file) = &*USER;
+    let per_second = if scale().is_some() { 5 } else { 1000 };
     Account::new(AccountSettings {
+        role,
         region: Some(REGION.to_owned()),
         endpoint: Some(SERVER.endpoint()),
         credentials: Credentials::AccessKey {
             id: KeyId::Given(key.id.clone()),
             secret_file: file.path().to_owned(),
         },
-        requests_per_second: std::num::NonZeroU32::new(1000),
-        ..AccountSettings::default()
+        requests_per_second: std::num::NonZeroU32::new(per_second),
     })
 }
 
@@ -83,18 +136,28 @@ pub(crate) async fn client() -> Client {
     k8s::client().await.unwrap()
 }
 
-fn start() -> JoinHandle<()> {
-    RUNTIME.spawn(async {
+/// The account that the operator's role belongs to.
+pub(crate) fn account_of(number: &str) -> Account {
+    account_with(Some(AssumedRole { arn: role(number), external_id: None }))
+}
+
+fn start(drift_interval: Option<Duration>) -> JoinHandle<()> {
+    RUNTIME.spawn(async move {
         let settings = OperatorSettings {
             cluster: CLUSTER.to_owned(),
-            account: account(),
-            accounts: std::collections::BTreeMap::new(),
+            accounts: AccountList {
+                own: account(),
+                by_number: BTreeMap::from([(OTHER_ACCOUNT.to_owned(), account_of(OTHER_ACCOUNT))]),
+                by_team: BTreeMap::from([(TEAM.to_owned(), account_of(ACCOUNT))]),
+            },
             kinds: Kind::ALL.to_vec(),
             namespace: None,
             default_namespace: None,
             deletion_policy: DeletionPolicy::Delete,
             may_create_principals: false,
-            poll: Duration::from_millis(300),
+            drift_interval,
+            bucket: Some(BUCKET.to_owned()),
+            poll: if scale().is_some() { Duration::from_secs(5) } else { Duration::from_millis(300) },
         };
         let (metrics, stop) = (Arc::new(Metrics::new()), CancellationToken::new());
         let ended = bindery::operators::aws::run(client().await, settings, metrics, stop).await;
@@ -106,8 +169,13 @@ fn start() -> JoinHandle<()> {
 pub(crate) async fn ensure_operator() {
     let mut running = OPERATOR.lock().await;
     if running.is_none() {
-        *running = Some(start());
+        *running = Some(start(None));
     }
+}
+
+/// Starts an operator that checks for drift. The caller kills it.
+pub(crate) async fn start_with_drift(interval: Duration) {
+    *OPERATOR.lock().await = Some(start(Some(interval)));
 }
 
 /// Kills the operator at any point.
@@ -121,22 +189,35 @@ pub(crate) async fn kill_operator() {
 impl Place {
     /// Beside other tests.
     pub(crate) async fn new() -> Self {
+        Self::annotated(&json!({})).await
+    }
+
+    /// In a namespace with these annotations.
+    pub(crate) async fn annotated(annotations: &Value) -> Self {
         let together = ALONE.read().await;
-        Self::made(Some(together), None).await
+        Self::made(annotations, Some(together), None).await
     }
 
     /// Without other tests, for those that stop the operator or set faults of AWS.
     pub(crate) async fn alone() -> Self {
+        Self::alone_with(&json!({})).await
+    }
+
+    /// Alone, in a namespace with these annotations.
+    pub(crate) async fn alone_with(annotations: &Value) -> Self {
         let alone = ALONE.write().await;
-        Self::made(None, Some(alone)).await
+        Self::made(annotations, None, Some(alone)).await
     }
 
     async fn made(
+        annotations: &Value,
         together: Option<tokio::sync::RwLockReadGuard<'static, ()>>,
         alone: Option<tokio::sync::RwLockWriteGuard<'static, ()>>,
     ) -> Self {
         ensure_operator().await;
-        let body: Namespace = serde_json::from_value(json!({"metadata": {"generateName": "aws-"}})).unwrap();
+        let body: Namespace =
+            serde_json::from_value(json!({"metadata": {"generateName": "aws-", "annotations": annotations}}))
+                .unwrap();
         let namespaces = Api::<Namespace>::all(client().await);
         let namespace = namespaces.create(&PostParams::default(), &body).await.unwrap().name_any();
         let place = Self { namespace, account: account(), _together: together, _alone: alone };
@@ -147,18 +228,9 @@ impl Place {
 
     /// Runs kubectl in the namespace. Returns its output, or what it said about a failure.
     pub(crate) fn kubectl(&self, arguments: &[&str], input: &str) -> Result<String, String> {
-        let mut process = Command::new("kubectl")
-            .args(["--namespace", &self.namespace])
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = process.wait_with_output().unwrap();
-        let [out, beside] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
-        if output.status.success() { Ok(out) } else { Err(beside) }
+        let arguments = [&["--namespace", self.namespace.as_str()], arguments].concat();
+        let said = run_blocking("kubectl", &arguments, input);
+        if said.success { Ok(said.stdout) } else { Err(said.stderr) }
     }
 
     /// Applies an object of `service-operator.aws`.
@@ -202,6 +274,23 @@ impl Place {
 
     pub(crate) fn delete(&self, kind: &str, name: &str) {
         self.kubectl(&["delete", "--wait=false", kind, name], "").unwrap();
+    }
+
+    /// The ExternalResources of the namespace's stacks.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        let all = self.kubectl(&["get", "extres", "-l", "bindery.dev/stack", "-o", "json"], "").unwrap();
+        let mut all: Value = serde_json::from_str(&all).unwrap();
+        let mut records = std::mem::take(all["items"].as_array_mut().unwrap());
+        records.retain(|record| record["spec"]["namespace"] == *self.namespace);
+        records
+    }
+
+    /// The messages of the namespace's events with this reason.
+    pub(crate) fn told(&self, reason: &str) -> Vec<String> {
+        let events = self.kubectl(&["get", "events", "-o", "json"], "").unwrap();
+        let events: Value = serde_json::from_str(&events).unwrap();
+        let of_reason = events["items"].as_array().unwrap().iter().filter(|event| event["reason"] == reason);
+        of_reason.map(|event| event["message"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
     /// The name of an object's stack.

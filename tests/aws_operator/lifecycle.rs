@@ -1,10 +1,14 @@
 //! Changes, failures, deletions, and stacks of others.
 
+use std::time::Duration;
+
 use bindery::operators::aws::unowned_stacks;
 use bindery_test_support::ministack::{Key, Request};
 use serde_json::json;
 
-use crate::ground::{CLUSTER, Place, SERVER, client, ensure_operator, kill_operator, until};
+use crate::ground::{
+    CLUSTER, Place, SERVER, client, ensure_operator, kill_operator, start_with_drift, until,
+};
 
 #[tokio::test]
 async fn a_changed_spec_updates_the_stack() {
@@ -131,9 +135,41 @@ async fn an_update_that_fails_is_told_and_tried_again() {
     place.is("sqsqueue", "orders", "CREATE_COMPLETE").await;
     SERVER.set(&json!({"fail_updates": 1}));
     place.apply("SQSQueue", "orders", &json!({"visibilityTimeout": 60}));
-    place.is("sqsqueue", "orders", "UPDATE_COMPLETE").await;
+    let failed = place.is("sqsqueue", "orders", "UPDATE_ROLLBACK_COMPLETE").await;
+    let reason = failed["status"]["resourceStatusReason"].as_str().unwrap();
+    assert!(reason.contains("(AWS::SQS::Queue): The update was told to fail"), "{reason}");
+    assert!(reason.ends_with("the stack is as it was before the update"), "{reason}");
+    let updated = place.is("sqsqueue", "orders", "UPDATE_COMPLETE").await;
     SERVER.reset();
+    assert_eq!(updated["status"]["resourceStatusReason"], "");
     assert_eq!(place.stack("sqsqueue", "orders").await.unwrap().parameters["VisibilityTimeout"], "60");
+    assert!(place.told("UPDATE_ROLLBACK_COMPLETE").contains(&reason.to_owned()));
+    // Resources, too, have their events.
+    let [failure] = &place.told("UPDATE_FAILED")[..] else { panic!("one resource failed") };
+    assert!(failure.contains("(AWS::SQS::Queue): The update was told to fail"), "{failure}");
+}
+
+#[tokio::test]
+async fn drift_is_shown_if_the_installation_checks_for_it() {
+    let place = Place::alone().await;
+    place.apply("SQSQueue", "orders", &json!({"visibilityTimeout": 30}));
+    let queue = place.is("sqsqueue", "orders", "CREATE_COMPLETE").await;
+    assert_eq!(queue["status"]["drift"], json!(null), "without checks");
+    kill_operator().await;
+    start_with_drift(Duration::from_secs(1)).await;
+    let shown = async |wanted: &str| {
+        until(wanted, async || {
+            let queue = place.get("sqsqueue", "orders").unwrap();
+            queue["status"]["drift"].as_str().unwrap_or_default().contains(wanted)
+        })
+        .await;
+    };
+    shown("IN_SYNC").await;
+    let change = json!({"QueueUrl": queue["output"]["queueURL"], "Attributes": {"VisibilityTimeout": "77"}});
+    SERVER.administer(&Request::json("sqs", "AmazonSQS.SetQueueAttributes", &change));
+    shown("(AWS::SQS::Queue) has other values of /VisibilityTimeout").await;
+    assert_eq!(place.told("Drifted").len(), 1);
+    kill_operator().await;
 }
 
 #[tokio::test]

@@ -3,10 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
 
+mod accounts;
 mod ground;
 mod kills;
 mod kinds;
+mod ledger;
 mod lifecycle;
+mod scale;
 mod schema;
 mod seed;
 mod templates;

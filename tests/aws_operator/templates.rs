@@ -1,8 +1,9 @@
 //! CloudFormationTemplates of users.
 
+use bindery_test_support::ministack::Request;
 use serde_json::{Value, json};
 
-use crate::ground::{Place, until};
+use crate::ground::{BUCKET, Place, SERVER, until};
 
 fn template(text: &str, annotations: &Value) -> String {
     json!({"apiVersion": "service-operator.aws/v1alpha1", "kind": "CloudFormationTemplate",
@@ -25,6 +26,20 @@ async fn an_object_may_use_a_template_of_its_namespace() {
     let object = place.is("snstopic", "news", "CREATE_COMPLETE").await;
     assert!(object["output"]["topicARN"].as_str().unwrap().starts_with("arn:"), "{object:#}");
     assert_eq!(place.stack("snstopic", "news").await.unwrap().parameters["ResourceName"], "news");
+}
+
+/// CloudFormation takes no more than 51,200 bytes in a request.
+#[tokio::test]
+async fn a_long_template_goes_through_the_bucket() {
+    let place = Place::new().await;
+    SERVER.administer(&Request::path("s3", "PUT", &format!("/{BUCKET}"), ""));
+    let long = format!("{TOPIC}{}", "# a comment\n".repeat(5_000));
+    assert!(long.len() > 51_200);
+    place.kubectl(&["create", "-f", "-"], &template(&long, &json!({}))).unwrap();
+    place.apply("SNSTopic", "news", &json!({"cloudFormationTemplateName": "mine"}));
+    let object = place.is("snstopic", "news", "CREATE_COMPLETE").await;
+    assert!(object["output"]["topicARN"].as_str().unwrap().starts_with("arn:"), "{object:#}");
+    assert!(SERVER.calls().contains(&"s3:PUT".to_owned()));
 }
 
 #[tokio::test]

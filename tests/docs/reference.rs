@@ -80,6 +80,8 @@ const NO_REASONS: &[&str] = &[
     "ServiceInstance",
     "ServiceInstanceStatus",
     "ServicePlan",
+    "Stack",
+    "StackRecord",
     "StatefulSet",
     "Status",
     "Succeeded",

@@ -107,6 +107,8 @@ fn status() -> Value {
         "resourceStatus": text("CloudFormation's state of the stack, or why bindery did not begin."),
         "resourceStatusReason": text("Why the stack is in a state that nobody wants, and what to do."),
         "stackID": text("The ARN of the stack."),
+        "drift": text("Whether the resources are as CloudFormation left them, if the installation checks for drift."),
+        "driftCheckedAt": text("When the resources were last compared."),
     }})
 }
 
@@ -126,10 +128,11 @@ fn additional_resources() -> Value {
 
 fn template_data(kind: Kind) -> Value {
     let (mut properties, _) = field::properties(kind.facts().fields);
-    let description = "The template, in YAML or JSON. CloudFormation takes at most 51,200 bytes.";
+    let description = "The template, in YAML or JSON. CloudFormation takes at most 51,200 bytes, or with a bucket of the installation \
+                       1,048,576.";
     properties.insert(
         "template".to_owned(),
-        json!({"type": "string", "minLength": 1, "maxLength": 51_200, "description": description}),
+        json!({"type": "string", "minLength": 1, "maxLength": 1_048_576, "description": description}),
     );
     json!({"type": "object", "description": "The template.", "properties": properties, "required": ["template"]})
 }

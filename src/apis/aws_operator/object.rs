@@ -53,6 +53,12 @@ pub struct Status {
     /// The ARN of the stack.
     #[serde(rename = "stackID")]
     pub stack_id: String,
+    /// Whether the resources are as CloudFormation left them; empty without checks.
+    #[serde(rename = "drift", skip_serializing_if = "String::is_empty")]
+    pub drift: String,
+    /// When they were last compared, RFC 3339.
+    #[serde(rename = "driftCheckedAt", skip_serializing_if = "String::is_empty")]
+    pub drift_checked_at: String,
 }
 
 impl Status {

@@ -39,7 +39,9 @@ use crate::contract::approval;
 pub struct ExternalResourceSpec {
     /// The broker as it was registered at the first request.
     pub broker: ExternalResourceBroker,
-    /// The kind of the object for which the broker holds something.
+    /// The kind of the object for which the broker holds something. `Stack` is a stack of CloudFormation for an object of
+    /// service-operator.aws, whose kind is in `serviceID`.
+    #[schemars(schema_with = "kinds")]
     pub kind: ExternalResourceKind,
     /// The object's namespace.
     #[schemars(schema_with = "super::super::servicecatalog::label_name")]
@@ -77,6 +79,11 @@ pub struct ExternalResourceSpec {
     /// instance as the remains of a failed creation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub provisioned: bool,
+}
+
+/// `Stack` has a type of its own, [`StackRecord`](super::stack_record::StackRecord).
+fn kinds(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "string", "enum": ["ServiceInstance", "ServiceBinding", "Stack"]})
 }
 
 /// How to reach the broker if its ClusterServiceBroker is gone. Refers to credentials but holds none.

@@ -2,3 +2,4 @@
 
 pub mod external_resource;
 pub mod namespace_binding;
+pub mod stack_record;

@@ -29,6 +29,7 @@ use crate::{
     contract::{
         FIELD_MANAGER,
         approval::{APPROVAL, CHECK},
+        external_resource::NOT_OF_STACKS,
     },
     k8s::{
         explain,
@@ -151,7 +152,9 @@ async fn all<K>(client: &Client) -> Result<Vec<K>, MigrationError>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
-    let listed = list::list(&Api::all(client.clone()), ListParams::default()).await;
+    // Stacks are none of a broker's.
+    let selected = ListParams::default().labels(NOT_OF_STACKS);
+    let listed = list::list(&Api::all(client.clone()), selected).await;
     let listed = listed.map_err(failed(|| format!("cannot list {}", K::plural(&()))))?;
     listed.complete().map_err(MigrationError::Unread)
 }

@@ -87,9 +87,19 @@ impl Account {
         identity.account.ok_or_else(|| AwsError::incomplete(call, "Account"))
     }
 
+    /// The address of a service in the account's region.
+    ///
+    /// # Errors
+    /// When no region is configured.
+    pub async fn address_of(&self, service: &str) -> Result<String, AwsError> {
+        Ok(self.endpoint(service, &self.region().await?))
+    }
+
     /// The address of a service in the region.
     pub(super) fn endpoint(&self, service: &str, region: &str) -> String {
-        self.settings.endpoint.clone().unwrap_or_else(|| sdk::address(service, region))
+        // The SDK reads an endpoint from AWS_ENDPOINT_URL, too.
+        let of_sdk = || self.opened()?.config.endpoint_url().map(ToOwned::to_owned);
+        self.settings.endpoint.clone().or_else(of_sdk).unwrap_or_else(|| sdk::address(service, region))
     }
 
     /// The credentials of all calls.

@@ -1,4 +1,4 @@
-//! Files in a bucket of S3, which bindery only lists and reads. The requests are signed here: the SDK's crate for S3 would
+//! Files in a bucket of S3, which bindery lists, reads and writes. The requests are signed here: the SDK's crate for S3 would
 //! take longer to build than all others together.
 
 use std::time::{Duration, SystemTime};
@@ -12,6 +12,7 @@ use aws_sigv4::{
     sign::v4,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Method;
 
 use super::{Account, AwsError, Call, ErrorKind};
 
@@ -40,6 +41,12 @@ pub struct BucketFile {
     pub key: String,
     /// The length in bytes.
     pub size: u64,
+}
+
+/// What is asked of S3.
+struct Asked<'a> {
+    method: Method,
+    body: &'a str,
 }
 
 impl Account {
@@ -82,6 +89,16 @@ impl Account {
         self.read(call, bucket, &format!("/{}", utf8_percent_encode(key, IN_PATH))).await
     }
 
+    /// Writes a file.
+    ///
+    /// # Errors
+    /// When the bucket cannot be written.
+    pub async fn put_file(&self, bucket: &Bucket, key: &str, text: &str) -> Result<(), AwsError> {
+        let call = Call::write("s3:PutObject", key);
+        let rest = format!("/{}", utf8_percent_encode(key, IN_PATH));
+        self.ask(call, &Asked { method: Method::PUT, body: text }, bucket, &rest).await.map(drop)
+    }
+
     /// The URL of a file, as CloudFormation takes it.
     ///
     /// # Errors
@@ -104,12 +121,28 @@ impl Account {
     }
 
     async fn read(&self, call: Call<'_>, bucket: &Bucket, rest: &str) -> Result<String, AwsError> {
-        let url = format!("{}{rest}", self.bucket_url(bucket).await?);
-        let region = self.bucket_region(bucket).await?;
-        self.repeating(call, || self.read_once(call, &url, &region)).await
+        self.ask(call, &Asked { method: Method::GET, body: "" }, bucket, rest).await
     }
 
-    async fn read_once(&self, call: Call<'_>, url: &str, region: &str) -> Result<String, AwsError> {
+    async fn ask(
+        &self,
+        call: Call<'_>,
+        asked: &Asked<'_>,
+        bucket: &Bucket,
+        rest: &str,
+    ) -> Result<String, AwsError> {
+        let url = format!("{}{rest}", self.bucket_url(bucket).await?);
+        let region = self.bucket_region(bucket).await?;
+        self.repeating(call, || self.ask_once(call, asked, &url, &region)).await
+    }
+
+    async fn ask_once(
+        &self,
+        call: Call<'_>,
+        asked: &Asked<'_>,
+        url: &str,
+        region: &str,
+    ) -> Result<String, AwsError> {
         let lost = |error: reqwest::Error| {
             AwsError::of_call(call, ErrorKind::Unavailable, error.without_url().to_string(), None)
         };
@@ -118,8 +151,8 @@ impl Account {
             .timeout(TIMEOUT)
             .build()
             .map_err(lost)?;
-        let mut request = http.get(url);
-        for (name, value) in self.signature(call, url, region).await? {
+        let mut request = http.request(asked.method.clone(), url).body(asked.body.to_owned());
+        for (name, value) in self.signature(call, asked, url, region).await? {
             request = request.header(name, value);
         }
         let response = request.send().await.map_err(lost)?;
@@ -136,6 +169,7 @@ impl Account {
     async fn signature(
         &self,
         call: Call<'_>,
+        asked: &Asked<'_>,
         url: &str,
         region: &str,
     ) -> Result<Vec<(String, String)>, AwsError> {
@@ -157,7 +191,8 @@ impl Account {
             .build()
             .map_err(|error| unsigned(error.to_string()))?
             .into();
-        let signable = SignableRequest::new("GET", url, std::iter::empty(), SignableBody::Bytes(&[]));
+        let body = SignableBody::Bytes(asked.body.as_bytes());
+        let signable = SignableRequest::new(asked.method.as_str(), url, std::iter::empty(), body);
         let signed = signable.and_then(|request| sign(request, &parameters));
         let (instructions, _) = signed.map_err(|error| unsigned(error.to_string()))?.into_parts();
         Ok(instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())

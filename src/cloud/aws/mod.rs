@@ -1,6 +1,6 @@
-//! Amazon Web Services. An [`Account`] calls CloudFormation, IAM and STS in one region: [`stacks`], [`change_sets`],
-//! [`users`], [`roles`], [`sessions`], [`buckets`], [`secrets`] and [`pod_identity`] have the operations, [`policy`],
-//! [`template`] and [`long_form`] the documents (pure). `signed` has the calls without a client of the SDK, `sdk` the set-up
+//! Amazon Web Services. An [`Account`] calls CloudFormation, IAM and STS in one region: [`stacks`], [`stack_events`],
+//! [`change_sets`], [`drift`], [`users`], [`roles`], [`sessions`], [`buckets`], [`secrets`] and [`pod_identity`] have the
+//! operations, [`policy`], [`template`] and [`long_form`] the documents (pure). `signed` has the calls without a client of the SDK, `sdk` the set-up
 //! that all clients of the SDK share.
 
 mod account;
@@ -9,6 +9,7 @@ mod call;
 pub mod change_sets;
 mod credentials;
 mod digest;
+pub mod drift;
 mod error;
 pub mod long_form;
 pub mod pod_identity;
@@ -20,6 +21,7 @@ pub mod secrets;
 mod send;
 pub mod sessions;
 mod signed;
+pub mod stack_events;
 mod stack_name;
 mod stack_status;
 pub mod stacks;

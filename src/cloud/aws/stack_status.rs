@@ -80,6 +80,12 @@ impl StackStatus {
         self.way_out().is_some()
     }
 
+    /// Whether the last operation failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.is_stuck() || self.is_rolled_back_update()
+    }
+
     /// What to do about a state that CloudFormation does not leave by itself.
     #[must_use]
     pub fn way_out(&self) -> Option<&'static str> {

@@ -1,13 +1,10 @@
-//! Stacks of CloudFormation: create, describe, update, delete, and what their events say. Every change carries a token,
-//! so that a repeated request starts nothing twice, and is made under the deploy role if there is one.
+//! Stacks of CloudFormation: create, describe, update and delete. Every change carries a token, so that a repeated
+//! request starts nothing twice, and is made under the deploy role if there is one.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::BTreeMap;
 
 use aws_sdk_cloudformation::types::{
-    Capability, Parameter, ResourceStatus, Stack as SdkStack, StackEvent, StackStatus as SdkStatus, Tag,
+    Capability, Parameter, Stack as SdkStack, StackStatus as SdkStatus, Tag,
 };
 
 use super::{Account, AwsError, Call, ErrorKind, StackStatus};
@@ -35,7 +32,7 @@ pub struct StackRequest<'a> {
 }
 
 impl StackRequest<'_> {
-    fn body(&self) -> Option<String> {
+    pub(super) fn body(&self) -> Option<String> {
         self.template_url.is_none().then(|| self.template.to_owned())
     }
 }
@@ -55,34 +52,6 @@ pub struct Stack {
     pub outputs: BTreeMap<String, String>,
     /// The tags.
     pub tags: BTreeMap<String, String>,
-}
-
-/// A resource that failed, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// The resource's name in the template.
-    pub resource: String,
-    /// The resource's type.
-    pub kind: String,
-    /// CloudFormation's reason.
-    pub reason: String,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}): {}", self.resource, self.kind, self.reason)
-    }
-}
-
-/// What the events say about the current or last operation of a stack.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct History {
-    /// The first resource that failed.
-    pub first_failure: Option<Failure>,
-    /// The resources that are done.
-    pub done: BTreeSet<String>,
-    /// The resources that CloudFormation works on.
-    pub in_progress: BTreeSet<String>,
 }
 
 impl Account {
@@ -201,71 +170,6 @@ impl Account {
             request.set_role_arn(role_arn.map(ToOwned::to_owned)).send()
         };
         self.call(call, request).await.map(drop)
-    }
-
-    /// What the events say about the current or last operation of a stack.
-    ///
-    /// # Errors
-    /// When CloudFormation does not answer or refuses.
-    pub async fn stack_history(&self, name: &str) -> Result<History, AwsError> {
-        let clients = self.clients().await?;
-        let call = Call::read("cloudformation:DescribeStackEvents", name);
-        let (mut events, mut next) = (Vec::new(), None);
-        loop {
-            let request = || {
-                let request = clients.cloudformation.describe_stack_events().stack_name(name);
-                request.set_next_token(next.clone()).send()
-            };
-            let page = self.call(call, request).await?;
-            let begun = extend_to_start(&mut events, page.stack_events.unwrap_or_default());
-            next = page.next_token;
-            if begun || next.is_none() {
-                return Ok(History::of(events));
-            }
-        }
-    }
-}
-
-/// Adds events, the newest first, until the one that began the operation. Returns whether that was found.
-fn extend_to_start(events: &mut Vec<StackEvent>, page: Vec<StackEvent>) -> bool {
-    for event in page {
-        let is_stack = event.physical_resource_id == event.stack_id;
-        let status = event.resource_status.as_ref().map_or("", ResourceStatus::as_str);
-        let starts = matches!(status, "CREATE_IN_PROGRESS" | "UPDATE_IN_PROGRESS" | "DELETE_IN_PROGRESS");
-        if is_stack && starts {
-            return true;
-        }
-        if !is_stack {
-            events.push(event);
-        }
-    }
-    false
-}
-
-impl History {
-    /// The history in these events of resources, the newest first.
-    fn of(events: Vec<StackEvent>) -> Self {
-        let mut history = Self::default();
-        for event in events.into_iter().rev() {
-            let status = event.resource_status.map(|status| status.as_str().to_owned()).unwrap_or_default();
-            let resource = event.logical_resource_id.unwrap_or_default();
-            let reason = event.resource_status_reason.unwrap_or_default();
-            if status.ends_with("_FAILED") {
-                history.in_progress.remove(&resource);
-                // Resources that CloudFormation gave up because of another are not the cause.
-                if history.first_failure.is_none() && !reason.contains("cancelled") {
-                    let kind = event.resource_type.unwrap_or_default();
-                    history.first_failure = Some(Failure { resource, kind, reason });
-                }
-            } else if status.ends_with("_IN_PROGRESS") {
-                history.done.remove(&resource);
-                history.in_progress.insert(resource);
-            } else {
-                history.in_progress.remove(&resource);
-                history.done.insert(resource);
-            }
-        }
-        history
     }
 }
 

@@ -102,6 +102,19 @@ async fn a_repeat_is_counted_also_by_another_replica() {
 }
 
 #[tokio::test]
+async fn an_occurrence_is_told_once_also_by_another_replica() {
+    let written = Written::default();
+    let (web, first, second) = (about(Some("shop"), "web", "1"), recorder(&written), recorder(&written));
+    for recorder in [&first, &first, &second] {
+        recorder.record_once(&web, &missing("a"), "event-1").await;
+    }
+    let [event] = &all(&written)[..] else { panic!("one event") };
+    assert!(event.get("series").is_none(), "{event}");
+    first.record_once(&web, &missing("a"), "event-2").await;
+    assert_eq!(all(&written).len(), 2, "another occurrence is another event");
+}
+
+#[tokio::test]
 async fn nothing_is_written_in_a_terminating_namespace() {
     let written = Written::default();
     recorder(&written).record(&about(Some("leaving"), "web", "1"), &missing("a")).await;
@@ -130,7 +143,7 @@ async fn an_event_that_could_not_be_written_is_tried_again_within_its_quiet_peri
 fn the_same_event_about_the_same_object_has_one_name_and_any_other_another() {
     let named = |name: &str, uid: &str, note: &str| {
         let about = about(Some("shop"), name, uid);
-        super::name(digest(&about, &missing(note)), &about)
+        super::name(digest(&about, &missing(note), None), &about)
     };
     let name = named("web", "1", "a");
     assert!(name.starts_with("web.") && name.len() == "web.".len() + 16, "{name}");

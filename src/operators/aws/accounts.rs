@@ -1,7 +1,8 @@
-//! The accounts of the operator: its own, and those that a Namespace may ask for by the annotation of ACK
-//! (`services.k8s.aws/owner-account-id`). Only accounts on the installation's list are used.
+//! The accounts and roles of the operator: its own, and those that a Namespace may ask for by the annotations of ACK: another
+//! account (`services.k8s.aws/owner-account-id`), or a role for a team (`services.k8s.aws/team-id`). Only those on the
+//! installation's list are used.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, iter, time::Duration};
 
 use kube::ResourceExt;
 
@@ -9,71 +10,132 @@ use super::listing::Listing;
 use crate::{cloud::aws::Account, k8s::namespaces::NamespaceMeta};
 
 /// Annotation of a Namespace: the number of the account for its objects.
-pub(super) const OWNER_ACCOUNT: &str = "services.k8s.aws/owner-account-id";
+const OWNER_ACCOUNT: &str = "services.k8s.aws/owner-account-id";
+/// Annotation of a Namespace: the team under whose role its objects are served. It counts before the account, as in ACK.
+const TEAM: &str = "services.k8s.aws/team-id";
 
-/// An account, and the list of its stacks.
-#[derive(Clone)]
-pub(super) struct ListedAccount {
-    pub(super) account: Account,
-    pub(super) listing: Arc<Listing>,
+/// The accounts of an installation.
+#[derive(Clone, Debug)]
+pub struct AccountList {
+    /// The account for objects of Namespaces that ask for no other.
+    pub own: Account,
+    /// The accounts that Namespaces may ask for, by number.
+    pub by_number: BTreeMap<String, Account>,
+    /// The accounts that Namespaces may ask for, by team.
+    pub by_team: BTreeMap<String, Account>,
 }
 
-impl ListedAccount {
-    fn new(account: Account) -> Self {
-        Self { listing: Arc::new(Listing::new(account.clone())), account }
-    }
+/// The names of accounts in the ledger.
+const OWN: &str = "aws";
+const BY_NUMBER: &str = "aws-account/";
+const BY_TEAM: &str = "aws-team/";
+
+/// An account, and the list of its stacks.
+pub(super) struct ListedAccount {
+    /// The name in the ledger.
+    pub(super) name: String,
+    pub(super) account: Account,
+    pub(super) listing: Listing,
 }
 
 /// All accounts.
 pub(super) struct Accounts {
     own: ListedAccount,
-    others: BTreeMap<String, ListedAccount>,
+    by_number: BTreeMap<String, ListedAccount>,
+    by_team: BTreeMap<String, ListedAccount>,
 }
 
-/// A Namespace asks for an account that is not on the list.
+/// An account or a role is not on the list.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the Namespace asks for the account {0:?} ({OWNER_ACCOUNT}), which the installation does not list; ask the administrator to \
-     add it with --account {0}=ROLE_ARN"
-)]
-pub(super) struct UnknownAccount(String);
+pub(super) enum UnknownAccount {
+    #[error(
+        "the Namespace asks for {asked:?} ({annotation}), which the installation does not list; ask the administrator to add it \
+         with {option} {asked}=ROLE_ARN"
+    )]
+    Asked { asked: String, annotation: &'static str, option: &'static str },
+    #[error(
+        "the stack was made in {0:?}, which the installation does not list any more; ask the administrator to list it again until \
+         the stack is deleted"
+    )]
+    Recorded(String),
+}
 
 impl Accounts {
-    pub(super) fn new(own: Account, others: BTreeMap<String, Account>) -> Self {
-        let others = others.into_iter().map(|(id, account)| (id, ListedAccount::new(account)));
-        Self { own: ListedAccount::new(own), others: others.collect() }
+    /// The accounts, each of which is listed at most once in `interval`.
+    pub(super) fn new(list: AccountList, interval: Duration) -> Self {
+        let listed = |name: String, account: Account| ListedAccount {
+            name,
+            listing: Listing::new(account.clone(), interval),
+            account,
+        };
+        let all = |prefix: &str, accounts: BTreeMap<String, Account>| {
+            let named = accounts.into_iter();
+            named.map(|(name, account)| (name.clone(), listed(format!("{prefix}{name}"), account))).collect()
+        };
+        Self {
+            own: listed(OWN.to_owned(), list.own),
+            by_number: all(BY_NUMBER, list.by_number),
+            by_team: all(BY_TEAM, list.by_team),
+        }
     }
 
     /// The account for the objects of a Namespace.
     pub(super) fn of(&self, namespace: Option<&NamespaceMeta>) -> Result<&ListedAccount, UnknownAccount> {
-        let asked = namespace.and_then(|namespace| namespace.annotations().get(OWNER_ACCOUNT));
-        match asked.map(String::as_str).filter(|id| !id.is_empty()) {
-            None => Ok(&self.own),
-            Some(id) => self.others.get(id).ok_or_else(|| UnknownAccount(id.to_owned())),
+        let asked = |annotation: &str| {
+            let value = namespace.and_then(|namespace| namespace.annotations().get(annotation));
+            value.filter(|value| !value.is_empty())
+        };
+        let known = [(TEAM, "--team", &self.by_team), (OWNER_ACCOUNT, "--account", &self.by_number)];
+        for (annotation, option, accounts) in known {
+            let Some(asked) = asked(annotation) else { continue };
+            let unknown = || UnknownAccount::Asked { asked: asked.clone(), annotation, option };
+            return accounts.get(asked).ok_or_else(unknown);
         }
+        Ok(&self.own)
+    }
+
+    /// The account of the operator's own credentials.
+    pub(super) fn own(&self) -> &Account {
+        &self.own.account
+    }
+
+    /// The account of this name in the ledger.
+    pub(super) fn named(&self, name: &str) -> Result<&ListedAccount, UnknownAccount> {
+        let mut all = iter::once(&self.own).chain(self.by_number.values()).chain(self.by_team.values());
+        all.find(|account| account.name == name).ok_or_else(|| UnknownAccount::Recorded(name.to_owned()))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::cloud::aws::AccountSettings;
 
+    fn namespace(annotations: &Value) -> NamespaceMeta {
+        serde_json::from_value(json!({"metadata": {"name": "n", "annotations": annotations}})).unwrap()
+    }
+
     #[test]
-    fn a_namespace_gets_only_accounts_of_the_list() {
+    fn a_namespace_gets_only_what_the_list_has() {
         let account = || Account::new(AccountSettings::default());
-        let accounts = Accounts::new(account(), BTreeMap::from([("111122223333".to_owned(), account())]));
-        let namespace = |id: &str| -> NamespaceMeta {
-            serde_json::from_value(json!({"metadata": {"name": "n", "annotations": {OWNER_ACCOUNT: id}}}))
-                .unwrap()
-        };
-        assert!(accounts.of(None).is_ok() && accounts.of(Some(&namespace(""))).is_ok());
-        assert!(accounts.of(Some(&namespace("111122223333"))).is_ok());
-        let refused = accounts.of(Some(&namespace("444455556666"))).err().unwrap().to_string();
+        let named = |name: &str| BTreeMap::from([(name.to_owned(), account())]);
+        let list =
+            AccountList { own: account(), by_number: named("111122223333"), by_team: named("payments") };
+        let accounts = Accounts::new(list, Duration::from_secs(5));
+        let of = |annotations: Value| accounts.of(Some(&namespace(&annotations))).map(std::ptr::from_ref);
+        assert!(accounts.of(None).is_ok());
+        assert_eq!(of(json!({OWNER_ACCOUNT: ""})).unwrap(), std::ptr::from_ref(&accounts.own));
+        let number = std::ptr::from_ref(&accounts.by_number["111122223333"]);
+        assert_eq!(of(json!({OWNER_ACCOUNT: "111122223333"})).unwrap(), number);
+        assert_eq!(accounts.named("aws-account/111122223333").map(std::ptr::from_ref).unwrap(), number);
+        assert!(accounts.named("aws-team/sales").is_err());
+        let both = json!({OWNER_ACCOUNT: "111122223333", TEAM: "payments"});
+        assert_eq!(of(both).unwrap(), std::ptr::from_ref(&accounts.by_team["payments"]));
+        let refused = of(json!({OWNER_ACCOUNT: "444455556666"})).unwrap_err().to_string();
         assert!(refused.contains("--account 444455556666="), "{refused}");
+        let refused = of(json!({OWNER_ACCOUNT: "111122223333", TEAM: "sales"})).unwrap_err().to_string();
+        assert!(refused.contains("--team sales="), "{refused}");
     }
 }

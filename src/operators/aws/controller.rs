@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{definitions, reconcile::Operator, settings::OperatorSettings};
+use super::{definitions, ledger::Ledger, reconcile::Operator, release::Objects, settings::OperatorSettings};
 use crate::{
     apis::aws_operator::{AwsObject, Kind},
     k8s::{explain_watch, namespaces::NamespaceMeta},
@@ -49,24 +49,30 @@ pub async fn run(
     let (namespaces, writer) = reflector::store();
     let mut tasks = JoinSet::new();
     tasks.spawn(watch_namespaces(client.clone(), writer));
-    // The annotations of the Namespace count from the first reconcile on.
-    let known = namespaces.wait_until_ready();
+    let (ledger, records) = Ledger::new(&client, &settings.cluster);
+    tasks.spawn(Ledger::watch(Api::all(client.clone()), settings.cluster.clone(), records));
+    // The annotations of the Namespace and the accounts of stacks count from the first reconcile on.
+    let known = async { tokio::join!(namespaces.wait_until_ready(), ledger.wait_until_ready()) };
     if stop.run_until_cancelled(known).await.is_none() {
         return Ok(());
     }
-    let kinds = settings.kinds.clone();
-    let scope = settings.namespace.clone();
-    let operator = Arc::new(Operator::new(client.clone(), settings, namespaces, metrics));
+    let (kinds, scope) = (settings.kinds.clone(), settings.namespace.clone());
+    let operator = Arc::new(Operator::new(client.clone(), settings, namespaces, ledger, metrics));
+    let mut stores = Vec::new();
     for kind in kinds.into_iter().filter(|kind| kind.has_stack()) {
         let api: Api<AwsObject> = match &scope {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),
             None => Api::all_with(client.clone(), &kind),
         };
-        tasks.spawn(control(api, kind, operator.clone(), stop.clone()));
+        let controller = Controller::new_with(api, watcher::Config::default(), kind);
+        stores.push((kind, controller.store()));
+        tasks.spawn(control(controller, kind, operator.clone(), stop.clone()));
     }
+    tasks.spawn(release(operator, Objects { stores, scope }, stop.clone()));
     match stop.run_until_cancelled(tasks.join_next()).await {
         None => {
-            while tasks.len() > 1 {
+            // The watches of Namespaces and of the ledger never end.
+            while tasks.len() > 2 {
                 tasks.join_next().await;
             }
             Ok(())
@@ -76,12 +82,21 @@ pub async fn run(
     }
 }
 
-async fn control(api: Api<AwsObject>, kind: Kind, operator: Arc<Operator>, stop: CancellationToken) {
+async fn release(operator: Arc<Operator>, objects: Objects, stop: CancellationToken) {
+    stop.run_until_cancelled(operator.release_abandoned(objects)).await;
+}
+
+async fn control(
+    controller: Controller<AwsObject>,
+    kind: Kind,
+    operator: Arc<Operator>,
+    stop: CancellationToken,
+) {
     let reconcile = move |object: Arc<AwsObject>, operator: Arc<Operator>| async move {
         Ok::<_, Infallible>(operator.reconcile(kind, &object).await)
     };
     let never = |_: Arc<AwsObject>, error: &Infallible, _: Arc<Operator>| -> Action { match *error {} };
-    Controller::new_with(api, watcher::Config::default(), kind)
+    controller
         .with_config(Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(async move { stop.cancelled().await })
         .run(reconcile, never, operator)

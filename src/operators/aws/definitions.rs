@@ -4,20 +4,32 @@ use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, CustomResourceExt, ResourceExt,
     api::{Patch, PatchParams},
 };
 use tracing::{info, warn};
 
-use crate::{apis::aws_operator::crds, contract::FIELD_MANAGER, k8s::explain};
+use crate::{
+    apis::{aws_operator::crds, bindery::external_resource::ExternalResource},
+    contract::FIELD_MANAGER,
+    k8s::explain,
+};
 
 /// How often a definition that cannot be applied is tried again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// The definitions that the operator needs.
+#[must_use]
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    let mut definitions = crds();
+    definitions.push(ExternalResource::crd());
+    definitions
+}
+
 /// Applies the definitions and waits until the API server serves all of them.
 pub(super) async fn establish(client: &Client) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for definition in crds() {
+    for definition in definitions() {
         let name = definition.name_any();
         while let Err(problem) = apply(&api, &definition).await {
             warn!(name, problem, "the custom resource definition is not there; bindery tries again");

@@ -111,8 +111,26 @@ impl Desired {
 
 /// Whether a stack carries the marks of this installation and this very object.
 pub(super) fn is_of(stack: &Stack, cluster: &str, object: &AwsObject) -> bool {
+    is_made_for(stack, cluster, &object.uid().unwrap_or_default())
+}
+
+/// Whether a stack carries the marks of this installation and the object with this uid.
+pub(super) fn is_made_for(stack: &Stack, cluster: &str, uid: &str) -> bool {
     let has = |tag: &str, value: &str| stack.tags.get(tag).is_some_and(|found| found == value);
-    has(CLUSTER_TAG, cluster) && has(UID_TAG, &object.uid().unwrap_or_default())
+    has(CLUSTER_TAG, cluster) && has(UID_TAG, uid)
+}
+
+/// Whether an object may adopt a stack: one without marks, or one that was made for an object of this kind, namespace and
+/// name. The names of the stacks of two objects can be equal, and another installation may have made the stack.
+pub(super) fn may_adopt(stack: &Stack, cluster: &str, kind: Kind, object: &AwsObject) -> bool {
+    if !stack.tags.contains_key(CLUSTER_TAG) {
+        return true;
+    }
+    origin(stack, cluster).is_some_and(|origin| {
+        origin.kind == kind
+            && object.namespace().as_deref() == Some(origin.namespace)
+            && object.name_any() == origin.name
+    })
 }
 
 /// The object that a stack of this installation was made for.
@@ -205,6 +223,22 @@ mod tests {
         later.metadata.generation = Some(9);
         assert!(!desired(&later, Some(&template("1"))).differs(&stack), "the version alone is no change");
         assert!(desired(&later, Some(&template("2"))).differs(&stack));
+    }
+
+    /// `a-b` in `c` and `a` in `b-c` have stacks of the same name.
+    #[test]
+    fn only_the_object_of_the_same_name_adopts_a_stack() {
+        let stack = made(&desired(&seed(), None));
+        let may = |object: &AwsObject| may_adopt(&stack, "demos", Kind::DynamoDb, object);
+        let mut again = seed();
+        again.metadata.uid = Some("u-2".to_owned());
+        assert!(may(&again));
+        let mut other = again.clone();
+        other.metadata.name = Some("table-default".to_owned());
+        assert!(!may(&other));
+        assert!(!may_adopt(&stack, "another", Kind::DynamoDb, &again), "of another installation");
+        let unmarked = Stack { tags: BTreeMap::new(), ..stack.clone() };
+        assert!(may_adopt(&unmarked, "demos", Kind::DynamoDb, &again));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Why an object is not settled, and the word for it in `status.resourceStatus`.
 
 use super::{
-    accounts::UnknownAccount, outputs::OutputError, policies::BadAnnotation, reasons, references::Unresolved,
+    accounts::UnknownAccount, ledger::LedgerError, outputs::OutputError, policies::BadAnnotation, reasons,
+    references::Unresolved,
 };
 use crate::{
     cloud::aws::{AwsError, template::TemplateError},
@@ -25,14 +26,21 @@ pub(super) enum OperatorError {
     Template(#[from] TemplateError),
     #[error(transparent)]
     Output(#[from] OutputError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("the stack is not deleted: {0}")]
+    NotDeleted(String),
 }
 
 impl OperatorError {
     /// The word for `status.resourceStatus` where no stack exists that could give one.
     pub(super) fn word(&self) -> &'static str {
         match self {
-            Self::Aws(_) => reasons::AWS_CALL_FAILED,
-            Self::Kubernetes(_) | Self::Output(_) => reasons::NOT_WRITTEN,
+            Self::Aws(_) | Self::NotDeleted(_) => reasons::AWS_CALL_FAILED,
+            Self::Kubernetes(_) | Self::Output(_) | Self::Ledger(LedgerError::Kubernetes(_)) => {
+                reasons::NOT_WRITTEN
+            }
+            Self::Ledger(LedgerError::OfAnother { .. }) => reasons::STACK_NAME_TAKEN,
             Self::Annotation(_) => reasons::INVALID_ANNOTATION,
             Self::Account(_) => reasons::ACCOUNT_NOT_ALLOWED,
             Self::Reference(_) => reasons::REFERENCE_NOT_READY,

@@ -7,21 +7,29 @@ mod change_stack;
 mod controller;
 mod definitions;
 mod desired;
+mod drift;
 mod error;
+mod ledger;
 mod listing;
+mod long_templates;
+mod memory;
 mod models;
 mod outputs;
 mod policies;
 mod reasons;
 mod reconcile;
 mod references;
+mod release;
 mod report;
+mod resource_events;
 mod settings;
 mod step;
 mod sweep;
 
 pub use self::{
+    accounts::AccountList,
     controller::run,
+    definitions::definitions,
     policies::DeletionPolicy,
     settings::OperatorSettings,
     sweep::{StackSweepError, UnownedStack, unowned_stacks},

@@ -6,7 +6,7 @@ use super::step::Adoption;
 use crate::contract::aws_operator::{ALLOW_REPLACEMENT, ALLOWED_NAMESPACES};
 
 /// Annotation of an object or a Namespace: `retain` keeps the stack when the object is deleted.
-const DELETION_POLICY: &str = "services.k8s.aws/deletion-policy";
+pub(super) const DELETION_POLICY: &str = "services.k8s.aws/deletion-policy";
 /// Annotation of an object: `adopt` or `adopt-or-create`.
 const ADOPTION_POLICY: &str = "services.k8s.aws/adoption-policy";
 
@@ -18,6 +18,16 @@ pub enum DeletionPolicy {
     Delete,
     /// The stack stays.
     Retain,
+}
+
+impl DeletionPolicy {
+    /// The value of the annotation.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Retain => "retain",
+        }
+    }
 }
 
 type Annotations = BTreeMap<String, String>;

@@ -6,6 +6,12 @@ pub(super) const STACK_NAME_TAKEN: &str = "StackNameTaken";
 pub(super) const NOTHING_TO_ADOPT: &str = "NothingToAdopt";
 /// The object is deleted, and its stack stays.
 pub(super) const RETAINED: &str = "Retained";
+/// The object is gone, and bindery deletes its stack.
+pub(super) const DELETING_STACK: &str = "DeletingStack";
+/// The object is gone, and its stack has not been found yet.
+pub(super) const LOOKING_FOR_STACK: &str = "LookingForStack";
+/// Somebody changed a resource of the stack without CloudFormation.
+pub(super) const DRIFTED: &str = "Drifted";
 /// An update would replace a resource that holds data.
 pub(super) const REPLACEMENT_REFUSED: &str = "ReplacementRefused";
 /// AWS refused a call.

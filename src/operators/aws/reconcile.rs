@@ -1,10 +1,6 @@
 //! Reconciles one object: looks at its stack, takes the next step, and writes what happened into the object.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -21,15 +17,22 @@ use super::{
     accounts::{Accounts, ListedAccount},
     desired::{self, Desired},
     error::OperatorError,
+    ledger::Ledger,
+    listing::Seen,
+    long_templates::templates_in,
+    memory::Memories,
     outputs,
     policies::{self, DeletionPolicy},
     reasons, references,
     settings::OperatorSettings,
-    step::{Observed, Step},
+    step::{Adoption, Observed, Step},
 };
 use crate::{
-    apis::aws_operator::{AwsObject, Kind},
-    cloud::aws::stacks::Stack,
+    apis::{
+        aws_operator::{AwsObject, Kind},
+        bindery::stack_record::{StackAccount, StackRecordKind, StackRecordSpec},
+    },
+    cloud::aws::{buckets::Bucket, stacks::Stack},
     contract::aws_operator::FINALIZER,
     k8s::{
         backoff::Retries,
@@ -45,6 +48,8 @@ const LISTING_AGE: Duration = Duration::from_mins(1);
 pub(super) const RESYNC: Duration = Duration::from_mins(10);
 /// How soon an object is reconciled again after another client has changed it.
 const AFTER_CONFLICT: Duration = Duration::from_secs(1);
+/// How soon an object is reconciled again whose Namespace the watch has not shown yet.
+const UNKNOWN_NAMESPACE: Duration = Duration::from_millis(500);
 
 /// What all kinds share.
 pub(super) struct Operator {
@@ -53,19 +58,21 @@ pub(super) struct Operator {
     pub(super) cluster: String,
     pub(super) accounts: Accounts,
     pub(super) namespaces: Store<NamespaceMeta>,
+    pub(super) ledger: Ledger,
     /// The namespace of templates for all namespaces.
     pub(super) default_namespace: Option<String>,
     pub(super) deletion_policy: DeletionPolicy,
     pub(super) may_create_principals: bool,
+    /// How often stacks are checked for drift.
+    pub(super) drift_interval: Option<Duration>,
+    /// The bucket for templates that are too long for a request.
+    pub(super) bucket: Option<Bucket>,
     /// How often stacks under way are listed.
     pub(super) poll: Duration,
     pub(super) recorder: Recorder,
     pub(super) retries: Retries,
     pub(super) metrics: Arc<Metrics>,
-    /// When bindery last changed an object's stack, by uid: an older list of stacks does not show the change.
-    changed: Mutex<HashMap<String, Instant>>,
-    /// When a failed stack may be tried again, by the object's uid.
-    pauses: Mutex<HashMap<String, Instant>>,
+    pub(super) memories: Memories,
 }
 
 /// One object, and what is known of its surroundings.
@@ -73,6 +80,8 @@ pub(super) struct Subject<'a> {
     pub(super) kind: Kind,
     pub(super) object: &'a AwsObject,
     pub(super) account: &'a ListedAccount,
+    /// What becomes of the stack when the object is deleted.
+    pub(super) policy: DeletionPolicy,
     pub(super) stack: Option<Arc<Stack>>,
     pub(super) desired: Option<Desired>,
 }
@@ -82,22 +91,25 @@ impl Operator {
         client: Client,
         settings: OperatorSettings,
         namespaces: Store<NamespaceMeta>,
+        ledger: Ledger,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             recorder: Recorder::new(client.clone(), namespaces.clone()),
             client,
             cluster: settings.cluster,
-            accounts: Accounts::new(settings.account, settings.accounts),
+            accounts: Accounts::new(settings.accounts, settings.poll),
             namespaces,
+            ledger,
             default_namespace: settings.default_namespace,
             deletion_policy: settings.deletion_policy,
             may_create_principals: settings.may_create_principals,
+            drift_interval: settings.drift_interval,
+            bucket: settings.bucket.map(templates_in),
             poll: settings.poll,
             retries: Retries::default(),
             metrics,
-            changed: Mutex::default(),
-            pauses: Mutex::default(),
+            memories: Memories::default(),
         }
     }
 
@@ -129,21 +141,37 @@ impl Operator {
         if !is_deleting && namespace.as_ref().is_some_and(|it| it.metadata.deletion_timestamp.is_some()) {
             return Ok(Action::await_change());
         }
+        // Its annotations decide about the account, so a Namespace that the watch has not shown yet is awaited.
+        if !is_deleting && namespace.is_none() {
+            return Ok(Action::requeue(UNKNOWN_NAMESPACE));
+        }
         let annotations = object.annotations();
         let of_namespace = namespace.as_ref().map(|namespace| namespace.annotations());
-        let retains =
-            policies::deletion(annotations, of_namespace, self.deletion_policy)? == DeletionPolicy::Retain;
-        let account = self.accounts.of(namespace.as_deref())?;
+        let policy = policies::deletion(annotations, of_namespace, self.deletion_policy)?;
+        // A stack stays in its account, whatever the Namespace asks for now.
+        let account = match self.ledger.of(&object.uid().unwrap_or_default()) {
+            Some(record) => self.accounts.named(&record.spec.broker.name)?,
+            None => match self.accounts.of(namespace.as_deref()) {
+                // No account was ever asked for a stack.
+                Err(_) if is_deleting && object.status.stack_id.is_empty() => {
+                    return self.let_go(kind, object).await;
+                }
+                found => found?,
+            },
+        };
         let name = desired::name(&self.cluster, kind, object);
-        let stack = account.listing.stack(&name, self.listing_from(object)).await?;
+        let stack = match account.listing.stack(&name, self.listing_from(object)).await? {
+            Seen::Stack(stack) => stack,
+            Seen::Later(wait) => return Ok(Action::requeue(wait)),
+        };
         let desired = if is_deleting { None } else { Some(self.desired(kind, object).await?) };
         let observed = Observed {
             is_deleting,
             has_finalizer,
-            retains,
+            retains: policy == DeletionPolicy::Retain,
             stack: stack.as_deref(),
             is_ours: stack.as_deref().is_some_and(|stack| desired::is_of(stack, &self.cluster, object)),
-            adoption: policies::adoption(annotations)?,
+            adoption: self.adoption(kind, object, stack.as_deref())?,
             rollbacks: object.rollback_count(),
             differs: stack
                 .as_deref()
@@ -151,18 +179,58 @@ impl Operator {
                 .is_some_and(|(stack, desired)| desired.differs(stack)),
         };
         let step = observed.next();
-        self.act(step, Subject { kind, object, account, stack, desired }).await
+        Box::pin(self.act(step, Subject { kind, object, account, policy, stack, desired })).await
+    }
+
+    /// Whether the stack may become the object's.
+    fn adoption(
+        &self,
+        kind: Kind,
+        object: &AwsObject,
+        stack: Option<&Stack>,
+    ) -> Result<Adoption, OperatorError> {
+        let adoption = policies::adoption(object.annotations())?;
+        let is_of_another =
+            stack.is_some_and(|stack| !desired::may_adopt(stack, &self.cluster, kind, object));
+        Ok(if is_of_another { Adoption::Never } else { adoption })
+    }
+
+    /// Records the stack of an object before AWS is asked for it.
+    async fn record(&self, subject: &Subject<'_>) -> Result<(), OperatorError> {
+        let Subject { kind, object, account, .. } = subject;
+        let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
+        let url = account.account.address_of("cloudformation").await?;
+        let spec = StackRecordSpec {
+            broker: StackAccount { name: account.name.clone(), url },
+            kind: StackRecordKind::Stack,
+            namespace_uid: self.namespace(object).and_then(|namespace| namespace.metadata.uid.clone()),
+            namespace,
+            name,
+            uid: object.uid().unwrap_or_default(),
+            stack: desired::name(&self.cluster, *kind, object),
+            object_kind: kind.facts().name.to_owned(),
+            plan: String::new(),
+        };
+        Ok(self.ledger.record(spec, subject.policy).await?)
     }
 
     async fn desired(&self, kind: Kind, object: &AwsObject) -> Result<Desired, OperatorError> {
         let replaced = references::resolve(&self.client, kind, object).await?;
-        let template =
-            references::user_template(&self.client, self.default_namespace.as_deref(), object).await?;
+        let template = references::user_template(
+            &self.client,
+            self.default_namespace.as_deref(),
+            self.longest_template(),
+            object,
+        )
+        .await?;
         Ok(Desired::new(&self.cluster, kind, object, &replaced, template)?)
     }
 
     async fn act(&self, step: Step, subject: Subject<'_>) -> Result<Action, OperatorError> {
         let object = subject.object;
+        if step.keeps_stack() {
+            self.record(&subject).await?;
+        }
         match step {
             Step::Forget => Ok(Action::await_change()),
             Step::AddFinalizer => self.add_finalizer(&subject).await,
@@ -173,18 +241,17 @@ impl Operator {
             }
             Step::Settled => self.settle(&subject).await,
             Step::GiveUp => {
-                let reason = self.reason_of_failure(&subject).await?;
-                let told = format!(
-                    "{reason}; bindery has tried {} times and stops. Correct the cause, then set \
-                                    spec.rollbackCount to 0",
-                    object.rollback_count()
-                );
-                self.report(&subject, Some(told)).await?;
+                self.give_up(&subject).await?;
                 Ok(Action::requeue(RESYNC))
             }
             Step::NameTaken => {
-                let told = "a stack of this name exists and does not carry the marks of this object; bindery leaves it alone. \
-                            Remove it, or annotate the object with services.k8s.aws/adoption-policy: adopt";
+                let told = if policies::adoption(object.annotations())? == Adoption::Never {
+                    "a stack of this name exists and does not carry the marks of this object; bindery leaves it alone. \
+                     Remove it, or annotate the object with services.k8s.aws/adoption-policy: adopt"
+                } else {
+                    "the stack of this name was made for another object or by another installation, or is in a state that \
+                     cannot be updated; bindery leaves it alone"
+                };
                 self.report_word(&subject, reasons::STACK_NAME_TAKEN, told).await?;
                 Ok(Action::requeue(RESYNC))
             }
@@ -215,15 +282,21 @@ impl Operator {
             let note = format!("the stack {} stays", stack.name);
             self.event(subject, &Event::normal("Delete", reasons::RETAINED, note)).await;
         }
-        let mut object = subject.object.clone();
-        object.finalizers_mut().retain(|name| name != FINALIZER);
-        self.replace(subject.kind, &object).await?;
-        self.forget(&object);
+        let (name, uid) = (desired::name(&self.cluster, subject.kind, subject.object), subject.object.uid());
+        self.ledger.remove_of(&subject.account.name, &name, &uid.unwrap_or_default()).await?;
+        self.let_go(subject.kind, subject.object).await
+    }
+
+    async fn let_go(&self, kind: Kind, object: &AwsObject) -> Result<Action, OperatorError> {
+        let mut released = object.clone();
+        released.finalizers_mut().retain(|name| name != FINALIZER);
+        self.replace(kind, &released).await?;
+        self.forget(object);
         Ok(Action::await_change())
     }
 
     /// Writes the outputs of a stack that is as wanted.
-    async fn settle(&self, subject: &Subject<'_>) -> Result<Action, OperatorError> {
+    pub(super) async fn settle(&self, subject: &Subject<'_>) -> Result<Action, OperatorError> {
         let Some(stack) = &subject.stack else { return Ok(Action::requeue(self.poll)) };
         let mut object = subject.object.clone();
         object.output = outputs::of_stack(subject.kind, &stack.outputs);
@@ -231,21 +304,21 @@ impl Operator {
         // The outputs become visible together with the ConfigMap that repeats them.
         let written = outputs::write(&self.client, subject.kind, &object, &region).await?;
         object.additional_resources = Some(written);
-        let failed_update =
-            stack.status.is_rolled_back_update().then(|| "the last update was rolled back".to_owned());
-        self.write_status(subject, object, stack.status.as_str(), failed_update).await?;
+        let failed_update = self.news(subject).await?;
+        let written = self.write_status(subject, object, stack.status.as_str(), failed_update).await?;
         if !stack.status.is_rolled_back_update() {
             self.end_retries(subject.object);
         }
-        Ok(Action::requeue(RESYNC))
+        let next = self.check_drift(subject, written).await?;
+        Ok(Action::requeue(next.map_or(RESYNC, |next| next.min(RESYNC))))
     }
 
-    pub(super) async fn replace(&self, kind: Kind, object: &AwsObject) -> Result<(), OperatorError> {
+    /// Writes an object, and returns what was stored.
+    pub(super) async fn replace(&self, kind: Kind, object: &AwsObject) -> Result<AwsObject, OperatorError> {
         let namespace = object.namespace().unwrap_or_default();
         let api: Api<AwsObject> = Api::namespaced_with(self.client.clone(), &namespace, &kind);
         // The version of the object makes the write fail if somebody else has changed it.
-        api.replace(&object.name_any(), &PostParams::default(), object).await?;
-        Ok(())
+        Ok(api.replace(&object.name_any(), &PostParams::default(), object).await?)
     }
 
     fn namespace(&self, object: &AwsObject) -> Option<Arc<NamespaceMeta>> {
@@ -262,39 +335,22 @@ impl Operator {
         let age = if is_under_way { self.poll } else { LISTING_AGE };
         let now = Instant::now();
         let oldest = now.checked_sub(age).unwrap_or(now);
-        let changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        changed.get(&object.uid().unwrap_or_default()).map_or(oldest, |changed| oldest.max(*changed))
-    }
-
-    pub(super) fn has_changed_stack(&self, object: &AwsObject) {
-        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        changed.insert(object.uid().unwrap_or_default(), Instant::now());
+        self.memories.changed(object).map_or(oldest, |changed| oldest.max(changed))
     }
 
     fn forget(&self, object: &AwsObject) {
         self.end_retries(object);
-        let uid = object.uid().unwrap_or_default();
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+        self.memories.forget(object);
     }
 
     fn end_retries(&self, object: &AwsObject) {
-        let uid = object.uid().unwrap_or_default();
-        self.retries.forget(&uid);
-        self.pauses.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+        self.retries.forget(&object.uid().unwrap_or_default());
+        self.memories.end_pause(object);
     }
 
     /// Begins the pause after an attempt to repair a failed stack. Each pause is longer than the last one.
     pub(super) fn pause(&self, object: &AwsObject) {
-        let uid = object.uid().unwrap_or_default();
-        let until = Instant::now() + self.retries.next(&uid, None);
-        self.pauses.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, until);
-    }
-
-    /// How long the pause lasts.
-    pub(super) fn pause_left(&self, object: &AwsObject) -> Option<Duration> {
-        let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = pauses.get(&object.uid().unwrap_or_default())?;
-        Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+        self.memories.pause(object, self.retries.next(&object.uid().unwrap_or_default(), None));
     }
 
     async fn report_failure(&self, kind: Kind, object: &AwsObject, error: &OperatorError) {

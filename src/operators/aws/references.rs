@@ -5,14 +5,11 @@ use std::collections::BTreeMap;
 
 use kube::{Api, Client, ResourceExt};
 
-use super::policies;
+use super::{long_templates::Longest, policies};
 use crate::{
     apis::aws_operator::{AwsObject, Kind},
     k8s::explain,
 };
-
-/// CloudFormation's limit for a template in a request, in bytes.
-const LONGEST_TEMPLATE: usize = 51_200;
 
 /// Why an object has to wait for another.
 #[derive(Debug, thiserror::Error)]
@@ -26,10 +23,8 @@ pub(super) enum Unresolved {
          not list this namespace; its owner lists it in the annotation bindery.dev/allowed-namespaces"
     )]
     ForeignTemplate { name: String, namespace: String },
-    #[error(
-        "cloudFormationTemplateName: the template {name:?} has {size} bytes; CloudFormation takes {LONGEST_TEMPLATE}"
-    )]
-    TooLarge { name: String, size: usize },
+    #[error("cloudFormationTemplateName: the template {name:?} has {size} bytes; {longest}")]
+    TooLarge { name: String, size: usize, longest: Longest },
     #[error("the API server cannot be asked: {0}")]
     Unread(String),
 }
@@ -85,6 +80,7 @@ impl Named<'_> {
 pub(super) async fn user_template(
     client: &Client,
     default_namespace: Option<&str>,
+    longest: Longest,
     object: &AwsObject,
 ) -> Result<Option<String>, Unresolved> {
     let name = object.spec_text("cloudFormationTemplateName");
@@ -106,8 +102,8 @@ pub(super) async fn user_template(
             namespace: namespace.to_owned(),
         })?;
     let text = usable.data.get("template").and_then(|text| text.as_str()).unwrap_or_default();
-    if text.len() > LONGEST_TEMPLATE {
-        return Err(Unresolved::TooLarge { name: name.to_owned(), size: text.len() });
+    if text.len() > longest.bytes() {
+        return Err(Unresolved::TooLarge { name: name.to_owned(), size: text.len(), longest });
     }
     Ok(Some(text.to_owned()))
 }

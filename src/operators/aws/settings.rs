@@ -1,18 +1,16 @@
 //! The settings of the operator, which the command line fills.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use super::policies::DeletionPolicy;
-use crate::{apis::aws_operator::Kind, cloud::aws::Account};
+use super::{accounts::AccountList, policies::DeletionPolicy};
+use crate::apis::aws_operator::Kind;
 
 /// The settings of the operator.
 pub struct OperatorSettings {
     /// The name of the cluster, the first part of the names of all stacks.
     pub cluster: String,
-    /// The account for objects of Namespaces that ask for no other.
-    pub account: Account,
-    /// The accounts that Namespaces may ask for, by number.
-    pub accounts: BTreeMap<String, Account>,
+    /// The accounts and roles.
+    pub accounts: AccountList,
     /// The kinds to reconcile.
     pub kinds: Vec<Kind>,
     /// The only namespace whose objects are reconciled.
@@ -23,6 +21,10 @@ pub struct OperatorSettings {
     pub deletion_policy: DeletionPolicy,
     /// Whether templates of users may create users, roles and policies of IAM.
     pub may_create_principals: bool,
+    /// How often stacks are checked for drift; absent: never.
+    pub drift_interval: Option<Duration>,
+    /// The bucket for templates that are too long for a request.
+    pub bucket: Option<String>,
     /// How often stacks that CloudFormation works on are listed.
     pub poll: Duration,
 }

@@ -61,6 +61,22 @@ pub(super) enum Step {
     NothingToAdopt,
 }
 
+impl Step {
+    /// Whether the object has a stack after this step, which the ledger must know before.
+    pub(super) fn keeps_stack(self) -> bool {
+        matches!(
+            self,
+            Self::Create
+                | Self::Update
+                | Self::DeleteFailedCreation
+                | Self::ContinueRollback
+                | Self::Wait
+                | Self::Settled
+                | Self::GiveUp
+        )
+    }
+}
+
 impl Observed<'_> {
     pub(super) fn next(&self) -> Step {
         if self.is_deleting {

@@ -1,12 +1,16 @@
-//! Stacks of the installation that no object owns: those of objects that were removed without their finalizer or deleted
-//! with the policy `retain`.
+//! Stacks of the installation that no object owns: those of objects that were removed without their finalizer, which the
+//! ledger has and the operator deletes, or deleted with the policy `retain`.
 
-use kube::{Api, Client};
+use std::collections::HashMap;
 
-use super::desired;
+use kube::{Api, Client, api::ListParams};
+
+use super::{desired, ledger::mark};
 use crate::{
-    apis::aws_operator::AwsObject,
+    apis::{aws_operator::AwsObject, bindery::stack_record::StackRecord},
     cloud::aws::{Account, AwsError, stacks::Stack},
+    contract::external_resource::STACK,
+    k8s::list::list,
 };
 
 /// A stack without an object.
@@ -18,6 +22,8 @@ pub struct UnownedStack {
     pub status: String,
     /// The object that the stack was made for: kind, namespace and name.
     pub object: String,
+    /// How far the operator is that deletes the stack, if the ledger has it.
+    pub progress: Option<String>,
 }
 
 /// Why the stacks cannot be compared with the objects.
@@ -40,17 +46,35 @@ pub async fn unowned_stacks(
     account: &Account,
     cluster: &str,
 ) -> Result<Vec<UnownedStack>, StackSweepError> {
+    let mut progress = recorded(client, cluster).await?;
     let mut unowned = Vec::new();
     for stack in account.stacks().await? {
         let Some(origin) = desired::origin(&stack, cluster) else { continue };
         if !is_owned(client, &origin, &stack, cluster).await? {
             let object = format!("{} {}/{}", origin.kind.facts().name, origin.namespace, origin.name);
             let status = stack.status.to_string();
-            unowned.push(UnownedStack { name: stack.name, status, object });
+            let progress = progress.remove(&stack.name);
+            unowned.push(UnownedStack { name: stack.name, status, object, progress });
         }
     }
     unowned.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(unowned)
+}
+
+/// What the ledger says of stacks, by their names.
+async fn recorded(client: &Client, cluster: &str) -> Result<HashMap<String, String>, kube::Error> {
+    let selected = ListParams::default().labels(&format!("{STACK}={}", mark(cluster)));
+    let records = match list::<StackRecord>(&Api::all(client.clone()), selected).await {
+        Ok(records) => records.items,
+        // Objects of an earlier version may have no ledger yet.
+        Err(kube::Error::Api(status)) if status.is_not_found() => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let message = |record: StackRecord| {
+        let message = record.status.and_then(|status| status.message);
+        (record.spec.stack, message.unwrap_or_else(|| "the operator is to delete it".to_owned()))
+    };
+    Ok(records.into_iter().map(message).collect())
 }
 
 async fn is_owned(

@@ -3,10 +3,7 @@
 
 use crate::{
     broker::backends::{ServiceError, outcome::MISCONFIGURED},
-    cloud::aws::{
-        AwsError, ErrorKind, missing_statement,
-        stacks::{Failure, Stack},
-    },
+    cloud::aws::{AwsError, ErrorKind, missing_statement, stack_events::Failure, stacks::Stack},
 };
 
 const UNAVAILABLE: &str = "AWS cannot be used at present; try again later";

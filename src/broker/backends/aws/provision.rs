@@ -8,7 +8,8 @@ use crate::{
     broker::backends::{InstanceSpec, Pending, Progress, ServiceError, Unacceptable},
     cloud::aws::{
         ErrorKind,
-        stacks::{Failure, Stack, StackRequest},
+        stack_events::Failure,
+        stacks::{Stack, StackRequest},
     },
 };
 

@@ -69,10 +69,10 @@ async fn refuse_while_anything_is_held(client: &Client) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!(
-        "these objects still hold databases or users at a broker: {}. Delete the NamespaceBindings first, \
-        because they would recreate their instances. Then delete the ServiceBindings and ServiceInstances and \
-        wait until the ExternalResources are gone. To leave everything at the broker instead, uninstall with \
-        uninstall.force=true",
+        "these objects still hold databases, users or stacks: {}. Delete the NamespaceBindings first, because \
+        they would recreate their instances. Then delete the ServiceBindings, the ServiceInstances and the \
+        objects of service-operator.aws, and wait until the ExternalResources are gone. To leave everything as \
+        it is instead, uninstall with uninstall.force=true",
         held.join(", ")
     );
 }

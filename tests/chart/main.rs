@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod aws;
+mod aws_operator;
 mod aws_servicebroker;
 mod broker;
 mod kustomize;

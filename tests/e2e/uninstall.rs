@@ -17,7 +17,7 @@ async fn a_refused_uninstall_is_rolled_back_and_nothing_is_lost() {
     let refusal = kubectl(&["--namespace", NAMESPACE, "logs", &job]).await;
     let instance = format!("ServiceInstance {}/mydb01", scenario.namespace);
     for part in [
-        "bindery: these objects still hold databases or users at a broker: ",
+        "bindery: these objects still hold databases, users or stacks: ",
         &instance,
         "ExternalResource ",
         "uninstall.force=true",

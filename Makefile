@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-branches demo-sqs check test soak bench generate image deny
+.PHONY: help demo demo-branches demo-sqs demo-aws-operator check test soak bench generate image deny
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,6 +12,9 @@ demo-branches: ## Three feature branches with a database each through their life
 
 demo-sqs: ## A queue of Amazon SQS for a pod, on a real Kubernetes and an emulator of AWS. KEEP=1 leaves it up.
 	@KEEP="$(KEEP)" env --unset=KUBECONFIG demo/run sqs
+
+demo-aws-operator: ## A table of Amazon DynamoDB as an object, on a real Kubernetes and an emulator of AWS. KEEP=1 leaves it up.
+	@KEEP="$(KEEP)" env --unset=KUBECONFIG demo/run aws_operator
 
 check: ## Format, lints and the pure tests: no root, no service, under three minutes with a warm build.
 	@tests/run quick

@@ -1,10 +1,15 @@
-# The account of AWS of `make demo-sqs`: an emulator that enforces signatures and policies, in the network of the cluster.
+# The account of AWS of `make demo-sqs` and `make demo-aws-operator`: an emulator that enforces signatures and policies, in the network of the cluster.
 # shellcheck shell=bash
 
 aws=$BINDERY_DEMO_DIR/aws
 region=us-east-1
 
 start_aws() {
+  start_emulator
+  make_prerequisites
+}
+
+start_emulator() {
   mkdir -p "$aws"
   expect "the emulator starts"
   mkfifo "$aws/input"
@@ -14,6 +19,9 @@ start_aws() {
   await 60 "the emulator listens" test -s "$aws/port"
   endpoint=http://$(machine_address):$(cat "$aws/port")
   say "ministack $("${CARGO_TARGET_DIR:-target}/venv/bin/pip" list --format freeze 2> /dev/null | sed -n 's/^ministack==//p') at $endpoint, which enforces signatures and policies like AWS"
+}
+
+make_prerequisites() {
   expect "the prerequisites are created"
   say "creating a stack of examples/aws/prerequisites.yaml: a table, the role of CloudFormation, and a user for the broker"
   as_root cloudformation 2010-05-15 Action=CreateStack StackName=aws-servicebroker Capabilities.member.1=CAPABILITY_NAMED_IAM \

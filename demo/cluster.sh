@@ -68,6 +68,8 @@ save_logs() {
   if ! kubectl version > /dev/null 2>&1; then return; fi
   kubectl get pods,events --all-namespaces -o wide > "$log/objects.txt" 2>&1 || true
   kubectl get clusterservicebrokers,serviceinstances,servicebindings,extres --all-namespaces -o yaml > "$log/catalog.yaml" 2>&1 || true
+  kubectl get dynamodbs --all-namespaces -o yaml > "$log/aws-operator.yaml" 2>&1 || true
+  kubectl --namespace aws-service-operator logs deployment/aws-service-operator --tail 500 > "$log/aws-operator.log" 2>&1 || true
   local role
   for role in admission catalog broker; do
     kubectl --namespace "${release_namespace:-bindery}" logs --all-containers --prefix --selector "app.kubernetes.io/component=$role" --tail 500 \

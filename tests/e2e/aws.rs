@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bindery_test_support::ministack::{Ministack, Prerequisites, REGION, Request, fields};
+use bindery_test_support::ministack::{Key, Ministack, Prerequisites, REGION, Request, fields};
 use serde_json::{Value, json};
 
 use crate::installation::{NAMESPACE, kubectl};
@@ -47,6 +47,21 @@ impl Account {
         let create = Request::json("sqs", "AmazonSQS.CreateQueue", &json!({"QueueName": name}));
         let answer: Value = serde_json::from_str(&self.server.administer(&create)).unwrap();
         answer["QueueUrl"].as_str().unwrap().to_owned()
+    }
+
+    /// The address of AWS, as pods reach it.
+    pub(crate) fn endpoint(&self) -> String {
+        self.server.endpoint()
+    }
+
+    /// A key of a new user with these rights.
+    pub(crate) fn user(&self, name: &str, statements: &Value) -> Key {
+        self.server.user(name, statements)
+    }
+
+    /// Sends a request as the account's root, which must succeed.
+    pub(crate) fn administer(&self, request: &Request) -> String {
+        self.server.administer(request)
     }
 
     /// The stacks and users that bindery has on the account.

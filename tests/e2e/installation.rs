@@ -115,13 +115,17 @@ broker: {{rotateAdmin: true}}
 
     /// Upgrades the release with these additional values, and waits until it is ready.
     pub(crate) async fn upgrade(&self, values: &[&str]) {
+        let options: Vec<_> = values.iter().flat_map(|value| ["--set", value]).collect();
+        self.upgrade_by(&options).await;
+    }
+
+    /// Upgrades the release with these additional options of Helm, and waits until it is ready.
+    pub(crate) async fn upgrade_by(&self, options: &[&str]) {
         let chart = repository().join("charts/bindery").display().to_string();
         let mut arguments =
             vec!["upgrade", RELEASE, &chart, "--namespace", NAMESPACE, "--reuse-values", "--wait"];
         arguments.push("--timeout=3m");
-        for value in values {
-            arguments.extend(["--set", value]);
-        }
+        arguments.extend(options);
         let output = run("helm", &arguments, "").await;
         if !output.success {
             let state = run("kubectl", &["--namespace", NAMESPACE, "describe", "pods"], "").await;

@@ -5,6 +5,7 @@
 
 mod admission;
 mod aws;
+mod aws_operator;
 mod branches;
 mod crash;
 mod faults;

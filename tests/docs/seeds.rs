@@ -164,10 +164,23 @@ fn the_examples_of_alibaba_have_the_names_of_their_document() {
         ("rds-mysql-instance.yaml", "rds-mysql-1"),
         ("rds-binding.yaml", "rds-binding"),
         ("rds-binding.yaml", "rds-mysql-1"),
+        ("oss-instance.yaml", "oss-instance"),
+        ("oss-binding.yaml", "oss-binding"),
+        ("oss-binding.yaml", "oss-instance"),
     ] {
         assert!(read(&format!("examples/alibaba/{file}")).contains(&format!("name: {name}\n")), "{file}");
     }
-    assert!(read("examples/alibaba/rds-binding.yaml").contains("secretName: rds-instance-credentials\n"));
+    for (file, line) in [
+        ("rds-mysql-instance.yaml", "clusterServiceClassExternalName: alibaba-cloud-rds-mysqldb"),
+        ("rds-mysql-instance.yaml", "clusterServicePlanExternalName: rds-mysql-t1-small"),
+        ("rds-binding.yaml", "secretName: rds-instance-credentials"),
+        ("rds-binding.yaml", "Username: orders"),
+        ("oss-instance.yaml", "clusterServiceClassExternalName: alibaba-cloud-oss"),
+        ("oss-instance.yaml", "clusterServicePlanExternalName: default"),
+        ("oss-binding.yaml", "secretName: oss-instance-credentials"),
+    ] {
+        assert!(read(&format!("examples/alibaba/{file}")).contains(&format!("{line}\n")), "{file}: {line}");
+    }
 }
 
 /// The commands of the documents, without their options' values.

@@ -1,24 +1,21 @@
 //! `bindery inject`: patches manifests offline, as the webhook would patch their pods.
 
 mod diff;
-mod files;
-mod namespaces;
 
 use std::{
-    fs,
     io::{Read, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::Value;
 
-use self::namespaces::GivenNamespaces;
 use super::{
     excluded_containers::ExcludedContainers,
-    manifest::{Contents, Document, documents},
+    given_namespaces::GivenNamespaces,
+    manifest::{Contents, Document, documents, read_files},
 };
 use crate::{
     contract::GROUP,
@@ -27,9 +24,6 @@ use crate::{
         workload::{unknown_templates, workloads},
     },
 };
-
-/// The file name that means standard input.
-const STDIN: &str = "-";
 
 /// Patch manifests offline, as the webhook would patch their pods.
 ///
@@ -98,24 +92,12 @@ pub fn run(
     mut stdout: impl Write,
     mut stderr: impl Write,
 ) -> anyhow::Result<Outcome> {
-    let stdins = args.files.iter().filter(|file| *file == Path::new(STDIN)).count();
-    ensure!(
-        stdins <= 1,
-        "-f - is given {stdins} times; give it once, because standard input can be read only once"
-    );
     let settings = args.excluded.settings();
-    let mut files = Vec::new();
-    for given in &args.files {
-        for path in files::in_order(given)? {
-            let name = path.display().to_string();
-            let text = read(&path, &mut stdin).with_context(|| format!("cannot read {name}"))?;
-            files.push((name, text));
-        }
-    }
-    let namespaces = GivenNamespaces::among(files.iter().map(|(_, text)| text.as_str()), args.namespace);
+    let files = read_files(&args.files, &mut stdin)?;
+    let namespaces = GivenNamespaces::among(files.iter().map(|file| file.text.as_str()), args.namespace);
     let mut work = Work { diff: args.diff, namespaces, ..Work::default() };
-    for (name, text) in &files {
-        work.file(name, text, files.len() > 1, &settings);
+    for file in &files {
+        work.file(&file.name, &file.text, files.len() > 1, &settings);
     }
     if !work.errors.is_empty() {
         bail!("nothing was injected:\n{}", work.errors.join("\n"));
@@ -126,16 +108,6 @@ pub fn run(
     stdout.write_all(work.output.as_bytes())?;
     stdout.flush()?;
     Ok(if work.diff && !work.output.is_empty() { Outcome::Differs } else { Outcome::Fine })
-}
-
-fn read(path: &Path, stdin: &mut impl Read) -> anyhow::Result<String> {
-    let mut bytes = Vec::new();
-    if path == Path::new(STDIN) {
-        stdin.read_to_end(&mut bytes)?;
-    } else {
-        bytes = fs::read(path)?;
-    }
-    String::from_utf8(bytes).context("the file is not UTF-8; convert it")
 }
 
 /// The state of one run.

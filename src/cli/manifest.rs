@@ -2,6 +2,7 @@
 //! `kubectl`: this module accepts what `kubectl` accepts, and `kubectl` reads the same values from what this module
 //! writes. The module does not know what a document means to Kubernetes.
 
+mod files;
 mod read;
 mod scalar;
 mod write;
@@ -9,7 +10,10 @@ mod write;
 use anyhow::Context as _;
 use serde_json::Value;
 
-pub(crate) use self::read::Contents;
+pub(crate) use self::{
+    files::{File, read_files},
+    read::Contents,
+};
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 

@@ -8,6 +8,7 @@ mod broker_source;
 mod certs;
 mod crds;
 mod excluded_containers;
+mod given_namespaces;
 pub mod inject;
 mod manifest;
 mod migrate;

@@ -3,10 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use glob::Pattern;
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::{LabelSelectorRequirement, ObjectMeta},
-    jiff::Timestamp,
-};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
 use kube::{
     ResourceExt,
     core::{Selector, SelectorExt},
@@ -14,7 +11,10 @@ use kube::{
 use serde_json::json;
 
 use super::template::{self, TemplateError, Vocabulary};
-use crate::apis::bindery::namespace_binding::{Limits, NamespaceBinding, Since};
+use crate::apis::bindery::{
+    label_selector,
+    namespace_binding::{Limits, NamespaceBinding, Since},
+};
 use crate::{
     apis::servicecatalog::ServiceInstanceSpec,
     broker::config::{Kinds, Lifetime},
@@ -75,13 +75,10 @@ impl Rule {
     pub(super) fn read(object: &NamespaceBinding) -> Result<Self, InvalidRule> {
         let spec = &object.spec;
         let selector = spec.namespace_selector.clone().unwrap_or_default();
-        for expression in selector.match_expressions.iter().flatten() {
-            check(expression)?;
-        }
+        let selector = label_selector::parse(&selector).map_err(InvalidRule::Selector)?;
         if let Some(env) = &spec.env {
             check_variables(env).map_err(|error| InvalidRule::Env(error.to_string()))?;
         }
-        let selector = Selector::try_from(selector).map_err(|error| InvalidRule::Selector(error.0))?;
         let pattern = spec.name_pattern.as_deref().map(|pattern| {
             Pattern::new(pattern)
                 .map_err(|error| InvalidRule::Pattern(pattern.to_owned(), error.msg.to_owned()))
@@ -165,21 +162,6 @@ pub(super) fn is_as_wanted(instance: &ServiceInstanceSpec, wanted: &ServiceInsta
     instance.cluster_service_class_external_name == wanted.cluster_service_class_external_name
         && instance.cluster_service_plan_external_name == wanted.cluster_service_plan_external_name
         && instance.parameters.clone().unwrap_or_default() == wanted.parameters.clone().unwrap_or_default()
-}
-
-/// Refuses selectors that the API server would refuse in its own kinds, because libraries disagree on their meaning.
-fn check(expression: &LabelSelectorRequirement) -> Result<(), InvalidRule> {
-    let LabelSelectorRequirement { key, operator, values } = expression;
-    let (has_values, takes_values) = (
-        values.as_ref().is_some_and(|values| !values.is_empty()),
-        matches!(operator.as_str(), "In" | "NotIn"),
-    );
-    let problem = match (takes_values, has_values) {
-        (true, false) => "needs values",
-        (false, true) => "takes no values",
-        _ => return Ok(()),
-    };
-    Err(InvalidRule::Selector(format!("operator {operator} of key {key} {problem}")))
 }
 
 fn life(object: &NamespaceBinding) -> Result<Option<TtlSpec>, InvalidRule> {

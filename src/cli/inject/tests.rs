@@ -2,6 +2,8 @@
 
 mod namespaces;
 
+use std::fs;
+
 use clap::Parser;
 
 use super::*;

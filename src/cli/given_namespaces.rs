@@ -71,14 +71,15 @@ impl GivenNamespaces {
             && takes_defaults(workload.template)
     }
 
-    fn namespace_of<'a>(&'a self, workload: &Workload<'a>) -> Option<&'a str> {
+    /// The namespace of a workload.
+    pub(super) fn namespace_of<'a>(&'a self, workload: &Workload<'a>) -> Option<&'a str> {
         let named = workload.object.pointer("/metadata/namespace").and_then(Value::as_str);
         named.filter(|name| !name.is_empty()).or(self.otherwise.as_deref())
     }
 }
 
 /// The string values of a metadata map, such as labels.
-fn texts(manifest: &Value, field: &str) -> BTreeMap<String, String> {
+pub(super) fn texts(manifest: &Value, field: &str) -> BTreeMap<String, String> {
     let entries = manifest.get("metadata").and_then(|metadata| metadata.get(field)?.as_object());
     let text = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
     entries.into_iter().flatten().filter_map(text).collect()

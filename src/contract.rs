@@ -132,6 +132,12 @@ pub mod external_resource {
     pub const NOT_OF_STACKS: &str = "!bindery.dev/stack";
 }
 
+/// Labels for CredentialPolicies.
+pub mod policy {
+    /// Label of a ValidatingAdmissionPolicy and its binding: the CredentialPolicy of which they were compiled.
+    pub const POLICY: &str = "bindery.dev/credential-policy";
+}
+
 /// Annotations and the finalizer of objects of `service-operator.aws`.
 pub mod aws_operator {
     /// Finalizer: keeps an object until its stack is gone.

@@ -16,5 +16,6 @@ pub mod namespace_bindings;
 pub mod operators;
 pub mod osb;
 pub mod pods;
+pub mod policy;
 pub mod server;
 pub mod telemetry;

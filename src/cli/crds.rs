@@ -14,6 +14,7 @@ use crate::{
     k8s::{self, explain},
     namespace_bindings,
     operators::aws,
+    policy,
 };
 
 /// Print the custom resource definitions, or apply them.
@@ -53,7 +54,7 @@ impl CrdsArgs {
         if self.aws_operator {
             return aws::definitions();
         }
-        [catalog::crds(), namespace_bindings::crds()].concat()
+        [catalog::crds(), namespace_bindings::crds(), policy::crds()].concat()
     }
 }
 

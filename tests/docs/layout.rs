@@ -53,13 +53,14 @@ const APART: [(&str, &[&str]); 3] = [
 /// Folders that do no IO and know no async runtime. They import each other and nothing else of bindery.
 const PURE: &[&str] = &["apis", "osb", "injection", "policy", "contract"];
 /// The crates that pure folders use; of `kube` only what describes kinds.
-const PURE_CRATES: [&str; 14] = [
+const PURE_CRATES: [&str; 15] = [
     "base64",
     "glob",
     "jiff",
     "json_patch",
     "k8s_openapi",
     "md5",
+    "regex",
     "schemars",
     "semver",
     "serde",

@@ -7,6 +7,7 @@ mod configuration;
 mod imports;
 mod layout;
 mod pages;
+mod policies;
 mod reasons;
 mod reference;
 mod seeds;

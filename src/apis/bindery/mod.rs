@@ -1,5 +1,7 @@
 //! `bindery.dev`: bindery's own kinds.
 
+pub mod credential_policy;
+pub mod credential_policy_exception;
 pub mod external_resource;
 pub mod label_selector;
 pub mod namespace_binding;

@@ -1,0 +1,140 @@
+//! The ways of a rule in CEL: for each rule and root a variable with the names of the offenders.
+
+use super::{
+    super::{
+        credentials::{BY_NAME, Detector, IN_TEXT, NamedDetector},
+        path::steps,
+        ways::{API_AUDIENCES, NOT_SEARCHED, Root, SECRETS_DRIVERS, Test, WAYS, Way},
+    },
+    text::{all, any, exists, is_among, list, matches},
+};
+use crate::apis::bindery::credential_policy::{CredentialPolicySpec, RuleName};
+
+/// A part of a rule that is evaluated by itself.
+pub(super) struct Offence {
+    /// The name of the variable that holds the names of the offenders.
+    pub(super) variable: String,
+    /// The variable's expression: a list of strings.
+    pub(super) expression: String,
+    /// What the offenders have, for messages.
+    pub(super) what: String,
+}
+
+/// What a test on text looks for.
+#[derive(Clone, Copy)]
+enum Sought {
+    /// The rule does not look at text.
+    Nothing,
+    InText(&'static Detector),
+    ByName(&'static NamedDetector),
+}
+
+/// The parts of a rule.
+pub(super) fn offences(rule: RuleName, spec: &CredentialPolicySpec) -> Vec<Offence> {
+    let mut offences = Vec::new();
+    let sought: Vec<Sought> = match rule {
+        RuleName::NoPlainText => {
+            IN_TEXT.iter().map(Sought::InText).chain(BY_NAME.iter().map(Sought::ByName)).collect()
+        }
+        _ => vec![Sought::Nothing],
+    };
+    for root in [Root::Container, Root::Volume, Root::Template] {
+        for (index, sought) in sought.iter().enumerate() {
+            let ways: Vec<_> = WAYS
+                .iter()
+                .filter(|way| way.rule == rule && way.root == root && is_for(way, *sought))
+                .collect();
+            if !ways.is_empty() {
+                offences.push(offence(rule, root, index, *sought, &ways, spec));
+            }
+        }
+    }
+    offences
+}
+
+/// Only the value of a variable can be judged by a name.
+fn is_for(way: &Way, sought: Sought) -> bool {
+    !matches!(sought, Sought::ByName(_)) || way.test == Test::Variable
+}
+
+fn offence(
+    rule: RuleName,
+    root: Root,
+    index: usize,
+    sought: Sought,
+    ways: &[&Way],
+    spec: &CredentialPolicySpec,
+) -> Offence {
+    let of_way = |way: &&Way, value: &str| {
+        let test = |value: &str| test(way.test, value, sought, spec);
+        exists(value, &steps(way.path), &test, 0)
+    };
+    let (name, expression) = match root {
+        Root::Container | Root::Volume => {
+            let items = if root == Root::Container { "containers" } else { "volumes" };
+            let offends = any(ways.iter().map(|way| of_way(way, "c")));
+            (items, format!("variables.{items}.filter(c, {offends}).map(c, string(c.name))"))
+        }
+        Root::Template => {
+            let offends = any(ways.iter().map(|way| of_way(way, "variables.template")));
+            ("template", format!("!variables.isDebug && {offends} ? ['the pod'] : []"))
+        }
+    };
+    let what = match sought {
+        Sought::InText(Detector { what, .. }) | Sought::ByName(NamedDetector { what, .. }) => {
+            (*what).to_owned()
+        }
+        Sought::Nothing => {
+            let mut all: Vec<_> = ways.iter().map(|way| way.what).collect();
+            all.dedup();
+            all.join(", or ")
+        }
+    };
+    Offence { variable: format!("{}_{name}_{index}", rule.name()), expression, what }
+}
+
+/// Whether the value at the end of a way violates the rule.
+fn test(test: Test, value: &str, sought: Sought, spec: &CredentialPolicySpec) -> String {
+    match test {
+        Test::Exists => "true".to_owned(),
+        Test::UnboundSecret => {
+            let allowed = spec.rules.bindings_only.as_ref().map_or(&[][..], |rule| &rule.allow_secrets);
+            let allowed = is_among(value, allowed);
+            format!("{value} != '' && !({allowed} || {value} in variables.bindingSecrets)")
+        }
+        Test::SecretsDriver => format!("{value} in {}", list(&SECRETS_DRIVERS)),
+        Test::Text => has(value, sought),
+        Test::Annotations => {
+            format!(
+                "{value}.exists(k, !(k in {}) && {})",
+                list(&NOT_SEARCHED),
+                has(&format!("{value}[k]"), sought)
+            )
+        }
+        Test::Variable => {
+            let allowed = spec.rules.no_plain_text.as_ref().map_or(&[][..], |rule| &rule.allow_variables);
+            let text = format!("{value}.?value.orValue('')");
+            let found = match sought {
+                Sought::ByName(detector) => {
+                    let none = detector.none.iter().map(|pattern| format!("!{}", matches(&text, &[pattern])));
+                    let every = detector.all.iter().map(|pattern| matches(&text, &[pattern]));
+                    let name = matches(&format!("{value}.name"), &[detector.name]);
+                    all([name].into_iter().chain(every).chain(none))
+                }
+                _ => has(&text, sought),
+            };
+            let name = is_among(&format!("{value}.name"), allowed);
+            format!("!({name}) && {found}")
+        }
+        Test::AsksForVariables => "variables.asksForVariables".to_owned(),
+        Test::TokenNotOff => format!("{value}.?automountServiceAccountToken.orValue(true)"),
+        Test::ApiToken => format!("{value}.?audience.orValue('') in {}", list(&API_AUDIENCES)),
+    }
+}
+
+fn has(text: &str, sought: Sought) -> String {
+    match sought {
+        Sought::InText(detector) => matches(text, detector.patterns),
+        Sought::ByName(_) | Sought::Nothing => "false".to_owned(),
+    }
+}

@@ -1,0 +1,122 @@
+//! Pieces of CEL text.
+
+use super::super::path::Step;
+use crate::contract::pod;
+
+/// A string literal.
+pub(super) fn literal(text: &str) -> String {
+    let mut literal = String::from("'");
+    for letter in text.chars() {
+        match letter {
+            '\\' => literal.push_str("\\\\"),
+            '\'' => literal.push_str("\\'"),
+            '\n' => literal.push_str("\\n"),
+            '\r' => literal.push_str("\\r"),
+            '\t' => literal.push_str("\\t"),
+            // CEL forbids no other character in a literal.
+            _ => literal.push(letter),
+        }
+    }
+    literal + "'"
+}
+
+/// A list of string literals.
+pub(super) fn list<T: AsRef<str>>(texts: &[T]) -> String {
+    let literals: Vec<_> = texts.iter().map(|text| literal(text.as_ref())).collect();
+    format!("[{}]", literals.join(", "))
+}
+
+/// Whether `value` is one of these names, of which each may end with a star. `false` without names.
+pub(super) fn is_among(value: &str, names: &[String]) -> String {
+    let exact: Vec<_> = names.iter().filter(|name| !name.ends_with('*')).collect();
+    let beginnings = names.iter().filter_map(|name| name.strip_suffix('*'));
+    let exact = (!exact.is_empty()).then(|| format!("{value} in {}", list(&exact)));
+    let beginnings = beginnings.map(|beginning| format!("{value}.startsWith({})", literal(beginning)));
+    any(exact.into_iter().chain(beginnings))
+}
+
+/// Whether any of these expressions is true.
+pub(super) fn any(expressions: impl IntoIterator<Item = String>) -> String {
+    joined(expressions, " || ", "false")
+}
+
+/// Whether all of these expressions are true.
+pub(super) fn all(expressions: impl IntoIterator<Item = String>) -> String {
+    joined(expressions, " && ", "true")
+}
+
+fn joined(expressions: impl IntoIterator<Item = String>, operator: &str, of_none: &str) -> String {
+    let expressions: Vec<_> = expressions.into_iter().collect();
+    match expressions.as_slice() {
+        [] => of_none.to_owned(),
+        [only] => only.clone(),
+        several => format!("({})", several.join(operator)),
+    }
+}
+
+/// Whether the text matches any of these regular expressions.
+pub(super) fn matches(value: &str, patterns: &[&str]) -> String {
+    let pattern = match patterns {
+        [only] => (*only).to_owned(),
+        several => several.iter().map(|pattern| format!("({pattern})")).collect::<Vec<_>>().join("|"),
+    };
+    format!("{value}.matches({})", literal(&pattern))
+}
+
+/// Whether a value at a path below `value` fulfils the test.
+pub(super) fn exists(value: &str, path: &[Step<'_>], test: &dyn Fn(&str) -> String, depth: usize) -> String {
+    let fields: Vec<_> = path
+        .iter()
+        .map_while(|step| match step {
+            Step::Field(name) => Some(format!(".?{name}")),
+            Step::Items => None,
+        })
+        .collect();
+    let (found, inner) = (format!("{value}{}", fields.concat()), format!("v{depth}"));
+    match path.get(fields.len()) {
+        Some(_) => {
+            let rest = exists(&inner, &path[fields.len() + 1..], test, depth + 1);
+            format!("{found}.orValue([]).exists({inner}, {rest})")
+        }
+        None if fields.is_empty() => test(value),
+        None => format!("{found}.optMap({inner}, {}).orValue(false)", test(&inner)),
+    }
+}
+
+/// Whether the annotation named by the variable `key` binds a pod.
+pub(super) fn binds(key: &str) -> String {
+    format!("({key} == {} || {key}.startsWith({}))", literal(pod::BIND), literal(pod::BIND_CONTAINER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::super::path::steps, *};
+
+    #[test]
+    fn literals_escape_what_would_end_them() {
+        assert_eq!(literal("it's a \\d\n"), r"'it\'s a \\d\n'");
+        assert_eq!(list(&["a", "b'"]), r"['a', 'b\'']");
+    }
+
+    #[test]
+    fn names_with_a_star_are_beginnings() {
+        let names =
+            |names: &[&str]| is_among("x", &names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(names(&[]), "false");
+        assert_eq!(names(&["a", "b"]), "x in ['a', 'b']");
+        assert_eq!(names(&["a", "b*", "*"]), "(x in ['a'] || x.startsWith('b') || x.startsWith(''))");
+    }
+
+    #[test]
+    fn paths_become_nested_macros() {
+        let test = |value: &str| format!("T({value})");
+        let of = |path| exists("c", &steps(path), &test, 0);
+        assert_eq!(of(""), "T(c)");
+        assert_eq!(of("a.b"), "c.?a.?b.optMap(v0, T(v0)).orValue(false)");
+        assert_eq!(of("a[]"), "c.?a.orValue([]).exists(v0, T(v0))");
+        assert_eq!(
+            of("a.b[].c.d"),
+            "c.?a.?b.orValue([]).exists(v0, v0.?c.?d.optMap(v1, T(v1)).orValue(false))"
+        );
+    }
+}

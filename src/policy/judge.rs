@@ -1,0 +1,290 @@
+//! Judges a pod by policies: walks the rows of `ways`, as the API server evaluates what `cel` makes of them.
+
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::{
+    allowed::is_among,
+    credentials::{by_name, in_text},
+    error::InvalidPolicy,
+    exception,
+    namespace::Namespace,
+    path::walk,
+    scope::Reach,
+    subject::{Subject, is_bind},
+    ways::{API_AUDIENCES, NOT_SEARCHED, SECRETS_DRIVERS, Test, WAYS, Way},
+};
+use crate::{
+    apis::bindery::{
+        credential_policy::{CredentialPolicy, CredentialPolicySpec, Mode, RuleName},
+        credential_policy_exception::CredentialPolicyException,
+    },
+    contract::pod,
+};
+
+/// The type of a Secret with a token of a service account, which does not expire.
+pub(super) const TOKEN_SECRET: &str = "kubernetes.io/service-account-token";
+
+/// A place in a pod that violates a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The rule.
+    pub rule: RuleName,
+    /// The fields from the pod template to the place.
+    pub place: String,
+    /// What stands there. Never a value that may be a credential.
+    pub what: String,
+}
+
+/// What a policy says about a finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The policy's name.
+    pub policy: String,
+    /// What the policy does about the finding.
+    pub mode: Mode,
+    /// The finding.
+    pub finding: Finding,
+    /// The administrator's message, or else the rule's.
+    pub message: String,
+    /// The exception for the pod, if there is one. The finding then has no consequence.
+    pub exception: Option<String>,
+}
+
+impl Verdict {
+    /// Whether the finding has consequences in this mode or a stricter one.
+    #[must_use]
+    pub fn is_violated(&self, mildest: Mode) -> bool {
+        self.exception.is_none() && self.mode >= mildest
+    }
+}
+
+/// A valid policy.
+#[derive(Clone, Debug)]
+struct Policy {
+    name: String,
+    spec: CredentialPolicySpec,
+    reach: Reach,
+}
+
+/// Policies and the exceptions to them.
+#[derive(Clone, Debug, Default)]
+pub struct Policies {
+    all: Vec<Policy>,
+    exceptions: Vec<CredentialPolicyException>,
+    /// Namespaces that the installation excludes from every policy.
+    excluded: Vec<String>,
+}
+
+impl Policies {
+    /// Parses policies. `excluded` are namespaces for which no policy holds, in addition to those of the system.
+    ///
+    /// # Errors
+    /// When a policy is invalid although it matches its schema.
+    pub fn new(
+        policies: &[CredentialPolicy],
+        exceptions: Vec<CredentialPolicyException>,
+        excluded: Vec<String>,
+    ) -> Result<Self, InvalidPolicy> {
+        let all = policies.iter().map(Policy::read).collect::<Result<_, _>>()?;
+        Ok(Self { all, exceptions, excluded })
+    }
+
+    /// Whether the labels of Namespaces matter to a policy.
+    #[must_use]
+    pub fn ask_for_labels(&self) -> bool {
+        self.all.iter().any(|policy| policy.reach.asks_for_labels())
+    }
+
+    /// The exceptions whose policy is not among these.
+    pub fn stray_exceptions(&self) -> impl Iterator<Item = &CredentialPolicyException> {
+        let is_known = |name: &str| self.all.iter().any(|policy| policy.name == name);
+        self.exceptions.iter().filter(move |it| !is_known(&it.spec.policy))
+    }
+
+    /// What the policies say about a pod or pod template.
+    #[must_use]
+    pub fn judge(&self, subject: &Subject<'_>, now: Timestamp) -> Vec<Verdict> {
+        let holds = |policy: &&Policy| {
+            policy.reach.holds_in(subject.namespace, &self.excluded) && policy.reach.has_pod(subject)
+        };
+        let mut verdicts = Vec::new();
+        for policy in self.all.iter().filter(holds) {
+            for (rule, mode, message) in policy.spec.named_rules() {
+                let mode = policy.reach.mode(rule, mode, subject.namespace);
+                let exception = self.exception(&policy.name, rule, subject, now);
+                verdicts.extend(policy.spec.findings(rule, subject).into_iter().map(|finding| Verdict {
+                    policy: policy.name.clone(),
+                    mode,
+                    finding,
+                    message: message.unwrap_or_else(|| default_message(rule)).to_owned(),
+                    exception: exception.map(ToOwned::to_owned),
+                }));
+            }
+        }
+        verdicts
+    }
+
+    /// What the policies say about a Secret. Only the rule about tokens of service accounts is about Secrets.
+    #[must_use]
+    pub fn judge_secret(&self, secret: &Value, namespace: &Namespace, now: Timestamp) -> Vec<Verdict> {
+        const RULE: RuleName = RuleName::NoServiceAccountTokens;
+        if secret.get("type").and_then(Value::as_str) != Some(TOKEN_SECRET) {
+            return Vec::new();
+        }
+        // The Secret takes the pod's place, so that the same names and exceptions count.
+        let account = secret.pointer("/metadata/annotations/kubernetes.io~1service-account.name");
+        let account = account.and_then(Value::as_str).unwrap_or_default();
+        let template = serde_json::json!({"spec": {"serviceAccountName": account}});
+        let name = secret.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        let subject = Subject { name, namespace, template: &template, only_ephemeral: false };
+        let mut verdicts = Vec::new();
+        for policy in self.all.iter().filter(|policy| policy.reach.holds_in(namespace, &self.excluded)) {
+            let named = policy.spec.named_rules().find(|(rule, ..)| *rule == RULE);
+            let Some((_, mode, message)) = named.filter(|_| policy.reach.has_account(account)) else {
+                continue;
+            };
+            let settings = policy.spec.rules.no_service_account_tokens.as_ref();
+            if settings.is_some_and(|settings| is_among(account, &settings.allow_service_accounts)) {
+                continue;
+            }
+            let finding = Finding {
+                rule: RULE,
+                place: "type".to_owned(),
+                what: "a token of a service account that never expires".to_owned(),
+            };
+            verdicts.push(Verdict {
+                policy: policy.name.clone(),
+                mode: policy.reach.mode(RULE, mode, namespace),
+                finding,
+                message: message.unwrap_or_else(|| default_message(RULE)).to_owned(),
+                exception: self.exception(&policy.name, RULE, &subject, now).map(ToOwned::to_owned),
+            });
+        }
+        verdicts
+    }
+
+    /// The name of the exception that exempts the pod.
+    fn exception(&self, policy: &str, rule: RuleName, subject: &Subject<'_>, now: Timestamp) -> Option<&str> {
+        let exempts = |it: &&CredentialPolicyException| {
+            exception::is_about(it, policy, rule)
+                && exception::is_active(it, now)
+                && exception::is_for(it, subject)
+        };
+        self.exceptions.iter().find(exempts).map(|it| it.metadata.name.as_deref().unwrap_or_default())
+    }
+}
+
+impl Policy {
+    fn read(policy: &CredentialPolicy) -> Result<Self, InvalidPolicy> {
+        let name = policy.metadata.name.clone().unwrap_or_default();
+        Ok(Self { name, reach: Reach::read(policy)?, spec: policy.spec.clone() })
+    }
+}
+
+/// What users read when a pod violates a rule for which the administrator wrote no message.
+#[must_use]
+pub const fn default_message(rule: RuleName) -> &'static str {
+    match rule {
+        RuleName::BindingsOnly => {
+            "Secrets may reach pods only through bindings; name the binding in the annotation bindery.dev/bind"
+        }
+        RuleName::NoPlainText => {
+            "pods may not contain credentials in plain text; bind the pod, or refer to a Secret"
+        }
+        RuleName::FilesOnly => {
+            "credentials may reach containers only as files; set the annotation bindery.dev/as to files, or mount the Secret"
+        }
+        RuleName::NoServiceAccountTokens => {
+            "pods may not get tokens for the API server; set automountServiceAccountToken to false"
+        }
+    }
+}
+
+impl CredentialPolicySpec {
+    /// The places in a pod that violate a rule of this policy.
+    fn findings(&self, rule: RuleName, subject: &Subject<'_>) -> Vec<Finding> {
+        let account = subject.service_account();
+        let tokens = self.rules.no_service_account_tokens.as_ref();
+        let may_have_token = tokens.is_some_and(|tokens| is_among(account, &tokens.allow_service_accounts));
+        if rule == RuleName::NoServiceAccountTokens && may_have_token {
+            return Vec::new();
+        }
+        let mut findings = Vec::new();
+        for way in WAYS.iter().filter(|way| way.rule == rule) {
+            for (place, root) in subject.roots(way.root) {
+                walk(root, &place, way.path, &mut |place, value| {
+                    if let Some(what) = self.offence(way, value, subject) {
+                        findings.push(Finding { rule, place, what });
+                    }
+                });
+            }
+        }
+        findings
+    }
+
+    /// What is wrong with the value at the end of a way.
+    fn offence(&self, way: &Way, value: &Value, subject: &Subject<'_>) -> Option<String> {
+        let what = way.what;
+        let text = value.as_str().unwrap_or_default();
+        match way.test {
+            Test::Exists => Some(what.to_owned()),
+            Test::UnboundSecret => {
+                let settings = self.rules.bindings_only.as_ref()?;
+                let is_fine =
+                    text.is_empty() || is_among(text, &settings.allow_secrets) || subject.is_of_binding(text);
+                (!is_fine).then(|| format!("{what}: {text:?} belongs to no binding of the pod"))
+            }
+            Test::SecretsDriver => SECRETS_DRIVERS.contains(&text).then(|| format!("{what}: {text}")),
+            Test::Text => contains(what, &kinds(text)),
+            Test::Annotations => {
+                let searched = |name: &str| !NOT_SEARCHED.contains(&name);
+                let mut annotations = value.as_object()?.iter().filter(|(name, _)| searched(name));
+                annotations.find_map(|(name, value)| {
+                    contains(&format!("{what}, {name},"), &kinds(value.as_str().unwrap_or_default()))
+                })
+            }
+            Test::Variable => {
+                let field = |name| value.get(name).and_then(Value::as_str).unwrap_or_default();
+                let (name, value) = (field("name"), field("value"));
+                let settings = self.rules.no_plain_text.as_ref()?;
+                if is_among(name, &settings.allow_variables) {
+                    return None;
+                }
+                let by_name = by_name(name, value).map(|detector| detector.what);
+                contains(what, &kinds(value).into_iter().chain(by_name).collect::<Vec<_>>())
+            }
+            Test::AsksForVariables => asks_for_variables(value.as_object()?).then(|| what.to_owned()),
+            Test::TokenNotOff => (value.get("automountServiceAccountToken") != Some(&Value::Bool(false)))
+                .then(|| what.to_owned()),
+            Test::ApiToken => {
+                let audience = value.get("audience").and_then(Value::as_str).unwrap_or_default();
+                API_AUDIENCES.contains(&audience).then(|| what.to_owned())
+            }
+        }
+    }
+}
+
+/// The kinds of credentials in a text.
+fn kinds(text: &str) -> Vec<&'static str> {
+    in_text(text).map(|detector| detector.what).collect()
+}
+
+fn contains(what: &str, kinds: &[&str]) -> Option<String> {
+    (!kinds.is_empty()).then(|| format!("{what} contains {}", kinds.join(" and ")))
+}
+
+/// Whether these annotations of a pod make bindery add variables from Secrets.
+fn asks_for_variables(annotations: &Map<String, Value>) -> bool {
+    let text = |name: &str| annotations.get(name).and_then(Value::as_str).unwrap_or_default().trim();
+    let bound: Vec<&str> = annotations
+        .iter()
+        .filter(|(name, _)| is_bind(name))
+        .flat_map(|(_, value)| value.as_str().unwrap_or_default().split(','))
+        .map(str::trim)
+        .filter(|name| !name.is_empty() && !name.starts_with("configmap/"))
+        .collect();
+    let by_default = text(pod::AS).is_empty() || text(pod::AS).split(',').any(|way| way.trim() == "env");
+    let names_some = !text(pod::ENV).is_empty();
+    !bound.is_empty() && names_some || by_default && bound.iter().any(|name| !name.contains('/'))
+}

@@ -1,0 +1,41 @@
+//! Judges how pods get their credentials by CredentialPolicies. Pure: a pod in, findings out; no IO, no clock. Each way in
+//! which a credential can reach a pod is one row of `ways`: a path into the pod and a test. `judge` walks the rows for
+//! `bindery check`, and `cel` compiles the same rows into ValidatingAdmissionPolicies, which the API server evaluates
+//! without bindery. A test on a real API server compares both.
+
+mod allowed;
+pub mod cel;
+mod credentials;
+mod error;
+mod exception;
+mod judge;
+mod namespace;
+mod path;
+mod scope;
+mod subject;
+mod ways;
+
+pub use self::{
+    error::InvalidPolicy,
+    judge::{Finding, Policies, Verdict, default_message},
+    namespace::Namespace,
+    scope::SYSTEM_NAMESPACES,
+    subject::Subject,
+    ways::{Root, WAYS, Way},
+};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+use crate::apis::bindery::{
+    credential_policy::CredentialPolicy, credential_policy_exception::CredentialPolicyException,
+};
+
+/// The custom resource definitions of policies and exceptions.
+#[must_use]
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![CredentialPolicy::crd(), CredentialPolicyException::crd()]
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ mod branches;
 mod broker;
 mod broker_source;
 mod certs;
+pub mod check;
 mod crds;
 mod excluded_containers;
 mod given_namespaces;
@@ -57,6 +58,7 @@ enum Command {
     Broker(broker::BrokerArgs),
     AwsOperator(aws_operator::AwsOperatorArgs),
     Inject(inject::InjectArgs),
+    Check(check::CheckArgs),
     Crds(crds::CrdsArgs),
     Certs(certs::CertsArgs),
     Sweep(sweep::SweepArgs),
@@ -114,8 +116,8 @@ impl Command {
     fn failure(&self) -> ExitCode {
         match self {
             Self::Inject(args) => args.failure(),
-            // `bindery who` uses 1 for an answer.
-            Self::Who(_) => ExitCode::from(2),
+            // These use 1 for an answer.
+            Self::Who(_) | Self::Check(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -128,6 +130,10 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::AwsOperator(args) => aws_operator::run(args, stop_on_signal()?).await?,
         Command::Inject(args) => {
             let outcome = inject::run(args, io::stdin(), io::stdout().lock(), io::stderr().lock())?;
+            return Ok(outcome.into());
+        }
+        Command::Check(args) => {
+            let outcome = check::run(args, io::stdin(), io::stdout().lock(), io::stderr().lock())?;
             return Ok(outcome.into());
         }
         Command::Crds(args) => print(&crds::run(&args).await?)?,

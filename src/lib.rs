@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod cli;
 pub mod cloud;
 pub mod contract;
+pub mod enforcement;
 pub mod injection;
 pub mod install;
 pub mod k8s;

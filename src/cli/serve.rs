@@ -25,6 +25,7 @@ use crate::{
     },
     broker::Broker,
     catalog::{self, CatalogSettings},
+    enforcement,
     injection::InjectSettings,
     install::{broker_secret::BrokerSecret, ca_bundle::WebhookBundle, secret_approvals::Approvals},
     k8s::{self, leader::Election, unreadable::Unreadable},
@@ -138,6 +139,8 @@ enum Role {
     Catalog,
     /// The mutating webhook.
     Admission,
+    /// The controller of CredentialPolicies. Of several replicas one is active.
+    Enforcement,
 }
 
 /// Runs the roles until `stop` is cancelled or a role fails.
@@ -153,8 +156,8 @@ pub(super) async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Res
         args,
     };
     info!(version = env!("CARGO_PKG_VERSION"), roles = ?roles.args.roles, "bindery starts");
-    // A catalog replica that waits for leadership is ready, so the catalog does not delay readiness.
-    for role in roles.args.roles.iter().filter(|role| **role != Role::Catalog) {
+    // A replica that waits for leadership is ready, so roles with a leader do not delay readiness.
+    for role in roles.args.roles.iter().filter(|role| !role.is_elected()) {
         roles.readiness.wait_for(role.name(), "is starting");
     }
     let mut tasks = JoinSet::new();
@@ -168,6 +171,9 @@ pub(super) async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Res
     }
     if roles.args.roles.contains(&Role::Catalog) {
         roles.start_catalog(&mut tasks);
+    }
+    if roles.args.roles.contains(&Role::Enforcement) {
+        roles.start_enforcement(&mut tasks);
     }
     let mut outcome = Ok(());
     while let Some(ended) = tasks.join_next().await {
@@ -190,7 +196,13 @@ impl Role {
             Self::Broker => "broker",
             Self::Catalog => "catalog",
             Self::Admission => "admission",
+            Self::Enforcement => "enforcement",
         }
+    }
+
+    /// Whether one replica is active while the others wait.
+    fn is_elected(self) -> bool {
+        matches!(self, Self::Catalog | Self::Enforcement)
     }
 }
 
@@ -349,6 +361,26 @@ impl Roles {
             Box::pin(election.run(stop, lead))
                 .await
                 .map_err(|error: anyhow::Error| error.context("the catalog stopped"))
+        });
+    }
+
+    fn start_enforcement(&self, tasks: &mut Tasks) {
+        let ServeArgs { name, namespace, identity, .. } = &self.args;
+        let lease = format!("{name}-enforcement");
+        let election = Election::new(self.client.clone(), namespace, &lease, identity);
+        let mut excluded = self.args.injection.exclude_namespaces.clone();
+        excluded.push(namespace.clone());
+        let (client, metrics, stop) = (self.client.clone(), self.metrics.clone(), self.stop.clone());
+        tasks.spawn(async move {
+            let lead = |term: CancellationToken| {
+                let (client, excluded, metrics) = (client.clone(), excluded.clone(), metrics.clone());
+                async move {
+                    enforcement::run(client, excluded, metrics, term).await.map_err(anyhow::Error::from)
+                }
+            };
+            Box::pin(election.run(stop, lead))
+                .await
+                .map_err(|error: anyhow::Error| error.context("the enforcement stopped"))
         });
     }
 

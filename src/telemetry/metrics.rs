@@ -32,6 +32,7 @@ pub struct Metrics {
     pods_missed: Family<NamespaceLabel, Gauge>,
     pods_waiting: Family<NamespaceLabel, Gauge>,
     namespaces: Family<NamespaceLabels, Gauge>,
+    exception_ends: Family<ExceptionLabel, Gauge>,
     unreadable: Family<ObjectKindLabel, Counter>,
 }
 
@@ -39,6 +40,11 @@ pub struct Metrics {
 struct OsbLabels {
     verb: &'static str,
     result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ExceptionLabel {
+    exception: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -117,6 +123,7 @@ impl Metrics {
             pods_missed: Family::default(),
             pods_waiting: Family::default(),
             namespaces: Family::default(),
+            exception_ends: Family::default(),
             unreadable: Family::default(),
             registry: Registry::default(),
         };
@@ -152,6 +159,11 @@ impl Metrics {
             "namespaces",
             "Namespaces that a NamespaceBinding selects",
             self.namespaces.clone(),
+        );
+        registry.register(
+            "policy_exception_end_seconds",
+            "When a CredentialPolicyException ends",
+            self.exception_ends.clone(),
         );
         registry.register(
             "unreadable_objects",
@@ -259,6 +271,14 @@ impl Metrics {
                     .get_or_create(&NamespaceLabels { binding: binding.to_owned(), state })
                     .set(count);
             }
+        }
+    }
+
+    /// Records when each exception ends, as Unix time. Exceptions that are not listed are removed.
+    pub fn exception_ends<'a>(&self, ends: impl Iterator<Item = (&'a str, i64)>) {
+        self.exception_ends.clear();
+        for (exception, end) in ends {
+            self.exception_ends.get_or_create(&ExceptionLabel { exception: exception.to_owned() }).set(end);
         }
     }
 

@@ -225,3 +225,45 @@ fn every_user_may_read_the_offers_by_default() {
     let off = example_with(&["--set", "rbac.offersForEveryone=false"]);
     assert!(off.iter().all(|document| name(document) != "bindery-offers"));
 }
+
+/// Whoever writes ValidatingAdmissionPolicies can delete those that limit the others.
+#[test]
+fn only_the_enforcement_writes_admission_policies_and_it_is_off_by_default() {
+    let written = |documents: &[Value]| -> BTreeSet<String> {
+        rules(documents)
+            .filter(|(_, rule)| strings(&rule["resources"]).contains("validatingadmissionpolicies"))
+            .map(|(role, _)| role.to_owned())
+            .collect()
+    };
+    assert_eq!(written(&example()), BTreeSet::new());
+    let on = example_with(&["--set", "enforcement.enabled=true"]);
+    assert_eq!(written(&on), set(&["bindery-enforcement"]));
+    let admission = ["validatingadmissionpolicies", "validatingadmissionpolicybindings"];
+    for kind in admission {
+        let verbs = ["create", "delete", "list", "patch", "watch"].map(|verb| format!("{verb} {kind}"));
+        assert_eq!(rights(&on, "bindery-enforcement", &[kind]), verbs.into());
+    }
+    for elsewhere in ["secrets", "pods", "namespaces", "credentialpolicies"] {
+        let read_only = ["list credentialpolicies", "watch credentialpolicies"];
+        let expected = if elsewhere == "credentialpolicies" { set(&read_only) } else { BTreeSet::new() };
+        assert_eq!(rights(&on, "bindery-enforcement", &[elsewhere]), expected);
+    }
+    let deployment = find(&on, "Deployment", "bindery-enforcement").unwrap();
+    let pod = &deployment["spec"]["template"]["spec"];
+    assert_eq!(pod["serviceAccountName"], "bindery-enforcement");
+    assert!(strings(&pod["containers"][0]["args"]).contains("--roles=enforcement"));
+}
+
+/// A namespace's users may neither read nor write policies and exceptions: the kinds are cluster-scoped, and no role for
+/// users names them.
+#[test]
+fn no_role_of_users_contains_policies_or_exceptions() {
+    let on = example_with(&["--set", "enforcement.enabled=true"]);
+    for (role, rule) in
+        rules(&on).filter(|(role, _)| *role != "bindery-enforcement" && *role != "bindery-crds")
+    {
+        for kind in ["credentialpolicies", "credentialpolicyexceptions"] {
+            assert!(!strings(&rule["resources"]).contains(kind), "{role}: {rule}");
+        }
+    }
+}

@@ -7,12 +7,13 @@ use bindery::telemetry::Metrics;
 use crate::{pages, sources};
 
 /// The modules that write conditions and events.
-const PARTS: [&str; 10] = [
+const PARTS: [&str; 11] = [
     "src/contract.rs",
     "src/apis/bindery",
     "src/apis/servicecatalog",
     "src/bindings",
     "src/catalog",
+    "src/enforcement",
     "src/install",
     "src/k8s",
     "src/namespace_bindings",
@@ -24,6 +25,8 @@ const PARTS: [&str; 10] = [
 const NO_REASONS: &[&str] = &[
     "Approvals",
     "Always",
+    "Active",
+    "Audit",
     "Bind",
     "BrokerClient",
     "CatalogStatus",
@@ -34,11 +37,16 @@ const NO_REASONS: &[&str] = &[
     "ClusterServiceClass",
     "ClusterServicePlan",
     "CreateContainerConfigError",
+    "CredentialPolicy",
+    "CredentialPolicyException",
+    "CredentialPolicyExceptionStatus",
+    "CredentialPolicyStatus",
     "CronJob",
     "DaemonSet",
     "Delete",
     "Deployment",
     "Duration",
+    "Enforce",
     "OrphanMitigation",
     "Deprovision",
     "Failed",
@@ -88,6 +96,7 @@ const NO_REASONS: &[&str] = &[
     "True",
     "TrustedClients",
     "Unbind",
+    "Warn",
     "Warning",
 ];
 

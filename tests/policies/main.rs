@@ -1,0 +1,12 @@
+//! One meaning, several engines: each pod of a table gets the same verdict from the pure function, from `bindery check` and
+//! from a real API server that has what bindery compiles. bindery itself does not run meanwhile.
+
+#![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
+
+mod cluster;
+mod controller;
+mod corpus;
+mod engines;
+mod exceptions;
+mod objects;
+mod table;

@@ -1,4 +1,17 @@
 //! Clients of clouds: accounts, credentials, rate limits, and the few resources that several parts of bindery create.
-//! Nothing here knows the broker or Kubernetes.
+//! Nothing here knows the broker or Kubernetes. `call`, `error_kind`, `rate` and `retry` are what all clouds share.
 
+pub mod alibaba;
 pub mod aws;
+mod call;
+mod digest;
+mod error_kind;
+mod rate;
+mod retry;
+mod xml;
+
+pub use self::{
+    call::{Call, Retry},
+    digest::digest,
+    error_kind::ErrorKind,
+};

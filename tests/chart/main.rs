@@ -1,6 +1,7 @@
 //! Checks of the manifests that Helm renders and of the plain manifests. No cluster is needed.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod alibaba;
 mod aws;
 mod aws_operator;
 mod aws_servicebroker;

@@ -108,6 +108,12 @@ fn the_charts_values_accept_the_same_fields_except_files() {
     let of_service = parsed("{backends: {m: {type: aws, services: {s3: {zzz: 1}}}}, services: []}");
     let in_chart = "/definitions/backendOnAws/properties/services/additionalProperties/properties";
     assert_eq!(fields(in_chart), of_service);
+    let mut on_alibaba = parsed("{backends: {m: {type: alibaba, zzz: 1}}, services: []}");
+    for name in ["accessKeyIdFile", "accessKeySecretFile", "catalogFile"] {
+        assert!(on_alibaba.remove(name), "{name}");
+    }
+    on_alibaba.extend(["type", "limits", "secretName", "secretKeys"].map(ToOwned::to_owned));
+    assert_eq!(fields("/definitions/backendOnAlibaba/properties"), on_alibaba);
     let services = "/properties/services/items/properties";
     let plans = format!("{services}/plans/items/properties");
     assert_eq!(fields(services), file(SERVICE));

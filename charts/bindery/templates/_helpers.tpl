@@ -118,12 +118,13 @@ affinity:
 {{- end -}}
 
 {{/*
-Whether bindery's own broker is installed: it has something to offer. Backends of type aws offer their services by themselves.
+Whether bindery's own broker is installed: it has something to offer. Backends of the types aws and alibaba offer their
+services by themselves.
 */}}
 {{- define "bindery.hasBroker" -}}
 {{- $offers := not (empty .Values.services) -}}
 {{- range .Values.backends -}}
-{{- if eq .type "aws" -}}{{- $offers = true -}}{{- end -}}
+{{- if has .type (list "aws" "alibaba") -}}{{- $offers = true -}}{{- end -}}
 {{- end -}}
 {{- if $offers -}}true{{- end -}}
 {{- end -}}
@@ -136,7 +137,7 @@ Whether bindery's own broker is installed: it has something to offer. Backends o
 {{- $entry := omit $backend "secretName" "secretKeys" -}}
 {{- $files := dict "password" "passwordFile" "ca.crt" "caFile" "tls.crt" "certFile" "tls.key" "keyFile"
       "accessKeyId" "accessKeyIdFile" "secretAccessKey" "secretAccessKeyFile"
-      "rds-ca.crt" "rdsCaFile" -}}
+      "rds-ca.crt" "rdsCaFile" "accessKeySecret" "accessKeySecretFile" "catalog.yaml" "catalogFile" -}}
 {{- $clientCa := dict "client-ca.crt" "certFile" "client-ca.key" "keyFile" -}}
 {{- range $key := $backend.secretKeys | default (list) -}}
 {{- $file := printf "%s/%s" $folder $key -}}

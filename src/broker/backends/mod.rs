@@ -2,6 +2,8 @@
 //! backend. It keeps no records and derives every name from ids, so that the engine can repeat a call after any
 //! interruption. `docs/write-a-service.md` shows how to write one.
 
+mod access;
+mod alibaba;
 mod aws;
 mod backend;
 mod choice;

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use super::{Administrator, Backend, BackendLimits, PlanSettings, Provider, aws, sql};
+use super::{Administrator, Backend, BackendLimits, PlanSettings, Provider, alibaba, aws, sql};
 use crate::{
     broker::config::{
         BackendName, BackendSettings, Backing, ConfigError, Offering, RawSettings, ServiceSettings,
@@ -31,6 +31,7 @@ impl Registry {
     #[must_use]
     pub fn builtin() -> Self {
         Self::default()
+            .with("alibaba", alibaba::configure)
             .with("aws", aws::configure)
             .with("mysql", sql::mysql::configure)
             .with("postgresql", sql::postgresql::configure)

@@ -10,7 +10,8 @@ use std::{
 use aws_config::{SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig};
 use aws_sdk_sts::config::{Credentials as SdkCredentials, Region, SharedCredentialsProvider};
 
-use super::{AwsError, Call, Credentials, ErrorKind, rate::TokenBucket, sdk};
+use super::{AwsError, Call, Credentials, ErrorKind, sdk};
+use crate::cloud::rate::TokenBucket;
 
 const CONNECT: Duration = Duration::from_secs(3);
 /// The timeout of one request.

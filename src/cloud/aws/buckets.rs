@@ -15,6 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 
 use super::{Account, AwsError, Call, ErrorKind};
+use crate::cloud::xml::{elements, text};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// No more files are listed.
@@ -196,37 +197,5 @@ impl Account {
         let signed = signable.and_then(|request| sign(request, &parameters));
         let (instructions, _) = signed.map_err(|error| unsigned(error.to_string()))?.into_parts();
         Ok(instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
-    }
-}
-
-/// The contents of the elements of this name.
-fn elements<'a>(xml: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
-    let (start, end) = (format!("<{name}>"), format!("</{name}>"));
-    let mut rest = xml;
-    std::iter::from_fn(move || {
-        let (_, after) = rest.split_once(&start)?;
-        let (content, after) = after.split_once(&end)?;
-        rest = after;
-        Some(content)
-    })
-}
-
-fn text(xml: &str) -> String {
-    let named =
-        [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&#39;", "'"), ("&amp;", "&")];
-    named.iter().fold(xml.to_owned(), |text, (from, to)| text.replace(from, to))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_listing_is_read() {
-        let xml = "<R><Contents><Key>a&amp;lt;b.yaml</Key><Size>7</Size></Contents><Contents><Key>c</Key><Size>0</Size></Contents></R>";
-        let keys: Vec<_> =
-            elements(xml, "Contents").map(|entry| text(elements(entry, "Key").next().unwrap())).collect();
-        assert_eq!(keys, ["a&lt;b.yaml", "c"]);
-        assert_eq!(elements(xml, "NextContinuationToken").next(), None);
     }
 }

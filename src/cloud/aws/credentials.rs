@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use aws_sdk_sts::config::Credentials as SdkCredentials;
 
-use super::error::{AwsError, ErrorKind};
+use super::{AwsError, ErrorKind};
 
 /// Where the credentials of an account come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

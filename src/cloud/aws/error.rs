@@ -10,33 +10,10 @@ use aws_sdk_sts::{
 };
 use serde_json::json;
 
-use super::{call::Call, sdk};
+use super::{Call, ErrorKind, sdk};
 
 /// Messages of AWS can repeat the whole request.
 const LONGEST_MESSAGE: usize = 600;
-
-/// What kind of error AWS answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// A policy does not allow the action.
-    Denied,
-    /// The resource does not exist.
-    NotFound,
-    /// A resource of that name exists.
-    Exists,
-    /// Too many calls.
-    Throttled,
-    /// AWS did not answer, or answered with a fault of its own.
-    Unavailable,
-    /// The caller's credentials are missing, expired or unknown.
-    Credentials,
-    /// A quota is used up.
-    Quota,
-    /// The resource is being changed, or something depends on it.
-    Conflict,
-    /// Everything else: the request itself is wrong.
-    Invalid,
-}
 
 /// A failed call.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -141,7 +118,7 @@ impl AwsError {
     /// Whether the same call may succeed later without a change.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self.kind, ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Conflict)
+        self.kind.is_passing()
     }
 
     /// The policy statement to add for a denied action.

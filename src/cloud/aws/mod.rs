@@ -5,16 +5,13 @@
 
 mod account;
 pub mod buckets;
-mod call;
 pub mod change_sets;
 mod credentials;
-mod digest;
 pub mod drift;
 mod error;
 pub mod long_form;
 pub mod pod_identity;
 pub mod policy;
-mod rate;
 pub mod roles;
 pub(crate) mod sdk;
 pub mod secrets;
@@ -32,10 +29,9 @@ pub mod users;
 
 pub use self::{
     account::{Account, AccountSettings, AssumedRole},
-    call::{Call, Retry},
     credentials::{Credentials, KeyId},
-    digest::digest,
-    error::{AwsError, ErrorKind, missing_statement},
+    error::{AwsError, missing_statement},
     stack_name::stack_name,
     stack_status::StackStatus,
 };
+pub use super::{Call, ErrorKind, Retry, digest};

@@ -1,20 +1,15 @@
 //! Sends a call: the rate limit, and retries. The SDK's own retries are off, because they repeat calls that are not
 //! idempotent.
 
-use std::{error::Error, time::Duration};
+use std::error::Error;
 
 use aws_sdk_sts::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
 };
-use backon::{ExponentialBuilder, Retryable};
 
-use super::{Account, AwsError, Call, ErrorKind, Retry};
-
-/// How many times a call is retried.
-const RETRIES: usize = 6;
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+use super::{Account, AwsError, Call, ErrorKind};
+use crate::cloud::retry::{CallError, repeating};
 
 impl Account {
     /// Sends a request within the rate limit, and again after an error that permits it.
@@ -35,16 +30,7 @@ impl Account {
     where
         F: Future<Output = Result<T, AwsError>>,
     {
-        let pauses = ExponentialBuilder::default()
-            .with_min_delay(FIRST_PAUSE)
-            .with_max_delay(LONGEST_PAUSE)
-            .with_max_times(RETRIES)
-            .with_jitter();
-        let attempt = || async {
-            self.rate.take().await;
-            send().await
-        };
-        let outcome = attempt.retry(pauses).when(|error| may_repeat(call, error)).await;
+        let outcome = repeating(&self.rate, call, send).await;
         if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Credentials) {
             self.forget_clients();
         }
@@ -52,10 +38,8 @@ impl Account {
     }
 }
 
-fn may_repeat(call: Call<'_>, error: &AwsError) -> bool {
-    match error.kind() {
-        ErrorKind::Throttled => true,
-        ErrorKind::Unavailable => call.retry == Retry::Idempotent,
-        _ => false,
+impl CallError for AwsError {
+    fn kind(&self) -> ErrorKind {
+        AwsError::kind(self)
     }
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Services, definition::Access, naming};
+use super::{Services, naming};
 use crate::{
     broker::backends::{
         BindingSpec, Bound, Confirmed, InstanceSpec, Progress, Provider, ServiceError,
+        access::Access,
         sql::hosted::{self, HostedEngine, HostedServer},
     },
     cloud::aws::stacks::Stack,

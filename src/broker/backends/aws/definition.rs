@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    broker::config::Kinds,
+    broker::{backends::access::Access, config::Kinds},
     cloud::aws::{
         policy::Statement,
         template::{Template, TemplateError},
@@ -137,31 +137,6 @@ pub(super) struct StatementTemplate {
     pub(super) resources: Vec<String>,
     /// The region in which everything is allowed, for actions that have no resource.
     pub(super) region: Option<String>,
-}
-
-/// A binding's access to an instance's resources.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Access {
-    /// Read data.
-    Read,
-    /// Read and change data.
-    #[default]
-    ReadWrite,
-    /// Also change what belongs to the application, such as a topic's subscriptions.
-    Owner,
-}
-
-impl Kinds for Access {
-    const ALL: &'static [Self] = &[Self::ReadWrite, Self::Read, Self::Owner];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::ReadWrite => "readwrite",
-            Self::Owner => "owner",
-        }
-    }
 }
 
 /// Why a template defines no service.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
-    definition::Access,
-    offered::{CredentialKind, OfferedService},
-};
+use super::offered::{CredentialKind, OfferedService};
 use crate::{
-    broker::{backends::Unacceptable, config::Lifetime},
+    broker::{
+        backends::{Unacceptable, access::Access},
+        config::Lifetime,
+    },
     cloud::aws::{pod_identity::ServiceAccount, sessions::LONGEST_CHAINED},
     osb::Object,
 };

@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::definition::{
-    Access, Definition, DefinitionError, Keys, Naming, PlanMetadata, ServiceMetadata, StatementTemplate,
+    Definition, DefinitionError, Keys, Naming, PlanMetadata, ServiceMetadata, StatementTemplate,
 };
+use crate::broker::backends::access::Access;
 
 /// The key of the template's metadata.
 pub(super) const METADATA: &str = "AWS::ServiceBroker::Specification";

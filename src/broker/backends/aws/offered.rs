@@ -5,12 +5,12 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::{
-    definition::{Access, Definition, PlanMetadata},
+    definition::{Definition, PlanMetadata},
     rules::Rules,
 };
 use crate::{
     broker::{
-        backends::{choice::Choice, validity::Validity},
+        backends::{access::Access, choice::Choice, validity::Validity},
         config::Kinds,
     },
     osb::Object,

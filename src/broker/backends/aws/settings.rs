@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     built_in::NOT_OFFERED,
-    definition::{Access, Definition},
+    definition::Definition,
     naming,
     offered::{CredentialKind, Eks, OfferedService},
     overrides::Overrides,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     broker::{
-        backends::{choice::Choice, validity::Validity},
+        backends::{access::Access, choice::Choice, validity::Validity},
         config::{BackendSettings, ConfigError, Kinds},
     },
     cloud::aws::{AccountSettings, AssumedRole, Credentials, KeyId, policy::check_arn},

@@ -4,7 +4,6 @@
 use serde_json::{Value, json};
 
 use super::{
-    definition::Access,
     grant::Granted,
     overrides::Place,
     plan::{Plan, plans},
@@ -13,7 +12,7 @@ use super::{
 };
 use crate::{
     broker::{
-        backends::{Registry, Unacceptable},
+        backends::{Registry, Unacceptable, access::Access},
         config::{ConfigError, LoadedConfig, plan_id},
     },
     osb::Object,

@@ -1,4 +1,4 @@
-//! The rate limit of an account's calls: a token bucket. AWS throttles an account as a whole, so calls wait here
+//! The rate limit of an account's calls: a token bucket. Clouds throttle an account as a whole, so calls wait here
 //! instead of failing there.
 
 use std::{
@@ -14,7 +14,7 @@ const BURST: f64 = 2.0;
 
 /// A bucket that refills at a constant rate.
 #[derive(Debug)]
-pub(super) struct TokenBucket {
+pub(in crate::cloud) struct TokenBucket {
     per_second: f64,
     state: Mutex<Bucket>,
 }
@@ -27,13 +27,13 @@ struct Bucket {
 }
 
 impl TokenBucket {
-    pub(super) fn new(per_second: NonZeroU32) -> Self {
+    pub(in crate::cloud) fn new(per_second: NonZeroU32) -> Self {
         let per_second = f64::from(per_second.get());
         Self { per_second, state: Mutex::new(Bucket { tokens: per_second * BURST, at: Instant::now() }) }
     }
 
     /// Waits until the next call may start.
-    pub(super) async fn take(&self) {
+    pub(in crate::cloud) async fn take(&self) {
         let wait = self.reserve();
         if !wait.is_zero() {
             sleep(wait).await;

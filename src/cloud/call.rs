@@ -9,12 +9,12 @@ pub enum Retry {
     OnlyThrottled,
 }
 
-/// The name of a call: the action of IAM, and the resource.
+/// The name of a call: the action as policies name it, and the resource.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
-    pub(super) action: &'static str,
-    pub(super) resource: &'a str,
-    pub(super) retry: Retry,
+    pub(in crate::cloud) action: &'static str,
+    pub(in crate::cloud) resource: &'a str,
+    pub(in crate::cloud) retry: Retry,
 }
 
 impl<'a> Call<'a> {

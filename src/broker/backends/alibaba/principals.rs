@@ -1,0 +1,220 @@
+//! Bindings of buckets: each has a RAM user with an access key, or a RAM role with a session, and one policy for the
+//! bucket. Without the policy, keys and sessions have no rights.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::ExposeSecret;
+use tokio::time::{Instant, sleep};
+
+use super::{Services, grant::BucketGrant, naming};
+use crate::{
+    broker::backends::{BindingSpec, Bound, InstanceSpec, Progress, ServiceError, access::Access},
+    cloud::alibaba::{
+        AccessKey, ErrorKind, Session,
+        policy::{self, Statement},
+        sessions::SessionRequest,
+        users::PrincipalRequest,
+    },
+    osb::{Endpoint, Object},
+};
+
+/// How long Alibaba Cloud may take until it knows a new key, role or policy.
+const PATIENCE: Duration = Duration::from_mins(1);
+const PAUSE: Duration = Duration::from_millis(500);
+/// How often a user or role is looked for whom RAM does not know, although there is a policy.
+const LOOKS: u32 = 4;
+
+const READ_BUCKET: &[&str] = &["oss:ListObjects", "oss:GetBucketInfo", "oss:GetBucketLocation"];
+const WRITE_BUCKET: &[&str] =
+    &["oss:ListObjects", "oss:GetBucketInfo", "oss:GetBucketLocation", "oss:ListMultipartUploads"];
+const OWN_BUCKET: &[&str] = &[
+    "oss:ListObjects",
+    "oss:GetBucketInfo",
+    "oss:GetBucketLocation",
+    "oss:ListMultipartUploads",
+    "oss:GetBucketLifecycle",
+    "oss:PutBucketLifecycle",
+    "oss:DeleteBucketLifecycle",
+    "oss:GetBucketCors",
+    "oss:PutBucketCors",
+    "oss:DeleteBucketCors",
+];
+const READ_OBJECTS: &[&str] = &["oss:GetObject"];
+const WRITE_OBJECTS: &[&str] =
+    &["oss:GetObject", "oss:PutObject", "oss:DeleteObject", "oss:ListParts", "oss:AbortMultipartUpload"];
+
+/// The policy of a binding: for its bucket alone. No access level may delete the bucket or change who else may use it.
+fn policy_for(bucket: &str, access: Access) -> String {
+    let (on_bucket, on_objects) = match access {
+        Access::Read => (READ_BUCKET, READ_OBJECTS),
+        Access::ReadWrite => (WRITE_BUCKET, WRITE_OBJECTS),
+        Access::Owner => (OWN_BUCKET, WRITE_OBJECTS),
+    };
+    policy::document(&[
+        Statement { actions: on_bucket, resources: vec![format!("acs:oss:*:*:{bucket}")] },
+        Statement { actions: on_objects, resources: vec![format!("acs:oss:*:*:{bucket}/*")] },
+    ])
+}
+
+impl Services {
+    pub(super) async fn bind_bucket(
+        &self,
+        on: &InstanceSpec,
+        binding: &BindingSpec,
+        granted: BucketGrant,
+        has_token: bool,
+    ) -> Result<Progress<Bound>, ServiceError> {
+        let failed = |error| self.failed(&error);
+        let (bucket, name) = (self.instance_name(&on.id), self.binding_name(&on.id, &binding.id));
+        if self.account.bucket(&bucket).await.map_err(failed)?.is_none() {
+            let problem = "the bucket is missing; provision the instance again";
+            return Err(ServiceError::new(&self.name, problem));
+        }
+        // An earlier attempt may have left credentials that nobody knows.
+        self.remove_principal(&name).await?;
+        let policy = policy_for(&bucket, granted.access);
+        let comment = naming::comment(binding);
+        let wanted = PrincipalRequest { name: &name, comment: &comment, policy: &policy };
+        let begun = Timestamp::now();
+        let (key, expires_at) = match granted.session {
+            None => (self.account.create_user(&wanted).await.map_err(failed)?, None),
+            Some(duration) => {
+                let Session { key, expires_at } = self.session(&wanted, duration).await?;
+                (key, Some(expires_at))
+            }
+        };
+        self.until_known(&bucket, &key).await?;
+        let endpoint = self.account.oss_endpoint().await.map_err(failed)?;
+        let region = self.account.region().await.map_err(failed)?;
+        let host = endpoint.host_str().unwrap_or_default();
+        let port = endpoint.port_or_known_default().unwrap_or_default();
+        let endpoint_url = endpoint.as_str().trim_end_matches('/');
+        let shown =
+            Shown { bucket: &bucket, name: &name, host, endpoint: endpoint_url, region: &region, key: &key };
+        Ok(Progress::Done(Bound {
+            credentials: shown.credentials(has_token).into(),
+            endpoints: vec![Endpoint {
+                host: host.to_owned(),
+                ports: vec![port.to_string()],
+                protocol: Some("tcp".to_owned()),
+            }],
+            expires_at,
+            // The last third of the time is left for the renewal.
+            renew_before: expires_at.map(|end| {
+                let length = end.duration_since(begun);
+                begun.checked_add(length / 3 * 2).unwrap_or(end).round(jiff::Unit::Second).unwrap_or(end)
+            }),
+            ..Bound::default()
+        }))
+    }
+
+    async fn session(
+        &self,
+        wanted: &PrincipalRequest<'_>,
+        duration: Duration,
+    ) -> Result<Session, ServiceError> {
+        let failed = |error| self.failed(&error);
+        let caller = self.account.caller().await.map_err(failed)?;
+        let trust = policy::trust(&caller);
+        let role = self.account.create_role(wanted, &trust, &caller.account).await.map_err(failed)?;
+        let request = SessionRequest {
+            role_arn: &role,
+            name: wanted.name,
+            external_id: None,
+            policy: Some(wanted.policy),
+            duration,
+        };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.account.assume_role(&request).await {
+                Ok(session) => return Ok(session),
+                // STS knows a new role, and whom it trusts, only after a while.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Denied)
+                        && Instant::now() < deadline =>
+                {
+                    sleep(PAUSE).await;
+                }
+                Err(error) => return Err(self.failed(&error)),
+            }
+        }
+    }
+
+    /// Waits until OSS lets the key in.
+    async fn until_known(&self, bucket: &str, key: &AccessKey) -> Result<(), ServiceError> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.account.may_list(bucket, key).await.map_err(|error| self.failed(&error))? {
+            if Instant::now() >= deadline {
+                let problem = "Alibaba Cloud does not accept the new access key yet; try again later";
+                return Err(ServiceError::new(&self.name, problem).passing());
+            }
+            sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// Removes the user or role of a binding, and last its policy. The plan may have changed its kind of credentials.
+    /// While there is a policy, a user or role that RAM does not know may only be too new.
+    pub(super) async fn remove_principal(&self, name: &str) -> Result<(), ServiceError> {
+        let failed = |error| self.failed(&error);
+        let has_policy = self.account.has_policy(name).await.map_err(failed)?;
+        for _ in 0..if has_policy { LOOKS } else { 1 } {
+            let was_user = self.account.delete_user(name).await.map_err(failed)?;
+            if was_user || self.account.delete_role(name).await.map_err(failed)? {
+                break;
+            }
+            if has_policy {
+                sleep(PAUSE).await;
+            }
+        }
+        self.account.delete_policy(name).await.map_err(failed)
+    }
+
+    /// Removes all users, roles and policies whose names begin with this.
+    pub(super) async fn remove_principals(&self, prefix: &str) -> Result<(), ServiceError> {
+        let failed = |error| self.failed(&error);
+        let mut names = self.account.policies(prefix).await.map_err(failed)?;
+        names.extend(self.account.users(prefix).await.map_err(failed)?);
+        names.sort();
+        names.dedup();
+        for name in names {
+            self.remove_principal(&name).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What becomes the credentials of a binding.
+struct Shown<'a> {
+    bucket: &'a str,
+    name: &'a str,
+    host: &'a str,
+    endpoint: &'a str,
+    region: &'a str,
+    key: &'a AccessKey,
+}
+
+impl Shown<'_> {
+    /// The keys of the former broker, and what SDKs need beside. A user's key has an empty token, which SDKs take for
+    /// absent.
+    fn credentials(&self, has_token: bool) -> Object {
+        let Self { bucket, name, host, endpoint, region, key } = self;
+        let secret = key.secret.expose_secret();
+        let (id, encoded) = (&key.id, utf8_percent_encode(secret, NON_ALPHANUMERIC));
+        let token = key.token.as_ref().map_or("", |token| token.expose_secret());
+        let keys = [
+            ("bucket", (*bucket).to_owned()),
+            ("username", (*name).to_owned()),
+            ("access_key_id", id.clone()),
+            ("secret_access_key", secret.to_owned()),
+            ("host", (*host).to_owned()),
+            ("uri", format!("oss://{id}:{encoded}@{host}/{bucket}")),
+            ("endpoint", (*endpoint).to_owned()),
+            ("region", (*region).to_owned()),
+        ];
+        let token = has_token.then(|| ("security_token", token.to_owned()));
+        keys.into_iter().chain(token).map(|(key, value)| (key.to_owned(), value.into())).collect()
+    }
+}

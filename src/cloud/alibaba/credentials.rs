@@ -1,0 +1,155 @@
+//! The credentials of an account, in the order of the official SDK: a key of the environment, a role by the cluster's
+//! token (RRSA), the role of the machine; or a static key of the settings before all of these. Files of the SDK's
+//! command line are not read. A source that is configured and fails is an error: another source could be somebody else.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    AccessKey, Account, AlibabaError, Call, ErrorKind, Session,
+    sessions::{SessionRequest, WebIdentity},
+};
+
+/// New credentials are got so long before the present ones end.
+const AHEAD: SignedDuration = SignedDuration::from_mins(5);
+const DEFAULT_SESSION: Duration = Duration::from_hours(1);
+const SESSION_NAME: &str = "bindery";
+
+/// Where the credentials of an account come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Credentials {
+    /// The chain of the environment.
+    #[default]
+    Chain,
+    /// A static access key.
+    AccessKey {
+        /// The id of the key.
+        id: KeyId,
+        /// The file with the key's secret. It is read again after Alibaba Cloud has refused the key, so that a mounted
+        /// Secret may change.
+        secret_file: PathBuf,
+    },
+}
+
+/// The id of an access key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyId {
+    /// The id itself.
+    Given(String),
+    /// A file with the id, which is read together with that of the secret.
+    File(PathBuf),
+}
+
+/// A key in use.
+#[derive(Clone, Debug)]
+pub(super) struct Cached {
+    key: AccessKey,
+    /// None for a key that does not end by itself.
+    expires_at: Option<Timestamp>,
+}
+
+impl Cached {
+    /// Whether the key is still valid after this time.
+    fn lasts(&self, for_this: SignedDuration) -> bool {
+        self.expires_at.is_none_or(|end| end.duration_since(Timestamp::now()) > for_this)
+    }
+}
+
+impl From<Session> for Cached {
+    fn from(Session { key, expires_at }: Session) -> Self {
+        Self { key, expires_at: Some(expires_at) }
+    }
+}
+
+impl Account {
+    /// The key of the account's calls.
+    pub(super) async fn key(&self) -> Result<AccessKey, AlibabaError> {
+        let mut cached = self.cached.lock().await;
+        if let Some(present) = cached.as_ref().filter(|present| present.lasts(AHEAD)) {
+            return Ok(present.key.clone());
+        }
+        match (self.obtain().await, &*cached) {
+            (Ok(obtained), _) => Ok(cached.insert(obtained).key.clone()),
+            (Err(error), Some(present)) if present.lasts(SignedDuration::ZERO) => {
+                tracing::warn!(%error, "cannot renew the credentials of Alibaba Cloud; the present ones still last");
+                Ok(present.key.clone())
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Makes the next call obtain a key anew, if the outcome is that the present one was refused.
+    pub(super) async fn forget_refused<T>(&self, outcome: &Result<T, AlibabaError>) {
+        if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Credentials) {
+            *self.cached.lock().await = None;
+        }
+    }
+
+    async fn obtain(&self) -> Result<Cached, AlibabaError> {
+        let own = match &self.settings.credentials {
+            Credentials::AccessKey { id, secret_file } => static_key(id, secret_file).await?,
+            Credentials::Chain => self.chain().await?,
+        };
+        let Some(role) = &self.settings.role else { return Ok(own) };
+        let request = SessionRequest {
+            role_arn: &role.arn,
+            name: SESSION_NAME,
+            external_id: role.external_id.as_deref(),
+            policy: None,
+            duration: DEFAULT_SESSION,
+        };
+        Ok(self.assume_role_with(&own.key, &request).await?.into())
+    }
+
+    async fn chain(&self) -> Result<Cached, AlibabaError> {
+        let environment = &self.settings.environment;
+        if let (Some(id), Some(secret)) =
+            (environment.get("ACCESS_KEY_ID"), environment.get("ACCESS_KEY_SECRET"))
+        {
+            let token = environment.get("SECURITY_TOKEN").map(Into::into);
+            let key = AccessKey { id: id.to_owned(), secret: secret.into(), token };
+            return Ok(Cached { key, expires_at: None });
+        }
+        if let (Some(role_arn), Some(provider_arn), Some(token_file)) = (
+            environment.get("ROLE_ARN"),
+            environment.get("OIDC_PROVIDER_ARN"),
+            environment.get("OIDC_TOKEN_FILE"),
+        ) {
+            let token = contents(Path::new(token_file), "the token of the cluster").await?;
+            let name = environment.get("ROLE_SESSION_NAME").unwrap_or(SESSION_NAME);
+            let identity = WebIdentity { role_arn, provider_arn, token: token.trim(), name };
+            return Ok(self.assume_role_by_token(&identity, DEFAULT_SESSION).await?.into());
+        }
+        if environment.is_true("ECS_METADATA_DISABLED") {
+            let problem = "no credentials are configured: set a key, a role by token (RRSA), or allow the metadata service";
+            return Err(AlibabaError::new(
+                Call::read("credentials", "the account"),
+                ErrorKind::Credentials,
+                problem,
+            ));
+        }
+        Ok(self.machine_session().await?.into())
+    }
+}
+
+async fn static_key(id: &KeyId, secret_file: &Path) -> Result<Cached, AlibabaError> {
+    let id = match id {
+        KeyId::Given(id) => id.clone(),
+        KeyId::File(file) => contents(file, "the id of the access key").await?,
+    };
+    let secret = contents(secret_file, "the secret of the access key").await?;
+    let key = AccessKey { id: id.trim().to_owned(), secret: secret.trim().into(), token: None };
+    Ok(Cached { key, expires_at: None })
+}
+
+async fn contents(file: &Path, of: &str) -> Result<String, AlibabaError> {
+    tokio::fs::read_to_string(file).await.map_err(|error| {
+        let problem = format!("cannot be read: {error}; name the file with {of}");
+        let file = file.display().to_string();
+        AlibabaError::new(Call::read("credentials", &file), ErrorKind::Credentials, problem)
+    })
+}

@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, sync::Arc};
 
 use tokio::sync::{Mutex, OnceCell};
 
-use super::{AlibabaError, Credentials, Endpoints, Environment, ErrorKind, credentials::Cached, http::Http};
+use super::{AlibabaError, Call, Credentials, Endpoints, Environment, ErrorKind, http::Http, key::Cached};
 use crate::cloud::rate::TokenBucket;
 
 /// RDS throttles a user at a few hundred calls per minute.
@@ -70,8 +70,8 @@ impl Account {
         }
         let region = self.region.get_or_try_init(|| async {
             self.machine("region-id").await?.ok_or_else(|| {
-                let problem = "the machine has no region; set `region`";
-                AlibabaError::new(super::metadata::CALL, ErrorKind::Invalid, problem)
+                let call = Call::read("ecs:Metadata", "region-id");
+                AlibabaError::new(call, ErrorKind::Invalid, "the machine has no region; set `region`")
             })
         });
         region.await.cloned()

@@ -2,15 +2,13 @@
 //! token (RRSA), the role of the machine; or a static key of the settings before all of these. Files of the SDK's
 //! command line are not read. A source that is configured and fails is an error: another source could be somebody else.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::{
-    AccessKey, Account, AlibabaError, Call, ErrorKind, Session,
+    AccessKey, Account, AlibabaError, Call, Credentials, ErrorKind, KeyId,
+    key::Cached,
     sessions::{SessionRequest, WebIdentity},
 };
 
@@ -18,52 +16,6 @@ use super::{
 const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 const DEFAULT_SESSION: Duration = Duration::from_hours(1);
 const SESSION_NAME: &str = "bindery";
-
-/// Where the credentials of an account come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Credentials {
-    /// The chain of the environment.
-    #[default]
-    Chain,
-    /// A static access key.
-    AccessKey {
-        /// The id of the key.
-        id: KeyId,
-        /// The file with the key's secret. It is read again after Alibaba Cloud has refused the key, so that a mounted
-        /// Secret may change.
-        secret_file: PathBuf,
-    },
-}
-
-/// The id of an access key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyId {
-    /// The id itself.
-    Given(String),
-    /// A file with the id, which is read together with that of the secret.
-    File(PathBuf),
-}
-
-/// A key in use.
-#[derive(Clone, Debug)]
-pub(super) struct Cached {
-    key: AccessKey,
-    /// None for a key that does not end by itself.
-    expires_at: Option<Timestamp>,
-}
-
-impl Cached {
-    /// Whether the key is still valid after this time.
-    fn lasts(&self, for_this: SignedDuration) -> bool {
-        self.expires_at.is_none_or(|end| end.duration_since(Timestamp::now()) > for_this)
-    }
-}
-
-impl From<Session> for Cached {
-    fn from(Session { key, expires_at }: Session) -> Self {
-        Self { key, expires_at: Some(expires_at) }
-    }
-}
 
 impl Account {
     /// The key of the account's calls.

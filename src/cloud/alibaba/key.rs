@@ -1,6 +1,8 @@
-//! Access keys, and the sessions that some of them belong to.
+//! Access keys, the sessions that some of them belong to, and where an account has its key from.
 
-use jiff::Timestamp;
+use std::path::PathBuf;
+
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
 /// An access key. `Debug` shows no secret.
@@ -21,4 +23,50 @@ pub struct Session {
     pub key: AccessKey,
     /// The end, as Alibaba Cloud says.
     pub expires_at: Timestamp,
+}
+
+/// Where the credentials of an account come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Credentials {
+    /// The chain of the environment.
+    #[default]
+    Chain,
+    /// A static access key.
+    AccessKey {
+        /// The id of the key.
+        id: KeyId,
+        /// The file with the key's secret. It is read again after Alibaba Cloud has refused the key, so that a mounted
+        /// Secret may change.
+        secret_file: PathBuf,
+    },
+}
+
+/// The id of an access key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyId {
+    /// The id itself.
+    Given(String),
+    /// A file with the id, which is read together with that of the secret.
+    File(PathBuf),
+}
+
+/// A key in use.
+#[derive(Clone, Debug)]
+pub(super) struct Cached {
+    pub(super) key: AccessKey,
+    /// None for a key that does not end by itself.
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+impl Cached {
+    /// Whether the key is still valid after this time.
+    pub(super) fn lasts(&self, for_this: SignedDuration) -> bool {
+        self.expires_at.is_none_or(|end| end.duration_since(Timestamp::now()) > for_this)
+    }
+}
+
+impl From<Session> for Cached {
+    fn from(Session { key, expires_at }: Session) -> Self {
+        Self { key, expires_at: Some(expires_at) }
+    }
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::cloud::Retry;
 
 /// How errors name the service, which has no actions.
-pub(super) const CALL: Call<'static> =
+const CALL: Call<'static> =
     Call { action: "ecs:Metadata", resource: "the machine", retry: Retry::Idempotent };
 
 const TOKEN_PATH: &str = "/latest/api/token";

@@ -31,10 +31,9 @@ pub mod users;
 
 pub use self::{
     account::{Account, AccountSettings, AssumedRole},
-    credentials::{Credentials, KeyId},
     endpoints::Endpoints,
     environment::Environment,
     error::AlibabaError,
-    key::{AccessKey, Session},
+    key::{AccessKey, Credentials, KeyId, Session},
 };
 pub use super::{Call, ErrorKind, digest};

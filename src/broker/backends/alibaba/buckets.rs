@@ -80,9 +80,7 @@ impl Services {
         let failed = |error| self.failed(&error);
         let name = self.instance_name(&instance.id);
         self.remove_principals(&naming::bindings_of(&name)).await?;
-        if self.account.bucket(&name).await.map_err(failed)?.is_none()
-            || self.is_retained_bucket(&name).await?
-        {
+        if self.own_bucket(&name).await?.is_none() || self.is_retained_bucket(&name).await? {
             return Ok(Progress::Done(()));
         }
         if is_retained(instance) {

@@ -3,9 +3,8 @@
 use serde::Deserialize;
 
 use super::{
-    bucket_parameters::{Acl, StorageClass},
+    bucket_kinds::{Acl, StorageClass},
     release::Release,
-    server_parameters::Open,
 };
 use crate::{
     broker::{
@@ -126,6 +125,14 @@ impl Engine {
             Self::PostgreSQL => "PostgreSQL",
         }
     }
+}
+
+/// A parameter that a plan may leave to its users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(super) enum Open {
+    EngineVersion,
+    Class,
+    Storage,
 }
 
 /// A database server.

@@ -3,6 +3,7 @@
 //! `plan` what users may set, `servers` and `buckets` the instances, `accounts` and `principals` the bindings.
 
 mod accounts;
+mod bucket_kinds;
 mod bucket_parameters;
 mod buckets;
 mod catalog;

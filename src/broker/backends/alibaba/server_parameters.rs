@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use super::{
-    catalog::{Engine, ServerDefinition},
+    catalog::{Engine, Open, ServerDefinition},
     placement::Network,
     read::{invalid, read},
     release::{RECLAIM_POLICY, Release},
@@ -18,14 +18,6 @@ use crate::{
 /// Storage comes in steps of this many GB.
 const STORAGE_STEP: u32 = 5;
 const STORAGE: std::ops::RangeInclusive<u32> = 5..=64_000;
-
-/// A parameter that a plan may leave to its users.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub(super) enum Open {
-    EngineVersion,
-    Class,
-    Storage,
-}
 
 /// A database server that somebody wants.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod alibaba;
+mod alibabacloud_servicebroker;
 mod aws;
 mod aws_operator;
 mod aws_servicebroker;

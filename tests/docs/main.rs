@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod alibaba;
 mod configuration;
 mod imports;
 mod layout;

@@ -1,14 +1,8 @@
 //! kubectl and svcat, beside the servers of the same test.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail")]
+use std::path::{Path, PathBuf};
 
-use std::{
-    ffi::OsStr,
-    path::{Path, PathBuf},
-    process::Stdio,
-};
-
-use tokio::{io::AsyncWriteExt as _, process::Command};
+use bindery_test_support::command::run;
 
 use crate::harness::Place;
 
@@ -19,37 +13,17 @@ pub(crate) fn program(name: &str) -> PathBuf {
     target.join("svcat").join(name)
 }
 
-/// Runs a program with this input. Returns its output, or all that it said.
-async fn run(program: impl AsRef<OsStr>, arguments: &[&str], input: &str) -> Result<String, String> {
-    let name = program.as_ref().to_owned();
-    let mut process = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap_or_else(|error| panic!("{} ({error}): run tests/preflight svcat", name.display()));
-    process.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
-    let output = process.wait_with_output().await.unwrap();
-    let [out, beside] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
-    if output.status.success() {
-        Ok(out)
-    } else {
-        Err(format!("{} {arguments:?}: {out}{beside}", name.display()))
-    }
-}
-
 /// Runs kubectl in the namespace of the place; the command must succeed.
 pub(crate) async fn kubectl(place: &Place, arguments: &[&str], input: &str) -> String {
     let arguments: Vec<_> = arguments.iter().copied().chain(["--namespace", &place.namespace]).collect();
-    run("kubectl", &arguments, input).await.unwrap_or_else(|error| panic!("{error}"))
+    run("kubectl", &arguments, input).await.expect_success()
 }
 
 /// Runs svcat in the namespace of the place. Returns its output, or its error.
 pub(crate) async fn svcat(place: &Place, arguments: &[&str]) -> Result<String, String> {
     let arguments: Vec<_> = arguments.iter().copied().chain(["--namespace", &place.namespace]).collect();
-    run(program("svcat"), &arguments, "").await
+    let said = run(program("svcat"), &arguments, "").await.ok();
+    said.map_err(|error| format!("svcat {arguments:?}: {error}"))
 }
 
 /// The same for a command that must succeed and print these words.

@@ -3,17 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::{
-    fs,
-    io::Write,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{fs, path::Path};
 
 use bindery::{
     cli::inject::{InjectArgs, run},
     injection::{InjectSettings, inject, workload::workloads},
 };
+use bindery_test_support::command::run_blocking;
 use clap::Parser;
 use proptest::{
     prelude::*,
@@ -31,22 +27,13 @@ struct Cli {
 /// The objects that `kubectl` reads from these manifests, or its error. `kubectl` asks the API server for the known
 /// kinds.
 fn by_kubectl(manifests: &str) -> Result<Vec<Value>, String> {
-    let mut kubectl = Command::new("kubectl")
-        .args(["create", "--dry-run=client", "--validate=false", "-o", "json", "-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (mut stdin, text) = (kubectl.stdin.take().unwrap(), manifests.to_owned());
-    let writer = std::thread::spawn(move || drop(stdin.write_all(text.as_bytes())));
-    let output = kubectl.wait_with_output().unwrap();
-    writer.join().unwrap();
-    if !output.status.success() {
-        return Err(String::from_utf8(output.stderr).unwrap());
+    let arguments = ["create", "--dry-run=client", "--validate=false", "-o", "json", "-f", "-"];
+    let said = run_blocking("kubectl", &arguments, manifests);
+    if !said.success {
+        return Err(said.stderr);
     }
     let values: Vec<Value> =
-        serde_json::Deserializer::from_slice(&output.stdout).into_iter().collect::<Result<_, _>>().unwrap();
+        serde_json::Deserializer::from_str(&said.stdout).into_iter().collect::<Result<_, _>>().unwrap();
     // Several objects are printed as one List.
     let objects = values.into_iter().flat_map(|value| match value {
         Value::Object(mut list) if list.get("kind") == Some(&json!("List")) => match list.remove("items") {

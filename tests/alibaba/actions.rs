@@ -28,7 +28,7 @@ fn called() -> BTreeSet<String> {
 fn documented() -> BTreeMap<String, Vec<String>> {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/alibaba.md")).unwrap();
     let (_, table) = page.split_once("## Actions of the API").unwrap();
-    let rows = table.lines().filter(|line| line.starts_with("| `") && line.contains(":"));
+    let rows = table.lines().filter(|line| line.starts_with("| `") && line.contains(':'));
     let code = |cell: &str| cell.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect::<Vec<_>>();
     rows.flat_map(|row| {
         let cells: Vec<_> = row.trim_matches('|').split('|').collect();

@@ -103,7 +103,9 @@ impl Place {
         now: Timestamp,
     ) {
         let parameters = PatchParams::apply("tests").force();
-        for Compiled { policy, binding, .. } in compile(policy, exceptions, &[], now).unwrap() {
+        for Compiled { mut policy, mut binding, .. } in compile(policy, exceptions, &[], now).unwrap() {
+            // With the label, the controller of another test would delete what belongs to no policy that it knows.
+            (policy.metadata.labels, binding.metadata.labels) = (None, None);
             let name = policy.metadata.name.clone().unwrap();
             let policies: Api<ValidatingAdmissionPolicy> = Api::all(self.client.clone());
             policies.patch(&name, &parameters, &Patch::Apply(&policy)).await.unwrap();

@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    fn instance(parameters: serde_json::Value, settled: serde_json::Value) -> InstanceSpec {
+    fn instance(parameters: &serde_json::Value, settled: &serde_json::Value) -> InstanceSpec {
         let value = json!({"id": "i", "service_id": "s", "plan_id": "p", "organization_guid": "o", "space_guid": "s",
             "parameters": parameters, "context": {}, "maintenance_version": null, "settled": settled});
         serde_json::from_value(value).unwrap()
@@ -98,7 +98,7 @@ mod tests {
         #[case] settled: serde_json::Value,
         #[case] expected: ReclaimPolicy,
     ) {
-        assert_eq!(policy_of(&instance(parameters, settled)), expected);
+        assert_eq!(policy_of(&instance(&parameters, &settled)), expected);
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn bucket_grant(plan: &Plan, parameters: Value) -> Result<BucketGrant, Unaccepta
     plan.bucket_grant(definition, &object(parameters))
 }
 
-fn instance(plan: &Plan, parameters: Value) -> InstanceSpec {
+fn instance(plan: &Plan, parameters: &Value) -> InstanceSpec {
     let value = json!({"id": "i", "service_id": "s", "plan_id": plan.definition.id, "organization_guid": "o",
         "space_guid": "s", "parameters": parameters, "context": {}, "maintenance_version": null});
     serde_json::from_value(value).unwrap()
@@ -187,7 +187,7 @@ fn what_the_plan_fixes_is_refused() {
 fn class_and_storage_may_change_and_nothing_else() {
     let (from, to) = (plan("", SELF_DEFINE), plan("", SELF_DEFINE));
     let changed = |parameters: Value| {
-        from.check_change(&instance(&from, json!({"Storage": 50})), &to, &object(parameters))
+        from.check_change(&instance(&from, &json!({"Storage": 50})), &to, &object(parameters))
     };
     changed(json!({"Storage": 100, "Class": "rds.mysql.m1.medium"})).unwrap();
     changed(json!({"Storage": 50, "DeletionProtection": true})).unwrap();
@@ -200,10 +200,10 @@ fn class_and_storage_may_change_and_nothing_else() {
         assert!(message.contains(named), "{message}");
     }
     let bucket = plan("", "default");
-    assert!(from.check_change(&instance(&from, json!({})), &bucket, &Object::new()).is_err());
+    assert!(from.check_change(&instance(&from, &json!({})), &bucket, &Object::new()).is_err());
     let larger = plan("", "rds-mysql-s2-large");
     let smaller = plan("", "rds-mysql-t1-small");
-    smaller.check_change(&instance(&smaller, json!({})), &larger, &Object::new()).unwrap();
+    smaller.check_change(&instance(&smaller, &json!({})), &larger, &Object::new()).unwrap();
 }
 
 #[test]

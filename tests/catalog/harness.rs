@@ -38,7 +38,11 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio::{runtime::Runtime, sync::Mutex, task::JoinHandle};
+use tokio::{
+    runtime::Runtime,
+    sync::{Mutex, RwLock, RwLockReadGuard},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
@@ -137,8 +141,18 @@ pub(crate) async fn restart_catalog() {
     while_catalog_is_stopped(std::future::ready(())).await;
 }
 
+/// Held for writing while the catalog is restarted.
+static RESTARTS: RwLock<()> = RwLock::const_new(());
+
+/// Keeps other tests from restarting the catalog: a new catalog takes the annotation `bindery.dev/reconcile` that it finds for no
+/// request.
+pub(crate) async fn without_restarts() -> RwLockReadGuard<'static, ()> {
+    RESTARTS.read().await
+}
+
 /// Kills the catalog at any point, does this work, which must be short, and starts another catalog.
 pub(crate) async fn while_catalog_is_stopped<T>(work: impl Future<Output = T>) -> T {
+    let _alone = RESTARTS.write().await;
     let mut running = CATALOG.lock().await;
     let old = running.take().expect("a place was made before");
     old.abort();

@@ -13,7 +13,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::harness::{Place, text, until};
+use crate::harness::{Place, text, until, without_restarts};
 
 async fn bound(annotations: serde_json::Value) -> Place {
     let place = Place::with_broker().await;
@@ -125,6 +125,7 @@ async fn lost_and_changed_secrets_come_back_when_asked() {
     let before = place.secret("b").await.unwrap().data;
     place.delete::<Secret>("b-env").await;
     place.merge::<Secret>("b", json!({"stringData": {"password": "mine", "extra": "x"}})).await.unwrap();
+    let _catalog = without_restarts().await;
     place
         .merge::<ServiceBinding>("b", json!({"metadata": {"annotations": {"bindery.dev/reconcile": "1"}}}))
         .await

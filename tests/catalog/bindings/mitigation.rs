@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{bind, status};
 use crate::{
     broker::{Answer, Course, Verb},
-    harness::{Place, restart_catalog, until},
+    harness::{Place, restart_catalog, until, without_restarts},
 };
 
 /// The requests about bindings, as their methods.
@@ -69,6 +69,7 @@ async fn credentials_in_use_are_not_deleted_when_they_cannot_be_repeated() {
     let place = Place::with_binding().await;
     place.broker.always(Verb::Bind, Answer::error(500, "no disk"));
     place.delete::<Secret>("b-env").await;
+    let _catalog = without_restarts().await;
     let look = json!({"metadata": {"annotations": {"bindery.dev/reconcile": "1"}}});
     place.merge::<ServiceBinding>("b", look).await.unwrap();
     let message = place.binding_is("b", "BindCallFailed").await;

@@ -171,7 +171,7 @@ fn a_restore_runs_before_the_broker_with_only_the_rights_that_it_needs() {
         let more: Vec<_> = cluster_rights(&with).difference(&cluster_rights(&without)).cloned().collect();
         let wanted = [
             r#"{""} {"namespaces"} {} {"get"}"#,
-            r#"{"servicecatalog.k8s.io"} {"serviceinstances"} {} {"get"}"#,
+            r#"{"servicecatalog.k8s.io"} {"servicebindings", "serviceinstances"} {} {"get"}"#,
         ];
         assert_eq!(more, wanted);
         let workload = with.iter().find(|document| {

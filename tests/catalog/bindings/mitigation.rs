@@ -24,6 +24,8 @@ async fn a_bind_of_unknown_outcome_is_deleted_and_repeated() {
         Answer::dropped().after_acting(),
         Answer::malformed(201).after_acting(),
     ] {
+        // A restart before the outcome is written repeats the request instead.
+        let _catalog = without_restarts().await;
         let place = Place::with_instance().await;
         place.broker.once(Verb::Bind, answer);
         bind(&place, "b", json!({}), json!({})).await;
@@ -39,6 +41,8 @@ async fn other_failures_are_repeated_without_a_deletion() {
         Answer::coded(422, "ConcurrencyError", "busy"),
         Answer::malformed(200).after_acting(),
     ] {
+        // A restart before the outcome is written repeats the request instead.
+        let _catalog = without_restarts().await;
         let place = Place::with_instance().await;
         place.broker.once(Verb::Bind, answer);
         bind(&place, "b", json!({}), json!({})).await;

@@ -1,9 +1,10 @@
 //! Clients of clouds: accounts, credentials, rate limits, and the few resources that several parts of bindery create.
-//! Nothing here knows the broker or Kubernetes. `call`, `error_kind`, `rate` and `retry` are what all clouds share.
+//! Nothing here knows the broker or Kubernetes. `call`, `credentials`, `error_kind`, `rate` and `retry` are what all clouds share.
 
 pub mod alibaba;
 pub mod aws;
 mod call;
+mod credentials;
 mod digest;
 mod error_kind;
 mod rate;
@@ -12,6 +13,7 @@ mod xml;
 
 pub use self::{
     call::{Call, Retry},
+    credentials::{AssumedRole, Credentials, KeyId},
     digest::digest,
     error_kind::ErrorKind,
 };

@@ -136,7 +136,7 @@ async fn the_bucket_of_another_account_stays_and_its_instance_can_be_deleted() {
     cloud.server.foreign_bucket(&bucket);
     let (status, body) = cloud.provision(BUCKET, "one", json!({})).await;
     assert_eq!(status, 500, "{body}");
-    assert!(text(&body, "description").contains("is not this installation's"), "{body}");
+    assert!(text(&body, "description").contains("does not carry this installation's mark"), "{body}");
     cloud.deprovisioned(BUCKET, "one").await;
 }
 

@@ -7,6 +7,7 @@ mod alibaba;
 mod aws;
 mod backend;
 mod choice;
+mod cloud_error;
 #[cfg(any(test, feature = "fake-backend"))]
 pub mod fake;
 mod outcome;

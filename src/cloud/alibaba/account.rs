@@ -4,7 +4,9 @@ use std::{num::NonZeroU32, sync::Arc};
 
 use tokio::sync::{Mutex, OnceCell};
 
-use super::{AlibabaError, Call, Credentials, Endpoints, Environment, ErrorKind, http::Http, key::Cached};
+use super::{
+    AlibabaError, AssumedRole, Call, Credentials, Endpoints, Environment, ErrorKind, http::Http, key::Cached,
+};
 use crate::cloud::rate::TokenBucket;
 
 /// RDS throttles a user at a few hundred calls per minute.
@@ -25,15 +27,6 @@ pub struct AccountSettings {
     pub role: Option<AssumedRole>,
     /// The limit of calls per second; absent: five.
     pub requests_per_second: Option<NonZeroU32>,
-}
-
-/// A role that calls are made under.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AssumedRole {
-    /// The role's ARN.
-    pub arn: String,
-    /// The external id that the role's trust policy demands.
-    pub external_id: Option<String>,
 }
 
 /// An account in one region. Clones share credentials, connections and the rate limit.

@@ -7,10 +7,11 @@ use std::{path::Path, time::Duration};
 use jiff::SignedDuration;
 
 use super::{
-    AccessKey, Account, AlibabaError, Call, Credentials, ErrorKind, KeyId,
+    AccessKey, Account, AlibabaError, Call, ErrorKind,
     key::Cached,
     sessions::{SessionRequest, WebIdentity},
 };
+use crate::cloud::credentials::{StaticKey, UnreadableFile, contents};
 
 /// New credentials are got so long before the present ones end.
 const AHEAD: SignedDuration = SignedDuration::from_mins(5);
@@ -42,9 +43,9 @@ impl Account {
     }
 
     async fn obtain(&self) -> Result<Cached, AlibabaError> {
-        let own = match &self.settings.credentials {
-            Credentials::AccessKey { id, secret_file } => static_key(id, secret_file).await?,
-            Credentials::Chain => self.chain().await?,
+        let own = match self.settings.credentials.static_key().await? {
+            Some(key) => key.into(),
+            None => self.chain().await?,
         };
         let Some(role) = &self.settings.role else { return Ok(own) };
         let request = SessionRequest {
@@ -88,20 +89,15 @@ impl Account {
     }
 }
 
-async fn static_key(id: &KeyId, secret_file: &Path) -> Result<Cached, AlibabaError> {
-    let id = match id {
-        KeyId::Given(id) => id.clone(),
-        KeyId::File(file) => contents(file, "the id of the access key").await?,
-    };
-    let secret = contents(secret_file, "the secret of the access key").await?;
-    let key = AccessKey { id: id.trim().to_owned(), secret: secret.trim().into(), token: None };
-    Ok(Cached { key, expires_at: None })
+impl From<UnreadableFile> for AlibabaError {
+    fn from(error: UnreadableFile) -> Self {
+        let file = error.file.display().to_string();
+        Self::new(Call::read("credentials", &file), ErrorKind::Credentials, error.to_string())
+    }
 }
 
-async fn contents(file: &Path, of: &str) -> Result<String, AlibabaError> {
-    tokio::fs::read_to_string(file).await.map_err(|error| {
-        let problem = format!("cannot be read: {error}; name the file with {of}");
-        let file = file.display().to_string();
-        AlibabaError::new(Call::read("credentials", &file), ErrorKind::Credentials, problem)
-    })
+impl From<StaticKey> for Cached {
+    fn from(StaticKey { id, secret }: StaticKey) -> Self {
+        Self { key: AccessKey { id, secret, token: None }, expires_at: None }
+    }
 }

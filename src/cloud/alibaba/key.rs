@@ -1,6 +1,4 @@
-//! Access keys, the sessions that some of them belong to, and where an account has its key from.
-
-use std::path::PathBuf;
+//! Access keys, and the sessions that some of them belong to.
 
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
@@ -23,31 +21,6 @@ pub struct Session {
     pub key: AccessKey,
     /// The end, as Alibaba Cloud says.
     pub expires_at: Timestamp,
-}
-
-/// Where the credentials of an account come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Credentials {
-    /// The chain of the environment.
-    #[default]
-    Chain,
-    /// A static access key.
-    AccessKey {
-        /// The id of the key.
-        id: KeyId,
-        /// The file with the key's secret. It is read again after Alibaba Cloud has refused the key, so that a mounted
-        /// Secret may change.
-        secret_file: PathBuf,
-    },
-}
-
-/// The id of an access key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyId {
-    /// The id itself.
-    Given(String),
-    /// A file with the id, which is read together with that of the secret.
-    File(PathBuf),
 }
 
 /// A key in use.

@@ -30,10 +30,10 @@ mod tests;
 pub mod users;
 
 pub use self::{
-    account::{Account, AccountSettings, AssumedRole},
+    account::{Account, AccountSettings},
     endpoints::Endpoints,
     environment::Environment,
     error::AlibabaError,
-    key::{AccessKey, Credentials, KeyId, Session},
+    key::{AccessKey, Session},
 };
-pub use super::{Call, ErrorKind, digest};
+pub use super::{AssumedRole, Call, Credentials, ErrorKind, KeyId, digest};

@@ -3,6 +3,8 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
+pub(super) use crate::cloud::digest::hex;
+
 /// The digest of a text, in hexadecimal digits.
 pub(super) fn digest(text: &[u8]) -> String {
     hex(&Sha256::digest(text))
@@ -15,8 +17,4 @@ pub(super) fn hmac(key: &[u8], text: &str) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length is valid");
     mac.update(text.as_bytes());
     mac.finalize().into_bytes().to_vec()
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -9,9 +9,13 @@ use std::{
 
 use aws_config::{SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig};
 use aws_sdk_sts::config::{Credentials as SdkCredentials, Region, SharedCredentialsProvider};
+use secrecy::ExposeSecret;
 
-use super::{AwsError, Call, Credentials, ErrorKind, sdk};
-use crate::cloud::rate::TokenBucket;
+use super::{AssumedRole, AwsError, Call, Credentials, ErrorKind, sdk};
+use crate::cloud::{
+    credentials::{StaticKey, UnreadableFile},
+    rate::TokenBucket,
+};
 
 const CONNECT: Duration = Duration::from_secs(3);
 /// The timeout of one request.
@@ -32,15 +36,6 @@ pub struct AccountSettings {
     pub role: Option<AssumedRole>,
     /// The limit of calls per second; absent: five.
     pub requests_per_second: Option<NonZeroU32>,
-}
-
-/// A role that calls are made under.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AssumedRole {
-    /// The role's ARN.
-    pub arn: String,
-    /// The external id that the role's trust policy demands.
-    pub external_id: Option<String>,
 }
 
 /// An account in one region. Clones share clients, credentials and the rate limit.
@@ -139,7 +134,8 @@ impl Account {
         if let Some(endpoint) = endpoint {
             loader = loader.endpoint_url(endpoint);
         }
-        if let Some(key) = credentials.read().await? {
+        if let Some(StaticKey { id, secret }) = credentials.static_key().await? {
+            let key = SdkCredentials::new(id, secret.expose_secret(), None, None, "bindery");
             loader = loader.credentials_provider(key);
         }
         let config = loader.load().await;
@@ -150,6 +146,12 @@ impl Account {
         }
         let provider = SharedCredentialsProvider::new(assumed.build().await);
         Ok(config.into_builder().credentials_provider(provider).build())
+    }
+}
+
+impl From<UnreadableFile> for AwsError {
+    fn from(error: UnreadableFile) -> Self {
+        Self::before_call(&error.file.display().to_string(), ErrorKind::Credentials, error.to_string())
     }
 }
 

@@ -6,7 +6,6 @@
 mod account;
 pub mod buckets;
 pub mod change_sets;
-mod credentials;
 pub mod drift;
 mod error;
 pub mod long_form;
@@ -28,10 +27,9 @@ mod tests;
 pub mod users;
 
 pub use self::{
-    account::{Account, AccountSettings, AssumedRole},
-    credentials::{Credentials, KeyId},
+    account::{Account, AccountSettings},
     error::{AwsError, missing_statement},
     stack_name::stack_name,
     stack_status::StackStatus,
 };
-pub use super::{Call, ErrorKind, Retry, digest};
+pub use super::{AssumedRole, Call, Credentials, ErrorKind, KeyId, Retry, digest};

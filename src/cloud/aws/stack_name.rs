@@ -3,6 +3,8 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::cloud::digest::hex;
+
 const LONGEST: usize = 128;
 /// Hexadecimal digits of the hash that distinguishes names that were cut.
 const HASH: usize = 16;
@@ -21,7 +23,7 @@ pub fn stack_name(parts: &[&str]) -> String {
         return name;
     }
     // The separator cannot be part of a name, so the parts `a-b` and `a`, `b` differ.
-    let hash: String = Sha256::digest(parts.join("\0")).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(&Sha256::digest(parts.join("\0")));
     format!("{}-{}", &name[..LONGEST - HASH - 1], &hash[..HASH])
 }
 

@@ -1,9 +1,9 @@
 //! Instances that are buckets. The name of a bucket says whose it is, from its first moment.
 
-use super::{Services, bucket_parameters::WantedBucket, error, is_retained, naming, soon};
+use super::{Services, bucket_parameters::WantedBucket, is_retained, naming, soon};
 use crate::{
     broker::{
-        backends::{BindingSpec, Confirmed, InstanceSpec, Progress, ServiceError},
+        backends::{BindingSpec, Confirmed, InstanceSpec, Progress, ServiceError, cloud_error::foreign},
         config::Kinds,
     },
     cloud::alibaba::{AlibabaError, ErrorKind, buckets::BucketInfo, objects::Content},
@@ -55,7 +55,7 @@ impl Services {
     /// Names of buckets are unique in all of OSS.
     fn taken(&self, name: &str, error: &AlibabaError) -> ServiceError {
         match error.kind() {
-            ErrorKind::Exists => error::foreign(&self.name, &format!("bucket {name}")),
+            ErrorKind::Exists => foreign(&self.name, &format!("bucket {name}")),
             _ => self.failed(error),
         }
     }
@@ -63,7 +63,7 @@ impl Services {
     /// A bucket that was kept belongs to whoever keeps it.
     async fn refuse_retained(&self, name: &str) -> Result<(), ServiceError> {
         if self.is_retained_bucket(name).await? {
-            return Err(error::foreign(&self.name, &format!("bucket {name}")));
+            return Err(foreign(&self.name, &format!("bucket {name}")));
         }
         Ok(())
     }

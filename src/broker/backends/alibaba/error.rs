@@ -2,7 +2,7 @@
 //! change; the log has all of it under the same reference.
 
 use crate::{
-    broker::backends::{ServiceError, outcome::MISCONFIGURED},
+    broker::backends::{ServiceError, cloud_error::without_accounts, outcome::MISCONFIGURED},
     cloud::alibaba::{AlibabaError, ErrorKind},
 };
 
@@ -28,42 +28,9 @@ pub(super) fn of_call(backend: &str, error: &AlibabaError) -> ServiceError {
                 "the Alibaba Cloud account may not order this; its operator finds the reason in the broker's log"
                     .to_owned()
             }
-            _ => format!("Alibaba Cloud refused the request: {}", without_accounts(&error.message())),
+            _ => format!("Alibaba Cloud refused the request: {}", without_accounts(&error.message(), ACCOUNT_DIGITS)),
         },
     };
     let told = ServiceError::new(backend, told).detailed(error);
     if error.is_passing() { told.passing() } else { told }
-}
-
-/// A resource of that name does not carry the installation's mark.
-pub(super) fn foreign(backend: &str, what: &str) -> ServiceError {
-    let problem = format!("{what} exists and is not this installation's; bindery leaves it alone");
-    ServiceError::new(backend, problem).foreign()
-}
-
-/// The text with every number of an account replaced.
-fn without_accounts(text: &str) -> String {
-    let mut shown = String::new();
-    let mut digits = String::new();
-    for letter in text.chars().map(Some).chain([None]) {
-        match letter {
-            Some(digit) if digit.is_ascii_digit() => digits.push(digit),
-            other => {
-                shown.push_str(if digits.len() == ACCOUNT_DIGITS { "ACCOUNT" } else { &digits });
-                digits.clear();
-                shown.extend(other);
-            }
-        }
-    }
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn users_see_no_number_of_an_account() {
-        assert_eq!(without_accounts("acs:ram::1234567890123456:user/x 8080"), "acs:ram::ACCOUNT:user/x 8080");
-    }
 }

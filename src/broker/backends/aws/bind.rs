@@ -9,13 +9,12 @@ use secrecy::SecretString;
 use super::{
     Services,
     credentials::{address, credentials, role},
-    error,
     grant::Granted,
     naming,
     plan::Plan,
 };
 use crate::{
-    broker::backends::{BindingSpec, Bound, InstanceSpec, Progress, ServiceError},
+    broker::backends::{BindingSpec, Bound, InstanceSpec, Progress, ServiceError, cloud_error::foreign},
     cloud::aws::{
         policy::{self, Use},
         sessions::{LONGEST_CHAINED, SessionRequest},
@@ -153,7 +152,7 @@ impl Services {
         if self.owns(principal) {
             return Ok(());
         }
-        Err(error::foreign(&self.name, &format!("user {}", principal.name)))
+        Err(foreign(&self.name, &format!("user {}", principal.name)))
     }
 
     pub(super) fn owns(&self, principal: &Principal) -> bool {

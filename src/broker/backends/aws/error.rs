@@ -2,11 +2,13 @@
 //! change; the log has all of it under the same reference.
 
 use crate::{
-    broker::backends::{ServiceError, outcome::MISCONFIGURED},
+    broker::backends::{ServiceError, cloud_error::without_accounts, outcome::MISCONFIGURED},
     cloud::aws::{AwsError, ErrorKind, missing_statement, stack_events::Failure, stacks::Stack},
 };
 
 const UNAVAILABLE: &str = "AWS cannot be used at present; try again later";
+/// The digits of the number of an account.
+const ACCOUNT_DIGITS: usize = 12;
 
 /// An error of a call, for users and for the log.
 pub(super) fn of_call(backend: &str, error: &AwsError) -> ServiceError {
@@ -18,7 +20,7 @@ pub(super) fn of_call(backend: &str, error: &AwsError) -> ServiceError {
         }
         ErrorKind::Conflict => "AWS still changes the resource; try again later".to_owned(),
         ErrorKind::NotFound | ErrorKind::Exists | ErrorKind::Invalid => {
-            format!("AWS refused the request: {}", without_accounts(error.message()))
+            format!("AWS refused the request: {}", without_accounts(error.message(), ACCOUNT_DIGITS))
         }
     };
     let told = ServiceError::new(backend, told).detailed(error);
@@ -34,7 +36,11 @@ pub(super) fn of_stack(backend: &str, does: &str, stack: &Stack, failure: Option
     let told = match failure {
         Some(_) if statement.is_some() => MISCONFIGURED.to_owned(),
         Some(failure) => {
-            format!("{does} failed: {}: {}; {way_out}", failure.resource, without_accounts(&failure.reason))
+            format!(
+                "{does} failed: {}: {}; {way_out}",
+                failure.resource,
+                without_accounts(&failure.reason, ACCOUNT_DIGITS)
+            )
         }
         None => format!("{does} failed ({status}); {way_out}"),
     };
@@ -43,31 +49,6 @@ pub(super) fn of_stack(backend: &str, does: &str, stack: &Stack, failure: Option
         |statement| format!("add the statement {statement} to the policy of the deploy role"),
     );
     ServiceError::new(backend, told).detailed(format!("stack {} is {status}: {detail}; {remedy}", stack.id))
-}
-
-/// A resource of that name does not carry the installation's mark.
-pub(super) fn foreign(backend: &str, what: &str) -> ServiceError {
-    let problem = format!(
-        "{what} exists and does not carry this installation's mark; bindery leaves it alone. Remove or rename it"
-    );
-    ServiceError::new(backend, problem).foreign()
-}
-
-/// The text with every number of an account replaced.
-fn without_accounts(text: &str) -> String {
-    let mut shown = String::new();
-    let mut digits = String::new();
-    for letter in text.chars().map(Some).chain([None]) {
-        match letter {
-            Some(digit) if digit.is_ascii_digit() => digits.push(digit),
-            other => {
-                shown.push_str(if digits.len() == 12 { "ACCOUNT" } else { &digits });
-                digits.clear();
-                shown.extend(other);
-            }
-        }
-    }
-    shown
 }
 
 #[cfg(test)]

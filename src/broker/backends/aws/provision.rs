@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{Services, error, naming, overrides::Place};
 use crate::{
-    broker::backends::{InstanceSpec, Pending, Progress, ServiceError, Unacceptable},
+    broker::backends::{InstanceSpec, Pending, Progress, ServiceError, Unacceptable, cloud_error::foreign},
     cloud::aws::{
         ErrorKind,
         stack_events::Failure,
@@ -22,7 +22,7 @@ impl Services {
         let name = naming::stack(&instance.id);
         let stack = self.account.stack(&name).await.map_err(|error| self.failed(&error))?;
         match stack {
-            Some(stack) if !self.is_ours(&stack) => Err(error::foreign(&self.name, &format!("stack {name}"))),
+            Some(stack) if !self.is_ours(&stack) => Err(foreign(&self.name, &format!("stack {name}"))),
             stack => Ok(stack),
         }
     }

@@ -1,9 +1,9 @@
 //! Roles for service accounts of a cluster on EKS: pods get them by a token of the cluster (IRSA) or by EKS Pod Identity,
 //! so the Secret of a binding holds nothing secret. A role's tags say which association belongs to it.
 
-use super::{Services, error, grant::RoleFor, naming};
+use super::{Services, grant::RoleFor, naming};
 use crate::{
-    broker::backends::ServiceError,
+    broker::backends::{ServiceError, cloud_error::foreign},
     cloud::aws::{
         ErrorKind,
         pod_identity::ServiceAccount,
@@ -59,7 +59,7 @@ impl Services {
         let failed = |error| self.failed(&error);
         let Some(role) = self.account.role(name).await.map_err(failed)? else { return Ok(()) };
         if !self.owns(&role) {
-            return Err(error::foreign(&self.name, &format!("role {name}")));
+            return Err(foreign(&self.name, &format!("role {name}")));
         }
         if let Some(account) = associated_with(&role) {
             self.account.dissociate(&account, &role.arn).await.map_err(failed)?;

@@ -1,5 +1,6 @@
 //! The platform of the tests: it sends requests to the router of a broker with its own store. Shared by the suites.
 
+mod plans;
 mod services;
 
 use std::{path::PathBuf, sync::Arc};
@@ -18,6 +19,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tower::ServiceExt;
+
+pub use plans::{Plan, Plans, member};
 
 pub const SERVICE: &str = "e2e250b5-73f8-45fd-9a7f-93c8dddc5f00";
 pub const PLAN: &str = "d9a19cc6-fbae-597e-af9d-2c3fc640e42c";

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-branches demo-sqs demo-aws-operator check test soak bench generate image deny
+.PHONY: help demo demo-branches demo-sqs demo-aws-operator demo-alibaba check test soak bench generate image deny
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ demo-sqs: ## A queue of Amazon SQS for a pod, on a real Kubernetes and an emulat
 
 demo-aws-operator: ## A table of Amazon DynamoDB as an object, on a real Kubernetes and an emulator of AWS. KEEP=1 leaves it up.
 	@KEEP="$(KEEP)" env --unset=KUBECONFIG demo/run aws_operator
+
+demo-alibaba: ## A database of Alibaba Cloud RDS for a pod, on a real Kubernetes and a stand-in for the cloud. KEEP=1 leaves it up.
+	@KEEP="$(KEEP)" env --unset=KUBECONFIG demo/run alibaba
 
 check: ## Format, lints and the pure tests: no root, no service, under three minutes with a warm build.
 	@tests/run quick

@@ -9,7 +9,7 @@ use super::{
     Warning,
     container::Container,
     fields::text,
-    names::{VOLUME_PREFIX, volume_name},
+    names::{VOLUME_PREFIX, hashed_volume_name, volume_name},
     source::{Object, ObjectKind},
 };
 
@@ -67,5 +67,5 @@ fn of_bindery(volume: &Value) -> Option<(&str, Object<'_>)> {
         let object = text(volume, &[kind.volume_field(), kind.volume_name_field()])?;
         Some(Object { kind, name: object })
     })?;
-    (name == volume_name(object)).then_some((name, object))
+    [volume_name(object), hashed_volume_name(object)].iter().any(|own| own == name).then_some((name, object))
 }

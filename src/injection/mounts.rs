@@ -10,6 +10,7 @@ use super::{
     error::InjectError,
     fields::text,
     folder::MountRoot,
+    names::VOLUME_PREFIX,
     source::{Object, ObjectKind},
 };
 
@@ -28,6 +29,15 @@ pub(super) struct Volumes<'a>(HashMap<&'a str, &'a Value>);
 impl<'a> Volumes<'a> {
     pub(super) fn of(list: &'a [Value]) -> Self {
         Self(list.iter().filter_map(|volume| Some((text(volume, &["name"])?, volume))).collect())
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Whether no volume has a name as bindery's volumes have.
+    pub(super) fn are_none_of_bindery(&self) -> bool {
+        !self.0.keys().any(|name| name.starts_with(VOLUME_PREFIX))
     }
 
     fn of_mount(&self, mount: &Value) -> Option<&'a Value> {

@@ -10,10 +10,16 @@ pub(super) const LONGEST_NAME: usize = 253;
 /// The prefix of the names of bindery's volumes.
 pub(super) const VOLUME_PREFIX: &str = "bindery-";
 
+/// The prefix of the names of volumes of Secrets. No hash starts like this.
+pub(super) const SECRET_VOLUME_PREFIX: &str = "bindery-secret-";
+
+/// The prefix of the names of volumes of ConfigMaps.
+const CONFIG_MAP_VOLUME_PREFIX: &str = "bindery-configmap-";
+
 /// The maximum number of names among which the most similar one is searched.
 const MOST_COMPARED: usize = 500;
 
-/// The maximum length of a container's name.
+/// The maximum length of the name of a container or a volume.
 const LONGEST_LABEL: usize = 63;
 
 /// Whether this is a valid name of an object: a DNS-1123 subdomain
@@ -76,8 +82,22 @@ pub(crate) fn nearest<'a>(given: &str, existing: &[&'a str]) -> Option<&'a str> 
 }
 
 /// The name of the volume for this object: short enough for a label, without dots, and the same in every pod and on
-/// every call (P1). A Secret and a ConfigMap of the same name have different volumes.
+/// every call (P1). The kind is part of it, so that a Secret and a ConfigMap of the same name have different volumes. A
+/// name that can be a part of a label is not hashed, because the API server's CEL, which binds pods as well, cannot
+/// compute a hash.
 pub(super) fn volume_name(object: Object<'_>) -> String {
+    let prefix = match object.kind {
+        ObjectKind::Secret => SECRET_VOLUME_PREFIX,
+        ObjectKind::ConfigMap => CONFIG_MAP_VOLUME_PREFIX,
+    };
+    if prefix.len() + object.name.len() <= LONGEST_LABEL && !object.name.contains('.') {
+        return format!("{prefix}{}", object.name);
+    }
+    hashed_volume_name(object)
+}
+
+/// The name of the volume for an object whose own name does not fit. Older versions used it for every object.
+pub(super) fn hashed_volume_name(object: Object<'_>) -> String {
     let digest = match object.kind {
         ObjectKind::Secret => Sha256::digest(object.name),
         // The slash avoids a collision with a Secret, whose name cannot contain one.
@@ -168,10 +188,26 @@ mod tests {
             let name = volume_name(Object { kind, name });
             assert!(name.len() <= 63 && is_dns_label(&name), "{name}");
         }
-        // Manifests written by `bindery inject` contain the name, so it must not change between versions.
-        let [secret, config_map] =
-            ObjectKind::ALL.map(|kind| volume_name(Object { kind, name: "mydb01-binding" }));
-        assert_eq!(secret, "bindery-ad3894d3d5b3d5cb");
-        assert_eq!(config_map, "bindery-ba6ab7376af3b5a0");
+        // Manifests written by `bindery inject` contain the names, so they must not change between versions.
+        let of = |name| ObjectKind::ALL.map(|kind| volume_name(Object { kind, name }));
+        assert_eq!(
+            of("mydb01-binding"),
+            ["bindery-secret-mydb01-binding", "bindery-configmap-mydb01-binding"]
+        );
+        assert_eq!(of("mydb01.binding"), ["bindery-ef1d0dc088e7740b", "bindery-4c09785065954e09"]);
+        let hashed = ObjectKind::ALL.map(|kind| hashed_volume_name(Object { kind, name: "mydb01-binding" }));
+        assert_eq!(hashed, ["bindery-ad3894d3d5b3d5cb", "bindery-ba6ab7376af3b5a0"]);
+    }
+
+    #[test]
+    fn a_name_that_does_not_fit_is_hashed() {
+        for (kind, longest) in [(ObjectKind::Secret, 48), (ObjectKind::ConfigMap, 45)] {
+            let (fits, too_long) = ("a".repeat(longest), "a".repeat(longest + 1));
+            assert_eq!(volume_name(Object { kind, name: &fits }).len(), LONGEST_LABEL);
+            for name in [&too_long, "a.b"] {
+                let object = Object { kind, name };
+                assert_eq!(volume_name(object), hashed_volume_name(object));
+            }
+        }
     }
 }

@@ -36,9 +36,10 @@ pub(super) fn bind(
     }
     let volumes = list(spec, "volumes", || "spec.volumes".to_owned())?;
     let objects = request.mounted();
-    let mut mounted: Vec<Mounted<'_>> = objects.iter().map(|object| Mounted::of(*object, request)).collect();
     let own = volumes.unwrap_or_default();
     let by_name = Volumes::of(own);
+    let mut mounted: Vec<Mounted<'_>> =
+        objects.iter().map(|object| Mounted::of(*object, request, &by_name)).collect();
     for container in &containers {
         refuse_shared_folder(container, request)?;
         injection.add_mounts(container, &mut mounted, own, &by_name, request)?;

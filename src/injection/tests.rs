@@ -11,7 +11,7 @@ mod mounts;
 mod requests;
 
 const SECRET: &str = "mydb01-binding";
-const VOLUME: &str = "bindery-ad3894d3d5b3d5cb";
+const VOLUME: &str = "bindery-secret-mydb01-binding";
 
 /// The injected pod and the warnings.
 fn injected(pod: &Value) -> (Value, Vec<String>) {
@@ -282,7 +282,7 @@ fn another_volume_of_bindery_s_name_is_refused_and_never_mounted_as_the_credenti
     pod["spec"]["volumes"] = json!([{"name": VOLUME, "emptyDir": {}}]);
     assert_eq!(
         refused(&pod),
-        "spec.volumes[bindery-ad3894d3d5b3d5cb]: is not the Secret `mydb01-binding`, for which bindery uses this volume \
+        "spec.volumes[bindery-secret-mydb01-binding]: is not the Secret `mydb01-binding`, for which bindery uses this volume \
          name; rename your volume"
     );
 }

@@ -7,7 +7,8 @@ use super::{
     entries::File,
     error::{InjectError, Problem},
     fields::text,
-    names::volume_name,
+    mounts::Volumes,
+    names::{hashed_volume_name, volume_name},
     request::Request,
     source::Object,
 };
@@ -26,8 +27,8 @@ pub(super) struct Mounted<'a> {
 }
 
 impl<'a> Mounted<'a> {
-    pub(super) fn of(object: Object<'a>, request: &'a Request<'a>) -> Self {
-        let (volume, path) = (volume_name(object), request.mount_root.folder_of(object.name));
+    pub(super) fn of(object: Object<'a>, request: &'a Request<'a>, own: &Volumes<'_>) -> Self {
+        let (volume, path) = (volume_of(object, own), request.mount_root.folder_of(object.name));
         let (selected, optional) = (request.selected(object), request.is_optional(object));
         Self { object, volume, path, selected, is_needed: false, optional }
     }
@@ -85,6 +86,15 @@ impl<'a> Mounted<'a> {
         };
         Err(InjectError::new(format!("spec.volumes[{}]", self.volume), problem))
     }
+}
+
+/// The name of bindery's volume. A pod that an older version has patched keeps the volume with the former name.
+fn volume_of(object: Object<'_>, own: &Volumes<'_>) -> String {
+    if own.are_none_of_bindery() {
+        return volume_name(object);
+    }
+    let former = hashed_volume_name(object);
+    if own.contains(&former) { former } else { volume_name(object) }
 }
 
 impl File<'_> {

@@ -78,10 +78,10 @@ spec:
         name: app
         volumeMounts:
         - mountPath: /var/secrets/mydb01-binding
-          name: bindery-ad3894d3d5b3d5cb
+          name: bindery-secret-mydb01-binding
           readOnly: true
       volumes:
-      - name: bindery-ad3894d3d5b3d5cb
+      - name: bindery-secret-mydb01-binding
         secret:
           secretName: mydb01-binding
 ";
@@ -207,10 +207,10 @@ fn the_diff_shows_only_additions() {
          name: app
 +        volumeMounts:
 +        - mountPath: /var/secrets/mydb01-binding
-+          name: bindery-ad3894d3d5b3d5cb
++          name: bindery-secret-mydb01-binding
 +          readOnly: true
 +      volumes:
-+      - name: bindery-ad3894d3d5b3d5cb
++      - name: bindery-secret-mydb01-binding
 +        secret:
 +          secretName: mydb01-binding
 "

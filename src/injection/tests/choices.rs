@@ -158,7 +158,7 @@ fn a_volume_that_gives_other_files_is_refused() {
         };
         assert_eq!(
             refused(&pod),
-            "spec.volumes[bindery-ca978112ca1bbdca]: gives other files of the Secret `a` than bindery.dev/files asks for; \
+            "spec.volumes[bindery-secret-a]: gives other files of the Secret `a` than bindery.dev/files asks for; \
              remove the volume and its mounts, and bindery adds them anew"
         );
     }

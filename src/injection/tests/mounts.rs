@@ -180,3 +180,25 @@ fn what_an_earlier_patch_left_is_pointed_out() {
     let left = format!("the volume {VOLUME} of mydb01-binding, which nothing asks for, is left; remove it");
     assert_eq!(injected(&pod).1, [left]);
 }
+
+/// Manifests that an older version patched have volumes with hashed names, which stay in use.
+#[test]
+fn a_volume_with_the_former_name_stays_in_use() {
+    const FORMER: &str = "bindery-ad3894d3d5b3d5cb";
+    let mount = json!({"name": FORMER, "mountPath": FOLDER, "readOnly": true});
+    let volume = json!({"name": FORMER, "secret": {"secretName": SECRET}});
+    let mut pod = mounting(&json!([mount]), &json!([volume]));
+    pod["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "added"}));
+    let (result, warnings) = injected(&pod);
+    assert_eq!(result["spec"]["volumes"], json!([volume]));
+    assert_eq!(result["spec"]["containers"][1]["volumeMounts"], json!([mount]));
+    assert_eq!(warnings, [""; 0]);
+    pod["metadata"]["annotations"]["bindery.dev/files"] = json!("k=mydb01-binding/k");
+    assert!(refused(&pod).contains("gives other files"), "{}", refused(&pod));
+    pod["metadata"]["annotations"].as_object_mut().unwrap().clear();
+    let warnings = injected(&pod).1;
+    assert_eq!(
+        warnings,
+        [format!("container app still mounts {SECRET}, which it does not ask for; remove {FORMER}")]
+    );
+}

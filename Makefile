@@ -36,6 +36,8 @@ bench: ## What an injection costs, beside a webhook that allows all; bindings ea
 generate: ## Write the CRDs and the default values into the chart.
 	cargo run --quiet -- crds > target/crds.yaml
 	mv target/crds.yaml charts/bindery/crds/crds.yaml
+	cargo run --quiet -- native-injection > target/native-injection.yaml
+	mv target/native-injection.yaml charts/bindery/native-injection.yaml
 	cp charts/bindery/values.yaml charts/bindery/defaults.yaml
 
 image: ## Build bindery and pack it as target/images/bindery.tar, an image archive.

@@ -40,6 +40,9 @@ pub mod pod {
     pub const OPTIONAL: &str = "bindery.dev/optional";
     /// The parent folder of the bindings' folders.
     pub const MOUNT_ROOT: &str = "bindery.dev/mount-root";
+    /// Written by the API server where it binds a pod of a Namespace with defaults by itself, so that it does not call the
+    /// webhook.
+    pub const BOUND_BY: (&str, &str) = ("bindery.dev/bound-by", "api-server");
     /// A scheduling gate, not an annotation: keeps the pod unscheduled until its Secrets exist.
     pub const GATE: &str = "bindery.dev/binding";
     /// The default of [`MOUNT_ROOT`].

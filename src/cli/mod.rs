@@ -13,6 +13,7 @@ mod given_namespaces;
 pub mod inject;
 mod manifest;
 mod migrate;
+mod native_injection;
 mod registration;
 mod restore;
 mod rotate_admin;
@@ -60,6 +61,8 @@ enum Command {
     Inject(inject::InjectArgs),
     Check(check::CheckArgs),
     Crds(crds::CrdsArgs),
+    #[command(hide = true)]
+    NativeInjection,
     Certs(certs::CertsArgs),
     Sweep(sweep::SweepArgs),
     Restore(restore::RestoreArgs),
@@ -137,6 +140,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             return Ok(outcome.into());
         }
         Command::Crds(args) => print(&crds::run(&args).await?)?,
+        Command::NativeInjection => print(&native_injection::run()?)?,
         Command::Certs(args) => print(&certs::run(&args)?)?,
         Command::Sweep(args) => print(&sweep::run(&args).await?)?,
         Command::Restore(args) => print(&restore::run(&args).await?)?,

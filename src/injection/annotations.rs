@@ -65,7 +65,10 @@ pub(super) fn misspelt(annotations: &Map<String, Value>) -> Vec<Warning> {
         let nearest = nearest(&name[GROUP.len() + 1..], &READ.map(own_name))?;
         Some(Warning::Misspelt { annotation: name.to_owned(), meant: format!("{GROUP}/{nearest}") })
     };
-    let unread = annotations.keys().map(String::as_str).filter(|name| of_bindery(name) && !is_read(name));
+    let unread = annotations
+        .keys()
+        .map(String::as_str)
+        .filter(|name| of_bindery(name) && !is_read(name) && *name != pod::BOUND_BY.0);
     unread.take(MOST).filter_map(meant).collect()
 }
 

@@ -15,6 +15,7 @@ mod folder;
 mod leftovers;
 mod mounts;
 mod names;
+pub mod native;
 mod pod;
 mod request;
 mod source;

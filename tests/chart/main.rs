@@ -8,6 +8,7 @@ mod aws_operator;
 mod aws_servicebroker;
 mod broker;
 mod kustomize;
+mod native;
 mod network;
 mod policies;
 mod rendered;

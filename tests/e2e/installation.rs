@@ -89,7 +89,7 @@ impl Installation {
             r"
 image: {{repository: docker.io/library/bindery, tag: dev, pullPolicy: Never}}
 log: {{format: text, filter: 'bindery=debug,info'}}
-admission: {{excludeNamespaces: [{PLAIN_NAMESPACE}]}}
+admission: {{native: 'off', excludeNamespaces: [{PLAIN_NAMESPACE}]}}
 backends:
   main: {{type: postgresql, host: '{host}', port: {port}, user: {ADMIN}, database: postgres, sslmode: verify-full, secretName: main-admin, secretKeys: [password, ca.crt]}}
   {aws}

@@ -251,3 +251,35 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- define "bindery.gateWaitingPods" -}}
 {{- and .Values.apis.serviceCatalog .Values.admission.gateWaitingPods -}}
 {{- end -}}
+
+{{/* The namespaces that injection leaves out, as a list. */}}
+{{- define "bindery.leftOutNamespaces" -}}
+{{- concat (list "kube-system" "kube-node-lease" .Release.Namespace) .Values.admission.excludeNamespaces | uniq | toYaml -}}
+{{- end -}}
+
+{{/* Whether the API server binds pods by itself. YAML reads `off` as false. */}}
+{{- define "bindery.bindsNatively" -}}
+{{- if and (eq (toString .Values.admission.native) "auto")
+      (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy") -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* An expression of native-injection.yaml with the installation's excluded containers: (list . EXPRESSION). */}}
+{{- define "bindery.withExcludedContainers" -}}
+{{- $root := index . 0 -}}
+{{- $native := $root.Files.Get "native-injection.yaml" | fromYaml -}}
+{{- $names := list -}}
+{{- range $root.Values.admission.excludeContainers | default $native.excludeContainers -}}
+{{- $quoted := trimSuffix "*" . | regexQuoteMeta -}}
+{{- $names = append $names (hasSuffix "*" . | ternary (printf "%s.*" $quoted) $quoted) -}}
+{{- end -}}
+{{- index . 1 | replace "EXCLUDED_CONTAINERS" (printf "^(%s)$" (join "|" $names) | toRawJson) -}}
+{{- end -}}
+
+{{/* Whether the API server has bound a pod, as an expression: (list . "own") or (list . "defaults"). */}}
+{{- define "bindery.isBound" -}}
+{{- $root := index . 0 -}}
+{{- $native := $root.Files.Get "native-injection.yaml" | fromYaml -}}
+{{- include "bindery.withExcludedContainers" (list $root (get $native (index . 1)).isBound) -}}
+{{- end -}}

@@ -206,7 +206,7 @@ pub(crate) fn default_cases() -> Vec<(&'static str, Value, Vec<Case>)> {
                 plain(Engine::ApiServer),
                 case("others' annotations", 0, json!({"example.com/x": "z"}), Engine::ApiServer),
                 case("a way of its own", 1, json!({AS: "files"}), Engine::ApiServer),
-                case("containers of its own", 1, json!({CONTAINERS: "istio-proxy"}), Engine::ApiServer),
+                case("containers of its own", 1, json!({CONTAINERS: "migrate"}), Engine::ApiServer),
                 case("its own binding", 1, json!({BIND: "queue"}), Engine::ApiServer),
                 case("variables of its own", 1, json!({ENV: "A=db/k"}), Engine::Webhook),
                 case("an unknown container", 1, json!({CONTAINERS: "nope"}), Engine::Webhook),

@@ -101,7 +101,7 @@ apply_rds() {
 
 # SQL from inside the pod, with the credentials that it finds as files.
 # shellcheck disable=SC2016 # the pod's variables
-client='cd /var/secrets/rds-binding && MYSQL_PWD=$(cat password) mariadb --table --host "$(cat host)" --port "$(cat port)" --user "$(cat username)" "$(cat database)"'
+client='cd /var/secrets/rds-binding && MYSQL_PWD=$(cat password) mariadb --host "$(cat host)" --port "$(cat port)" --user "$(cat username)" "$(cat database)"'
 
 use_rds() {
   await 60 "the pod runs" kubectl wait --for=condition=Ready pod/rds-app --timeout=1s
@@ -117,7 +117,7 @@ use_rds() {
 
 sql_in_pod() { # statements
   say "sql> $1"
-  kubectl exec rds-app -- sh -c "$client --execute \"$1\"" 2>&1 | indent
+  kubectl exec rds-app -- sh -c "$client --table --execute \"$1\"" 2>&1 | indent
 }
 
 delete_rds() {

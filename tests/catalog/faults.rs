@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     broker::{Broker, Fault},
-    harness::{Place, until, without_restarts},
+    harness::{Place, until},
 };
 
 #[tokio::test]
@@ -231,7 +231,6 @@ async fn credentials_returned_only_once_are_fetched_or_reported_missing() {
         let before = place.secret("b").await.unwrap().data;
         place.broker.set(Fault::TellsOnce);
         place.delete::<Secret>("b-env").await;
-        let _catalog = without_restarts().await;
         let look = json!({"metadata": {"annotations": {"bindery.dev/reconcile": "1"}}});
         place.merge::<ServiceBinding>("b", look).await.unwrap();
         if is_retrievable {
@@ -268,7 +267,6 @@ async fn expired_credentials_are_reported() {
     assert_eq!(asked(), 1, "the broker is not asked again and again");
     // On request the broker is asked again, and this broker returns new credentials.
     place.broker.held().expires_at = None;
-    let _catalog = without_restarts().await;
     let look = json!({"metadata": {"annotations": {"bindery.dev/reconcile": "1"}}});
     place.merge::<ServiceBinding>("b", look).await.unwrap();
     place.binding_is("b", "InjectedBindResult").await;

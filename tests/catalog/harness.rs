@@ -144,8 +144,7 @@ pub(crate) async fn restart_catalog() {
 /// Held for writing while the catalog is restarted.
 static RESTARTS: RwLock<()> = RwLock::const_new(());
 
-/// Keeps other tests from restarting the catalog: a new catalog takes the annotation `bindery.dev/reconcile` that it finds for no
-/// request.
+/// Keeps other tests from restarting the catalog: a new catalog repeats a request whose outcome is not written yet.
 pub(crate) async fn without_restarts() -> RwLockReadGuard<'static, ()> {
     RESTARTS.read().await
 }

@@ -13,7 +13,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::harness::{Place, text, until, without_restarts};
+use crate::harness::{Place, text, until, while_catalog_is_stopped};
 
 async fn bound(annotations: serde_json::Value) -> Place {
     let place = Place::with_broker().await;
@@ -125,7 +125,6 @@ async fn lost_and_changed_secrets_come_back_when_asked() {
     let before = place.secret("b").await.unwrap().data;
     place.delete::<Secret>("b-env").await;
     place.merge::<Secret>("b", json!({"stringData": {"password": "mine", "extra": "x"}})).await.unwrap();
-    let _catalog = without_restarts().await;
     place
         .merge::<ServiceBinding>("b", json!({"metadata": {"annotations": {"bindery.dev/reconcile": "1"}}}))
         .await
@@ -136,6 +135,23 @@ async fn lost_and_changed_secrets_come_back_when_asked() {
     })
     .await;
     assert_eq!(place.secret("b").await.unwrap().annotations()["bindery.dev/revision"], "1");
+}
+
+#[tokio::test]
+async fn a_check_that_is_asked_for_while_no_catalog_runs_is_made_at_the_start() {
+    let place = bound(json!({})).await;
+    while_catalog_is_stopped(async {
+        place.delete::<Secret>("b-env").await;
+        let look = json!({"metadata": {"annotations": {"bindery.dev/reconcile": "1"}}});
+        place.merge::<ServiceBinding>("b", look).await.unwrap();
+    })
+    .await;
+    until("the Secret", async || place.secret("b-env").await.is_some()).await;
+    until("the request is noted", async || {
+        let binding = place.api::<ServiceBinding>().get("b").await.unwrap();
+        binding.status.unwrap().check_request.as_deref() == Some("1")
+    })
+    .await;
 }
 
 /// The spec determines a binding's Secrets, and the owner reference determines whose they are.

@@ -137,6 +137,9 @@ pub struct ServiceBindingStatus {
     /// The value of the annotation `bindery.dev/rotate` that bindery has acted on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation_request: Option<String>,
+    /// The value of the annotation `bindery.dev/reconcile` that bindery has acted on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check_request: Option<String>,
     /// When the last rotation failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation_failed_at: Option<Time>,

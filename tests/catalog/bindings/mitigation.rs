@@ -73,7 +73,6 @@ async fn credentials_in_use_are_not_deleted_when_they_cannot_be_repeated() {
     let place = Place::with_binding().await;
     place.broker.always(Verb::Bind, Answer::error(500, "no disk"));
     place.delete::<Secret>("b-env").await;
-    let _catalog = without_restarts().await;
     let look = json!({"metadata": {"annotations": {"bindery.dev/reconcile": "1"}}});
     place.merge::<ServiceBinding>("b", look).await.unwrap();
     let message = place.binding_is("b", "BindCallFailed").await;

@@ -9,10 +9,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{bind, status};
-use crate::{
-    broker::Verb,
-    harness::{Place, without_restarts},
-};
+use crate::{broker::Verb, harness::Place};
 
 const DEFAULTS: &str = "bindery.dev/default-bind-parameters";
 
@@ -54,7 +51,6 @@ async fn parameters_come_from_the_spec_secrets_and_defaults() {
     // Changed defaults do not change the request for lost credentials.
     annotate_namespace(&place, r#"{"size": "changed"}"#).await;
     place.delete::<Secret>("b").await;
-    let _catalog = without_restarts().await;
     let look = json!({"metadata": {"annotations": {"bindery.dev/reconcile": "1"}}});
     place.merge::<ServiceBinding>("b", look).await.unwrap();
     crate::harness::until("the Secret", async || place.secret("b").await.is_some()).await;

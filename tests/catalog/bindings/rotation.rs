@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{bind, status};
 use crate::{
     broker::{Answer, Course, Verb},
-    harness::{Place, restart_catalog, text, until, without_restarts},
+    harness::{Place, restart_catalog, text, until},
 };
 
 pub(super) const ROTATE: &str = "bindery.dev/rotate";
@@ -84,7 +84,6 @@ async fn a_new_value_of_the_annotation_replaces_the_credentials() {
 
     // A lost Secret gets the same credentials again, although the predecessor is gone.
     place.delete::<Secret>("b").await;
-    let _catalog = without_restarts().await;
     annotate(&place, "bindery.dev/reconcile", "1").await;
     until("the Secret", async || user(&place).await == "u2").await;
     annotate(&place, ROTATE, "2").await;
@@ -191,7 +190,6 @@ async fn credentials_are_replaced_when_the_broker_advises_it() {
     revisions[0]["writtenAt"] = json!("2026-01-01T00:00:00Z");
     let patch = Patch::Merge(json!({"status": {"revisions": revisions}}));
     place.api::<ServiceBinding>().patch_status("b", &PatchParams::default(), &patch).await.unwrap();
-    let _catalog = without_restarts().await;
     annotate(&place, "bindery.dev/reconcile", "1").await;
     until("new credentials", async || user(&place).await == "u2").await;
     until("the time of the deletion", async || {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     broker::{Answer, Course, Verb},
-    harness::{Place, until, without_restarts},
+    harness::{Place, until},
 };
 
 /// The binding has the credentials that it had.
@@ -106,7 +106,6 @@ async fn a_status_that_names_another_bindings_id_rotates_nothing() {
         "startTime": "2026-01-01T00:00:00Z"});
     let patch = Patch::Merge(json!({"status": {"rotation": rotation}}));
     place.api::<ServiceBinding>().patch_status("b", &PatchParams::default(), &patch).await.unwrap();
-    let _catalog = without_restarts().await;
     annotate(&place, "bindery.dev/reconcile", "1").await;
     let message = place.binding_is("b", "RotationFailed").await;
     assert!(message.contains("no ExternalResource proves"), "{message}");

@@ -66,11 +66,12 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
     if let Some(next) = settled(binding, context, &api, &old).await? {
         return Box::pin(rotation::step(binding, context, &api, next)).await;
     }
-    let (uid, asked) = (binding.uid().unwrap_or_default(), self::asked(binding));
+    let uid = binding.uid().unwrap_or_default();
     let (mut old, mut new) = (old.clone(), old);
     let next = match bind(binding, context, &api, &mut old, &mut new).await {
         Ok(()) => {
-            let wait = expiry::or_expiry(context.secret_checks.checked(&uid, asked), &new, now().0);
+            new.check_request = asked(binding);
+            let wait = expiry::or_expiry(context.secret_checks.checked(&uid), &new, now().0);
             rotation::sooner(Next::After(wait), binding, &new, context)
         }
         Err(Failure::Cluster(error)) => return in_a_living_namespace(error),
@@ -80,7 +81,7 @@ pub(super) async fn reconcile(binding: &ServiceBinding, context: &Context) -> Re
             let limits = Limits { retries: context.retry_duration, polling };
             let not_bound = deadline::or_given_up(not_bound, &mut new, limits, now().0);
             if matches!(not_bound.remedy, Remedy::Watched) && expiry::is_expiry(&not_bound) {
-                context.secret_checks.checked(&uid, asked);
+                new.check_request = asked(binding);
             }
             report(not_bound, binding, &mut new)
         }
@@ -100,10 +101,10 @@ async fn settled(
     let secrets: Api<Secret> =
         Api::namespaced(context.client.clone(), &binding.namespace().unwrap_or_default());
     let uid = binding.uid().unwrap_or_default();
-    let asked = self::asked(binding);
+    let is_requested = asked(binding).is_some_and(|asked| old.check_request.as_ref() != Some(&asked));
     let names = named_variables(binding, context);
     let has_ended = expiry::time_left(old, now().0).is_some_and(|left| left.is_zero());
-    if has_ended && !context.secret_checks.is_requested(&uid, asked) {
+    if has_ended && !is_requested {
         let mut new = old.clone();
         if !expiry::is_reported(old) {
             expiry::set_expired(&mut new);
@@ -119,23 +120,26 @@ async fn settled(
         return Ok(if is_recorded { None } else { Some(Next::AwaitChange) });
     }
     if is_ready && !is_reported && names.is_what_is_written(old) {
-        let wait = context.secret_checks.until_due(&uid, asked);
-        if !wait.is_zero() {
-            names.noted(context, api, binding, old).await?;
+        let mut new = old.clone();
+        names.note(&mut new);
+        let wait = context.secret_checks.until_due(&uid);
+        if !wait.is_zero() && !is_requested {
+            status::write(context, api, binding, old, new).await?;
             return Ok(Some(Next::After(expiry::or_expiry(wait, old, now().0))));
         }
         if secrets::untouched(&secrets, binding, &old.secrets).await? {
-            let wait = context.secret_checks.checked(&uid, asked);
-            names.noted(context, api, binding, old).await?;
+            let wait = context.secret_checks.checked(&uid);
+            new.check_request = asked(binding);
+            status::write(context, api, binding, old, new).await?;
             return Ok(Some(Next::After(expiry::or_expiry(wait, old, now().0))));
         }
     }
     Ok(None)
 }
 
-/// The annotation that asks for a check of the Secrets.
-fn asked(binding: &ServiceBinding) -> Option<&str> {
-    binding.annotations().get(contract::RECONCILE).map(String::as_str)
+/// The value of the annotation that asks for a check of the Secrets.
+fn asked(binding: &ServiceBinding) -> Option<String> {
+    binding.annotations().get(contract::RECONCILE).cloned()
 }
 
 /// Puts the reason into the status, and decides when to try again.

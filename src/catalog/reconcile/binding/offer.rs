@@ -1,7 +1,7 @@
 //! What a binding is of, and what names its variables: the annotation, or the catalog's metadata. A binding follows a change of
 //! either.
 
-use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use sha2::{Digest, Sha256};
 
 use super::{NotBound, Remedy};
@@ -10,11 +10,7 @@ use crate::{
         ExternalResource, ExternalResourceKind, ServiceBinding, ServiceBindingStatus, reasons,
     },
     bindings::{secret_extras, variables},
-    catalog::{
-        context::Context,
-        ledger::external_resource_name,
-        reconcile::{ReconcileError, resolve::Offer, status},
-    },
+    catalog::{context::Context, ledger::external_resource_name, reconcile::resolve::Offer},
     contract::binding as contract,
 };
 
@@ -77,17 +73,10 @@ impl Names {
     }
 
     /// Notes the checksum where an earlier version left none.
-    pub(super) async fn noted(
-        &self,
-        context: &Context,
-        api: &Api<ServiceBinding>,
-        binding: &ServiceBinding,
-        old: &ServiceBindingStatus,
-    ) -> Result<(), ReconcileError> {
-        let Self::Known { checksum, .. } = self else { return Ok(()) };
-        let new = ServiceBindingStatus { variables_checksum: Some(checksum.clone()), ..old.clone() };
-        status::write(context, api, binding, old, new).await?;
-        Ok(())
+    pub(super) fn note(&self, status: &mut ServiceBindingStatus) {
+        if let Self::Known { checksum, .. } = self {
+            status.variables_checksum = Some(checksum.clone());
+        }
     }
 }
 

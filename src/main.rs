@@ -5,5 +5,9 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
+    // A huge page stays in memory as long as one of its 512 pages is in use: half of the broker's memory after a burst.
+    // Where the kernel has no huge pages there is nothing to turn off.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     bindery::cli::run()
 }

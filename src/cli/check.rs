@@ -25,7 +25,7 @@ use self::{
 use super::{
     excluded_containers::ExcludedContainers, given_namespaces::GivenNamespaces, manifest::read_files,
 };
-use crate::apis::bindery::credential_policy::Mode;
+use crate::{apis::bindery::credential_policy::Mode, policy::Access};
 
 /// Judge manifests offline by CredentialPolicies, as the API server would judge them.
 ///
@@ -139,7 +139,8 @@ pub fn run(
     if !input.errors.is_empty() {
         bail!("nothing was judged:\n{}", input.errors.join("\n"));
     }
-    let policies = given.into_policies(args.exclude_namespaces)?;
+    let access = Access::read(input.objects.iter().map(|object| &object.value));
+    let policies = given.into_policies(args.exclude_namespaces)?.with_access(access);
     let texts = files.iter().map(|file| file.text.as_str());
     let namespaces = GivenNamespaces::among(texts, Some(args.namespace.clone()));
     let settings = args.excluded.settings();

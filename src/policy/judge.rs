@@ -4,7 +4,9 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{
+    access::Access,
     allowed::is_among,
+    binders,
     credentials::{by_name, in_text},
     error::InvalidPolicy,
     exception,
@@ -16,7 +18,7 @@ use super::{
 };
 use crate::{
     apis::bindery::{
-        credential_policy::{CredentialPolicy, CredentialPolicySpec, Mode, RuleName},
+        credential_policy::{CredentialPolicy, CredentialPolicySpec, Mode, RuleName, WhoMayBind},
         credential_policy_exception::CredentialPolicyException,
     },
     contract::pod,
@@ -61,19 +63,21 @@ impl Verdict {
 
 /// A valid policy.
 #[derive(Clone, Debug)]
-struct Policy {
-    name: String,
-    spec: CredentialPolicySpec,
-    reach: Reach,
+pub(super) struct Policy {
+    pub(super) name: String,
+    pub(super) spec: CredentialPolicySpec,
+    pub(super) reach: Reach,
 }
 
 /// Policies and the exceptions to them.
 #[derive(Clone, Debug, Default)]
 pub struct Policies {
-    all: Vec<Policy>,
+    pub(super) all: Vec<Policy>,
     exceptions: Vec<CredentialPolicyException>,
     /// Namespaces that the installation excludes from every policy.
-    excluded: Vec<String>,
+    pub(super) excluded: Vec<String>,
+    /// The rights to bind that are known.
+    access: Access,
 }
 
 impl Policies {
@@ -87,7 +91,36 @@ impl Policies {
         excluded: Vec<String>,
     ) -> Result<Self, InvalidPolicy> {
         let all = policies.iter().map(Policy::read).collect::<Result<_, _>>()?;
-        Ok(Self { all, exceptions, excluded })
+        Ok(Self { all, exceptions, excluded, access: Access::default() })
+    }
+
+    /// The same policies, with the rights to bind that are known.
+    #[must_use]
+    pub fn with_access(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    /// The policies with conditions of the administrator's own, which only the API server evaluates.
+    pub fn with_conditions(&self) -> impl Iterator<Item = &str> {
+        let having = self.all.iter().filter(|policy| policy.spec.rules.conditions.is_some());
+        having.map(|policy| policy.name.as_str())
+    }
+
+    /// The bindings of which it cannot be known whether the pod's service account may bind them.
+    #[must_use]
+    pub fn unknown_access(&self, subject: &Subject<'_>) -> Vec<String> {
+        let holding = self.all.iter().filter(|policy| policy.holds(subject, &self.excluded));
+        let settings = holding.filter_map(|policy| policy.spec.rules.who_may_bind.as_ref());
+        let mut unknown: Vec<_> =
+            settings.flat_map(|settings| binders::bindings(subject, &settings.allow_secrets)).collect();
+        unknown.retain(|binding| self.may_bind(subject, binding).is_none());
+        unknown.sort();
+        unknown.dedup();
+        unknown
+    }
+
+    fn may_bind(&self, subject: &Subject<'_>, binding: &str) -> Option<bool> {
+        self.access.may_bind(subject.namespace.name(), subject.service_account(), binding)
     }
 
     /// Whether the labels of Namespaces matter to a policy.
@@ -105,15 +138,16 @@ impl Policies {
     /// What the policies say about a pod or pod template.
     #[must_use]
     pub fn judge(&self, subject: &Subject<'_>, now: Timestamp) -> Vec<Verdict> {
-        let holds = |policy: &&Policy| {
-            policy.reach.holds_in(subject.namespace, &self.excluded) && policy.reach.has_pod(subject)
-        };
         let mut verdicts = Vec::new();
-        for policy in self.all.iter().filter(holds) {
+        for policy in self.all.iter().filter(|policy| policy.holds(subject, &self.excluded)) {
             for (rule, mode, message) in policy.spec.named_rules() {
                 let mode = policy.reach.mode(rule, mode, subject.namespace);
                 let exception = self.exception(&policy.name, rule, subject, now);
-                verdicts.extend(policy.spec.findings(rule, subject).into_iter().map(|finding| Verdict {
+                let findings = match (rule, &policy.spec.rules.who_may_bind) {
+                    (RuleName::WhoMayBind, Some(settings)) => self.unbindable(settings, subject),
+                    _ => policy.spec.findings(rule, subject),
+                };
+                verdicts.extend(findings.into_iter().map(|finding| Verdict {
                     policy: policy.name.clone(),
                     mode,
                     finding,
@@ -123,6 +157,18 @@ impl Policies {
             }
         }
         verdicts
+    }
+
+    /// The bindings that the pod's service account may not bind.
+    fn unbindable(&self, settings: &WhoMayBind, subject: &Subject<'_>) -> Vec<Finding> {
+        let bindings = binders::bindings(subject, &settings.allow_secrets);
+        let finding =
+            |what| Finding { rule: RuleName::WhoMayBind, place: "spec.serviceAccountName".to_owned(), what };
+        if bindings.len() > binders::MOST_BINDINGS {
+            return vec![finding(binders::too_many())];
+        }
+        let refused = bindings.iter().filter(|binding| self.may_bind(subject, binding) == Some(false));
+        refused.map(|binding| finding(binders::refusal(subject.service_account(), binding))).collect()
     }
 
     /// What the policies say about a Secret. Only the rule about tokens of service accounts is about Secrets.
@@ -165,7 +211,13 @@ impl Policies {
     }
 
     /// The name of the exception that exempts the pod.
-    fn exception(&self, policy: &str, rule: RuleName, subject: &Subject<'_>, now: Timestamp) -> Option<&str> {
+    pub(super) fn exception(
+        &self,
+        policy: &str,
+        rule: RuleName,
+        subject: &Subject<'_>,
+        now: Timestamp,
+    ) -> Option<&str> {
         let exempts = |it: &&CredentialPolicyException| {
             exception::is_about(it, policy, rule)
                 && exception::is_active(it, now)
@@ -176,6 +228,11 @@ impl Policies {
 }
 
 impl Policy {
+    /// Whether the policy says anything about the pod.
+    fn holds(&self, subject: &Subject<'_>, excluded: &[String]) -> bool {
+        self.reach.holds_in(subject.namespace, excluded) && self.reach.has_pod(subject)
+    }
+
     fn read(policy: &CredentialPolicy) -> Result<Self, InvalidPolicy> {
         let name = policy.metadata.name.clone().unwrap_or_default();
         Ok(Self { name, reach: Reach::read(policy)?, spec: policy.spec.clone() })
@@ -197,6 +254,14 @@ pub const fn default_message(rule: RuleName) -> &'static str {
         }
         RuleName::NoServiceAccountTokens => {
             "pods may not get tokens for the API server; set automountServiceAccountToken to false"
+        }
+        RuleName::WhoMayBind => {
+            "a pod may use only bindings that its service account may bind; grant the verb bind on servicebindings of servicecatalog.k8s.io"
+        }
+        RuleName::AllowedServices => "this namespace may not ask for this service; ask an administrator",
+        RuleName::Conditions => "the pod does not fulfil a condition of the administrator's",
+        RuleName::ProtectedObjects => {
+            "only bindery and administrators may create, change and delete what bindery writes; change the binding instead"
         }
     }
 }

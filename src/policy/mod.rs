@@ -3,22 +3,29 @@
 //! `bindery check`, and `cel` compiles the same rows into ValidatingAdmissionPolicies, which the API server evaluates
 //! without bindery. A test on a real API server compares both.
 
+mod access;
 mod allowed;
+mod binders;
 pub mod cel;
+mod changes;
 mod credentials;
 mod error;
 mod exception;
 mod judge;
 mod namespace;
 mod path;
+mod protected;
 mod scope;
+mod services;
 mod subject;
 mod ways;
 
 pub use self::{
+    access::Access,
     error::InvalidPolicy,
     judge::{Finding, Policies, Verdict, default_message},
     namespace::Namespace,
+    protected::{Author, Change},
     scope::SYSTEM_NAMESPACES,
     subject::Subject,
     ways::{Root, WAYS, Way},

@@ -12,7 +12,7 @@ pub struct Subject<'a> {
     pub name: &'a str,
     /// The object's namespace.
     pub namespace: &'a Namespace,
-    /// The pod, or the pod template of a workload.
+    /// The pod, or the pod template of a workload. `null` for an object that is no pod.
     pub template: &'a Value,
     /// Whether only the ephemeral containers are new, as with `kubectl debug`. The rest of the pod was judged when it was
     /// created, and may be older than the policy.
@@ -31,8 +31,11 @@ impl<'a> Subject<'a> {
         self.spec_field(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
-    /// The pod's service account.
+    /// The pod's service account; empty for an object that is no pod.
     pub(super) fn service_account(&self) -> &'a str {
+        if self.template.is_null() {
+            return "";
+        }
         // `serviceAccount` is the deprecated name of the same field.
         let named = |field| self.spec_field(field).and_then(Value::as_str).filter(|name| !name.is_empty());
         named("serviceAccountName").or_else(|| named("serviceAccount")).unwrap_or("default")
@@ -70,12 +73,15 @@ impl<'a> Subject<'a> {
         if own.is_empty() { self.namespace.default_bind().into_iter().collect() } else { own }
     }
 
+    /// The entries of these annotations.
+    pub(super) fn bound(&self) -> impl Iterator<Item = &'a str> {
+        let names = self.binds().into_iter().flat_map(|bind| bind.split(',')).map(str::trim);
+        names.filter(|name| !name.is_empty())
+    }
+
     /// Whether a Secret of this name belongs to a binding to which the pod is bound.
     pub(super) fn is_of_binding(&self, secret: &str) -> bool {
-        let names = self.binds().into_iter().flat_map(|bind| bind.split(',')).map(str::trim);
-        names
-            .filter(|name| !name.is_empty())
-            .any(|name| secret == name || secret == contract::env_secret_name(name))
+        self.bound().any(|name| secret == name || secret == contract::env_secret_name(name))
     }
 }
 

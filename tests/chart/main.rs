@@ -11,6 +11,7 @@ mod kustomize;
 mod native;
 mod network;
 mod policies;
+mod presets;
 mod rendered;
 mod rights;
 mod upgrade;

@@ -95,6 +95,11 @@ impl Place {
         self.enforce_with(policy, &[], Timestamp::now()).await;
     }
 
+    /// Applies what a policy compiles to in an installation that excludes these namespaces.
+    pub(crate) async fn enforce_excluding(&self, policy: &CredentialPolicy, excluded: &[String]) {
+        self.apply(compile(policy, &[], excluded, Timestamp::now()).unwrap()).await;
+    }
+
     /// Applies what a policy compiles to at this time.
     pub(crate) async fn enforce_with(
         &self,
@@ -102,8 +107,12 @@ impl Place {
         exceptions: &[CredentialPolicyException],
         now: Timestamp,
     ) {
+        self.apply(compile(policy, exceptions, &[], now).unwrap()).await;
+    }
+
+    async fn apply(&self, compiled: Vec<Compiled>) {
         let parameters = PatchParams::apply("tests").force();
-        for Compiled { mut policy, mut binding, .. } in compile(policy, exceptions, &[], now).unwrap() {
+        for Compiled { mut policy, mut binding, .. } in compiled {
             // With the label, the controller of another test would delete what belongs to no policy that it knows.
             (policy.metadata.labels, binding.metadata.labels) = (None, None);
             let name = policy.metadata.name.clone().unwrap();
@@ -117,7 +126,7 @@ impl Place {
     /// A namespace for each rule, in which this rule alone is enforced.
     pub(crate) async fn enforcing_each_rule(&self, rules: &Value) -> Vec<(RuleName, String)> {
         let mut namespaces = Vec::new();
-        for rule in RuleName::ALL {
+        for rule in RuleName::ALL.into_iter().filter(|rule| rules.get(rule.name()).is_some()) {
             let namespace = self.namespace(&format!("only-{}", rule.name().to_lowercase())).await;
             let only = json!({rule.name(): rules[rule.name()]});
             self.enforce(&policy_of(&namespace, &namespace, Mode::Enforce, &only)).await;
@@ -146,9 +155,30 @@ impl Place {
 
     /// Sends an object and reads the warnings, which kube's own methods drop.
     pub(crate) async fn send(&self, method: &str, path: &str, object: &Value) -> Answer {
-        let content =
-            if method == "PATCH" { "application/strategic-merge-patch+json" } else { "application/json" };
-        let request = axum::http::Request::builder().method(method).uri(path).header("content-type", content);
+        self.send_as(None, method, path, object).await
+    }
+
+    /// Sends an object as this user of these groups, instead of as an administrator.
+    pub(crate) async fn send_as(
+        &self,
+        author: Option<(&str, &[String])>,
+        method: &str,
+        path: &str,
+        object: &Value,
+    ) -> Answer {
+        let (method, content) = match method {
+            "PATCH" => ("PATCH", "application/strategic-merge-patch+json"),
+            "APPLY" => ("PATCH", "application/apply-patch+yaml"),
+            other => (other, "application/json"),
+        };
+        let mut request =
+            axum::http::Request::builder().method(method).uri(path).header("content-type", content);
+        if let Some((user, groups)) = author {
+            request = request.header("impersonate-user", user);
+            for group in groups {
+                request = request.header("impersonate-group", group);
+            }
+        }
         let request = request.body(Body::from(object.to_string().into_bytes())).unwrap();
         let response = self.client.send(request).await.unwrap();
         let warnings: Vec<_> = response
@@ -169,6 +199,11 @@ impl Place {
         let is_by_policy =
             message.contains("ValidatingAdmissionPolicy") && message.contains("denied request: [");
         if is_by_policy { Answer::Refused { rule: rule_in(&message) } } else { Answer::Other(message) }
+    }
+
+    /// Applies an object on the server.
+    pub(crate) async fn apply_as_is(&self, path: &str, object: &Value) -> Answer {
+        self.send("APPLY", path, object).await
     }
 
     /// The path of the objects of this kind.

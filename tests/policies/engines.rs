@@ -33,15 +33,32 @@ struct Cli {
 
 /// The rules that an object violates by `bindery check`.
 fn by_command(object: &Value) -> BTreeSet<RuleName> {
+    by_command_with(&rules(), object)
+}
+
+/// The same, of a policy with these rules.
+pub(crate) fn by_command_with(rules: &Value, object: &Value) -> BTreeSet<RuleName> {
+    by_command_beside(rules, &[], object).0
+}
+
+/// The same beside other objects, and the notes.
+pub(crate) fn by_command_beside(
+    rules: &Value,
+    others: &[Value],
+    object: &Value,
+) -> (BTreeSet<RuleName>, String) {
     let policy = json!({"apiVersion": "bindery.dev/v1alpha1", "kind": "CredentialPolicy", "metadata": {"name": "p"},
-        "spec": {"rules": rules()}});
+        "spec": {"rules": rules}});
     let cli = Cli::try_parse_from(["check", "-f", "-", "-o", "sarif", "-n", "shop"]).unwrap();
-    let input = format!("{policy}\n{object}\n");
-    let mut output = Vec::new();
-    check::run(cli.args, input.as_bytes(), &mut output, Vec::new()).unwrap();
+    let documents: Vec<_> =
+        [&policy].into_iter().chain(others).chain([object]).map(Value::to_string).collect();
+    let input = documents.join("\n---\n");
+    let (mut output, mut notes) = (Vec::new(), Vec::new());
+    check::run(cli.args, input.as_bytes(), &mut output, &mut notes).unwrap();
     let log: Value = serde_json::from_slice(&output).unwrap();
     let results = log["runs"][0]["results"].as_array().unwrap();
-    results.iter().map(|result| serde_json::from_value(result["ruleId"].clone()).unwrap()).collect()
+    let violated = results.iter().map(|result| serde_json::from_value(result["ruleId"].clone()).unwrap());
+    (violated.collect(), String::from_utf8(notes).unwrap())
 }
 
 #[test]

@@ -3,10 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
 
+mod binders;
 mod cluster;
 mod controller;
 mod corpus;
 mod engines;
 mod exceptions;
 mod objects;
+mod protected;
+mod services;
 mod table;

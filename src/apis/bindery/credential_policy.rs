@@ -7,6 +7,11 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::credential_policy_rules::{
+    AllowedServices, BindingsOnly, ConditionCheck, Conditions, FilesOnly, Mode, NoPlainText,
+    NoServiceAccountTokens, ProtectedObjects, Rules, ServiceLimit, WhoMayBind,
+};
+
 /// Which rules hold for which pods, and what happens to a pod that violates one.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -44,25 +49,11 @@ pub struct CredentialPolicySpec {
     pub rules: Rules,
 }
 
-/// What happens to a pod that violates a rule.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-pub enum Mode {
-    /// The API server records it in its audit log.
-    #[default]
-    Audit,
-    /// The API server warns the user.
-    Warn,
-    /// The API server refuses the pod.
-    Enforce,
-}
-
 /// The pods for which the rules of a policy hold. A pod must match every field that is set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Scope {
-    /// Labels of the namespaces. Whoever may change the labels of a Namespace can take it out of this scope.
+    /// Labels of the namespaces. A user who may label a Namespace can take it out of this scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
     /// Names of namespaces for whose pods the rules do not hold.
@@ -97,7 +88,7 @@ pub struct Override {
     pub namespace_selector: Option<LabelSelector>,
     /// The rules that get the mode. Default: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(min = 1, max = 8))]
+    #[schemars(length(min = 1, max = 16))]
     pub rules: Vec<RuleName>,
     /// The mode.
     pub mode: Mode,
@@ -115,96 +106,14 @@ pub enum RuleName {
     FilesOnly,
     /// Pods get no token of their service account, and service accounts have no tokens without expiry.
     NoServiceAccountTokens,
-}
-
-/// The rules of a policy.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("has(self.bindingsOnly) || has(self.noPlainText) || has(self.filesOnly) || has(self.noServiceAccountTokens)")
-        .message("name at least one rule, such as noPlainText: {}")
-)]
-pub struct Rules {
-    /// Secrets reach pods only through bindings: a pod may refer only to the Secrets of bindings in its annotation
-    /// bindery.dev/bind or that of its Namespace, and to allowed ones.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bindings_only: Option<BindingsOnly>,
-    /// Pods contain no credentials in plain text in their variables, arguments, commands, probes, hooks and annotations.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub no_plain_text: Option<NoPlainText>,
-    /// Credentials reach containers as files, not as variables.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub files_only: Option<FilesOnly>,
-    /// Pods get no token for the API server, and service accounts have no tokens without expiry.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub no_service_account_tokens: Option<NoServiceAccountTokens>,
-}
-
-/// The settings of the rule `bindingsOnly`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BindingsOnly {
-    /// The mode of the rule. Default: that of the policy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
-    /// What users read first when a pod violates the rule, such as whom to ask.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024))]
-    pub message: Option<String>,
-    /// Names of Secrets to which pods may refer although no binding wrote them. A star at the end of a name matches any
-    /// ending.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
-    pub allow_secrets: Vec<String>,
-}
-
-/// The settings of the rule `noPlainText`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct NoPlainText {
-    /// The mode of the rule. Default: that of the policy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
-    /// What users read first when a pod violates the rule, such as whom to ask.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024))]
-    pub message: Option<String>,
-    /// Names of variables whose values are no credentials, whatever they look like. A star at the end of a name matches
-    /// any ending.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
-    pub allow_variables: Vec<String>,
-}
-
-/// The settings of the rule `filesOnly`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct FilesOnly {
-    /// The mode of the rule. Default: that of the policy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
-    /// What users read first when a pod violates the rule, such as whom to ask.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024))]
-    pub message: Option<String>,
-}
-
-/// The settings of the rule `noServiceAccountTokens`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct NoServiceAccountTokens {
-    /// The mode of the rule. Default: that of the policy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
-    /// What users read first when a pod violates the rule, such as whom to ask.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024))]
-    pub message: Option<String>,
-    /// Service accounts whose pods may have a token, such as those of operators. A star at the end of a name matches any
-    /// ending.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
-    pub allow_service_accounts: Vec<String>,
+    /// Only bindery changes and deletes what it writes.
+    ProtectedObjects,
+    /// Pods use only bindings that their service account may bind.
+    WhoMayBind,
+    /// Instances and bindings ask only for what their namespace may have.
+    AllowedServices,
+    /// Pods fulfil the administrator's own conditions.
+    Conditions,
 }
 
 /// Where the rules of a policy are held.
@@ -218,14 +127,14 @@ pub struct CredentialPolicyStatus {
     /// The rules with their modes, for `kubectl get`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
-    /// Each rule, and who holds it.
+    /// Each rule, and which engine holds it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RuleStatus>,
     /// The number of exceptions that have not expired.
     pub exceptions: i64,
 }
 
-/// Who holds a rule.
+/// Which engine holds a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RuleStatus {
@@ -233,35 +142,31 @@ pub struct RuleStatus {
     pub rule: RuleName,
     /// The mode without overrides.
     pub mode: Mode,
-    /// Who evaluates the rule at admission.
+    /// The engine that evaluates the rule at admission.
     pub engine: Engine,
     /// The ValidatingAdmissionPolicies that contain the rule.
     pub admission_policies: Vec<String>,
 }
 
-/// Who evaluates a rule at admission.
+/// The engine that evaluates a rule at admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Engine {
     /// The API server itself, also while bindery is away.
     ApiServer,
 }
 
-impl Mode {
-    /// The mode's name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Audit => "Audit",
-            Self::Warn => "Warn",
-            Self::Enforce => "Enforce",
-        }
-    }
-}
-
 impl RuleName {
     /// All rules.
-    pub const ALL: [Self; 4] =
-        [Self::BindingsOnly, Self::NoPlainText, Self::FilesOnly, Self::NoServiceAccountTokens];
+    pub const ALL: [Self; 8] = [
+        Self::BindingsOnly,
+        Self::NoPlainText,
+        Self::FilesOnly,
+        Self::NoServiceAccountTokens,
+        Self::ProtectedObjects,
+        Self::WhoMayBind,
+        Self::AllowedServices,
+        Self::Conditions,
+    ];
 
     /// The rule's name: that of its field in `spec.rules`.
     #[must_use]
@@ -271,6 +176,10 @@ impl RuleName {
             Self::NoPlainText => "noPlainText",
             Self::FilesOnly => "filesOnly",
             Self::NoServiceAccountTokens => "noServiceAccountTokens",
+            Self::ProtectedObjects => "protectedObjects",
+            Self::WhoMayBind => "whoMayBind",
+            Self::AllowedServices => "allowedServices",
+            Self::Conditions => "conditions",
         }
     }
 }
@@ -278,14 +187,28 @@ impl RuleName {
 impl CredentialPolicySpec {
     /// The rules that the policy names, with their modes and the administrator's messages.
     pub fn named_rules(&self) -> impl Iterator<Item = (RuleName, Mode, Option<&str>)> {
-        let Rules { bindings_only, no_plain_text, files_only, no_service_account_tokens } = &self.rules;
+        use RuleName as Name;
+        let Rules {
+            bindings_only,
+            no_plain_text,
+            files_only,
+            no_service_account_tokens,
+            protected_objects,
+            who_may_bind,
+            allowed_services,
+            conditions,
+        } = &self.rules;
         let rules = [
-            bindings_only.as_ref().map(|it| (RuleName::BindingsOnly, it.mode, it.message.as_deref())),
-            no_plain_text.as_ref().map(|it| (RuleName::NoPlainText, it.mode, it.message.as_deref())),
-            files_only.as_ref().map(|it| (RuleName::FilesOnly, it.mode, it.message.as_deref())),
+            bindings_only.as_ref().map(|it| (Name::BindingsOnly, it.mode, it.message.as_deref())),
+            no_plain_text.as_ref().map(|it| (Name::NoPlainText, it.mode, it.message.as_deref())),
+            files_only.as_ref().map(|it| (Name::FilesOnly, it.mode, it.message.as_deref())),
             no_service_account_tokens
                 .as_ref()
-                .map(|it| (RuleName::NoServiceAccountTokens, it.mode, it.message.as_deref())),
+                .map(|it| (Name::NoServiceAccountTokens, it.mode, it.message.as_deref())),
+            protected_objects.as_ref().map(|it| (Name::ProtectedObjects, it.mode, it.message.as_deref())),
+            who_may_bind.as_ref().map(|it| (Name::WhoMayBind, it.mode, it.message.as_deref())),
+            allowed_services.as_ref().map(|it| (Name::AllowedServices, it.mode, it.message.as_deref())),
+            conditions.as_ref().map(|it| (Name::Conditions, it.mode, None)),
         ];
         rules.into_iter().flatten().map(|(rule, mode, message)| (rule, mode.unwrap_or(self.mode), message))
     }

@@ -2,6 +2,7 @@
 
 pub mod credential_policy;
 pub mod credential_policy_exception;
+mod credential_policy_rules;
 pub mod external_resource;
 pub mod label_selector;
 pub mod namespace_binding;

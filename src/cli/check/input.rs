@@ -16,7 +16,7 @@ use crate::{
         manifest::{File, documents},
     },
     injection::{InjectSettings, workload::workloads},
-    policy::{Namespace, Policies, Subject, Verdict},
+    policy::{Author, Change, Namespace, Policies, Subject, Verdict},
 };
 
 /// All objects of the given files.
@@ -49,7 +49,55 @@ impl Input {
     }
 }
 
-/// Judges all pods, workloads and Secrets of the input.
+/// Judges an object that is no pod, as if a user created it who is no administrator. Only Secrets and what violates a rule
+/// count as judged.
+fn judge_other(
+    object: &Object,
+    policies: &Policies,
+    known: &BTreeMap<&str, Namespace>,
+    otherwise: &str,
+    now: Timestamp,
+    report: &mut Report,
+) {
+    let name = match object.text("/metadata/namespace") {
+        _ if object.is("Namespace") => object.name(),
+        "" => otherwise,
+        name => name,
+    };
+    let unknown = Namespace::new(name, BTreeMap::new(), BTreeMap::new());
+    let namespace = known.get(name).unwrap_or(&unknown);
+    let is_outside = object.kind() == "ExternalResource";
+    let change = Change {
+        namespace: (!is_outside).then_some(namespace),
+        before: None,
+        after: Some(&object.value),
+        author: Author::default(),
+    };
+    let mut judged = Judged::of(object, name);
+    if object.is("Secret") {
+        judged.verdicts = policies.judge_secret(&object.value, namespace, now);
+    }
+    judged.verdicts.extend(policies.judge_change(&change, now));
+    if object.is("Secret") || !judged.verdicts.is_empty() {
+        report.add(judged);
+    }
+}
+
+/// Notes for which bindings it is not known whether the pod's service account may bind them.
+fn unknown_access(judged: &Judged, policies: &Policies, subject: &Subject<'_>, report: &mut Report) {
+    let bindings = policies.unknown_access(subject);
+    if !bindings.is_empty() {
+        report.notes.push(format!(
+            "{}:{}: {}: whether its service account may bind {} is unknown; add the manifests of the roles and role bindings",
+            judged.file,
+            judged.line,
+            judged.described(),
+            bindings.join(", ")
+        ));
+    }
+}
+
+/// Judges all objects of the input.
 pub(super) fn judge(
     input: &Input,
     policies: &Policies,
@@ -63,7 +111,8 @@ pub(super) fn judge(
     let mut unknown = BTreeMap::new();
     for object in &input.objects {
         let workloads = workloads(&object.value);
-        if workloads.is_empty() && !object.is("Secret") {
+        if workloads.is_empty() {
+            judge_other(object, policies, &known, otherwise, now, report);
             continue;
         }
         let at = || format!("{}: {} {}", object.place(), object.kind(), object.name());
@@ -72,11 +121,6 @@ pub(super) fn judge(
         let namespace = known.get(name).unwrap_or_else(|| {
             unknown.entry(name).or_insert_with(|| Namespace::new(name, BTreeMap::new(), BTreeMap::new()))
         });
-        if object.is("Secret") {
-            let mut judged = Judged::of(object, name);
-            judged.verdicts = policies.judge_secret(&object.value, namespace, now);
-            report.add(judged);
-        }
         for workload in workloads {
             let injection = given.inject(&workload, settings).with_context(at)?;
             let mut template = workload.template.clone();
@@ -85,6 +129,7 @@ pub(super) fn judge(
                 Subject { name: workload.name, namespace, template: &template, only_ephemeral: false };
             let mut judged = Judged::of(object, name);
             judged.verdicts = policies.judge(&subject, now);
+            unknown_access(&judged, policies, &subject, report);
             if !workload.template_path.is_empty() {
                 for Verdict { finding, .. } in &mut judged.verdicts {
                     finding.place = format!("{}.{}", workload.template_path, finding.place);
@@ -93,6 +138,11 @@ pub(super) fn judge(
             report.add(judged);
         }
     }
+    report.notes.extend(policies.with_conditions().map(|policy| {
+        format!(
+            "CredentialPolicy {policy}: only the API server evaluates the rule conditions; it was not checked"
+        )
+    }));
     if policies.ask_for_labels() {
         report.notes.extend(unknown.keys().map(|name| {
             format!(

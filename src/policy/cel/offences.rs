@@ -1,23 +1,44 @@
 //! The ways of a rule in CEL: for each rule and root a variable with the names of the offenders.
 
+use k8s_openapi::api::admissionregistration::v1::{Validation, Variable};
+
 use super::{
     super::{
         credentials::{BY_NAME, Detector, IN_TEXT, NamedDetector},
         path::steps,
         ways::{API_AUDIENCES, NOT_SEARCHED, Root, SECRETS_DRIVERS, Test, WAYS, Way},
     },
-    text::{all, any, exists, is_among, list, matches},
+    text::{all, any, exists, is_among, list, literal, matches},
+    validation, variable,
 };
 use crate::apis::bindery::credential_policy::{CredentialPolicySpec, RuleName};
 
 /// A part of a rule that is evaluated by itself.
-pub(super) struct Offence {
+struct Offence {
     /// The name of the variable that holds the names of the offenders.
-    pub(super) variable: String,
+    variable: String,
     /// The variable's expression: a list of strings.
-    pub(super) expression: String,
+    expression: String,
     /// What the offenders have, for messages.
-    pub(super) what: String,
+    what: String,
+}
+
+/// The variables of a rule with the names of offenders, and a validation for each.
+pub(super) fn validations(
+    rule: RuleName,
+    spec: &CredentialPolicySpec,
+    is_off: &str,
+    message: &str,
+) -> (Vec<Variable>, Vec<Validation>) {
+    let both = offences(rule, spec).into_iter().map(|offence| {
+        let found = format!("variables.{}", offence.variable);
+        let start = literal(&format!("{message}: {} in ", offence.what));
+        let expression = format!("{is_off} || {found}.size() == 0");
+        let text = format!("{start} + {found}.join(', ')");
+        let validation = validation(message.to_owned(), expression, Some(text));
+        (variable(&offence.variable, offence.expression), validation)
+    });
+    both.unzip()
 }
 
 /// What a test on text looks for.
@@ -30,7 +51,7 @@ enum Sought {
 }
 
 /// The parts of a rule.
-pub(super) fn offences(rule: RuleName, spec: &CredentialPolicySpec) -> Vec<Offence> {
+fn offences(rule: RuleName, spec: &CredentialPolicySpec) -> Vec<Offence> {
     let mut offences = Vec::new();
     let sought: Vec<Sought> = match rule {
         RuleName::NoPlainText => {

@@ -84,7 +84,8 @@ fn is_meant(wanted: &Override, rule: RuleName) -> bool {
 
 /// Whether an override is for the pod's Namespace.
 fn selects(wanted: &Override) -> String {
-    let names = (!wanted.namespaces.is_empty()).then(|| is_among("request.namespace", &wanted.namespaces));
+    let names =
+        (!wanted.namespaces.is_empty()).then(|| is_among("variables.namespaceName", &wanted.namespaces));
     let labels = wanted.namespace_selector.iter().flat_map(|selector| {
         let equal =
             selector.match_labels.iter().flatten().map(|(key, value)| requirement(key, "In", &[value]));
@@ -128,7 +129,7 @@ fn exemption(exception: &CredentialPolicyException) -> String {
     });
     let end = literal(&spec.expires_at.0.to_string());
     let conditions = [
-        Some(format!("request.namespace in {}", list(&spec.namespaces))),
+        Some(format!("variables.namespaceName in {}", list(&spec.namespaces))),
         among("variables.name", &spec.names),
         among("variables.account", &spec.service_accounts),
         images,

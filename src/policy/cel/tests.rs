@@ -74,7 +74,7 @@ fn the_first_override_comes_first() {
     ]});
     assert_eq!(
         expression(&compiled(spec, &[])[0], "filesOnly_mode"),
-        "!variables.inScope || false ? '' : (request.namespace in ['a'] || request.namespace.startsWith('b')) ? 'Warn' : \
+        "!variables.inScope || false ? '' : (variables.namespaceName in ['a'] || variables.namespaceName.startsWith('b')) ? 'Warn' : \
          !variables.namespaceLabels[?'k'].hasValue() ? 'Audit' : 'Enforce'"
     );
 }
@@ -92,10 +92,27 @@ fn only_exceptions_that_have_not_ended_are_compiled() {
     let exceptions = [exception("2025-12-31T00:00:00Z"), exception("2026-06-01T00:00:00Z")];
     assert_eq!(
         expression(&compiled(spec(), &exceptions)[0], "filesOnly_mode"),
-        "!variables.inScope || (request.namespace in ['shop'] && variables.name.startsWith('web') && \
+        "!variables.inScope || (variables.namespaceName in ['shop'] && variables.name.startsWith('web') && \
          variables.times.size() > 0 && variables.times.all(t, t < timestamp('2026-06-01T00:00:00Z'))) ? '' : 'Audit'"
     );
     assert_eq!(compiled(spec(), &exceptions[..1]), compiled(spec(), &[]));
+}
+
+/// What the API server may refuse comes last, and has objects of its own, so that the other rules hold all the same.
+#[test]
+fn conditions_of_administrators_come_last() {
+    let spec = json!({"mode": "Warn", "overrides": [{"namespaces": ["a"], "mode": "Enforce"}], "rules": {
+        "conditions": {"checks": [{"name": "a", "expression": "true // b", "message": "m\nn"}]},
+        "filesOnly": {}, "whoMayBind": {}, "allowedServices": {"limits": [{"access": ["readonly"]}]}, "protectedObjects": {}}});
+    let compiled = compiled(spec, &[]);
+    let suffixes: Vec<_> =
+        names(&compiled).iter().map(|name| name.replace("bindery-policy-p-", "")).collect();
+    let each = ["", "-protected-objects", "-bindings", "-services", "-conditions"];
+    let expected = each.iter().flat_map(|suffix| ["enforce", "warn"].map(|mode| format!("{mode}{suffix}")));
+    assert_eq!(suffixes, expected.collect::<Vec<_>>());
+    let last = compiled.last().unwrap().policy.spec.clone().unwrap().validations.unwrap();
+    assert_eq!(last[0].expression, "variables.conditions_mode != 'Warn' || (\ntrue // b\n)");
+    assert_eq!(last[0].message.as_deref(), Some("[conditions] a: m n"));
 }
 
 /// An administrator's text must not become code.
@@ -103,13 +120,21 @@ fn only_exceptions_that_have_not_ended_are_compiled() {
 fn texts_of_the_policy_stay_literals() {
     let text = "it's\n' + 1/0 + '";
     let spec = json!({"scope": {"images": [text]}, "overrides": [{"namespaces": [text], "mode": "Warn"}],
-        "rules": {"bindingsOnly": {"message": text, "allowSecrets": [text]}}});
+    "rules": {
+        "bindingsOnly": {"message": text, "allowSecrets": [text]},
+        "protectedObjects": {"message": text, "allowGroups": [text], "allowUsers": [text]},
+        "whoMayBind": {"message": text, "allowSecrets": [text]},
+        "allowedServices": {"message": text, "limits": [{"namespaces": [text], "exceptNamespaces": [text],
+            "allowClasses": [text], "forbidPlans": [text], "access": [text]}]},
+        "conditions": {"checks": [{"name": "a", "expression": "true", "message": text}]},
+    }});
     for it in compiled(spec, &[]) {
         let spec = it.policy.spec.unwrap();
         let variables = spec.variables.unwrap().into_iter().map(|variable| variable.expression);
         let validations = spec.validations.unwrap().into_iter();
+        let conditions = spec.match_conditions.unwrap().into_iter().map(|it| it.expression);
         let messages = validations.flat_map(|it| [Some(it.expression), it.message_expression]).flatten();
-        for expression in variables.chain(messages) {
+        for expression in variables.chain(messages).chain(conditions) {
             let outside: String = expression.replace("\\'", "").split('\'').step_by(2).collect();
             assert!(!outside.contains("1/0"), "{expression}");
         }

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-branches demo-sqs demo-aws-operator demo-alibaba check test soak bench generate image deny
+.PHONY: help demo demo-branches demo-sqs demo-aws-operator demo-alibaba demo-policy check test soak bench generate image deny
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ demo-aws-operator: ## A table of Amazon DynamoDB as an object, on a real Kuberne
 demo-alibaba: ## A database of Alibaba Cloud RDS for a pod, on a real Kubernetes and a stand-in for the cloud. KEEP=1 leaves it up.
 	@KEEP="$(KEEP)" env --unset=KUBECONFIG demo/run alibaba
 
+demo-policy: ## Policies about credentials: audited, enforced, excepted, and held without bindery. KEEP=1 leaves it up.
+	@KEEP="$(KEEP)" env --unset=KUBECONFIG demo/run policy
+
 check: ## Format, lints and the pure tests: no root, no service, under three minutes with a warm build.
 	@tests/run quick
 
@@ -28,10 +31,11 @@ test: ## Every check and test; the last line counts them. SUITE="lib e2e" runs s
 soak: ## Broker and webhook at full size, killed, rolled and fuzzed, for an hour; SOAK_MINUTES=6 for a trial, JOBS="namespaces" for some.
 	@tests/soak $(JOBS)
 
-bench: ## What an injection costs, beside a webhook that allows all; bindings each second, beside the SQL alone.
-	@tests/preflight rust postgresql mariadb
+bench: ## What an injection costs, beside a webhook that allows all; bindings each second, beside the SQL alone; what policies cost.
+	@tests/preflight rust postgresql mariadb cluster
 	cargo bench --bench webhook
 	cargo bench --bench bind
+	tests/cluster/with-cluster cargo test --quiet --test policies -- --ignored --nocapture the_cost
 
 generate: ## Write the CRDs and the default values into the chart.
 	cargo run --quiet -- crds > target/crds.yaml

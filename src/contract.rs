@@ -135,10 +135,14 @@ pub mod external_resource {
     pub const NOT_OF_STACKS: &str = "!bindery.dev/stack";
 }
 
-/// Labels for CredentialPolicies.
+/// Labels and annotations for CredentialPolicies.
 pub mod policy {
     /// Label of a ValidatingAdmissionPolicy and its binding: the CredentialPolicy of which they were compiled.
     pub const POLICY: &str = "bindery.dev/credential-policy";
+    /// Annotation of a CredentialPolicy: who switched it off, when and why. `bindery policies stand-down` writes it.
+    pub const STOOD_DOWN: &str = "bindery.dev/stood-down";
+    /// Annotation of a report: the number of results for which it has no room.
+    pub const RESULTS_LEFT_OUT: &str = "bindery.dev/results-left-out";
 }
 
 /// Annotations and the finalizer of objects of `service-operator.aws`.

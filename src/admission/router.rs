@@ -1,5 +1,5 @@
 //! Maps paths to handlers and applies the same limits to all paths: a path without limits could block the others.
-//! `cli::serve` adds the paths of `service_brokers` and `namespace_bindings::webhook`.
+//! `cli::serve::roles` adds the paths of `service_brokers` and `namespace_bindings::webhook`.
 
 use std::{
     sync::Arc,

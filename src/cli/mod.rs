@@ -7,6 +7,7 @@ mod broker;
 mod broker_source;
 mod certs;
 pub mod check;
+mod columns;
 mod crds;
 mod excluded_containers;
 mod given_namespaces;
@@ -14,6 +15,7 @@ pub mod inject;
 mod manifest;
 mod migrate;
 mod native_injection;
+mod policies;
 mod registration;
 mod restore;
 mod rotate_admin;
@@ -60,6 +62,7 @@ enum Command {
     AwsOperator(aws_operator::AwsOperatorArgs),
     Inject(inject::InjectArgs),
     Check(check::CheckArgs),
+    Policies(policies::PoliciesArgs),
     Crds(crds::CrdsArgs),
     #[command(hide = true)]
     NativeInjection,
@@ -139,6 +142,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             let outcome = check::run(args, io::stdin(), io::stdout().lock(), io::stderr().lock())?;
             return Ok(outcome.into());
         }
+        Command::Policies(args) => print(&policies::run(&args).await?)?,
         Command::Crds(args) => print(&crds::run(&args).await?)?,
         Command::NativeInjection => print(&native_injection::run()?)?,
         Command::Certs(args) => print(&certs::run(&args)?)?,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use clap::{Args, ValueEnum};
 use kube::Client;
 
-use super::excluded_containers::ExcludedContainers;
+use super::{columns::aligned, excluded_containers::ExcludedContainers};
 use crate::{
     k8s,
     pods::holders::{self, Answer, Holder},
@@ -66,18 +66,11 @@ fn table(answer: &Answer) -> String {
     let header = ["BINDING", "POD", "CONTAINER", "HOW", "REVISION", "SINCE", "STATE"].map(str::to_owned);
     let mut rows = vec![header];
     rows.extend(answer.holders.iter().map(row));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     let mut text = String::new();
     if answer.holders.is_empty() {
         text.push_str("no pod holds or asks for these credentials\n");
     } else {
-        for row in &rows {
-            let cells: Vec<String> =
-                row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-            text.push_str(cells.join("   ").trim_end());
-            text.push('\n');
-        }
+        text.push_str(&aligned(&rows));
     }
     for note in &answer.notes {
         // Writing to a String cannot fail.

@@ -1,40 +1,56 @@
 //! Applies the compiled objects. Policies are few, so every change leads to one pass over all of them. A policy that
 //! becomes invalid keeps the objects of its last valid spec: a mistake must not switch it off.
 
-use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use k8s_openapi::{
     api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
-    apimachinery::pkg::apis::meta::v1::OwnerReference,
     jiff::Timestamp,
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{ListParams, Patch, PatchParams},
-    core::ClusterResourceScope,
+    api::ListParams,
     runtime::{
         reflector::{self, Store, store::Writer},
         watcher,
     },
 };
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
-use tokio::{sync::Notify, task::JoinSet, time::timeout};
+use serde::de::DeserializeOwned;
+use tokio::{
+    sync::{
+        Notify, mpsc,
+        watch::{Receiver, Sender},
+    },
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::status::{of_exception, of_policy};
+use super::{
+    audit::{Audit, AuditState},
+    notices::{ends_soon, next_end, notices},
+    policy_writer::PolicyWriter,
+    status::{of_exception, of_policy},
+    stood_down,
+};
 use crate::{
     apis::bindery::{
         credential_policy::CredentialPolicy, credential_policy_exception::CredentialPolicyException,
     },
-    contract::{FIELD_MANAGER, policy::POLICY},
+    contract::policy::POLICY,
     k8s::{
-        delete_by_uid, explain,
+        events::Recorder,
+        explain,
         guarded::Guarded,
+        namespaces::NamespaceMeta,
         unreadable::Unreadable,
         watch::{self, Change},
-        with_timeout,
     },
     policy::cel::{Compiled, compile},
     telemetry::Metrics,
@@ -44,10 +60,13 @@ use crate::{
 const RESYNC: Duration = Duration::from_mins(10);
 /// The wait after a pass in which a write failed.
 const RETRY: Duration = Duration::from_secs(5);
-/// The time limit of one write.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often to check whether the custom resource definitions exist.
 const CRD_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The reason of a policy with an invalid spec.
+const INVALID: &str = "InvalidPolicy";
+/// The reason of a policy that somebody switched off.
+const STOOD_DOWN: &str = "StoodDown";
 
 /// The controller ended without having been stopped.
 #[derive(Debug, thiserror::Error)]
@@ -66,12 +85,28 @@ struct Stores {
 
 struct Controller {
     client: Client,
+    writer: PolicyWriter,
     /// Namespaces for which no policy holds, in addition to those of the system.
     excluded: Vec<String>,
     stores: Stores,
     changed: Arc<Notify>,
+    /// A policy or an exception changed, and so may have what the audit says.
+    judging_changed: Arc<Notify>,
+    audit: Receiver<AuditState>,
+    /// The audit may begin.
+    ready: Arc<Notify>,
+    /// What the last pass made of each policy.
+    applied: Mutex<BTreeMap<String, Applied>>,
+    recorder: Recorder,
     unreadable: Unreadable,
     metrics: Arc<Metrics>,
+}
+
+/// What a pass made of a policy: the objects that hold it, or a reason and a message.
+#[derive(Default)]
+struct Applied {
+    compiled: Vec<Compiled>,
+    failure: Option<(&'static str, String)>,
 }
 
 /// Runs the controller until `stop`. Only one process of an installation may run it at a time, which the caller ensures.
@@ -92,22 +127,34 @@ pub async fn run(
     let (exceptions, exception_writer) = reflector::store();
     let (admission_policies, admission_policy_writer) = reflector::store();
     let (bindings, binding_writer) = reflector::store();
+    let (namespaces, namespace_writer) = reflector::store();
+    let (audit_sender, audit) = tokio::sync::watch::channel(AuditState::default());
     let controller = Arc::new(Controller {
+        recorder: Recorder::new(client.clone(), namespaces.clone()),
+        writer: PolicyWriter { client: client.clone() },
         client,
         excluded,
         stores: Stores { policies, exceptions, admission_policies, bindings },
         changed: Arc::default(),
+        judging_changed: Arc::default(),
+        audit,
+        ready: Arc::default(),
+        applied: Mutex::default(),
         unreadable: Unreadable::without_events(metrics.clone()),
         metrics,
     });
     let mut tasks = JoinSet::new();
     let ours = || watch::of_all().labels(POLICY);
-    controller.watch(&mut tasks, watch::of_all(), policy_writer);
-    controller.watch(&mut tasks, watch::of_all(), exception_writer);
-    controller.watch(&mut tasks, ours(), admission_policy_writer);
-    controller.watch(&mut tasks, ours(), binding_writer);
-    tasks.spawn(controller.work());
-    match stop.run_until_cancelled(tasks.join_next()).await {
+    controller.watch(&mut tasks, watch::of_all(), policy_writer, true);
+    controller.watch(&mut tasks, watch::of_all(), exception_writer, true);
+    controller.watch(&mut tasks, ours(), admission_policy_writer, false);
+    controller.watch(&mut tasks, ours(), binding_writer, false);
+    let changed_namespaces = controller.watch_namespaces(&mut tasks, namespace_writer);
+    tasks.spawn(controller.audit(namespaces, audit_sender).run(changed_namespaces));
+    tasks.spawn(controller.clone().work());
+    let ended = stop.run_until_cancelled(tasks.join_next()).await;
+    controller.metrics.forget_policies();
+    match ended {
         None => Ok(()),
         Some(ended) => {
             let why =
@@ -132,17 +179,56 @@ async fn await_definitions(client: &Client) {
 }
 
 impl Controller {
-    fn watch<K>(self: &Arc<Self>, tasks: &mut JoinSet<()>, config: watcher::Config, writer: Writer<K>)
-    where
+    /// Watches a kind. `judges` tells whether the audit must judge everything again after a change.
+    fn watch<K>(
+        self: &Arc<Self>,
+        tasks: &mut JoinSet<()>,
+        config: watcher::Config,
+        writer: Writer<K>,
+        judges: bool,
+    ) where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
         let api: Api<Guarded<K>> = Api::all(self.client.clone());
-        let (changed, unreadable) = (self.changed.clone(), self.unreadable.clone());
-        tasks.spawn(watch::watch(api, config, unreadable, writer, move |change| {
+        let (changed, judging_changed) = (self.changed.clone(), self.judging_changed.clone());
+        tasks.spawn(watch::watch(api, config, self.unreadable.clone(), writer, move |change| {
             if !matches!(change, Change::Applied { beyond_status: false, .. }) {
                 changed.notify_one();
+                if judges {
+                    judging_changed.notify_one();
+                }
             }
         }));
+    }
+
+    /// Watches the metadata of Namespaces, and returns the names of those that change.
+    fn watch_namespaces(
+        &self,
+        tasks: &mut JoinSet<()>,
+        writer: Writer<NamespaceMeta>,
+    ) -> mpsc::UnboundedReceiver<String> {
+        let api: Api<Guarded<NamespaceMeta>> = Api::all(self.client.clone());
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tasks.spawn(watch::watch(api, watch::of_all(), self.unreadable.clone(), writer, move |change| {
+            let (Change::Applied { object, .. } | Change::Deleted(object)) = change;
+            // Nobody receives once the controller ends.
+            let _ = sender.send(object.name_any());
+        }));
+        receiver
+    }
+
+    fn audit(&self, namespaces: Store<NamespaceMeta>, state: Sender<AuditState>) -> Audit {
+        Audit {
+            client: self.client.clone(),
+            policies: self.stores.policies.clone(),
+            exceptions: self.stores.exceptions.clone(),
+            namespaces,
+            excluded: self.excluded.clone(),
+            changed: self.judging_changed.clone(),
+            state,
+            metrics: self.metrics.clone(),
+            ready: self.ready.clone(),
+        }
     }
 
     /// Makes a pass after each change, and when an exception ends.
@@ -158,150 +244,121 @@ impl Controller {
             // A writer is gone, so a watch has ended, which ends the controller.
             return;
         }
+        self.ready.notify_one();
+        let mut audit = self.audit.clone();
         loop {
-            let wait = self.pass().await;
-            // An elapsed time is as good a reason for a pass as a change.
-            let _ = timeout(wait, self.changed.notified()).await;
+            let mut due = Instant::now() + self.pass().await;
+            loop {
+                tokio::select! {
+                    () = self.changed.notified() => break,
+                    () = sleep_until(due) => break,
+                    Ok(()) = audit.changed() => {
+                        if !self.write_statuses(Timestamp::now()).await {
+                            due = due.min(Instant::now() + RETRY);
+                        }
+                    }
+                }
+            }
         }
     }
 
     /// Applies all policies. Returns when the next pass is due without a change.
     async fn pass(&self) -> Duration {
         let now = Timestamp::now();
-        let exceptions: Vec<CredentialPolicyException> =
-            self.stores.exceptions.state().iter().map(|exception| exception.as_ref().clone()).collect();
+        let exceptions = self.exceptions();
         let policies = self.stores.policies.state();
         // Objects of policies in here stay as they are.
         let mut kept = BTreeSet::new();
         let mut wanted = BTreeSet::new();
         let mut is_complete = true;
+        let mut all = BTreeMap::new();
         for policy in policies.iter().filter(|policy| policy.metadata.deletion_timestamp.is_none()) {
-            let compiled = compile(policy, &exceptions, &self.excluded, now);
-            let outcome = match &compiled {
-                Ok(compiled) => self.apply(policy, compiled).await.map_err(|error| ("ApplyFailed", error)),
-                Err(error) => Err(("InvalidPolicy", error.to_string())),
-            };
-            match &compiled {
-                Ok(compiled) => wanted.extend(compiled.iter().map(|it| it.policy.name_any())),
-                Err(_) => drop(kept.insert(policy.name_any())),
-            }
-            if let Err((reason, error)) = &outcome {
+            let applied = self.hold(policy, &exceptions, now).await;
+            wanted.extend(applied.compiled.iter().map(|it| it.policy.name_any()));
+            if let Some((reason, error)) =
+                applied.failure.as_ref().filter(|(reason, _)| *reason != STOOD_DOWN)
+            {
                 warn!(
                     credentialpolicy = policy.name_any(),
                     reason, error, "a policy is not held as it is written"
                 );
                 kept.insert(policy.name_any());
-                is_complete &= *reason == "InvalidPolicy";
+                is_complete &= *reason == INVALID;
             }
-            let compiled = compiled.unwrap_or_default();
-            let status = of_policy(policy, &compiled, outcome.err(), &exceptions, now);
-            is_complete &=
-                self.write_status(policy.as_ref(), policy.status.as_ref() != Some(&status), &status).await;
+            all.insert(policy.name_any(), applied);
+            for (event, occurrence) in notices(policy, &exceptions, now) {
+                self.recorder.record_once(&policy.object_ref(&()), &event, &occurrence).await;
+            }
         }
+        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = all;
+        self.count_exceptions(&exceptions, now);
+        // A binding without its policy would be reported as an error by the API server, so bindings go first.
+        is_complete &= self.writer.prune(&self.stores.bindings, &wanted, &kept).await;
+        is_complete &= self.writer.prune(&self.stores.admission_policies, &wanted, &kept).await;
+        is_complete &= self.write_statuses(now).await;
+        if is_complete { next_end(&exceptions, now).map_or(RESYNC, |end| end.min(RESYNC)) } else { RETRY }
+    }
+
+    fn exceptions(&self) -> Vec<CredentialPolicyException> {
+        self.stores.exceptions.state().iter().map(|exception| exception.as_ref().clone()).collect()
+    }
+
+    /// Makes the API server hold a policy.
+    async fn hold(
+        &self,
+        policy: &CredentialPolicy,
+        exceptions: &[CredentialPolicyException],
+        now: Timestamp,
+    ) -> Applied {
+        if let Some(why) = stood_down(policy) {
+            let message =
+                format!("somebody switched the policy off: {why}; go back with bindery policies resume");
+            return Applied { compiled: Vec::new(), failure: Some((STOOD_DOWN, message)) };
+        }
+        match compile(policy, exceptions, &self.excluded, now) {
+            Ok(compiled) => {
+                let applied = self.writer.apply(policy, &compiled).await;
+                Applied { compiled, failure: applied.err().map(|error| ("ApplyFailed", error)) }
+            }
+            Err(error) => Applied { compiled: Vec::new(), failure: Some((INVALID, error.to_string())) },
+        }
+    }
+
+    fn count_exceptions(&self, exceptions: &[CredentialPolicyException], now: Timestamp) {
         let ends = exceptions.iter().map(|it| (it.metadata.name.as_deref().unwrap_or_default(), it));
         self.metrics.exception_ends(ends.map(|(name, it)| (name, it.spec.expires_at.0.as_second())));
+        let policies = self.stores.policies.state();
+        let mut ending: BTreeMap<String, i64> =
+            policies.iter().map(|policy| (policy.name_any(), 0)).collect();
+        for exception in exceptions.iter().filter(|exception| ends_soon(exception, now)) {
+            if let Some(count) = ending.get_mut(&exception.spec.policy) {
+                *count += 1;
+            }
+        }
+        self.metrics.exceptions_ending(ending.iter().map(|(policy, count)| (policy.as_str(), *count)));
+    }
+
+    /// Writes the statuses that changed. Returns whether all are written.
+    async fn write_statuses(&self, now: Timestamp) -> bool {
+        let (exceptions, policies) = (self.exceptions(), self.stores.policies.state());
+        let audit = self.audit.borrow().clone();
+        let mut is_complete = true;
+        for policy in &policies {
+            let status = {
+                let all = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+                // A policy that no pass has seen gets its status from the next.
+                let Some(Applied { compiled, failure }) = all.get(&policy.name_any()) else { continue };
+                of_policy(policy, compiled, failure.clone(), &exceptions, &audit, now)
+            };
+            let is_new = policy.status.as_ref() != Some(&status);
+            is_complete &= self.writer.write_status(policy.as_ref(), is_new, &status).await;
+        }
         for exception in self.stores.exceptions.state() {
             let is_known = policies.iter().any(|policy| policy.name_any() == exception.spec.policy);
             let status = of_exception(&exception, is_known, now);
             let is_new = exception.status.as_ref() != Some(&status);
-            is_complete &= self.write_status(exception.as_ref(), is_new, &status).await;
-        }
-        // A binding without its policy would be reported as an error by the API server, so bindings go first.
-        is_complete &= self.prune(&self.stores.bindings, &wanted, &kept).await;
-        is_complete &= self.prune(&self.stores.admission_policies, &wanted, &kept).await;
-        if !is_complete {
-            return RETRY;
-        }
-        let ends = exceptions.iter().map(|exception| exception.spec.expires_at.0).filter(|end| *end > now);
-        let next =
-            ends.min().map_or(RESYNC, |end| Duration::try_from(end.duration_since(now)).unwrap_or_default());
-        next.min(RESYNC)
-    }
-
-    /// Applies the objects of one policy, each ValidatingAdmissionPolicy before its binding.
-    async fn apply(&self, owner: &CredentialPolicy, compiled: &[Compiled]) -> Result<(), String> {
-        for Compiled { policy, binding, .. } in compiled {
-            self.apply_one(owner, policy.clone()).await?;
-            self.apply_one(owner, binding.clone()).await?;
-        }
-        Ok(())
-    }
-
-    async fn apply_one<K>(&self, owner: &CredentialPolicy, mut object: K) -> Result<(), String>
-    where
-        K: Resource<DynamicType = (), Scope = ClusterResourceScope>
-            + Clone
-            + Debug
-            + Serialize
-            + DeserializeOwned,
-    {
-        object.meta_mut().owner_references = Some(vec![owner_reference(owner)]);
-        let name = object.name_any();
-        let api: Api<K> = Api::all(self.client.clone());
-        let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let patch = Patch::Apply(&object);
-        let applied = with_timeout(WRITE_TIMEOUT, api.patch(&name, &parameters, &patch)).await;
-        applied
-            .map(drop)
-            .map_err(|error| format!("cannot apply {} {name}: {}", K::kind(&()), explain(&error)))
-    }
-
-    /// Deletes the objects that no policy needs any more. Returns whether all could be deleted.
-    async fn prune<K>(&self, store: &Store<K>, wanted: &BTreeSet<String>, kept: &BTreeSet<String>) -> bool
-    where
-        K: Resource<DynamicType = (), Scope = ClusterResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
-    {
-        let api: Api<K> = Api::all(self.client.clone());
-        let mut is_complete = true;
-        for object in store.state() {
-            let of_kept = object.labels().get(POLICY).is_some_and(|policy| kept.contains(policy));
-            let name = object.name_any();
-            if of_kept || wanted.contains(&name) {
-                continue;
-            }
-            let deletion = delete_by_uid::delete(&api, &name, object.uid());
-            match with_timeout(WRITE_TIMEOUT, deletion).await {
-                Ok(()) => info!(kind = %K::kind(&()), name, "deleted an object that no policy needs"),
-                Err(error) => {
-                    warn!(kind = %K::kind(&()), name, error = explain(&error), "an object cannot be deleted");
-                    is_complete = false;
-                }
-            }
+            is_complete &= self.writer.write_status(exception.as_ref(), is_new, &status).await;
         }
         is_complete
     }
-
-    /// Writes a status that changed. Returns whether it is written.
-    async fn write_status<K>(&self, object: &K, is_new: bool, status: &impl Serialize) -> bool
-    where
-        K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Debug + DeserializeOwned,
-    {
-        if !is_new {
-            return true;
-        }
-        let api: Api<K> = Api::all(self.client.clone());
-        let (name, parameters) = (object.name_any(), PatchParams::default());
-        let patch = Patch::Merge(json!({"status": status}));
-        let written = api.patch_status(&name, &parameters, &patch);
-        match with_timeout(WRITE_TIMEOUT, written).await {
-            // A deleted object needs no status.
-            Ok(_) => true,
-            Err(kube::Error::Api(status)) if status.is_not_found() => true,
-            Err(error) => {
-                warn!(kind = %K::kind(&()), name, error = explain(&error), "status not written");
-                false
-            }
-        }
-    }
-}
-
-/// The API server deletes the objects with their policy, also while bindery is away.
-fn owner_reference(owner: &CredentialPolicy) -> OwnerReference {
-    owner.controller_owner_ref(&()).unwrap_or_default()
 }

@@ -1,7 +1,22 @@
 //! The controller of CredentialPolicies: keeps in the API server what `policy::cel` compiles, so that policies hold without
-//! bindery. It removes what no policy needs any more, and drops exceptions when they end.
+//! bindery. It removes what no policy needs any more, drops exceptions when they end, and audits what exists already.
 
+mod audit;
 mod controller;
+mod notices;
+mod policy_writer;
 mod status;
 
-pub use self::controller::{EnforcementError, run};
+use kube::ResourceExt;
+
+pub use self::{
+    controller::{EnforcementError, run},
+    notices::{resumed as resumed_notice, stood_down as stood_down_notice},
+};
+use crate::{apis::bindery::credential_policy::CredentialPolicy, contract::policy::STOOD_DOWN};
+
+/// Who switched a policy off and why, if somebody did.
+#[must_use]
+pub fn stood_down(policy: &CredentialPolicy) -> Option<&str> {
+    policy.annotations().get(STOOD_DOWN).map(String::as_str)
+}

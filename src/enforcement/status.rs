@@ -6,6 +6,7 @@ use k8s_openapi::{
 };
 use kube::ResourceExt;
 
+use super::audit::AuditState;
 use crate::{
     apis::bindery::{
         credential_policy::{CredentialPolicy, CredentialPolicyStatus, Engine, RuleStatus},
@@ -20,6 +21,7 @@ pub(super) fn of_policy(
     compiled: &[Compiled],
     failure: Option<(&'static str, String)>,
     exceptions: &[CredentialPolicyException],
+    audit: &AuditState,
     now: Timestamp,
 ) -> CredentialPolicyStatus {
     let (status, reason, message) = match failure {
@@ -27,7 +29,9 @@ pub(super) fn of_policy(
         Some((reason, message)) => ("False", reason, message),
     };
     let former = policy.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    let condition = condition("Ready", status, reason, message, policy.metadata.generation, former, now);
+    let generation = policy.metadata.generation;
+    let ready = condition("Ready", status, reason, message, generation, former, now);
+    let (audited, counts) = of_audit(policy, audit, now);
     let mut rules: Vec<RuleStatus> = Vec::new();
     for (rule, mode, _) in policy.spec.named_rules() {
         let with_rule = compiled.iter().filter(|it| it.rules.contains(&rule));
@@ -41,11 +45,53 @@ pub(super) fn of_policy(
         |it: &&CredentialPolicyException| it.spec.policy == policy.name_any() && it.spec.expires_at.0 > now;
     CredentialPolicyStatus {
         observed_generation: policy.metadata.generation.unwrap_or_default(),
-        conditions: vec![condition],
+        conditions: vec![ready, audited],
         summary: (!modes.is_empty()).then(|| modes.join(",")),
         rules,
         exceptions: i64::try_from(exceptions.iter().filter(is_active).count()).unwrap_or(i64::MAX),
+        audit: counts,
     }
+}
+
+/// The condition `Audited` and the counts. Those of the process before stay until this process has judged.
+fn of_audit(
+    policy: &CredentialPolicy,
+    audit: &AuditState,
+    now: Timestamp,
+) -> (Condition, Option<AuditCounts>) {
+    let (name, generation) = (policy.name_any(), policy.metadata.generation);
+    let is_audited = audit.judged.contains(&name);
+    let former = policy.status.as_ref();
+    let conditions = former.map_or(&[][..], |status| &status.conditions);
+    let known = conditions.iter().find(|it| it.type_ == "Audited" && it.observed_generation == generation);
+    if let Some(known) = known
+        && !is_audited
+        && audit.problem.is_none()
+    {
+        return (known.clone(), former.and_then(|status| status.audit.clone()));
+    }
+    let (status, reason, message) = audited(is_audited, audit);
+    let condition = condition("Audited", status, reason, message, generation, conditions, now);
+    (condition, is_audited.then(|| audit.counts.get(&name).cloned().unwrap_or_default()))
+}
+
+/// Whether the existing pods and workloads were judged by a policy.
+fn audited(is_audited: bool, audit: &AuditState) -> (&'static str, &'static str, String) {
+    if let Some(problem) = &audit.problem {
+        return ("False", "AuditIncomplete", problem.clone());
+    }
+    if !is_audited {
+        let message = "the existing pods and workloads have not all been judged by this policy yet";
+        return ("Unknown", "AuditPending", message.to_owned());
+    }
+    if audit.reports.is_empty() {
+        let message = "violations are counted here and in metrics; install the kind PolicyReport (wgpolicyk8s.io/v1alpha2) or \
+            Report (openreports.io/v1alpha1) to have them listed in reports";
+        return ("True", "NoReportKind", message.to_owned());
+    }
+    let kinds: Vec<_> = audit.reports.iter().map(|kind| kind.api_version()).collect();
+    let message = format!("reports of {} in the namespaces list the violations", kinds.join(" and "));
+    ("True", "ReportsWritten", message)
 }
 
 /// The status of an exception.
@@ -104,7 +150,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::policy::cel::compile;
+    use crate::{apis::bindery::credential_policy::AuditCounts, policy::cel::compile};
 
     fn policy() -> CredentialPolicy {
         serde_json::from_value(json!({"metadata": {"name": "p", "generation": 3},
@@ -131,7 +177,7 @@ mod tests {
             exception("q", "2026-02-01T00:00:00Z"),
         ];
         let compiled = compile(&policy(), &exceptions, &[], now).unwrap();
-        let status = of_policy(&policy(), &compiled, None, &exceptions, now);
+        let status = of_policy(&policy(), &compiled, None, &exceptions, &AuditState::default(), now);
         assert_eq!(status.observed_generation, 3);
         assert_eq!(status.exceptions, 1);
         assert_eq!(status.summary.as_deref(), Some("noPlainText=Audit,filesOnly=Enforce"));
@@ -146,12 +192,43 @@ mod tests {
     fn the_time_of_a_condition_changes_only_with_its_status() {
         let (first, later) = (at("2026-01-01T00:00:00Z"), at("2026-01-02T00:00:00Z"));
         let mut policy = policy();
-        policy.status = Some(of_policy(&policy, &[], None, &[], first));
-        let same = of_policy(&policy, &[], None, &[], later);
+        policy.status = Some(of_policy(&policy, &[], None, &[], &AuditState::default(), first));
+        let same = of_policy(&policy, &[], None, &[], &AuditState::default(), later);
         assert_eq!(same.conditions[0].last_transition_time, Time(first));
-        let failed = of_policy(&policy, &[], Some(("ApplyFailed", "x".to_owned())), &[], later);
+        let failed = of_policy(
+            &policy,
+            &[],
+            Some(("ApplyFailed", "x".to_owned())),
+            &[],
+            &AuditState::default(),
+            later,
+        );
         assert_eq!(failed.conditions[0].last_transition_time, Time(later));
         assert_eq!(failed.conditions[0].status, "False");
+    }
+
+    #[test]
+    fn a_policy_counts_once_it_is_audited_and_keeps_the_counts_in_the_next_process() {
+        let now = at("2026-01-01T00:00:00Z");
+        let mut policy = policy();
+        let pending = of_policy(&policy, &[], None, &[], &AuditState::default(), now);
+        assert_eq!((pending.conditions[1].reason.as_str(), pending.audit), ("AuditPending", None));
+        let counts = AuditCounts { violations: 3, ..AuditCounts::default() };
+        let state = AuditState {
+            judged: ["p".to_owned()].into(),
+            counts: [("p".to_owned(), counts.clone())].into(),
+            ..AuditState::default()
+        };
+        let audited = of_policy(&policy, &[], None, &[], &state, now);
+        assert_eq!(
+            (audited.conditions[1].reason.as_str(), audited.audit.clone()),
+            ("NoReportKind", Some(counts))
+        );
+        policy.status = Some(audited.clone());
+        assert_eq!(of_policy(&policy, &[], None, &[], &AuditState::default(), now), audited);
+        let broken = AuditState { problem: Some("Pods cannot be read".to_owned()), ..AuditState::default() };
+        let incomplete = of_policy(&policy, &[], None, &[], &broken, now);
+        assert_eq!(incomplete.conditions[1].reason, "AuditIncomplete");
     }
 
     #[test]

@@ -135,6 +135,19 @@ impl Policies {
         self.exceptions.iter().filter(move |it| !is_known(&it.spec.policy))
     }
 
+    /// The rules that hold in a Namespace, each with its policy and its mode there.
+    #[must_use]
+    pub fn rules_in(&self, namespace: &Namespace) -> Vec<(&str, RuleName, Mode)> {
+        let holds = |policy: &&Policy| policy.reach.holds_in(namespace, &self.excluded);
+        let of = |policy: &'_ Policy| {
+            let modes = policy.spec.named_rules();
+            let modes = modes.map(|(rule, mode, _)| (rule, policy.reach.mode(rule, mode, namespace)));
+            modes.collect::<Vec<_>>()
+        };
+        let named = |policy| of(policy).into_iter().map(|(rule, mode)| (policy.name.as_str(), rule, mode));
+        self.all.iter().filter(holds).flat_map(named).collect()
+    }
+
     /// What the policies say about a pod or pod template.
     #[must_use]
     pub fn judge(&self, subject: &Subject<'_>, now: Timestamp) -> Vec<Verdict> {

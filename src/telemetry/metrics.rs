@@ -33,6 +33,8 @@ pub struct Metrics {
     pods_waiting: Family<NamespaceLabel, Gauge>,
     namespaces: Family<NamespaceLabels, Gauge>,
     exception_ends: Family<ExceptionLabel, Gauge>,
+    exceptions_ending: Family<PolicyLabel, Gauge>,
+    policy_violations: Family<ViolationLabels, Gauge>,
     unreadable: Family<ObjectKindLabel, Counter>,
 }
 
@@ -45,6 +47,18 @@ struct OsbLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ExceptionLabel {
     exception: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PolicyLabel {
+    policy: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ViolationLabels {
+    policy: String,
+    rule: &'static str,
+    mode: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -124,6 +138,8 @@ impl Metrics {
             pods_waiting: Family::default(),
             namespaces: Family::default(),
             exception_ends: Family::default(),
+            exceptions_ending: Family::default(),
+            policy_violations: Family::default(),
             unreadable: Family::default(),
             registry: Registry::default(),
         };
@@ -164,6 +180,16 @@ impl Metrics {
             "policy_exception_end_seconds",
             "When a CredentialPolicyException ends",
             self.exception_ends.clone(),
+        );
+        registry.register(
+            "policy_exceptions_ending",
+            "CredentialPolicyExceptions that end within seven days",
+            self.exceptions_ending.clone(),
+        );
+        registry.register(
+            "policy_violations",
+            "Existing pods and workloads that violate a rule of a CredentialPolicy",
+            self.policy_violations.clone(),
         );
         registry.register(
             "unreadable_objects",
@@ -282,6 +308,33 @@ impl Metrics {
         }
     }
 
+    /// Records how many exceptions of each policy end soon. Policies that are not listed are removed.
+    pub fn exceptions_ending<'a>(&self, counts: impl Iterator<Item = (&'a str, i64)>) {
+        self.exceptions_ending.clear();
+        for (policy, count) in counts {
+            self.exceptions_ending.get_or_create(&PolicyLabel { policy: policy.to_owned() }).set(count);
+        }
+    }
+
+    /// Records how many objects violate which rule of which policy in which mode. What is not listed is removed.
+    pub fn policy_violations<'a>(
+        &self,
+        counts: impl Iterator<Item = (&'a str, &'static str, &'static str, i64)>,
+    ) {
+        self.policy_violations.clear();
+        for (policy, rule, mode, count) in counts {
+            let labels = ViolationLabels { policy: policy.to_owned(), rule, mode };
+            self.policy_violations.get_or_create(&labels).set(count);
+        }
+    }
+
+    /// Removes the metrics of policies, because another process runs their controller now.
+    pub fn forget_policies(&self) {
+        self.exception_ends.clear();
+        self.exceptions_ending.clear();
+        self.policy_violations.clear();
+    }
+
     /// All metrics as [`CONTENT_TYPE`].
     ///
     /// # Errors
@@ -333,67 +386,4 @@ impl fmt::Debug for Metrics {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_metric_appears_with_its_labels() {
-        let metrics = Metrics::new();
-        metrics.osb_request("provision", "created");
-        metrics.reconciled("ServiceInstance", Duration::from_millis(3), true);
-        metrics.admission("pod", "injected", Duration::from_micros(40));
-        metrics.injection("shop");
-        metrics.refusal("shop", "not-bound");
-        metrics.unanswered("late");
-        metrics.shed();
-        metrics.certificate_expires("admission", jiff::Timestamp::from_second(1_800_000_000).unwrap());
-        metrics.pods_missed("shop", 2);
-        metrics.pods_waiting("shop", 1);
-        metrics.namespaces([("gone", [("ready", 1)])].into_iter());
-        metrics.namespaces([("feature-branches", [("ready", 3)])].into_iter());
-        let text = metrics.encode().unwrap();
-        assert!(!text.contains("gone"), "{text}");
-        for line in [
-            r#"bindery_osb_requests_total{verb="provision",result="created"} 1"#,
-            r#"bindery_reconcile_duration_seconds_count{kind="ServiceInstance"} 1"#,
-            r#"bindery_reconcile_errors_total{kind="ServiceInstance"} 1"#,
-            r#"bindery_admissions_total{outcome="injected"} 1"#,
-            r#"bindery_admissions_total{outcome="late"} 1"#,
-            r#"bindery_admission_duration_seconds_bucket{le="0.00005",entry="pod"} 1"#,
-            r#"bindery_injections_total{namespace="shop"} 1"#,
-            r#"bindery_refusals_total{namespace="shop",reason="not-bound"} 1"#,
-            "bindery_admissions_shed_total 1",
-            r#"bindery_certificate_expiry_timestamp_seconds{name="admission"} 1800000000"#,
-            r#"bindery_pods_missed{namespace="shop"} 2"#,
-            r#"bindery_pods_waiting{namespace="shop"} 1"#,
-            r#"bindery_namespaces{binding="feature-branches",state="ready"} 3"#,
-        ] {
-            assert!(text.contains(line), "{line} is not in\n{text}");
-        }
-    }
-
-    #[test]
-    fn the_number_of_namespace_series_is_limited() {
-        let metrics = Metrics::new();
-        for number in 0..1500 {
-            metrics.injection(&format!("branch-{number}"));
-            metrics.refusal(&format!("branch-{number}"), "name");
-        }
-        metrics.injection("branch-0");
-        let text = metrics.encode().unwrap();
-        assert_eq!(text.matches("bindery_injections_total{").count(), 1001);
-        assert!(text.contains(r#"bindery_injections_total{namespace="(others)"} 500"#));
-        assert!(text.contains(r#"bindery_injections_total{namespace="branch-0"} 2"#));
-    }
-
-    #[test]
-    fn a_namespace_with_the_value_zero_is_not_listed() {
-        let metrics = Metrics::new();
-        metrics.pods_missed("shop", 2);
-        metrics.pods_missed("shop", 0);
-        metrics.pods_waiting("shop", 1);
-        metrics.forget_pods();
-        let text = metrics.encode().unwrap();
-        assert!(!text.contains("shop"), "{text}");
-    }
-}
+mod tests;

@@ -243,10 +243,17 @@ fn only_the_enforcement_writes_admission_policies_and_it_is_off_by_default() {
         let verbs = ["create", "delete", "list", "patch", "watch"].map(|verb| format!("{verb} {kind}"));
         assert_eq!(rights(&on, "bindery-enforcement", &[kind]), verbs.into());
     }
-    for elsewhere in ["secrets", "pods", "namespaces", "credentialpolicies"] {
-        let read_only = ["list credentialpolicies", "watch credentialpolicies"];
-        let expected = if elsewhere == "credentialpolicies" { set(&read_only) } else { BTreeSet::new() };
-        assert_eq!(rights(&on, "bindery-enforcement", &[elsewhere]), expected);
+    // The audit reads pods and workloads, and nothing that contains credentials by design.
+    for read in ["pods", "deployments", "replicasets", "cronjobs", "namespaces", "credentialpolicies"] {
+        let verbs = ["list", "watch"].map(|verb| format!("{verb} {read}"));
+        assert_eq!(rights(&on, "bindery-enforcement", &[read]), verbs.into());
+    }
+    for never in ["secrets", "configmaps", "serviceaccounts"] {
+        assert_eq!(rights(&on, "bindery-enforcement", &[never]), BTreeSet::new());
+    }
+    for report in ["policyreports", "reports"] {
+        let verbs = ["create", "delete", "list", "patch"].map(|verb| format!("{verb} {report}"));
+        assert_eq!(rights(&on, "bindery-enforcement", &[report]), verbs.into());
     }
     let deployment = find(&on, "Deployment", "bindery-enforcement").unwrap();
     let pod = &deployment["spec"]["template"]["spec"];

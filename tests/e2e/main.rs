@@ -18,6 +18,7 @@ mod operations;
 mod pipelines;
 mod plain;
 mod pods;
+mod policies;
 mod queues;
 mod refused;
 mod restore;

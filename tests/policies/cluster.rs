@@ -217,6 +217,18 @@ impl Place {
     }
 }
 
+/// The right to run a controller: two would write the same statuses.
+pub(crate) struct OnlyController(
+    #[expect(dead_code, reason = "held, not read")] tokio::sync::MutexGuard<'static, ()>,
+);
+
+impl OnlyController {
+    pub(crate) async fn wait() -> Self {
+        static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        Self(ONE.lock().await)
+    }
+}
+
 /// The rule that a message names.
 fn rule_in(message: &str) -> RuleName {
     let name = message.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(name, _)| name);

@@ -23,7 +23,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cluster::{Answer, Place, until},
+    cluster::{Answer, OnlyController, Place, until},
     exceptions::bad,
     objects::{exception, policy_of},
 };
@@ -46,6 +46,7 @@ async fn objects(place: &Place, name: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_api_server_holds_a_policy_from_its_creation_to_its_deletion() {
+    let _only = OnlyController::wait().await;
     let place = Place::new("controller").await;
     let (parameters, make) = (PatchParams::apply("tests").force(), PostParams::default());
     let crds: Api<CustomResourceDefinition> = Api::all(place.client.clone());

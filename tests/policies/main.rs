@@ -3,13 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
 
+mod audit;
 mod binders;
 mod cluster;
 mod controller;
 mod corpus;
 mod engines;
 mod exceptions;
+mod load;
 mod objects;
 mod protected;
+mod report_kinds;
 mod services;
 mod table;

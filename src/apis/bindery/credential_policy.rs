@@ -26,6 +26,7 @@ pub use super::credential_policy_rules::{
     doc = "Rules about how pods may get credentials, which the API server enforces",
     printcolumn = r#"{"name": "Mode", "type": "string", "jsonPath": ".spec.mode"}"#,
     printcolumn = r#"{"name": "Rules", "type": "string", "jsonPath": ".status.summary"}"#,
+    printcolumn = r#"{"name": "Violations", "type": "integer", "jsonPath": ".status.audit.violations"}"#,
     printcolumn = r#"{"name": "Exceptions", "type": "integer", "jsonPath": ".status.exceptions"}"#,
     printcolumn = r#"{"name": "Status", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].reason"}"#,
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
@@ -132,6 +133,48 @@ pub struct CredentialPolicyStatus {
     pub rules: Vec<RuleStatus>,
     /// The number of exceptions that have not expired.
     pub exceptions: i64,
+    /// What the background audit found among the pods and workloads that exist. Absent until it has seen all of them.
+    pub audit: Option<AuditCounts>,
+}
+
+/// How many objects violate the rules. An object counts once for each rule that it violates.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AuditCounts {
+    /// All violations.
+    pub violations: i64,
+    /// The violations of each rule, in each mode that it has in some namespace.
+    pub rules: Vec<RuleViolations>,
+    /// The namespaces with most violations, at most 20.
+    pub namespaces: Vec<NamespaceViolations>,
+    /// The number of further namespaces with violations.
+    pub other_namespaces: i64,
+}
+
+/// How many objects violate a rule where it has this mode. `Enforce` would refuse them if they were created now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleViolations {
+    /// The rule.
+    pub rule: RuleName,
+    /// The mode.
+    pub mode: Mode,
+    /// The objects that violate the rule.
+    pub violations: i64,
+    /// The objects that would violate it without an exception.
+    pub exempt: i64,
+}
+
+/// How many violations there are in a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NamespaceViolations {
+    /// The namespace.
+    pub namespace: String,
+    /// All violations.
+    pub violations: i64,
+    /// The violations of rules whose mode in the namespace is `Enforce`.
+    pub enforced: i64,
 }
 
 /// Which engine holds a rule.

@@ -159,6 +159,18 @@ fn object_name(policy: &str, mode: Mode, target: Target) -> String {
     format!("bindery-policy-{policy}-{}{}", mode.name().to_lowercase(), target.suffix())
 }
 
+/// The policy of which the object with this name was compiled; `None` if it is not bindery's.
+#[must_use]
+pub fn policy_of_object(name: &str) -> Option<&str> {
+    let name = name.strip_prefix("bindery-policy-")?;
+    let name = name.strip_suffix("-token-secrets").unwrap_or(name);
+    let (policy, mode) = name.rsplit_once('-')?;
+    [Mode::Audit, Mode::Warn, Mode::Enforce]
+        .iter()
+        .any(|it| it.name().eq_ignore_ascii_case(mode))
+        .then_some(policy)
+}
+
 /// The message with the rule's name, by which audit logs and users tell rules apart.
 fn rule_message(rule: RuleName, message: &str) -> String {
     format!("[{}] {message}", rule.name())

@@ -39,7 +39,7 @@ pub(in crate::catalog) async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Next, ReconcileError> {
     if binding.metadata.deletion_timestamp.is_some() {
-        unbind::reconcile(&binding, &context).await
+        Box::pin(unbind::reconcile(&binding, &context)).await
     } else {
         Box::pin(bind::reconcile(&binding, &context)).await
     }

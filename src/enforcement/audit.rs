@@ -1,0 +1,385 @@
+//! The background audit: judges the pods and workloads that exist, also those that are older than a policy, by all policies.
+//! It watches the kinds that the API server judges, drops each object as soon as it is judged, and keeps only what it found:
+//! for reports, the statuses of the policies and metrics. When a policy changes, everything is listed again, in pages.
+
+mod findings;
+mod judge;
+mod kinds;
+mod report;
+mod report_writer;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt, stream, stream::BoxStream};
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Api, Client,
+    api::{DynamicObject, ListParams},
+    runtime::{
+        WatchStreamExt,
+        reflector::Store,
+        watcher::{self, Event},
+    },
+};
+use tokio::{
+    sync::{Notify, mpsc, watch::Sender},
+    time::{Instant, sleep, sleep_until},
+};
+use tracing::{debug, info};
+
+pub(super) use self::report::ReportKind;
+use self::{
+    findings::{Findings, Violations, violations},
+    judge::{Judge, NamespaceTraits},
+    kinds::{KINDS, Kind, ObjectName, Sample},
+    report::report,
+    report_writer::ReportWriter,
+};
+use crate::{
+    apis::bindery::{
+        credential_policy::{AuditCounts, CredentialPolicy},
+        credential_policy_exception::CredentialPolicyException,
+    },
+    k8s::{explain, explain_watch, guarded::Guarded, namespaces::NamespaceMeta, watch},
+    telemetry::Metrics,
+};
+
+/// Changes within this time lead to one list of everything.
+const SETTLE: Duration = Duration::from_millis(500);
+/// Changed results are published after this time, those of a rollout together.
+const PUBLISH_DELAY: Duration = Duration::from_secs(1);
+/// How often the reports are read again, in case somebody changed them or installed their kinds.
+const REPORT_CHECK: Duration = Duration::from_mins(5);
+/// The wait after a request that failed.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What the audit has found so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct AuditState {
+    /// The policies by which every object has been judged.
+    pub(super) judged: BTreeSet<String>,
+    /// The counts of each policy that is violated.
+    pub(super) counts: BTreeMap<String, AuditCounts>,
+    /// The kinds of reports that are written.
+    pub(super) reports: Vec<&'static ReportKind>,
+    /// Why the audit or the reports are incomplete.
+    pub(super) problem: Option<String>,
+}
+
+/// The audit. One task runs it.
+pub(super) struct Audit {
+    pub(super) client: Client,
+    pub(super) policies: Store<CredentialPolicy>,
+    pub(super) exceptions: Store<CredentialPolicyException>,
+    pub(super) namespaces: Store<NamespaceMeta>,
+    /// Namespaces for which no policy holds, in addition to those of the system.
+    pub(super) excluded: Vec<String>,
+    /// A policy or an exception changed.
+    pub(super) changed: Arc<Notify>,
+    pub(super) state: Sender<AuditState>,
+    pub(super) metrics: Arc<Metrics>,
+    /// The caches of policies and exceptions are complete. A cache wakes only one of several tasks that wait for it, so the
+    /// controller waits for them and tells the audit.
+    pub(super) ready: Arc<Notify>,
+}
+
+type Seen = (&'static Kind, watcher::Result<Event<Guarded<DynamicObject>>>);
+
+impl Audit {
+    /// Audits until the caller drops the future. `changed_namespaces` are the names of Namespaces that are new or changed.
+    pub(super) async fn run(self, mut changed_namespaces: mpsc::UnboundedReceiver<String>) {
+        self.ready.notified().await;
+        if self.namespaces.wait_until_ready().await.is_err() {
+            // The writer is gone, so the watch has ended, which ends the controller.
+            return;
+        }
+        let mut progress = Progress::new(ReportWriter::new(self.client.clone()));
+        loop {
+            let judge = Judge::new(&self.policies.state(), &self.exceptions.state(), &self.excluded);
+            self.round(&judge, &mut progress, &mut changed_namespaces).await;
+        }
+    }
+
+    /// Lists and watches all objects, until the policies change or an exception ends.
+    async fn round(
+        &self,
+        judge: &Judge,
+        progress: &mut Progress,
+        changed_namespaces: &mut mpsc::UnboundedReceiver<String>,
+    ) {
+        progress.begin(judge.is_idle());
+        // Without policies there is nothing to judge, so nothing is read.
+        let mut events = if judge.is_idle() { stream::pending().boxed() } else { self.events() };
+        let end = judge.next_end(Timestamp::now()).map_or_else(far, |wait| Instant::now() + wait);
+        loop {
+            tokio::select! {
+                () = self.changed.notified() => {
+                    sleep(SETTLE).await;
+                    return;
+                }
+                () = sleep_until(end) => return,
+                Some(name) = changed_namespaces.recv() => self.namespace(judge, progress, &name).await,
+                Some((kind, event)) = events.next() => self.event(judge, progress, kind, event),
+                () = sleep_until(progress.due) => self.publish(judge, progress).await,
+            }
+        }
+    }
+
+    fn events(&self) -> BoxStream<'static, Seen> {
+        let each = KINDS.iter().map(|kind| self.events_of(kind).boxed());
+        stream::select_all(each).boxed()
+    }
+
+    fn events_of(&self, kind: &'static Kind) -> impl Stream<Item = Seen> + use<> {
+        let api: Api<Guarded<DynamicObject>> = Api::all_with(self.client.clone(), &kind.resource());
+        watcher::watcher(api, watch::of_all()).default_backoff().map(move |event| (kind, event))
+    }
+
+    fn event(
+        &self,
+        judge: &Judge,
+        progress: &mut Progress,
+        kind: &'static Kind,
+        event: watcher::Result<Event<Guarded<DynamicObject>>>,
+    ) {
+        match event {
+            Ok(Event::Init) => drop(progress.listed.insert(kind, BTreeSet::new())),
+            Ok(Event::InitApply(object)) => {
+                if let Some((namespace, name)) = self.judge(judge, progress, kind, object) {
+                    progress.listed.entry(kind).or_default().insert((namespace, name));
+                }
+            }
+            Ok(Event::InitDone) => {
+                let listed = progress.listed.remove(kind).unwrap_or_default();
+                progress.findings.retain(kind, &listed);
+                progress.unlisted.remove(kind);
+                progress.problems.remove(kind);
+            }
+            Ok(Event::Apply(object)) => drop(self.judge(judge, progress, kind, object)),
+            Ok(Event::Delete(object)) => {
+                let metadata = object_metadata(&object);
+                if let Some((namespace, name)) = metadata {
+                    progress.findings.remove(&namespace, &ObjectName { kind, name });
+                }
+            }
+            Err(error) => {
+                // The watch restarts by itself.
+                let error = explain_watch(&error);
+                debug!(kind = kind.name, error, "the audit's watch was interrupted");
+                progress.problems.insert(kind, error);
+            }
+        }
+        progress.publish_soon();
+    }
+
+    /// Judges an object, and returns its namespace and name if it violates a rule.
+    fn judge(
+        &self,
+        judge: &Judge,
+        progress: &mut Progress,
+        kind: &'static Kind,
+        object: Guarded<DynamicObject>,
+    ) -> Option<(String, String)> {
+        // Metadata and JSON of any shape can be read, so only a defect of the API server leads to an unreadable object.
+        let sample = Sample::of(kind, object.0.ok()?)?;
+        let known = self.namespaces.get(&kube::runtime::reflector::ObjectRef::new(&sample.namespace));
+        let traits = known.as_deref().map(NamespaceTraits::of);
+        progress.judged_by.insert(sample.namespace.clone(), traits);
+        let verdicts = judge.verdicts(&sample, known.as_deref(), Timestamp::now());
+        let all = violations(verdicts);
+        let place = (!all.is_empty()).then(|| (sample.namespace.clone(), sample.object.name.clone()));
+        progress.findings.set(&sample.namespace, sample.object, Violations { uid: sample.uid, all });
+        place
+    }
+
+    /// Judges the objects of a Namespace again if it is not as it was when they were judged.
+    async fn namespace(&self, judge: &Judge, progress: &mut Progress, name: &str) {
+        let known = self.namespaces.get(&kube::runtime::reflector::ObjectRef::new(name));
+        let Some(known) = known else {
+            progress.judged_by.remove(name);
+            return;
+        };
+        let now = Some(NamespaceTraits::of(&known));
+        if judge.is_idle() || progress.judged_by.get(name).is_none_or(|before| *before == now) {
+            return;
+        }
+        for kind in &KINDS {
+            if let Err(error) = self.list(judge, progress, kind, name).await {
+                let error = explain(&error);
+                debug!(
+                    kind = kind.name,
+                    namespace = name,
+                    error,
+                    "the objects of a namespace cannot be listed"
+                );
+                progress.problems.insert(kind, error);
+            }
+        }
+        progress.publish_soon();
+    }
+
+    async fn list(
+        &self,
+        judge: &Judge,
+        progress: &mut Progress,
+        kind: &'static Kind,
+        namespace: &str,
+    ) -> kube::Result<()> {
+        let api: Api<Guarded<DynamicObject>> =
+            Api::namespaced_with(self.client.clone(), namespace, &kind.resource());
+        let mut page = ListParams::default().limit(100);
+        loop {
+            let listed = api.list(&page).await?;
+            for object in listed.items {
+                self.judge(judge, progress, kind, object);
+            }
+            match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page.continue_token = Some(token),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Publishes the counts and writes the reports that changed.
+    async fn publish(&self, judge: &Judge, progress: &mut Progress) {
+        progress.due = Instant::now() + REPORT_CHECK;
+        // Results of former policies must not be published beside those of the present ones. A kind that cannot be listed must
+        // not keep the others back.
+        let is_complete = progress.unlisted.iter().all(|kind| progress.problems.contains_key(kind));
+        if !is_complete {
+            return;
+        }
+        let mut problem = progress.problem();
+        if progress.reports_read.is_none_or(|read| read.elapsed() >= REPORT_CHECK) {
+            match progress.writer.read().await {
+                Ok(()) => {
+                    progress.reports_read = Some(Instant::now());
+                    progress.unwritten.extend(progress.writer.namespaces().cloned());
+                    progress.unwritten.extend(progress.findings.namespaces().cloned());
+                }
+                Err(error) => {
+                    progress.due = Instant::now() + RETRY;
+                    problem.get_or_insert(error);
+                }
+            }
+        }
+        progress.unwritten.extend(progress.findings.take_changed());
+        if progress.reports_read.is_some() {
+            let unwritten = std::mem::take(&mut progress.unwritten);
+            let reports = unwritten.into_iter().map(|namespace| {
+                let report = self.report(judge, &progress.findings, &namespace);
+                (namespace, report)
+            });
+            let failed = progress.writer.write(reports.collect()).await;
+            if !failed.is_empty() {
+                progress.due = Instant::now() + RETRY;
+                problem.get_or_insert_with(|| {
+                    format!("{} reports cannot be written; the log says why", failed.len())
+                });
+                progress.unwritten.extend(failed);
+            }
+        }
+        let counts = progress.findings.counts();
+        self.metrics.policy_violations(counts.iter().flat_map(|(policy, counts)| {
+            counts
+                .rules
+                .iter()
+                .map(move |it| (policy.as_str(), it.rule.name(), it.mode.name(), it.violations))
+        }));
+        let reports = progress.writer.installed().to_vec();
+        let judged = judge.names();
+        if self.state.borrow().judged != judged {
+            info!(
+                policies = judged.len(),
+                violated = counts.len(),
+                "the existing pods and workloads are audited"
+            );
+        }
+        let state = AuditState { judged, counts, reports, problem };
+        self.state.send_if_modified(|former| {
+            let is_new = *former != state;
+            *former = state;
+            is_new
+        });
+    }
+
+    fn report(&self, judge: &Judge, findings: &Findings, namespace: &str) -> Option<serde_json::Value> {
+        let objects = findings.of(namespace)?;
+        let known = self.namespaces.get(&kube::runtime::reflector::ObjectRef::new(namespace));
+        Some(report(namespace, objects, &judge.held_in(namespace, known.as_deref()), judge.policies()))
+    }
+}
+
+/// A time that never comes in the life of a process.
+fn far() -> Instant {
+    Instant::now() + Duration::from_hours(24 * 365)
+}
+
+fn object_metadata(object: &Guarded<DynamicObject>) -> Option<(String, String)> {
+    let metadata = kube::Resource::meta(object);
+    Some((metadata.namespace.clone()?, metadata.name.clone()?))
+}
+
+/// How far the audit has come.
+struct Progress {
+    findings: Findings,
+    /// The objects with violations in lists that are not complete yet.
+    listed: BTreeMap<&'static Kind, BTreeSet<(String, String)>>,
+    /// The kinds whose objects have not all been judged by the present policies.
+    unlisted: BTreeSet<&'static Kind>,
+    /// Why a kind cannot be listed or watched.
+    problems: BTreeMap<&'static Kind, String>,
+    /// What was known of each Namespace when its objects were judged; `None` if nothing was.
+    judged_by: BTreeMap<String, Option<NamespaceTraits>>,
+    writer: ReportWriter,
+    reports_read: Option<Instant>,
+    /// The namespaces whose report must be compared with the findings.
+    unwritten: BTreeSet<String>,
+    /// When to publish next.
+    due: Instant,
+}
+
+impl Progress {
+    fn new(writer: ReportWriter) -> Self {
+        Self {
+            findings: Findings::default(),
+            listed: BTreeMap::new(),
+            unlisted: BTreeSet::new(),
+            problems: BTreeMap::new(),
+            judged_by: BTreeMap::new(),
+            writer,
+            reports_read: None,
+            unwritten: BTreeSet::new(),
+            due: Instant::now(),
+        }
+    }
+
+    /// Begins to judge everything again. Former findings stay until their object is judged.
+    fn begin(&mut self, is_idle: bool) {
+        self.listed.clear();
+        self.problems.clear();
+        self.judged_by.clear();
+        if is_idle {
+            self.findings.clear();
+            self.unlisted.clear();
+        } else {
+            self.unlisted = KINDS.iter().collect();
+        }
+        // What passes in a report depends on the policies, too.
+        self.unwritten.extend(self.findings.namespaces().cloned());
+        self.due = Instant::now();
+    }
+
+    fn publish_soon(&mut self) {
+        self.due = self.due.min(Instant::now() + PUBLISH_DELAY);
+    }
+
+    fn problem(&self) -> Option<String> {
+        let (kind, error) = self.problems.iter().next()?;
+        Some(format!("{}s cannot be read: {error}", kind.name))
+    }
+}

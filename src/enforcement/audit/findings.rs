@@ -1,0 +1,216 @@
+//! What the audit has found: for each object that violates a rule, the rules and the reasons. Objects that violate nothing
+//! are not kept, and of the others only names. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::kinds::{Kind, ObjectName};
+use crate::{
+    apis::bindery::credential_policy::{AuditCounts, Mode, NamespaceViolations, RuleName, RuleViolations},
+    policy::Verdict,
+};
+
+/// How many places of an object a message names.
+const MOST_PLACES: usize = 3;
+/// How long a message can be, in bytes: a thousand of them fit into a report.
+const MOST_BYTES: usize = 500;
+/// How many namespaces a policy's status names.
+const MOST_NAMESPACES: usize = 20;
+
+/// An object violates a rule of a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Violation {
+    pub(super) policy: String,
+    pub(super) rule: RuleName,
+    pub(super) mode: Mode,
+    /// The exception that exempts the object.
+    pub(super) exception: Option<String>,
+    /// The policy's message and the places in the object. Never a value that may be a credential.
+    pub(super) message: String,
+}
+
+/// The violations of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Violations {
+    pub(super) uid: String,
+    pub(super) all: Vec<Violation>,
+}
+
+/// All objects that violate a rule, by namespace.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    namespaces: BTreeMap<String, BTreeMap<ObjectName, Violations>>,
+    /// The namespaces whose violations changed since they were last taken.
+    changed: BTreeSet<String>,
+}
+
+impl Findings {
+    /// Replaces what is known of an object.
+    pub(super) fn set(&mut self, namespace: &str, object: ObjectName, violations: Violations) {
+        if violations.all.is_empty() {
+            return self.remove(namespace, &object);
+        }
+        let objects = self.namespaces.entry(namespace.to_owned()).or_default();
+        if objects.get(&object) != Some(&violations) {
+            objects.insert(object, violations);
+            self.changed.insert(namespace.to_owned());
+        }
+    }
+
+    /// Forgets an object.
+    pub(super) fn remove(&mut self, namespace: &str, object: &ObjectName) {
+        let Some(objects) = self.namespaces.get_mut(namespace) else { return };
+        if objects.remove(object).is_some() {
+            self.changed.insert(namespace.to_owned());
+        }
+        if objects.is_empty() {
+            self.namespaces.remove(namespace);
+        }
+    }
+
+    /// Forgets the objects of a kind that a complete list does not contain.
+    pub(super) fn retain(&mut self, kind: &'static Kind, listed: &BTreeSet<(String, String)>) {
+        for (namespace, objects) in &mut self.namespaces {
+            let before = objects.len();
+            objects.retain(|object, _| {
+                object.kind != kind || listed.contains(&(namespace.clone(), object.name.clone()))
+            });
+            if objects.len() != before {
+                self.changed.insert(namespace.clone());
+            }
+        }
+        self.namespaces.retain(|_, objects| !objects.is_empty());
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.changed.extend(std::mem::take(&mut self.namespaces).into_keys());
+    }
+
+    /// The namespaces whose violations changed since the last call.
+    pub(super) fn take_changed(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The namespaces with a violation.
+    pub(super) fn namespaces(&self) -> impl Iterator<Item = &String> {
+        self.namespaces.keys()
+    }
+
+    /// The objects of a namespace that violate a rule.
+    pub(super) fn of(&self, namespace: &str) -> Option<&BTreeMap<ObjectName, Violations>> {
+        self.namespaces.get(namespace)
+    }
+
+    /// The counts of each policy. A policy without violations is not listed.
+    pub(super) fn counts(&self) -> BTreeMap<String, AuditCounts> {
+        let mut tallies: BTreeMap<&str, Tally<'_>> = BTreeMap::new();
+        for (namespace, objects) in &self.namespaces {
+            for violation in objects.values().flat_map(|object| &object.all) {
+                tallies.entry(&violation.policy).or_default().add(namespace, violation);
+            }
+        }
+        tallies.into_iter().map(|(policy, tally)| (policy.to_owned(), tally.counts())).collect()
+    }
+}
+
+/// The counts of a policy while they are summed.
+#[derive(Default)]
+struct Tally<'a> {
+    rules: BTreeMap<(RuleName, Mode), RuleCount>,
+    namespaces: BTreeMap<&'a str, NamespaceCount>,
+}
+
+#[derive(Default)]
+struct RuleCount {
+    violations: i64,
+    exempt: i64,
+}
+
+#[derive(Default)]
+struct NamespaceCount {
+    violations: i64,
+    enforced: i64,
+}
+
+impl<'a> Tally<'a> {
+    fn add(&mut self, namespace: &'a str, violation: &Violation) {
+        let of_rule = self.rules.entry((violation.rule, violation.mode)).or_default();
+        if violation.exception.is_some() {
+            of_rule.exempt += 1;
+            return;
+        }
+        of_rule.violations += 1;
+        let of_namespace = self.namespaces.entry(namespace).or_default();
+        of_namespace.violations += 1;
+        of_namespace.enforced += i64::from(violation.mode == Mode::Enforce);
+    }
+
+    fn counts(self) -> AuditCounts {
+        let rules: Vec<_> = self
+            .rules
+            .into_iter()
+            .map(|((rule, mode), RuleCount { violations, exempt })| RuleViolations {
+                rule,
+                mode,
+                violations,
+                exempt,
+            })
+            .collect();
+        let mut namespaces: Vec<_> = self
+            .namespaces
+            .into_iter()
+            .map(|(name, NamespaceCount { violations, enforced })| NamespaceViolations {
+                namespace: name.to_owned(),
+                violations,
+                enforced,
+            })
+            .collect();
+        // The sort is stable, so namespaces with equal counts stay in the order of their names.
+        namespaces.sort_by_key(|it| std::cmp::Reverse(it.violations));
+        let others = namespaces.len().saturating_sub(MOST_NAMESPACES);
+        namespaces.truncate(MOST_NAMESPACES);
+        AuditCounts {
+            violations: rules.iter().map(|it| it.violations).sum(),
+            rules,
+            namespaces,
+            other_namespaces: i64::try_from(others).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+/// Joins the verdicts about an object: one violation for each rule of each policy.
+pub(super) fn violations(verdicts: Vec<Verdict>) -> Vec<Violation> {
+    let mut joined: BTreeMap<(String, RuleName), Vec<Verdict>> = BTreeMap::new();
+    for verdict in verdicts {
+        joined.entry((verdict.policy.clone(), verdict.finding.rule)).or_default().push(verdict);
+    }
+    let violation = |((policy, rule), verdicts): ((String, RuleName), Vec<Verdict>)| {
+        let first = verdicts.first()?;
+        Some(Violation {
+            policy,
+            rule,
+            mode: first.mode,
+            exception: first.exception.clone(),
+            message: message(&verdicts),
+        })
+    };
+    joined.into_iter().filter_map(violation).collect()
+}
+
+fn message(verdicts: &[Verdict]) -> String {
+    let mut text = verdicts.first().map(|verdict| verdict.message.clone()).unwrap_or_default();
+    let places: Vec<_> = verdicts
+        .iter()
+        .take(MOST_PLACES)
+        .map(|verdict| format!("{}: {}", verdict.finding.place, verdict.finding.what))
+        .collect();
+    text = format!("{text} ({})", places.join("; "));
+    if verdicts.len() > MOST_PLACES {
+        text = format!("{text} and in {} more places", verdicts.len() - MOST_PLACES);
+    }
+    text.truncate(text.floor_char_boundary(MOST_BYTES));
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! The present policies, as the audit asks them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::{kinds::Sample, report::Held};
+use crate::{
+    apis::bindery::{
+        credential_policy::CredentialPolicy, credential_policy_exception::CredentialPolicyException,
+    },
+    contract::{namespace::INJECT, pod},
+    enforcement::notices::next_end,
+    k8s::namespaces::NamespaceMeta,
+    policy::{Namespace, Policies, Subject, Verdict},
+};
+
+/// The valid policies and the exceptions.
+pub(super) struct Judge {
+    policies: Vec<CredentialPolicy>,
+    exceptions: Vec<CredentialPolicyException>,
+    all: Policies,
+}
+
+impl Judge {
+    /// Leaves out invalid policies. Their status says so.
+    pub(super) fn new(
+        policies: &[Arc<CredentialPolicy>],
+        exceptions: &[Arc<CredentialPolicyException>],
+        excluded: &[String],
+    ) -> Self {
+        let is_valid = |policy: &CredentialPolicy| {
+            policy.metadata.deletion_timestamp.is_none()
+                && Policies::new(std::slice::from_ref(policy), Vec::new(), Vec::new()).is_ok()
+        };
+        let policies: Vec<_> =
+            policies.iter().map(|policy| policy.as_ref().clone()).filter(is_valid).collect();
+        let exceptions: Vec<_> = exceptions.iter().map(|exception| exception.as_ref().clone()).collect();
+        // Each is valid by itself, so all together are.
+        let all = Policies::new(&policies, exceptions.clone(), excluded.to_vec()).unwrap_or_default();
+        Self { policies, exceptions, all }
+    }
+
+    pub(super) fn policies(&self) -> &[CredentialPolicy] {
+        &self.policies
+    }
+
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        self.policies.iter().map(ResourceExt::name_any).collect()
+    }
+
+    /// Whether there is nothing to judge by.
+    pub(super) fn is_idle(&self) -> bool {
+        self.policies.is_empty()
+    }
+
+    /// How long until the next exception ends.
+    pub(super) fn next_end(&self, now: Timestamp) -> Option<Duration> {
+        next_end(&self.exceptions, now)
+    }
+
+    /// What the policies say about an object. Without its Namespace, nothing is known of labels and annotations.
+    pub(super) fn verdicts(
+        &self,
+        sample: &Sample,
+        namespace: Option<&NamespaceMeta>,
+        now: Timestamp,
+    ) -> Vec<Verdict> {
+        let Some(template) = sample.template() else { return Vec::new() };
+        let namespace = policy_namespace(&sample.namespace, namespace);
+        let subject =
+            Subject { name: &sample.object.name, namespace: &namespace, template, only_ephemeral: false };
+        self.all.judge(&subject, now)
+    }
+
+    /// The rules that hold in a namespace.
+    pub(super) fn held_in(&self, name: &str, namespace: Option<&NamespaceMeta>) -> Vec<Held<'_>> {
+        self.all.rules_in(&policy_namespace(name, namespace))
+    }
+}
+
+fn policy_namespace(name: &str, known: Option<&NamespaceMeta>) -> Namespace {
+    let metadata = known.map(|namespace| &namespace.metadata);
+    let labels = metadata.and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
+    let annotations = metadata.and_then(|metadata| metadata.annotations.clone()).unwrap_or_default();
+    Namespace::new(name, labels, annotations)
+}
+
+/// What a verdict can depend on in a Namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NamespaceTraits {
+    labels: BTreeMap<String, String>,
+    default_bind: Option<String>,
+}
+
+impl NamespaceTraits {
+    pub(super) fn of(namespace: &NamespaceMeta) -> Self {
+        let labels = namespace.metadata.labels.clone().unwrap_or_default();
+        let (label, enabled) = INJECT;
+        let is_enabled = labels.get(label).is_some_and(|value| value == enabled);
+        let annotations = namespace.metadata.annotations.as_ref();
+        let default_bind = annotations.and_then(|it| it.get(pod::BIND)).filter(|_| is_enabled).cloned();
+        Self { labels, default_bind }
+    }
+}

@@ -1,0 +1,66 @@
+//! The installed controller of policies: its account has the rights that it needs, and the policies hold without it.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use crate::scenario::{LIMIT, Scenario};
+
+const POLICY: &str = "
+apiVersion: bindery.dev/v1alpha1
+kind: CredentialPolicy
+metadata: {name: NAMESPACE}
+spec:
+  mode: Enforce
+  scope: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NAMESPACE}}}
+  rules: {filesOnly: {}}
+";
+
+/// No node has the label, so the pod waits for ever.
+const POD: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME}
+spec:
+  nodeSelector: {none: none}
+  containers: [{name: app, image: app, envFrom: [{secretRef: {name: db}}]}]
+";
+
+async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !condition().await {
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}"));
+}
+
+#[tokio::test]
+async fn installed_policies_are_audited_and_hold_without_bindery() {
+    let scenario = Scenario::alone("policies").await;
+    let name = scenario.namespace.clone();
+    scenario.apply(&POD.replace("NAME", "old")).await.expect_success();
+    scenario.installation.upgrade(&["enforcement.enabled=true"]).await;
+    scenario.apply(&POLICY.replace("NAMESPACE", &name)).await.expect_success();
+    let is_refused = async || {
+        let new = ["create", "--dry-run=server", "-f", "-"];
+        let output = scenario.kubectl_with_input(&new, &POD.replace("NAME", "new")).await;
+        !output.success && output.all().contains("[filesOnly]")
+    };
+    until("the policy holds", is_refused).await;
+    let status = async |path: &str| {
+        let path = format!("jsonpath={{.status.{path}}}");
+        scenario.kubectl(&["get", "credentialpolicy", &name, "--output", &path]).await.stdout
+    };
+    until("the pod that is older is counted", async || status("audit.violations").await == "1").await;
+    // Otherwise the reason would be that a kind cannot be read.
+    assert_eq!(status("conditions[?(@.type==\"Audited\")].reason").await, "NoReportKind");
+    assert_eq!(status("audit.namespaces[0].namespace").await, name);
+
+    scenario.installation.scale("deployment/e2e-enforcement", 0).await;
+    assert!(is_refused().await, "the API server holds the policy by itself");
+    scenario.kubectl(&["delete", "credentialpolicy", &name]).await.expect_success();
+    until("the policy ends with its object, also without bindery", async || !is_refused().await).await;
+    scenario.installation.upgrade(&["enforcement.enabled=false"]).await;
+    scenario.finish(&[]).await;
+}

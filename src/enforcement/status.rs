@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use super::audit::AuditState;
 use crate::{
     apis::bindery::{
-        credential_policy::{CredentialPolicy, CredentialPolicyStatus, Engine, RuleStatus},
+        credential_policy::{AuditCounts, CredentialPolicy, CredentialPolicyStatus, Engine, RuleStatus},
         credential_policy_exception::{CredentialPolicyException, CredentialPolicyExceptionStatus},
     },
     policy::cel::Compiled,

@@ -29,7 +29,7 @@ pub(crate) struct Pace {
     /// The interval between checks of source, bundle and expiry. Expiry is checked by wall-clock time, so that a
     /// suspended machine catches up.
     pub(crate) every: Duration,
-    /// The shortest time between two checks, whoever asks for them and however often another writer undoes the last
+    /// The shortest time between two checks, for all callers together, however often another writer undoes the last
     /// one.
     pub(crate) least: Duration,
     /// How long clients may take to learn of a new bundle. Until then the former certificate is presented, which both

@@ -60,7 +60,7 @@ impl ServingCertificate {
     }
 
     /// The successor of this certificate if one is due at `now`, or if the certificate is for other names. `None`
-    /// also if the authority's key is absent: whoever has the key renews.
+    /// also if the authority's key is absent: every holder of the key renews.
     pub fn renewed(&self, names: &[String], now: Timestamp) -> Result<Option<Self>, PkiError> {
         let Some(authority) = &self.authority else { return Ok(None) };
         if due(&authority.certificate, now, AUTHORITY_RENEWAL)? {

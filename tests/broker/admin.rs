@@ -87,6 +87,6 @@ async fn the_command_writes_the_new_password_to_the_file() {
     }
     assert!(is_refused(&server, ADMIN_PASSWORD).await && !is_refused(&server, &password).await);
     let mode = fs::metadata(server.password_file()).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o640, "whoever read it reads it");
+    assert_eq!(mode & 0o777, 0o640, "the same users may read it");
     works(&server, &platform, "after").await;
 }

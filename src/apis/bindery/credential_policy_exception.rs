@@ -1,5 +1,5 @@
 //! `CredentialPolicyException`: pods that may violate rules of a policy for some time. The kind is cluster-scoped, so that
-//! nobody who may only write to a namespace can exempt himself.
+//! users who may only write to a namespace cannot exempt themselves.
 
 #![expect(unreachable_pub, reason = "KubeSchema repeats the structs inside a function")]
 

@@ -236,7 +236,7 @@ pub trait Provider: Send + Sync {
         Ok(())
     }
 
-    /// Lists every resource on the backend that looks like an instance or a binding, whoever owns it, in the order in
+    /// Lists every resource on the backend that looks like an instance or a binding, no matter who owns it, in the order in
     /// which leftovers must be removed.
     ///
     /// # Errors

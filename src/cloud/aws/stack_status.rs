@@ -1,4 +1,4 @@
-//! The states of a stack, and what they mean for whoever waits.
+//! The states of a stack, and what they mean for a caller that waits.
 
 use std::fmt;
 

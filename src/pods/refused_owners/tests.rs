@@ -55,7 +55,7 @@ fn an_event_tells_whose_pod_was_refused(
     &json!({"lastTimestamp": null, "eventTime": "2025-12-31T01:00:00.000000Z",
         "series": {"lastObservedTime": "2025-12-31T23:59:00.000000Z"}})
 )]
-fn a_refusal_is_known_whoever_tells_of_it(#[case] changes: &Value) {
+fn a_refusal_is_known_from_every_source(#[case] changes: &Value) {
     assert_eq!(refused(&event(changes), now()), Some(owner(OwnerKind::ReplicaSet)));
 }
 
@@ -94,7 +94,7 @@ fn a_nudge_changes_the_status_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_was_refused_is_nudged_after_the_recovery() {
+async fn refused_owners_are_nudged_after_the_recovery() {
     let (received, nudged) = (Arc::new(Mutex::new(Vec::new())), owner(OwnerKind::Job));
     let sink = received.clone();
     let watch_refusals = stream::iter([nudged.clone(), nudged.clone()]).chain(stream::pending());

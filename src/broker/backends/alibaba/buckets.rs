@@ -60,7 +60,7 @@ impl Services {
         }
     }
 
-    /// A bucket that was kept belongs to whoever keeps it.
+    /// A bucket that was kept belongs to the user who keeps it.
     async fn refuse_retained(&self, name: &str) -> Result<(), ServiceError> {
         if self.is_retained_bucket(name).await? {
             return Err(foreign(&self.name, &format!("bucket {name}")));

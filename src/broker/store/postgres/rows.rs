@@ -151,7 +151,7 @@ impl Postgres {
     }
 
     /// Whether the tables show that a commit was made. Sealed bytes differ with each write, so they identify a record;
-    /// a record that is gone is removed, whoever removed it.
+    /// a record that is gone is removed, no matter who removed it.
     pub(super) async fn is_made(&self, single: Single<'_>) -> Result<bool, StoreError> {
         Ok(match single {
             Single::Put(wanted) => {

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_only_encrypts_gets_the_ca_and_urls_that_need_no_file() {
+    fn clients_that_only_encrypt_get_the_ca_and_urls_that_need_no_file() {
         let credentials = shown(SslMode::Require, Some("PEM"))("db.example");
         assert_eq!(credentials.expose()["ca.crt"], "PEM");
         for url in ["uri", "jdbcURL"] {

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_only_encrypts_gets_the_ca_and_a_url_that_needs_no_file() {
+    fn clients_that_only_encrypt_get_the_ca_and_a_url_that_needs_no_file() {
         let server = server("db.example");
         let mounted_at = Some("/var/secrets/db".to_owned());
         let place = Place { mounted_at, ..place(&server, ServiceKind::PostgreSql) };

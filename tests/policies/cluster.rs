@@ -201,6 +201,12 @@ impl Place {
         if is_by_policy { Answer::Refused { rule: rule_in(&message) } } else { Answer::Other(message) }
     }
 
+    /// The `resourceVersion` of an object.
+    pub(crate) async fn version(&self, path: &str) -> Value {
+        let request = axum::http::Request::get(path).body(Vec::new()).unwrap();
+        self.client.request::<Value>(request).await.unwrap()["metadata"]["resourceVersion"].clone()
+    }
+
     /// Applies an object on the server.
     pub(crate) async fn apply_as_is(&self, path: &str, object: &Value) -> Answer {
         self.send("APPLY", path, object).await

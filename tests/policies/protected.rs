@@ -322,6 +322,7 @@ async fn the_api_server_agrees_on_every_change() {
                 place.send_as(author, "DELETE", &one, &json!({"dryRun": ["All"]})).await
             } else {
                 let mut after = merged(&row.after, &own);
+                after["metadata"]["resourceVersion"] = place.version(&one).await;
                 if row.after["metadata"]["labels"].is_null() && row.after["kind"] == "Secret" {
                     after["metadata"].as_object_mut().unwrap().remove("labels");
                 }

@@ -159,18 +159,29 @@ impl Audit {
                 progress.unlisted.remove(kind);
                 progress.problems.remove(kind);
             }
-            Ok(Event::Apply(object)) => drop(self.judge(judge, progress, kind, object)),
+            Ok(Event::Apply(object)) => {
+                progress.problems.remove(kind);
+                self.judge(judge, progress, kind, object);
+            }
             Ok(Event::Delete(object)) => {
+                progress.problems.remove(kind);
                 let metadata = object_metadata(&object);
                 if let Some((namespace, name)) = metadata {
                     progress.findings.remove(&namespace, &ObjectName { kind, name });
                 }
             }
             Err(error) => {
-                // The watch restarts by itself.
+                // The watch restarts by itself, and does not tell when an interruption is over.
+                let is_refused = matches!(
+                    error,
+                    watcher::Error::InitialListFailed(_)
+                        | watcher::Error::WatchStartFailed(kube::Error::Api(_))
+                );
                 let error = explain_watch(&error);
                 debug!(kind = kind.name, error, "the audit's watch was interrupted");
-                progress.problems.insert(kind, error);
+                if is_refused {
+                    progress.problems.insert(kind, error);
+                }
             }
         }
         progress.publish_soon();

@@ -53,8 +53,9 @@ async fn installed_policies_are_audited_and_hold_without_bindery() {
         scenario.kubectl(&["get", "credentialpolicy", &name, "--output", &path]).await.stdout
     };
     until("the pod that is older is counted", async || status("audit.violations").await == "1").await;
-    // Otherwise the reason would be that a kind cannot be read.
-    assert_eq!(status("conditions[?(@.type==\"Audited\")].reason").await, "NoReportKind");
+    // Until its roles reach the API server, the account may not read every kind.
+    let reason = async || status("conditions[?(@.type==\"Audited\")].reason").await;
+    until("every kind is read", async || reason().await == "NoReportKind").await;
     assert_eq!(status("audit.namespaces[0].namespace").await, name);
 
     scenario.installation.scale("deployment/e2e-enforcement", 0).await;

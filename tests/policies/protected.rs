@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bindery::{
     apis::{
-        bindery::credential_policy::{Mode, RuleName},
+        bindery::credential_policy::RuleName,
         servicecatalog::{self, ServiceBinding},
     },
     policy::{Author, Change, Namespace, Policies},
@@ -288,14 +288,11 @@ async fn the_api_server_agrees_on_every_change() {
     grant_everything(&place, &["developers", ADMINISTRATORS], &users).await;
     let shop = place.namespace("shop").await;
     let name = place.unique("p");
-    let enforce = async |mode: Mode| {
-        let spec = json!({"mode": mode, "rules": settings(), "scope": {"namespaceSelector": {"matchLabels": {
-            "rules-test": name}}}});
-        place.enforce_excluding(&policy(&name, spec), &["bindery".to_owned()]).await;
-    };
     let labelled = json!({"metadata": {"labels": {"rules-test": name}}});
     place.send("PATCH", &format!("/api/v1/namespaces/{shop}"), &labelled).await;
-    enforce(Mode::Enforce).await;
+    let scope = json!({"namespaceSelector": {"matchLabels": {"rules-test": name}}});
+    let spec = json!({"mode": "Enforce", "rules": settings(), "scope": scope});
+    place.enforce_excluding(&policy(&name, spec), &["bindery".to_owned()]).await;
     let canary = format!("/api/v1/namespaces/{shop}/secrets?dryRun=All");
     let jane = Some(("jane", &["developers".to_owned()][..]));
     until("the policy holds", async || {
@@ -333,11 +330,15 @@ async fn the_api_server_agrees_on_every_change() {
         }
         place.send("DELETE", &one, &json!({})).await;
     }
-    // The other modes.
-    enforce(Mode::Warn).await;
+    // Another mode, by a policy of its own.
+    let elsewhere = place.namespace("elsewhere").await;
+    let scope = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": elsewhere}}});
+    let warns = json!({"mode": "Warn", "rules": settings(), "scope": scope});
+    place.enforce_excluding(&policy(&place.unique("warns"), warns), &["bindery".to_owned()]).await;
     let warned = Answer::Allowed { warned: BTreeSet::from([RULE]) };
+    let path = format!("/api/v1/namespaces/{elsewhere}/secrets?dryRun=All");
     until("the policy warns", async || {
-        place.send_as(jane, "POST", &canary, &bindings_secret()).await == warned
+        place.send_as(jane, "POST", &path, &bindings_secret()).await == warned
     })
     .await;
 }

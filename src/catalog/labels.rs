@@ -59,7 +59,7 @@ fn labels<'a>(fields: impl IntoIterator<Item = (&'static str, &'a str)>) -> Labe
 }
 
 fn sha224(value: &str) -> String {
-    Sha224::digest(value).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha224::digest(value))
 }
 
 #[cfg(test)]

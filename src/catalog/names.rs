@@ -30,7 +30,7 @@ pub fn escaped(id: &str) -> String {
     }
     if name.len() > LONGEST {
         name.truncate(30); // All characters of the result are ASCII.
-        let hash: String = Md5::digest(id).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex::encode(Md5::digest(id));
         name = format!("{}-{hash}", name.strip_suffix('.').unwrap_or(&name));
     }
     name

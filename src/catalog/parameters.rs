@@ -4,7 +4,7 @@
 //! The rules and the checksum are those of service-catalog (`pkg/controller/parameters.go`), so that an adopted object
 //! needs no update.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -100,10 +100,7 @@ impl Parameters {
     /// SHA-256 of the parameters; `None` if there are none.
     pub(super) fn checksum(&self) -> Option<String> {
         let text = go_json(&Value::Object(self.to_send()?));
-        Some(Sha256::digest(text).iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        }))
+        Some(hex::encode(Sha256::digest(text)))
     }
 
     /// A message without the values from Secrets, because a broker may quote a parameter that it refuses.

@@ -1,4 +1,4 @@
-//! SHA-256 of texts, for names, tags, tokens and signatures.
+//! Hashes of texts, for names, tags and tokens.
 
 use sha2::{Digest, Sha256};
 
@@ -11,12 +11,7 @@ pub fn digest(parts: &[&str], digits: usize) -> String {
         hash.update(part.len().to_be_bytes());
         hash.update(part.as_bytes());
     }
-    let mut digest = hex(&hash.finalize());
+    let mut digest = hex::encode(hash.finalize());
     digest.truncate(digits);
     digest
-}
-
-/// The hexadecimal digits of bytes.
-pub(in crate::cloud) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -26,7 +26,7 @@ pub(super) async fn fetch(
 #[expect(clippy::expect_used, reason = "the catalog is structs with string keys, which are always JSON")]
 fn answer(catalog: &Catalog, headers: &HeaderMap) -> Response {
     let body = serde_json::to_vec(catalog).expect("a catalog");
-    let digest: String = Sha256::digest(&body)[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(&Sha256::digest(&body)[..16]);
     let tag = [(ETAG, format!("\"{digest}\""))];
     if is_known(headers, &digest) {
         return (StatusCode::NOT_MODIFIED, tag).into_response();

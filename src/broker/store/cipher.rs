@@ -165,7 +165,7 @@ impl SealingKey {
         let bytes =
             BASE64_STANDARD.decode(text.expose_secret().trim()).map_err(|_| CipherError::Malformed)?;
         let bytes: [u8; KEY_LENGTH] = bytes.try_into().map_err(|_| CipherError::Malformed)?;
-        let id = Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let id = hex::encode(&Sha256::digest(bytes)[..8]);
         Ok(Self { id, aes: Aes256Gcm::new(&AesKey::<Aes256Gcm>::from(bytes)) })
     }
 }

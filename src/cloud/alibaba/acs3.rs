@@ -48,7 +48,7 @@ pub(super) fn headers(request: &Unsigned<'_>, key: Option<&AccessKey>) -> BTreeM
     let lines: String = signed.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
     let canonical = format!("{}\n/\n{}\n{lines}\n{names}\n{content}", request.method, request.query);
     let to_sign = format!("{ALGORITHM}\n{}", sha256::digest(canonical.as_bytes()));
-    let signature = sha256::hex(&sha256::hmac(key.secret.expose_secret().as_bytes(), &to_sign));
+    let signature = hex::encode(sha256::hmac(key.secret.expose_secret().as_bytes(), &to_sign));
     headers.insert(
         "authorization",
         format!("{ALGORITHM} Credential={},SignedHeaders={names},Signature={signature}", key.id),

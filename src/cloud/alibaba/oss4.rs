@@ -46,7 +46,7 @@ pub(super) fn headers(request: &Unsigned<'_>, key: &AccessKey) -> BTreeMap<&'sta
     let to_sign = format!("{ALGORITHM}\n{}\n{named}\n{}", request.date, sha256::digest(canonical.as_bytes()));
     let secret = format!("aliyun_v4{}", key.secret.expose_secret()).into_bytes();
     let signing_key = scope.iter().fold(secret, |key, part| sha256::hmac(&key, part));
-    let signature = sha256::hex(&sha256::hmac(&signing_key, &to_sign));
+    let signature = hex::encode(sha256::hmac(&signing_key, &to_sign));
     headers
         .insert("authorization", format!("{ALGORITHM} Credential={}/{named},Signature={signature}", key.id));
     headers

@@ -3,11 +3,9 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-pub(super) use crate::cloud::digest::hex;
-
 /// The digest of a text, in hexadecimal digits.
 pub(super) fn digest(text: &[u8]) -> String {
-    hex(&Sha256::digest(text))
+    hex::encode(Sha256::digest(text))
 }
 
 /// The authentication code of a text.

@@ -3,8 +3,6 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::cloud::digest::hex;
-
 const LONGEST: usize = 128;
 /// Hexadecimal digits of the hash that distinguishes names that were cut.
 const HASH: usize = 16;
@@ -23,7 +21,7 @@ pub fn stack_name(parts: &[&str]) -> String {
         return name;
     }
     // The separator cannot be part of a name, so the parts `a-b` and `a`, `b` differ.
-    let hash = hex(&Sha256::digest(parts.join("\0")));
+    let hash = hex::encode(Sha256::digest(parts.join("\0")));
     format!("{}-{}", &name[..LONGEST - HASH - 1], &hash[..HASH])
 }
 

@@ -57,15 +57,13 @@ pub(crate) fn login(instance: &InstanceId, binding: &BindingId) -> String {
 /// The role that marks what an installation created: it is a member of the roles of each database.
 pub(crate) fn marker(installation: &str) -> String {
     let digest = Sha256::digest(installation.as_bytes());
-    let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("{MARKER_PREFIX}{hex}")
+    format!("{MARKER_PREFIX}{}", hex::encode(&digest[..8]))
 }
 
 /// The digest of an id, safe for a server to show to other tenants: another platform that knew the id could request
 /// its instance.
 pub(crate) fn digest(id: &str) -> String {
-    let hex: String = Sha256::digest(id.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{DIGEST_PREFIX}{hex}")
+    format!("{DIGEST_PREFIX}{}", hex::encode(Sha256::digest(id.as_bytes())))
 }
 
 /// Whether a name has the form of [`database`].

@@ -90,6 +90,6 @@ pub(super) fn variables_checksum(binding: &ServiceBinding, offer: Option<&Offer>
     );
     match secret_extras::source(binding.annotations()) {
         None => names,
-        Some(source) => Sha256::digest(names + &source).iter().map(|byte| format!("{byte:02x}")).collect(),
+        Some(source) => hex::encode(Sha256::digest(names + &source)),
     }
 }

@@ -21,10 +21,7 @@ pub(super) fn checksums(spec: &ServiceBindingSpec) -> BTreeMap<String, String> {
         ("secretName", json!(spec.secret_name)),
         ("secretTransforms", json!(spec.secret_transforms)),
     ];
-    let checksum = |value: &Value| {
-        let digest = Sha256::digest(value.to_string());
-        digest.iter().take(KEPT).map(|byte| format!("{byte:02x}")).collect()
-    };
+    let checksum = |value: &Value| hex::encode(&Sha256::digest(value.to_string())[..KEPT]);
     fields.into_iter().map(|(field, value)| (field.to_owned(), checksum(&value))).collect()
 }
 

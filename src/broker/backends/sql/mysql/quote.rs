@@ -1,7 +1,5 @@
 //! Quoting: the only ways in which text becomes part of a statement.
 
-use std::fmt::Write as _;
-
 /// A quoted identifier: <https://dev.mysql.com/doc/refman/8.4/en/identifiers.html>.
 pub(super) fn identifier(name: &str) -> String {
     // An identifier cannot contain NUL; the server would reject it.
@@ -11,12 +9,7 @@ pub(super) fn identifier(name: &str) -> String {
 /// A string as hexadecimal digits, which is safe for every `sql_mode`: nothing in the text can end it
 /// (<https://dev.mysql.com/doc/refman/8.4/en/hexadecimal-literals.html>).
 pub(super) fn literal(text: &str) -> String {
-    let mut hex = String::with_capacity(text.len() * 2);
-    for byte in text.bytes() {
-        // Writing to a string does not fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
-    format!("_utf8mb4 X'{hex}'")
+    format!("_utf8mb4 X'{}'", hex::encode(text))
 }
 
 /// A quoted string where the grammar allows no hexadecimal digits: account names and passwords. Doubling quotes is

@@ -1,9 +1,6 @@
 //! A broker on an account of AWS, and requests of the platform and of applications.
 
-use std::{
-    ops::{Deref, DerefMut},
-    path::Path,
-};
+use std::{ops::Deref, path::Path};
 
 pub(crate) use bindery_test_support::platform::member as text;
 use bindery_test_support::{
@@ -39,12 +36,6 @@ impl Deref for Cloud {
 
     fn deref(&self) -> &Plans {
         &self.plans
-    }
-}
-
-impl DerefMut for Cloud {
-    fn deref_mut(&mut self) -> &mut Plans {
-        &mut self.plans
     }
 }
 

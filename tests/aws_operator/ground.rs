@@ -304,12 +304,8 @@ impl Place {
 }
 
 /// Waits until the condition holds.
-pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        sleep(LOOK).await;
-    }
+pub(crate) async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    bindery_test_support::cluster::until(PATIENCE, what, holds).await;
 }
 
 /// A file of the examples.

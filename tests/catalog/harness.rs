@@ -355,12 +355,8 @@ where
 }
 
 /// Waits until the condition holds.
-pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !so().await {
-        assert!(started.elapsed() < PATIENCE, "waited in vain for: {what}");
-        tokio::time::sleep(LOOK).await;
-    }
+pub(crate) async fn until(what: &str, so: impl AsyncFnMut() -> bool) {
+    bindery_test_support::cluster::until(PATIENCE, what, so).await;
 }
 
 /// The value of a key of a Secret.

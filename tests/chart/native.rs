@@ -1,12 +1,12 @@
 //! Native injection: what the chart renders for clusters that serve MutatingAdmissionPolicies.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use bindery::injection::InjectSettings;
 use serde_json::{Value, json};
 
 use crate::{
-    rendered::{example, example_with, find, kind},
+    rendered::{documents, example, example_with, find, helm_release, kind},
     webhook::webhooks,
 };
 
@@ -90,4 +90,15 @@ fn a_bound_pod_is_reviewed_only_for_its_gate_and_never_delayed() {
     let ungated = with(&["admission.gateWaitingPods=false"]);
     assert_eq!(named(&ungated, "gate.bindery.dev"), None);
     assert_eq!(named(&ungated, "gate-defaults.bindery.dev"), None);
+}
+
+/// The charts share the templates and need the expressions, too.
+#[test]
+fn the_charts_of_the_brokers_have_the_policies_as_well() {
+    for chart in ["alibabacloud-servicebroker", "aws-servicebroker"] {
+        let output = helm_release(chart, "catalog", &Path::new("charts").join(chart), &SERVED);
+        assert!(output.status.success(), "{chart}: {}", String::from_utf8_lossy(&output.stderr));
+        let documents = documents(&String::from_utf8(output.stdout).unwrap());
+        assert!(documents.iter().any(|document| kind(document) == "MutatingAdmissionPolicy"), "{chart}");
+    }
 }

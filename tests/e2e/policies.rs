@@ -1,8 +1,6 @@
 //! The installed controller of policies: its account has the rights that it needs, and the policies hold without it.
 
-use std::time::Duration;
-
-use tokio::time::{sleep, timeout};
+use bindery_test_support::cluster;
 
 use crate::scenario::{LIMIT, Scenario};
 
@@ -26,13 +24,8 @@ spec:
   containers: [{name: app, image: app, envFrom: [{secretRef: {name: db}}]}]
 ";
 
-async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let wait = async {
-        while !condition().await {
-            sleep(Duration::from_millis(200)).await;
-        }
-    };
-    timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}"));
+async fn until(what: &str, condition: impl AsyncFnMut() -> bool) {
+    cluster::until(LIMIT, what, condition).await;
 }
 
 #[tokio::test]

@@ -6,21 +6,16 @@ use std::{
     time::Duration,
 };
 
-use bindery::{
-    contract::{namespace, pod},
-    k8s,
-};
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use bindery::contract::{namespace, pod};
+use bindery_test_support::cluster;
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
+    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams},
     client::Body,
 };
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
 
 const PATIENCE: Duration = Duration::from_mins(2);
-const LOOK: Duration = Duration::from_millis(100);
 
 /// The label of namespaces in which the webhook is registered.
 const HOOKED: &str = "bindery-tests/hooked";
@@ -42,12 +37,7 @@ impl Place {
     /// A place with a release of its own; the policy of one test does not reach the namespaces of others.
     pub(crate) async fn with_values(name: &str, values: &[&str]) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        assert!(
-            std::env::var_os("KUBECONFIG").is_some(),
-            "these tests need a cluster: tests/cluster/with-cluster cargo test --test native"
-        );
-        let client = k8s::client().await.unwrap();
+        let client = cluster::client("native").await;
         let release = format!("{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let place =
             Self { client, alone: format!("{release}-alone"), hooked: format!("{release}-hooked"), release };
@@ -142,13 +132,9 @@ impl Place {
     }
 
     async fn namespace(&self, name: &str, metadata: &Value) {
-        let mut manifest =
-            json!({"metadata": {"name": name, "labels": {"bindery-tests/place": self.release}}});
-        json_patch::merge(&mut manifest["metadata"], metadata);
-        let namespace: Namespace = serde_json::from_value(manifest).unwrap();
-        Api::all(self.client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), name);
-        until("the namespace has a service account", async || accounts.get("default").await.is_ok()).await;
+        let mut labelled = json!({"labels": {"bindery-tests/place": self.release}});
+        json_patch::merge(&mut labelled, metadata);
+        cluster::create_namespace(&self.client, name, &labelled).await;
     }
 
     /// Waits until the API server knows policy and webhook.
@@ -228,10 +214,6 @@ fn normal(mut pod: Value) -> Value {
 }
 
 /// Waits for a condition.
-pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !condition().await {
-        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
-        sleep(LOOK).await;
-    }
+pub(crate) async fn until(what: &str, condition: impl AsyncFnMut() -> bool) {
+    cluster::until(PATIENCE, what, condition).await;
 }

@@ -11,28 +11,23 @@ use bindery::{
         credential_policy::{CredentialPolicy, Mode, RuleName},
         credential_policy_exception::CredentialPolicyException,
     },
-    k8s,
     policy::cel::{Compiled, compile},
 };
+use bindery_test_support::cluster;
 use k8s_openapi::{
-    api::{
-        admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
-        core::v1::{Namespace, ServiceAccount},
-    },
+    api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
     jiff::Timestamp,
 };
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
+    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams},
     client::Body,
 };
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
 
 use crate::objects::policy_of;
 
 const PATIENCE: Duration = Duration::from_mins(3);
-const LOOK: Duration = Duration::from_millis(100);
 
 /// What the API server did with an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,12 +51,7 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) async fn new(name: &str) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        assert!(
-            std::env::var_os("KUBECONFIG").is_some(),
-            "these tests need a cluster: tests/cluster/with-cluster cargo test --test policies"
-        );
-        let client = k8s::client().await.unwrap();
+        let client = cluster::client("policies").await;
         let (number, process) = (COUNT.fetch_add(1, Ordering::Relaxed), std::process::id());
         let place =
             Self { client, prefix: format!("{name}-{process}-{number}"), canary: "canary".to_owned() };
@@ -81,12 +71,7 @@ impl Place {
 
     pub(crate) async fn namespace_with(&self, name: &str, metadata: &Value) -> String {
         let name = self.unique(name);
-        let mut manifest = json!({"metadata": {"name": name}});
-        json_patch::merge(&mut manifest["metadata"], metadata);
-        let namespace: Namespace = serde_json::from_value(manifest).unwrap();
-        Api::all(self.client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &name);
-        until("the namespace has a service account", async || accounts.get("default").await.is_ok()).await;
+        cluster::create_namespace(&self.client, &name, metadata).await;
         name
     }
 
@@ -243,10 +228,6 @@ fn rule_in(message: &str) -> RuleName {
 }
 
 /// Waits for a condition.
-pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !condition().await {
-        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
-        sleep(LOOK).await;
-    }
+pub(crate) async fn until(what: &str, condition: impl AsyncFnMut() -> bool) {
+    cluster::until(PATIENCE, what, condition).await;
 }

@@ -10,6 +10,7 @@
 pub mod alibaba;
 mod certificates;
 pub mod clock;
+pub mod cluster;
 pub mod cockroach;
 pub mod command;
 pub mod fuzz;

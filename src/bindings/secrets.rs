@@ -131,7 +131,7 @@ fn label(name: &str) -> String {
     if name.len() <= 63 {
         return name.to_owned();
     }
-    Sha256::digest(name).iter().take(20).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(name)[..20])
 }
 
 fn belongs_to(meta: &ObjectMeta, binding: &ServiceBinding) -> bool {

@@ -231,7 +231,7 @@ pub(crate) fn checksum(
         (None, Some((_, value))) => value.to_string(),
         (None, None) => format!("what bindery knows of {service}"),
     };
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(text))
 }
 
 /// The variables of a well-known service or type of service.

@@ -21,7 +21,7 @@ use kube::{
     api::{DynamicObject, ListParams},
     runtime::{
         WatchStreamExt,
-        reflector::Store,
+        reflector::{ObjectRef, Store},
         watcher::{self, Event},
     },
 };
@@ -44,7 +44,7 @@ use crate::{
         credential_policy::{AuditCounts, CredentialPolicy},
         credential_policy_exception::CredentialPolicyException,
     },
-    k8s::{explain, explain_watch, guarded::Guarded, namespaces::NamespaceMeta, watch},
+    k8s::{explain, explain_watch, guarded::Guarded, list::turn, namespaces::NamespaceMeta, watch},
     telemetry::Metrics,
 };
 
@@ -197,7 +197,7 @@ impl Audit {
     ) -> Option<(String, String)> {
         // Metadata and JSON of any shape can be read, so only a defect of the API server leads to an unreadable object.
         let sample = Sample::of(kind, object.0.ok()?)?;
-        let known = self.namespaces.get(&kube::runtime::reflector::ObjectRef::new(&sample.namespace));
+        let known = self.namespaces.get(&ObjectRef::new(&sample.namespace));
         let traits = known.as_deref().map(NamespaceTraits::of);
         progress.judged_by.insert(sample.namespace.clone(), traits);
         let verdicts = judge.verdicts(&sample, known.as_deref(), Timestamp::now());
@@ -209,7 +209,7 @@ impl Audit {
 
     /// Judges the objects of a Namespace again if it is not as it was when they were judged.
     async fn namespace(&self, judge: &Judge, progress: &mut Progress, name: &str) {
-        let known = self.namespaces.get(&kube::runtime::reflector::ObjectRef::new(name));
+        let known = self.namespaces.get(&ObjectRef::new(name));
         let Some(known) = known else {
             progress.judged_by.remove(name);
             return;
@@ -248,9 +248,8 @@ impl Audit {
             for object in listed.items {
                 self.judge(judge, progress, kind, object);
             }
-            match listed.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page.continue_token = Some(token),
-                None => return Ok(()),
+            if !turn(&mut page, listed.metadata) {
+                return Ok(());
             }
         }
     }
@@ -320,7 +319,7 @@ impl Audit {
 
     fn report(&self, judge: &Judge, findings: &Findings, namespace: &str) -> Option<serde_json::Value> {
         let objects = findings.of(namespace)?;
-        let known = self.namespaces.get(&kube::runtime::reflector::ObjectRef::new(namespace));
+        let known = self.namespaces.get(&ObjectRef::new(namespace));
         Some(report(namespace, objects, &judge.held_in(namespace, known.as_deref()), judge.policies()))
     }
 }
@@ -344,7 +343,7 @@ struct Progress {
     unlisted: BTreeSet<&'static Kind>,
     /// Why a kind cannot be listed or watched.
     problems: BTreeMap<&'static Kind, String>,
-    /// What was known of each Namespace when its objects were judged; `None` if nothing was.
+    /// The traits of each Namespace by which its objects were judged; `None` if the Namespace was unknown.
     judged_by: BTreeMap<String, Option<NamespaceTraits>>,
     writer: ReportWriter,
     reports_read: Option<Instant>,

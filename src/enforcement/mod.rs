@@ -15,7 +15,7 @@ pub use self::{
 };
 use crate::{apis::bindery::credential_policy::CredentialPolicy, contract::policy::STOOD_DOWN};
 
-/// Who switched a policy off and why, if somebody did.
+/// The user who switched a policy off, and the reason; `None` if the policy is on.
 #[must_use]
 pub fn stood_down(policy: &CredentialPolicy) -> Option<&str> {
     policy.annotations().get(STOOD_DOWN).map(String::as_str)

@@ -24,8 +24,7 @@ pub(super) type Notice = (Event, String);
 
 /// Whether an exception ends within seven days.
 pub(super) fn ends_soon(exception: &CredentialPolicyException, now: Timestamp) -> bool {
-    let end = exception.spec.expires_at.0;
-    end > now && end.duration_since(now) <= SOON
+    exception.is_active(now) && exception.spec.expires_at.0.duration_since(now) <= SOON
 }
 
 /// The events about a policy.
@@ -47,7 +46,7 @@ fn of_exception(exception: &CredentialPolicyException, now: Timestamp) -> Option
     let event = if ends_soon(exception, now) {
         let note = format!("the exception {name} ends at {end}; ask its owner, {}", spec.owner);
         Event::normal(ACTION, "ExceptionEndsSoon", note)
-    } else if end <= now && now.duration_since(end) <= LATELY {
+    } else if !exception.is_active(now) && now.duration_since(end) <= LATELY {
         let note = format!("the exception {name} ended at {end}; its owner is {}", spec.owner);
         Event::normal(ACTION, "ExceptionEnded", note)
     } else {

@@ -42,7 +42,7 @@ pub(super) fn of_policy(
     }
     let modes: Vec<_> = rules.iter().map(|it| format!("{}={}", it.rule.name(), it.mode.name())).collect();
     let is_active =
-        |it: &&CredentialPolicyException| it.spec.policy == policy.name_any() && it.spec.expires_at.0 > now;
+        |it: &&CredentialPolicyException| it.spec.policy == policy.name_any() && it.is_active(now);
     CredentialPolicyStatus {
         observed_generation: policy.metadata.generation.unwrap_or_default(),
         conditions: vec![ready, audited],
@@ -101,7 +101,7 @@ pub(super) fn of_exception(
     now: Timestamp,
 ) -> CredentialPolicyExceptionStatus {
     let spec = &exception.spec;
-    let (status, reason, message) = if spec.expires_at.0 <= now {
+    let (status, reason, message) = if !exception.is_active(now) {
         (
             "False",
             "ExceptionExpired",

@@ -5,6 +5,7 @@
 //! what a pod is to get; usually it is parsed from annotations.
 
 mod annotations;
+pub(crate) mod cel;
 mod container;
 mod defaults;
 mod demand;

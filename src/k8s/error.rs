@@ -1,7 +1,7 @@
 //! Readable errors of the API server. kube's own text repeats the whole status, and quotes an unreadable answer,
 //! which may contain a Secret.
 
-use kube::runtime::watcher;
+use kube::{core::Status, runtime::watcher};
 
 /// The reason of an error in one sentence, without quoting the answer.
 #[must_use]
@@ -13,6 +13,13 @@ pub fn explain(error: &kube::Error) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// Whether the API server refuses a new object because the namespace is being deleted.
+#[must_use]
+pub fn is_for_terminating_namespace(status: &Status) -> bool {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    status.is_forbidden() && causes.any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// Why a watch was interrupted, without quoting the answer.

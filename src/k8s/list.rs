@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Debug};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::{Api, Resource, ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
 
@@ -69,11 +70,16 @@ where
                 }
             }
         }
-        match found.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page.continue_token = Some(token),
-            None => return Ok(listed),
+        if !turn(&mut page, found.metadata) {
+            return Ok(listed);
         }
     }
+}
+
+/// Turns to the page after the one that this list is. Returns whether there is one.
+pub(crate) fn turn(page: &mut ListParams, list: ListMeta) -> bool {
+    page.continue_token = list.continue_.filter(|token| !token.is_empty());
+    page.continue_token.is_some()
 }
 
 #[cfg(test)]

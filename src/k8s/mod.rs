@@ -23,7 +23,7 @@ use kube::api::ObjectMeta;
 #[cfg(test)]
 pub(crate) use client::asking;
 pub use client::{client, client_with, timeout_error, with_timeout};
-pub use error::{explain, explain_watch, without_values};
+pub use error::{explain, explain_watch, is_for_terminating_namespace, without_values};
 
 /// The metadata of an object that belongs to bindery.
 pub(crate) fn own(name: &str) -> ObjectMeta {

@@ -19,7 +19,7 @@ use super::diff::{Change, Problem, Step, owner};
 use crate::{
     apis::servicecatalog::{ServiceBinding, ServiceInstance},
     contract::{FIELD_MANAGER, binding},
-    k8s::{delete_by_uid, events::Recorder, explain},
+    k8s::{delete_by_uid, events::Recorder, explain, is_for_terminating_namespace},
 };
 
 /// A step failed.
@@ -80,7 +80,7 @@ impl StepRunner {
     /// Executes a step. That a terminating namespace refuses new objects is no error.
     pub(super) async fn run(&self, namespace: &str, step: &Step) -> Result<(), StepError> {
         match self.change(namespace, step).await {
-            Err(StepError::Cluster(kube::Error::Api(status))) if is_terminating(&status) => {
+            Err(StepError::Cluster(kube::Error::Api(status))) if is_going(&status) => {
                 debug!(namespace, "the namespace is terminating, so nothing is created in it");
                 Ok(())
             }
@@ -199,7 +199,6 @@ fn unless_gone<T>(done: kube::Result<T>) -> kube::Result<()> {
     }
 }
 
-fn is_terminating(status: &kube::core::Status) -> bool {
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    status.is_not_found() || causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+fn is_going(status: &kube::core::Status) -> bool {
+    status.is_not_found() || is_for_terminating_namespace(status)
 }

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     contract::{FIELD_MANAGER, pod::GATE},
     injection::{Demand, Source},
-    k8s::{explain, guarded::Guarded, with_timeout},
+    k8s::{explain, guarded::Guarded, list::turn, with_timeout},
 };
 
 /// The shortest and the longest interval between two checks of a pod when no binding changes.
@@ -241,9 +241,8 @@ async fn open_pending(client: &Client) -> kube::Result<usize> {
                 Err(error) => return Err(error),
             }
         }
-        match pods.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page.continue_token = Some(token),
-            None => return Ok(opened),
+        if !turn(&mut page, pods.metadata) {
+            return Ok(opened);
         }
     }
 }

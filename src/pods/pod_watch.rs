@@ -17,7 +17,7 @@ use kube::{
 use tracing::{debug, warn};
 
 use super::{PodsSettings, Shared, listeners::Listeners, namespaces::Namespaces, pod::AskingPod};
-use crate::k8s::{explain, explain_watch};
+use crate::k8s::{explain, explain_watch, list::turn};
 
 /// The page size of lists, which bounds the number of whole pods in memory.
 const PAGE: u32 = 100;
@@ -141,9 +141,8 @@ impl PodWatch {
                 }
             };
             pods.items.iter().for_each(|object| self.apply(object));
-            match pods.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page.continue_token = Some(token),
-                None => return,
+            if !turn(&mut page, pods.metadata) {
+                return;
             }
         }
     }

@@ -1,13 +1,13 @@
-//! Who may bind which bindings according to given objects of RBAC. Only the API server knows all of them; offline, what is given
-//! counts as complete if it contains any right to bind.
+//! Which accounts may bind which bindings according to given objects of RBAC. Only the API server knows all objects. Offline,
+//! the given objects count as all if they contain any right to bind.
 
 use serde_json::Value;
 
-use super::binders::is_of_rbac;
+use super::{binders::is_of_rbac, protected::accounts_of};
 
-const GROUP: &str = "servicecatalog.k8s.io";
-const RESOURCE: &str = "servicebindings";
-const VERB: &str = "bind";
+pub(super) const GROUP: &str = "servicecatalog.k8s.io";
+pub(super) const RESOURCE: &str = "servicebindings";
+pub(super) const VERB: &str = "bind";
 
 /// The rights to bind that objects of RBAC grant.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +58,7 @@ impl Access {
             return None;
         }
         let names = [
-            format!("User system:serviceaccount:{namespace}:{account}"),
+            format!("User {}{account}", accounts_of(namespace)),
             format!("Group system:serviceaccounts:{namespace}"),
             "Group system:serviceaccounts".to_owned(),
             "Group system:authenticated".to_owned(),
@@ -93,8 +93,8 @@ fn namespace(object: &Value) -> &str {
 fn name_of(subject: &Value, otherwise: &str) -> String {
     let (kind, name) = (text(subject, "/kind"), text(subject, "/name"));
     match (kind, text(subject, "/namespace")) {
-        ("ServiceAccount", "") => format!("User system:serviceaccount:{otherwise}:{name}"),
-        ("ServiceAccount", namespace) => format!("User system:serviceaccount:{namespace}:{name}"),
+        ("ServiceAccount", "") => format!("User {}{name}", accounts_of(otherwise)),
+        ("ServiceAccount", namespace) => format!("User {}{name}", accounts_of(namespace)),
         _ => format!("{kind} {name}"),
     }
 }

@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    judge::{Finding, Policies, Policy, Verdict, default_message},
+    judge::{Finding, Policies, Policy, Verdict},
     namespace::Namespace,
     protected::{Change, may_change},
     services,
@@ -23,16 +23,9 @@ impl Policies {
         };
         let mut verdicts = Vec::new();
         for policy in self.all.iter().filter(holds) {
-            for (rule, mode, message) in policy.spec.named_rules() {
-                let exception = self.exception(&policy.name, rule, &subject, change.time(now));
-                let findings = self.findings(policy, rule, change, namespace);
-                verdicts.extend(findings.into_iter().map(|finding| Verdict {
-                    policy: policy.name.clone(),
-                    mode: policy.reach.mode(rule, mode, namespace),
-                    finding,
-                    message: message.unwrap_or_else(|| default_message(rule)).to_owned(),
-                    exception: exception.map(ToOwned::to_owned),
-                }));
+            for named in policy.spec.named_rules() {
+                let findings = self.findings(policy, named.0, change, namespace);
+                verdicts.extend(self.verdicts(policy, named, &subject, findings, change.time(now)));
             }
         }
         verdicts

@@ -1,16 +1,9 @@
-//! Which pods an exception exempts from which rules, and until when.
-
-use k8s_openapi::jiff::Timestamp;
+//! Which pods an exception exempts from which rules.
 
 use super::{allowed::is_among, subject::Subject};
 use crate::apis::bindery::{
     credential_policy::RuleName, credential_policy_exception::CredentialPolicyException,
 };
-
-/// Whether the exception has not expired.
-pub(super) fn is_active(exception: &CredentialPolicyException, now: Timestamp) -> bool {
-    now < exception.spec.expires_at.0
-}
 
 /// Whether the exception names this policy and this rule.
 pub(super) fn is_about(exception: &CredentialPolicyException, policy: &str, rule: RuleName) -> bool {

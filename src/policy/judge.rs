@@ -106,7 +106,7 @@ impl Policies {
         having.map(|policy| policy.name.as_str())
     }
 
-    /// The bindings of which it cannot be known whether the pod's service account may bind them.
+    /// The bindings that the pod's service account may or may not bind: the known rights do not tell.
     #[must_use]
     pub fn unknown_access(&self, subject: &Subject<'_>) -> Vec<String> {
         let holding = self.all.iter().filter(|policy| policy.holds(subject, &self.excluded));
@@ -153,23 +153,37 @@ impl Policies {
     pub fn judge(&self, subject: &Subject<'_>, now: Timestamp) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         for policy in self.all.iter().filter(|policy| policy.holds(subject, &self.excluded)) {
-            for (rule, mode, message) in policy.spec.named_rules() {
-                let mode = policy.reach.mode(rule, mode, subject.namespace);
-                let exception = self.exception(&policy.name, rule, subject, now);
-                let findings = match (rule, &policy.spec.rules.who_may_bind) {
+            for named in policy.spec.named_rules() {
+                let findings = match (named.0, &policy.spec.rules.who_may_bind) {
                     (RuleName::WhoMayBind, Some(settings)) => self.unbindable(settings, subject),
-                    _ => policy.spec.findings(rule, subject),
+                    (rule, _) => policy.spec.findings(rule, subject),
                 };
-                verdicts.extend(findings.into_iter().map(|finding| Verdict {
-                    policy: policy.name.clone(),
-                    mode,
-                    finding,
-                    message: message.unwrap_or_else(|| default_message(rule)).to_owned(),
-                    exception: exception.map(ToOwned::to_owned),
-                }));
+                verdicts.extend(self.verdicts(policy, named, subject, findings, now));
             }
         }
         verdicts
+    }
+
+    /// What a policy does about findings of one of its rules: `named` is the rule with its mode and its message.
+    pub(super) fn verdicts(
+        &self,
+        policy: &Policy,
+        named: (RuleName, Mode, Option<&str>),
+        subject: &Subject<'_>,
+        findings: Vec<Finding>,
+        now: Timestamp,
+    ) -> Vec<Verdict> {
+        let (rule, mode, message) = named;
+        let mode = policy.reach.mode(rule, mode, subject.namespace);
+        let exception = self.exception(&policy.name, rule, subject, now);
+        let verdict = |finding| Verdict {
+            policy: policy.name.clone(),
+            mode,
+            finding,
+            message: message.unwrap_or_else(|| default_message(rule)).to_owned(),
+            exception: exception.map(ToOwned::to_owned),
+        };
+        findings.into_iter().map(verdict).collect()
     }
 
     /// The bindings that the pod's service account may not bind.
@@ -200,7 +214,7 @@ impl Policies {
         let mut verdicts = Vec::new();
         for policy in self.all.iter().filter(|policy| policy.reach.holds_in(namespace, &self.excluded)) {
             let named = policy.spec.named_rules().find(|(rule, ..)| *rule == RULE);
-            let Some((_, mode, message)) = named.filter(|_| policy.reach.has_account(account)) else {
+            let Some(named) = named.filter(|_| policy.reach.has_account(account)) else {
                 continue;
             };
             let settings = policy.spec.rules.no_service_account_tokens.as_ref();
@@ -212,29 +226,15 @@ impl Policies {
                 place: "type".to_owned(),
                 what: "a token of a service account that never expires".to_owned(),
             };
-            verdicts.push(Verdict {
-                policy: policy.name.clone(),
-                mode: policy.reach.mode(RULE, mode, namespace),
-                finding,
-                message: message.unwrap_or_else(|| default_message(RULE)).to_owned(),
-                exception: self.exception(&policy.name, RULE, &subject, now).map(ToOwned::to_owned),
-            });
+            verdicts.extend(self.verdicts(policy, named, &subject, vec![finding], now));
         }
         verdicts
     }
 
     /// The name of the exception that exempts the pod.
-    pub(super) fn exception(
-        &self,
-        policy: &str,
-        rule: RuleName,
-        subject: &Subject<'_>,
-        now: Timestamp,
-    ) -> Option<&str> {
+    fn exception(&self, policy: &str, rule: RuleName, subject: &Subject<'_>, now: Timestamp) -> Option<&str> {
         let exempts = |it: &&CredentialPolicyException| {
-            exception::is_about(it, policy, rule)
-                && exception::is_active(it, now)
-                && exception::is_for(it, subject)
+            exception::is_about(it, policy, rule) && it.is_active(now) && exception::is_for(it, subject)
         };
         self.exceptions.iter().find(exempts).map(|it| it.metadata.name.as_deref().unwrap_or_default())
     }

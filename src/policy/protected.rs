@@ -148,7 +148,7 @@ impl<'a> Change<'a> {
         fields.iter().any(|field| at(self.before, field) != at(self.after, field))
     }
 
-    /// Whether labels or annotations differ of which the name fulfils the test.
+    /// Whether labels or annotations differ whose name fulfils the test.
     fn differs_in(&self, map: &str, test: impl Fn(&str) -> bool) -> bool {
         let (before, after) = (entries(self.before, map), entries(self.after, map));
         let of = |map: Option<&'a Map<String, Value>>, name: &str| map.and_then(|map| map.get(name));

@@ -3,7 +3,10 @@
 
 #![expect(unreachable_pub, reason = "KubeSchema repeats the structs inside a function")]
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -72,4 +75,12 @@ pub struct CredentialPolicyExceptionStatus {
     pub observed_generation: i64,
     /// `Active`: whether the exception counts.
     pub conditions: Vec<Condition>,
+}
+
+impl CredentialPolicyException {
+    /// Whether the exception has not ended.
+    #[must_use]
+    pub fn is_active(&self, now: Timestamp) -> bool {
+        now < self.spec.expires_at.0
+    }
 }

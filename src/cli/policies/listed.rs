@@ -1,7 +1,10 @@
 //! Lists policies and exceptions.
 
+use std::fmt::Debug;
+
 use anyhow::{anyhow, bail};
-use kube::{Api, Client, api::ListParams};
+use kube::{Api, Client, Resource, api::ListParams};
+use serde::de::DeserializeOwned;
 
 use crate::{
     apis::bindery::{
@@ -11,15 +14,19 @@ use crate::{
 };
 
 pub(super) async fn policies(client: &Client) -> anyhow::Result<Vec<CredentialPolicy>> {
-    match list(&Api::all(client.clone()), ListParams::default()).await {
-        Ok(listed) => listed.complete().map_err(|unread| anyhow!("{unread}")),
-        Err(error) => bail!("cannot list CredentialPolicies: {}", explain(&error)),
-    }
+    all(client, "CredentialPolicies").await
 }
 
 pub(super) async fn exceptions(client: &Client) -> anyhow::Result<Vec<CredentialPolicyException>> {
+    all(client, "CredentialPolicyExceptions").await
+}
+
+async fn all<K>(client: &Client, kinds: &str) -> anyhow::Result<Vec<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
     match list(&Api::all(client.clone()), ListParams::default()).await {
         Ok(listed) => listed.complete().map_err(|unread| anyhow!("{unread}")),
-        Err(error) => bail!("cannot list CredentialPolicyExceptions: {}", explain(&error)),
+        Err(error) => bail!("cannot list {kinds}: {}", explain(&error)),
     }
 }

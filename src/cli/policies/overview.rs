@@ -47,7 +47,7 @@ struct Policy {
 struct HeldRule {
     rule: RuleName,
     mode: Mode,
-    /// Who evaluates the rule at admission; absent while nobody does.
+    /// The engine that evaluates the rule at admission; absent if none does.
     engine: Option<Engine>,
     violations: i64,
     exempt: i64,
@@ -223,7 +223,7 @@ impl Exception {
             reason: spec.reason.clone(),
             namespaces: spec.namespaces.clone(),
             expires_at: spec.expires_at.0,
-            is_active: is_known && spec.expires_at.0 > now,
+            is_active: is_known && exception.is_active(now),
         }
     }
 }

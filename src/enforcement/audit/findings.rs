@@ -44,7 +44,7 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// Replaces what is known of an object.
+    /// Replaces the violations of an object.
     pub(super) fn set(&mut self, namespace: &str, object: ObjectName, violations: Violations) {
         if violations.all.is_empty() {
             return self.remove(namespace, &object);

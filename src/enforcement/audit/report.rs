@@ -70,21 +70,20 @@ pub(super) fn report(
         for violation in &violations.all {
             violated.insert((violation.policy.as_str(), violation.rule));
             named.insert(violation.policy.as_str());
-            results.push((severity_order(violation), result(namespace, object, &violations.uid, violation)));
+            results.push(result(namespace, object, &violations.uid, violation));
         }
     }
     for (policy, rule, mode) in held.iter().filter(|(policy, rule, _)| !violated.contains(&(*policy, *rule)))
     {
         named.insert(policy);
-        results.push((3, pass(policy, *rule, *mode)));
+        results.push(pass(policy, *rule, *mode));
     }
-    let count = |wanted: &str| results.iter().filter(|(_, result)| result["result"] == wanted).count();
+    let count = |wanted: &str| results.iter().filter(|result| result["result"] == wanted).count();
     let summary = json!({"pass": count("pass"), "fail": count("fail"), "warn": count("warn"), "error": 0, "skip": count("skip")});
     // The sort is stable: results of the same kind stay in the order of their objects.
-    results.sort_by_key(|(order, _)| *order);
+    results.sort_by_key(order);
     let left_out = results.len().saturating_sub(MOST_RESULTS);
     results.truncate(MOST_RESULTS);
-    let results: Vec<_> = results.into_iter().map(|(_, result)| result).collect();
     let (label, value) = MANAGED_BY;
     let mut report = json!({
         "metadata": {"name": NAME, "namespace": namespace, "labels": {label: value},
@@ -113,11 +112,12 @@ fn owners(policies: &[CredentialPolicy], named: &BTreeSet<&str>) -> Vec<Value> {
 }
 
 /// Failures come first, so that a limited report keeps them.
-fn severity_order(violation: &Violation) -> u8 {
-    match (&violation.exception, violation.mode) {
-        (Some(_), _) => 2,
-        (None, Mode::Enforce) => 0,
-        (None, Mode::Warn | Mode::Audit) => 1,
+fn order(result: &Value) -> u8 {
+    match result["result"].as_str() {
+        Some("fail") => 0,
+        Some("warn") => 1,
+        Some("skip") => 2,
+        _ => 3,
     }
 }
 

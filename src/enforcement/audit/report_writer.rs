@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 use super::report::{NAME, REPORT_KINDS, ReportKind};
 use crate::{
     contract::{FIELD_MANAGER, binding::MANAGED_BY},
-    k8s::{delete_by_uid, explain, with_timeout},
+    k8s::{delete_by_uid, explain, is_for_terminating_namespace, list::turn, with_timeout},
 };
 
 /// The time limit of one request.
@@ -82,9 +82,8 @@ impl ReportWriter {
                     let found = Known { uid: object.uid(), digest: digest(&content) };
                     known.insert((kind, object.namespace().unwrap_or_default()), found);
                 }
-                match listed.metadata.continue_.filter(|token| !token.is_empty()) {
-                    Some(token) => page.continue_token = Some(token),
-                    None => break,
+                if !turn(&mut page, listed.metadata) {
+                    break;
                 }
             }
         }
@@ -152,7 +151,7 @@ async fn write_one(
     let outcome = match outcome {
         Ok(known) => Ok(known),
         // Nothing can be written into a namespace that is being deleted, and nothing of it will be left.
-        Err(kube::Error::Api(status)) if status.is_not_found() || is_terminating(&status) => {
+        Err(kube::Error::Api(status)) if status.is_not_found() || is_for_terminating_namespace(&status) => {
             debug!(kind = kind.kind(), namespace, "no report is written into a namespace that is going");
             Ok(None)
         }
@@ -174,12 +173,6 @@ async fn apply(api: &Api<DynamicObject>, kind: &ReportKind, report: &Value) -> k
 async fn delete(api: &Api<DynamicObject>, uid: Option<String>) -> kube::Result<Option<Known>> {
     with_timeout(TIMEOUT, delete_by_uid::delete(api, NAME, uid)).await?;
     Ok(None)
-}
-
-fn is_terminating(status: &kube::core::Status) -> bool {
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    status.is_forbidden()
-        && causes.map(|cause| cause.reason.as_str()).any(|reason| reason == "NamespaceTerminating")
 }
 
 /// A digest of what bindery writes into a report. Fields that others add do not count.

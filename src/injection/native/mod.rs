@@ -39,7 +39,7 @@ pub struct NativeInjection {
 pub struct NativePolicy {
     /// The pods for which the API server evaluates the policy.
     pub match_conditions: Vec<Named>,
-    /// The variables, each of which refers only to those before it.
+    /// The variables. Each refers only to variables before it.
     pub variables: Vec<Named>,
     /// The JSON patch of the only mutation.
     pub patch: String,

@@ -1,4 +1,4 @@
-//! What a pod has already of its bindings. A pod of which some containers are bound is bound further, because other
+//! What a pod already has of its bindings. If only some containers are bound, the others are bound as well, because other
 //! webhooks may add containers after the policy ran.
 
 use super::{

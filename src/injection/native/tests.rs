@@ -36,7 +36,7 @@ fn the_conditions_of_the_webhook_have_no_variables_and_no_namespace() {
     }
 }
 
-/// The form takes names of up to 48 characters without dots, of which the volume's name has no hash.
+/// The form takes names of up to 48 characters without dots: the names of their volumes contain no hash.
 #[test]
 fn the_longest_name_of_the_form_has_a_volume_without_a_hash() {
     let definition = definitions(Texts::OfPod).into_iter().find(|it| it.name == "isForm").unwrap();

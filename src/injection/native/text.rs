@@ -1,5 +1,7 @@
 //! Pieces of CEL text.
 
+pub(super) use super::super::cel::{list, literal};
+
 /// A variable of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Definition {
@@ -9,17 +11,6 @@ pub(super) struct Definition {
 
 pub(super) fn define(name: &'static str, expression: impl Into<String>) -> Definition {
     Definition { name, expression: expression.into() }
-}
-
-/// A string literal of one of bindery's own names, which need no escapes.
-pub(super) fn literal(text: &str) -> String {
-    format!("'{text}'")
-}
-
-/// A list of string literals.
-pub(super) fn list(texts: &[&str]) -> String {
-    let literals: Vec<_> = texts.iter().map(|text| literal(text)).collect();
-    format!("[{}]", literals.join(", "))
 }
 
 /// All of these conditions, in the order in which they are evaluated.

@@ -5,11 +5,12 @@ use k8s_openapi::api::admissionregistration::v1::{Validation, Variable};
 
 use super::{
     super::{
+        access::{GROUP, RESOURCE, VERB},
         binders::{MOST_BINDINGS, SECRET, refusal, too_many, ways},
         path::{Step, steps},
         ways::Root,
     },
-    text::{is_among, literal},
+    text::{fields, is_among, literal},
     validation, variable,
 };
 use crate::{apis::bindery::credential_policy::CredentialPolicySpec, contract};
@@ -58,8 +59,8 @@ pub(super) fn validations(is_off: &str, message: &str) -> Vec<Validation> {
     for index in 0..MOST_BINDINGS {
         let name = format!("variables.bindings[{index}]");
         let check = format!(
-            "authorizer.serviceAccount(variables.namespaceName, variables.account).group('servicecatalog.k8s.io')\
-             .resource('servicebindings').namespace(variables.namespaceName).name({name}).check('bind').allowed()"
+            "authorizer.serviceAccount(variables.namespaceName, variables.account).group('{GROUP}')\
+             .resource('{RESOURCE}').namespace(variables.namespaceName).name({name}).check('{VERB}').allowed()"
         );
         let expression = format!(
             "{is_off} || variables.bindings.size() <= {index} || variables.bindings.size() > {MOST_BINDINGS} || {check}"
@@ -72,16 +73,10 @@ pub(super) fn validations(is_off: &str, message: &str) -> Vec<Validation> {
 
 /// The text at a path, or nested lists of the texts, and how deep they are nested.
 fn collected(value: &str, path: &[Step<'_>], depth: usize) -> (String, usize) {
-    let fields = path.iter().map_while(|step| match step {
-        Step::Field(name) => Some(format!(".?{name}")),
-        Step::Items => None,
-    });
-    let fields: Vec<_> = fields.collect();
-    let found = format!("{value}{}", fields.concat());
-    if fields.len() == path.len() {
-        return (format!("{found}.orValue('')"), 0);
-    }
+    let (fields, of_items) = fields(path);
+    let found = format!("{value}{fields}");
+    let Some(of_items) = of_items else { return (format!("{found}.orValue('')"), 0) };
     let inner = format!("v{depth}");
-    let (rest, nesting) = collected(&inner, &path[fields.len() + 1..], depth + 1);
+    let (rest, nesting) = collected(&inner, of_items, depth + 1);
     (format!("{found}.orValue([]).map({inner}, {rest})"), nesting + 1)
 }

@@ -159,7 +159,7 @@ fn object_name(policy: &str, mode: Mode, target: Target) -> String {
     format!("bindery-policy-{policy}-{}{}", mode.name().to_lowercase(), target.suffix())
 }
 
-/// The policy of which the object with this name was compiled; `None` if it is not bindery's.
+/// The policy that was compiled into the object of this name; `None` if the object is not bindery's.
 #[must_use]
 pub fn policy_of_object(name: &str) -> Option<&str> {
     let name = name.strip_prefix("bindery-policy-")?;

@@ -135,7 +135,7 @@ fn differs(fields: &[&str]) -> String {
     }))
 }
 
-/// Whether labels or annotations differ of which the name `k` fulfils the test.
+/// Whether labels or annotations differ whose name `k` fulfils the test.
 fn differs_in(map: &str, test: &str) -> String {
     let of = |object: &str| format!("variables.{object}.?metadata.?{map}.orValue({{}})");
     let names = format!("({}.map(k, k) + {}.map(k, k))", of("before"), of("after"));

@@ -6,11 +6,7 @@ use k8s_openapi::{
 };
 
 use super::{
-    super::{
-        exception::{is_about, is_active},
-        namespace::NAME_LABEL,
-        scope::SYSTEM_NAMESPACES,
-    },
+    super::{exception::is_about, namespace::NAME_LABEL, scope::SYSTEM_NAMESPACES},
     text::{all, any, is_among, list, literal},
 };
 use crate::apis::bindery::{
@@ -117,7 +113,7 @@ pub(super) fn exemptions(
     exceptions: &[CredentialPolicyException],
     now: Timestamp,
 ) -> Vec<String> {
-    let meant = exceptions.iter().filter(|it| is_about(it, policy, rule) && is_active(it, now));
+    let meant = exceptions.iter().filter(|it| is_about(it, policy, rule) && it.is_active(now));
     meant.map(exemption).collect()
 }
 

@@ -2,29 +2,7 @@
 
 use super::super::path::Step;
 use crate::contract::pod;
-
-/// A string literal.
-pub(super) fn literal(text: &str) -> String {
-    let mut literal = String::from("'");
-    for letter in text.chars() {
-        match letter {
-            '\\' => literal.push_str("\\\\"),
-            '\'' => literal.push_str("\\'"),
-            '\n' => literal.push_str("\\n"),
-            '\r' => literal.push_str("\\r"),
-            '\t' => literal.push_str("\\t"),
-            // CEL forbids no other character in a literal.
-            _ => literal.push(letter),
-        }
-    }
-    literal + "'"
-}
-
-/// A list of string literals.
-pub(super) fn list<T: AsRef<str>>(texts: &[T]) -> String {
-    let literals: Vec<_> = texts.iter().map(|text| literal(text.as_ref())).collect();
-    format!("[{}]", literals.join(", "))
-}
+pub(super) use crate::injection::cel::{list, literal};
 
 /// Whether `value` is one of these names, of which each may end with a star. `false` without names.
 pub(super) fn is_among(value: &str, names: &[String]) -> String {
@@ -63,8 +41,8 @@ pub(super) fn matches(value: &str, patterns: &[&str]) -> String {
     format!("{value}.matches({})", literal(&pattern))
 }
 
-/// Whether a value at a path below `value` fulfils the test.
-pub(super) fn exists(value: &str, path: &[Step<'_>], test: &dyn Fn(&str) -> String, depth: usize) -> String {
+/// The fields at the beginning of a path, as text, and the rest of the path behind a list, if there is one.
+pub(super) fn fields<'a>(path: &'a [Step<'a>]) -> (String, Option<&'a [Step<'a>]>) {
     let fields: Vec<_> = path
         .iter()
         .map_while(|step| match step {
@@ -72,10 +50,16 @@ pub(super) fn exists(value: &str, path: &[Step<'_>], test: &dyn Fn(&str) -> Stri
             Step::Items => None,
         })
         .collect();
-    let (found, inner) = (format!("{value}{}", fields.concat()), format!("v{depth}"));
-    match path.get(fields.len()) {
-        Some(_) => {
-            let rest = exists(&inner, &path[fields.len() + 1..], test, depth + 1);
+    (fields.concat(), path.get(fields.len() + 1..).filter(|_| fields.len() < path.len()))
+}
+
+/// Whether a value at a path below `value` fulfils the test.
+pub(super) fn exists(value: &str, path: &[Step<'_>], test: &dyn Fn(&str) -> String, depth: usize) -> String {
+    let (fields, of_items) = fields(path);
+    let (found, inner) = (format!("{value}{fields}"), format!("v{depth}"));
+    match of_items {
+        Some(of_items) => {
+            let rest = exists(&inner, of_items, test, depth + 1);
             format!("{found}.orValue([]).exists({inner}, {rest})")
         }
         None if fields.is_empty() => test(value),
@@ -91,12 +75,6 @@ pub(super) fn binds(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::super::path::steps, *};
-
-    #[test]
-    fn literals_escape_what_would_end_them() {
-        assert_eq!(literal("it's a \\d\n"), r"'it\'s a \\d\n'");
-        assert_eq!(list(&["a", "b'"]), r"['a', 'b\'']");
-    }
 
     #[test]
     fn names_with_a_star_are_beginnings() {

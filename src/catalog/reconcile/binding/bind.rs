@@ -32,6 +32,7 @@ use crate::{
         },
     },
     contract::binding as contract,
+    k8s::is_for_terminating_namespace,
 };
 
 /// The wait for a namespace that the watch has not seen yet. The namespace's appearance ends the wait.
@@ -122,17 +123,16 @@ async fn settled(
     if is_ready && !is_reported && names.is_what_is_written(old) {
         let mut new = old.clone();
         names.note(&mut new);
-        let wait = context.secret_checks.until_due(&uid);
-        if !wait.is_zero() && !is_requested {
-            status::write(context, api, binding, old, new).await?;
-            return Ok(Some(Next::After(expiry::or_expiry(wait, old, now().0))));
-        }
-        if secrets::untouched(&secrets, binding, &old.secrets).await? {
-            let wait = context.secret_checks.checked(&uid);
+        let mut wait = context.secret_checks.until_due(&uid);
+        if wait.is_zero() || is_requested {
+            if !secrets::untouched(&secrets, binding, &old.secrets).await? {
+                return Ok(None);
+            }
+            wait = context.secret_checks.checked(&uid);
             new.check_request = asked(binding);
-            status::write(context, api, binding, old, new).await?;
-            return Ok(Some(Next::After(expiry::or_expiry(wait, old, now().0))));
         }
+        status::write(context, api, binding, old, new).await?;
+        return Ok(Some(Next::After(expiry::or_expiry(wait, old, now().0))));
     }
     Ok(None)
 }
@@ -179,12 +179,7 @@ fn report(not_bound: NotBound, binding: &ServiceBinding, new: &mut ServiceBindin
 /// A terminating namespace accepts no new objects; this is no error.
 fn in_a_living_namespace(error: ReconcileError) -> Result<Next, ReconcileError> {
     if let ReconcileError::Cluster(kube::Error::Api(status)) = &error
-        && status.is_forbidden()
-        && status
-            .details
-            .iter()
-            .flat_map(|details| &details.causes)
-            .any(|cause| cause.reason == "NamespaceTerminating")
+        && is_for_terminating_namespace(status)
     {
         return Ok(Next::AwaitChange);
     }

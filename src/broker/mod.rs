@@ -148,8 +148,9 @@ impl Broker {
             .map_err(|error| ConfigError::invalid(error.path, error.problem))?;
         let records = Records::new(store, cipher);
         let engine = Engine::new(offer, providers.clone(), &backends.limits(), records, timing);
-        let recovering = engine.clone();
-        engine.spawn(async move { recovering.recover().await });
+        // Listed before the first request, so that only what was interrupted counts as such.
+        let (recovering, interrupted) = (engine.clone(), engine.unfinished().await?);
+        engine.spawn(async move { recovering.recover(interrupted).await });
         let expiring = engine.clone();
         engine.spawn(async move { expiring.expire().await });
         let settling = engine.clone();

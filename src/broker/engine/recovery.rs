@@ -29,13 +29,19 @@ use super::{
 const AT_ONCE: usize = 32;
 
 impl Engine {
-    /// Resumes unfinished operations until the engine stops, however long the backends are unreachable.
-    pub(crate) async fn recover(&self) {
+    /// Resumes these operations at once, then unfinished ones until the engine stops, however long the backends are
+    /// unreachable.
+    pub(crate) async fn recover(&self, interrupted: Vec<Key>) {
         let timing = self.0.timing;
         let mut growing = timing.pauses();
         let stop = self.0.stop.clone();
+        let mut interrupted = Some(interrupted);
         while !stop.is_cancelled() {
-            let pause = match self.finish_all().await {
+            let left = match interrupted.take() {
+                Some(keys) => Ok(self.finish_each(keys).await),
+                None => self.finish_all().await,
+            };
+            let pause = match left {
                 Ok(0) => {
                     growing = timing.pauses();
                     timing.idle
@@ -50,6 +56,7 @@ impl Engine {
                 }
             };
             self.seal_again().await;
+            self.forget_tombstones().await;
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
@@ -60,10 +67,15 @@ impl Engine {
     /// Resumes each unfinished operation. Returns how many are left, including those that another broker has and those
     /// that take long.
     pub(crate) async fn finish_all(&self) -> Result<usize, StoreError> {
-        if let Err(error) = self.0.records.store.forget_tombstones(self.0.timing.remember).await {
-            tracing::warn!(%error, "cannot forget deletes that ended long ago");
-        }
-        let unfinished = self.0.records.store.unfinished().await?;
+        Ok(self.finish_each(self.unfinished().await?).await)
+    }
+
+    /// The operations that are not finished, including those that run now.
+    pub(crate) async fn unfinished(&self) -> Result<Vec<Key>, StoreError> {
+        self.0.records.store.unfinished().await
+    }
+
+    async fn finish_each(&self, unfinished: Vec<Key>) -> usize {
         let finishing = unfinished.into_iter().map(async |key| {
             let engine = self.clone();
             let running = self.0.operations.spawn(async move { engine.finish_one(key).await });
@@ -71,7 +83,7 @@ impl Engine {
             timeout(self.0.timing.answer, running).await
         });
         let ended = futures::stream::iter(finishing).buffer_unordered(AT_ONCE);
-        Ok(ended.filter(|ended| std::future::ready(!matches!(ended, Ok(Ok(true))))).count().await)
+        ended.filter(|ended| std::future::ready(!matches!(ended, Ok(Ok(true))))).count().await
     }
 
     async fn finish_one(&self, key: Key) -> bool {
@@ -90,6 +102,12 @@ impl Engine {
                 tracing::warn!(%key, %error, "cannot finish what was begun earlier; it is tried again");
                 false
             }
+        }
+    }
+
+    async fn forget_tombstones(&self) {
+        if let Err(error) = self.0.records.store.forget_tombstones(self.0.timing.remember).await {
+            tracing::warn!(%error, "cannot forget deletes that ended long ago");
         }
     }
 

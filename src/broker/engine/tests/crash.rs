@@ -244,12 +244,28 @@ async fn a_start_leaves_what_cannot_be_deleted_for_later() {
 async fn a_delete_that_fails_later_is_tried_again() {
     let bench = Bench::in_memory();
     let broker = bench.open();
-    let recovering = broker.engine.clone();
-    tokio::spawn(async move { recovering.recover().await });
+    let (recovering, interrupted) = (broker.engine.clone(), broker.engine.unfinished().await.unwrap());
+    tokio::spawn(async move { recovering.recover(interrupted).await });
     tokio::time::sleep(std::time::Duration::from_mins(10)).await;
     prepare(&broker, What::Deprovision, How::Waiting).await;
     broker.fake.fail("deprovision", crate::broker::backends::fake::Fault::Half);
     broker.deprovision(waits(), "prompt").await.unwrap_err();
+    assert!(!bench.world().is_empty());
+    until(async || bench.world().is_empty()).await;
+    broker.drain().await;
+}
+
+/// A platform whose delete failed just after the start repeats the delete itself.
+#[tokio::test(start_paused = true)]
+async fn a_start_resumes_only_what_began_before() {
+    let bench = Bench::in_memory();
+    let broker = bench.open();
+    let (recovering, interrupted) = (broker.engine.clone(), broker.engine.unfinished().await.unwrap());
+    prepare(&broker, What::Deprovision, How::Waiting).await;
+    broker.fake.fail("deprovision", crate::broker::backends::fake::Fault::Half);
+    broker.deprovision(waits(), "prompt").await.unwrap_err();
+    tokio::spawn(async move { recovering.recover(interrupted).await });
+    tokio::time::sleep(super::fixture::TIMING.idle / 2).await;
     assert!(!bench.world().is_empty());
     until(async || bench.world().is_empty()).await;
     broker.drain().await;

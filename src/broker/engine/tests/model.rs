@@ -113,7 +113,10 @@ impl Run {
     fn recover(&self, broker: &Opened) {
         if self.recovers {
             let recovering = broker.engine.clone();
-            tokio::spawn(async move { recovering.recover().await });
+            tokio::spawn(async move {
+                let interrupted = recovering.unfinished().await.unwrap_or_default();
+                recovering.recover(interrupted).await;
+            });
         }
     }
 

@@ -74,8 +74,8 @@ async fn nobody_waits_for_what_a_recovery_does() {
     broker.fake.fail("deprovision", Fault::Before);
     broker.deprovision(waits(), "prompt").await.unwrap_err();
     broker.fake.be_at_it(1_000_000);
-    let recovering = broker.engine.clone();
-    broker.spawn(async move { recovering.recover().await });
+    let (recovering, interrupted) = (broker.engine.clone(), broker.engine.unfinished().await.unwrap());
+    broker.spawn(async move { recovering.recover(interrupted).await });
     broker.called("deprovision", 3).await;
     drains_within(&broker, Duration::from_secs(4)).await;
     assert!(!bench.memory().is_held(&i()));
